@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
+/*
+ * /dev/doorbell: a software interrupt controller for eventfds.
+ *
+ * open("/dev/doorbell") returns a private context. A context has numbered
+ * lines; eventfds are wired to them. An irqfd is an eventfd that the kernel
+ * listens on: each signal rings its line. A trigger is an eventfd that the
+ * kernel signals when its line delivers.
+ *
+ * The same structures serve 32-bit and 64-bit callers. Reserved fields and
+ * undefined flag bits must be zero. A call that fails has changed nothing.
+ *
+ * Errors tell mistakes apart:
+ *
+ *	EBADF		the fd in the argument is not open
+ *	EINVAL		that fd is no eventfd; unknown flag bit; reserved field
+ *			not zero; value out of range
+ *	ENXIO		no such line (also: no lines chosen yet)
+ *	ENOENT		nothing there to deassign
+ *	EEXIST		the same assignment exists; the lines are chosen already
+ *	EBUSY		the eventfd is somebody's irqfd already
+ *	ELOOP		the assignment would close a cycle inside this context
+ *	ENOSPC		over a limit
+ *	ENOMEM		no memory (or over the memory cgroup's limit)
+ *	EFAULT		the argument cannot be read or written
+ *	ENOTTY		unknown ioctl
+ *	EOPNOTSUPP	this build cannot do that (see DOORBELL_FEATURE_*)
+ */
+#ifndef _UAPI_LINUX_DOORBELL_H
+#define _UAPI_LINUX_DOORBELL_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+/* Goes up when the meaning of something that exists changes; so: never. */
+#define DOORBELL_ABI_VERSION		1
+
+/* Limits, also reported by DOORBELL_GET_INFO. */
+#define DOORBELL_MAX_LINES		65536
+#define DOORBELL_MAX_TRIGGERS_PER_LINE	64
+#define DOORBELL_MAX_IRQFDS		262144
+
+/* doorbell_info.features */
+#define DOORBELL_FEATURE_READ		(1ULL << 0)	/* DOORBELL_READ */
+#define DOORBELL_FEATURE_PEEK		(1ULL << 1)	/* DOORBELL_PEEK */
+
+/**
+ * struct doorbell_info - DOORBELL_GET_INFO: what this module and context are
+ * @abi_version: DOORBELL_ABI_VERSION of the module
+ * @nr_lines: lines of this context, 0 until DOORBELL_SET_LINES
+ * @features: DOORBELL_FEATURE_* bits
+ * @max_lines: most lines that a context can have
+ * @max_triggers_per_line: most triggers that a line can have
+ * @max_irqfds: most irqfds that a context can have
+ * @nr_irqfds: irqfds assigned now in this context
+ * @nr_triggers: triggers assigned now in this context
+ * @reserved: zero
+ */
+struct doorbell_info {
+	__u32 abi_version;
+	__u32 nr_lines;
+	__u64 features;
+	__u32 max_lines;
+	__u32 max_triggers_per_line;
+	__u32 max_irqfds;
+	__u32 nr_irqfds;
+	__u32 nr_triggers;
+	__u32 reserved[7];
+};
+
+/**
+ * struct doorbell_lines - DOORBELL_SET_LINES: choose the number of lines, once
+ * @nr_lines: 1 to DOORBELL_MAX_LINES
+ * @flags: zero
+ */
+struct doorbell_lines {
+	__u32 nr_lines;
+	__u32 flags;
+};
+
+/* flags of struct doorbell_irqfd and struct doorbell_trigger */
+#define DOORBELL_FLAG_DEASSIGN		(1U << 0)
+
+/**
+ * struct doorbell_irqfd - DOORBELL_IRQFD: listen on an eventfd
+ * @fd: the eventfd
+ * @line: the line that it rings
+ * @flags: zero to assign, DOORBELL_FLAG_DEASSIGN to deassign
+ * @reserved: zero
+ *
+ * Assigning takes what is in the counter: if it was not zero the line is rung
+ * exactly once. From then on each signal is consumed and rings the line. An
+ * EFD_SEMAPHORE eventfd gives one per signal, as its read(2) does; the rest
+ * stays in the counter. Deassigning takes the counter once more, together with
+ * the removal: only an EFD_SEMAPHORE eventfd can have something left then, and
+ * it rings once more. After that the eventfd is not touched again. When the
+ * last file of the eventfd closes, it is deassigned.
+ */
+struct doorbell_irqfd {
+	__s32 fd;
+	__u32 line;
+	__u32 flags;
+	__u32 reserved[5];
+};
+
+/**
+ * struct doorbell_trigger - DOORBELL_TRIGGER: signal an eventfd
+ * @fd: the eventfd
+ * @line: the line on whose deliveries it is signalled
+ * @flags: zero to assign, DOORBELL_FLAG_DEASSIGN to deassign
+ * @reserved: zero
+ *
+ * The fd may be closed after assigning: the eventfd is signalled until it is
+ * deassigned or the context dies. When a deassign has returned, it is not
+ * signalled again. One eventfd may be trigger of many lines.
+ */
+struct doorbell_trigger {
+	__s32 fd;
+	__u32 line;
+	__u32 flags;
+	__u32 reserved[5];
+};
+
+/* doorbell_query.state */
+#define DOORBELL_LINE_PENDING		(1U << 0)	/* a message waits to be delivered */
+
+/**
+ * struct doorbell_query - DOORBELL_QUERY: state and counters of a line
+ * @line: in: the line
+ * @state: out: DOORBELL_LINE_* bits
+ * @rings: out: how often the line was rung
+ * @deliveries: out: how often it delivered; the other rings coalesced
+ * @deferred: out: deliveries that went by a workqueue, because the ring came at
+ *	the end of a long chain of relays (see Documentation)
+ * @nr_irqfds: out: irqfds of the line
+ * @nr_triggers: out: triggers of the line
+ * @reserved: in: zero, out: zero
+ */
+struct doorbell_query {
+	__u32 line;
+	__u32 state;
+	__u64 rings;
+	__u64 deliveries;
+	__u64 deferred;
+	__u32 nr_irqfds;
+	__u32 nr_triggers;
+	__u32 reserved[6];
+};
+
+/* doorbell_eventfd.flags */
+#define DOORBELL_READ_NOWAIT		(1U << 0)	/* EAGAIN instead of sleeping */
+
+/**
+ * struct doorbell_eventfd - DOORBELL_READ, DOORBELL_PEEK: an eventfd's counter
+ * @fd: in: the eventfd
+ * @flags: in: DOORBELL_READ_NOWAIT (DOORBELL_READ only)
+ * @count: in: zero, out: what was taken (READ) or is there (PEEK)
+ *
+ * DOORBELL_READ does what read(2) of the eventfd does: sleeps until the counter
+ * is not zero (unless DOORBELL_READ_NOWAIT or O_NONBLOCK of the eventfd: EAGAIN;
+ * a signal interrupts the sleep), takes the counter (one of it, if EFD_SEMAPHORE)
+ * and wakes writers. DOORBELL_PEEK looks without taking.
+ */
+struct doorbell_eventfd {
+	__s32 fd;
+	__u32 flags;
+	__u64 count;
+};
+
+/*
+ * 0xDB is free in Documentation/userspace-api/ioctl/ioctl-number.rst of
+ * Linux 7.3.
+ */
+#define DOORBELL_IOC_MAGIC		0xDB
+
+#define DOORBELL_GET_INFO	_IOR(DOORBELL_IOC_MAGIC, 0x00, struct doorbell_info)
+#define DOORBELL_SET_LINES	_IOW(DOORBELL_IOC_MAGIC, 0x01, struct doorbell_lines)
+
+/*
+ * DOORBELL_RING - ring a line
+ *
+ * The argument is the line's number itself. Returns DOORBELL_RING_DELIVERED if
+ * this ring has a delivery of its own (done, or about to be), or
+ * DOORBELL_RING_COALESCED if it joined one that had not started yet.
+ */
+#define DOORBELL_RING		_IO(DOORBELL_IOC_MAGIC, 0x02)
+#define DOORBELL_RING_COALESCED		0
+#define DOORBELL_RING_DELIVERED		1
+
+#define DOORBELL_IRQFD		_IOW(DOORBELL_IOC_MAGIC, 0x03, struct doorbell_irqfd)
+#define DOORBELL_TRIGGER	_IOW(DOORBELL_IOC_MAGIC, 0x04, struct doorbell_trigger)
+#define DOORBELL_QUERY		_IOWR(DOORBELL_IOC_MAGIC, 0x05, struct doorbell_query)
+#define DOORBELL_READ		_IOWR(DOORBELL_IOC_MAGIC, 0x06, struct doorbell_eventfd)
+#define DOORBELL_PEEK		_IOWR(DOORBELL_IOC_MAGIC, 0x07, struct doorbell_eventfd)
+
+#endif /* _UAPI_LINUX_DOORBELL_H */
