@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What bindgen reads: the UAPI header, the kernel's eventfd functions (which
+ * reach the kernel crate's bindings only by way of other headers, so depending
+ * on the configuration) and the helpers for inline functions.
+ */
+#ifndef _DOORBELL_BINDINGS_HELPER_H
+#define _DOORBELL_BINDINGS_HELPER_H
+
+#include <linux/eventfd.h>
+#include <linux/poll.h>
+#include <linux/wait.h>
+
+#include "../../include/uapi/linux/doorbell.h"
+
+/* Function-like macros: a constant makes bindgen evaluate them. */
+const u32 DOORBELL_IOC_GET_INFO = DOORBELL_GET_INFO;
+const u32 DOORBELL_IOC_SET_LINES = DOORBELL_SET_LINES;
+const u32 DOORBELL_IOC_RING = DOORBELL_RING;
+const u32 DOORBELL_IOC_IRQFD = DOORBELL_IRQFD;
+const u32 DOORBELL_IOC_TRIGGER = DOORBELL_TRIGGER;
+const u32 DOORBELL_IOC_QUERY = DOORBELL_QUERY;
+const u32 DOORBELL_IOC_READ = DOORBELL_READ;
+const u32 DOORBELL_IOC_PEEK = DOORBELL_PEEK;
+const u64 DOORBELL_FEATURES_READ = DOORBELL_FEATURE_READ;
+const u64 DOORBELL_FEATURES_PEEK = DOORBELL_FEATURE_PEEK;
+
+__poll_t doorbell_vfs_poll(struct file *file, struct poll_table_struct *pt);
+unsigned long doorbell_wait_queue_lock(struct wait_queue_head *wqh);
+void doorbell_wait_queue_unlock(struct wait_queue_head *wqh, unsigned long flags);
+void doorbell_wait_queue_add(struct wait_queue_head *wqh, struct wait_queue_entry *entry);
+void doorbell_wait_queue_del(struct wait_queue_entry *entry);
+void doorbell_wake_writers(struct wait_queue_head *wqh);
+void doorbell_preempt_disable(void);
+void doorbell_preempt_enable(void);
+unsigned long doorbell_compat_ptr(u32 uptr);
+
+#endif /* _DOORBELL_BINDINGS_HELPER_H */

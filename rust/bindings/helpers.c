@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Inline functions, macros and bit-fields that Rust cannot reach by itself.
+ */
+#include <linux/compat.h>
+#include <linux/preempt.h>
+
+#include "bindings_helper.h"
+
+__poll_t doorbell_vfs_poll(struct file *file, struct poll_table_struct *pt)
+{
+	return vfs_poll(file, pt);
+}
+
+unsigned long doorbell_wait_queue_lock(struct wait_queue_head *wqh)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&wqh->lock, flags);
+	return flags;
+}
+
+void doorbell_wait_queue_unlock(struct wait_queue_head *wqh, unsigned long flags)
+{
+	spin_unlock_irqrestore(&wqh->lock, flags);
+}
+
+void doorbell_wait_queue_add(struct wait_queue_head *wqh, struct wait_queue_entry *entry)
+{
+	__add_wait_queue(wqh, entry);
+}
+
+void doorbell_wait_queue_del(struct wait_queue_entry *entry)
+{
+	list_del_init(&entry->entry);
+}
+
+/*
+ * As eventfd_read() does: the callbacks run with a wait-queue lock held and
+ * must know that they may not signal.
+ */
+void doorbell_wake_writers(struct wait_queue_head *wqh)
+{
+	unsigned int in_eventfd = current->in_eventfd;
+
+	if (!waitqueue_active(wqh))
+		return;
+	current->in_eventfd = 1;
+	wake_up_locked_poll(wqh, EPOLLOUT);
+	current->in_eventfd = in_eventfd;
+}
+
+void doorbell_preempt_disable(void)
+{
+	preempt_disable();
+}
+
+void doorbell_preempt_enable(void)
+{
+	preempt_enable();
+}
+
+unsigned long doorbell_compat_ptr(u32 uptr)
+{
+#ifdef CONFIG_COMPAT
+	return (unsigned long)compat_ptr(uptr);
+#else
+	return uptr;
+#endif
+}

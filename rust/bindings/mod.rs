@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What bindgen made of `bindings_helper.h`.
+//!
+//! Types that the kernel crate has are taken from there, so that its `File` and ours are one.
+
+#![allow(
+    clippy::all,
+    dead_code,
+    improper_ctypes,
+    missing_docs,
+    non_camel_case_types,
+    non_upper_case_globals,
+    non_snake_case,
+    unsafe_op_in_unsafe_fn,
+    unreachable_pub
+)]
+
+use kernel::bindings::{
+    file,
+    poll_table_struct,
+    wait_queue_entry,
+    wait_queue_head, //
+};
+
+type __poll_t = u32;
+type __u32 = u32;
+type __s32 = i32;
+type __u64 = u64;
+type u32_ = u32;
+type u64_ = u64;
+
+include!(concat!(
+    env!("DOORBELL_OBJ"),
+    "/rust/bindings/bindings_generated.rs"
+));

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! doorbell: a software interrupt controller for eventfds.
+//!
+//! - `line`: what a line does, as pure functions;
+//! - `delivery`: the line itself, `trigger` and `irqfd`: what is wired to it;
+//! - `context`: all lines of an open file; `device`: its ioctls; `uapi`: their types;
+//! - `kernel_ext`: abstractions that know nothing of doorbell, and all `unsafe`.
+
+mod bindings;
+mod context;
+mod delivery;
+mod device;
+mod irqfd;
+mod kernel_ext;
+mod line;
+mod trigger;
+mod uapi;
+
+use kernel::{
+    miscdevice::MiscDeviceRegistration,
+    prelude::*, //
+};
+
+module! {
+    type: Doorbell,
+    name: "doorbell",
+    authors: ["The doorbell authors"],
+    description: "Software interrupt controller for eventfds",
+    license: "GPL",
+}
+
+#[pin_data]
+struct Doorbell {
+    #[pin]
+    _device: MiscDeviceRegistration<device::Context>,
+}
+
+impl kernel::InPlaceModule for Doorbell {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            _device <- MiscDeviceRegistration::register(device::OPTIONS),
+        })
+    }
+}

@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Eventfds: hold, signal, listen, read, peek.
+//!
+//! The three ways to hold one, from short to long:
+//!
+//! - [`EventFdFile`]: the file, for as long as a system call needs it;
+//! - [`EventFd`]: the context (`struct eventfd_ctx`), which outlives the files: signal it;
+//! - [`Counter`]: the context and its wait queue: lock it, and read or peek under the lock.
+//!
+//! A [`Listener`] is called for each signal, under that same lock.
+//!
+//! `struct eventfd_ctx` is private to fs/eventfd.c. Its wait-queue lock is reached by way of
+//! poll(2)'s mechanism; the counter, for [`CounterGuard::peek`], by the layout that the kernel's BTF
+//! gave at build time (`LAYOUT`), and only if the lock is where that layout says.
+//!
+//! C header: [`include/linux/eventfd.h`](srctree/include/linux/eventfd.h).
+
+use super::wait_queue::{
+    Guard,
+    WaitQueue, //
+};
+use crate::bindings;
+use core::ptr::NonNull;
+use kernel::{
+    bindings as kbindings,
+    error::from_err_ptr,
+    fs::{
+        file::flags::O_NONBLOCK,
+        File, //
+    },
+    prelude::*,
+    types::Opaque, //
+};
+
+/// Offsets in `struct eventfd_ctx`.
+struct Layout {
+    wqh: usize,
+    count: usize,
+}
+
+// Defines `LAYOUT: Option<Layout>`.
+include!(concat!(
+    env!("DOORBELL_OBJ"),
+    "/rust/bindings/eventfd_layout.rs"
+));
+
+/// Whether [`CounterGuard::peek`] can work in this build.
+pub(crate) const CAN_PEEK: bool = LAYOUT.is_some();
+
+/// A reference to the file of an eventfd.
+///
+/// # Invariants
+///
+/// The pointer is a file whose operations are the eventfd's, and a reference to it is owned.
+pub(crate) struct EventFdFile(NonNull<kbindings::file>);
+
+impl EventFdFile {
+    /// The eventfd that is open as `fd` in the current process. Process context.
+    ///
+    /// EBADF: not open. EINVAL: no eventfd. (`eventfd_fget()`)
+    pub(crate) fn from_fd(fd: i32) -> Result<Self> {
+        // SAFETY: No requirements.
+        let file = from_err_ptr(unsafe { bindings::eventfd_fget(fd) })?;
+        // INVARIANT: `eventfd_fget()` checked the operations and took a reference.
+        NonNull::new(file).map(Self).ok_or(EBADF)
+    }
+
+    /// Whether O_NONBLOCK is set.
+    pub(crate) fn nonblocking(&self) -> bool {
+        self.file().flags() & O_NONBLOCK != 0
+    }
+
+    /// A reference to the eventfd itself.
+    pub(crate) fn eventfd(&self) -> Result<EventFd> {
+        // SAFETY: The file is valid.
+        let ctx = from_err_ptr(unsafe { bindings::eventfd_ctx_fileget(self.0.as_ptr()) })?;
+        // INVARIANT: `eventfd_ctx_fileget()` took a reference.
+        NonNull::new(ctx).map(EventFd).ok_or(EINVAL)
+    }
+
+    /// A reference to the eventfd and its wait queue.
+    pub(crate) fn counter(&self) -> Result<Counter> {
+        let eventfd = self.eventfd()?;
+        // SAFETY: An eventfd's poll offers one wait queue and does not sleep; the queue is part of
+        // the context, to which `Counter` holds a reference.
+        let queue = unsafe { WaitQueue::of_file(self.file()) }.ok_or(EINVAL)?;
+        // INVARIANT: It is this eventfd's queue.
+        Ok(Counter { queue, eventfd })
+    }
+
+    fn file(&self) -> &File {
+        // SAFETY: The file is valid as long as `self`, and eventfds do not use the file position.
+        unsafe { File::from_raw_file(self.0.as_ptr()) }
+    }
+}
+
+impl Drop for EventFdFile {
+    fn drop(&mut self) {
+        // SAFETY: The reference is owned.
+        unsafe { kbindings::fput(self.0.as_ptr()) };
+    }
+}
+
+/// A reference to an eventfd, independent of its files.
+///
+/// # Invariants
+///
+/// The pointer is valid, and a reference to it is owned.
+pub(crate) struct EventFd(NonNull<bindings::eventfd_ctx>);
+
+// SAFETY: References to an eventfd may be used and dropped on any thread.
+unsafe impl Send for EventFd {}
+// SAFETY: As above; the eventfd does its own locking.
+unsafe impl Sync for EventFd {}
+
+impl EventFd {
+    /// What tells this eventfd from every other one that exists at the same time.
+    pub(crate) fn id(&self) -> usize {
+        self.0.addr().get()
+    }
+
+    /// Adds one to the counter and wakes, with `mask` beside EPOLLIN as the wake-ups' key.
+    ///
+    /// Any context where `eventfd_signal_allowed()`, that is: not from within a [`Listen`]er, where
+    /// the kernel would warn and drop it. On PREEMPT_RT not from hard interrupts.
+    #[inline]
+    pub(crate) fn signal(&self, mask: u32) {
+        // SAFETY: Valid by the type invariants.
+        unsafe { bindings::eventfd_signal_mask(self.0.as_ptr(), mask) };
+    }
+}
+
+impl Drop for EventFd {
+    fn drop(&mut self) {
+        // SAFETY: The reference is owned.
+        unsafe { bindings::eventfd_ctx_put(self.0.as_ptr()) };
+    }
+}
+
+/// An eventfd with access to its counter.
+///
+/// # Invariants
+///
+/// `queue` is the wait queue in `eventfd`'s context.
+pub(crate) struct Counter {
+    queue: WaitQueue,
+    eventfd: EventFd,
+}
+
+impl Counter {
+    /// The eventfd.
+    pub(crate) fn eventfd(&self) -> &EventFd {
+        &self.eventfd
+    }
+
+    /// Locks the counter: the eventfd's wait-queue lock, with interrupts off.
+    pub(crate) fn lock(&self) -> CounterGuard<'_> {
+        CounterGuard {
+            eventfd: &self.eventfd,
+            queue: &self.queue,
+            lock: self.queue.lock(),
+        }
+    }
+
+    /// Takes the counter (one of it, if EFD_SEMAPHORE), waiting until it is not zero; wakes
+    /// writers. What `eventfd_ctx_read()` of 2010 was to be.
+    ///
+    /// EAGAIN: it is zero and `no_wait`. ERESTARTSYS: a signal came. Process context.
+    pub(crate) fn read(&self, no_wait: bool) -> Result<u64> {
+        let take = |lock: &mut Guard<'_>| {
+            let count = take_locked(&self.eventfd, lock);
+            if count != 0 {
+                lock.wake_writers();
+            }
+            (count != 0).then_some(count)
+        };
+        if let Some(count) = take(&mut self.queue.lock()) {
+            return Ok(count);
+        }
+        if no_wait {
+            return Err(EAGAIN);
+        }
+        self.queue.wait_interruptible(take)
+    }
+}
+
+/// Takes the counter, one of it if EFD_SEMAPHORE. `_lock` must be the lock of that eventfd: callers
+/// in this file have it from the same [`Counter`].
+fn take_locked(eventfd: &EventFd, _lock: &mut Guard<'_>) -> u64 {
+    let mut count = 0;
+    // SAFETY: Valid, and its lock is held.
+    unsafe { bindings::eventfd_ctx_do_read(eventfd.0.as_ptr(), &mut count) };
+    count
+}
+
+/// Proof that an eventfd's counter is locked.
+pub(crate) struct CounterGuard<'a> {
+    eventfd: &'a EventFd,
+    queue: &'a WaitQueue,
+    lock: Guard<'a>,
+}
+
+impl CounterGuard<'_> {
+    /// Takes the counter, one of it if EFD_SEMAPHORE, and wakes writers. Zero if there is nothing.
+    pub(crate) fn read(&mut self) -> u64 {
+        let count = take_locked(self.eventfd, &mut self.lock);
+        if count != 0 {
+            self.lock.wake_writers();
+        }
+        count
+    }
+
+    /// Looks at the counter and takes nothing (`eventfd_ctx_peek_value()` of 2010).
+    ///
+    /// EOPNOTSUPP: the layout of the eventfd's context is not known, or not what the build thought.
+    pub(crate) fn peek(&self) -> Result<u64> {
+        let layout = LAYOUT.as_ref().ok_or(EOPNOTSUPP)?;
+        if self.queue.addr() != self.eventfd.id() + layout.wqh {
+            return Err(EOPNOTSUPP);
+        }
+        // SAFETY: The context is valid, and the offset is that of its 64-bit counter: it comes from
+        // the BTF of the kernel that the module is built for (whose symbol versions are checked
+        // when the module is loaded), and the other offset from there has just been seen to be
+        // true. All writers of the counter hold the lock, and so does this thread.
+        Ok(unsafe {
+            self.eventfd
+                .0
+                .as_ptr()
+                .byte_add(layout.count)
+                .cast::<u64>()
+                .read()
+        })
+    }
+}
+
+/// Who listens on an eventfd.
+pub(crate) trait Listen: Send + Sync {
+    /// The eventfd was signalled and the counter taken; `count` is what was taken, never zero.
+    /// `mask` is the key of the wake-up: EPOLLIN and what [`EventFd::signal`] was given.
+    ///
+    /// Called with the eventfd's wait-queue lock held and interrupts off (PREEMPT_RT: lock held),
+    /// and with `eventfd_signal_allowed()` false: must neither sleep nor signal any eventfd.
+    fn signalled(&self, count: u64, mask: u32);
+
+    /// The last file of the eventfd was closed; the listener has been removed and is not called
+    /// again. Same context as [`Listen::signalled`].
+    fn hung_up(&self);
+}
+
+/// A callback for an eventfd's signals; the eventfd's only consumer.
+///
+/// # Invariants
+///
+/// `entry` is on the wait queue of `counter`, or its list is empty; changed under the queue's lock
+/// only.
+#[pin_data(PinnedDrop)]
+#[repr(C)]
+pub(crate) struct Listener<L: Listen> {
+    #[pin]
+    entry: Opaque<kbindings::wait_queue_entry>,
+    counter: Counter,
+    listen: L,
+}
+
+// SAFETY: All fields may move between threads; the entry is only touched under the queue's lock.
+unsafe impl<L: Listen> Send for Listener<L> {}
+// SAFETY: As above.
+unsafe impl<L: Listen> Sync for Listener<L> {}
+
+impl<L: Listen> Listener<L> {
+    /// Creates an initialiser for a listener that is not attached yet.
+    pub(crate) fn new(counter: Counter, listen: L) -> impl PinInit<Self> {
+        pin_init!(Self {
+            // INVARIANT: The list is empty.
+            entry <- Opaque::ffi_init(|entry: *mut kbindings::wait_queue_entry| {
+                let list = entry
+                    .wrapping_byte_add(core::mem::offset_of!(kbindings::wait_queue_entry, entry))
+                    .cast::<kbindings::list_head>();
+                // SAFETY: `entry` is valid for writes, and it is pinned.
+                unsafe {
+                    entry.write(kbindings::wait_queue_entry {
+                        flags: 0,
+                        private: core::ptr::null_mut(),
+                        func: Some(Self::wake),
+                        entry: kbindings::list_head {
+                            next: list,
+                            prev: list,
+                        },
+                    })
+                }
+            }),
+            counter,
+            listen,
+        })
+    }
+
+    /// What was given to [`Listener::new`].
+    pub(crate) fn listen(&self) -> &L {
+        &self.listen
+    }
+
+    /// Starts to listen and takes the counter, in one hold of the lock; returns what was taken.
+    ///
+    /// A signal before that is in the returned count, one after it is told to [`Listen`]. The
+    /// caller must hold a file of the eventfd, or it might miss that there is none left.
+    ///
+    /// EBUSY: somebody consumes this eventfd already (host-wide; KVM's irqfds count).
+    pub(crate) fn attach(self: Pin<&Self>) -> Result<u64> {
+        let mut guard = self.counter.lock();
+        if !self.detached(&guard.lock) {
+            return Err(EBUSY);
+        }
+        // SAFETY: The list is empty, so the entry is on no queue; it is pinned, and taken off by
+        // `drop` at the latest.
+        unsafe { guard.lock.add_sole_listener(self.entry.get()) }?;
+        Ok(guard.read())
+    }
+
+    /// Stops listening and takes the counter, in one hold of the lock; returns what was taken, or
+    /// [`None`] if it was not attached (any more). On return [`Listen`] is not being called, nor
+    /// will it be. Any context but [`Listen`]'s.
+    ///
+    /// After [`Listener::attach`] each signal is taken as it comes. So there is something left only
+    /// in an EFD_SEMAPHORE eventfd.
+    pub(crate) fn detach(&self) -> Option<u64> {
+        let mut guard = self.counter.lock();
+        if self.detached(&guard.lock) {
+            return None;
+        }
+        // SAFETY: By the type invariants the entry is on this queue, whose lock is held.
+        unsafe { bindings::doorbell_wait_queue_del(self.entry.get()) };
+        Some(guard.read())
+    }
+
+    fn detached(&self, _lock: &Guard<'_>) -> bool {
+        let entry = self.entry.get();
+        // SAFETY: The entry is initialised, and the lock that it changes under is held.
+        unsafe { (*entry).entry.next == &raw mut (*entry).entry }
+    }
+
+    /// # Safety
+    ///
+    /// `entry` must be that of an attached listener, and the lock of its queue be held.
+    unsafe extern "C" fn wake(
+        entry: *mut kbindings::wait_queue_entry,
+        _mode: c_uint,
+        _flags: c_int,
+        key: *mut c_void,
+    ) -> c_int {
+        // SAFETY: The entry is the first field of a pinned `Listener` (`repr(C)`), which is alive:
+        // it takes its entry off the queue, under the lock held here, before it goes.
+        let this = unsafe { &*entry.cast::<Self>() };
+        let mask = key.addr() as u32;
+        let mut consumed = 0;
+
+        if mask & kbindings::POLLIN != 0 {
+            let mut count = 0;
+            // SAFETY: The context is valid and its lock held. Writers need not be woken: the
+            // counter is never lower now than it was before this signal.
+            unsafe {
+                bindings::eventfd_ctx_do_read(this.counter.eventfd.0.as_ptr(), &mut count);
+            }
+            if count != 0 {
+                this.listen.signalled(count, mask);
+                consumed = 1;
+            }
+        }
+        if mask & kbindings::POLLHUP != 0 {
+            // SAFETY: It is on the queue, whose lock is held, and the walk that called us has taken
+            // note of the next entry already.
+            unsafe { bindings::doorbell_wait_queue_del(entry) };
+            this.listen.hung_up();
+        }
+        consumed
+    }
+}
+
+#[pinned_drop]
+impl<L: Listen> PinnedDrop for Listener<L> {
+    fn drop(self: Pin<&mut Self>) {
+        self.detach();
+    }
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A value behind one atomic word, for holders that nobody ever waits for.
+//!
+//! A [`Gate`] is what a lock would be whose contenders leave a note instead of waiting. Its word
+//! has one bit, [`HELD`], that says that somebody has access to the value; the other bits belong to
+//! the user, who changes all of them, [`HELD`] included, in a single compare-exchange by a pure
+//! function. Whoever sets [`HELD`] gets a [`Guard`] and with it exclusive access to the value;
+//! whoever finds it set leaves word (a bit of its own) and goes, and the holder finds it when it
+//! leaves, because leaving is a compare-exchange of the same word.
+
+use core::{
+    cell::UnsafeCell,
+    ops::{
+        Deref,
+        DerefMut, //
+    }, //
+};
+use kernel::{
+    sync::atomic::{
+        Acquire,
+        Atomic,
+        Full,
+        Relaxed, //
+    },
+    types::NotThreadSafe, //
+};
+
+/// The bit of the word that says that the value is held.
+pub(crate) const HELD: u32 = 1 << 31;
+
+/// A value and the word that guards it.
+///
+/// # Invariants
+///
+/// - [`HELD`] is set in `word` if and only if a [`Guard`] of this gate exists.
+/// - At most one [`Guard`] exists, and `value` is accessed through it only.
+pub(crate) struct Gate<T> {
+    word: Atomic<u32>,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: The gate owns its value, so it may go to another thread if the value may.
+unsafe impl<T: Send> Send for Gate<T> {}
+// SAFETY: By the type invariants only one thread at a time reaches the value, through the guard, so
+// sharing the gate only ever moves access to the value between threads.
+unsafe impl<T: Send> Sync for Gate<T> {}
+
+impl<T> Gate<T> {
+    /// Creates a gate that is not held, with a word of zero.
+    pub(crate) const fn new(value: T) -> Self {
+        // INVARIANT: `HELD` is clear and there is no guard.
+        Self {
+            word: Atomic::new(0),
+            value: UnsafeCell::new(value),
+        }
+    }
+
+    /// Returns the word. Any context.
+    pub(crate) fn word(&self) -> u32 {
+        self.word.load(Acquire)
+    }
+
+    /// Changes the word by `f`, which may be called several times and must be pure.
+    ///
+    /// Returns a guard if this call set [`HELD`]. A holder's bit cannot be taken away: if the gate
+    /// is held, [`HELD`] stays set whatever `f` says. Fully ordered, also when `f` changes nothing.
+    /// Any context; neither sleeps nor allocates.
+    #[inline]
+    pub(crate) fn update<R>(&self, f: impl Fn(u32) -> (u32, R)) -> (R, Option<Guard<'_, T>>) {
+        let mut old = self.word.load(Relaxed);
+        loop {
+            let (new, result) = f(old);
+            let new = new | (old & HELD);
+            match self.word.cmpxchg(old, new, Full) {
+                Ok(_) => {
+                    // INVARIANT: `HELD` was clear, so there was no guard; this compare-exchange set
+                    // it, so nobody else can have created one for the same transition.
+                    let guard = (new & !old & HELD != 0).then_some(Guard {
+                        gate: self,
+                        _not_send: NotThreadSafe,
+                    });
+                    return (result, guard);
+                }
+                Err(now) => old = now,
+            }
+        }
+    }
+}
+
+/// Exclusive access to the value of a [`Gate`].
+///
+/// # Invariants
+///
+/// This is the only guard of `gate`, and [`HELD`] is set in its word.
+#[must_use = "dropping the guard gives the gate up without looking at what others left in the word"]
+pub(crate) struct Guard<'a, T> {
+    gate: &'a Gate<T>,
+    _not_send: NotThreadSafe,
+}
+
+impl<'a, T> Guard<'a, T> {
+    /// Changes the word by `f`, which may be called several times and must be pure; clearing
+    /// [`HELD`] gives the gate up.
+    ///
+    /// Returns the guard if `f` left [`HELD`] set. Fully ordered.
+    #[inline]
+    pub(crate) fn update<R>(self, f: impl Fn(u32) -> (u32, R)) -> (R, Option<Self>) {
+        let gate = self.gate;
+        let mut old = gate.word.load(Relaxed);
+        loop {
+            let (new, result) = f(old);
+            match gate.word.cmpxchg(old, new, Full) {
+                Ok(_) if new & HELD != 0 => return (result, Some(self)),
+                Ok(_) => {
+                    // INVARIANT: `HELD` is clear now and the guard goes without its `drop`, which
+                    // would clear the bit of whoever holds the gate by then.
+                    core::mem::forget(self);
+                    return (result, None);
+                }
+                Err(now) => old = now,
+            }
+        }
+    }
+}
+
+impl<T> Deref for Guard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: By the type invariants this is the only guard, and the value is reached through
+        // a guard only; the borrow of `self` keeps `deref_mut` away.
+        unsafe { &*self.gate.value.get() }
+    }
+}
+
+impl<T> DerefMut for Guard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: As in `deref`, and `self` is borrowed exclusively.
+        unsafe { &mut *self.gate.value.get() }
+    }
+}
+
+impl<T> Drop for Guard<'_, T> {
+    fn drop(&mut self) {
+        // INVARIANT: The guard goes, and the bit with it. Full order: what was done to the value
+        // happens before the next holder's access.
+        let mut old = self.gate.word.load(Relaxed);
+        while let Err(now) = self.gate.word.cmpxchg(old, old & !HELD, Full) {
+            old = now;
+        }
+    }
+}

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Safe abstractions that the kernel crate does not have (yet), and the only place with `unsafe`.
+//!
+//! Nothing here knows about doorbell; each file can be used without the others that it does not
+//! name, and could go upstream as it is.
+
+pub(crate) mod deferred;
+pub(crate) mod eventfd;
+pub(crate) mod gate;
+pub(crate) mod pinned;
+pub(crate) mod preempt;
+pub(crate) mod uaccess;
+pub(crate) mod wait_queue;

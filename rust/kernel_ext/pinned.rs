@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Objects that are pinned although their type does not say so.
+
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+/// The object in an [`Arc`].
+pub(crate) fn pinned<T>(arc: &Arc<T>) -> Pin<&T> {
+    // SAFETY: The kernel's `Arc` never moves nor hands out its object, even when it is the last.
+    unsafe { Pin::new_unchecked(arc) }
+}
+
+/// A fixed number of pinned objects in one allocation.
+pub(crate) struct PinnedSlice<T>(Pin<KVBox<[T]>>);
+
+impl<T> PinnedSlice<T> {
+    /// `len` objects, initialised by what `init` returns. Process context.
+    pub(crate) fn new<I: PinInit<T>>(
+        len: usize,
+        mut init: impl FnMut() -> I,
+        flags: kernel::alloc::Flags,
+    ) -> Result<Self> {
+        // `pin_slice()` wants an initialiser whose error can be an allocation's; ours has none.
+        let boxed = KVBox::pin_slice(
+            |_| {
+                let init = init();
+                // SAFETY: The initialiser is passed on as it is, and it cannot fail.
+                unsafe {
+                    pin_init::pin_init_from_closure(move |slot| -> Result {
+                        pin_init::raw_init(slot, init);
+                        Ok(())
+                    })
+                }
+            },
+            len,
+            flags,
+        )?;
+        Ok(Self(boxed))
+    }
+
+    /// The object at `index`.
+    #[inline]
+    pub(crate) fn get(&self, index: usize) -> Option<Pin<&T>> {
+        // SAFETY: The slice is pinned, so its elements are.
+        Some(unsafe { Pin::new_unchecked(self.0.get(index)?) })
+    }
+
+    /// How many.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Pin<&T>> {
+        self.0.iter().map(|object| {
+            // SAFETY: The slice is pinned, so its elements are.
+            unsafe { Pin::new_unchecked(object) }
+        })
+    }
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The ABI, from include/uapi/linux/doorbell.h by way of bindgen: nothing is written down twice.
+
+pub(crate) use crate::bindings::{
+    doorbell_eventfd,
+    doorbell_info,
+    doorbell_irqfd,
+    doorbell_lines,
+    doorbell_query,
+    doorbell_trigger,
+    DOORBELL_ABI_VERSION,
+    DOORBELL_FLAG_DEASSIGN,
+    DOORBELL_IOC_GET_INFO,
+    DOORBELL_IOC_IRQFD,
+    DOORBELL_IOC_PEEK,
+    DOORBELL_IOC_QUERY,
+    DOORBELL_IOC_READ,
+    DOORBELL_IOC_RING,
+    DOORBELL_IOC_SET_LINES,
+    DOORBELL_IOC_TRIGGER,
+    DOORBELL_LINE_PENDING,
+    DOORBELL_MAX_IRQFDS,
+    DOORBELL_MAX_LINES,
+    DOORBELL_MAX_TRIGGERS_PER_LINE,
+    DOORBELL_READ_NOWAIT,
+    DOORBELL_RING_COALESCED,
+    DOORBELL_RING_DELIVERED, //
+};
+use crate::kernel_ext::uaccess::impl_user_abi;
+
+/// `DOORBELL_FEATURE_READ`; bindgen does not evaluate the `ULL` shifts.
+pub(crate) const DOORBELL_FEATURE_READ: u64 = crate::bindings::DOORBELL_FEATURES_READ;
+/// `DOORBELL_FEATURE_PEEK`.
+pub(crate) const DOORBELL_FEATURE_PEEK: u64 = crate::bindings::DOORBELL_FEATURES_PEEK;
+
+impl_user_abi! {
+    doorbell_info {
+        abi_version: u32,
+        nr_lines: u32,
+        features: u64,
+        max_lines: u32,
+        max_triggers_per_line: u32,
+        max_irqfds: u32,
+        nr_irqfds: u32,
+        nr_triggers: u32,
+        reserved: [u32; 7],
+    }
+    doorbell_lines {
+        nr_lines: u32,
+        flags: u32,
+    }
+    doorbell_irqfd {
+        fd: i32,
+        line: u32,
+        flags: u32,
+        reserved: [u32; 5],
+    }
+    doorbell_trigger {
+        fd: i32,
+        line: u32,
+        flags: u32,
+        reserved: [u32; 5],
+    }
+    doorbell_query {
+        line: u32,
+        state: u32,
+        rings: u64,
+        deliveries: u64,
+        deferred: u64,
+        nr_irqfds: u32,
+        nr_triggers: u32,
+        reserved: [u32; 6],
+    }
+    doorbell_eventfd {
+        fd: i32,
+        flags: u32,
+        count: u64,
+    }
+}
