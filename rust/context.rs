@@ -130,7 +130,11 @@ impl Core {
     /// How much is assigned to `line`.
     pub(crate) fn wired_to(&self, line: u32) -> Wired {
         let control = self.control.lock();
-        control.wired.get(line as usize).copied().unwrap_or_default()
+        control
+            .wired
+            .get(line as usize)
+            .copied()
+            .unwrap_or_default()
     }
 
     /// The counters of all lines, added up.

@@ -4,6 +4,7 @@
 
 use crate::{
     kernel_ext::{
+        counter::Counter,
         deferred::{
             impl_has_deferred,
             Deferred,
@@ -84,8 +85,8 @@ pub(crate) struct Line {
     #[pin]
     defer: Deferred<Self, WorkItem>,
     gate: Gate<Triggers>,
-    deliveries: Atomic<u64>,
-    deferred: Atomic<u64>,
+    deliveries: Counter,
+    deferred: Counter,
     coalesced: Atomic<u64>,
 }
 
@@ -99,8 +100,8 @@ impl Line {
             relay <- Deferred::new(),
             defer <- Deferred::new(),
             gate: Gate::new(Triggers::new()),
-            deliveries: Atomic::new(0),
-            deferred: Atomic::new(0),
+            deliveries: Counter::new(),
+            deferred: Counter::new(),
             coalesced: Atomic::new(0),
         })
     }
@@ -114,7 +115,9 @@ impl Line {
     #[inline]
     pub(crate) fn ring(self: Pin<&Self>) -> Rung {
         let _no_preempt = NoPreempt::new();
-        let (action, guard) = self.gate.update(|state| line::ring(state, From::Caller));
+        let (action, guard) = self
+            .gate
+            .update(line::IDLE, |state| line::ring(state, From::Caller));
         self.rung(action, guard)
     }
 
@@ -127,7 +130,7 @@ impl Line {
         let hops = (mask >> HOPS_KEY_SHIFT) & line::MAX_HOPS;
         let (action, guard) = self
             .gate
-            .update(|state| line::ring(state, From::Wake { hops }));
+            .update(line::IDLE, |state| line::ring(state, From::Wake { hops }));
         self.rung(action, guard)
     }
 
@@ -152,7 +155,7 @@ impl Line {
         loop {
             if let Some(hops) = message.take() {
                 // Before the signal: who is woken by it finds it counted.
-                add(&self.deliveries, 1);
+                self.deliveries.add(1);
                 guard.signal((hops + 1).min(line::MAX_HOPS) << HOPS_KEY_SHIFT);
                 rounds += 1;
             }
@@ -185,7 +188,7 @@ impl Line {
         let mut spins = 0;
         loop {
             let no_preempt = NoPreempt::new();
-            if let ((), Some(mut guard)) = self.gate.update(line::hold) {
+            if let ((), Some(mut guard)) = self.gate.update(line::IDLE, line::hold) {
                 let result = f(&mut guard);
                 self.deliver(guard, None);
                 return result;
@@ -210,13 +213,13 @@ impl Line {
         const TRIES: u32 = 64;
         let mut tries = 0;
         loop {
-            let deliveries = self.deliveries.load(Relaxed);
+            let deliveries = self.deliveries.get();
             let word = self.gate.word();
-            let deferred = self.deferred.load(Relaxed);
+            let deferred = self.deferred.get();
             let coalesced = self.coalesced.load(Relaxed);
             let again = self.gate.word();
             tries += 1;
-            let still = again == word && self.deliveries.load(Relaxed) == deliveries;
+            let still = again == word && self.deliveries.get() == deliveries;
             if (still && word & HELD == 0) || tries == TRIES {
                 let pending = word & line::PENDING != 0;
                 let counts = Counts {
@@ -240,17 +243,12 @@ impl Line {
     }
 }
 
-/// Adds to a counter that only the caller writes.
-#[inline]
-fn add(counter: &Atomic<u64>, n: u64) {
-    counter.store(counter.load(Relaxed) + n, Relaxed);
-}
-
 impl Run<IrqWork> for Line {
     #[inline]
     fn run(self: Pin<&Self>) {
         let _no_preempt = NoPreempt::new();
-        if let (Action::Deliver { hops }, Some(guard)) = self.gate.update(line::take) {
+        if let (Action::Deliver { hops }, Some(guard)) = self.gate.update(line::PENDING, line::take)
+        {
             self.deliver(guard, Some(hops));
         }
     }
@@ -259,8 +257,9 @@ impl Run<IrqWork> for Line {
 impl Run<WorkItem> for Line {
     fn run(self: Pin<&Self>) {
         let _no_preempt = NoPreempt::new();
-        if let (Action::Deliver { hops }, Some(guard)) = self.gate.update(line::take) {
-            add(&self.deferred, 1);
+        if let (Action::Deliver { hops }, Some(guard)) = self.gate.update(line::PENDING, line::take)
+        {
+            self.deferred.add(1);
             self.deliver(guard, Some(hops));
         }
     }

@@ -12,6 +12,9 @@
 //! same way, which is why a deassign that has returned is a barrier. Each function below is applied
 //! to the word by one compare-exchange, fully ordered.
 
+/// Nothing going on.
+pub(crate) const IDLE: u32 = 0;
+
 /// Somebody holds the line: delivers, or changes its triggers. The value is [`HELD`]'s of the gate
 /// that the word lives in.
 ///

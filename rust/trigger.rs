@@ -44,7 +44,11 @@ impl Triggers {
     ///
     /// EEXIST: it is there already. ENOSPC: the line has as many as it can have. EAGAIN: neither
     /// here nor in `room` is enough room; make some ([`Triggers::room`]) and come again.
-    pub(crate) fn add(&mut self, eventfd: &mut Option<EventFd>, room: &mut KVec<EventFd>) -> Result {
+    pub(crate) fn add(
+        &mut self,
+        eventfd: &mut Option<EventFd>,
+        room: &mut KVec<EventFd>,
+    ) -> Result {
         let id = eventfd.as_ref().map(EventFd::id);
         if self.ids().any(|other| Some(other) == id) {
             return Err(EEXIST);

@@ -220,7 +220,9 @@ macro_rules! impl_has_deferred {
         // SAFETY: The offset is that of the field, and `_check` makes sure of the field's type.
         unsafe impl $crate::kernel_ext::deferred::HasDeferred<$backend> for $owner {
             const OFFSET: usize = {
-                fn _check(this: &$owner) -> &$crate::kernel_ext::deferred::Deferred<$owner, $backend> {
+                fn _check(
+                    this: &$owner,
+                ) -> &$crate::kernel_ext::deferred::Deferred<$owner, $backend> {
                     &this.$field
                 }
                 core::mem::offset_of!($owner, $field)

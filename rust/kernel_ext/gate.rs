@@ -61,14 +61,19 @@ impl<T> Gate<T> {
         self.word.load(Acquire)
     }
 
-    /// Changes the word by `f`, which may be called several times and must be pure.
+    /// Changes the word by `f`, which may be called several times and must be pure. The first try
+    /// is made with `likely` for the word, which saves a look at it.
     ///
     /// Returns a guard if this call set [`HELD`]. A holder's bit cannot be taken away: if the gate
     /// is held, [`HELD`] stays set whatever `f` says. Fully ordered, also when `f` changes nothing.
     /// Any context; neither sleeps nor allocates.
     #[inline]
-    pub(crate) fn update<R>(&self, f: impl Fn(u32) -> (u32, R)) -> (R, Option<Guard<'_, T>>) {
-        let mut old = self.word.load(Relaxed);
+    pub(crate) fn update<R>(
+        &self,
+        likely: u32,
+        f: impl Fn(u32) -> (u32, R),
+    ) -> (R, Option<Guard<'_, T>>) {
+        let mut old = likely;
         loop {
             let (new, result) = f(old);
             let new = new | (old & HELD);
@@ -101,13 +106,13 @@ pub(crate) struct Guard<'a, T> {
 
 impl<'a, T> Guard<'a, T> {
     /// Changes the word by `f`, which may be called several times and must be pure; clearing
-    /// [`HELD`] gives the gate up.
+    /// [`HELD`] gives the gate up. The first try is made as if nobody had left anything in the word.
     ///
     /// Returns the guard if `f` left [`HELD`] set. Fully ordered.
     #[inline]
     pub(crate) fn update<R>(self, f: impl Fn(u32) -> (u32, R)) -> (R, Option<Self>) {
         let gate = self.gate;
-        let mut old = gate.word.load(Relaxed);
+        let mut old = HELD;
         loop {
             let (new, result) = f(old);
             match gate.word.cmpxchg(old, new, Full) {

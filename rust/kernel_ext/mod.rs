@@ -5,6 +5,7 @@
 //! Nothing here knows about doorbell; each file can be used without the others that it does not
 //! name, and could go upstream as it is.
 
+pub(crate) mod counter;
 pub(crate) mod deferred;
 pub(crate) mod eventfd;
 pub(crate) mod gate;
