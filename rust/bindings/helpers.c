@@ -43,6 +43,7 @@ void doorbell_wake_writers(struct wait_queue_head *wqh)
 {
 	unsigned int in_eventfd = current->in_eventfd;
 
+	/* The lock is held: nobody can be on the way in. */
 	if (!waitqueue_active(wqh))
 		return;
 	current->in_eventfd = 1;

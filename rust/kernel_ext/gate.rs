@@ -81,7 +81,7 @@ impl<T> Gate<T> {
                 Ok(_) => {
                     // INVARIANT: `HELD` was clear, so there was no guard; this compare-exchange set
                     // it, so nobody else can have created one for the same transition.
-                    let guard = (new & !old & HELD != 0).then_some(Guard {
+                    let guard = (new & !old & HELD != 0).then(|| Guard {
                         gate: self,
                         _not_send: NotThreadSafe,
                     });
