@@ -134,7 +134,7 @@ impl Line {
         self.rung(action, guard)
     }
 
-    #[inline]
+    #[inline(always)]
     fn rung(self: Pin<&Self>, action: Action, guard: Option<Guard<'_, Triggers>>) -> Rung {
         match (action, guard) {
             (Action::Deliver { hops }, Some(guard)) => self.deliver(guard, Some(hops)),
@@ -148,7 +148,7 @@ impl Line {
     }
 
     /// Delivers `first`, if there is one, and what was rung meanwhile, then lets go of the line.
-    #[inline]
+    #[inline(always)]
     fn deliver(self: Pin<&Self>, mut guard: Guard<'_, Triggers>, first: Option<u32>) {
         let mut message = first;
         let mut rounds = 0;

@@ -72,16 +72,19 @@ pub(crate) enum From {
     },
 }
 
+#[inline]
 fn hops(state: u32) -> u32 {
     (state & HOPS) >> HOPS_SHIFT
 }
 
+#[inline]
 fn with_hops(state: u32, hops: u32) -> u32 {
     let hops = if hops > MAX_HOPS { MAX_HOPS } else { hops };
     (state & !HOPS) | (hops << HOPS_SHIFT)
 }
 
 /// How a message that is pending is to be delivered.
+#[inline]
 fn callback(state: u32) -> Action {
     if hops(state) >= RELAY_LIMIT {
         Action::Defer
@@ -91,6 +94,7 @@ fn callback(state: u32) -> Action {
 }
 
 /// The line is rung.
+#[inline]
 pub(crate) fn ring(state: u32, from: From) -> (u32, Action) {
     let behind = match from {
         From::Caller => 0,
@@ -115,6 +119,7 @@ pub(crate) fn ring(state: u32, from: From) -> (u32, Action) {
 }
 
 /// A callback runs: takes the message, if it is still there and nobody holds the line.
+#[inline]
 pub(crate) fn take(state: u32) -> (u32, Action) {
     if state & PENDING == 0 || state & HELD != 0 {
         return (state, Action::Leave);
@@ -127,11 +132,13 @@ pub(crate) fn take(state: u32) -> (u32, Action) {
 }
 
 /// Takes hold of the line to change its triggers; [`HELD`] is new in the result if that worked.
+#[inline]
 pub(crate) fn hold(state: u32) -> (u32, ()) {
     (state | HELD, ())
 }
 
 /// The holder is done with one thing, after having delivered `rounds` messages.
+#[inline]
 pub(crate) fn leave(state: u32, rounds: u32) -> (u32, Action) {
     if state & PENDING == 0 {
         return (state & !HELD, Action::Leave);

@@ -62,34 +62,55 @@ impl<T> Gate<T> {
     }
 
     /// Changes the word by `f`, which may be called several times and must be pure. The first try
-    /// is made with `likely` for the word, which saves a look at it.
+    /// is made with `likely` for the word, which saves a look at it and is all that is inlined.
     ///
     /// Returns a guard if this call set [`HELD`]. A holder's bit cannot be taken away: if the gate
     /// is held, [`HELD`] stays set whatever `f` says. Fully ordered, also when `f` changes nothing.
     /// Any context; neither sleeps nor allocates.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn update<R>(
         &self,
         likely: u32,
         f: impl Fn(u32) -> (u32, R),
     ) -> (R, Option<Guard<'_, T>>) {
-        let mut old = likely;
+        match self.try_update(likely, &f) {
+            Ok(done) => done,
+            Err(now) => self.update_from(now, f),
+        }
+    }
+
+    /// Tries until it works.
+    #[cold]
+    fn update_from<R>(
+        &self,
+        mut word: u32,
+        f: impl Fn(u32) -> (u32, R),
+    ) -> (R, Option<Guard<'_, T>>) {
         loop {
-            let (new, result) = f(old);
-            let new = new | (old & HELD);
-            match self.word.cmpxchg(old, new, Full) {
-                Ok(_) => {
-                    // INVARIANT: `HELD` was clear, so there was no guard; this compare-exchange set
-                    // it, so nobody else can have created one for the same transition.
-                    let guard = (new & !old & HELD != 0).then(|| Guard {
-                        gate: self,
-                        _not_send: NotThreadSafe,
-                    });
-                    return (result, guard);
-                }
-                Err(now) => old = now,
+            match self.try_update(word, &f) {
+                Ok(done) => return done,
+                Err(now) => word = now,
             }
         }
+    }
+
+    /// One try; if the word is not `word`, returns what it is.
+    #[inline(always)]
+    fn try_update<R>(
+        &self,
+        word: u32,
+        f: &impl Fn(u32) -> (u32, R),
+    ) -> Result<(R, Option<Guard<'_, T>>), u32> {
+        let (new, result) = f(word);
+        let new = new | (word & HELD);
+        self.word.cmpxchg(word, new, Full)?;
+        // INVARIANT: If `HELD` was clear there was no guard, and this compare-exchange set it, so
+        // nobody else can have created one for the same transition.
+        let guard = (new & !word & HELD != 0).then(|| Guard {
+            gate: self,
+            _not_send: NotThreadSafe,
+        });
+        Ok((result, guard))
     }
 }
 
@@ -109,23 +130,43 @@ impl<'a, T> Guard<'a, T> {
     /// [`HELD`] gives the gate up. The first try is made as if nobody had left anything in the word.
     ///
     /// Returns the guard if `f` left [`HELD`] set. Fully ordered.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn update<R>(self, f: impl Fn(u32) -> (u32, R)) -> (R, Option<Self>) {
-        let gate = self.gate;
-        let mut old = HELD;
+        match self.try_update(HELD, &f) {
+            Ok((result, true)) => (result, Some(self)),
+            Ok((result, false)) => {
+                // INVARIANT: `HELD` is clear now and the guard goes without its `drop`, which would
+                // clear the bit of whoever holds the gate by then.
+                core::mem::forget(self);
+                (result, None)
+            }
+            Err(now) => self.update_from(now, f),
+        }
+    }
+
+    /// Tries until it works.
+    #[cold]
+    fn update_from<R>(self, mut word: u32, f: impl Fn(u32) -> (u32, R)) -> (R, Option<Self>) {
         loop {
-            let (new, result) = f(old);
-            match gate.word.cmpxchg(old, new, Full) {
-                Ok(_) if new & HELD != 0 => return (result, Some(self)),
-                Ok(_) => {
-                    // INVARIANT: `HELD` is clear now and the guard goes without its `drop`, which
-                    // would clear the bit of whoever holds the gate by then.
+            match self.try_update(word, &f) {
+                Ok((result, true)) => return (result, Some(self)),
+                Ok((result, false)) => {
+                    // INVARIANT: As in `update`.
                     core::mem::forget(self);
                     return (result, None);
                 }
-                Err(now) => old = now,
+                Err(now) => word = now,
             }
         }
+    }
+
+    /// One try: what `f` returned and whether [`HELD`] is still set; if the word is not `word`,
+    /// what it is.
+    #[inline(always)]
+    fn try_update<R>(&self, word: u32, f: &impl Fn(u32) -> (u32, R)) -> Result<(R, bool), u32> {
+        let (new, result) = f(word);
+        self.gate.word.cmpxchg(word, new, Full)?;
+        Ok((result, new & HELD != 0))
     }
 }
 
