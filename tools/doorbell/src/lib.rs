@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A safe client for `/dev/doorbell`, and the harness behind the `doorbell` command.
+//!
+//! ```no_run
+//! use doorbell::{Context, EventFd};
+//!
+//! let context = Context::open()?;
+//! context.set_lines(16)?;
+//! let (input, output) = (EventFd::new(0)?, EventFd::new(0)?);
+//! context.assign_irqfd(&input, 3)?;
+//! context.assign_trigger(&output, 3)?;
+//! context.ring(3)?;
+//! assert_eq!(output.read()?, 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod bench;
+pub mod machine;
+pub mod output;
+pub mod rtt;
+pub mod share;
+pub mod sys;
+pub mod uapi;
+
+pub use sys::EventFd;
+
+use std::{
+    fmt, fs, io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    path::Path,
+};
+
+/// Where the device is, unless said otherwise.
+pub const DEVICE: &str = "/dev/doorbell";
+
+/// What failed, and what to do about it.
+#[derive(Debug)]
+pub struct Error {
+    what: String,
+    cause: io::Error,
+}
+
+impl Error {
+    fn new(what: impl Into<String>, cause: io::Error) -> Self {
+        Self {
+            what: what.into(),
+            cause,
+        }
+    }
+
+    /// The errno, if it was one.
+    pub fn errno(&self) -> Option<i32> {
+        self.cause.raw_os_error()
+    }
+
+    /// What to do next, if that is known.
+    pub fn advice(&self) -> Option<&'static str> {
+        let opening = self.what.starts_with("open");
+        Some(match self.errno()? {
+            libc::ENOENT | libc::ENODEV | libc::ENXIO if opening => {
+                "the module is not loaded: modprobe doorbell, or insmod doorbell.ko as root"
+            }
+            libc::EACCES | libc::EPERM if opening => {
+                "only root may open it unless a udev rule says otherwise: \
+                 KERNEL==\"doorbell\", GROUP=\"kvm\", MODE=\"0660\""
+            }
+            libc::ENOTTY => {
+                "the device does not know this request: it is no doorbell, or an older module"
+            }
+            libc::ENXIO => "there is no such line: doorbell info shows how many there are",
+            libc::EEXIST => "it is assigned already",
+            libc::ENOENT => "it is not assigned",
+            libc::EBUSY => {
+                "somebody listens on this eventfd already, here, in another context or in KVM"
+            }
+            libc::ELOOP => "the line would ring itself",
+            libc::ENOSPC => "that is over a limit: doorbell info shows them",
+            libc::EMFILE => "too many open files: ulimit -n",
+            libc::ENOMEM => "no memory, or over the memory cgroup's limit",
+            libc::EOPNOTSUPP => {
+                "the module was built without the kernel's BTF: install pahole and rebuild it"
+            }
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.cause)?;
+        if let Some(advice) = self.advice() {
+            write!(f, "\n  {advice}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.cause)
+    }
+}
+
+/// The result of whatever talks to the device.
+pub type Result<T = (), E = Error> = std::result::Result<T, E>;
+
+/// How a ring ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ring {
+    /// It has a delivery of its own.
+    Delivered,
+    /// It joined a delivery that had not started yet.
+    Coalesced,
+}
+
+/// A context: private, unless its descriptor is passed on.
+#[derive(Debug)]
+pub struct Context(OwnedFd);
+
+impl Context {
+    /// A new context from [`DEVICE`].
+    pub fn open() -> Result<Self> {
+        Self::open_path(DEVICE)
+    }
+
+    /// A new context from the device at `path`.
+    pub fn open_path(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(path)
+            .map(|file| Self(file.into()))
+            .map_err(|error| Error::new(format!("open {}", path.display()), error))
+    }
+
+    /// A context that somebody passed on. That it is one shows when it is used.
+    pub fn from_fd(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+
+    /// Limits, features, and how much is assigned.
+    pub fn info(&self) -> Result<uapi::Info> {
+        let mut info = uapi::Info::default();
+        sys::ioctl(self.as_fd(), uapi::GET_INFO, &mut info)
+            .map_err(|error| Error::new("get info", error))?;
+        Ok(info)
+    }
+
+    /// Chooses the number of lines, once.
+    pub fn set_lines(&self, nr_lines: u32) -> Result {
+        let mut lines = uapi::Lines { nr_lines, flags: 0 };
+        sys::ioctl(self.as_fd(), uapi::SET_LINES, &mut lines)
+            .map_err(|error| Error::new(format!("set {nr_lines} lines"), error))
+    }
+
+    /// Rings a line.
+    #[inline]
+    pub fn ring(&self, line: u32) -> Result<Ring> {
+        match sys::ioctl_value(self.as_fd(), uapi::RING, line) {
+            Ok(uapi::RING_COALESCED) => Ok(Ring::Coalesced),
+            Ok(_) => Ok(Ring::Delivered),
+            Err(error) => Err(Error::new(format!("ring line {line}"), error)),
+        }
+    }
+
+    fn assign(&self, cmd: u32, what: &str, fd: BorrowedFd<'_>, line: u32, flags: u32) -> Result {
+        let mut assign = uapi::Assign {
+            fd: fd.as_raw_fd(),
+            line,
+            flags,
+            ..Default::default()
+        };
+        sys::ioctl(self.as_fd(), cmd, &mut assign).map_err(|error| {
+            let verb = if flags == 0 { "assign" } else { "deassign" };
+            Error::new(format!("{verb} {what} of line {line}"), error)
+        })
+    }
+
+    /// Has each signal of `fd` ring `line`.
+    pub fn assign_irqfd(&self, fd: impl AsFd, line: u32) -> Result {
+        self.assign(uapi::IRQFD, "irqfd", fd.as_fd(), line, 0)
+    }
+
+    /// The opposite; `fd` is not touched any more when this returns.
+    pub fn deassign_irqfd(&self, fd: impl AsFd, line: u32) -> Result {
+        self.assign(uapi::IRQFD, "irqfd", fd.as_fd(), line, uapi::FLAG_DEASSIGN)
+    }
+
+    /// Has `line` signal `fd` on each delivery.
+    pub fn assign_trigger(&self, fd: impl AsFd, line: u32) -> Result {
+        self.assign(uapi::TRIGGER, "trigger", fd.as_fd(), line, 0)
+    }
+
+    /// The opposite; `fd` is not signalled any more when this returns.
+    pub fn deassign_trigger(&self, fd: impl AsFd, line: u32) -> Result {
+        let fd = fd.as_fd();
+        self.assign(uapi::TRIGGER, "trigger", fd, line, uapi::FLAG_DEASSIGN)
+    }
+
+    /// State and counters of a line.
+    pub fn query(&self, line: u32) -> Result<uapi::Query> {
+        let mut query = uapi::Query {
+            line,
+            ..Default::default()
+        };
+        sys::ioctl(self.as_fd(), uapi::QUERY, &mut query)
+            .map_err(|error| Error::new(format!("query line {line}"), error))?;
+        Ok(query)
+    }
+
+    /// Takes the counter of any eventfd; with `no_wait`, fails with EAGAIN if it is zero.
+    pub fn read_eventfd(&self, fd: impl AsFd, no_wait: bool) -> Result<u64> {
+        let flags = if no_wait { uapi::READ_NOWAIT } else { 0 };
+        self.eventfd(uapi::READ_EVENTFD, "read", fd.as_fd(), flags)
+    }
+
+    /// Looks at the counter of any eventfd.
+    pub fn peek_eventfd(&self, fd: impl AsFd) -> Result<u64> {
+        self.eventfd(uapi::PEEK_EVENTFD, "peek at", fd.as_fd(), 0)
+    }
+
+    fn eventfd(&self, cmd: u32, verb: &str, fd: BorrowedFd<'_>, flags: u32) -> Result<u64> {
+        let mut arg = uapi::EventfdCount {
+            fd: fd.as_raw_fd(),
+            flags,
+            count: 0,
+        };
+        sys::ioctl(self.as_fd(), cmd, &mut arg)
+            .map_err(|error| Error::new(format!("{verb} eventfd"), error))?;
+        Ok(arg.count)
+    }
+}
+
+impl AsFd for Context {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_device_says_how_to_load_the_module() {
+        let error = Context::open_path("/nonexistent/doorbell").unwrap_err();
+        assert_eq!(error.errno(), Some(libc::ENOENT));
+        assert!(error.to_string().contains("modprobe doorbell"), "{error}");
+    }
+
+    #[test]
+    fn other_device_is_told_apart() {
+        let context = Context::open_path("/dev/null").unwrap();
+        let error = context.info().unwrap_err();
+        assert_eq!(error.errno(), Some(libc::ENOTTY));
+        assert!(error.to_string().contains("no doorbell"), "{error}");
+    }
+
+    #[test]
+    fn advice_depends_on_what_was_tried() {
+        let not_found = || io::Error::from_raw_os_error(libc::ENOENT);
+        let open = Error::new("open /dev/doorbell", not_found());
+        let deassign = Error::new("deassign irqfd of line 1", not_found());
+        assert_ne!(open.advice(), deassign.advice());
+    }
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Passing a context on over a UNIX socket.
+
+use crate::{sys, Context};
+use std::{
+    fs, io,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::{UnixListener, UnixStream},
+    },
+    path::{Path, PathBuf},
+};
+
+/// A socket where a context can be had; the socket's permissions say by whom.
+#[derive(Debug)]
+pub struct Server {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Server {
+    /// Listens at `path`, which must not exist, or be a socket on which nobody listens any more.
+    pub fn bind(path: &Path) -> io::Result<Self> {
+        if UnixStream::connect(path).is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused) {
+            fs::remove_file(path)?;
+        }
+        let listener = UnixListener::bind(path)?;
+        listener.set_nonblocking(true)?;
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Passes `context` on to everybody who is waiting; returns to how many.
+    pub fn serve(&self, context: &Context) -> io::Result<usize> {
+        let mut served = 0;
+        loop {
+            match self.listener.accept() {
+                Ok((client, _)) => {
+                    // A client that went away is no reason to stop.
+                    if sys::send_fd(client.as_fd(), context.as_fd()).is_ok() {
+                        served += 1;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(served),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl AsFd for Server {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Gets the context that a [`Server`] at `path` has.
+pub fn connect(path: &Path) -> io::Result<Context> {
+    let socket = UnixStream::connect(path)?;
+    Ok(Context::from_fd(sys::receive_fd(socket.as_fd())?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::EventFd;
+    use std::os::fd::OwnedFd;
+
+    fn path(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("doorbell-{name}-{}", std::process::id()))
+    }
+
+    #[test]
+    fn descriptor_arrives() {
+        let path = path("arrives");
+        let server = Server::bind(&path).unwrap();
+        let eventfd = EventFd::new(0).unwrap();
+        let copy: OwnedFd = eventfd.as_fd().try_clone_to_owned().unwrap();
+        let shared = Context::from_fd(copy);
+        let client = std::thread::spawn({
+            let path = path.clone();
+            move || connect(&path).unwrap()
+        });
+        while server.serve(&shared).unwrap() == 0 {
+            sys::wait_any(&[server.as_fd()], std::time::Duration::from_secs(10)).unwrap();
+        }
+        let received = client.join().unwrap();
+        sys::write_u64(received.as_fd(), 42).unwrap();
+        assert_eq!(eventfd.read().unwrap(), 42);
+        drop(server);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn stale_socket_is_replaced_but_a_live_one_is_not() {
+        let path = path("stale");
+        drop(UnixListener::bind(&path).unwrap());
+        let server = Server::bind(&path).unwrap();
+        assert!(Server::bind(&path).is_err());
+        drop(server);
+    }
+}

@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! System calls, and all `unsafe` of the crate.
+
+use std::{
+    io,
+    mem::size_of,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    sync::atomic::AtomicU32,
+    time::Duration,
+};
+
+fn check(ret: i64) -> io::Result<i64> {
+    if ret < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(ret)
+    }
+}
+
+/// A type that an ioctl of ours reads and writes as bytes.
+///
+/// # Safety
+///
+/// Plain C data: any bytes are a valid value.
+pub(crate) unsafe trait Plain {}
+// SAFETY: Structures of integers.
+unsafe impl Plain for crate::uapi::Info {}
+// SAFETY: As above.
+unsafe impl Plain for crate::uapi::Lines {}
+// SAFETY: As above.
+unsafe impl Plain for crate::uapi::Assign {}
+// SAFETY: As above.
+unsafe impl Plain for crate::uapi::Query {}
+// SAFETY: As above.
+unsafe impl Plain for crate::uapi::EventfdCount {}
+
+/// An ioctl whose argument is a structure. `T` must be the type that `cmd` encodes.
+pub(crate) fn ioctl<T: Plain>(fd: BorrowedFd<'_>, cmd: u32, arg: &mut T) -> io::Result<()> {
+    assert_eq!((cmd >> 16) & 0x3fff, size_of::<T>() as u32);
+    // SAFETY: The kernel reads and writes as many bytes as `cmd` says, which is what `T` has.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), cmd as _, std::ptr::from_mut(arg)) }.into())?;
+    Ok(())
+}
+
+/// An ioctl whose argument is a number.
+#[inline]
+pub(crate) fn ioctl_value(fd: BorrowedFd<'_>, cmd: u32, arg: u32) -> io::Result<i32> {
+    // SAFETY: `cmd` encodes no size: the kernel takes the argument as a number.
+    let ret = unsafe { libc::ioctl(fd.as_raw_fd(), cmd as _, libc::c_ulong::from(arg)) };
+    check(ret.into())?;
+    Ok(ret)
+}
+
+/// An eventfd.
+#[derive(Debug)]
+pub struct EventFd(OwnedFd);
+
+impl EventFd {
+    /// Creates one, blocking and close-on-exec, with `count` in it.
+    pub fn new(count: u32) -> io::Result<Self> {
+        // SAFETY: No pointers.
+        let fd = check(unsafe { libc::eventfd(count, libc::EFD_CLOEXEC) }.into())?;
+        // SAFETY: Just created, and nobody else has it.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd as RawFd) }))
+    }
+
+    /// Takes the counter, waiting until it is not zero.
+    #[inline]
+    pub fn read(&self) -> io::Result<u64> {
+        read_u64(self.0.as_fd())
+    }
+
+    /// Adds to the counter.
+    #[inline]
+    pub fn write(&self, n: u64) -> io::Result<()> {
+        write_u64(self.0.as_fd(), n)
+    }
+
+    /// Waits until it can be read; false if `timeout` passes first.
+    pub fn wait(&self, timeout: Duration) -> io::Result<bool> {
+        Ok(wait_any(&[self.0.as_fd()], timeout)?.is_some())
+    }
+}
+
+impl AsFd for EventFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Waits until one of `fds` can be read and returns its index.
+pub fn wait_any(fds: &[BorrowedFd<'_>], timeout: Duration) -> io::Result<Option<usize>> {
+    let mut polls: Vec<_> = fds
+        .iter()
+        .map(|fd| libc::pollfd {
+            fd: fd.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        })
+        .collect();
+    let ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: The array has as many elements as it says.
+    check(unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as _, ms) }.into())?;
+    Ok(polls.iter().position(|poll| poll.revents != 0))
+}
+
+/// Reads eight bytes.
+#[inline]
+pub(crate) fn read_u64(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut n = 0u64;
+    // SAFETY: Eight bytes may be written to `n`.
+    let got = check(unsafe { libc::read(fd.as_raw_fd(), (&raw mut n).cast(), 8) } as i64)?;
+    if got != 8 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(n)
+}
+
+/// Writes eight bytes.
+#[inline]
+pub(crate) fn write_u64(fd: BorrowedFd<'_>, n: u64) -> io::Result<()> {
+    // SAFETY: Eight bytes may be read from `n`.
+    check(unsafe { libc::write(fd.as_raw_fd(), (&raw const n).cast(), 8) } as i64)?;
+    Ok(())
+}
+
+/// A pipe: where to read, where to write.
+pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut fds = [0; 2];
+    // SAFETY: There is room for two.
+    check(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) }.into())?;
+    // SAFETY: Just created.
+    Ok(unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) })
+}
+
+/// Sleeps while `word` is `value`; may return early.
+pub(crate) fn futex_wait(word: &AtomicU32, value: u32) {
+    // SAFETY: `word` is valid; no timeout.
+    unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
+            value,
+            std::ptr::null::<libc::timespec>(),
+        )
+    };
+}
+
+/// Wakes one who sleeps on `word`.
+pub(crate) fn futex_wake(word: &AtomicU32) {
+    // SAFETY: `word` is valid.
+    unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG,
+            1,
+        )
+    };
+}
+
+/// The CPUs that this thread may use.
+pub(crate) fn cpus() -> io::Result<Vec<usize>> {
+    let mut set = empty_cpu_set();
+    // SAFETY: `set` is as large as said.
+    check(unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) }.into())?;
+    Ok((0..libc::CPU_SETSIZE as usize)
+        // SAFETY: Within the set.
+        .filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, &set) })
+        .collect())
+}
+
+/// Pins this thread to `cpus`.
+pub(crate) fn pin(cpus: &[usize]) -> io::Result<()> {
+    let mut set = empty_cpu_set();
+    for &cpu in cpus {
+        assert!(cpu < libc::CPU_SETSIZE as usize);
+        // SAFETY: Within the set.
+        unsafe { libc::CPU_SET(cpu, &mut set) };
+    }
+    // SAFETY: `set` is as large as said.
+    check(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) }.into())?;
+    Ok(())
+}
+
+fn empty_cpu_set() -> libc::cpu_set_t {
+    // SAFETY: A set of no CPUs is all zeroes.
+    unsafe { std::mem::zeroed() }
+}
+
+/// Allows as many open files as the hard limit says, or `wanted` if root may raise it; returns how
+/// many.
+pub fn raise_open_files(wanted: u64) -> io::Result<u64> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: Valid for writes.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) }.into())?;
+    if limit.rlim_cur < wanted {
+        let more = libc::rlimit {
+            rlim_cur: wanted,
+            rlim_max: limit.rlim_max.max(wanted),
+        };
+        // SAFETY: Valid for reads.
+        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &more) } == 0 {
+            return Ok(wanted);
+        }
+        limit.rlim_cur = limit.rlim_max;
+        // SAFETY: Valid for reads.
+        check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }.into())?;
+    }
+    Ok(limit.rlim_cur)
+}
+
+/// Sends `fd` over a UNIX socket, with one byte.
+pub(crate) fn send_fd(socket: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> io::Result<()> {
+    let mut byte = 0u8;
+    let mut control = Control::default();
+    let mut iov = libc::iovec {
+        iov_base: (&raw mut byte).cast(),
+        iov_len: 1,
+    };
+    let message = control.message(&mut iov);
+    // SAFETY: The control buffer has room for one header with one descriptor, as `Control` has it.
+    unsafe {
+        let header = libc::CMSG_FIRSTHDR(&message);
+        (*header).cmsg_level = libc::SOL_SOCKET;
+        (*header).cmsg_type = libc::SCM_RIGHTS;
+        (*header).cmsg_len = libc::CMSG_LEN(size_of::<RawFd>() as u32) as _;
+        libc::CMSG_DATA(header)
+            .cast::<RawFd>()
+            .write_unaligned(fd.as_raw_fd());
+        check(libc::sendmsg(socket.as_raw_fd(), &message, libc::MSG_NOSIGNAL) as i64)?;
+    }
+    Ok(())
+}
+
+/// Receives what [`send_fd`] sent.
+pub(crate) fn receive_fd(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut byte = 0u8;
+    let mut control = Control::default();
+    let mut iov = libc::iovec {
+        iov_base: (&raw mut byte).cast(),
+        iov_len: 1,
+    };
+    let mut message = control.message(&mut iov);
+    // SAFETY: All buffers are as large as said; what comes back is looked at before it is used.
+    unsafe {
+        let flags = libc::MSG_CMSG_CLOEXEC;
+        check(libc::recvmsg(socket.as_raw_fd(), &mut message, flags) as i64)?;
+        let header = libc::CMSG_FIRSTHDR(&message);
+        if header.is_null()
+            || (*header).cmsg_level != libc::SOL_SOCKET
+            || (*header).cmsg_type != libc::SCM_RIGHTS
+        {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let fd = libc::CMSG_DATA(header).cast::<RawFd>().read_unaligned();
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// Room for the control message that carries one descriptor.
+#[repr(align(8))]
+#[derive(Default)]
+struct Control([u8; 32]);
+
+impl Control {
+    fn message(&mut self, iov: &mut libc::iovec) -> libc::msghdr {
+        // SAFETY: All zeroes is an empty message.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        message.msg_iov = iov;
+        message.msg_iovlen = 1;
+        message.msg_control = self.0.as_mut_ptr().cast();
+        // SAFETY: A computation.
+        let space = unsafe { libc::CMSG_SPACE(size_of::<RawFd>() as u32) } as usize;
+        assert!(space <= self.0.len());
+        message.msg_controllen = space as _;
+        message
+    }
+}
+
+/// KVM's own irqfds, to compare with: a VM with an interrupt controller.
+#[derive(Debug)]
+pub(crate) struct KvmIrqfds(OwnedFd);
+
+#[repr(C)]
+#[derive(Default)]
+struct KvmIrqfd {
+    fd: u32,
+    gsi: u32,
+    flags: u32,
+    resamplefd: u32,
+    pad: [u8; 16],
+}
+
+impl KvmIrqfds {
+    /// Creates a VM.
+    pub(crate) fn new() -> io::Result<Self> {
+        const KVM_CREATE_VM: u32 = 0xae01;
+        const KVM_CREATE_IRQCHIP: u32 = 0xae60;
+        let kvm = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/kvm")?;
+        let vm = ioctl_value(kvm.as_fd(), KVM_CREATE_VM, 0)?;
+        // SAFETY: Just created.
+        let vm = unsafe { OwnedFd::from_raw_fd(vm) };
+        ioctl_value(vm.as_fd(), KVM_CREATE_IRQCHIP, 0)?;
+        Ok(Self(vm))
+    }
+
+    /// Assigns or deassigns.
+    pub(crate) fn irqfd(&self, fd: BorrowedFd<'_>, assign: bool) -> io::Result<()> {
+        const KVM_IRQFD: u32 = 0x4020_ae76;
+        const KVM_IRQFD_FLAG_DEASSIGN: u32 = 1;
+        let arg = KvmIrqfd {
+            fd: fd.as_raw_fd() as u32,
+            gsi: 5,
+            flags: if assign { 0 } else { KVM_IRQFD_FLAG_DEASSIGN },
+            ..Default::default()
+        };
+        // SAFETY: The kernel reads a `struct kvm_irqfd`, which is what `arg` is.
+        check(unsafe { libc::ioctl(self.0.as_raw_fd(), KVM_IRQFD as _, &raw const arg) }.into())?;
+        Ok(())
+    }
+}
+
+/// The hypervisor's signature, if there is a hypervisor that says so.
+pub(crate) fn hypervisor() -> Option<String> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::__cpuid;
+
+        // SAFETY: Every x86_64 has CPUID; leaf 1 always exists.
+        if unsafe { __cpuid(1) }.ecx & (1 << 31) == 0 {
+            return None;
+        }
+        // SAFETY: The bit just seen promises this leaf.
+        let leaf = unsafe { __cpuid(0x4000_0000) };
+        let bytes: Vec<u8> = [leaf.ebx, leaf.ecx, leaf.edx]
+            .iter()
+            .flat_map(|register| register.to_le_bytes())
+            .filter(|&byte| byte != 0)
+            .collect();
+        String::from_utf8(bytes)
+            .ok()
+            .filter(|text| !text.is_empty())
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        None
+    }
+}

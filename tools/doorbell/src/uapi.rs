@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The ABI of include/uapi/linux/doorbell.h. `tests/uapi.rs` compares every size, offset and
+//! number with what a C compiler makes of the header.
+
+#![allow(missing_docs)] // The header says what they are.
+
+use std::mem::size_of;
+
+pub const ABI_VERSION: u32 = 1;
+pub const MAX_LINES: u32 = 65536;
+pub const MAX_TRIGGERS_PER_LINE: u32 = 64;
+pub const MAX_IRQFDS: u32 = 262_144;
+pub const FEATURE_READ: u64 = 1 << 0;
+pub const FEATURE_PEEK: u64 = 1 << 1;
+pub const FLAG_DEASSIGN: u32 = 1 << 0;
+pub const LINE_PENDING: u32 = 1 << 0;
+pub const READ_NOWAIT: u32 = 1 << 0;
+pub const RING_COALESCED: i32 = 0;
+pub const RING_DELIVERED: i32 = 1;
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Info {
+    pub abi_version: u32,
+    pub nr_lines: u32,
+    pub features: u64,
+    pub max_lines: u32,
+    pub max_triggers_per_line: u32,
+    pub max_irqfds: u32,
+    pub nr_irqfds: u32,
+    pub nr_triggers: u32,
+    pub reserved: [u32; 7],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Lines {
+    pub nr_lines: u32,
+    pub flags: u32,
+}
+
+/// `struct doorbell_irqfd` and `struct doorbell_trigger`, which look the same.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Assign {
+    pub fd: i32,
+    pub line: u32,
+    pub flags: u32,
+    pub reserved: [u32; 5],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Query {
+    pub line: u32,
+    pub state: u32,
+    pub rings: u64,
+    pub deliveries: u64,
+    pub deferred: u64,
+    pub nr_irqfds: u32,
+    pub nr_triggers: u32,
+    pub reserved: [u32; 6],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EventfdCount {
+    pub fd: i32,
+    pub flags: u32,
+    pub count: u64,
+}
+
+const _: () = assert!(size_of::<Info>() == 64);
+const _: () = assert!(size_of::<Lines>() == 8);
+const _: () = assert!(size_of::<Assign>() == 32);
+const _: () = assert!(size_of::<Query>() == 64);
+const _: () = assert!(size_of::<EventfdCount>() == 16);
+
+const MAGIC: u32 = 0xDB;
+const NONE: u32 = 0;
+const WRITE: u32 = 1;
+const READ: u32 = 2;
+
+const fn ioc(dir: u32, nr: u32, size: usize) -> u32 {
+    (dir << 30) | ((size as u32) << 16) | (MAGIC << 8) | nr
+}
+
+pub const GET_INFO: u32 = ioc(READ, 0, size_of::<Info>());
+pub const SET_LINES: u32 = ioc(WRITE, 1, size_of::<Lines>());
+pub const RING: u32 = ioc(NONE, 2, 0);
+pub const IRQFD: u32 = ioc(WRITE, 3, size_of::<Assign>());
+pub const TRIGGER: u32 = ioc(WRITE, 4, size_of::<Assign>());
+pub const QUERY: u32 = ioc(READ | WRITE, 5, size_of::<Query>());
+pub const READ_EVENTFD: u32 = ioc(READ | WRITE, 6, size_of::<EventfdCount>());
+pub const PEEK_EVENTFD: u32 = ioc(READ | WRITE, 7, size_of::<EventfdCount>());

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The Rust side of the ABI against the C header.
+
+use doorbell::uapi::*;
+use std::{mem::offset_of, path::Path, process::Command};
+
+/// Has a C compiler evaluate the expressions.
+fn in_c(expressions: &[&str]) -> Vec<u64> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let dir = std::env::temp_dir().join(format!("doorbell-uapi-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let mut source = String::from(
+        "#include <stddef.h>\n#include <stdio.h>\n#include <linux/doorbell.h>\nint main(void)\n{\n",
+    );
+    for expression in expressions {
+        source += &format!("\tprintf(\"%llu\\n\", (unsigned long long)({expression}));\n");
+    }
+    source += "\treturn 0;\n}\n";
+    let (c, program) = (dir.join("uapi.c"), dir.join("uapi"));
+    std::fs::write(&c, source).unwrap();
+    let cc = std::env::var("CC").unwrap_or_else(|_| "cc".into());
+    let status = Command::new(cc)
+        .arg("-I")
+        .arg(root.join("include/uapi"))
+        .args(["-Wall", "-Werror", "-o"])
+        .args([&program, &c])
+        .status()
+        .expect("a C compiler is needed: install gcc, or set CC");
+    assert!(status.success());
+    let output = Command::new(&program).output().unwrap();
+    std::fs::remove_dir_all(&dir).unwrap();
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| line.parse().unwrap())
+        .collect()
+}
+
+macro_rules! pairs {
+    ($($c:literal => $rust:expr,)+) => {
+        (vec![$($c),+], vec![$($rust as u64),+])
+    };
+}
+
+macro_rules! layout {
+    ($c:ident, $rust:ident: $($field:ident)+) => {
+        (
+            vec![
+                concat!("sizeof(struct ", stringify!($c), ")"),
+                $(concat!("offsetof(struct ", stringify!($c), ", ", stringify!($field), ")")),+
+            ],
+            vec![size_of::<$rust>() as u64, $(offset_of!($rust, $field) as u64),+],
+        )
+    };
+}
+
+#[test]
+fn header_and_rust_agree() {
+    let all = [
+        pairs! {
+            "DOORBELL_ABI_VERSION" => ABI_VERSION,
+            "DOORBELL_MAX_LINES" => MAX_LINES,
+            "DOORBELL_MAX_TRIGGERS_PER_LINE" => MAX_TRIGGERS_PER_LINE,
+            "DOORBELL_MAX_IRQFDS" => MAX_IRQFDS,
+            "DOORBELL_FEATURE_READ" => FEATURE_READ,
+            "DOORBELL_FEATURE_PEEK" => FEATURE_PEEK,
+            "DOORBELL_FLAG_DEASSIGN" => FLAG_DEASSIGN,
+            "DOORBELL_LINE_PENDING" => LINE_PENDING,
+            "DOORBELL_READ_NOWAIT" => READ_NOWAIT,
+            "DOORBELL_RING_COALESCED" => RING_COALESCED,
+            "DOORBELL_RING_DELIVERED" => RING_DELIVERED,
+            "DOORBELL_GET_INFO" => GET_INFO,
+            "DOORBELL_SET_LINES" => SET_LINES,
+            "DOORBELL_RING" => RING,
+            "DOORBELL_IRQFD" => IRQFD,
+            "DOORBELL_TRIGGER" => TRIGGER,
+            "DOORBELL_QUERY" => QUERY,
+            "DOORBELL_READ" => READ_EVENTFD,
+            "DOORBELL_PEEK" => PEEK_EVENTFD,
+        },
+        layout!(doorbell_info, Info: abi_version nr_lines features max_lines max_triggers_per_line
+            max_irqfds nr_irqfds nr_triggers reserved),
+        layout!(doorbell_lines, Lines: nr_lines flags),
+        layout!(doorbell_irqfd, Assign: fd line flags reserved),
+        layout!(doorbell_trigger, Assign: fd line flags reserved),
+        layout!(doorbell_query, Query: line state rings deliveries deferred nr_irqfds nr_triggers
+            reserved),
+        layout!(doorbell_eventfd, EventfdCount: fd flags count),
+    ];
+    let (c, rust): (Vec<_>, Vec<_>) = all.into_iter().unzip();
+    let (c, rust) = (c.concat(), rust.concat());
+    for ((expression, c), rust) in c.iter().zip(in_c(&c)).zip(rust) {
+        assert_eq!(c, rust, "{expression}");
+    }
+}
