@@ -16,8 +16,7 @@ use crate::{
             Gate,
             Guard,
             HELD, //
-        },
-        preempt::NoPreempt, //
+        }, //
     },
     line::{
         self,
@@ -114,7 +113,6 @@ impl Line {
     /// [`EventFd::signal`]: crate::kernel_ext::eventfd::EventFd::signal
     #[inline]
     pub(crate) fn ring(self: Pin<&Self>) -> Rung {
-        let _no_preempt = NoPreempt::new();
         let (action, guard) = self
             .gate
             .update(line::IDLE, |state| line::ring(state, From::Caller));
@@ -187,13 +185,11 @@ impl Line {
     pub(crate) fn with_triggers<R>(self: Pin<&Self>, mut f: impl FnMut(&mut Triggers) -> R) -> R {
         let mut spins = 0;
         loop {
-            let no_preempt = NoPreempt::new();
             if let ((), Some(mut guard)) = self.gate.update(line::IDLE, line::hold) {
                 let result = f(&mut guard);
                 self.deliver(guard, None);
                 return result;
             }
-            drop(no_preempt);
             spins += 1;
             if spins < SPINS {
                 cpu_relax();
@@ -246,7 +242,6 @@ impl Line {
 impl Run<IrqWork> for Line {
     #[inline]
     fn run(self: Pin<&Self>) {
-        let _no_preempt = NoPreempt::new();
         if let (Action::Deliver { hops }, Some(guard)) = self.gate.update(line::PENDING, line::take)
         {
             self.deliver(guard, Some(hops));
@@ -256,7 +251,6 @@ impl Run<IrqWork> for Line {
 
 impl Run<WorkItem> for Line {
     fn run(self: Pin<&Self>) {
-        let _no_preempt = NoPreempt::new();
         if let (Action::Deliver { hops }, Some(guard)) = self.gate.update(line::PENDING, line::take)
         {
             self.deferred.add(1);

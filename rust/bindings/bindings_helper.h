@@ -7,6 +7,7 @@
 #ifndef _DOORBELL_BINDINGS_HELPER_H
 #define _DOORBELL_BINDINGS_HELPER_H
 
+#include <linux/atomic.h>
 #include <linux/eventfd.h>
 #include <linux/poll.h>
 #include <linux/wait.h>
@@ -31,8 +32,8 @@ void doorbell_wait_queue_unlock(struct wait_queue_head *wqh, unsigned long flags
 void doorbell_wait_queue_add(struct wait_queue_head *wqh, struct wait_queue_entry *entry);
 void doorbell_wait_queue_del(struct wait_queue_entry *entry);
 void doorbell_wake_writers(struct wait_queue_head *wqh);
-void doorbell_preempt_disable(void);
-void doorbell_preempt_enable(void);
+bool doorbell_gate_enter(atomic_t *word, int *old, int new);
+bool doorbell_gate_leave(atomic_t *word, int *old, int new);
 unsigned long doorbell_compat_ptr(u32 uptr);
 
 #endif /* _DOORBELL_BINDINGS_HELPER_H */

@@ -51,14 +51,28 @@ void doorbell_wake_writers(struct wait_queue_head *wqh)
 	current->in_eventfd = in_eventfd;
 }
 
-void doorbell_preempt_disable(void)
+/*
+ * Preemption and the compare-exchange go together, so that the ring path makes
+ * one call for both. On PREEMPT_RT a spinlock's holder can be preempted, too.
+ */
+bool doorbell_gate_enter(atomic_t *word, int *old, int new)
 {
-	preempt_disable();
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+		preempt_disable();
+	if (likely(atomic_try_cmpxchg(word, old, new)))
+		return true;
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+		preempt_enable();
+	return false;
 }
 
-void doorbell_preempt_enable(void)
+bool doorbell_gate_leave(atomic_t *word, int *old, int new)
 {
-	preempt_enable();
+	if (unlikely(!atomic_try_cmpxchg(word, old, new)))
+		return false;
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+		preempt_enable();
+	return true;
 }
 
 unsigned long doorbell_compat_ptr(u32 uptr)

@@ -18,6 +18,7 @@
 )]
 
 use kernel::bindings::{
+    atomic_t,
     file,
     poll_table_struct,
     wait_queue_entry,

@@ -8,7 +8,12 @@
 //! function. Whoever sets [`HELD`] gets a [`Guard`] and with it exclusive access to the value;
 //! whoever finds it set leaves word (a bit of its own) and goes, and the holder finds it when it
 //! leaves, because leaving is a compare-exchange of the same word.
+//!
+//! Whoever is preempted while holding delays everybody who has left something to do. So holding
+//! disables preemption, like holding a spinlock, and unlike on PREEMPT_RT, where a spinlock's
+//! holder is preemptible, too.
 
+use crate::bindings;
 use core::{
     cell::UnsafeCell,
     ops::{
@@ -17,11 +22,11 @@ use core::{
     }, //
 };
 use kernel::{
+    prelude::*,
     sync::atomic::{
         Acquire,
         Atomic,
-        Full,
-        Relaxed, //
+        Full, //
     },
     types::NotThreadSafe, //
 };
@@ -35,6 +40,7 @@ pub(crate) const HELD: u32 = 1 << 31;
 ///
 /// - [`HELD`] is set in `word` if and only if a [`Guard`] of this gate exists.
 /// - At most one [`Guard`] exists, and `value` is accessed through it only.
+/// - Unless the kernel is PREEMPT_RT, preemption was disabled once for an existing [`Guard`].
 pub(crate) struct Gate<T> {
     word: Atomic<u32>,
     value: UnsafeCell<T>,
@@ -79,6 +85,11 @@ impl<T> Gate<T> {
         }
     }
 
+    fn as_ptr(&self) -> *mut kernel::bindings::atomic_t {
+        // `Atomic<u32>` is transparent, and the same four bytes as the C type.
+        (&raw const self.word).cast_mut().cast()
+    }
+
     /// Tries until it works.
     #[cold]
     fn update_from<R>(
@@ -103,14 +114,23 @@ impl<T> Gate<T> {
     ) -> Result<(R, Option<Guard<'_, T>>), u32> {
         let (new, result) = f(word);
         let new = new | (word & HELD);
-        self.word.cmpxchg(word, new, Full)?;
-        // INVARIANT: If `HELD` was clear there was no guard, and this compare-exchange set it, so
+        if new & !word & HELD == 0 {
+            self.word.cmpxchg(word, new, Full)?;
+            return Ok((result, None));
+        }
+        let mut now = word as c_int;
+        // SAFETY: Both pointers are valid. A full compare-exchange, as above; disables preemption
+        // if it succeeds.
+        if !unsafe { bindings::doorbell_gate_enter(self.as_ptr(), &mut now, new as c_int) } {
+            return Err(now as u32);
+        }
+        // INVARIANT: `HELD` was clear, so there was no guard; this compare-exchange set it, so
         // nobody else can have created one for the same transition.
-        let guard = (new & !word & HELD != 0).then(|| Guard {
+        let guard = Guard {
             gate: self,
             _not_send: NotThreadSafe,
-        });
-        Ok((result, guard))
+        };
+        Ok((result, Some(guard)))
     }
 }
 
@@ -165,8 +185,17 @@ impl<'a, T> Guard<'a, T> {
     #[inline(always)]
     fn try_update<R>(&self, word: u32, f: &impl Fn(u32) -> (u32, R)) -> Result<(R, bool), u32> {
         let (new, result) = f(word);
-        self.gate.word.cmpxchg(word, new, Full)?;
-        Ok((result, new & HELD != 0))
+        if new & HELD != 0 {
+            self.gate.word.cmpxchg(word, new, Full)?;
+            return Ok((result, true));
+        }
+        let mut now = word as c_int;
+        // SAFETY: Both pointers are valid. A full compare-exchange, as above; enables preemption,
+        // which was disabled for this guard, if it succeeds.
+        if !unsafe { bindings::doorbell_gate_leave(self.gate.as_ptr(), &mut now, new as c_int) } {
+            return Err(now as u32);
+        }
+        Ok((result, false))
     }
 }
 
@@ -191,11 +220,10 @@ impl<T> DerefMut for Guard<'_, T> {
 
 impl<T> Drop for Guard<'_, T> {
     fn drop(&mut self) {
-        // INVARIANT: The guard goes, and the bit with it. Full order: what was done to the value
-        // happens before the next holder's access.
-        let mut old = self.gate.word.load(Relaxed);
-        while let Err(now) = self.gate.word.cmpxchg(old, old & !HELD, Full) {
-            old = now;
+        // INVARIANT: The guard goes, and the bit with it.
+        let mut word = HELD;
+        while let Err(now) = self.try_update(word, &|word| (word & !HELD, ())) {
+            word = now;
         }
     }
 }

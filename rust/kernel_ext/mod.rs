@@ -10,6 +10,5 @@ pub(crate) mod deferred;
 pub(crate) mod eventfd;
 pub(crate) mod gate;
 pub(crate) mod pinned;
-pub(crate) mod preempt;
 pub(crate) mod uaccess;
 pub(crate) mod wait_queue;
