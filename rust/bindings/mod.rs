@@ -31,6 +31,7 @@ type __s32 = i32;
 type __u64 = u64;
 type u32_ = u32;
 type u64_ = u64;
+type bool_ = bool;
 
 include!(concat!(
     env!("DOORBELL_OBJ"),

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# doorbell: a software interrupt controller for eventfds. Try "make help".
+#
+# The module itself is built by the kernel's build system, which reads Kbuild.
+
+KDIR ?= /lib/modules/$(shell uname -r)/build
+LAB := tools/lab/lab
+ARGS ?=
+
+kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR)
+
+default: modules
+
+help:
+	@echo 'In the lab: on any Debian 12 or 13; sets up what is missing by itself'
+	@echo '  make rtt          - boot a VM, load the module, print the round-trip table'
+	@echo '  make test         - run all tests; ends with "N passed, N failed"'
+	@echo '  make check        - format, lint and documentation checks'
+	@echo '  make bench        - what assigning costs, and whether size does'
+	@echo '  make shell        - a shell in the VM, module loaded, tools on the PATH'
+	@echo '  make lab          - set up only'
+	@echo '  make lab-status   - what is set up, where, and how big'
+	@echo '  make lab-clean    - remove it'
+	@echo
+	@echo 'Natively: for the running kernel, or KDIR=/path/to/its/build/directory'
+	@echo '  make              - build the module'
+	@echo '  make modules_install - install it (as root)'
+	@echo '  make clippy       - lint it'
+	@echo '  make rustfmtcheck - check its format; rustfmt mends it'
+	@echo '  make rust-analyzer - write rust-project.json for an editor'
+	@echo '  make clean        - remove what was built'
+	@echo
+	@echo 'ARGS="..." goes to the command: make rtt ARGS="--json". DOORBELL_LAB, DOORBELL_KERNEL and'
+	@echo 'other variables of the lab: see Documentation/lab.rst.'
+
+rtt:
+	@$(LAB) rtt $(ARGS)
+
+bench:
+	@$(LAB) run sh -c 'doorbell bench assign && doorbell bench scale'
+
+test check shell:
+	@$(LAB) $@
+
+lab:
+	@$(LAB) setup
+
+lab-status lab-clean:
+	@$(LAB) $(@:lab-%=%)
+
+# A module in Rust needs what distributions' headers lack.
+have-rust:
+	@test -e $(KDIR)/Makefile || { \
+		echo 'No kernel build directory at $(KDIR).'; \
+		echo 'Install the headers of the running kernel (apt-get install linux-headers-amd64), or say'; \
+		echo 'where another one is: make KDIR=/path/to/build. Without any: make rtt'; exit 1; } >&2
+	@grep -qs '^CONFIG_RUST=y' $(KDIR)/include/config/auto.conf $(KDIR)/.config || { \
+		echo 'The kernel of $(KDIR) has no Rust support (CONFIG_RUST is not set): no module'; \
+		echo 'in Rust can be built for it. See Documentation/rust/quick-start.rst in its source. To'; \
+		echo 'try doorbell without it: make rtt'; exit 1; } >&2
+	@test -e $(KDIR)/rust/libkernel.rmeta || { \
+		echo '$(KDIR) has no Rust metadata (rust/*.rmeta, rust/*.so, scripts/target.json).'; \
+		echo 'Distributions leave it out of their headers. It is made from the same source, with the'; \
+		echo 'same .config and compilers, by "make O=DIR olddefconfig prepare modules_prepare" in the'; \
+		echo 'kernel source; then: make KDIR=DIR. For Debian kernels "make lab" does all that and'; \
+		echo 'leaves the result in kernels/VERSION/kdir of the lab.'; exit 1; } >&2
+
+modules modules_install rust-analyzer: have-rust
+	+$(kbuild) $@
+
+clippy: have-rust
+	+$(kbuild) CLIPPY=1 KRUSTFLAGS=-Dwarnings modules
+
+rustfmtcheck: RUSTFMT_FLAGS := --check
+rustfmt rustfmtcheck:
+	@conf=$$(readlink -f $(KDIR)/source)/.rustfmt.toml; \
+	test -e $$conf || { echo "no .rustfmt.toml of the kernel source at $$conf" >&2; exit 1; }; \
+	rustfmt $(RUSTFMT_FLAGS) --config-path $$conf rust/doorbell.rs
+
+clean:
+	+$(kbuild) clean
+
+.PHONY: default help rtt bench test check shell lab lab-status lab-clean have-rust modules \
+	modules_install clippy rustfmt rustfmtcheck rust-analyzer clean

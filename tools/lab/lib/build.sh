@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+# Building, in the tree. The source is mounted read-only at /doorbell, what is
+# built goes to /build.
+
+KSRC=/kernel/source
+KDIR=/kernel/kdir
+TARGET=x86_64-unknown-linux-gnu
+
+build_dirs() {
+	mkdir -p "$BUILD"/{module,clippy,target,selftests,docs,out} "$LAB/cargo"
+}
+
+# What the builds leave belongs to who asked for it.
+give_back() {
+	[[ -z ${DOORBELL_OWNER:-} ]] || chown -R "$DOORBELL_OWNER" "$BUILD/out"
+}
+
+make_module() {		# DIRECTORY ARGUMENT...
+	local dir=$1
+	shift
+	in_tree "$TREE" make -C "$KDIR" M=/doorbell MO="/build/$dir" -j"$(nproc)" "$@" modules
+}
+
+cargo_env() {
+	in_tree "$TREE" env -C /doorbell/tools/doorbell "$@"
+}
+
+build_module() {
+	make_module module
+}
+
+build_tools() {
+	# Static: the guest then reads one file.
+	cargo_env RUSTFLAGS='-C target-feature=+crt-static' \
+		cargo build --release --locked --target "$TARGET"
+}
+
+build_selftests() {
+	in_tree "$TREE" make -C /doorbell/tools/testing/selftests/doorbell \
+		OUTPUT=/build/selftests KSRC="$KSRC" -j"$(nproc)"
+}
+
+build() {
+	build_dirs
+	mount_lab
+	stage_begin build-module "building the module" build_module
+	stage_begin build-tools "building the tools" build_tools
+	stage_begin build-selftests "building the tests" build_selftests
+	stage_wait
+}

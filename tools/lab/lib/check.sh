@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+# make check: what a reviewer would have to say otherwise.
+
+check_rustfmt() {
+	in_tree "$TREE" rustfmt --check --config-path "$KSRC/.rustfmt.toml" \
+		/doorbell/rust/doorbell.rs
+}
+
+check_clippy() {
+	make_module clippy CLIPPY=1 KRUSTFLAGS=-Dwarnings
+}
+
+check_cargo_fmt() {
+	cargo_env cargo fmt --check
+}
+
+check_cargo_clippy() {
+	cargo_env cargo clippy --locked --all-targets -- -D warnings
+}
+
+# BIT() is not for UAPI headers, and the harness's macros look like functions.
+check_checkpatch() {
+	local files
+	files=$(cd "$SRC" && find . \( -name '*.c' -o -name '*.h' \) -type f -printf '/doorbell/%P\n' | sort)
+	# shellcheck disable=SC2086
+	in_tree "$TREE" env -C "$KSRC" perl scripts/checkpatch.pl --no-tree --strict --quiet \
+		--show-types --ignore BIT_MACRO,LINUX_VERSION_CODE,FILE_PATH_CHANGES,SPDX_LICENSE_TAG,CAMELCASE,MACRO_ARG_REUSE,COMPLEX_MACRO,PREFER_KERNEL_TYPES,NEW_TYPEDEFS,AVOID_EXTERNS,CONSTANT_COMPARISON -f $files
+}
+
+check_docs() {
+	in_tree "$TREE" sphinx-build -q -W --keep-going -b html -d /build/docs/trees \
+		/doorbell/Documentation /build/docs/html
+}
+
+# unsafe is for the abstractions.
+check_unsafe() {
+	! grep -nE '^[^/"]*\bunsafe\b' "$SRC"/rust/*.rs
+}
+
+CHECKS=(rustfmt clippy cargo_fmt cargo_clippy checkpatch docs unsafe)
+
+run_checks() {
+	local check passed=0 failed=0
+	setup || return
+	build_dirs
+	mount_lab
+	for check in "${CHECKS[@]}"; do
+		stage_begin "check-$check" "check: $check" "check_$check"
+		if KEEP_GOING=1 STAGE_TAIL=60 stage_wait; then
+			passed=$((passed + 1))
+		else
+			failed=$((failed + 1))
+		fi
+	done
+	echo "$passed passed, $failed failed"
+	((failed == 0))
+}

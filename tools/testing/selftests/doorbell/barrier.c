@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Deassigning is a barrier: while another processor rings as fast as it can, an
+ * eventfd is not touched any more once DEASSIGN (or close) has returned; and
+ * what was signalled meanwhile either rang or is left in the counter.
+ */
+#include "doorbell_test.h"
+
+#define NR_OTHERS	(DOORBELL_MAX_TRIGGERS_PER_LINE - 1)
+
+/* Long enough for thousands of rounds; longer on a machine too busy for these: */
+#define ROUNDS_MS	1200
+#define ROUNDS_MIN	100
+
+static bool more_rounds(unsigned int rounds, uint64_t start)
+{
+	return rounds < ROUNDS_MIN || now_us() < start + ROUNDS_MS * 1000;
+}
+
+FIXTURE(barrier) {
+	int kmsg;
+	int db;
+	int other[NR_OTHERS];
+	struct hammer hammer;
+};
+
+FIXTURE_VARIANT(barrier) {
+	/* Rung by write(2) to an irqfd, not by ioctl. */
+	bool by_irqfd;
+};
+
+FIXTURE_VARIANT_ADD(barrier, ioctl) { .by_irqfd = false };
+FIXTURE_VARIANT_ADD(barrier, irqfd) { .by_irqfd = true };
+
+static void wire_others(struct __test_metadata *_metadata, int db, const int *other)
+{
+	unsigned int i;
+
+	for (i = 0; i < NR_OTHERS; i++)
+		ASSERT_EQ(0, db_trigger(db, other[i], 0, 0));
+}
+
+/*
+ * The victim is one of as many triggers as a line can have, so that a delivery
+ * takes long and a barrier that is none is seen to be none.
+ */
+FIXTURE_SETUP(barrier)
+{
+	unsigned int i;
+
+	self->kmsg = kmsg_open();
+	self->db = new_context(_metadata, 1);
+	for (i = 0; i < ARRAY_SIZE(self->other); i++)
+		self->other[i] = new_eventfd(_metadata, 0, 0);
+	self->hammer.hit = variant->by_irqfd ? hit_write : hit_ring;
+	self->hammer.fd = variant->by_irqfd ? new_eventfd(_metadata, 0, 0) : self->db;
+}
+
+FIXTURE_TEARDOWN(barrier)
+{
+	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
+}
+
+/* Spins for 0 to 63 times a moment, to meet the hammer at all places. */
+static void dither(unsigned int round)
+{
+	unsigned int n = round % 64 * 20;
+
+	while (n--)
+		atomic_signal_fence(memory_order_seq_cst);
+}
+
+/*
+ * Returns true if the eventfd has been quiet since @count, for two whole hits
+ * of the hammer.
+ */
+static bool stays(struct hammer *hammer, int fd, uint64_t count)
+{
+	return hammer_passes(hammer, 2) && efd_read(fd) == count;
+}
+
+TEST_F(barrier, deassign_trigger)
+{
+	int victim = new_eventfd(_metadata, 0, 0);
+	unsigned int rounds, signalled = 0, late = 0;
+	uint64_t start;
+
+	wire_others(_metadata, self->db, self->other);
+	if (variant->by_irqfd)
+		ASSERT_EQ(0, db_irqfd(self->db, self->hammer.fd, 0, 0));
+	hammer_start(_metadata, &self->hammer);
+	ASSERT_TRUE(hammer_passes(&self->hammer, 10));
+
+	start = now_us();
+	for (rounds = 0; more_rounds(rounds, start); rounds++) {
+		ASSERT_EQ(0, db_trigger(self->db, victim, 0, 0));
+		if (rounds % 2)
+			efd_poll(victim, POLLIN, PATIENCE_MS);
+		dither(rounds);
+		ASSERT_EQ(0, db_trigger(self->db, victim, 0, DOORBELL_FLAG_DEASSIGN));
+		signalled += !!efd_read(victim);
+		late += !stays(&self->hammer, victim, 0);
+	}
+	hammer_stop(&self->hammer);
+	EXPECT_EQ(0, late);
+	EXPECT_LE(rounds / 2, signalled);
+}
+
+FIXTURE(exact) {
+	int kmsg;
+	int db;
+	struct hammer hammer;
+};
+
+FIXTURE_SETUP(exact)
+{
+	self->kmsg = kmsg_open();
+	self->db = new_context(_metadata, 1);
+	self->hammer.hit = hit_write;
+}
+
+FIXTURE_TEARDOWN(exact)
+{
+	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
+}
+
+/*
+ * Each write of one either rang or is left in the counter when the irqfd is
+ * deassigned under the hammer: never both, never neither.
+ */
+TEST_F(exact, detach)
+{
+	struct hammer *hammer = &self->hammer;
+	unsigned int rounds, cut = 0, touched = 0, wrong = 0;
+	int in = new_eventfd(_metadata, 0, 0);
+	uint64_t start, rings;
+
+	hammer->fd = in;
+	hammer_start(_metadata, hammer);
+	ASSERT_TRUE(hammer_pause(hammer));
+
+	start = now_us();
+	for (rounds = 0; more_rounds(rounds, start); rounds++) {
+		uint64_t left, before, after, writes;
+
+		efd_read(in);
+		before = line_of(_metadata, self->db, 0).rings;
+		writes = atomic_load(&hammer->done);
+		ASSERT_EQ(0, db_irqfd(self->db, in, 0, 0));
+		ASSERT_TRUE(hammer_resume(hammer));
+		dither(rounds);
+		ASSERT_EQ(0, db_irqfd(self->db, in, 0, DOORBELL_FLAG_DEASSIGN));
+		rings = settled(_metadata, self->db, 0).rings;
+		ASSERT_TRUE(hammer_pause(hammer));
+
+		writes = atomic_load(&hammer->done) - writes;
+		left = efd_read(in);
+		after = line_of(_metadata, self->db, 0).rings;
+		if (after != rings || rings - before + left != writes)
+			TH_LOG("round %u: %ju rings, %ju at last, %ju left, of %ju writes", rounds,
+			       rings - before, after - before, left, writes);
+		touched += after != rings;
+		wrong += rings - before + left != writes;
+		cut += rings != before && left;
+	}
+	hammer_stop(hammer);
+	EXPECT_EQ(0, touched);
+	EXPECT_EQ(0, wrong);
+	/* Some must have been cut in the middle, or this proves nothing. */
+	EXPECT_LT(0, cut);
+}
+
+/*
+ * An EFD_SEMAPHORE eventfd gives one per take, so the sum is exact over any
+ * number of attaches and detaches, with the hammer never at rest.
+ */
+TEST_F(exact, attach_and_detach)
+{
+	struct hammer *hammer = &self->hammer;
+	int in = new_eventfd(_metadata, 0, EFD_SEMAPHORE);
+	unsigned int rounds;
+	uint64_t start, left;
+
+	hammer->fd = in;
+	hammer_start(_metadata, hammer);
+	start = now_us();
+	for (rounds = 0; more_rounds(rounds, start); rounds++) {
+		ASSERT_EQ(0, db_irqfd(self->db, in, 0, 0));
+		dither(rounds);
+		ASSERT_EQ(0, db_irqfd(self->db, in, 0, DOORBELL_FLAG_DEASSIGN));
+		dither(rounds / 64);
+	}
+	hammer_stop(hammer);
+
+	left = efd_count(in);
+	EXPECT_EQ(atomic_load(&hammer->done), settled(_metadata, self->db, 0).rings + left);
+	EXPECT_LT(0, left);
+}
+
+/*
+ * An attach under the hammer takes what was written before as one ring, and
+ * each write from then on is one.
+ */
+TEST_F(exact, attach)
+{
+	struct hammer *hammer = &self->hammer;
+	int in = new_eventfd(_metadata, 0, 0);
+	unsigned int rounds, wrong = 0;
+	uint64_t start;
+
+	hammer->fd = in;
+	hammer_start(_metadata, hammer);
+	start = now_us();
+	for (rounds = 0; more_rounds(rounds, start); rounds++) {
+		uint64_t first, last, before, after, total, rings;
+
+		ASSERT_TRUE(hammer_pause(hammer));
+		efd_read(in);
+		rings = line_of(_metadata, self->db, 0).rings;
+		first = atomic_load(&hammer->done);
+		ASSERT_TRUE(hammer_resume(hammer));
+		dither(rounds);
+		before = atomic_load(&hammer->done);
+		ASSERT_EQ(0, db_irqfd(self->db, in, 0, 0));
+		after = atomic_load(&hammer->started);
+		ASSERT_TRUE(hammer_passes(hammer, rounds % 3));
+		ASSERT_TRUE(hammer_pause(hammer));
+		total = atomic_load(&hammer->done);
+		last = efd_count(in);
+		ASSERT_EQ(0, db_irqfd(self->db, in, 0, DOORBELL_FLAG_DEASSIGN));
+		rings = settled(_metadata, self->db, 0).rings - rings;
+
+		/* Nothing is left; at least what came after; at most one for what was before. */
+		wrong += last || efd_read(in) ||
+			 rings < total - after + (before != first) ||
+			 rings > total - before + (before != first);
+	}
+	hammer_stop(hammer);
+	EXPECT_EQ(0, wrong);
+}
+
+/* Closing the context deassigns everything, and is as much of a barrier. */
+TEST_F(exact, close_context)
+{
+	int victim = new_eventfd(_metadata, 0, 0);
+	unsigned int i, rounds, signalled = 0, late = 0;
+	int other[NR_OTHERS];
+	uint64_t start;
+
+	for (i = 0; i < NR_OTHERS; i++)
+		other[i] = new_eventfd(_metadata, 0, 0);
+	self->hammer.fd = new_eventfd(_metadata, 0, 0);
+	close(self->db);
+	hammer_start(_metadata, &self->hammer);
+
+	start = now_us();
+	for (rounds = 0; more_rounds(rounds, start); rounds++) {
+		self->db = new_context(_metadata, 1);
+		wire_others(_metadata, self->db, other);
+		ASSERT_EQ(0, db_trigger(self->db, victim, 0, 0));
+		ASSERT_EQ(0, db_irqfd(self->db, self->hammer.fd, 0, 0));
+		efd_poll(victim, POLLIN, PATIENCE_MS);
+		dither(rounds);
+		close(self->db);
+		signalled += !!efd_read(victim);
+		efd_read(self->hammer.fd);
+		late += !stays(&self->hammer, victim, 0);
+		/* Nobody takes what is written now. */
+		late += !efd_read(self->hammer.fd);
+	}
+	hammer_stop(&self->hammer);
+	EXPECT_EQ(0, late);
+	EXPECT_EQ(rounds, signalled);
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the doorbell selftests share: the ioctls as functions that return
+ * -errno, eventfds, bounded waiting, pinned threads and the kernel log.
+ */
+#ifndef _DOORBELL_TEST_H
+#define _DOORBELL_TEST_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <linux/doorbell.h>
+
+#include "kselftest_harness.h"
+
+#define DEVICE		"/dev/doorbell"
+
+/* What must happen has happened by then, even on a busy emulated machine. */
+#define PATIENCE_MS	5000
+
+/* Largest value that write(2) lets an eventfd's counter reach. */
+#define COUNTER_MAX	(UINT64_MAX - 1)
+
+static inline uint64_t now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000ULL + ts.tv_nsec / 1000;
+}
+
+/* True as soon as @cond is; false if it is not within PATIENCE_MS. */
+#define WAIT_FOR(cond) ({						\
+	uint64_t __end = now_us() + PATIENCE_MS * 1000ULL;		\
+	bool __ok;							\
+									\
+	while (!(__ok = !!(cond)) && now_us() < __end)			\
+		usleep(100);						\
+	__ok;								\
+})
+
+/* The ioctls. All return -errno on failure. */
+
+static inline int db_ioctl(int db, unsigned long cmd, const void *arg)
+{
+	int ret = ioctl(db, cmd, arg);
+
+	return ret < 0 ? -errno : ret;
+}
+
+static inline int db_info(int db, struct doorbell_info *info)
+{
+	memset(info, 0xff, sizeof(*info));
+	return db_ioctl(db, DOORBELL_GET_INFO, info);
+}
+
+static inline int db_set_lines(int db, uint32_t nr_lines)
+{
+	struct doorbell_lines lines = { .nr_lines = nr_lines };
+
+	return db_ioctl(db, DOORBELL_SET_LINES, &lines);
+}
+
+static inline int db_ring(int db, unsigned long line)
+{
+	int ret = ioctl(db, DOORBELL_RING, line);
+
+	return ret < 0 ? -errno : ret;
+}
+
+static inline int db_irqfd(int db, int fd, uint32_t line, uint32_t flags)
+{
+	struct doorbell_irqfd irqfd = { .fd = fd, .line = line, .flags = flags };
+
+	return db_ioctl(db, DOORBELL_IRQFD, &irqfd);
+}
+
+static inline int db_trigger(int db, int fd, uint32_t line, uint32_t flags)
+{
+	struct doorbell_trigger trigger = { .fd = fd, .line = line, .flags = flags };
+
+	return db_ioctl(db, DOORBELL_TRIGGER, &trigger);
+}
+
+static inline int db_query(int db, uint32_t line, struct doorbell_query *query)
+{
+	memset(query, 0xff, sizeof(*query));
+	query->line = line;
+	memset(query->reserved, 0, sizeof(query->reserved));
+	return db_ioctl(db, DOORBELL_QUERY, query);
+}
+
+static inline int db_eventfd(int db, unsigned long cmd, int fd, uint32_t flags,
+			     uint64_t *count)
+{
+	struct doorbell_eventfd arg = { .fd = fd, .flags = flags };
+	int ret = db_ioctl(db, cmd, &arg);
+
+	*count = arg.count;
+	return ret;
+}
+
+static inline int db_read(int db, int fd, uint32_t flags, uint64_t *count)
+{
+	return db_eventfd(db, DOORBELL_READ, fd, flags, count);
+}
+
+static inline int db_peek(int db, int fd, uint64_t *count)
+{
+	return db_eventfd(db, DOORBELL_PEEK, fd, 0, count);
+}
+
+/* A context with @nr_lines lines; 0: not chosen yet. */
+static inline int new_context(struct __test_metadata *_metadata, uint32_t nr_lines)
+{
+	int db = open(DEVICE, O_RDWR | O_CLOEXEC);
+
+	ASSERT_LE(0, db) {
+		TH_LOG("%s: %s; is the module loaded, and are you root?",
+		       DEVICE, strerror(errno));
+	}
+	if (nr_lines)
+		ASSERT_EQ(0, db_set_lines(db, nr_lines));
+	return db;
+}
+
+static inline struct doorbell_info info_of(struct __test_metadata *_metadata, int db)
+{
+	struct doorbell_info info;
+
+	ASSERT_EQ(0, db_info(db, &info));
+	return info;
+}
+
+static inline struct doorbell_query line_of(struct __test_metadata *_metadata, int db,
+					    uint32_t line)
+{
+	struct doorbell_query query;
+
+	ASSERT_EQ(0, db_query(db, line, &query));
+	return query;
+}
+
+/* Waits until nothing is pending on the line, then tells its state. */
+static inline struct doorbell_query settled(struct __test_metadata *_metadata, int db,
+					    uint32_t line)
+{
+	struct doorbell_query query;
+
+	EXPECT_TRUE(WAIT_FOR(!(query = line_of(_metadata, db, line)).state));
+	return query;
+}
+
+/* Eventfds: non-blocking, so that no test hangs where it should fail. */
+
+static inline int new_eventfd(struct __test_metadata *_metadata, unsigned int count,
+			      int flags)
+{
+	int fd = eventfd(count, flags | EFD_NONBLOCK | EFD_CLOEXEC);
+
+	ASSERT_LE(0, fd);
+	return fd;
+}
+
+static inline int efd_write(int fd, uint64_t value)
+{
+	return write(fd, &value, sizeof(value)) == sizeof(value) ? 0 : -errno;
+}
+
+/* What read(2) gives: 0 if there is nothing. */
+static inline uint64_t efd_read(int fd)
+{
+	uint64_t count;
+
+	return read(fd, &count, sizeof(count)) == sizeof(count) ? count : 0;
+}
+
+/* All that is there, also of an EFD_SEMAPHORE eventfd. */
+static inline uint64_t efd_drain(int fd)
+{
+	uint64_t sum = 0, count;
+
+	while ((count = efd_read(fd)))
+		sum += count;
+	return sum;
+}
+
+static inline int efd_poll(int fd, short events, int timeout_ms)
+{
+	struct pollfd pfd = { .fd = fd, .events = events };
+	int ret = poll(&pfd, 1, timeout_ms);
+
+	return ret > 0 ? pfd.revents : ret;
+}
+
+/* Waits for the next signal and takes the counter. */
+static inline uint64_t efd_wait(int fd)
+{
+	efd_poll(fd, POLLIN, PATIENCE_MS);
+	return efd_read(fd);
+}
+
+/* The counter as /proc shows it: no ioctl of ours is asked, nothing is taken. */
+static inline uint64_t efd_count(int fd)
+{
+	char path[40], buf[256], *at;
+	uint64_t count = UINT64_MAX;
+	ssize_t len;
+	int info;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	info = open(path, O_RDONLY | O_CLOEXEC);
+	len = info < 0 ? -1 : read(info, buf, sizeof(buf) - 1);
+	if (len > 0) {
+		buf[len] = '\0';
+		at = strstr(buf, "eventfd-count:");
+		if (at)
+			count = strtoull(at + strlen("eventfd-count:"), NULL, 16);
+	}
+	if (info >= 0)
+		close(info);
+	return count;
+}
+
+/* Threads. */
+
+/* Pins the thread to the n-th of the processors that it may use, counted around. */
+static inline void pin_to(unsigned int n)
+{
+	static cpu_set_t all;
+	static bool known;
+	unsigned int cpu, left;
+	cpu_set_t one;
+
+	/* The first call is made before there are threads. */
+	if (!known)
+		known = !sched_getaffinity(0, sizeof(all), &all);
+	left = n % CPU_COUNT(&all);
+	for (cpu = 0; !CPU_ISSET(cpu, &all) || left--; cpu++)
+		;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	sched_setaffinity(0, sizeof(one), &one);
+}
+
+/* Whether the thread sleeps: blocked, if it is known to be in a system call. */
+static inline bool sleeps(pid_t tid)
+{
+	char path[40], buf[256], *at;
+	bool asleep = false;
+	ssize_t len;
+	int stat;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	stat = open(path, O_RDONLY | O_CLOEXEC);
+	if (stat < 0)
+		return false;
+	len = read(stat, buf, sizeof(buf) - 1);
+	if (len > 0) {
+		buf[len] = '\0';
+		at = strrchr(buf, ')');
+		asleep = at && !strncmp(at, ") S", 3);
+	}
+	close(stat);
+	return asleep;
+}
+
+/* A thread on the second processor that does one thing again and again. */
+struct hammer {
+	void (*hit)(struct hammer *hammer);
+	int fd;
+	uint32_t line;
+	/* How often hit() was entered and left. */
+	atomic_ulong started;
+	atomic_ulong done;
+	atomic_bool pause;
+	atomic_bool idle;
+	atomic_bool stop;
+	pthread_t thread;
+};
+
+static inline void hit_ring(struct hammer *hammer)
+{
+	db_ring(hammer->fd, hammer->line);
+}
+
+static inline void hit_write(struct hammer *hammer)
+{
+	efd_write(hammer->fd, 1);
+}
+
+static inline void *hammer_loop(void *arg)
+{
+	struct hammer *hammer = arg;
+
+	pin_to(1);
+	while (!atomic_load(&hammer->stop)) {
+		if (atomic_load(&hammer->pause)) {
+			atomic_store(&hammer->idle, true);
+			while (atomic_load(&hammer->pause) && !atomic_load(&hammer->stop))
+				sched_yield();
+			atomic_store(&hammer->idle, false);
+			continue;
+		}
+		atomic_fetch_add(&hammer->started, 1);
+		hammer->hit(hammer);
+		atomic_fetch_add(&hammer->done, 1);
+	}
+	return NULL;
+}
+
+/* Spins, for what takes microseconds: true as soon as @cond is. */
+#define SPIN_FOR(cond) ({						\
+	uint64_t __end = now_us() + PATIENCE_MS * 1000ULL;		\
+	bool __ok;							\
+									\
+	while (!(__ok = !!(cond)) && now_us() < __end)			\
+		sched_yield();						\
+	__ok;								\
+})
+
+static inline void hammer_start(struct __test_metadata *_metadata, struct hammer *hammer)
+{
+	pin_to(0);
+	ASSERT_EQ(0, pthread_create(&hammer->thread, NULL, hammer_loop, hammer));
+}
+
+static inline void hammer_stop(struct hammer *hammer)
+{
+	atomic_store(&hammer->stop, true);
+	pthread_join(hammer->thread, NULL);
+}
+
+static inline bool hammer_pause(struct hammer *hammer)
+{
+	atomic_store(&hammer->pause, true);
+	return SPIN_FOR(atomic_load(&hammer->idle));
+}
+
+static inline bool hammer_resume(struct hammer *hammer)
+{
+	atomic_store(&hammer->pause, false);
+	return SPIN_FOR(!atomic_load(&hammer->idle));
+}
+
+/* Waits until what is under way is done, and @more after it. */
+static inline bool hammer_passes(struct hammer *hammer, unsigned long more)
+{
+	unsigned long target = atomic_load(&hammer->started) + more;
+
+	return SPIN_FOR(atomic_load(&hammer->done) >= target);
+}
+
+/* The kernel's log. */
+
+/* From here on; -1 if this process may not read it. */
+static inline int kmsg_open(void)
+{
+	int kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	if (kmsg >= 0)
+		lseek(kmsg, 0, SEEK_END);
+	return kmsg;
+}
+
+/* How many complaints the kernel logged since; prints them. Closes @kmsg. */
+static inline int kmsg_complaints(int kmsg)
+{
+	static const char * const complaints[] = {
+		"WARNING:", "BUG:", "Oops", "rcu: INFO", "soft lockup", "hung task",
+		"blocked for more than", "possible recursive locking", "refcount_t:",
+	};
+	char record[8192];
+	unsigned int i;
+	int nr = 0;
+	ssize_t len;
+
+	for (;;) {
+		len = read(kmsg, record, sizeof(record) - 1);
+		if (len < 0 && errno == EPIPE)
+			continue;
+		if (len <= 0)
+			break;
+		record[len] = '\0';
+		for (i = 0; i < ARRAY_SIZE(complaints); i++) {
+			if (strstr(record, complaints[i])) {
+				ksft_print_msg("kernel: %s", record);
+				nr++;
+				break;
+			}
+		}
+	}
+	close(kmsg);
+	return nr;
+}
+
+#endif /* _DOORBELL_TEST_H */

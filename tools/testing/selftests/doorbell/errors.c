@@ -1,0 +1,461 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Every error row of the UAPI header. After each refused call nothing may have
+ * changed: neither what QUERY and GET_INFO show nor how the wiring behaves,
+ * which is compared with a model. Runs as a 32-bit program, too.
+ */
+#include <linux/kvm.h>
+#include <sys/epoll.h>
+
+#include "wiring.h"
+
+FIXTURE(errors) {
+	struct wiring w;
+};
+
+FIXTURE_SETUP(errors)
+{
+	wiring_init(_metadata, &self->w);
+}
+
+FIXTURE_TEARDOWN(errors)
+{
+}
+
+#define REFUSED(error, call) do {					\
+	ASSERT_EQ(-(error), (call));					\
+	ASSERT_TRUE(intact(w));					\
+} while (0)
+
+/* One irqfd and one trigger, so that there is something to damage. */
+#define WIRE() do {							\
+	ASSERT_EQ(0, assign_irqfd(w, 0, 0));				\
+	ASSERT_EQ(0, assign_trigger(w, 0, 1));			\
+	ASSERT_TRUE(intact(w));					\
+} while (0)
+
+/* EBADF and EINVAL: what is not open, and what is no eventfd. */
+TEST_F(errors, bad_fd)
+{
+	struct wiring *w = &self->w;
+	int pipes[2], epoll, null, closed, bad[8], nr = 0, i;
+	uint32_t flags;
+	uint64_t count;
+
+	WIRE();
+	closed = new_eventfd(_metadata, 0, 0);
+	close(closed);
+	ASSERT_EQ(0, pipe(pipes));
+	epoll = epoll_create1(0);
+	ASSERT_LE(0, epoll);
+	null = open("/dev/null", O_RDWR);
+	ASSERT_LE(0, null);
+	/* One fd was free before the pipe took it. */
+	closed = dup(null);
+	close(closed);
+
+	bad[nr++] = pipes[0];
+	bad[nr++] = pipes[1];
+	bad[nr++] = epoll;
+	bad[nr++] = null;
+	bad[nr++] = w->db[0];
+	for (i = 0; i < nr; i++) {
+		for (flags = 0; flags <= DOORBELL_FLAG_DEASSIGN; flags++) {
+			REFUSED(EINVAL, db_irqfd(w->db[0], bad[i], 1, flags));
+			REFUSED(EINVAL, db_trigger(w->db[0], bad[i], 1, flags));
+		}
+		REFUSED(EINVAL, db_read(w->db[0], bad[i], 0, &count));
+		REFUSED(EINVAL, db_peek(w->db[0], bad[i], &count));
+	}
+
+	nr = 0;
+	bad[nr++] = -1;
+	bad[nr++] = closed;
+	bad[nr++] = INT32_MAX;
+	bad[nr++] = INT32_MIN;
+	for (i = 0; i < nr; i++) {
+		for (flags = 0; flags <= DOORBELL_FLAG_DEASSIGN; flags++) {
+			REFUSED(EBADF, db_irqfd(w->db[0], bad[i], 1, flags));
+			REFUSED(EBADF, db_trigger(w->db[0], bad[i], 1, flags));
+		}
+		REFUSED(EBADF, db_read(w->db[0], bad[i], 0, &count));
+		REFUSED(EBADF, db_peek(w->db[0], bad[i], &count));
+	}
+}
+
+TEST_F(errors, unknown_flags)
+{
+	struct wiring *w = &self->w;
+	uint64_t count;
+	int bit;
+
+	WIRE();
+	for (bit = 0; bit < 32; bit++) {
+		struct doorbell_lines lines = { .nr_lines = 1, .flags = 1U << bit };
+		int fresh = new_context(_metadata, 0);
+
+		EXPECT_EQ(-EINVAL, db_ioctl(fresh, DOORBELL_SET_LINES, &lines));
+		EXPECT_EQ(0, info_of(_metadata, fresh).nr_lines);
+		EXPECT_EQ(0, db_set_lines(fresh, 1));
+		close(fresh);
+	}
+	for (bit = 1; bit < 32; bit++) {
+		REFUSED(EINVAL, irqfd(w, 1, 2, 1U << bit));
+		REFUSED(EINVAL, trigger(w, 1, 2, 1U << bit));
+		/* With the flag that is known, on what could be deassigned. */
+		REFUSED(EINVAL, irqfd(w, 0, 0, 1U << bit | DOORBELL_FLAG_DEASSIGN));
+		REFUSED(EINVAL, trigger(w, 0, 1, 1U << bit | DOORBELL_FLAG_DEASSIGN));
+		REFUSED(EINVAL, db_read(w->db[0], w->efd[1], 1U << bit, &count));
+	}
+	for (bit = 0; bit < 32; bit++)
+		REFUSED(EINVAL, db_eventfd(w->db[0], DOORBELL_PEEK, w->efd[1],
+					   1U << bit, &count));
+}
+
+TEST_F(errors, reserved_fields)
+{
+	struct wiring *w = &self->w;
+	struct doorbell_irqfd irqfd = { .fd = w->efd[2], .line = 1 };
+	struct doorbell_trigger trigger = { .fd = w->efd[2], .line = 1 };
+	struct doorbell_query query = { .line = 0 };
+	struct doorbell_eventfd eventfd = { .fd = w->efd[1], .count = 1 };
+	unsigned int i;
+
+	WIRE();
+	for (i = 0; i < ARRAY_SIZE(irqfd.reserved); i++) {
+		irqfd.reserved[i] = 1U << (31 - i);
+		REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_IRQFD, &irqfd));
+		irqfd.reserved[i] = 0;
+	}
+	irqfd = (struct doorbell_irqfd){ .fd = w->efd[0], .flags = DOORBELL_FLAG_DEASSIGN };
+	for (i = 0; i < ARRAY_SIZE(irqfd.reserved); i++) {
+		irqfd.reserved[i] = 1;
+		REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_IRQFD, &irqfd));
+		irqfd.reserved[i] = 0;
+	}
+	for (i = 0; i < ARRAY_SIZE(trigger.reserved); i++) {
+		trigger.reserved[i] = 1U << (31 - i);
+		REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_TRIGGER, &trigger));
+		trigger.reserved[i] = 0;
+	}
+	trigger = (struct doorbell_trigger){ .fd = w->efd[1], .flags = DOORBELL_FLAG_DEASSIGN };
+	for (i = 0; i < ARRAY_SIZE(trigger.reserved); i++) {
+		trigger.reserved[i] = 1;
+		REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_TRIGGER, &trigger));
+		trigger.reserved[i] = 0;
+	}
+	for (i = 0; i < ARRAY_SIZE(query.reserved); i++) {
+		query.reserved[i] = 1U << i;
+		REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_QUERY, &query));
+		query.reserved[i] = 0;
+	}
+	REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_READ, &eventfd));
+	REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_PEEK, &eventfd));
+	eventfd.count = 1ULL << 63;
+	REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_READ, &eventfd));
+	REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_PEEK, &eventfd));
+}
+
+TEST_F(errors, lines_out_of_range)
+{
+	struct wiring *w = &self->w;
+	int fresh = new_context(_metadata, 0);
+
+	EXPECT_EQ(-EINVAL, db_set_lines(fresh, 0));
+	EXPECT_EQ(-EINVAL, db_set_lines(fresh, DOORBELL_MAX_LINES + 1));
+	EXPECT_EQ(-EINVAL, db_set_lines(fresh, UINT32_MAX));
+	EXPECT_EQ(0, info_of(_metadata, fresh).nr_lines);
+	/* That was no choice yet. */
+	ASSERT_EQ(0, db_set_lines(fresh, 2));
+	EXPECT_EQ(-EEXIST, db_set_lines(fresh, 2));
+	EXPECT_EQ(-EEXIST, db_set_lines(fresh, 3));
+	EXPECT_EQ(2, info_of(_metadata, fresh).nr_lines);
+
+	WIRE();
+	REFUSED(EEXIST, db_set_lines(w->db[0], PER_DB + 1));
+}
+
+/* ENXIO: no lines yet. */
+TEST_F(errors, no_lines_yet)
+{
+	struct wiring *w = &self->w;
+	int fresh = new_context(_metadata, 0);
+	struct doorbell_query query;
+
+	WIRE();
+	REFUSED(ENXIO, db_ring(fresh, 0));
+	REFUSED(ENXIO, db_query(fresh, 0, &query));
+	REFUSED(ENXIO, db_irqfd(fresh, w->efd[2], 0, 0));
+	REFUSED(ENXIO, db_trigger(fresh, w->efd[2], 0, 0));
+	REFUSED(ENXIO, db_irqfd(fresh, w->efd[0], 0, DOORBELL_FLAG_DEASSIGN));
+	REFUSED(ENXIO, db_trigger(fresh, w->efd[1], 0, DOORBELL_FLAG_DEASSIGN));
+	EXPECT_EQ(0, info_of(_metadata, fresh).nr_irqfds);
+	EXPECT_EQ(0, info_of(_metadata, fresh).nr_triggers);
+}
+
+/* ENXIO: one line too far, and numbers that truncation would make small. */
+TEST_F(errors, no_such_line)
+{
+	struct wiring *w = &self->w;
+	static const uint32_t lines[] = { PER_DB, DOORBELL_MAX_LINES, 1U << 31, UINT32_MAX };
+	struct doorbell_query query;
+	unsigned int i;
+
+	WIRE();
+	for (i = 0; i < ARRAY_SIZE(lines); i++) {
+		REFUSED(ENXIO, db_ring(w->db[0], lines[i]));
+		REFUSED(ENXIO, db_query(w->db[0], lines[i], &query));
+		REFUSED(ENXIO, db_irqfd(w->db[0], w->efd[2], lines[i], 0));
+		REFUSED(ENXIO, db_trigger(w->db[0], w->efd[2], lines[i], 0));
+		REFUSED(ENXIO, db_irqfd(w->db[0], w->efd[0], lines[i],
+					DOORBELL_FLAG_DEASSIGN));
+		REFUSED(ENXIO, db_trigger(w->db[0], w->efd[1], lines[i],
+					  DOORBELL_FLAG_DEASSIGN));
+	}
+	if (sizeof(long) > 4)
+		REFUSED(ENXIO, db_ring(w->db[0], (unsigned long)(1ULL << 32)));
+	REFUSED(ENXIO, db_ring(w->db[0], -1UL));
+}
+
+TEST_F(errors, nothing_to_deassign)
+{
+	struct wiring *w = &self->w;
+	const uint32_t flags = DOORBELL_FLAG_DEASSIGN;
+
+	WIRE();
+	/* Never assigned; on another line; in another context; the other kind. */
+	REFUSED(ENOENT, irqfd(w, 0, 2, flags));
+	REFUSED(ENOENT, trigger(w, 0, 2, flags));
+	REFUSED(ENOENT, irqfd(w, 1, 0, flags));
+	REFUSED(ENOENT, trigger(w, 1, 1, flags));
+	REFUSED(ENOENT, irqfd(w, PER_DB, 0, flags));
+	REFUSED(ENOENT, trigger(w, PER_DB, 1, flags));
+	REFUSED(ENOENT, irqfd(w, 0, 1, flags));
+	REFUSED(ENOENT, trigger(w, 0, 0, flags));
+
+	/* Deassigned already. */
+	ASSERT_EQ(0, irqfd(w, 0, 0, flags));
+	w->irqfd[0] = NOWHERE;
+	ASSERT_EQ(0, trigger(w, 0, 1, flags));
+	w->trigger[0][1] = false;
+	REFUSED(ENOENT, irqfd(w, 0, 0, flags));
+	REFUSED(ENOENT, trigger(w, 0, 1, flags));
+}
+
+/* EEXIST: the same once more, by whatever fd. */
+TEST_F(errors, same_assignment)
+{
+	struct wiring *w = &self->w;
+	int in, out;
+
+	WIRE();
+	in = dup(w->efd[0]);
+	out = dup(w->efd[1]);
+	REFUSED(EEXIST, irqfd(w, 0, 0, 0));
+	REFUSED(EEXIST, trigger(w, 0, 1, 0));
+	REFUSED(EEXIST, db_irqfd(w->db[0], in, 0, 0));
+	REFUSED(EEXIST, db_trigger(w->db[0], out, 0, 0));
+
+	/* Nor does it make a difference which fd deassigns. */
+	ASSERT_EQ(0, db_irqfd(w->db[0], in, 0, DOORBELL_FLAG_DEASSIGN));
+	w->irqfd[0] = NOWHERE;
+	ASSERT_EQ(0, db_trigger(w->db[0], out, 0, DOORBELL_FLAG_DEASSIGN));
+	w->trigger[0][1] = false;
+	EXPECT_TRUE(intact(w));
+}
+
+/* EBUSY: an eventfd has one consumer, here and everywhere. */
+TEST_F(errors, somebodys_irqfd)
+{
+	struct wiring *w = &self->w;
+
+	WIRE();
+	REFUSED(EBUSY, irqfd(w, 1, 0, 0));
+	REFUSED(EBUSY, irqfd(w, PER_DB, 0, 0));
+	REFUSED(EBUSY, irqfd(w, PER_DB + 1, 0, 0));
+
+	ASSERT_EQ(0, irqfd(w, 0, 0, DOORBELL_FLAG_DEASSIGN));
+	w->irqfd[0] = NOWHERE;
+	ASSERT_EQ(0, assign_irqfd(w, PER_DB, 0));
+	EXPECT_TRUE(intact(w));
+	REFUSED(EBUSY, irqfd(w, 0, 0, 0));
+}
+
+/* The message of an eventfd that is somebody's irqfd may still be a trigger's. */
+TEST_F(errors, kvm_irqfd)
+{
+	struct wiring *w = &self->w;
+	struct kvm_irqfd mine = { .fd = w->efd[2], .gsi = 5 };
+	int kvm, vm;
+
+	WIRE();
+	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	if (kvm < 0)
+		SKIP(return, "/dev/kvm: %s", strerror(errno));
+	vm = ioctl(kvm, KVM_CREATE_VM, 0);
+	if (vm < 0 || ioctl(vm, KVM_CREATE_IRQCHIP, 0))
+		SKIP(return, "/dev/kvm cannot make a VM: %s", strerror(errno));
+
+	ASSERT_EQ(0, db_ioctl(vm, KVM_IRQFD, &mine));
+	/* KVM consumes the counter, so only look at what the refusal is to leave alone. */
+	EXPECT_EQ(-EBUSY, irqfd(w, 1, 2, 0));
+	EXPECT_EQ(0, line_of(_metadata, w->db[0], 1).nr_irqfds);
+	EXPECT_EQ(1, info_of(_metadata, w->db[0]).nr_irqfds);
+	mine.flags = KVM_IRQFD_FLAG_DEASSIGN;
+	ASSERT_EQ(0, db_ioctl(vm, KVM_IRQFD, &mine));
+	w->count[2] = efd_count(w->efd[2]);
+	ASSERT_TRUE(intact(w));
+	ASSERT_EQ(0, assign_irqfd(w, 1, 2));
+	ASSERT_TRUE(WAIT_FOR(same(w)));
+
+	mine.flags = 0;
+	REFUSED(EBUSY, db_ioctl(vm, KVM_IRQFD, &mine));
+}
+
+/* ELOOP: a line's trigger may not be an irqfd that leads back to it. */
+TEST_F(errors, loop_direct)
+{
+	struct wiring *w = &self->w;
+
+	ASSERT_EQ(0, assign_trigger(w, 0, 0));
+	REFUSED(ELOOP, irqfd(w, 0, 0, 0));
+	ASSERT_EQ(0, assign_irqfd(w, 1, 1));
+	REFUSED(ELOOP, trigger(w, 1, 1, 0));
+
+	/* It was the only thing in the way. */
+	ASSERT_EQ(0, trigger(w, 0, 0, DOORBELL_FLAG_DEASSIGN));
+	w->trigger[0][0] = false;
+	ASSERT_EQ(0, assign_irqfd(w, 0, 0));
+	EXPECT_TRUE(intact(w));
+}
+
+TEST_F(errors, loop_through_lines)
+{
+	struct wiring *w = &self->w;
+
+	/* 0 -> 1 -> 2, with the last link half made. */
+	ASSERT_EQ(0, assign_trigger(w, 0, 0));
+	ASSERT_EQ(0, assign_irqfd(w, 1, 0));
+	ASSERT_EQ(0, assign_irqfd(w, 2, 1));
+	ASSERT_EQ(0, assign_trigger(w, 1, 1));
+	ASSERT_EQ(0, assign_trigger(w, 2, 2));
+	ASSERT_TRUE(intact(w));
+
+	/* Back to the start and to the middle, the trigger being there first... */
+	REFUSED(ELOOP, irqfd(w, 0, 2, 0));
+	REFUSED(ELOOP, irqfd(w, 1, 2, 0));
+	REFUSED(ELOOP, irqfd(w, 2, 2, 0));
+	/* ... and the irqfd being there first. */
+	ASSERT_EQ(0, assign_irqfd(w, 0, 3));
+	REFUSED(ELOOP, trigger(w, 2, 3, 0));
+	REFUSED(ELOOP, trigger(w, 1, 3, 0));
+	REFUSED(ELOOP, trigger(w, 0, 3, 0));
+	/* Backwards over links that exist. */
+	REFUSED(ELOOP, trigger(w, 2, 0, 0));
+	REFUSED(ELOOP, trigger(w, 2, 1, 0));
+
+	/* Forwards is no cycle; nor is what closes none any more. */
+	ASSERT_EQ(0, assign_irqfd(w, 3, 2));
+	ASSERT_EQ(0, irqfd(w, 1, 0, DOORBELL_FLAG_DEASSIGN));
+	w->irqfd[0] = NOWHERE;
+	ASSERT_EQ(0, assign_trigger(w, 2, 3));
+	EXPECT_TRUE(intact(w));
+}
+
+/* ENOSPC: one trigger more than a line can have. */
+TEST_F(errors, too_many_triggers)
+{
+	struct wiring *w = &self->w;
+	int extra[DOORBELL_MAX_TRIGGERS_PER_LINE];
+	unsigned int i;
+
+	WIRE();
+	for (i = 0; i < ARRAY_SIZE(extra); i++) {
+		extra[i] = new_eventfd(_metadata, 0, 0);
+		ASSERT_EQ(0, db_trigger(w->db[1], extra[i], 0, 0));
+	}
+	ASSERT_EQ(-ENOSPC, trigger(w, PER_DB, 2, 0));
+	/* There it is still ENOSPC's turn after what else is wrong. */
+	EXPECT_EQ(-EEXIST, db_trigger(w->db[1], extra[0], 0, 0));
+
+	EXPECT_EQ(DOORBELL_MAX_TRIGGERS_PER_LINE,
+		  line_of(_metadata, w->db[1], 0).nr_triggers);
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(w->db[1], 0));
+	for (i = 0; i < ARRAY_SIZE(extra); i++)
+		EXPECT_EQ(1, efd_count(extra[i]));
+	EXPECT_EQ(w->count[2], efd_count(w->efd[2]));
+
+	/* Per line; and there is room again when one goes. */
+	ASSERT_EQ(0, db_trigger(w->db[1], w->efd[2], 1, 0));
+	ASSERT_EQ(0, db_trigger(w->db[1], extra[7], 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, trigger(w, PER_DB, 2, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(w->db[1], 0));
+	EXPECT_EQ(1, efd_count(extra[7]));
+	EXPECT_EQ(2, efd_count(extra[8]));
+	EXPECT_EQ(w->count[2] + 1, efd_count(w->efd[2]));
+}
+
+/* EFAULT: nowhere, half there, and not writable where it must be. */
+TEST_F(errors, bad_address)
+{
+	struct wiring *w = &self->w;
+	static const struct {
+		unsigned long cmd;
+		bool writes;
+	} ioctls[] = {
+		{ DOORBELL_GET_INFO, true }, { DOORBELL_SET_LINES, false },
+		{ DOORBELL_IRQFD, false }, { DOORBELL_TRIGGER, false },
+		{ DOORBELL_QUERY, true }, { DOORBELL_READ, true },
+		{ DOORBELL_PEEK, true },
+	};
+	long page = sysconf(_SC_PAGESIZE);
+	struct doorbell_eventfd *eventfd;
+	unsigned int i;
+	char *mem;
+
+	WIRE();
+	mem = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_TRUE(mem != MAP_FAILED);
+	ASSERT_EQ(0, munmap(mem + page, page));
+	for (i = 0; i < ARRAY_SIZE(ioctls); i++) {
+		REFUSED(EFAULT, db_ioctl(w->db[0], ioctls[i].cmd, NULL));
+		REFUSED(EFAULT, db_ioctl(w->db[0], ioctls[i].cmd, mem + page));
+		REFUSED(EFAULT, db_ioctl(w->db[0], ioctls[i].cmd, mem + page - 4));
+	}
+
+	/* The structures are good, but the answer cannot be written. */
+	eventfd = (struct doorbell_eventfd *)mem;
+	eventfd->fd = w->efd[1];
+	ASSERT_NE(0, w->count[1]);
+	ASSERT_EQ(0, mprotect(mem, page, PROT_READ));
+	REFUSED(EFAULT, db_ioctl(w->db[0], DOORBELL_READ, eventfd));
+	if (info_of(_metadata, w->db[0]).features & DOORBELL_FEATURE_PEEK)
+		REFUSED(EFAULT, db_ioctl(w->db[0], DOORBELL_PEEK, eventfd));
+	ASSERT_EQ(0, mprotect(mem, page, PROT_READ | PROT_WRITE));
+	memset(mem, 0, page);
+	ASSERT_EQ(0, mprotect(mem, page, PROT_READ));
+	REFUSED(EFAULT, db_ioctl(w->db[0], DOORBELL_QUERY, mem));
+	REFUSED(EFAULT, db_ioctl(w->db[0], DOORBELL_GET_INFO, mem));
+}
+
+TEST_F(errors, unknown_ioctl)
+{
+	struct wiring *w = &self->w;
+	char arg[256] = {};
+	unsigned int nr;
+
+	WIRE();
+	for (nr = 8; nr < 256; nr += nr < 16 ? 1 : 51) {
+		REFUSED(ENOTTY, db_ioctl(w->db[0], _IO(DOORBELL_IOC_MAGIC, nr), arg));
+		REFUSED(ENOTTY, db_ioctl(w->db[0],
+					 _IOWR(DOORBELL_IOC_MAGIC, nr, arg), arg));
+	}
+	/* A known number with another size or direction is another ioctl. */
+	REFUSED(ENOTTY, db_ioctl(w->db[0], _IOW(DOORBELL_IOC_MAGIC, 4, uint64_t), arg));
+	REFUSED(ENOTTY, db_ioctl(w->db[0], _IOWR(DOORBELL_IOC_MAGIC, 5, char[72]), arg));
+	REFUSED(ENOTTY, db_ioctl(w->db[0],
+				 _IOR(DOORBELL_IOC_MAGIC, 4, struct doorbell_trigger), arg));
+	REFUSED(ENOTTY, db_ioctl(w->db[0], _IO('T', 1), arg));
+}
+
+TEST_HARNESS_MAIN

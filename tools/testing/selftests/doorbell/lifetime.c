@@ -1,0 +1,441 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Who outlives whom: eventfds and their files, contexts and processes, and the
+ * module and its contexts.
+ */
+#include <sys/prctl.h>
+#include <sys/socket.h>
+
+#include "doorbell_test.h"
+
+#define REFCNT "/sys/module/doorbell/refcnt"
+
+FIXTURE(lifetime) {
+	int kmsg;
+	int db;
+	int out;
+};
+
+FIXTURE_SETUP(lifetime)
+{
+	self->kmsg = kmsg_open();
+	self->db = new_context(_metadata, 4);
+	self->out = new_eventfd(_metadata, 0, 0);
+	ASSERT_EQ(0, db_trigger(self->db, self->out, 0, 0));
+}
+
+FIXTURE_TEARDOWN(lifetime)
+{
+	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
+}
+
+/* A child and the two ends of a socket to it: one byte is one step. */
+struct child {
+	pid_t pid;
+	int socket;
+};
+
+static struct child fork_child(struct __test_metadata *_metadata)
+{
+	int sockets[2];
+	pid_t pid;
+
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, sockets));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	close(sockets[pid ? 1 : 0]);
+	return (struct child){ .pid = pid, .socket = sockets[pid ? 0 : 1] };
+}
+
+static void step(struct __test_metadata *_metadata, struct child *child)
+{
+	ASSERT_EQ(1, write(child->socket, "", 1));
+}
+
+/* Ends the process if the other one did: a child never outlives its test. */
+static void await_step(struct __test_metadata *_metadata, struct child *child)
+{
+	char byte;
+
+	if (read(child->socket, &byte, 1) != 1)
+		_exit(KSFT_FAIL);
+	(void)_metadata;
+}
+
+static void end_child(struct __test_metadata *_metadata, struct child *child)
+{
+	int status;
+
+	ASSERT_EQ(child->pid, waitpid(child->pid, &status, 0));
+	EXPECT_TRUE(WIFEXITED(status));
+	EXPECT_EQ(0, WEXITSTATUS(status));
+	close(child->socket);
+}
+
+static void kill_child(struct __test_metadata *_metadata, struct child *child)
+{
+	int status;
+
+	ASSERT_EQ(0, kill(child->pid, SIGKILL));
+	ASSERT_EQ(child->pid, waitpid(child->pid, &status, 0));
+	EXPECT_TRUE(WIFSIGNALED(status));
+	close(child->socket);
+}
+
+/* The last of all fds, dups and forked copies included, detaches the irqfd. */
+TEST_F(lifetime, last_close_detaches)
+{
+	int in = new_eventfd(_metadata, 0, 0);
+	struct child child;
+	int copy;
+
+	ASSERT_EQ(0, db_irqfd(self->db, in, 0, 0));
+	copy = dup(in);
+	ASSERT_LE(0, copy);
+	child = fork_child(_metadata);
+	if (!child.pid) {
+		close(self->db);
+		await_step(_metadata, &child);
+		efd_write(in, 1);
+		await_step(_metadata, &child);
+		_exit(0);
+	}
+
+	/* As long as there is one, wherever it is, it rings. */
+	close(in);
+	ASSERT_EQ(0, efd_write(copy, 1));
+	EXPECT_EQ(1, efd_wait(self->out));
+	close(copy);
+	step(_metadata, &child);
+	EXPECT_EQ(1, efd_wait(self->out));
+	EXPECT_EQ(1, info_of(_metadata, self->db).nr_irqfds);
+	EXPECT_EQ(1, line_of(_metadata, self->db, 0).nr_irqfds);
+
+	step(_metadata, &child);
+	end_child(_metadata, &child);
+	EXPECT_TRUE(WAIT_FOR(info_of(_metadata, self->db).nr_irqfds == 0));
+	EXPECT_EQ(0, line_of(_metadata, self->db, 0).nr_irqfds);
+	/* Closing is no ring, and the rest of the line is as it was. */
+	EXPECT_EQ(2, settled(_metadata, self->db, 0).rings);
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
+	EXPECT_EQ(1, efd_read(self->out));
+}
+
+TEST_F(lifetime, many_close_at_once)
+{
+	int in[256];
+	unsigned int i, round;
+
+	for (round = 0; round < 4; round++) {
+		for (i = 0; i < ARRAY_SIZE(in); i++) {
+			in[i] = new_eventfd(_metadata, 0, 0);
+			ASSERT_EQ(0, db_irqfd(self->db, in[i], i % 4, 0));
+		}
+		EXPECT_EQ(ARRAY_SIZE(in), info_of(_metadata, self->db).nr_irqfds);
+		for (i = 0; i < ARRAY_SIZE(in); i++)
+			close(in[i]);
+		EXPECT_TRUE(WAIT_FOR(info_of(_metadata, self->db).nr_irqfds == 0));
+	}
+}
+
+/* The fd of an eventfd whose irqfd died may be reused at once. */
+TEST_F(lifetime, closed_and_reborn)
+{
+	unsigned int i;
+
+	for (i = 0; i < 500; i++) {
+		int in = new_eventfd(_metadata, 0, 0);
+
+		ASSERT_EQ(0, db_irqfd(self->db, in, i % 4, 0));
+		close(in);
+	}
+	EXPECT_TRUE(WAIT_FOR(info_of(_metadata, self->db).nr_irqfds == 0));
+}
+
+/* A trigger needs no fd; it is signalled until deassigned or the context dies. */
+TEST_F(lifetime, trigger_outlives_its_fd)
+{
+	int chain = new_eventfd(_metadata, 0, 0);
+	struct doorbell_info info;
+	struct child child;
+	int end;
+
+	/* No other trigger of line 1; whoever still has an fd sees the signals. */
+	child = fork_child(_metadata);
+	if (!child.pid) {
+		close(self->db);
+		for (;;) {
+			await_step(_metadata, &child);
+			if (efd_wait(chain) != 1)
+				_exit(1);
+			step(_metadata, &child);
+		}
+	}
+	ASSERT_EQ(0, db_trigger(self->db, chain, 1, 0));
+	close(chain);
+	for (end = 0; end < 3; end++) {
+		EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 1));
+		step(_metadata, &child);
+		await_step(_metadata, &child);
+	}
+	kill_child(_metadata, &child);
+
+	/* Not even when nobody has one. */
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 1));
+	EXPECT_EQ(4, line_of(_metadata, self->db, 1).deliveries);
+	info = info_of(_metadata, self->db);
+	EXPECT_EQ(2, info.nr_triggers);
+}
+
+/* An eventfd that is a trigger here and an irqfd there: the trigger keeps no file. */
+TEST_F(lifetime, trigger_keeps_no_file)
+{
+	int link = new_eventfd(_metadata, 0, 0);
+
+	ASSERT_EQ(0, db_trigger(self->db, link, 1, 0));
+	ASSERT_EQ(0, db_irqfd(self->db, link, 0, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 1));
+	EXPECT_EQ(1, efd_wait(self->out));
+	close(link);
+	EXPECT_TRUE(WAIT_FOR(info_of(_metadata, self->db).nr_irqfds == 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 1));
+	EXPECT_EQ(1, settled(_metadata, self->db, 0).rings);
+	EXPECT_EQ(0, efd_count(self->out));
+}
+
+TEST_F(lifetime, shared_over_fork)
+{
+	int in = new_eventfd(_metadata, 0, 0);
+	int in_child = new_eventfd(_metadata, 0, 0);
+	struct child child;
+
+	ASSERT_EQ(0, db_irqfd(self->db, in, 0, 0));
+	child = fork_child(_metadata);
+	if (!child.pid) {
+		if (db_ring(self->db, 0) != DOORBELL_RING_DELIVERED)
+			_exit(1);
+		step(_metadata, &child);
+		await_step(_metadata, &child);
+		/* The parent has no fd of the context any more. */
+		if (efd_write(in, 1) || efd_wait(self->out) != 1)
+			_exit(2);
+		_exit(db_irqfd(self->db, in_child, 2, 0) ? 3 : 0);
+	}
+	await_step(_metadata, &child);
+	EXPECT_EQ(1, efd_read(self->out));
+	EXPECT_EQ(1, line_of(_metadata, self->db, 0).rings);
+	close(self->db);
+	step(_metadata, &child);
+	end_child(_metadata, &child);
+
+	/* It died with the child: nobody listens any more. */
+	EXPECT_TRUE(WAIT_FOR(!efd_write(in, 1) && efd_count(in)));
+	EXPECT_EQ(0, efd_count(self->out));
+}
+
+static void send_fd(struct __test_metadata *_metadata, int socket, int fd)
+{
+	char space[CMSG_SPACE(sizeof(int))] = {}, byte = 0;
+	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = space, .msg_controllen = sizeof(space),
+	};
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
+	ASSERT_EQ(1, sendmsg(socket, &msg, 0));
+}
+
+static int receive_fd(int socket)
+{
+	char space[CMSG_SPACE(sizeof(int))], byte;
+	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = space, .msg_controllen = sizeof(space),
+	};
+	int fd = -1;
+
+	if (recvmsg(socket, &msg, 0) == 1 && CMSG_FIRSTHDR(&msg))
+		memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(fd));
+	return fd;
+}
+
+TEST_F(lifetime, shared_by_scm_rights)
+{
+	struct child child = fork_child(_metadata);
+	int in, passed;
+
+	if (!child.pid) {
+		/* What it inherited is not what it is to use. */
+		close(self->db);
+		passed = receive_fd(child.socket);
+		if (passed < 0)
+			_exit(1);
+		step(_metadata, &child);
+		await_step(_metadata, &child);
+		if (db_ring(passed, 3) != DOORBELL_RING_DELIVERED)
+			_exit(2);
+		await_step(_metadata, &child);
+		_exit(0);
+	}
+	in = new_eventfd(_metadata, 0, 0);
+	passed = new_context(_metadata, 4);
+	ASSERT_EQ(0, db_trigger(passed, self->out, 3, 0));
+	ASSERT_EQ(0, db_irqfd(passed, in, 3, 0));
+	send_fd(_metadata, child.socket, passed);
+	await_step(_metadata, &child);
+	close(passed);
+
+	/* Alive by the child's fd alone. */
+	ASSERT_EQ(0, efd_write(in, 1));
+	EXPECT_EQ(1, efd_wait(self->out));
+	step(_metadata, &child);
+	EXPECT_EQ(1, efd_wait(self->out));
+	EXPECT_EQ(-EBUSY, db_irqfd(self->db, in, 0, 0));
+
+	/* And dead with it. */
+	step(_metadata, &child);
+	end_child(_metadata, &child);
+	EXPECT_TRUE(WAIT_FOR(!db_irqfd(self->db, in, 2, 0)));
+	ASSERT_EQ(0, efd_write(in, 1));
+	EXPECT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 2).deliveries == 1));
+	EXPECT_EQ(0, efd_count(self->out));
+}
+
+static long refcnt(void)
+{
+	long count = -1;
+	FILE *file = fopen(REFCNT, "re");
+
+	if (file) {
+		if (fscanf(file, "%ld", &count) != 1)
+			count = -1;
+		fclose(file);
+	}
+	return count;
+}
+
+/* kill -9 with everything assigned leaves nothing behind. */
+TEST_F(lifetime, kill_leaves_nothing)
+{
+	const unsigned int nr = 64;
+	long before = refcnt();
+	struct child child;
+	int efd[nr];
+	unsigned int i;
+
+	for (i = 0; i < nr; i++)
+		efd[i] = new_eventfd(_metadata, 0, 0);
+	child = fork_child(_metadata);
+	if (!child.pid) {
+		int db = open(DEVICE, O_RDWR), failed;
+
+		failed = db < 0 || db_set_lines(db, nr);
+		/* Even ones ring, odd ones are signalled, by each line that is rung. */
+		for (i = 0; i < nr; i += 2) {
+			failed |= db_irqfd(db, efd[i], i, 0);
+			failed |= db_trigger(db, efd[i + 1], i, 0);
+			failed |= db_trigger(db, efd[i + 1], i + 1, 0);
+		}
+		if (failed)
+			_exit(1);
+		step(_metadata, &child);
+		/* Busy until the end. */
+		for (i = 0;; i++)
+			efd_write(efd[i * 2 % nr], 1);
+	}
+	await_step(_metadata, &child);
+	ASSERT_EQ(-EBUSY, db_irqfd(self->db, efd[0], 1, 0));
+	if (before >= 0)
+		EXPECT_EQ(before + 1, refcnt());
+	kill_child(_metadata, &child);
+
+	for (i = 0; i < nr; i += 2)
+		EXPECT_TRUE(WAIT_FOR(!db_irqfd(self->db, efd[i], 1, 0)));
+	for (i = 1; i < nr; i += 2)
+		efd_drain(efd[i]);
+	for (i = 0; i < nr; i += 2)
+		ASSERT_EQ(0, efd_write(efd[i], 1));
+	EXPECT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 1).rings >= nr / 2));
+	for (i = 1; i < nr; i += 2)
+		EXPECT_EQ(0, efd_count(efd[i]));
+	if (before >= 0)
+		EXPECT_TRUE(WAIT_FOR(refcnt() == before));
+}
+
+TEST_F(lifetime, rmmod_is_refused)
+{
+	long before = refcnt();
+	int another;
+
+	if (before < 0)
+		SKIP(return, "%s: %s: doorbell is no module", REFCNT, strerror(errno));
+	/* This test's context, at least; were it not counted, rmmod would succeed. */
+	ASSERT_LE(1, before);
+	EXPECT_EQ(-1, syscall(SYS_delete_module, "doorbell", O_NONBLOCK));
+	EXPECT_EQ(EWOULDBLOCK, errno);
+	/* A context without lines counts as well. */
+	another = new_context(_metadata, 0);
+	EXPECT_EQ(before + 1, refcnt());
+	close(another);
+	EXPECT_TRUE(WAIT_FOR(refcnt() == before));
+
+	/* And no harm was done. */
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
+	EXPECT_EQ(1, efd_read(self->out));
+}
+
+/* The lines of /proc/PID/fdinfo that are ours, without the kernel's own. */
+static void read_block(struct __test_metadata *_metadata, int db, char *text, size_t size)
+{
+	char line[256];
+	size_t len = 0;
+	FILE *file;
+
+	snprintf(line, sizeof(line), "/proc/self/fdinfo/%d", db);
+	file = fopen(line, "re");
+	ASSERT_TRUE(!!file);
+	text[0] = '\0';
+	while (fgets(line, sizeof(line), file)) {
+		if (!strncmp(line, "doorbell-", strlen("doorbell-")))
+			len += snprintf(text + len, size - len, "%s", line);
+	}
+	fclose(file);
+	ASSERT_LT(len, size);
+}
+
+TEST_F(lifetime, fdinfo)
+{
+	char text[1024];
+	int fresh, in, i;
+
+	fresh = new_context(_metadata, 0);
+	read_block(_metadata, fresh, text, sizeof(text));
+	EXPECT_EQ(0, strncmp(text, "doorbell-lines:\t0\n", strlen("doorbell-lines:\t0\n")));
+
+	in = new_eventfd(_metadata, 0, 0);
+	ASSERT_EQ(0, db_irqfd(self->db, in, 1, 0));
+	ASSERT_EQ(0, db_trigger(self->db, self->out, 3, 0));
+	ASSERT_EQ(0, db_trigger(self->db, self->out, 2, 0));
+	for (i = 0; i < 3; i++)
+		ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, i));
+	ASSERT_EQ(0, efd_write(in, 1));
+	EXPECT_EQ(2, settled(_metadata, self->db, 1).deliveries);
+
+	read_block(_metadata, self->db, text, sizeof(text));
+	EXPECT_STREQ("doorbell-lines:\t4\n"
+		     "doorbell-irqfds:\t1\n"
+		     "doorbell-triggers:\t3\n"
+		     "doorbell-rings:\t4\n"
+		     "doorbell-deliveries:\t4\n"
+		     "doorbell-deferred:\t0\n", text);
+}
+
+TEST_HARNESS_MAIN

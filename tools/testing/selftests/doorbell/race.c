@@ -1,0 +1,439 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Many threads at once: what was counted at each place must fit together when
+ * they are done.
+ */
+#include "doorbell_test.h"
+
+#define NR_THREADS	4
+
+/* Longer on a machine too busy for so many rounds. */
+#define RACE_MS		1500
+#define ROUNDS_MIN	100
+
+static bool more_rounds(unsigned int rounds, uint64_t start)
+{
+	return rounds < ROUNDS_MIN || now_us() < start + RACE_MS * 1000;
+}
+
+FIXTURE(race) {
+	int kmsg;
+	int db[2];
+	int out;
+};
+
+FIXTURE_SETUP(race)
+{
+	self->kmsg = kmsg_open();
+	self->db[0] = new_context(_metadata, 4);
+	self->db[1] = new_context(_metadata, 4);
+	self->out = new_eventfd(_metadata, 0, 0);
+}
+
+FIXTURE_TEARDOWN(race)
+{
+	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
+}
+
+/* One of several threads that ring line 0, all of them started together. */
+struct ringer {
+	unsigned int cpu;
+	unsigned int rounds;
+	int db;
+	/* An irqfd to write to instead, if not negative. */
+	int in;
+	uint64_t delivered;
+	uint64_t coalesced;
+	uint64_t failed;
+	pthread_barrier_t *start;
+	pthread_t thread;
+};
+
+static void *ring_on(void *arg)
+{
+	struct ringer *ringer = arg;
+	unsigned int i;
+
+	pin_to(ringer->cpu);
+	pthread_barrier_wait(ringer->start);
+	for (i = 0; i < ringer->rounds; i++) {
+		if (ringer->in >= 0) {
+			ringer->failed += efd_write(ringer->in, 1) != 0;
+			continue;
+		}
+		switch (db_ring(ringer->db, 0)) {
+		case DOORBELL_RING_DELIVERED:
+			ringer->delivered++;
+			break;
+		case DOORBELL_RING_COALESCED:
+			ringer->coalesced++;
+			break;
+		default:
+			ringer->failed++;
+		}
+	}
+	return NULL;
+}
+
+/* Runs the ringers to their end and adds up in the first one. */
+static void run_ringers(struct __test_metadata *_metadata, struct ringer *ringers, unsigned int nr)
+{
+	pthread_barrier_t start;
+	unsigned int i;
+
+	pin_to(0);
+	pthread_barrier_init(&start, NULL, nr);
+	for (i = 0; i < nr; i++) {
+		ringers[i].cpu = i;
+		ringers[i].start = &start;
+		ASSERT_EQ(0, pthread_create(&ringers[i].thread, NULL, ring_on, &ringers[i]));
+	}
+	for (i = 0; i < nr; i++) {
+		pthread_join(ringers[i].thread, NULL);
+		if (i) {
+			ringers[0].delivered += ringers[i].delivered;
+			ringers[0].coalesced += ringers[i].coalesced;
+			ringers[0].failed += ringers[i].failed;
+		}
+	}
+}
+
+struct consumer {
+	int fd;
+	atomic_bool stop;
+	atomic_ullong sum;
+	pthread_t thread;
+};
+
+static void *consume(void *arg)
+{
+	struct consumer *consumer = arg;
+
+	while (!atomic_load(&consumer->stop)) {
+		if (efd_poll(consumer->fd, POLLIN, 10) > 0)
+			atomic_fetch_add(&consumer->sum, efd_read(consumer->fd));
+	}
+	return NULL;
+}
+
+/* Each call's result, the line's counters and the trigger's counter tell the same. */
+TEST_F(race, ring_results_add_up)
+{
+	const unsigned int rounds = 50000;
+	struct ringer ringers[NR_THREADS] = {};
+	struct consumer consumer = { .fd = self->out };
+	struct doorbell_query query;
+	unsigned int i;
+
+	ASSERT_EQ(0, db_trigger(self->db[0], self->out, 0, 0));
+	ASSERT_EQ(0, pthread_create(&consumer.thread, NULL, consume, &consumer));
+	for (i = 0; i < NR_THREADS; i++) {
+		ringers[i].db = self->db[0];
+		ringers[i].in = -1;
+		ringers[i].rounds = rounds;
+	}
+	run_ringers(_metadata, ringers, NR_THREADS);
+	query = settled(_metadata, self->db[0], 0);
+	ASSERT_EQ(0, db_trigger(self->db[0], self->out, 0, DOORBELL_FLAG_DEASSIGN));
+	atomic_store(&consumer.stop, true);
+	pthread_join(consumer.thread, NULL);
+	consumer.sum += efd_read(self->out);
+
+	EXPECT_EQ(0, ringers[0].failed);
+	EXPECT_EQ(NR_THREADS * rounds, query.rings);
+	EXPECT_EQ(ringers[0].delivered, query.deliveries);
+	EXPECT_EQ(ringers[0].coalesced, query.rings - query.deliveries);
+	EXPECT_EQ(query.deliveries, consumer.sum);
+}
+
+/* The same with irqfds among them: each write is a ring. */
+TEST_F(race, writes_add_up)
+{
+	const unsigned int rounds = 30000;
+	struct ringer ringers[NR_THREADS] = {};
+	struct doorbell_query query;
+	unsigned int i;
+
+	ASSERT_EQ(0, db_trigger(self->db[0], self->out, 0, 0));
+	for (i = 0; i < NR_THREADS; i++) {
+		ringers[i].db = self->db[0];
+		ringers[i].in = i < 3 ? new_eventfd(_metadata, 0, 0) : -1;
+		ringers[i].rounds = rounds;
+		if (ringers[i].in >= 0)
+			ASSERT_EQ(0, db_irqfd(self->db[0], ringers[i].in, 0, 0));
+	}
+	/* Two threads share one, from both processors. */
+	ringers[2].in = ringers[1].in;
+	run_ringers(_metadata, ringers, NR_THREADS);
+	query = settled(_metadata, self->db[0], 0);
+	ASSERT_EQ(0, db_trigger(self->db[0], self->out, 0, DOORBELL_FLAG_DEASSIGN));
+
+	EXPECT_EQ(0, ringers[0].failed);
+	EXPECT_EQ(NR_THREADS * rounds, query.rings);
+	EXPECT_GE(query.rings, query.deliveries);
+	EXPECT_LE(ringers[0].delivered, query.deliveries);
+	EXPECT_EQ(query.deliveries, line_of(_metadata, self->db[0], 0).deliveries);
+	EXPECT_EQ(query.deliveries, efd_read(self->out));
+	for (i = 0; i < 3; i++)
+		EXPECT_EQ(0, efd_count(ringers[i].in));
+}
+
+/* What a ring is about: written before the ring, read after the signal. */
+static atomic_ulong written;
+
+static void write_and_ring(struct hammer *hammer)
+{
+	atomic_fetch_add(&written, 1);
+	hit_ring(hammer);
+}
+
+struct reader {
+	int fd;
+	atomic_bool stop;
+	atomic_ulong seen;
+	pthread_t thread;
+};
+
+static void *read_on(void *arg)
+{
+	struct reader *reader = arg;
+
+	pin_to(0);
+	while (!atomic_load(&reader->stop)) {
+		if (efd_poll(reader->fd, POLLIN, 10) > 0 && efd_read(reader->fd))
+			atomic_store(&reader->seen, atomic_load(&written));
+	}
+	return NULL;
+}
+
+/*
+ * After each ring a delivery starts, so whoever reads after the signal reads
+ * what was written last, whichever ring was the last and whatever it met.
+ */
+TEST_F(race, nothing_lost)
+{
+	struct hammer hammer = { .hit = write_and_ring, .fd = self->db[0] };
+	struct reader reader = { .fd = self->out };
+	int in = new_eventfd(_metadata, 0, 0);
+	uint64_t start = now_us();
+	unsigned int i, lost = 0;
+
+	ASSERT_EQ(0, db_irqfd(self->db[0], in, 0, 0));
+	ASSERT_EQ(0, db_trigger(self->db[0], self->out, 0, 0));
+	ASSERT_EQ(0, pthread_create(&reader.thread, NULL, read_on, &reader));
+	hammer_start(_metadata, &hammer);
+	for (i = 0; more_rounds(i, start) && !lost; i++) {
+		ASSERT_TRUE(hammer_resume(&hammer));
+		ASSERT_TRUE(hammer_passes(&hammer, i % 4));
+		/* Now the last of all rings is the hammer's, now it is this one. */
+		atomic_store(&hammer.pause, true);
+		atomic_fetch_add(&written, 1);
+		ASSERT_EQ(0, efd_write(in, 1));
+		ASSERT_TRUE(hammer_pause(&hammer));
+		lost += !SPIN_FOR(atomic_load(&reader.seen) == atomic_load(&written));
+	}
+	hammer_stop(&hammer);
+	atomic_store(&reader.stop, true);
+	pthread_join(reader.thread, NULL);
+	EXPECT_EQ(0, lost);
+	EXPECT_EQ(written, settled(_metadata, self->db[0], 0).rings);
+}
+
+FIXTURE(query) {
+	int db;
+	struct hammer hammer;
+};
+
+FIXTURE_VARIANT(query) {
+	bool by_irqfd;
+};
+
+FIXTURE_VARIANT_ADD(query, ioctl) { .by_irqfd = false };
+FIXTURE_VARIANT_ADD(query, irqfd) { .by_irqfd = true };
+
+FIXTURE_SETUP(query)
+{
+	unsigned int i;
+
+	self->db = new_context(_metadata, 1);
+	self->hammer.hit = variant->by_irqfd ? hit_write : hit_ring;
+	self->hammer.fd = variant->by_irqfd ? new_eventfd(_metadata, 0, 0) : self->db;
+	if (variant->by_irqfd)
+		ASSERT_EQ(0, db_irqfd(self->db, self->hammer.fd, 0, 0));
+	/* Deliveries that take a while. */
+	for (i = 0; i < 16; i++)
+		ASSERT_EQ(0, db_trigger(self->db, new_eventfd(_metadata, 0, 0), 0, 0));
+}
+
+FIXTURE_TEARDOWN(query)
+{
+}
+
+/* QUERY tells no ring twice and forgets none, whenever it is asked. */
+TEST_F(query, is_exact)
+{
+	struct doorbell_query query, last = {};
+	unsigned int i, low = 0, high = 0, back = 0, odd = 0;
+	uint64_t start = now_us();
+
+	hammer_start(_metadata, &self->hammer);
+	for (i = 0; more_rounds(i, start); i++) {
+		uint64_t least, most;
+
+		least = atomic_load(&self->hammer.done);
+		query = line_of(_metadata, self->db, 0);
+		most = atomic_load(&self->hammer.started);
+		low += query.rings < least;
+		high += query.rings > most;
+		back += query.rings < last.rings || query.deliveries < last.deliveries;
+		odd += query.rings < query.deliveries + query.state;
+		last = query;
+	}
+	hammer_stop(&self->hammer);
+	EXPECT_EQ(0, low);
+	EXPECT_EQ(0, high);
+	EXPECT_EQ(0, back);
+	EXPECT_EQ(0, odd);
+	EXPECT_EQ(atomic_load(&self->hammer.done), settled(_metadata, self->db, 0).rings);
+}
+
+/* What the jugglers did, summed up: assigned less deassigned. */
+struct juggle {
+	int db[2];
+	atomic_int fd;
+	atomic_bool stop;
+	atomic_long irqfds;
+	atomic_long triggers;
+	atomic_ulong surprises;
+	atomic_ulong done[2][2][2];
+};
+
+struct juggler {
+	struct juggle *juggle;
+	unsigned int nr;
+	pthread_t thread;
+};
+
+/*
+ * One assign or deassign on an eventfd that may be closed, and its number be
+ * another eventfd's, at any moment.
+ */
+static bool try(struct juggle *juggle, unsigned int at, bool trigger, int fd, uint32_t line,
+		uint32_t flags)
+{
+	int ret = (trigger ? db_trigger : db_irqfd)(juggle->db[at], fd, line, flags);
+
+	switch (ret) {
+	case 0:
+		atomic_fetch_add(trigger ? &juggle->triggers : &juggle->irqfds, flags ? -1 : 1);
+		atomic_fetch_add(&juggle->done[at][trigger][flags], 1);
+		return true;
+	case -EBADF:
+		break;
+	case -ENOENT:
+		if (!flags)
+			atomic_fetch_add(&juggle->surprises, 1);
+		break;
+	case -EEXIST:
+	case -ELOOP:
+		if (flags)
+			atomic_fetch_add(&juggle->surprises, 1);
+		break;
+	case -EBUSY:
+		if (flags || trigger)
+			atomic_fetch_add(&juggle->surprises, 1);
+		break;
+	case -ENOSPC:
+		/* Triggers whose fd was closed before they were deassigned stay. */
+		if (flags || !trigger)
+			atomic_fetch_add(&juggle->surprises, 1);
+		break;
+	default:
+		atomic_fetch_add(&juggle->surprises, 1);
+	}
+	return false;
+}
+
+static void *juggle_on(void *arg)
+{
+	struct juggler *juggler = arg;
+	struct juggle *juggle = juggler->juggle;
+	unsigned int seed = juggler->nr;
+
+	pin_to(juggler->nr);
+	while (!atomic_load(&juggle->stop)) {
+		unsigned int dice = rand_r(&seed);
+		unsigned int at = dice >> 1 & 1;
+		uint32_t line = dice >> 2 & 3;
+		bool trigger = dice >> 4 & 1;
+		int fd = atomic_load(&juggle->fd);
+
+		/* Mostly, so that triggers of closed eventfds do not fill the lines. */
+		if (trigger && dice >> 5 & 7)
+			trigger = false;
+		try(juggle, at, trigger, fd, line, 0);
+		efd_write(fd, 1);
+		db_ring(juggle->db[!at], line);
+		try(juggle, at, trigger, fd, line, DOORBELL_FLAG_DEASSIGN);
+	}
+	return NULL;
+}
+
+TEST_F(race, juggling)
+{
+	struct juggle juggle = { .db = { self->db[0], self->db[1] }, .fd = -1 };
+	struct juggler jugglers[NR_THREADS - 1];
+	uint64_t start = now_us();
+	unsigned int i, line, rounds;
+	uint32_t triggers = 0;
+
+	pin_to(0);
+	for (i = 0; i < ARRAY_SIZE(jugglers); i++) {
+		jugglers[i] = (struct juggler){ .juggle = &juggle, .nr = i + 1 };
+		ASSERT_EQ(0, pthread_create(&jugglers[i].thread, NULL, juggle_on, &jugglers[i]));
+	}
+	for (rounds = 0; more_rounds(rounds, start); rounds++) {
+		unsigned int at = rounds % 2;
+		int fd = new_eventfd(_metadata, rounds % 3, 0);
+		bool one, two;
+
+		atomic_store(&juggle.fd, fd);
+		/* It has one consumer, so at most one of these; the others may be first. */
+		one = try(&juggle, at, false, fd, 0, 0);
+		two = try(&juggle, !at, false, fd, 1, 0);
+		efd_write(fd, 1);
+		if (two)
+			try(&juggle, !at, false, fd, 1, DOORBELL_FLAG_DEASSIGN);
+		/* Every other time it is left to the close. */
+		if (one && rounds % 4 < 2)
+			try(&juggle, at, false, fd, 0, DOORBELL_FLAG_DEASSIGN);
+		close(fd);
+	}
+	atomic_store(&juggle.stop, true);
+	for (i = 0; i < ARRAY_SIZE(jugglers); i++)
+		pthread_join(jugglers[i].thread, NULL);
+
+	EXPECT_EQ(0, juggle.surprises);
+	for (i = 0; i < 2; i++) {
+		/* All eventfds are closed: no irqfd is left, however it went. */
+		EXPECT_TRUE(WAIT_FOR(info_of(_metadata, self->db[i]).nr_irqfds == 0));
+		triggers += info_of(_metadata, self->db[i]).nr_triggers;
+		for (line = 0; line < 4; line++) {
+			struct doorbell_query query = settled(_metadata, self->db[i], line);
+
+			EXPECT_EQ(0, query.nr_irqfds);
+			EXPECT_LE(query.deliveries, query.rings);
+			EXPECT_LT(0, query.deliveries);
+		}
+		/* The race did go through all of it. */
+		EXPECT_LT(0, juggle.done[i][0][0]);
+		EXPECT_LT(0, juggle.done[i][0][1]);
+		EXPECT_LT(0, juggle.done[i][1][0]);
+		EXPECT_LT(0, juggle.done[i][1][1]);
+	}
+	EXPECT_LE(0, juggle.irqfds);
+	/* Triggers do not end by a close: exactly those that were assigned are there. */
+	EXPECT_EQ(juggle.triggers, triggers);
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Wirings of lines to lines: fans, chains, and cycles across contexts, which
+ * must leave the machine responsive and end with any of their contexts.
+ */
+#include <sys/prctl.h>
+
+#include "doorbell_test.h"
+
+FIXTURE(relay) {
+	int kmsg;
+	int out;
+};
+
+FIXTURE_SETUP(relay)
+{
+	self->kmsg = kmsg_open();
+	self->out = new_eventfd(_metadata, 0, 0);
+}
+
+FIXTURE_TEARDOWN(relay)
+{
+	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
+}
+
+/* Has line @from of context @a ring line @to of context @b; returns the eventfd between. */
+static int link_lines(struct __test_metadata *_metadata, int a, uint32_t from, int b, uint32_t to)
+{
+	int efd = new_eventfd(_metadata, 0, 0);
+
+	ASSERT_EQ(0, db_irqfd(b, efd, to, 0));
+	ASSERT_EQ(0, db_trigger(a, efd, from, 0));
+	return efd;
+}
+
+TEST_F(relay, one_trigger_of_many_lines)
+{
+	const uint32_t nr = 100;
+	int db = new_context(_metadata, nr);
+	uint32_t i;
+
+	for (i = 0; i < nr; i++)
+		ASSERT_EQ(0, db_trigger(db, self->out, i, 0));
+	EXPECT_EQ(nr, info_of(_metadata, db).nr_triggers);
+	for (i = 0; i < nr; i++)
+		ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, i));
+	EXPECT_EQ(nr, efd_read(self->out));
+
+	/* Deassigned from one line, it is still the others'. */
+	ASSERT_EQ(0, db_trigger(db, self->out, 0, DOORBELL_FLAG_DEASSIGN));
+	for (i = 0; i < nr; i++)
+		ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, i));
+	EXPECT_EQ(nr - 1, efd_read(self->out));
+}
+
+TEST_F(relay, many_triggers_and_irqfds_of_one_line)
+{
+	int db = new_context(_metadata, 2);
+	int in[16], out[16];
+	unsigned int i, round;
+
+	for (i = 0; i < 16; i++) {
+		in[i] = new_eventfd(_metadata, 0, 0);
+		out[i] = new_eventfd(_metadata, 0, 0);
+		ASSERT_EQ(0, db_irqfd(db, in[i], 1, 0));
+		ASSERT_EQ(0, db_trigger(db, out[i], 1, 0));
+	}
+	for (round = 1; round <= 16; round++) {
+		ASSERT_EQ(0, efd_write(in[round - 1], round));
+		for (i = 0; i < 16; i++)
+			EXPECT_EQ(1, efd_wait(out[i]));
+	}
+	EXPECT_EQ(16, settled(_metadata, db, 1).rings);
+	EXPECT_EQ(16, line_of(_metadata, db, 1).deliveries);
+	EXPECT_EQ(16, line_of(_metadata, db, 1).nr_irqfds);
+	EXPECT_EQ(16, line_of(_metadata, db, 1).nr_triggers);
+	EXPECT_EQ(0, line_of(_metadata, db, 0).rings);
+	for (i = 0; i < 16; i++)
+		EXPECT_EQ(0, efd_count(out[i]));
+}
+
+/* Two ways to one line are no cycle; its rings may coalesce, and no more than that. */
+TEST_F(relay, diamond)
+{
+	int db = new_context(_metadata, 4);
+	struct doorbell_query query;
+
+	link_lines(_metadata, db, 0, db, 1);
+	link_lines(_metadata, db, 0, db, 2);
+	link_lines(_metadata, db, 1, db, 3);
+	link_lines(_metadata, db, 2, db, 3);
+	ASSERT_EQ(0, db_trigger(db, self->out, 3, 0));
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 0));
+	EXPECT_TRUE(WAIT_FOR(line_of(_metadata, db, 3).rings == 2));
+	query = settled(_metadata, db, 3);
+	EXPECT_LE(1, query.deliveries);
+	EXPECT_GE(2, query.deliveries);
+	EXPECT_TRUE(WAIT_FOR(efd_count(self->out) == query.deliveries));
+}
+
+FIXTURE(chain) {
+	int kmsg;
+	int out;
+};
+
+FIXTURE_SETUP(chain)
+{
+	self->kmsg = kmsg_open();
+	self->out = new_eventfd(_metadata, 0, 0);
+}
+
+FIXTURE_TEARDOWN(chain)
+{
+	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
+}
+
+FIXTURE_VARIANT(chain) {
+	uint32_t lines;
+	bool own_contexts;
+	/* At least so many deliveries must have gone by a workqueue, or none. */
+	unsigned int deferred;
+};
+
+FIXTURE_VARIANT_ADD(chain, short) { .lines = 4 };
+FIXTURE_VARIANT_ADD(chain, short_through_contexts) { .lines = 4, .own_contexts = true };
+FIXTURE_VARIANT_ADD(chain, long) { .lines = 200, .deferred = 1 };
+FIXTURE_VARIANT_ADD(chain, long_through_contexts) {
+	.lines = 200, .own_contexts = true, .deferred = 1
+};
+
+/* A message arrives at the end exactly once, and passes each line exactly once. */
+TEST_F(chain, arrives)
+{
+	uint64_t deferred = 0;
+	int db[variant->lines];
+	uint32_t i, round;
+
+	db[0] = new_context(_metadata, variant->lines);
+	for (i = 1; i < variant->lines; i++) {
+		db[i] = variant->own_contexts ? new_context(_metadata, variant->lines) : db[0];
+		link_lines(_metadata, db[i - 1], i - 1, db[i], i);
+	}
+	ASSERT_EQ(0, db_trigger(db[i - 1], self->out, i - 1, 0));
+
+	for (round = 1; round <= 20; round++) {
+		ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(db[0], 0));
+		EXPECT_EQ(1, efd_wait(self->out));
+	}
+	for (i = 0; i < variant->lines; i++) {
+		struct doorbell_query query = settled(_metadata, db[i], i);
+
+		EXPECT_EQ(20, query.rings);
+		EXPECT_EQ(20, query.deliveries);
+		deferred += query.deferred;
+	}
+	EXPECT_EQ(0, efd_count(self->out));
+	EXPECT_LE(20 * variant->deferred, deferred);
+	EXPECT_EQ(!!variant->deferred, !!deferred);
+}
+
+FIXTURE(cycle) {
+	int kmsg;
+	int db;
+	/* To the next context's lines; from the last context. */
+	int there[2];
+	int back;
+	pid_t owners[2];
+};
+
+FIXTURE_VARIANT(cycle) {
+	/* Contexts beside the first, each owned by a process of its own. */
+	unsigned int others;
+	/* From the first one to the next. */
+	unsigned int ways;
+};
+
+FIXTURE_VARIANT_ADD(cycle, two) { .others = 1, .ways = 1 };
+FIXTURE_VARIANT_ADD(cycle, three) { .others = 2, .ways = 1 };
+FIXTURE_VARIANT_ADD(cycle, fan) { .others = 1, .ways = 2 };
+
+/* Starts a process that owns a context, wired from @from (each to a line of its own) to @to. */
+static pid_t owner(struct __test_metadata *_metadata, const int *from, unsigned int nr, int to,
+		   int forget)
+{
+	int ready[2];
+	char byte;
+	pid_t pid;
+
+	ASSERT_EQ(0, pipe(ready));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		int db = open(DEVICE, O_RDWR), failed;
+		unsigned int i;
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		/* An inherited context would not die with its owner. */
+		close(forget);
+		close(ready[0]);
+		failed = db_set_lines(db, nr);
+		for (i = 0; i < nr; i++) {
+			failed |= db_irqfd(db, from[i], i, 0);
+			failed |= db_trigger(db, to, i, 0);
+		}
+		if (!failed && write(ready[1], "", 1) == 1)
+			for (;;)
+				pause();
+		_exit(1);
+	}
+	close(ready[1]);
+	ASSERT_EQ(1, read(ready[0], &byte, 1));
+	close(ready[0]);
+	return pid;
+}
+
+FIXTURE_SETUP(cycle)
+{
+	unsigned int i;
+	int hop;
+
+	self->kmsg = kmsg_open();
+	self->db = new_context(_metadata, 2);
+	self->back = new_eventfd(_metadata, 0, 0);
+	ASSERT_EQ(0, db_irqfd(self->db, self->back, 0, 0));
+	for (i = 0; i < variant->ways; i++) {
+		self->there[i] = new_eventfd(_metadata, 0, 0);
+		ASSERT_EQ(0, db_trigger(self->db, self->there[i], 0, 0));
+	}
+	hop = self->back;
+	if (variant->others == 2) {
+		hop = new_eventfd(_metadata, 0, 0);
+		self->owners[1] = owner(_metadata, &hop, 1, self->back, self->db);
+	}
+	self->owners[0] = owner(_metadata, self->there, variant->ways, hop, self->db);
+}
+
+FIXTURE_TEARDOWN(cycle)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(self->owners); i++) {
+		if (self->owners[i] > 0) {
+			kill(self->owners[i], SIGKILL);
+			waitpid(self->owners[i], NULL, 0);
+		}
+	}
+	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
+}
+
+/* Starts the cycle and waits until it runs by itself, at a speed that shows. */
+static void start_cycle(struct __test_metadata *_metadata, int db)
+{
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 0));
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, db, 0).rings > 1000)) {
+		TH_LOG("the cycle does not run: %llu rings",
+		       (unsigned long long)line_of(_metadata, db, 0).rings);
+	}
+}
+
+/* Nobody rings any more: two looks, a while apart, show the same. */
+static bool has_ended(struct __test_metadata *_metadata, int db)
+{
+	uint64_t rings = line_of(_metadata, db, 0).rings;
+
+	usleep(20000);
+	return line_of(_metadata, db, 0).rings == rings;
+}
+
+/* Naps of a millisecond, one after the other. */
+#define NAPS 300
+
+struct sleeper {
+	unsigned int cpu;
+	uint64_t longest_us;
+	uint64_t all_us;
+	pthread_t thread;
+};
+
+static void *nap(void *arg)
+{
+	struct sleeper *sleeper = arg;
+	const struct timespec ms = { .tv_nsec = 1000000 };
+	uint64_t start, took;
+	unsigned int i;
+
+	pin_to(sleeper->cpu);
+	for (i = 0; i < NAPS; i++) {
+		start = now_us();
+		clock_nanosleep(CLOCK_MONOTONIC, 0, &ms, NULL);
+		took = now_us() - start;
+		sleeper->all_us += took;
+		if (took > sleeper->longest_us)
+			sleeper->longest_us = took;
+	}
+	return NULL;
+}
+
+/* Timers fire, and each processor still runs ordinary threads. */
+TEST_F(cycle, stays_responsive)
+{
+	struct sleeper sleepers[2] = { { .cpu = 0 }, { .cpu = 1 } };
+	struct doorbell_query before, after;
+	int probe, i;
+
+	pin_to(0);
+	start_cycle(_metadata, self->db);
+	before = line_of(_metadata, self->db, 0);
+	for (i = 0; i < 2; i++)
+		ASSERT_EQ(0, pthread_create(&sleepers[i].thread, NULL, nap, &sleepers[i]));
+	for (i = 0; i < 2; i++) {
+		pthread_join(sleepers[i].thread, NULL);
+		/* Generous: the emulated machine may be on a busy one. */
+		EXPECT_GE(500000, sleepers[i].longest_us);
+		EXPECT_GE(PATIENCE_MS * 1000, sleepers[i].all_us);
+	}
+
+	/* It runs all the time, where the scheduler rules. */
+	EXPECT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 0).rings > before.rings + 1000));
+	EXPECT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 0).deferred > before.deferred));
+	after = line_of(_metadata, self->db, 0);
+	EXPECT_LE(after.deferred, after.deliveries);
+	EXPECT_LE(after.deliveries, after.rings);
+
+	/* The context, too, does what it is told. */
+	probe = new_eventfd(_metadata, 0, 0);
+	ASSERT_EQ(0, db_trigger(self->db, probe, 1, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 1));
+	EXPECT_EQ(1, efd_read(probe));
+}
+
+TEST_F(cycle, ends_with_a_process)
+{
+	uint64_t rings;
+	int status;
+
+	start_cycle(_metadata, self->db);
+	ASSERT_EQ(0, kill(self->owners[0], SIGKILL));
+	ASSERT_EQ(self->owners[0], waitpid(self->owners[0], &status, 0));
+	EXPECT_TRUE(WIFSIGNALED(status));
+	self->owners[0] = 0;
+	EXPECT_TRUE(WAIT_FOR(has_ended(_metadata, self->db)));
+	EXPECT_EQ(0, settled(_metadata, self->db, 0).state);
+
+	/* It was the cycle that ended, not the line; and nobody listens on the way there. */
+	ASSERT_EQ(0, db_irqfd(self->db, self->there[0], 1, 0));
+	rings = settled(_metadata, self->db, 1).rings;
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
+	EXPECT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 1).rings == rings + 1));
+}
+
+TEST_F(cycle, ends_by_deassign)
+{
+	uint64_t rings;
+
+	start_cycle(_metadata, self->db);
+	ASSERT_EQ(0, db_irqfd(self->db, self->back, 0, DOORBELL_FLAG_DEASSIGN));
+	rings = settled(_metadata, self->db, 0).rings;
+	EXPECT_TRUE(WAIT_FOR(efd_count(self->back) > 0));
+	EXPECT_EQ(rings, line_of(_metadata, self->db, 0).rings);
+
+	/* What is left in the counter starts it again. */
+	ASSERT_EQ(0, db_irqfd(self->db, self->back, 0, 0));
+	EXPECT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 0).rings > rings + 1000));
+
+	/* The other end of a link. */
+	ASSERT_EQ(0, db_trigger(self->db, self->there[0], 0, DOORBELL_FLAG_DEASSIGN));
+	if (variant->ways > 1)
+		ASSERT_EQ(0, db_trigger(self->db, self->there[1], 0, DOORBELL_FLAG_DEASSIGN));
+	EXPECT_TRUE(WAIT_FOR(has_ended(_metadata, self->db)));
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What each ioctl does when all goes well. Runs as a 32-bit program, too.
+ */
+#include <stddef.h>
+#include <sys/stat.h>
+
+#include "doorbell_test.h"
+
+/* Structures and numbers are the same for 32-bit and 64-bit callers, for ever. */
+TEST(abi_is_frozen)
+{
+	EXPECT_EQ(64, sizeof(struct doorbell_info));
+	EXPECT_EQ(8, offsetof(struct doorbell_info, features));
+	EXPECT_EQ(28, offsetof(struct doorbell_info, nr_irqfds));
+	EXPECT_EQ(36, offsetof(struct doorbell_info, reserved));
+	EXPECT_EQ(8, sizeof(struct doorbell_lines));
+	EXPECT_EQ(32, sizeof(struct doorbell_irqfd));
+	EXPECT_EQ(12, offsetof(struct doorbell_irqfd, reserved));
+	EXPECT_EQ(32, sizeof(struct doorbell_trigger));
+	EXPECT_EQ(12, offsetof(struct doorbell_trigger, reserved));
+	EXPECT_EQ(64, sizeof(struct doorbell_query));
+	EXPECT_EQ(8, offsetof(struct doorbell_query, rings));
+	EXPECT_EQ(32, offsetof(struct doorbell_query, nr_irqfds));
+	EXPECT_EQ(40, offsetof(struct doorbell_query, reserved));
+	EXPECT_EQ(16, sizeof(struct doorbell_eventfd));
+	EXPECT_EQ(8, offsetof(struct doorbell_eventfd, count));
+
+	EXPECT_EQ(0x8040db00U, DOORBELL_GET_INFO);
+	EXPECT_EQ(0x4008db01U, DOORBELL_SET_LINES);
+	EXPECT_EQ(0x0000db02U, DOORBELL_RING);
+	EXPECT_EQ(0x4020db03U, DOORBELL_IRQFD);
+	EXPECT_EQ(0x4020db04U, DOORBELL_TRIGGER);
+	EXPECT_EQ(0xc040db05U, DOORBELL_QUERY);
+	EXPECT_EQ(0xc010db06U, DOORBELL_READ);
+	EXPECT_EQ(0xc010db07U, DOORBELL_PEEK);
+}
+
+TEST(device_is_private)
+{
+	struct stat st;
+
+	ASSERT_EQ(0, stat(DEVICE, &st));
+	EXPECT_TRUE(S_ISCHR(st.st_mode));
+	/* A udev rule may open it to a group, but nobody opens it to the world. */
+	EXPECT_EQ(0, st.st_mode & 0007);
+}
+
+TEST(info)
+{
+	int db = new_context(_metadata, 0);
+	struct doorbell_info info = info_of(_metadata, db);
+	unsigned int i;
+
+	EXPECT_EQ(DOORBELL_ABI_VERSION, info.abi_version);
+	EXPECT_EQ(0, info.nr_lines);
+	EXPECT_EQ(DOORBELL_FEATURE_READ, info.features & DOORBELL_FEATURE_READ);
+	EXPECT_EQ(0, info.features & ~(DOORBELL_FEATURE_READ | DOORBELL_FEATURE_PEEK));
+	EXPECT_EQ(DOORBELL_MAX_LINES, info.max_lines);
+	EXPECT_EQ(DOORBELL_MAX_TRIGGERS_PER_LINE, info.max_triggers_per_line);
+	EXPECT_EQ(DOORBELL_MAX_IRQFDS, info.max_irqfds);
+	EXPECT_EQ(0, info.nr_irqfds);
+	EXPECT_EQ(0, info.nr_triggers);
+	for (i = 0; i < ARRAY_SIZE(info.reserved); i++)
+		EXPECT_EQ(0, info.reserved[i]);
+}
+
+TEST(set_lines_smallest)
+{
+	int db = new_context(_metadata, 1);
+
+	EXPECT_EQ(1, info_of(_metadata, db).nr_lines);
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 0));
+	EXPECT_EQ(-ENXIO, db_ring(db, 1));
+}
+
+TEST(set_lines_largest)
+{
+	int db = new_context(_metadata, DOORBELL_MAX_LINES);
+	struct doorbell_query query;
+	int efd = new_eventfd(_metadata, 0, 0);
+
+	EXPECT_EQ(DOORBELL_MAX_LINES, info_of(_metadata, db).nr_lines);
+	ASSERT_EQ(0, db_trigger(db, efd, DOORBELL_MAX_LINES - 1, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, DOORBELL_MAX_LINES - 1));
+	EXPECT_EQ(1, efd_read(efd));
+	EXPECT_EQ(-ENXIO, db_ring(db, DOORBELL_MAX_LINES));
+	EXPECT_EQ(-ENXIO, db_query(db, DOORBELL_MAX_LINES, &query));
+}
+
+/* A line without a trigger delivers to nobody, but it delivers. */
+TEST(ring_unwired)
+{
+	int db = new_context(_metadata, 3);
+	struct doorbell_query query;
+	unsigned int i;
+
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 1));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 1));
+
+	query = line_of(_metadata, db, 1);
+	EXPECT_EQ(1, query.line);
+	EXPECT_EQ(0, query.state);
+	EXPECT_EQ(2, query.rings);
+	EXPECT_EQ(2, query.deliveries);
+	EXPECT_EQ(0, query.deferred);
+	EXPECT_EQ(0, query.nr_irqfds);
+	EXPECT_EQ(0, query.nr_triggers);
+	for (i = 0; i < ARRAY_SIZE(query.reserved); i++)
+		EXPECT_EQ(0, query.reserved[i]);
+
+	for (i = 0; i < 3; i += 2) {
+		query = line_of(_metadata, db, i);
+		EXPECT_EQ(i, query.line);
+		EXPECT_EQ(0, query.rings);
+		EXPECT_EQ(0, query.deliveries);
+	}
+}
+
+TEST(trigger)
+{
+	int db = new_context(_metadata, 2);
+	int efd = new_eventfd(_metadata, 0, 0);
+	int other = new_eventfd(_metadata, 0, 0);
+
+	ASSERT_EQ(0, db_trigger(db, efd, 0, 0));
+	ASSERT_EQ(0, db_trigger(db, other, 1, 0));
+	EXPECT_EQ(1, line_of(_metadata, db, 0).nr_triggers);
+	EXPECT_EQ(2, info_of(_metadata, db).nr_triggers);
+	EXPECT_EQ(0, info_of(_metadata, db).nr_irqfds);
+
+	/* Assigning is no ring, and an ioctl's delivery is there on return. */
+	EXPECT_EQ(0, efd_count(efd));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 0));
+	EXPECT_EQ(1, efd_read(efd));
+	EXPECT_EQ(0, efd_count(other));
+
+	ASSERT_EQ(0, db_trigger(db, efd, 0, DOORBELL_FLAG_DEASSIGN));
+	EXPECT_EQ(0, line_of(_metadata, db, 0).nr_triggers);
+	EXPECT_EQ(1, info_of(_metadata, db).nr_triggers);
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 0));
+	EXPECT_EQ(0, efd_count(efd));
+
+	/* What was deassigned can be assigned again. */
+	ASSERT_EQ(0, db_trigger(db, efd, 0, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 0));
+	EXPECT_EQ(1, efd_read(efd));
+}
+
+TEST(irqfd)
+{
+	int db = new_context(_metadata, 2);
+	int in = new_eventfd(_metadata, 0, 0);
+	int out = new_eventfd(_metadata, 0, 0);
+
+	ASSERT_EQ(0, db_irqfd(db, in, 1, 0));
+	ASSERT_EQ(0, db_trigger(db, out, 1, 0));
+	EXPECT_EQ(1, line_of(_metadata, db, 1).nr_irqfds);
+	EXPECT_EQ(0, line_of(_metadata, db, 0).nr_irqfds);
+	EXPECT_EQ(1, info_of(_metadata, db).nr_irqfds);
+	EXPECT_EQ(0, line_of(_metadata, db, 1).rings);
+
+	ASSERT_EQ(0, efd_write(in, 1));
+	EXPECT_EQ(1, efd_wait(out));
+	EXPECT_EQ(0, efd_count(in));
+	EXPECT_EQ(1, settled(_metadata, db, 1).rings);
+	EXPECT_EQ(1, line_of(_metadata, db, 1).deliveries);
+	EXPECT_EQ(0, line_of(_metadata, db, 0).rings);
+
+	ASSERT_EQ(0, db_irqfd(db, in, 1, DOORBELL_FLAG_DEASSIGN));
+	EXPECT_EQ(0, info_of(_metadata, db).nr_irqfds);
+	EXPECT_EQ(0, line_of(_metadata, db, 1).nr_irqfds);
+	ASSERT_EQ(0, efd_write(in, 7));
+	EXPECT_EQ(7, efd_read(in));
+	EXPECT_EQ(1, settled(_metadata, db, 1).rings);
+	EXPECT_EQ(0, efd_count(out));
+
+	/* What was deassigned can be assigned again, also elsewhere. */
+	ASSERT_EQ(0, db_irqfd(db, in, 0, 0));
+	ASSERT_EQ(0, efd_write(in, 1));
+	EXPECT_TRUE(WAIT_FOR(line_of(_metadata, db, 0).deliveries == 1));
+}
+
+TEST(contexts_are_private)
+{
+	int a = new_context(_metadata, 4);
+	int b = new_context(_metadata, 2);
+	int efd = new_eventfd(_metadata, 0, 0);
+
+	ASSERT_EQ(0, db_trigger(a, efd, 1, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(b, 1));
+	EXPECT_EQ(0, efd_count(efd));
+	EXPECT_EQ(0, line_of(_metadata, a, 1).rings);
+	EXPECT_EQ(1, line_of(_metadata, b, 1).rings);
+	EXPECT_EQ(4, info_of(_metadata, a).nr_lines);
+	EXPECT_EQ(2, info_of(_metadata, b).nr_lines);
+	EXPECT_EQ(0, info_of(_metadata, b).nr_triggers);
+	EXPECT_EQ(-ENOENT, db_trigger(b, efd, 1, DOORBELL_FLAG_DEASSIGN));
+
+	/* The same eventfd may be trigger in both. */
+	ASSERT_EQ(0, db_trigger(b, efd, 1, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(a, 1));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(b, 1));
+	EXPECT_EQ(2, efd_read(efd));
+}
+
+/* READ and PEEK are about any eventfd, and need no lines. */
+TEST(read_and_peek)
+{
+	int db = new_context(_metadata, 0);
+	int efd = new_eventfd(_metadata, 41, 0);
+	uint64_t count;
+
+	if (info_of(_metadata, db).features & DOORBELL_FEATURE_PEEK) {
+		EXPECT_EQ(0, db_peek(db, efd, &count));
+		EXPECT_EQ(41, count);
+	} else {
+		EXPECT_EQ(-EOPNOTSUPP, db_peek(db, efd, &count));
+	}
+	EXPECT_EQ(41, efd_count(efd));
+	EXPECT_EQ(0, db_read(db, efd, 0, &count));
+	EXPECT_EQ(41, count);
+	EXPECT_EQ(0, efd_count(efd));
+}
+
+TEST_HARNESS_MAIN
