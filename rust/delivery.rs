@@ -201,32 +201,38 @@ impl Line {
         }
     }
 
-    /// Pending and the counters, as of one moment. Any context.
-    pub(crate) fn snapshot(&self) -> (bool, Counts) {
-        // Each ring is counted exactly once: by its delivery when that starts, by `coalesced`, or,
-        // until then, by being pending. If no delivery started in between, what was read belongs
-        // together; if the line is so busy that one always does, it belongs together nearly.
-        const TRIES: u32 = 64;
-        let mut tries = 0;
-        loop {
-            let deliveries = self.deliveries.get();
-            let word = self.gate.word();
-            let deferred = self.deferred.get();
-            let coalesced = self.coalesced.load(Relaxed);
-            let again = self.gate.word();
-            tries += 1;
-            let still = again == word && self.deliveries.get() == deliveries;
-            if (still && word & HELD == 0) || tries == TRIES {
-                let pending = word & line::PENDING != 0;
-                let counts = Counts {
-                    rings: deliveries + coalesced + u64::from(pending),
-                    deliveries,
-                    deferred,
-                };
-                return (pending, counts);
+    /// Pending and the counters, as of one moment. Process context; may sleep like
+    /// [`Line::with_triggers`].
+    pub(crate) fn snapshot(self: Pin<&Self>) -> (bool, Counts) {
+        const TRIES: u32 = 16;
+        for _ in 0..TRIES {
+            let before = self.gate.word();
+            let snapshot = self.counts();
+            // If nobody holds the line and nothing has been delivered meanwhile, what was read
+            // belongs together.
+            if before & HELD == 0
+                && self.gate.word() == before
+                && self.deliveries.get() == snapshot.1.deliveries
+            {
+                return snapshot;
             }
             cpu_relax();
         }
+        // Somebody always does. Who holds the line is the one who delivers.
+        self.with_triggers(|_| self.counts())
+    }
+
+    /// Each ring is counted exactly once: by its delivery when that starts, by `coalesced`, or,
+    /// until then, by being pending.
+    fn counts(&self) -> (bool, Counts) {
+        let deliveries = self.deliveries.get();
+        let pending = self.gate.word() & line::PENDING != 0;
+        let counts = Counts {
+            rings: deliveries + self.coalesced.load(Relaxed) + u64::from(pending),
+            deliveries,
+            deferred: self.deferred.get(),
+        };
+        (pending, counts)
     }
 
     /// Forgets the line's triggers and waits for its callbacks. Nobody may ring any more. Process
