@@ -26,14 +26,19 @@ cargo_env() {
 	in_tree "$TREE" env -C /doorbell/tools/doorbell "$@"
 }
 
+# cargo_static COMMAND: static, so that the guest reads one file; the same flags
+# for build and tests, so that they share what is compiled.
+cargo_static() {
+	cargo_env RUSTFLAGS='-C target-feature=+crt-static' \
+		cargo "$1" --release --locked --target "$TARGET"
+}
+
 build_module() {
 	make_module module
 }
 
 build_tools() {
-	# Static: the guest then reads one file.
-	cargo_env RUSTFLAGS='-C target-feature=+crt-static' \
-		cargo build --release --locked --target "$TARGET"
+	cargo_static build
 }
 
 build_selftests() {

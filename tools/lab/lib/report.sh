@@ -27,7 +27,7 @@ run_tests() {
 		(($2 == 0)) || say "$3: $2 failed"
 	}
 
-	stage_begin build-cargo-test "tests of the tools" cargo_env cargo test --locked
+	stage_begin build-cargo-test "tests of the tools" cargo_static test
 	KEEP_GOING=1 stage_wait
 	rc=$?
 	read -r p f < <(awk '/^test result:/ { p += $4; f += $6 } END { print p + 0, f + 0 }' \

@@ -68,6 +68,7 @@ setup() {
 		setup_debootstrap
 		setup_tree
 		setup_kernel
+		rm -f "$LAB/kernel-version.new"
 	fi
 	lock_lab shared
 }
@@ -201,8 +202,8 @@ stage_kernel() {
 	remove "$new"
 	mkdir -p "$new/deb"
 	mount_tree "$tree" rw && host_files "$tree" && mount --bind "$new" "$tree/kernel" || return
-	for package in "linux-headers-$v" "linux-binary-unsigned-$v" "linux-modules-$v" \
-		       "linux-source-$base"; do
+	for package in "linux-base-$v" "linux-headers-$v" "linux-binary-unsigned-$v" \
+		       "linux-modules-$v" "linux-source-$base"; do
 		# sh -c, as apt-get downloads to where it is.
 		in_tree "$tree" sh -c "cd /kernel/deb && apt-get -q download '$package'" || {
 			echo "Debian's archive moves: versions vanish when newer ones come. Set"
@@ -253,13 +254,13 @@ stage_kdir() {
 	fi
 	in_tree "$TREE" make -C /kernel/source O=/kernel/kdir -j"$jobs" prepare modules_prepare || return
 	rust_symbols_match "$new/kdir" || return
-	in_tree "$TREE" depmod -b /kernel/depmod "$v" 2>/dev/null
+	mount --bind "$new/modules" "$TREE/usr/lib/modules" && in_tree "$TREE" depmod "$v" || return
 	umount -R "$TREE"
 	kernel_recipe >"$new/recipe"
 	sync -f "$new"
 	remove "$KERNELS/$v"
 	mv "$new" "$KERNELS/$v"
-	mv "$LAB/kernel-version.new" "$LAB/kernel-version"
+	cp "$LAB/kernel-version.new" "$LAB/kernel-version"
 }
 
 # A module whose Rust symbols have other hashes than the image's does not load:
