@@ -2,12 +2,16 @@
 
 //! What assigning costs, and whether size does.
 
+pub use crate::rtt::scale;
+
 use crate::{
-    rtt::{self, median, Group, Options, Report},
+    rtt::{quantile, Filling, Progress},
     sys, Context, EventFd,
 };
 use std::{
     io,
+    os::fd::AsFd,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -22,104 +26,127 @@ pub struct Assign {
     pub kvm_irqfd_pair_ns: Option<f64>,
     /// Why there is no such figure.
     pub kvm_missing: Option<String>,
-    /// How many irqfds and as many triggers the context had that was closed.
-    pub closed_with: u32,
-    /// How long closing it took.
+    /// How many irqfds, and as many triggers, the contexts had that were closed.
+    pub many: u32,
+    /// Closing a context while all its irqfds' eventfds are open.
     pub close_ns: f64,
+    /// Closing all these eventfds first, whereby the irqfds go, ...
+    pub eventfds_close_ns: f64,
+    /// ... and the context then.
+    pub close_after_ns: f64,
 }
 
+const ROUNDS: u32 = 50;
+const PAIRS_PER_ROUND: u32 = 50;
+
 /// Pairs of assign and deassign, and closing a context with `many` of each.
-pub fn assign(device: &str, many: u32) -> anyhow::Result<Assign> {
+pub fn assign(device: &Path, many: u32, progress: Progress<'_>) -> anyhow::Result<Assign> {
     let context = Context::open_path(device)?;
     context.set_lines(1)?;
     let eventfd = EventFd::new(0)?;
-    let kvm = sys::KvmIrqfds::new();
+    // Whatever is there need not work: one pair shows.
+    let kvm = sys::KvmIrqfds::new().and_then(|kvm| {
+        kvm.irqfd(eventfd.as_fd(), true)?;
+        kvm.irqfd(eventfd.as_fd(), false)?;
+        Ok(kvm)
+    });
 
-    let mut irqfd = Vec::new();
-    let mut trigger = Vec::new();
-    let mut theirs = Vec::new();
+    let (mut irqfd, mut trigger, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
     // In turns, as everything that is compared.
-    for _ in 0..30 {
-        irqfd.push(pairs(50, || {
+    for round in 0..=ROUNDS {
+        let ours = pairs(|| {
             context.assign_irqfd(&eventfd, 0)?;
             context.deassign_irqfd(&eventfd, 0)
-        })?);
-        trigger.push(pairs(50, || {
+        })?;
+        irqfd.push(ours);
+        trigger.push(pairs(|| {
             context.assign_trigger(&eventfd, 0)?;
             context.deassign_trigger(&eventfd, 0)
         })?);
         if let Ok(kvm) = &kvm {
-            theirs.push(pairs(50, || -> io::Result<()> {
-                use std::os::fd::AsFd;
+            theirs.push(pairs(|| -> io::Result<()> {
                 kvm.irqfd(eventfd.as_fd(), true)?;
                 kvm.irqfd(eventfd.as_fd(), false)
             })?);
         }
+        if round == 0 {
+            // That was the warm-up.
+            irqfd.clear();
+            trigger.clear();
+            theirs.clear();
+        }
+        progress("assigning", round.into(), ROUNDS.into());
     }
 
-    let context = Context::open_path(device)?;
-    context.set_lines(many)?;
-    let filling = rtt::Filling::new(&context, 0)?;
-    let start = Instant::now();
-    drop(context);
-    let close_ns = start.elapsed().as_nanos() as f64;
+    let mut filled = || -> anyhow::Result<(Context, Filling)> {
+        let context = Context::open_path(device)?;
+        context.set_lines(many)?;
+        let filling = Filling::new(&context, many, 0..0, progress)?;
+        let info = context.info()?;
+        anyhow::ensure!(
+            (info.nr_irqfds, info.nr_triggers) == (many, many),
+            "{many} irqfds and triggers assigned, but the context has {} and {}: please report this",
+            info.nr_irqfds,
+            info.nr_triggers
+        );
+        Ok((context, filling))
+    };
+    let (context, filling) = filled()?;
+    let close = time(|| drop(context));
+    drop(filling);
+    let (context, filling) = filled()?;
+    let eventfds_close = time(|| drop(filling));
+    let close_after = time(|| drop(context));
 
+    let ns = |time: Duration| time.as_nanos() as f64;
     Ok(Assign {
-        irqfd_pair_ns: median(&mut irqfd),
-        trigger_pair_ns: median(&mut trigger),
-        kvm_irqfd_pair_ns: kvm.is_ok().then(|| median(&mut theirs)),
+        irqfd_pair_ns: quantile(&mut irqfd, 0.5),
+        trigger_pair_ns: quantile(&mut trigger, 0.5),
+        kvm_irqfd_pair_ns: kvm.is_ok().then(|| quantile(&mut theirs, 0.5)),
         kvm_missing: kvm.err().map(|error| format!("/dev/kvm: {error}")),
-        closed_with: filling.lines,
-        close_ns,
+        many,
+        close_ns: ns(close),
+        eventfds_close_ns: ns(eventfds_close),
+        close_after_ns: ns(close_after),
     })
 }
 
-/// Time per call of `f` in ns, over `n` calls.
-fn pairs<E>(n: u32, mut f: impl FnMut() -> Result<(), E>) -> Result<f64, E> {
+fn time(f: impl FnOnce()) -> Duration {
     let start = Instant::now();
-    for _ in 0..n {
+    f();
+    start.elapsed()
+}
+
+/// Time per call of `f` in ns.
+fn pairs<E>(mut f: impl FnMut() -> Result<(), E>) -> Result<f64, E> {
+    let start = Instant::now();
+    for _ in 0..PAIRS_PER_ROUND {
         f()?;
     }
-    Ok(start.elapsed().as_nanos() as f64 / f64::from(n))
+    Ok(start.elapsed().as_nanos() as f64 / f64::from(PAIRS_PER_ROUND))
 }
 
-/// The one-thread rows in a context with few lines, and in one with `lines` lines, all of them
-/// assigned.
-pub fn scale(
-    device: &str,
-    lines: u32,
-    time: Duration,
-    progress: &mut dyn FnMut(u64, u64),
-) -> anyhow::Result<(Report, Report)> {
-    let options = |lines, fill| Options {
-        time: time / 4,
-        rounds: 20,
-        lines,
-        fill,
-        rows: vec!["doorbell".into()],
-        device: device.into(),
-    };
-    // Small, large, large, small: a drift of the machine hits both alike.
-    let mut quarter = 0;
-    let mut one = |options| {
-        let report = rtt::run_groups(&options, &[Group::OneThread], &mut |done, of| {
-            progress(quarter * of + done, 4 * of);
-        });
-        quarter += 1;
-        report
-    };
-    let small = one(options(1, false))?;
-    let large = one(options(lines, true))?;
-    let large = mean(large, one(options(lines, true))?);
-    let small = mean(small, one(options(1, false))?);
-    Ok((small, large))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Two runs of the same rows as one.
-fn mean(mut a: Report, b: Report) -> Report {
-    for (a, b) in a.rows.iter_mut().zip(b.rows) {
-        a.ns = (a.ns + b.ns) / 2.0;
-        a.ratio = (a.ratio + b.ratio) / 2.0;
+    #[test]
+    fn missing_device_is_explained() {
+        let error = assign(Path::new("/nonexistent"), 10, &mut |_, _, _| {}).unwrap_err();
+        assert!(error.to_string().contains("modprobe"), "{error}");
     }
-    a
+
+    #[test]
+    fn failing_pair_ends_the_measurement() {
+        let mut calls = 0;
+        let result = pairs(|| {
+            calls += 1;
+            if calls == 3 {
+                Err(())
+            } else {
+                Ok(())
+            }
+        });
+        assert_eq!((result, calls), (Err(()), 3));
+    }
 }

@@ -18,6 +18,7 @@
 pub mod bench;
 pub mod machine;
 pub mod output;
+pub mod plot;
 pub mod rtt;
 pub mod share;
 pub mod sys;
@@ -76,6 +77,7 @@ impl Error {
             }
             libc::ELOOP => "the line would ring itself",
             libc::ENOSPC => "that is over a limit: doorbell info shows them",
+            libc::EBADF => "the eventfd is closed already",
             libc::EMFILE => "too many open files: ulimit -n",
             libc::ENOMEM => "no memory, or over the memory cgroup's limit",
             libc::EOPNOTSUPP => {
@@ -112,6 +114,46 @@ pub enum Ring {
     Delivered,
     /// It joined a delivery that had not started yet.
     Coalesced,
+}
+
+/// State and counters of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct LineState {
+    /// Which line.
+    pub line: u32,
+    /// Whether a message waits to be delivered.
+    pub pending: bool,
+    /// How often it was rung.
+    pub rings: u64,
+    /// How often it delivered.
+    pub deliveries: u64,
+    /// How many of the deliveries went by a workqueue, after a long chain of relays.
+    pub deferred: u64,
+    /// Irqfds assigned now.
+    pub irqfds: u32,
+    /// Triggers assigned now.
+    pub triggers: u32,
+}
+
+impl LineState {
+    /// How many rings joined a delivery that had not started yet.
+    pub fn coalesced(&self) -> u64 {
+        self.rings - self.deliveries - u64::from(self.pending)
+    }
+}
+
+impl From<uapi::Query> for LineState {
+    fn from(query: uapi::Query) -> Self {
+        Self {
+            line: query.line,
+            pending: query.state & uapi::LINE_PENDING != 0,
+            rings: query.rings,
+            deliveries: query.deliveries,
+            deferred: query.deferred,
+            irqfds: query.nr_irqfds,
+            triggers: query.nr_triggers,
+        }
+    }
 }
 
 /// A context: private, unless its descriptor is passed on.
@@ -200,14 +242,14 @@ impl Context {
     }
 
     /// State and counters of a line.
-    pub fn query(&self, line: u32) -> Result<uapi::Query> {
+    pub fn query(&self, line: u32) -> Result<LineState> {
         let mut query = uapi::Query {
             line,
             ..Default::default()
         };
         sys::ioctl(self.as_fd(), uapi::QUERY, &mut query)
             .map_err(|error| Error::new(format!("query line {line}"), error))?;
-        Ok(query)
+        Ok(query.into())
     }
 
     /// Takes the counter of any eventfd; with `no_wait`, fails with EAGAIN if it is zero.
@@ -256,6 +298,49 @@ mod tests {
         let error = context.info().unwrap_err();
         assert_eq!(error.errno(), Some(libc::ENOTTY));
         assert!(error.to_string().contains("no doorbell"), "{error}");
+    }
+
+    #[test]
+    fn line_state_adds_up() {
+        let query = uapi::Query {
+            line: 7,
+            state: uapi::LINE_PENDING,
+            rings: 10,
+            deliveries: 6,
+            nr_triggers: 2,
+            ..Default::default()
+        };
+        let state = LineState::from(query);
+        assert!(state.pending);
+        assert_eq!((state.line, state.coalesced(), state.triggers), (7, 3, 2));
+        let idle = LineState::from(uapi::Query { state: 0, ..query });
+        assert_eq!(idle.coalesced(), 4);
+    }
+
+    #[test]
+    fn every_errno_of_the_abi_has_advice() {
+        for errno in [
+            libc::EBADF,
+            libc::ENXIO,
+            libc::ENOENT,
+            libc::EEXIST,
+            libc::EBUSY,
+            libc::ELOOP,
+            libc::ENOSPC,
+            libc::ENOMEM,
+            libc::ENOTTY,
+            libc::EOPNOTSUPP,
+        ] {
+            let error = Error::new("assign irqfd", io::Error::from_raw_os_error(errno));
+            assert!(error.advice().is_some(), "{error}");
+        }
+    }
+
+    #[test]
+    fn permission_denied_names_the_udev_rule() {
+        let denied = io::Error::from_raw_os_error(libc::EACCES);
+        let error = Error::new("open /dev/doorbell", denied);
+        assert!(error.to_string().contains("udev"), "{error}");
     }
 
     #[test]

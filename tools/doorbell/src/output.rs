@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Reports for people and for machines.
+//! Reports for people and for programs.
 
 use crate::{
     machine::Machine,
     rtt::{Group, Report, Row},
 };
 use comfy_table::{presets, CellAlignment, Table, TableComponent};
-use plotters::prelude::*;
 use serde_json::json;
-use std::{fmt::Write, path::Path};
+use std::fmt::Write;
 
 /// The percentiles that are printed.
 const PERCENTILES: [(&str, f64); 3] = [("p50", 50.0), ("p99", 99.0), ("p99.9", 99.9)];
@@ -52,9 +51,14 @@ pub fn human(report: &Report, machine: &Machine) -> String {
     let mut out = format!("{machine}\n");
     if report.lines.0 > 0 {
         let (lines, filled) = report.lines;
-        let _ = writeln!(out, "context of {lines} lines, {filled} others assigned");
+        let others = if filled > 0 {
+            format!("; {filled} that are not measured have an irqfd and a trigger each")
+        } else {
+            String::new()
+        };
+        let _ = writeln!(out, "context of {lines} lines{others}");
     }
-    for group in [Group::OneThread, Group::SameCore, Group::TwoCores] {
+    for group in Group::ALL {
         let rows: Vec<&Row> = report.rows.iter().filter(|r| r.group == group).collect();
         if rows.is_empty() {
             continue;
@@ -85,12 +89,18 @@ pub fn human(report: &Report, machine: &Machine) -> String {
         }
         let _ = writeln!(out, "\n{table}");
     }
-    for skipped in &report.skipped {
-        let _ = writeln!(out, "not measured: {skipped}");
+    out.push('\n');
+    for note in &report.notes {
+        let _ = writeln!(out, "{note}");
     }
-    out.push_str(
-        "\niops, RTT and ratio (to the group's eventfd): median of batches timed as a whole.\n\
-         min to max, in us: round trips timed one by one, clock reading included.\n",
+    let _ = writeln!(
+        out,
+        "iops, RTT, ratio (to the group's eventfd): median of short batches timed as a whole.\n\
+         min to max, in us: round trips timed one by one, reading the clock ({}, {} us) included.\n\
+         {} rounds, in each of which every row had its turn.",
+        machine.clock_source,
+        us(report.clock_ns),
+        report.rounds,
     );
     out
 }
@@ -106,6 +116,9 @@ pub fn json(report: &Report, machine: &Machine) -> String {
                 "name": row.name,
                 "iops": row.iops(),
                 "rtt_ns": row.ns,
+                "batches": row.batches,
+                "rtt_q1_ns": row.quartiles.0,
+                "rtt_q3_ns": row.quartiles.1,
                 "ratio": row.ratio,
                 "samples": row.histogram.len(),
                 "min_ns": row.histogram.min(),
@@ -122,14 +135,16 @@ pub fn json(report: &Report, machine: &Machine) -> String {
         "lines": report.lines.0,
         "other_lines_assigned": report.lines.1,
         "rows": rows,
-        "skipped": report.skipped,
+        "rounds": report.rounds,
+        "clock_ns": report.clock_ns,
+        "notes": report.notes,
     });
     format!("{value:#}\n")
 }
 
 /// The same figures as comma-separated values.
 pub fn csv(report: &Report) -> String {
-    let mut out = String::from("group,name,iops,rtt_ns,ratio,samples,min_ns");
+    let mut out = String::from("group,name,iops,rtt_ns,rtt_q1_ns,rtt_q3_ns,ratio,samples,min_ns");
     for (name, _) in PERCENTILES {
         let _ = write!(out, ",{name}_ns");
     }
@@ -138,11 +153,13 @@ pub fn csv(report: &Report) -> String {
         // No name of ours has a quote in it.
         let _ = write!(
             out,
-            "{},\"{}\",{:.0},{:.1},{:.4},{},{}",
+            "{},\"{}\",{:.0},{:.1},{:.1},{:.1},{:.4},{},{}",
             row.group.id(),
             row.name,
             row.iops(),
             row.ns,
+            row.quartiles.0,
+            row.quartiles.1,
             row.ratio,
             row.histogram.len(),
             row.histogram.min(),
@@ -170,107 +187,12 @@ pub fn classic(report: &Report) -> String {
     out
 }
 
-/// Draws the distributions: a curve per row, with more room the rarer it gets, as the tail is what
-/// one looks for.
-pub fn plot(report: &Report, machine: &Machine, path: &Path) -> anyhow::Result<()> {
-    const WIDTH: u32 = 1000;
-    const PANEL: u32 = 420;
-    const TITLE: u32 = 60;
-    // 0 is the median, 1 p90, 2 p99 ... 5 p99.999.
-    const NINES: f64 = 5.0;
-    let groups: Vec<Group> = [Group::OneThread, Group::SameCore, Group::TwoCores]
-        .into_iter()
-        .filter(|&group| report.rows.iter().any(|row| row.group == group))
-        .collect();
-
-    let size = (WIDTH, TITLE + PANEL * groups.len() as u32);
-    let root = SVGBackend::new(path, size).into_drawing_area();
-    root.fill(&WHITE)?;
-    let (title, panels) = root.split_vertically(TITLE);
-    title.draw_text(
-        "Round-trip time of a notification",
-        &("sans-serif", 22).into_text_style(&title),
-        (20, 8),
-    )?;
-    title.draw_text(
-        &machine.to_string().replace('\n', ", "),
-        &("sans-serif", 13).into_text_style(&title),
-        (20, 36),
-    )?;
-
-    for (panel, group) in panels.split_evenly((groups.len(), 1)).iter().zip(groups) {
-        let rows: Vec<&Row> = report.rows.iter().filter(|r| r.group == group).collect();
-        let low = rows
-            .iter()
-            .map(|row| row.histogram.min())
-            .min()
-            .unwrap_or(1);
-        let high = rows
-            .iter()
-            .map(|row| row.histogram.max())
-            .max()
-            .unwrap_or(1);
-        let range = (low.max(1) as f64 / 1000.0 * 0.8)..(high as f64 / 1000.0 * 1.5);
-        let mut chart = ChartBuilder::on(panel)
-            .caption(group.name(), ("sans-serif", 17))
-            .margin(12)
-            .x_label_area_size(40)
-            .y_label_area_size(65)
-            .build_cartesian_2d(0f64..NINES, range.log_scale())?;
-        chart
-            .configure_mesh()
-            .x_labels(6)
-            .x_label_formatter(&|x| match x.round() as u32 {
-                0 => "p0".into(),
-                1 => "p90".into(),
-                2 => "p99".into(),
-                n => format!("p99.{}", "9".repeat(n as usize - 2)),
-            })
-            .x_desc("share of round trips that took no longer")
-            .y_desc("microseconds")
-            .y_label_formatter(&|y| us(y * 1000.0))
-            .light_line_style(TRANSPARENT)
-            .draw()?;
-        for (at, row) in rows.iter().enumerate() {
-            let color = Palette99::pick(at).to_rgba();
-            let style = color.stroke_width(if row.name.starts_with("doorbell") {
-                3
-            } else {
-                2
-            });
-            let points = (0..=500).filter_map(|step| {
-                let nines = NINES * f64::from(step) / 500.0;
-                let rare = 10f64.powf(-nines);
-                // Beyond the last sample a histogram only repeats the maximum.
-                (rare * row.histogram.len() as f64 >= 1.0).then(|| {
-                    (
-                        nines,
-                        row.histogram.value_at_quantile(1.0 - rare) as f64 / 1000.0,
-                    )
-                })
-            });
-            chart
-                .draw_series(LineSeries::new(points, style))?
-                .label(row.name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
-        }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
-            .background_style(WHITE.mix(0.85))
-            .border_style(BLACK.mix(0.3))
-            .draw()?;
-    }
-    root.present()?;
-    Ok(())
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use hdrhistogram::Histogram;
 
-    fn report() -> Report {
+    pub(crate) fn report() -> Report {
         let row = |group, name, ns: f64| {
             let mut histogram = Histogram::new_with_bounds(1, 1_000_000_000, 3).unwrap();
             for i in 0..1000 {
@@ -280,6 +202,8 @@ mod tests {
                 group,
                 name,
                 ns,
+                batches: 100,
+                quartiles: (ns - 10.0, ns + 10.0),
                 ratio: ns / 1000.0,
                 histogram,
             }
@@ -289,17 +213,20 @@ mod tests {
                 row(Group::OneThread, "eventfd", 1000.0),
                 row(Group::SameCore, "spin (yielding)", 2500.0),
             ],
-            skipped: vec!["two cores: there is only one".into()],
+            notes: vec!["two cores: not measured, there is one".into()],
             lines: (4, 2),
+            rounds: 20,
+            clock_ns: 30.0,
         }
     }
 
-    fn machine() -> Machine {
+    pub(crate) fn machine() -> Machine {
         Machine {
             cpu: "Abacus".into(),
             cpus: 1,
             kernel: "7.3".into(),
             accelerator: "bare metal".into(),
+            clock_source: "sundial".into(),
         }
     }
 
@@ -307,15 +234,30 @@ mod tests {
     fn human_names_machine_groups_and_what_is_missing() {
         let text = human(&report(), &machine());
         for part in [
-            "Abacus",
-            "bare metal",
+            "Abacus, 1 CPU, bare metal",
             "one thread",
             "same core",
             "2.50",
+            "context of 4 lines; 2 that",
             "not measured",
+            "20 rounds",
+            "sundial, 0.03 us",
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }
+        assert!(!text.contains("two threads, two cores"), "{text}");
+    }
+
+    #[test]
+    fn lines_are_not_mentioned_without_a_doorbell() {
+        let text = human(
+            &Report {
+                lines: (0, 0),
+                ..report()
+            },
+            &machine(),
+        );
+        assert!(!text.contains("context of"), "{text}");
     }
 
     #[test]
@@ -325,14 +267,17 @@ mod tests {
         assert_eq!(value["rows"][0]["iops"], 1e6);
         assert_eq!(value["rows"][0]["samples"], 1000);
         assert!(value["rows"][0]["p99.9_ns"].as_u64().unwrap() >= 1990);
+        assert_eq!(value["rows"][1]["rtt_q3_ns"], 2510.0);
         assert_eq!(value["other_lines_assigned"], 2);
+        assert_eq!(value["machine"]["clock_source"], "sundial");
+        assert_eq!(value["notes"].as_array().unwrap().len(), 1);
     }
 
     #[test]
     fn csv_has_as_many_fields_in_every_line() {
         let csv = csv(&report());
         let fields: Vec<usize> = csv.lines().map(|line| line.split(',').count()).collect();
-        assert_eq!(fields, [11, 11, 11]);
+        assert_eq!(fields, [13, 13, 13]);
     }
 
     #[test]
@@ -345,11 +290,8 @@ mod tests {
     }
 
     #[test]
-    fn plot_is_drawn() {
-        let path = std::env::temp_dir().join(format!("doorbell-plot-{}.svg", std::process::id()));
-        plot(&report(), &machine(), &path).unwrap();
-        let svg = std::fs::read_to_string(&path).unwrap();
-        std::fs::remove_file(&path).unwrap();
-        assert!(svg.contains("spin (yielding)") && svg.contains("Abacus"));
+    fn microseconds_have_three_digits_or_so() {
+        let all = [7.0, 999.0, 12_345.0, 1_234_567.0].map(us);
+        assert_eq!(all, ["0.01", "1.00", "12.3", "1235"]);
     }
 }

@@ -73,7 +73,7 @@ pub fn connect(path: &Path) -> io::Result<Context> {
 mod tests {
     use super::*;
     use crate::EventFd;
-    use std::os::fd::OwnedFd;
+    use std::{os::fd::OwnedFd, time::Duration};
 
     fn path(name: &str) -> PathBuf {
         std::env::temp_dir().join(format!("doorbell-{name}-{}", std::process::id()))
@@ -91,7 +91,7 @@ mod tests {
             move || connect(&path).unwrap()
         });
         while server.serve(&shared).unwrap() == 0 {
-            sys::wait_any(&[server.as_fd()], std::time::Duration::from_secs(10)).unwrap();
+            sys::wait_readable(&[server.as_fd()], Some(Duration::from_secs(10))).unwrap();
         }
         let received = client.join().unwrap();
         sys::write_u64(received.as_fd(), 42).unwrap();

@@ -79,7 +79,7 @@ impl EventFd {
 
     /// Waits until it can be read; false if `timeout` passes first.
     pub fn wait(&self, timeout: Duration) -> io::Result<bool> {
-        Ok(wait_any(&[self.0.as_fd()], timeout)?.is_some())
+        Ok(!wait_readable(&[self.0.as_fd()], Some(timeout))?.is_empty())
     }
 }
 
@@ -89,8 +89,9 @@ impl AsFd for EventFd {
     }
 }
 
-/// Waits until one of `fds` can be read and returns its index.
-pub fn wait_any(fds: &[BorrowedFd<'_>], timeout: Duration) -> io::Result<Option<usize>> {
+/// Waits until some of `fds` can be read and returns their indices; none if `timeout` passes first
+/// or a signal comes.
+pub fn wait_readable(fds: &[BorrowedFd<'_>], timeout: Option<Duration>) -> io::Result<Vec<usize>> {
     let mut polls: Vec<_> = fds
         .iter()
         .map(|fd| libc::pollfd {
@@ -99,10 +100,44 @@ pub fn wait_any(fds: &[BorrowedFd<'_>], timeout: Duration) -> io::Result<Option<
             revents: 0,
         })
         .collect();
-    let ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    // Rounded up, or the last part of a millisecond would be spent polling.
+    let ms = timeout.map_or(-1, |timeout| {
+        i32::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(i32::MAX)
+    });
     // SAFETY: The array has as many elements as it says.
-    check(unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as _, ms) }.into())?;
-    Ok(polls.iter().position(|poll| poll.revents != 0))
+    match check(unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as _, ms) }.into()) {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Vec::new()),
+        Err(error) => Err(error),
+        Ok(_) => Ok((0..polls.len())
+            .filter(|&at| polls[at].revents != 0)
+            .collect()),
+    }
+}
+
+/// A descriptor that becomes readable when this process is asked to end (SIGINT, SIGTERM, SIGHUP),
+/// which then no longer ends it by itself. For processes with one thread: others would still be
+/// ended.
+pub fn termination() -> io::Result<OwnedFd> {
+    // SAFETY: `set` is valid, and initialised before it is used.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+            libc::sigaddset(&mut set, signal);
+        }
+        check(libc::sigprocmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()).into())?;
+        let fd = check(libc::signalfd(-1, &set, libc::SFD_CLOEXEC).into())?;
+        Ok(OwnedFd::from_raw_fd(fd as RawFd))
+    }
+}
+
+/// A copy of the descriptor `fd`, inherited from the parent process.
+pub fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: If it is not open, that fails; if it is, the copy is ours alone.
+    unsafe {
+        let copy = check(libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3).into())?;
+        Ok(OwnedFd::from_raw_fd(copy as RawFd))
+    }
 }
 
 /// Reads eight bytes.

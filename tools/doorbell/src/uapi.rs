@@ -77,13 +77,13 @@ const _: () = assert!(size_of::<Assign>() == 32);
 const _: () = assert!(size_of::<Query>() == 64);
 const _: () = assert!(size_of::<EventfdCount>() == 16);
 
-const MAGIC: u32 = 0xDB;
+pub const IOC_MAGIC: u32 = 0xDB;
 const NONE: u32 = 0;
 const WRITE: u32 = 1;
 const READ: u32 = 2;
 
 const fn ioc(dir: u32, nr: u32, size: usize) -> u32 {
-    (dir << 30) | ((size as u32) << 16) | (MAGIC << 8) | nr
+    (dir << 30) | ((size as u32) << 16) | (IOC_MAGIC << 8) | nr
 }
 
 pub const GET_INFO: u32 = ioc(READ, 0, size_of::<Info>());

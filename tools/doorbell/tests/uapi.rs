@@ -37,6 +37,25 @@ fn in_c(expressions: &[&str]) -> Vec<u64> {
         .collect()
 }
 
+/// What the header defines: numbers, and the sizes of its structures.
+fn in_header() -> Vec<String> {
+    let header = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../include/uapi/linux/doorbell.h");
+    let header = std::fs::read_to_string(header).unwrap();
+    let names: Vec<String> = header
+        .lines()
+        .filter_map(|line| {
+            if let Some(rest) = line.strip_prefix("#define ") {
+                let (name, _) = rest.split_once(char::is_whitespace)?;
+                return Some(name.to_owned());
+            }
+            let name = line.strip_prefix("struct ")?.strip_suffix(" {")?;
+            Some(format!("sizeof(struct {name})"))
+        })
+        .collect();
+    assert!(names.len() > 20, "{names:?}");
+    names
+}
+
 macro_rules! pairs {
     ($($c:literal => $rust:expr,)+) => {
         (vec![$($c),+], vec![$($rust as u64),+])
@@ -70,6 +89,7 @@ fn header_and_rust_agree() {
             "DOORBELL_READ_NOWAIT" => READ_NOWAIT,
             "DOORBELL_RING_COALESCED" => RING_COALESCED,
             "DOORBELL_RING_DELIVERED" => RING_DELIVERED,
+            "DOORBELL_IOC_MAGIC" => IOC_MAGIC,
             "DOORBELL_GET_INFO" => GET_INFO,
             "DOORBELL_SET_LINES" => SET_LINES,
             "DOORBELL_RING" => RING,
@@ -90,6 +110,9 @@ fn header_and_rust_agree() {
     ];
     let (c, rust): (Vec<_>, Vec<_>) = all.into_iter().unzip();
     let (c, rust) = (c.concat(), rust.concat());
+    for name in in_header() {
+        assert!(c.contains(&name.as_str()), "{name} is not compared");
+    }
     for ((expression, c), rust) in c.iter().zip(in_c(&c)).zip(rust) {
         assert_eq!(c, rust, "{expression}");
     }

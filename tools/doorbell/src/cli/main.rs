@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The `doorbell` command.
+
+mod measure;
+mod watch;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use doorbell::{output, share, sys, uapi, Context, Ring};
+use serde_json::json;
+use std::{io::Write, path::PathBuf, process::ExitCode};
+
+/// Software interrupt controller for eventfds: look at it, ring it, measure it
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "\
+Examples:
+  doorbell info                             what the module can do
+  doorbell watch --lines 4 --socket /tmp/d  make a context, print what it delivers ...
+  doorbell ring 2 --socket /tmp/d           ... and, in another shell, ring its line 2
+  doorbell rtt                              what a notification costs on this machine
+  doorbell rtt --plot rtt.svg               the same, with the distributions as a picture
+  doorbell bench assign                     what assigning and deassigning cost
+
+A context belongs to whoever opened it. The commands that work on somebody else's get it over a UNIX
+socket (--socket, served by doorbell watch) or inherit it (--fd)."
+)]
+struct Cli {
+    /// The device
+    #[arg(long, global = true, env = "DOORBELL_DEVICE", default_value = doorbell::DEVICE)]
+    device: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show limits, features, and what is assigned
+    Info(Info),
+    /// Ring a line of somebody's context
+    Ring(RingArgs),
+    /// Make a context, or take an inherited one, and show what its lines deliver
+    Watch(watch::Watch),
+    /// Measure round-trip times
+    Rtt(measure::Rtt),
+    /// Measure what assigning costs, and whether size matters
+    #[command(subcommand)]
+    Bench(measure::Bench),
+}
+
+/// Which context to work on
+#[derive(Args)]
+#[group(multiple = false)]
+struct Which {
+    /// Get the context from the UNIX socket at PATH
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Use the context that is open as descriptor N, inherited from the parent process
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(3..))]
+    fd: Option<i32>,
+}
+
+impl Which {
+    fn context(&self) -> anyhow::Result<Option<Context>> {
+        if let Some(path) = &self.socket {
+            return share::connect(path)
+                .map(Some)
+                .with_context(|| format!("get the context from {}", path.display()))
+                .context("is a 'doorbell watch --socket' running there?");
+        }
+        let Some(fd) = self.fd else { return Ok(None) };
+        inherited(fd).map(Some)
+    }
+}
+
+/// The context that is open as descriptor `fd`.
+fn inherited(fd: i32) -> anyhow::Result<Context> {
+    let copy = sys::inherited(fd).with_context(|| {
+        format!("descriptor {fd}: was it passed on by the parent process, without close-on-exec?")
+    })?;
+    Ok(Context::from_fd(copy))
+}
+
+#[derive(Args)]
+struct Info {
+    #[command(flatten)]
+    which: Which,
+    /// For programs
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct RingArgs {
+    /// The line
+    line: u32,
+    #[command(flatten)]
+    which: Which,
+    /// How often
+    #[arg(long, default_value_t = 1)]
+    count: u64,
+    /// For programs
+    #[arg(long)]
+    json: bool,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(value) if value > 0.0 && value <= 1e6 => Ok(value),
+        _ => Err("not a number of seconds above zero".into()),
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads our output has had enough.
+        Err(error)
+            if error
+                .downcast_ref::<std::io::Error>()
+                .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) =>
+        {
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("doorbell: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<()> {
+    match &cli.command {
+        Command::Info(args) => info(cli, args),
+        Command::Ring(args) => ring(args),
+        Command::Watch(args) => watch::watch(&cli.device, args),
+        Command::Rtt(args) => measure::rtt(&cli.device, args),
+        Command::Bench(args) => measure::bench(&cli.device, args),
+    }
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(())
+}
+
+fn info(cli: &Cli, args: &Info) -> anyhow::Result<()> {
+    let context = match args.which.context()? {
+        Some(context) => context,
+        None => Context::open_path(&cli.device)?,
+    };
+    let info = context.info()?;
+    let features: Vec<&str> = [(uapi::FEATURE_READ, "read"), (uapi::FEATURE_PEEK, "peek")]
+        .into_iter()
+        .filter(|(bit, _)| info.features & bit != 0)
+        .map(|(_, name)| name)
+        .collect();
+    if args.json {
+        let value = json!({
+            "abi_version": info.abi_version,
+            "features": features,
+            "max_lines": info.max_lines,
+            "max_triggers_per_line": info.max_triggers_per_line,
+            "max_irqfds": info.max_irqfds,
+            "lines": info.nr_lines,
+            "irqfds": info.nr_irqfds,
+            "triggers": info.nr_triggers,
+        });
+        return print(&format!("{value:#}\n"));
+    }
+    let mut table = output::new_table(&["", "this context", "limit"], 1);
+    table.add_row([
+        "lines".into(),
+        info.nr_lines.to_string(),
+        info.max_lines.to_string(),
+    ]);
+    table.add_row([
+        "irqfds".into(),
+        info.nr_irqfds.to_string(),
+        info.max_irqfds.to_string(),
+    ]);
+    table.add_row([
+        "triggers".into(),
+        info.nr_triggers.to_string(),
+        format!("{} per line", info.max_triggers_per_line),
+    ]);
+    let whose = match &args.which {
+        Which { fd: Some(fd), .. } => format!("descriptor {fd}"),
+        Which {
+            socket: Some(path), ..
+        } => format!("context from {}", path.display()),
+        _ => format!("{}, a new context", cli.device.display()),
+    };
+    print(&format!(
+        "{whose}: ABI version {}, features: {}\n{table}\n",
+        info.abi_version,
+        features.join(", "),
+    ))
+}
+
+fn ring(args: &RingArgs) -> anyhow::Result<()> {
+    let context = args.which.context()?.context(
+        "whose line? A context is private: get it with --socket PATH from a 'doorbell watch \
+         --socket PATH', or inherit it with --fd N",
+    )?;
+    let mut delivered = 0u64;
+    for _ in 0..args.count {
+        delivered += u64::from(context.ring(args.line)? == Ring::Delivered);
+    }
+    let (line, coalesced) = (args.line, args.count - delivered);
+    if args.json {
+        let value = json!({ "line": line, "delivered": delivered, "coalesced": coalesced });
+        return print(&format!("{value}\n"));
+    }
+    print(&format!(
+        "line {line}: {delivered} delivered, {coalesced} coalesced\n"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn bad_arguments_are_refused() {
+        for bad in [
+            "rtt --time 0",
+            "rtt --time x",
+            "rtt --rounds 0",
+            "bench",
+            "watch --fd 5 --lines 3",
+            "watch --for -1",
+            "rtt --json --csv",
+            "rtt --lines 65537",
+            "watch --lines 0",
+            "ring",
+            "ring 1 --fd 1",
+            "ring 1 --fd 5 --socket x",
+        ] {
+            let args = ["doorbell"].into_iter().chain(bad.split(' '));
+            assert!(Cli::try_parse_from(args).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn descriptor_that_is_not_open_is_explained() {
+        let cli = Cli::try_parse_from(["doorbell", "ring", "1", "--fd", "1000000"]).unwrap();
+        let error = format!("{:#}", run(&cli).unwrap_err());
+        assert!(error.contains("close-on-exec"), "{error}");
+    }
+
+    #[test]
+    fn ring_needs_to_know_whose() {
+        let cli = Cli::try_parse_from(["doorbell", "ring", "1"]).unwrap();
+        let error = run(&cli).unwrap_err();
+        assert!(error.to_string().contains("--socket"), "{error}");
+    }
+}

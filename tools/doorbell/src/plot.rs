@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The distributions as a picture.
+
+use crate::{
+    machine::Machine,
+    rtt::{Group, Report, Row},
+};
+use plotters::{
+    coord::{
+        ranged1d::{KeyPointHint, NoDefaultFormatting, ValueFormatter},
+        Shift,
+    },
+    prelude::*,
+};
+use std::{ops::Range, path::Path};
+
+const WIDTH: u32 = 1000;
+const PANEL: u32 = 400;
+const TITLE: u32 = 64;
+const LEGEND: u32 = 150;
+/// How far the x axis goes: 0 is the minimum, 1 p90, 2 p99 ...
+const NINES: f64 = 5.0;
+/// What is written at it, besides.
+const TICKS: [(f64, &str); 7] = [
+    (0.0, "min"),
+    (std::f64::consts::LOG10_2, "p50"),
+    (1.0, "p90"),
+    (2.0, "p99"),
+    (3.0, "p99.9"),
+    (4.0, "p99.99"),
+    (5.0, "p99.999"),
+];
+
+/// The x axis.
+struct Nines;
+
+impl Ranged for Nines {
+    type FormatOption = NoDefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, (from, to): (i32, i32)) -> i32 {
+        from + (f64::from(to - from) * value / NINES).round() as i32
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, _: Hint) -> Vec<f64> {
+        TICKS.map(|(at, _)| at).to_vec()
+    }
+
+    fn range(&self) -> Range<f64> {
+        0.0..NINES
+    }
+}
+
+impl ValueFormatter<f64> for Nines {
+    fn format(value: &f64) -> String {
+        let tick = TICKS.iter().find(|(at, _)| at == value);
+        tick.map_or(String::new(), |(_, text)| (*text).to_owned())
+    }
+}
+
+/// The same in every group; told apart by the colour-blind, too.
+fn color(name: &str) -> RGBColor {
+    match name {
+        "eventfd" => RGBColor(0, 0, 0),
+        "futex" => RGBColor(0, 158, 115),
+        "pipe" => RGBColor(204, 121, 167),
+        "doorbell ioctl" => RGBColor(213, 94, 0),
+        "doorbell irqfd" => RGBColor(0, 114, 178),
+        // spin, either way
+        _ => RGBColor(120, 120, 120),
+    }
+}
+
+/// Draws the distributions: a curve per row, with more room the rarer it gets, as the tail is what
+/// one looks for.
+pub fn draw(report: &Report, machine: &Machine, path: &Path) -> anyhow::Result<()> {
+    let groups: Vec<(Group, Vec<&Row>)> = Group::ALL
+        .into_iter()
+        .map(|group| {
+            let of_group = |row: &&Row| row.group == group && !row.histogram.is_empty();
+            (group, report.rows.iter().filter(of_group).collect())
+        })
+        .filter(|(_, rows): &(_, Vec<_>)| !rows.is_empty())
+        .collect();
+    let size = (WIDTH, TITLE + PANEL * groups.len() as u32);
+    let root = SVGBackend::new(path, size).into_drawing_area();
+    root.fill(&WHITE)?;
+    let (title, panels) = root.split_vertically(TITLE);
+    let style = |size: u32| ("sans-serif", size).into_text_style(&title);
+    title.draw_text("Round-trip time of a notification", &style(22), (20, 8))?;
+    let machine = machine.to_string().replace('\n', ", ");
+    title.draw_text(&machine, &style(13), (20, 38))?;
+    for (area, (group, rows)) in panels.split_evenly((groups.len(), 1)).iter().zip(groups) {
+        panel(area, group, &rows)?;
+    }
+    root.present()?;
+    Ok(())
+}
+
+fn panel<DB>(area: &DrawingArea<DB, Shift>, group: Group, rows: &[&Row]) -> anyhow::Result<()>
+where
+    DB: DrawingBackend,
+    DB::ErrorType: 'static,
+{
+    let us_of = |ns: u64| ns.max(1) as f64 / 1000.0;
+    let low = rows.iter().map(|row| row.histogram.min()).min();
+    let high = rows.iter().map(|row| row.histogram.max()).max();
+    let range = us_of(low.unwrap_or(1)) * 0.8..us_of(high.unwrap_or(1)) * 1.5;
+    let (area, legend) = area.split_horizontally(WIDTH - LEGEND);
+    let mut chart = ChartBuilder::on(&area)
+        .caption(group.name(), ("sans-serif", 17))
+        .margin(12)
+        .margin_right(30)
+        .x_label_area_size(40)
+        .y_label_area_size(70)
+        .build_cartesian_2d(Nines, range.log_scale())?;
+    chart
+        .configure_mesh()
+        .x_labels(TICKS.len())
+        .x_desc("round trips that took no longer")
+        .y_desc("microseconds")
+        .y_label_formatter(&|y| {
+            if *y < 1.0 {
+                format!("{y}")
+            } else {
+                format!("{y:.0}")
+            }
+        })
+        .light_line_style(TRANSPARENT)
+        .draw()?;
+    for (at, row) in rows.iter().enumerate() {
+        let width = if row.name.starts_with("doorbell") {
+            3
+        } else {
+            2
+        };
+        let style = color(row.name).stroke_width(width);
+        chart.draw_series(LineSeries::new(curve(row), style))?;
+        let y = 52 + 24 * at as i32;
+        legend.draw(&PathElement::new([(0, y), (22, y)], style))?;
+        let text = ("sans-serif", 14).into_text_style(&legend);
+        legend.draw_text(row.name, &text, (28, y - 8))?;
+    }
+    Ok(())
+}
+
+/// The distribution of a row, up to its slowest round trip.
+fn curve(row: &Row) -> Vec<(f64, f64)> {
+    // Beyond that a histogram only repeats its maximum.
+    let end = (row.histogram.len() as f64).log10().min(NINES);
+    (0..=500)
+        .map(|step| {
+            let nines = end * f64::from(step) / 500.0;
+            let ns = row.histogram.value_at_quantile(1.0 - 10f64.powf(-nines));
+            (nines, ns.max(1) as f64 / 1000.0)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::tests::{machine, report};
+
+    #[test]
+    fn picture_names_machine_and_rows() {
+        let path = std::env::temp_dir().join(format!("doorbell-plot-{}.svg", std::process::id()));
+        draw(&report(), &machine(), &path).unwrap();
+        let svg = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(svg.contains("spin (yielding)") && svg.contains("Abacus"));
+        assert!(svg.matches("<polyline").count() >= 2);
+        for (_, tick) in TICKS {
+            assert!(svg.contains(tick), "{tick}");
+        }
+    }
+
+    #[test]
+    fn curve_rises_to_the_slowest_round_trip() {
+        let report = report();
+        let row = &report.rows[0];
+        let curve = curve(row);
+        assert!(curve
+            .windows(2)
+            .all(|w| w[0].0 <= w[1].0 && w[0].1 <= w[1].1));
+        let (end, slowest) = *curve.last().unwrap();
+        assert!((end - 3.0).abs() < 1e-9, "of 1000 round trips");
+        let max = row.histogram.max() as f64 / 1000.0;
+        assert!((slowest / max - 1.0).abs() < 0.01, "{slowest} {max}");
+    }
+}

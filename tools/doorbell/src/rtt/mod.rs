@@ -1,0 +1,615 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Round-trip times of notifications.
+//!
+//! All rows take turns in short slots, in an order that changes from round to round, so that
+//! whatever drifts (frequency, temperature, the host of a VM) hits all of them alike. In the first
+//! half of a slot batches are timed as a whole, which gives the throughput; in the second half each
+//! round trip is timed by itself, which gives the distribution and includes reading the clock.
+//!
+//! Batches are short compared with a scheduler's time slice: if the host of a VM, or somebody else
+//! on this machine, takes the CPU away, that hits some batches and not their median.
+
+mod probe;
+
+use crate::{machine::Placement, sys, Context, EventFd};
+use anyhow::{bail, ensure};
+use hdrhistogram::Histogram;
+use probe::{Bare, Doorbell, Echo, Futex, PingPong, Pipe, Probe, Raw, Spin, Way};
+use std::{
+    ops::Range,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Rows that are compared with each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// One thread signals and receives.
+    OneThread,
+    /// Two threads on one core send each other a message in turn.
+    SameCore,
+    /// The same on two cores.
+    TwoCores,
+}
+
+impl Group {
+    /// All of them.
+    pub const ALL: [Group; 3] = [Group::OneThread, Group::SameCore, Group::TwoCores];
+
+    /// A name for programs.
+    pub fn id(self) -> &'static str {
+        match self {
+            Group::OneThread => "one-thread",
+            Group::SameCore => "same-core",
+            Group::TwoCores => "two-cores",
+        }
+    }
+
+    /// What to call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Group::OneThread => "one thread",
+            Group::SameCore => "two threads, same core",
+            Group::TwoCores => "two threads, two cores",
+        }
+    }
+
+    /// Its rows.
+    fn rows(self) -> &'static [Kind] {
+        use Kind::*;
+        match self {
+            Group::OneThread => &[Eventfd, Ioctl, Irqfd],
+            Group::SameCore => &[Eventfd, SpinYielding, Futex, Pipe, Ioctl, Irqfd],
+            Group::TwoCores => &[Eventfd, Spin, Futex, Pipe, Ioctl, Irqfd],
+        }
+    }
+
+    /// How many lines its doorbell rows take.
+    fn nr_lines(self) -> u32 {
+        if self == Group::OneThread {
+            1
+        } else {
+            2
+        }
+    }
+}
+
+/// What a row measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// What the others of a group are compared with.
+    Eventfd,
+    Spin,
+    SpinYielding,
+    Futex,
+    Pipe,
+    Ioctl,
+    Irqfd,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Eventfd => "eventfd",
+            Kind::Spin => "spin",
+            Kind::SpinYielding => "spin (yielding)",
+            Kind::Futex => "futex",
+            Kind::Pipe => "pipe",
+            Kind::Ioctl => "doorbell ioctl",
+            Kind::Irqfd => "doorbell irqfd",
+        }
+    }
+
+    fn needs_doorbell(self) -> bool {
+        matches!(self, Kind::Ioctl | Kind::Irqfd)
+    }
+}
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How long, about.
+    pub time: Duration,
+    /// In how many rounds.
+    pub rounds: u32,
+    /// Lines of the context, if that is more than the rows take.
+    pub lines: u32,
+    /// Whether to assign an irqfd and a trigger to all lines that are not measured.
+    pub fill: bool,
+    /// Only rows whose "group name" contains one of these; all if empty. The row that ratios refer
+    /// to comes along.
+    pub rows: Vec<String>,
+    /// The device.
+    pub device: PathBuf,
+}
+
+/// The figures of one row.
+#[derive(Debug)]
+pub struct Row {
+    /// Its group.
+    pub group: Group,
+    /// What is measured.
+    pub name: &'static str,
+    /// Median over the batches of the time per round trip, in ns.
+    pub ns: f64,
+    /// How many batches there were.
+    pub batches: usize,
+    /// Lower and upper quartile of the same.
+    pub quartiles: (f64, f64),
+    /// Ratio of `ns` to the raw eventfd of the group.
+    pub ratio: f64,
+    /// Round-trip times in ns.
+    pub histogram: Histogram<u64>,
+}
+
+impl Row {
+    /// Round trips per second.
+    pub fn iops(&self) -> f64 {
+        1e9 / self.ns
+    }
+}
+
+/// The result of a run.
+#[derive(Debug)]
+pub struct Report {
+    /// The rows, by group.
+    pub rows: Vec<Row>,
+    /// What could not be measured, and why; what else there is to know.
+    pub notes: Vec<String>,
+    /// How many lines the context had, and how many of those that are not measured had something
+    /// assigned. 0 without a doorbell.
+    pub lines: (u32, u32),
+    /// How many rounds there were.
+    pub rounds: u32,
+    /// What reading the clock takes, in ns. It is part of the histograms.
+    pub clock_ns: f64,
+}
+
+/// Is told what is going on, and how much of how much of it is done.
+pub type Progress<'a> = &'a mut dyn FnMut(&str, u64, u64);
+
+/// How long a batch takes, about.
+const BATCH: Duration = Duration::from_micros(250);
+
+/// A row while it is measured.
+struct Running {
+    group: Group,
+    kind: Kind,
+    cpu: usize,
+    probe: Box<dyn Probe>,
+    /// Each is rung once per round trip, and by nobody else meanwhile.
+    ways: Vec<Arc<Way>>,
+    /// Round trips in a batch.
+    per_batch: u64,
+    /// Time per round trip of each batch, in ns.
+    batches: Vec<f64>,
+    times: Vec<u64>,
+    histogram: Histogram<u64>,
+}
+
+impl Running {
+    fn new(
+        (group, kind): (Group, Kind),
+        ways: &[Arc<Way>],
+        place: Placement,
+    ) -> anyhow::Result<Self> {
+        let peer = match (group, place.other) {
+            (Group::TwoCores, Some(other)) => other,
+            _ => place.first,
+        };
+        let ways = if kind.needs_doorbell() { ways } else { &[] };
+        Ok(Self {
+            group,
+            kind,
+            cpu: place.first,
+            probe: new_probe(group, kind, ways, peer)?,
+            ways: ways.to_vec(),
+            per_batch: 1,
+            batches: Vec::new(),
+            times: Vec::new(),
+            histogram: Histogram::new_with_bounds(1, 60_000_000_000, 3)?,
+        })
+    }
+
+    /// Calls `work` with the probe running, then asks the doorbell whether its count of what
+    /// `work` says it did agrees: nothing lost, nothing invented.
+    fn run(&mut self, work: impl FnOnce(&mut Self) -> anyhow::Result<u64>) -> anyhow::Result<()> {
+        sys::pin(&[self.cpu])?;
+        let query = |way: &Arc<Way>| way.query();
+        let before = self.ways.iter().map(query).collect::<Result<Vec<_>, _>>()?;
+        self.probe.start()?;
+        let trips = work(self)? + self.probe.stop()?;
+        for (way, before) in self.ways.iter().zip(before) {
+            let after = way.query()?;
+            let rings = after.rings - before.rings;
+            let deliveries = after.deliveries - before.deliveries;
+            let deferred = after.deferred - before.deferred;
+            ensure!(
+                rings == trips && deliveries == trips && deferred == 0 && !after.pending,
+                "{}, {}: {trips} round trips, but line {} counted {rings} rings, {deliveries} \
+                 deliveries, {deferred} of them deferred{}: please report this",
+                self.group.name(),
+                self.kind.name(),
+                way.line,
+                if after.pending { ", one pending" } else { "" },
+            );
+        }
+        Ok(())
+    }
+
+    /// Finds out how many round trips make a batch; that is the warm-up, too.
+    fn warm_up(&mut self) -> anyhow::Result<()> {
+        self.run(|row| {
+            let (mut trips, mut took) = (0, Duration::ZERO);
+            while took < BATCH {
+                row.per_batch = 2 * trips.max(1);
+                took = row.probe.batch(row.per_batch)?;
+                trips += row.per_batch;
+            }
+            row.fit(took.as_nanos() as f64 / row.per_batch as f64);
+            Ok(trips)
+        })
+    }
+
+    fn fit(&mut self, ns: f64) {
+        self.per_batch = (BATCH.as_nanos() as f64 / ns).max(1.0) as u64;
+    }
+
+    /// Batches that take the time `half`, then single round trips for as long.
+    fn slot(&mut self, half: Duration) -> anyhow::Result<()> {
+        let batches = (half.as_nanos() / BATCH.as_nanos()).max(1);
+        // They were planned by their median. If the CPU is being taken away, all of them are made
+        // nevertheless, or those that it hits would weigh more than the others; within reason.
+        let limit = half * 4;
+        self.run(|row| {
+            let n = row.per_batch;
+            // The caches were somebody else's, and so was the peer's CPU.
+            row.probe.batch(n)?;
+            let mut trips = n;
+            let start = Instant::now();
+            for _ in 0..batches {
+                let took = row.probe.batch(n)?;
+                row.batches.push(took.as_nanos() as f64 / n as f64);
+                trips += n;
+                if start.elapsed() > limit {
+                    break;
+                }
+            }
+            let start = Instant::now();
+            for _ in 0..batches {
+                row.probe.sample(n, &mut row.times)?;
+                for &time in &row.times {
+                    row.histogram.saturating_record(time);
+                }
+                trips += n;
+                if start.elapsed() > limit {
+                    break;
+                }
+            }
+            Ok(trips)
+        })?;
+        let ns = quantile(&mut self.batches.clone(), 0.5);
+        self.fit(ns);
+        Ok(())
+    }
+
+    fn finish(mut self) -> Row {
+        let mut at = |q| quantile(&mut self.batches, q);
+        let (ns, quartiles) = (at(0.5), (at(0.25), at(0.75)));
+        Row {
+            group: self.group,
+            name: self.kind.name(),
+            ns,
+            quartiles,
+            batches: self.batches.len(),
+            ratio: f64::NAN,
+            histogram: self.histogram,
+        }
+    }
+}
+
+fn new_probe(
+    group: Group,
+    kind: Kind,
+    ways: &[Arc<Way>],
+    peer: usize,
+) -> anyhow::Result<Box<dyn Probe>> {
+    if group == Group::OneThread {
+        let Some(way) = ways.first().cloned() else {
+            return Ok(Box::new(Bare(EventFd::new(0)?)));
+        };
+        let back = way.clone();
+        return Ok(match kind {
+            Kind::Irqfd => Box::new(Echo {
+                signal: move || way.signal(),
+                back,
+            }),
+            _ => Box::new(Echo {
+                signal: move || way.ring(),
+                back,
+            }),
+        });
+    }
+    let two = || [ways[0].clone(), ways[1].clone()];
+    Ok(match kind {
+        Kind::Eventfd => Box::new(PingPong::new(Raw::new()?, peer)),
+        Kind::Spin => Box::new(PingPong::new(Spin::<false>::default(), peer)),
+        Kind::SpinYielding => Box::new(PingPong::new(Spin::<true>::default(), peer)),
+        Kind::Futex => Box::new(PingPong::new(Futex::default(), peer)),
+        Kind::Pipe => Box::new(PingPong::new(Pipe::new()?, peer)),
+        Kind::Ioctl => Box::new(PingPong::new(Doorbell::<false>(two()), peer)),
+        Kind::Irqfd => Box::new(PingPong::new(Doorbell::<true>(two()), peer)),
+    })
+}
+
+/// Which rows `filter` means; with each group that has any comes the row that ratios refer to.
+fn choose(filter: &[String], groups: &[Group]) -> anyhow::Result<Vec<(Group, Kind)>> {
+    let all = |groups: &[Group]| -> Vec<(Group, Kind)> {
+        let rows = |&group: &Group| group.rows().iter().map(move |&kind| (group, kind));
+        groups.iter().flat_map(rows).collect()
+    };
+    let full_name = |(group, kind): (Group, Kind)| format!("{} {}", group.id(), kind.name());
+    let every: Vec<String> = all(&Group::ALL).into_iter().map(full_name).collect();
+    for text in filter {
+        if !every.iter().any(|name| name.contains(text)) {
+            bail!(
+                "no row has {text:?} in its name. There are:\n  {}",
+                every.join("\n  ")
+            );
+        }
+    }
+    let wanted = |row: (Group, Kind)| {
+        filter.is_empty() || filter.iter().any(|text| full_name(row).contains(text))
+    };
+    let mut chosen = all(groups);
+    chosen.retain(|&(group, kind)| {
+        wanted((group, kind))
+            || kind == Kind::Eventfd && group.rows().iter().any(|&kind| wanted((group, kind)))
+    });
+    Ok(chosen)
+}
+
+/// Measures.
+pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> {
+    let cpus = sys::cpus()?;
+    let place = Placement::among(&cpus);
+    let mut notes = Vec::new();
+    let mut groups = Group::ALL.to_vec();
+    let two_cores = Group::TwoCores.name();
+    match place.other {
+        Some(other) if place.siblings => notes.push(format!(
+            "{two_cores}: CPUs {} and {other} are threads of one core, there is no other",
+            place.first
+        )),
+        Some(other) => notes.push(format!("{two_cores}: CPUs {} and {other}", place.first)),
+        None => {
+            groups.retain(|&group| group != Group::TwoCores);
+            notes.push(format!(
+                "{two_cores}: not measured, this process may use CPU {} only",
+                place.first
+            ));
+        }
+    }
+    let chosen = choose(&options.rows, &groups)?;
+    if !chosen.iter().any(|&(group, _)| group == Group::TwoCores) && place.other.is_some() {
+        notes.clear();
+    }
+
+    let mut doorbell = None;
+    if chosen.iter().any(|&(_, kind)| kind.needs_doorbell()) {
+        let needed = groups.iter().map(|group| group.nr_lines()).sum();
+        let nr_lines = options.lines.max(needed);
+        let context = Arc::new(Context::open_path(&options.device)?);
+        context.set_lines(nr_lines)?;
+        let ways = (0..needed)
+            .map(|line| Way::new(&context, line).map(Arc::new))
+            .collect::<Result<Vec<_>, _>>()?;
+        let filling = if options.fill {
+            Filling::new(&context, nr_lines, 0..needed, progress)?
+        } else {
+            Filling::default()
+        };
+        doorbell = Some((ways, nr_lines, filling));
+    }
+
+    let mut running = Vec::new();
+    for (group, kind) in chosen {
+        let ways = doorbell.as_ref().map_or(&[][..], |(ways, ..)| {
+            let before = groups.iter().take_while(|&&g| g != group);
+            let first: u32 = before.map(|g| g.nr_lines()).sum();
+            &ways[first as usize..(first + group.nr_lines()) as usize]
+        });
+        running.push(Running::new((group, kind), ways, place)?);
+    }
+    let rounds = take_turns(&mut running, options.time, options.rounds, progress)?;
+    if rounds < options.rounds {
+        notes.push(format!(
+            "{rounds} of {} rounds, as they took too long; more --time does more",
+            options.rounds
+        ));
+    }
+    let clock_ns = clock();
+    sys::pin(&cpus)?;
+
+    let mut rows: Vec<Row> = running.into_iter().map(Running::finish).collect();
+    for at in 0..rows.len() {
+        let base = rows
+            .iter()
+            .find(|row| row.group == rows[at].group && row.name == Kind::Eventfd.name())
+            .map_or(f64::NAN, |row| row.ns);
+        rows[at].ratio = rows[at].ns / base;
+    }
+    Ok(Report {
+        rows,
+        notes,
+        lines: doorbell.map_or((0, 0), |(_, nr_lines, filling)| (nr_lines, filling.lines)),
+        rounds,
+        clock_ns,
+    })
+}
+
+/// Fewer rounds than this say little about how much one differs from the next.
+const MIN_ROUNDS: u32 = 10;
+
+/// Gives each row its slot in each of `rounds` rounds, and returns how many there were: if the
+/// machine became much slower since the warm-up, not all.
+fn take_turns(
+    running: &mut [Running],
+    time: Duration,
+    rounds: u32,
+    progress: Progress<'_>,
+) -> anyhow::Result<u32> {
+    let total = u64::from(rounds + 1) * running.len() as u64;
+    let half = time.div_f64(2.0 * total as f64);
+    let start = Instant::now();
+    let mut done = 0;
+    for row in &mut *running {
+        row.warm_up()?;
+        done += 1;
+        progress("measuring", done, total);
+    }
+    let mut order: Vec<usize> = (0..running.len()).collect();
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    for round in 0..rounds {
+        if round >= MIN_ROUNDS && start.elapsed() > time.mul_f64(1.4) {
+            return Ok(round);
+        }
+        random.shuffle(&mut order);
+        for &row in &order {
+            running[row].slot(half)?;
+            done += 1;
+            progress("measuring", done, total);
+        }
+    }
+    Ok(rounds)
+}
+
+/// Time per round trip of one thread, in ns, with few lines and with many.
+#[derive(Debug, serde::Serialize)]
+pub struct Scale {
+    /// What was measured.
+    pub name: &'static str,
+    /// In a context with one line.
+    pub few_ns: f64,
+    /// In a context with many.
+    pub many_ns: f64,
+}
+
+/// Compares a context of one line with one of `nr_lines`, all of which have an irqfd and a trigger.
+/// Returns how many had besides the one that is measured, which is in the middle.
+///
+/// Both exist at the same time and take turns with each other. The raw eventfd takes part twice:
+/// how far its two figures differ is how exact the others are.
+pub fn scale(options: &Options, progress: Progress<'_>) -> anyhow::Result<(Vec<Scale>, u32)> {
+    let cpus = sys::cpus()?;
+    let place = Placement::among(&cpus);
+    let mut running = Vec::new();
+    let mut fillings = Vec::new();
+    for nr_lines in [1, options.lines] {
+        let context = Arc::new(Context::open_path(&options.device)?);
+        context.set_lines(nr_lines)?;
+        let line = nr_lines / 2;
+        let ways = [Arc::new(Way::new(&context, line)?)];
+        let filling = Filling::new(&context, nr_lines, line..line + 1, progress)?;
+        fillings.push(filling);
+        for &kind in Group::OneThread.rows() {
+            running.push(Running::new((Group::OneThread, kind), &ways, place)?);
+        }
+    }
+    take_turns(&mut running, options.time, options.rounds, progress)?;
+    sys::pin(&cpus)?;
+    let mut few: Vec<Row> = running.into_iter().map(Running::finish).collect();
+    let many = few.split_off(few.len() / 2);
+    let pair = |(few, many): (Row, Row)| Scale {
+        name: few.name,
+        few_ns: few.ns,
+        many_ns: many.ns,
+    };
+    let assigned = fillings.last().map_or(0, |filling| filling.lines);
+    Ok((few.into_iter().zip(many).map(pair).collect(), assigned))
+}
+
+/// What is assigned to lines that are not measured.
+#[derive(Debug, Default)]
+pub(crate) struct Filling {
+    /// They have to stay open: with its last file an irqfd goes.
+    pub(crate) irqfds: Vec<EventFd>,
+    pub(crate) lines: u32,
+}
+
+impl Filling {
+    /// Gives each of a context's lines but those in `except` an irqfd and a trigger.
+    pub(crate) fn new(
+        context: &Context,
+        nr_lines: u32,
+        except: Range<u32>,
+        progress: Progress<'_>,
+    ) -> anyhow::Result<Self> {
+        let wanted = u64::from(nr_lines) + 256;
+        let files = sys::raise_open_files(wanted)?;
+        ensure!(
+            files >= wanted,
+            "filling {nr_lines} lines takes {wanted} open files, and only {files} are allowed: \
+             run it as root, or ulimit -n {wanted} (sysctl fs.nr_open is the most there can be)"
+        );
+        let mut filling = Self::default();
+        for line in (0..nr_lines).filter(|line| !except.contains(line)) {
+            let irqfd = EventFd::new(0)?;
+            context.assign_irqfd(&irqfd, line)?;
+            filling.irqfds.push(irqfd);
+            // Goes on being signalled without a file.
+            context.assign_trigger(EventFd::new(0)?, line)?;
+            filling.lines += 1;
+            progress("wiring", filling.lines.into(), nr_lines.into());
+        }
+        Ok(filling)
+    }
+}
+
+/// What reading the clock takes, in ns.
+fn clock() -> f64 {
+    let mut batches: Vec<f64> = (0..51)
+        .map(|_| {
+            let start = Instant::now();
+            for _ in 0..99 {
+                std::hint::black_box(Instant::now());
+            }
+            start.elapsed().as_nanos() as f64 / 100.0
+        })
+        .collect();
+    quantile(&mut batches, 0.5)
+}
+
+/// The value below which a share of `q` lies; NaN of nothing.
+pub(crate) fn quantile(values: &mut [f64], q: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let Some(last) = values.len().checked_sub(1) else {
+        return f64::NAN;
+    };
+    let at = q * last as f64;
+    let (below, above) = (values[at.floor() as usize], values[at.ceil() as usize]);
+    below + (above - below) * at.fract()
+}
+
+/// xorshift: the order of the slots need not be unpredictable, only different each time.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % n as u64) as usize
+    }
+
+    fn shuffle<T>(&mut self, items: &mut [T]) {
+        for at in (1..items.len()).rev() {
+            items.swap(at, self.below(at + 1));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The ways to make round trips.
+
+use crate::{sys, Context, EventFd};
+use std::{
+    hint, io,
+    os::fd::{AsFd, OwnedFd},
+    sync::{
+        atomic::{AtomicBool, AtomicU32, Ordering},
+        mpsc, Arc,
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+/// A way to make round trips. What it needs a second thread for runs between `start` and `stop`.
+///
+/// The loops are provided here, so that each probe has its own copy of them with its round trip
+/// inlined: what is called through a pointer is a whole batch.
+pub(super) trait Probe {
+    fn start(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Returns how many round trips that took.
+    fn stop(&mut self) -> io::Result<u64> {
+        Ok(0)
+    }
+
+    /// One round trip.
+    fn once(&mut self) -> io::Result<()>;
+
+    /// Many, timed as a whole.
+    fn batch(&mut self, n: u64) -> io::Result<Duration> {
+        let start = Instant::now();
+        for _ in 0..n {
+            self.once()?;
+        }
+        Ok(start.elapsed())
+    }
+
+    /// Many, timed one by one, in ns. Nothing else happens between two of them.
+    fn sample(&mut self, n: u64, times: &mut Vec<u64>) -> io::Result<()> {
+        times.clear();
+        times.reserve(n as usize);
+        for _ in 0..n {
+            let start = Instant::now();
+            self.once()?;
+            times.push(start.elapsed().as_nanos() as u64);
+        }
+        Ok(())
+    }
+}
+
+/// One thread: `signal`, then read `back`.
+pub(super) struct Echo<F> {
+    pub(super) signal: F,
+    pub(super) back: Arc<Way>,
+}
+
+impl<F: FnMut() -> io::Result<()>> Probe for Echo<F> {
+    #[inline]
+    fn once(&mut self) -> io::Result<()> {
+        (self.signal)()?;
+        self.back.trigger.read().map(drop)
+    }
+}
+
+/// One thread: write and read of one eventfd.
+pub(super) struct Bare(pub(super) EventFd);
+
+impl Probe for Bare {
+    #[inline]
+    fn once(&mut self) -> io::Result<()> {
+        self.0.write(1)?;
+        self.0.read().map(drop)
+    }
+}
+
+/// A way for two sides to send each other a message in turn.
+pub(super) trait Channel: Send + Sync + 'static {
+    /// Sends to the other side.
+    fn send(&self, side: usize) -> io::Result<()>;
+    /// Waits for the other side's message.
+    fn receive(&self, side: usize) -> io::Result<()>;
+}
+
+/// Two threads: this one sends and waits for the answer, the other one answers.
+pub(super) struct PingPong<C> {
+    channel: Arc<C>,
+    cpu: usize,
+    stop: Arc<AtomicBool>,
+    peer: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl<C: Channel> PingPong<C> {
+    /// The other one runs on `cpu`.
+    pub(super) fn new(channel: C, cpu: usize) -> Self {
+        Self {
+            channel: Arc::new(channel),
+            cpu,
+            stop: Arc::default(),
+            peer: None,
+        }
+    }
+}
+
+impl<C: Channel> Probe for PingPong<C> {
+    fn start(&mut self) -> io::Result<()> {
+        self.stop.store(false, Ordering::SeqCst);
+        let (channel, stop, cpu) = (self.channel.clone(), self.stop.clone(), self.cpu);
+        let (ready, started) = mpsc::sync_channel(1);
+        self.peer = Some(thread::spawn(move || {
+            let pinned = sys::pin(&[cpu]);
+            let failed = pinned.is_err();
+            // Nobody waits for an answer before this has arrived.
+            if ready.send(pinned).is_err() || failed {
+                return Ok(());
+            }
+            loop {
+                channel.receive(1)?;
+                let last = stop.load(Ordering::SeqCst);
+                // The last message is answered, too: as many go one way as the other.
+                channel.send(1)?;
+                if last {
+                    return Ok(());
+                }
+            }
+        }));
+        started
+            .recv()
+            .unwrap_or_else(|_| Err(io::Error::other("the peer thread did not start")))
+    }
+
+    fn stop(&mut self) -> io::Result<u64> {
+        let Some(peer) = self.peer.take() else {
+            return Ok(0);
+        };
+        self.stop.store(true, Ordering::SeqCst);
+        self.once()?;
+        peer.join()
+            .unwrap_or_else(|_| Err(io::Error::other("the peer thread panicked")))?;
+        Ok(1)
+    }
+
+    #[inline]
+    fn once(&mut self) -> io::Result<()> {
+        self.channel.send(0)?;
+        self.channel.receive(0)
+    }
+}
+
+/// On its own cache line, as anybody who cares would have it.
+#[repr(align(128))]
+#[derive(Default)]
+struct Word(AtomicU32);
+
+/// A word of shared memory each way, looked at until it changes.
+#[derive(Default)]
+pub(super) struct Spin<const YIELDING: bool>([Word; 2]);
+
+impl<const YIELDING: bool> Channel for Spin<YIELDING> {
+    #[inline]
+    fn send(&self, side: usize) -> io::Result<()> {
+        self.0[side].0.store(1, Ordering::Release);
+        Ok(())
+    }
+
+    #[inline]
+    fn receive(&self, side: usize) -> io::Result<()> {
+        let word = &self.0[1 - side].0;
+        while word.load(Ordering::Acquire) == 0 {
+            if YIELDING {
+                // On one core the other side never runs otherwise.
+                thread::yield_now();
+            } else {
+                hint::spin_loop();
+            }
+        }
+        word.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// The same, sleeping.
+#[derive(Default)]
+pub(super) struct Futex([Word; 2]);
+
+impl Channel for Futex {
+    #[inline]
+    fn send(&self, side: usize) -> io::Result<()> {
+        self.0[side].0.store(1, Ordering::Release);
+        sys::futex_wake(&self.0[side].0);
+        Ok(())
+    }
+
+    #[inline]
+    fn receive(&self, side: usize) -> io::Result<()> {
+        let word = &self.0[1 - side].0;
+        while word.load(Ordering::Acquire) == 0 {
+            sys::futex_wait(word, 0);
+        }
+        word.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// A pipe each way.
+pub(super) struct Pipe([(OwnedFd, OwnedFd); 2]);
+
+impl Pipe {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self([sys::pipe()?, sys::pipe()?]))
+    }
+}
+
+impl Channel for Pipe {
+    #[inline]
+    fn send(&self, side: usize) -> io::Result<()> {
+        sys::write_u64(self.0[side].1.as_fd(), 1)
+    }
+
+    #[inline]
+    fn receive(&self, side: usize) -> io::Result<()> {
+        sys::read_u64(self.0[1 - side].0.as_fd()).map(drop)
+    }
+}
+
+/// An eventfd each way.
+pub(super) struct Raw([EventFd; 2]);
+
+impl Raw {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self([EventFd::new(0)?, EventFd::new(0)?]))
+    }
+}
+
+impl Channel for Raw {
+    #[inline]
+    fn send(&self, side: usize) -> io::Result<()> {
+        self.0[side].write(1)
+    }
+
+    #[inline]
+    fn receive(&self, side: usize) -> io::Result<()> {
+        self.0[1 - side].read().map(drop)
+    }
+}
+
+/// A line with its irqfd and its trigger.
+#[derive(Debug)]
+pub(super) struct Way {
+    context: Arc<Context>,
+    pub(super) line: u32,
+    irqfd: EventFd,
+    trigger: EventFd,
+}
+
+impl Way {
+    pub(super) fn new(context: &Arc<Context>, line: u32) -> crate::Result<Self> {
+        let eventfd = || EventFd::new(0).map_err(|error| crate::Error::new("eventfd", error));
+        let (irqfd, trigger) = (eventfd()?, eventfd()?);
+        context.assign_trigger(&trigger, line)?;
+        context.assign_irqfd(&irqfd, line)?;
+        Ok(Self {
+            context: context.clone(),
+            line,
+            irqfd,
+            trigger,
+        })
+    }
+
+    #[inline]
+    pub(super) fn ring(&self) -> io::Result<()> {
+        let ring = self.context.ring(self.line);
+        ring.map(drop).map_err(io::Error::other)
+    }
+
+    #[inline]
+    pub(super) fn signal(&self) -> io::Result<()> {
+        self.irqfd.write(1)
+    }
+
+    pub(super) fn query(&self) -> crate::Result<crate::LineState> {
+        self.context.query(self.line)
+    }
+}
+
+/// A line each way: rung through its irqfd, or by ioctl.
+pub(super) struct Doorbell<const BY_IRQFD: bool>(pub(super) [Arc<Way>; 2]);
+
+impl<const BY_IRQFD: bool> Channel for Doorbell<BY_IRQFD> {
+    #[inline]
+    fn send(&self, side: usize) -> io::Result<()> {
+        if BY_IRQFD {
+            self.0[side].signal()
+        } else {
+            self.0[side].ring()
+        }
+    }
+
+    #[inline]
+    fn receive(&self, side: usize) -> io::Result<()> {
+        self.0[1 - side].trigger.read().map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every message is answered, whatever the batch; the peer ends.
+    fn exercise(mut probe: impl Probe) {
+        let mut times = Vec::new();
+        for n in [1, 2, 50] {
+            probe.start().unwrap();
+            assert!(probe.batch(n).unwrap() > Duration::ZERO);
+            probe.sample(n, &mut times).unwrap();
+            assert_eq!(times.len(), n as usize);
+            assert_eq!(probe.stop().unwrap(), 1);
+        }
+        assert_eq!(probe.stop().unwrap(), 0, "nothing to stop");
+    }
+
+    #[test]
+    fn channels_carry_messages_both_ways() {
+        let cpu = sys::cpus().unwrap()[0];
+        exercise(PingPong::new(Spin::<true>::default(), cpu));
+        exercise(PingPong::new(Futex::default(), cpu));
+        exercise(PingPong::new(Pipe::new().unwrap(), cpu));
+        exercise(PingPong::new(Raw::new().unwrap(), cpu));
+    }
+
+    #[test]
+    fn cpu_that_is_not_there_is_an_error() {
+        let cpu = libc::CPU_SETSIZE as usize - 1;
+        let mut probe = PingPong::new(Futex::default(), cpu);
+        assert!(probe.start().is_err());
+    }
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+use super::*;
+
+fn options(rows: &[&str]) -> Options {
+    Options {
+        time: Duration::from_millis(300),
+        rounds: 3,
+        lines: 1,
+        fill: false,
+        rows: rows.iter().map(ToString::to_string).collect(),
+        device: "/nonexistent".into(),
+    }
+}
+
+#[test]
+fn rows_without_the_device_are_measured() {
+    let mut last = (0, 1);
+    let report = run(&options(&["pipe", "futex"]), &mut |_, done, of| {
+        last = (done, of)
+    })
+    .unwrap();
+    assert_eq!(last.0, last.1);
+    assert_eq!(report.rounds, 3);
+    assert_eq!(report.lines, (0, 0));
+    assert!(report.clock_ns > 0.0);
+    let names: Vec<_> = report
+        .rows
+        .iter()
+        .filter(|row| row.group == Group::SameCore)
+        .map(|row| row.name)
+        .collect();
+    assert_eq!(names, ["eventfd", "futex", "pipe"]);
+    for row in &report.rows {
+        assert_ne!(row.group, Group::OneThread, "nobody asked for any");
+        assert!(row.ns > 0.0 && !row.histogram.is_empty(), "{}", row.name);
+        assert!(row.batches >= 3);
+        assert!(row.quartiles.0 <= row.ns && row.ns <= row.quartiles.1);
+        assert!(row.ratio > 0.0);
+        assert_eq!(row.name == "eventfd", row.ratio == 1.0);
+    }
+}
+
+#[test]
+fn doorbell_rows_need_the_device() {
+    let error = run(&options(&["doorbell ioctl"]), &mut |_, _, _| {}).unwrap_err();
+    assert!(error.to_string().contains("modprobe"), "{error}");
+}
+
+#[test]
+fn unknown_row_is_refused_with_a_list() {
+    let error = run(&options(&["pipe", "smoke signal"]), &mut |_, _, _| {}).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("smoke signal"), "{text}");
+    assert!(text.contains("two-cores futex"), "{text}");
+}
+
+#[test]
+fn filter_takes_names_and_groups() {
+    let choose = |text: &str| choose(&[text.to_owned()], &Group::ALL).unwrap();
+    assert_eq!(
+        choose("two-cores spin"),
+        [
+            (Group::TwoCores, Kind::Eventfd),
+            (Group::TwoCores, Kind::Spin)
+        ]
+    );
+    assert_eq!(choose("one-thread").len(), 3);
+    assert_eq!(choose("irqfd").len(), 6);
+    let groups = [Group::OneThread, Group::SameCore];
+    assert_eq!(super::choose(&[], &groups).unwrap().len(), 9);
+}
+
+#[test]
+fn quantiles_interpolate() {
+    assert_eq!(quantile(&mut [3.0, 1.0, 2.0], 0.5), 2.0);
+    assert_eq!(quantile(&mut [4.0, 1.0, 2.0, 3.0], 0.5), 2.5);
+    assert_eq!(quantile(&mut [4.0, 1.0, 2.0, 3.0], 0.0), 1.0);
+    assert_eq!(quantile(&mut [4.0, 1.0, 2.0, 3.0], 1.0), 4.0);
+    assert!(quantile(&mut [], 0.5).is_nan());
+}
+
+#[test]
+fn shuffle_keeps_everything() {
+    let mut items: Vec<u32> = (0..20).collect();
+    Random(1).shuffle(&mut items);
+    assert_ne!(items, (0..20).collect::<Vec<_>>());
+    items.sort_unstable();
+    assert_eq!(items, (0..20).collect::<Vec<_>>());
+}
