@@ -38,7 +38,8 @@ rtt:
 	@$(LAB) rtt $(ARGS)
 
 bench:
-	@$(LAB) run sh -c 'doorbell bench assign && doorbell bench scale'
+	@$(LAB) run sh -c 'modprobe -q kvm-amd || modprobe -q kvm-intel; \
+		doorbell bench assign && doorbell bench scale'
 
 test check shell:
 	@$(LAB) $@

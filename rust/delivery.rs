@@ -111,7 +111,7 @@ impl Line {
     /// allocates; takes no lock but those of the triggers' eventfds.
     ///
     /// [`EventFd::signal`]: crate::kernel_ext::eventfd::EventFd::signal
-    #[inline]
+    #[inline(always)]
     pub(crate) fn ring(self: Pin<&Self>) -> Rung {
         let (action, guard) = self
             .gate
