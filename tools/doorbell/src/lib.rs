@@ -98,11 +98,8 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.cause)
-    }
-}
+// Without a source: what it would say is in the text already, before the advice.
+impl std::error::Error for Error {}
 
 /// The result of whatever talks to the device.
 pub type Result<T = (), E = Error> = std::result::Result<T, E>;
@@ -334,6 +331,13 @@ mod tests {
             let error = Error::new("assign irqfd", io::Error::from_raw_os_error(errno));
             assert!(error.advice().is_some(), "{error}");
         }
+    }
+
+    #[test]
+    fn chain_of_causes_says_everything_once() {
+        let error = Context::open_path("/nonexistent/doorbell").unwrap_err();
+        let text = format!("{:#}", anyhow::Error::from(error));
+        assert_eq!(text.matches("No such file").count(), 1, "{text}");
     }
 
     #[test]

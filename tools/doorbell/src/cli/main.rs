@@ -5,7 +5,7 @@
 mod measure;
 mod watch;
 
-use anyhow::Context as _;
+use anyhow::{anyhow, Context as _};
 use clap::{Args, Parser, Subcommand};
 use doorbell::{output, share, sys, uapi, Context, Ring};
 use serde_json::json;
@@ -65,10 +65,13 @@ struct Which {
 impl Which {
     fn context(&self) -> anyhow::Result<Option<Context>> {
         if let Some(path) = &self.socket {
-            return share::connect(path)
-                .map(Some)
-                .with_context(|| format!("get the context from {}", path.display()))
-                .context("is a 'doorbell watch --socket' running there?");
+            let failed = |error| {
+                anyhow!(
+                    "get the context from {}: {error}\n  is a 'doorbell watch --socket' running there?",
+                    path.display()
+                )
+            };
+            return share::connect(path).map(Some).map_err(failed);
         }
         let Some(fd) = self.fd else { return Ok(None) };
         inherited(fd).map(Some)
@@ -77,8 +80,11 @@ impl Which {
 
 /// The context that is open as descriptor `fd`.
 fn inherited(fd: i32) -> anyhow::Result<Context> {
-    let copy = sys::inherited(fd).with_context(|| {
-        format!("descriptor {fd}: was it passed on by the parent process, without close-on-exec?")
+    let copy = sys::inherited(fd).map_err(|error| {
+        anyhow!(
+            "descriptor {fd}: {error}
+  the parent process has to pass it on, without close-on-exec"
+        )
     })?;
     Ok(Context::from_fd(copy))
 }

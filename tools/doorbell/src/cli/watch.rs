@@ -90,8 +90,12 @@ pub fn watch(device: &Path, args: &Watch) -> anyhow::Result<()> {
     };
     let lines = context.info()?.nr_lines;
     ensure!(
+        lines > 0,
+        "that context has no lines yet: whoever opened it has to choose how many first"
+    );
+    ensure!(
         (1..=MOST).contains(&lines),
-        "that context has {lines} lines; 1 to {MOST} can be watched"
+        "that context has {lines} lines; at most {MOST} can be watched"
     );
     // First, so that from here on everything is cleaned up.
     let end = sys::termination()?;

@@ -81,10 +81,20 @@ fn quantiles_interpolate() {
 }
 
 #[test]
-fn shuffle_keeps_everything() {
-    let mut items: Vec<u32> = (0..20).collect();
-    Random(1).shuffle(&mut items);
-    assert_ne!(items, (0..20).collect::<Vec<_>>());
-    items.sort_unstable();
-    assert_eq!(items, (0..20).collect::<Vec<_>>());
+fn unsteady_machine_is_noticed() {
+    let row = |group, q3| Row {
+        group,
+        name: "eventfd",
+        ns: 100.0,
+        batches: 100,
+        quartiles: (95.0, q3),
+        ratio: 1.0,
+        histogram: Histogram::new(3).unwrap(),
+    };
+    let steady = row(Group::OneThread, 110.0);
+    // Two threads on a busy machine are never steady.
+    let other = row(Group::TwoCores, 900.0);
+    assert_eq!(unsteady(&[other]), None);
+    let note = unsteady(&[steady, row(Group::OneThread, 190.0)]).unwrap();
+    assert!(note.contains("factor of 2.0"), "{note}");
 }
