@@ -195,19 +195,22 @@ impl Core {
     /// ENXIO, EBADF, EINVAL, ENOENT: see the UAPI header.
     pub(crate) fn deassign_irqfd(&self, fd: i32, line: u32) -> Result {
         let target = self.line(line).ok_or(ENXIO)?;
-        let id = EventFdFile::from_fd(fd)?.eventfd()?.id();
+        // Held until the end: an identity is nobody else's only as long as that.
+        let eventfd = EventFdFile::from_fd(fd)?.eventfd()?;
+        let id = eventfd.id();
 
         let mut control = self.control.lock();
         let irqfd = control.irqfds.get(&id).ok_or(ENOENT)?;
         if irqfd.listen().line() != line {
             return Err(ENOENT);
         }
-        let left = irqfd.detach();
+        // One that has hung up meanwhile is the reaper's, which has noted its identity.
+        let left = irqfd.detach().ok_or(ENOENT)?;
         let irqfd = control.remove_irqfd(id);
         drop(control);
 
         drop(irqfd);
-        if left.is_some_and(|count| count != 0) {
+        if left != 0 {
             target.ring();
         }
         Ok(())
@@ -248,10 +251,11 @@ impl Core {
     /// ENXIO, EBADF, EINVAL, ENOENT: see the UAPI header.
     pub(crate) fn deassign_trigger(&self, fd: i32, line: u32) -> Result {
         let target = self.line(line).ok_or(ENXIO)?;
-        let id = EventFdFile::from_fd(fd)?.eventfd()?.id();
+        // Held until the end: an identity is nobody else's only as long as that.
+        let eventfd = EventFdFile::from_fd(fd)?.eventfd()?;
 
         let mut control = self.control.lock();
-        let removed = target.with_triggers(|triggers| triggers.remove(id));
+        let removed = target.with_triggers(|triggers| triggers.remove(eventfd.id()));
         if removed.is_none() {
             return Err(ENOENT);
         }
