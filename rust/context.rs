@@ -7,8 +7,11 @@
 
 use crate::{
     delivery::{
-        Counts,
-        Line, //
+        new_status,
+        Line,
+        Snapshot,
+        Status,
+        Wiring, //
     },
     irqfd::{
         Irqfd,
@@ -25,15 +28,22 @@ use crate::{
         pinned::{
             pinned,
             PinnedSlice, //
-        }, //
+        },
+        shared_pages::SharedPages, //
     },
-    trigger::Triggers,
+    outputs::{
+        Notifier,
+        Output,
+        Outputs,
+        Trigger, //
+    },
     uapi::{
         DOORBELL_MAX_IRQFDS,
         DOORBELL_MAX_TRIGGERS_PER_LINE, //
     }, //
 };
 use kernel::{
+    mm::virt::VmaNew,
     new_mutex,
     new_spinlock_irq,
     prelude::*,
@@ -54,17 +64,48 @@ struct Control {
     irqfds: RBTree<usize, Pin<KBox<Irqfd>>>,
     /// Per line.
     wired: KVVec<Wired>,
-    nr_irqfds: u32,
-    nr_triggers: u32,
+    /// All of it.
+    total: Wired,
 }
 
-/// How much is assigned to a line.
+/// How much is assigned.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Wired {
     /// Irqfds.
     pub(crate) irqfds: u32,
     /// Triggers.
     pub(crate) triggers: u32,
+    /// Notifiers.
+    pub(crate) notifiers: u32,
+}
+
+/// A kind of output.
+pub(crate) trait Kind: Sized {
+    /// Those of a line.
+    fn of(wiring: &mut Wiring) -> &mut Outputs<Self>;
+
+    /// Their number.
+    fn number(wired: &mut Wired) -> &mut u32;
+}
+
+impl Kind for Trigger {
+    fn of(wiring: &mut Wiring) -> &mut Outputs<Self> {
+        &mut wiring.triggers
+    }
+
+    fn number(wired: &mut Wired) -> &mut u32 {
+        &mut wired.triggers
+    }
+}
+
+impl Kind for Notifier {
+    fn of(wiring: &mut Wiring) -> &mut Outputs<Self> {
+        &mut wiring.notifiers
+    }
+
+    fn number(wired: &mut Wired) -> &mut u32 {
+        &mut wired.notifiers
+    }
 }
 
 /// The part of a context that exists once the number of lines is chosen.
@@ -76,6 +117,8 @@ pub(crate) struct Core {
     #[pin]
     reaper: Deferred<Self, WorkItem>,
     lines: PinnedSlice<Line>,
+    /// What userspace may look at.
+    status: Arc<SharedPages<Status>>,
     #[pin]
     control: Mutex<Control>,
     /// Identities of irqfds whose eventfd has no file any more; has room for all that are assigned.
@@ -89,17 +132,18 @@ impl Core {
     /// A context with `nr_lines` lines, charged to the caller's memory cgroup. Process context.
     pub(crate) fn new(nr_lines: u32) -> Result<Arc<Self>> {
         let len = nr_lines as usize;
-        let lines = PinnedSlice::new(len, Line::new, GFP_KERNEL_ACCOUNT)?;
+        let (status, each) = SharedPages::new(len, new_status, GFP_KERNEL_ACCOUNT)?;
+        let lines = PinnedSlice::new(each.map(Line::new), GFP_KERNEL_ACCOUNT)?;
         let wired = KVVec::from_elem(Wired::default(), len, GFP_KERNEL_ACCOUNT)?;
         Arc::pin_init(
             pin_init!(Self {
                 reaper <- Deferred::new(),
                 lines,
+                status,
                 control <- new_mutex!(Control {
                     irqfds: RBTree::new(),
                     wired,
-                    nr_irqfds: 0,
-                    nr_triggers: 0,
+                    total: Wired::default(),
                 }, "doorbell_control"),
                 dead <- new_spinlock_irq!(KVVec::new(), "doorbell_dead"),
             }),
@@ -120,11 +164,7 @@ impl Core {
 
     /// How much is assigned to all lines together.
     pub(crate) fn wired(&self) -> Wired {
-        let control = self.control.lock();
-        Wired {
-            irqfds: control.nr_irqfds,
-            triggers: control.nr_triggers,
-        }
+        self.control.lock().total
     }
 
     /// How much is assigned to `line`.
@@ -137,16 +177,16 @@ impl Core {
             .unwrap_or_default()
     }
 
-    /// The counters of all lines, added up.
-    pub(crate) fn totals(&self) -> Counts {
-        let mut sum = Counts::default();
-        for line in self.lines.iter() {
-            let (_, counts) = line.snapshot();
-            sum.rings += counts.rings;
-            sum.deliveries += counts.deliveries;
-            sum.deferred += counts.deferred;
-        }
-        sum
+    /// What `f` makes of the state and the counters of all lines. Process context.
+    pub(crate) fn fold<R>(&self, from: R, f: impl FnMut(R, Snapshot) -> R) -> R {
+        self.lines.iter().map(Line::snapshot).fold(from, f)
+    }
+
+    /// Maps what userspace may look at. In an mmap hook.
+    ///
+    /// EINVAL, EACCES: see the UAPI header.
+    pub(crate) fn map_status(&self, vma: &VmaNew) -> Result {
+        self.status.map(vma)
     }
 
     /// Has the eventfd `fd` ring `line`; if it was signalled before, exactly once. Process context.
@@ -170,16 +210,16 @@ impl Core {
                 EBUSY
             });
         }
-        if control.nr_irqfds >= DOORBELL_MAX_IRQFDS {
+        if control.total.irqfds >= DOORBELL_MAX_IRQFDS {
             return Err(ENOSPC);
         }
         if self.reaches(&control, line, |_, triggers| triggers.contains(&id))? {
             return Err(ELOOP);
         }
-        self.make_room_for_dead(control.nr_irqfds as usize + 1)?;
+        self.make_room_for_dead(control.total.irqfds as usize + 1)?;
         let before = irqfd.as_ref().attach()?;
         control.irqfds.insert(node.into_node(id, irqfd));
-        control.nr_irqfds += 1;
+        control.total.irqfds += 1;
         control.wired[line as usize].irqfds += 1;
         drop(control);
 
@@ -220,47 +260,69 @@ impl Core {
     ///
     /// ENXIO, EBADF, EINVAL, EEXIST, ELOOP, ENOSPC, ENOMEM: see the UAPI header.
     pub(crate) fn assign_trigger(&self, fd: i32, line: u32) -> Result {
+        self.assign(fd, line, Trigger, |control, id| {
+            let Some(irqfd) = control.irqfds.get(&id) else {
+                return Ok(());
+            };
+            let next = irqfd.listen().line();
+            if self.reaches(control, next, |reached, _| reached == line)? {
+                return Err(ELOOP);
+            }
+            Ok(())
+        })
+    }
+
+    /// Has `line` signal the eventfd `fd` on those of its transitions that `events` names. Process
+    /// context.
+    ///
+    /// ENXIO, EBADF, EINVAL, EEXIST, ENOSPC, ENOMEM: see the UAPI header.
+    pub(crate) fn assign_notifier(&self, fd: i32, line: u32, events: u32) -> Result {
+        // Only system calls mask and unmask, so no wiring can make that a cycle.
+        self.assign(fd, line, Notifier(events), |_, _| Ok(()))
+    }
+
+    fn assign<T: Kind>(
+        &self,
+        fd: i32,
+        line: u32,
+        with: T,
+        check: impl FnOnce(&Control, usize) -> Result,
+    ) -> Result {
         let target = self.line(line).ok_or(ENXIO)?;
         let eventfd = EventFdFile::from_fd(fd)?.eventfd()?;
         let id = eventfd.id();
-        let mut eventfd = Some(eventfd);
+        let mut output = Some(Output::new(eventfd, with));
 
         let mut control = self.control.lock();
-        if let Some(irqfd) = control.irqfds.get(&id) {
-            let next = irqfd.listen().line();
-            if self.reaches(&control, next, |reached, _| reached == line)? {
-                return Err(ELOOP);
-            }
-        }
+        check(&control, id)?;
         let mut room = KVec::new();
-        let mut added = target.with_triggers(|triggers| triggers.add(&mut eventfd, &mut room));
+        let mut added = target.with_wiring(|wiring| T::of(wiring).add(&mut output, &mut room));
         if added == Err(EAGAIN) {
-            // Only here are triggers added, with the mutex held: the second time there is room.
-            room = Triggers::room(control.wired[line as usize].triggers as usize)?;
-            added = target.with_triggers(|triggers| triggers.add(&mut eventfd, &mut room));
+            // Only here are outputs added, with the mutex held: the second time there is room.
+            let len = *T::number(&mut control.wired[line as usize]);
+            room = Outputs::room(len as usize)?;
+            added = target.with_wiring(|wiring| T::of(wiring).add(&mut output, &mut room));
         }
         added?;
-        control.nr_triggers += 1;
-        control.wired[line as usize].triggers += 1;
+        control.count::<T>(line, 1);
         Ok(())
     }
 
-    /// `line` no longer signals the eventfd `fd`. When this has returned, no signal is under way
-    /// and none will come. Process context.
+    /// `line` no longer signals the eventfd `fd` as a `T`. When this has returned, no signal is
+    /// under way and none will come. Process context.
     ///
     /// ENXIO, EBADF, EINVAL, ENOENT: see the UAPI header.
-    pub(crate) fn deassign_trigger(&self, fd: i32, line: u32) -> Result {
+    pub(crate) fn deassign<T: Kind>(&self, fd: i32, line: u32) -> Result {
         let target = self.line(line).ok_or(ENXIO)?;
         // Held until the end: an identity is nobody else's only as long as that.
         let eventfd = EventFdFile::from_fd(fd)?.eventfd()?;
 
         let mut control = self.control.lock();
-        let removed = target.with_triggers(|triggers| triggers.remove(eventfd.id()));
+        let removed = target.with_wiring(|wiring| T::of(wiring).remove(eventfd.id()));
         if removed.is_none() {
             return Err(ENOENT);
         }
-        control.nr_triggers -= 1;
-        control.wired[line as usize].triggers -= 1;
+        control.count::<T>(line, -1);
         Ok(())
     }
 
@@ -279,11 +341,11 @@ impl Core {
         while let Some(at) = todo.pop() {
             let line = self.line(at).ok_or(ENXIO)?;
             let mut ids = [0usize; MAX];
-            let len = line.with_triggers(|triggers| {
-                for (slot, id) in ids.iter_mut().zip(triggers.ids()) {
+            let len = line.with_wiring(|wiring| {
+                for (slot, id) in ids.iter_mut().zip(wiring.triggers.ids()) {
                     *slot = id;
                 }
-                triggers.len()
+                wiring.triggers.len()
             });
             let ids = &ids[..len.min(MAX)];
             if hit(at, ids) {
@@ -332,8 +394,7 @@ impl Core {
     pub(crate) fn shut_down(self: &Arc<Self>) {
         let mut control = self.control.lock();
         let irqfds = core::mem::replace(&mut control.irqfds, RBTree::new());
-        control.nr_irqfds = 0;
-        control.nr_triggers = 0;
+        control.total = Wired::default();
         drop(control);
         // Each is taken off its wait queue under that queue's lock: nobody rings after this.
         drop(irqfds);
@@ -347,9 +408,17 @@ impl Core {
 impl Control {
     fn remove_irqfd(&mut self, id: usize) -> Option<Pin<KBox<Irqfd>>> {
         let irqfd = self.irqfds.remove(&id)?;
-        self.nr_irqfds -= 1;
+        self.total.irqfds -= 1;
         self.wired[irqfd.listen().line() as usize].irqfds -= 1;
         Some(irqfd)
+    }
+
+    /// There is one output of the kind more on `line`, or one less.
+    fn count<T: Kind>(&mut self, line: u32, change: i32) {
+        for wired in [&mut self.total, &mut self.wired[line as usize]] {
+            let count = T::number(wired);
+            *count = count.wrapping_add_signed(change);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A line: its state, its triggers, and the ways to deliver.
+//! A line: its state, what it signals, and the ways to deliver.
 
 use crate::{
     kernel_ext::{
@@ -13,17 +13,34 @@ use crate::{
             WorkItem, //
         },
         gate::{
+            Face,
             Gate,
             Guard,
             HELD, //
+        },
+        shared_pages::{
+            impl_visible,
+            SharedObject, //
         }, //
     },
     line::{
         self,
         Action,
-        From, //
+        From,
+        Taken, //
     },
-    trigger::Triggers, //
+    outputs::{
+        Notifiers,
+        Triggers, //
+    },
+    uapi::{
+        doorbell_status,
+        DOORBELL_LINE_MASKED,
+        DOORBELL_LINE_PENDING,
+        DOORBELL_LINE_STATE,
+        DOORBELL_NOTIFY_MASK,
+        DOORBELL_NOTIFY_UNMASK, //
+    }, //
 };
 use kernel::{
     prelude::*,
@@ -38,8 +55,12 @@ use kernel::{
     }, //
 };
 
-// The pure functions and the gate must mean the same bit.
-const _: () = assert!(line::HELD == HELD);
+// The pure functions, the gate and userspace must mean the same bits.
+const _: () = {
+    assert!(line::HELD == HELD);
+    assert!(line::PENDING == DOORBELL_LINE_PENDING);
+    assert!(line::MASKED == DOORBELL_LINE_MASKED);
+};
 
 /// Where the hop count is in the key of a wake-up.
 ///
@@ -51,15 +72,81 @@ const HOPS_KEY_SHIFT: u32 = 16;
 /// How often to look whether the line is free before sleeping.
 const SPINS: u32 = 1000;
 
-/// The counters of a line.
+/// What a line counts, where userspace can see it.
+///
+/// All but `coalesced` are written by the holder of the line only, so they need no atomic addition;
+/// a ring that coalesces is off the fast path.
+#[repr(C)]
+pub(crate) struct Counters {
+    deliveries: Counter,
+    coalesced: Atomic<u64>,
+    dropped: Counter,
+    deferred: Counter,
+    reserved: [u64; 3],
+}
+
+impl_visible!(Counters {
+    deliveries: Counter,
+    coalesced: Atomic<u64>,
+    dropped: Counter,
+    deferred: Counter,
+    reserved: [u64; 3],
+});
+
+/// What userspace sees of a line: `struct doorbell_status`.
+pub(crate) type Status = Face<Counters>;
+
+const _: () = {
+    const BESIDE: usize = size_of::<Status>() - size_of::<Counters>();
+    assert!(size_of::<Status>() == size_of::<doorbell_status>());
+    assert!(core::mem::offset_of!(doorbell_status, state) == 0);
+    macro_rules! check {
+        ($($field:ident)+) => {$(
+            assert!(
+                core::mem::offset_of!(doorbell_status, $field)
+                    == BESIDE + core::mem::offset_of!(Counters, $field)
+            );
+        )+};
+    }
+    check!(deliveries coalesced dropped deferred reserved);
+};
+
+/// The status of a line that nothing has happened to.
+pub(crate) const fn new_status() -> Status {
+    Face::new(Counters {
+        deliveries: Counter::new(),
+        coalesced: Atomic::new(0),
+        dropped: Counter::new(),
+        deferred: Counter::new(),
+        reserved: [0; 3],
+    })
+}
+
+/// State and counters of a line, as of one moment.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Counts {
+pub(crate) struct Snapshot {
+    /// DOORBELL_LINE_* bits.
+    pub(crate) state: u32,
     /// Rings.
     pub(crate) rings: u64,
     /// Deliveries.
     pub(crate) deliveries: u64,
+    /// Messages that were dropped.
+    pub(crate) dropped: u64,
     /// Deliveries that went by a work item.
     pub(crate) deferred: u64,
+}
+
+impl Snapshot {
+    /// Whether a message waits.
+    pub(crate) fn pending(&self) -> bool {
+        self.state & line::PENDING != 0
+    }
+
+    /// Whether the line is masked.
+    pub(crate) fn masked(&self) -> bool {
+        self.state & line::MASKED != 0
+    }
 }
 
 /// How a ring ended.
@@ -69,13 +156,21 @@ pub(crate) enum Rung {
     Delivered,
     /// It joined a delivery that has not started yet.
     Coalesced,
+    /// The line is masked and holds it.
+    Masked,
 }
 
+/// What a line signals.
+pub(crate) struct Wiring {
+    /// On each delivery.
+    pub(crate) triggers: Triggers,
+    /// On masks and unmasks.
+    pub(crate) notifiers: Notifiers,
+}
+
+type Hold<'a> = Guard<'a, Wiring, Counters>;
+
 /// A line.
-///
-/// `deliveries` and `deferred` are written by the holder of the line only, so they need no atomic
-/// addition. A ring either gets a delivery of its own or coalesces, and only the latter, which is
-/// off the fast path, is counted atomically.
 #[pin_data]
 pub(crate) struct Line {
     // First, because they wait for their callbacks when they are dropped.
@@ -83,25 +178,23 @@ pub(crate) struct Line {
     relay: Deferred<Self, IrqWork>,
     #[pin]
     defer: Deferred<Self, WorkItem>,
-    gate: Gate<Triggers>,
-    deliveries: Counter,
-    deferred: Counter,
-    coalesced: Atomic<u64>,
+    gate: Gate<Wiring, Counters>,
 }
 
 impl_has_deferred!(Line, relay, IrqWork);
 impl_has_deferred!(Line, defer, WorkItem);
 
 impl Line {
-    /// Creates an initialiser for a line without triggers.
-    pub(crate) fn new() -> impl PinInit<Self> {
+    /// Creates an initialiser for a line that signals nothing.
+    pub(crate) fn new(status: SharedObject<Status>) -> impl PinInit<Self> {
+        let wiring = Wiring {
+            triggers: Triggers::new(),
+            notifiers: Notifiers::new(),
+        };
         pin_init!(Self {
             relay <- Deferred::new(),
             defer <- Deferred::new(),
-            gate: Gate::new(Triggers::new()),
-            deliveries: Counter::new(),
-            deferred: Counter::new(),
-            coalesced: Atomic::new(0),
+            gate: Gate::new(status, wiring),
         })
     }
 
@@ -133,13 +226,14 @@ impl Line {
     }
 
     #[inline(always)]
-    fn rung(self: Pin<&Self>, action: Action, guard: Option<Guard<'_, Triggers>>) -> Rung {
+    fn rung(self: Pin<&Self>, action: Action, guard: Option<Hold<'_>>) -> Rung {
         match (action, guard) {
             (Action::Deliver { hops }, Some(guard)) => self.deliver(guard, Some(hops)),
             (Action::Coalesce, _) => {
-                self.coalesced.fetch_add(1u64, Relaxed);
+                self.gate.beside().coalesced.fetch_add(1u64, Relaxed);
                 return Rung::Coalesced;
             }
+            (Action::Keep, _) => return Rung::Masked,
             (action, _) => self.queue(action),
         }
         Rung::Delivered
@@ -147,14 +241,16 @@ impl Line {
 
     /// Delivers `first`, if there is one, and what was rung meanwhile, then lets go of the line.
     #[inline(always)]
-    fn deliver(self: Pin<&Self>, mut guard: Guard<'_, Triggers>, first: Option<u32>) {
+    fn deliver(self: Pin<&Self>, mut guard: Hold<'_>, first: Option<u32>) {
         let mut message = first;
         let mut rounds = 0;
         loop {
             if let Some(hops) = message.take() {
                 // Before the signal: who is woken by it finds it counted.
-                self.deliveries.add(1);
-                guard.signal((hops + 1).min(line::MAX_HOPS) << HOPS_KEY_SHIFT);
+                self.gate.beside().deliveries.add(1);
+                guard
+                    .triggers
+                    .signal((hops + 1).min(line::MAX_HOPS) << HOPS_KEY_SHIFT);
                 rounds += 1;
             }
             match guard.update(|state| line::leave(state, rounds)) {
@@ -172,76 +268,149 @@ impl Line {
         match action {
             Action::Relay => Run::<IrqWork>::queue(self),
             Action::Defer => Run::<WorkItem>::queue(self),
-            Action::Deliver { .. } | Action::Coalesce | Action::Leave => {}
+            Action::Deliver { .. } | Action::Coalesce | Action::Leave | Action::Keep => {}
         }
     }
 
-    /// Calls `f` with the triggers, while no delivery is under way and none starts; rings that come
-    /// meanwhile are delivered on the way out.
+    /// Masks the line; returns whether it was not masked before.
+    ///
+    /// When this returns, no delivery is under way and none starts until the line is unmasked.
+    /// Process context; may sleep like [`Line::with_wiring`].
+    pub(crate) fn mask(self: Pin<&Self>) -> bool {
+        let (newly, guard) = self.gate.update(line::IDLE, line::mask);
+        let guard = guard.unwrap_or_else(|| self.get_ref().hold());
+        if newly {
+            guard.notifiers.notify(DOORBELL_NOTIFY_MASK);
+        }
+        self.deliver(guard, None);
+        newly
+    }
+
+    /// Unmasks the line and delivers what is pending; returns whether there was something.
+    ///
+    /// Process context; may sleep like [`Line::with_wiring`].
+    pub(crate) fn unmask(self: Pin<&Self>) -> bool {
+        let Some((guard, message)) = self.take(line::MASKED, line::unmask) else {
+            return false;
+        };
+        guard.notifiers.notify(DOORBELL_NOTIFY_UNMASK);
+        self.deliver(guard, message);
+        message.is_some()
+    }
+
+    /// Drops the message that is pending; returns whether there was one.
+    ///
+    /// Process context; may sleep like [`Line::with_wiring`].
+    pub(crate) fn clear(self: Pin<&Self>) -> bool {
+        let Some((guard, _)) = self.take(line::MASKED | line::PENDING, line::clear) else {
+            return false;
+        };
+        self.gate.beside().dropped.add(1);
+        self.deliver(guard, None);
+        true
+    }
+
+    /// Tries `f` until the line is not somebody else's; the hold and the message that `f` took, if
+    /// it did.
+    fn take(
+        &self,
+        likely: u32,
+        f: impl Fn(u32) -> (u32, Taken),
+    ) -> Option<(Hold<'_>, Option<u32>)> {
+        wait_until(|| match self.gate.update(likely, &f) {
+            (Taken::Busy, _) => None,
+            (Taken::Done { message }, Some(guard)) => Some(Some((guard, message))),
+            _ => Some(None),
+        })
+    }
+
+    /// Whether a message waits to be delivered. Any context.
+    pub(crate) fn pending(self: Pin<&Self>) -> bool {
+        self.gate.word() & line::PENDING != 0
+    }
+
+    /// Takes hold of the line, waiting for whoever does.
+    fn hold(&self) -> Hold<'_> {
+        wait_until(|| self.gate.update(line::IDLE, line::hold).1)
+    }
+
+    /// Calls `f` with what the line signals, while no delivery is under way and none starts; rings
+    /// that come meanwhile are delivered on the way out.
     ///
     /// When this returns, no signal to what `f` removed is under way and none will come. Process
     /// context; sleeps if the line's holder takes long. `f` must be short and must not sleep, nor
     /// free.
-    pub(crate) fn with_triggers<R>(self: Pin<&Self>, mut f: impl FnMut(&mut Triggers) -> R) -> R {
-        let mut spins = 0;
-        loop {
-            if let ((), Some(mut guard)) = self.gate.update(line::IDLE, line::hold) {
-                let result = f(&mut guard);
-                self.deliver(guard, None);
-                return result;
-            }
-            spins += 1;
-            if spins < SPINS {
-                cpu_relax();
-            } else {
-                // On PREEMPT_RT the holder may have been preempted by this very task.
-                spins = 0;
-                fsleep(Delta::from_micros(50));
-            }
-        }
+    pub(crate) fn with_wiring<R>(self: Pin<&Self>, f: impl FnOnce(&mut Wiring) -> R) -> R {
+        let mut guard = self.hold();
+        let result = f(&mut guard);
+        self.deliver(guard, None);
+        result
     }
 
-    /// Pending and the counters, as of one moment. Process context; may sleep like
-    /// [`Line::with_triggers`].
-    pub(crate) fn snapshot(self: Pin<&Self>) -> (bool, Counts) {
+    /// State and counters, as of one moment. Process context; may sleep like
+    /// [`Line::with_wiring`].
+    pub(crate) fn snapshot(self: Pin<&Self>) -> Snapshot {
         const TRIES: u32 = 16;
         for _ in 0..TRIES {
             let before = self.gate.word();
-            let snapshot = self.counts();
-            // If nobody holds the line and nothing has been delivered meanwhile, what was read
-            // belongs together.
+            let snapshot = self.look();
+            // If nobody holds the line and nothing has been delivered or dropped meanwhile, what
+            // was read belongs together.
+            let after = self.look();
             if before & HELD == 0
                 && self.gate.word() == before
-                && self.deliveries.get() == snapshot.1.deliveries
+                && after.deliveries == snapshot.deliveries
+                && after.dropped == snapshot.dropped
             {
                 return snapshot;
             }
             cpu_relax();
         }
         // Somebody always does. Who holds the line is the one who delivers.
-        self.with_triggers(|_| self.counts())
+        self.with_wiring(|_| self.look())
     }
 
-    /// Each ring is counted exactly once: by its delivery when that starts, by `coalesced`, or,
-    /// until then, by being pending.
-    fn counts(&self) -> (bool, Counts) {
-        let deliveries = self.deliveries.get();
-        let pending = self.gate.word() & line::PENDING != 0;
-        let counts = Counts {
-            rings: deliveries + self.coalesced.load(Relaxed) + u64::from(pending),
+    /// Each ring is counted exactly once: by its delivery when that starts, by `coalesced`, by
+    /// `dropped`, or, until then, by being pending.
+    fn look(&self) -> Snapshot {
+        let counters = self.gate.beside();
+        let (deliveries, dropped) = (counters.deliveries.get(), counters.dropped.get());
+        let state = self.gate.word() & DOORBELL_LINE_STATE;
+        let pending = u64::from(state & line::PENDING != 0);
+        Snapshot {
+            state,
+            rings: deliveries + counters.coalesced.load(Relaxed) + dropped + pending,
             deliveries,
-            deferred: self.deferred.get(),
-        };
-        (pending, counts)
+            dropped,
+            deferred: counters.deferred.get(),
+        }
     }
 
-    /// Forgets the line's triggers and waits for its callbacks. Nobody may ring any more. Process
+    /// Forgets what the line signals and waits for its callbacks. Nobody may ring any more. Process
     /// context.
     pub(crate) fn shut_down(self: Pin<&Self>) {
         // What was rung still goes out, unless it is part of a cycle.
         Run::<IrqWork>::sync(self);
-        drop(self.with_triggers(Triggers::take));
+        drop(self.with_wiring(|wiring| (wiring.triggers.take(), wiring.notifiers.take())));
         Run::<WorkItem>::sync(self);
+    }
+}
+
+/// Calls `f` until it returns something, after a while with pauses. Process context.
+fn wait_until<R>(mut f: impl FnMut() -> Option<R>) -> R {
+    let mut spins = 0;
+    loop {
+        if let Some(result) = f() {
+            return result;
+        }
+        spins += 1;
+        if spins < SPINS {
+            cpu_relax();
+        } else {
+            // On PREEMPT_RT the holder may have been preempted by this very task.
+            spins = 0;
+            fsleep(Delta::from_micros(50));
+        }
     }
 }
 
@@ -259,7 +428,7 @@ impl Run<WorkItem> for Line {
     fn run(self: Pin<&Self>) {
         if let (Action::Deliver { hops }, Some(guard)) = self.gate.update(line::PENDING, line::take)
         {
-            self.deferred.add(1);
+            self.gate.beside().deferred.add(1);
             self.deliver(guard, Some(hops));
         }
     }

@@ -4,13 +4,22 @@
 
 use crate::{
     context::Core,
-    delivery::Rung,
+    delivery::{
+        Line,
+        Rung,
+        Status, //
+    },
     kernel_ext::{
         eventfd::{
             EventFdFile,
             CAN_PEEK, //
         },
         uaccess::compat_ptr, //
+    },
+    lineset::LineSet,
+    outputs::{
+        Notifier,
+        Trigger, //
     },
     uapi::*, //
 };
@@ -21,6 +30,7 @@ use kernel::{
         MiscDeviceOptions,
         MiscDeviceRegistration, //
     },
+    mm::virt::VmaNew,
     prelude::*,
     seq_file::SeqFile,
     seq_print,
@@ -60,6 +70,17 @@ impl Argument {
     }
 }
 
+/// Over all lines, for fdinfo.
+#[derive(Default)]
+struct Sums {
+    masked: u32,
+    pending: u32,
+    rings: u64,
+    deliveries: u64,
+    dropped: u64,
+    deferred: u64,
+}
+
 /// EINVAL unless all fields are zero.
 fn check_reserved(fields: &[u32]) -> Result {
     if fields.iter().any(|&field| field != 0) {
@@ -90,6 +111,7 @@ impl Context {
         Ok(match line.ring() {
             Rung::Delivered => DOORBELL_RING_DELIVERED as isize,
             Rung::Coalesced => DOORBELL_RING_COALESCED as isize,
+            Rung::Masked => DOORBELL_RING_MASKED as isize,
         })
     }
 
@@ -102,16 +124,21 @@ impl Context {
             DOORBELL_IOC_SET_LINES => self.set_lines(arg),
             DOORBELL_IOC_IRQFD => self.irqfd(arg),
             DOORBELL_IOC_TRIGGER => self.trigger(arg),
+            DOORBELL_IOC_NOTIFIER => self.notifier(arg),
             DOORBELL_IOC_QUERY => self.query(arg),
             DOORBELL_IOC_READ => read_eventfd(arg),
             DOORBELL_IOC_PEEK => peek_eventfd(arg),
+            DOORBELL_IOC_MASK => return self.lineset(arg, Line::mask),
+            DOORBELL_IOC_UNMASK => return self.lineset(arg, Line::unmask),
+            DOORBELL_IOC_CLEAR => return self.lineset(arg, Line::clear),
+            DOORBELL_IOC_PENDING => return self.lineset(arg, Line::pending),
             _ => Err(ENOTTY),
         }?;
         Ok(0)
     }
 
     fn get_info(&self, arg: &Argument) -> Result {
-        let mut features = DOORBELL_FEATURE_READ;
+        let mut features = DOORBELL_FEATURE_READ | DOORBELL_FEATURE_MASK;
         if CAN_PEEK {
             features |= DOORBELL_FEATURE_PEEK;
         }
@@ -121,6 +148,8 @@ impl Context {
             max_lines: DOORBELL_MAX_LINES,
             max_triggers_per_line: DOORBELL_MAX_TRIGGERS_PER_LINE,
             max_irqfds: DOORBELL_MAX_IRQFDS,
+            max_notifiers_per_line: DOORBELL_MAX_NOTIFIERS_PER_LINE,
+            status_size: size_of::<Status>() as u32,
             ..Default::default()
         };
         if let Ok(core) = self.core() {
@@ -128,6 +157,7 @@ impl Context {
             info.nr_lines = core.nr_lines();
             info.nr_irqfds = wired.irqfds;
             info.nr_triggers = wired.triggers;
+            info.nr_notifiers = wired.notifiers;
         }
         arg.write(&info)
     }
@@ -169,24 +199,58 @@ impl Context {
         if trigger.flags & DOORBELL_FLAG_DEASSIGN == 0 {
             core.assign_trigger(trigger.fd, trigger.line)
         } else {
-            core.deassign_trigger(trigger.fd, trigger.line)
+            core.deassign::<Trigger>(trigger.fd, trigger.line)
         }
+    }
+
+    fn notifier(&self, arg: &Argument) -> Result {
+        let notifier: doorbell_notifier = arg.read()?;
+        check_flags(notifier.flags, DOORBELL_FLAG_DEASSIGN)?;
+        check_flags(
+            notifier.events,
+            DOORBELL_NOTIFY_MASK | DOORBELL_NOTIFY_UNMASK,
+        )?;
+        check_reserved(&notifier.reserved)?;
+        let assign = notifier.flags & DOORBELL_FLAG_DEASSIGN == 0;
+        if assign != (notifier.events != 0) {
+            return Err(EINVAL);
+        }
+        let core = self.core()?;
+        if assign {
+            core.assign_notifier(notifier.fd, notifier.line, notifier.events)
+        } else {
+            core.deassign::<Notifier>(notifier.fd, notifier.line)
+        }
+    }
+
+    fn lineset(&self, arg: &Argument, f: fn(Pin<&Line>) -> bool) -> Result<isize> {
+        let set: doorbell_lineset = arg.read()?;
+        check_flags(set.flags, 0)?;
+        check_reserved(&set.reserved)?;
+        if set.nr_lines == 0 {
+            return Err(EINVAL);
+        }
+        let core = self.core()?;
+        let lines = LineSet::new(&set, core.nr_lines())?;
+        Ok(lines.apply(|line| core.line(line).is_some_and(f)) as isize)
     }
 
     fn query(&self, arg: &Argument) -> Result {
         let query: doorbell_query = arg.read()?;
         check_reserved(&query.reserved)?;
         let core = self.core()?;
-        let (pending, counts) = core.line(query.line).ok_or(ENXIO)?.snapshot();
+        let snapshot = core.line(query.line).ok_or(ENXIO)?.snapshot();
         let wired = core.wired_to(query.line);
         arg.write(&doorbell_query {
             line: query.line,
-            state: if pending { DOORBELL_LINE_PENDING } else { 0 },
-            rings: counts.rings,
-            deliveries: counts.deliveries,
-            deferred: counts.deferred,
+            state: snapshot.state,
+            rings: snapshot.rings,
+            deliveries: snapshot.deliveries,
+            deferred: snapshot.deferred,
             nr_irqfds: wired.irqfds,
             nr_triggers: wired.triggers,
+            dropped: snapshot.dropped,
+            nr_notifiers: wired.notifiers,
             ..Default::default()
         })
     }
@@ -237,6 +301,10 @@ impl MiscDevice for Context {
         }
     }
 
+    fn mmap(context: &Self, _file: &File, vma: &VmaNew) -> Result {
+        context.core()?.map_status(vma)
+    }
+
     #[inline(always)]
     fn ioctl(context: &Self, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
         if cmd == DOORBELL_IOC_RING {
@@ -264,21 +332,37 @@ impl MiscDevice for Context {
             return;
         };
         let wired = core.wired();
-        let totals = core.totals();
+        let sums = core.fold(Sums::default(), |mut sums, line| {
+            sums.masked += u32::from(line.masked());
+            sums.pending += u32::from(line.pending());
+            sums.rings += line.rings;
+            sums.deliveries += line.deliveries;
+            sums.dropped += line.dropped;
+            sums.deferred += line.deferred;
+            sums
+        });
         seq_print!(
             m,
             "doorbell-lines:\t{}\n\
              doorbell-irqfds:\t{}\n\
              doorbell-triggers:\t{}\n\
+             doorbell-notifiers:\t{}\n\
+             doorbell-masked:\t{}\n\
+             doorbell-pending:\t{}\n\
              doorbell-rings:\t{}\n\
              doorbell-deliveries:\t{}\n\
+             doorbell-dropped:\t{}\n\
              doorbell-deferred:\t{}\n",
             core.nr_lines(),
             wired.irqfds,
             wired.triggers,
-            totals.rings,
-            totals.deliveries,
-            totals.deferred
+            wired.notifiers,
+            sums.masked,
+            sums.pending,
+            sums.rings,
+            sums.deliveries,
+            sums.dropped,
+            sums.deferred
         );
     }
 }

@@ -3,8 +3,9 @@
 //! doorbell: a software interrupt controller for eventfds.
 //!
 //! - `line`: what a line does, as pure functions;
-//! - `delivery`: the line itself, `trigger` and `irqfd`: what is wired to it;
-//! - `context`: all lines of an open file; `device`: its ioctls; `uapi`: their types;
+//! - `delivery`: the line itself; `outputs` and `irqfd`: what is wired to it;
+//! - `context`: all lines of an open file; `device`: its ioctls; `lineset`: those for many lines at
+//!   once; `uapi`: their types;
 //! - `kernel_ext`: abstractions that know nothing of doorbell, and all `unsafe`.
 
 mod bindings;
@@ -14,7 +15,8 @@ mod device;
 mod irqfd;
 mod kernel_ext;
 mod line;
-mod trigger;
+mod lineset;
+mod outputs;
 mod uapi;
 
 use kernel::{

@@ -9,8 +9,10 @@
 //! of it and delivers at once. A ring that finds it held marks it pending, and the holder delivers
 //! once more before it lets go; so nobody ever waits, and nothing that was rung while the holder
 //! was on its way out is lost. Assigning and deassigning triggers takes hold of the line in the
-//! same way, which is why a deassign that has returned is a barrier. Each function below is applied
-//! to the word by one compare-exchange, fully ordered.
+//! same way, which is why a deassign that has returned is a barrier. While the line is masked, what
+//! is pending stays pending: nobody takes it but the unmask. A mask is set whether the line is held
+//! or not, and then waits for the hold, which makes it a barrier, too. Each function below is
+//! applied to the word by one compare-exchange, fully ordered.
 
 /// Nothing going on.
 pub(crate) const IDLE: u32 = 0;
@@ -21,8 +23,11 @@ pub(crate) const IDLE: u32 = 0;
 /// [`HELD`]: ../kernel_ext/gate/constant.HELD.html
 pub(crate) const HELD: u32 = 1 << 31;
 
-/// A message waits to be delivered.
+/// A message waits to be delivered. This and [`MASKED`] are the ABI's bits.
 pub(crate) const PENDING: u32 = 1 << 0;
+
+/// Nothing is delivered.
+pub(crate) const MASKED: u32 = 1 << 1;
 
 /// How many relays the pending message has behind it: the longest, if several rings coalesced.
 const HOPS_SHIFT: u32 = 8;
@@ -58,6 +63,22 @@ pub(crate) enum Action {
     Coalesce,
     /// Nothing: the line's holder, or the callback that is queued, has it.
     Leave,
+    /// Nothing: the line is masked and keeps the message.
+    Keep,
+}
+
+/// How a transition ended that needs the line for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Taken {
+    /// Somebody else holds the line: try again.
+    Busy,
+    /// There was nothing to do, and nothing has changed.
+    Nothing,
+    /// Done, and the caller holds the line.
+    Done {
+        /// The message that was pending, by the relays behind it. Now it is the caller's.
+        message: Option<u32>,
+    },
 }
 
 /// Where a ring comes from.
@@ -109,6 +130,9 @@ pub(crate) fn ring(state: u32, from: From) -> (u32, Action) {
         return (with_hops(state, longest), Action::Coalesce);
     }
     let pending = with_hops(state | PENDING, behind);
+    if state & MASKED != 0 {
+        return (pending, Action::Keep);
+    }
     if state & HELD != 0 {
         return (pending, Action::Leave);
     }
@@ -118,10 +142,11 @@ pub(crate) fn ring(state: u32, from: From) -> (u32, Action) {
     }
 }
 
-/// A callback runs: takes the message, if it is still there and nobody holds the line.
+/// A callback runs: takes the message, if it is still there, may be delivered, and nobody holds the
+/// line.
 #[inline]
 pub(crate) fn take(state: u32) -> (u32, Action) {
-    if state & PENDING == 0 || state & HELD != 0 {
+    if state & PENDING == 0 || state & (HELD | MASKED) != 0 {
         return (state, Action::Leave);
     }
     let hops = hops(state);
@@ -131,7 +156,46 @@ pub(crate) fn take(state: u32) -> (u32, Action) {
     )
 }
 
-/// Takes hold of the line to change its triggers; [`HELD`] is new in the result if that worked.
+/// Masks the line, and takes hold of it if it is free; if not, the caller has to [`hold`] it before
+/// the mask is a barrier. Returns whether the line was not masked before.
+#[inline]
+pub(crate) fn mask(state: u32) -> (u32, bool) {
+    (state | MASKED | HELD, state & MASKED == 0)
+}
+
+/// Unmasks the line, and takes hold of it and of its message.
+#[inline]
+pub(crate) fn unmask(state: u32) -> (u32, Taken) {
+    if state & MASKED == 0 {
+        return (state, Taken::Nothing);
+    }
+    if state & HELD != 0 {
+        return (state, Taken::Busy);
+    }
+    let message = (state & PENDING != 0).then_some(hops(state));
+    (
+        with_hops(state & !(MASKED | PENDING), 0) | HELD,
+        Taken::Done { message },
+    )
+}
+
+/// Takes hold of the line and of its message, masked or not.
+#[inline]
+pub(crate) fn clear(state: u32) -> (u32, Taken) {
+    if state & PENDING == 0 {
+        return (state, Taken::Nothing);
+    }
+    if state & HELD != 0 {
+        return (state, Taken::Busy);
+    }
+    let message = Some(hops(state));
+    (
+        with_hops(state & !PENDING, 0) | HELD,
+        Taken::Done { message },
+    )
+}
+
+/// Takes hold of the line to change what it signals; [`HELD`] is new in the result if that worked.
 #[inline]
 pub(crate) fn hold(state: u32) -> (u32, ()) {
     (state | HELD, ())
@@ -140,7 +204,7 @@ pub(crate) fn hold(state: u32) -> (u32, ()) {
 /// The holder is done with one thing, after having delivered `rounds` messages.
 #[inline]
 pub(crate) fn leave(state: u32, rounds: u32) -> (u32, Action) {
-    if state & PENDING == 0 {
+    if state & PENDING == 0 || state & MASKED != 0 {
         return (state & !HELD, Action::Leave);
     }
     let hops = hops(state);

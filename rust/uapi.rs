@@ -7,25 +7,39 @@ pub(crate) use crate::bindings::{
     doorbell_info,
     doorbell_irqfd,
     doorbell_lines,
+    doorbell_lineset,
+    doorbell_notifier,
     doorbell_query,
+    doorbell_status,
     doorbell_trigger,
     DOORBELL_ABI_VERSION,
     DOORBELL_FLAG_DEASSIGN,
+    DOORBELL_IOC_CLEAR,
     DOORBELL_IOC_GET_INFO,
     DOORBELL_IOC_IRQFD,
+    DOORBELL_IOC_MASK,
+    DOORBELL_IOC_NOTIFIER,
     DOORBELL_IOC_PEEK,
+    DOORBELL_IOC_PENDING,
     DOORBELL_IOC_QUERY,
     DOORBELL_IOC_READ,
     DOORBELL_IOC_RING,
     DOORBELL_IOC_SET_LINES,
     DOORBELL_IOC_TRIGGER,
+    DOORBELL_IOC_UNMASK,
+    DOORBELL_LINE_MASKED,
     DOORBELL_LINE_PENDING,
+    DOORBELL_LINE_STATE,
     DOORBELL_MAX_IRQFDS,
     DOORBELL_MAX_LINES,
+    DOORBELL_MAX_NOTIFIERS_PER_LINE,
     DOORBELL_MAX_TRIGGERS_PER_LINE,
+    DOORBELL_NOTIFY_MASK,
+    DOORBELL_NOTIFY_UNMASK,
     DOORBELL_READ_NOWAIT,
     DOORBELL_RING_COALESCED,
-    DOORBELL_RING_DELIVERED, //
+    DOORBELL_RING_DELIVERED,
+    DOORBELL_RING_MASKED, //
 };
 use crate::kernel_ext::uaccess::impl_user_abi;
 
@@ -33,6 +47,8 @@ use crate::kernel_ext::uaccess::impl_user_abi;
 pub(crate) const DOORBELL_FEATURE_READ: u64 = crate::bindings::DOORBELL_FEATURES_READ;
 /// `DOORBELL_FEATURE_PEEK`.
 pub(crate) const DOORBELL_FEATURE_PEEK: u64 = crate::bindings::DOORBELL_FEATURES_PEEK;
+/// `DOORBELL_FEATURE_MASK`.
+pub(crate) const DOORBELL_FEATURE_MASK: u64 = crate::bindings::DOORBELL_FEATURES_MASK;
 
 impl_user_abi! {
     doorbell_info {
@@ -44,7 +60,10 @@ impl_user_abi! {
         max_irqfds: u32,
         nr_irqfds: u32,
         nr_triggers: u32,
-        reserved: [u32; 7],
+        nr_notifiers: u32,
+        status_size: u32,
+        max_notifiers_per_line: u32,
+        reserved: [u32; 4],
     }
     doorbell_lines {
         nr_lines: u32,
@@ -70,7 +89,24 @@ impl_user_abi! {
         deferred: u64,
         nr_irqfds: u32,
         nr_triggers: u32,
-        reserved: [u32; 6],
+        dropped: u64,
+        nr_notifiers: u32,
+        reserved: [u32; 3],
+    }
+    doorbell_notifier {
+        fd: i32,
+        line: u32,
+        flags: u32,
+        events: u32,
+        reserved: [u32; 4],
+    }
+    doorbell_lineset {
+        line: u32,
+        nr_lines: u32,
+        lines: u64,
+        result: u64,
+        flags: u32,
+        reserved: [u32; 3],
     }
     doorbell_eventfd {
         fd: i32,

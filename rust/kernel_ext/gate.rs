@@ -9,10 +9,16 @@
 //! whoever finds it set leaves word (a bit of its own) and goes, and the holder finds it when it
 //! leaves, because leaving is a compare-exchange of the same word.
 //!
+//! The word is the first thing in a [`Face`], which userspace may look at.
+//!
 //! Whoever is preempted while holding delays everybody who has left something to do. So holding
 //! disables preemption, like holding a spinlock, and unlike on PREEMPT_RT, where a spinlock's
 //! holder is preemptible, too.
 
+use super::shared_pages::{
+    SharedObject,
+    Visible, //
+};
 use crate::bindings;
 use core::{
     cell::UnsafeCell,
@@ -34,37 +40,67 @@ use kernel::{
 /// The bit of the word that says that the value is held.
 pub(crate) const HELD: u32 = 1 << 31;
 
+/// What is to be seen of a gate: the word, and what the user keeps beside it.
+#[repr(C)]
+pub(crate) struct Face<C> {
+    word: Atomic<u32>,
+    _reserved: u32,
+    beside: C,
+}
+
+impl<C> Face<C> {
+    /// With a word of zero.
+    pub(crate) const fn new(beside: C) -> Self {
+        const { assert!(size_of::<Self>() == 2 * size_of::<u32>() + size_of::<C>()) };
+        Self {
+            word: Atomic::new(0),
+            _reserved: 0,
+            beside,
+        }
+    }
+}
+
+// SAFETY: No padding (`new` has checked that), and no pointers if there are none in `C`.
+unsafe impl<C: Visible> Visible for Face<C> {}
+
 /// A value and the word that guards it.
 ///
 /// # Invariants
 ///
-/// - [`HELD`] is set in `word` if and only if a [`Guard`] of this gate exists.
+/// - [`HELD`] is set in the face's word if and only if a [`Guard`] of this gate exists.
 /// - At most one [`Guard`] exists, and `value` is accessed through it only.
 /// - Unless the kernel is PREEMPT_RT, preemption was disabled once for an existing [`Guard`].
-pub(crate) struct Gate<T> {
-    word: Atomic<u32>,
+pub(crate) struct Gate<T, C: Visible> {
+    face: SharedObject<Face<C>>,
     value: UnsafeCell<T>,
 }
 
 // SAFETY: The gate owns its value, so it may go to another thread if the value may.
-unsafe impl<T: Send> Send for Gate<T> {}
+unsafe impl<T: Send, C: Visible> Send for Gate<T, C> {}
 // SAFETY: By the type invariants only one thread at a time reaches the value, through the guard, so
 // sharing the gate only ever moves access to the value between threads.
-unsafe impl<T: Send> Sync for Gate<T> {}
+unsafe impl<T: Send, C: Visible> Sync for Gate<T, C> {}
 
-impl<T> Gate<T> {
-    /// Creates a gate that is not held, with a word of zero.
-    pub(crate) const fn new(value: T) -> Self {
-        // INVARIANT: `HELD` is clear and there is no guard.
+impl<T, C: Visible> Gate<T, C> {
+    /// Creates a gate that is not held.
+    pub(crate) fn new(face: SharedObject<Face<C>>, value: T) -> Self {
+        // INVARIANT: `face` is the only way to its word, which nobody has changed therefore:
+        // `HELD` is clear, and there is no guard.
         Self {
-            word: Atomic::new(0),
+            face,
             value: UnsafeCell::new(value),
         }
     }
 
     /// Returns the word. Any context.
     pub(crate) fn word(&self) -> u32 {
-        self.word.load(Acquire)
+        self.face.word.load(Acquire)
+    }
+
+    /// What the user keeps beside the word.
+    #[inline]
+    pub(crate) fn beside(&self) -> &C {
+        &self.face.beside
     }
 
     /// Changes the word by `f`, which may be called several times and must be pure. The first try
@@ -78,7 +114,7 @@ impl<T> Gate<T> {
         &self,
         likely: u32,
         f: impl Fn(u32) -> (u32, R),
-    ) -> (R, Option<Guard<'_, T>>) {
+    ) -> (R, Option<Guard<'_, T, C>>) {
         match self.try_update(likely, &f) {
             Ok(done) => done,
             Err(now) => self.update_from(now, f),
@@ -87,7 +123,7 @@ impl<T> Gate<T> {
 
     fn as_ptr(&self) -> *mut kernel::bindings::atomic_t {
         // `Atomic<u32>` is transparent, and the same four bytes as the C type.
-        (&raw const self.word).cast_mut().cast()
+        (&raw const self.face.word).cast_mut().cast()
     }
 
     /// Tries until it works.
@@ -96,7 +132,7 @@ impl<T> Gate<T> {
         &self,
         mut word: u32,
         f: impl Fn(u32) -> (u32, R),
-    ) -> (R, Option<Guard<'_, T>>) {
+    ) -> (R, Option<Guard<'_, T, C>>) {
         loop {
             match self.try_update(word, &f) {
                 Ok(done) => return done,
@@ -111,11 +147,11 @@ impl<T> Gate<T> {
         &self,
         word: u32,
         f: &impl Fn(u32) -> (u32, R),
-    ) -> Result<(R, Option<Guard<'_, T>>), u32> {
+    ) -> Result<(R, Option<Guard<'_, T, C>>), u32> {
         let (new, result) = f(word);
         let new = new | (word & HELD);
         if new & !word & HELD == 0 {
-            self.word.cmpxchg(word, new, Full)?;
+            self.face.word.cmpxchg(word, new, Full)?;
             return Ok((result, None));
         }
         let mut now = word as c_int;
@@ -140,12 +176,12 @@ impl<T> Gate<T> {
 ///
 /// This is the only guard of `gate`, and [`HELD`] is set in its word.
 #[must_use = "dropping the guard gives the gate up without looking at what others left in the word"]
-pub(crate) struct Guard<'a, T> {
-    gate: &'a Gate<T>,
+pub(crate) struct Guard<'a, T, C: Visible> {
+    gate: &'a Gate<T, C>,
     _not_send: NotThreadSafe,
 }
 
-impl<'a, T> Guard<'a, T> {
+impl<T, C: Visible> Guard<'_, T, C> {
     /// Changes the word by `f`, which may be called several times and must be pure; clearing
     /// [`HELD`] gives the gate up. The first try is made as if nobody had left anything in the word.
     ///
@@ -186,7 +222,7 @@ impl<'a, T> Guard<'a, T> {
     fn try_update<R>(&self, word: u32, f: &impl Fn(u32) -> (u32, R)) -> Result<(R, bool), u32> {
         let (new, result) = f(word);
         if new & HELD != 0 {
-            self.gate.word.cmpxchg(word, new, Full)?;
+            self.gate.face.word.cmpxchg(word, new, Full)?;
             return Ok((result, true));
         }
         let mut now = word as c_int;
@@ -199,7 +235,7 @@ impl<'a, T> Guard<'a, T> {
     }
 }
 
-impl<T> Deref for Guard<'_, T> {
+impl<T, C: Visible> Deref for Guard<'_, T, C> {
     type Target = T;
 
     #[inline]
@@ -210,7 +246,7 @@ impl<T> Deref for Guard<'_, T> {
     }
 }
 
-impl<T> DerefMut for Guard<'_, T> {
+impl<T, C: Visible> DerefMut for Guard<'_, T, C> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: As in `deref`, and `self` is borrowed exclusively.
@@ -218,7 +254,7 @@ impl<T> DerefMut for Guard<'_, T> {
     }
 }
 
-impl<T> Drop for Guard<'_, T> {
+impl<T, C: Visible> Drop for Guard<'_, T, C> {
     fn drop(&mut self) {
         // INVARIANT: The guard goes, and the bit with it.
         let mut word = HELD;

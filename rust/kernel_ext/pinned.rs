@@ -17,20 +17,21 @@ pub(crate) fn pinned<T>(arc: &Arc<T>) -> Pin<&T> {
 pub(crate) struct PinnedSlice<T>(Pin<KVBox<[T]>>);
 
 impl<T> PinnedSlice<T> {
-    /// `len` objects, initialised by what `init` returns. Process context.
+    /// One object from each of `inits`. Process context.
     pub(crate) fn new<I: PinInit<T>>(
-        len: usize,
-        mut init: impl FnMut() -> I,
+        mut inits: impl ExactSizeIterator<Item = I>,
         flags: kernel::alloc::Flags,
     ) -> Result<Self> {
-        // `pin_slice()` wants an initialiser whose error can be an allocation's; ours has none.
+        let len = inits.len();
+        // `pin_slice()` wants an initialiser whose error can be an allocation's; theirs have none.
         let boxed = KVBox::pin_slice(
             |_| {
-                let init = init();
-                // SAFETY: The initialiser is passed on as it is, and it cannot fail.
+                let init = inits.next();
+                // SAFETY: The initialiser is passed on as it is, and it cannot fail; if there is
+                // none nothing has been written.
                 unsafe {
                     pin_init::pin_init_from_closure(move |slot| -> Result {
-                        pin_init::raw_init(slot, init);
+                        pin_init::raw_init(slot, init.ok_or(EINVAL)?);
                         Ok(())
                     })
                 }

@@ -5,7 +5,8 @@
  * open("/dev/doorbell") returns a private context. A context has numbered
  * lines; eventfds are wired to them. An irqfd is an eventfd that the kernel
  * listens on: each signal rings its line. A trigger is an eventfd that the
- * kernel signals when its line delivers.
+ * kernel signals when its line delivers. A masked line holds its message until
+ * it is unmasked, or cleared.
  *
  * The same structures serve 32-bit and 64-bit callers. Reserved fields and
  * undefined flag bits must be zero. A call that fails has changed nothing.
@@ -25,6 +26,7 @@
  *	EFAULT		the argument cannot be read or written
  *	ENOTTY		unknown ioctl
  *	EOPNOTSUPP	this build cannot do that (see DOORBELL_FEATURE_*)
+ *	EACCES		mmap() of the status pages to write or execute
  */
 #ifndef _UAPI_LINUX_DOORBELL_H
 #define _UAPI_LINUX_DOORBELL_H
@@ -39,10 +41,12 @@
 #define DOORBELL_MAX_LINES		65536
 #define DOORBELL_MAX_TRIGGERS_PER_LINE	64
 #define DOORBELL_MAX_IRQFDS		262144
+#define DOORBELL_MAX_NOTIFIERS_PER_LINE	64
 
 /* doorbell_info.features */
 #define DOORBELL_FEATURE_READ		(1ULL << 0)	/* DOORBELL_READ */
 #define DOORBELL_FEATURE_PEEK		(1ULL << 1)	/* DOORBELL_PEEK */
+#define DOORBELL_FEATURE_MASK		(1ULL << 2)	/* masks, notifiers, status pages */
 
 /**
  * struct doorbell_info - DOORBELL_GET_INFO: what this module and context are
@@ -54,6 +58,9 @@
  * @max_irqfds: most irqfds that a context can have
  * @nr_irqfds: irqfds assigned now in this context
  * @nr_triggers: triggers assigned now in this context
+ * @nr_notifiers: notifiers assigned now in this context
+ * @status_size: size of struct doorbell_status: where the next line's begins
+ * @max_notifiers_per_line: most notifiers that a line can have
  * @reserved: zero
  */
 struct doorbell_info {
@@ -65,7 +72,10 @@ struct doorbell_info {
 	__u32 max_irqfds;
 	__u32 nr_irqfds;
 	__u32 nr_triggers;
-	__u32 reserved[7];
+	__u32 nr_notifiers;
+	__u32 status_size;
+	__u32 max_notifiers_per_line;
+	__u32 reserved[4];
 };
 
 /**
@@ -78,7 +88,7 @@ struct doorbell_lines {
 	__u32 flags;
 };
 
-/* flags of struct doorbell_irqfd and struct doorbell_trigger */
+/* flags of struct doorbell_irqfd, doorbell_trigger and doorbell_notifier */
 #define DOORBELL_FLAG_DEASSIGN		(1U << 0)
 
 /**
@@ -121,20 +131,55 @@ struct doorbell_trigger {
 	__u32 reserved[5];
 };
 
-/* doorbell_query.state */
+/* doorbell_notifier.events */
+#define DOORBELL_NOTIFY_MASK		(1U << 0)	/* the line went from unmasked to masked */
+#define DOORBELL_NOTIFY_UNMASK		(1U << 1)	/* the line went from masked to unmasked */
+
+/**
+ * struct doorbell_notifier - DOORBELL_NOTIFIER: be told of masks and unmasks
+ * @fd: the eventfd
+ * @line: the line
+ * @flags: zero to assign, DOORBELL_FLAG_DEASSIGN to deassign
+ * @events: DOORBELL_NOTIFY_* bits to assign, zero to deassign
+ * @reserved: zero
+ *
+ * The eventfd is signalled once for each transition that is among @events, before
+ * the call that made it returns, and before the unmask delivers. A MASK of a
+ * masked line and an UNMASK of one that is not are no transitions. Lifetimes and
+ * barriers are those of a trigger.
+ */
+struct doorbell_notifier {
+	__s32 fd;
+	__u32 line;
+	__u32 flags;
+	__u32 events;
+	__u32 reserved[4];
+};
+
+/*
+ * State of a line, in doorbell_query.state and doorbell_status.state. In the
+ * latter the bits outside of DOORBELL_LINE_STATE are the module's own.
+ */
 #define DOORBELL_LINE_PENDING		(1U << 0)	/* a message waits to be delivered */
+#define DOORBELL_LINE_MASKED		(1U << 1)	/* it waits until the line is unmasked */
+#define DOORBELL_LINE_STATE		0xffU
 
 /**
  * struct doorbell_query - DOORBELL_QUERY: state and counters of a line
  * @line: in: the line
  * @state: out: DOORBELL_LINE_* bits
  * @rings: out: how often the line was rung
- * @deliveries: out: how often it delivered; the other rings coalesced
+ * @deliveries: out: how often it delivered
  * @deferred: out: deliveries that went by a workqueue, because the ring came at
  *	the end of a long chain of relays (see Documentation)
  * @nr_irqfds: out: irqfds of the line
  * @nr_triggers: out: triggers of the line
+ * @dropped: out: how many messages DOORBELL_CLEAR dropped
+ * @nr_notifiers: out: notifiers of the line
  * @reserved: in: zero, out: zero
+ *
+ * All of one moment. What is in @rings and not in @deliveries has coalesced, was
+ * dropped, or is pending.
  */
 struct doorbell_query {
 	__u32 line;
@@ -144,7 +189,69 @@ struct doorbell_query {
 	__u64 deferred;
 	__u32 nr_irqfds;
 	__u32 nr_triggers;
-	__u32 reserved[6];
+	__u64 dropped;
+	__u32 nr_notifiers;
+	__u32 reserved[3];
+};
+
+/**
+ * struct doorbell_lineset - DOORBELL_MASK, _UNMASK, _CLEAR, _PENDING: some lines
+ * @line: the first
+ * @nr_lines: how many from there on, at least 1
+ * @lines: address of a bitmap of @nr_lines bits, in __u64 words: those lines whose
+ *	bit is set, bit 0 being @line; bits beyond @nr_lines must be zero. Or zero:
+ *	all of them
+ * @result: address where a bitmap of the same size is written: the lines that the
+ *	call's return value counts. Or zero
+ * @flags: zero
+ * @reserved: zero
+ *
+ * One call for one line (.line = 5, .nr_lines = 1) and for many. All return how
+ * many of the lines
+ *
+ *	DOORBELL_MASK		were not masked before
+ *	DOORBELL_UNMASK		delivered the message that they held
+ *	DOORBELL_CLEAR		had a message pending, which was dropped
+ *	DOORBELL_PENDING	have a message pending (and change nothing)
+ *
+ * When DOORBELL_MASK has returned, no delivery of these lines is under way and
+ * none starts until the line is unmasked; a ring is held as pending. When
+ * DOORBELL_UNMASK has returned, what was pending is delivered, once.
+ */
+struct doorbell_lineset {
+	__u32 line;
+	__u32 nr_lines;
+	__u64 lines;
+	__u64 result;
+	__u32 flags;
+	__u32 reserved[3];
+};
+
+/**
+ * struct doorbell_status - what mmap() of the device shows of a line
+ * @state: DOORBELL_LINE_* bits below DOORBELL_LINE_STATE
+ * @reserved0: ignore it
+ * @deliveries: how often it delivered
+ * @coalesced: how many rings joined a delivery that had not started yet
+ * @dropped: how many messages DOORBELL_CLEAR dropped
+ * @deferred: how many of the deliveries went by a workqueue
+ * @reserved: ignore them
+ *
+ * An array of these, one per line, can be mapped from offset 0: shared, read-only,
+ * as many pages as it takes or fewer. It is what the module itself works with,
+ * so it is never late. Each field is exact by itself (read it once, as a whole);
+ * for all of one moment there is DOORBELL_QUERY. A delivery is counted before
+ * its triggers are signalled: who was woken by one finds it counted. The mapping
+ * keeps the context, as a file descriptor does.
+ */
+struct doorbell_status {
+	__u32 state;
+	__u32 reserved0;
+	__u64 deliveries;
+	__u64 coalesced;
+	__u64 dropped;
+	__u64 deferred;
+	__u64 reserved[3];
 };
 
 /* doorbell_eventfd.flags */
@@ -180,17 +287,24 @@ struct doorbell_eventfd {
  * DOORBELL_RING - ring a line
  *
  * The argument is the line's number itself. Returns DOORBELL_RING_DELIVERED if
- * this ring has a delivery of its own (done, or about to be), or
- * DOORBELL_RING_COALESCED if it joined one that had not started yet.
+ * this ring has a delivery of its own (done, or about to be),
+ * DOORBELL_RING_COALESCED if it joined one that had not started yet, or
+ * DOORBELL_RING_MASKED if it is the one that a masked line holds now.
  */
 #define DOORBELL_RING		_IO(DOORBELL_IOC_MAGIC, 0x02)
 #define DOORBELL_RING_COALESCED		0
 #define DOORBELL_RING_DELIVERED		1
+#define DOORBELL_RING_MASKED		2
 
 #define DOORBELL_IRQFD		_IOW(DOORBELL_IOC_MAGIC, 0x03, struct doorbell_irqfd)
 #define DOORBELL_TRIGGER	_IOW(DOORBELL_IOC_MAGIC, 0x04, struct doorbell_trigger)
 #define DOORBELL_QUERY		_IOWR(DOORBELL_IOC_MAGIC, 0x05, struct doorbell_query)
 #define DOORBELL_READ		_IOWR(DOORBELL_IOC_MAGIC, 0x06, struct doorbell_eventfd)
 #define DOORBELL_PEEK		_IOWR(DOORBELL_IOC_MAGIC, 0x07, struct doorbell_eventfd)
+#define DOORBELL_MASK		_IOW(DOORBELL_IOC_MAGIC, 0x08, struct doorbell_lineset)
+#define DOORBELL_UNMASK		_IOW(DOORBELL_IOC_MAGIC, 0x09, struct doorbell_lineset)
+#define DOORBELL_CLEAR		_IOW(DOORBELL_IOC_MAGIC, 0x0a, struct doorbell_lineset)
+#define DOORBELL_PENDING	_IOW(DOORBELL_IOC_MAGIC, 0x0b, struct doorbell_lineset)
+#define DOORBELL_NOTIFIER	_IOW(DOORBELL_IOC_MAGIC, 0x0c, struct doorbell_notifier)
 
 #endif /* _UAPI_LINUX_DOORBELL_H */

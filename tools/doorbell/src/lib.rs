@@ -16,14 +16,18 @@
 //! ```
 
 pub mod bench;
+pub mod lines;
 pub mod machine;
 pub mod output;
 pub mod plot;
 pub mod rtt;
 pub mod share;
+pub mod status;
 pub mod sys;
 pub mod uapi;
 
+pub use lines::Lines;
+pub use status::{LineStatus, Status};
 pub use sys::EventFd;
 
 use std::{
@@ -111,6 +115,19 @@ pub enum Ring {
     Delivered,
     /// It joined a delivery that had not started yet.
     Coalesced,
+    /// It is the one that the masked line holds now.
+    Masked,
+}
+
+/// What a notifier is told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notify {
+    /// Masks.
+    Mask,
+    /// Unmasks.
+    Unmask,
+    /// Both.
+    Both,
 }
 
 /// State and counters of a line.
@@ -120,22 +137,28 @@ pub struct LineState {
     pub line: u32,
     /// Whether a message waits to be delivered.
     pub pending: bool,
+    /// Whether it waits until the line is unmasked.
+    pub masked: bool,
     /// How often it was rung.
     pub rings: u64,
     /// How often it delivered.
     pub deliveries: u64,
+    /// How many messages were dropped on request.
+    pub dropped: u64,
     /// How many of the deliveries went by a workqueue, after a long chain of relays.
     pub deferred: u64,
     /// Irqfds assigned now.
     pub irqfds: u32,
     /// Triggers assigned now.
     pub triggers: u32,
+    /// Notifiers assigned now.
+    pub notifiers: u32,
 }
 
 impl LineState {
     /// How many rings joined a delivery that had not started yet.
     pub fn coalesced(&self) -> u64 {
-        self.rings - self.deliveries - u64::from(self.pending)
+        self.rings - self.deliveries - self.dropped - u64::from(self.pending)
     }
 }
 
@@ -144,11 +167,14 @@ impl From<uapi::Query> for LineState {
         Self {
             line: query.line,
             pending: query.state & uapi::LINE_PENDING != 0,
+            masked: query.state & uapi::LINE_MASKED != 0,
             rings: query.rings,
             deliveries: query.deliveries,
+            dropped: query.dropped,
             deferred: query.deferred,
             irqfds: query.nr_irqfds,
             triggers: query.nr_triggers,
+            notifiers: query.nr_notifiers,
         }
     }
 }
@@ -199,6 +225,7 @@ impl Context {
     pub fn ring(&self, line: u32) -> Result<Ring> {
         match sys::ioctl_value(self.as_fd(), uapi::RING, line) {
             Ok(uapi::RING_COALESCED) => Ok(Ring::Coalesced),
+            Ok(uapi::RING_MASKED) => Ok(Ring::Masked),
             Ok(_) => Ok(Ring::Delivered),
             Err(error) => Err(Error::new(format!("ring line {line}"), error)),
         }
@@ -236,6 +263,107 @@ impl Context {
     pub fn deassign_trigger(&self, fd: impl AsFd, line: u32) -> Result {
         let fd = fd.as_fd();
         self.assign(uapi::TRIGGER, "trigger", fd, line, uapi::FLAG_DEASSIGN)
+    }
+
+    fn one(&self, cmd: u32, verb: &str, line: u32) -> Result<bool> {
+        let lines = Lines::range(line..line.saturating_add(1));
+        sys::ioctl_lines(self.as_fd(), cmd, &lines, false)
+            .map(|(count, _)| count != 0)
+            .map_err(|error| Error::new(format!("{verb} line {line}"), error))
+    }
+
+    fn many(&self, cmd: u32, verb: &str, lines: &Lines) -> Result<Lines> {
+        if lines.len == 0 {
+            return Ok(lines.clone());
+        }
+        let (_, bits) = sys::ioctl_lines(self.as_fd(), cmd, lines, true).map_err(|error| {
+            let (first, end) = (lines.first, lines.first + lines.len);
+            Error::new(format!("{verb} lines of {first}..{end}"), error)
+        })?;
+        Ok(Lines {
+            bits,
+            ..lines.clone()
+        })
+    }
+
+    /// Masks a line: when this returns, nothing is under way, and rings are held. True if it was not
+    /// masked before.
+    pub fn mask(&self, line: u32) -> Result<bool> {
+        self.one(uapi::MASK, "mask", line)
+    }
+
+    /// Unmasks a line; true if that delivered the message that it held.
+    pub fn unmask(&self, line: u32) -> Result<bool> {
+        self.one(uapi::UNMASK, "unmask", line)
+    }
+
+    /// Drops the message that is pending on a line; true if there was one.
+    pub fn clear(&self, line: u32) -> Result<bool> {
+        self.one(uapi::CLEAR, "clear", line)
+    }
+
+    /// Whether a message is pending on a line.
+    pub fn pending(&self, line: u32) -> Result<bool> {
+        self.one(uapi::PENDING, "look at", line)
+    }
+
+    /// Masks lines; returns those that were not masked before.
+    pub fn mask_lines(&self, lines: &Lines) -> Result<Lines> {
+        self.many(uapi::MASK, "mask", lines)
+    }
+
+    /// Unmasks lines; returns those that delivered the message that they held.
+    pub fn unmask_lines(&self, lines: &Lines) -> Result<Lines> {
+        self.many(uapi::UNMASK, "unmask", lines)
+    }
+
+    /// Drops the messages that are pending on lines; returns those that had one.
+    pub fn clear_lines(&self, lines: &Lines) -> Result<Lines> {
+        self.many(uapi::CLEAR, "clear", lines)
+    }
+
+    /// Those of `lines` on which a message is pending.
+    pub fn pending_lines(&self, lines: &Lines) -> Result<Lines> {
+        self.many(uapi::PENDING, "look at", lines)
+    }
+
+    fn notifier(&self, fd: BorrowedFd<'_>, line: u32, events: u32) -> Result {
+        let (verb, flags) = match events {
+            0 => ("deassign", uapi::FLAG_DEASSIGN),
+            _ => ("assign", 0),
+        };
+        let mut notifier = uapi::Notifier {
+            fd: fd.as_raw_fd(),
+            line,
+            flags,
+            events,
+            ..Default::default()
+        };
+        sys::ioctl(self.as_fd(), uapi::NOTIFIER, &mut notifier)
+            .map_err(|error| Error::new(format!("{verb} notifier of line {line}"), error))
+    }
+
+    /// Signals `fd` whenever `line` is masked, unmasked, or both.
+    pub fn assign_notifier(&self, fd: impl AsFd, line: u32, notify: Notify) -> Result {
+        let events = match notify {
+            Notify::Mask => uapi::NOTIFY_MASK,
+            Notify::Unmask => uapi::NOTIFY_UNMASK,
+            Notify::Both => uapi::NOTIFY_MASK | uapi::NOTIFY_UNMASK,
+        };
+        self.notifier(fd.as_fd(), line, events)
+    }
+
+    /// The opposite; `fd` is not signalled any more when this returns.
+    pub fn deassign_notifier(&self, fd: impl AsFd, line: u32) -> Result {
+        self.notifier(fd.as_fd(), line, 0)
+    }
+
+    /// Maps the status pages: from there on, looking at the lines takes no system call.
+    pub fn status(&self) -> Result<Status> {
+        let lines = self.info()?.nr_lines as usize;
+        let pages = sys::Mapping::status(self.as_fd(), lines)
+            .map_err(|error| Error::new("map the status pages", error))?;
+        Ok(Status::new(pages))
     }
 
     /// State and counters of a line.
@@ -304,14 +432,19 @@ mod tests {
             state: uapi::LINE_PENDING,
             rings: 10,
             deliveries: 6,
+            dropped: 1,
             nr_triggers: 2,
             ..Default::default()
         };
         let state = LineState::from(query);
-        assert!(state.pending);
-        assert_eq!((state.line, state.coalesced(), state.triggers), (7, 3, 2));
-        let idle = LineState::from(uapi::Query { state: 0, ..query });
-        assert_eq!(idle.coalesced(), 4);
+        assert!(state.pending && !state.masked);
+        assert_eq!((state.line, state.coalesced(), state.triggers), (7, 2, 2));
+        let masked = LineState::from(uapi::Query {
+            state: uapi::LINE_MASKED,
+            ..query
+        });
+        assert!(masked.masked && !masked.pending);
+        assert_eq!(masked.coalesced(), 3);
     }
 
     #[test]

@@ -2,10 +2,12 @@
 
 //! System calls, and all `unsafe` of the crate.
 
+use crate::{lines::Lines, uapi::Lineset};
 use std::{
     io,
     mem::size_of,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    ptr::NonNull,
     sync::atomic::AtomicU32,
     time::Duration,
 };
@@ -34,6 +36,8 @@ unsafe impl Plain for crate::uapi::Assign {}
 unsafe impl Plain for crate::uapi::Query {}
 // SAFETY: As above.
 unsafe impl Plain for crate::uapi::EventfdCount {}
+// SAFETY: As above.
+unsafe impl Plain for crate::uapi::Notifier {}
 
 /// An ioctl whose argument is a structure. `T` must be the type that `cmd` encodes.
 pub(crate) fn ioctl<T: Plain>(fd: BorrowedFd<'_>, cmd: u32, arg: &mut T) -> io::Result<()> {
@@ -41,6 +45,86 @@ pub(crate) fn ioctl<T: Plain>(fd: BorrowedFd<'_>, cmd: u32, arg: &mut T) -> io::
     // SAFETY: The kernel reads and writes as many bytes as `cmd` says, which is what `T` has.
     check(unsafe { libc::ioctl(fd.as_raw_fd(), cmd as _, std::ptr::from_mut(arg)) }.into())?;
     Ok(())
+}
+
+/// An ioctl on the lines `lines`; returns for how many it is true, and with `tell`, which.
+pub(crate) fn ioctl_lines(
+    fd: BorrowedFd<'_>,
+    cmd: u32,
+    lines: &Lines,
+    tell: bool,
+) -> io::Result<(u32, Vec<u64>)> {
+    assert_eq!((cmd >> 16) & 0x3fff, size_of::<Lineset>() as u32);
+    assert!(lines.bits.is_empty() || lines.bits.len() == lines.words());
+    let mut result = vec![0u64; if tell { lines.words() } else { 0 }];
+    let arg = Lineset {
+        line: lines.first,
+        nr_lines: lines.len,
+        lines: match &lines.bits[..] {
+            [] => 0,
+            bits => bits.as_ptr().expose_provenance() as u64,
+        },
+        result: match tell {
+            false => 0,
+            true => result.as_mut_ptr().expose_provenance() as u64,
+        },
+        ..Default::default()
+    };
+    // SAFETY: The kernel reads the structure, and reads from and writes to bitmaps of as many words
+    // as `nr_lines` bits have, which both vectors have, unless their address is zero.
+    let count = check(unsafe { libc::ioctl(fd.as_raw_fd(), cmd as _, &raw const arg) }.into())?;
+    Ok((count as u32, result))
+}
+
+/// A shared, read-only mapping of `T`s.
+pub(crate) struct Mapping<T> {
+    at: NonNull<T>,
+    len: usize,
+}
+
+// SAFETY: A mapping belongs to the whole process, and gives shared references only.
+unsafe impl<T: Sync> Send for Mapping<T> {}
+// SAFETY: As above.
+unsafe impl<T: Sync> Sync for Mapping<T> {}
+
+impl Mapping<crate::status::Live> {
+    /// The first `len` of the status pages of the context `fd`.
+    pub(crate) fn status(fd: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
+        let bytes = len * size_of::<crate::status::Live>();
+        // SAFETY: A new mapping, to where nothing is yet.
+        let at = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ,
+                libc::MAP_SHARED,
+                fd.as_raw_fd(),
+                0,
+            )
+        };
+        if at == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let at = NonNull::new(at.cast()).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self { at, len })
+    }
+}
+
+impl<T> Mapping<T> {
+    /// All of it.
+    #[inline]
+    pub(crate) fn get(&self) -> &[T] {
+        // SAFETY: The mapping is that long, and stays as long as `self`. `T` is plain data, and
+        // what somebody else changes in it is in atomics.
+        unsafe { std::slice::from_raw_parts(self.at.as_ptr(), self.len) }
+    }
+}
+
+impl<T> Drop for Mapping<T> {
+    fn drop(&mut self) {
+        // SAFETY: It is ours, and no reference into it is left.
+        unsafe { libc::munmap(self.at.as_ptr().cast(), self.len * size_of::<T>()) };
+    }
 }
 
 /// An ioctl whose argument is a number.

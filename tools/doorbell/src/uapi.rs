@@ -11,13 +11,20 @@ pub const ABI_VERSION: u32 = 1;
 pub const MAX_LINES: u32 = 65536;
 pub const MAX_TRIGGERS_PER_LINE: u32 = 64;
 pub const MAX_IRQFDS: u32 = 262_144;
+pub const MAX_NOTIFIERS_PER_LINE: u32 = 64;
 pub const FEATURE_READ: u64 = 1 << 0;
 pub const FEATURE_PEEK: u64 = 1 << 1;
+pub const FEATURE_MASK: u64 = 1 << 2;
 pub const FLAG_DEASSIGN: u32 = 1 << 0;
+pub const NOTIFY_MASK: u32 = 1 << 0;
+pub const NOTIFY_UNMASK: u32 = 1 << 1;
 pub const LINE_PENDING: u32 = 1 << 0;
+pub const LINE_MASKED: u32 = 1 << 1;
+pub const LINE_STATE: u32 = 0xff;
 pub const READ_NOWAIT: u32 = 1 << 0;
 pub const RING_COALESCED: i32 = 0;
 pub const RING_DELIVERED: i32 = 1;
+pub const RING_MASKED: i32 = 2;
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,7 +37,10 @@ pub struct Info {
     pub max_irqfds: u32,
     pub nr_irqfds: u32,
     pub nr_triggers: u32,
-    pub reserved: [u32; 7],
+    pub nr_notifiers: u32,
+    pub status_size: u32,
+    pub max_notifiers_per_line: u32,
+    pub reserved: [u32; 4],
 }
 
 #[repr(C)]
@@ -60,7 +70,42 @@ pub struct Query {
     pub deferred: u64,
     pub nr_irqfds: u32,
     pub nr_triggers: u32,
-    pub reserved: [u32; 6],
+    pub dropped: u64,
+    pub nr_notifiers: u32,
+    pub reserved: [u32; 3],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Notifier {
+    pub fd: i32,
+    pub line: u32,
+    pub flags: u32,
+    pub events: u32,
+    pub reserved: [u32; 4],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Lineset {
+    pub line: u32,
+    pub nr_lines: u32,
+    pub lines: u64,
+    pub result: u64,
+    pub flags: u32,
+    pub reserved: [u32; 3],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Status {
+    pub state: u32,
+    pub reserved0: u32,
+    pub deliveries: u64,
+    pub coalesced: u64,
+    pub dropped: u64,
+    pub deferred: u64,
+    pub reserved: [u64; 3],
 }
 
 #[repr(C)]
@@ -75,6 +120,9 @@ const _: () = assert!(size_of::<Info>() == 64);
 const _: () = assert!(size_of::<Lines>() == 8);
 const _: () = assert!(size_of::<Assign>() == 32);
 const _: () = assert!(size_of::<Query>() == 64);
+const _: () = assert!(size_of::<Notifier>() == 32);
+const _: () = assert!(size_of::<Lineset>() == 40);
+const _: () = assert!(size_of::<Status>() == 64);
 const _: () = assert!(size_of::<EventfdCount>() == 16);
 
 pub const IOC_MAGIC: u32 = 0xDB;
@@ -94,3 +142,8 @@ pub const TRIGGER: u32 = ioc(WRITE, 4, size_of::<Assign>());
 pub const QUERY: u32 = ioc(READ | WRITE, 5, size_of::<Query>());
 pub const READ_EVENTFD: u32 = ioc(READ | WRITE, 6, size_of::<EventfdCount>());
 pub const PEEK_EVENTFD: u32 = ioc(READ | WRITE, 7, size_of::<EventfdCount>());
+pub const MASK: u32 = ioc(WRITE, 8, size_of::<Lineset>());
+pub const UNMASK: u32 = ioc(WRITE, 9, size_of::<Lineset>());
+pub const CLEAR: u32 = ioc(WRITE, 10, size_of::<Lineset>());
+pub const PENDING: u32 = ioc(WRITE, 11, size_of::<Lineset>());
+pub const NOTIFIER: u32 = ioc(WRITE, 12, size_of::<Notifier>());

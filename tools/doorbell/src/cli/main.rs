@@ -153,13 +153,19 @@ fn print(text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+const FEATURES: [(u64, &str); 3] = [
+    (uapi::FEATURE_READ, "read"),
+    (uapi::FEATURE_PEEK, "peek"),
+    (uapi::FEATURE_MASK, "mask"),
+];
+
 fn info(cli: &Cli, args: &Info) -> anyhow::Result<()> {
     let context = match args.which.context()? {
         Some(context) => context,
         None => Context::open_path(&cli.device)?,
     };
     let info = context.info()?;
-    let features: Vec<&str> = [(uapi::FEATURE_READ, "read"), (uapi::FEATURE_PEEK, "peek")]
+    let features: Vec<&str> = FEATURES
         .into_iter()
         .filter(|(bit, _)| info.features & bit != 0)
         .map(|(_, name)| name)
@@ -174,6 +180,8 @@ fn info(cli: &Cli, args: &Info) -> anyhow::Result<()> {
             "lines": info.nr_lines,
             "irqfds": info.nr_irqfds,
             "triggers": info.nr_triggers,
+            "max_notifiers_per_line": info.max_notifiers_per_line,
+            "notifiers": info.nr_notifiers,
         });
         return print(&format!("{value:#}\n"));
     }
@@ -192,6 +200,11 @@ fn info(cli: &Cli, args: &Info) -> anyhow::Result<()> {
         "triggers".into(),
         info.nr_triggers.to_string(),
         format!("{} per line", info.max_triggers_per_line),
+    ]);
+    table.add_row([
+        "notifiers".into(),
+        info.nr_notifiers.to_string(),
+        format!("{} per line", info.max_notifiers_per_line),
     ]);
     let whose = match &args.which {
         Which { fd: Some(fd), .. } => format!("descriptor {fd}"),
@@ -212,17 +225,30 @@ fn ring(args: &RingArgs) -> anyhow::Result<()> {
         "whose line? A context is private: get it with --socket PATH from a 'doorbell watch \
          --socket PATH', or inherit it with --fd N",
     )?;
-    let mut delivered = 0u64;
+    let (line, mut delivered, mut masked) = (args.line, 0u64, 0u64);
     for _ in 0..args.count {
-        delivered += u64::from(context.ring(args.line)? == Ring::Delivered);
+        match context.ring(line)? {
+            Ring::Delivered => delivered += 1,
+            Ring::Masked => masked += 1,
+            Ring::Coalesced => {}
+        }
     }
-    let (line, coalesced) = (args.line, args.count - delivered);
+    let coalesced = args.count - delivered - masked;
     if args.json {
-        let value = json!({ "line": line, "delivered": delivered, "coalesced": coalesced });
+        let value = json!({
+            "line": line,
+            "delivered": delivered,
+            "coalesced": coalesced,
+            "masked": masked,
+        });
         return print(&format!("{value}\n"));
     }
+    let held = match masked {
+        0 => "",
+        _ => ", held: the line is masked",
+    };
     print(&format!(
-        "line {line}: {delivered} delivered, {coalesced} coalesced\n"
+        "line {line}: {delivered} delivered, {coalesced} coalesced{held}\n"
     ))
 }
 

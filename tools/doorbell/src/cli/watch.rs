@@ -295,9 +295,12 @@ mod tests {
             pending: true,
             rings: 10,
             deliveries: 7,
+            dropped: 0,
+            masked: false,
             deferred: 0,
             irqfds: 0,
             triggers: 1,
+            notifiers: 0,
         };
         let text = table(&[(state, Some(1.5))]).to_string();
         let row = text.lines().nth(3).unwrap();

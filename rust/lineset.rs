@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The lines that an ioctl works on: one, or many at once.
+
+use crate::uapi::doorbell_lineset;
+use kernel::{
+    prelude::*,
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    }, //
+};
+
+/// A bitmap of the caller's.
+#[derive(Clone, Copy)]
+struct Bitmap {
+    at: UserPtr,
+    words: usize,
+}
+
+impl Bitmap {
+    /// The one of `bits` bits at the address `at`; none if that is zero.
+    fn new(at: u64, bits: u32) -> Result<Option<Self>> {
+        if at == 0 {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            at: UserPtr::from_addr(usize::try_from(at).map_err(|_| EFAULT)?),
+            words: bits.div_ceil(u64::BITS) as usize,
+        }))
+    }
+
+    fn slice(&self) -> UserSlice {
+        UserSlice::new(self.at, self.words * size_of::<u64>())
+    }
+
+    fn read(&self) -> Result<KVVec<u64>> {
+        let mut reader = self.slice().reader();
+        let mut words = KVVec::with_capacity(self.words, GFP_KERNEL)?;
+        for _ in 0..self.words {
+            words.push(reader.read()?, GFP_KERNEL)?;
+        }
+        Ok(words)
+    }
+
+    fn write(&self, words: &[u64]) -> Result {
+        let mut writer = self.slice().writer();
+        words.iter().try_for_each(|word| writer.write(word))
+    }
+}
+
+/// Some lines of a context.
+pub(crate) struct LineSet {
+    first: u32,
+    len: u32,
+    /// A bit for each line, if it is not all of them.
+    chosen: Option<KVVec<u64>>,
+    /// Where the caller wants to see which lines were counted.
+    result: Option<(Bitmap, KVVec<u64>)>,
+}
+
+impl LineSet {
+    /// What the caller asks for, in a context of `nr_lines` lines. Process context; changes nothing
+    /// but the caller's result, to see that it can be written.
+    ///
+    /// EINVAL, ENXIO, EFAULT, ENOMEM: see the UAPI header.
+    pub(crate) fn new(set: &doorbell_lineset, nr_lines: u32) -> Result<Self> {
+        let end = set.line.checked_add(set.nr_lines).ok_or(ENXIO)?;
+        if end > nr_lines {
+            return Err(ENXIO);
+        }
+        let chosen = match Bitmap::new(set.lines, set.nr_lines)? {
+            Some(bitmap) => Some(bitmap.read()?),
+            None => None,
+        };
+        let beyond = set.nr_lines % u64::BITS;
+        if let Some(last) = chosen.as_ref().and_then(|words| words.last()) {
+            if beyond != 0 && last >> beyond != 0 {
+                return Err(EINVAL);
+            }
+        }
+        let result = match Bitmap::new(set.result, set.nr_lines)? {
+            Some(bitmap) => {
+                let none = KVVec::from_elem(0, bitmap.words, GFP_KERNEL)?;
+                bitmap.write(&none)?;
+                Some((bitmap, none))
+            }
+            None => None,
+        };
+        Ok(Self {
+            first: set.line,
+            len: set.nr_lines,
+            chosen,
+            result,
+        })
+    }
+
+    /// Does `f` with each of the lines, and tells the caller for which it returned true; returns
+    /// how many those were. Process context.
+    pub(crate) fn apply(self, mut f: impl FnMut(u32) -> bool) -> u32 {
+        let mut count = 0;
+        let mut result = self.result;
+        for at in 0..self.len {
+            let (word, bit) = ((at / u64::BITS) as usize, 1u64 << (at % u64::BITS));
+            if let Some(chosen) = &self.chosen {
+                if chosen[word] & bit == 0 {
+                    continue;
+                }
+            }
+            if f(self.first + at) {
+                count += 1;
+                if let Some((_, result)) = &mut result {
+                    result[word] |= bit;
+                }
+            }
+        }
+        if let Some((bitmap, result)) = result {
+            // It could be written a moment ago. If the caller has taken it away since, what was
+            // done was done all the same, and the return value tells.
+            let _ = bitmap.write(&result);
+        }
+        count
+    }
+}
