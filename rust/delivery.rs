@@ -45,9 +45,15 @@ use crate::{
 use kernel::{
     prelude::*,
     processor::cpu_relax,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        barrier::{
+            smp_mb,
+            Read, //
+        }, //
     },
     time::{
         delay::fsleep,
@@ -351,16 +357,17 @@ impl Line {
     /// [`Line::with_wiring`].
     pub(crate) fn snapshot(self: Pin<&Self>) -> Snapshot {
         const TRIES: u32 = 16;
+        let counters = self.gate.beside();
         for _ in 0..TRIES {
             let before = self.gate.word();
             let snapshot = self.look();
-            // If nobody holds the line and nothing has been delivered or dropped meanwhile, what
-            // was read belongs together.
-            let after = self.look();
+            smp_mb(Read);
+            // Nobody holds the line, and since nobody did before, whoever did in between has
+            // counted what it delivered or dropped. In this order: the word first.
             if before & HELD == 0
                 && self.gate.word() == before
-                && after.deliveries == snapshot.deliveries
-                && after.dropped == snapshot.dropped
+                && counters.deliveries.get() == snapshot.deliveries
+                && counters.dropped.get() == snapshot.dropped
             {
                 return snapshot;
             }

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Every interleaving of what a line does.
+//!
+//! [`line`] is the module's own rust/line.rs, compiled here as it is. [`wiring`] walks through every
+//! order in which the atomic steps of some threads can happen, and looks in each state whether the
+//! rules hold. [`irqfd`] does the same with the way an irqfd is attached to its eventfd.
+//! [`broken`] has versions with a mistake in them: a model that does not find those is worth nothing.
+//!
+//! What is said of atomic steps here is sequentially consistent, as are the module's: each is a
+//! fully ordered compare-exchange.
+
+#[path = "../../../rust/line.rs"]
+#[allow(missing_docs)]
+mod line;
+
+pub mod broken;
+pub mod irqfd;
+pub mod wiring;
+
+use stateright::{Checker, Model};
+use std::{fmt, hash::Hash, time::Instant};
+
+/// What the users were promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Rule {
+    /// R1: after a ring, once the line is unmasked, a delivery starts.
+    Lost,
+    /// R2: a delivery, or a ring by an irqfd, that nothing has caused.
+    Invented,
+    /// R3: a delivery under way although MASK has returned.
+    MaskBarrier,
+    /// R3: pending is not what it should be.
+    Pending,
+    /// Two holders of one line, or none although it is held.
+    Holder,
+    /// Ring by ring, the counters do not add up.
+    Count,
+    /// A transition was not notified once.
+    Notify,
+    /// A query's answer is not of one moment.
+    Query,
+    /// Somebody waits for ever.
+    Stuck,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Rule::Lost => "R1: lost",
+            Rule::Invented => "R2: invented",
+            Rule::MaskBarrier => "R3: delivery under a mask",
+            Rule::Pending => "R3: pending is wrong",
+            Rule::Holder => "two holders",
+            Rule::Count => "a ring is not counted once",
+            Rule::Notify => "a transition is not notified once",
+            Rule::Query => "query is not of one moment",
+            Rule::Stuck => "somebody waits for ever",
+        })
+    }
+}
+
+/// A state that knows whether a rule was broken on the way to it.
+pub trait Judged {
+    /// The rule, if one was.
+    fn broken(&self) -> Option<Rule>;
+}
+
+/// What a walk through all states found.
+#[derive(Debug)]
+pub struct Walk {
+    /// States that are different.
+    pub states: usize,
+    /// Steps from one to another.
+    pub steps: usize,
+    /// Steps in the longest of the shortest ways.
+    pub depth: usize,
+    /// How long it took.
+    pub seconds: f64,
+    /// The rule that was broken, and the shortest way there.
+    pub found: Option<(Rule, Vec<String>)>,
+}
+
+/// Visits every state of `model` that can be reached, or all up to the first that breaks a rule, on
+/// `threads` CPUs; on one, what is found is always the same.
+pub fn walk<M>(model: M, threads: usize) -> Walk
+where
+    M: Model + Send + Sync + 'static,
+    M::State: Judged + Hash + fmt::Debug + Clone + PartialEq + Send + Sync,
+    M::Action: fmt::Debug + Clone + PartialEq + Send + Sync,
+{
+    let start = Instant::now();
+    let checker = model.checker().threads(threads).spawn_bfs().join();
+    let found = checker.discoveries().into_values().next().map(|path| {
+        let rule = path.last_state().broken().expect("a rule was broken");
+        let steps = path.into_actions();
+        (rule, steps.iter().map(|step| format!("{step:?}")).collect())
+    });
+    Walk {
+        states: checker.unique_state_count(),
+        steps: checker.state_count(),
+        depth: checker.max_depth(),
+        seconds: start.elapsed().as_secs_f64(),
+        found,
+    }
+}
+
+/// The wirings that are walked through: all operations by some threads, and near the limit of what a
+/// holder delivers at once. With `deep`, as many as a machine can hold.
+pub fn scenarios(deep: bool) -> Vec<(String, wiring::Wiring)> {
+    use wiring::{Op, Wiring, OPS, REAL};
+
+    let without_query: Vec<Op> = OPS.into_iter().filter(|&op| op != Op::Query).collect();
+    let mut all = Vec::new();
+    let mut add = |threads, ops_each, ops: &[Op], near_limit: bool| {
+        let name = format!(
+            "{threads} threads, {ops_each} operations each{}{}",
+            if ops.len() < OPS.len() {
+                ", no query"
+            } else {
+                ""
+            },
+            if near_limit { ", near the limit" } else { "" },
+        );
+        let rounds = if near_limit { line::MAX_ROUNDS - 1 } else { 0 };
+        let ops = ops.to_vec();
+        all.push((
+            name,
+            Wiring {
+                threads,
+                ops_each,
+                ops,
+                rounds,
+                functions: REAL,
+            },
+        ));
+    };
+    for near_limit in [false, true] {
+        add(2, 2, &OPS, near_limit);
+        add(3, 1, &OPS, near_limit);
+        add(3, 3, &without_query, near_limit);
+        if deep {
+            add(2, 3, &OPS, near_limit);
+            add(4, 1, &OPS, near_limit);
+            add(4, 3, &without_query, near_limit);
+        }
+    }
+    all
+}
