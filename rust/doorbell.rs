@@ -14,6 +14,8 @@ mod delivery;
 mod device;
 mod irqfd;
 mod kernel_ext;
+#[cfg(CONFIG_KUNIT = "y")]
+mod kunit;
 mod line;
 mod lineset;
 mod outputs;

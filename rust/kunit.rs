@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! KUnit suites: what can be tested where no eventfd is.
+//!
+//! They run when the module is loaded into a kernel with CONFIG_KUNIT=y. That debug assertions and
+//! overflow checks are on in such a kernel is half of the point. What needs eventfds is tested from
+//! userspace.
+
+use kernel::macros::kunit_tests;
+
+#[kunit_tests(doorbell_line)]
+mod line {
+    use crate::line::*;
+
+    /// Every word that can be: the bits that mean something, and every hop count.
+    fn words() -> impl Iterator<Item = u32> {
+        const BITS: [u32; 3] = [PENDING, MASKED, HELD];
+        (0..8u32 * (MAX_HOPS + 1)).map(|n| {
+            let bits = BITS.iter().enumerate();
+            let chosen = bits.filter(|(at, _)| n & (1 << at) != 0);
+            let hops = n / 8;
+            // A message has hops, and nothing else does.
+            let word = chosen.fold(0, |word, (_, bit)| word | bit);
+            match word & PENDING {
+                0 => word,
+                _ => ring(word & !PENDING, From::Wake { hops }).0,
+            }
+        })
+    }
+
+    fn sources() -> impl Iterator<Item = From> {
+        let wakes = (0..=MAX_HOPS).map(|hops| From::Wake { hops });
+        core::iter::once(From::Caller).chain(wakes)
+    }
+
+    #[test]
+    fn ring_of_an_idle_line_delivers_or_relays() {
+        assert_eq!(
+            ring(IDLE, From::Caller),
+            (HELD, Action::Deliver { hops: 0 })
+        );
+        for hops in 0..=MAX_HOPS {
+            let (word, action) = ring(IDLE, From::Wake { hops });
+            let far = hops >= RELAY_LIMIT;
+            let expected = if far { Action::Defer } else { Action::Relay };
+            assert_eq!(action, expected);
+            assert_eq!(take(word), (HELD, Action::Deliver { hops }));
+        }
+    }
+
+    #[test]
+    fn ring_loses_nothing_and_keeps_mask_and_hold() {
+        for word in words() {
+            for from in sources() {
+                let (after, action) = ring(word, from);
+                let kept = word & (MASKED | HELD);
+                assert_eq!(after & MASKED, word & MASKED);
+                match action {
+                    Action::Deliver { .. } => assert_eq!((word, after), (IDLE, HELD)),
+                    _ => assert_eq!(after & (MASKED | HELD | PENDING), kept | PENDING),
+                }
+                let coalesced = action == Action::Coalesce;
+                assert_eq!(coalesced, word & PENDING != 0);
+                let masked = action == Action::Keep;
+                assert_eq!(masked, word & (PENDING | MASKED) == MASKED);
+            }
+        }
+    }
+
+    #[test]
+    fn longest_chain_of_relays_counts() {
+        let (word, _) = ring(MASKED, From::Wake { hops: 40 });
+        let (word, _) = ring(word, From::Wake { hops: 7 });
+        let (word, _) = ring(word, From::Caller);
+        let message = Some(40);
+        assert_eq!(unmask(word), (HELD, Taken::Done { message }));
+    }
+
+    #[test]
+    fn nothing_but_unmask_delivers_from_a_masked_line() {
+        for word in words().filter(|word| word & MASKED != 0) {
+            assert_eq!(take(word), (word, Action::Leave));
+            for rounds in 0..=MAX_ROUNDS {
+                assert_eq!(leave(word | HELD, rounds), (word & !HELD, Action::Leave));
+            }
+        }
+    }
+
+    #[test]
+    fn mask_holds_and_keeps_what_is_pending() {
+        for word in words() {
+            let (after, newly) = mask(word);
+            assert_eq!(newly, word & MASKED == 0);
+            assert_eq!(after, word | MASKED | HELD);
+        }
+    }
+
+    #[test]
+    fn unmask_and_clear_take_the_message_of_a_free_line() {
+        for word in words() {
+            let message = |done: Taken| match done {
+                Taken::Done { message } => Some(message.is_some()),
+                _ => None,
+            };
+            let pending = word & PENDING != 0;
+            let (free, masked) = (word & HELD == 0, word & MASKED != 0);
+
+            let (after, taken) = unmask(word);
+            assert_eq!(message(taken), (free && masked).then_some(pending));
+            let expected = if free && masked { HELD } else { word };
+            assert_eq!(after, expected);
+
+            let (after, taken) = clear(word);
+            assert_eq!(message(taken), (free && pending).then_some(true));
+            let cleared = HELD | (word & MASKED);
+            let expected = if free && pending { cleared } else { word };
+            assert_eq!(after, expected);
+        }
+    }
+
+    #[test]
+    fn holder_delivers_what_is_pending_until_it_has_done_enough() {
+        let (pending, _) = ring(HELD, From::Caller);
+        for rounds in 0..MAX_ROUNDS {
+            assert_eq!(leave(pending, rounds), (HELD, Action::Deliver { hops: 0 }));
+        }
+        assert_eq!(leave(pending, MAX_ROUNDS), (PENDING, Action::Relay));
+        let (far, _) = ring(HELD, From::Wake { hops: RELAY_LIMIT });
+        assert_eq!(leave(far, 0), (far & !HELD, Action::Defer));
+        assert_eq!(leave(HELD, 1), (IDLE, Action::Leave));
+    }
+}
+
+#[kunit_tests(doorbell_gate)]
+mod gate {
+    use crate::kernel_ext::{
+        gate::{
+            Face,
+            Gate,
+            HELD, //
+        },
+        shared_pages::SharedPages, //
+    };
+    use kernel::prelude::*;
+
+    fn with_gate(f: impl FnOnce(&Gate<u32, u64>)) -> Result {
+        let (_pages, mut faces) = SharedPages::new(1, || Face::new(7), GFP_KERNEL)?;
+        let face = faces.next().ok_or(EINVAL)?;
+        // There is room for more in the page, but nobody asked for it.
+        assert!(faces.next().is_none());
+        f(&Gate::new(face, 42));
+        Ok(())
+    }
+
+    #[test]
+    fn word_changes_without_a_guard() -> Result {
+        with_gate(|gate| {
+            let (old, guard) = gate.update(0, |word| (word | 5, word));
+            assert_eq!(old, 0);
+            assert!(guard.is_none());
+            // What was likely turns out wrong.
+            let (old, _) = gate.update(0, |word| (word | 8, word));
+            assert_eq!((old, gate.word()), (5, 13));
+            assert_eq!(*gate.beside(), 7);
+        })
+    }
+
+    #[test]
+    fn guard_is_the_only_one() -> Result {
+        with_gate(|gate| {
+            let hold = |word| (word | HELD, ());
+            let (_, guard) = gate.update(0, hold);
+            assert!(guard.is_some());
+            // Nobody can take it away, whatever is written.
+            assert!(gate.update(HELD, hold).1.is_none());
+            assert!(gate.update(HELD, |_| (3, ())).1.is_none());
+            assert_eq!(gate.word(), HELD | 3);
+            drop(guard);
+            assert_eq!(gate.word(), 3);
+            assert!(gate.update(3, hold).1.is_some());
+        })
+    }
+
+    #[test]
+    fn guard_gives_access_and_can_be_given_up_by_the_word() -> Result {
+        with_gate(|gate| {
+            let (_, guard) = gate.update(0, |word| (word | HELD, ()));
+            let Some(mut guard) = guard else {
+                return assert!(false);
+            };
+            *guard += 1;
+            let (_, kept) = guard.update(|word| (word | 1, ()));
+            let Some(guard) = kept else {
+                return assert!(false);
+            };
+            assert_eq!(*guard, 43);
+            assert!(guard.update(|word| (word & !HELD, ())).1.is_none());
+            assert_eq!(gate.word(), 1);
+        })
+    }
+}
+
+#[kunit_tests(doorbell_context)]
+mod context {
+    use crate::{
+        context::Core,
+        delivery::{
+            Line,
+            Rung, //
+        },
+        line::{
+            MASKED,
+            MAX_HOPS,
+            PENDING, //
+        },
+        uapi::DOORBELL_MAX_LINES, //
+    };
+    use kernel::{
+        prelude::*,
+        time::{
+            delay::fsleep,
+            Delta, //
+        }, //
+    };
+
+    /// Where a wake-up's key has the hops.
+    const HOP: u32 = 1 << 16;
+
+    fn with_line(f: impl FnOnce(Pin<&Line>)) -> Result {
+        let core = Core::new(3)?;
+        f(core.line(2).ok_or(ENXIO)?);
+        core.shut_down();
+        Ok(())
+    }
+
+    fn wait_for(condition: impl Fn() -> bool) -> bool {
+        for _ in 0..10_000 {
+            if condition() {
+                return true;
+            }
+            fsleep(Delta::from_micros(100));
+        }
+        false
+    }
+
+    #[test]
+    fn has_as_many_lines_as_asked_for() -> Result {
+        for nr_lines in [1, 63, 64, 65, DOORBELL_MAX_LINES] {
+            let core = Core::new(nr_lines)?;
+            assert_eq!(core.nr_lines(), nr_lines);
+            assert!(core.line(nr_lines - 1).is_some());
+            assert!(core.line(nr_lines).is_none());
+            assert_eq!(core.fold(0, |sum, line| sum + line.rings), 0);
+            core.shut_down();
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn masked_line_keeps_one_message() -> Result {
+        with_line(|line| {
+            assert!(line.mask());
+            assert!(!line.mask());
+            assert!(line.ring() == Rung::Masked);
+            assert!(line.ring() == Rung::Coalesced);
+            assert!(line.ring_from_wake(0) == Rung::Coalesced);
+            assert!(line.pending());
+            let seen = line.snapshot();
+            assert_eq!(seen.state, MASKED | PENDING);
+            assert_eq!((seen.rings, seen.deliveries), (3, 0));
+            assert!(line.unmask());
+            assert!(!line.unmask());
+            let seen = line.snapshot();
+            assert_eq!((seen.state, seen.rings, seen.deliveries), (0, 3, 1));
+        })
+    }
+
+    #[test]
+    fn cleared_message_is_gone_and_counted() -> Result {
+        with_line(|line| {
+            assert!(!line.clear());
+            line.mask();
+            line.ring();
+            assert!(line.clear());
+            assert!(!line.clear());
+            assert!(!line.unmask());
+            let seen = line.snapshot();
+            assert_eq!((seen.rings, seen.deliveries, seen.dropped), (1, 0, 1));
+        })
+    }
+
+    #[test]
+    fn signal_is_delivered_by_a_callback() -> Result {
+        with_line(|line| {
+            assert!(line.ring_from_wake(0) == Rung::Delivered);
+            assert!(wait_for(|| line.snapshot().deliveries == 1));
+            assert_eq!(line.snapshot().deferred, 0);
+            assert!(line.ring_from_wake(MAX_HOPS * HOP) == Rung::Delivered);
+            assert!(wait_for(|| line.snapshot().deliveries == 2));
+            assert_eq!(line.snapshot().deferred, 1);
+        })
+    }
+
+    #[test]
+    fn callback_finds_the_line_masked() -> Result {
+        with_line(|line| {
+            line.mask();
+            assert!(line.ring_from_wake(MAX_HOPS * HOP) == Rung::Masked);
+            fsleep(Delta::from_millis(10));
+            assert_eq!(line.snapshot().deliveries, 0);
+            assert!(line.unmask());
+            assert_eq!(line.snapshot().deliveries, 1);
+        })
+    }
+
+    #[test]
+    fn context_goes_while_messages_wait() -> Result {
+        let core = Core::new(2)?;
+        let line = |at| core.line(at).ok_or(ENXIO);
+        line(0)?.mask();
+        line(0)?.ring();
+        line(1)?.ring_from_wake(MAX_HOPS * HOP);
+        core.shut_down();
+        Ok(())
+    }
+}
