@@ -8,6 +8,10 @@ KDIR ?= /lib/modules/$(shell uname -r)/build
 LAB := tools/lab/lab
 ARGS ?=
 
+ifneq ($(FLAVOUR),)
+export DOORBELL_FLAVOUR := $(FLAVOUR)
+endif
+
 kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR)
 
 default: modules

@@ -7,8 +7,13 @@ KSRC=/kernel/source
 KDIR=/kernel/kdir
 TARGET=x86_64-unknown-linux-gnu
 
+# Every flavour finds its module at /build/module, and leaves the others' alone.
+module_dir() {
+	[[ $FLAVOUR == amd64 ]] && echo module || echo "module-$FLAVOUR"
+}
+
 build_dirs() {
-	mkdir -p "$BUILD"/{module,clippy,target,selftests,docs,out} "$LAB/cargo"
+	mkdir -p "$BUILD"/{module,"$(module_dir)",clippy,target,selftests,docs,out} "$LAB/cargo"
 }
 
 # What the builds leave belongs to who asked for it.
@@ -19,7 +24,8 @@ give_back() {
 make_module() {		# DIRECTORY ARGUMENT...
 	local dir=$1
 	shift
-	in_tree "$TREE" make -C "$KDIR" M=/doorbell MO="/build/$dir" -j"$(nproc)" "$@" modules
+	in_tree "$TREE" make -C "$KDIR" M=/doorbell MO="/build/$dir" \
+		"${LLVM[@]}" -j"$(nproc)" "$@" modules
 }
 
 cargo_env() {

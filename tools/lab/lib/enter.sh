@@ -42,18 +42,22 @@ in_tree() {
 	chroot "$tree" /usr/bin/env -i "${env[@]}" "$@"
 }
 
+bind_ro() {
+	mount --bind "$1" "$2" && mount -o remount,bind,ro "$2"
+}
+
 # The whole lab as builds and guests see it.
 mount_lab() {
 	[[ -n ${LAB_MOUNTED:-} ]] && return
 	local v
 	v=$(kernel_version)
 	mount_tree "$TREE" ro &&
-	mount --bind "$KERNELS/$v" "$TREE/kernel" &&
-	mount -o remount,bind,ro "$TREE/kernel" &&
+	bind_ro "$KERNELS/$v" "$TREE/kernel" &&
+	bind_ro "$(kernel_source "$v")" "$TREE/kernel/source" &&
 	mount --bind "$KERNELS/$v/modules" "$TREE/usr/lib/modules" &&
-	mount --bind "$SRC" "$TREE/doorbell" &&
-	mount -o remount,bind,ro "$TREE/doorbell" &&
+	bind_ro "$SRC" "$TREE/doorbell" &&
 	mount --bind "$BUILD" "$TREE/build" &&
+	mount --bind "$BUILD/$(module_dir)" "$TREE/build/module" &&
 	mount --bind "$LAB/cargo" "$TREE/cargo" ||
 		die "cannot mount the lab at $TREE"
 	LAB_MOUNTED=1

@@ -16,6 +16,8 @@ initramfs() {
 	mkdir -p "$dir"/{bin,proc,sys,dev,root,modules}
 	cp "$TREE/bin/busybox" "$dir/bin/"
 	for module in fs/netfs/netfs net/9p/9pnet fs/9p/9p net/9p/9pnet_virtio; do
+		# Or it is built in.
+		[[ -e $KERNELS/$v/modules/$v/kernel/$module.ko.xz ]] || continue
 		in_tree "$TREE" xz -dc "/usr/lib/modules/$v/kernel/$module.ko.xz" \
 			>"$dir/modules/${module##*/}.ko" || return 1
 	done

@@ -3,9 +3,10 @@
 # Making the lab. Whatever takes time is a stage; each makes its result under
 # another name and renames it as its last act, so a half-made one is never used.
 #
-#	tree.base	what debootstrap made
-#	tree		... with all packages
-#	kernels/V	a kernel: source, prepared build directory, image, modules
+#	tree.base		what debootstrap made
+#	tree			... with all packages
+#	kernels/source-U	kernel source, for all flavours of an upstream version
+#	kernels/V		a kernel: prepared build directory, image, modules
 
 TREE=$LAB/tree
 KERNELS=$LAB/kernels
@@ -19,6 +20,11 @@ PACKAGES=(
 	qemu-system-x86 busybox-static python3-sphinx python3-ply python3-git
 )
 
+# What the debug kernel needs on top: KASAN with Rust is for clang.
+CLANG_PACKAGES=(clang-19 lld-19 llvm-19)
+LLVM=()
+[[ $FLAVOUR != debug ]] || LLVM=(LLVM=-19)
+
 # Changing a recipe makes what it made stale.
 tree_recipe() {
 	{
@@ -27,12 +33,42 @@ tree_recipe() {
 	} | sha
 }
 
-kernel_recipe() {
-	declare -f stage_kernel stage_kdir | sha
+clang_recipe() {
+	echo "${CLANG_PACKAGES[*]}" | sha
 }
 
+kernel_recipe() {
+	if [[ $FLAVOUR == debug ]]; then
+		{ declare -f stage_debug && cat "$LAB_DIR/debug.config"; } | sha
+	else
+		declare -f stage_kernel stage_kdir | sha
+	fi
+}
+
+# The kernel that DOORBELL_KERNEL names, as this flavour has it.
+named_kernel() {
+	local v=${DOORBELL_KERNEL:-}
+	case $FLAVOUR:$v in
+	*:)	;;
+	rt:*)	v=${v%-amd64} v=${v%-rt}-rt-amd64 ;;
+	debug:*) v=${v%%[+-]*}-debug ;;
+	esac
+	echo "$v"
+}
+
+version_file() {
+	echo "$LAB/kernel-version-$FLAVOUR"
+}
+
+# Which one it is was found out when the flavour was set up.
 kernel_version() {
-	cat "$LAB/kernel-version" 2>/dev/null
+	[[ -z ${DOORBELL_KERNEL:-} ]] || { named_kernel && return; }
+	cat "$(version_file)" 2>/dev/null
+}
+
+# kernel_source VERSION: all flavours of 7.3.4 share kernels/source-7.3.4
+kernel_source() {
+	echo "$KERNELS/source-${1%%[+-]*}"
 }
 
 have_tree() {
@@ -42,8 +78,30 @@ have_tree() {
 have_kernel() {
 	local v
 	v=$(kernel_version)
-	[[ -n $v && (-z ${DOORBELL_KERNEL:-} || $v == "$DOORBELL_KERNEL") &&
+	[[ -n $v && -d $(kernel_source "$v") &&
 	   $(cat "$KERNELS/$v/recipe" 2>/dev/null) == "$(kernel_recipe)" ]]
+}
+
+have_clang() {
+	[[ $FLAVOUR != debug || $(cat "$TREE/.doorbell-clang" 2>/dev/null) == "$(clang_recipe)" ]]
+}
+
+have_all() {
+	have_tree && have_clang && have_kernel
+}
+
+# Labs used to have the source in the kernel's directory, and to keep what had
+# been unpacked. The rest is as it would be made today.
+adopt() {
+	local v source
+	v=$(cat "$LAB/kernel-version" 2>/dev/null)
+	[[ -n $v && $(cat "$KERNELS/$v/recipe" 2>/dev/null) == f4f440d559c60b70 ]] || return
+	source=$(kernel_source "$v")
+	[[ -d $source ]] || mv "$KERNELS/$v/source" "$source" || return
+	mkdir -p "$KERNELS/$v/source"
+	remove "$KERNELS/$v"/{deb,root,fetched}
+	mv "$LAB/kernel-version" "$LAB/kernel-version-amd64"
+	FLAVOUR=amd64 kernel_recipe >"$KERNELS/$v/recipe"
 }
 
 # Removes a tree. The mounts of a live one are in other namespaces, but make sure.
@@ -58,17 +116,18 @@ remove() {
 
 setup() {
 	BUILD=$LAB/build/$(echo "$SRC" | sha)
-	if have_tree && have_kernel; then
+	if have_all; then
 		lock_lab shared
-		have_tree && have_kernel && return
+		have_all && return
 	fi
 	lock_lab exclusive
-	if ! have_tree || ! have_kernel; then
+	adopt
+	if ! have_all; then
 		say "setting up the lab in $LAB; this is done once and takes some minutes"
 		setup_debootstrap
 		setup_tree
+		setup_clang
 		setup_kernel
-		rm -f "$LAB/kernel-version.new"
 	fi
 	lock_lab shared
 }
@@ -95,32 +154,63 @@ setup_tree() {
 	fi
 	mv "$LAB/tree.base" "$LAB/tree.tmp"
 	# It has the stamp already; without the packages it goes by another name.
-	setup_stage resolve "looking for the newest kernel"
-	stage_wait
+	have_kernel || setup_resolve
 	# The big downloads and the installation need different things.
 	setup_stage packages "packages"
-	have_kernel || setup_stage kernel "kernel, headers and source"
+	have_kernel || setup_fetch
 	stage_wait
-	# Not earlier: the kernel's stage works in the same tree.
+	# Not earlier: the kernel's stages work in the same tree.
 	mv "$LAB/tree.tmp" "$TREE"
+}
+
+setup_resolve() {
+	local v
+	v=$(named_kernel)
+	if [[ -z $v && $FLAVOUR == debug ]]; then
+		# Whatever source is there will do.
+		v=$(printf '%s\n' "$KERNELS"/source-* | sed -n 's/.*source-\([0-9.]*[0-9]\)$/\1-debug/p' |
+			sort -V | tail -n 1)
+	fi
+	if [[ -n $v ]]; then
+		echo "$v" >"$(version_file).new"
+	elif ! have_fetched; then
+		setup_stage resolve "looking for the newest kernel"
+		stage_wait
+	fi
+}
+
+have_fetched() {
+	local v
+	v=$(cat "$(version_file).new" 2>/dev/null)
+	[[ $(cat "$KERNELS/$v.tmp/fetched" 2>/dev/null) == "$(kernel_recipe)" ]]
+}
+
+# Begins what is to be downloaded.
+setup_fetch() {
+	local v
+	v=$(cat "$(version_file).new")
+	[[ -d $(kernel_source "$v") ]] || setup_stage source "kernel source"
+	[[ $FLAVOUR == debug ]] || have_fetched || setup_stage kernel "kernel and headers"
+}
+
+setup_clang() {
+	have_clang && return
+	setup_stage clang "clang"
+	stage_wait
 }
 
 setup_kernel() {
 	have_kernel && return
-	local v
-	if [[ -n ${DOORBELL_KERNEL:-} ]]; then
-		echo "$DOORBELL_KERNEL" >"$LAB/kernel-version.new"
-	elif [[ ! -s $LAB/kernel-version.new ]]; then
-		setup_stage resolve "looking for the newest kernel"
-		stage_wait
-	fi
-	v=$(cat "$LAB/kernel-version.new")
-	if [[ $(cat "$KERNELS/$v.tmp/fetched" 2>/dev/null) != "$(kernel_recipe)" ]]; then
-		setup_stage kernel "kernel, headers and source"
-		stage_wait
-	fi
-	setup_stage kdir "build directory with Rust metadata"
+	setup_resolve
+	setup_fetch
 	stage_wait
+	if [[ $FLAVOUR == debug ]]; then
+		setup_stage debug "debug kernel"
+	else
+		setup_stage kdir "build directory with Rust metadata"
+	fi
+	stage_wait
+	mv "$(version_file).new" "$(version_file)"
 }
 
 # The tree as the stages write to it.
@@ -164,23 +254,29 @@ stage_base() {
 
 # What apt needs of the host: its resolver, and its CAs for whoever is behind a proxy.
 host_files() {
-	rm -f "$1/etc/resolv.conf"
-	cp -L /etc/resolv.conf "$1/etc/resolv.conf"
+	# Stages share the tree.
+	cp -L /etc/resolv.conf "$1/etc/resolv.conf.$$" &&
+	mv -f "$1/etc/resolv.conf.$$" "$1/etc/resolv.conf"
 }
 
+# Another flavour is of the same version as the default one, if that is still there.
 stage_resolve() {
-	local tree v
+	local tree v flavour found same
+	case $FLAVOUR in
+	rt)	flavour=rt-amd64 ;;
+	*)	flavour=amd64 ;;
+	esac
 	tree=$(working_tree)
 	mount_tree "$tree" rw && host_files "$tree" || return
-	v=${DOORBELL_KERNEL:-}
-	if [[ -z $v ]]; then
-		[[ $tree == "$TREE" ]] && in_tree "$tree" apt-get -q update
-		v=$(in_tree "$tree" apt-cache search --names-only '^linux-headers-7\.[0-9.]+.*-amd64$' |
-			sed -nE 's/^linux-headers-(7\.[0-9.]+\+deb13-amd64) .*/\1/p' | sort -V | tail -n 1)
-	fi
+	[[ $tree == "$TREE" ]] && in_tree "$tree" apt-get -q update
+	found=$(in_tree "$tree" apt-cache search --names-only "^linux-headers-7\.[0-9.]+.*-$flavour\$" |
+		sed -nE "s/^linux-headers-(7\.[0-9.]+\+deb13-$flavour) .*/\1/p" | sort -V)
+	[[ $FLAVOUR == amd64 ]] || same=$(sed "s/-amd64\$/-$flavour/" "$LAB/kernel-version-amd64" 2>/dev/null)
+	v=$(grep -xF "${same:-none}" <<<"$found" || tail -n 1 <<<"$found")
 	[[ -n $v ]] || { echo "no 7.x kernel in trixie-backports" && return 1; }
+	[[ $FLAVOUR != debug ]] || v=${v%%+*}-debug
 	echo "$v"
-	echo "$v" >"$LAB/kernel-version.new"
+	echo "$v" >"$(version_file).new"
 }
 
 stage_packages() {
@@ -192,41 +288,70 @@ stage_packages() {
 	sync -f "$tree"
 }
 
-stage_kernel() {
-	local tree v base new package
-	tree=$(working_tree)
-	v=$(cat "$LAB/kernel-version.new")
-	base=${v%%+*}
-	base=${base%.*}
-	new=$KERNELS/$v.tmp
-	remove "$new"
-	mkdir -p "$new/deb"
-	mount_tree "$tree" rw && host_files "$tree" && mount --bind "$new" "$tree/kernel" || return
-	for package in "linux-base-$v" "linux-headers-$v" "linux-binary-unsigned-$v" \
-		       "linux-modules-$v" "linux-source-$base"; do
+stage_clang() {
+	mount_tree "$TREE" rw && host_files "$TREE" || return
+	# The lists are as old as the tree; an installation may have been interrupted.
+	in_tree "$TREE" sh -c 'dpkg --configure -a && apt-get -q update &&
+		apt-get -q install -f -y "$@" && apt-get -q clean' sh "${CLANG_PACKAGES[@]}" || return
+	umount -R "$TREE"
+	clang_recipe >"$TREE/.doorbell-clang"
+	sync -f "$TREE"
+}
+
+# download TREE DIRECTORY PACKAGE...: unpacks them there, in the tree
+download() {
+	local tree=$1 dir=$2 package
+	shift 2
+	in_tree "$tree" mkdir "$dir/deb" || return
+	for package in "$@"; do
 		# sh -c, as apt-get downloads to where it is.
-		in_tree "$tree" sh -c "cd /kernel/deb && apt-get -q download '$package'" || {
+		in_tree "$tree" sh -c "cd $dir/deb && apt-get -q download '$package'" || {
 			echo "Debian's archive moves: versions vanish when newer ones come. Set"
 			echo "DOORBELL_KERNEL to one that is there, or unset it for the newest."
 			return 1
 		}
+		in_tree "$tree" sh -c "dpkg-deb -x $dir/deb/*.deb $dir && rm $dir/deb/*.deb" || return
 	done
-	for package in "$new"/deb/*.deb; do
-		in_tree "$tree" dpkg-deb -x "/kernel/deb/${package##*/}" /kernel/root || return
-		rm "$package"
-	done
-	# xz is a package of the host's or of a tree that is being worked on: use Python's.
-	mkdir "$new/source"
+}
+
+stage_source() {
+	local tree v source new base
+	tree=$(working_tree)
+	v=$(cat "$(version_file).new")
+	source=$(kernel_source "$v")
+	new=$source.tmp
+	base=${source##*-}
+	base=${base%.*}
+	remove "$new"
+	mkdir -p "$new/source"
+	mount_tree "$tree" rw && host_files "$tree" && mount --bind "$new" "$tree/kernel" || return
+	v=$(in_tree "$tree" apt-cache madison "linux-source-$base" |
+		awk -v u="${source##*-}-" 'index($3, u) == 1 { print $3; exit }')
+	download "$tree" /kernel "linux-source-$base=${v:-${source##*-}}" || return
+	# xz is a package of the host's or of a tree that is being worked on.
 	if command -v xz >/dev/null; then
 		tar -C "$new/source" --strip-components=1 -xJf \
-			"$new/root/usr/src/linux-source-$base.tar.xz" || return
+			"$new/usr/src/linux-source-$base.tar.xz" || return
 	else
 		in_tree "$tree" sh -c 'until command -v xz >/dev/null; do sleep 1; done'
 		in_tree "$tree" tar -C /kernel/source --strip-components=1 -xJf \
-			"/kernel/root/usr/src/linux-source-$base.tar.xz" || return
+			"/kernel/usr/src/linux-source-$base.tar.xz" || return
 	fi
+	sync -f "$new"
+	mv "$new/source" "$source" && rm -rf "$new"
+}
+
+stage_kernel() {
+	local tree v new
+	tree=$(working_tree)
+	v=$(cat "$(version_file).new")
+	new=$KERNELS/$v.tmp
+	remove "$new"
+	mkdir -p "$new"/{root,source}
+	mount_tree "$tree" rw && host_files "$tree" && mount --bind "$new" "$tree/kernel" &&
+	download "$tree" /kernel/root "linux-base-$v" "linux-headers-$v" \
+		"linux-binary-unsigned-$v" "linux-modules-$v" || return
 	mv "$new/root/usr/lib/modules" "$new/modules" || return
-	rm -rf "$new/root/usr/src/linux-source-$base.tar.xz"
 	kernel_recipe >"$new/fetched"
 }
 
@@ -234,7 +359,7 @@ stage_kernel() {
 # and compilers: the result is the same to the last symbol.
 stage_kdir() {
 	local v new h before after jobs
-	v=$(cat "$LAB/kernel-version.new")
+	v=$(cat "$(version_file).new")
 	new=$KERNELS/$v.tmp
 	h=$new/root/usr/src/linux-headers-$v
 	jobs=$(nproc)
@@ -243,7 +368,8 @@ stage_kdir() {
 	cp "$h/.config" "$h/.kernelvariables" "$h/Module.symvers" "$new/kdir/" || return
 	# BTF only; it is what gives the module its own, and the layout of eventfds.
 	[[ ! -f $h/vmlinux ]] || cp "$h/vmlinux" "$new/kdir/"
-	mount_tree "$TREE" rw && mount --bind "$new" "$TREE/kernel" || return
+	mount_tree "$TREE" rw && mount --bind "$new" "$TREE/kernel" &&
+	bind_ro "$(kernel_source "$v")" "$TREE/kernel/source" || return
 	before=$(grep -E '^CONFIG_(RUST|RUSTC_VERSION|BINDGEN_VERSION_TEXT|CC_VERSION_TEXT)=' "$new/kdir/.config")
 	in_tree "$TREE" make -C /kernel/source O=/kernel/kdir olddefconfig || return
 	after=$(grep -E '^CONFIG_(RUST|RUSTC_VERSION|BINDGEN_VERSION_TEXT|CC_VERSION_TEXT)=' "$new/kdir/.config")
@@ -256,11 +382,45 @@ stage_kdir() {
 	rust_symbols_match "$new/kdir" || return
 	mount --bind "$new/modules" "$TREE/usr/lib/modules" && in_tree "$TREE" depmod "$v" || return
 	umount -R "$TREE"
+	rm -rf "$new"/{root,fetched}
 	kernel_recipe >"$new/recipe"
 	sync -f "$new"
 	remove "$KERNELS/$v"
 	mv "$new" "$KERNELS/$v"
-	cp "$LAB/kernel-version.new" "$LAB/kernel-version"
+}
+
+# The debug kernel is built from scratch, and better slow than lenient.
+stage_debug() {
+	local v new line lost=
+	v=$(cat "$(version_file).new")
+	new=$KERNELS/$v.tmp
+	# kbuild knows what is still good of a build that was interrupted or configured otherwise.
+	[[ -d $new || ! -d $KERNELS/$v ]] || mv "$KERNELS/$v" "$new"
+	rm -rf "$new"/{recipe,root,modules}
+	mkdir -p "$new"/{kdir,source,modules}
+	mount_tree "$TREE" rw && mount --bind "$new" "$TREE/kernel" &&
+	bind_ro "$(kernel_source "$v")" "$TREE/kernel/source" || return
+	kmake() {
+		in_tree "$TREE" make -C /kernel/source O=/kernel/kdir "${LLVM[@]}" -j"$(nproc)" "$@"
+	}
+	kmake tinyconfig && cat "$LAB_DIR/debug.config" >>"$new/kdir/.config" &&
+	kmake olddefconfig || return
+	# What depends on something missing goes without a word.
+	while read -r line; do
+		case $line in
+		CONFIG_*)	grep -qxF "$line" "$new/kdir/.config" ;;
+		'# CONFIG_'*)	! grep -q "^${line:2:-11}=" "$new/kdir/.config" ;;
+		esac || lost+=" ${line//[# ]/}"
+	done < <(grep CONFIG_ "$LAB_DIR/debug.config")
+	[[ -z $lost ]] || { echo "debug.config: not possible with this kernel:$lost" && return 1; }
+	kmake bzImage modules && kmake INSTALL_MOD_PATH=/kernel/root modules_install || return
+	mv "$new/root/lib/modules/$v" "$new/modules/" || return
+	rm -rf "$new/root"
+	cp "$new/kdir/arch/x86/boot/bzImage" "$new/modules/$v/vmlinuz" || return
+	umount -R "$TREE"
+	kernel_recipe >"$new/recipe"
+	sync -f "$new"
+	mv "$new" "$KERNELS/$v"
 }
 
 # A module whose Rust symbols have other hashes than the image's does not load:
@@ -277,7 +437,10 @@ rust_symbols_match() {
 status() {
 	echo "lab:    $LAB"
 	have_tree && echo "tree:   ready" || echo "tree:   not set up"
-	have_kernel && echo "kernel: $(kernel_version)" || echo "kernel: not set up"
+	for FLAVOUR in "${FLAVOURS[@]}"; do
+		have_kernel && echo "kernel: $(kernel_version) ($FLAVOUR)" ||
+			echo "kernel: not set up ($FLAVOUR)"
+	done
 	du -shx "$LAB" 2>/dev/null | sed 's/\t.*//; s/^/size:   /'
 }
 
