@@ -61,15 +61,6 @@ FIXTURE_TEARDOWN(barrier)
 	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
 }
 
-/* Spins for 0 to 63 times a moment, to meet the hammer at all places. */
-static void dither(unsigned int round)
-{
-	unsigned int n = round % 64 * 20;
-
-	while (n--)
-		atomic_signal_fence(memory_order_seq_cst);
-}
-
 /*
  * Returns true if the eventfd has been quiet since @count, for two whole hits
  * of the hammer.

@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -125,6 +126,48 @@ static inline int db_peek(int db, int fd, uint64_t *count)
 	return db_eventfd(db, DOORBELL_PEEK, fd, 0, count);
 }
 
+/* Deassigning takes no @events. */
+static inline int db_notifier(int db, int fd, uint32_t line, uint32_t flags, uint32_t events)
+{
+	struct doorbell_notifier notifier = {
+		.fd = fd, .line = line, .flags = flags, .events = events,
+	};
+
+	return db_ioctl(db, DOORBELL_NOTIFIER, &notifier);
+}
+
+/* DOORBELL_MASK, _UNMASK, _CLEAR and _PENDING. */
+static inline int db_lineset(int db, unsigned long cmd, uint32_t line, uint32_t nr_lines,
+			     const uint64_t *lines, uint64_t *result)
+{
+	struct doorbell_lineset set = {
+		.line = line, .nr_lines = nr_lines,
+		.lines = (uintptr_t)lines, .result = (uintptr_t)result,
+	};
+
+	return db_ioctl(db, cmd, &set);
+}
+
+static inline int db_mask(int db, uint32_t line)
+{
+	return db_lineset(db, DOORBELL_MASK, line, 1, NULL, NULL);
+}
+
+static inline int db_unmask(int db, uint32_t line)
+{
+	return db_lineset(db, DOORBELL_UNMASK, line, 1, NULL, NULL);
+}
+
+static inline int db_clear(int db, uint32_t line)
+{
+	return db_lineset(db, DOORBELL_CLEAR, line, 1, NULL, NULL);
+}
+
+static inline int db_pending(int db, uint32_t line)
+{
+	return db_lineset(db, DOORBELL_PENDING, line, 1, NULL, NULL);
+}
+
 /* A context with @nr_lines lines; 0: not chosen yet. */
 static inline int new_context(struct __test_metadata *_metadata, uint32_t nr_lines)
 {
@@ -162,8 +205,48 @@ static inline struct doorbell_query settled(struct __test_metadata *_metadata, i
 {
 	struct doorbell_query query;
 
-	EXPECT_TRUE(WAIT_FOR(!(query = line_of(_metadata, db, line)).state));
+	EXPECT_TRUE(WAIT_FOR(!((query = line_of(_metadata, db, line)).state &
+			       DOORBELL_LINE_PENDING)));
 	return query;
+}
+
+/* The status pages. */
+
+typedef const volatile struct doorbell_status *status_t;
+
+/* Of that many lines, in whole pages. */
+static inline size_t status_size(uint32_t nr_lines)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+
+	return (nr_lines * sizeof(struct doorbell_status) + page - 1) / page * page;
+}
+
+static inline status_t map_status(struct __test_metadata *_metadata, int db, uint32_t nr_lines)
+{
+	void *status = mmap(NULL, status_size(nr_lines), PROT_READ, MAP_SHARED, db, 0);
+
+	ASSERT_TRUE(status != MAP_FAILED) {
+		TH_LOG("mmap: %s", strerror(errno));
+	}
+	return status;
+}
+
+static inline uint32_t status_state(status_t status)
+{
+	return status->state & DOORBELL_LINE_STATE;
+}
+
+/* Whether the page shows what QUERY does, of a line that nothing happens to meanwhile. */
+static inline bool status_agrees(status_t status, const struct doorbell_query *query)
+{
+	bool pending = query->state & DOORBELL_LINE_PENDING;
+
+	return status_state(status) == query->state &&
+	       status->deliveries == query->deliveries &&
+	       status->dropped == query->dropped &&
+	       status->deferred == query->deferred &&
+	       status->deliveries + status->coalesced + status->dropped + pending == query->rings;
 }
 
 /* Eventfds: non-blocking, so that no test hangs where it should fail. */
@@ -237,7 +320,16 @@ static inline uint64_t efd_count(int fd)
 	return count;
 }
 
-/* Threads. */
+/* Processors and threads. */
+
+/* Spins a while that differs from round to round, to meet another thread at all places. */
+static inline void dither(unsigned int round)
+{
+	unsigned int n = round % 64 * 20;
+
+	while (n--)
+		atomic_signal_fence(memory_order_seq_cst);
+}
 
 /* Pins the thread to the n-th of the processors that it may use, counted around. */
 static inline void pin_to(unsigned int n)

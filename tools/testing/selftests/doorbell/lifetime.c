@@ -414,7 +414,7 @@ static void read_block(struct __test_metadata *_metadata, int db, char *text, si
 TEST_F(lifetime, fdinfo)
 {
 	char text[1024];
-	int fresh, in, i;
+	int fresh, in, tell, i;
 
 	fresh = new_context(_metadata, 0);
 	read_block(_metadata, fresh, text, sizeof(text));
@@ -429,12 +429,24 @@ TEST_F(lifetime, fdinfo)
 	ASSERT_EQ(0, efd_write(in, 1));
 	EXPECT_EQ(2, settled(_metadata, self->db, 1).deliveries);
 
+	/* A line masked; one masked, with a message held, and one more dropped. */
+	tell = new_eventfd(_metadata, 0, 0);
+	ASSERT_EQ(0, db_notifier(self->db, tell, 0, 0, DOORBELL_NOTIFY_MASK));
+	ASSERT_EQ(2, db_lineset(self->db, DOORBELL_MASK, 2, 2, NULL, NULL));
+	ASSERT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 3));
+	ASSERT_EQ(1, db_clear(self->db, 3));
+	ASSERT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 3));
+
 	read_block(_metadata, self->db, text, sizeof(text));
 	EXPECT_STREQ("doorbell-lines:\t4\n"
 		     "doorbell-irqfds:\t1\n"
 		     "doorbell-triggers:\t3\n"
-		     "doorbell-rings:\t4\n"
+		     "doorbell-notifiers:\t1\n"
+		     "doorbell-masked:\t2\n"
+		     "doorbell-pending:\t1\n"
+		     "doorbell-rings:\t6\n"
 		     "doorbell-deliveries:\t4\n"
+		     "doorbell-dropped:\t1\n"
 		     "doorbell-deferred:\t0\n", text);
 }
 

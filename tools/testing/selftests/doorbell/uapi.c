@@ -13,16 +13,36 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(64, sizeof(struct doorbell_info));
 	EXPECT_EQ(8, offsetof(struct doorbell_info, features));
 	EXPECT_EQ(28, offsetof(struct doorbell_info, nr_irqfds));
-	EXPECT_EQ(36, offsetof(struct doorbell_info, reserved));
+	EXPECT_EQ(36, offsetof(struct doorbell_info, nr_notifiers));
+	EXPECT_EQ(40, offsetof(struct doorbell_info, status_size));
+	EXPECT_EQ(44, offsetof(struct doorbell_info, max_notifiers_per_line));
+	EXPECT_EQ(48, offsetof(struct doorbell_info, reserved));
 	EXPECT_EQ(8, sizeof(struct doorbell_lines));
 	EXPECT_EQ(32, sizeof(struct doorbell_irqfd));
 	EXPECT_EQ(12, offsetof(struct doorbell_irqfd, reserved));
 	EXPECT_EQ(32, sizeof(struct doorbell_trigger));
 	EXPECT_EQ(12, offsetof(struct doorbell_trigger, reserved));
+	EXPECT_EQ(32, sizeof(struct doorbell_notifier));
+	EXPECT_EQ(12, offsetof(struct doorbell_notifier, events));
+	EXPECT_EQ(16, offsetof(struct doorbell_notifier, reserved));
 	EXPECT_EQ(64, sizeof(struct doorbell_query));
 	EXPECT_EQ(8, offsetof(struct doorbell_query, rings));
 	EXPECT_EQ(32, offsetof(struct doorbell_query, nr_irqfds));
-	EXPECT_EQ(40, offsetof(struct doorbell_query, reserved));
+	EXPECT_EQ(40, offsetof(struct doorbell_query, dropped));
+	EXPECT_EQ(48, offsetof(struct doorbell_query, nr_notifiers));
+	EXPECT_EQ(52, offsetof(struct doorbell_query, reserved));
+	EXPECT_EQ(40, sizeof(struct doorbell_lineset));
+	EXPECT_EQ(8, offsetof(struct doorbell_lineset, lines));
+	EXPECT_EQ(16, offsetof(struct doorbell_lineset, result));
+	EXPECT_EQ(24, offsetof(struct doorbell_lineset, flags));
+	EXPECT_EQ(28, offsetof(struct doorbell_lineset, reserved));
+	EXPECT_EQ(64, sizeof(struct doorbell_status));
+	EXPECT_EQ(0, offsetof(struct doorbell_status, state));
+	EXPECT_EQ(8, offsetof(struct doorbell_status, deliveries));
+	EXPECT_EQ(16, offsetof(struct doorbell_status, coalesced));
+	EXPECT_EQ(24, offsetof(struct doorbell_status, dropped));
+	EXPECT_EQ(32, offsetof(struct doorbell_status, deferred));
+	EXPECT_EQ(40, offsetof(struct doorbell_status, reserved));
 	EXPECT_EQ(16, sizeof(struct doorbell_eventfd));
 	EXPECT_EQ(8, offsetof(struct doorbell_eventfd, count));
 
@@ -34,6 +54,26 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(0xc040db05U, DOORBELL_QUERY);
 	EXPECT_EQ(0xc010db06U, DOORBELL_READ);
 	EXPECT_EQ(0xc010db07U, DOORBELL_PEEK);
+	EXPECT_EQ(0x4028db08U, DOORBELL_MASK);
+	EXPECT_EQ(0x4028db09U, DOORBELL_UNMASK);
+	EXPECT_EQ(0x4028db0aU, DOORBELL_CLEAR);
+	EXPECT_EQ(0x4028db0bU, DOORBELL_PENDING);
+	EXPECT_EQ(0x4020db0cU, DOORBELL_NOTIFIER);
+
+	EXPECT_EQ(1, DOORBELL_ABI_VERSION);
+	EXPECT_EQ(1, DOORBELL_FLAG_DEASSIGN);
+	EXPECT_EQ(1, DOORBELL_FEATURE_READ);
+	EXPECT_EQ(2, DOORBELL_FEATURE_PEEK);
+	EXPECT_EQ(4, DOORBELL_FEATURE_MASK);
+	EXPECT_EQ(1, DOORBELL_LINE_PENDING);
+	EXPECT_EQ(2, DOORBELL_LINE_MASKED);
+	EXPECT_EQ(0xff, DOORBELL_LINE_STATE);
+	EXPECT_EQ(1, DOORBELL_NOTIFY_MASK);
+	EXPECT_EQ(2, DOORBELL_NOTIFY_UNMASK);
+	EXPECT_EQ(1, DOORBELL_READ_NOWAIT);
+	EXPECT_EQ(0, DOORBELL_RING_COALESCED);
+	EXPECT_EQ(1, DOORBELL_RING_DELIVERED);
+	EXPECT_EQ(2, DOORBELL_RING_MASKED);
 }
 
 TEST(device_is_private)
@@ -55,12 +95,17 @@ TEST(info)
 	EXPECT_EQ(DOORBELL_ABI_VERSION, info.abi_version);
 	EXPECT_EQ(0, info.nr_lines);
 	EXPECT_EQ(DOORBELL_FEATURE_READ, info.features & DOORBELL_FEATURE_READ);
-	EXPECT_EQ(0, info.features & ~(DOORBELL_FEATURE_READ | DOORBELL_FEATURE_PEEK));
+	EXPECT_EQ(DOORBELL_FEATURE_MASK, info.features & DOORBELL_FEATURE_MASK);
+	EXPECT_EQ(0, info.features & ~(DOORBELL_FEATURE_READ | DOORBELL_FEATURE_PEEK |
+				       DOORBELL_FEATURE_MASK));
 	EXPECT_EQ(DOORBELL_MAX_LINES, info.max_lines);
 	EXPECT_EQ(DOORBELL_MAX_TRIGGERS_PER_LINE, info.max_triggers_per_line);
 	EXPECT_EQ(DOORBELL_MAX_IRQFDS, info.max_irqfds);
+	EXPECT_EQ(DOORBELL_MAX_NOTIFIERS_PER_LINE, info.max_notifiers_per_line);
+	EXPECT_EQ(sizeof(struct doorbell_status), info.status_size);
 	EXPECT_EQ(0, info.nr_irqfds);
 	EXPECT_EQ(0, info.nr_triggers);
+	EXPECT_EQ(0, info.nr_notifiers);
 	for (i = 0; i < ARRAY_SIZE(info.reserved); i++)
 		EXPECT_EQ(0, info.reserved[i]);
 }
@@ -106,6 +151,8 @@ TEST(ring_unwired)
 	EXPECT_EQ(0, query.deferred);
 	EXPECT_EQ(0, query.nr_irqfds);
 	EXPECT_EQ(0, query.nr_triggers);
+	EXPECT_EQ(0, query.dropped);
+	EXPECT_EQ(0, query.nr_notifiers);
 	for (i = 0; i < ARRAY_SIZE(query.reserved); i++)
 		EXPECT_EQ(0, query.reserved[i]);
 
@@ -202,6 +249,71 @@ TEST(contexts_are_private)
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(a, 1));
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(b, 1));
 	EXPECT_EQ(2, efd_read(efd));
+}
+
+/* The four calls, by one line; mask.c has the rest. */
+TEST(mask)
+{
+	int db = new_context(_metadata, 2);
+	int out = new_eventfd(_metadata, 0, 0);
+	uint64_t chosen = 2, result = UINT64_MAX;
+
+	ASSERT_EQ(0, db_trigger(db, out, 1, 0));
+	EXPECT_EQ(1, db_lineset(db, DOORBELL_MASK, 0, 2, &chosen, &result));
+	EXPECT_EQ(2, result);
+	EXPECT_EQ(DOORBELL_LINE_MASKED, line_of(_metadata, db, 1).state);
+	EXPECT_EQ(0, line_of(_metadata, db, 0).state);
+	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(db, 1));
+	EXPECT_EQ(DOORBELL_RING_COALESCED, db_ring(db, 1));
+	EXPECT_EQ(1, db_lineset(db, DOORBELL_PENDING, 0, 2, NULL, &result));
+	EXPECT_EQ(2, result);
+	EXPECT_EQ(0, efd_count(out));
+	EXPECT_EQ(1, db_unmask(db, 1));
+	EXPECT_EQ(1, efd_read(out));
+	EXPECT_EQ(1, db_mask(db, 1));
+	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(db, 1));
+	EXPECT_EQ(1, db_clear(db, 1));
+	EXPECT_EQ(0, db_unmask(db, 1));
+	EXPECT_EQ(0, efd_count(out));
+	EXPECT_EQ(1, line_of(_metadata, db, 1).dropped);
+}
+
+TEST(notifier)
+{
+	int db = new_context(_metadata, 2);
+	int masks = new_eventfd(_metadata, 0, 0);
+	int unmasks = new_eventfd(_metadata, 0, 0);
+
+	ASSERT_EQ(0, db_notifier(db, masks, 1, 0, DOORBELL_NOTIFY_MASK));
+	ASSERT_EQ(0, db_notifier(db, unmasks, 1, 0, DOORBELL_NOTIFY_UNMASK));
+	EXPECT_EQ(2, line_of(_metadata, db, 1).nr_notifiers);
+	EXPECT_EQ(2, info_of(_metadata, db).nr_notifiers);
+	EXPECT_EQ(0, info_of(_metadata, db).nr_triggers);
+
+	EXPECT_EQ(1, db_mask(db, 1));
+	EXPECT_EQ(1, efd_read(masks));
+	EXPECT_EQ(0, efd_count(unmasks));
+	EXPECT_EQ(0, db_unmask(db, 1));
+	EXPECT_EQ(1, efd_read(unmasks));
+	EXPECT_EQ(0, efd_count(masks));
+
+	ASSERT_EQ(0, db_notifier(db, masks, 1, DOORBELL_FLAG_DEASSIGN, 0));
+	EXPECT_EQ(1, info_of(_metadata, db).nr_notifiers);
+	EXPECT_EQ(1, db_mask(db, 1));
+	EXPECT_EQ(0, efd_count(masks));
+}
+
+TEST(status)
+{
+	int db = new_context(_metadata, 2);
+	status_t status = map_status(_metadata, db, 2);
+
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 1));
+	EXPECT_EQ(1, status[1].deliveries);
+	EXPECT_EQ(0, status_state(&status[1]));
+	EXPECT_EQ(1, db_mask(db, 1));
+	EXPECT_EQ(DOORBELL_LINE_MASKED, status_state(&status[1]));
+	EXPECT_EQ(0, status[0].deliveries);
 }
 
 /* READ and PEEK are about any eventfd, and need no lines. */

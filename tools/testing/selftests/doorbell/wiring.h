@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Two contexts, some eventfds, and a model of how they are wired: what can be
- * seen of the one must always be as in the other.
+ * Two contexts, some eventfds, and a model of how they are wired and which lines
+ * are masked: what can be seen of the one must always be as in the other.
  */
 #ifndef _DOORBELL_WIRING_H
 #define _DOORBELL_WIRING_H
@@ -22,8 +22,14 @@ struct wiring {
 	int efd[NE];
 	/* The model: */
 	bool trigger[NL][NE];
+	/* The events, if it is a notifier. */
+	uint32_t notifier[NL][NE];
 	int irqfd[NE];
+	/* DOORBELL_LINE_*. */
+	uint32_t state[NL];
 	uint64_t rings[NL];
+	uint64_t deliveries[NL];
+	uint64_t dropped[NL];
 	uint64_t count[NE];
 };
 
@@ -49,20 +55,44 @@ static inline int trigger(struct wiring *w, int line, int e, uint32_t flags)
 	return db_trigger(w->db[line / PER_DB], w->efd[e], line % PER_DB, flags);
 }
 
+static inline int notifier(struct wiring *w, int line, int e, uint32_t flags, uint32_t events)
+{
+	return db_notifier(w->db[line / PER_DB], w->efd[e], line % PER_DB, flags, events);
+}
+
+static inline int lineset(struct wiring *w, unsigned long cmd, int line)
+{
+	return db_lineset(w->db[line / PER_DB], cmd, line % PER_DB, 1, NULL, NULL);
+}
+
+static inline int model_ring(struct wiring *w, int line);
+
+static inline void model_signal(struct wiring *w, int e)
+{
+	if (w->irqfd[e] == NOWHERE)
+		w->count[e]++;
+	else
+		model_ring(w, w->irqfd[e]);
+}
+
 /* The model's ring: it has no cycles, and one message is under way at a time. */
-static inline void model_ring(struct wiring *w, int line)
+static inline int model_ring(struct wiring *w, int line)
 {
 	int e;
 
 	w->rings[line]++;
-	for (e = 0; e < NE; e++) {
-		if (!w->trigger[line][e])
-			continue;
-		if (w->irqfd[e] == NOWHERE)
-			w->count[e]++;
-		else
-			model_ring(w, w->irqfd[e]);
+	if (w->state[line] & DOORBELL_LINE_PENDING)
+		return DOORBELL_RING_COALESCED;
+	if (w->state[line] & DOORBELL_LINE_MASKED) {
+		w->state[line] |= DOORBELL_LINE_PENDING;
+		return DOORBELL_RING_MASKED;
 	}
+	w->deliveries[line]++;
+	for (e = 0; e < NE; e++) {
+		if (w->trigger[line][e])
+			model_signal(w, e);
+	}
+	return DOORBELL_RING_DELIVERED;
 }
 
 static inline int assign_irqfd(struct wiring *w, int line, int e)
@@ -87,9 +117,32 @@ static inline int assign_trigger(struct wiring *w, int line, int e)
 	return ret;
 }
 
+static inline int assign_notifier(struct wiring *w, int line, int e, uint32_t events)
+{
+	int ret = notifier(w, line, e, 0, events);
+
+	if (!ret)
+		w->notifier[line][e] = events;
+	return ret;
+}
+
+static inline int mask_line(struct wiring *w, int line)
+{
+	int ret = lineset(w, DOORBELL_MASK, line), e;
+
+	if (ret == 1) {
+		w->state[line] |= DOORBELL_LINE_MASKED;
+		for (e = 0; e < NE; e++) {
+			if (w->notifier[line][e] & DOORBELL_NOTIFY_MASK)
+				model_signal(w, e);
+		}
+	}
+	return ret;
+}
+
 static inline bool same_line(struct wiring *w, int line)
 {
-	uint32_t irqfds = 0, triggers = 0;
+	uint32_t irqfds = 0, triggers = 0, notifiers = 0;
 	struct doorbell_query query;
 	int e;
 
@@ -98,25 +151,31 @@ static inline bool same_line(struct wiring *w, int line)
 	for (e = 0; e < NE; e++) {
 		irqfds += w->irqfd[e] == line;
 		triggers += w->trigger[line][e];
+		notifiers += !!w->notifier[line][e];
 	}
-	return query.state == 0 && query.rings == w->rings[line] &&
-	       query.deliveries == w->rings[line] &&
-	       query.nr_irqfds == irqfds && query.nr_triggers == triggers;
+	return query.state == w->state[line] && query.rings == w->rings[line] &&
+	       query.deliveries == w->deliveries[line] &&
+	       query.dropped == w->dropped[line] &&
+	       query.nr_irqfds == irqfds && query.nr_triggers == triggers &&
+	       query.nr_notifiers == notifiers;
 }
 
 static inline bool same_context(struct wiring *w, int at)
 {
-	uint32_t irqfds = 0, triggers = 0;
+	uint32_t irqfds = 0, triggers = 0, notifiers = 0;
 	struct doorbell_info info;
 	int e, line;
 
 	for (e = 0; e < NE; e++) {
 		irqfds += w->irqfd[e] != NOWHERE && w->irqfd[e] / PER_DB == at;
-		for (line = at * PER_DB; line < (at + 1) * PER_DB; line++)
+		for (line = at * PER_DB; line < (at + 1) * PER_DB; line++) {
 			triggers += w->trigger[line][e];
+			notifiers += !!w->notifier[line][e];
+		}
 	}
 	return !db_info(w->db[at], &info) && info.nr_lines == PER_DB &&
-	       info.nr_irqfds == irqfds && info.nr_triggers == triggers;
+	       info.nr_irqfds == irqfds && info.nr_triggers == triggers &&
+	       info.nr_notifiers == notifiers;
 }
 
 /* Everything that can be seen is as in the model. */
@@ -144,19 +203,15 @@ static inline bool intact(struct wiring *w)
 	if (!same(w))
 		return false;
 	for (i = 0; i < NL; i++) {
-		if (db_ring(w->db[i / PER_DB], i % PER_DB) != DOORBELL_RING_DELIVERED)
+		if (db_ring(w->db[i / PER_DB], i % PER_DB) != model_ring(w, i))
 			return false;
-		model_ring(w, i);
 		if (!WAIT_FOR(same(w)))
 			return false;
 	}
 	for (i = 0; i < NE; i++) {
 		if (efd_write(w->efd[i], 1))
 			return false;
-		if (w->irqfd[i] == NOWHERE)
-			w->count[i]++;
-		else
-			model_ring(w, w->irqfd[i]);
+		model_signal(w, i);
 		if (!WAIT_FOR(same(w)))
 			return false;
 	}

@@ -1,0 +1,3 @@
+#include "doorbell_test.h"
+TEST(none) { }
+TEST_HARNESS_MAIN
