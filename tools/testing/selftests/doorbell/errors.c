@@ -27,10 +27,15 @@ FIXTURE_TEARDOWN(errors)
 	ASSERT_TRUE(intact(w));					\
 } while (0)
 
-/* One irqfd and one trigger, so that there is something to damage. */
+/*
+ * One irqfd, one trigger, one notifier and one masked line, so that there is
+ * something to damage.
+ */
 #define WIRE() do {							\
 	ASSERT_EQ(0, assign_irqfd(w, 0, 0));				\
 	ASSERT_EQ(0, assign_trigger(w, 0, 1));			\
+	ASSERT_EQ(0, assign_notifier(w, 3, 5, DOORBELL_NOTIFY_MASK));	\
+	ASSERT_EQ(1, mask_line(w, 3));					\
 	ASSERT_TRUE(intact(w));					\
 } while (0)
 
@@ -63,6 +68,7 @@ TEST_F(errors, bad_fd)
 		for (flags = 0; flags <= DOORBELL_FLAG_DEASSIGN; flags++) {
 			REFUSED(EINVAL, db_irqfd(w->db[0], bad[i], 1, flags));
 			REFUSED(EINVAL, db_trigger(w->db[0], bad[i], 1, flags));
+			REFUSED(EINVAL, db_notifier(w->db[0], bad[i], 1, flags, !flags));
 		}
 		REFUSED(EINVAL, db_read(w->db[0], bad[i], 0, &count));
 		REFUSED(EINVAL, db_peek(w->db[0], bad[i], &count));
@@ -77,6 +83,7 @@ TEST_F(errors, bad_fd)
 		for (flags = 0; flags <= DOORBELL_FLAG_DEASSIGN; flags++) {
 			REFUSED(EBADF, db_irqfd(w->db[0], bad[i], 1, flags));
 			REFUSED(EBADF, db_trigger(w->db[0], bad[i], 1, flags));
+			REFUSED(EBADF, db_notifier(w->db[0], bad[i], 1, flags, !flags));
 		}
 		REFUSED(EBADF, db_read(w->db[0], bad[i], 0, &count));
 		REFUSED(EBADF, db_peek(w->db[0], bad[i], &count));
@@ -105,6 +112,8 @@ TEST_F(errors, unknown_flags)
 		/* With the flag that is known, on what could be deassigned. */
 		REFUSED(EINVAL, irqfd(w, 0, 0, 1U << bit | DOORBELL_FLAG_DEASSIGN));
 		REFUSED(EINVAL, trigger(w, 0, 1, 1U << bit | DOORBELL_FLAG_DEASSIGN));
+		REFUSED(EINVAL, notifier(w, 1, 2, 1U << bit, DOORBELL_NOTIFY_MASK));
+		REFUSED(EINVAL, notifier(w, 3, 5, 1U << bit | DOORBELL_FLAG_DEASSIGN, 0));
 		REFUSED(EINVAL, db_read(w->db[0], w->efd[1], 1U << bit, &count));
 	}
 	for (bit = 0; bit < 32; bit++)
@@ -112,11 +121,31 @@ TEST_F(errors, unknown_flags)
 					   1U << bit, &count));
 }
 
+/* What a notifier is to be told of: something, and nothing unknown; and not when it goes. */
+TEST_F(errors, notifier_events)
+{
+	struct wiring *w = &self->w;
+	uint32_t events;
+	int bit;
+
+	WIRE();
+	REFUSED(EINVAL, notifier(w, 1, 2, 0, 0));
+	for (bit = 2; bit < 32; bit++) {
+		REFUSED(EINVAL, notifier(w, 1, 2, 0, 1U << bit));
+		REFUSED(EINVAL, notifier(w, 1, 2, 0, 1U << bit | DOORBELL_NOTIFY_UNMASK));
+	}
+	for (events = 1; events <= 4; events++)
+		REFUSED(EINVAL, notifier(w, 3, 5, DOORBELL_FLAG_DEASSIGN, events));
+}
+
 TEST_F(errors, reserved_fields)
 {
 	struct wiring *w = &self->w;
 	struct doorbell_irqfd irqfd = { .fd = w->efd[2], .line = 1 };
 	struct doorbell_trigger trigger = { .fd = w->efd[2], .line = 1 };
+	struct doorbell_notifier notifier = {
+		.fd = w->efd[2], .line = 1, .events = DOORBELL_NOTIFY_MASK,
+	};
 	struct doorbell_query query = { .line = 0 };
 	struct doorbell_eventfd eventfd = { .fd = w->efd[1], .count = 1 };
 	unsigned int i;
@@ -143,6 +172,19 @@ TEST_F(errors, reserved_fields)
 		trigger.reserved[i] = 1;
 		REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_TRIGGER, &trigger));
 		trigger.reserved[i] = 0;
+	}
+	for (i = 0; i < ARRAY_SIZE(notifier.reserved); i++) {
+		notifier.reserved[i] = 1U << (31 - i);
+		REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_NOTIFIER, &notifier));
+		notifier.reserved[i] = 0;
+	}
+	notifier = (struct doorbell_notifier){
+		.fd = w->efd[5], .line = 3, .flags = DOORBELL_FLAG_DEASSIGN,
+	};
+	for (i = 0; i < ARRAY_SIZE(notifier.reserved); i++) {
+		notifier.reserved[i] = 1;
+		REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_NOTIFIER, &notifier));
+		notifier.reserved[i] = 0;
 	}
 	for (i = 0; i < ARRAY_SIZE(query.reserved); i++) {
 		query.reserved[i] = 1U << i;
@@ -189,6 +231,12 @@ TEST_F(errors, no_lines_yet)
 	REFUSED(ENXIO, db_trigger(fresh, w->efd[2], 0, 0));
 	REFUSED(ENXIO, db_irqfd(fresh, w->efd[0], 0, DOORBELL_FLAG_DEASSIGN));
 	REFUSED(ENXIO, db_trigger(fresh, w->efd[1], 0, DOORBELL_FLAG_DEASSIGN));
+	REFUSED(ENXIO, db_notifier(fresh, w->efd[2], 0, 0, DOORBELL_NOTIFY_MASK));
+	REFUSED(ENXIO, db_notifier(fresh, w->efd[5], 0, DOORBELL_FLAG_DEASSIGN, 0));
+	REFUSED(ENXIO, db_mask(fresh, 0));
+	REFUSED(ENXIO, db_unmask(fresh, 0));
+	REFUSED(ENXIO, db_clear(fresh, 0));
+	REFUSED(ENXIO, db_pending(fresh, 0));
 	EXPECT_EQ(0, info_of(_metadata, fresh).nr_irqfds);
 	EXPECT_EQ(0, info_of(_metadata, fresh).nr_triggers);
 }
@@ -211,6 +259,10 @@ TEST_F(errors, no_such_line)
 					DOORBELL_FLAG_DEASSIGN));
 		REFUSED(ENXIO, db_trigger(w->db[0], w->efd[1], lines[i],
 					  DOORBELL_FLAG_DEASSIGN));
+		REFUSED(ENXIO, db_notifier(w->db[0], w->efd[2], lines[i], 0,
+					   DOORBELL_NOTIFY_MASK));
+		REFUSED(ENXIO, db_notifier(w->db[0], w->efd[5], lines[i],
+					   DOORBELL_FLAG_DEASSIGN, 0));
 	}
 	if (sizeof(long) > 4)
 		REFUSED(ENXIO, db_ring(w->db[0], (unsigned long)(1ULL << 32)));
@@ -232,14 +284,22 @@ TEST_F(errors, nothing_to_deassign)
 	REFUSED(ENOENT, trigger(w, PER_DB, 1, flags));
 	REFUSED(ENOENT, irqfd(w, 0, 1, flags));
 	REFUSED(ENOENT, trigger(w, 0, 0, flags));
+	REFUSED(ENOENT, notifier(w, 3, 2, flags, 0));
+	REFUSED(ENOENT, notifier(w, 1, 5, flags, 0));
+	REFUSED(ENOENT, notifier(w, PER_DB + 3, 5, flags, 0));
+	REFUSED(ENOENT, notifier(w, 0, 1, flags, 0));
+	REFUSED(ENOENT, trigger(w, 3, 5, flags));
 
 	/* Deassigned already. */
 	ASSERT_EQ(0, irqfd(w, 0, 0, flags));
 	w->irqfd[0] = NOWHERE;
 	ASSERT_EQ(0, trigger(w, 0, 1, flags));
 	w->trigger[0][1] = false;
+	ASSERT_EQ(0, notifier(w, 3, 5, flags, 0));
+	w->notifier[3][5] = 0;
 	REFUSED(ENOENT, irqfd(w, 0, 0, flags));
 	REFUSED(ENOENT, trigger(w, 0, 1, flags));
+	REFUSED(ENOENT, notifier(w, 3, 5, flags, 0));
 }
 
 /* EEXIST: the same once more, by whatever fd. */
@@ -255,6 +315,10 @@ TEST_F(errors, same_assignment)
 	REFUSED(EEXIST, trigger(w, 0, 1, 0));
 	REFUSED(EEXIST, db_irqfd(w->db[0], in, 0, 0));
 	REFUSED(EEXIST, db_trigger(w->db[0], out, 0, 0));
+	/* Other events make it no other assignment. */
+	REFUSED(EEXIST, notifier(w, 3, 5, 0, DOORBELL_NOTIFY_MASK));
+	REFUSED(EEXIST, notifier(w, 3, 5, 0, DOORBELL_NOTIFY_UNMASK));
+	REFUSED(EEXIST, db_notifier(w->db[0], dup(w->efd[5]), 3, 0, DOORBELL_NOTIFY_MASK));
 
 	/* Nor does it make a difference which fd deassigns. */
 	ASSERT_EQ(0, db_irqfd(w->db[0], in, 0, DOORBELL_FLAG_DEASSIGN));
@@ -395,6 +459,265 @@ TEST_F(errors, too_many_triggers)
 	EXPECT_EQ(w->count[2] + 1, efd_count(w->efd[2]));
 }
 
+/* ENOSPC: one notifier more than a line can have. */
+TEST_F(errors, too_many_notifiers)
+{
+	struct wiring *w = &self->w;
+	int extra[DOORBELL_MAX_NOTIFIERS_PER_LINE];
+	unsigned int i;
+
+	WIRE();
+	for (i = 0; i < ARRAY_SIZE(extra); i++) {
+		extra[i] = new_eventfd(_metadata, 0, 0);
+		ASSERT_EQ(0, db_notifier(w->db[1], extra[i], 0, 0, DOORBELL_NOTIFY_MASK));
+	}
+	ASSERT_EQ(-ENOSPC, notifier(w, PER_DB, 2, 0, DOORBELL_NOTIFY_MASK));
+	EXPECT_EQ(DOORBELL_MAX_NOTIFIERS_PER_LINE,
+		  line_of(_metadata, w->db[1], 0).nr_notifiers);
+	EXPECT_EQ(1, db_mask(w->db[1], 0));
+	for (i = 0; i < ARRAY_SIZE(extra); i++)
+		EXPECT_EQ(1, efd_count(extra[i]));
+	EXPECT_EQ(w->count[2], efd_count(w->efd[2]));
+	EXPECT_EQ(0, db_unmask(w->db[1], 0));
+}
+
+static const unsigned long linesets[] = {
+	DOORBELL_MASK, DOORBELL_UNMASK, DOORBELL_CLEAR, DOORBELL_PENDING,
+};
+
+/* Refused, by all four, and nothing said in the result, which starts as all ones. */
+#define SETS_REFUSED(error, set, result) do {				\
+	struct doorbell_lineset __set = set;				\
+	unsigned int __i, __j;						\
+									\
+	for (__i = 0; __i < ARRAY_SIZE(linesets); __i++) {		\
+		REFUSED(error, db_ioctl(w->db[0], linesets[__i], &__set)); \
+		for (__j = 0; __j < ARRAY_SIZE(result); __j++)		\
+			ASSERT_EQ(UINT64_MAX, (result)[__j]);		\
+	}								\
+} while (0)
+
+/* A line of each kind: 0 is not masked, 1 is, 2 holds a message, 3 is masked and told. */
+#define WIRE_SETS() do {						\
+	WIRE();								\
+	ASSERT_EQ(1, mask_line(w, 1));					\
+	ASSERT_EQ(1, mask_line(w, 2));					\
+	ASSERT_EQ(DOORBELL_RING_MASKED, db_ring(w->db[0], 2));		\
+	ASSERT_EQ(DOORBELL_RING_MASKED, model_ring(w, 2));		\
+	ASSERT_TRUE(same(w));						\
+} while (0)
+
+TEST_F(errors, lineset_einval)
+{
+	struct wiring *w = &self->w;
+	uint64_t lines[2] = { 15, 0 }, result[2] = { UINT64_MAX, UINT64_MAX };
+	const struct doorbell_lineset good = {
+		.nr_lines = PER_DB, .lines = (uintptr_t)lines, .result = (uintptr_t)result,
+	};
+	struct doorbell_lineset set;
+	unsigned int i;
+
+	WIRE_SETS();
+	for (i = 0; i < 32; i++) {
+		set = good;
+		set.flags = 1U << i;
+		SETS_REFUSED(EINVAL, set, result);
+	}
+	for (i = 0; i < ARRAY_SIZE(set.reserved); i++) {
+		set = good;
+		set.reserved[i] = 1U << (30 + i % 2);
+		SETS_REFUSED(EINVAL, set, result);
+	}
+	/* No lines, wherever. */
+	set = good;
+	set.nr_lines = 0;
+	SETS_REFUSED(EINVAL, set, result);
+	set.line = UINT32_MAX;
+	SETS_REFUSED(EINVAL, set, result);
+	set = good;
+	set.nr_lines = 0;
+	set.lines = 0;
+	set.result = 0;
+	SETS_REFUSED(EINVAL, set, result);
+	/* Bits beyond the lines, though there are such lines, and though none within is set. */
+	set = good;
+	set.nr_lines = 3;
+	SETS_REFUSED(EINVAL, set, result);
+	set = good;
+	lines[0] = 16;
+	SETS_REFUSED(EINVAL, set, result);
+	lines[0] = 1ULL << 63;
+	SETS_REFUSED(EINVAL, set, result);
+	lines[0] = UINT64_MAX;
+	SETS_REFUSED(EINVAL, set, result);
+	set.line = PER_DB - 1;
+	set.nr_lines = 1;
+	lines[0] = 2;
+	SETS_REFUSED(EINVAL, set, result);
+}
+
+/* In the second word, of 65 lines and of 128. */
+TEST_F(errors, lineset_einval_wide)
+{
+	uint64_t lines[2] = { 0, 2 }, result[2] = { 7, 7 };
+	int db = new_context(_metadata, 128);
+	status_t status = map_status(_metadata, db, 128);
+	unsigned int i, at;
+
+	for (i = 0; i < 2; i++) {
+		lines[0] = i ? UINT64_MAX : 0;
+		for (at = 1; at < 64; at++) {
+			lines[1] = 1ULL << at;
+			EXPECT_EQ(-EINVAL, db_lineset(db, DOORBELL_MASK, 0, 65, lines, result));
+			EXPECT_EQ(-EINVAL, db_lineset(db, DOORBELL_MASK, 63, 65, lines, result));
+		}
+	}
+	for (i = 0; i < 128; i++)
+		EXPECT_EQ(0, status_state(&status[i]));
+	EXPECT_EQ(7, result[0]);
+	EXPECT_EQ(7, result[1]);
+	lines[0] = 0;
+	lines[1] = 1;
+	EXPECT_EQ(1, db_lineset(db, DOORBELL_MASK, 63, 65, lines, result));
+	EXPECT_EQ(DOORBELL_LINE_MASKED, status_state(&status[127]));
+}
+
+/* ENXIO: a line that is not there among those that are, and sums that wrap around. */
+TEST_F(errors, lineset_enxio)
+{
+	struct wiring *w = &self->w;
+	static const struct {
+		uint32_t line;
+		uint32_t nr_lines;
+	} beyond[] = {
+		{ 0, PER_DB + 1 }, { 1, PER_DB }, { PER_DB - 1, 2 }, { PER_DB, 1 },
+		{ 0, UINT32_MAX }, { 1, UINT32_MAX }, { PER_DB, UINT32_MAX - PER_DB + 1 },
+		{ UINT32_MAX, 1 }, { UINT32_MAX, 2 }, { UINT32_MAX, UINT32_MAX },
+		{ 1U << 31, 1U << 31 }, { (1U << 31) + 1, 1U << 31 }, { DOORBELL_MAX_LINES, 1 },
+		{ 0, DOORBELL_MAX_LINES }, { UINT32_MAX - 2, PER_DB },
+	};
+	uint64_t lines[2] = { 1, 0 }, result[2] = { UINT64_MAX, UINT64_MAX };
+	unsigned int i, bitmap;
+
+	WIRE_SETS();
+	for (i = 0; i < ARRAY_SIZE(beyond); i++) {
+		for (bitmap = 0; bitmap < 2; bitmap++) {
+			struct doorbell_lineset set = {
+				.line = beyond[i].line, .nr_lines = beyond[i].nr_lines,
+				/* Its bit is the first line's, which may well be there. */
+				.lines = bitmap ? (uintptr_t)lines : 0,
+				.result = (uintptr_t)result,
+			};
+
+			SETS_REFUSED(ENXIO, set, result);
+		}
+	}
+}
+
+/* EFAULT: addresses of no memory, of memory that ends too soon, of the kernel's. */
+TEST_F(errors, lineset_efault)
+{
+	struct wiring *w = &self->w;
+	uint64_t result[2] = { UINT64_MAX, UINT64_MAX }, lines[2] = { 15, 0 };
+	long page = sysconf(_SC_PAGESIZE);
+	unsigned int i;
+	uint64_t bad[8];
+	char *mem;
+
+	WIRE_SETS();
+	mem = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_TRUE(mem != MAP_FAILED);
+	ASSERT_EQ(0, munmap(mem + page, page));
+	i = 0;
+	bad[i++] = 1;
+	bad[i++] = (uintptr_t)mem + page;
+	bad[i++] = (uintptr_t)mem + page - 4;
+	bad[i++] = UINT64_MAX;
+	bad[i++] = UINT64_MAX - 7;
+	bad[i++] = 0xffffffff81000000ULL;
+	bad[i++] = 0xdead000000000000ULL;
+	/* Not a good address, if only the lower half is looked at. */
+	bad[i++] = sizeof(long) == 4 ? 1ULL << 32 | (uintptr_t)mem : 1ULL << 63 | (uintptr_t)mem;
+	ASSERT_EQ(ARRAY_SIZE(bad), i);
+
+	for (i = 0; i < ARRAY_SIZE(linesets); i++) {
+		REFUSED(EFAULT, db_ioctl(w->db[0], linesets[i], NULL));
+		REFUSED(EFAULT, db_ioctl(w->db[0], linesets[i], mem + page));
+		REFUSED(EFAULT, db_ioctl(w->db[0], linesets[i], mem + page - 8));
+	}
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct doorbell_lineset set = {
+			.nr_lines = PER_DB, .lines = bad[i], .result = (uintptr_t)result,
+		};
+
+		SETS_REFUSED(EFAULT, set, result);
+		set.lines = (uintptr_t)lines;
+		set.result = bad[i];
+		SETS_REFUSED(EFAULT, set, result);
+		set.lines = 0;
+		SETS_REFUSED(EFAULT, set, result);
+		EXPECT_EQ(15, lines[0]);
+	}
+
+	/* There, but not to be written. */
+	memset(mem, 0, page);
+	mem[0] = 15;
+	ASSERT_EQ(0, mprotect(mem, page, PROT_READ));
+	for (i = 0; i < ARRAY_SIZE(linesets); i++)
+		REFUSED(EFAULT, db_lineset(w->db[0], linesets[i], 0, PER_DB, (uint64_t *)mem,
+					   (uint64_t *)mem));
+	/* To be read, it is good enough. */
+	ASSERT_EQ(1, db_lineset(w->db[0], DOORBELL_PENDING, 0, 3, NULL, NULL));
+}
+
+/* The second page of a bitmap is missing: nothing of the first has been done. */
+TEST_F(errors, lineset_efault_halfway)
+{
+	const uint32_t nr = DOORBELL_MAX_LINES;
+	int db = new_context(_metadata, nr);
+	status_t status = map_status(_metadata, db, nr);
+	long page = sysconf(_SC_PAGESIZE);
+	uint64_t *mem;
+	uint32_t i;
+
+	mem = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_TRUE(mem != MAP_FAILED);
+	ASSERT_EQ(0, munmap((char *)mem + page, page));
+	memset(mem, 0xff, page);
+	EXPECT_EQ(-EFAULT, db_lineset(db, DOORBELL_MASK, 0, nr, mem, NULL));
+	EXPECT_EQ(-EFAULT, db_lineset(db, DOORBELL_MASK, 0, nr, NULL, mem));
+	for (i = 0; i < nr; i++)
+		ASSERT_EQ(0, status_state(&status[i]));
+	/* If it says anything, then that no line was masked. */
+	for (i = 0; i < page / sizeof(*mem); i++)
+		ASSERT_TRUE(mem[i] == 0 || mem[i] == UINT64_MAX);
+	EXPECT_EQ(nr, db_lineset(db, DOORBELL_MASK, 0, nr, NULL, NULL));
+	EXPECT_EQ(-EFAULT, db_lineset(db, DOORBELL_UNMASK, 0, nr, NULL, mem));
+	for (i = 0; i < nr; i++)
+		ASSERT_EQ(DOORBELL_LINE_MASKED, status_state(&status[i]));
+}
+
+/* What comes first where several apply: EFAULT, EINVAL, ENXIO, the fd, the rest. */
+TEST_F(errors, which_comes_first)
+{
+	struct wiring *w = &self->w;
+	struct doorbell_lineset set = { .line = PER_DB, .nr_lines = 1, .flags = 1 };
+	struct doorbell_notifier notifier = { .fd = -1, .line = PER_DB, .events = 4 };
+
+	WIRE();
+	REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_MASK, &set));
+	set.flags = 0;
+	set.lines = 1;
+	REFUSED(ENXIO, db_ioctl(w->db[0], DOORBELL_MASK, &set));
+	REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_NOTIFIER, &notifier));
+	notifier.events = DOORBELL_NOTIFY_MASK;
+	REFUSED(ENXIO, db_ioctl(w->db[0], DOORBELL_NOTIFIER, &notifier));
+	notifier.line = 3;
+	REFUSED(EBADF, db_ioctl(w->db[0], DOORBELL_NOTIFIER, &notifier));
+	notifier.fd = w->efd[5];
+	REFUSED(EEXIST, db_ioctl(w->db[0], DOORBELL_NOTIFIER, &notifier));
+}
+
 /* EFAULT: nowhere, half there, and not writable where it must be. */
 TEST_F(errors, bad_address)
 {
@@ -406,7 +729,7 @@ TEST_F(errors, bad_address)
 		{ DOORBELL_GET_INFO, true }, { DOORBELL_SET_LINES, false },
 		{ DOORBELL_IRQFD, false }, { DOORBELL_TRIGGER, false },
 		{ DOORBELL_QUERY, true }, { DOORBELL_READ, true },
-		{ DOORBELL_PEEK, true },
+		{ DOORBELL_PEEK, true }, { DOORBELL_NOTIFIER, false },
 	};
 	long page = sysconf(_SC_PAGESIZE);
 	struct doorbell_eventfd *eventfd;
@@ -445,7 +768,7 @@ TEST_F(errors, unknown_ioctl)
 	unsigned int nr;
 
 	WIRE();
-	for (nr = 8; nr < 256; nr += nr < 16 ? 1 : 51) {
+	for (nr = 13; nr < 256; nr += nr < 24 ? 1 : 51) {
 		REFUSED(ENOTTY, db_ioctl(w->db[0], _IO(DOORBELL_IOC_MAGIC, nr), arg));
 		REFUSED(ENOTTY, db_ioctl(w->db[0],
 					 _IOWR(DOORBELL_IOC_MAGIC, nr, arg), arg));

@@ -10,9 +10,12 @@
 
 #define BITS		64
 
-/* Long enough for thousands of rounds; longer on a machine too busy for these: */
-#define ROUNDS_MS	1500
-#define ROUNDS_MIN	2000
+/*
+ * Long enough for thousands of rounds; longer on a machine too busy for these.
+ * Who calls makes no difference to a barrier, so 32-bit programs are quick.
+ */
+#define ROUNDS_MS	(sizeof(long) == 8 ? 1500 : 200)
+#define ROUNDS_MIN	(sizeof(long) == 8 ? 1000 : 100)
 
 static bool more_rounds(unsigned int rounds, uint64_t start)
 {
@@ -666,7 +669,7 @@ TEST(sets_largest)
 	ASSERT_TRUE(as_model(status));
 }
 
-#define NR_OTHERS	(DOORBELL_MAX_TRIGGERS_PER_LINE - 1)
+#define NR_OTHERS	20
 
 FIXTURE(barrier) {
 	int kmsg;
@@ -842,7 +845,6 @@ TEST_F(mask, one_ring_somewhere)
 	/* Both must have been met, or this proves nothing. */
 	EXPECT_LT(0, held);
 	EXPECT_GT(rounds - 1, held);
-	TH_LOG("%u rounds, %u held", rounds, held);
 }
 
 /* Threads that mask, unmask, clear and ring the same line, and what each was told. */

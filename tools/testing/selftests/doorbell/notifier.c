@@ -1,3 +1,517 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Notifiers: told of each transition, once, before the unmask delivers; their
+ * lifetimes and barriers.
+ */
+#include <sys/epoll.h>
+
 #include "doorbell_test.h"
-TEST(none) { }
+
+#define MASK	DOORBELL_NOTIFY_MASK
+#define UNMASK	DOORBELL_NOTIFY_UNMASK
+
+/* Long enough for thousands of rounds; longer on a machine too busy for these: */
+#define ROUNDS_MS	1500
+#define ROUNDS_MIN	500
+
+static bool more_rounds(unsigned int rounds, uint64_t start)
+{
+	return rounds < ROUNDS_MIN || now_us() < start + ROUNDS_MS * 1000;
+}
+
+FIXTURE(notifier) {
+	int kmsg;
+	int db;
+	int out;
+	int masks;
+	int unmasks;
+	int both;
+};
+
+FIXTURE_SETUP(notifier)
+{
+	pin_to(0);
+	self->kmsg = kmsg_open();
+	self->db = new_context(_metadata, 3);
+	self->out = new_eventfd(_metadata, 0, 0);
+	self->masks = new_eventfd(_metadata, 0, 0);
+	self->unmasks = new_eventfd(_metadata, 0, 0);
+	self->both = new_eventfd(_metadata, 0, 0);
+	ASSERT_EQ(0, db_trigger(self->db, self->out, 0, 0));
+	ASSERT_EQ(0, db_notifier(self->db, self->masks, 0, 0, MASK));
+	ASSERT_EQ(0, db_notifier(self->db, self->unmasks, 0, 0, UNMASK));
+	ASSERT_EQ(0, db_notifier(self->db, self->both, 0, 0, MASK | UNMASK));
+}
+
+FIXTURE_TEARDOWN(notifier)
+{
+	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
+}
+
+/* How often each was signalled since the last time. */
+#define EXPECT_TOLD(nr_masks, nr_unmasks) do {				\
+	EXPECT_EQ(nr_masks, efd_read(self->masks));			\
+	EXPECT_EQ(nr_unmasks, efd_read(self->unmasks));			\
+	EXPECT_EQ((nr_masks) + (nr_unmasks), efd_read(self->both));	\
+} while (0)
+
+TEST_F(notifier, once_per_transition)
+{
+	/* Assigning is no event, whatever the state. */
+	EXPECT_TOLD(0, 0);
+	EXPECT_EQ(3, line_of(_metadata, self->db, 0).nr_notifiers);
+	EXPECT_EQ(1, line_of(_metadata, self->db, 0).nr_triggers);
+	EXPECT_EQ(3, info_of(_metadata, self->db).nr_notifiers);
+
+	EXPECT_EQ(0, db_unmask(self->db, 0));
+	EXPECT_TOLD(0, 0);
+	EXPECT_EQ(1, db_mask(self->db, 0));
+	EXPECT_TOLD(1, 0);
+	EXPECT_EQ(0, db_mask(self->db, 0));
+	EXPECT_TOLD(0, 0);
+	EXPECT_EQ(0, db_unmask(self->db, 0));
+	EXPECT_TOLD(0, 1);
+	EXPECT_EQ(0, db_unmask(self->db, 0));
+	EXPECT_TOLD(0, 0);
+
+	/* Rings, deliveries, and what is dropped are no transitions. */
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
+	EXPECT_EQ(0, db_clear(self->db, 0));
+	EXPECT_TOLD(0, 0);
+	EXPECT_EQ(1, db_mask(self->db, 0));
+	EXPECT_TOLD(1, 0);
+	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 0));
+	EXPECT_EQ(1, db_pending(self->db, 0));
+	EXPECT_EQ(1, db_clear(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 0));
+	EXPECT_TOLD(0, 0);
+	EXPECT_EQ(1, db_unmask(self->db, 0));
+	EXPECT_TOLD(0, 1);
+	EXPECT_EQ(2, efd_read(self->out));
+	/* It is that line's. */
+	EXPECT_EQ(1, db_mask(self->db, 1));
+	EXPECT_EQ(0, db_unmask(self->db, 1));
+	EXPECT_TOLD(0, 0);
+	/* And it is told, not rung. */
+	EXPECT_EQ(3, line_of(_metadata, self->db, 0).rings);
+}
+
+/* Of a line that is masked already: no event for that, but the unmask is one. */
+TEST_F(notifier, assigned_while_masked)
+{
+	int late = new_eventfd(_metadata, 0, 0);
+
+	EXPECT_EQ(1, db_mask(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 0));
+	ASSERT_EQ(0, db_notifier(self->db, late, 0, 0, MASK | UNMASK));
+	EXPECT_EQ(0, efd_count(late));
+	EXPECT_EQ(0, efd_count(self->out));
+	EXPECT_EQ(1, db_pending(self->db, 0));
+	ASSERT_EQ(0, db_notifier(self->db, self->unmasks, 0, DOORBELL_FLAG_DEASSIGN, 0));
+	EXPECT_EQ(1, db_pending(self->db, 0));
+	EXPECT_EQ(1, db_unmask(self->db, 0));
+	EXPECT_EQ(1, efd_read(late));
+	EXPECT_EQ(0, efd_count(self->unmasks));
+	EXPECT_EQ(1, efd_read(self->out));
+}
+
+/* One eventfd for many lines: one signal for each line that changed. */
+TEST_F(notifier, sets)
+{
+	const uint32_t nr = 100;
+	int db = new_context(_metadata, nr);
+	uint64_t some[2] = { 0x5555555555555555ULL, 1 };
+	uint32_t i;
+
+	for (i = 0; i < nr; i++)
+		ASSERT_EQ(0, db_notifier(db, self->masks, i, 0, MASK));
+	EXPECT_EQ(nr, info_of(_metadata, db).nr_notifiers);
+	EXPECT_EQ(33, db_lineset(db, DOORBELL_MASK, 10, 65, some, NULL));
+	EXPECT_EQ(33, efd_read(self->masks));
+	EXPECT_EQ(nr - 33, db_lineset(db, DOORBELL_MASK, 0, nr, NULL, NULL));
+	EXPECT_EQ(nr - 33, efd_read(self->masks));
+	EXPECT_EQ(0, db_lineset(db, DOORBELL_MASK, 0, nr, NULL, NULL));
+	EXPECT_EQ(0, db_lineset(db, DOORBELL_UNMASK, 0, nr, NULL, NULL));
+	EXPECT_EQ(0, efd_read(self->masks));
+	EXPECT_EQ(0, efd_read(self->both));
+	/* Other lines' are not deassigned with one. */
+	ASSERT_EQ(0, db_notifier(db, self->masks, 7, DOORBELL_FLAG_DEASSIGN, 0));
+	EXPECT_EQ(nr, db_lineset(db, DOORBELL_MASK, 0, nr, NULL, NULL));
+	EXPECT_EQ(nr - 1, efd_read(self->masks));
+}
+
+/* Which of the eventfds became readable first: epoll lists them in that order. */
+static int first_of(struct __test_metadata *_metadata, int epoll)
+{
+	struct epoll_event event = { .data.fd = -1 };
+
+	ASSERT_EQ(1, epoll_wait(epoll, &event, 1, 0));
+	return event.data.fd;
+}
+
+TEST_F(notifier, told_before_the_delivery)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+	int epoll = epoll_create1(EPOLL_CLOEXEC), i;
+
+	ASSERT_LE(0, epoll);
+	event.data.fd = self->out;
+	ASSERT_EQ(0, epoll_ctl(epoll, EPOLL_CTL_ADD, self->out, &event));
+	event.data.fd = self->unmasks;
+	ASSERT_EQ(0, epoll_ctl(epoll, EPOLL_CTL_ADD, self->unmasks, &event));
+	for (i = 0; i < 10; i++) {
+		struct epoll_event events[2];
+
+		EXPECT_EQ(1, db_mask(self->db, 0));
+		EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 0));
+		EXPECT_EQ(1, db_unmask(self->db, 0));
+		EXPECT_EQ(self->unmasks, first_of(_metadata, epoll));
+		EXPECT_EQ(1, efd_read(self->unmasks));
+		EXPECT_EQ(1, efd_read(self->out));
+		EXPECT_EQ(0, epoll_wait(epoll, events, 2, 0));
+
+		/* The order is not just that of the two in the list. */
+		EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
+		EXPECT_EQ(1, db_mask(self->db, 0));
+		EXPECT_EQ(0, db_unmask(self->db, 0));
+		EXPECT_EQ(self->out, first_of(_metadata, epoll));
+		EXPECT_EQ(1, efd_read(self->unmasks));
+		EXPECT_EQ(1, efd_read(self->out));
+		EXPECT_EQ(0, epoll_wait(epoll, events, 2, 0));
+	}
+}
+
+struct waiter {
+	int out;
+	int told;
+	atomic_bool stop;
+	unsigned int rounds;
+	unsigned int wrong;
+	atomic_uint seen;
+	pthread_t thread;
+};
+
+static void *wait_for_message(void *arg)
+{
+	struct waiter *waiter = arg;
+
+	pin_to(1);
+	while (!atomic_load(&waiter->stop)) {
+		if (!efd_read(waiter->out))
+			continue;
+		waiter->wrong += !efd_read(waiter->told);
+		atomic_fetch_add(&waiter->seen, 1);
+	}
+	return NULL;
+}
+
+/* Whom the delivery wakes on another processor finds the notifier signalled. */
+TEST_F(notifier, told_before_anybody_sees_the_delivery)
+{
+	struct waiter waiter = { .out = self->out, .told = self->unmasks };
+	uint64_t start = now_us();
+	unsigned int rounds;
+	int i;
+
+	for (i = 1; i < DOORBELL_MAX_TRIGGERS_PER_LINE; i++)
+		ASSERT_EQ(0, db_trigger(self->db, new_eventfd(_metadata, 0, 0), 0, 0));
+	ASSERT_EQ(0, pthread_create(&waiter.thread, NULL, wait_for_message, &waiter));
+	for (rounds = 0; more_rounds(rounds, start); rounds++) {
+		ASSERT_EQ(1, db_mask(self->db, 0));
+		ASSERT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 0));
+		ASSERT_EQ(1, db_unmask(self->db, 0));
+		ASSERT_TRUE(SPIN_FOR(atomic_load(&waiter.seen) == rounds + 1));
+	}
+	atomic_store(&waiter.stop, true);
+	pthread_join(waiter.thread, NULL);
+	EXPECT_EQ(0, waiter.wrong);
+}
+
+static void hit_mask(struct hammer *hammer)
+{
+	db_mask(hammer->fd, hammer->line);
+	db_unmask(hammer->fd, hammer->line);
+}
+
+/* While another processor masks and unmasks, a deassign is a barrier. */
+TEST_F(notifier, deassign_is_a_barrier)
+{
+	struct hammer hammer = { .hit = hit_mask, .fd = self->db, .line = 1 };
+	int victim = new_eventfd(_metadata, 0, 0), i;
+	unsigned int rounds, late = 0, signalled = 0;
+	uint64_t start;
+
+	/* The last of many, so that a barrier that is none is seen to be none. */
+	for (i = 1; i < DOORBELL_MAX_NOTIFIERS_PER_LINE; i++)
+		ASSERT_EQ(0, db_notifier(self->db, new_eventfd(_metadata, 0, 0), 1, 0,
+					 MASK | UNMASK));
+	hammer_start(_metadata, &hammer);
+	ASSERT_TRUE(hammer_passes(&hammer, 10));
+	start = now_us();
+	for (rounds = 0; more_rounds(rounds, start); rounds++) {
+		ASSERT_EQ(0, db_notifier(self->db, victim, 1, 0, 1 + rounds % 3));
+		if (rounds % 2)
+			efd_poll(victim, POLLIN, PATIENCE_MS);
+		dither(rounds);
+		ASSERT_EQ(0, db_notifier(self->db, victim, 1, DOORBELL_FLAG_DEASSIGN, 0));
+		signalled += !!efd_read(victim);
+		late += !hammer_passes(&hammer, 2) || efd_read(victim);
+	}
+	hammer_stop(&hammer);
+	EXPECT_EQ(0, late);
+	EXPECT_LE(rounds / 2, signalled);
+}
+
+struct masker {
+	int db;
+	unsigned int cpu;
+	atomic_bool *stop;
+	uint64_t masked;
+	pthread_t thread;
+};
+
+static void *mask_on(void *arg)
+{
+	struct masker *masker = arg;
+
+	pin_to(masker->cpu);
+	while (!atomic_load(masker->stop)) {
+		masker->masked += db_mask(masker->db, 0) == 1;
+		db_unmask(masker->db, 0);
+	}
+	return NULL;
+}
+
+/* Of several that mask and unmask at once, each transition is told exactly once. */
+TEST_F(notifier, transitions_add_up)
+{
+	struct masker maskers[3];
+	atomic_bool stop = false;
+	uint64_t masked = 0;
+	unsigned int i;
+	bool last;
+
+	for (i = 0; i < ARRAY_SIZE(maskers); i++) {
+		maskers[i] = (struct masker){ .db = self->db, .cpu = i, .stop = &stop };
+		ASSERT_EQ(0, pthread_create(&maskers[i].thread, NULL, mask_on, &maskers[i]));
+	}
+	usleep(ROUNDS_MS * 1000);
+	atomic_store(&stop, true);
+	for (i = 0; i < ARRAY_SIZE(maskers); i++) {
+		pthread_join(maskers[i].thread, NULL);
+		masked += maskers[i].masked;
+	}
+	last = line_of(_metadata, self->db, 0).state & DOORBELL_LINE_MASKED;
+	EXPECT_FALSE(last);
+	EXPECT_LT(0, masked);
+	EXPECT_TOLD(masked, masked);
+}
+
+TEST_F(notifier, errors)
+{
+	const uint32_t deassign = DOORBELL_FLAG_DEASSIGN;
+	int fresh = new_eventfd(_metadata, 0, 0), i;
+	int many[DOORBELL_MAX_NOTIFIERS_PER_LINE];
+
+	/* The same eventfd once more, whatever the events; and by another fd. */
+	EXPECT_EQ(-EEXIST, db_notifier(self->db, self->masks, 0, 0, MASK));
+	EXPECT_EQ(-EEXIST, db_notifier(self->db, self->masks, 0, 0, UNMASK));
+	EXPECT_EQ(-EEXIST, db_notifier(self->db, dup(self->masks), 0, 0, MASK));
+	EXPECT_EQ(-ENOENT, db_notifier(self->db, fresh, 0, deassign, 0));
+	EXPECT_EQ(-ENOENT, db_notifier(self->db, self->masks, 1, deassign, 0));
+	/* Triggers and notifiers do not stand in for one another. */
+	EXPECT_EQ(-ENOENT, db_notifier(self->db, self->out, 0, deassign, 0));
+	EXPECT_EQ(-ENOENT, db_trigger(self->db, self->masks, 0, deassign));
+	EXPECT_EQ(-EINVAL, db_notifier(self->db, fresh, 0, 0, 0));
+	EXPECT_EQ(-EINVAL, db_notifier(self->db, self->masks, 0, deassign, MASK));
+	EXPECT_EQ(-EBADF, db_notifier(self->db, -1, 0, 0, MASK));
+	EXPECT_EQ(-ENXIO, db_notifier(self->db, fresh, 3, 0, MASK));
+	EXPECT_EQ(3, info_of(_metadata, self->db).nr_notifiers);
+
+	for (i = 0; i < DOORBELL_MAX_NOTIFIERS_PER_LINE; i++) {
+		many[i] = new_eventfd(_metadata, 0, 0);
+		ASSERT_EQ(0, db_notifier(self->db, many[i], 1, 0, MASK));
+	}
+	EXPECT_EQ(-ENOSPC, db_notifier(self->db, fresh, 1, 0, MASK));
+	EXPECT_EQ(-EEXIST, db_notifier(self->db, many[0], 1, 0, MASK));
+	EXPECT_EQ(DOORBELL_MAX_NOTIFIERS_PER_LINE, line_of(_metadata, self->db, 1).nr_notifiers);
+	/* Triggers are counted for themselves. */
+	ASSERT_EQ(0, db_trigger(self->db, fresh, 1, 0));
+	EXPECT_EQ(1, db_mask(self->db, 1));
+	for (i = 0; i < DOORBELL_MAX_NOTIFIERS_PER_LINE; i++)
+		EXPECT_EQ(1, efd_read(many[i]));
+	EXPECT_EQ(0, efd_count(fresh));
+	ASSERT_EQ(0, db_notifier(self->db, many[9], 1, deassign, 0));
+	ASSERT_EQ(0, db_notifier(self->db, fresh, 1, 0, UNMASK));
+	EXPECT_EQ(0, db_unmask(self->db, 1));
+	EXPECT_EQ(1, efd_read(fresh));
+	EXPECT_EQ(0, efd_count(many[9]));
+	EXPECT_TOLD(0, 0);
+}
+
+/* By a copy that this process keeps for looking, but never gave to the module. */
+TEST_F(notifier, outlives_its_fd)
+{
+	int late = new_eventfd(_metadata, 0, 0), copy = dup(late);
+
+	ASSERT_LE(0, copy);
+	ASSERT_EQ(0, db_notifier(self->db, late, 1, 0, MASK | UNMASK));
+	close(late);
+	EXPECT_EQ(1, db_mask(self->db, 1));
+	EXPECT_EQ(1, efd_read(copy));
+	close(copy);
+	/* Nobody sees it, but it is there. */
+	EXPECT_EQ(0, db_unmask(self->db, 1));
+	EXPECT_EQ(1, line_of(_metadata, self->db, 1).nr_notifiers);
+}
+
+/* The same eventfd as both: it is told by the sum. */
+TEST_F(notifier, trigger_too)
+{
+	ASSERT_EQ(0, db_trigger(self->db, self->both, 0, 0));
+	EXPECT_EQ(1, db_mask(self->db, 0));
+	EXPECT_EQ(1, efd_read(self->both));
+	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 0));
+	EXPECT_EQ(0, efd_count(self->both));
+	EXPECT_EQ(1, db_unmask(self->db, 0));
+	EXPECT_EQ(2, efd_read(self->both));
+	ASSERT_EQ(0, db_notifier(self->db, self->both, 0, DOORBELL_FLAG_DEASSIGN, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
+	EXPECT_EQ(1, efd_read(self->both));
+	EXPECT_EQ(1, db_mask(self->db, 0));
+	EXPECT_EQ(0, efd_count(self->both));
+}
+
+/* A mask that rings the line that it masks, and an unmask that does. */
+TEST_F(notifier, rings_its_own_line)
+{
+	ASSERT_EQ(0, db_irqfd(self->db, self->masks, 0, 0));
+	EXPECT_EQ(1, db_mask(self->db, 0));
+	EXPECT_EQ(DOORBELL_LINE_MASKED | DOORBELL_LINE_PENDING,
+		  line_of(_metadata, self->db, 0).state);
+	EXPECT_EQ(1, line_of(_metadata, self->db, 0).rings);
+	EXPECT_EQ(0, efd_count(self->out));
+	EXPECT_EQ(1, db_unmask(self->db, 0));
+	EXPECT_EQ(1, efd_read(self->out));
+	ASSERT_EQ(0, db_irqfd(self->db, self->masks, 0, DOORBELL_FLAG_DEASSIGN));
+
+	EXPECT_EQ(1, efd_read(self->unmasks));
+	ASSERT_EQ(0, db_irqfd(self->db, self->unmasks, 0, 0));
+	EXPECT_EQ(1, db_mask(self->db, 0));
+	EXPECT_EQ(0, db_pending(self->db, 0));
+	/* Held, it delivered nothing; but it rang, and that is delivered, too. */
+	EXPECT_EQ(0, db_unmask(self->db, 0));
+	EXPECT_EQ(1, efd_wait(self->out));
+	EXPECT_EQ(2, settled(_metadata, self->db, 0).rings);
+	EXPECT_EQ(1, db_mask(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 0));
+	EXPECT_EQ(1, db_unmask(self->db, 0));
+	EXPECT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 0).rings == 4));
+	EXPECT_EQ(4, settled(_metadata, self->db, 0).deliveries);
+	EXPECT_EQ(2, efd_drain(self->out));
+}
+
+/* A mask that rings another line, which may be masked, too. */
+TEST_F(notifier, rings_another_line)
+{
+	int other = new_context(_metadata, 1), out = new_eventfd(_metadata, 0, 0);
+
+	ASSERT_EQ(0, db_irqfd(other, self->masks, 0, 0));
+	ASSERT_EQ(0, db_trigger(other, out, 0, 0));
+	EXPECT_EQ(1, db_mask(self->db, 0));
+	EXPECT_EQ(1, efd_wait(out));
+	EXPECT_EQ(0, db_unmask(self->db, 0));
+	EXPECT_EQ(1, db_mask(other, 0));
+	EXPECT_EQ(1, db_mask(self->db, 0));
+	EXPECT_EQ(1, db_pending(other, 0));
+	EXPECT_EQ(0, efd_count(out));
+	EXPECT_EQ(1, db_unmask(other, 0));
+	EXPECT_EQ(1, efd_read(out));
+}
+
+/* The number by which /proc calls an eventfd: the smallest that is free. */
+static long eventfd_id(int fd)
+{
+	char path[40], line[128];
+	long id = -1;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file))
+		sscanf(line, "eventfd-id: %ld", &id);
+	if (file)
+		fclose(file);
+	return id;
+}
+
+/* Whether the eventfd of that id is there no more: so its id is the next one's. */
+static bool is_free(long id)
+{
+	int fd = eventfd(0, EFD_CLOEXEC);
+	bool free = eventfd_id(fd) == id;
+
+	close(fd);
+	return free;
+}
+
+/* An eventfd lives as long as something of the module's refers to it, and no longer. */
+TEST_F(notifier, keeps_and_gives_back)
+{
+	int db = new_context(_metadata, 1), fd, copy;
+	long id;
+
+	fd = new_eventfd(_metadata, 0, 0);
+	id = eventfd_id(fd);
+	if (id < 0)
+		SKIP(return, "this kernel's fdinfo has no eventfd-id");
+	close(fd);
+	if (!is_free(id))
+		SKIP(return, "other eventfds come and go on this machine");
+
+	fd = new_eventfd(_metadata, 0, 0);
+	ASSERT_EQ(id, eventfd_id(fd));
+	ASSERT_EQ(0, db_notifier(db, fd, 0, 0, MASK));
+	copy = dup(fd);
+	close(fd);
+	ASSERT_EQ(0, db_notifier(db, copy, 0, DOORBELL_FLAG_DEASSIGN, 0));
+	close(copy);
+	EXPECT_TRUE(WAIT_FOR(is_free(id)));
+
+	/* An assignment that fails keeps nothing. */
+	fd = new_eventfd(_metadata, 0, 0);
+	ASSERT_EQ(id, eventfd_id(fd));
+	ASSERT_EQ(0, db_notifier(db, fd, 0, 0, MASK));
+	EXPECT_EQ(-EEXIST, db_notifier(db, fd, 0, 0, MASK));
+	EXPECT_EQ(-ENXIO, db_notifier(db, fd, 1, 0, MASK));
+	EXPECT_EQ(-ENOENT, db_trigger(db, fd, 0, DOORBELL_FLAG_DEASSIGN));
+	close(fd);
+	EXPECT_FALSE(is_free(id));
+
+	/* Masked or not, the context's end is that of all it refers to. */
+	EXPECT_EQ(1, db_mask(db, 0));
+	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(db, 0));
+	close(db);
+	EXPECT_TRUE(WAIT_FOR(is_free(id)));
+}
+
+/* A masked line ends with its context: that is no unmask, and tells nobody. */
+TEST_F(notifier, context_closes)
+{
+	unsigned int round;
+
+	for (round = 0; round < 50; round++) {
+		int db = new_context(_metadata, 2), tell = new_eventfd(_metadata, 0, 0);
+
+		ASSERT_EQ(0, db_notifier(db, tell, 0, 0, MASK | UNMASK));
+		ASSERT_EQ(0, db_notifier(db, tell, 1, 0, MASK | UNMASK));
+		EXPECT_EQ(2, db_lineset(db, DOORBELL_MASK, 0, 2, NULL, NULL));
+		EXPECT_EQ(2, efd_read(tell));
+		close(db);
+		/* Its end unmasks nothing. */
+		EXPECT_EQ(0, efd_count(tell));
+		close(tell);
+	}
+}
+
 TEST_HARNESS_MAIN

@@ -17,7 +17,7 @@
 
 /* Long enough for thousands of rounds; longer on a machine too busy for these: */
 #define ROUNDS_MS	1500
-#define ROUNDS_MIN	2000
+#define ROUNDS_MIN	500
 
 static bool more_rounds(unsigned int rounds, uint64_t start)
 {
@@ -522,7 +522,7 @@ FIXTURE_SETUP(counted)
 	self->out = new_eventfd(_metadata, 0, 0);
 	/* First of many, so that it is seen long before the delivery is done. */
 	ASSERT_EQ(0, db_trigger(self->db, self->out, 0, 0));
-	for (i = 1; i < DOORBELL_MAX_TRIGGERS_PER_LINE; i++)
+	for (i = 0; i < 20; i++)
 		ASSERT_EQ(0, db_trigger(self->db, new_eventfd(_metadata, 0, 0), 0, 0));
 	self->hammer.fd = self->db;
 	self->hammer.hit = variant->by_unmask ? hit_unmask : hit_ring;
