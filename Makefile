@@ -20,7 +20,11 @@ help:
 	@echo 'In the lab: on any Debian 12 or 13; sets up what is missing by itself'
 	@echo '  make rtt          - boot a VM, load the module, print the round-trip table'
 	@echo '  make test         - run all tests; ends with "N passed, N failed"'
+	@echo '  make test-debug   - the same with a kernel that checks everything it can: KASAN,'
+	@echo '                      lockdep, kmemleak, fault injection, KUnit, ...; the first time'
+	@echo '                      builds that kernel'
 	@echo '  make check        - format, lint and documentation checks'
+	@echo '  make torture DURATION=60 - everything at once, at random, for that many seconds'
 	@echo '  make bench        - what assigning costs, and whether size does'
 	@echo '  make shell        - a shell in the VM, module loaded, tools on the PATH'
 	@echo '  make lab          - set up only'
@@ -35,6 +39,8 @@ help:
 	@echo '  make rust-analyzer - write rust-project.json for an editor'
 	@echo '  make clean        - remove what was built'
 	@echo
+	@echo 'FLAVOUR=rt or FLAVOUR=debug: with another kernel than Debian'"'"'s default one; any of the'
+	@echo 'targets for the lab takes it.'
 	@echo 'ARGS="..." goes to the command: make rtt ARGS="--json". DOORBELL_LAB, DOORBELL_KERNEL and'
 	@echo 'other variables of the lab: see Documentation/lab.rst.'
 
@@ -47,6 +53,15 @@ bench:
 
 test check shell:
 	@$(LAB) $@
+
+test-debug:
+	@$(MAKE) --no-print-directory test FLAVOUR=debug
+
+# A guest is given the time that it is asked to take, and some to boot.
+DURATION ?= 60
+torture:
+	@DOORBELL_TIMEOUT=$${DOORBELL_TIMEOUT:-$$(($(DURATION) + 600))} \
+		$(LAB) run doorbell torture --duration $(DURATION) $(ARGS)
 
 lab:
 	@$(LAB) setup
@@ -86,5 +101,5 @@ rustfmt rustfmtcheck:
 clean:
 	+$(kbuild) clean
 
-.PHONY: default help rtt bench test check shell lab lab-status lab-clean have-rust modules \
+.PHONY: default help rtt bench test test-debug torture check shell lab lab-status lab-clean have-rust modules \
 	modules_install clippy rustfmt rustfmtcheck rust-analyzer clean

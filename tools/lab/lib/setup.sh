@@ -435,11 +435,13 @@ rust_symbols_match() {
 }
 
 status() {
+	local v
 	echo "lab:    $LAB"
 	have_tree && echo "tree:   ready" || echo "tree:   not set up"
 	for FLAVOUR in "${FLAVOURS[@]}"; do
-		have_kernel && echo "kernel: $(kernel_version) ($FLAVOUR)" ||
-			echo "kernel: not set up ($FLAVOUR)"
+		v="not set up"
+		have_clang && have_kernel && v=$(kernel_version)
+		printf '%-8s%s\n' "$FLAVOUR:" "$v"
 	done
 	du -shx "$LAB" 2>/dev/null | sed 's/\t.*//; s/^/size:   /'
 }
