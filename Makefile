@@ -23,6 +23,7 @@ help:
 	@echo '  make test-debug   - the same with a kernel that checks everything it can: KASAN,'
 	@echo '                      lockdep, kmemleak, fault injection, KUnit, ...; the first time'
 	@echo '                      builds that kernel'
+	@echo '  make model        - every interleaving of what a line does: how many, and what breaks them'
 	@echo '  make check        - format, lint and documentation checks'
 	@echo '  make torture DURATION=60 - everything at once, at random, for that many seconds'
 	@echo '  make bench        - what assigning costs, and whether size does'
@@ -51,7 +52,7 @@ bench:
 	@$(LAB) run sh -c 'modprobe -q kvm-amd || modprobe -q kvm-intel; \
 		doorbell bench assign && doorbell bench scale'
 
-test check shell:
+test check shell model:
 	@$(LAB) $@
 
 test-debug:

@@ -19,7 +19,7 @@ use kernel::{
         Flags, //
     },
     mm::virt::{
-        flags::SHARED,
+        flags::MAYSHARE,
         VmaNew, //
     },
     page::PAGE_SIZE,
@@ -84,7 +84,9 @@ impl<T: Visible> SharedPages<T> {
         let offset = unsafe { (*vma.as_ptr()).vm_pgoff };
         let len = vma.end() - vma.start();
         // A private one would be copied on a debugger's write, and then show the past for ever.
-        if offset != 0 || len > self.0.len() * size_of::<T>() || vma.flags() & SHARED == 0 {
+        // (VM_SHARED itself is gone if the file was opened to read only.)
+        let private = vma.flags() & MAYSHARE == 0;
+        if private || offset != 0 || len > self.0.len() * size_of::<T>() {
             return Err(EINVAL);
         }
         vma.try_clear_maywrite().map_err(|_| EACCES)?;

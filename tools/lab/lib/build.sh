@@ -52,6 +52,12 @@ build_selftests() {
 		OUTPUT=/build/selftests KSRC="$KSRC" -j"$(nproc)"
 }
 
+# run_model [ARGUMENT...]: prints KTAP
+run_model() {
+	in_tree "$TREE" env -C /doorbell/tools/model cargo run -q --release --locked \
+		--target "$TARGET" -- "$@"
+}
+
 build() {
 	build_dirs
 	mount_lab

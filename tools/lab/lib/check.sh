@@ -12,10 +12,13 @@ check_clippy() {
 }
 
 check_cargo_fmt() {
+	cargo_env cargo fmt --check --manifest-path ../model/Cargo.toml &&
 	cargo_env cargo fmt --check
 }
 
 check_cargo_clippy() {
+	cargo_env cargo clippy --locked --all-targets --manifest-path ../model/Cargo.toml \
+		-- -D warnings &&
 	cargo_env cargo clippy --locked --all-targets -- -D warnings
 }
 
