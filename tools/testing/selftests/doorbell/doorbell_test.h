@@ -210,9 +210,7 @@ static inline struct doorbell_query settled(struct __test_metadata *_metadata, i
 	return query;
 }
 
-/* The status pages. */
-
-typedef const volatile struct doorbell_status *status_t;
+/* The status pages. Between two looks at a field there is always a system call. */
 
 /* Of that many lines, in whole pages. */
 static inline size_t status_size(uint32_t nr_lines)
@@ -222,7 +220,8 @@ static inline size_t status_size(uint32_t nr_lines)
 	return (nr_lines * sizeof(struct doorbell_status) + page - 1) / page * page;
 }
 
-static inline status_t map_status(struct __test_metadata *_metadata, int db, uint32_t nr_lines)
+static inline const struct doorbell_status *map_status(struct __test_metadata *_metadata, int db,
+						       uint32_t nr_lines)
 {
 	void *status = mmap(NULL, status_size(nr_lines), PROT_READ, MAP_SHARED, db, 0);
 
@@ -232,13 +231,14 @@ static inline status_t map_status(struct __test_metadata *_metadata, int db, uin
 	return status;
 }
 
-static inline uint32_t status_state(status_t status)
+static inline uint32_t status_state(const struct doorbell_status *status)
 {
 	return status->state & DOORBELL_LINE_STATE;
 }
 
 /* Whether the page shows what QUERY does, of a line that nothing happens to meanwhile. */
-static inline bool status_agrees(status_t status, const struct doorbell_query *query)
+static inline bool status_agrees(const struct doorbell_status *status,
+				 const struct doorbell_query *query)
 {
 	bool pending = query->state & DOORBELL_LINE_PENDING;
 

@@ -729,7 +729,7 @@ static int call_mmap(struct world *w)
 
 static bool check_mmap(struct world *w)
 {
-	status_t status = w->map;
+	const struct doorbell_status *status = w->map;
 
 	return db_ring(w->db, LINES - 1) == DOORBELL_RING_DELIVERED &&
 	       status[LINES - 1].deliveries == 1 && status[0].deliveries == 0;

@@ -28,7 +28,7 @@ FIXTURE(mask) {
 	int db;
 	int in[3];
 	int out[3];
-	status_t status;
+	const struct doorbell_status *status;
 };
 
 FIXTURE_SETUP(mask)
@@ -65,11 +65,12 @@ FIXTURE_TEARDOWN(mask)
 
 /* The state as each of the three ways to look at it has it. */
 #define EXPECT_STATE(line, expected) do {				\
-	struct doorbell_query __query = line_of(_metadata, self->db, line); \
+	const uint32_t __line = line, __state = expected;		\
+	struct doorbell_query __query = line_of(_metadata, self->db, __line); \
 									\
-	EXPECT_EQ(expected, __query.state);				\
-	EXPECT_TRUE(status_agrees(&self->status[line], &__query));	\
-	EXPECT_EQ(!!((expected) & DOORBELL_LINE_PENDING), db_pending(self->db, line)); \
+	EXPECT_EQ(__state, __query.state);				\
+	EXPECT_TRUE(status_agrees(&self->status[__line], &__query));	\
+	EXPECT_EQ(!!(__state & DOORBELL_LINE_PENDING), db_pending(self->db, __line)); \
 } while (0)
 
 #define MASKED	DOORBELL_LINE_MASKED
@@ -503,7 +504,7 @@ static void ring_both(struct __test_metadata *_metadata, int db, uint32_t line)
 }
 
 /* All lines of the context are as in the model. */
-static bool as_model(status_t status)
+static bool as_model(const struct doorbell_status *status)
 {
 	uint32_t i;
 
@@ -552,7 +553,7 @@ static const unsigned long all_cmds[] = {
 
 FIXTURE(sets) {
 	int db;
-	status_t status;
+	const struct doorbell_status *status;
 };
 
 FIXTURE_VARIANT(sets) {
@@ -625,7 +626,8 @@ TEST_F(sets, result_in_place)
 		memset(bits, 0, sizeof(bits));
 		for (i = 0; i < variant->nr; i += 2)
 			set_bit(bits, i);
-		op_both(_metadata, self->db, all_cmds[cmd], variant->first, variant->nr, bits, bits);
+		op_both(_metadata, self->db, all_cmds[cmd], variant->first, variant->nr, bits,
+			bits);
 		for (i = 0; i < variant->lines; i += 3)
 			ring_both(_metadata, self->db, i);
 		ASSERT_TRUE(as_model(self->status));
@@ -635,11 +637,12 @@ TEST_F(sets, result_in_place)
 /* As many lines as there can be, all at once and by bitmaps. */
 TEST(sets_largest)
 {
-	static uint64_t chosen[DOORBELL_MAX_LINES / BITS + 1], result[DOORBELL_MAX_LINES / BITS + 1];
+	static uint64_t chosen[DOORBELL_MAX_LINES / BITS + 1];
+	static uint64_t result[DOORBELL_MAX_LINES / BITS + 1];
 	const uint32_t nr = DOORBELL_MAX_LINES;
 	int db = new_context(_metadata, nr);
 	int out = new_eventfd(_metadata, 0, 0);
-	status_t status = map_status(_metadata, db, nr);
+	const struct doorbell_status *status = map_status(_metadata, db, nr);
 	uint32_t i;
 
 	memset(&model, 0, sizeof(model));

@@ -50,9 +50,11 @@ FIXTURE_TEARDOWN(notifier)
 
 /* How often each was signalled since the last time. */
 #define EXPECT_TOLD(nr_masks, nr_unmasks) do {				\
-	EXPECT_EQ(nr_masks, efd_read(self->masks));			\
-	EXPECT_EQ(nr_unmasks, efd_read(self->unmasks));			\
-	EXPECT_EQ((nr_masks) + (nr_unmasks), efd_read(self->both));	\
+	const uint64_t __masks = nr_masks, __unmasks = nr_unmasks;	\
+									\
+	EXPECT_EQ(__masks, efd_read(self->masks));			\
+	EXPECT_EQ(__unmasks, efd_read(self->unmasks));			\
+	EXPECT_EQ(__masks + __unmasks, efd_read(self->both));		\
 } while (0)
 
 TEST_F(notifier, once_per_transition)

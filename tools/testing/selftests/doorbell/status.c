@@ -30,7 +30,7 @@ FIXTURE(status) {
 	int in;
 	int out;
 	size_t page;
-	status_t status;
+	const struct doorbell_status *status;
 };
 
 FIXTURE_SETUP(status)
@@ -62,7 +62,7 @@ static int try_map(int fd, size_t len, int prot, int flags, off_t offset)
 }
 
 /* All lines are as QUERY has them, and the rest is zero. */
-static bool agrees(struct __test_metadata *_metadata, int db, status_t status)
+static bool agrees(struct __test_metadata *_metadata, int db, const struct doorbell_status *status)
 {
 	static const struct doorbell_status none;
 	uint32_t i, end = status_size(LINES) / sizeof(*status);
@@ -84,7 +84,7 @@ static bool agrees(struct __test_metadata *_metadata, int db, status_t status)
 
 TEST_F(status, agrees_with_query)
 {
-	status_t line = &self->status[LAST];
+	const struct doorbell_status *line = &self->status[LAST];
 	uint32_t i;
 
 	ASSERT_TRUE(agrees(_metadata, self->db, self->status));
@@ -158,10 +158,10 @@ TEST_F(status, deferred)
 /* Each sees what any other does; each context has its own. */
 TEST_F(status, shared_and_private)
 {
-	status_t again = map_status(_metadata, self->db, LINES);
-	status_t first = map_status(_metadata, self->db, 1);
+	const struct doorbell_status *again = map_status(_metadata, self->db, LINES);
+	const struct doorbell_status *first = map_status(_metadata, self->db, 1);
 	int other = new_context(_metadata, LINES), status;
-	status_t others = map_status(_metadata, other, LINES);
+	const struct doorbell_status *others = map_status(_metadata, other, LINES);
 	pid_t pid;
 
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
@@ -221,7 +221,7 @@ TEST_F(status, what_can_be_mapped)
 TEST_F(status, read_only_descriptor)
 {
 	int db = open(DEVICE, O_RDONLY | O_CLOEXEC);
-	status_t status;
+	const struct doorbell_status *status;
 
 	ASSERT_LE(0, db);
 	ASSERT_EQ(0, db_set_lines(db, 1));
@@ -235,14 +235,14 @@ TEST_F(status, read_only_descriptor)
 }
 
 /* Whether a store to the address kills, tried by a child. */
-static bool store_kills(volatile uint64_t *at)
+static bool store_kills(uint64_t *at)
 {
 	int status;
 	pid_t pid = fork();
 
 	if (!pid) {
 		signal(SIGSEGV, SIG_DFL);
-		*at = UINT64_MAX;
+		__atomic_store_n(at, UINT64_MAX, __ATOMIC_RELAXED);
 		_exit(0);
 	}
 	return waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) &&
@@ -250,7 +250,8 @@ static bool store_kills(volatile uint64_t *at)
 }
 
 /* The line works, and nobody has scribbled on it. */
-static void still_works(struct __test_metadata *_metadata, int db, int out, status_t status)
+static void still_works(struct __test_metadata *_metadata, int db, int out,
+			const struct doorbell_status *status)
 {
 	uint64_t deliveries = line_of(_metadata, db, LAST).deliveries;
 
@@ -369,7 +370,7 @@ TEST_F(status, read_implies_exec)
 /* The mapping keeps the context as a descriptor does; and it ends with the mapping. */
 TEST_F(status, outlives_the_descriptor)
 {
-	status_t line = &self->status[LAST];
+	const struct doorbell_status *line = &self->status[LAST];
 	int other = new_context(_metadata, 1);
 	int held = new_eventfd(_metadata, 0, 0);
 
@@ -397,7 +398,7 @@ TEST_F(status, outlives_the_descriptor)
 
 TEST_F(status, goes_on_in_the_child)
 {
-	status_t line = &self->status[LAST];
+	const struct doorbell_status *line = &self->status[LAST];
 	int ready[2], status;
 	char byte;
 	pid_t pid;
@@ -429,7 +430,7 @@ TEST_F(status, goes_on_in_the_child)
  * Nothing but what is documented: numbers of events, which are small here; so
  * anything like an address, at whatever alignment, is none of them.
  */
-static bool leaks(status_t status, size_t size)
+static bool leaks(const struct doorbell_status *status, size_t size)
 {
 	const char *at = (const char *)status;
 	uint64_t value;
@@ -490,7 +491,7 @@ FIXTURE(counted) {
 	int kmsg;
 	int db;
 	int out;
-	status_t status;
+	const struct doorbell_status *status;
 	struct hammer hammer;
 };
 

@@ -306,7 +306,7 @@ TEST(notifier)
 TEST(status)
 {
 	int db = new_context(_metadata, 2);
-	status_t status = map_status(_metadata, db, 2);
+	const struct doorbell_status *status = map_status(_metadata, db, 2);
 
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 1));
 	EXPECT_EQ(1, status[1].deliveries);
