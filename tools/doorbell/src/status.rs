@@ -37,6 +37,14 @@ pub struct LineStatus {
     pub deferred: u64,
 }
 
+impl LineStatus {
+    /// How often the line was rung. As the fields are of different moments, not quite exact while
+    /// it is being rung.
+    pub fn rings(&self) -> u64 {
+        self.deliveries + self.coalesced + self.dropped + u64::from(self.pending)
+    }
+}
+
 /// The status pages of a context, which they keep.
 pub struct Status {
     pages: Mapping<Live>,

@@ -149,6 +149,26 @@ impl EventFd {
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd as RawFd) }))
     }
 
+    /// Creates one that is empty, close-on-exec, and that [`EventFd::take`] works on; with
+    /// `semaphore`, it gives one at a time.
+    pub fn non_blocking(semaphore: bool) -> io::Result<Self> {
+        let semaphore = if semaphore { libc::EFD_SEMAPHORE } else { 0 };
+        let flags = libc::EFD_CLOEXEC | libc::EFD_NONBLOCK | semaphore;
+        // SAFETY: No pointers.
+        let fd = check(unsafe { libc::eventfd(0, flags) }.into())?;
+        // SAFETY: Just created, and nobody else has it.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd as RawFd) }))
+    }
+
+    /// Takes the counter of one that is [non-blocking](EventFd::non_blocking), which may be zero.
+    #[inline]
+    pub fn take(&self) -> io::Result<u64> {
+        match self.read() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            result => result,
+        }
+    }
+
     /// Takes the counter, waiting until it is not zero.
     #[inline]
     pub fn read(&self) -> io::Result<u64> {

@@ -2,12 +2,14 @@
 
 //! The `doorbell` command.
 
+mod lines;
 mod measure;
 mod watch;
 
-use anyhow::{anyhow, Context as _};
+use anyhow::anyhow;
 use clap::{Args, Parser, Subcommand};
-use doorbell::{output, share, sys, uapi, Context, Ring};
+use doorbell::{output, share, sys, uapi, Context};
+use lines::Do;
 use serde_json::json;
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
@@ -18,8 +20,10 @@ use std::{io::Write, path::PathBuf, process::ExitCode};
     after_help = "\
 Examples:
   doorbell info                             what the module can do
-  doorbell watch --lines 4 --socket /tmp/d  make a context, print what it delivers ...
+  doorbell watch --lines 4 --socket /tmp/d  make a context, show what it delivers ...
   doorbell ring 2 --socket /tmp/d           ... and, in another shell, ring its line 2
+  doorbell mask 0-3 --socket /tmp/d         have its first lines hold what is rung ...
+  doorbell unmask 0-3 --socket /tmp/d       ... and deliver it
   doorbell rtt                              what a notification costs on this machine
   doorbell rtt --plot rtt.svg               the same, with the distributions as a picture
   doorbell bench assign                     what assigning and deassigning cost
@@ -40,7 +44,13 @@ enum Command {
     /// Show limits, features, and what is assigned
     Info(Info),
     /// Ring a line of somebody's context
-    Ring(RingArgs),
+    Ring(lines::RingArgs),
+    /// Mask lines of somebody's context: they hold their messages
+    Mask(lines::LinesArgs),
+    /// Unmask lines of somebody's context: what they held is delivered
+    Unmask(lines::LinesArgs),
+    /// Drop messages that are pending on lines of somebody's context
+    Clear(lines::LinesArgs),
     /// Make a context, or take an inherited one, and show what its lines deliver
     Watch(watch::Watch),
     /// Measure round-trip times
@@ -98,20 +108,6 @@ struct Info {
     json: bool,
 }
 
-#[derive(Args)]
-struct RingArgs {
-    /// The line
-    line: u32,
-    #[command(flatten)]
-    which: Which,
-    /// How often
-    #[arg(long, default_value_t = 1)]
-    count: u64,
-    /// For programs
-    #[arg(long)]
-    json: bool,
-}
-
 fn positive(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(value) if value > 0.0 && value <= 1e6 => Ok(value),
@@ -141,7 +137,10 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
         Command::Info(args) => info(cli, args),
-        Command::Ring(args) => ring(args),
+        Command::Ring(args) => lines::ring(args),
+        Command::Mask(args) => lines::lines(Do::Mask, args),
+        Command::Unmask(args) => lines::lines(Do::Unmask, args),
+        Command::Clear(args) => lines::lines(Do::Clear, args),
         Command::Watch(args) => watch::watch(&cli.device, args),
         Command::Rtt(args) => measure::rtt(&cli.device, args),
         Command::Bench(args) => measure::bench(&cli.device, args),
@@ -220,38 +219,6 @@ fn info(cli: &Cli, args: &Info) -> anyhow::Result<()> {
     ))
 }
 
-fn ring(args: &RingArgs) -> anyhow::Result<()> {
-    let context = args.which.context()?.context(
-        "whose line? A context is private: get it with --socket PATH from a 'doorbell watch \
-         --socket PATH', or inherit it with --fd N",
-    )?;
-    let (line, mut delivered, mut masked) = (args.line, 0u64, 0u64);
-    for _ in 0..args.count {
-        match context.ring(line)? {
-            Ring::Delivered => delivered += 1,
-            Ring::Masked => masked += 1,
-            Ring::Coalesced => {}
-        }
-    }
-    let coalesced = args.count - delivered - masked;
-    if args.json {
-        let value = json!({
-            "line": line,
-            "delivered": delivered,
-            "coalesced": coalesced,
-            "masked": masked,
-        });
-        return print(&format!("{value}\n"));
-    }
-    let held = match masked {
-        0 => "",
-        _ => ", held: the line is masked",
-    };
-    print(&format!(
-        "line {line}: {delivered} delivered, {coalesced} coalesced{held}\n"
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -277,6 +244,10 @@ mod tests {
             "ring",
             "ring 1 --fd 1",
             "ring 1 --fd 5 --socket x",
+            "mask",
+            "mask 7-3 --fd 5",
+            "clear 1,x --fd 5",
+            "unmask 65536 --fd 5",
         ] {
             let args = ["doorbell"].into_iter().chain(bad.split(' '));
             assert!(Cli::try_parse_from(args).is_err(), "{bad}");
@@ -291,9 +262,11 @@ mod tests {
     }
 
     #[test]
-    fn ring_needs_to_know_whose() {
-        let cli = Cli::try_parse_from(["doorbell", "ring", "1"]).unwrap();
-        let error = run(&cli).unwrap_err();
-        assert!(error.to_string().contains("--socket"), "{error}");
+    fn somebody_elses_lines_need_to_know_whose() {
+        for command in ["ring", "mask", "unmask", "clear"] {
+            let cli = Cli::try_parse_from(["doorbell", command, "1"]).unwrap();
+            let error = run(&cli).unwrap_err();
+            assert!(error.to_string().contains("--socket"), "{error}");
+        }
     }
 }

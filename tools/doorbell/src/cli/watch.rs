@@ -5,7 +5,7 @@
 use crate::{inherited, positive, print};
 use anyhow::{ensure, Context as _};
 use clap::Args;
-use doorbell::{output, share, sys, uapi, Context, EventFd, LineState};
+use doorbell::{output, share, sys, uapi, Context, EventFd, LineStatus, Notify, Status};
 use serde_json::json;
 use std::{
     io::IsTerminal,
@@ -14,21 +14,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// As many lines as one wants to look at, and as poll(2) can wait for in reasonable time.
-const MOST: u32 = 1024;
-
 #[derive(Args)]
 #[command(after_help = "\
 In a terminal: a table that refreshes itself; elsewhere: a line per delivery (several at once, if they \
-come faster than they are read).
+come faster than they are read), and per change of a mask. It looks on and changes nothing.
 
 Examples:
   doorbell watch --lines 4 --socket /tmp/d &
   doorbell ring 2 --socket /tmp/d
+  doorbell mask 0-3 --socket /tmp/d
   doorbell watch --fd 5                     a VMM's context, passed on to this process as 5")]
 pub struct Watch {
     /// Make a context with that many lines
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST)))]
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=i64::from(uapi::MAX_LINES)))]
     lines: u32,
     /// Watch the context that is open as descriptor N, inherited from the parent process
     #[arg(long, value_name = "N", conflicts_with = "lines", value_parser = clap::value_parser!(i32).range(3..))]
@@ -47,33 +45,47 @@ pub struct Watch {
     json: bool,
 }
 
-/// Triggers on all lines of a context that may be somebody else's: they must not stay.
-struct Triggers<'a> {
+/// How often to look at the status pages if nothing wakes us: a message that is held or dropped
+/// does not.
+const EVERY: Duration = Duration::from_millis(100);
+
+/// An eventfd that all lines of a context signal, which may be somebody else's: it must not stay.
+struct Alarm<'a> {
     context: &'a Context,
-    eventfds: Vec<EventFd>,
+    eventfd: EventFd,
+    /// As trigger and as notifier.
+    assigned: Vec<u32>,
 }
 
-impl<'a> Triggers<'a> {
+impl<'a> Alarm<'a> {
     fn new(context: &'a Context, lines: u32) -> anyhow::Result<Self> {
-        let mut triggers = Self {
+        let mut alarm = Self {
             context,
-            eventfds: Vec::new(),
+            eventfd: EventFd::non_blocking(false)?,
+            assigned: Vec::new(),
         };
-        sys::raise_open_files(u64::from(lines) + 64)?;
         for line in 0..lines {
-            let eventfd = EventFd::new(0)?;
-            context.assign_trigger(&eventfd, line)?;
-            triggers.eventfds.push(eventfd);
+            context.assign_trigger(&alarm.eventfd, line)?;
+            if let Err(error) = context.assign_notifier(&alarm.eventfd, line, Notify::Both) {
+                context.deassign_trigger(&alarm.eventfd, line)?;
+                return Err(error.into());
+            }
+            alarm.assigned.push(line);
         }
-        Ok(triggers)
+        Ok(alarm)
     }
 }
 
-impl Drop for Triggers<'_> {
+impl Drop for Alarm<'_> {
     fn drop(&mut self) {
-        for (line, eventfd) in self.eventfds.iter().enumerate() {
-            if let Err(error) = self.context.deassign_trigger(eventfd, line as u32) {
-                eprintln!("doorbell: {error}");
+        for &line in &self.assigned {
+            for result in [
+                self.context.deassign_trigger(&self.eventfd, line),
+                self.context.deassign_notifier(&self.eventfd, line),
+            ] {
+                if let Err(error) = result {
+                    eprintln!("doorbell: {error}");
+                }
             }
         }
     }
@@ -93,13 +105,12 @@ pub fn watch(device: &Path, args: &Watch) -> anyhow::Result<()> {
         lines > 0,
         "that context has no lines yet: whoever opened it has to choose how many first"
     );
-    ensure!(
-        (1..=MOST).contains(&lines),
-        "that context has {lines} lines; at most {MOST} can be watched"
-    );
     // First, so that from here on everything is cleaned up.
     let end = sys::termination()?;
-    let triggers = Triggers::new(&context, lines)?;
+    let status = context.status()?;
+    let start = Instant::now();
+    let mut board = Board::new(&status);
+    let alarm = Alarm::new(&context, lines)?;
     let server = args
         .socket
         .as_deref()
@@ -108,53 +119,124 @@ pub fn watch(device: &Path, args: &Watch) -> anyhow::Result<()> {
         })
         .transpose()?;
 
-    let start = Instant::now();
     let mut view = if args.json {
         View::Json
     } else if std::io::stdout().is_terminal() {
-        View::Table(Screen::new(lines, start))
+        View::Table(Screen::new(start))
     } else {
         View::Lines
     };
-    let mut fds: Vec<BorrowedFd<'_>> = triggers.eventfds.iter().map(AsFd::as_fd).collect();
-    fds.push(end.as_fd());
+    let mut fds: Vec<BorrowedFd<'_>> = vec![alarm.eventfd.as_fd(), end.as_fd()];
     fds.extend(server.as_ref().map(AsFd::as_fd));
     let until = args
         .seconds
         .map(|seconds| start + Duration::from_secs_f64(seconds));
     let mut seen = 0;
-    view.refresh(&context, true)?;
+    view.refresh(&board, true)?;
     while args.count.is_none_or(|count| seen < count) {
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         if left == Some(Duration::ZERO) {
             break;
         }
-        let timeout = match view {
-            // What came since the last refresh is to be seen, too.
-            View::Table(_) => Some(left.unwrap_or(Duration::MAX).min(Screen::EVERY)),
-            _ => left,
-        };
-        let ready = sys::wait_readable(&fds, timeout)?;
-        if ready.contains(&lines.try_into()?) {
+        let ready = sys::wait_readable(&fds, Some(left.unwrap_or(EVERY).min(EVERY)))?;
+        // Before the look, so that nothing that comes after it is missed.
+        alarm.eventfd.take()?;
+        for change in board.look(&status, start.elapsed()) {
+            seen += change.delivered();
+            view.changed(&change)?;
+        }
+        if ready.contains(&1) {
             break;
         }
-        for at in ready {
-            match triggers.eventfds.get(at) {
-                Some(trigger) => {
-                    let count = trigger.read()?;
-                    seen += count;
-                    view.delivered(count, &context.query(at as u32)?, start.elapsed())?;
-                }
-                None => {
-                    if let Some(server) = &server {
-                        server.serve(&context)?;
-                    }
-                }
-            }
+        if let Some(server) = server.as_ref().filter(|_| ready.contains(&2)) {
+            server.serve(&context)?;
         }
-        view.refresh(&context, false)?;
+        view.refresh(&board, false)?;
     }
-    view.refresh(&context, true)
+    view.refresh(&board, true)
+}
+
+/// What is known of all lines.
+struct Board {
+    lines: Vec<LineStatus>,
+    /// When something was seen to happen to each, in seconds since the start.
+    last: Vec<Option<f64>>,
+}
+
+/// Something has happened to a line.
+struct Change {
+    line: u32,
+    at: f64,
+    before: LineStatus,
+    now: LineStatus,
+}
+
+impl Change {
+    fn delivered(&self) -> u64 {
+        self.now.deliveries - self.before.deliveries
+    }
+
+    /// In words; none if it is a matter of a moment only.
+    fn text(&self) -> Option<String> {
+        let Self { before, now, .. } = self;
+        let mut parts = Vec::new();
+        if self.delivered() != 0 {
+            parts.push(format!(
+                "{} delivered ({} of {} rings)",
+                self.delivered(),
+                now.deliveries,
+                now.rings()
+            ));
+        }
+        if now.dropped != before.dropped {
+            parts.push(format!("{} dropped", now.dropped - before.dropped));
+        }
+        match (before.masked, now.masked) {
+            (false, true) => parts.push("masked".into()),
+            (true, false) => parts.push("unmasked".into()),
+            _ => {}
+        }
+        let held = |status: &LineStatus| status.masked && status.pending;
+        if held(now) && !held(before) {
+            parts.push("a message is held".into());
+        }
+        (!parts.is_empty()).then(|| parts.join(", "))
+    }
+}
+
+impl Board {
+    fn new(status: &Status) -> Self {
+        let lines: Vec<_> = (0..status.nr_lines()).map(|at| status.line(at)).collect();
+        Self {
+            last: vec![None; lines.len()],
+            lines,
+        }
+    }
+
+    /// What has changed since the last look, which takes no system call.
+    fn look(&mut self, status: &Status, at: Duration) -> Vec<Change> {
+        let at = at.as_secs_f64();
+        let mut changes = Vec::new();
+        for line in 0..self.lines.len() as u32 {
+            changes.extend(self.update(line, status.line(line), at));
+        }
+        changes
+    }
+
+    fn update(&mut self, line: u32, now: LineStatus, at: f64) -> Option<Change> {
+        let index = line as usize;
+        let before = std::mem::replace(&mut self.lines[index], now);
+        if before == now {
+            return None;
+        }
+        self.last[index] = Some(at);
+        Some(Change {
+            line,
+            at,
+            before,
+            now,
+        })
+    }
 }
 
 /// How it is shown.
@@ -165,39 +247,34 @@ enum View {
 }
 
 impl View {
-    fn delivered(&mut self, count: u64, state: &LineState, at: Duration) -> anyhow::Result<()> {
-        let at = at.as_secs_f64();
-        let &LineState {
-            line,
-            rings,
-            deliveries,
-            ..
-        } = state;
+    fn changed(&mut self, change: &Change) -> anyhow::Result<()> {
+        let &Change { line, at, now, .. } = change;
         match self {
-            View::Table(screen) => {
-                screen.last[line as usize] = Some(at);
-                screen.changed = true;
-                Ok(())
-            }
-            View::Lines => print(&format!(
-                "{at:12.6}  line {line}: {count} delivered ({deliveries} of {rings} rings)\n"
-            )),
+            View::Table(_) => Ok(()),
+            View::Lines => match change.text() {
+                Some(text) => print(&format!("{at:12.6}  line {line}: {text}\n")),
+                None => Ok(()),
+            },
             View::Json => {
                 let value = json!({
                     "seconds": at,
                     "line": line,
-                    "delivered": count,
-                    "deliveries": deliveries,
-                    "rings": rings,
+                    "delivered": change.delivered(),
+                    "deliveries": now.deliveries,
+                    "rings": now.rings(),
+                    "coalesced": now.coalesced,
+                    "dropped": now.dropped,
+                    "masked": now.masked,
+                    "pending": now.pending,
                 });
                 print(&format!("{value}\n"))
             }
         }
     }
 
-    fn refresh(&mut self, context: &Context, now: bool) -> anyhow::Result<()> {
+    fn refresh(&mut self, board: &Board, now: bool) -> anyhow::Result<()> {
         match self {
-            View::Table(screen) => screen.refresh(context, now),
+            View::Table(screen) => screen.refresh(board, now),
             _ => Ok(()),
         }
     }
@@ -205,48 +282,37 @@ impl View {
 
 /// A table that is written over itself.
 struct Screen {
-    lines: u32,
     start: Instant,
-    /// When each line last delivered, in seconds since the start.
-    last: Vec<Option<f64>>,
-    changed: bool,
     drawn: Option<Instant>,
     height: usize,
 }
 
 impl Screen {
-    const EVERY: Duration = Duration::from_millis(100);
+    /// As many rows as fit on most terminals.
+    const ROWS: usize = 16;
 
-    fn new(lines: u32, start: Instant) -> Self {
+    fn new(start: Instant) -> Self {
         Self {
-            lines,
             start,
-            last: vec![None; lines as usize],
-            changed: false,
             drawn: None,
             height: 0,
         }
     }
 
-    fn refresh(&mut self, context: &Context, now: bool) -> anyhow::Result<()> {
-        let due = self
-            .drawn
-            .is_none_or(|drawn| drawn.elapsed() >= Self::EVERY);
-        let wanted = now || (due && self.changed);
-        if !wanted {
+    fn refresh(&mut self, board: &Board, now: bool) -> anyhow::Result<()> {
+        if !now && self.drawn.is_some_and(|drawn| drawn.elapsed() < EVERY) {
             return Ok(());
         }
-        let text = table(
-            // Few lines are all shown; of many those on which something has happened.
-            &(0..self.lines)
-                .filter(|&line| self.lines <= 16 || self.last[line as usize].is_some())
-                .map(|line| Ok((context.query(line)?, self.last[line as usize])))
-                .collect::<doorbell::Result<Vec<_>>>()?,
-        );
+        let shown = shown(board);
+        let rest = match board.lines.len() - shown.len() {
+            0 => String::new(),
+            _ => format!(", the last {} on which something happened", shown.len()),
+        };
         let text = format!(
-            "{} lines, {:.1} s; Ctrl-C ends it\n{text}\n",
-            self.lines,
-            self.start.elapsed().as_secs_f64()
+            "{} lines{rest}, {:.1} s; Ctrl-C ends it\n{}\n",
+            board.lines.len(),
+            self.start.elapsed().as_secs_f64(),
+            table(board, &shown),
         );
         let back = match self.height {
             0 => String::new(),
@@ -254,58 +320,121 @@ impl Screen {
         };
         self.height = text.lines().count();
         self.drawn = Some(Instant::now());
-        self.changed = false;
         print(&format!("{back}{text}"))
     }
 }
 
-fn table(lines: &[(LineState, Option<f64>)]) -> comfy_table::Table {
+/// Few lines are all shown; of many those on which something has happened last.
+fn shown(board: &Board) -> Vec<usize> {
+    let mut lines: Vec<usize> = (0..board.lines.len()).collect();
+    if lines.len() > Screen::ROWS {
+        lines.retain(|&line| board.last[line].is_some());
+        lines.sort_by(|&a, &b| board.last[b].partial_cmp(&board.last[a]).expect("no NaN"));
+        lines.truncate(Screen::ROWS);
+        lines.sort_unstable();
+    }
+    lines
+}
+
+fn table(board: &Board, shown: &[usize]) -> comfy_table::Table {
     let header = [
         "line",
         "rings",
         "delivered",
         "coalesced",
+        "dropped",
+        "masked",
         "pending",
         "last at, s",
     ];
     let mut table = output::new_table(&header, 0);
-    for (state, last) in lines {
+    let yes = |yes| if yes { "yes" } else { "-" }.to_owned();
+    for &line in shown {
+        let status = &board.lines[line];
         table.add_row([
-            state.line.to_string(),
-            state.rings.to_string(),
-            state.deliveries.to_string(),
-            state.coalesced().to_string(),
-            if state.pending { "yes" } else { "no" }.into(),
-            last.map_or("-".into(), |at| format!("{at:.3}")),
+            line.to_string(),
+            status.rings().to_string(),
+            status.deliveries.to_string(),
+            status.coalesced.to_string(),
+            status.dropped.to_string(),
+            yes(status.masked),
+            yes(status.pending),
+            board.last[line].map_or("-".into(), |at| format!("{at:.3}")),
         ]);
     }
     table
 }
 
-const _: () = assert!(MOST <= uapi::MAX_LINES);
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn board(lines: usize) -> Board {
+        Board {
+            lines: vec![LineStatus::default(); lines],
+            last: vec![None; lines],
+        }
+    }
+
+    fn held() -> LineStatus {
+        LineStatus {
+            pending: true,
+            masked: true,
+            deliveries: 7,
+            coalesced: 2,
+            dropped: 4,
+            deferred: 0,
+        }
+    }
+
     #[test]
     fn table_has_a_row_per_line() {
-        let state = LineState {
-            line: 3,
-            pending: true,
-            rings: 10,
-            deliveries: 7,
-            dropped: 0,
-            masked: false,
-            deferred: 0,
-            irqfds: 0,
-            triggers: 1,
-            notifiers: 0,
-        };
-        let text = table(&[(state, Some(1.5))]).to_string();
-        let row = text.lines().nth(3).unwrap();
+        let mut board = board(4);
+        board.update(3, held(), 1.5);
+        let text = table(&board, &shown(&board)).to_string();
+        let row = text.lines().nth(6).unwrap();
         let cells: Vec<&str> = row.split_whitespace().collect();
-        assert_eq!(cells, ["3", "10", "7", "2", "yes", "1.500"], "{text}");
+        assert_eq!(
+            cells,
+            ["3", "14", "7", "2", "4", "yes", "yes", "1.500"],
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn of_many_lines_the_last_ones_are_shown() {
+        let mut board = board(100);
+        assert!(shown(&board).is_empty());
+        for line in 0..50 {
+            board.update(line, held(), 100.0 - f64::from(line));
+        }
+        assert_eq!(shown(&board), (0..Screen::ROWS).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn changes_are_told_once() {
+        let mut board = board(2);
+        let text = |change: Option<Change>| change.and_then(|change| change.text());
+        let told = text(board.update(1, held(), 0.5)).unwrap();
+        assert_eq!(
+            told,
+            "7 delivered (7 of 14 rings), 4 dropped, masked, a message is held"
+        );
+        assert!(board.update(1, held(), 0.6).is_none());
+        let unmasked = LineStatus {
+            masked: false,
+            pending: false,
+            deliveries: 8,
+            ..held()
+        };
+        let told = text(board.update(1, unmasked, 0.7)).unwrap();
+        assert_eq!(told, "1 delivered (8 of 14 rings), unmasked");
+        // On its way: that it was delivered will be told.
+        let pending = LineStatus {
+            pending: true,
+            ..unmasked
+        };
+        assert_eq!(text(board.update(1, pending, 0.8)), None);
     }
 
     #[test]
