@@ -20,10 +20,12 @@ pub mod lines;
 pub mod machine;
 pub mod output;
 pub mod plot;
+mod random;
 pub mod rtt;
 pub mod share;
 pub mod status;
 pub mod sys;
+pub mod torture;
 pub mod uapi;
 
 pub use lines::Lines;

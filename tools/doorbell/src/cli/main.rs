@@ -4,6 +4,7 @@
 
 mod lines;
 mod measure;
+mod torture;
 mod watch;
 
 use anyhow::anyhow;
@@ -26,6 +27,7 @@ Examples:
   doorbell unmask 0-3 --socket /tmp/d       ... and deliver it
   doorbell rtt                              what a notification costs on this machine
   doorbell rtt --plot rtt.svg               the same, with the distributions as a picture
+  doorbell torture                          does it keep its word?
   doorbell bench assign                     what assigning and deassigning cost
 
 A context belongs to whoever opened it. The commands that work on somebody else's get it over a UNIX
@@ -53,6 +55,8 @@ enum Command {
     Clear(lines::LinesArgs),
     /// Make a context, or take an inherited one, and show what its lines deliver
     Watch(watch::Watch),
+    /// Storm over many lines, and prove that nothing was lost and nothing invented
+    Torture(torture::Torture),
     /// Measure round-trip times
     Rtt(measure::Rtt),
     /// Measure what assigning costs, and whether size matters
@@ -142,6 +146,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Unmask(args) => lines::lines(Do::Unmask, args),
         Command::Clear(args) => lines::lines(Do::Clear, args),
         Command::Watch(args) => watch::watch(&cli.device, args),
+        Command::Torture(args) => torture::torture(&cli.device, args),
         Command::Rtt(args) => measure::rtt(&cli.device, args),
         Command::Bench(args) => measure::bench(&cli.device, args),
     }
@@ -248,6 +253,10 @@ mod tests {
             "mask 7-3 --fd 5",
             "clear 1,x --fd 5",
             "unmask 65536 --fd 5",
+            "torture --rings 0",
+            "torture --rings 5 --duration 5",
+            "torture --lines 7",
+            "torture --threads 7",
         ] {
             let args = ["doorbell"].into_iter().chain(bad.split(' '));
             assert!(Cli::try_parse_from(args).is_err(), "{bad}");

@@ -103,7 +103,7 @@ pub enum Bench {
 
 /// Calls `work` with a way to show its progress: a bar on a terminal, if it takes more than two
 /// seconds.
-fn with_progress<T>(
+pub fn with_progress<T>(
     work: impl FnOnce(rtt::Progress<'_>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());

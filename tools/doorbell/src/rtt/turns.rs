@@ -6,7 +6,7 @@ use super::{
     probe::{Bare, Doorbell, Echo, Futex, PingPong, Pipe, Probe, Raw, Spin, Way},
     quantile, Group, Kind, Progress, Row,
 };
-use crate::{machine::Placement, sys, EventFd, LineState};
+use crate::{machine::Placement, random::Random, sys, EventFd, LineState};
 use anyhow::{ensure, Context as _};
 use hdrhistogram::Histogram;
 use std::{
@@ -213,7 +213,7 @@ pub(super) fn take_turns(
         progress("measuring", done, total);
     }
     let mut order: Vec<usize> = (0..running.len()).collect();
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut random = Random::new(0);
     for round in 0..rounds {
         if round >= MIN_ROUNDS && start.elapsed() > time.mul_f64(1.4) {
             return Ok(round);
@@ -228,36 +228,9 @@ pub(super) fn take_turns(
     Ok(rounds)
 }
 
-/// xorshift: the order of the slots need not be unpredictable, only different each time.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % n as u64) as usize
-    }
-
-    fn shuffle<T>(&mut self, items: &mut [T]) {
-        for at in (1..items.len()).rev() {
-            items.swap(at, self.below(at + 1));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn shuffle_keeps_everything() {
-        let mut items: Vec<u32> = (0..20).collect();
-        Random(1).shuffle(&mut items);
-        assert_ne!(items, (0..20).collect::<Vec<_>>());
-        items.sort_unstable();
-        assert_eq!(items, (0..20).collect::<Vec<_>>());
-    }
 
     #[test]
     fn counts_have_to_agree() {

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! `doorbell torture`.
+
+use crate::{measure::with_progress, positive, print};
+use anyhow::bail;
+use clap::Args;
+use doorbell::{
+    output,
+    torture::{self, Options, Report},
+};
+use std::{
+    fmt::Write as _,
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+#[derive(Args)]
+#[command(after_help = "\
+Threads ring lines by ioctl, by eventfd and from inside the kernel, mask, unmask and clear them,
+assign and deassign irqfds, triggers and notifiers, wait for what is delivered, and look at all
+counters. Once a second they pause, and the accounts are made up, to the last message:
+
+  rings made       = rings the module counts = deliveries + coalesced + dropped
+  deliveries       = signals that arrived at each trigger that was there all the time
+  each ring        was followed by a delivery: producers number their rings, consumers look
+  masks, unmasks   = signals that arrived at notifiers
+
+Meanwhile: nothing is delivered on a masked line, and unmasking delivers what is pending, once;
+nothing signals what has been deassigned; an eventfd is emptied when it becomes an irqfd; no counter
+goes down. What lines are for:
+
+  open       rung in all ways                merging    ordinary irqfds come and go
+  cleared    ... and pending messages dropped  solo     one thread knows what each call must do
+  barrier    masked by one thread, that looks  ioctl    rung by ioctl only
+  source     its trigger rings another context relay    rung by another line's deliveries
+  semaphore  EFD_SEMAPHORE irqfds come and go
+
+If anything does not hold, it is reported with its line and numbers and the exit status is 1: then
+the module has lost or invented a message, which hangs or confuses a guest. Please report it. The
+same --seed makes each thread choose the same, but not in the same order as the others: repeat with
+it, for longer, and with more --threads.
+
+Examples:
+  doorbell torture                            ten seconds
+  doorbell torture --rings 10000000           as long as it takes
+  doorbell torture --seed 42 --threads 32 --duration 600")]
+pub struct Torture {
+    /// How long
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = positive)]
+    duration: f64,
+    /// Until there were that many rings, however long that takes
+    #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = clap::value_parser!(u64).range(1..))]
+    rings: Option<u64>,
+    /// Lines; a second context has more, for relays
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(i64::from(torture::MIN_LINES)..=1024))]
+    lines: u32,
+    /// Threads, over all CPUs, every other one pinned
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(torture::MIN_THREADS as u64..=64))]
+    threads: u64,
+    /// What the threads' choices depend on; different each time if not given
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// For programs
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn torture(device: &Path, args: &Torture) -> anyhow::Result<()> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let options = Options {
+        device: device.to_owned(),
+        duration: Duration::from_secs_f64(args.duration),
+        rings: args.rings,
+        lines: args.lines,
+        threads: args.threads as usize,
+        seed: args.seed.unwrap_or(u64::from(now.subsec_nanos())),
+    };
+    let report = with_progress(|progress| torture::run(&options, progress))?;
+    print(&match args.json {
+        true => format!("{}\n", serde_json::to_string(&report)?),
+        false => human(&report),
+    })?;
+    if report.violations.is_empty() {
+        return Ok(());
+    }
+    bail!("{}", verdict(&report))
+}
+
+/// A number that is nothing to worry about, or has its sign.
+fn signed(n: i64) -> String {
+    match n {
+        0 => "0".into(),
+        n => format!("{n:+}"),
+    }
+}
+
+fn human(report: &Report) -> String {
+    let header = [
+        "line",
+        "kind",
+        "rings",
+        "deliveries",
+        "coalesced",
+        "dropped",
+        "masks",
+        "rings +-",
+        "signals +-",
+    ];
+    let mut table = output::new_table(&header, 2);
+    for line in &report.lines {
+        table.add_row([
+            format!("{}.{}", line.context, line.line),
+            line.kind.name().to_owned(),
+            line.rings.to_string(),
+            line.deliveries.to_string(),
+            line.coalesced.to_string(),
+            line.dropped.to_string(),
+            line.masks.to_string(),
+            signed(line.balance.rings),
+            signed(line.balance.signals),
+        ]);
+    }
+    let total = |of: fn(&torture::ledger::Balance) -> i64| {
+        signed(report.lines.iter().map(|line| of(&line.balance)).sum())
+    };
+    table.add_row([
+        "all".into(),
+        String::new(),
+        report.rings.to_string(),
+        report.deliveries.to_string(),
+        report.coalesced.to_string(),
+        report.dropped.to_string(),
+        report.masks.to_string(),
+        total(|balance| balance.rings),
+        total(|balance| balance.signals),
+    ]);
+    let mut text = format!("{table}\n");
+    let _ = writeln!(
+        text,
+        "{:.1} s, {} threads, {:.0} rings/s, {} assigns, accounts made up {} times, seed {}\n\
+         lost {}, invented {}",
+        report.seconds,
+        report.threads,
+        report.rings_per_second,
+        report.assigns,
+        report.checks,
+        report.seed,
+        report.lost,
+        report.invented,
+    );
+    text
+}
+
+/// Violations that are shown; the first ones tell most.
+const SHOWN: usize = 12;
+
+fn verdict(report: &Report) -> String {
+    let mut text = String::from("this must not be:");
+    for violation in report.violations.iter().take(SHOWN) {
+        let _ = write!(text, "\n  {violation}");
+    }
+    if let Some(more) = report.violations.len().checked_sub(SHOWN + 1) {
+        let _ = write!(text, "\n  and {} more", more + 1);
+    }
+    let _ = write!(
+        text,
+        "\nPlease report it. Again: --seed {} --threads {}",
+        report.seed, report.threads
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use doorbell::torture::{ledger::Balance, Account, Kind, Rule, Violation};
+    use serde_json::json;
+
+    fn report(violations: usize) -> Report {
+        let account = Account {
+            line: 2,
+            context: 0,
+            kind: Kind::Barrier,
+            rings: 100,
+            deliveries: 60,
+            coalesced: 40,
+            dropped: 0,
+            deferred: 0,
+            masks: 7,
+            balance: Balance {
+                rings: -1,
+                lost: 1,
+                ..Balance::default()
+            },
+        };
+        Report {
+            rings: 100,
+            rings_per_second: 50.0,
+            deliveries: 60,
+            coalesced: 40,
+            dropped: 0,
+            lost: 1,
+            invented: 0,
+            masks: 7,
+            assigns: 3,
+            checks: 2,
+            seconds: 2.0,
+            seed: 42,
+            threads: 8,
+            lines: vec![account],
+            violations: (0..violations)
+                .map(|at| Violation::new(Rule::Lost, "line 0.2", format!("reason {at}")))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn table_shows_what_is_missing() {
+        let text = human(&report(0));
+        let row = text.lines().find(|line| line.contains("barrier")).unwrap();
+        let cells: Vec<&str> = row.split_whitespace().collect();
+        assert_eq!(
+            cells,
+            ["0.2", "barrier", "100", "60", "40", "0", "7", "-1", "0"],
+            "{text}"
+        );
+        assert!(text.contains("lost 1, invented 0"), "{text}");
+    }
+
+    #[test]
+    fn verdict_says_how_to_see_it_again() {
+        let text = verdict(&report(SHOWN + 3));
+        assert!(text.contains("line 0.2: reason 0"), "{text}");
+        assert!(text.contains("and 3 more"), "{text}");
+        assert!(text.contains("--seed 42 --threads 8"), "{text}");
+        assert!(!verdict(&report(SHOWN)).contains("more"));
+    }
+
+    #[test]
+    fn json_has_what_programs_look_for() {
+        let value = serde_json::to_value(report(1)).unwrap();
+        for key in [
+            "rings",
+            "rings_per_second",
+            "deliveries",
+            "coalesced",
+            "dropped",
+            "lost",
+            "invented",
+            "masks",
+            "assigns",
+            "seconds",
+            "seed",
+        ] {
+            assert!(value[key].is_number(), "{key}");
+        }
+        let line = &value["lines"][0];
+        assert_eq!(line["kind"], "barrier");
+        assert_eq!(
+            (&line["rings"], &line["rings_difference"]),
+            (&json!(100), &json!(-1))
+        );
+        assert_eq!(value["violations"][0]["rule"], "lost");
+    }
+}

@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The accounts of a line, and the verdict. No threads and no device here.
+//!
+//! On one side stands what userspace did, added up from return values; on the other what the module
+//! says it did, and what arrived at eventfds. All of it is compared when nothing is going on, so
+//! the two sides have to be equal, to the last message.
+
+use super::{Rule, Violation};
+use crate::LineState;
+use std::ops::AddAssign;
+
+/// What was done to a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Rings by ioctl that returned DOORBELL_RING_DELIVERED ...
+    pub delivered: u64,
+    /// ... DOORBELL_RING_COALESCED ...
+    pub coalesced: u64,
+    /// ... and DOORBELL_RING_MASKED.
+    pub masked: u64,
+    /// Signals of eventfds that ring the line once each.
+    pub signals: u64,
+    /// What was written to EFD_SEMAPHORE eventfds that are sometimes irqfds of the line: each one of
+    /// it either rings it once, or is still there.
+    pub stored: u64,
+    /// Signals of ordinary eventfds that are sometimes irqfds of the line: each rings it once or
+    /// joins others that do.
+    pub merging: u64,
+    /// MASKs of the line when it was not masked.
+    pub masks: u64,
+    /// UNMASKs that delivered.
+    pub released: u64,
+    /// CLEARs that dropped a message.
+    pub cleared: u64,
+}
+
+impl AddAssign for Done {
+    fn add_assign(&mut self, other: Self) {
+        self.delivered += other.delivered;
+        self.coalesced += other.coalesced;
+        self.masked += other.masked;
+        self.signals += other.signals;
+        self.stored += other.stored;
+        self.merging += other.merging;
+        self.masks += other.masks;
+        self.released += other.released;
+        self.cleared += other.cleared;
+    }
+}
+
+/// What was found when all was quiet, and no line masked.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// What the module says.
+    pub state: LineState,
+    /// What arrived at each trigger that the line had all the time.
+    pub arrived: Vec<u64>,
+    /// What arrived at the notifier for masks and unmasks that it had all the time.
+    pub notified: u64,
+    /// What is left in the EFD_SEMAPHORE eventfds.
+    pub left: u64,
+    /// Rings that no delivery came after, as far as is known.
+    pub unseen: u64,
+}
+
+/// How the two sides differ: below zero is lost, above is invented.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Balance {
+    /// Rings that the module counted, less those that were made.
+    #[serde(rename = "rings_difference")]
+    pub rings: i64,
+    /// Signals that arrived at triggers, less those that the module's deliveries make.
+    #[serde(rename = "signals_difference")]
+    pub signals: i64,
+    /// How many are lost, at least.
+    pub lost: u64,
+    /// How many are invented, at least.
+    pub invented: u64,
+}
+
+/// How far `value` is outside of `low..=high`.
+fn outside(value: u64, low: u64, high: u64) -> i64 {
+    if value < low {
+        -((low - value) as i64)
+    } else {
+        value.saturating_sub(high) as i64
+    }
+}
+
+/// Compares the two sides; `name` is what to call the line.
+pub fn judge(name: &str, done: &Done, found: &Found) -> (Balance, Vec<Violation>) {
+    let state = &found.state;
+    let mut broken = Vec::new();
+    let mut violation = |rule, text: String| broken.push(Violation::new(rule, name, text));
+
+    let by_ioctl = done.delivered + done.coalesced + done.masked;
+    // More left than was written: a violation, see below.
+    let taken = done.stored.saturating_sub(found.left);
+    let by_irqfd = done.signals + taken;
+    let rings = outside(
+        state.rings,
+        by_ioctl + by_irqfd,
+        by_ioctl + by_irqfd + done.merging,
+    );
+    if rings != 0 {
+        let (rule, what) = match rings < 0 {
+            true => (Rule::Lost, "lost"),
+            false => (Rule::Invented, "invented"),
+        };
+        let merging = match done.merging {
+            0 => String::new(),
+            n => format!(" and at most {n} more"),
+        };
+        violation(
+            rule,
+            format!(
+                "{} {what}: {by_ioctl} rings by ioctl, {} by signals of irqfds, {taken} by what \
+                 semaphores gave{merging}, but the module counts {}",
+                rings.unsigned_abs(),
+                done.signals,
+                state.rings,
+            ),
+        );
+    }
+    if found.left > done.stored {
+        violation(
+            Rule::Invented,
+            format!("{} written to semaphores, {} left", done.stored, found.left),
+        );
+    }
+
+    let mut signals = 0;
+    let (mut missing, mut extra) = (0u64, 0u64);
+    for &arrived in &found.arrived {
+        let off = arrived as i64 - state.deliveries as i64;
+        signals += off;
+        missing = missing.max(off.min(0).unsigned_abs());
+        extra = extra.max(off.max(0).unsigned_abs());
+        if off != 0 {
+            violation(
+                match off < 0 {
+                    true => Rule::Lost,
+                    false => Rule::Invented,
+                },
+                format!(
+                    "{} deliveries, but {arrived} signals at a trigger that was there all the time",
+                    state.deliveries
+                ),
+            );
+        }
+    }
+    if found.unseen != 0 {
+        violation(
+            Rule::Lost,
+            format!(
+                "after {} rings, at least, no delivery started (of {} rings, {} deliveries)",
+                found.unseen, state.rings, state.deliveries
+            ),
+        );
+    }
+    if state.pending {
+        violation(
+            Rule::Lost,
+            "a message is pending, the line is not masked, and nobody delivers it".into(),
+        );
+    }
+
+    let accounted = state.deliveries + state.dropped + u64::from(state.pending);
+    match state.rings.checked_sub(accounted) {
+        None => violation(
+            Rule::Invented,
+            format!(
+                "{} rings, but {} deliveries and {} dropped",
+                state.rings, state.deliveries, state.dropped
+            ),
+        ),
+        // What a ring by irqfd led to nobody is told.
+        Some(coalesced) => {
+            let high = done.coalesced + by_irqfd + done.merging;
+            if outside(coalesced, done.coalesced, high) != 0 {
+                violation(
+                    Rule::Results,
+                    format!(
+                        "{} rings by ioctl said that they coalesced, at most {} by irqfd did, but \
+                         the module counts {coalesced}",
+                        done.coalesced,
+                        by_irqfd + done.merging,
+                    ),
+                );
+            }
+        }
+    }
+    if done.cleared != state.dropped {
+        violation(
+            Rule::Results,
+            format!(
+                "CLEAR said that it dropped {} messages, but the module counts {}",
+                done.cleared, state.dropped
+            ),
+        );
+    }
+    // What a masked line held was released or cleared, once.
+    if done.masked > done.released + done.cleared {
+        violation(
+            Rule::Mask,
+            format!(
+                "{} rings were held by the mask, but UNMASK delivered {} and CLEAR dropped {}",
+                done.masked, done.released, done.cleared
+            ),
+        );
+    }
+    if done.released > done.masks {
+        violation(
+            Rule::Mask,
+            format!(
+                "{} masks, but {} UNMASKs delivered",
+                done.masks, done.released
+            ),
+        );
+    }
+    if found.notified != 2 * done.masks {
+        violation(
+            Rule::Notifier,
+            format!(
+                "{} masks and as many unmasks, but the notifier was signalled {} times",
+                done.masks, found.notified
+            ),
+        );
+    }
+
+    let balance = Balance {
+        rings,
+        signals,
+        lost: (rings.min(0).unsigned_abs() + missing)
+            .max(found.unseen)
+            .max(state.pending.into()),
+        invented: rings.max(0).unsigned_abs() + extra,
+    };
+    (balance, broken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 100 rings by ioctl, 50 by irqfds, of which 30 coalesced and 5 were dropped.
+    fn books() -> (Done, Found) {
+        let done = Done {
+            delivered: 80,
+            coalesced: 12,
+            masked: 8,
+            signals: 40,
+            stored: 14,
+            masks: 10,
+            released: 7,
+            cleared: 5,
+            ..Done::default()
+        };
+        let found = Found {
+            state: LineState {
+                line: 3,
+                pending: false,
+                masked: false,
+                rings: 150,
+                deliveries: 115,
+                dropped: 5,
+                deferred: 0,
+                irqfds: 1,
+                triggers: 2,
+                notifiers: 1,
+            },
+            arrived: vec![115, 115],
+            notified: 20,
+            left: 4,
+            unseen: 0,
+        };
+        (done, found)
+    }
+
+    fn rules(done: &Done, found: &Found) -> (Balance, Vec<Rule>) {
+        let (balance, broken) = judge("line 3", done, found);
+        (balance, broken.iter().map(|one| one.rule).collect())
+    }
+
+    #[test]
+    fn books_that_balance_are_clean() {
+        let (done, found) = books();
+        assert_eq!(rules(&done, &found), (Balance::default(), vec![]));
+    }
+
+    #[test]
+    fn lost_ring_is_reported() {
+        let (mut done, found) = books();
+        done.delivered += 1;
+        let (balance, broken) = rules(&done, &found);
+        assert_eq!((balance.rings, balance.lost, balance.invented), (-1, 1, 0));
+        assert_eq!(broken, [Rule::Lost]);
+        let text = judge("line 3", &done, &found).1[0].to_string();
+        assert!(text.contains("line 3") && text.contains("101"), "{text}");
+    }
+
+    #[test]
+    fn invented_delivery_is_reported() {
+        let (done, mut found) = books();
+        found.state.rings += 1;
+        found.state.deliveries += 1;
+        found.arrived = vec![116, 116];
+        let (balance, broken) = rules(&done, &found);
+        assert_eq!((balance.rings, balance.lost, balance.invented), (1, 0, 1));
+        assert_eq!(broken, [Rule::Invented]);
+    }
+
+    #[test]
+    fn lost_and_invented_do_not_make_up_for_each_other() {
+        let (done, mut found) = books();
+        found.arrived = vec![114, 117];
+        let (balance, broken) = rules(&done, &found);
+        assert_eq!((balance.signals, balance.lost, balance.invented), (1, 1, 2));
+        assert_eq!(broken, [Rule::Lost, Rule::Invented]);
+    }
+
+    #[test]
+    fn ring_that_no_delivery_followed_is_lost_even_if_all_counts_agree() {
+        let (done, mut found) = books();
+        found.unseen = 1;
+        let (balance, broken) = rules(&done, &found);
+        assert_eq!((balance.lost, broken), (1, vec![Rule::Lost]));
+    }
+
+    #[test]
+    fn message_that_stays_pending_is_lost() {
+        let (done, mut found) = books();
+        found.state.pending = true;
+        found.state.deliveries -= 1;
+        found.arrived = vec![114, 114];
+        let (balance, broken) = rules(&done, &found);
+        assert_eq!((balance.lost, broken), (1, vec![Rule::Lost]));
+    }
+
+    #[test]
+    fn semaphore_gives_each_of_its_ones_once() {
+        let (done, mut found) = books();
+        found.left += 1;
+        assert_eq!(rules(&done, &found).1, [Rule::Invented]);
+        found.left -= 2;
+        assert_eq!(rules(&done, &found).1, [Rule::Lost]);
+        found.left = 15;
+        assert_eq!(rules(&done, &found).1, [Rule::Invented, Rule::Invented]);
+    }
+
+    #[test]
+    fn merging_signals_have_bounds() {
+        let (mut done, mut found) = books();
+        done.merging = 10;
+        for (more, off) in [(0, 0), (10, 0), (11, 1)] {
+            let mut found = found.clone();
+            found.state.rings += more;
+            assert_eq!(rules(&done, &found).0.rings, off, "{more}");
+        }
+        found.state.rings -= 1;
+        assert_eq!(rules(&done, &found).0.rings, -1);
+    }
+
+    #[test]
+    fn return_values_are_held_to_the_counters() {
+        let with = |change: fn(&mut Done, &mut Found)| {
+            let (mut done, mut found) = books();
+            change(&mut done, &mut found);
+            rules(&done, &found).1
+        };
+        assert_eq!(with(|done, _| done.cleared += 1), [Rule::Results]);
+        assert_eq!(with(|_, found| found.notified -= 1), [Rule::Notifier]);
+        assert_eq!(with(|done, _| done.released = 2), [Rule::Mask]);
+        assert_eq!(with(|done, _| done.released = 11), [Rule::Mask]);
+        // A delivery that said it coalesced.
+        let wrong = with(|done, _| {
+            done.delivered -= 30;
+            done.coalesced += 30;
+        });
+        assert_eq!(wrong, [Rule::Results]);
+    }
+}
