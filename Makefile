@@ -102,5 +102,5 @@ rustfmt rustfmtcheck:
 clean:
 	+$(kbuild) clean
 
-.PHONY: default help rtt bench test test-debug torture check shell lab lab-status lab-clean have-rust modules \
-	modules_install clippy rustfmt rustfmtcheck rust-analyzer clean
+.PHONY: default help rtt bench test test-debug torture model check shell lab lab-status lab-clean \
+	have-rust modules modules_install clippy rustfmt rustfmtcheck rust-analyzer clean
