@@ -31,12 +31,12 @@ initramfs() {
 accelerator() {
 	local key known
 	case ${DOORBELL_ACCEL:-} in
-	kvm | tcg)
+	kvm | tcg | icount)
 		echo "$DOORBELL_ACCEL"
 		return
 		;;
 	'') ;;
-	*) die "DOORBELL_ACCEL is kvm or tcg" ;;
+	*) die "DOORBELL_ACCEL is kvm, tcg or icount" ;;
 	esac
 	key=$(cat /proc/sys/kernel/random/boot_id)
 	known=$(cat "$LAB/accel" 2>/dev/null)
@@ -85,7 +85,12 @@ boot() {
 		-device virtio-9p-pci,fsdev=out,mount_tag=out
 		-device virtio-rng-pci
 	)
-	[[ $ACCEL == tcg ]] && qemu[2]=tcg,thread=multi
+	case $ACCEL in
+	tcg)	qemu[2]=tcg,thread=multi ;;
+	# Time is the number of instructions, two nanoseconds each.
+	icount)	qemu[2]=tcg
+		qemu+=(-icount "shift=1,sleep=off" -smp 1) ;;
+	esac
 	if [[ ${INTERACTIVE:-} == off ]]; then
 		in_tree "$TREE" "${qemu[@]}"
 	else
