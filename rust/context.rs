@@ -20,6 +20,7 @@ use crate::{
     kernel_ext::{
         deferred::{
             impl_has_deferred,
+            retire_all,
             Deferred,
             Run,
             WorkItem, //
@@ -43,6 +44,10 @@ use crate::{
     }, //
 };
 use kernel::{
+    alloc::{
+        flags::__GFP_NOWARN,
+        Flags, //
+    },
     mm::virt::VmaNew,
     new_mutex,
     new_spinlock_irq,
@@ -57,6 +62,12 @@ use kernel::{
         SpinLockIrq, //
     }, //
 };
+
+/// How to allocate what may be large, because the caller wants it so: ENOMEM tells it enough, and
+/// the log is not for it to fill.
+fn for_caller() -> Flags {
+    GFP_KERNEL_ACCOUNT | __GFP_NOWARN
+}
 
 /// What is assigned; changed with the mutex held.
 struct Control {
@@ -132,9 +143,10 @@ impl Core {
     /// A context with `nr_lines` lines, charged to the caller's memory cgroup. Process context.
     pub(crate) fn new(nr_lines: u32) -> Result<Arc<Self>> {
         let len = nr_lines as usize;
-        let (status, each) = SharedPages::new(len, new_status, GFP_KERNEL_ACCOUNT)?;
-        let lines = PinnedSlice::new(each.map(Line::new), GFP_KERNEL_ACCOUNT)?;
-        let wired = KVVec::from_elem(Wired::default(), len, GFP_KERNEL_ACCOUNT)?;
+        let flags = for_caller();
+        let (status, each) = SharedPages::new(len, new_status, flags)?;
+        let lines = PinnedSlice::new(each.map(Line::new), flags)?;
+        let wired = KVVec::from_elem(Wired::default(), len, flags)?;
         Arc::pin_init(
             pin_init!(Self {
                 reaper <- Deferred::new(),
@@ -147,7 +159,7 @@ impl Core {
                 }, "doorbell_control"),
                 dead <- new_spinlock_irq!(KVVec::new(), "doorbell_dead"),
             }),
-            GFP_KERNEL_ACCOUNT,
+            flags,
         )
     }
 
@@ -354,7 +366,7 @@ impl Core {
             for next in ids.iter().filter_map(|id| control.irqfds.get(id)) {
                 let next = next.listen().line();
                 if seen.is_empty() {
-                    seen.resize(self.lines.len(), false, GFP_KERNEL)?;
+                    seen.resize(self.lines.len(), false, for_caller())?;
                 }
                 if !core::mem::replace(&mut seen[next as usize], true) {
                     todo.push(next, GFP_KERNEL)?;
@@ -369,7 +381,7 @@ impl Core {
         if self.dead.lock().capacity() >= all {
             return Ok(());
         }
-        let mut room = KVVec::with_capacity(all.next_power_of_two(), GFP_KERNEL_ACCOUNT)?;
+        let mut room = KVVec::with_capacity(all.next_power_of_two(), for_caller())?;
         let mut dead = self.dead.lock();
         for id in dead.drain_all() {
             // Cannot fail: there is room for more.
@@ -401,6 +413,7 @@ impl Core {
         for line in self.lines.iter() {
             line.shut_down();
         }
+        retire_all(self.lines.iter());
         Run::<WorkItem>::sync(pinned(self));
     }
 }

@@ -9,6 +9,7 @@
 
 #include <linux/atomic.h>
 #include <linux/eventfd.h>
+#include <linux/irq_work.h>
 #include <linux/poll.h>
 #include <linux/wait.h>
 
@@ -40,6 +41,7 @@ void doorbell_wait_queue_del(struct wait_queue_entry *entry);
 void doorbell_wake_writers(struct wait_queue_head *wqh);
 bool doorbell_gate_enter(atomic_t *word, int *old, int new);
 bool doorbell_gate_leave(atomic_t *word, int *old, int new);
+bool doorbell_irq_work_is_busy(struct irq_work *work);
 unsigned long doorbell_compat_ptr(u32 uptr);
 
 #endif /* _DOORBELL_BINDINGS_HELPER_H */

@@ -75,6 +75,11 @@ bool doorbell_gate_leave(atomic_t *word, int *old, int new)
 	return true;
 }
 
+bool doorbell_irq_work_is_busy(struct irq_work *work)
+{
+	return irq_work_is_busy(work);
+}
+
 unsigned long doorbell_compat_ptr(u32 uptr)
 {
 #ifdef CONFIG_COMPAT

@@ -20,6 +20,7 @@
 use kernel::bindings::{
     atomic_t,
     file,
+    irq_work,
     poll_table_struct,
     wait_queue_entry,
     wait_queue_head, //

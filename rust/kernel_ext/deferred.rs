@@ -13,6 +13,11 @@ use core::marker::PhantomData;
 use kernel::{
     bindings,
     prelude::*,
+    sync::rcu::synchronize_rcu,
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
     static_lock_class,
     types::Opaque, //
 };
@@ -25,6 +30,7 @@ use kernel::{
 ///   once for each time that it was queued and found idle.
 /// - After `sync` has returned, and unless it is queued again, `func` is neither running nor going
 ///   to run.
+/// - After `retire` has returned, and unless it is queued again, the `Raw` is not touched any more.
 pub(crate) unsafe trait Backend {
     /// The C object.
     type Raw;
@@ -49,36 +55,121 @@ pub(crate) unsafe trait Backend {
     ///
     /// `raw` must be initialised. Process context; not from the callback itself.
     unsafe fn sync(raw: *mut Self::Raw);
+
+    /// Syncs, and waits until nobody looks at `raw` any more.
+    ///
+    /// # Safety
+    ///
+    /// As of `sync`.
+    unsafe fn retire(raw: *mut Self::Raw) {
+        // SAFETY: By the requirements of this function.
+        unsafe { Self::sync(raw) };
+    }
 }
 
 /// Runs in hard interrupt context as soon as this CPU takes interrupts again; on PREEMPT_RT in the
 /// CPU's irq_work thread. Queueing is allowed in any context but NMI.
 pub(crate) enum IrqWork {}
 
-// SAFETY: `irq_work_queue()` calls `func` once per claim; `irq_work_sync()` waits until the work is
-// neither pending nor busy.
+/// On PREEMPT_RT an irq_work is looked at, under RCU, even after its callback is done.
+const LINGERS: bool = cfg!(CONFIG_PREEMPT_RT);
+
+/// An irq_work, and whether it must be waited for before it goes.
+#[repr(C)]
+pub(crate) struct RawIrqWork {
+    /// First, so that a pointer to it is one to the whole.
+    work: bindings::irq_work,
+    /// It has been queued, and no grace period has passed since.
+    #[cfg(CONFIG_PREEMPT_RT)]
+    used: kernel::sync::atomic::Atomic<u32>,
+}
+
+impl RawIrqWork {
+    fn new(func: unsafe extern "C" fn(*mut Self)) -> Self {
+        type Func = unsafe extern "C" fn(*mut bindings::irq_work);
+        // SAFETY: The two differ in the type that the pointer which they take has.
+        let func = unsafe { core::mem::transmute::<unsafe extern "C" fn(*mut Self), Func>(func) };
+        Self {
+            // This is what `init_irq_work()` writes: all zeroes but for the function.
+            work: bindings::irq_work {
+                func: Some(func),
+                ..pin_init::zeroed()
+            },
+            #[cfg(CONFIG_PREEMPT_RT)]
+            used: kernel::sync::atomic::Atomic::new(0),
+        }
+    }
+
+    /// Notes that it has been queued: after that, so that whoever asks [`RawIrqWork::was_used`] too
+    /// early finds it busy, or done.
+    #[inline]
+    fn note_use(&self) {
+        #[cfg(CONFIG_PREEMPT_RT)]
+        self.used.store(1u32, kernel::sync::atomic::Release);
+    }
+
+    /// Whether it has been queued since somebody asked.
+    fn was_used(&self) -> bool {
+        #[cfg(CONFIG_PREEMPT_RT)]
+        return self.used.xchg(0u32, kernel::sync::atomic::Full) != 0;
+        #[cfg(not(CONFIG_PREEMPT_RT))]
+        return true;
+    }
+}
+
+// SAFETY: `irq_work_queue()` calls `func` once per claim. `irq_work_sync()` waits until the work is
+// neither pending nor busy, and if it lingers, for a grace period, which `sync` leaves to `retire`.
 unsafe impl Backend for IrqWork {
-    type Raw = bindings::irq_work;
+    type Raw = RawIrqWork;
 
     unsafe fn init(raw: *mut Self::Raw, func: unsafe extern "C" fn(*mut Self::Raw)) {
-        let work = bindings::irq_work {
-            func: Some(func),
-            ..pin_init::zeroed()
-        };
-        // SAFETY: By the requirements of this function `raw` is valid for writes. This is what
-        // `init_irq_work()` writes: all zeroes but for the function.
-        unsafe { raw.write(work) };
+        // SAFETY: By the requirements of this function `raw` is valid for writes.
+        unsafe { raw.write(RawIrqWork::new(func)) };
     }
 
     #[inline]
     unsafe fn queue(raw: *mut Self::Raw) {
-        // SAFETY: By the requirements of this function.
-        unsafe { bindings::irq_work_queue(raw) };
+        // SAFETY: By the requirements of this function; the work is its first field.
+        unsafe {
+            bindings::irq_work_queue(raw.cast());
+            (*raw).note_use();
+        }
     }
 
     unsafe fn sync(raw: *mut Self::Raw) {
-        // SAFETY: By the requirements of this function.
-        unsafe { bindings::irq_work_sync(raw) };
+        if !LINGERS {
+            // SAFETY: By the requirements of this function.
+            unsafe { bindings::irq_work_sync(raw.cast()) };
+            return;
+        }
+        // SAFETY: As above.
+        while unsafe { crate::bindings::doorbell_irq_work_is_busy(raw.cast()) } {
+            fsleep(Delta::from_micros(50));
+        }
+    }
+
+    unsafe fn retire(raw: *mut Self::Raw) {
+        // SAFETY: By the requirements of this function; if it lingers, this waits for that, too.
+        unsafe {
+            if (*raw).was_used() {
+                bindings::irq_work_sync(raw.cast());
+            }
+        }
+    }
+}
+
+/// Syncs the irq_works of all `objects`, and waits, once for all, until nobody looks at them any
+/// more: then they can go without each of them waiting for that by itself. Process context.
+pub(crate) fn retire_all<'a, T: Run<IrqWork> + 'a>(objects: impl Iterator<Item = Pin<&'a T>>) {
+    let mut used = false;
+    for object in objects {
+        // SAFETY: The field is initialised by its type invariants. Asked first, then synced: one
+        // that is being queued is either seen busy, or notes its use afterwards.
+        used |= LINGERS && unsafe { (*raw_field::<T, IrqWork>(&object)).was_used() };
+        object.sync();
+    }
+    if used {
+        synchronize_rcu();
     }
 }
 
@@ -210,7 +301,7 @@ impl<T, B: Backend> PinnedDrop for Deferred<T, B> {
         // alive; then this finds nothing to do.
         //
         // SAFETY: By the type invariants the object is initialised.
-        unsafe { B::sync(self.raw.get()) };
+        unsafe { B::retire(self.raw.get()) };
     }
 }
 
