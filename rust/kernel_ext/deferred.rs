@@ -13,12 +13,12 @@ use core::marker::PhantomData;
 use kernel::{
     bindings,
     prelude::*,
+    static_lock_class,
     sync::rcu::synchronize_rcu,
     time::{
         delay::fsleep,
         Delta, //
     },
-    static_lock_class,
     types::Opaque, //
 };
 
