@@ -5,7 +5,7 @@
 //! This mirrors rust/kernel_ext/eventfd.rs, which works on the kernel's own eventfds and cannot be
 //! compiled here: what is done in one hold of the wait-queue lock is one step.
 
-use crate::{Judged, Rule};
+use crate::{the_rules_hold, Judged, Rule};
 use stateright::{Model, Property};
 
 /// How a detach goes.
@@ -95,8 +95,7 @@ pub struct State {
     counter: u8,
     /// Of the counter: signals that have not rung yet. The others have, and are there all the same.
     unrung: u8,
-    /// Taken and not rung yet: signals, and those among them that have rung before.
-    taken: u8,
+    /// What was taken and is yet to be rung has rung before, all of it.
     taken_before: bool,
     broken: Option<Rule>,
 }
@@ -155,7 +154,6 @@ impl State {
     /// What was taken rings later, in a step of its own.
     fn take(&mut self, model: &Irqfd, attached: bool) {
         let (count, unrung) = self.read(model);
-        self.taken = unrung;
         self.taken_before = count != 0 && unrung == 0;
         self.at = if count == 0 {
             Self::settled(attached)
@@ -190,14 +188,12 @@ impl State {
                         self.take(model, true);
                     }
                     Attach::TakeThenAdd => {
-                        let (_, unrung) = self.read(model);
-                        self.taken = unrung;
+                        self.read(model);
                         self.at = At::Adding;
                     }
                 }
             }
             At::Adding => {
-                self.taken = 0;
                 self.listening = true;
                 self.at = At::Attached;
             }
@@ -227,7 +223,6 @@ impl State {
                 if self.taken_before {
                     self.fail(Rule::Invented);
                 }
-                self.taken = 0;
                 self.taken_before = false;
                 self.at = Self::settled(attached);
             }
@@ -249,7 +244,6 @@ impl Model for Irqfd {
                 listening: false,
                 counter,
                 unrung: counter,
-                taken: 0,
                 taken_before: false,
                 broken: None,
             })
@@ -283,8 +277,6 @@ impl Model for Irqfd {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        vec![Property::always("the rules hold", |_, state: &State| {
-            state.broken.is_none()
-        })]
+        the_rules_hold()
     }
 }

@@ -18,7 +18,7 @@ pub mod broken;
 pub mod irqfd;
 pub mod wiring;
 
-use stateright::{Checker, Model};
+use stateright::{Checker, Model, Property};
 use std::{fmt, hash::Hash, time::Instant};
 
 /// What the users were promised.
@@ -64,6 +64,13 @@ impl fmt::Display for Rule {
 pub trait Judged {
     /// The rule, if one was.
     fn broken(&self) -> Option<Rule>;
+}
+
+/// That no rule was broken on the way to any state.
+fn the_rules_hold<M: Model<State: Judged>>() -> Vec<Property<M>> {
+    vec![Property::always("the rules hold", |_, state: &M::State| {
+        state.broken().is_none()
+    })]
 }
 
 /// What a walk through all states found.

@@ -4,7 +4,7 @@
 
 use crate::{
     line::{self, Action, From, Taken, HELD, IDLE, MASKED, PENDING},
-    Judged, Rule,
+    the_rules_hold, Judged, Rule,
 };
 use stateright::{Model, Property};
 
@@ -751,8 +751,6 @@ impl Model for Wiring {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        vec![Property::always("the rules hold", |_, state: &State| {
-            state.broken.is_none()
-        })]
+        the_rules_hold()
     }
 }
