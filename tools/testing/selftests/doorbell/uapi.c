@@ -251,7 +251,7 @@ TEST(contexts_are_private)
 	EXPECT_EQ(2, efd_read(efd));
 }
 
-/* The four calls, by one line; mask.c has the rest. */
+/* The four calls, by one line; mask.c and lineset.c have the rest. */
 TEST(mask)
 {
 	int db = new_context(_metadata, 2);

@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Masks against everybody else: a mask is a barrier, pending is exact, and no
+ * message is lost or invented between the two. Runs as a 32-bit program, too.
+ */
+#include "doorbell_test.h"
+
+/*
+ * Long enough for thousands of rounds; longer on a machine too busy for these.
+ * Who calls makes no difference to a barrier, so 32-bit programs are quick.
+ */
+#define ROUNDS_MS	(sizeof(long) == 8 ? 1500 : 200)
+#define ROUNDS_MIN	(sizeof(long) == 8 ? 1000 : 100)
+
+static bool more_rounds(unsigned int rounds, uint64_t start)
+{
+	return rounds < ROUNDS_MIN || now_us() < start + ROUNDS_MS * 1000;
+}
+
+#define NR_OTHERS	20
+
+FIXTURE(barrier) {
+	int kmsg;
+	int db;
+	int out;
+	struct hammer hammer;
+};
+
+FIXTURE_VARIANT(barrier) {
+	/* Rung by write(2) to an irqfd, not by ioctl. */
+	bool by_irqfd;
+	/* Other triggers, which make a delivery take long. */
+	unsigned int others;
+};
+
+FIXTURE_VARIANT_ADD(barrier, ioctl) { .others = NR_OTHERS };
+FIXTURE_VARIANT_ADD(barrier, irqfd) { .by_irqfd = true, .others = NR_OTHERS };
+FIXTURE_VARIANT_ADD(barrier, ioctl_short) { };
+FIXTURE_VARIANT_ADD(barrier, irqfd_short) { .by_irqfd = true };
+
+/* The trigger that is looked at is the last one to be signalled. */
+FIXTURE_SETUP(barrier)
+{
+	unsigned int i;
+
+	self->kmsg = kmsg_open();
+	self->db = new_context(_metadata, 1);
+	for (i = 0; i < variant->others; i++)
+		ASSERT_EQ(0, db_trigger(self->db, new_eventfd(_metadata, 0, 0), 0, 0));
+	self->out = new_eventfd(_metadata, 0, 0);
+	ASSERT_EQ(0, db_trigger(self->db, self->out, 0, 0));
+	self->hammer.hit = variant->by_irqfd ? hit_write : hit_ring;
+	self->hammer.fd = self->db;
+	if (variant->by_irqfd) {
+		self->hammer.fd = new_eventfd(_metadata, 0, 0);
+		ASSERT_EQ(0, db_irqfd(self->db, self->hammer.fd, 0, 0));
+	}
+}
+
+FIXTURE_TEARDOWN(barrier)
+{
+	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
+}
+
+/* The hammer never rests: nothing comes from MASK to UNMASK, but exactly one message waits. */
+TEST_F(barrier, nothing_passes)
+{
+	unsigned int rounds, late = 0, lost = 0, twice = 0, early = 0;
+	uint64_t start;
+
+	hammer_start(_metadata, &self->hammer);
+	ASSERT_TRUE(hammer_passes(&self->hammer, 10));
+	start = now_us();
+	for (rounds = 0; more_rounds(rounds, start); rounds++) {
+		uint64_t deliveries;
+
+		dither(rounds);
+		ASSERT_EQ(1, db_mask(self->db, 0));
+		efd_read(self->out);
+		deliveries = line_of(_metadata, self->db, 0).deliveries;
+		ASSERT_TRUE(hammer_passes(&self->hammer, 1 + rounds % 3));
+		late += efd_read(self->out) != 0;
+		late += line_of(_metadata, self->db, 0).deliveries != deliveries;
+		/* One ring at least has begun and ended. */
+		lost += db_pending(self->db, 0) != 1;
+		twice += db_mask(self->db, 0) != 0;
+		early += efd_read(self->out) != 0;
+		lost += db_unmask(self->db, 0) != 1;
+		/* It was there when UNMASK returned. */
+		lost += !efd_read(self->out);
+	}
+	hammer_stop(&self->hammer);
+	EXPECT_EQ(0, late);
+	EXPECT_EQ(0, early);
+	EXPECT_EQ(0, twice);
+	EXPECT_EQ(0, lost);
+}
+
+/* Pending is exact: with the hammer at rest it is what the last rings made it. */
+TEST_F(barrier, pending_is_exact)
+{
+	unsigned int rounds, wrong = 0;
+	uint64_t start;
+
+	hammer_start(_metadata, &self->hammer);
+	start = now_us();
+	for (rounds = 0; more_rounds(rounds, start); rounds++) {
+		unsigned long done;
+		bool rung;
+
+		ASSERT_TRUE(hammer_pause(&self->hammer));
+		/* What was written last may be on its way still. */
+		settled(_metadata, self->db, 0);
+		ASSERT_EQ(1, db_mask(self->db, 0));
+		efd_read(self->out);
+		done = atomic_load(&self->hammer.done);
+		if (rounds % 2) {
+			ASSERT_TRUE(hammer_resume(&self->hammer));
+			dither(rounds / 2);
+			ASSERT_TRUE(hammer_pause(&self->hammer));
+		}
+		rung = atomic_load(&self->hammer.done) != done;
+		wrong += db_pending(self->db, 0) != rung;
+		if (rounds % 8 == 7) {
+			wrong += db_clear(self->db, 0) != rung;
+			rung = false;
+		}
+		wrong += efd_read(self->out) != 0;
+		wrong += db_unmask(self->db, 0) != rung;
+		wrong += efd_read(self->out) != rung;
+		ASSERT_TRUE(hammer_resume(&self->hammer));
+	}
+	hammer_stop(&self->hammer);
+	EXPECT_EQ(0, wrong);
+}
+
+FIXTURE(contest) {
+	int kmsg;
+	int db;
+	int out;
+	const struct doorbell_status *status;
+};
+
+FIXTURE_SETUP(contest)
+{
+	pin_to(0);
+	self->kmsg = kmsg_open();
+	self->db = new_context(_metadata, 1);
+	self->status = map_status(_metadata, self->db, 1);
+	self->out = new_eventfd(_metadata, 0, 0);
+	ASSERT_EQ(0, db_trigger(self->db, self->out, 0, 0));
+}
+
+FIXTURE_TEARDOWN(contest)
+{
+	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
+}
+
+/* One ring that meets a MASK and an UNMASK somewhere. */
+struct meeting {
+	int db;
+	atomic_uint go;
+	atomic_uint done;
+	atomic_bool stop;
+	int ret;
+	pthread_t thread;
+};
+
+static void *meet(void *arg)
+{
+	struct meeting *meeting = arg;
+	unsigned int round;
+
+	pin_to(1);
+	for (round = 1;; round++) {
+		while (atomic_load(&meeting->go) != round) {
+			if (atomic_load(&meeting->stop))
+				return NULL;
+		}
+		dither(round / 64);
+		meeting->ret = db_ring(meeting->db, 0);
+		atomic_store(&meeting->done, round);
+	}
+}
+
+/*
+ * The ring's own result says where it fell, and UNMASK delivered if and only if
+ * it fell between; and however it was, it is one delivery.
+ */
+TEST_F(contest, one_ring_somewhere)
+{
+	unsigned int rounds, wrong = 0, held = 0, unmasked, signals, last;
+	struct meeting meeting = { .db = self->db };
+	uint64_t start;
+
+	ASSERT_EQ(0, pthread_create(&meeting.thread, NULL, meet, &meeting));
+	start = now_us();
+	for (rounds = 1; more_rounds(rounds, start) ||
+	     ((!held || held == rounds - 1) && now_us() < start + PATIENCE_MS * 1000ULL);
+	     rounds++) {
+		atomic_store(&meeting.go, rounds);
+		dither(rounds);
+		wrong += db_mask(self->db, 0) != 1;
+		/* On a busy machine the other thread may be late: now and then, wait for it. */
+		if (rounds % 8)
+			dither(rounds / 16);
+		else
+			ASSERT_TRUE(SPIN_FOR(atomic_load(&meeting.done) == rounds));
+		unmasked = db_unmask(self->db, 0);
+		ASSERT_TRUE(SPIN_FOR(atomic_load(&meeting.done) == rounds));
+		last = db_mask(self->db, 0);
+		signals = efd_read(self->out);
+		last += db_unmask(self->db, 0);
+		wrong += unmasked != (meeting.ret == DOORBELL_RING_MASKED) || signals != 1 ||
+			 last != 1 || meeting.ret == DOORBELL_RING_COALESCED;
+		held += unmasked;
+	}
+	atomic_store(&meeting.stop, true);
+	pthread_join(meeting.thread, NULL);
+	EXPECT_EQ(0, wrong);
+	/* Both must have been met, or this proves nothing. */
+	EXPECT_LT(0, held);
+	EXPECT_GT(rounds - 1, held);
+}
+
+/* Threads that mask, unmask, clear and ring the same line, and what each was told. */
+#define NR_THREADS	5
+
+struct crowd {
+	int db;
+	atomic_bool stop;
+	atomic_ulong rung[3];
+	atomic_ulong masked;
+	atomic_ulong unmasked;
+	atomic_ulong cleared;
+	atomic_ulong failed;
+};
+
+struct member {
+	struct crowd *crowd;
+	unsigned int nr;
+	pthread_t thread;
+};
+
+static void crowd_ring(struct crowd *crowd)
+{
+	int ret = db_ring(crowd->db, 0);
+
+	if (ret < 0)
+		atomic_fetch_add(&crowd->failed, 1);
+	else
+		atomic_fetch_add(&crowd->rung[ret], 1);
+}
+
+static void crowd_op(struct crowd *crowd, unsigned long cmd, atomic_ulong *sum)
+{
+	int ret = db_lineset(crowd->db, cmd, 0, 1, NULL, NULL);
+
+	if (ret < 0)
+		atomic_fetch_add(&crowd->failed, 1);
+	else
+		atomic_fetch_add(sum, ret);
+}
+
+static void *mill_about(void *arg)
+{
+	struct member *member = arg;
+	struct crowd *crowd = member->crowd;
+	unsigned int round;
+
+	pin_to(member->nr);
+	for (round = 0; !atomic_load(&crowd->stop); round++) {
+		switch (member->nr) {
+		case 0:
+		case 1:
+			crowd_ring(crowd);
+			break;
+		case 2:
+		case 3:
+			crowd_op(crowd, DOORBELL_MASK, &crowd->masked);
+			dither(round);
+			crowd_op(crowd, DOORBELL_UNMASK, &crowd->unmasked);
+			break;
+		default:
+			dither(round);
+			crowd_op(crowd, DOORBELL_CLEAR, &crowd->cleared);
+		}
+	}
+	return NULL;
+}
+
+/*
+ * Each ring that did not coalesce made a message, and each message was
+ * delivered, dropped, or is pending: by what the calls returned, by the
+ * counters, and by the trigger.
+ */
+TEST_F(contest, crowd)
+{
+	struct crowd crowd = { .db = self->db };
+	struct member members[NR_THREADS];
+	struct doorbell_query query;
+	unsigned long messages;
+	uint64_t start;
+	bool pending;
+	int i;
+
+	for (i = 0; i < NR_THREADS; i++) {
+		members[i] = (struct member){ .crowd = &crowd, .nr = i };
+		ASSERT_EQ(0, pthread_create(&members[i].thread, NULL, mill_about, &members[i]));
+	}
+	start = now_us();
+	while (now_us() < start + 2 * ROUNDS_MS * 1000)
+		usleep(1000);
+	atomic_store(&crowd.stop, true);
+	for (i = 0; i < NR_THREADS; i++)
+		pthread_join(members[i].thread, NULL);
+
+	query = line_of(_metadata, self->db, 0);
+	EXPECT_TRUE(status_agrees(&self->status[0], &query));
+	pending = query.state & DOORBELL_LINE_PENDING;
+	messages = crowd.rung[DOORBELL_RING_DELIVERED] + crowd.rung[DOORBELL_RING_MASKED];
+	EXPECT_EQ(0, crowd.failed);
+	EXPECT_EQ(messages, query.deliveries + query.dropped + pending);
+	EXPECT_EQ(messages + crowd.rung[DOORBELL_RING_COALESCED], query.rings);
+	EXPECT_EQ(crowd.rung[DOORBELL_RING_COALESCED], self->status[0].coalesced);
+	EXPECT_EQ(crowd.cleared, query.dropped);
+	EXPECT_LE(crowd.unmasked, query.deliveries);
+	EXPECT_EQ(query.deliveries, efd_read(self->out));
+	/* Nothing is under way that would not wait for an unmask. */
+	EXPECT_EQ(pending, db_unmask(self->db, 0));
+	EXPECT_EQ(pending, efd_read(self->out));
+
+	/* All of it did happen. */
+	EXPECT_LT(0, crowd.rung[DOORBELL_RING_DELIVERED]);
+	EXPECT_LT(0, crowd.rung[DOORBELL_RING_COALESCED]);
+	EXPECT_LT(0, crowd.rung[DOORBELL_RING_MASKED]);
+	EXPECT_LT(0, crowd.masked);
+	EXPECT_LT(0, crowd.unmasked);
+	EXPECT_LT(0, crowd.cleared);
+}
+
+TEST_HARNESS_MAIN
