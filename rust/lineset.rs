@@ -69,24 +69,21 @@ impl LineSet {
         if end > nr_lines {
             return Err(ENXIO);
         }
-        let chosen = match Bitmap::new(set.lines, set.nr_lines)? {
-            Some(bitmap) => Some(bitmap.read()?),
-            None => None,
-        };
+        let chosen = Bitmap::new(set.lines, set.nr_lines)?;
+        let chosen = chosen.map(|bitmap| bitmap.read()).transpose()?;
         let beyond = set.nr_lines % u64::BITS;
         if let Some(last) = chosen.as_ref().and_then(|words| words.last()) {
             if beyond != 0 && last >> beyond != 0 {
                 return Err(EINVAL);
             }
         }
-        let result = match Bitmap::new(set.result, set.nr_lines)? {
-            Some(bitmap) => {
-                let none = KVVec::from_elem(0, bitmap.words, GFP_KERNEL)?;
-                bitmap.write(&none)?;
-                Some((bitmap, none))
-            }
-            None => None,
-        };
+        let result = Bitmap::new(set.result, set.nr_lines)?;
+        let result = result.map(|bitmap| -> Result<_> {
+            let none = KVVec::from_elem(0, bitmap.words, GFP_KERNEL)?;
+            bitmap.write(&none)?;
+            Ok((bitmap, none))
+        });
+        let result = result.transpose()?;
         Ok(Self {
             first: set.line,
             len: set.nr_lines,
