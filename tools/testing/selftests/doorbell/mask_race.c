@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Masks against everybody else: a mask is a barrier, pending is exact, and no
- * message is lost or invented between the two. Runs as a 32-bit program, too.
+ * message is lost or invented between the two.
  */
 #include "doorbell_test.h"
 
-/*
- * Long enough for thousands of rounds; longer on a machine too busy for these.
- * Who calls makes no difference to a barrier, so 32-bit programs are quick.
- */
-#define ROUNDS_MS	(sizeof(long) == 8 ? 1500 : 200)
-#define ROUNDS_MIN	(sizeof(long) == 8 ? 1000 : 100)
+/* Long enough for thousands of rounds; longer on a machine too busy for these. */
+#define ROUNDS_MS	1500
+#define ROUNDS_MIN	1000
 
 static bool more_rounds(unsigned int rounds, uint64_t start)
 {
