@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A line: its state, what it signals, and the ways to deliver.
+//! A line: what it signals, and the ways to deliver.
 
 use crate::{
     kernel_ext::{
-        counter::Counter,
         deferred::{
             impl_has_deferred,
             Deferred,
@@ -12,48 +11,49 @@ use crate::{
             Run,
             WorkItem, //
         },
+        eventfd::signal_allowed,
         gate::{
-            Face,
             Gate,
             Guard,
             HELD, //
         },
-        shared_pages::{
-            impl_visible,
-            SharedObject, //
-        }, //
+        shared_pages::SharedObject,
+        srcu_list::Domain, //
     },
     line::{
         self,
         Action,
-        From,
-        Taken, //
+        From, //
     },
     outputs::{
         Notifiers,
         Triggers, //
     },
+    status::{
+        Counters,
+        Snapshot,
+        Status, //
+    },
     uapi::{
-        doorbell_status,
+        DOORBELL_LINE_ASSERTED,
+        DOORBELL_LINE_LEVEL,
         DOORBELL_LINE_MASKED,
         DOORBELL_LINE_PENDING,
-        DOORBELL_LINE_STATE,
-        DOORBELL_NOTIFY_MASK,
-        DOORBELL_NOTIFY_UNMASK, //
+        DOORBELL_LINE_RAISED,
+        DOORBELL_LINE_RESAMPLE,
+        DOORBELL_LINE_STATE, //
     }, //
 };
 use kernel::{
     prelude::*,
     processor::cpu_relax,
     sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
+        atomic::Relaxed,
         barrier::{
             smp_mb,
             Read, //
-        }, //
+        },
+        Arc, //
     },
     time::{
         delay::fsleep,
@@ -66,6 +66,10 @@ const _: () = {
     assert!(line::HELD == HELD);
     assert!(line::PENDING == DOORBELL_LINE_PENDING);
     assert!(line::MASKED == DOORBELL_LINE_MASKED);
+    assert!(line::LEVEL == DOORBELL_LINE_LEVEL);
+    assert!(line::ASSERTED == DOORBELL_LINE_ASSERTED);
+    assert!(line::RAISED == DOORBELL_LINE_RAISED);
+    assert!(line::RESAMPLE == DOORBELL_LINE_RESAMPLE);
 };
 
 /// Where the hop count is in the key of a wake-up.
@@ -78,83 +82,6 @@ const HOPS_KEY_SHIFT: u32 = 16;
 /// How often to look whether the line is free before sleeping.
 const SPINS: u32 = 1000;
 
-/// What a line counts, where userspace can see it.
-///
-/// All but `coalesced` are written by the holder of the line only, so they need no atomic addition;
-/// a ring that coalesces is off the fast path.
-#[repr(C)]
-pub(crate) struct Counters {
-    deliveries: Counter,
-    coalesced: Atomic<u64>,
-    dropped: Counter,
-    deferred: Counter,
-    reserved: [u64; 3],
-}
-
-impl_visible!(Counters {
-    deliveries: Counter,
-    coalesced: Atomic<u64>,
-    dropped: Counter,
-    deferred: Counter,
-    reserved: [u64; 3],
-});
-
-/// What userspace sees of a line: `struct doorbell_status`.
-pub(crate) type Status = Face<Counters>;
-
-const _: () = {
-    const BESIDE: usize = size_of::<Status>() - size_of::<Counters>();
-    assert!(size_of::<Status>() == size_of::<doorbell_status>());
-    assert!(core::mem::offset_of!(doorbell_status, state) == 0);
-    macro_rules! check {
-        ($($field:ident)+) => {$(
-            assert!(
-                core::mem::offset_of!(doorbell_status, $field)
-                    == BESIDE + core::mem::offset_of!(Counters, $field)
-            );
-        )+};
-    }
-    check!(deliveries coalesced dropped deferred reserved);
-};
-
-/// The status of a line that nothing has happened to.
-pub(crate) const fn new_status() -> Status {
-    Face::new(Counters {
-        deliveries: Counter::new(),
-        coalesced: Atomic::new(0),
-        dropped: Counter::new(),
-        deferred: Counter::new(),
-        reserved: [0; 3],
-    })
-}
-
-/// State and counters of a line, as of one moment.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Snapshot {
-    /// DOORBELL_LINE_* bits.
-    pub(crate) state: u32,
-    /// Rings.
-    pub(crate) rings: u64,
-    /// Deliveries.
-    pub(crate) deliveries: u64,
-    /// Messages that were dropped.
-    pub(crate) dropped: u64,
-    /// Deliveries that went by a work item.
-    pub(crate) deferred: u64,
-}
-
-impl Snapshot {
-    /// Whether a message waits.
-    pub(crate) fn pending(&self) -> bool {
-        self.state & line::PENDING != 0
-    }
-
-    /// Whether the line is masked.
-    pub(crate) fn masked(&self) -> bool {
-        self.state & line::MASKED != 0
-    }
-}
-
 /// How a ring ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rung {
@@ -166,15 +93,17 @@ pub(crate) enum Rung {
     Masked,
 }
 
-/// What a line signals.
-pub(crate) struct Wiring {
-    /// On each delivery.
-    pub(crate) triggers: Triggers,
-    /// On masks and unmasks.
-    pub(crate) notifiers: Notifiers,
+/// Whether a ring, or another transition, has a context where eventfds may be signalled.
+pub(crate) fn caller() -> From {
+    if signal_allowed() {
+        From::Caller
+    } else {
+        From::Wake { hops: 0 }
+    }
 }
 
-type Hold<'a> = Guard<'a, Wiring, Counters>;
+/// Whoever has it holds the line.
+pub(crate) type Hold<'a> = Guard<'a, Triggers, Counters>;
 
 /// A line.
 #[pin_data]
@@ -184,24 +113,31 @@ pub(crate) struct Line {
     relay: Deferred<Self, IrqWork>,
     #[pin]
     defer: Deferred<Self, WorkItem>,
-    gate: Gate<Wiring, Counters>,
+    pub(crate) gate: Gate<Triggers, Counters>,
+    notifiers: Notifiers,
 }
+
+// Two cache lines: there may be 65,536 of them.
+#[cfg(not(any(CONFIG_LOCKDEP, CONFIG_PREEMPT_RT)))]
+const _: () = assert!(size_of::<Line>() <= 128);
 
 impl_has_deferred!(Line, relay, IrqWork);
 impl_has_deferred!(Line, defer, WorkItem);
 
 impl Line {
     /// Creates an initialiser for a line that signals nothing.
-    pub(crate) fn new(status: SharedObject<Status>) -> impl PinInit<Self> {
-        let wiring = Wiring {
-            triggers: Triggers::new(),
-            notifiers: Notifiers::new(),
-        };
+    pub(crate) fn new(status: SharedObject<Status>, domain: Arc<Domain>) -> impl PinInit<Self> {
         pin_init!(Self {
             relay <- Deferred::new(),
             defer <- Deferred::new(),
-            gate: Gate::new(status, wiring),
+            gate: Gate::new(status, Triggers::new()),
+            notifiers: Notifiers::new(domain),
         })
+    }
+
+    /// Whom the line tells of its transitions.
+    pub(crate) fn notifiers(&self) -> &Notifiers {
+        &self.notifiers
     }
 
     /// Rings the line and delivers at once if nobody else holds it.
@@ -232,9 +168,9 @@ impl Line {
     }
 
     #[inline(always)]
-    fn rung(self: Pin<&Self>, action: Action, guard: Option<Hold<'_>>) -> Rung {
+    pub(crate) fn rung(self: Pin<&Self>, action: Action, guard: Option<Hold<'_>>) -> Rung {
         match (action, guard) {
-            (Action::Deliver { hops }, Some(guard)) => self.deliver(guard, Some(hops)),
+            (Action::Deliver { hops }, Some(guard)) => self.deliver(guard, Some(hops), 0),
             (Action::Coalesce, _) => {
                 self.gate.beside().coalesced.fetch_add(1u64, Relaxed);
                 return Rung::Coalesced;
@@ -246,23 +182,32 @@ impl Line {
     }
 
     /// Delivers `first`, if there is one, and what was rung meanwhile, then lets go of the line.
+    ///
+    /// `rounds` is how many messages have been delivered already: after [`line::MAX_ROUNDS`] the
+    /// rest is left to a callback.
     #[inline(always)]
-    fn deliver(self: Pin<&Self>, mut guard: Hold<'_>, first: Option<u32>) {
+    pub(crate) fn deliver(
+        self: Pin<&Self>,
+        mut guard: Hold<'_>,
+        first: Option<u32>,
+        mut rounds: u32,
+    ) {
         let mut message = first;
-        let mut rounds = 0;
         loop {
             if let Some(hops) = message.take() {
                 // Before the signal: who is woken by it finds it counted.
                 self.gate.beside().deliveries.add(1);
-                guard
-                    .triggers
-                    .signal((hops + 1).min(line::MAX_HOPS) << HOPS_KEY_SHIFT);
+                guard.signal((hops + 1).min(line::MAX_HOPS) << HOPS_KEY_SHIFT);
                 rounds += 1;
             }
             match guard.update(|state| line::leave(state, rounds)) {
                 (Action::Deliver { hops }, Some(held)) => {
                     guard = held;
                     message = Some(hops);
+                }
+                (Action::Drop, Some(held)) => {
+                    guard = held;
+                    self.gate.beside().dropped.add(1);
                 }
                 (action, _) => return self.queue(action),
             }
@@ -274,87 +219,53 @@ impl Line {
         match action {
             Action::Relay => Run::<IrqWork>::queue(self),
             Action::Defer => Run::<WorkItem>::queue(self),
-            Action::Deliver { .. } | Action::Coalesce | Action::Leave | Action::Keep => {}
+            Action::Deliver { .. }
+            | Action::Coalesce
+            | Action::Leave
+            | Action::Keep
+            | Action::Drop => {}
         }
     }
 
-    /// Masks the line; returns whether it was not masked before.
-    ///
-    /// When this returns, no delivery is under way and none starts until the line is unmasked.
-    /// Process context; may sleep like [`Line::with_wiring`].
-    pub(crate) fn mask(self: Pin<&Self>) -> bool {
-        let (newly, guard) = self.gate.update(line::IDLE, line::mask);
-        let guard = guard.unwrap_or_else(|| self.get_ref().hold());
-        if newly {
-            guard.notifiers.notify(DOORBELL_NOTIFY_MASK);
+    /// Delivers what is pending, unless somebody else does or the line is masked.
+    #[inline]
+    pub(crate) fn deliver_pending(self: Pin<&Self>) {
+        if let (Action::Deliver { hops }, Some(guard)) = self.gate.update(line::PENDING, line::take)
+        {
+            self.deliver(guard, Some(hops), 0);
         }
-        self.deliver(guard, None);
-        newly
-    }
-
-    /// Unmasks the line and delivers what is pending; returns whether there was something.
-    ///
-    /// Process context; may sleep like [`Line::with_wiring`].
-    pub(crate) fn unmask(self: Pin<&Self>) -> bool {
-        let Some((guard, message)) = self.take(line::MASKED, line::unmask) else {
-            return false;
-        };
-        guard.notifiers.notify(DOORBELL_NOTIFY_UNMASK);
-        self.deliver(guard, message);
-        message.is_some()
-    }
-
-    /// Drops the message that is pending; returns whether there was one.
-    ///
-    /// Process context; may sleep like [`Line::with_wiring`].
-    pub(crate) fn clear(self: Pin<&Self>) -> bool {
-        let Some((guard, _)) = self.take(line::MASKED | line::PENDING, line::clear) else {
-            return false;
-        };
-        self.gate.beside().dropped.add(1);
-        self.deliver(guard, None);
-        true
-    }
-
-    /// Tries `f` until the line is not somebody else's; the hold and the message that `f` took, if
-    /// it did.
-    fn take(
-        &self,
-        likely: u32,
-        f: impl Fn(u32) -> (u32, Taken),
-    ) -> Option<(Hold<'_>, Option<u32>)> {
-        wait_until(|| match self.gate.update(likely, &f) {
-            (Taken::Busy, _) => None,
-            (Taken::Done { message }, Some(guard)) => Some(Some((guard, message))),
-            _ => Some(None),
-        })
     }
 
     /// Whether a message waits to be delivered. Any context.
     pub(crate) fn pending(self: Pin<&Self>) -> bool {
-        self.gate.word() & line::PENDING != 0
+        self.state() & line::PENDING != 0
+    }
+
+    /// DOORBELL_LINE_* bits. Any context.
+    pub(crate) fn state(&self) -> u32 {
+        self.gate.word() & DOORBELL_LINE_STATE
     }
 
     /// Takes hold of the line, waiting for whoever does.
-    fn hold(&self) -> Hold<'_> {
+    pub(crate) fn hold(&self) -> Hold<'_> {
         wait_until(|| self.gate.update(line::IDLE, line::hold).1)
     }
 
-    /// Calls `f` with what the line signals, while no delivery is under way and none starts; rings
+    /// Calls `f` with the line's triggers, while no delivery is under way and none starts; rings
     /// that come meanwhile are delivered on the way out.
     ///
     /// When this returns, no signal to what `f` removed is under way and none will come. Process
     /// context; sleeps if the line's holder takes long. `f` must be short and must not sleep, nor
     /// free.
-    pub(crate) fn with_wiring<R>(self: Pin<&Self>, f: impl FnOnce(&mut Wiring) -> R) -> R {
+    pub(crate) fn with_triggers<R>(self: Pin<&Self>, f: impl FnOnce(&mut Triggers) -> R) -> R {
         let mut guard = self.hold();
         let result = f(&mut guard);
-        self.deliver(guard, None);
+        self.deliver(guard, None, 0);
         result
     }
 
     /// State and counters, as of one moment. Process context; may sleep like
-    /// [`Line::with_wiring`].
+    /// [`Line::with_triggers`].
     pub(crate) fn snapshot(self: Pin<&Self>) -> Snapshot {
         const TRIES: u32 = 16;
         let counters = self.gate.beside();
@@ -374,22 +285,23 @@ impl Line {
             cpu_relax();
         }
         // Somebody always does. Who holds the line is the one who delivers.
-        self.with_wiring(|_| self.look())
+        self.with_triggers(|_| self.look())
     }
 
     /// Each ring is counted exactly once: by its delivery when that starts, by `coalesced`, by
-    /// `dropped`, or, until then, by being pending.
+    /// `dropped`, or, until then, by the word.
     fn look(&self) -> Snapshot {
         let counters = self.gate.beside();
         let (deliveries, dropped) = (counters.deliveries.get(), counters.dropped.get());
-        let state = self.gate.word() & DOORBELL_LINE_STATE;
-        let pending = u64::from(state & line::PENDING != 0);
+        let word = self.gate.word();
+        let rung = u64::from(line::is_rung(word));
         Snapshot {
-            state,
-            rings: deliveries + counters.coalesced.load(Relaxed) + dropped + pending,
+            state: word & DOORBELL_LINE_STATE,
+            rings: deliveries + counters.coalesced.load(Relaxed) + dropped + rung,
             deliveries,
             dropped,
             deferred: counters.deferred.get(),
+            acks: counters.acks.load(Relaxed),
         }
     }
 
@@ -398,13 +310,13 @@ impl Line {
     pub(crate) fn shut_down(self: Pin<&Self>) {
         // What was rung still goes out, unless it is part of a cycle.
         Run::<IrqWork>::sync(self);
-        drop(self.with_wiring(|wiring| (wiring.triggers.take(), wiring.notifiers.take())));
+        drop(self.with_triggers(Triggers::take));
         Run::<WorkItem>::sync(self);
     }
 }
 
 /// Calls `f` until it returns something, after a while with pauses. Process context.
-fn wait_until<R>(mut f: impl FnMut() -> Option<R>) -> R {
+pub(crate) fn wait_until<R>(mut f: impl FnMut() -> Option<R>) -> R {
     let mut spins = 0;
     loop {
         if let Some(result) = f() {
@@ -424,10 +336,7 @@ fn wait_until<R>(mut f: impl FnMut() -> Option<R>) -> R {
 impl Run<IrqWork> for Line {
     #[inline]
     fn run(self: Pin<&Self>) {
-        if let (Action::Deliver { hops }, Some(guard)) = self.gate.update(line::PENDING, line::take)
-        {
-            self.deliver(guard, Some(hops));
-        }
+        self.deliver_pending();
     }
 }
 
@@ -436,7 +345,7 @@ impl Run<WorkItem> for Line {
         if let (Action::Deliver { hops }, Some(guard)) = self.gate.update(line::PENDING, line::take)
         {
             self.gate.beside().deferred.add(1);
-            self.deliver(guard, Some(hops));
+            self.deliver(guard, Some(hops), 0);
         }
     }
 }

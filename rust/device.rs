@@ -3,11 +3,11 @@
 //! /dev/doorbell: what userspace sees.
 
 use crate::{
+    c_api::ctx::Ctx,
     context::Core,
     delivery::{
         Line,
-        Rung,
-        Status, //
+        Rung, //
     },
     kernel_ext::{
         eventfd::{
@@ -16,11 +16,16 @@ use crate::{
         },
         uaccess::compat_ptr, //
     },
+    line::{
+        Acked,
+        From, //
+    },
     lineset::LineSet,
     outputs::{
-        Notifier,
-        Trigger, //
+        Output,
+        EVENTS, //
     },
+    status::Status,
     uapi::*, //
 };
 use kernel::{
@@ -75,10 +80,41 @@ impl Argument {
 struct Sums {
     masked: u32,
     pending: u32,
+    asserted: u32,
     rings: u64,
     deliveries: u64,
     dropped: u64,
     deferred: u64,
+    acks: u64,
+}
+
+/// The eventfd `fd`, and its identity, which is nobody else's as long as that is held.
+fn eventfd(fd: i32) -> Result<Output> {
+    Ok(Output::EventFd(EventFdFile::from_fd(fd)?.eventfd()?))
+}
+
+impl Rung {
+    /// What userspace and other modules get.
+    pub(crate) fn code(self) -> u32 {
+        match self {
+            Rung::Delivered => DOORBELL_RING_DELIVERED,
+            Rung::Coalesced => DOORBELL_RING_COALESCED,
+            Rung::Masked => DOORBELL_RING_MASKED,
+        }
+    }
+}
+
+impl Acked {
+    /// What userspace and other modules get.
+    pub(crate) fn code(self) -> u32 {
+        match self {
+            Acked::Nothing => DOORBELL_ACK_NOTHING,
+            Acked::Done { resample: true, .. } => DOORBELL_ACK_DONE,
+            Acked::Done {
+                resample: false, ..
+            } => DOORBELL_ACK_POSTPONED,
+        }
+    }
 }
 
 /// EINVAL unless all fields are zero.
@@ -100,24 +136,32 @@ fn check_flags(flags: u32, known: u32) -> Result {
 impl Context {
     /// The core; ENXIO if there are no lines yet.
     #[inline]
-    fn core(&self) -> Result<&Arc<Core>> {
+    pub(crate) fn core(&self) -> Result<&Arc<Core>> {
         self.core.as_ref().ok_or(ENXIO)
+    }
+
+    /// The line whose number is an ioctl's argument.
+    #[inline(always)]
+    fn line(&self, arg: usize) -> Result<Pin<&Line>> {
+        let line = u32::try_from(arg).map_err(|_| ENXIO)?;
+        self.core()?.line(line).ok_or(ENXIO)
     }
 
     #[inline(always)]
     fn ring(&self, arg: usize) -> Result<isize> {
-        let line = u32::try_from(arg).map_err(|_| ENXIO)?;
-        let line = self.core()?.line(line).ok_or(ENXIO)?;
-        Ok(match line.ring() {
-            Rung::Delivered => DOORBELL_RING_DELIVERED as isize,
-            Rung::Coalesced => DOORBELL_RING_COALESCED as isize,
-            Rung::Masked => DOORBELL_RING_MASKED as isize,
-        })
+        Ok(self.line(arg)?.ring().code() as isize)
+    }
+
+    fn ack(&self, arg: usize) -> Result<isize> {
+        Ok(self.line(arg)?.ack()?.code() as isize)
     }
 
     /// Everything but DOORBELL_RING, and out of its way.
     #[inline(never)]
     fn control(&self, cmd: u32, arg: usize) -> Result<isize> {
+        if cmd == DOORBELL_IOC_ACK {
+            return self.ack(arg);
+        }
         let arg = &Argument(UserPtr::from_addr(arg));
         match cmd {
             DOORBELL_IOC_GET_INFO => self.get_info(arg),
@@ -125,6 +169,8 @@ impl Context {
             DOORBELL_IOC_IRQFD => self.irqfd(arg),
             DOORBELL_IOC_TRIGGER => self.trigger(arg),
             DOORBELL_IOC_NOTIFIER => self.notifier(arg),
+            DOORBELL_IOC_SET_TYPE => self.set_type(arg),
+            DOORBELL_IOC_SET_LEVEL => return self.set_level(arg),
             DOORBELL_IOC_QUERY => self.query(arg),
             DOORBELL_IOC_READ => read_eventfd(arg),
             DOORBELL_IOC_PEEK => peek_eventfd(arg),
@@ -138,7 +184,7 @@ impl Context {
     }
 
     fn get_info(&self, arg: &Argument) -> Result {
-        let mut features = DOORBELL_FEATURE_READ | DOORBELL_FEATURE_MASK;
+        let mut features = DOORBELL_FEATURE_READ | DOORBELL_FEATURE_MASK | DOORBELL_FEATURE_LEVEL;
         if CAN_PEEK {
             features |= DOORBELL_FEATURE_PEEK;
         }
@@ -149,6 +195,7 @@ impl Context {
             max_triggers_per_line: DOORBELL_MAX_TRIGGERS_PER_LINE,
             max_irqfds: DOORBELL_MAX_IRQFDS,
             max_notifiers_per_line: DOORBELL_MAX_NOTIFIERS_PER_LINE,
+            max_resamplefds_per_line: DOORBELL_MAX_RESAMPLEFDS_PER_LINE,
             status_size: size_of::<Status>() as u32,
             ..Default::default()
         };
@@ -181,13 +228,18 @@ impl Context {
 
     fn irqfd(&self, arg: &Argument) -> Result {
         let irqfd: doorbell_irqfd = arg.read()?;
-        check_flags(irqfd.flags, DOORBELL_FLAG_DEASSIGN)?;
+        check_flags(irqfd.flags, DOORBELL_FLAG_DEASSIGN | DOORBELL_FLAG_RESAMPLE)?;
         check_reserved(&irqfd.reserved)?;
         let core = self.core()?;
-        if irqfd.flags & DOORBELL_FLAG_DEASSIGN == 0 {
-            core.assign_irqfd(irqfd.fd, irqfd.line)
-        } else {
-            core.deassign_irqfd(irqfd.fd, irqfd.line)
+        match irqfd.flags {
+            0 | DOORBELL_FLAG_DEASSIGN if irqfd.resamplefd != 0 => Err(EINVAL),
+            0 => core.assign_irqfd(irqfd.fd, irqfd.line, None),
+            DOORBELL_FLAG_RESAMPLE => {
+                core.assign_irqfd(irqfd.fd, irqfd.line, Some(irqfd.resamplefd))
+            }
+            DOORBELL_FLAG_DEASSIGN => core.deassign_irqfd(irqfd.fd, irqfd.line),
+            // A resamplefd goes with its irqfd.
+            _ => Err(EINVAL),
         }
     }
 
@@ -196,31 +248,56 @@ impl Context {
         check_flags(trigger.flags, DOORBELL_FLAG_DEASSIGN)?;
         check_reserved(&trigger.reserved)?;
         let core = self.core()?;
+        core.line(trigger.line).ok_or(ENXIO)?;
+        let eventfd = eventfd(trigger.fd)?;
         if trigger.flags & DOORBELL_FLAG_DEASSIGN == 0 {
-            core.assign_trigger(trigger.fd, trigger.line)
+            core.assign_trigger(eventfd, trigger.line)
         } else {
-            core.deassign::<Trigger>(trigger.fd, trigger.line)
+            core.deassign_trigger(eventfd.id(), trigger.line)
         }
     }
 
     fn notifier(&self, arg: &Argument) -> Result {
         let notifier: doorbell_notifier = arg.read()?;
         check_flags(notifier.flags, DOORBELL_FLAG_DEASSIGN)?;
-        check_flags(
-            notifier.events,
-            DOORBELL_NOTIFY_MASK | DOORBELL_NOTIFY_UNMASK,
-        )?;
+        check_flags(notifier.events, EVENTS)?;
         check_reserved(&notifier.reserved)?;
         let assign = notifier.flags & DOORBELL_FLAG_DEASSIGN == 0;
         if assign != (notifier.events != 0) {
             return Err(EINVAL);
         }
         let core = self.core()?;
+        core.line(notifier.line).ok_or(ENXIO)?;
+        let eventfd = eventfd(notifier.fd)?;
         if assign {
-            core.assign_notifier(notifier.fd, notifier.line, notifier.events)
+            core.assign_notifier(eventfd, notifier.line, notifier.events)
         } else {
-            core.deassign::<Notifier>(notifier.fd, notifier.line)
+            core.deassign_notifier(eventfd.id(), notifier.line)
         }
+    }
+
+    fn set_type(&self, arg: &Argument) -> Result {
+        let line: doorbell_line_type = arg.read()?;
+        check_flags(line.flags, 0)?;
+        check_reserved(&[line.reserved])?;
+        let level = match line.type_ {
+            DOORBELL_TYPE_EDGE => false,
+            DOORBELL_TYPE_LEVEL => true,
+            _ => return Err(EINVAL),
+        };
+        self.core()?.set_type(line.line, level)
+    }
+
+    fn set_level(&self, arg: &Argument) -> Result<isize> {
+        let level: doorbell_level = arg.read()?;
+        if level.level > 1 {
+            return Err(EINVAL);
+        }
+        let line = self.core()?.line(level.line).ok_or(ENXIO)?;
+        if level.level == 0 {
+            return Ok(isize::from(line.lower(From::Caller)?));
+        }
+        Ok(line.raise(From::Caller)?.code() as isize)
     }
 
     fn lineset(&self, arg: &Argument, f: fn(Pin<&Line>) -> bool) -> Result<isize> {
@@ -251,6 +328,8 @@ impl Context {
             nr_triggers: wired.triggers,
             dropped: snapshot.dropped,
             nr_notifiers: wired.notifiers,
+            nr_resamplefds: wired.resamplefds,
+            acks: snapshot.acks,
             ..Default::default()
         })
     }
@@ -288,7 +367,8 @@ fn peek_eventfd(arg: &Argument) -> Result {
 impl MiscDevice for Context {
     type Ptr = KBox<Self>;
 
-    fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
+    fn open(_file: &File, misc: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
+        Ctx::note_device(misc);
         let context = Self {
             core: SetOnce::new(),
         };
@@ -315,10 +395,10 @@ impl MiscDevice for Context {
     }
 
     /// The structures are the same for 32-bit callers; only pointers may need care, and the
-    /// argument of a ring is none.
+    /// argument of a ring or an ack is none.
     #[cfg(CONFIG_COMPAT)]
     fn compat_ioctl(context: &Self, file: &File, cmd: u32, arg: usize) -> Result<isize> {
-        let arg = if cmd == DOORBELL_IOC_RING {
+        let arg = if matches!(cmd, DOORBELL_IOC_RING | DOORBELL_IOC_ACK) {
             arg
         } else {
             compat_ptr(arg)
@@ -333,12 +413,15 @@ impl MiscDevice for Context {
         };
         let wired = core.wired();
         let sums = core.fold(Sums::default(), |mut sums, line| {
-            sums.masked += u32::from(line.masked());
-            sums.pending += u32::from(line.pending());
+            let count = |bit| u32::from(line.state & bit != 0);
+            sums.masked += count(DOORBELL_LINE_MASKED);
+            sums.pending += count(DOORBELL_LINE_PENDING);
+            sums.asserted += count(DOORBELL_LINE_ASSERTED);
             sums.rings += line.rings;
             sums.deliveries += line.deliveries;
             sums.dropped += line.dropped;
             sums.deferred += line.deferred;
+            sums.acks += line.acks;
             sums
         });
         seq_print!(
@@ -347,22 +430,28 @@ impl MiscDevice for Context {
              doorbell-irqfds:\t{}\n\
              doorbell-triggers:\t{}\n\
              doorbell-notifiers:\t{}\n\
+             doorbell-resamplefds:\t{}\n\
              doorbell-masked:\t{}\n\
              doorbell-pending:\t{}\n\
+             doorbell-asserted:\t{}\n\
              doorbell-rings:\t{}\n\
              doorbell-deliveries:\t{}\n\
              doorbell-dropped:\t{}\n\
-             doorbell-deferred:\t{}\n",
+             doorbell-deferred:\t{}\n\
+             doorbell-acks:\t{}\n",
             core.nr_lines(),
             wired.irqfds,
             wired.triggers,
             wired.notifiers,
+            wired.resamplefds,
             sums.masked,
             sums.pending,
+            sums.asserted,
             sums.rings,
             sums.deliveries,
             sums.dropped,
-            sums.deferred
+            sums.deferred,
+            sums.acks
         );
     }
 }

@@ -3,13 +3,17 @@
 //! doorbell: a software interrupt controller for eventfds.
 //!
 //! - `line`: what a line does, as pure functions;
-//! - `delivery`: the line itself; `outputs` and `irqfd`: what is wired to it;
+//! - `delivery` and `control`: the line itself; `status`: what can be seen of it; `outputs` and
+//!   `irqfd`: what is wired to it;
 //! - `context`: all lines of an open file; `device`: its ioctls; `lineset`: those for many lines at
 //!   once; `uapi`: their types;
-//! - `kernel_ext`: abstractions that know nothing of doorbell, and all `unsafe`.
+//! - `c_api`: what other modules see of it;
+//! - `kernel_ext`: abstractions that know nothing of doorbell; all `unsafe` is there and in `c_api`.
 
 mod bindings;
+mod c_api;
 mod context;
+mod control;
 mod delivery;
 mod device;
 mod irqfd;
@@ -19,6 +23,7 @@ mod kunit;
 mod line;
 mod lineset;
 mod outputs;
+mod status;
 mod uapi;
 
 use kernel::{

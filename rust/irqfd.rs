@@ -1,15 +1,43 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The eventfds that ring a line.
+//! The eventfds that ring a line, and the resamplefds that go with them.
 
 use crate::{
-    context::Core,
-    kernel_ext::eventfd::{
-        Listen,
-        Listener, //
+    context::{
+        for_caller,
+        Control,
+        Core, //
+    },
+    kernel_ext::{
+        deferred::{
+            Run,
+            WorkItem, //
+        },
+        eventfd::{
+            EventFdFile,
+            Listen,
+            Listener, //
+        },
+        pinned::pinned,
+        srcu_list::{
+            Node,
+            Removed, //
+        }, //
+    },
+    outputs::Notifier,
+    uapi::{
+        DOORBELL_MAX_IRQFDS,
+        DOORBELL_MAX_RESAMPLEFDS_PER_LINE, //
     }, //
 };
-use kernel::sync::Arc;
+use kernel::{
+    prelude::*,
+    rbtree::RBTreeNodeReservation,
+    sync::Arc, //
+};
+
+/// A resamplefd that was taken out.
+type Gone = Removed<Notifier>;
 
 /// An irqfd: listens on an eventfd, and each signal rings its line.
 pub(crate) type Irqfd = Listener<Source>;
@@ -43,5 +71,172 @@ impl Listen for Source {
 
     fn hung_up(&self) {
         self.core.bury(self.id);
+    }
+}
+
+impl Core {
+    /// Has the eventfd `fd` ring `line`; if it was signalled before, exactly once. If the line is
+    /// acked, `resamplefd` is signalled. Process context.
+    ///
+    /// ENXIO, EBADF, EINVAL, EEXIST, EBUSY, ELOOP, EOPNOTSUPP, ENOSPC, ENOMEM: see the UAPI header.
+    pub(crate) fn assign_irqfd(
+        self: &Arc<Self>,
+        fd: i32,
+        line: u32,
+        resamplefd: Option<i32>,
+    ) -> Result {
+        let target = self.line(line).ok_or(ENXIO)?;
+        // Held until the end: the last file must not go before we listen.
+        let file = EventFdFile::from_fd(fd)?;
+        let counter = file.counter()?;
+        let id = counter.eventfd().id();
+        let source = Source::new(self.clone(), line, id);
+        let irqfd = KBox::pin_init(Irqfd::new(counter, source), GFP_KERNEL_ACCOUNT)?;
+        let node = RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?;
+        let resample = resamplefd.map(|fd| resample_node(fd, id)).transpose()?;
+
+        let mut control = self.control.lock();
+        if let Some(other) = control.irqfds.get(&id) {
+            return Err(if other.listen().line() == line {
+                EEXIST
+            } else {
+                EBUSY
+            });
+        }
+        if control.total.irqfds >= DOORBELL_MAX_IRQFDS {
+            return Err(ENOSPC);
+        }
+        if resample.is_some() {
+            // With the mutex held nobody makes it an edge line.
+            target.check_level()?;
+            if control.wired[line as usize].resamplefds >= DOORBELL_MAX_RESAMPLEFDS_PER_LINE {
+                return Err(ENOSPC);
+            }
+        }
+        if self.reaches(&control, line, |_, triggers| triggers.contains(&id))? {
+            return Err(ELOOP);
+        }
+        self.make_room_for_dead(control.total.irqfds as usize + 1)?;
+        // First the resamplefd: a signal that comes at once can be acked at once.
+        if let Some(resample) = resample {
+            target.get_ref().notifiers().push(resample);
+            control.count(line, |wired| &mut wired.resamplefds, 1);
+        }
+        match irqfd.as_ref().attach() {
+            Ok(before) => {
+                control.irqfds.insert(node.into_node(id, irqfd));
+                control.count(line, |wired| &mut wired.irqfds, 1);
+                drop(control);
+                if before != 0 {
+                    target.ring();
+                }
+                Ok(())
+            }
+            Err(error) => {
+                let removed = self.remove_resample(&mut control, line, id);
+                drop(control);
+                drop(removed);
+                Err(error)
+            }
+        }
+    }
+
+    /// The eventfd `fd` no longer rings `line`. When this has returned, neither it nor its resamplefd
+    /// is touched again. Process context.
+    ///
+    /// ENXIO, EBADF, EINVAL, ENOENT: see the UAPI header.
+    pub(crate) fn deassign_irqfd(&self, fd: i32, line: u32) -> Result {
+        let target = self.line(line).ok_or(ENXIO)?;
+        // Held until the end: an identity is nobody else's only as long as that.
+        let eventfd = EventFdFile::from_fd(fd)?.eventfd()?;
+        let id = eventfd.id();
+
+        let mut control = self.control.lock();
+        let irqfd = control.irqfds.get(&id).ok_or(ENOENT)?;
+        if irqfd.listen().line() != line {
+            return Err(ENOENT);
+        }
+        // One that has hung up meanwhile is the reaper's, which has noted its identity.
+        let left = irqfd.detach().ok_or(ENOENT)?;
+        let removed = self.remove_irqfd(&mut control, id);
+        drop(control);
+
+        drop(removed);
+        if left != 0 {
+            target.ring();
+        }
+        Ok(())
+    }
+
+    /// Takes the irqfd `id` out, and its resamplefd. What is returned is to be dropped when the mutex
+    /// is no longer held: that waits for those who signal the latter.
+    fn remove_irqfd(
+        &self,
+        control: &mut Control,
+        id: usize,
+    ) -> Option<(Pin<KBox<Irqfd>>, Option<Gone>)> {
+        let irqfd = control.irqfds.remove(&id)?;
+        let line = irqfd.listen().line();
+        control.count(line, |wired| &mut wired.irqfds, -1);
+        Some((irqfd, self.remove_resample(control, line, id)))
+    }
+
+    /// Takes out the resamplefd of the irqfd `id` of `line`; as above.
+    fn remove_resample(&self, control: &mut Control, line: u32, id: usize) -> Option<Gone> {
+        let notifiers = self.line(line)?.get_ref().notifiers();
+        let removed = notifiers.remove(|notifier| notifier.belongs_to(id))?;
+        control.count(line, |wired| &mut wired.resamplefds, -1);
+        Some(removed)
+    }
+
+    /// Makes sure that [`Core::bury`] finds room for `all` irqfds. Process context.
+    fn make_room_for_dead(&self, all: usize) -> Result {
+        if self.dead.lock().capacity() >= all {
+            return Ok(());
+        }
+        let mut room = KVVec::with_capacity(all.next_power_of_two(), for_caller())?;
+        let mut dead = self.dead.lock();
+        for id in dead.drain_all() {
+            // Cannot fail: there is room for more.
+            let _ = room.push_within_capacity(id);
+        }
+        core::mem::swap(&mut *dead, &mut room);
+        // `room` is the old memory now, and goes when the lock is released.
+        drop(dead);
+        Ok(())
+    }
+
+    /// The eventfd of irqfd `id` has lost its last file, and the irqfd is off its wait queue: frees
+    /// it soon. Called with that wait queue's lock held.
+    pub(crate) fn bury(self: &Arc<Self>, id: usize) {
+        // Cannot fail: `make_room_for_dead()` has been called for it.
+        let _ = self.dead.lock().push_within_capacity(id);
+        Run::<WorkItem>::queue(pinned(self));
+    }
+}
+
+/// What to add to the notifiers of a line for the resamplefd `fd` of the irqfd `irqfd`.
+///
+/// EBADF, EINVAL, ELOOP, ENOMEM: see the UAPI header.
+fn resample_node(fd: i32, irqfd: usize) -> Result<KBox<Node<Notifier>>> {
+    let eventfd = EventFdFile::from_fd(fd)?.eventfd()?;
+    if eventfd.id() == irqfd {
+        return Err(ELOOP);
+    }
+    Node::new(Notifier::Resample { eventfd, irqfd }, GFP_KERNEL_ACCOUNT)
+}
+
+impl Run<WorkItem> for Core {
+    /// Frees irqfds whose eventfd has no file any more.
+    fn run(self: Pin<&Self>) {
+        loop {
+            let Some(id) = self.dead.lock().pop() else {
+                break;
+            };
+            let mut control = self.control.lock();
+            let removed = self.remove_irqfd(&mut control, id);
+            drop(control);
+            drop(removed);
+        }
     }
 }

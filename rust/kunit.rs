@@ -12,7 +12,24 @@ use kernel::macros::kunit_tests;
 mod line {
     use crate::line::*;
 
-    /// Every word that can be: the bits that mean something, and every hop count.
+    /// Every word of a level line that can be, but for hops.
+    fn level_words() -> impl Iterator<Item = u32> {
+        const BITS: [u32; 6] = [PENDING, MASKED, ASSERTED, RAISED, RESAMPLE, HELD];
+        let words = (0..1u32 << BITS.len()).map(|n| {
+            let bits = BITS.iter().enumerate();
+            let chosen = bits.filter(|(at, _)| n & (1 << at) != 0);
+            chosen.fold(LEVEL, |word, (_, bit)| word | bit)
+        });
+        words.filter(|word| {
+            let is = |bit| word & bit != 0;
+            // There is a reason for a message, and a message for a reason.
+            (!is(PENDING) || is(ASSERTED | RAISED))
+                && (!is(RAISED) || is(PENDING | ASSERTED))
+                && (!is(RESAMPLE) || is(MASKED))
+        })
+    }
+
+    /// Every word of an edge line that can be: the bits that mean something, and every hop count.
     fn words() -> impl Iterator<Item = u32> {
         const BITS: [u32; 3] = [PENDING, MASKED, HELD];
         (0..8u32 * (MAX_HOPS + 1)).map(|n| {
@@ -72,8 +89,8 @@ mod line {
         let (word, _) = ring(MASKED, From::Wake { hops: 40 });
         let (word, _) = ring(word, From::Wake { hops: 7 });
         let (word, _) = ring(word, From::Caller);
-        let message = Some(40);
-        assert_eq!(unmask(word), (HELD, Taken::Done { message }));
+        let (message, resample) = (Some(40), false);
+        assert_eq!(unmask(word), (HELD, Taken::Done { message, resample }));
     }
 
     #[test]
@@ -99,7 +116,10 @@ mod line {
     fn unmask_and_clear_take_the_message_of_a_free_line() {
         for word in words() {
             let message = |done: Taken| match done {
-                Taken::Done { message } => Some(message.is_some()),
+                Taken::Done { message, resample } => {
+                    assert!(!resample);
+                    Some(message.is_some())
+                }
                 _ => None,
             };
             let pending = word & PENDING != 0;
@@ -115,6 +135,127 @@ mod line {
             let cleared = HELD | (word & MASKED);
             let expected = if free && pending { cleared } else { word };
             assert_eq!(after, expected);
+        }
+    }
+
+    #[test]
+    fn unmask_that_does_not_wait_leaves_the_message_to_the_holder() {
+        for word in words().chain(level_words()) {
+            let (after, done) = unmask_nowait(word);
+            let Some(Unmasked { message, resample }) = done else {
+                assert_eq!((after, word & MASKED), (word, 0));
+                continue;
+            };
+            assert_eq!(message.is_some(), word & PENDING != 0);
+            assert_eq!(resample, word & RESAMPLE != 0);
+            if word & HELD != 0 {
+                assert_eq!(after, word & !(MASKED | RESAMPLE));
+            } else {
+                assert_eq!((after, Taken::Done { message, resample }), unmask(word));
+            }
+        }
+    }
+
+    #[test]
+    fn edge_lines_have_no_level_and_nothing_to_ack() {
+        for word in words() {
+            assert_eq!(ack(word), (word, None));
+            assert_eq!(lower(word), (word, None));
+            assert_eq!(raise(word, From::Caller), (word, None));
+        }
+    }
+
+    #[test]
+    fn level_line_sends_one_message_until_it_is_acked() {
+        for word in level_words().filter(|word| word & ASSERTED != 0) {
+            for from in [From::Caller, From::Wake { hops: 3 }] {
+                let (after, action) = ring(word, from);
+                for (after, action) in [(after, Some(action)), raise(word, from)] {
+                    assert_eq!(action, Some(Action::Coalesce));
+                    assert_eq!(after & (PENDING | ASSERTED), word & (PENDING | ASSERTED));
+                }
+            }
+        }
+        let (word, action) = ring(LEVEL, From::Caller);
+        assert_eq!(action, Action::Deliver { hops: 0 });
+        assert_eq!(word, LEVEL | HELD | ASSERTED);
+        let (word, _) = ring(LEVEL, From::Wake { hops: 0 });
+        assert_eq!(word, LEVEL | PENDING | ASSERTED);
+        assert_eq!(take(word).0, LEVEL | HELD | ASSERTED);
+        let (word, _) = raise(LEVEL, From::Wake { hops: 0 });
+        assert_eq!(word, LEVEL | PENDING | RAISED);
+        assert_eq!(take(word).0, LEVEL | HELD | RAISED | ASSERTED);
+    }
+
+    #[test]
+    fn ack_is_of_what_was_delivered() {
+        for word in level_words() {
+            let (after, acked) = ack(word);
+            if word & (ASSERTED | PENDING) != ASSERTED {
+                assert_eq!((after, acked), (word, Some(Acked::Nothing)));
+                continue;
+            }
+            let (resample, again) = (word & MASKED == 0, word & RAISED != 0);
+            assert_eq!(acked, Some(Acked::Done { resample, again }));
+            assert_eq!(after & ASSERTED, 0);
+            assert_eq!(again, after & PENDING != 0);
+            assert_eq!(!resample, after & RESAMPLE != 0);
+            let others = !(ASSERTED | PENDING | RESAMPLE);
+            assert_eq!(after & others, word & others);
+        }
+    }
+
+    #[test]
+    fn lowered_level_takes_back_what_nothing_else_asked_for() {
+        for word in level_words() {
+            let (after, withdrawn) = lower(word);
+            let alone = word & (RAISED | PENDING | ASSERTED) == RAISED | PENDING;
+            assert_eq!(withdrawn, Some(alone));
+            assert_eq!(after & RAISED, 0);
+            assert_eq!(
+                is_rung(after),
+                is_rung(word) && (!alone || word & HELD != 0)
+            );
+            if alone && word & HELD != 0 {
+                // Its holder counts it, unless it is wanted again before.
+                assert_eq!(leave(after, 0), (word & !(RAISED | PENDING), Action::Drop));
+                assert_eq!(raise(after, From::Caller), (word, Some(Action::Coalesce)));
+            } else if alone {
+                assert_eq!(after, (word & !(RAISED | PENDING)) | HELD);
+            }
+        }
+    }
+
+    #[test]
+    fn clear_of_a_level_line_is_its_ack() {
+        for word in level_words() {
+            let (after, taken) = clear(word);
+            let Taken::Done { message, resample } = taken else {
+                assert_eq!(after, word);
+                continue;
+            };
+            assert!(message.is_some());
+            assert_eq!(after & (PENDING | ASSERTED | RAISED), 0);
+            assert_eq!(resample, word & MASKED == 0);
+            assert_eq!(!resample, after & RESAMPLE != 0);
+        }
+    }
+
+    #[test]
+    fn type_changes_when_nothing_goes_on() {
+        for word in words().chain(level_words()) {
+            for level in [false, true] {
+                let (after, done) = retype(word, level);
+                let same = level == (word & LEVEL != 0);
+                let quiet = word & (PENDING | ASSERTED | RAISED) == 0;
+                assert_eq!(done, same || quiet);
+                if !done || same {
+                    assert_eq!(after, word);
+                } else {
+                    assert_eq!(after & (LEVEL | RESAMPLE), if level { LEVEL } else { 0 });
+                    assert_eq!(after & (MASKED | HELD), word & (MASKED | HELD));
+                }
+            }
         }
     }
 
@@ -209,6 +350,9 @@ mod context {
             Rung, //
         },
         line::{
+            Acked,
+            From,
+            LEVEL,
             MASKED,
             MAX_HOPS,
             PENDING, //
@@ -311,6 +455,34 @@ mod context {
             assert!(line.unmask());
             assert_eq!(line.snapshot().deliveries, 1);
         })
+    }
+
+    #[test]
+    fn level_line_is_rung_acked_and_lowered() -> Result {
+        let core = Core::new(1)?;
+        let line = core.line(0).ok_or(ENXIO)?;
+        assert!(line.ack().err() == Some(EOPNOTSUPP));
+        assert!(line.raise(From::Caller).err() == Some(EOPNOTSUPP));
+        core.set_type(0, true)?;
+        assert!(line.raise(From::Caller)? == Rung::Delivered);
+        assert!(line.ring() == Rung::Coalesced);
+        // Still raised: the next is on its way.
+        assert!(line.ack()? != Acked::Nothing);
+        assert_eq!(line.snapshot().deliveries, 2);
+        assert!(core.set_type(0, false).err() == Some(EBUSY));
+        assert!(!line.lower(From::Caller)?);
+        line.mask();
+        assert!(line.ack()? != Acked::Nothing);
+        assert!(line.ack()? == Acked::Nothing);
+        assert!(line.raise(From::Wake { hops: 0 })? == Rung::Masked);
+        assert!(line.lower(From::Wake { hops: 0 })?);
+        assert!(!line.unmask());
+        let seen = line.snapshot();
+        assert_eq!((seen.rings, seen.deliveries, seen.dropped), (4, 2, 1));
+        assert_eq!((seen.state, seen.acks), (LEVEL, 2));
+        core.set_type(0, false)?;
+        core.shut_down();
+        Ok(())
     }
 
     #[test]

@@ -11,8 +11,15 @@
 //! was on its way out is lost. Assigning and deassigning triggers takes hold of the line in the
 //! same way, which is why a deassign that has returned is a barrier. While the line is masked, what
 //! is pending stays pending: nobody takes it but the unmask. A mask is set whether the line is held
-//! or not, and then waits for the hold, which makes it a barrier, too. Each function below is
-//! applied to the word by one compare-exchange, fully ordered.
+//! or not, and then waits for the hold, which makes it a barrier, too.
+//!
+//! A level line has two reasons to send a message: a ring asserts it until it is acked, and a level
+//! that was raised holds it until it is lowered. Whichever it was, once a message is on its way the
+//! line is asserted, and sends no other until the ack. An ack takes the assertion back and has the
+//! line's sources look again; if the line is masked, that waits for the unmask. If the level is
+//! still raised then, that is the next message.
+//!
+//! Each function below is applied to the word by one compare-exchange, fully ordered.
 
 /// Nothing going on.
 pub(crate) const IDLE: u32 = 0;
@@ -23,11 +30,27 @@ pub(crate) const IDLE: u32 = 0;
 /// [`HELD`]: ../kernel_ext/gate/constant.HELD.html
 pub(crate) const HELD: u32 = 1 << 31;
 
-/// A message waits to be delivered. This and [`MASKED`] are the ABI's bits.
+/// A message waits to be delivered. From here to [`RESAMPLE`]: the ABI's bits.
 pub(crate) const PENDING: u32 = 1 << 0;
 
 /// Nothing is delivered.
 pub(crate) const MASKED: u32 = 1 << 1;
+
+/// A level line. The following bits belong to such lines only.
+pub(crate) const LEVEL: u32 = 1 << 2;
+
+/// It was rung, or has sent a message, and nobody has acked that.
+pub(crate) const ASSERTED: u32 = 1 << 3;
+
+/// Its level is raised.
+pub(crate) const RAISED: u32 = 1 << 4;
+
+/// It was acked while masked: the resamplefds are to be signalled by the unmask.
+pub(crate) const RESAMPLE: u32 = 1 << 5;
+
+/// The message was taken back (the level that was its only reason went low) while somebody held the
+/// line: the holder counts it as dropped.
+const WITHDRAWN: u32 = 1 << 30;
 
 /// How many relays the pending message has behind it: the longest, if several rings coalesced.
 const HOPS_SHIFT: u32 = 8;
@@ -65,6 +88,8 @@ pub(crate) enum Action {
     Leave,
     /// Nothing: the line is masked and keeps the message.
     Keep,
+    /// Count a message as dropped; the caller holds the line.
+    Drop,
 }
 
 /// How a transition ended that needs the line for itself.
@@ -78,6 +103,32 @@ pub(crate) enum Taken {
     Done {
         /// The message that was pending, by the relays behind it. Now it is the caller's.
         message: Option<u32>,
+        /// The resamplefds are to be signalled.
+        resample: bool,
+    },
+}
+
+/// What an unmask that never waits has left to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Unmasked {
+    /// A message was pending. Its deliverer is the caller if that holds the line now, and if not,
+    /// whoever does.
+    pub(crate) message: Option<u32>,
+    /// The caller is to signal the resamplefds.
+    pub(crate) resample: bool,
+}
+
+/// How an ack ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Acked {
+    /// There was nothing to ack.
+    Nothing,
+    /// The line is no longer asserted.
+    Done {
+        /// The caller is to signal the resamplefds; if not, the unmask will.
+        resample: bool,
+        /// The level is still raised: after that, the caller is to [`take`] the next message.
+        again: bool,
     },
 }
 
@@ -114,9 +165,64 @@ fn callback(state: u32) -> Action {
     }
 }
 
-/// The line is rung.
+/// Whether there is a ring of which it is open what it comes to: it is pending, or was taken back.
 #[inline]
+pub(crate) fn is_rung(state: u32) -> bool {
+    state & (PENDING | WITHDRAWN) != 0
+}
+
+/// A message goes out.
+#[inline]
+fn sent(state: u32) -> u32 {
+    if state & LEVEL != 0 {
+        state | ASSERTED
+    } else {
+        state
+    }
+}
+
+/// The line is rung.
+#[inline(always)]
 pub(crate) fn ring(state: u32, from: From) -> (u32, Action) {
+    if state & LEVEL == 0 {
+        return request(state, from);
+    }
+    if state & (ASSERTED | PENDING) == ASSERTED {
+        return (state, Action::Coalesce);
+    }
+    request(state | ASSERTED, from)
+}
+
+/// The level is raised. None of an edge line, which has no level.
+pub(crate) fn raise(state: u32, from: From) -> (u32, Option<Action>) {
+    if state & LEVEL == 0 {
+        return (state, None);
+    }
+    if state & RAISED != 0 || state & (ASSERTED | PENDING) == ASSERTED {
+        return (state | RAISED, Some(Action::Coalesce));
+    }
+    let (requested, action) = request(state | RAISED, from);
+    (requested, Some(action))
+}
+
+/// The level is lowered. A message that has no other reason is taken back; returns whether there
+/// was one, which the caller counts if it holds the line now. None of an edge line.
+pub(crate) fn lower(state: u32) -> (u32, Option<bool>) {
+    if state & LEVEL == 0 {
+        return (state, None);
+    }
+    let low = state & !RAISED;
+    if low == state || state & (ASSERTED | PENDING) != PENDING {
+        return (low, Some(false));
+    }
+    let without = with_hops(low & !PENDING, 0);
+    let counts = if state & HELD != 0 { WITHDRAWN } else { HELD };
+    (without | counts, Some(true))
+}
+
+/// A message is wanted.
+#[inline(always)]
+fn request(state: u32, from: From) -> (u32, Action) {
     let behind = match from {
         From::Caller => 0,
         From::Wake { hops } => hops,
@@ -130,6 +236,10 @@ pub(crate) fn ring(state: u32, from: From) -> (u32, Action) {
         return (with_hops(state, longest), Action::Coalesce);
     }
     let pending = with_hops(state | PENDING, behind);
+    if state & WITHDRAWN != 0 {
+        // It takes that message's place, and its holder knows what to do with it.
+        return (pending & !WITHDRAWN, Action::Coalesce);
+    }
     if state & MASKED != 0 {
         return (pending, Action::Keep);
     }
@@ -137,21 +247,21 @@ pub(crate) fn ring(state: u32, from: From) -> (u32, Action) {
         return (pending, Action::Leave);
     }
     match from {
-        From::Caller => (state | HELD, Action::Deliver { hops: 0 }),
+        From::Caller => (sent(state) | HELD, Action::Deliver { hops: 0 }),
         From::Wake { .. } => (pending, callback(pending)),
     }
 }
 
 /// A callback runs: takes the message, if it is still there, may be delivered, and nobody holds the
 /// line.
-#[inline]
+#[inline(always)]
 pub(crate) fn take(state: u32) -> (u32, Action) {
     if state & PENDING == 0 || state & (HELD | MASKED) != 0 {
         return (state, Action::Leave);
     }
     let hops = hops(state);
     (
-        with_hops(state & !PENDING, 0) | HELD,
+        sent(with_hops(state & !PENDING, 0)) | HELD,
         Action::Deliver { hops },
     )
 }
@@ -172,27 +282,86 @@ pub(crate) fn unmask(state: u32) -> (u32, Taken) {
     if state & HELD != 0 {
         return (state, Taken::Busy);
     }
-    let message = (state & PENDING != 0).then_some(hops(state));
-    (
-        with_hops(state & !(MASKED | PENDING), 0) | HELD,
-        Taken::Done { message },
-    )
+    let (unmasked, Some(Unmasked { message, resample })) = unmask_nowait(state) else {
+        return (state, Taken::Nothing);
+    };
+    (unmasked, Taken::Done { message, resample })
 }
 
-/// Takes hold of the line and of its message, masked or not.
+/// Unmasks the line, and takes hold of it and of its message if it is free; if it is not, that is
+/// left to the holder. None if it was not masked.
+pub(crate) fn unmask_nowait(state: u32) -> (u32, Option<Unmasked>) {
+    if state & MASKED == 0 {
+        return (state, None);
+    }
+    let done = Unmasked {
+        message: (state & PENDING != 0).then_some(hops(state)),
+        resample: state & RESAMPLE != 0,
+    };
+    let open = state & !(MASKED | RESAMPLE);
+    if state & HELD != 0 {
+        return (open, Some(done));
+    }
+    let taken = match done.message {
+        Some(_) => sent(with_hops(open & !PENDING, 0)),
+        None => open,
+    };
+    (taken | HELD, Some(done))
+}
+
+/// Takes hold of the line and of its message, masked or not; for a level line, that is its ack. As
+/// long as its level is raised there is nothing to be done about the message.
 #[inline]
 pub(crate) fn clear(state: u32) -> (u32, Taken) {
-    if state & PENDING == 0 {
+    if state & PENDING == 0 || state & RAISED != 0 {
         return (state, Taken::Nothing);
     }
     if state & HELD != 0 {
         return (state, Taken::Busy);
     }
     let message = Some(hops(state));
-    (
-        with_hops(state & !PENDING, 0) | HELD,
-        Taken::Done { message },
-    )
+    let (cleared, resample) = deassert(with_hops(state & !PENDING, 0));
+    (cleared | HELD, Taken::Done { message, resample })
+}
+
+/// Takes an assertion back; returns whether the resamplefds are to be signalled now.
+fn deassert(state: u32) -> (u32, bool) {
+    let deasserted = state & !ASSERTED;
+    if state & ASSERTED == 0 {
+        (deasserted, false)
+    } else if state & MASKED == 0 {
+        (deasserted, true)
+    } else {
+        (deasserted | RESAMPLE, false)
+    }
+}
+
+/// The message that was sent last is done with. One that has not been sent yet is not: nobody can
+/// know of it. None of an edge line.
+pub(crate) fn ack(state: u32) -> (u32, Option<Acked>) {
+    if state & LEVEL == 0 {
+        return (state, None);
+    }
+    if state & (ASSERTED | PENDING) != ASSERTED {
+        return (state, Some(Acked::Nothing));
+    }
+    let (acked, resample) = deassert(state);
+    let again = state & RAISED != 0;
+    let next = if again { acked | PENDING } else { acked };
+    (next, Some(Acked::Done { resample, again }))
+}
+
+/// Makes it a level line, or an edge line; returns whether it can become one now, or is one.
+pub(crate) fn retype(state: u32, level: bool) -> (u32, bool) {
+    if level == (state & LEVEL != 0) {
+        (state, true)
+    } else if state & (PENDING | ASSERTED | RAISED | WITHDRAWN) != 0 {
+        (state, false)
+    } else if level {
+        (state | LEVEL, true)
+    } else {
+        (state & !(LEVEL | RESAMPLE), true)
+    }
 }
 
 /// Takes hold of the line to change what it signals; [`HELD`] is new in the result if that worked.
@@ -202,14 +371,18 @@ pub(crate) fn hold(state: u32) -> (u32, ()) {
 }
 
 /// The holder is done with one thing, after having delivered `rounds` messages.
-#[inline]
+#[inline(always)]
 pub(crate) fn leave(state: u32, rounds: u32) -> (u32, Action) {
+    if state & WITHDRAWN != 0 {
+        return (state & !WITHDRAWN, Action::Drop);
+    }
     if state & PENDING == 0 || state & MASKED != 0 {
         return (state & !HELD, Action::Leave);
     }
     let hops = hops(state);
     if rounds < MAX_ROUNDS && hops < RELAY_LIMIT {
-        (with_hops(state & !PENDING, 0), Action::Deliver { hops })
+        let taken = sent(with_hops(state & !PENDING, 0));
+        (taken, Action::Deliver { hops })
     } else {
         (state & !HELD, callback(state))
     }

@@ -1,73 +1,63 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The eventfds that a line signals: triggers, and notifiers.
+//! What a line tells: eventfds, and other modules' callbacks.
+//!
+//! Triggers are told of deliveries, while the line is held. Notifiers are told of the line's other
+//! transitions by whoever made them, with nothing held, so that they may use the line themselves.
+//! A resamplefd is a notifier that belongs to an irqfd.
 
 use crate::{
-    kernel_ext::eventfd::EventFd,
+    c_api::callback::Callback,
+    kernel_ext::{
+        eventfd::EventFd,
+        srcu_list::SrcuList, //
+    },
     uapi::{
-        DOORBELL_MAX_NOTIFIERS_PER_LINE,
-        DOORBELL_MAX_TRIGGERS_PER_LINE, //
+        DOORBELL_MAX_TRIGGERS_PER_LINE,
+        DOORBELL_NOTIFY_ACK,
+        DOORBELL_NOTIFY_MASK,
+        DOORBELL_NOTIFY_UNMASK, //
     }, //
 };
 use kernel::prelude::*;
 
-/// Most triggers of a line; most notifiers, too.
+/// Most triggers of a line.
 const MAX: usize = DOORBELL_MAX_TRIGGERS_PER_LINE as usize;
-const _: () = assert!(MAX == DOORBELL_MAX_NOTIFIERS_PER_LINE as usize);
 
-/// What makes an eventfd a trigger: it is signalled on each delivery.
-pub(crate) struct Trigger;
+/// All that a notifier may ask for.
+pub(crate) const EVENTS: u32 = DOORBELL_NOTIFY_MASK | DOORBELL_NOTIFY_UNMASK | DOORBELL_NOTIFY_ACK;
 
-/// What makes an eventfd a notifier: it is signalled on these events, DOORBELL_NOTIFY_*.
-pub(crate) struct Notifier(pub(crate) u32);
-
-/// Triggers of a line.
-pub(crate) type Triggers = Outputs<Trigger>;
-
-/// Notifiers of a line.
-pub(crate) type Notifiers = Outputs<Notifier>;
-
-/// An eventfd and what is to be known about it.
-pub(crate) struct Output<T> {
-    eventfd: EventFd,
-    with: T,
+/// Whom to tell.
+pub(crate) enum Output {
+    /// Signals it.
+    EventFd(EventFd),
+    /// Calls it.
+    Callback(Callback),
 }
 
-impl<T> Output<T> {
-    /// Signals `eventfd`, as `with` says.
-    pub(crate) fn new(eventfd: EventFd, with: T) -> Self {
-        Self { eventfd, with }
-    }
-
-    /// The eventfd's identity.
+impl Output {
+    /// What tells it from all others that exist at the same time.
     pub(crate) fn id(&self) -> usize {
-        self.eventfd.id()
+        match self {
+            Self::EventFd(eventfd) => eventfd.id(),
+            Self::Callback(callback) => callback.id(),
+        }
+    }
+
+    /// Tells it. For the context see [`EventFd::signal`], whose argument `mask` is.
+    #[inline(always)]
+    fn tell(&self, event: u32, mask: u32) {
+        match self {
+            Self::EventFd(eventfd) => eventfd.signal(mask),
+            Self::Callback(callback) => callback.call(event),
+        }
     }
 }
 
-/// Eventfds that one line signals. Whoever has a `&mut` to them holds the line.
-pub(crate) struct Outputs<T>(KVec<Output<T>>);
+/// Triggers of one line. Whoever has a `&mut` to them holds the line.
+pub(crate) struct Triggers(KVec<Output>);
 
 impl Triggers {
-    /// Signals all, with `mask` in the wake-ups' key. For the context see [`EventFd::signal`].
-    #[inline]
-    pub(crate) fn signal(&self, mask: u32) {
-        for output in self.0.iter() {
-            output.eventfd.signal(mask);
-        }
-    }
-}
-
-impl Notifiers {
-    /// Signals those that ask for `event`. For the context see [`EventFd::signal`].
-    pub(crate) fn notify(&self, event: u32) {
-        for output in self.0.iter().filter(|output| output.with.0 & event != 0) {
-            output.eventfd.signal(0);
-        }
-    }
-}
-
-impl<T> Outputs<T> {
     /// None.
     pub(crate) const fn new() -> Self {
         Self(KVec::new())
@@ -78,22 +68,26 @@ impl<T> Outputs<T> {
         self.0.len()
     }
 
-    /// The eventfds' identities.
+    /// Their identities.
     pub(crate) fn ids(&self) -> impl Iterator<Item = usize> + '_ {
         self.0.iter().map(Output::id)
+    }
+
+    /// Signals all, with `mask` in the wake-ups' key. For the context see [`EventFd::signal`].
+    #[inline]
+    pub(crate) fn signal(&self, mask: u32) {
+        for output in self.0.iter() {
+            output.tell(0, mask);
+        }
     }
 
     /// Adds `output`, moving everything to `room` if there is not enough here. Does not allocate.
     ///
     /// On success `room` has what is to be freed when the line is no longer held.
     ///
-    /// EEXIST: the eventfd is there already. ENOSPC: the line has as many as it can have. EAGAIN:
-    /// neither here nor in `room` is enough room; make some ([`Outputs::room`]) and come again.
-    pub(crate) fn add(
-        &mut self,
-        output: &mut Option<Output<T>>,
-        room: &mut KVec<Output<T>>,
-    ) -> Result {
+    /// EEXIST: it is there already. ENOSPC: the line has as many as it can have. EAGAIN: neither
+    /// here nor in `room` is enough room; make some ([`Triggers::room`]) and come again.
+    pub(crate) fn add(&mut self, output: &mut Option<Output>, room: &mut KVec<Output>) -> Result {
         let id = output.as_ref().map(Output::id);
         if self.ids().any(|other| Some(other) == id) {
             return Err(EEXIST);
@@ -118,14 +112,15 @@ impl<T> Outputs<T> {
         Ok(())
     }
 
-    /// Room for [`Outputs::add`] to `len` others. Process context.
-    pub(crate) fn room(len: usize) -> Result<KVec<Output<T>>> {
+    /// Room for [`Triggers::add`] to `len` others. Process context.
+    pub(crate) fn room(len: usize) -> Result<KVec<Output>> {
         let capacity = (len + 1).next_power_of_two().min(MAX);
         Ok(KVec::with_capacity(capacity, GFP_KERNEL_ACCOUNT)?)
     }
 
-    /// Removes the eventfd `id` and returns it, to be dropped when the line is no longer held.
-    pub(crate) fn remove(&mut self, id: usize) -> Option<Output<T>> {
+    /// Removes the one with the identity `id` and returns it, to be dropped when the line is no
+    /// longer held.
+    pub(crate) fn remove(&mut self, id: usize) -> Option<Output> {
         let at = self.ids().position(|other| other == id)?;
         self.0.remove(at).ok()
     }
@@ -133,5 +128,45 @@ impl<T> Outputs<T> {
     /// Removes all and returns them, to be dropped when the line is no longer held.
     pub(crate) fn take(&mut self) -> Self {
         core::mem::replace(self, Self::new())
+    }
+}
+
+/// Whom to tell, and of what.
+pub(crate) enum Notifier {
+    /// Of these events, DOORBELL_NOTIFY_*.
+    Events(Output, u32),
+    /// To look again, because the line was acked.
+    Resample {
+        /// The resamplefd.
+        eventfd: EventFd,
+        /// The identity of the irqfd that it belongs to.
+        irqfd: usize,
+    },
+}
+
+impl Notifier {
+    /// Whether it tells `id` of events.
+    pub(crate) fn tells(&self, id: usize) -> bool {
+        matches!(self, Self::Events(output, _) if output.id() == id)
+    }
+
+    /// Whether it belongs to the irqfd `id`.
+    pub(crate) fn belongs_to(&self, id: usize) -> bool {
+        matches!(self, Self::Resample { irqfd, .. } if *irqfd == id)
+    }
+}
+
+/// Notifiers of one line.
+pub(crate) type Notifiers = SrcuList<Notifier>;
+
+impl Notifiers {
+    /// Tells all that ask for `event`, and, if `resample` is true, the sources to look again. For
+    /// the context see [`EventFd::signal`].
+    pub(crate) fn notify(&self, event: u32, resample: bool) {
+        self.for_each(|notifier| match notifier {
+            Notifier::Events(output, events) if events & event != 0 => output.tell(event, 0),
+            Notifier::Resample { eventfd, .. } if resample => eventfd.signal(0),
+            _ => {}
+        });
     }
 }

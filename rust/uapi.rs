@@ -6,6 +6,8 @@ pub(crate) use crate::bindings::{
     doorbell_eventfd,
     doorbell_info,
     doorbell_irqfd,
+    doorbell_level,
+    doorbell_line_type,
     doorbell_lines,
     doorbell_lineset,
     doorbell_notifier,
@@ -13,7 +15,12 @@ pub(crate) use crate::bindings::{
     doorbell_status,
     doorbell_trigger,
     DOORBELL_ABI_VERSION,
+    DOORBELL_ACK_DONE,
+    DOORBELL_ACK_NOTHING,
+    DOORBELL_ACK_POSTPONED,
     DOORBELL_FLAG_DEASSIGN,
+    DOORBELL_FLAG_RESAMPLE,
+    DOORBELL_IOC_ACK,
     DOORBELL_IOC_CLEAR,
     DOORBELL_IOC_GET_INFO,
     DOORBELL_IOC_IRQFD,
@@ -24,22 +31,32 @@ pub(crate) use crate::bindings::{
     DOORBELL_IOC_QUERY,
     DOORBELL_IOC_READ,
     DOORBELL_IOC_RING,
+    DOORBELL_IOC_SET_LEVEL,
     DOORBELL_IOC_SET_LINES,
+    DOORBELL_IOC_SET_TYPE,
     DOORBELL_IOC_TRIGGER,
     DOORBELL_IOC_UNMASK,
+    DOORBELL_LINE_ASSERTED,
+    DOORBELL_LINE_LEVEL,
     DOORBELL_LINE_MASKED,
     DOORBELL_LINE_PENDING,
+    DOORBELL_LINE_RAISED,
+    DOORBELL_LINE_RESAMPLE,
     DOORBELL_LINE_STATE,
     DOORBELL_MAX_IRQFDS,
     DOORBELL_MAX_LINES,
     DOORBELL_MAX_NOTIFIERS_PER_LINE,
+    DOORBELL_MAX_RESAMPLEFDS_PER_LINE,
     DOORBELL_MAX_TRIGGERS_PER_LINE,
+    DOORBELL_NOTIFY_ACK,
     DOORBELL_NOTIFY_MASK,
     DOORBELL_NOTIFY_UNMASK,
     DOORBELL_READ_NOWAIT,
     DOORBELL_RING_COALESCED,
     DOORBELL_RING_DELIVERED,
-    DOORBELL_RING_MASKED, //
+    DOORBELL_RING_MASKED,
+    DOORBELL_TYPE_EDGE,
+    DOORBELL_TYPE_LEVEL, //
 };
 use crate::kernel_ext::uaccess::impl_user_abi;
 
@@ -49,6 +66,8 @@ pub(crate) const DOORBELL_FEATURE_READ: u64 = crate::bindings::DOORBELL_FEATURES
 pub(crate) const DOORBELL_FEATURE_PEEK: u64 = crate::bindings::DOORBELL_FEATURES_PEEK;
 /// `DOORBELL_FEATURE_MASK`.
 pub(crate) const DOORBELL_FEATURE_MASK: u64 = crate::bindings::DOORBELL_FEATURES_MASK;
+/// `DOORBELL_FEATURE_LEVEL`.
+pub(crate) const DOORBELL_FEATURE_LEVEL: u64 = crate::bindings::DOORBELL_FEATURES_LEVEL;
 
 impl_user_abi! {
     doorbell_info {
@@ -63,7 +82,8 @@ impl_user_abi! {
         nr_notifiers: u32,
         status_size: u32,
         max_notifiers_per_line: u32,
-        reserved: [u32; 4],
+        max_resamplefds_per_line: u32,
+        reserved: [u32; 3],
     }
     doorbell_lines {
         nr_lines: u32,
@@ -73,7 +93,8 @@ impl_user_abi! {
         fd: i32,
         line: u32,
         flags: u32,
-        reserved: [u32; 5],
+        resamplefd: i32,
+        reserved: [u32; 4],
     }
     doorbell_trigger {
         fd: i32,
@@ -91,7 +112,9 @@ impl_user_abi! {
         nr_triggers: u32,
         dropped: u64,
         nr_notifiers: u32,
-        reserved: [u32; 3],
+        nr_resamplefds: u32,
+        acks: u64,
+        reserved: [u32; 4],
     }
     doorbell_notifier {
         fd: i32,
@@ -107,6 +130,16 @@ impl_user_abi! {
         result: u64,
         flags: u32,
         reserved: [u32; 3],
+    }
+    doorbell_line_type {
+        line: u32,
+        type_: u32,
+        flags: u32,
+        reserved: u32,
+    }
+    doorbell_level {
+        line: u32,
+        level: u32,
     }
     doorbell_eventfd {
         fd: i32,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What bindgen reads: the UAPI header, the kernel's eventfd functions (which
+ * What bindgen reads: doorbell's headers, the kernel's eventfd functions (which
  * reach the kernel crate's bindings only by way of other headers, so depending
  * on the configuration) and the helpers for inline functions.
  */
@@ -13,7 +13,7 @@
 #include <linux/poll.h>
 #include <linux/wait.h>
 
-#include "../../include/uapi/linux/doorbell.h"
+#include "../../include/linux/doorbell.h"
 
 /* Function-like macros: a constant makes bindgen evaluate them. */
 const u32 DOORBELL_IOC_GET_INFO = DOORBELL_GET_INFO;
@@ -29,10 +29,15 @@ const u32 DOORBELL_IOC_UNMASK = DOORBELL_UNMASK;
 const u32 DOORBELL_IOC_CLEAR = DOORBELL_CLEAR;
 const u32 DOORBELL_IOC_PENDING = DOORBELL_PENDING;
 const u32 DOORBELL_IOC_NOTIFIER = DOORBELL_NOTIFIER;
+const u32 DOORBELL_IOC_SET_TYPE = DOORBELL_SET_TYPE;
+const u32 DOORBELL_IOC_SET_LEVEL = DOORBELL_SET_LEVEL;
+const u32 DOORBELL_IOC_ACK = DOORBELL_ACK;
 const u64 DOORBELL_FEATURES_READ = DOORBELL_FEATURE_READ;
 const u64 DOORBELL_FEATURES_PEEK = DOORBELL_FEATURE_PEEK;
 const u64 DOORBELL_FEATURES_MASK = DOORBELL_FEATURE_MASK;
+const u64 DOORBELL_FEATURES_LEVEL = DOORBELL_FEATURE_LEVEL;
 
+bool doorbell_signal_allowed(void);
 __poll_t doorbell_vfs_poll(struct file *file, struct poll_table_struct *pt);
 unsigned long doorbell_wait_queue_lock(struct wait_queue_head *wqh);
 void doorbell_wait_queue_unlock(struct wait_queue_head *wqh, unsigned long flags);

@@ -7,6 +7,12 @@
 
 #include "bindings_helper.h"
 
+/* On PREEMPT_RT an eventfd's lock sleeps. */
+bool doorbell_signal_allowed(void)
+{
+	return eventfd_signal_allowed() && (!IS_ENABLED(CONFIG_PREEMPT_RT) || preemptible());
+}
+
 __poll_t doorbell_vfs_poll(struct file *file, struct poll_table_struct *pt)
 {
 	return vfs_poll(file, pt);

@@ -48,6 +48,13 @@ include!(concat!(
 /// Whether [`CounterGuard::peek`] can work in this build.
 pub(crate) const CAN_PEEK: bool = LAYOUT.is_some();
 
+/// Whether [`EventFd::signal`] may be called here.
+#[inline]
+pub(crate) fn signal_allowed() -> bool {
+    // SAFETY: No requirements.
+    unsafe { bindings::doorbell_signal_allowed() }
+}
+
 /// A reference to the file of an eventfd.
 ///
 /// # Invariants
@@ -122,8 +129,9 @@ impl EventFd {
 
     /// Adds one to the counter and wakes, with `mask` beside EPOLLIN as the wake-ups' key.
     ///
-    /// Any context where `eventfd_signal_allowed()`, that is: not from within a [`Listen`]er, where
-    /// the kernel would warn and drop it. On PREEMPT_RT not from hard interrupts.
+    /// Any context where [`signal_allowed`], that is: not from within a [`Listen`]er, where the
+    /// kernel would warn and drop it, nor in an NMI. On PREEMPT_RT not with interrupts or
+    /// preemption off.
     #[inline]
     pub(crate) fn signal(&self, mask: u32) {
         // SAFETY: Valid by the type invariants.

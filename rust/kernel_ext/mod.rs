@@ -11,5 +11,6 @@ pub(crate) mod eventfd;
 pub(crate) mod gate;
 pub(crate) mod pinned;
 pub(crate) mod shared_pages;
+pub(crate) mod srcu_list;
 pub(crate) mod uaccess;
 pub(crate) mod wait_queue;

@@ -6,7 +6,7 @@
  * lines; eventfds are wired to them. An irqfd is an eventfd that the kernel
  * listens on: each signal rings its line. A trigger is an eventfd that the
  * kernel signals when its line delivers. A masked line holds its message until
- * it is unmasked, or cleared.
+ * it is unmasked, or cleared. A level line stays asserted until it is acked.
  *
  * The same structures serve 32-bit and 64-bit callers. Reserved fields and
  * undefined flag bits must be zero. A call that fails has changed nothing.
@@ -19,13 +19,14 @@
  *	ENXIO		no such line (also: no lines chosen yet)
  *	ENOENT		nothing there to deassign
  *	EEXIST		the same assignment exists; the lines are chosen already
- *	EBUSY		the eventfd is somebody's irqfd already
+ *	EBUSY		the eventfd is somebody's irqfd already; the line is in use
  *	ELOOP		the assignment would close a cycle inside this context
  *	ENOSPC		over a limit
  *	ENOMEM		no memory (or over the memory cgroup's limit)
  *	EFAULT		the argument cannot be read or written
  *	ENOTTY		unknown ioctl
- *	EOPNOTSUPP	this build cannot do that (see DOORBELL_FEATURE_*)
+ *	EOPNOTSUPP	an edge line cannot do that; this build cannot do that (see
+ *			DOORBELL_FEATURE_*)
  *	EACCES		mmap() of the status pages to write or execute
  */
 #ifndef _UAPI_LINUX_DOORBELL_H
@@ -42,11 +43,13 @@
 #define DOORBELL_MAX_TRIGGERS_PER_LINE	64
 #define DOORBELL_MAX_IRQFDS		262144
 #define DOORBELL_MAX_NOTIFIERS_PER_LINE	64
+#define DOORBELL_MAX_RESAMPLEFDS_PER_LINE	64
 
 /* doorbell_info.features */
 #define DOORBELL_FEATURE_READ		(1ULL << 0)	/* DOORBELL_READ */
 #define DOORBELL_FEATURE_PEEK		(1ULL << 1)	/* DOORBELL_PEEK */
 #define DOORBELL_FEATURE_MASK		(1ULL << 2)	/* masks, notifiers, status pages */
+#define DOORBELL_FEATURE_LEVEL		(1ULL << 3)	/* level lines, acks, resamplefds */
 
 /**
  * struct doorbell_info - DOORBELL_GET_INFO: what this module and context are
@@ -61,6 +64,7 @@
  * @nr_notifiers: notifiers assigned now in this context
  * @status_size: size of struct doorbell_status: where the next line's begins
  * @max_notifiers_per_line: most notifiers that a line can have
+ * @max_resamplefds_per_line: most irqfds with a resamplefd that a line can have
  * @reserved: zero
  */
 struct doorbell_info {
@@ -75,7 +79,8 @@ struct doorbell_info {
 	__u32 nr_notifiers;
 	__u32 status_size;
 	__u32 max_notifiers_per_line;
-	__u32 reserved[4];
+	__u32 max_resamplefds_per_line;
+	__u32 reserved[3];
 };
 
 /**
@@ -90,12 +95,15 @@ struct doorbell_lines {
 
 /* flags of struct doorbell_irqfd, doorbell_trigger and doorbell_notifier */
 #define DOORBELL_FLAG_DEASSIGN		(1U << 0)
+#define DOORBELL_FLAG_RESAMPLE		(1U << 1)	/* doorbell_irqfd only: with a resamplefd */
 
 /**
  * struct doorbell_irqfd - DOORBELL_IRQFD: listen on an eventfd
  * @fd: the eventfd
  * @line: the line that it rings
- * @flags: zero to assign, DOORBELL_FLAG_DEASSIGN to deassign
+ * @flags: zero or DOORBELL_FLAG_RESAMPLE to assign, DOORBELL_FLAG_DEASSIGN to
+ *	deassign
+ * @resamplefd: with DOORBELL_FLAG_RESAMPLE, another eventfd; otherwise zero
  * @reserved: zero
  *
  * Assigning takes what is in the counter: if it was not zero the line is rung
@@ -105,12 +113,20 @@ struct doorbell_lines {
  * the removal: only an EFD_SEMAPHORE eventfd can have something left then, and
  * it rings once more. After that the eventfd is not touched again. When the
  * last file of the eventfd closes, it is deassigned.
+ *
+ * The resamplefd is for a level-triggered source. It is signalled each time that
+ * the line, which must be a level line, is acked: then the source looks whether it
+ * still needs service, and signals the irqfd again if so. If the line is masked when
+ * it is acked, that is postponed until it is unmasked: a handler that runs masked
+ * (a threaded, oneshot one) has served the source by then. Each irqfd of the line
+ * has its own. It goes with its irqfd, and like a trigger it may be closed before.
  */
 struct doorbell_irqfd {
 	__s32 fd;
 	__u32 line;
 	__u32 flags;
-	__u32 reserved[5];
+	__s32 resamplefd;
+	__u32 reserved[4];
 };
 
 /**
@@ -134,19 +150,20 @@ struct doorbell_trigger {
 /* doorbell_notifier.events */
 #define DOORBELL_NOTIFY_MASK		(1U << 0)	/* the line went from unmasked to masked */
 #define DOORBELL_NOTIFY_UNMASK		(1U << 1)	/* the line went from masked to unmasked */
+#define DOORBELL_NOTIFY_ACK		(1U << 2)	/* the line was acked, masked or not */
 
 /**
- * struct doorbell_notifier - DOORBELL_NOTIFIER: be told of masks and unmasks
+ * struct doorbell_notifier - DOORBELL_NOTIFIER: be told of masks, unmasks and acks
  * @fd: the eventfd
  * @line: the line
  * @flags: zero to assign, DOORBELL_FLAG_DEASSIGN to deassign
  * @events: DOORBELL_NOTIFY_* bits to assign, zero to deassign
  * @reserved: zero
  *
- * The eventfd is signalled once for each transition that is among @events, before
- * the call that made it returns, and before the unmask delivers. A MASK of a
- * masked line and an UNMASK of one that is not are no transitions. Lifetimes and
- * barriers are those of a trigger.
+ * The eventfd is signalled once for each transition that is among @events, after
+ * it and before the call that made it returns. A MASK of a masked line, an UNMASK
+ * of one that is not and an ACK that finds nothing to ack are no transitions.
+ * Lifetimes and barriers are those of a trigger.
  */
 struct doorbell_notifier {
 	__s32 fd;
@@ -156,12 +173,58 @@ struct doorbell_notifier {
 	__u32 reserved[4];
 };
 
+/* doorbell_line_type.type */
+#define DOORBELL_TYPE_EDGE		0
+#define DOORBELL_TYPE_LEVEL		1
+
+/**
+ * struct doorbell_line_type - DOORBELL_SET_TYPE: edge or level
+ * @line: the line
+ * @type: DOORBELL_TYPE_*; every line begins as an edge line
+ * @flags: zero
+ * @reserved: zero
+ *
+ * A ring of an edge line is a message, and that is all. A ring of a level line
+ * asserts it. Its message is delivered as an edge line's is; but from the ring to
+ * the ack there is no other: all rings until then coalesce.
+ *
+ * EBUSY unless nothing is going on: no message pending, nothing asserted or raised,
+ * and no irqfd of the line has a resamplefd.
+ */
+struct doorbell_line_type {
+	__u32 line;
+	__u32 type;
+	__u32 flags;
+	__u32 reserved;
+};
+
+/**
+ * struct doorbell_level - DOORBELL_SET_LEVEL: for level-triggered sources without
+ *	an eventfd
+ * @line: the line, a level line (EOPNOTSUPP)
+ * @level: 1 raises it, 0 lowers it
+ *
+ * A line that is raised asserts itself until it is lowered: it delivers, and after
+ * each ack once more. Raising returns what DOORBELL_RING does. Lowering takes back
+ * a message that has no other reason and was not delivered yet, and returns 1 if
+ * there was one (it counts as dropped), or else 0. A line has one level: sources
+ * that share it have to agree on it, as with KVM_IRQ_LINE.
+ */
+struct doorbell_level {
+	__u32 line;
+	__u32 level;
+};
+
 /*
  * State of a line, in doorbell_query.state and doorbell_status.state. In the
  * latter the bits outside of DOORBELL_LINE_STATE are the module's own.
  */
 #define DOORBELL_LINE_PENDING		(1U << 0)	/* a message waits to be delivered */
 #define DOORBELL_LINE_MASKED		(1U << 1)	/* it waits until the line is unmasked */
+#define DOORBELL_LINE_LEVEL		(1U << 2)	/* a level line, as all below */
+#define DOORBELL_LINE_ASSERTED		(1U << 3)	/* rung or delivered, and not acked since */
+#define DOORBELL_LINE_RAISED		(1U << 4)	/* DOORBELL_SET_LEVEL has raised it */
+#define DOORBELL_LINE_RESAMPLE		(1U << 5)	/* acked while masked */
 #define DOORBELL_LINE_STATE		0xffU
 
 /**
@@ -176,10 +239,13 @@ struct doorbell_notifier {
  * @nr_triggers: out: triggers of the line
  * @dropped: out: how many messages DOORBELL_CLEAR dropped
  * @nr_notifiers: out: notifiers of the line
+ * @nr_resamplefds: out: irqfds of the line that have a resamplefd
+ * @acks: out: how often it was acked
  * @reserved: in: zero, out: zero
  *
  * All of one moment. What is in @rings and not in @deliveries has coalesced, was
- * dropped, or is pending.
+ * dropped, or is pending. A level that is still raised when the line is acked
+ * counts as a ring.
  */
 struct doorbell_query {
 	__u32 line;
@@ -191,7 +257,9 @@ struct doorbell_query {
 	__u32 nr_triggers;
 	__u64 dropped;
 	__u32 nr_notifiers;
-	__u32 reserved[3];
+	__u32 nr_resamplefds;
+	__u64 acks;
+	__u32 reserved[4];
 };
 
 /**
@@ -216,7 +284,9 @@ struct doorbell_query {
  *
  * When DOORBELL_MASK has returned, no delivery of these lines is under way and
  * none starts until the line is unmasked; a ring is held as pending. When
- * DOORBELL_UNMASK has returned, what was pending is delivered, once.
+ * DOORBELL_UNMASK has returned, what was pending is delivered, once. For a level
+ * line, DOORBELL_CLEAR of a message is also its ack, except that nobody is told
+ * but the resamplefds; while the line is raised it leaves the message alone.
  */
 struct doorbell_lineset {
 	__u32 line;
@@ -235,6 +305,7 @@ struct doorbell_lineset {
  * @coalesced: how many rings joined a delivery that had not started yet
  * @dropped: how many messages DOORBELL_CLEAR dropped
  * @deferred: how many of the deliveries went by a workqueue
+ * @acks: how often it was acked
  * @reserved: ignore them
  *
  * An array of these, one per line, can be mapped from offset 0: shared, read-only,
@@ -251,7 +322,8 @@ struct doorbell_status {
 	__u64 coalesced;
 	__u64 dropped;
 	__u64 deferred;
-	__u64 reserved[3];
+	__u64 acks;
+	__u64 reserved[2];
 };
 
 /* doorbell_eventfd.flags */
@@ -306,5 +378,23 @@ struct doorbell_eventfd {
 #define DOORBELL_CLEAR		_IOW(DOORBELL_IOC_MAGIC, 0x0a, struct doorbell_lineset)
 #define DOORBELL_PENDING	_IOW(DOORBELL_IOC_MAGIC, 0x0b, struct doorbell_lineset)
 #define DOORBELL_NOTIFIER	_IOW(DOORBELL_IOC_MAGIC, 0x0c, struct doorbell_notifier)
+
+#define DOORBELL_SET_TYPE	_IOW(DOORBELL_IOC_MAGIC, 0x0d, struct doorbell_line_type)
+#define DOORBELL_SET_LEVEL	_IOW(DOORBELL_IOC_MAGIC, 0x0e, struct doorbell_level)
+
+/*
+ * DOORBELL_ACK - ack a level line (EOI)
+ *
+ * The argument is the line's number itself; an edge line's is EOPNOTSUPP. Takes the
+ * assertion back that the last delivery was for, and has the line's sources look
+ * again. Returns DOORBELL_ACK_DONE if the resamplefds have been signalled,
+ * DOORBELL_ACK_POSTPONED if the line is masked and they will be when it is
+ * unmasked, or DOORBELL_ACK_NOTHING if nothing had been delivered since the last
+ * ack. A message that a masked line holds has not been delivered.
+ */
+#define DOORBELL_ACK		_IO(DOORBELL_IOC_MAGIC, 0x0f)
+#define DOORBELL_ACK_NOTHING		0
+#define DOORBELL_ACK_DONE		1
+#define DOORBELL_ACK_POSTPONED		2
 
 #endif /* _UAPI_LINUX_DOORBELL_H */

@@ -4,16 +4,17 @@
 
 use crate::{
     irqfd::{self, Attach, Detach, Irqfd},
-    line::{self, Action, Taken, HELD, MASKED, PENDING},
+    line::{self, Acked, Action, Taken, ASSERTED, HELD, MASKED, PENDING, RAISED, RESAMPLE},
+    ops::{Op, LEVEL_OPS, NOWAIT_OPS, OPS},
     walk,
-    wiring::{self, Functions, Wiring, OPS},
+    wiring::{self, Functions, Wiring},
     Rule, Walk,
 };
 
 /// What is wrong in it.
 #[derive(Clone)]
 enum Model {
-    Line(Functions),
+    Line(Wiring),
     Irqfd(Irqfd),
 }
 
@@ -30,23 +31,35 @@ impl Broken {
     /// Looks for the mistake.
     pub fn walk(&self) -> Walk {
         match self.model.clone() {
-            Model::Line(functions) => {
-                let wiring = Wiring {
-                    threads: 3,
-                    ops_each: 2,
-                    ops: OPS.to_vec(),
-                    rounds: 0,
-                    functions,
-                };
-                walk(wiring, 1)
-            }
+            Model::Line(wiring) => walk(wiring, 1),
             Model::Irqfd(irqfd) => walk(irqfd, 1),
         }
     }
 }
 
+fn wiring(ops: &[Op], level: bool, functions: Functions) -> Model {
+    Model::Line(Wiring {
+        threads: 3,
+        ops_each: 2,
+        ops: ops.to_vec(),
+        level,
+        rounds: 0,
+        functions,
+    })
+}
+
 fn line(name: &'static str, rules: &'static [Rule], functions: Functions) -> Broken {
-    let model = Model::Line(functions);
+    let model = wiring(&OPS, false, functions);
+    Broken { name, rules, model }
+}
+
+fn level(name: &'static str, rules: &'static [Rule], functions: Functions) -> Broken {
+    let model = wiring(&LEVEL_OPS, true, functions);
+    Broken { name, rules, model }
+}
+
+fn nowait(name: &'static str, rules: &'static [Rule], functions: Functions) -> Broken {
+    let model = wiring(&NOWAIT_OPS, true, functions);
     Broken { name, rules, model }
 }
 
@@ -109,7 +122,10 @@ pub fn all() -> Vec<Broken> {
             &[Invented],
             Functions {
                 unmask: |state| match line::unmask(state) {
-                    (after, Taken::Done { .. }) => (after, Taken::Done { message: Some(0) }),
+                    (after, Taken::Done { resample, .. }) => {
+                        let message = Some(0);
+                        (after, Taken::Done { message, resample })
+                    }
                     other => other,
                 },
                 ..REAL
@@ -120,7 +136,10 @@ pub fn all() -> Vec<Broken> {
             &[Lost, Count],
             Functions {
                 unmask: |state| match line::unmask(state) {
-                    (after, Taken::Done { .. }) => (after, Taken::Done { message: None }),
+                    (after, Taken::Done { resample, .. }) => {
+                        let message = None;
+                        (after, Taken::Done { message, resample })
+                    }
                     other => other,
                 },
                 ..REAL
@@ -259,6 +278,171 @@ pub fn all() -> Vec<Broken> {
             &[Query],
             Functions {
                 query_word_first: false,
+                ..REAL
+            },
+        ),
+        level(
+            "a delivery does not keep a level line from sending another",
+            &[Asserted, State],
+            Functions {
+                take: |state| match line::take(state) {
+                    (after, action @ Action::Deliver { .. }) => (after & !ASSERTED, action),
+                    other => other,
+                },
+                ..REAL
+            },
+        ),
+        level(
+            "an asserted line is rung all the same",
+            &[Asserted, Pending],
+            Functions {
+                ring: |state, from| line::ring(state & !ASSERTED, from),
+                ..REAL
+            },
+        ),
+        level(
+            "ACK takes back what has not been delivered",
+            &[Asserted, Lost, Pending],
+            Functions {
+                ack: |state| {
+                    let (after, acked) = line::ack(state & !PENDING);
+                    (after | (state & PENDING), acked)
+                },
+                ..REAL
+            },
+        ),
+        level(
+            "ACK forgets that the level is raised",
+            &[Lost, Pending],
+            Functions {
+                ack: |state| match line::ack(state & !RAISED) {
+                    (_, Some(Acked::Nothing)) => (state, Some(Acked::Nothing)),
+                    (after, done) => (after | (state & RAISED), done),
+                },
+                ..REAL
+            },
+        ),
+        level(
+            "after an ACK nobody takes the message of the raised level",
+            &[Lost],
+            Functions {
+                ack: |state| match line::ack(state) {
+                    (after, Some(Acked::Done { resample, .. })) => {
+                        let again = false;
+                        (after, Some(Acked::Done { resample, again }))
+                    }
+                    other => other,
+                },
+                ..REAL
+            },
+        ),
+        level(
+            "ACK of a masked line tells the sources at once",
+            &[Resample],
+            Functions {
+                ack: |state| match line::ack(state & !MASKED) {
+                    (_, Some(Acked::Nothing)) => (state, Some(Acked::Nothing)),
+                    (after, done) => (after | (state & MASKED), done),
+                },
+                ..REAL
+            },
+        ),
+        level(
+            "UNMASK does not tell the sources what was postponed",
+            &[Resample],
+            Functions {
+                unmask: |state| match line::unmask(state) {
+                    (after, Taken::Done { message, .. }) => {
+                        let resample = false;
+                        (after, Taken::Done { message, resample })
+                    }
+                    other => other,
+                },
+                ..REAL
+            },
+        ),
+        level(
+            "UNMASK leaves what was postponed for the next",
+            &[Resample, State],
+            Functions {
+                unmask: |state| {
+                    let (after, taken) = line::unmask(state);
+                    (after | (state & RESAMPLE), taken)
+                },
+                ..REAL
+            },
+        ),
+        level(
+            "CLEAR of a level line tells nobody",
+            &[Resample, State],
+            Functions {
+                clear: |state| match line::clear(state) {
+                    (after, Taken::Done { message, .. }) => {
+                        let resample = false;
+                        (after & !RESAMPLE, Taken::Done { message, resample })
+                    }
+                    other => other,
+                },
+                ..REAL
+            },
+        ),
+        level(
+            "CLEAR drops the message of a raised level",
+            &[Lost, Pending],
+            Functions {
+                clear: |state| {
+                    let (after, taken) = line::clear(state & !RAISED);
+                    (after | (state & RAISED), taken)
+                },
+                ..REAL
+            },
+        ),
+        level(
+            "a level that is lowered takes back what a ring has asserted, too",
+            &[Lost, Pending, State],
+            Functions {
+                lower: |state| line::lower(state & !ASSERTED),
+                ..REAL
+            },
+        ),
+        level(
+            "a level that is lowered leaves its message behind",
+            &[Invented, Pending],
+            Functions {
+                lower: |state| (state & !RAISED, Some(false)),
+                ..REAL
+            },
+        ),
+        level(
+            "a message that is taken back from under the holder is not counted",
+            &[Count],
+            Functions {
+                lower: |state| {
+                    let (after, withdrawn) = line::lower(state);
+                    match line::lower(state & !HELD) {
+                        (free, Some(true)) if state & HELD != 0 => (free, withdrawn),
+                        _ => (after, withdrawn),
+                    }
+                },
+                ..REAL
+            },
+        ),
+        nowait(
+            "an unmask that does not wait takes the message from under the holder",
+            &[Lost, Pending],
+            Functions {
+                unmask_nowait: |state| match line::unmask_nowait(state) {
+                    (after, done @ Some(_)) => (after & !PENDING, done),
+                    other => other,
+                },
+                ..REAL
+            },
+        ),
+        nowait(
+            "an unmask that does not wait delivers from under the holder",
+            &[Asserted, Holder, Invented, Pending],
+            Functions {
+                unmask_nowait: |state| line::unmask_nowait(state & !HELD),
                 ..REAL
             },
         ),

@@ -10,12 +10,17 @@
 //! What is said of atomic steps here is sequentially consistent, as are the module's: each is a
 //! fully ordered compare-exchange.
 
+// Of `retype` there is no interleaving to look at.
 #[path = "../../../rust/line.rs"]
-#[allow(missing_docs)]
+#[allow(missing_docs, dead_code)]
 mod line;
 
+mod begin;
 pub mod broken;
 pub mod irqfd;
+mod judge;
+pub mod ops;
+mod state;
 pub mod wiring;
 
 use stateright::{Checker, Model, Property};
@@ -40,6 +45,12 @@ pub enum Rule {
     Notify,
     /// A query's answer is not of one moment.
     Query,
+    /// R7: two deliveries without an ack between them, or an ack of none.
+    Asserted,
+    /// R7: after an ack, the sources are not told to look again once, or not when they should.
+    Resample,
+    /// The word does not say what is so.
+    State,
     /// Somebody waits for ever.
     Stuck,
 }
@@ -55,6 +66,9 @@ impl fmt::Display for Rule {
             Rule::Count => "a ring is not counted once",
             Rule::Notify => "a transition is not notified once",
             Rule::Query => "query is not of one moment",
+            Rule::Asserted => "R7: delivery and ack do not alternate",
+            Rule::Resample => "R7: the sources are not told to look again when they should",
+            Rule::State => "the word is wrong",
             Rule::Stuck => "somebody waits for ever",
         })
     }
@@ -115,41 +129,57 @@ where
 /// The wirings that are walked through: all operations by some threads, and near the limit of what a
 /// holder delivers at once. With `deep`, as many as a machine can hold.
 pub fn scenarios(deep: bool) -> Vec<(String, wiring::Wiring)> {
-    use wiring::{Op, Wiring, OPS, REAL};
+    use ops::{Op, LEVEL_OPS, NOWAIT_OPS, OPS};
+    use wiring::{Wiring, REAL};
 
     let without_query: Vec<Op> = OPS.into_iter().filter(|&op| op != Op::Query).collect();
+    let level_and_query = [&LEVEL_OPS[..], &[Op::Query]].concat();
     let mut all = Vec::new();
-    let mut add = |threads, ops_each, ops: &[Op], near_limit: bool| {
-        let name = format!(
-            "{threads} threads, {ops_each} operations each{}{}",
-            if ops.len() < OPS.len() {
-                ", no query"
-            } else {
-                ""
-            },
-            if near_limit { ", near the limit" } else { "" },
-        );
-        let rounds = if near_limit { line::MAX_ROUNDS - 1 } else { 0 };
-        let ops = ops.to_vec();
-        all.push((
-            name,
-            Wiring {
-                threads,
-                ops_each,
-                ops,
-                rounds,
-                functions: REAL,
-            },
-        ));
+    let mut add = |threads, ops_each, (name, ops): (&str, &[Op]), near_limit: bool| {
+        // An edge line has nothing to ack.
+        for level in [ops.contains(&Op::Raise), ops.contains(&Op::Ack)] {
+            let name = format!(
+                "{threads} threads, {ops_each} operations each, {name}{}{}",
+                if level { ", level line" } else { "" },
+                if near_limit { ", near the limit" } else { "" },
+            );
+            if all.iter().any(|(other, _)| *other == name) {
+                continue;
+            }
+            let rounds = if near_limit { line::MAX_ROUNDS - 1 } else { 0 };
+            let ops = ops.to_vec();
+            all.push((
+                name,
+                Wiring {
+                    threads,
+                    ops_each,
+                    ops,
+                    level,
+                    rounds,
+                    functions: REAL,
+                },
+            ));
+        }
     };
+    let any = ("all system calls", &OPS[..]);
+    let no_query = ("no query", &without_query[..]);
+    let level = ("no query", &LEVEL_OPS[..]);
+    let level_query = ("all system calls", &level_and_query[..]);
+    let nowait = ("by other modules", &NOWAIT_OPS[..]);
     for near_limit in [false, true] {
-        add(2, 2, &OPS, near_limit);
-        add(3, 1, &OPS, near_limit);
-        add(3, 3, &without_query, near_limit);
+        add(2, 2, any, near_limit);
+        add(3, 1, any, near_limit);
+        add(3, 3, no_query, near_limit);
+        add(3, 2, level, near_limit);
+        add(2, 2, level_query, near_limit);
+        add(3, 2, nowait, near_limit);
         if deep {
-            add(2, 3, &OPS, near_limit);
-            add(4, 1, &OPS, near_limit);
-            add(4, 3, &without_query, near_limit);
+            add(2, 3, any, near_limit);
+            add(4, 1, any, near_limit);
+            add(4, 3, no_query, near_limit);
+            add(3, 3, level, near_limit);
+            add(2, 3, level_query, near_limit);
+            add(3, 3, nowait, near_limit);
         }
     }
     all

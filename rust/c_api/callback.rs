@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `struct doorbell_callback`: what other modules have called.
+
+use crate::bindings;
+use core::ptr::NonNull;
+
+/// A callback of another module's.
+///
+/// # Invariants
+///
+/// Points to a `struct doorbell_callback` with a function, which stays valid, and may be called on
+/// any thread, for as long as this object exists.
+pub(crate) struct Callback(NonNull<bindings::doorbell_callback>);
+
+// SAFETY: By the type invariants it may be called on any thread.
+unsafe impl Send for Callback {}
+// SAFETY: As above; several threads may call it at the same time.
+unsafe impl Sync for Callback {}
+
+impl Callback {
+    /// None if there is nothing to call.
+    ///
+    /// # Safety
+    ///
+    /// `callback` must be null or valid for reads, and then stay valid until the object that is
+    /// returned is dropped, and its function must be one that may be called with it from any
+    /// context that [`Callback::call`] may be called in.
+    pub(super) unsafe fn new(callback: *mut bindings::doorbell_callback) -> Option<Self> {
+        let callback = NonNull::new(callback)?;
+        // SAFETY: By the requirements of this function.
+        unsafe { callback.as_ref() }.func?;
+        // INVARIANT: By the requirements of this function.
+        Some(Self(callback))
+    }
+
+    /// What tells it from all others that exist at the same time.
+    pub(crate) fn id(&self) -> usize {
+        self.0.addr().get()
+    }
+
+    /// Calls it. A trigger's is called with its line held: in the context of whoever rings, in an
+    /// interrupt, or in a work item, and with preemption off unless the kernel is PREEMPT_RT. A
+    /// notifier's is called in the context of whoever makes the transition.
+    #[inline]
+    pub(crate) fn call(&self, event: u32) {
+        // SAFETY: Valid by the type invariants.
+        if let Some(func) = unsafe { self.0.as_ref() }.func {
+            // SAFETY: By the type invariants.
+            unsafe { func(self.0.as_ptr(), event) };
+        }
+    }
+}

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The functions of include/linux/doorbell.h.
+
+use super::{
+    callback::Callback,
+    ctx::Ctx, //
+};
+use crate::{
+    bindings,
+    delivery,
+    line::From,
+    outputs::{
+        Output,
+        EVENTS, //
+    }, //
+};
+use core::mem::ManuallyDrop;
+use kernel::{
+    error::from_err_ptr,
+    fs::{
+        File,
+        LocalFile, //
+    },
+    prelude::*,
+    sync::{
+        aref::ARef,
+        Arc,
+        ArcBorrow, //
+    },
+    types::ForeignOwnable, //
+};
+
+type RawCtx = *mut bindings::doorbell_ctx;
+type RawCallback = *mut bindings::doorbell_callback;
+
+/// Exports the functions, whose types must be those that the header gives them.
+macro_rules! export {
+    ($($(#[$attr:meta])* fn $name:ident($($arg:ident: $ty:ty),*) $(-> $ret:ty)? $body:block)+) => {$(
+        $(#[$attr])*
+        #[no_mangle]
+        unsafe extern "C" fn $name($($arg: $ty),*) $(-> $ret)? $body
+
+        const _: unsafe extern "C" fn($($ty),*) $(-> $ret)? = bindings::$name;
+    )+};
+}
+
+fn ctx_result(ctx: Result<Arc<Ctx>>) -> RawCtx {
+    match ctx {
+        Ok(ctx) => ctx.into_foreign().cast(),
+        Err(error) => error.to_ptr(),
+    }
+}
+
+/// # Safety
+///
+/// `ctx` must be a reference that a `doorbell_ctx_*()` function returned, and not be put before the
+/// returned one is used for the last time.
+#[inline]
+unsafe fn borrow<'a>(ctx: RawCtx) -> ArcBorrow<'a, Ctx> {
+    // SAFETY: It came from `Arc::<Ctx>::into_foreign()` and has not been given back yet, by the
+    // requirements of this function.
+    unsafe { Arc::<Ctx>::borrow(ctx.cast()) }
+}
+
+/// # Safety
+///
+/// As of [`borrow`] and [`Callback::new`].
+unsafe fn output(callback: RawCallback) -> Result<Output> {
+    // SAFETY: By the requirements of this function.
+    let callback = unsafe { Callback::new(callback) }.ok_or(EINVAL)?;
+    Ok(Output::Callback(callback))
+}
+
+fn code(result: Result<u32>) -> c_int {
+    match result {
+        Ok(code) => code as c_int,
+        Err(error) => error.to_errno(),
+    }
+}
+
+fn errno(result: Result) -> c_int {
+    code(result.map(|()| 0))
+}
+
+export! {
+    /// # Safety
+    ///
+    /// None.
+    fn doorbell_ctx_fdget(fd: c_int) -> RawCtx {
+        ctx_result((|| {
+            let file = LocalFile::fget(u32::try_from(fd).map_err(|_| EBADF)?)?;
+            // SAFETY: A misc device's files have no position, and of others nothing is used but
+            // the operations.
+            Ctx::new(unsafe { LocalFile::assume_no_fdget_pos(file) })
+        })())
+    }
+
+    /// # Safety
+    ///
+    /// `file` must be valid.
+    fn doorbell_ctx_fileget(file: *mut kernel::bindings::file) -> RawCtx {
+        // SAFETY: By the requirements of this function; for the position see above.
+        ctx_result(Ctx::new(ARef::from(unsafe { File::from_raw_file(file) })))
+    }
+
+    /// # Safety
+    ///
+    /// `ctx` must be a reference of the caller's.
+    fn doorbell_ctx_get(ctx: RawCtx) -> RawCtx {
+        // SAFETY: It came from `into_foreign()`; it stays the caller's, so it is not dropped here.
+        let ctx = ManuallyDrop::new(unsafe { Arc::<Ctx>::from_foreign(ctx.cast()) });
+        Arc::clone(&ctx).into_foreign().cast()
+    }
+
+    /// # Safety
+    ///
+    /// `ctx` must be a reference of the caller's, who loses it, or null or an error.
+    fn doorbell_ctx_put(ctx: RawCtx) {
+        let Ok(ctx) = from_err_ptr(ctx) else {
+            return;
+        };
+        if ctx.is_null() {
+            return;
+        }
+        // SAFETY: By the requirements of this function it came from `into_foreign()`.
+        drop(unsafe { Arc::<Ctx>::from_foreign(ctx.cast()) });
+    }
+
+    /// # Safety
+    ///
+    /// As of [`borrow`].
+    fn doorbell_ring(ctx: RawCtx, line: u32) -> c_int {
+        // SAFETY: By the requirements of this function.
+        let ctx = unsafe { borrow(ctx) };
+        code(ctx.line(line).map(|line| {
+            match delivery::caller() {
+                From::Caller => line.ring(),
+                From::Wake { .. } => line.ring_from_wake(0),
+            }
+            .code()
+        }))
+    }
+
+    /// # Safety
+    ///
+    /// As of [`borrow`].
+    fn doorbell_set_level(ctx: RawCtx, line: u32, level: bool) -> c_int {
+        // SAFETY: By the requirements of this function.
+        let ctx = unsafe { borrow(ctx) };
+        code(ctx.line(line).and_then(|line| {
+            if level {
+                Ok(line.raise(delivery::caller())?.code())
+            } else {
+                Ok(u32::from(line.lower(delivery::caller())?))
+            }
+        }))
+    }
+
+    /// # Safety
+    ///
+    /// As of [`borrow`].
+    fn doorbell_ack(ctx: RawCtx, line: u32) -> c_int {
+        // SAFETY: By the requirements of this function.
+        let ctx = unsafe { borrow(ctx) };
+        code(ctx.line(line).and_then(|line| Ok(line.ack()?.code())))
+    }
+
+    /// # Safety
+    ///
+    /// As of [`borrow`].
+    fn doorbell_mask(ctx: RawCtx, line: u32) -> c_int {
+        // SAFETY: By the requirements of this function.
+        let ctx = unsafe { borrow(ctx) };
+        code(ctx.line(line).map(|line| u32::from(line.mask())))
+    }
+
+    /// # Safety
+    ///
+    /// As of [`borrow`].
+    fn doorbell_mask_nosync(ctx: RawCtx, line: u32) -> c_int {
+        // SAFETY: By the requirements of this function.
+        let ctx = unsafe { borrow(ctx) };
+        code(ctx.line(line).map(|line| u32::from(line.mask_nosync())))
+    }
+
+    /// # Safety
+    ///
+    /// As of [`borrow`].
+    fn doorbell_unmask(ctx: RawCtx, line: u32) -> c_int {
+        // SAFETY: By the requirements of this function.
+        let ctx = unsafe { borrow(ctx) };
+        code(ctx.line(line).map(|line| u32::from(line.unmask_nowait())))
+    }
+
+    /// # Safety
+    ///
+    /// As of [`borrow`].
+    fn doorbell_clear(ctx: RawCtx, line: u32) -> c_int {
+        // SAFETY: By the requirements of this function.
+        let ctx = unsafe { borrow(ctx) };
+        code(ctx.line(line).map(|line| u32::from(line.clear())))
+    }
+
+    /// # Safety
+    ///
+    /// As of [`borrow`].
+    fn doorbell_state(ctx: RawCtx, line: u32) -> c_int {
+        // SAFETY: By the requirements of this function.
+        let ctx = unsafe { borrow(ctx) };
+        code(ctx.line(line).map(|line| line.state()))
+    }
+
+    /// # Safety
+    ///
+    /// As of [`borrow`] and [`Callback::new`].
+    fn doorbell_assign_trigger(ctx: RawCtx, line: u32, callback: RawCallback) -> c_int {
+        // SAFETY: By the requirements of this function.
+        let (ctx, output) = unsafe { (borrow(ctx), output(callback)) };
+        errno(output.and_then(|output| ctx.core().assign_trigger(output, line)))
+    }
+
+    /// # Safety
+    ///
+    /// As of [`borrow`].
+    fn doorbell_deassign_trigger(ctx: RawCtx, line: u32, callback: RawCallback) -> c_int {
+        // SAFETY: By the requirements of this function.
+        let ctx = unsafe { borrow(ctx) };
+        errno(ctx.core().deassign_trigger(callback.addr(), line))
+    }
+
+    /// # Safety
+    ///
+    /// As of [`borrow`] and [`Callback::new`].
+    fn doorbell_assign_notifier(
+        ctx: RawCtx, line: u32, events: u32, callback: RawCallback
+    ) -> c_int {
+        if events == 0 || events & !EVENTS != 0 {
+            return EINVAL.to_errno();
+        }
+        // SAFETY: By the requirements of this function.
+        let (ctx, output) = unsafe { (borrow(ctx), output(callback)) };
+        errno(output.and_then(|output| ctx.core().assign_notifier(output, line, events)))
+    }
+
+    /// # Safety
+    ///
+    /// As of [`borrow`].
+    fn doorbell_deassign_notifier(ctx: RawCtx, line: u32, callback: RawCallback) -> c_int {
+        // SAFETY: By the requirements of this function.
+        let ctx = unsafe { borrow(ctx) };
+        errno(ctx.core().deassign_notifier(callback.addr(), line))
+    }
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What can be done to a line besides ringing it: masks, levels, acks.
+//!
+//! Whoever makes a transition tells the line's notifiers of it, after it, and with nothing held.
+
+use crate::{
+    delivery::{
+        wait_until,
+        Hold,
+        Line,
+        Rung, //
+    },
+    line::{
+        self,
+        Acked,
+        From,
+        Taken,
+        Unmasked, //
+    },
+    uapi::{
+        DOORBELL_NOTIFY_ACK,
+        DOORBELL_NOTIFY_MASK,
+        DOORBELL_NOTIFY_UNMASK, //
+    }, //
+};
+use kernel::{
+    prelude::*,
+    sync::atomic::Relaxed, //
+};
+
+impl Line {
+    /// Masks the line; returns whether it was not masked before.
+    ///
+    /// When this returns, no delivery is under way and none starts until the line is unmasked.
+    /// Process context; may sleep like [`Line::with_triggers`].
+    pub(crate) fn mask(self: Pin<&Self>) -> bool {
+        let (newly, guard) = self.gate.update(line::IDLE, line::mask);
+        let guard = guard.unwrap_or_else(|| self.get_ref().hold());
+        self.deliver(guard, None, 0);
+        self.masked(newly)
+    }
+
+    /// Masks the line; returns whether it was not masked before.
+    ///
+    /// A delivery that is under way goes on. Any context where eventfds may be signalled.
+    pub(crate) fn mask_nosync(self: Pin<&Self>) -> bool {
+        let (newly, guard) = self.gate.update(line::IDLE, line::mask);
+        if let Some(guard) = guard {
+            self.deliver(guard, None, 0);
+        }
+        self.masked(newly)
+    }
+
+    fn masked(&self, newly: bool) -> bool {
+        if newly {
+            self.notifiers().notify(DOORBELL_NOTIFY_MASK, false);
+        }
+        newly
+    }
+
+    /// Unmasks the line and delivers what is pending; returns whether there was something.
+    ///
+    /// Process context; may sleep like [`Line::with_triggers`].
+    pub(crate) fn unmask(self: Pin<&Self>) -> bool {
+        let Some((guard, message, resample)) = self.take(line::MASKED, line::unmask) else {
+            return false;
+        };
+        self.deliver(guard, message, 0);
+        self.notifiers().notify(DOORBELL_NOTIFY_UNMASK, resample);
+        message.is_some()
+    }
+
+    /// Unmasks the line; returns whether something was pending, which is delivered, by whoever holds
+    /// the line if somebody does.
+    ///
+    /// Any context where eventfds may be signalled.
+    pub(crate) fn unmask_nowait(self: Pin<&Self>) -> bool {
+        let (unmasked, guard) = self.gate.update(line::MASKED, line::unmask_nowait);
+        let Some(Unmasked { message, resample }) = unmasked else {
+            return false;
+        };
+        if let Some(guard) = guard {
+            self.deliver(guard, message, 0);
+        }
+        self.notifiers().notify(DOORBELL_NOTIFY_UNMASK, resample);
+        message.is_some()
+    }
+
+    /// Drops the message that is pending; returns whether there was one.
+    ///
+    /// Process context; may sleep like [`Line::with_triggers`].
+    pub(crate) fn clear(self: Pin<&Self>) -> bool {
+        let Some((guard, _, resample)) = self.take(line::MASKED | line::PENDING, line::clear)
+        else {
+            return false;
+        };
+        self.gate.beside().dropped.add(1);
+        self.deliver(guard, None, 0);
+        self.notifiers().notify(0, resample);
+        true
+    }
+
+    /// Raises the level, or lowers it; `from` says whether eventfds may be signalled. Any context
+    /// but NMI.
+    ///
+    /// EOPNOTSUPP: an edge line.
+    pub(crate) fn raise(self: Pin<&Self>, from: From) -> Result<Rung> {
+        let (action, guard) = self
+            .gate
+            .update(line::LEVEL, |state| line::raise(state, from));
+        Ok(self.rung(action.ok_or(EOPNOTSUPP)?, guard))
+    }
+
+    /// Lowers the level; returns whether that took a message back. `from` and context as of
+    /// [`Line::raise`].
+    ///
+    /// EOPNOTSUPP: an edge line.
+    pub(crate) fn lower(self: Pin<&Self>, from: From) -> Result<bool> {
+        let (withdrawn, guard) = self.gate.update(line::LEVEL | line::RAISED, line::lower);
+        if let Some(guard) = guard {
+            self.gate.beside().dropped.add(1);
+            let rounds = match from {
+                From::Caller => 0,
+                From::Wake { .. } => line::MAX_ROUNDS,
+            };
+            self.deliver(guard, None, rounds);
+        }
+        withdrawn.ok_or(EOPNOTSUPP)
+    }
+
+    /// Acks what was delivered last. Any context where eventfds may be signalled.
+    ///
+    /// EOPNOTSUPP: an edge line.
+    pub(crate) fn ack(self: Pin<&Self>) -> Result<Acked> {
+        let (acked, _) = self.gate.update(line::LEVEL | line::ASSERTED, line::ack);
+        let acked = acked.ok_or(EOPNOTSUPP)?;
+        let Acked::Done { resample, again } = acked else {
+            return Ok(acked);
+        };
+        self.gate.beside().acks.fetch_add(1u64, Relaxed);
+        self.notifiers().notify(DOORBELL_NOTIFY_ACK, resample);
+        if again {
+            self.deliver_pending();
+        }
+        Ok(acked)
+    }
+
+    /// Makes it a level line, or an edge line. Process context, and nobody may assign a resamplefd
+    /// meanwhile, nor must there be one.
+    ///
+    /// EBUSY: something is pending, asserted or raised.
+    pub(crate) fn set_type(&self, level: bool) -> Result {
+        let (done, _) = self
+            .gate
+            .update(line::IDLE, |state| line::retype(state, level));
+        if done {
+            Ok(())
+        } else {
+            Err(EBUSY)
+        }
+    }
+
+    /// EOPNOTSUPP for an edge line, which it is until somebody changes that. Any context.
+    pub(crate) fn check_level(&self) -> Result {
+        if self.gate.word() & line::LEVEL == 0 {
+            return Err(EOPNOTSUPP);
+        }
+        Ok(())
+    }
+
+    /// Tries `f` until the line is not somebody else's; the hold, the message that `f` took and
+    /// whether the resamplefds are to be signalled, if it did something.
+    fn take(
+        &self,
+        likely: u32,
+        f: impl Fn(u32) -> (u32, Taken),
+    ) -> Option<(Hold<'_>, Option<u32>, bool)> {
+        wait_until(|| match self.gate.update(likely, &f) {
+            (Taken::Busy, _) => None,
+            (Taken::Done { message, resample }, Some(guard)) => {
+                Some(Some((guard, message, resample)))
+            }
+            _ => Some(None),
+        })
+    }
+}

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Lists that are walked under SRCU.
+//!
+//! Who walks a list takes no lock and may sleep, and so may what is called for each item. It may
+//! also change that list or another one of the same [`Domain`]; what it must not do is wait until
+//! a removed item is gone ([`Removed`]), because that would be waiting for itself.
+//!
+//! C header: [`include/linux/srcu.h`](srctree/include/linux/srcu.h).
+
+use core::ptr::{
+    null_mut,
+    NonNull, //
+};
+use kernel::{
+    new_mutex,
+    new_srcu,
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
+        Arc,
+        Mutex,
+        Srcu, //
+    }, //
+};
+
+/// What some lists have in common: whoever walks one of them is waited for by all.
+#[pin_data]
+pub(crate) struct Domain {
+    #[pin]
+    srcu: Srcu,
+    /// Held to change a list.
+    #[pin]
+    changes: Mutex<()>,
+}
+
+impl Domain {
+    /// Process context.
+    pub(crate) fn new(flags: kernel::alloc::Flags) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            try_pin_init!(Self {
+                srcu <- new_srcu!("srcu_list"),
+                changes <- new_mutex!((), "srcu_list_changes"),
+            }? Error),
+            flags,
+        )
+    }
+}
+
+/// An item, and room for it in a list.
+pub(crate) struct Node<T> {
+    item: T,
+    next: Atomic<*mut Node<T>>,
+}
+
+impl<T> Node<T> {
+    /// Process context.
+    pub(crate) fn new(item: T, flags: kernel::alloc::Flags) -> Result<KBox<Self>> {
+        let next = Atomic::new(null_mut());
+        Ok(KBox::new(Self { item, next }, flags)?)
+    }
+}
+
+/// A list.
+///
+/// # Invariants
+///
+/// - `head`, and `next` of each node that is reached from it, are null or point to a node that came
+///   from a [`KBox`] and is owned by the list.
+/// - They change with the domain's mutex held only, or when nobody else has access to the list.
+/// - A node that has been reached from `head` in a read-side critical section of the domain's SRCU
+///   is not freed before that ends.
+pub(crate) struct SrcuList<T: Send + Sync> {
+    head: Atomic<*mut Node<T>>,
+    domain: Arc<Domain>,
+}
+
+// SAFETY: The list owns its items, hands out shared references to them to several threads at the
+// same time, and may drop them on any thread.
+unsafe impl<T: Send + Sync> Send for SrcuList<T> {}
+// SAFETY: As above.
+unsafe impl<T: Send + Sync> Sync for SrcuList<T> {}
+
+impl<T: Send + Sync> SrcuList<T> {
+    /// An empty list.
+    pub(crate) fn new(domain: Arc<Domain>) -> Self {
+        // INVARIANT: There are no nodes.
+        Self {
+            head: Atomic::new(null_mut()),
+            domain,
+        }
+    }
+
+    /// Calls `f` for each item, in the order in which they were added. Any context but NMI; no lock
+    /// is held.
+    ///
+    /// An item that is added or removed meanwhile may be met or not.
+    pub(crate) fn for_each(&self, mut f: impl FnMut(&T)) {
+        // Most lists are empty, and then there is nothing to protect.
+        if self.head.load(Relaxed).is_null() {
+            return;
+        }
+        let _guard = self.domain.srcu.read_lock();
+        let mut at = self.head.load(Acquire);
+        // SAFETY: By the type invariants it is null or a node, which stays until the guard goes.
+        while let Some(node) = unsafe { at.as_ref() } {
+            f(&node.item);
+            at = node.next.load(Acquire);
+        }
+    }
+
+    /// Whether `f` is true for an item.
+    pub(crate) fn any(&self, mut f: impl FnMut(&T) -> bool) -> bool {
+        let mut any = false;
+        self.for_each(|item| any |= f(item));
+        any
+    }
+
+    /// Adds an item at the end. Process context.
+    pub(crate) fn push(&self, node: KBox<Node<T>>) {
+        let _changes = self.domain.changes.lock();
+        let mut last = &self.head;
+        // SAFETY: By the type invariants; the mutex keeps the nodes, too, because none is freed
+        // that has not been taken out with it held.
+        while let Some(node) = unsafe { last.load(Relaxed).as_ref() } {
+            last = &node.next;
+        }
+        // INVARIANT: It came from a box, whose ownership the list takes. Readers find what was
+        // written to the node before.
+        last.store(KBox::into_raw(node), Release);
+    }
+
+    /// Takes out the first item for which `f` is true. Process context.
+    pub(crate) fn remove(&self, mut f: impl FnMut(&T) -> bool) -> Option<Removed<T>> {
+        let _changes = self.domain.changes.lock();
+        let mut link = &self.head;
+        loop {
+            let at = link.load(Relaxed);
+            // SAFETY: As in `push`.
+            let node = unsafe { at.as_ref() }?;
+            if f(&node.item) {
+                // INVARIANT: What follows it is reached as before, and `at` no more. It keeps its
+                // own `next`, by which those that are at it go on.
+                link.store(node.next.load(Relaxed), Release);
+                return NonNull::new(at).map(|node| Removed {
+                    node,
+                    domain: self.domain.clone(),
+                });
+            }
+            link = &node.next;
+        }
+    }
+}
+
+impl<T: Send + Sync> Drop for SrcuList<T> {
+    fn drop(&mut self) {
+        let mut at = self.head.load(Relaxed);
+        while !at.is_null() {
+            // SAFETY: By the type invariants it is owned and came from a box. `self` is borrowed
+            // exclusively, so nobody walks the list.
+            let node = unsafe { KBox::from_raw(at) };
+            at = node.next.load(Relaxed);
+        }
+    }
+}
+
+/// An item that was taken out of its list. When this has been dropped, nobody uses the item any
+/// more, and it is gone.
+///
+/// Dropping waits for everybody who walks a list of the domain: process context, and not from
+/// within [`SrcuList::for_each`].
+///
+/// # Invariants
+///
+/// The node is owned, and cannot be reached from its list any more.
+#[must_use = "dropping waits"]
+pub(crate) struct Removed<T: Send + Sync> {
+    node: NonNull<Node<T>>,
+    domain: Arc<Domain>,
+}
+
+// SAFETY: It owns the item, and shares it with those who still walk the list.
+unsafe impl<T: Send + Sync> Send for Removed<T> {}
+
+impl<T: Send + Sync> Drop for Removed<T> {
+    fn drop(&mut self) {
+        self.domain.srcu.synchronize_expedited();
+        // SAFETY: By the type invariants it is owned, it came from a box, and all who reached it
+        // while it was in the list are done.
+        drop(unsafe { KBox::from_raw(self.node.as_ptr()) });
+    }
+}
