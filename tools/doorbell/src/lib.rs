@@ -78,6 +78,9 @@ impl Error {
             libc::ENXIO => "there is no such line: doorbell info shows how many there are",
             libc::EEXIST => "it is assigned already",
             libc::ENOENT => "it is not assigned",
+            libc::EBUSY if self.what.starts_with("make") => {
+                "something is pending or asserted there, or a source has a resamplefd"
+            }
             libc::EBUSY => {
                 "somebody listens on this eventfd already, here, in another context or in KVM"
             }
@@ -86,6 +89,9 @@ impl Error {
             libc::EBADF => "the eventfd is closed already",
             libc::EMFILE => "too many open files: ulimit -n",
             libc::ENOMEM => "no memory, or over the memory cgroup's limit",
+            libc::EOPNOTSUPP if self.what.contains("line") => {
+                "only a level line can do that; lines are edge lines unless made otherwise"
+            }
             libc::EOPNOTSUPP => {
                 "the module was built without the kernel's BTF: install pahole and rebuild it"
             }
@@ -121,19 +127,58 @@ pub enum Ring {
     Masked,
 }
 
-/// What a notifier is told of.
+impl Ring {
+    fn from_code(code: i32) -> Self {
+        match code {
+            uapi::RING_COALESCED => Self::Coalesced,
+            uapi::RING_MASKED => Self::Masked,
+            _ => Self::Delivered,
+        }
+    }
+}
+
+/// What an assignment with these flags is called.
+fn verb(flags: u32) -> &'static str {
+    match flags & uapi::FLAG_DEASSIGN {
+        0 => "assign",
+        _ => "deassign",
+    }
+}
+
+/// How an ack ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Notify {
+pub enum Ack {
+    /// Nothing had been delivered since the last ack.
+    Nothing,
+    /// The line's sources have been told to look again.
+    Done,
+    /// They will be when the line is unmasked.
+    Postponed,
+}
+
+/// What a notifier is told of; `|` for more than one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Notify(u32);
+
+impl Notify {
     /// Masks.
-    Mask,
+    pub const MASK: Self = Self(uapi::NOTIFY_MASK);
     /// Unmasks.
-    Unmask,
-    /// Both.
-    Both,
+    pub const UNMASK: Self = Self(uapi::NOTIFY_UNMASK);
+    /// Acks.
+    pub const ACK: Self = Self(uapi::NOTIFY_ACK);
+}
+
+impl std::ops::BitOr for Notify {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
 }
 
 /// State and counters of a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct LineState {
     /// Which line.
     pub line: u32,
@@ -141,6 +186,14 @@ pub struct LineState {
     pub pending: bool,
     /// Whether it waits until the line is unmasked.
     pub masked: bool,
+    /// Whether it is a level line. What follows is for such lines.
+    pub level: bool,
+    /// Rung or delivered, and not acked since.
+    pub asserted: bool,
+    /// Its level is raised.
+    pub raised: bool,
+    /// It was acked while masked: its sources are told when it is unmasked.
+    pub resample: bool,
     /// How often it was rung.
     pub rings: u64,
     /// How often it delivered.
@@ -149,12 +202,16 @@ pub struct LineState {
     pub dropped: u64,
     /// How many of the deliveries went by a workqueue, after a long chain of relays.
     pub deferred: u64,
+    /// How often it was acked.
+    pub acks: u64,
     /// Irqfds assigned now.
     pub irqfds: u32,
     /// Triggers assigned now.
     pub triggers: u32,
     /// Notifiers assigned now.
     pub notifiers: u32,
+    /// Irqfds that have a resamplefd.
+    pub resamplefds: u32,
 }
 
 impl LineState {
@@ -166,17 +223,24 @@ impl LineState {
 
 impl From<uapi::Query> for LineState {
     fn from(query: uapi::Query) -> Self {
+        let is = |bit| query.state & bit != 0;
         Self {
             line: query.line,
-            pending: query.state & uapi::LINE_PENDING != 0,
-            masked: query.state & uapi::LINE_MASKED != 0,
+            pending: is(uapi::LINE_PENDING),
+            masked: is(uapi::LINE_MASKED),
+            level: is(uapi::LINE_LEVEL),
+            asserted: is(uapi::LINE_ASSERTED),
+            raised: is(uapi::LINE_RAISED),
+            resample: is(uapi::LINE_RESAMPLE),
             rings: query.rings,
             deliveries: query.deliveries,
             dropped: query.dropped,
             deferred: query.deferred,
+            acks: query.acks,
             irqfds: query.nr_irqfds,
             triggers: query.nr_triggers,
             notifiers: query.nr_notifiers,
+            resamplefds: query.nr_resamplefds,
         }
     }
 }
@@ -225,46 +289,111 @@ impl Context {
     /// Rings a line.
     #[inline]
     pub fn ring(&self, line: u32) -> Result<Ring> {
-        match sys::ioctl_value(self.as_fd(), uapi::RING, line) {
-            Ok(uapi::RING_COALESCED) => Ok(Ring::Coalesced),
-            Ok(uapi::RING_MASKED) => Ok(Ring::Masked),
-            Ok(_) => Ok(Ring::Delivered),
-            Err(error) => Err(Error::new(format!("ring line {line}"), error)),
+        sys::ioctl_value(self.as_fd(), uapi::RING, line)
+            .map(Ring::from_code)
+            .map_err(|error| Error::new(format!("ring line {line}"), error))
+    }
+
+    /// Makes a line a level line, or an edge line, which all are at first.
+    pub fn set_type(&self, line: u32, level: bool) -> Result {
+        let (type_, name) = match level {
+            true => (uapi::TYPE_LEVEL, "a level line"),
+            false => (uapi::TYPE_EDGE, "an edge line"),
+        };
+        let mut arg = uapi::LineType {
+            line,
+            type_,
+            ..Default::default()
+        };
+        sys::ioctl(self.as_fd(), uapi::SET_TYPE, &mut arg)
+            .map_err(|error| Error::new(format!("make line {line} {name}"), error))
+    }
+
+    fn set_level(&self, line: u32, level: bool) -> Result<i32> {
+        let mut arg = uapi::Level {
+            line,
+            level: level.into(),
+        };
+        sys::ioctl_count(self.as_fd(), uapi::SET_LEVEL, &mut arg).map_err(|error| {
+            let verb = if level { "raise" } else { "lower" };
+            Error::new(format!("{verb} line {line}"), error)
+        })
+    }
+
+    /// Raises a level line, which then asserts itself until it is lowered.
+    pub fn raise(&self, line: u32) -> Result<Ring> {
+        self.set_level(line, true).map(Ring::from_code)
+    }
+
+    /// Lowers a level line; true if that took a message back that was not delivered yet.
+    pub fn lower(&self, line: u32) -> Result<bool> {
+        self.set_level(line, false).map(|taken| taken != 0)
+    }
+
+    /// Acks a level line.
+    pub fn ack(&self, line: u32) -> Result<Ack> {
+        match sys::ioctl_value(self.as_fd(), uapi::ACK, line) {
+            Ok(uapi::ACK_NOTHING) => Ok(Ack::Nothing),
+            Ok(uapi::ACK_POSTPONED) => Ok(Ack::Postponed),
+            Ok(_) => Ok(Ack::Done),
+            Err(error) => Err(Error::new(format!("ack line {line}"), error)),
         }
     }
 
-    fn assign(&self, cmd: u32, what: &str, fd: BorrowedFd<'_>, line: u32, flags: u32) -> Result {
-        let mut assign = uapi::Assign {
+    fn irqfd(
+        &self,
+        fd: BorrowedFd<'_>,
+        line: u32,
+        flags: u32,
+        resamplefd: Option<BorrowedFd<'_>>,
+    ) -> Result {
+        let mut irqfd = uapi::Irqfd {
+            fd: fd.as_raw_fd(),
+            line,
+            flags,
+            resamplefd: resamplefd.map_or(0, |fd| fd.as_raw_fd()),
+            ..Default::default()
+        };
+        sys::ioctl(self.as_fd(), uapi::IRQFD, &mut irqfd)
+            .map_err(|error| Error::new(format!("{} irqfd of line {line}", verb(flags)), error))
+    }
+
+    fn trigger(&self, fd: BorrowedFd<'_>, line: u32, flags: u32) -> Result {
+        let mut trigger = uapi::Trigger {
             fd: fd.as_raw_fd(),
             line,
             flags,
             ..Default::default()
         };
-        sys::ioctl(self.as_fd(), cmd, &mut assign).map_err(|error| {
-            let verb = if flags == 0 { "assign" } else { "deassign" };
-            Error::new(format!("{verb} {what} of line {line}"), error)
-        })
+        sys::ioctl(self.as_fd(), uapi::TRIGGER, &mut trigger)
+            .map_err(|error| Error::new(format!("{} trigger of line {line}", verb(flags)), error))
     }
 
     /// Has each signal of `fd` ring `line`.
     pub fn assign_irqfd(&self, fd: impl AsFd, line: u32) -> Result {
-        self.assign(uapi::IRQFD, "irqfd", fd.as_fd(), line, 0)
+        self.irqfd(fd.as_fd(), line, 0, None)
     }
 
-    /// The opposite; `fd` is not touched any more when this returns.
+    /// Has each signal of `fd` assert `line`, a level line, which signals `resamplefd` when it is
+    /// acked.
+    pub fn assign_resampled(&self, fd: impl AsFd, line: u32, resamplefd: impl AsFd) -> Result {
+        let resamplefd = Some(resamplefd.as_fd());
+        self.irqfd(fd.as_fd(), line, uapi::FLAG_RESAMPLE, resamplefd)
+    }
+
+    /// The opposite of both; neither is touched any more when this returns.
     pub fn deassign_irqfd(&self, fd: impl AsFd, line: u32) -> Result {
-        self.assign(uapi::IRQFD, "irqfd", fd.as_fd(), line, uapi::FLAG_DEASSIGN)
+        self.irqfd(fd.as_fd(), line, uapi::FLAG_DEASSIGN, None)
     }
 
     /// Has `line` signal `fd` on each delivery.
     pub fn assign_trigger(&self, fd: impl AsFd, line: u32) -> Result {
-        self.assign(uapi::TRIGGER, "trigger", fd.as_fd(), line, 0)
+        self.trigger(fd.as_fd(), line, 0)
     }
 
     /// The opposite; `fd` is not signalled any more when this returns.
     pub fn deassign_trigger(&self, fd: impl AsFd, line: u32) -> Result {
-        let fd = fd.as_fd();
-        self.assign(uapi::TRIGGER, "trigger", fd, line, uapi::FLAG_DEASSIGN)
+        self.trigger(fd.as_fd(), line, uapi::FLAG_DEASSIGN)
     }
 
     fn one(&self, cmd: u32, verb: &str, line: u32) -> Result<bool> {
@@ -330,9 +459,9 @@ impl Context {
     }
 
     fn notifier(&self, fd: BorrowedFd<'_>, line: u32, events: u32) -> Result {
-        let (verb, flags) = match events {
-            0 => ("deassign", uapi::FLAG_DEASSIGN),
-            _ => ("assign", 0),
+        let flags = match events {
+            0 => uapi::FLAG_DEASSIGN,
+            _ => 0,
         };
         let mut notifier = uapi::Notifier {
             fd: fd.as_raw_fd(),
@@ -342,17 +471,12 @@ impl Context {
             ..Default::default()
         };
         sys::ioctl(self.as_fd(), uapi::NOTIFIER, &mut notifier)
-            .map_err(|error| Error::new(format!("{verb} notifier of line {line}"), error))
+            .map_err(|error| Error::new(format!("{} notifier of line {line}", verb(flags)), error))
     }
 
-    /// Signals `fd` whenever `line` is masked, unmasked, or both.
+    /// Signals `fd` whenever one of these happens to `line`.
     pub fn assign_notifier(&self, fd: impl AsFd, line: u32, notify: Notify) -> Result {
-        let events = match notify {
-            Notify::Mask => uapi::NOTIFY_MASK,
-            Notify::Unmask => uapi::NOTIFY_UNMASK,
-            Notify::Both => uapi::NOTIFY_MASK | uapi::NOTIFY_UNMASK,
-        };
-        self.notifier(fd.as_fd(), line, events)
+        self.notifier(fd.as_fd(), line, notify.0)
     }
 
     /// The opposite; `fd` is not signalled any more when this returns.

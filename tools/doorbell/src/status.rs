@@ -14,7 +14,8 @@ pub(crate) struct Live {
     coalesced: AtomicU64,
     dropped: AtomicU64,
     deferred: AtomicU64,
-    _reserved: [u64; 3],
+    acks: AtomicU64,
+    _reserved: [u64; 2],
 }
 
 const _: () = assert!(size_of::<Live>() == size_of::<uapi::Status>());
@@ -27,6 +28,8 @@ pub struct LineStatus {
     pub pending: bool,
     /// Whether the line is masked.
     pub masked: bool,
+    /// Whether it is a level line that nobody has acked since it was rung or delivered.
+    pub asserted: bool,
     /// How often it delivered.
     pub deliveries: u64,
     /// How many rings joined a delivery that had not started yet.
@@ -35,6 +38,8 @@ pub struct LineStatus {
     pub dropped: u64,
     /// How many of the deliveries went by a workqueue.
     pub deferred: u64,
+    /// How often it was acked.
+    pub acks: u64,
 }
 
 impl LineStatus {
@@ -73,10 +78,12 @@ impl Status {
         LineStatus {
             pending: state & uapi::LINE_PENDING != 0,
             masked: state & uapi::LINE_MASKED != 0,
+            asserted: state & uapi::LINE_ASSERTED != 0,
             deliveries: live.deliveries.load(Acquire),
             coalesced: live.coalesced.load(Acquire),
             dropped: live.dropped.load(Acquire),
             deferred: live.deferred.load(Acquire),
+            acks: live.acks.load(Acquire),
         }
     }
 }

@@ -31,7 +31,13 @@ unsafe impl Plain for crate::uapi::Info {}
 // SAFETY: As above.
 unsafe impl Plain for crate::uapi::Lines {}
 // SAFETY: As above.
-unsafe impl Plain for crate::uapi::Assign {}
+unsafe impl Plain for crate::uapi::Irqfd {}
+// SAFETY: As above.
+unsafe impl Plain for crate::uapi::Trigger {}
+// SAFETY: As above.
+unsafe impl Plain for crate::uapi::LineType {}
+// SAFETY: As above.
+unsafe impl Plain for crate::uapi::Level {}
 // SAFETY: As above.
 unsafe impl Plain for crate::uapi::Query {}
 // SAFETY: As above.
@@ -41,10 +47,16 @@ unsafe impl Plain for crate::uapi::Notifier {}
 
 /// An ioctl whose argument is a structure. `T` must be the type that `cmd` encodes.
 pub(crate) fn ioctl<T: Plain>(fd: BorrowedFd<'_>, cmd: u32, arg: &mut T) -> io::Result<()> {
+    ioctl_count(fd, cmd, arg).map(drop)
+}
+
+/// The same, for what it returns.
+pub(crate) fn ioctl_count<T: Plain>(fd: BorrowedFd<'_>, cmd: u32, arg: &mut T) -> io::Result<i32> {
     assert_eq!((cmd >> 16) & 0x3fff, size_of::<T>() as u32);
     // SAFETY: The kernel reads and writes as many bytes as `cmd` says, which is what `T` has.
-    check(unsafe { libc::ioctl(fd.as_raw_fd(), cmd as _, std::ptr::from_mut(arg)) }.into())?;
-    Ok(())
+    let ret = unsafe { libc::ioctl(fd.as_raw_fd(), cmd as _, std::ptr::from_mut(arg)) };
+    check(ret.into())?;
+    Ok(ret)
 }
 
 /// An ioctl on the lines `lines`; returns for how many it is true, and with `tell`, which.

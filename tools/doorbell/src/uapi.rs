@@ -14,17 +14,30 @@ pub const MAX_IRQFDS: u32 = 262_144;
 pub const MAX_NOTIFIERS_PER_LINE: u32 = 64;
 pub const FEATURE_READ: u64 = 1 << 0;
 pub const FEATURE_PEEK: u64 = 1 << 1;
+pub const MAX_RESAMPLEFDS_PER_LINE: u32 = 64;
 pub const FEATURE_MASK: u64 = 1 << 2;
+pub const FEATURE_LEVEL: u64 = 1 << 3;
 pub const FLAG_DEASSIGN: u32 = 1 << 0;
+pub const FLAG_RESAMPLE: u32 = 1 << 1;
 pub const NOTIFY_MASK: u32 = 1 << 0;
 pub const NOTIFY_UNMASK: u32 = 1 << 1;
+pub const NOTIFY_ACK: u32 = 1 << 2;
+pub const TYPE_EDGE: u32 = 0;
+pub const TYPE_LEVEL: u32 = 1;
 pub const LINE_PENDING: u32 = 1 << 0;
 pub const LINE_MASKED: u32 = 1 << 1;
+pub const LINE_LEVEL: u32 = 1 << 2;
+pub const LINE_ASSERTED: u32 = 1 << 3;
+pub const LINE_RAISED: u32 = 1 << 4;
+pub const LINE_RESAMPLE: u32 = 1 << 5;
 pub const LINE_STATE: u32 = 0xff;
 pub const READ_NOWAIT: u32 = 1 << 0;
 pub const RING_COALESCED: i32 = 0;
 pub const RING_DELIVERED: i32 = 1;
 pub const RING_MASKED: i32 = 2;
+pub const ACK_NOTHING: i32 = 0;
+pub const ACK_DONE: i32 = 1;
+pub const ACK_POSTPONED: i32 = 2;
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,7 +53,8 @@ pub struct Info {
     pub nr_notifiers: u32,
     pub status_size: u32,
     pub max_notifiers_per_line: u32,
-    pub reserved: [u32; 4],
+    pub max_resamplefds_per_line: u32,
+    pub reserved: [u32; 3],
 }
 
 #[repr(C)]
@@ -50,10 +64,19 @@ pub struct Lines {
     pub flags: u32,
 }
 
-/// `struct doorbell_irqfd` and `struct doorbell_trigger`, which look the same.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Assign {
+pub struct Irqfd {
+    pub fd: i32,
+    pub line: u32,
+    pub flags: u32,
+    pub resamplefd: i32,
+    pub reserved: [u32; 4],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Trigger {
     pub fd: i32,
     pub line: u32,
     pub flags: u32,
@@ -72,7 +95,9 @@ pub struct Query {
     pub nr_triggers: u32,
     pub dropped: u64,
     pub nr_notifiers: u32,
-    pub reserved: [u32; 3],
+    pub nr_resamplefds: u32,
+    pub acks: u64,
+    pub reserved: [u32; 4],
 }
 
 #[repr(C)]
@@ -105,7 +130,24 @@ pub struct Status {
     pub coalesced: u64,
     pub dropped: u64,
     pub deferred: u64,
-    pub reserved: [u64; 3],
+    pub acks: u64,
+    pub reserved: [u64; 2],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LineType {
+    pub line: u32,
+    pub type_: u32,
+    pub flags: u32,
+    pub reserved: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Level {
+    pub line: u32,
+    pub level: u32,
 }
 
 #[repr(C)]
@@ -118,8 +160,11 @@ pub struct EventfdCount {
 
 const _: () = assert!(size_of::<Info>() == 64);
 const _: () = assert!(size_of::<Lines>() == 8);
-const _: () = assert!(size_of::<Assign>() == 32);
-const _: () = assert!(size_of::<Query>() == 64);
+const _: () = assert!(size_of::<Irqfd>() == 32);
+const _: () = assert!(size_of::<Trigger>() == 32);
+const _: () = assert!(size_of::<Query>() == 80);
+const _: () = assert!(size_of::<LineType>() == 16);
+const _: () = assert!(size_of::<Level>() == 8);
 const _: () = assert!(size_of::<Notifier>() == 32);
 const _: () = assert!(size_of::<Lineset>() == 40);
 const _: () = assert!(size_of::<Status>() == 64);
@@ -137,8 +182,8 @@ const fn ioc(dir: u32, nr: u32, size: usize) -> u32 {
 pub const GET_INFO: u32 = ioc(READ, 0, size_of::<Info>());
 pub const SET_LINES: u32 = ioc(WRITE, 1, size_of::<Lines>());
 pub const RING: u32 = ioc(NONE, 2, 0);
-pub const IRQFD: u32 = ioc(WRITE, 3, size_of::<Assign>());
-pub const TRIGGER: u32 = ioc(WRITE, 4, size_of::<Assign>());
+pub const IRQFD: u32 = ioc(WRITE, 3, size_of::<Irqfd>());
+pub const TRIGGER: u32 = ioc(WRITE, 4, size_of::<Trigger>());
 pub const QUERY: u32 = ioc(READ | WRITE, 5, size_of::<Query>());
 pub const READ_EVENTFD: u32 = ioc(READ | WRITE, 6, size_of::<EventfdCount>());
 pub const PEEK_EVENTFD: u32 = ioc(READ | WRITE, 7, size_of::<EventfdCount>());
@@ -147,3 +192,6 @@ pub const UNMASK: u32 = ioc(WRITE, 9, size_of::<Lineset>());
 pub const CLEAR: u32 = ioc(WRITE, 10, size_of::<Lineset>());
 pub const PENDING: u32 = ioc(WRITE, 11, size_of::<Lineset>());
 pub const NOTIFIER: u32 = ioc(WRITE, 12, size_of::<Notifier>());
+pub const SET_TYPE: u32 = ioc(WRITE, 13, size_of::<LineType>());
+pub const SET_LEVEL: u32 = ioc(WRITE, 14, size_of::<Level>());
+pub const ACK: u32 = ioc(NONE, 15, 0);

@@ -84,9 +84,25 @@ fn header_and_rust_agree() {
             "DOORBELL_MAX_IRQFDS" => MAX_IRQFDS,
             "DOORBELL_FEATURE_READ" => FEATURE_READ,
             "DOORBELL_FEATURE_PEEK" => FEATURE_PEEK,
+            "DOORBELL_MAX_RESAMPLEFDS_PER_LINE" => MAX_RESAMPLEFDS_PER_LINE,
             "DOORBELL_FEATURE_MASK" => FEATURE_MASK,
+            "DOORBELL_FEATURE_LEVEL" => FEATURE_LEVEL,
             "DOORBELL_MAX_NOTIFIERS_PER_LINE" => MAX_NOTIFIERS_PER_LINE,
             "DOORBELL_FLAG_DEASSIGN" => FLAG_DEASSIGN,
+            "DOORBELL_FLAG_RESAMPLE" => FLAG_RESAMPLE,
+            "DOORBELL_NOTIFY_ACK" => NOTIFY_ACK,
+            "DOORBELL_TYPE_EDGE" => TYPE_EDGE,
+            "DOORBELL_TYPE_LEVEL" => TYPE_LEVEL,
+            "DOORBELL_LINE_LEVEL" => LINE_LEVEL,
+            "DOORBELL_LINE_ASSERTED" => LINE_ASSERTED,
+            "DOORBELL_LINE_RAISED" => LINE_RAISED,
+            "DOORBELL_LINE_RESAMPLE" => LINE_RESAMPLE,
+            "DOORBELL_ACK_NOTHING" => ACK_NOTHING,
+            "DOORBELL_ACK_DONE" => ACK_DONE,
+            "DOORBELL_ACK_POSTPONED" => ACK_POSTPONED,
+            "DOORBELL_SET_TYPE" => SET_TYPE,
+            "DOORBELL_SET_LEVEL" => SET_LEVEL,
+            "DOORBELL_ACK" => ACK,
             "DOORBELL_NOTIFY_MASK" => NOTIFY_MASK,
             "DOORBELL_NOTIFY_UNMASK" => NOTIFY_UNMASK,
             "DOORBELL_LINE_MASKED" => LINE_MASKED,
@@ -113,17 +129,25 @@ fn header_and_rust_agree() {
         },
         layout!(doorbell_info, Info: abi_version nr_lines features max_lines max_triggers_per_line
             max_irqfds nr_irqfds nr_triggers nr_notifiers status_size max_notifiers_per_line
-            reserved),
+            max_resamplefds_per_line reserved),
         layout!(doorbell_lines, Lines: nr_lines flags),
-        layout!(doorbell_irqfd, Assign: fd line flags reserved),
-        layout!(doorbell_trigger, Assign: fd line flags reserved),
+        layout!(doorbell_irqfd, Irqfd: fd line flags resamplefd reserved),
+        layout!(doorbell_trigger, Trigger: fd line flags reserved),
         layout!(doorbell_query, Query: line state rings deliveries deferred nr_irqfds nr_triggers
-            dropped nr_notifiers reserved),
+            dropped nr_notifiers nr_resamplefds acks reserved),
+        layout!(doorbell_level, Level: line level),
         layout!(doorbell_notifier, Notifier: fd line flags events reserved),
         layout!(doorbell_lineset, Lineset: line nr_lines lines result flags reserved),
         layout!(doorbell_status, Status: state reserved0 deliveries coalesced dropped deferred
-            reserved),
+            acks reserved),
         layout!(doorbell_eventfd, EventfdCount: fd flags count),
+        pairs! {
+            // `type` is a keyword.
+            "sizeof(struct doorbell_line_type)" => size_of::<LineType>(),
+            "offsetof(struct doorbell_line_type, type)" => offset_of!(LineType, type_),
+            "offsetof(struct doorbell_line_type, flags)" => offset_of!(LineType, flags),
+            "offsetof(struct doorbell_line_type, reserved)" => offset_of!(LineType, reserved),
+        },
     ];
     let (c, rust): (Vec<_>, Vec<_>) = all.into_iter().unzip();
     let (c, rust) = (c.concat(), rust.concat());

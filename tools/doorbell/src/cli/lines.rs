@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! `doorbell ring`, `mask`, `unmask` and `clear`: what can be done to lines of somebody's context.
+//! `doorbell ring`, `mask`, `ack` and so on: what can be done to lines of somebody's context.
 
 use crate::{print, Which};
 use anyhow::Context as _;
 use clap::Args;
-use doorbell::{uapi, Context, Lines, Ring};
+use doorbell::{uapi, Ack, Context, Lines, Ring};
 use serde_json::json;
 use std::str::FromStr;
 
@@ -41,6 +41,9 @@ pub enum Do {
     Mask,
     Unmask,
     Clear,
+    Ack,
+    Raise,
+    Lower,
 }
 
 fn whose(which: &Which) -> anyhow::Result<Context> {
@@ -82,46 +85,102 @@ pub fn ring(args: &RingArgs) -> anyhow::Result<()> {
 pub fn lines(what: Do, args: &LinesArgs) -> anyhow::Result<()> {
     let context = whose(&args.which)?;
     let asked = &args.lines.0;
-    let result = match what {
-        Do::Mask => context.mask_lines(asked),
-        Do::Unmask => context.unmask_lines(asked),
-        Do::Clear => context.clear_lines(asked),
-    }?;
+    let results = what.run(&context, asked)?;
     print(&match args.json {
         true => {
             let numbers = |lines: &Lines| lines.iter().collect::<Vec<_>>();
-            let value = json!({ "lines": numbers(asked), what.key(): numbers(&result) });
+            let mut value = json!({ "lines": numbers(asked) });
+            for (result, lines) in &results {
+                value[result.key] = numbers(lines).into();
+            }
             format!("{value}\n")
         }
-        false => what.say(asked, &result),
+        false => what.say(asked, &results),
     })
 }
 
+/// What became of some of the lines.
+struct Outcome {
+    /// What to call them, for programs.
+    key: &'static str,
+    /// For people.
+    text: &'static str,
+}
+
+const fn outcome(key: &'static str, text: &'static str) -> Outcome {
+    Outcome { key, text }
+}
+
 impl Do {
-    /// What to call the lines that the call counts, for programs.
-    fn key(self) -> &'static str {
+    fn run(self, context: &Context, asked: &Lines) -> doorbell::Result<Vec<(Outcome, Lines)>> {
+        /// Those of `asked` for which `f` says so.
+        fn those<T>(
+            asked: &Lines,
+            f: impl Fn(u32) -> doorbell::Result<T>,
+        ) -> doorbell::Result<Vec<(u32, T)>> {
+            asked.iter().map(|line| Ok((line, f(line)?))).collect()
+        }
+        fn only<T: PartialEq>(results: &[(u32, T)], what: T) -> Lines {
+            let these = results.iter().filter(|(_, result)| *result == what);
+            these.map(|&(line, _)| line).collect()
+        }
+        let one = |key, text, lines| Ok(vec![(outcome(key, text), lines)]);
         match self {
-            Do::Mask => "masked",
-            Do::Unmask => "delivered",
-            Do::Clear => "dropped",
+            Do::Mask => one("masked", "masked", context.mask_lines(asked)?),
+            Do::Unmask => one(
+                "delivered",
+                "unmasked, message delivered",
+                context.unmask_lines(asked)?,
+            ),
+            Do::Clear => one("dropped", "message dropped", context.clear_lines(asked)?),
+            Do::Lower => {
+                let lines = only(&those(asked, |line| context.lower(line))?, true);
+                one("withdrawn", "lowered, message taken back", lines)
+            }
+            Do::Raise => {
+                let results = those(asked, |line| context.raise(line))?;
+                Ok(vec![
+                    (
+                        outcome("delivered", "raised, delivered"),
+                        only(&results, Ring::Delivered),
+                    ),
+                    (
+                        outcome("masked", "raised, held: the line is masked"),
+                        only(&results, Ring::Masked),
+                    ),
+                ])
+            }
+            Do::Ack => {
+                let results = those(asked, |line| context.ack(line))?;
+                Ok(vec![
+                    (outcome("acked", "acked"), only(&results, Ack::Done)),
+                    (
+                        outcome("postponed", "acked; its sources are told at the unmask"),
+                        only(&results, Ack::Postponed),
+                    ),
+                ])
+            }
         }
     }
 
-    fn say(self, asked: &Lines, result: &Lines) -> String {
-        let rest: Lines = asked
-            .iter()
-            .filter(|&line| !result.contains(line))
-            .collect();
-        let (yes, no) = match self {
-            Do::Mask => ("masked", "masked already"),
-            Do::Unmask => (
-                "unmasked, message delivered",
-                "unmasked, nothing was pending",
-            ),
-            Do::Clear => ("message dropped", "nothing was pending"),
-        };
+    /// What is to be said of all other lines.
+    fn otherwise(self) -> &'static str {
+        match self {
+            Do::Mask => "masked already",
+            Do::Unmask => "unmasked, nothing was pending",
+            Do::Clear => "nothing was pending",
+            Do::Raise => "raised; nothing new to deliver",
+            Do::Lower => "lowered",
+            Do::Ack => "nothing to ack",
+        }
+    }
+
+    fn say(self, asked: &Lines, results: &[(Outcome, Lines)]) -> String {
+        let told = |line: &u32| results.iter().any(|(_, lines)| lines.contains(*line));
+        let rest: Lines = asked.iter().filter(|line| !told(line)).collect();
+        let results = results.iter().map(|(outcome, lines)| (outcome.text, lines));
         let mut out = String::new();
-        for (lines, text) in [(result, yes), (&rest, no)] {
+        for (text, lines) in results.chain([(self.otherwise(), &rest)]) {
             let plural = match lines.count() {
                 0 => continue,
                 1 => "",
@@ -135,7 +194,7 @@ impl Do {
 
 /// Lines as somebody writes them.
 #[derive(Clone, Debug)]
-struct Set(Lines);
+pub struct Set(pub Lines);
 
 impl FromStr for Set {
     type Err = String;
@@ -207,18 +266,28 @@ mod tests {
 
     #[test]
     fn answer_tells_lines_apart() {
-        let asked = set("0-3,8");
+        let say = |what: Do, asked, results: &[(&'static str, &str)]| {
+            let results: Vec<_> = results
+                .iter()
+                .map(|(text, lines)| match *lines {
+                    "" => (outcome("", text), Lines::range(0..0)),
+                    lines => (outcome("", text), set(lines)),
+                })
+                .collect();
+            what.say(&set(asked), &results)
+        };
         assert_eq!(
-            Do::Mask.say(&asked, &set("0-1,8")),
+            say(Do::Mask, "0-3,8", &[("masked", "0-1,8")]),
             "lines 0-1,8: masked\nlines 2-3: masked already\n"
         );
+        assert_eq!(say(Do::Unmask, "5", &[("done", "5")]), "line 5: done\n");
         assert_eq!(
-            Do::Unmask.say(&set("5"), &set("5")),
-            "line 5: unmasked, message delivered\n"
+            say(Do::Clear, "5", &[("", "")]),
+            "line 5: nothing was pending\n"
         );
         assert_eq!(
-            Do::Clear.say(&set("5"), &[].into_iter().collect()),
-            "line 5: nothing was pending\n"
+            say(Do::Ack, "1-3", &[("acked", "2"), ("later", "3")]),
+            "line 2: acked\nline 3: later\nline 1: nothing to ack\n"
         );
     }
 }

@@ -53,6 +53,12 @@ enum Command {
     Unmask(lines::LinesArgs),
     /// Drop messages that are pending on lines of somebody's context
     Clear(lines::LinesArgs),
+    /// Ack level lines of somebody's context (EOI): their sources are told to look again
+    Ack(lines::LinesArgs),
+    /// Raise level lines of somebody's context: they assert themselves until they are lowered
+    Raise(lines::LinesArgs),
+    /// Lower level lines of somebody's context
+    Lower(lines::LinesArgs),
     /// Make a context, or take an inherited one, and show what its lines deliver
     Watch(watch::Watch),
     /// Storm over many lines, and prove that nothing was lost and nothing invented
@@ -145,6 +151,9 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Mask(args) => lines::lines(Do::Mask, args),
         Command::Unmask(args) => lines::lines(Do::Unmask, args),
         Command::Clear(args) => lines::lines(Do::Clear, args),
+        Command::Ack(args) => lines::lines(Do::Ack, args),
+        Command::Raise(args) => lines::lines(Do::Raise, args),
+        Command::Lower(args) => lines::lines(Do::Lower, args),
         Command::Watch(args) => watch::watch(&cli.device, args),
         Command::Torture(args) => torture::torture(&cli.device, args),
         Command::Rtt(args) => measure::rtt(&cli.device, args),
@@ -157,10 +166,11 @@ fn print(text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-const FEATURES: [(u64, &str); 3] = [
+const FEATURES: [(u64, &str); 4] = [
     (uapi::FEATURE_READ, "read"),
     (uapi::FEATURE_PEEK, "peek"),
     (uapi::FEATURE_MASK, "mask"),
+    (uapi::FEATURE_LEVEL, "level"),
 ];
 
 fn info(cli: &Cli, args: &Info) -> anyhow::Result<()> {
@@ -186,6 +196,7 @@ fn info(cli: &Cli, args: &Info) -> anyhow::Result<()> {
             "triggers": info.nr_triggers,
             "max_notifiers_per_line": info.max_notifiers_per_line,
             "notifiers": info.nr_notifiers,
+            "max_resamplefds_per_line": info.max_resamplefds_per_line,
         });
         return print(&format!("{value:#}\n"));
     }
@@ -253,6 +264,9 @@ mod tests {
             "mask 7-3 --fd 5",
             "clear 1,x --fd 5",
             "unmask 65536 --fd 5",
+            "ack",
+            "raise x --fd 5",
+            "watch --level 1 --fd 5",
             "torture --rings 0",
             "torture --rings 5 --duration 5",
             "torture --lines 7",

@@ -2,7 +2,7 @@
 
 //! `doorbell watch`.
 
-use crate::{inherited, positive, print};
+use crate::{inherited, lines::Set, positive, print};
 use anyhow::{ensure, Context as _};
 use clap::Args;
 use doorbell::{output, share, sys, uapi, Context, EventFd, LineStatus, Notify, Status};
@@ -28,6 +28,9 @@ pub struct Watch {
     /// Make a context with that many lines
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=i64::from(uapi::MAX_LINES)))]
     lines: u32,
+    /// Make these lines of it level lines: 3, 0-7, or 1,4,9-12
+    #[arg(long, value_name = "LINES", conflicts_with = "fd")]
+    level: Option<Set>,
     /// Watch the context that is open as descriptor N, inherited from the parent process
     #[arg(long, value_name = "N", conflicts_with = "lines", value_parser = clap::value_parser!(i32).range(3..))]
     fd: Option<i32>,
@@ -66,7 +69,9 @@ impl<'a> Alarm<'a> {
         };
         for line in 0..lines {
             context.assign_trigger(&alarm.eventfd, line)?;
-            if let Err(error) = context.assign_notifier(&alarm.eventfd, line, Notify::Both) {
+            if let Err(error) =
+                context.assign_notifier(&alarm.eventfd, line, Notify::MASK | Notify::UNMASK)
+            {
                 context.deassign_trigger(&alarm.eventfd, line)?;
                 return Err(error.into());
             }
@@ -97,6 +102,9 @@ pub fn watch(device: &Path, args: &Watch) -> anyhow::Result<()> {
         None => {
             let context = Context::open_path(device)?;
             context.set_lines(args.lines)?;
+            for line in args.level.iter().flat_map(|lines| lines.0.iter()) {
+                context.set_type(line, true)?;
+            }
             context
         }
     };
@@ -196,6 +204,9 @@ impl Change {
             (true, false) => parts.push("unmasked".into()),
             _ => {}
         }
+        if now.acks != before.acks {
+            parts.push(format!("{} acked", now.acks - before.acks));
+        }
         let held = |status: &LineStatus| status.masked && status.pending;
         if held(now) && !held(before) {
             parts.push("a message is held".into());
@@ -266,6 +277,8 @@ impl View {
                     "dropped": now.dropped,
                     "masked": now.masked,
                     "pending": now.pending,
+                    "asserted": now.asserted,
+                    "acks": now.acks,
                 });
                 print(&format!("{value}\n"))
             }
@@ -345,6 +358,8 @@ fn table(board: &Board, shown: &[usize]) -> comfy_table::Table {
         "dropped",
         "masked",
         "pending",
+        "asserted",
+        "acks",
         "last at, s",
     ];
     let mut table = output::new_table(&header, 0);
@@ -359,6 +374,8 @@ fn table(board: &Board, shown: &[usize]) -> comfy_table::Table {
             status.dropped.to_string(),
             yes(status.masked),
             yes(status.pending),
+            yes(status.asserted),
+            status.acks.to_string(),
             board.last[line].map_or("-".into(), |at| format!("{at:.3}")),
         ]);
     }
@@ -383,7 +400,7 @@ mod tests {
             deliveries: 7,
             coalesced: 2,
             dropped: 4,
-            deferred: 0,
+            ..Default::default()
         }
     }
 
@@ -396,7 +413,7 @@ mod tests {
         let cells: Vec<&str> = row.split_whitespace().collect();
         assert_eq!(
             cells,
-            ["3", "14", "7", "2", "4", "yes", "yes", "1.500"],
+            ["3", "14", "7", "2", "4", "yes", "yes", "-", "0", "1.500"],
             "{text}"
         );
     }
@@ -435,6 +452,8 @@ mod tests {
             ..unmasked
         };
         assert_eq!(text(board.update(1, pending, 0.8)), None);
+        let acked = LineStatus { acks: 2, ..pending };
+        assert_eq!(text(board.update(1, acked, 0.9)).unwrap(), "2 acked");
     }
 
     #[test]
@@ -442,6 +461,7 @@ mod tests {
         let file = std::fs::File::open("/dev/null").unwrap();
         let args = Watch {
             lines: 1,
+            level: None,
             fd: Some(std::os::fd::AsRawFd::as_raw_fd(&file)),
             socket: None,
             count: None,

@@ -237,14 +237,12 @@ mod tests {
         let state = |rings, deliveries, deferred, pending| LineState {
             line: 3,
             pending,
-            masked: false,
             rings,
             deliveries,
-            dropped: 0,
             deferred,
             irqfds: 1,
             triggers: 1,
-            notifiers: 0,
+            ..Default::default()
         };
         let before = state(100, 90, 1, false);
         let check = |after| agree(&before, &after, 7);

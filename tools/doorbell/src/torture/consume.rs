@@ -170,16 +170,10 @@ mod tests {
             ..Default::default()
         };
         let state = |rings, deliveries| LineState {
-            line: 0,
             pending: true,
-            masked: false,
             rings,
             deliveries,
-            dropped: 0,
-            deferred: 0,
-            irqfds: 0,
-            triggers: 0,
-            notifiers: 0,
+            ..Default::default()
         };
         assert!(consistent(&at(4), &state(6, 5), &at(5)).is_ok());
         assert!(consistent(&at(4), &state(6, 3), &at(5)).is_err());

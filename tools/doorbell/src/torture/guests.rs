@@ -140,9 +140,9 @@ impl Host {
         }
         self.untouched("a notifier", visitor)?;
         let line = self.random.below(world.lines.len());
-        let notify = self
-            .random
-            .pick(&[Notify::Mask, Notify::Unmask, Notify::Both]);
+        let notify =
+            self.random
+                .pick(&[Notify::MASK, Notify::UNMASK, Notify::MASK | Notify::UNMASK]);
         world
             .context(line)
             .assign_notifier(&visitor.eventfd, world.lines[line].number, notify)?;
@@ -228,7 +228,7 @@ impl Host {
         context.assign_trigger(&output, 1)?;
         input.write(5)?;
         context.assign_irqfd(&input, 1)?;
-        context.assign_notifier(&output, 2, Notify::Both)?;
+        context.assign_notifier(&output, 2, Notify::MASK | Notify::UNMASK)?;
         tally.assigns += 3;
         if !output.wait(Duration::from_secs(5))? {
             let text = "nothing came of what was written before the irqfd was assigned";

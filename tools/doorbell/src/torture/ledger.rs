@@ -260,15 +260,13 @@ mod tests {
         let found = Found {
             state: LineState {
                 line: 3,
-                pending: false,
-                masked: false,
                 rings: 150,
                 deliveries: 115,
                 dropped: 5,
-                deferred: 0,
                 irqfds: 1,
                 triggers: 2,
                 notifiers: 1,
+                ..Default::default()
             },
             arrived: vec![115, 115],
             notified: 20,

@@ -77,9 +77,11 @@ impl Solo {
     pub(super) fn new(crew: Arc<Crew>, random: Random, line: usize) -> anyhow::Result<Self> {
         let notifier = EventFd::non_blocking(false)?;
         let number = crew.world.lines[line].number;
-        crew.world
-            .context(line)
-            .assign_notifier(&notifier, number, Notify::Both)?;
+        crew.world.context(line).assign_notifier(
+            &notifier,
+            number,
+            Notify::MASK | Notify::UNMASK,
+        )?;
         Ok(Self {
             crew,
             random,

@@ -197,7 +197,7 @@ impl World {
     ) -> anyhow::Result<()> {
         let here = &self.contexts[context];
         let notifier = EventFd::new(0)?;
-        here.assign_notifier(&notifier, number, Notify::Both)?;
+        here.assign_notifier(&notifier, number, Notify::MASK | Notify::UNMASK)?;
         let irqfd = match kind {
             Kind::Ioctl => None,
             _ => {
