@@ -22,13 +22,18 @@ check_cargo_clippy() {
 	cargo_env cargo clippy --locked --all-targets -- -D warnings
 }
 
-# BIT() is not for UAPI headers.
+# BIT() is not for UAPI headers; what is exported need not be C.
 check_checkpatch() {
 	local files
 	files=$(cd "$SRC" && find . \( -name '*.c' -o -name '*.h' \) -type f -printf '/doorbell/%P\n' | sort)
 	# shellcheck disable=SC2086
 	in_tree "$TREE" env -C "$KSRC" perl scripts/checkpatch.pl --no-tree --strict --quiet \
-		--show-types --ignore BIT_MACRO -f $files
+		--show-types --ignore BIT_MACRO,EXPORT_SYMBOL -f $files
+}
+
+check_kernel_doc() {
+	in_tree "$TREE" env -C "$KSRC" scripts/kernel-doc -none -Wall -Werror \
+		/doorbell/include/linux/doorbell.h /doorbell/include/uapi/linux/doorbell.h
 }
 
 check_docs() {
@@ -41,7 +46,7 @@ check_unsafe() {
 	! grep -nE '^[^/"]*\bunsafe\b' "$SRC"/rust/*.rs
 }
 
-CHECKS=(rustfmt clippy cargo_fmt cargo_clippy checkpatch docs unsafe)
+CHECKS=(rustfmt clippy cargo_fmt cargo_clippy checkpatch kernel_doc docs unsafe)
 
 run_checks() {
 	local check passed=0 failed=0
