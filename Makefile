@@ -26,6 +26,7 @@ help:
 	@echo '  make model        - every interleaving of what a line does: how many, and what breaks them'
 	@echo '  make check        - format, lint and documentation checks'
 	@echo '  make torture DURATION=60 - everything at once, at random, for that many seconds'
+	@echo '  make samples      - run the samples; each says what it has shown'
 	@echo '  make bench        - what assigning costs, and whether size does'
 	@echo '  make shell        - a shell in the VM, module loaded, tools on the PATH'
 	@echo '  make lab          - set up only'
@@ -54,6 +55,9 @@ bench:
 
 test check shell model:
 	@$(LAB) $@
+
+samples:
+	@$(LAB) run /doorbell/samples/run $(ARGS)
 
 test-debug:
 	@$(MAKE) --no-print-directory test FLAVOUR=debug
@@ -102,5 +106,5 @@ rustfmt rustfmtcheck:
 clean:
 	+$(kbuild) clean
 
-.PHONY: default help rtt bench test test-debug torture model check shell lab lab-status lab-clean \
+.PHONY: default help rtt bench samples test test-debug torture model check shell lab lab-status lab-clean \
 	have-rust modules modules_install clippy rustfmt rustfmtcheck rust-analyzer clean

@@ -13,7 +13,7 @@ module_dir() {
 }
 
 build_dirs() {
-	mkdir -p "$BUILD"/{module,"$(module_dir)",clippy,target,selftests,docs,out} "$LAB/cargo"
+	mkdir -p "$BUILD"/{module,"$(module_dir)",clippy,target,selftests,samples,docs,out} "$LAB/cargo"
 }
 
 # What the builds leave belongs to who asked for it.
@@ -40,7 +40,7 @@ cargo_static() {
 }
 
 build_module() {
-	make_module module
+	make_module module CONFIG_SAMPLE_DOORBELL=m
 }
 
 build_tools() {
@@ -50,6 +50,10 @@ build_tools() {
 build_selftests() {
 	in_tree "$TREE" make -C /doorbell/tools/testing/selftests/doorbell \
 		OUTPUT=/build/selftests KSRC="$KSRC" -j"$(nproc)"
+}
+
+build_samples() {
+	in_tree "$TREE" make -C /doorbell/samples OUTPUT=/build/samples -j"$(nproc)"
 }
 
 # run_model [ARGUMENT...]: prints KTAP
@@ -64,5 +68,6 @@ build() {
 	stage_begin build-module "building the module" build_module
 	stage_begin build-tools "building the tools" build_tools
 	stage_begin build-selftests "building the tests" build_selftests
+	stage_begin build-samples "building the samples" build_samples
 	stage_wait
 }
