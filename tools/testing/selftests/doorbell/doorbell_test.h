@@ -140,6 +140,40 @@ static inline int db_notifier(int db, int fd, uint32_t line, uint32_t flags, uin
 	return db_ioctl(db, DOORBELL_NOTIFIER, &notifier);
 }
 
+/* Level lines. */
+
+static inline int db_set_type(int db, uint32_t line, uint32_t type)
+{
+	struct doorbell_line_type arg = { .line = line, .type = type };
+
+	return db_ioctl(db, DOORBELL_SET_TYPE, &arg);
+}
+
+static inline int db_set_level(int db, uint32_t line, uint32_t level)
+{
+	struct doorbell_level arg = { .line = line, .level = level };
+
+	return db_ioctl(db, DOORBELL_SET_LEVEL, &arg);
+}
+
+static inline int db_ack(int db, unsigned long line)
+{
+	int ret = ioctl(db, DOORBELL_ACK, line);
+
+	return ret < 0 ? -errno : ret;
+}
+
+/* Assigns an irqfd that has a resamplefd. */
+static inline int db_resample(int db, int fd, uint32_t line, int resamplefd)
+{
+	struct doorbell_irqfd irqfd = {
+		.fd = fd, .line = line, .flags = DOORBELL_FLAG_RESAMPLE,
+		.resamplefd = resamplefd,
+	};
+
+	return db_ioctl(db, DOORBELL_IRQFD, &irqfd);
+}
+
 /* DOORBELL_MASK, _UNMASK, _CLEAR and _PENDING. */
 static inline int db_lineset(int db, unsigned long cmd, uint32_t line, uint32_t nr_lines,
 			     const uint64_t *lines, uint64_t *result)
@@ -250,6 +284,7 @@ static inline bool status_agrees(const struct doorbell_status *status,
 	       status->deliveries == query->deliveries &&
 	       status->dropped == query->dropped &&
 	       status->deferred == query->deferred &&
+	       status->acks == query->acks &&
 	       status->deliveries + status->coalesced + status->dropped + pending == query->rings;
 }
 

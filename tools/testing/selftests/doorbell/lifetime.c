@@ -442,12 +442,15 @@ TEST_F(lifetime, fdinfo)
 		     "doorbell-irqfds:\t1\n"
 		     "doorbell-triggers:\t3\n"
 		     "doorbell-notifiers:\t1\n"
+		     "doorbell-resamplefds:\t0\n"
 		     "doorbell-masked:\t2\n"
 		     "doorbell-pending:\t1\n"
+		     "doorbell-asserted:\t0\n"
 		     "doorbell-rings:\t6\n"
 		     "doorbell-deliveries:\t4\n"
 		     "doorbell-dropped:\t1\n"
-		     "doorbell-deferred:\t0\n", text);
+		     "doorbell-deferred:\t0\n"
+		     "doorbell-acks:\t0\n", text);
 }
 
 TEST_HARNESS_MAIN

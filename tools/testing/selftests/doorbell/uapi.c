@@ -16,21 +16,27 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(36, offsetof(struct doorbell_info, nr_notifiers));
 	EXPECT_EQ(40, offsetof(struct doorbell_info, status_size));
 	EXPECT_EQ(44, offsetof(struct doorbell_info, max_notifiers_per_line));
-	EXPECT_EQ(48, offsetof(struct doorbell_info, reserved));
+	EXPECT_EQ(48, offsetof(struct doorbell_info, max_resamplefds_per_line));
+	EXPECT_EQ(52, offsetof(struct doorbell_info, reserved));
 	EXPECT_EQ(8, sizeof(struct doorbell_lines));
 	EXPECT_EQ(32, sizeof(struct doorbell_irqfd));
-	EXPECT_EQ(12, offsetof(struct doorbell_irqfd, reserved));
+	EXPECT_EQ(12, offsetof(struct doorbell_irqfd, resamplefd));
+	EXPECT_EQ(16, offsetof(struct doorbell_irqfd, reserved));
 	EXPECT_EQ(32, sizeof(struct doorbell_trigger));
 	EXPECT_EQ(12, offsetof(struct doorbell_trigger, reserved));
 	EXPECT_EQ(32, sizeof(struct doorbell_notifier));
 	EXPECT_EQ(12, offsetof(struct doorbell_notifier, events));
 	EXPECT_EQ(16, offsetof(struct doorbell_notifier, reserved));
-	EXPECT_EQ(64, sizeof(struct doorbell_query));
+	EXPECT_EQ(16, sizeof(struct doorbell_line_type));
+	EXPECT_EQ(8, sizeof(struct doorbell_level));
+	EXPECT_EQ(80, sizeof(struct doorbell_query));
 	EXPECT_EQ(8, offsetof(struct doorbell_query, rings));
 	EXPECT_EQ(32, offsetof(struct doorbell_query, nr_irqfds));
 	EXPECT_EQ(40, offsetof(struct doorbell_query, dropped));
 	EXPECT_EQ(48, offsetof(struct doorbell_query, nr_notifiers));
-	EXPECT_EQ(52, offsetof(struct doorbell_query, reserved));
+	EXPECT_EQ(52, offsetof(struct doorbell_query, nr_resamplefds));
+	EXPECT_EQ(56, offsetof(struct doorbell_query, acks));
+	EXPECT_EQ(64, offsetof(struct doorbell_query, reserved));
 	EXPECT_EQ(40, sizeof(struct doorbell_lineset));
 	EXPECT_EQ(8, offsetof(struct doorbell_lineset, lines));
 	EXPECT_EQ(16, offsetof(struct doorbell_lineset, result));
@@ -42,7 +48,8 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(16, offsetof(struct doorbell_status, coalesced));
 	EXPECT_EQ(24, offsetof(struct doorbell_status, dropped));
 	EXPECT_EQ(32, offsetof(struct doorbell_status, deferred));
-	EXPECT_EQ(40, offsetof(struct doorbell_status, reserved));
+	EXPECT_EQ(40, offsetof(struct doorbell_status, acks));
+	EXPECT_EQ(48, offsetof(struct doorbell_status, reserved));
 	EXPECT_EQ(16, sizeof(struct doorbell_eventfd));
 	EXPECT_EQ(8, offsetof(struct doorbell_eventfd, count));
 
@@ -51,7 +58,7 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(0x0000db02U, DOORBELL_RING);
 	EXPECT_EQ(0x4020db03U, DOORBELL_IRQFD);
 	EXPECT_EQ(0x4020db04U, DOORBELL_TRIGGER);
-	EXPECT_EQ(0xc040db05U, DOORBELL_QUERY);
+	EXPECT_EQ(0xc050db05U, DOORBELL_QUERY);
 	EXPECT_EQ(0xc010db06U, DOORBELL_READ);
 	EXPECT_EQ(0xc010db07U, DOORBELL_PEEK);
 	EXPECT_EQ(0x4028db08U, DOORBELL_MASK);
@@ -59,21 +66,36 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(0x4028db0aU, DOORBELL_CLEAR);
 	EXPECT_EQ(0x4028db0bU, DOORBELL_PENDING);
 	EXPECT_EQ(0x4020db0cU, DOORBELL_NOTIFIER);
+	EXPECT_EQ(0x4010db0dU, DOORBELL_SET_TYPE);
+	EXPECT_EQ(0x4008db0eU, DOORBELL_SET_LEVEL);
+	EXPECT_EQ(0x0000db0fU, DOORBELL_ACK);
 
 	EXPECT_EQ(1, DOORBELL_ABI_VERSION);
 	EXPECT_EQ(1, DOORBELL_FLAG_DEASSIGN);
+	EXPECT_EQ(2, DOORBELL_FLAG_RESAMPLE);
 	EXPECT_EQ(1, DOORBELL_FEATURE_READ);
 	EXPECT_EQ(2, DOORBELL_FEATURE_PEEK);
 	EXPECT_EQ(4, DOORBELL_FEATURE_MASK);
+	EXPECT_EQ(8, DOORBELL_FEATURE_LEVEL);
 	EXPECT_EQ(1, DOORBELL_LINE_PENDING);
 	EXPECT_EQ(2, DOORBELL_LINE_MASKED);
+	EXPECT_EQ(4, DOORBELL_LINE_LEVEL);
+	EXPECT_EQ(8, DOORBELL_LINE_ASSERTED);
+	EXPECT_EQ(16, DOORBELL_LINE_RAISED);
+	EXPECT_EQ(32, DOORBELL_LINE_RESAMPLE);
 	EXPECT_EQ(0xff, DOORBELL_LINE_STATE);
 	EXPECT_EQ(1, DOORBELL_NOTIFY_MASK);
 	EXPECT_EQ(2, DOORBELL_NOTIFY_UNMASK);
+	EXPECT_EQ(4, DOORBELL_NOTIFY_ACK);
+	EXPECT_EQ(0, DOORBELL_TYPE_EDGE);
+	EXPECT_EQ(1, DOORBELL_TYPE_LEVEL);
 	EXPECT_EQ(1, DOORBELL_READ_NOWAIT);
 	EXPECT_EQ(0, DOORBELL_RING_COALESCED);
 	EXPECT_EQ(1, DOORBELL_RING_DELIVERED);
 	EXPECT_EQ(2, DOORBELL_RING_MASKED);
+	EXPECT_EQ(0, DOORBELL_ACK_NOTHING);
+	EXPECT_EQ(1, DOORBELL_ACK_DONE);
+	EXPECT_EQ(2, DOORBELL_ACK_POSTPONED);
 }
 
 TEST(device_is_private)
@@ -96,12 +118,14 @@ TEST(info)
 	EXPECT_EQ(0, info.nr_lines);
 	EXPECT_EQ(DOORBELL_FEATURE_READ, info.features & DOORBELL_FEATURE_READ);
 	EXPECT_EQ(DOORBELL_FEATURE_MASK, info.features & DOORBELL_FEATURE_MASK);
+	EXPECT_EQ(DOORBELL_FEATURE_LEVEL, info.features & DOORBELL_FEATURE_LEVEL);
 	EXPECT_EQ(0, info.features & ~(DOORBELL_FEATURE_READ | DOORBELL_FEATURE_PEEK |
-				       DOORBELL_FEATURE_MASK));
+				       DOORBELL_FEATURE_MASK | DOORBELL_FEATURE_LEVEL));
 	EXPECT_EQ(DOORBELL_MAX_LINES, info.max_lines);
 	EXPECT_EQ(DOORBELL_MAX_TRIGGERS_PER_LINE, info.max_triggers_per_line);
 	EXPECT_EQ(DOORBELL_MAX_IRQFDS, info.max_irqfds);
 	EXPECT_EQ(DOORBELL_MAX_NOTIFIERS_PER_LINE, info.max_notifiers_per_line);
+	EXPECT_EQ(DOORBELL_MAX_RESAMPLEFDS_PER_LINE, info.max_resamplefds_per_line);
 	EXPECT_EQ(sizeof(struct doorbell_status), info.status_size);
 	EXPECT_EQ(0, info.nr_irqfds);
 	EXPECT_EQ(0, info.nr_triggers);
@@ -153,6 +177,8 @@ TEST(ring_unwired)
 	EXPECT_EQ(0, query.nr_triggers);
 	EXPECT_EQ(0, query.dropped);
 	EXPECT_EQ(0, query.nr_notifiers);
+	EXPECT_EQ(0, query.nr_resamplefds);
+	EXPECT_EQ(0, query.acks);
 	for (i = 0; i < ARRAY_SIZE(query.reserved); i++)
 		EXPECT_EQ(0, query.reserved[i]);
 

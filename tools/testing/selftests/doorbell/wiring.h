@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Two contexts, some eventfds, and a model of how they are wired and which lines
- * are masked: what can be seen of the one must always be as in the other.
+ * Two contexts, some eventfds, and a model of how they are wired, which lines are
+ * masked, and which are level lines: what can be seen of the one must always be as
+ * in the other.
  */
 #ifndef _DOORBELL_WIRING_H
 #define _DOORBELL_WIRING_H
@@ -25,11 +26,14 @@ struct wiring {
 	/* The events, if it is a notifier. */
 	uint32_t notifier[NL][NE];
 	int irqfd[NE];
+	/* The eventfd that is the resamplefd, if it is an irqfd that has one. */
+	int resample[NE];
 	/* DOORBELL_LINE_*. */
 	uint32_t state[NL];
 	uint64_t rings[NL];
 	uint64_t deliveries[NL];
 	uint64_t dropped[NL];
+	uint64_t acks[NL];
 	uint64_t count[NE];
 };
 
@@ -42,6 +46,7 @@ static inline void wiring_init(struct __test_metadata *_metadata, struct wiring 
 	for (i = 0; i < NE; i++) {
 		w->efd[i] = new_eventfd(_metadata, 0, 0);
 		w->irqfd[i] = NOWHERE;
+		w->resample[i] = NOWHERE;
 	}
 }
 
@@ -81,8 +86,10 @@ static inline int model_ring(struct wiring *w, int line)
 	int e;
 
 	w->rings[line]++;
-	if (w->state[line] & DOORBELL_LINE_PENDING)
+	if (w->state[line] & (DOORBELL_LINE_PENDING | DOORBELL_LINE_ASSERTED))
 		return DOORBELL_RING_COALESCED;
+	if (w->state[line] & DOORBELL_LINE_LEVEL)
+		w->state[line] |= DOORBELL_LINE_ASSERTED;
 	if (w->state[line] & DOORBELL_LINE_MASKED) {
 		w->state[line] |= DOORBELL_LINE_PENDING;
 		return DOORBELL_RING_MASKED;
@@ -93,6 +100,52 @@ static inline int model_ring(struct wiring *w, int line)
 			model_signal(w, e);
 	}
 	return DOORBELL_RING_DELIVERED;
+}
+
+/* The model's ack, of a level line that is not raised. */
+static inline int model_ack(struct wiring *w, int line)
+{
+	int e;
+
+	if ((w->state[line] & (DOORBELL_LINE_ASSERTED | DOORBELL_LINE_PENDING)) !=
+	    DOORBELL_LINE_ASSERTED)
+		return DOORBELL_ACK_NOTHING;
+	w->acks[line]++;
+	w->state[line] &= ~DOORBELL_LINE_ASSERTED;
+	for (e = 0; e < NE; e++) {
+		if (w->notifier[line][e] & DOORBELL_NOTIFY_ACK)
+			model_signal(w, e);
+	}
+	if (w->state[line] & DOORBELL_LINE_MASKED) {
+		w->state[line] |= DOORBELL_LINE_RESAMPLE;
+		return DOORBELL_ACK_POSTPONED;
+	}
+	for (e = 0; e < NE; e++) {
+		if (w->irqfd[e] == line && w->resample[e] != NOWHERE)
+			model_signal(w, w->resample[e]);
+	}
+	return DOORBELL_ACK_DONE;
+}
+
+static inline int set_level_line(struct wiring *w, int line)
+{
+	int ret = db_set_type(w->db[line / PER_DB], line % PER_DB, DOORBELL_TYPE_LEVEL);
+
+	if (!ret)
+		w->state[line] |= DOORBELL_LINE_LEVEL;
+	return ret;
+}
+
+/* With the eventfd @r as resamplefd; what is signalled already is not for this. */
+static inline int assign_resample(struct wiring *w, int line, int e, int r)
+{
+	int ret = db_resample(w->db[line / PER_DB], w->efd[e], line % PER_DB, w->efd[r]);
+
+	if (!ret) {
+		w->irqfd[e] = line;
+		w->resample[e] = r;
+	}
+	return ret;
 }
 
 static inline int assign_irqfd(struct wiring *w, int line, int e)
@@ -142,7 +195,7 @@ static inline int mask_line(struct wiring *w, int line)
 
 static inline bool same_line(struct wiring *w, int line)
 {
-	uint32_t irqfds = 0, triggers = 0, notifiers = 0;
+	uint32_t irqfds = 0, triggers = 0, notifiers = 0, resamplefds = 0;
 	struct doorbell_query query;
 	int e;
 
@@ -150,14 +203,15 @@ static inline bool same_line(struct wiring *w, int line)
 		return false;
 	for (e = 0; e < NE; e++) {
 		irqfds += w->irqfd[e] == line;
+		resamplefds += w->irqfd[e] == line && w->resample[e] != NOWHERE;
 		triggers += w->trigger[line][e];
 		notifiers += !!w->notifier[line][e];
 	}
 	return query.state == w->state[line] && query.rings == w->rings[line] &&
 	       query.deliveries == w->deliveries[line] &&
-	       query.dropped == w->dropped[line] &&
+	       query.dropped == w->dropped[line] && query.acks == w->acks[line] &&
 	       query.nr_irqfds == irqfds && query.nr_triggers == triggers &&
-	       query.nr_notifiers == notifiers;
+	       query.nr_notifiers == notifiers && query.nr_resamplefds == resamplefds;
 }
 
 static inline bool same_context(struct wiring *w, int at)
@@ -206,6 +260,10 @@ static inline bool intact(struct wiring *w)
 	if (!same(w))
 		return false;
 	for (i = 0; i < NL; i++)
+		if (w->state[i] & DOORBELL_LINE_LEVEL &&
+		    db_ack(w->db[i / PER_DB], i % PER_DB) != model_ack(w, i))
+			return false;
+	for (i = 0; i < NL; i++)
 		if (db_ring(w->db[i / PER_DB], i % PER_DB) != model_ring(w, i))
 			return false;
 	for (i = 0; i < NE; i++) {
@@ -215,5 +273,11 @@ static inline bool intact(struct wiring *w)
 	}
 	return WAIT_FOR(same(w));
 }
+
+/* In a test that has a struct wiring *w. */
+#define REFUSED(error, call) do {					\
+	ASSERT_EQ(-(error), (call));					\
+	ASSERT_TRUE(intact(w));					\
+} while (0)
 
 #endif /* _DOORBELL_WIRING_H */
