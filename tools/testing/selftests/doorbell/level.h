@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* A context with level lines, and ways to look at them. */
+#ifndef _DOORBELL_LEVEL_H
+#define _DOORBELL_LEVEL_H
+
+#include "doorbell_test.h"
+
+/* Two level lines, and an edge line that is never masked. */
+#define LINES		3
+#define EDGE_LINE	2
+
+#define PENDING		DOORBELL_LINE_PENDING
+#define MASKED		DOORBELL_LINE_MASKED
+#define LEVEL		DOORBELL_LINE_LEVEL
+#define ASSERTED	DOORBELL_LINE_ASSERTED
+#define RAISED		DOORBELL_LINE_RAISED
+#define RESAMPLE	DOORBELL_LINE_RESAMPLE
+
+#define NOTHING		DOORBELL_ACK_NOTHING
+#define DONE		DOORBELL_ACK_DONE
+#define POSTPONED	DOORBELL_ACK_POSTPONED
+
+/* Each line has a trigger and an irqfd; that of line 0 has a resamplefd. */
+#define LEVEL_FIXTURE							\
+	int kmsg;							\
+	int db;								\
+	int in[LINES];							\
+	int out[LINES];							\
+	int res[1];							\
+	const struct doorbell_status *status
+
+#define LEVEL_SETUP() do {						\
+	int __i;							\
+									\
+	pin_to(0);							\
+	self->kmsg = kmsg_open();					\
+	self->db = new_context(_metadata, LINES);			\
+	self->status = map_status(_metadata, self->db, LINES);		\
+	self->res[0] = new_eventfd(_metadata, 0, 0);			\
+	for (__i = 0; __i < LINES; __i++) {				\
+		self->in[__i] = new_eventfd(_metadata, 0, 0);		\
+		self->out[__i] = new_eventfd(_metadata, 0, 0);		\
+		ASSERT_EQ(0, db_trigger(self->db, self->out[__i], __i, 0)); \
+		if (__i != EDGE_LINE)					\
+			ASSERT_EQ(0, db_set_type(self->db, __i, DOORBELL_TYPE_LEVEL)); \
+		if (!__i)						\
+			ASSERT_EQ(0, db_resample(self->db, self->in[0], 0, self->res[0])); \
+		if (__i)						\
+			ASSERT_EQ(0, db_irqfd(self->db, self->in[__i], __i, 0)); \
+	}								\
+} while (0)
+
+/*
+ * What is delivered by a callback comes a moment after it was rung. When this
+ * returns, what was rung before on this processor has been delivered, if it was
+ * going to be: the edge line's message came after it.
+ */
+#define FLUSH() do {							\
+	ASSERT_EQ(0, efd_write(self->in[EDGE_LINE], 1));		\
+	ASSERT_EQ(1, efd_wait(self->out[EDGE_LINE]));			\
+	settled(_metadata, self->db, EDGE_LINE);			\
+} while (0)
+
+/* The state as each of the ways to look at it has it. */
+#define EXPECT_STATE(line, expected) do {				\
+	const uint32_t __line = line, __state = expected;		\
+	struct doorbell_query __query = line_of(_metadata, self->db, __line); \
+									\
+	EXPECT_EQ(__state, __query.state);				\
+	EXPECT_TRUE(status_agrees(&self->status[__line], &__query));	\
+	EXPECT_EQ(!!(__state & PENDING), db_pending(self->db, __line));	\
+} while (0)
+
+/* The counters; what has not been delivered, dropped or held has coalesced. */
+#define EXPECT_ACCOUNTS(line, nr_rings, nr_deliveries, nr_acks) do {	\
+	const uint32_t __line = line;					\
+	struct doorbell_query __query = line_of(_metadata, self->db, __line); \
+									\
+	EXPECT_EQ(nr_rings, __query.rings);				\
+	EXPECT_EQ(nr_deliveries, __query.deliveries);			\
+	EXPECT_EQ(nr_acks, __query.acks);				\
+	EXPECT_TRUE(status_agrees(&self->status[__line], &__query));	\
+} while (0)
+
+#endif /* _DOORBELL_LEVEL_H */

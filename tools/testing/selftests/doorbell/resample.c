@@ -1,0 +1,424 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Resamplefds: told of each ack exactly once, at once or when the line is unmasked;
+ * their lifetimes; and who else hears of acks. Runs as a 32-bit program, too.
+ */
+#include "level.h"
+
+FIXTURE(resample) {
+	LEVEL_FIXTURE;
+};
+
+FIXTURE_SETUP(resample)
+{
+	LEVEL_SETUP();
+}
+
+FIXTURE_TEARDOWN(resample)
+{
+	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
+}
+
+/* Rings and acks the line, of which nothing is asserted before or after. */
+#define RING_AND_ACK(line, expected) do {				\
+	const uint32_t __at = line;					\
+									\
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, __at));	\
+	ASSERT_EQ(expected, db_ack(self->db, __at));			\
+	EXPECT_EQ(1, efd_read(self->out[__at]));			\
+} while (0)
+
+/* One more irqfd of line 0, with a resamplefd of its own. */
+struct source {
+	int in;
+	int res;
+};
+
+static struct source new_source(struct __test_metadata *_metadata, int db)
+{
+	struct source source = {
+		.in = new_eventfd(_metadata, 0, 0), .res = new_eventfd(_metadata, 0, 0),
+	};
+
+	ASSERT_EQ(0, db_resample(db, source.in, 0, source.res));
+	return source;
+}
+
+TEST_F(resample, all_of_the_line_once)
+{
+	struct source others[3];
+	int i, j;
+
+	for (i = 0; i < 3; i++)
+		others[i] = new_source(_metadata, self->db);
+	EXPECT_EQ(4, line_of(_metadata, self->db, 0).nr_resamplefds);
+	EXPECT_EQ(4, line_of(_metadata, self->db, 0).nr_irqfds);
+	EXPECT_EQ(0, line_of(_metadata, self->db, 0).nr_notifiers);
+	EXPECT_EQ(0, line_of(_metadata, self->db, 1).nr_resamplefds);
+
+	/* Whoever of them rang, and if nobody did. */
+	for (i = 0; i < 4; i++) {
+		ASSERT_EQ(0, efd_write(i < 3 ? others[i].in : self->in[0], 1));
+		EXPECT_EQ(1, efd_wait(self->out[0]));
+		EXPECT_EQ(0, efd_count(self->res[0]));
+		EXPECT_EQ(DONE, db_ack(self->db, 0));
+		EXPECT_EQ(NOTHING, db_ack(self->db, 0));
+		EXPECT_EQ(1, efd_read(self->res[0]));
+		for (j = 0; j < 3; j++)
+			EXPECT_EQ(1, efd_read(others[j].res));
+	}
+	RING_AND_ACK(1, DONE);
+	EXPECT_EQ(0, efd_count(self->res[0]));
+	RING_AND_ACK(0, DONE);
+	EXPECT_EQ(1, efd_read(self->res[0]));
+}
+
+/* At the unmask, and not at the ack; and once, however often it was acked. */
+TEST_F(resample, postponed)
+{
+	struct source other = new_source(_metadata, self->db);
+	int i;
+
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
+	EXPECT_EQ(1, db_mask(self->db, 0));
+	EXPECT_EQ(POSTPONED, db_ack(self->db, 0));
+	EXPECT_EQ(NOTHING, db_ack(self->db, 0));
+	EXPECT_STATE(0, LEVEL | MASKED | RESAMPLE);
+	EXPECT_EQ(0, db_mask(self->db, 0));
+	FLUSH();
+	EXPECT_EQ(0, efd_count(self->res[0]));
+	EXPECT_EQ(0, efd_count(other.res));
+	EXPECT_EQ(0, db_unmask(self->db, 0));
+	EXPECT_EQ(1, efd_read(self->res[0]));
+	EXPECT_EQ(1, efd_read(other.res));
+	EXPECT_STATE(0, LEVEL);
+	/* Once told, it is done: neither the next unmask nor the next ack makes it up. */
+	EXPECT_EQ(1, db_mask(self->db, 0));
+	EXPECT_EQ(0, db_unmask(self->db, 0));
+	EXPECT_EQ(0, efd_count(self->res[0]));
+	EXPECT_EQ(NOTHING, db_ack(self->db, 0));
+	EXPECT_EQ(0, efd_count(self->res[0]));
+	EXPECT_EQ(1, efd_read(self->out[0]));
+
+	/* Several acks of one mask: by a level that stays, and is delivered in between. */
+	for (i = 0; i < 3; i++) {
+		EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
+		EXPECT_EQ(1, db_mask(self->db, 0));
+		EXPECT_EQ(POSTPONED, db_ack(self->db, 0));
+		EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 0));
+		EXPECT_EQ(1, db_clear(self->db, 0));
+		EXPECT_EQ(0, efd_count(self->res[0]));
+		EXPECT_EQ(0, db_unmask(self->db, 0));
+		EXPECT_EQ(1, efd_read(self->res[0]));
+	}
+	/* The source asserts again when it is told: at the unmask, with the line open. */
+	EXPECT_EQ(3, efd_read(self->out[0]));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
+	EXPECT_EQ(DONE, db_ack(self->db, 0));
+	EXPECT_EQ(1, efd_read(self->res[0]));
+	EXPECT_ACCOUNTS(0, 8, 5, 5);
+}
+
+/* Assigned to a line that is masked already, or for which the ack has been. */
+TEST_F(resample, assigned_while_masked)
+{
+	struct source other, late;
+
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
+	EXPECT_EQ(1, db_mask(self->db, 0));
+	other = new_source(_metadata, self->db);
+	EXPECT_EQ(0, efd_count(other.res));
+	EXPECT_EQ(POSTPONED, db_ack(self->db, 0));
+	EXPECT_EQ(0, efd_count(other.res));
+	late = new_source(_metadata, self->db);
+	EXPECT_EQ(0, efd_count(late.res));
+	EXPECT_STATE(0, LEVEL | MASKED | RESAMPLE);
+	EXPECT_EQ(0, db_unmask(self->db, 0));
+	EXPECT_EQ(1, efd_read(other.res));
+	EXPECT_EQ(1, efd_read(late.res));
+	EXPECT_EQ(1, efd_read(self->res[0]));
+
+	/* One that goes meanwhile is owed nothing, and takes nothing from others. */
+	EXPECT_EQ(1, db_mask(self->db, 0));
+	EXPECT_EQ(0, db_unmask(self->db, 0));
+	EXPECT_EQ(1, efd_read(self->out[0]));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
+	EXPECT_EQ(1, db_mask(self->db, 0));
+	EXPECT_EQ(POSTPONED, db_ack(self->db, 0));
+	ASSERT_EQ(0, db_irqfd(self->db, self->in[0], 0, DOORBELL_FLAG_DEASSIGN));
+	EXPECT_EQ(0, db_unmask(self->db, 0));
+	EXPECT_EQ(0, efd_count(self->res[0]));
+	EXPECT_EQ(1, efd_read(other.res));
+	EXPECT_EQ(1, efd_read(late.res));
+}
+
+/* A counter that is not zero when the irqfd is assigned asserts the line. */
+TEST_F(resample, signalled_before)
+{
+	int in = new_eventfd(_metadata, 7, 0), res = new_eventfd(_metadata, 3, 0);
+
+	ASSERT_EQ(0, db_resample(self->db, in, 0, res));
+	EXPECT_EQ(0, efd_count(in));
+	EXPECT_EQ(3, efd_count(res));
+	EXPECT_EQ(1, efd_wait(self->out[0]));
+	EXPECT_STATE(0, LEVEL | ASSERTED);
+	EXPECT_ACCOUNTS(0, 1, 1, 0);
+	EXPECT_EQ(DONE, db_ack(self->db, 0));
+	EXPECT_EQ(4, efd_read(res));
+}
+
+/* The first, one in the middle, and the last of five, in whatever order. */
+TEST_F(resample, deassign)
+{
+	static const int orders[][5] = {
+		{ 0, 2, 4, 1, 3 }, { 4, 3, 2, 1, 0 }, { 2, 0, 1, 4, 3 }, { 0, 1, 2, 3, 4 },
+	};
+	unsigned int i;
+	int j, k;
+
+	ASSERT_EQ(0, db_irqfd(self->db, self->in[0], 0, DOORBELL_FLAG_DEASSIGN));
+	EXPECT_EQ(0, line_of(_metadata, self->db, 0).nr_resamplefds);
+	RING_AND_ACK(0, DONE);
+	EXPECT_EQ(0, efd_count(self->res[0]));
+	for (i = 0; i < ARRAY_SIZE(orders); i++) {
+		struct source sources[5];
+		bool there[5];
+
+		for (j = 0; j < 5; j++) {
+			sources[j] = new_source(_metadata, self->db);
+			there[j] = true;
+		}
+		for (j = 0; j < 5; j++) {
+			int in = sources[orders[i][j]].in;
+
+			ASSERT_EQ(0, db_irqfd(self->db, in, 0, DOORBELL_FLAG_DEASSIGN));
+			there[orders[i][j]] = false;
+			EXPECT_EQ(4 - j, line_of(_metadata, self->db, 0).nr_resamplefds);
+			RING_AND_ACK(0, DONE);
+			for (k = 0; k < 5; k++)
+				EXPECT_EQ(there[k], efd_read(sources[k].res));
+			/* Nor does it ring any more. */
+			ASSERT_EQ(0, efd_write(in, 1));
+			EXPECT_EQ(1, efd_read(in));
+		}
+	}
+}
+
+/* Assigned again, with another resamplefd, or with none. */
+TEST_F(resample, reassign)
+{
+	int res = new_eventfd(_metadata, 0, 0);
+
+	ASSERT_EQ(0, db_irqfd(self->db, self->in[0], 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_resample(self->db, self->in[0], 0, res));
+	RING_AND_ACK(0, DONE);
+	EXPECT_EQ(0, efd_count(self->res[0]));
+	EXPECT_EQ(1, efd_read(res));
+	ASSERT_EQ(0, db_irqfd(self->db, self->in[0], 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_irqfd(self->db, self->in[0], 0, 0));
+	RING_AND_ACK(0, DONE);
+	EXPECT_EQ(0, efd_count(self->res[0]));
+	EXPECT_EQ(0, efd_count(res));
+	EXPECT_EQ(1, line_of(_metadata, self->db, 0).nr_irqfds);
+	EXPECT_EQ(0, line_of(_metadata, self->db, 0).nr_resamplefds);
+}
+
+/* One resamplefd for several irqfds is told for each of them. */
+TEST_F(resample, shared)
+{
+	int in = new_eventfd(_metadata, 0, 0);
+
+	ASSERT_EQ(0, db_resample(self->db, in, 0, self->res[0]));
+	EXPECT_EQ(2, line_of(_metadata, self->db, 0).nr_resamplefds);
+	RING_AND_ACK(0, DONE);
+	EXPECT_EQ(2, efd_read(self->res[0]));
+	/* Each goes with its own irqfd. */
+	ASSERT_EQ(0, db_irqfd(self->db, in, 0, DOORBELL_FLAG_DEASSIGN));
+	RING_AND_ACK(0, DONE);
+	EXPECT_EQ(1, efd_read(self->res[0]));
+}
+
+/* The resamplefd may be closed: a copy that the module was not given sees it. */
+TEST_F(resample, outlives_its_fd)
+{
+	int copy = dup(self->res[0]);
+
+	ASSERT_LE(0, copy);
+	close(self->res[0]);
+	RING_AND_ACK(0, DONE);
+	EXPECT_EQ(1, efd_read(copy));
+	close(copy);
+	RING_AND_ACK(0, DONE);
+	EXPECT_EQ(1, line_of(_metadata, self->db, 0).nr_resamplefds);
+}
+
+/* The last close of the irqfd's eventfd takes its resamplefd along. */
+TEST_F(resample, goes_with_its_irqfd)
+{
+	struct source others[3];
+	int i;
+
+	for (i = 0; i < 3; i++)
+		others[i] = new_source(_metadata, self->db);
+	close(others[1].in);
+	EXPECT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 0).nr_irqfds == 3));
+	EXPECT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 0).nr_resamplefds == 3));
+	RING_AND_ACK(0, DONE);
+	EXPECT_EQ(0, efd_count(others[1].res));
+	EXPECT_EQ(1, efd_read(others[0].res));
+	EXPECT_EQ(1, efd_read(others[2].res));
+	EXPECT_EQ(1, efd_read(self->res[0]));
+
+	/* The last of the line, and it can become an edge line. */
+	close(others[0].in);
+	close(others[2].in);
+	close(self->in[0]);
+	EXPECT_TRUE(WAIT_FOR(!db_set_type(self->db, 0, DOORBELL_TYPE_EDGE)));
+	EXPECT_EQ(0, line_of(_metadata, self->db, 0).nr_resamplefds);
+}
+
+/* Notifiers hear of each ack when it is made, masked or not, and of nothing else. */
+TEST_F(resample, notify_ack)
+{
+	int acks = new_eventfd(_metadata, 0, 0), all = new_eventfd(_metadata, 0, 0);
+	const uint32_t every = DOORBELL_NOTIFY_MASK | DOORBELL_NOTIFY_UNMASK | DOORBELL_NOTIFY_ACK;
+
+	ASSERT_EQ(0, db_notifier(self->db, acks, 0, 0, DOORBELL_NOTIFY_ACK));
+	ASSERT_EQ(0, db_notifier(self->db, all, 0, 0, every));
+	EXPECT_EQ(2, line_of(_metadata, self->db, 0).nr_notifiers);
+	EXPECT_EQ(1, line_of(_metadata, self->db, 0).nr_resamplefds);
+	EXPECT_EQ(NOTHING, db_ack(self->db, 0));
+	EXPECT_EQ(0, efd_count(acks));
+	RING_AND_ACK(0, DONE);
+	EXPECT_EQ(1, efd_read(acks));
+	EXPECT_EQ(1, efd_read(all));
+	EXPECT_EQ(1, efd_read(self->res[0]));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
+	EXPECT_EQ(1, db_mask(self->db, 0));
+	EXPECT_EQ(0, efd_count(acks));
+	EXPECT_EQ(1, efd_read(all));
+	EXPECT_EQ(POSTPONED, db_ack(self->db, 0));
+	EXPECT_EQ(1, efd_read(acks));
+	EXPECT_EQ(1, efd_read(all));
+	EXPECT_EQ(NOTHING, db_ack(self->db, 0));
+	EXPECT_EQ(0, db_unmask(self->db, 0));
+	EXPECT_EQ(0, efd_count(acks));
+	EXPECT_EQ(1, efd_read(all));
+	EXPECT_EQ(1, efd_read(self->res[0]));
+	/* What is dropped was not acked. */
+	EXPECT_EQ(1, db_mask(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 0));
+	EXPECT_EQ(1, db_clear(self->db, 0));
+	EXPECT_EQ(0, db_unmask(self->db, 0));
+	EXPECT_EQ(0, efd_count(acks));
+	EXPECT_EQ(2, efd_read(all));
+	EXPECT_EQ(1, efd_read(self->res[0]));
+	ASSERT_EQ(0, db_notifier(self->db, acks, 0, DOORBELL_FLAG_DEASSIGN, 0));
+	EXPECT_EQ(1, efd_read(self->out[0]));
+	RING_AND_ACK(0, DONE);
+	EXPECT_EQ(0, efd_count(acks));
+}
+
+/* A source that needs service for ever: its resamplefd rings the line at once. */
+TEST_F(resample, rings_its_own_line)
+{
+	int i, again = new_eventfd(_metadata, 0, 0), in = new_eventfd(_metadata, 0, 0);
+
+	ASSERT_EQ(0, db_irqfd(self->db, again, 0, 0));
+	ASSERT_EQ(0, db_resample(self->db, in, 0, again));
+	ASSERT_EQ(0, efd_write(in, 1));
+	for (i = 1; i <= 5; i++) {
+		EXPECT_EQ(1, efd_wait(self->out[0]));
+		EXPECT_STATE(0, LEVEL | ASSERTED);
+		EXPECT_ACCOUNTS(0, i, i, i - 1);
+		EXPECT_EQ(DONE, db_ack(self->db, 0));
+	}
+	EXPECT_EQ(1, efd_wait(self->out[0]));
+	EXPECT_EQ(5, efd_read(self->res[0]));
+	/* Masked, the next is rung by the unmask. */
+	EXPECT_EQ(1, db_mask(self->db, 0));
+	EXPECT_EQ(POSTPONED, db_ack(self->db, 0));
+	FLUSH();
+	EXPECT_STATE(0, LEVEL | MASKED | RESAMPLE);
+	EXPECT_EQ(0, db_unmask(self->db, 0));
+	EXPECT_EQ(1, efd_wait(self->out[0]));
+	EXPECT_STATE(0, LEVEL | ASSERTED);
+}
+
+/*
+ * From a level line to one of another context: each is acked for itself, and the
+ * ack of the second is what has the first one's be made.
+ */
+TEST_F(resample, relay)
+{
+	int other = new_context(_metadata, 2), out = new_eventfd(_metadata, 0, 0);
+	int link = new_eventfd(_metadata, 0, 0), back = new_eventfd(_metadata, 0, 0);
+	int i;
+
+	ASSERT_EQ(0, db_set_type(other, 1, DOORBELL_TYPE_LEVEL));
+	ASSERT_EQ(0, db_resample(other, link, 1, back));
+	ASSERT_EQ(0, db_trigger(self->db, link, 0, 0));
+	ASSERT_EQ(0, db_trigger(other, out, 1, 0));
+	for (i = 1; i <= 3; i++) {
+		ASSERT_EQ(0, efd_write(self->in[0], 1));
+		EXPECT_EQ(1, efd_wait(out));
+		EXPECT_EQ(1, efd_wait(self->out[0]));
+		EXPECT_STATE(0, LEVEL | ASSERTED);
+		EXPECT_EQ(LEVEL | ASSERTED, line_of(_metadata, other, 1).state);
+		/* Acked at the near end only, the next message finds the far one asserted. */
+		EXPECT_EQ(DONE, db_ack(self->db, 0));
+		EXPECT_EQ(1, efd_read(self->res[0]));
+		EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
+		EXPECT_TRUE(WAIT_FOR(line_of(_metadata, other, 1).rings == 2 * i));
+		EXPECT_EQ(0, efd_count(out));
+		EXPECT_EQ(DONE, db_ack(other, 1));
+		EXPECT_EQ(1, efd_read(back));
+		EXPECT_EQ(DONE, db_ack(self->db, 0));
+		EXPECT_EQ(1, efd_read(self->res[0]));
+		EXPECT_EQ(1, efd_read(self->out[0]));
+		EXPECT_EQ(i, line_of(_metadata, other, 1).deliveries);
+		EXPECT_EQ(i, line_of(_metadata, other, 1).acks);
+	}
+	/* Raised at one end; masked at the other. */
+	EXPECT_EQ(1, db_mask(other, 1));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_set_level(self->db, 0, 1));
+	EXPECT_TRUE(WAIT_FOR(db_pending(other, 1)));
+	EXPECT_EQ(DONE, db_ack(self->db, 0));
+	EXPECT_EQ(0, db_set_level(self->db, 0, 0));
+	EXPECT_EQ(DONE, db_ack(self->db, 0));
+	EXPECT_EQ(NOTHING, db_ack(other, 1));
+	EXPECT_EQ(1, db_unmask(other, 1));
+	EXPECT_EQ(1, efd_read(out));
+	EXPECT_EQ(DONE, db_ack(other, 1));
+	EXPECT_EQ(1, efd_read(back));
+	EXPECT_EQ(0, db_pending(other, 1));
+}
+
+/* The lines of /proc/PID/fdinfo that are about this. */
+TEST_F(resample, fdinfo)
+{
+	static const char * const expected[] = {
+		"doorbell-resamplefds:\t1\n", "doorbell-asserted:\t2\n", "doorbell-pending:\t1\n",
+		"doorbell-acks:\t1\n", "doorbell-irqfds:\t3\n", "doorbell-notifiers:\t0\n",
+	};
+	char path[40], text[1024];
+	unsigned int i;
+	FILE *file;
+
+	RING_AND_ACK(0, DONE);
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
+	EXPECT_EQ(1, db_mask(self->db, 1));
+	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 1));
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", self->db);
+	file = fopen(path, "re");
+	ASSERT_TRUE(!!file);
+	text[fread(text, 1, sizeof(text) - 1, file)] = '\0';
+	fclose(file);
+	for (i = 0; i < ARRAY_SIZE(expected); i++) {
+		EXPECT_TRUE(!!strstr(text, expected[i])) {
+			TH_LOG("line %u of those expected is missing in:\n%s", i, text);
+		}
+	}
+}
+
+TEST_HARNESS_MAIN
