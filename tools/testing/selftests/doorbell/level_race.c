@@ -1,0 +1,462 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Acks against everybody else: one delivery for each ack, resamplefds told of each,
+ * never while masked, no more once they are deassigned; and no assertion is lost.
+ */
+#include "level.h"
+
+/* Long enough for thousands of rounds; longer on a machine too busy for these. */
+#define ROUNDS_MS	1500
+#define ROUNDS_MIN	500
+
+static bool more_rounds(unsigned int rounds, uint64_t start)
+{
+	return rounds < ROUNDS_MIN || now_us() < start + ROUNDS_MS * 1000;
+}
+
+FIXTURE(level_race) {
+	LEVEL_FIXTURE;
+};
+
+FIXTURE_VARIANT(level_race) {
+	/* Rung by write(2) to an irqfd, not by ioctl. */
+	bool by_irqfd;
+};
+
+FIXTURE_VARIANT_ADD(level_race, ioctl) { };
+FIXTURE_VARIANT_ADD(level_race, irqfd) { .by_irqfd = true };
+
+FIXTURE_SETUP(level_race)
+{
+	LEVEL_SETUP();
+}
+
+FIXTURE_TEARDOWN(level_race)
+{
+	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
+}
+
+/* Threads that do one thing each, until they are told to stop, and what they got. */
+struct crowd {
+	int db;
+	int in;
+	atomic_bool stop;
+	/* By what the calls returned. */
+	atomic_ulong rung[3];
+	atomic_ulong acked[3];
+	atomic_ulong written;
+	atomic_ulong masked;
+	atomic_ulong lowered;
+	atomic_ulong failed;
+};
+
+struct member {
+	struct crowd *crowd;
+	void (*act)(struct crowd *crowd, unsigned int round);
+	unsigned int cpu;
+	pthread_t thread;
+};
+
+static void count(struct crowd *crowd, atomic_ulong *sums, unsigned int most, int ret)
+{
+	if (ret < 0 || ret > most)
+		atomic_fetch_add(&crowd->failed, 1);
+	else
+		atomic_fetch_add(&sums[ret], 1);
+}
+
+static void act_ring(struct crowd *crowd, unsigned int round)
+{
+	dither(round);
+	count(crowd, crowd->rung, 2, db_ring(crowd->db, 0));
+}
+
+static void act_write(struct crowd *crowd, unsigned int round)
+{
+	dither(round);
+	count(crowd, &crowd->written, 0, efd_write(crowd->in, 1));
+}
+
+static void act_ack(struct crowd *crowd, unsigned int round)
+{
+	dither(round / 8);
+	count(crowd, crowd->acked, 2, db_ack(crowd->db, 0));
+}
+
+static void act_mask(struct crowd *crowd, unsigned int round)
+{
+	atomic_fetch_add(&crowd->masked, db_mask(crowd->db, 0) == 1);
+	dither(round);
+	db_unmask(crowd->db, 0);
+	dither(round / 64);
+}
+
+static void act_level(struct crowd *crowd, unsigned int round)
+{
+	count(crowd, crowd->rung, 2, db_set_level(crowd->db, 0, 1));
+	dither(round);
+	atomic_fetch_add(&crowd->lowered, db_set_level(crowd->db, 0, 0) == 1);
+	dither(round / 64);
+}
+
+static void *mill_about(void *arg)
+{
+	struct member *member = arg;
+	unsigned int round;
+
+	pin_to(member->cpu);
+	for (round = 0; !atomic_load(&member->crowd->stop); round++)
+		member->act(member->crowd, round);
+	return NULL;
+}
+
+typedef void (*act_fn)(struct crowd *crowd, unsigned int round);
+
+static void run_crowd(struct __test_metadata *_metadata, struct crowd *crowd, const act_fn *acts,
+		      unsigned int nr)
+{
+	struct member members[8];
+	unsigned int i;
+
+	for (i = 0; i < nr; i++) {
+		members[i] = (struct member){ .crowd = crowd, .act = acts[i], .cpu = i };
+		ASSERT_EQ(0, pthread_create(&members[i].thread, NULL, mill_about, &members[i]));
+	}
+	usleep(2 * ROUNDS_MS * 1000);
+	atomic_store(&crowd->stop, true);
+	for (i = 0; i < nr; i++)
+		pthread_join(members[i].thread, NULL);
+}
+
+/* All that the crowd has left is delivered and acked. */
+#define FINISH(who) do {							\
+	struct crowd *__crowd = who;					\
+									\
+	db_unmask(self->db, 0);						\
+	FLUSH();							\
+	settled(_metadata, self->db, 0);				\
+	count(__crowd, __crowd->acked, 2, db_ack(self->db, 0));		\
+	EXPECT_STATE(0, LEVEL);						\
+} while (0)
+
+/*
+ * A line that is asserted does not deliver, so there is one ack for each delivery.
+ * Each was told at once, or at the unmask, which may stand for several.
+ */
+TEST_F(level_race, crowd)
+{
+	const act_fn acts[] = {
+		variant->by_irqfd ? act_write : act_ring, act_ack, act_mask, act_ack,
+		variant->by_irqfd ? act_write : act_ring,
+	};
+	struct crowd crowd = { .db = self->db, .in = self->in[0] };
+	int acks = new_eventfd(_metadata, 0, 0), masks = new_eventfd(_metadata, 0, 0);
+	uint64_t rings, told, nr_acks;
+	struct doorbell_query query;
+
+	ASSERT_EQ(0, db_notifier(self->db, acks, 0, 0, DOORBELL_NOTIFY_ACK));
+	ASSERT_EQ(0, db_notifier(self->db, masks, 0, 0, DOORBELL_NOTIFY_MASK));
+	run_crowd(_metadata, &crowd, acts, ARRAY_SIZE(acts));
+	FINISH(&crowd);
+
+	query = line_of(_metadata, self->db, 0);
+	EXPECT_EQ(0, crowd.failed);
+	nr_acks = crowd.acked[DONE] + crowd.acked[POSTPONED];
+	EXPECT_EQ(nr_acks, query.acks);
+	EXPECT_EQ(nr_acks, efd_read(acks));
+	EXPECT_EQ(crowd.masked, efd_read(masks));
+	EXPECT_EQ(query.acks, query.deliveries);
+	EXPECT_EQ(query.deliveries, efd_read(self->out[0]));
+	rings = crowd.rung[0] + crowd.rung[1] + crowd.rung[2] + crowd.written;
+	EXPECT_EQ(rings, query.rings);
+	EXPECT_EQ(0, query.dropped);
+	if (!variant->by_irqfd)
+		EXPECT_EQ(crowd.rung[DOORBELL_RING_COALESCED], self->status[0].coalesced);
+	told = efd_read(self->res[0]);
+	EXPECT_LE(crowd.acked[DONE] + 1, told);
+	EXPECT_GE(nr_acks, told);
+
+	/* All of it did happen. */
+	EXPECT_LT(0, crowd.acked[NOTHING]);
+	EXPECT_LT(1, crowd.acked[DONE]);
+	EXPECT_LT(0, crowd.acked[POSTPONED]);
+	EXPECT_LT(0, crowd.masked);
+	EXPECT_LT(0, self->status[0].coalesced);
+}
+
+/* With a level that goes up and down: what was taken back is counted, once. */
+TEST_F(level_race, crowd_with_a_level)
+{
+	const act_fn acts[] = {
+		act_level, act_ack, act_mask, variant->by_irqfd ? act_write : act_ring,
+	};
+	struct crowd crowd = { .db = self->db, .in = self->in[0] };
+	struct doorbell_query query;
+
+	run_crowd(_metadata, &crowd, acts, ARRAY_SIZE(acts));
+	FINISH(&crowd);
+	query = line_of(_metadata, self->db, 0);
+	EXPECT_EQ(0, crowd.failed);
+	EXPECT_EQ(crowd.acked[DONE] + crowd.acked[POSTPONED], query.acks);
+	EXPECT_EQ(query.acks, query.deliveries);
+	EXPECT_EQ(query.deliveries, efd_read(self->out[0]));
+	EXPECT_EQ(crowd.lowered, query.dropped);
+	/* And one for each ack that found it raised. */
+	EXPECT_LE(crowd.rung[0] + crowd.rung[1] + crowd.rung[2] + crowd.written, query.rings);
+	EXPECT_GE(crowd.rung[0] + crowd.rung[1] + crowd.rung[2] + crowd.written + query.acks,
+		  query.rings);
+	EXPECT_LT(0, crowd.lowered);
+	EXPECT_LT(0, crowd.acked[DONE]);
+	EXPECT_LT(0, crowd.acked[POSTPONED]);
+}
+
+/* A device: it has work or has not, and asserts its line as long as it has. */
+struct device {
+	int db;
+	int in;
+	int out;
+	int res;
+	bool by_irqfd;
+	/* The handler masks the line while it runs. */
+	bool oneshot;
+	atomic_uint work;
+	atomic_ulong served;
+	atomic_bool stop;
+	pthread_t resampler;
+	pthread_t handler;
+};
+
+static void assert_line(struct device *device)
+{
+	if (device->by_irqfd)
+		efd_write(device->in, 1);
+	else
+		db_ring(device->db, 0);
+}
+
+/* Told that the line was acked, it asserts it again if there is work. */
+static void *resample(void *arg)
+{
+	struct device *device = arg;
+
+	pin_to(0);
+	while (!atomic_load(&device->stop)) {
+		if (efd_poll(device->res, POLLIN, 100) > 0 && efd_read(device->res) &&
+		    atomic_load(&device->work))
+			assert_line(device);
+	}
+	return NULL;
+}
+
+static void *handle(void *arg)
+{
+	struct device *device = arg;
+	unsigned int round;
+
+	pin_to(1);
+	for (round = 0; !atomic_load(&device->stop); round++) {
+		if (efd_poll(device->out, POLLIN, 100) <= 0 || !efd_read(device->out))
+			continue;
+		if (device->oneshot)
+			db_mask(device->db, 0);
+		dither(round);
+		atomic_fetch_add(&device->served, atomic_exchange(&device->work, 0));
+		/* What comes here finds the line asserted. */
+		dither(round / 64);
+		db_ack(device->db, 0);
+		dither(round / 16);
+		if (device->oneshot)
+			db_unmask(device->db, 0);
+	}
+	return NULL;
+}
+
+/* However work and acks meet, all work is done without anybody asking again. */
+static void work_is_done(struct __test_metadata *_metadata, struct device *device)
+{
+	unsigned int rounds, i;
+	unsigned long made = 0;
+	uint64_t start;
+
+	ASSERT_EQ(0, pthread_create(&device->resampler, NULL, resample, device));
+	ASSERT_EQ(0, pthread_create(&device->handler, NULL, handle, device));
+	start = now_us();
+	for (rounds = 0; more_rounds(rounds, start); rounds++) {
+		for (i = 0; i <= rounds % 4; i++) {
+			atomic_fetch_add(&device->work, 1);
+			made++;
+			assert_line(device);
+			dither(rounds / (i + 1));
+		}
+		ASSERT_TRUE(SPIN_FOR(atomic_load(&device->served) == made)) {
+			TH_LOG("round %u: %u left", rounds, atomic_load(&device->work));
+		}
+	}
+	atomic_store(&device->stop, true);
+	pthread_join(device->resampler, NULL);
+	pthread_join(device->handler, NULL);
+	/* Some of it must have met an asserted line, or this proves nothing. */
+	EXPECT_LT(line_of(_metadata, device->db, 0).deliveries, made);
+}
+
+TEST_F(level_race, work_is_done)
+{
+	struct device device = {
+		.db = self->db, .in = self->in[0], .out = self->out[0], .res = self->res[0],
+		.by_irqfd = variant->by_irqfd,
+	};
+
+	work_is_done(_metadata, &device);
+}
+
+TEST_F(level_race, work_is_done_masked)
+{
+	struct device device = {
+		.db = self->db, .in = self->in[0], .out = self->out[0], .res = self->res[0],
+		.by_irqfd = variant->by_irqfd, .oneshot = true,
+	};
+
+	work_is_done(_metadata, &device);
+}
+
+static void hit_ring_and_ack(struct hammer *hammer)
+{
+	db_ring(hammer->fd, 0);
+	db_ack(hammer->fd, 0);
+}
+
+/* The hammer's fd is the context's. */
+static int hammered_irqfd;
+
+static void hit_write_and_ack(struct hammer *hammer)
+{
+	efd_write(hammered_irqfd, 1);
+	db_ack(hammer->fd, 0);
+}
+
+/* Nobody is told from MASK to UNMASK; then, once, if there was an ack. */
+TEST_F(level_race, masked_is_postponed)
+{
+	struct hammer hammer = {
+		.hit = variant->by_irqfd ? hit_write_and_ack : hit_ring_and_ack, .fd = self->db,
+	};
+	unsigned int rounds, early = 0, wrong = 0, owed = 0;
+	uint64_t start;
+
+	hammered_irqfd = self->in[0];
+	hammer_start(_metadata, &hammer);
+	ASSERT_TRUE(hammer_passes(&hammer, 10));
+	start = now_us();
+	for (rounds = 0; more_rounds(rounds, start); rounds++) {
+		struct doorbell_query query;
+		uint64_t told;
+
+		dither(rounds);
+		ASSERT_EQ(1, db_mask(self->db, 0));
+		/* An ack from before may be on its way to tell. */
+		ASSERT_TRUE(hammer_passes(&hammer, 0));
+		efd_read(self->res[0]);
+		efd_read(self->out[0]);
+		ASSERT_TRUE(hammer_passes(&hammer, 1 + rounds % 3));
+		early += efd_count(self->res[0]) != 0;
+		ASSERT_TRUE(hammer_pause(&hammer));
+		early += efd_count(self->res[0]) != 0;
+		early += efd_count(self->out[0]) != 0;
+		query = line_of(_metadata, self->db, 0);
+		owed += !!(query.state & RESAMPLE);
+		wrong += db_unmask(self->db, 0) != !!(query.state & PENDING);
+		told = efd_read(self->res[0]);
+		wrong += told != !!(query.state & RESAMPLE);
+		wrong += efd_read(self->out[0]) != !!(query.state & PENDING);
+		ASSERT_TRUE(hammer_resume(&hammer));
+	}
+	hammer_stop(&hammer);
+	EXPECT_EQ(0, early);
+	EXPECT_EQ(0, wrong);
+	/* Both must have been met, or this proves nothing. */
+	EXPECT_LT(0, owed);
+	EXPECT_GT(rounds, owed);
+}
+
+/* Under the hammer's acks a deassign is a barrier: of the first, a middle, the last of many. */
+TEST_F(level_race, deassign_is_a_barrier)
+{
+	struct hammer hammer = {
+		.hit = variant->by_irqfd ? hit_write_and_ack : hit_ring_and_ack, .fd = self->db,
+	};
+	enum { NR = DOORBELL_MAX_RESAMPLEFDS_PER_LINE - 1 };
+	unsigned int rounds, late = 0, signalled = 0, i;
+	struct { int in; int res; } list[NR], one;
+	uint64_t start;
+
+	hammered_irqfd = self->in[0];
+	for (i = 0; i < NR; i++) {
+		list[i].in = new_eventfd(_metadata, 0, 0);
+		list[i].res = new_eventfd(_metadata, 0, 0);
+		ASSERT_EQ(0, db_resample(self->db, list[i].in, 0, list[i].res));
+	}
+	hammer_start(_metadata, &hammer);
+	ASSERT_TRUE(hammer_passes(&hammer, 10));
+	start = now_us();
+	for (rounds = 0; more_rounds(rounds, start); rounds++) {
+		i = rounds % 3 * (NR - 1) / 2;
+		one = list[i];
+		if (rounds % 2)
+			efd_poll(one.res, POLLIN, PATIENCE_MS);
+		dither(rounds);
+		ASSERT_EQ(0, db_irqfd(self->db, one.in, 0, DOORBELL_FLAG_DEASSIGN));
+		signalled += !!efd_read(one.res);
+		late += !hammer_passes(&hammer, 2) || efd_read(one.res);
+		memmove(&list[i], &list[i + 1], (NR - 1 - i) * sizeof(one));
+		list[NR - 1] = one;
+		ASSERT_EQ(0, db_resample(self->db, one.in, 0, one.res));
+	}
+	hammer_stop(&hammer);
+	EXPECT_EQ(0, late);
+	EXPECT_LE(rounds / 2, signalled);
+	EXPECT_EQ(NR + 1, line_of(_metadata, self->db, 0).nr_resamplefds);
+}
+
+static void hit_level(struct hammer *hammer)
+{
+	db_set_level(hammer->fd, 1, 1);
+	db_ack(hammer->fd, 1);
+	db_set_level(hammer->fd, 1, 0);
+	db_ack(hammer->fd, 1);
+}
+
+static void hit_write_and_level(struct hammer *hammer)
+{
+	efd_write(hammered_irqfd, 1);
+	hit_level(hammer);
+}
+
+/* An edge line has nothing of a level line's, whoever was about to raise it or to ack. */
+TEST_F(level_race, type_changes)
+{
+	struct hammer hammer = {
+		.hit = variant->by_irqfd ? hit_write_and_level : hit_level, .fd = self->db,
+	};
+	unsigned int rounds, changed = 0, wrong = 0;
+	uint64_t start;
+
+	hammered_irqfd = self->in[1];
+	hammer_start(_metadata, &hammer);
+	start = now_us();
+	for (rounds = 0; more_rounds(rounds, start) || !changed; rounds++) {
+		dither(rounds);
+		if (db_set_type(self->db, 1, DOORBELL_TYPE_EDGE))
+			continue;
+		changed++;
+		ASSERT_TRUE(hammer_passes(&hammer, 0));
+		wrong += !!(line_of(_metadata, self->db, 1).state & ~PENDING);
+		/* A message that is on its way is no more than that. */
+		ASSERT_TRUE(SPIN_FOR(!db_set_type(self->db, 1, DOORBELL_TYPE_LEVEL))) {
+			TH_LOG("state %#x", line_of(_metadata, self->db, 1).state);
+		}
+	}
+	hammer_stop(&hammer);
+	EXPECT_EQ(0, wrong);
+}
+
+TEST_HARNESS_MAIN
