@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* A world to fail in, and how to fail everywhere in a call. See fail_nth.c. */
+#ifndef _DOORBELL_FAIL_NTH_H
+#define _DOORBELL_FAIL_NTH_H
+
+#include "doorbell_test.h"
+
+/* Three words of bitmap, three pages of status. */
+#define LINES		130
+#define WORDS		3
+
+/* Lines that are looked at one by one. */
+#define LOOKED_AT	3
+
+/* Enough for a call that does nothing else but allocate. */
+#define MOST		20000
+
+#define DEBUGFS		"/sys/kernel/debug/"
+
+static inline void knob(const char *name, const char *value)
+{
+	char path[80];
+	int fd;
+
+	snprintf(path, sizeof(path), DEBUGFS "%s", name);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	if (write(fd, value, strlen(value)) < 0)
+		ksft_print_msg("%s: %s\n", path, strerror(errno));
+	close(fd);
+}
+
+static __attribute__((constructor)) void setup_fault_injection(void)
+{
+	/* Also what may sleep and reclaim, which is all that the device does. */
+	knob("failslab/ignore-gfp-wait", "N");
+	knob("failslab/cache-filter", "N");
+	knob("fail_page_alloc/ignore-gfp-wait", "N");
+	knob("fail_page_alloc/ignore-gfp-highmem", "N");
+	knob("fail_page_alloc/min-order", "0");
+	knob("failslab/verbose", "0");
+	knob("fail_page_alloc/verbose", "0");
+	knob("fail_usercopy/verbose", "0");
+}
+
+/* A context, and eventfds that are made anew with it. */
+struct world {
+	int db;
+	/* An irqfd and a trigger of line 0. */
+	int in;
+	int out;
+	/* For the call to assign, or to deassign. */
+	int spare;
+	/* An irqfd of line 1. */
+	int next;
+	/* What the call made. */
+	int fd;
+	void *map;
+	uint64_t lines[WORDS];
+	uint64_t result[WORDS];
+};
+
+/* Everything that can be seen of it. */
+struct snapshot {
+	int ret[LOOKED_AT];
+	struct doorbell_info info;
+	struct doorbell_query query[LOOKED_AT];
+	uint64_t in;
+	uint64_t out;
+	uint64_t spare;
+	uint64_t next;
+	char fdinfo[512];
+};
+
+struct sweep {
+	/* 0: not chosen yet. */
+	uint32_t lines;
+	unsigned int spare;
+	int spare_flags;
+	void (*prepare)(struct __test_metadata *_metadata, struct world *w);
+	int (*call)(struct world *w);
+	/* After a call that worked; returns whether what it made is good. */
+	bool (*check)(struct world *w);
+	/* A copy to the user that fails has taken the spare's count. */
+	bool takes;
+};
+
+static int nth_fd = -1;
+
+FIXTURE(fail_nth) {
+	int kmsg;
+};
+
+FIXTURE_SETUP(fail_nth)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/task/%ld/fail-nth", syscall(SYS_gettid));
+	nth_fd = open(path, O_RDWR | O_CLOEXEC);
+	if (nth_fd < 0)
+		SKIP(return, "%s: %s: no fault injection in this kernel", path, strerror(errno));
+	self->kmsg = kmsg_open();
+}
+
+FIXTURE_TEARDOWN(fail_nth)
+{
+	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
+}
+
+static inline void nth_start(struct __test_metadata *_metadata, unsigned int n)
+{
+	char buf[16];
+	int len = snprintf(buf, sizeof(buf), "%u", n);
+
+	ASSERT_EQ(len, pwrite(nth_fd, buf, len, 0));
+}
+
+/* Whether the fault came. If not, looking may be what meets it; or ending it. */
+static inline bool nth_end(struct __test_metadata *_metadata)
+{
+	char buf[16] = "";
+	ssize_t len = pread(nth_fd, buf, sizeof(buf) - 1, 0);
+	int tries = 3;
+
+	while (pwrite(nth_fd, "0", 1, 0) != 1)
+		ASSERT_LT(0, tries--);
+	return len > 0 && !strtoul(buf, NULL, 10);
+}
+
+static inline bool quiet(struct world *w)
+{
+	struct doorbell_query query;
+	uint32_t i;
+
+	for (i = 0; i < LOOKED_AT; i++) {
+		if (!db_query(w->db, i, &query) && query.state == DOORBELL_LINE_PENDING)
+			return false;
+	}
+	return true;
+}
+
+static inline void take_snapshot(struct __test_metadata *_metadata, struct world *w,
+				 struct snapshot *s)
+{
+	size_t len = 0;
+	char line[128];
+	FILE *file;
+	uint32_t i;
+
+	EXPECT_TRUE(WAIT_FOR(quiet(w)));
+	memset(s, 0, sizeof(*s));
+	s->info = info_of(_metadata, w->db);
+	for (i = 0; i < LOOKED_AT; i++)
+		s->ret[i] = db_query(w->db, i, &s->query[i]);
+	s->in = efd_count(w->in);
+	s->out = efd_count(w->out);
+	s->spare = efd_count(w->spare);
+	s->next = efd_count(w->next);
+	snprintf(line, sizeof(line), "/proc/self/fdinfo/%d", w->db);
+	file = fopen(line, "re");
+	ASSERT_TRUE(!!file);
+	while (fgets(line, sizeof(line), file)) {
+		if (!strncmp(line, "doorbell-", strlen("doorbell-")))
+			len += snprintf(s->fdinfo + len, sizeof(s->fdinfo) - len, "%s", line);
+	}
+	fclose(file);
+	ASSERT_LT(len, sizeof(s->fdinfo));
+}
+
+static inline bool same(const struct snapshot *a, const struct snapshot *b)
+{
+	return !memcmp(a, b, sizeof(*a));
+}
+
+static inline struct world new_world(struct __test_metadata *_metadata, const struct sweep *sweep)
+{
+	struct world w = { .fd = -1, .map = MAP_FAILED, .lines = { ~0ULL, 5, 2 } };
+
+	w.db = new_context(_metadata, sweep->lines);
+	w.in = new_eventfd(_metadata, 0, 0);
+	w.out = new_eventfd(_metadata, 0, 0);
+	w.next = new_eventfd(_metadata, 0, 0);
+	w.spare = new_eventfd(_metadata, sweep->spare, sweep->spare_flags);
+	if (sweep->lines >= LOOKED_AT) {
+		ASSERT_EQ(0, db_irqfd(w.db, w.in, 0, 0));
+		ASSERT_EQ(0, db_trigger(w.db, w.out, 0, 0));
+		ASSERT_EQ(0, db_irqfd(w.db, w.next, 1, 0));
+	}
+	if (sweep->prepare)
+		sweep->prepare(_metadata, &w);
+	memset(w.result, 0xff, sizeof(w.result));
+	return w;
+}
+
+/* What was made lives until the end, but for what the call's check closed. */
+static inline void end_world(struct world *w)
+{
+	if (w->map != MAP_FAILED)
+		munmap(w->map, status_size(LINES));
+	if (w->fd >= 0)
+		close(w->fd);
+	close(w->db);
+	close(w->in);
+	close(w->out);
+	close(w->next);
+	close(w->spare);
+}
+
+/* The wiring that was there all the time works. */
+static inline void still_works(struct __test_metadata *_metadata, const struct sweep *sweep,
+			       struct world *w)
+{
+	uint64_t rings;
+
+	if (sweep->lines < LOOKED_AT)
+		return;
+	db_lineset(w->db, DOORBELL_UNMASK, 0, sweep->lines, NULL, NULL);
+	efd_drain(w->out);
+	rings = line_of(_metadata, w->db, 0).rings;
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(w->db, 0));
+	if (!db_irqfd(w->db, w->in, 0, DOORBELL_FLAG_DEASSIGN))
+		EXPECT_EQ(0, db_irqfd(w->db, w->in, 0, 0));
+	EXPECT_EQ(0, efd_write(w->in, 1));
+	EXPECT_TRUE(WAIT_FOR(line_of(_metadata, w->db, 0).rings == rings + 2));
+	EXPECT_TRUE(WAIT_FOR(efd_count(w->out) == 2));
+}
+
+static inline void sweep(struct __test_metadata *_metadata, const struct sweep *sweep)
+{
+	struct snapshot before, after, good;
+	unsigned int n, injected = 0, enomem = 0, efault = 0;
+	struct world w;
+	int expected;
+	bool more;
+
+	/* How it is without a fault. */
+	w = new_world(_metadata, sweep);
+	expected = sweep->call(&w);
+	ASSERT_LE(0, expected);
+	take_snapshot(_metadata, &w, &good);
+	EXPECT_TRUE(!sweep->check || sweep->check(&w));
+	end_world(&w);
+
+	for (n = 1, more = true; more; n++) {
+		int ret;
+
+		ASSERT_GT(MOST, n);
+		w = new_world(_metadata, sweep);
+		take_snapshot(_metadata, &w, &before);
+		nth_start(_metadata, n);
+		ret = sweep->call(&w);
+		more = nth_end(_metadata);
+		injected += more;
+		take_snapshot(_metadata, &w, &after);
+		if (ret < 0) {
+			enomem += ret == -ENOMEM;
+			efault += ret == -EFAULT;
+			EXPECT_TRUE(more);
+			EXPECT_TRUE(ret == -ENOMEM || ret == -EFAULT) {
+				TH_LOG("fault %u: %s", n, strerror(-ret));
+			}
+			if (sweep->takes && ret == -EFAULT && !after.spare) {
+				/* The documented exception; nothing else is one. */
+				after.spare = before.spare;
+				EXPECT_TRUE(same(&before, &after));
+				end_world(&w);
+				continue;
+			}
+			EXPECT_TRUE(same(&before, &after)) {
+				TH_LOG("fault %u: %s, but something has changed", n,
+				       strerror(-ret));
+			}
+			ret = sweep->call(&w);
+			take_snapshot(_metadata, &w, &after);
+		}
+		EXPECT_EQ(expected, ret);
+		EXPECT_TRUE(same(&good, &after)) {
+			TH_LOG("fault %u: it worked, but differently", n);
+		}
+		EXPECT_TRUE(!sweep->check || sweep->check(&w));
+		still_works(_metadata, sweep, &w);
+		end_world(&w);
+	}
+	/* Or the facility does not work, and this proves nothing. */
+	EXPECT_LT(0, injected);
+	ksft_print_msg("%u faults: %u ENOMEM, %u EFAULT\n", injected, enomem, efault);
+}
+
+static inline void prepare_masked(struct __test_metadata *_metadata, struct world *w)
+{
+	ASSERT_EQ(LINES, db_lineset(w->db, DOORBELL_MASK, 0, LINES, NULL, NULL));
+}
+
+#endif /* _DOORBELL_FAIL_NTH_H */

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The calls of level lines, with each allocation and user copy failing in turn. See
+ * fail_nth.c.
+ */
+#include "fail_nth.h"
+
+/* Line 2 is the one under test. */
+static void prepare_level(struct __test_metadata *_metadata, struct world *w)
+{
+	ASSERT_EQ(0, db_set_type(w->db, 2, DOORBELL_TYPE_LEVEL));
+}
+
+static int call_set_type(struct world *w)
+{
+	return db_set_type(w->db, 2, DOORBELL_TYPE_LEVEL);
+}
+
+static bool check_level(struct world *w)
+{
+	return db_ring(w->db, 2) == DOORBELL_RING_DELIVERED &&
+	       db_ring(w->db, 2) == DOORBELL_RING_COALESCED &&
+	       db_ack(w->db, 2) == DOORBELL_ACK_DONE;
+}
+
+TEST_F(fail_nth, set_type)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .call = call_set_type, .check = check_level });
+}
+
+static int call_set_type_edge(struct world *w)
+{
+	return db_set_type(w->db, 2, DOORBELL_TYPE_EDGE);
+}
+
+TEST_F(fail_nth, set_type_edge)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .prepare = prepare_level, .call = call_set_type_edge });
+}
+
+static int call_raise(struct world *w)
+{
+	return db_set_level(w->db, 2, 1);
+}
+
+static bool check_raised(struct world *w)
+{
+	return db_ack(w->db, 2) == DOORBELL_ACK_DONE && db_ack(w->db, 2) == DOORBELL_ACK_DONE;
+}
+
+TEST_F(fail_nth, raise)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .prepare = prepare_level, .call = call_raise,
+		.check = check_raised });
+}
+
+/* A message to take back. */
+static void prepare_raised(struct __test_metadata *_metadata, struct world *w)
+{
+	prepare_level(_metadata, w);
+	prepare_masked(_metadata, w);
+	ASSERT_EQ(DOORBELL_RING_MASKED, db_set_level(w->db, 2, 1));
+}
+
+static int call_lower(struct world *w)
+{
+	return db_set_level(w->db, 2, 0);
+}
+
+TEST_F(fail_nth, lower)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .prepare = prepare_raised, .call = call_lower });
+}
+
+/* An irqfd with a resamplefd, which is the eventfd that line 0 signals, too. */
+static int call_resample(struct world *w)
+{
+	return db_resample(w->db, w->spare, 2, w->out);
+}
+
+static bool check_resample(struct world *w)
+{
+	struct doorbell_query before, after;
+	uint64_t told;
+
+	/* What the counter had when it was assigned. */
+	db_ack(w->db, 2);
+	told = efd_count(w->out);
+	if (db_query(w->db, 2, &before) || efd_write(w->spare, 1))
+		return false;
+	return WAIT_FOR(!db_query(w->db, 2, &after) &&
+			after.deliveries == before.deliveries + 1 &&
+			after.state == (DOORBELL_LINE_LEVEL | DOORBELL_LINE_ASSERTED)) &&
+	       db_ack(w->db, 2) == DOORBELL_ACK_DONE && efd_count(w->out) == told + 1;
+}
+
+TEST_F(fail_nth, resample)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .prepare = prepare_level, .call = call_resample,
+		.check = check_resample });
+}
+
+/* What is in the counter stays there until the irqfd is assigned for good. */
+TEST_F(fail_nth, resample_signalled)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .spare = 7, .prepare = prepare_level, .call = call_resample,
+		.check = check_resample });
+}
+
+static void prepare_resample(struct __test_metadata *_metadata, struct world *w)
+{
+	prepare_level(_metadata, w);
+	ASSERT_EQ(0, db_resample(w->db, w->spare, 2, w->out));
+}
+
+static int call_resample_deassign(struct world *w)
+{
+	return db_irqfd(w->db, w->spare, 2, DOORBELL_FLAG_DEASSIGN);
+}
+
+TEST_F(fail_nth, resample_deassign)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .prepare = prepare_resample, .call = call_resample_deassign });
+}
+
+/* An ack, whom it tells, and what comes after it: nothing of that can fail. */
+TEST_F(fail_nth, ack)
+{
+	const struct sweep nothing = { .lines = LINES };
+	struct world w = new_world(_metadata, &nothing);
+
+	prepare_resample(_metadata, &w);
+	ASSERT_EQ(0, db_notifier(w.db, w.out, 2, 0, DOORBELL_NOTIFY_ACK));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_set_level(w.db, 2, 1));
+	nth_start(_metadata, 1);
+	EXPECT_EQ(DOORBELL_ACK_DONE, db_ack(w.db, 2));
+	EXPECT_FALSE(nth_end(_metadata));
+	EXPECT_EQ(2, efd_read(w.out));
+	EXPECT_EQ(2, line_of(_metadata, w.db, 2).deliveries);
+	EXPECT_EQ(1, db_mask(w.db, 2));
+	nth_start(_metadata, 1);
+	EXPECT_EQ(DOORBELL_ACK_POSTPONED, db_ack(w.db, 2));
+	EXPECT_EQ(DOORBELL_ACK_NOTHING, db_ack(w.db, 2));
+	EXPECT_FALSE(nth_end(_metadata));
+	EXPECT_EQ(1, efd_read(w.out));
+	EXPECT_EQ(1, db_unmask(w.db, 2));
+	EXPECT_EQ(1, efd_read(w.out));
+	end_world(&w);
+}
+
+TEST_HARNESS_MAIN
