@@ -40,7 +40,7 @@ cargo_static() {
 }
 
 build_module() {
-	make_module module CONFIG_SAMPLE_DOORBELL=m
+	make_module module CONFIG_SAMPLE_DOORBELL=m CONFIG_TEST_DOORBELL=m
 }
 
 build_tools() {

@@ -127,9 +127,9 @@ find_image() {
 # may say so, as long as it goes on.
 BAD='WARNING:|BUG:|kernel BUG|cut here|Oops|Call Trace|general protection|INFO: |possible (circular|recursive) locking|suspicious RCU|KASAN|UBSAN|KCSAN|ODEBUG|kmemleak: ([0-9]|Kernel memory leak detector disabled|Memory pool|Cannot allocate a kmemleak)|refcount_t:|rcu:.*stall|soft lockup|hard LOCKUP|workqueue lockup|blocked for more than|Kernel panic|panicked|unable to handle|scheduling while atomic|not ok [0-9]|EXPECTATION FAILED|ASSERTION FAILED'
 # A taint that has other reasons than an unsigned module from outside the tree.
-TAINT=$((1 << 12 | 1 << 13))
-# KUnit marks a kernel in which tests ran: the module's, when it is loaded.
-[[ $FLAVOUR != debug ]] || TAINT=$((TAINT | 1 << 18))
+# Or that tests ran: the module's with KUnit, when it is loaded; and a module that
+# is built from below tools/testing is one.
+TAINT=$((1 << 12 | 1 << 13 | 1 << 18))
 
 # check_log: prints what is wrong; fails if something is
 check_log() {

@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The in-kernel API, function by function: what each returns, each documented
+ * error, the context's lifetime, and from where each may be called. Callbacks are
+ * in capi_callback.c.
+ */
+#include "capi.h"
+
+#define REFCNT		"/sys/module/doorbell/refcnt"
+
+#define LEVEL		DOORBELL_LINE_LEVEL
+#define ASSERTED	DOORBELL_LINE_ASSERTED
+#define RAISED		DOORBELL_LINE_RAISED
+#define MASKED		DOORBELL_LINE_MASKED
+#define PENDING		DOORBELL_LINE_PENDING
+
+FIXTURE(kernel_api) {
+	struct capi c;
+};
+
+FIXTURE_SETUP(kernel_api)
+{
+	capi_setup(_metadata, &self->c);
+	if (self->c.test < 0)
+		SKIP(return, "%s: %s; load doorbell_test.ko", TEST_DEVICE, strerror(errno));
+}
+
+FIXTURE_TEARDOWN(kernel_api)
+{
+	capi_teardown(_metadata, &self->c);
+}
+
+TEST_F(kernel_api, ctx_errors)
+{
+	static const unsigned int gets[] = { TEST_CTX_FDGET, TEST_CTX_FILEGET };
+	int fresh = new_context(_metadata, 0), null, pipes[2], closed, bad[6], nr = 0, i;
+	struct capi *c = &self->c;
+	unsigned int j;
+
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, null);
+	ASSERT_EQ(0, pipe(pipes));
+	closed = dup(null);
+	close(closed);
+	bad[nr++] = null;
+	bad[nr++] = pipes[0];
+	bad[nr++] = c->out;
+	bad[nr++] = c->test;
+	/* By its path only: no file of the device's. */
+	bad[nr++] = open(DEVICE, O_PATH | O_CLOEXEC);
+	for (j = 0; j < ARRAY_SIZE(gets); j++) {
+		struct test_call call = { .func = gets[j] };
+
+		for (i = 0; i < nr; i++) {
+			call.arg = bad[i];
+			/* O_PATH is nothing open, for fget(). */
+			EXPECT_EQ(i == 4 ? -EBADF : -EINVAL, test_call(c, &call));
+		}
+		call.arg = closed;
+		EXPECT_EQ(-EBADF, test_call(c, &call));
+		call.arg = INT32_MAX;
+		EXPECT_EQ(-EBADF, test_call(c, &call));
+		call.arg = fresh;
+		EXPECT_EQ(-ENXIO, test_call(c, &call));
+	}
+	EXPECT_EQ(-EBADF, get_ctx(c, -1));
+	EXPECT_EQ(-EBADF, get_ctx(c, INT32_MIN));
+	/* Lines were all it lacked. */
+	ASSERT_EQ(0, db_set_lines(fresh, 1));
+	EXPECT_EQ(1, get_ctx(c, fresh));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, call(c, TEST_RING, 0));
+	EXPECT_EQ(1, line_of(_metadata, fresh, 0).rings);
+	EXPECT_EQ(0, call(c, TEST_CTX_PUT, 0));
+
+	/* What was not got can be put. */
+	EXPECT_EQ(0, call(c, TEST_CTX_PUT_NULL, 0));
+	EXPECT_EQ(0, call(c, TEST_CTX_PUT_ERR, 0));
+}
+
+/* By fd and by file it is the same context. */
+TEST_F(kernel_api, ctx_get_and_put)
+{
+	struct capi *c = &self->c;
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		struct test_call get = {
+			.func = i % 2 ? TEST_CTX_FILEGET : TEST_CTX_FDGET, .arg = dup(c->db),
+		};
+
+		EXPECT_EQ(1, test_call(c, &get));
+		close(get.arg);
+		EXPECT_EQ(DOORBELL_RING_DELIVERED, call(c, TEST_RING, 0));
+		EXPECT_EQ(1, efd_read(c->out));
+		EXPECT_EQ(1, call(c, TEST_CTX_GET, 0));
+		EXPECT_EQ(1, call(c, TEST_CTX_GET, 0));
+		EXPECT_EQ(0, call(c, TEST_CTX_PUT, 0));
+		EXPECT_EQ(0, call(c, TEST_CTX_PUT, 0));
+		EXPECT_EQ(DOORBELL_RING_DELIVERED, call(c, TEST_RING, 0));
+		EXPECT_EQ(1, efd_read(c->out));
+		EXPECT_EQ(0, call(c, TEST_CTX_PUT, 0));
+	}
+	/* Userspace's own is not touched. */
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(c->db, 0));
+	EXPECT_EQ(7, line_of(_metadata, c->db, 0).rings);
+}
+
+static long refcnt(void)
+{
+	long count = -1;
+	FILE *file = fopen(REFCNT, "re");
+
+	if (file) {
+		if (fscanf(file, "%ld", &count) != 1)
+			count = -1;
+		fclose(file);
+	}
+	return count;
+}
+
+/* Whoever has it, and puts it from wherever: it lives as long as somebody does. */
+TEST_F(kernel_api, ctx_outlives_userspace)
+{
+	int in = new_eventfd(_metadata, 0, 0), other = new_context(_metadata, 1), from;
+	struct capi *c = &self->c;
+	long before = refcnt();
+
+	for (from = 0; from < TEST_FROM_NR; from++) {
+		int db = new_context(_metadata, 1), out = new_eventfd(_metadata, 0, 0);
+
+		ASSERT_EQ(0, db_irqfd(db, in, 0, 0));
+		ASSERT_EQ(0, db_trigger(db, out, 0, 0));
+		ASSERT_EQ(1, get_ctx(c, db));
+		ASSERT_EQ(1, call(c, TEST_CTX_GET, 0));
+		close(db);
+		/* All that it was before. */
+		ASSERT_EQ(0, efd_write(in, 1));
+		EXPECT_EQ(1, efd_wait(out));
+		EXPECT_EQ(DOORBELL_RING_DELIVERED, call(c, TEST_RING, 0));
+		EXPECT_EQ(1, efd_read(out));
+		EXPECT_EQ(-EBUSY, db_irqfd(other, in, 0, 0));
+		EXPECT_EQ(0, call(c, TEST_CTX_PUT, 0));
+		EXPECT_EQ(DOORBELL_RING_DELIVERED, call(c, TEST_RING, 0));
+		EXPECT_EQ(1, efd_read(out));
+		if (before >= 0) {
+			EXPECT_EQ(before + 1, refcnt());
+			EXPECT_EQ(-1, syscall(SYS_delete_module, "doorbell", O_NONBLOCK));
+			EXPECT_EQ(EWOULDBLOCK, errno);
+		}
+		EXPECT_EQ(0, call_from(c, from, TEST_CTX_PUT, 0, 0));
+		/* Nobody listens any more. */
+		EXPECT_TRUE(WAIT_FOR(!db_irqfd(other, in, 0, 0)));
+		ASSERT_EQ(0, efd_write(in, 1));
+		EXPECT_TRUE(WAIT_FOR(line_of(_metadata, other, 0).deliveries == from + 1));
+		EXPECT_EQ(0, efd_count(out));
+		ASSERT_EQ(0, db_irqfd(other, in, 0, DOORBELL_FLAG_DEASSIGN));
+		if (before >= 0)
+			EXPECT_TRUE(WAIT_FOR(refcnt() == before));
+	}
+}
+
+TEST_F(kernel_api, edge_line)
+{
+	struct capi *c = &self->c;
+
+	ASSERT_EQ(1, get_ctx(c, c->db));
+	EXPECT_EQ(0, call(c, TEST_STATE, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, call(c, TEST_RING, 0));
+	EXPECT_EQ(1, efd_read(c->out));
+	EXPECT_EQ(1, call(c, TEST_MASK, 0));
+	EXPECT_EQ(0, call(c, TEST_MASK, 0));
+	EXPECT_EQ(0, call(c, TEST_MASK_NOSYNC, 0));
+	EXPECT_EQ(MASKED, call(c, TEST_STATE, 0));
+	EXPECT_EQ(DOORBELL_RING_MASKED, call(c, TEST_RING, 0));
+	EXPECT_EQ(DOORBELL_RING_COALESCED, call(c, TEST_RING, 0));
+	EXPECT_EQ(MASKED | PENDING, call(c, TEST_STATE, 0));
+	EXPECT_EQ(MASKED | PENDING, line_of(_metadata, c->db, 0).state);
+	EXPECT_EQ(0, efd_count(c->out));
+	EXPECT_EQ(1, call(c, TEST_UNMASK, 0));
+	EXPECT_EQ(1, efd_read(c->out));
+	EXPECT_EQ(0, call(c, TEST_UNMASK, 0));
+	EXPECT_EQ(1, call(c, TEST_MASK_NOSYNC, 0));
+	EXPECT_EQ(0, call(c, TEST_CLEAR, 0));
+	EXPECT_EQ(DOORBELL_RING_MASKED, call(c, TEST_RING, 0));
+	EXPECT_EQ(1, call(c, TEST_CLEAR, 0));
+	EXPECT_EQ(0, call(c, TEST_CLEAR, 0));
+	EXPECT_EQ(0, call(c, TEST_UNMASK, 0));
+	EXPECT_EQ(0, efd_count(c->out));
+	EXPECT_EQ(-EOPNOTSUPP, call(c, TEST_ACK, 0));
+	EXPECT_EQ(-EOPNOTSUPP, call_from(c, 0, TEST_SET_LEVEL, 0, 0));
+	EXPECT_EQ(-EOPNOTSUPP, call_from(c, 0, TEST_SET_LEVEL, 0, 1));
+	EXPECT_EQ(4, line_of(_metadata, c->db, 0).rings);
+	EXPECT_EQ(1, line_of(_metadata, c->db, 0).dropped);
+}
+
+TEST_F(kernel_api, level_line)
+{
+	int out = new_eventfd(_metadata, 0, 0), in = new_eventfd(_metadata, 0, 0);
+	int res = new_eventfd(_metadata, 0, 0);
+	struct capi *c = &self->c;
+
+	ASSERT_EQ(0, db_trigger(c->db, out, 1, 0));
+	ASSERT_EQ(0, db_resample(c->db, in, 1, res));
+	ASSERT_EQ(1, get_ctx(c, c->db));
+	EXPECT_EQ(LEVEL, call(c, TEST_STATE, 1));
+	EXPECT_EQ(DOORBELL_ACK_NOTHING, call(c, TEST_ACK, 1));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, call(c, TEST_RING, 1));
+	EXPECT_EQ(DOORBELL_RING_COALESCED, call(c, TEST_RING, 1));
+	EXPECT_EQ(LEVEL | ASSERTED, call(c, TEST_STATE, 1));
+	EXPECT_EQ(DOORBELL_ACK_DONE, call(c, TEST_ACK, 1));
+	EXPECT_EQ(1, efd_read(res));
+	EXPECT_EQ(1, efd_read(out));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, call_from(c, 0, TEST_SET_LEVEL, 1, 1));
+	EXPECT_EQ(DOORBELL_RING_COALESCED, call_from(c, 0, TEST_SET_LEVEL, 1, 1));
+	EXPECT_EQ(LEVEL | ASSERTED | RAISED, call(c, TEST_STATE, 1));
+	EXPECT_EQ(DOORBELL_ACK_DONE, call(c, TEST_ACK, 1));
+	EXPECT_EQ(2, efd_read(out));
+	EXPECT_EQ(1, efd_read(res));
+	EXPECT_EQ(1, call(c, TEST_MASK, 1));
+	EXPECT_EQ(DOORBELL_ACK_POSTPONED, call(c, TEST_ACK, 1));
+	EXPECT_EQ(LEVEL | MASKED | PENDING | RAISED | DOORBELL_LINE_RESAMPLE,
+		  call(c, TEST_STATE, 1));
+	EXPECT_EQ(1, call_from(c, 0, TEST_SET_LEVEL, 1, 0));
+	EXPECT_EQ(0, call_from(c, 0, TEST_SET_LEVEL, 1, 0));
+	EXPECT_EQ(0, efd_count(res));
+	EXPECT_EQ(0, call(c, TEST_UNMASK, 1));
+	EXPECT_EQ(1, efd_read(res));
+	EXPECT_EQ(0, efd_count(out));
+	EXPECT_EQ(LEVEL, call(c, TEST_STATE, 1));
+}
+
+/* Each of the functions that take a line, of one that is not there. */
+TEST_F(kernel_api, no_such_line)
+{
+	static const uint32_t lines[] = {
+		CAPI_LINES, DOORBELL_MAX_LINES, DOORBELL_MAX_LINES + 1, 1U << 31, UINT32_MAX,
+	};
+	struct capi *c = &self->c;
+	unsigned int i, func;
+
+	ASSERT_EQ(1, get_ctx(c, c->db));
+	for (i = 0; i < ARRAY_SIZE(lines); i++) {
+		for (func = TEST_ASSIGN_TRIGGER; func <= TEST_SET_LEVEL; func++) {
+			EXPECT_EQ(-ENXIO, call_assign(c, func, lines[i], DOORBELL_NOTIFY_MASK, 0)) {
+				TH_LOG("function %u", func);
+			}
+		}
+	}
+	EXPECT_EQ(0, info_of(_metadata, c->db).nr_triggers - 1);
+	EXPECT_EQ(0, info_of(_metadata, c->db).nr_notifiers);
+}
+
+static const char * const from_names[] = {
+	"process", "irqs off", "softirq", "hardirq", "wake callback",
+};
+
+/* A ring of each line, from wherever, is one delivery. */
+TEST_F(kernel_api, ring_from_anywhere)
+{
+	struct capi *c = &self->c;
+	int from, i;
+
+	ASSERT_EQ(1, get_ctx(c, c->db));
+	for (from = 0; from < TEST_FROM_NR; from++) {
+		for (i = 0; i < 20; i++) {
+			EXPECT_EQ(DOORBELL_RING_DELIVERED, call_from(c, from, TEST_RING, 0, 0)) {
+				TH_LOG("from %s", from_names[from]);
+			}
+			EXPECT_EQ(1, efd_wait(c->out));
+		}
+		EXPECT_EQ(20 * (from + 1), settled(_metadata, c->db, 0).deliveries);
+		EXPECT_EQ(1, db_mask(c->db, 0));
+		EXPECT_EQ(0, call_from(c, from, TEST_STATE, 0, 0) - MASKED);
+		EXPECT_EQ(DOORBELL_RING_MASKED, call_from(c, from, TEST_RING, 0, 0));
+		EXPECT_EQ(DOORBELL_RING_COALESCED, call_from(c, from, TEST_RING, 0, 0));
+		EXPECT_EQ(-ENXIO, call_from(c, from, TEST_RING, CAPI_LINES, 0));
+		EXPECT_EQ(1, db_clear(c->db, 0));
+		EXPECT_EQ(0, db_unmask(c->db, 0));
+		EXPECT_EQ(0, efd_count(c->out));
+	}
+	EXPECT_EQ(22 * TEST_FROM_NR, line_of(_metadata, c->db, 0).rings);
+}
+
+TEST_F(kernel_api, set_level_from_anywhere)
+{
+	int out = new_eventfd(_metadata, 0, 0), from, i;
+	struct capi *c = &self->c;
+
+	ASSERT_EQ(0, db_trigger(c->db, out, 1, 0));
+	ASSERT_EQ(1, get_ctx(c, c->db));
+	for (from = 0; from < TEST_FROM_NR; from++) {
+		for (i = 0; i < 20; i++) {
+			EXPECT_EQ(DOORBELL_RING_DELIVERED,
+				  call_from(c, from, TEST_SET_LEVEL, 1, 1)) {
+				TH_LOG("from %s", from_names[from]);
+			}
+			EXPECT_EQ(1, efd_wait(out));
+			EXPECT_EQ(LEVEL | ASSERTED | RAISED, settled(_metadata, c->db, 1).state);
+			EXPECT_EQ(0, call_from(c, from, TEST_SET_LEVEL, 1, 0));
+			EXPECT_EQ(DOORBELL_ACK_DONE, db_ack(c->db, 1));
+			EXPECT_EQ(0, efd_count(out));
+		}
+		EXPECT_EQ(1, db_mask(c->db, 1));
+		EXPECT_EQ(DOORBELL_RING_MASKED, call_from(c, from, TEST_SET_LEVEL, 1, 1));
+		EXPECT_EQ(1, call_from(c, from, TEST_SET_LEVEL, 1, 0));
+		EXPECT_EQ(0, call_from(c, from, TEST_SET_LEVEL, 1, 0));
+		EXPECT_EQ(from + 1, line_of(_metadata, c->db, 1).dropped);
+		EXPECT_EQ(LEVEL | MASKED, line_of(_metadata, c->db, 1).state);
+		EXPECT_EQ(0, db_unmask(c->db, 1));
+		EXPECT_EQ(-EOPNOTSUPP, call_from(c, from, TEST_SET_LEVEL, 0, 1));
+	}
+	EXPECT_EQ(21 * TEST_FROM_NR, line_of(_metadata, c->db, 1).rings);
+	EXPECT_EQ(20 * TEST_FROM_NR, line_of(_metadata, c->db, 1).acks);
+}
+
+/* The rest of what does not sleep, in interrupts; not on PREEMPT_RT, where it may not be. */
+TEST_F(kernel_api, ack_and_mask_from_interrupts)
+{
+	static const int froms[] = { TEST_FROM_IRQS_OFF, TEST_FROM_SOFTIRQ, TEST_FROM_HARDIRQ };
+	int in = new_eventfd(_metadata, 0, 0), res = new_eventfd(_metadata, 0, 0);
+	int told = new_eventfd(_metadata, 0, 0), out = new_eventfd(_metadata, 0, 0);
+	const uint32_t all = DOORBELL_NOTIFY_MASK | DOORBELL_NOTIFY_UNMASK | DOORBELL_NOTIFY_ACK;
+	struct capi *c = &self->c;
+	unsigned int i;
+
+	ASSERT_EQ(0, db_trigger(c->db, out, 1, 0));
+	ASSERT_EQ(0, db_resample(c->db, in, 1, res));
+	ASSERT_EQ(0, db_notifier(c->db, told, 1, 0, all));
+	ASSERT_EQ(1, get_ctx(c, c->db));
+	if (call_from(c, TEST_FROM_HARDIRQ, TEST_ACK, 1, 0) == -EINVAL)
+		SKIP(return, "a PREEMPT_RT kernel");
+	for (i = 0; i < ARRAY_SIZE(froms); i++) {
+		const int from = froms[i];
+
+		EXPECT_EQ(DOORBELL_ACK_NOTHING, call_from(c, from, TEST_ACK, 1, 0));
+		EXPECT_EQ(DOORBELL_RING_DELIVERED, call_from(c, from, TEST_RING, 1, 0));
+		EXPECT_EQ(1, efd_wait(out));
+		EXPECT_EQ(DOORBELL_ACK_DONE, call_from(c, from, TEST_ACK, 1, 0));
+		EXPECT_EQ(1, efd_read(res));
+		EXPECT_EQ(1, efd_read(told));
+		EXPECT_EQ(DOORBELL_RING_DELIVERED, call_from(c, from, TEST_RING, 1, 0));
+		EXPECT_EQ(1, efd_wait(out));
+		EXPECT_EQ(1, call_from(c, from, TEST_MASK_NOSYNC, 1, 0));
+		EXPECT_EQ(0, call_from(c, from, TEST_MASK_NOSYNC, 1, 0));
+		EXPECT_EQ(1, efd_read(told));
+		EXPECT_EQ(DOORBELL_ACK_POSTPONED, call_from(c, from, TEST_ACK, 1, 0));
+		EXPECT_EQ(1, efd_read(told));
+		EXPECT_EQ(DOORBELL_RING_MASKED, call_from(c, from, TEST_RING, 1, 0));
+		EXPECT_EQ(0, efd_count(res));
+		EXPECT_EQ(1, call_from(c, from, TEST_UNMASK, 1, 0));
+		EXPECT_EQ(1, efd_read(out));
+		EXPECT_EQ(1, efd_read(res));
+		EXPECT_EQ(1, efd_read(told));
+		EXPECT_EQ(0, call_from(c, from, TEST_UNMASK, 1, 0));
+		EXPECT_EQ(DOORBELL_ACK_DONE, db_ack(c->db, 1));
+		EXPECT_EQ(1, efd_read(res));
+		EXPECT_EQ(1, efd_read(told));
+	}
+}
+
+TEST_HARNESS_MAIN

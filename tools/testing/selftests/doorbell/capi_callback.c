@@ -1,0 +1,479 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The in-kernel API's callbacks, as triggers and as notifiers: how often, in what
+ * context, one at a time; what they may call themselves; and that when they are
+ * deassigned, they are not called any more.
+ */
+#include "capi.h"
+
+#define MASK	DOORBELL_NOTIFY_MASK
+#define UNMASK	DOORBELL_NOTIFY_UNMASK
+#define ACK	DOORBELL_NOTIFY_ACK
+#define ALL	(MASK | UNMASK | ACK)
+
+/* Long enough for thousands of rounds; longer on a machine too busy for these. */
+#define ROUNDS_MS	1500
+#define ROUNDS_MIN	300
+
+static bool more_rounds(unsigned int rounds, uint64_t start)
+{
+	return rounds < ROUNDS_MIN || now_us() < start + ROUNDS_MS * 1000;
+}
+
+FIXTURE(callback) {
+	struct capi c;
+};
+
+FIXTURE_SETUP(callback)
+{
+	capi_setup(_metadata, &self->c);
+	if (self->c.test < 0)
+		SKIP(return, "%s: %s; load doorbell_test.ko", TEST_DEVICE, strerror(errno));
+	ASSERT_EQ(1, get_ctx(&self->c, self->c.db));
+}
+
+FIXTURE_TEARDOWN(callback)
+{
+	capi_teardown(_metadata, &self->c);
+}
+
+static int add_trigger(struct capi *c, uint32_t line, uint32_t callback)
+{
+	return call_assign(c, TEST_ASSIGN_TRIGGER, line, 0, callback);
+}
+
+static int del_trigger(struct capi *c, uint32_t line, uint32_t callback)
+{
+	return call_deassign(c, TEST_DEASSIGN_TRIGGER, line, callback);
+}
+
+static int add_notifier(struct capi *c, uint32_t line, uint32_t events, uint32_t callback)
+{
+	return call_assign(c, TEST_ASSIGN_NOTIFIER, line, events, callback);
+}
+
+static int del_notifier(struct capi *c, uint32_t line, uint32_t callback)
+{
+	return call_deassign(c, TEST_DEASSIGN_NOTIFIER, line, callback);
+}
+
+TEST_F(callback, trigger_errors)
+{
+	struct capi *c = &self->c;
+	int i;
+
+	EXPECT_EQ(-EINVAL, add_trigger(c, 0, TEST_NULL));
+	EXPECT_EQ(-EINVAL, add_trigger(c, 0, TEST_EMPTY));
+	EXPECT_EQ(-ENOENT, del_trigger(c, 0, TEST_NULL));
+	EXPECT_EQ(-ENOENT, del_trigger(c, 0, TEST_EMPTY));
+	EXPECT_EQ(-ENOENT, del_trigger(c, 0, 0));
+	EXPECT_EQ(0, add_trigger(c, 0, 0));
+	EXPECT_EQ(-EEXIST, add_trigger(c, 0, 0));
+	EXPECT_EQ(-ENOENT, del_trigger(c, 1, 0));
+	EXPECT_EQ(-ENOENT, del_trigger(c, 0, 1));
+	EXPECT_EQ(-ENOENT, del_notifier(c, 0, 0));
+	EXPECT_EQ(2, line_of(_metadata, c->db, 0).nr_triggers);
+	EXPECT_EQ(0, del_trigger(c, 0, 0));
+	EXPECT_EQ(-ENOENT, del_trigger(c, 0, 0));
+	EXPECT_EQ(0, seen_by(_metadata, c, 0).calls);
+
+	/* Beside the eventfd that is there. */
+	for (i = 0; i < DOORBELL_MAX_TRIGGERS_PER_LINE - 1; i++)
+		ASSERT_EQ(0, add_trigger(c, 0, i));
+	EXPECT_EQ(-ENOSPC, add_trigger(c, 0, i));
+	EXPECT_EQ(-EEXIST, add_trigger(c, 0, 0));
+	EXPECT_EQ(DOORBELL_MAX_TRIGGERS_PER_LINE, line_of(_metadata, c->db, 0).nr_triggers);
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(c->db, 0));
+	for (i = 0; i < DOORBELL_MAX_TRIGGERS_PER_LINE - 1; i++)
+		EXPECT_EQ(1, seen_by(_metadata, c, i).told[0]);
+	EXPECT_EQ(0, seen_by(_metadata, c, i).calls);
+	EXPECT_EQ(1, efd_read(c->out));
+}
+
+TEST_F(callback, notifier_errors)
+{
+	struct capi *c = &self->c;
+	int i;
+
+	EXPECT_EQ(-EINVAL, add_notifier(c, 0, MASK, TEST_NULL));
+	EXPECT_EQ(-EINVAL, add_notifier(c, 0, MASK, TEST_EMPTY));
+	EXPECT_EQ(-EINVAL, add_notifier(c, 0, 0, 0));
+	for (i = 3; i < 32; i++) {
+		EXPECT_EQ(-EINVAL, add_notifier(c, 0, 1U << i, 0));
+		EXPECT_EQ(-EINVAL, add_notifier(c, 0, 1U << i | ALL, 0));
+	}
+	EXPECT_EQ(-ENOENT, del_notifier(c, 0, 0));
+	EXPECT_EQ(-ENOENT, del_notifier(c, 0, TEST_NULL));
+	EXPECT_EQ(0, add_notifier(c, 0, MASK, 0));
+	EXPECT_EQ(-EEXIST, add_notifier(c, 0, UNMASK, 0));
+	EXPECT_EQ(-ENOENT, del_notifier(c, 1, 0));
+	EXPECT_EQ(-ENOENT, del_notifier(c, 0, 1));
+	EXPECT_EQ(-ENOENT, del_trigger(c, 0, 0));
+	EXPECT_EQ(1, line_of(_metadata, c->db, 0).nr_notifiers);
+	EXPECT_EQ(0, del_notifier(c, 0, 0));
+	EXPECT_EQ(-ENOENT, del_notifier(c, 0, 0));
+
+	for (i = 0; i < DOORBELL_MAX_NOTIFIERS_PER_LINE; i++)
+		ASSERT_EQ(0, add_notifier(c, 0, UNMASK, i));
+	EXPECT_EQ(-ENOSPC, add_notifier(c, 0, UNMASK, i));
+	EXPECT_EQ(1, db_mask(c->db, 0));
+	EXPECT_EQ(0, db_unmask(c->db, 0));
+	for (i = 0; i < DOORBELL_MAX_NOTIFIERS_PER_LINE; i++)
+		EXPECT_EQ(1, seen_by(_metadata, c, i).told[2]);
+}
+
+/* Once per delivery, wherever the ring comes from, with preemption off. */
+TEST_F(callback, trigger_is_called)
+{
+	const uint32_t where[] = {
+		TEST_IN_TASK, TEST_IN_TASK, TEST_IN_SOFTIRQ, TEST_IN_HARDIRQ, TEST_IN_HARDIRQ,
+	};
+	struct capi *c = &self->c;
+	struct test_seen seen;
+	int from, i;
+
+	for (from = 0; from < TEST_FROM_NR; from++) {
+		plan(_metadata, c, &(struct test_plan){ });
+		ASSERT_EQ(0, add_trigger(c, 0, 0));
+		for (i = 1; i <= 10; i++) {
+			EXPECT_EQ(DOORBELL_RING_DELIVERED, call_from(c, from, TEST_RING, 0, 0));
+			EXPECT_TRUE(WAIT_FOR(seen_by(_metadata, c, 0).calls == i));
+		}
+		EXPECT_EQ(0, del_trigger(c, 0, 0));
+		EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(c->db, 0));
+		seen = seen_by(_metadata, c, 0);
+		EXPECT_EQ(10, seen.told[0]);
+		EXPECT_EQ(10, seen.calls);
+		EXPECT_EQ(0, seen.strange);
+		EXPECT_EQ(0, seen.contexts & TEST_IN_EVENTFD);
+		/* PREEMPT_RT has its own ideas. */
+		if (!(seen.contexts & TEST_PREEMPTIBLE))
+			EXPECT_EQ(where[from], seen.contexts);
+	}
+}
+
+/* Whoever made the transition calls, with nothing held, not even preemption. */
+TEST_F(callback, notifier_is_called)
+{
+	struct capi *c = &self->c;
+	struct test_seen seen;
+	uint32_t i;
+
+	for (i = 0; i < 4; i++) {
+		static const uint32_t events[] = { MASK, UNMASK, ACK, ALL };
+
+		ASSERT_EQ(0, add_notifier(c, 1, events[i], i));
+	}
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(DOORBELL_RING_DELIVERED, call(c, TEST_RING, 1));
+		ASSERT_EQ(DOORBELL_ACK_DONE, i ? db_ack(c->db, 1) : call(c, TEST_ACK, 1));
+		ASSERT_EQ(1, i ? db_mask(c->db, 1) : call(c, TEST_MASK, 1));
+		ASSERT_EQ(0, i ? db_mask(c->db, 1) : call(c, TEST_MASK_NOSYNC, 1));
+		ASSERT_EQ(DOORBELL_RING_MASKED, call(c, TEST_RING, 1));
+		ASSERT_EQ(1, i ? db_clear(c->db, 1) : call(c, TEST_CLEAR, 1));
+		ASSERT_EQ(0, i ? db_unmask(c->db, 1) : call(c, TEST_UNMASK, 1));
+	}
+	for (i = 0; i < 4; i++) {
+		seen = seen_by(_metadata, c, i);
+		EXPECT_EQ(0, seen.told[0]);
+		EXPECT_EQ(i == 0 || i == 3 ? 2 : 0, seen.told[1]);
+		EXPECT_EQ(i == 1 || i == 3 ? 2 : 0, seen.told[2]);
+		EXPECT_EQ(i == 2 || i == 3 ? 2 : 0, seen.told[3]);
+		EXPECT_EQ(0, seen.strange);
+		EXPECT_EQ(TEST_IN_TASK | TEST_PREEMPTIBLE, seen.contexts);
+	}
+	/* The reason why it is called: from an interrupt, it is that. */
+	ASSERT_EQ(0, del_notifier(c, 1, 3));
+	plan(_metadata, c, &(struct test_plan){ .callback = 3 });
+	ASSERT_EQ(0, add_notifier(c, 1, ALL, 3));
+	if (call_from(c, TEST_FROM_HARDIRQ, TEST_MASK_NOSYNC, 1, 0) == 1)
+		EXPECT_EQ(TEST_IN_HARDIRQ, seen_by(_metadata, c, 3).contexts);
+}
+
+/* Two processors ring, one of them by an irqfd, and a third thread masks. */
+static void *ring_on(void *arg)
+{
+	struct hammer *hammer = arg;
+
+	while (!atomic_load(&hammer->stop))
+		efd_write(hammer->fd, 1);
+	return NULL;
+}
+
+static void *mask_on(void *arg)
+{
+	struct hammer *hammer = arg;
+
+	while (!atomic_load(&hammer->stop)) {
+		db_mask(hammer->fd, 0);
+		db_unmask(hammer->fd, 0);
+	}
+	return NULL;
+}
+
+TEST_F(callback, one_at_a_time)
+{
+	int in = new_eventfd(_metadata, 0, 0);
+	struct hammer writer = { .fd = in }, masker = { .fd = self->c.db };
+	struct capi *c = &self->c;
+	struct test_seen seen;
+	uint64_t start;
+
+	plan(_metadata, c, &(struct test_plan){ .spin_us = 2 });
+	ASSERT_EQ(0, add_trigger(c, 0, 0));
+	ASSERT_EQ(0, db_irqfd(c->db, in, 0, 0));
+	ASSERT_EQ(0, pthread_create(&writer.thread, NULL, ring_on, &writer));
+	ASSERT_EQ(0, pthread_create(&masker.thread, NULL, mask_on, &masker));
+	start = now_us();
+	while (now_us() < start + ROUNDS_MS * 1000)
+		call_from(c, now_us() % TEST_FROM_NR, TEST_RING, 0, 0);
+	hammer_stop(&writer);
+	hammer_stop(&masker);
+	db_unmask(c->db, 0);
+	settled(_metadata, c->db, 0);
+	EXPECT_EQ(0, del_trigger(c, 0, 0));
+	seen = seen_by(_metadata, c, 0);
+	EXPECT_EQ(1, seen.most);
+	EXPECT_EQ(0, seen.strange);
+	EXPECT_EQ(line_of(_metadata, c->db, 0).deliveries, seen.told[0]);
+	EXPECT_EQ(seen.told[0], efd_read(c->out));
+}
+
+/* The hammer's, which has no place for more. */
+static struct capi *hammered;
+
+static void hit_call_ring(struct hammer *hammer)
+{
+	call(hammered, TEST_RING, hammer->line);
+}
+
+static void hit_transitions(struct hammer *hammer)
+{
+	call(hammered, TEST_MASK_NOSYNC, hammer->line);
+	call(hammered, TEST_RING, hammer->line);
+	call(hammered, TEST_UNMASK, hammer->line);
+	call(hammered, TEST_ACK, hammer->line);
+}
+
+static void barrier(struct __test_metadata *_metadata, struct capi *c, bool trigger)
+{
+	struct hammer hammer = { .hit = trigger ? hit_call_ring : hit_transitions, .line = 1 };
+	unsigned int rounds, late = 0, called = 0, strange = 0;
+	uint64_t start;
+
+	hammered = c;
+	/* It takes long, so that a barrier that is none is seen to be none. */
+	plan(_metadata, c, &(struct test_plan){ .spin_us = 20 });
+	if (trigger)
+		hammer.line = 0;
+	hammer_start(_metadata, &hammer);
+	start = now_us();
+	for (rounds = 0; more_rounds(rounds, start); rounds++) {
+		struct test_seen before = seen_by(_metadata, c, 0), after;
+
+		ASSERT_EQ(0, trigger ? add_trigger(c, 0, 0) : add_notifier(c, 1, ALL, 0));
+		if (rounds % 2)
+			ASSERT_TRUE(SPIN_FOR(seen_by(_metadata, c, 0).calls != before.calls));
+		dither(rounds);
+		late += trigger ? del_trigger(c, 0, 0) : del_notifier(c, 1, 0);
+		before = seen_by(_metadata, c, 0);
+		ASSERT_TRUE(hammer_passes(&hammer, 1));
+		after = seen_by(_metadata, c, 0);
+		late += before.calls != after.calls;
+		called = after.calls;
+		strange = after.strange;
+	}
+	hammer_stop(&hammer);
+	EXPECT_EQ(0, late);
+	EXPECT_EQ(0, strange);
+	EXPECT_LE(rounds / 2, called);
+}
+
+TEST_F(callback, deassign_trigger_is_a_barrier)
+{
+	barrier(_metadata, &self->c, true);
+}
+
+TEST_F(callback, deassign_notifier_is_a_barrier)
+{
+	barrier(_metadata, &self->c, false);
+}
+
+/* A trigger that calls, for its own line, all that it may. */
+TEST_F(callback, trigger_calls)
+{
+	struct capi *c = &self->c;
+	struct test_seen seen;
+
+	plan(_metadata, c, &(struct test_plan){
+		.times = 1, .nr_calls = 7,
+		.calls = {
+			{ TEST_STATE, 0, 0, 0 }, { TEST_RING, 0, 0, 0 },
+			{ TEST_MASK_NOSYNC, 0, 0, 0 }, { TEST_STATE, 0, 0, 0 },
+			{ TEST_UNMASK, 0, 0, 0 }, { TEST_ACK, 0, 0, 0 }, { TEST_RING, 2, 0, 0 },
+		} });
+	ASSERT_EQ(0, add_trigger(c, 0, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(c->db, 0));
+	seen = seen_by(_metadata, c, 0);
+	EXPECT_EQ(0, seen.calls_made[0].ret);
+	/* Its own ring is the next delivery, by who delivers already. */
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, seen.calls_made[1].ret);
+	EXPECT_EQ(1, seen.calls_made[2].ret);
+	EXPECT_EQ(DOORBELL_LINE_MASKED | DOORBELL_LINE_PENDING, seen.calls_made[3].ret);
+	EXPECT_EQ(1, seen.calls_made[4].ret);
+	EXPECT_EQ(-EOPNOTSUPP, seen.calls_made[5].ret);
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, seen.calls_made[6].ret);
+	EXPECT_EQ(2, seen.calls);
+	EXPECT_EQ(1, seen.most);
+	EXPECT_EQ(2, efd_read(c->out));
+	EXPECT_EQ(1, line_of(_metadata, c->db, 2).deliveries);
+	EXPECT_EQ(0, line_of(_metadata, c->db, 0).state);
+
+	/* A level line's: acks what it is called for, and lowers the level in time. */
+	EXPECT_EQ(0, del_trigger(c, 0, 0));
+	plan(_metadata, c, &(struct test_plan){
+		.times = 3, .nr_calls = 3,
+		.calls = {
+			{ TEST_STATE, 1, 0, 0 }, { TEST_SET_LEVEL, 1, 0, 0 }, { TEST_ACK, 1, 0, 0 },
+		} });
+	ASSERT_EQ(0, add_trigger(c, 1, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, call_from(c, 0, TEST_SET_LEVEL, 1, 1));
+	seen = seen_by(_metadata, c, 0);
+	EXPECT_EQ(DOORBELL_LINE_LEVEL | DOORBELL_LINE_ASSERTED | DOORBELL_LINE_RAISED,
+		  seen.calls_made[0].ret);
+	EXPECT_EQ(0, seen.calls_made[1].ret);
+	EXPECT_EQ(DOORBELL_ACK_DONE, seen.calls_made[2].ret);
+	EXPECT_EQ(1, seen.calls);
+	EXPECT_EQ(DOORBELL_LINE_LEVEL, line_of(_metadata, c->db, 1).state);
+}
+
+/* A level that stays raised while its trigger acks: each ack is one more delivery. */
+TEST_F(callback, trigger_acks_a_raised_level)
+{
+	const unsigned int times = 50;
+	struct capi *c = &self->c;
+
+	plan(_metadata, c, &(struct test_plan){
+		.times = times, .nr_calls = 1, .calls = { { TEST_ACK, 1, 0, 0 } } });
+	ASSERT_EQ(0, add_trigger(c, 1, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, call_from(c, 0, TEST_SET_LEVEL, 1, 1));
+	EXPECT_TRUE(WAIT_FOR(seen_by(_metadata, c, 0).calls == times + 1));
+	EXPECT_EQ(times, settled(_metadata, c->db, 1).acks);
+	EXPECT_EQ(times + 1, line_of(_metadata, c->db, 1).deliveries);
+	EXPECT_EQ(1, seen_by(_metadata, c, 0).most);
+}
+
+/* All that does not wait for a notifier, for a line that is masked when it begins. */
+static const struct test_plan everything = {
+	.nr_calls = 8,
+	.calls = {
+		{ TEST_MASK, 1, 0, 0 }, { TEST_UNMASK, 1, 0, 0 }, { TEST_RING, 1, 0, 0 },
+		{ TEST_SET_LEVEL, 1, 1, 0 }, { TEST_SET_LEVEL, 1, 0, 0 }, { TEST_ACK, 1, 0, 0 },
+		{ TEST_MASK_NOSYNC, 1, 0, 0 }, { TEST_STATE, 1, 0, 0 },
+	},
+};
+
+/* A notifier that calls, for its own line, everything, and is called for what it does. */
+TEST_F(callback, notifier_calls)
+{
+	const int expected[] = {
+		0, 0, DOORBELL_RING_DELIVERED, DOORBELL_RING_COALESCED, 0, DOORBELL_ACK_DONE, 1,
+		DOORBELL_LINE_LEVEL | DOORBELL_LINE_MASKED,
+	};
+	struct test_plan once = everything;
+	struct capi *c = &self->c;
+	struct test_seen seen;
+	unsigned int i;
+
+	once.times = 1;
+	plan(_metadata, c, &once);
+	ASSERT_EQ(0, add_notifier(c, 1, ALL, 0));
+	EXPECT_EQ(1, db_mask(c->db, 1));
+	seen = seen_by(_metadata, c, 0);
+	for (i = 0; i < ARRAY_SIZE(expected); i++)
+		EXPECT_EQ(expected[i], seen.calls_made[i].ret);
+	EXPECT_EQ(2, seen.told[1]);
+	EXPECT_EQ(1, seen.told[2]);
+	EXPECT_EQ(1, seen.told[3]);
+	EXPECT_EQ(0, seen.strange);
+	/* By itself, within itself. */
+	EXPECT_EQ(2, seen.most);
+	EXPECT_EQ(0, del_notifier(c, 1, 0));
+}
+
+/* And then does it all again, in each of the calls that this makes. */
+TEST_F(callback, notifier_calls_nested)
+{
+	const unsigned int times = 3;
+	struct test_plan nested = everything;
+	struct capi *c = &self->c;
+	struct test_seen seen;
+
+	nested.times = times;
+	plan(_metadata, c, &nested);
+	ASSERT_EQ(0, add_notifier(c, 1, ALL, 0));
+	EXPECT_EQ(1, db_mask(c->db, 1));
+	seen = seen_by(_metadata, c, 0);
+	EXPECT_EQ(0, seen.strange);
+	/* The outermost ends last, with its mask. */
+	EXPECT_EQ(DOORBELL_LINE_MASKED, seen.calls_made[7].ret & DOORBELL_LINE_MASKED);
+	/* As deep as that goes, and not a call more than there were transitions. */
+	EXPECT_EQ(times + 1, seen.most);
+	EXPECT_EQ(seen.told[1] + seen.told[2] + seen.told[3], seen.calls);
+	EXPECT_EQ(line_of(_metadata, c->db, 1).acks, seen.told[3]);
+	EXPECT_EQ(seen.told[1], seen.told[2] + 1);
+	EXPECT_EQ(0, del_notifier(c, 1, 0));
+}
+
+/* An ack notifier of one line that is the source of another. */
+TEST_F(callback, notifier_drives_another_line)
+{
+	struct capi *c = &self->c;
+	struct test_seen seen;
+	int i;
+
+	plan(_metadata, c, &(struct test_plan){
+		.times = 1000, .nr_calls = 2,
+		.calls = { { TEST_RING, 0, 0, 0 }, { TEST_SET_LEVEL, 1, 0, 0 } } });
+	ASSERT_EQ(0, add_notifier(c, 1, ACK, 0));
+	for (i = 1; i <= 10; i++) {
+		EXPECT_EQ(DOORBELL_RING_DELIVERED, call_from(c, 0, TEST_SET_LEVEL, 1, 1));
+		EXPECT_EQ(DOORBELL_ACK_DONE, db_ack(c->db, 1));
+		EXPECT_EQ(1, efd_read(c->out));
+		/* What the ack has been told, it takes back before it is delivered. */
+		EXPECT_EQ(DOORBELL_LINE_LEVEL, line_of(_metadata, c->db, 1).state);
+		EXPECT_EQ(i, line_of(_metadata, c->db, 1).deliveries);
+		EXPECT_EQ(i, line_of(_metadata, c->db, 1).dropped);
+	}
+	seen = seen_by(_metadata, c, 0);
+	EXPECT_EQ(10, seen.told[3]);
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, seen.calls_made[0].ret);
+	EXPECT_EQ(1, seen.calls_made[1].ret);
+}
+
+/* With callbacks assigned, the end of the file deassigns them; of the context, it is the last. */
+TEST_F(callback, goes_with_its_file)
+{
+	struct capi *c = &self->c;
+
+	ASSERT_EQ(0, add_trigger(c, 0, 0));
+	ASSERT_EQ(0, add_trigger(c, 1, 1));
+	ASSERT_EQ(0, add_notifier(c, 1, ALL, 2));
+	EXPECT_EQ(3, info_of(_metadata, c->db).nr_triggers);
+	close(c->test);
+	EXPECT_TRUE(WAIT_FOR(info_of(_metadata, c->db).nr_triggers == 1));
+	EXPECT_EQ(0, info_of(_metadata, c->db).nr_notifiers);
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(c->db, 0));
+	EXPECT_EQ(1, efd_read(c->out));
+	c->test = open(TEST_DEVICE, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, c->test);
+	ASSERT_EQ(1, get_ctx(c, c->db));
+	ASSERT_EQ(0, add_trigger(c, 0, 0));
+	ASSERT_EQ(0, add_notifier(c, 0, ALL, 2));
+	close(c->db);
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, call(c, TEST_RING, 0));
+	EXPECT_EQ(1, efd_read(c->out));
+	EXPECT_EQ(1, seen_by(_metadata, c, 0).calls);
+}
+
+TEST_HARNESS_MAIN

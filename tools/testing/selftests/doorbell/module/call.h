@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
+/*
+ * /dev/doorbell_test: calls the functions of include/linux/doorbell.h for a test,
+ * from the context that it wishes, and tells what its callbacks have seen.
+ */
+#ifndef _DOORBELL_TEST_CALL_H
+#define _DOORBELL_TEST_CALL_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+/* Callbacks of an open file, and calls that one of them can make. */
+#define TEST_CALLBACKS	80
+#define TEST_NESTED	8
+
+/* No callback (NULL), and one that has no function. */
+#define TEST_NULL	0xffffffffU
+#define TEST_EMPTY	0xfffffffeU
+
+/* doorbell_NAME(), and ctx_put() of what is no context. */
+enum test_func {
+	TEST_CTX_FDGET,
+	TEST_CTX_FILEGET,
+	TEST_CTX_GET,
+	TEST_CTX_PUT,
+	TEST_CTX_PUT_NULL,
+	TEST_CTX_PUT_ERR,
+	TEST_ASSIGN_TRIGGER,
+	TEST_DEASSIGN_TRIGGER,
+	TEST_ASSIGN_NOTIFIER,
+	TEST_DEASSIGN_NOTIFIER,
+	TEST_MASK,
+	TEST_CLEAR,
+	/* From here on, those that do not sleep. */
+	TEST_MASK_NOSYNC,
+	TEST_UNMASK,
+	TEST_ACK,
+	TEST_STATE,
+	TEST_RING,
+	TEST_SET_LEVEL,
+};
+
+enum test_from {
+	TEST_FROM_PROCESS,
+	TEST_FROM_IRQS_OFF,
+	/* Of timers. */
+	TEST_FROM_SOFTIRQ,
+	TEST_FROM_HARDIRQ,
+	/* The wake callback of an eventfd. */
+	TEST_FROM_WAKE,
+	TEST_FROM_NR
+};
+
+/**
+ * struct test_call - TEST_CALL: call a function
+ * @func: enum test_func
+ * @from: enum test_from
+ * @line: the line
+ * @arg: the fd, the level, or the events
+ * @callback: 0 to TEST_CALLBACKS - 1, TEST_NULL or TEST_EMPTY
+ * @eventfd: for TEST_FROM_WAKE, an eventfd, which is signalled
+ * @ret: out: what the function returned; with 1 for a context
+ * @late: out: of a DEASSIGN_*, whether the callback was still being called
+ */
+struct test_call {
+	__u32 func;
+	__u32 from;
+	__u32 line;
+	__u32 arg;
+	__u32 callback;
+	__s32 eventfd;
+	__s32 ret;
+	__u32 late;
+};
+
+/**
+ * struct test_nested - a call that a callback makes
+ * @func: one that may be called there
+ * @line: the line
+ * @arg: as of struct test_call
+ * @ret: out: what the function returned the last time
+ */
+struct test_nested {
+	__u32 func;
+	__u32 line;
+	__u32 arg;
+	__s32 ret;
+};
+
+/**
+ * struct test_plan - TEST_PLAN: what a callback does when it is called
+ * @callback: which
+ * @spin_us: how long to stay
+ * @times: how often to make the calls
+ * @nr_calls: how many
+ * @calls: these
+ *
+ * Forgets what the callback has seen. It must not be assigned.
+ */
+struct test_plan {
+	__u32 callback;
+	__u32 spin_us;
+	__u32 times;
+	__u32 nr_calls;
+	struct test_nested calls[TEST_NESTED];
+};
+
+/* test_seen.contexts */
+#define TEST_IN_TASK		(1U << 0)
+#define TEST_IN_SOFTIRQ		(1U << 1)
+#define TEST_IN_HARDIRQ		(1U << 2)
+#define TEST_IN_WORKER		(1U << 3)
+#define TEST_PREEMPTIBLE	(1U << 4)
+#define TEST_IN_EVENTFD		(1U << 5)
+
+/**
+ * struct test_seen - TEST_SEEN: what a callback has seen
+ * @callback: in: which
+ * @calls: how often it was called
+ * @told: how often with zero, and with each DOORBELL_NOTIFY_* alone
+ * @strange: how often with something else, or after a DEASSIGN_* had returned
+ * @most: how often at the same time, at most
+ * @contexts: TEST_IN_*
+ * @calls_made: what its calls returned
+ */
+struct test_seen {
+	__u32 callback;
+	__u32 calls;
+	__u32 told[4];
+	__u32 strange;
+	__u32 most;
+	__u32 contexts;
+	__u32 reserved;
+	struct test_nested calls_made[TEST_NESTED];
+};
+
+#define TEST_IOC_MAGIC	0xDC
+#define TEST_CALL	_IOWR(TEST_IOC_MAGIC, 0, struct test_call)
+#define TEST_PLAN	_IOW(TEST_IOC_MAGIC, 1, struct test_plan)
+#define TEST_SEEN	_IOWR(TEST_IOC_MAGIC, 2, struct test_seen)
+
+#endif /* _DOORBELL_TEST_CALL_H */
