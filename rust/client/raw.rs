@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! include/linux/doorbell.h, as far as the rest of this directory needs it.
+//!
+//! doorbell itself includes this file, too, and only so that the compiler compares it with what the
+//! header says.
+
+#![allow(non_camel_case_types)]
+
+use kernel::ffi::c_int;
+
+/// The caller's reference to a context.
+#[repr(C)]
+pub(super) struct doorbell_ctx {
+    _private: [u8; 0],
+}
+
+pub(super) const DOORBELL_RING_COALESCED: c_int = 0;
+pub(super) const DOORBELL_RING_DELIVERED: c_int = 1;
+pub(super) const DOORBELL_RING_MASKED: c_int = 2;
+
+extern "C" {
+    pub(super) fn doorbell_ctx_fdget(fd: c_int) -> *mut doorbell_ctx;
+    pub(super) fn doorbell_ctx_get(ctx: *mut doorbell_ctx) -> *mut doorbell_ctx;
+    pub(super) fn doorbell_ctx_put(ctx: *mut doorbell_ctx);
+
+    pub(super) fn doorbell_ring(ctx: *mut doorbell_ctx, line: u32) -> c_int;
+    pub(super) fn doorbell_set_level(ctx: *mut doorbell_ctx, line: u32, level: bool) -> c_int;
+    pub(super) fn doorbell_ack(ctx: *mut doorbell_ctx, line: u32) -> c_int;
+
+    pub(super) fn doorbell_mask(ctx: *mut doorbell_ctx, line: u32) -> c_int;
+    pub(super) fn doorbell_mask_nosync(ctx: *mut doorbell_ctx, line: u32) -> c_int;
+    pub(super) fn doorbell_unmask(ctx: *mut doorbell_ctx, line: u32) -> c_int;
+    pub(super) fn doorbell_clear(ctx: *mut doorbell_ctx, line: u32) -> c_int;
+    pub(super) fn doorbell_state(ctx: *mut doorbell_ctx, line: u32) -> c_int;
+}
