@@ -34,7 +34,7 @@ help:
 	@echo '  make lab-clean    - remove it'
 	@echo
 	@echo 'Natively: for the running kernel, or KDIR=/path/to/its/build/directory'
-	@echo '  make              - build the module'
+	@echo '  make              - build the module; CONFIG_SAMPLE_DOORBELL=m: and those of the samples'
 	@echo '  make modules_install - install it (as root)'
 	@echo '  make clippy       - lint it'
 	@echo '  make rustfmtcheck - check its format; rustfmt mends it'
@@ -95,13 +95,13 @@ modules modules_install rust-analyzer: have-rust
 	+$(kbuild) $@
 
 clippy: have-rust
-	+$(kbuild) CLIPPY=1 KRUSTFLAGS=-Dwarnings modules
+	+$(kbuild) CLIPPY=1 KRUSTFLAGS=-Dwarnings CONFIG_SAMPLE_DOORBELL=m modules
 
 rustfmtcheck: RUSTFMT_FLAGS := --check
 rustfmt rustfmtcheck:
 	@conf=$$(readlink -f $(KDIR)/source)/.rustfmt.toml; \
 	test -e $$conf || { echo "no .rustfmt.toml of the kernel source at $$conf" >&2; exit 1; }; \
-	rustfmt $(RUSTFMT_FLAGS) --config-path $$conf rust/doorbell.rs
+	rustfmt $(RUSTFMT_FLAGS) --config-path $$conf rust/doorbell.rs samples/*/*.rs
 
 clean:
 	+$(kbuild) clean

@@ -3,12 +3,13 @@
 # make check: what a reviewer would have to say otherwise.
 
 check_rustfmt() {
+	local samples=("$SRC"/samples/*/*.rs)
 	in_tree "$TREE" rustfmt --check --config-path "$KSRC/.rustfmt.toml" \
-		/doorbell/rust/doorbell.rs
+		/doorbell/rust/doorbell.rs "${samples[@]/#$SRC//doorbell}"
 }
 
 check_clippy() {
-	make_module clippy CLIPPY=1 KRUSTFLAGS=-Dwarnings
+	make_module clippy CLIPPY=1 KRUSTFLAGS=-Dwarnings CONFIG_SAMPLE_DOORBELL=m
 }
 
 check_cargo_fmt() {
@@ -43,7 +44,7 @@ check_docs() {
 
 # unsafe is for the abstractions.
 check_unsafe() {
-	! grep -nE '^[^/"]*\bunsafe\b' "$SRC"/rust/*.rs
+	! grep -nE '^[^/"]*\bunsafe\b' "$SRC"/rust/*.rs "$SRC"/samples/*/*.rs
 }
 
 CHECKS=(rustfmt clippy cargo_fmt cargo_clippy checkpatch kernel_doc docs unsafe)

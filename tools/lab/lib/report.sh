@@ -67,6 +67,8 @@ run_tests() {
 	done
 	# shellcheck disable=SC2207
 	programs+=($(cat "$BUILD/selftests/TESTS"))
+	# shellcheck disable=SC2207
+	programs+=($(sed 's/^/sample_/' "$BUILD/samples/SAMPLES"))
 	for program in "${programs[@]}"; do
 		if [[ -s $BUILD/out/ktap/$program ]]; then
 			read -r p f < <(count_ktap "$BUILD/out/ktap/$program")
