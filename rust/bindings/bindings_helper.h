@@ -38,6 +38,7 @@ const u64 DOORBELL_FEATURES_MASK = DOORBELL_FEATURE_MASK;
 const u64 DOORBELL_FEATURES_LEVEL = DOORBELL_FEATURE_LEVEL;
 
 bool doorbell_signal_allowed(void);
+void doorbell_signal_lockdep(struct eventfd_ctx *ctx, __poll_t mask);
 __poll_t doorbell_vfs_poll(struct file *file, struct poll_table_struct *pt);
 unsigned long doorbell_wait_queue_lock(struct wait_queue_head *wqh);
 void doorbell_wait_queue_unlock(struct wait_queue_head *wqh, unsigned long flags);

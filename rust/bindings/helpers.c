@@ -3,6 +3,7 @@
  * Inline functions, macros and bit-fields that Rust cannot reach by itself.
  */
 #include <linux/compat.h>
+#include <linux/lockdep.h>
 #include <linux/preempt.h>
 
 #include "bindings_helper.h"
@@ -11,6 +12,22 @@
 bool doorbell_signal_allowed(void)
 {
 	return eventfd_signal_allowed() && (!IS_ENABLED(CONFIG_PREEMPT_RT) || preemptible());
+}
+
+/*
+ * In a hard interrupt that is never threaded lockdep objects to spinlocks, which sleep
+ * on PREEMPT_RT. There doorbell_signal_allowed() has kept the caller away; and elsewhere
+ * they do not sleep.
+ */
+static DEFINE_WAIT_OVERRIDE_MAP(doorbell_signal_map, LD_WAIT_CONFIG);
+
+void doorbell_signal_lockdep(struct eventfd_ctx *ctx, __poll_t mask)
+{
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+		lock_map_acquire_try(&doorbell_signal_map);
+	eventfd_signal_mask(ctx, mask);
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+		lock_map_release(&doorbell_signal_map);
 }
 
 __poll_t doorbell_vfs_poll(struct file *file, struct poll_table_struct *pt)

@@ -134,8 +134,13 @@ impl EventFd {
     /// preemption off.
     #[inline]
     pub(crate) fn signal(&self, mask: u32) {
+        let signal = if cfg!(CONFIG_PROVE_LOCKING) {
+            bindings::doorbell_signal_lockdep
+        } else {
+            bindings::eventfd_signal_mask
+        };
         // SAFETY: Valid by the type invariants.
-        unsafe { bindings::eventfd_signal_mask(self.0.as_ptr(), mask) };
+        unsafe { signal(self.0.as_ptr(), mask) };
     }
 }
 
