@@ -6,8 +6,6 @@
  */
 #include "capi.h"
 
-#define REFCNT		"/sys/module/doorbell/refcnt"
-
 #define LEVEL		DOORBELL_LINE_LEVEL
 #define ASSERTED	DOORBELL_LINE_ASSERTED
 #define RAISED		DOORBELL_LINE_RAISED
@@ -103,19 +101,6 @@ TEST_F(kernel_api, ctx_get_and_put)
 	/* Userspace's own is not touched. */
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(c->db, 0));
 	EXPECT_EQ(7, line_of(_metadata, c->db, 0).rings);
-}
-
-static long refcnt(void)
-{
-	long count = -1;
-	FILE *file = fopen(REFCNT, "re");
-
-	if (file) {
-		if (fscanf(file, "%ld", &count) != 1)
-			count = -1;
-		fclose(file);
-	}
-	return count;
 }
 
 /* Whoever has it, and puts it from wherever: it lives as long as somebody does. */

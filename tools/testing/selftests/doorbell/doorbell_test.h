@@ -359,6 +359,32 @@ static inline uint64_t efd_count(int fd)
 	return count;
 }
 
+/* The state of a line of self->db as each of the ways to look at it has it. */
+#define EXPECT_STATE(line, expected) do {				\
+	const uint32_t __line = line, __state = expected;		\
+	struct doorbell_query __query = line_of(_metadata, self->db, __line); \
+									\
+	EXPECT_EQ(__state, __query.state);				\
+	EXPECT_TRUE(status_agrees(&self->status[__line], &__query));	\
+	EXPECT_EQ(!!(__state & DOORBELL_LINE_PENDING), db_pending(self->db, __line)); \
+} while (0)
+
+/* How many users the module has. */
+#define REFCNT	"/sys/module/doorbell/refcnt"
+
+static inline long refcnt(void)
+{
+	long count = -1;
+	FILE *file = fopen(REFCNT, "re");
+
+	if (file) {
+		if (fscanf(file, "%ld", &count) != 1)
+			count = -1;
+		fclose(file);
+	}
+	return count;
+}
+
 /* Processors and threads. */
 
 /* Spins a while that differs from round to round, to meet another thread at all places. */

@@ -61,16 +61,6 @@
 	settled(_metadata, self->db, EDGE_LINE);			\
 } while (0)
 
-/* The state as each of the ways to look at it has it. */
-#define EXPECT_STATE(line, expected) do {				\
-	const uint32_t __line = line, __state = expected;		\
-	struct doorbell_query __query = line_of(_metadata, self->db, __line); \
-									\
-	EXPECT_EQ(__state, __query.state);				\
-	EXPECT_TRUE(status_agrees(&self->status[__line], &__query));	\
-	EXPECT_EQ(!!(__state & PENDING), db_pending(self->db, __line));	\
-} while (0)
-
 /* The counters; what has not been delivered, dropped or held has coalesced. */
 #define EXPECT_ACCOUNTS(line, nr_rings, nr_deliveries, nr_acks) do {	\
 	const uint32_t __line = line;					\

@@ -8,8 +8,6 @@
 
 #include "doorbell_test.h"
 
-#define REFCNT "/sys/module/doorbell/refcnt"
-
 FIXTURE(lifetime) {
 	int kmsg;
 	int db;
@@ -307,19 +305,6 @@ TEST_F(lifetime, shared_by_scm_rights)
 	ASSERT_EQ(0, efd_write(in, 1));
 	EXPECT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 2).deliveries == 1));
 	EXPECT_EQ(0, efd_count(self->out));
-}
-
-static long refcnt(void)
-{
-	long count = -1;
-	FILE *file = fopen(REFCNT, "re");
-
-	if (file) {
-		if (fscanf(file, "%ld", &count) != 1)
-			count = -1;
-		fclose(file);
-	}
-	return count;
 }
 
 /* kill -9 with everything assigned leaves nothing behind. */

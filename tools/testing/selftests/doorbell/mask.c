@@ -48,16 +48,6 @@ FIXTURE_TEARDOWN(mask)
 	settled(_metadata, self->db, 2);				\
 } while (0)
 
-/* The state as each of the three ways to look at it has it. */
-#define EXPECT_STATE(line, expected) do {				\
-	const uint32_t __line = line, __state = expected;		\
-	struct doorbell_query __query = line_of(_metadata, self->db, __line); \
-									\
-	EXPECT_EQ(__state, __query.state);				\
-	EXPECT_TRUE(status_agrees(&self->status[__line], &__query));	\
-	EXPECT_EQ(!!(__state & DOORBELL_LINE_PENDING), db_pending(self->db, __line)); \
-} while (0)
-
 #define MASKED	DOORBELL_LINE_MASKED
 #define HELD	(DOORBELL_LINE_MASKED | DOORBELL_LINE_PENDING)
 
