@@ -83,7 +83,9 @@ impl_user_abi! {
         status_size: u32,
         max_notifiers_per_line: u32,
         max_resamplefds_per_line: u32,
-        reserved: [u32; 3],
+        max_regions: u32,
+        nr_regions: u32,
+        max_records: u32,
     }
     doorbell_lines {
         nr_lines: u32,

@@ -6,7 +6,9 @@
  * lines; eventfds are wired to them. An irqfd is an eventfd that the kernel
  * listens on: each signal rings its line. A trigger is an eventfd that the
  * kernel signals when its line delivers. A masked line holds its message until
- * it is unmasked, or cleared. A level line stays asserted until it is acked.
+ * it is unmasked, or cleared. A level line stays asserted until it is acked. A
+ * region is an address of the context's bus; what is written there signals an
+ * eventfd, or rings a line.
  *
  * The same structures serve 32-bit and 64-bit callers. Reserved fields and
  * undefined flag bits must be zero. A call that fails has changed nothing.
@@ -16,18 +18,22 @@
  *	EBADF		the fd in the argument is not open
  *	EINVAL		that fd is no eventfd; unknown flag bit; reserved field
  *			not zero; value out of range
- *	ENXIO		no such line (also: no lines chosen yet)
+ *	ENXIO		no such line (also: no lines, or records, chosen yet)
  *	ENOENT		nothing there to deassign
- *	EEXIST		the same assignment exists; the lines are chosen already
- *	EBUSY		the eventfd is somebody's irqfd already; the line is in use
+ *	EEXIST		the same assignment exists; the lines, or records, are chosen
+ *			already
+ *	EBUSY		the eventfd is somebody's irqfd already; the line is in use; a
+ *			region overlaps another one of a different shape
  *	ELOOP		the assignment would close a cycle inside this context
  *	ENOSPC		over a limit
  *	ENOMEM		no memory (or over the memory cgroup's limit)
  *	EFAULT		the argument cannot be read or written
  *	ENOTTY		unknown ioctl
  *	EOPNOTSUPP	an edge line cannot do that; this build cannot do that (see
- *			DOORBELL_FEATURE_*)
- *	EACCES		mmap() of the status pages to write or execute
+ *			DOORBELL_FEATURE_*); no region takes this access of the bus
+ *	ENOBUFS		no room to keep what was written
+ *	EAGAIN		nothing to read, and the caller does not want to wait
+ *	EACCES		mmap() of the status pages to write, or of anything to execute
  */
 #ifndef _UAPI_LINUX_DOORBELL_H
 #define _UAPI_LINUX_DOORBELL_H
@@ -44,12 +50,15 @@
 #define DOORBELL_MAX_IRQFDS		262144
 #define DOORBELL_MAX_NOTIFIERS_PER_LINE	64
 #define DOORBELL_MAX_RESAMPLEFDS_PER_LINE	64
+#define DOORBELL_MAX_REGIONS		262144
+#define DOORBELL_MAX_RECORDS		1048576
 
 /* doorbell_info.features */
 #define DOORBELL_FEATURE_READ		(1ULL << 0)	/* DOORBELL_READ */
 #define DOORBELL_FEATURE_PEEK		(1ULL << 1)	/* DOORBELL_PEEK */
 #define DOORBELL_FEATURE_MASK		(1ULL << 2)	/* masks, notifiers, status pages */
 #define DOORBELL_FEATURE_LEVEL		(1ULL << 3)	/* level lines, acks, resamplefds */
+#define DOORBELL_FEATURE_BUS		(1ULL << 4)	/* regions, kept values */
 
 /**
  * struct doorbell_info - DOORBELL_GET_INFO: what this module and context are
@@ -65,7 +74,9 @@
  * @status_size: size of struct doorbell_status: where the next line's begins
  * @max_notifiers_per_line: most notifiers that a line can have
  * @max_resamplefds_per_line: most irqfds with a resamplefd that a line can have
- * @reserved: zero
+ * @max_regions: most regions that a context can have
+ * @nr_regions: regions assigned now in this context
+ * @max_records: most records that a context can have
  */
 struct doorbell_info {
 	__u32 abi_version;
@@ -80,7 +91,9 @@ struct doorbell_info {
 	__u32 status_size;
 	__u32 max_notifiers_per_line;
 	__u32 max_resamplefds_per_line;
-	__u32 reserved[3];
+	__u32 max_regions;
+	__u32 nr_regions;
+	__u32 max_records;
 };
 
 /**
@@ -93,9 +106,12 @@ struct doorbell_lines {
 	__u32 flags;
 };
 
-/* flags of struct doorbell_irqfd, doorbell_trigger and doorbell_notifier */
+/* flags of struct doorbell_irqfd, doorbell_trigger, doorbell_notifier, doorbell_region */
 #define DOORBELL_FLAG_DEASSIGN		(1U << 0)
 #define DOORBELL_FLAG_RESAMPLE		(1U << 1)	/* doorbell_irqfd only: with a resamplefd */
+#define DOORBELL_FLAG_DATAMATCH		(1U << 2)	/* doorbell_region only: one value only */
+#define DOORBELL_FLAG_LINE		(1U << 3)	/* doorbell_region only: rings a line */
+#define DOORBELL_FLAG_KEEP		(1U << 4)	/* doorbell_region only: keeps the values */
 
 /**
  * struct doorbell_irqfd - DOORBELL_IRQFD: listen on an eventfd
@@ -326,6 +342,221 @@ struct doorbell_status {
 	__u64 reserved[2];
 };
 
+/* The address spaces of a context's bus. */
+#define DOORBELL_SPACE_MMIO		0
+#define DOORBELL_SPACE_PIO		1
+
+/**
+ * struct doorbell_region - DOORBELL_REGION: an address where a write is a signal
+ * @addr: the address of its first byte
+ * @datamatch: with DOORBELL_FLAG_DATAMATCH, the value that is to be written;
+ *	otherwise zero
+ * @space: DOORBELL_SPACE_*
+ * @length: 1, 2, 4 or 8 bytes; or 0: any of these
+ * @fd: the eventfd to signal; with DOORBELL_FLAG_LINE zero
+ * @line: with DOORBELL_FLAG_LINE, the line to ring; otherwise zero
+ * @flags: DOORBELL_FLAG_*; DOORBELL_FLAG_DEASSIGN to deassign
+ * @reserved: zero
+ *
+ * A write matches if it begins at @addr, has @length bytes and, with
+ * DOORBELL_FLAG_DATAMATCH, writes @datamatch. So a wider one does not match that
+ * covers the region: there may be something else in it, and only who drives the bus
+ * can take it apart. @datamatch may not have bits beyond @length, and with a @length
+ * of 0 there is none, for nothing would say how many of its bits count. Addresses need
+ * not be aligned. A region may end with the last byte of the space, but not beyond
+ * (EINVAL).
+ *
+ * On one address there can be a region without datamatch and any number of them with
+ * one, each another. All of them have the same @length, and regions that are not at
+ * the same address do not overlap (EBUSY); one of any length covers its first byte. A
+ * write that matches both a region with a datamatch and the one without goes to both.
+ * What else should hear of it goes on a line, which has many triggers.
+ *
+ * With DOORBELL_FLAG_KEEP what is written is stored, before the signal, in the
+ * context's records (struct doorbell_record), which must have been chosen (ENXIO).
+ *
+ * To deassign, @flags are DOORBELL_FLAG_DEASSIGN and those of DOORBELL_FLAG_DATAMATCH
+ * and DOORBELL_FLAG_LINE that it was assigned with. @fd can be -1, if it is not at hand
+ * any more; another one than it was assigned with is ENOENT, as is another line.
+ * Lifetimes and barriers are those of a trigger: when the call returns, nothing that
+ * was written there is yet to be signalled, and nothing will be.
+ */
+struct doorbell_region {
+	__u64 addr;
+	__u64 datamatch;
+	__u32 space;
+	__u32 length;
+	__s32 fd;
+	__u32 line;
+	__u32 flags;
+	__u32 reserved[3];
+};
+
+/**
+ * struct doorbell_regions - DOORBELL_REGIONS: many regions at once
+ * @regions: address of an array of struct doorbell_region
+ * @nr_regions: how many, at least 1
+ * @failed: in: zero, out: if the call fails because of one of them, which; otherwise
+ *	it is left alone
+ * @flags: zero
+ * @reserved: zero
+ *
+ * All of them or none. What is to be deassigned goes and what is to be assigned comes
+ * in one step: of a write that is under way at that time, either all the old regions
+ * or all the new ones are seen. So a device's registers can be moved.
+ */
+struct doorbell_regions {
+	__u64 regions;
+	__u32 nr_regions;
+	__u32 failed;
+	__u32 flags;
+	__u32 reserved;
+};
+
+/**
+ * struct doorbell_region_info - DOORBELL_GET_REGIONS: an assigned region
+ * @addr: as it was assigned; and so on
+ * @datamatch: as above
+ * @space: as above
+ * @length: as above
+ * @flags: as above
+ * @line: as above
+ * @writes: how many writes have gone to it
+ * @reserved: zero
+ */
+struct doorbell_region_info {
+	__u64 addr;
+	__u64 datamatch;
+	__u32 space;
+	__u32 length;
+	__u32 flags;
+	__u32 line;
+	__u64 writes;
+	__u64 reserved;
+};
+
+/**
+ * struct doorbell_region_list - DOORBELL_GET_REGIONS: what regions there are
+ * @infos: address of an array of struct doorbell_region_info, to be written
+ * @first: which is the first of interest, in the order of space, address and datamatch
+ * @nr_infos: how many the array has room for, at least 1
+ * @flags: zero
+ * @reserved: zero
+ *
+ * Returns how many were written; less than @nr_infos: there are no more.
+ */
+struct doorbell_region_list {
+	__u64 infos;
+	__u32 first;
+	__u32 nr_infos;
+	__u32 flags;
+	__u32 reserved;
+};
+
+/**
+ * struct doorbell_access - one write to the bus
+ * @addr: the address of its first byte
+ * @value: what is written; bits beyond @length must be zero
+ * @length: 1, 2, 4 or 8 bytes
+ * @space: DOORBELL_SPACE_*
+ */
+struct doorbell_access {
+	__u64 addr;
+	__u64 value;
+	__u32 length;
+	__u32 space;
+};
+
+/**
+ * struct doorbell_bus_write - DOORBELL_BUS_WRITE: write to the bus
+ * @accesses: address of an array of struct doorbell_access
+ * @nr_accesses: how many, at least 1
+ * @flags: zero
+ *
+ * Returns how many were carried out, in their order, until one failed; if that is the
+ * first, its error: EOPNOTSUPP if no region takes it, so it is the caller's own to
+ * emulate; ENOBUFS if what it writes is to be kept and there is no room, and then
+ * nobody was signalled. Either way the caller can go on with that one.
+ *
+ * pwrite(2) and its sisters do the same in DOORBELL_SPACE_MMIO, in the machine's byte
+ * order: the offset is the address, and each segment of the vector one access, which
+ * begins where the one before has ended. They return bytes. What they cannot do is
+ * addresses from 2^63 on. Regions never answer reads: a read at an address is
+ * EOPNOTSUPP (see also struct doorbell_record).
+ */
+struct doorbell_bus_write {
+	__u64 accesses;
+	__u32 nr_accesses;
+	__u32 flags;
+};
+
+/**
+ * struct doorbell_set_records - DOORBELL_SET_RECORDS: room to keep values, once
+ * @nr_records: a power of two, up to DOORBELL_MAX_RECORDS
+ * @flags: zero
+ */
+struct doorbell_set_records {
+	__u32 nr_records;
+	__u32 flags;
+};
+
+/**
+ * struct doorbell_record - a write that was kept
+ * @sequence: 1 for the first, and one more for each
+ * @addr: where it began
+ * @value: what was written, bits beyond @length being zero
+ * @length: 1, 2, 4 or 8 bytes
+ * @space: DOORBELL_SPACE_*
+ *
+ * read(2) of the device returns as many whole records as there are, or as fit, and
+ * takes them out; EAGAIN if there is none: it never sleeps, since it is the regions'
+ * eventfds and lines that tell. A buffer that does not have room for one is EINVAL.
+ */
+struct doorbell_record {
+	__u64 sequence;
+	__u64 addr;
+	__u64 value;
+	__u32 length;
+	__u32 space;
+};
+
+/**
+ * struct doorbell_records - what mmap() of the device shows of the records
+ * @head: how many have been taken out; written by who takes them out
+ * @reserved: ignore it
+ * @records: a ring of as many as were chosen
+ *
+ * Can be mapped, shared, from offset DOORBELL_RECORDS_OFFSET. The next record is
+ * @records[@head % nr_records], if (read it first, load-acquire) its @sequence is @head +
+ * 1; else there is none yet. When done with it, store-release @head + 1, and its place
+ * can be used again. One consumer at a time, read(2) included. A record is there before
+ * its region's eventfd is signalled; who stops at one that is not there yet will hear
+ * of that. A @head that cannot be is taken for a full ring.
+ */
+struct doorbell_records {
+	__u64 head;
+	__u64 reserved[15];
+	struct doorbell_record records[];
+};
+
+#define DOORBELL_RECORDS_OFFSET		0x10000000
+
+/**
+ * struct doorbell_bus - DOORBELL_GET_BUS: what a context's bus has done
+ * @nr_regions: regions assigned now
+ * @nr_records: records, 0 until DOORBELL_SET_RECORDS
+ * @kept: how many writes were kept
+ * @refused: how many were refused because there was no room
+ * @reserved: zero
+ */
+struct doorbell_bus {
+	__u32 nr_regions;
+	__u32 nr_records;
+	__u64 kept;
+	__u64 refused;
+	__u64 reserved;
+};
+
 /* doorbell_eventfd.flags */
 #define DOORBELL_READ_NOWAIT		(1U << 0)	/* EAGAIN instead of sleeping */
 
@@ -396,5 +627,12 @@ struct doorbell_eventfd {
 #define DOORBELL_ACK_NOTHING		0
 #define DOORBELL_ACK_DONE		1
 #define DOORBELL_ACK_POSTPONED		2
+
+#define DOORBELL_REGION		_IOW(DOORBELL_IOC_MAGIC, 0x10, struct doorbell_region)
+#define DOORBELL_REGIONS	_IOWR(DOORBELL_IOC_MAGIC, 0x11, struct doorbell_regions)
+#define DOORBELL_GET_REGIONS	_IOW(DOORBELL_IOC_MAGIC, 0x12, struct doorbell_region_list)
+#define DOORBELL_BUS_WRITE	_IOW(DOORBELL_IOC_MAGIC, 0x13, struct doorbell_bus_write)
+#define DOORBELL_SET_RECORDS	_IOW(DOORBELL_IOC_MAGIC, 0x14, struct doorbell_set_records)
+#define DOORBELL_GET_BUS	_IOR(DOORBELL_IOC_MAGIC, 0x15, struct doorbell_bus)
 
 #endif /* _UAPI_LINUX_DOORBELL_H */

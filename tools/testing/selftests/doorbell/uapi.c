@@ -17,7 +17,9 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(40, offsetof(struct doorbell_info, status_size));
 	EXPECT_EQ(44, offsetof(struct doorbell_info, max_notifiers_per_line));
 	EXPECT_EQ(48, offsetof(struct doorbell_info, max_resamplefds_per_line));
-	EXPECT_EQ(52, offsetof(struct doorbell_info, reserved));
+	EXPECT_EQ(52, offsetof(struct doorbell_info, max_regions));
+	EXPECT_EQ(56, offsetof(struct doorbell_info, nr_regions));
+	EXPECT_EQ(60, offsetof(struct doorbell_info, max_records));
 	EXPECT_EQ(8, sizeof(struct doorbell_lines));
 	EXPECT_EQ(32, sizeof(struct doorbell_irqfd));
 	EXPECT_EQ(12, offsetof(struct doorbell_irqfd, resamplefd));
@@ -112,15 +114,16 @@ TEST(info)
 {
 	int db = new_context(_metadata, 0);
 	struct doorbell_info info = info_of(_metadata, db);
-	unsigned int i;
 
 	EXPECT_EQ(DOORBELL_ABI_VERSION, info.abi_version);
 	EXPECT_EQ(0, info.nr_lines);
 	EXPECT_EQ(DOORBELL_FEATURE_READ, info.features & DOORBELL_FEATURE_READ);
 	EXPECT_EQ(DOORBELL_FEATURE_MASK, info.features & DOORBELL_FEATURE_MASK);
 	EXPECT_EQ(DOORBELL_FEATURE_LEVEL, info.features & DOORBELL_FEATURE_LEVEL);
+	EXPECT_EQ(DOORBELL_FEATURE_BUS, info.features & DOORBELL_FEATURE_BUS);
 	EXPECT_EQ(0, info.features & ~(DOORBELL_FEATURE_READ | DOORBELL_FEATURE_PEEK |
-				       DOORBELL_FEATURE_MASK | DOORBELL_FEATURE_LEVEL));
+				       DOORBELL_FEATURE_MASK | DOORBELL_FEATURE_LEVEL |
+				       DOORBELL_FEATURE_BUS));
 	EXPECT_EQ(DOORBELL_MAX_LINES, info.max_lines);
 	EXPECT_EQ(DOORBELL_MAX_TRIGGERS_PER_LINE, info.max_triggers_per_line);
 	EXPECT_EQ(DOORBELL_MAX_IRQFDS, info.max_irqfds);
@@ -130,8 +133,9 @@ TEST(info)
 	EXPECT_EQ(0, info.nr_irqfds);
 	EXPECT_EQ(0, info.nr_triggers);
 	EXPECT_EQ(0, info.nr_notifiers);
-	for (i = 0; i < ARRAY_SIZE(info.reserved); i++)
-		EXPECT_EQ(0, info.reserved[i]);
+	EXPECT_EQ(DOORBELL_MAX_REGIONS, info.max_regions);
+	EXPECT_EQ(0, info.nr_regions);
+	EXPECT_EQ(DOORBELL_MAX_RECORDS, info.max_records);
 }
 
 TEST(set_lines_smallest)
