@@ -3,10 +3,11 @@
 //! A context: its lines, and what is wired to them.
 //!
 //! Locks, outermost first: `control`; then the hold on a line, an eventfd's wait-queue lock, or the
-//! mutex in which lists of notifiers change; `dead` inside the second. The ring path takes none of a
-//! context's own, and while notifiers are waited for none is held.
+//! mutex in which lists of notifiers, and the regions, change; `dead` inside the second. The ring path
+//! takes none of a context's own, and while notifiers or regions are waited for none is held.
 
 use crate::{
+    bus::Region,
     delivery::Line,
     irqfd::Irqfd,
     kernel_ext::{
@@ -22,6 +23,7 @@ use crate::{
             PinnedSlice, //
         },
         shared_pages::SharedPages,
+        srcu_array::SrcuArray,
         srcu_list::{
             Domain,
             Node, //
@@ -32,6 +34,8 @@ use crate::{
         Output,
         Triggers, //
     },
+    records::Records,
+    region::Key,
     status::{
         new_status,
         Snapshot,
@@ -55,6 +59,7 @@ use kernel::{
     sync::{
         Arc,
         Mutex,
+        SetOnce,
         SpinLockIrq, //
     }, //
 };
@@ -102,6 +107,10 @@ pub(crate) struct Core {
     lines: PinnedSlice<Line>,
     /// What userspace may look at.
     status: Arc<SharedPages<Status>>,
+    /// The bus.
+    pub(crate) regions: SrcuArray<Key, Region>,
+    /// What was written to those that keep it. Set by DOORBELL_SET_RECORDS, once.
+    records: SetOnce<Arc<Records>>,
     #[pin]
     pub(crate) control: Mutex<Control>,
     /// Identities of irqfds whose eventfd has no file any more; has room for all that are assigned.
@@ -118,6 +127,7 @@ impl Core {
         let flags = for_caller();
         let domain = Domain::new(flags)?;
         let (status, each) = SharedPages::new(len, new_status, flags)?;
+        let regions = SrcuArray::new(domain.clone());
         let lines = each.map(|status| Line::new(status, domain.clone()));
         let lines = PinnedSlice::new(lines, flags)?;
         let wired = KVVec::from_elem(Wired::default(), len, flags)?;
@@ -126,6 +136,8 @@ impl Core {
                 reaper <- Deferred::new(),
                 lines,
                 status,
+                regions,
+                records: SetOnce::new(),
                 control <- new_mutex!(Control {
                     irqfds: RBTree::new(),
                     wired,
@@ -166,6 +178,24 @@ impl Core {
     /// What `f` makes of the state and the counters of all lines. Process context.
     pub(crate) fn fold<R>(&self, from: R, f: impl FnMut(R, Snapshot) -> R) -> R {
         self.lines.iter().map(Line::snapshot).fold(from, f)
+    }
+
+    /// The records; ENXIO if there are none yet.
+    #[inline]
+    pub(crate) fn records(&self) -> Result<&Records> {
+        Ok(self.records.as_ref().ok_or(ENXIO)?)
+    }
+
+    /// Chooses the records. Process context.
+    ///
+    /// EEXIST: there are some. ENOMEM.
+    pub(crate) fn set_records(&self, new: impl FnOnce() -> Result<Arc<Records>>) -> Result {
+        // Of two callers at the same time one gets EEXIST in the second step.
+        if self.records().is_err() && self.records.populate(new()?) {
+            Ok(())
+        } else {
+            Err(EEXIST)
+        }
     }
 
     /// Maps what userspace may look at. In an mmap hook.
@@ -314,6 +344,7 @@ impl Core {
         drop(control);
         // Each is taken off its wait queue under that queue's lock: nobody rings after this.
         drop(irqfds);
+        self.retire_regions();
         for line in self.lines.iter() {
             line.shut_down();
         }

@@ -167,6 +167,15 @@ impl Line {
         self.rung(action, guard)
     }
 
+    /// Rings the line, as `from` says. Context as of [`Line::ring`] or [`Line::ring_from_wake`].
+    #[inline(always)]
+    pub(crate) fn ring_from(self: Pin<&Self>, from: From) -> Rung {
+        match from {
+            From::Caller => self.ring(),
+            From::Wake { .. } => self.ring_from_wake(0),
+        }
+    }
+
     #[inline(always)]
     pub(crate) fn rung(self: Pin<&Self>, action: Action, guard: Option<Hold<'_>>) -> Rung {
         match (action, guard) {

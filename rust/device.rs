@@ -14,6 +14,7 @@ use crate::{
             EventFdFile,
             CAN_PEEK, //
         },
+        shared_pages::offset,
         uaccess::compat_ptr, //
     },
     line::{
@@ -25,11 +26,19 @@ use crate::{
         Output,
         EVENTS, //
     },
+    records::Records,
     status::Status,
     uapi::*, //
 };
 use kernel::{
-    fs::File,
+    fs::{
+        File,
+        Kiocb, //
+    },
+    iov::{
+        IovIterDest,
+        IovIterSource, //
+    },
     miscdevice::{
         MiscDevice,
         MiscDeviceOptions,
@@ -56,6 +65,9 @@ use kernel::{
 /// How the device presents itself: /dev/doorbell, mode 0600 unless udev says otherwise.
 pub(crate) const OPTIONS: MiscDeviceOptions = MiscDeviceOptions { name: c"doorbell" };
 
+/// Where in the file the records are.
+const RECORDS_OFFSET: u64 = DOORBELL_RECORDS_OFFSET as u64;
+
 /// What an open file of the device is: a private context.
 pub(crate) struct Context {
     /// Set by DOORBELL_SET_LINES, once.
@@ -63,14 +75,14 @@ pub(crate) struct Context {
 }
 
 /// The structure that an ioctl's argument points to.
-struct Argument(UserPtr);
+pub(crate) struct Argument(UserPtr);
 
 impl Argument {
-    fn read<T: FromBytes>(&self) -> Result<T> {
+    pub(crate) fn read<T: FromBytes>(&self) -> Result<T> {
         UserSlice::new(self.0, size_of::<T>()).reader().read()
     }
 
-    fn write<T: AsBytes>(&self, value: &T) -> Result {
+    pub(crate) fn write<T: AsBytes>(&self, value: &T) -> Result {
         UserSlice::new(self.0, size_of::<T>()).writer().write(value)
     }
 }
@@ -118,7 +130,7 @@ impl Acked {
 }
 
 /// EINVAL unless all fields are zero.
-fn check_reserved(fields: &[u32]) -> Result {
+pub(crate) fn check_reserved(fields: &[u32]) -> Result {
     if fields.iter().any(|&field| field != 0) {
         return Err(EINVAL);
     }
@@ -126,7 +138,7 @@ fn check_reserved(fields: &[u32]) -> Result {
 }
 
 /// EINVAL if a flag is set that is not among `known`.
-fn check_flags(flags: u32, known: u32) -> Result {
+pub(crate) fn check_flags(flags: u32, known: u32) -> Result {
     if flags & !known != 0 {
         return Err(EINVAL);
     }
@@ -164,11 +176,17 @@ impl Context {
         }
         let arg = &Argument(UserPtr::from_addr(arg));
         match cmd {
+            DOORBELL_IOC_BUS_WRITE => return self.bus_write(arg),
             DOORBELL_IOC_GET_INFO => self.get_info(arg),
             DOORBELL_IOC_SET_LINES => self.set_lines(arg),
             DOORBELL_IOC_IRQFD => self.irqfd(arg),
             DOORBELL_IOC_TRIGGER => self.trigger(arg),
             DOORBELL_IOC_NOTIFIER => self.notifier(arg),
+            DOORBELL_IOC_REGION => self.region(arg),
+            DOORBELL_IOC_REGIONS => self.regions(arg),
+            DOORBELL_IOC_GET_REGIONS => return self.get_regions(arg),
+            DOORBELL_IOC_SET_RECORDS => self.set_records(arg),
+            DOORBELL_IOC_GET_BUS => self.get_bus(arg),
             DOORBELL_IOC_SET_TYPE => self.set_type(arg),
             DOORBELL_IOC_SET_LEVEL => return self.set_level(arg),
             DOORBELL_IOC_QUERY => self.query(arg),
@@ -184,7 +202,10 @@ impl Context {
     }
 
     fn get_info(&self, arg: &Argument) -> Result {
-        let mut features = DOORBELL_FEATURE_READ | DOORBELL_FEATURE_MASK | DOORBELL_FEATURE_LEVEL;
+        let mut features = DOORBELL_FEATURE_READ
+            | DOORBELL_FEATURE_MASK
+            | DOORBELL_FEATURE_LEVEL
+            | DOORBELL_FEATURE_BUS;
         if CAN_PEEK {
             features |= DOORBELL_FEATURE_PEEK;
         }
@@ -197,6 +218,8 @@ impl Context {
             max_notifiers_per_line: DOORBELL_MAX_NOTIFIERS_PER_LINE,
             max_resamplefds_per_line: DOORBELL_MAX_RESAMPLEFDS_PER_LINE,
             status_size: size_of::<Status>() as u32,
+            max_regions: DOORBELL_MAX_REGIONS,
+            max_records: DOORBELL_MAX_RECORDS,
             ..Default::default()
         };
         if let Ok(core) = self.core() {
@@ -205,6 +228,7 @@ impl Context {
             info.nr_irqfds = wired.irqfds;
             info.nr_triggers = wired.triggers;
             info.nr_notifiers = wired.notifiers;
+            info.nr_regions = core.nr_regions();
         }
         arg.write(&info)
     }
@@ -382,7 +406,21 @@ impl MiscDevice for Context {
     }
 
     fn mmap(context: &Self, _file: &File, vma: &VmaNew) -> Result {
-        context.core()?.map_status(vma)
+        let core = context.core()?;
+        match offset(vma) {
+            0 => core.map_status(vma),
+            RECORDS_OFFSET => core.records()?.map(vma),
+            _ => Err(EINVAL),
+        }
+    }
+
+    #[inline(always)]
+    fn write_iter(kiocb: Kiocb<'_, KBox<Self>>, iov: &mut IovIterSource<'_>) -> Result<usize> {
+        kiocb.file().write(kiocb.ki_pos(), iov)
+    }
+
+    fn read_iter(kiocb: Kiocb<'_, KBox<Self>>, iov: &mut IovIterDest<'_>) -> Result<usize> {
+        kiocb.file().read(kiocb.ki_pos(), iov)
     }
 
     #[inline(always)]
@@ -412,6 +450,7 @@ impl MiscDevice for Context {
             return;
         };
         let wired = core.wired();
+        let records = core.records().ok();
         let sums = core.fold(Sums::default(), |mut sums, line| {
             let count = |bit| u32::from(line.state & bit != 0);
             sums.masked += count(DOORBELL_LINE_MASKED);
@@ -438,7 +477,10 @@ impl MiscDevice for Context {
              doorbell-deliveries:\t{}\n\
              doorbell-dropped:\t{}\n\
              doorbell-deferred:\t{}\n\
-             doorbell-acks:\t{}\n",
+             doorbell-acks:\t{}\n\
+             doorbell-regions:\t{}\n\
+             doorbell-kept:\t{}\n\
+             doorbell-refused:\t{}\n",
             core.nr_lines(),
             wired.irqfds,
             wired.triggers,
@@ -451,7 +493,10 @@ impl MiscDevice for Context {
             sums.deliveries,
             sums.dropped,
             sums.deferred,
-            sums.acks
+            sums.acks,
+            core.nr_regions(),
+            records.map_or(0, Records::kept),
+            records.map_or(0, Records::refused)
         );
     }
 }

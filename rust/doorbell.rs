@@ -5,12 +5,16 @@
 //! - `line`: what a line does, as pure functions;
 //! - `delivery` and `control`: the line itself; `status`: what can be seen of it; `outputs` and
 //!   `irqfd`: what is wired to it;
-//! - `context`: all lines of an open file; `device`: its ioctls; `lineset`: those for many lines at
-//!   once; `uapi`: their types;
+//! - `region`: what a write to the bus matches, as pure functions; `bus`: the regions themselves;
+//!   `records`: the values that they keep;
+//! - `context`: all lines of an open file, and its bus; `device`: its ioctls; `lineset`: those for many
+//!   lines at once; `bus_device`: those for the bus; `uapi`: their types;
 //! - `c_api`: what other modules see of it;
 //! - `kernel_ext`: abstractions that know nothing of doorbell; all `unsafe` is there and in `c_api`.
 
 mod bindings;
+mod bus;
+mod bus_device;
 mod c_api;
 mod context;
 mod control;
@@ -23,6 +27,8 @@ mod kunit;
 mod line;
 mod lineset;
 mod outputs;
+mod records;
+mod region;
 mod status;
 mod uapi;
 

@@ -3,6 +3,9 @@
 //! The ABI, from include/uapi/linux/doorbell.h by way of bindgen: nothing is written down twice.
 
 pub(crate) use crate::bindings::{
+    doorbell_access,
+    doorbell_bus,
+    doorbell_bus_write,
     doorbell_eventfd,
     doorbell_info,
     doorbell_irqfd,
@@ -12,17 +15,30 @@ pub(crate) use crate::bindings::{
     doorbell_lineset,
     doorbell_notifier,
     doorbell_query,
+    doorbell_record,
+    doorbell_records,
+    doorbell_region,
+    doorbell_region_info,
+    doorbell_region_list,
+    doorbell_regions,
+    doorbell_set_records,
     doorbell_status,
     doorbell_trigger,
     DOORBELL_ABI_VERSION,
     DOORBELL_ACK_DONE,
     DOORBELL_ACK_NOTHING,
     DOORBELL_ACK_POSTPONED,
+    DOORBELL_FLAG_DATAMATCH,
     DOORBELL_FLAG_DEASSIGN,
+    DOORBELL_FLAG_KEEP,
+    DOORBELL_FLAG_LINE,
     DOORBELL_FLAG_RESAMPLE,
     DOORBELL_IOC_ACK,
+    DOORBELL_IOC_BUS_WRITE,
     DOORBELL_IOC_CLEAR,
+    DOORBELL_IOC_GET_BUS,
     DOORBELL_IOC_GET_INFO,
+    DOORBELL_IOC_GET_REGIONS,
     DOORBELL_IOC_IRQFD,
     DOORBELL_IOC_MASK,
     DOORBELL_IOC_NOTIFIER,
@@ -30,9 +46,12 @@ pub(crate) use crate::bindings::{
     DOORBELL_IOC_PENDING,
     DOORBELL_IOC_QUERY,
     DOORBELL_IOC_READ,
+    DOORBELL_IOC_REGION,
+    DOORBELL_IOC_REGIONS,
     DOORBELL_IOC_RING,
     DOORBELL_IOC_SET_LEVEL,
     DOORBELL_IOC_SET_LINES,
+    DOORBELL_IOC_SET_RECORDS,
     DOORBELL_IOC_SET_TYPE,
     DOORBELL_IOC_TRIGGER,
     DOORBELL_IOC_UNMASK,
@@ -46,15 +65,20 @@ pub(crate) use crate::bindings::{
     DOORBELL_MAX_IRQFDS,
     DOORBELL_MAX_LINES,
     DOORBELL_MAX_NOTIFIERS_PER_LINE,
+    DOORBELL_MAX_RECORDS,
+    DOORBELL_MAX_REGIONS,
     DOORBELL_MAX_RESAMPLEFDS_PER_LINE,
     DOORBELL_MAX_TRIGGERS_PER_LINE,
     DOORBELL_NOTIFY_ACK,
     DOORBELL_NOTIFY_MASK,
     DOORBELL_NOTIFY_UNMASK,
     DOORBELL_READ_NOWAIT,
+    DOORBELL_RECORDS_OFFSET,
     DOORBELL_RING_COALESCED,
     DOORBELL_RING_DELIVERED,
     DOORBELL_RING_MASKED,
+    DOORBELL_SPACE_MMIO,
+    DOORBELL_SPACE_PIO,
     DOORBELL_TYPE_EDGE,
     DOORBELL_TYPE_LEVEL, //
 };
@@ -68,6 +92,8 @@ pub(crate) const DOORBELL_FEATURE_PEEK: u64 = crate::bindings::DOORBELL_FEATURES
 pub(crate) const DOORBELL_FEATURE_MASK: u64 = crate::bindings::DOORBELL_FEATURES_MASK;
 /// `DOORBELL_FEATURE_LEVEL`.
 pub(crate) const DOORBELL_FEATURE_LEVEL: u64 = crate::bindings::DOORBELL_FEATURES_LEVEL;
+/// `DOORBELL_FEATURE_BUS`.
+pub(crate) const DOORBELL_FEATURE_BUS: u64 = crate::bindings::DOORBELL_FEATURES_BUS;
 
 impl_user_abi! {
     doorbell_info {
@@ -147,5 +173,61 @@ impl_user_abi! {
         fd: i32,
         flags: u32,
         count: u64,
+    }
+    doorbell_region {
+        addr: u64,
+        datamatch: u64,
+        space: u32,
+        length: u32,
+        fd: i32,
+        line: u32,
+        flags: u32,
+        reserved: [u32; 3],
+    }
+    doorbell_regions {
+        regions: u64,
+        nr_regions: u32,
+        failed: u32,
+        flags: u32,
+        reserved: u32,
+    }
+    doorbell_region_info {
+        addr: u64,
+        datamatch: u64,
+        space: u32,
+        length: u32,
+        flags: u32,
+        line: u32,
+        writes: u64,
+        reserved: u64,
+    }
+    doorbell_region_list {
+        infos: u64,
+        first: u32,
+        nr_infos: u32,
+        flags: u32,
+        reserved: u32,
+    }
+    doorbell_access {
+        addr: u64,
+        value: u64,
+        length: u32,
+        space: u32,
+    }
+    doorbell_bus_write {
+        accesses: u64,
+        nr_accesses: u32,
+        flags: u32,
+    }
+    doorbell_set_records {
+        nr_records: u32,
+        flags: u32,
+    }
+    doorbell_bus {
+        nr_regions: u32,
+        nr_records: u32,
+        kept: u64,
+        refused: u64,
+        reserved: u64,
     }
 }

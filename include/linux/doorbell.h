@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * doorbell for other kernel modules: ring the lines of a context that userspace
- * has set up, be called by them, and hear of what happens to them.
+ * has set up, be called by them, hear of what happens to them, and drive its bus.
  *
  * "Where eventfds may be signalled" is any context but NMI and an eventfd's wake
  * callback (eventfd_signal_allowed()); on PREEMPT_RT not with interrupts or
@@ -177,6 +177,25 @@ int doorbell_clear(struct doorbell_ctx *ctx, u32 line);
 int doorbell_state(struct doorbell_ctx *ctx, u32 line);
 
 /**
+ * doorbell_bus_write() - write to a context's bus
+ * @ctx: the context
+ * @space: DOORBELL_SPACE_*
+ * @addr: the address of the first byte
+ * @length: 1, 2, 4 or 8 bytes
+ * @value: what is written; bits beyond @length must be zero
+ *
+ * See struct doorbell_region. Lines and eventfds are told at once where eventfds may
+ * be signalled; otherwise an irq_work does, and several writes may then be one signal.
+ *
+ * Context: any but NMI, with interrupts off or on. Neither sleeps nor allocates.
+ * Return: 0; -EOPNOTSUPP if no region takes it, so that it is the caller's own to
+ * emulate; -ENOBUFS if it was to be kept and there is no room, and then nobody was
+ * told; -EINVAL if there is no such access.
+ */
+int doorbell_bus_write(struct doorbell_ctx *ctx, u32 space, u64 addr, u32 length,
+		       u64 value);
+
+/**
  * doorbell_assign_trigger() - have a line call
  * @ctx: the context
  * @line: the line on whose deliveries @callback is called, with zero
@@ -306,6 +325,12 @@ static inline int doorbell_clear(struct doorbell_ctx *ctx, u32 line)
 }
 
 static inline int doorbell_state(struct doorbell_ctx *ctx, u32 line)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int doorbell_bus_write(struct doorbell_ctx *ctx, u32 space,
+				     u64 addr, u32 length, u64 value)
 {
 	return -EOPNOTSUPP;
 }

@@ -11,6 +11,7 @@
 #include <linux/eventfd.h>
 #include <linux/irq_work.h>
 #include <linux/poll.h>
+#include <linux/sort.h>
 #include <linux/wait.h>
 
 #include "../../include/linux/doorbell.h"
@@ -32,10 +33,17 @@ const u32 DOORBELL_IOC_NOTIFIER = DOORBELL_NOTIFIER;
 const u32 DOORBELL_IOC_SET_TYPE = DOORBELL_SET_TYPE;
 const u32 DOORBELL_IOC_SET_LEVEL = DOORBELL_SET_LEVEL;
 const u32 DOORBELL_IOC_ACK = DOORBELL_ACK;
+const u32 DOORBELL_IOC_REGION = DOORBELL_REGION;
+const u32 DOORBELL_IOC_REGIONS = DOORBELL_REGIONS;
+const u32 DOORBELL_IOC_GET_REGIONS = DOORBELL_GET_REGIONS;
+const u32 DOORBELL_IOC_BUS_WRITE = DOORBELL_BUS_WRITE;
+const u32 DOORBELL_IOC_SET_RECORDS = DOORBELL_SET_RECORDS;
+const u32 DOORBELL_IOC_GET_BUS = DOORBELL_GET_BUS;
 const u64 DOORBELL_FEATURES_READ = DOORBELL_FEATURE_READ;
 const u64 DOORBELL_FEATURES_PEEK = DOORBELL_FEATURE_PEEK;
 const u64 DOORBELL_FEATURES_MASK = DOORBELL_FEATURE_MASK;
 const u64 DOORBELL_FEATURES_LEVEL = DOORBELL_FEATURE_LEVEL;
+const u64 DOORBELL_FEATURES_BUS = DOORBELL_FEATURE_BUS;
 
 bool doorbell_signal_allowed(void);
 void doorbell_signal_lockdep(struct eventfd_ctx *ctx, __poll_t mask);

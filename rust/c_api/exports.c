@@ -18,6 +18,7 @@ EXPORT_SYMBOL_GPL(doorbell_mask_nosync);
 EXPORT_SYMBOL_GPL(doorbell_unmask);
 EXPORT_SYMBOL_GPL(doorbell_clear);
 EXPORT_SYMBOL_GPL(doorbell_state);
+EXPORT_SYMBOL_GPL(doorbell_bus_write);
 EXPORT_SYMBOL_GPL(doorbell_assign_trigger);
 EXPORT_SYMBOL_GPL(doorbell_deassign_trigger);
 EXPORT_SYMBOL_GPL(doorbell_assign_notifier);

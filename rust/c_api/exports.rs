@@ -9,11 +9,11 @@ use super::{
 use crate::{
     bindings,
     delivery,
-    line::From,
     outputs::{
         Output,
         EVENTS, //
-    }, //
+    },
+    region::Access, //
 };
 use core::mem::ManuallyDrop;
 use kernel::{
@@ -133,13 +133,7 @@ export! {
     fn doorbell_ring(ctx: RawCtx, line: u32) -> c_int {
         // SAFETY: By the requirements of this function.
         let ctx = unsafe { borrow(ctx) };
-        code(ctx.line(line).map(|line| {
-            match delivery::caller() {
-                From::Caller => line.ring(),
-                From::Wake { .. } => line.ring_from_wake(0),
-            }
-            .code()
-        }))
+        code(ctx.line(line).map(|line| line.ring_from(delivery::caller()).code()))
     }
 
     /// # Safety
@@ -209,6 +203,16 @@ export! {
         // SAFETY: By the requirements of this function.
         let ctx = unsafe { borrow(ctx) };
         code(ctx.line(line).map(|line| line.state()))
+    }
+
+    /// # Safety
+    ///
+    /// As of [`borrow`].
+    fn doorbell_bus_write(ctx: RawCtx, space: u32, addr: u64, length: u32, value: u64) -> c_int {
+        // SAFETY: By the requirements of this function.
+        let ctx = unsafe { borrow(ctx) };
+        let access = Access::new(space, addr, length, value).ok_or(EINVAL);
+        errno(access.and_then(|access| ctx.core().bus_write(&access, delivery::caller())))
     }
 
     /// # Safety

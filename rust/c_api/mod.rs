@@ -20,4 +20,6 @@ const _: () = {
     assert!(client::DOORBELL_RING_COALESCED as u32 == DOORBELL_RING_COALESCED);
     assert!(client::DOORBELL_RING_DELIVERED as u32 == DOORBELL_RING_DELIVERED);
     assert!(client::DOORBELL_RING_MASKED as u32 == DOORBELL_RING_MASKED);
+    assert!(client::DOORBELL_SPACE_MMIO == DOORBELL_SPACE_MMIO);
+    assert!(client::DOORBELL_SPACE_PIO == DOORBELL_SPACE_PIO);
 };

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! What the functions do, and in which context they may be called, is documented in
-//! rust/c_api/exports.c. Triggers and notifiers that are callbacks are for modules in C.
+//! that header. Triggers and notifiers that are callbacks are for modules in C.
 
 // A module uses what it needs.
 #![allow(dead_code)]
@@ -48,6 +48,15 @@ pub(crate) enum Rung {
     Delivered = raw::DOORBELL_RING_DELIVERED as isize,
     /// It is the one that a masked line holds now.
     Masked = raw::DOORBELL_RING_MASKED as isize,
+}
+
+/// An address space of a context's bus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Space {
+    /// Memory-mapped.
+    Mmio = raw::DOORBELL_SPACE_MMIO as isize,
+    /// Ports.
+    Pio = raw::DOORBELL_SPACE_PIO as isize,
 }
 
 impl Rung {
@@ -102,6 +111,15 @@ impl Context {
     pub(crate) fn ack(&self, line: u32) -> Result<c_int> {
         // SAFETY: A reference, by the type invariants.
         result(unsafe { raw::doorbell_ack(self.0.as_ptr(), line) })
+    }
+
+    /// Writes to the bus; EOPNOTSUPP if no region takes it, ENOBUFS if there is no room to keep it.
+    /// Context as of [`Context::ring`].
+    #[inline]
+    pub(crate) fn bus_write(&self, space: Space, addr: u64, length: u32, value: u64) -> Result {
+        let ctx = self.0.as_ptr();
+        // SAFETY: A reference, by the type invariants.
+        to_result(unsafe { raw::doorbell_bus_write(ctx, space as u32, addr, length, value) })
     }
 
     /// Masks a line, and waits for the delivery that is under way; returns whether it was not masked

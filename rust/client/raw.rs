@@ -19,6 +19,9 @@ pub(super) const DOORBELL_RING_COALESCED: c_int = 0;
 pub(super) const DOORBELL_RING_DELIVERED: c_int = 1;
 pub(super) const DOORBELL_RING_MASKED: c_int = 2;
 
+pub(super) const DOORBELL_SPACE_MMIO: u32 = 0;
+pub(super) const DOORBELL_SPACE_PIO: u32 = 1;
+
 extern "C" {
     pub(super) fn doorbell_ctx_fdget(fd: c_int) -> *mut doorbell_ctx;
     pub(super) fn doorbell_ctx_get(ctx: *mut doorbell_ctx) -> *mut doorbell_ctx;
@@ -27,6 +30,14 @@ extern "C" {
     pub(super) fn doorbell_ring(ctx: *mut doorbell_ctx, line: u32) -> c_int;
     pub(super) fn doorbell_set_level(ctx: *mut doorbell_ctx, line: u32, level: bool) -> c_int;
     pub(super) fn doorbell_ack(ctx: *mut doorbell_ctx, line: u32) -> c_int;
+
+    pub(super) fn doorbell_bus_write(
+        ctx: *mut doorbell_ctx,
+        space: u32,
+        addr: u64,
+        length: u32,
+        value: u64,
+    ) -> c_int;
 
     pub(super) fn doorbell_mask(ctx: *mut doorbell_ctx, line: u32) -> c_int;
     pub(super) fn doorbell_mask_nosync(ctx: *mut doorbell_ctx, line: u32) -> c_int;

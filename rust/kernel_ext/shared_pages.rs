@@ -3,7 +3,8 @@
 //! Objects in pages that userspace may map to look at them.
 //!
 //! The kernel works with the objects in place, so what userspace sees is never late and costs
-//! nothing. It can never write to them: the mapping is shared and read-only, and stays so.
+//! nothing. It can never write to them, because the mapping is shared and read-only, and stays so;
+//! except to those ([`Writable`]) that are made for it.
 //!
 //! C header: [`include/linux/mm.h`](srctree/include/linux/mm.h).
 
@@ -47,6 +48,27 @@ unsafe impl Visible for Counter {}
 // SAFETY: Arrays have no padding.
 unsafe impl<T: Visible, const N: usize> Visible for [T; N] {}
 
+/// What userspace may even write to, while it is in use.
+///
+/// # Safety
+///
+/// Any bytes are good, at any time: nothing but atomics, and whoever uses them does not trust what
+/// they say.
+pub(crate) unsafe trait Writable: Visible {}
+
+// SAFETY: As the trait wants it. What a number means is up to who reads it.
+unsafe impl Writable for Atomic<u64> {}
+// SAFETY: As above.
+unsafe impl<T: Writable, const N: usize> Writable for [T; N] {}
+
+/// Where in the file `vma` maps, in bytes. In an mmap hook.
+pub(crate) fn offset(vma: &VmaNew) -> u64 {
+    // SAFETY: The area is valid, and this is the mmap hook, so nobody changes it.
+    let pages = unsafe { (*vma.as_ptr()).vm_pgoff };
+    // Beyond what a number holds nobody has anything to map.
+    (pages as u64).saturating_mul(PAGE_SIZE as u64)
+}
+
 /// Objects in whole pages.
 pub(crate) struct SharedPages<T: Visible>(VVec<T>);
 
@@ -78,18 +100,27 @@ impl<T: Visible> SharedPages<T> {
 
     /// Maps the pages to `vma`, from the first object on and as far as it goes. In an mmap hook.
     ///
-    /// EINVAL: private, or not from the start, or longer than the pages. EACCES: to write or execute.
+    /// EINVAL: private, or longer than the pages. EACCES: to write or execute.
     pub(crate) fn map(&self, vma: &VmaNew) -> Result {
-        // SAFETY: The area is valid, and this is the mmap hook, so nobody changes it.
-        let offset = unsafe { (*vma.as_ptr()).vm_pgoff };
-        let len = vma.end() - vma.start();
+        self.check(vma)?;
+        vma.try_clear_maywrite().map_err(|_| EACCES)?;
+        self.insert(vma)
+    }
+
+    /// EINVAL: as of [`SharedPages::map`].
+    fn check(&self, vma: &VmaNew) -> Result {
         // A private one would be copied on a debugger's write, and then show the past for ever.
         // (VM_SHARED itself is gone if the file was opened to read only.)
         let private = vma.flags() & MAYSHARE == 0;
-        if private || offset != 0 || len > self.0.len() * size_of::<T>() {
+        if private || vma.end() - vma.start() > self.0.len() * size_of::<T>() {
             return Err(EINVAL);
         }
-        vma.try_clear_maywrite().map_err(|_| EACCES)?;
+        Ok(())
+    }
+
+    /// What [`SharedPages::map`] does once it is known what userspace may do.
+    fn insert(&self, vma: &VmaNew) -> Result {
+        let len = vma.end() - vma.start();
         vma.try_clear_mayexec().map_err(|_| EACCES)?;
         vma.set_dontexpand();
         let area = vma.set_mixedmap();
@@ -102,6 +133,20 @@ impl<T: Visible> SharedPages<T> {
             area.vm_insert_page(vma.start() + at, &page)?;
         }
         Ok(())
+    }
+}
+
+impl<T: Writable> SharedPages<T> {
+    /// The objects.
+    #[inline]
+    pub(crate) fn objects(&self) -> &[T] {
+        &self.0
+    }
+
+    /// Like [`SharedPages::map`], also to write.
+    pub(crate) fn map_writable(&self, vma: &VmaNew) -> Result {
+        self.check(vma)?;
+        self.insert(vma)
     }
 }
 

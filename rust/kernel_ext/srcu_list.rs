@@ -23,13 +23,15 @@ use kernel::{
             Relaxed,
             Release, //
         },
+        srcu,
         Arc,
         Mutex,
+        MutexGuard,
         Srcu, //
     }, //
 };
 
-/// What some lists have in common: whoever walks one of them is waited for by all.
+/// What some lists and arrays have in common: whoever reads one of them is waited for by all.
 #[pin_data]
 pub(crate) struct Domain {
     #[pin]
@@ -50,7 +52,27 @@ impl Domain {
             flags,
         )
     }
+
+    /// Begins a read-side critical section. Any context but NMI.
+    #[inline]
+    pub(super) fn read_lock(&self) -> DomainGuard<'_> {
+        self.srcu.read_lock()
+    }
+
+    /// Keeps others from changing something. Process context.
+    pub(super) fn lock(&self) -> MutexGuard<'_, ()> {
+        self.changes.lock()
+    }
+
+    /// Waits until all read-side critical sections have ended that have begun. Process context, and
+    /// not from within one.
+    pub(super) fn wait(&self) {
+        self.srcu.synchronize_expedited();
+    }
 }
+
+/// A read-side critical section.
+pub(super) type DomainGuard<'a> = srcu::Guard<'a>;
 
 /// An item, and room for it in a list.
 pub(crate) struct Node<T> {
@@ -105,7 +127,7 @@ impl<T: Send + Sync> SrcuList<T> {
         if self.head.load(Relaxed).is_null() {
             return;
         }
-        let _guard = self.domain.srcu.read_lock();
+        let _guard = self.domain.read_lock();
         let mut at = self.head.load(Acquire);
         // SAFETY: By the type invariants it is null or a node, which stays until the guard goes.
         while let Some(node) = unsafe { at.as_ref() } {
@@ -123,7 +145,7 @@ impl<T: Send + Sync> SrcuList<T> {
 
     /// Adds an item at the end. Process context.
     pub(crate) fn push(&self, node: KBox<Node<T>>) {
-        let _changes = self.domain.changes.lock();
+        let _changes = self.domain.lock();
         let mut last = &self.head;
         // SAFETY: By the type invariants; the mutex keeps the nodes, too, because none is freed
         // that has not been taken out with it held.
@@ -137,7 +159,7 @@ impl<T: Send + Sync> SrcuList<T> {
 
     /// Takes out the first item for which `f` is true. Process context.
     pub(crate) fn remove(&self, mut f: impl FnMut(&T) -> bool) -> Option<Removed<T>> {
-        let _changes = self.domain.changes.lock();
+        let _changes = self.domain.lock();
         let mut link = &self.head;
         loop {
             let at = link.load(Relaxed);
@@ -189,7 +211,7 @@ unsafe impl<T: Send + Sync> Send for Removed<T> {}
 
 impl<T: Send + Sync> Drop for Removed<T> {
     fn drop(&mut self) {
-        self.domain.srcu.synchronize_expedited();
+        self.domain.wait();
         // SAFETY: By the type invariants it is owned, it came from a box, and all who reached it
         // while it was in the list are done.
         drop(unsafe { KBox::from_raw(self.node.as_ptr()) });

@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The device's calls for regions, for writes to the bus, and for what was kept of them.
+
+use crate::{
+    bus::{
+        Assign,
+        Deassign,
+        Failed,
+        Region,
+        Target,
+        Which, //
+    },
+    context::{
+        for_caller,
+        Core, //
+    },
+    device::{
+        check_flags,
+        check_reserved,
+        Argument,
+        Context, //
+    },
+    kernel_ext::{
+        eventfd::EventFdFile,
+        iov::segment_len, //
+    },
+    line::From,
+    records::Records,
+    region::{
+        Access,
+        Key, //
+    },
+    uapi::*, //
+};
+use kernel::{
+    current,
+    iov::{
+        IovIterDest,
+        IovIterSource, //
+    },
+    prelude::*,
+    uaccess::{
+        UserPtr,
+        UserSlice,
+        UserSliceReader, //
+    }, //
+};
+
+/// An array of the caller's.
+fn array<T>(at: u64, len: u32) -> Result<UserSlice> {
+    let at = UserPtr::from_addr(usize::try_from(at).map_err(|_| EFAULT)?);
+    Ok(UserSlice::new(at, len as usize * size_of::<T>()))
+}
+
+/// The regions that are to come and to go.
+#[derive(Default)]
+struct Changes {
+    new: KVVec<Assign>,
+    old: KVVec<Deassign>,
+}
+
+impl Changes {
+    /// Adds what the caller's `index`th says.
+    fn add(&mut self, core: &Core, region: &doorbell_region, index: u32) -> Result {
+        const DATAMATCH: u32 = DOORBELL_FLAG_DATAMATCH;
+        let deassign = region.flags & DOORBELL_FLAG_DEASSIGN != 0;
+        let rings = region.flags & DOORBELL_FLAG_LINE != 0;
+        let other = if deassign {
+            DOORBELL_FLAG_DEASSIGN
+        } else {
+            DOORBELL_FLAG_KEEP
+        };
+        check_flags(region.flags, DATAMATCH | DOORBELL_FLAG_LINE | other)?;
+        check_reserved(&region.reserved)?;
+        let unused = if rings {
+            region.fd != 0
+        } else {
+            region.line != 0
+        };
+        let datamatch = (region.flags & DATAMATCH != 0).then_some(region.datamatch);
+        if unused || (datamatch.is_none() && region.datamatch != 0) {
+            return Err(EINVAL);
+        }
+        let key = Key::new(region.space, region.addr, region.length, datamatch).ok_or(EINVAL)?;
+        if rings {
+            core.line(region.line).ok_or(ENXIO)?;
+        }
+        if deassign {
+            let which = if rings {
+                Which::Line(region.line)
+            } else if region.fd == -1 {
+                Which::AnyEventFd
+            } else {
+                Which::EventFd(EventFdFile::from_fd(region.fd)?.eventfd()?)
+            };
+            self.old
+                .push(Deassign { key, index, which }, for_caller())?;
+            return Ok(());
+        }
+        let target = if rings {
+            Target::Line(region.line)
+        } else {
+            Target::EventFd(EventFdFile::from_fd(region.fd)?.eventfd()?)
+        };
+        let keep = region.flags & DOORBELL_FLAG_KEEP != 0;
+        if keep {
+            core.records()?;
+        }
+        let region = Region::new(target, keep)?;
+        self.new.push(Assign { key, index, region }, for_caller())?;
+        Ok(())
+    }
+}
+
+impl Context {
+    /// DOORBELL_REGION.
+    pub(crate) fn region(&self, arg: &Argument) -> Result {
+        let region: doorbell_region = arg.read()?;
+        let core = self.core()?;
+        let mut changes = Changes::default();
+        changes.add(core, &region, 0)?;
+        core.change_regions(changes.new, changes.old)
+            .map_err(|failed| failed.error)
+    }
+
+    /// DOORBELL_REGIONS.
+    pub(crate) fn regions(&self, arg: &Argument) -> Result {
+        let mut regions: doorbell_regions = arg.read()?;
+        check_flags(regions.flags, 0)?;
+        check_reserved(&[regions.reserved, regions.failed])?;
+        if regions.nr_regions == 0 {
+            return Err(EINVAL);
+        }
+        let core = self.core()?;
+        // All that can be there, for all that can come.
+        if regions.nr_regions > 2 * DOORBELL_MAX_REGIONS {
+            return Err(ENOSPC);
+        }
+        self.change(core, &regions).map_err(|failed| {
+            if let Some(index) = failed.index {
+                regions.failed = index;
+                // If it cannot be written, there is still the error.
+                let _ = arg.write(&regions);
+            }
+            failed.error
+        })
+    }
+
+    fn change(&self, core: &Core, regions: &doorbell_regions) -> Result<(), Failed> {
+        let len = regions.nr_regions;
+        let mut reader = array::<doorbell_region>(regions.regions, len)?.reader();
+        let mut changes = Changes::default();
+        for index in 0..len {
+            let region = reader.read().map_err(Failed::at(index))?;
+            changes
+                .add(core, &region, index)
+                .map_err(Failed::at(index))?;
+        }
+        core.change_regions(changes.new, changes.old)
+    }
+
+    /// DOORBELL_GET_REGIONS.
+    pub(crate) fn get_regions(&self, arg: &Argument) -> Result<isize> {
+        const BLOCK: usize = 16;
+        let list: doorbell_region_list = arg.read()?;
+        check_flags(list.flags, 0)?;
+        check_reserved(&[list.reserved])?;
+        if list.nr_infos == 0 {
+            return Err(EINVAL);
+        }
+        let core = self.core()?;
+        let mut writer = array::<doorbell_region_info>(list.infos, list.nr_infos)?.writer();
+        let mut done = 0;
+        while done < list.nr_infos as usize {
+            // To userspace only when nobody has to wait for that.
+            let mut block: [_; BLOCK] = core::array::from_fn(|_| doorbell_region_info::default());
+            let room = BLOCK.min(list.nr_infos as usize - done);
+            let len = list_regions(core, list.first as usize + done, &mut block[..room]);
+            for info in &block[..len] {
+                writer.write(info)?;
+            }
+            done += len;
+            if len < room {
+                break;
+            }
+        }
+        Ok(done as isize)
+    }
+
+    /// DOORBELL_BUS_WRITE.
+    pub(crate) fn bus_write(&self, arg: &Argument) -> Result<isize> {
+        let write: doorbell_bus_write = arg.read()?;
+        check_flags(write.flags, 0)?;
+        if write.nr_accesses == 0 {
+            return Err(EINVAL);
+        }
+        let core = self.core()?;
+        let mut reader = array::<doorbell_access>(write.accesses, write.nr_accesses)?.reader();
+        let mut done = 0;
+        let result = write_all(core, &mut reader, &mut done);
+        count_or(done, result)
+    }
+
+    /// pwrite(2) and its sisters: `addr` is the file's position.
+    #[inline]
+    pub(crate) fn write(&self, addr: i64, iov: &mut IovIterSource<'_>) -> Result<usize> {
+        let core = self.core()?;
+        let mut addr = u64::try_from(addr).map_err(|_| EINVAL)?;
+        let mut done = 0;
+        while !iov.is_empty() {
+            let len = segment_len(iov);
+            if len == 0 {
+                iov.advance(0);
+                continue;
+            }
+            let written = write_segment(core, addr, len, iov);
+            if let Err(error) = written {
+                return count_or(done, Err(error)).map(|done: isize| done as usize);
+            }
+            addr = addr.wrapping_add(len as u64);
+            done += len;
+        }
+        Ok(done)
+    }
+
+    /// read(2) and its sisters: `addr` is the file's position.
+    pub(crate) fn read(&self, addr: i64, iov: &mut IovIterDest<'_>) -> Result<usize> {
+        let core = self.core()?;
+        // That is a device's register, and nobody is there to answer.
+        if addr != 0 || matches!(iov.len(), 1 | 2 | 4 | 8) {
+            return Err(EOPNOTSUPP);
+        }
+        core.records()?.read(iov)
+    }
+
+    /// DOORBELL_SET_RECORDS.
+    pub(crate) fn set_records(&self, arg: &Argument) -> Result {
+        let records: doorbell_set_records = arg.read()?;
+        check_flags(records.flags, 0)?;
+        let len = records.nr_records;
+        if !len.is_power_of_two() || len > DOORBELL_MAX_RECORDS {
+            return Err(EINVAL);
+        }
+        self.core()?.set_records(|| Records::new(len, for_caller()))
+    }
+
+    /// DOORBELL_GET_BUS.
+    pub(crate) fn get_bus(&self, arg: &Argument) -> Result {
+        let core = self.core()?;
+        let mut bus = doorbell_bus {
+            nr_regions: core.nr_regions(),
+            ..Default::default()
+        };
+        if let Ok(records) = core.records() {
+            bus.nr_records = records.len();
+            bus.kept = records.kept();
+            bus.refused = records.refused();
+        }
+        arg.write(&bus)
+    }
+}
+
+/// How many accesses are read at once.
+type Block = [doorbell_access; 16];
+
+/// Carries out all accesses, counting them.
+fn write_all(core: &Core, reader: &mut UserSliceReader, done: &mut usize) -> Result {
+    while reader.len() >= size_of::<Block>() {
+        // If not all of them can be read, some still may.
+        let Ok(block) = reader.read::<Block>() else {
+            break;
+        };
+        for access in &block {
+            write_one(core, access)?;
+            *done += 1;
+        }
+        if current!().signal_pending() {
+            return Err(EINTR);
+        }
+    }
+    while !reader.is_empty() {
+        write_one(core, &reader.read()?)?;
+        *done += 1;
+    }
+    Ok(())
+}
+
+fn write_one(core: &Core, access: &doorbell_access) -> Result {
+    let access = Access::new(access.space, access.addr, access.length, access.value);
+    core.bus_write(&access.ok_or(EINVAL)?, From::Caller)
+}
+
+/// Fills `infos` with the regions from the `first` on; returns how many there were.
+fn list_regions(core: &Core, first: usize, infos: &mut [doorbell_region_info]) -> usize {
+    let regions = core.regions.read();
+    let keys = regions.keys().get(first..).unwrap_or(&[]);
+    let all = keys.iter().zip(first..).zip(&mut *infos);
+    let mut len = 0;
+    for ((key, at), info) in all {
+        let Some(region) = regions.item(at) else {
+            break;
+        };
+        let flag = |set: bool, flag: u32| if set { flag } else { 0 };
+        *info = doorbell_region_info {
+            addr: key.addr(),
+            datamatch: key.datamatch().unwrap_or(0),
+            space: key.space(),
+            length: key.length(),
+            flags: flag(key.datamatch().is_some(), DOORBELL_FLAG_DATAMATCH)
+                | flag(region.line().is_some(), DOORBELL_FLAG_LINE)
+                | flag(region.keeps(), DOORBELL_FLAG_KEEP),
+            line: region.line().unwrap_or(0),
+            writes: region.writes(),
+            ..Default::default()
+        };
+        len += 1;
+    }
+    len
+}
+
+/// Writes the next `len` bytes to `addr`, as one access.
+#[inline]
+fn write_segment(core: &Core, addr: u64, len: usize, iov: &mut IovIterSource<'_>) -> Result {
+    let mut bytes = [0u8; size_of::<u64>()];
+    // In the machine's byte order, a shorter value is at that end of a longer one.
+    let range = if cfg!(target_endian = "little") {
+        0..len
+    } else {
+        bytes.len().saturating_sub(len)..bytes.len()
+    };
+    let bytes_of_value = bytes.get_mut(range).ok_or(EINVAL)?;
+    if iov.copy_from_iter(bytes_of_value) < len {
+        return Err(EFAULT);
+    }
+    let access = Access::new(
+        DOORBELL_SPACE_MMIO,
+        addr,
+        len as u32,
+        u64::from_ne_bytes(bytes),
+    );
+    core.bus_write(&access.ok_or(EINVAL)?, From::Caller)
+}
+
+/// How much was done; the error if it is nothing.
+fn count_or(done: usize, result: Result) -> Result<isize> {
+    match result {
+        Err(error) if done == 0 => Err(error),
+        _ => Ok(done as isize),
+    }
+}

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What [`kernel::iov`] does not tell.
+//!
+//! C header: [`include/linux/uio.h`](srctree/include/linux/uio.h).
+
+use kernel::{
+    bindings,
+    iov::IovIterSource, //
+};
+
+/// How long the segment is in which the iterator is, from there on; 0 at the end of one that is empty.
+#[inline]
+pub(crate) fn segment_len(iov: &mut IovIterSource<'_>) -> usize {
+    // SAFETY: The iterator is valid.
+    unsafe { bindings::iov_iter_single_seg_count(iov.as_raw()) }
+}

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sorting by the kernel's own heapsort.
+//!
+//! That of `core` brings along functions that do not return and that the kernel's objtool does not know.
+//!
+//! C header: [`include/linux/sort.h`](srctree/include/linux/sort.h).
+
+use crate::bindings;
+use core::cmp::Ordering;
+use kernel::ffi::{
+    c_int,
+    c_void, //
+};
+
+/// Sorts `items` by what `key` makes of them, equal ones in any order. Process context.
+pub(crate) fn sort_by_key<T, K: Ord, F: Fn(&T) -> K>(items: &mut [T], key: F) {
+    // SAFETY: The items are as many and as large as said. They are compared by `compare`, which gets
+    // pointers to two of them and `key`, and moved bytewise, as any Rust value may be.
+    unsafe {
+        bindings::sort_r_nonatomic(
+            items.as_mut_ptr().cast(),
+            items.len(),
+            size_of::<T>(),
+            Some(compare::<T, K, F>),
+            None,
+            (&raw const key).cast(),
+        );
+    }
+}
+
+/// # Safety
+///
+/// `a` and `b` must point to `T`s and `key` to an `F`.
+unsafe extern "C" fn compare<T, K: Ord, F: Fn(&T) -> K>(
+    a: *const c_void,
+    b: *const c_void,
+    key: *const c_void,
+) -> c_int {
+    // SAFETY: By the requirements of this function.
+    let (a, b, key) = unsafe { (&*a.cast::<T>(), &*b.cast::<T>(), &*key.cast::<F>()) };
+    match key(a).cmp(&key(b)) {
+        Ordering::Less => -1,
+        Ordering::Equal => 0,
+        Ordering::Greater => 1,
+    }
+}

@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sorted arrays that are searched under SRCU and replaced as a whole.
+//!
+//! Who reads takes no lock. Who changes something makes a new version of the array, in which the
+//! items are the same and not copied. The old version, and what is no longer in the new one, goes
+//! after a grace period: at once, and waited for, if items were taken out ([`Retired`]); if there
+//! were only some added, with the next version that must wait anyway, or when it has become too much.
+//! A grace period that nobody waits for is never started, because an expedited one that follows would
+//! have to wait for it.
+//!
+//! C header: [`include/linux/srcu.h`](srctree/include/linux/srcu.h).
+
+use super::srcu_list::{
+    Domain,
+    DomainGuard, //
+};
+use core::ptr::{
+    null_mut,
+    NonNull, //
+};
+use kernel::{
+    alloc::Flags,
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
+        Arc,
+        MutexGuard, //
+    }, //
+};
+
+/// How much may wait for a grace period that somebody needs anyway, in bytes, if the array itself is
+/// not larger.
+const MAX_WAITING: usize = 64 << 10;
+
+/// What a reader sees.
+///
+/// # Invariants
+///
+/// `items` is as long as `keys`; each points to a pinned `T` that came from a [`KBox`].
+struct Version<K, T> {
+    keys: KVVec<K>,
+    items: KVVec<NonNull<T>>,
+    /// The one that this one replaced, if it waits to go together with this one.
+    older: Option<KBox<Self>>,
+    /// How many bytes wait in that way.
+    waiting: usize,
+}
+
+impl<K, T> Version<K, T> {
+    const ENTRY: usize = size_of::<K>() + size_of::<NonNull<T>>();
+
+    fn new(len: usize, flags: Flags) -> Result<KBox<Self>> {
+        let version = Self {
+            keys: KVVec::with_capacity(len, flags)?,
+            items: KVVec::with_capacity(len, flags)?,
+            older: None,
+            waiting: 0,
+        };
+        Ok(KBox::new(version, flags)?)
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.keys.len() * Self::ENTRY
+    }
+
+    /// Drops `version` and the older ones that wait with it, one after the other.
+    fn drop_all(version: KBox<Self>) {
+        let mut next = Some(version);
+        while let Some(mut version) = next {
+            next = version.older.take();
+        }
+    }
+}
+
+/// A sorted array of keys, with an item for each.
+///
+/// # Invariants
+///
+/// - `current` is null or points to a [`Version`] that came from a [`KBox`] and is owned by the array,
+///   as are the items in it. No item is in it twice.
+/// - It changes with the domain's mutex held only.
+/// - A version that has been reached from `current` in a read-side critical section of the domain's
+///   SRCU, and the items in it, are not freed before that ends.
+pub(crate) struct SrcuArray<K: Copy + Send + Sync, T: Send + Sync> {
+    current: Atomic<*mut Version<K, T>>,
+    domain: Arc<Domain>,
+}
+
+// SAFETY: The array owns its keys and items, hands out shared references to them to several threads
+// at the same time, and may drop them on any thread.
+unsafe impl<K: Copy + Send + Sync, T: Send + Sync> Send for SrcuArray<K, T> {}
+// SAFETY: As above.
+unsafe impl<K: Copy + Send + Sync, T: Send + Sync> Sync for SrcuArray<K, T> {}
+
+impl<K: Copy + Send + Sync, T: Send + Sync> SrcuArray<K, T> {
+    /// An empty array.
+    pub(crate) fn new(domain: Arc<Domain>) -> Self {
+        // INVARIANT: There is nothing.
+        Self {
+            current: Atomic::new(null_mut()),
+            domain,
+        }
+    }
+
+    /// The array as it is now, for as long as the returned object exists. Any context but NMI.
+    #[inline]
+    pub(crate) fn read(&self) -> Reader<'_, K, T> {
+        let guard = self.domain.read_lock();
+        let current = self.current.load(Acquire);
+        // SAFETY: By the type invariants it is null or a version that stays until the guard goes.
+        let version = unsafe { current.as_ref() };
+        Reader {
+            version,
+            _guard: guard,
+        }
+    }
+
+    /// How many items there are. Any context.
+    pub(crate) fn len(&self) -> usize {
+        self.read().keys().len()
+    }
+
+    /// Begins a change; others wait. Process context.
+    pub(crate) fn edit(&self) -> Edit<'_, K, T> {
+        Edit {
+            array: self,
+            _changes: self.domain.lock(),
+        }
+    }
+}
+
+impl<K: Copy + Send + Sync, T: Send + Sync> Drop for SrcuArray<K, T> {
+    fn drop(&mut self) {
+        let Some(current) = NonNull::new(self.current.load(Relaxed)) else {
+            return;
+        };
+        // SAFETY: By the type invariants it came from a box and is owned; `self` is borrowed
+        // exclusively, so nobody reads it.
+        let version = unsafe { KBox::from_raw(current.as_ptr()) };
+        for item in version.items.iter() {
+            // SAFETY: As above; none of them is there twice.
+            drop(unsafe { KBox::from_raw(item.as_ptr()) });
+        }
+        Version::drop_all(version);
+    }
+}
+
+/// Reads an array.
+pub(crate) struct Reader<'a, K, T> {
+    version: Option<&'a Version<K, T>>,
+    _guard: DomainGuard<'a>,
+}
+
+impl<K, T> Reader<'_, K, T> {
+    /// The keys.
+    #[inline]
+    pub(crate) fn keys(&self) -> &[K] {
+        self.version.map_or(&[], |version| &version.keys)
+    }
+
+    /// The item of the key at `at`.
+    #[inline]
+    pub(crate) fn item(&self, at: usize) -> Option<Pin<&T>> {
+        item(self.version, at)
+    }
+}
+
+#[inline]
+fn item<K, T>(version: Option<&Version<K, T>>, at: usize) -> Option<Pin<&T>> {
+    let item = version?.items.get(at)?;
+    // SAFETY: By the type invariants it is valid, and pinned, for as long as the version.
+    Some(unsafe { Pin::new_unchecked(item.as_ref()) })
+}
+
+/// Memory for a new version.
+pub(crate) struct Room<K, T> {
+    version: KBox<Version<K, T>>,
+    gone: KVVec<NonNull<T>>,
+}
+
+/// Changes an array.
+pub(crate) struct Edit<'a, K: Copy + Send + Sync, T: Send + Sync> {
+    array: &'a SrcuArray<K, T>,
+    _changes: MutexGuard<'a, ()>,
+}
+
+impl<K: Copy + Send + Sync, T: Send + Sync> Edit<'_, K, T> {
+    fn version(&self) -> Option<&Version<K, T>> {
+        // SAFETY: By the type invariants it is null or a version, which stays until somebody replaces
+        // it with the mutex held.
+        unsafe { self.array.current.load(Relaxed).as_ref() }
+    }
+
+    /// The keys.
+    pub(crate) fn keys(&self) -> &[K] {
+        self.version().map_or(&[], |version| &version.keys)
+    }
+
+    /// The item of the key at `at`.
+    pub(crate) fn item(&self, at: usize) -> Option<Pin<&T>> {
+        item(self.version(), at)
+    }
+
+    /// Room for `new` more items, and `gone` that leave.
+    pub(crate) fn room(&self, new: usize, gone: usize, flags: Flags) -> Result<Room<K, T>> {
+        Ok(Room {
+            version: Version::new(self.keys().len() + new, flags)?,
+            gone: KVVec::with_capacity(gone, flags)?,
+        })
+    }
+
+    /// Takes the items at `gone` out, and puts each of `new` before the item that was at its place.
+    /// Both are sorted. `room` must be enough; if it is not, nothing happens.
+    ///
+    /// Returns what is to be waited for, when no lock is held.
+    pub(crate) fn replace(
+        self,
+        room: Room<K, T>,
+        gone: &[usize],
+        new: KVVec<(usize, K, Pin<KBox<T>>)>,
+    ) -> Option<Retired<K, T>> {
+        let Room {
+            mut version,
+            gone: mut left,
+        } = room;
+        let len = self.keys().len();
+        if version.keys.capacity() < len + new.len()
+            || version.items.capacity() < len + new.len()
+            || left.capacity() < gone.len()
+        {
+            return None;
+        }
+        let mut from = 0;
+        let mut gone = gone.iter().copied().peekable();
+        let mut new = new.into_iter().peekable();
+        // INVARIANT: The items of `version` are those of the old one, each at most once because `from`
+        // only ever grows, and the new ones, which come from a box.
+        while from < len || new.peek().is_some() {
+            let place = new.peek().map_or(len, |new| new.0);
+            let next = gone.peek().copied().unwrap_or(len);
+            let to = place.min(next).clamp(from, len);
+            if let Some(old) = self.version() {
+                version.extend(&old.keys[from..to], &old.items[from..to]);
+            }
+            from = to;
+            if place <= next {
+                let Some((_, key, item)) = new.next() else {
+                    continue;
+                };
+                // SAFETY: It stays where it is until it is put back into a pinned box.
+                let item = KBox::into_raw(unsafe { Pin::into_inner_unchecked(item) });
+                if let Some(item) = NonNull::new(item) {
+                    version.extend(&[key], &[item]);
+                }
+            } else {
+                gone.next();
+                if let Some(&item) = self.version().and_then(|old| old.items.get(from)) {
+                    // Cannot fail: there is room.
+                    let _ = left.push_within_capacity(item);
+                    from += 1;
+                }
+            }
+        }
+        self.publish(version, left)
+    }
+
+    /// Makes `version` the current one, in which `left` are no more.
+    fn publish(
+        self,
+        mut version: KBox<Version<K, T>>,
+        left: KVVec<NonNull<T>>,
+    ) -> Option<Retired<K, T>> {
+        let current = &self.array.current;
+        let old = NonNull::new(current.load(Relaxed));
+        // SAFETY: By the type invariants it is owned and came from a box. It is not dropped before a
+        // grace period has passed: it is either kept in the new version, or given to `Retired`.
+        let old = old.map(|old| unsafe { KBox::from_raw(old.as_ptr()) });
+        let mut retired = None;
+        if let Some(old) = old {
+            let waiting = old.waiting + old.bytes();
+            if left.is_empty() && waiting <= version.bytes().max(MAX_WAITING) {
+                version.waiting = waiting;
+                version.older = Some(old);
+            } else {
+                retired = Some(old);
+            }
+        }
+        // INVARIANT: It comes from a box, and its items are those of the old one without `left`, and
+        // new ones. Readers find what was written to it before.
+        current.store(KBox::into_raw(version), Release);
+        // INVARIANT: They are not reached from `current` any more.
+        retired.map(|version| Retired {
+            version: Some(version),
+            items: left,
+            domain: self.array.domain.clone(),
+            waited: false,
+        })
+    }
+}
+
+impl<K: Copy, T> Version<K, T> {
+    /// Adds entries for which there is room.
+    fn extend(&mut self, keys: &[K], items: &[NonNull<T>]) {
+        // Cannot fail: nothing needs to be allocated.
+        let _ = self.keys.extend_from_slice(keys, GFP_NOWAIT);
+        let _ = self.items.extend_from_slice(items, GFP_NOWAIT);
+    }
+}
+
+/// What was taken out of an array.
+///
+/// Dropping it waits for everybody who reads in the domain, unless [`Retired::wait`] has: process
+/// context, and not from within a read-side critical section. Then it is gone.
+///
+/// # Invariants
+///
+/// `version` and `items` are owned, came from boxes, and cannot be reached from the array any more.
+#[must_use = "dropping waits"]
+pub(crate) struct Retired<K, T> {
+    version: Option<KBox<Version<K, T>>>,
+    items: KVVec<NonNull<T>>,
+    domain: Arc<Domain>,
+    /// All who had reached them before are done.
+    waited: bool,
+}
+
+impl<K, T> Retired<K, T> {
+    /// Waits until nobody uses the items any more.
+    pub(crate) fn wait(&mut self) {
+        self.domain.wait();
+        self.waited = true;
+    }
+
+    /// The items.
+    pub(crate) fn items(&self) -> impl Iterator<Item = Pin<&T>> {
+        self.items.iter().map(|item| {
+            // SAFETY: By the type invariants it is valid, and pinned.
+            unsafe { Pin::new_unchecked(item.as_ref()) }
+        })
+    }
+}
+
+impl<K, T> Drop for Retired<K, T> {
+    fn drop(&mut self) {
+        if !self.waited {
+            self.wait();
+        }
+        for item in self.items.iter() {
+            // SAFETY: By the type invariants; and all who reached it in the array are done.
+            drop(unsafe { KBox::from_raw(item.as_ptr()) });
+        }
+        if let Some(version) = self.version.take() {
+            Version::drop_all(version);
+        }
+    }
+}

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Kept values: what was written to the bus, in a ring that userspace can take it out of by itself.
+//!
+//! Any number of producers in any context, no lock: a producer takes the next place by one
+//! compare-exchange of `tail`, fills it, and then says so by the record's sequence number, which is
+//! what the consumer looks at. The only thing that is ever read back from memory that userspace can
+//! write is `head`, and whatever is there, it only decides whether there is room.
+
+use crate::{
+    kernel_ext::shared_pages::SharedPages,
+    region::Access,
+    uapi::{
+        doorbell_record,
+        doorbell_records, //
+    }, //
+};
+use core::mem::offset_of;
+use kernel::{
+    alloc::Flags,
+    interrupt::local_interrupt_disable,
+    iov::IovIterDest,
+    mm::virt::VmaNew,
+    new_mutex,
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
+        Arc,
+        Mutex, //
+    }, //
+};
+
+/// A record, or as much of what comes before them: nothing but words, because userspace may write
+/// there at any time. The fields of `struct doorbell_record` are, in this order, three words and two
+/// halves of one.
+type Words = [Atomic<u64>; 4];
+
+const HEADER: usize = offset_of!(doorbell_records, records) / size_of::<Words>();
+
+const _: () = {
+    const WORD: usize = size_of::<u64>();
+    assert!(size_of::<doorbell_record>() == size_of::<Words>());
+    assert!(offset_of!(doorbell_records, head) == 0);
+    assert!(offset_of!(doorbell_records, records) % size_of::<Words>() == 0);
+    assert!(offset_of!(doorbell_record, sequence) == 0);
+    assert!(offset_of!(doorbell_record, addr) == WORD);
+    assert!(offset_of!(doorbell_record, value) == 2 * WORD);
+    assert!(offset_of!(doorbell_record, length) == 3 * WORD);
+    assert!(offset_of!(doorbell_record, space) == 3 * WORD + WORD / 2);
+};
+
+/// The records of a context.
+#[pin_data]
+pub(crate) struct Records {
+    pages: Arc<SharedPages<Words>>,
+    /// How many, a power of two.
+    len: u64,
+    /// How many places have been taken.
+    tail: Atomic<u64>,
+    /// How many writes found no room.
+    refused: Atomic<u64>,
+    /// Held by read(2).
+    #[pin]
+    consumer: Mutex<()>,
+}
+
+impl Records {
+    /// Room for `len` records, a power of two. Process context.
+    pub(crate) fn new(len: u32, flags: Flags) -> Result<Arc<Self>> {
+        let words = || [const { Atomic::new(0u64) }; 4];
+        let (pages, _) = SharedPages::new(HEADER + len as usize, words, flags)?;
+        Arc::pin_init(
+            pin_init!(Self {
+                pages,
+                len: u64::from(len),
+                tail: Atomic::new(0),
+                refused: Atomic::new(0),
+                consumer <- new_mutex!((), "doorbell_consumer"),
+            }),
+            flags,
+        )
+    }
+
+    /// How many there is room for.
+    pub(crate) fn len(&self) -> u32 {
+        self.len as u32
+    }
+
+    /// How many writes were kept. Any context.
+    pub(crate) fn kept(&self) -> u64 {
+        self.tail.load(Relaxed)
+    }
+
+    /// How many writes found no room. Any context.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Relaxed)
+    }
+
+    /// Maps them to `vma`, from the start. In an mmap hook.
+    ///
+    /// EINVAL, EACCES: see the UAPI header.
+    pub(crate) fn map(&self, vma: &VmaNew) -> Result {
+        self.pages.map_writable(vma)
+    }
+
+    #[inline]
+    fn head(&self) -> &Atomic<u64> {
+        &self.pages.objects()[0][0]
+    }
+
+    #[inline]
+    fn place(&self, position: u64) -> &Words {
+        &self.pages.objects()[HEADER + (position & (self.len - 1)) as usize]
+    }
+
+    /// Keeps `access`. Any context but NMI.
+    ///
+    /// ENOBUFS: there is no room, and this has been counted.
+    #[inline]
+    pub(crate) fn keep(&self, access: &Access) -> Result {
+        // Who is interrupted between the two steps would keep the consumer from what comes after.
+        let _interrupts = local_interrupt_disable();
+        let mut tail = self.tail.load(Relaxed);
+        loop {
+            // The consumer is done with the place before it says so. A head that is beyond the tail
+            // makes a large number.
+            if tail.wrapping_sub(self.head().load(Acquire)) >= self.len {
+                self.refused.fetch_add(1u64, Relaxed);
+                return Err(ENOBUFS);
+            }
+            match self.tail.cmpxchg(tail, tail + 1, Relaxed) {
+                Ok(_) => break,
+                Err(now) => tail = now,
+            }
+        }
+        let [sequence, addr, value, shape] = self.place(tail);
+        addr.store(access.addr(), Relaxed);
+        value.store(access.value(), Relaxed);
+        shape.store(two_halves(access.length(), access.space()), Relaxed);
+        sequence.store(tail + 1, Release);
+        Ok(())
+    }
+
+    /// Takes records out, as many as there are and as fit. Process context, may sleep.
+    ///
+    /// EINVAL: not even one fits. EAGAIN: there is none. EFAULT.
+    pub(crate) fn read(&self, iov: &mut IovIterDest<'_>) -> Result<usize> {
+        const SIZE: usize = size_of::<doorbell_record>();
+        if iov.len() < SIZE {
+            return Err(EINVAL);
+        }
+        let _consumer = self.consumer.lock();
+        let mut done = 0;
+        let mut error = EAGAIN;
+        while iov.len() >= SIZE {
+            let head = self.head().load(Relaxed);
+            let next = head.wrapping_add(1);
+            let words = self.place(head);
+            if words[0].load(Acquire) != next {
+                break;
+            }
+            let mut record = [0u8; SIZE];
+            for (bytes, word) in record.chunks_exact_mut(size_of::<u64>()).zip(words) {
+                bytes.copy_from_slice(&word.load(Relaxed).to_ne_bytes());
+            }
+            if iov.copy_to_iter(&record) < SIZE {
+                error = EFAULT;
+                break;
+            }
+            self.head().store(next, Release);
+            done += SIZE;
+        }
+        if done == 0 {
+            return Err(error);
+        }
+        Ok(done)
+    }
+}
+
+/// A word with `first` in its first half and `second` in its second, in memory.
+fn two_halves(first: u32, second: u32) -> u64 {
+    let (first, second) = (u64::from(first), u64::from(second));
+    if cfg!(target_endian = "little") {
+        first | (second << 32)
+    } else {
+        (first << 32) | second
+    }
+}
