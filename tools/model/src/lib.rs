@@ -6,6 +6,7 @@
 //! order in which the atomic steps of some threads can happen, and looks in each state whether the
 //! rules hold. [`irqfd`] does the same with the way an irqfd is attached to its eventfd.
 //! [`broken`] has versions with a mistake in them: a model that does not find those is worth nothing.
+//! [`region`] compares what the bus matches with a naive reference, and has its own mistakes.
 //!
 //! What is said of atomic steps here is sequentially consistent, as are the module's: each is a
 //! fully ordered compare-exchange.
@@ -20,6 +21,7 @@ pub mod broken;
 pub mod irqfd;
 mod judge;
 pub mod ops;
+pub mod region;
 mod state;
 pub mod wiring;
 

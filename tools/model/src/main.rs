@@ -5,7 +5,7 @@
 //!
 //! `doorbell-model deep` takes minutes and gigabytes; without it, it takes seconds.
 
-use doorbell_model::{broken, irqfd, scenarios, walk, Walk};
+use doorbell_model::{broken, irqfd, region, scenarios, walk, Walk};
 use std::process::ExitCode;
 
 /// Prints results and remembers how many there were.
@@ -17,8 +17,6 @@ struct Report {
 
 impl Report {
     fn line(&mut self, ok: bool, name: &str, walk: &Walk, more: &str) {
-        self.number += 1;
-        self.failed += usize::from(!ok);
         let Walk {
             states,
             steps,
@@ -26,14 +24,18 @@ impl Report {
             seconds,
             ..
         } = walk;
-        println!(
-            "{} {} {name} # {states} states, {steps} steps, {depth} deep, {seconds:.1} s{more}",
-            if ok { "ok" } else { "not ok" },
-            self.number,
-        );
+        let states = format!("{states} states, {steps} steps, {depth} deep, {seconds:.1} s{more}");
+        self.result(ok, name, &states);
         if let (false, Some((rule, steps))) = (ok, &walk.found) {
             println!("# {rule}, after {}", steps.join(", "));
         }
+    }
+
+    fn result(&mut self, ok: bool, name: &str, more: &str) {
+        self.number += 1;
+        self.failed += usize::from(!ok);
+        let result = if ok { "ok" } else { "not ok" };
+        println!("{result} {} {name} # {more}", self.number);
     }
 
     /// No rule may be broken.
@@ -72,7 +74,10 @@ fn main() -> ExitCode {
     };
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     println!("KTAP version 1");
-    println!("1..{}", lines.len() + irqfds.len() + mistakes.len());
+    println!(
+        "1..{}",
+        lines.len() + irqfds.len() + mistakes.len() + region::LEN
+    );
     for (name, model) in lines {
         report.clean(&name, &walk(model, cpus));
     }
@@ -85,6 +90,9 @@ fn main() -> ExitCode {
     );
     for mistake in mistakes {
         report.broken(mistake.name, mistake.rules, &mistake.walk());
+    }
+    for checked in region::all(if deep { 200_000 } else { 10_000 }) {
+        report.result(checked.ok, &checked.name, &checked.more);
     }
     ExitCode::from(u8::from(report.failed > 0))
 }
