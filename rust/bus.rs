@@ -17,7 +17,10 @@ use crate::{
         },
         eventfd::EventFd,
         sort::sort_by_key,
-        srcu_array::Edit, //
+        srcu_array::{
+            self,
+            Edit, //
+        }, //
     },
     line::From,
     region::{
@@ -41,7 +44,13 @@ use kernel::{
 };
 
 // The pure functions number them from zero.
-const _: () = assert!(DOORBELL_SPACE_MMIO < region::SPACES && DOORBELL_SPACE_PIO < region::SPACES);
+const _: () = assert!(DOORBELL_SPACE_MMIO == 0 && DOORBELL_SPACE_PIO + 1 == region::SPACES);
+
+impl srcu_array::Key for Key {
+    fn is_first(&self) -> bool {
+        self.space() == DOORBELL_SPACE_MMIO
+    }
+}
 
 /// What a region signals.
 pub(crate) enum Target {
@@ -209,9 +218,10 @@ impl Core {
     #[inline(always)]
     pub(crate) fn bus_write(&self, access: &Access, from: From) -> Result {
         let regions = self.regions.read();
-        let hits = region::find(regions.keys(), access);
-        let any = hits.any.and_then(|at| regions.item(at));
-        let exact = hits.exact.and_then(|at| regions.item(at));
+        let (keys, first) = regions.part(access.space() == DOORBELL_SPACE_MMIO);
+        let hits = region::find(keys, access);
+        let any = hits.any.and_then(|at| regions.item(first + at));
+        let exact = hits.exact.and_then(|at| regions.item(first + at));
         if any.is_none() && exact.is_none() {
             return Err(EOPNOTSUPP);
         }

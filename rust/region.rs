@@ -154,12 +154,6 @@ impl Key {
         (self.length as u64).saturating_sub(1)
     }
 
-    /// Space and address as one number, which is compared without a branch.
-    #[inline(always)]
-    const fn place(&self) -> u128 {
-        place(self.space, self.addr)
-    }
-
     /// Whether `next`, which is not before `self` in the order, can be beside it.
     fn check(&self, next: &Self) -> Result<(), Clash> {
         if self.space != next.space {
@@ -180,11 +174,6 @@ impl Key {
     }
 }
 
-#[inline(always)]
-const fn place(space: u8, addr: u64) -> u128 {
-    ((space as u128) << 64) | addr as u128
-}
-
 /// The regions that a write goes to, by where they are in the array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Hits {
@@ -194,11 +183,11 @@ pub(crate) struct Hits {
     pub(crate) exact: Option<usize>,
 }
 
-/// Where `access` goes. `keys` are sorted and without clashes.
+/// Where `access` goes. `keys` are those in its space, sorted and without clashes.
 #[inline]
 pub(crate) fn find(keys: &[Key], access: &Access) -> Hits {
-    let at = place(access.space, access.addr);
-    let first = keys.partition_point(|key| key.place() < at);
+    let addr = access.addr;
+    let first = keys.partition_point(|key| key.addr < addr);
     let mut hits = Hits {
         any: None,
         exact: None,
@@ -206,7 +195,7 @@ pub(crate) fn find(keys: &[Key], access: &Access) -> Hits {
     let mut rest = first;
     match keys.get(first) {
         // All that are here have the same length.
-        Some(key) if key.place() == at && (key.length == 0 || key.length == access.length) => {
+        Some(key) if key.addr == addr && (key.length == 0 || key.length == access.length) => {
             if !key.exact {
                 hits.any = Some(first);
                 rest += 1;
@@ -214,13 +203,13 @@ pub(crate) fn find(keys: &[Key], access: &Access) -> Hits {
         }
         _ => return hits,
     }
-    if keys.get(rest).is_some_and(|key| key.place() == at) {
+    if keys.get(rest).is_some_and(|key| key.addr == addr) {
         let value = access.value;
         let behind = &keys[rest..];
-        let found = rest + behind.partition_point(|key| key.place() == at && key.datamatch < value);
+        let found = rest + behind.partition_point(|key| key.addr == addr && key.datamatch < value);
         if keys
             .get(found)
-            .is_some_and(|key| key.place() == at && key.datamatch == value)
+            .is_some_and(|key| key.addr == addr && key.datamatch == value)
         {
             hits.exact = Some(found);
         }

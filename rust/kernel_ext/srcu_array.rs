@@ -38,6 +38,13 @@ use kernel::{
 /// not larger.
 const MAX_WAITING: usize = 64 << 10;
 
+/// What the array is sorted by. It can be in two parts, so that whoever knows in which one to look needs
+/// not compare that.
+pub(crate) trait Key: Copy + Send + Sync {
+    /// Whether it is in the first part. None is that comes after one that is not.
+    fn is_first(&self) -> bool;
+}
+
 /// What a reader sees.
 ///
 /// # Invariants
@@ -46,6 +53,8 @@ const MAX_WAITING: usize = 64 << 10;
 struct Version<K, T> {
     keys: KVVec<K>,
     items: KVVec<NonNull<T>>,
+    /// How many keys are in the first part.
+    first: usize,
     /// The one that this one replaced, if it waits to go together with this one.
     older: Option<KBox<Self>>,
     /// How many bytes wait in that way.
@@ -59,6 +68,7 @@ impl<K, T> Version<K, T> {
         let version = Self {
             keys: KVVec::with_capacity(len, flags)?,
             items: KVVec::with_capacity(len, flags)?,
+            first: 0,
             older: None,
             waiting: 0,
         };
@@ -87,18 +97,18 @@ impl<K, T> Version<K, T> {
 /// - It changes with the domain's mutex held only.
 /// - A version that has been reached from `current` in a read-side critical section of the domain's
 ///   SRCU, and the items in it, are not freed before that ends.
-pub(crate) struct SrcuArray<K: Copy + Send + Sync, T: Send + Sync> {
+pub(crate) struct SrcuArray<K: Key, T: Send + Sync> {
     current: Atomic<*mut Version<K, T>>,
     domain: Arc<Domain>,
 }
 
 // SAFETY: The array owns its keys and items, hands out shared references to them to several threads
 // at the same time, and may drop them on any thread.
-unsafe impl<K: Copy + Send + Sync, T: Send + Sync> Send for SrcuArray<K, T> {}
+unsafe impl<K: Key, T: Send + Sync> Send for SrcuArray<K, T> {}
 // SAFETY: As above.
-unsafe impl<K: Copy + Send + Sync, T: Send + Sync> Sync for SrcuArray<K, T> {}
+unsafe impl<K: Key, T: Send + Sync> Sync for SrcuArray<K, T> {}
 
-impl<K: Copy + Send + Sync, T: Send + Sync> SrcuArray<K, T> {
+impl<K: Key, T: Send + Sync> SrcuArray<K, T> {
     /// An empty array.
     pub(crate) fn new(domain: Arc<Domain>) -> Self {
         // INVARIANT: There is nothing.
@@ -135,7 +145,7 @@ impl<K: Copy + Send + Sync, T: Send + Sync> SrcuArray<K, T> {
     }
 }
 
-impl<K: Copy + Send + Sync, T: Send + Sync> Drop for SrcuArray<K, T> {
+impl<K: Key, T: Send + Sync> Drop for SrcuArray<K, T> {
     fn drop(&mut self) {
         let Some(current) = NonNull::new(self.current.load(Relaxed)) else {
             return;
@@ -164,6 +174,22 @@ impl<K, T> Reader<'_, K, T> {
         self.version.map_or(&[], |version| &version.keys)
     }
 
+    /// The keys of the first part, or of the other, and where that begins.
+    #[inline]
+    pub(crate) fn part(&self, first: bool) -> (&[K], usize) {
+        let Some(version) = self.version else {
+            return (&[], 0);
+        };
+        let parts = version.keys.split_at_checked(version.first);
+        parts.map_or((&[], 0), |parts| {
+            if first {
+                (parts.0, 0)
+            } else {
+                (parts.1, version.first)
+            }
+        })
+    }
+
     /// The item of the key at `at`.
     #[inline]
     pub(crate) fn item(&self, at: usize) -> Option<Pin<&T>> {
@@ -185,12 +211,12 @@ pub(crate) struct Room<K, T> {
 }
 
 /// Changes an array.
-pub(crate) struct Edit<'a, K: Copy + Send + Sync, T: Send + Sync> {
+pub(crate) struct Edit<'a, K: Key, T: Send + Sync> {
     array: &'a SrcuArray<K, T>,
     _changes: MutexGuard<'a, ()>,
 }
 
-impl<K: Copy + Send + Sync, T: Send + Sync> Edit<'_, K, T> {
+impl<K: Key, T: Send + Sync> Edit<'_, K, T> {
     fn version(&self) -> Option<&Version<K, T>> {
         // SAFETY: By the type invariants it is null or a version, which stays until somebody replaces
         // it with the mutex held.
@@ -291,6 +317,7 @@ impl<K: Copy + Send + Sync, T: Send + Sync> Edit<'_, K, T> {
                 retired = Some(old);
             }
         }
+        version.first = version.keys.partition_point(K::is_first);
         // INVARIANT: It comes from a box, and its items are those of the old one without `left`, and
         // new ones. Readers find what was written to it before.
         current.store(KBox::into_raw(version), Release);
@@ -304,7 +331,7 @@ impl<K: Copy + Send + Sync, T: Send + Sync> Edit<'_, K, T> {
     }
 }
 
-impl<K: Copy, T> Version<K, T> {
+impl<K: Key, T> Version<K, T> {
     /// Adds entries for which there is room.
     fn extend(&mut self, keys: &[K], items: &[NonNull<T>]) {
         // Cannot fail: nothing needs to be allocated.
