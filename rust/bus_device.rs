@@ -60,55 +60,61 @@ struct Changes {
     old: KVVec<Deassign>,
 }
 
+/// Where a region is, if what is said of it makes sense.
+///
+/// EINVAL: it does not.
+fn check(region: &doorbell_region) -> Result<Key> {
+    let either = if region.flags & DOORBELL_FLAG_DEASSIGN != 0 {
+        DOORBELL_FLAG_DEASSIGN
+    } else {
+        DOORBELL_FLAG_KEEP
+    };
+    let known = DOORBELL_FLAG_DATAMATCH | DOORBELL_FLAG_LINE | either;
+    check_flags(region.flags, known)?;
+    check_reserved(&region.reserved)?;
+    let datamatch = (region.flags & DOORBELL_FLAG_DATAMATCH != 0).then_some(region.datamatch);
+    let nothing = if region.flags & DOORBELL_FLAG_LINE != 0 {
+        region.fd == 0
+    } else {
+        region.line == 0
+    };
+    if !nothing || (datamatch.is_none() && region.datamatch != 0) {
+        return Err(EINVAL);
+    }
+    Key::new(region.space, region.addr, region.length, datamatch).ok_or(EINVAL)
+}
+
 impl Changes {
-    /// Adds what the caller's `index`th says.
-    fn add(&mut self, core: &Core, region: &doorbell_region, index: u32) -> Result {
-        const DATAMATCH: u32 = DOORBELL_FLAG_DATAMATCH;
-        let deassign = region.flags & DOORBELL_FLAG_DEASSIGN != 0;
+    /// Adds what the caller's `index`th says, which is at `key`.
+    fn add(&mut self, core: &Core, region: &doorbell_region, key: Key, index: u32) -> Result {
         let rings = region.flags & DOORBELL_FLAG_LINE != 0;
-        let other = if deassign {
-            DOORBELL_FLAG_DEASSIGN
-        } else {
-            DOORBELL_FLAG_KEEP
-        };
-        check_flags(region.flags, DATAMATCH | DOORBELL_FLAG_LINE | other)?;
-        check_reserved(&region.reserved)?;
-        let unused = if rings {
-            region.fd != 0
-        } else {
-            region.line != 0
-        };
-        let datamatch = (region.flags & DATAMATCH != 0).then_some(region.datamatch);
-        if unused || (datamatch.is_none() && region.datamatch != 0) {
-            return Err(EINVAL);
-        }
-        let key = Key::new(region.space, region.addr, region.length, datamatch).ok_or(EINVAL)?;
         if rings {
             core.line(region.line).ok_or(ENXIO)?;
         }
-        if deassign {
+        let keep = region.flags & DOORBELL_FLAG_KEEP != 0;
+        if keep {
+            core.records()?;
+        }
+        let eventfd = || EventFdFile::from_fd(region.fd)?.eventfd();
+        if region.flags & DOORBELL_FLAG_DEASSIGN == 0 {
+            let target = if rings {
+                Target::Line(region.line)
+            } else {
+                Target::EventFd(eventfd()?)
+            };
+            let region = Region::new(target, keep)?;
+            self.new.push(Assign { key, index, region }, for_caller())?;
+        } else {
             let which = if rings {
                 Which::Line(region.line)
             } else if region.fd == -1 {
                 Which::AnyEventFd
             } else {
-                Which::EventFd(EventFdFile::from_fd(region.fd)?.eventfd()?)
+                Which::EventFd(eventfd()?)
             };
             self.old
                 .push(Deassign { key, index, which }, for_caller())?;
-            return Ok(());
         }
-        let target = if rings {
-            Target::Line(region.line)
-        } else {
-            Target::EventFd(EventFdFile::from_fd(region.fd)?.eventfd()?)
-        };
-        let keep = region.flags & DOORBELL_FLAG_KEEP != 0;
-        if keep {
-            core.records()?;
-        }
-        let region = Region::new(target, keep)?;
-        self.new.push(Assign { key, index, region }, for_caller())?;
         Ok(())
     }
 }
@@ -117,9 +123,10 @@ impl Context {
     /// DOORBELL_REGION.
     pub(crate) fn region(&self, arg: &Argument) -> Result {
         let region: doorbell_region = arg.read()?;
+        let key = check(&region)?;
         let core = self.core()?;
         let mut changes = Changes::default();
-        changes.add(core, &region, 0)?;
+        changes.add(core, &region, key, 0)?;
         core.change_regions(changes.new, changes.old)
             .map_err(|failed| failed.error)
     }
@@ -152,10 +159,11 @@ impl Context {
         let mut reader = array::<doorbell_region>(regions.regions, len)?.reader();
         let mut changes = Changes::default();
         for index in 0..len {
-            let region = reader.read().map_err(Failed::at(index))?;
-            changes
-                .add(core, &region, index)
-                .map_err(Failed::at(index))?;
+            let mut add = || {
+                let region = reader.read()?;
+                changes.add(core, &region, check(&region)?, index)
+            };
+            add().map_err(Failed::at(index))?;
         }
         core.change_regions(changes.new, changes.old)
     }
