@@ -24,6 +24,8 @@ mod irqfd;
 mod kernel_ext;
 #[cfg(CONFIG_KUNIT = "y")]
 mod kunit;
+#[cfg(CONFIG_KUNIT = "y")]
+mod kunit_array;
 mod line;
 mod lineset;
 mod outputs;

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! KUnit suite of the array that is replaced as a whole: what comes and goes, and who frees it.
+
+use kernel::macros::kunit_tests;
+
+#[kunit_tests(doorbell_array)]
+mod array {
+    use crate::kernel_ext::{
+        srcu_array::{
+            Key,
+            SrcuArray, //
+        },
+        srcu_list::Domain, //
+    };
+    use kernel::{
+        prelude::*,
+        sync::{
+            atomic::{
+                Atomic,
+                Full,
+                Relaxed, //
+            },
+            Arc, //
+        }, //
+    };
+
+    /// Even numbers are the first part: they come before all odd ones.
+    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    struct Number {
+        odd: bool,
+        number: u32,
+    }
+
+    fn number(number: u32) -> Number {
+        Number {
+            odd: number % 2 != 0,
+            number,
+        }
+    }
+
+    impl Key for Number {
+        fn is_first(&self) -> bool {
+            !self.odd
+        }
+    }
+
+    /// Knows its key, and counts how many there are.
+    struct Item {
+        key: u32,
+        alive: Arc<Atomic<i32>>,
+    }
+
+    impl Drop for Item {
+        fn drop(&mut self) {
+            self.alive.fetch_sub(1, Full);
+        }
+    }
+
+    struct Test {
+        array: SrcuArray<Number, Item>,
+        alive: Arc<Atomic<i32>>,
+    }
+
+    impl Test {
+        fn new() -> Result<Self> {
+            Ok(Self {
+                array: SrcuArray::new(Domain::new(GFP_KERNEL)?),
+                alive: Arc::new(Atomic::new(0), GFP_KERNEL)?,
+            })
+        }
+
+        fn alive(&self) -> i32 {
+            self.alive.load(Relaxed)
+        }
+
+        /// Takes `old` out and puts `new` in; both sorted. Returns whether it was waited for.
+        fn change(&self, old: &[u32], new: &[u32]) -> Result<bool> {
+            let edit = self.array.edit();
+            let mut gone = KVec::new();
+            for &old in old {
+                let at = edit.keys().binary_search(&number(old));
+                gone.push(at.map_err(|_| ENOENT)?, GFP_KERNEL)?;
+            }
+            let mut items = KVVec::new();
+            for &new in new {
+                let key = number(new);
+                let place = edit.keys().partition_point(|other| *other < key);
+                let item = Item {
+                    key: new,
+                    alive: self.alive.clone(),
+                };
+                self.alive.fetch_add(1, Full);
+                items.push((place, key, KBox::pin(item, GFP_KERNEL)?), GFP_KERNEL)?;
+            }
+            let room = edit.room(new.len(), old.len(), GFP_KERNEL)?;
+            let retired = edit.replace(room, &gone, items);
+            let waits = retired.is_some();
+            if let Some(retired) = &retired {
+                assert!(retired.items().all(|item| old.contains(&item.key)));
+                assert_eq!(retired.items().count(), old.len());
+            }
+            Ok(waits)
+        }
+
+        /// It has `keys`, and nothing else, sorted, each with its item.
+        fn has(&self, keys: &[u32]) -> bool {
+            let reader = self.array.read();
+            let each = reader.keys().iter().zip(keys).enumerate();
+            let alike = each.fold(true, |alike, (at, (key, &expected))| {
+                let item = reader.item(at).map(|item| item.key);
+                alike && key.number == expected && item == Some(expected)
+            });
+            alike && reader.keys().len() == keys.len() && reader.item(keys.len()).is_none()
+        }
+    }
+
+    #[test]
+    fn items_come_and_go_and_are_freed_once() -> Result {
+        let test = Test::new()?;
+        assert!(test.has(&[]));
+        // There was nothing, so there is nothing to wait for.
+        assert!(!test.change(&[], &[2, 6, 1, 5])?);
+        assert!(test.has(&[2, 6, 1, 5]));
+        // In front, between, at the end of a part, and at the end of all.
+        assert!(!test.change(&[], &[0, 4, 8, 3, 7])?);
+        assert!(test.has(&[0, 2, 4, 6, 8, 1, 3, 5, 7]));
+        assert_eq!(test.alive(), 9);
+        // First, last, and neighbours.
+        assert!(test.change(&[0, 4, 6, 7], &[])?);
+        assert!(test.has(&[2, 8, 1, 3, 5]));
+        assert_eq!(test.alive(), 5);
+        // What goes makes place for what comes.
+        assert!(test.change(&[2, 8, 1], &[2, 10, 1, 9])?);
+        assert!(test.has(&[2, 10, 1, 3, 5, 9]));
+        assert_eq!(test.alive(), 6);
+        assert!(test.change(&[2, 10, 1, 3, 5, 9], &[])?);
+        assert!(test.has(&[]));
+        assert_eq!(test.alive(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn parts_are_found() -> Result {
+        let test = Test::new()?;
+        for (keys, first, second) in [
+            (&[][..], &[][..], &[][..]),
+            (&[2, 4], &[2, 4], &[]),
+            (&[1], &[], &[1]),
+            (&[2, 1, 3], &[2], &[1, 3]),
+        ] {
+            test.change(&[], keys)?;
+            let reader = test.array.read();
+            for (is_first, expected) in [(true, first), (false, second)] {
+                let (part, from) = reader.part(is_first);
+                assert!(part
+                    .iter()
+                    .map(|key| key.number)
+                    .eq(expected.iter().copied()));
+                for (at, key) in part.iter().enumerate() {
+                    assert_eq!(
+                        reader.item(from + at).map(|item| item.key),
+                        Some(key.number)
+                    );
+                }
+            }
+            drop(reader);
+            test.change(keys, &[])?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn reader_keeps_what_it_sees() -> Result {
+        let test = Test::new()?;
+        test.change(&[], &[2, 1])?;
+        let reader = test.array.read();
+        assert!(!test.change(&[], &[4])?);
+        assert!(!test.change(&[], &[6])?);
+        assert_eq!(reader.keys().len(), 2);
+        assert_eq!(reader.item(1).map(|item| item.key), Some(1));
+        assert!(test.has(&[2, 4, 6, 1]));
+        Ok(())
+    }
+
+    #[test]
+    fn what_waits_does_not_pile_up() -> Result {
+        const MANY: u32 = 200;
+        let test = Test::new()?;
+        let mut waited = 0;
+        for key in 0..MANY {
+            waited += u32::from(test.change(&[], &[2 * key])?);
+        }
+        // Neither never nor always.
+        assert!(waited > 0);
+        assert!(waited < MANY);
+        assert_eq!(test.alive(), MANY as i32);
+        let alive = test.alive.clone();
+        drop(test);
+        assert_eq!(alive.load(Relaxed), 0);
+        Ok(())
+    }
+}
