@@ -127,9 +127,17 @@ impl Records {
         let _interrupts = local_interrupt_disable();
         let mut tail = self.tail.load(Relaxed);
         loop {
-            // The consumer is done with the place before it says so. A head that is beyond the tail
-            // makes a large number.
-            if tail.wrapping_sub(self.head().load(Acquire)) >= self.len {
+            // The consumer is done with the place before it says so.
+            let head = self.head().load(Acquire);
+            let has_room = matches!(tail.checked_sub(head), Some(used) if used < self.len);
+            if !has_room {
+                // A head that is beyond the tail cannot be; unless others have gone on, and what they
+                // wrote has been taken out, since the tail was read.
+                let now = self.tail.load(Relaxed);
+                if now != tail {
+                    tail = now;
+                    continue;
+                }
                 self.refused.fetch_add(1u64, Relaxed);
                 return Err(ENOBUFS);
             }
@@ -159,7 +167,10 @@ impl Records {
         let mut error = EAGAIN;
         while iov.len() >= SIZE {
             let head = self.head().load(Relaxed);
-            let next = head.wrapping_add(1);
+            // Zero would be the number of what has never been written.
+            let Some(next) = head.checked_add(1) else {
+                break;
+            };
             let words = self.place(head);
             if words[0].load(Acquire) != next {
                 break;
