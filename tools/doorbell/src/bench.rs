@@ -45,7 +45,7 @@ pub fn assign(device: &Path, many: u32, progress: Progress<'_>) -> anyhow::Resul
     context.set_lines(1)?;
     let eventfd = EventFd::new(0)?;
     // Whatever is there need not work: one pair shows.
-    let kvm = sys::KvmIrqfds::new().and_then(|kvm| {
+    let kvm = sys::kvm::Vm::new().and_then(|kvm| {
         kvm.irqfd(eventfd.as_fd(), true)?;
         kvm.irqfd(eventfd.as_fd(), false)?;
         Ok(kvm)

@@ -16,6 +16,7 @@
 //! ```
 
 pub mod bench;
+pub mod bus;
 pub mod lines;
 pub mod machine;
 pub mod output;
@@ -28,6 +29,7 @@ pub mod sys;
 pub mod torture;
 pub mod uapi;
 
+pub use bus::{Access, Changes, Record, Records, Region, RegionInfo, Space, Target};
 pub use lines::Lines;
 pub use status::{LineStatus, Status};
 pub use sys::EventFd;
@@ -64,7 +66,11 @@ impl Error {
     /// What to do next, if that is known.
     pub fn advice(&self) -> Option<&'static str> {
         let opening = self.what.starts_with("open");
-        Some(match self.errno()? {
+        let errno = self.errno()?;
+        if let Some(advice) = bus::advice(&self.what, errno).filter(|_| !opening) {
+            return Some(advice);
+        }
+        Some(match errno {
             libc::ENOENT | libc::ENODEV | libc::ENXIO if opening => {
                 "the module is not loaded: modprobe doorbell, or insmod doorbell.ko as root"
             }

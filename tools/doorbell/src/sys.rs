@@ -2,6 +2,9 @@
 
 //! System calls, and all `unsafe` of the crate.
 
+pub(crate) mod bus;
+pub(crate) mod kvm;
+
 use crate::{lines::Lines, uapi::Lineset};
 use std::{
     io,
@@ -540,52 +543,6 @@ impl Drop for Aio {
     fn drop(&mut self) {
         // SAFETY: Nothing is under way.
         unsafe { libc::syscall(libc::SYS_io_destroy, self.context) };
-    }
-}
-
-/// KVM's own irqfds, to compare with: a VM with an interrupt controller.
-#[derive(Debug)]
-pub(crate) struct KvmIrqfds(OwnedFd);
-
-#[repr(C)]
-#[derive(Default)]
-struct KvmIrqfd {
-    fd: u32,
-    gsi: u32,
-    flags: u32,
-    resamplefd: u32,
-    pad: [u8; 16],
-}
-
-impl KvmIrqfds {
-    /// Creates a VM.
-    pub(crate) fn new() -> io::Result<Self> {
-        const KVM_CREATE_VM: u32 = 0xae01;
-        const KVM_CREATE_IRQCHIP: u32 = 0xae60;
-        let kvm = std::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open("/dev/kvm")?;
-        let vm = ioctl_value(kvm.as_fd(), KVM_CREATE_VM, 0)?;
-        // SAFETY: Just created.
-        let vm = unsafe { OwnedFd::from_raw_fd(vm) };
-        ioctl_value(vm.as_fd(), KVM_CREATE_IRQCHIP, 0)?;
-        Ok(Self(vm))
-    }
-
-    /// Assigns or deassigns.
-    pub(crate) fn irqfd(&self, fd: BorrowedFd<'_>, assign: bool) -> io::Result<()> {
-        const KVM_IRQFD: u32 = 0x4020_ae76;
-        const KVM_IRQFD_FLAG_DEASSIGN: u32 = 1;
-        let arg = KvmIrqfd {
-            fd: fd.as_raw_fd() as u32,
-            gsi: 5,
-            flags: if assign { 0 } else { KVM_IRQFD_FLAG_DEASSIGN },
-            ..Default::default()
-        };
-        // SAFETY: The kernel reads a `struct kvm_irqfd`, which is what `arg` is.
-        check(unsafe { libc::ioctl(self.0.as_raw_fd(), KVM_IRQFD as _, &raw const arg) }.into())?;
-        Ok(())
     }
 }
 

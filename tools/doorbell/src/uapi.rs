@@ -12,13 +12,22 @@ pub const MAX_LINES: u32 = 65536;
 pub const MAX_TRIGGERS_PER_LINE: u32 = 64;
 pub const MAX_IRQFDS: u32 = 262_144;
 pub const MAX_NOTIFIERS_PER_LINE: u32 = 64;
+pub const MAX_REGIONS: u32 = 262_144;
+pub const MAX_RECORDS: u32 = 1_048_576;
 pub const FEATURE_READ: u64 = 1 << 0;
 pub const FEATURE_PEEK: u64 = 1 << 1;
 pub const MAX_RESAMPLEFDS_PER_LINE: u32 = 64;
 pub const FEATURE_MASK: u64 = 1 << 2;
 pub const FEATURE_LEVEL: u64 = 1 << 3;
+pub const FEATURE_BUS: u64 = 1 << 4;
 pub const FLAG_DEASSIGN: u32 = 1 << 0;
 pub const FLAG_RESAMPLE: u32 = 1 << 1;
+pub const FLAG_DATAMATCH: u32 = 1 << 2;
+pub const FLAG_LINE: u32 = 1 << 3;
+pub const FLAG_KEEP: u32 = 1 << 4;
+pub const SPACE_MMIO: u32 = 0;
+pub const SPACE_PIO: u32 = 1;
+pub const RECORDS_OFFSET: u64 = 0x1000_0000;
 pub const NOTIFY_MASK: u32 = 1 << 0;
 pub const NOTIFY_UNMASK: u32 = 1 << 1;
 pub const NOTIFY_ACK: u32 = 1 << 2;
@@ -54,7 +63,9 @@ pub struct Info {
     pub status_size: u32,
     pub max_notifiers_per_line: u32,
     pub max_resamplefds_per_line: u32,
-    pub reserved: [u32; 3],
+    pub max_regions: u32,
+    pub nr_regions: u32,
+    pub max_records: u32,
 }
 
 #[repr(C)]
@@ -158,6 +169,104 @@ pub struct EventfdCount {
     pub count: u64,
 }
 
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Region {
+    pub addr: u64,
+    pub datamatch: u64,
+    pub space: u32,
+    pub length: u32,
+    pub fd: i32,
+    pub line: u32,
+    pub flags: u32,
+    pub reserved: [u32; 3],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Regions {
+    pub regions: u64,
+    pub nr_regions: u32,
+    pub failed: u32,
+    pub flags: u32,
+    pub reserved: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RegionInfo {
+    pub addr: u64,
+    pub datamatch: u64,
+    pub space: u32,
+    pub length: u32,
+    pub flags: u32,
+    pub line: u32,
+    pub writes: u64,
+    pub reserved: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RegionList {
+    pub infos: u64,
+    pub first: u32,
+    pub nr_infos: u32,
+    pub flags: u32,
+    pub reserved: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Access {
+    pub addr: u64,
+    pub value: u64,
+    pub length: u32,
+    pub space: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BusWrite {
+    pub accesses: u64,
+    pub nr_accesses: u32,
+    pub flags: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SetRecords {
+    pub nr_records: u32,
+    pub flags: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Record {
+    pub sequence: u64,
+    pub addr: u64,
+    pub value: u64,
+    pub length: u32,
+    pub space: u32,
+}
+
+/// Without the records that follow.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Records {
+    pub head: u64,
+    pub reserved: [u64; 15],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bus {
+    pub nr_regions: u32,
+    pub nr_records: u32,
+    pub kept: u64,
+    pub refused: u64,
+    pub reserved: u64,
+}
+
 const _: () = assert!(size_of::<Info>() == 64);
 const _: () = assert!(size_of::<Lines>() == 8);
 const _: () = assert!(size_of::<Irqfd>() == 32);
@@ -169,6 +278,16 @@ const _: () = assert!(size_of::<Notifier>() == 32);
 const _: () = assert!(size_of::<Lineset>() == 40);
 const _: () = assert!(size_of::<Status>() == 64);
 const _: () = assert!(size_of::<EventfdCount>() == 16);
+const _: () = assert!(size_of::<Region>() == 48);
+const _: () = assert!(size_of::<Regions>() == 24);
+const _: () = assert!(size_of::<RegionInfo>() == 48);
+const _: () = assert!(size_of::<RegionList>() == 24);
+const _: () = assert!(size_of::<Access>() == 24);
+const _: () = assert!(size_of::<BusWrite>() == 16);
+const _: () = assert!(size_of::<SetRecords>() == 8);
+const _: () = assert!(size_of::<Record>() == 32);
+const _: () = assert!(size_of::<Records>() == 128);
+const _: () = assert!(size_of::<Bus>() == 32);
 
 pub const IOC_MAGIC: u32 = 0xDB;
 const NONE: u32 = 0;
@@ -195,3 +314,9 @@ pub const NOTIFIER: u32 = ioc(WRITE, 12, size_of::<Notifier>());
 pub const SET_TYPE: u32 = ioc(WRITE, 13, size_of::<LineType>());
 pub const SET_LEVEL: u32 = ioc(WRITE, 14, size_of::<Level>());
 pub const ACK: u32 = ioc(NONE, 15, 0);
+pub const REGION: u32 = ioc(WRITE, 16, size_of::<Region>());
+pub const REGIONS: u32 = ioc(READ | WRITE, 17, size_of::<Regions>());
+pub const GET_REGIONS: u32 = ioc(WRITE, 18, size_of::<RegionList>());
+pub const BUS_WRITE: u32 = ioc(WRITE, 19, size_of::<BusWrite>());
+pub const SET_RECORDS: u32 = ioc(WRITE, 20, size_of::<SetRecords>());
+pub const GET_BUS: u32 = ioc(READ, 21, size_of::<Bus>());

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! KVM's own irqfds and ioeventfds, to compare with.
+
+use super::{check, ioctl_value};
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+};
+
+/// A VM with an interrupt controller, and without anything else.
+#[derive(Debug)]
+pub(crate) struct Vm(OwnedFd);
+
+#[repr(C)]
+#[derive(Default)]
+struct KvmIrqfd {
+    fd: u32,
+    gsi: u32,
+    flags: u32,
+    resamplefd: u32,
+    pad: [u8; 16],
+}
+
+#[repr(C)]
+struct KvmIoeventfd {
+    datamatch: u64,
+    addr: u64,
+    len: u32,
+    fd: i32,
+    flags: u32,
+    pad: [u8; 36],
+}
+
+impl Vm {
+    /// Creates a VM.
+    pub(crate) fn new() -> io::Result<Self> {
+        const KVM_CREATE_VM: u32 = 0xae01;
+        const KVM_CREATE_IRQCHIP: u32 = 0xae60;
+        let kvm = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/kvm")?;
+        let vm = ioctl_value(kvm.as_fd(), KVM_CREATE_VM, 0)?;
+        // SAFETY: Just created.
+        let vm = unsafe { OwnedFd::from_raw_fd(vm) };
+        ioctl_value(vm.as_fd(), KVM_CREATE_IRQCHIP, 0)?;
+        Ok(Self(vm))
+    }
+
+    /// Assigns or deassigns an irqfd.
+    pub(crate) fn irqfd(&self, fd: BorrowedFd<'_>, assign: bool) -> io::Result<()> {
+        const KVM_IRQFD: u32 = 0x4020_ae76;
+        const KVM_IRQFD_FLAG_DEASSIGN: u32 = 1;
+        let arg = KvmIrqfd {
+            fd: fd.as_raw_fd() as u32,
+            gsi: 5,
+            flags: if assign { 0 } else { KVM_IRQFD_FLAG_DEASSIGN },
+            ..Default::default()
+        };
+        // SAFETY: The kernel reads a `struct kvm_irqfd`, which is what `arg` is.
+        check(unsafe { libc::ioctl(self.0.as_raw_fd(), KVM_IRQFD as _, &raw const arg) }.into())?;
+        Ok(())
+    }
+
+    /// Assigns or deassigns an ioeventfd: four bytes of MMIO at `addr`.
+    pub(crate) fn ioeventfd(&self, fd: BorrowedFd<'_>, addr: u64, assign: bool) -> io::Result<()> {
+        const KVM_IOEVENTFD: u32 = 0x4040_ae79;
+        const KVM_IOEVENTFD_FLAG_DEASSIGN: u32 = 1 << 2;
+        let arg = KvmIoeventfd {
+            datamatch: 0,
+            addr,
+            len: 4,
+            fd: fd.as_raw_fd(),
+            flags: match assign {
+                true => 0,
+                false => KVM_IOEVENTFD_FLAG_DEASSIGN,
+            },
+            pad: [0; 36],
+        };
+        // SAFETY: The kernel reads a `struct kvm_ioeventfd`, which is what `arg` is.
+        let ret = unsafe { libc::ioctl(self.0.as_raw_fd(), KVM_IOEVENTFD as _, &raw const arg) };
+        check(ret.into())?;
+        Ok(())
+    }
+}
+
+const _: () = assert!(size_of::<KvmIrqfd>() == 32);
+const _: () = assert!(size_of::<KvmIoeventfd>() == 64);
