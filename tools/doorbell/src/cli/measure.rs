@@ -27,6 +27,11 @@ Rows, in three groups (one thread; two threads on the same core; two threads on 
   futex, pipe     what else threads wake each other with
   doorbell ioctl  DOORBELL_RING, line, trigger, read
   doorbell irqfd  write to an eventfd, irqfd, line, trigger, read
+One thread only:
+  doorbell region       pwrite to an address, region, eventfd, read
+  doorbell region+line  pwrite to an address, region, line, trigger, read
+  doorbell batch of 64  64 writes by one DOORBELL_BUS_WRITE, each to its own region; then each one's
+                        own eventfd is read. Per write: with its read, as in the other rows
 
 Examples:
   doorbell rtt --time 60 --plot rtt.svg     longer, with the distributions as a picture

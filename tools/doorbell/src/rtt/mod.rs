@@ -11,6 +11,7 @@
 //! on this machine, takes the CPU away, that hits some batches and not their median.
 
 mod probe;
+mod region;
 mod turns;
 
 use crate::{machine::Placement, sys, Context, EventFd};
@@ -62,7 +63,7 @@ impl Group {
     fn rows(self) -> &'static [Kind] {
         use Kind::*;
         match self {
-            Group::OneThread => &[Eventfd, Ioctl, Irqfd],
+            Group::OneThread => &[Eventfd, Ioctl, Irqfd, Region, RegionLine, Batch],
             Group::SameCore => &[Eventfd, SpinYielding, Futex, Pipe, Ioctl, Irqfd],
             Group::TwoCores => &[Eventfd, Spin, Futex, Pipe, Ioctl, Irqfd],
         }
@@ -89,6 +90,9 @@ enum Kind {
     Pipe,
     Ioctl,
     Irqfd,
+    Region,
+    RegionLine,
+    Batch,
 }
 
 impl Kind {
@@ -101,11 +105,19 @@ impl Kind {
             Kind::Pipe => "pipe",
             Kind::Ioctl => "doorbell ioctl",
             Kind::Irqfd => "doorbell irqfd",
+            Kind::Region => "doorbell region",
+            Kind::RegionLine => "doorbell region+line",
+            Kind::Batch => "doorbell batch of 64",
         }
     }
 
     fn needs_doorbell(self) -> bool {
-        matches!(self, Kind::Ioctl | Kind::Irqfd)
+        self.rings() || matches!(self, Kind::Region | Kind::Batch)
+    }
+
+    /// Whether lines are rung.
+    fn rings(self) -> bool {
+        matches!(self, Kind::Ioctl | Kind::Irqfd | Kind::RegionLine)
     }
 }
 
@@ -327,7 +339,9 @@ pub fn scale(options: &Options, progress: Progress<'_>) -> anyhow::Result<(Vec<S
         let filling = Filling::new(&context, nr_lines, line..line + 1, progress)?;
         fillings.push(filling);
         for &kind in Group::OneThread.rows() {
-            running.push(Running::new((Group::OneThread, kind), &ways, place)?);
+            if kind.rings() || kind == Kind::Eventfd {
+                running.push(Running::new((Group::OneThread, kind), &ways, place)?);
+            }
         }
     }
     take_turns(&mut running, options.time, options.rounds, progress)?;

@@ -28,10 +28,15 @@ pub(super) trait Probe {
         Ok(0)
     }
 
-    /// One round trip.
+    /// How many round trips are made at once.
+    fn trips(&self) -> u64 {
+        1
+    }
+
+    /// One round trip, or as many as are made at once.
     fn once(&mut self) -> io::Result<()>;
 
-    /// Many, timed as a whole.
+    /// Many times that, timed as a whole.
     fn batch(&mut self, n: u64) -> io::Result<Duration> {
         let start = Instant::now();
         for _ in 0..n {
@@ -40,14 +45,16 @@ pub(super) trait Probe {
         Ok(start.elapsed())
     }
 
-    /// Many, timed one by one, in ns. Nothing else happens between two of them.
+    /// Many times that, timed one by one, in ns per round trip. Nothing else happens between two of
+    /// them.
     fn sample(&mut self, n: u64, times: &mut Vec<u64>) -> io::Result<()> {
         times.clear();
         times.reserve(n as usize);
+        let trips = self.trips();
         for _ in 0..n {
             let start = Instant::now();
             self.once()?;
-            times.push(start.elapsed().as_nanos() as u64);
+            times.push(start.elapsed().as_nanos() as u64 / trips);
         }
         Ok(())
     }
@@ -269,6 +276,10 @@ impl Way {
             irqfd,
             trigger,
         })
+    }
+
+    pub(super) fn context(&self) -> &Arc<Context> {
+        &self.context
     }
 
     #[inline]

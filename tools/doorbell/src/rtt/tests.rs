@@ -65,10 +65,17 @@ fn filter_takes_names_and_groups() {
             (Group::TwoCores, Kind::Spin)
         ]
     );
-    assert_eq!(choose("one-thread").len(), 3);
+    assert_eq!(choose("one-thread").len(), 6);
     assert_eq!(choose("irqfd").len(), 6);
+    assert_eq!(
+        choose("batch"),
+        [
+            (Group::OneThread, Kind::Eventfd),
+            (Group::OneThread, Kind::Batch)
+        ]
+    );
     let groups = [Group::OneThread, Group::SameCore];
-    assert_eq!(super::choose(&[], &groups).unwrap().len(), 9);
+    assert_eq!(super::choose(&[], &groups).unwrap().len(), 12);
 }
 
 #[test]

@@ -4,10 +4,12 @@
 
 use super::{
     probe::{Bare, Doorbell, Echo, Futex, PingPong, Pipe, Probe, Raw, Spin, Way},
-    quantile, Group, Kind, Progress, Row,
+    quantile,
+    region::{self, Register},
+    Group, Kind, Progress, Row,
 };
 use crate::{machine::Placement, random::Random, sys, EventFd, LineState};
-use anyhow::{ensure, Context as _};
+use anyhow::{bail, ensure, Context as _};
 use hdrhistogram::Histogram;
 use std::{
     sync::Arc,
@@ -25,7 +27,9 @@ pub(super) struct Running {
     probe: Box<dyn Probe>,
     /// Each is rung once per round trip, and by nobody else meanwhile.
     ways: Vec<Arc<Way>>,
-    /// Round trips in a batch.
+    /// All of them are written to equally often.
+    registers: Vec<Arc<Register>>,
+    /// How often the probe is called in a batch.
     per_batch: u64,
     /// Time per round trip of each batch, in ns.
     batches: Vec<f64>,
@@ -43,13 +47,24 @@ impl Running {
             (Group::TwoCores, Some(other)) => other,
             _ => place.first,
         };
-        let ways = if kind.needs_doorbell() { ways } else { &[] };
+        let registers = match ways.first() {
+            Some(way) => new_registers(kind, way)?,
+            None => Vec::new(),
+        };
+        let probe = new_probe(
+            group,
+            kind,
+            if kind.needs_doorbell() { ways } else { &[] },
+            &registers,
+            peer,
+        )?;
         Ok(Self {
             group,
             kind,
             cpu: place.first,
-            probe: new_probe(group, kind, ways, peer)?,
-            ways: ways.to_vec(),
+            probe,
+            ways: if kind.rings() { ways } else { &[] }.to_vec(),
+            registers,
             per_batch: 1,
             batches: Vec::new(),
             times: Vec::new(),
@@ -63,11 +78,17 @@ impl Running {
         sys::pin(&[self.cpu])?;
         let query = |way: &Arc<Way>| way.query();
         let before = self.ways.iter().map(query).collect::<Result<Vec<_>, _>>()?;
+        let written = Register::counts(&self.registers)?;
         self.probe.start()?;
         let trips = work(self)? + self.probe.stop()?;
+        let which = || format!("{}, {}", self.group.name(), self.kind.name());
         for (way, before) in self.ways.iter().zip(before) {
-            agree(&before, &way.query()?, trips)
-                .with_context(|| format!("{}, {}", self.group.name(), self.kind.name()))?;
+            agree(&before, &way.query()?, trips).with_context(which)?;
+        }
+        let each = trips / self.registers.len().max(1) as u64;
+        let now = Register::counts(&self.registers)?;
+        for (before, now) in written.into_iter().zip(now) {
+            region::agree(before, now, each).with_context(which)?;
         }
         Ok(())
     }
@@ -75,19 +96,22 @@ impl Running {
     /// Finds out how many round trips make a batch; that is the warm-up, too.
     fn warm_up(&mut self) -> anyhow::Result<()> {
         self.run(|row| {
-            let (mut trips, mut took) = (0, Duration::ZERO);
+            let (mut calls, mut took) = (0, Duration::ZERO);
             while took < BATCH {
-                row.per_batch = 2 * trips.max(1);
+                row.per_batch = 2 * calls.max(1);
                 took = row.probe.batch(row.per_batch)?;
-                trips += row.per_batch;
+                calls += row.per_batch;
             }
-            row.fit(took.as_nanos() as f64 / row.per_batch as f64);
-            Ok(trips)
+            let trips = row.probe.trips();
+            row.fit(took.as_nanos() as f64 / (row.per_batch * trips) as f64);
+            Ok(calls * trips)
         })
     }
 
+    /// `ns` is the time per round trip.
     fn fit(&mut self, ns: f64) {
-        self.per_batch = (BATCH.as_nanos() as f64 / ns).max(1.0) as u64;
+        let call = ns * self.probe.trips() as f64;
+        self.per_batch = (BATCH.as_nanos() as f64 / call).max(1.0) as u64;
     }
 
     /// Batches that take the time `half`, then single round trips for as long.
@@ -98,14 +122,15 @@ impl Running {
         let limit = half * 4;
         self.run(|row| {
             let n = row.per_batch;
+            let in_batch = n * row.probe.trips();
             // The caches were somebody else's, and so was the peer's CPU.
             row.probe.batch(n)?;
-            let mut trips = n;
+            let mut trips = in_batch;
             let start = Instant::now();
             for _ in 0..batches {
                 let took = row.probe.batch(n)?;
-                row.batches.push(took.as_nanos() as f64 / n as f64);
-                trips += n;
+                row.batches.push(took.as_nanos() as f64 / in_batch as f64);
+                trips += in_batch;
                 if start.elapsed() > limit {
                     break;
                 }
@@ -116,7 +141,7 @@ impl Running {
                 for &time in &row.times {
                     row.histogram.saturating_record(time);
                 }
-                trips += n;
+                trips += in_batch;
                 if start.elapsed() > limit {
                     break;
                 }
@@ -158,10 +183,23 @@ fn agree(before: &LineState, after: &LineState, trips: u64) -> anyhow::Result<()
     Ok(())
 }
 
+/// The regions that a row of this kind writes to; none for most.
+fn new_registers(kind: Kind, way: &Way) -> anyhow::Result<Vec<Arc<Register>>> {
+    Ok(match kind {
+        Kind::Region => vec![Register::with_eventfd(way, region::ALONE)?],
+        Kind::RegionLine => vec![Register::with_line(way, region::LINE)?],
+        Kind::Batch => (0..region::BATCH as u64)
+            .map(|at| Register::with_eventfd(way, region::MANY + 4 * at))
+            .collect::<Result<_, _>>()?,
+        _ => Vec::new(),
+    })
+}
+
 fn new_probe(
     group: Group,
     kind: Kind,
     ways: &[Arc<Way>],
+    registers: &[Arc<Register>],
     peer: usize,
 ) -> anyhow::Result<Box<dyn Probe>> {
     if group == Group::OneThread {
@@ -170,6 +208,15 @@ fn new_probe(
         };
         let back = way.clone();
         return Ok(match kind {
+            Kind::Region => Box::new(region::Alone(registers[0].clone())),
+            Kind::Batch => Box::new(region::Batch::new(registers)),
+            Kind::RegionLine => {
+                let register = registers[0].clone();
+                Box::new(Echo {
+                    signal: move || register.write(),
+                    back,
+                })
+            }
             Kind::Irqfd => Box::new(Echo {
                 signal: move || way.signal(),
                 back,
@@ -189,6 +236,7 @@ fn new_probe(
         Kind::Pipe => Box::new(PingPong::new(Pipe::new()?, peer)),
         Kind::Ioctl => Box::new(PingPong::new(Doorbell::<false>(two()), peer)),
         Kind::Irqfd => Box::new(PingPong::new(Doorbell::<true>(two()), peer)),
+        Kind::Region | Kind::RegionLine | Kind::Batch => bail!("{} has one thread", kind.name()),
     })
 }
 

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Round trips that begin with a write to the bus.
+
+use super::probe::{Probe, Way};
+use crate::{Access, Context, EventFd, Region, Space, Target};
+use anyhow::{ensure, Context as _};
+use std::{
+    io,
+    sync::{
+        atomic::{AtomicU64, Ordering::Relaxed},
+        Arc,
+    },
+    time::Duration,
+};
+
+/// How many writes go with one DOORBELL_BUS_WRITE.
+pub(super) const BATCH: usize = 64;
+
+/// Registers of four bytes, one behind the other, as a device's doorbells are.
+const LENGTH: u32 = 4;
+const VALUE: u32 = 1;
+
+/// Where the registers of each kind of row begin: they can be in the same context.
+pub(super) const ALONE: u64 = 0xfe00_0000;
+pub(super) const LINE: u64 = 0xfe00_1000;
+pub(super) const MANY: u64 = 0xfe00_2000;
+
+/// A region, and what is known of it.
+pub(super) struct Register {
+    context: Arc<Context>,
+    region: Region,
+    /// What it signals, unless it rings a line.
+    eventfd: Option<EventFd>,
+    /// How much was read from that.
+    arrived: AtomicU64,
+}
+
+/// What is counted of a region.
+#[derive(Clone, Copy)]
+pub(super) struct Counts {
+    /// By the module: writes.
+    writes: u64,
+    /// By who reads its eventfd, if it has one: signals.
+    arrived: Option<u64>,
+}
+
+impl Register {
+    /// A region at `addr` in the context of `way` that signals an eventfd of its own.
+    pub(super) fn with_eventfd(way: &Way, addr: u64) -> anyhow::Result<Arc<Self>> {
+        let eventfd = EventFd::new(0)?;
+        let region = Region::mmio(addr, LENGTH);
+        let context = way.context();
+        context.assign_region(&region, Target::eventfd(&eventfd))?;
+        Ok(Arc::new(Self {
+            context: context.clone(),
+            region,
+            eventfd: Some(eventfd),
+            arrived: AtomicU64::new(0),
+        }))
+    }
+
+    /// One that rings the line of `way`.
+    pub(super) fn with_line(way: &Way, addr: u64) -> anyhow::Result<Arc<Self>> {
+        let region = Region::mmio(addr, LENGTH);
+        let context = way.context();
+        context.assign_region(&region, Target::Line(way.line))?;
+        Ok(Arc::new(Self {
+            context: context.clone(),
+            region,
+            eventfd: None,
+            arrived: AtomicU64::new(0),
+        }))
+    }
+
+    /// Writes to it.
+    #[inline]
+    pub(super) fn write(&self) -> io::Result<()> {
+        self.context
+            .pwrite(self.region.addr, &VALUE.to_ne_bytes())
+            .map_err(io::Error::other)
+    }
+
+    /// Waits for a signal.
+    #[inline]
+    fn read(&self) -> io::Result<()> {
+        let Some(eventfd) = &self.eventfd else {
+            return Ok(());
+        };
+        let count = eventfd.read()?;
+        // One thread reads.
+        self.arrived
+            .store(self.arrived.load(Relaxed) + count, Relaxed);
+        Ok(())
+    }
+
+    /// What is counted of each of `registers`, which are in the same context.
+    pub(super) fn counts(registers: &[Arc<Self>]) -> anyhow::Result<Vec<Counts>> {
+        let Some(context) = registers.first().map(|register| &register.context) else {
+            return Ok(Vec::new());
+        };
+        let listed = context.regions()?;
+        let counts = |register: &Arc<Self>| {
+            let listed = listed.iter().find(|info| info.region == register.region);
+            let info = listed.with_context(|| format!("{} is not listed", register.region))?;
+            let arrived = match &register.eventfd {
+                None => None,
+                // What is left in there has arrived as well, and should not have.
+                Some(eventfd) => Some(
+                    register.arrived.load(Relaxed)
+                        + match eventfd.wait(Duration::ZERO)? {
+                            true => eventfd.count()?,
+                            false => 0,
+                        },
+                ),
+            };
+            Ok(Counts {
+                writes: info.writes,
+                arrived,
+            })
+        };
+        registers.iter().map(counts).collect()
+    }
+}
+
+/// Whether a region was written to `trips` times, and as many signals came from it.
+pub(super) fn agree(before: Counts, after: Counts, trips: u64) -> anyhow::Result<()> {
+    let writes = after.writes - before.writes;
+    let arrived = after.arrived.zip(before.arrived).map(|(a, b)| a - b);
+    ensure!(
+        writes == trips && arrived.is_none_or(|arrived| arrived == trips),
+        "{trips} writes, but the region counted {writes}, and {} signals arrived: please report \
+         this",
+        arrived.map_or("no".into(), |arrived| arrived.to_string()),
+    );
+    Ok(())
+}
+
+/// One thread: write to a region, then read its eventfd.
+pub(super) struct Alone(pub(super) Arc<Register>);
+
+impl Probe for Alone {
+    #[inline]
+    fn once(&mut self) -> io::Result<()> {
+        self.0.write()?;
+        self.0.read()
+    }
+}
+
+/// One thread: a write to each of many regions, all by one call; then each one's own eventfd is
+/// read, as whoever is behind it would.
+pub(super) struct Batch {
+    context: Arc<Context>,
+    accesses: Vec<Access>,
+    registers: Vec<Arc<Register>>,
+}
+
+impl Batch {
+    pub(super) fn new(registers: &[Arc<Register>]) -> Self {
+        let access = |register: &Arc<Register>| {
+            Access::new(Space::Mmio, register.region.addr, LENGTH, VALUE.into())
+        };
+        Self {
+            context: registers[0].context.clone(),
+            accesses: registers.iter().map(access).collect(),
+            registers: registers.to_vec(),
+        }
+    }
+}
+
+impl Probe for Batch {
+    fn trips(&self) -> u64 {
+        self.accesses.len() as u64
+    }
+
+    #[inline]
+    fn once(&mut self) -> io::Result<()> {
+        let done = self.context.write_bus(&self.accesses);
+        let done = done.map_err(io::Error::other)?;
+        if done != self.accesses.len() {
+            return Err(io::Error::other(format!("{done} writes were carried out")));
+        }
+        self.registers
+            .iter()
+            .try_for_each(|register| register.read())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_have_to_agree() {
+        let counts = |writes, arrived| Counts { writes, arrived };
+        let before = counts(10, Some(20));
+        let check = |after| agree(before, after, 7);
+        assert!(check(counts(17, Some(27))).is_ok());
+        let lost = check(counts(17, Some(26))).unwrap_err().to_string();
+        assert!(lost.contains("6 signals"), "{lost}");
+        assert!(check(counts(17, Some(28))).is_err(), "invented");
+        assert!(check(counts(16, Some(27))).is_err(), "not counted");
+        // The line says the rest.
+        assert!(agree(counts(1, None), counts(8, None), 7).is_ok());
+        assert!(agree(counts(1, None), counts(9, None), 7).is_err());
+    }
+}
