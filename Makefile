@@ -51,7 +51,7 @@ rtt:
 
 bench:
 	@$(LAB) run sh -c 'modprobe -q kvm-amd || modprobe -q kvm-intel; \
-		doorbell bench assign && doorbell bench scale'
+		doorbell bench assign && doorbell bench bus && doorbell bench scale'
 
 test check shell model:
 	@$(LAB) $@

@@ -2,6 +2,8 @@
 
 //! What assigning costs, and whether size does.
 
+pub mod bus;
+
 pub use crate::rtt::scale;
 
 use crate::{
@@ -54,17 +56,17 @@ pub fn assign(device: &Path, many: u32, progress: Progress<'_>) -> anyhow::Resul
     let (mut irqfd, mut trigger, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
     // In turns, as everything that is compared.
     for round in 0..=ROUNDS {
-        let ours = pairs(|| {
+        let ours = pairs(PAIRS_PER_ROUND, || {
             context.assign_irqfd(&eventfd, 0)?;
             context.deassign_irqfd(&eventfd, 0)
         })?;
         irqfd.push(ours);
-        trigger.push(pairs(|| {
+        trigger.push(pairs(PAIRS_PER_ROUND, || {
             context.assign_trigger(&eventfd, 0)?;
             context.deassign_trigger(&eventfd, 0)
         })?);
         if let Ok(kvm) = &kvm {
-            theirs.push(pairs(|| -> io::Result<()> {
+            theirs.push(pairs(PAIRS_PER_ROUND, || -> io::Result<()> {
                 kvm.irqfd(eventfd.as_fd(), true)?;
                 kvm.irqfd(eventfd.as_fd(), false)
             })?);
@@ -117,13 +119,13 @@ fn time(f: impl FnOnce()) -> Duration {
     start.elapsed()
 }
 
-/// Time per call of `f` in ns.
-fn pairs<E>(mut f: impl FnMut() -> Result<(), E>) -> Result<f64, E> {
+/// Time per call of `f`, which is called `n` times, in ns.
+fn pairs<E>(n: u32, mut f: impl FnMut() -> Result<(), E>) -> Result<f64, E> {
     let start = Instant::now();
-    for _ in 0..PAIRS_PER_ROUND {
+    for _ in 0..n {
         f()?;
     }
-    Ok(start.elapsed().as_nanos() as f64 / f64::from(PAIRS_PER_ROUND))
+    Ok(start.elapsed().as_nanos() as f64 / f64::from(n))
 }
 
 #[cfg(test)]
@@ -139,7 +141,7 @@ mod tests {
     #[test]
     fn failing_pair_ends_the_measurement() {
         let mut calls = 0;
-        let result = pairs(|| {
+        let result = pairs(PAIRS_PER_ROUND, || {
             calls += 1;
             if calls == 3 {
                 Err(())

@@ -2,6 +2,7 @@
 
 //! The `doorbell` command.
 
+mod bench_bus;
 mod lines;
 mod measure;
 mod torture;
@@ -29,6 +30,7 @@ Examples:
   doorbell rtt --plot rtt.svg               the same, with the distributions as a picture
   doorbell torture                          does it keep its word?
   doorbell bench assign                     what assigning and deassigning cost
+  doorbell bench bus                        what regions cost, by how many there are
 
 A context belongs to whoever opened it. The commands that work on somebody else's get it over a UNIX
 socket (--socket, served by doorbell watch) or inherit it (--fd)."
@@ -267,6 +269,7 @@ mod tests {
             "ack",
             "raise x --fd 5",
             "watch --level 1 --fd 5",
+            "bench bus --most 0",
             "torture --rings 0",
             "torture --rings 5 --duration 5",
             "torture --lines 7",

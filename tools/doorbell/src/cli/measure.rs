@@ -2,7 +2,10 @@
 
 //! `doorbell rtt` and `doorbell bench`.
 
-use crate::{positive, print};
+use crate::{
+    bench_bus::{bench_bus, BenchBus},
+    positive, print,
+};
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use doorbell::{
@@ -92,6 +95,9 @@ pub enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// Regions: pairs of assign and deassign beside KVM's; and what all of it costs by how many
+    /// there are
+    Bus(BenchBus),
     /// The one-thread rows with one line and with many, all of them assigned
     Scale {
         /// How many are many
@@ -166,6 +172,7 @@ pub fn rtt(device: &Path, args: &Rtt) -> anyhow::Result<()> {
 
 pub fn bench(device: &Path, args: &Bench) -> anyhow::Result<()> {
     match *args {
+        Bench::Bus(ref args) => bench_bus(device, args),
         Bench::Assign { many, json } => {
             let result = with_progress(|progress| bench::assign(device, many, progress))?;
             let machine = Machine::this();

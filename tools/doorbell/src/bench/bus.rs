@@ -1,0 +1,478 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What regions cost: to come and to go, and to be written to, by how many there are.
+
+use super::{pairs, time, ROUNDS};
+use crate::{
+    random::Random,
+    rtt::{quantile, Progress},
+    sys, Access, Changes, Context, EventFd, Region, Space, Target,
+};
+use anyhow::ensure;
+use std::{
+    io,
+    os::fd::AsFd,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+/// How many regions a bus has that is not empty: most of what KVM allows for (1,000 devices).
+const OTHERS: u64 = 900;
+/// Writes by one call.
+const BATCH: usize = 64;
+const LENGTH: u32 = 4;
+/// Assigning one by one ends when it has taken that long.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What [`run`] found out; times in ns.
+#[derive(Debug, serde::Serialize)]
+pub struct Bus {
+    /// Assigning and deassigning, beside KVM.
+    pub pairs: Vec<Pair>,
+    /// Why KVM has no figures.
+    pub kvm_missing: Option<String>,
+    /// By how many regions there are.
+    pub scale: Vec<Scale>,
+}
+
+/// Assigning one region and deassigning it.
+#[derive(Debug, serde::Serialize)]
+pub struct Pair {
+    /// How many others there are.
+    pub others: u64,
+    /// Both.
+    pub pair_ns: f64,
+    /// Of that, assigning.
+    pub assign_ns: f64,
+    /// The same of KVM_IOEVENTFD, if there is KVM.
+    pub kvm_pair_ns: Option<f64>,
+    /// The same of KVM_IOEVENTFD, if there is KVM.
+    pub kvm_assign_ns: Option<f64>,
+}
+
+/// The figures of a bus of some size. Each region has its own eventfd.
+#[derive(Debug, serde::Serialize)]
+pub struct Scale {
+    /// How many regions.
+    pub regions: u32,
+    /// Assigning all of them by one call.
+    pub batch_assign_ns: f64,
+    /// Assigning `one_by_one` of them, one by one.
+    pub one_by_one_ns: f64,
+    /// All of them, unless that took too long.
+    pub one_by_one: u32,
+    /// Assigning and deassigning one more.
+    pub pair_ns: f64,
+    /// A write to one of them, chosen at random, by 64 with one call, without reading its eventfd.
+    pub batch_write_ns: f64,
+    /// A pwrite to one of them, chosen at random, and reading its eventfd.
+    pub pwrite_ns: f64,
+    /// A write to one of the same eventfds, chosen at random, and reading it; no regions involved.
+    pub eventfd_ns: f64,
+    /// Closing the context, while all eventfds are open.
+    pub close_ns: f64,
+}
+
+/// What to measure.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// The largest bus.
+    pub most: u32,
+    /// How long to measure writes, about.
+    pub time: Duration,
+}
+
+/// Measures all of it.
+pub fn run(device: &Path, options: Options, progress: Progress<'_>) -> anyhow::Result<Bus> {
+    let (pairs, kvm_missing) = pairs_beside_kvm(device, progress)?;
+    let scale = scale(device, options, progress)?;
+    Ok(Bus {
+        pairs,
+        kvm_missing,
+        scale,
+    })
+}
+
+/// A context that is ready for use.
+fn open(device: &Path) -> crate::Result<Context> {
+    let context = Context::open_path(device)?;
+    context.set_lines(1)?;
+    Ok(context)
+}
+
+/// Registers of four bytes, every eight bytes.
+fn register(at: u64) -> Region {
+    Region::mmio(0xfe00_0000 + 8 * at, LENGTH)
+}
+
+/// Where there is room for one more, in the middle of `regions` others.
+fn room(regions: u64) -> Region {
+    let mut region = register(regions / 2);
+    region.addr += 4;
+    region
+}
+
+/// Times of assigning and of both, as measured by turns.
+struct Turns {
+    /// How many pairs there are in a turn.
+    pairs: u32,
+    assign: Vec<f64>,
+    both: Vec<f64>,
+}
+
+impl Turns {
+    /// What a turn takes, about, if that is at least one pair.
+    const TAKE: Duration = Duration::from_millis(5);
+    const MOST_PAIRS: u32 = 10;
+
+    fn new() -> Self {
+        Self {
+            pairs: 1,
+            assign: Vec::new(),
+            both: Vec::new(),
+        }
+    }
+
+    /// Some pairs; what comes before the first round is the warm-up.
+    fn take<E>(
+        &mut self,
+        round: u32,
+        mut assign: impl FnMut() -> Result<(), E>,
+        mut deassign: impl FnMut() -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut assigning = Duration::ZERO;
+        let both = pairs(self.pairs, || {
+            let start = Instant::now();
+            assign()?;
+            assigning += start.elapsed();
+            deassign()
+        })?;
+        if round > 0 {
+            self.both.push(both);
+            let assign = assigning.as_nanos() as f64 / f64::from(self.pairs);
+            self.assign.push(assign);
+        }
+        let fit = Self::TAKE.as_nanos() as f64 / both;
+        self.pairs = (fit as u32).clamp(1, Self::MOST_PAIRS);
+        Ok(())
+    }
+
+    fn medians(&mut self) -> (f64, f64) {
+        (
+            quantile(&mut self.both, 0.5),
+            quantile(&mut self.assign, 0.5),
+        )
+    }
+}
+
+fn pairs_beside_kvm(
+    device: &Path,
+    progress: Progress<'_>,
+) -> anyhow::Result<(Vec<Pair>, Option<String>)> {
+    let eventfd = EventFd::new(0)?;
+    let others = [0, OTHERS];
+    let mut contexts = Vec::new();
+    for others in others {
+        let context = open(device)?;
+        let mut changes = Changes::new();
+        for at in 0..others {
+            changes.assign(&register(at), Target::eventfd(&eventfd));
+        }
+        context.change_regions(&changes)?;
+        contexts.push(context);
+    }
+    let mut done = 0;
+    // Whatever is there need not work.
+    let kvm: io::Result<Vec<_>> = others
+        .into_iter()
+        .map(|others| {
+            let vm = sys::kvm::Vm::new()?;
+            for at in 0..others {
+                vm.ioeventfd(eventfd.as_fd(), register(at).addr, true)?;
+                done += 1;
+                progress("filling KVM's bus", done, OTHERS);
+            }
+            vm.ioeventfd(eventfd.as_fd(), room(others).addr, true)?;
+            vm.ioeventfd(eventfd.as_fd(), room(others).addr, false)?;
+            Ok(vm)
+        })
+        .collect();
+
+    let mut ours = others.map(|_| Turns::new());
+    let mut theirs = others.map(|_| Turns::new());
+    for round in 0..=ROUNDS {
+        for at in 0..others.len() {
+            let one = room(others[at]);
+            ours[at].take(
+                round,
+                || contexts[at].assign_region(&one, Target::eventfd(&eventfd)),
+                || contexts[at].deassign_region(&one, Target::eventfd(&eventfd)),
+            )?;
+            if let Ok(vms) = &kvm {
+                theirs[at].take(
+                    round,
+                    || vms[at].ioeventfd(eventfd.as_fd(), one.addr, true),
+                    || vms[at].ioeventfd(eventfd.as_fd(), one.addr, false),
+                )?;
+            }
+        }
+        progress("assigning one", round.into(), ROUNDS.into());
+    }
+    let pairs = (0..others.len())
+        .map(|at| {
+            let (pair_ns, assign_ns) = ours[at].medians();
+            let (kvm_pair, kvm_assign) = theirs[at].medians();
+            Pair {
+                others: others[at],
+                pair_ns,
+                assign_ns,
+                kvm_pair_ns: kvm.is_ok().then_some(kvm_pair),
+                kvm_assign_ns: kvm.is_ok().then_some(kvm_assign),
+            }
+        })
+        .collect();
+    let missing = kvm.err().map(|error| format!("/dev/kvm: {error}"));
+    Ok((pairs, missing))
+}
+
+/// A bus of some size, while it is measured.
+struct Bed {
+    context: Context,
+    eventfds: Vec<EventFd>,
+    /// How many writes it took, and how many signals came of them.
+    written: u64,
+    arrived: u64,
+    pairs: Turns,
+    batch: Vec<f64>,
+    pwrite: Vec<f64>,
+    eventfd: Vec<f64>,
+    result: Scale,
+}
+
+/// How often something is done in a round.
+const CALLS: u32 = 8;
+const WRITES: u32 = 100;
+
+impl Bed {
+    fn new(device: &Path, regions: u32, progress: Progress<'_>) -> anyhow::Result<Self> {
+        let mut eventfds = Vec::new();
+        for at in 0..regions {
+            eventfds.push(EventFd::non_blocking(false)?);
+            progress("creating eventfds", at.into(), regions.into());
+        }
+        let context = open(device)?;
+        let start = Instant::now();
+        let mut one_by_one = 0;
+        for (at, eventfd) in (0..).zip(&eventfds) {
+            context.assign_region(&register(at), Target::eventfd(eventfd))?;
+            one_by_one += 1;
+            progress("assigning one by one", at, regions.into());
+            if start.elapsed() > PATIENCE {
+                break;
+            }
+        }
+        let one_by_one_ns = start.elapsed().as_nanos() as f64;
+        drop(context);
+
+        let context = open(device)?;
+        let mut changes = Changes::new();
+        for (at, eventfd) in (0..).zip(&eventfds) {
+            changes.assign(&register(at), Target::eventfd(eventfd));
+        }
+        let start = Instant::now();
+        context.change_regions(&changes)?;
+        let batch_assign_ns = start.elapsed().as_nanos() as f64;
+        let assigned = context.bus()?.regions;
+        ensure!(
+            assigned == regions,
+            "{regions} regions assigned, but the bus has {assigned}: please report this"
+        );
+        Ok(Self {
+            context,
+            eventfds,
+            written: 0,
+            arrived: 0,
+            pairs: Turns::new(),
+            batch: Vec::new(),
+            pwrite: Vec::new(),
+            eventfd: Vec::new(),
+            result: Scale {
+                regions,
+                batch_assign_ns,
+                one_by_one_ns,
+                one_by_one,
+                pair_ns: f64::NAN,
+                batch_write_ns: f64::NAN,
+                pwrite_ns: f64::NAN,
+                eventfd_ns: f64::NAN,
+                close_ns: f64::NAN,
+            },
+        })
+    }
+
+    /// Its turn; what comes before the first round is the warm-up.
+    fn round(&mut self, round: u32, random: &mut Random) -> anyhow::Result<()> {
+        let batch = self.batches(random)?;
+        let chosen: Vec<usize> = (0..WRITES)
+            .map(|_| random.below(self.eventfds.len()))
+            .collect();
+        let addrs: Vec<u64> = chosen.iter().map(|&at| register(at as u64).addr).collect();
+
+        let start = Instant::now();
+        for (&at, &addr) in chosen.iter().zip(&addrs) {
+            self.context.pwrite(addr, &1u32.to_ne_bytes())?;
+            self.arrived += self.eventfds[at].take()?;
+        }
+        let pwrite = start.elapsed();
+        self.written += u64::from(WRITES);
+
+        let start = Instant::now();
+        for &at in &chosen {
+            self.eventfds[at].write(1)?;
+            self.eventfds[at].take()?;
+        }
+        let eventfd = start.elapsed();
+
+        let (context, one) = (&self.context, room(self.eventfds.len() as u64));
+        let target = Target::eventfd(&self.eventfds[0]);
+        self.pairs.take(
+            round,
+            || context.assign_region(&one, target),
+            || context.deassign_region(&one, target),
+        )?;
+        if round > 0 {
+            let each = |time: Duration, n: u32| time.as_nanos() as f64 / f64::from(n);
+            self.batch.push(each(batch, CALLS * BATCH as u32));
+            self.pwrite.push(each(pwrite, WRITES));
+            self.eventfd.push(each(eventfd, WRITES));
+        }
+        Ok(())
+    }
+
+    /// Many writes by one call; returns what the calls took, all together.
+    fn batches(&mut self, random: &mut Random) -> anyhow::Result<Duration> {
+        let mut took = Duration::ZERO;
+        for _ in 0..CALLS {
+            let chosen = [(); BATCH].map(|()| random.below(self.eventfds.len()));
+            let accesses =
+                chosen.map(|at| Access::new(Space::Mmio, register(at as u64).addr, LENGTH, 1));
+            let start = Instant::now();
+            let written = self.context.write_bus(&accesses)?;
+            took += start.elapsed();
+            self.written += written as u64;
+            ensure!(
+                written == BATCH,
+                "of {BATCH} writes {written} were carried out"
+            );
+            for at in chosen {
+                self.arrived += self.eventfds[at].take()?;
+            }
+        }
+        Ok(took)
+    }
+
+    fn finish(mut self) -> anyhow::Result<Scale> {
+        let counted: u64 = self.context.regions()?.iter().map(|info| info.writes).sum();
+        ensure!(
+            (counted, self.arrived) == (self.written, self.written),
+            "{} writes, but the regions counted {counted}, and {} signals arrived: please report \
+             this",
+            self.written,
+            self.arrived
+        );
+        let median = |values: &mut Vec<f64>| quantile(values, 0.5);
+        self.result.pair_ns = self.pairs.medians().0;
+        self.result.batch_write_ns = median(&mut self.batch);
+        self.result.pwrite_ns = median(&mut self.pwrite);
+        self.result.eventfd_ns = median(&mut self.eventfd);
+        self.result.close_ns = time(|| drop(self.context)).as_nanos() as f64;
+        Ok(self.result)
+    }
+}
+
+/// 1, 10, 100, ... up to `most`, and that.
+fn sizes(most: u32) -> Vec<u32> {
+    let powers = std::iter::successors(Some(1u32), |size| size.checked_mul(10));
+    let mut sizes: Vec<u32> = powers.take_while(|&size| size < most).collect();
+    sizes.push(most);
+    sizes
+}
+
+fn scale(device: &Path, options: Options, progress: Progress<'_>) -> anyhow::Result<Vec<Scale>> {
+    const MIN_ROUNDS: u32 = 10;
+    let sizes = sizes(options.most);
+    let wanted = sizes.iter().copied().map(u64::from).sum::<u64>() + 256;
+    let files = sys::raise_open_files(wanted)?;
+    ensure!(
+        files >= wanted,
+        "up to {} regions with an eventfd each take {wanted} open files, and only {files} are \
+         allowed: run it as root, or ulimit -n {wanted}, or --most less",
+        options.most
+    );
+    let mut beds = Vec::new();
+    for size in sizes {
+        beds.push(Bed::new(device, size, progress)?);
+    }
+    let mut random = Random::new(0);
+    let mut order: Vec<usize> = (0..beds.len()).collect();
+    let start = Instant::now();
+    let mut round = 0;
+    while round <= MIN_ROUNDS || start.elapsed() < options.time {
+        random.shuffle(&mut order);
+        for &at in &order {
+            beds[at].round(round, &mut random)?;
+        }
+        round += 1;
+        let done = start.elapsed().min(options.time).as_millis() as u64;
+        progress("writing", done, options.time.as_millis() as u64);
+    }
+    beds.into_iter().map(Bed::finish).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_powers_of_ten_and_what_was_asked_for() {
+        assert_eq!(sizes(1), [1]);
+        assert_eq!(sizes(100), [1, 10, 100]);
+        assert_eq!(sizes(2500), [1, 10, 100, 1000, 2500]);
+    }
+
+    #[test]
+    fn there_is_room_for_one_more() {
+        for regions in [0, 1, 2, 900] {
+            let one = room(regions);
+            for at in 0..regions {
+                let other = register(at);
+                assert!(one.addr + 4 <= other.addr || other.addr + 4 <= one.addr);
+            }
+        }
+    }
+
+    #[test]
+    fn warm_up_does_not_count() {
+        let mut turns = Turns::new();
+        let step = || -> Result<(), ()> {
+            std::thread::sleep(Duration::from_micros(10));
+            Ok(())
+        };
+        turns.take(0, step, step).unwrap();
+        assert!(turns.both.is_empty());
+        turns.take(1, step, step).unwrap();
+        let (both, assign) = turns.medians();
+        assert!(assign >= 1e4 && both >= assign + 1e4, "{both} {assign}");
+        assert_eq!(turns.take(2, step, || Err(())), Err(()));
+    }
+
+    #[test]
+    fn missing_device_is_explained() {
+        let options = Options {
+            most: 1,
+            time: Duration::from_millis(1),
+        };
+        let error = run(Path::new("/nonexistent"), options, &mut |_, _, _| {}).unwrap_err();
+        assert!(error.to_string().contains("modprobe"), "{error}");
+    }
+}
