@@ -46,9 +46,9 @@ pub enum Do {
     Lower,
 }
 
-fn whose(which: &Which) -> anyhow::Result<Context> {
+pub fn whose(which: &Which) -> anyhow::Result<Context> {
     which.context()?.context(
-        "whose line? A context is private: get it with --socket PATH from a 'doorbell watch \
+        "whose? A context is private: get it with --socket PATH from a 'doorbell watch \
          --socket PATH', or inherit it with --fd N",
     )
 }

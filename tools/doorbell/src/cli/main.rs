@@ -3,6 +3,7 @@
 //! The `doorbell` command.
 
 mod bench_bus;
+mod bus;
 mod lines;
 mod measure;
 mod torture;
@@ -26,6 +27,8 @@ Examples:
   doorbell ring 2 --socket /tmp/d           ... and, in another shell, ring its line 2
   doorbell mask 0-3 --socket /tmp/d         have its first lines hold what is rung ...
   doorbell unmask 0-3 --socket /tmp/d       ... and deliver it
+  doorbell bus assign 0x1000 --line 2 --socket /tmp/d  have an address ring a line ...
+  doorbell bus write 0x1000 1 --socket /tmp/d          ... and write there
   doorbell rtt                              what a notification costs on this machine
   doorbell rtt --plot rtt.svg               the same, with the distributions as a picture
   doorbell torture                          does it keep its word?
@@ -61,6 +64,9 @@ enum Command {
     Raise(lines::LinesArgs),
     /// Lower level lines of somebody's context
     Lower(lines::LinesArgs),
+    /// Look at the bus of somebody's context, change it, and write to it
+    #[command(subcommand)]
+    Bus(bus::BusCommand),
     /// Make a context, or take an inherited one, and show what its lines deliver
     Watch(watch::Watch),
     /// Storm over many lines, and prove that nothing was lost and nothing invented
@@ -156,6 +162,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Ack(args) => lines::lines(Do::Ack, args),
         Command::Raise(args) => lines::lines(Do::Raise, args),
         Command::Lower(args) => lines::lines(Do::Lower, args),
+        Command::Bus(command) => bus::bus(command),
         Command::Watch(args) => watch::watch(&cli.device, args),
         Command::Torture(args) => torture::torture(&cli.device, args),
         Command::Rtt(args) => measure::rtt(&cli.device, args),
@@ -168,11 +175,12 @@ fn print(text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-const FEATURES: [(u64, &str); 4] = [
+const FEATURES: [(u64, &str); 5] = [
     (uapi::FEATURE_READ, "read"),
     (uapi::FEATURE_PEEK, "peek"),
     (uapi::FEATURE_MASK, "mask"),
     (uapi::FEATURE_LEVEL, "level"),
+    (uapi::FEATURE_BUS, "bus"),
 ];
 
 fn info(cli: &Cli, args: &Info) -> anyhow::Result<()> {
@@ -186,6 +194,11 @@ fn info(cli: &Cli, args: &Info) -> anyhow::Result<()> {
         .filter(|(bit, _)| info.features & bit != 0)
         .map(|(_, name)| name)
         .collect();
+    // Without lines there is nothing yet.
+    let records = match info.nr_lines != 0 && info.features & uapi::FEATURE_BUS != 0 {
+        true => context.bus()?.records,
+        false => 0,
+    };
     if args.json {
         let value = json!({
             "abi_version": info.abi_version,
@@ -199,6 +212,10 @@ fn info(cli: &Cli, args: &Info) -> anyhow::Result<()> {
             "max_notifiers_per_line": info.max_notifiers_per_line,
             "notifiers": info.nr_notifiers,
             "max_resamplefds_per_line": info.max_resamplefds_per_line,
+            "max_regions": info.max_regions,
+            "regions": info.nr_regions,
+            "max_records": info.max_records,
+            "records": records,
         });
         return print(&format!("{value:#}\n"));
     }
@@ -222,6 +239,16 @@ fn info(cli: &Cli, args: &Info) -> anyhow::Result<()> {
         "notifiers".into(),
         info.nr_notifiers.to_string(),
         format!("{} per line", info.max_notifiers_per_line),
+    ]);
+    table.add_row([
+        "regions".into(),
+        info.nr_regions.to_string(),
+        info.max_regions.to_string(),
+    ]);
+    table.add_row([
+        "records".into(),
+        records.to_string(),
+        info.max_records.to_string(),
     ]);
     let whose = match &args.which {
         Which { fd: Some(fd), .. } => format!("descriptor {fd}"),
@@ -269,6 +296,14 @@ mod tests {
             "ack",
             "raise x --fd 5",
             "watch --level 1 --fd 5",
+            "watch --records 3",
+            "watch --records 64 --fd 5",
+            "bus",
+            "bus assign 0x1000 --fd 5",
+            "bus assign 0x1000 --line 1 --length 3 --fd 5",
+            "bus write 0x1000 --fd 5",
+            "bus write 0x1000 1 --length 0 --fd 5",
+            "bus write zero 1 --fd 5",
             "bench bus --most 0",
             "torture --rings 0",
             "torture --rings 5 --duration 5",
@@ -289,8 +324,15 @@ mod tests {
 
     #[test]
     fn somebody_elses_lines_need_to_know_whose() {
-        for command in ["ring", "mask", "unmask", "clear"] {
-            let cli = Cli::try_parse_from(["doorbell", command, "1"]).unwrap();
+        for command in [
+            "ring 1",
+            "mask 1",
+            "clear 1",
+            "bus list",
+            "bus write 0x10 1",
+        ] {
+            let args = ["doorbell"].into_iter().chain(command.split(' '));
+            let cli = Cli::try_parse_from(args).unwrap();
             let error = run(&cli).unwrap_err();
             assert!(error.to_string().contains("--socket"), "{error}");
         }

@@ -31,6 +31,9 @@ pub struct Watch {
     /// Make these lines of it level lines: 3, 0-7, or 1,4,9-12
     #[arg(long, value_name = "LINES", conflicts_with = "fd")]
     level: Option<Set>,
+    /// Give it room to keep that many writes to its bus (a power of two), for doorbell bus records
+    #[arg(long, value_name = "N", conflicts_with = "fd", value_parser = power_of_two)]
+    records: Option<u32>,
     /// Watch the context that is open as descriptor N, inherited from the parent process
     #[arg(long, value_name = "N", conflicts_with = "lines", value_parser = clap::value_parser!(i32).range(3..))]
     fd: Option<i32>,
@@ -46,6 +49,12 @@ pub struct Watch {
     /// For programs: a JSON object per line
     #[arg(long)]
     json: bool,
+}
+
+fn power_of_two(text: &str) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|n: &u32| n.is_power_of_two());
+    let number = number.filter(|&n| n <= uapi::MAX_RECORDS);
+    number.ok_or_else(|| format!("not a power of two up to {}", uapi::MAX_RECORDS))
 }
 
 /// How often to look at the status pages if nothing wakes us: a message that is held or dropped
@@ -102,6 +111,9 @@ pub fn watch(device: &Path, args: &Watch) -> anyhow::Result<()> {
         None => {
             let context = Context::open_path(device)?;
             context.set_lines(args.lines)?;
+            if let Some(records) = args.records {
+                context.set_records(records)?;
+            }
             for line in args.level.iter().flat_map(|lines| lines.0.iter()) {
                 context.set_type(line, true)?;
             }
@@ -462,6 +474,7 @@ mod tests {
         let args = Watch {
             lines: 1,
             level: None,
+            records: None,
             fd: Some(std::os::fd::AsRawFd::as_raw_fd(&file)),
             socket: None,
             count: None,
