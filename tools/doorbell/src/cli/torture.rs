@@ -17,14 +17,15 @@ use std::{
 
 #[derive(Args)]
 #[command(after_help = "\
-Threads ring lines by ioctl, by eventfd and from inside the kernel, mask, unmask and clear them,
-assign and deassign irqfds, triggers and notifiers, wait for what is delivered, and look at all
+Threads ring lines by ioctl, by eventfd, by writes to the bus and from inside the kernel, mask,
+unmask and clear them, assign and deassign irqfds, triggers, notifiers and regions, wait for what is delivered, and look at all
 counters. Once a second they pause, and the accounts are made up, to the last message:
 
   rings made       = rings the module counts = deliveries + coalesced + dropped
   deliveries       = signals that arrived at each trigger that was there all the time
   each ring        was followed by a delivery: producers number their rings, consumers look
   masks, unmasks   = signals that arrived at notifiers
+  writes taken     = rings, or signals of regions' eventfds, and those to be kept = records taken out
 
 Meanwhile: nothing is delivered on a masked line, and unmasking delivers what is pending, once;
 nothing signals what has been deassigned; an eventfd is emptied when it becomes an irqfd; no counter

@@ -139,6 +139,9 @@ impl Worker for Observer {
         }
         let context = &self.crew.world.contexts[0];
         context.pending_lines(&Lines::range(0..context.info()?.nr_lines))?;
+        // Not always enough for all that is kept.
+        let (most, call) = (self.random.below(400), self.random.one_in(2));
+        self.crew.world.bus.take(context, most, call)?;
         // Now and then several looks in a row.
         if !self.random.one_in(3) {
             std::thread::sleep(Duration::from_millis(self.random.below(8) as u64));

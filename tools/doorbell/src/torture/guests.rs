@@ -3,6 +3,7 @@
 //! A thread that lets triggers, notifiers, irqfds and contexts come and go.
 
 use super::{
+    bus::PASSERS,
     crew::{Crew, Tally, Worker},
     world::{Kind, GUESTS},
     Rule, Violation,
@@ -21,6 +22,10 @@ pub(super) struct Host {
     notifiers: Vec<Visitor>,
     /// Guests that are irqfds now: line and number.
     assigned: Vec<(usize, usize)>,
+    /// Lines whose regions this one moves.
+    doors: Vec<usize>,
+    /// Regions that come and go, and whether they are there.
+    passers: [bool; PASSERS],
 }
 
 /// An eventfd that is sometimes assigned.
@@ -49,10 +54,15 @@ impl Host {
     pub(super) fn new(
         crew: Arc<Crew>,
         device: PathBuf,
-        number: usize,
+        (number, hosts): (usize, usize),
         random: Random,
     ) -> anyhow::Result<Self> {
+        let doors = (0..crew.world.lines.len())
+            .filter(|&line| crew.world.bus.has(line) && line % hosts == number)
+            .collect();
         Ok(Self {
+            doors,
+            passers: [false; PASSERS],
             crew,
             device,
             number,
@@ -219,6 +229,33 @@ impl Host {
         Ok(())
     }
 
+    /// Moves regions of lines.
+    fn relocate(&mut self, tally: &mut Tally) -> Result<(), Violation> {
+        if self.doors.is_empty() {
+            return Ok(());
+        }
+        self.random.shuffle(&mut self.doors);
+        let some = &self.doors[..1 + self.random.below(self.doors.len())];
+        let world = &self.crew.world;
+        tally.assigns += world.bus.relocate(&world.contexts[0], some)?;
+        Ok(())
+    }
+
+    /// Has a region come or go.
+    fn pass(&mut self, tally: &mut Tally) -> Result<(), Violation> {
+        let world = &self.crew.world;
+        let at = self.random.below(PASSERS);
+        let passer = PASSERS * self.number + at;
+        if self.passers[at] {
+            world.bus.go(&world.contexts[0], passer)?;
+        } else {
+            world.bus.come(&world.contexts[0], passer)?;
+            tally.assigns += 1;
+        }
+        self.passers[at] = !self.passers[at];
+        Ok(())
+    }
+
     /// A context that lives for a moment.
     fn mayfly(&mut self, tally: &mut Tally) -> Result<(), Violation> {
         let what = "a context that lived for a moment";
@@ -266,11 +303,13 @@ impl Worker for Host {
         if self.random.one_in(4) {
             std::thread::sleep(Duration::from_micros(50));
         }
-        match self.random.below(32) {
+        match self.random.below(40) {
             0..12 => self.trigger(tally),
             12..18 => self.notifier(tally),
             18..29 => self.irqfd(tally),
             29 | 30 => self.closed(tally),
+            32..35 => self.relocate(tally),
+            35..40 => self.pass(tally),
             _ => self.mayfly(tally),
         }
     }
@@ -278,6 +317,14 @@ impl Worker for Host {
     fn settle(&mut self, _: &mut Tally) -> Result<(), Violation> {
         for &(line, guest) in &self.assigned {
             self.empty(line, guest)?;
+        }
+        let world = &self.crew.world;
+        for (at, there) in self.passers.iter_mut().enumerate() {
+            let passer = PASSERS * self.number + at;
+            if std::mem::take(there) {
+                world.bus.go(&world.contexts[0], passer)?;
+            }
+            world.bus.untouched(passer)?;
         }
         for visitor in self.triggers.iter().filter(|one| one.at.is_none()) {
             self.untouched("a trigger", visitor)?;

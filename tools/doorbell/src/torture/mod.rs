@@ -8,6 +8,7 @@
 //! The rest must hold when all is quiet. So about once a second everybody pauses, everything is
 //! unmasked, and the accounts are made up ([`ledger`]).
 
+mod bus;
 mod consume;
 mod crew;
 mod guests;
@@ -259,6 +260,7 @@ impl crew::Worker for Alone {
 fn hire(crew: &Arc<Crew>, options: &Options, works: &[Work]) -> anyhow::Result<()> {
     let cpus = sys::cpus()?;
     let (mut producers, mut hosts) = (0, 0);
+    let all_hosts = works.iter().filter(|&&work| work == Work::Assign).count();
     let mut sleepers = crew.world.lines.len()..crew.world.taps.len();
     for (at, work) in works.iter().enumerate() {
         let random = Random::new(options.seed.wrapping_add(at as u64));
@@ -293,7 +295,8 @@ fn hire(crew: &Arc<Crew>, options: &Options, works: &[Work]) -> anyhow::Result<(
                 crew.hire(name("mask alone"), cpu, worker)?;
             }
             Work::Assign => {
-                let worker = guests::Host::new(it, options.device.clone(), hosts, random)?;
+                let worker =
+                    guests::Host::new(it, options.device.clone(), (hosts, all_hosts), random)?;
                 hosts += 1;
                 crew.hire(name("assign"), cpu, worker)?;
             }
@@ -443,6 +446,12 @@ fn settle(crew: &Crew, tally: &mut Tally) {
 /// Makes up the accounts of all lines, and reports what is wrong with them if `judge` says so.
 fn balance(crew: &Crew, sum: &Tally, judge: bool) -> anyhow::Result<Vec<Account>> {
     let world = &crew.world;
+    if judge {
+        let broken = world.bus.judge(&world.contexts[0]);
+        for violation in broken.unwrap_or_else(|violation| vec![violation]) {
+            crew.report(violation);
+        }
+    }
     let mut accounts: Vec<Account> = Vec::new();
     for (index, line) in world.lines.iter().enumerate() {
         let found = world.found(index)?;

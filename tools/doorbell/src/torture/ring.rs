@@ -3,11 +3,12 @@
 //! Threads that ring.
 
 use super::{
+    bus::Numbers,
     crew::{Crew, Tally, Worker},
     world::Kind,
     Violation,
 };
-use crate::{random::Random, sys::Aio, Ring};
+use crate::{random::Random, sys::Aio};
 use std::{os::fd::AsFd, sync::Arc};
 
 /// Rings all lines that anybody may ring, in all ways.
@@ -18,6 +19,8 @@ pub(super) struct Producer {
     lines: Vec<usize>,
     /// If this kernel has it.
     aio: Option<Aio>,
+    /// What is written to the bus.
+    values: Numbers,
 }
 
 /// How a producer rings.
@@ -27,6 +30,7 @@ enum Way {
     Irqfd,
     Guest,
     Kernel,
+    Bus,
 }
 
 impl Producer {
@@ -37,13 +41,15 @@ impl Producer {
             number,
             random,
             aio: Aio::new().ok(),
+            values: Numbers::new(number),
         }
     }
 
     fn way(&mut self, kind: Kind) -> Way {
-        let way = match self.random.below(16) {
+        let way = match self.random.below(20) {
             0..8 => Way::Ioctl,
             8 if self.aio.is_some() => Way::Kernel,
+            16..20 => Way::Bus,
             9..12 if matches!(kind, Kind::Semaphore | Kind::Merging) => Way::Guest,
             _ => Way::Irqfd,
         };
@@ -59,6 +65,9 @@ impl Worker for Producer {
     fn turn(&mut self, tally: &mut Tally) -> Result<(), Violation> {
         let index = self.random.pick(&self.lines);
         let world = &self.crew.world;
+        if self.random.one_in(16) {
+            return world.bus.knock(&world.contexts[0], &mut self.random);
+        }
         let kind = world.lines[index].kind;
         let way = self.way(kind);
         let burst = 1 + self.random.below(32);
@@ -66,6 +75,20 @@ impl Worker for Producer {
         let (line, context) = (&world.lines[index], world.context(index));
         let done = &mut tally.lines[index];
         match (way, &line.irqfd) {
+            (Way::Bus, _) if world.bus.has(index) => {
+                let mut left = burst;
+                while left > 0 {
+                    let batch = (left > 8).then(|| 1 + self.random.below(left));
+                    world.about_to_ring(index, self.number);
+                    let taken = world.bus.ring(context, index, &mut self.values, batch)?;
+                    done.writes += taken;
+                    if taken == 0 {
+                        // As who drives a bus would: what no region takes is their own to do.
+                        context.ring(line.number).map(|ring| done.rung(ring))?;
+                    }
+                    left -= (taken as usize).max(1);
+                }
+            }
             (Way::Guest, _) => {
                 for _ in 0..burst / 4 {
                     let eventfd = &line.guests[self.random.below(line.guests.len())];
@@ -99,11 +122,7 @@ impl Worker for Producer {
             _ => {
                 for _ in 0..burst {
                     world.about_to_ring(index, self.number);
-                    match context.ring(line.number)? {
-                        Ring::Delivered => done.delivered += 1,
-                        Ring::Coalesced => done.coalesced += 1,
-                        Ring::Masked => done.masked += 1,
-                    }
+                    context.ring(line.number).map(|ring| done.rung(ring))?;
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 //! What the storm rages over: contexts, their lines, and what stays wired to them throughout.
 
+use super::bus::Bus;
 use crate::{Context, EventFd, LineStatus, Notify, Status};
 use std::{
     path::Path,
@@ -130,6 +131,8 @@ pub(super) struct World {
     pub(super) lines: Vec<Line>,
     /// One per line; then those that somebody sleeps on.
     pub(super) taps: Vec<Tap>,
+    /// That of the first context.
+    pub(super) bus: Bus,
 }
 
 /// How many eventfds come and go per line and thread that lets them.
@@ -153,7 +156,9 @@ impl World {
         let contexts = [Context::open_path(device)?, Context::open_path(device)?];
         contexts[0].set_lines(lines)?;
         contexts[1].set_lines(2 * sources.len().max(1) as u32)?;
+        let kinds: Vec<Kind> = (0..lines).map(kind).collect();
         let mut world = Self {
+            bus: Bus::new(&contexts[0], &kinds, producers, hosts)?,
             status: contexts
                 .iter()
                 .map(Context::status)
