@@ -6,6 +6,7 @@ use crate::{
     irqfd::{self, Attach, Detach, Irqfd},
     line::{self, Acked, Action, Taken, ASSERTED, HELD, MASKED, PENDING, RAISED, RESAMPLE},
     ops::{Op, LEVEL_OPS, NOWAIT_OPS, OPS},
+    records::{self, Mistake, Ring},
     walk,
     wiring::{self, Functions, Wiring},
     Rule, Walk,
@@ -16,6 +17,7 @@ use crate::{
 enum Model {
     Line(Wiring),
     Irqfd(Irqfd),
+    Ring(Ring),
 }
 
 /// A version with a mistake in it.
@@ -33,6 +35,7 @@ impl Broken {
         match self.model.clone() {
             Model::Line(wiring) => walk(wiring, 1),
             Model::Irqfd(irqfd) => walk(irqfd, 1),
+            Model::Ring(ring) => walk(ring, 1),
         }
     }
 }
@@ -60,6 +63,14 @@ fn level(name: &'static str, rules: &'static [Rule], functions: Functions) -> Br
 
 fn nowait(name: &'static str, rules: &'static [Rule], functions: Functions) -> Broken {
     let model = wiring(&NOWAIT_OPS, true, functions);
+    Broken { name, rules, model }
+}
+
+fn ring(name: &'static str, rules: &'static [Rule], mistake: Mistake) -> Broken {
+    let model = Model::Ring(Ring {
+        mistake: Some(mistake),
+        ..records::REAL
+    });
     Broken { name, rules, model }
 }
 
@@ -479,6 +490,36 @@ pub fn all() -> Vec<Broken> {
                 consumes: false,
                 ..irqfd::REAL
             },
+        ),
+        ring(
+            "records: full by a tail that was read long ago",
+            &[Refused],
+            Mistake::OldTail,
+        ),
+        ring(
+            "records: one place too many",
+            &[Invented, Lost],
+            Mistake::OneTooMany,
+        ),
+        ring(
+            "records: the number is stored before the rest",
+            &[Invented],
+            Mistake::PublishFirst,
+        ),
+        ring(
+            "records: the tail is read, then stored",
+            &[Invented, Lost],
+            Mistake::NoExchange,
+        ),
+        ring(
+            "records: the place is given back, then read",
+            &[Invented],
+            Mistake::GiveBackFirst,
+        ),
+        ring(
+            "records: whatever is in the place is a record",
+            &[Invented],
+            Mistake::AnyNumber,
         ),
     ]
 }

@@ -5,6 +5,7 @@
 //! [`line`] is the module's own rust/line.rs, compiled here as it is. [`wiring`] walks through every
 //! order in which the atomic steps of some threads can happen, and looks in each state whether the
 //! rules hold. [`irqfd`] does the same with the way an irqfd is attached to its eventfd.
+//! [`records`] does it with the ring of kept values.
 //! [`broken`] has versions with a mistake in them: a model that does not find those is worth nothing.
 //! [`region`] compares what the bus matches with a naive reference, and has its own mistakes.
 //!
@@ -21,6 +22,7 @@ pub mod broken;
 pub mod irqfd;
 mod judge;
 pub mod ops;
+pub mod records;
 pub mod region;
 mod state;
 pub mod wiring;
@@ -51,6 +53,8 @@ pub enum Rule {
     Asserted,
     /// R7: after an ack, the sources are not told to look again once, or not when they should.
     Resample,
+    /// A write is refused although there is room to keep it.
+    Refused,
     /// The word does not say what is so.
     State,
     /// Somebody waits for ever.
@@ -70,6 +74,7 @@ impl fmt::Display for Rule {
             Rule::Query => "query is not of one moment",
             Rule::Asserted => "R7: delivery and ack do not alternate",
             Rule::Resample => "R7: the sources are not told to look again when they should",
+            Rule::Refused => "a write is refused although there is room",
             Rule::State => "the word is wrong",
             Rule::Stuck => "somebody waits for ever",
         })
