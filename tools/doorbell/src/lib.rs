@@ -17,6 +17,7 @@
 
 pub mod bench;
 pub mod bus;
+pub mod doctor;
 pub mod lines;
 pub mod machine;
 pub mod output;

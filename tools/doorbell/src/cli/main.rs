@@ -4,6 +4,7 @@
 
 mod bench_bus;
 mod bus;
+mod doctor;
 mod lines;
 mod measure;
 mod torture;
@@ -22,6 +23,7 @@ use std::{io::Write, path::PathBuf, process::ExitCode};
     version,
     after_help = "\
 Examples:
+  doorbell doctor                           what this machine lacks, and what to do about it
   doorbell info                             what the module can do
   doorbell watch --lines 4 --socket /tmp/d  make a context, show what it delivers ...
   doorbell ring 2 --socket /tmp/d           ... and, in another shell, ring its line 2
@@ -48,6 +50,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Say what this machine lacks for all of it, and what to do
+    Doctor(doctor::Doctor),
     /// Show limits, features, and what is assigned
     Info(Info),
     /// Ring a line of somebody's context
@@ -154,6 +158,7 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
+        Command::Doctor(args) => doctor::doctor(&cli.device, args),
         Command::Info(args) => info(cli, args),
         Command::Ring(args) => lines::ring(args),
         Command::Mask(args) => lines::lines(Do::Mask, args),

@@ -1,12 +1,54 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! KVM's own irqfds and ioeventfds, to compare with.
+//! KVM: what it can do; and its own irqfds and ioeventfds, to compare with.
 
 use super::{check, ioctl_value};
 use std::{
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    path::Path,
 };
+
+/// Something that KVM may be able to do, by its KVM_CAP_* number.
+#[derive(Clone, Copy, Debug)]
+#[repr(u32)]
+pub(crate) enum Extension {
+    /// Eventfds that are interrupts.
+    Irqfd = 32,
+    /// Eventfds that are signalled by writes.
+    Ioeventfd = 36,
+    /// Whatever their length.
+    IoeventfdAnyLength = 122,
+}
+
+/// /dev/kvm.
+#[derive(Debug)]
+pub(crate) struct System(OwnedFd);
+
+impl System {
+    /// Opens it.
+    pub(crate) fn open(device: &Path) -> io::Result<Self> {
+        let file = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(device)?;
+        Ok(Self(file.into()))
+    }
+
+    /// Whether it can do that.
+    pub(crate) fn has(&self, extension: Extension) -> bool {
+        const KVM_CHECK_EXTENSION: u32 = 0xae03;
+        ioctl_value(self.0.as_fd(), KVM_CHECK_EXTENSION, extension as u32).is_ok_and(|has| has > 0)
+    }
+
+    /// A VM with nothing in it.
+    pub(crate) fn create_vm(&self) -> io::Result<OwnedFd> {
+        const KVM_CREATE_VM: u32 = 0xae01;
+        let vm = ioctl_value(self.0.as_fd(), KVM_CREATE_VM, 0)?;
+        // SAFETY: Just created.
+        Ok(unsafe { OwnedFd::from_raw_fd(vm) })
+    }
+}
 
 /// A VM with an interrupt controller, and without anything else.
 #[derive(Debug)]
@@ -35,15 +77,8 @@ struct KvmIoeventfd {
 impl Vm {
     /// Creates a VM.
     pub(crate) fn new() -> io::Result<Self> {
-        const KVM_CREATE_VM: u32 = 0xae01;
         const KVM_CREATE_IRQCHIP: u32 = 0xae60;
-        let kvm = std::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open("/dev/kvm")?;
-        let vm = ioctl_value(kvm.as_fd(), KVM_CREATE_VM, 0)?;
-        // SAFETY: Just created.
-        let vm = unsafe { OwnedFd::from_raw_fd(vm) };
+        let vm = System::open(Path::new("/dev/kvm"))?.create_vm()?;
         ioctl_value(vm.as_fd(), KVM_CREATE_IRQCHIP, 0)?;
         Ok(Self(vm))
     }

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What the machine says of itself in files.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// A machine, by its root directory.
+pub struct Host {
+    root: PathBuf,
+}
+
+impl Host {
+    /// This one.
+    pub fn this() -> Self {
+        Self::below("/")
+    }
+
+    /// The one whose files are below `root`.
+    pub fn below(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// Where its file `path`, an absolute one, is.
+    pub(super) fn path(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// What is in it, without the white space around; nothing if it cannot be read.
+    pub(super) fn read(&self, path: &str) -> String {
+        read(&self.path(path))
+    }
+
+    /// The kernel's release.
+    pub(super) fn release(&self) -> String {
+        self.read("/proc/sys/kernel/osrelease")
+    }
+
+    /// Where its kernel's modules are.
+    pub(super) fn modules(&self) -> PathBuf {
+        self.path(&format!("/lib/modules/{}", self.release()))
+    }
+
+    /// Whether `option` is built into its kernel, if that is to be found out.
+    pub(super) fn config(&self, option: &str) -> Option<bool> {
+        let files = [
+            self.path(&format!("/boot/config-{}", self.release())),
+            self.modules().join("config"),
+            self.modules().join("build/.config"),
+        ];
+        let config = files
+            .iter()
+            .find_map(|file| fs::read_to_string(file).ok())?;
+        let set = format!("{option}=y");
+        Some(config.lines().any(|line| line == set))
+    }
+
+    /// What each CPU has in `file`.
+    pub(super) fn of_cpus(&self, file: &str) -> Vec<String> {
+        let is_cpu = |name: &str| {
+            name.strip_prefix("cpu")
+                .is_some_and(|number| number.parse::<u32>().is_ok())
+        };
+        list(&self.path("/sys/devices/system/cpu"))
+            .filter(|cpu| is_cpu(&name(cpu)))
+            .map(|cpu| read(&cpu.join(file)))
+            .filter(|text| !text.is_empty())
+            .collect()
+    }
+
+    /// The idle state of the first CPU that takes longest to wake up from, and how long that is in us.
+    pub(super) fn deepest_idle_state(&self) -> Option<(String, u32)> {
+        list(&self.path("/sys/devices/system/cpu/cpu0/cpuidle"))
+            .filter(|state| name(state).starts_with("state") && read(&state.join("disable")) != "1")
+            .filter_map(|state| {
+                let us = read(&state.join("latency")).parse().ok()?;
+                Some((read(&state.join("name")), us))
+            })
+            .max_by_key(|&(_, us)| us)
+    }
+}
+
+fn read(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.trim().to_owned()
+}
+
+fn list(dir: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten();
+    entries.filter_map(|entry| Some(entry.ok()?.path()))
+}
+
+fn name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}

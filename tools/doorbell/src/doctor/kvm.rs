@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! KVM and QEMU.
+
+use super::{About, Check, KVM, QEMU};
+use crate::sys::kvm::{self, Extension};
+use std::{io, path::Path, process::Command};
+
+/// What real guests run on.
+pub(super) fn kvm(device: &Path) -> Check {
+    let about = About("KVM", KVM);
+    let system = match kvm::System::open(device) {
+        Ok(system) => system,
+        Err(error) => {
+            let advice = match error.kind() {
+                io::ErrorKind::PermissionDenied => {
+                    "as root; or sudo adduser $USER kvm, and log in again"
+                }
+                _ => {
+                    "sudo modprobe kvm-intel or kvm-amd; if there is no such device, turn \
+                     virtualization on in the firmware, or nested virtualization on the host"
+                }
+            };
+            return about.missing(format!("{}: {error}", device.display()), advice);
+        }
+    };
+    let lacks: Vec<&str> = [
+        (Extension::Irqfd, "irqfd"),
+        (Extension::Ioeventfd, "ioeventfd"),
+        (Extension::IoeventfdAnyLength, "ioeventfd of any length"),
+    ]
+    .into_iter()
+    .filter(|&(extension, _)| !system.has(extension))
+    .map(|(_, name)| name)
+    .collect();
+    if !lacks.is_empty() {
+        let found = format!("{} without {}", device.display(), lacks.join(", "));
+        return about.missing(found, "a kernel with CONFIG_HAVE_KVM_IRQCHIP is needed");
+    }
+    match system.create_vm() {
+        Ok(_) => about.good(format!("{}, with irqfd and ioeventfd", device.display())),
+        Err(error) => about.missing(
+            format!("{} makes no virtual machine: {error}", device.display()),
+            "does another hypervisor use the hardware? see 'dmesg'",
+        ),
+    }
+}
+
+/// The stock QEMU that is to be a client.
+pub(super) fn qemu() -> Check {
+    let about = About("QEMU", QEMU);
+    let program = format!("qemu-system-{}", std::env::consts::ARCH);
+    let run = |args: &[&str]| {
+        let output = Command::new(&program).args(args).output().ok()?;
+        Some(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let Some(version) = run(&["--version"]) else {
+        return about.missing(
+            format!("no {program} on the PATH"),
+            "apt install qemu-system, or the like for your distribution",
+        );
+    };
+    let version = version.lines().next().unwrap_or_default().to_owned();
+    let has_device = run(&["-device", "help"]).is_some_and(|all| all.contains("ivshmem-doorbell"));
+    if !has_device {
+        return about.missing(
+            format!("{version}, without ivshmem-doorbell"),
+            "this QEMU was built without CONFIG_IVSHMEM_DEVICE: take your distribution's full one",
+        );
+    }
+    about.good(format!("{version}, with ivshmem-doorbell"))
+}
