@@ -4,12 +4,10 @@
 //!
 //! Lines that anybody rings have a region each, which moves while it is written to. A write either
 //! is taken, and then it is a ring, or it is not, and the caller is told. Some regions keep what is
-//! written: that comes out once, in order. Others signal an eventfd, and come and go.
+//! written: that comes out once, in order.
 
-use super::{world::Kind, Rule, Violation};
-use crate::{
-    random::Random, Access, Changes, Context, EventFd, Record, Records, Region, Space, Target,
-};
+use super::{hall::unequal, world::Kind, Rule, Violation};
+use crate::{Access, Changes, Context, Record, Records, Region, Space, Target};
 use std::sync::{
     atomic::{
         AtomicU64, AtomicUsize,
@@ -20,9 +18,6 @@ use std::sync::{
 
 /// Few enough to run out of.
 const RECORDS: u32 = 256;
-
-/// How many regions with an eventfd each thread lets come and go.
-pub(super) const PASSERS: usize = 2;
 
 /// A line's region, which is always at one of two places.
 struct Door {
@@ -42,21 +37,10 @@ impl Door {
     }
 }
 
-/// A region that comes and goes, and signals an eventfd.
-struct Passer {
-    region: Region,
-    eventfd: EventFd,
-    /// How many writes were taken.
-    taken: AtomicU64,
-    /// How many signals arrived.
-    arrived: AtomicU64,
-}
-
 /// The bus of the first context.
 pub(super) struct Bus {
     /// By line, if it has one.
     doors: Vec<Option<Door>>,
-    passers: Vec<Passer>,
     /// How many writes were taken that are kept.
     kept: AtomicU64,
     /// How many writes were refused as there was no room ...
@@ -105,12 +89,7 @@ fn errno_is(error: &crate::Error, errno: i32) -> bool {
 
 impl Bus {
     /// Gives those of the lines `kinds` of `context` that can be rung by anything a region.
-    pub(super) fn new(
-        context: &Context,
-        kinds: &[Kind],
-        producers: usize,
-        hosts: usize,
-    ) -> anyhow::Result<Self> {
+    pub(super) fn new(context: &Context, kinds: &[Kind], producers: usize) -> anyhow::Result<Self> {
         context.set_records(RECORDS)?;
         let mut doors = Vec::new();
         let mut changes = Changes::new();
@@ -129,17 +108,8 @@ impl Bus {
             doors.push(has.then_some(door));
         }
         context.change_regions(&changes)?;
-        let passer = |at| {
-            anyhow::Ok(Passer {
-                region: Region::pio(8 * at as u64, 0),
-                eventfd: EventFd::non_blocking(false)?,
-                taken: AtomicU64::new(0),
-                arrived: AtomicU64::new(0),
-            })
-        };
         Ok(Self {
             doors,
-            passers: (0..PASSERS * hosts).map(passer).collect::<Result<_, _>>()?,
             kept: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             unknown: AtomicU64::new(0),
@@ -221,55 +191,6 @@ impl Bus {
         Ok(doors().count() as u64)
     }
 
-    /// Writes to a region that may be there.
-    pub(super) fn knock(&self, context: &Context, random: &mut Random) -> Result<(), Violation> {
-        let passer = &self.passers[random.below(self.passers.len())];
-        let length = random.pick(&[1, 2, 4, 8]);
-        let access = Access::new(Space::Pio, passer.region.addr, length, 1);
-        match context.write_bus(&vec![access; 1 + random.below(40)]) {
-            Ok(taken) => {
-                passer.taken.fetch_add(taken as u64, Relaxed);
-                Ok(())
-            }
-            Err(error) if errno_is(&error, libc::EOPNOTSUPP) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Has a region come, of which nobody else lets come or go.
-    pub(super) fn come(&self, context: &Context, passer: usize) -> Result<(), Violation> {
-        self.untouched(passer)?;
-        let passer = &self.passers[passer];
-        context.assign_region(&passer.region, Target::eventfd(&passer.eventfd))?;
-        Ok(())
-    }
-
-    /// Has it go: what arrives later is too late.
-    pub(super) fn go(&self, context: &Context, passer: usize) -> Result<(), Violation> {
-        let passer = &self.passers[passer];
-        // Either can be said.
-        let target = match passer.arrived.load(Relaxed) % 2 {
-            0 => Target::eventfd(&passer.eventfd),
-            _ => Target::Unknown,
-        };
-        context.deassign_region(&passer.region, target)?;
-        let arrived = passer.eventfd.take()?;
-        passer.arrived.fetch_add(arrived, Relaxed);
-        Ok(())
-    }
-
-    /// Since it has gone nobody has signalled its eventfd.
-    pub(super) fn untouched(&self, passer: usize) -> Result<(), Violation> {
-        match self.passers[passer].eventfd.take()? {
-            0 => Ok(()),
-            n => Err(Violation::new(
-                Rule::Deassign,
-                "a region",
-                format!("signalled {n} times after its deassign had returned"),
-            )),
-        }
-    }
-
     fn keeper(&self) -> MutexGuard<'_, Keeper> {
         self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -297,18 +218,14 @@ impl Bus {
             .any(|door| door.places.contains(&addr))
     }
 
-    /// Compares the accounts, when nobody writes and all that come and go have gone.
+    /// Compares the accounts, when nobody writes.
     pub(super) fn judge(&self, context: &Context) -> Result<Vec<Violation>, Violation> {
         self.take(context, usize::MAX, false)?;
         let mut broken = Vec::new();
         let mut violation = |rule, text| broken.push(Violation::new(rule, "the bus", text));
         let bus = context.bus()?;
         let (kept, out) = (self.kept.load(Acquire), self.keeper().seen.sequence);
-        if out != kept || bus.kept != kept {
-            let rule = match out < kept {
-                true => Rule::Lost,
-                false => Rule::Invented,
-            };
+        if let Some(rule) = unequal(out, kept).or_else(|| unequal(bus.kept, kept)) {
             let text = format!(
                 "{kept} writes were taken that are kept, {out} came out, and the module counts {}",
                 bus.kept
@@ -323,19 +240,6 @@ impl Bus {
                 bus.refused
             );
             violation(Rule::Counters, text);
-        }
-        for passer in &self.passers {
-            let (taken, arrived) = (passer.taken.load(Acquire), passer.arrived.load(Acquire));
-            let rule = match arrived.cmp(&taken) {
-                std::cmp::Ordering::Less => Rule::Lost,
-                std::cmp::Ordering::Equal => continue,
-                std::cmp::Ordering::Greater => Rule::Invented,
-            };
-            let text = format!(
-                "{taken} writes were taken by {}, but {arrived} signals arrived",
-                passer.region
-            );
-            violation(rule, text);
         }
         let mut wanted: Vec<(Region, Option<u32>)> = (0..)
             .zip(&self.doors)

@@ -3,8 +3,8 @@
 //! A thread that lets triggers, notifiers, irqfds and contexts come and go.
 
 use super::{
-    bus::PASSERS,
     crew::{Crew, Tally, Worker},
+    hall::PASSERS,
     world::{Kind, GUESTS},
     Rule, Violation,
 };
@@ -24,7 +24,7 @@ pub(super) struct Host {
     assigned: Vec<(usize, usize)>,
     /// Lines whose regions this one moves.
     doors: Vec<usize>,
-    /// Regions that come and go, and whether they are there.
+    /// Whether these are there.
     passers: [bool; PASSERS],
 }
 
@@ -241,15 +241,15 @@ impl Host {
         Ok(())
     }
 
-    /// Has a region come or go.
+    /// Has regions come or go.
     fn pass(&mut self, tally: &mut Tally) -> Result<(), Violation> {
         let world = &self.crew.world;
         let at = self.random.below(PASSERS);
         let passer = PASSERS * self.number + at;
         if self.passers[at] {
-            world.bus.go(&world.contexts[0], passer)?;
+            world.hall.go(passer)?;
         } else {
-            world.bus.come(&world.contexts[0], passer)?;
+            world.hall.come(passer)?;
             tally.assigns += 1;
         }
         self.passers[at] = !self.passers[at];
@@ -322,9 +322,9 @@ impl Worker for Host {
         for (at, there) in self.passers.iter_mut().enumerate() {
             let passer = PASSERS * self.number + at;
             if std::mem::take(there) {
-                world.bus.go(&world.contexts[0], passer)?;
+                world.hall.go(passer)?;
             }
-            world.bus.untouched(passer)?;
+            world.hall.untouched(passer)?;
         }
         for visitor in self.triggers.iter().filter(|one| one.at.is_none()) {
             self.untouched("a trigger", visitor)?;

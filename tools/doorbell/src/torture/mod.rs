@@ -12,6 +12,7 @@ mod bus;
 mod consume;
 mod crew;
 mod guests;
+mod hall;
 pub mod ledger;
 mod mask;
 mod ring;
@@ -361,14 +362,17 @@ pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> 
     let seconds = start.elapsed().as_secs_f64();
     let total = |of: fn(&Account) -> u64| accounts.iter().map(of).sum::<u64>();
     let rings = total(|line| line.rings);
+    let violations = crew.violations();
+    // Not all that can be lost belongs to a line.
+    let any = |rule| u64::from(violations.iter().any(|one| one.rule == rule));
     Ok(Report {
         rings,
         rings_per_second: rings as f64 / seconds,
         deliveries: total(|line| line.deliveries),
         coalesced: total(|line| line.coalesced),
         dropped: total(|line| line.dropped),
-        lost: total(|line| line.balance.lost),
-        invented: total(|line| line.balance.invented),
+        lost: total(|line| line.balance.lost).max(any(Rule::Lost)),
+        invented: total(|line| line.balance.invented).max(any(Rule::Invented)),
         masks: total(|line| line.masks),
         assigns: sum.assigns,
         checks,
@@ -376,7 +380,7 @@ pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> 
         seed: options.seed,
         threads: works.len(),
         lines: accounts,
-        violations: crew.violations(),
+        violations,
     })
 }
 
@@ -447,9 +451,10 @@ fn settle(crew: &Crew, tally: &mut Tally) {
 fn balance(crew: &Crew, sum: &Tally, judge: bool) -> anyhow::Result<Vec<Account>> {
     let world = &crew.world;
     if judge {
-        let broken = world.bus.judge(&world.contexts[0]);
-        for violation in broken.unwrap_or_else(|violation| vec![violation]) {
-            crew.report(violation);
+        for broken in [world.bus.judge(&world.contexts[0]), world.hall.judge()] {
+            for violation in broken.unwrap_or_else(|violation| vec![violation]) {
+                crew.report(violation);
+            }
         }
     }
     let mut accounts: Vec<Account> = Vec::new();

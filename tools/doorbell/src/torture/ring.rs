@@ -66,7 +66,7 @@ impl Worker for Producer {
         let index = self.random.pick(&self.lines);
         let world = &self.crew.world;
         if self.random.one_in(16) {
-            return world.bus.knock(&world.contexts[0], &mut self.random);
+            return world.hall.knock(&mut self.random);
         }
         let kind = world.lines[index].kind;
         let way = self.way(kind);

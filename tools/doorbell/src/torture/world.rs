@@ -2,7 +2,7 @@
 
 //! What the storm rages over: contexts, their lines, and what stays wired to them throughout.
 
-use super::bus::Bus;
+use super::{bus::Bus, hall::Hall};
 use crate::{Context, EventFd, LineStatus, Notify, Status};
 use std::{
     path::Path,
@@ -133,6 +133,8 @@ pub(super) struct World {
     pub(super) taps: Vec<Tap>,
     /// That of the first context.
     pub(super) bus: Bus,
+    /// Where others come and go.
+    pub(super) hall: Hall,
 }
 
 /// How many eventfds come and go per line and thread that lets them.
@@ -158,7 +160,8 @@ impl World {
         contexts[1].set_lines(2 * sources.len().max(1) as u32)?;
         let kinds: Vec<Kind> = (0..lines).map(kind).collect();
         let mut world = Self {
-            bus: Bus::new(&contexts[0], &kinds, producers, hosts)?,
+            bus: Bus::new(&contexts[0], &kinds, producers)?,
+            hall: Hall::new(device, hosts)?,
             status: contexts
                 .iter()
                 .map(Context::status)
