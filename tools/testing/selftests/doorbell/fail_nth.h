@@ -3,7 +3,7 @@
 #ifndef _DOORBELL_FAIL_NTH_H
 #define _DOORBELL_FAIL_NTH_H
 
-#include "doorbell_test.h"
+#include "bus.h"
 
 /* Three words of bitmap, three pages of status. */
 #define LINES		130
@@ -66,6 +66,7 @@ struct snapshot {
 	int ret[LOOKED_AT];
 	struct doorbell_info info;
 	struct doorbell_query query[LOOKED_AT];
+	struct bus_state bus;
 	uint64_t in;
 	uint64_t out;
 	uint64_t spare;
@@ -153,6 +154,7 @@ static inline void take_snapshot(struct __test_metadata *_metadata, struct world
 	s->info = info_of(_metadata, w->db);
 	for (i = 0; i < LOOKED_AT; i++)
 		s->ret[i] = db_query(w->db, i, &s->query[i]);
+	get_bus_state(w->db, &s->bus);
 	s->in = efd_count(w->in);
 	s->out = efd_count(w->out);
 	s->spare = efd_count(w->spare);

@@ -6,7 +6,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 
-#include "doorbell_test.h"
+#include "bus.h"
 
 FIXTURE(lifetime) {
 	int kmsg;
@@ -422,6 +422,14 @@ TEST_F(lifetime, fdinfo)
 	ASSERT_EQ(1, db_clear(self->db, 3));
 	ASSERT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 3));
 
+	/* Two regions; of three writes to the one that keeps them, one was. */
+	ASSERT_EQ(0, db_set_records(self->db, 1));
+	ASSERT_EQ(0, db_region(self->db, to_eventfd(0, 4, tell)));
+	ASSERT_EQ(0, db_region(self->db, kept(to_eventfd(4, 4, tell))));
+	ASSERT_EQ(0, mmio_write(self->db, 4, 4, 0));
+	ASSERT_EQ(-ENOBUFS, mmio_write(self->db, 4, 4, 0));
+	ASSERT_EQ(-ENOBUFS, mmio_write(self->db, 4, 4, 0));
+
 	read_block(_metadata, self->db, text, sizeof(text));
 	EXPECT_STREQ("doorbell-lines:\t4\n"
 		     "doorbell-irqfds:\t1\n"
@@ -435,7 +443,10 @@ TEST_F(lifetime, fdinfo)
 		     "doorbell-deliveries:\t4\n"
 		     "doorbell-dropped:\t1\n"
 		     "doorbell-deferred:\t0\n"
-		     "doorbell-acks:\t0\n", text);
+		     "doorbell-acks:\t0\n"
+		     "doorbell-regions:\t2\n"
+		     "doorbell-kept:\t1\n"
+		     "doorbell-refused:\t2\n", text);
 }
 
 TEST_HARNESS_MAIN

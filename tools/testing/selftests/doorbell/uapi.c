@@ -54,6 +54,46 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(48, offsetof(struct doorbell_status, reserved));
 	EXPECT_EQ(16, sizeof(struct doorbell_eventfd));
 	EXPECT_EQ(8, offsetof(struct doorbell_eventfd, count));
+	EXPECT_EQ(48, sizeof(struct doorbell_region));
+	EXPECT_EQ(8, offsetof(struct doorbell_region, datamatch));
+	EXPECT_EQ(16, offsetof(struct doorbell_region, space));
+	EXPECT_EQ(20, offsetof(struct doorbell_region, length));
+	EXPECT_EQ(24, offsetof(struct doorbell_region, fd));
+	EXPECT_EQ(28, offsetof(struct doorbell_region, line));
+	EXPECT_EQ(32, offsetof(struct doorbell_region, flags));
+	EXPECT_EQ(36, offsetof(struct doorbell_region, reserved));
+	EXPECT_EQ(24, sizeof(struct doorbell_regions));
+	EXPECT_EQ(8, offsetof(struct doorbell_regions, nr_regions));
+	EXPECT_EQ(12, offsetof(struct doorbell_regions, failed));
+	EXPECT_EQ(16, offsetof(struct doorbell_regions, flags));
+	EXPECT_EQ(48, sizeof(struct doorbell_region_info));
+	EXPECT_EQ(16, offsetof(struct doorbell_region_info, space));
+	EXPECT_EQ(24, offsetof(struct doorbell_region_info, flags));
+	EXPECT_EQ(28, offsetof(struct doorbell_region_info, line));
+	EXPECT_EQ(32, offsetof(struct doorbell_region_info, writes));
+	EXPECT_EQ(40, offsetof(struct doorbell_region_info, reserved));
+	EXPECT_EQ(24, sizeof(struct doorbell_region_list));
+	EXPECT_EQ(8, offsetof(struct doorbell_region_list, first));
+	EXPECT_EQ(12, offsetof(struct doorbell_region_list, nr_infos));
+	EXPECT_EQ(24, sizeof(struct doorbell_access));
+	EXPECT_EQ(8, offsetof(struct doorbell_access, value));
+	EXPECT_EQ(16, offsetof(struct doorbell_access, length));
+	EXPECT_EQ(20, offsetof(struct doorbell_access, space));
+	EXPECT_EQ(16, sizeof(struct doorbell_bus_write));
+	EXPECT_EQ(8, offsetof(struct doorbell_bus_write, nr_accesses));
+	EXPECT_EQ(8, sizeof(struct doorbell_set_records));
+	EXPECT_EQ(32, sizeof(struct doorbell_record));
+	EXPECT_EQ(8, offsetof(struct doorbell_record, addr));
+	EXPECT_EQ(16, offsetof(struct doorbell_record, value));
+	EXPECT_EQ(24, offsetof(struct doorbell_record, length));
+	EXPECT_EQ(28, offsetof(struct doorbell_record, space));
+	EXPECT_EQ(128, sizeof(struct doorbell_records));
+	EXPECT_EQ(0, offsetof(struct doorbell_records, head));
+	EXPECT_EQ(128, offsetof(struct doorbell_records, records));
+	EXPECT_EQ(32, sizeof(struct doorbell_bus));
+	EXPECT_EQ(4, offsetof(struct doorbell_bus, nr_records));
+	EXPECT_EQ(8, offsetof(struct doorbell_bus, kept));
+	EXPECT_EQ(16, offsetof(struct doorbell_bus, refused));
 
 	EXPECT_EQ(0x8040db00U, DOORBELL_GET_INFO);
 	EXPECT_EQ(0x4008db01U, DOORBELL_SET_LINES);
@@ -71,14 +111,24 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(0x4010db0dU, DOORBELL_SET_TYPE);
 	EXPECT_EQ(0x4008db0eU, DOORBELL_SET_LEVEL);
 	EXPECT_EQ(0x0000db0fU, DOORBELL_ACK);
+	EXPECT_EQ(0x4030db10U, DOORBELL_REGION);
+	EXPECT_EQ(0xc018db11U, DOORBELL_REGIONS);
+	EXPECT_EQ(0x4018db12U, DOORBELL_GET_REGIONS);
+	EXPECT_EQ(0x4010db13U, DOORBELL_BUS_WRITE);
+	EXPECT_EQ(0x4008db14U, DOORBELL_SET_RECORDS);
+	EXPECT_EQ(0x8020db15U, DOORBELL_GET_BUS);
 
 	EXPECT_EQ(1, DOORBELL_ABI_VERSION);
 	EXPECT_EQ(1, DOORBELL_FLAG_DEASSIGN);
 	EXPECT_EQ(2, DOORBELL_FLAG_RESAMPLE);
+	EXPECT_EQ(4, DOORBELL_FLAG_DATAMATCH);
+	EXPECT_EQ(8, DOORBELL_FLAG_LINE);
+	EXPECT_EQ(16, DOORBELL_FLAG_KEEP);
 	EXPECT_EQ(1, DOORBELL_FEATURE_READ);
 	EXPECT_EQ(2, DOORBELL_FEATURE_PEEK);
 	EXPECT_EQ(4, DOORBELL_FEATURE_MASK);
 	EXPECT_EQ(8, DOORBELL_FEATURE_LEVEL);
+	EXPECT_EQ(16, DOORBELL_FEATURE_BUS);
 	EXPECT_EQ(1, DOORBELL_LINE_PENDING);
 	EXPECT_EQ(2, DOORBELL_LINE_MASKED);
 	EXPECT_EQ(4, DOORBELL_LINE_LEVEL);
@@ -98,6 +148,9 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(0, DOORBELL_ACK_NOTHING);
 	EXPECT_EQ(1, DOORBELL_ACK_DONE);
 	EXPECT_EQ(2, DOORBELL_ACK_POSTPONED);
+	EXPECT_EQ(0, DOORBELL_SPACE_MMIO);
+	EXPECT_EQ(1, DOORBELL_SPACE_PIO);
+	EXPECT_EQ(0x10000000, DOORBELL_RECORDS_OFFSET);
 }
 
 TEST(device_is_private)
@@ -344,6 +397,35 @@ TEST(status)
 	EXPECT_EQ(1, db_mask(db, 1));
 	EXPECT_EQ(DOORBELL_LINE_MASKED, status_state(&status[1]));
 	EXPECT_EQ(0, status[0].deliveries);
+}
+
+/* A write to an address, kept and told; region.c, bus.c and records.c have the rest. */
+TEST(bus)
+{
+	int db = new_context(_metadata, 1), efd = new_eventfd(_metadata, 0, 0);
+	struct doorbell_region region = {
+		.addr = 0xfee00000, .length = 4, .fd = efd, .flags = DOORBELL_FLAG_KEEP,
+	};
+	struct doorbell_set_records records = { .nr_records = 2 };
+	struct doorbell_record record;
+	uint32_t value = 0x12345678;
+
+	ASSERT_EQ(0, db_ioctl(db, DOORBELL_SET_RECORDS, &records));
+	ASSERT_EQ(0, db_ioctl(db, DOORBELL_REGION, &region));
+	EXPECT_EQ(1, info_of(_metadata, db).nr_regions);
+	EXPECT_EQ(sizeof(value), pwrite64(db, &value, sizeof(value), region.addr));
+	EXPECT_EQ(1, efd_read(efd));
+	ASSERT_EQ(sizeof(record), read(db, &record, sizeof(record)));
+	EXPECT_EQ(1, record.sequence);
+	EXPECT_EQ(0xfee00000, record.addr);
+	EXPECT_EQ(0x12345678, record.value);
+	EXPECT_EQ(4, record.length);
+	EXPECT_EQ(DOORBELL_SPACE_MMIO, record.space);
+	region.flags = DOORBELL_FLAG_DEASSIGN;
+	ASSERT_EQ(0, db_ioctl(db, DOORBELL_REGION, &region));
+	EXPECT_EQ(-1, pwrite64(db, &value, sizeof(value), region.addr));
+	EXPECT_EQ(EOPNOTSUPP, errno);
+	EXPECT_EQ(0, efd_count(efd));
 }
 
 /* READ and PEEK are about any eventfd, and need no lines. */

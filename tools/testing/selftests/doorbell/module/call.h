@@ -38,6 +38,7 @@ enum test_func {
 	TEST_STATE,
 	TEST_RING,
 	TEST_SET_LEVEL,
+	TEST_BUS_WRITE,
 };
 
 enum test_from {
@@ -51,6 +52,14 @@ enum test_from {
 	TEST_FROM_NR
 };
 
+/* What TEST_BUS_WRITE writes: the arguments of doorbell_bus_write(). */
+struct test_access {
+	__u64 addr;
+	__u64 value;
+	__u32 length;
+	__u32 space;
+};
+
 /**
  * struct test_call - TEST_CALL: call a function
  * @func: enum test_func
@@ -61,6 +70,7 @@ enum test_from {
  * @eventfd: for TEST_FROM_WAKE, an eventfd, which is signalled
  * @ret: out: what the function returned; with 1 for a context
  * @late: out: of a DEASSIGN_*, whether the callback was still being called
+ * @access: of TEST_BUS_WRITE
  */
 struct test_call {
 	__u32 func;
@@ -71,6 +81,7 @@ struct test_call {
 	__s32 eventfd;
 	__s32 ret;
 	__u32 late;
+	struct test_access access;
 };
 
 /**
@@ -79,12 +90,14 @@ struct test_call {
  * @line: the line
  * @arg: as of struct test_call
  * @ret: out: what the function returned the last time
+ * @access: of TEST_BUS_WRITE
  */
 struct test_nested {
 	__u32 func;
 	__u32 line;
 	__u32 arg;
 	__s32 ret;
+	struct test_access access;
 };
 
 /**

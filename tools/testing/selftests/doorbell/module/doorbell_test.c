@@ -46,7 +46,8 @@ struct test {
 	struct test_callback callbacks[TEST_CALLBACKS];
 };
 
-static int call_simple(struct test *test, u32 func, u32 line, u32 arg)
+static int call_simple(struct test *test, u32 func, u32 line, u32 arg,
+		       const struct test_access *access)
 {
 	switch (func) {
 	case TEST_MASK:
@@ -65,6 +66,9 @@ static int call_simple(struct test *test, u32 func, u32 line, u32 arg)
 		return doorbell_ring(test->ctx, line);
 	case TEST_SET_LEVEL:
 		return doorbell_set_level(test->ctx, line, arg);
+	case TEST_BUS_WRITE:
+		return doorbell_bus_write(test->ctx, access->space, access->addr, access->length,
+					  access->value);
 	default:
 		return -ENOTTY;
 	}
@@ -129,7 +133,7 @@ static void called(struct doorbell_callback *base, u32 event)
 		for (i = 0; i < callback->plan.nr_calls; i++) {
 			struct test_nested *nested = &callback->plan.calls[i];
 			int ret = call_simple(callback->test, nested->func, nested->line,
-					      nested->arg);
+					      nested->arg, &nested->access);
 
 			WRITE_ONCE(nested->ret, ret);
 		}
@@ -259,7 +263,7 @@ static int do_call(struct test *test, struct test_call *call)
 	case TEST_DEASSIGN_NOTIFIER:
 		return deassign(test, call);
 	default:
-		return call_simple(test, call->func, call->line, call->arg);
+		return call_simple(test, call->func, call->line, call->arg, &call->access);
 	}
 }
 
@@ -354,6 +358,7 @@ static bool may_be_called(const struct test_call *call)
 	case TEST_STATE:
 	case TEST_RING:
 	case TEST_SET_LEVEL:
+	case TEST_BUS_WRITE:
 		return true;
 	case TEST_MASK_NOSYNC:
 	case TEST_UNMASK:

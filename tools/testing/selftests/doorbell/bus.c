@@ -1,0 +1,415 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The bus: many writes in one call, by ioctl and by vectors, and where these stop;
+ * what reads get; what GET_REGIONS tells. Runs as a 32-bit program, too.
+ */
+#include "bus.h"
+
+#define NE	8
+
+#define ADDR	0x1000ULL
+
+FIXTURE(bus) {
+	int kmsg;
+	int db;
+	int efd[NE];
+};
+
+FIXTURE_SETUP(bus)
+{
+	int i;
+
+	self->kmsg = kmsg_open();
+	self->db = new_context(_metadata, 4);
+	for (i = 0; i < NE; i++)
+		self->efd[i] = new_eventfd(_metadata, 0, 0);
+}
+
+FIXTURE_TEARDOWN(bus)
+{
+	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
+}
+
+#define ASSIGN(region)	ASSERT_EQ(0, db_region(self->db, region))
+
+#define SIGNALS(expected)	EXPECT_EQ(expected, signals(self->efd, NE))
+
+/* They are carried out in order, as one by one, and counted. */
+TEST_F(bus, batch)
+{
+	static const struct doorbell_access accesses[] = {
+		{ .addr = ADDR, .length = 4, .value = 1 },
+		{ .addr = ADDR, .length = 2, .space = PIO, .value = 0xffff },
+		{ .addr = ADDR, .length = 4, .value = 7 },
+		{ .addr = ADDR + 4, .length = 8, .value = UINT64_MAX },
+		{ .addr = ADDR, .length = 2, .space = PIO, .value = 3 },
+		{ .addr = ADDR, .length = 4, .value = 7 },
+	};
+
+	ASSIGN(to_eventfd(ADDR, 4, self->efd[0]));
+	ASSIGN(matching(to_eventfd(ADDR, 4, self->efd[1]), 7));
+	ASSIGN(to_line(ADDR + 4, 0, 1));
+	ASSIGN(in_space(to_eventfd(ADDR, 2, self->efd[3]), PIO));
+	ASSERT_EQ(0, db_trigger(self->db, self->efd[2], 1, 0));
+	EXPECT_EQ(ARRAY_SIZE(accesses), db_bus_writes(self->db, accesses, ARRAY_SIZE(accesses)));
+	SIGNALS(0x2123);
+	EXPECT_EQ(1, db_bus_writes(self->db, accesses, 1));
+	SIGNALS(0x0001);
+}
+
+/* At the first that nobody takes it stops, and says so only if nothing was done. */
+TEST_F(bus, batch_stops)
+{
+	struct doorbell_access accesses[10];
+	unsigned int i, stop;
+
+	ASSIGN(matching(to_eventfd(ADDR, 4, self->efd[0]), 1));
+	for (stop = 0; stop < ARRAY_SIZE(accesses); stop++) {
+		for (i = 0; i < ARRAY_SIZE(accesses); i++) {
+			accesses[i] = (struct doorbell_access){
+				.addr = ADDR, .length = 4, .value = i != stop,
+			};
+		}
+		EXPECT_EQ(stop ? stop : -EOPNOTSUPP,
+			  db_bus_writes(self->db, accesses, ARRAY_SIZE(accesses)));
+		SIGNALS(stop);
+		/* Where it stopped, the caller goes on with the one after it. */
+		if (stop == ARRAY_SIZE(accesses) - 1)
+			continue;
+		EXPECT_EQ(ARRAY_SIZE(accesses) - 1 - stop,
+			  db_bus_writes(self->db, accesses + stop + 1,
+					ARRAY_SIZE(accesses) - 1 - stop));
+		SIGNALS(ARRAY_SIZE(accesses) - 1 - stop);
+	}
+}
+
+/* More than any buffer has room for. */
+TEST_F(bus, long_batch)
+{
+	enum { NR = 10000 };
+	static struct doorbell_access accesses[NR];
+	unsigned int i;
+
+	ASSIGN(to_eventfd(ADDR, 1, self->efd[0]));
+	for (i = 0; i < NR; i++)
+		accesses[i] = (struct doorbell_access){ .addr = ADDR, .length = 1, .value = i & 0xff };
+	EXPECT_EQ(NR, db_bus_writes(self->db, accesses, NR));
+	EXPECT_EQ(NR, efd_read(self->efd[0]));
+	accesses[NR - 1].addr++;
+	EXPECT_EQ(NR - 1, db_bus_writes(self->db, accesses, NR));
+	EXPECT_EQ(NR - 1, efd_read(self->efd[0]));
+	accesses[4321].length = 2;
+	EXPECT_EQ(4321, db_bus_writes(self->db, accesses, NR));
+	EXPECT_EQ(4321, efd_read(self->efd[0]));
+	EXPECT_EQ(NR + NR - 1 + 4321, writes_to(self->db, 0));
+}
+
+/* An access that cannot be stops it, too. */
+TEST_F(bus, batch_with_a_mistake)
+{
+	struct doorbell_access accesses[3];
+	unsigned int i;
+
+	ASSIGN(to_eventfd(ADDR, 0, self->efd[0]));
+	for (i = 0; i < 4; i++) {
+		accesses[0] = (struct doorbell_access){ .addr = ADDR, .length = 4 };
+		accesses[1] = accesses[0];
+		accesses[2] = accesses[0];
+		switch (i) {
+		case 0:
+			accesses[1].length = 3;
+			break;
+		case 1:
+			accesses[1].length = 0;
+			break;
+		case 2:
+			accesses[1].value = 1ULL << 32;
+			break;
+		default:
+			accesses[1].space = 2;
+		}
+		EXPECT_EQ(1, db_bus_writes(self->db, accesses, 3));
+		SIGNALS(1);
+		EXPECT_EQ(-EINVAL, db_bus_writes(self->db, accesses + 1, 2));
+		SIGNALS(0);
+	}
+}
+
+static ssize_t writev_at(int db, const struct iovec *iov, int nr, uint64_t addr)
+{
+	ssize_t ret = pwritev64(db, iov, nr, addr);
+
+	return ret < 0 ? -errno : ret;
+}
+
+#define SEGMENT(cell, length)	{ .iov_base = &(cell), .iov_len = length }
+
+/* A segment is one write, and begins where the one before has ended. */
+TEST_F(bus, segments)
+{
+	union cell one = cell_of(1, 0x11), two = cell_of(2, 0x2222), four = cell_of(4, 0x44444444);
+	union cell eight = cell_of(8, 0x8888888888888888ULL);
+	struct iovec iov[] = {
+		SEGMENT(four, 4), SEGMENT(two, 2), SEGMENT(one, 1), SEGMENT(eight, 8),
+	};
+	int i;
+
+	ASSIGN(matching(to_eventfd(ADDR, 4, self->efd[0]), 0x44444444));
+	ASSIGN(matching(to_eventfd(ADDR + 4, 2, self->efd[1]), 0x2222));
+	ASSIGN(matching(to_eventfd(ADDR + 6, 1, self->efd[2]), 0x11));
+	ASSIGN(matching(to_eventfd(ADDR + 7, 8, self->efd[3]), 0x8888888888888888ULL));
+	EXPECT_EQ(15, writev_at(self->db, iov, 4, ADDR));
+	SIGNALS(0x1111);
+	EXPECT_EQ(11, writev_at(self->db, iov + 1, 3, ADDR + 4));
+	SIGNALS(0x1110);
+	/* No segment is joined with another, or cut. */
+	EXPECT_EQ(-EOPNOTSUPP, writev_at(self->db, iov, 4, ADDR + 4));
+	EXPECT_EQ(-EOPNOTSUPP, writev_at(self->db, iov + 1, 3, ADDR));
+	SIGNALS(0);
+	/* Up to the first that nobody takes. */
+	for (i = 3; i > 0; i--) {
+		static const int sums[] = { 0, 4, 6, 7 };
+
+		((uint8_t *)iov[i].iov_base)[0] ^= 0x80;
+		EXPECT_EQ(sums[i], writev_at(self->db, iov, 4, ADDR));
+		SIGNALS(0x1111 & ((1 << 4 * i) - 1));
+	}
+	((uint8_t *)iov[0].iov_base)[0] ^= 0x80;
+	EXPECT_EQ(-EOPNOTSUPP, writev_at(self->db, iov, 4, ADDR));
+	SIGNALS(0);
+}
+
+/* Nothing is written by a segment of nothing. */
+TEST_F(bus, empty_segments)
+{
+	union cell four = cell_of(4, 7);
+	struct iovec iov[] = {
+		SEGMENT(four, 0), SEGMENT(four, 4), SEGMENT(four, 0), SEGMENT(four, 0),
+		SEGMENT(four, 4), SEGMENT(four, 0),
+	};
+
+	ASSIGN(to_eventfd(ADDR, 0, self->efd[0]));
+	ASSIGN(to_eventfd(ADDR + 4, 0, self->efd[1]));
+	EXPECT_EQ(8, writev_at(self->db, iov, ARRAY_SIZE(iov), ADDR));
+	SIGNALS(0x11);
+	EXPECT_EQ(4, writev_at(self->db, iov, 4, ADDR));
+	SIGNALS(0x01);
+	EXPECT_EQ(0, writev_at(self->db, iov, 1, ADDR));
+	EXPECT_EQ(0, writev_at(self->db, iov + 2, 2, ADDR));
+	EXPECT_EQ(0, writev_at(self->db, iov, 0, ADDR));
+	EXPECT_EQ(0, pwrite64(self->db, &four, 0, ADDR));
+	/* Whether there is something or not. */
+	EXPECT_EQ(0, pwrite64(self->db, &four, 0, 0x5000));
+	SIGNALS(0);
+	EXPECT_EQ(2, writes_to(self->db, 0));
+}
+
+/* As many segments as there can be. */
+TEST_F(bus, long_vector)
+{
+	enum { NR = 1024 };
+	struct iovec iov[NR];
+	union cell cell = cell_of(2, 0x1234);
+	int i;
+
+	for (i = 0; i < NR; i++) {
+		iov[i] = (struct iovec)SEGMENT(cell, 2);
+		ASSIGN(matching(to_eventfd(ADDR + 2 * i, 2, self->efd[i % NE]), 0x1234));
+	}
+	EXPECT_EQ(2 * NR, writev_at(self->db, iov, NR, ADDR));
+	for (i = 0; i < NE; i++)
+		EXPECT_EQ(NR / NE, efd_read(self->efd[i]));
+	EXPECT_EQ(2 * NR - 2 * 7, writev_at(self->db, iov, NR, ADDR + 2 * 7));
+	for (i = 0; i < NE; i++)
+		EXPECT_EQ(NR / NE - (i < 7), efd_read(self->efd[i]));
+}
+
+/* There are no accesses of other lengths. */
+TEST_F(bus, other_lengths)
+{
+	static const unsigned int lengths[] = { 3, 5, 6, 7, 9, 16, 4096 };
+	static char zeros[4096];
+	unsigned int i;
+
+	ASSIGN(to_eventfd(ADDR, 0, self->efd[0]));
+	for (i = 0; i < ARRAY_SIZE(lengths); i++) {
+		union cell four = cell_of(4, 0);
+		struct iovec iov[] = {
+			SEGMENT(four, 4), SEGMENT(zeros, lengths[i]), SEGMENT(four, 4),
+		};
+
+		EXPECT_EQ(-1, pwrite64(self->db, zeros, lengths[i], ADDR));
+		EXPECT_EQ(EINVAL, errno);
+		SIGNALS(0);
+		EXPECT_EQ(4, writev_at(self->db, iov, 3, ADDR));
+		SIGNALS(1);
+		EXPECT_EQ(-EINVAL, writev_at(self->db, iov + 1, 2, ADDR));
+		SIGNALS(0);
+	}
+}
+
+/* Regions take writes; a read at an address is for somebody else. */
+TEST_F(bus, reads)
+{
+	static const uint64_t addrs[] = { ADDR, ADDR + 4, 1, 0x5000, INT64_MAX - 64 };
+	struct doorbell_record record;
+	struct iovec iov = { .iov_base = &record, .iov_len = sizeof(record) };
+	unsigned int i, round;
+
+	ASSERT_EQ(0, db_set_records(self->db, 4));
+	ASSIGN(kept(to_eventfd(ADDR, 0, self->efd[0])));
+	for (round = 0; round < 3; round++) {
+		for (i = 0; i < ARRAY_SIZE(addrs); i++) {
+			EXPECT_EQ(-1, pread64(self->db, &record, sizeof(record), addrs[i]));
+			EXPECT_EQ(EOPNOTSUPP, errno);
+			EXPECT_EQ(-1, pread64(self->db, &record, 4, addrs[i]));
+			EXPECT_EQ(EOPNOTSUPP, errno);
+			EXPECT_EQ(-1, preadv64(self->db, &iov, 1, addrs[i]));
+			EXPECT_EQ(EOPNOTSUPP, errno);
+		}
+		/* The first one is where read(2) reads; but registers are smaller than records. */
+		for (i = 1; i <= 8; i *= 2) {
+			EXPECT_EQ(-1, pread64(self->db, &record, i, 0));
+			EXPECT_EQ(EOPNOTSUPP, errno);
+		}
+		SIGNALS(0);
+		EXPECT_EQ(round, writes_to(self->db, 0));
+		EXPECT_EQ(0, mmio_write(self->db, ADDR, 4, 0));
+		SIGNALS(1);
+	}
+	/* Nothing was taken. */
+	for (i = 1; i <= 3; i++) {
+		ASSERT_EQ(1, read_records(self->db, &record, 1));
+		EXPECT_EQ(i, record.sequence);
+	}
+}
+
+/* The file has no position, so what does not say where goes to the first address. */
+TEST_F(bus, no_position)
+{
+	union cell cell = cell_of(4, 0);
+	struct iovec iov[] = { SEGMENT(cell, 4), SEGMENT(cell, 4) };
+
+	ASSIGN(to_eventfd(0, 4, self->efd[0]));
+	EXPECT_EQ(4, write(self->db, &cell, 4));
+	EXPECT_EQ(4, write(self->db, &cell, 4));
+	SIGNALS(2);
+	EXPECT_EQ(4, writev(self->db, iov, 2));
+	SIGNALS(1);
+	ASSIGN(to_eventfd(4, 4, self->efd[1]));
+	EXPECT_EQ(8, writev(self->db, iov, 2));
+	EXPECT_EQ(4, writev(self->db, iov, 1));
+	SIGNALS(0x12);
+	EXPECT_EQ(-1, lseek(self->db, 4, SEEK_SET));
+	EXPECT_EQ(ESPIPE, errno);
+}
+
+static bool is_info(const struct doorbell_region_info *info, const struct doorbell_region *region,
+		    uint64_t writes)
+{
+	return info->addr == region->addr && info->datamatch == region->datamatch &&
+	       info->space == region->space && info->length == region->length &&
+	       info->flags == region->flags && info->line == region->line &&
+	       info->writes == writes && !info->reserved;
+}
+
+/* The order is that of space, address and datamatch, whichever came first. */
+TEST_F(bus, get_regions)
+{
+	const struct doorbell_region sorted[] = {
+		to_eventfd(0, 1, self->efd[0]),
+		to_line(1, 0, 3),
+		to_eventfd(2, 8, self->efd[0]),
+		matching(to_eventfd(2, 8, self->efd[1]), 0),
+		matching(to_line(2, 8, 2), 1),
+		matching(kept(to_eventfd(2, 8, self->efd[2])), 0x100),
+		matching(to_eventfd(2, 8, self->efd[3]), INT64_MAX),
+		matching(to_eventfd(2, 8, self->efd[4]), 1ULL << 63),
+		matching(to_eventfd(2, 8, self->efd[4]), UINT64_MAX),
+		to_eventfd(1ULL << 32, 4, self->efd[5]),
+		kept(to_line(1ULL << 63, 4, 0)),
+		to_eventfd(UINT64_MAX, 1, self->efd[5]),
+		in_space(to_eventfd(0, 0, self->efd[6]), PIO),
+		in_space(kept(to_eventfd(2, 2, self->efd[6])), PIO),
+		in_space(matching(to_eventfd(2, 2, self->efd[7]), 0xffff), PIO),
+		in_space(to_line(UINT64_MAX - 7, 8, 1), PIO),
+	};
+	enum { NR = ARRAY_SIZE(sorted) };
+	struct doorbell_region_info infos[NR + 2];
+	unsigned int i, first, nr;
+
+	ASSERT_EQ(0, db_set_records(self->db, 64));
+	EXPECT_EQ(0, db_get_regions(self->db, infos, 0, NR));
+	/* Each third of them, three times. */
+	for (i = 0; i < NR; i++)
+		ASSIGN(sorted[i * 3 % NR]);
+	for (i = 0; i < NR; i++) {
+		const struct doorbell_region *region = &sorted[i];
+
+		for (nr = 0; nr < i; nr++) {
+			ASSERT_EQ(0, bus_write(self->db, region->space == PIO ? BY_IOCTL_PIO : BY_IOCTL,
+					       region->addr, region->length ?: 2,
+					       region->flags & DATAMATCH ? region->datamatch : 0xee));
+		}
+	}
+	memset(infos, 0xff, sizeof(infos));
+	EXPECT_EQ(NR, db_get_regions(self->db, infos, 0, NR + 1));
+	for (i = 0; i < NR; i++) {
+		/* Those with a datamatch count for the one without. */
+		const unsigned int more = i == 2 ? 3 + 4 + 5 + 6 + 7 + 8 : i == 13 ? 14 : 0;
+
+		EXPECT_TRUE(is_info(&infos[i], &sorted[i], i + more)) {
+			TH_LOG("region %u", i);
+		}
+	}
+	/* Not beyond the last. */
+	EXPECT_EQ(UINT32_MAX, infos[NR].length);
+
+	/* In pieces of all sizes. */
+	for (nr = 1; nr <= NR + 1; nr++) {
+		for (first = 0; first <= NR; first++) {
+			const unsigned int expected = NR - first < nr ? NR - first : nr;
+			struct doorbell_region_info piece[NR + 2];
+
+			memset(piece, 0xff, sizeof(piece));
+			ASSERT_EQ(expected, db_get_regions(self->db, piece, first, nr));
+			EXPECT_EQ(0, memcmp(piece, &infos[first], expected * sizeof(*piece)));
+			EXPECT_EQ(UINT32_MAX, piece[expected].length);
+		}
+	}
+	EXPECT_EQ(0, db_get_regions(self->db, infos, NR + 1, 1));
+	EXPECT_EQ(0, db_get_regions(self->db, infos, UINT32_MAX, 1));
+	EXPECT_EQ(NR, bus_of(_metadata, self->db).nr_regions);
+	EXPECT_EQ(NR, info_of(_metadata, self->db).nr_regions);
+
+	/* Who leaves takes its count along, and nobody else's. */
+	ASSIGN(without(sorted[5]));
+	ASSIGN(sorted[5]);
+	EXPECT_EQ(0, writes_to(self->db, 5));
+	EXPECT_EQ(4, writes_to(self->db, 4));
+	EXPECT_EQ(6, writes_to(self->db, 6));
+	EXPECT_EQ(2 + 3 + 4 + 5 + 6 + 7 + 8, writes_to(self->db, 2));
+}
+
+/* What nobody took is not counted anywhere. */
+TEST_F(bus, counters)
+{
+	struct doorbell_bus bus;
+	int i;
+
+	ASSIGN(matching(to_eventfd(ADDR, 4, self->efd[0]), 1));
+	for (i = 0; i < 5; i++) {
+		EXPECT_EQ(-EOPNOTSUPP, mmio_write(self->db, ADDR, 4, 2));
+		EXPECT_EQ(-EOPNOTSUPP, mmio_write(self->db, ADDR, 2, 1));
+		EXPECT_EQ(-EOPNOTSUPP, pio_write(self->db, ADDR, 4, 1));
+	}
+	EXPECT_EQ(0, writes_to(self->db, 0));
+	bus = bus_of(_metadata, self->db);
+	EXPECT_EQ(1, bus.nr_regions);
+	EXPECT_EQ(0, bus.nr_records);
+	EXPECT_EQ(0, bus.kept);
+	EXPECT_EQ(0, bus.refused);
+	EXPECT_EQ(0, bus.reserved);
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A context with a bus on which there is something of everything, and a check that
+ * it is as it was: both what can be seen of it and what a write to each of its
+ * regions does.
+ */
+#ifndef _DOORBELL_BUS_WORLD_H
+#define _DOORBELL_BUS_WORLD_H
+
+#include "bus.h"
+
+#define LINES		3
+#define MASKED_LINE	1
+
+/* Places to keep values in. */
+#define RECORDS		4
+
+#define ADDR		0x1000ULL
+
+/* Regions in the order of GET_REGIONS, and the eventfds that they signal; the last has a line. */
+enum { ANY, SEVEN, KEPT, LONE, NE, HELD = NE, NR };
+
+struct bus_world {
+	int db;
+	int efd[NE];
+	/* Of no region. */
+	int spare;
+	struct doorbell_region regions[NR];
+	/* As it must be. */
+	struct bus_state state;
+	uint64_t rings;
+};
+
+static inline bool looks_the_same(struct bus_world *w)
+{
+	struct doorbell_query query;
+	struct bus_state now;
+	int i;
+
+	if (!get_bus_state(w->db, &now) || memcmp(&now, &w->state, sizeof(now)))
+		return false;
+	for (i = 0; i < NE; i++)
+		if (efd_count(w->efd[i]))
+			return false;
+	return !efd_count(w->spare) && !db_query(w->db, MASKED_LINE, &query) &&
+	       query.rings == w->rings;
+}
+
+/* What is written to a region so that it takes it. */
+static inline int write_to(struct bus_world *w, int i)
+{
+	const struct doorbell_region *region = &w->regions[i];
+
+	w->state.regions[i].writes++;
+	return bus_write(w->db, region->space == PIO ? BY_IOCTL_PIO : BY_IOCTL, region->addr,
+			 region->length ?: 1, region->flags & DATAMATCH ? region->datamatch : 0);
+}
+
+/* Everything that can be seen, and each region when it is used. */
+static inline bool intact(struct bus_world *w)
+{
+	struct doorbell_record record;
+	int i;
+
+	if (!looks_the_same(w))
+		return false;
+	for (i = 0; i < NR; i++) {
+		if (write_to(w, i))
+			return false;
+		if (signals(w->efd, NE) != (i == HELD ? 0 : i == SEVEN ? 0x11 : 1 << 4 * i))
+			return false;
+	}
+	/* What was written to the one had the other's datamatch. */
+	w->state.regions[ANY].writes++;
+	w->state.bus.kept++;
+	w->rings++;
+	return read_records(w->db, &record, 1) == 1 && record.sequence == w->state.bus.kept &&
+	       looks_the_same(w);
+}
+
+static inline void bus_world_init(struct __test_metadata *_metadata, struct bus_world *w)
+{
+	int i;
+
+	w->db = new_context(_metadata, LINES);
+	w->spare = new_eventfd(_metadata, 0, 0);
+	for (i = 0; i < NE; i++)
+		w->efd[i] = new_eventfd(_metadata, 0, 0);
+	ASSERT_EQ(1, db_mask(w->db, MASKED_LINE));
+	ASSERT_EQ(0, db_set_records(w->db, RECORDS));
+	w->regions[ANY] = to_eventfd(ADDR, 4, w->efd[ANY]);
+	w->regions[SEVEN] = matching(to_eventfd(ADDR, 4, w->efd[SEVEN]), 7);
+	w->regions[KEPT] = kept(to_eventfd(ADDR + 0x10, 0, w->efd[KEPT]));
+	w->regions[LONE] = in_space(matching(to_eventfd(ADDR, 2, w->efd[LONE]), 0xbeef), PIO);
+	w->regions[HELD] = in_space(to_line(-8ULL, 8, MASKED_LINE), PIO);
+	for (i = 0; i < NR; i++)
+		ASSERT_EQ(0, db_region(w->db, w->regions[i]));
+	ASSERT_TRUE(get_bus_state(w->db, &w->state));
+	ASSERT_TRUE(intact(w));
+}
+
+/* In a test that has a struct bus_world *w. */
+#define REFUSED(error, call) do {					\
+	ASSERT_EQ(-(error), (call));					\
+	ASSERT_TRUE(intact(w));						\
+} while (0)
+
+/* By both calls, and of several it is the one to blame, wherever it is. */
+#define REGION_REFUSED(error, region) do {				\
+	const struct doorbell_region __bad = region;			\
+	struct doorbell_region __all[] = {				\
+		to_eventfd(0x9000, 1, w->spare), __bad, to_eventfd(0x9001, 1, w->spare), \
+	};								\
+	uint32_t __failed;						\
+									\
+	REFUSED(error, db_region(w->db, __bad));			\
+	REFUSED(error, db_regions(w->db, __all, 3, &__failed));		\
+	ASSERT_EQ(1, __failed);						\
+	REFUSED(error, db_regions(w->db, __all, 2, &__failed));		\
+	ASSERT_EQ(1, __failed);						\
+	REFUSED(error, db_regions(w->db, __all + 1, 2, &__failed));	\
+	ASSERT_EQ(0, __failed);						\
+} while (0)
+
+/* The same region but for one field. */
+#define CHANGED(region, field, value) ({				\
+	struct doorbell_region __changed = region;			\
+									\
+	__changed.field = value;					\
+	__changed;							\
+})
+
+#endif /* _DOORBELL_BUS_WORLD_H */

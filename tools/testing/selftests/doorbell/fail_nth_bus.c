@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The calls of the bus, with each allocation and user copy failing in turn. See
+ * fail_nth.c.
+ */
+#include "fail_nth.h"
+
+#define ADDR	0x1000ULL
+
+#define RECORDS	4
+
+/* More than are copied at once. */
+#define MANY	20
+
+static const struct doorbell_access accesses[] = {
+	{ .addr = ADDR, .length = 4 }, { .addr = ADDR + 8, .length = 1 }, { .addr = 1, .length = 4 },
+};
+
+/* A write rings line 2, which is looked at; the spare is for the region that the call is about. */
+static void prepare_bus(struct __test_metadata *_metadata, struct world *w)
+{
+	ASSERT_EQ(0, db_set_records(w->db, RECORDS));
+	ASSERT_EQ(0, db_region(w->db, kept(to_line(ADDR, 4, 2))));
+	ASSERT_EQ(0, db_region(w->db, to_eventfd(ADDR + 8, 0, w->out)));
+}
+
+static struct doorbell_region new_region(struct world *w)
+{
+	return kept(matching(to_eventfd(ADDR, 4, w->spare), 7));
+}
+
+static int call_region(struct world *w)
+{
+	return db_region(w->db, new_region(w));
+}
+
+static bool check_region(struct world *w)
+{
+	struct doorbell_record record;
+	uint64_t before = efd_count(w->spare);
+
+	return !mmio_write(w->db, ADDR, 4, 7) && efd_count(w->spare) == before + 1 &&
+	       read_records(w->db, &record, 1) == 1 && record.value == 7;
+}
+
+TEST_F(fail_nth, region)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .prepare = prepare_bus, .call = call_region,
+		.check = check_region });
+}
+
+/* It is not there any more, and the others are. */
+static bool check_no_region(struct world *w)
+{
+	return !mmio_write(w->db, ADDR, 4, 7) && !efd_count(w->spare);
+}
+
+static void prepare_region(struct __test_metadata *_metadata, struct world *w)
+{
+	prepare_bus(_metadata, w);
+	ASSERT_EQ(0, db_region(w->db, new_region(w)));
+}
+
+static int call_region_deassign(struct world *w)
+{
+	return db_region(w->db, without(new_region(w)));
+}
+
+TEST_F(fail_nth, region_deassign)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .prepare = prepare_region, .call = call_region_deassign,
+		.check = check_no_region });
+}
+
+static int call_region_deassign_without_fd(struct world *w)
+{
+	struct doorbell_region region = without(new_region(w));
+
+	region.fd = -1;
+	return db_region(w->db, region);
+}
+
+TEST_F(fail_nth, region_deassign_without_fd)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .prepare = prepare_region, .call = call_region_deassign_without_fd,
+		.check = check_no_region });
+}
+
+/* One goes, many come. */
+static int call_regions(struct world *w)
+{
+	static struct doorbell_region regions[MANY];
+	int i;
+
+	regions[0] = without(to_line(ADDR, 4, 2));
+	regions[1] = kept(to_eventfd(ADDR, 4, w->spare));
+	for (i = 2; i < MANY; i++)
+		regions[i] = in_space(to_eventfd(i, 1, w->spare), PIO);
+	return db_regions(w->db, regions, MANY, NULL);
+}
+
+static bool check_regions(struct world *w)
+{
+	uint64_t before = efd_count(w->spare);
+
+	return check_region(w) && !pio_write(w->db, 2, 1, 0) && !pio_write(w->db, MANY - 1, 1, 0) &&
+	       efd_count(w->spare) == before + 3;
+}
+
+TEST_F(fail_nth, regions)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .prepare = prepare_bus, .call = call_regions,
+		.check = check_regions });
+}
+
+/* Where one is to blame, and that cannot be told, there is still the error. */
+static int call_regions_blame(struct world *w)
+{
+	const struct doorbell_region twice[] = { new_region(w), new_region(w) };
+	int ret = db_regions(w->db, twice, 2, NULL);
+
+	return ret == -EEXIST ? 0 : ret;
+}
+
+TEST_F(fail_nth, regions_blame)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .prepare = prepare_bus, .call = call_regions_blame });
+}
+
+static int call_get_regions(struct world *w)
+{
+	struct doorbell_region_info infos[40];
+
+	return db_get_regions(w->db, infos, 0, 40);
+}
+
+static void prepare_many(struct __test_metadata *_metadata, struct world *w)
+{
+	int i;
+
+	prepare_bus(_metadata, w);
+	for (i = 0; i < 30; i++)
+		ASSERT_EQ(0, db_region(w->db, in_space(to_eventfd(i, 1, w->out), PIO)));
+}
+
+TEST_F(fail_nth, get_regions)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .prepare = prepare_many, .call = call_get_regions });
+}
+
+static int call_get_bus(struct world *w)
+{
+	struct doorbell_bus bus;
+
+	return db_ioctl(w->db, DOORBELL_GET_BUS, &bus);
+}
+
+TEST_F(fail_nth, get_bus)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .prepare = prepare_bus, .call = call_get_bus });
+}
+
+static int call_set_records(struct world *w)
+{
+	return db_set_records(w->db, 1024);
+}
+
+static bool check_set_records(struct world *w)
+{
+	return !db_region(w->db, kept(to_eventfd(ADDR, 4, w->spare))) && check_region(w);
+}
+
+TEST_F(fail_nth, set_records)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .call = call_set_records, .check = check_set_records });
+}
+
+/* A write of one is carried out or has not been: nothing in between can fail. */
+static int call_write(struct world *w)
+{
+	int ret = db_bus_writes(w->db, accesses, 1);
+
+	return ret == 1 ? 0 : ret;
+}
+
+static bool check_written(struct world *w)
+{
+	struct doorbell_record records[2];
+
+	return read_records(w->db, records, 2) == 1 &&
+	       is_record(&records[0], 1, MMIO, ADDR, 4, 0);
+}
+
+TEST_F(fail_nth, write)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .prepare = prepare_bus, .call = call_write,
+		.check = check_written });
+}
+
+static int call_pwrite(struct world *w)
+{
+	return bus_write(w->db, BY_PWRITE, ADDR, 4, 0);
+}
+
+TEST_F(fail_nth, pwrite)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .prepare = prepare_bus, .call = call_pwrite,
+		.check = check_written });
+}
+
+/* Of several, those that could be read are carried out: the rest is tried again. */
+static int call_writes(struct world *w)
+{
+	int done = 0, ret;
+
+	while (done < 2) {
+		ret = db_bus_writes(w->db, accesses + done, ARRAY_SIZE(accesses) - done);
+		if (ret <= 0)
+			return done ? -EPROTO : ret;
+		done += ret;
+	}
+	return done;
+}
+
+TEST_F(fail_nth, writes)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .prepare = prepare_bus, .call = call_writes,
+		.check = check_written });
+}
+
+static int call_pwritev(struct world *w)
+{
+	union cell cell = cell_of(4, 0);
+	struct iovec iov[] = { { &cell, 4 }, { &cell, 0 }, { &cell, 4 } };
+	int ret = pwritev64(w->db, iov, 3, ADDR);
+
+	if (ret == 4)
+		return 0;
+	return ret < 0 ? -errno : -EPROTO;
+}
+
+TEST_F(fail_nth, pwritev)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .prepare = prepare_bus, .call = call_pwritev,
+		.check = check_written });
+}
+
+/* A record that could not be taken along is there still. */
+static void prepare_kept(struct __test_metadata *_metadata, struct world *w)
+{
+	prepare_bus(_metadata, w);
+	ASSERT_EQ(0, mmio_write(w->db, ADDR, 4, 0));
+}
+
+static int call_read(struct world *w)
+{
+	struct doorbell_record record;
+	int ret = read_records(w->db, &record, 1);
+
+	if (ret == 1 && !is_record(&record, 1, MMIO, ADDR, 4, 0))
+		return -EPROTO;
+	return ret;
+}
+
+static bool check_read(struct world *w)
+{
+	struct doorbell_record record;
+
+	return read_records(w->db, &record, 1) == -EAGAIN;
+}
+
+TEST_F(fail_nth, read)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .prepare = prepare_kept, .call = call_read, .check = check_read });
+}
+
+static int call_map(struct world *w)
+{
+	w->map = mmap(NULL, status_size(LINES), PROT_READ | PROT_WRITE, MAP_SHARED, w->db,
+		      DOORBELL_RECORDS_OFFSET);
+	return w->map == MAP_FAILED ? -errno : 0;
+}
+
+static bool check_map(struct world *w)
+{
+	const struct doorbell_records *map = w->map;
+
+	return map->head == 0 && map->records[0].sequence == 1;
+}
+
+/* As many pages as the status has. */
+static void prepare_mapping(struct __test_metadata *_metadata, struct world *w)
+{
+	ASSERT_EQ(0, db_set_records(w->db, 512));
+	ASSERT_EQ(0, db_region(w->db, kept(to_line(ADDR, 4, 2))));
+	ASSERT_EQ(0, mmio_write(w->db, ADDR, 4, 0));
+}
+
+TEST_F(fail_nth, mmap)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .prepare = prepare_mapping, .call = call_map,
+		.check = check_map });
+}
+
+TEST_HARNESS_MAIN

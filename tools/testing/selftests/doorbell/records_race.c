@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Producers on other processors, and one consumer of what they write: nothing is
+ * lost, nothing comes twice, and what each of them writes comes in its order.
+ */
+#include <sys/prctl.h>
+
+#include "bus.h"
+
+#define RUN_MS		1500
+
+/* Few places, so that there is often no room. */
+#define RECORDS		8
+
+#define ADDR		0x1000ULL
+#define PRODUCERS	2
+
+/* A producer's own region. */
+#define ADDR_OF(i)	(ADDR + 0x10 * (i))
+
+struct producer {
+	int db;
+	unsigned int nr;
+	/* Waits until the consumer has the last one. */
+	const atomic_ulong *wait_for;
+	atomic_bool *stop;
+	/* Values 1 to this. */
+	unsigned long made;
+	unsigned long refused;
+	unsigned long failed;
+	pthread_t thread;
+};
+
+/* In memory that a forked one shares. */
+struct consumer {
+	atomic_bool stop;
+	/* The last value of each. */
+	atomic_ulong last[PRODUCERS];
+	uint64_t taken;
+	unsigned long wrong;
+	unsigned long slept;
+	unsigned long not_woken;
+	uint64_t signals;
+};
+
+FIXTURE(records_race) {
+	int kmsg;
+	int db;
+	int efd;
+	struct consumer *consumer;
+	struct records records;
+	pthread_t thread;
+	pid_t pid;
+};
+
+FIXTURE_VARIANT(records_race) {
+	/* Taken out through the mapping. */
+	bool mapped;
+	/* When there is none, waits for the eventfd. */
+	bool sleeps;
+	/* By another process. */
+	bool forked;
+};
+
+FIXTURE_VARIANT_ADD(records_race, read) { };
+FIXTURE_VARIANT_ADD(records_race, mapped) { .mapped = true };
+FIXTURE_VARIANT_ADD(records_race, read_when_told) { .sleeps = true };
+FIXTURE_VARIANT_ADD(records_race, mapped_when_told) { .mapped = true, .sleeps = true };
+FIXTURE_VARIANT_ADD(records_race, read_forked) { .sleeps = true, .forked = true };
+FIXTURE_VARIANT_ADD(records_race, mapped_forked) { .mapped = true, .sleeps = true, .forked = true };
+
+FIXTURE_SETUP(records_race)
+{
+	pin_to(0);
+	self->kmsg = kmsg_open();
+	self->db = new_context(_metadata, 1);
+	self->efd = new_eventfd(_metadata, 0, 0);
+	self->consumer = mmap(NULL, sizeof(*self->consumer), PROT_READ | PROT_WRITE,
+			      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_TRUE(self->consumer != MAP_FAILED);
+}
+
+FIXTURE_TEARDOWN(records_race)
+{
+	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
+}
+
+/* Sees whether it is the one that must come, of all and of its producer. */
+static void take(struct consumer *c, const struct doorbell_record *record)
+{
+	const uint64_t from = (record->addr - ADDR) / 0x10;
+
+	c->taken++;
+	if (from >= PRODUCERS || !is_record(record, c->taken, MMIO, ADDR_OF(from), 8,
+					    atomic_load(&c->last[from]) + 1))
+		c->wrong++;
+	else
+		atomic_fetch_add(&c->last[from], 1);
+}
+
+struct job {
+	struct consumer *c;
+	struct records *records;
+	int db;
+	int efd;
+	bool mapped;
+	bool sleeps;
+};
+
+static unsigned int take_some(struct job *job, unsigned int round)
+{
+	struct doorbell_record got[3];
+	int nr, i;
+
+	if (job->mapped)
+		nr = next_record(job->records, got);
+	else
+		nr = read_records(job->db, got, 1 + round % ARRAY_SIZE(got));
+	if (nr < 0 && nr != -EAGAIN)
+		job->c->wrong++;
+	for (i = 0; i < nr; i++)
+		take(job->c, &got[i]);
+	return nr > 0 ? nr : 0;
+}
+
+static void *consume(void *arg)
+{
+	struct job *job = arg;
+	struct consumer *c = job->c;
+	unsigned int round;
+	bool stop;
+
+	for (round = 0;; round++) {
+		stop = atomic_load(&c->stop);
+		dither(round / 16);
+		if (take_some(job, round))
+			continue;
+		/* None has come since all were told to stop. */
+		if (stop)
+			break;
+		if (!job->sleeps) {
+			sched_yield();
+			continue;
+		}
+		/* Who is told to stop is signalled as well. */
+		c->slept++;
+		if (efd_poll(job->efd, POLLIN, PATIENCE_MS) != POLLIN)
+			c->not_woken++;
+		c->signals += efd_read(job->efd);
+	}
+	return NULL;
+}
+
+static void *produce(void *arg)
+{
+	struct producer *p = arg;
+	unsigned int round = 0;
+	int ret;
+
+	pin_to(p->nr);
+	while (!atomic_load(p->stop)) {
+		while ((ret = bus_write(p->db, p->nr ? BY_PWRITE : BY_IOCTL, ADDR_OF(p->nr), 8,
+					p->made + 1)) == -ENOBUFS) {
+			p->refused++;
+			/* Some try again at once. */
+			if (round++ % 4)
+				sched_yield();
+		}
+		if (ret)
+			p->failed++;
+		else
+			p->made++;
+		dither(round++);
+		while (p->wait_for && atomic_load(p->wait_for) != p->made && !p->failed)
+			sched_yield();
+	}
+	return NULL;
+}
+
+static void start(struct __test_metadata *_metadata, FIXTURE_DATA(records_race) *self,
+		  struct job *job)
+{
+	if (!self->pid) {
+		ASSERT_EQ(0, pthread_create(&self->thread, NULL, consume, job));
+		return;
+	}
+	self->pid = fork();
+	ASSERT_LE(0, self->pid);
+	if (!self->pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		consume(job);
+		_exit(0);
+	}
+}
+
+static void stop(struct __test_metadata *_metadata, FIXTURE_DATA(records_race) *self,
+		 struct job *job)
+{
+	int status;
+
+	atomic_store(&job->c->stop, true);
+	efd_write(self->efd, 1);
+	if (!self->pid) {
+		pthread_join(self->thread, NULL);
+	} else {
+		ASSERT_EQ(self->pid, waitpid(self->pid, &status, 0));
+		EXPECT_EQ(0, status);
+	}
+	job->c->signals += efd_read(self->efd);
+}
+
+/* What each made has come, in order and once; and everybody was told of everything. */
+static void race(struct __test_metadata *_metadata, FIXTURE_DATA(records_race) *self,
+		 const FIXTURE_VARIANT(records_race) *variant, uint32_t nr_records, bool wait)
+{
+	struct producer producers[PRODUCERS] = {};
+	struct consumer *c = self->consumer;
+	unsigned long made = 0, refused = 0;
+	atomic_bool end = false;
+	struct doorbell_bus bus;
+	struct job job;
+	int i;
+
+	ASSERT_EQ(0, db_set_records(self->db, nr_records));
+	self->records = map_records(_metadata, self->db, nr_records);
+	for (i = 0; i < PRODUCERS; i++)
+		ASSERT_EQ(0, db_region(self->db, kept(to_eventfd(ADDR_OF(i), 8, self->efd))));
+	job = (struct job){
+		.c = c, .records = &self->records, .db = self->db, .efd = self->efd,
+		.mapped = variant->mapped, .sleeps = variant->sleeps,
+	};
+	self->pid = variant->forked;
+	start(_metadata, self, &job);
+	for (i = 0; i < PRODUCERS; i++) {
+		producers[i] = (struct producer){
+			.db = self->db, .nr = i, .stop = &end,
+			.wait_for = wait ? &c->last[i] : NULL,
+		};
+		ASSERT_EQ(0, pthread_create(&producers[i].thread, NULL, produce, &producers[i]));
+	}
+	usleep(RUN_MS * 1000);
+	atomic_store(&end, true);
+	for (i = 0; i < PRODUCERS; i++)
+		pthread_join(producers[i].thread, NULL);
+	stop(_metadata, self, &job);
+
+	for (i = 0; i < PRODUCERS; i++) {
+		EXPECT_LT(10, producers[i].made);
+		EXPECT_EQ(0, producers[i].failed);
+		EXPECT_EQ(producers[i].made, atomic_load(&c->last[i]));
+		EXPECT_EQ(producers[i].made, writes_to(self->db, i));
+		made += producers[i].made;
+		refused += producers[i].refused;
+	}
+	EXPECT_EQ(0, c->wrong);
+	EXPECT_EQ(0, c->not_woken);
+	EXPECT_EQ(made, c->taken);
+	EXPECT_EQ(made, self->records.map->head);
+	/* And the one that told to stop. */
+	EXPECT_EQ(made + 1, c->signals);
+	bus = bus_of(_metadata, self->db);
+	EXPECT_EQ(made, bus.kept);
+	EXPECT_EQ(refused, bus.refused);
+	ksft_print_msg("%lu taken, %lu refused, slept %lu times\n", made, refused, c->slept);
+	/* Both must have been met, or this proves nothing. */
+	EXPECT_EQ(wait, !refused);
+	if (variant->sleeps)
+		EXPECT_LT(0, c->slept);
+}
+
+TEST_F(records_race, conserved)
+{
+	race(_metadata, self, variant, RECORDS, false);
+}
+
+/* Who waits until it was heard finds room, always: there are never more than two. */
+TEST_F(records_race, room)
+{
+	race(_metadata, self, variant, RECORDS, true);
+}
+
+TEST_HARNESS_MAIN
