@@ -16,11 +16,11 @@ use crate::{
             Run, //
         },
         eventfd::EventFd,
-        sort::sort_by_key,
-        srcu_array::{
+        shared_array::{
             self,
             Edit, //
         }, //
+        sort::sort_by_key,
     },
     line::From,
     region::{
@@ -46,7 +46,7 @@ use kernel::{
 // The pure functions number them from zero.
 const _: () = assert!(DOORBELL_SPACE_MMIO == 0 && DOORBELL_SPACE_PIO + 1 == region::SPACES);
 
-impl srcu_array::Key for Key {
+impl shared_array::Key for Key {
     fn is_first(&self) -> bool {
         self.space() == DOORBELL_SPACE_MMIO
     }

@@ -18,16 +18,14 @@ use crate::{
             Run,
             WorkItem, //
         },
+        domain::Domain,
         pinned::{
             pinned,
             PinnedSlice, //
         },
-        shared_pages::SharedPages,
-        srcu_array::SrcuArray,
-        srcu_list::{
-            Domain,
-            Node, //
-        }, //
+        shared_array::SharedArray,
+        shared_list::Node,
+        shared_pages::SharedPages, //
     },
     outputs::{
         Notifier,
@@ -108,7 +106,7 @@ pub(crate) struct Core {
     /// What userspace may look at.
     status: Arc<SharedPages<Status>>,
     /// The bus.
-    pub(crate) regions: SrcuArray<Key, Region>,
+    pub(crate) regions: SharedArray<Key, Region>,
     /// What was written to those that keep it. Set by DOORBELL_SET_RECORDS, once.
     records: SetOnce<Arc<Records>>,
     #[pin]
@@ -127,7 +125,7 @@ impl Core {
         let flags = for_caller();
         let domain = Domain::new(flags)?;
         let (status, each) = SharedPages::new(len, new_status, flags)?;
-        let regions = SrcuArray::new(domain.clone());
+        let regions = SharedArray::new(domain.clone());
         let lines = each.map(|status| Line::new(status, domain.clone()));
         let lines = PinnedSlice::new(lines, flags)?;
         let wired = KVVec::from_elem(Wired::default(), len, flags)?;

@@ -6,11 +6,11 @@
 
 use crate::{
     delivery::{
-        wait_until,
         Hold,
         Line,
         Rung, //
     },
+    kernel_ext::wait::wait_until,
     line::{
         self,
         Acked,

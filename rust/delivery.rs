@@ -11,6 +11,7 @@ use crate::{
             Run,
             WorkItem, //
         },
+        domain::Domain,
         eventfd::signal_allowed,
         gate::{
             Gate,
@@ -18,7 +19,7 @@ use crate::{
             HELD, //
         },
         shared_pages::SharedObject,
-        srcu_list::Domain, //
+        wait::wait_until, //
     },
     line::{
         self,
@@ -54,10 +55,6 @@ use kernel::{
             Read, //
         },
         Arc, //
-    },
-    time::{
-        delay::fsleep,
-        Delta, //
     }, //
 };
 
@@ -78,9 +75,6 @@ const _: () = {
 /// 27), so that it knows them when they come back; bits 16 to 26 mean nothing to anybody, and
 /// userspace sees only what it asked for.
 const HOPS_KEY_SHIFT: u32 = 16;
-
-/// How often to look whether the line is free before sleeping.
-const SPINS: u32 = 1000;
 
 /// How a ring ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -321,24 +315,6 @@ impl Line {
         Run::<IrqWork>::sync(self);
         drop(self.with_triggers(Triggers::take));
         Run::<WorkItem>::sync(self);
-    }
-}
-
-/// Calls `f` until it returns something, after a while with pauses. Process context.
-pub(crate) fn wait_until<R>(mut f: impl FnMut() -> Option<R>) -> R {
-    let mut spins = 0;
-    loop {
-        if let Some(result) = f() {
-            return result;
-        }
-        spins += 1;
-        if spins < SPINS {
-            cpu_relax();
-        } else {
-            // On PREEMPT_RT the holder may have been preempted by this very task.
-            spins = 0;
-            fsleep(Delta::from_micros(50));
-        }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
             Listener, //
         },
         pinned::pinned,
-        srcu_list::{
+        shared_list::{
             Node,
             Removed, //
         }, //

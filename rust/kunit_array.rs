@@ -7,11 +7,12 @@ use kernel::macros::kunit_tests;
 #[kunit_tests(doorbell_array)]
 mod array {
     use crate::kernel_ext::{
-        srcu_array::{
+        domain::Domain,
+        shared_array::{
             Key,
-            SrcuArray, //
-        },
-        srcu_list::Domain, //
+            Retired,
+            SharedArray, //
+        }, //
     };
     use kernel::{
         prelude::*,
@@ -58,14 +59,14 @@ mod array {
     }
 
     struct Test {
-        array: SrcuArray<Number, Item>,
+        array: SharedArray<Number, Item>,
         alive: Arc<Atomic<i32>>,
     }
 
     impl Test {
         fn new() -> Result<Self> {
             Ok(Self {
-                array: SrcuArray::new(Domain::new(GFP_KERNEL)?),
+                array: SharedArray::new(Domain::new(GFP_KERNEL)?),
                 alive: Arc::new(Atomic::new(0), GFP_KERNEL)?,
             })
         }
@@ -74,8 +75,8 @@ mod array {
             self.alive.load(Relaxed)
         }
 
-        /// Takes `old` out and puts `new` in; both sorted. Returns whether it was waited for.
-        fn change(&self, old: &[u32], new: &[u32]) -> Result<bool> {
+        /// Takes `old` out and puts `new` in; both sorted. What is returned is to be waited for.
+        fn change(&self, old: &[u32], new: &[u32]) -> Result<Option<Retired<Number, Item>>> {
             let edit = self.array.edit();
             let mut gone = KVec::new();
             for &old in old {
@@ -95,12 +96,11 @@ mod array {
             }
             let room = edit.room(new.len(), old.len(), GFP_KERNEL)?;
             let retired = edit.replace(room, &gone, items);
-            let waits = retired.is_some();
             if let Some(retired) = &retired {
                 assert!(retired.items().all(|item| old.contains(&item.key)));
                 assert_eq!(retired.items().count(), old.len());
             }
-            Ok(waits)
+            Ok(retired)
         }
 
         /// It has `keys`, and nothing else, sorted, each with its item.
@@ -120,21 +120,21 @@ mod array {
         let test = Test::new()?;
         assert!(test.has(&[]));
         // There was nothing, so there is nothing to wait for.
-        assert!(!test.change(&[], &[2, 6, 1, 5])?);
+        assert!(test.change(&[], &[2, 6, 1, 5])?.is_none());
         assert!(test.has(&[2, 6, 1, 5]));
         // In front, between, at the end of a part, and at the end of all.
-        assert!(!test.change(&[], &[0, 4, 8, 3, 7])?);
+        assert!(test.change(&[], &[0, 4, 8, 3, 7])?.is_some());
         assert!(test.has(&[0, 2, 4, 6, 8, 1, 3, 5, 7]));
         assert_eq!(test.alive(), 9);
         // First, last, and neighbours.
-        assert!(test.change(&[0, 4, 6, 7], &[])?);
+        drop(test.change(&[0, 4, 6, 7], &[])?);
         assert!(test.has(&[2, 8, 1, 3, 5]));
         assert_eq!(test.alive(), 5);
         // What goes makes place for what comes.
-        assert!(test.change(&[2, 8, 1], &[2, 10, 1, 9])?);
+        drop(test.change(&[2, 8, 1], &[2, 10, 1, 9])?);
         assert!(test.has(&[2, 10, 1, 3, 5, 9]));
         assert_eq!(test.alive(), 6);
-        assert!(test.change(&[2, 10, 1, 3, 5, 9], &[])?);
+        drop(test.change(&[2, 10, 1, 3, 5, 9], &[])?);
         assert!(test.has(&[]));
         assert_eq!(test.alive(), 0);
         Ok(())
@@ -149,7 +149,7 @@ mod array {
             (&[1], &[], &[1]),
             (&[2, 1, 3], &[2], &[1, 3]),
         ] {
-            test.change(&[], keys)?;
+            drop(test.change(&[], keys)?);
             let reader = test.array.read();
             for (is_first, expected) in [(true, first), (false, second)] {
                 let (part, from) = reader.part(is_first);
@@ -165,7 +165,7 @@ mod array {
                 }
             }
             drop(reader);
-            test.change(keys, &[])?;
+            drop(test.change(keys, &[])?);
         }
         Ok(())
     }
@@ -173,28 +173,18 @@ mod array {
     #[test]
     fn reader_keeps_what_it_sees() -> Result {
         let test = Test::new()?;
-        test.change(&[], &[2, 1])?;
+        drop(test.change(&[], &[2, 1])?);
         let reader = test.array.read();
-        assert!(!test.change(&[], &[4])?);
-        assert!(!test.change(&[], &[6])?);
+        let first = test.change(&[2], &[4])?;
+        let second = test.change(&[], &[6])?;
         assert_eq!(reader.keys().len(), 2);
-        assert_eq!(reader.item(1).map(|item| item.key), Some(1));
-        assert!(test.has(&[2, 4, 6, 1]));
-        Ok(())
-    }
-
-    #[test]
-    fn what_waits_does_not_pile_up() -> Result {
-        const MANY: u32 = 200;
-        let test = Test::new()?;
-        let mut waited = 0;
-        for key in 0..MANY {
-            waited += u32::from(test.change(&[], &[2 * key])?);
-        }
-        // Neither never nor always.
-        assert!(waited > 0);
-        assert!(waited < MANY);
-        assert_eq!(test.alive(), MANY as i32);
+        assert_eq!(reader.item(0).map(|item| item.key), Some(2));
+        assert!(test.has(&[4, 6, 1]));
+        assert_eq!(test.alive(), 4);
+        drop(reader);
+        drop(second);
+        drop(first);
+        assert_eq!(test.alive(), 3);
         let alive = test.alive.clone();
         drop(test);
         assert_eq!(alive.load(Relaxed), 0);

@@ -10,7 +10,7 @@ use crate::{
     c_api::callback::Callback,
     kernel_ext::{
         eventfd::EventFd,
-        srcu_list::SrcuList, //
+        shared_list::SharedList, //
     },
     uapi::{
         DOORBELL_MAX_TRIGGERS_PER_LINE,
@@ -157,7 +157,7 @@ impl Notifier {
 }
 
 /// Notifiers of one line.
-pub(crate) type Notifiers = SrcuList<Notifier>;
+pub(crate) type Notifiers = SharedList<Notifier>;
 
 impl Notifiers {
     /// Tells all that ask for `event`, and, if `resample` is true, the sources to look again. For

@@ -7,13 +7,15 @@
 
 pub(crate) mod counter;
 pub(crate) mod deferred;
+pub(crate) mod domain;
 pub(crate) mod eventfd;
 pub(crate) mod gate;
 pub(crate) mod iov;
 pub(crate) mod pinned;
+pub(crate) mod shared_array;
+pub(crate) mod shared_list;
 pub(crate) mod shared_pages;
 pub(crate) mod sort;
-pub(crate) mod srcu_array;
-pub(crate) mod srcu_list;
 pub(crate) mod uaccess;
+pub(crate) mod wait;
 pub(crate) mod wait_queue;

@@ -1,20 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Lists that are walked under SRCU.
+//! Lists that are walked without a lock.
 //!
 //! Who walks a list takes no lock and may sleep, and so may what is called for each item. It may
 //! also change that list or another one of the same [`Domain`]; what it must not do is wait until
 //! a removed item is gone ([`Removed`]), because that would be waiting for itself.
-//!
-//! C header: [`include/linux/srcu.h`](srctree/include/linux/srcu.h).
 
+use super::domain::Domain;
 use core::ptr::{
     null_mut,
     NonNull, //
 };
 use kernel::{
-    new_mutex,
-    new_srcu,
     prelude::*,
     sync::{
         atomic::{
@@ -23,56 +20,9 @@ use kernel::{
             Relaxed,
             Release, //
         },
-        srcu,
-        Arc,
-        Mutex,
-        MutexGuard,
-        Srcu, //
+        Arc, //
     }, //
 };
-
-/// What some lists and arrays have in common: whoever reads one of them is waited for by all.
-#[pin_data]
-pub(crate) struct Domain {
-    #[pin]
-    srcu: Srcu,
-    /// Held to change a list.
-    #[pin]
-    changes: Mutex<()>,
-}
-
-impl Domain {
-    /// Process context.
-    pub(crate) fn new(flags: kernel::alloc::Flags) -> Result<Arc<Self>> {
-        Arc::pin_init(
-            try_pin_init!(Self {
-                srcu <- new_srcu!("srcu_list"),
-                changes <- new_mutex!((), "srcu_list_changes"),
-            }? Error),
-            flags,
-        )
-    }
-
-    /// Begins a read-side critical section. Any context but NMI.
-    #[inline]
-    pub(super) fn read_lock(&self) -> DomainGuard<'_> {
-        self.srcu.read_lock()
-    }
-
-    /// Keeps others from changing something. Process context.
-    pub(super) fn lock(&self) -> MutexGuard<'_, ()> {
-        self.changes.lock()
-    }
-
-    /// Waits until all read-side critical sections have ended that have begun. Process context, and
-    /// not from within one.
-    pub(super) fn wait(&self) {
-        self.srcu.synchronize_expedited();
-    }
-}
-
-/// A read-side critical section.
-pub(super) type DomainGuard<'a> = srcu::Guard<'a>;
 
 /// An item, and room for it in a list.
 pub(crate) struct Node<T> {
@@ -95,20 +45,20 @@ impl<T> Node<T> {
 /// - `head`, and `next` of each node that is reached from it, are null or point to a node that came
 ///   from a [`KBox`] and is owned by the list.
 /// - They change with the domain's mutex held only, or when nobody else has access to the list.
-/// - A node that has been reached from `head` in a read-side critical section of the domain's SRCU
-///   is not freed before that ends.
-pub(crate) struct SrcuList<T: Send + Sync> {
+/// - A node that has been reached from `head` by a reader of the domain is not freed before that has
+///   ended.
+pub(crate) struct SharedList<T: Send + Sync> {
     head: Atomic<*mut Node<T>>,
     domain: Arc<Domain>,
 }
 
 // SAFETY: The list owns its items, hands out shared references to them to several threads at the
 // same time, and may drop them on any thread.
-unsafe impl<T: Send + Sync> Send for SrcuList<T> {}
+unsafe impl<T: Send + Sync> Send for SharedList<T> {}
 // SAFETY: As above.
-unsafe impl<T: Send + Sync> Sync for SrcuList<T> {}
+unsafe impl<T: Send + Sync> Sync for SharedList<T> {}
 
-impl<T: Send + Sync> SrcuList<T> {
+impl<T: Send + Sync> SharedList<T> {
     /// An empty list.
     pub(crate) fn new(domain: Arc<Domain>) -> Self {
         // INVARIANT: There are no nodes.
@@ -127,7 +77,7 @@ impl<T: Send + Sync> SrcuList<T> {
         if self.head.load(Relaxed).is_null() {
             return;
         }
-        let _guard = self.domain.read_lock();
+        let _guard = self.domain.read();
         let mut at = self.head.load(Acquire);
         // SAFETY: By the type invariants it is null or a node, which stays until the guard goes.
         while let Some(node) = unsafe { at.as_ref() } {
@@ -179,7 +129,7 @@ impl<T: Send + Sync> SrcuList<T> {
     }
 }
 
-impl<T: Send + Sync> Drop for SrcuList<T> {
+impl<T: Send + Sync> Drop for SharedList<T> {
     fn drop(&mut self) {
         let mut at = self.head.load(Relaxed);
         while !at.is_null() {
@@ -195,7 +145,7 @@ impl<T: Send + Sync> Drop for SrcuList<T> {
 /// more, and it is gone.
 ///
 /// Dropping waits for everybody who walks a list of the domain: process context, and not from
-/// within [`SrcuList::for_each`].
+/// within [`SharedList::for_each`].
 ///
 /// # Invariants
 ///

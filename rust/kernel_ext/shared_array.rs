@@ -1,19 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Sorted arrays that are searched under SRCU and replaced as a whole.
+//! Sorted arrays that are searched without a lock and replaced as a whole.
 //!
-//! Who reads takes no lock. Who changes something makes a new version of the array, in which the
-//! items are the same and not copied. The old version, and what is no longer in the new one, goes
-//! after a grace period: at once, and waited for, if items were taken out ([`Retired`]); if there
-//! were only some added, with the next version that must wait anyway, or when it has become too much.
-//! A grace period that nobody waits for is never started, because an expedited one that follows would
-//! have to wait for it.
-//!
-//! C header: [`include/linux/srcu.h`](srctree/include/linux/srcu.h).
+//! Who changes something makes a new version of the array, in which the items are the same and not
+//! copied. The old version, and what is no longer in the new one, goes when nobody reads it any more
+//! ([`Retired`]).
 
-use super::srcu_list::{
+use super::domain::{
     Domain,
-    DomainGuard, //
+    Reading, //
 };
 use core::ptr::{
     null_mut,
@@ -34,10 +29,6 @@ use kernel::{
     }, //
 };
 
-/// How much may wait for a grace period that somebody needs anyway, in bytes, if the array itself is
-/// not larger.
-const MAX_WAITING: usize = 64 << 10;
-
 /// What the array is sorted by. It can be in two parts, so that whoever knows in which one to look needs
 /// not compare that.
 pub(crate) trait Key: Copy + Send + Sync {
@@ -55,36 +46,16 @@ struct Version<K, T> {
     items: KVVec<NonNull<T>>,
     /// How many keys are in the first part.
     first: usize,
-    /// The one that this one replaced, if it waits to go together with this one.
-    older: Option<KBox<Self>>,
-    /// How many bytes wait in that way.
-    waiting: usize,
 }
 
 impl<K, T> Version<K, T> {
-    const ENTRY: usize = size_of::<K>() + size_of::<NonNull<T>>();
-
     fn new(len: usize, flags: Flags) -> Result<KBox<Self>> {
         let version = Self {
             keys: KVVec::with_capacity(len, flags)?,
             items: KVVec::with_capacity(len, flags)?,
             first: 0,
-            older: None,
-            waiting: 0,
         };
         Ok(KBox::new(version, flags)?)
-    }
-
-    fn bytes(&self) -> usize {
-        size_of::<Self>() + self.keys.len() * Self::ENTRY
-    }
-
-    /// Drops `version` and the older ones that wait with it, one after the other.
-    fn drop_all(version: KBox<Self>) {
-        let mut next = Some(version);
-        while let Some(mut version) = next {
-            next = version.older.take();
-        }
     }
 }
 
@@ -95,20 +66,20 @@ impl<K, T> Version<K, T> {
 /// - `current` is null or points to a [`Version`] that came from a [`KBox`] and is owned by the array,
 ///   as are the items in it. No item is in it twice.
 /// - It changes with the domain's mutex held only.
-/// - A version that has been reached from `current` in a read-side critical section of the domain's
-///   SRCU, and the items in it, are not freed before that ends.
-pub(crate) struct SrcuArray<K: Key, T: Send + Sync> {
+/// - A version that has been reached from `current` by a reader of the domain, and the items in it, are
+///   not freed before that has ended.
+pub(crate) struct SharedArray<K: Key, T: Send + Sync> {
     current: Atomic<*mut Version<K, T>>,
     domain: Arc<Domain>,
 }
 
 // SAFETY: The array owns its keys and items, hands out shared references to them to several threads
 // at the same time, and may drop them on any thread.
-unsafe impl<K: Key, T: Send + Sync> Send for SrcuArray<K, T> {}
+unsafe impl<K: Key, T: Send + Sync> Send for SharedArray<K, T> {}
 // SAFETY: As above.
-unsafe impl<K: Key, T: Send + Sync> Sync for SrcuArray<K, T> {}
+unsafe impl<K: Key, T: Send + Sync> Sync for SharedArray<K, T> {}
 
-impl<K: Key, T: Send + Sync> SrcuArray<K, T> {
+impl<K: Key, T: Send + Sync> SharedArray<K, T> {
     /// An empty array.
     pub(crate) fn new(domain: Arc<Domain>) -> Self {
         // INVARIANT: There is nothing.
@@ -121,7 +92,7 @@ impl<K: Key, T: Send + Sync> SrcuArray<K, T> {
     /// The array as it is now, for as long as the returned object exists. Any context but NMI.
     #[inline]
     pub(crate) fn read(&self) -> Reader<'_, K, T> {
-        let guard = self.domain.read_lock();
+        let guard = self.domain.read();
         let current = self.current.load(Acquire);
         // SAFETY: By the type invariants it is null or a version that stays until the guard goes.
         let version = unsafe { current.as_ref() };
@@ -145,7 +116,7 @@ impl<K: Key, T: Send + Sync> SrcuArray<K, T> {
     }
 }
 
-impl<K: Key, T: Send + Sync> Drop for SrcuArray<K, T> {
+impl<K: Key, T: Send + Sync> Drop for SharedArray<K, T> {
     fn drop(&mut self) {
         let Some(current) = NonNull::new(self.current.load(Relaxed)) else {
             return;
@@ -157,14 +128,13 @@ impl<K: Key, T: Send + Sync> Drop for SrcuArray<K, T> {
             // SAFETY: As above; none of them is there twice.
             drop(unsafe { KBox::from_raw(item.as_ptr()) });
         }
-        Version::drop_all(version);
     }
 }
 
 /// Reads an array.
 pub(crate) struct Reader<'a, K, T> {
     version: Option<&'a Version<K, T>>,
-    _guard: DomainGuard<'a>,
+    _guard: Reading<'a>,
 }
 
 impl<K, T> Reader<'_, K, T> {
@@ -212,7 +182,7 @@ pub(crate) struct Room<K, T> {
 
 /// Changes an array.
 pub(crate) struct Edit<'a, K: Key, T: Send + Sync> {
-    array: &'a SrcuArray<K, T>,
+    array: &'a SharedArray<K, T>,
     _changes: MutexGuard<'a, ()>,
 }
 
@@ -304,26 +274,13 @@ impl<K: Key, T: Send + Sync> Edit<'_, K, T> {
     ) -> Option<Retired<K, T>> {
         let current = &self.array.current;
         let old = NonNull::new(current.load(Relaxed));
-        // SAFETY: By the type invariants it is owned and came from a box. It is not dropped before a
-        // grace period has passed: it is either kept in the new version, or given to `Retired`.
-        let old = old.map(|old| unsafe { KBox::from_raw(old.as_ptr()) });
-        let mut retired = None;
-        if let Some(old) = old {
-            let waiting = old.waiting + old.bytes();
-            if left.is_empty() && waiting <= version.bytes().max(MAX_WAITING) {
-                version.waiting = waiting;
-                version.older = Some(old);
-            } else {
-                retired = Some(old);
-            }
-        }
         version.first = version.keys.partition_point(K::is_first);
         // INVARIANT: It comes from a box, and its items are those of the old one without `left`, and
         // new ones. Readers find what was written to it before.
         current.store(KBox::into_raw(version), Release);
         // INVARIANT: They are not reached from `current` any more.
-        retired.map(|version| Retired {
-            version: Some(version),
+        old.map(|version| Retired {
+            version,
             items: left,
             domain: self.array.domain.clone(),
             waited: false,
@@ -343,14 +300,14 @@ impl<K: Key, T> Version<K, T> {
 /// What was taken out of an array.
 ///
 /// Dropping it waits for everybody who reads in the domain, unless [`Retired::wait`] has: process
-/// context, and not from within a read-side critical section. Then it is gone.
+/// context, and not by someone who reads. Then it is gone.
 ///
 /// # Invariants
 ///
 /// `version` and `items` are owned, came from boxes, and cannot be reached from the array any more.
 #[must_use = "dropping waits"]
 pub(crate) struct Retired<K, T> {
-    version: Option<KBox<Version<K, T>>>,
+    version: NonNull<Version<K, T>>,
     items: KVVec<NonNull<T>>,
     domain: Arc<Domain>,
     /// All who had reached them before are done.
@@ -382,8 +339,7 @@ impl<K, T> Drop for Retired<K, T> {
             // SAFETY: By the type invariants; and all who reached it in the array are done.
             drop(unsafe { KBox::from_raw(item.as_ptr()) });
         }
-        if let Some(version) = self.version.take() {
-            Version::drop_all(version);
-        }
+        // SAFETY: As above.
+        drop(unsafe { KBox::from_raw(self.version.as_ptr()) });
     }
 }
