@@ -35,6 +35,7 @@ One thread only:
   doorbell region+line  pwrite to an address, region, line, trigger, read
   doorbell batch of 64  64 writes by one DOORBELL_BUS_WRITE, each to its own region; then each one's
                         own eventfd is read. Per write: with its read, as in the other rows
+  doorbell burst of 64  the same to regions of one eventfd, which is read once: 64. Per write
 
 Examples:
   doorbell rtt --time 60 --plot rtt.svg     longer, with the distributions as a picture

@@ -63,7 +63,7 @@ impl Group {
     fn rows(self) -> &'static [Kind] {
         use Kind::*;
         match self {
-            Group::OneThread => &[Eventfd, Ioctl, Irqfd, Region, RegionLine, Batch],
+            Group::OneThread => &[Eventfd, Ioctl, Irqfd, Region, RegionLine, Batch, Burst],
             Group::SameCore => &[Eventfd, SpinYielding, Futex, Pipe, Ioctl, Irqfd],
             Group::TwoCores => &[Eventfd, Spin, Futex, Pipe, Ioctl, Irqfd],
         }
@@ -93,6 +93,7 @@ enum Kind {
     Region,
     RegionLine,
     Batch,
+    Burst,
 }
 
 impl Kind {
@@ -108,11 +109,12 @@ impl Kind {
             Kind::Region => "doorbell region",
             Kind::RegionLine => "doorbell region+line",
             Kind::Batch => "doorbell batch of 64",
+            Kind::Burst => "doorbell burst of 64",
         }
     }
 
     fn needs_doorbell(self) -> bool {
-        self.rings() || matches!(self, Kind::Region | Kind::Batch)
+        self.rings() || matches!(self, Kind::Region | Kind::Batch | Kind::Burst)
     }
 
     /// Whether lines are rung.

@@ -24,7 +24,9 @@ const VALUE: u32 = 1;
 /// Where the registers of each kind of row begin: they can be in the same context.
 pub(super) const ALONE: u64 = 0xfe00_0000;
 pub(super) const LINE: u64 = 0xfe00_1000;
-pub(super) const MANY: u64 = 0xfe00_2000;
+/// Ports, so that those are the only ones in their space.
+pub(super) const MANY: u64 = 0xc000;
+pub(super) const BURST: u64 = 0xd000;
 
 /// A region, and what is known of it.
 pub(super) struct Register {
@@ -48,29 +50,57 @@ pub(super) struct Counts {
 impl Register {
     /// A region at `addr` in the context of `way` that signals an eventfd of its own.
     pub(super) fn with_eventfd(way: &Way, addr: u64) -> anyhow::Result<Arc<Self>> {
+        Self::new(way, Region::mmio(addr, LENGTH), Some(EventFd::new(0)?))
+    }
+
+    /// As many as a batch has, in ports from `base` on, each with an eventfd of its own.
+    pub(super) fn batch(way: &Way, base: u64) -> anyhow::Result<Vec<Arc<Self>>> {
+        let ports = (0..BATCH as u64).map(|at| Region::pio(base + 4 * at, LENGTH));
+        ports
+            .map(|region| Self::new(way, region, Some(EventFd::new(0)?)))
+            .collect()
+    }
+
+    /// The same, all with one eventfd, which is that of the first.
+    pub(super) fn burst(way: &Way, base: u64) -> anyhow::Result<Vec<Arc<Self>>> {
         let eventfd = EventFd::new(0)?;
-        let region = Region::mmio(addr, LENGTH);
         let context = way.context();
-        context.assign_region(&region, Target::eventfd(&eventfd))?;
-        Ok(Arc::new(Self {
-            context: context.clone(),
+        let others = (1..BATCH as u64).map(|at| Region::pio(base + 4 * at, LENGTH));
+        let others = others.map(|region| {
+            context.assign_region(&region, Target::eventfd(&eventfd))?;
+            Ok(Arc::new(Self::assigned(way, region, None)))
+        });
+        let others = others.collect::<anyhow::Result<Vec<_>>>()?;
+        let first = Self::new(way, Region::pio(base, LENGTH), Some(eventfd))?;
+        Ok([vec![first], others].concat())
+    }
+
+    fn new(way: &Way, region: Region, eventfd: Option<EventFd>) -> anyhow::Result<Arc<Self>> {
+        let target = match &eventfd {
+            Some(eventfd) => Target::eventfd(eventfd),
+            None => Target::Line(way.line),
+        };
+        way.context().assign_region(&region, target)?;
+        Ok(Arc::new(Self::assigned(way, region, eventfd)))
+    }
+
+    fn assigned(way: &Way, region: Region, eventfd: Option<EventFd>) -> Self {
+        Self {
+            context: way.context().clone(),
             region,
-            eventfd: Some(eventfd),
+            eventfd,
             arrived: AtomicU64::new(0),
-        }))
+        }
+    }
+
+    /// Whether it has an eventfd, from which it is to be read.
+    pub(super) fn is_read(&self) -> bool {
+        self.eventfd.is_some()
     }
 
     /// One that rings the line of `way`.
     pub(super) fn with_line(way: &Way, addr: u64) -> anyhow::Result<Arc<Self>> {
-        let region = Region::mmio(addr, LENGTH);
-        let context = way.context();
-        context.assign_region(&region, Target::Line(way.line))?;
-        Ok(Arc::new(Self {
-            context: context.clone(),
-            region,
-            eventfd: None,
-            arrived: AtomicU64::new(0),
-        }))
+        Self::new(way, Region::mmio(addr, LENGTH), None)
     }
 
     /// Writes to it.
@@ -123,14 +153,14 @@ impl Register {
     }
 }
 
-/// Whether a region was written to `trips` times, and as many signals came from it.
-pub(super) fn agree(before: Counts, after: Counts, trips: u64) -> anyhow::Result<()> {
+/// Whether a region was written to `trips` times, and `signals` came from its eventfd.
+pub(super) fn agree(before: Counts, after: Counts, trips: u64, signals: u64) -> anyhow::Result<()> {
     let writes = after.writes - before.writes;
     let arrived = after.arrived.zip(before.arrived).map(|(a, b)| a - b);
     ensure!(
-        writes == trips && arrived.is_none_or(|arrived| arrived == trips),
-        "{trips} writes, but the region counted {writes}, and {} signals arrived: please report \
-         this",
+        writes == trips && arrived.is_none_or(|arrived| arrived == signals),
+        "{trips} writes, but the region counted {writes}, and {} signals of {signals} arrived: \
+         please report this",
         arrived.map_or("no".into(), |arrived| arrived.to_string()),
     );
     Ok(())
@@ -147,8 +177,8 @@ impl Probe for Alone {
     }
 }
 
-/// One thread: a write to each of many regions, all by one call; then each one's own eventfd is
-/// read, as whoever is behind it would.
+/// One thread: a write to each of many regions, all by one call; then the eventfd of each that has one
+/// is read, as whoever is behind it would.
 pub(super) struct Batch {
     context: Arc<Context>,
     accesses: Vec<Access>,
@@ -158,7 +188,7 @@ pub(super) struct Batch {
 impl Batch {
     pub(super) fn new(registers: &[Arc<Register>]) -> Self {
         let access = |register: &Arc<Register>| {
-            Access::new(Space::Mmio, register.region.addr, LENGTH, VALUE.into())
+            Access::new(Space::Pio, register.region.addr, LENGTH, VALUE.into())
         };
         Self {
             context: registers[0].context.clone(),
@@ -194,14 +224,18 @@ mod tests {
     fn counts_have_to_agree() {
         let counts = |writes, arrived| Counts { writes, arrived };
         let before = counts(10, Some(20));
-        let check = |after| agree(before, after, 7);
+        let check = |after| agree(before, after, 7, 7);
         assert!(check(counts(17, Some(27))).is_ok());
         let lost = check(counts(17, Some(26))).unwrap_err().to_string();
-        assert!(lost.contains("6 signals"), "{lost}");
+        assert!(lost.contains("6 signals of 7"), "{lost}");
         assert!(check(counts(17, Some(28))).is_err(), "invented");
         assert!(check(counts(16, Some(27))).is_err(), "not counted");
         // The line says the rest.
-        assert!(agree(counts(1, None), counts(8, None), 7).is_ok());
-        assert!(agree(counts(1, None), counts(9, None), 7).is_err());
+        assert!(agree(counts(1, None), counts(8, None), 7, 0).is_ok());
+        assert!(agree(counts(1, None), counts(9, None), 7, 0).is_err());
+        // All of a burst, from one eventfd.
+        let burst = |after| agree(before, after, 7, 70);
+        assert!(burst(counts(17, Some(90))).is_ok());
+        assert!(burst(counts(17, Some(27))).is_err());
     }
 }

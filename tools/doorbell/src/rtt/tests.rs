@@ -65,7 +65,7 @@ fn filter_takes_names_and_groups() {
             (Group::TwoCores, Kind::Spin)
         ]
     );
-    assert_eq!(choose("one-thread").len(), 6);
+    assert_eq!(choose("one-thread").len(), 7);
     assert_eq!(choose("irqfd").len(), 6);
     assert_eq!(
         choose("batch"),
@@ -75,7 +75,7 @@ fn filter_takes_names_and_groups() {
         ]
     );
     let groups = [Group::OneThread, Group::SameCore];
-    assert_eq!(super::choose(&[], &groups).unwrap().len(), 12);
+    assert_eq!(super::choose(&[], &groups).unwrap().len(), 13);
 }
 
 #[test]

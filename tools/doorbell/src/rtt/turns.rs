@@ -86,9 +86,11 @@ impl Running {
             agree(&before, &way.query()?, trips).with_context(which)?;
         }
         let each = trips / self.registers.len().max(1) as u64;
+        let read = self.registers.iter().filter(|register| register.is_read());
+        let signals = trips / read.count().max(1) as u64;
         let now = Register::counts(&self.registers)?;
         for (before, now) in written.into_iter().zip(now) {
-            region::agree(before, now, each).with_context(which)?;
+            region::agree(before, now, each, signals).with_context(which)?;
         }
         Ok(())
     }
@@ -188,9 +190,8 @@ fn new_registers(kind: Kind, way: &Way) -> anyhow::Result<Vec<Arc<Register>>> {
     Ok(match kind {
         Kind::Region => vec![Register::with_eventfd(way, region::ALONE)?],
         Kind::RegionLine => vec![Register::with_line(way, region::LINE)?],
-        Kind::Batch => (0..region::BATCH as u64)
-            .map(|at| Register::with_eventfd(way, region::MANY + 4 * at))
-            .collect::<Result<_, _>>()?,
+        Kind::Batch => Register::batch(way, region::MANY)?,
+        Kind::Burst => Register::burst(way, region::BURST)?,
         _ => Vec::new(),
     })
 }
@@ -209,7 +210,7 @@ fn new_probe(
         let back = way.clone();
         return Ok(match kind {
             Kind::Region => Box::new(region::Alone(registers[0].clone())),
-            Kind::Batch => Box::new(region::Batch::new(registers)),
+            Kind::Batch | Kind::Burst => Box::new(region::Batch::new(registers)),
             Kind::RegionLine => {
                 let register = registers[0].clone();
                 Box::new(Echo {
@@ -236,7 +237,9 @@ fn new_probe(
         Kind::Pipe => Box::new(PingPong::new(Pipe::new()?, peer)),
         Kind::Ioctl => Box::new(PingPong::new(Doorbell::<false>(two()), peer)),
         Kind::Irqfd => Box::new(PingPong::new(Doorbell::<true>(two()), peer)),
-        Kind::Region | Kind::RegionLine | Kind::Batch => bail!("{} has one thread", kind.name()),
+        Kind::Region | Kind::RegionLine | Kind::Batch | Kind::Burst => {
+            bail!("{} has one thread", kind.name())
+        }
     })
 }
 
