@@ -50,6 +50,10 @@ impl shared_array::Key for Key {
     fn is_first(&self) -> bool {
         self.space() == DOORBELL_SPACE_MMIO
     }
+
+    fn number(&self) -> u64 {
+        self.addr()
+    }
 }
 
 /// What a region signals.
@@ -218,8 +222,8 @@ impl Core {
     #[inline(always)]
     pub(crate) fn bus_write(&self, access: &Access, from: From) -> Result {
         let regions = self.regions.read();
-        let (keys, first) = regions.part(access.space() == DOORBELL_SPACE_MMIO);
-        let hits = region::find(keys, access);
+        let (addrs, keys, first) = regions.part(access.space() == DOORBELL_SPACE_MMIO);
+        let hits = region::find(addrs, keys, access);
         let any = hits.any.and_then(|at| regions.item(first + at));
         let exact = hits.exact.and_then(|at| regions.item(first + at));
         if any.is_none() && exact.is_none() {

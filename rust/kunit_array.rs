@@ -44,6 +44,10 @@ mod array {
         fn is_first(&self) -> bool {
             !self.odd
         }
+
+        fn number(&self) -> u64 {
+            self.number.into()
+        }
     }
 
     /// Knows its key, and counts how many there are.
@@ -152,11 +156,15 @@ mod array {
             drop(test.change(&[], keys)?);
             let reader = test.array.read();
             for (is_first, expected) in [(true, first), (false, second)] {
-                let (part, from) = reader.part(is_first);
+                let (numbers, part, from) = reader.part(is_first);
                 assert!(part
                     .iter()
                     .map(|key| key.number)
                     .eq(expected.iter().copied()));
+                assert!(numbers
+                    .iter()
+                    .copied()
+                    .eq(expected.iter().map(|&n| u64::from(n))));
                 for (at, key) in part.iter().enumerate() {
                     assert_eq!(
                         reader.item(from + at).map(|item| item.key),

@@ -183,11 +183,12 @@ pub(crate) struct Hits {
     pub(crate) exact: Option<usize>,
 }
 
-/// Where `access` goes. `keys` are those in its space, sorted and without clashes.
+/// Where `access` goes. `keys` are those in its space, sorted and without clashes, and `addrs` their
+/// addresses by themselves: the search reads a third of what it would otherwise.
 #[inline]
-pub(crate) fn find(keys: &[Key], access: &Access) -> Hits {
+pub(crate) fn find(addrs: &[u64], keys: &[Key], access: &Access) -> Hits {
     let addr = access.addr;
-    let first = keys.partition_point(|key| key.addr < addr);
+    let first = addrs.partition_point(|&other| other < addr);
     let mut hits = Hits {
         any: None,
         exact: None,

@@ -34,6 +34,9 @@ use kernel::{
 pub(crate) trait Key: Copy + Send + Sync {
     /// Whether it is in the first part. None is that comes after one that is not.
     fn is_first(&self) -> bool;
+
+    /// A number to search a part by. It never falls along the part.
+    fn number(&self) -> u64;
 }
 
 /// What a reader sees.
@@ -43,6 +46,8 @@ pub(crate) trait Key: Copy + Send + Sync {
 /// `items` is as long as `keys`; each points to a pinned `T` that came from a [`KBox`].
 struct Version<K, T> {
     keys: KVVec<K>,
+    /// Their numbers, close together.
+    numbers: KVVec<u64>,
     items: KVVec<NonNull<T>>,
     /// How many keys are in the first part.
     first: usize,
@@ -52,6 +57,7 @@ impl<K, T> Version<K, T> {
     fn new(len: usize, flags: Flags) -> Result<KBox<Self>> {
         let version = Self {
             keys: KVVec::with_capacity(len, flags)?,
+            numbers: KVVec::with_capacity(len, flags)?,
             items: KVVec::with_capacity(len, flags)?,
             first: 0,
         };
@@ -144,20 +150,21 @@ impl<K, T> Reader<'_, K, T> {
         self.version.map_or(&[], |version| &version.keys)
     }
 
-    /// The keys of the first part, or of the other, and where that begins.
+    /// The numbers and the keys of the first part, or of the other, and where that begins.
     #[inline]
-    pub(crate) fn part(&self, first: bool) -> (&[K], usize) {
-        let Some(version) = self.version else {
-            return (&[], 0);
-        };
-        let parts = version.keys.split_at_checked(version.first);
-        parts.map_or((&[], 0), |parts| {
-            if first {
-                (parts.0, 0)
+    pub(crate) fn part(&self, first: bool) -> (&[u64], &[K], usize) {
+        let part = self.version.and_then(|version| {
+            let end = version.keys.len();
+            let range = if first {
+                0..version.first
             } else {
-                (parts.1, version.first)
-            }
-        })
+                version.first..end
+            };
+            let start = range.start;
+            let numbers = version.numbers.get(range.clone())?;
+            Some((numbers, version.keys.get(range)?, start))
+        });
+        part.unwrap_or_default()
     }
 
     /// The item of the key at `at`.
@@ -227,6 +234,7 @@ impl<K: Key, T: Send + Sync> Edit<'_, K, T> {
         } = room;
         let len = self.keys().len();
         if version.keys.capacity() < len + new.len()
+            || version.numbers.capacity() < len + new.len()
             || version.items.capacity() < len + new.len()
             || left.capacity() < gone.len()
         {
@@ -242,7 +250,8 @@ impl<K: Key, T: Send + Sync> Edit<'_, K, T> {
             let next = gone.peek().copied().unwrap_or(len);
             let to = place.min(next).clamp(from, len);
             if let Some(old) = self.version() {
-                version.extend(&old.keys[from..to], &old.items[from..to]);
+                let (numbers, items) = (&old.numbers[from..to], &old.items[from..to]);
+                version.extend(&old.keys[from..to], numbers, items);
             }
             from = to;
             if place <= next {
@@ -252,7 +261,7 @@ impl<K: Key, T: Send + Sync> Edit<'_, K, T> {
                 // SAFETY: It stays where it is until it is put back into a pinned box.
                 let item = KBox::into_raw(unsafe { Pin::into_inner_unchecked(item) });
                 if let Some(item) = NonNull::new(item) {
-                    version.extend(&[key], &[item]);
+                    version.extend(&[key], &[key.number()], &[item]);
                 }
             } else {
                 gone.next();
@@ -290,9 +299,10 @@ impl<K: Key, T: Send + Sync> Edit<'_, K, T> {
 
 impl<K: Key, T> Version<K, T> {
     /// Adds entries for which there is room.
-    fn extend(&mut self, keys: &[K], items: &[NonNull<T>]) {
+    fn extend(&mut self, keys: &[K], numbers: &[u64], items: &[NonNull<T>]) {
         // Cannot fail: nothing needs to be allocated.
         let _ = self.keys.extend_from_slice(keys, GFP_NOWAIT);
+        let _ = self.numbers.extend_from_slice(numbers, GFP_NOWAIT);
         let _ = self.items.extend_from_slice(items, GFP_NOWAIT);
     }
 }

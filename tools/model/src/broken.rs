@@ -3,6 +3,7 @@
 //! Versions with a mistake in them, which has to be found.
 
 use crate::{
+    domain::{self, Readers},
     irqfd::{self, Attach, Detach, Irqfd},
     line::{self, Acked, Action, Taken, ASSERTED, HELD, MASKED, PENDING, RAISED, RESAMPLE},
     ops::{Op, LEVEL_OPS, NOWAIT_OPS, OPS},
@@ -18,6 +19,7 @@ enum Model {
     Line(Wiring),
     Irqfd(Irqfd),
     Ring(Ring),
+    Readers(Readers),
 }
 
 /// A version with a mistake in it.
@@ -36,6 +38,7 @@ impl Broken {
             Model::Line(wiring) => walk(wiring, 1),
             Model::Irqfd(irqfd) => walk(irqfd, 1),
             Model::Ring(ring) => walk(ring, 1),
+            Model::Readers(readers) => walk(readers, 1),
         }
     }
 }
@@ -71,6 +74,15 @@ fn ring(name: &'static str, rules: &'static [Rule], mistake: Mistake) -> Broken 
         mistake: Some(mistake),
         ..records::REAL
     });
+    Broken { name, rules, model }
+}
+
+fn readers(name: &'static str, mistake: domain::Mistake) -> Broken {
+    let model = Model::Readers(Readers {
+        mistake: Some(mistake),
+        ..domain::REAL
+    });
+    let rules = &[Rule::Freed];
     Broken { name, rules, model }
 }
 
@@ -520,6 +532,23 @@ pub fn all() -> Vec<Broken> {
             "records: whatever is in the place is a record",
             &[Invented],
             Mistake::AnyNumber,
+        ),
+        readers(
+            "readers: the pointer is read, then the reader counted",
+            domain::Mistake::CountLate,
+        ),
+        readers(
+            "readers: only one phase is waited for",
+            domain::Mistake::OnePhase,
+        ),
+        readers(
+            "readers: only one CPU is waited for",
+            domain::Mistake::OneCpu,
+        ),
+        readers("readers: counted down on another CPU", domain::Mistake::Sum),
+        readers(
+            "readers: waited for, then replaced",
+            domain::Mistake::WaitEarly,
         ),
     ]
 }

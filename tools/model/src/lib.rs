@@ -5,7 +5,7 @@
 //! [`line`] is the module's own rust/line.rs, compiled here as it is. [`wiring`] walks through every
 //! order in which the atomic steps of some threads can happen, and looks in each state whether the
 //! rules hold. [`irqfd`] does the same with the way an irqfd is attached to its eventfd.
-//! [`records`] does it with the ring of kept values.
+//! [`records`] does it with the ring of kept values, [`domain`] with readers that are waited for.
 //! [`broken`] has versions with a mistake in them: a model that does not find those is worth nothing.
 //! [`region`] compares what the bus matches with a naive reference, and has its own mistakes.
 //!
@@ -19,6 +19,7 @@ mod line;
 
 mod begin;
 pub mod broken;
+pub mod domain;
 pub mod irqfd;
 mod judge;
 pub mod ops;
@@ -53,6 +54,8 @@ pub enum Rule {
     Asserted,
     /// R7: after an ack, the sources are not told to look again once, or not when they should.
     Resample,
+    /// Something is freed while a reader uses it.
+    Freed,
     /// A write is refused although there is room to keep it.
     Refused,
     /// The word does not say what is so.
@@ -74,6 +77,7 @@ impl fmt::Display for Rule {
             Rule::Query => "query is not of one moment",
             Rule::Asserted => "R7: delivery and ack do not alternate",
             Rule::Resample => "R7: the sources are not told to look again when they should",
+            Rule::Freed => "R4: freed while a reader uses it",
             Rule::Refused => "a write is refused although there is room",
             Rule::State => "the word is wrong",
             Rule::Stuck => "somebody waits for ever",

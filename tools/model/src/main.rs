@@ -5,7 +5,7 @@
 //!
 //! `doorbell-model deep` takes minutes and gigabytes; without it, it takes seconds.
 
-use doorbell_model::{broken, irqfd, records, region, scenarios, walk, Walk};
+use doorbell_model::{broken, domain, irqfd, records, region, scenarios, walk, Walk};
 use std::process::ExitCode;
 
 /// Prints results and remembers how many there were.
@@ -67,7 +67,7 @@ fn main() -> ExitCode {
         }
     };
     let (lines, irqfds, mistakes) = (scenarios(deep), irqfd::scenarios(), broken::all());
-    let rings = records::scenarios();
+    let (rings, readers) = (records::scenarios(), domain::scenarios());
     let mut report = Report {
         number: 0,
         failed: 0,
@@ -77,7 +77,7 @@ fn main() -> ExitCode {
     println!("KTAP version 1");
     println!(
         "1..{}",
-        lines.len() + irqfds.len() + rings.len() + mistakes.len() + region::LEN
+        lines.len() + irqfds.len() + rings.len() + readers.len() + mistakes.len() + region::LEN
     );
     for (name, model) in lines {
         report.clean(&name, &walk(model, cpus));
@@ -86,6 +86,9 @@ fn main() -> ExitCode {
         report.clean(name, &walk(model, cpus));
     }
     for (name, model) in rings {
+        report.clean(name, &walk(model, cpus));
+    }
+    for (name, model) in readers {
         report.clean(name, &walk(model, cpus));
     }
     println!(
