@@ -208,14 +208,16 @@ TEST_F(bus, empty_segments)
 TEST_F(bus, long_vector)
 {
 	enum { NR = 1024 };
+	static struct doorbell_region regions[NR];
 	struct iovec iov[NR];
 	union cell cell = cell_of(2, 0x1234);
 	int i;
 
 	for (i = 0; i < NR; i++) {
 		iov[i] = (struct iovec)SEGMENT(cell, 2);
-		ASSIGN(matching(to_eventfd(ADDR + 2 * i, 2, self->efd[i % NE]), 0x1234));
+		regions[i] = matching(to_eventfd(ADDR + 2 * i, 2, self->efd[i % NE]), 0x1234);
 	}
+	ASSERT_EQ(0, db_regions(self->db, regions, NR, NULL));
 	EXPECT_EQ(2 * NR, writev_at(self->db, iov, NR, ADDR));
 	for (i = 0; i < NE; i++)
 		EXPECT_EQ(NR / NE, efd_read(self->efd[i]));

@@ -10,7 +10,7 @@
 
 /* Long enough for thousands of rounds; longer on a machine too busy for these. */
 #define ROUNDS_MS	1000
-#define ROUNDS_MIN	300
+#define ROUNDS_MIN	60
 
 #define ADDR		0x1000ULL
 #define MATCH		7

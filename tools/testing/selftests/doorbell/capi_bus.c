@@ -235,7 +235,7 @@ TEST_F(kernel_bus, deassign_is_a_barrier)
 	hammered = &self->c;
 	hammered_from = variant->from;
 	hammer_start(_metadata, &hammer);
-	for (rounds = 0; rounds < 200 || now_us() < start + 500000; rounds++) {
+	for (rounds = 0; rounds < 60 || now_us() < start + 500000; rounds++) {
 		ASSERT_EQ(0, db_region(self->c.db, region));
 		if (rounds % 2)
 			efd_poll(self->efd[1], POLLIN, PATIENCE_MS);
