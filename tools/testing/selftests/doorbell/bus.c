@@ -92,7 +92,9 @@ TEST_F(bus, long_batch)
 
 	ASSIGN(to_eventfd(ADDR, 1, self->efd[0]));
 	for (i = 0; i < NR; i++)
-		accesses[i] = (struct doorbell_access){ .addr = ADDR, .length = 1, .value = i & 0xff };
+		accesses[i] = (struct doorbell_access){
+			.addr = ADDR, .length = 1, .value = i & 0xff,
+		};
 	EXPECT_EQ(NR, db_bus_writes(self->db, accesses, NR));
 	EXPECT_EQ(NR, efd_read(self->efd[0]));
 	accesses[NR - 1].addr++;
@@ -349,9 +351,12 @@ TEST_F(bus, get_regions)
 		const struct doorbell_region *region = &sorted[i];
 
 		for (nr = 0; nr < i; nr++) {
-			ASSERT_EQ(0, bus_write(self->db, region->space == PIO ? BY_IOCTL_PIO : BY_IOCTL,
-					       region->addr, region->length ?: 2,
-					       region->flags & DATAMATCH ? region->datamatch : 0xee));
+			const enum way way = region->space == PIO ? BY_IOCTL_PIO : BY_IOCTL;
+			const uint64_t value =
+				region->flags & DATAMATCH ? region->datamatch : 0xee;
+
+			ASSERT_EQ(0, bus_write(self->db, way, region->addr, region->length ?: 2,
+					       value));
 		}
 	}
 	memset(infos, 0xff, sizeof(infos));

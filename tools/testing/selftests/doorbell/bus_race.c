@@ -118,16 +118,19 @@ static void stop(struct writer *writer)
 	.db = self->db, .way = variant->way, .addr = ADDR, .value = MATCH, .cpu = on_cpu, \
 }
 
-static int change(const FIXTURE_VARIANT(bus_race) *variant, int db, struct doorbell_region region)
+static int change_region(bool batch, int db, struct doorbell_region region)
 {
-	return variant->batch ? db_regions(db, &region, 1, NULL) : db_region(db, region);
+	return batch ? db_regions(db, &region, 1, NULL) : db_region(db, region);
 }
+
+#define CHANGE(region)	change_region(variant->batch, self->db, region)
 
 /* Each that was taken is in the counter, and no other; from the moment of the deassign on. */
 TEST_F(bus_race, comes_and_goes)
 {
 	const struct doorbell_region regions[] = {
-		to_eventfd(ADDR, 4, self->out[0]), matching(to_eventfd(ADDR, 4, self->out[0]), MATCH),
+		to_eventfd(ADDR, 4, self->out[0]),
+		matching(to_eventfd(ADDR, 4, self->out[0]), MATCH),
 	};
 	struct writer writers[] = { WRITER(1), WRITER(0) };
 	unsigned int rounds, late = 0;
@@ -140,11 +143,11 @@ TEST_F(bus_race, comes_and_goes)
 	for (rounds = 0; more_rounds(rounds, start_us); rounds++) {
 		const struct doorbell_region region = regions[rounds / 4 % 2];
 
-		ASSERT_EQ(0, change(variant, self->db, region));
+		ASSERT_EQ(0, CHANGE(region));
 		if (rounds % 2)
 			efd_poll(self->out[0], POLLIN, PATIENCE_MS);
 		dither(rounds);
-		ASSERT_EQ(0, change(variant, self->db, without(region)));
+		ASSERT_EQ(0, CHANGE(without(region)));
 		signalled += efd_read(self->out[0]);
 		late += !passes(&writers[0], 2) || efd_count(self->out[0]);
 		signalled += efd_read(self->out[0]);
@@ -181,17 +184,17 @@ TEST_F(bus_race, one_of_many_goes)
 			matching(to_eventfd(writer.addr, 4, self->out[0]), MATCH);
 
 		dither(rounds);
-		ASSERT_EQ(0, change(variant, self->db, without(other)));
-		ASSERT_EQ(0, change(variant, self->db, matched));
+		ASSERT_EQ(0, CHANGE(without(other)));
+		ASSERT_EQ(0, CHANGE(matched));
 		if (rounds % 2)
 			efd_poll(self->out[0], POLLIN, PATIENCE_MS);
 		dither(rounds / 64);
-		ASSERT_EQ(0, change(variant, self->db, without(matched)));
+		ASSERT_EQ(0, CHANGE(without(matched)));
 		met += !!efd_read(self->out[0]);
 		before = efd_count(self->out[1]);
 		late += !passes(&writer, 2) || efd_count(self->out[0]);
 		lost += efd_count(self->out[1]) <= before;
-		ASSERT_EQ(0, change(variant, self->db, to_eventfd(other.addr, 4, self->out[1])));
+		ASSERT_EQ(0, CHANGE(to_eventfd(other.addr, 4, self->out[1])));
 	}
 	stop(&writer);
 	EXPECT_EQ(0, late);
@@ -254,9 +257,11 @@ TEST_F(bus_race, all_or_none)
 	uint64_t sum = 0, start_us;
 	int i;
 
-	for (i = 0; i < 2; i++)
-		ASSERT_EQ(0, db_region(self->db, i ? matching(to_eventfd(ADDR, 4, efd[0][i]), MATCH) :
-				       to_eventfd(ADDR, 4, efd[0][i])));
+	for (i = 0; i < 2; i++) {
+		struct doorbell_region region = to_eventfd(ADDR, 4, efd[0][i]);
+
+		ASSERT_EQ(0, db_region(self->db, i ? matching(region, MATCH) : region));
+	}
 	start(_metadata, &writer);
 	start_us = now_us();
 	for (rounds = 0; more_rounds(rounds, start_us); rounds++) {
@@ -301,11 +306,11 @@ TEST_F(bus_race, kept_and_rung)
 	start(_metadata, &writer);
 	start_us = now_us();
 	for (rounds = 0; more_rounds(rounds, start_us); rounds++) {
-		ASSERT_EQ(0, change(variant, self->db, kept(to_line(ADDR, 4, 0))));
+		ASSERT_EQ(0, CHANGE(kept(to_line(ADDR, 4, 0))));
 		dither(rounds);
 		if (rounds % 2)
 			ASSERT_TRUE(passes(&writer, 2));
-		ASSERT_EQ(0, change(variant, self->db, without(to_line(ADDR, 4, 0))));
+		ASSERT_EQ(0, CHANGE(without(to_line(ADDR, 4, 0))));
 		/* It has all been told: no more comes of what was deassigned. */
 		while ((nr = read_records(self->db, got, ARRAY_SIZE(got))) > 0)
 			records += nr;
@@ -394,18 +399,18 @@ TEST_F(bus_race, fd_closes)
 	for (rounds = 0; more_rounds(rounds, start_us); rounds++) {
 		int copy = dup(self->out[0]);
 
-		ASSERT_EQ(0, change(variant, self->db, to_eventfd(ADDR, 4, copy)));
+		ASSERT_EQ(0, CHANGE(to_eventfd(ADDR, 4, copy)));
 		close(copy);
 		if (rounds % 2)
 			ASSERT_EQ(POLLIN, efd_poll(self->out[0], POLLIN, PATIENCE_MS));
 		dither(rounds);
-		ASSERT_EQ(0, change(variant, self->db, without(to_eventfd(ADDR, 4, -1))));
+		ASSERT_EQ(0, CHANGE(without(to_eventfd(ADDR, 4, -1))));
 		/* And one that has no fd at all any more. */
 		copy = new_eventfd(_metadata, 0, 0);
-		ASSERT_EQ(0, change(variant, self->db, to_eventfd(ADDR + 4, 4, copy)));
+		ASSERT_EQ(0, CHANGE(to_eventfd(ADDR + 4, 4, copy)));
 		close(copy);
 		EXPECT_EQ(0, mmio_write(self->db, ADDR + 4, 4, rounds));
-		ASSERT_EQ(0, change(variant, self->db, without(to_eventfd(ADDR + 4, 4, -1))));
+		ASSERT_EQ(0, CHANGE(without(to_eventfd(ADDR + 4, 4, -1))));
 	}
 	stop(&writer);
 	EXPECT_EQ(writer.taken, efd_read(self->out[0]));

@@ -107,18 +107,19 @@ static inline void bus_world_init(struct __test_metadata *_metadata, struct bus_
 
 /* By both calls, and of several it is the one to blame, wherever it is. */
 #define REGION_REFUSED(error, region) do {				\
+	const int __error = error;					\
 	const struct doorbell_region __bad = region;			\
 	struct doorbell_region __all[] = {				\
 		to_eventfd(0x9000, 1, w->spare), __bad, to_eventfd(0x9001, 1, w->spare), \
 	};								\
 	uint32_t __failed;						\
 									\
-	REFUSED(error, db_region(w->db, __bad));			\
-	REFUSED(error, db_regions(w->db, __all, 3, &__failed));		\
+	REFUSED(__error, db_region(w->db, __bad));			\
+	REFUSED(__error, db_regions(w->db, __all, 3, &__failed));		\
 	ASSERT_EQ(1, __failed);						\
-	REFUSED(error, db_regions(w->db, __all, 2, &__failed));		\
+	REFUSED(__error, db_regions(w->db, __all, 2, &__failed));		\
 	ASSERT_EQ(1, __failed);						\
-	REFUSED(error, db_regions(w->db, __all + 1, 2, &__failed));	\
+	REFUSED(__error, db_regions(w->db, __all + 1, 2, &__failed));	\
 	ASSERT_EQ(0, __failed);						\
 } while (0)
 

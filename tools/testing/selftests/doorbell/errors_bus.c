@@ -292,7 +292,7 @@ TEST_F(errors_bus, nothing_to_deassign)
 		REGION_REFUSED(ENOENT, CHANGED(gone, addr, gone.addr - 1));
 		REGION_REFUSED(ENOENT, CHANGED(gone, addr, gone.addr ^ 1ULL << 40));
 		REGION_REFUSED(ENOENT, CHANGED(gone, space, !gone.space));
-		REGION_REFUSED(ENOENT, CHANGED(gone, length, gone.length == 2 ? 4 : 2) );
+		REGION_REFUSED(ENOENT, CHANGED(gone, length, gone.length == 2 ? 4 : 2));
 		if (i == HELD) {
 			REGION_REFUSED(ENOENT, CHANGED(gone, line, MASKED_LINE - 1));
 			gone.flags &= ~LINE;

@@ -13,7 +13,9 @@
 #define MANY	20
 
 static const struct doorbell_access accesses[] = {
-	{ .addr = ADDR, .length = 4 }, { .addr = ADDR + 8, .length = 1 }, { .addr = 1, .length = 4 },
+	{ .addr = ADDR, .length = 4 },
+	{ .addr = ADDR + 8, .length = 1 },
+	{ .addr = 1, .length = 4 },
 };
 
 /* A write rings line 2, which is looked at; the spare is for the region that the call is about. */

@@ -48,18 +48,22 @@ FIXTURE_TEARDOWN(records)
 
 #define SIGNALS(expected)	EXPECT_EQ(expected, signals(self->efd, NE))
 
+static bool next_of(bool mapped, struct records *records, int db, struct doorbell_record *record)
+{
+	return mapped ? next_record(records, record) : read_records(db, record, 1) == 1;
+}
+
 /* The next record is taken out, whichever way the variant has; false if there is none. */
-#define NEXT(record) (variant->mapped ? next_record(&self->records, record) :	\
-		      read_records(self->db, record, 1) == 1)
+#define NEXT(record)	next_of(variant->mapped, &self->records, self->db, record)
 
 #define EXPECT_NEXT(nth, where, at, len, what) do {			\
 	struct doorbell_record __got = {};				\
 									\
 	EXPECT_TRUE(NEXT(&__got));					\
 	EXPECT_TRUE(is_record(&__got, nth, where, at, len, what)) {	\
-		TH_LOG("record %" PRIu64 ": %u:%#" PRIx64 ", %u bytes, %#" PRIx64, \
-		       (uint64_t)__got.sequence, __got.space, (uint64_t)__got.addr, \
-		       __got.length, (uint64_t)__got.value);		\
+		TH_LOG("record %llu: %u:%#llx, %u bytes, %#llx",	\
+		       __got.sequence, __got.space, __got.addr,	\
+		       __got.length, __got.value);			\
 	}								\
 } while (0)
 

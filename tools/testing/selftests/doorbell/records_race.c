@@ -177,7 +177,7 @@ static void *produce(void *arg)
 	return NULL;
 }
 
-static void start(struct __test_metadata *_metadata, FIXTURE_DATA(records_race) *self,
+static void start(struct __test_metadata *_metadata, struct _test_data_records_race *self,
 		  struct job *job)
 {
 	if (!self->pid) {
@@ -193,7 +193,7 @@ static void start(struct __test_metadata *_metadata, FIXTURE_DATA(records_race) 
 	}
 }
 
-static void stop(struct __test_metadata *_metadata, FIXTURE_DATA(records_race) *self,
+static void stop(struct __test_metadata *_metadata, struct _test_data_records_race *self,
 		 struct job *job)
 {
 	int status;
@@ -210,8 +210,9 @@ static void stop(struct __test_metadata *_metadata, FIXTURE_DATA(records_race) *
 }
 
 /* What each made has come, in order and once; and everybody was told of everything. */
-static void race(struct __test_metadata *_metadata, FIXTURE_DATA(records_race) *self,
-		 const FIXTURE_VARIANT(records_race) *variant, uint32_t nr_records, bool wait)
+static void race(struct __test_metadata *_metadata, struct _test_data_records_race *self,
+		 const struct _fixture_variant_records_race *variant,
+		 uint32_t nr_records, bool wait)
 {
 	struct producer producers[PRODUCERS] = {};
 	struct consumer *c = self->consumer;

@@ -30,7 +30,8 @@ FIXTURE_TEARDOWN(regions)
 	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
 }
 
-#define ALL(list)	ASSERT_EQ(0, db_regions(self->db, list, ARRAY_SIZE(list), NULL))
+#define REGION_SIZE	sizeof(struct doorbell_region)
+#define ALL(list)	ASSERT_EQ(0, db_regions(self->db, list, sizeof(list) / REGION_SIZE, NULL))
 
 /* A batch fails because of the one that is named, and has changed nothing. */
 #define BLAMES(error, culprit, list) do {				\
@@ -38,7 +39,7 @@ FIXTURE_TEARDOWN(regions)
 	uint32_t __failed = 0;						\
 									\
 	ASSERT_TRUE(get_bus_state(self->db, &__before));		\
-	EXPECT_EQ(-(error), db_regions(self->db, list, ARRAY_SIZE(list), &__failed)); \
+	EXPECT_EQ(-(error), db_regions(self->db, list, sizeof(list) / REGION_SIZE, &__failed)); \
 	EXPECT_EQ(culprit, __failed);					\
 	ASSERT_TRUE(get_bus_state(self->db, &__after));			\
 	EXPECT_EQ(0, memcmp(&__before, &__after, sizeof(__before)));	\
