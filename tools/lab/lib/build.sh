@@ -32,11 +32,17 @@ cargo_env() {
 	in_tree "$TREE" env -C /doorbell/tools/doorbell "$@"
 }
 
+# The crates that run in the guest.
+CRATES=(tools/doorbell samples/kvm-rtt)
+
 # cargo_static COMMAND: static, so that the guest reads one file; the same flags
 # for build and tests, so that they share what is compiled.
 cargo_static() {
-	cargo_env RUSTFLAGS='-C target-feature=+crt-static' \
-		cargo "$1" --release --locked --target "$TARGET"
+	local crate
+	for crate in "${CRATES[@]}"; do
+		cargo_env RUSTFLAGS='-C target-feature=+crt-static' cargo "$1" --release --locked \
+			--target "$TARGET" --manifest-path "/doorbell/$crate/Cargo.toml" || return
+	done
 }
 
 build_module() {

@@ -14,12 +14,15 @@ check_clippy() {
 
 check_cargo_fmt() {
 	cargo_env cargo fmt --check --manifest-path ../model/Cargo.toml &&
+	cargo_env cargo fmt --check --manifest-path ../../samples/kvm-rtt/Cargo.toml &&
 	cargo_env cargo fmt --check
 }
 
 check_cargo_clippy() {
 	cargo_env cargo clippy --locked --all-targets --manifest-path ../model/Cargo.toml \
 		-- -D warnings &&
+	cargo_env cargo clippy --locked --all-targets \
+		--manifest-path ../../samples/kvm-rtt/Cargo.toml -- -D warnings &&
 	cargo_env cargo clippy --locked --all-targets -- -D warnings
 }
 

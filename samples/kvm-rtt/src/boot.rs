@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A vCPU that is in long mode when it starts, with an interrupt controller that is switched on.
+//!
+//! A vCPU comes out of reset in real mode. KVM lets the VMM choose another state: so no code is
+//! needed in the guest that gets there.
+
+use crate::{guest, layout};
+use anyhow::{Context, Result};
+use kvm_bindings::{
+    kvm_lapic_state, kvm_mp_state, kvm_regs, kvm_segment, KVM_MAX_CPUID_ENTRIES,
+    KVM_MP_STATE_RUNNABLE,
+};
+use kvm_ioctls::{Kvm, VcpuFd};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+const CODE_SELECTOR: u16 = 8;
+const DATA_SELECTOR: u16 = 16;
+/// Flat segments: 64-bit code, readable; data, writable. Present, accessed, granularity 4 KiB.
+const DESCRIPTORS: [u64; 3] = [0, 0x00af_9b00_0000_ffff, 0x00cf_9300_0000_ffff];
+
+const CR0_PE: u64 = 1 << 0;
+const CR0_NE: u64 = 1 << 5;
+const CR0_PG: u64 = 1 << 31;
+const CR4_PAE: u64 = 1 << 5;
+const EFER_LME: u64 = 1 << 8;
+const EFER_LMA: u64 = 1 << 10;
+/// Always set.
+const RFLAGS: u64 = 1 << 1;
+
+/// Page table entries: present, writable, accessed; and dirty, large.
+const TABLE: u64 = 0x23;
+const LARGE: u64 = 0xe3;
+
+const APIC_BASE_ENABLE: u64 = 1 << 11;
+const APIC_BASE_X2APIC: u64 = 1 << 10;
+/// Where the spurious interrupt vector register is: vector 0xff, and bit 8, the APIC's own switch.
+const APIC_SPIV: usize = 0xf0;
+const APIC_SPIV_ON: u32 = 0x1ff;
+
+/// Puts into memory what all vCPUs share: descriptors, page tables, the code.
+pub(crate) fn load(memory: &GuestMemoryMmap) -> Result<()> {
+    let words = |at: u64, words: &[u64]| {
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        memory.write_slice(&bytes, GuestAddress(at))
+    };
+    words(layout::GDT, &DESCRIPTORS)?;
+    words(layout::PML4, &[layout::PDPT | TABLE])?;
+    words(layout::PDPT, &[layout::PD | TABLE])?;
+    // The first gigabyte, as it is; most of it is no memory.
+    let pages: Vec<u64> = (0..512).map(|page| page << 21 | LARGE).collect();
+    words(layout::PD, &pages)?;
+    let handler = layout::CODE + guest::Entry::Interrupt.offset();
+    let vector = 16 * u64::from(layout::VECTOR);
+    words(layout::IDT + vector, &gate(handler))?;
+    memory.write_slice(guest::code(), GuestAddress(layout::CODE))?;
+    Ok(())
+}
+
+/// A descriptor of an interrupt's handler: present, 64-bit interrupt gate.
+fn gate(handler: u64) -> [u64; 2] {
+    let low = handler & 0xffff | u64::from(CODE_SELECTOR) << 16;
+    let middle = handler >> 16 & 0xffff;
+    [low | 0x8e << 40 | middle << 48, handler >> 32]
+}
+
+/// Makes `vcpu` ready to run. `load` has been called.
+pub(crate) fn prepare(kvm: &Kvm, vcpu: &VcpuFd) -> Result<()> {
+    // All that KVM can do; x2APIC is part of it.
+    let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)?;
+    vcpu.set_cpuid2(&cpuid).context("set the vCPU's CPUID")?;
+
+    let mut sregs = vcpu.get_sregs()?;
+    sregs.cr0 = CR0_PE | CR0_NE | CR0_PG;
+    sregs.cr3 = layout::PML4;
+    sregs.cr4 = CR4_PAE;
+    sregs.efer = EFER_LME | EFER_LMA;
+    sregs.gdt.base = layout::GDT;
+    sregs.gdt.limit = (8 * DESCRIPTORS.len() - 1) as u16;
+    sregs.idt.base = layout::IDT;
+    sregs.idt.limit = 0xfff;
+    sregs.cs = segment(CODE_SELECTOR);
+    let data = segment(DATA_SELECTOR);
+    (sregs.ds, sregs.es, sregs.ss) = (data, data, data);
+    (sregs.fs, sregs.gs) = (data, data);
+    sregs.apic_base |= APIC_BASE_ENABLE | APIC_BASE_X2APIC;
+    vcpu.set_sregs(&sregs).context("set the vCPU's state")?;
+
+    let mut lapic = vcpu.get_lapic()?;
+    set_register(&mut lapic, APIC_SPIV, APIC_SPIV_ON);
+    vcpu.set_lapic(&lapic)
+        .context("switch the vCPU's APIC on")?;
+
+    // All but the first would wait for it to start them.
+    let runnable = kvm_mp_state {
+        mp_state: KVM_MP_STATE_RUNNABLE,
+    };
+    vcpu.set_mp_state(runnable).context("start the vCPU")?;
+    Ok(())
+}
+
+fn segment(selector: u16) -> kvm_segment {
+    let is_code = selector == CODE_SELECTOR;
+    kvm_segment {
+        base: 0,
+        limit: 0xffff_ffff,
+        selector,
+        type_: if is_code { 0xb } else { 0x3 },
+        present: 1,
+        dpl: 0,
+        db: (!is_code).into(),
+        s: 1,
+        l: is_code.into(),
+        g: 1,
+        ..Default::default()
+    }
+}
+
+fn set_register(lapic: &mut kvm_lapic_state, at: usize, value: u32) {
+    for (register, byte) in lapic.regs[at..].iter_mut().zip(value.to_le_bytes()) {
+        *register = byte as _;
+    }
+}
+
+/// The registers with which the vCPU `id` does `entry`; what depends on the row is still zero.
+pub(crate) fn registers(entry: guest::Entry, id: u64, n: u32) -> kvm_regs {
+    kvm_regs {
+        rip: layout::CODE + entry.offset(),
+        rsp: layout::stack(id),
+        rflags: RFLAGS,
+        rdi: layout::stamps(id),
+        r9: n.into(),
+        r10: layout::VALUE.into(),
+        r13: layout::COUNT,
+        r14: n.into(),
+        ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gate_has_the_address_in_three_parts() {
+        let [low, high] = gate(0x1234_5678_9abc_def0);
+        assert_eq!(low, 0x9abc_8e00_0008_def0);
+        assert_eq!(high, 0x1234_5678);
+    }
+
+    #[test]
+    fn spurious_vector_register_is_little_endian() {
+        let mut lapic = kvm_lapic_state::default();
+        set_register(&mut lapic, APIC_SPIV, APIC_SPIV_ON);
+        let bytes: Vec<u8> = lapic.regs[0xf0..0xf4].iter().map(|&b| b as u8).collect();
+        assert_eq!(bytes, [0xff, 1, 0, 0]);
+    }
+
+    #[test]
+    fn nothing_overlaps() {
+        let mut ends = vec![
+            (layout::GDT, layout::GDT + 24),
+            (layout::IDT, layout::IDT + 0x1000),
+            (layout::PML4, layout::PML4 + 0x1000),
+            (layout::PDPT, layout::PDPT + 0x1000),
+            (layout::PD, layout::PD + 0x1000),
+            (layout::CODE, layout::CODE + guest::code().len() as u64),
+            (layout::COUNT, layout::COUNT + 4),
+        ];
+        for id in 0..2 {
+            ends.push((layout::stack(id) - 0x1000, layout::stack(id)));
+            let most = guest::Entry::Circle.stamps(layout::MOST_WRITES) as u64;
+            ends.push((layout::stamps(id), layout::stamps(id) + 8 * most));
+        }
+        ends.sort_unstable();
+        for pair in ends.windows(2) {
+            assert!(pair[0].1 <= pair[1].0, "{pair:x?}");
+        }
+        assert!(ends.last().unwrap().1 <= layout::MEMORY);
+        assert!(
+            layout::mmio(0) >= layout::MEMORY && layout::mmio(99) < 1 << 30,
+            "mapped, and no memory"
+        );
+    }
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! `kvm-rtt [WRITES]`: has the guest write so often in each row, and says as KTAP whether as many
+//! writes arrived, and in what time. Without a doorbell, it does what can be done without.
+
+use anyhow::{ensure, Context, Result};
+use kvm_rtt::{Cpus, Doorbell, Rig, Row, MOST_WRITES};
+use std::{env, path::PathBuf, process::ExitCode, thread, time::Duration};
+
+fn run() -> Result<bool> {
+    let writes: u32 = match env::args().nth(1) {
+        Some(text) => text.parse().context("usage: kvm-rtt [WRITES]")?,
+        None => 1000,
+    };
+    ensure!(
+        (1..=MOST_WRITES).contains(&writes),
+        "1 to {MOST_WRITES} writes"
+    );
+    let device = env::var_os("DOORBELL_DEVICE").unwrap_or("/dev/doorbell".into());
+    let doorbell = Doorbell::open(&PathBuf::from(device));
+    let one_cpu = thread::available_parallelism().is_ok_and(|cpus| cpus.get() == 1);
+
+    println!("TAP version 13\n1..{}", Row::ALL.len());
+    let skip = |row: Row| match &doorbell {
+        Err(error) if row.needs_doorbell() => Some(format!("{error:#}")),
+        _ if row.is_for_two() && one_cpu => Some("there is one CPU".into()),
+        _ => None,
+    };
+    let skipped = Row::ALL.map(skip);
+    let rows: Vec<Row> = Row::ALL
+        .into_iter()
+        .zip(&skipped)
+        .filter(|(_, reason)| reason.is_none())
+        .map(|(row, _)| row)
+        .collect();
+    let mut rig = Rig::new(doorbell.ok(), &rows, Cpus::default())?;
+    // For the frequency of the TSC to be known well.
+    thread::sleep(Duration::from_millis(200));
+    let mut passed = true;
+    for (number, (row, skipped)) in (1..).zip(Row::ALL.into_iter().zip(skipped)) {
+        if let Some(reason) = skipped {
+            println!("ok {number} {row} # SKIP {reason}");
+            continue;
+        }
+        match rig.run(row, writes) {
+            Ok(mut run) => {
+                run.ticks.sort_unstable();
+                let median = run.ticks[run.ticks.len() / 2] as f64;
+                println!("# {:.2} us", median * 1e6 / rig.tsc_hz()?);
+                println!("ok {number} {row}: {writes} writes arrived");
+            }
+            Err(error) => {
+                println!("# {error:#}");
+                println!("not ok {number} {row}");
+                passed = false;
+            }
+        }
+    }
+    Ok(passed)
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("kvm-rtt: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

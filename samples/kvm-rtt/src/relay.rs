@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What the doorbell saves: a thread that waits for one eventfd and signals another.
+
+use crate::rig::pin;
+use anyhow::{Context, Result};
+use std::{
+    io,
+    sync::{
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc,
+    },
+    thread::{self, JoinHandle},
+};
+use vmm_sys_util::eventfd::EventFd;
+
+pub(crate) struct Relay {
+    from: EventFd,
+    seen: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Relay {
+    /// Starts it, on `cpu` if there is one to choose.
+    pub(crate) fn new(from: EventFd, to: EventFd, cpu: Option<usize>) -> Result<Self> {
+        let seen = Arc::new(AtomicU64::new(0));
+        let stop = Arc::new(AtomicBool::new(false));
+        let input = from.try_clone()?;
+        let (count, ended) = (seen.clone(), stop.clone());
+        let run = move || {
+            if let Some(cpu) = cpu {
+                pin(cpu).map_err(io::Error::other)?;
+            }
+            loop {
+                let n = input.read()?;
+                if ended.load(Ordering::SeqCst) {
+                    return Ok(());
+                }
+                count.fetch_add(n, Ordering::SeqCst);
+                to.write(1)?;
+            }
+        };
+        let thread = thread::Builder::new().name("relay".into()).spawn(run);
+        Ok(Self {
+            from,
+            seen,
+            stop,
+            thread: Some(thread.context("start the relay")?),
+        })
+    }
+
+    /// How many signals it has seen.
+    pub(crate) fn seen(&self) -> u64 {
+        self.seen.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        // It waits for that.
+        let told = self.from.write(1);
+        if let (Ok(()), Some(thread)) = (told, self.thread.take()) {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn relay_passes_on_what_it_sees_and_ends() {
+        let (from, to) = (EventFd::new(0).unwrap(), EventFd::new(0).unwrap());
+        let relay = Relay::new(from.try_clone().unwrap(), to.try_clone().unwrap(), None).unwrap();
+        for n in 1..=3 {
+            from.write(1).unwrap();
+            assert_eq!(to.read().unwrap(), 1);
+            assert_eq!(relay.seen(), n);
+        }
+        drop(relay);
+        from.write(5).unwrap();
+        assert_eq!(from.read().unwrap(), 5, "nobody takes it any more");
+    }
+}
