@@ -2,6 +2,8 @@
 
 //! Reports for people and for programs.
 
+pub(crate) mod kvm;
+
 use crate::{
     machine::Machine,
     rtt::{Group, Report, Row},
@@ -48,6 +50,9 @@ fn percentile(row: &Row, percentile: f64) -> u64 {
 
 /// The table for people.
 pub fn human(report: &Report, machine: &Machine) -> String {
+    if let Some(facts) = &report.kvm {
+        return kvm::human(report, facts, machine);
+    }
     let mut out = format!("{machine}\n");
     if report.lines.0 > 0 {
         let (lines, filled) = report.lines;
@@ -130,7 +135,7 @@ pub fn json(report: &Report, machine: &Machine) -> String {
             value
         })
         .collect();
-    let value = json!({
+    let mut value = json!({
         "machine": machine,
         "lines": report.lines.0,
         "other_lines_assigned": report.lines.1,
@@ -139,6 +144,9 @@ pub fn json(report: &Report, machine: &Machine) -> String {
         "clock_ns": report.clock_ns,
         "notes": report.notes,
     });
+    if let Some(facts) = &report.kvm {
+        kvm::complete(&mut value, report, facts);
+    }
     format!("{value:#}\n")
 }
 
@@ -174,6 +182,9 @@ pub fn csv(report: &Report) -> String {
 
 /// The lines in which the first doorbell reported its figures, in 2009.
 pub fn classic(report: &Report) -> String {
+    if report.kvm.is_some() {
+        return kvm::classic(report);
+    }
     let mut out = String::new();
     for row in &report.rows {
         let group = match row.group {
@@ -217,6 +228,7 @@ pub(crate) mod tests {
             lines: (4, 2),
             rounds: 20,
             clock_ns: 30.0,
+            kvm: None,
         }
     }
 

@@ -12,7 +12,7 @@ use doorbell::{
     bench::{self, Assign},
     machine::Machine,
     output, plot,
-    rtt::{self, Options},
+    rtt::{self, kvm, Options},
     uapi,
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -37,7 +37,19 @@ One thread only:
                         own eventfd is read. Per write: with its read, as in the other rows
   doorbell burst of 64  the same to regions of one eventfd, which is read once: 64. Per write
 
+With --kvm a guest of a small VMM (samples/kvm-rtt) makes the notifications, as in 2009:
+  hypercall          an exit that KVM handles, and that does nothing
+  userspace-pio, -mmio             write, exit to the VMM, DOORBELL_RING
+  ioeventfd-pio, -mmio, -mmio-any  write, ioeventfd (of 4 bytes; of any length), irqfd, line
+  circle-doorbell    write, ioeventfd, irqfd, line, trigger, KVM irqfd, interrupt
+  circle-direct      the same without a line: one eventfd is ioeventfd and KVM irqfd
+  circle-userspace   the same with a thread that reads one eventfd and writes the other
+Circles are measured with one vCPU, and with two, of which one writes and one is interrupted.
+
 Examples:
+  doorbell rtt --kvm                        the table of 2009, with today's figures
+  doorbell rtt --kvm --format classic       its three lines
+  doorbell rtt --kvm --row circle --count 5000
   doorbell rtt --time 60 --plot rtt.svg     longer, with the distributions as a picture
   doorbell rtt --row one-thread             one group
   doorbell rtt --row irqfd --json           some rows, for programs
@@ -50,8 +62,14 @@ pub struct Rtt {
     /// In that many rounds, in each of which every row has its turn
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rounds: u32,
+    /// The rows that have a guest, instead of the others
+    #[arg(long, conflicts_with_all = ["lines", "fill"])]
+    kvm: bool,
+    /// With --kvm: that many writes in each row, however long they take
+    #[arg(long, value_name = "N", requires = "kvm", conflicts_with = "time", value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    count: Option<u32>,
     /// Only rows with TEXT in their group or name (may be repeated)
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", alias = "rows")]
     row: Vec<String>,
     /// Lines of the context; it has at least what the rows take
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(uapi::MAX_LINES)))]
@@ -144,7 +162,12 @@ pub fn with_progress<T>(
 }
 
 pub fn rtt(device: &Path, args: &Rtt) -> anyhow::Result<()> {
-    let options = Options {
+    let format = match args {
+        Rtt { json: true, .. } => Format::Json,
+        Rtt { csv: true, .. } => Format::Csv,
+        _ => args.format,
+    };
+    let mut options = Options {
         time: Duration::from_secs_f64(args.time),
         rounds: args.rounds,
         lines: args.lines,
@@ -152,13 +175,14 @@ pub fn rtt(device: &Path, args: &Rtt) -> anyhow::Result<()> {
         rows: args.row.clone(),
         device: device.to_owned(),
     };
-    let report = with_progress(|progress| rtt::run(&options, progress))?;
+    if args.kvm && format == Format::Classic && args.row.is_empty() {
+        options.rows = kvm::MEASURED_THEN.map(String::from).to_vec();
+    }
+    let report = with_progress(|progress| match args.kvm {
+        true => kvm::run(&options, args.count, progress),
+        false => rtt::run(&options, progress),
+    })?;
     let machine = Machine::this();
-    let format = match args {
-        Rtt { json: true, .. } => Format::Json,
-        Rtt { csv: true, .. } => Format::Csv,
-        _ => args.format,
-    };
     print(&match format {
         Format::Table => output::human(&report, &machine),
         Format::Json => output::json(&report, &machine),

@@ -10,6 +10,9 @@
 //! Batches are short compared with a scheduler's time slice: if the host of a VM, or somebody else
 //! on this machine, takes the CPU away, that hits some batches and not their median.
 
+#[cfg(target_arch = "x86_64")]
+mod guest;
+pub mod kvm;
 mod probe;
 mod region;
 mod turns;
@@ -35,11 +38,19 @@ pub enum Group {
     SameCore,
     /// The same on two cores.
     TwoCores,
+    /// A guest writes.
+    KvmWrite,
+    /// A guest writes, and is interrupted.
+    KvmCircle,
+    /// A guest writes, and another of its vCPUs is interrupted.
+    KvmTwo,
 }
 
 impl Group {
-    /// All of them.
+    /// All of them but those with a guest.
     pub const ALL: [Group; 3] = [Group::OneThread, Group::SameCore, Group::TwoCores];
+    /// Those with a guest, see [`kvm`].
+    pub const KVM: [Group; 3] = [Group::KvmWrite, Group::KvmCircle, Group::KvmTwo];
 
     /// A name for programs.
     pub fn id(self) -> &'static str {
@@ -47,6 +58,9 @@ impl Group {
             Group::OneThread => "one-thread",
             Group::SameCore => "same-core",
             Group::TwoCores => "two-cores",
+            Group::KvmWrite => "kvm-write",
+            Group::KvmCircle => "kvm-circle",
+            Group::KvmTwo => "kvm-two-vcpus",
         }
     }
 
@@ -56,6 +70,9 @@ impl Group {
             Group::OneThread => "one thread",
             Group::SameCore => "two threads, same core",
             Group::TwoCores => "two threads, two cores",
+            Group::KvmWrite => "a guest writes",
+            Group::KvmCircle => "... and is interrupted",
+            Group::KvmTwo => "... and its other vCPU is",
         }
     }
 
@@ -66,6 +83,7 @@ impl Group {
             Group::OneThread => &[Eventfd, Ioctl, Irqfd, Region, RegionLine, Batch, Burst],
             Group::SameCore => &[Eventfd, SpinYielding, Futex, Pipe, Ioctl, Irqfd],
             Group::TwoCores => &[Eventfd, Spin, Futex, Pipe, Ioctl, Irqfd],
+            Group::KvmWrite | Group::KvmCircle | Group::KvmTwo => &[],
         }
     }
 
@@ -181,6 +199,8 @@ pub struct Report {
     pub rounds: u32,
     /// What reading the clock takes, in ns. It is part of the histograms.
     pub clock_ns: f64,
+    /// What else is known if there was a guest.
+    pub kvm: Option<kvm::Facts>,
 }
 
 /// Is told what is going on, and how much of how much of it is done.
@@ -291,6 +311,7 @@ pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> 
         lines: doorbell.map_or((0, 0), |(_, nr_lines, filling)| (nr_lines, filling.lines)),
         rounds,
         clock_ns,
+        kvm: None,
     })
 }
 
@@ -300,7 +321,7 @@ fn unsteady(rows: &[Row]) -> Option<String> {
     let spread = |row: &Row| row.quartiles.1 / row.quartiles.0;
     let worst = rows
         .iter()
-        .filter(|row| row.group == Group::OneThread)
+        .filter(|row| matches!(row.group, Group::OneThread | Group::KvmWrite))
         .max_by(|a, b| spread(a).total_cmp(&spread(b)))?;
     (spread(worst) > 1.5).then(|| {
         format!(

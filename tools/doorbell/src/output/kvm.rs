@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Reports of what a guest has measured, beside the figures of 2009.
+
+use super::{new_table, percentile, us};
+use crate::{
+    machine::Machine,
+    rtt::{
+        kvm::{ratios, then, Counts, Facts},
+        Group, Report, Row,
+    },
+};
+use serde_json::{json, Value};
+use std::fmt::Write;
+
+/// Who runs the guest, and what that is itself.
+fn accelerator(facts: &Facts, machine: &Machine) -> String {
+    let nested = match machine.accelerator.as_str() {
+        "bare metal" => String::new(),
+        other => format!(", nested: this machine is itself {other}"),
+    };
+    let khz = match facts.tsc_khz {
+        Some(khz) if (f64::from(khz) * 1000.0 / facts.tsc_hz - 1.0).abs() > 0.01 => {
+            format!(" (KVM takes it for {:.1} MHz)", f64::from(khz) / 1e3)
+        }
+        _ => String::new(),
+    };
+    format!(
+        "guest with {}{nested}\nits TSC ticks at {:.1} MHz{khz}",
+        facts.module,
+        facts.tsc_hz / 1e6
+    )
+}
+
+/// How many of something there were per write.
+fn per_write(n: u64, counts: &Counts) -> String {
+    format!("{:.2}", n as f64 / counts.writes as f64)
+}
+
+fn cells(row: &Row, counts: &Counts) -> Vec<String> {
+    let mut cells = vec![
+        row.name.to_owned(),
+        format!("{:.0}", row.iops()),
+        us(row.ns),
+        us(percentile(row, 99.0) as f64),
+        us(row.histogram.max() as f64),
+        counts
+            .exits
+            .map_or_else(|| "-".into(), |exits| per_write(exits, counts)),
+        per_write(counts.returns, counts),
+    ];
+    if row.group == Group::KvmWrite {
+        let then = then(row.name);
+        let mark = |extrapolated| if extrapolated { "*" } else { " " };
+        cells.push(then.map_or(String::new(), |then| format!("{} ", then.iops)));
+        cells.push(then.map_or(String::new(), |then| {
+            format!("{:.2}{}", then.us, mark(then.extrapolated))
+        }));
+        cells.push(then.map_or(String::new(), |then| {
+            format!("{:.2}", row.ns / 1e3 / then.us)
+        }));
+    }
+    cells
+}
+
+/// The table for people.
+pub(super) fn human(report: &Report, facts: &Facts, machine: &Machine) -> String {
+    let mut out = format!("{machine}\n{}\n", accelerator(facts, machine));
+    for group in Group::KVM {
+        let mut header = vec![
+            group.name(),
+            "iops",
+            "RTT us",
+            "p99",
+            "max",
+            "exits",
+            "to VMM",
+        ];
+        if group == Group::KvmWrite {
+            header.extend(["2009: iops", "us", "now/2009"]);
+        }
+        let mut table = new_table(&header, 1);
+        let rows = report.rows.iter().zip(&facts.rows);
+        for (row, counts) in rows.filter(|(row, _)| row.group == group) {
+            table.add_row(cells(row, counts));
+        }
+        if table.row_count() > 0 {
+            let _ = writeln!(out, "\n{table}");
+        }
+    }
+    let ratios = ratios(&report.rows);
+    if !ratios.is_empty() {
+        let mut table = new_table(&["ratio", "here", "2009"], 1);
+        for ratio in ratios {
+            let then = ratio.then.map(|then| format!("{then:.2}"));
+            table.add_row([
+                ratio.what,
+                format!("{:.2}", ratio.now),
+                then.unwrap_or_default(),
+            ]);
+        }
+        let _ = writeln!(out, "\n{table}");
+    }
+    out.push('\n');
+    for note in &report.notes {
+        let _ = writeln!(out, "{note}");
+    }
+    let _ = write!(
+        out,
+        "RTT: from before the guest's write to after it; in a circle, to its interrupt's handler. The\n\
+         median, by the guest's TSC, reading it included; iops: as many fit a second.\n\
+         exits, to VMM: how often a vCPU left the guest, and came back to userspace, per write.\n\
+         {} rounds, in each of which every row had its turn; {}.\n",
+        report.rounds,
+        sent(facts),
+    );
+    if report.rows.iter().any(|row| then(row.name).is_some()) {
+        out.push_str(
+            "2009: qemu-mmio, iosignalfd-mmio and iosignalfd-pio, as the first doorbell measured them.\n\
+             * was extrapolated; the hypercall was to signal an iosignalfd, ours does nothing.\n",
+        );
+    }
+    out
+}
+
+/// That as many rings arrived as were sent, or the run would have failed.
+fn sent(facts: &Facts) -> String {
+    let lines = facts.rows.iter().filter(|counts| counts.rings.is_some());
+    let writes: u64 = lines.clone().map(|counts| counts.writes).sum();
+    let rings: u64 = lines.filter_map(|counts| counts.rings).sum();
+    match writes {
+        0 => "no line was rung".into(),
+        _ => format!("{writes} rings sent, {rings} arrived"),
+    }
+}
+
+/// Adds to the value of a report what only a guest has.
+pub(super) fn complete(value: &mut Value, report: &Report, facts: &Facts) {
+    // A guest reads no clock but its TSC, and has no more lines than rows.
+    for none in ["clock_ns", "lines", "other_lines_assigned"] {
+        value.as_object_mut().map(|value| value.remove(none));
+    }
+    value["kvm"] = json!({
+        "module": facts.module,
+        "tsc_hz": facts.tsc_hz,
+        "tsc_khz": facts.tsc_khz,
+    });
+    value["ratios"] = ratios(&report.rows)
+        .into_iter()
+        .map(|ratio| json!({"what": ratio.what, "ratio": ratio.now, "ratio_2009": ratio.then}))
+        .collect();
+    for (at, (row, counts)) in report.rows.iter().zip(&facts.rows).enumerate() {
+        let value = &mut value["rows"][at];
+        value["writes"] = counts.writes.into();
+        value["rings"] = counts.rings.into();
+        value["to_vmm"] = counts.returns.into();
+        value["exits"] = counts.exits.into();
+        if let Some(then) = then(row.name).filter(|_| row.group == Group::KvmWrite) {
+            value["iops_2009"] = then.iops.into();
+            value["rtt_2009_ns"] = (then.us * 1e3).round().into();
+            value["extrapolated_2009"] = then.extrapolated.into();
+        }
+    }
+}
+
+/// The lines of the mail of 2009, word for word.
+pub(super) fn classic(report: &Report) -> String {
+    let mut out = String::new();
+    for row in &report.rows {
+        let group = match row.group {
+            Group::KvmTwo => "two-vcpus-",
+            _ => "",
+        };
+        let (iops, rtt) = (row.iops(), row.ns / 1000.0);
+        let _ = writeln!(out, "{group}{}: {iops:.0} iops, {rtt:.2}us rtt", row.name);
+    }
+    out
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::output::{self, tests as plain};
+
+    pub(crate) fn report() -> Report {
+        let mut report = plain::report();
+        let names = [
+            (Group::KvmWrite, "userspace-mmio"),
+            (Group::KvmWrite, "ioeventfd-mmio"),
+            (Group::KvmTwo, "circle-doorbell"),
+        ];
+        let template = report.rows.remove(1);
+        report.rows = names
+            .iter()
+            .map(|&(group, name)| Row {
+                group,
+                name,
+                histogram: template.histogram.clone(),
+                ..template
+            })
+            .collect();
+        report.rows[1].ns = 5000.0;
+        let counts = Counts {
+            writes: 1000,
+            rings: Some(1000),
+            returns: 1000,
+            exits: Some(1500),
+        };
+        report.kvm = Some(Facts {
+            module: "kvm_amd",
+            tsc_hz: 2e9,
+            tsc_khz: Some(2_000_000),
+            rows: vec![counts; 3],
+        });
+        report
+    }
+
+    #[test]
+    fn human_has_2009_beside_today() {
+        let text = output::human(&report(), &plain::machine());
+        for part in [
+            "110000",
+            "9.09 ",
+            "200100",
+            "5.00 ",
+            "now/2009",
+            "1.00",
+            "1.82",
+            "0.50",
+            "1.50",
+            "guest with kvm_amd\n",
+            "2000.0 MHz\n",
+            "3000 rings sent, 3000 arrived",
+            "its other vCPU",
+            "bare metal",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(!text.contains("is interrupted"), "no such row: {text}");
+    }
+
+    #[test]
+    fn emulator_and_wrong_frequency_are_said() {
+        let mut report = report();
+        let mut machine = plain::machine();
+        machine.accelerator = "emulated (QEMU TCG)".into();
+        if let Some(facts) = &mut report.kvm {
+            facts.tsc_khz = Some(1_000_000);
+        }
+        let text = output::human(&report, &machine);
+        assert!(
+            text.contains("nested: this machine is itself emulated"),
+            "{text}"
+        );
+        assert!(text.contains("KVM takes it for 1000.0 MHz"), "{text}");
+    }
+
+    #[test]
+    fn json_has_counts_ratios_and_2009() {
+        let text = output::json(&report(), &plain::machine());
+        let value: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["kvm"]["tsc_hz"], 2e9);
+        assert_eq!(value["rows"][0]["iops_2009"], 110_000);
+        assert_eq!(value["rows"][0]["rtt_2009_ns"], 9090.0);
+        assert_eq!(value["rows"][0]["rings"], 1000);
+        assert_eq!(value["rows"][2]["iops_2009"], Value::Null);
+        assert_eq!(value["ratios"][0]["ratio"], 0.5);
+        assert_eq!(value["clock_ns"], Value::Null);
+    }
+
+    #[test]
+    fn classic_is_the_mail_of_2009() {
+        let text = output::classic(&report());
+        assert!(
+            text.contains("ioeventfd-mmio: 200000 iops, 5.00us rtt\n"),
+            "{text}"
+        );
+        assert!(text.contains("\ntwo-vcpus-circle-doorbell: "), "{text}");
+    }
+}

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The rows with a guest, taking turns.
+
+use super::{
+    kvm::{Counts, Facts},
+    quantile, unsteady, Group, Options, Progress, Report, Row,
+};
+use crate::{machine::Placement, random::Random, sys, Context};
+use anyhow::ensure;
+use hdrhistogram::Histogram;
+use kvm_rtt::{Cpus, Doorbell, Rig, MOST_WRITES};
+use std::{
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
+
+/// Which row of a group the others are compared with.
+fn base(group: Group) -> &'static str {
+    match group {
+        Group::KvmWrite => "ioeventfd-mmio",
+        _ => "circle-doorbell",
+    }
+}
+
+/// The first writes of a turn are not measured: caches were somebody else's, and CPUs asleep.
+const LEAD: u32 = 8;
+/// Turns are not shorter than that many writes.
+const SHORTEST: u32 = 16;
+/// Fewer rounds than this say little about how much one differs from the next.
+const MIN_ROUNDS: u32 = 10;
+/// How long the TSC is looked at before its frequency is taken for known.
+const CALIBRATION: Duration = Duration::from_millis(300);
+
+/// How many of `count` writes are made in `round` of `rounds`.
+fn share(count: u32, round: u32, rounds: u32) -> u32 {
+    count / rounds + u32::from(round < count % rounds)
+}
+
+/// A row while it is measured.
+struct Running {
+    group: Group,
+    row: kvm_rtt::Row,
+    /// What a write takes, about, in ns.
+    estimate: f64,
+    histogram: Histogram<u64>,
+    counts: Counts,
+}
+
+pub(super) fn group(row: kvm_rtt::Row) -> Group {
+    match row {
+        kvm_rtt::Row::Circle { other: true, .. } => Group::KvmTwo,
+        kvm_rtt::Row::Circle { other: false, .. } => Group::KvmCircle,
+        _ => Group::KvmWrite,
+    }
+}
+
+impl Running {
+    fn new(row: kvm_rtt::Row) -> anyhow::Result<Self> {
+        Ok(Self {
+            group: group(row),
+            row,
+            estimate: f64::NAN,
+            histogram: Histogram::new_with_bounds(1, 60_000_000_000, 3)?,
+            counts: Counts {
+                rings: row.needs_doorbell().then_some(0),
+                exits: Some(0),
+                ..Default::default()
+            },
+        })
+    }
+
+    /// `n` writes that are measured, and some before.
+    fn turn(&mut self, rig: &mut Rig, n: u32, ns_per_tick: f64) -> anyhow::Result<()> {
+        let mut left = n;
+        while left > 0 {
+            let n = left.min(MOST_WRITES - LEAD);
+            left -= n;
+            let run = rig.run(self.row, LEAD + n)?;
+            for &ticks in &run.ticks[LEAD as usize..] {
+                let ns = ticks as f64 * ns_per_tick;
+                self.histogram.saturating_record(ns as u64);
+            }
+            let counts = &mut self.counts;
+            counts.writes += u64::from(LEAD + n);
+            counts.rings = counts.rings.zip(run.rings).map(|(a, b)| a + b);
+            counts.exits = counts.exits.zip(run.exits).map(|(a, b)| a + b);
+            counts.returns += run.returns;
+        }
+        self.estimate = self.histogram.value_at_quantile(0.5) as f64;
+        Ok(())
+    }
+
+    /// The guest knows of each write how long it took: there is no need for batches.
+    fn finish(self) -> (Row, Counts) {
+        let at = |q| self.histogram.value_at_quantile(q) as f64;
+        let (ns, quartiles) = (at(0.5), (at(0.25), at(0.75)));
+        let row = Row {
+            group: self.group,
+            name: self.row.name(),
+            ns,
+            batches: self.histogram.len() as usize,
+            quartiles,
+            ratio: f64::NAN,
+            histogram: self.histogram,
+        };
+        (row, self.counts)
+    }
+}
+
+/// Which rows `filter` means.
+pub(super) fn choose(filter: &[String]) -> anyhow::Result<Vec<kvm_rtt::Row>> {
+    let name = |row: kvm_rtt::Row| format!("{} {}", group(row).id(), row.name());
+    for text in filter {
+        ensure!(
+            kvm_rtt::Row::ALL
+                .iter()
+                .any(|&row| name(row).contains(text)),
+            "no row with a guest has {text:?} in its name. There are:\n  {}",
+            kvm_rtt::Row::ALL.map(name).join("\n  ")
+        );
+    }
+    // Some names are parts of others.
+    let full = |text: &str| kvm_rtt::Row::ALL.iter().any(|row| row.name() == text);
+    let means = |text: &str, row: kvm_rtt::Row| match full(text) {
+        true => row.name() == text,
+        false => name(row).contains(text),
+    };
+    let mut chosen = kvm_rtt::Row::ALL.to_vec();
+    chosen.retain(|&row| filter.is_empty() || filter.iter().any(|text| means(text, row)));
+    Ok(chosen)
+}
+
+pub(super) fn run(
+    options: &Options,
+    count: Option<u32>,
+    progress: Progress<'_>,
+) -> anyhow::Result<Report> {
+    let place = Placement::among(&sys::cpus()?);
+    let mut notes = Vec::new();
+    let mut rows = choose(&options.rows)?;
+    if place.other.is_none() && rows.iter().any(|row| row.is_for_two()) {
+        rows.retain(|row| !row.is_for_two());
+        notes.push(format!(
+            "rows with two vCPUs: not measured, this process may use CPU {} only",
+            place.first
+        ));
+    }
+    ensure!(!rows.is_empty(), "{}", notes.join("\n"));
+    if let Some(other) = place.other {
+        let siblings = match place.siblings {
+            true => ", which is a thread of the same core",
+            false => "",
+        };
+        notes.push(format!(
+            "the vCPU that writes is on CPU {}; the other one, and the thread of \
+             circle-userspace, on CPU {other}{siblings}",
+            place.first
+        ));
+    }
+
+    let mut doorbell = None;
+    if rows.iter().any(|row| row.needs_doorbell()) {
+        let context = Context::open_path(&options.device)?;
+        doorbell = Some(Doorbell::from(context.as_fd().try_clone_to_owned()?));
+    }
+    let cpus = Cpus {
+        first: Some(place.first),
+        other: place.other,
+    };
+    let mut rig = Rig::new(doorbell, &rows, cpus)?;
+    let mut running = rows
+        .into_iter()
+        .map(Running::new)
+        .collect::<Result<Vec<_>, _>>()?;
+
+    let rounds = options.rounds.min(count.unwrap_or(u32::MAX));
+    let total = u64::from(rounds + 1) * running.len() as u64;
+    let slot = options.time.div_f64(total as f64).as_nanos() as f64;
+    let start = Instant::now();
+    let mut done = 0;
+    for row in &mut running {
+        let ticks = rig.run(row.row, LEAD + SHORTEST)?.ticks;
+        let mut ticks: Vec<f64> = ticks.into_iter().map(|n| n as f64).collect();
+        row.estimate = quantile(&mut ticks, 0.5);
+        done += 1;
+        progress("warming up", done, total);
+    }
+    std::thread::sleep(CALIBRATION.saturating_sub(start.elapsed()));
+    let tsc_hz = rig.tsc_hz()?;
+    let ns_per_tick = 1e9 / tsc_hz;
+    for row in &mut running {
+        row.estimate *= ns_per_tick;
+    }
+
+    let mut order: Vec<usize> = (0..running.len()).collect();
+    let mut random = Random::new(0);
+    let mut round = 0;
+    while round < rounds {
+        let late = start.elapsed() > options.time.mul_f64(1.4);
+        if count.is_none() && round >= MIN_ROUNDS && late {
+            notes.push(format!(
+                "ended before all {rounds} rounds were done, as they took too long: a busy \
+                 machine, or more --time needed"
+            ));
+            break;
+        }
+        random.shuffle(&mut order);
+        for &at in &order {
+            let row = &mut running[at];
+            let n = match count {
+                Some(count) => share(count, round, rounds),
+                None => ((slot / row.estimate) as u32).clamp(SHORTEST, MOST_WRITES - LEAD),
+            };
+            row.turn(&mut rig, n, ns_per_tick)?;
+            done += 1;
+            progress("measuring", done, total);
+        }
+        round += 1;
+    }
+    let drift = rig.tsc_hz()? / tsc_hz;
+    if (drift - 1.0).abs() > 0.005 {
+        notes.push(format!(
+            "the guest's TSC does not tick evenly: {drift:.4} times as fast in the end as in \
+             the beginning"
+        ));
+    }
+
+    let (mut rows, counts): (Vec<Row>, Vec<Counts>) =
+        running.into_iter().map(Running::finish).unzip();
+    for at in 0..rows.len() {
+        let group = rows[at].group;
+        let below = rows
+            .iter()
+            .find(|row| row.group == group && row.name == base(group));
+        rows[at].ratio = rows[at].ns / below.map_or(f64::NAN, |row| row.ns);
+    }
+    notes.extend(unsteady(&rows));
+    Ok(Report {
+        rows,
+        notes,
+        lines: (0, 0),
+        rounds: round,
+        clock_ns: f64::NAN,
+        kvm: Some(Facts {
+            module: module(),
+            tsc_hz,
+            tsc_khz: rig.tsc_khz(),
+            rows: counts,
+        }),
+    })
+}
+
+fn module() -> &'static str {
+    let loaded = |name: &&str| std::path::Path::new("/sys/module").join(name).exists();
+    ["kvm_amd", "kvm_intel"]
+        .into_iter()
+        .find(loaded)
+        .unwrap_or("kvm")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_add_up() {
+        for (count, rounds) in [(1, 1), (7, 3), (1000, 40), (40, 40)] {
+            let all: u32 = (0..rounds).map(|round| share(count, round, rounds)).sum();
+            assert_eq!(all, count);
+        }
+    }
+
+    #[test]
+    fn doorbell_rows_need_the_device() {
+        let options = Options {
+            time: Duration::from_secs(1),
+            rounds: 1,
+            lines: 1,
+            fill: false,
+            rows: vec!["ioeventfd-pio".into()],
+            device: "/nonexistent".into(),
+        };
+        let error = run(&options, Some(1), &mut |_, _, _| {}).unwrap_err();
+        assert!(error.to_string().contains("modprobe doorbell"), "{error}");
+    }
+
+    #[test]
+    fn filter_takes_names_and_groups() {
+        let chosen = |text: &str| choose(&[text.to_owned()]).unwrap().len();
+        assert_eq!(chosen("ioeventfd"), 3);
+        assert_eq!(chosen("ioeventfd-mmio"), 1, "that is a row's name");
+        assert_eq!(chosen("kvm-write"), 6);
+        assert_eq!(chosen("two-vcpus"), 3);
+        assert_eq!(chosen("circle-doorbell"), 2);
+        let error = choose(&["pipe".into()]).unwrap_err().to_string();
+        assert!(error.contains("kvm-circle circle-direct"), "{error}");
+    }
+}
