@@ -2,6 +2,8 @@
 
 //! The distributions as a picture.
 
+mod bars;
+
 use crate::{
     machine::Machine,
     rtt::{Group, Report, Row},
@@ -18,7 +20,7 @@ use std::{ops::Range, path::Path};
 const WIDTH: u32 = 1000;
 const PANEL: u32 = 400;
 const TITLE: u32 = 64;
-const LEGEND: u32 = 150;
+const LEGEND: u32 = 170;
 /// How far the x axis goes: 0 is the minimum, 1 p90, 2 p99 ...
 const NINES: f64 = 5.0;
 /// What is written at it, besides.
@@ -67,6 +69,12 @@ fn color(name: &str) -> RGBColor {
         "pipe" => RGBColor(204, 121, 167),
         "doorbell ioctl" => RGBColor(213, 94, 0),
         "doorbell irqfd" => RGBColor(0, 114, 178),
+        "userspace-mmio" | "circle-userspace" => RGBColor(213, 94, 0),
+        "userspace-pio" => RGBColor(230, 159, 0),
+        "ioeventfd-mmio" | "circle-doorbell" => RGBColor(0, 114, 178),
+        "ioeventfd-mmio-any" => RGBColor(0, 158, 115),
+        "ioeventfd-pio" => RGBColor(86, 180, 233),
+        "hypercall" | "circle-direct" => RGBColor(0, 0, 0),
         // spin, either way
         _ => RGBColor(120, 120, 120),
     }
@@ -75,7 +83,8 @@ fn color(name: &str) -> RGBColor {
 /// Draws the distributions: a curve per row, with more room the rarer it gets, as the tail is what
 /// one looks for.
 pub fn draw(report: &Report, machine: &Machine, path: &Path) -> anyhow::Result<()> {
-    let groups: Vec<(Group, Vec<&Row>)> = Group::ALL
+    let groups: Vec<(Group, Vec<&Row>)> = [Group::ALL, Group::KVM]
+        .concat()
         .into_iter()
         .map(|group| {
             let of_group = |row: &&Row| row.group == group && !row.histogram.is_empty();
@@ -83,7 +92,9 @@ pub fn draw(report: &Report, machine: &Machine, path: &Path) -> anyhow::Result<(
         })
         .filter(|(_, rows): &(_, Vec<_>)| !rows.is_empty())
         .collect();
-    let size = (WIDTH, TITLE + PANEL * groups.len() as u32);
+    let bars = bars::rows(report);
+    let nr_panels = groups.len() as u32 + u32::from(!bars.is_empty());
+    let size = (WIDTH, TITLE + PANEL * nr_panels);
     let root = SVGBackend::new(path, size).into_drawing_area();
     root.fill(&WHITE)?;
     let (title, panels) = root.split_vertically(TITLE);
@@ -91,7 +102,11 @@ pub fn draw(report: &Report, machine: &Machine, path: &Path) -> anyhow::Result<(
     title.draw_text("Round-trip time of a notification", &style(22), (20, 8))?;
     let machine = machine.to_string().replace('\n', ", ");
     title.draw_text(&machine, &style(13), (20, 38))?;
-    for (area, (group, rows)) in panels.split_evenly((groups.len(), 1)).iter().zip(groups) {
+    let (first, rest) = panels.split_vertically(PANEL * u32::from(!bars.is_empty()));
+    if !bars.is_empty() {
+        bars::draw(&first, &bars)?;
+    }
+    for (area, (group, rows)) in rest.split_evenly((groups.len(), 1)).iter().zip(groups) {
         panel(area, group, &rows)?;
     }
     root.present()?;
@@ -130,11 +145,7 @@ where
         .light_line_style(TRANSPARENT)
         .draw()?;
     for (at, row) in rows.iter().enumerate() {
-        let width = if row.name.starts_with("doorbell") {
-            3
-        } else {
-            2
-        };
+        let width = if row.name.contains("doorbell") { 3 } else { 2 };
         let style = color(row.name).stroke_width(width);
         chart.draw_series(LineSeries::new(curve(row), style))?;
         let y = 52 + 24 * at as i32;
@@ -169,6 +180,7 @@ mod tests {
         draw(&report(), &machine(), &path).unwrap();
         let svg = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
+        assert!(!svg.contains("2009"), "no guest");
         assert!(svg.contains("spin (yielding)") && svg.contains("Abacus"));
         assert!(svg.matches("<polyline").count() >= 2);
         for (_, tick) in TICKS {
@@ -188,5 +200,24 @@ mod tests {
         assert!((end - 3.0).abs() < 1e-9, "of 1000 round trips");
         let max = row.histogram.max() as f64 / 1000.0;
         assert!((slowest / max - 1.0).abs() < 0.01, "{slowest} {max}");
+    }
+
+    #[test]
+    fn guests_have_bars_beside_those_of_2009() {
+        let path = std::env::temp_dir().join(format!("doorbell-bars-{}.svg", std::process::id()));
+        draw(&crate::output::kvm::tests::report(), &machine(), &path).unwrap();
+        let svg = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        for part in [
+            "9.09",
+            "2.50",
+            "ioeventfd-mmio",
+            "2009, extrapolated",
+            "p99.999",
+        ] {
+            assert!(svg.contains(part), "{part}");
+        }
+        // A bar for each of two rows, and two curves; with what the legends have of each.
+        assert_eq!(svg.matches("#0072B2").count(), 2 + 1 + 2 * 2, "{svg}");
     }
 }

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What a guest's writes take, beside 2009: the first doorbell's chart.
+
+use super::{LEGEND, WIDTH};
+use crate::rtt::{
+    kvm::{then, Then},
+    Group, Report,
+};
+use plotters::{coord::Shift, prelude::*};
+
+const NOW: RGBColor = RGBColor(0, 114, 178);
+const MEASURED: RGBColor = RGBColor(120, 120, 120);
+const EXTRAPOLATED: RGBColor = RGBColor(200, 200, 200);
+/// Of the room that a row has.
+const BAR: f64 = 0.36;
+
+/// A row: its name, what it takes today in µs, and what it took.
+pub(super) type Bars = (&'static str, f64, Option<Then>);
+
+/// The rows that have bars: none if there was no guest.
+pub(super) fn rows(report: &Report) -> Vec<Bars> {
+    let rows = report
+        .rows
+        .iter()
+        .filter(|row| row.group == Group::KvmWrite);
+    rows.map(|row| (row.name, row.ns / 1e3, then(row.name)))
+        .collect()
+}
+
+pub(super) fn draw<DB>(area: &DrawingArea<DB, Shift>, rows: &[Bars]) -> anyhow::Result<()>
+where
+    DB: DrawingBackend,
+    DB::ErrorType: 'static,
+{
+    let took = |&(_, now, then): &Bars| then.map_or(now, |then| now.max(then.us));
+    let high = rows.iter().map(took).fold(0.0, f64::max);
+    let (area, legend) = area.split_horizontally(WIDTH - LEGEND);
+    let mut chart = ChartBuilder::on(&area)
+        .caption("a guest writes: round-trip time", ("sans-serif", 17))
+        .margin(12)
+        .margin_right(30)
+        .x_label_area_size(40)
+        .y_label_area_size(70)
+        .build_cartesian_2d(0.0..rows.len() as f64, 0.0..high * 1.12)?;
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .disable_x_axis()
+        .y_desc("microseconds")
+        .light_line_style(TRANSPARENT)
+        .draw()?;
+    let mut bar = |from: f64, us: f64, color: RGBColor, mark: &str| -> anyhow::Result<()> {
+        let corners = [(from, 0.0), (from + BAR, us)];
+        chart.draw_series([Rectangle::new(corners, color.filled())])?;
+        let (x, y) = chart.backend_coord(&(from + BAR / 2.0, us));
+        let text = format!("{}{mark}", crate::output::us(us * 1e3));
+        centered(&area, &text, (x, y - 16))?;
+        Ok(())
+    };
+    for (at, &(_, now, then)) in rows.iter().enumerate() {
+        let middle = at as f64 + 0.5;
+        bar(middle - BAR, now, NOW, "")?;
+        match then {
+            Some(then) if then.extrapolated => bar(middle, then.us, EXTRAPOLATED, "*")?,
+            Some(then) => bar(middle, then.us, MEASURED, "")?,
+            None => {}
+        }
+    }
+    for (at, (name, ..)) in rows.iter().enumerate() {
+        let (x, y) = chart.backend_coord(&(at as f64 + 0.5, 0.0));
+        centered(&area, name, (x, y + 8))?;
+    }
+    let text = ("sans-serif", 14).into_text_style(&legend);
+    let colors = [
+        (NOW, "here"),
+        (MEASURED, "2009"),
+        (EXTRAPOLATED, "2009, extrapolated*"),
+    ];
+    for (y, (color, what)) in (44..).step_by(24).zip(colors) {
+        legend.draw(&Rectangle::new([(0, y), (16, y + 16)], color.filled()))?;
+        legend.draw_text(what, &text, (22, y))?;
+    }
+    Ok(())
+}
+
+/// Text whose middle is at `at` of the whole picture.
+fn centered<DB>(area: &DrawingArea<DB, Shift>, text: &str, at: (i32, i32)) -> anyhow::Result<()>
+where
+    DB: DrawingBackend,
+    DB::ErrorType: 'static,
+{
+    use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+    let style = ("sans-serif", 13).into_text_style(area);
+    let style = style.pos(Pos::new(HPos::Center, VPos::Top));
+    let (x, y) = area.get_base_pixel();
+    area.draw_text(text, &style, (at.0 - x, at.1 - y))?;
+    Ok(())
+}
