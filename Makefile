@@ -18,7 +18,7 @@ default: modules
 
 help:
 	@echo 'In the lab: on any Debian 12 or 13; sets up what is missing by itself'
-	@echo '  make rtt          - boot a VM, load the module, print the round-trip table'
+	@echo '  make rtt          - boot a VM, load the module, print the round-trip tables'
 	@echo '  make test         - run all tests; ends with "N passed, N failed"'
 	@echo '  make test-debug   - the same with a kernel that checks everything it can: KASAN,'
 	@echo '                      lockdep, kmemleak, fault injection, KUnit, ...; the first time'

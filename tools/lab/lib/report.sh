@@ -60,7 +60,7 @@ run_tests() {
 	else
 		tally 0 1 "the kernel log"
 	fi
-	programs=(module)
+	programs=(module sample_kvm-rtt)
 	[[ $FLAVOUR != debug ]] || programs+=(debug)
 	for program in "$BUILD"/out/ktap/kunit_*; do
 		programs+=("${program##*/}")
