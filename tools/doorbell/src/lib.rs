@@ -18,6 +18,7 @@
 pub mod bench;
 pub mod bus;
 pub mod doctor;
+pub mod ivshmem;
 pub mod lines;
 pub mod machine;
 pub mod output;

@@ -33,21 +33,25 @@ impl Server {
         })
     }
 
+    /// The next of those who are waiting, if there is one.
+    pub(crate) fn accept(&self) -> io::Result<Option<UnixStream>> {
+        match self.listener.accept() {
+            Ok((client, _)) => Ok(Some(client)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Passes `context` on to everybody who is waiting; returns to how many.
     pub fn serve(&self, context: &Context) -> io::Result<usize> {
         let mut served = 0;
-        loop {
-            match self.listener.accept() {
-                Ok((client, _)) => {
-                    // A client that went away is no reason to stop.
-                    if sys::send_fd(client.as_fd(), context.as_fd()).is_ok() {
-                        served += 1;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(served),
-                Err(error) => return Err(error),
+        while let Some(client) = self.accept()? {
+            // A client that went away is no reason to stop.
+            if sys::send_fd(client.as_fd(), context.as_fd()).is_ok() {
+                served += 1;
             }
         }
+        Ok(served)
     }
 }
 

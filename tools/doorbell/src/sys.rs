@@ -214,6 +214,13 @@ impl EventFd {
     }
 }
 
+/// Any eventfd that came from somewhere else.
+impl From<OwnedFd> for EventFd {
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+}
+
 impl AsFd for EventFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
@@ -429,6 +436,49 @@ pub(crate) fn receive_fd(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     }
 }
 
+/// Who is at the other end of a UNIX socket: process and user. The process is 0 if it is none that
+/// can be seen from here.
+pub(crate) fn peer_of(socket: BorrowedFd<'_>) -> io::Result<(u32, u32)> {
+    let mut peer = libc::ucred {
+        pid: 0,
+        uid: 0,
+        gid: 0,
+    };
+    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: `peer` is as large as said.
+    let ret = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut peer).cast(),
+            &mut len,
+        )
+    };
+    check(ret.into())?;
+    Ok((peer.pid as u32, peer.uid))
+}
+
+/// How much memory what was sent on a UNIX socket takes up, and has not been read yet.
+pub(crate) fn unread(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut amount: libc::c_int = 0;
+    // SAFETY: The kernel writes an integer.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut amount) }.into())?;
+    Ok(amount as u32)
+}
+
+/// Has what `command` starts killed when the thread that starts it ends.
+pub(crate) fn end_with_us(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+
+    // SAFETY: The closure makes one system call, which is all right between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL).into()).map(drop)
+        });
+    }
+}
+
 /// Room for the control message that carries one descriptor.
 #[repr(align(8))]
 #[derive(Default)]
@@ -543,6 +593,19 @@ impl Drop for Aio {
     fn drop(&mut self) {
         // SAFETY: Nothing is under way.
         unsafe { libc::syscall(libc::SYS_io_destroy, self.context) };
+    }
+}
+
+/// The time stamp counter, if this machine has one.
+pub(crate) fn time_stamp() -> Option<u64> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        // SAFETY: Every x86_64 has it.
+        Some(unsafe { std::arch::x86_64::_rdtsc() })
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        None
     }
 }
 

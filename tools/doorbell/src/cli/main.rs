@@ -5,6 +5,7 @@
 mod bench_bus;
 mod bus;
 mod doctor;
+mod ivshmem;
 mod lines;
 mod measure;
 mod torture;
@@ -77,6 +78,11 @@ enum Command {
     Torture(torture::Torture),
     /// Measure round-trip times
     Rtt(measure::Rtt),
+    /// Serve QEMU guests that have an ivshmem-doorbell device: their vectors are lines
+    IvshmemServer(ivshmem::ServerArgs),
+    /// Look at the peers of an ivshmem-server; make a guest to try it with
+    #[command(subcommand)]
+    Ivshmem(ivshmem::Ivshmem),
     /// Measure what assigning costs, and whether size matters
     #[command(subcommand)]
     Bench(measure::Bench),
@@ -99,7 +105,7 @@ impl Which {
         if let Some(path) = &self.socket {
             let failed = |error| {
                 anyhow!(
-                    "get the context from {}: {error}\n  is a 'doorbell watch --socket' running there?",
+                    "get the context from {}: {error}\n  is a 'doorbell watch --socket' (or an ivshmem-server) running there?",
                     path.display()
                 )
             };
@@ -171,6 +177,8 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Watch(args) => watch::watch(&cli.device, args),
         Command::Torture(args) => torture::torture(&cli.device, args),
         Command::Rtt(args) => measure::rtt(&cli.device, args),
+        Command::IvshmemServer(args) => ivshmem::serve(&cli.device, args),
+        Command::Ivshmem(args) => ivshmem::ivshmem(args),
         Command::Bench(args) => measure::bench(&cli.device, args),
     }
 }
@@ -317,6 +325,11 @@ mod tests {
             "torture --rings 5 --duration 5",
             "torture --lines 7",
             "torture --threads 7",
+            "ivshmem-server -n 0",
+            "ivshmem-server --max-peers 65537",
+            "ivshmem-server -l 0",
+            "ivshmem-server -M a -m /b",
+            "ivshmem guest /tmp/x",
         ] {
             let args = ["doorbell"].into_iter().chain(bad.split(' '));
             assert!(Cli::try_parse_from(args).is_err(), "{bad}");

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Peers' IDs.
+
+/// Gives the IDs from 0 in turn, so that one that was given back stays unused for as long as
+/// possible: who has not heard yet that a peer is gone does not take a new one for it.
+#[derive(Debug)]
+pub struct Ids {
+    used: Vec<bool>,
+    next: usize,
+}
+
+impl Ids {
+    /// As many as `max`.
+    pub fn new(max: u32) -> Self {
+        Self {
+            used: vec![false; max as usize],
+            next: 0,
+        }
+    }
+
+    /// One that nobody has; none if all are in use.
+    pub fn take(&mut self) -> Option<u32> {
+        let max = self.used.len();
+        let id = (self.next..max)
+            .chain(0..self.next)
+            .find(|&id| !self.used[id])?;
+        self.used[id] = true;
+        self.next = (id + 1) % max;
+        Some(id as u32)
+    }
+
+    /// Takes it back.
+    pub fn put(&mut self, id: u32) {
+        self.used[id as usize] = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_come_in_turn_and_come_back_late() {
+        let mut ids = Ids::new(3);
+        assert_eq!([ids.take(), ids.take()], [Some(0), Some(1)]);
+        ids.put(0);
+        assert_eq!(
+            [ids.take(), ids.take(), ids.take()],
+            [Some(2), Some(0), None]
+        );
+        ids.put(2);
+        assert_eq!(ids.take(), Some(2));
+    }
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What a peer is still to be told.
+
+use super::protocol::Message;
+use std::{collections::VecDeque, io, os::fd::AsFd};
+
+/// Messages that wait for room in a socket.
+///
+/// There cannot be many, however long their receiver reads nothing: of a peer that has left before
+/// its coming went out, nothing is said at all. So there are at most the coming of all peers that
+/// there are, and the leaving of those that the receiver has heard of.
+#[derive(Debug, Default)]
+pub struct Outbox(VecDeque<Message>);
+
+/// How far a [flush](Outbox::flush) got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flushed {
+    /// All of it is out.
+    All,
+    /// There is no room until the receiver reads.
+    Full,
+    /// The kernel has no resources for more now, whoever reads.
+    Later,
+}
+
+impl Outbox {
+    pub fn push(&mut self, message: Message) {
+        self.0.push_back(message);
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Sends what there is room for, and says how much it was. An error: the receiver is gone.
+    pub fn flush(&mut self, socket: impl AsFd) -> io::Result<(usize, Flushed)> {
+        let mut sent = 0;
+        while let Some(message) = self.0.front() {
+            match message.send(&socket) {
+                Ok(()) => {
+                    self.0.pop_front();
+                    sent += 1;
+                }
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EAGAIN) => return Ok((sent, Flushed::Full)),
+                    // Descriptors in flight are limited; some of them may be other receivers'.
+                    Some(libc::ETOOMANYREFS | libc::ENOBUFS | libc::ENOMEM) => {
+                        return Ok((sent, Flushed::Later))
+                    }
+                    Some(libc::EINTR) => {}
+                    _ => return Err(error),
+                },
+            }
+        }
+        Ok((sent, Flushed::All))
+    }
+
+    /// The peer `id`, which has so many vectors, has left.
+    pub fn left(&mut self, id: u32, vectors: u32) {
+        let before = self.0.len();
+        self.0
+            .retain(|message| message.number != i64::from(id) || message.fd.is_none());
+        if before - self.0.len() < vectors as usize {
+            self.push(Message::plain(id));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ivshmem::protocol::receive, EventFd};
+    use std::{os::unix::net::UnixStream, sync::Arc};
+
+    fn coming(id: u32) -> Message {
+        Message::with(id, Arc::new(EventFd::new(0).unwrap()))
+    }
+
+    fn what(outbox: &Outbox) -> Vec<String> {
+        outbox.0.iter().map(|m| format!("{m:?}")).collect()
+    }
+
+    #[test]
+    fn order_is_kept_over_a_full_socket() {
+        let (server, client) = UnixStream::pair().unwrap();
+        let mut outbox = Outbox::default();
+        for number in 0..5000u32 {
+            outbox.push(Message::plain(number));
+        }
+        let mut read = 0;
+        loop {
+            let (sent, flushed) = outbox.flush(&server).unwrap();
+            for _ in 0..sent {
+                assert_eq!(receive(&client).unwrap().0, read);
+                read += 1;
+            }
+            match flushed {
+                Flushed::All => break,
+                other => assert_eq!(other, Flushed::Full),
+            }
+        }
+        assert_eq!((read, outbox.len()), (5000, 0));
+    }
+
+    #[test]
+    fn of_who_came_and_left_nothing_is_said() {
+        let mut outbox = Outbox::default();
+        for message in [coming(1), coming(1), coming(2), coming(2)] {
+            outbox.push(message);
+        }
+        outbox.left(1, 2);
+        assert_eq!(what(&outbox), ["2 + fd", "2 + fd"]);
+    }
+
+    #[test]
+    fn who_was_told_a_part_is_told_of_the_end() {
+        let (server, _client) = UnixStream::pair().unwrap();
+        let mut outbox = Outbox::default();
+        outbox.push(coming(1));
+        outbox.flush(&server).unwrap();
+        outbox.push(coming(1));
+        outbox.push(coming(2));
+        outbox.left(1, 2);
+        assert_eq!(what(&outbox), ["2 + fd", "1"]);
+        // Another one of this ID comes and leaves again: the end of the first is still to be told.
+        outbox.push(coming(1));
+        outbox.push(coming(1));
+        outbox.left(1, 2);
+        assert_eq!(what(&outbox), ["2 + fd", "1"]);
+    }
+
+    #[test]
+    fn it_does_not_grow_with_the_number_of_visits() {
+        let mut outbox = Outbox::default();
+        for visit in 0..1000 {
+            outbox.push(coming(visit % 3));
+            outbox.left(visit % 3, 1);
+        }
+        assert_eq!(outbox.len(), 0);
+    }
+
+    #[test]
+    fn who_is_gone_is_an_error() {
+        let (server, client) = UnixStream::pair().unwrap();
+        drop(client);
+        let mut outbox = Outbox::default();
+        outbox.push(Message::plain(1));
+        assert!(outbox.flush(&server).is_err());
+    }
+}

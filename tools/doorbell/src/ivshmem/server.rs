@@ -1,0 +1,402 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The server: one thread, which never waits for a peer.
+
+use super::{
+    control::{self, Snapshot},
+    ids::Ids,
+    memory,
+    outbox::Flushed,
+    peer::{Leave, Peer},
+    protocol::{self, Message, SharedFd},
+    wires::Wires,
+};
+use crate::{share, sys, uapi, Context};
+use anyhow::{ensure, Context as _};
+use rustix::event::{
+    epoll::{self, CreateFlags, EventData, EventFlags},
+    Timespec,
+};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+/// What a server is to be like.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where peers connect.
+    pub socket: PathBuf,
+    /// Where the operator does.
+    pub control: PathBuf,
+    /// Vectors of each peer.
+    pub vectors: u32,
+    /// The most peers at a time.
+    pub max_peers: u32,
+    /// Bytes of shared memory, a power of two.
+    pub shm_size: u64,
+    /// Where it is.
+    pub shm_place: memory::Place,
+    /// How long who does not read is put up with.
+    pub patience: Duration,
+    /// Of the doorbell.
+    pub device: PathBuf,
+}
+
+/// What happens, for who wants to know.
+pub type Log = Box<dyn FnMut(bool, fmt::Arguments<'_>) + Send>;
+
+/// What an event is of: one of these, or a peer's serial number, which starts above them.
+const NEW_PEER: u64 = 0;
+const OPERATOR: u64 = 1;
+const STOP: u64 = 2;
+const FIRST_PEER: u64 = 3;
+
+/// How often those who are behind are looked at.
+const TICK: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
+
+/// How many new peers come in before others have their turn.
+const BATCH: usize = 32;
+
+/// The server.
+pub struct Server {
+    options: Options,
+    context: Arc<Context>,
+    memory: SharedFd,
+    listener: share::Server,
+    control: share::Server,
+    epoll: OwnedFd,
+    ids: Ids,
+    /// By serial number: an event that is late must not be taken for one of the next who has the ID.
+    peers: BTreeMap<u64, Peer>,
+    next: u64,
+    /// Who is to go, and why.
+    leaving: Vec<(u64, Leave)>,
+    /// New ones have to wait: there is no descriptor for them.
+    closed: bool,
+    came: u64,
+    thrown_out: u64,
+    refused: u64,
+    /// That somebody is not let in has been said.
+    complained: bool,
+    log: Log,
+}
+
+impl Server {
+    /// Opens the device and the sockets. Peers can connect from now on, and are served as soon as it
+    /// [runs](Server::run).
+    pub fn new(options: Options, log: Log) -> anyhow::Result<Self> {
+        let Options {
+            vectors, max_peers, ..
+        } = options;
+        ensure!(
+            (1..=protocol::MAX_PEERS).contains(&max_peers) && vectors >= 1,
+            "one peer at least, {} at most, and one vector at least",
+            protocol::MAX_PEERS
+        );
+        let lines = max_peers
+            .checked_mul(vectors)
+            .filter(|&lines| lines <= uapi::MAX_LINES)
+            .with_context(|| {
+                let max = uapi::MAX_LINES;
+                format!("{max_peers} peers of {vectors} vectors take more than {max} lines")
+            })?;
+        let size = options.shm_size;
+        ensure!(
+            memory::round(size) == Some(size),
+            "the size of shared memory is a power of two, from 4096 on"
+        );
+        // A socket and two eventfds per vector, for each.
+        let files = 64 + u64::from(max_peers) + 2 * u64::from(lines);
+        let allowed = sys::raise_open_files(files)?;
+        ensure!(
+            allowed >= files,
+            "{max_peers} peers of {vectors} vectors take {files} open files, and {allowed} are \
+             allowed: ulimit -n, or fewer peers"
+        );
+        let context = Context::open_path(&options.device)?;
+        context.set_lines(lines)?;
+        let memory = memory::create(&options.shm_place, size)
+            .with_context(|| format!("create {size} bytes of shared memory"))?;
+        let listener = share::Server::bind(&options.socket)
+            .with_context(|| format!("listen at {}", options.socket.display()))?;
+        let control = control::open(&options.control)?;
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        for (fd, what) in [(listener.as_fd(), NEW_PEER), (control.as_fd(), OPERATOR)] {
+            epoll::add(&epoll, fd, EventData::new_u64(what), EventFlags::IN)?;
+        }
+        Ok(Self {
+            context: Arc::new(context),
+            memory: Arc::new(memory),
+            listener,
+            control,
+            epoll,
+            ids: Ids::new(max_peers),
+            peers: BTreeMap::new(),
+            next: FIRST_PEER,
+            leaving: Vec::new(),
+            closed: false,
+            came: 0,
+            thrown_out: 0,
+            refused: 0,
+            complained: false,
+            options,
+            log,
+        })
+    }
+
+    /// The context whose lines the peers have: vector V of peer P is line P * vectors + V.
+    pub fn context(&self) -> Arc<Context> {
+        self.context.clone()
+    }
+
+    /// Serves until `stop` can be read; then tells everybody that everybody has left.
+    pub fn run(mut self, stop: BorrowedFd<'_>) -> anyhow::Result<()> {
+        epoll::add(&self.epoll, stop, EventData::new_u64(STOP), EventFlags::IN)?;
+        let none = epoll::Event {
+            flags: EventFlags::empty(),
+            data: EventData::new_u64(0),
+        };
+        let mut events = [none; 64];
+        loop {
+            let waiting = self.closed || self.peers.values_mut().any(Peer::is_behind);
+            let timeout = waiting.then_some(&TICK);
+            let count = match epoll::wait(&self.epoll, &mut events, timeout) {
+                Err(rustix::io::Errno::INTR) => continue,
+                result => result?,
+            };
+            for event in &events[..count] {
+                match event.data.u64() {
+                    NEW_PEER => self.let_in(),
+                    OPERATOR => self.answer(),
+                    STOP => {
+                        self.end();
+                        return Ok(());
+                    }
+                    serial => self.peer_event(serial, event.flags),
+                }
+                self.settle();
+            }
+            if waiting {
+                self.look_after();
+                self.settle();
+            }
+        }
+    }
+
+    /// Takes new peers.
+    fn let_in(&mut self) {
+        for _ in 0..BATCH {
+            match self.listener.accept() {
+                Ok(None) => return,
+                Ok(Some(socket)) => {
+                    // Somebody may try again and again.
+                    let new = !self.complained;
+                    let result = self.join(socket);
+                    self.complained = result.is_err();
+                    if let Err(error) = result {
+                        (self.log)(new, format_args!("a peer was not let in: {error:#}"));
+                        self.refused += 1;
+                    }
+                    self.settle();
+                }
+                Err(error) => {
+                    // It would be reported again and again, so: later.
+                    (self.log)(true, format_args!("accept: {error}"));
+                    return self.close(true);
+                }
+            }
+        }
+    }
+
+    /// Closes the door for a while, or opens it again.
+    fn close(&mut self, closed: bool) {
+        let flags = match closed {
+            true => EventFlags::empty(),
+            false => EventFlags::IN,
+        };
+        let data = EventData::new_u64(NEW_PEER);
+        if epoll::modify(&self.epoll, &self.listener, data, flags).is_ok() {
+            self.closed = closed;
+        }
+    }
+
+    /// Whoever does not get a place finds the connection closed before the first message.
+    fn join(&mut self, socket: UnixStream) -> anyhow::Result<()> {
+        socket.set_nonblocking(true)?;
+        let who = sys::peer_of(socket.as_fd())?;
+        let max = self.options.max_peers;
+        let id = self
+            .ids
+            .take()
+            .with_context(|| format!("there are {max} already"))?;
+        match self.join_as(id, socket, who) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.ids.put(id);
+                Err(error)
+            }
+        }
+    }
+
+    fn join_as(&mut self, id: u32, socket: UnixStream, who: (u32, u32)) -> anyhow::Result<()> {
+        let vectors = self.options.vectors;
+        let wires = Wires::new(self.context.clone(), id * vectors, vectors)?;
+        let mut setup = vec![
+            Message::plain(protocol::VERSION),
+            Message::plain(id),
+            Message::with(protocol::MEMORY, self.memory.clone()),
+        ];
+        for other in self.peers.values() {
+            setup.extend(
+                other
+                    .wires
+                    .rings()
+                    .map(|ring| Message::with(other.id, ring)),
+            );
+        }
+        setup.extend(wires.deliveries().map(|fd| Message::with(id, fd)));
+        let peer = Peer::new(id, socket, who, wires, setup);
+        let serial = self.next;
+        let data = EventData::new_u64(serial);
+        epoll::add(&self.epoll, &peer.socket, data, EventFlags::IN)?;
+        self.next += 1;
+        self.came += 1;
+        (self.log)(
+            false,
+            format_args!(
+                "peer {id} has come: process {}, lines {} to {}",
+                peer.pid,
+                id * vectors,
+                (id + 1) * vectors - 1
+            ),
+        );
+        for (&other, to) in &mut self.peers {
+            to.tell(peer.wires.rings().map(|ring| Message::with(id, ring)));
+            flush(&self.epoll, &mut self.leaving, other, to);
+        }
+        let peer = self.peers.entry(serial).or_insert(peer);
+        flush(&self.epoll, &mut self.leaving, serial, peer);
+        Ok(())
+    }
+
+    fn answer(&mut self) {
+        for _ in 0..BATCH {
+            let result = match self.control.accept() {
+                Ok(None) => return,
+                Ok(Some(client)) => {
+                    let context = self.context.clone();
+                    control::answer(&client, &context, || self.snapshot())
+                }
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = result {
+                (self.log)(false, format_args!("somebody was not answered: {error:#}"));
+            }
+        }
+    }
+
+    /// Everything that is known.
+    pub fn snapshot(&mut self) -> anyhow::Result<Snapshot> {
+        Ok(Snapshot {
+            pid: std::process::id(),
+            socket: self.options.socket.display().to_string(),
+            vectors: self.options.vectors,
+            max_peers: self.options.max_peers,
+            shm_size: self.options.shm_size,
+            came: self.came,
+            thrown_out: self.thrown_out,
+            refused: self.refused,
+            peers: self
+                .peers
+                .values_mut()
+                .map(Peer::info)
+                .collect::<anyhow::Result<_>>()?,
+        })
+    }
+
+    fn peer_event(&mut self, serial: u64, flags: EventFlags) {
+        let Some(peer) = self.peers.get_mut(&serial) else {
+            return;
+        };
+        if flags != EventFlags::OUT {
+            if let Some(why) = peer.listen() {
+                return self.leaving.push((serial, why));
+            }
+        }
+        flush(&self.epoll, &mut self.leaving, serial, peer);
+    }
+
+    /// Throws out who does not read; tries again what could not be done.
+    fn look_after(&mut self) {
+        if self.closed {
+            self.close(false);
+        }
+        for (&serial, peer) in &mut self.peers {
+            if peer.is_stalled(self.options.patience) {
+                self.leaving.push((serial, Leave::Stalled));
+            } else if peer.is_behind() {
+                flush(&self.epoll, &mut self.leaving, serial, peer);
+            }
+        }
+    }
+
+    /// Has those leave who are to, and those who turn out to have left when they are told.
+    fn settle(&mut self) {
+        while let Some((serial, why)) = self.leaving.pop() {
+            let Some(peer) = self.peers.remove(&serial) else {
+                continue;
+            };
+            let (id, pid) = (peer.id, peer.pid);
+            // Its lines are clear when the next one gets them.
+            drop(peer);
+            self.ids.put(id);
+            let thrown_out = matches!(why, Leave::Spoke | Leave::Stalled);
+            self.thrown_out += u64::from(thrown_out);
+            (self.log)(thrown_out, format_args!("peer {id} (process {pid}) {why}"));
+            for (&other, to) in &mut self.peers {
+                to.tell_left(id, self.options.vectors);
+                flush(&self.epoll, &mut self.leaving, other, to);
+            }
+        }
+    }
+
+    fn end(mut self) {
+        // Whoever is left would ring a line that is no more.
+        while let Some((&serial, _)) = self.peers.first_key_value() {
+            self.leaving.push((serial, Leave::End));
+            self.settle();
+        }
+    }
+}
+
+/// Sends what there is room for, and asks to be told when there is more.
+fn flush(epoll: &OwnedFd, leaving: &mut Vec<(u64, Leave)>, serial: u64, peer: &mut Peer) {
+    let flushed = peer.flush().and_then(|flushed| {
+        let full = flushed == Flushed::Full;
+        if full != peer.waits_for_room {
+            let room = if full {
+                EventFlags::OUT
+            } else {
+                EventFlags::empty()
+            };
+            let data = EventData::new_u64(serial);
+            epoll::modify(epoll, &peer.socket, data, EventFlags::IN | room)?;
+            peer.waits_for_room = full;
+        }
+        Ok(())
+    });
+    if let Err(error) = flushed {
+        leaving.push((serial, Leave::Broken(error)));
+    }
+}

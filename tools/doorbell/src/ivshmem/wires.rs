@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A peer's vectors on lines.
+
+use super::protocol::SharedFd;
+use crate::{Context, EventFd, LineState, Lines};
+use std::{os::fd::AsFd, sync::Arc};
+
+/// The lines of a peer's vectors, from when it comes until it leaves.
+pub struct Wires {
+    context: Arc<Context>,
+    first: u32,
+    wires: Vec<Wire>,
+}
+
+struct Wire {
+    /// The line's irqfd: what others write to.
+    ring: Arc<EventFd>,
+    /// Its trigger: what the peer itself listens on.
+    deliver: Arc<EventFd>,
+    /// What had happened on the line before.
+    before: LineState,
+}
+
+impl Wires {
+    /// Assigns the lines from `first` on, one for each vector.
+    pub fn new(context: Arc<Context>, first: u32, vectors: u32) -> anyhow::Result<Self> {
+        let mut wires = Self {
+            context,
+            first,
+            wires: Vec::with_capacity(vectors as usize),
+        };
+        // Who has the context may have done anything to the lines while nobody had them.
+        wires.reset(vectors)?;
+        for line in first..first + vectors {
+            wires.add(line)?;
+        }
+        Ok(wires)
+    }
+
+    fn reset(&self, vectors: u32) -> crate::Result {
+        let lines = Lines::range(self.first..self.first + vectors);
+        self.context.mask_lines(&lines)?;
+        self.context.clear_lines(&lines)?;
+        self.context.unmask_lines(&lines)?;
+        Ok(())
+    }
+
+    fn add(&mut self, line: u32) -> anyhow::Result<()> {
+        let wire = Wire {
+            ring: Arc::new(EventFd::non_blocking(false)?),
+            deliver: Arc::new(EventFd::non_blocking(false)?),
+            before: self.context.query(line)?,
+        };
+        self.context.assign_trigger(&*wire.deliver, line)?;
+        if let Err(error) = self.context.assign_irqfd(&*wire.ring, line) {
+            self.context.deassign_trigger(&*wire.deliver, line)?;
+            return Err(error.into());
+        }
+        self.wires.push(wire);
+        Ok(())
+    }
+
+    /// What others are to write to, vector by vector.
+    pub fn rings(&self) -> impl Iterator<Item = SharedFd> + '_ {
+        self.wires.iter().map(|wire| wire.ring.clone() as SharedFd)
+    }
+
+    /// What the peer itself is to listen on.
+    pub fn deliveries(&self) -> impl Iterator<Item = SharedFd> + '_ {
+        self.wires
+            .iter()
+            .map(|wire| wire.deliver.clone() as SharedFd)
+    }
+
+    /// What has happened on each line since the peer came, and how many deliveries its side has not
+    /// taken yet.
+    pub fn look(&self) -> anyhow::Result<Vec<(LineState, u64)>> {
+        let look = |(line, wire): (u32, &Wire)| {
+            let (now, before) = (self.context.query(line)?, &wire.before);
+            let since = LineState {
+                rings: now.rings - before.rings,
+                deliveries: now.deliveries - before.deliveries,
+                deferred: now.deferred - before.deferred,
+                dropped: now.dropped - before.dropped,
+                ..now
+            };
+            let untaken = match self.context.peek_eventfd(wire.deliver.as_fd()) {
+                Err(error) if error.errno() == Some(libc::EOPNOTSUPP) => wire.deliver.count()?,
+                result => result?,
+            };
+            Ok((since, untaken))
+        };
+        (self.first..).zip(&self.wires).map(look).collect()
+    }
+}
+
+impl Drop for Wires {
+    fn drop(&mut self) {
+        let lines = Lines::range(self.first..self.first + self.wires.len() as u32);
+        // First, so that nothing is delivered any more while they go one by one.
+        let mut results = vec![self.context.mask_lines(&lines).map(drop)];
+        for (line, wire) in (self.first..).zip(&self.wires) {
+            results.push(self.context.deassign_irqfd(&*wire.ring, line));
+            results.push(self.context.deassign_trigger(&*wire.deliver, line));
+        }
+        results.push(self.reset(self.wires.len() as u32));
+        for error in results.into_iter().filter_map(Result::err) {
+            eprintln!("doorbell: {error}");
+        }
+    }
+}
