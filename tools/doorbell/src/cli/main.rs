@@ -8,6 +8,7 @@ mod doctor;
 mod ivshmem;
 mod lines;
 mod measure;
+mod qemu;
 mod torture;
 mod watch;
 
@@ -325,6 +326,7 @@ mod tests {
             "torture --rings 5 --duration 5",
             "torture --lines 7",
             "torture --threads 7",
+            "rtt --qemu --csv",
             "ivshmem-server -n 0",
             "ivshmem-server --max-peers 65537",
             "ivshmem-server -l 0",

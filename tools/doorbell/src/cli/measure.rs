@@ -89,6 +89,8 @@ pub struct Rtt {
     /// Draw the distributions
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
+    #[command(flatten)]
+    qemu: crate::qemu::Qemu,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -162,6 +164,9 @@ pub fn with_progress<T>(
 }
 
 pub fn rtt(device: &Path, args: &Rtt) -> anyhow::Result<()> {
+    if args.qemu.wanted() {
+        return crate::qemu::rtt(device, &args.qemu, args.json);
+    }
     let format = match args {
         Rtt { json: true, .. } => Format::Json,
         Rtt { csv: true, .. } => Format::Csv,

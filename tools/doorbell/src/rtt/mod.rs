@@ -14,6 +14,7 @@
 mod guest;
 pub mod kvm;
 mod probe;
+pub mod qemu;
 mod region;
 mod turns;
 

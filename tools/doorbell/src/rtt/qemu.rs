@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What it costs a guest of an unmodified QEMU to write to a doorbell: qemu-mmio and ioeventfd-mmio
+//! of 2009.
+//!
+//! The guest writes to the doorbell register of `ivshmem-doorbell` and times itself. With the
+//! device's property `ioeventfd=off` each write goes out to QEMU, which signals the eventfd; with
+//! `ioeventfd=on` KVM signals it. Either way that eventfd is a doorbell irqfd, and the doorbell's
+//! count says whether as many rings arrived as there were writes. That QEMU has been told of the
+//! eventfd when the guest begins, the server knows; nobody else does.
+
+use super::{quantile, Progress};
+use crate::{
+    ivshmem::{
+        control::{self, Setup},
+        guest::Job,
+        memory,
+        server::{Options as ServerOptions, Server},
+        vm::{self, Qemu, Scratch, Vm},
+        Client,
+    },
+    sys, Context, EventFd,
+};
+use anyhow::{ensure, Context as _};
+use std::{
+    os::fd::AsFd,
+    path::PathBuf,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// With what.
+    pub qemu: Qemu,
+    /// How often each guest is booted.
+    pub boots: u32,
+    /// Writes in a batch.
+    pub writes: u32,
+    /// Batches of a boot.
+    pub batches: u32,
+    /// Round trips of a boot.
+    pub trips: u32,
+    /// The device.
+    pub device: PathBuf,
+}
+
+/// What a row measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The guest writes, and goes on.
+    Write,
+    /// We ring the guest, whose interrupt handler rings us.
+    Circle,
+}
+
+/// The figures of a row.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// What was measured.
+    pub kind: Kind,
+    /// Whether it was KVM that signalled the eventfd.
+    pub ioeventfd: bool,
+    /// Median time of a write or round trip, in ns.
+    pub ns: f64,
+    /// Lower and upper quartile.
+    pub quartiles: (f64, f64),
+    /// The shortest.
+    pub min: f64,
+    /// How many writes or round trips there were; as many rings arrived.
+    pub count: u64,
+}
+
+impl Row {
+    /// Its name, as in 2009.
+    pub fn name(&self) -> &'static str {
+        match (self.kind, self.ioeventfd) {
+            (Kind::Write, false) => "qemu-mmio",
+            (Kind::Write, true) => "ioeventfd-mmio",
+            (Kind::Circle, false) => "circle, qemu-mmio",
+            (Kind::Circle, true) => "circle, ioeventfd-mmio",
+        }
+    }
+
+    /// Per second.
+    pub fn iops(&self) -> f64 {
+        1e9 / self.ns
+    }
+}
+
+/// The result.
+#[derive(Debug)]
+pub struct Report {
+    /// What QEMU calls itself.
+    pub version: String,
+    /// What executed the guest.
+    pub accelerator: String,
+    /// How often each guest was booted.
+    pub boots: u32,
+    /// The rate of the guest's time stamp counter, in Hz.
+    pub tsc_hz: f64,
+    /// The rows.
+    pub rows: Vec<Row>,
+}
+
+impl Report {
+    /// How many times as long something takes with QEMU as with KVM's ioeventfd.
+    pub fn ratio(&self, kind: Kind) -> Option<f64> {
+        let ns = |ioeventfd| {
+            let row = |row: &&Row| row.kind == kind && row.ioeventfd == ioeventfd;
+            self.rows.iter().find(row).map(|row| row.ns)
+        };
+        Some(ns(false)? / ns(true)?)
+    }
+}
+
+/// Longer than a guest takes to boot, or for a batch, wherever it is.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// A round trip whose message is lost.
+const LOST: Duration = Duration::from_secs(20);
+
+/// Everything but the guest.
+struct Bench {
+    scratch: Scratch,
+    context: Arc<Context>,
+    client: Client,
+}
+
+impl Bench {
+    /// A server's options, in `scratch`.
+    fn server(scratch: &Scratch, device: &std::path::Path) -> ServerOptions {
+        ServerOptions {
+            socket: scratch.path("peers"),
+            control: scratch.path("control"),
+            vectors: 1,
+            // Ours, the guest's, and that of a guest that is about to go.
+            max_peers: 4,
+            shm_size: 1 << 16,
+            shm_place: memory::Place::Anonymous,
+            patience: PATIENCE,
+            device: device.to_owned(),
+        }
+    }
+
+    /// Boots a guest and waits until it knows of us; its ID.
+    fn boot(&mut self, qemu: &Qemu, ioeventfd: bool, job: Job) -> anyhow::Result<(Vm, u32)> {
+        let end = Instant::now() + PATIENCE;
+        let left = || end.saturating_duration_since(Instant::now());
+        while self.client.peers().next().is_some() {
+            ensure!(
+                self.client.wait(left())?,
+                "a guest that has ended does not leave"
+            );
+        }
+        let socket = self.scratch.path("peers");
+        let id = self.client.id();
+        let mut vm = Vm::start(qemu, &self.scratch, &socket, ioeventfd, job, id)?;
+        vm.wait_ready(left())?;
+        let guest = loop {
+            if let Some(id) = self.client.peers().next() {
+                break id;
+            }
+            ensure!(self.client.wait(left())?, "QEMU does not connect");
+        };
+        loop {
+            let snapshot = control::ask(&self.scratch.path("control"))?;
+            let guest = snapshot.peers.iter().find(|peer| peer.id == guest);
+            if guest.context("QEMU has left")?.setup == Setup::Complete {
+                break;
+            }
+            ensure!(!left().is_zero(), "QEMU does not read what the server says");
+            thread::sleep(Duration::from_millis(5));
+        }
+        // What an earlier one left.
+        self.client.vector(0).take()?;
+        Ok((vm, guest))
+    }
+
+    /// How often the line of vector 0 of peer `id` was rung.
+    fn rings(&self, id: u32) -> anyhow::Result<u64> {
+        Ok(self.context.query(id)?.rings)
+    }
+
+    /// Ticks per write, batch by batch.
+    fn write(&mut self, options: &Options, ioeventfd: bool) -> anyhow::Result<Vec<f64>> {
+        let Options {
+            writes, batches, ..
+        } = *options;
+        let job = Job::Write { writes, batches };
+        let (mut vm, _) = self.boot(&options.qemu, ioeventfd, job)?;
+        let before = self.rings(self.client.id())?;
+        let (start, start_ticks) = (Instant::now(), ticks()?);
+        vm.go()?;
+        let mut said = vec![0; 8 * batches as usize];
+        for batch in said.chunks_exact_mut(8) {
+            vm.read(batch, PATIENCE)?;
+        }
+        let (elapsed, elapsed_ticks) = (start.elapsed(), ticks()? - start_ticks);
+        vm.wait_end(PATIENCE)?;
+        let sent = u64::from(writes) * u64::from(batches);
+        let arrived = self.rings(self.client.id())? - before;
+        ensure!(
+            arrived == sent,
+            "the guest wrote {sent} times, and {arrived} rings arrived"
+        );
+        let ticks: Vec<u64> = said
+            .chunks_exact(8)
+            .map(|bytes| u64::from_le_bytes(bytes.try_into().expect("eight")))
+            .collect();
+        // All of it took place while we waited: if the guest's counter has another rate than ours,
+        // this is where it shows.
+        let sum: u64 = ticks.iter().sum();
+        ensure!(
+            sum <= elapsed_ticks && sum != 0,
+            "the guest's time stamp counter is not to be trusted: {sum} ticks in {elapsed:?}, of \
+             {elapsed_ticks}"
+        );
+        Ok(ticks
+            .iter()
+            .map(|&n| n as f64 / f64::from(writes))
+            .collect())
+    }
+
+    /// ns per round trip, one by one.
+    fn circle(&mut self, options: &Options, ioeventfd: bool) -> anyhow::Result<Vec<f64>> {
+        let (mut vm, guest) = self.boot(&options.qemu, ioeventfd, Job::Answer)?;
+        vm.go()?;
+        let rings = |bench: &Self| -> anyhow::Result<[u64; 2]> {
+            Ok([bench.rings(guest)?, bench.rings(bench.client.id())?])
+        };
+        let before = rings(self)?;
+        let ring = self.client.peer(guest, 0).context("QEMU has left")?;
+        let answer = self.client.vector(0);
+        let mut times = Vec::new();
+        for trip in 1..=options.trips {
+            let start = Instant::now();
+            ring.write(1)?;
+            ensure!(
+                answer.wait(LOST)?,
+                "no answer to interrupt {trip} of the guest"
+            );
+            let answers = answer.take()?;
+            times.push(start.elapsed().as_nanos() as f64);
+            ensure!(
+                answers == 1,
+                "{answers} answers to interrupt {trip} of the guest"
+            );
+        }
+        let sent = u64::from(options.trips);
+        for (before, now) in before.into_iter().zip(rings(self)?) {
+            let arrived = now - before;
+            ensure!(
+                arrived == sent,
+                "{sent} round trips, and {arrived} rings arrived"
+            );
+        }
+        Ok(times)
+    }
+}
+
+fn ticks() -> anyhow::Result<u64> {
+    sys::time_stamp().context("this machine has no time stamp counter")
+}
+
+/// Measures.
+pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> {
+    let version = vm::version(&options.qemu.program)?;
+    let scratch = Scratch::new("qemu").context("create a directory")?;
+    let log = |important, text: std::fmt::Arguments<'_>| {
+        if important {
+            eprintln!("doorbell: {text}");
+        }
+    };
+    let server = Server::new(Bench::server(&scratch, &options.device), Box::new(log))?;
+    let context = server.context();
+    let socket = scratch.path("peers");
+    let stop = EventFd::new(0)?;
+    thread::scope(|scope| {
+        let running = scope.spawn(|| server.run(stop.as_fd()));
+        let measure = || {
+            let client = Client::connect(&socket, 1, PATIENCE)?;
+            let mut bench = Bench {
+                scratch,
+                context,
+                client,
+            };
+            rows(&mut bench, options, progress)
+        };
+        let result = measure();
+        stop.write(1)?;
+        running.join().expect("the server does not panic")?;
+        let (tsc_hz, rows) = result?;
+        Ok(Report {
+            version,
+            accelerator: options.qemu.accelerator.clone(),
+            boots: options.boots,
+            tsc_hz,
+            rows,
+        })
+    })
+}
+
+fn rows(
+    bench: &mut Bench,
+    options: &Options,
+    progress: Progress<'_>,
+) -> anyhow::Result<(f64, Vec<Row>)> {
+    const ALL: [(Kind, bool); 4] = [
+        (Kind::Write, false),
+        (Kind::Write, true),
+        (Kind::Circle, false),
+        (Kind::Circle, true),
+    ];
+    let mut samples: [Vec<f64>; 4] = Default::default();
+    let (start, start_ticks) = (Instant::now(), ticks()?);
+    for boot in 0..options.boots {
+        for (at, (kind, ioeventfd)) in ALL.into_iter().enumerate() {
+            let done = u64::from(boot) * ALL.len() as u64 + at as u64;
+            progress("guests", done, u64::from(options.boots) * ALL.len() as u64);
+            samples[at].extend(match kind {
+                Kind::Write => bench.write(options, ioeventfd)?,
+                Kind::Circle => bench.circle(options, ioeventfd)?,
+            });
+        }
+    }
+    let tsc_hz = (ticks()? - start_ticks) as f64 / start.elapsed().as_secs_f64();
+    let rows = ALL
+        .into_iter()
+        .zip(&mut samples)
+        .map(|((kind, ioeventfd), samples)| {
+            let (ns, count) = match kind {
+                Kind::Write => (
+                    1e9 / tsc_hz,
+                    samples.len() as u64 * u64::from(options.writes),
+                ),
+                Kind::Circle => (1.0, samples.len() as u64),
+            };
+            Row {
+                kind,
+                ioeventfd,
+                ns: quantile(samples, 0.5) * ns,
+                quartiles: (quantile(samples, 0.25) * ns, quantile(samples, 0.75) * ns),
+                min: quantile(samples, 0.0) * ns,
+                count,
+            }
+        });
+    Ok((tsc_hz, rows.collect()))
+}
