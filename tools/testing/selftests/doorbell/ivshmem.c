@@ -1,0 +1,472 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The ivshmem server: what it says, that what two peers ring arrives, and that
+ * peers who vanish, say something, do not listen or come back leave nothing.
+ */
+#include <sys/resource.h>
+
+#include "ivshmem.h"
+
+#define VECTORS		2
+#define MAX_PEERS	4
+
+FIXTURE(ivshmem) {
+	struct server server;
+};
+
+FIXTURE_SETUP(ivshmem)
+{
+	start_server(_metadata, &self->server, VECTORS, MAX_PEERS, "3");
+}
+
+FIXTURE_TEARDOWN(ivshmem)
+{
+	EXPECT_EQ(0, stop_server(&self->server, SIGTERM));
+}
+
+TEST_F(ivshmem, what_peers_are_told)
+{
+	struct server *server = &self->server;
+	struct client a, b, c;
+	struct stat stat;
+	uint64_t *shared;
+
+	client_join(_metadata, server, &a, 0);
+	EXPECT_EQ(0, a.id);
+	client_join(_metadata, server, &b, 1);
+	EXPECT_EQ(1, b.id);
+	EXPECT_EQ(VECTORS, b.nr_ring[a.id]);
+	EXPECT_TRUE(client_hears(_metadata, &a, b.id, VECTORS));
+	client_join(_metadata, server, &c, 2);
+	EXPECT_EQ(2, c.id);
+	EXPECT_TRUE(client_hears(_metadata, &a, c.id, VECTORS));
+	EXPECT_TRUE(client_hears(_metadata, &b, c.id, VECTORS));
+	EXPECT_EQ(-EAGAIN, client_message(_metadata, &a, 3, 100));
+
+	/* The memory is the same, and nobody takes it from the others. */
+	ASSERT_EQ(0, fstat(a.shm, &stat));
+	EXPECT_EQ(65536, stat.st_size);
+	shared = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED, a.shm, 0);
+	ASSERT_NE(MAP_FAILED, shared);
+	shared[1] = 0x1234;
+	EXPECT_EQ(8, pread(c.shm, &shared[2], 8, 8));
+	EXPECT_EQ(0x1234, shared[2]);
+	EXPECT_EQ(-1, ftruncate(b.shm, 4096));
+	EXPECT_EQ(EPERM, errno);
+
+	client_close(&b);
+	EXPECT_TRUE(client_hears(_metadata, &a, 1, 0));
+	EXPECT_TRUE(client_hears(_metadata, &c, 1, 0));
+	EXPECT_CLEAN(server, 2);
+	EXPECT_EQ(2, told(server, "\"setup\":\"complete\""));
+	client_close(&a);
+	client_close(&c);
+	EXPECT_CLEAN(server, 0);
+}
+
+TEST_F(ivshmem, two_ring_each_other)
+{
+	const unsigned int nr = 1000;
+	struct server *server = &self->server;
+	struct doorbell_query query;
+	struct client a, b;
+	unsigned int i, v;
+	uint64_t sum = 0;
+
+	client_join(_metadata, server, &a, 0);
+	client_join(_metadata, server, &b, 1);
+	ASSERT_TRUE(client_hears(_metadata, &a, b.id, VECTORS));
+	for (i = 0; i < nr; i++) {
+		v = i % VECTORS;
+		ASSERT_EQ(0, efd_write(a.ring[b.id][v], 1));
+		ASSERT_EQ(1, efd_wait(b.own[v]));
+		ASSERT_EQ(0, efd_write(b.ring[a.id][v], 1));
+		ASSERT_EQ(1, efd_wait(a.own[v]));
+	}
+	for (i = 0; i < 2 * VECTORS; i++) {
+		query = settled(_metadata, server->db, i);
+		EXPECT_EQ(nr / VECTORS, query.rings);
+		EXPECT_EQ(nr / VECTORS, query.deliveries);
+	}
+	/* Nobody waits: they may coalesce, but what is delivered, arrives. */
+	for (i = 0; i < nr; i++)
+		ASSERT_EQ(0, efd_write(a.ring[b.id][1], 1));
+	query = settled(_metadata, server->db, b.id * VECTORS + 1);
+	EXPECT_EQ(nr / VECTORS + nr, query.rings);
+	EXPECT_TRUE(WAIT_FOR((sum += efd_read(b.own[1])) == query.deliveries - nr / VECTORS));
+	client_close(&a);
+	client_close(&b);
+}
+
+TEST_F(ivshmem, masked_vector_holds_one)
+{
+	struct server *server = &self->server;
+	struct client a, b;
+	uint32_t line;
+	int i;
+
+	client_join(_metadata, server, &a, 0);
+	client_join(_metadata, server, &b, 1);
+	ASSERT_TRUE(client_hears(_metadata, &a, b.id, VECTORS));
+	line = b.id * VECTORS + 1;
+	EXPECT_EQ(1, db_mask(server->db, line));
+	for (i = 0; i < 5; i++)
+		ASSERT_EQ(0, efd_write(a.ring[b.id][1], 1));
+	EXPECT_EQ(0, efd_poll(b.own[1], POLLIN, 100));
+	EXPECT_EQ(1, db_pending(server->db, line));
+	EXPECT_EQ(1, told(server, "\"masked\":true,\"pending\":true"));
+	EXPECT_EQ(1, told(server, "\"rings\":5,\"deliveries\":0"));
+	/* The other vector is not. */
+	ASSERT_EQ(0, efd_write(a.ring[b.id][0], 1));
+	EXPECT_EQ(1, efd_wait(b.own[0]));
+	EXPECT_EQ(1, db_unmask(server->db, line));
+	EXPECT_EQ(1, efd_wait(b.own[1]));
+	EXPECT_EQ(0, efd_poll(b.own[1], POLLIN, 100));
+	EXPECT_EQ(1, told(server, "\"rings\":5,\"deliveries\":1,\"coalesced\":4"));
+
+	EXPECT_EQ(1, db_mask(server->db, line));
+	ASSERT_EQ(0, efd_write(a.ring[b.id][1], 1));
+	EXPECT_EQ(1, db_clear(server->db, line));
+	EXPECT_EQ(0, db_unmask(server->db, line));
+	EXPECT_EQ(0, efd_poll(b.own[1], POLLIN, 100));
+
+	/* What the peer has not taken yet, can be seen. */
+	ASSERT_EQ(0, efd_write(a.ring[b.id][1], 1));
+	EXPECT_TRUE(WAIT_FOR(efd_count(b.own[1]) == 1));
+	EXPECT_EQ(1, told(server, "\"untaken\":1"));
+	client_close(&a);
+	client_close(&b);
+}
+
+TEST_F(ivshmem, vanish_at_each_step)
+{
+	const unsigned int total = 3 + 2 * VECTORS;
+	struct server *server = &self->server;
+	unsigned int step, nr;
+	struct client a, b;
+
+	client_join(_metadata, server, &a, 0);
+	for (step = 0; step <= total; step++) {
+		client_connect(_metadata, server, &b);
+		for (nr = 0; nr < step; nr++)
+			ASSERT_EQ(1, client_message(_metadata, &b, nr, PATIENCE_MS));
+		/* Masked and pending, if it has got so far. */
+		if (step > 1) {
+			EXPECT_EQ(1, db_mask(server->db, b.id * VECTORS));
+			EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(server->db, b.id * VECTORS));
+		}
+		client_close(&b);
+		EXPECT_CLEAN(server, 1);
+	}
+	/* Who stayed has heard of all of it, and that nobody is left. */
+	while (client_message(_metadata, &a, 3, 200) == 1)
+		;
+	for (nr = 0; nr < MAX_IDS; nr++)
+		EXPECT_EQ(0, a.nr_ring[nr]);
+	client_close(&a);
+	EXPECT_CLEAN(server, 0);
+}
+
+TEST_F(ivshmem, come_and_go_and_come_again)
+{
+	struct server *server = &self->server;
+	struct client a, b;
+	int i;
+
+	client_join(_metadata, server, &a, 0);
+	for (i = 0; i < 300; i++) {
+		client_join(_metadata, server, &b, 1);
+		ASSERT_TRUE(client_hears(_metadata, &a, b.id, VECTORS));
+		ASSERT_EQ(0, efd_write(a.ring[b.id][i % VECTORS], 1));
+		ASSERT_EQ(1, efd_wait(b.own[i % VECTORS]));
+		client_close(&b);
+		ASSERT_TRUE(client_hears(_metadata, &a, b.id, 0));
+	}
+	EXPECT_CLEAN(server, 1);
+	EXPECT_EQ(1, told(server, "\"came\":301,\"thrown_out\":0,\"refused\":0"));
+	/* Nobody waits for anything. */
+	for (i = 0; i < 300; i++) {
+		client_connect(_metadata, server, &b);
+		client_close(&b);
+	}
+	EXPECT_CLEAN(server, 1);
+	client_close(&a);
+	EXPECT_CLEAN(server, 0);
+}
+
+TEST_F(ivshmem, eventfds_of_who_is_gone_ring_nobody)
+{
+	struct server *server = &self->server;
+	struct client a, b, c;
+	uint32_t line;
+	int64_t id;
+	int old;
+
+	client_join(_metadata, server, &a, 0);
+	client_join(_metadata, server, &b, 1);
+	ASSERT_TRUE(client_hears(_metadata, &a, b.id, VECTORS));
+	id = b.id;
+	line = id * VECTORS;
+	old = dup(a.ring[id][0]);
+	ASSERT_LE(0, old);
+	client_close(&b);
+	EXPECT_TRUE(client_hears(_metadata, &a, id, 0));
+	EXPECT_CLEAN(server, 1);
+	ASSERT_EQ(0, efd_write(old, 1));
+	EXPECT_EQ(0, line_of(_metadata, server->db, line).rings);
+
+	/* While nobody has the line, the operator does what he likes to it. */
+	EXPECT_EQ(1, db_mask(server->db, line));
+	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(server->db, line));
+	client_join(_metadata, server, &c, 1);
+	while (c.id != id) {
+		ASSERT_TRUE(client_hears(_metadata, &a, c.id, VECTORS));
+		client_close(&c);
+		ASSERT_TRUE(client_hears(_metadata, &a, c.id, 0));
+		client_join(_metadata, server, &c, 1);
+	}
+	ASSERT_TRUE(client_hears(_metadata, &a, id, VECTORS));
+	EXPECT_EQ(0, efd_count(c.own[0]));
+	EXPECT_EQ(0, line_of(_metadata, server->db, line).state);
+	ASSERT_EQ(0, efd_write(old, 1));
+	EXPECT_EQ(0, efd_poll(c.own[0], POLLIN, 100));
+	ASSERT_EQ(0, efd_write(a.ring[id][0], 1));
+	EXPECT_EQ(1, efd_wait(c.own[0]));
+	close(old);
+	client_close(&a);
+	client_close(&c);
+}
+
+TEST_F(ivshmem, who_speaks_is_thrown_out)
+{
+	static char flood[65536];
+	struct server *server = &self->server;
+	struct client a, b;
+	char byte = 'x';
+	struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
+	union control control = {};
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = &control, .msg_controllen = sizeof(control),
+	};
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+	int pipes[2];
+
+	client_join(_metadata, server, &a, 0);
+
+	client_join(_metadata, server, &b, 1);
+	ASSERT_EQ(1, send(b.sock, &byte, 1, MSG_NOSIGNAL));
+	EXPECT_TRUE(client_ends(&b));
+	client_close(&b);
+	EXPECT_CLEAN(server, 1);
+
+	/* Before it has heard anything, and as much as it can. */
+	client_connect(_metadata, server, &b);
+	while (send(b.sock, flood, sizeof(flood), MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
+		;
+	EXPECT_TRUE(client_ends(&b));
+	client_close(&b);
+	EXPECT_CLEAN(server, 1);
+
+	/* A descriptor, which nobody takes. */
+	ASSERT_EQ(0, pipe2(pipes, O_CLOEXEC));
+	client_join(_metadata, server, &b, 1);
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(cmsg), &pipes[1], sizeof(int));
+	ASSERT_EQ(1, sendmsg(b.sock, &msg, MSG_NOSIGNAL));
+	close(pipes[1]);
+	EXPECT_TRUE(client_ends(&b));
+	EXPECT_EQ(POLLHUP, efd_poll(pipes[0], POLLIN, PATIENCE_MS));
+	close(pipes[0]);
+	client_close(&b);
+	EXPECT_CLEAN(server, 1);
+
+	/* Half a connection is none. */
+	client_join(_metadata, server, &b, 1);
+	ASSERT_EQ(0, shutdown(b.sock, SHUT_WR));
+	EXPECT_TRUE(client_ends(&b));
+	client_close(&b);
+	EXPECT_CLEAN(server, 1);
+	EXPECT_EQ(1, told(server, "\"came\":5,\"thrown_out\":3,\"refused\":0"));
+
+	/* All the while the server was there for others. */
+	EXPECT_EQ(1, told(server, "\"setup\":\"complete\""));
+	client_close(&a);
+}
+
+TEST_F(ivshmem, who_never_listens_is_thrown_out)
+{
+	struct server *server = &self->server;
+	struct client a, b, c;
+
+	client_join(_metadata, server, &a, 0);
+	client_connect(_metadata, server, &b);
+	ASSERT_TRUE(client_hears(_metadata, &a, 1, VECTORS));
+	EXPECT_EQ(1, told(server, "\"setup\":\"unread\""));
+	/* Others are let in and ring meanwhile. */
+	client_join(_metadata, server, &c, 2);
+	ASSERT_EQ(0, efd_write(c.ring[a.id][0], 1));
+	EXPECT_EQ(1, efd_wait(a.own[0]));
+	EXPECT_TRUE(client_hears(_metadata, &a, 1, 0));
+	EXPECT_EQ(1, told(server, "\"thrown_out\":1"));
+	client_close(&b);
+	EXPECT_CLEAN(server, 2);
+	client_close(&a);
+	client_close(&c);
+}
+
+TEST_F(ivshmem, who_stops_listening_is_thrown_out)
+{
+	struct server *server = &self->server;
+	struct client a, b, c;
+	unsigned int i, nr;
+
+	client_join(_metadata, server, &a, 0);
+	client_join(_metadata, server, &b, 1);
+	ASSERT_TRUE(client_hears(_metadata, &a, b.id, VECTORS));
+	/* More than the socket holds, while the others go on. */
+	for (i = 0; i < 1000 && a.nr_ring[b.id]; i++) {
+		client_connect(_metadata, server, &c);
+		for (nr = 0; nr < 2; nr++)
+			ASSERT_EQ(1, client_message(_metadata, &c, nr, PATIENCE_MS));
+		ASSERT_TRUE(client_hears(_metadata, &a, c.id, VECTORS));
+		client_close(&c);
+		ASSERT_TRUE(client_hears(_metadata, &a, c.id, 0));
+	}
+	/* Of who is gone it need not hear, but of who stays. */
+	client_connect(_metadata, server, &c);
+	for (nr = 0; client_message(_metadata, &c, nr, 100) == 1; nr++)
+		;
+	EXPECT_TRUE(client_hears(_metadata, &a, b.id, 0));
+	EXPECT_EQ(1, told(server, "\"thrown_out\":1"));
+	client_close(&b);
+	EXPECT_CLEAN(server, 2);
+	client_close(&a);
+	client_close(&c);
+}
+
+TEST_F(ivshmem, more_than_there_may_be)
+{
+	struct client client[MAX_PEERS], more;
+	struct server *server = &self->server;
+	unsigned int i;
+
+	for (i = 0; i < MAX_PEERS; i++)
+		client_join(_metadata, server, &client[i], i);
+	for (i = 0; i < 50; i++) {
+		client_connect(_metadata, server, &more);
+		EXPECT_EQ(0, client_message(_metadata, &more, 0, PATIENCE_MS));
+		client_close(&more);
+	}
+	EXPECT_CLEAN(server, MAX_PEERS);
+	EXPECT_EQ(1, told(server, "\"refused\":50"));
+	/* There is room again. */
+	client_close(&client[1]);
+	EXPECT_CLEAN(server, MAX_PEERS - 1);
+	client_join(_metadata, server, &client[1], MAX_PEERS - 1);
+	EXPECT_EQ(1, client[1].id);
+	for (i = 0; i < MAX_PEERS; i++)
+		client_close(&client[i]);
+	EXPECT_CLEAN(server, 0);
+}
+
+TEST_F(ivshmem, operators_only)
+{
+	struct server *server = &self->server;
+	char text[4096];
+	int status, i, db;
+	pid_t pid;
+
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		db = -1;
+		if (setuid(65534) || unix_connect(server->peers) < 0)
+			_exit(1);
+		_exit(ask(server, &db, text, sizeof(text)) == -ENODATA && db < 0 ? 0 : 2);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	/* Whoever connects and does not care for the answer. */
+	for (i = 0; i < 50; i++)
+		close(unix_connect(server->control));
+	EXPECT_EQ(1, told(server, "\"max_peers\":4"));
+	EXPECT_CLEAN(server, 0);
+}
+
+TEST_F(ivshmem, end_of_the_server)
+{
+	struct server server;
+	struct client a, b;
+
+	start_server(_metadata, &server, 1, 2, "10");
+	client_join(_metadata, &server, &a, 0);
+	client_join(_metadata, &server, &b, 1);
+	ASSERT_TRUE(client_hears(_metadata, &a, b.id, 1));
+	kill(server.pid, SIGTERM);
+	/* The first to go is not told anything; the other one, that he is alone. */
+	EXPECT_TRUE(client_ends(&a));
+	EXPECT_TRUE(client_hears(_metadata, &b, a.id, 0));
+	EXPECT_EQ(0, client_message(_metadata, &b, 3, PATIENCE_MS));
+	EXPECT_TRUE(WAIT_FOR(access(server.peers, F_OK)));
+	EXPECT_TRUE(WAIT_FOR(access(server.control, F_OK)));
+	EXPECT_EQ(0, stop_server(&server, 0));
+	client_close(&a);
+	client_close(&b);
+}
+
+TEST(crowd)
+{
+	static struct client client[40], late;
+	const struct rlimit files = { .rlim_cur = 65536, .rlim_max = 65536 };
+	const unsigned int nr = 40, vectors = 8;
+	struct server server;
+	unsigned int i, j;
+
+	/* Each has those of all others. */
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &files));
+	start_server(_metadata, &server, vectors, nr + 1, "20");
+	for (i = 0; i < nr; i++) {
+		client_join(_metadata, &server, &client[i], i);
+		ASSERT_EQ(i, client[i].id);
+		for (j = 0; j < i; j++)
+			ASSERT_TRUE(client_hears(_metadata, &client[j], client[i].id, vectors));
+	}
+	EXPECT_EQ(nr, told(&server, "\"setup\":\"complete\""));
+	for (i = 0; i < nr; i++) {
+		for (j = 0; j < nr; j++) {
+			if (i != j)
+				ASSERT_EQ(0, efd_write(client[i].ring[j][i % vectors], 1));
+		}
+	}
+	for (j = 0; j < nr; j++) {
+		uint64_t rings = 0;
+
+		for (i = 0; i < vectors; i++)
+			rings += settled(_metadata, server.db, j * vectors + i).rings;
+		EXPECT_EQ(nr - 1, rings);
+	}
+
+	/* More than the socket of one holds that takes its time. */
+	client_connect(_metadata, &server, &late);
+	ASSERT_TRUE(client_hears(_metadata, &client[0], nr, vectors));
+	EXPECT_EQ(1, told(&server, "\"setup\":\"sending\""));
+	for (i = 0; i < 3 + (nr + 1) * vectors; i++)
+		ASSERT_EQ(1, client_message(_metadata, &late, i, PATIENCE_MS));
+	EXPECT_EQ(vectors, late.nr_own);
+	for (i = 0; i < nr; i++)
+		EXPECT_EQ(vectors, late.nr_ring[i]);
+	EXPECT_EQ(nr + 1, told(&server, "\"setup\":\"complete\""));
+
+	/* All at once. */
+	for (i = 0; i < nr; i++)
+		close(client[i].sock);
+	EXPECT_CLEAN(&server, 1);
+	client_close(&late);
+	EXPECT_CLEAN(&server, 0);
+	EXPECT_EQ(0, stop_server(&server, SIGINT));
+}
+
+TEST_HARNESS_MAIN

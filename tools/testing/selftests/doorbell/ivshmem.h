@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A "doorbell ivshmem-server" under test, and clients that speak its protocol
+ * as far as they want to.
+ */
+#ifndef _DOORBELL_TEST_IVSHMEM_H
+#define _DOORBELL_TEST_IVSHMEM_H
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+#include "doorbell_test.h"
+
+#define MAX_IDS		128
+#define MAX_VECTORS	8
+
+/* It was not there: the tools are built apart from the tests. */
+#define NO_PROGRAM	127
+
+struct server {
+	pid_t pid;
+	int db;
+	unsigned int vectors, max_peers;
+	int fds;		/* that it has without peers */
+	char dir[32], peers[64], control[64];
+};
+
+static inline int unix_connect(const char *path)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int ret;
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&addr, sizeof(addr))) {
+		ret = -errno;
+		close(fd);
+		return ret;
+	}
+	return fd < 0 ? -errno : fd;
+}
+
+/* Room for a descriptor. */
+union control {
+	struct cmsghdr header;
+	char room[CMSG_SPACE(sizeof(int))];
+};
+
+/*
+ * Receives up to @len bytes, and a descriptor if one comes: *fd, otherwise -1.
+ * -EAGAIN if nothing comes within @ms.
+ */
+static inline ssize_t receive(int sock, void *buf, size_t len, int *fd, int ms)
+{
+	union control control;
+	struct iovec iov = { .iov_base = buf, .iov_len = len };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = &control, .msg_controllen = sizeof(control),
+	};
+	struct cmsghdr *cmsg;
+	ssize_t ret;
+
+	*fd = -1;
+	if (!efd_poll(sock, POLLIN, ms))
+		return -EAGAIN;
+	ret = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	if (ret < 0)
+		return -errno;
+	cmsg = CMSG_FIRSTHDR(&msg);
+	if (cmsg && cmsg->cmsg_type == SCM_RIGHTS)
+		memcpy(fd, CMSG_DATA(cmsg), sizeof(*fd));
+	return ret;
+}
+
+/* Asks the server: the context, and what it tells of its peers. Returns -errno. */
+static inline int ask(const struct server *server, int *db, char *text, size_t size)
+{
+	int sock = unix_connect(server->control);
+	int file = -1;
+	ssize_t len;
+	char byte;
+
+	if (sock < 0)
+		return sock;
+	len = receive(sock, &byte, 1, db, PATIENCE_MS);
+	if (len == 1 && *db >= 0)
+		len = receive(sock, &byte, 1, &file, PATIENCE_MS);
+	close(sock);
+	if (len != 1 || file < 0)
+		return len < 0 ? len : -ENODATA;
+	len = pread(file, text, size - 1, 0);
+	close(file);
+	text[len < 0 ? 0 : len] = '\0';
+	return len < 0 ? -EIO : 0;
+}
+
+/* How often @what is in what it tells. */
+static inline int told(const struct server *server, const char *what)
+{
+	static char text[1 << 20];
+	const char *at = text;
+	int db = -1, count = 0;
+	int ret = ask(server, &db, text, sizeof(text));
+
+	if (db >= 0)
+		close(db);
+	if (ret)
+		return ret;
+	while ((at = strstr(at, what))) {
+		count++;
+		at++;
+	}
+	return count;
+}
+
+static inline int open_files(pid_t pid)
+{
+	char path[32];
+	int count = 0;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	dir = opendir(path);
+	if (!dir)
+		return -1;
+	while (readdir(dir))
+		count++;
+	closedir(dir);
+	return count - 2;
+}
+
+static inline void start_server(struct __test_metadata *_metadata, struct server *server,
+				unsigned int vectors, unsigned int max_peers, const char *patience)
+{
+	char text[4096], nr_vectors[16], nr_peers[16];
+	int status;
+
+	snprintf(server->dir, sizeof(server->dir), "/tmp/ivshmem.XXXXXX");
+	ASSERT_NE(NULL, mkdtemp(server->dir));
+	/* Whoever may connect, decides the server. */
+	ASSERT_EQ(0, chmod(server->dir, 0755));
+	snprintf(server->peers, sizeof(server->peers), "%s/peers", server->dir);
+	snprintf(server->control, sizeof(server->control), "%s/control", server->dir);
+	snprintf(nr_vectors, sizeof(nr_vectors), "%u", vectors);
+	snprintf(nr_peers, sizeof(nr_peers), "%u", max_peers);
+	server->vectors = vectors;
+	server->max_peers = max_peers;
+	server->pid = fork();
+	ASSERT_LE(0, server->pid);
+	if (!server->pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		umask(0);
+		dup2(STDERR_FILENO, STDOUT_FILENO);
+		execlp("doorbell", "doorbell", "ivshmem-server", "-S", server->peers, "--control",
+		       server->control, "-n", nr_vectors, "--max-peers", nr_peers,
+		       "-l", "64K", "--patience", patience, NULL);
+		_exit(NO_PROGRAM);
+	}
+	while (ask(server, &server->db, text, sizeof(text))) {
+		if (waitpid(server->pid, &status, WNOHANG) == server->pid) {
+			rmdir(server->dir);
+			if (WIFEXITED(status) && WEXITSTATUS(status) == NO_PROGRAM)
+				SKIP(exit(KSFT_SKIP), "no doorbell command in the PATH");
+			ASSERT_TRUE(false) TH_LOG("the server ended: %#x", status);
+		}
+		usleep(10000);
+	}
+	/* What it has while it answers, it has not any more. */
+	usleep(100000);
+	server->fds = open_files(server->pid);
+}
+
+/* Returns how it ended. */
+static inline int stop_server(struct server *server, int signal)
+{
+	int status = -1;
+
+	kill(server->pid, signal);
+	waitpid(server->pid, &status, 0);
+	close(server->db);
+	unlink(server->peers);
+	unlink(server->control);
+	rmdir(server->dir);
+	return status;
+}
+
+/* Whether there is nothing left but what @peers peers have. */
+static inline bool has_only(struct __test_metadata *_metadata, const struct server *server,
+			    unsigned int peers)
+{
+	struct doorbell_info info = info_of(_metadata, server->db);
+	unsigned int lines = peers * server->vectors;
+
+	return info.nr_irqfds == lines && info.nr_triggers == lines &&
+	       open_files(server->pid) == server->fds + (int)(peers + 2 * lines);
+}
+
+/* And all lines are as new. */
+#define EXPECT_CLEAN(of, peers) do {							\
+	const struct server *__server = of;						\
+	uint32_t __line;								\
+											\
+	EXPECT_TRUE(WAIT_FOR(has_only(_metadata, __server, peers))) {			\
+		struct doorbell_info __info = info_of(_metadata, __server->db);		\
+											\
+		TH_LOG("%u irqfds, %u triggers, %d files, %d without peers",		\
+		       __info.nr_irqfds, __info.nr_triggers,				\
+		       open_files(__server->pid), __server->fds);			\
+	}										\
+	for (__line = 0; __line < __server->vectors * __server->max_peers; __line++)	\
+		EXPECT_EQ(0, line_of(_metadata, __server->db, __line).state);		\
+} while (0)
+
+/* A client, and what it was told. */
+struct client {
+	int sock;
+	int64_t id;
+	int shm;
+	unsigned int nr_own;
+	int own[MAX_VECTORS];
+	unsigned int nr_ring[MAX_IDS];
+	int ring[MAX_IDS][MAX_VECTORS];
+};
+
+static inline void client_connect(struct __test_metadata *_metadata, const struct server *server,
+				  struct client *client)
+{
+	memset(client, 0, sizeof(*client));
+	client->id = -1;
+	client->shm = -1;
+	client->sock = unix_connect(server->peers);
+	ASSERT_LE(0, client->sock);
+}
+
+static inline void client_forget(struct client *client, int64_t id)
+{
+	while (client->nr_ring[id])
+		close(client->ring[id][--client->nr_ring[id]]);
+}
+
+static inline void client_close(struct client *client)
+{
+	int id;
+
+	for (id = 0; id < MAX_IDS; id++)
+		client_forget(client, id);
+	while (client->nr_own)
+		close(client->own[--client->nr_own]);
+	if (client->shm >= 0)
+		close(client->shm);
+	close(client->sock);
+}
+
+/* Takes a message: 1, 0 at the end, -EAGAIN if none comes within @ms. */
+static inline int client_message(struct __test_metadata *_metadata, struct client *client,
+				 unsigned int nr, int ms)
+{
+	int64_t number;
+	int fd;
+	ssize_t len = receive(client->sock, &number, sizeof(number), &fd, ms);
+
+	if (len <= 0)
+		return len == -ECONNRESET ? 0 : len;
+	ASSERT_EQ(8, len);
+	switch (nr) {
+	case 0:
+		EXPECT_EQ(0, number);
+		EXPECT_EQ(-1, fd);
+		return 1;
+	case 1:
+		EXPECT_EQ(-1, fd);
+		ASSERT_LE(0, number);
+		ASSERT_GT(MAX_IDS, number);
+		client->id = number;
+		return 1;
+	case 2:
+		EXPECT_EQ(-1, number);
+		EXPECT_LE(0, fd);
+		client->shm = fd;
+		return 1;
+	}
+	ASSERT_LE(0, number);
+	ASSERT_GT(MAX_IDS, number);
+	if (number == client->id) {
+		ASSERT_LE(0, fd);
+		ASSERT_GT(MAX_VECTORS, client->nr_own);
+		client->own[client->nr_own++] = fd;
+	} else if (fd >= 0) {
+		ASSERT_GT(MAX_VECTORS, client->nr_ring[number]);
+		client->ring[number][client->nr_ring[number]++] = fd;
+	} else {
+		/* Nobody leaves who has not come. */
+		EXPECT_LT(0, client->nr_ring[number]);
+		client_forget(client, number);
+	}
+	return 1;
+}
+
+/* Connects and reads its set-up, while @others others are there and nobody comes or goes. */
+static inline void client_join(struct __test_metadata *_metadata, const struct server *server,
+			       struct client *client, unsigned int others)
+{
+	unsigned int nr, total = 3 + (others + 1) * server->vectors;
+
+	client_connect(_metadata, server, client);
+	for (nr = 0; nr < total; nr++) {
+		ASSERT_EQ(1, client_message(_metadata, client, nr, PATIENCE_MS));
+		/* Its own vectors come last. */
+		if (nr < total - server->vectors)
+			ASSERT_EQ(0, client->nr_own);
+	}
+	ASSERT_EQ(server->vectors, client->nr_own);
+}
+
+/* Reads what there is until it knows of all vectors of @id, or of none. */
+static inline bool client_hears(struct __test_metadata *_metadata, struct client *client,
+				int64_t id, unsigned int vectors)
+{
+	while (client->nr_ring[id] != vectors)
+		if (client_message(_metadata, client, 3, PATIENCE_MS) != 1)
+			return false;
+	return true;
+}
+
+/* Whether it is thrown out, whatever it is told before. */
+static inline bool client_ends(struct client *client)
+{
+	uint64_t end = now_us() + PATIENCE_MS * 1000ULL;
+	char buf[64];
+	ssize_t len;
+	int fd;
+
+	do {
+		len = receive(client->sock, buf, sizeof(buf), &fd, 100);
+		if (fd >= 0)
+			close(fd);
+		if (!len || (len < 0 && len != -EAGAIN))
+			return true;
+	} while (now_us() < end);
+	return false;
+}
+
+#endif /* _DOORBELL_TEST_IVSHMEM_H */

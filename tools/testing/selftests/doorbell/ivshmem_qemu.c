@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Unmodified QEMUs with an ivshmem-doorbell device as peers of the server. Their
+ * guest is one that answers each interrupt by ringing.
+ */
+#include "ivshmem.h"
+
+/* What a QEMU takes to start, on a debug kernel in an emulator. */
+#define START_MS	120000
+
+struct qemu {
+	pid_t pid;
+	int in, out;
+};
+
+FIXTURE(ivshmem_qemu) {
+	struct server server;
+};
+
+FIXTURE_SETUP(ivshmem_qemu)
+{
+	if (system("command -v qemu-system-x86_64 >/dev/null"))
+		SKIP(return, "no qemu-system-x86_64 in the PATH");
+	start_server(_metadata, &self->server, 1, 4, "60");
+}
+
+FIXTURE_TEARDOWN(ivshmem_qemu)
+{
+	EXPECT_EQ(0, stop_server(&self->server, SIGTERM));
+}
+
+/* Starts one that rings peer @rings, the way that "doorbell ivshmem guest" says. */
+static void start_qemu(struct __test_metadata *_metadata, const struct server *server,
+		       struct qemu *qemu, int rings)
+{
+	char command[1024] = "exec ", line[256];
+	int in[2], out[2];
+	size_t len;
+	char ready;
+	FILE *pipe;
+
+	snprintf(line, sizeof(line), "doorbell ivshmem guest %s/rings-%d --rings %d --socket %s",
+		 server->dir, rings, rings, server->peers);
+	pipe = popen(line, "r");
+	ASSERT_NE(NULL, pipe);
+	len = strlen(command);
+	ASSERT_NE(NULL, fgets(command + len, sizeof(command) - len, pipe));
+	ASSERT_EQ(0, pclose(pipe));
+
+	ASSERT_EQ(0, pipe2(in, O_CLOEXEC));
+	ASSERT_EQ(0, pipe2(out, O_CLOEXEC));
+	qemu->pid = fork();
+	ASSERT_LE(0, qemu->pid);
+	if (!qemu->pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		dup2(in[0], STDIN_FILENO);
+		dup2(out[1], STDOUT_FILENO);
+		execl("/bin/sh", "sh", "-c", command, NULL);
+		_exit(NO_PROGRAM);
+	}
+	close(in[0]);
+	close(out[1]);
+	qemu->in = in[1];
+	qemu->out = out[0];
+	ASSERT_EQ(POLLIN, efd_poll(qemu->out, POLLIN, START_MS)) {
+		TH_LOG("no guest: %s", command);
+	}
+	ASSERT_EQ(1, read(qemu->out, &ready, 1));
+	ASSERT_EQ('R', ready);
+	ASSERT_EQ(1, write(qemu->in, "!", 1));
+}
+
+static void kill_qemu(const struct server *server, struct qemu *qemu, int rings)
+{
+	char image[64];
+
+	kill(qemu->pid, SIGKILL);
+	waitpid(qemu->pid, NULL, 0);
+	close(qemu->in);
+	close(qemu->out);
+	snprintf(image, sizeof(image), "%s/rings-%d", server->dir, rings);
+	unlink(image);
+}
+
+TEST_F(ivshmem_qemu, guest_is_interrupted_and_rings)
+{
+	struct server *server = &self->server;
+	struct client client;
+	struct qemu qemu;
+	int i, nr = 100;
+
+	client_join(_metadata, server, &client, 0);
+	start_qemu(_metadata, server, &qemu, client.id);
+	ASSERT_TRUE(client_hears(_metadata, &client, 1, 1));
+	ASSERT_TRUE(WAIT_FOR(told(server, "\"setup\":\"complete\"") == 2));
+	for (i = 0; i < nr; i++) {
+		ASSERT_EQ(0, efd_write(client.ring[1][0], 1));
+		ASSERT_EQ(1, efd_wait(client.own[0]));
+	}
+	EXPECT_EQ(nr, line_of(_metadata, server->db, 0).rings);
+	EXPECT_EQ(nr, line_of(_metadata, server->db, 1).rings);
+	EXPECT_EQ(nr, line_of(_metadata, server->db, 1).deliveries);
+
+	/* The vector of a guest that knows nothing of it is masked. */
+	EXPECT_EQ(1, db_mask(server->db, 1));
+	for (i = 0; i < 5; i++)
+		ASSERT_EQ(0, efd_write(client.ring[1][0], 1));
+	EXPECT_EQ(0, efd_poll(client.own[0], POLLIN, 300));
+	EXPECT_EQ(1, told(server, "\"masked\":true,\"pending\":true"));
+	EXPECT_EQ(1, db_unmask(server->db, 1));
+	EXPECT_EQ(1, efd_wait(client.own[0]));
+	EXPECT_EQ(0, efd_poll(client.own[0], POLLIN, 300));
+	EXPECT_EQ(nr + 1, line_of(_metadata, server->db, 0).rings);
+
+	/* Or it is cleared. */
+	EXPECT_EQ(1, db_mask(server->db, 1));
+	ASSERT_EQ(0, efd_write(client.ring[1][0], 1));
+	EXPECT_EQ(1, db_clear(server->db, 1));
+	EXPECT_EQ(0, db_unmask(server->db, 1));
+	EXPECT_EQ(0, efd_poll(client.own[0], POLLIN, 300));
+
+	kill_qemu(server, &qemu, client.id);
+	EXPECT_TRUE(client_hears(_metadata, &client, 1, 0));
+	EXPECT_CLEAN(server, 1);
+	client_close(&client);
+	EXPECT_CLEAN(server, 0);
+}
+
+static bool both_rung(struct __test_metadata *_metadata, const struct server *server, uint64_t min)
+{
+	return line_of(_metadata, server->db, 0).rings >= min &&
+	       line_of(_metadata, server->db, 1).rings >= min;
+}
+
+TEST_F(ivshmem_qemu, two_guests_ring_each_other)
+{
+	struct server *server = &self->server;
+	struct doorbell_query a, b;
+	struct qemu qemu[2];
+
+	start_qemu(_metadata, server, &qemu[0], 1);
+	start_qemu(_metadata, server, &qemu[1], 0);
+	ASSERT_TRUE(WAIT_FOR(told(server, "\"setup\":\"complete\"") == 2));
+	EXPECT_EQ(0, line_of(_metadata, server->db, 0).rings);
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(server->db, 0));
+	EXPECT_TRUE(WAIT_FOR(both_rung(_metadata, server, 1000)));
+
+	/* Masked, one holds the message, and both wait. */
+	EXPECT_EQ(1, db_mask(server->db, 1));
+	EXPECT_TRUE(WAIT_FOR(db_pending(server->db, 1)));
+	a = line_of(_metadata, server->db, 0);
+	b = line_of(_metadata, server->db, 1);
+	usleep(300000);
+	EXPECT_EQ(a.rings, line_of(_metadata, server->db, 0).rings);
+	EXPECT_EQ(b.rings, line_of(_metadata, server->db, 1).rings);
+	/* The first has answered all; of the second one's, the last is held. */
+	EXPECT_EQ(a.rings, b.rings);
+	EXPECT_EQ(a.rings, a.deliveries);
+	EXPECT_EQ(b.rings, b.deliveries + 1);
+
+	EXPECT_EQ(1, db_unmask(server->db, 1));
+	EXPECT_TRUE(WAIT_FOR(both_rung(_metadata, server, a.rings + 1000)));
+
+	kill_qemu(server, &qemu[0], 1);
+	EXPECT_CLEAN(server, 1);
+	kill_qemu(server, &qemu[1], 0);
+	EXPECT_CLEAN(server, 0);
+}
+
+TEST_HARNESS_MAIN
