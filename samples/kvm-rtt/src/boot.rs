@@ -48,7 +48,7 @@ pub(crate) fn load(memory: &GuestMemoryMmap) -> Result<()> {
     words(layout::PML4, &[layout::PDPT | TABLE])?;
     words(layout::PDPT, &[layout::PD | TABLE])?;
     // The first gigabyte, as it is; most of it is no memory.
-    let pages: Vec<u64> = (0..512).map(|page| page << 21 | LARGE).collect();
+    let pages: Vec<u64> = (0..512).map(|page| (page << 21) | LARGE).collect();
     words(layout::PD, &pages)?;
     let handler = layout::CODE + guest::Entry::Interrupt.offset();
     let vector = 16 * u64::from(layout::VECTOR);
@@ -59,9 +59,9 @@ pub(crate) fn load(memory: &GuestMemoryMmap) -> Result<()> {
 
 /// A descriptor of an interrupt's handler: present, 64-bit interrupt gate.
 fn gate(handler: u64) -> [u64; 2] {
-    let low = handler & 0xffff | u64::from(CODE_SELECTOR) << 16;
-    let middle = handler >> 16 & 0xffff;
-    [low | 0x8e << 40 | middle << 48, handler >> 32]
+    let low = (handler & 0xffff) | (u64::from(CODE_SELECTOR) << 16);
+    let middle = (handler >> 16) & 0xffff;
+    [low | (0x8e << 40) | (middle << 48), handler >> 32]
 }
 
 /// Makes `vcpu` ready to run. `load` has been called.

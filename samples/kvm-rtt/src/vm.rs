@@ -105,7 +105,7 @@ impl Vm {
             ..Default::default()
         };
         entry.u.msi = kvm_irq_routing_msi {
-            address_lo: MSI_ADDRESS | (id as u32) << 12,
+            address_lo: MSI_ADDRESS | ((id as u32) << 12),
             data: layout::VECTOR.into(),
             ..Default::default()
         };
