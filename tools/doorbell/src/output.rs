@@ -3,20 +3,25 @@
 //! Reports for people and for programs.
 
 pub(crate) mod kvm;
+pub(crate) mod qemu;
+mod threads;
 
 use crate::{
     machine::Machine,
-    rtt::{Group, Report, Row},
+    rtt::{
+        then::{ratios, then},
+        Group, Report, Row, Source,
+    },
 };
 use comfy_table::{presets, CellAlignment, Table, TableComponent};
-use serde_json::json;
+use serde_json::{json, Value};
 use std::fmt::Write;
 
 /// The percentiles that are printed.
 const PERCENTILES: [(&str, f64); 3] = [("p50", 50.0), ("p99", 99.0), ("p99.9", 99.9)];
 
 /// A table that looks like all our tables: `left` columns of text, then numbers.
-pub fn new_table(header: &[&str], left: usize) -> Table {
+pub fn new_table<T: ToString>(header: &[T], left: usize) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
     for line in [
@@ -27,7 +32,7 @@ pub fn new_table(header: &[&str], left: usize) -> Table {
     ] {
         table.remove_style(line);
     }
-    table.set_header(header);
+    table.set_header(header.iter().map(ToString::to_string));
     for column in table.column_iter_mut().skip(left) {
         column.set_cell_alignment(CellAlignment::Right);
     }
@@ -48,70 +53,77 @@ fn percentile(row: &Row, percentile: f64) -> u64 {
     row.histogram.value_at_percentile(percentile)
 }
 
+/// A table, before it is known what it will look like: a column of text, then numbers.
+pub(crate) struct Sheet {
+    /// What it is about, unless it is a comparison.
+    pub(crate) group: Option<Group>,
+    pub(crate) header: Vec<String>,
+    pub(crate) rows: Vec<Vec<String>>,
+}
+
+impl Sheet {
+    fn new(group: Option<Group>, header: &[&str]) -> Self {
+        Self {
+            group,
+            header: header.iter().map(ToString::to_string).collect(),
+            rows: Vec::new(),
+        }
+    }
+}
+
+/// What people read of a report, but for the notes.
+pub(crate) struct Told {
+    /// What measured.
+    pub(crate) about: Vec<String>,
+    pub(crate) sheets: Vec<Sheet>,
+    /// What the columns are.
+    pub(crate) key: String,
+}
+
+pub(crate) fn tell(report: &Report, machine: &Machine) -> Told {
+    let mut told = match &report.source {
+        Source::Threads(facts) => threads::tell(report, facts, machine),
+        Source::Kvm(facts) => kvm::tell(report, facts, machine),
+        Source::Qemu(facts) => qemu::tell(report, facts, machine),
+    };
+    told.sheets.retain(|sheet| !sheet.rows.is_empty());
+    told
+}
+
+/// The comparisons of a report, beside those of 2009.
+fn compared(report: &Report) -> Sheet {
+    let mut sheet = Sheet::new(None, &["ratio", "here", "2009"]);
+    for ratio in ratios(&report.rows) {
+        let then = ratio.then.map(|then| format!("{then:.2}"));
+        let now = format!("{:.2}", ratio.now);
+        sheet
+            .rows
+            .push(vec![ratio.what, now, then.unwrap_or_default()]);
+    }
+    sheet
+}
+
 /// The table for people.
 pub fn human(report: &Report, machine: &Machine) -> String {
-    if let Some(facts) = &report.kvm {
-        return kvm::human(report, facts, machine);
-    }
+    let told = tell(report, machine);
     let mut out = format!("{machine}\n");
-    if report.lines.0 > 0 {
-        let (lines, filled) = report.lines;
-        let others = if filled > 0 {
-            format!("; {filled} that are not measured have an irqfd and a trigger each")
-        } else {
-            String::new()
-        };
-        let _ = writeln!(out, "context of {lines} lines{others}");
+    for line in told.about {
+        let _ = writeln!(out, "{line}");
     }
-    for group in Group::ALL {
-        let rows: Vec<&Row> = report.rows.iter().filter(|r| r.group == group).collect();
-        if rows.is_empty() {
-            continue;
-        }
-        let header = [
-            group.name(),
-            "iops",
-            "RTT us",
-            "ratio",
-            "min",
-            "p50",
-            "p99",
-            "p99.9",
-            "max",
-        ];
-        let mut table = new_table(&header, 1);
-        for row in rows {
-            let mut cells = vec![
-                row.name.to_owned(),
-                format!("{:.0}", row.iops()),
-                us(row.ns),
-                format!("{:.2}", row.ratio),
-                us(row.histogram.min() as f64),
-            ];
-            cells.extend(PERCENTILES.map(|(_, p)| us(percentile(row, p) as f64)));
-            cells.push(us(row.histogram.max() as f64));
-            table.add_row(cells);
-        }
+    for sheet in told.sheets {
+        let mut table = new_table(&sheet.header, 1);
+        table.add_rows(sheet.rows);
         let _ = writeln!(out, "\n{table}");
     }
     out.push('\n');
     for note in &report.notes {
         let _ = writeln!(out, "{note}");
     }
-    let _ = writeln!(
-        out,
-        "iops, RTT, ratio (to the group's eventfd): median of short batches timed as a whole.\n\
-         min to max, in us: round trips timed one by one, reading the clock ({}, {} us) included.\n\
-         {} rounds, in each of which every row had its turn.",
-        machine.clock_source,
-        us(report.clock_ns),
-        report.rounds,
-    );
-    out
+    out + &told.key
 }
 
-/// Everything, for programs.
-pub fn json(report: &Report, machine: &Machine) -> String {
+/// Everything, as a value.
+pub(crate) fn value(report: &Report, machine: &Machine) -> Value {
     let rows: Vec<_> = report
         .rows
         .iter()
@@ -132,22 +144,38 @@ pub fn json(report: &Report, machine: &Machine) -> String {
             for (name, p) in PERCENTILES {
                 value[format!("{name}_ns")] = percentile(row, p).into();
             }
+            if let Some(then) = then(row.group, row.name) {
+                value["iops_2009"] = then.iops.into();
+                value["rtt_2009_ns"] = (then.us * 1e3).round().into();
+                value["extrapolated_2009"] = then.extrapolated.into();
+            }
             value
         })
         .collect();
     let mut value = json!({
         "machine": machine,
-        "lines": report.lines.0,
-        "other_lines_assigned": report.lines.1,
         "rows": rows,
         "rounds": report.rounds,
-        "clock_ns": report.clock_ns,
         "notes": report.notes,
     });
-    if let Some(facts) = &report.kvm {
-        kvm::complete(&mut value, report, facts);
+    let ratios = ratios(&report.rows);
+    if !ratios.is_empty() {
+        value["ratios"] = ratios
+            .into_iter()
+            .map(|ratio| json!({"what": ratio.what, "ratio": ratio.now, "ratio_2009": ratio.then}))
+            .collect();
     }
-    format!("{value:#}\n")
+    match &report.source {
+        Source::Threads(facts) => threads::complete(&mut value, facts),
+        Source::Kvm(facts) => kvm::complete(&mut value, facts),
+        Source::Qemu(facts) => qemu::complete(&mut value, facts),
+    }
+    value
+}
+
+/// Everything, for programs.
+pub fn json(report: &Report, machine: &Machine) -> String {
+    format!("{:#}\n", value(report, machine))
 }
 
 /// The same figures as comma-separated values.
@@ -182,18 +210,16 @@ pub fn csv(report: &Report) -> String {
 
 /// The lines in which the first doorbell reported its figures, in 2009.
 pub fn classic(report: &Report) -> String {
-    if report.kvm.is_some() {
-        return kvm::classic(report);
-    }
     let mut out = String::new();
     for row in &report.rows {
         let group = match row.group {
-            Group::OneThread => String::new(),
-            group => format!("{}-", group.id()),
+            Group::SameCore | Group::TwoCores => format!("{}-", row.group.id()),
+            Group::KvmTwo => "two-vcpus-".into(),
+            _ => String::new(),
         };
         let name = row.name.replace(['(', ')'], "").replace(' ', "-");
         let (iops, rtt) = (row.iops(), row.ns / 1000.0);
-        let _ = writeln!(out, "{group}{name}: {iops:.0} iops, {rtt:.2} us rtt");
+        let _ = writeln!(out, "{group}{name}: {iops:.0} iops, {rtt:.2}us rtt");
     }
     out
 }
@@ -201,6 +227,7 @@ pub fn classic(report: &Report) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::rtt::Threads;
     use hdrhistogram::Histogram;
 
     pub(crate) fn report() -> Report {
@@ -225,10 +252,12 @@ pub(crate) mod tests {
                 row(Group::SameCore, "spin (yielding)", 2500.0),
             ],
             notes: vec!["two cores: not measured, there is one".into()],
-            lines: (4, 2),
             rounds: 20,
-            clock_ns: 30.0,
-            kvm: None,
+            source: Source::Threads(Threads {
+                lines: 4,
+                others_assigned: 2,
+                clock_ns: 30.0,
+            }),
         }
     }
 
@@ -262,13 +291,11 @@ pub(crate) mod tests {
 
     #[test]
     fn lines_are_not_mentioned_without_a_doorbell() {
-        let text = human(
-            &Report {
-                lines: (0, 0),
-                ..report()
-            },
-            &machine(),
-        );
+        let mut report = report();
+        if let Source::Threads(facts) = &mut report.source {
+            facts.lines = 0;
+        }
+        let text = human(&report, &machine());
         assert!(!text.contains("context of"), "{text}");
     }
 
@@ -296,8 +323,8 @@ pub(crate) mod tests {
     fn classic_is_the_format_of_2009() {
         assert_eq!(
             classic(&report()),
-            "eventfd: 1000000 iops, 1.00 us rtt\n\
-             same-core-spin-yielding: 400000 iops, 2.50 us rtt\n"
+            "eventfd: 1000000 iops, 1.00us rtt\n\
+             same-core-spin-yielding: 400000 iops, 2.50us rtt\n"
         );
     }
 

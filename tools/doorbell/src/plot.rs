@@ -20,7 +20,10 @@ use std::{ops::Range, path::Path};
 const WIDTH: u32 = 1000;
 const PANEL: u32 = 400;
 const TITLE: u32 = 64;
-const LEGEND: u32 = 170;
+const LEGEND: u32 = 200;
+/// Sizes of text.
+const CAPTION: u32 = 19;
+const TEXT: u32 = 16;
 /// How far the x axis goes: 0 is the minimum, 1 p90, 2 p99 ...
 const NINES: f64 = 5.0;
 /// What is written at it, besides.
@@ -69,9 +72,13 @@ fn color(name: &str) -> RGBColor {
         "pipe" => RGBColor(204, 121, 167),
         "doorbell ioctl" => RGBColor(213, 94, 0),
         "doorbell irqfd" => RGBColor(0, 114, 178),
-        "userspace-mmio" | "circle-userspace" => RGBColor(213, 94, 0),
+        "doorbell region" => RGBColor(86, 180, 233),
+        "doorbell region+line" => RGBColor(0, 158, 115),
+        "doorbell batch of 64" => RGBColor(230, 159, 0),
+        "doorbell burst of 64" => RGBColor(204, 121, 167),
+        "userspace-mmio" | "circle-userspace" | "circle-qemu-mmio" => RGBColor(213, 94, 0),
         "userspace-pio" => RGBColor(230, 159, 0),
-        "ioeventfd-mmio" | "circle-doorbell" => RGBColor(0, 114, 178),
+        "ioeventfd-mmio" | "circle-doorbell" | "circle-ioeventfd-mmio" => RGBColor(0, 114, 178),
         "ioeventfd-mmio-any" => RGBColor(0, 158, 115),
         "ioeventfd-pio" => RGBColor(86, 180, 233),
         "hypercall" | "circle-direct" => RGBColor(0, 0, 0),
@@ -81,17 +88,9 @@ fn color(name: &str) -> RGBColor {
 }
 
 /// Draws the distributions: a curve per row, with more room the rarer it gets, as the tail is what
-/// one looks for.
+/// one looks for. If there was a guest, bars of what its writes take stand above.
 pub fn draw(report: &Report, machine: &Machine, path: &Path) -> anyhow::Result<()> {
-    let groups: Vec<(Group, Vec<&Row>)> = [Group::ALL, Group::KVM]
-        .concat()
-        .into_iter()
-        .map(|group| {
-            let of_group = |row: &&Row| row.group == group && !row.histogram.is_empty();
-            (group, report.rows.iter().filter(of_group).collect())
-        })
-        .filter(|(_, rows): &(_, Vec<_>)| !rows.is_empty())
-        .collect();
+    let groups = groups(report);
     let bars = bars::rows(report);
     let nr_panels = groups.len() as u32 + u32::from(!bars.is_empty());
     let size = (WIDTH, TITLE + PANEL * nr_panels);
@@ -113,6 +112,48 @@ pub fn draw(report: &Report, machine: &Machine, path: &Path) -> anyhow::Result<(
     Ok(())
 }
 
+/// The groups that have distributions, and the rows that do. QEMU's guests time their writes in
+/// batches.
+fn groups(report: &Report) -> Vec<(Group, Vec<&Row>)> {
+    let all = [&Group::ALL[..], &Group::KVM, &[Group::QemuCircle]].concat();
+    let rows = |group| -> Vec<&Row> {
+        let rows = report.of(group);
+        rows.filter(|row| !row.histogram.is_empty()).collect()
+    };
+    all.into_iter()
+        .map(|group| (group, rows(group)))
+        .filter(|(_, rows)| !rows.is_empty())
+        .collect()
+}
+
+/// The bars alone, as SVG to be put into a page; none if there was no guest.
+pub fn bars(report: &Report) -> anyhow::Result<Option<String>> {
+    let bars = bars::rows(report);
+    if bars.is_empty() {
+        return Ok(None);
+    }
+    inline(|area| bars::draw(area, &bars)).map(Some)
+}
+
+/// The distributions of one group, likewise.
+pub fn curves(report: &Report, group: Group) -> anyhow::Result<Option<String>> {
+    match groups(report).into_iter().find(|&(g, _)| g == group) {
+        Some((_, rows)) => inline(|area| panel(area, group, &rows)).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn inline(
+    draw: impl FnOnce(&DrawingArea<SVGBackend<'_>, Shift>) -> anyhow::Result<()>,
+) -> anyhow::Result<String> {
+    let mut svg = String::new();
+    let root = SVGBackend::with_string(&mut svg, (WIDTH, PANEL)).into_drawing_area();
+    draw(&root)?;
+    root.present()?;
+    drop(root);
+    Ok(svg)
+}
+
 fn panel<DB>(area: &DrawingArea<DB, Shift>, group: Group, rows: &[&Row]) -> anyhow::Result<()>
 where
     DB: DrawingBackend,
@@ -124,7 +165,7 @@ where
     let range = us_of(low.unwrap_or(1)) * 0.8..us_of(high.unwrap_or(1)) * 1.5;
     let (area, legend) = area.split_horizontally(WIDTH - LEGEND);
     let mut chart = ChartBuilder::on(&area)
-        .caption(group.name(), ("sans-serif", 17))
+        .caption(group.name(), ("sans-serif", CAPTION))
         .margin(12)
         .margin_right(30)
         .x_label_area_size(40)
@@ -133,6 +174,7 @@ where
     chart
         .configure_mesh()
         .x_labels(TICKS.len())
+        .label_style(("sans-serif", TEXT))
         .x_desc("round trips that took no longer")
         .y_desc("microseconds")
         .y_label_formatter(&|y| {
@@ -150,8 +192,8 @@ where
         chart.draw_series(LineSeries::new(curve(row), style))?;
         let y = 52 + 24 * at as i32;
         legend.draw(&PathElement::new([(0, y), (22, y)], style))?;
-        let text = ("sans-serif", 14).into_text_style(&legend);
-        legend.draw_text(row.name, &text, (28, y - 8))?;
+        let text = ("sans-serif", TEXT).into_text_style(&legend);
+        legend.draw_text(row.name, &text, (28, y - 9))?;
     }
     Ok(())
 }
@@ -204,20 +246,39 @@ mod tests {
 
     #[test]
     fn guests_have_bars_beside_those_of_2009() {
+        let mut report = crate::output::kvm::tests::report();
+        let svg = bars(&report).unwrap().unwrap();
+        assert!(
+            svg.contains("9.09") && svg.contains("ioeventfd-mmio"),
+            "{svg}"
+        );
+        assert!(!svg.contains("extrapolated"), "{svg}");
+        // A bar for each of two rows, and the legend's.
+        assert_eq!(svg.matches("#0072B2").count(), 2 + 1, "{svg}");
+        report.rows[0].name = "userspace-pio";
+        let svg = bars(&report).unwrap().unwrap();
+        assert!(
+            svg.contains("6.53*") && svg.contains("2009, extrapolated*"),
+            "{svg}"
+        );
+    }
+
+    #[test]
+    fn whole_picture_has_bars_and_curves() {
         let path = std::env::temp_dir().join(format!("doorbell-bars-{}.svg", std::process::id()));
         draw(&crate::output::kvm::tests::report(), &machine(), &path).unwrap();
         let svg = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
-        for part in [
-            "9.09",
-            "2.50",
-            "ioeventfd-mmio",
-            "2009, extrapolated",
-            "p99.999",
-        ] {
-            assert!(svg.contains(part), "{part}");
-        }
-        // A bar for each of two rows, and two curves; with what the legends have of each.
+        assert!(svg.contains("9.09") && svg.contains("p99.999"));
+        // The bars, and two curves with their legends'.
         assert_eq!(svg.matches("#0072B2").count(), 2 + 1 + 2 * 2, "{svg}");
+    }
+
+    #[test]
+    fn batches_are_no_distribution() {
+        let report = crate::output::qemu::tests::report();
+        assert!(curves(&report, Group::QemuWrite).unwrap().is_none());
+        let svg = curves(&report, Group::QemuCircle).unwrap().unwrap();
+        assert!(svg.contains("circle-qemu-mmio"), "{svg}");
     }
 }

@@ -5,6 +5,7 @@
 use crate::{
     bench_bus::{bench_bus, BenchBus},
     positive, print,
+    qemu::Qemu,
 };
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
@@ -12,7 +13,7 @@ use doorbell::{
     bench::{self, Assign},
     machine::Machine,
     output, plot,
-    rtt::{self, kvm, Options},
+    rtt::{self, kvm, qemu, then, Options},
     uapi,
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -46,10 +47,16 @@ With --kvm a guest of a small VMM (samples/kvm-rtt) makes the notifications, as 
   circle-userspace   the same with a thread that reads one eventfd and writes the other
 Circles are measured with one vCPU, and with two, of which one writes and one is interrupted.
 
+With --qemu it is guests of the QEMU that is installed, which write to the register of an
+ivshmem-doorbell; its eventfd is a doorbell irqfd:
+  qemu-mmio, ioeventfd-mmio  with ioeventfd=off, QEMU signals it; with ioeventfd=on, KVM
+  circle-...                 from here to the guest's interrupt handler, which writes, and back
+
 Examples:
   doorbell rtt --kvm                        the table of 2009, with today's figures
   doorbell rtt --kvm --format classic       its three lines
   doorbell rtt --kvm --row circle --count 5000
+  doorbell rtt --qemu                       qemu-mmio and ioeventfd-mmio, as they were then
   doorbell rtt --time 60 --plot rtt.svg     longer, with the distributions as a picture
   doorbell rtt --row one-thread             one group
   doorbell rtt --row irqfd --json           some rows, for programs
@@ -65,6 +72,10 @@ pub struct Rtt {
     /// The rows that have a guest, instead of the others
     #[arg(long, conflicts_with_all = ["lines", "fill"])]
     kvm: bool,
+    /// The rows of guests of an unmodified QEMU that write to an ivshmem-doorbell, with
+    /// ioeventfd=off and =on
+    #[arg(long, conflicts_with_all = ["kvm", "time", "rounds", "row", "lines", "fill"])]
+    qemu: bool,
     /// With --kvm: that many writes in each row, however long they take
     #[arg(long, value_name = "N", requires = "kvm", conflicts_with = "time", value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     count: Option<u32>,
@@ -90,7 +101,7 @@ pub struct Rtt {
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
     #[command(flatten)]
-    qemu: crate::qemu::Qemu,
+    qemu_options: Qemu,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -164,9 +175,6 @@ pub fn with_progress<T>(
 }
 
 pub fn rtt(device: &Path, args: &Rtt) -> anyhow::Result<()> {
-    if args.qemu.wanted() {
-        return crate::qemu::rtt(device, &args.qemu, args.json);
-    }
     let format = match args {
         Rtt { json: true, .. } => Format::Json,
         Rtt { csv: true, .. } => Format::Csv,
@@ -181,11 +189,16 @@ pub fn rtt(device: &Path, args: &Rtt) -> anyhow::Result<()> {
         device: device.to_owned(),
     };
     if args.kvm && format == Format::Classic && args.row.is_empty() {
-        options.rows = kvm::MEASURED_THEN.map(String::from).to_vec();
+        options.rows = then::MEASURED.map(String::from).to_vec();
     }
-    let report = with_progress(|progress| match args.kvm {
-        true => kvm::run(&options, args.count, progress),
-        false => rtt::run(&options, progress),
+    let report = with_progress(|progress| {
+        if args.qemu {
+            qemu::run(&args.qemu_options.options(device), progress)
+        } else if args.kvm {
+            kvm::run(&options, args.count, progress)
+        } else {
+            rtt::run(&options, progress)
+        }
     })?;
     let machine = Machine::this();
     print(&match format {

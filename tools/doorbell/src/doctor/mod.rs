@@ -5,7 +5,10 @@
 mod host;
 mod kvm;
 
-use crate::{machine::Machine, Context};
+use crate::{
+    machine::{cpu_list, Machine},
+    Context,
+};
 pub use host::Host;
 use serde::Serialize;
 use std::{io, path::Path};
@@ -231,9 +234,20 @@ fn isolation(host: &Host) -> Check {
     let about = About("isolated CPUs", FIGURES);
     let isolated = host.read("/sys/devices/system/cpu/isolated");
     if isolated.is_empty() {
+        let online = cpu_list(&host.read("/sys/devices/system/cpu/online"));
+        // Everybody else needs some, too.
+        let [.., a, b] = online[..] else {
+            return about.good("none: there is one CPU");
+        };
+        if online.len() < 4 {
+            return about.good(format!("none, of {}: there are not enough", online.len()));
+        }
         return about.advice(
             "none",
-            "for the tails: boot with isolcpus=2,3 nohz_full=2,3 and run taskset -c 2,3 doorbell rtt",
+            format!(
+                "for the tails: boot with isolcpus={a},{b} nohz_full={a},{b} and run taskset -c \
+                 {a},{b} doorbell rtt"
+            ),
         );
     }
     about.good(format!("{isolated}: taskset -c {isolated} doorbell rtt"))

@@ -2,35 +2,54 @@
 
 //! Reports of what a guest has measured, beside the figures of 2009.
 
-use super::{new_table, percentile, us};
+use super::{compared, percentile, us, Sheet, Told};
 use crate::{
     machine::Machine,
     rtt::{
-        kvm::{ratios, then, Counts, Facts},
+        kvm::{Counts, Facts},
+        then::{then, Then},
         Group, Report, Row,
     },
 };
 use serde_json::{json, Value};
-use std::fmt::Write;
 
-/// Who runs the guest, and what that is itself.
-fn accelerator(facts: &Facts, machine: &Machine) -> String {
-    let nested = match machine.accelerator.as_str() {
+/// What a machine that runs guests is itself, if that matters.
+pub(super) fn nested(machine: &Machine) -> String {
+    match machine.accelerator.as_str() {
         "bare metal" => String::new(),
         other => format!(", nested: this machine is itself {other}"),
-    };
+    }
+}
+
+/// Who runs the guest.
+fn accelerator(facts: &Facts, machine: &Machine) -> Vec<String> {
     let khz = match facts.tsc_khz {
         Some(khz) if (f64::from(khz) * 1000.0 / facts.tsc_hz - 1.0).abs() > 0.01 => {
             format!(" (KVM takes it for {:.1} MHz)", f64::from(khz) / 1e3)
         }
         _ => String::new(),
     };
-    format!(
-        "guest with {}{nested}\nits TSC ticks at {:.1} MHz{khz}",
-        facts.module,
-        facts.tsc_hz / 1e6
-    )
+    vec![
+        format!("guest with {}{}", facts.module, nested(machine)),
+        format!("its TSC ticks at {:.1} MHz{khz}", facts.tsc_hz / 1e6),
+    ]
 }
+
+/// The figures of 2009, and what the one of today makes of them: three cells.
+pub(super) fn beside(ns: f64, then: Option<Then>) -> [String; 3] {
+    let Some(then) = then else {
+        return Default::default();
+    };
+    let mark = if then.extrapolated { "*" } else { " " };
+    [
+        format!("{} ", then.iops),
+        format!("{:.2}{mark}", then.us),
+        format!("{:.2}", ns / 1e3 / then.us),
+    ]
+}
+
+/// Their columns.
+pub(super) const BESIDE: [&str; 3] = ["2009: iops", "us", "now/2009"];
 
 /// How many of something there were per write.
 fn per_write(n: u64, counts: &Counts) -> String {
@@ -50,22 +69,13 @@ fn cells(row: &Row, counts: &Counts) -> Vec<String> {
         per_write(counts.returns, counts),
     ];
     if row.group == Group::KvmWrite {
-        let then = then(row.name);
-        let mark = |extrapolated| if extrapolated { "*" } else { " " };
-        cells.push(then.map_or(String::new(), |then| format!("{} ", then.iops)));
-        cells.push(then.map_or(String::new(), |then| {
-            format!("{:.2}{}", then.us, mark(then.extrapolated))
-        }));
-        cells.push(then.map_or(String::new(), |then| {
-            format!("{:.2}", row.ns / 1e3 / then.us)
-        }));
+        cells.extend(beside(row.ns, then(row.group, row.name)));
     }
     cells
 }
 
-/// The table for people.
-pub(super) fn human(report: &Report, facts: &Facts, machine: &Machine) -> String {
-    let mut out = format!("{machine}\n{}\n", accelerator(facts, machine));
+pub(super) fn tell(report: &Report, facts: &Facts, machine: &Machine) -> Told {
+    let mut sheets: Vec<Sheet> = Vec::new();
     for group in Group::KVM {
         let mut header = vec![
             group.name(),
@@ -77,36 +87,18 @@ pub(super) fn human(report: &Report, facts: &Facts, machine: &Machine) -> String
             "to VMM",
         ];
         if group == Group::KvmWrite {
-            header.extend(["2009: iops", "us", "now/2009"]);
+            header.extend(BESIDE);
         }
-        let mut table = new_table(&header, 1);
+        let mut sheet = Sheet::new(Some(group), &header);
         let rows = report.rows.iter().zip(&facts.rows);
-        for (row, counts) in rows.filter(|(row, _)| row.group == group) {
-            table.add_row(cells(row, counts));
-        }
-        if table.row_count() > 0 {
-            let _ = writeln!(out, "\n{table}");
-        }
+        sheet.rows = rows
+            .filter(|(row, _)| row.group == group)
+            .map(|(row, counts)| cells(row, counts))
+            .collect();
+        sheets.push(sheet);
     }
-    let ratios = ratios(&report.rows);
-    if !ratios.is_empty() {
-        let mut table = new_table(&["ratio", "here", "2009"], 1);
-        for ratio in ratios {
-            let then = ratio.then.map(|then| format!("{then:.2}"));
-            table.add_row([
-                ratio.what,
-                format!("{:.2}", ratio.now),
-                then.unwrap_or_default(),
-            ]);
-        }
-        let _ = writeln!(out, "\n{table}");
-    }
-    out.push('\n');
-    for note in &report.notes {
-        let _ = writeln!(out, "{note}");
-    }
-    let _ = write!(
-        out,
+    sheets.push(compared(report));
+    let mut key = format!(
         "RTT: from before the guest's write to after it; in a circle, to its interrupt's handler. The\n\
          median, by the guest's TSC, reading it included; iops: as many fit a second.\n\
          exits, to VMM: how often a vCPU left the guest, and came back to userspace, per write.\n\
@@ -114,13 +106,21 @@ pub(super) fn human(report: &Report, facts: &Facts, machine: &Machine) -> String
         report.rounds,
         sent(facts),
     );
-    if report.rows.iter().any(|row| then(row.name).is_some()) {
-        out.push_str(
+    if report
+        .rows
+        .iter()
+        .any(|row| then(row.group, row.name).is_some())
+    {
+        key.push_str(
             "2009: qemu-mmio, iosignalfd-mmio and iosignalfd-pio, as the first doorbell measured them.\n\
              * was extrapolated; the hypercall was to signal an iosignalfd, ours does nothing.\n",
         );
     }
-    out
+    Told {
+        about: accelerator(facts, machine),
+        sheets,
+        key,
+    }
 }
 
 /// That as many rings arrived as were sent, or the run would have failed.
@@ -135,52 +135,28 @@ fn sent(facts: &Facts) -> String {
 }
 
 /// Adds to the value of a report what only a guest has.
-pub(super) fn complete(value: &mut Value, report: &Report, facts: &Facts) {
-    // A guest reads no clock but its TSC, and has no more lines than rows.
-    for none in ["clock_ns", "lines", "other_lines_assigned"] {
-        value.as_object_mut().map(|value| value.remove(none));
-    }
+pub(super) fn complete(value: &mut Value, facts: &Facts) {
     value["kvm"] = json!({
         "module": facts.module,
         "tsc_hz": facts.tsc_hz,
         "tsc_khz": facts.tsc_khz,
     });
-    value["ratios"] = ratios(&report.rows)
-        .into_iter()
-        .map(|ratio| json!({"what": ratio.what, "ratio": ratio.now, "ratio_2009": ratio.then}))
-        .collect();
-    for (at, (row, counts)) in report.rows.iter().zip(&facts.rows).enumerate() {
+    for (at, counts) in facts.rows.iter().enumerate() {
         let value = &mut value["rows"][at];
         value["writes"] = counts.writes.into();
         value["rings"] = counts.rings.into();
         value["to_vmm"] = counts.returns.into();
         value["exits"] = counts.exits.into();
-        if let Some(then) = then(row.name).filter(|_| row.group == Group::KvmWrite) {
-            value["iops_2009"] = then.iops.into();
-            value["rtt_2009_ns"] = (then.us * 1e3).round().into();
-            value["extrapolated_2009"] = then.extrapolated.into();
-        }
     }
-}
-
-/// The lines of the mail of 2009, word for word.
-pub(super) fn classic(report: &Report) -> String {
-    let mut out = String::new();
-    for row in &report.rows {
-        let group = match row.group {
-            Group::KvmTwo => "two-vcpus-",
-            _ => "",
-        };
-        let (iops, rtt) = (row.iops(), row.ns / 1000.0);
-        let _ = writeln!(out, "{group}{}: {iops:.0} iops, {rtt:.2}us rtt", row.name);
-    }
-    out
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::output::{self, tests as plain};
+    use crate::{
+        output::{self, tests as plain},
+        rtt::Source,
+    };
 
     pub(crate) fn report() -> Report {
         let mut report = plain::report();
@@ -206,7 +182,7 @@ pub(crate) mod tests {
             returns: 1000,
             exits: Some(1500),
         };
-        report.kvm = Some(Facts {
+        report.source = Source::Kvm(Facts {
             module: "kvm_amd",
             tsc_hz: 2e9,
             tsc_khz: Some(2_000_000),
@@ -231,7 +207,7 @@ pub(crate) mod tests {
             "guest with kvm_amd\n",
             "2000.0 MHz\n",
             "3000 rings sent, 3000 arrived",
-            "its other vCPU",
+            "to its other vCPU",
             "bare metal",
         ] {
             assert!(text.contains(part), "{part} in {text}");
@@ -244,7 +220,7 @@ pub(crate) mod tests {
         let mut report = report();
         let mut machine = plain::machine();
         machine.accelerator = "emulated (QEMU TCG)".into();
-        if let Some(facts) = &mut report.kvm {
+        if let Source::Kvm(facts) = &mut report.source {
             facts.tsc_khz = Some(1_000_000);
         }
         let text = output::human(&report, &machine);

@@ -2,9 +2,9 @@
 
 //! What a guest's writes take, beside 2009: the first doorbell's chart.
 
-use super::{LEGEND, WIDTH};
+use super::{CAPTION, LEGEND, TEXT, WIDTH};
 use crate::rtt::{
-    kvm::{then, Then},
+    then::{then, Then},
     Group, Report,
 };
 use plotters::{coord::Shift, prelude::*};
@@ -23,8 +23,8 @@ pub(super) fn rows(report: &Report) -> Vec<Bars> {
     let rows = report
         .rows
         .iter()
-        .filter(|row| row.group == Group::KvmWrite);
-    rows.map(|row| (row.name, row.ns / 1e3, then(row.name)))
+        .filter(|row| matches!(row.group, Group::KvmWrite | Group::QemuWrite));
+    rows.map(|row| (row.name, row.ns / 1e3, then(row.group, row.name)))
         .collect()
 }
 
@@ -37,7 +37,7 @@ where
     let high = rows.iter().map(took).fold(0.0, f64::max);
     let (area, legend) = area.split_horizontally(WIDTH - LEGEND);
     let mut chart = ChartBuilder::on(&area)
-        .caption("a guest writes: round-trip time", ("sans-serif", 17))
+        .caption("a guest writes: round-trip time", ("sans-serif", CAPTION))
         .margin(12)
         .margin_right(30)
         .x_label_area_size(40)
@@ -47,6 +47,7 @@ where
         .configure_mesh()
         .disable_x_mesh()
         .disable_x_axis()
+        .label_style(("sans-serif", TEXT))
         .y_desc("microseconds")
         .light_line_style(TRANSPARENT)
         .draw()?;
@@ -55,7 +56,7 @@ where
         chart.draw_series([Rectangle::new(corners, color.filled())])?;
         let (x, y) = chart.backend_coord(&(from + BAR / 2.0, us));
         let text = format!("{}{mark}", crate::output::us(us * 1e3));
-        centered(&area, &text, (x, y - 16))?;
+        centered(&area, &text, (x, y - 18))?;
         Ok(())
     };
     for (at, &(_, now, then)) in rows.iter().enumerate() {
@@ -71,13 +72,18 @@ where
         let (x, y) = chart.backend_coord(&(at as f64 + 0.5, 0.0));
         centered(&area, name, (x, y + 8))?;
     }
-    let text = ("sans-serif", 14).into_text_style(&legend);
+    let text = ("sans-serif", TEXT).into_text_style(&legend);
+    let has = |extrapolated| {
+        let of_then = |&(.., then): &Bars| then.is_some_and(|t| t.extrapolated == extrapolated);
+        rows.iter().any(of_then)
+    };
     let colors = [
-        (NOW, "here"),
-        (MEASURED, "2009"),
-        (EXTRAPOLATED, "2009, extrapolated*"),
+        (NOW, "here", true),
+        (MEASURED, "2009", has(false)),
+        (EXTRAPOLATED, "2009, extrapolated*", has(true)),
     ];
-    for (y, (color, what)) in (44..).step_by(24).zip(colors) {
+    let colors = colors.into_iter().filter(|&(.., used)| used);
+    for (y, (color, what, _)) in (44..).step_by(24).zip(colors) {
         legend.draw(&Rectangle::new([(0, y), (16, y + 16)], color.filled()))?;
         legend.draw_text(what, &text, (22, y))?;
     }
@@ -92,7 +98,7 @@ where
 {
     use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-    let style = ("sans-serif", 13).into_text_style(area);
+    let style = ("sans-serif", TEXT).into_text_style(area);
     let style = style.pos(Pos::new(HPos::Center, VPos::Top));
     let (x, y) = area.get_base_pixel();
     area.draw_text(text, &style, (at.0 - x, at.1 - y))?;

@@ -4,7 +4,9 @@
 
 use super::{
     kvm::{Counts, Facts},
-    quantile, unsteady, Group, Options, Progress, Report, Row,
+    quantile,
+    report::{compare, unsteady},
+    Group, Options, Progress, Report, Row, Source,
 };
 use crate::{machine::Placement, random::Random, sys, Context};
 use anyhow::ensure;
@@ -14,14 +16,6 @@ use std::{
     os::fd::AsFd,
     time::{Duration, Instant},
 };
-
-/// Which row of a group the others are compared with.
-fn base(group: Group) -> &'static str {
-    match group {
-        Group::KvmWrite => "ioeventfd-mmio",
-        _ => "circle-doorbell",
-    }
-}
 
 /// The first writes of a turn are not measured: caches were somebody else's, and CPUs asleep.
 const LEAD: u32 = 8;
@@ -228,21 +222,13 @@ pub(super) fn run(
 
     let (mut rows, counts): (Vec<Row>, Vec<Counts>) =
         running.into_iter().map(Running::finish).unzip();
-    for at in 0..rows.len() {
-        let group = rows[at].group;
-        let below = rows
-            .iter()
-            .find(|row| row.group == group && row.name == base(group));
-        rows[at].ratio = rows[at].ns / below.map_or(f64::NAN, |row| row.ns);
-    }
+    compare(&mut rows);
     notes.extend(unsteady(&rows));
     Ok(Report {
         rows,
         notes,
-        lines: (0, 0),
         rounds: round,
-        clock_ns: f64::NAN,
-        kvm: Some(Facts {
+        source: Source::Kvm(Facts {
             module: module(),
             tsc_hz,
             tsc_khz: rig.tsc_khz(),

@@ -16,12 +16,15 @@ pub mod kvm;
 mod probe;
 pub mod qemu;
 mod region;
+mod report;
+pub mod then;
 mod turns;
 
 use crate::{machine::Placement, sys, Context, EventFd};
 use anyhow::{bail, ensure};
-use hdrhistogram::Histogram;
 use probe::Way;
+use report::{compare, unsteady};
+pub use report::{Report, Row, Source, Threads};
 use std::{
     ops::Range,
     path::PathBuf,
@@ -45,6 +48,10 @@ pub enum Group {
     KvmCircle,
     /// A guest writes, and another of its vCPUs is interrupted.
     KvmTwo,
+    /// A guest of an unmodified QEMU writes.
+    QemuWrite,
+    /// It is interrupted, and its handler writes.
+    QemuCircle,
 }
 
 impl Group {
@@ -52,6 +59,8 @@ impl Group {
     pub const ALL: [Group; 3] = [Group::OneThread, Group::SameCore, Group::TwoCores];
     /// Those with a guest, see [`kvm`].
     pub const KVM: [Group; 3] = [Group::KvmWrite, Group::KvmCircle, Group::KvmTwo];
+    /// Those with a guest of QEMU, see [`qemu`].
+    pub const QEMU: [Group; 2] = [Group::QemuWrite, Group::QemuCircle];
 
     /// A name for programs.
     pub fn id(self) -> &'static str {
@@ -62,6 +71,8 @@ impl Group {
             Group::KvmWrite => "kvm-write",
             Group::KvmCircle => "kvm-circle",
             Group::KvmTwo => "kvm-two-vcpus",
+            Group::QemuWrite => "qemu-write",
+            Group::QemuCircle => "qemu-circle",
         }
     }
 
@@ -72,8 +83,20 @@ impl Group {
             Group::SameCore => "two threads, same core",
             Group::TwoCores => "two threads, two cores",
             Group::KvmWrite => "a guest writes",
-            Group::KvmCircle => "... and is interrupted",
-            Group::KvmTwo => "... and its other vCPU is",
+            Group::KvmCircle => "a guest writes, and is interrupted",
+            Group::KvmTwo => "a guest writes to its other vCPU",
+            Group::QemuWrite => "QEMU's guest writes",
+            Group::QemuCircle => "QEMU's guest is interrupted, and writes",
+        }
+    }
+
+    /// The row that the others are compared with.
+    pub fn base(self) -> &'static str {
+        match self {
+            Group::OneThread | Group::SameCore | Group::TwoCores => "eventfd",
+            Group::KvmWrite | Group::QemuWrite => "ioeventfd-mmio",
+            Group::KvmCircle | Group::KvmTwo => "circle-doorbell",
+            Group::QemuCircle => "circle-ioeventfd-mmio",
         }
     }
 
@@ -84,7 +107,8 @@ impl Group {
             Group::OneThread => &[Eventfd, Ioctl, Irqfd, Region, RegionLine, Batch, Burst],
             Group::SameCore => &[Eventfd, SpinYielding, Futex, Pipe, Ioctl, Irqfd],
             Group::TwoCores => &[Eventfd, Spin, Futex, Pipe, Ioctl, Irqfd],
-            Group::KvmWrite | Group::KvmCircle | Group::KvmTwo => &[],
+            // Those have other drivers.
+            _ => &[],
         }
     }
 
@@ -158,50 +182,6 @@ pub struct Options {
     pub rows: Vec<String>,
     /// The device.
     pub device: PathBuf,
-}
-
-/// The figures of one row.
-#[derive(Debug)]
-pub struct Row {
-    /// Its group.
-    pub group: Group,
-    /// What is measured.
-    pub name: &'static str,
-    /// Median over the batches of the time per round trip, in ns.
-    pub ns: f64,
-    /// How many batches there were.
-    pub batches: usize,
-    /// Lower and upper quartile of the same.
-    pub quartiles: (f64, f64),
-    /// Ratio of `ns` to the raw eventfd of the group.
-    pub ratio: f64,
-    /// Round-trip times in ns.
-    pub histogram: Histogram<u64>,
-}
-
-impl Row {
-    /// Round trips per second.
-    pub fn iops(&self) -> f64 {
-        1e9 / self.ns
-    }
-}
-
-/// The result of a run.
-#[derive(Debug)]
-pub struct Report {
-    /// The rows, by group.
-    pub rows: Vec<Row>,
-    /// What could not be measured, and why; what else there is to know.
-    pub notes: Vec<String>,
-    /// How many lines the context had, and how many of those that are not measured had something
-    /// assigned. 0 without a doorbell.
-    pub lines: (u32, u32),
-    /// How many rounds there were.
-    pub rounds: u32,
-    /// What reading the clock takes, in ns. It is part of the histograms.
-    pub clock_ns: f64,
-    /// What else is known if there was a guest.
-    pub kvm: Option<kvm::Facts>,
 }
 
 /// Is told what is going on, and how much of how much of it is done.
@@ -298,39 +278,19 @@ pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> 
     sys::pin(&cpus)?;
 
     let mut rows: Vec<Row> = running.into_iter().map(Running::finish).collect();
-    for at in 0..rows.len() {
-        let base = rows
-            .iter()
-            .find(|row| row.group == rows[at].group && row.name == Kind::Eventfd.name())
-            .map_or(f64::NAN, |row| row.ns);
-        rows[at].ratio = rows[at].ns / base;
-    }
+    compare(&mut rows);
     notes.extend(unsteady(&rows));
+    let (lines, others_assigned) =
+        doorbell.map_or((0, 0), |(_, nr_lines, filling)| (nr_lines, filling.lines));
     Ok(Report {
         rows,
         notes,
-        lines: doorbell.map_or((0, 0), |(_, nr_lines, filling)| (nr_lines, filling.lines)),
         rounds,
-        clock_ns,
-        kvm: None,
-    })
-}
-
-/// One thread does the same all the time. If its batches differ much, the machine did something
-/// else, too, and where the median lies is chance.
-fn unsteady(rows: &[Row]) -> Option<String> {
-    let spread = |row: &Row| row.quartiles.1 / row.quartiles.0;
-    let worst = rows
-        .iter()
-        .filter(|row| matches!(row.group, Group::OneThread | Group::KvmWrite))
-        .max_by(|a, b| spread(a).total_cmp(&spread(b)))?;
-    (spread(worst) > 1.5).then(|| {
-        format!(
-            "a busy machine: the quartiles of one thread's {} are a factor of {:.1} apart, so do not \
-             rely on the ratios; run it again when it is quiet",
-            worst.name,
-            spread(worst)
-        )
+        source: Source::Threads(Threads {
+            lines,
+            others_assigned,
+            clock_ns,
+        }),
     })
 }
 

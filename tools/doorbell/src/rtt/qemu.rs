@@ -9,7 +9,11 @@
 //! count says whether as many rings arrived as there were writes. That QEMU has been told of the
 //! eventfd when the guest begins, the server knows; nobody else does.
 
-use super::{quantile, Progress};
+use super::{
+    quantile,
+    report::{compare, unsteady},
+    Group, Progress, Report, Row, Source,
+};
 use crate::{
     ivshmem::{
         control::{self, Setup},
@@ -22,6 +26,7 @@ use crate::{
     sys, Context, EventFd,
 };
 use anyhow::{ensure, Context as _};
+use hdrhistogram::Histogram;
 use std::{
     os::fd::AsFd,
     path::PathBuf,
@@ -47,73 +52,19 @@ pub struct Options {
     pub device: PathBuf,
 }
 
-/// What a row measures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// The guest writes, and goes on.
-    Write,
-    /// We ring the guest, whose interrupt handler rings us.
-    Circle,
-}
-
-/// The figures of a row.
+/// What is known of a run besides its rows.
 #[derive(Clone, Debug)]
-pub struct Row {
-    /// What was measured.
-    pub kind: Kind,
-    /// Whether it was KVM that signalled the eventfd.
-    pub ioeventfd: bool,
-    /// Median time of a write or round trip, in ns.
-    pub ns: f64,
-    /// Lower and upper quartile.
-    pub quartiles: (f64, f64),
-    /// The shortest.
-    pub min: f64,
-    /// How many writes or round trips there were; as many rings arrived.
-    pub count: u64,
-}
-
-impl Row {
-    /// Its name, as in 2009.
-    pub fn name(&self) -> &'static str {
-        match (self.kind, self.ioeventfd) {
-            (Kind::Write, false) => "qemu-mmio",
-            (Kind::Write, true) => "ioeventfd-mmio",
-            (Kind::Circle, false) => "circle, qemu-mmio",
-            (Kind::Circle, true) => "circle, ioeventfd-mmio",
-        }
-    }
-
-    /// Per second.
-    pub fn iops(&self) -> f64 {
-        1e9 / self.ns
-    }
-}
-
-/// The result.
-#[derive(Debug)]
-pub struct Report {
+pub struct Facts {
     /// What QEMU calls itself.
     pub version: String,
     /// What executed the guest.
     pub accelerator: String,
-    /// How often each guest was booted.
-    pub boots: u32,
     /// The rate of the guest's time stamp counter, in Hz.
     pub tsc_hz: f64,
-    /// The rows.
-    pub rows: Vec<Row>,
-}
-
-impl Report {
-    /// How many times as long something takes with QEMU as with KVM's ioeventfd.
-    pub fn ratio(&self, kind: Kind) -> Option<f64> {
-        let ns = |ioeventfd| {
-            let row = |row: &&Row| row.kind == kind && row.ioeventfd == ioeventfd;
-            self.rows.iter().find(row).map(|row| row.ns)
-        };
-        Some(ns(false)? / ns(true)?)
-    }
+    /// Writes in a batch.
+    pub writes: u32,
+    /// How many writes or round trips there were, row by row; as many rings arrived.
+    pub counts: Vec<u64>,
 }
 
 /// Longer than a guest takes to boot, or for a batch, wherever it is.
@@ -291,60 +242,74 @@ pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> 
         let result = measure();
         stop.write(1)?;
         running.join().expect("the server does not panic")?;
-        let (tsc_hz, rows) = result?;
+        let (tsc_hz, mut rows, counts) = result?;
+        compare(&mut rows);
         Ok(Report {
-            version,
-            accelerator: options.qemu.accelerator.clone(),
-            boots: options.boots,
-            tsc_hz,
+            notes: unsteady(&rows).into_iter().collect(),
             rows,
+            rounds: options.boots,
+            source: Source::Qemu(Facts {
+                version,
+                accelerator: options.qemu.accelerator.clone(),
+                tsc_hz,
+                writes: options.writes,
+                counts,
+            }),
         })
     })
 }
 
+/// The rows, and whether it is KVM that signals the eventfd to which the guest writes.
+const ROWS: [(Group, &str, bool); 4] = [
+    (Group::QemuWrite, "qemu-mmio", false),
+    (Group::QemuWrite, "ioeventfd-mmio", true),
+    (Group::QemuCircle, "circle-qemu-mmio", false),
+    (Group::QemuCircle, "circle-ioeventfd-mmio", true),
+];
+
+/// The rate of the time stamp counter, the rows, and how often what they measure was done.
 fn rows(
     bench: &mut Bench,
     options: &Options,
     progress: Progress<'_>,
-) -> anyhow::Result<(f64, Vec<Row>)> {
-    const ALL: [(Kind, bool); 4] = [
-        (Kind::Write, false),
-        (Kind::Write, true),
-        (Kind::Circle, false),
-        (Kind::Circle, true),
-    ];
-    let mut samples: [Vec<f64>; 4] = Default::default();
+) -> anyhow::Result<(f64, Vec<Row>, Vec<u64>)> {
+    let mut samples: [Vec<f64>; ROWS.len()] = Default::default();
     let (start, start_ticks) = (Instant::now(), ticks()?);
+    let all = u64::from(options.boots) * ROWS.len() as u64;
     for boot in 0..options.boots {
-        for (at, (kind, ioeventfd)) in ALL.into_iter().enumerate() {
-            let done = u64::from(boot) * ALL.len() as u64 + at as u64;
-            progress("guests", done, u64::from(options.boots) * ALL.len() as u64);
-            samples[at].extend(match kind {
-                Kind::Write => bench.write(options, ioeventfd)?,
-                Kind::Circle => bench.circle(options, ioeventfd)?,
+        for (at, (group, _, ioeventfd)) in ROWS.into_iter().enumerate() {
+            let done = u64::from(boot) * ROWS.len() as u64 + at as u64;
+            progress("guests of QEMU", done, all);
+            samples[at].extend(match group {
+                Group::QemuWrite => bench.write(options, ioeventfd)?,
+                _ => bench.circle(options, ioeventfd)?,
             });
         }
     }
     let tsc_hz = (ticks()? - start_ticks) as f64 / start.elapsed().as_secs_f64();
-    let rows = ALL
-        .into_iter()
-        .zip(&mut samples)
-        .map(|((kind, ioeventfd), samples)| {
-            let (ns, count) = match kind {
-                Kind::Write => (
-                    1e9 / tsc_hz,
-                    samples.len() as u64 * u64::from(options.writes),
-                ),
-                Kind::Circle => (1.0, samples.len() as u64),
-            };
-            Row {
-                kind,
-                ioeventfd,
-                ns: quantile(samples, 0.5) * ns,
-                quartiles: (quantile(samples, 0.25) * ns, quantile(samples, 0.75) * ns),
-                min: quantile(samples, 0.0) * ns,
-                count,
-            }
+    let mut rows = Vec::new();
+    let mut counts = Vec::new();
+    for ((group, name, _), mut samples) in ROWS.into_iter().zip(samples) {
+        // A guest tells ticks of batches, a circle ns of round trips.
+        let (unit, each) = match group {
+            Group::QemuWrite => (1e9 / tsc_hz, u64::from(options.writes)),
+            _ => (1.0, 1),
+        };
+        let mut histogram = Histogram::new_with_bounds(1, 60_000_000_000, 3)?;
+        for sample in &mut samples {
+            *sample *= unit;
+            histogram.saturating_record(*sample as u64);
+        }
+        counts.push(samples.len() as u64 * each);
+        rows.push(Row {
+            group,
+            name,
+            ns: quantile(&mut samples, 0.5),
+            batches: samples.len(),
+            quartiles: (quantile(&mut samples, 0.25), quantile(&mut samples, 0.75)),
+            ratio: f64::NAN,
+            histogram,
         });
-    Ok((tsc_hz, rows.collect()))
+    }
+    Ok((tsc_hz, rows, counts))
 }

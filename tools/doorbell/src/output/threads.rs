@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Reports of what threads have measured.
+
+use super::{percentile, us, Sheet, Told, PERCENTILES};
+use crate::{
+    machine::Machine,
+    rtt::{Group, Report, Row, Threads},
+};
+use serde_json::Value;
+
+fn cells(row: &Row) -> Vec<String> {
+    let mut cells = vec![
+        row.name.to_owned(),
+        format!("{:.0}", row.iops()),
+        us(row.ns),
+        format!("{:.2}", row.ratio),
+        us(row.histogram.min() as f64),
+    ];
+    cells.extend(PERCENTILES.map(|(_, p)| us(percentile(row, p) as f64)));
+    cells.push(us(row.histogram.max() as f64));
+    cells
+}
+
+pub(super) fn tell(report: &Report, facts: &Threads, machine: &Machine) -> Told {
+    let mut about = Vec::new();
+    if facts.lines > 0 {
+        let others = match facts.others_assigned {
+            0 => String::new(),
+            n => format!("; {n} that are not measured have an irqfd and a trigger each"),
+        };
+        about.push(format!("context of {} lines{others}", facts.lines));
+    }
+    let sheets = Group::ALL.map(|group| {
+        let header = [
+            group.name(),
+            "iops",
+            "RTT us",
+            "ratio",
+            "min",
+            "p50",
+            "p99",
+            "p99.9",
+            "max",
+        ];
+        let mut sheet = Sheet::new(Some(group), &header);
+        sheet.rows = report.of(group).map(cells).collect();
+        sheet
+    });
+    let key = format!(
+        "iops, RTT, ratio (to the group's eventfd): median of short batches timed as a whole.\n\
+         min to max, in us: round trips timed one by one, reading the clock ({}, {} us) included.\n\
+         {} rounds, in each of which every row had its turn.\n",
+        machine.clock_source,
+        us(facts.clock_ns),
+        report.rounds,
+    );
+    Told {
+        about,
+        sheets: sheets.into(),
+        key,
+    }
+}
+
+/// Adds to the value of a report what only threads have.
+pub(super) fn complete(value: &mut Value, facts: &Threads) {
+    value["lines"] = facts.lines.into();
+    value["other_lines_assigned"] = facts.others_assigned.into();
+    value["clock_ns"] = facts.clock_ns.into();
+}

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What was measured in 2009, with the first doorbell and the first ioeventfd.
+//!
+//! From "[KVM PATCH v8 3/3] KVM: add iosignalfd support", where what is ioeventfd now is called
+//! iosignalfd.
+
+use super::{Group, Row};
+
+/// Figures of then.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Then {
+    /// Round trips per second.
+    pub iops: u32,
+    /// Round-trip time, in µs.
+    pub us: f64,
+    /// It was not measured, but extrapolated from other measurements.
+    pub extrapolated: bool,
+}
+
+/// The rows of [`Group::KvmWrite`] that were measured then, in the order in which they were
+/// reported.
+pub const MEASURED: [&str; 3] = ["userspace-mmio", "ioeventfd-mmio", "ioeventfd-pio"];
+
+/// The figures of 2009 for a row, if it is one of then. There was no other guest than QEMU's; the
+/// hypercall was meant to signal an iosignalfd.
+pub fn then(group: Group, name: &str) -> Option<Then> {
+    let (iops, us, extrapolated) = match (group, name) {
+        (Group::KvmWrite, "userspace-mmio") | (Group::QemuWrite, "qemu-mmio") => {
+            (110_000, 9.09, false)
+        }
+        (Group::KvmWrite | Group::QemuWrite, "ioeventfd-mmio") => (200_100, 5.00, false),
+        (Group::KvmWrite, "ioeventfd-pio") => (367_300, 2.72, false),
+        (Group::KvmWrite, "userspace-pio") => (153_139, 6.53, true),
+        (Group::KvmWrite, "hypercall") => (412_585, 2.37, true),
+        _ => return None,
+    };
+    Some(Then {
+        iops,
+        us,
+        extrapolated,
+    })
+}
+
+/// How two rows compare.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ratio {
+    /// Which rows, and how many vCPUs.
+    pub what: String,
+    /// Here.
+    pub now: f64,
+    /// In 2009.
+    pub then: Option<f64>,
+}
+
+/// The comparisons for which both rows are among `rows`.
+pub fn ratios(rows: &[Row]) -> Vec<Ratio> {
+    const PAIRS: [(Group, &str, &str); 8] = [
+        (Group::KvmWrite, "userspace-mmio", "ioeventfd-mmio"),
+        (Group::KvmWrite, "userspace-pio", "ioeventfd-pio"),
+        (Group::KvmCircle, "circle-userspace", "circle-doorbell"),
+        (Group::KvmTwo, "circle-userspace", "circle-doorbell"),
+        (Group::KvmCircle, "circle-doorbell", "circle-direct"),
+        (Group::KvmTwo, "circle-doorbell", "circle-direct"),
+        (Group::QemuWrite, "qemu-mmio", "ioeventfd-mmio"),
+        (
+            Group::QemuCircle,
+            "circle-qemu-mmio",
+            "circle-ioeventfd-mmio",
+        ),
+    ];
+    let ratio = |(group, above, below): (Group, &str, &str)| {
+        let ns = |name| {
+            let row = rows.iter().find(|r| r.group == group && r.name == name);
+            row.map(|row| row.ns)
+        };
+        let vcpus = match group {
+            Group::KvmTwo => ", two vCPUs",
+            _ => "",
+        };
+        Some(Ratio {
+            what: format!("{above} / {below}{vcpus}"),
+            now: ns(above)? / ns(below)?,
+            then: then(group, above)
+                .zip(then(group, below))
+                .map(|(a, b)| a.us / b.us),
+        })
+    };
+    PAIRS.into_iter().filter_map(ratio).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hdrhistogram::Histogram;
+
+    #[test]
+    fn figures_are_consistent() {
+        for (group, name) in [
+            (Group::KvmWrite, "hypercall"),
+            (Group::KvmWrite, "userspace-pio"),
+            (Group::KvmWrite, "userspace-mmio"),
+            (Group::KvmWrite, "ioeventfd-pio"),
+            (Group::KvmWrite, "ioeventfd-mmio"),
+            (Group::QemuWrite, "qemu-mmio"),
+            (Group::QemuWrite, "ioeventfd-mmio"),
+        ] {
+            let then = then(group, name).unwrap();
+            let iops = 1e6 / then.us;
+            assert!(
+                (iops / f64::from(then.iops) - 1.0).abs() < 0.025,
+                "{name}: {iops}"
+            );
+        }
+        assert_eq!(then(Group::KvmWrite, "ioeventfd-mmio-any"), None);
+        assert_eq!(then(Group::OneThread, "ioeventfd-mmio"), None);
+    }
+
+    fn row(group: Group, name: &'static str, ns: f64) -> Row {
+        Row {
+            group,
+            name,
+            ns,
+            batches: 1,
+            quartiles: (ns, ns),
+            ratio: 1.0,
+            histogram: Histogram::new(3).unwrap(),
+        }
+    }
+
+    #[test]
+    fn ratios_are_those_whose_rows_are_there() {
+        let rows = [
+            row(Group::KvmWrite, "userspace-mmio", 300.0),
+            row(Group::KvmWrite, "ioeventfd-mmio", 100.0),
+            row(Group::KvmCircle, "circle-userspace", 700.0),
+            row(Group::KvmTwo, "circle-doorbell", 100.0),
+            row(Group::KvmTwo, "circle-userspace", 200.0),
+            row(Group::QemuWrite, "ioeventfd-mmio", 100.0),
+            row(Group::QemuWrite, "qemu-mmio", 250.0),
+        ];
+        let ratios = ratios(&rows);
+        let what: Vec<_> = ratios.iter().map(|r| (r.what.as_str(), r.now)).collect();
+        assert_eq!(
+            what,
+            [
+                ("userspace-mmio / ioeventfd-mmio", 3.0),
+                ("circle-userspace / circle-doorbell, two vCPUs", 2.0),
+                ("qemu-mmio / ioeventfd-mmio", 2.5),
+            ]
+        );
+        for at in [0, 2] {
+            assert_eq!(format!("{:.2}", ratios[at].then.unwrap()), "1.82");
+        }
+        assert_eq!(ratios[1].then, None);
+        let pio = [
+            row(Group::KvmWrite, "userspace-pio", 1.0),
+            row(Group::KvmWrite, "ioeventfd-pio", 1.0),
+        ];
+        let ratio = super::ratios(&pio)[0].then.unwrap();
+        assert_eq!(format!("{ratio:.2}"), "2.40");
+    }
+}
