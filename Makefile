@@ -20,6 +20,7 @@ help:
 	@echo 'In the lab: on any Debian 12 or 13; sets up what is missing by itself'
 	@echo '  make rtt          - boot a VM, load the module, print the round-trip tables'
 	@echo '  make rtt-qemu     - what a write to a doorbell costs a guest of an unmodified QEMU'
+	@echo '  make report       - all of that as a page with pictures, doorbell-report.html'
 	@echo '  make test         - run all tests; ends with "N passed, N failed"'
 	@echo '  make test-debug   - the same with a kernel that checks everything it can: KASAN,'
 	@echo '                      lockdep, kmemleak, fault injection, KUnit, ...; the first time'
@@ -51,11 +52,14 @@ rtt:
 	@$(LAB) rtt $(ARGS)
 
 rtt-qemu:
-	@$(LAB) run sh -c 'modprobe -q kvm-amd || modprobe -q kvm-intel; doorbell rtt --qemu "$$@"' sh $(ARGS)
+	@$(LAB) rtt --qemu $(ARGS)
+
+report:
+	@$(LAB) report $(ARGS)
 
 bench:
-	@$(LAB) run sh -c 'modprobe -q kvm-amd || modprobe -q kvm-intel; \
-		doorbell bench assign && doorbell bench bus && doorbell bench scale'
+	@$(LAB) run /doorbell/tools/lab/guest/with-kvm \
+		sh -c 'doorbell bench assign && doorbell bench bus && doorbell bench scale'
 
 test check shell model:
 	@$(LAB) $@
@@ -110,5 +114,5 @@ rustfmt rustfmtcheck:
 clean:
 	+$(kbuild) clean
 
-.PHONY: default help rtt rtt-qemu bench samples test test-debug torture model check shell lab lab-status lab-clean \
+.PHONY: default help rtt rtt-qemu report bench samples test test-debug torture model check shell lab lab-status lab-clean \
 	have-rust modules modules_install clippy rustfmt rustfmtcheck rust-analyzer clean

@@ -2,6 +2,7 @@
 
 //! Reports for people and for programs.
 
+pub mod html;
 pub(crate) mod kvm;
 pub(crate) mod qemu;
 mod threads;

@@ -160,6 +160,22 @@ guest_command() {
 	return $rc
 }
 
+# Before a command that has guests of its own.
+KVM=(/doorbell/tools/lab/guest/with-kvm)
+
+# make_report [ARGUMENT...]: the page, here
+make_report() {
+	local page=$BUILD/out/report.html rc
+	rm -f "$page"
+	guest_command "${KVM[@]}" doorbell report /out/report.html "$@"
+	rc=$?
+	[[ -s $page ]] || return $((rc ? rc : 1))
+	rm -f doorbell-report.html
+	cp -p "$page" doorbell-report.html &&
+		say "the page is $PWD/doorbell-report.html" || rc=1
+	return $rc
+}
+
 guest_shell() {
 	find_image
 	say "booting $(kernel_version) ($(accelerator)); exit ends it"

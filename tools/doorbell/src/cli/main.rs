@@ -9,6 +9,7 @@ mod ivshmem;
 mod lines;
 mod measure;
 mod qemu;
+mod report;
 mod torture;
 mod watch;
 
@@ -34,7 +35,8 @@ Examples:
   doorbell bus assign 0x1000 --line 2 --socket /tmp/d  have an address ring a line ...
   doorbell bus write 0x1000 1 --socket /tmp/d          ... and write there
   doorbell rtt                              what a notification costs on this machine
-  doorbell rtt --plot rtt.svg               the same, with the distributions as a picture
+  doorbell rtt --kvm                        and what one costs that a guest makes
+  doorbell report                           both and more, as a page with pictures
   doorbell torture                          does it keep its word?
   doorbell bench assign                     what assigning and deassigning cost
   doorbell bench bus                        what regions cost, by how many there are
@@ -79,6 +81,8 @@ enum Command {
     Torture(torture::Torture),
     /// Measure round-trip times
     Rtt(measure::Rtt),
+    /// Measure all there is to be measured, and write it to a page with pictures
+    Report(report::ReportArgs),
     /// Serve QEMU guests that have an ivshmem-doorbell device: their vectors are lines
     IvshmemServer(ivshmem::ServerArgs),
     /// Look at the peers of an ivshmem-server; make a guest to try it with
@@ -178,6 +182,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Watch(args) => watch::watch(&cli.device, args),
         Command::Torture(args) => torture::torture(&cli.device, args),
         Command::Rtt(args) => measure::rtt(&cli.device, args),
+        Command::Report(args) => report::report(&cli.device, args),
         Command::IvshmemServer(args) => ivshmem::serve(&cli.device, args),
         Command::Ivshmem(args) => ivshmem::ivshmem(args),
         Command::Bench(args) => measure::bench(&cli.device, args),
@@ -326,7 +331,9 @@ mod tests {
             "torture --rings 5 --duration 5",
             "torture --lines 7",
             "torture --threads 7",
-            "rtt --qemu --csv",
+            "rtt --qemu --kvm",
+            "rtt --qemu --time 3",
+            "report --time 0",
             "ivshmem-server -n 0",
             "ivshmem-server --max-peers 65537",
             "ivshmem-server -l 0",

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! `doorbell report`.
+
+use crate::{measure::with_progress, positive, qemu::Qemu};
+use anyhow::{bail, Context as _};
+use clap::Args;
+use doorbell::{
+    doctor::{self, Check, Host, Verdict},
+    machine::Machine,
+    output::html::{page, Page, Part},
+    rtt::{self, kvm, qemu, Options, Progress},
+};
+use std::{
+    fs::File,
+    io::Write,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+#[derive(Args)]
+#[command(after_help = "\
+The page refers to nothing outside of itself: send it to whoever asks what a notification costs on
+your machine. What cannot be measured here is in it with the reason; 'doorbell doctor' says more.
+
+Examples:
+  doorbell report                          everything, to doorbell-report.html
+  doorbell report --time 60 host.html      longer, for steadier figures")]
+pub struct ReportArgs {
+    /// Where to write the page
+    #[arg(default_value = "doorbell-report.html")]
+    file: PathBuf,
+    /// Measure each table but QEMU's for about that many seconds
+    #[arg(long, default_value_t = 10.0, value_parser = positive)]
+    time: f64,
+    #[command(flatten)]
+    qemu: Qemu,
+}
+
+/// Measures, unless one of the checks called `needs` says that it cannot be done.
+fn part(
+    title: &'static str,
+    command: &'static str,
+    checks: &[Check],
+    needs: &[&str],
+    measure: impl FnOnce(Progress<'_>) -> anyhow::Result<rtt::Report>,
+) -> (Part, Option<anyhow::Error>) {
+    let lacks = checks
+        .iter()
+        .find(|check| check.verdict == Verdict::Missing && needs.contains(&check.what));
+    let (result, error) = match lacks {
+        Some(Check { what, found, .. }) => (Err(format!("{what}: {found}")), None),
+        None => match with_progress(measure) {
+            Ok(report) => (Ok(report), None),
+            Err(error) => (Err(format!("{error:#}")), Some(error.context(command))),
+        },
+    };
+    let part = Part {
+        title,
+        command,
+        result,
+    };
+    (part, error)
+}
+
+pub fn report(device: &Path, args: &ReportArgs) -> anyhow::Result<()> {
+    let path = args.file.display();
+    // Not after minutes of measuring.
+    let mut file = File::create(&args.file).with_context(|| format!("create {path}"))?;
+    let checks = doctor::examine(&Host::this(), device);
+    let options = Options {
+        time: Duration::from_secs_f64(args.time),
+        rounds: 40,
+        lines: 1,
+        fill: false,
+        rows: Vec::new(),
+        device: device.to_owned(),
+    };
+    let all = [
+        part(
+            "Between threads",
+            "doorbell rtt",
+            &checks,
+            &["module", "device"],
+            |progress| rtt::run(&options, progress),
+        ),
+        part(
+            "From a guest of a small VMM",
+            "doorbell rtt --kvm",
+            &checks,
+            &["module", "device", "KVM"],
+            |progress| kvm::run(&options, None, progress),
+        ),
+        part(
+            "From guests of an unmodified QEMU",
+            "doorbell rtt --qemu",
+            &checks,
+            &["module", "device", "KVM", "QEMU"],
+            |progress| qemu::run(&args.qemu.options(device), progress),
+        ),
+    ];
+    let (parts, errors): (Vec<_>, Vec<_>) = all.into_iter().unzip();
+    let when = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let page = page(&Page {
+        machine: &Machine::this(),
+        when: &when,
+        parts: &parts,
+        checks: &checks,
+    })?;
+    file.write_all(page.as_bytes())
+        .and_then(|()| file.sync_all())
+        .with_context(|| format!("write {path}"))?;
+    crate::print(&format!("{path}\n"))?;
+    for part in &parts {
+        if let Err(why) = &part.result {
+            eprintln!("doorbell: {}: not measured: {why}", part.command);
+        }
+    }
+    if let Some(error) = errors.into_iter().flatten().next() {
+        return Err(error);
+    }
+    if parts.iter().all(|part| part.result.is_err()) {
+        bail!("nothing could be measured here; 'doorbell doctor' says what to do");
+    }
+    Ok(())
+}

@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A page with everything that was measured. It refers to nothing outside of itself.
+
+use super::{tell, us, value, Sheet};
+use crate::{
+    doctor::{Check, Verdict},
+    machine::Machine,
+    plot,
+    rtt::{then::ratios, Group, Report, Source},
+};
+use maud::{html, Markup, PreEscaped, DOCTYPE};
+use serde_json::json;
+
+/// A measurement, or why there is none.
+#[derive(Debug)]
+pub struct Part {
+    /// What it is called.
+    pub title: &'static str,
+    /// The command that does it alone.
+    pub command: &'static str,
+    /// What came of it, or why nothing did.
+    pub result: Result<Report, String>,
+}
+
+/// All that is on the page.
+#[derive(Debug)]
+pub struct Page<'a> {
+    /// On what it was measured.
+    pub machine: &'a Machine,
+    /// When, for people.
+    pub when: &'a str,
+    /// The measurements.
+    pub parts: &'a [Part],
+    /// How the machine is set up.
+    pub checks: &'a [Check],
+}
+
+const STYLE: &str = include_str!("report.css");
+
+/// The page as HTML.
+pub fn page(page: &Page<'_>) -> anyhow::Result<String> {
+    let Machine {
+        cpu,
+        cpus,
+        kernel,
+        accelerator,
+        clock_source,
+    } = page.machine;
+    let version = env!("CARGO_PKG_VERSION");
+    let facts = [
+        ("CPU", format!("{cpu}, {cpus} in use")),
+        ("runs on", accelerator.clone()),
+        ("kernel", format!("Linux {kernel}")),
+        ("clock", clock_source.clone()),
+        ("measured", format!("{}, doorbell {version}", page.when)),
+    ];
+    let parts = page.parts.iter().map(|part| section(part, page.machine));
+    let parts = parts.collect::<anyhow::Result<Vec<_>>>()?;
+    let markup = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { "What a notification costs: " (cpu) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                header {
+                    h1 { "What a notification costs" }
+                    dl { @for (what, is) in &facts { dt { (what) } dd { (is) } } }
+                }
+                main {
+                    (tiles(page.parts))
+                    @for part in parts { (part) }
+                    (set_up(page.checks))
+                }
+                footer { "Made by doorbell report. All figures are in this page for programs, too: the JSON in its element #figures." }
+                script #figures type="application/json" { (PreEscaped(figures(page))) }
+            }
+        }
+    };
+    Ok(markup.into_string())
+}
+
+/// The figures that one wants to see first.
+fn tiles(parts: &[Part]) -> Markup {
+    let reports = || parts.iter().filter_map(|part| part.result.as_ref().ok());
+    let mut tiles: Vec<(String, f64, String)> = Vec::new();
+    for row in reports().flat_map(|report| report.of(Group::OneThread)) {
+        if matches!(row.name, "doorbell ioctl" | "doorbell irqfd") && row.ratio.is_finite() {
+            let detail = format!("{} us", us(row.ns));
+            tiles.push((format!("{} / eventfd", row.name), row.ratio, detail));
+        }
+    }
+    for ratio in reports().flat_map(|report| ratios(&report.rows)) {
+        let detail = match ratio.then {
+            Some(then) => format!("{then:.2} in 2009"),
+            None if ratio.what.starts_with("circle-userspace") => "thread / kernel".into(),
+            None => continue,
+        };
+        tiles.push((ratio.what, ratio.now, detail));
+    }
+    html! {
+        @if !tiles.is_empty() {
+            ul.tiles {
+                @for (what, ratio, detail) in &tiles {
+                    li { b { (format!("{ratio:.2}")) "×" } span { (what) } small { (detail) } }
+                }
+            }
+        }
+    }
+}
+
+fn section(part: &Part, machine: &Machine) -> anyhow::Result<Markup> {
+    let report = match &part.result {
+        Ok(report) => report,
+        Err(why) => {
+            return Ok(html! {
+                section {
+                    h2 { (part.title) " " code { (part.command) } }
+                    p.missing { "Not measured: " (why) }
+                }
+            })
+        }
+    };
+    let told = tell(report, machine);
+    let bars = plot::bars(report)?;
+    let mut tables = Vec::new();
+    for sheet in &told.sheets {
+        let curves = match sheet.group {
+            Some(group) => plot::curves(report, group)?,
+            None => None,
+        };
+        tables.push((table(sheet), curves));
+    }
+    Ok(html! {
+        section {
+            h2 { (part.title) " " code { (part.command) } }
+            @for line in &told.about { p { (line) } }
+            @if let Some(svg) = bars { figure { (PreEscaped(svg)) } }
+            @for (table, curves) in tables {
+                (table)
+                @if let Some(svg) = curves { figure { (PreEscaped(svg)) } }
+            }
+            @if !report.notes.is_empty() {
+                ul.notes { @for note in &report.notes { li { (note) } } }
+            }
+            p.key { (told.key) }
+        }
+    })
+}
+
+fn table(sheet: &Sheet) -> Markup {
+    html! {
+        div.scroll {
+            table {
+                thead { tr { @for cell in &sheet.header { th { (cell) } } } }
+                tbody {
+                    @for row in &sheet.rows {
+                        tr.ours[row[0].contains("doorbell")] {
+                            @for cell in row { td { (cell.trim()) } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// How the machine is set up: whoever compares figures asks that next.
+fn set_up(checks: &[Check]) -> Markup {
+    html! {
+        section {
+            h2 { "This machine " code { "doorbell doctor" } }
+            div.scroll {
+                table.text {
+                    tbody {
+                        @for check in checks {
+                            @let (class, mark) = match check.verdict {
+                                Verdict::Good => ("good", "✓"),
+                                Verdict::Advice => ("advice", "–"),
+                                Verdict::Missing => ("missing", "✗"),
+                            };
+                            tr {
+                                td class=(class) { (mark) }
+                                td { (check.what) }
+                                td { (check.found) }
+                                td { (check.advice.as_deref().unwrap_or_default()) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Everything for programs, such that no text in it ends the element.
+fn figures(page: &Page<'_>) -> String {
+    let parts: Vec<_> = page
+        .parts
+        .iter()
+        .map(|part| match &part.result {
+            Ok(report) => {
+                let mut value = value(report, page.machine);
+                value["command"] = part.command.into();
+                value["source"] = match report.source {
+                    Source::Threads(_) => "threads",
+                    Source::Kvm(_) => "kvm",
+                    Source::Qemu(_) => "qemu",
+                }
+                .into();
+                value
+            }
+            Err(why) => json!({ "command": part.command, "not_measured": why }),
+        })
+        .collect();
+    let value = json!({
+        "machine": page.machine,
+        "when": page.when,
+        "checks": page.checks,
+        "parts": parts,
+    });
+    value.to_string().replace('<', "\\u003c")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::{kvm, qemu, tests as plain};
+
+    fn made(cpu: &str) -> String {
+        let machine = Machine {
+            cpu: cpu.into(),
+            ..plain::machine()
+        };
+        let part = |title, result| Part {
+            title,
+            command: "doorbell rtt",
+            result,
+        };
+        let parts = [
+            part("Threads", Ok(plain::report())),
+            part("A guest", Ok(kvm::tests::report())),
+            part("QEMU", Ok(qemu::tests::report())),
+            part("Hardware", Err("there is <none>".into())),
+        ];
+        let checks = [Check {
+            what: "CPU frequency",
+            used_for: "steady figures",
+            verdict: Verdict::Advice,
+            found: "governor powersave".into(),
+            advice: Some("cpupower".into()),
+        }];
+        page(&Page {
+            machine: &machine,
+            when: "today",
+            parts: &parts,
+            checks: &checks,
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn has_machine_rows_pictures_and_what_is_missing() {
+        let html = made("Abacus");
+        for part in [
+            "Abacus, 1 in use",
+            "bare metal",
+            "Linux 7.3",
+            "<td>spin (yielding)</td>",
+            "<td>110000</td>",
+            "<td>circle-qemu-mmio</td>",
+            "1.82 in 2009",
+            "there is &lt;none&gt;",
+            "governor powersave",
+            "context of 4 lines",
+            "two cores: not measured",
+        ] {
+            assert!(html.contains(part), "{part} in {html}");
+        }
+        // Bars and curves: of threads two groups; of the VMM bars and two; of QEMU bars and one.
+        assert_eq!(html.matches("<svg").count(), 2 + 3 + 2);
+        assert_eq!(html.matches("</svg>").count(), 7);
+    }
+
+    #[test]
+    fn refers_to_nothing_outside() {
+        let html = made("Abacus").replace("http://www.w3.org/2000/svg", "");
+        for outside in ["http", "src=", "href=", "@import", "url("] {
+            assert!(!html.contains(outside), "{outside}");
+        }
+    }
+
+    #[test]
+    fn figures_can_be_parsed_whatever_is_in_them() {
+        let html = made("</script><b>Abacus</b>");
+        assert!(!html.contains("<b>Abacus"));
+        let from = html.find("type=\"application/json\">").unwrap() + 24;
+        let text = &html[from..];
+        let text = &text[..text.find("</script>").unwrap()];
+        let value: serde_json::Value = serde_json::from_str(text).unwrap();
+        assert_eq!(value["machine"]["cpu"], "</script><b>Abacus</b>");
+        assert_eq!(value["parts"][0]["rows"][1]["ratio"], 2.5);
+        assert_eq!(value["parts"][2]["qemu"]["version"], "QEMU 0.10");
+        assert_eq!(value["parts"][3]["not_measured"], "there is <none>");
+    }
+}
