@@ -119,7 +119,7 @@ impl Rig {
         let interrupts = || self.vm.interrupts();
         let interrupted = interrupts();
         self.vm.vcpu(0).start(regs)?;
-        let ended = self.finish(entry);
+        let ended = self.finish(wired);
 
         let is_circle = matches!(wired.row, Row::Circle { .. });
         let counts = Counts {
@@ -143,11 +143,14 @@ impl Rig {
     }
 
     /// Waits for the vCPUs; returns how often they came back to the VMM.
-    fn finish(&self, entry: Entry) -> Result<u64> {
-        let interrupts = || self.vm.interrupts();
-        let mut returns = self.vm.vcpu(0).finish(interrupts)?;
-        if entry == Entry::Ask {
-            returns += self.vm.vcpu(1).finish(interrupts)?;
+    fn finish(&self, wired: &Wired) -> Result<u64> {
+        let happened = || {
+            let line = self.count(wired).ok().flatten();
+            u64::from(self.vm.interrupts()) + line.map_or(0, |line| line.rings)
+        };
+        let mut returns = self.vm.vcpu(0).finish(happened)?;
+        if wired.entry == Entry::Ask {
+            returns += self.vm.vcpu(1).finish(happened)?;
         }
         Ok(returns)
     }

@@ -96,9 +96,9 @@ impl Vcpu {
     }
 
     /// Waits until it has written to [`layout::DONE`]; returns how often it came back to the VMM.
-    /// As long as `interrupts`, which counts them, finds some that are new, there is hope.
-    pub(crate) fn finish(&self, interrupts: impl Fn() -> u32) -> Result<u64> {
-        match self.answer(interrupts)? {
+    /// As long as `happened`, which counts rings and interrupts, grows, there is hope.
+    pub(crate) fn finish(&self, happened: impl Fn() -> u64) -> Result<u64> {
+        match self.answer(happened)? {
             Answer::Ran(returns) => Ok(returns),
             Answer::Tsc(_) => bail!("not what was asked for"),
         }
@@ -119,15 +119,15 @@ impl Vcpu {
         Ok(())
     }
 
-    fn answer(&self, interrupts: impl Fn() -> u32) -> Result<Answer> {
-        let mut last = (interrupts(), Instant::now());
+    fn answer(&self, happened: impl Fn() -> u64) -> Result<Answer> {
+        let mut last = (happened(), Instant::now());
         while last.1.elapsed() < LIMIT {
             match self.answers.recv_timeout(LOOK) {
                 Ok(answer) => return answer,
                 Err(RecvTimeoutError::Disconnected) => bail!("the vCPU's thread has ended"),
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            let now = interrupts();
+            let now = happened();
             if now != last.0 {
                 last = (now, Instant::now());
             }

@@ -10,6 +10,7 @@
 //! Batches are short compared with a scheduler's time slice: if the host of a VM, or somebody else
 //! on this machine, takes the CPU away, that hits some batches and not their median.
 
+mod guard;
 #[cfg(target_arch = "x86_64")]
 mod guest;
 pub mod kvm;

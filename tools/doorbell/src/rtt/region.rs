@@ -53,6 +53,13 @@ impl Register {
         Self::new(way, Region::mmio(addr, LENGTH), Some(EventFd::new(0)?))
     }
 
+    /// Who waits for its eventfd gets a message that nobody has sent.
+    pub(super) fn rescue(&self) {
+        if let Some(eventfd) = &self.eventfd {
+            let _ = eventfd.write(1);
+        }
+    }
+
     /// As many as a batch has, in ports from `base` on, each with an eventfd of its own.
     pub(super) fn batch(way: &Way, base: u64) -> anyhow::Result<Vec<Arc<Self>>> {
         let ports = (0..BATCH as u64).map(|at| Region::pio(base + 4 * at, LENGTH));

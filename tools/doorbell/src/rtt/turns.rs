@@ -3,6 +3,7 @@
 //! Rows taking turns.
 
 use super::{
+    guard::{self, Guard},
     probe::{Bare, Doorbell, Echo, Futex, PingPong, Pipe, Probe, Raw, Spin, Way},
     quantile,
     region::{self, Register},
@@ -74,11 +75,16 @@ impl Running {
 
     /// Calls `work` with the probe running, then asks the doorbell whether its count of what
     /// `work` says it did agrees: nothing lost, nothing invented.
-    fn run(&mut self, work: impl FnOnce(&mut Self) -> anyhow::Result<u64>) -> anyhow::Result<()> {
+    fn run(
+        &mut self,
+        guard: &Guard,
+        work: impl FnOnce(&mut Self) -> anyhow::Result<u64>,
+    ) -> anyhow::Result<()> {
         sys::pin(&[self.cpu])?;
         let query = |way: &Arc<Way>| way.query();
         let before = self.ways.iter().map(query).collect::<Result<Vec<_>, _>>()?;
         let written = Register::counts(&self.registers)?;
+        guard.beat();
         self.probe.start()?;
         let trips = work(self)? + self.probe.stop()?;
         let which = || format!("{}, {}", self.group.name(), self.kind.name());
@@ -96,13 +102,14 @@ impl Running {
     }
 
     /// Finds out how many round trips make a batch; that is the warm-up, too.
-    fn warm_up(&mut self) -> anyhow::Result<()> {
-        self.run(|row| {
+    fn warm_up(&mut self, guard: &Guard) -> anyhow::Result<()> {
+        self.run(guard, |row| {
             let (mut calls, mut took) = (0, Duration::ZERO);
             while took < BATCH {
                 row.per_batch = 2 * calls.max(1);
                 took = row.probe.batch(row.per_batch)?;
                 calls += row.per_batch;
+                guard.beat();
             }
             let trips = row.probe.trips();
             row.fit(took.as_nanos() as f64 / (row.per_batch * trips) as f64);
@@ -117,12 +124,12 @@ impl Running {
     }
 
     /// Batches that take the time `half`, then single round trips for as long.
-    fn slot(&mut self, half: Duration) -> anyhow::Result<()> {
+    fn slot(&mut self, half: Duration, guard: &Guard) -> anyhow::Result<()> {
         let batches = (half.as_nanos() / BATCH.as_nanos()).max(1);
         // They were planned by their median. If the CPU is being taken away, all of them are made
         // nevertheless, or those that it hits would weigh more than the others; within reason.
         let limit = half * 4;
-        self.run(|row| {
+        self.run(guard, |row| {
             let n = row.per_batch;
             let in_batch = n * row.probe.trips();
             // The caches were somebody else's, and so was the peer's CPU.
@@ -133,6 +140,7 @@ impl Running {
                 let took = row.probe.batch(n)?;
                 row.batches.push(took.as_nanos() as f64 / in_batch as f64);
                 trips += in_batch;
+                guard.beat();
                 if start.elapsed() > limit {
                     break;
                 }
@@ -144,6 +152,7 @@ impl Running {
                     row.histogram.saturating_record(time);
                 }
                 trips += in_batch;
+                guard.beat();
                 if start.elapsed() > limit {
                     break;
                 }
@@ -254,12 +263,21 @@ pub(super) fn take_turns(
     rounds: u32,
     progress: Progress<'_>,
 ) -> anyhow::Result<u32> {
+    let ways: Vec<_> = running.iter().flat_map(|row| row.ways.clone()).collect();
+    let registers: Vec<_> = running
+        .iter()
+        .flat_map(|row| row.registers.clone())
+        .collect();
+    let guard = Guard::new(guard::LIMIT, move || {
+        ways.iter().for_each(|way| way.rescue());
+        registers.iter().for_each(|register| register.rescue());
+    });
     let total = u64::from(rounds + 1) * running.len() as u64;
     let half = time.div_f64(2.0 * total as f64);
     let start = Instant::now();
     let mut done = 0;
     for row in &mut *running {
-        row.warm_up()?;
+        row.warm_up(&guard)?;
         done += 1;
         progress("measuring", done, total);
     }
@@ -271,7 +289,7 @@ pub(super) fn take_turns(
         }
         random.shuffle(&mut order);
         for &row in &order {
-            running[row].slot(half)?;
+            running[row].slot(half, &guard)?;
             done += 1;
             progress("measuring", done, total);
         }
