@@ -3,13 +3,14 @@
 //! `doorbell report`.
 
 use crate::{measure::with_progress, positive, qemu::Qemu};
-use anyhow::{bail, Context as _};
+use anyhow::Context as _;
 use clap::Args;
 use doorbell::{
     doctor::{self, Check, Host, Verdict},
     machine::Machine,
     output::html::{page, Page, Part},
     rtt::{self, kvm, qemu, Options, Progress},
+    Context,
 };
 use std::{
     fs::File,
@@ -64,9 +65,14 @@ fn part(
 }
 
 pub fn report(device: &Path, args: &ReportArgs) -> anyhow::Result<()> {
+    Context::open_path(device)?;
     let path = args.file.display();
-    // Not after minutes of measuring.
-    let mut file = File::create(&args.file).with_context(|| format!("create {path}"))?;
+    // Not after minutes of measuring; but what was there is kept until then.
+    let mut options = File::options();
+    options.write(true).create(true).truncate(false);
+    let mut file = options
+        .open(&args.file)
+        .with_context(|| format!("create {path}"))?;
     let checks = doctor::examine(&Host::this(), device);
     let options = Options {
         time: Duration::from_secs_f64(args.time),
@@ -81,21 +87,21 @@ pub fn report(device: &Path, args: &ReportArgs) -> anyhow::Result<()> {
             "Between threads",
             "doorbell rtt",
             &checks,
-            &["module", "device"],
+            &[],
             |progress| rtt::run(&options, progress),
         ),
         part(
             "From a guest of a small VMM",
             "doorbell rtt --kvm",
             &checks,
-            &["module", "device", "KVM"],
+            &["KVM"],
             |progress| kvm::run(&options, None, progress),
         ),
         part(
             "From guests of an unmodified QEMU",
             "doorbell rtt --qemu",
             &checks,
-            &["module", "device", "KVM", "QEMU"],
+            &["KVM", "QEMU"],
             |progress| qemu::run(&args.qemu.options(device), progress),
         ),
     ];
@@ -107,20 +113,17 @@ pub fn report(device: &Path, args: &ReportArgs) -> anyhow::Result<()> {
         parts: &parts,
         checks: &checks,
     })?;
-    file.write_all(page.as_bytes())
-        .and_then(|()| file.sync_all())
+    file.set_len(0)
+        .and_then(|()| file.write_all(page.as_bytes()))
         .with_context(|| format!("write {path}"))?;
     crate::print(&format!("{path}\n"))?;
-    for part in &parts {
-        if let Err(why) = &part.result {
-            eprintln!("doorbell: {}: not measured: {why}", part.command);
+    for (part, error) in parts.iter().zip(errors) {
+        match (&part.result, error) {
+            // It is in the page, too.
+            (_, Some(error)) => return Err(error),
+            (Err(why), None) => eprintln!("doorbell: {}: not measured: {why}", part.command),
+            (Ok(_), None) => {}
         }
-    }
-    if let Some(error) = errors.into_iter().flatten().next() {
-        return Err(error);
-    }
-    if parts.iter().all(|part| part.result.is_err()) {
-        bail!("nothing could be measured here; 'doorbell doctor' says what to do");
     }
     Ok(())
 }
