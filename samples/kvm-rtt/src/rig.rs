@@ -8,12 +8,12 @@ use crate::{
     guest::Entry,
     layout,
     row::Row,
-    vcpu::Tsc,
+    vcpu::{Tsc, LIMIT},
     vm::Vm,
     wiring::{Address, Wired},
 };
 use anyhow::{ensure, Context, Result};
-use std::{collections::HashMap, fmt, io, mem::size_of, sync::Arc};
+use std::{collections::HashMap, fmt, io, mem::size_of, sync::Arc, time::Duration};
 
 /// Where threads run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,6 +31,7 @@ pub struct Rig {
     vm: Vm,
     doorbell: Option<Arc<Doorbell>>,
     begin: Tsc,
+    limit: Duration,
 }
 
 /// What a run has found out.
@@ -86,7 +87,13 @@ impl Rig {
             vm,
             doorbell,
             begin,
+            limit: LIMIT,
         })
+    }
+
+    /// Gives up when nothing has happened for `limit`, instead of 20 s.
+    pub fn with_limit(self, limit: Duration) -> Self {
+        Self { limit, ..self }
     }
 
     /// Has the guest write `n` times, at most [`layout::MOST_WRITES`], and checks that as many
@@ -148,9 +155,9 @@ impl Rig {
             let line = self.count(wired).ok().flatten();
             u64::from(self.vm.interrupts()) + line.map_or(0, |line| line.rings)
         };
-        let mut returns = self.vm.vcpu(0).finish(happened)?;
+        let mut returns = self.vm.vcpu(0).finish(self.limit, happened)?;
         if wired.entry == Entry::Ask {
-            returns += self.vm.vcpu(1).finish(happened)?;
+            returns += self.vm.vcpu(1).finish(self.limit, happened)?;
         }
         Ok(returns)
     }

@@ -23,7 +23,7 @@ use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::signal::{register_signal_handler, Killable, SIGRTMIN};
 
 /// For that long no guest of ours does nothing, even where everything is emulated.
-const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_millis(500);
 /// How long a thread is given to notice a signal.
@@ -96,9 +96,10 @@ impl Vcpu {
     }
 
     /// Waits until it has written to [`layout::DONE`]; returns how often it came back to the VMM.
-    /// As long as `happened`, which counts rings and interrupts, grows, there is hope.
-    pub(crate) fn finish(&self, happened: impl Fn() -> u64) -> Result<u64> {
-        match self.answer(happened)? {
+    /// As long as `happened`, which counts rings and interrupts, grows within `limit`, there is
+    /// hope.
+    pub(crate) fn finish(&self, limit: Duration, happened: impl Fn() -> u64) -> Result<u64> {
+        match self.answer(limit, happened)? {
             Answer::Ran(returns) => Ok(returns),
             Answer::Tsc(_) => bail!("not what was asked for"),
         }
@@ -106,7 +107,7 @@ impl Vcpu {
 
     pub(crate) fn tsc(&self) -> Result<Tsc> {
         self.tell(Command::Tsc)?;
-        match self.answer(|| 0)? {
+        match self.answer(LIMIT, || 0)? {
             Answer::Tsc(tsc) => Ok(tsc),
             Answer::Ran(_) => bail!("not what was asked for"),
         }
@@ -119,9 +120,9 @@ impl Vcpu {
         Ok(())
     }
 
-    fn answer(&self, happened: impl Fn() -> u64) -> Result<Answer> {
+    fn answer(&self, limit: Duration, happened: impl Fn() -> u64) -> Result<Answer> {
         let mut last = (happened(), Instant::now());
-        while last.1.elapsed() < LIMIT {
+        while last.1.elapsed() < limit {
             match self.answers.recv_timeout(LOOK) {
                 Ok(answer) => return answer,
                 Err(RecvTimeoutError::Disconnected) => bail!("the vCPU's thread has ended"),
@@ -138,8 +139,9 @@ impl Vcpu {
         };
         bail!(
             "the guest has not finished, and for {} s nothing has happened ({:#})\n  an interrupt \
-             was lost, or guests hang with the KVM of this machine (try another VMM)",
-            LIMIT.as_secs(),
+             was lost, or guests hang with the KVM of this machine: in a virtual machine, does \
+             its host do nested virtualization right?",
+            limit.as_secs(),
             end.unwrap_or_else(|| anyhow!("it is not running"))
         )
     }

@@ -37,13 +37,40 @@ pub(super) fn kvm(device: &Path) -> Check {
         let found = format!("{} without {}", device.display(), lacks.join(", "));
         return about.missing(found, "a kernel with CONFIG_HAVE_KVM_IRQCHIP is needed");
     }
-    match system.create_vm() {
-        Ok(_) => about.good(format!("{}, with irqfd and ioeventfd", device.display())),
-        Err(error) => about.missing(
+    if let Err(error) = system.create_vm() {
+        return about.missing(
             format!("{} makes no virtual machine: {error}", device.display()),
             "does another hypervisor use the hardware? see 'dmesg'",
+        );
+    }
+    match guest() {
+        Ok(()) => about.good(format!(
+            "{}, with irqfd and ioeventfd; a guest runs",
+            device.display()
+        )),
+        Err(error) => about.missing(
+            format!("{}, but a guest does not run", device.display()),
+            format!("{error:#}"),
         ),
     }
+}
+
+/// What a guest may take for a single hypercall.
+#[cfg(target_arch = "x86_64")]
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// That there is a device does not mean that guests run with it.
+#[cfg(target_arch = "x86_64")]
+fn guest() -> anyhow::Result<()> {
+    let row = kvm_rtt::Row::Hypercall;
+    let rig = kvm_rtt::Rig::new(None, &[row], kvm_rtt::Cpus::default())?;
+    rig.with_limit(PATIENCE).run(row, 1).map(drop)
+}
+
+/// There is none for others.
+#[cfg(not(target_arch = "x86_64"))]
+fn guest() -> anyhow::Result<()> {
+    Ok(())
 }
 
 /// The stock QEMU that is to be a client.
