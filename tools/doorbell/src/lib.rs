@@ -18,6 +18,7 @@
 pub mod bench;
 pub mod bus;
 pub mod doctor;
+mod error;
 pub mod ivshmem;
 pub mod lines;
 pub mod machine;
@@ -32,94 +33,19 @@ pub mod torture;
 pub mod uapi;
 
 pub use bus::{Access, Changes, Record, Records, Region, RegionInfo, Space, Target};
+pub use error::Error;
 pub use lines::Lines;
 pub use status::{LineStatus, Status};
 pub use sys::EventFd;
 
 use std::{
-    fmt, fs, io,
+    fs,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::Path,
 };
 
 /// Where the device is, unless said otherwise.
 pub const DEVICE: &str = "/dev/doorbell";
-
-/// What failed, and what to do about it.
-#[derive(Debug)]
-pub struct Error {
-    what: String,
-    cause: io::Error,
-}
-
-impl Error {
-    fn new(what: impl Into<String>, cause: io::Error) -> Self {
-        Self {
-            what: what.into(),
-            cause,
-        }
-    }
-
-    /// The errno, if it was one.
-    pub fn errno(&self) -> Option<i32> {
-        self.cause.raw_os_error()
-    }
-
-    /// What to do next, if that is known.
-    pub fn advice(&self) -> Option<&'static str> {
-        let opening = self.what.starts_with("open");
-        let errno = self.errno()?;
-        if let Some(advice) = bus::advice(&self.what, errno).filter(|_| !opening) {
-            return Some(advice);
-        }
-        Some(match errno {
-            libc::ENOENT | libc::ENODEV | libc::ENXIO if opening => {
-                "the module is not loaded: modprobe doorbell, or insmod doorbell.ko as root"
-            }
-            libc::EACCES | libc::EPERM if opening => {
-                "only root may open it unless a udev rule says otherwise: \
-                 KERNEL==\"doorbell\", GROUP=\"kvm\", MODE=\"0660\""
-            }
-            libc::ENOTTY => {
-                "the device does not know this request: it is no doorbell, or an older module"
-            }
-            libc::ENXIO => "there is no such line: doorbell info shows how many there are",
-            libc::EEXIST => "it is assigned already",
-            libc::ENOENT => "it is not assigned",
-            libc::EBUSY if self.what.starts_with("make") => {
-                "something is pending or asserted there, or a source has a resamplefd"
-            }
-            libc::EBUSY => {
-                "somebody listens on this eventfd already, here, in another context or in KVM"
-            }
-            libc::ELOOP => "the line would ring itself",
-            libc::ENOSPC => "that is over a limit: doorbell info shows them",
-            libc::EBADF => "the eventfd is closed already",
-            libc::EMFILE => "too many open files: ulimit -n",
-            libc::ENOMEM => "no memory, or over the memory cgroup's limit",
-            libc::EOPNOTSUPP if self.what.contains("line") => {
-                "only a level line can do that; lines are edge lines unless made otherwise"
-            }
-            libc::EOPNOTSUPP => {
-                "the module was built without the kernel's BTF: install pahole and rebuild it"
-            }
-            _ => return None,
-        })
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.what, self.cause)?;
-        if let Some(advice) = self.advice() {
-            write!(f, "\n  {advice}")?;
-        }
-        Ok(())
-    }
-}
-
-// Without a source: what it would say is in the text already, before the advice.
-impl std::error::Error for Error {}
 
 /// The result of whatever talks to the device.
 pub type Result<T = (), E = Error> = std::result::Result<T, E>;
@@ -543,6 +469,7 @@ impl AsFd for Context {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io;
 
     #[test]
     fn missing_device_says_how_to_load_the_module() {

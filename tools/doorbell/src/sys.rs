@@ -2,8 +2,13 @@
 
 //! System calls, and all `unsafe` of the crate.
 
+mod aio;
 pub(crate) mod bus;
 pub(crate) mod kvm;
+mod socket;
+
+pub(crate) use aio::Aio;
+pub(crate) use socket::{peer_of, receive_fd, send_fd, unread};
 
 use crate::{lines::Lines, uapi::Lineset};
 use std::{
@@ -388,85 +393,6 @@ pub fn raise_open_files(wanted: u64) -> io::Result<u64> {
     Ok(limit.rlim_cur)
 }
 
-/// Sends `fd` over a UNIX socket, with one byte.
-pub(crate) fn send_fd(socket: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> io::Result<()> {
-    let mut byte = 0u8;
-    let mut control = Control::default();
-    let mut iov = libc::iovec {
-        iov_base: (&raw mut byte).cast(),
-        iov_len: 1,
-    };
-    let message = control.message(&mut iov);
-    // SAFETY: The control buffer has room for one header with one descriptor, as `Control` has it.
-    unsafe {
-        let header = libc::CMSG_FIRSTHDR(&message);
-        (*header).cmsg_level = libc::SOL_SOCKET;
-        (*header).cmsg_type = libc::SCM_RIGHTS;
-        (*header).cmsg_len = libc::CMSG_LEN(size_of::<RawFd>() as u32) as _;
-        libc::CMSG_DATA(header)
-            .cast::<RawFd>()
-            .write_unaligned(fd.as_raw_fd());
-        check(libc::sendmsg(socket.as_raw_fd(), &message, libc::MSG_NOSIGNAL) as i64)?;
-    }
-    Ok(())
-}
-
-/// Receives what [`send_fd`] sent.
-pub(crate) fn receive_fd(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let mut byte = 0u8;
-    let mut control = Control::default();
-    let mut iov = libc::iovec {
-        iov_base: (&raw mut byte).cast(),
-        iov_len: 1,
-    };
-    let mut message = control.message(&mut iov);
-    // SAFETY: All buffers are as large as said; what comes back is looked at before it is used.
-    unsafe {
-        let flags = libc::MSG_CMSG_CLOEXEC;
-        check(libc::recvmsg(socket.as_raw_fd(), &mut message, flags) as i64)?;
-        let header = libc::CMSG_FIRSTHDR(&message);
-        if header.is_null()
-            || (*header).cmsg_level != libc::SOL_SOCKET
-            || (*header).cmsg_type != libc::SCM_RIGHTS
-        {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        let fd = libc::CMSG_DATA(header).cast::<RawFd>().read_unaligned();
-        Ok(OwnedFd::from_raw_fd(fd))
-    }
-}
-
-/// Who is at the other end of a UNIX socket: process and user. The process is 0 if it is none that
-/// can be seen from here.
-pub(crate) fn peer_of(socket: BorrowedFd<'_>) -> io::Result<(u32, u32)> {
-    let mut peer = libc::ucred {
-        pid: 0,
-        uid: 0,
-        gid: 0,
-    };
-    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
-    // SAFETY: `peer` is as large as said.
-    let ret = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_PEERCRED,
-            (&raw mut peer).cast(),
-            &mut len,
-        )
-    };
-    check(ret.into())?;
-    Ok((peer.pid as u32, peer.uid))
-}
-
-/// How much memory what was sent on a UNIX socket takes up, and has not been read yet.
-pub(crate) fn unread(socket: BorrowedFd<'_>) -> io::Result<u32> {
-    let mut amount: libc::c_int = 0;
-    // SAFETY: The kernel writes an integer.
-    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut amount) }.into())?;
-    Ok(amount as u32)
-}
-
 /// Has what `command` starts killed when the thread that starts it ends.
 pub(crate) fn end_with_us(command: &mut std::process::Command) {
     use std::os::unix::process::CommandExt;
@@ -476,123 +402,6 @@ pub(crate) fn end_with_us(command: &mut std::process::Command) {
         command.pre_exec(|| {
             check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL).into()).map(drop)
         });
-    }
-}
-
-/// Room for the control message that carries one descriptor.
-#[repr(align(8))]
-#[derive(Default)]
-struct Control([u8; 32]);
-
-impl Control {
-    fn message(&mut self, iov: &mut libc::iovec) -> libc::msghdr {
-        // SAFETY: All zeroes is an empty message.
-        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-        message.msg_iov = iov;
-        message.msg_iovlen = 1;
-        message.msg_control = self.0.as_mut_ptr().cast();
-        // SAFETY: A computation.
-        let space = unsafe { libc::CMSG_SPACE(size_of::<RawFd>() as u32) } as usize;
-        assert!(space <= self.0.len());
-        message.msg_controllen = space as _;
-        message
-    }
-}
-
-/// Asynchronous I/O whose completions the kernel signals to an eventfd, by itself.
-pub(crate) struct Aio {
-    context: libc::c_ulong,
-    zero: std::fs::File,
-}
-
-/// `struct iocb`, little-endian or 64-bit.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct Iocb {
-    data: u64,
-    key: u32,
-    rw_flags: u32,
-    opcode: u16,
-    priority: i16,
-    fd: u32,
-    buffer: u64,
-    bytes: u64,
-    offset: i64,
-    reserved: u64,
-    flags: u32,
-    resfd: u32,
-}
-
-impl Aio {
-    /// The most that can be submitted at once.
-    pub(crate) const MOST: usize = 16;
-
-    /// Fails if this kernel has none.
-    pub(crate) fn new() -> io::Result<Self> {
-        let zero = std::fs::File::open("/dev/zero")?;
-        let mut context: libc::c_ulong = 0;
-        // SAFETY: `context` is zero and may be written to.
-        check(unsafe { libc::syscall(libc::SYS_io_setup, Self::MOST, &raw mut context) })?;
-        Ok(Self { context, zero })
-    }
-
-    /// Has the kernel signal `resfd` `n` times, and waits until it has.
-    pub(crate) fn signal(&mut self, resfd: BorrowedFd<'_>, n: usize) -> io::Result<()> {
-        const IOCB_CMD_PREAD: u16 = 0;
-        const IOCB_FLAG_RESFD: u32 = 1;
-        assert!(n <= Self::MOST);
-        let mut byte = 0u8;
-        let iocb = Iocb {
-            opcode: IOCB_CMD_PREAD,
-            fd: self.zero.as_raw_fd() as u32,
-            buffer: (&raw mut byte).expose_provenance() as u64,
-            bytes: 1,
-            flags: IOCB_FLAG_RESFD,
-            resfd: resfd.as_raw_fd() as u32,
-            ..Default::default()
-        };
-        let mut iocbs = [iocb; Self::MOST];
-        let at: [*mut Iocb; Self::MOST] = {
-            let first = iocbs.as_mut_ptr();
-            std::array::from_fn(|at| first.wrapping_add(at))
-        };
-        let mut submitted = 0;
-        while submitted < n {
-            let rest = &at[submitted..n];
-            // SAFETY: As many pointers to valid `struct iocb`s; each reads a byte to where all of
-            // them may write, which lives until they are done.
-            let count = check(unsafe {
-                libc::syscall(libc::SYS_io_submit, self.context, rest.len(), rest.as_ptr())
-            })?;
-            submitted += count as usize;
-        }
-        let mut events = [[0u64; 4]; Self::MOST];
-        let mut done = 0;
-        while done < n {
-            // SAFETY: `struct io_event` is 32 bytes, and there is room for that many.
-            let count = check(unsafe {
-                libc::syscall(
-                    libc::SYS_io_getevents,
-                    self.context,
-                    1,
-                    n - done,
-                    events.as_mut_ptr(),
-                    std::ptr::null::<libc::timespec>(),
-                )
-            });
-            match count {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                count => done += count? as usize,
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Aio {
-    fn drop(&mut self) {
-        // SAFETY: Nothing is under way.
-        unsafe { libc::syscall(libc::SYS_io_destroy, self.context) };
     }
 }
 

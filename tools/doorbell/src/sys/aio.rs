@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The kernel as one who signals an eventfd.
+
+use super::check;
+use std::{
+    io,
+    os::fd::{AsRawFd, BorrowedFd},
+};
+
+/// Asynchronous I/O whose completions the kernel signals to an eventfd, by itself.
+pub(crate) struct Aio {
+    context: libc::c_ulong,
+    zero: std::fs::File,
+}
+
+/// `struct iocb`, little-endian or 64-bit.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Iocb {
+    data: u64,
+    key: u32,
+    rw_flags: u32,
+    opcode: u16,
+    priority: i16,
+    fd: u32,
+    buffer: u64,
+    bytes: u64,
+    offset: i64,
+    reserved: u64,
+    flags: u32,
+    resfd: u32,
+}
+
+impl Aio {
+    /// The most that can be submitted at once.
+    pub(crate) const MOST: usize = 16;
+
+    /// Fails if this kernel has none.
+    pub(crate) fn new() -> io::Result<Self> {
+        let zero = std::fs::File::open("/dev/zero")?;
+        let mut context: libc::c_ulong = 0;
+        // SAFETY: `context` is zero and may be written to.
+        check(unsafe { libc::syscall(libc::SYS_io_setup, Self::MOST, &raw mut context) })?;
+        Ok(Self { context, zero })
+    }
+
+    /// Has the kernel signal `resfd` `n` times, and waits until it has.
+    pub(crate) fn signal(&mut self, resfd: BorrowedFd<'_>, n: usize) -> io::Result<()> {
+        const IOCB_CMD_PREAD: u16 = 0;
+        const IOCB_FLAG_RESFD: u32 = 1;
+        assert!(n <= Self::MOST);
+        let mut byte = 0u8;
+        let iocb = Iocb {
+            opcode: IOCB_CMD_PREAD,
+            fd: self.zero.as_raw_fd() as u32,
+            buffer: (&raw mut byte).expose_provenance() as u64,
+            bytes: 1,
+            flags: IOCB_FLAG_RESFD,
+            resfd: resfd.as_raw_fd() as u32,
+            ..Default::default()
+        };
+        let mut iocbs = [iocb; Self::MOST];
+        let at: [*mut Iocb; Self::MOST] = {
+            let first = iocbs.as_mut_ptr();
+            std::array::from_fn(|at| first.wrapping_add(at))
+        };
+        let mut submitted = 0;
+        while submitted < n {
+            let rest = &at[submitted..n];
+            // SAFETY: As many pointers to valid `struct iocb`s; each reads a byte to where all of
+            // them may write, which lives until they are done.
+            let count = check(unsafe {
+                libc::syscall(libc::SYS_io_submit, self.context, rest.len(), rest.as_ptr())
+            })?;
+            submitted += count as usize;
+        }
+        let mut events = [[0u64; 4]; Self::MOST];
+        let mut done = 0;
+        while done < n {
+            // SAFETY: `struct io_event` is 32 bytes, and there is room for that many.
+            let count = check(unsafe {
+                libc::syscall(
+                    libc::SYS_io_getevents,
+                    self.context,
+                    1,
+                    n - done,
+                    events.as_mut_ptr(),
+                    std::ptr::null::<libc::timespec>(),
+                )
+            });
+            match count {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                count => done += count? as usize,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Aio {
+    fn drop(&mut self) {
+        // SAFETY: Nothing is under way.
+        unsafe { libc::syscall(libc::SYS_io_destroy, self.context) };
+    }
+}
