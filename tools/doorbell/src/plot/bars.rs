@@ -98,7 +98,8 @@ where
 {
     use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-    let style = ("sans-serif", TEXT).into_text_style(area);
+    // Names of rows are long, and stand side by side.
+    let style = ("sans-serif", TEXT - 3).into_text_style(area);
     let style = style.pos(Pos::new(HPos::Center, VPos::Top));
     let (x, y) = area.get_base_pixel();
     area.draw_text(text, &style, (at.0 - x, at.1 - y))?;
