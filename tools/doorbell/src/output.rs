@@ -2,6 +2,7 @@
 
 //! Reports for people and for programs.
 
+mod guest;
 pub mod html;
 pub(crate) mod kvm;
 pub(crate) mod qemu;

@@ -2,24 +2,16 @@
 
 //! Reports of what a guest has measured, beside the figures of 2009.
 
-use super::{compared, percentile, us, Sheet, Told};
+use super::{compared, guest, percentile, us, Told};
 use crate::{
     machine::Machine,
     rtt::{
         kvm::{Counts, Facts},
-        then::{then, Then},
+        then::then,
         Group, Report, Row,
     },
 };
 use serde_json::{json, Value};
-
-/// What a machine that runs guests is itself, if that matters.
-pub(super) fn nested(machine: &Machine) -> String {
-    match machine.accelerator.as_str() {
-        "bare metal" => String::new(),
-        other => format!(", nested: this machine is itself {other}"),
-    }
-}
 
 /// Who runs the guest.
 fn accelerator(facts: &Facts, machine: &Machine) -> Vec<String> {
@@ -30,26 +22,10 @@ fn accelerator(facts: &Facts, machine: &Machine) -> Vec<String> {
         _ => String::new(),
     };
     vec![
-        format!("guest with {}{}", facts.module, nested(machine)),
+        format!("guest with {}{}", facts.module, guest::nested(machine)),
         format!("its TSC ticks at {:.1} MHz{khz}", facts.tsc_hz / 1e6),
     ]
 }
-
-/// The figures of 2009, and what the one of today makes of them: three cells.
-pub(super) fn beside(ns: f64, then: Option<Then>) -> [String; 3] {
-    let Some(then) = then else {
-        return Default::default();
-    };
-    let mark = if then.extrapolated { "*" } else { " " };
-    [
-        format!("{} ", then.iops),
-        format!("{:.2}{mark}", then.us),
-        format!("{:.2}", ns / 1e3 / then.us),
-    ]
-}
-
-/// Their columns.
-pub(super) const BESIDE: [&str; 3] = ["2009: iops", "us", "now/2009"];
 
 /// How many of something there were per write.
 fn per_write(n: u64, counts: &Counts) -> String {
@@ -57,8 +33,7 @@ fn per_write(n: u64, counts: &Counts) -> String {
 }
 
 fn cells(row: &Row, counts: &Counts) -> Vec<String> {
-    let mut cells = vec![
-        row.name.to_owned(),
+    vec![
         format!("{:.0}", row.iops()),
         us(row.ns),
         us(percentile(row, 99.0) as f64),
@@ -67,36 +42,12 @@ fn cells(row: &Row, counts: &Counts) -> Vec<String> {
             .exits
             .map_or_else(|| "-".into(), |exits| per_write(exits, counts)),
         per_write(counts.returns, counts),
-    ];
-    if row.group == Group::KvmWrite {
-        cells.extend(beside(row.ns, then(row.group, row.name)));
-    }
-    cells
+    ]
 }
 
 pub(super) fn tell(report: &Report, facts: &Facts, machine: &Machine) -> Told {
-    let mut sheets: Vec<Sheet> = Vec::new();
-    for group in Group::KVM {
-        let mut header = vec![
-            group.name(),
-            "iops",
-            "RTT us",
-            "p99",
-            "max",
-            "exits",
-            "to VMM",
-        ];
-        if group == Group::KvmWrite {
-            header.extend(BESIDE);
-        }
-        let mut sheet = Sheet::new(Some(group), &header);
-        let rows = report.rows.iter().zip(&facts.rows);
-        sheet.rows = rows
-            .filter(|(row, _)| row.group == group)
-            .map(|(row, counts)| cells(row, counts))
-            .collect();
-        sheets.push(sheet);
-    }
+    let header = ["iops", "RTT us", "p99", "max", "exits", "to VMM"];
+    let mut sheets = guest::sheets(report, &Group::KVM, &header, &facts.rows, cells);
     sheets.push(compared(report));
     let mut key = format!(
         "RTT: from before the guest's write to after it; in a circle, to its interrupt's handler. The\n\

@@ -2,46 +2,28 @@
 
 //! Reports of what guests of an unmodified QEMU have measured.
 
-use super::{
-    compared,
-    kvm::{beside, nested, BESIDE},
-    us, Sheet, Told,
-};
+use super::{compared, guest, us, Told};
 use crate::{
     machine::Machine,
-    rtt::{qemu::Facts, then::then, Group, Report, Row},
+    rtt::{qemu::Facts, Group, Report, Row},
 };
 use serde_json::{json, Value};
 
-fn cells(row: &Row, count: u64) -> Vec<String> {
-    let mut cells = vec![row.name.to_owned(), format!("{:.0}", row.iops())];
+fn cells(row: &Row, count: &u64) -> Vec<String> {
     let (q1, q3) = row.quartiles;
-    cells.extend([row.ns, row.histogram.min() as f64, q1, q3].map(us));
+    let times = [row.ns, row.histogram.min() as f64, q1, q3];
+    let mut cells = vec![format!("{:.0}", row.iops())];
+    cells.extend(times.map(us));
     cells.push(count.to_string());
-    if row.group == Group::QemuWrite {
-        cells.extend(beside(row.ns, then(row.group, row.name)));
-    }
     cells
 }
 
 pub(super) fn tell(report: &Report, facts: &Facts, machine: &Machine) -> Told {
-    let mut sheets: Vec<Sheet> = Vec::new();
-    for group in Group::QEMU {
-        let mut header = vec![group.name(), "iops", "RTT us", "min", "q1", "q3", "rings"];
-        if group == Group::QemuWrite {
-            header.extend(BESIDE);
-        }
-        let mut sheet = Sheet::new(Some(group), &header);
-        let rows = report.rows.iter().zip(&facts.counts);
-        sheet.rows = rows
-            .filter(|(row, _)| row.group == group)
-            .map(|(row, &count)| cells(row, count))
-            .collect();
-        sheets.push(sheet);
-    }
+    let header = ["iops", "RTT us", "min", "q1", "q3", "rings"];
+    let mut sheets = guest::sheets(report, &Group::QEMU, &header, &facts.counts, cells);
     sheets.push(compared(report));
     let nested = match facts.accelerator.as_str() {
-        "kvm" => nested(machine),
+        "kvm" => guest::nested(machine),
         _ => String::new(),
     };
     let about = format!(
