@@ -70,6 +70,7 @@ run_model() {
 
 build() {
 	build_dirs
+	LOGS=$BUILD/log
 	mount_lab
 	stage_begin build-module "building the module" build_module
 	stage_begin build-tools "building the tools" build_tools

@@ -56,6 +56,7 @@ run_checks() {
 	local check passed=0 failed=0
 	setup || return
 	build_dirs
+	LOGS=$BUILD/log
 	mount_lab
 	for check in "${CHECKS[@]}"; do
 		stage_begin "check-$check" "check: $check" "check_$check"

@@ -114,8 +114,10 @@ remove() {
 	done
 }
 
+# What is built, and what was printed then, is a tree's own.
+BUILD=$LAB/build/$(echo "$SRC" | sha)
+
 setup() {
-	BUILD=$LAB/build/$(echo "$SRC" | sha)
 	if have_all; then
 		lock_lab shared
 		have_all && return
