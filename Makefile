@@ -13,6 +13,11 @@ export DOORBELL_FLAVOUR := $(FLAVOUR)
 endif
 
 kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR)
+check-kdir := sh tools/check-kdir.sh
+
+# As in the kernel's Makefile: only the command line changes them.
+RUSTC = rustc
+BINDGEN = bindgen
 
 default: modules
 
@@ -82,37 +87,34 @@ lab:
 lab-status lab-clean:
 	@$(LAB) $(@:lab-%=%)
 
-# A module in Rust needs what distributions' headers lack.
-have-rust:
-	@test -e $(KDIR)/Makefile || { \
-		echo 'No kernel build directory at $(KDIR).'; \
-		echo 'Install the headers of the running kernel (apt-get install linux-headers-amd64), or say'; \
-		echo 'where another one is: make KDIR=/path/to/build. Without any: make rtt'; exit 1; } >&2
-	@grep -qs '^CONFIG_RUST=y' $(KDIR)/include/config/auto.conf $(KDIR)/.config || { \
-		echo 'The kernel of $(KDIR) has no Rust support (CONFIG_RUST is not set): no module'; \
-		echo 'in Rust can be built for it. See Documentation/rust/quick-start.rst in its source. To'; \
-		echo 'try doorbell without it: make rtt'; exit 1; } >&2
-	@test -e $(KDIR)/rust/libkernel.rmeta || { \
-		echo '$(KDIR) has no Rust metadata (rust/*.rmeta, rust/*.so, scripts/target.json).'; \
-		echo 'Distributions leave it out of their headers. It is made from the same source, with the'; \
-		echo 'same .config and compilers, by "make O=DIR olddefconfig prepare modules_prepare" in the'; \
-		echo 'kernel source; then: make KDIR=DIR. For Debian kernels "make lab" does all that and'; \
-		echo 'leaves the result in kernels/VERSION/kdir of the lab.'; exit 1; } >&2
+# What Kbuild would not explain.
+have-kdir:
+	@$(check-kdir) exists $(KDIR)
 
-modules modules_install rust-analyzer: have-rust
+have-rust:
+	@$(check-kdir) build $(KDIR) '$(RUSTC)' '$(BINDGEN)'
+
+# As root: the compilers need not be on root's PATH.
+have-module:
+	@$(check-kdir) install $(KDIR) $(CURDIR)
+
+modules rust-analyzer: have-rust
+modules_install: have-module
+
+modules modules_install rust-analyzer:
 	+$(kbuild) $@
 
 clippy: have-rust
 	+$(kbuild) CLIPPY=1 KRUSTFLAGS=-Dwarnings CONFIG_SAMPLE_DOORBELL=m modules
 
 rustfmtcheck: RUSTFMT_FLAGS := --check
-rustfmt rustfmtcheck:
+rustfmt rustfmtcheck: have-kdir
 	@conf=$$(readlink -f $(KDIR)/source)/.rustfmt.toml; \
 	test -e $$conf || { echo "no .rustfmt.toml of the kernel source at $$conf" >&2; exit 1; }; \
 	rustfmt $(RUSTFMT_FLAGS) --config-path $$conf rust/doorbell.rs samples/*/*.rs
 
-clean:
+clean: have-kdir
 	+$(kbuild) clean
 
 .PHONY: default help rtt rtt-qemu report bench samples test test-debug torture model check shell lab lab-status lab-clean \
-	have-rust modules modules_install clippy rustfmt rustfmtcheck rust-analyzer clean
+	have-kdir have-rust have-module modules modules_install clippy rustfmt rustfmtcheck rust-analyzer clean
