@@ -34,7 +34,7 @@ help:
 	@echo '  make check        - format, lint and documentation checks'
 	@echo '  make torture DURATION=60 - everything at once, at random, for that many seconds'
 	@echo '  make samples      - run the samples; each says what it has shown'
-	@echo '  make bench        - what assigning costs, and whether size does'
+	@echo '  make bench        - what assigning costs, and whether size does; ARGS="assign": only that'
 	@echo '  make shell        - a shell in the VM, module loaded, tools on the PATH'
 	@echo '  make lab          - set up only'
 	@echo '  make lab-status   - what is set up, where, and how big'
@@ -63,8 +63,12 @@ report:
 	@$(LAB) report $(ARGS)
 
 bench:
+ifneq ($(strip $(ARGS)),)
+	@$(LAB) bench $(ARGS)
+else
 	@$(LAB) run /doorbell/tools/lab/guest/with-kvm \
 		sh -c 'doorbell bench assign && doorbell bench bus && doorbell bench scale'
+endif
 
 test check shell model:
 	@$(LAB) $@

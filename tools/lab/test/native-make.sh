@@ -179,5 +179,10 @@ kdir other 7 3 5
 fails "make modules_install for another kernel than make" \
 	'doorbell.ko was built for 7.3.4-test' modules_install KDIR="$KDIR"
 
+# What goes to the lab.
+passes "make bench ARGS= chooses the benchmark" 'tools/lab/lab bench assign --json' \
+	-n bench ARGS='assign --json'
+passes "make bench without ARGS runs all" 'doorbell bench assign && doorbell bench bus' -n bench
+
 echo "1..$results"
 ((failures == 0))
