@@ -35,6 +35,8 @@ help:
 	@echo '  make torture DURATION=60 - everything at once, at random, for that many seconds'
 	@echo '  make samples      - run the samples; each says what it has shown'
 	@echo '  make bench        - what assigning costs, and whether size does; ARGS="assign": only that'
+	@echo '  make module M=DIR - build the module in DIR, yours, against doorbell; samples/template is'
+	@echo '                      one to copy'
 	@echo '  make shell        - a shell in the VM, module loaded, tools on the PATH'
 	@echo '  make lab          - set up only'
 	@echo '  make lab-status   - what is set up, where, and how big'
@@ -69,6 +71,9 @@ else
 	@$(LAB) run /doorbell/tools/lab/guest/with-kvm \
 		sh -c 'doorbell bench assign && doorbell bench bus && doorbell bench scale'
 endif
+
+module:
+	@$(LAB) module '$(M)' $(ARGS)
 
 test check shell model:
 	@$(LAB) $@
@@ -120,5 +125,5 @@ rustfmt rustfmtcheck: have-kdir
 clean: have-kdir
 	+$(kbuild) clean
 
-.PHONY: default help rtt rtt-qemu report bench samples test test-debug torture model check shell lab lab-status lab-clean \
+.PHONY: default help rtt rtt-qemu report bench module samples test test-debug torture model check shell lab lab-status lab-clean \
 	have-kdir have-rust have-module modules modules_install clippy rustfmt rustfmtcheck rust-analyzer clean
