@@ -120,7 +120,7 @@ TEST_F(kernel_api, ctx_outlives_userspace)
 		close(db);
 		/* All that it was before. */
 		ASSERT_EQ(0, efd_write(in, 1));
-		EXPECT_EQ(1, efd_wait(out));
+		ASSERT_EQ(1, efd_wait(out));
 		EXPECT_EQ(DOORBELL_RING_DELIVERED, call(c, TEST_RING, 0));
 		EXPECT_EQ(1, efd_read(out));
 		EXPECT_EQ(-EBUSY, db_irqfd(other, in, 0, 0));
@@ -134,13 +134,13 @@ TEST_F(kernel_api, ctx_outlives_userspace)
 		}
 		EXPECT_EQ(0, call_from(c, from, TEST_CTX_PUT, 0, 0));
 		/* Nobody listens any more. */
-		EXPECT_TRUE(WAIT_FOR(!db_irqfd(other, in, 0, 0)));
+		ASSERT_TRUE(WAIT_FOR(!db_irqfd(other, in, 0, 0)));
 		ASSERT_EQ(0, efd_write(in, 1));
-		EXPECT_TRUE(WAIT_FOR(line_of(_metadata, other, 0).deliveries == from + 1));
+		ASSERT_TRUE(WAIT_FOR(line_of(_metadata, other, 0).deliveries == from + 1));
 		EXPECT_EQ(0, efd_count(out));
 		ASSERT_EQ(0, db_irqfd(other, in, 0, DOORBELL_FLAG_DEASSIGN));
 		if (before >= 0)
-			EXPECT_TRUE(WAIT_FOR(refcnt() == before));
+			ASSERT_TRUE(WAIT_FOR(refcnt() == before));
 	}
 }
 
@@ -251,7 +251,7 @@ TEST_F(kernel_api, ring_from_anywhere)
 			EXPECT_EQ(DOORBELL_RING_DELIVERED, call_from(c, from, TEST_RING, 0, 0)) {
 				TH_LOG("from %s", from_names[from]);
 			}
-			EXPECT_EQ(1, efd_wait(c->out));
+			ASSERT_EQ(1, efd_wait(c->out));
 		}
 		EXPECT_EQ(20 * (from + 1), settled(_metadata, c->db, 0).deliveries);
 		EXPECT_EQ(1, db_mask(c->db, 0));
@@ -279,7 +279,7 @@ TEST_F(kernel_api, set_level_from_anywhere)
 				  call_from(c, from, TEST_SET_LEVEL, 1, 1)) {
 				TH_LOG("from %s", from_names[from]);
 			}
-			EXPECT_EQ(1, efd_wait(out));
+			ASSERT_EQ(1, efd_wait(out));
 			EXPECT_EQ(LEVEL | ASSERTED | RAISED, settled(_metadata, c->db, 1).state);
 			EXPECT_EQ(0, call_from(c, from, TEST_SET_LEVEL, 1, 0));
 			EXPECT_EQ(DOORBELL_ACK_DONE, db_ack(c->db, 1));
@@ -319,12 +319,12 @@ TEST_F(kernel_api, ack_and_mask_from_interrupts)
 
 		EXPECT_EQ(DOORBELL_ACK_NOTHING, call_from(c, from, TEST_ACK, 1, 0));
 		EXPECT_EQ(DOORBELL_RING_DELIVERED, call_from(c, from, TEST_RING, 1, 0));
-		EXPECT_EQ(1, efd_wait(out));
+		ASSERT_EQ(1, efd_wait(out));
 		EXPECT_EQ(DOORBELL_ACK_DONE, call_from(c, from, TEST_ACK, 1, 0));
 		EXPECT_EQ(1, efd_read(res));
 		EXPECT_EQ(1, efd_read(told));
 		EXPECT_EQ(DOORBELL_RING_DELIVERED, call_from(c, from, TEST_RING, 1, 0));
-		EXPECT_EQ(1, efd_wait(out));
+		ASSERT_EQ(1, efd_wait(out));
 		EXPECT_EQ(1, call_from(c, from, TEST_MASK_NOSYNC, 1, 0));
 		EXPECT_EQ(0, call_from(c, from, TEST_MASK_NOSYNC, 1, 0));
 		EXPECT_EQ(1, efd_read(told));

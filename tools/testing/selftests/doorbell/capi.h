@@ -134,7 +134,7 @@ static inline void capi_teardown(struct __test_metadata *_metadata, struct capi 
 {
 	close(capi->test);
 	if (capi->loaded)
-		EXPECT_TRUE(WAIT_FOR(!unload_module()));
+		ASSERT_TRUE(WAIT_FOR(!unload_module()));
 	EXPECT_EQ(0, kmsg_complaints(capi->kmsg));
 }
 

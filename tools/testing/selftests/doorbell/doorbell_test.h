@@ -17,11 +17,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -29,35 +31,146 @@
 
 #include "kselftest_harness.h"
 
-/* A debug kernel that is emulated takes its time; who hangs, hangs longer. */
+/*
+ * The harness's own limit is in seconds of wall-clock time, which a busy host takes
+ * from the guest. Each wait has a timeout, so this limit must never be the first.
+ */
 #undef TEST_TIMEOUT_DEFAULT
-#define TEST_TIMEOUT_DEFAULT	300
+#define TEST_TIMEOUT_DEFAULT	(24 * 60 * 60)
 
 #define DEVICE		"/dev/doorbell"
-
-/* What must happen has happened by then, even on a busy emulated machine. */
-#define PATIENCE_MS	20000
 
 /* Largest value that write(2) lets an eventfd's counter reach. */
 #define COUNTER_MAX	(UINT64_MAX - 1)
 
-static inline uint64_t now_us(void)
+static inline uint64_t clock_us(clockid_t clock)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
+	clock_gettime(clock, &ts);
 	return ts.tv_sec * 1000000ULL + ts.tv_nsec / 1000;
 }
 
-/* True as soon as @cond is; false if it is not within PATIENCE_MS. */
-#define WAIT_FOR(cond) ({						\
-	uint64_t __end = now_us() + PATIENCE_MS * 1000ULL;		\
-	bool __ok;							\
+/*
+ * Timeouts. A wait whose condition comes true ends at once. One whose condition
+ * does not first lasts WAIT_REAL_MS of CLOCK_MONOTONIC, which is cheap to read;
+ * and then WAIT_MS of a clock that does not advance while a busy host keeps the
+ * guest waiting. The file that DOORBELL_CLOCK names has its milliseconds.
+ */
+#define WAIT_REAL_MS	2000
+#define WAIT_MS		20000
+
+/* Between two readings of the clocks; also the longest poll(2) of a wait. */
+#define WAIT_SLICE_MS	200
+
+struct timeout {
+	/* The next reading, by CLOCK_MONOTONIC; 0 before the first call. */
+	uint64_t next_us;
+	/* The last readings: 0, if there was none; the file's is negative without the file. */
+	int64_t real_ms;
+	int64_t file_ms;
+	int64_t waited_ms;
+};
+
+/* Returns what the file says, or -1. */
+static inline int64_t clock_file_ms(void)
+{
+	const char *path = getenv("DOORBELL_CLOCK");
+	int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	char buf[32], *end;
+	ssize_t len;
+	int64_t ms;
+
+	if (fd < 0)
+		return -1;
+	len = read(fd, buf, sizeof(buf) - 1);
+	close(fd);
+	if (len <= 0)
+		return -1;
+	buf[len] = '\0';
+	ms = strtoll(buf, &end, 10);
+	return end == buf ? -1 : ms;
+}
+
+/*
+ * Returns the time since the last reading. Without the file that is at most twice
+ * a slice: if a slice took longer, the thread did not run.
+ */
+static inline int64_t passed_ms(const struct timeout *timeout, int64_t real_ms, int64_t file_ms)
+{
+	int64_t passed;
+
+	if (!timeout->real_ms)
+		return 0;
+	if (file_ms >= 0 && timeout->file_ms >= 0) {
+		passed = file_ms - timeout->file_ms;
+		return passed > 0 ? passed : 0;
+	}
+	passed = real_ms - timeout->real_ms;
+	return passed < 2 * WAIT_SLICE_MS ? passed : 2 * WAIT_SLICE_MS;
+}
+
+static inline bool timed_out_slow(struct timeout *timeout, uint64_t now)
+{
+	const int64_t real_ms = now / 1000, file_ms = clock_file_ms();
+
+	timeout->waited_ms += passed_ms(timeout, real_ms, file_ms);
+	timeout->real_ms = real_ms;
+	timeout->file_ms = file_ms;
+	timeout->next_us = now + WAIT_SLICE_MS * 1000;
+	return timeout->waited_ms >= WAIT_MS;
+}
+
+/* Begins with the first call. Costs one clock_gettime(2) until WAIT_REAL_MS are over. */
+static inline bool timed_out(struct timeout *timeout)
+{
+	const uint64_t now = clock_us(CLOCK_MONOTONIC);
+
+	if (!timeout->next_us)
+		timeout->next_us = now + WAIT_REAL_MS * 1000;
+	return now >= timeout->next_us && timed_out_slow(timeout, now);
+}
+
+/*
+ * True as soon as @cond is, which is evaluated once more after the timeout. A test
+ * whose wait fails must end: ASSERT it. That is two statements, so a loop around
+ * it needs braces to end, too.
+ */
+#define WAIT_WITH(cond, relax) ({					\
+	struct timeout __timeout = {};					\
+	bool __ok, __last = false;					\
 									\
-	while (!(__ok = !!(cond)) && now_us() < __end)			\
-		usleep(100);						\
+	while (!(__ok = !!(cond)) && !__last) {				\
+		__last = timed_out(&__timeout);				\
+		relax;							\
+	}								\
 	__ok;								\
 })
+
+#define WAIT_FOR(cond)	WAIT_WITH(cond, usleep(100))
+
+/* For what takes microseconds. */
+#define SPIN_FOR(cond)	WAIT_WITH(cond, sched_yield())
+
+/* Waits for a child and returns its wait status; -ETIMEDOUT after killing it. */
+static inline int wait_child(pid_t pid)
+{
+	int status;
+
+	if (WAIT_FOR(waitpid(pid, &status, WNOHANG) == pid))
+		return status;
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	return -ETIMEDOUT;
+}
+
+/* What must happen has happened by then, even on a busy emulated machine. */
+#define PATIENCE_MS	20000
+
+static inline uint64_t now_us(void)
+{
+	return clock_us(CLOCK_MONOTONIC);
+}
 
 /* The ioctls. All return -errno on failure. */
 
@@ -237,13 +350,13 @@ static inline struct doorbell_query line_of(struct __test_metadata *_metadata, i
 	return query;
 }
 
-/* Waits until nothing is pending on the line, then tells its state. */
+/* Waits until nothing is pending on the line, and returns its state. */
 static inline struct doorbell_query settled(struct __test_metadata *_metadata, int db,
 					    uint32_t line)
 {
 	struct doorbell_query query;
 
-	EXPECT_TRUE(WAIT_FOR(!((query = line_of(_metadata, db, line)).state &
+	ASSERT_TRUE(WAIT_FOR(!((query = line_of(_metadata, db, line)).state &
 			       DOORBELL_LINE_PENDING)));
 	return query;
 }
@@ -330,10 +443,22 @@ static inline int efd_poll(int fd, short events, int timeout_ms)
 	return ret > 0 ? pfd.revents : ret;
 }
 
-/* Waits for the next signal and takes the counter. */
+/* Waits for one of the events and returns all that there are; 0 after the timeout. */
+static inline int efd_await(int fd, short events)
+{
+	struct timeout timeout = {};
+	bool last = false;
+	int ret;
+
+	while (!(ret = efd_poll(fd, events, last ? 0 : WAIT_SLICE_MS)) && !last)
+		last = timed_out(&timeout);
+	return ret;
+}
+
+/* Waits for the next signal and takes the counter; 0 after the timeout. */
 static inline uint64_t efd_wait(int fd)
 {
-	efd_poll(fd, POLLIN, PATIENCE_MS);
+	efd_await(fd, POLLIN);
 	return efd_read(fd);
 }
 
@@ -415,15 +540,14 @@ static inline void pin_to(unsigned int n)
 	sched_setaffinity(0, sizeof(one), &one);
 }
 
-/* Whether the thread sleeps: blocked, if it is known to be in a system call. */
-static inline bool sleeps(pid_t tid)
+/* Returns true if the thread of that "stat" file sleeps. */
+static inline bool stat_sleeps(const char *path)
 {
-	char path[40], buf[256], *at;
+	char buf[256], *at;
 	bool asleep = false;
 	ssize_t len;
 	int stat;
 
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
 	stat = open(path, O_RDONLY | O_CLOEXEC);
 	if (stat < 0)
 		return false;
@@ -435,6 +559,15 @@ static inline bool sleeps(pid_t tid)
 	}
 	close(stat);
 	return asleep;
+}
+
+/* Returns true if the thread sleeps: it is blocked, if it is known to be in a system call. */
+static inline bool sleeps(pid_t tid)
+{
+	char path[40];
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	return stat_sleeps(path);
 }
 
 /* A thread on the second processor that does one thing again and again. */
@@ -480,16 +613,6 @@ static inline void *hammer_loop(void *arg)
 	}
 	return NULL;
 }
-
-/* Spins, for what takes microseconds: true as soon as @cond is. */
-#define SPIN_FOR(cond) ({						\
-	uint64_t __end = now_us() + PATIENCE_MS * 1000ULL;		\
-	bool __ok;							\
-									\
-	while (!(__ok = !!(cond)) && now_us() < __end)			\
-		sched_yield();						\
-	__ok;								\
-})
 
 static inline void hammer_start(struct __test_metadata *_metadata, struct hammer *hammer)
 {

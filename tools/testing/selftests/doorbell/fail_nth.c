@@ -468,7 +468,7 @@ TEST_F(fail_nth, ring)
 	nth_start(_metadata, 1);
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(w.db, 2));
 	EXPECT_FALSE(nth_end(_metadata));
-	EXPECT_TRUE(WAIT_FOR(line_of(_metadata, w.db, 1).deliveries == 1));
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, w.db, 1).deliveries == 1));
 	/* Masked, it is no different. */
 	EXPECT_EQ(1, db_mask(w.db, 0));
 	nth_start(_metadata, 1);
@@ -484,7 +484,7 @@ TEST_F(fail_nth, ring)
 	nth_start(_metadata, 2);
 	EXPECT_EQ(0, efd_write(w.in, 1));
 	EXPECT_FALSE(nth_end(_metadata));
-	EXPECT_EQ(1, efd_wait(w.out));
+	ASSERT_EQ(1, efd_wait(w.out));
 	EXPECT_EQ(3, settled(_metadata, w.db, 0).rings);
 	end_world(&w);
 }

@@ -149,7 +149,7 @@ static inline void take_snapshot(struct __test_metadata *_metadata, struct world
 	FILE *file;
 	uint32_t i;
 
-	EXPECT_TRUE(WAIT_FOR(quiet(w)));
+	ASSERT_TRUE(WAIT_FOR(quiet(w)));
 	memset(s, 0, sizeof(*s));
 	s->info = info_of(_metadata, w->db);
 	for (i = 0; i < LOOKED_AT; i++)
@@ -224,8 +224,8 @@ static inline void still_works(struct __test_metadata *_metadata, const struct s
 	if (!db_irqfd(w->db, w->in, 0, DOORBELL_FLAG_DEASSIGN))
 		EXPECT_EQ(0, db_irqfd(w->db, w->in, 0, 0));
 	EXPECT_EQ(0, efd_write(w->in, 1));
-	EXPECT_TRUE(WAIT_FOR(line_of(_metadata, w->db, 0).rings == rings + 2));
-	EXPECT_TRUE(WAIT_FOR(efd_count(w->out) == 2));
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, w->db, 0).rings == rings + 2));
+	ASSERT_TRUE(WAIT_FOR(efd_count(w->out) == 2));
 }
 
 static inline void sweep(struct __test_metadata *_metadata, const struct sweep *sweep)

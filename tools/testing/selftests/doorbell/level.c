@@ -129,7 +129,7 @@ TEST_F(level, coalesces_until_the_ack)
 	}
 	/* And by an irqfd alone. */
 	ASSERT_EQ(0, efd_write(self->in[0], 1));
-	EXPECT_EQ(1, efd_wait(self->out[0]));
+	ASSERT_EQ(1, efd_wait(self->out[0]));
 	EXPECT_STATE(0, LEVEL | ASSERTED);
 	EXPECT_EQ(DOORBELL_RING_COALESCED, db_ring(self->db, 0));
 	EXPECT_EQ(DONE, db_ack(self->db, 0));

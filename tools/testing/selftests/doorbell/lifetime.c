@@ -64,21 +64,14 @@ static void await_step(struct __test_metadata *_metadata, struct child *child)
 
 static void end_child(struct __test_metadata *_metadata, struct child *child)
 {
-	int status;
-
-	ASSERT_EQ(child->pid, waitpid(child->pid, &status, 0));
-	EXPECT_TRUE(WIFEXITED(status));
-	EXPECT_EQ(0, WEXITSTATUS(status));
+	ASSERT_EQ(0, wait_child(child->pid));
 	close(child->socket);
 }
 
 static void kill_child(struct __test_metadata *_metadata, struct child *child)
 {
-	int status;
-
 	ASSERT_EQ(0, kill(child->pid, SIGKILL));
-	ASSERT_EQ(child->pid, waitpid(child->pid, &status, 0));
-	EXPECT_TRUE(WIFSIGNALED(status));
+	ASSERT_EQ(SIGKILL, wait_child(child->pid));
 	close(child->socket);
 }
 
@@ -104,16 +97,16 @@ TEST_F(lifetime, last_close_detaches)
 	/* As long as there is one, wherever it is, it rings. */
 	close(in);
 	ASSERT_EQ(0, efd_write(copy, 1));
-	EXPECT_EQ(1, efd_wait(self->out));
+	ASSERT_EQ(1, efd_wait(self->out));
 	close(copy);
 	step(_metadata, &child);
-	EXPECT_EQ(1, efd_wait(self->out));
+	ASSERT_EQ(1, efd_wait(self->out));
 	EXPECT_EQ(1, info_of(_metadata, self->db).nr_irqfds);
 	EXPECT_EQ(1, line_of(_metadata, self->db, 0).nr_irqfds);
 
 	step(_metadata, &child);
 	end_child(_metadata, &child);
-	EXPECT_TRUE(WAIT_FOR(info_of(_metadata, self->db).nr_irqfds == 0));
+	ASSERT_TRUE(WAIT_FOR(info_of(_metadata, self->db).nr_irqfds == 0));
 	EXPECT_EQ(0, line_of(_metadata, self->db, 0).nr_irqfds);
 	/* Closing is no ring, and the rest of the line is as it was. */
 	EXPECT_EQ(2, settled(_metadata, self->db, 0).rings);
@@ -134,7 +127,7 @@ TEST_F(lifetime, many_close_at_once)
 		EXPECT_EQ(ARRAY_SIZE(in), info_of(_metadata, self->db).nr_irqfds);
 		for (i = 0; i < ARRAY_SIZE(in); i++)
 			close(in[i]);
-		EXPECT_TRUE(WAIT_FOR(info_of(_metadata, self->db).nr_irqfds == 0));
+		ASSERT_TRUE(WAIT_FOR(info_of(_metadata, self->db).nr_irqfds == 0));
 	}
 }
 
@@ -149,7 +142,7 @@ TEST_F(lifetime, closed_and_reborn)
 		ASSERT_EQ(0, db_irqfd(self->db, in, i % 4, 0));
 		close(in);
 	}
-	EXPECT_TRUE(WAIT_FOR(info_of(_metadata, self->db).nr_irqfds == 0));
+	ASSERT_TRUE(WAIT_FOR(info_of(_metadata, self->db).nr_irqfds == 0));
 }
 
 /* A trigger needs no fd; it is signalled until deassigned or the context dies. */
@@ -195,9 +188,9 @@ TEST_F(lifetime, trigger_keeps_no_file)
 	ASSERT_EQ(0, db_trigger(self->db, link, 1, 0));
 	ASSERT_EQ(0, db_irqfd(self->db, link, 0, 0));
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 1));
-	EXPECT_EQ(1, efd_wait(self->out));
+	ASSERT_EQ(1, efd_wait(self->out));
 	close(link);
-	EXPECT_TRUE(WAIT_FOR(info_of(_metadata, self->db).nr_irqfds == 0));
+	ASSERT_TRUE(WAIT_FOR(info_of(_metadata, self->db).nr_irqfds == 0));
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 1));
 	EXPECT_EQ(1, settled(_metadata, self->db, 0).rings);
 	EXPECT_EQ(0, efd_count(self->out));
@@ -229,7 +222,7 @@ TEST_F(lifetime, shared_over_fork)
 	end_child(_metadata, &child);
 
 	/* It died with the child: nobody listens any more. */
-	EXPECT_TRUE(WAIT_FOR(!efd_write(in, 1) && efd_count(in)));
+	ASSERT_TRUE(WAIT_FOR(!efd_write(in, 1) && efd_count(in)));
 	EXPECT_EQ(0, efd_count(self->out));
 }
 
@@ -293,17 +286,17 @@ TEST_F(lifetime, shared_by_scm_rights)
 
 	/* Alive by the child's fd alone. */
 	ASSERT_EQ(0, efd_write(in, 1));
-	EXPECT_EQ(1, efd_wait(self->out));
+	ASSERT_EQ(1, efd_wait(self->out));
 	step(_metadata, &child);
-	EXPECT_EQ(1, efd_wait(self->out));
+	ASSERT_EQ(1, efd_wait(self->out));
 	EXPECT_EQ(-EBUSY, db_irqfd(self->db, in, 0, 0));
 
 	/* And dead with it. */
 	step(_metadata, &child);
 	end_child(_metadata, &child);
-	EXPECT_TRUE(WAIT_FOR(!db_irqfd(self->db, in, 2, 0)));
+	ASSERT_TRUE(WAIT_FOR(!db_irqfd(self->db, in, 2, 0)));
 	ASSERT_EQ(0, efd_write(in, 1));
-	EXPECT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 2).deliveries == 1));
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 2).deliveries == 1));
 	EXPECT_EQ(0, efd_count(self->out));
 }
 
@@ -342,17 +335,20 @@ TEST_F(lifetime, kill_leaves_nothing)
 		EXPECT_EQ(before + 1, refcnt());
 	kill_child(_metadata, &child);
 
-	for (i = 0; i < nr; i += 2)
-		EXPECT_TRUE(WAIT_FOR(!db_irqfd(self->db, efd[i], 1, 0)));
+	for (i = 0; i < nr; i += 2) {
+		bool gone = WAIT_FOR(!db_irqfd(self->db, efd[i], 1, 0));
+
+		ASSERT_TRUE(gone);
+	}
 	for (i = 1; i < nr; i += 2)
 		efd_drain(efd[i]);
 	for (i = 0; i < nr; i += 2)
 		ASSERT_EQ(0, efd_write(efd[i], 1));
-	EXPECT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 1).rings >= nr / 2));
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 1).rings >= nr / 2));
 	for (i = 1; i < nr; i += 2)
 		EXPECT_EQ(0, efd_count(efd[i]));
 	if (before >= 0)
-		EXPECT_TRUE(WAIT_FOR(refcnt() == before));
+		ASSERT_TRUE(WAIT_FOR(refcnt() == before));
 }
 
 TEST_F(lifetime, rmmod_is_refused)
@@ -370,7 +366,7 @@ TEST_F(lifetime, rmmod_is_refused)
 	another = new_context(_metadata, 0);
 	EXPECT_EQ(before + 1, refcnt());
 	close(another);
-	EXPECT_TRUE(WAIT_FOR(refcnt() == before));
+	ASSERT_TRUE(WAIT_FOR(refcnt() == before));
 
 	/* And no harm was done. */
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));

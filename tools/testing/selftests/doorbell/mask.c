@@ -3,8 +3,6 @@
  * Masks: what is held, and what is not. Runs as a 32-bit program, too.
  */
 #include <sys/mman.h>
-#include <sys/wait.h>
-
 #include "doorbell_test.h"
 
 FIXTURE(mask) {
@@ -153,7 +151,7 @@ TEST_F(mask, irqfd_is_held)
 	EXPECT_STATE(0, 0);
 	EXPECT_EQ(2, self->status[0].coalesced);
 	ASSERT_EQ(0, efd_write(self->in[0], 1));
-	EXPECT_EQ(1, efd_wait(self->out[0]));
+	ASSERT_EQ(1, efd_wait(self->out[0]));
 }
 
 TEST_F(mask, clear_drops)
@@ -283,7 +281,7 @@ TEST_F(mask, irqfd_closed_meanwhile)
 	EXPECT_EQ(1, db_mask(self->db, 0));
 	ASSERT_EQ(0, efd_write(self->in[0], 1));
 	close(self->in[0]);
-	EXPECT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 0).nr_irqfds == 0));
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 0).nr_irqfds == 0));
 	EXPECT_STATE(0, HELD);
 	EXPECT_EQ(0, efd_count(self->out[0]));
 	EXPECT_EQ(1, db_unmask(self->db, 0));
@@ -353,10 +351,10 @@ TEST_F(mask, end_of_a_long_chain)
 	/* One that is held on the way, and at the end. */
 	EXPECT_EQ(2, db_mask(db, nr / 2) + db_mask(db, nr - 1));
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 0));
-	EXPECT_TRUE(WAIT_FOR(db_pending(db, nr / 2)));
+	ASSERT_TRUE(WAIT_FOR(db_pending(db, nr / 2)));
 	EXPECT_EQ(0, line_of(_metadata, db, nr / 2 + 1).rings);
 	EXPECT_EQ(1, db_unmask(db, nr / 2));
-	EXPECT_TRUE(WAIT_FOR(db_pending(db, nr - 1)));
+	ASSERT_TRUE(WAIT_FOR(db_pending(db, nr - 1)));
 	EXPECT_EQ(0, efd_count(out));
 	EXPECT_EQ(1, db_unmask(db, nr - 1));
 	EXPECT_EQ(1, efd_read(out));
@@ -385,7 +383,7 @@ TEST_F(mask, context_closes)
 
 TEST_F(mask, shared_by_dup_and_fork)
 {
-	int copy = dup(self->db), status;
+	int copy = dup(self->db);
 	pid_t pid;
 
 	ASSERT_LE(0, copy);
@@ -401,8 +399,7 @@ TEST_F(mask, shared_by_dup_and_fork)
 			_exit(2);
 		_exit(0);
 	}
-	ASSERT_EQ(pid, waitpid(pid, &status, 0));
-	EXPECT_EQ(0, status);
+	ASSERT_EQ(0, wait_child(pid));
 	EXPECT_EQ(1, efd_read(self->out[0]));
 	/* A mask is the context's, not the process's. */
 	EXPECT_STATE(1, MASKED);

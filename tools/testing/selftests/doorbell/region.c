@@ -329,7 +329,7 @@ TEST_F(region, to_an_irqfd)
 	ASSIGN(to_eventfd(ADDR, 1, in));
 	for (i = 1; i <= 5; i++) {
 		EXPECT_EQ(0, WRITE(ADDR, 1, i));
-		EXPECT_EQ(1, efd_wait(self->efd[0]));
+		ASSERT_EQ(1, efd_wait(self->efd[0]));
 		EXPECT_EQ(i, settled(_metadata, self->db, 3).rings);
 	}
 	EXPECT_EQ(0, efd_count(in));

@@ -297,7 +297,7 @@ TEST_F(regions, failure_keeps_nothing)
 	ASSERT_EQ(0, db_regions(db, batch, 3, NULL));
 	close(db);
 	if (before >= 0)
-		EXPECT_TRUE(WAIT_FOR(refcnt() == before));
+		ASSERT_TRUE(WAIT_FOR(refcnt() == before));
 	/* And the eventfds are as they were. */
 	ALL(batch);
 	GOES_TO(0x01, ADDR, 0);

@@ -59,7 +59,7 @@ TEST_F(resample, all_of_the_line_once)
 	/* Whoever of them rang, and if nobody did. */
 	for (i = 0; i < 4; i++) {
 		ASSERT_EQ(0, efd_write(i < 3 ? others[i].in : self->in[0], 1));
-		EXPECT_EQ(1, efd_wait(self->out[0]));
+		ASSERT_EQ(1, efd_wait(self->out[0]));
 		EXPECT_EQ(0, efd_count(self->res[0]));
 		EXPECT_EQ(DONE, db_ack(self->db, 0));
 		EXPECT_EQ(NOTHING, db_ack(self->db, 0));
@@ -160,7 +160,7 @@ TEST_F(resample, signalled_before)
 	ASSERT_EQ(0, db_resample(self->db, in, 0, res));
 	EXPECT_EQ(0, efd_count(in));
 	EXPECT_EQ(3, efd_count(res));
-	EXPECT_EQ(1, efd_wait(self->out[0]));
+	ASSERT_EQ(1, efd_wait(self->out[0]));
 	EXPECT_STATE(0, LEVEL | ASSERTED);
 	EXPECT_ACCOUNTS(0, 1, 1, 0);
 	EXPECT_EQ(DONE, db_ack(self->db, 0));
@@ -261,8 +261,8 @@ TEST_F(resample, goes_with_its_irqfd)
 	for (i = 0; i < 3; i++)
 		others[i] = new_source(_metadata, self->db);
 	close(others[1].in);
-	EXPECT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 0).nr_irqfds == 3));
-	EXPECT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 0).nr_resamplefds == 3));
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 0).nr_irqfds == 3));
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 0).nr_resamplefds == 3));
 	RING_AND_ACK(0, DONE);
 	EXPECT_EQ(0, efd_count(others[1].res));
 	EXPECT_EQ(1, efd_read(others[0].res));
@@ -273,7 +273,7 @@ TEST_F(resample, goes_with_its_irqfd)
 	close(others[0].in);
 	close(others[2].in);
 	close(self->in[0]);
-	EXPECT_TRUE(WAIT_FOR(!db_set_type(self->db, 0, DOORBELL_TYPE_EDGE)));
+	ASSERT_TRUE(WAIT_FOR(!db_set_type(self->db, 0, DOORBELL_TYPE_EDGE)));
 	EXPECT_EQ(0, line_of(_metadata, self->db, 0).nr_resamplefds);
 }
 
@@ -328,12 +328,12 @@ TEST_F(resample, rings_its_own_line)
 	ASSERT_EQ(0, db_resample(self->db, in, 0, again));
 	ASSERT_EQ(0, efd_write(in, 1));
 	for (i = 1; i <= 5; i++) {
-		EXPECT_EQ(1, efd_wait(self->out[0]));
+		ASSERT_EQ(1, efd_wait(self->out[0]));
 		EXPECT_STATE(0, LEVEL | ASSERTED);
 		EXPECT_ACCOUNTS(0, i, i, i - 1);
 		EXPECT_EQ(DONE, db_ack(self->db, 0));
 	}
-	EXPECT_EQ(1, efd_wait(self->out[0]));
+	ASSERT_EQ(1, efd_wait(self->out[0]));
 	EXPECT_EQ(5, efd_read(self->res[0]));
 	/* Masked, the next is rung by the unmask. */
 	EXPECT_EQ(1, db_mask(self->db, 0));
@@ -341,7 +341,7 @@ TEST_F(resample, rings_its_own_line)
 	FLUSH();
 	EXPECT_STATE(0, LEVEL | MASKED | RESAMPLE);
 	EXPECT_EQ(0, db_unmask(self->db, 0));
-	EXPECT_EQ(1, efd_wait(self->out[0]));
+	ASSERT_EQ(1, efd_wait(self->out[0]));
 	EXPECT_STATE(0, LEVEL | ASSERTED);
 }
 
@@ -361,15 +361,15 @@ TEST_F(resample, relay)
 	ASSERT_EQ(0, db_trigger(other, out, 1, 0));
 	for (i = 1; i <= 3; i++) {
 		ASSERT_EQ(0, efd_write(self->in[0], 1));
-		EXPECT_EQ(1, efd_wait(out));
-		EXPECT_EQ(1, efd_wait(self->out[0]));
+		ASSERT_EQ(1, efd_wait(out));
+		ASSERT_EQ(1, efd_wait(self->out[0]));
 		EXPECT_STATE(0, LEVEL | ASSERTED);
 		EXPECT_EQ(LEVEL | ASSERTED, line_of(_metadata, other, 1).state);
 		/* Acked at the near end only, the next message finds the far one asserted. */
 		EXPECT_EQ(DONE, db_ack(self->db, 0));
 		EXPECT_EQ(1, efd_read(self->res[0]));
 		EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
-		EXPECT_TRUE(WAIT_FOR(line_of(_metadata, other, 1).rings == 2 * i));
+		ASSERT_TRUE(WAIT_FOR(line_of(_metadata, other, 1).rings == 2 * i));
 		EXPECT_EQ(0, efd_count(out));
 		EXPECT_EQ(DONE, db_ack(other, 1));
 		EXPECT_EQ(1, efd_read(back));
@@ -382,7 +382,7 @@ TEST_F(resample, relay)
 	/* Raised at one end; masked at the other. */
 	EXPECT_EQ(1, db_mask(other, 1));
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_set_level(self->db, 0, 1));
-	EXPECT_TRUE(WAIT_FOR(db_pending(other, 1)));
+	ASSERT_TRUE(WAIT_FOR(db_pending(other, 1)));
 	EXPECT_EQ(DONE, db_ack(self->db, 0));
 	EXPECT_EQ(0, db_set_level(self->db, 0, 0));
 	EXPECT_EQ(DONE, db_ack(self->db, 0));

@@ -291,7 +291,7 @@ TEST(irqfd)
 	EXPECT_EQ(0, line_of(_metadata, db, 1).rings);
 
 	ASSERT_EQ(0, efd_write(in, 1));
-	EXPECT_EQ(1, efd_wait(out));
+	ASSERT_EQ(1, efd_wait(out));
 	EXPECT_EQ(0, efd_count(in));
 	EXPECT_EQ(1, settled(_metadata, db, 1).rings);
 	EXPECT_EQ(1, line_of(_metadata, db, 1).deliveries);
@@ -308,7 +308,7 @@ TEST(irqfd)
 	/* What was deassigned can be assigned again, also elsewhere. */
 	ASSERT_EQ(0, db_irqfd(db, in, 0, 0));
 	ASSERT_EQ(0, efd_write(in, 1));
-	EXPECT_TRUE(WAIT_FOR(line_of(_metadata, db, 0).deliveries == 1));
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, db, 0).deliveries == 1));
 }
 
 TEST(contexts_are_private)
