@@ -8,15 +8,6 @@
 
 #define NR_OTHERS	(DOORBELL_MAX_TRIGGERS_PER_LINE - 1)
 
-/* Long enough for thousands of rounds; longer on a machine too busy for these: */
-#define ROUNDS_MS	1200
-#define ROUNDS_MIN	100
-
-static bool more_rounds(unsigned int rounds, uint64_t start)
-{
-	return rounds < ROUNDS_MIN || now_us() < start + ROUNDS_MS * 1000;
-}
-
 FIXTURE(barrier) {
 	int kmsg;
 	int db;
@@ -61,20 +52,11 @@ FIXTURE_TEARDOWN(barrier)
 	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
 }
 
-/*
- * Returns true if the eventfd has been quiet since @count, for two whole hits
- * of the hammer.
- */
-static bool stays(struct hammer *hammer, int fd, uint64_t count)
-{
-	return hammer_passes(hammer, 2) && efd_read(fd) == count;
-}
-
 TEST_F(barrier, deassign_trigger)
 {
 	int victim = new_eventfd(_metadata, 0, 0);
 	unsigned int rounds, signalled = 0, late = 0;
-	uint64_t start;
+	struct rounds race = ROUNDS(100, 3000);
 
 	wire_others(_metadata, self->db, self->other);
 	if (variant->by_irqfd)
@@ -82,15 +64,15 @@ TEST_F(barrier, deassign_trigger)
 	hammer_start(_metadata, &self->hammer);
 	ASSERT_TRUE(hammer_passes(&self->hammer, 10));
 
-	start = now_us();
-	for (rounds = 0; more_rounds(rounds, start); rounds++) {
+	for (rounds = 0; more_rounds(&race, rounds); rounds++) {
 		ASSERT_EQ(0, db_trigger(self->db, victim, 0, 0));
 		if (rounds % 2)
-			efd_poll(victim, POLLIN, PATIENCE_MS);
+			ASSERT_EQ(POLLIN, efd_await(victim, POLLIN));
 		dither(rounds);
 		ASSERT_EQ(0, db_trigger(self->db, victim, 0, DOORBELL_FLAG_DEASSIGN));
 		signalled += !!efd_read(victim);
-		late += !stays(&self->hammer, victim, 0);
+		ASSERT_TRUE(hammer_passes(&self->hammer, 2));
+		late += !!efd_read(victim);
 	}
 	hammer_stop(&self->hammer);
 	EXPECT_EQ(0, late);
@@ -124,14 +106,15 @@ TEST_F(exact, detach)
 	struct hammer *hammer = &self->hammer;
 	unsigned int rounds, cut = 0, touched = 0, wrong = 0;
 	int in = new_eventfd(_metadata, 0, 0);
-	uint64_t start, rings;
+	struct rounds race = ROUNDS(100, 5000);
+	uint64_t rings;
 
 	hammer->fd = in;
 	hammer_start(_metadata, hammer);
 	ASSERT_TRUE(hammer_pause(hammer));
 
-	start = now_us();
-	for (rounds = 0; more_rounds(rounds, start); rounds++) {
+	/* Some must be cut in the middle, or this proves nothing. */
+	for (rounds = 0; more_rounds(&race, rounds) || lacks(&race, !cut); rounds++) {
 		uint64_t left, before, after, writes;
 
 		efd_read(in);
@@ -157,7 +140,6 @@ TEST_F(exact, detach)
 	hammer_stop(hammer);
 	EXPECT_EQ(0, touched);
 	EXPECT_EQ(0, wrong);
-	/* Some must have been cut in the middle, or this proves nothing. */
 	EXPECT_LT(0, cut);
 }
 
@@ -169,23 +151,28 @@ TEST_F(exact, attach_and_detach)
 {
 	struct hammer *hammer = &self->hammer;
 	int in = new_eventfd(_metadata, 0, EFD_SEMAPHORE);
+	struct rounds race = ROUNDS(100, 10000);
 	unsigned int rounds;
-	uint64_t start, left;
 
 	hammer->fd = in;
 	hammer_start(_metadata, hammer);
-	start = now_us();
-	for (rounds = 0; more_rounds(rounds, start); rounds++) {
+	for (rounds = 0; more_rounds(&race, rounds); rounds++) {
+		/* The hammer writes at least once without the irqfd, and at least once with it. */
+		if (rounds % 16 == 15) {
+			ASSERT_TRUE(hammer_passes(hammer, 1));
+			EXPECT_EQ(POLLIN, efd_poll(in, POLLIN, 0));
+		}
 		ASSERT_EQ(0, db_irqfd(self->db, in, 0, 0));
 		dither(rounds);
+		if (rounds % 16 == 7)
+			ASSERT_TRUE(hammer_passes(hammer, 1));
 		ASSERT_EQ(0, db_irqfd(self->db, in, 0, DOORBELL_FLAG_DEASSIGN));
 		dither(rounds / 64);
 	}
 	hammer_stop(hammer);
 
-	left = efd_count(in);
-	EXPECT_EQ(atomic_load(&hammer->done), settled(_metadata, self->db, 0).rings + left);
-	EXPECT_LT(0, left);
+	EXPECT_EQ(atomic_load(&hammer->done),
+		  settled(_metadata, self->db, 0).rings + efd_count(in));
 }
 
 /*
@@ -196,13 +183,12 @@ TEST_F(exact, attach)
 {
 	struct hammer *hammer = &self->hammer;
 	int in = new_eventfd(_metadata, 0, 0);
+	struct rounds race = ROUNDS(100, 5000);
 	unsigned int rounds, wrong = 0;
-	uint64_t start;
 
 	hammer->fd = in;
 	hammer_start(_metadata, hammer);
-	start = now_us();
-	for (rounds = 0; more_rounds(rounds, start); rounds++) {
+	for (rounds = 0; more_rounds(&race, rounds); rounds++) {
 		uint64_t first, last, before, after, total, rings;
 
 		ASSERT_TRUE(hammer_pause(hammer));
@@ -235,8 +221,8 @@ TEST_F(exact, close_context)
 {
 	int victim = new_eventfd(_metadata, 0, 0);
 	unsigned int i, rounds, signalled = 0, late = 0;
+	struct rounds race = ROUNDS(100, 2000);
 	int other[NR_OTHERS];
-	uint64_t start;
 
 	for (i = 0; i < NR_OTHERS; i++)
 		other[i] = new_eventfd(_metadata, 0, 0);
@@ -244,19 +230,19 @@ TEST_F(exact, close_context)
 	close(self->db);
 	hammer_start(_metadata, &self->hammer);
 
-	start = now_us();
-	for (rounds = 0; more_rounds(rounds, start); rounds++) {
+	for (rounds = 0; more_rounds(&race, rounds); rounds++) {
 		self->db = new_context(_metadata, 1);
 		wire_others(_metadata, self->db, other);
 		ASSERT_EQ(0, db_trigger(self->db, victim, 0, 0));
 		ASSERT_EQ(0, db_irqfd(self->db, self->hammer.fd, 0, 0));
-		efd_poll(victim, POLLIN, PATIENCE_MS);
+		ASSERT_EQ(POLLIN, efd_await(victim, POLLIN));
 		dither(rounds);
 		close(self->db);
 		signalled += !!efd_read(victim);
 		efd_read(self->hammer.fd);
-		late += !stays(&self->hammer, victim, 0);
-		/* Nobody takes what is written now. */
+		ASSERT_TRUE(hammer_passes(&self->hammer, 2));
+		late += !!efd_read(victim);
+		/* What is written now stays in the counter. */
 		late += !efd_read(self->hammer.fd);
 	}
 	hammer_stop(&self->hammer);

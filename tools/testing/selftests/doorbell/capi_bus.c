@@ -77,11 +77,11 @@ TEST_F(kernel_bus, eventfds)
 
 	for (i = 1; i <= 20; i++) {
 		EXPECT_EQ(0, WRITE(MMIO, ADDR, 4, 6));
-		EXPECT_EQ(1, efd_wait(self->efd[0]));
+		ASSERT_EQ(1, efd_wait(self->efd[0]));
 		EXPECT_EQ(0, efd_count(self->efd[1]));
 		EXPECT_EQ(0, WRITE(MMIO, ADDR, 4, 7));
-		EXPECT_EQ(1, efd_wait(self->efd[0]));
-		EXPECT_EQ(1, efd_wait(self->efd[1]));
+		ASSERT_EQ(1, efd_wait(self->efd[0]));
+		ASSERT_EQ(1, efd_wait(self->efd[1]));
 		EXPECT_EQ(2 * i, writes_to(self->c.db, 0));
 		EXPECT_EQ(i, writes_to(self->c.db, 1));
 	}
@@ -96,7 +96,7 @@ TEST_F(kernel_bus, line)
 
 	for (i = 1; i <= 20; i++) {
 		EXPECT_EQ(0, WRITE(PIO, ADDR, 1 << i % 4, i));
-		EXPECT_EQ(1, efd_wait(c->out));
+		ASSERT_EQ(1, efd_wait(c->out));
 		EXPECT_EQ(i, settled(_metadata, c->db, 0).deliveries);
 	}
 	EXPECT_EQ(1, db_mask(c->db, 0));
@@ -117,14 +117,14 @@ TEST_F(kernel_bus, keeps)
 
 	for (i = 1; i <= 3 * RECORDS; i++) {
 		EXPECT_EQ(0, WRITE(MMIO, -8ULL, 8, ~(uint64_t)i));
-		EXPECT_EQ(1, efd_wait(self->efd[2]));
+		ASSERT_EQ(1, efd_wait(self->efd[2]));
 		ASSERT_EQ(1, read_records(c->db, &record, 1));
 		EXPECT_TRUE(is_record(&record, i, MMIO, -8ULL, 8, ~(uint64_t)i));
 	}
 	for (i = 0; i < RECORDS; i++)
 		EXPECT_EQ(0, WRITE(MMIO, -8ULL, 8, i));
 	/* Several, where they go by an irq_work, may have been one signal. */
-	EXPECT_TRUE(WAIT_FOR(efd_count(self->efd[2])));
+	ASSERT_TRUE(WAIT_FOR(efd_count(self->efd[2])));
 	EXPECT_EQ(-ENOBUFS, WRITE(MMIO, -8ULL, 8, i));
 	EXPECT_EQ(-ENOBUFS, WRITE(MMIO, -8ULL, 8, i));
 	EXPECT_EQ(2, bus_of(_metadata, c->db).refused);
@@ -170,16 +170,16 @@ TEST_F(kernel_bus, outlives_userspace)
 
 	close(c->db);
 	EXPECT_EQ(0, WRITE(MMIO, ADDR, 4, 7));
-	EXPECT_EQ(1, efd_wait(self->efd[0]));
-	EXPECT_EQ(1, efd_wait(self->efd[1]));
+	ASSERT_EQ(1, efd_wait(self->efd[0]));
+	ASSERT_EQ(1, efd_wait(self->efd[1]));
 	EXPECT_EQ(0, WRITE(PIO, ADDR, 4, 7));
-	EXPECT_EQ(1, efd_wait(c->out));
+	ASSERT_EQ(1, efd_wait(c->out));
 	EXPECT_EQ(0, WRITE(MMIO, -8ULL, 8, 7));
 	/* What is on its way is not lost, nor does it come too late. */
 	EXPECT_EQ(0, call(c, TEST_CTX_PUT, 0));
-	EXPECT_EQ(1, efd_wait(self->efd[2]));
+	ASSERT_EQ(1, efd_wait(self->efd[2]));
 	if (before >= 0)
-		EXPECT_TRUE(WAIT_FOR(refcnt() == before - 1));
+		ASSERT_TRUE(WAIT_FOR(refcnt() == before - 1));
 	c->db = new_context(_metadata, CAPI_LINES);
 }
 
@@ -201,12 +201,12 @@ TEST_F(kernel_bus, from_a_callback)
 	ASSERT_EQ(0, call_assign(c, TEST_ASSIGN_TRIGGER, 0, 0, 0));
 	EXPECT_EQ(0, WRITE(PIO, ADDR, 8, 1));
 	/* Its own, and those of three that rang again. */
-	EXPECT_TRUE(WAIT_FOR(seen_by(_metadata, c, 0).calls == 4));
+	ASSERT_TRUE(WAIT_FOR(seen_by(_metadata, c, 0).calls == 4));
 	EXPECT_EQ(4, settled(_metadata, c->db, 0).deliveries);
 	EXPECT_EQ(4, line_of(_metadata, c->db, 0).rings);
-	EXPECT_TRUE(WAIT_FOR(efd_count(c->out) == 4));
+	ASSERT_TRUE(WAIT_FOR(efd_count(c->out) == 4));
 	EXPECT_EQ(3, writes_to(c->db, 0));
-	EXPECT_TRUE(WAIT_FOR(efd_count(self->efd[0])));
+	ASSERT_TRUE(WAIT_FOR(efd_count(self->efd[0])));
 	seen = seen_by(_metadata, c, 0);
 	EXPECT_EQ(0, seen.calls_made[0].ret);
 	EXPECT_EQ(0, seen.calls_made[1].ret);
@@ -230,24 +230,25 @@ TEST_F(kernel_bus, deassign_is_a_barrier)
 	const struct doorbell_region region = matching(to_eventfd(ADDR, 4, self->efd[1]), 9);
 	struct hammer hammer = { .hit = hit_bus, .line = 9 };
 	unsigned int rounds, late = 0, signalled = 0;
-	uint64_t start = now_us();
+	struct rounds race = ROUNDS(60, 3000);
 
 	hammered = &self->c;
 	hammered_from = variant->from;
 	hammer_start(_metadata, &hammer);
-	for (rounds = 0; rounds < 60 || now_us() < start + 500000; rounds++) {
+	for (rounds = 0; more_rounds(&race, rounds); rounds++) {
 		ASSERT_EQ(0, db_region(self->c.db, region));
 		if (rounds % 2)
-			efd_poll(self->efd[1], POLLIN, PATIENCE_MS);
+			ASSERT_EQ(POLLIN, efd_await(self->efd[1], POLLIN));
 		dither(rounds);
 		ASSERT_EQ(0, db_region(self->c.db, without(region)));
 		signalled += !!efd_read(self->efd[1]);
-		late += !hammer_passes(&hammer, 2) || efd_count(self->efd[1]);
+		ASSERT_TRUE(hammer_passes(&hammer, 2));
+		late += !!efd_count(self->efd[1]);
 	}
 	hammer_stop(&hammer);
 	EXPECT_EQ(0, late);
 	EXPECT_LT(rounds / 4, signalled);
-	EXPECT_TRUE(WAIT_FOR(efd_count(self->efd[0])));
+	ASSERT_TRUE(WAIT_FOR(efd_count(self->efd[0])));
 }
 
 TEST_HARNESS_MAIN

@@ -11,15 +11,6 @@
 #define ACK	DOORBELL_NOTIFY_ACK
 #define ALL	(MASK | UNMASK | ACK)
 
-/* Long enough for thousands of rounds; longer on a machine too busy for these. */
-#define ROUNDS_MS	1500
-#define ROUNDS_MIN	300
-
-static bool more_rounds(unsigned int rounds, uint64_t start)
-{
-	return rounds < ROUNDS_MIN || now_us() < start + ROUNDS_MS * 1000;
-}
-
 FIXTURE(callback) {
 	struct capi c;
 };
@@ -137,7 +128,7 @@ TEST_F(callback, trigger_is_called)
 		ASSERT_EQ(0, add_trigger(c, 0, 0));
 		for (i = 1; i <= 10; i++) {
 			EXPECT_EQ(DOORBELL_RING_DELIVERED, call_from(c, from, TEST_RING, 0, 0));
-			EXPECT_TRUE(WAIT_FOR(seen_by(_metadata, c, 0).calls == i));
+			ASSERT_TRUE(WAIT_FOR(seen_by(_metadata, c, 0).calls == i));
 		}
 		EXPECT_EQ(0, del_trigger(c, 0, 0));
 		EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(c->db, 0));
@@ -195,8 +186,10 @@ static void *ring_on(void *arg)
 {
 	struct hammer *hammer = arg;
 
-	while (!atomic_load(&hammer->stop))
+	while (!atomic_load(&hammer->stop)) {
 		efd_write(hammer->fd, 1);
+		atomic_fetch_add(&hammer->done, 1);
+	}
 	return NULL;
 }
 
@@ -207,26 +200,33 @@ static void *mask_on(void *arg)
 	while (!atomic_load(&hammer->stop)) {
 		db_mask(hammer->fd, 0);
 		db_unmask(hammer->fd, 0);
+		atomic_fetch_add(&hammer->done, 1);
 	}
 	return NULL;
+}
+
+static bool both_ran(struct hammer *one, struct hammer *other)
+{
+	return atomic_load(&one->done) >= 100 && atomic_load(&other->done) >= 100;
 }
 
 TEST_F(callback, one_at_a_time)
 {
 	int in = new_eventfd(_metadata, 0, 0);
 	struct hammer writer = { .fd = in }, masker = { .fd = self->c.db };
+	struct rounds race = ROUNDS(100, 5000);
 	struct capi *c = &self->c;
 	struct test_seen seen;
-	uint64_t start;
+	unsigned int rounds;
 
 	plan(_metadata, c, &(struct test_plan){ .spin_us = 2 });
 	ASSERT_EQ(0, add_trigger(c, 0, 0));
 	ASSERT_EQ(0, db_irqfd(c->db, in, 0, 0));
 	ASSERT_EQ(0, pthread_create(&writer.thread, NULL, ring_on, &writer));
 	ASSERT_EQ(0, pthread_create(&masker.thread, NULL, mask_on, &masker));
-	start = now_us();
-	while (now_us() < start + ROUNDS_MS * 1000)
-		call_from(c, now_us() % TEST_FROM_NR, TEST_RING, 0, 0);
+	for (rounds = 0; more_rounds(&race, rounds) || lacks(&race, !both_ran(&writer, &masker));
+	     rounds++)
+		call_from(c, rounds % TEST_FROM_NR, TEST_RING, 0, 0);
 	hammer_stop(&writer);
 	hammer_stop(&masker);
 	db_unmask(c->db, 0);
@@ -259,7 +259,7 @@ static void barrier(struct __test_metadata *_metadata, struct capi *c, bool trig
 {
 	struct hammer hammer = { .hit = trigger ? hit_call_ring : hit_transitions, .line = 1 };
 	unsigned int rounds, late = 0, called = 0, strange = 0;
-	uint64_t start;
+	struct rounds race = ROUNDS(100, 5000);
 
 	hammered = c;
 	/* It takes long, so that a barrier that is none is seen to be none. */
@@ -267,8 +267,7 @@ static void barrier(struct __test_metadata *_metadata, struct capi *c, bool trig
 	if (trigger)
 		hammer.line = 0;
 	hammer_start(_metadata, &hammer);
-	start = now_us();
-	for (rounds = 0; more_rounds(rounds, start); rounds++) {
+	for (rounds = 0; more_rounds(&race, rounds); rounds++) {
 		struct test_seen before = seen_by(_metadata, c, 0), after;
 
 		ASSERT_EQ(0, trigger ? add_trigger(c, 0, 0) : add_notifier(c, 1, ALL, 0));
@@ -357,7 +356,7 @@ TEST_F(callback, trigger_acks_a_raised_level)
 		.times = times, .nr_calls = 1, .calls = { { TEST_ACK, 1, 0, 0 } } });
 	ASSERT_EQ(0, add_trigger(c, 1, 0));
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, call_from(c, 0, TEST_SET_LEVEL, 1, 1));
-	EXPECT_TRUE(WAIT_FOR(seen_by(_metadata, c, 0).calls == times + 1));
+	ASSERT_TRUE(WAIT_FOR(seen_by(_metadata, c, 0).calls == times + 1));
 	EXPECT_EQ(times, settled(_metadata, c->db, 1).acks);
 	EXPECT_EQ(times + 1, line_of(_metadata, c->db, 1).deliveries);
 	EXPECT_EQ(1, seen_by(_metadata, c, 0).most);
@@ -461,7 +460,7 @@ TEST_F(callback, goes_with_its_file)
 	ASSERT_EQ(0, add_notifier(c, 1, ALL, 2));
 	EXPECT_EQ(3, info_of(_metadata, c->db).nr_triggers);
 	close(c->test);
-	EXPECT_TRUE(WAIT_FOR(info_of(_metadata, c->db).nr_triggers == 1));
+	ASSERT_TRUE(WAIT_FOR(info_of(_metadata, c->db).nr_triggers == 1));
 	EXPECT_EQ(0, info_of(_metadata, c->db).nr_notifiers);
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(c->db, 0));
 	EXPECT_EQ(1, efd_read(c->out));

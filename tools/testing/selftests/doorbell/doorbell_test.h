@@ -164,6 +164,48 @@ static inline int wait_child(pid_t pid)
 	return -ETIMEDOUT;
 }
 
+/*
+ * The rounds of a race: @least of them, and then up to @most while the process,
+ * with all its threads, has used less than ROUNDS_CPU_MS of CPU time.
+ */
+#define ROUNDS_CPU_MS	2000
+
+struct rounds {
+	const unsigned long least;
+	const unsigned long most;
+	unsigned long calls;
+	uint64_t end_us;
+	bool over;
+	struct timeout timeout;
+};
+
+static inline bool more_rounds(struct rounds *rounds, unsigned long done)
+{
+	uint64_t now;
+
+	if (rounds->over)
+		return false;
+	/* The clock is not read in each round. */
+	if (done < rounds->most && rounds->calls++ % 16)
+		return true;
+	now = clock_us(CLOCK_PROCESS_CPUTIME_ID);
+	if (!rounds->end_us)
+		rounds->end_us = now + ROUNDS_CPU_MS * 1000;
+	if (done < rounds->least || (done < rounds->most && now < rounds->end_us))
+		return true;
+	rounds->over = true;
+	ksft_print_msg("%lu rounds\n", done);
+	return false;
+}
+
+#define ROUNDS(at_least, at_most)	{ .least = at_least, .most = at_most }
+
+/* After these rounds: true as long as @missing, until the timeout. */
+static inline bool lacks(struct rounds *rounds, bool missing)
+{
+	return missing && !timed_out(&rounds->timeout);
+}
+
 /* What must happen has happened by then, even on a busy emulated machine. */
 #define PATIENCE_MS	20000
 

@@ -3,16 +3,11 @@
  * Acks against everybody else: one delivery for each ack, resamplefds told of each,
  * never while masked, no more once they are deassigned; and no assertion is lost.
  */
+#include <limits.h>
+
 #include "level.h"
 
-/* Long enough for thousands of rounds; longer on a machine too busy for these. */
-#define ROUNDS_MS	1500
-#define ROUNDS_MIN	500
-
-static bool more_rounds(unsigned int rounds, uint64_t start)
-{
-	return rounds < ROUNDS_MIN || now_us() < start + ROUNDS_MS * 1000;
-}
+#define ROUNDS_MIN	100
 
 FIXTURE(level_race) {
 	LEVEL_FIXTURE;
@@ -40,6 +35,7 @@ FIXTURE_TEARDOWN(level_race)
 struct crowd {
 	int db;
 	int in;
+	const struct doorbell_status *status;
 	atomic_bool stop;
 	/* By what the calls returned. */
 	atomic_ulong rung[3];
@@ -54,6 +50,7 @@ struct member {
 	struct crowd *crowd;
 	void (*act)(struct crowd *crowd, unsigned int round);
 	unsigned int cpu;
+	atomic_ulong rounds;
 	pthread_t thread;
 };
 
@@ -105,27 +102,47 @@ static void *mill_about(void *arg)
 	unsigned int round;
 
 	pin_to(member->cpu);
-	for (round = 0; !atomic_load(&member->crowd->stop); round++)
+	for (round = 0; !atomic_load(&member->crowd->stop); round++) {
 		member->act(member->crowd, round);
+		atomic_store(&member->rounds, round + 1);
+	}
 	return NULL;
 }
 
 typedef void (*act_fn)(struct crowd *crowd, unsigned int round);
 
+/* Runs until each member has had its rounds and all that the test is about has happened. */
 static void run_crowd(struct __test_metadata *_metadata, struct crowd *crowd, const act_fn *acts,
-		      unsigned int nr)
+		      unsigned int nr, bool (*all_happened)(struct crowd *crowd))
 {
+	struct rounds race = ROUNDS(0, 20000);
 	struct member members[8];
+	unsigned long least;
 	unsigned int i;
 
 	for (i = 0; i < nr; i++) {
 		members[i] = (struct member){ .crowd = crowd, .act = acts[i], .cpu = i };
 		ASSERT_EQ(0, pthread_create(&members[i].thread, NULL, mill_about, &members[i]));
 	}
-	usleep(2 * ROUNDS_MS * 1000);
+	do {
+		usleep(1000);
+		least = ULONG_MAX;
+		for (i = 0; i < nr; i++) {
+			if (atomic_load(&members[i].rounds) < least)
+				least = atomic_load(&members[i].rounds);
+		}
+	} while (more_rounds(&race, least) ||
+		 lacks(&race, least < ROUNDS_MIN || !all_happened(crowd)));
 	atomic_store(&crowd->stop, true);
 	for (i = 0; i < nr; i++)
 		pthread_join(members[i].thread, NULL);
+	/* Or this proves nothing. */
+	EXPECT_LE(ROUNDS_MIN, least);
+	EXPECT_TRUE(all_happened(crowd)) {
+		TH_LOG("acked %lu, %lu, %lu; masked %lu, lowered %lu, coalesced %llu",
+		       crowd->acked[0], crowd->acked[1], crowd->acked[2], crowd->masked,
+		       crowd->lowered, (unsigned long long)crowd->status->coalesced);
+	}
 }
 
 /* All that the crowd has left is delivered and acked. */
@@ -139,6 +156,12 @@ static void run_crowd(struct __test_metadata *_metadata, struct crowd *crowd, co
 	EXPECT_STATE(0, LEVEL);						\
 } while (0)
 
+static bool acks_happened(struct crowd *crowd)
+{
+	return crowd->acked[NOTHING] && crowd->acked[DONE] > 1 && crowd->acked[POSTPONED] &&
+	       crowd->masked && crowd->status->coalesced;
+}
+
 /*
  * A line that is asserted does not deliver, so there is one ack for each delivery.
  * Each was told at once, or at the unmask, which may stand for several.
@@ -149,14 +172,14 @@ TEST_F(level_race, crowd)
 		variant->by_irqfd ? act_write : act_ring, act_ack, act_mask, act_ack,
 		variant->by_irqfd ? act_write : act_ring,
 	};
-	struct crowd crowd = { .db = self->db, .in = self->in[0] };
+	struct crowd crowd = { .db = self->db, .in = self->in[0], .status = &self->status[0] };
 	int acks = new_eventfd(_metadata, 0, 0), masks = new_eventfd(_metadata, 0, 0);
 	uint64_t rings, told, nr_acks;
 	struct doorbell_query query;
 
 	ASSERT_EQ(0, db_notifier(self->db, acks, 0, 0, DOORBELL_NOTIFY_ACK));
 	ASSERT_EQ(0, db_notifier(self->db, masks, 0, 0, DOORBELL_NOTIFY_MASK));
-	run_crowd(_metadata, &crowd, acts, ARRAY_SIZE(acts));
+	run_crowd(_metadata, &crowd, acts, ARRAY_SIZE(acts), acks_happened);
 	FINISH(&crowd);
 
 	query = line_of(_metadata, self->db, 0);
@@ -175,13 +198,11 @@ TEST_F(level_race, crowd)
 	told = efd_read(self->res[0]);
 	EXPECT_LE(crowd.acked[DONE] + 1, told);
 	EXPECT_GE(nr_acks, told);
+}
 
-	/* All of it did happen. */
-	EXPECT_LT(0, crowd.acked[NOTHING]);
-	EXPECT_LT(1, crowd.acked[DONE]);
-	EXPECT_LT(0, crowd.acked[POSTPONED]);
-	EXPECT_LT(0, crowd.masked);
-	EXPECT_LT(0, self->status[0].coalesced);
+static bool levels_happened(struct crowd *crowd)
+{
+	return crowd->lowered && crowd->acked[DONE] && crowd->acked[POSTPONED];
 }
 
 /* With a level that goes up and down: what was taken back is counted, once. */
@@ -190,10 +211,10 @@ TEST_F(level_race, crowd_with_a_level)
 	const act_fn acts[] = {
 		act_level, act_ack, act_mask, variant->by_irqfd ? act_write : act_ring,
 	};
-	struct crowd crowd = { .db = self->db, .in = self->in[0] };
+	struct crowd crowd = { .db = self->db, .in = self->in[0], .status = &self->status[0] };
 	struct doorbell_query query;
 
-	run_crowd(_metadata, &crowd, acts, ARRAY_SIZE(acts));
+	run_crowd(_metadata, &crowd, acts, ARRAY_SIZE(acts), levels_happened);
 	FINISH(&crowd);
 	query = line_of(_metadata, self->db, 0);
 	EXPECT_EQ(0, crowd.failed);
@@ -205,9 +226,6 @@ TEST_F(level_race, crowd_with_a_level)
 	EXPECT_LE(crowd.rung[0] + crowd.rung[1] + crowd.rung[2] + crowd.written, query.rings);
 	EXPECT_GE(crowd.rung[0] + crowd.rung[1] + crowd.rung[2] + crowd.written + query.acks,
 		  query.rings);
-	EXPECT_LT(0, crowd.lowered);
-	EXPECT_LT(0, crowd.acked[DONE]);
-	EXPECT_LT(0, crowd.acked[POSTPONED]);
 }
 
 /* A device: it has work or has not, and asserts its line as long as it has. */
@@ -274,14 +292,17 @@ static void *handle(void *arg)
 /* However work and acks meet, all work is done without anybody asking again. */
 static void work_is_done(struct __test_metadata *_metadata, struct device *device)
 {
+	struct rounds race = ROUNDS(100, 5000);
 	unsigned int rounds, i;
 	unsigned long made = 0;
-	uint64_t start;
 
 	ASSERT_EQ(0, pthread_create(&device->resampler, NULL, resample, device));
 	ASSERT_EQ(0, pthread_create(&device->handler, NULL, handle, device));
-	start = now_us();
-	for (rounds = 0; more_rounds(rounds, start); rounds++) {
+	/* Some of the work must meet an asserted line, or this proves nothing. */
+	for (rounds = 0;
+	     more_rounds(&race, rounds) ||
+	     lacks(&race, line_of(_metadata, device->db, 0).deliveries >= made);
+	     rounds++) {
 		for (i = 0; i <= rounds % 4; i++) {
 			atomic_fetch_add(&device->work, 1);
 			made++;
@@ -295,7 +316,6 @@ static void work_is_done(struct __test_metadata *_metadata, struct device *devic
 	atomic_store(&device->stop, true);
 	pthread_join(device->resampler, NULL);
 	pthread_join(device->handler, NULL);
-	/* Some of it must have met an asserted line, or this proves nothing. */
 	EXPECT_LT(line_of(_metadata, device->db, 0).deliveries, made);
 }
 
@@ -341,13 +361,15 @@ TEST_F(level_race, masked_is_postponed)
 		.hit = variant->by_irqfd ? hit_write_and_ack : hit_ring_and_ack, .fd = self->db,
 	};
 	unsigned int rounds, early = 0, wrong = 0, owed = 0;
-	uint64_t start;
+	struct rounds race = ROUNDS(100, 5000);
 
 	hammered_irqfd = self->in[0];
 	hammer_start(_metadata, &hammer);
 	ASSERT_TRUE(hammer_passes(&hammer, 10));
-	start = now_us();
-	for (rounds = 0; more_rounds(rounds, start); rounds++) {
+	/* Some acks must be postponed and some not, or this proves nothing. */
+	for (rounds = 0;
+	     more_rounds(&race, rounds) || lacks(&race, !owed || owed == rounds);
+	     rounds++) {
 		struct doorbell_query query;
 		uint64_t told;
 
@@ -373,7 +395,6 @@ TEST_F(level_race, masked_is_postponed)
 	hammer_stop(&hammer);
 	EXPECT_EQ(0, early);
 	EXPECT_EQ(0, wrong);
-	/* Both must have been met, or this proves nothing. */
 	EXPECT_LT(0, owed);
 	EXPECT_GT(rounds, owed);
 }
@@ -387,7 +408,7 @@ TEST_F(level_race, deassign_is_a_barrier)
 	enum { NR = DOORBELL_MAX_RESAMPLEFDS_PER_LINE - 1 };
 	unsigned int rounds, late = 0, signalled = 0, i;
 	struct { int in; int res; } list[NR], one;
-	uint64_t start;
+	struct rounds race = ROUNDS(100, 5000);
 
 	hammered_irqfd = self->in[0];
 	for (i = 0; i < NR; i++) {
@@ -397,16 +418,16 @@ TEST_F(level_race, deassign_is_a_barrier)
 	}
 	hammer_start(_metadata, &hammer);
 	ASSERT_TRUE(hammer_passes(&hammer, 10));
-	start = now_us();
-	for (rounds = 0; more_rounds(rounds, start); rounds++) {
+	for (rounds = 0; more_rounds(&race, rounds); rounds++) {
 		i = rounds % 3 * (NR - 1) / 2;
 		one = list[i];
 		if (rounds % 2)
-			efd_poll(one.res, POLLIN, PATIENCE_MS);
+			ASSERT_EQ(POLLIN, efd_await(one.res, POLLIN));
 		dither(rounds);
 		ASSERT_EQ(0, db_irqfd(self->db, one.in, 0, DOORBELL_FLAG_DEASSIGN));
 		signalled += !!efd_read(one.res);
-		late += !hammer_passes(&hammer, 2) || efd_read(one.res);
+		ASSERT_TRUE(hammer_passes(&hammer, 2));
+		late += !!efd_read(one.res);
 		memmove(&list[i], &list[i + 1], (NR - 1 - i) * sizeof(one));
 		list[NR - 1] = one;
 		ASSERT_EQ(0, db_resample(self->db, one.in, 0, one.res));
@@ -438,12 +459,11 @@ TEST_F(level_race, type_changes)
 		.hit = variant->by_irqfd ? hit_write_and_level : hit_level, .fd = self->db,
 	};
 	unsigned int rounds, changed = 0, wrong = 0;
-	uint64_t start;
+	struct rounds race = ROUNDS(100, 5000);
 
 	hammered_irqfd = self->in[1];
 	hammer_start(_metadata, &hammer);
-	start = now_us();
-	for (rounds = 0; more_rounds(rounds, start) || !changed; rounds++) {
+	for (rounds = 0; more_rounds(&race, rounds) || lacks(&race, !changed); rounds++) {
 		dither(rounds);
 		if (db_set_type(self->db, 1, DOORBELL_TYPE_EDGE))
 			continue;
@@ -457,6 +477,7 @@ TEST_F(level_race, type_changes)
 	}
 	hammer_stop(&hammer);
 	EXPECT_EQ(0, wrong);
+	EXPECT_LT(0, changed);
 }
 
 TEST_HARNESS_MAIN

@@ -3,20 +3,13 @@
  * Notifiers: told of each transition, once, when it is made; their lifetimes and
  * barriers.
  */
+#include <limits.h>
+
 #include "doorbell_test.h"
 
 #define MASK	DOORBELL_NOTIFY_MASK
 #define UNMASK	DOORBELL_NOTIFY_UNMASK
 #define ACK	DOORBELL_NOTIFY_ACK
-
-/* Long enough for thousands of rounds; longer on a machine too busy for these: */
-#define ROUNDS_MS	1500
-#define ROUNDS_MIN	500
-
-static bool more_rounds(unsigned int rounds, uint64_t start)
-{
-	return rounds < ROUNDS_MIN || now_us() < start + ROUNDS_MS * 1000;
-}
 
 FIXTURE(notifier) {
 	int kmsg;
@@ -182,7 +175,7 @@ TEST_F(notifier, told_after_the_transition)
 		.bit = { DOORBELL_LINE_MASKED, DOORBELL_LINE_MASKED, DOORBELL_LINE_ASSERTED },
 		.value = { DOORBELL_LINE_MASKED, 0, 0 },
 	};
-	uint64_t start = now_us();
+	struct rounds race = ROUNDS(100, 5000);
 	unsigned int rounds, told = 0;
 	int i;
 
@@ -195,7 +188,7 @@ TEST_F(notifier, told_after_the_transition)
 		ASSERT_EQ(0, db_notifier(self->db, fd, 1, 0, i < 3 ? 1 << i : MASK | UNMASK | ACK));
 	}
 	ASSERT_EQ(0, pthread_create(&watcher.thread, NULL, watch, &watcher));
-	for (rounds = 0; more_rounds(rounds, start); rounds++) {
+	for (rounds = 0; more_rounds(&race, rounds); rounds++) {
 		ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 1));
 		ASSERT_EQ(DOORBELL_ACK_DONE, db_ack(self->db, 1));
 		told++;
@@ -224,7 +217,7 @@ TEST_F(notifier, deassign_is_a_barrier)
 	struct hammer hammer = { .hit = hit_mask, .fd = self->db, .line = 1 };
 	int victim = new_eventfd(_metadata, 0, 0), i;
 	unsigned int rounds, late = 0, signalled = 0;
-	uint64_t start;
+	struct rounds race = ROUNDS(100, 5000);
 
 	/* The last of many, so that a barrier that is none is seen to be none. */
 	for (i = 1; i < DOORBELL_MAX_NOTIFIERS_PER_LINE; i++)
@@ -232,15 +225,15 @@ TEST_F(notifier, deassign_is_a_barrier)
 					 MASK | UNMASK));
 	hammer_start(_metadata, &hammer);
 	ASSERT_TRUE(hammer_passes(&hammer, 10));
-	start = now_us();
-	for (rounds = 0; more_rounds(rounds, start); rounds++) {
+	for (rounds = 0; more_rounds(&race, rounds); rounds++) {
 		ASSERT_EQ(0, db_notifier(self->db, victim, 1, 0, 1 + rounds % 3));
 		if (rounds % 2)
-			efd_poll(victim, POLLIN, PATIENCE_MS);
+			ASSERT_EQ(POLLIN, efd_await(victim, POLLIN));
 		dither(rounds);
 		ASSERT_EQ(0, db_notifier(self->db, victim, 1, DOORBELL_FLAG_DEASSIGN, 0));
 		signalled += !!efd_read(victim);
-		late += !hammer_passes(&hammer, 2) || efd_read(victim);
+		ASSERT_TRUE(hammer_passes(&hammer, 2));
+		late += !!efd_read(victim);
 	}
 	hammer_stop(&hammer);
 	EXPECT_EQ(0, late);
@@ -251,7 +244,8 @@ struct masker {
 	int db;
 	unsigned int cpu;
 	atomic_bool *stop;
-	uint64_t masked;
+	atomic_ulong rounds;
+	atomic_ulong masked;
 	pthread_t thread;
 };
 
@@ -263,6 +257,7 @@ static void *mask_on(void *arg)
 	while (!atomic_load(masker->stop)) {
 		masker->masked += db_mask(masker->db, 0) == 1;
 		db_unmask(masker->db, 0);
+		atomic_fetch_add(&masker->rounds, 1);
 	}
 	return NULL;
 }
@@ -270,9 +265,10 @@ static void *mask_on(void *arg)
 /* Of several that mask and unmask at once, each transition is told exactly once. */
 TEST_F(notifier, transitions_add_up)
 {
+	struct rounds race = ROUNDS(0, 50000);
+	unsigned long masked = 0, least;
 	struct masker maskers[3];
 	atomic_bool stop = false;
-	uint64_t masked = 0;
 	unsigned int i;
 	bool last;
 
@@ -280,7 +276,14 @@ TEST_F(notifier, transitions_add_up)
 		maskers[i] = (struct masker){ .db = self->db, .cpu = i, .stop = &stop };
 		ASSERT_EQ(0, pthread_create(&maskers[i].thread, NULL, mask_on, &maskers[i]));
 	}
-	usleep(ROUNDS_MS * 1000);
+	do {
+		usleep(1000);
+		least = ULONG_MAX;
+		for (i = 0; i < ARRAY_SIZE(maskers); i++) {
+			if (atomic_load(&maskers[i].rounds) < least)
+				least = atomic_load(&maskers[i].rounds);
+		}
+	} while (more_rounds(&race, least) || lacks(&race, least < 100));
 	atomic_store(&stop, true);
 	for (i = 0; i < ARRAY_SIZE(maskers); i++) {
 		pthread_join(maskers[i].thread, NULL);
@@ -288,6 +291,7 @@ TEST_F(notifier, transitions_add_up)
 	}
 	last = line_of(_metadata, self->db, 0).state & DOORBELL_LINE_MASKED;
 	EXPECT_FALSE(last);
+	EXPECT_LE(100, least);
 	EXPECT_LT(0, masked);
 	EXPECT_TOLD(masked, masked);
 }
@@ -386,12 +390,12 @@ TEST_F(notifier, rings_its_own_line)
 	EXPECT_EQ(0, db_pending(self->db, 0));
 	/* Held, it delivered nothing; but it rang, and that is delivered, too. */
 	EXPECT_EQ(0, db_unmask(self->db, 0));
-	EXPECT_EQ(1, efd_wait(self->out));
+	ASSERT_EQ(1, efd_wait(self->out));
 	EXPECT_EQ(2, settled(_metadata, self->db, 0).rings);
 	EXPECT_EQ(1, db_mask(self->db, 0));
 	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 0));
 	EXPECT_EQ(1, db_unmask(self->db, 0));
-	EXPECT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 0).rings == 4));
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 0).rings == 4));
 	EXPECT_EQ(4, settled(_metadata, self->db, 0).deliveries);
 	EXPECT_EQ(2, efd_drain(self->out));
 }
@@ -404,7 +408,7 @@ TEST_F(notifier, rings_another_line)
 	ASSERT_EQ(0, db_irqfd(other, self->masks, 0, 0));
 	ASSERT_EQ(0, db_trigger(other, out, 0, 0));
 	EXPECT_EQ(1, db_mask(self->db, 0));
-	EXPECT_EQ(1, efd_wait(out));
+	ASSERT_EQ(1, efd_wait(out));
 	EXPECT_EQ(0, db_unmask(self->db, 0));
 	EXPECT_EQ(1, db_mask(other, 0));
 	EXPECT_EQ(1, db_mask(self->db, 0));
@@ -461,7 +465,7 @@ TEST_F(notifier, keeps_and_gives_back)
 	close(fd);
 	ASSERT_EQ(0, db_notifier(db, copy, 0, DOORBELL_FLAG_DEASSIGN, 0));
 	close(copy);
-	EXPECT_TRUE(WAIT_FOR(is_free(id)));
+	ASSERT_TRUE(WAIT_FOR(is_free(id)));
 
 	/* An assignment that fails keeps nothing. */
 	fd = new_eventfd(_metadata, 0, 0);
@@ -477,7 +481,7 @@ TEST_F(notifier, keeps_and_gives_back)
 	EXPECT_EQ(1, db_mask(db, 0));
 	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(db, 0));
 	close(db);
-	EXPECT_TRUE(WAIT_FOR(is_free(id)));
+	ASSERT_TRUE(WAIT_FOR(is_free(id)));
 }
 
 /* A masked line ends with its context: that is no unmask, and tells nobody. */

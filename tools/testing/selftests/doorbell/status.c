@@ -7,22 +7,12 @@
 #include <sys/personality.h>
 #include <sys/ptrace.h>
 #include <sys/uio.h>
-#include <sys/wait.h>
 
 #include "doorbell_test.h"
 
 /* Two pages, with room for lines in the second. */
 #define LINES		70
 #define LAST		(LINES - 1)
-
-/* Long enough for thousands of rounds; longer on a machine too busy for these: */
-#define ROUNDS_MS	1500
-#define ROUNDS_MIN	500
-
-static bool more_rounds(unsigned int rounds, uint64_t start)
-{
-	return rounds < ROUNDS_MIN || now_us() < start + ROUNDS_MS * 1000;
-}
 
 FIXTURE(status) {
 	int kmsg;
@@ -99,7 +89,7 @@ TEST_F(status, agrees_with_query)
 	ASSERT_TRUE(agrees(_metadata, self->db, self->status));
 
 	ASSERT_EQ(0, efd_write(self->in, 1));
-	EXPECT_EQ(1, efd_wait(self->out));
+	ASSERT_EQ(1, efd_wait(self->out));
 	settled(_metadata, self->db, LAST);
 	EXPECT_EQ(LAST % 4 + 1, line->deliveries);
 	ASSERT_TRUE(agrees(_metadata, self->db, self->status));
@@ -146,7 +136,7 @@ TEST_F(status, deferred)
 		ASSERT_EQ(0, db_trigger(self->db, link, i - 1, 0));
 	}
 	ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
-	EXPECT_EQ(1, efd_wait(self->out));
+	ASSERT_EQ(1, efd_wait(self->out));
 	for (i = 0; i < LINES; i++) {
 		settled(_metadata, self->db, i);
 		sum += self->status[i].deferred;
@@ -160,7 +150,7 @@ TEST_F(status, shared_and_private)
 {
 	const struct doorbell_status *again = map_status(_metadata, self->db, LINES);
 	const struct doorbell_status *first = map_status(_metadata, self->db, 1);
-	int other = new_context(_metadata, LINES), status;
+	int other = new_context(_metadata, LINES);
 	const struct doorbell_status *others = map_status(_metadata, other, LINES);
 	pid_t pid;
 
@@ -178,8 +168,7 @@ TEST_F(status, shared_and_private)
 		_exit(self->status[LAST].deliveries == 1 && self->status[0].deliveries == 1 ?
 		      0 : 2);
 	}
-	ASSERT_EQ(pid, waitpid(pid, &status, 0));
-	EXPECT_EQ(0, status);
+	ASSERT_EQ(0, wait_child(pid));
 	EXPECT_EQ(1, self->status[LAST].deliveries);
 	EXPECT_EQ(1, first[0].deliveries);
 }
@@ -245,8 +234,8 @@ static bool store_kills(uint64_t *at)
 		__atomic_store_n(at, UINT64_MAX, __ATOMIC_RELAXED);
 		_exit(0);
 	}
-	return waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) &&
-	       WTERMSIG(status) == SIGSEGV;
+	status = wait_child(pid);
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV;
 }
 
 /* The line works, and nobody has scribbled on it. */
@@ -331,7 +320,7 @@ TEST_F(status, tracer_does_not_write)
 		/* What it sees now is what is there. */
 		_exit(self->status[LAST].deliveries == 2 ? 0 : 1);
 	}
-	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	status = wait_child(pid);
 	ASSERT_TRUE(WIFSTOPPED(status));
 	errno = 0;
 	EXPECT_EQ(1, ptrace(PTRACE_PEEKDATA, pid, at, NULL));
@@ -340,16 +329,13 @@ TEST_F(status, tracer_does_not_write)
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, LAST));
 	EXPECT_EQ(1, efd_read(self->out));
 	ASSERT_EQ(0, ptrace(PTRACE_CONT, pid, NULL, NULL));
-	ASSERT_EQ(pid, waitpid(pid, &status, 0));
-	EXPECT_TRUE(WIFEXITED(status));
-	EXPECT_EQ(0, WEXITSTATUS(status));
+	ASSERT_EQ(0, wait_child(pid));
 	still_works(_metadata, self->db, self->out, self->status);
 }
 
 /* A process whose readable mappings are executable unless told otherwise. */
 TEST_F(status, read_implies_exec)
 {
-	int status;
 	pid_t pid = fork();
 
 	ASSERT_LE(0, pid);
@@ -362,8 +348,7 @@ TEST_F(status, read_implies_exec)
 		ret = try_map(self->db, self->page, PROT_READ, MAP_SHARED, 0);
 		_exit(ret == 0 || ret == -EACCES || ret == -EPERM ? 0 : 2);
 	}
-	ASSERT_EQ(pid, waitpid(pid, &status, 0));
-	EXPECT_EQ(0, status);
+	ASSERT_EQ(0, wait_child(pid));
 	still_works(_metadata, self->db, self->out, self->status);
 }
 
@@ -378,7 +363,7 @@ TEST_F(status, outlives_the_descriptor)
 	EXPECT_EQ(1, db_mask(self->db, 0));
 	close(self->db);
 	ASSERT_EQ(0, efd_write(self->in, 1));
-	EXPECT_EQ(1, efd_wait(self->out));
+	ASSERT_EQ(1, efd_wait(self->out));
 	EXPECT_EQ(1, line->deliveries);
 	ASSERT_EQ(0, efd_write(held, 1));
 	EXPECT_EQ(DOORBELL_LINE_MASKED | DOORBELL_LINE_PENDING, status_state(&self->status[0]));
@@ -387,19 +372,19 @@ TEST_F(status, outlives_the_descriptor)
 	/* Half of it is enough. */
 	ASSERT_EQ(0, munmap((void *)self->status, self->page));
 	ASSERT_EQ(0, efd_write(self->in, 1));
-	EXPECT_EQ(1, efd_wait(self->out));
+	ASSERT_EQ(1, efd_wait(self->out));
 	EXPECT_EQ(2, line->deliveries);
 	ASSERT_EQ(0, munmap((char *)self->status + self->page, self->page));
 	ASSERT_EQ(0, db_irqfd(other, self->in, 0, 0));
 	ASSERT_EQ(0, efd_write(self->in, 1));
-	EXPECT_TRUE(WAIT_FOR(line_of(_metadata, other, 0).deliveries == 1));
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, other, 0).deliveries == 1));
 	EXPECT_EQ(0, efd_count(self->out));
 }
 
 TEST_F(status, goes_on_in_the_child)
 {
 	const struct doorbell_status *line = &self->status[LAST];
-	int ready[2], status;
+	int ready[2];
 	char byte;
 	pid_t pid;
 
@@ -419,8 +404,7 @@ TEST_F(status, goes_on_in_the_child)
 	close(self->db);
 	ASSERT_EQ(0, munmap((void *)self->status, status_size(LINES)));
 	ASSERT_EQ(1, write(ready[1], "", 1));
-	ASSERT_EQ(pid, waitpid(pid, &status, 0));
-	EXPECT_EQ(0, status);
+	ASSERT_EQ(0, wait_child(pid));
 	/* And gone with it. */
 	ASSERT_EQ(0, efd_write(self->in, 1));
 	EXPECT_EQ(1, efd_count(self->in));
@@ -543,11 +527,11 @@ FIXTURE_TEARDOWN(counted)
 TEST_F(counted, before_it_is_signalled)
 {
 	unsigned int rounds, late = 0, ahead = 0;
-	uint64_t start, signals = 0, deliveries;
+	struct rounds race = ROUNDS(500, 20000);
+	uint64_t signals = 0, deliveries;
 
 	hammer_start(_metadata, &self->hammer);
-	start = now_us();
-	for (rounds = 0; more_rounds(rounds, start); rounds++) {
+	for (rounds = 0; more_rounds(&race, rounds); rounds++) {
 		uint64_t count;
 
 		ASSERT_TRUE(SPIN_FOR((count = efd_read(self->out))));
@@ -566,12 +550,13 @@ TEST_F(counted, before_it_is_signalled)
 /* Under load no counter ever goes back, and all agree when it is over. */
 TEST_F(counted, never_goes_back)
 {
-	uint64_t start = now_us(), deliveries = 0, coalesced = 0;
+	struct rounds race = ROUNDS(500, 200000);
+	uint64_t deliveries = 0, coalesced = 0;
 	struct doorbell_query query;
 	unsigned int rounds, back = 0, odd = 0;
 
 	hammer_start(_metadata, &self->hammer);
-	for (rounds = 0; more_rounds(rounds, start); rounds++) {
+	for (rounds = 0; more_rounds(&race, rounds) || lacks(&race, !deliveries); rounds++) {
 		uint64_t now = self->status->deliveries;
 		uint64_t then = self->status->coalesced;
 		uint32_t state = status_state(self->status);
