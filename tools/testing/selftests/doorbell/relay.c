@@ -67,8 +67,11 @@ TEST_F(relay, many_triggers_and_irqfds_of_one_line)
 	}
 	for (round = 1; round <= 16; round++) {
 		ASSERT_EQ(0, efd_write(in[round - 1], round));
-		for (i = 0; i < 16; i++)
-			EXPECT_EQ(1, efd_wait(out[i]));
+		for (i = 0; i < 16; i++) {
+			uint64_t count = efd_wait(out[i]);
+
+			ASSERT_EQ(1, count);
+		}
 	}
 	EXPECT_EQ(16, settled(_metadata, db, 1).rings);
 	EXPECT_EQ(16, line_of(_metadata, db, 1).deliveries);
@@ -91,11 +94,11 @@ TEST_F(relay, diamond)
 	link_lines(_metadata, db, 2, db, 3);
 	ASSERT_EQ(0, db_trigger(db, self->out, 3, 0));
 	ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 0));
-	EXPECT_TRUE(WAIT_FOR(line_of(_metadata, db, 3).rings == 2));
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, db, 3).rings == 2));
 	query = settled(_metadata, db, 3);
 	EXPECT_LE(1, query.deliveries);
 	EXPECT_GE(2, query.deliveries);
-	EXPECT_TRUE(WAIT_FOR(efd_count(self->out) == query.deliveries));
+	ASSERT_TRUE(WAIT_FOR(efd_count(self->out) == query.deliveries));
 }
 
 FIXTURE(chain) {
@@ -144,7 +147,7 @@ TEST_F(chain, arrives)
 
 	for (round = 1; round <= 20; round++) {
 		ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(db[0], 0));
-		EXPECT_EQ(1, efd_wait(self->out));
+		ASSERT_EQ(1, efd_wait(self->out));
 	}
 	for (i = 0; i < variant->lines; i++) {
 		struct doorbell_query query = settled(_metadata, db[i], i);
@@ -257,12 +260,20 @@ static void start_cycle(struct __test_metadata *_metadata, int db)
 	}
 }
 
-/* Nobody rings any more: two looks, a while apart, show the same. */
+/*
+ * True if the line was not rung although each processor had the occasion: a cycle
+ * that runs is an interrupt or a thread that can run, and yielding lets it run.
+ */
 static bool has_ended(struct __test_metadata *_metadata, int db)
 {
 	uint64_t rings = line_of(_metadata, db, 0).rings;
+	unsigned int cpu, i;
 
-	usleep(20000);
+	for (cpu = 0; cpu < 2; cpu++) {
+		pin_to(cpu);
+		for (i = 0; i < 200; i++)
+			sched_yield();
+	}
 	return line_of(_metadata, db, 0).rings == rings;
 }
 
@@ -271,8 +282,8 @@ static bool has_ended(struct __test_metadata *_metadata, int db)
 
 struct sleeper {
 	unsigned int cpu;
+	atomic_uint naps;
 	uint64_t longest_us;
-	uint64_t all_us;
 	pthread_t thread;
 };
 
@@ -281,16 +292,15 @@ static void *nap(void *arg)
 	struct sleeper *sleeper = arg;
 	const struct timespec ms = { .tv_nsec = 1000000 };
 	uint64_t start, took;
-	unsigned int i;
 
 	pin_to(sleeper->cpu);
-	for (i = 0; i < NAPS; i++) {
-		start = now_us();
+	while (sleeper->naps < NAPS) {
+		start = clock_us(CLOCK_MONOTONIC);
 		clock_nanosleep(CLOCK_MONOTONIC, 0, &ms, NULL);
-		took = now_us() - start;
-		sleeper->all_us += took;
+		took = clock_us(CLOCK_MONOTONIC) - start;
 		if (took > sleeper->longest_us)
 			sleeper->longest_us = took;
+		atomic_fetch_add(&sleeper->naps, 1);
 	}
 	return NULL;
 }
@@ -308,15 +318,18 @@ TEST_F(cycle, stays_responsive)
 	for (i = 0; i < 2; i++)
 		ASSERT_EQ(0, pthread_create(&sleepers[i].thread, NULL, nap, &sleepers[i]));
 	for (i = 0; i < 2; i++) {
+		ASSERT_TRUE(WAIT_FOR(atomic_load(&sleepers[i].naps) == NAPS)) {
+			TH_LOG("%u naps on processor %d", sleepers[i].naps, i);
+		}
 		pthread_join(sleepers[i].thread, NULL);
-		/* Generous: the emulated machine may be on a busy one. */
-		EXPECT_GE(500000, sleepers[i].longest_us);
-		EXPECT_GE(PATIENCE_MS * 1000, sleepers[i].all_us);
+		/* Not judged: a busy host makes it as long as it likes. */
+		ksft_print_msg("the longest nap took %llu us\n",
+			       (unsigned long long)sleepers[i].longest_us);
 	}
 
 	/* It runs all the time, where the scheduler rules. */
-	EXPECT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 0).rings > before.rings + 1000));
-	EXPECT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 0).deferred > before.deferred));
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 0).rings > before.rings + 1000));
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 0).deferred > before.deferred));
 	after = line_of(_metadata, self->db, 0);
 	EXPECT_LE(after.deferred, after.deliveries);
 	EXPECT_LE(after.deliveries, after.rings);
@@ -331,21 +344,19 @@ TEST_F(cycle, stays_responsive)
 TEST_F(cycle, ends_with_a_process)
 {
 	uint64_t rings;
-	int status;
 
 	start_cycle(_metadata, self->db);
 	ASSERT_EQ(0, kill(self->owners[0], SIGKILL));
-	ASSERT_EQ(self->owners[0], waitpid(self->owners[0], &status, 0));
-	EXPECT_TRUE(WIFSIGNALED(status));
+	ASSERT_EQ(SIGKILL, wait_child(self->owners[0]));
 	self->owners[0] = 0;
-	EXPECT_TRUE(WAIT_FOR(has_ended(_metadata, self->db)));
+	ASSERT_TRUE(WAIT_FOR(has_ended(_metadata, self->db)));
 	EXPECT_EQ(0, settled(_metadata, self->db, 0).state);
 
 	/* It was the cycle that ended, not the line; and nobody listens on the way there. */
 	ASSERT_EQ(0, db_irqfd(self->db, self->there[0], 1, 0));
 	rings = settled(_metadata, self->db, 1).rings;
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
-	EXPECT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 1).rings == rings + 1));
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 1).rings == rings + 1));
 }
 
 TEST_F(cycle, ends_by_deassign)
@@ -355,18 +366,18 @@ TEST_F(cycle, ends_by_deassign)
 	start_cycle(_metadata, self->db);
 	ASSERT_EQ(0, db_irqfd(self->db, self->back, 0, DOORBELL_FLAG_DEASSIGN));
 	rings = settled(_metadata, self->db, 0).rings;
-	EXPECT_TRUE(WAIT_FOR(efd_count(self->back) > 0));
+	ASSERT_TRUE(WAIT_FOR(efd_count(self->back) > 0));
 	EXPECT_EQ(rings, line_of(_metadata, self->db, 0).rings);
 
 	/* What is left in the counter starts it again. */
 	ASSERT_EQ(0, db_irqfd(self->db, self->back, 0, 0));
-	EXPECT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 0).rings > rings + 1000));
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 0).rings > rings + 1000));
 
 	/* The other end of a link. */
 	ASSERT_EQ(0, db_trigger(self->db, self->there[0], 0, DOORBELL_FLAG_DEASSIGN));
 	if (variant->ways > 1)
 		ASSERT_EQ(0, db_trigger(self->db, self->there[1], 0, DOORBELL_FLAG_DEASSIGN));
-	EXPECT_TRUE(WAIT_FOR(has_ended(_metadata, self->db)));
+	ASSERT_TRUE(WAIT_FOR(has_ended(_metadata, self->db)));
 }
 
 TEST_HARNESS_MAIN
