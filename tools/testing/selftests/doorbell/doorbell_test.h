@@ -206,14 +206,6 @@ static inline bool lacks(struct rounds *rounds, bool missing)
 	return missing && !timed_out(&rounds->timeout);
 }
 
-/* What must happen has happened by then, even on a busy emulated machine. */
-#define PATIENCE_MS	20000
-
-static inline uint64_t now_us(void)
-{
-	return clock_us(CLOCK_MONOTONIC);
-}
-
 /* The ioctls. All return -errno on failure. */
 
 static inline int db_ioctl(int db, unsigned long cmd, const void *arg)

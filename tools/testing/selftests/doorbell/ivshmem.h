@@ -12,9 +12,11 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 
 #include "doorbell_test.h"
+
+/* Seconds after which a server throws out a peer that does not read: never. */
+#define A_DAY		"86400"
 
 #define MAX_IDS		128
 #define MAX_VECTORS	8
@@ -53,9 +55,9 @@ union control {
 
 /*
  * Receives up to @len bytes, and a descriptor if one comes: *fd, otherwise -1.
- * -EAGAIN if nothing comes within @ms.
+ * -EAGAIN if nothing is there; with @wait, if nothing comes before the timeout.
  */
-static inline ssize_t receive(int sock, void *buf, size_t len, int *fd, int ms)
+static inline ssize_t receive(int sock, void *buf, size_t len, int *fd, bool wait)
 {
 	union control control;
 	struct iovec iov = { .iov_base = buf, .iov_len = len };
@@ -67,7 +69,7 @@ static inline ssize_t receive(int sock, void *buf, size_t len, int *fd, int ms)
 	ssize_t ret;
 
 	*fd = -1;
-	if (!efd_poll(sock, POLLIN, ms))
+	if (!(wait ? efd_await(sock, POLLIN) : efd_poll(sock, POLLIN, 0)))
 		return -EAGAIN;
 	ret = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 	if (ret < 0)
@@ -88,9 +90,9 @@ static inline int ask(const struct server *server, int *db, char *text, size_t s
 
 	if (sock < 0)
 		return sock;
-	len = receive(sock, &byte, 1, db, PATIENCE_MS);
+	len = receive(sock, &byte, 1, db, true);
 	if (len == 1 && *db >= 0)
-		len = receive(sock, &byte, 1, &file, PATIENCE_MS);
+		len = receive(sock, &byte, 1, &file, true);
 	close(sock);
 	if (len != 1 || file < 0)
 		return len < 0 ? len : -ENODATA;
@@ -100,18 +102,19 @@ static inline int ask(const struct server *server, int *db, char *text, size_t s
 	return len < 0 ? -EIO : 0;
 }
 
-/* How often @what is in what it tells. */
-static inline int told(const struct server *server, const char *what)
+/*
+ * Returns how often @what is in what the server tells. The server is one thread:
+ * what it had begun before this, it has finished.
+ */
+static inline int told(struct __test_metadata *_metadata, const struct server *server,
+		       const char *what)
 {
 	static char text[1 << 20];
 	const char *at = text;
 	int db = -1, count = 0;
-	int ret = ask(server, &db, text, sizeof(text));
 
-	if (db >= 0)
-		close(db);
-	if (ret)
-		return ret;
+	ASSERT_EQ(0, ask(server, &db, text, sizeof(text)));
+	close(db);
 	while ((at = strstr(at, what))) {
 		count++;
 		at++;
@@ -135,11 +138,19 @@ static inline int open_files(pid_t pid)
 	return count - 2;
 }
 
+static inline bool answers(struct server *server)
+{
+	char text[4096];
+
+	return !ask(server, &server->db, text, sizeof(text));
+}
+
 static inline void start_server(struct __test_metadata *_metadata, struct server *server,
 				unsigned int vectors, unsigned int max_peers, const char *patience)
 {
-	char text[4096], nr_vectors[16], nr_peers[16];
-	int status;
+	char nr_vectors[16], nr_peers[16], stat[32];
+	bool answered, ended = false;
+	int status = 0;
 
 	snprintf(server->dir, sizeof(server->dir), "/tmp/ivshmem.XXXXXX");
 	ASSERT_NE(NULL, mkdtemp(server->dir));
@@ -162,27 +173,27 @@ static inline void start_server(struct __test_metadata *_metadata, struct server
 		       "-l", "64K", "--patience", patience, NULL);
 		_exit(NO_PROGRAM);
 	}
-	while (ask(server, &server->db, text, sizeof(text))) {
-		if (waitpid(server->pid, &status, WNOHANG) == server->pid) {
-			rmdir(server->dir);
-			if (WIFEXITED(status) && WEXITSTATUS(status) == NO_PROGRAM)
-				SKIP(exit(KSFT_SKIP), "no doorbell command in the PATH");
-			ASSERT_TRUE(false) TH_LOG("the server ended: %#x", status);
-		}
-		usleep(10000);
+	ASSERT_TRUE(WAIT_FOR((answered = answers(server)) ||
+			     (ended = waitpid(server->pid, &status, WNOHANG) == server->pid)));
+	if (!answered) {
+		rmdir(server->dir);
+		if (WIFEXITED(status) && WEXITSTATUS(status) == NO_PROGRAM)
+			SKIP(exit(KSFT_SKIP), "no doorbell command in the PATH");
+		ASSERT_FALSE(ended) TH_LOG("the server ended: %#x", status);
 	}
-	/* What it has while it answers, it has not any more. */
-	usleep(100000);
+	/* Asleep, it has closed what it had while it answered. */
+	snprintf(stat, sizeof(stat), "/proc/%d/stat", server->pid);
+	ASSERT_TRUE(WAIT_FOR(stat_sleeps(stat)));
 	server->fds = open_files(server->pid);
 }
 
-/* Returns how it ended. */
+/* Returns its wait status. */
 static inline int stop_server(struct server *server, int signal)
 {
-	int status = -1;
+	int status;
 
 	kill(server->pid, signal);
-	waitpid(server->pid, &status, 0);
+	status = wait_child(server->pid);
 	close(server->db);
 	unlink(server->peers);
 	unlink(server->control);
@@ -212,11 +223,11 @@ static inline bool is_clean(struct __test_metadata *_metadata, const struct serv
 	       !lines_in_use(_metadata, server);
 }
 
-/* Once the server has got round to it: some may still come, who have left. */
-#define EXPECT_CLEAN(of, peers) do {							\
+/* Waits for the server: it may still let in peers that have left already. */
+#define ASSERT_CLEAN(of, peers) do {							\
 	const struct server *__server = of;						\
 											\
-	EXPECT_TRUE(WAIT_FOR(is_clean(_metadata, __server, peers))) {			\
+	ASSERT_TRUE(WAIT_FOR(is_clean(_metadata, __server, peers))) {			\
 		struct doorbell_info __info = info_of(_metadata, __server->db);		\
 											\
 		TH_LOG("%u irqfds, %u triggers, %d files, %d without peers, %u lines in use", \
@@ -266,13 +277,13 @@ static inline void client_close(struct client *client)
 	close(client->sock);
 }
 
-/* Takes a message: 1, 0 at the end, -EAGAIN if none comes within @ms. */
+/* Takes a message: 1, 0 at the end, -EAGAIN if none is there, or with @wait, none comes. */
 static inline int client_message(struct __test_metadata *_metadata, struct client *client,
-				 unsigned int nr, int ms)
+				 unsigned int nr, bool wait)
 {
 	int64_t number;
 	int fd;
-	ssize_t len = receive(client->sock, &number, sizeof(number), &fd, ms);
+	ssize_t len = receive(client->sock, &number, sizeof(number), &fd, wait);
 
 	if (len <= 0)
 		return len == -ECONNRESET ? 0 : len;
@@ -319,7 +330,7 @@ static inline void client_join(struct __test_metadata *_metadata, const struct s
 
 	client_connect(_metadata, server, client);
 	for (nr = 0; nr < total; nr++) {
-		ASSERT_EQ(1, client_message(_metadata, client, nr, PATIENCE_MS));
+		ASSERT_EQ(1, client_message(_metadata, client, nr, true));
 		/* Its own vectors come last. */
 		if (nr < total - server->vectors)
 			ASSERT_EQ(0, client->nr_own);
@@ -332,7 +343,7 @@ static inline bool client_hears(struct __test_metadata *_metadata, struct client
 				int64_t id, unsigned int vectors)
 {
 	while (client->nr_ring[id] != vectors)
-		if (client_message(_metadata, client, 3, PATIENCE_MS) != 1)
+		if (client_message(_metadata, client, 3, true) != 1)
 			return false;
 	return true;
 }
@@ -340,19 +351,16 @@ static inline bool client_hears(struct __test_metadata *_metadata, struct client
 /* Whether it is thrown out, whatever it is told before. */
 static inline bool client_ends(struct client *client)
 {
-	uint64_t end = now_us() + PATIENCE_MS * 1000ULL;
 	char buf[64];
 	ssize_t len;
 	int fd;
 
 	do {
-		len = receive(client->sock, buf, sizeof(buf), &fd, 100);
+		len = receive(client->sock, buf, sizeof(buf), &fd, true);
 		if (fd >= 0)
 			close(fd);
-		if (!len || (len < 0 && len != -EAGAIN))
-			return true;
-	} while (now_us() < end);
-	return false;
+	} while (len > 0);
+	return len != -EAGAIN;
 }
 
 #endif /* _DOORBELL_TEST_IVSHMEM_H */
