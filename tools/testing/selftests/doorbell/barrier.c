@@ -56,7 +56,7 @@ TEST_F(barrier, deassign_trigger)
 {
 	int victim = new_eventfd(_metadata, 0, 0);
 	unsigned int rounds, signalled = 0, late = 0;
-	struct rounds race = ROUNDS(100, 3000);
+	struct rounds race = ROUNDS(30, 3000);
 
 	wire_others(_metadata, self->db, self->other);
 	if (variant->by_irqfd)
@@ -106,7 +106,7 @@ TEST_F(exact, detach)
 	struct hammer *hammer = &self->hammer;
 	unsigned int rounds, cut = 0, touched = 0, wrong = 0;
 	int in = new_eventfd(_metadata, 0, 0);
-	struct rounds race = ROUNDS(100, 5000);
+	struct rounds race = ROUNDS(30, 5000);
 	uint64_t rings;
 
 	hammer->fd = in;
@@ -151,7 +151,7 @@ TEST_F(exact, attach_and_detach)
 {
 	struct hammer *hammer = &self->hammer;
 	int in = new_eventfd(_metadata, 0, EFD_SEMAPHORE);
-	struct rounds race = ROUNDS(100, 10000);
+	struct rounds race = ROUNDS(30, 10000);
 	unsigned int rounds;
 
 	hammer->fd = in;
@@ -183,7 +183,7 @@ TEST_F(exact, attach)
 {
 	struct hammer *hammer = &self->hammer;
 	int in = new_eventfd(_metadata, 0, 0);
-	struct rounds race = ROUNDS(100, 5000);
+	struct rounds race = ROUNDS(30, 5000);
 	unsigned int rounds, wrong = 0;
 
 	hammer->fd = in;
@@ -221,7 +221,7 @@ TEST_F(exact, close_context)
 {
 	int victim = new_eventfd(_metadata, 0, 0);
 	unsigned int i, rounds, signalled = 0, late = 0;
-	struct rounds race = ROUNDS(100, 2000);
+	struct rounds race = ROUNDS(30, 2000);
 	int other[NR_OTHERS];
 
 	for (i = 0; i < NR_OTHERS; i++)

@@ -128,7 +128,7 @@ TEST_F(bus_race, comes_and_goes)
 		matching(to_eventfd(ADDR, 4, self->out[0]), MATCH),
 	};
 	struct writer writers[] = { WRITER(1), WRITER(0) };
-	struct rounds race = ROUNDS(60, 5000);
+	struct rounds race = ROUNDS(30, 5000);
 	unsigned int rounds, late = 0, i;
 	uint64_t signalled = 0;
 
@@ -163,7 +163,7 @@ TEST_F(bus_race, one_of_many_goes)
 	struct doorbell_region regions[NR];
 	struct writer writer = WRITER(1);
 	unsigned int rounds, i, late = 0, lost = 0, met = 0;
-	struct rounds race = ROUNDS(60, 5000);
+	struct rounds race = ROUNDS(30, 5000);
 	uint64_t before;
 
 	for (i = 0; i < NR; i++)
@@ -210,7 +210,7 @@ TEST_F(bus_race, replaced)
 		to_eventfd(ADDR, 4, self->out[0]), to_eventfd(ADDR, 4, self->out[1]),
 	};
 	struct writer writers[] = { WRITER(1), WRITER(0) };
-	struct rounds race = ROUNDS(60, 5000);
+	struct rounds race = ROUNDS(30, 5000);
 	unsigned int rounds, late = 0, i;
 	uint64_t sums[2] = {};
 
@@ -250,7 +250,7 @@ TEST_F(bus_race, all_or_none)
 		{ self->out[1], new_eventfd(_metadata, 0, 0) },
 	};
 	struct writer writer = WRITER(1);
-	struct rounds race = ROUNDS(60, 20000);
+	struct rounds race = ROUNDS(30, 20000);
 	unsigned int rounds, torn = 0;
 	uint64_t sum = 0;
 	int i;
@@ -294,7 +294,7 @@ TEST_F(bus_race, all_or_none)
 TEST_F(bus_race, kept_and_rung)
 {
 	struct writer writer = WRITER(1);
-	struct rounds race = ROUNDS(60, 5000);
+	struct rounds race = ROUNDS(30, 5000);
 	struct doorbell_record got[64];
 	unsigned int rounds;
 	uint64_t records = 0;
@@ -405,7 +405,7 @@ TEST_F(bus_race, rivals)
 /* The fd is closed as soon as it is assigned, and nobody notices. */
 TEST_F(bus_race, fd_closes)
 {
-	struct rounds race = ROUNDS(60, 5000);
+	struct rounds race = ROUNDS(30, 5000);
 	struct writer writer = WRITER(1);
 	unsigned int rounds;
 

@@ -230,7 +230,7 @@ TEST_F(kernel_bus, deassign_is_a_barrier)
 	const struct doorbell_region region = matching(to_eventfd(ADDR, 4, self->efd[1]), 9);
 	struct hammer hammer = { .hit = hit_bus, .line = 9 };
 	unsigned int rounds, late = 0, signalled = 0;
-	struct rounds race = ROUNDS(60, 3000);
+	struct rounds race = ROUNDS(30, 3000);
 
 	hammered = &self->c;
 	hammered_from = variant->from;

@@ -214,7 +214,7 @@ TEST_F(callback, one_at_a_time)
 {
 	int in = new_eventfd(_metadata, 0, 0);
 	struct hammer writer = { .fd = in }, masker = { .fd = self->c.db };
-	struct rounds race = ROUNDS(100, 5000);
+	struct rounds race = ROUNDS(30, 5000);
 	struct capi *c = &self->c;
 	struct test_seen seen;
 	unsigned int rounds;
@@ -259,7 +259,7 @@ static void barrier(struct __test_metadata *_metadata, struct capi *c, bool trig
 {
 	struct hammer hammer = { .hit = trigger ? hit_call_ring : hit_transitions, .line = 1 };
 	unsigned int rounds, late = 0, called = 0, strange = 0;
-	struct rounds race = ROUNDS(100, 5000);
+	struct rounds race = ROUNDS(30, 5000);
 
 	hammered = c;
 	/* It takes long, so that a barrier that is none is seen to be none. */

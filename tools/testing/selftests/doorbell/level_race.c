@@ -292,7 +292,7 @@ static void *handle(void *arg)
 /* However work and acks meet, all work is done without anybody asking again. */
 static void work_is_done(struct __test_metadata *_metadata, struct device *device)
 {
-	struct rounds race = ROUNDS(100, 5000);
+	struct rounds race = ROUNDS(30, 5000);
 	unsigned int rounds, i;
 	unsigned long made = 0;
 
@@ -361,7 +361,7 @@ TEST_F(level_race, masked_is_postponed)
 		.hit = variant->by_irqfd ? hit_write_and_ack : hit_ring_and_ack, .fd = self->db,
 	};
 	unsigned int rounds, early = 0, wrong = 0, owed = 0;
-	struct rounds race = ROUNDS(100, 5000);
+	struct rounds race = ROUNDS(30, 5000);
 
 	hammered_irqfd = self->in[0];
 	hammer_start(_metadata, &hammer);
@@ -408,7 +408,7 @@ TEST_F(level_race, deassign_is_a_barrier)
 	enum { NR = DOORBELL_MAX_RESAMPLEFDS_PER_LINE - 1 };
 	unsigned int rounds, late = 0, signalled = 0, i;
 	struct { int in; int res; } list[NR], one;
-	struct rounds race = ROUNDS(100, 5000);
+	struct rounds race = ROUNDS(30, 5000);
 
 	hammered_irqfd = self->in[0];
 	for (i = 0; i < NR; i++) {
@@ -459,7 +459,7 @@ TEST_F(level_race, type_changes)
 		.hit = variant->by_irqfd ? hit_write_and_level : hit_level, .fd = self->db,
 	};
 	unsigned int rounds, changed = 0, wrong = 0;
-	struct rounds race = ROUNDS(100, 5000);
+	struct rounds race = ROUNDS(30, 5000);
 
 	hammered_irqfd = self->in[1];
 	hammer_start(_metadata, &hammer);

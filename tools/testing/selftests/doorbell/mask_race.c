@@ -56,7 +56,7 @@ FIXTURE_TEARDOWN(barrier)
 TEST_F(barrier, nothing_passes)
 {
 	unsigned int rounds, late = 0, lost = 0, twice = 0, early = 0;
-	struct rounds race = ROUNDS(100, 5000);
+	struct rounds race = ROUNDS(30, 5000);
 
 	hammer_start(_metadata, &self->hammer);
 	ASSERT_TRUE(hammer_passes(&self->hammer, 10));
@@ -88,7 +88,7 @@ TEST_F(barrier, nothing_passes)
 /* Pending is exact: with the hammer at rest it is what the last rings made it. */
 TEST_F(barrier, pending_is_exact)
 {
-	struct rounds race = ROUNDS(100, 5000);
+	struct rounds race = ROUNDS(30, 5000);
 	unsigned int rounds, wrong = 0;
 
 	hammer_start(_metadata, &self->hammer);
@@ -179,7 +179,7 @@ TEST_F(contest, one_ring_somewhere)
 {
 	unsigned int rounds, wrong = 0, held = 0, unmasked, signals, last;
 	struct meeting meeting = { .db = self->db };
-	struct rounds race = ROUNDS(100, 10000);
+	struct rounds race = ROUNDS(30, 10000);
 
 	ASSERT_EQ(0, pthread_create(&meeting.thread, NULL, meet, &meeting));
 	/* The ring must fall between in some rounds and not in others, or this proves nothing. */

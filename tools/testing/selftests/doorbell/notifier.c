@@ -175,7 +175,7 @@ TEST_F(notifier, told_after_the_transition)
 		.bit = { DOORBELL_LINE_MASKED, DOORBELL_LINE_MASKED, DOORBELL_LINE_ASSERTED },
 		.value = { DOORBELL_LINE_MASKED, 0, 0 },
 	};
-	struct rounds race = ROUNDS(100, 5000);
+	struct rounds race = ROUNDS(30, 5000);
 	unsigned int rounds, told = 0;
 	int i;
 
@@ -217,7 +217,7 @@ TEST_F(notifier, deassign_is_a_barrier)
 	struct hammer hammer = { .hit = hit_mask, .fd = self->db, .line = 1 };
 	int victim = new_eventfd(_metadata, 0, 0), i;
 	unsigned int rounds, late = 0, signalled = 0;
-	struct rounds race = ROUNDS(100, 5000);
+	struct rounds race = ROUNDS(30, 5000);
 
 	/* The last of many, so that a barrier that is none is seen to be none. */
 	for (i = 1; i < DOORBELL_MAX_NOTIFIERS_PER_LINE; i++)

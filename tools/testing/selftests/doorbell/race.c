@@ -206,7 +206,7 @@ TEST_F(race, nothing_lost)
 	struct hammer hammer = { .hit = write_and_ring, .fd = self->db[0] };
 	struct reader reader = { .fd = self->out };
 	int in = new_eventfd(_metadata, 0, 0);
-	struct rounds race = ROUNDS(100, 5000);
+	struct rounds race = ROUNDS(30, 5000);
 	unsigned int i;
 
 	ASSERT_EQ(0, db_irqfd(self->db[0], in, 0, 0));
@@ -266,7 +266,7 @@ TEST_F(query, is_exact)
 {
 	struct doorbell_query query, last = {};
 	unsigned int i, low = 0, high = 0, back = 0, odd = 0;
-	struct rounds race = ROUNDS(100, 50000);
+	struct rounds race = ROUNDS(30, 50000);
 
 	hammer_start(_metadata, &self->hammer);
 	for (i = 0;
@@ -394,7 +394,7 @@ TEST_F(race, juggling)
 {
 	struct juggle juggle = { .db = { self->db[0], self->db[1] }, .fd = -1 };
 	struct juggler jugglers[NR_THREADS - 1];
-	struct rounds race = ROUNDS(100, 5000);
+	struct rounds race = ROUNDS(30, 5000);
 	unsigned int i, line, rounds;
 	uint32_t triggers = 0;
 

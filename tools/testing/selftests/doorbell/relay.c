@@ -278,7 +278,7 @@ static bool has_ended(struct __test_metadata *_metadata, int db)
 }
 
 /* Naps of a millisecond, one after the other. */
-#define NAPS 300
+#define NAPS 50
 
 struct sleeper {
 	unsigned int cpu;

@@ -527,7 +527,7 @@ FIXTURE_TEARDOWN(counted)
 TEST_F(counted, before_it_is_signalled)
 {
 	unsigned int rounds, late = 0, ahead = 0;
-	struct rounds race = ROUNDS(500, 20000);
+	struct rounds race = ROUNDS(100, 20000);
 	uint64_t signals = 0, deliveries;
 
 	hammer_start(_metadata, &self->hammer);
@@ -550,7 +550,7 @@ TEST_F(counted, before_it_is_signalled)
 /* Under load no counter ever goes back, and all agree when it is over. */
 TEST_F(counted, never_goes_back)
 {
-	struct rounds race = ROUNDS(500, 200000);
+	struct rounds race = ROUNDS(100, 200000);
 	uint64_t deliveries = 0, coalesced = 0;
 	struct doorbell_query query;
 	unsigned int rounds, back = 0, odd = 0;
