@@ -59,7 +59,8 @@ pub struct ServerArgs {
     /// Shared memory: bytes, or 64K, 4M, 1G; rounded up to a power of two
     #[arg(short = 'l', long, value_name = "SIZE", default_value = "4M", value_parser = size)]
     shm_size: u64,
-    /// Share the POSIX shared memory object NAME, which others can open and which stays
+    /// Share the POSIX shared memory object NAME, which other processes can open and which stays; if
+    /// it exists, it must have SIZE bytes
     #[arg(short = 'M', long, value_name = "NAME", conflicts_with = "shm_dir")]
     shm_name: Option<String>,
     /// Share a file in DIR, where a hugetlbfs is, say

@@ -2,18 +2,22 @@
 
 //! The memory that the peers share.
 
-use rustix::fs::{fcntl_add_seals, memfd_create, MemfdFlags, SealFlags};
+use anyhow::{ensure, Context as _};
+use rustix::fs::{fcntl_add_seals, linkat, memfd_create, AtFlags, MemfdFlags, SealFlags, CWD};
 use std::{
     fs::{self, File, OpenOptions},
     io,
-    os::{fd::OwnedFd, unix::fs::OpenOptionsExt},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::OpenOptionsExt,
+    },
     path::{Path, PathBuf},
 };
 
-/// Where it is.
+/// The place where shared memory is created.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Place {
-    /// Nowhere: only the peers have it, and none of them can change its size under the others.
+    /// A memfd: only the peers have it, and none of them can change its size.
     #[default]
     Anonymous,
     /// A POSIX shared memory object, which other processes can open, and which stays.
@@ -22,27 +26,18 @@ pub enum Place {
     Directory(PathBuf),
 }
 
-/// As large as a PCI device's BAR can be: a power of two, and at least a page.
+/// Rounds up to the size of a PCI device's BAR: a power of two, and at least a page.
 pub fn round(size: u64) -> Option<u64> {
     size.max(4096).checked_next_power_of_two()
 }
 
-/// Creates it, or opens it if it exists.
-pub fn create(place: &Place, size: u64) -> io::Result<OwnedFd> {
-    let open = |path: &Path, new: bool| -> io::Result<File> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(!new)
-            .create_new(new)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)?;
-        if file.metadata()?.len() != size {
-            file.set_len(size)?;
-        }
-        Ok(file)
-    };
+/// Creates memory of `size` bytes at `place`, or opens the object there if it has that size.
+///
+/// # Errors
+///
+/// Fails if a named object has another size. Running peers may have it mapped: they would be
+/// killed by SIGBUS where it ends too early.
+pub fn create(place: &Place, size: u64) -> anyhow::Result<OwnedFd> {
     match place {
         Place::Anonymous => {
             let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
@@ -53,26 +48,85 @@ pub fn create(place: &Place, size: u64) -> io::Result<OwnedFd> {
         }
         Place::Named(name) => {
             let name = name.trim_start_matches('/');
-            if name.is_empty() || name.contains('/') {
-                return Err(io::ErrorKind::InvalidInput.into());
-            }
-            Ok(open(&Path::new("/dev/shm").join(name), false)?.into())
+            ensure!(
+                !name.is_empty() && !name.contains('/') && name != "." && name != "..",
+                "{name:?} is no name of a shared memory object: write one without a slash"
+            );
+            open_or_create(&Path::new("/dev/shm").join(name), size)
         }
         Place::Directory(directory) => {
             let path = directory.join(format!("ivshmem.{}", std::process::id()));
-            let file = open(&path, true);
-            // Unless it was somebody else's.
-            if !matches!(&file, Err(error) if error.kind() == io::ErrorKind::AlreadyExists) {
-                let _ = fs::remove_file(&path);
-            }
-            Ok(file?.into())
+            let mut options = options();
+            let file = options.create_new(true).mode(0o600).open(&path);
+            let file = file.with_context(|| format!("create {}", path.display()))?;
+            fs::remove_file(&path)?;
+            file.set_len(size)?;
+            Ok(file.into())
         }
     }
+}
+
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    options
+}
+
+/// Opens the object at `path` if it has `size` bytes; creates it if there is none.
+///
+/// A new object gets its name when it has its size, so no process ever sees it with another one. If
+/// several servers create it at once, one of them succeeds, and the others open its object.
+fn open_or_create(path: &Path, size: u64) -> anyhow::Result<OwnedFd> {
+    loop {
+        match options().custom_flags(libc::O_NOFOLLOW).open(path) {
+            Ok(file) => {
+                let len = file.metadata()?.len();
+                ensure!(len == size, other_size(path, len, size));
+                return Ok(file.into());
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("open {}", path.display())),
+        }
+        match create_new(path, size) {
+            // Another process was faster.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            result => return result.with_context(|| format!("create {}", path.display())),
+        }
+    }
+}
+
+/// Creates an object of `size` bytes; fails if `path` exists.
+fn create_new(path: &Path, size: u64) -> io::Result<OwnedFd> {
+    let directory = path.parent().unwrap_or(path);
+    let mut unnamed = options();
+    let file = unnamed
+        .custom_flags(libc::O_TMPFILE)
+        .mode(0o600)
+        .open(directory)?;
+    file.set_len(size)?;
+    let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
+    linkat(CWD, unnamed, CWD, path, AtFlags::SYMLINK_FOLLOW)?;
+    Ok(file.into())
+}
+
+/// Says why an object of `len` bytes is refused where `size` were asked for, and what to do.
+fn other_size(path: &Path, len: u64, size: u64) -> String {
+    let path = path.display();
+    let same = match round(len) == Some(len) {
+        true => format!("start with -l {len} to share it, or "),
+        false => String::new(),
+    };
+    format!(
+        "{path} has {len} bytes, and {size} are asked for; a process that has it mapped would not \
+         survive a change\n  {same}choose another --shm-name; if no server or guest uses it any \
+         more (fuser {path}), remove it: rm {path}"
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{os::unix::fs::FileExt, sync::Barrier, thread};
 
     #[test]
     fn sizes_are_those_of_bars() {
@@ -83,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_changes_the_size_of_anonymous_memory() {
+    fn size_of_anonymous_memory_is_fixed() {
         let file = File::from(create(&Place::Anonymous, 8192).unwrap());
         assert_eq!(file.metadata().unwrap().len(), 8192);
         assert!(file.set_len(4096).is_err());
@@ -101,8 +155,71 @@ mod tests {
 
     #[test]
     fn names_are_names() {
-        for bad in ["", "/", "a/b", "../etc/x"] {
+        for bad in ["", "/", "a/b", "../etc/x", "."] {
             assert!(create(&Place::Named(bad.into()), 4096).is_err(), "{bad}");
+        }
+    }
+
+    /// The path of an object that is removed in the end.
+    struct Object(PathBuf);
+
+    impl Object {
+        fn new(name: &str) -> Self {
+            let name = format!("doorbell-object-{name}-{}", std::process::id());
+            Self(std::env::temp_dir().join(name))
+        }
+    }
+
+    impl Drop for Object {
+        fn drop(&mut self) {
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+
+    #[test]
+    fn object_of_the_same_size_is_reused_and_no_other() {
+        let object = Object::new("reused");
+        let path = &object.0;
+        let first = File::from(open_or_create(path, 8192).unwrap());
+        let again = File::from(open_or_create(path, 8192).unwrap());
+        first.write_all_at(b"kept", 8000).unwrap();
+        let mut read = [0; 4];
+        again.read_exact_at(&mut read, 8000).unwrap();
+        assert_eq!(&read, b"kept");
+        for other in [4096, 16384] {
+            let error = open_or_create(path, other).unwrap_err().to_string();
+            for part in ["has 8192 bytes", "-l 8192", &format!("rm {}", path.display())] {
+                assert!(error.contains(part), "{part} in {error}");
+            }
+            assert_eq!(first.metadata().unwrap().len(), 8192);
+        }
+        // One that no server can have made: its size is no advice.
+        first.set_len(0).unwrap();
+        let error = open_or_create(path, 4096).unwrap_err().to_string();
+        assert!(error.contains("has 0 bytes") && !error.contains("-l"), "{error}");
+    }
+
+    #[test]
+    fn servers_that_start_at_once_agree_or_are_refused() {
+        for round in 0..50 {
+            let object = Object::new(&format!("race-{round}"));
+            let barrier = Barrier::new(6);
+            let opened: Vec<_> = thread::scope(|scope| {
+                let servers = [0, 1, 0, 1, 0, 1].map(|which| {
+                    let (barrier, path) = (&barrier, &object.0);
+                    scope.spawn(move || {
+                        let size = [4096, 8192][which];
+                        barrier.wait();
+                        open_or_create(path, size).ok().map(|file| (size, file))
+                    })
+                });
+                let opened = servers.map(|server| server.join().unwrap());
+                opened.into_iter().flatten().collect()
+            });
+            assert_eq!(opened.len(), 3, "those of one size");
+            for (size, file) in opened {
+                assert_eq!(File::from(file).metadata().unwrap().len(), size);
+            }
         }
     }
 }

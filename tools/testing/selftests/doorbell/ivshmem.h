@@ -7,6 +7,7 @@
 #define _DOORBELL_TEST_IVSHMEM_H
 
 #include <dirent.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -145,17 +146,28 @@ static inline bool answers(struct server *server)
 	return !ask(server, &server->db, text, sizeof(text));
 }
 
-static inline void start_server(struct __test_metadata *_metadata, struct server *server,
-				unsigned int vectors, unsigned int max_peers, const char *patience)
+/* Starts a server with the options @more, which end with NULL, besides the usual ones. */
+static inline void start_server_with(struct __test_metadata *_metadata, struct server *server,
+				     unsigned int vectors, unsigned int max_peers,
+				     const char *patience, const char *const more[])
 {
 	char nr_vectors[16], nr_peers[16], stat[32];
 	bool answered, ended = false;
-	int status = 0;
+	const char *argv[32] = {
+		"doorbell", "ivshmem-server", "-S", server->peers, "--control", server->control,
+		"-n", nr_vectors, "--max-peers", nr_peers, "-l", "64K", "--patience", patience,
+	};
+	int status = 0, argc = 14;
 
-	snprintf(server->dir, sizeof(server->dir), "/tmp/ivshmem.XXXXXX");
-	ASSERT_NE(NULL, mkdtemp(server->dir));
-	/* Whoever may connect, decides the server. */
-	ASSERT_EQ(0, chmod(server->dir, 0755));
+	while (*more)
+		argv[argc++] = *more++;
+	/* One that is started again has them already. */
+	if (!server->dir[0]) {
+		snprintf(server->dir, sizeof(server->dir), "/tmp/ivshmem.XXXXXX");
+		ASSERT_NE(NULL, mkdtemp(server->dir));
+		/* Whoever may connect, decides the server. */
+		ASSERT_EQ(0, chmod(server->dir, 0755));
+	}
 	snprintf(server->peers, sizeof(server->peers), "%s/peers", server->dir);
 	snprintf(server->control, sizeof(server->control), "%s/control", server->dir);
 	snprintf(nr_vectors, sizeof(nr_vectors), "%u", vectors);
@@ -168,9 +180,7 @@ static inline void start_server(struct __test_metadata *_metadata, struct server
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		umask(0);
 		dup2(STDERR_FILENO, STDOUT_FILENO);
-		execlp("doorbell", "doorbell", "ivshmem-server", "-S", server->peers, "--control",
-		       server->control, "-n", nr_vectors, "--max-peers", nr_peers,
-		       "-l", "64K", "--patience", patience, NULL);
+		execvp("doorbell", (char *const *)argv);
 		_exit(NO_PROGRAM);
 	}
 	ASSERT_TRUE(WAIT_FOR((answered = answers(server)) ||
@@ -187,6 +197,36 @@ static inline void start_server(struct __test_metadata *_metadata, struct server
 	server->fds = open_files(server->pid);
 }
 
+static inline void start_server(struct __test_metadata *_metadata, struct server *server,
+				unsigned int vectors, unsigned int max_peers, const char *patience)
+{
+	const char *const none[] = { NULL };
+
+	server->dir[0] = '\0';
+	start_server_with(_metadata, server, vectors, max_peers, patience, none);
+}
+
+/* Runs a command that has to end by itself. Returns its exit status, and what it says in @text. */
+static inline int run_command(char *text, size_t size, const char *format, ...)
+{
+	char command[512];
+	va_list args;
+	size_t len;
+	FILE *pipe;
+	int status;
+
+	va_start(args, format);
+	vsnprintf(command, sizeof(command), format, args);
+	va_end(args);
+	pipe = popen(command, "r");
+	if (!pipe)
+		return -1;
+	len = fread(text, 1, size - 1, pipe);
+	text[len] = '\0';
+	status = pclose(pipe);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
 /* Returns its wait status. */
 static inline int stop_server(struct server *server, int signal)
 {
@@ -198,6 +238,20 @@ static inline int stop_server(struct server *server, int signal)
 	unlink(server->peers);
 	unlink(server->control);
 	rmdir(server->dir);
+	return status;
+}
+
+static const char *const keep[] = { "--keep", NULL };
+
+/* Ends it and leaves its sockets, and the context to its keeper. Returns how it ended. */
+static inline int end_server(struct server *server, int signal)
+{
+	int status = -1;
+
+	close(server->db);
+	server->db = -1;
+	kill(server->pid, signal);
+	waitpid(server->pid, &status, 0);
 	return status;
 }
 

@@ -170,4 +170,50 @@ TEST_F(ivshmem_qemu, two_guests_ring_each_other)
 	ASSERT_CLEAN(server, 0);
 }
 
+TEST(guests_do_not_notice_that_the_server_is_killed)
+{
+	struct server server = {};
+	struct qemu qemu[3];
+	uint64_t rings;
+	int db;
+
+	if (system("command -v qemu-system-x86_64 >/dev/null"))
+		SKIP(return, "no qemu-system-x86_64 in the PATH");
+	start_server_with(_metadata, &server, 1, 4, "60", keep);
+	start_qemu(_metadata, &server, &qemu[0], 1);
+	start_qemu(_metadata, &server, &qemu[1], 0);
+	ASSERT_TRUE(WAIT_FOR(told(_metadata, &server, "\"setup\":\"complete\"") == 2));
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(server.db, 0));
+	EXPECT_TRUE(WAIT_FOR(both_rung(_metadata, &server, 100)));
+
+	/* They go on while there is none. */
+	rings = line_of(_metadata, server.db, 0).rings;
+	db = dup(server.db);
+	EXPECT_EQ(SIGKILL, end_server(&server, SIGKILL));
+	server.db = db;
+	ASSERT_TRUE(WAIT_FOR(both_rung(_metadata, &server, rings + 100)));
+	close(db);
+	start_server_with(_metadata, &server, 1, 4, "60", keep);
+	EXPECT_EQ(2, told(_metadata, &server, "\"setup\":\"complete\""));
+	rings = line_of(_metadata, server.db, 0).rings;
+	EXPECT_TRUE(WAIT_FOR(both_rung(_metadata, &server, rings + 100)));
+
+	/* A third one, which rings the first, meets them. */
+	start_qemu(_metadata, &server, &qemu[2], 0);
+	EXPECT_TRUE(WAIT_FOR(told(_metadata, &server, "\"setup\":\"complete\"") == 3));
+	EXPECT_EQ(1, db_mask(server.db, 0));
+	EXPECT_TRUE(WAIT_FOR(db_pending(server.db, 0)));
+	EXPECT_EQ(1, db_clear(server.db, 0));
+	rings = line_of(_metadata, server.db, 0).rings;
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(server.db, 2));
+	EXPECT_TRUE(WAIT_FOR(line_of(_metadata, server.db, 0).rings > rings));
+
+	kill_qemu(&server, &qemu[2], 0);
+	kill_qemu(&server, &qemu[1], 0);
+	kill_qemu(&server, &qemu[0], 1);
+	EXPECT_TRUE(WAIT_FOR(!info_of(_metadata, server.db).nr_irqfds));
+	EXPECT_EQ(0, lines_in_use(_metadata, &server));
+	EXPECT_EQ(0, stop_server(&server, SIGTERM));
+}
+
 TEST_HARNESS_MAIN
