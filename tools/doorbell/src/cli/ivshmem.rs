@@ -9,14 +9,15 @@ use doorbell::{
     ivshmem::{
         control::{self, Setup, Snapshot},
         guest::{self, Job},
-        memory, server, vm, Server,
+        keeper, memory, server, vm, Server,
     },
     output, sys, uapi,
 };
 use std::{
-    fs,
-    os::fd::AsFd,
+    fs, io,
+    os::{fd::AsFd, unix::process::CommandExt},
     path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
@@ -66,6 +67,10 @@ pub struct ServerArgs {
     /// Share a file in DIR, where a hugetlbfs is, say
     #[arg(short = 'm', long, value_name = "DIR")]
     shm_dir: Option<PathBuf>,
+    /// Keep the peers and their rings when the server ends, even by SIGKILL: a second process holds
+    /// them for the next server of this socket
+    #[arg(long)]
+    keep: bool,
     /// Throw out who has not read what it was sent for so long
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = positive)]
     patience: f64,
@@ -106,7 +111,11 @@ pub fn serve(device: &Path, args: &ServerArgs) -> anyhow::Result<()> {
         _ => memory::Place::Anonymous,
     };
     let control = args.control.clone();
-    let control = control.unwrap_or_else(|| control::path_beside(&args.socket));
+    let control = control.unwrap_or_else(|| control::path_beside(&args.socket, "control"));
+    let keeper = keeper::Options {
+        socket: control::path_beside(&args.socket, "keeper"),
+        start: start_keeper,
+    };
     let options = server::Options {
         socket: args.socket.clone(),
         control: control.clone(),
@@ -116,6 +125,7 @@ pub fn serve(device: &Path, args: &ServerArgs) -> anyhow::Result<()> {
         shm_place,
         patience: Duration::from_secs_f64(args.patience),
         device: device.to_owned(),
+        keeper: args.keep.then_some(keeper),
     };
     let verbose = args.verbose;
     let server = Server::new(
@@ -130,10 +140,12 @@ pub fn serve(device: &Path, args: &ServerArgs) -> anyhow::Result<()> {
         fs::write(path, format!("{}\n", std::process::id()))
             .with_context(|| format!("write {}", path.display()))?;
     }
+    let keeper = server.keeper();
     print(&format!(
-        "peers: {}, operator: {}\n",
+        "peers: {}, operator: {}{}\n",
         args.socket.display(),
-        control.display()
+        control.display(),
+        keeper.map_or_else(String::new, |pid| format!(", keeper: process {pid}"))
     ))?;
     let result = server.run(end.as_fd());
     if let Some(path) = &args.pid_file {
@@ -142,11 +154,24 @@ pub fn serve(device: &Path, args: &ServerArgs) -> anyhow::Result<()> {
     result
 }
 
+/// Starts a process that stays when this one ends, and when its terminal does.
+fn start_keeper(socket: &Path) -> io::Result<Child> {
+    Command::new("/proc/self/exe")
+        .args(["ivshmem", "keep", "--socket"])
+        .arg(std::path::absolute(socket)?)
+        .current_dir("/")
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+}
+
 #[derive(Subcommand)]
 pub enum Ivshmem {
     /// Who is there: lines, counts, what is masked and pending, and whether the set-up is complete
     #[command(after_help = "\
-set-up: sending (it has to read first), unread (all of it is sent), complete (all of it is read).
+set-up: sending (it has to read first), unread (all of it is sent), complete (all of it is read), cut \
+off (a server that was killed had told it a part of something; it is told nothing more).
 untaken: deliveries that its QEMU, or KVM, has not taken out of the eventfd yet.
 Masks, rings and so on: doorbell mask LINE --socket PATH, with the line of the vector.")]
     Peers {
@@ -160,6 +185,13 @@ Masks, rings and so on: doorbell mask LINE --socket PATH, with the line of the v
         /// For programs
         #[arg(long)]
         json: bool,
+    },
+    /// Keep what an ivshmem-server --keep stores, which starts this
+    #[command(hide = true)]
+    Keep {
+        /// The socket for servers
+        #[arg(long, value_name = "PATH")]
+        socket: PathBuf,
     },
     /// Write a guest that answers interrupts by ringing: firmware, no kernel, no disk
     #[command(after_help = "\
@@ -198,6 +230,7 @@ pub fn ivshmem(args: &Ivshmem) -> anyhow::Result<()> {
                 false => peers(&snapshot),
             })
         }
+        Ivshmem::Keep { socket } => keeper::run(socket, sys::termination()?.as_fd()),
         Ivshmem::Guest {
             file,
             rings,
@@ -238,6 +271,7 @@ fn peers(snapshot: &Snapshot) -> String {
             Setup::Sending => format!("sending, {} left", peer.unsent),
             Setup::Unread => "unread".into(),
             Setup::Complete => "complete".into(),
+            Setup::CutOff => "cut off".into(),
         };
         let mut who = [peer.id.to_string(), peer.pid.to_string(), setup];
         for vector in &peer.vectors {
@@ -265,8 +299,10 @@ fn peers(snapshot: &Snapshot) -> String {
         refused,
         ..
     } = snapshot;
+    let keeper = snapshot.keeper;
+    let keeper = keeper.map_or_else(String::new, |pid| format!(", kept by process {pid}"));
     format!(
-        "{socket}: {} of at most {max_peers} peers, {vectors} vectors each, {} KiB shared\n\
+        "{socket}: {} of at most {max_peers} peers, {vectors} vectors each, {} KiB shared{keeper}\n\
          {came} have come, {thrown_out} were thrown out, {refused} not let in\n{table}\n",
         snapshot.peers.len(),
         snapshot.shm_size / 1024,
@@ -304,6 +340,7 @@ mod tests {
         };
         let text = peers(&Snapshot {
             pid: 1,
+            keeper: Some(4321),
             socket: "/s".into(),
             vectors: 2,
             max_peers: 9,
@@ -330,7 +367,8 @@ mod tests {
         assert_eq!(cells(5), first, "{text}");
         assert_eq!(cells(6)[..3], ["1", "7", "11"], "{text}");
         assert!(
-            text.contains("1 of at most 9 peers") && text.contains("1024 KiB"),
+            text.contains("1 of at most 9 peers")
+                && text.contains("1024 KiB shared, kept by process 4321"),
             "{text}"
         );
     }

@@ -30,6 +30,9 @@ pub enum Setup {
     Unread,
     /// The peer has read all of it. From then on it can be rung, and ring.
     Complete,
+    /// The same, but the server before was killed while it told the peer something. The peer goes on
+    /// with the peers that it knows, and is told nothing more.
+    CutOff,
 }
 
 /// A vector of a peer, which is a line. What is counted is counted since the peer came.
@@ -79,6 +82,8 @@ pub struct PeerInfo {
 pub struct Snapshot {
     /// Its process.
     pub pid: u32,
+    /// The process that keeps all of it when the server ends, if there is one.
+    pub keeper: Option<u32>,
     /// Where peers connect.
     pub socket: String,
     /// Vectors of each peer.
@@ -136,10 +141,11 @@ pub fn ask(path: &Path) -> anyhow::Result<Snapshot> {
     ask().with_context(|| format!("ask the ivshmem server at {}", path.display()))
 }
 
-/// Where the control socket is, unless said otherwise: beside the peers' one.
-pub fn path_beside(socket: &Path) -> std::path::PathBuf {
+/// Returns the path of another socket of the server, beside the peers' one.
+pub fn path_beside(socket: &Path, what: &str) -> std::path::PathBuf {
     let mut path = socket.as_os_str().to_owned();
-    path.push(".control");
+    path.push(".");
+    path.push(what);
     path.into()
 }
 
@@ -156,6 +162,7 @@ mod tests {
     fn snapshot() -> Snapshot {
         Snapshot {
             pid: 7,
+            keeper: Some(8),
             socket: "/tmp/x".into(),
             vectors: 2,
             max_peers: 9,

@@ -30,6 +30,16 @@ impl Ids {
         Some(id as u32)
     }
 
+    /// Takes this one, which is in use already; false if there is no such ID.
+    pub fn reserve(&mut self, id: u32) -> bool {
+        let Some(used) = self.used.get_mut(id as usize) else {
+            return false;
+        };
+        *used = true;
+        self.next = (id as usize + 1) % self.used.len();
+        true
+    }
+
     /// Takes it back.
     pub fn put(&mut self, id: u32) {
         self.used[id as usize] = false;
@@ -51,5 +61,12 @@ mod tests {
         );
         ids.put(2);
         assert_eq!(ids.take(), Some(2));
+    }
+
+    #[test]
+    fn reserved_ones_are_not_given() {
+        let mut ids = Ids::new(3);
+        assert!(ids.reserve(0) && ids.reserve(1) && !ids.reserve(3));
+        assert_eq!([ids.take(), ids.take()], [Some(2), None]);
     }
 }

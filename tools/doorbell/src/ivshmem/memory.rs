@@ -188,7 +188,11 @@ mod tests {
         assert_eq!(&read, b"kept");
         for other in [4096, 16384] {
             let error = open_or_create(path, other).unwrap_err().to_string();
-            for part in ["has 8192 bytes", "-l 8192", &format!("rm {}", path.display())] {
+            for part in [
+                "has 8192 bytes",
+                "-l 8192",
+                &format!("rm {}", path.display()),
+            ] {
                 assert!(error.contains(part), "{part} in {error}");
             }
             assert_eq!(first.metadata().unwrap().len(), 8192);
@@ -196,7 +200,10 @@ mod tests {
         // One that no server can have made: its size is no advice.
         first.set_len(0).unwrap();
         let error = open_or_create(path, 4096).unwrap_err().to_string();
-        assert!(error.contains("has 0 bytes") && !error.contains("-l"), "{error}");
+        assert!(
+            error.contains("has 0 bytes") && !error.contains("-l"),
+            "{error}"
+        );
     }
 
     #[test]

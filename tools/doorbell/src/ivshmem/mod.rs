@@ -11,6 +11,7 @@ pub mod client;
 pub mod control;
 pub mod guest;
 mod ids;
+pub mod keeper;
 pub mod memory;
 mod outbox;
 mod peer;

@@ -4,6 +4,7 @@
 
 use super::{
     control::{PeerInfo, Setup, VectorInfo},
+    keeper::Progress,
     outbox::{Flushed, Outbox},
     protocol::Message,
     wires::Wires,
@@ -24,6 +25,10 @@ pub struct Peer {
     pub pid: u32,
     /// Whether an event is to tell when there is room in the socket.
     pub waits_for_room: bool,
+    /// How much it has been told.
+    pub told: Progress,
+    /// The server before was killed while it told the peer something. It is told nothing more.
+    pub cut_off: bool,
     uid: u32,
     since: Instant,
     outbox: Outbox,
@@ -48,6 +53,8 @@ pub enum Leave {
     Stalled,
     /// The connection is broken, or nothing can be done for it.
     Broken(io::Error),
+    /// The server before was killed before it had sent the set-up.
+    Unfinished,
     /// The server ends.
     End,
 }
@@ -59,6 +66,7 @@ impl fmt::Display for Leave {
             Self::Spoke => f.write_str("thrown out: it sent something, which no client may"),
             Self::Stalled => f.write_str("thrown out: it does not read what it is sent"),
             Self::Broken(error) => write!(f, "has left: {error}"),
+            Self::Unfinished => f.write_str("is left: its set-up was not sent"),
             Self::End => f.write_str("is left: the server ends"),
         }
     }
@@ -82,6 +90,8 @@ impl Peer {
             wires,
             pid,
             waits_for_room: false,
+            told: Progress::Joining,
+            cut_off: false,
             uid,
             since: now,
             setup_unsent: outbox.len(),
@@ -89,6 +99,15 @@ impl Peer {
             complete: false,
             unread: 0,
             progress: now,
+        }
+    }
+
+    /// One whose set-up another server has sent, and maybe more.
+    pub fn adopt(self, told: Progress) -> Self {
+        Self {
+            told,
+            cut_off: told == Progress::Behind,
+            ..self
         }
     }
 
@@ -125,6 +144,11 @@ impl Peer {
         Ok(flushed)
     }
 
+    /// Whether all that it is to be told is sent.
+    pub fn is_told(&self) -> bool {
+        self.outbox.len() == 0
+    }
+
     /// How far its set-up has got, as far as can be seen from here: a client says nothing.
     fn setup(&mut self) -> Setup {
         if self.setup_unsent != 0 {
@@ -134,6 +158,7 @@ impl Peer {
             self.complete = sys::unread(self.socket.as_fd()).is_ok_and(|unread| unread == 0);
         }
         match self.complete {
+            true if self.cut_off => Setup::CutOff,
             true => Setup::Complete,
             false => Setup::Unread,
         }
@@ -141,7 +166,7 @@ impl Peer {
 
     /// Whether there is something to wait for: that it reads its set-up, or makes room.
     pub fn is_behind(&mut self) -> bool {
-        self.outbox.len() != 0 || self.setup() != Setup::Complete
+        self.outbox.len() != 0 || matches!(self.setup(), Setup::Sending | Setup::Unread)
     }
 
     /// Whether it is behind, and has not read anything for so long.

@@ -5,11 +5,12 @@
 use super::{
     control::{self, Snapshot},
     ids::Ids,
+    keeper::{self, Keeper, Kept, KeptPeer, Progress},
     memory,
     outbox::Flushed,
     peer::{Leave, Peer},
     protocol::{self, Message, SharedFd},
-    wires::Wires,
+    wires::{Ends, Wires},
 };
 use crate::{share, sys, uapi, Context};
 use anyhow::{ensure, Context as _};
@@ -20,6 +21,7 @@ use rustix::event::{
 use std::{
     collections::BTreeMap,
     fmt,
+    net::Shutdown,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::net::UnixStream,
@@ -48,6 +50,8 @@ pub struct Options {
     pub patience: Duration,
     /// Of the doorbell.
     pub device: PathBuf,
+    /// The process that keeps the peers and their lines when the server ends, if there is to be one.
+    pub keeper: Option<keeper::Options>,
 }
 
 /// What happens, for who wants to know.
@@ -57,7 +61,8 @@ pub type Log = Box<dyn FnMut(bool, fmt::Arguments<'_>) + Send>;
 const NEW_PEER: u64 = 0;
 const OPERATOR: u64 = 1;
 const STOP: u64 = 2;
-const FIRST_PEER: u64 = 3;
+const KEEPER: u64 = 3;
+const FIRST_PEER: u64 = 4;
 
 /// How often those who are behind are looked at.
 const TICK: Timespec = Timespec {
@@ -75,13 +80,11 @@ pub struct Server {
     memory: SharedFd,
     listener: share::Server,
     control: share::Server,
-    epoll: OwnedFd,
+    out: Outgoing,
     ids: Ids,
     /// By serial number: an event that is late must not be taken for one of the next who has the ID.
     peers: BTreeMap<u64, Peer>,
     next: u64,
-    /// Who is to go, and why.
-    leaving: Vec<(u64, Leave)>,
     /// New ones have to wait: there is no descriptor for them.
     closed: bool,
     came: u64,
@@ -90,6 +93,60 @@ pub struct Server {
     /// That somebody is not let in has been said.
     complained: bool,
     log: Log,
+}
+
+/// What telling peers something takes.
+struct Outgoing {
+    epoll: OwnedFd,
+    /// Who is to go, and why.
+    leaving: Vec<(u64, Leave)>,
+    keeper: Option<Keeper>,
+}
+
+impl Outgoing {
+    /// Has `change` add to what a peer is to be told, and sends what there is room for.
+    fn tell(&mut self, serial: u64, peer: &mut Peer, change: impl FnOnce(&mut Peer)) {
+        if peer.cut_off {
+            return;
+        }
+        if peer.told == Progress::Told {
+            peer.told = Progress::Behind;
+            self.keep(|keeper| keeper.behind(peer.id));
+        }
+        change(peer);
+        self.flush(serial, peer);
+    }
+
+    /// Sends what there is room for, and asks to be told when there is more.
+    fn flush(&mut self, serial: u64, peer: &mut Peer) {
+        let flushed = peer.flush().and_then(|flushed| {
+            let full = flushed == Flushed::Full;
+            if full != peer.waits_for_room {
+                let room = if full {
+                    EventFlags::OUT
+                } else {
+                    EventFlags::empty()
+                };
+                let data = EventData::new_u64(serial);
+                epoll::modify(&self.epoll, &peer.socket, data, EventFlags::IN | room)?;
+                peer.waits_for_room = full;
+            }
+            Ok(())
+        });
+        if let Err(error) = flushed {
+            self.leaving.push((serial, Leave::Broken(error)));
+        } else if peer.is_told() && !peer.cut_off && peer.told != Progress::Told {
+            peer.told = Progress::Told;
+            self.keep(|keeper| keeper.told(peer.id));
+        }
+    }
+
+    /// Has the keeper, if there is one, store something.
+    fn keep(&mut self, store: impl FnOnce(&mut Keeper)) {
+        if let Some(keeper) = &mut self.keeper {
+            store(keeper);
+        }
+    }
 }
 
 impl Server {
@@ -124,27 +181,53 @@ impl Server {
             "{max_peers} peers of {vectors} vectors take {files} open files, and {allowed} are \
              allowed: ulimit -n, or fewer peers"
         );
-        let context = Context::open_path(&options.device)?;
-        context.set_lines(lines)?;
-        let memory = memory::create(&options.shm_place, size)
-            .with_context(|| format!("create {size} bytes of shared memory"))?;
         let listener = share::Server::bind(&options.socket)
             .with_context(|| format!("listen at {}", options.socket.display()))?;
         let control = control::open(&options.control)?;
+        // After the others: two servers of one socket do not come so far.
+        let (mut keeper, mut kept) = match &options.keeper {
+            Some(keeper) => Keeper::connect(keeper).map(|(keeper, kept)| (Some(keeper), kept))?,
+            None => Default::default(),
+        };
+        let (context, memory) = match kept.context.take().and_then(Arc::into_inner) {
+            Some(context) => {
+                let context = Arc::new(Context::from_fd(context));
+                let memory = fit(&kept, &context, &options, lines)?;
+                (context, memory)
+            }
+            None => {
+                let context = Arc::new(Context::open_path(&options.device)?);
+                context.set_lines(lines)?;
+                let memory = memory::create(&options.shm_place, size)
+                    .with_context(|| format!("create {size} bytes of shared memory"))?;
+                let memory: SharedFd = Arc::new(memory);
+                if let Some(keeper) = &mut keeper {
+                    let copy = Arc::new(context.as_fd().try_clone_to_owned()?);
+                    keeper.share(copy, memory.clone(), vectors);
+                }
+                (context, memory)
+            }
+        };
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         for (fd, what) in [(listener.as_fd(), NEW_PEER), (control.as_fd(), OPERATOR)] {
             epoll::add(&epoll, fd, EventData::new_u64(what), EventFlags::IN)?;
         }
-        Ok(Self {
-            context: Arc::new(context),
-            memory: Arc::new(memory),
+        if let Some(keeper) = &keeper {
+            epoll::add(&epoll, keeper, EventData::new_u64(KEEPER), EventFlags::IN)?;
+        }
+        let mut server = Self {
+            context,
+            memory,
             listener,
             control,
-            epoll,
+            out: Outgoing {
+                epoll,
+                leaving: Vec::new(),
+                keeper,
+            },
             ids: Ids::new(max_peers),
             peers: BTreeMap::new(),
             next: FIRST_PEER,
-            leaving: Vec::new(),
             closed: false,
             came: 0,
             thrown_out: 0,
@@ -152,7 +235,81 @@ impl Server {
             complained: false,
             options,
             log,
-        })
+        };
+        for (id, peer) in kept.peers {
+            server.adopt(id, peer)?;
+        }
+        server.settle();
+        Ok(server)
+    }
+
+    /// The process that keeps the peers and their lines when the server ends, if there is one.
+    pub fn keeper(&self) -> Option<u32> {
+        self.out.keeper.as_ref().map(|keeper| keeper.pid)
+    }
+
+    /// Takes over a peer of the server before.
+    fn adopt(&mut self, id: u32, kept: KeptPeer) -> anyhow::Result<()> {
+        let vectors = self.options.vectors;
+        let progress = kept.progress;
+        let mut fds = kept.into_fds();
+        let socket = fds.next().map(UnixStream::from);
+        let mut ends = Vec::new();
+        while let (Some(ring), Some(deliver)) = (fds.next(), fds.next()) {
+            ends.push(Ends {
+                ring: Arc::new(ring.into()),
+                deliver: Arc::new(deliver.into()),
+            });
+        }
+        let socket = socket.filter(|_| ends.len() == vectors as usize);
+        let Some(socket) = socket.filter(|_| self.ids.reserve(id)) else {
+            // The server before had not come to the lines yet.
+            self.out.keep(|keeper| keeper.left(id));
+            return Ok(());
+        };
+        let who = sys::peer_of(socket.as_fd())?;
+        let wires = Wires::adopt(self.context.clone(), id * vectors, ends)?;
+        let peer = Peer::new(id, socket, who, wires, []).adopt(progress);
+        let serial = self.next;
+        epoll::add(
+            &self.out.epoll,
+            &peer.socket,
+            EventData::new_u64(serial),
+            EventFlags::IN,
+        )?;
+        self.next += 1;
+        self.came += 1;
+        (self.log)(
+            false,
+            format_args!("peer {id} is taken over: process {}", peer.pid),
+        );
+        self.peers.insert(serial, peer);
+        if progress == Progress::Joining {
+            self.out.leaving.push((serial, Leave::Unfinished));
+        }
+        Ok(())
+    }
+
+    /// Goes on without the keeper if it is lost.
+    fn check_keeper(&mut self, hung_up: bool) {
+        let Some(keeper) = &mut self.out.keeper else {
+            return;
+        };
+        let why = match keeper.error() {
+            Some(error) => error.to_string(),
+            None if hung_up => "it has ended".into(),
+            None => return,
+        };
+        (self.log)(
+            true,
+            format_args!(
+                "the keeper is lost ({why}): when this server ends, no ring arrives any more"
+            ),
+        );
+        self.out.keeper = None;
+        for peer in self.peers.values_mut() {
+            peer.wires.keep(false);
+        }
     }
 
     /// The context whose lines the peers have: vector V of peer P is line P * vectors + V.
@@ -162,7 +319,12 @@ impl Server {
 
     /// Serves until `stop` can be read; then tells everybody that everybody has left.
     pub fn run(mut self, stop: BorrowedFd<'_>) -> anyhow::Result<()> {
-        epoll::add(&self.epoll, stop, EventData::new_u64(STOP), EventFlags::IN)?;
+        epoll::add(
+            &self.out.epoll,
+            stop,
+            EventData::new_u64(STOP),
+            EventFlags::IN,
+        )?;
         let none = epoll::Event {
             flags: EventFlags::empty(),
             data: EventData::new_u64(0),
@@ -171,7 +333,7 @@ impl Server {
         loop {
             let waiting = self.closed || self.peers.values_mut().any(Peer::is_behind);
             let timeout = waiting.then_some(&TICK);
-            let count = match epoll::wait(&self.epoll, &mut events, timeout) {
+            let count = match epoll::wait(&self.out.epoll, &mut events, timeout) {
                 Err(rustix::io::Errno::INTR) => continue,
                 result => result?,
             };
@@ -179,6 +341,7 @@ impl Server {
                 match event.data.u64() {
                     NEW_PEER => self.let_in(),
                     OPERATOR => self.answer(),
+                    KEEPER => self.check_keeper(true),
                     STOP => {
                         self.end();
                         return Ok(());
@@ -226,7 +389,7 @@ impl Server {
             false => EventFlags::IN,
         };
         let data = EventData::new_u64(NEW_PEER);
-        if epoll::modify(&self.epoll, &self.listener, data, flags).is_ok() {
+        if epoll::modify(&self.out.epoll, &self.listener, data, flags).is_ok() {
             self.closed = closed;
         }
     }
@@ -244,6 +407,7 @@ impl Server {
             Ok(()) => Ok(()),
             Err(error) => {
                 self.ids.put(id);
+                self.out.keep(|keeper| keeper.left(id));
                 Err(error)
             }
         }
@@ -251,7 +415,17 @@ impl Server {
 
     fn join_as(&mut self, id: u32, socket: UnixStream, who: (u32, u32)) -> anyhow::Result<()> {
         let vectors = self.options.vectors;
-        let wires = Wires::new(self.context.clone(), id * vectors, vectors)?;
+        let ends = (0..vectors).map(|_| Ends::new());
+        let ends = ends.collect::<Result<Vec<_>, _>>()?;
+        // First: if the server is killed then, the next one knows of what is assigned.
+        if let Some(keeper) = &mut self.out.keeper {
+            keeper.peer(id, Arc::new(socket.try_clone()?));
+            for ends in &ends {
+                keeper.peer(id, ends.ring.clone());
+                keeper.peer(id, ends.deliver.clone());
+            }
+        }
+        let wires = Wires::new(self.context.clone(), id * vectors, ends)?;
         let mut setup = vec![
             Message::plain(protocol::VERSION),
             Message::plain(id),
@@ -266,10 +440,11 @@ impl Server {
             );
         }
         setup.extend(wires.deliveries().map(|fd| Message::with(id, fd)));
-        let peer = Peer::new(id, socket, who, wires, setup);
+        let mut peer = Peer::new(id, socket, who, wires, setup);
         let serial = self.next;
         let data = EventData::new_u64(serial);
-        epoll::add(&self.epoll, &peer.socket, data, EventFlags::IN)?;
+        epoll::add(&self.out.epoll, &peer.socket, data, EventFlags::IN)?;
+        peer.wires.keep(self.out.keeper.is_some());
         self.next += 1;
         self.came += 1;
         (self.log)(
@@ -282,11 +457,12 @@ impl Server {
             ),
         );
         for (&other, to) in &mut self.peers {
-            to.tell(peer.wires.rings().map(|ring| Message::with(id, ring)));
-            flush(&self.epoll, &mut self.leaving, other, to);
+            self.out.tell(other, to, |to| {
+                to.tell(peer.wires.rings().map(|ring| Message::with(id, ring)));
+            });
         }
         let peer = self.peers.entry(serial).or_insert(peer);
-        flush(&self.epoll, &mut self.leaving, serial, peer);
+        self.out.flush(serial, peer);
         Ok(())
     }
 
@@ -310,6 +486,7 @@ impl Server {
     pub fn snapshot(&mut self) -> anyhow::Result<Snapshot> {
         Ok(Snapshot {
             pid: std::process::id(),
+            keeper: self.keeper(),
             socket: self.options.socket.display().to_string(),
             vectors: self.options.vectors,
             max_peers: self.options.max_peers,
@@ -331,10 +508,10 @@ impl Server {
         };
         if flags != EventFlags::OUT {
             if let Some(why) = peer.listen() {
-                return self.leaving.push((serial, why));
+                return self.out.leaving.push((serial, why));
             }
         }
-        flush(&self.epoll, &mut self.leaving, serial, peer);
+        self.out.flush(serial, peer);
     }
 
     /// Throws out who does not read; tries again what could not be done.
@@ -344,20 +521,23 @@ impl Server {
         }
         for (&serial, peer) in &mut self.peers {
             if peer.is_stalled(self.options.patience) {
-                self.leaving.push((serial, Leave::Stalled));
+                self.out.leaving.push((serial, Leave::Stalled));
             } else if peer.is_behind() {
-                flush(&self.epoll, &mut self.leaving, serial, peer);
+                self.out.flush(serial, peer);
             }
         }
     }
 
     /// Has those leave who are to, and those who turn out to have left when they are told.
     fn settle(&mut self) {
-        while let Some((serial, why)) = self.leaving.pop() {
-            let Some(peer) = self.peers.remove(&serial) else {
+        while let Some((serial, why)) = self.out.leaving.pop() {
+            let Some(mut peer) = self.peers.remove(&serial) else {
                 continue;
             };
             let (id, pid) = (peer.id, peer.pid);
+            // The keeper has the connection, too.
+            let _ = peer.socket.shutdown(Shutdown::Both);
+            peer.wires.keep(false);
             // Its lines are clear when the next one gets them.
             drop(peer);
             self.ids.put(id);
@@ -365,38 +545,50 @@ impl Server {
             self.thrown_out += u64::from(thrown_out);
             (self.log)(thrown_out, format_args!("peer {id} (process {pid}) {why}"));
             for (&other, to) in &mut self.peers {
-                to.tell_left(id, self.options.vectors);
-                flush(&self.epoll, &mut self.leaving, other, to);
+                let vectors = self.options.vectors;
+                self.out.tell(other, to, |to| to.tell_left(id, vectors));
             }
+            self.out.keep(|keeper| keeper.left(id));
         }
+        self.check_keeper(false);
     }
 
     fn end(mut self) {
+        if let Some(keeper) = &self.out.keeper {
+            let (pid, peers) = (keeper.pid, self.peers.len());
+            return (self.log)(
+                false,
+                format_args!("process {pid} keeps {peers} peers for the next server"),
+            );
+        }
         // Whoever is left would ring a line that is no more.
         while let Some((&serial, _)) = self.peers.first_key_value() {
-            self.leaving.push((serial, Leave::End));
+            self.out.leaving.push((serial, Leave::End));
             self.settle();
         }
     }
 }
 
-/// Sends what there is room for, and asks to be told when there is more.
-fn flush(epoll: &OwnedFd, leaving: &mut Vec<(u64, Leave)>, serial: u64, peer: &mut Peer) {
-    let flushed = peer.flush().and_then(|flushed| {
-        let full = flushed == Flushed::Full;
-        if full != peer.waits_for_room {
-            let room = if full {
-                EventFlags::OUT
-            } else {
-                EventFlags::empty()
-            };
-            let data = EventData::new_u64(serial);
-            epoll::modify(epoll, &peer.socket, data, EventFlags::IN | room)?;
-            peer.waits_for_room = full;
-        }
-        Ok(())
-    });
-    if let Err(error) = flushed {
-        leaving.push((serial, Leave::Broken(error)));
+/// Returns the kept memory, if what is kept is what `options` ask for.
+fn fit(kept: &Kept, context: &Context, options: &Options, lines: u32) -> anyhow::Result<SharedFd> {
+    let memory = kept.memory.clone();
+    let memory = memory.context("the keeper has no memory: end it, and start again")?;
+    let have = rustix::fs::fstat(&memory)?;
+    let size = have.st_size as u64;
+    let (vectors, nr_lines) = (kept.vectors, context.info()?.nr_lines);
+    ensure!(
+        (vectors, nr_lines, size) == (options.vectors, lines, options.shm_size),
+        "peers are kept with other options\n  start with -n {vectors} --max-peers {} -l {size}, or \
+         end the keeper, and with it the rings of all peers",
+        nr_lines / vectors.max(1)
+    );
+    if let memory::Place::Named(name) = &options.shm_place {
+        let named = rustix::fs::fstat(memory::create(&options.shm_place, size)?)?;
+        ensure!(
+            (named.st_dev, named.st_ino) == (have.st_dev, have.st_ino),
+            "peers are kept with other memory than {name}\n  start with the --shm-name of the server \
+             before, or end the keeper, and with it the rings of all peers"
+        );
     }
+    Ok(memory)
 }

@@ -6,36 +6,77 @@ use super::protocol::SharedFd;
 use crate::{Context, EventFd, LineState, Lines};
 use std::{os::fd::AsFd, sync::Arc};
 
+/// The eventfds of a vector.
+pub struct Ends {
+    /// The line's irqfd: what others write to.
+    pub ring: Arc<EventFd>,
+    /// Its trigger: what the peer itself listens on.
+    pub deliver: Arc<EventFd>,
+}
+
+impl Ends {
+    /// Creates those of a vector.
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            ring: Arc::new(EventFd::non_blocking(false)?),
+            deliver: Arc::new(EventFd::non_blocking(false)?),
+        })
+    }
+}
+
 /// The lines of a peer's vectors, from when it comes until it leaves.
 pub struct Wires {
     context: Arc<Context>,
     first: u32,
     wires: Vec<Wire>,
+    /// They stay assigned when this goes.
+    kept: bool,
 }
 
 struct Wire {
-    /// The line's irqfd: what others write to.
-    ring: Arc<EventFd>,
-    /// Its trigger: what the peer itself listens on.
-    deliver: Arc<EventFd>,
+    ends: Ends,
     /// What had happened on the line before.
     before: LineState,
 }
 
 impl Wires {
-    /// Assigns the lines from `first` on, one for each vector.
-    pub fn new(context: Arc<Context>, first: u32, vectors: u32) -> anyhow::Result<Self> {
+    /// Assigns the lines from `first` on, one for each of `ends`.
+    pub fn new(context: Arc<Context>, first: u32, ends: Vec<Ends>) -> anyhow::Result<Self> {
         let mut wires = Self {
             context,
             first,
-            wires: Vec::with_capacity(vectors as usize),
+            wires: Vec::with_capacity(ends.len()),
+            kept: false,
         };
         // Who has the context may have done anything to the lines while nobody had them.
-        wires.reset(vectors)?;
-        for line in first..first + vectors {
-            wires.add(line)?;
+        wires.reset(ends.len() as u32)?;
+        for (line, ends) in (first..).zip(ends) {
+            wires.add(line, ends)?;
         }
         Ok(wires)
+    }
+
+    /// Takes lines over that another process has assigned. Counts begin with this.
+    pub fn adopt(context: Arc<Context>, first: u32, ends: Vec<Ends>) -> anyhow::Result<Self> {
+        let wire = |(line, ends)| {
+            let before = context.query(line)?;
+            Ok(Wire { ends, before })
+        };
+        let wires = (first..)
+            .zip(ends)
+            .map(wire)
+            .collect::<anyhow::Result<_>>()?;
+        Ok(Self {
+            context,
+            first,
+            wires,
+            kept: true,
+        })
+    }
+
+    /// Has the lines stay assigned when this is dropped, or not.
+    pub fn keep(&mut self, kept: bool) {
+        self.kept = kept;
     }
 
     fn reset(&self, vectors: u32) -> crate::Result {
@@ -46,31 +87,29 @@ impl Wires {
         Ok(())
     }
 
-    fn add(&mut self, line: u32) -> anyhow::Result<()> {
-        let wire = Wire {
-            ring: Arc::new(EventFd::non_blocking(false)?),
-            deliver: Arc::new(EventFd::non_blocking(false)?),
-            before: self.context.query(line)?,
-        };
-        self.context.assign_trigger(&*wire.deliver, line)?;
-        if let Err(error) = self.context.assign_irqfd(&*wire.ring, line) {
-            self.context.deassign_trigger(&*wire.deliver, line)?;
+    fn add(&mut self, line: u32, ends: Ends) -> anyhow::Result<()> {
+        let before = self.context.query(line)?;
+        self.context.assign_trigger(&*ends.deliver, line)?;
+        if let Err(error) = self.context.assign_irqfd(&*ends.ring, line) {
+            self.context.deassign_trigger(&*ends.deliver, line)?;
             return Err(error.into());
         }
-        self.wires.push(wire);
+        self.wires.push(Wire { ends, before });
         Ok(())
     }
 
     /// What others are to write to, vector by vector.
     pub fn rings(&self) -> impl Iterator<Item = SharedFd> + '_ {
-        self.wires.iter().map(|wire| wire.ring.clone() as SharedFd)
+        self.wires
+            .iter()
+            .map(|wire| wire.ends.ring.clone() as SharedFd)
     }
 
     /// What the peer itself is to listen on.
     pub fn deliveries(&self) -> impl Iterator<Item = SharedFd> + '_ {
         self.wires
             .iter()
-            .map(|wire| wire.deliver.clone() as SharedFd)
+            .map(|wire| wire.ends.deliver.clone() as SharedFd)
     }
 
     /// What has happened on each line since the peer came, and how many deliveries its side has not
@@ -85,8 +124,10 @@ impl Wires {
                 dropped: now.dropped - before.dropped,
                 ..now
             };
-            let untaken = match self.context.peek_eventfd(wire.deliver.as_fd()) {
-                Err(error) if error.errno() == Some(libc::EOPNOTSUPP) => wire.deliver.count()?,
+            let untaken = match self.context.peek_eventfd(wire.ends.deliver.as_fd()) {
+                Err(error) if error.errno() == Some(libc::EOPNOTSUPP) => {
+                    wire.ends.deliver.count()?
+                }
                 result => result?,
             };
             Ok((since, untaken))
@@ -97,16 +138,22 @@ impl Wires {
 
 impl Drop for Wires {
     fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
         let lines = Lines::range(self.first..self.first + self.wires.len() as u32);
         // First, so that nothing is delivered any more while they go one by one.
         let mut results = vec![self.context.mask_lines(&lines).map(drop)];
         for (line, wire) in (self.first..).zip(&self.wires) {
-            results.push(self.context.deassign_irqfd(&*wire.ring, line));
-            results.push(self.context.deassign_trigger(&*wire.deliver, line));
+            results.push(self.context.deassign_irqfd(&*wire.ends.ring, line));
+            results.push(self.context.deassign_trigger(&*wire.ends.deliver, line));
         }
         results.push(self.reset(self.wires.len() as u32));
         for error in results.into_iter().filter_map(Result::err) {
-            eprintln!("doorbell: {error}");
+            // One that was to be assigned when the server before was killed.
+            if error.errno() != Some(libc::ENOENT) {
+                eprintln!("doorbell: {error}");
+            }
         }
     }
 }

@@ -92,6 +92,7 @@ impl Bench {
             shm_place: memory::Place::Anonymous,
             patience: PATIENCE,
             device: device.to_owned(),
+            keeper: None,
         }
     }
 
