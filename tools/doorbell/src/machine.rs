@@ -3,7 +3,15 @@
 //! What the figures were measured on.
 
 use serde::Serialize;
-use std::{fmt, fs};
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+};
+
+/// The accelerator of a machine that shows signs of real hardware, and none of a virtual machine.
+pub const BARE_METAL: &str = "bare metal";
+/// That of one that shows neither.
+pub const UNKNOWN: &str = "unknown whether virtual";
 
 /// A machine, as far as it matters to latency.
 #[derive(Clone, Debug, Serialize)]
@@ -14,15 +22,20 @@ pub struct Machine {
     pub cpus: usize,
     /// The kernel's release and version.
     pub kernel: String,
-    /// What executes the instructions: bare metal, KVM, an emulator ...
+    /// What executes the instructions: [`BARE_METAL`], KVM, an emulator ..., or [`UNKNOWN`].
     pub accelerator: String,
     /// What the kernel reads the time from.
     pub clock_source: String,
 }
 
-fn read(path: &str) -> String {
+fn read(path: impl AsRef<Path>) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
     text.trim().to_owned()
+}
+
+fn list(directory: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten();
+    entries.filter_map(|entry| Some(entry.ok()?.path()))
 }
 
 impl Machine {
@@ -35,12 +48,7 @@ impl Machine {
             cpu: cpu_model(&cpuinfo).unwrap_or("unknown CPU").to_owned(),
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             kernel: format!("{release} {version}"),
-            accelerator: accelerator(
-                &cpuinfo,
-                crate::sys::hypervisor().as_deref(),
-                &read("/sys/hypervisor/type"),
-                &read("/sys/class/dmi/id/sys_vendor"),
-            ),
+            accelerator: Signs::below(Path::new("/"), crate::sys::hypervisor()).accelerator(),
             clock_source: read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
         }
     }
@@ -66,25 +74,112 @@ fn cpu_model(cpuinfo: &str) -> Option<&str> {
     })
 }
 
-/// The hypervisor's CPUID signature says best who runs us. Where there is none, Xen says so in
-/// sysfs and the firmware's tables name who made the machine.
-fn accelerator(cpuinfo: &str, signature: Option<&str>, sysfs: &str, vendor: &str) -> String {
-    let on = match vendor {
-        "QEMU" => " of QEMU",
-        _ => "",
-    };
-    match signature {
-        Some("TCGTCGTCGTCG") => "emulated (QEMU TCG)".into(),
-        Some("KVMKVMKVM") => format!("virtual machine (KVM{on})"),
-        Some("Microsoft Hv") => "virtual machine (Hyper-V)".into(),
-        Some("VMwareVMware") => "virtual machine (VMware)".into(),
-        Some("XenVMMXenVMM") => "virtual machine (Xen)".into(),
-        Some(other) => format!("virtual machine ({other})"),
-        None if !sysfs.is_empty() => format!("virtual machine ({sysfs})"),
-        None if vendor == "QEMU" => "QEMU, emulated or with KVM".into(),
-        None if cpuinfo.contains(" hypervisor") => "virtual machine (unknown hypervisor)".into(),
-        None => "bare metal".into(),
+/// Makers of virtual machines, as the firmware's tables name them; see systemd-detect-virt(1).
+const VIRTUAL: [&str; 12] = [
+    "VMware",
+    "innotek GmbH",
+    "VirtualBox",
+    "Xen",
+    "Parallels",
+    "BHYVE",
+    "KubeVirt",
+    "OpenStack",
+    "Apple Virtualization",
+    "Google Compute Engine",
+    "Virtual Machine",
+    "Amazon EC2",
+];
+
+/// Signs of what executes the instructions.
+#[derive(Clone, Debug, Default)]
+struct Signs {
+    cpuinfo: String,
+    /// The hypervisor's signature in CPUID.
+    signature: Option<String>,
+    /// The hypervisor that sysfs knows, which is Xen.
+    hypervisor: String,
+    /// Vendor and product in SMBIOS.
+    vendor: String,
+    product: String,
+    /// The `compatible` and the model of the device tree.
+    compatible: String,
+    model: String,
+    /// The OEM ID of an ACPI table, which only root can read.
+    oem: String,
+    /// A device that only QEMU has.
+    qemu_device: bool,
+}
+
+impl Signs {
+    /// Those in the files below `root`.
+    fn below(root: &Path, signature: Option<String>) -> Self {
+        let read = |path: &str| read(root.join(path));
+        let table = fs::read(root.join("sys/firmware/acpi/tables/FACP")).unwrap_or_default();
+        let oem = table.get(10..16).unwrap_or_default();
+        Self {
+            cpuinfo: read("proc/cpuinfo"),
+            signature,
+            hypervisor: read("sys/hypervisor/type"),
+            vendor: read("sys/class/dmi/id/sys_vendor"),
+            product: read("sys/class/dmi/id/product_name"),
+            compatible: read("proc/device-tree/compatible"),
+            model: read("proc/device-tree/model"),
+            oem: String::from_utf8_lossy(oem).into_owned(),
+            qemu_device: root.join("sys/bus/acpi/devices/QEMU0002:00").exists()
+                || list(&root.join("sys/bus/pci/devices")).any(|device| is_qemus(&device)),
+        }
     }
+
+    /// The hypervisor's CPUID signature is the best sign. Where there is none, others follow, from
+    /// the surest to the least sure.
+    fn accelerator(&self) -> String {
+        let known = match self.signature.as_deref() {
+            Some("TCGTCGTCGTCG") => "emulated (QEMU TCG)".into(),
+            Some("KVMKVMKVM") if self.vendor == "QEMU" => "virtual machine (KVM of QEMU)".into(),
+            Some("KVMKVMKVM") => "virtual machine (KVM)".into(),
+            Some("Microsoft Hv") => "virtual machine (Hyper-V)".into(),
+            Some("VMwareVMware") => "virtual machine (VMware)".into(),
+            Some("XenVMMXenVMM") => "virtual machine (Xen)".into(),
+            Some(other) => format!("virtual machine ({other})"),
+            None => String::new(),
+        };
+        if !known.is_empty() {
+            return known;
+        }
+        let made_by = |name: &&&str| self.vendor.contains(**name) || self.product.contains(**name);
+        let has_flag = self.cpuinfo.contains(" hypervisor");
+        if self.cpuinfo.contains("QEMU TCG") {
+            "emulated (QEMU TCG)".into()
+        } else if !self.hypervisor.is_empty() {
+            format!("virtual machine ({})", self.hypervisor)
+        } else if self.is_qemu() {
+            "QEMU, emulated or with KVM".into()
+        } else if let Some(name) = VIRTUAL.iter().find(made_by) {
+            format!("virtual machine ({name})")
+        } else if has_flag || self.compatible.contains("linux,dummy-virt") {
+            "virtual machine (unknown hypervisor)".into()
+        } else if self.vendor.is_empty() && self.model.is_empty() {
+            UNKNOWN.into()
+        } else {
+            BARE_METAL.into()
+        }
+    }
+
+    fn is_qemu(&self) -> bool {
+        self.vendor == "QEMU"
+            || self.cpuinfo.contains("QEMU Virtual CPU")
+            || self.oem == "BOCHS "
+            || self.compatible.contains("qemu")
+            || self.model.to_lowercase().contains("qemu")
+            || self.qemu_device
+    }
+}
+
+/// Whether a PCI device has a vendor, or a subsystem, that only QEMU's devices have.
+fn is_qemus(device: &Path) -> bool {
+    let id = |name| read(device.join(name));
+    matches!(id("vendor").as_str(), "0x1b36" | "0x1234")
+        || (id("subsystem_vendor"), id("subsystem_device")) == ("0x1af4".into(), "0x1100".into())
 }
 
 /// Where the two threads of a measurement run.
@@ -101,7 +196,7 @@ pub struct Placement {
 impl Placement {
     /// Chooses from `cpus`, which is not empty.
     pub fn among(cpus: &[usize]) -> Self {
-        let siblings = read(&format!(
+        let siblings = read(format!(
             "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list",
             cpus[0]
         ));
@@ -141,8 +236,16 @@ mod tests {
 
     #[test]
     fn accelerators_are_told_apart() {
-        let flags = "flags\t: fpu hypervisor\n";
-        let on = |signature, sysfs, vendor| accelerator(flags, signature, sysfs, vendor);
+        let on = |signature: Option<&str>, hypervisor: &str, vendor: &str| {
+            let signs = Signs {
+                cpuinfo: "flags\t: fpu hypervisor\n".into(),
+                signature: signature.map(str::to_owned),
+                hypervisor: hypervisor.into(),
+                vendor: vendor.into(),
+                ..Default::default()
+            };
+            signs.accelerator()
+        };
         assert!(on(Some("TCGTCGTCGTCG"), "", "QEMU").contains("TCG"));
         assert_eq!(
             on(Some("KVMKVMKVM"), "", "QEMU"),
@@ -152,7 +255,106 @@ mod tests {
         assert!(on(None, "xen", "").contains("xen"));
         assert!(on(None, "", "QEMU").contains("emulated or"));
         assert!(on(None, "", "").contains("unknown"));
-        assert_eq!(accelerator("flags\t: fpu\n", None, "", ""), "bare metal");
+    }
+
+    /// The accelerator of a machine without CPUID signature that has these files.
+    fn of_files(name: &str, files: &[(&str, &str)]) -> String {
+        let root = std::env::temp_dir().join(format!("machine-{}-{name}", std::process::id()));
+        for (path, text) in files {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let accelerator = Signs::below(&root, None).accelerator();
+        let _ = fs::remove_dir_all(&root);
+        accelerator
+    }
+
+    #[test]
+    fn signs_are_found_without_a_signature() {
+        let vendor = ("sys/class/dmi/id/sys_vendor", "A Maker\n");
+        let qemu = "QEMU, emulated or with KVM";
+        for (name, files, expected) in [
+            ("nothing", vec![], UNKNOWN),
+            (
+                "arm",
+                vec![("proc/cpuinfo", "CPU part\t: 0xd0c\n")],
+                UNKNOWN,
+            ),
+            ("maker", vec![vendor], BARE_METAL),
+            (
+                "board",
+                vec![("proc/device-tree/model", "A Board\0")],
+                BARE_METAL,
+            ),
+            (
+                "tcg",
+                vec![
+                    vendor,
+                    ("proc/cpuinfo", "model name\t: QEMU TCG CPU version 2.5+\n"),
+                ],
+                "emulated (QEMU TCG)",
+            ),
+            (
+                "cpu64",
+                vec![(
+                    "proc/cpuinfo",
+                    "model name\t: QEMU Virtual CPU version 2.5+\n",
+                )],
+                qemu,
+            ),
+            (
+                "bochs",
+                vec![("sys/firmware/acpi/tables/FACP", "FACP....\x01\0BOCHS BXPC")],
+                qemu,
+            ),
+            (
+                "fw_cfg",
+                vec![("sys/bus/acpi/devices/QEMU0002:00/hid", "QEMU0002")],
+                qemu,
+            ),
+            (
+                "pci",
+                vec![
+                    vendor,
+                    ("sys/bus/pci/devices/0000:00:01.0/vendor", "0x1b36\n"),
+                ],
+                qemu,
+            ),
+            (
+                "subsystem",
+                vec![
+                    ("sys/bus/pci/devices/0000:00:00.0/vendor", "0x8086\n"),
+                    (
+                        "sys/bus/pci/devices/0000:00:00.0/subsystem_vendor",
+                        "0x1af4\n",
+                    ),
+                    (
+                        "sys/bus/pci/devices/0000:00:00.0/subsystem_device",
+                        "0x1100\n",
+                    ),
+                ],
+                qemu,
+            ),
+            (
+                "virt",
+                vec![
+                    ("proc/device-tree/compatible", "linux,dummy-virt\0"),
+                    ("proc/device-tree/model", "linux,dummy-virt\0"),
+                ],
+                "virtual machine (unknown hypervisor)",
+            ),
+            (
+                "cloud",
+                vec![
+                    vendor,
+                    ("sys/class/dmi/id/product_name", "Google Compute Engine\n"),
+                ],
+                "virtual machine (Google Compute Engine)",
+            ),
+        ] {
+            assert_eq!(of_files(name, &files), expected, "{name}");
+        }
     }
 
     #[test]

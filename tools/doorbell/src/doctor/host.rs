@@ -43,18 +43,28 @@ impl Host {
         self.path(&format!("/lib/modules/{}", self.release()))
     }
 
-    /// Whether `option` is built into its kernel, if that is to be found out.
+    /// Whether `option` is built into its kernel, if a configuration can be read.
     pub(super) fn config(&self, option: &str) -> Option<bool> {
+        let set = format!("{option}=y");
+        Some(self.configuration()?.lines().any(|line| line == set))
+    }
+
+    /// Returns the string that `option` of its kernel is.
+    pub(super) fn config_text(&self, option: &str) -> Option<String> {
+        let configuration = self.configuration()?;
+        let mut lines = configuration.lines();
+        let value = lines.find_map(|line| line.strip_prefix(option)?.strip_prefix("=\""))?;
+        value.strip_suffix('"').map(str::to_owned)
+    }
+
+    /// Returns the configuration of its kernel.
+    fn configuration(&self) -> Option<String> {
         let files = [
             self.path(&format!("/boot/config-{}", self.release())),
             self.modules().join("config"),
             self.modules().join("build/.config"),
         ];
-        let config = files
-            .iter()
-            .find_map(|file| fs::read_to_string(file).ok())?;
-        let set = format!("{option}=y");
-        Some(config.lines().any(|line| line == set))
+        files.iter().find_map(|file| fs::read_to_string(file).ok())
     }
 
     /// What each CPU has in `file`.

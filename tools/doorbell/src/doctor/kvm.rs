@@ -43,34 +43,46 @@ pub(super) fn kvm(device: &Path) -> Check {
             "does another hypervisor use the hardware? see 'dmesg'",
         );
     }
-    match guest() {
-        Ok(()) => about.good(format!(
-            "{}, with irqfd and ioeventfd; a guest runs",
-            device.display()
-        )),
+    runs(&about, device, guest())
+}
+
+/// Judges a KVM that can do everything by what became of a guest; none was tried if there is none.
+fn runs(about: &About, device: &Path, guest: anyhow::Result<Option<()>>) -> Check {
+    let device = device.display();
+    match guest {
+        Ok(Some(())) => about.good(format!("{device}, with irqfd and ioeventfd; a guest runs")),
+        Ok(None) => about.advice(
+            format!("{device}, with irqfd and ioeventfd; not tried: whether a guest runs"),
+            format!(
+                "the guest of doctor and rtt --kvm is for x86-64, this is {}; to try one: \
+                 qemu-system-{} -accel kvm",
+                std::env::consts::ARCH,
+                std::env::consts::ARCH
+            ),
+        ),
         Err(error) => about.missing(
-            format!("{}, but a guest does not run", device.display()),
+            format!("{device}, but a guest does not run"),
             format!("{error:#}"),
         ),
     }
 }
 
-/// What a guest may take for a single hypercall.
+/// The timeout of a guest for a single hypercall.
 #[cfg(target_arch = "x86_64")]
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// That there is a device does not mean that guests run with it.
+/// Runs a guest, if there is one for this machine: the device may exist where guests hang.
 #[cfg(target_arch = "x86_64")]
-fn guest() -> anyhow::Result<()> {
+fn guest() -> anyhow::Result<Option<()>> {
     let row = kvm_rtt::Row::Hypercall;
     let rig = kvm_rtt::Rig::new(None, &[row], kvm_rtt::Cpus::default())?;
-    rig.with_limit(PATIENCE).run(row, 1).map(drop)
+    rig.with_limit(PATIENCE).run(row, 1)?;
+    Ok(Some(()))
 }
 
-/// There is none for others.
 #[cfg(not(target_arch = "x86_64"))]
-fn guest() -> anyhow::Result<()> {
-    Ok(())
+fn guest() -> anyhow::Result<Option<()>> {
+    Ok(None)
 }
 
 /// The stock QEMU that is to be a client.
@@ -96,4 +108,24 @@ pub(super) fn qemu() -> Check {
         );
     }
     about.good(format!("{version}, with ivshmem-doorbell"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Verdict;
+
+    #[test]
+    fn guest_that_was_not_tried_does_not_run() {
+        let check = |guest| runs(&About("KVM", KVM), Path::new("/dev/kvm"), guest);
+        let good = check(Ok(Some(())));
+        assert_eq!(good.verdict, Verdict::Good);
+        assert!(good.found.contains("a guest runs"));
+        let unknown = check(Ok(None));
+        assert_eq!(unknown.verdict, Verdict::Advice);
+        assert!(unknown.found.contains("not tried"), "{}", unknown.found);
+        let hangs = check(Err(anyhow::anyhow!("nothing happened for 2 s")));
+        assert_eq!(hangs.verdict, Verdict::Missing);
+        assert!(hangs.advice.unwrap().contains("2 s"));
+    }
 }

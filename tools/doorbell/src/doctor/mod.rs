@@ -4,14 +4,19 @@
 
 mod host;
 mod kvm;
+mod signing;
 
 use crate::{
-    machine::{cpu_list, Machine},
+    machine::{cpu_list, Machine, BARE_METAL, UNKNOWN},
     Context,
 };
 pub use host::Host;
 use serde::Serialize;
-use std::{io, path::Path};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// How something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -70,6 +75,7 @@ impl About {
 
 /// To build the module; it may be there all the same.
 const BUILD: &str = "building the module";
+const LOAD: &str = "loading the module";
 const ALL: &str = "everything";
 const KVM: &str = "rtt --kvm, rtt --qemu";
 const QEMU: &str = "rtt --qemu, ivshmem-server";
@@ -77,18 +83,39 @@ const FIGURES: &str = "steady figures";
 
 /// Looks at `host` and at the device at `device`.
 pub fn examine(host: &Host, device: &Path) -> Vec<Check> {
-    let module = module(host);
-    let loaded = module.verdict == Verdict::Good;
+    let loaded = host.path("/sys/module/doorbell").exists();
     let mut checks = vec![kernel(host)];
-    // Who has the module needs nothing to build it.
     if !loaded {
-        checks.extend([rust(host), headers(host)]);
+        checks.extend(to_build(host));
     }
-    checks.extend([module, opened(device, loaded)]);
+    checks.push(module(host));
+    if !loaded {
+        checks.push(signing::signing(host));
+    }
+    checks.push(opened(device, loaded));
     checks.extend([kvm::kvm(Path::new("/dev/kvm")), kvm::qemu()]);
     checks.extend([governor(host), idle(host), isolation(host), clock(host)]);
-    checks.push(bare_metal());
+    checks.push(hardware(&Machine::this()));
     checks
+}
+
+/// Checks what building the module takes, as far as a module can be built for this kernel at all.
+fn to_build(host: &Host) -> Vec<Check> {
+    if !is_able(host) {
+        return Vec::new();
+    }
+    let mut checks = vec![rust(host)];
+    if checks[0].verdict != Verdict::Missing {
+        checks.push(headers(host));
+        let wanted = host.config_text("CONFIG_RUSTC_VERSION_TEXT");
+        checks.extend(wanted.map(|wanted| compiler(&wanted, rustc())));
+    }
+    checks
+}
+
+/// Whether the kernel is new enough, as far as its release says.
+fn is_able(host: &Host) -> bool {
+    version(&host.release()).is_none_or(|version| version >= OLDEST)
 }
 
 /// Before it the kernel crate has not all that the module uses.
@@ -102,13 +129,14 @@ fn kernel(host: &Host) -> Check {
         Some(_) => about.missing(
             release,
             format!(
-                "the module needs Linux {}.{} or newer; Debian 13 has one in trixie-backports",
+                "the module needs Linux {}.{} or newer with CONFIG_RUST=y; Debian 13 has one in \
+                 trixie-backports",
                 OLDEST.0, OLDEST.1
             ),
         ),
         None => about.advice(
             release,
-            "a release without a number; 7.3 or newer is needed",
+            "a release without a number; 7.3 or newer with CONFIG_RUST=y is needed",
         ),
     }
 }
@@ -161,21 +189,55 @@ fn module(host: &Host) -> Check {
     if host.path("/sys/module/doorbell").exists() {
         return about.good("loaded");
     }
-    let installed = ["updates", "extra"].iter().any(|dir| {
-        let file = host.modules().join(dir).join("doorbell.ko");
-        ["", ".xz", ".zst", ".gz"]
-            .iter()
-            .any(|suffix| Path::new(&format!("{}{suffix}", file.display())).exists())
-    });
-    if installed {
-        about.missing("installed, not loaded", "sudo modprobe doorbell")
-    } else {
-        about.missing(
-            "not installed",
-            "in doorbell's directory: make && sudo make modules_install && sudo modprobe doorbell; \
-             without a kernel that can: make rtt runs it all in a virtual machine",
-        )
+    if installed(host).is_some() {
+        return about.missing("installed, not loaded", "sudo modprobe doorbell");
     }
+    about.missing(
+        "not installed",
+        match is_able(host) && host.config("CONFIG_RUST") != Some(false) {
+            true => {
+                "in doorbell's directory: make && sudo make modules_install && sudo modprobe doorbell"
+            }
+            false => {
+                "not for this kernel; in doorbell's directory, make rtt runs it all in a virtual \
+                 machine that has another one"
+            }
+        },
+    )
+}
+
+/// Finds the module where modules that are built on the machine are.
+fn installed(host: &Host) -> Option<PathBuf> {
+    let names = ["", ".xz", ".zst", ".gz"].map(|suffix| format!("doorbell.ko{suffix}"));
+    let directories = ["updates", "updates/dkms", "extra"].map(|dir| host.modules().join(dir));
+    let mut files = directories
+        .iter()
+        .flat_map(|directory| names.iter().map(|name| directory.join(name)));
+    files.find(|file| file.exists())
+}
+
+/// Returns the version of the compiler that make would use.
+fn rustc() -> io::Result<String> {
+    let program = std::env::var_os("RUSTC").unwrap_or("rustc".into());
+    let output = Command::new(program).arg("--version").output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Compares the compiler with the one that the kernel was built with, `wanted`.
+fn compiler(wanted: &str, version: io::Result<String>) -> Check {
+    let about = About("Rust compiler", BUILD);
+    let found = match version {
+        Ok(version) if version == wanted => return about.good(version),
+        Ok(version) => version,
+        Err(error) => format!("rustc: {error}"),
+    };
+    about.missing(
+        found,
+        format!(
+            "the kernel's metadata is for {wanted} and no other: install that one (the package of \
+             the kernel's distribution, or rustup toolchain install VERSION), and make RUSTC=..."
+        ),
+    )
 }
 
 fn opened(device: &Path, loaded: bool) -> Check {
@@ -269,10 +331,14 @@ fn clock(host: &Host) -> Check {
     }
 }
 
-fn bare_metal() -> Check {
+fn hardware(machine: &Machine) -> Check {
     let about = About("hardware", FIGURES);
-    match Machine::this().accelerator {
-        metal if metal == "bare metal" => about.good(metal),
+    match machine.accelerator.as_str() {
+        BARE_METAL => about.good(BARE_METAL),
+        UNKNOWN => about.advice(
+            UNKNOWN,
+            "nothing here says; in a virtual machine, look at the ratios",
+        ),
         other => about.advice(
             other,
             "figures are those of this virtual machine: look at the ratios",
@@ -284,7 +350,7 @@ fn bare_metal() -> Check {
 mod tests {
     use super::*;
 
-    fn host(name: &str, files: &[(&str, &str)]) -> Host {
+    pub(super) fn host(name: &str, files: &[(&str, &str)]) -> Host {
         let root = std::env::temp_dir().join(format!("doctor-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&root);
         for (path, text) in files {
@@ -310,6 +376,76 @@ mod tests {
         assert_eq!(kernel(&old).verdict, Verdict::Missing);
         let new = host("new", &[RELEASE]);
         assert_eq!(kernel(&new).verdict, Verdict::Good);
+    }
+
+    #[test]
+    fn nothing_is_to_be_installed_for_a_kernel_that_is_too_old() {
+        let old = host("too-old", &[("proc/sys/kernel/osrelease", "6.12.1\n")]);
+        let advice = kernel(&old).advice.unwrap();
+        assert!(
+            advice.contains("7.3 or newer with CONFIG_RUST=y"),
+            "{advice}"
+        );
+        assert!(to_build(&old).is_empty());
+        let advice = module(&old).advice.unwrap();
+        assert!(
+            advice.contains("make rtt") && !advice.contains("modules_install"),
+            "{advice}"
+        );
+        // Nor for one without Rust.
+        let config = (
+            "boot/config-7.3.4+deb13-amd64",
+            "CONFIG_RUST_IS_AVAILABLE=y\n",
+        );
+        let without = host("rustless", &[RELEASE, config]);
+        let checks = to_build(&without);
+        assert_eq!(checks.len(), 1);
+        assert_eq!(checks[0].what, "Rust support");
+        assert!(module(&without).advice.unwrap().contains("make rtt"));
+    }
+
+    #[test]
+    fn compiler_has_to_be_the_kernels() {
+        let wanted = "rustc 1.85.0 (4d91de4e4 2025-02-17) (built from a source tarball)";
+        assert_eq!(compiler(wanted, Ok(wanted.into())).verdict, Verdict::Good);
+        // The same version of another distributor is another compiler.
+        let other = compiler(wanted, Ok("rustc 1.85.0 (4d91de4e4 2025-02-17)".into()));
+        assert_eq!(other.verdict, Verdict::Missing);
+        assert!(other.advice.unwrap().contains(wanted));
+        let none = compiler(wanted, Err(io::ErrorKind::NotFound.into()));
+        assert_eq!(none.verdict, Verdict::Missing);
+        assert!(none.found.contains("rustc: "));
+
+        let config = (
+            "lib/modules/7.3.4+deb13-amd64/build/.config",
+            "CONFIG_RUST=y\nCONFIG_RUSTC_VERSION_TEXT=\"rustc 0.1 (a b)\"\n",
+        );
+        let checks = to_build(&host("compiler", &[RELEASE, config]));
+        let check = checks.iter().find(|check| check.what == "Rust compiler");
+        assert!(check
+            .unwrap()
+            .advice
+            .as_ref()
+            .unwrap()
+            .contains("rustc 0.1 (a b)"));
+        let unknown = to_build(&host("compilerless", &[RELEASE]));
+        assert!(unknown.iter().all(|check| check.what != "Rust compiler"));
+    }
+
+    #[test]
+    fn unknown_hardware_is_not_called_bare_metal() {
+        let on = |accelerator: &str| {
+            hardware(&Machine {
+                accelerator: accelerator.into(),
+                ..Machine::this()
+            })
+        };
+        assert_eq!(on(BARE_METAL).verdict, Verdict::Good);
+        assert_eq!(on(UNKNOWN).verdict, Verdict::Advice);
+        assert!(on("emulated (QEMU TCG)")
+            .advice
+            .unwrap()
+            .contains("virtual machine"));
     }
 
     #[test]

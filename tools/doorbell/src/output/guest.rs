@@ -4,7 +4,7 @@
 
 use super::Sheet;
 use crate::{
-    machine::Machine,
+    machine::{Machine, BARE_METAL, UNKNOWN},
     rtt::{
         then::{then, Then},
         Group, Report, Row,
@@ -14,7 +14,7 @@ use crate::{
 /// What a machine that runs guests is itself, if that matters.
 pub(super) fn nested(machine: &Machine) -> String {
     match machine.accelerator.as_str() {
-        "bare metal" => String::new(),
+        BARE_METAL | UNKNOWN => String::new(),
         other => format!(", nested: this machine is itself {other}"),
     }
 }
