@@ -105,6 +105,11 @@ fn compared(report: &Report) -> Sheet {
     sheet
 }
 
+/// What is to be said of a report besides its figures.
+pub fn notes(report: &Report) -> impl Iterator<Item = &String> {
+    report.left_out.iter().chain(&report.notes)
+}
+
 /// The table for people.
 pub fn human(report: &Report, machine: &Machine) -> String {
     let told = tell(report, machine);
@@ -118,7 +123,7 @@ pub fn human(report: &Report, machine: &Machine) -> String {
         let _ = writeln!(out, "\n{table}");
     }
     out.push('\n');
-    for note in &report.notes {
+    for note in notes(report) {
         let _ = writeln!(out, "{note}");
     }
     out + &told.key
@@ -158,6 +163,7 @@ pub(crate) fn value(report: &Report, machine: &Machine) -> Value {
         "machine": machine,
         "rows": rows,
         "rounds": report.rounds,
+        "left_out": report.left_out,
         "notes": report.notes,
     });
     let ratios = ratios(&report.rows);
@@ -253,6 +259,7 @@ pub(crate) mod tests {
                 row(Group::OneThread, "eventfd", 1000.0),
                 row(Group::SameCore, "spin (yielding)", 2500.0),
             ],
+            left_out: None,
             notes: vec!["two cores: not measured, there is one".into()],
             rounds: 20,
             source: Source::Threads(Threads {
@@ -289,6 +296,16 @@ pub(crate) mod tests {
             assert!(text.contains(part), "{part} in {text}");
         }
         assert!(!text.contains("two threads, two cores"), "{text}");
+    }
+
+    #[test]
+    fn rows_that_are_left_out_are_said() {
+        let mut report = report();
+        assert_eq!(value(&report, &machine())["left_out"], Value::Null);
+        report.left_out = Some("not measured: some rows".into());
+        assert!(human(&report, &machine()).contains("\nnot measured: some rows\n"));
+        let value = value(&report, &machine());
+        assert_eq!(value["left_out"], "not measured: some rows");
     }
 
     #[test]

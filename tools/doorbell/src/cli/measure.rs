@@ -52,6 +52,10 @@ ivshmem-doorbell; its eventfd is a doorbell irqfd:
   qemu-mmio, ioeventfd-mmio  with ioeventfd=off, QEMU signals it; with ioeventfd=on, KVM
   circle-...                 from here to the guest's interrupt handler, which writes, and back
 
+Without the module the rows that need it are left out, and a line says so. What is asked for has to be
+measured: it is an error if a --row means only rows that need the module, and so are --lines, --fill,
+--qemu and the classic three lines of --kvm.
+
 Examples:
   doorbell rtt --kvm                        the table of 2009, with today's figures
   doorbell rtt --kvm --format classic       its three lines
@@ -60,7 +64,7 @@ Examples:
   doorbell rtt --time 60 --plot rtt.svg     longer, with the distributions as a picture
   doorbell rtt --row one-thread             one group
   doorbell rtt --row irqfd --json           some rows, for programs
-  doorbell rtt --row futex --row pipe       works without the module, too
+  doorbell rtt --row futex --row pipe       rows that need no module
   doorbell rtt --lines 65536 --fill         in a large context, everything assigned")]
 pub struct Rtt {
     /// Measure for about that many seconds
@@ -201,6 +205,12 @@ pub fn rtt(device: &Path, args: &Rtt) -> anyhow::Result<()> {
         }
     })?;
     let machine = Machine::this();
+    // Those have no room for it.
+    if matches!(format, Format::Csv | Format::Classic) {
+        for note in output::notes(&report) {
+            eprintln!("doorbell: {note}");
+        }
+    }
     print(&match format {
         Format::Table => output::human(&report, &machine),
         Format::Json => output::json(&report, &machine),

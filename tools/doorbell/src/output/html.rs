@@ -2,7 +2,7 @@
 
 //! A page with everything that was measured. It refers to nothing outside of itself.
 
-use super::{tell, us, value, Sheet};
+use super::{notes, tell, us, value, Sheet};
 use crate::{
     doctor::{Check, Verdict},
     machine::Machine,
@@ -144,8 +144,8 @@ fn section(part: &Part, machine: &Machine) -> anyhow::Result<Markup> {
                 (table)
                 @if let Some(svg) = curves { figure { (PreEscaped(svg)) } }
             }
-            @if !report.notes.is_empty() {
-                ul.notes { @for note in &report.notes { li { (note) } } }
+            @if notes(report).next().is_some() {
+                ul.notes { @for note in notes(report) { li { (note) } } }
             }
             p.key { (told.key) }
         }

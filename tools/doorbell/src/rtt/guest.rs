@@ -4,11 +4,11 @@
 
 use super::{
     kvm::{Counts, Facts},
-    quantile,
+    open_for, quantile,
     report::{compare, unsteady},
     Group, Options, Progress, Report, Row, Source,
 };
-use crate::{machine::Placement, random::Random, sys, Context};
+use crate::{machine::Placement, random::Random, sys};
 use anyhow::ensure;
 use hdrhistogram::Histogram;
 use kvm_rtt::{Cpus, Doorbell, Rig, MOST_WRITES};
@@ -102,27 +102,31 @@ impl Running {
     }
 }
 
+fn full_name(row: kvm_rtt::Row) -> String {
+    format!("{} {}", group(row).id(), row.name())
+}
+
+/// Whether `text` means `row`. Some names are parts of others.
+fn means(text: &str, row: kvm_rtt::Row) -> bool {
+    match kvm_rtt::Row::ALL.iter().any(|row| row.name() == text) {
+        true => row.name() == text,
+        false => full_name(row).contains(text),
+    }
+}
+
 /// Which rows `filter` means.
 pub(super) fn choose(filter: &[String]) -> anyhow::Result<Vec<kvm_rtt::Row>> {
-    let name = |row: kvm_rtt::Row| format!("{} {}", group(row).id(), row.name());
+    let all = kvm_rtt::Row::ALL;
     for text in filter {
         ensure!(
-            kvm_rtt::Row::ALL
-                .iter()
-                .any(|&row| name(row).contains(text)),
+            all.iter().any(|&row| means(text, row)),
             "no row with a guest has {text:?} in its name. There are:\n  {}",
-            kvm_rtt::Row::ALL.map(name).join("\n  ")
+            all.map(full_name).join("\n  ")
         );
     }
-    // Some names are parts of others.
-    let full = |text: &str| kvm_rtt::Row::ALL.iter().any(|row| row.name() == text);
-    let means = |text: &str, row: kvm_rtt::Row| match full(text) {
-        true => row.name() == text,
-        false => name(row).contains(text),
-    };
-    let mut chosen = kvm_rtt::Row::ALL.to_vec();
-    chosen.retain(|&row| filter.is_empty() || filter.iter().any(|text| means(text, row)));
-    Ok(chosen)
+    let chosen =
+        |row: &kvm_rtt::Row| filter.is_empty() || filter.iter().any(|text| means(text, *row));
+    Ok(all.into_iter().filter(chosen).collect())
 }
 
 pub(super) fn run(
@@ -153,11 +157,17 @@ pub(super) fn run(
         ));
     }
 
-    let mut doorbell = None;
-    if rows.iter().any(|row| row.needs_doorbell()) {
-        let context = Context::open_path(&options.device)?;
-        doorbell = Some(Doorbell::from(context.as_fd().try_clone_to_owned()?));
-    }
+    let (context, left_out) = open_for(
+        &options.device,
+        &mut rows,
+        &options.rows,
+        |row| row.needs_doorbell().then_some(row.name()),
+        means,
+    )?;
+    let doorbell = match context {
+        Some(context) => Some(Doorbell::from(context.as_fd().try_clone_to_owned()?)),
+        None => None,
+    };
     let cpus = Cpus {
         first: Some(place.first),
         other: place.other,
@@ -226,6 +236,7 @@ pub(super) fn run(
     notes.extend(unsteady(&rows));
     Ok(Report {
         rows,
+        left_out,
         notes,
         rounds: round,
         source: Source::Kvm(Facts {
@@ -269,6 +280,27 @@ mod tests {
         };
         let error = run(&options, Some(1), &mut |_, _, _| {}).unwrap_err();
         assert!(error.to_string().contains("modprobe doorbell"), "{error}");
+    }
+
+    #[test]
+    fn rows_without_a_line_are_left() {
+        let left = |filter: &[&str]| {
+            let filter: Vec<String> = filter.iter().map(ToString::to_string).collect();
+            let mut rows = choose(&filter).unwrap();
+            let takes = |row: kvm_rtt::Row| row.needs_doorbell().then_some(row.name());
+            let device = "/nonexistent".as_ref();
+            open_for(device, &mut rows, &filter, takes, means)?;
+            Ok(rows.iter().map(|row| row.name()).collect::<Vec<_>>())
+        };
+        let circles = ["circle-direct", "circle-userspace"];
+        let all = [&["hypercall"][..], &circles, &circles].concat();
+        assert_eq!(left(&[]).unwrap(), all);
+        assert_eq!(left(&["kvm-circle"]).unwrap(), circles);
+        let error: anyhow::Error = left(&["hypercall", "circle-doorbell"]).unwrap_err();
+        assert!(
+            error.to_string().starts_with("--row circle-doorbell: open"),
+            "{error}"
+        );
     }
 
     #[test]

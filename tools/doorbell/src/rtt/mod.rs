@@ -22,13 +22,13 @@ pub mod then;
 mod turns;
 
 use crate::{machine::Placement, sys, Context, EventFd};
-use anyhow::{bail, ensure};
+use anyhow::{anyhow, bail, ensure};
 use probe::Way;
 use report::{compare, unsteady};
 pub use report::{Report, Row, Source, Threads};
 use std::{
     ops::Range,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -188,13 +188,16 @@ pub struct Options {
 /// Is told what is going on, and how much of how much of it is done.
 pub type Progress<'a> = &'a mut dyn FnMut(&str, u64, u64);
 
+fn full_name((group, kind): (Group, Kind)) -> String {
+    format!("{} {}", group.id(), kind.name())
+}
+
 /// Which rows `filter` means; with each group that has any comes the row that ratios refer to.
 fn choose(filter: &[String], groups: &[Group]) -> anyhow::Result<Vec<(Group, Kind)>> {
     let all = |groups: &[Group]| -> Vec<(Group, Kind)> {
         let rows = |&group: &Group| group.rows().iter().map(move |&kind| (group, kind));
         groups.iter().flat_map(rows).collect()
     };
-    let full_name = |(group, kind): (Group, Kind)| format!("{} {}", group.id(), kind.name());
     let every: Vec<String> = all(&Group::ALL).into_iter().map(full_name).collect();
     for text in filter {
         if !every.iter().any(|name| name.contains(text)) {
@@ -215,7 +218,46 @@ fn choose(filter: &[String], groups: &[Group]) -> anyhow::Result<Vec<(Group, Kin
     Ok(chosen)
 }
 
+/// Opens the device for those of `rows` that take it. Without it they are removed from `rows`; the
+/// second result is what is to be said of that.
+///
+/// # Errors
+///
+/// Fails without the device if that leaves nothing of one of the texts in `filter`, or no row at all.
+/// Which rows a text means, `means` says.
+fn open_for<R: Copy>(
+    device: &Path,
+    rows: &mut Vec<R>,
+    filter: &[String],
+    takes: impl Fn(R) -> Option<&'static str>,
+    means: impl Fn(&str, R) -> bool,
+) -> anyhow::Result<(Option<Context>, Option<String>)> {
+    let mut names: Vec<&str> = rows.iter().filter_map(|&row| takes(row)).collect();
+    if names.is_empty() {
+        return Ok((None, None));
+    }
+    let error = match Context::open_path(device) {
+        Ok(context) => return Ok((Some(context), None)),
+        Err(error) => error,
+    };
+    rows.retain(|&row| takes(row).is_none());
+    let unmet = |text: &&String| !rows.iter().any(|&row| means(text, row));
+    if let Some(text) = filter.iter().find(unmet) {
+        return Err(anyhow!("--row {text}: {error}"));
+    }
+    ensure!(!rows.is_empty(), "{error}");
+    names.sort_unstable();
+    names.dedup();
+    let error = error.to_string().replace("\n  ", "; ");
+    let left_out = format!("not measured: {}: {error}", names.join(", "));
+    Ok((None, Some(left_out)))
+}
+
 /// Measures.
+///
+/// # Errors
+///
+/// Without the device, the rows that take it are left out, unless they are asked for.
 pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> {
     let cpus = sys::cpus()?;
     let place = Placement::among(&cpus);
@@ -236,16 +278,27 @@ pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> 
             ));
         }
     }
-    let chosen = choose(&options.rows, &groups)?;
+    let mut chosen = choose(&options.rows, &groups)?;
     if !chosen.iter().any(|&(group, _)| group == Group::TwoCores) && place.other.is_some() {
         notes.clear();
     }
 
+    let (context, left_out) = open_for(
+        &options.device,
+        &mut chosen,
+        &options.rows,
+        |(_, kind)| kind.needs_doorbell().then_some(kind.name()),
+        |text, row| full_name(row).contains(text),
+    )?;
+    if let Some(why) = &left_out {
+        let wanted = options.lines > 1 || options.fill;
+        ensure!(!wanted, "--lines and --fill need the module; {why}");
+    }
     let mut doorbell = None;
-    if chosen.iter().any(|&(_, kind)| kind.needs_doorbell()) {
+    if let Some(context) = context {
         let needed = groups.iter().map(|group| group.nr_lines()).sum();
         let nr_lines = options.lines.max(needed);
-        let context = Arc::new(Context::open_path(&options.device)?);
+        let context = Arc::new(context);
         context.set_lines(nr_lines)?;
         let ways = (0..needed)
             .map(|line| Way::new(&context, line).map(Arc::new))
@@ -285,6 +338,7 @@ pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> 
         doorbell.map_or((0, 0), |(_, nr_lines, filling)| (nr_lines, filling.lines));
     Ok(Report {
         rows,
+        left_out,
         notes,
         rounds,
         source: Source::Threads(Threads {

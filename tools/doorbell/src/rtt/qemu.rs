@@ -246,6 +246,7 @@ pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> 
         let (tsc_hz, mut rows, counts) = result?;
         compare(&mut rows);
         Ok(Report {
+            left_out: None,
             notes: unsteady(&rows).into_iter().collect(),
             rows,
             rounds: options.boots,

@@ -36,7 +36,9 @@ impl Row {
 pub struct Report {
     /// The rows, by group.
     pub rows: Vec<Row>,
-    /// What could not be measured, and why; what else there is to know.
+    /// The rows that were not measured because there is no doorbell, with the reason.
+    pub left_out: Option<String>,
+    /// What else could not be measured, and why; what else there is to know.
     pub notes: Vec<String>,
     /// How many rounds there were, in each of which every row had its turn.
     pub rounds: u32,

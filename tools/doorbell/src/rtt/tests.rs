@@ -27,6 +27,7 @@ fn rows_without_the_device_are_measured() {
         panic!("there is no guest");
     };
     assert_eq!((facts.lines, facts.others_assigned), (0, 0));
+    assert_eq!(report.left_out, None, "nobody asked for any");
     assert!(facts.clock_ns > 0.0);
     let names: Vec<_> = report
         .rows
@@ -46,9 +47,34 @@ fn rows_without_the_device_are_measured() {
 }
 
 #[test]
-fn doorbell_rows_need_the_device() {
-    let error = run(&options(&["doorbell ioctl"]), &mut |_, _, _| {}).unwrap_err();
-    assert!(error.to_string().contains("modprobe"), "{error}");
+fn rows_that_need_the_device_are_left_out_unless_asked_for() {
+    let run = |rows: &[&str]| super::run(&options(rows), &mut |_, _, _| {});
+    for rows in [&["doorbell ioctl"][..], &["pipe", "irqfd"]] {
+        let error = run(rows).unwrap_err().to_string();
+        let asked = format!("--row {}: open", rows[rows.len() - 1]);
+        assert!(
+            error.starts_with(&asked) && error.contains("modprobe"),
+            "{error}"
+        );
+    }
+    // A group is measured as far as it can be.
+    let report = run(&["same-core"]).unwrap();
+    let names: Vec<_> = report.rows.iter().map(|row| row.name).collect();
+    assert_eq!(names, ["eventfd", "spin (yielding)", "futex", "pipe"]);
+    let left_out = report.left_out.unwrap();
+    let expected = "not measured: doorbell ioctl, doorbell irqfd: open /nonexistent: ";
+    assert!(left_out.starts_with(expected), "{left_out}");
+    assert!(
+        left_out.contains("modprobe") && !left_out.contains('\n'),
+        "{left_out}"
+    );
+    let report = run(&["one-thread"]).unwrap();
+    assert_eq!(report.rows.len(), 1);
+    // What is only for a context is asked for, too.
+    let mut options = options(&[]);
+    options.lines = 16;
+    let error = super::run(&options, &mut |_, _, _| {}).unwrap_err();
+    assert!(error.to_string().contains("--lines"), "{error}");
 }
 
 #[test]
