@@ -10,7 +10,7 @@ use std::{
 
 /// The accelerator of a machine that shows signs of real hardware, and none of a virtual machine.
 pub const BARE_METAL: &str = "bare metal";
-/// That of one that shows neither.
+/// The accelerator of a machine that shows neither.
 pub const UNKNOWN: &str = "unknown whether virtual";
 
 /// A machine, as far as it matters to latency.
@@ -111,7 +111,7 @@ struct Signs {
 }
 
 impl Signs {
-    /// Those in the files below `root`.
+    /// Reads the signs in the files below `root`.
     fn below(root: &Path, signature: Option<String>) -> Self {
         let read = |path: &str| read(root.join(path));
         let table = fs::read(root.join("sys/firmware/acpi/tables/FACP")).unwrap_or_default();
@@ -130,8 +130,8 @@ impl Signs {
         }
     }
 
-    /// The hypervisor's CPUID signature is the best sign. Where there is none, others follow, from
-    /// the surest to the least sure.
+    /// Concludes from the signs: first the hypervisor's CPUID signature, which is the best, then the
+    /// others, from the surest to the least sure.
     fn accelerator(&self) -> String {
         let known = match self.signature.as_deref() {
             Some("TCGTCGTCGTCG") => "emulated (QEMU TCG)".into(),
@@ -175,7 +175,7 @@ impl Signs {
     }
 }
 
-/// Whether a PCI device has a vendor, or a subsystem, that only QEMU's devices have.
+/// Returns true if a PCI device has a vendor, or a subsystem, that only QEMU's devices have.
 fn is_qemus(device: &Path) -> bool {
     let id = |name| read(device.join(name));
     matches!(id("vendor").as_str(), "0x1b36" | "0x1234")
@@ -257,7 +257,7 @@ mod tests {
         assert!(on(None, "", "").contains("unknown"));
     }
 
-    /// The accelerator of a machine without CPUID signature that has these files.
+    /// Returns the accelerator of a machine without CPUID signature that has these files.
     fn of_files(name: &str, files: &[(&str, &str)]) -> String {
         let root = std::env::temp_dir().join(format!("machine-{}-{name}", std::process::id()));
         for (path, text) in files {

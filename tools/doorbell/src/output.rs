@@ -105,7 +105,7 @@ fn compared(report: &Report) -> Sheet {
     sheet
 }
 
-/// What is to be said of a report besides its figures.
+/// Returns the sentences about a report that belong beside its figures.
 pub fn notes(report: &Report) -> impl Iterator<Item = &String> {
     report.left_out.iter().chain(&report.notes)
 }

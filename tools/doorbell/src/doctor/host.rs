@@ -43,13 +43,13 @@ impl Host {
         self.path(&format!("/lib/modules/{}", self.release()))
     }
 
-    /// Whether `option` is built into its kernel, if a configuration can be read.
+    /// Returns true if `option` is built into its kernel; nothing if no configuration can be read.
     pub(super) fn config(&self, option: &str) -> Option<bool> {
         let set = format!("{option}=y");
         Some(self.configuration()?.lines().any(|line| line == set))
     }
 
-    /// Returns the string that `option` of its kernel is.
+    /// Returns the value of `option` of its kernel, which is a string.
     pub(super) fn config_text(&self, option: &str) -> Option<String> {
         let configuration = self.configuration()?;
         let mut lines = configuration.lines();

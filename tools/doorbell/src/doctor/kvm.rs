@@ -46,7 +46,7 @@ pub(super) fn kvm(device: &Path) -> Check {
     runs(&about, device, guest())
 }
 
-/// Judges a KVM that can do everything by what became of a guest; none was tried if there is none.
+/// Judges a KVM that has all extensions by the result of a guest; `None` is one that was not tried.
 fn runs(about: &About, device: &Path, guest: anyhow::Result<Option<()>>) -> Check {
     let device = device.display();
     match guest {

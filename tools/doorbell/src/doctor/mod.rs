@@ -99,7 +99,7 @@ pub fn examine(host: &Host, device: &Path) -> Vec<Check> {
     checks
 }
 
-/// Checks what building the module takes, as far as a module can be built for this kernel at all.
+/// Checks the requirements of a build, unless no module can be built for this kernel at all.
 fn to_build(host: &Host) -> Vec<Check> {
     if !is_able(host) {
         return Vec::new();
@@ -113,7 +113,7 @@ fn to_build(host: &Host) -> Vec<Check> {
     checks
 }
 
-/// Whether the kernel is new enough, as far as its release says.
+/// Returns true if the kernel is new enough, as far as its release says.
 fn is_able(host: &Host) -> bool {
     version(&host.release()).is_none_or(|version| version >= OLDEST)
 }
@@ -206,7 +206,7 @@ fn module(host: &Host) -> Check {
     )
 }
 
-/// Finds the module where modules that are built on the machine are.
+/// Finds the module in the directories for modules that were built on the machine.
 fn installed(host: &Host) -> Option<PathBuf> {
     let names = ["", ".xz", ".zst", ".gz"].map(|suffix| format!("doorbell.ko{suffix}"));
     let directories = ["updates", "updates/dkms", "extra"].map(|dir| host.modules().join(dir));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Whether the kernel loads a module that is not signed with a key that it knows.
+//! Signature enforcement: the kernel may refuse a module that no key of its own has signed.
 
 use super::{installed, About, Check, Host, LOAD};
 use std::{fs, path::Path};
@@ -17,7 +17,7 @@ const KEYS: [(&str, &str); 2] = [
     ),
 ];
 
-/// The end of a module that is signed.
+/// The last bytes of a signed module.
 const MARK: &[u8] = b"~Module signature appended~\n";
 
 pub(super) fn signing(host: &Host) -> Check {
@@ -79,8 +79,13 @@ fn is_signed(module: &Path) -> bool {
     fs::read(module).is_ok_and(|module| module.ends_with(MARK))
 }
 
-/// Says how a module is signed here.
+/// Says how a module is signed here, or how to do without.
 fn sign(host: &Host, secure_boot: bool) -> String {
+    const WITHOUT: &str = "boot without module.sig_enforce=1 and lockdown=";
+    const SEE: &str = "see \"When the kernel refuses the module\" in Documentation/harness.rst";
+    if !host.path("/sys/firmware/efi").exists() {
+        return format!("{WITHOUT}: this machine has no EFI, so no key can be enrolled; {SEE}");
+    }
     let there = KEYS.iter().find(|(key, _)| host.path(key).exists());
     let (key, certificate) = there.unwrap_or(&KEYS[0]);
     let make = match there {
@@ -88,13 +93,12 @@ fn sign(host: &Host, secure_boot: bool) -> String {
         None => "sudo dkms generate_mok (or another key); ",
     };
     let without = match secure_boot {
-        true => "",
-        false => "; or boot without module.sig_enforce=1 and lockdown=",
+        true => String::new(),
+        false => format!("; or {WITHOUT}"),
     };
     format!(
         "{make}sudo kmodsign sha512 {key} {certificate} doorbell.ko; once: sudo mokutil --import \
-         {certificate}, reboot, and enroll it; DKMS signs by itself{without}; see \"When the kernel \
-         refuses the module\" in Documentation/harness.rst"
+         {certificate}, reboot, and enroll it; DKMS signs by itself{without}; {SEE}"
     )
 }
 
@@ -134,7 +138,15 @@ mod tests {
 
     #[test]
     fn what_refuses_them_is_named_with_what_to_do() {
-        let enforce = check("enforce", &[(ENFORCE, "Y\n")]);
+        let bios = check("bios", &[(ENFORCE, "Y\n")]);
+        assert_eq!(bios.verdict, Verdict::Missing);
+        let advice = bios.advice.unwrap();
+        assert!(
+            advice.starts_with("boot without") && !advice.contains("mokutil"),
+            "{advice}"
+        );
+        let efi = ("sys/firmware/efi/systab", "");
+        let enforce = check("enforce", &[(ENFORCE, "Y\n"), efi]);
         assert_eq!(enforce.verdict, Verdict::Missing);
         assert!(enforce.found.contains("sig_enforce"));
         let advice = enforce.advice.unwrap();

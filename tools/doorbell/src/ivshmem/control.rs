@@ -30,7 +30,7 @@ pub enum Setup {
     Unread,
     /// The peer has read all of it. From then on it can be rung, and ring.
     Complete,
-    /// The same, but the server before was killed while it told the peer something. The peer goes on
+    /// The same, but the previous server was killed while it told the peer something. The peer goes on
     /// with the peers that it knows, and is told nothing more.
     CutOff,
 }

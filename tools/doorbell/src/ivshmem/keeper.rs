@@ -6,8 +6,8 @@
 //! server stores each descriptor before it uses it. When the server ends, however it does, the
 //! keeper still has the peers' connections, so they do not notice. The next server gets all of it.
 //!
-//! Both directions have the same messages, which have the form of the [protocol]'s: a number, of
-//! which the upper half says what it is about and the lower half is a value, and maybe a descriptor.
+//! Both directions have the same messages, in the form of the [protocol]'s: a number, and maybe a
+//! descriptor. The upper half of the number is a subject, the lower half a value.
 
 use super::protocol::{self, Message, SharedFd};
 use crate::{share, sys};
@@ -51,7 +51,7 @@ use Subject::*;
 const SUBJECTS: [Subject; 7] = [Peer, Told, Behind, Context, Memory, Vectors, End];
 
 fn number(subject: Subject, value: u32) -> i64 {
-    (subject as i64) << 32 | i64::from(value)
+    ((subject as i64) << 32) | i64::from(value)
 }
 
 fn subject(number: i64) -> io::Result<(Subject, u32)> {
@@ -60,7 +60,7 @@ fn subject(number: i64) -> io::Result<(Subject, u32)> {
     Ok((subject.ok_or(io::ErrorKind::InvalidData)?, number as u32))
 }
 
-/// How much a peer has been told.
+/// The progress of a peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Progress {
     /// Not all of its set-up.
@@ -76,12 +76,12 @@ pub enum Progress {
 #[derive(Debug, Default)]
 pub struct KeptPeer {
     fds: Vec<Arc<OwnedFd>>,
-    /// How much it has been told.
+    /// Its progress.
     pub progress: Progress,
 }
 
 impl KeptPeer {
-    /// Its descriptors; the caller is the only owner.
+    /// Returns its descriptors; the caller is the only owner.
     pub fn into_fds(self) -> impl Iterator<Item = OwnedFd> {
         self.fds.into_iter().filter_map(Arc::into_inner)
     }
@@ -101,7 +101,7 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Changes what a message says; returns false for the last one.
+    /// Applies a message; returns false for the last one.
     fn apply(&mut self, (number, fd): (i64, Option<OwnedFd>)) -> io::Result<bool> {
         let (subject, value) = subject(number)?;
         let fd = fd.map(Arc::new);
@@ -127,7 +127,7 @@ impl Kept {
         Ok(true)
     }
 
-    /// The messages that make another one the same.
+    /// Returns the messages that make another one the same.
     fn messages(&self) -> impl Iterator<Item = Message> + '_ {
         let with = |subject, value, fd: &Arc<OwnedFd>| {
             Message::with(number(subject, value), fd.clone() as SharedFd)
@@ -152,7 +152,7 @@ impl Kept {
             .chain([end])
     }
 
-    /// The connections that their peers have not closed.
+    /// Returns the connections that their peers have not closed.
     fn connected<'a>(&'a self) -> io::Result<Vec<BorrowedFd<'a>>> {
         let sockets = self.peers.values().filter_map(|peer| peer.fds.first());
         let sockets: Vec<_> = sockets.map(|socket| socket.as_fd()).collect();
@@ -195,7 +195,8 @@ fn send(socket: &UnixStream, message: &Message) -> io::Result<()> {
     }
 }
 
-/// Whether the other end of a connection runs as root or as our user: it gets, or has, everything.
+/// Returns true if the other end of a connection runs as root or as our user: it gets, or has,
+/// everything.
 fn is_trusted(socket: &UnixStream) -> bool {
     let ours = rustix::process::geteuid().as_raw();
     sys::peer_of(socket.as_fd()).is_ok_and(|(_, uid)| uid == 0 || uid == ours)
@@ -264,7 +265,7 @@ pub fn run(path: &Path, stop: BorrowedFd<'_>) -> anyhow::Result<()> {
     }
 }
 
-/// How a server finds its keeper.
+/// The way to a keeper.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The keeper's socket.
@@ -294,7 +295,7 @@ impl Keeper {
                     Ok(all) => return Ok(all),
                     Err(error) => error,
                 },
-                Err(error) if child.is_none() && is_nobody(&error) => {
+                Err(error) if child.is_none() && has_no_listener(&error) => {
                     child = Some((options.start)(&options.socket).context("start a keeper")?);
                     continue;
                 }
@@ -365,7 +366,7 @@ impl Keeper {
         }
     }
 
-    /// The reason why the keeper is lost, if it is.
+    /// Takes the reason for which the keeper is lost, if it is.
     pub fn error(&mut self) -> Option<io::Error> {
         self.error.take()
     }
@@ -377,7 +378,7 @@ impl AsFd for Keeper {
     }
 }
 
-fn is_nobody(error: &io::Error) -> bool {
+fn has_no_listener(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused

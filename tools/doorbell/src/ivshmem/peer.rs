@@ -25,9 +25,9 @@ pub struct Peer {
     pub pid: u32,
     /// Whether an event is to tell when there is room in the socket.
     pub waits_for_room: bool,
-    /// How much it has been told.
+    /// Its progress, as the keeper knows it.
     pub told: Progress,
-    /// The server before was killed while it told the peer something. It is told nothing more.
+    /// The previous server was killed while it told the peer something. It is told nothing more.
     pub cut_off: bool,
     uid: u32,
     since: Instant,
@@ -53,7 +53,7 @@ pub enum Leave {
     Stalled,
     /// The connection is broken, or nothing can be done for it.
     Broken(io::Error),
-    /// The server before was killed before it had sent the set-up.
+    /// The previous server was killed before it had sent the set-up.
     Unfinished,
     /// The server ends.
     End,
@@ -102,7 +102,7 @@ impl Peer {
         }
     }
 
-    /// One whose set-up another server has sent, and maybe more.
+    /// Makes it a peer of the previous server, with the progress that it had there.
     pub fn adopt(self, told: Progress) -> Self {
         Self {
             told,
@@ -144,7 +144,7 @@ impl Peer {
         Ok(flushed)
     }
 
-    /// Whether all that it is to be told is sent.
+    /// Returns true if everything that it is to be told is sent.
     pub fn is_told(&self) -> bool {
         self.outbox.len() == 0
     }

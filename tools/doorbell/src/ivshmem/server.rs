@@ -95,16 +95,16 @@ pub struct Server {
     log: Log,
 }
 
-/// What telling peers something takes.
+/// The means of telling peers something.
 struct Outgoing {
     epoll: OwnedFd,
-    /// Who is to go, and why.
+    /// The peers that are to go, with the reason.
     leaving: Vec<(u64, Leave)>,
     keeper: Option<Keeper>,
 }
 
 impl Outgoing {
-    /// Has `change` add to what a peer is to be told, and sends what there is room for.
+    /// Calls `change` to add to the messages for a peer, and sends those that there is room for.
     fn tell(&mut self, serial: u64, peer: &mut Peer, change: impl FnOnce(&mut Peer)) {
         if peer.cut_off {
             return;
@@ -117,7 +117,7 @@ impl Outgoing {
         self.flush(serial, peer);
     }
 
-    /// Sends what there is room for, and asks to be told when there is more.
+    /// Sends the messages that there is room for; an event tells when there is more room.
     fn flush(&mut self, serial: u64, peer: &mut Peer) {
         let flushed = peer.flush().and_then(|flushed| {
             let full = flushed == Flushed::Full;
@@ -141,7 +141,7 @@ impl Outgoing {
         }
     }
 
-    /// Has the keeper, if there is one, store something.
+    /// Calls `store` with the keeper, if there is one.
     fn keep(&mut self, store: impl FnOnce(&mut Keeper)) {
         if let Some(keeper) = &mut self.keeper {
             store(keeper);
@@ -184,7 +184,7 @@ impl Server {
         let listener = share::Server::bind(&options.socket)
             .with_context(|| format!("listen at {}", options.socket.display()))?;
         let control = control::open(&options.control)?;
-        // After the others: two servers of one socket do not come so far.
+        // After the sockets: of two servers of one socket, the second does not come so far.
         let (mut keeper, mut kept) = match &options.keeper {
             Some(keeper) => Keeper::connect(keeper).map(|(keeper, kept)| (Some(keeper), kept))?,
             None => Default::default(),
@@ -243,12 +243,12 @@ impl Server {
         Ok(server)
     }
 
-    /// The process that keeps the peers and their lines when the server ends, if there is one.
+    /// Returns the process that keeps the peers and their lines when the server ends.
     pub fn keeper(&self) -> Option<u32> {
         self.out.keeper.as_ref().map(|keeper| keeper.pid)
     }
 
-    /// Takes over a peer of the server before.
+    /// Takes over a peer of the previous server.
     fn adopt(&mut self, id: u32, kept: KeptPeer) -> anyhow::Result<()> {
         let vectors = self.options.vectors;
         let progress = kept.progress;
@@ -263,7 +263,7 @@ impl Server {
         }
         let socket = socket.filter(|_| ends.len() == vectors as usize);
         let Some(socket) = socket.filter(|_| self.ids.reserve(id)) else {
-            // The server before had not come to the lines yet.
+            // The previous server had not assigned its lines yet.
             self.out.keep(|keeper| keeper.left(id));
             return Ok(());
         };
@@ -417,7 +417,7 @@ impl Server {
         let vectors = self.options.vectors;
         let ends = (0..vectors).map(|_| Ends::new());
         let ends = ends.collect::<Result<Vec<_>, _>>()?;
-        // First: if the server is killed then, the next one knows of what is assigned.
+        // Before anything is assigned: the next server has to be able to deassign it.
         if let Some(keeper) = &mut self.out.keeper {
             keeper.peer(id, Arc::new(socket.try_clone()?));
             for ends in &ends {
@@ -535,7 +535,7 @@ impl Server {
                 continue;
             };
             let (id, pid) = (peer.id, peer.pid);
-            // The keeper has the connection, too.
+            // The keeper has the connection, too: a server that takes over now finds it closed.
             let _ = peer.socket.shutdown(Shutdown::Both);
             peer.wires.keep(false);
             // Its lines are clear when the next one gets them.
@@ -569,7 +569,11 @@ impl Server {
     }
 }
 
-/// Returns the kept memory, if what is kept is what `options` ask for.
+/// Returns the kept memory.
+///
+/// # Errors
+///
+/// Fails if `options` are not those of the previous server.
 fn fit(kept: &Kept, context: &Context, options: &Options, lines: u32) -> anyhow::Result<SharedFd> {
     let memory = kept.memory.clone();
     let memory = memory.context("the keeper has no memory: end it, and start again")?;
@@ -586,8 +590,8 @@ fn fit(kept: &Kept, context: &Context, options: &Options, lines: u32) -> anyhow:
         let named = rustix::fs::fstat(memory::create(&options.shm_place, size)?)?;
         ensure!(
             (named.st_dev, named.st_ino) == (have.st_dev, have.st_ino),
-            "peers are kept with other memory than {name}\n  start with the --shm-name of the server \
-             before, or end the keeper, and with it the rings of all peers"
+            "peers are kept with other memory than {name}\n  start with the --shm-name of the previous \
+             server, or end the keeper, and with it the rings of all peers"
         );
     }
     Ok(memory)

@@ -8,14 +8,14 @@ use std::{os::fd::AsFd, sync::Arc};
 
 /// The eventfds of a vector.
 pub struct Ends {
-    /// The line's irqfd: what others write to.
+    /// The line's irqfd, which others write to.
     pub ring: Arc<EventFd>,
-    /// Its trigger: what the peer itself listens on.
+    /// Its trigger, which the peer itself listens on.
     pub deliver: Arc<EventFd>,
 }
 
 impl Ends {
-    /// Creates those of a vector.
+    /// Creates the eventfds of a vector.
     pub fn new() -> std::io::Result<Self> {
         Ok(Self {
             ring: Arc::new(EventFd::non_blocking(false)?),
@@ -74,7 +74,7 @@ impl Wires {
         })
     }
 
-    /// Has the lines stay assigned when this is dropped, or not.
+    /// Decides if the lines stay assigned when this is dropped.
     pub fn keep(&mut self, kept: bool) {
         self.kept = kept;
     }
@@ -150,7 +150,7 @@ impl Drop for Wires {
         }
         results.push(self.reset(self.wires.len() as u32));
         for error in results.into_iter().filter_map(Result::err) {
-            // One that was to be assigned when the server before was killed.
+            // The previous server was killed before it assigned this one.
             if error.errno() != Some(libc::ENOENT) {
                 eprintln!("doorbell: {error}");
             }

@@ -106,7 +106,7 @@ fn full_name(row: kvm_rtt::Row) -> String {
     format!("{} {}", group(row).id(), row.name())
 }
 
-/// Whether `text` means `row`. Some names are parts of others.
+/// Returns true if `text` means `row`. A full name means only itself: some are parts of others.
 fn means(text: &str, row: kvm_rtt::Row) -> bool {
     match kvm_rtt::Row::ALL.iter().any(|row| row.name() == text) {
         true => row.name() == text,

@@ -218,13 +218,13 @@ fn choose(filter: &[String], groups: &[Group]) -> anyhow::Result<Vec<(Group, Kin
     Ok(chosen)
 }
 
-/// Opens the device for those of `rows` that take it. Without it they are removed from `rows`; the
-/// second result is what is to be said of that.
+/// Opens the device for those of `rows` that take it. Without it they are removed from `rows`, and the
+/// second result is the sentence about that.
 ///
 /// # Errors
 ///
-/// Fails without the device if that leaves nothing of one of the texts in `filter`, or no row at all.
-/// Which rows a text means, `means` says.
+/// Fails without the device if no row is left that one of the texts in `filter` means, or no row at
+/// all.
 fn open_for<R: Copy>(
     device: &Path,
     rows: &mut Vec<R>,

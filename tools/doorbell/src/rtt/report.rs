@@ -38,7 +38,7 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// The rows that were not measured because there is no doorbell, with the reason.
     pub left_out: Option<String>,
-    /// What else could not be measured, and why; what else there is to know.
+    /// Other things that could not be measured, and remarks.
     pub notes: Vec<String>,
     /// How many rounds there were, in each of which every row had its turn.
     pub rounds: u32,
