@@ -27,6 +27,7 @@ help:
 	@echo '  make rtt-qemu     - what a write to a doorbell costs a guest of an unmodified QEMU'
 	@echo '  make report       - all of that as a page with pictures, doorbell-report.html'
 	@echo '  make test         - run all tests; ends with "N passed, N failed"'
+	@echo '                      T="mask* relay": those only; T="!model": not that'
 	@echo '  make test-debug   - the same with a kernel that checks everything it can: KASAN,'
 	@echo '                      lockdep, kmemleak, fault injection, KUnit, ...; the first time'
 	@echo '                      builds that kernel'
@@ -55,14 +56,11 @@ help:
 	@echo 'ARGS="..." goes to the command: make rtt ARGS="--json". DOORBELL_LAB, DOORBELL_KERNEL and'
 	@echo 'other variables of the lab: see Documentation/lab.rst.'
 
-rtt:
-	@$(LAB) rtt $(ARGS)
+rtt report:
+	@$(LAB) $@ $(ARGS)
 
 rtt-qemu:
 	@$(LAB) rtt --qemu $(ARGS)
-
-report:
-	@$(LAB) report $(ARGS)
 
 bench:
 ifneq ($(strip $(ARGS)),)
@@ -75,7 +73,11 @@ endif
 module:
 	@$(LAB) module '$(M)' $(ARGS)
 
-test check shell model:
+# T='mask* relay': those tests only.
+test:
+	@$(LAB) test $(foreach t,$(T),'$(t)') $(ARGS)
+
+check shell model:
 	@$(LAB) $@
 
 samples:
@@ -84,11 +86,9 @@ samples:
 test-debug:
 	@$(MAKE) --no-print-directory test FLAVOUR=debug
 
-# A guest is given the time that it is asked to take, and some to boot.
 DURATION ?= 60
 torture:
-	@DOORBELL_TIMEOUT=$${DOORBELL_TIMEOUT:-$$(($(DURATION) + 600))} \
-		$(LAB) run doorbell torture --duration $(DURATION) $(ARGS)
+	@$(LAB) torture '$(DURATION)' $(ARGS)
 
 lab:
 	@$(LAB) setup

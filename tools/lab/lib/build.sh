@@ -13,12 +13,7 @@ module_dir() {
 }
 
 build_dirs() {
-	mkdir -p "$BUILD"/{module,"$(module_dir)",clippy,target,selftests,samples,docs,out} "$LAB/cargo"
-}
-
-# What the builds leave belongs to who asked for it.
-give_back() {
-	[[ -z ${DOORBELL_OWNER:-} ]] || chown -R "$DOORBELL_OWNER" "$BUILD/out"
+	mkdir -p "$BUILD"/{module,"$(module_dir)",clippy,target,model,selftests,samples,docs,log} "$LAB/cargo"
 }
 
 make_module() {		# DIRECTORY ARGUMENT...
@@ -62,19 +57,51 @@ build_samples() {
 	in_tree "$TREE" make -C /doorbell/samples OUTPUT=/build/samples -j"$(nproc)"
 }
 
-# run_model [ARGUMENT...]: prints KTAP
+# run_model [ARGUMENT...]: prints KTAP. In a directory of its own: cargo lets only one
+# build at a time into each.
 run_model() {
-	in_tree "$TREE" env -C /doorbell/tools/model cargo run -q --release --locked \
+	in_tree "$TREE" env -C /doorbell/tools/model CARGO_TARGET_DIR=/build/model cargo run -q --release --locked \
 		--target "$TARGET" -- "$@"
 }
 
+# build_key: changes with the sources, the kernel, and how things are built
+build_key() {
+	{
+		find "$SRC" -name .git -prune -o -type f -printf '%P %T@ %s\n' | sort
+		kernel_version
+		kernel_recipe
+	} | sha
+}
+
+is_built() {
+	# The lab's tests run inside of a run, with what that has built.
+	[[ -n ${DOORBELL_BUILT:-} || $(cat "$BUILD/built-$FLAVOUR" 2>/dev/null) == "$(build_key)" ]]
+}
+
+# build: builds what this tree's last build has not built; the tree's lock is shared
+# afterwards, so that nothing of that changes
 build() {
 	build_dirs
-	LOGS=$BUILD/log
+	lock_file "$BUILD/lock" shared
+	if ! is_built; then
+		lock_file "$BUILD/lock" exclusive
+		# Another run may have done it while this one waited.
+		is_built || build_all
+		lock_file "$BUILD/lock" shared
+	fi
 	mount_lab
+}
+
+build_all() {
+	local key
+	key=$(build_key)
+	mount_lab
+	LOGS=$BUILD/log
+	rm -f "$BUILD/built-$FLAVOUR"
 	stage_begin build-module "building the module" build_module
 	stage_begin build-tools "building the tools" build_tools
 	stage_begin build-selftests "building the tests" build_selftests
 	stage_begin build-samples "building the samples" build_samples
 	stage_wait
+	echo "$key" >"$BUILD/built-$FLAVOUR"
 }

@@ -57,6 +57,7 @@ run_checks() {
 	setup || return
 	build_dirs
 	LOGS=$BUILD/log
+	lock_file "$BUILD/check-lock" exclusive
 	mount_lab
 	for check in "${CHECKS[@]}"; do
 		stage_begin "check-$check" "check: $check" "check_$check"

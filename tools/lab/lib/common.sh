@@ -84,14 +84,30 @@ lock_lab() {
 	done
 }
 
+# free_mb: megabytes that are free where the lab is, or will be
+free_mb() {
+	local dir=$LAB
+	until [[ -e $dir ]]; do
+		dir=$(dirname "$dir")
+	done
+	df -Pm "$dir" | awk 'NR == 2 { print $4 }'
+}
+
+# need_space MEGABYTES FOR-WHAT
+need_space() {
+	local free
+	free=$(free_mb)
+	((free >= $1)) || die "$free MB are free in $LAB; $2 takes $1" \
+		"free some, or set DOORBELL_LAB to another place"
+}
+
 sha() {
 	sha256sum | cut -c1-16
 }
 
 # Stages: each is a process with a log. On a terminal one line shows what runs,
 # for how long, and the log's last line; elsewhere a line at start and end.
-declare -A STAGE_PID STAGE_T0 STAGE_TITLE
-STAGE_FAILED=
+declare -A STAGE_PID=() STAGE_T0=() STAGE_TITLE=() STAGE_STATUS=()
 
 stage_begin() {		# NAME TITLE COMMAND...
 	local name=$1
@@ -121,12 +137,12 @@ PAINT=0
 stage_end() {		# NAME STATUS
 	local name=$1 rc=$2 took=$((SECONDS - STAGE_T0[$1]))
 	unset "STAGE_PID[$name]"
+	STAGE_STATUS[$name]=$rc
 	[[ -t 2 ]] && printf '\r\033[K' >&2
 	if ((rc == 0)); then
 		say "${STAGE_TITLE[$name]}: done in $took s"
 		return
 	fi
-	STAGE_FAILED=$name
 	say "${STAGE_TITLE[$name]}: FAILED after $took s; the end of $LOGS/$name.log:"
 	tail -n "${STAGE_TAIL:-25}" "$LOGS/$name.log" | sed 's/^/  | /' >&2
 	stage_advice "$name" >&2
@@ -134,36 +150,43 @@ stage_end() {		# NAME STATUS
 
 stage_advice() {
 	local log=$LOGS/$1.log
-	if grep -qE 'No space left' "$log"; then
+	if grep -qE 'No space left|[Nn]ot enough free (disk )?space|[Dd]isk quota' "$log" || (($(free_mb) < 50)); then
 		echo "lab: the disk is full: free some, or set DOORBELL_LAB to another place"
 	elif grep -qE 'Temporary failure resolving|Could not connect|Connection (failed|timed out)|Failed to fetch|Couldn.t download|spurious network error|Could not resolve' "$log"; then
 		echo "lab: the network failed: check it (http_proxy, DOORBELL_MIRROR), then run the same command again; it goes on where it stopped"
 	elif grep -qE 'keyring|NO_PUBKEY|unknown key' "$log"; then
 		echo "lab: the archive's key is unknown here: apt-get install debian-archive-keyring"
-	elif [[ $1 == build-* || $1 == check-* ]]; then
+	elif [[ $1 == build-* || $1 == check-* || $1 == test-* ]]; then
 		:
 	else
 		echo "lab: run the same command again; finished stages are kept. 'make lab-clean' starts anew."
 	fi
 }
 
-# Waits for every stage begun. Fails if one failed; those that still run go on
-# to their end only with KEEP_GOING set.
+# Ends the stages that have come to their end. Fails if one failed; with KEEP_GOING
+# unset that ends the others, and this process.
+stage_reap() {
+	local name rc failed=0
+	for name in "${!STAGE_PID[@]}"; do
+		kill -0 "${STAGE_PID[$name]}" 2>/dev/null && continue
+		wait "${STAGE_PID[$name]}"
+		rc=$?
+		stage_end "$name" $rc
+		((rc == 0)) && continue
+		failed=1
+		if [[ -z ${KEEP_GOING:-} ]]; then
+			((${#STAGE_PID[@]})) && kill "${STAGE_PID[@]}" 2>/dev/null
+			exit 1
+		fi
+	done
+	return $failed
+}
+
+# Waits for every stage begun.
 stage_wait() {
-	local name beat=$SECONDS failed=
-	while ((${#STAGE_PID[@]})); do
-		for name in "${!STAGE_PID[@]}"; do
-			kill -0 "${STAGE_PID[$name]}" 2>/dev/null && continue
-			wait "${STAGE_PID[$name]}"
-			stage_end "$name" $? || :
-			if [[ $STAGE_FAILED == "$name" ]]; then
-				failed+=" $name"
-				if [[ -z ${KEEP_GOING:-} ]]; then
-					((${#STAGE_PID[@]})) && kill "${STAGE_PID[@]}" 2>/dev/null
-					exit 1
-				fi
-			fi
-		done
+	local name beat=$SECONDS failed=0
+	while :; do
+		stage_reap || failed=1
 		((${#STAGE_PID[@]})) || break
 		if [[ -t 2 ]]; then
 			stage_paint
@@ -175,7 +198,7 @@ stage_wait() {
 		fi
 		sleep 0.1
 	done
-	[[ -z $failed ]]
+	return $failed
 }
 
 # A stage of the set-up: a process with a mount namespace of its own.

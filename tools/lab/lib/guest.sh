@@ -7,8 +7,9 @@
 # this takes 5.
 
 # The guest's output comes by its second serial port, so that the kernel's
-# messages, on the first, do not mix with it. Its exit status is a file in
-# /out: a guest that dies leaves none.
+# messages, on the first, do not mix with it. The directory of the run is the
+# guest's /out; what one of several guests leaves is below its number there, the
+# exit status among it: a guest that dies leaves none.
 
 initramfs() {
 	local v=$1 image=$2 dir module
@@ -26,25 +27,19 @@ initramfs() {
 	rm -rf "$dir"
 }
 
-# Hardware virtualisation counts only if a guest has booted with it: /dev/kvm
-# may exist where guests hang.
-accelerator() {
+# Sets ACCEL. Hardware virtualisation counts only if a guest has booted with it:
+# /dev/kvm may exist where guests hang.
+find_accelerator() {
 	local key known
-	case ${DOORBELL_ACCEL:-} in
-	kvm | tcg | icount)
-		echo "$DOORBELL_ACCEL"
-		return
-		;;
-	'') ;;
-	*) die "DOORBELL_ACCEL is kvm, tcg or icount" ;;
-	esac
+	ACCEL=${DOORBELL_ACCEL:-}
+	[[ -z $ACCEL ]] || return
 	key=$(cat /proc/sys/kernel/random/boot_id)
 	known=$(cat "$LAB/accel" 2>/dev/null)
 	if [[ ${known% *} != "$key" ]]; then
 		known="$key tcg"
 		if [[ -w /dev/kvm ]]; then
 			say "/dev/kvm is there; trying it"
-			if ACCEL=kvm TIMEOUT=20 boot true >/dev/null 2>&1; then
+			if ACCEL=kvm probe_kvm; then
 				known="$key kvm"
 			else
 				say "no guest boots with it; emulating"
@@ -52,42 +47,45 @@ accelerator() {
 		fi
 		echo "$known" >"$LAB/accel"
 	fi
-	echo "${known#* }"
+	ACCEL=${known#* }
 }
 
-# boot COMMAND [ARGUMENT...]: runs it in a guest; its exit status, 124 after the
-# time limit, or 125 if the guest died
-boot() {
-	local v image rc cpu append limit=600
+# Here the limit is one of the host: a guest that needs longer with KVM is better off
+# without.
+probe_kvm() {
+	local dir=$RUN/probe
+	mkdir -p "$dir"
+	printf '%q ' true >"$dir/command"
+	QEMU_TIMEOUT=20 run_qemu probe >/dev/null 2>&1 && [[ -s $dir/status ]]
+}
+
+# run_qemu GUEST: boots a guest that runs the command in its directory, and waits for
+# its end
+run_qemu() {
+	local guest=$1 v image cpu append="guest=$1"
 	v=$(kernel_version)
 	image=$BUILD/initramfs-$v.cpio
-	if [[ ! -s $image || $LAB_DIR/guest/init -nt $image ]]; then
-		initramfs "$v" "$image.tmp" || die "cannot make the initramfs"
-		mv "$image.tmp" "$image"
-	fi
-	# Everything takes longer with a debug kernel.
-	[[ $FLAVOUR == debug ]] && limit=3600
-	limit=${TIMEOUT:-${DOORBELL_TIMEOUT:-$limit}}
-	rm -f "$BUILD"/out/{status,dmesg,tainted,console.log,tty}
-	[[ ! -t 1 || ! -t 2 ]] || touch "$BUILD/out/tty"
-	printf '%q ' "$@" >"$BUILD/out/command"
-	[[ ${ACCEL:=$(accelerator)} == kvm ]] && cpu=host || cpu=max
+	[[ $ACCEL == kvm ]] && cpu=host || cpu=max
 	# With five levels of page tables the debug kernel's KASAN has been seen to
 	# report, early at boot, what is not there.
 	[[ $FLAVOUR == debug && $cpu == max ]] && cpu=max,la57=off
 	# The allocator's sheaves keep pointers to what they gave away, so that kmemleak
 	# takes no notice of the last hundred leaks of a size. Checks turn sheaves off.
-	[[ $FLAVOUR == debug ]] && append="slab_debug=F"
+	[[ $FLAVOUR == debug ]] && append+=" slab_debug=F"
+	# An emulated timer's first interrupts may come too late on a busy host, and the
+	# kernel takes that for broken wiring.
+	[[ $ACCEL == kvm ]] || append+=" no_timer_check"
 	local qemu=(
 		qemu-system-x86_64 -accel "$ACCEL" -cpu "$cpu" -M q35 -nodefaults -no-user-config
 		-display none -no-reboot -smp "${DOORBELL_CPUS:-2}" -m "${DOORBELL_MEM:-2G}"
+		-pidfile "/build/${RUN##*/}/$guest/qemu.pid"
 		-kernel "/usr/lib/modules/$v/${VMLINUZ##*/}" -initrd "/build/${image##*/}"
-		-append "console=ttyS0 panic=-1 ${append:-} ${DOORBELL_APPEND:-}"
-		-serial file:/build/out/console.log
+		-append "console=ttyS0 panic=-1 $append ${DOORBELL_APPEND:-}"
+		-serial "file:/build/${RUN##*/}/$guest/console.log"
 		-chardev "stdio,id=out,signal=${INTERACTIVE:-on}" -serial chardev:out
 		-fsdev "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap"
 		-device virtio-9p-pci,fsdev=root,mount_tag=root
-		-fsdev "local,id=out,path=/build/out,security_model=none"
+		-fsdev "local,id=out,path=/build/${RUN##*/},security_model=none"
 		-device virtio-9p-pci,fsdev=out,mount_tag=out
 		-device virtio-rng-pci
 	)
@@ -100,20 +98,59 @@ boot() {
 	if [[ ${INTERACTIVE:-} == off ]]; then
 		in_tree "$TREE" "${qemu[@]}"
 	else
-		in_tree "$TREE" timeout -k 5 "$limit" "${qemu[@]}" </dev/null
+		in_tree "$TREE" ${QEMU_TIMEOUT:+timeout -k 5 "$QEMU_TIMEOUT"} "${qemu[@]}" </dev/null
 	fi
-	rc=$?
-	if ((rc == 124 || rc == 137)); then
-		say "the guest did not end within $limit s (DOORBELL_TIMEOUT) and was stopped"
-		tail -n 15 "$BUILD/out/console.log" >&2
+}
+
+make_initramfs() {
+	local v image
+	v=$(kernel_version)
+	image=$BUILD/initramfs-$v.cpio
+	if [[ ! -s $image || $LAB_DIR/guest/init -nt $image ]]; then
+		initramfs "$v" "$image.$$" || die "cannot make the initramfs"
+		mv "$image.$$" "$image"
+	fi
+}
+
+# boot GUEST COMMAND [ARGUMENT...]: runs it in a guest, whose directory in RUN is
+# GUEST. Returns its exit status. OUTCOME is "ended", "stopped" (by a limit) or
+# "died"; the status of the latter two is 124 and 125.
+boot() {
+	local guest=$1 dir=$RUN/$1 rc watch try limit=${DOORBELL_TIMEOUT:-0}
+	shift
+	# Nothing says whether a guest lives that counts instructions.
+	[[ $ACCEL != icount ]] || limit=${DOORBELL_TIMEOUT:-3600}
+	for try in 1 2; do
+		rm -rf "$dir"
+		mkdir -p "$dir/files"
+		[[ $ACCEL == icount ]] && : >"$dir/counting"
+		[[ ! -t 1 || ! -t 2 ]] || echo "${TERM:-dumb} $(stty size 2>/dev/null </dev/tty)" >"$dir/tty"
+		printf '%q ' "$@" >"$dir/command"
+		watch_guest "$dir" "$limit" &
+		watch=$!
+		run_qemu "$guest"
+		rc=$?
+		kill "$watch" 2>/dev/null
+		wait "$watch" 2>/dev/null
+		[[ ! -e $dir/started && ! -e $dir/stopped && $try == 1 ]] || break
+		say "the guest died before it had started (status $rc); the end of its console:"
+		tail -n 8 "$dir/console.log" >&2
+		say "booting it once more ..."
+	done
+	if [[ -s $dir/stopped ]]; then
+		OUTCOME=stopped
+		say "the guest was stopped: $(<"$dir/stopped"); the end of its console:"
+		tail -n 15 "$dir/console.log" >&2
 		return 124
 	fi
-	if [[ ! -s $BUILD/out/status ]]; then
-		say "the guest died (status $rc); the end of its console:"
-		tail -n 25 "$BUILD/out/console.log" >&2
+	if [[ ! -s $dir/status ]]; then
+		OUTCOME=died
+		say "the guest died (QEMU's status $rc); the end of its console:"
+		tail -n 25 "$dir/console.log" >&2
 		return 125
 	fi
-	return "$(cat "$BUILD/out/status")"
+	OUTCOME=ended
+	return "$(<"$dir/status")"
 }
 
 VMLINUZ=
@@ -134,55 +171,52 @@ BAD='WARNING:|BUG:|kernel BUG|cut here|Oops|Call Trace|general protection|INFO: 
 # is built from below tools/testing is one.
 TAINT=$((1 << 12 | 1 << 13 | 1 << 18))
 
-# check_log: prints what is wrong; fails if something is
+# check_log DIRECTORY: prints what is wrong; fails if something is
 check_log() {
-	local tainted log=$BUILD/out/dmesg
-	[[ -s $log ]] || log=$BUILD/out/console.log
+	local tainted log=$1/dmesg
+	[[ -s $log ]] || log=$1/console.log
 	if grep -nE -A 12 "$BAD" "$log"; then
 		say "the kernel complained (above; all of it in $log)"
 		return 1
 	fi
-	tainted=$(cat "$BUILD/out/tainted" 2>/dev/null)
+	tainted=$(cat "$1/tainted" 2>/dev/null)
 	if [[ -z $tainted || $((tainted & ~TAINT)) -ne 0 ]]; then
 		say "the kernel is tainted: ${tainted:-unknown}, allowed: $TAINT"
 		return 1
 	fi
 }
 
+prepare_guest() {
+	find_image
+	begin_run
+	make_initramfs
+	find_accelerator
+}
+
 guest_command() {
 	local rc
-	find_image
-	say "booting $(kernel_version) ($(accelerator)) ..."
-	boot /doorbell/tools/lab/guest/run "$@"
+	prepare_guest
+	say "booting $(kernel_version) ($ACCEL) ..."
+	boot guest /doorbell/tools/lab/guest/run "$@"
 	rc=$?
+	[[ $OUTCOME != ended ]] || check_log "$RUN/guest" || rc=1
+	bring_files "$RUN/guest/files" || rc=1
 	give_back
-	((rc == 124 || rc == 125)) || check_log || rc=1
 	return $rc
 }
 
 # Before a command that has guests of its own.
 KVM=(/doorbell/tools/lab/guest/with-kvm)
 
-# make_report [ARGUMENT...]: the page, here
-make_report() {
-	local page=$BUILD/out/report.html rc
-	rm -f "$page"
-	guest_command "${KVM[@]}" doorbell report /out/report.html "$@"
-	rc=$?
-	[[ -s $page ]] || return $((rc ? rc : 1))
-	rm -f doorbell-report.html
-	cp -p "$page" doorbell-report.html &&
-		say "the page is $PWD/doorbell-report.html" || rc=1
-	return $rc
-}
-
 guest_shell() {
-	find_image
-	say "booting $(kernel_version) ($(accelerator)); exit ends it"
-	[[ -t 0 ]] || die "a shell needs a terminal" "tools/lab/lab run COMMAND runs a command"
-	ACCEL=$(accelerator)
+	local rc
+	prepare_guest
+	say "booting $(kernel_version) ($ACCEL); exit ends it"
 	stty raw -echo
-	INTERACTIVE=off boot /doorbell/tools/lab/guest/run shell
+	INTERACTIVE=off boot guest /doorbell/tools/lab/guest/run shell
+	rc=$?
 	stty sane
+	bring_files "$RUN/guest/files" || rc=1
 	give_back
+	return $rc
 }

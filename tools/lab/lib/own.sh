@@ -40,13 +40,7 @@ own_module() {
 	local dir v out rc
 	dir=$(own_source "${1:-}") || exit
 	(($# == 0)) || shift
-	setup || return
-	build_dirs
-	# shellcheck disable=SC2034 # The stages use it.
-	LOGS=$BUILD/log
-	mount_lab
-	stage_begin build-module "building doorbell" build_module
-	stage_wait || return
+	setup && build || return
 	if [[ $dir == "$SRC" ]]; then
 		say "this is doorbell itself: $BUILD/$(module_dir)/doorbell.ko"
 		return

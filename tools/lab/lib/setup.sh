@@ -90,20 +90,6 @@ have_all() {
 	have_tree && have_clang && have_kernel
 }
 
-# Labs used to have the source in the kernel's directory, and to keep what had
-# been unpacked. The rest is as it would be made today.
-adopt() {
-	local v source
-	v=$(cat "$LAB/kernel-version" 2>/dev/null)
-	[[ -n $v && $(cat "$KERNELS/$v/recipe" 2>/dev/null) == f4f440d559c60b70 ]] || return
-	source=$(kernel_source "$v")
-	[[ -d $source ]] || mv "$KERNELS/$v/source" "$source" || return
-	mkdir -p "$KERNELS/$v/source"
-	remove "$KERNELS/$v"/{deb,root,fetched}
-	mv "$LAB/kernel-version" "$LAB/kernel-version-amd64"
-	FLAVOUR=amd64 kernel_recipe >"$KERNELS/$v/recipe"
-}
-
 # Removes a tree. The mounts of a live one are in other namespaces, but make sure.
 remove() {
 	local dir
@@ -117,21 +103,28 @@ remove() {
 # What is built, and what was printed then, is a tree's own.
 BUILD=$LAB/build/$(echo "$SRC" | sha)
 
+# The tree changes while nobody uses it. A kernel is made beside the others, by one
+# run at a time.
 setup() {
-	if have_all; then
-		lock_lab shared
-		have_all && return
-	fi
-	lock_lab exclusive
-	adopt
-	if ! have_all; then
+	lock_lab shared
+	have_all && return
+	if ! have_tree || ! have_clang; then
+		lock_lab exclusive
+		have_tree || need_space 5000 "the lab"
 		say "setting up the lab in $LAB; this is done once and takes some minutes"
 		setup_debootstrap
 		setup_tree
 		setup_clang
+		lock_lab shared
+	fi
+	have_kernel && return
+	lock_file "$LAB/kernel-lock" exclusive
+	if ! have_kernel; then
+		need_space "$([[ $FLAVOUR == debug ]] && echo 3000 || echo 1000)" "a kernel"
+		say "setting up the kernel ($FLAVOUR); this is done once and takes some minutes"
 		setup_kernel
 	fi
-	lock_lab shared
+	unlock_file "$LAB/kernel-lock"
 }
 
 setup_debootstrap() {
@@ -451,6 +444,21 @@ status() {
 clean() {
 	[[ -d $LAB ]] || return 0
 	lock_lab exclusive
+	# The lock file goes last.
+	LOGS=$(mktemp -d)
+	stage_begin clean "removing $LAB" clean_lab
+	stage_wait
+	rm -rf "$LOGS"
 	remove "$LAB"
 	say "removed $LAB"
+}
+
+# Says what it removes, as that takes minutes on a slow disk.
+clean_lab() {
+	local dir
+	for dir in "$LAB"/{build,kernels,tree/usr,tree}/* "$LAB"/*; do
+		[[ $dir != "$LAB/lock" && -e $dir ]] || continue
+		echo "${dir#"$LAB"/}"
+		remove "$dir" || return
+	done
 }

@@ -363,7 +363,7 @@ static void *rival_loop(void *arg)
 TEST_F(bus_race, rivals)
 {
 	unsigned long assigned = 0, deassigned, least;
-	struct rounds race = ROUNDS(0, 10000);
+	struct rounds race = ROUNDS(60, 10000);
 	struct writer writer = WRITER(2);
 	struct rival rivals[3];
 	atomic_bool end = false;
@@ -385,7 +385,7 @@ TEST_F(bus_race, rivals)
 				least = atomic_load(&rivals[i].rounds);
 			deassigned += atomic_load(&rivals[i].deassigned);
 		}
-	} while (more_rounds(&race, least) || lacks(&race, least < 60 || !deassigned));
+	} while (more_rounds(&race, least) || lacks(&race, !deassigned));
 	atomic_store(&end, true);
 	deassigned = 0;
 	for (i = 0; i < ARRAY_SIZE(rivals); i++) {

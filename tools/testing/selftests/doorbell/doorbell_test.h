@@ -166,7 +166,8 @@ static inline int wait_child(pid_t pid)
 
 /*
  * The rounds of a race: @least of them, and then up to @most while the process,
- * with all its threads, has used less than ROUNDS_CPU_MS of CPU time.
+ * with all its threads, has used less than ROUNDS_CPU_MS of CPU time. Ends early
+ * if @least are not reached and none is added before a timeout.
  */
 #define ROUNDS_CPU_MS	2000
 
@@ -174,6 +175,7 @@ struct rounds {
 	const unsigned long least;
 	const unsigned long most;
 	unsigned long calls;
+	unsigned long last;
 	uint64_t end_us;
 	bool over;
 	struct timeout timeout;
@@ -182,6 +184,7 @@ struct rounds {
 static inline bool more_rounds(struct rounds *rounds, unsigned long done)
 {
 	uint64_t now;
+	bool more;
 
 	if (rounds->over)
 		return false;
@@ -191,9 +194,17 @@ static inline bool more_rounds(struct rounds *rounds, unsigned long done)
 	now = clock_us(CLOCK_PROCESS_CPUTIME_ID);
 	if (!rounds->end_us)
 		rounds->end_us = now + ROUNDS_CPU_MS * 1000;
-	if (done < rounds->least || (done < rounds->most && now < rounds->end_us))
+	if (done != rounds->last)
+		rounds->timeout = (struct timeout){};
+	rounds->last = done;
+	if (done < rounds->least)
+		more = !timed_out(&rounds->timeout);
+	else
+		more = done < rounds->most && now < rounds->end_us;
+	if (more)
 		return true;
 	rounds->over = true;
+	rounds->timeout = (struct timeout){};
 	ksft_print_msg("%lu rounds\n", done);
 	return false;
 }

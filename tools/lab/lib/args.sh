@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+# Checks arguments and variables before anything is downloaded or built.
+
+# need_number NAME VALUE [UNIT]: dies unless VALUE is empty or a positive integer
+need_number() {
+	[[ -z $2 || $2 =~ ^[1-9][0-9]{0,6}$ ]] ||
+		die "$1 is '$2'" "it is a number${3:+ of $3}, 1 or more: $1=4"
+}
+
+check_variables() {
+	[[ " ${FLAVOURS[*]} " == *" $FLAVOUR "* ]] ||
+		die "there is no flavour '$FLAVOUR'" "FLAVOUR is one of: ${FLAVOURS[*]}"
+	case ${DOORBELL_ACCEL:-} in
+	'' | kvm | tcg | icount) ;;
+	*) die "DOORBELL_ACCEL is '$DOORBELL_ACCEL'" "it is one of: kvm tcg icount" ;;
+	esac
+	need_number DOORBELL_CPUS "${DOORBELL_CPUS:-}"
+	need_number DOORBELL_GUESTS "${DOORBELL_GUESTS:-}"
+	need_number DOORBELL_TIMEOUT "${DOORBELL_TIMEOUT:-}" seconds
+	[[ ${DOORBELL_MEM:-2G} =~ ^[1-9][0-9]*[MG]$ ]] ||
+		die "DOORBELL_MEM is '$DOORBELL_MEM'" "it is a number of megabytes or gigabytes: 512M, 2G"
+	[[ ${DOORBELL_KERNEL:-} =~ ^([0-9]+\.[0-9]+[-+.~0-9a-z]*)?$ ]] ||
+		die "DOORBELL_KERNEL is '$DOORBELL_KERNEL'" "it is a version: 7.3.4+deb13-amd64"
+	# debootstrap and apt do not quote the path of the tree.
+	[[ $LAB =~ ^[-+./_@~A-Za-z0-9]+$ ]] ||
+		die "DOORBELL_LAB is '$LAB'" \
+		    "debootstrap cannot work in a path with spaces or special characters" \
+		    "set DOORBELL_LAB to another one"
+}
+
+# check_arguments COMMAND [ARGUMENT...]
+check_arguments() {
+	local cmd=$1
+	shift
+	case $cmd in
+	run)
+		(($#)) || die "no command to run" "for example: tools/lab/lab run doorbell info"
+		;;
+	shell)
+		[[ -t 0 ]] || die "a shell needs a terminal" "tools/lab/lab run COMMAND runs a command"
+		;;
+	torture)
+		[[ ${1:-} =~ ^[0-9]+([.][0-9]+)?$ ]] ||
+			die "the duration is '${1:-}'" "it is a number of seconds: make torture DURATION=60"
+		;;
+	setup | model | check | status | clean)
+		(($# == 0)) || [[ $cmd == model ]] || die "$cmd takes no arguments, not '$*'"
+		;;
+	esac
+}

@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+# make test: what is run, and what is counted.
+#
+# Three things run on the host: the tests of the tools ("tools"), the model ("model")
+# and the lab's own tests ("lab"). The rest runs in guests, side by side, that take
+# tests from one queue.
+
+# Seconds of a guest's clock that one test may take.
+test_limit() {
+	[[ $FLAVOUR == debug ]] && echo 1200 || echo 240
+}
+
+# How many guests: each has two CPUs and some of this machine's memory.
+guest_count() {
+	local n=$((NPROC < 2 ? 1 : NPROC > 4 ? 4 : NPROC)) fit
+	fit=$(awk '/^MemAvailable:/ { print int($2 / 2.5 / 1024 / 1024) }' /proc/meminfo)
+	((n > fit)) && n=$fit
+	((n < 1)) && n=1
+	echo "${DOORBELL_GUESTS:-$n}"
+}
+
+# count_ktap FILE: "PASSED FAILED". The debug kernel has all that a test may want:
+# what is skipped there has failed.
+count_ktap() {
+	awk -v all="$([[ $FLAVOUR != debug ]] || echo 1)" -f "$LAB_DIR/lib/ktap.awk" "$1"
+}
+
+test_tools() {
+	cargo_static test
+}
+
+test_model() {
+	local rc
+	run_model
+	rc=$?
+	echo "# exit status $rc"
+	return $rc
+}
+
+# Inside of this run, with what it has built.
+test_lab() {
+	local test rc=0
+	for test in "$LAB_DIR"/test/*.sh; do
+		[[ $test != */lib.sh ]] || continue
+		echo "# ${test##*/}"
+		env -u DOORBELL_INNER -u MAKEFLAGS -u MAKELEVEL DOORBELL_LAB="$LAB" LAB_OF_TESTS="$LAB" \
+			DOORBELL_FLAVOUR="$FLAVOUR" LAB_FLAVOUR="$FLAVOUR" DOORBELL_BUILT=1 \
+			"$BASH" "$test" || rc=1
+	done
+	return $rc
+}
+
+HOST_TESTS=(tools model lab)
+
+# all_tests: the names of what runs in guests
+all_tests() {
+	cat "$BUILD/selftests/TESTS"
+	sed 's/^/sample_/' "$BUILD/samples/SAMPLES"
+	echo sample_kvm-rtt
+	local test
+	for test in "$LAB_DIR"/guest/tests/*; do
+		[[ $test == *.sh ]] || echo "cli_${test##*/}"
+	done
+}
+
+# selected NAME: it matches one of the patterns in SELECTED, or there are none but
+# those of what is left out, "!PATTERN"
+selected() {
+	local pattern found= wanted=
+	for pattern in "${SELECTED[@]}"; do
+		# shellcheck disable=SC2053 # a pattern
+		if [[ $pattern == !* ]]; then
+			[[ $1 != ${pattern:1} ]] || return 1
+		else
+			wanted=1
+			[[ $1 != $pattern ]] || found=1
+		fi
+	done
+	[[ $found || -z $wanted ]]
+}
+
+# make_queue: what took longest the last time comes first, then what is new
+make_queue() {
+	local name
+	mkdir -p "$RUN"/{ktap,claims,done}
+	for name in $(all_tests); do
+		! selected "$name" || echo "$(cat "$BUILD/took-$FLAVOUR/$name" 2>/dev/null || echo 9999999) $name"
+	done | sort -rn | cut -d' ' -f2 >"$RUN/queue"
+}
+
+PASSED=0 FAILED=0
+FAILURES=()
+tally() {	# PASSED FAILED NAME [COMMAND]
+	PASSED=$((PASSED + $1)) FAILED=$((FAILED + $2))
+	(($2 == 0)) || FAILURES+=("$3: $2 failed${4:+; alone: $4}")
+}
+
+# explain NAME: what a test in a guest said of its failures
+explain() {
+	local file=$RUN/ktap/$1 case
+	if [[ ! -s $file ]]; then
+		say "  it did not run"
+		return
+	fi
+	# What is before a verdict, back to the one before it, is about it.
+	awk '/^(not )?ok / || /^#  RUN / { if (/^not ok/) { for (i = 0; i < n; i++) print lines[i]; print }
+			n = 0; next }
+		{ lines[n < 12 ? n++ : 11] = $0 }
+		END { for (i = 0; i < n; i++) if (lines[i] ~ /^#/) print lines[i] }' "$file" | tail -n 40 | sed 's/^/  | /' >&2
+}
+
+# finished NAME: counts a test that ran in a guest
+finished() {
+	local name=$1 p=0 f=1 took alone
+	[[ ! -s $RUN/ktap/$name ]] || read -r p f < <(count_ktap "$RUN/ktap/$name")
+	took=$(cat "$RUN/done/$name" 2>/dev/null)
+	if [[ $took ]]; then
+		mkdir -p "$BUILD/took-$FLAVOUR"
+		echo "$took" >"$BUILD/took-$FLAVOUR/$name"
+	fi
+	alone="make test T=$name"
+	[[ $FLAVOUR == amd64 ]] || alone+=" FLAVOUR=$FLAVOUR"
+	if ((f)); then
+		say "$name: $f failed, $p passed"
+		explain "$name"
+		tally "$p" "$f" "$name" "$alone"
+		failed_cases "$name"
+	else
+		tally "$p" 0 "$name"
+		[[ -z $took ]] || say "$name: $p passed in $((took / 1000)).$((took / 100 % 10)) s"
+	fi
+}
+
+# failed_cases NAME: a line for each case of it that failed
+failed_cases() {
+	local case command
+	while read -r case; do
+		# Not samples and the like, nor 32-bit programs, whose cases have other names.
+		if [[ $1 == *_32 || $1 == sample_* || $1 == cli_* ]]; then
+			command="make test T=$1"
+		else
+			command="tools/lab/lab run $1 -t ${case##*.}"
+		fi
+		[[ $FLAVOUR == amd64 ]] || command="DOORBELL_FLAVOUR=$FLAVOUR $command"
+		FAILURES+=("  $1: $case: $command")
+	done < <(sed -nE 's/^not ok [0-9]+ //p' "$RUN/ktap/$1" 2>/dev/null | head -n 20)
+}
+
+# run_guest N: one of the guests, as a process
+run_guest() {
+	boot "$1" env LIMIT="$(test_limit)" ${TORTURE_SECONDS:+TORTURE_SECONDS="$TORTURE_SECONDS"} \
+		/doorbell/tools/lab/guest/test
+	echo "$? $OUTCOME" >"$RUN/$1.result"
+}
+
+# count_guest N: its end, its kernel log, and what it tested by itself
+count_guest() {
+	local n=$1 rc outcome p f file
+	read -r rc outcome <"$RUN/$n.result"
+	if [[ $outcome == ended && $rc == 0 ]]; then
+		tally 1 0
+	else
+		tally 0 1 "guest $n ($outcome)"
+	fi
+	if [[ $outcome == ended ]] && check_log "$RUN/$n"; then
+		tally 1 0
+	else
+		tally 0 1 "the kernel log of guest $n"
+	fi
+	for file in "$RUN"/ktap/*."$n"; do
+		read -r p f < <(count_ktap "$file")
+		tally "$p" "$f" "${file##*/}"
+		((f == 0)) || explain "${file##*/}"
+	done
+	[[ -s $RUN/ktap/module.$n ]] || tally 0 1 "module.$n"
+}
+
+# run_guests: has the guests work through the queue, and counts
+run_guests() {
+	local n guests name running
+	local -A pid=() counted=()
+	guests=$(guest_count)
+	n=$(wc -l <"$RUN/queue")
+	((guests > n)) && guests=$n
+	say "booting $(kernel_version) ($ACCEL), $guests guest(s) for $n tests ..."
+	for ((n = 1; n <= guests; n++)); do
+		run_guest "$n" </dev/null >"$RUN/log/guest-$n.log" 2>&1 &
+		pid[$n]=$!
+	done
+	while ((${#pid[@]})); do
+		for n in "${!pid[@]}"; do
+			kill -0 "${pid[$n]}" 2>/dev/null || unset "pid[$n]"
+		done
+		for name in "$RUN"/done/*; do
+			name=${name##*/}
+			[[ -z ${counted[$name]:-} ]] || continue
+			counted[$name]=1
+			finished "$name"
+		done
+		KEEP_GOING=1 STAGE_TAIL=40 stage_reap
+		sleep 0.5
+	done
+	for ((n = 1; n <= guests; n++)); do
+		grep -v '^$' "$RUN/log/guest-$n.log" >&2
+		count_guest "$n"
+	done
+	while read -r name; do
+		[[ ${counted[$name]:-} ]] || finished "$name"
+	done <"$RUN/queue"
+}
+
+# count_host NAME STATUS: a test that ran on the host
+count_host() {
+	local name=$1 rc=$2 p f
+	case $name in
+	model)
+		read -r p f < <(count_ktap "$LOGS/test-model.log")
+		;;
+	lab)
+		# Several programs, each with a plan.
+		read -r p f < <(awk '/^ok /{ p++ } /^not ok /{ f++ } END { print p + 0, f + 0 }' "$LOGS/test-lab.log")
+		;;
+	tools)
+		read -r p f < <(awk '/^test result:/ { p += $4; f += $6 } END { print p + 0, f + 0 }' \
+			"$LOGS/test-tools.log")
+		;;
+	esac
+	((p == 0 || (rc != 0 && f == 0))) && f=$((f + 1))
+	tally "$p" "$f" "$name" "make test T=$name"
+}
+
+# slowest: what took longest, in the guests
+slowest() {
+	local file
+	say "slowest: $(for file in "$RUN"/done/*; do
+		echo "$(<"$file") ${file##*/}"
+	done | sort -rn | head -n 6 | awk '{ printf "%s%s %.1f s", (NR > 1 ? ", " : ""), $2, $1 / 1000 }')"
+}
+
+# run_tests [PATTERN...]: the tests whose names match; "!PATTERN": not those
+run_tests() {
+	local name rc start=$SECONDS host=() line
+	SELECTED=("$@")
+	setup && build || return
+	prepare_guest
+	LOGS=$RUN/log
+	make_queue
+	for name in "${HOST_TESTS[@]}"; do
+		! selected "$name" || host+=("$name")
+	done
+	if [[ ! -s $RUN/queue ]] && ((${#host[@]} == 0)); then
+		die "no test is called ${SELECTED[*]}" "there are: ${HOST_TESTS[*]} $(all_tests | tr '\n' ' ')"
+	fi
+	for name in "${host[@]}"; do
+		stage_begin "test-$name" "tests on the host: $name" "test_$name"
+	done
+	[[ ! -s $RUN/queue ]] || run_guests
+	KEEP_GOING=1 STAGE_TAIL=40 stage_wait
+	for name in "${host[@]}"; do
+		count_host "$name" "${STAGE_STATUS[test-$name]}"
+	done
+	give_back
+	[[ ! -s $RUN/queue ]] || slowest
+	for line in "${FAILURES[@]}"; do
+		say "FAILED $line"
+	done
+	((${#FAILURES[@]} == 0)) || say "all that was printed is in $RUN"
+	say "took $((SECONDS - start)) s"
+	echo "$PASSED passed, $FAILED failed"
+	((FAILED == 0))
+}

@@ -1,0 +1,36 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# Mistakes in arguments and variables are found before anything is set up.
+. "$(dirname "$0")/lib.sh"
+SRC=${LAB_DIR%/tools/lab}
+export DOORBELL_LAB=$SCRATCH/lab
+
+lab() {
+	"$LAB_DIR/lab" "$@"
+}
+
+# refuses PATTERN COMMAND...: fails with these words, and has set up nothing
+refuses() {
+	says "$@" && [[ ! -e $SCRATCH/lab ]]
+}
+doorbell_make() {
+	make --no-print-directory -C "$SRC" "$@"
+}
+
+check "a duration that is no number" refuses "the duration is 'abc'.*" doorbell_make torture DURATION=abc
+check "a duration of nothing" refuses "the duration is ''" doorbell_make torture DURATION=
+check "an unknown accelerator" refuses "DOORBELL_ACCEL is 'hvf'" env DOORBELL_ACCEL=hvf "$LAB_DIR/lab" run true
+check "a number of CPUs that is none" refuses "DOORBELL_CPUS is 'two'" env DOORBELL_CPUS=two "$LAB_DIR/lab" test
+check "no CPU" refuses "DOORBELL_CPUS is '0'" env DOORBELL_CPUS=0 "$LAB_DIR/lab" test
+check "a number of guests that is none" refuses "DOORBELL_GUESTS is '-1'" env DOORBELL_GUESTS=-1 "$LAB_DIR/lab" test
+check "a time limit with a unit" refuses "DOORBELL_TIMEOUT is '10m'" env DOORBELL_TIMEOUT=10m "$LAB_DIR/lab" run true
+check "memory without a unit" refuses "DOORBELL_MEM is '2048'" env DOORBELL_MEM=2048 "$LAB_DIR/lab" run true
+check "an unknown flavour" refuses "there is no flavour 'arm'" doorbell_make test FLAVOUR=arm
+check "a kernel that is a path" refuses "DOORBELL_KERNEL is '/boot/vmlinuz'" env DOORBELL_KERNEL=/boot/vmlinuz "$LAB_DIR/lab" run true
+check "a lab in a path with a space" refuses "debootstrap cannot work in a path with spaces" env DOORBELL_LAB="$SCRATCH/l ab" "$LAB_DIR/lab" setup
+check "no command to run" refuses "no command to run" lab run
+check "a shell without a terminal" refuses "a shell needs a terminal" lab shell </dev/null
+check "arguments that a command does not take" refuses "setup takes no arguments" lab setup now
+check "an unknown command" refuses "usage: tools/lab/lab" lab tset
+check "the unknown command's help says which there are" refuses "torture SECONDS" lab tset
+plan

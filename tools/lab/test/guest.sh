@@ -1,0 +1,63 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# Runs of the lab, with guests: each gets its own command, status and files, whatever
+# else runs, and however it ends.
+. "$(dirname "$0")/lib.sh"
+
+# As part of a run these tests use what that has built.
+[[ -z ${LAB_OF_TESTS:-} ]] ||
+	export DOORBELL_LAB=$LAB_OF_TESTS DOORBELL_FLAVOUR=$LAB_FLAVOUR DOORBELL_BUILT=1
+cd "$SCRATCH" || exit
+
+# begin NAME [VARIABLE=VALUE...] COMMAND...: one run, in a directory of its own
+begin() {
+	local name=$1
+	shift
+	mkdir "$name"
+	(
+		cd "$name" || exit
+		while [[ $1 == *=* ]]; do
+			export "${1?}"
+			shift
+		done
+		"$LAB_DIR/lab" "$@" >out 2>err </dev/null
+		echo $? >rc
+	) &
+}
+
+# ended NAME STATUS [FILE PATTERN]...
+ended() {
+	local name=$1 rc
+	rc=$(cat "$name/rc")
+	[[ $rc == "$2" ]] || { echo "its status is $rc, not $2" && tail -n 5 "$name/err" && return 1; }
+	shift 2
+	while (($#)); do
+		grep -qE -- "$2" "$name/$1" || { echo "no '$2' in $1" && tail -n 5 "$name/$1" && return 1; }
+		shift 2
+	done
+}
+
+# Two at a time: a guest has two CPUs.
+begin first run sh -c 'sleep 6; echo first; echo one >x.txt; exit 7'
+begin second run sh -c 'echo second; echo two >x.txt; (sleep 10000 &); seq 20000; echo last'
+wait
+begin crash run sh -c 'echo c >/proc/sysrq-trigger; sleep 1000'
+begin slow DOORBELL_TIMEOUT=4 run sleep 1000
+wait
+begin noinit DOORBELL_APPEND=rdinit=/nonexistent run true
+begin log run sh -c 'echo "WARNING: planted" >/dev/kmsg'
+wait
+
+check "a run has the status of its own command" ended first 7 out '^first$'
+check "another one of the same tree, at the same time, has its own" ended second 0 out '^second$'
+check "each brings back its own files" grep -q one first/x.txt
+check "and the other one its own" grep -q two second/x.txt
+check "and says so" ended first 7 err 'the command wrote .*/first/x.txt'
+check "a daemon that is left behind does not keep a run from ending" ended second 0 out '^last$'
+check "nor is anything lost of what was printed" test "$(wc -l <second/out)" = 20002
+check "a guest that dies is told from a command that fails" ended crash 125 err 'the guest died'
+check "with the end of its console" ended crash 125 err 'Kernel Offset|end Kernel panic'
+check "a guest is stopped at its limit" ended slow 124 err 'did not end within 4 s of its own time'
+check "a guest that dies before it has started is booted once more" ended noinit 125 err 'booting it once more'
+check "a complaint of the kernel fails the run" ended log 1 err 'the kernel complained'
+plan

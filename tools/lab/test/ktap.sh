@@ -1,0 +1,43 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# The counter of KTAP: what is counted, and which odd streams do not pass.
+. "$(dirname "$0")/lib.sh"
+
+# counts "PASSED FAILED" LINE...: of a stream with these lines; -a counts skipped tests
+# as failed
+counts() {
+	local all=0 want got
+	[[ $1 != -a ]] || { all=1 && shift; }
+	want=$1
+	shift
+	got=$(printf '%s\n' "$@" | awk -v all=$((all)) -f "$LAB_DIR/lib/ktap.awk")
+	[[ $got == "$want" ]] || { echo "counted as '$got', not '$want'" && return 1; }
+}
+END="# exit status 0"
+
+check "a good stream" counts "2 0" "TAP version 13" 1..2 "ok 1 a" "ok 2 b" "$END"
+check "the plan at the end" counts "2 0" "ok 1 a" "ok 2 b" 1..2 "$END"
+check "nested results are not counted" counts "1 0" 1..1 "    ok 1 x" "    not ok 2 y" "    1..2" "ok 1 a" "$END"
+check "a failed test, once, whatever the exit status" counts "1 1" 1..2 "ok 1 a" "not ok 2 b" "# exit status 1"
+check "a skipped test is neither" counts "1 0" 1..2 "ok 1 a" "ok 2 b # SKIP no KVM" "$END"
+check "a skipped test has failed where nothing is missing" counts -a "1 1" 1..2 "ok 1 a" "ok 2 b # SKIP no KVM" "$END"
+check "lines that end in CR LF" counts "1 0" $'1..1\r' $'ok 1 a\r' $'# exit status 0\r'
+check "numbers without a name" counts "1 0" 1..1 "ok 1" "$END"
+check "nothing at all" counts "0 1" ""
+check "no plan" counts "1 1" "ok 1 a" "$END"
+check "two plans" counts "1 1" 1..1 "ok 1 a" 1..1 "$END"
+check "two plans that differ" counts "2 1" 1..1 "ok 1 a" 1..2 "ok 2 b" "$END"
+check "a plan of nothing" counts "0 1" 1..0 "$END"
+check "a plan that is no number" counts "1 1" 1..x "ok 1 a" "$END"
+check "fewer results than planned" counts "1 1" 1..2 "ok 1 a" "$END"
+check "more results than planned" counts "2 1" 1..1 "ok 1 a" "ok 2 b" "$END"
+check "a number twice, another one missing" counts "3 1" 1..3 "ok 1 a" "ok 1 b" "ok 3 c" "$END"
+check "numbers out of order" counts "2 1" 1..2 "ok 2 a" "ok 1 b" "$END"
+check "a result without a number" counts "1 1" 1..1 "ok a" "$END"
+check "a result after a plan that ends the stream" counts "2 1" "ok 1 a" 1..2 "ok 2 b" "$END"
+check "a bail-out" counts "1 1" 1..1 "ok 1 a" "Bail out! no device" "$END"
+check "no exit status: it was cut off" counts "1 1" 1..1 "ok 1 a"
+check "an exit status that says failure" counts "1 1" 1..1 "ok 1 a" "# exit status 139"
+check "two exit statuses" counts "1 1" 1..1 "ok 1 a" "$END" "$END"
+check "zero bytes in between" counts "1 1" 1..2 "ok 1 a" $'\001ok 2 b' "$END"
+plan
