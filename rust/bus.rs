@@ -22,7 +22,10 @@ use crate::{
         }, //
         sort::sort_by_key,
     },
-    line::From,
+    line::{
+        Behind,
+        From, //
+    },
     region::{
         self,
         Access,
@@ -95,7 +98,9 @@ pub(crate) struct Region {
     target: Target,
     /// What is written is kept.
     keep: bool,
-    /// How often that was.
+    /// How many relays are behind the last write where eventfds may not be signalled.
+    hops: Atomic<u32>,
+    /// How often something was written.
     writes: Atomic<u64>,
 }
 
@@ -112,6 +117,7 @@ impl Region {
             relay <- Deferred::new(),
             target,
             keep,
+            hops: Atomic::new(0),
             writes: Atomic::new(0),
         });
         KBox::pin_init(region, GFP_KERNEL_ACCOUNT)
@@ -141,7 +147,10 @@ impl Region {
         self.writes.fetch_add(1u64, Relaxed);
         match (&self.target, from) {
             (Target::EventFd(eventfd), From::Caller) => eventfd.signal(0),
-            (Target::EventFd(_), From::Wake { .. }) => Run::<IrqWork>::queue(self),
+            (Target::EventFd(_), From::Wake(behind)) => {
+                self.hops.store(behind.hops(), Relaxed);
+                Run::<IrqWork>::queue(self);
+            }
             (Target::Line(line), _) => {
                 if let Some(line) = core.line(*line) {
                     line.ring_from(from);
@@ -154,7 +163,8 @@ impl Region {
 impl Run<IrqWork> for Region {
     fn run(self: Pin<&Self>) {
         if let Target::EventFd(eventfd) = &self.target {
-            eventfd.signal(0);
+            let hops = self.hops.load(Relaxed);
+            eventfd.signal(Behind::new(hops, false).key());
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     delivery::Line,
     irqfd::Irqfd,
     kernel_ext::{
+        batch::Batch,
         deferred::{
             impl_has_deferred,
             retire_all,
@@ -103,6 +104,8 @@ pub(crate) struct Core {
     #[pin]
     reaper: Deferred<Self, WorkItem>,
     lines: PinnedSlice<Line>,
+    /// Delivers what interrupts have no time for.
+    batch: Arc<Batch<Line>>,
     /// What userspace may look at.
     status: Arc<SharedPages<Status>>,
     /// The bus.
@@ -126,13 +129,15 @@ impl Core {
         let domain = Domain::new(flags)?;
         let (status, each) = SharedPages::new(len, new_status, flags)?;
         let regions = SharedArray::new(domain.clone());
-        let lines = each.map(|status| Line::new(status, domain.clone()));
+        let batch = Batch::new(flags)?;
+        let lines = each.map(|status| Line::new(status, domain.clone(), batch.clone()));
         let lines = PinnedSlice::new(lines, flags)?;
         let wired = KVVec::from_elem(Wired::default(), len, flags)?;
         Arc::pin_init(
             pin_init!(Self {
                 reaper <- Deferred::new(),
                 lines,
+                batch,
                 status,
                 regions,
                 records: SetOnce::new(),
@@ -346,6 +351,7 @@ impl Core {
         for line in self.lines.iter() {
             line.shut_down();
         }
+        self.batch.flush();
         retire_all(self.lines.iter());
         Run::<WorkItem>::sync(pinned(self));
     }

@@ -10,10 +10,14 @@ use crate::{
         Line,
         Rung, //
     },
-    kernel_ext::wait::wait_until,
+    kernel_ext::{
+        preempt::Unpreempted,
+        wait::wait_until, //
+    },
     line::{
         self,
         Acked,
+        Behind,
         From,
         Taken,
         Unmasked, //
@@ -106,6 +110,7 @@ impl Line {
     ///
     /// EOPNOTSUPP: an edge line.
     pub(crate) fn raise(self: Pin<&Self>, from: From) -> Result<Rung> {
+        let _preemption = matches!(from, From::Wake(_)).then(Unpreempted::new);
         let (action, guard) = self
             .gate
             .update(line::LEVEL, |state| line::raise(state, from));
@@ -122,17 +127,19 @@ impl Line {
             self.gate.beside().dropped.add(1);
             let rounds = match from {
                 From::Caller => 0,
-                From::Wake { .. } => line::MAX_ROUNDS,
+                From::Wake(_) => line::MAX_ROUNDS,
             };
             self.deliver(guard, None, rounds);
         }
         withdrawn.ok_or(EOPNOTSUPP)
     }
 
-    /// Acks what was delivered last. Any context where eventfds may be signalled.
+    /// Acks what was delivered last. If the level is still raised when those who wanted to know have
+    /// been told, the next message goes out as `from` says. Any context where eventfds may be
+    /// signalled.
     ///
     /// EOPNOTSUPP: an edge line.
-    pub(crate) fn ack(self: Pin<&Self>) -> Result<Acked> {
+    pub(crate) fn ack(self: Pin<&Self>, from: From) -> Result<Acked> {
         let (acked, _) = self.gate.update(line::LEVEL | line::ASSERTED, line::ack);
         let acked = acked.ok_or(EOPNOTSUPP)?;
         let Acked::Done { resample, again } = acked else {
@@ -141,9 +148,20 @@ impl Line {
         self.gate.beside().acks.fetch_add(1u64, Relaxed);
         self.notifiers().notify(DOORBELL_NOTIFY_ACK, resample);
         if again {
-            self.deliver_pending();
+            self.assert_again(from);
         }
         Ok(acked)
+    }
+
+    /// The message that a level makes which is still raised after an ack, if it is one.
+    fn assert_again(self: Pin<&Self>, from: From) {
+        let _preemption = matches!(from, From::Wake(_)).then(Unpreempted::new);
+        let (action, guard) = self.gate.update(line::LEVEL | line::RAISED, |state| {
+            line::assert_again(state, from)
+        });
+        if let Some(action) = action {
+            self.rung(action, guard);
+        }
     }
 
     /// Makes it a level line, or an edge line. Process context, and nobody may assign a resamplefd
@@ -175,7 +193,7 @@ impl Line {
         &self,
         likely: u32,
         f: impl Fn(u32) -> (u32, Taken),
-    ) -> Option<(Hold<'_>, Option<u32>, bool)> {
+    ) -> Option<(Hold<'_>, Option<Behind>, bool)> {
         wait_until(|| match self.gate.update(likely, &f) {
             (Taken::Busy, _) => None,
             (Taken::Done { message, resample }, Some(guard)) => {

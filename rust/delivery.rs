@@ -4,12 +4,24 @@
 
 use crate::{
     kernel_ext::{
+        batch::{
+            impl_has_batch_node,
+            Batch,
+            BatchNode,
+            RunInBatch, //
+        },
+        budget::{
+            depth,
+            fresh,
+            spend,
+            wake_depth,
+            within_budget, //
+        },
         deferred::{
             impl_has_deferred,
             Deferred,
             IrqWork,
-            Run,
-            WorkItem, //
+            Run, //
         },
         domain::Domain,
         eventfd::signal_allowed,
@@ -18,13 +30,16 @@ use crate::{
             Guard,
             HELD, //
         },
+        preempt::Unpreempted,
         shared_pages::SharedObject,
         wait::wait_until, //
     },
     line::{
         self,
         Action,
-        From, //
+        Behind,
+        From,
+        Place, //
     },
     outputs::{
         Notifiers,
@@ -72,9 +87,37 @@ const _: () = {
 /// Where the hop count is in the key of a wake-up.
 ///
 /// A wake-up's key is a poll mask. io_uring marks its own in the same way (EPOLL_URING_WAKE, bit
-/// 27), so that it knows them when they come back; bits 16 to 26 mean nothing to anybody, and
-/// userspace sees only what it asked for.
+/// 27, which a line passes on); bits 16 to 26 mean nothing to anybody, and userspace sees only what
+/// it asked for.
 const HOPS_KEY_SHIFT: u32 = 16;
+
+/// EPOLL_URING_WAKE, a cast that bindgen cannot evaluate.
+const URING_KEY: u32 = 1 << 27;
+
+impl Behind {
+    /// What is behind a wake-up with the key `mask`.
+    #[inline(always)]
+    fn of_key(mask: u32) -> Self {
+        Self::new(
+            wake_depth(hops_of_key(mask)),
+            mask & URING_KEY != 0,
+        )
+    }
+
+    /// The key, beside EPOLLIN, of the wake-ups that this message causes.
+    #[inline(always)]
+    pub(crate) fn key(self) -> u32 {
+        let after = self.relayed();
+        let uring = if after.uring() { URING_KEY } else { 0 };
+        (after.hops() << HOPS_KEY_SHIFT) | uring
+    }
+}
+
+/// How many relays are behind a wake-up with the key `mask`.
+#[inline]
+pub(crate) fn hops_of_key(mask: u32) -> u32 {
+    (mask >> HOPS_KEY_SHIFT) & line::MAX_HOPS
+}
 
 /// How a ring ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -87,26 +130,28 @@ pub(crate) enum Rung {
     Masked,
 }
 
-/// Whether a ring, or another transition, has a context where eventfds may be signalled.
+/// Where a ring of another module's, or another transition, comes from: a context where eventfds may
+/// be signalled, or not. A callback that a line has called is one where they may, but what it rings
+/// is relayed, or callbacks could call each other without end.
 pub(crate) fn caller() -> From {
-    if signal_allowed() {
-        From::Caller
-    } else {
-        From::Wake { hops: 0 }
+    match depth() {
+        0 if signal_allowed() => From::Caller,
+        hops => From::Wake(Behind::new(hops, false)),
     }
 }
 
 /// Whoever has it holds the line.
 pub(crate) type Hold<'a> = Guard<'a, Triggers, Counters>;
 
-/// A line.
+/// A line. What one of them does on a CPU does not disturb its neighbour on another.
 #[pin_data]
+#[repr(align(128))]
 pub(crate) struct Line {
     // First, because they wait for their callbacks when they are dropped.
     #[pin]
     relay: Deferred<Self, IrqWork>,
     #[pin]
-    defer: Deferred<Self, WorkItem>,
+    defer: BatchNode<Self>,
     pub(crate) gate: Gate<Triggers, Counters>,
     notifiers: Notifiers,
 }
@@ -116,14 +161,19 @@ pub(crate) struct Line {
 const _: () = assert!(size_of::<Line>() <= 128);
 
 impl_has_deferred!(Line, relay, IrqWork);
-impl_has_deferred!(Line, defer, WorkItem);
+impl_has_batch_node!(Line, defer);
 
 impl Line {
-    /// Creates an initialiser for a line that signals nothing.
-    pub(crate) fn new(status: SharedObject<Status>, domain: Arc<Domain>) -> impl PinInit<Self> {
+    /// Creates an initialiser for a line that signals nothing; beyond the budget of interrupts,
+    /// `batch` delivers.
+    pub(crate) fn new(
+        status: SharedObject<Status>,
+        domain: Arc<Domain>,
+        batch: Arc<Batch<Self>>,
+    ) -> impl PinInit<Self> {
         pin_init!(Self {
             relay <- Deferred::new(),
-            defer <- Deferred::new(),
+            defer <- BatchNode::new(batch),
             gate: Gate::new(status, Triggers::new()),
             notifiers: Notifiers::new(domain),
         })
@@ -150,15 +200,11 @@ impl Line {
 
     /// Rings the line from an eventfd's wake callback, whose wake-up had the key `mask`.
     ///
-    /// Any context but NMI. Delivers by the line's irq_work; by its work item, if the message has
-    /// been relayed for too long.
+    /// Any context but NMI. Delivers by the line's irq_work; by the context's worker, if the message
+    /// has been relayed for too long.
     #[inline]
     pub(crate) fn ring_from_wake(self: Pin<&Self>, mask: u32) -> Rung {
-        let hops = (mask >> HOPS_KEY_SHIFT) & line::MAX_HOPS;
-        let (action, guard) = self
-            .gate
-            .update(line::IDLE, |state| line::ring(state, From::Wake { hops }));
-        self.rung(action, guard)
+        self.relayed(Behind::of_key(mask))
     }
 
     /// Rings the line, as `from` says. Context as of [`Line::ring`] or [`Line::ring_from_wake`].
@@ -166,20 +212,50 @@ impl Line {
     pub(crate) fn ring_from(self: Pin<&Self>, from: From) -> Rung {
         match from {
             From::Caller => self.ring(),
-            From::Wake { .. } => self.ring_from_wake(0),
+            From::Wake(behind) => {
+                let _preemption = Unpreempted::new();
+                if behind.hops() == 0 {
+                    fresh();
+                }
+                self.relayed(behind)
+            }
         }
     }
 
+    /// Rings the line where it cannot deliver. Interrupts are off, or preemption.
+    #[inline(always)]
+    fn relayed(self: Pin<&Self>, behind: Behind) -> Rung {
+        // There an eventfd's lock does not keep its holder from being preempted.
+        #[cfg(CONFIG_PREEMPT_RT)]
+        let _preemption = Unpreempted::new();
+        let (action, _) = self
+            .gate
+            .update(line::IDLE, |state| line::ring(state, From::Wake(behind)));
+        match action {
+            Action::Relay => Run::<IrqWork>::queue(self),
+            Action::Coalesce => {
+                self.gate.beside().coalesced.fetch_add(1u64, Relaxed);
+                return Rung::Coalesced;
+            }
+            Action::Keep => return Rung::Masked,
+            Action::Defer => self.queue_in_batch(),
+            // Never for this origin.
+            Action::Deliver(_) | Action::Leave | Action::Drop => {}
+        }
+        Rung::Delivered
+    }
+
+    /// Does what a ring or another message has left to do. If it is urgent the caller cannot be preempted.
     #[inline(always)]
     pub(crate) fn rung(self: Pin<&Self>, action: Action, guard: Option<Hold<'_>>) -> Rung {
         match (action, guard) {
-            (Action::Deliver { hops }, Some(guard)) => self.deliver(guard, Some(hops), 0),
+            (Action::Deliver(behind), Some(guard)) => self.deliver(guard, Some(behind), 0),
             (Action::Coalesce, _) => {
                 self.gate.beside().coalesced.fetch_add(1u64, Relaxed);
                 return Rung::Coalesced;
             }
             (Action::Keep, _) => return Rung::Masked,
-            (action, _) => self.queue(action),
+            (action, _) => self.queue(&action, Place::Caller),
         }
         Rung::Delivered
     }
@@ -191,51 +267,75 @@ impl Line {
     #[inline(always)]
     pub(crate) fn deliver(
         self: Pin<&Self>,
-        mut guard: Hold<'_>,
-        first: Option<u32>,
-        mut rounds: u32,
+        guard: Hold<'_>,
+        first: Option<Behind>,
+        rounds: u32,
     ) {
-        let mut message = first;
+        self.deliver_at(guard, first, rounds, Place::Caller);
+    }
+
+    #[inline(always)]
+    fn deliver_at(
+        self: Pin<&Self>,
+        guard: Hold<'_>,
+        first: Option<Behind>,
+        rounds: u32,
+        place: Place,
+    ) {
+        if let Some(behind) = first {
+            self.send(&guard, behind);
+        }
+        if let Err(guard) = guard.leave_idle() {
+            self.deliver_rest(guard, rounds + u32::from(first.is_some()), place);
+        }
+    }
+
+    #[inline(always)]
+    fn send(self: Pin<&Self>, guard: &Hold<'_>, behind: Behind) {
+        // Before the signal: who is woken by it finds it counted.
+        self.gate.beside().deliveries.add(1);
+        guard.signal(behind.key());
+    }
+
+    /// The rest of [`Line::deliver`], if something was left in the word.
+    #[inline(never)]
+    fn deliver_rest(self: Pin<&Self>, mut guard: Hold<'_>, mut rounds: u32, place: Place) {
         loop {
-            if let Some(hops) = message.take() {
-                // Before the signal: who is woken by it finds it counted.
-                self.gate.beside().deliveries.add(1);
-                guard.signal((hops + 1).min(line::MAX_HOPS) << HOPS_KEY_SHIFT);
-                rounds += 1;
-            }
-            match guard.update(|state| line::leave(state, rounds)) {
-                (Action::Deliver { hops }, Some(held)) => {
-                    guard = held;
-                    message = Some(hops);
+            let (action, held) = guard.update(
+                |state| line::leave(state, rounds, place),
+                Action::is_urgent,
+                |action| self.queue(action, place),
+            );
+            let Some(held) = held else {
+                return;
+            };
+            guard = held;
+            match action {
+                Action::Deliver(behind) => {
+                    self.send(&guard, behind);
+                    rounds = rounds.wrapping_add(1);
                 }
-                (Action::Drop, Some(held)) => {
-                    guard = held;
-                    self.gate.beside().dropped.add(1);
-                }
-                (action, _) => return self.queue(action),
+                _ => self.gate.beside().dropped.add(1),
             }
         }
     }
 
+    /// Has somebody else deliver, if `action` says so. The caller cannot be preempted.
     #[inline]
-    fn queue(self: Pin<&Self>, action: Action) {
+    fn queue(self: Pin<&Self>, action: &Action, place: Place) {
         match action {
-            Action::Relay => Run::<IrqWork>::queue(self),
-            Action::Defer => Run::<WorkItem>::queue(self),
-            Action::Deliver { .. }
+            Action::Relay => {
+                if place == Place::Caller {
+                    fresh();
+                }
+                Run::<IrqWork>::queue(self);
+            }
+            Action::Defer => self.queue_in_batch(),
+            Action::Deliver(_)
             | Action::Coalesce
             | Action::Leave
             | Action::Keep
             | Action::Drop => {}
-        }
-    }
-
-    /// Delivers what is pending, unless somebody else does or the line is masked.
-    #[inline]
-    pub(crate) fn deliver_pending(self: Pin<&Self>) {
-        if let (Action::Deliver { hops }, Some(guard)) = self.gate.update(line::PENDING, line::take)
-        {
-            self.deliver(guard, Some(hops), 0);
         }
     }
 
@@ -308,29 +408,44 @@ impl Line {
         }
     }
 
-    /// Forgets what the line signals and waits for its callbacks. Nobody may ring any more. Process
-    /// context.
+    /// Forgets what the line signals and waits for its irq_work. Nobody may ring any more, and the
+    /// batch is to be flushed after this. Process context.
     pub(crate) fn shut_down(self: Pin<&Self>) {
         // What was rung still goes out, unless it is part of a cycle.
         Run::<IrqWork>::sync(self);
         drop(self.with_triggers(Triggers::take));
-        Run::<WorkItem>::sync(self);
+    }
+
+    /// Takes the message, if it may be delivered and nobody holds the line.
+    #[inline(always)]
+    fn take_message(&self) -> Option<(Hold<'_>, Behind)> {
+        match self.gate.update(line::PENDING, line::take) {
+            (Action::Deliver(behind), Some(guard)) => Some((guard, behind)),
+            _ => None,
+        }
     }
 }
 
 impl Run<IrqWork> for Line {
     #[inline]
     fn run(self: Pin<&Self>) {
-        self.deliver_pending();
+        if !within_budget() {
+            return self.queue_in_batch();
+        }
+        if let Some((guard, behind)) = self.take_message() {
+            if guard.len() > 1 {
+                spend(guard.len() as u32 - 1);
+            }
+            self.deliver_at(guard, Some(behind), 0, Place::Interrupt);
+        }
     }
 }
 
-impl Run<WorkItem> for Line {
-    fn run(self: Pin<&Self>) {
-        if let (Action::Deliver { hops }, Some(guard)) = self.gate.update(line::PENDING, line::take)
-        {
+impl RunInBatch for Line {
+    fn run_in_batch(self: Pin<&Self>) {
+        if let Some((guard, behind)) = self.take_message() {
             self.gate.beside().deferred.add(1);
-            self.deliver(guard, Some(hops), 0);
+            self.deliver_at(guard, Some(behind), 0, Place::Worker);
         }
     }
 }

@@ -165,7 +165,7 @@ impl Context {
     }
 
     fn ack(&self, arg: usize) -> Result<isize> {
-        Ok(self.line(arg)?.ack()?.code() as isize)
+        Ok(self.line(arg)?.ack(From::Caller)?.code() as isize)
     }
 
     /// Everything but DOORBELL_RING, and out of its way.

@@ -22,7 +22,8 @@ mod line {
         });
         words.filter(|word| {
             let is = |bit| word & bit != 0;
-            // There is a reason for a message, and a message for a reason.
+            // There is a reason for a message, and but for the time between an ack and its end, a
+            // message for a reason.
             (!is(PENDING) || is(ASSERTED | RAISED))
                 && (!is(RAISED) || is(PENDING | ASSERTED))
                 && (!is(RESAMPLE) || is(MASKED))
@@ -40,13 +41,21 @@ mod line {
             let word = chosen.fold(0, |word, (_, bit)| word | bit);
             match word & PENDING {
                 0 => word,
-                _ => ring(word & !PENDING, From::Wake { hops }).0,
+                _ => ring(word & !PENDING, wake(hops)).0,
             }
         })
     }
 
+    fn message(hops: u32) -> Behind {
+        Behind::new(hops, false)
+    }
+
+    fn wake(hops: u32) -> From {
+        From::Wake(message(hops))
+    }
+
     fn sources() -> impl Iterator<Item = From> {
-        let wakes = (0..=MAX_HOPS).map(|hops| From::Wake { hops });
+        let wakes = (0..=MAX_HOPS).map(wake);
         core::iter::once(From::Caller).chain(wakes)
     }
 
@@ -54,14 +63,14 @@ mod line {
     fn ring_of_an_idle_line_delivers_or_relays() {
         assert_eq!(
             ring(IDLE, From::Caller),
-            (HELD, Action::Deliver { hops: 0 })
+            (HELD, Action::Deliver(Behind::NOTHING))
         );
         for hops in 0..=MAX_HOPS {
-            let (word, action) = ring(IDLE, From::Wake { hops });
+            let (word, action) = ring(IDLE, wake(hops));
             let far = hops >= RELAY_LIMIT;
             let expected = if far { Action::Defer } else { Action::Relay };
             assert_eq!(action, expected);
-            assert_eq!(take(word), (HELD, Action::Deliver { hops }));
+            assert_eq!(take(word), (HELD, Action::Deliver(message(hops))));
         }
     }
 
@@ -73,7 +82,7 @@ mod line {
                 let kept = word & (MASKED | HELD);
                 assert_eq!(after & MASKED, word & MASKED);
                 match action {
-                    Action::Deliver { .. } => assert_eq!((word, after), (IDLE, HELD)),
+                    Action::Deliver(_) => assert_eq!((word, after), (IDLE, HELD)),
                     _ => assert_eq!(after & (MASKED | HELD | PENDING), kept | PENDING),
                 }
                 let coalesced = action == Action::Coalesce;
@@ -86,10 +95,10 @@ mod line {
 
     #[test]
     fn longest_chain_of_relays_counts() {
-        let (word, _) = ring(MASKED, From::Wake { hops: 40 });
-        let (word, _) = ring(word, From::Wake { hops: 7 });
+        let (word, _) = ring(MASKED, wake(40));
+        let (word, _) = ring(word, wake(7));
         let (word, _) = ring(word, From::Caller);
-        let (message, resample) = (Some(40), false);
+        let (message, resample) = (Some(message(40)), false);
         assert_eq!(unmask(word), (HELD, Taken::Done { message, resample }));
     }
 
@@ -98,7 +107,7 @@ mod line {
         for word in words().filter(|word| word & MASKED != 0) {
             assert_eq!(take(word), (word, Action::Leave));
             for rounds in 0..=MAX_ROUNDS {
-                assert_eq!(leave(word | HELD, rounds), (word & !HELD, Action::Leave));
+                assert_eq!(leave(word | HELD, rounds, Place::Caller), (word & !HELD, Action::Leave));
             }
         }
     }
@@ -168,7 +177,7 @@ mod line {
     #[test]
     fn level_line_sends_one_message_until_it_is_acked() {
         for word in level_words().filter(|word| word & ASSERTED != 0) {
-            for from in [From::Caller, From::Wake { hops: 3 }] {
+            for from in [From::Caller, wake(3)] {
                 let (after, action) = ring(word, from);
                 for (after, action) in [(after, Some(action)), raise(word, from)] {
                     assert_eq!(action, Some(Action::Coalesce));
@@ -177,12 +186,12 @@ mod line {
             }
         }
         let (word, action) = ring(LEVEL, From::Caller);
-        assert_eq!(action, Action::Deliver { hops: 0 });
+        assert_eq!(action, Action::Deliver(Behind::NOTHING));
         assert_eq!(word, LEVEL | HELD | ASSERTED);
-        let (word, _) = ring(LEVEL, From::Wake { hops: 0 });
+        let (word, _) = ring(LEVEL, wake(0));
         assert_eq!(word, LEVEL | PENDING | ASSERTED);
         assert_eq!(take(word).0, LEVEL | HELD | ASSERTED);
-        let (word, _) = raise(LEVEL, From::Wake { hops: 0 });
+        let (word, _) = raise(LEVEL, wake(0));
         assert_eq!(word, LEVEL | PENDING | RAISED);
         assert_eq!(take(word).0, LEVEL | HELD | RAISED | ASSERTED);
     }
@@ -197,11 +206,19 @@ mod line {
             }
             let (resample, again) = (word & MASKED == 0, word & RAISED != 0);
             assert_eq!(acked, Some(Acked::Done { resample, again }));
-            assert_eq!(after & ASSERTED, 0);
-            assert_eq!(again, after & PENDING != 0);
+            assert_eq!(after & (ASSERTED | PENDING), 0);
             assert_eq!(!resample, after & RESAMPLE != 0);
-            let others = !(ASSERTED | PENDING | RESAMPLE);
+            let others = !(ASSERTED | RESAMPLE);
             assert_eq!(after & others, word & others);
+
+            let (next, action) = assert_again(after, From::Caller);
+            assert_eq!(action.is_some(), again);
+            let taken = matches!(action, Some(Action::Deliver(_)));
+            assert_eq!(next & ASSERTED != 0, taken);
+            assert_eq!(next & PENDING != 0, again && !taken);
+            // It has been lowered and raised meanwhile, or rung: that was the message.
+            assert_eq!(assert_again(next, From::Caller), (next, None));
+            assert_eq!(assert_again(after & !RAISED, From::Caller).1, None);
         }
     }
 
@@ -218,7 +235,7 @@ mod line {
             );
             if alone && word & HELD != 0 {
                 // Its holder counts it, unless it is wanted again before.
-                assert_eq!(leave(after, 0), (word & !(RAISED | PENDING), Action::Drop));
+                assert_eq!(leave(after, 0, Place::Caller), (word & !(RAISED | PENDING), Action::Drop));
                 assert_eq!(raise(after, From::Caller), (word, Some(Action::Coalesce)));
             } else if alone {
                 assert_eq!(after, (word & !(RAISED | PENDING)) | HELD);
@@ -263,12 +280,27 @@ mod line {
     fn holder_delivers_what_is_pending_until_it_has_done_enough() {
         let (pending, _) = ring(HELD, From::Caller);
         for rounds in 0..MAX_ROUNDS {
-            assert_eq!(leave(pending, rounds), (HELD, Action::Deliver { hops: 0 }));
+            assert_eq!(leave(pending, rounds, Place::Caller), (HELD, Action::Deliver(Behind::NOTHING)));
         }
-        assert_eq!(leave(pending, MAX_ROUNDS), (PENDING, Action::Relay));
-        let (far, _) = ring(HELD, From::Wake { hops: RELAY_LIMIT });
-        assert_eq!(leave(far, 0), (far & !HELD, Action::Defer));
-        assert_eq!(leave(HELD, 1), (IDLE, Action::Leave));
+        assert_eq!(leave(pending, MAX_ROUNDS, Place::Interrupt), (PENDING, Action::Relay));
+        let (far, _) = ring(HELD, wake(RELAY_LIMIT));
+        assert_eq!(leave(far, 0, Place::Caller), (far & !HELD, Action::Defer));
+        assert_eq!(leave(HELD, 1, Place::Worker), (IDLE, Action::Leave));
+        // What the worker has begun does not go back to interrupts.
+        assert_eq!(leave(pending, MAX_ROUNDS, Place::Worker), (PENDING, Action::Defer));
+        assert_eq!(leave(far, 0, Place::Worker), (HELD, Action::Deliver(message(RELAY_LIMIT))));
+    }
+
+    #[test]
+    fn what_an_io_uring_woke_wakes_as_such() {
+        let uring = Behind::new(2, true);
+        let (word, _) = ring(IDLE, From::Wake(uring));
+        assert_eq!(take(word), (HELD, Action::Deliver(uring)));
+        let (word, _) = ring(word, wake(5));
+        let both = Behind::new(5, true);
+        assert_eq!(take(word), (HELD, Action::Deliver(both)));
+        let (word, _) = ring(take(word).0 & !HELD, wake(0));
+        assert_eq!(take(word), (HELD, Action::Deliver(Behind::NOTHING)));
     }
 }
 
@@ -330,13 +362,21 @@ mod gate {
                 return assert!(false);
             };
             *guard += 1;
-            let (_, kept) = guard.update(|word| (word | 1, ()));
+            let (_, kept) = guard.update(|word| (word | 1, ()), |_| false, |_| {});
             let Some(guard) = kept else {
                 return assert!(false);
             };
             assert_eq!(*guard, 43);
-            assert!(guard.update(|word| (word & !HELD, ())).1.is_none());
+            let Err(guard) = guard.leave_idle() else {
+                return assert!(false);
+            };
+            let mut last = false;
+            let (_, kept) = guard.update(|word| (word & !HELD, ()), |_| true, |_| last = true);
+            assert!(kept.is_none() && last);
             assert_eq!(gate.word(), 1);
+            let (_, guard) = gate.update(1, |_| (HELD, ()));
+            assert!(guard.is_some_and(|guard| guard.leave_idle().is_ok()));
+            assert_eq!(gate.word(), 0);
         })
     }
 }
@@ -461,21 +501,21 @@ mod context {
     fn level_line_is_rung_acked_and_lowered() -> Result {
         let core = Core::new(1)?;
         let line = core.line(0).ok_or(ENXIO)?;
-        assert!(line.ack().err() == Some(EOPNOTSUPP));
+        assert!(line.ack(From::Caller).err() == Some(EOPNOTSUPP));
         assert!(line.raise(From::Caller).err() == Some(EOPNOTSUPP));
         core.set_type(0, true)?;
         assert!(line.raise(From::Caller)? == Rung::Delivered);
         assert!(line.ring() == Rung::Coalesced);
         // Still raised: the next is on its way.
-        assert!(line.ack()? != Acked::Nothing);
+        assert!(line.ack(From::Caller)? != Acked::Nothing);
         assert_eq!(line.snapshot().deliveries, 2);
         assert!(core.set_type(0, false).err() == Some(EBUSY));
         assert!(!line.lower(From::Caller)?);
         line.mask();
-        assert!(line.ack()? != Acked::Nothing);
-        assert!(line.ack()? == Acked::Nothing);
-        assert!(line.raise(From::Wake { hops: 0 })? == Rung::Masked);
-        assert!(line.lower(From::Wake { hops: 0 })?);
+        assert!(line.ack(From::Caller)? != Acked::Nothing);
+        assert!(line.ack(From::Caller)? == Acked::Nothing);
+        assert!(line.raise(wake(0))? == Rung::Masked);
+        assert!(line.lower(wake(0))?);
         assert!(!line.unmask());
         let seen = line.snapshot();
         assert_eq!((seen.rings, seen.deliveries, seen.dropped), (4, 2, 1));

@@ -56,6 +56,10 @@ const WITHDRAWN: u32 = 1 << 30;
 const HOPS_SHIFT: u32 = 8;
 const HOPS: u32 = MAX_HOPS << HOPS_SHIFT;
 
+/// A ring of the pending message came from an io_uring's own eventfd (EPOLL_URING_WAKE). The next
+/// wake-up carries that on: it is what keeps a ring from being woken by itself for ever.
+const URING: u32 = 1 << 14;
+
 /// The hop count saturates here.
 pub(crate) const MAX_HOPS: u32 = 63;
 
@@ -70,17 +74,23 @@ pub(crate) const RELAY_LIMIT: u32 = 32;
 /// How many messages a holder delivers in one go before it leaves the rest to a callback.
 pub(crate) const MAX_ROUNDS: u32 = 4;
 
+impl Action {
+    /// The caller must not be preempted before it has done this.
+    #[inline(always)]
+    pub(crate) fn is_urgent(&self) -> bool {
+        matches!(self, Self::Relay | Self::Defer)
+    }
+}
+
 /// What the caller of a transition has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Action {
-    /// Deliver a message that has `hops` relays behind it; the caller holds the line.
-    Deliver {
-        /// Relays behind the message.
-        hops: u32,
-    },
-    /// Queue the line's irq_work.
+    /// Deliver a message; the caller holds the line.
+    Deliver(Behind),
+    /// Queue the line's irq_work. Until that is done the message has no owner that others know of:
+    /// the caller must not be preempted in between.
     Relay,
-    /// Queue the line's work item.
+    /// Give the line to the context's worker. As above.
     Defer,
     /// Nothing: the message joined one that is pending.
     Coalesce,
@@ -101,8 +111,8 @@ pub(crate) enum Taken {
     Nothing,
     /// Done, and the caller holds the line.
     Done {
-        /// The message that was pending, by the relays behind it. Now it is the caller's.
-        message: Option<u32>,
+        /// The message that was pending. Now it is the caller's.
+        message: Option<Behind>,
         /// The resamplefds are to be signalled.
         resample: bool,
     },
@@ -113,7 +123,7 @@ pub(crate) enum Taken {
 pub(crate) struct Unmasked {
     /// A message was pending. Its deliverer is the caller if that holds the line now, and if not,
     /// whoever does.
-    pub(crate) message: Option<u32>,
+    pub(crate) message: Option<Behind>,
     /// The caller is to signal the resamplefds.
     pub(crate) resample: bool,
 }
@@ -127,9 +137,60 @@ pub(crate) enum Acked {
     Done {
         /// The caller is to signal the resamplefds; if not, the unmask will.
         resample: bool,
-        /// The level is still raised: after that, the caller is to [`take`] the next message.
+        /// The level is still raised: after that, the caller is to [`assert_again`].
         again: bool,
     },
+}
+
+/// What is behind a message: how many relays, and whether one of them was an io_uring's own eventfd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Behind(u32);
+
+impl Behind {
+    const URING: u32 = URING >> HOPS_SHIFT;
+
+    /// A ring in a context where eventfds may be signalled.
+    pub(crate) const NOTHING: Self = Self(0);
+
+    /// At most [`MAX_HOPS`] are counted.
+    #[inline(always)]
+    pub(crate) const fn new(hops: u32, uring: bool) -> Self {
+        let hops = if hops > MAX_HOPS { MAX_HOPS } else { hops };
+        Self(hops | if uring { Self::URING } else { 0 })
+    }
+
+    /// How many relays: zero if userspace wrote.
+    #[inline(always)]
+    pub(crate) const fn hops(self) -> u32 {
+        self.0 & MAX_HOPS
+    }
+
+    /// An io_uring's own eventfd is.
+    #[inline(always)]
+    pub(crate) const fn uring(self) -> bool {
+        self.0 & Self::URING != 0
+    }
+
+    /// One relay more.
+    #[inline(always)]
+    pub(crate) const fn relayed(self) -> Self {
+        if self.hops() < MAX_HOPS {
+            Self(self.0 + 1)
+        } else {
+            self
+        }
+    }
+
+    /// The message that two rings come to.
+    #[inline]
+    fn join(self, other: Self) -> Self {
+        let hops = if other.hops() > self.hops() {
+            other.hops()
+        } else {
+            self.hops()
+        };
+        Self(hops | ((self.0 | other.0) & Self::URING))
+    }
 }
 
 /// Where a ring comes from.
@@ -137,28 +198,42 @@ pub(crate) enum Acked {
 pub(crate) enum From {
     /// A context where eventfds may be signalled.
     Caller,
-    /// An eventfd's wake callback, where they may not.
-    Wake {
-        /// Relays behind the ring: zero if userspace wrote.
-        hops: u32,
-    },
+    /// An eventfd's wake callback, where they may not, or another module's callback, which would be
+    /// called by itself for ever.
+    Wake(Behind),
+}
+
+/// Where a line's holder is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Place {
+    /// In the context of a ring, or of another transition.
+    Caller,
+    /// In the line's irq_work.
+    Interrupt,
+    /// In the context's worker.
+    Worker,
 }
 
 #[inline]
-fn hops(state: u32) -> u32 {
-    (state & HOPS) >> HOPS_SHIFT
+fn behind(state: u32) -> Behind {
+    Behind((state & (HOPS | URING)) >> HOPS_SHIFT)
 }
 
 #[inline]
-fn with_hops(state: u32, hops: u32) -> u32 {
-    let hops = if hops > MAX_HOPS { MAX_HOPS } else { hops };
-    (state & !HOPS) | (hops << HOPS_SHIFT)
+fn with(state: u32, behind: Behind) -> u32 {
+    (state & !(HOPS | URING)) | (behind.0 << HOPS_SHIFT)
+}
+
+/// Takes the message out of the word.
+#[inline]
+fn without_message(state: u32) -> u32 {
+    state & !(PENDING | HOPS | URING)
 }
 
 /// How a message that is pending is to be delivered.
 #[inline]
-fn callback(state: u32) -> Action {
-    if hops(state) >= RELAY_LIMIT {
+fn callback(state: u32, place: Place) -> Action {
+    if behind(state).hops() >= RELAY_LIMIT || place == Place::Worker {
         Action::Defer
     } else {
         Action::Relay
@@ -215,7 +290,7 @@ pub(crate) fn lower(state: u32) -> (u32, Option<bool>) {
     if low == state || state & (ASSERTED | PENDING) != PENDING {
         return (low, Some(false));
     }
-    let without = with_hops(low & !PENDING, 0);
+    let without = without_message(low);
     let counts = if state & HELD != 0 { WITHDRAWN } else { HELD };
     (without | counts, Some(true))
 }
@@ -223,19 +298,15 @@ pub(crate) fn lower(state: u32) -> (u32, Option<bool>) {
 /// A message is wanted.
 #[inline(always)]
 fn request(state: u32, from: From) -> (u32, Action) {
-    let behind = match from {
-        From::Caller => 0,
-        From::Wake { hops } => hops,
+    let new = match from {
+        From::Caller => Behind::NOTHING,
+        From::Wake(behind) => behind,
     };
     if state & PENDING != 0 {
-        let longest = if behind > hops(state) {
-            behind
-        } else {
-            hops(state)
-        };
-        return (with_hops(state, longest), Action::Coalesce);
+        let both = behind(state).join(new);
+        return (with(state, both), Action::Coalesce);
     }
-    let pending = with_hops(state | PENDING, behind);
+    let pending = with(state | PENDING, new);
     if state & WITHDRAWN != 0 {
         // It takes that message's place, and its holder knows what to do with it.
         return (pending & !WITHDRAWN, Action::Coalesce);
@@ -247,8 +318,8 @@ fn request(state: u32, from: From) -> (u32, Action) {
         return (pending, Action::Leave);
     }
     match from {
-        From::Caller => (sent(state) | HELD, Action::Deliver { hops: 0 }),
-        From::Wake { .. } => (pending, callback(pending)),
+        From::Caller => (sent(state) | HELD, Action::Deliver(Behind::NOTHING)),
+        From::Wake(_) => (pending, callback(pending, Place::Caller)),
     }
 }
 
@@ -259,10 +330,9 @@ pub(crate) fn take(state: u32) -> (u32, Action) {
     if state & PENDING == 0 || state & (HELD | MASKED) != 0 {
         return (state, Action::Leave);
     }
-    let hops = hops(state);
     (
-        sent(with_hops(state & !PENDING, 0)) | HELD,
-        Action::Deliver { hops },
+        sent(without_message(state)) | HELD,
+        Action::Deliver(behind(state)),
     )
 }
 
@@ -295,7 +365,7 @@ pub(crate) fn unmask_nowait(state: u32) -> (u32, Option<Unmasked>) {
         return (state, None);
     }
     let done = Unmasked {
-        message: (state & PENDING != 0).then_some(hops(state)),
+        message: (state & PENDING != 0).then_some(behind(state)),
         resample: state & RESAMPLE != 0,
     };
     let open = state & !(MASKED | RESAMPLE);
@@ -303,7 +373,7 @@ pub(crate) fn unmask_nowait(state: u32) -> (u32, Option<Unmasked>) {
         return (open, Some(done));
     }
     let taken = match done.message {
-        Some(_) => sent(with_hops(open & !PENDING, 0)),
+        Some(_) => sent(without_message(open)),
         None => open,
     };
     (taken | HELD, Some(done))
@@ -319,8 +389,8 @@ pub(crate) fn clear(state: u32) -> (u32, Taken) {
     if state & HELD != 0 {
         return (state, Taken::Busy);
     }
-    let message = Some(hops(state));
-    let (cleared, resample) = deassert(with_hops(state & !PENDING, 0));
+    let message = Some(behind(state));
+    let (cleared, resample) = deassert(without_message(state));
     (cleared | HELD, Taken::Done { message, resample })
 }
 
@@ -347,8 +417,17 @@ pub(crate) fn ack(state: u32) -> (u32, Option<Acked>) {
     }
     let (acked, resample) = deassert(state);
     let again = state & RAISED != 0;
-    let next = if again { acked | PENDING } else { acked };
-    (next, Some(Acked::Done { resample, again }))
+    (acked, Some(Acked::Done { resample, again }))
+}
+
+/// An ack is done with, and the sources have been told: a level that is raised even now is the next
+/// message, unless there is one already. Until here there was none: the sources might have lowered it.
+pub(crate) fn assert_again(state: u32, from: From) -> (u32, Option<Action>) {
+    if state & RAISED == 0 || state & (ASSERTED | PENDING) != 0 {
+        return (state, None);
+    }
+    let (requested, action) = request(state, from);
+    (requested, Some(action))
 }
 
 /// Makes it a level line, or an edge line; returns whether it can become one now, or is one.
@@ -370,20 +449,19 @@ pub(crate) fn hold(state: u32) -> (u32, ()) {
     (state | HELD, ())
 }
 
-/// The holder is done with one thing, after having delivered `rounds` messages.
+/// The holder, at `place`, is done with one thing, after having delivered `rounds` messages.
 #[inline(always)]
-pub(crate) fn leave(state: u32, rounds: u32) -> (u32, Action) {
+pub(crate) fn leave(state: u32, rounds: u32, place: Place) -> (u32, Action) {
     if state & WITHDRAWN != 0 {
         return (state & !WITHDRAWN, Action::Drop);
     }
     if state & PENDING == 0 || state & MASKED != 0 {
         return (state & !HELD, Action::Leave);
     }
-    let hops = hops(state);
-    if rounds < MAX_ROUNDS && hops < RELAY_LIMIT {
-        let taken = sent(with_hops(state & !PENDING, 0));
-        (taken, Action::Deliver { hops })
+    let behind = behind(state);
+    if rounds < MAX_ROUNDS && (behind.hops() < RELAY_LIMIT || place == Place::Worker) {
+        (sent(without_message(state)), Action::Deliver(behind))
     } else {
-        (state & !HELD, callback(state))
+        (state & !HELD, callback(state, place))
     }
 }

@@ -8,6 +8,7 @@
 
 use crate::{
     c_api::callback::Callback,
+    delivery::hops_of_key,
     kernel_ext::{
         eventfd::EventFd,
         shared_list::SharedList, //
@@ -44,11 +45,19 @@ impl Output {
         }
     }
 
-    /// Tells it. For the context see [`EventFd::signal`], whose argument `mask` is.
+    /// Tells it of a delivery. For the context see [`EventFd::signal`], whose argument `mask` is.
     #[inline(always)]
-    fn tell(&self, event: u32, mask: u32) {
+    fn deliver(&self, mask: u32) {
         match self {
             Self::EventFd(eventfd) => eventfd.signal(mask),
+            Self::Callback(callback) => callback.call_at(hops_of_key(mask)),
+        }
+    }
+
+    /// Tells it of `event`. Context as above.
+    fn tell(&self, event: u32) {
+        match self {
+            Self::EventFd(eventfd) => eventfd.signal(0),
             Self::Callback(callback) => callback.call(event),
         }
     }
@@ -73,11 +82,12 @@ impl Triggers {
         self.0.iter().map(Output::id)
     }
 
-    /// Signals all, with `mask` in the wake-ups' key. For the context see [`EventFd::signal`].
+    /// Tells all of a delivery, with `mask` in the wake-ups' key. For the context see
+    /// [`EventFd::signal`].
     #[inline]
     pub(crate) fn signal(&self, mask: u32) {
         for output in self.0.iter() {
-            output.tell(0, mask);
+            output.deliver(mask);
         }
     }
 
@@ -164,7 +174,7 @@ impl Notifiers {
     /// the context see [`EventFd::signal`].
     pub(crate) fn notify(&self, event: u32, resample: bool) {
         self.for_each(|notifier| match notifier {
-            Notifier::Events(output, events) if events & event != 0 => output.tell(event, 0),
+            Notifier::Events(output, events) if events & event != 0 => output.tell(event),
             Notifier::Resample { eventfd, .. } if resample => eventfd.signal(0),
             _ => {}
         });

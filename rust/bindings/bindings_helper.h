@@ -10,6 +10,7 @@
 #include <linux/atomic.h>
 #include <linux/eventfd.h>
 #include <linux/irq_work.h>
+#include <linux/llist.h>
 #include <linux/poll.h>
 #include <linux/sort.h>
 #include <linux/wait.h>
@@ -53,8 +54,19 @@ void doorbell_wait_queue_unlock(struct wait_queue_head *wqh, unsigned long flags
 void doorbell_wait_queue_add(struct wait_queue_head *wqh, struct wait_queue_entry *entry);
 void doorbell_wait_queue_del(struct wait_queue_entry *entry);
 void doorbell_wake_writers(struct wait_queue_head *wqh);
-bool doorbell_gate_enter(atomic_t *word, int *old, int new);
-bool doorbell_gate_leave(atomic_t *word, int *old, int new);
+int doorbell_gate_enter(atomic_t *word, int old, int new);
+int doorbell_gate_leave(atomic_t *word, int old, int new);
+void doorbell_preempt_disable(void);
+void doorbell_preempt_enable(void);
+u32 doorbell_depth(void);
+u32 doorbell_wake_depth(u32 behind);
+void doorbell_call(struct doorbell_callback *callback, u32 depth, u32 event);
+void doorbell_fresh(void);
+bool doorbell_within_budget(void);
+void doorbell_spend(u32 signals);
+void doorbell_cond_resched(void);
+bool doorbell_llist_add(struct llist_node *node, struct llist_head *head);
+struct llist_node *doorbell_llist_take(struct llist_head *head);
 bool doorbell_irq_work_is_busy(struct irq_work *work);
 unsigned long doorbell_compat_ptr(u32 uptr);
 

@@ -4,7 +4,10 @@
  */
 #include <linux/compat.h>
 #include <linux/lockdep.h>
+#include <linux/percpu.h>
 #include <linux/preempt.h>
+#include <linux/sched.h>
+#include <linux/sched/clock.h>
 
 #include "bindings_helper.h"
 
@@ -77,25 +80,172 @@ void doorbell_wake_writers(struct wait_queue_head *wqh)
 /*
  * Preemption and the compare-exchange go together, so that the ring path makes
  * one call for both. On PREEMPT_RT a spinlock's holder can be preempted, too.
+ * Both return @old, or if the word is not @old what it is.
  */
-bool doorbell_gate_enter(atomic_t *word, int *old, int new)
+int doorbell_gate_enter(atomic_t *word, int old, int new)
 {
+	int now = old;
+
 	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
 		preempt_disable();
-	if (likely(atomic_try_cmpxchg(word, old, new)))
-		return true;
+	if (likely(atomic_try_cmpxchg(word, &now, new)))
+		return old;
 	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
 		preempt_enable();
+	return now;
+}
+
+int doorbell_gate_leave(atomic_t *word, int old, int new)
+{
+	int now = old;
+
+	if (unlikely(!atomic_try_cmpxchg(word, &now, new)))
+		return now;
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+		preempt_enable();
+	return old;
+}
+
+void doorbell_preempt_disable(void)
+{
+	preempt_disable();
+}
+
+void doorbell_preempt_enable(void)
+{
+	preempt_enable();
+}
+
+/*
+ * What this CPU does on behalf of others. @signals were sent by interrupts since a
+ * task last rang here, and until @until they may go on. @task is in a callback of
+ * another module, @depth relays deep: what it rings comes after those.
+ */
+struct doorbell_cpu {
+	u32 signals;
+	u32 depth;
+	u64 until;
+	struct task_struct *task;
+	/* On PREEMPT_RT: the thread that is an interrupt elsewhere. */
+	struct task_struct *relayer;
+};
+
+static DEFINE_PER_CPU(struct doorbell_cpu, doorbell_cpu);
+
+/* In @signals: @until is set. */
+#define DOORBELL_TIMED		BIT(31)
+
+/*
+ * How long interrupts may deliver for one ring of a task's, and how many signals they
+ * may send however long that takes: a CPU that is virtual may be taken away meanwhile.
+ * The one delivery that is under way then is finished, and the rest is left to the
+ * contexts' workers.
+ */
+#define DOORBELL_BUDGET_NS	(100 * NSEC_PER_USEC)
+#define DOORBELL_BUDGET_SIGNALS	8
+
+u32 doorbell_depth(void)
+{
+	if (likely(raw_cpu_read(doorbell_cpu.task) != current))
+		return 0;
+	return raw_cpu_read(doorbell_cpu.depth);
+}
+
+void doorbell_fresh(void)
+{
+	raw_cpu_write(doorbell_cpu.signals, 0);
+}
+
+static bool doorbell_in_relay(void)
+{
+	if (IS_ENABLED(CONFIG_PREEMPT_RT))
+		return raw_cpu_read(doorbell_cpu.relayer) == current;
+	return in_hardirq();
+}
+
+/*
+ * Of a ring from a wake-up that has @behind relays behind it. What a task signals, the
+ * task pays for: it is in its time that the interrupts come.
+ */
+u32 doorbell_wake_depth(u32 behind)
+{
+	u32 depth = doorbell_depth();
+
+	if (depth > behind)
+		behind = depth;
+	if (!doorbell_in_relay())
+		doorbell_fresh();
+	return behind;
+}
+
+/* On PREEMPT_RT this is a CPU's own thread. */
+bool doorbell_within_budget(void)
+{
+	struct doorbell_cpu *cpu = raw_cpu_ptr(&doorbell_cpu);
+	u32 signals = cpu->signals++;
+
+	if (IS_ENABLED(CONFIG_PREEMPT_RT))
+		cpu->relayer = current;
+	/* A single relay does not pay for the clock. */
+	if (likely(!signals))
+		return true;
+	if (!(signals & DOORBELL_TIMED)) {
+		cpu->until = local_clock() + DOORBELL_BUDGET_NS;
+		cpu->signals |= DOORBELL_TIMED;
+		return true;
+	}
+	if (signals - DOORBELL_TIMED < DOORBELL_BUDGET_SIGNALS || local_clock() < cpu->until)
+		return true;
+	cpu->signals--;
 	return false;
 }
 
-bool doorbell_gate_leave(atomic_t *word, int *old, int new)
+void doorbell_spend(u32 signals)
 {
-	if (unlikely(!atomic_try_cmpxchg(word, old, new)))
-		return false;
-	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
-		preempt_enable();
-	return true;
+	struct doorbell_cpu *cpu = raw_cpu_ptr(&doorbell_cpu);
+
+	cpu->signals += signals;
+}
+
+/*
+ * Calls another module. On PREEMPT_RT others may run here meanwhile; what they leave
+ * is not what was there before.
+ */
+void doorbell_call(struct doorbell_callback *callback, u32 depth, u32 event)
+{
+	struct doorbell_cpu *cpu, before;
+
+	migrate_disable();
+	cpu = raw_cpu_ptr(&doorbell_cpu);
+	before = *cpu;
+	cpu->depth = depth;
+	barrier();
+	cpu->task = current;
+	callback->func(callback, event);
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT)) {
+		cpu->task = before.task;
+		barrier();
+		cpu->depth = before.depth;
+	} else if (cpu->task == current) {
+		cpu->task = NULL;
+	}
+	migrate_enable();
+}
+
+void doorbell_cond_resched(void)
+{
+	cond_resched();
+}
+
+bool doorbell_llist_add(struct llist_node *node, struct llist_head *head)
+{
+	return llist_add(node, head);
+}
+
+/* All, the oldest first. */
+struct llist_node *doorbell_llist_take(struct llist_head *head)
+{
+	return llist_reverse_order(llist_del_all(head));
 }
 
 bool doorbell_irq_work_is_busy(struct irq_work *work)

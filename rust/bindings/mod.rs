@@ -24,6 +24,8 @@ use kernel::bindings::{
     atomic_t,
     file,
     irq_work,
+    llist_head,
+    llist_node,
     poll_table_struct,
     wait_queue_entry,
     wait_queue_head, //

@@ -39,6 +39,14 @@ impl Callback {
         self.0.addr().get()
     }
 
+    /// Calls it as a trigger, of a delivery that has `depth` relays behind it: so much is behind what
+    /// the callback rings. Context as of [`Callback::call`].
+    #[inline]
+    pub(crate) fn call_at(&self, depth: u32) {
+        // SAFETY: Valid by the type invariants, and it has a function.
+        unsafe { bindings::doorbell_call(self.0.as_ptr(), depth, 0) };
+    }
+
     /// Calls it. A trigger's is called with its line held: in the context of whoever rings, in an
     /// interrupt, or in a work item, and with preemption off unless the kernel is PREEMPT_RT. A
     /// notifier's is called in the context of whoever makes the transition.

@@ -157,7 +157,7 @@ export! {
     fn doorbell_ack(ctx: RawCtx, line: u32) -> c_int {
         // SAFETY: By the requirements of this function.
         let ctx = unsafe { borrow(ctx) };
-        code(ctx.line(line).and_then(|line| Ok(line.ack()?.code())))
+        code(ctx.line(line).and_then(|line| Ok(line.ack(delivery::caller())?.code())))
     }
 
     /// # Safety

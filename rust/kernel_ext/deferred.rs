@@ -26,8 +26,8 @@ use kernel::{
 ///
 /// # Safety
 ///
-/// - `init` must leave a `Raw` that can be queued and that calls `func` with a pointer to itself
-///   once for each time that it was queued and found idle.
+/// - `init` must leave a `Raw` that can be queued and that calls `func` with a pointer to itself, as
+///   a `Argument`, once for each time that it was queued and found idle.
 /// - After `sync` has returned, and unless it is queued again, `func` is neither running nor going
 ///   to run.
 /// - After `retire` has returned, and unless it is queued again, the `Raw` is not touched any more.
@@ -35,12 +35,15 @@ pub(crate) unsafe trait Backend {
     /// The C object.
     type Raw;
 
+    /// What the callback's pointer points to, as C has it: with CFI the types must be the same.
+    type Argument;
+
     /// Initialises `raw` with the callback `func`.
     ///
     /// # Safety
     ///
     /// `raw` must be valid for writes.
-    unsafe fn init(raw: *mut Self::Raw, func: unsafe extern "C" fn(*mut Self::Raw));
+    unsafe fn init(raw: *mut Self::Raw, func: unsafe extern "C" fn(*mut Self::Argument));
 
     /// Queues `raw`, unless it is queued already.
     ///
@@ -85,10 +88,7 @@ pub(crate) struct RawIrqWork {
 }
 
 impl RawIrqWork {
-    fn new(func: unsafe extern "C" fn(*mut Self)) -> Self {
-        type Func = unsafe extern "C" fn(*mut bindings::irq_work);
-        // SAFETY: The two differ in the type that the pointer which they take has.
-        let func = unsafe { core::mem::transmute::<unsafe extern "C" fn(*mut Self), Func>(func) };
+    fn new(func: unsafe extern "C" fn(*mut bindings::irq_work)) -> Self {
         Self {
             // This is what `init_irq_work()` writes: all zeroes but for the function.
             work: bindings::irq_work {
@@ -121,8 +121,9 @@ impl RawIrqWork {
 // neither pending nor busy, and if it lingers, for a grace period, which `sync` leaves to `retire`.
 unsafe impl Backend for IrqWork {
     type Raw = RawIrqWork;
+    type Argument = bindings::irq_work;
 
-    unsafe fn init(raw: *mut Self::Raw, func: unsafe extern "C" fn(*mut Self::Raw)) {
+    unsafe fn init(raw: *mut Self::Raw, func: unsafe extern "C" fn(*mut Self::Argument)) {
         // SAFETY: By the requirements of this function `raw` is valid for writes.
         unsafe { raw.write(RawIrqWork::new(func)) };
     }
@@ -180,8 +181,9 @@ pub(crate) enum WorkItem {}
 // removes the item and waits for a running callback.
 unsafe impl Backend for WorkItem {
     type Raw = bindings::work_struct;
+    type Argument = bindings::work_struct;
 
-    unsafe fn init(raw: *mut Self::Raw, func: unsafe extern "C" fn(*mut Self::Raw)) {
+    unsafe fn init(raw: *mut Self::Raw, func: unsafe extern "C" fn(*mut Self::Argument)) {
         // SAFETY: By the requirements of this function `raw` is valid for writes; name and key are
         // static.
         unsafe {
@@ -285,7 +287,7 @@ impl<T: Run<B>, B: Backend> Deferred<T, B> {
     /// # Safety
     ///
     /// `raw` must be the C object in a `Deferred` field of a pinned `T` at `T::OFFSET`.
-    unsafe extern "C" fn entry(raw: *mut B::Raw) {
+    unsafe extern "C" fn entry(raw: *mut B::Argument) {
         // SAFETY: Only `Run::queue` ever queues the object, on the field of a pinned `T`. That `T`
         // is alive: before it goes, `Deferred::drop` waits for this call.
         let this = unsafe { &*raw.byte_sub(T::OFFSET).cast::<T>() };
@@ -322,3 +324,21 @@ macro_rules! impl_has_deferred {
     };
 }
 pub(crate) use impl_has_deferred;
+
+/// The same for a type with parameters: `{T: Bound} Owner<T>`.
+macro_rules! impl_has_deferred_of {
+    ({$($generics:tt)*} $owner:ty, $field:ident, $backend:ty) => {
+        // SAFETY: The offset is that of the field, and `_check` makes sure of the field's type.
+        unsafe impl<$($generics)*> $crate::kernel_ext::deferred::HasDeferred<$backend> for $owner {
+            const OFFSET: usize = {
+                fn _check<$($generics)*>(
+                    this: &$owner,
+                ) -> &$crate::kernel_ext::deferred::Deferred<$owner, $backend> {
+                    &this.$field
+                }
+                core::mem::offset_of!($owner, $field)
+            };
+        }
+    };
+}
+pub(crate) use impl_has_deferred_of;

@@ -15,9 +15,12 @@
 //! disables preemption, like holding a spinlock, and unlike on PREEMPT_RT, where a spinlock's
 //! holder is preemptible, too.
 
-use super::shared_pages::{
-    SharedObject,
-    Visible, //
+use super::{
+    preempt::Unpreempted,
+    shared_pages::{
+        SharedObject,
+        Visible, //
+    }, //
 };
 use crate::bindings;
 use core::{
@@ -154,10 +157,11 @@ impl<T, C: Visible> Gate<T, C> {
             self.face.word.cmpxchg(word, new, Full)?;
             return Ok((result, None));
         }
-        let mut now = word as c_int;
-        // SAFETY: Both pointers are valid. A full compare-exchange, as above; disables preemption
-        // if it succeeds.
-        if !unsafe { bindings::doorbell_gate_enter(self.as_ptr(), &mut now, new as c_int) } {
+        // SAFETY: The pointer is valid. A full compare-exchange, as above; disables preemption if it
+        // succeeds.
+        let now =
+            unsafe { bindings::doorbell_gate_enter(self.as_ptr(), word as c_int, new as c_int) };
+        if now as u32 != word {
             return Err(now as u32);
         }
         // INVARIANT: `HELD` was clear, so there was no guard; this compare-exchange set it, so
@@ -182,32 +186,55 @@ pub(crate) struct Guard<'a, T, C: Visible> {
 }
 
 impl<T, C: Visible> Guard<'_, T, C> {
-    /// Changes the word by `f`, which may be called several times and must be pure; clearing
-    /// [`HELD`] gives the gate up. The first try is made as if nobody had left anything in the word.
-    ///
-    /// Returns the guard if `f` left [`HELD`] set. Fully ordered.
+    /// Gives the gate up if nothing but [`HELD`] is set in its word; returns the guard if there is.
+    /// Fully ordered.
     #[inline(always)]
-    pub(crate) fn update<R>(self, f: impl Fn(u32) -> (u32, R)) -> (R, Option<Self>) {
-        match self.try_update(HELD, &f) {
-            Ok((result, true)) => (result, Some(self)),
-            Ok((result, false)) => {
-                // INVARIANT: `HELD` is clear now and the guard goes without its `drop`, which would
-                // clear the bit of whoever holds the gate by then.
+    pub(crate) fn leave_idle(self) -> Result<(), Self> {
+        match self.leave(HELD, 0) {
+            Ok(()) => {
                 core::mem::forget(self);
-                (result, None)
+                Ok(())
             }
-            Err(now) => self.update_from(now, f),
+            Err(_) => Err(self),
         }
     }
 
-    /// Tries until it works.
-    #[cold]
-    fn update_from<R>(self, mut word: u32, f: impl Fn(u32) -> (u32, R)) -> (R, Option<Self>) {
+    /// Changes the word by `f`, which may be called several times and must be pure; clearing
+    /// [`HELD`] gives the gate up. If `f` has returned something `urgent` then, `last` is called
+    /// with it before the caller can be preempted: what others will find in the word is looked after
+    /// by then.
+    ///
+    /// Returns the guard if `f` left [`HELD`] set. Fully ordered.
+    pub(crate) fn update<R>(
+        self,
+        f: impl Fn(u32) -> (u32, R),
+        urgent: impl Fn(&R) -> bool,
+        last: impl FnOnce(&R),
+    ) -> (R, Option<Self>) {
+        let mut word = self.gate.word();
         loop {
-            match self.try_update(word, &f) {
-                Ok((result, true)) => return (result, Some(self)),
-                Ok((result, false)) => {
-                    // INVARIANT: As in `update`.
+            let (new, result) = f(word);
+            let tried = if new & HELD != 0 {
+                match self.gate.face.word.cmpxchg(word, new, Full) {
+                    Ok(_) => return (result, Some(self)),
+                    Err(now) => Err(now),
+                }
+            } else if urgent(&result) {
+                let _preemption = Unpreempted::new();
+                let left = self.leave(word, new);
+                if left.is_ok() {
+                    last(&result);
+                    core::mem::forget(self);
+                    return (result, None);
+                }
+                left
+            } else {
+                self.leave(word, new)
+            };
+            match tried {
+                Ok(()) => {
+                    // INVARIANT: `HELD` is clear now and the guard goes without its `drop`, which
+                    // would clear the bit of whoever holds the gate by then.
                     core::mem::forget(self);
                     return (result, None);
                 }
@@ -216,22 +243,20 @@ impl<T, C: Visible> Guard<'_, T, C> {
         }
     }
 
-    /// One try: what `f` returned and whether [`HELD`] is still set; if the word is not `word`,
-    /// what it is.
+    /// Tries to exchange `word` for `new`, which has [`HELD`] clear; if the word is another one,
+    /// returns that. If it succeeds there is no guard any more: forget it.
     #[inline(always)]
-    fn try_update<R>(&self, word: u32, f: &impl Fn(u32) -> (u32, R)) -> Result<(R, bool), u32> {
-        let (new, result) = f(word);
-        if new & HELD != 0 {
-            self.gate.face.word.cmpxchg(word, new, Full)?;
-            return Ok((result, true));
+    fn leave(&self, word: u32, new: u32) -> Result<(), u32> {
+        // SAFETY: The pointer is valid. A full compare-exchange, as above; enables preemption, which
+        // was disabled for this guard, if it succeeds.
+        let now = unsafe {
+            bindings::doorbell_gate_leave(self.gate.as_ptr(), word as c_int, new as c_int)
+        };
+        if now as u32 == word {
+            Ok(())
+        } else {
+            Err(now as u32)
         }
-        let mut now = word as c_int;
-        // SAFETY: Both pointers are valid. A full compare-exchange, as above; enables preemption,
-        // which was disabled for this guard, if it succeeds.
-        if !unsafe { bindings::doorbell_gate_leave(self.gate.as_ptr(), &mut now, new as c_int) } {
-            return Err(now as u32);
-        }
-        Ok((result, false))
     }
 }
 
@@ -258,7 +283,7 @@ impl<T, C: Visible> Drop for Guard<'_, T, C> {
     fn drop(&mut self) {
         // INVARIANT: The guard goes, and the bit with it.
         let mut word = HELD;
-        while let Err(now) = self.try_update(word, &|word| (word & !HELD, ())) {
+        while let Err(now) = self.leave(word, word & !HELD) {
             word = now;
         }
     }

@@ -5,6 +5,8 @@
 //! Nothing here knows about doorbell; each file can be used without the others that it does not
 //! name, and could go upstream as it is.
 
+pub(crate) mod batch;
+pub(crate) mod budget;
 pub(crate) mod counter;
 pub(crate) mod deferred;
 pub(crate) mod domain;
@@ -12,6 +14,7 @@ pub(crate) mod eventfd;
 pub(crate) mod gate;
 pub(crate) mod iov;
 pub(crate) mod pinned;
+pub(crate) mod preempt;
 pub(crate) mod shared_array;
 pub(crate) mod shared_list;
 pub(crate) mod shared_pages;

@@ -3,7 +3,7 @@
 //! How operations begin: the first compare-exchange of each.
 
 use crate::{
-    line::{self, Acked, Action, From, Taken, Unmasked, HELD, MASKED},
+    line::{self, Acked, Action, Behind, From, Taken, Unmasked, HELD, MASKED},
     ops::Op,
     state::{At, Callback, Seen, State, Then, Told},
     wiring::Wiring,
@@ -14,7 +14,7 @@ impl State {
     /// There should be a message.
     pub(crate) fn wanted(&self, model: &Wiring) -> bool {
         if model.level {
-            (self.fresh || self.raised) && !self.active
+            (self.fresh || (self.raised && !self.acking)) && !self.active
         } else {
             self.fresh
         }
@@ -85,7 +85,7 @@ impl State {
         let (word, action) = (model.functions.ring)(self.word, from);
         self.word = word;
         self.fresh = true;
-        self.rung(model, action)
+        self.rung(model, action, Then::Return)
     }
 
     fn raise(&mut self, model: &Wiring, from: From) -> At {
@@ -95,23 +95,31 @@ impl State {
             return At::Idle;
         };
         self.raised = true;
-        self.rung(model, action)
+        self.rung(model, action, Then::Return)
     }
 
-    fn rung(&mut self, model: &Wiring, action: Action) -> At {
+    pub(crate) fn rung(&mut self, model: &Wiring, action: Action, then: Then) -> At {
         self.rings += 1;
         match action {
-            Action::Deliver { .. } => {
+            Action::Deliver(_) => {
                 self.start(model);
                 At::Count {
                     rounds: model.rounds,
-                    then: Then::Return,
+                    then,
                 }
             }
-            Action::Relay => At::Queue(Callback::Relay, Then::Return),
-            Action::Defer => At::Queue(Callback::Defer, Then::Return),
-            Action::Coalesce => At::Coalesced,
-            Action::Leave | Action::Keep | Action::Drop => At::Idle,
+            Action::Relay => At::Queue {
+                callback: Callback::Relay,
+                pinned: true,
+                then,
+            },
+            Action::Defer => At::Queue {
+                callback: Callback::Defer,
+                pinned: true,
+                then,
+            },
+            Action::Coalesce => At::Coalesced(then),
+            Action::Leave | Action::Keep | Action::Drop => At::after(then),
         }
     }
 
@@ -124,13 +132,8 @@ impl State {
                 self.queue(Callback::Relay);
                 At::Late(op)
             }
-            Op::Wake => self.ring(model, From::Wake { hops: 0 }),
-            Op::FarWake => self.ring(
-                model,
-                From::Wake {
-                    hops: line::RELAY_LIMIT,
-                },
-            ),
+            Op::Wake => self.ring(model, From::Wake(Behind::NOTHING)),
+            Op::FarWake => self.ring(model, From::Wake(Behind::new(line::RELAY_LIMIT, false))),
             Op::Mask => {
                 let (word, newly) = (functions.mask)(self.word);
                 let free = self.word & HELD == 0;
@@ -219,12 +222,12 @@ impl State {
                 }
             }
             Op::Raise => self.raise(model, From::Caller),
-            Op::WakeRaise => self.raise(model, From::Wake { hops: 0 }),
+            Op::WakeRaise => self.raise(model, From::Wake(Behind::NOTHING)),
             Op::Lower => {
                 let (word, withdrawn) = (functions.lower)(self.word);
                 let takes_hold = word & !self.word & HELD != 0;
                 self.word = word;
-                self.raised = false;
+                (self.raised, self.acking) = (false, false);
                 if takes_hold && withdrawn == Some(true) {
                     At::Drop {
                         rounds: model.rounds,
@@ -245,12 +248,18 @@ impl State {
                         self.word = word;
                         self.deasserted(resample);
                         self.unnotified += 1;
-                        // A level that is still raised counts as a ring.
-                        self.rings += u8::from(again);
                         let told = Told {
                             event: true,
                             resample,
                         };
+                        self.acking = again;
+                        if again && !functions.ack_tells_first {
+                            let (word, _) =
+                                (functions.assert_again)(self.word, From::Wake(Behind::NOTHING));
+                            self.word = word;
+                            self.acking = false;
+                            self.rings += 1;
+                        }
                         At::Notify { told, again }
                     }
                 }

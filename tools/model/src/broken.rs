@@ -5,7 +5,7 @@
 use crate::{
     domain::{self, Readers},
     irqfd::{self, Attach, Detach, Irqfd},
-    line::{self, Acked, Action, Taken, ASSERTED, HELD, MASKED, PENDING, RAISED, RESAMPLE},
+    line::{self, Acked, Action, Behind, Taken, ASSERTED, HELD, MASKED, PENDING, RAISED, RESAMPLE},
     ops::{Op, LEVEL_OPS, NOWAIT_OPS, OPS},
     records::{self, Mistake, Ring},
     walk,
@@ -101,7 +101,7 @@ pub fn all() -> Vec<Broken> {
             &[Lost, Count],
             Functions {
                 take: |state| match line::take(state & !MASKED) {
-                    (_, Action::Deliver { .. }) if state & MASKED != 0 => {
+                    (_, Action::Deliver(_)) if state & MASKED != 0 => {
                         (state & !PENDING, Action::Leave)
                     }
                     (_, action) if state & MASKED != 0 => (state, action),
@@ -122,8 +122,8 @@ pub fn all() -> Vec<Broken> {
             "a holder delivers on although the line is masked",
             &[MaskBarrier],
             Functions {
-                leave: |state, rounds| {
-                    let (after, action) = line::leave(state & !MASKED, rounds);
+                leave: |state, rounds, place| {
+                    let (after, action) = line::leave(state & !MASKED, rounds, place);
                     (after | (state & MASKED), action)
                 },
                 ..REAL
@@ -146,7 +146,7 @@ pub fn all() -> Vec<Broken> {
             Functions {
                 unmask: |state| match line::unmask(state) {
                     (after, Taken::Done { resample, .. }) => {
-                        let message = Some(0);
+                        let message = Some(Behind::NOTHING);
                         (after, Taken::Done { message, resample })
                     }
                     other => other,
@@ -189,9 +189,9 @@ pub fn all() -> Vec<Broken> {
         ),
         line(
             "a holder leaves without looking whether it was rung",
-            &[Lost],
+            &[Lost, Prompt],
             Functions {
-                leave: |state, _| (state & !HELD, Action::Leave),
+                leave: |state, _, _| (state & !HELD, Action::Leave),
                 ..REAL
             },
         ),
@@ -236,7 +236,7 @@ pub fn all() -> Vec<Broken> {
             &[Pending],
             Functions {
                 take: |state| match line::take(state) {
-                    (after, action @ Action::Deliver { .. }) => (after | PENDING, action),
+                    (after, action @ Action::Deliver(_)) => (after | PENDING, action),
                     other => other,
                 },
                 ..REAL
@@ -247,7 +247,7 @@ pub fn all() -> Vec<Broken> {
             &[Pending],
             Functions {
                 ring: |state, from| match line::ring(state, from) {
-                    (after, action @ Action::Deliver { .. }) => (after | PENDING, action),
+                    (after, action @ Action::Deliver(_)) => (after | PENDING, action),
                     other => other,
                 },
                 ..REAL
@@ -255,7 +255,7 @@ pub fn all() -> Vec<Broken> {
         ),
         line(
             "the callback is queued before pending is set",
-            &[Lost],
+            &[Lost, Prompt],
             Functions {
                 queue_last: false,
                 ..REAL
@@ -309,7 +309,7 @@ pub fn all() -> Vec<Broken> {
             &[Asserted, State],
             Functions {
                 take: |state| match line::take(state) {
-                    (after, action @ Action::Deliver { .. }) => (after & !ASSERTED, action),
+                    (after, action @ Action::Deliver(_)) => (after & !ASSERTED, action),
                     other => other,
                 },
                 ..REAL
@@ -336,18 +336,7 @@ pub fn all() -> Vec<Broken> {
         ),
         level(
             "ACK forgets that the level is raised",
-            &[Lost, Pending],
-            Functions {
-                ack: |state| match line::ack(state & !RAISED) {
-                    (_, Some(Acked::Nothing)) => (state, Some(Acked::Nothing)),
-                    (after, done) => (after | (state & RAISED), done),
-                },
-                ..REAL
-            },
-        ),
-        level(
-            "after an ACK nobody takes the message of the raised level",
-            &[Lost],
+            &[Lost, Pending, Stuck],
             Functions {
                 ack: |state| match line::ack(state) {
                     (after, Some(Acked::Done { resample, .. })) => {
@@ -356,6 +345,30 @@ pub fn all() -> Vec<Broken> {
                     }
                     other => other,
                 },
+                ..REAL
+            },
+        ),
+        level(
+            "after an ACK the level makes a message although there is one",
+            &[Asserted, Pending, Count, Invented, State],
+            Functions {
+                assert_again: |state, from| line::assert_again(state & !(ASSERTED | PENDING), from),
+                ..REAL
+            },
+        ),
+        level(
+            "ACK makes the next message before it tells of the ack",
+            &[Prompt],
+            Functions {
+                ack_tells_first: false,
+                ..REAL
+            },
+        ),
+        line(
+            "who gives the line up can be preempted before the callback is queued",
+            &[Prompt],
+            Functions {
+                leaves_pinned: false,
                 ..REAL
             },
         ),

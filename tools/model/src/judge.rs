@@ -24,6 +24,9 @@ impl State {
         if self.pending() && !self.wanted(model) {
             self.fail(Rule::Pending);
         }
+        if !self.is_prompt() {
+            self.fail(Rule::Prompt);
+        }
         if model.level {
             self.judge_level(model);
         }
@@ -56,7 +59,7 @@ impl State {
 
     /// What must be true when nobody can do anything any more.
     fn judge_end(&mut self, model: &Wiring) {
-        if self.everybody().any(|at| at != At::Idle) {
+        if self.everybody().any(|at| at != At::Idle) || self.acking {
             self.fail(Rule::Stuck);
         }
         if self.wanted(model) && !(self.pending() && self.word & MASKED != 0) {

@@ -12,7 +12,7 @@
 //! What is said of atomic steps here is sequentially consistent, as are the module's: each is a
 //! fully ordered compare-exchange.
 
-// Of `retype` there is no interleaving to look at.
+// Of `retype` and `renew` there is no interleaving to look at.
 #[path = "../../../rust/line.rs"]
 #[allow(missing_docs, dead_code)]
 mod line;
@@ -42,6 +42,8 @@ pub enum Rule {
     MaskBarrier,
     /// R3: pending is not what it should be.
     Pending,
+    /// R10: a message may be delivered, but the only one who knows of it can be preempted.
+    Prompt,
     /// Two holders of one line, or none although it is held.
     Holder,
     /// Ring by ring, the counters do not add up.
@@ -71,6 +73,7 @@ impl fmt::Display for Rule {
             Rule::Invented => "R2: invented",
             Rule::MaskBarrier => "R3: delivery under a mask",
             Rule::Pending => "R3: pending is wrong",
+            Rule::Prompt => "R10: a message waits for a thread that may be preempted",
             Rule::Holder => "two holders",
             Rule::Count => "a ring is not counted once",
             Rule::Notify => "a transition is not notified once",

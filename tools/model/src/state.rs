@@ -3,7 +3,7 @@
 //! Where a line and its users are, and the steps that they make.
 
 use crate::{
-    line::{self, Action, From, HELD, PENDING},
+    line::{self, Action, Behind, From, Place, HELD, MASKED, PENDING},
     ops::Op,
     wiring::Wiring,
     Judged, Rule,
@@ -58,8 +58,13 @@ pub(crate) struct Seen {
 pub(crate) enum At {
     Idle,
     // Not holding.
-    Coalesced,
-    Queue(Callback, Then),
+    Coalesced(Then),
+    /// `pinned`: it cannot be preempted before it has done that.
+    Queue {
+        callback: Callback,
+        pinned: bool,
+        then: Then,
+    },
     /// The word changes only now (broken: the callback is queued already).
     Late(Op),
     MaskWaits {
@@ -67,11 +72,12 @@ pub(crate) enum At {
         still: bool,
     },
     Take,
-    /// `again`: then the next message is taken.
+    /// `again`: then a level that is still raised makes the next message.
     Notify {
         told: Told,
         again: bool,
     },
+    AssertAgain,
     Query(Seen),
     QueryWaits(Seen),
     // Holding.
@@ -153,6 +159,8 @@ pub struct State {
     pub(crate) raised: bool,
     /// A level line has sent a message that has not been acked.
     pub(crate) active: bool,
+    /// Its level was raised at an ack that is not through: that is no message yet.
+    pub(crate) acking: bool,
     /// It was acked while masked, and its sources have not been told.
     pub(crate) owed: bool,
     /// MASK has returned, and nobody has unmasked since.
@@ -194,6 +202,7 @@ impl State {
             fresh: false,
             raised: false,
             active: false,
+            acking: false,
             owed: false,
             quiet: false,
             unnotified: 0,
@@ -218,7 +227,9 @@ impl State {
 
     /// Rings that have coalesced, but are not counted yet.
     pub(crate) fn uncounted(&self) -> u8 {
-        self.everybody().filter(|&at| at == At::Coalesced).count() as u8
+        self.everybody()
+            .filter(|at| matches!(at, At::Coalesced(_)))
+            .count() as u8
     }
 
     /// What MASK has left to do when it is in force.
@@ -244,7 +255,7 @@ impl State {
     }
 
     /// The line has been unmasked, and is held.
-    pub(crate) fn opened(&mut self, model: &Wiring, message: Option<u32>, told: Told) -> At {
+    pub(crate) fn opened(&mut self, model: &Wiring, message: Option<Behind>, told: Told) -> At {
         let (rounds, then) = (model.rounds, Then::Notify(told));
         if message.is_some() {
             self.start(model);
@@ -261,24 +272,38 @@ impl State {
         }
     }
 
-    /// The next step of whoever is at `at`; none if it has to wait.
-    pub(crate) fn step(&mut self, model: &Wiring, at: At) -> Option<At> {
+    /// Whether the message that may be delivered has an owner that cannot be preempted, or a callback
+    /// that is queued or runs.
+    pub(crate) fn is_prompt(&self) -> bool {
+        let queues = |at: &At| matches!(at, At::Queue { pinned: true, .. });
+        let runs = |at: &At| *at == At::Take || queues(at);
+        self.word & (PENDING | MASKED | HELD) != PENDING
+            || self.relay_queued
+            || self.defer_queued
+            || self.relays.iter().any(runs)
+            || runs(&self.defer)
+            || self.threads.iter().any(|thread| queues(&thread.at))
+    }
+
+    /// The next step of whoever is at `at` and, if it holds the line, does so in `place`; none if it
+    /// has to wait.
+    pub(crate) fn step(&mut self, model: &Wiring, at: At, place: Place) -> Option<At> {
         let functions = &model.functions;
         let rounds = model.rounds;
         Some(match at {
             At::Idle => return None,
-            At::Coalesced => {
+            At::Coalesced(then) => {
                 self.coalesced += 1;
-                At::Idle
+                At::after(then)
             }
-            At::Queue(callback, then) => {
+            At::Queue { callback, then, .. } => {
                 self.queue(callback);
                 At::after(then)
             }
             At::Late(op) => {
                 let hops = if op == Op::Wake { 0 } else { line::RELAY_LIMIT };
-                match self.ring(model, From::Wake { hops }) {
-                    At::Queue(..) => At::Idle,
+                match self.ring(model, From::Wake(Behind::new(hops, false))) {
+                    At::Queue { .. } => At::Idle,
                     other => other,
                 }
             }
@@ -295,10 +320,22 @@ impl State {
             At::Notify { told, again } => {
                 self.unnotified -= i8::from(told.event);
                 self.untold -= i8::from(told.resample);
-                if again {
-                    At::Take
-                } else {
+                if !again {
                     At::Idle
+                } else if functions.ack_tells_first {
+                    At::AssertAgain
+                } else {
+                    At::Take
+                }
+            }
+            At::AssertAgain => {
+                let (word, action) = (functions.assert_again)(self.word, From::Caller);
+                self.word = word;
+                self.acking = false;
+                match action {
+                    None => At::Idle,
+                    // It counts as a ring.
+                    Some(action) => self.rung(model, action, Then::Return),
                 }
             }
             At::Drop { rounds, then } => {
@@ -313,7 +350,7 @@ impl State {
                 let (word, action) = (functions.take)(self.word);
                 self.word = word;
                 match action {
-                    Action::Deliver { .. } => {
+                    Action::Deliver(_) => {
                         self.start(model);
                         At::Count {
                             rounds,
@@ -332,19 +369,29 @@ impl State {
                 then,
             },
             At::Leave { rounds, then } => {
-                let (word, action) = (functions.leave)(self.word, rounds);
+                let (word, action) = (functions.leave)(self.word, rounds, place);
                 self.word = word;
                 match action {
-                    Action::Deliver { .. } => {
+                    Action::Deliver(_) => {
                         self.start(model);
                         At::Count { rounds, then }
                     }
                     Action::Drop => At::Drop { rounds, then },
                     action => {
                         let then = self.left(model, then);
+                        // An interrupt is not preempted.
+                        let pinned = functions.leaves_pinned || place == Place::Interrupt;
                         match action {
-                            Action::Relay => At::Queue(Callback::Relay, then),
-                            Action::Defer => At::Queue(Callback::Defer, then),
+                            Action::Relay => At::Queue {
+                                callback: Callback::Relay,
+                                pinned,
+                                then,
+                            },
+                            Action::Defer => At::Queue {
+                                callback: Callback::Defer,
+                                pinned,
+                                then,
+                            },
                             _ => At::after(then),
                         }
                     }

@@ -3,7 +3,7 @@
 //! A line and its users: threads that each do some operations, in any order, and the callbacks.
 
 use crate::{
-    line::{self, Acked, Action, From, Taken, Unmasked, HELD, IDLE, LEVEL, MASKED},
+    line::{self, Acked, Action, From, Place, Taken, Unmasked, HELD, IDLE, LEVEL, MASKED},
     ops::Op,
     state::{At, State},
     the_rules_hold,
@@ -25,8 +25,9 @@ pub struct Functions {
     pub(crate) raise: fn(u32, From) -> (u32, Option<Action>),
     pub(crate) lower: Step<Option<bool>>,
     pub(crate) ack: Step<Option<Acked>>,
+    pub(crate) assert_again: fn(u32, From) -> (u32, Option<Action>),
     pub(crate) hold: Step<()>,
-    pub(crate) leave: fn(u32, u32) -> (u32, Action),
+    pub(crate) leave: fn(u32, u32, Place) -> (u32, Action),
     /// MASK waits for the hold.
     pub(crate) mask_waits: bool,
     /// A callback is queued after the word has changed, not before.
@@ -39,6 +40,10 @@ pub struct Functions {
     pub(crate) counts: bool,
     /// MASK notifies only if it was the one that masked.
     pub(crate) notify_once: bool,
+    /// Who gives the line up cannot be preempted before a callback is queued for what is left.
+    pub(crate) leaves_pinned: bool,
+    /// ACK makes the next message after it has told of the ack, not before.
+    pub(crate) ack_tells_first: bool,
 }
 
 /// As the module has them.
@@ -52,6 +57,7 @@ pub const REAL: Functions = Functions {
     raise: line::raise,
     lower: line::lower,
     ack: line::ack,
+    assert_again: line::assert_again,
     hold: line::hold,
     leave: line::leave,
     mask_waits: true,
@@ -60,6 +66,8 @@ pub const REAL: Functions = Functions {
     query_word_first: true,
     counts: true,
     notify_once: true,
+    leaves_pinned: true,
+    ack_tells_first: true,
 };
 
 /// A line and its users.
@@ -88,6 +96,8 @@ pub enum Move {
     Begin(usize, Op),
     /// The irq_work starts or goes on.
     Relay(usize),
+    /// The irq_work has no time, and gives the line to the work item.
+    Divert,
     /// The work item starts or goes on.
     Defer,
 }
@@ -144,6 +154,9 @@ impl Model for Wiring {
                 moves.push(Move::Relay(who));
             }
         }
+        if state.relay_queued {
+            moves.push(Move::Divert);
+        }
         if state.defer != At::Idle || state.defer_queued {
             moves.push(Move::Defer);
         }
@@ -154,7 +167,7 @@ impl Model for Wiring {
         match who {
             Move::Thread(who) => {
                 let at = next.threads[who].at;
-                let after = next.step(self, at)?;
+                let after = next.step(self, at, Place::Caller)?;
                 // Whoever unmasks changes others, and they are found by their place.
                 next.threads[who].at = after;
             }
@@ -169,8 +182,12 @@ impl Model for Wiring {
                         next.relay_queued = false;
                         At::Take
                     }
-                    at => next.step(self, at)?,
+                    at => next.step(self, at, Place::Interrupt)?,
                 };
+            }
+            Move::Divert => {
+                next.relay_queued = false;
+                next.defer_queued = true;
             }
             Move::Defer => {
                 next.defer = match next.defer {
@@ -178,7 +195,7 @@ impl Model for Wiring {
                         next.defer_queued = false;
                         At::Take
                     }
-                    at => next.step(self, at)?,
+                    at => next.step(self, at, Place::Worker)?,
                 };
             }
         }

@@ -101,6 +101,36 @@ TEST_F(relay, diamond)
 	ASSERT_TRUE(WAIT_FOR(efd_count(self->out) == query.deliveries));
 }
 
+/* One signal reaches many lines: interrupts deliver to some of them, the worker to the rest. */
+TEST_F(relay, wide)
+{
+	const uint32_t nr_middle = 16, per_middle = 32, nr_lines = 1 + nr_middle * (1 + per_middle);
+	int db = new_context(_metadata, nr_lines);
+	int in = new_eventfd(_metadata, 0, 0);
+	struct doorbell_query query;
+	uint64_t deferred = 0;
+	uint32_t i, line;
+
+	ASSERT_EQ(0, db_irqfd(db, in, 0, 0));
+	for (i = 0; i < nr_middle; i++)
+		link_lines(_metadata, db, 0, db, 1 + i);
+	for (i = 0; i < nr_middle * per_middle; i++) {
+		line = 1 + nr_middle + i;
+		link_lines(_metadata, db, 1 + i / per_middle, db, line);
+		ASSERT_EQ(0, db_trigger(db, self->out, line, 0));
+	}
+	ASSERT_EQ(0, efd_write(in, 1));
+	ASSERT_TRUE(WAIT_FOR(efd_count(self->out) == nr_middle * per_middle));
+	for (line = 0; line < nr_lines; line++) {
+		query = settled(_metadata, db, line);
+		EXPECT_EQ(1, query.rings);
+		EXPECT_EQ(1, query.deliveries);
+		deferred += query.deferred;
+	}
+	EXPECT_LT(0, deferred);
+	EXPECT_EQ(nr_middle * per_middle, efd_read(self->out));
+}
+
 FIXTURE(chain) {
 	int kmsg;
 	int out;

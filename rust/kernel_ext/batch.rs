@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Many objects that one work item runs, in the order in which they were queued.
+//!
+//! Queueing one costs an exchange and a compare-exchange, also in an interrupt that has thousands to
+//! queue. A node is queued once at a time.
+
+use super::{
+    deferred::{
+        impl_has_deferred_of,
+        Deferred,
+        Run,
+        WorkItem, //
+    },
+    pinned::pinned, //
+};
+use crate::bindings;
+use kernel::{
+    bindings as kbindings,
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Full,
+            Relaxed,
+            Release, //
+        },
+        Arc, //
+    },
+    types::Opaque, //
+};
+
+/// What runs the objects that are queued.
+///
+/// # Invariants
+///
+/// `queued` is a list of the `node`s of pinned `T`s that are alive, each of them with
+/// [`BatchNode::queued`] set.
+#[pin_data]
+pub(crate) struct Batch<T: RunInBatch> {
+    // First, because it waits for its callback when it is dropped.
+    #[pin]
+    work: Deferred<Self, WorkItem>,
+    queued: Opaque<kbindings::llist_head>,
+    /// Objects are being run.
+    running: Atomic<u32>,
+    _objects: core::marker::PhantomData<fn(&T)>,
+}
+
+impl_has_deferred_of!({T: RunInBatch} Batch<T>, work, WorkItem);
+
+// SAFETY: The list may be used from any thread.
+unsafe impl<T: RunInBatch> Send for Batch<T> {}
+// SAFETY: The functions that change the list are atomic.
+unsafe impl<T: RunInBatch> Sync for Batch<T> {}
+
+/// Says where in `Self` the [`BatchNode`] is.
+///
+/// # Safety
+///
+/// `OFFSET` must be the offset of a field of type `BatchNode<Self>`. Use [`impl_has_batch_node`].
+pub(crate) unsafe trait HasBatchNode: Sized {
+    /// Offset of the field in bytes.
+    const OFFSET: usize;
+}
+
+/// What a [`Batch`] runs.
+pub(crate) trait RunInBatch: HasBatchNode + Sync {
+    /// Called once for each time that the object was queued, in process context.
+    fn run_in_batch(self: Pin<&Self>);
+
+    /// Has [`RunInBatch::run_in_batch`] called soon, once, unless it is going to be anyway. Any
+    /// context but NMI; never sleeps. If the caller is preempted in here, that is as long as it takes.
+    fn queue_in_batch(self: Pin<&Self>) {
+        node_of(self.get_ref()).queue();
+    }
+}
+
+fn node_of<T: RunInBatch>(this: &T) -> &BatchNode<T> {
+    let base: *const T = this;
+    // SAFETY: By the trait's requirements there is a node at that offset.
+    unsafe { &*base.byte_add(T::OFFSET).cast() }
+}
+
+impl<T: RunInBatch> Batch<T> {
+    /// One that has nothing to run. Process context.
+    pub(crate) fn new(flags: kernel::alloc::Flags) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                work <- Deferred::new(),
+                // INVARIANT: An empty list.
+                queued: Opaque::new(kbindings::llist_head {
+                    first: core::ptr::null_mut(),
+                }),
+                running: Atomic::new(0),
+                _objects: core::marker::PhantomData,
+            }),
+            flags,
+        )
+    }
+
+    /// Takes all that is queued, and calls `f` with each; they can be queued again then.
+    fn take(&self, mut f: impl FnMut(Pin<&T>)) {
+        // SAFETY: By the type invariants it is a list. From here on its nodes are this function's.
+        let mut next = unsafe { bindings::doorbell_llist_take(self.queued.get()) };
+        while !next.is_null() {
+            let node = next;
+            // SAFETY: By the type invariants the node is that of a pinned `T` that is alive: its
+            // `drop` waits until it is not queued, which is below.
+            let object = unsafe {
+                next = (*node).next;
+                let offset = T::OFFSET + core::mem::offset_of!(BatchNode<T>, node);
+                Pin::new_unchecked(&*node.byte_sub(offset).cast::<T>())
+            };
+            // What the object is to be run for may change from here on, and then it is queued again.
+            node_of(&*object).queued.xchg(0u32, Full);
+            f(object);
+        }
+    }
+
+    /// Waits until nothing runs, and forgets what is queued. Nothing must be queued any more. Process
+    /// context, but not that of an object that is run.
+    pub(crate) fn flush(self: &Arc<Self>) {
+        Run::<WorkItem>::sync(pinned(self));
+        self.take(|_| {});
+    }
+}
+
+impl<T: RunInBatch> Run<WorkItem> for Batch<T> {
+    fn run(self: Pin<&Self>) {
+        // Ordered before an object's `queued` is cleared, by the barrier there: who finds that clear
+        // finds this set, unless the object has been run.
+        self.running.store(1u32, Relaxed);
+        self.take(|object| {
+            object.run_in_batch();
+            // SAFETY: Process context, nothing held.
+            unsafe { bindings::doorbell_cond_resched() };
+        });
+        self.running.store(0u32, Release);
+    }
+}
+
+/// An object's place in a [`Batch`].
+#[pin_data(PinnedDrop)]
+pub(crate) struct BatchNode<T: RunInBatch> {
+    node: Opaque<kbindings::llist_node>,
+    /// Set while the node is on the list, or is about to be.
+    queued: Atomic<u32>,
+    batch: Arc<Batch<T>>,
+}
+
+// SAFETY: The node is only touched by who has set `queued`, or has taken it off the list.
+unsafe impl<T: RunInBatch> Send for BatchNode<T> {}
+// SAFETY: As above.
+unsafe impl<T: RunInBatch> Sync for BatchNode<T> {}
+
+impl<T: RunInBatch> BatchNode<T> {
+    /// Creates an initialiser for one that is not queued.
+    pub(crate) fn new(batch: Arc<Batch<T>>) -> impl PinInit<Self> {
+        pin_init!(Self {
+            node: Opaque::new(kbindings::llist_node {
+                next: core::ptr::null_mut(),
+            }),
+            queued: Atomic::new(0),
+            batch,
+        })
+    }
+
+    fn queue(&self) {
+        if self.queued.xchg(1u32, Full) != 0 {
+            return;
+        }
+        // SAFETY: It was not on the list, and nobody else puts it there now. Both stay alive: `drop`
+        // waits for that.
+        if unsafe { bindings::doorbell_llist_add(self.node.get(), self.batch.queued.get()) } {
+            Run::<WorkItem>::queue(pinned(&self.batch));
+        }
+    }
+}
+
+#[pinned_drop]
+impl<T: RunInBatch> PinnedDrop for BatchNode<T> {
+    fn drop(self: Pin<&mut Self>) {
+        if self.queued.load(Acquire) != 0 || self.batch.running.load(Acquire) != 0 {
+            self.batch.flush();
+        }
+    }
+}
+
+/// Implements [`HasBatchNode`] for a field.
+macro_rules! impl_has_batch_node {
+    ($owner:ty, $field:ident) => {
+        // SAFETY: The offset is that of the field, and `_check` makes sure of the field's type.
+        unsafe impl $crate::kernel_ext::batch::HasBatchNode for $owner {
+            const OFFSET: usize = {
+                fn _check(this: &$owner) -> &$crate::kernel_ext::batch::BatchNode<$owner> {
+                    &this.$field
+                }
+                core::mem::offset_of!($owner, $field)
+            };
+        }
+    };
+}
+pub(crate) use impl_has_batch_node;

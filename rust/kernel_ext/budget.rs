@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A bound on what interrupts do for others, and the depth of calls into other modules.
+//!
+//! Callbacks in interrupt context may make more of themselves: by signalling eventfds that others
+//! listen on, or because another CPU goes on asking for more. On each CPU they get
+//! 100 microseconds, or 8 signals, for each time that a task asks there ([`fresh`]). Beyond that they
+//! are to leave the rest to a worker. The first of them does not look at a clock.
+
+use crate::bindings;
+
+/// A task, or the interrupt of a device, has asked for something on this CPU. Any context.
+pub(crate) fn fresh() {
+    // SAFETY: No requirements.
+    unsafe { bindings::doorbell_fresh() };
+}
+
+/// Begins to send a signal in an interrupt, or in a thread that is one on PREEMPT_RT; false if there
+/// is no time left for it on this CPU.
+#[inline]
+pub(crate) fn within_budget() -> bool {
+    // SAFETY: No requirements.
+    unsafe { bindings::doorbell_within_budget() }
+}
+
+/// It has been `signals` more than one.
+pub(crate) fn spend(signals: u32) {
+    // SAFETY: No requirements.
+    unsafe { bindings::doorbell_spend(signals) };
+}
+
+/// How many relays are behind the callback of another module that called, directly or not; zero
+/// outside of such a callback. Any context.
+#[inline]
+pub(crate) fn depth() -> u32 {
+    // SAFETY: No requirements.
+    unsafe { bindings::doorbell_depth() }
+}
+
+/// How many relays are behind a wake-up that says `hops`; unless it comes from an interrupt, that is
+/// [`fresh`].
+#[inline]
+pub(crate) fn wake_depth(hops: u32) -> u32 {
+    // SAFETY: No requirements.
+    unsafe { bindings::doorbell_wake_depth(hops) }
+}
