@@ -152,6 +152,13 @@ impl Core {
         )
     }
 
+    /// Masks all lines of a context that has no users yet.
+    pub(crate) fn mask_all(&self) {
+        for line in self.lines.iter() {
+            line.mask_nosync();
+        }
+    }
+
     /// The line with that number. Any context.
     #[inline]
     pub(crate) fn line(&self, line: u32) -> Option<Pin<&Line>> {
@@ -178,9 +185,9 @@ impl Core {
             .unwrap_or_default()
     }
 
-    /// What `f` makes of the state and the counters of all lines. Process context.
+    /// Folds the state and the counters of all lines, as of [`Line::snapshot_nowait`]. Any context.
     pub(crate) fn fold<R>(&self, from: R, f: impl FnMut(R, Snapshot) -> R) -> R {
-        self.lines.iter().map(Line::snapshot).fold(from, f)
+        self.lines.iter().map(Line::snapshot_nowait).fold(from, f)
     }
 
     /// The records; ENXIO if there are none yet.
@@ -208,7 +215,8 @@ impl Core {
         self.status.map(vma)
     }
 
-    /// Has `line` tell `output` of each delivery. Process context.
+    /// Has `line` tell `output` of each delivery, and if it is the first to be told, of the message
+    /// that asserts the line now. Process context.
     ///
     /// ENXIO, EEXIST, ELOOP, ENOSPC, ENOMEM: see the UAPI header.
     pub(crate) fn assign_trigger(&self, output: Output, line: u32) -> Result {
@@ -224,12 +232,12 @@ impl Core {
             }
         }
         let mut room = KVec::new();
-        let mut added = target.with_triggers(|triggers| triggers.add(&mut output, &mut room));
+        let mut added = target.add_trigger(&mut output, &mut room);
         if added == Err(EAGAIN) {
             // Only here are triggers added, with the mutex held: the second time there is room.
             let len = control.wired[line as usize].triggers;
             room = Triggers::room(len as usize)?;
-            added = target.with_triggers(|triggers| triggers.add(&mut output, &mut room));
+            added = target.add_trigger(&mut output, &mut room);
         }
         added?;
         control.count(line, |wired| &mut wired.triggers, 1);
@@ -345,7 +353,8 @@ impl Core {
         let irqfds = core::mem::replace(&mut control.irqfds, RBTree::new());
         control.total = Wired::default();
         drop(control);
-        // Each is taken off its wait queue under that queue's lock: nobody rings after this.
+        // Each is taken off its wait queue under that queue's lock: nobody rings after this, and what
+        // is left in an EFD_SEMAPHORE eventfd stays there.
         drop(irqfds);
         self.retire_regions();
         for line in self.lines.iter() {

@@ -43,6 +43,7 @@ use crate::{
     },
     outputs::{
         Notifiers,
+        Output,
         Triggers, //
     },
     status::{
@@ -277,13 +278,13 @@ impl Line {
     #[inline(always)]
     fn deliver_at(
         self: Pin<&Self>,
-        guard: Hold<'_>,
+        mut guard: Hold<'_>,
         first: Option<Behind>,
         rounds: u32,
         place: Place,
     ) {
         if let Some(behind) = first {
-            self.send(&guard, behind);
+            self.send(&mut guard, behind);
         }
         if let Err(guard) = guard.leave_idle() {
             self.deliver_rest(guard, rounds + u32::from(first.is_some()), place);
@@ -291,7 +292,7 @@ impl Line {
     }
 
     #[inline(always)]
-    fn send(self: Pin<&Self>, guard: &Hold<'_>, behind: Behind) {
+    fn send(self: Pin<&Self>, guard: &mut Hold<'_>, behind: Behind) {
         // Before the signal: who is woken by it finds it counted.
         self.gate.beside().deliveries.add(1);
         guard.signal(behind.key());
@@ -312,7 +313,7 @@ impl Line {
             guard = held;
             match action {
                 Action::Deliver(behind) => {
-                    self.send(&guard, behind);
+                    self.send(&mut guard, behind);
                     rounds = rounds.wrapping_add(1);
                 }
                 _ => self.gate.beside().dropped.add(1),
@@ -367,14 +368,66 @@ impl Line {
         result
     }
 
-    /// State and counters, as of one moment. Process context; may sleep like
-    /// [`Line::with_triggers`].
+    /// Adds a trigger, as [`Triggers::add`] does. If the line is asserted, and its message has found
+    /// no trigger, that message is delivered once more.
+    ///
+    /// # Context
+    ///
+    /// As of [`Line::with_triggers`].
+    pub(crate) fn add_trigger(
+        self: Pin<&Self>,
+        output: &mut Option<Output>,
+        room: &mut KVec<Output>,
+    ) -> Result {
+        let mut guard = self.hold();
+        let added = guard.add(output, room);
+        if added.is_ok() && guard.take_unheard() {
+            let _ = self
+                .gate
+                .update(line::LEVEL | line::ASSERTED | HELD, line::renew);
+        }
+        self.deliver(guard, None, 0);
+        added
+    }
+
+    /// Returns state and counters as of one moment. Delivers nothing.
+    ///
+    /// # Context
+    ///
+    /// Process context. If the line is busy all the time it takes hold of the line for a moment, and
+    /// sleeps if the line's holder takes long. What is rung in that moment is left to the line's
+    /// callback.
     pub(crate) fn snapshot(self: Pin<&Self>) -> Snapshot {
+        if let Ok(snapshot) = self.try_snapshot() {
+            return snapshot;
+        }
+        let guard = self.hold();
+        let snapshot = self.look();
+        // As if all rounds had been delivered already: the rest goes by a callback.
+        self.deliver(guard, None, line::MAX_ROUNDS);
+        snapshot
+    }
+
+    /// Returns state and counters, each as of a moment of its own if the line is busy all the time:
+    /// then `rings` can lack a message that is on its way. Delivers nothing, and waits for nobody.
+    ///
+    /// # Context
+    ///
+    /// Any context.
+    pub(crate) fn snapshot_nowait(self: Pin<&Self>) -> Snapshot {
+        self.try_snapshot().unwrap_or_else(|last| last)
+    }
+
+    /// Tries to get a snapshot without holding the line; if that fails, returns one in which the
+    /// counters can be of different moments.
+    fn try_snapshot(&self) -> Result<Snapshot, Snapshot> {
         const TRIES: u32 = 16;
+        let mut last = Snapshot::default();
         let counters = self.gate.beside();
         for _ in 0..TRIES {
             let before = self.gate.word();
             let snapshot = self.look();
+            last = snapshot;
             smp_mb(Read);
             // Nobody holds the line, and since nobody did before, whoever did in between has
             // counted what it delivered or dropped. In this order: the word first.
@@ -383,12 +436,11 @@ impl Line {
                 && counters.deliveries.get() == snapshot.deliveries
                 && counters.dropped.get() == snapshot.dropped
             {
-                return snapshot;
+                return Ok(snapshot);
             }
             cpu_relax();
         }
-        // Somebody always does. Who holds the line is the one who delivers.
-        self.with_triggers(|_| self.look())
+        Err(last)
     }
 
     /// Each ring is counted exactly once: by its delivery when that starts, by `coalesced`, by

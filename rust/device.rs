@@ -15,7 +15,10 @@ use crate::{
             CAN_PEEK, //
         },
         shared_pages::offset,
-        uaccess::compat_ptr, //
+        uaccess::{
+            compat_ptr,
+            write_nofault, //
+        }, //
     },
     line::{
         Acked,
@@ -84,6 +87,11 @@ impl Argument {
 
     pub(crate) fn write<T: AsBytes>(&self, value: &T) -> Result {
         UserSlice::new(self.0, size_of::<T>()).writer().write(value)
+    }
+
+    /// The field at `offset` of the structure.
+    fn field(&self, offset: usize) -> UserPtr {
+        self.0.wrapping_byte_add(offset)
     }
 }
 
@@ -235,15 +243,19 @@ impl Context {
 
     fn set_lines(&self, arg: &Argument) -> Result {
         let lines: doorbell_lines = arg.read()?;
-        check_flags(lines.flags, 0)?;
+        check_flags(lines.flags, DOORBELL_LINES_MASKED)?;
         if !(1..=DOORBELL_MAX_LINES).contains(&lines.nr_lines) {
             return Err(EINVAL);
         }
         if self.core().is_ok() {
             return Err(EEXIST);
         }
+        let core = Core::new(lines.nr_lines)?;
+        if lines.flags & DOORBELL_LINES_MASKED != 0 {
+            core.mask_all();
+        }
         // Of two callers at the same time one gets EEXIST here.
-        if self.core.populate(Core::new(lines.nr_lines)?) {
+        if self.core.populate(core) {
             Ok(())
         } else {
             Err(EEXIST)
@@ -361,17 +373,28 @@ impl Context {
 
 /// DOORBELL_READ. May sleep.
 fn read_eventfd(arg: &Argument) -> Result {
-    let mut eventfd: doorbell_eventfd = arg.read()?;
+    let eventfd: doorbell_eventfd = arg.read()?;
     check_flags(eventfd.flags, DOORBELL_READ_NOWAIT)?;
     if eventfd.count != 0 {
         return Err(EINVAL);
     }
     let file = EventFdFile::from_fd(eventfd.fd)?;
-    // A count that has been taken must not get lost because there is nowhere to write it.
-    arg.write(&eventfd)?;
+    file.check_readable()?;
     let no_wait = eventfd.flags & DOORBELL_READ_NOWAIT != 0 || file.nonblocking();
-    eventfd.count = file.counter()?.read(no_wait)?;
-    arg.write(&eventfd)
+    let counter = file.counter()?;
+    let at = arg.field(core::mem::offset_of!(doorbell_eventfd, count));
+    // The count is either in the eventfd or in the caller's memory: it is stored with the eventfd's
+    // lock held, where memory cannot be faulted in. So that is done before, and once more if the
+    // memory has gone away meanwhile.
+    loop {
+        arg.write(&eventfd)?;
+        if counter.read(no_wait, |count| write_nofault(at, &count))? {
+            return Ok(());
+        }
+        if current!().signal_pending() {
+            return Err(ERESTARTSYS);
+        }
+    }
 }
 
 /// DOORBELL_PEEK.
@@ -381,7 +404,9 @@ fn peek_eventfd(arg: &Argument) -> Result {
     if eventfd.count != 0 {
         return Err(EINVAL);
     }
-    let counter = EventFdFile::from_fd(eventfd.fd)?.counter()?;
+    let file = EventFdFile::from_fd(eventfd.fd)?;
+    file.check_readable()?;
+    let counter = file.counter()?;
     let count = counter.lock().peek()?;
     eventfd.count = count;
     arg.write(&eventfd)

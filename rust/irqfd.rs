@@ -33,7 +33,10 @@ use crate::{
 use kernel::{
     prelude::*,
     rbtree::RBTreeNodeReservation,
-    sync::Arc, //
+    sync::{
+        atomic::Atomic,
+        Arc, //
+    }, //
 };
 
 /// A resamplefd that was taken out.
@@ -117,19 +120,25 @@ impl Core {
             return Err(ELOOP);
         }
         self.make_room_for_dead(control.total.irqfds as usize + 1)?;
-        // First the resamplefd: a signal that comes at once can be acked at once.
+        // First the resamplefd: a signal that comes at once can be acked at once. But it is not told of
+        // acks before the irqfd is one.
         if let Some(resample) = resample {
             target.get_ref().notifiers().push(resample);
             control.count(line, |wired| &mut wired.resamplefds, 1);
         }
-        match irqfd.as_ref().attach() {
+        let ready = || {
+            if resamplefd.is_some() {
+                target.notifiers().arm(id);
+            }
+        };
+        match irqfd.as_ref().attach(ready) {
             Ok(before) => {
                 control.irqfds.insert(node.into_node(id, irqfd));
                 control.count(line, |wired| &mut wired.irqfds, 1);
                 drop(control);
-                if before != 0 {
+                before.deliver(|| {
                     target.ring();
-                }
+                });
                 Ok(())
             }
             Err(error) => {
@@ -157,14 +166,14 @@ impl Core {
             return Err(ENOENT);
         }
         // One that has hung up meanwhile is the reaper's, which has noted its identity.
-        let left = irqfd.detach().ok_or(ENOENT)?;
+        let left = irqfd.detach()?;
         let removed = self.remove_irqfd(&mut control, id);
         drop(control);
 
         drop(removed);
-        if left != 0 {
+        left.deliver(|| {
             target.ring();
-        }
+        });
         Ok(())
     }
 
@@ -223,7 +232,12 @@ fn resample_node(fd: i32, irqfd: usize) -> Result<KBox<Node<Notifier>>> {
     if eventfd.id() == irqfd {
         return Err(ELOOP);
     }
-    Node::new(Notifier::Resample { eventfd, irqfd }, GFP_KERNEL_ACCOUNT)
+    let notifier = Notifier::Resample {
+        eventfd,
+        irqfd,
+        armed: Atomic::new(0),
+    };
+    Node::new(notifier, GFP_KERNEL_ACCOUNT)
 }
 
 impl Run<WorkItem> for Core {

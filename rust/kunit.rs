@@ -259,6 +259,15 @@ mod line {
     }
 
     #[test]
+    fn only_what_was_sent_and_not_acked_is_sent_again() {
+        for word in words().chain(level_words()) {
+            let (after, ()) = renew(word);
+            let asserted = word & (LEVEL | ASSERTED | PENDING) == LEVEL | ASSERTED;
+            assert_eq!(after, if asserted { word | PENDING } else { word });
+        }
+    }
+
+    #[test]
     fn type_changes_when_nothing_goes_on() {
         for word in words().chain(level_words()) {
             for level in [false, true] {

@@ -430,6 +430,17 @@ pub(crate) fn assert_again(state: u32, from: From) -> (u32, Option<Action>) {
     (requested, Some(action))
 }
 
+/// The message that was sent last has found no trigger, and now there is one: if nobody has acked it
+/// since, it is pending again. To be used by the line's holder, who sends it, or leaves it to the
+/// unmask.
+pub(crate) fn renew(state: u32) -> (u32, ()) {
+    if state & (LEVEL | ASSERTED | PENDING) == LEVEL | ASSERTED {
+        (state | PENDING, ())
+    } else {
+        (state, ())
+    }
+}
+
 /// Makes it a level line, or an edge line; returns whether it can become one now, or is one.
 pub(crate) fn retype(state: u32, level: bool) -> (u32, bool) {
     if level == (state & LEVEL != 0) {

@@ -20,7 +20,14 @@ use crate::{
         DOORBELL_NOTIFY_UNMASK, //
     }, //
 };
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::atomic::{
+        Acquire,
+        Atomic,
+        Release, //
+    }, //
+};
 
 /// Most triggers of a line.
 const MAX: usize = DOORBELL_MAX_TRIGGERS_PER_LINE as usize;
@@ -64,29 +71,39 @@ impl Output {
 }
 
 /// Triggers of one line. Whoever has a `&mut` to them holds the line.
-pub(crate) struct Triggers(KVec<Output>);
+pub(crate) struct Triggers {
+    outputs: KVec<Output>,
+    /// The last delivery found no trigger, and none has been added since.
+    unheard: bool,
+}
 
 impl Triggers {
     /// None.
     pub(crate) const fn new() -> Self {
-        Self(KVec::new())
+        Self {
+            outputs: KVec::new(),
+            unheard: false,
+        }
     }
 
     /// How many.
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.outputs.len()
     }
 
     /// Their identities.
     pub(crate) fn ids(&self) -> impl Iterator<Item = usize> + '_ {
-        self.0.iter().map(Output::id)
+        self.outputs.iter().map(Output::id)
     }
 
     /// Tells all of a delivery, with `mask` in the wake-ups' key. For the context see
     /// [`EventFd::signal`].
     #[inline]
-    pub(crate) fn signal(&self, mask: u32) {
-        for output in self.0.iter() {
+    pub(crate) fn signal(&mut self, mask: u32) {
+        if self.outputs.is_empty() {
+            self.unheard = true;
+        }
+        for output in self.outputs.iter() {
             output.deliver(mask);
         }
     }
@@ -105,21 +122,26 @@ impl Triggers {
         if self.len() >= MAX {
             return Err(ENOSPC);
         }
-        if self.len() == self.0.capacity() {
+        if self.len() == self.outputs.capacity() {
             if room.capacity() <= self.len() {
                 return Err(EAGAIN);
             }
-            for old in self.0.drain_all() {
+            for old in self.outputs.drain_all() {
                 // Cannot fail: there is room for one more than all of them.
                 let _ = room.push_within_capacity(old);
             }
-            core::mem::swap(&mut self.0, room);
+            core::mem::swap(&mut self.outputs, room);
         }
         if let Some(output) = output.take() {
             // Cannot fail: there is room.
-            let _ = self.0.push_within_capacity(output);
+            let _ = self.outputs.push_within_capacity(output);
         }
         Ok(())
+    }
+
+    /// Returns true, once, if the last delivery found no trigger.
+    pub(crate) fn take_unheard(&mut self) -> bool {
+        core::mem::take(&mut self.unheard)
     }
 
     /// Room for [`Triggers::add`] to `len` others. Process context.
@@ -132,7 +154,7 @@ impl Triggers {
     /// longer held.
     pub(crate) fn remove(&mut self, id: usize) -> Option<Output> {
         let at = self.ids().position(|other| other == id)?;
-        self.0.remove(at).ok()
+        self.outputs.remove(at).ok()
     }
 
     /// Removes all and returns them, to be dropped when the line is no longer held.
@@ -151,6 +173,8 @@ pub(crate) enum Notifier {
         eventfd: EventFd,
         /// The identity of the irqfd that it belongs to.
         irqfd: usize,
+        /// Not zero once that listens: until then its assignment may fail.
+        armed: Atomic<u32>,
     },
 }
 
@@ -175,8 +199,21 @@ impl Notifiers {
     pub(crate) fn notify(&self, event: u32, resample: bool) {
         self.for_each(|notifier| match notifier {
             Notifier::Events(output, events) if events & event != 0 => output.tell(event),
-            Notifier::Resample { eventfd, .. } if resample => eventfd.signal(0),
+            Notifier::Resample { eventfd, armed, .. } if resample && armed.load(Acquire) != 0 => {
+                eventfd.signal(0)
+            }
             _ => {}
+        });
+    }
+
+    /// The irqfd `id` listens: from now on its resamplefd is told of acks. Any context but NMI.
+    pub(crate) fn arm(&self, id: usize) {
+        self.for_each(|notifier| {
+            if let Notifier::Resample { irqfd, armed, .. } = notifier {
+                if *irqfd == id {
+                    armed.store(1u32, Release);
+                }
+            }
         });
     }
 }

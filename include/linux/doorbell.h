@@ -73,7 +73,8 @@ struct doorbell_ctx *doorbell_ctx_get(struct doorbell_ctx *ctx);
  *
  * The caller's callbacks must have been deassigned.
  *
- * Context: any but NMI.
+ * Context: any but NMI; on PREEMPT_RT not with interrupts or preemption off, since the
+ * last reference frees memory.
  */
 void doorbell_ctx_put(struct doorbell_ctx *ctx);
 
@@ -201,6 +202,9 @@ int doorbell_bus_write(struct doorbell_ctx *ctx, u32 space, u64 addr, u32 length
  * @line: the line on whose deliveries @callback is called, with zero
  * @callback: what to call; it stays the caller's, who deassigns it before the
  *	context is put
+ *
+ * The first trigger of a level line that is asserted gets the message that no trigger
+ * has heard, in the caller's context. See struct doorbell_trigger.
  *
  * The callback gets called in the context of whoever rings, by an irq_work (that is
  * in a hard interrupt) or by a work item; one call at a time for each line, and with

@@ -17,7 +17,11 @@
 
 #include "../../include/linux/doorbell.h"
 
-/* Function-like macros: a constant makes bindgen evaluate them. */
+/*
+ * Function-like macros: a constant makes bindgen evaluate them. For bindgen alone, or
+ * each object that includes this would define them.
+ */
+#ifdef __BINDGEN__
 const u32 DOORBELL_IOC_GET_INFO = DOORBELL_GET_INFO;
 const u32 DOORBELL_IOC_SET_LINES = DOORBELL_SET_LINES;
 const u32 DOORBELL_IOC_RING = DOORBELL_RING;
@@ -45,6 +49,7 @@ const u64 DOORBELL_FEATURES_PEEK = DOORBELL_FEATURE_PEEK;
 const u64 DOORBELL_FEATURES_MASK = DOORBELL_FEATURE_MASK;
 const u64 DOORBELL_FEATURES_LEVEL = DOORBELL_FEATURE_LEVEL;
 const u64 DOORBELL_FEATURES_BUS = DOORBELL_FEATURE_BUS;
+#endif
 
 bool doorbell_signal_allowed(void);
 void doorbell_signal_lockdep(struct eventfd_ctx *ctx, __poll_t mask);
@@ -54,6 +59,7 @@ void doorbell_wait_queue_unlock(struct wait_queue_head *wqh, unsigned long flags
 void doorbell_wait_queue_add(struct wait_queue_head *wqh, struct wait_queue_entry *entry);
 void doorbell_wait_queue_del(struct wait_queue_entry *entry);
 void doorbell_wake_writers(struct wait_queue_head *wqh);
+void doorbell_wake_writers_behind(struct wait_queue_head *wqh, struct wait_queue_entry *entry);
 int doorbell_gate_enter(atomic_t *word, int old, int new);
 int doorbell_gate_leave(atomic_t *word, int old, int new);
 void doorbell_preempt_disable(void);

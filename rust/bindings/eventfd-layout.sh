@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# eventfd-layout.sh VMLINUX: print where the wait queue and the counter are in
-# struct eventfd_ctx, as Rust, from the BTF in VMLINUX.
+# eventfd-layout.sh VMLINUX: print where the wait queue, the counter and the flags
+# are in struct eventfd_ctx, as Rust, from the BTF in VMLINUX.
 
 set -eu
 
@@ -11,10 +11,11 @@ if [ -r "$1" ] && command -v pahole >/dev/null 2>&1; then
 fi | awk '
 	$2 == "wqh;" || $1 == "wait_queue_head_t" { wqh = $(NF - 2) }
 	$2 == "count;" && ($1 == "__u64" || $1 == "u64") && $(NF - 1) == 8 { count = $(NF - 2) }
+	$3 == "flags;" && $1 == "unsigned" && $(NF - 1) == 4 { flags = $(NF - 2) }
 	END {
 		print "// Made by eventfd-layout.sh."
-		if (wqh != "" && count != "")
-			printf "const LAYOUT: Option<Layout> = Some(Layout { wqh: %d, count: %d });\n", wqh, count
+		if (wqh != "" && count != "" && flags != "")
+			printf "const LAYOUT: Option<Layout> = Some(Layout { wqh: %d, count: %d, flags: %d });\n", wqh, count, flags
 		else
 			print "const LAYOUT: Option<Layout> = None;"
 	}'

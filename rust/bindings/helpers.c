@@ -77,6 +77,13 @@ void doorbell_wake_writers(struct wait_queue_head *wqh)
 	current->in_eventfd = in_eventfd;
 }
 
+/* From the callback of @entry: the same, if it is not the last. */
+void doorbell_wake_writers_behind(struct wait_queue_head *wqh, struct wait_queue_entry *entry)
+{
+	if (!list_is_last(&entry->entry, &wqh->head))
+		doorbell_wake_writers(wqh);
+}
+
 /*
  * Preemption and the compare-exchange go together, so that the ring path makes
  * one call for both. On PREEMPT_RT a spinlock's holder can be preempted, too.

@@ -28,6 +28,7 @@ use kernel::{
         Arc,
         ArcBorrow, //
     },
+    task::might_sleep,
     types::ForeignOwnable, //
 };
 
@@ -164,6 +165,7 @@ export! {
     ///
     /// As of [`borrow`].
     fn doorbell_mask(ctx: RawCtx, line: u32) -> c_int {
+        might_sleep();
         // SAFETY: By the requirements of this function.
         let ctx = unsafe { borrow(ctx) };
         code(ctx.line(line).map(|line| u32::from(line.mask())))
@@ -191,6 +193,7 @@ export! {
     ///
     /// As of [`borrow`].
     fn doorbell_clear(ctx: RawCtx, line: u32) -> c_int {
+        might_sleep();
         // SAFETY: By the requirements of this function.
         let ctx = unsafe { borrow(ctx) };
         code(ctx.line(line).map(|line| u32::from(line.clear())))
@@ -219,6 +222,7 @@ export! {
     ///
     /// As of [`borrow`] and [`Callback::new`].
     fn doorbell_assign_trigger(ctx: RawCtx, line: u32, callback: RawCallback) -> c_int {
+        might_sleep();
         // SAFETY: By the requirements of this function.
         let (ctx, output) = unsafe { (borrow(ctx), output(callback)) };
         errno(output.and_then(|output| ctx.core().assign_trigger(output, line)))
@@ -228,6 +232,7 @@ export! {
     ///
     /// As of [`borrow`].
     fn doorbell_deassign_trigger(ctx: RawCtx, line: u32, callback: RawCallback) -> c_int {
+        might_sleep();
         // SAFETY: By the requirements of this function.
         let ctx = unsafe { borrow(ctx) };
         errno(ctx.core().deassign_trigger(callback.addr(), line))
@@ -239,6 +244,7 @@ export! {
     fn doorbell_assign_notifier(
         ctx: RawCtx, line: u32, events: u32, callback: RawCallback
     ) -> c_int {
+        might_sleep();
         if events == 0 || events & !EVENTS != 0 {
             return EINVAL.to_errno();
         }
@@ -251,6 +257,7 @@ export! {
     ///
     /// As of [`borrow`].
     fn doorbell_deassign_notifier(ctx: RawCtx, line: u32, callback: RawCallback) -> c_int {
+        might_sleep();
         // SAFETY: By the requirements of this function.
         let ctx = unsafe { borrow(ctx) };
         errno(ctx.core().deassign_notifier(callback.addr(), line))

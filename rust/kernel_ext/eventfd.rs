@@ -24,7 +24,10 @@ use crate::bindings;
 use core::ptr::NonNull;
 use kernel::{
     bindings as kbindings,
-    error::from_err_ptr,
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
     fs::{
         file::flags::O_NONBLOCK,
         File, //
@@ -37,6 +40,7 @@ use kernel::{
 struct Layout {
     wqh: usize,
     count: usize,
+    flags: usize,
 }
 
 // Defines `LAYOUT: Option<Layout>`.
@@ -44,6 +48,15 @@ include!(concat!(
     env!("DOORBELL_OBJ"),
     "/rust/bindings/eventfd_layout.rs"
 ));
+
+/// `EFD_SEMAPHORE` of the UAPI header.
+const EFD_SEMAPHORE: u32 = 1;
+
+/// `READ` of `include/linux/kernel.h`.
+const READ: c_int = 0;
+
+/// `FMODE_READ` of `include/linux/fs.h`, a cast that bindgen cannot evaluate.
+const FMODE_READ: u32 = 1;
 
 /// Whether [`CounterGuard::peek`] can work in this build.
 pub(crate) const CAN_PEEK: bool = LAYOUT.is_some();
@@ -71,6 +84,23 @@ impl EventFdFile {
         let file = from_err_ptr(unsafe { bindings::eventfd_fget(fd) })?;
         // INVARIANT: `eventfd_fget()` checked the operations and took a reference.
         NonNull::new(file).map(Self).ok_or(EBADF)
+    }
+
+    /// Checks that the caller may read the file now: what read(2) checks, among them the LSMs.
+    /// Process context.
+    ///
+    /// # Errors
+    ///
+    /// EBADF: it is not open for reading. What an LSM says, EACCES for instance.
+    pub(crate) fn check_readable(&self) -> Result {
+        // SAFETY: The file is valid, and its mode does not change.
+        if unsafe { (*self.0.as_ptr()).f_mode } & FMODE_READ == 0 {
+            return Err(EBADF);
+        }
+        // SAFETY: The file is valid, and a stream needs no position.
+        to_result(unsafe {
+            kbindings::rw_verify_area(READ, self.0.as_ptr(), core::ptr::null(), size_of::<u64>())
+        })
     }
 
     /// Whether O_NONBLOCK is set.
@@ -170,37 +200,89 @@ impl Counter {
     /// Locks the counter: the eventfd's wait-queue lock, with interrupts off.
     pub(crate) fn lock(&self) -> CounterGuard<'_> {
         CounterGuard {
-            eventfd: &self.eventfd,
-            queue: &self.queue,
+            counter: self,
             lock: self.queue.lock(),
         }
     }
 
-    /// Takes the counter (one of it, if EFD_SEMAPHORE), waiting until it is not zero; wakes
+    /// Consumes the counter (one of it, if EFD_SEMAPHORE), waiting until it is not zero; wakes
     /// writers. What `eventfd_ctx_read()` of 2010 was to be.
     ///
-    /// EAGAIN: it is zero and `no_wait`. ERESTARTSYS: a signal came. Process context.
-    pub(crate) fn read(&self, no_wait: bool) -> Result<u64> {
-        let take = |lock: &mut Guard<'_>| {
-            let count = take_locked(&self.eventfd, lock);
-            if count != 0 {
-                lock.wake_writers();
+    /// `store` gets the count and returns whether it is where it is to go. If not, nothing is
+    /// consumed, and this returns false. `store` is called with the lock held and must not sleep.
+    ///
+    /// # Context
+    ///
+    /// Process context.
+    ///
+    /// # Errors
+    ///
+    /// EAGAIN: the counter is zero and `no_wait`. ERESTARTSYS: a signal came. EFAULT: as false, but
+    /// this build cannot peek, so what was consumed is lost.
+    pub(crate) fn read(&self, no_wait: bool, mut store: impl FnMut(u64) -> bool) -> Result<bool> {
+        let mut read = |lock: &mut Guard<'_>| {
+            // Stored first: what has been consumed cannot be put back.
+            let next = self.next(lock);
+            match next {
+                Some(0) => return None,
+                Some(count) if !store(count) => return Some(Ok(false)),
+                _ => {}
             }
-            (count != 0).then_some(count)
+            let count = consume_locked(&self.eventfd, lock);
+            if count == 0 {
+                return None;
+            }
+            lock.wake_writers();
+            if next == Some(count) || store(count) {
+                Some(Ok(true))
+            } else {
+                Some(Err(EFAULT))
+            }
         };
-        if let Some(count) = take(&mut self.queue.lock()) {
-            return Ok(count);
+        if let Some(result) = read(&mut self.queue.lock()) {
+            return result;
         }
         if no_wait {
             return Err(EAGAIN);
         }
-        self.queue.wait_interruptible(take)
+        self.queue.wait_interruptible(read)?
+    }
+
+    /// Returns the layout of the eventfd's context, if its queue is where that says.
+    fn layout(&self) -> Option<&'static Layout> {
+        let layout = LAYOUT.as_ref()?;
+        (self.queue.addr() == self.eventfd.id() + layout.wqh).then_some(layout)
+    }
+
+    /// Returns the counter; [`None`] if its place is not known. `_lock` must be the lock of this
+    /// queue.
+    fn peek_locked(&self, _lock: &Guard<'_>) -> Option<u64> {
+        let at = self.layout()?.count;
+        // SAFETY: The context is valid, and the offset is that of its 64-bit counter: it comes from
+        // the BTF of the kernel that the module is built for, which is the one that it is loaded
+        // into: `vermagic` names its version. `layout()` has just seen another offset from there to
+        // be true. All writers of the counter hold the lock, and so does this thread.
+        Some(unsafe { self.eventfd.0.as_ptr().byte_add(at).cast::<u64>().read() })
+    }
+
+    /// Returns what a read would consume; [`None`] if that cannot be known. `lock` must be the lock
+    /// of this queue.
+    fn next(&self, lock: &Guard<'_>) -> Option<u64> {
+        let count = self.peek_locked(lock)?;
+        let at = self.layout()?.flags;
+        // SAFETY: As in `peek_locked`; the flags are 32 bits, and never change.
+        let flags = unsafe { self.eventfd.0.as_ptr().byte_add(at).cast::<u32>().read() };
+        Some(if flags & EFD_SEMAPHORE != 0 {
+            count.min(1)
+        } else {
+            count
+        })
     }
 }
 
-/// Takes the counter, one of it if EFD_SEMAPHORE. `_lock` must be the lock of that eventfd: callers
+/// Consumes the counter, one of it if EFD_SEMAPHORE. `_lock` must be the lock of that eventfd: callers
 /// in this file have it from the same [`Counter`].
-fn take_locked(eventfd: &EventFd, _lock: &mut Guard<'_>) -> u64 {
+fn consume_locked(eventfd: &EventFd, _lock: &mut Guard<'_>) -> u64 {
     let mut count = 0;
     // SAFETY: Valid, and its lock is held.
     unsafe { bindings::eventfd_ctx_do_read(eventfd.0.as_ptr(), &mut count) };
@@ -209,15 +291,14 @@ fn take_locked(eventfd: &EventFd, _lock: &mut Guard<'_>) -> u64 {
 
 /// Proof that an eventfd's counter is locked.
 pub(crate) struct CounterGuard<'a> {
-    eventfd: &'a EventFd,
-    queue: &'a WaitQueue,
+    counter: &'a Counter,
     lock: Guard<'a>,
 }
 
 impl CounterGuard<'_> {
     /// Takes the counter, one of it if EFD_SEMAPHORE, and wakes writers. Zero if there is nothing.
     pub(crate) fn read(&mut self) -> u64 {
-        let count = take_locked(self.eventfd, &mut self.lock);
+        let count = consume_locked(&self.counter.eventfd, &mut self.lock);
         if count != 0 {
             self.lock.wake_writers();
         }
@@ -228,22 +309,21 @@ impl CounterGuard<'_> {
     ///
     /// EOPNOTSUPP: the layout of the eventfd's context is not known, or not what the build thought.
     pub(crate) fn peek(&self) -> Result<u64> {
-        let layout = LAYOUT.as_ref().ok_or(EOPNOTSUPP)?;
-        if self.queue.addr() != self.eventfd.id() + layout.wqh {
-            return Err(EOPNOTSUPP);
+        self.counter.peek_locked(&self.lock).ok_or(EOPNOTSUPP)
+    }
+}
+
+/// A count that was consumed from an eventfd's counter and is nowhere else: dropping it loses the
+/// signals that it stands for.
+#[must_use = "what was consumed is to be delivered"]
+pub(crate) struct Consumed(u64);
+
+impl Consumed {
+    /// Calls `f` if there was something in the counter.
+    pub(crate) fn deliver(self, f: impl FnOnce()) {
+        if self.0 != 0 {
+            f();
         }
-        // SAFETY: The context is valid, and the offset is that of its 64-bit counter: it comes from
-        // the BTF of the kernel that the module is built for (whose symbol versions are checked
-        // when the module is loaded), and the other offset from there has just been seen to be
-        // true. All writers of the counter hold the lock, and so does this thread.
-        Ok(unsafe {
-            self.eventfd
-                .0
-                .as_ptr()
-                .byte_add(layout.count)
-                .cast::<u64>()
-                .read()
-        })
     }
 }
 
@@ -313,13 +393,16 @@ impl<L: Listen> Listener<L> {
         &self.listen
     }
 
-    /// Starts to listen and takes the counter, in one hold of the lock; returns what was taken.
+    /// Starts to listen and consumes the counter, in one hold of the lock; returns what was consumed.
     ///
     /// A signal before that is in the returned count, one after it is told to [`Listen`]. The
     /// caller must hold a file of the eventfd, or it might miss that there is none left.
     ///
+    /// `ready` is called with the lock held when nothing can fail any more, before the first signal is
+    /// consumed. It must not sleep.
+    ///
     /// EBUSY: somebody consumes this eventfd already (host-wide; KVM's irqfds count).
-    pub(crate) fn attach(self: Pin<&Self>) -> Result<u64> {
+    pub(crate) fn attach(self: Pin<&Self>, ready: impl FnOnce()) -> Result<Consumed> {
         let mut guard = self.counter.lock();
         if !self.detached(&guard.lock) {
             return Err(EBUSY);
@@ -327,23 +410,33 @@ impl<L: Listen> Listener<L> {
         // SAFETY: The list is empty, so the entry is on no queue; it is pinned, and taken off by
         // `drop` at the latest.
         unsafe { guard.lock.add_sole_listener(self.entry.get()) }?;
-        Ok(guard.read())
+        ready();
+        Ok(Consumed(guard.read()))
     }
 
-    /// Stops listening and takes the counter, in one hold of the lock; returns what was taken, or
-    /// [`None`] if it was not attached (any more). On return [`Listen`] is not being called, nor
-    /// will it be. Any context but [`Listen`]'s.
+    /// Stops listening and consumes the counter, in one hold of the lock; returns what was consumed.
+    /// On return [`Listen`] is not being called, nor will it be. Any context but [`Listen`]'s.
     ///
-    /// After [`Listener::attach`] each signal is taken as it comes. So there is something left only
-    /// in an EFD_SEMAPHORE eventfd.
-    pub(crate) fn detach(&self) -> Option<u64> {
-        let mut guard = self.counter.lock();
+    /// After [`Listener::attach`] each signal is consumed as it comes. So there is something left only
+    /// in an EFD_SEMAPHORE eventfd. A listener that is dropped leaves the counter alone.
+    ///
+    /// # Errors
+    ///
+    /// ENOENT: it was not attached, or the eventfd has lost its last file.
+    pub(crate) fn detach(&self) -> Result<Consumed> {
+        let mut guard = self.remove().ok_or(ENOENT)?;
+        Ok(Consumed(guard.read()))
+    }
+
+    /// Takes the entry off the queue, if it is on it; returns the lock, still held.
+    fn remove(&self) -> Option<CounterGuard<'_>> {
+        let guard = self.counter.lock();
         if self.detached(&guard.lock) {
             return None;
         }
         // SAFETY: By the type invariants the entry is on this queue, whose lock is held.
         unsafe { bindings::doorbell_wait_queue_del(self.entry.get()) };
-        Some(guard.read())
+        Some(guard)
     }
 
     fn detached(&self, _lock: &Guard<'_>) -> bool {
@@ -369,13 +462,19 @@ impl<L: Listen> Listener<L> {
 
         if mask & kbindings::POLLIN != 0 {
             let mut count = 0;
-            // SAFETY: The context is valid and its lock held. Writers need not be woken: the
-            // counter is never lower now than it was before this signal.
+            // SAFETY: The context is valid and its lock held.
             unsafe {
                 bindings::eventfd_ctx_do_read(this.counter.eventfd.0.as_ptr(), &mut count);
             }
             if count != 0 {
                 this.listen.signalled(count, mask);
+                // After a write of zero to an EFD_SEMAPHORE eventfd there is more room than before,
+                // and a writer may be waiting for it.
+                //
+                // SAFETY: This is the queue's callback for `entry`, which `add_sole_listener` has made
+                // an exclusive one, and it returns 1. All wake-ups with EPOLLIN are fs/eventfd.c's,
+                // which wake one exclusive entry.
+                unsafe { this.counter.queue.wake_writers_from_callback(entry) };
                 consumed = 1;
             }
         }
@@ -392,6 +491,7 @@ impl<L: Listen> Listener<L> {
 #[pinned_drop]
 impl<L: Listen> PinnedDrop for Listener<L> {
     fn drop(self: Pin<&mut Self>) {
-        self.detach();
+        // Consumes nothing: it could not be delivered any more.
+        drop(self.remove());
     }
 }

@@ -2,6 +2,13 @@
 
 //! Structures that cross the boundary to userspace.
 
+use kernel::{
+    bindings,
+    prelude::*,
+    transmute::AsBytes,
+    uaccess::UserPtr, //
+};
+
 /// Allows plain C structures to be copied from and to userspace as bytes.
 ///
 /// All fields are named with their types, and the build fails unless they fill the structure
@@ -33,6 +40,21 @@ macro_rules! impl_user_abi {
     )+};
 }
 pub(crate) use impl_user_abi;
+
+/// Writes `value` to the current process' memory at `at`, if that takes no page fault; returns whether
+/// it did. If not, part of it may have been written. Any context.
+pub(crate) fn write_nofault<T: AsBytes>(at: UserPtr, value: &T) -> bool {
+    // SAFETY: The kernel's side is valid for reads of that size, and has no padding; the other side is
+    // checked to be userspace's. What cannot be written is reported.
+    let failed = unsafe {
+        bindings::copy_to_user_nofault(
+            at.as_mut_ptr(),
+            core::ptr::from_ref(value).cast(),
+            size_of::<T>(),
+        )
+    };
+    failed == 0
+}
 
 /// The address that a 32-bit caller means.
 pub(crate) fn compat_ptr(arg: usize) -> usize {

@@ -94,6 +94,22 @@ impl WaitQueue {
         }
     }
 
+    /// As [`Guard::wake_writers`], from within a wake-up of this queue, if there is an entry after
+    /// `entry`. The callbacks, that of `entry` among them, get EPOLLOUT alone for a key.
+    ///
+    /// # Safety
+    ///
+    /// The caller must be the callback of `entry`, which must be woken exclusively and be on this
+    /// queue, and be called by a wake-up of one exclusive entry; and it must return 1. Then the
+    /// wake-up ends with it, and does not use the next entry, which this may take off the queue.
+    pub(crate) unsafe fn wake_writers_from_callback(
+        &self,
+        entry: *mut kbindings::wait_queue_entry,
+    ) {
+        // SAFETY: By the requirements of this function the queue's lock is held, and the entry on it.
+        unsafe { bindings::doorbell_wake_writers_behind(self.0.as_ptr(), entry) };
+    }
+
     /// Sleeps until `ready` returns something, with the queue's lock held, or a signal comes
     /// (ERESTARTSYS). Process context.
     pub(crate) fn wait_interruptible<R>(

@@ -96,10 +96,17 @@ struct doorbell_info {
 	__u32 max_records;
 };
 
+/* doorbell_lines.flags */
+#define DOORBELL_LINES_MASKED		(1U << 0)	/* all lines begin masked */
+
 /**
  * struct doorbell_lines - DOORBELL_SET_LINES: choose the number of lines, once
  * @nr_lines: 1 to DOORBELL_MAX_LINES
- * @flags: zero
+ * @flags: zero or DOORBELL_LINES_MASKED
+ *
+ * All lines are edge lines. With DOORBELL_LINES_MASKED they begin masked, as the
+ * vectors of MSI-X do: a line that is rung before it is wired holds its message
+ * until it is unmasked.
  */
 struct doorbell_lines {
 	__u32 nr_lines;
@@ -128,7 +135,9 @@ struct doorbell_lines {
  * stays in the counter. Deassigning takes the counter once more, together with
  * the removal: only an EFD_SEMAPHORE eventfd can have something left then, and
  * it rings once more. After that the eventfd is not touched again. When the
- * last file of the eventfd closes, it is deassigned.
+ * last file of the eventfd closes, it is deassigned. When the context dies, the
+ * irqfd is removed and the counter is left as it is: each signal has been
+ * delivered, or is left in the counter.
  *
  * The resamplefd is for a level-triggered source. It is signalled each time that
  * the line, which must be a level line, is acked: then the source looks whether it
@@ -155,6 +164,12 @@ struct doorbell_irqfd {
  * The fd may be closed after assigning: the eventfd is signalled until it is
  * deassigned or the context dies. When a deassign has returned, it is not
  * signalled again. One eventfd may be trigger of many lines.
+ *
+ * A line without a trigger delivers all the same, and counts the delivery, which
+ * signals nothing. An edge line's message is lost with that. A level line stays
+ * asserted: if its last message found no trigger and was not acked, it is sent once
+ * more to the first trigger that is assigned, or is pending if the line is masked.
+ * To lose nothing, mask the line until it has its triggers (DOORBELL_LINES_MASKED).
  */
 struct doorbell_trigger {
 	__s32 fd;
@@ -259,9 +274,10 @@ struct doorbell_level {
  * @acks: out: how often it was acked
  * @reserved: in: zero, out: zero
  *
- * All of one moment. What is in @rings and not in @deliveries has coalesced, was
- * dropped, or is pending. A level that is still raised when the line is acked
- * counts as a ring.
+ * All of one moment. The query itself delivers nothing. What is in @rings and not in
+ * @deliveries has coalesced, was dropped, or is pending. A level that is still raised
+ * when the line is acked counts as a ring, and so does the message that is sent once
+ * more to the first trigger.
  */
 struct doorbell_query {
 	__u32 line;
@@ -569,7 +585,9 @@ struct doorbell_bus {
  * DOORBELL_READ does what read(2) of the eventfd does: sleeps until the counter
  * is not zero (unless DOORBELL_READ_NOWAIT or O_NONBLOCK of the eventfd: EAGAIN;
  * a signal interrupts the sleep), takes the counter (one of it, if EFD_SEMAPHORE)
- * and wakes writers. DOORBELL_PEEK looks without taking.
+ * and wakes writers. The count is either in the eventfd or in @count, also if the
+ * argument's memory goes away during the call (EFAULT): there read(2) loses it, and
+ * so does a build without DOORBELL_FEATURE_PEEK. DOORBELL_PEEK looks without taking.
  */
 struct doorbell_eventfd {
 	__s32 fd;

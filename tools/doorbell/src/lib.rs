@@ -215,7 +215,17 @@ impl Context {
 
     /// Chooses the number of lines, once.
     pub fn set_lines(&self, nr_lines: u32) -> Result {
-        let mut lines = uapi::Lines { nr_lines, flags: 0 };
+        self.set_lines_with(nr_lines, 0)
+    }
+
+    /// Chooses the number of lines, once. All lines begin masked: what is rung before they are
+    /// wired waits for the unmask.
+    pub fn set_lines_masked(&self, nr_lines: u32) -> Result {
+        self.set_lines_with(nr_lines, uapi::LINES_MASKED)
+    }
+
+    fn set_lines_with(&self, nr_lines: u32, flags: u32) -> Result {
+        let mut lines = uapi::Lines { nr_lines, flags };
         sys::ioctl(self.as_fd(), uapi::SET_LINES, &mut lines)
             .map_err(|error| Error::new(format!("set {nr_lines} lines"), error))
     }

@@ -20,6 +20,7 @@ pub const MAX_RESAMPLEFDS_PER_LINE: u32 = 64;
 pub const FEATURE_MASK: u64 = 1 << 2;
 pub const FEATURE_LEVEL: u64 = 1 << 3;
 pub const FEATURE_BUS: u64 = 1 << 4;
+pub const LINES_MASKED: u32 = 1 << 0;
 pub const FLAG_DEASSIGN: u32 = 1 << 0;
 pub const FLAG_RESAMPLE: u32 = 1 << 1;
 pub const FLAG_DATAMATCH: u32 = 1 << 2;

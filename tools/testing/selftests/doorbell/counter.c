@@ -3,6 +3,8 @@
  * What rings do to counters, and counters to rings: arithmetic, EFD_SEMAPHORE,
  * both ends of the range, and READ and PEEK.
  */
+#include <stddef.h>
+
 #include "doorbell_test.h"
 
 TEST(rings_add_up)
@@ -275,6 +277,27 @@ TEST(detach_wakes_writers)
 	EXPECT_EQ(2, settled(_metadata, db, 0).rings);
 }
 
+/*
+ * A write of zero to an EFD_SEMAPHORE eventfd with something left wakes its irqfd,
+ * which takes one: that is room for a writer, as after a read(2).
+ */
+TEST(take_wakes_writers)
+{
+	int db = new_context(_metadata, 1);
+	struct blocked writer = blocked_writer(_metadata, EFD_SEMAPHORE);
+
+	ASSERT_EQ(0, db_irqfd(db, writer.fd, 0, 0));
+	EXPECT_EQ(COUNTER_MAX - 1, efd_count(writer.fd));
+	writer.count = 2;
+	start_blocked(_metadata, &writer);
+	ASSERT_EQ(0, efd_write(writer.fd, 0));
+	join_blocked(_metadata, &writer);
+	EXPECT_EQ(0, writer.ret);
+	/* Attach, write of zero, and the writer's own. */
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, db, 0).rings == 3));
+	EXPECT_EQ(COUNTER_MAX - 1, efd_count(writer.fd));
+}
+
 FIXTURE(read) {
 	int db;
 	bool can_peek;
@@ -431,6 +454,122 @@ TEST_F(read, wakes_writers)
 	join_blocked(_metadata, &writer);
 	EXPECT_EQ(0, writer.ret);
 	EXPECT_EQ(1, efd_count(writer.fd));
+}
+
+/* DOORBELL_READ sleeps, and its argument does not stay what it was. */
+struct reader {
+	struct doorbell_eventfd *arg;
+	int db;
+	int ret;
+	atomic_int tid;
+	atomic_bool done;
+};
+
+static void *read_to(void *arg)
+{
+	struct reader *reader = arg;
+
+	atomic_store(&reader->tid, gettid());
+	reader->ret = db_ioctl(reader->db, DOORBELL_READ, reader->arg);
+	atomic_store(&reader->done, true);
+	return NULL;
+}
+
+FIXTURE(argument) {
+	int db;
+	int efd;
+	char *pages;
+	size_t page;
+	struct reader reader;
+	pthread_t thread;
+};
+
+FIXTURE_VARIANT(argument) {
+	int flags;
+	uint64_t taken;
+};
+
+FIXTURE_VARIANT_ADD(argument, counter) { .taken = 7 };
+FIXTURE_VARIANT_ADD(argument, semaphore) { .flags = EFD_SEMAPHORE, .taken = 1 };
+
+FIXTURE_SETUP(argument)
+{
+	self->page = sysconf(_SC_PAGESIZE);
+	self->db = new_context(_metadata, 0);
+	self->efd = eventfd(0, variant->flags | EFD_CLOEXEC);
+	ASSERT_LE(0, self->efd);
+	self->pages = mmap(NULL, 2 * self->page, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_TRUE(self->pages != MAP_FAILED);
+	/* The count is the only field on the second page. */
+	self->reader.arg = (void *)(self->pages + self->page -
+				    offsetof(struct doorbell_eventfd, count));
+	*self->reader.arg = (struct doorbell_eventfd){ .fd = self->efd };
+	self->reader.db = self->db;
+}
+
+FIXTURE_TEARDOWN(argument)
+{
+	munmap(self->pages, 2 * self->page);
+}
+
+#define START_READER() do {						\
+	struct reader *__reader = &self->reader;			\
+									\
+	ASSERT_EQ(0, pthread_create(&self->thread, NULL, read_to, __reader)); \
+	ASSERT_TRUE(WAIT_FOR(atomic_load(&__reader->tid) && sleeps(__reader->tid))); \
+	ASSERT_FALSE(atomic_load(&__reader->done));			\
+} while (0)
+
+#define SIGNAL_READER() do {						\
+	ASSERT_EQ(0, efd_write(self->efd, 7));				\
+	ASSERT_TRUE(WAIT_FOR(atomic_load(&self->reader.done)));		\
+	pthread_join(self->thread, NULL);				\
+} while (0)
+
+/* Nothing was taken, and the next reader has it all. */
+#define EXPECT_UNTOUCHED() do {						\
+	uint64_t __count;						\
+									\
+	EXPECT_EQ(-EFAULT, self->reader.ret);				\
+	EXPECT_EQ(7, efd_count(self->efd));				\
+	EXPECT_EQ(0, db_read(self->db, self->efd, DOORBELL_READ_NOWAIT, &__count)); \
+	EXPECT_EQ(variant->taken, __count);				\
+} while (0)
+
+TEST_F(argument, unmapped)
+{
+	START_READER();
+	ASSERT_EQ(0, munmap(self->pages, 2 * self->page));
+	SIGNAL_READER();
+	EXPECT_UNTOUCHED();
+}
+
+TEST_F(argument, count_unmapped)
+{
+	START_READER();
+	ASSERT_EQ(0, munmap(self->pages + self->page, self->page));
+	SIGNAL_READER();
+	EXPECT_UNTOUCHED();
+}
+
+TEST_F(argument, read_only)
+{
+	START_READER();
+	ASSERT_EQ(0, mprotect(self->pages, 2 * self->page, PROT_READ));
+	SIGNAL_READER();
+	EXPECT_UNTOUCHED();
+}
+
+/* Memory that has only to be faulted in again is no error. */
+TEST_F(argument, discarded)
+{
+	START_READER();
+	ASSERT_EQ(0, madvise(self->pages + self->page, self->page, MADV_DONTNEED));
+	SIGNAL_READER();
+	EXPECT_EQ(0, self->reader.ret);
+	EXPECT_EQ(variant->taken, self->reader.arg->count);
+	EXPECT_EQ(7 - variant->taken, efd_count(self->efd));
 }
 
 static void *poll_out(void *arg)

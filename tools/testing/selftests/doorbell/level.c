@@ -105,6 +105,134 @@ TEST_F(level, type_in_use)
 	EXPECT_EQ(1, line_of(_metadata, self->db, 1).nr_irqfds);
 }
 
+/* A context with a level line that has no trigger yet, its eventfd, and its status. */
+struct untriggered {
+	int db;
+	int out;
+	const struct doorbell_status *status;
+};
+
+static struct untriggered new_untriggered(struct __test_metadata *_metadata)
+{
+	struct untriggered u = {
+		.db = new_context(_metadata, 1), .out = new_eventfd(_metadata, 0, 0),
+	};
+
+	u.status = map_status(_metadata, u.db, 1);
+	ASSERT_EQ(0, db_set_type(u.db, 0, DOORBELL_TYPE_LEVEL));
+	return u;
+}
+
+#define EXPECT_LINE(u, expected, nr_rings, nr_deliveries) do {		\
+	const typeof(u) *__u = &(u);					\
+	struct doorbell_query __query = line_of(_metadata, __u->db, 0);	\
+									\
+	EXPECT_EQ(expected, __query.state);				\
+	EXPECT_EQ(nr_rings, __query.rings);				\
+	EXPECT_EQ(nr_deliveries, __query.deliveries);			\
+	EXPECT_TRUE(status_agrees(__u->status, &__query));		\
+} while (0)
+
+/* The first trigger gets the message that no trigger has heard, once. */
+TEST_F(level, asserted_before_the_first_trigger)
+{
+	struct untriggered u = new_untriggered(_metadata);
+	int late = new_eventfd(_metadata, 0, 0);
+
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(u.db, 0));
+	EXPECT_EQ(DOORBELL_RING_COALESCED, db_ring(u.db, 0));
+	EXPECT_LINE(u, LEVEL | ASSERTED, 2, 1);
+	ASSERT_EQ(0, db_trigger(u.db, u.out, 0, 0));
+	EXPECT_EQ(1, efd_read(u.out));
+	EXPECT_LINE(u, LEVEL | ASSERTED, 3, 2);
+	/* It is heard now: nobody else gets it, and further rings coalesce. */
+	ASSERT_EQ(0, db_trigger(u.db, late, 0, 0));
+	EXPECT_EQ(DOORBELL_RING_COALESCED, db_ring(u.db, 0));
+	EXPECT_EQ(0, efd_count(u.out));
+	EXPECT_EQ(0, efd_count(late));
+	ASSERT_EQ(0, db_trigger(u.db, late, 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_trigger(u.db, u.out, 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_trigger(u.db, late, 0, 0));
+	EXPECT_EQ(0, efd_count(late));
+	EXPECT_LINE(u, LEVEL | ASSERTED, 4, 2);
+	EXPECT_EQ(DONE, db_ack(u.db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(u.db, 0));
+	EXPECT_EQ(1, efd_read(late));
+
+	/* The next assertion without a trigger is the next to be heard late. */
+	EXPECT_EQ(DONE, db_ack(u.db, 0));
+	ASSERT_EQ(0, db_trigger(u.db, late, 0, DOORBELL_FLAG_DEASSIGN));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(u.db, 0));
+	ASSERT_EQ(0, db_trigger(u.db, u.out, 0, 0));
+	EXPECT_EQ(1, efd_read(u.out));
+	EXPECT_LINE(u, LEVEL | ASSERTED, 7, 5);
+}
+
+/* By an irqfd with a resamplefd, as a device does it: the line is not wedged. */
+TEST_F(level, asserted_by_a_device_before_the_first_trigger)
+{
+	struct untriggered u = new_untriggered(_metadata);
+	int in = new_eventfd(_metadata, 0, 0), res = new_eventfd(_metadata, 0, 0);
+
+	ASSERT_EQ(0, db_resample(u.db, in, 0, res));
+	ASSERT_EQ(0, efd_write(in, 1));
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, u.db, 0).deliveries == 1));
+	ASSERT_EQ(0, db_trigger(u.db, u.out, 0, 0));
+	EXPECT_EQ(1, efd_wait(u.out));
+	EXPECT_EQ(DONE, db_ack(u.db, 0));
+	EXPECT_EQ(1, efd_read(res));
+	ASSERT_EQ(0, efd_write(in, 1));
+	EXPECT_EQ(1, efd_wait(u.out));
+	EXPECT_LINE(u, LEVEL | ASSERTED, 3, 3);
+}
+
+/* What a mask holds, it holds for that trigger, too; and what is over is not told. */
+TEST_F(level, first_trigger_of_a_masked_or_acked_line)
+{
+	struct untriggered u = new_untriggered(_metadata);
+
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(u.db, 0));
+	EXPECT_EQ(1, db_mask(u.db, 0));
+	ASSERT_EQ(0, db_trigger(u.db, u.out, 0, 0));
+	EXPECT_EQ(0, efd_count(u.out));
+	EXPECT_LINE(u, LEVEL | MASKED | ASSERTED | PENDING, 2, 1);
+	EXPECT_EQ(1, db_unmask(u.db, 0));
+	EXPECT_EQ(1, efd_read(u.out));
+	EXPECT_LINE(u, LEVEL | ASSERTED, 2, 2);
+	EXPECT_EQ(DONE, db_ack(u.db, 0));
+	ASSERT_EQ(0, db_trigger(u.db, u.out, 0, DOORBELL_FLAG_DEASSIGN));
+
+	/* Acked, before there was one. */
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(u.db, 0));
+	EXPECT_EQ(DONE, db_ack(u.db, 0));
+	ASSERT_EQ(0, db_trigger(u.db, u.out, 0, 0));
+	EXPECT_EQ(0, efd_count(u.out));
+	EXPECT_LINE(u, LEVEL, 3, 3);
+	ASSERT_EQ(0, db_trigger(u.db, u.out, 0, DOORBELL_FLAG_DEASSIGN));
+
+	/* Raised; lowered again, what was sent still waits for its ack. */
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_set_level(u.db, 0, 1));
+	EXPECT_EQ(0, db_set_level(u.db, 0, 0));
+	ASSERT_EQ(0, db_trigger(u.db, u.out, 0, 0));
+	EXPECT_EQ(1, efd_read(u.out));
+	EXPECT_EQ(DONE, db_ack(u.db, 0));
+	EXPECT_LINE(u, LEVEL, 5, 5);
+}
+
+/* An edge line's message is over when it is sent, whether there is a trigger or not. */
+TEST_F(level, edge_line_without_a_trigger)
+{
+	struct untriggered u = new_untriggered(_metadata);
+
+	ASSERT_EQ(0, db_set_type(u.db, 0, DOORBELL_TYPE_EDGE));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(u.db, 0));
+	ASSERT_EQ(0, db_trigger(u.db, u.out, 0, 0));
+	EXPECT_EQ(0, efd_count(u.out));
+	EXPECT_LINE(u, 0, 1, 1);
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(u.db, 0));
+	EXPECT_EQ(1, efd_read(u.out));
+}
+
 /* Rings until the ack are one message, from wherever they come. */
 TEST_F(level, coalesces_until_the_ack)
 {

@@ -114,6 +114,31 @@ TEST_F(lifetime, last_close_detaches)
 	EXPECT_EQ(1, efd_read(self->out));
 }
 
+/* Closing the context takes nothing from an EFD_SEMAPHORE eventfd: what is left stays. */
+TEST_F(lifetime, context_close_leaves_the_counter)
+{
+	int in = new_eventfd(_metadata, 0, EFD_SEMAPHORE);
+	int out = new_eventfd(_metadata, 0, 0);
+	int db = new_context(_metadata, 1);
+
+	ASSERT_EQ(0, db_trigger(db, out, 0, 0));
+	ASSERT_EQ(0, db_irqfd(db, in, 0, 0));
+	ASSERT_EQ(0, efd_write(in, 5));
+	ASSERT_EQ(1, efd_wait(out));
+	ASSERT_EQ(4, efd_count(in));
+	close(db);
+	EXPECT_EQ(4, efd_count(in));
+	EXPECT_EQ(0, efd_count(out));
+
+	/* The next listener finds it: one at the attach, one at the deassign. */
+	ASSERT_EQ(0, db_irqfd(self->db, in, 0, 0));
+	EXPECT_EQ(1, efd_wait(self->out));
+	EXPECT_EQ(3, efd_count(in));
+	ASSERT_EQ(0, db_irqfd(self->db, in, 0, DOORBELL_FLAG_DEASSIGN));
+	EXPECT_EQ(1, efd_wait(self->out));
+	EXPECT_EQ(2, efd_count(in));
+}
+
 TEST_F(lifetime, many_close_at_once)
 {
 	int in[256];

@@ -73,6 +73,32 @@ TEST_F(resample, all_of_the_line_once)
 	EXPECT_EQ(1, efd_read(self->res[0]));
 }
 
+static void hit_ring_and_ack(struct hammer *hammer)
+{
+	db_ring(hammer->fd, hammer->line);
+	db_ack(hammer->fd, hammer->line);
+}
+
+/* An IRQFD that is refused has done nothing: no ack meanwhile signals its resamplefd. */
+TEST_F(resample, refused_is_never_signalled)
+{
+	struct hammer hammer = { .fd = self->db, .line = 0, .hit = hit_ring_and_ack };
+	int other = new_context(_metadata, 1), in = new_eventfd(_metadata, 0, 0);
+	int res = new_eventfd(_metadata, 0, 0);
+	struct rounds race = ROUNDS(1000, 20000);
+	unsigned int rounds;
+
+	ASSERT_EQ(0, db_irqfd(other, in, 0, 0));
+	hammer_start(_metadata, &hammer);
+	for (rounds = 0; more_rounds(&race, rounds); rounds++) {
+		dither(rounds);
+		ASSERT_EQ(-EBUSY, db_resample(self->db, in, 0, res));
+	}
+	hammer_stop(&hammer);
+	EXPECT_EQ(0, efd_count(res));
+	EXPECT_EQ(1, line_of(_metadata, self->db, 0).nr_resamplefds);
+}
+
 /* At the unmask, and not at the ack; and once, however often it was acked. */
 TEST_F(resample, postponed)
 {

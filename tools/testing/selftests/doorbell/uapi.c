@@ -119,6 +119,7 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(0x8020db15U, DOORBELL_GET_BUS);
 
 	EXPECT_EQ(1, DOORBELL_ABI_VERSION);
+	EXPECT_EQ(1, DOORBELL_LINES_MASKED);
 	EXPECT_EQ(1, DOORBELL_FLAG_DEASSIGN);
 	EXPECT_EQ(2, DOORBELL_FLAG_RESAMPLE);
 	EXPECT_EQ(4, DOORBELL_FLAG_DATAMATCH);
@@ -189,6 +190,32 @@ TEST(info)
 	EXPECT_EQ(DOORBELL_MAX_REGIONS, info.max_regions);
 	EXPECT_EQ(0, info.nr_regions);
 	EXPECT_EQ(DOORBELL_MAX_RECORDS, info.max_records);
+}
+
+/* Lines that hold their messages from the first on. */
+TEST(set_lines_masked)
+{
+	struct doorbell_lines lines = { .nr_lines = 3, .flags = DOORBELL_LINES_MASKED };
+	int db = new_context(_metadata, 0), out = new_eventfd(_metadata, 0, 0), i;
+	const struct doorbell_status *status;
+
+	ASSERT_EQ(0, db_ioctl(db, DOORBELL_SET_LINES, &lines));
+	EXPECT_EQ(-EEXIST, db_set_lines(db, 3));
+	status = map_status(_metadata, db, 3);
+	for (i = 0; i < 3; i++) {
+		EXPECT_EQ(DOORBELL_LINE_MASKED, line_of(_metadata, db, i).state);
+		EXPECT_EQ(DOORBELL_LINE_MASKED, status_state(&status[i]));
+		EXPECT_EQ(0, db_mask(db, i));
+	}
+	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(db, 1));
+	EXPECT_EQ(DOORBELL_RING_COALESCED, db_ring(db, 1));
+	ASSERT_EQ(0, db_trigger(db, out, 1, 0));
+	EXPECT_EQ(0, efd_count(out));
+	EXPECT_EQ(1, db_unmask(db, 1));
+	EXPECT_EQ(1, efd_read(out));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 1));
+	EXPECT_EQ(0, db_unmask(db, 0));
+	EXPECT_EQ(DOORBELL_LINE_MASKED, line_of(_metadata, db, 2).state);
 }
 
 TEST(set_lines_smallest)

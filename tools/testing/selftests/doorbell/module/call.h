@@ -134,6 +134,7 @@ struct test_plan {
  * @strange: how often with something else, or after a DEASSIGN_* had returned
  * @most: how often at the same time, at most
  * @contexts: TEST_IN_*
+ * @by_planner: how often by the thread that made the plan
  * @calls_made: what its calls returned
  */
 struct test_seen {
@@ -143,7 +144,7 @@ struct test_seen {
 	__u32 strange;
 	__u32 most;
 	__u32 contexts;
-	__u32 reserved;
+	__u32 by_planner;
 	struct test_nested calls_made[TEST_NESTED];
 };
 

@@ -29,6 +29,9 @@ struct test_callback {
 	u32 line;
 	bool gone;
 	struct test_plan plan;
+	/* Only to be compared. */
+	struct task_struct *planner;
+	atomic_t by_planner;
 	atomic_t times;
 	atomic_t inside;
 	atomic_t calls;
@@ -109,6 +112,8 @@ static void called(struct doorbell_callback *base, u32 event)
 	raise_to(&callback->most, atomic_inc_return(&callback->inside));
 	atomic_inc(&callback->calls);
 	atomic_or(context(), &callback->contexts);
+	if (in_task() && current == READ_ONCE(callback->planner))
+		atomic_inc(&callback->by_planner);
 	switch (event) {
 	case 0:
 		atomic_inc(&callback->told[0]);
@@ -354,12 +359,13 @@ static bool may_be_called(const struct test_call *call)
 {
 	switch (call->func) {
 	case TEST_CTX_GET:
-	case TEST_CTX_PUT:
 	case TEST_STATE:
 	case TEST_RING:
 	case TEST_SET_LEVEL:
 	case TEST_BUS_WRITE:
 		return true;
+	case TEST_CTX_PUT:
+		return !IS_ENABLED(CONFIG_PREEMPT_RT);
 	case TEST_MASK_NOSYNC:
 	case TEST_UNMASK:
 	case TEST_ACK:
@@ -428,6 +434,8 @@ static long ioctl_plan(struct test *test, const void __user *arg)
 	atomic_set(&callback->strange, 0);
 	atomic_set(&callback->most, 0);
 	atomic_set(&callback->contexts, 0);
+	atomic_set(&callback->by_planner, 0);
+	WRITE_ONCE(callback->planner, current);
 	return 0;
 }
 
@@ -448,6 +456,7 @@ static long ioctl_seen(struct test *test, void __user *arg)
 	seen.strange = atomic_read(&callback->strange);
 	seen.most = atomic_read(&callback->most);
 	seen.contexts = atomic_read(&callback->contexts);
+	seen.by_planner = atomic_read(&callback->by_planner);
 	memcpy(seen.calls_made, callback->plan.calls, sizeof(seen.calls_made));
 	return copy_to_user(arg, &seen, sizeof(seen)) ? -EFAULT : 0;
 }
