@@ -68,6 +68,11 @@ pub(crate) enum Target {
 }
 
 impl Target {
+    /// Returns true if it is an eventfd.
+    fn is_eventfd(&self) -> bool {
+        matches!(self, Self::EventFd(_))
+    }
+
     /// Whether it is what `which` says.
     fn is(&self, which: &Which) -> bool {
         match (self, which) {
@@ -120,7 +125,7 @@ impl Region {
             hops: Atomic::new(0),
             writes: Atomic::new(0),
         });
-        KBox::pin_init(region, GFP_KERNEL_ACCOUNT)
+        KBox::pin_init(region, for_caller())
     }
 
     /// The line that it rings.
@@ -268,6 +273,10 @@ impl Core {
         }
         let mut places = KVVec::from_elem(0, new.len(), flags)?;
         let mut placed = KVVec::with_capacity(new.len(), flags)?;
+        let eventfds = new
+            .iter()
+            .filter(|new| new.region.target.is_eventfd())
+            .count();
 
         let edit = self.regions.edit();
         let gone = find_gone(&edit, old)?;
@@ -277,6 +286,12 @@ impl Core {
         }
         region::place_new(edit.keys(), &gone, &keys, &mut places)
             .map_err(|(clash, at)| Failed::at(new[at].index)(clash.into()))?;
+        let gone_eventfds = gone.iter().filter_map(|&at| edit.item(at));
+        let gone_eventfds = gone_eventfds
+            .filter(|region| region.target.is_eventfd())
+            .count();
+        let more = eventfds.saturating_sub(gone_eventfds);
+        let reservation = self.quota.reserve(more)?;
         let room = edit.room(new.len(), gone.len(), flags)?;
         for (place, new) in places.into_iter().zip(new) {
             // Cannot fail: there is room.
@@ -284,11 +299,13 @@ impl Core {
         }
         // This ends the change, before anything is waited for.
         let retired = edit.replace(room, &gone, placed);
+        reservation.keep();
 
         if let Some(mut retired) = retired {
             retired.wait();
             retire_all(retired.items());
         }
+        self.quota.release(gone_eventfds.saturating_sub(eventfds));
         Ok(())
     }
 

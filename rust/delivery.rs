@@ -99,10 +99,7 @@ impl Behind {
     /// What is behind a wake-up with the key `mask`.
     #[inline(always)]
     fn of_key(mask: u32) -> Self {
-        Self::new(
-            wake_depth(hops_of_key(mask)),
-            mask & URING_KEY != 0,
-        )
+        Self::new(wake_depth(hops_of_key(mask)), mask & URING_KEY != 0)
     }
 
     /// The key, beside EPOLLIN, of the wake-ups that this message causes.
@@ -266,12 +263,7 @@ impl Line {
     /// `rounds` is how many messages have been delivered already: after [`line::MAX_ROUNDS`] the
     /// rest is left to a callback.
     #[inline(always)]
-    pub(crate) fn deliver(
-        self: Pin<&Self>,
-        guard: Hold<'_>,
-        first: Option<Behind>,
-        rounds: u32,
-    ) {
+    pub(crate) fn deliver(self: Pin<&Self>, guard: Hold<'_>, first: Option<Behind>, rounds: u32) {
         self.deliver_at(guard, first, rounds, Place::Caller);
     }
 
@@ -332,11 +324,8 @@ impl Line {
                 Run::<IrqWork>::queue(self);
             }
             Action::Defer => self.queue_in_batch(),
-            Action::Deliver(_)
-            | Action::Coalesce
-            | Action::Leave
-            | Action::Keep
-            | Action::Drop => {}
+            Action::Deliver(_) | Action::Coalesce | Action::Leave | Action::Keep | Action::Drop => {
+            }
         }
     }
 
@@ -408,8 +397,8 @@ impl Line {
         snapshot
     }
 
-    /// Returns state and counters, each as of a moment of its own if the line is busy all the time:
-    /// then `rings` can lack a message that is on its way. Delivers nothing, and waits for nobody.
+    /// Returns state and counters; if the line is busy all the time, each as of a moment of its own:
+    /// then `rings` can lack a message that is in flight. Delivers nothing and does not wait.
     ///
     /// # Context
     ///

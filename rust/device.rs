@@ -4,7 +4,10 @@
 
 use crate::{
     c_api::ctx::Ctx,
-    context::Core,
+    context::{
+        for_caller,
+        Core, //
+    },
     delivery::{
         Line,
         Rung, //
@@ -113,6 +116,30 @@ fn eventfd(fd: i32) -> Result<Output> {
     Ok(Output::EventFd(EventFdFile::from_fd(fd)?.eventfd()?))
 }
 
+/// The scope of a call for triggers or notifiers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// Assigns an eventfd.
+    Assign,
+    /// Deassigns an eventfd.
+    Deassign,
+    /// Deassigns all eventfds of the line.
+    DeassignAll,
+}
+
+impl Scope {
+    /// EINVAL: unknown flags, or flags that do not go together or with `fd`.
+    fn new(flags: u32, fd: i32) -> Result<Self> {
+        const DEASSIGN_ALL: u32 = DOORBELL_FLAG_DEASSIGN | DOORBELL_FLAG_ALL;
+        match flags {
+            0 => Ok(Self::Assign),
+            DOORBELL_FLAG_DEASSIGN => Ok(Self::Deassign),
+            DEASSIGN_ALL if fd == -1 => Ok(Self::DeassignAll),
+            _ => Err(EINVAL),
+        }
+    }
+}
+
 impl Rung {
     /// What userspace and other modules get.
     pub(crate) fn code(self) -> u32 {
@@ -188,8 +215,8 @@ impl Context {
             DOORBELL_IOC_GET_INFO => self.get_info(arg),
             DOORBELL_IOC_SET_LINES => self.set_lines(arg),
             DOORBELL_IOC_IRQFD => self.irqfd(arg),
-            DOORBELL_IOC_TRIGGER => self.trigger(arg),
-            DOORBELL_IOC_NOTIFIER => self.notifier(arg),
+            DOORBELL_IOC_TRIGGER => return self.trigger(arg),
+            DOORBELL_IOC_NOTIFIER => return self.notifier(arg),
             DOORBELL_IOC_REGION => self.region(arg),
             DOORBELL_IOC_REGIONS => self.regions(arg),
             DOORBELL_IOC_GET_REGIONS => return self.get_regions(arg),
@@ -279,37 +306,38 @@ impl Context {
         }
     }
 
-    fn trigger(&self, arg: &Argument) -> Result {
+    fn trigger(&self, arg: &Argument) -> Result<isize> {
         let trigger: doorbell_trigger = arg.read()?;
-        check_flags(trigger.flags, DOORBELL_FLAG_DEASSIGN)?;
+        let scope = Scope::new(trigger.flags, trigger.fd)?;
         check_reserved(&trigger.reserved)?;
         let core = self.core()?;
         core.line(trigger.line).ok_or(ENXIO)?;
-        let eventfd = eventfd(trigger.fd)?;
-        if trigger.flags & DOORBELL_FLAG_DEASSIGN == 0 {
-            core.assign_trigger(eventfd, trigger.line)
-        } else {
-            core.deassign_trigger(eventfd.id(), trigger.line)
+        match scope {
+            Scope::Assign => core.assign_trigger(eventfd(trigger.fd)?, trigger.line)?,
+            Scope::Deassign => core.deassign_trigger(eventfd(trigger.fd)?.id(), trigger.line)?,
+            Scope::DeassignAll => return Ok(core.deassign_triggers(trigger.line)? as isize),
         }
+        Ok(0)
     }
 
-    fn notifier(&self, arg: &Argument) -> Result {
+    fn notifier(&self, arg: &Argument) -> Result<isize> {
         let notifier: doorbell_notifier = arg.read()?;
-        check_flags(notifier.flags, DOORBELL_FLAG_DEASSIGN)?;
+        let scope = Scope::new(notifier.flags, notifier.fd)?;
         check_flags(notifier.events, EVENTS)?;
         check_reserved(&notifier.reserved)?;
-        let assign = notifier.flags & DOORBELL_FLAG_DEASSIGN == 0;
-        if assign != (notifier.events != 0) {
+        if (scope == Scope::Assign) != (notifier.events != 0) {
             return Err(EINVAL);
         }
         let core = self.core()?;
         core.line(notifier.line).ok_or(ENXIO)?;
-        let eventfd = eventfd(notifier.fd)?;
-        if assign {
-            core.assign_notifier(eventfd, notifier.line, notifier.events)
-        } else {
-            core.deassign_notifier(eventfd.id(), notifier.line)
+        match scope {
+            Scope::Assign => {
+                core.assign_notifier(eventfd(notifier.fd)?, notifier.line, notifier.events)?;
+            }
+            Scope::Deassign => core.deassign_notifier(eventfd(notifier.fd)?.id(), notifier.line)?,
+            Scope::DeassignAll => return Ok(core.deassign_notifiers(notifier.line)? as isize),
         }
+        Ok(0)
     }
 
     fn set_type(&self, arg: &Argument) -> Result {
@@ -421,7 +449,7 @@ impl MiscDevice for Context {
         let context = Self {
             core: SetOnce::new(),
         };
-        Ok(KBox::new(context, GFP_KERNEL_ACCOUNT)?)
+        Ok(KBox::new(context, for_caller())?)
     }
 
     fn release(context: KBox<Self>, _file: &File) {

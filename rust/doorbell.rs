@@ -7,7 +7,7 @@
 //!   `irqfd`: what is wired to it;
 //! - `region`: what a write to the bus matches, as pure functions; `bus`: the regions themselves;
 //!   `records`: the values that they keep;
-//! - `context`: all lines of an open file, and its bus; `device`: its ioctls; `lineset`: those for many
+//! - `context`: all lines of an open file, and its bus; `quota`: what it keeps alive; `device`: its ioctls; `lineset`: those for many
 //!   lines at once; `bus_device`: those for the bus; `uapi`: their types;
 //! - `c_api`: what other modules see of it;
 //! - `kernel_ext`: abstractions that know nothing of doorbell; all `unsafe` is there and in `c_api`.
@@ -29,6 +29,7 @@ mod kunit_array;
 mod line;
 mod lineset;
 mod outputs;
+mod quota;
 mod records;
 mod region;
 mod status;

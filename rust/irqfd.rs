@@ -6,7 +6,8 @@ use crate::{
     context::{
         for_caller,
         Control,
-        Core, //
+        Core,
+        UsageField, //
     },
     kernel_ext::{
         deferred::{
@@ -81,7 +82,8 @@ impl Core {
     /// Has the eventfd `fd` ring `line`; if it was signalled before, exactly once. If the line is
     /// acked, `resamplefd` is signalled. Process context.
     ///
-    /// ENXIO, EBADF, EINVAL, EEXIST, EBUSY, ELOOP, EOPNOTSUPP, ENOSPC, ENOMEM: see the UAPI header.
+    /// ENXIO, EBADF, EINVAL, EEXIST, EBUSY, ELOOP, EOPNOTSUPP, ENOSPC, EINTR, ENOMEM: see the UAPI
+    /// header.
     pub(crate) fn assign_irqfd(
         self: &Arc<Self>,
         fd: i32,
@@ -94,8 +96,8 @@ impl Core {
         let counter = file.counter()?;
         let id = counter.eventfd().id();
         let source = Source::new(self.clone(), line, id);
-        let irqfd = KBox::pin_init(Irqfd::new(counter, source), GFP_KERNEL_ACCOUNT)?;
-        let node = RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?;
+        let irqfd = KBox::pin_init(Irqfd::new(counter, source), for_caller())?;
+        let node = RBTreeNodeReservation::new(for_caller())?;
         let resample = resamplefd.map(|fd| resample_node(fd, id)).transpose()?;
 
         let mut control = self.control.lock();
@@ -106,25 +108,27 @@ impl Core {
                 EBUSY
             });
         }
-        if control.total.irqfds >= DOORBELL_MAX_IRQFDS {
+        let irqfds = self.wired().irqfds;
+        if irqfds >= DOORBELL_MAX_IRQFDS {
             return Err(ENOSPC);
         }
         if resample.is_some() {
             // With the mutex held nobody makes it an edge line.
             target.check_level()?;
-            if control.wired[line as usize].resamplefds >= DOORBELL_MAX_RESAMPLEFDS_PER_LINE {
+            if self.wired_to(line).resamplefds >= DOORBELL_MAX_RESAMPLEFDS_PER_LINE {
                 return Err(ENOSPC);
             }
         }
-        if self.reaches(&control, line, |_, triggers| triggers.contains(&id))? {
+        if control.reaches(line, |_, triggers| triggers.contains(&id))? {
             return Err(ELOOP);
         }
-        self.make_room_for_dead(control.total.irqfds as usize + 1)?;
+        self.make_room_for_dead(irqfds as usize + 1)?;
         // First the resamplefd: a signal that comes at once can be acked at once. But it is not told of
         // acks before the irqfd is one.
         if let Some(resample) = resample {
+            self.quota.reserve(1)?.keep();
             target.get_ref().notifiers().push(resample);
-            control.count(line, |wired| &mut wired.resamplefds, 1);
+            self.count(&control, line, UsageField::Resamplefds, 1);
         }
         let ready = || {
             if resamplefd.is_some() {
@@ -134,7 +138,7 @@ impl Core {
         match irqfd.as_ref().attach(ready) {
             Ok(before) => {
                 control.irqfds.insert(node.into_node(id, irqfd));
-                control.count(line, |wired| &mut wired.irqfds, 1);
+                self.count(&control, line, UsageField::Irqfds, 1);
                 drop(control);
                 before.deliver(|| {
                     target.ring();
@@ -142,9 +146,9 @@ impl Core {
                 Ok(())
             }
             Err(error) => {
-                let removed = self.remove_resample(&mut control, line, id);
+                let removed = self.remove_resample(&control, line, id);
                 drop(control);
-                drop(removed);
+                self.drop_resample(removed);
                 Err(error)
             }
         }
@@ -170,15 +174,14 @@ impl Core {
         let removed = self.remove_irqfd(&mut control, id);
         drop(control);
 
-        drop(removed);
+        self.drop_irqfd(removed);
         left.deliver(|| {
             target.ring();
         });
         Ok(())
     }
 
-    /// Takes the irqfd `id` out, and its resamplefd. What is returned is to be dropped when the mutex
-    /// is no longer held: that waits for those who signal the latter.
+    /// Takes the irqfd `id` out, and its resamplefd. What is returned is for [`Core::drop_irqfd`].
     fn remove_irqfd(
         &self,
         control: &mut Control,
@@ -186,15 +189,33 @@ impl Core {
     ) -> Option<(Pin<KBox<Irqfd>>, Option<Gone>)> {
         let irqfd = control.irqfds.remove(&id)?;
         let line = irqfd.listen().line();
-        control.count(line, |wired| &mut wired.irqfds, -1);
+        self.count(control, line, UsageField::Irqfds, -1);
         Some((irqfd, self.remove_resample(control, line, id)))
     }
 
-    /// Takes out the resamplefd of the irqfd `id` of `line`; as above.
-    fn remove_resample(&self, control: &mut Control, line: u32, id: usize) -> Option<Gone> {
+    /// Frees an irqfd that was taken out, and its resamplefd. The mutex must not be held: this waits
+    /// for those who signal the latter. Process context.
+    fn drop_irqfd(&self, removed: Option<(Pin<KBox<Irqfd>>, Option<Gone>)>) {
+        if let Some((irqfd, resample)) = removed {
+            drop(irqfd);
+            self.drop_resample(resample);
+        }
+    }
+
+    /// Frees a resamplefd that was taken out; as above.
+    fn drop_resample(&self, removed: Option<Gone>) {
+        if let Some(removed) = removed {
+            drop(removed);
+            self.quota.release(1);
+        }
+    }
+
+    /// Takes out the resamplefd of the irqfd `id` of `line`. What is returned is for
+    /// [`Core::drop_resample`].
+    fn remove_resample(&self, control: &Control, line: u32, id: usize) -> Option<Gone> {
         let notifiers = self.line(line)?.get_ref().notifiers();
         let removed = notifiers.remove(|notifier| notifier.belongs_to(id))?;
-        control.count(line, |wired| &mut wired.resamplefds, -1);
+        self.count(control, line, UsageField::Resamplefds, -1);
         Some(removed)
     }
 
@@ -237,7 +258,7 @@ fn resample_node(fd: i32, irqfd: usize) -> Result<KBox<Node<Notifier>>> {
         irqfd,
         armed: Atomic::new(0),
     };
-    Node::new(notifier, GFP_KERNEL_ACCOUNT)
+    Node::new(notifier, for_caller())
 }
 
 impl Run<WorkItem> for Core {
@@ -250,7 +271,7 @@ impl Run<WorkItem> for Core {
             let mut control = self.control.lock();
             let removed = self.remove_irqfd(&mut control, id);
             drop(control);
-            drop(removed);
+            self.drop_irqfd(removed);
         }
     }
 }

@@ -107,7 +107,10 @@ mod line {
         for word in words().filter(|word| word & MASKED != 0) {
             assert_eq!(take(word), (word, Action::Leave));
             for rounds in 0..=MAX_ROUNDS {
-                assert_eq!(leave(word | HELD, rounds, Place::Caller), (word & !HELD, Action::Leave));
+                assert_eq!(
+                    leave(word | HELD, rounds, Place::Caller),
+                    (word & !HELD, Action::Leave)
+                );
             }
         }
     }
@@ -214,8 +217,8 @@ mod line {
             let (next, action) = assert_again(after, From::Caller);
             assert_eq!(action.is_some(), again);
             let taken = matches!(action, Some(Action::Deliver(_)));
-            assert_eq!(next & ASSERTED != 0, taken);
-            assert_eq!(next & PENDING != 0, again && !taken);
+            assert_eq!((next & ASSERTED != 0), taken);
+            assert_eq!((next & PENDING != 0), again && !taken);
             // It has been lowered and raised meanwhile, or rung: that was the message.
             assert_eq!(assert_again(next, From::Caller), (next, None));
             assert_eq!(assert_again(after & !RAISED, From::Caller).1, None);
@@ -235,7 +238,10 @@ mod line {
             );
             if alone && word & HELD != 0 {
                 // Its holder counts it, unless it is wanted again before.
-                assert_eq!(leave(after, 0, Place::Caller), (word & !(RAISED | PENDING), Action::Drop));
+                assert_eq!(
+                    leave(after, 0, Place::Caller),
+                    (word & !(RAISED | PENDING), Action::Drop)
+                );
                 assert_eq!(raise(after, From::Caller), (word, Some(Action::Coalesce)));
             } else if alone {
                 assert_eq!(after, (word & !(RAISED | PENDING)) | HELD);
@@ -289,15 +295,27 @@ mod line {
     fn holder_delivers_what_is_pending_until_it_has_done_enough() {
         let (pending, _) = ring(HELD, From::Caller);
         for rounds in 0..MAX_ROUNDS {
-            assert_eq!(leave(pending, rounds, Place::Caller), (HELD, Action::Deliver(Behind::NOTHING)));
+            assert_eq!(
+                leave(pending, rounds, Place::Caller),
+                (HELD, Action::Deliver(Behind::NOTHING))
+            );
         }
-        assert_eq!(leave(pending, MAX_ROUNDS, Place::Interrupt), (PENDING, Action::Relay));
+        assert_eq!(
+            leave(pending, MAX_ROUNDS, Place::Interrupt),
+            (PENDING, Action::Relay)
+        );
         let (far, _) = ring(HELD, wake(RELAY_LIMIT));
         assert_eq!(leave(far, 0, Place::Caller), (far & !HELD, Action::Defer));
         assert_eq!(leave(HELD, 1, Place::Worker), (IDLE, Action::Leave));
         // What the worker has begun does not go back to interrupts.
-        assert_eq!(leave(pending, MAX_ROUNDS, Place::Worker), (PENDING, Action::Defer));
-        assert_eq!(leave(far, 0, Place::Worker), (HELD, Action::Deliver(message(RELAY_LIMIT))));
+        assert_eq!(
+            leave(pending, MAX_ROUNDS, Place::Worker),
+            (PENDING, Action::Defer)
+        );
+        assert_eq!(
+            leave(far, 0, Place::Worker),
+            (HELD, Action::Deliver(message(RELAY_LIMIT)))
+        );
     }
 
     #[test]
@@ -400,6 +418,7 @@ mod context {
         },
         line::{
             Acked,
+            Behind,
             From,
             LEVEL,
             MASKED,
@@ -523,8 +542,8 @@ mod context {
         line.mask();
         assert!(line.ack(From::Caller)? != Acked::Nothing);
         assert!(line.ack(From::Caller)? == Acked::Nothing);
-        assert!(line.raise(wake(0))? == Rung::Masked);
-        assert!(line.lower(wake(0))?);
+        assert!(line.raise(From::Wake(Behind::NOTHING))? == Rung::Masked);
+        assert!(line.lower(From::Wake(Behind::NOTHING))?);
         assert!(!line.unmask());
         let seen = line.snapshot();
         assert_eq!((seen.rings, seen.deliveries, seen.dropped), (4, 2, 1));

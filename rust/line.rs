@@ -430,9 +430,9 @@ pub(crate) fn assert_again(state: u32, from: From) -> (u32, Option<Action>) {
     (requested, Some(action))
 }
 
-/// The message that was sent last has found no trigger, and now there is one: if nobody has acked it
-/// since, it is pending again. To be used by the line's holder, who sends it, or leaves it to the
-/// unmask.
+/// Makes the message of an asserted line pending again, unless it has been acked: it has found no
+/// trigger, and now there is one. The caller holds the line, and sends the message or leaves it to
+/// the unmask.
 pub(crate) fn renew(state: u32) -> (u32, ()) {
     if state & (LEVEL | ASSERTED | PENDING) == LEVEL | ASSERTED {
         (state | PENDING, ())

@@ -8,6 +8,7 @@
 
 use crate::{
     c_api::callback::Callback,
+    context::for_caller,
     delivery::hops_of_key,
     kernel_ext::{
         eventfd::EventFd,
@@ -52,6 +53,11 @@ impl Output {
         }
     }
 
+    /// Returns true if it is an eventfd, and so userspace's.
+    pub(crate) fn is_eventfd(&self) -> bool {
+        matches!(self, Self::EventFd(_))
+    }
+
     /// Tells it of a delivery. For the context see [`EventFd::signal`], whose argument `mask` is.
     #[inline(always)]
     fn deliver(&self, mask: u32) {
@@ -92,7 +98,7 @@ impl Triggers {
     }
 
     /// Their identities.
-    pub(crate) fn ids(&self) -> impl Iterator<Item = usize> + '_ {
+    fn ids(&self) -> impl Iterator<Item = usize> + '_ {
         self.outputs.iter().map(Output::id)
     }
 
@@ -147,7 +153,7 @@ impl Triggers {
     /// Room for [`Triggers::add`] to `len` others. Process context.
     pub(crate) fn room(len: usize) -> Result<KVec<Output>> {
         let capacity = (len + 1).next_power_of_two().min(MAX);
-        Ok(KVec::with_capacity(capacity, GFP_KERNEL_ACCOUNT)?)
+        Ok(KVec::with_capacity(capacity, for_caller())?)
     }
 
     /// Removes the one with the identity `id` and returns it, to be dropped when the line is no
@@ -155,6 +161,23 @@ impl Triggers {
     pub(crate) fn remove(&mut self, id: usize) -> Option<Output> {
         let at = self.ids().position(|other| other == id)?;
         self.outputs.remove(at).ok()
+    }
+
+    /// Moves the eventfds to `removed`, and the rest to `kept`, which takes the place of the triggers'
+    /// memory. Both must have room for all. Does not allocate.
+    ///
+    /// What both hold afterwards is to be dropped when the line is no longer held.
+    pub(crate) fn remove_eventfds(&mut self, removed: &mut KVec<Output>, kept: &mut KVec<Output>) {
+        for output in self.outputs.drain_all() {
+            let to = if output.is_eventfd() {
+                &mut *removed
+            } else {
+                &mut *kept
+            };
+            // Cannot fail: there is room for all.
+            let _ = to.push_within_capacity(output);
+        }
+        core::mem::swap(&mut self.outputs, kept);
     }
 
     /// Removes all and returns them, to be dropped when the line is no longer held.
@@ -179,6 +202,11 @@ pub(crate) enum Notifier {
 }
 
 impl Notifier {
+    /// Returns true if it tells an eventfd of events.
+    pub(crate) fn tells_eventfd(&self) -> bool {
+        matches!(self, Self::Events(output, _) if output.is_eventfd())
+    }
+
     /// Whether it tells `id` of events.
     pub(crate) fn tells(&self, id: usize) -> bool {
         matches!(self, Self::Events(output, _) if output.id() == id)

@@ -8,7 +8,10 @@
 //! write is `head`, and whatever is there, it only decides whether there is room.
 
 use crate::{
-    kernel_ext::shared_pages::SharedPages,
+    kernel_ext::{
+        iov::revert,
+        shared_pages::SharedPages, //
+    },
     region::Access,
     uapi::{
         doorbell_record,
@@ -18,20 +21,20 @@ use crate::{
 use core::mem::offset_of;
 use kernel::{
     alloc::Flags,
+    current,
     interrupt::local_interrupt_disable,
     iov::IovIterDest,
     mm::virt::VmaNew,
-    new_mutex,
     prelude::*,
     sync::{
         atomic::{
             Acquire,
             Atomic,
+            Full,
             Relaxed,
             Release, //
         },
-        Arc,
-        Mutex, //
+        Arc, //
     }, //
 };
 
@@ -39,6 +42,12 @@ use kernel::{
 /// there at any time. The fields of `struct doorbell_record` are, in this order, three words and two
 /// halves of one.
 type Words = [Atomic<u64>; 4];
+
+/// The size of a record.
+const RECORD: usize = size_of::<doorbell_record>();
+
+/// How many records read(2) takes at once.
+const BLOCK: usize = 16;
 
 const HEADER: usize = offset_of!(doorbell_records, records) / size_of::<Words>();
 
@@ -55,7 +64,6 @@ const _: () = {
 };
 
 /// The records of a context.
-#[pin_data]
 pub(crate) struct Records {
     pages: Arc<SharedPages<Words>>,
     /// How many, a power of two.
@@ -64,9 +72,6 @@ pub(crate) struct Records {
     tail: Atomic<u64>,
     /// How many writes found no room.
     refused: Atomic<u64>,
-    /// Held by read(2).
-    #[pin]
-    consumer: Mutex<()>,
 }
 
 impl Records {
@@ -74,16 +79,13 @@ impl Records {
     pub(crate) fn new(len: u32, flags: Flags) -> Result<Arc<Self>> {
         let words = || [const { Atomic::new(0u64) }; 4];
         let (pages, _) = SharedPages::new(HEADER + len as usize, words, flags)?;
-        Arc::pin_init(
-            pin_init!(Self {
-                pages,
-                len: u64::from(len),
-                tail: Atomic::new(0),
-                refused: Atomic::new(0),
-                consumer <- new_mutex!((), "doorbell_consumer"),
-            }),
-            flags,
-        )
+        let records = Self {
+            pages,
+            len: u64::from(len),
+            tail: Atomic::new(0),
+            refused: Atomic::new(0),
+        };
+        Ok(Arc::new(records, flags)?)
     }
 
     /// How many there is room for.
@@ -154,37 +156,66 @@ impl Records {
         Ok(())
     }
 
-    /// Takes records out, as many as there are and as fit. Process context, may sleep.
-    ///
-    /// EINVAL: not even one fits. EAGAIN: there is none. EFAULT.
-    pub(crate) fn read(&self, iov: &mut IovIterDest<'_>) -> Result<usize> {
-        const SIZE: usize = size_of::<doorbell_record>();
-        if iov.len() < SIZE {
-            return Err(EINVAL);
-        }
-        let _consumer = self.consumer.lock();
+    /// Copies records to `block` from the position `head` on, and returns the number of bytes. That
+    /// they are still the ones at `head` has to be checked afterwards.
+    fn look(&self, head: u64, block: &mut [u8]) -> usize {
         let mut done = 0;
-        let mut error = EAGAIN;
-        while iov.len() >= SIZE {
-            let head = self.head().load(Relaxed);
-            // Zero would be the number of what has never been written.
-            let Some(next) = head.checked_add(1) else {
-                break;
-            };
-            let words = self.place(head);
-            if words[0].load(Acquire) != next {
+        for (position, record) in (head..u64::MAX).zip(block.chunks_exact_mut(RECORD)) {
+            let words = self.place(position);
+            if words[0].load(Acquire) != position + 1 {
                 break;
             }
-            let mut record = [0u8; SIZE];
             for (bytes, word) in record.chunks_exact_mut(size_of::<u64>()).zip(words) {
                 bytes.copy_from_slice(&word.load(Relaxed).to_ne_bytes());
             }
-            if iov.copy_to_iter(&record) < SIZE {
+            done += RECORD;
+        }
+        done
+    }
+
+    /// Takes records out, as many as there are and as fit. Process context, may sleep.
+    ///
+    /// No lock is held while they are copied to userspace, which can take any time. A block of them is
+    /// taken by a compare-exchange of `head` after it has been copied. If another reader was faster, the
+    /// block is its own, and this one tries again from the new `head`.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL: not even one fits. EAGAIN: there is none. EFAULT: none could be copied. ERESTARTSYS: other
+    /// readers were faster until a signal came.
+    pub(crate) fn read(&self, iov: &mut IovIterDest<'_>) -> Result<usize> {
+        if iov.len() < RECORD {
+            return Err(EINVAL);
+        }
+        let mut block = [0u8; BLOCK * RECORD];
+        let mut done = 0;
+        let mut error = EAGAIN;
+        while iov.len() >= RECORD {
+            let before = iov.len();
+            let room = block.len().min(before);
+            let head = self.head().load(Acquire);
+            let len = self.look(head, &mut block[..room]);
+            let copied = iov.copy_to_iter(&block[..len]);
+            let taken = copied - copied % RECORD;
+            let next = head + (taken / RECORD) as u64;
+            // Fully ordered: what was read of the records was read before. If there is nothing to take,
+            // this says whether that is true of the present `head`.
+            if self.head().cmpxchg(head, next, Full).is_err() {
+                revert(iov, before);
+                if current!().signal_pending() {
+                    error = ERESTARTSYS;
+                    break;
+                }
+                continue;
+            }
+            done += taken;
+            if copied < len {
                 error = EFAULT;
                 break;
             }
-            self.head().store(next, Release);
-            done += SIZE;
+            if len < room - room % RECORD {
+                break;
+            }
         }
         if done == 0 {
             return Err(error);

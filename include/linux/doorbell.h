@@ -84,7 +84,7 @@ void doorbell_ctx_put(struct doorbell_ctx *ctx);
  * @line: the line
  *
  * Delivers at once where eventfds may be signalled; otherwise (in the wake callback
- * of an eventfd, or atomic on PREEMPT_RT) an irq_work does.
+ * of an eventfd, in a trigger's callback, or atomic on PREEMPT_RT) an irq_work does.
  *
  * Context: any but NMI, with interrupts off or on. Neither sleeps nor allocates.
  * Return: DOORBELL_RING_DELIVERED, DOORBELL_RING_COALESCED, DOORBELL_RING_MASKED;

@@ -9,9 +9,11 @@
 
 #include <linux/atomic.h>
 #include <linux/eventfd.h>
+#include <linux/gfp_types.h>
 #include <linux/irq_work.h>
 #include <linux/llist.h>
 #include <linux/poll.h>
+#include <linux/sched/user.h>
 #include <linux/sort.h>
 #include <linux/wait.h>
 
@@ -51,6 +53,8 @@ const u64 DOORBELL_FEATURES_LEVEL = DOORBELL_FEATURE_LEVEL;
 const u64 DOORBELL_FEATURES_BUS = DOORBELL_FEATURE_BUS;
 #endif
 
+const u32 DOORBELL_GFP_RETRY_MAYFAIL = ___GFP_RETRY_MAYFAIL;
+
 bool doorbell_signal_allowed(void);
 void doorbell_signal_lockdep(struct eventfd_ctx *ctx, __poll_t mask);
 __poll_t doorbell_vfs_poll(struct file *file, struct poll_table_struct *pt);
@@ -71,6 +75,11 @@ void doorbell_fresh(void);
 bool doorbell_within_budget(void);
 void doorbell_spend(u32 signals);
 void doorbell_cond_resched(void);
+bool doorbell_fatal_signal_pending(void);
+struct user_struct *doorbell_memlock_user(void);
+void doorbell_memlock_user_put(struct user_struct *user);
+bool doorbell_memlock_charge(struct user_struct *user, unsigned long pages);
+void doorbell_memlock_uncharge(struct user_struct *user, unsigned long pages);
 bool doorbell_llist_add(struct llist_node *node, struct llist_head *head);
 struct llist_node *doorbell_llist_take(struct llist_head *head);
 bool doorbell_irq_work_is_busy(struct irq_work *work);

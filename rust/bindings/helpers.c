@@ -2,12 +2,15 @@
 /*
  * Inline functions, macros and bit-fields that Rust cannot reach by itself.
  */
+#include <linux/capability.h>
 #include <linux/compat.h>
+#include <linux/cred.h>
 #include <linux/lockdep.h>
 #include <linux/percpu.h>
 #include <linux/preempt.h>
 #include <linux/sched.h>
 #include <linux/sched/clock.h>
+#include <linux/sched/signal.h>
 
 #include "bindings_helper.h"
 
@@ -242,6 +245,39 @@ void doorbell_call(struct doorbell_callback *callback, u32 depth, u32 event)
 void doorbell_cond_resched(void)
 {
 	cond_resched();
+}
+
+bool doorbell_fatal_signal_pending(void)
+{
+	return fatal_signal_pending(current);
+}
+
+/* What io_uring does for memory that it has pinned. */
+struct user_struct *doorbell_memlock_user(void)
+{
+	return capable(CAP_IPC_LOCK) ? NULL : get_uid(current_user());
+}
+
+void doorbell_memlock_user_put(struct user_struct *user)
+{
+	free_uid(user);
+}
+
+bool doorbell_memlock_charge(struct user_struct *user, unsigned long pages)
+{
+	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
+	long locked = atomic_long_read(&user->locked_vm);
+
+	do {
+		if (locked + pages > limit)
+			return false;
+	} while (!atomic_long_try_cmpxchg(&user->locked_vm, &locked, locked + pages));
+	return true;
+}
+
+void doorbell_memlock_uncharge(struct user_struct *user, unsigned long pages)
+{
+	atomic_long_sub(pages, &user->locked_vm);
 }
 
 bool doorbell_llist_add(struct llist_node *node, struct llist_head *head)

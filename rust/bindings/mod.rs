@@ -27,6 +27,7 @@ use kernel::bindings::{
     llist_head,
     llist_node,
     poll_table_struct,
+    user_struct,
     wait_queue_entry,
     wait_queue_head, //
 };

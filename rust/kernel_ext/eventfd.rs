@@ -208,8 +208,8 @@ impl Counter {
     /// Consumes the counter (one of it, if EFD_SEMAPHORE), waiting until it is not zero; wakes
     /// writers. What `eventfd_ctx_read()` of 2010 was to be.
     ///
-    /// `store` gets the count and returns whether it is where it is to go. If not, nothing is
-    /// consumed, and this returns false. `store` is called with the lock held and must not sleep.
+    /// `store` gets the count and returns true if it has stored it. If not, nothing is consumed, and
+    /// this returns false. `store` is called with the lock held and must not sleep.
     ///
     /// # Context
     ///

@@ -5,6 +5,7 @@
 //! Nothing here knows about doorbell; each file can be used without the others that it does not
 //! name, and could go upstream as it is.
 
+pub(crate) mod alloc;
 pub(crate) mod batch;
 pub(crate) mod budget;
 pub(crate) mod counter;
@@ -13,12 +14,14 @@ pub(crate) mod domain;
 pub(crate) mod eventfd;
 pub(crate) mod gate;
 pub(crate) mod iov;
+pub(crate) mod memlock;
 pub(crate) mod pinned;
 pub(crate) mod preempt;
 pub(crate) mod shared_array;
 pub(crate) mod shared_list;
 pub(crate) mod shared_pages;
 pub(crate) mod sort;
+pub(crate) mod task;
 pub(crate) mod uaccess;
 pub(crate) mod wait;
 pub(crate) mod wait_queue;

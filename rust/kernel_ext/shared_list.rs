@@ -7,9 +7,12 @@
 //! a removed item is gone ([`Removed`]), because that would be waiting for itself.
 
 use super::domain::Domain;
-use core::ptr::{
-    null_mut,
-    NonNull, //
+use core::{
+    ops::Deref,
+    ptr::{
+        null_mut,
+        NonNull, //
+    }, //
 };
 use kernel::{
     prelude::*,
@@ -122,6 +125,7 @@ impl<T: Send + Sync> SharedList<T> {
                 return NonNull::new(at).map(|node| Removed {
                     node,
                     domain: self.domain.clone(),
+                    waited: false,
                 });
             }
             link = &node.next;
@@ -144,8 +148,8 @@ impl<T: Send + Sync> Drop for SharedList<T> {
 /// An item that was taken out of its list. When this has been dropped, nobody uses the item any
 /// more, and it is gone.
 ///
-/// Dropping waits for everybody who walks a list of the domain: process context, and not from
-/// within [`SharedList::for_each`].
+/// Dropping waits for everybody who walks a list of the domain, unless [`Removed::wait_for_all`] has:
+/// process context, and not from within [`SharedList::for_each`].
 ///
 /// # Invariants
 ///
@@ -154,6 +158,33 @@ impl<T: Send + Sync> Drop for SharedList<T> {
 pub(crate) struct Removed<T: Send + Sync> {
     node: NonNull<Node<T>>,
     domain: Arc<Domain>,
+    /// All readers that had reached the node before are done.
+    waited: bool,
+}
+
+impl<T: Send + Sync> Removed<T> {
+    /// Waits once for the readers of all of `removed`, which must be from lists of one domain. Context
+    /// as of dropping.
+    pub(crate) fn wait_for_all(removed: &mut [Self]) {
+        let Some(first) = removed.first() else {
+            return;
+        };
+        let domain = first.domain.clone();
+        domain.wait();
+        for removed in removed.iter_mut() {
+            removed.waited = Arc::ptr_eq(&removed.domain, &domain);
+        }
+    }
+}
+
+impl<T: Send + Sync> Deref for Removed<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: By the type invariants the node is owned, and so valid. Only shared references to the
+        // item are made before it is dropped.
+        unsafe { &self.node.as_ref().item }
+    }
 }
 
 // SAFETY: It owns the item, and shares it with those who still walk the list.
@@ -161,7 +192,9 @@ unsafe impl<T: Send + Sync> Send for Removed<T> {}
 
 impl<T: Send + Sync> Drop for Removed<T> {
     fn drop(&mut self) {
-        self.domain.wait();
+        if !self.waited {
+            self.domain.wait();
+        }
         // SAFETY: By the type invariants it is owned, it came from a box, and all who reached it
         // while it was in the list are done.
         drop(unsafe { KBox::from_raw(self.node.as_ptr()) });

@@ -41,8 +41,8 @@ macro_rules! impl_user_abi {
 }
 pub(crate) use impl_user_abi;
 
-/// Writes `value` to the current process' memory at `at`, if that takes no page fault; returns whether
-/// it did. If not, part of it may have been written. Any context.
+/// Writes `value` to the current process' memory at `at`, if that takes no page fault. Returns true if
+/// all of it is written; if not, part of it may be. Any context.
 pub(crate) fn write_nofault<T: AsBytes>(at: UserPtr, value: &T) -> bool {
     // SAFETY: The kernel's side is valid for reads of that size, and has no padding; the other side is
     // checked to be userspace's. What cannot be written is reported.

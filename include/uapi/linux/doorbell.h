@@ -53,6 +53,21 @@
 #define DOORBELL_MAX_REGIONS		262144
 #define DOORBELL_MAX_RECORDS		1048576
 
+/*
+ * The most eventfds that a context keeps alive. Each trigger, notifier, resamplefd and
+ * region with an eventfd counts as one; an irqfd does not. Beyond it: ENOSPC. Unless
+ * the process that chose the lines had CAP_IPC_LOCK, each also counts as 64 bytes,
+ * rounded up to pages per context, of the RLIMIT_MEMLOCK of its user; beyond it:
+ * ENOSPC, too.
+ */
+#define DOORBELL_MAX_EVENTFDS		262144
+
+/*
+ * DOORBELL_IRQFD and DOORBELL_TRIGGER search for a cycle from the line on that is
+ * rung. They examine at most this many triggers; if there are more: ENOSPC.
+ */
+#define DOORBELL_MAX_SEARCHED_TRIGGERS	65536
+
 /* doorbell_info.features */
 #define DOORBELL_FEATURE_READ		(1ULL << 0)	/* DOORBELL_READ */
 #define DOORBELL_FEATURE_PEEK		(1ULL << 1)	/* DOORBELL_PEEK */
@@ -119,6 +134,7 @@ struct doorbell_lines {
 #define DOORBELL_FLAG_DATAMATCH		(1U << 2)	/* doorbell_region only: one value only */
 #define DOORBELL_FLAG_LINE		(1U << 3)	/* doorbell_region only: rings a line */
 #define DOORBELL_FLAG_KEEP		(1U << 4)	/* doorbell_region only: keeps the values */
+#define DOORBELL_FLAG_ALL		(1U << 5)	/* with DEASSIGN: all of a line */
 
 /**
  * struct doorbell_irqfd - DOORBELL_IRQFD: listen on an eventfd
@@ -156,9 +172,10 @@ struct doorbell_irqfd {
 
 /**
  * struct doorbell_trigger - DOORBELL_TRIGGER: signal an eventfd
- * @fd: the eventfd
+ * @fd: the eventfd; with DOORBELL_FLAG_ALL, -1
  * @line: the line on whose deliveries it is signalled
- * @flags: zero to assign, DOORBELL_FLAG_DEASSIGN to deassign
+ * @flags: zero to assign, DOORBELL_FLAG_DEASSIGN to deassign, and with
+ *	DOORBELL_FLAG_ALL to deassign all
  * @reserved: zero
  *
  * The fd may be closed after assigning: the eventfd is signalled until it is
@@ -170,6 +187,10 @@ struct doorbell_irqfd {
  * asserted: if its last message found no trigger and was not acked, it is sent once
  * more to the first trigger that is assigned, or is pending if the line is masked.
  * To lose nothing, mask the line until it has its triggers (DOORBELL_LINES_MASKED).
+ *
+ * DOORBELL_FLAG_DEASSIGN | DOORBELL_FLAG_ALL deassigns all eventfds that are triggers
+ * of the line, and returns how many. It is for peers that are gone, whose eventfds
+ * have no file descriptor any more.
  */
 struct doorbell_trigger {
 	__s32 fd;
@@ -185,16 +206,16 @@ struct doorbell_trigger {
 
 /**
  * struct doorbell_notifier - DOORBELL_NOTIFIER: be told of masks, unmasks and acks
- * @fd: the eventfd
+ * @fd: the eventfd; with DOORBELL_FLAG_ALL, -1
  * @line: the line
- * @flags: zero to assign, DOORBELL_FLAG_DEASSIGN to deassign
+ * @flags: as of struct doorbell_trigger
  * @events: DOORBELL_NOTIFY_* bits to assign, zero to deassign
  * @reserved: zero
  *
  * The eventfd is signalled once for each transition that is among @events, after
  * it and before the call that made it returns. A MASK of a masked line, an UNMASK
  * of one that is not and an ACK that finds nothing to ack are no transitions.
- * Lifetimes and barriers are those of a trigger.
+ * Lifetimes and barriers are those of a trigger. Resamplefds are no notifiers.
  */
 struct doorbell_notifier {
 	__s32 fd;
@@ -274,10 +295,10 @@ struct doorbell_level {
  * @acks: out: how often it was acked
  * @reserved: in: zero, out: zero
  *
- * All of one moment. The query itself delivers nothing. What is in @rings and not in
- * @deliveries has coalesced, was dropped, or is pending. A level that is still raised
- * when the line is acked counts as a ring, and so does the message that is sent once
- * more to the first trigger.
+ * State and counters are of one moment; each nr_* field is exact by itself. The query
+ * itself delivers nothing. What is in @rings and not in @deliveries has coalesced, was
+ * dropped, or is pending. A level that is still raised after an ack counts
+ * as a ring, and so does the message that is sent once more to the first trigger.
  */
 struct doorbell_query {
 	__u32 line;
@@ -527,6 +548,8 @@ struct doorbell_set_records {
  * read(2) of the device returns as many whole records as there are, or as fit, and
  * takes them out; EAGAIN if there is none: it never sleeps, since it is the regions'
  * eventfds and lines that tell. A buffer that does not have room for one is EINVAL.
+ * Several readers at the same time each get other records. A record that could not be
+ * copied has not been taken out: EFAULT, if it is the first.
  */
 struct doorbell_record {
 	__u64 sequence;
@@ -545,9 +568,10 @@ struct doorbell_record {
  * Can be mapped, shared, from offset DOORBELL_RECORDS_OFFSET. The next record is
  * @records[@head % nr_records], if (read it first, load-acquire) its @sequence is @head +
  * 1; else there is none yet. When done with it, store-release @head + 1, and its place
- * can be used again. One consumer at a time, read(2) included. A record is there before
- * its region's eventfd is signalled; who stops at one that is not there yet will hear
- * of that. A @head that cannot be is taken for a full ring.
+ * can be used again. One consumer at a time stores @head, and no other one calls read(2)
+ * meanwhile. A record is there before its region's eventfd is signalled; who stops at
+ * one that is not there yet will hear of that. A @head that cannot be is taken for a
+ * full ring.
  */
 struct doorbell_records {
 	__u64 head;

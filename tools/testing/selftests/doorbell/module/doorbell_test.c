@@ -326,7 +326,9 @@ static int on_wake(struct wait_queue_entry *entry, unsigned int mode, int sync, 
 {
 	struct errand *errand = container_of(entry, struct errand, entry);
 
-	errand->call->ret = checked_call(errand, current->in_eventfd && irqs_disabled());
+	/* On PREEMPT_RT the lock of an eventfd leaves interrupts on. */
+	errand->call->ret = checked_call(errand, current->in_eventfd &&
+					 (irqs_disabled() || IS_ENABLED(CONFIG_PREEMPT_RT)));
 	return 0;
 }
 

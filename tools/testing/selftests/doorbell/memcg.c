@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The limit of a memory cgroup: a call that would go beyond it fails with ENOMEM and
+ * changes nothing. The OOM killer, which could choose any process of the cgroup, is
+ * not called.
+ */
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include "bus.h"
+
+/* An innocent process has a third of it. */
+#define LIMIT	"12582912"
+#define INNOCENT	(4 << 20)
+
+FIXTURE(memcg) {
+	char root[32];
+	char path[64];
+	pid_t innocent;
+};
+
+static int put(const char *path, const char *name, const char *text)
+{
+	char file[128];
+	int fd, ret;
+
+	snprintf(file, sizeof(file), "%s/%s", path, name);
+	fd = open(file, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	ret = write(fd, text, strlen(text)) < 0 ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+/* The number after @key in memory.events; -1 if there is none. */
+static long nr_events(const char *path, const char *key)
+{
+	char file[128], line[128];
+	long count = -1;
+	FILE *stream;
+
+	snprintf(file, sizeof(file), "%s/memory.events", path);
+	stream = fopen(file, "re");
+	if (!stream)
+		return -1;
+	while (fgets(line, sizeof(line), stream)) {
+		if (!strncmp(line, key, strlen(key)) && line[strlen(key)] == ' ')
+			count = strtol(line + strlen(key), NULL, 10);
+	}
+	fclose(stream);
+	return count;
+}
+
+/* A child in the cgroup: it runs after this returns 0 to it. */
+static pid_t fork_in(const char *path)
+{
+	char text[16];
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	snprintf(text, sizeof(text), "%d", getpid());
+	if (put(path, "cgroup.procs", text))
+		_exit(100);
+	return 0;
+}
+
+FIXTURE_SETUP(memcg)
+{
+	char *memory;
+
+	snprintf(self->root, sizeof(self->root), "/tmp/doorbell-XXXXXX");
+	ASSERT_TRUE(!!mkdtemp(self->root));
+	if (mount("cgroup2", self->root, "cgroup2", 0, NULL))
+		SKIP(return, "cgroup2: %s", strerror(errno));
+	if (put(self->root, "cgroup.subtree_control", "+memory"))
+		SKIP(return, "no memory controller in cgroup2");
+	snprintf(self->path, sizeof(self->path), "%s/doorbell", self->root);
+	ASSERT_EQ(0, mkdir(self->path, 0755));
+	ASSERT_EQ(0, put(self->path, "memory.max", LIMIT));
+	put(self->path, "memory.swap.max", "0");
+
+	self->innocent = fork_in(self->path);
+	if (!self->innocent) {
+		memory = mmap(NULL, INNOCENT, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+		raise(SIGSTOP);
+		_exit(memory == MAP_FAILED);
+	}
+	ASSERT_EQ(self->innocent, waitpid(self->innocent, NULL, WUNTRACED));
+}
+
+FIXTURE_TEARDOWN(memcg)
+{
+	if (self->innocent > 0) {
+		kill(self->innocent, SIGKILL);
+		waitpid(self->innocent, NULL, 0);
+		EXPECT_TRUE(WAIT_FOR(!rmdir(self->path)));
+	}
+	umount2(self->root, MNT_DETACH);
+	rmdir(self->root);
+}
+
+/* Nobody was killed, though the limit was reached. */
+#define EXPECT_ALL_ALIVE() do {						\
+	int __status;							\
+									\
+	EXPECT_LT(0, nr_events(self->path, "max"));			\
+	EXPECT_EQ(0, nr_events(self->path, "oom_kill"));			\
+	EXPECT_EQ(0, waitpid(self->innocent, &__status, WNOHANG));	\
+} while (0)
+
+/* One large allocation. */
+TEST_F(memcg, lines)
+{
+	pid_t pid = fork_in(self->path);
+
+	if (!pid) {
+		int db = open(DEVICE, O_RDWR | O_CLOEXEC);
+
+		if (db_set_lines(db, DOORBELL_MAX_LINES) != -ENOMEM)
+			_exit(1);
+		/* What is smaller fits. */
+		_exit(db_set_lines(db, 1024) ? 2 : 0);
+	}
+	EXPECT_EQ(0, wait_child(pid));
+	EXPECT_ALL_ALIVE();
+}
+
+TEST_F(memcg, records)
+{
+	pid_t pid = fork_in(self->path);
+
+	if (!pid) {
+		int db = open(DEVICE, O_RDWR | O_CLOEXEC);
+
+		if (db_set_lines(db, 1) || db_set_records(db, DOORBELL_MAX_RECORDS) != -ENOMEM)
+			_exit(1);
+		_exit(db_set_records(db, 64) ? 2 : 0);
+	}
+	EXPECT_EQ(0, wait_child(pid));
+	EXPECT_ALL_ALIVE();
+}
+
+/* Many small allocations. */
+TEST_F(memcg, regions)
+{
+	enum { NR = 65536, SOME = 64 };
+	struct doorbell_region *regions = mmap(NULL, NR * sizeof(*regions), PROT_READ | PROT_WRITE,
+					       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	uint32_t failed = 0, i;
+	pid_t pid;
+
+	/* Before the fork: the array is not charged to the cgroup. */
+	ASSERT_TRUE(regions != MAP_FAILED);
+	for (i = 0; i < NR; i++)
+		regions[i] = to_line(0x1000 + 4 * i, 4, 0);
+	pid = fork_in(self->path);
+	if (!pid) {
+		int db = open(DEVICE, O_RDWR | O_CLOEXEC);
+		struct doorbell_info info;
+
+		if (db_set_lines(db, 1) || db_regions(db, regions, NR, &failed) != -ENOMEM)
+			_exit(1);
+		if (db_info(db, &info) || info.nr_regions)
+			_exit(2);
+		_exit(db_regions(db, regions, SOME, &failed) ? 3 : 0);
+	}
+	EXPECT_EQ(0, wait_child(pid));
+	EXPECT_ALL_ALIVE();
+}
+
+/* One small allocation after the other. */
+TEST_F(memcg, notifiers)
+{
+	enum { NR_LINES = 8192 };
+	int efd[DOORBELL_MAX_NOTIFIERS_PER_LINE];
+	unsigned int i;
+	pid_t pid;
+
+	for (i = 0; i < ARRAY_SIZE(efd); i++)
+		efd[i] = new_eventfd(_metadata, 0, 0);
+	pid = fork_in(self->path);
+	if (!pid) {
+		int db = open(DEVICE, O_RDWR | O_CLOEXEC), ret = 0;
+		uint32_t line;
+
+		if (db_set_lines(db, NR_LINES))
+			_exit(1);
+		for (line = 0; !ret && line < NR_LINES; line++) {
+			for (i = 0; !ret && i < ARRAY_SIZE(efd); i++)
+				ret = db_notifier(db, efd[i], line, 0, DOORBELL_NOTIFY_MASK);
+		}
+		if (ret != -ENOMEM)
+			_exit(2);
+		_exit(db_mask(db, 0) == 1 ? 0 : 3);
+	}
+	EXPECT_EQ(0, wait_child(pid));
+	EXPECT_ALL_ALIVE();
+}
+
+TEST_HARNESS_MAIN
