@@ -103,9 +103,9 @@ pub(crate) struct Region {
     target: Target,
     /// What is written is kept.
     keep: bool,
-    /// How many relays are behind the last write where eventfds may not be signalled.
+    /// Relays behind the last write from a context where eventfds may not be signalled.
     hops: Atomic<u32>,
-    /// How often something was written.
+    /// Writes so far.
     writes: Atomic<u64>,
 }
 

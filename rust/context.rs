@@ -160,9 +160,9 @@ pub(crate) struct Core {
     /// The eventfds that are kept alive.
     #[pin]
     pub(crate) quota: Quota,
-    /// What is assigned to each line.
+    /// Numbers of assignments of each line.
     line_usage: KVVec<Usage>,
-    /// What is assigned to all lines together.
+    /// Numbers of assignments of all lines together.
     usage: Usage,
     #[pin]
     pub(crate) control: Mutex<Control>,
@@ -279,8 +279,8 @@ impl Core {
         self.status.map(vma)
     }
 
-    /// Has `line` tell `output` of each delivery, and if it is the first to be told, of the message
-    /// that asserts the line now. Process context.
+    /// Makes `output` a trigger of `line`. If it is the first one, it gets the message that asserts the
+    /// line now. Process context.
     ///
     /// ENXIO, EEXIST, ELOOP, ENOSPC, EINTR, ENOMEM: see the UAPI header.
     pub(crate) fn assign_trigger(&self, output: Output, line: u32) -> Result {

@@ -96,7 +96,7 @@ const HOPS_KEY_SHIFT: u32 = 16;
 const URING_KEY: u32 = 1 << 27;
 
 impl Behind {
-    /// What is behind a wake-up with the key `mask`.
+    /// Returns what is behind a wake-up with the key `mask`.
     #[inline(always)]
     fn of_key(mask: u32) -> Self {
         Self::new(wake_depth(hops_of_key(mask)), mask & URING_KEY != 0)
@@ -111,7 +111,7 @@ impl Behind {
     }
 }
 
-/// How many relays are behind a wake-up with the key `mask`.
+/// Returns the number of relays behind a wake-up with the key `mask`.
 #[inline]
 pub(crate) fn hops_of_key(mask: u32) -> u32 {
     (mask >> HOPS_KEY_SHIFT) & line::MAX_HOPS
@@ -128,9 +128,9 @@ pub(crate) enum Rung {
     Masked,
 }
 
-/// Where a ring of another module's, or another transition, comes from: a context where eventfds may
-/// be signalled, or not. A callback that a line has called is one where they may, but what it rings
-/// is relayed, or callbacks could call each other without end.
+/// Returns the origin of a transition that another module makes here. Within a trigger's callback
+/// eventfds may be signalled, but the origin is a wake-up all the same: what the callback rings is
+/// relayed, or callbacks could call each other without end.
 pub(crate) fn caller() -> From {
     match depth() {
         0 if signal_allowed() => From::Caller,
@@ -313,7 +313,7 @@ impl Line {
         }
     }
 
-    /// Has somebody else deliver, if `action` says so. The caller cannot be preempted.
+    /// Queues the irq_work or the worker, if `action` says so. The caller cannot be preempted.
     #[inline]
     fn queue(self: Pin<&Self>, action: &Action, place: Place) {
         match action {

@@ -23,22 +23,22 @@ pub(crate) fn within_budget() -> bool {
     unsafe { bindings::doorbell_within_budget() }
 }
 
-/// It has been `signals` more than one.
+/// Adds `signals` to the one that [`within_budget`] has counted.
 pub(crate) fn spend(signals: u32) {
     // SAFETY: No requirements.
     unsafe { bindings::doorbell_spend(signals) };
 }
 
-/// How many relays are behind the callback of another module that called, directly or not; zero
-/// outside of such a callback. Any context.
+/// Returns the number of relays behind the trigger's callback that is running here; zero outside of
+/// such a callback. Any context.
 #[inline]
 pub(crate) fn depth() -> u32 {
     // SAFETY: No requirements.
     unsafe { bindings::doorbell_depth() }
 }
 
-/// How many relays are behind a wake-up that says `hops`; unless it comes from an interrupt, that is
-/// [`fresh`].
+/// Returns the number of relays behind a wake-up whose key says `hops`. Calls [`fresh`] unless an
+/// interrupt makes the wake-up.
 #[inline]
 pub(crate) fn wake_depth(hops: u32) -> u32 {
     // SAFETY: No requirements.
