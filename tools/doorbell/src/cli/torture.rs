@@ -17,25 +17,43 @@ use std::{
 
 #[derive(Args)]
 #[command(after_help = "\
-Threads ring lines by ioctl, by eventfd, by writes to the bus and from inside the kernel, mask,
-unmask and clear them, assign and deassign irqfds, triggers, notifiers and regions, wait for what is delivered, and look at all
-counters. Once a second they pause, and the accounts are made up, to the last message:
+Threads ring lines by ioctl, by eventfd, by writes to the bus and from inside the kernel; mask,
+unmask and clear them; raise, lower and ack level lines; assign and deassign irqfds, triggers,
+notifiers, resamplefds and regions; wait for what is delivered; and look at all counters. Once a
+second they pause, and the accounts are made up, to the last message:
 
   rings made       = rings the module counts = deliveries + coalesced + dropped
   deliveries       = signals that arrived at each trigger that was there all the time
   each ring        was followed by a delivery: producers number their rings, consumers look
   masks, unmasks   = signals that arrived at notifiers
+  acks             = signals of each resamplefd, those postponed to the unmask included
+                   = deliveries of a level line, less the one that is not acked yet
   writes taken     = rings, or signals of regions' eventfds, and those to be kept = records taken out
+
+In the pause each level line is acked, masked, raised and lowered, too, and compared with a model after
+each step: a level that is still raised after the ack is delivered again, and so is a source that
+asserts the line again when its resamplefd is signalled.
 
 Meanwhile: nothing is delivered on a masked line, and unmasking delivers what is pending, once;
 nothing signals what has been deassigned; an eventfd is emptied when it becomes an irqfd; no counter
-goes down. What lines are for:
+goes down; no message waits on a line that is not masked for longer than --longest-wait. What lines
+are for:
 
-  open       rung in all ways                merging    ordinary irqfds come and go
-  cleared    ... and pending messages dropped  solo     one thread knows what each call must do
-  barrier    masked by one thread, that looks  ioctl    rung by ioctl only
-  source     its trigger rings another context relay    rung by another line's deliveries
-  semaphore  EFD_SEMAPHORE irqfds come and go
+  open        rung in all ways
+  cleared     the same, and pending messages are dropped
+  barrier     masked by one thread, which checks that the mask is a barrier
+  source      its trigger is the irqfd of a line of another context
+  relay       rung by the deliveries of another line
+  semaphore   EFD_SEMAPHORE eventfds come and go as irqfds
+  merging     ordinary eventfds come and go as irqfds
+  prompt      never masked, and its triggers stay: only its own callback delivers what is pending
+  ioctl       rung by ioctl only
+  level       a level line: acked by several threads, with irqfds that have a resamplefd
+  raised      the same, and its level is raised and lowered
+  solo        one thread does everything to it and knows the result of each call
+  solo-level  the same, a level line
+
+A chain of 40 relays is rung, too. Its last messages are delivered by a worker thread.
 
 If anything does not hold, it is reported with its line and numbers and the exit status is 1: then
 the module has lost or invented a message, which hangs or confuses a guest. Please report it. The
@@ -45,6 +63,7 @@ it, for longer, and with more --threads.
 Examples:
   doorbell torture                            ten seconds
   doorbell torture --rings 10000000           as long as it takes
+  doorbell torture --longest-wait 50          on a quiet machine with CPUs of its own
   doorbell torture --seed 42 --threads 32 --duration 600")]
 pub struct Torture {
     /// How long
@@ -57,11 +76,19 @@ pub struct Torture {
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(i64::from(torture::MIN_LINES)..=1024))]
     lines: u32,
     /// Threads, over all CPUs, every other one pinned
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(torture::MIN_THREADS as u64..=64))]
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u64).range(torture::MIN_THREADS as u64..=64))]
     threads: u64,
     /// What the threads' choices depend on; different each time if not given
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Fail if a message waits for longer than MS milliseconds on a line that is not masked
+    ///
+    /// A ring delivers at once, or leaves that to the line's holder, an interrupt or a worker thread.
+    /// The time until then is measured by the guest's clock in the lab (DOORBELL_CLOCK), which stands
+    /// still while the host keeps the guest waiting, otherwise by CLOCK_MONOTONIC. The longest wait
+    /// that was seen is in the last lines, whatever the limit.
+    #[arg(long, value_name = "MS", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..))]
+    longest_wait: u64,
     /// For programs
     #[arg(long)]
     json: bool,
@@ -76,6 +103,7 @@ pub fn torture(device: &Path, args: &Torture) -> anyhow::Result<()> {
         lines: args.lines,
         threads: args.threads as usize,
         seed: args.seed.unwrap_or(u64::from(now.subsec_nanos())),
+        longest_wait: Duration::from_millis(args.longest_wait),
     };
     let report = with_progress(|progress| torture::run(&options, progress))?;
     print(&match args.json {
@@ -140,6 +168,8 @@ fn human(report: &Report) -> String {
     let _ = writeln!(
         text,
         "{:.1} s, {} threads, {:.0} rings/s, {} assigns, accounts made up {} times, seed {}\n\
+         {} level lines: {} raises, {} acks ({} of masked lines), {} resamples\n\
+         {} deliveries by a worker, longest wait {:.1} ms\n\
          lost {}, invented {}",
         report.seconds,
         report.threads,
@@ -147,6 +177,13 @@ fn human(report: &Report) -> String {
         report.assigns,
         report.checks,
         report.seed,
+        report.lines.iter().filter(|line| line.kind.level()).count(),
+        report.raises,
+        report.acks,
+        report.postponed,
+        report.resamples,
+        report.deferred,
+        report.longest_wait_ms,
         report.lost,
         report.invented,
     );
@@ -189,6 +226,10 @@ mod tests {
             dropped: 0,
             deferred: 0,
             masks: 7,
+            raises: 0,
+            acks: 0,
+            postponed: 0,
+            resamples: 0,
             balance: Balance {
                 rings: -1,
                 lost: 1,
@@ -204,6 +245,12 @@ mod tests {
             lost: 1,
             invented: 0,
             masks: 7,
+            raises: 11,
+            acks: 12,
+            postponed: 5,
+            resamples: 36,
+            deferred: 9,
+            longest_wait_ms: 1.234,
             assigns: 3,
             checks: 2,
             seconds: 2.0,
@@ -230,6 +277,19 @@ mod tests {
     }
 
     #[test]
+    fn summary_names_levels_acks_resamples_and_the_longest_wait() {
+        let mut report = report(0);
+        report.lines[0].kind = Kind::Raised;
+        let text = human(&report);
+        let levels = "1 level lines: 11 raises, 12 acks (5 of masked lines), 36 resamples";
+        assert!(text.contains(levels), "{text}");
+        assert!(
+            text.contains("9 deliveries by a worker, longest wait 1.2 ms"),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn verdict_says_how_to_see_it_again() {
         let text = verdict(&report(SHOWN + 3));
         assert!(text.contains("line 0.2: reason 0"), "{text}");
@@ -250,6 +310,12 @@ mod tests {
             "lost",
             "invented",
             "masks",
+            "raises",
+            "acks",
+            "postponed",
+            "resamples",
+            "deferred",
+            "longest_wait_ms",
             "assigns",
             "seconds",
             "seed",

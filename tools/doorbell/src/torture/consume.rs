@@ -90,6 +90,7 @@ fn ascending(before: &LineStatus, after: &LineStatus) -> Result<(), String> {
         ("coalesced", before.coalesced, after.coalesced),
         ("dropped", before.dropped, after.dropped),
         ("deferred", before.deferred, after.deferred),
+        ("acks", before.acks, after.acks),
     ] {
         if after < before {
             return Err(format!(
@@ -111,6 +112,7 @@ fn consistent(before: &LineStatus, state: &LineState, after: &LineStatus) -> Res
         ),
         ("dropped", before.dropped, state.dropped, after.dropped),
         ("deferred", before.deferred, state.deferred, after.deferred),
+        ("acks", before.acks, state.acks, after.acks),
     ] {
         if now < before || now > after {
             return Err(format!(

@@ -11,7 +11,7 @@ use std::{
         },
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// What somebody did since the last pause.
@@ -158,18 +158,18 @@ impl Crew {
     /// Has everybody pause; false if somebody does not come within `limit`, which is reported.
     pub(super) fn gather(&self, limit: Duration) -> bool {
         self.phase.store(PAUSE, Release);
-        let start = Instant::now();
+        let start = self.world.clock.now();
         let mut lobby = self.lobby();
         loop {
             if lobby.workers.iter().all(|worker| worker.1) {
                 return true;
             }
-            let Some(left) = limit.checked_sub(start.elapsed()) else {
+            if self.world.clock.now() - start > limit {
                 break;
-            };
+            }
             lobby = self
                 .arrived
-                .wait_timeout(lobby, left)
+                .wait_timeout(lobby, Duration::from_millis(200))
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }

@@ -20,6 +20,10 @@ pub(super) struct Host {
     random: Random,
     triggers: Vec<Visitor>,
     notifiers: Vec<Visitor>,
+    /// An irqfd with a resamplefd, and the level line that it rings, when it is assigned.
+    source: (EventFd, EventFd, Option<usize>),
+    /// Lines whose triggers may come and go.
+    lines: Vec<usize>,
     /// Guests that are irqfds now: line and number.
     assigned: Vec<(usize, usize)>,
     /// Lines whose regions this one moves.
@@ -62,6 +66,12 @@ impl Host {
             .collect();
         Ok(Self {
             doors,
+            source: (
+                EventFd::non_blocking(false)?,
+                EventFd::non_blocking(false)?,
+                None,
+            ),
+            lines: crew.world.which(|kind| kind != Kind::Prompt),
             passers: [false; PASSERS],
             crew,
             device,
@@ -91,7 +101,7 @@ impl Host {
         let visitor = &self.triggers[at];
         let Some(visit) = visitor.at else {
             self.untouched("a trigger", visitor)?;
-            let line = self.random.below(world.lines.len());
+            let line = self.random.pick(&self.lines);
             let before = world.deliveries(line);
             world
                 .context(line)
@@ -150,9 +160,12 @@ impl Host {
         }
         self.untouched("a notifier", visitor)?;
         let line = self.random.below(world.lines.len());
-        let notify =
+        let mut notify =
             self.random
                 .pick(&[Notify::MASK, Notify::UNMASK, Notify::MASK | Notify::UNMASK]);
+        if world.lines[line].kind.level() && self.random.one_in(2) {
+            notify = notify | Notify::ACK;
+        }
         world
             .context(line)
             .assign_notifier(&visitor.eventfd, world.lines[line].number, notify)?;
@@ -204,6 +217,47 @@ impl Host {
             }
         }
         Ok(())
+    }
+
+    /// A source of a level line.
+    fn source(&mut self, tally: &mut Tally) -> Result<(), Violation> {
+        let world = &self.crew.world;
+        let (irqfd, resamplefd, at) = &self.source;
+        let line = match *at {
+            Some(line) => {
+                world
+                    .context(line)
+                    .deassign_irqfd(irqfd, world.lines[line].number)?;
+                resamplefd.take()?;
+                None
+            }
+            None => {
+                self.not_resampled()?;
+                let line = self.random.pick(&world.which(Kind::acked_by_all));
+                world.context(line).assign_resampled(
+                    irqfd,
+                    world.lines[line].number,
+                    resamplefd,
+                )?;
+                tally.assigns += 1;
+                tally.lines[line].signals += 1;
+                irqfd.write(1)?;
+                Some(line)
+            }
+        };
+        self.source.2 = line;
+        Ok(())
+    }
+
+    /// Since the source was deassigned its resamplefd was not signalled.
+    fn not_resampled(&self) -> Result<(), Violation> {
+        match self.source.1.take()? {
+            0 => Ok(()),
+            n => {
+                let text = format!("signalled {n} times after its deassign had returned");
+                Err(Violation::new(Rule::Deassign, "a resamplefd", text))
+            }
+        }
     }
 
     /// An irqfd that goes because its eventfd is closed.
@@ -303,7 +357,8 @@ impl Worker for Host {
         if self.random.one_in(4) {
             std::thread::sleep(Duration::from_micros(50));
         }
-        match self.random.below(40) {
+        match self.random.below(44) {
+            40.. => self.source(tally),
             0..12 => self.trigger(tally),
             12..18 => self.notifier(tally),
             18..29 => self.irqfd(tally),
@@ -325,6 +380,9 @@ impl Worker for Host {
                 world.hall.go(passer)?;
             }
             world.hall.untouched(passer)?;
+        }
+        if self.source.2.is_none() {
+            self.not_resampled()?;
         }
         for visitor in self.triggers.iter().filter(|one| one.at.is_none()) {
             self.untouched("a trigger", visitor)?;

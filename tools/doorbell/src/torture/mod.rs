@@ -4,19 +4,25 @@
 //!
 //! Threads ring lines in all ways there are, mask, unmask and clear them, assign and deassign
 //! whatever can be, and wait for what comes of it. Some things must hold at any moment, and are
-//! looked at all the time: that a mask and a deassign are barriers, that counters never go down.
-//! The rest must hold when all is quiet. So about once a second everybody pauses, everything is
-//! unmasked, and the accounts are made up ([`ledger`]).
+//! looked at all the time: that a mask and a deassign are barriers, that counters never go down,
+//! that no message waits for longer than it may ([`wait`]). The rest must hold when all is quiet. So
+//! about once a second all threads pause, everything is unmasked, each level line is compared with a
+//! model, step by step ([`level`]), and the accounts are made up ([`ledger`]).
 
 mod bus;
+mod chain;
+mod clock;
 mod consume;
 mod crew;
 mod guests;
 mod hall;
 pub mod ledger;
+mod level;
 mod mask;
+mod oracle;
 mod ring;
 mod solo;
+mod wait;
 mod world;
 
 pub use world::Kind;
@@ -47,13 +53,15 @@ pub struct Options {
     pub threads: usize,
     /// What the threads' choices depend on.
     pub seed: u64,
+    /// The longest time that a message may wait on a line that is not masked.
+    pub longest_wait: Duration,
 }
 
 /// One of each kind.
-pub const MIN_LINES: u32 = 8;
+pub const MIN_LINES: u32 = 12;
 
 /// One for each work.
-pub const MIN_THREADS: usize = 8;
+pub const MIN_THREADS: usize = 9;
 
 /// What must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -73,6 +81,11 @@ pub enum Rule {
     Notifier,
     /// What calls return is what they did.
     Results,
+    /// While a level line is asserted rings coalesce; an ack takes that back once and has the sources
+    /// look again; a level that is still raised is delivered again.
+    Level,
+    /// A message that is pending on a line that is not masked is delivered soon.
+    Prompt,
     /// Counters never go down, and agree with each other.
     Counters,
     /// Calls return.
@@ -91,6 +104,10 @@ impl Rule {
             Rule::Attach => "attach is atomic",
             Rule::Notifier => "a notifier is signalled once per transition",
             Rule::Results => "calls return what they did",
+            Rule::Level => {
+                "an ack de-asserts once, resamples, and a raised level is delivered again"
+            }
+            Rule::Prompt => "a message does not wait on a line that is not masked",
             Rule::Counters => "counters never go down and agree with each other",
             Rule::Stuck => "calls return",
             Rule::Failed => "calls that must not fail do not",
@@ -162,6 +179,14 @@ pub struct Account {
     pub deferred: u64,
     /// Times that it was masked.
     pub masks: u64,
+    /// Times that its level was raised.
+    pub raises: u64,
+    /// Acks.
+    pub acks: u64,
+    /// Acks whose resample was postponed to the unmask.
+    pub postponed: u64,
+    /// Signals of its resamplefds, those that come and go left out.
+    pub resamples: u64,
     /// How all that differs from what was done.
     #[serde(flatten)]
     pub balance: Balance,
@@ -186,6 +211,18 @@ pub struct Report {
     pub invented: u64,
     /// How often a line was masked.
     pub masks: u64,
+    /// All raises of levels.
+    pub raises: u64,
+    /// All acks of level lines.
+    pub acks: u64,
+    /// All acks whose resample was postponed to the unmask.
+    pub postponed: u64,
+    /// All signals of resamplefds, of those left out that come and go.
+    pub resamples: u64,
+    /// All deliveries that went by a workqueue.
+    pub deferred: u64,
+    /// The longest time that a message was seen to wait on a line that is not masked.
+    pub longest_wait_ms: f64,
     /// How often something was assigned.
     pub assigns: u64,
     /// How often the accounts were made up.
@@ -209,17 +246,19 @@ const LIMIT: Duration = Duration::from_secs(30);
 const EVERY: Duration = Duration::from_secs(1);
 
 /// What the threads do: the first ones have to be, then the last ones take turns.
-const WORKS: [Work; 10] = [
+const WORKS: [Work; 12] = [
     Work::Ring,
     Work::Poll,
     Work::Mask,
     Work::Alone,
     Work::Assign,
+    Work::Ack,
     Work::Ring,
     Work::Sleep,
     Work::Observe,
     Work::Ring,
     Work::Mask,
+    Work::Ack,
 ];
 
 #[derive(Clone, Copy, PartialEq)]
@@ -231,11 +270,13 @@ enum Work {
     /// Mask lines of one's own.
     Alone,
     Assign,
+    /// Raise, lower and ack level lines.
+    Ack,
     Observe,
 }
 
 fn works(threads: usize) -> Vec<Work> {
-    let more = [Work::Ring, Work::Assign, Work::Ring, Work::Mask];
+    let more = [Work::Ring, Work::Assign, Work::Ack, Work::Ring, Work::Mask];
     let rest = more.into_iter().cycle();
     WORKS.into_iter().chain(rest).take(threads).collect()
 }
@@ -282,9 +323,11 @@ fn hire(crew: &Arc<Crew>, options: &Options, works: &[Work]) -> anyhow::Result<(
             }
             Work::Mask => crew.hire(name("mask"), cpu, mask::Masker::new(it, random))?,
             Work::Alone => {
-                let solos = crew.world.which(|kind| kind == Kind::Solo).into_iter();
-                let seed = |line| Random::new(options.seed ^ ((line as u64 + 1) << 32));
-                let solos = solos.map(|line| solo::Solo::new(crew.clone(), seed(line), line));
+                let solos = crew.world.which(Kind::solo).into_iter();
+                let solos = solos.map(|line| {
+                    let random = Random::new(options.seed ^ ((line as u64 + 1) << 32));
+                    solo::Solo::new(crew.clone(), random, line, options.longest_wait)
+                });
                 let worker = Alone {
                     solos: solos.collect::<Result<_, _>>()?,
                     barrier: mask::Barrier::new(
@@ -301,6 +344,7 @@ fn hire(crew: &Arc<Crew>, options: &Options, works: &[Work]) -> anyhow::Result<(
                 hosts += 1;
                 crew.hire(name("assign"), cpu, worker)?;
             }
+            Work::Ack => crew.hire(name("ack"), cpu, level::Acker::new(it, random))?,
             Work::Observe => {
                 crew.hire(name("observe"), cpu, consume::Observer::new(it, random))?;
             }
@@ -339,14 +383,24 @@ pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> 
     let crew = Crew::new(world);
     let start = Instant::now();
     hire(&crew, options, &works)?;
+    let longest = Arc::new(wait::Longest::default());
+    let (it, bound, seen) = (crew.clone(), options.longest_wait, longest.clone());
+    spawn("wait", None, move || {
+        if let Err(violation) = wait::watch(&it, bound, &seen) {
+            it.report(violation);
+        }
+    })?;
 
     let mut tally = Tally::new(crew.world.lines.len());
+    let mut random = Random::new(options.seed ^ u64::MAX);
     let mut checks = 0;
     let (accounts, sum) = loop {
         let enough = storm(&crew, options, start, progress);
         let gathered = crew.gather(LIMIT);
         if gathered {
-            settle(&crew, &mut tally);
+            if let Err(violation) = settle(&crew, options, &mut random, &mut tally) {
+                crew.report(violation);
+            }
         }
         checks += 1;
         let sum = crew.sum(&mut tally);
@@ -374,6 +428,12 @@ pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> 
         lost: total(|line| line.balance.lost).max(any(Rule::Lost)),
         invented: total(|line| line.balance.invented).max(any(Rule::Invented)),
         masks: total(|line| line.masks),
+        raises: total(|line| line.raises),
+        acks: total(|line| line.acks),
+        postponed: total(|line| line.postponed),
+        resamples: total(|line| line.resamples),
+        deferred: total(|line| line.deferred) + crew.world.chain.deferred(),
+        longest_wait_ms: longest.get().as_micros() as f64 / 1000.0,
         assigns: sum.assigns,
         checks,
         seconds,
@@ -417,30 +477,52 @@ fn storm(crew: &Crew, options: &Options, start: Instant, progress: Progress<'_>)
     }
 }
 
-/// Everybody pauses: unmasks everything and waits until all is quiet.
-fn settle(crew: &Crew, tally: &mut Tally) {
+/// Everybody pauses: unmasks everything, waits until all is quiet, and walks the level lines.
+fn settle(
+    crew: &Crew,
+    options: &Options,
+    random: &mut Random,
+    tally: &mut Tally,
+) -> Result<(), Violation> {
     let world = &crew.world;
     for (at, context) in world.contexts.iter().enumerate() {
         let set = Lines::range(0..world.status[at].nr_lines());
-        match context.unmask_lines(&set) {
-            Ok(released) => {
-                for (line, done) in world.lines.iter().zip(&mut tally.lines) {
-                    if line.context == at {
-                        done.released += u64::from(released.contains(line.number));
-                    }
-                }
+        let released = context.unmask_lines(&set)?;
+        for (line, done) in world.lines.iter().zip(&mut tally.lines) {
+            if line.context == at {
+                done.released += u64::from(released.contains(line.number));
             }
-            Err(error) => crew.report(error.into()),
         }
     }
-    let start = Instant::now();
+    // A run that has failed may not become quiet at all.
+    let limit = match crew.failed() {
+        true => options.longest_wait,
+        false => LIMIT,
+    };
+    // If it does not become quiet, the accounts show why.
+    if wait_until_quiet(world, limit) {
+        level::look_again(world, tally)?;
+        if wait_until_quiet(world, limit) {
+            level::walk(world, random, options.longest_wait, tally)?;
+            wait_until_quiet(world, limit);
+        }
+    }
+    Ok(())
+}
+
+/// Waits until all is quiet, or for `limit`; returns whether it is.
+fn wait_until_quiet(world: &World, limit: Duration) -> bool {
+    let start = world.clock.now();
     let mut before = None;
     // Something that is on its way from one line to the next is nowhere for a moment.
     loop {
-        let now = world.quiet().then(|| world.all_deliveries());
-        if now.is_some() && now == before || start.elapsed() > LIMIT {
-            // What is not quiet now shows in the accounts.
-            return;
+        let chain = world.chain.quiet().filter(|_| world.quiet());
+        let now = chain.map(|chain| chain + world.all_deliveries());
+        if now.is_some() && now == before {
+            return true;
+        }
+        if world.clock.now() - start > limit {
+            return false;
         }
         before = now;
         std::thread::sleep(Duration::from_millis(2));
@@ -451,7 +533,11 @@ fn settle(crew: &Crew, tally: &mut Tally) {
 fn balance(crew: &Crew, sum: &Tally, judge: bool) -> anyhow::Result<Vec<Account>> {
     let world = &crew.world;
     if judge {
-        for broken in [world.bus.judge(&world.contexts[0]), world.hall.judge()] {
+        for broken in [
+            world.bus.judge(&world.contexts[0]),
+            world.hall.judge(),
+            world.chain.judge(),
+        ] {
             for violation in broken.unwrap_or_else(|violation| vec![violation]) {
                 crew.report(violation);
             }
@@ -487,6 +573,10 @@ fn balance(crew: &Crew, sum: &Tally, judge: bool) -> anyhow::Result<Vec<Account>
             dropped: state.dropped,
             deferred: state.deferred,
             masks: done.masks,
+            raises: done.raises,
+            acks: state.acks,
+            postponed: done.postponed,
+            resamples: found.level.map_or(0, |level| level.resampled.iter().sum()),
             balance,
         });
     }
@@ -520,9 +610,20 @@ mod tests {
             lines: MIN_LINES,
             threads: MIN_THREADS,
             seed: 1,
+            longest_wait: Duration::from_secs(2),
         };
         let error = run(&options, &mut |_, _, _| {}).unwrap_err();
         assert!(error.to_string().contains("modprobe"), "{error}");
+    }
+
+    #[test]
+    fn each_kind_has_a_line() {
+        let kinds = world::kinds(MIN_LINES);
+        let level = kinds.iter().filter(|kind| kind.level()).count();
+        assert_eq!((kinds.len(), level), (MIN_LINES as usize, 3));
+        for (at, kind) in kinds.iter().enumerate() {
+            assert!(!kinds[..at].contains(kind), "{kind:?}");
+        }
     }
 
     #[test]

@@ -68,6 +68,9 @@ impl Worker for Producer {
         if self.random.one_in(16) {
             return world.hall.knock(&mut self.random);
         }
+        if self.random.one_in(128) {
+            return world.chain.ring();
+        }
         let kind = world.lines[index].kind;
         let way = self.way(kind);
         let burst = 1 + self.random.below(32);

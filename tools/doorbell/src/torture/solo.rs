@@ -4,13 +4,12 @@
 
 use super::{
     crew::{Crew, Tally, Worker},
+    ledger::Done,
+    oracle::Expected,
     Rule, Violation,
 };
-use crate::{random::Random, Context, EventFd, Notify, Ring};
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use crate::{random::Random, Context, EventFd, LineStatus, Notify};
+use std::{sync::Arc, time::Duration};
 
 /// Works on a line that is nobody else's. (Others assign and deassign triggers, which must not
 /// matter.)
@@ -24,64 +23,41 @@ pub(super) struct Solo {
     /// Whether that eventfd was written to while it was none.
     written: bool,
     notifier: EventFd,
+    /// For acks.
+    acked: EventFd,
+    /// The acks that it was signalled for.
+    acks: u64,
+    /// That of the irqfd, if the line is a level line.
+    resamplefd: EventFd,
+    /// The signals of resamplefds up to the last reading of it.
+    told: u64,
+    /// The signals of resamplefds that are in the accounts.
+    accounted: u64,
     expected: Expected,
-}
-
-/// What the line must look like.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Expected {
-    masked: bool,
-    pending: bool,
-    deliveries: u64,
-    transitions: u64,
-}
-
-impl Expected {
-    fn ring(&mut self) -> Ring {
-        match (self.masked, self.pending) {
-            (false, _) => {
-                self.deliveries += 1;
-                Ring::Delivered
-            }
-            (true, false) => {
-                self.pending = true;
-                Ring::Masked
-            }
-            (true, true) => Ring::Coalesced,
-        }
-    }
-
-    fn mask(&mut self) -> bool {
-        let newly = !self.masked;
-        self.transitions += u64::from(newly);
-        self.masked = true;
-        newly
-    }
-
-    fn unmask(&mut self) -> bool {
-        let delivers = self.masked && self.pending;
-        self.transitions += u64::from(self.masked);
-        self.deliveries += u64::from(delivers);
-        self.masked = false;
-        self.pending = false;
-        delivers
-    }
-
-    fn clear(&mut self) -> bool {
-        std::mem::take(&mut self.pending)
-    }
+    /// The longest time that a message may take.
+    bound: Duration,
 }
 
 impl Solo {
     /// For the line `line`.
-    pub(super) fn new(crew: Arc<Crew>, random: Random, line: usize) -> anyhow::Result<Self> {
-        let notifier = EventFd::non_blocking(false)?;
+    pub(super) fn new(
+        crew: Arc<Crew>,
+        random: Random,
+        line: usize,
+        bound: Duration,
+    ) -> anyhow::Result<Self> {
+        let (notifier, acked) = (EventFd::non_blocking(false)?, EventFd::non_blocking(false)?);
+        let level = crew.world.lines[line].kind.level();
         let number = crew.world.lines[line].number;
         crew.world.context(line).assign_notifier(
             &notifier,
             number,
             Notify::MASK | Notify::UNMASK,
         )?;
+        if level {
+            let context = crew.world.context(line);
+            context.assign_notifier(&acked, number, Notify::ACK)?;
+        }
         Ok(Self {
             crew,
             random,
@@ -90,7 +66,13 @@ impl Solo {
             assigned: false,
             written: false,
             notifier,
-            expected: Expected::default(),
+            acked,
+            acks: 0,
+            resamplefd: EventFd::non_blocking(false)?,
+            told: 0,
+            accounted: 0,
+            expected: Expected::new(level),
+            bound,
         })
     }
 
@@ -122,31 +104,92 @@ impl Solo {
     /// Who holds the line for a moment, to assign a trigger, delivers what is rung meanwhile.
     fn delivered(&self) -> Result<(), Violation> {
         let world = &self.crew.world;
-        let want = (self.expected.deliveries, self.expected.pending);
-        let start = Instant::now();
+        let expected = &self.expected;
+        let of = |status: &LineStatus| (status.deliveries, status.pending, status.dropped);
+        let want = (expected.deliveries, expected.pending, expected.dropped);
+        let start = world.clock.now();
         loop {
             let status = world.status(self.line);
-            let got = (status.deliveries, status.pending);
+            let got = of(&status);
             if got == want {
                 return Ok(());
             }
             let rule = match got.0 > want.0 {
                 true => Rule::Invented,
-                false if start.elapsed() > Duration::from_secs(5) => Rule::Lost,
+                false if world.clock.now() - start > self.bound => Rule::Lost,
                 false => {
                     std::thread::yield_now();
                     continue;
                 }
             };
             let text = format!(
-                "{} deliveries{} instead of {}{}",
+                "{} deliveries, {} dropped{} instead of {}, {}{}",
                 got.0,
+                got.2,
                 if got.1 { ", one pending" } else { "" },
                 want.0,
+                want.2,
                 if want.1 { ", one pending" } else { "" },
             );
             return Err(self.violation(rule, text));
         }
+    }
+
+    /// The resamplefd was signalled as often as the line was acked, unless that waits for the
+    /// unmask.
+    fn resampled(&mut self) -> Result<(), Violation> {
+        if !self.expected.level || !self.assigned {
+            return Ok(());
+        }
+        let got = self.resamplefd.take()?;
+        let want = self.expected.resamples - self.told;
+        self.told = self.expected.resamples;
+        self.same(Rule::Level, "the resamplefd", got, want)
+    }
+
+    /// Adds the new resamples to the accounts.
+    fn account(&mut self, done: &mut Done) {
+        let resamples = self.expected.resamples;
+        done.resamples += resamples - std::mem::replace(&mut self.accounted, resamples);
+    }
+
+    /// A step that only a level line knows.
+    fn level_step(&mut self, done: &mut Done) -> Result<(), Violation> {
+        let number = self.crew.world.lines[self.line].number;
+        match self.random.below(8) {
+            0 | 1 => {
+                let want = self.expected.raise();
+                let got = self.context().raise(number)?;
+                done.raises += 1;
+                done.rung(got);
+                self.same(Rule::Level, "raising it", got, want)
+            }
+            2 | 3 => {
+                let want = self.expected.lower();
+                let got = self.context().lower(number)?;
+                done.withdrawn += u64::from(got);
+                self.same(Rule::Level, "lowering it", got, want)
+            }
+            _ => {
+                let raised = self.expected.raised;
+                let want = self.expected.ack();
+                let got = self.context().ack(number)?;
+                done.acked(got, raised);
+                self.same(Rule::Level, "ACK", got, want)
+            }
+        }
+    }
+
+    /// The irqfd has just been assigned.
+    fn begin(&mut self, tally: &mut Tally) -> Result<(), Violation> {
+        tally.assigns += 1;
+        self.assigned = true;
+        if std::mem::take(&mut self.written) {
+            // Exactly once, whatever is in it.
+            tally.lines[self.line].signals += 1;
+            self.expected.ring();
+        }
+        self.same(Rule::Attach, "what ASSIGN left", self.irqfd.take()?, 0)
     }
 
     fn step(&mut self, tally: &mut Tally) -> Result<(), Violation> {
@@ -154,15 +197,12 @@ impl Solo {
         let world = &crew.world;
         let number = world.lines[self.line].number;
         let done = &mut tally.lines[self.line];
-        match self.random.below(12) {
+        let level = self.expected.level;
+        match self.random.below(if level { 24 } else { 12 }) {
             0..4 => {
                 let want = self.expected.ring();
                 let got = self.context().ring(number)?;
-                match got {
-                    Ring::Delivered => done.delivered += 1,
-                    Ring::Coalesced => done.coalesced += 1,
-                    Ring::Masked => done.masked += 1,
-                }
+                done.rung(got);
                 self.same(Rule::Results, "RING", got, want)?;
             }
             4 => {
@@ -199,21 +239,33 @@ impl Solo {
             }
             10 if self.assigned => {
                 self.context().deassign_irqfd(&self.irqfd, number)?;
+                self.resampled()?;
                 self.assigned = false;
                 self.same(Rule::Attach, "what DEASSIGN left", self.irqfd.take()?, 0)?;
             }
+            10 if level => {
+                self.same(
+                    Rule::Deassign,
+                    "a resamplefd of none",
+                    self.resamplefd.take()?,
+                    0,
+                )?;
+                self.context()
+                    .assign_resampled(&self.irqfd, number, &self.resamplefd)?;
+                self.told = self.expected.resamples;
+                self.begin(tally)?;
+            }
             10 => {
                 self.context().assign_irqfd(&self.irqfd, number)?;
-                tally.assigns += 1;
-                self.assigned = true;
-                if std::mem::take(&mut self.written) {
-                    // Exactly once, whatever is in it.
-                    done.signals += 1;
-                    self.expected.ring();
-                }
-                self.same(Rule::Attach, "what ASSIGN left", self.irqfd.take()?, 0)?;
+                self.begin(tally)?;
             }
+            12.. => self.level_step(done)?,
             _ => {
+                self.resampled()?;
+                let acked = self.acked.take()?;
+                let want = self.expected.acks - self.acks;
+                self.acks = self.expected.acks;
+                self.same(Rule::Notifier, "the notifier of acks", acked, want)?;
                 let notified = self.notifier.take()?;
                 let want = std::mem::take(&mut self.expected.transitions);
                 self.same(Rule::Notifier, "the notifier", notified, want)?;
@@ -225,8 +277,13 @@ impl Solo {
                 let own = world.lines[self.line].own.as_ref();
                 let own = own.expect("solo lines have one").count()?;
                 self.same(Rule::Mask, "the trigger", own, self.expected.deliveries)?;
+                let state = self.context().query(number)?;
+                if let Some((field, got, want)) = self.expected.differs(&state) {
+                    self.same(Rule::Results, &format!("QUERY of {field}"), got, want)?;
+                }
             }
         }
+        self.account(&mut tally.lines[self.line]);
         self.delivered()
     }
 }
@@ -244,27 +301,8 @@ impl Worker for Solo {
         let want = self.expected.unmask();
         let got = self.context().unmask(number)?;
         tally.lines[self.line].released += u64::from(got);
+        self.account(&mut tally.lines[self.line]);
         self.same(Rule::Mask, "UNMASK", got, want)?;
         self.delivered()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn masked_line_holds_one_message() {
-        let mut line = Expected::default();
-        assert_eq!(line.ring(), Ring::Delivered);
-        assert!(!line.unmask(), "not masked");
-        assert!(line.mask() && !line.mask());
-        assert!(!line.unmask(), "nothing rung");
-        line.mask();
-        assert_eq!((line.ring(), line.ring()), (Ring::Masked, Ring::Coalesced));
-        assert!(line.clear() && !line.clear());
-        assert_eq!(line.ring(), Ring::Masked);
-        assert!(line.unmask());
-        assert_eq!((line.deliveries, line.transitions), (2, 4));
     }
 }

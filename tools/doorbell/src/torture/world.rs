@@ -2,7 +2,7 @@
 
 //! What the storm rages over: contexts, their lines, and what stays wired to them throughout.
 
-use super::{bus::Bus, hall::Hall};
+use super::{bus::Bus, chain::Chain, clock::Clock, hall::Hall, level::Source};
 use crate::{Context, EventFd, LineStatus, Notify, Status};
 use std::{
     path::Path,
@@ -34,12 +34,26 @@ pub enum Kind {
     Ioctl,
     /// Rung by the deliveries of another line only.
     Relay,
+    /// A level line: rung in all ways and by sources with a resamplefd, masked by all threads that
+    /// mask and acked by all that ack.
+    Level,
+    /// The same, and the threads that ack it raise and lower it, too.
+    Raised,
+    /// A level line that one thread alone works on, like a solo line.
+    #[serde(rename = "solo-level")]
+    SoloLevel,
+    /// Rung in all ways, and nothing else is done to it: a message that its own callback does not
+    /// deliver stays pending.
+    Prompt,
 }
 
 impl Kind {
     /// Those that the lines of the first context take turns in being.
-    const TURNS: [Kind; 8] = [
+    const TURNS: [Kind; super::MIN_LINES as usize] = [
         Kind::Open,
+        Kind::Level,
+        Kind::Raised,
+        Kind::Prompt,
         Kind::Cleared,
         Kind::Barrier,
         Kind::Source,
@@ -47,6 +61,7 @@ impl Kind {
         Kind::Merging,
         Kind::Solo,
         Kind::Ioctl,
+        Kind::SoloLevel,
     ];
 
     /// What to call it.
@@ -61,23 +76,54 @@ impl Kind {
             Kind::Solo => "solo",
             Kind::Ioctl => "ioctl",
             Kind::Relay => "relay",
+            Kind::Level => "level",
+            Kind::Raised => "raised",
+            Kind::SoloLevel => "solo-level",
+            Kind::Prompt => "prompt",
         }
     }
 
     /// Whether producers ring it.
     pub(super) fn rung(self) -> bool {
-        !matches!(self, Kind::Solo | Kind::Relay)
+        !matches!(self, Kind::Solo | Kind::SoloLevel | Kind::Relay)
     }
 
     /// Whether anybody may mask it.
     pub(super) fn masked_by_all(self) -> bool {
-        !matches!(self, Kind::Solo | Kind::Barrier)
+        !matches!(
+            self,
+            Kind::Solo | Kind::SoloLevel | Kind::Barrier | Kind::Prompt
+        )
     }
 
-    /// Whether each ring must be followed by a delivery.
-    fn delivers(self) -> bool {
-        self != Kind::Cleared && self != Kind::Solo
+    /// Returns true if one thread alone does everything to it.
+    pub(super) fn solo(self) -> bool {
+        matches!(self, Kind::Solo | Kind::SoloLevel)
     }
+
+    /// Returns true if it is a level line that all [`Acker`]s ack.
+    ///
+    /// [`Acker`]: super::level::Acker
+    pub(super) fn acked_by_all(self) -> bool {
+        matches!(self, Kind::Level | Kind::Raised)
+    }
+
+    /// Returns true if it is a level line.
+    pub fn level(self) -> bool {
+        self.acked_by_all() || self == Kind::SoloLevel
+    }
+
+    /// Returns true if each ring must be followed by a delivery. A ring of a level line that is
+    /// asserted has its delivery behind it.
+    fn delivers(self) -> bool {
+        self != Kind::Cleared && self != Kind::Solo && !self.level()
+    }
+}
+
+/// Returns the kinds of the first context's lines.
+pub(super) fn kinds(lines: u32) -> Vec<Kind> {
+    let turns = Kind::TURNS.into_iter().cycle();
+    turns.take(lines as usize).collect()
 }
 
 /// A line, and what is assigned to it for good.
@@ -93,6 +139,12 @@ pub(super) struct Line {
     pub(super) guests: Vec<EventFd>,
     /// Counts masks and unmasks.
     notifier: EventFd,
+    /// Counts acks.
+    acked: Option<EventFd>,
+    /// The resamplefd of `irqfd`.
+    resamplefd: Option<EventFd>,
+    /// Other irqfds with a resamplefd.
+    pub(super) sources: Vec<Source>,
     /// A trigger that the line's own thread reads.
     pub(super) own: Option<EventFd>,
     /// Triggers that only make deliveries take longer.
@@ -135,12 +187,19 @@ pub(super) struct World {
     pub(super) bus: Bus,
     /// Where others come and go.
     pub(super) hall: Hall,
+    /// A chain whose last lines the worker delivers.
+    pub(super) chain: Chain,
+    /// For all limits.
+    pub(super) clock: Clock,
 }
 
 /// How many eventfds come and go per line and thread that lets them.
 pub(super) const GUESTS: usize = 2;
 
 const BALLAST: usize = 6;
+
+/// The sources with a resamplefd of each level line that all threads ack.
+const SOURCES: usize = 3;
 
 impl World {
     /// `lines` lines in the first context, `producers` threads that ring them, and `hosts` threads
@@ -151,14 +210,13 @@ impl World {
         producers: usize,
         hosts: usize,
     ) -> anyhow::Result<Self> {
-        let kind = |line: u32| Kind::TURNS[line as usize % Kind::TURNS.len()];
+        let kinds = kinds(lines);
         let sources: Vec<u32> = (0..lines)
-            .filter(|&line| kind(line) == Kind::Source)
+            .filter(|&line| kinds[line as usize] == Kind::Source)
             .collect();
         let contexts = [Context::open_path(device)?, Context::open_path(device)?];
         contexts[0].set_lines(lines)?;
         contexts[1].set_lines(2 * sources.len().max(1) as u32)?;
-        let kinds: Vec<Kind> = (0..lines).map(kind).collect();
         let mut world = Self {
             bus: Bus::new(&contexts[0], &kinds, producers)?,
             hall: Hall::new(device, hosts)?,
@@ -166,12 +224,15 @@ impl World {
                 .iter()
                 .map(Context::status)
                 .collect::<Result<_, _>>()?,
+            chain: Chain::new(device)?,
+            clock: Clock::new(),
             contexts: contexts.into(),
             lines: Vec::new(),
             taps: Vec::new(),
         };
         for number in 0..lines {
-            world.add_line(0, number, kind(number), None, producers, hosts)?;
+            let kind = kinds[number as usize];
+            world.add_line(0, number, kind, None, producers, hosts)?;
         }
         for (at, source) in (0..).zip(sources) {
             // To the other context, and once more within it.
@@ -206,8 +267,21 @@ impl World {
         let here = &self.contexts[context];
         let notifier = EventFd::new(0)?;
         here.assign_notifier(&notifier, number, Notify::MASK | Notify::UNMASK)?;
+        let (mut acked, mut resamplefd) = (None, None);
+        if kind.level() {
+            here.set_type(number, true)?;
+            let eventfd = EventFd::new(0)?;
+            here.assign_notifier(&eventfd, number, Notify::ACK)?;
+            acked = Some(eventfd);
+        }
         let irqfd = match kind {
             Kind::Ioctl => None,
+            _ if kind.level() => {
+                let (irqfd, other) = (EventFd::non_blocking(false)?, EventFd::new(0)?);
+                here.assign_resampled(&irqfd, number, &other)?;
+                resamplefd = Some(other);
+                Some(irqfd)
+            }
             _ => {
                 let irqfd = EventFd::non_blocking(false)?;
                 here.assign_irqfd(&irqfd, number)?;
@@ -229,8 +303,14 @@ impl World {
                 .collect::<Result<_, _>>()?,
             None => Vec::new(),
         };
+        let sources = match kind.acked_by_all() {
+            true => (0..SOURCES)
+                .map(|_| Source::new(here, number))
+                .collect::<Result<_, _>>()?,
+            false => Vec::new(),
+        };
         let (mut own, mut ballast) = (None, Vec::new());
-        if matches!(kind, Kind::Barrier | Kind::Solo) {
+        if kind == Kind::Barrier || kind.solo() {
             if kind == Kind::Barrier {
                 for _ in 0..BALLAST {
                     ballast.push(EventFd::new(0)?);
@@ -250,6 +330,9 @@ impl World {
             irqfd,
             guests,
             notifier,
+            acked,
+            resamplefd,
+            sources,
             own,
             _ballast: ballast,
             source,
@@ -372,8 +455,23 @@ impl World {
             Kind::Semaphore => at.guests.iter().map(EventFd::count).sum::<Result<_, _>>()?,
             _ => 0,
         };
+        let level = match (&at.acked, &at.resamplefd) {
+            (Some(acked), Some(resamplefd)) => {
+                let mut resampled = vec![resamplefd.count()?];
+                for source in &at.sources {
+                    resampled.push(source.account()?.1);
+                }
+                Some(super::ledger::FoundLevel {
+                    acked: acked.count()?,
+                    resampled,
+                })
+            }
+            _ => None,
+        };
         Ok(super::ledger::Found {
             state: self.context(line).query(at.number)?,
+            rings: self.status(line).rings(),
+            level,
             unseen: unseen.max().filter(|_| delivers).unwrap_or(0),
             arrived: taps().map(|tap| tap.total.load(Acquire)).collect(),
             notified: at.notifier.count()?,

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A chain of relays that is too long for interrupts: the context's worker delivers the last ones.
+//!
+//! Each line's only trigger is the irqfd of the next one, and nothing else is done to them. So all
+//! deliveries of a line are rings of the next.
+
+use super::{hall::unequal, Rule, Violation};
+use crate::{Context, EventFd, Status};
+use std::{
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+/// More than a message passes in interrupts (`RELAY_LIMIT` in rust/line.rs).
+const LINES: u32 = 40;
+
+/// A context with the chain.
+pub(super) struct Chain {
+    context: Context,
+    status: Status,
+    /// The rings of the first line.
+    rung: AtomicU64,
+    /// The irqfds of all lines but the first.
+    _irqfds: Vec<EventFd>,
+}
+
+impl Chain {
+    pub(super) fn new(device: &Path) -> anyhow::Result<Self> {
+        let context = Context::open_path(device)?;
+        context.set_lines(LINES)?;
+        let mut irqfds = Vec::new();
+        for line in 1..LINES {
+            let irqfd = EventFd::non_blocking(false)?;
+            context.assign_irqfd(&irqfd, line)?;
+            context.assign_trigger(&irqfd, line - 1)?;
+            irqfds.push(irqfd);
+        }
+        Ok(Self {
+            status: context.status()?,
+            context,
+            rung: AtomicU64::new(0),
+            _irqfds: irqfds,
+        })
+    }
+
+    /// Rings the first line.
+    pub(super) fn ring(&self) -> Result<(), Violation> {
+        self.rung.fetch_add(1, Relaxed);
+        self.context.ring(0)?;
+        Ok(())
+    }
+
+    /// Returns the status pages of its lines.
+    pub(super) fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// Returns the deliveries of all lines, unless a message is pending.
+    pub(super) fn quiet(&self) -> Option<u64> {
+        let mut deliveries = 0;
+        for line in 0..LINES {
+            let status = self.status.line(line);
+            if status.pending {
+                return None;
+            }
+            deliveries += status.deliveries;
+        }
+        Some(deliveries)
+    }
+
+    /// Returns the number of deliveries that the worker has made.
+    pub(super) fn deferred(&self) -> u64 {
+        (0..LINES).map(|line| self.status.line(line).deferred).sum()
+    }
+
+    /// Compares the accounts, when no thread rings and all is quiet.
+    pub(super) fn judge(&self) -> Result<Vec<Violation>, Violation> {
+        let mut made = self.rung.load(Relaxed);
+        let mut broken = Vec::new();
+        for line in 0..LINES {
+            let state = self.context.query(line)?;
+            broken.extend(differs(line, made, state.rings, state.pending));
+            made = state.deliveries;
+        }
+        Ok(broken)
+    }
+}
+
+/// Returns what is wrong with a line that `made` signals ring.
+fn differs(line: u32, made: u64, rings: u64, pending: bool) -> Option<Violation> {
+    let (rule, text) = match unequal(rings, made) {
+        Some(rule) => (
+            rule,
+            format!("rung {made} times, but the module counts {rings}"),
+        ),
+        None if pending => (Rule::Lost, "a message stays pending".into()),
+        None => return None,
+    };
+    Some(Violation::new(rule, &name(line), text))
+}
+
+/// Returns the name of a line.
+pub(super) fn name(line: u32) -> String {
+    format!("line {line} of the chain")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_delivery_of_a_line_rings_the_next() {
+        let rule = |made, rings, pending| differs(3, made, rings, pending).map(|one| one.rule);
+        assert_eq!(rule(5, 5, false), None);
+        assert_eq!(rule(5, 4, false), Some(Rule::Lost));
+        assert_eq!(rule(5, 6, false), Some(Rule::Invented));
+        assert_eq!(rule(5, 5, true), Some(Rule::Lost));
+    }
+}

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A model of one line: what each call has to return, and the state and counters after it.
+//!
+//! It is exact as long as one thread alone works on the line and waits for each message before it
+//! goes on.
+
+use crate::{Ack, LineState, Ring};
+
+/// The state that a line must have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Expected {
+    pub(super) level: bool,
+    pub(super) masked: bool,
+    pub(super) pending: bool,
+    pub(super) asserted: bool,
+    pub(super) raised: bool,
+    /// Acked while masked.
+    pub(super) resample: bool,
+    pub(super) rings: u64,
+    pub(super) deliveries: u64,
+    pub(super) dropped: u64,
+    pub(super) acks: u64,
+    /// Masks and unmasks.
+    pub(super) transitions: u64,
+    /// Signals of each resamplefd.
+    pub(super) resamples: u64,
+}
+
+impl Expected {
+    /// Returns the model of a line that nothing has happened to.
+    pub(super) fn new(level: bool) -> Self {
+        Self {
+            level,
+            ..Self::default()
+        }
+    }
+
+    /// Returns the model of a line that is in `state`, when nothing is in flight.
+    pub(super) fn of(state: &LineState) -> Self {
+        Self {
+            level: state.level,
+            masked: state.masked,
+            pending: state.pending,
+            asserted: state.asserted,
+            raised: state.raised,
+            resample: state.resample,
+            rings: state.rings,
+            deliveries: state.deliveries,
+            dropped: state.dropped,
+            acks: state.acks,
+            ..Self::default()
+        }
+    }
+
+    /// Compares the model with `state`; returns the field that differs, and both values.
+    pub(super) fn differs(&self, state: &LineState) -> Option<(&'static str, u64, u64)> {
+        let got = Self {
+            transitions: self.transitions,
+            resamples: self.resamples,
+            ..Self::of(state)
+        };
+        [
+            ("level", got.level.into(), self.level.into()),
+            ("masked", got.masked.into(), self.masked.into()),
+            ("pending", got.pending.into(), self.pending.into()),
+            ("asserted", got.asserted.into(), self.asserted.into()),
+            ("raised", got.raised.into(), self.raised.into()),
+            ("resample", got.resample.into(), self.resample.into()),
+            ("rings", got.rings, self.rings),
+            ("deliveries", got.deliveries, self.deliveries),
+            ("dropped", got.dropped, self.dropped),
+            ("acks", got.acks, self.acks),
+        ]
+        .into_iter()
+        .find(|(_, got, want)| got != want)
+    }
+
+    fn send(&mut self) {
+        self.deliveries += 1;
+        self.asserted |= self.level;
+    }
+
+    /// Returns true if a message was delivered and waits for its ack.
+    fn waits_for_ack(&self) -> bool {
+        self.asserted && !self.pending
+    }
+
+    fn request(&mut self) -> Ring {
+        match (self.masked, self.pending) {
+            (false, _) => {
+                self.send();
+                Ring::Delivered
+            }
+            (true, false) => {
+                self.pending = true;
+                Ring::Masked
+            }
+            (true, true) => Ring::Coalesced,
+        }
+    }
+
+    pub(super) fn ring(&mut self) -> Ring {
+        self.rings += 1;
+        if self.waits_for_ack() {
+            return Ring::Coalesced;
+        }
+        self.asserted |= self.level;
+        self.request()
+    }
+
+    pub(super) fn raise(&mut self) -> Ring {
+        self.rings += 1;
+        let joins = self.raised || self.waits_for_ack();
+        self.raised = true;
+        match joins {
+            true => Ring::Coalesced,
+            false => self.request(),
+        }
+    }
+
+    pub(super) fn lower(&mut self) -> bool {
+        let withdraws = self.raised && self.pending && !self.asserted;
+        self.raised = false;
+        self.pending &= !withdraws;
+        self.dropped += u64::from(withdraws);
+        withdraws
+    }
+
+    pub(super) fn ack(&mut self) -> Ack {
+        if !self.waits_for_ack() {
+            return Ack::Nothing;
+        }
+        self.acks += 1;
+        let ack = match self.deassert() {
+            true => Ack::Done,
+            false => Ack::Postponed,
+        };
+        if self.raised {
+            // Not only to be sent: a ring of its own.
+            self.rings += 1;
+            self.request();
+        }
+        ack
+    }
+
+    /// Takes the assertion back; returns whether the resamplefds are signalled now.
+    fn deassert(&mut self) -> bool {
+        self.asserted = false;
+        self.resample |= self.masked;
+        self.resamples += u64::from(!self.masked);
+        !self.masked
+    }
+
+    pub(super) fn mask(&mut self) -> bool {
+        let newly = !self.masked;
+        self.transitions += u64::from(newly);
+        self.masked = true;
+        newly
+    }
+
+    pub(super) fn unmask(&mut self) -> bool {
+        if !self.masked {
+            return false;
+        }
+        self.transitions += 1;
+        self.masked = false;
+        self.resamples += u64::from(std::mem::take(&mut self.resample));
+        let delivers = std::mem::take(&mut self.pending);
+        if delivers {
+            self.send();
+        }
+        delivers
+    }
+
+    pub(super) fn clear(&mut self) -> bool {
+        if !self.pending || self.raised {
+            return false;
+        }
+        self.pending = false;
+        self.dropped += 1;
+        if self.asserted {
+            self.deassert();
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masked_line_holds_one_message() {
+        let mut line = Expected::default();
+        assert_eq!(line.ring(), Ring::Delivered);
+        assert!(!line.unmask(), "not masked");
+        assert!(line.mask() && !line.mask());
+        assert!(!line.unmask(), "nothing rung");
+        line.mask();
+        assert_eq!((line.ring(), line.ring()), (Ring::Masked, Ring::Coalesced));
+        assert!(line.clear() && !line.clear());
+        assert_eq!(line.ring(), Ring::Masked);
+        assert!(line.unmask());
+        assert_eq!((line.deliveries, line.transitions), (2, 4));
+    }
+
+    #[test]
+    fn asserted_line_coalesces_until_the_ack() {
+        let mut line = Expected::new(true);
+        assert_eq!(line.ack(), Ack::Nothing);
+        let rings = [(); 3].map(|()| line.ring());
+        assert_eq!(rings, [Ring::Delivered, Ring::Coalesced, Ring::Coalesced]);
+        assert_eq!((line.ack(), line.ack()), (Ack::Done, Ack::Nothing));
+        assert_eq!(line.ring(), Ring::Delivered);
+        assert_eq!((line.deliveries, line.resamples), (2, 1));
+    }
+
+    #[test]
+    fn raised_level_is_delivered_after_each_ack() {
+        let mut line = Expected::new(true);
+        assert_eq!(
+            (line.raise(), line.raise()),
+            (Ring::Delivered, Ring::Coalesced)
+        );
+        assert_eq!((line.ack(), line.ack()), (Ack::Done, Ack::Done));
+        assert_eq!((line.deliveries, line.rings), (3, 4));
+        assert!(!line.lower(), "delivered already");
+        assert_eq!((line.ack(), line.ack()), (Ack::Done, Ack::Nothing));
+        assert_eq!((line.deliveries, line.resamples), (3, 3));
+    }
+
+    #[test]
+    fn ack_of_a_masked_line_resamples_with_the_unmask() {
+        let mut line = Expected::new(true);
+        line.ring();
+        line.mask();
+        assert_eq!((line.ack(), line.resamples), (Ack::Postponed, 0));
+        assert_eq!((line.ring(), line.ack()), (Ring::Masked, Ack::Nothing));
+        assert!(line.unmask());
+        assert_eq!((line.resamples, line.deliveries), (1, 2));
+    }
+
+    #[test]
+    fn lowering_takes_back_what_has_no_other_reason() {
+        let mut line = Expected::new(true);
+        line.mask();
+        assert_eq!(line.raise(), Ring::Masked);
+        assert!(line.lower() && !line.pending);
+        line.raise();
+        line.ring();
+        assert!(!line.lower() && line.pending);
+        assert!(line.clear());
+        assert_eq!(
+            (line.dropped, line.asserted, line.resample),
+            (2, false, true)
+        );
+    }
+
+    #[test]
+    fn difference_is_named() {
+        let mut line = Expected::new(true);
+        line.ring();
+        let mut state = LineState {
+            level: true,
+            asserted: true,
+            rings: 1,
+            deliveries: 1,
+            ..Default::default()
+        };
+        assert_eq!(line.differs(&state), None);
+        state.asserted = false;
+        assert_eq!(line.differs(&state), Some(("asserted", 0, 1)));
+    }
+}
