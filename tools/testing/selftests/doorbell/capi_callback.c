@@ -397,7 +397,7 @@ TEST_F(callback, trigger_calls)
 	EXPECT_EQ(DOORBELL_LINE_LEVEL, line_of(_metadata, c->db, 1).state);
 }
 
-/* A trigger that rings its own line: what a callback rings counts as a relay. */
+/* A trigger that rings its own line: interrupts do not go on with that. */
 TEST_F(callback, trigger_rings_its_line)
 {
 	const unsigned int times = 200;
@@ -409,6 +409,37 @@ TEST_F(callback, trigger_rings_its_line)
 	ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(c->db, 0));
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, c->db, 0).deliveries == times + 1));
 	EXPECT_LT(times / 10, line_of(_metadata, c->db, 0).deferred);
+	EXPECT_EQ(0, del_trigger(c, 0, 0));
+}
+
+/*
+ * A trigger that rings another line, which comes back by eventfds and another context.
+ * What a callback rings counts as a relay, as what an eventfd does: from 32 relays on the
+ * worker makes each delivery.
+ */
+TEST_F(callback, trigger_rings_round)
+{
+	const unsigned int times = 200, relay_limit = 32;
+	struct capi *c = &self->c;
+	int other = new_context(_metadata, 1), there, back;
+	uint64_t deferred;
+
+	plan(_metadata, c, &(struct test_plan){
+		.times = times, .nr_calls = 1, .calls = { { TEST_RING, 2, 0, 0 } } });
+	ASSERT_EQ(0, add_trigger(c, 0, 0));
+	there = new_eventfd(_metadata, 0, 0);
+	back = new_eventfd(_metadata, 0, 0);
+	ASSERT_EQ(0, db_irqfd(other, there, 0, 0));
+	ASSERT_EQ(0, db_trigger(c->db, there, 2, 0));
+	ASSERT_EQ(0, db_irqfd(c->db, back, 0, 0));
+	ASSERT_EQ(0, db_trigger(other, back, 0, 0));
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(c->db, 0));
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, c->db, 0).deliveries == times + 1));
+	deferred = settled(_metadata, c->db, 0).deferred + settled(_metadata, c->db, 2).deferred +
+		   settled(_metadata, other, 0).deferred;
+	EXPECT_EQ(times, line_of(_metadata, c->db, 2).deliveries);
+	EXPECT_EQ(times, line_of(_metadata, other, 0).deliveries);
+	EXPECT_LE(3 * times - relay_limit, deferred);
 	EXPECT_EQ(0, del_trigger(c, 0, 0));
 }
 

@@ -101,22 +101,30 @@ TEST_F(relay, diamond)
 	ASSERT_TRUE(WAIT_FOR(efd_count(self->out) == query.deliveries));
 }
 
-/* One signal reaches many lines: interrupts deliver to some of them, the worker to the rest. */
+/*
+ * One signal reaches many lines: interrupts deliver to some of them, the worker to the
+ * rest. No machine signals all the triggers within the budget.
+ */
 TEST_F(relay, wide)
 {
 	const uint32_t nr_middle = 16, per_middle = 32, nr_lines = 1 + nr_middle * (1 + per_middle);
+	const uint32_t nr_triggers = 32;
 	int db = new_context(_metadata, nr_lines);
-	int in = new_eventfd(_metadata, 0, 0);
+	int in = new_eventfd(_metadata, 0, 0), more[nr_triggers];
 	struct doorbell_query query;
 	uint64_t deferred = 0;
-	uint32_t i, line;
+	uint32_t i, j, line;
 
 	ASSERT_EQ(0, db_irqfd(db, in, 0, 0));
+	for (j = 1; j < nr_triggers; j++)
+		more[j] = new_eventfd(_metadata, 0, 0);
 	for (i = 0; i < nr_middle; i++)
 		link_lines(_metadata, db, 0, db, 1 + i);
 	for (i = 0; i < nr_middle * per_middle; i++) {
 		line = 1 + nr_middle + i;
 		link_lines(_metadata, db, 1 + i / per_middle, db, line);
+		for (j = 1; j < nr_triggers; j++)
+			ASSERT_EQ(0, db_trigger(db, more[j], line, 0));
 		ASSERT_EQ(0, db_trigger(db, self->out, line, 0));
 	}
 	ASSERT_EQ(0, efd_write(in, 1));
@@ -129,6 +137,8 @@ TEST_F(relay, wide)
 	}
 	EXPECT_LT(0, deferred);
 	EXPECT_EQ(nr_middle * per_middle, efd_read(self->out));
+	for (j = 1; j < nr_triggers; j++)
+		EXPECT_EQ(nr_middle * per_middle, efd_read(more[j]));
 }
 
 FIXTURE(chain) {
