@@ -4,7 +4,6 @@
  * error, the context's lifetime, and from where each may be called. Callbacks are
  * in capi_callback.c.
  */
-#include <sys/utsname.h>
 
 #include "capi.h"
 
@@ -103,13 +102,6 @@ TEST_F(kernel_api, ctx_get_and_put)
 	/* Userspace's own is not touched. */
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(c->db, 0));
 	EXPECT_EQ(7, line_of(_metadata, c->db, 0).rings);
-}
-
-static bool preempt_rt(void)
-{
-	struct utsname name;
-
-	return !uname(&name) && strstr(name.version, "PREEMPT_RT");
 }
 
 /* A context lives as long as its last reference, wherever that is put. */

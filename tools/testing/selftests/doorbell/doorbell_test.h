@@ -23,6 +23,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -556,6 +557,14 @@ static inline long refcnt(void)
 }
 
 /* Processors and threads. */
+
+/* Returns true if the kernel is PREEMPT_RT. */
+static inline bool preempt_rt(void)
+{
+	struct utsname name;
+
+	return !uname(&name) && strstr(name.version, "PREEMPT_RT");
+}
 
 /* Spins a while that differs from round to round, to meet another thread at all places. */
 static inline void dither(unsigned int round)

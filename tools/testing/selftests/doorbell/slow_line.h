@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A line whose deliveries take long: it has as many triggers as a line may have, and
+ * each of them has epoll instances that wait for it.
+ */
+#ifndef _DOORBELL_SLOW_LINE_H
+#define _DOORBELL_SLOW_LINE_H
+
+#include <sys/epoll.h>
+
+#include "doorbell_test.h"
+
+/*
+ * The deliveries that a thread makes in one go, before it leaves the next one to the
+ * line's callback.
+ */
+#define DELIVERIES_IN_ONE_GO	4
+
+#define MAX_EPOLLS		800
+
+/* Line 0 of a context of one line. */
+struct slow_line {
+	int db;
+	const struct doorbell_status *status;
+	int triggers[DOORBELL_MAX_TRIGGERS_PER_LINE];
+};
+
+/* Returns the shortest time that a delivery has taken. */
+static inline uint64_t slow_line_delivery_us(struct __test_metadata *_metadata,
+					     struct slow_line *slow)
+{
+	uint64_t start, took, least = UINT64_MAX;
+	unsigned int i;
+
+	for (i = 0; i < 3; i++) {
+		start = clock_us(CLOCK_MONOTONIC);
+		ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(slow->db, 0));
+		took = clock_us(CLOCK_MONOTONIC) - start;
+		if (took < least)
+			least = took;
+	}
+	return least;
+}
+
+/* Adds epoll instances until a delivery takes @delivery_us. */
+static inline void slow_line_setup(struct __test_metadata *_metadata, struct slow_line *slow,
+				   uint64_t delivery_us)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+	unsigned int i, nr_epolls = 0;
+	int epoll;
+
+	slow->db = new_context(_metadata, 1);
+	slow->status = map_status(_metadata, slow->db, 1);
+	for (i = 0; i < ARRAY_SIZE(slow->triggers); i++) {
+		slow->triggers[i] = new_eventfd(_metadata, 0, 0);
+		ASSERT_EQ(0, db_trigger(slow->db, slow->triggers[i], 0, 0));
+	}
+	do {
+		epoll = epoll_create1(EPOLL_CLOEXEC);
+		ASSERT_LE(0, epoll);
+		for (i = 0; i < ARRAY_SIZE(slow->triggers); i++)
+			ASSERT_EQ(0, epoll_ctl(epoll, EPOLL_CTL_ADD, slow->triggers[i], &event));
+	} while (++nr_epolls < MAX_EPOLLS &&
+		 (nr_epolls % 10 || slow_line_delivery_us(_metadata, slow) < delivery_us));
+	ksft_print_msg("a delivery wakes %zu epoll instances\n",
+		       nr_epolls * ARRAY_SIZE(slow->triggers));
+}
+
+/* Returns the number of deliveries that have started. Makes no system call. */
+static inline uint64_t slow_line_deliveries(const struct slow_line *slow)
+{
+	return __atomic_load_n(&slow->status->deliveries, __ATOMIC_SEQ_CST);
+}
+
+#endif /* _DOORBELL_SLOW_LINE_H */
