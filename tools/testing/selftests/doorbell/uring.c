@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * An io_uring that a line connects with itself: the eventfd of its completions rings the
+ * line, and the io_uring polls the line's trigger. A wake-up that io_uring makes says so
+ * (EPOLL_URING_WAKE); the line passes that on, and the io_uring does not go on for ever.
+ */
+#include <linux/io_uring.h>
+
+#include "doorbell_test.h"
+
+#define NR_ENTRIES	8
+#define NR_COMPLETIONS	256
+
+struct uring {
+	int fd;
+	struct io_uring_sqe *sqes;
+	unsigned int *sq_tail, *sq_mask, *sq_array;
+	unsigned int *cq_head, *cq_tail, *cq_mask;
+	struct io_uring_cqe *cqes;
+};
+
+/* Returns -errno if there is none. */
+static int open_uring(struct __test_metadata *_metadata, struct uring *uring)
+{
+	struct io_uring_params p = { .flags = IORING_SETUP_CQSIZE, .cq_entries = NR_COMPLETIONS };
+	size_t sq_size, cq_size;
+	char *rings;
+
+	uring->fd = syscall(SYS_io_uring_setup, NR_ENTRIES, &p);
+	if (uring->fd < 0)
+		return -errno;
+	ASSERT_TRUE(p.features & IORING_FEAT_SINGLE_MMAP);
+	sq_size = p.sq_off.array + p.sq_entries * sizeof(unsigned int);
+	cq_size = p.cq_off.cqes + p.cq_entries * sizeof(struct io_uring_cqe);
+	rings = mmap(NULL, sq_size > cq_size ? sq_size : cq_size, PROT_READ | PROT_WRITE,
+		     MAP_SHARED, uring->fd, IORING_OFF_SQ_RING);
+	ASSERT_TRUE(rings != MAP_FAILED);
+	uring->sqes = mmap(NULL, p.sq_entries * sizeof(struct io_uring_sqe),
+			   PROT_READ | PROT_WRITE, MAP_SHARED, uring->fd, IORING_OFF_SQES);
+	ASSERT_TRUE(uring->sqes != MAP_FAILED);
+	uring->sq_tail = (unsigned int *)(rings + p.sq_off.tail);
+	uring->sq_mask = (unsigned int *)(rings + p.sq_off.ring_mask);
+	uring->sq_array = (unsigned int *)(rings + p.sq_off.array);
+	uring->cq_head = (unsigned int *)(rings + p.cq_off.head);
+	uring->cq_tail = (unsigned int *)(rings + p.cq_off.tail);
+	uring->cq_mask = (unsigned int *)(rings + p.cq_off.ring_mask);
+	uring->cqes = (struct io_uring_cqe *)(rings + p.cq_off.cqes);
+	return 0;
+}
+
+/* Submits a poll that goes on after a completion. */
+static void poll_multishot(struct __test_metadata *_metadata, struct uring *uring, int fd)
+{
+	const unsigned int tail = *uring->sq_tail, index = tail & *uring->sq_mask;
+
+	uring->sqes[index] = (struct io_uring_sqe){
+		.opcode = IORING_OP_POLL_ADD, .fd = fd, .len = IORING_POLL_ADD_MULTI,
+		.poll32_events = POLLIN,
+	};
+	uring->sq_array[index] = index;
+	__atomic_store_n(uring->sq_tail, tail + 1, __ATOMIC_RELEASE);
+	ASSERT_EQ(1, syscall(SYS_io_uring_enter, uring->fd, 1, 0, 0, NULL, 0));
+}
+
+/* Counts the completions that have come and takes them; true if the last one was. */
+static bool reap(struct uring *uring, unsigned int *count)
+{
+	unsigned int head = *uring->cq_head, tail;
+	bool ended = false;
+
+	/* Those that have found no room. */
+	syscall(SYS_io_uring_enter, uring->fd, 0, 0, IORING_ENTER_GETEVENTS, NULL, 0);
+	tail = __atomic_load_n(uring->cq_tail, __ATOMIC_ACQUIRE);
+	for (; head != tail; head++) {
+		ended = !(uring->cqes[head & *uring->cq_mask].flags & IORING_CQE_F_MORE);
+		(*count)++;
+	}
+	__atomic_store_n(uring->cq_head, head, __ATOMIC_RELEASE);
+	return ended;
+}
+
+FIXTURE(uring) {
+	int kmsg;
+	int db;
+	/* The irqfd, which the io_uring signals; the trigger, which it polls. */
+	int in, out;
+	struct uring uring;
+};
+
+FIXTURE_SETUP(uring)
+{
+	int ret;
+
+	self->kmsg = kmsg_open();
+	ret = open_uring(_metadata, &self->uring);
+	if (ret)
+		SKIP(return, "io_uring: %s", strerror(-ret));
+	self->db = new_context(_metadata, 2);
+	self->in = new_eventfd(_metadata, 0, 0);
+	self->out = new_eventfd(_metadata, 0, 0);
+	ASSERT_EQ(0, syscall(SYS_io_uring_register, self->uring.fd, IORING_REGISTER_EVENTFD,
+			     &self->in, 1));
+}
+
+FIXTURE_TEARDOWN(uring)
+{
+	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
+}
+
+FIXTURE_VARIANT(uring) {
+	/* Relays between the two eventfds. */
+	unsigned int relays;
+	/* The line is masked when the io_uring rings it. */
+	bool masked;
+};
+
+FIXTURE_VARIANT_ADD(uring, one_relay) { .relays = 1 };
+FIXTURE_VARIANT_ADD(uring, two_relays) { .relays = 2 };
+FIXTURE_VARIANT_ADD(uring, held_by_a_mask) { .relays = 1, .masked = true };
+
+TEST_F(uring, does_not_ring_itself)
+{
+	struct uring *uring = &self->uring;
+	unsigned int count = 0, round;
+	bool ended = false;
+	uint64_t rings;
+	int efd;
+
+	ASSERT_EQ(0, db_irqfd(self->db, self->in, 0, 0));
+	if (variant->relays == 2) {
+		efd = new_eventfd(_metadata, 0, 0);
+		ASSERT_EQ(0, db_irqfd(self->db, efd, 1, 0));
+		ASSERT_EQ(0, db_trigger(self->db, efd, 0, 0));
+	}
+	ASSERT_EQ(0, db_trigger(self->db, self->out, variant->relays - 1, 0));
+	for (round = 1; round <= 3; round++) {
+		poll_multishot(_metadata, uring, self->out);
+		if (variant->masked)
+			ASSERT_EQ(1, db_mask(self->db, 0));
+		count = 0;
+		rings = line_of(_metadata, self->db, 0).rings;
+		ASSERT_EQ(0, efd_write(self->out, 1));
+		/* A task's own signal: the poll goes on. */
+		ASSERT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 0).rings > rings));
+		if (variant->masked) {
+			EXPECT_FALSE(reap(uring, &count));
+			EXPECT_EQ(1, count);
+			ASSERT_EQ(1, db_unmask(self->db, 0));
+		}
+		/* One that goes back to the io_uring itself: that is the last one. */
+		ASSERT_TRUE(WAIT_FOR(reap(uring, &count)));
+		EXPECT_GE(2, count);
+		EXPECT_GE(2, line_of(_metadata, self->db, 0).rings - rings);
+		EXPECT_EQ(0, settled(_metadata, self->db, 0).state);
+		/* The poll has ended, and the relay of its last completion has come through. */
+		settled(_metadata, self->db, 1);
+		reap(uring, &count);
+		EXPECT_GE(2, count);
+		efd_drain(self->out);
+	}
+	/* It is the wake-up of io_uring that ends a poll; a task's, by the same line, does not. */
+	poll_multishot(_metadata, uring, self->out);
+	count = 0;
+	ASSERT_EQ(0, syscall(SYS_io_uring_register, uring->fd, IORING_UNREGISTER_EVENTFD, NULL, 0));
+	for (round = 1; round <= 3; round++) {
+		ASSERT_EQ(0, efd_write(self->in, 1));
+		ASSERT_TRUE(WAIT_FOR((ended |= reap(uring, &count), count == round)));
+	}
+	EXPECT_FALSE(ended);
+}
+
+TEST_HARNESS_MAIN
