@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * CPU hotplug: a processor goes offline and comes back, while threads on each processor
+ * ring lines that relay to other lines. No ring is lost, and none is invented.
+ */
+#include "doorbell_test.h"
+
+#define ONLINE		"/sys/devices/system/cpu/cpu1/online"
+#define NR_TRIPS	20
+#define NR_PINNED	2
+
+/*
+ * The lines of a processor. Two threads ring the first one, one by its irqfd and one by
+ * the ioctl; a third thread rings the third line and waits for what comes of it. The
+ * first and the third line have the next line's irqfd as their trigger.
+ */
+enum { STORM, STORM_END, TRIP, TRIP_END, PER_CPU };
+
+enum { WRITE, RING, ROUND_TRIP, NR_KINDS };
+
+struct worker {
+	int db;
+	unsigned int cpu;
+	unsigned int kind;
+	/* What it writes to, and what it waits for. */
+	int in, out;
+	atomic_ulong done;
+	/* How often it was on its own processor. */
+	atomic_ulong at_home;
+	atomic_ulong wrong;
+	atomic_bool *stop;
+	pthread_t thread;
+};
+
+FIXTURE(hotplug) {
+	int kmsg;
+	int db;
+	int in[NR_PINNED][2], out[NR_PINNED][2];
+	struct worker workers[NR_PINNED][NR_KINDS];
+	atomic_bool stop;
+	bool offline;
+};
+
+/* Takes the second processor offline, or brings it back. */
+static bool set_online(bool online)
+{
+	int fd = open(ONLINE, O_WRONLY | O_CLOEXEC);
+	bool done;
+
+	if (fd < 0)
+		return false;
+	done = write(fd, online ? "1" : "0", 1) == 1;
+	close(fd);
+	return done;
+}
+
+static void *work(void *arg)
+{
+	struct worker *worker = arg;
+
+	while (!atomic_load(worker->stop)) {
+		/* A thread whose processor goes offline may use all of them from then on. */
+		pin_to(worker->cpu);
+		if (sched_getcpu() == (int)worker->cpu)
+			atomic_fetch_add(&worker->at_home, 1);
+		if (worker->kind == RING)
+			worker->wrong += db_ring(worker->db, worker->cpu * PER_CPU + STORM) < 0;
+		else
+			worker->wrong += !!efd_write(worker->in, 1);
+		if (worker->kind == ROUND_TRIP && efd_wait(worker->out) != 1) {
+			atomic_fetch_add(&worker->wrong, 1);
+			break;
+		}
+		atomic_fetch_add(&worker->done, 1);
+	}
+	return NULL;
+}
+
+FIXTURE_SETUP(hotplug)
+{
+	unsigned int cpu, kind, i;
+	uint32_t line;
+	int efd;
+
+	self->kmsg = kmsg_open();
+	if (access(ONLINE, W_OK))
+		SKIP(return, "%s: %s", ONLINE, strerror(errno));
+	pin_to(0);
+	self->db = new_context(_metadata, NR_PINNED * PER_CPU);
+	for (cpu = 0; cpu < NR_PINNED; cpu++) {
+		for (i = 0; i < 2; i++) {
+			line = cpu * PER_CPU + 2 * i;
+			self->in[cpu][i] = new_eventfd(_metadata, 0, 0);
+			self->out[cpu][i] = new_eventfd(_metadata, 0, 0);
+			efd = new_eventfd(_metadata, 0, 0);
+			ASSERT_EQ(0, db_irqfd(self->db, self->in[cpu][i], line, 0));
+			ASSERT_EQ(0, db_irqfd(self->db, efd, line + 1, 0));
+			ASSERT_EQ(0, db_trigger(self->db, efd, line, 0));
+			ASSERT_EQ(0, db_trigger(self->db, self->out[cpu][i], line + 1, 0));
+		}
+		for (kind = 0; kind < NR_KINDS; kind++) {
+			self->workers[cpu][kind] = (struct worker){
+				.db = self->db, .cpu = cpu, .kind = kind,
+				.in = self->in[cpu][kind == ROUND_TRIP],
+				.out = self->out[cpu][kind == ROUND_TRIP],
+				.stop = &self->stop,
+			};
+		}
+	}
+}
+
+FIXTURE_TEARDOWN(hotplug)
+{
+	if (self->offline)
+		EXPECT_TRUE(WAIT_FOR(set_online(true)));
+	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
+}
+
+/* Waits until each thread has gone on; if @at_home, until it has run where it belongs. */
+static void all_go_on(struct __test_metadata *_metadata, struct worker (*workers)[NR_KINDS],
+		      bool at_home)
+{
+	unsigned int cpu, kind;
+
+	for (cpu = 0; cpu < NR_PINNED; cpu++) {
+		for (kind = 0; kind < NR_KINDS; kind++) {
+			struct worker *worker = &workers[cpu][kind];
+			unsigned long done = atomic_load(&worker->done);
+			unsigned long home = atomic_load(&worker->at_home);
+
+			ASSERT_TRUE(WAIT_FOR(atomic_load(&worker->done) >= done + 10)) {
+				TH_LOG("thread %u of processor %u does not go on", kind, cpu);
+			}
+			if (at_home)
+				ASSERT_TRUE(WAIT_FOR(atomic_load(&worker->at_home) > home));
+		}
+	}
+}
+
+TEST_F(hotplug, nothing_is_lost)
+{
+	unsigned int cpu, kind, trip;
+	uint64_t rings;
+
+	for (cpu = 0; cpu < NR_PINNED; cpu++) {
+		for (kind = 0; kind < NR_KINDS; kind++)
+			ASSERT_EQ(0, pthread_create(&self->workers[cpu][kind].thread, NULL, work,
+						    &self->workers[cpu][kind]));
+	}
+	all_go_on(_metadata, self->workers, true);
+	for (trip = 0; trip < NR_TRIPS; trip++) {
+		ASSERT_TRUE(WAIT_FOR(set_online(false))) {
+			TH_LOG("the processor does not go offline: %s", strerror(errno));
+		}
+		self->offline = true;
+		all_go_on(_metadata, self->workers, false);
+		ASSERT_TRUE(WAIT_FOR(set_online(true))) {
+			TH_LOG("the processor does not come back: %s", strerror(errno));
+		}
+		self->offline = false;
+		all_go_on(_metadata, self->workers, true);
+	}
+	atomic_store(&self->stop, true);
+	for (cpu = 0; cpu < NR_PINNED; cpu++) {
+		const struct worker *workers = self->workers[cpu];
+
+		for (kind = 0; kind < NR_KINDS; kind++) {
+			pthread_join(workers[kind].thread, NULL);
+			EXPECT_EQ(0, workers[kind].wrong);
+		}
+		for (kind = 0; kind < 2; kind++) {
+			const uint32_t line = cpu * PER_CPU + 2 * kind;
+			struct doorbell_query first, second;
+
+			rings = kind ? workers[ROUND_TRIP].done :
+				workers[WRITE].done + workers[RING].done;
+			first = settled(_metadata, self->db, line);
+			EXPECT_EQ(rings, first.rings);
+			second = settled(_metadata, self->db, line + 1);
+			EXPECT_EQ(first.deliveries, second.rings);
+			if (kind) {
+				EXPECT_EQ(rings, second.deliveries);
+				EXPECT_EQ(0, efd_count(self->out[cpu][kind]));
+			} else {
+				EXPECT_EQ(second.deliveries, efd_read(self->out[cpu][kind]));
+			}
+			ksft_print_msg("line %u: %llu rings, %llu deliveries\n", line,
+				       (unsigned long long)first.rings,
+				       (unsigned long long)first.deliveries);
+		}
+	}
+}
+
+TEST_HARNESS_MAIN
