@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The module is unloaded and loaded again and again, while threads try to open the
+ * device, use it and close it. Unloading is refused while a context is open.
+ *
+ * DOORBELL_MODULE in the environment says where the module is.
+ */
+#include <sys/stat.h>
+
+#include "doorbell_test.h"
+
+/* KASAN and lockdep make each of them take ten times as long. */
+#define NR_RELOADS		200
+#define NR_RELOADS_DEBUG	20
+
+#define NR_USERS	2
+
+struct user {
+	unsigned int cpu;
+	/* How often the device was there, how often it was not, and how often it did not work. */
+	atomic_ulong done, refused, wrong;
+	atomic_bool *stop;
+	pthread_t thread;
+};
+
+/* The module's file. */
+struct image {
+	void *data;
+	size_t size;
+};
+
+FIXTURE(reload) {
+	int kmsg;
+	struct image image;
+	bool unloaded;
+	struct user users[NR_USERS];
+	atomic_bool stop;
+};
+
+static int load(const struct image *image)
+{
+	return syscall(SYS_init_module, image->data, image->size, "") ? -errno : 0;
+}
+
+static int unload(void)
+{
+	return syscall(SYS_delete_module, "doorbell", O_NONBLOCK) ? -errno : 0;
+}
+
+FIXTURE_SETUP(reload)
+{
+	const char *path = getenv("DOORBELL_MODULE");
+	struct stat stat;
+	int fd;
+
+	self->kmsg = kmsg_open();
+	if (!path)
+		SKIP(return, "DOORBELL_MODULE is not set");
+	if (refcnt() != 0)
+		SKIP(return, "doorbell is no module, or is in use");
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, fstat(fd, &stat));
+	self->image = (struct image){ .data = malloc(stat.st_size), .size = stat.st_size };
+	ASSERT_TRUE(!!self->image.data);
+	ASSERT_EQ(stat.st_size, read(fd, self->image.data, stat.st_size));
+	close(fd);
+}
+
+FIXTURE_TEARDOWN(reload)
+{
+	/* The tests after this one want it. */
+	if (self->unloaded)
+		EXPECT_EQ(0, load(&self->image));
+	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
+}
+
+/* Returns true if a ring by each of its ways comes out of a line of the context. */
+static bool works(int db)
+{
+	int in = eventfd(0, EFD_CLOEXEC), out = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	bool good;
+
+	good = !db_set_lines(db, 2) && !db_irqfd(db, in, 1, 0) && !db_trigger(db, out, 1, 0) &&
+	       db_ring(db, 1) == DOORBELL_RING_DELIVERED && efd_read(out) == 1 &&
+	       !efd_write(in, 1) && efd_wait(out) == 1;
+	/* A message is in flight when the context goes. */
+	good = good && !efd_write(in, 1);
+	close(in);
+	close(out);
+	return good;
+}
+
+static void *use(void *arg)
+{
+	struct user *user = arg;
+	int db;
+
+	pin_to(user->cpu);
+	while (!atomic_load(user->stop)) {
+		db = open(DEVICE, O_RDWR | O_CLOEXEC);
+		if (db < 0) {
+			if (errno != ENOENT && errno != ENODEV && errno != ENXIO)
+				atomic_fetch_add(&user->wrong, 1);
+			atomic_fetch_add(&user->refused, 1);
+			sched_yield();
+			continue;
+		}
+		if (!works(db))
+			atomic_fetch_add(&user->wrong, 1);
+		close(db);
+		atomic_fetch_add(&user->done, 1);
+		/* Let the module go sometimes. */
+		usleep(200);
+	}
+	return NULL;
+}
+
+static unsigned int nr_reloads(void)
+{
+	struct utsname name;
+
+	uname(&name);
+	return strstr(name.release, "-debug") ? NR_RELOADS_DEBUG : NR_RELOADS;
+}
+
+TEST_F(reload, while_it_is_used)
+{
+	const unsigned int reloads = nr_reloads();
+	unsigned int i, j, in_use = 0;
+	unsigned long done;
+	int db, ret;
+
+	for (j = 0; j < NR_USERS; j++) {
+		self->users[j] = (struct user){ .cpu = j, .stop = &self->stop };
+		ASSERT_EQ(0, pthread_create(&self->users[j].thread, NULL, use, &self->users[j]));
+	}
+	for (i = 0; i < reloads; i++) {
+		db = new_context(_metadata, i % 2);
+		ASSERT_EQ(-EWOULDBLOCK, unload());
+		close(db);
+		ASSERT_TRUE(SPIN_FOR((ret = unload(), in_use += ret == -EWOULDBLOCK,
+				      ret != -EWOULDBLOCK)));
+		ASSERT_EQ(0, ret);
+		self->unloaded = true;
+		ASSERT_EQ(-1, access(DEVICE, F_OK));
+		ASSERT_EQ(0, load(&self->image));
+		self->unloaded = false;
+		for (j = 0; j < NR_USERS; j++) {
+			done = atomic_load(&self->users[j].done);
+			ASSERT_TRUE(WAIT_FOR(atomic_load(&self->users[j].done) > done));
+		}
+	}
+	atomic_store(&self->stop, true);
+	for (j = 0; j < NR_USERS; j++) {
+		pthread_join(self->users[j].thread, NULL);
+		EXPECT_EQ(0, self->users[j].wrong);
+		EXPECT_LT(0, self->users[j].refused);
+		ksft_print_msg("a thread opened the device %lu times, and found none %lu times\n",
+			       self->users[j].done, self->users[j].refused);
+	}
+	EXPECT_EQ(0, refcnt());
+	ksft_print_msg("%u reloads; unloading was refused %u times more\n", reloads, in_use);
+}
+
+TEST_HARNESS_MAIN
