@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Interrupts do a bounded amount of work for one ring of a task's; a worker does the
+ * rest. Honest wiring never reaches that bound. Cycles and chains are in relay.c.
+ */
+#include <sys/resource.h>
+
+#include "slow_line.h"
+
+/* Has line @from of context @a ring line @to of context @b. */
+static void link_lines(struct __test_metadata *_metadata, int a, uint32_t from, int b, uint32_t to)
+{
+	int efd = new_eventfd(_metadata, 0, 0);
+
+	ASSERT_EQ(0, db_irqfd(b, efd, to, 0));
+	ASSERT_EQ(0, db_trigger(a, efd, from, 0));
+}
+
+FIXTURE(budget) {
+	int kmsg;
+	int in, out;
+};
+
+FIXTURE_SETUP(budget)
+{
+	self->kmsg = kmsg_open();
+	/* What interrupts do for others is counted per processor. */
+	pin_to(0);
+	self->in = new_eventfd(_metadata, 0, 0);
+	self->out = new_eventfd(_metadata, 0, 0);
+}
+
+FIXTURE_TEARDOWN(budget)
+{
+	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
+}
+
+/*
+ * A tree over three contexts: one line, its branches, and their leaves. Their triggers
+ * are so many that no machine signals them all within the budget.
+ */
+#define NR_BRANCHES	32
+#define PER_BRANCH	40
+#define PER_LEAF	16
+#define NR_LEAVES	(NR_BRANCHES * PER_BRANCH)
+
+/* Adds up the deliveries that a worker made; each line has made @expected. */
+static uint64_t deferred_of(struct __test_metadata *_metadata, int db, uint32_t nr_lines,
+			    uint64_t expected)
+{
+	uint64_t deferred = 0, wrong = 0;
+	struct doorbell_query query;
+	uint32_t line;
+
+	for (line = 0; line < nr_lines; line++) {
+		query = settled(_metadata, db, line);
+		wrong += query.rings != expected || query.deliveries != expected;
+		deferred += query.deferred;
+	}
+	EXPECT_EQ(0, wrong);
+	return deferred;
+}
+
+TEST_F(budget, a_tree_is_deferred)
+{
+	const struct rlimit files = { .rlim_cur = 4096, .rlim_max = 4096 };
+	unsigned int i, j, ring, wrong = 0;
+	uint64_t deferred, before = 0;
+	int root, branches, leaves;
+	int out[PER_LEAF];
+
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &files));
+	root = new_context(_metadata, 1);
+	branches = new_context(_metadata, NR_BRANCHES);
+	leaves = new_context(_metadata, NR_LEAVES);
+	ASSERT_EQ(0, db_irqfd(root, self->in, 0, 0));
+	for (j = 0; j < PER_LEAF; j++)
+		out[j] = new_eventfd(_metadata, 0, 0);
+	for (i = 0; i < NR_BRANCHES; i++)
+		link_lines(_metadata, root, 0, branches, i);
+	for (i = 0; i < NR_LEAVES; i++) {
+		link_lines(_metadata, branches, i / PER_BRANCH, leaves, i);
+		for (j = 0; j < PER_LEAF; j++)
+			ASSERT_EQ(0, db_trigger(leaves, out[j], i, 0));
+	}
+	for (ring = 1; ring <= 10; ring++) {
+		ASSERT_EQ(0, efd_write(self->in, 1));
+		ASSERT_TRUE(WAIT_FOR(efd_count(out[PER_LEAF - 1]) >= NR_LEAVES));
+		deferred = deferred_of(_metadata, root, 1, ring) +
+			   deferred_of(_metadata, branches, NR_BRANCHES, ring) +
+			   deferred_of(_metadata, leaves, NR_LEAVES, ring);
+		for (j = 0; j < PER_LEAF; j++)
+			wrong += efd_read(out[j]) != NR_LEAVES;
+		EXPECT_EQ(0, wrong);
+		EXPECT_LT(before, deferred);
+		before = deferred;
+	}
+	ksft_print_msg("%llu of %u deliveries were deferred\n", (unsigned long long)deferred,
+		       (ring - 1) * (1 + NR_BRANCHES + NR_LEAVES));
+}
+
+#define MAX_TRIGGERS	DOORBELL_MAX_TRIGGERS_PER_LINE
+
+FIXTURE(honest) {
+	int kmsg;
+	int in, out;
+};
+
+FIXTURE_VARIANT(honest) {
+	/* Each in a context of its own, and each has the next one's irqfd as a trigger. */
+	unsigned int lines;
+	/* Of the last line. */
+	unsigned int triggers;
+};
+
+FIXTURE_VARIANT_ADD(honest, three_relays) { .lines = 3, .triggers = 1 };
+FIXTURE_VARIANT_ADD(honest, many_triggers) { .lines = 1, .triggers = MAX_TRIGGERS };
+FIXTURE_VARIANT_ADD(honest, both) { .lines = 3, .triggers = MAX_TRIGGERS };
+
+FIXTURE_SETUP(honest)
+{
+	self->kmsg = kmsg_open();
+	pin_to(0);
+	self->in = new_eventfd(_metadata, 0, 0);
+	self->out = new_eventfd(_metadata, 0, 0);
+}
+
+FIXTURE_TEARDOWN(honest)
+{
+	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
+}
+
+TEST_F(honest, is_never_deferred)
+{
+	const unsigned int rings = 1000;
+	struct doorbell_query query;
+	int db[variant->lines], last;
+	unsigned int i, ring;
+
+	for (i = 0; i < variant->lines; i++) {
+		db[i] = new_context(_metadata, 1);
+		if (i)
+			link_lines(_metadata, db[i - 1], 0, db[i], 0);
+	}
+	ASSERT_EQ(0, db_irqfd(db[0], self->in, 0, 0));
+	last = db[i - 1];
+	ASSERT_EQ(0, db_trigger(last, self->out, 0, 0));
+	for (i = 1; i < variant->triggers; i++)
+		ASSERT_EQ(0, db_trigger(last, new_eventfd(_metadata, 0, 0), 0, 0));
+	for (ring = 1; ring <= rings; ring++) {
+		ASSERT_EQ(0, efd_write(self->in, 1));
+		ASSERT_EQ(1, efd_wait(self->out));
+	}
+	for (i = 0; i < variant->lines; i++) {
+		query = settled(_metadata, db[i], 0);
+		EXPECT_EQ(rings, query.rings);
+		EXPECT_EQ(rings, query.deliveries);
+		EXPECT_EQ(0, query.deferred);
+	}
+}
+
+/* Two contexts in a cycle: when close(2) of one has returned, the other is not rung any more. */
+TEST_F(budget, close_ends_a_cycle)
+{
+	int one = new_context(_metadata, 1), other = new_context(_metadata, 1);
+	uint64_t rings, deferred;
+	unsigned int i;
+
+	link_lines(_metadata, one, 0, other, 0);
+	link_lines(_metadata, other, 0, one, 0);
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(one, 0));
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, one, 0).rings > 1000));
+	/* From here on it is the worker that goes on. */
+	deferred = line_of(_metadata, one, 0).deferred;
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, one, 0).deferred > deferred + 100));
+	ASSERT_EQ(0, close(other));
+	rings = settled(_metadata, one, 0).rings;
+	for (i = 0; i < 200; i++) {
+		pin_to(i);
+		sched_yield();
+	}
+	EXPECT_EQ(rings, line_of(_metadata, one, 0).rings);
+	EXPECT_EQ(0, line_of(_metadata, one, 0).state);
+}
+
+/*
+ * A thread on the second processor rings a line during each of its deliveries, which
+ * interrupts on the first processor have begun to make. A thread there goes on.
+ */
+
+/* Longer than a busy host keeps one of the processors from ringing. */
+#define DELIVERY_US	20000
+
+/*
+ * Interrupts make eight deliveries at most for one ring of a task's. A worker makes the
+ * rest, four in one go, and the scheduler shares the processor between it and others.
+ * That takes time: on a busy host a thread was seen to wait for 35 deliveries.
+ */
+#define MOST_IN_A_ROW	128
+
+#define NR_TRIES	6
+
+struct bystander {
+	/* The line's irqfd. */
+	int in;
+	atomic_ulong loops;
+	atomic_bool begin, stop;
+	pthread_t thread;
+};
+
+FIXTURE(capture) {
+	int kmsg;
+	struct slow_line slow;
+	struct bystander bystander;
+};
+
+FIXTURE_SETUP(capture)
+{
+	self->kmsg = kmsg_open();
+	pin_to(1);
+	slow_line_setup(_metadata, &self->slow, DELIVERY_US);
+	self->bystander.in = new_eventfd(_metadata, 0, 0);
+	ASSERT_EQ(0, db_irqfd(self->slow.db, self->bystander.in, 0, 0));
+}
+
+FIXTURE_TEARDOWN(capture)
+{
+	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
+}
+
+/* Counts, and makes the first ring, for which interrupts on this processor deliver. */
+static void *count_loops(void *arg)
+{
+	struct bystander *bystander = arg;
+
+	pin_to(0);
+	while (!atomic_load(&bystander->stop)) {
+		if (atomic_exchange(&bystander->begin, false))
+			efd_write(bystander->in, 1);
+		atomic_fetch_add(&bystander->loops, 1);
+	}
+	return NULL;
+}
+
+/*
+ * Rings the line in each of its deliveries until that comes too late. Returns the largest
+ * number of deliveries in a row in which the thread on the first processor did not run.
+ */
+static unsigned int try_capture(struct slow_line *slow, struct bystander *bystander)
+{
+	uint64_t deliveries = slow_line_deliveries(slow);
+	unsigned int i, in_a_row = 0, most = 0;
+	unsigned long loops = 0, now;
+
+	atomic_store(&bystander->begin, true);
+	for (i = 0; i < 2 * MOST_IN_A_ROW; i++) {
+		if (!SPIN_FOR(slow_line_deliveries(slow) != deliveries))
+			break;
+		deliveries = slow_line_deliveries(slow);
+		now = atomic_load(&bystander->loops);
+		in_a_row = now == loops ? in_a_row + 1 : 0;
+		loops = now;
+		if (in_a_row > most)
+			most = in_a_row;
+		db_ring(slow->db, 0);
+		/* The line was idle: this ring has made the delivery by itself. */
+		if (slow_line_deliveries(slow) != deliveries)
+			break;
+	}
+	return most;
+}
+
+TEST_F(capture, other_processors_go_on)
+{
+	struct bystander *bystander = &self->bystander;
+	struct slow_line *slow = &self->slow;
+	unsigned int i, in_a_row, most = 0;
+
+	ASSERT_EQ(0, pthread_create(&bystander->thread, NULL, count_loops, bystander));
+	ASSERT_TRUE(SPIN_FOR(atomic_load(&bystander->loops)));
+	for (i = 0; i < NR_TRIES; i++) {
+		in_a_row = try_capture(slow, bystander);
+		if (in_a_row > most)
+			most = in_a_row;
+		settled(_metadata, slow->db, 0);
+	}
+	atomic_store(&bystander->stop, true);
+	pthread_join(bystander->thread, NULL);
+	ksft_print_msg("a thread did not run for %u deliveries at most\n", most);
+	EXPECT_GT(MOST_IN_A_ROW, most);
+	EXPECT_LT(0, line_of(_metadata, slow->db, 0).deferred);
+}
+
+TEST_HARNESS_MAIN
