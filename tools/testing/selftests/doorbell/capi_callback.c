@@ -415,11 +415,11 @@ TEST_F(callback, trigger_rings_its_line)
 /*
  * A trigger that rings another line, which comes back by eventfds and another context.
  * What a callback rings counts as a relay, as what an eventfd does: from 32 relays on the
- * worker makes each delivery.
+ * worker delivers.
  */
 TEST_F(callback, trigger_rings_round)
 {
-	const unsigned int times = 200, relay_limit = 32;
+	const unsigned int times = 200;
 	struct capi *c = &self->c;
 	int other = new_context(_metadata, 1), there, back;
 	uint64_t deferred;
@@ -439,7 +439,8 @@ TEST_F(callback, trigger_rings_round)
 		   settled(_metadata, other, 0).deferred;
 	EXPECT_EQ(times, line_of(_metadata, c->db, 2).deliveries);
 	EXPECT_EQ(times, line_of(_metadata, other, 0).deliveries);
-	EXPECT_LE(3 * times - relay_limit, deferred);
+	/* A message that comes while the worker delivers is not counted, if it is next. */
+	EXPECT_LT(3 * times / 2, deferred);
 	EXPECT_EQ(0, del_trigger(c, 0, 0));
 }
 
