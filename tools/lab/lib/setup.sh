@@ -386,9 +386,11 @@ stage_kdir() {
 
 # The debug kernel is built from scratch, and better slow than lenient.
 stage_debug() {
-	local v new line lost=
+	local v new line recipe lost=
 	v=$(cat "$(version_file).new")
 	new=$KERNELS/$v.tmp
+	# Of what is built, even if debug.config changes meanwhile.
+	recipe=$(kernel_recipe)
 	# kbuild knows what is still good of a build that was interrupted or configured otherwise.
 	[[ -d $new || ! -d $KERNELS/$v ]] || mv "$KERNELS/$v" "$new"
 	rm -rf "$new"/{recipe,root,modules}
@@ -413,7 +415,7 @@ stage_debug() {
 	rm -rf "$new/root"
 	cp "$new/kdir/arch/x86/boot/bzImage" "$new/modules/$v/vmlinuz" || return
 	umount -R "$TREE"
-	kernel_recipe >"$new/recipe"
+	echo "$recipe" >"$new/recipe"
 	sync -f "$new"
 	mv "$new" "$KERNELS/$v"
 }
