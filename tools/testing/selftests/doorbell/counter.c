@@ -198,25 +198,44 @@ TEST(semaphore_keeps_the_rest)
 
 /* A thread that is to be found blocked in one system call. */
 struct blocked {
+	int (*call)(struct blocked *blocked);
 	int db;
 	int fd;
 	uint64_t count;
+	/* The argument of DOORBELL_READ. */
+	struct doorbell_eventfd *arg;
 	int ret;
-	bool writer;
 	atomic_int tid;
 	atomic_bool done;
 	pthread_t thread;
 };
+
+static int call_write(struct blocked *blocked)
+{
+	return efd_write(blocked->fd, blocked->count);
+}
+
+static int call_read(struct blocked *blocked)
+{
+	return db_read(blocked->db, blocked->fd, 0, &blocked->count);
+}
+
+static int call_read_to(struct blocked *blocked)
+{
+	return db_ioctl(blocked->db, DOORBELL_READ, blocked->arg);
+}
+
+static int call_poll(struct blocked *blocked)
+{
+	return efd_poll(blocked->fd, POLLOUT, -1);
+}
 
 static void *block(void *arg)
 {
 	struct blocked *blocked = arg;
 
 	atomic_store(&blocked->tid, gettid());
-	if (blocked->writer)
-		blocked->ret = efd_write(blocked->fd, blocked->count);
-	else
-		blocked->ret = db_read(blocked->db, blocked->fd, 0, &blocked->count);
+	blocked->ret = blocked->call(blocked);
 	atomic_store(&blocked->done, true);
 	return NULL;
 }
@@ -243,7 +262,7 @@ static struct blocked blocked_writer(struct __test_metadata *_metadata, int flag
 
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, efd_write(fd, COUNTER_MAX));
-	return (struct blocked){ .fd = fd, .writer = true, .count = 1 };
+	return (struct blocked){ .call = call_write, .fd = fd, .count = 1 };
 }
 
 TEST(attach_wakes_writers)
@@ -376,7 +395,7 @@ TEST_F(read, does_not_wait_when_told)
 
 TEST_F(read, waits_for_a_write)
 {
-	struct blocked reader = { .db = self->db, .fd = eventfd(0, 0) };
+	struct blocked reader = { .call = call_read, .db = self->db, .fd = eventfd(0, 0) };
 
 	start_blocked(_metadata, &reader);
 	ASSERT_EQ(0, efd_write(reader.fd, 9));
@@ -388,7 +407,7 @@ TEST_F(read, waits_for_a_write)
 
 TEST_F(read, waits_for_a_delivery)
 {
-	struct blocked reader = { .db = self->db, .fd = eventfd(0, 0) };
+	struct blocked reader = { .call = call_read, .db = self->db, .fd = eventfd(0, 0) };
 
 	ASSERT_EQ(0, db_set_lines(self->db, 1));
 	ASSERT_EQ(0, db_trigger(self->db, reader.fd, 0, 0));
@@ -416,7 +435,7 @@ static void handle(struct __test_metadata *_metadata, int flags)
 
 TEST_F(read, is_interrupted)
 {
-	struct blocked reader = { .db = self->db, .fd = eventfd(0, 0) };
+	struct blocked reader = { .call = call_read, .db = self->db, .fd = eventfd(0, 0) };
 
 	handle(_metadata, 0);
 	start_blocked(_metadata, &reader);
@@ -430,7 +449,7 @@ TEST_F(read, is_interrupted)
 
 TEST_F(read, is_restarted)
 {
-	struct blocked reader = { .db = self->db, .fd = eventfd(0, 0) };
+	struct blocked reader = { .call = call_read, .db = self->db, .fd = eventfd(0, 0) };
 
 	handle(_metadata, SA_RESTART);
 	start_blocked(_metadata, &reader);
@@ -457,31 +476,12 @@ TEST_F(read, wakes_writers)
 }
 
 /* DOORBELL_READ sleeps, and its argument does not stay what it was. */
-struct reader {
-	struct doorbell_eventfd *arg;
-	int db;
-	int ret;
-	atomic_int tid;
-	atomic_bool done;
-};
-
-static void *read_to(void *arg)
-{
-	struct reader *reader = arg;
-
-	atomic_store(&reader->tid, gettid());
-	reader->ret = db_ioctl(reader->db, DOORBELL_READ, reader->arg);
-	atomic_store(&reader->done, true);
-	return NULL;
-}
-
 FIXTURE(argument) {
 	int db;
 	int efd;
 	char *pages;
 	size_t page;
-	struct reader reader;
-	pthread_t thread;
+	struct blocked reader;
 };
 
 FIXTURE_VARIANT(argument) {
@@ -505,6 +505,7 @@ FIXTURE_SETUP(argument)
 	self->reader.arg = (void *)(self->pages + self->page -
 				    offsetof(struct doorbell_eventfd, count));
 	*self->reader.arg = (struct doorbell_eventfd){ .fd = self->efd };
+	self->reader.call = call_read_to;
 	self->reader.db = self->db;
 }
 
@@ -513,18 +514,11 @@ FIXTURE_TEARDOWN(argument)
 	munmap(self->pages, 2 * self->page);
 }
 
-#define START_READER() do {						\
-	struct reader *__reader = &self->reader;			\
-									\
-	ASSERT_EQ(0, pthread_create(&self->thread, NULL, read_to, __reader)); \
-	ASSERT_TRUE(WAIT_FOR(atomic_load(&__reader->tid) && sleeps(__reader->tid))); \
-	ASSERT_FALSE(atomic_load(&__reader->done));			\
-} while (0)
+#define START_READER()	start_blocked(_metadata, &self->reader)
 
 #define SIGNAL_READER() do {						\
 	ASSERT_EQ(0, efd_write(self->efd, 7));				\
-	ASSERT_TRUE(WAIT_FOR(atomic_load(&self->reader.done)));		\
-	pthread_join(self->thread, NULL);				\
+	join_blocked(_metadata, &self->reader);				\
 } while (0)
 
 /* Nothing was taken, and the next reader has it all. */
@@ -572,24 +566,13 @@ TEST_F(argument, discarded)
 	EXPECT_EQ(7 - variant->taken, efd_count(self->efd));
 }
 
-static void *poll_out(void *arg)
-{
-	struct blocked *poller = arg;
-
-	atomic_store(&poller->tid, gettid());
-	poller->ret = efd_poll(poller->fd, POLLOUT, -1);
-	atomic_store(&poller->done, true);
-	return NULL;
-}
-
 TEST_F(read, wakes_pollers_for_room)
 {
-	struct blocked poller = { .fd = eventfd(0, 0) };
+	struct blocked poller = { .call = call_poll, .fd = eventfd(0, 0) };
 	uint64_t count;
 
 	ASSERT_EQ(0, efd_write(poller.fd, COUNTER_MAX));
-	ASSERT_EQ(0, pthread_create(&poller.thread, NULL, poll_out, &poller));
-	ASSERT_TRUE(WAIT_FOR(atomic_load(&poller.tid) && sleeps(poller.tid)));
+	start_blocked(_metadata, &poller);
 	EXPECT_EQ(0, db_read(self->db, poller.fd, 0, &count));
 	join_blocked(_metadata, &poller);
 	EXPECT_EQ(POLLOUT, poller.ret);

@@ -566,6 +566,14 @@ static inline bool preempt_rt(void)
 	return !uname(&name) && strstr(name.version, "PREEMPT_RT");
 }
 
+/* Returns true if the kernel is one with KASAN and lockdep, which make it ten times as slow. */
+static inline bool debug_kernel(void)
+{
+	struct utsname name;
+
+	return !uname(&name) && strstr(name.release, "-debug");
+}
+
 /* Spins a while that differs from round to round, to meet another thread at all places. */
 static inline void dither(unsigned int round)
 {
