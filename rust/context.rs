@@ -254,6 +254,15 @@ impl Core {
         self.lines.iter().map(Line::snapshot_nowait).fold(from, f)
     }
 
+    /// Starts a thread of the current process that delivers what interrupts have no time for.
+    ///
+    /// # Context and errors
+    ///
+    /// As of [`Batch::start`].
+    pub(crate) fn start_worker(&self) -> Result {
+        self.batch.start()
+    }
+
     /// The records; ENXIO if there are none yet.
     #[inline]
     pub(crate) fn records(&self) -> Result<&Records> {

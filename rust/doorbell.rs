@@ -35,6 +35,7 @@ mod region;
 mod status;
 mod uapi;
 
+use crate::kernel_ext::owner_work::Orphans;
 use kernel::{
     miscdevice::MiscDeviceRegistration,
     prelude::*, //
@@ -52,11 +53,14 @@ module! {
 struct Doorbell {
     #[pin]
     _device: MiscDeviceRegistration<device::Context>,
+    // Last: contexts use it.
+    _orphans: Orphans,
 }
 
 impl kernel::InPlaceModule for Doorbell {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
+            _orphans: Orphans::new()?,
             _device <- MiscDeviceRegistration::register(device::OPTIONS),
         })
     }

@@ -123,6 +123,7 @@ impl Core {
             return Err(ELOOP);
         }
         self.make_room_for_dead(irqfds as usize + 1)?;
+        self.start_worker()?;
         // First the resamplefd: a signal that comes at once can be acked at once. But it is not told of
         // acks before the irqfd is one.
         if let Some(resample) = resample {

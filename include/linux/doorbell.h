@@ -41,11 +41,13 @@ struct doorbell_callback {
  * @fd: what open() of /dev/doorbell returned, in the current process
  *
  * The context lives on when userspace closes all its file descriptors, until
- * doorbell_ctx_put().
+ * doorbell_ctx_put(). A thread of the current process, if that is userspace's, delivers what
+ * interrupts have no time for.
  *
  * Context: process context.
  * Return: the context, or ERR_PTR: -EBADF if @fd is not open, -EINVAL if it is
- * something else, -ENXIO if its lines have not been chosen yet, -ENOMEM.
+ * something else, -ENXIO if its lines have not been chosen yet, -EAGAIN if there
+ * is no room for the thread, -ENOMEM.
  */
 struct doorbell_ctx *doorbell_ctx_fdget(int fd);
 
@@ -207,7 +209,7 @@ int doorbell_bus_write(struct doorbell_ctx *ctx, u32 space, u64 addr, u32 length
  * has heard, in the caller's context. See struct doorbell_trigger.
  *
  * The callback gets called in the context of whoever rings, by an irq_work (that is
- * in a hard interrupt) or by a work item; one call at a time for each line, and with
+ * in a hard interrupt) or by a thread; one call at a time for each line, and with
  * preemption off unless the kernel is PREEMPT_RT. It must not sleep. Of the functions
  * here it may call, for any line and its own, those that do not sleep either.
  *

@@ -14,8 +14,10 @@
 #include <linux/llist.h>
 #include <linux/poll.h>
 #include <linux/sched/user.h>
+#include <linux/sched/vhost_task.h>
 #include <linux/sort.h>
 #include <linux/wait.h>
+#include <linux/workqueue.h>
 
 #include "../../include/linux/doorbell.h"
 
@@ -83,6 +85,14 @@ void doorbell_memlock_uncharge(struct user_struct *user, unsigned long pages);
 bool doorbell_llist_add(struct llist_node *node, struct llist_head *head);
 struct llist_node *doorbell_llist_take(struct llist_head *head);
 bool doorbell_irq_work_is_busy(struct irq_work *work);
+void doorbell_fput(struct file *file);
+struct vhost_task *doorbell_thread_create(bool (*func)(void *data), void (*killed)(void *data),
+					  void *data);
+void doorbell_set_running(void);
+void doorbell_notice_task_work(void);
+int doorbell_orphans_init(void);
+void doorbell_orphans_exit(void);
+void doorbell_orphans_queue(struct work_struct *work);
 unsigned long doorbell_compat_ptr(u32 uptr);
 
 #endif /* _DOORBELL_BINDINGS_HELPER_H */

@@ -2,15 +2,18 @@
 /*
  * Inline functions, macros and bit-fields that Rust cannot reach by itself.
  */
+#include <linux/bottom_half.h>
 #include <linux/capability.h>
 #include <linux/compat.h>
 #include <linux/cred.h>
+#include <linux/file.h>
 #include <linux/lockdep.h>
 #include <linux/percpu.h>
 #include <linux/preempt.h>
 #include <linux/sched.h>
 #include <linux/sched/clock.h>
 #include <linux/sched/signal.h>
+#include <linux/task_work.h>
 
 #include "bindings_helper.h"
 
@@ -294,6 +297,87 @@ struct llist_node *doorbell_llist_take(struct llist_head *head)
 bool doorbell_irq_work_is_busy(struct irq_work *work)
 {
 	return irq_work_is_busy(work);
+}
+
+/*
+ * The current thread may be the worker of the context that @file is. Task work of its
+ * own that closes the file would wait for its end. As for an interrupt, a kworker closes
+ * the file instead.
+ */
+void doorbell_fput(struct file *file)
+{
+	bool elsewhere = current->flags & PF_USER_WORKER && !in_interrupt() && !irqs_disabled();
+
+	if (elsewhere)
+		local_bh_disable();
+	fput(file);
+	if (elsewhere)
+		local_bh_enable();
+}
+
+/*
+ * A thread of the current process, for work that the process is to pay for; NULL if
+ * there can be none.
+ */
+struct vhost_task *doorbell_thread_create(bool (*func)(void *data), void (*killed)(void *data),
+					  void *data)
+{
+	if (!IS_ENABLED(CONFIG_VHOST_TASK) || current->flags & (PF_KTHREAD | PF_USER_WORKER))
+		return NULL;
+	return vhost_task_create(func, killed, data, "doorbell");
+}
+
+void doorbell_set_running(void)
+{
+	__set_current_state(TASK_RUNNING);
+}
+
+/*
+ * Such a thread runs task work only when a signal is pending, and never returns to
+ * userspace, where others run it: for one, what makes it wait if its cgroup has used up
+ * its time.
+ */
+void doorbell_notice_task_work(void)
+{
+	if (task_work_pending(current))
+		set_thread_flag(TIF_NOTIFY_SIGNAL);
+}
+
+/*
+ * For what has no such thread: one work item at a time on each NUMA node, whoever it
+ * belongs to.
+ */
+static struct workqueue_struct __rcu *doorbell_orphans;
+
+int doorbell_orphans_init(void)
+{
+	struct workqueue_struct *queue;
+
+	if (rcu_access_pointer(doorbell_orphans))
+		return -EBUSY;
+	queue = alloc_workqueue("doorbell", WQ_UNBOUND | WQ_SYSFS, 1);
+	if (!queue)
+		return -ENOMEM;
+	rcu_assign_pointer(doorbell_orphans, queue);
+	return 0;
+}
+
+void doorbell_orphans_exit(void)
+{
+	struct workqueue_struct *queue = unrcu_pointer(xchg(&doorbell_orphans, NULL));
+
+	synchronize_rcu();
+	destroy_workqueue(queue);
+}
+
+void doorbell_orphans_queue(struct work_struct *work)
+{
+	struct workqueue_struct *queue;
+
+	rcu_read_lock();
+	queue = rcu_dereference(doorbell_orphans);
+	queue_work(queue ?: system_dfl_wq, work);
+	rcu_read_unlock();
 }
 
 unsigned long doorbell_compat_ptr(u32 uptr)

@@ -29,7 +29,8 @@ use kernel::bindings::{
     poll_table_struct,
     user_struct,
     wait_queue_entry,
-    wait_queue_head, //
+    wait_queue_head,
+    work_struct, //
 };
 
 type __poll_t = u32;

@@ -5,7 +5,8 @@
 use crate::{
     context::Core,
     delivery::Line,
-    device::Context, //
+    device::Context,
+    kernel_ext::kept_file::KeptFile, //
 };
 use kernel::{
     bindings::file_operations,
@@ -29,7 +30,7 @@ static OPERATIONS: Atomic<*mut file_operations> = Atomic::new(core::ptr::null_mu
 pub(crate) struct Ctx {
     core: Arc<Core>,
     /// A context is shut down with its last file, so this is what keeps it. Dropped last.
-    _file: ARef<File>,
+    _file: KeptFile,
 }
 
 impl Ctx {
@@ -42,7 +43,10 @@ impl Ctx {
 
     /// The context that `file` is.
     ///
-    /// EINVAL: it is no context. ENXIO: it has no lines yet.
+    /// A thread of the current process delivers what interrupts have no time for, unless there is one
+    /// already. Process context.
+    ///
+    /// EINVAL: it is no context. ENXIO: it has no lines yet. EAGAIN: there can be no thread. ENOMEM.
     pub(super) fn new(file: ARef<File>) -> Result<Arc<Self>> {
         let raw = file.as_ptr();
         // SAFETY: The file is valid, and its operations do not change any more once it is open. Who
@@ -56,7 +60,9 @@ impl Ctx {
         // away, and `file` is a reference.
         let context = unsafe { &*(*raw).private_data.cast::<Context>().cast_const() };
         let core = context.core()?.clone();
-        Ok(Arc::new(Self { core, _file: file }, GFP_KERNEL)?)
+        core.start_worker()?;
+        let _file = KeptFile::new(file);
+        Ok(Arc::new(Self { core, _file }, GFP_KERNEL)?)
     }
 
     /// All of it. Any context.

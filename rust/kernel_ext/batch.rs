@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Many objects that one work item runs, in the order in which they were queued.
+//! Many objects that one callback runs, in the order in which they were queued, for the process that
+//! they belong to.
 //!
 //! Queueing one costs an exchange and a compare-exchange, also in an interrupt that has thousands to
 //! queue. A node is queued once at a time.
@@ -9,14 +10,18 @@ use super::{
     deferred::{
         impl_has_deferred_of,
         Deferred,
-        Run,
-        WorkItem, //
+        Run, //
+    },
+    owner_work::{
+        self,
+        OwnerWork, //
     },
     pinned::pinned, //
 };
 use crate::bindings;
 use kernel::{
     bindings as kbindings,
+    new_mutex,
     prelude::*,
     sync::{
         atomic::{
@@ -26,29 +31,43 @@ use kernel::{
             Relaxed,
             Release, //
         },
-        Arc, //
+        Arc,
+        Mutex, //
     },
     types::Opaque, //
 };
+
+/// How many objects are run in one go. Then other contexts that share the workqueue have their turn, and a
+/// thread looks for signals.
+const GO: u32 = 64;
+
+/// A list of nodes from [`Batch::queued`].
+struct Taken(*mut kbindings::llist_node);
+
+// SAFETY: The list is owned.
+unsafe impl Send for Taken {}
 
 /// What runs the objects that are queued.
 ///
 /// # Invariants
 ///
-/// `queued` is a list of the `node`s of pinned `T`s that are alive, each of them with
+/// `queued` and `taken` are lists of the `node`s of pinned `T`s that are alive, each of them with
 /// [`BatchNode::queued`] set.
 #[pin_data]
 pub(crate) struct Batch<T: RunInBatch> {
     // First, because it waits for its callback when it is dropped.
     #[pin]
-    work: Deferred<Self, WorkItem>,
+    work: Deferred<Self, OwnerWork>,
     queued: Opaque<kbindings::llist_head>,
+    /// What is run next. The mutex is held while objects are run.
+    #[pin]
+    taken: Mutex<Taken>,
     /// Objects are being run.
     running: Atomic<u32>,
     _objects: core::marker::PhantomData<fn(&T)>,
 }
 
-impl_has_deferred_of!({T: RunInBatch} Batch<T>, work, WorkItem);
+impl_has_deferred_of!({T: RunInBatch} Batch<T>, work, OwnerWork);
 
 // SAFETY: The list may be used from any thread.
 unsafe impl<T: RunInBatch> Send for Batch<T> {}
@@ -93,6 +112,8 @@ impl<T: RunInBatch> Batch<T> {
                 queued: Opaque::new(kbindings::llist_head {
                     first: core::ptr::null_mut(),
                 }),
+                // INVARIANT: An empty list.
+                taken <- new_mutex!(Taken(core::ptr::null_mut()), "doorbell_batch"),
                 running: Atomic::new(0),
                 _objects: core::marker::PhantomData,
             }),
@@ -100,16 +121,32 @@ impl<T: RunInBatch> Batch<T> {
         )
     }
 
-    /// Takes all that is queued, and calls `f` with each; they can be queued again then.
-    fn take(&self, mut f: impl FnMut(Pin<&T>)) {
-        // SAFETY: By the type invariants it is a list. From here on its nodes are this function's.
-        let mut next = unsafe { bindings::doorbell_llist_take(self.queued.get()) };
-        while !next.is_null() {
-            let node = next;
+    /// Starts a thread of the current process that runs the objects from now on.
+    ///
+    /// # Context and errors
+    ///
+    /// As of [`owner_work::start`].
+    pub(crate) fn start(self: &Arc<Self>) -> Result {
+        owner_work::start(pinned(self))
+    }
+
+    /// Calls `f` with each object that is queued, but at most `most`; they can be queued again then.
+    /// Returns false if there may be more.
+    fn take(&self, most: u32, f: impl Fn(Pin<&T>)) -> bool {
+        let mut taken = self.taken.lock();
+        for _ in 0..most {
+            if taken.0.is_null() {
+                // SAFETY: By the type invariants it is a list. From here on its nodes are `taken`'s.
+                taken.0 = unsafe { bindings::doorbell_llist_take(self.queued.get()) };
+            }
+            let node = taken.0;
+            if node.is_null() {
+                return true;
+            }
             // SAFETY: By the type invariants the node is that of a pinned `T` that is alive: its
             // `drop` waits until it is not queued, which is below.
             let object = unsafe {
-                next = (*node).next;
+                taken.0 = (*node).next;
                 let offset = T::OFFSET + core::mem::offset_of!(BatchNode<T>, node);
                 Pin::new_unchecked(&*node.byte_sub(offset).cast::<T>())
             };
@@ -117,27 +154,31 @@ impl<T: RunInBatch> Batch<T> {
             node_of(&*object).queued.xchg(0u32, Full);
             f(object);
         }
+        false
     }
 
     /// Waits until nothing runs, and forgets what is queued. Nothing must be queued any more. Process
     /// context, but not that of an object that is run.
     pub(crate) fn flush(self: &Arc<Self>) {
-        Run::<WorkItem>::sync(pinned(self));
-        self.take(|_| {});
+        Run::<OwnerWork>::sync(pinned(self));
+        self.take(u32::MAX, |_| {});
     }
 }
 
-impl<T: RunInBatch> Run<WorkItem> for Batch<T> {
+impl<T: RunInBatch> Run<OwnerWork> for Batch<T> {
     fn run(self: Pin<&Self>) {
         // Ordered before an object's `queued` is cleared, by the barrier there: who finds that clear
         // finds this set, unless the object has been run.
         self.running.store(1u32, Relaxed);
-        self.take(|object| {
+        let all = self.take(GO, |object| {
             object.run_in_batch();
-            // SAFETY: Process context, nothing held.
+            // SAFETY: Process context, and no spinlock is held.
             unsafe { bindings::doorbell_cond_resched() };
         });
         self.running.store(0u32, Release);
+        if !all {
+            Run::<OwnerWork>::queue(self);
+        }
     }
 }
 
@@ -174,7 +215,7 @@ impl<T: RunInBatch> BatchNode<T> {
         // SAFETY: It was not on the list, and nobody else puts it there now. Both stay alive: `drop`
         // waits for that.
         if unsafe { bindings::doorbell_llist_add(self.node.get(), self.batch.queued.get()) } {
-            Run::<WorkItem>::queue(pinned(&self.batch));
+            Run::<OwnerWork>::queue(pinned(&self.batch));
         }
     }
 }

@@ -264,7 +264,7 @@ pub(crate) trait Run<B: Backend>: HasDeferred<B> + Sync {
 }
 
 /// The C object in `this`.
-fn raw_field<T: HasDeferred<B>, B: Backend>(this: &T) -> *mut B::Raw {
+pub(super) fn raw_field<T: HasDeferred<B>, B: Backend>(this: &T) -> *mut B::Raw {
     let base: *const T = this;
     // `Deferred` and `Opaque` are transparent, so the field's address is the C object's. It is
     // interior-mutable, so a shared reference is enough to get a mutable pointer.

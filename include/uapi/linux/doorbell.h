@@ -32,7 +32,8 @@
  *	EOPNOTSUPP	an edge line cannot do that; this build cannot do that (see
  *			DOORBELL_FEATURE_*); no region takes this access of the bus
  *	ENOBUFS		no room to keep what was written
- *	EAGAIN		nothing to read, and the caller does not want to wait
+ *	EAGAIN		nothing to read, and the caller does not want to wait; no room
+ *			for a thread of the process's
  *	EACCES		mmap() of the status pages to write, or of anything to execute
  */
 #ifndef _UAPI_LINUX_DOORBELL_H
@@ -259,7 +260,8 @@ struct doorbell_line_type {
  * A line that is raised asserts itself until it is lowered: it delivers, and after
  * each ack once more. Raising returns what DOORBELL_RING does. Lowering takes back
  * a message that has no other reason and was not delivered yet, and returns 1 if
- * there was one (it counts as dropped), or else 0. A line has one level: sources
+ * there was one (it counts as dropped; as coalesced, if the line was delivering and
+ * rung again meanwhile), or else 0. A line has one level: sources
  * that share it have to agree on it, as with KVM_IRQ_LINE.
  */
 struct doorbell_level {
@@ -285,11 +287,11 @@ struct doorbell_level {
  * @state: out: DOORBELL_LINE_* bits
  * @rings: out: how often the line was rung
  * @deliveries: out: how often it delivered
- * @deferred: out: deliveries that went by a workqueue, because the ring came at
+ * @deferred: out: deliveries that went by a worker, because the ring came at
  *	the end of a long chain of relays (see Documentation)
  * @nr_irqfds: out: irqfds of the line
  * @nr_triggers: out: triggers of the line
- * @dropped: out: how many messages DOORBELL_CLEAR dropped
+ * @dropped: out: how many messages DOORBELL_CLEAR, or a lowered level, took back
  * @nr_notifiers: out: notifiers of the line
  * @nr_resamplefds: out: irqfds of the line that have a resamplefd
  * @acks: out: how often it was acked
@@ -356,8 +358,8 @@ struct doorbell_lineset {
  * @reserved0: ignore it
  * @deliveries: how often it delivered
  * @coalesced: how many rings joined a delivery that had not started yet
- * @dropped: how many messages DOORBELL_CLEAR dropped
- * @deferred: how many of the deliveries went by a workqueue
+ * @dropped: how many messages DOORBELL_CLEAR, or a lowered level, took back
+ * @deferred: how many of the deliveries went by a worker
  * @acks: how often it was acked
  * @reserved: ignore them
  *

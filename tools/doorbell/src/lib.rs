@@ -134,7 +134,7 @@ pub struct LineState {
     pub deliveries: u64,
     /// How many messages were dropped on request.
     pub dropped: u64,
-    /// How many of the deliveries went by a workqueue, after a long chain of relays.
+    /// How many of the deliveries went by a worker, after a long chain of relays.
     pub deferred: u64,
     /// How often it was acked.
     pub acks: u64,

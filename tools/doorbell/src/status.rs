@@ -36,7 +36,7 @@ pub struct LineStatus {
     pub coalesced: u64,
     /// How many messages were dropped on request.
     pub dropped: u64,
-    /// How many of the deliveries went by a workqueue.
+    /// How many of the deliveries went by a worker.
     pub deferred: u64,
     /// How often it was acked.
     pub acks: u64,

@@ -175,7 +175,7 @@ pub struct Account {
     pub coalesced: u64,
     /// Messages that were dropped on request.
     pub dropped: u64,
-    /// Deliveries that went by a workqueue.
+    /// Deliveries that went by a worker.
     pub deferred: u64,
     /// Times that it was masked.
     pub masks: u64,

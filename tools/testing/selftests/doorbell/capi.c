@@ -244,7 +244,7 @@ TEST_F(kernel_api, no_such_line)
 }
 
 static const char * const from_names[] = {
-	"process", "irqs off", "softirq", "hardirq", "wake callback",
+	"process", "irqs off", "softirq", "hardirq", "wake callback", "worker",
 };
 
 /* A ring of each line, from wherever, is one delivery. */

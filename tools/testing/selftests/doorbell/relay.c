@@ -160,7 +160,7 @@ FIXTURE_TEARDOWN(chain)
 FIXTURE_VARIANT(chain) {
 	uint32_t lines;
 	bool own_contexts;
-	/* At least so many deliveries must have gone by a workqueue, or none. */
+	/* At least so many deliveries must have gone by a worker, or none. */
 	unsigned int deferred;
 };
 

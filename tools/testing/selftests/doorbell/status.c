@@ -123,7 +123,7 @@ TEST_F(status, agrees_with_query)
 	ASSERT_TRUE(agrees(_metadata, self->db, self->status));
 }
 
-/* Deliveries by a workqueue are counted as such. */
+/* Deliveries by a worker are counted as such. */
 TEST_F(status, deferred)
 {
 	uint64_t sum = 0;

@@ -49,6 +49,8 @@ enum test_from {
 	TEST_FROM_HARDIRQ,
 	/* The wake callback of an eventfd. */
 	TEST_FROM_WAKE,
+	/* A thread that never leaves the kernel, like a context's worker. */
+	TEST_FROM_WORKER,
 	TEST_FROM_NR
 };
 

@@ -12,8 +12,10 @@
 #include <linux/hrtimer.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
+#include <linux/mutex.h>
 #include <linux/poll.h>
 #include <linux/sched.h>
+#include <linux/sched/vhost_task.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
@@ -45,6 +47,10 @@ struct test_callback {
 struct test {
 	struct doorbell_ctx *ctx;
 	unsigned int refs;
+	/* From its first call until the file is closed. */
+	struct mutex worker_lock;
+	struct vhost_task *worker;
+	struct errand *for_worker;
 	struct doorbell_callback empty;
 	struct test_callback callbacks[TEST_CALLBACKS];
 };
@@ -85,7 +91,7 @@ static u32 context(void)
 		seen |= TEST_IN_HARDIRQ;
 	else if (in_serving_softirq())
 		seen |= TEST_IN_SOFTIRQ;
-	else if (current->flags & PF_WQ_WORKER)
+	else if (current->flags & (PF_WQ_WORKER | PF_USER_WORKER))
 		seen |= TEST_IN_WORKER;
 	else
 		seen |= TEST_IN_TASK;
@@ -357,6 +363,54 @@ static int call_from_wake(struct errand *errand)
 	return errand->call->ret;
 }
 
+static struct errand *next_for_worker(void *data)
+{
+	struct test *test = data;
+
+	return xchg(&test->for_worker, NULL);
+}
+
+static bool work(void *data)
+{
+	struct errand *errand = next_for_worker(data);
+
+	if (!errand)
+		return false;
+	__set_current_state(TASK_RUNNING);
+	errand->call->ret = checked_call(errand, current->flags & PF_USER_WORKER);
+	complete(&errand->done);
+	return true;
+}
+
+static void worker_killed(void *data)
+{
+	struct errand *errand = next_for_worker(data);
+
+	if (errand)
+		complete(&errand->done);
+}
+
+static int call_from_worker(struct errand *errand)
+{
+	struct test *test = errand->test;
+	struct vhost_task *worker;
+
+	errand->call->ret = -EINTR;
+	init_completion(&errand->done);
+	guard(mutex)(&test->worker_lock);
+	if (!test->worker) {
+		worker = vhost_task_create(work, worker_killed, test, "doorbell_test");
+		if (IS_ERR(worker))
+			return PTR_ERR(worker);
+		vhost_task_start(worker);
+		test->worker = worker;
+	}
+	xchg(&test->for_worker, errand);
+	vhost_task_wake(test->worker);
+	wait_for_completion(&errand->done);
+	return errand->call->ret;
+}
+
 static bool may_be_called(const struct test_call *call)
 {
 	switch (call->func) {
@@ -399,6 +453,8 @@ static int call_from(struct test *test, struct test_call *call)
 		return call_from_timer(&errand);
 	case TEST_FROM_WAKE:
 		return call_from_wake(&errand);
+	case TEST_FROM_WORKER:
+		return call_from_worker(&errand);
 	default:
 		return -EINVAL;
 	}
@@ -490,6 +546,7 @@ static int test_open(struct inode *inode, struct file *file)
 		test->callbacks[i].base.func = called;
 		test->callbacks[i].test = test;
 	}
+	mutex_init(&test->worker_lock);
 	file->private_data = test;
 	return 0;
 }
@@ -510,6 +567,8 @@ static int test_release(struct inode *inode, struct file *file)
 	}
 	while (test->refs)
 		put(test);
+	if (test->worker)
+		vhost_task_stop(test->worker);
 	kvfree(test);
 	return 0;
 }

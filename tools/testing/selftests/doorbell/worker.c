@@ -1,0 +1,438 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A context's worker: a thread of the process that assigned the first irqfd, so that
+ * what the process has caused counts as its own; what it gets from interrupts that have
+ * no more time; and what serves when the process has gone.
+ */
+#include <dirent.h>
+#include <sys/epoll.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "doorbell_test.h"
+
+/* Nobody in particular. */
+#define NOBODY	65534
+
+FIXTURE(worker) {
+	int kmsg;
+	int efd;
+};
+
+FIXTURE_SETUP(worker)
+{
+	self->kmsg = kmsg_open();
+	self->efd = new_eventfd(_metadata, 0, 0);
+}
+
+FIXTURE_TEARDOWN(worker)
+{
+	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
+}
+
+/* The process's threads that are called doorbell; the last one in @tid. */
+static int workers(pid_t pid, pid_t *tid)
+{
+	char path[64], name[32] = "";
+	struct dirent *entry;
+	int fd, nr = 0;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	dir = opendir(path);
+	if (!dir)
+		return -1;
+	while ((entry = readdir(dir))) {
+		snprintf(path, sizeof(path), "/proc/%d/task/%.20s/comm", pid, entry->d_name);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		memset(name, 0, sizeof(name));
+		if (read(fd, name, sizeof(name) - 1) > 0 && !strcmp(name, "doorbell\n")) {
+			*tid = strtol(entry->d_name, NULL, 10);
+			nr++;
+		}
+		close(fd);
+	}
+	closedir(dir);
+	return nr;
+}
+
+/* How long the thread has run, in ns. */
+static uint64_t has_run(pid_t tid)
+{
+	unsigned long long ns = 0;
+	char path[64];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/schedstat", tid);
+	file = fopen(path, "re");
+	if (!file)
+		return 0;
+	if (fscanf(file, "%llu", &ns) != 1)
+		ns = 0;
+	fclose(file);
+	return ns;
+}
+
+/* Has the lines 0 of two contexts ring each other; the eventfds must stay open. */
+static int wire_cycle(int a, int b, const int *efds)
+{
+	return db_irqfd(b, efds[0], 0, 0) || db_trigger(a, efds[0], 0, 0) ||
+	       db_irqfd(a, efds[1], 0, 0) || db_trigger(b, efds[1], 0, 0);
+}
+
+TEST_F(worker, comes_with_the_first_irqfd)
+{
+	int efd = new_eventfd(_metadata, 0, 0);
+	int db = new_context(_metadata, 2);
+	pid_t tid = 0, other = 0;
+
+	ASSERT_EQ(0, db_trigger(db, efd, 0, 0));
+	EXPECT_EQ(0, workers(getpid(), &tid));
+	ASSERT_EQ(0, db_irqfd(db, self->efd, 0, 0));
+	EXPECT_EQ(1, workers(getpid(), &tid));
+	EXPECT_NE(getpid(), tid);
+	ASSERT_EQ(0, db_irqfd(db, efd, 1, 0));
+	EXPECT_EQ(1, workers(getpid(), &other));
+	EXPECT_EQ(tid, other);
+
+	ASSERT_EQ(0, db_irqfd(db, self->efd, 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_irqfd(db, efd, 1, DOORBELL_FLAG_DEASSIGN));
+	EXPECT_EQ(1, workers(getpid(), &other));
+	close(db);
+	EXPECT_TRUE(WAIT_FOR(workers(getpid(), &other) == 0));
+}
+
+TEST_F(worker, has_the_callers_nice_value)
+{
+	int db = new_context(_metadata, 1);
+	pid_t tid = 0;
+
+	ASSERT_EQ(0, setpriority(PRIO_PROCESS, 0, 7));
+	ASSERT_EQ(0, db_irqfd(db, self->efd, 0, 0));
+	ASSERT_EQ(1, workers(getpid(), &tid));
+	EXPECT_EQ(7, getpriority(PRIO_PROCESS, tid));
+}
+
+/* What a cycle does is the process's own time. */
+TEST_F(worker, delivers_what_is_deferred)
+{
+	int a = new_context(_metadata, 1), b = new_context(_metadata, 1);
+	int efds[2] = { self->efd, new_eventfd(_metadata, 0, 0) };
+	uint64_t deferred;
+	pid_t tid = 0;
+
+	ASSERT_EQ(0, wire_cycle(a, b, efds));
+	ASSERT_EQ(2, workers(getpid(), &tid));
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(a, 0));
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, b, 0).deferred > 1000));
+	EXPECT_LT(1000000, has_run(tid));
+	close(a);
+	deferred = settled(_metadata, b, 0).deferred;
+	usleep(20000);
+	EXPECT_EQ(deferred, line_of(_metadata, b, 0).deferred);
+}
+
+/* A limit on the process's threads is one on these, too; a failed call changes nothing. */
+TEST_F(worker, counts_as_a_thread)
+{
+	int db = new_context(_metadata, 1);
+	struct rlimit limit;
+	pid_t pid, tid;
+	int ret;
+
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		if (setgid(NOBODY) || setuid(NOBODY) || getrlimit(RLIMIT_NPROC, &limit))
+			_exit(1);
+		limit.rlim_cur = 0;
+		if (setrlimit(RLIMIT_NPROC, &limit))
+			_exit(2);
+		ret = db_irqfd(db, self->efd, 0, 0);
+		if (ret != -EAGAIN)
+			_exit(3);
+		if (info_of(_metadata, db).nr_irqfds || workers(getpid(), &tid))
+			_exit(4);
+		if (efd_write(self->efd, 3) || efd_count(self->efd) != 3)
+			_exit(5);
+		limit.rlim_cur = limit.rlim_max;
+		if (setrlimit(RLIMIT_NPROC, &limit))
+			_exit(6);
+		if (db_irqfd(db, self->efd, 0, 0))
+			_exit(7);
+		if (workers(getpid(), &tid) != 1 || line_of(_metadata, db, 0).rings != 1)
+			_exit(8);
+		_exit(0);
+	}
+	EXPECT_EQ(0, wait_child(pid));
+}
+
+#define CGROUP_PARENT	"/tmp/doorbell-cgroup"
+#define CGROUP		CGROUP_PARENT "/worker"
+
+static int put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = write(fd, text, strlen(text)) < 0 ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+/* The CPU time that the cgroup has used, in us. */
+static uint64_t cgroup_usage(void)
+{
+	FILE *file = fopen(CGROUP "/cpu.stat", "re");
+	unsigned long long us = 0;
+
+	if (!file)
+		return 0;
+	if (fscanf(file, "usage_usec %llu", &us) != 1)
+		us = 0;
+	fclose(file);
+	return us;
+}
+
+/* A cycle gets as much of the CPUs as the process's cgroup may have. */
+TEST_F(worker, keeps_to_the_limit_of_the_cgroup)
+{
+	int a = new_context(_metadata, 1), b = new_context(_metadata, 1);
+	int efds[2] = { self->efd, new_eventfd(_metadata, 0, 0) };
+	uint64_t start, elapsed, used;
+	char pid_text[16];
+	int wired[2];
+	char byte = 1;
+	pid_t pid;
+
+	mkdir(CGROUP_PARENT, 0755);
+	if (mount("cgroup2", CGROUP_PARENT, "cgroup2", 0, NULL) ||
+	    put(CGROUP_PARENT "/cgroup.subtree_control", "+cpu")) {
+		/* The debug kernel is one without. */
+		TH_LOG("no CPU controller in cgroup2");
+		umount2(CGROUP_PARENT, MNT_DETACH);
+		rmdir(CGROUP_PARENT);
+		return;
+	}
+	ASSERT_EQ(0, mkdir(CGROUP, 0755));
+	ASSERT_EQ(0, put(CGROUP "/cpu.max", "5000 100000"));
+	ASSERT_EQ(0, pipe(wired));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		snprintf(pid_text, sizeof(pid_text), "%d", getpid());
+		byte = put(CGROUP "/cgroup.procs", pid_text) || wire_cycle(a, b, efds);
+		if (write(wired[1], &byte, 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	ASSERT_EQ(1, read(wired[0], &byte, 1));
+	EXPECT_EQ(0, byte);
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(a, 0));
+	start = clock_us(CLOCK_MONOTONIC);
+	used = cgroup_usage();
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, b, 0).deferred > 100));
+	sleep(2);
+	used = cgroup_usage() - used;
+	elapsed = clock_us(CLOCK_MONOTONIC) - start;
+	ksft_print_msg("the cgroup used %llu of %llu us\n", (unsigned long long)used,
+		       (unsigned long long)elapsed);
+	EXPECT_LT(0, used);
+	/* Twenty times as much without the limit. */
+	EXPECT_GT(elapsed / 4, used);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	EXPECT_TRUE(WAIT_FOR(!rmdir(CGROUP)));
+	umount2(CGROUP_PARENT, MNT_DETACH);
+	rmdir(CGROUP_PARENT);
+}
+
+/*
+ * A line whose triggers take an interrupt longer to signal than it may: each has many
+ * pollers.
+ */
+#define NR_OUT		DOORBELL_MAX_TRIGGERS_PER_LINE
+#define NR_POLLERS	128
+
+FIXTURE(half) {
+	int kmsg;
+	int db;
+	int in;
+	int out[NR_OUT];
+};
+
+FIXTURE_SETUP(half)
+{
+	struct epoll_event event = { .events = EPOLLIN | EPOLLET };
+	int nr_pollers = debug_kernel() ? NR_POLLERS / 8 : NR_POLLERS;
+	int i, j, poller;
+
+	self->kmsg = kmsg_open();
+	self->db = new_context(_metadata, 1);
+	self->in = new_eventfd(_metadata, 0, 0);
+	ASSERT_EQ(0, db_irqfd(self->db, self->in, 0, 0));
+	for (i = 0; i < NR_OUT; i++) {
+		self->out[i] = new_eventfd(_metadata, 0, 0);
+		ASSERT_EQ(0, db_trigger(self->db, self->out[i], 0, 0));
+	}
+	for (j = 0; j < nr_pollers; j++) {
+		poller = epoll_create1(EPOLL_CLOEXEC);
+		ASSERT_LE(0, poller);
+		for (i = 0; i < NR_OUT; i++)
+			ASSERT_EQ(0, epoll_ctl(poller, EPOLL_CTL_ADD, self->out[i], &event));
+	}
+}
+
+FIXTURE_TEARDOWN(half)
+{
+	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
+}
+
+/* How many triggers have been signalled @times; all others must have been once less. */
+static unsigned int signalled(struct __test_metadata *_metadata, const int *out, uint64_t times)
+{
+	unsigned int i, nr = 0;
+	uint64_t count;
+
+	for (i = 0; i < NR_OUT; i++) {
+		count = efd_count(out[i]);
+		nr += count == times;
+		EXPECT_TRUE(count == times || count == times - 1);
+	}
+	return nr;
+}
+
+/* What an interrupt leaves of a delivery is delivered, once. */
+TEST_F(half, is_finished)
+{
+	struct doorbell_query query;
+	uint64_t times;
+
+	for (times = 1; times <= 20; times++) {
+		ASSERT_EQ(0, efd_write(self->in, 1));
+		ASSERT_TRUE(WAIT_FOR(signalled(_metadata, self->out, times) == NR_OUT));
+	}
+	query = settled(_metadata, self->db, 0);
+	EXPECT_EQ(20, query.rings);
+	EXPECT_EQ(20, query.deliveries);
+	EXPECT_LT(0, query.deferred);
+}
+
+/* MASK is a barrier for it as for any other: all triggers have been signalled, or none. */
+TEST_F(half, ends_before_a_mask_returns)
+{
+	struct doorbell_query query;
+	unsigned int round, before;
+	uint64_t times = 0;
+
+	for (round = 1; round <= 50; round++) {
+		ASSERT_EQ(0, efd_write(self->in, 1));
+		ASSERT_EQ(1, db_mask(self->db, 0));
+		before = signalled(_metadata, self->out, times + 1);
+		EXPECT_TRUE(!before || before == NR_OUT);
+		EXPECT_EQ(!before, db_pending(self->db, 0));
+		usleep(100);
+		EXPECT_EQ(before, signalled(_metadata, self->out, times + 1));
+		EXPECT_EQ(!before, db_unmask(self->db, 0));
+		times++;
+		ASSERT_TRUE(WAIT_FOR(signalled(_metadata, self->out, times) == NR_OUT));
+	}
+	query = settled(_metadata, self->db, 0);
+	EXPECT_EQ(50, query.deliveries);
+}
+
+/* And so is the removal of a trigger that has not been signalled yet. */
+TEST_F(half, ends_before_a_deassign_returns)
+{
+	int last = self->out[NR_OUT - 1];
+	unsigned int round;
+	uint64_t count;
+
+	for (round = 1; round <= 20; round++) {
+		ASSERT_EQ(0, efd_write(self->in, 1));
+		ASSERT_EQ(0, db_trigger(self->db, last, 0, DOORBELL_FLAG_DEASSIGN));
+		count = efd_count(last);
+		usleep(100);
+		ASSERT_EQ(count, efd_count(last));
+		/* It was removed before the delivery started. */
+		if (count == round - 1)
+			ASSERT_EQ(0, efd_write(last, 1));
+		ASSERT_EQ(0, db_trigger(self->db, last, 0, 0));
+		ASSERT_TRUE(WAIT_FOR(signalled(_metadata, self->out, round) == NR_OUT));
+	}
+}
+
+FIXTURE(orphan) {
+	int kmsg;
+};
+
+FIXTURE_SETUP(orphan)
+{
+	self->kmsg = kmsg_open();
+}
+
+FIXTURE_TEARDOWN(orphan)
+{
+	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
+}
+
+FIXTURE_VARIANT(orphan) {
+	bool execs;
+};
+
+FIXTURE_VARIANT_ADD(orphan, owner_has_exited) { };
+FIXTURE_VARIANT_ADD(orphan, owner_runs_another_program) { .execs = true };
+
+/* The process that the worker belonged to has gone: what is deferred is delivered all the same. */
+TEST_F(orphan, delivers)
+{
+	int a = new_context(_metadata, 1), b = new_context(_metadata, 1);
+	int efds[2] = { new_eventfd(_metadata, 0, 0), new_eventfd(_metadata, 0, 0) };
+	int hold[2], wired[2];
+	uint64_t deferred;
+	char byte = 0;
+	pid_t pid, tid;
+
+	ASSERT_EQ(0, pipe(hold));
+	ASSERT_EQ(0, pipe2(wired, O_CLOEXEC));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(hold[1]);
+		byte = wire_cycle(a, b, efds) || workers(getpid(), &tid) != 2;
+		if (write(wired[1], &byte, 1) != 1)
+			_exit(1);
+		if (!variant->execs)
+			_exit(0);
+		dup2(hold[0], 0);
+		execl("/bin/sh", "sh", "-c", "read -r line", NULL);
+		_exit(2);
+	}
+	close(wired[1]);
+	ASSERT_EQ(1, read(wired[0], &byte, 1));
+	ASSERT_EQ(0, byte);
+	/* The end of the pipe: it has exited, or it runs the other program. */
+	ASSERT_EQ(0, read(wired[0], &byte, 1));
+	EXPECT_EQ(0, variant->execs ? workers(pid, &tid) : wait_child(pid));
+	EXPECT_EQ(0, workers(getpid(), &tid));
+
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(a, 0));
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, b, 0).deferred > 1000));
+	close(a);
+	deferred = settled(_metadata, b, 0).deferred;
+	usleep(20000);
+	EXPECT_EQ(deferred, line_of(_metadata, b, 0).deferred);
+	close(hold[1]);
+	if (variant->execs)
+		wait_child(pid);
+}
+
+TEST_HARNESS_MAIN
