@@ -40,7 +40,7 @@ impl Line {
     /// Process context; may sleep like [`Line::with_triggers`].
     pub(crate) fn mask(self: Pin<&Self>) -> bool {
         let (newly, guard) = self.gate.update(line::IDLE, line::mask);
-        let guard = guard.unwrap_or_else(|| self.get_ref().hold());
+        let guard = guard.unwrap_or_else(|| self.hold());
         self.deliver(guard, None, 0);
         self.masked(newly)
     }
@@ -189,13 +189,16 @@ impl Line {
 
     /// Tries `f` until the line is not somebody else's; the hold, the message that `f` took and
     /// whether the resamplefds are to be signalled, if it did something.
-    fn take(
-        &self,
+    fn take<'a>(
+        self: Pin<&'a Self>,
         likely: u32,
         f: impl Fn(u32) -> (u32, Taken),
-    ) -> Option<(Hold<'_>, Option<Behind>, bool)> {
-        wait_until(|| match self.gate.update(likely, &f) {
-            (Taken::Busy, _) => None,
+    ) -> Option<(Hold<'a>, Option<Behind>, bool)> {
+        wait_until(|| match self.get_ref().gate.update(likely, &f) {
+            (Taken::Busy, _) => {
+                self.help();
+                None
+            }
             (Taken::Done { message, resample }, Some(guard)) => {
                 Some(Some((guard, message, resample)))
             }

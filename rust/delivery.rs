@@ -13,7 +13,6 @@ use crate::{
         budget::{
             depth,
             fresh,
-            spend,
             wake_depth,
             within_budget, //
         },
@@ -150,6 +149,7 @@ pub(crate) struct Line {
     relay: Deferred<Self, IrqWork>,
     #[pin]
     defer: BatchNode<Self>,
+    #[pin]
     pub(crate) gate: Gate<Triggers, Counters>,
     notifiers: Notifiers,
 }
@@ -172,7 +172,7 @@ impl Line {
         pin_init!(Self {
             relay <- Deferred::new(),
             defer <- BatchNode::new(batch),
-            gate: Gate::new(status, Triggers::new()),
+            gate <- Gate::new(status, Triggers::new()),
             notifiers: Notifiers::new(domain),
         })
     }
@@ -202,6 +202,9 @@ impl Line {
     /// has been relayed for too long.
     #[inline]
     pub(crate) fn ring_from_wake(self: Pin<&Self>, mask: u32) -> Rung {
+        // There an eventfd's lock does not keep its holder from being preempted.
+        #[cfg(CONFIG_PREEMPT_RT)]
+        let _preemption = Unpreempted::new();
         self.relayed(Behind::of_key(mask))
     }
 
@@ -223,9 +226,6 @@ impl Line {
     /// Rings the line where it cannot deliver. Interrupts are off, or preemption.
     #[inline(always)]
     fn relayed(self: Pin<&Self>, behind: Behind) -> Rung {
-        // There an eventfd's lock does not keep its holder from being preempted.
-        #[cfg(CONFIG_PREEMPT_RT)]
-        let _preemption = Unpreempted::new();
         let (action, _) = self
             .gate
             .update(line::IDLE, |state| line::ring(state, From::Wake(behind)));
@@ -237,8 +237,9 @@ impl Line {
             }
             Action::Keep => return Rung::Masked,
             Action::Defer => self.queue_in_batch(),
+            Action::Leave => self.hurry(),
             // Never for this origin.
-            Action::Deliver(_) | Action::Leave | Action::Drop => {}
+            Action::Deliver(_) | Action::Drop => {}
         }
         Rung::Delivered
     }
@@ -253,9 +254,19 @@ impl Line {
                 return Rung::Coalesced;
             }
             (Action::Keep, _) => return Rung::Masked,
+            (Action::Leave, _) => self.hurry(),
             (action, _) => self.queue(&action, Place::Caller),
         }
         Rung::Delivered
+    }
+
+    /// Gives the line's holder, for which a message was left, the caller's priority on PREEMPT_RT; the
+    /// priority of the CPU's irq_work thread if the caller must not sleep.
+    #[inline(always)]
+    fn hurry(self: Pin<&Self>) {
+        if cfg!(CONFIG_PREEMPT_RT) && !self.gate.wait() {
+            Run::<IrqWork>::queue(self);
+        }
     }
 
     /// Delivers `first`, if there is one, and what was rung meanwhile, then lets go of the line.
@@ -339,9 +350,24 @@ impl Line {
         self.gate.word() & DOORBELL_LINE_STATE
     }
 
-    /// Takes hold of the line, waiting for whoever does.
-    pub(crate) fn hold(&self) -> Hold<'_> {
-        wait_until(|| self.gate.update(line::IDLE, line::hold).1)
+    /// Takes hold of the line, waiting for whoever does. Process context.
+    pub(crate) fn hold(self: Pin<&Self>) -> Hold<'_> {
+        let this = self.get_ref();
+        wait_until(|| {
+            let guard = this.gate.update(line::IDLE, line::hold).1;
+            if guard.is_none() {
+                self.help();
+            }
+            guard
+        })
+    }
+
+    /// Finishes a delivery that an interrupt has left half done, or else waits for the line's holder on
+    /// PREEMPT_RT. Process context.
+    pub(crate) fn help(self: Pin<&Self>) {
+        if !self.finish(Place::Caller) {
+            self.gate.wait();
+        }
     }
 
     /// Calls `f` with the line's triggers, while no delivery is under way and none starts; rings
@@ -437,6 +463,8 @@ impl Line {
     fn look(&self) -> Snapshot {
         let counters = self.gate.beside();
         let (deliveries, dropped) = (counters.deliveries.get(), counters.dropped.get());
+        // The counters first: a ring that the word still has, and they have already, would count twice.
+        smp_mb(Read);
         let word = self.gate.word();
         let rung = u64::from(line::is_rung(word));
         Snapshot {
@@ -460,33 +488,63 @@ impl Line {
     /// Takes the message, if it may be delivered and nobody holds the line.
     #[inline(always)]
     fn take_message(&self) -> Option<(Hold<'_>, Behind)> {
-        match self.gate.update(line::PENDING, line::take) {
-            (Action::Deliver(behind), Some(guard)) => Some((guard, behind)),
-            _ => None,
-        }
+        let (action, guard) = self.gate.update(line::PENDING, line::take);
+        let behind = match action {
+            Action::Deliver(behind) => behind,
+            // And there is no guard.
+            _ => Behind::NOTHING,
+        };
+        Some((guard?, behind))
+    }
+
+    /// Finishes a delivery that an interrupt has left half done. Returns false if there is none.
+    fn finish(self: Pin<&Self>, place: Place) -> bool {
+        let Some(mut guard) = self.gate.unpark() else {
+            return false;
+        };
+        self.gate.beside().deferred.add(1);
+        guard.signal_rest();
+        let rounds = match place {
+            Place::Worker => line::MAX_ROUNDS,
+            _ => 1,
+        };
+        self.deliver_at(guard, None, rounds, place);
+        true
     }
 }
 
 impl Run<IrqWork> for Line {
     #[inline]
     fn run(self: Pin<&Self>) {
-        if !within_budget() {
+        if !within_budget(1) {
             return self.queue_in_batch();
         }
-        if let Some((guard, behind)) = self.take_message() {
-            if guard.len() > 1 {
-                spend(guard.len() as u32 - 1);
+        let Some((mut guard, behind)) = self.take_message() else {
+            if cfg!(CONFIG_PREEMPT_RT) {
+                // A ring that may not sleep has left a message to the holder.
+                self.gate.wait();
             }
-            self.deliver_at(guard, Some(behind), 0, Place::Interrupt);
+            return;
+        };
+        // Before the signal: who is woken by it finds it counted.
+        self.gate.beside().deliveries.add(1);
+        if guard.signal_while(behind.key(), within_budget) {
+            self.deliver_at(guard, None, 1, Place::Interrupt);
+        } else {
+            guard.park(|| self.queue_in_batch());
         }
     }
 }
 
 impl RunInBatch for Line {
     fn run_in_batch(self: Pin<&Self>) {
+        if self.finish(Place::Worker) {
+            return;
+        }
         if let Some((guard, behind)) = self.take_message() {
             self.gate.beside().deferred.add(1);
-            self.deliver_at(guard, Some(behind), 0, Place::Worker);
+            // One at a time: other threads of this priority want to run, too.
+            self.deliver_at(guard, Some(behind), line::MAX_ROUNDS - 1, Place::Worker);
         }
     }
 }

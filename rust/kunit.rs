@@ -348,7 +348,8 @@ mod gate {
         let face = faces.next().ok_or(EINVAL)?;
         // There is room for more in the page, but nobody asked for it.
         assert!(faces.next().is_none());
-        f(&Gate::new(face, 42));
+        let gate = KBox::pin_init(Gate::new(face, 42), GFP_KERNEL)?;
+        f(&gate);
         Ok(())
     }
 

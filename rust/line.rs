@@ -175,7 +175,7 @@ impl Behind {
     #[inline(always)]
     pub(crate) const fn relayed(self) -> Self {
         if self.hops() < MAX_HOPS {
-            Self(self.0 + 1)
+            Self(self.0.wrapping_add(1))
         } else {
             self
         }

@@ -81,6 +81,16 @@ pub(crate) struct Triggers {
     outputs: KVec<Output>,
     /// The last delivery found no trigger, and none has been added since.
     unheard: bool,
+    /// The rest of a delivery that has stopped.
+    rest: Rest,
+}
+
+/// The triggers that a delivery has not signalled yet.
+struct Rest {
+    /// Index of the first.
+    from: u32,
+    /// The mask of the delivery.
+    mask: u32,
 }
 
 impl Triggers {
@@ -89,11 +99,12 @@ impl Triggers {
         Self {
             outputs: KVec::new(),
             unheard: false,
+            rest: Rest { from: 0, mask: 0 },
         }
     }
 
     /// How many.
-    pub(crate) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.outputs.len()
     }
 
@@ -111,6 +122,38 @@ impl Triggers {
         }
         for output in self.outputs.iter() {
             output.deliver(mask);
+        }
+    }
+
+    /// Signals like [`Triggers::signal`], but calls `more` after each four, with the number of the next
+    /// ones, and stops if that returns false. Returns false if some are left, for
+    /// [`Triggers::signal_rest`].
+    #[inline(always)]
+    pub(crate) fn signal_while(&mut self, mask: u32, more: impl Fn(u32) -> bool) -> bool {
+        const STRIDE: usize = 4;
+        if let [only] = &self.outputs[..] {
+            only.deliver(mask);
+            return true;
+        }
+        self.unheard |= self.outputs.is_empty();
+        for (at, few) in self.outputs.chunks(STRIDE).enumerate() {
+            if at > 0 && !more(few.len() as u32) {
+                let from = (at * STRIDE) as u32;
+                self.rest = Rest { from, mask };
+                return false;
+            }
+            for output in few {
+                output.deliver(mask);
+            }
+        }
+        true
+    }
+
+    /// Finishes the delivery that [`Triggers::signal_while`] has stopped. Context as of
+    /// [`Triggers::signal`].
+    pub(crate) fn signal_rest(&mut self) {
+        for output in self.outputs.iter().skip(self.rest.from as usize) {
+            output.deliver(self.rest.mask);
         }
     }
 

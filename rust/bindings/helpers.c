@@ -191,33 +191,34 @@ u32 doorbell_wake_depth(u32 behind)
 	return behind;
 }
 
-/* On PREEMPT_RT this is a CPU's own thread. */
-bool doorbell_within_budget(void)
+static noinline bool doorbell_within_time(u32 before, u32 signals)
 {
 	struct doorbell_cpu *cpu = raw_cpu_ptr(&doorbell_cpu);
-	u32 signals = cpu->signals++;
 
-	if (IS_ENABLED(CONFIG_PREEMPT_RT))
-		cpu->relayer = current;
-	/* A single relay does not pay for the clock. */
-	if (likely(!signals))
-		return true;
-	if (!(signals & DOORBELL_TIMED)) {
+	if (!(before & DOORBELL_TIMED)) {
 		cpu->until = local_clock() + DOORBELL_BUDGET_NS;
-		cpu->signals |= DOORBELL_TIMED;
-		return true;
+		before |= DOORBELL_TIMED;
+	} else if (before - DOORBELL_TIMED >= DOORBELL_BUDGET_SIGNALS &&
+		   local_clock() >= cpu->until) {
+		return false;
 	}
-	if (signals - DOORBELL_TIMED < DOORBELL_BUDGET_SIGNALS || local_clock() < cpu->until)
-		return true;
-	cpu->signals--;
-	return false;
+	/* It does not overflow: nothing takes 2^31 signals' time to send 8. */
+	cpu->signals = before + signals;
+	return true;
 }
 
-void doorbell_spend(u32 signals)
+/* On PREEMPT_RT this is a CPU's own thread. */
+bool doorbell_within_budget(u32 signals)
 {
-	struct doorbell_cpu *cpu = raw_cpu_ptr(&doorbell_cpu);
+	u32 before = raw_cpu_read(doorbell_cpu.signals);
 
-	cpu->signals += signals;
+	if (IS_ENABLED(CONFIG_PREEMPT_RT))
+		raw_cpu_write(doorbell_cpu.relayer, current);
+	/* A single relay does not pay for the clock. */
+	if (unlikely(before))
+		return doorbell_within_time(before, signals);
+	raw_cpu_write(doorbell_cpu.signals, signals);
+	return true;
 }
 
 /*

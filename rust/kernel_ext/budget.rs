@@ -15,18 +15,12 @@ pub(crate) fn fresh() {
     unsafe { bindings::doorbell_fresh() };
 }
 
-/// Begins to send a signal in an interrupt, or in a thread that is one on PREEMPT_RT; false if there
-/// is no time left for it on this CPU.
+/// Begins to send `signals` in an interrupt, or in a thread that is one on PREEMPT_RT; false if there
+/// is no time left for them on this CPU.
 #[inline]
-pub(crate) fn within_budget() -> bool {
+pub(crate) fn within_budget(signals: u32) -> bool {
     // SAFETY: No requirements.
-    unsafe { bindings::doorbell_within_budget() }
-}
-
-/// Adds `signals` to the one that [`within_budget`] has counted.
-pub(crate) fn spend(signals: u32) {
-    // SAFETY: No requirements.
-    unsafe { bindings::doorbell_spend(signals) };
+    unsafe { bindings::doorbell_within_budget(signals) }
 }
 
 /// Returns the number of relays behind the trigger's callback that is running here; zero outside of

@@ -33,6 +33,6 @@ impl Counter {
     #[inline]
     pub(crate) fn add(&self, n: u64) {
         // SAFETY: Valid and aligned; for the race with `get`, see `Sync`.
-        unsafe { self.0.get().write_volatile(self.get() + n) };
+        unsafe { self.0.get().write_volatile(self.get().wrapping_add(n)) };
     }
 }

@@ -12,10 +12,14 @@
 //! The word is the first thing in a [`Face`], which userspace may look at.
 //!
 //! Whoever is preempted while holding delays everybody who has left something to do. So holding
-//! disables preemption, like holding a spinlock, and unlike on PREEMPT_RT, where a spinlock's
-//! holder is preemptible, too.
+//! disables preemption, like holding a spinlock. On PREEMPT_RT, where a spinlock's holder is
+//! preemptible, a gate's is, too, and inherits the priority of those who wait ([`Gate::wait`]).
 
 use super::{
+    holder::{
+        Held,
+        Holder, //
+    },
     preempt::Unpreempted,
     shared_pages::{
         SharedObject,
@@ -42,6 +46,10 @@ use kernel::{
 
 /// The bit of the word that says that the value is held.
 pub(crate) const HELD: u32 = 1 << 31;
+
+/// Set beside [`HELD`] when the holder has parked the gate: no thread holds it. [`Gate::unpark`] takes it
+/// over.
+pub(crate) const PARKED: u32 = 1 << 29;
 
 /// What is to be seen of a gate: the word, and what the user keeps beside it.
 #[repr(C)]
@@ -70,11 +78,15 @@ unsafe impl<C: Visible> Visible for Face<C> {}
 ///
 /// # Invariants
 ///
-/// - [`HELD`] is set in the face's word if and only if a [`Guard`] of this gate exists.
+/// - [`HELD`] is set in the face's word if and only if a [`Guard`] of this gate exists, or [`PARKED`] is
+///   set, but not both.
 /// - At most one [`Guard`] exists, and `value` is accessed through it only.
 /// - Unless the kernel is PREEMPT_RT, preemption was disabled once for an existing [`Guard`].
+#[pin_data]
 pub(crate) struct Gate<T, C: Visible> {
     face: SharedObject<Face<C>>,
+    #[pin]
+    holder: Holder,
     value: UnsafeCell<T>,
 }
 
@@ -85,14 +97,23 @@ unsafe impl<T: Send, C: Visible> Send for Gate<T, C> {}
 unsafe impl<T: Send, C: Visible> Sync for Gate<T, C> {}
 
 impl<T, C: Visible> Gate<T, C> {
-    /// Creates a gate that is not held.
-    pub(crate) fn new(face: SharedObject<Face<C>>, value: T) -> Self {
+    /// Creates an initialiser for a gate that is not held.
+    pub(crate) fn new(face: SharedObject<Face<C>>, value: T) -> impl PinInit<Self> {
         // INVARIANT: `face` is the only way to its word, which nobody has changed therefore:
         // `HELD` is clear, and there is no guard.
-        Self {
+        pin_init!(Self {
             face,
+            holder <- Holder::new(),
             value: UnsafeCell::new(value),
-        }
+        })
+    }
+
+    /// Waits for the holder on PREEMPT_RT. The holder inherits the caller's priority. Returns false
+    /// without waiting on other kernels, where the holder is not preemptible, and if the caller must
+    /// not sleep.
+    #[inline(always)]
+    pub(crate) fn wait(&self) -> bool {
+        self.holder.wait()
     }
 
     /// Returns the word. Any context.
@@ -110,8 +131,8 @@ impl<T, C: Visible> Gate<T, C> {
     /// is made with `likely` for the word, which saves a look at it and is all that is inlined.
     ///
     /// Returns a guard if this call set [`HELD`]. A holder's bit cannot be taken away: if the gate
-    /// is held, [`HELD`] stays set whatever `f` says. Fully ordered, also when `f` changes nothing.
-    /// Any context; neither sleeps nor allocates.
+    /// is held, [`HELD`] and [`PARKED`] stay as they are whatever `f` says. Fully ordered, also when
+    /// `f` changes nothing. Any context; neither sleeps nor allocates.
     #[inline(always)]
     pub(crate) fn update<R>(
         &self,
@@ -144,6 +165,43 @@ impl<T, C: Visible> Gate<T, C> {
         }
     }
 
+    /// Takes over a parked gate. Returns none if it is not parked. Fully ordered if it is. Any context.
+    pub(crate) fn unpark(&self) -> Option<Guard<'_, T, C>> {
+        let mut word = self.word();
+        while word & PARKED != 0 {
+            match self.enter(word, word & !PARKED) {
+                // INVARIANT: `PARKED` was set, so there was no guard; this compare-exchange cleared it.
+                Ok(held) => return Some(self.guard(held)),
+                Err(now) => word = now,
+            }
+        }
+        None
+    }
+
+    /// Tries to exchange `word` for `new`, for a guard; if the word is not `word`, returns what it is.
+    #[inline(always)]
+    fn enter(&self, word: u32, new: u32) -> Result<Held<'_>, u32> {
+        let held = self.holder.enter();
+        // SAFETY: The pointer is valid. A full compare-exchange; disables preemption if it succeeds.
+        let now =
+            unsafe { bindings::doorbell_gate_enter(self.as_ptr(), word as c_int, new as c_int) };
+        if now as u32 == word {
+            Ok(held)
+        } else {
+            Err(now as u32)
+        }
+    }
+
+    /// Creates a guard. The caller has made its invariants, and the gate's, true.
+    #[inline(always)]
+    fn guard<'a>(&'a self, held: Held<'a>) -> Guard<'a, T, C> {
+        Guard {
+            gate: self,
+            held: Some(held),
+            _not_send: NotThreadSafe,
+        }
+    }
+
     /// One try; if the word is not `word`, returns what it is.
     #[inline(always)]
     fn try_update<R>(
@@ -152,24 +210,15 @@ impl<T, C: Visible> Gate<T, C> {
         f: &impl Fn(u32) -> (u32, R),
     ) -> Result<(R, Option<Guard<'_, T, C>>), u32> {
         let (new, result) = f(word);
-        let new = new | (word & HELD);
+        let new = new & !PARKED | word & (HELD | PARKED);
         if new & !word & HELD == 0 {
             self.face.word.cmpxchg(word, new, Full)?;
             return Ok((result, None));
         }
-        // SAFETY: The pointer is valid. A full compare-exchange, as above; disables preemption if it
-        // succeeds.
-        let now =
-            unsafe { bindings::doorbell_gate_enter(self.as_ptr(), word as c_int, new as c_int) };
-        if now as u32 != word {
-            return Err(now as u32);
-        }
+        let held = self.enter(word, new)?;
         // INVARIANT: `HELD` was clear, so there was no guard; this compare-exchange set it, so
         // nobody else can have created one for the same transition.
-        let guard = Guard {
-            gate: self,
-            _not_send: NotThreadSafe,
-        };
+        let guard = self.guard(held);
         Ok((result, Some(guard)))
     }
 }
@@ -178,10 +227,12 @@ impl<T, C: Visible> Gate<T, C> {
 ///
 /// # Invariants
 ///
-/// This is the only guard of `gate`, and [`HELD`] is set in its word.
+/// This is the only guard of `gate`; [`HELD`] is set in its word, and [`PARKED`] is clear.
 #[must_use = "dropping the guard gives the gate up without looking at what others left in the word"]
 pub(crate) struct Guard<'a, T, C: Visible> {
     gate: &'a Gate<T, C>,
+    /// None once the gate has been given up.
+    held: Option<Held<'a>>,
     _not_send: NotThreadSafe,
 }
 
@@ -192,11 +243,32 @@ impl<T, C: Visible> Guard<'_, T, C> {
     pub(crate) fn leave_idle(self) -> Result<(), Self> {
         match self.leave(HELD, 0) {
             Ok(()) => {
-                core::mem::forget(self);
+                self.forget();
                 Ok(())
             }
             Err(_) => Err(self),
         }
+    }
+
+    /// Ends the guard without its `drop`, which would clear the next holder's bit.
+    #[inline(always)]
+    fn forget(mut self) {
+        self.held = None;
+        core::mem::forget(self);
+    }
+
+    /// Parks the gate: it stays held, by no thread, until [`Gate::unpark`]. Calls `last`, which has to
+    /// make another thread call that, before the caller can be preempted.
+    pub(crate) fn park(self, last: impl FnOnce()) {
+        let preemption = Unpreempted::new();
+        let mut word = self.gate.word();
+        while let Err(now) = self.leave(word, word | PARKED) {
+            word = now;
+        }
+        last();
+        drop(preemption);
+        // INVARIANT: `PARKED` is set, and the guard goes.
+        self.forget();
     }
 
     /// Changes the word by `f`, which may be called several times and must be pure; clearing
@@ -214,17 +286,19 @@ impl<T, C: Visible> Guard<'_, T, C> {
         let mut word = self.gate.word();
         loop {
             let (new, result) = f(word);
+            let new = new & !PARKED;
             let tried = if new & HELD != 0 {
                 match self.gate.face.word.cmpxchg(word, new, Full) {
                     Ok(_) => return (result, Some(self)),
                     Err(now) => Err(now),
                 }
             } else if urgent(&result) {
-                let _preemption = Unpreempted::new();
+                let preemption = Unpreempted::new();
                 let left = self.leave(word, new);
                 if left.is_ok() {
                     last(&result);
-                    core::mem::forget(self);
+                    drop(preemption);
+                    self.forget();
                     return (result, None);
                 }
                 left
@@ -233,9 +307,7 @@ impl<T, C: Visible> Guard<'_, T, C> {
             };
             match tried {
                 Ok(()) => {
-                    // INVARIANT: `HELD` is clear now and the guard goes without its `drop`, which
-                    // would clear the bit of whoever holds the gate by then.
-                    core::mem::forget(self);
+                    self.forget();
                     return (result, None);
                 }
                 Err(now) => word = now,
@@ -243,7 +315,7 @@ impl<T, C: Visible> Guard<'_, T, C> {
         }
     }
 
-    /// Tries to exchange `word` for `new`, which has [`HELD`] clear; if the word is another one,
+    /// Tries to exchange `word` for `new`, which has [`HELD`] clear or [`PARKED`] set; if the word is another one,
     /// returns that. If it succeeds there is no guard any more: forget it.
     #[inline(always)]
     fn leave(&self, word: u32, new: u32) -> Result<(), u32> {

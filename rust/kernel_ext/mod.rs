@@ -13,6 +13,7 @@ pub(crate) mod deferred;
 pub(crate) mod domain;
 pub(crate) mod eventfd;
 pub(crate) mod gate;
+pub(crate) mod holder;
 pub(crate) mod iov;
 pub(crate) mod kept_file;
 pub(crate) mod memlock;

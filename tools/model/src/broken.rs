@@ -365,6 +365,14 @@ pub fn all() -> Vec<Broken> {
             },
         ),
         line(
+            "a delivery that is left half done is nobody's",
+            &[Prompt],
+            Functions {
+                parks_queued: false,
+                ..REAL
+            },
+        ),
+        line(
             "who gives the line up can be preempted before the callback is queued",
             &[Prompt],
             Functions {

@@ -183,11 +183,12 @@ pub fn scenarios(deep: bool) -> Vec<(String, wiring::Wiring)> {
     for near_limit in [false, true] {
         add(2, 2, any, near_limit);
         add(3, 1, any, near_limit);
-        add(3, 3, no_query, near_limit);
+        add(3, 2, no_query, near_limit);
         add(3, 2, level, near_limit);
         add(2, 2, level_query, near_limit);
         add(3, 2, nowait, near_limit);
         if deep {
+            add(3, 3, no_query, near_limit);
             add(2, 3, any, near_limit);
             add(4, 1, any, near_limit);
             add(4, 3, no_query, near_limit);

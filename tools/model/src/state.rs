@@ -144,6 +144,10 @@ pub struct State {
     /// An irq_work can be queued again on another CPU while it runs.
     pub(crate) relays: [At; 2],
     pub(crate) defer: At,
+    /// What an interrupt has left half done.
+    pub(crate) parked: At,
+    /// A thread that waits for the line, and does that.
+    pub(crate) helper: At,
     pub(crate) relay_queued: bool,
     pub(crate) defer_queued: bool,
     // The counters that the module keeps.
@@ -193,6 +197,8 @@ impl State {
             ],
             relays: [At::Idle; 2],
             defer: At::Idle,
+            parked: At::Idle,
+            helper: At::Idle,
             relay_queued: false,
             defer_queued: false,
             deliveries: 0,
@@ -213,7 +219,8 @@ impl State {
     }
 
     pub(crate) fn everybody(&self) -> impl Iterator<Item = At> + '_ {
-        let callbacks = self.relays.into_iter().chain([self.defer]);
+        let others = [self.defer, self.parked, self.helper];
+        let callbacks = self.relays.into_iter().chain(others);
         self.threads.iter().map(|thread| thread.at).chain(callbacks)
     }
 
@@ -273,8 +280,13 @@ impl State {
     }
 
     /// Whether the message that may be delivered has an owner that cannot be preempted, or a callback
-    /// that is queued or runs.
+    /// that is queued or runs, and what is half done will be finished.
     pub(crate) fn is_prompt(&self) -> bool {
+        let worker =
+            |at: &At| matches!(at, At::Queue { callback, .. } if *callback == Callback::Defer);
+        if self.parked != At::Idle && !self.defer_queued && !self.relays.iter().any(worker) {
+            return false;
+        }
         let queues = |at: &At| matches!(at, At::Queue { pinned: true, .. });
         let runs = |at: &At| *at == At::Take || queues(at);
         self.word & (PENDING | MASKED | HELD) != PENDING
@@ -282,6 +294,7 @@ impl State {
             || self.defer_queued
             || self.relays.iter().any(runs)
             || runs(&self.defer)
+            || queues(&self.helper)
             || self.threads.iter().any(|thread| queues(&thread.at))
     }
 

@@ -5,7 +5,7 @@
 use crate::{
     line::{self, Acked, Action, From, Place, Taken, Unmasked, HELD, IDLE, LEVEL, MASKED},
     ops::Op,
-    state::{At, State},
+    state::{At, Callback, State, Then},
     the_rules_hold,
 };
 use stateright::{Model, Property};
@@ -42,6 +42,8 @@ pub struct Functions {
     pub(crate) notify_once: bool,
     /// Who gives the line up cannot be preempted before a callback is queued for what is left.
     pub(crate) leaves_pinned: bool,
+    /// Who leaves a delivery half done queues the worker.
+    pub(crate) parks_queued: bool,
     /// ACK makes the next message after it has told of the ack, not before.
     pub(crate) ack_tells_first: bool,
 }
@@ -67,6 +69,7 @@ pub const REAL: Functions = Functions {
     counts: true,
     notify_once: true,
     leaves_pinned: true,
+    parks_queued: true,
     ack_tells_first: true,
 };
 
@@ -98,8 +101,12 @@ pub enum Move {
     Relay(usize),
     /// The irq_work has no time, and gives the line to the work item.
     Divert,
+    /// The irq_work has no more time in the middle of a delivery.
+    Park(usize),
     /// The work item starts or goes on.
     Defer,
+    /// A thread that waits for the line finishes what was left half done.
+    Help,
 }
 
 impl Wiring {
@@ -153,12 +160,18 @@ impl Model for Wiring {
             if starts || at != At::Idle {
                 moves.push(Move::Relay(who));
             }
+            if matches!(at, At::Signal { .. }) {
+                moves.push(Move::Park(who));
+            }
         }
         if state.relay_queued {
             moves.push(Move::Divert);
         }
         if state.defer != At::Idle || state.defer_queued {
             moves.push(Move::Defer);
+        }
+        if state.helper != At::Idle || state.parked != At::Idle {
+            moves.push(Move::Help);
         }
     }
 
@@ -189,11 +202,32 @@ impl Model for Wiring {
                 next.relay_queued = false;
                 next.defer_queued = true;
             }
+            Move::Park(who) => {
+                next.parked = next.relays[who];
+                next.relays[who] = if self.functions.parks_queued {
+                    At::Queue {
+                        callback: Callback::Defer,
+                        pinned: true,
+                        then: Then::Return,
+                    }
+                } else {
+                    At::Idle
+                };
+            }
+            Move::Help => {
+                next.helper = match next.helper {
+                    At::Idle => core::mem::replace(&mut next.parked, At::Idle),
+                    at => next.step(self, at, Place::Caller)?,
+                };
+            }
             Move::Defer => {
                 next.defer = match next.defer {
                     At::Idle => {
                         next.defer_queued = false;
-                        At::Take
+                        match core::mem::replace(&mut next.parked, At::Idle) {
+                            At::Idle => At::Take,
+                            half_done => half_done,
+                        }
                     }
                     at => next.step(self, at, Place::Worker)?,
                 };

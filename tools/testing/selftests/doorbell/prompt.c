@@ -7,7 +7,7 @@
  * higher priority there, which keeps the processor busy until it is told to stop. The
  * second processor rings the line once in each delivery, so that the first thread leaves
  * the last message to the line's callback. At that moment it is preempted, and does not
- * run again before that message is delivered.
+ * run again before the delivery of that message has started.
  */
 #include "slow_line.h"
 
@@ -84,20 +84,34 @@ static void *hog(void *arg)
 	}
 }
 
+static void stage_start(struct __test_metadata *_metadata, struct stage *stage, bool unmask)
+{
+	pin_to(1);
+	slow_line_setup(_metadata, &stage->slow, DELIVERY_US);
+	stage->unmask = unmask;
+	stage->go = new_eventfd(_metadata, 0, 0);
+	stage->arm = new_eventfd(_metadata, 0, 0);
+	ASSERT_EQ(0, pthread_create(&stage->deliverer, NULL, deliver, stage));
+	ASSERT_EQ(0, pthread_create(&stage->hog, NULL, hog, stage));
+}
+
+static void stage_stop(struct stage *stage)
+{
+	atomic_store(&stage->stop, true);
+	efd_write(stage->go, 1);
+	efd_write(stage->arm, 1);
+	pthread_join(stage->deliverer, NULL);
+	pthread_join(stage->hog, NULL);
+}
+
 FIXTURE_SETUP(prompt)
 {
 	struct stage *stage = &self->stage;
 
 	self->kmsg = kmsg_open();
 	if (preempt_rt())
-		SKIP(return, "a PREEMPT_RT kernel: the thread that holds a line can be preempted");
-	pin_to(1);
-	slow_line_setup(_metadata, &stage->slow, DELIVERY_US);
-	stage->unmask = variant->unmask;
-	stage->go = new_eventfd(_metadata, 0, 0);
-	stage->arm = new_eventfd(_metadata, 0, 0);
-	ASSERT_EQ(0, pthread_create(&stage->deliverer, NULL, deliver, stage));
-	ASSERT_EQ(0, pthread_create(&stage->hog, NULL, hog, stage));
+		SKIP(return, "a PREEMPT_RT kernel: a thread that is more urgent goes first");
+	stage_start(_metadata, stage, variant->unmask);
 }
 
 FIXTURE_TEARDOWN(prompt)
@@ -168,16 +182,58 @@ TEST_F(prompt, holder_is_preempted)
 			longest = took;
 		rounds++;
 	}
-	atomic_store(&stage->stop, true);
-	efd_write(stage->go, 1);
-	efd_write(stage->arm, 1);
-	pthread_join(stage->deliverer, NULL);
-	pthread_join(stage->hog, NULL);
+	stage_stop(stage);
 	EXPECT_LE(race.least, rounds);
 	ksft_print_msg("of %u tries; the longest time that a message was pending was %llu us\n",
 		       tries, (unsigned long long)longest);
-	/* Not by a workqueue, whose thread the scheduler can keep waiting. */
-	EXPECT_EQ(0, line_of(_metadata, slow->db, 0).deferred);
+}
+
+FIXTURE(urgent) {
+	int kmsg;
+	struct stage stage;
+};
+
+FIXTURE_SETUP(urgent)
+{
+	struct stage *stage = &self->stage;
+
+	self->kmsg = kmsg_open();
+	stage_start(_metadata, stage, false);
+}
+
+FIXTURE_TEARDOWN(urgent)
+{
+	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
+}
+
+/*
+ * A thread that is more urgent than the busy one leaves a message to the thread that
+ * delivers. On PREEMPT_RT the busy one has preempted that, in the middle of a delivery.
+ */
+TEST_F(urgent, gives_its_priority)
+{
+	struct stage *stage = &self->stage;
+	struct rounds race = ROUNDS(10, 100);
+	unsigned int rounds = 0;
+	uint64_t before;
+	bool busy;
+
+	ASSERT_EQ(0, set_fifo(PRIORITY + 20));
+	while (more_rounds(&race, rounds)) {
+		before = begin(_metadata, stage);
+		ASSERT_TRUE(WAIT_FOR(atomic_load(&stage->busy)));
+		db_ring(stage->slow.db, 0);
+		busy = atomic_load(&stage->busy);
+		ASSERT_TRUE(WAIT_FOR(slow_line_deliveries(&stage->slow) == before + 2)) {
+			TH_LOG("a message waits for a thread that is less urgent");
+			atomic_store(&stage->release, true);
+		}
+		EXPECT_TRUE(busy);
+		atomic_store(&stage->release, true);
+		ASSERT_TRUE(WAIT_FOR(atomic_load(&stage->returned) && !atomic_load(&stage->busy)));
+		rounds++;
+	}
+	stage_stop(stage);
 }
 
 TEST_HARNESS_MAIN
