@@ -7,15 +7,6 @@
 
 #include "slow_line.h"
 
-/* Has line @from of context @a ring line @to of context @b. */
-static void link_lines(struct __test_metadata *_metadata, int a, uint32_t from, int b, uint32_t to)
-{
-	int efd = new_eventfd(_metadata, 0, 0);
-
-	ASSERT_EQ(0, db_irqfd(b, efd, to, 0));
-	ASSERT_EQ(0, db_trigger(a, efd, from, 0));
-}
-
 FIXTURE(budget) {
 	int kmsg;
 	int in, out;

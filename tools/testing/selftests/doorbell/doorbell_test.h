@@ -458,6 +458,17 @@ static inline int new_eventfd(struct __test_metadata *_metadata, unsigned int co
 	return fd;
 }
 
+/* Has line @from of context @a ring line @to of context @b; returns the eventfd between. */
+static inline int link_lines(struct __test_metadata *_metadata, int a, uint32_t from, int b,
+			     uint32_t to)
+{
+	int efd = new_eventfd(_metadata, 0, 0);
+
+	ASSERT_EQ(0, db_irqfd(b, efd, to, 0));
+	ASSERT_EQ(0, db_trigger(a, efd, from, 0));
+	return efd;
+}
+
 static inline int efd_write(int fd, uint64_t value)
 {
 	return write(fd, &value, sizeof(value)) == sizeof(value) ? 0 : -errno;

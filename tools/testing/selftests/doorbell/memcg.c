@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "bus.h"
+#include "cgroup.h"
 
 /* An innocent process has a third of it. */
 #define LIMIT	"12582912"
@@ -18,20 +19,6 @@ FIXTURE(memcg) {
 	char path[64];
 	pid_t innocent;
 };
-
-static int put(const char *path, const char *name, const char *text)
-{
-	char file[128];
-	int fd, ret;
-
-	snprintf(file, sizeof(file), "%s/%s", path, name);
-	fd = open(file, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	ret = write(fd, text, strlen(text)) < 0 ? -errno : 0;
-	close(fd);
-	return ret;
-}
 
 /* The number after @key in memory.events; -1 if there is none. */
 static long nr_events(const char *path, const char *key)
@@ -61,7 +48,7 @@ static pid_t fork_in(const char *path)
 	if (pid)
 		return pid;
 	snprintf(text, sizeof(text), "%d", getpid());
-	if (put(path, "cgroup.procs", text))
+	if (cgroup_put(path, "cgroup.procs", text))
 		_exit(100);
 	return 0;
 }
@@ -74,12 +61,12 @@ FIXTURE_SETUP(memcg)
 	ASSERT_TRUE(!!mkdtemp(self->root));
 	if (mount("cgroup2", self->root, "cgroup2", 0, NULL))
 		SKIP(return, "cgroup2: %s", strerror(errno));
-	if (put(self->root, "cgroup.subtree_control", "+memory"))
+	if (cgroup_put(self->root, "cgroup.subtree_control", "+memory"))
 		SKIP(return, "no memory controller in cgroup2");
 	snprintf(self->path, sizeof(self->path), "%s/doorbell", self->root);
 	ASSERT_EQ(0, mkdir(self->path, 0755));
-	ASSERT_EQ(0, put(self->path, "memory.max", LIMIT));
-	put(self->path, "memory.swap.max", "0");
+	ASSERT_EQ(0, cgroup_put(self->path, "memory.max", LIMIT));
+	cgroup_put(self->path, "memory.swap.max", "0");
 
 	self->innocent = fork_in(self->path);
 	if (!self->innocent) {

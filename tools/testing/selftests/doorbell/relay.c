@@ -23,16 +23,6 @@ FIXTURE_TEARDOWN(relay)
 	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
 }
 
-/* Has line @from of context @a ring line @to of context @b; returns the eventfd between. */
-static int link_lines(struct __test_metadata *_metadata, int a, uint32_t from, int b, uint32_t to)
-{
-	int efd = new_eventfd(_metadata, 0, 0);
-
-	ASSERT_EQ(0, db_irqfd(b, efd, to, 0));
-	ASSERT_EQ(0, db_trigger(a, efd, from, 0));
-	return efd;
-}
-
 TEST_F(relay, one_trigger_of_many_lines)
 {
 	const uint32_t nr = 100;

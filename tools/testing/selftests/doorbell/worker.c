@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "cgroup.h"
 #include "doorbell_test.h"
 
 /* Nobody in particular. */
@@ -174,17 +175,6 @@ TEST_F(worker, counts_as_a_thread)
 #define CGROUP_PARENT	"/tmp/doorbell-cgroup"
 #define CGROUP		CGROUP_PARENT "/worker"
 
-static int put(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC), ret;
-
-	if (fd < 0)
-		return -errno;
-	ret = write(fd, text, strlen(text)) < 0 ? -errno : 0;
-	close(fd);
-	return ret;
-}
-
 /* The CPU time that the cgroup has used, in us. */
 static uint64_t cgroup_usage(void)
 {
@@ -212,7 +202,7 @@ TEST_F(worker, keeps_to_the_limit_of_the_cgroup)
 
 	mkdir(CGROUP_PARENT, 0755);
 	if (mount("cgroup2", CGROUP_PARENT, "cgroup2", 0, NULL) ||
-	    put(CGROUP_PARENT "/cgroup.subtree_control", "+cpu")) {
+	    cgroup_put(CGROUP_PARENT, "cgroup.subtree_control", "+cpu")) {
 		/* The debug kernel is one without. */
 		TH_LOG("no CPU controller in cgroup2");
 		umount2(CGROUP_PARENT, MNT_DETACH);
@@ -220,14 +210,14 @@ TEST_F(worker, keeps_to_the_limit_of_the_cgroup)
 		return;
 	}
 	ASSERT_EQ(0, mkdir(CGROUP, 0755));
-	ASSERT_EQ(0, put(CGROUP "/cpu.max", "5000 100000"));
+	ASSERT_EQ(0, cgroup_put(CGROUP, "cpu.max", "5000 100000"));
 	ASSERT_EQ(0, pipe(wired));
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		snprintf(pid_text, sizeof(pid_text), "%d", getpid());
-		byte = put(CGROUP "/cgroup.procs", pid_text) || wire_cycle(a, b, efds);
+		byte = cgroup_put(CGROUP, "cgroup.procs", pid_text) || wire_cycle(a, b, efds);
 		if (write(wired[1], &byte, 1) != 1)
 			_exit(1);
 		for (;;)
