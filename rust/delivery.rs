@@ -350,7 +350,7 @@ impl Line {
         self.gate.word() & DOORBELL_LINE_STATE
     }
 
-    /// Takes hold of the line, waiting for whoever does. Process context.
+    /// Waits until no other thread holds the line, and takes hold of it. Process context.
     pub(crate) fn hold(self: Pin<&Self>) -> Hold<'_> {
         let this = self.get_ref();
         wait_until(|| {
@@ -485,7 +485,7 @@ impl Line {
         drop(self.with_triggers(Triggers::take));
     }
 
-    /// Takes the message, if it may be delivered and nobody holds the line.
+    /// Takes the message, if it may be delivered and no other thread holds the line.
     #[inline(always)]
     fn take_message(&self) -> Option<(Hold<'_>, Behind)> {
         let (action, guard) = self.gate.update(line::PENDING, line::take);

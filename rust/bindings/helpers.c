@@ -202,7 +202,7 @@ static noinline bool doorbell_within_time(u32 before, u32 signals)
 		   local_clock() >= cpu->until) {
 		return false;
 	}
-	/* It does not overflow: nothing takes 2^31 signals' time to send 8. */
+	/* It does not overflow: nothing takes as long as 2^31 signals to send eight. */
 	cpu->signals = before + signals;
 	return true;
 }
@@ -345,8 +345,8 @@ void doorbell_notice_task_work(void)
 }
 
 /*
- * For what has no such thread: one work item at a time on each NUMA node, whoever it
- * belongs to.
+ * For what has no such thread: one work item at a time on each NUMA node, of all
+ * contexts together.
  */
 static struct workqueue_struct __rcu *doorbell_orphans;
 

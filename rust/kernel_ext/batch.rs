@@ -37,8 +37,8 @@ use kernel::{
     types::Opaque, //
 };
 
-/// How many objects are run in one go. Then other contexts that share the workqueue have their turn, and a
-/// thread looks for signals.
+/// The number of objects that are run in one go. After that other batches that share the workqueue
+/// have their turn, and a thread handles signals.
 const GO: u32 = 64;
 
 /// A list of nodes from [`Batch::queued`].
@@ -47,7 +47,7 @@ struct Taken(*mut kbindings::llist_node);
 // SAFETY: The list is owned.
 unsafe impl Send for Taken {}
 
-/// What runs the objects that are queued.
+/// A callback that runs the objects that are queued.
 ///
 /// # Invariants
 ///
@@ -59,7 +59,7 @@ pub(crate) struct Batch<T: RunInBatch> {
     #[pin]
     work: Deferred<Self, OwnerWork>,
     queued: Opaque<kbindings::llist_head>,
-    /// What is run next. The mutex is held while objects are run.
+    /// The objects to be run next. The mutex is held while objects are run.
     #[pin]
     taken: Mutex<Taken>,
     /// Objects are being run.
@@ -84,7 +84,7 @@ pub(crate) unsafe trait HasBatchNode: Sized {
     const OFFSET: usize;
 }
 
-/// What a [`Batch`] runs.
+/// An object that a [`Batch`] runs.
 pub(crate) trait RunInBatch: HasBatchNode + Sync {
     /// Called once for each time that the object was queued, in process context.
     fn run_in_batch(self: Pin<&Self>);
@@ -212,7 +212,7 @@ impl<T: RunInBatch> BatchNode<T> {
         if self.queued.xchg(1u32, Full) != 0 {
             return;
         }
-        // SAFETY: It was not on the list, and nobody else puts it there now. Both stay alive: `drop`
+        // SAFETY: It was not on the list, and no other thread puts it there now. Both stay alive: `drop`
         // waits for that.
         if unsafe { bindings::doorbell_llist_add(self.node.get(), self.batch.queued.get()) } {
             Run::<OwnerWork>::queue(pinned(&self.batch));

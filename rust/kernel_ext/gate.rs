@@ -315,8 +315,8 @@ impl<T, C: Visible> Guard<'_, T, C> {
         }
     }
 
-    /// Tries to exchange `word` for `new`, which has [`HELD`] clear or [`PARKED`] set; if the word is another one,
-    /// returns that. If it succeeds there is no guard any more: forget it.
+    /// Tries to exchange `word` for `new`, which has [`HELD`] clear or [`PARKED`] set. Returns the word
+    /// if it is another one. If the exchange succeeds there is no guard any more: forget it.
     #[inline(always)]
     fn leave(&self, word: u32, new: u32) -> Result<(), u32> {
         // SAFETY: The pointer is valid. A full compare-exchange, as above; enables preemption, which
