@@ -29,11 +29,19 @@ begin() {
 ended() {
 	local name=$1 rc
 	rc=$(cat "$name/rc")
-	[[ $rc == "$2" ]] || { echo "its status is $rc, not $2" && tail -n 5 "$name/err" && return 1; }
+	[[ $rc == "$2" ]] || { echo "its status is $rc, not $2" && told "$name" && return 1; }
 	shift 2
 	while (($#)); do
-		grep -qE -- "$2" "$name/$1" || { echo "no '$2' in $1" && tail -n 5 "$name/$1" && return 1; }
+		grep -qE -- "$2" "$name/$1" || { echo "no '$2' in $1" && told "$name" && return 1; }
 		shift 2
+	done
+}
+
+# told NAME: what the run printed last. A complaint of the kernel is at the end of out.
+told() {
+	local file
+	for file in err out; do
+		tail -n 30 "$1/$file" | cut -c1-200 | sed "s/^/$file: /"
 	done
 }
 

@@ -21,7 +21,7 @@ check() {		# NAME COMMAND...
 	if ! out=$("$@" 2>&1); then
 		verdict="not ok"
 		BAD=1
-		[[ -z $out ]] || printf '%s\n' "$out" | head -n 20 | sed 's/^/# /'
+		[[ -z $out ]] || printf '%s\n' "$out" | head -n 80 | sed 's/^/# /'
 	fi
 	echo "$verdict $N $name"
 }
