@@ -134,8 +134,8 @@ TEST(kept_rings_survive_the_server)
 	/* Rings go on without it, and peers do not notice. */
 	EXPECT_EQ(SIGKILL, end_server(&server, SIGKILL));
 	ASSERT_TRUE(ring_each_other(&a, &b));
-	EXPECT_EQ(-EAGAIN, client_message(_metadata, &a, 3, 100));
-	EXPECT_EQ(-EAGAIN, client_message(_metadata, &b, 3, 100));
+	EXPECT_EQ(-EAGAIN, client_message(_metadata, &a, 3, false));
+	EXPECT_EQ(-EAGAIN, client_message(_metadata, &b, 3, false));
 
 	/* The next one has the same lines, and serves the peers as its own. */
 	start_server_with(_metadata, &server, VECTORS, MAX_PEERS, "3", keep);
@@ -176,7 +176,7 @@ TEST(kept_rings_survive_the_server)
 	EXPECT_EQ(0, end_server(&server, SIGTERM));
 	EXPECT_TRUE(ring_each_other(&a, &c));
 	client_close(&a);
-	EXPECT_EQ(-EAGAIN, client_message(_metadata, &c, 3, 100));
+	EXPECT_EQ(-EAGAIN, client_message(_metadata, &c, 3, false));
 	EXPECT_EQ(1, run_command(text, sizeof(text),
 				 "timeout 60 doorbell ivshmem-server --keep -S %s -n 1 2>&1",
 				 server.peers));
