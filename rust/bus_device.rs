@@ -64,16 +64,17 @@ struct Changes {
 ///
 /// EINVAL: it does not.
 fn check(region: &doorbell_region) -> Result<Key> {
-    let either = if region.flags & DOORBELL_FLAG_DEASSIGN != 0 {
-        DOORBELL_FLAG_DEASSIGN
+    let either = if region.flags & DOORBELL_REGION_FLAG_DEASSIGN != 0 {
+        DOORBELL_REGION_FLAG_DEASSIGN
     } else {
-        DOORBELL_FLAG_KEEP
+        DOORBELL_REGION_FLAG_RECORD
     };
-    let known = DOORBELL_FLAG_DATAMATCH | DOORBELL_FLAG_LINE | either;
+    let known = DOORBELL_REGION_FLAG_DATAMATCH | DOORBELL_REGION_FLAG_LINE | either;
     check_flags(region.flags, known)?;
     check_reserved(&region.reserved)?;
-    let datamatch = (region.flags & DOORBELL_FLAG_DATAMATCH != 0).then_some(region.datamatch);
-    let nothing = if region.flags & DOORBELL_FLAG_LINE != 0 {
+    let datamatch =
+        (region.flags & DOORBELL_REGION_FLAG_DATAMATCH != 0).then_some(region.datamatch);
+    let nothing = if region.flags & DOORBELL_REGION_FLAG_LINE != 0 {
         region.fd == 0
     } else {
         region.line == 0
@@ -87,16 +88,16 @@ fn check(region: &doorbell_region) -> Result<Key> {
 impl Changes {
     /// Adds what the caller's `index`th says, which is at `key`.
     fn add(&mut self, core: &Core, region: &doorbell_region, key: Key, index: u32) -> Result {
-        let rings = region.flags & DOORBELL_FLAG_LINE != 0;
+        let rings = region.flags & DOORBELL_REGION_FLAG_LINE != 0;
         if rings {
             core.line(region.line).ok_or(ENXIO)?;
         }
-        let keep = region.flags & DOORBELL_FLAG_KEEP != 0;
+        let keep = region.flags & DOORBELL_REGION_FLAG_RECORD != 0;
         if keep {
             core.records()?;
         }
         let eventfd = || EventFdFile::from_fd(region.fd)?.eventfd();
-        if region.flags & DOORBELL_FLAG_DEASSIGN == 0 {
+        if region.flags & DOORBELL_REGION_FLAG_DEASSIGN == 0 {
             let target = if rings {
                 Target::Line(region.line)
             } else {
@@ -135,7 +136,8 @@ impl Context {
     pub(crate) fn regions(&self, arg: &Argument) -> Result {
         let mut regions: doorbell_regions = arg.read()?;
         check_flags(regions.flags, 0)?;
-        check_reserved(&[regions.reserved, regions.failed])?;
+        check_reserved(&regions.reserved)?;
+        check_reserved(&[regions.failed])?;
         if regions.nr_regions == 0 {
             return Err(EINVAL);
         }
@@ -171,9 +173,9 @@ impl Context {
     /// DOORBELL_GET_REGIONS.
     pub(crate) fn get_regions(&self, arg: &Argument) -> Result<isize> {
         const BLOCK: usize = 16;
-        let list: doorbell_region_list = arg.read()?;
+        let list: doorbell_get_regions = arg.read()?;
         check_flags(list.flags, 0)?;
-        check_reserved(&[list.reserved])?;
+        check_reserved(&list.reserved)?;
         if list.nr_infos == 0 {
             return Err(EINVAL);
         }
@@ -200,11 +202,12 @@ impl Context {
     pub(crate) fn bus_write(&self, arg: &Argument) -> Result<isize> {
         let write: doorbell_bus_write = arg.read()?;
         check_flags(write.flags, 0)?;
+        check_reserved(&write.reserved)?;
         if write.nr_accesses == 0 {
             return Err(EINVAL);
         }
         let core = self.core()?;
-        let mut reader = array::<doorbell_access>(write.accesses, write.nr_accesses)?.reader();
+        let mut reader = array::<doorbell_bus_access>(write.accesses, write.nr_accesses)?.reader();
         let mut done = 0;
         let result = write_all(core, &mut reader, &mut done);
         count_or(done, result)
@@ -246,6 +249,7 @@ impl Context {
     pub(crate) fn set_records(&self, arg: &Argument) -> Result {
         let records: doorbell_set_records = arg.read()?;
         check_flags(records.flags, 0)?;
+        check_reserved(&records.reserved)?;
         let len = records.nr_records;
         if !len.is_power_of_two() || len > DOORBELL_MAX_RECORDS {
             return Err(EINVAL);
@@ -256,13 +260,13 @@ impl Context {
     /// DOORBELL_GET_BUS.
     pub(crate) fn get_bus(&self, arg: &Argument) -> Result {
         let core = self.core()?;
-        let mut bus = doorbell_bus {
+        let mut bus = doorbell_get_bus {
             nr_regions: core.nr_regions(),
             ..Default::default()
         };
         if let Ok(records) = core.records() {
             bus.nr_records = records.len();
-            bus.kept = records.kept();
+            bus.recorded = records.kept();
             bus.refused = records.refused();
         }
         arg.write(&bus)
@@ -270,7 +274,7 @@ impl Context {
 }
 
 /// How many accesses are read at once.
-type Block = [doorbell_access; 16];
+type Block = [doorbell_bus_access; 16];
 
 /// Carries out all accesses, counting them.
 fn write_all(core: &Core, reader: &mut UserSliceReader, done: &mut usize) -> Result {
@@ -294,7 +298,7 @@ fn write_all(core: &Core, reader: &mut UserSliceReader, done: &mut usize) -> Res
     Ok(())
 }
 
-fn write_one(core: &Core, access: &doorbell_access) -> Result {
+fn write_one(core: &Core, access: &doorbell_bus_access) -> Result {
     let access = Access::new(access.space, access.addr, access.length, access.value);
     core.bus_write(&access.ok_or(EINVAL)?, From::Caller)
 }
@@ -315,9 +319,9 @@ fn list_regions(core: &Core, first: usize, infos: &mut [doorbell_region_info]) -
             datamatch: key.datamatch().unwrap_or(0),
             space: key.space(),
             length: key.length(),
-            flags: flag(key.datamatch().is_some(), DOORBELL_FLAG_DATAMATCH)
-                | flag(region.line().is_some(), DOORBELL_FLAG_LINE)
-                | flag(region.keeps(), DOORBELL_FLAG_KEEP),
+            flags: flag(key.datamatch().is_some(), DOORBELL_REGION_FLAG_DATAMATCH)
+                | flag(region.line().is_some(), DOORBELL_REGION_FLAG_LINE)
+                | flag(region.keeps(), DOORBELL_REGION_FLAG_RECORD),
             line: region.line().unwrap_or(0),
             writes: region.writes(),
             ..Default::default()

@@ -71,8 +71,11 @@ use kernel::{
 /// How the device presents itself: /dev/doorbell, mode 0600 unless udev says otherwise.
 pub(crate) const OPTIONS: MiscDeviceOptions = MiscDeviceOptions { name: c"doorbell" };
 
-/// Where in the file the records are.
-const RECORDS_OFFSET: u64 = DOORBELL_RECORDS_OFFSET as u64;
+/// Offset of the mapping of the status pages.
+const STATUS_OFFSET: u64 = 0;
+
+/// Offset of the mapping of the records, beyond the last status page.
+const RECORDS_OFFSET: u64 = 0x1000_0000;
 
 /// What an open file of the device is: a private context.
 pub(crate) struct Context {
@@ -130,10 +133,16 @@ enum Scope {
 impl Scope {
     /// EINVAL: unknown flags, or flags that do not go together or with `fd`.
     fn new(flags: u32, fd: i32) -> Result<Self> {
-        const DEASSIGN_ALL: u32 = DOORBELL_FLAG_DEASSIGN | DOORBELL_FLAG_ALL;
+        const DEASSIGN: u32 = DOORBELL_TRIGGER_FLAG_DEASSIGN;
+        const ALL: u32 = DOORBELL_TRIGGER_FLAG_ALL;
+        const DEASSIGN_ALL: u32 = DEASSIGN | ALL;
+        const {
+            assert!(DEASSIGN == DOORBELL_NOTIFIER_FLAG_DEASSIGN);
+            assert!(ALL == DOORBELL_NOTIFIER_FLAG_ALL);
+        }
         match flags {
             0 => Ok(Self::Assign),
-            DOORBELL_FLAG_DEASSIGN => Ok(Self::Deassign),
+            DEASSIGN => Ok(Self::Deassign),
             DEASSIGN_ALL if fd == -1 => Ok(Self::DeassignAll),
             _ => Err(EINVAL),
         }
@@ -225,8 +234,8 @@ impl Context {
             DOORBELL_IOC_SET_TYPE => self.set_type(arg),
             DOORBELL_IOC_SET_LEVEL => return self.set_level(arg),
             DOORBELL_IOC_QUERY => self.query(arg),
-            DOORBELL_IOC_READ => read_eventfd(arg),
-            DOORBELL_IOC_PEEK => peek_eventfd(arg),
+            DOORBELL_IOC_EVENTFD_READ => read_eventfd(arg),
+            DOORBELL_IOC_EVENTFD_PEEK => peek_eventfd(arg),
             DOORBELL_IOC_MASK => return self.lineset(arg, Line::mask),
             DOORBELL_IOC_UNMASK => return self.lineset(arg, Line::unmask),
             DOORBELL_IOC_CLEAR => return self.lineset(arg, Line::clear),
@@ -237,14 +246,14 @@ impl Context {
     }
 
     fn get_info(&self, arg: &Argument) -> Result {
-        let mut features = DOORBELL_FEATURE_READ
+        let mut features = DOORBELL_FEATURE_EVENTFD_READ
             | DOORBELL_FEATURE_MASK
             | DOORBELL_FEATURE_LEVEL
             | DOORBELL_FEATURE_BUS;
         if CAN_PEEK {
-            features |= DOORBELL_FEATURE_PEEK;
+            features |= DOORBELL_FEATURE_EVENTFD_PEEK;
         }
-        let mut info = doorbell_info {
+        let mut info = doorbell_get_info {
             abi_version: DOORBELL_ABI_VERSION,
             features,
             max_lines: DOORBELL_MAX_LINES,
@@ -255,6 +264,8 @@ impl Context {
             status_size: size_of::<Status>() as u32,
             max_regions: DOORBELL_MAX_REGIONS,
             max_records: DOORBELL_MAX_RECORDS,
+            status_offset: STATUS_OFFSET,
+            records_offset: RECORDS_OFFSET,
             ..Default::default()
         };
         if let Ok(core) = self.core() {
@@ -269,8 +280,9 @@ impl Context {
     }
 
     fn set_lines(&self, arg: &Argument) -> Result {
-        let lines: doorbell_lines = arg.read()?;
-        check_flags(lines.flags, DOORBELL_LINES_MASKED)?;
+        let lines: doorbell_set_lines = arg.read()?;
+        check_flags(lines.flags, DOORBELL_SET_LINES_FLAG_MASKED)?;
+        check_reserved(&lines.reserved)?;
         if !(1..=DOORBELL_MAX_LINES).contains(&lines.nr_lines) {
             return Err(EINVAL);
         }
@@ -278,7 +290,7 @@ impl Context {
             return Err(EEXIST);
         }
         let core = Core::new(lines.nr_lines)?;
-        if lines.flags & DOORBELL_LINES_MASKED != 0 {
+        if lines.flags & DOORBELL_SET_LINES_FLAG_MASKED != 0 {
             core.mask_all();
         }
         // Of two callers at the same time one gets EEXIST here.
@@ -291,16 +303,19 @@ impl Context {
 
     fn irqfd(&self, arg: &Argument) -> Result {
         let irqfd: doorbell_irqfd = arg.read()?;
-        check_flags(irqfd.flags, DOORBELL_FLAG_DEASSIGN | DOORBELL_FLAG_RESAMPLE)?;
+        check_flags(
+            irqfd.flags,
+            DOORBELL_IRQFD_FLAG_DEASSIGN | DOORBELL_IRQFD_FLAG_RESAMPLE,
+        )?;
         check_reserved(&irqfd.reserved)?;
         let core = self.core()?;
         match irqfd.flags {
-            0 | DOORBELL_FLAG_DEASSIGN if irqfd.resamplefd != 0 => Err(EINVAL),
+            0 | DOORBELL_IRQFD_FLAG_DEASSIGN if irqfd.resamplefd != 0 => Err(EINVAL),
             0 => core.assign_irqfd(irqfd.fd, irqfd.line, None),
-            DOORBELL_FLAG_RESAMPLE => {
+            DOORBELL_IRQFD_FLAG_RESAMPLE => {
                 core.assign_irqfd(irqfd.fd, irqfd.line, Some(irqfd.resamplefd))
             }
-            DOORBELL_FLAG_DEASSIGN => core.deassign_irqfd(irqfd.fd, irqfd.line),
+            DOORBELL_IRQFD_FLAG_DEASSIGN => core.deassign_irqfd(irqfd.fd, irqfd.line),
             // A resamplefd goes with its irqfd.
             _ => Err(EINVAL),
         }
@@ -341,9 +356,9 @@ impl Context {
     }
 
     fn set_type(&self, arg: &Argument) -> Result {
-        let line: doorbell_line_type = arg.read()?;
+        let line: doorbell_set_type = arg.read()?;
         check_flags(line.flags, 0)?;
-        check_reserved(&[line.reserved])?;
+        check_reserved(&line.reserved)?;
         let level = match line.type_ {
             DOORBELL_TYPE_EDGE => false,
             DOORBELL_TYPE_LEVEL => true,
@@ -353,7 +368,9 @@ impl Context {
     }
 
     fn set_level(&self, arg: &Argument) -> Result<isize> {
-        let level: doorbell_level = arg.read()?;
+        let level: doorbell_set_level = arg.read()?;
+        check_flags(level.flags, 0)?;
+        check_reserved(&level.reserved)?;
         if level.level > 1 {
             return Err(EINVAL);
         }
@@ -365,7 +382,7 @@ impl Context {
     }
 
     fn lineset(&self, arg: &Argument, f: fn(Pin<&Line>) -> bool) -> Result<isize> {
-        let set: doorbell_lineset = arg.read()?;
+        let set: doorbell_line_set = arg.read()?;
         check_flags(set.flags, 0)?;
         check_reserved(&set.reserved)?;
         if set.nr_lines == 0 {
@@ -378,6 +395,7 @@ impl Context {
 
     fn query(&self, arg: &Argument) -> Result {
         let query: doorbell_query = arg.read()?;
+        check_flags(query.flags, 0)?;
         check_reserved(&query.reserved)?;
         let core = self.core()?;
         let snapshot = core.line(query.line).ok_or(ENXIO)?.snapshot();
@@ -399,16 +417,17 @@ impl Context {
     }
 }
 
-/// DOORBELL_READ. May sleep.
+/// DOORBELL_EVENTFD_READ. May sleep.
 fn read_eventfd(arg: &Argument) -> Result {
     let eventfd: doorbell_eventfd = arg.read()?;
-    check_flags(eventfd.flags, DOORBELL_READ_NOWAIT)?;
+    check_flags(eventfd.flags, DOORBELL_EVENTFD_FLAG_NOWAIT)?;
+    check_reserved(&eventfd.reserved)?;
     if eventfd.count != 0 {
         return Err(EINVAL);
     }
     let file = EventFdFile::from_fd(eventfd.fd)?;
     file.check_readable()?;
-    let no_wait = eventfd.flags & DOORBELL_READ_NOWAIT != 0 || file.nonblocking();
+    let no_wait = eventfd.flags & DOORBELL_EVENTFD_FLAG_NOWAIT != 0 || file.nonblocking();
     let counter = file.counter()?;
     let at = arg.field(core::mem::offset_of!(doorbell_eventfd, count));
     // The count is either in the eventfd or in the caller's memory: it is stored with the eventfd's
@@ -425,10 +444,11 @@ fn read_eventfd(arg: &Argument) -> Result {
     }
 }
 
-/// DOORBELL_PEEK.
+/// DOORBELL_EVENTFD_PEEK.
 fn peek_eventfd(arg: &Argument) -> Result {
     let mut eventfd: doorbell_eventfd = arg.read()?;
     check_flags(eventfd.flags, 0)?;
+    check_reserved(&eventfd.reserved)?;
     if eventfd.count != 0 {
         return Err(EINVAL);
     }
@@ -461,7 +481,7 @@ impl MiscDevice for Context {
     fn mmap(context: &Self, _file: &File, vma: &VmaNew) -> Result {
         let core = context.core()?;
         match offset(vma) {
-            0 => core.map_status(vma),
+            STATUS_OFFSET => core.map_status(vma),
             RECORDS_OFFSET => core.records()?.map(vma),
             _ => Err(EINVAL),
         }

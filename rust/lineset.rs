@@ -2,7 +2,7 @@
 
 //! The lines that an ioctl works on: one, or many at once.
 
-use crate::uapi::doorbell_lineset;
+use crate::uapi::doorbell_line_set;
 use kernel::{
     prelude::*,
     uaccess::{
@@ -64,7 +64,7 @@ impl LineSet {
     /// but the caller's result, to see that it can be written.
     ///
     /// EINVAL, ENXIO, EFAULT, ENOMEM: see the UAPI header.
-    pub(crate) fn new(set: &doorbell_lineset, nr_lines: u32) -> Result<Self> {
+    pub(crate) fn new(set: &doorbell_line_set, nr_lines: u32) -> Result<Self> {
         let end = set.line.checked_add(set.nr_lines).ok_or(ENXIO)?;
         if end > nr_lines {
             return Err(ENXIO);

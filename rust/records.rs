@@ -15,7 +15,7 @@ use crate::{
     region::Access,
     uapi::{
         doorbell_record,
-        doorbell_records, //
+        doorbell_record_ring, //
     }, //
 };
 use core::mem::offset_of;
@@ -49,13 +49,13 @@ const RECORD: usize = size_of::<doorbell_record>();
 /// How many records read(2) takes at once.
 const BLOCK: usize = 16;
 
-const HEADER: usize = offset_of!(doorbell_records, records) / size_of::<Words>();
+const HEADER: usize = offset_of!(doorbell_record_ring, records) / size_of::<Words>();
 
 const _: () = {
     const WORD: usize = size_of::<u64>();
     assert!(size_of::<doorbell_record>() == size_of::<Words>());
-    assert!(offset_of!(doorbell_records, head) == 0);
-    assert!(offset_of!(doorbell_records, records) % size_of::<Words>() == 0);
+    assert!(offset_of!(doorbell_record_ring, head) == 0);
+    assert!(offset_of!(doorbell_record_ring, records) % size_of::<Words>() == 0);
     assert!(offset_of!(doorbell_record, sequence) == 0);
     assert!(offset_of!(doorbell_record, addr) == WORD);
     assert!(offset_of!(doorbell_record, value) == 2 * WORD);

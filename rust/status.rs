@@ -8,7 +8,7 @@ use crate::{
         gate::Face,
         shared_pages::impl_visible, //
     },
-    uapi::doorbell_status, //
+    uapi::doorbell_line_status, //
 };
 use kernel::sync::atomic::Atomic;
 
@@ -35,17 +35,17 @@ impl_visible!(Counters {
     reserved: [u64; 2],
 });
 
-/// What userspace sees of a line: `struct doorbell_status`.
+/// What userspace sees of a line: `struct doorbell_line_status`.
 pub(crate) type Status = Face<Counters>;
 
 const _: () = {
     const BESIDE: usize = size_of::<Status>() - size_of::<Counters>();
-    assert!(size_of::<Status>() == size_of::<doorbell_status>());
-    assert!(core::mem::offset_of!(doorbell_status, state) == 0);
+    assert!(size_of::<Status>() == size_of::<doorbell_line_status>());
+    assert!(core::mem::offset_of!(doorbell_line_status, state) == 0);
     macro_rules! check {
         ($($field:ident)+) => {$(
             assert!(
-                core::mem::offset_of!(doorbell_status, $field)
+                core::mem::offset_of!(doorbell_line_status, $field)
                     == BESIDE + core::mem::offset_of!(Counters, $field)
             );
         )+};

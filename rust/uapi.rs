@@ -3,50 +3,45 @@
 //! The ABI, from include/uapi/linux/doorbell.h by way of bindgen: nothing is written down twice.
 
 pub(crate) use crate::bindings::{
-    doorbell_access,
-    doorbell_bus,
+    doorbell_bus_access,
     doorbell_bus_write,
     doorbell_eventfd,
-    doorbell_info,
+    doorbell_get_bus,
+    doorbell_get_info,
+    doorbell_get_regions,
     doorbell_irqfd,
-    doorbell_level,
-    doorbell_line_type,
-    doorbell_lines,
-    doorbell_lineset,
+    doorbell_line_set,
+    doorbell_line_status,
     doorbell_notifier,
     doorbell_query,
     doorbell_record,
-    doorbell_records,
+    doorbell_record_ring,
     doorbell_region,
     doorbell_region_info,
-    doorbell_region_list,
     doorbell_regions,
+    doorbell_set_level,
+    doorbell_set_lines,
     doorbell_set_records,
-    doorbell_status,
+    doorbell_set_type,
     doorbell_trigger,
     DOORBELL_ABI_VERSION,
     DOORBELL_ACK_DONE,
     DOORBELL_ACK_NOTHING,
     DOORBELL_ACK_POSTPONED,
-    DOORBELL_FLAG_ALL,
-    DOORBELL_FLAG_DATAMATCH,
-    DOORBELL_FLAG_DEASSIGN,
-    DOORBELL_FLAG_KEEP,
-    DOORBELL_FLAG_LINE,
-    DOORBELL_FLAG_RESAMPLE,
+    DOORBELL_EVENTFD_FLAG_NOWAIT,
     DOORBELL_IOC_ACK,
     DOORBELL_IOC_BUS_WRITE,
     DOORBELL_IOC_CLEAR,
+    DOORBELL_IOC_EVENTFD_PEEK,
+    DOORBELL_IOC_EVENTFD_READ,
     DOORBELL_IOC_GET_BUS,
     DOORBELL_IOC_GET_INFO,
     DOORBELL_IOC_GET_REGIONS,
     DOORBELL_IOC_IRQFD,
     DOORBELL_IOC_MASK,
     DOORBELL_IOC_NOTIFIER,
-    DOORBELL_IOC_PEEK,
     DOORBELL_IOC_PENDING,
     DOORBELL_IOC_QUERY,
-    DOORBELL_IOC_READ,
     DOORBELL_IOC_REGION,
     DOORBELL_IOC_REGIONS,
     DOORBELL_IOC_RING,
@@ -56,7 +51,8 @@ pub(crate) use crate::bindings::{
     DOORBELL_IOC_SET_TYPE,
     DOORBELL_IOC_TRIGGER,
     DOORBELL_IOC_UNMASK,
-    DOORBELL_LINES_MASKED,
+    DOORBELL_IRQFD_FLAG_DEASSIGN,
+    DOORBELL_IRQFD_FLAG_RESAMPLE,
     DOORBELL_LINE_ASSERTED,
     DOORBELL_LINE_LEVEL,
     DOORBELL_LINE_MASKED,
@@ -73,25 +69,34 @@ pub(crate) use crate::bindings::{
     DOORBELL_MAX_RESAMPLEFDS_PER_LINE,
     DOORBELL_MAX_SEARCHED_TRIGGERS,
     DOORBELL_MAX_TRIGGERS_PER_LINE,
+    DOORBELL_NOTIFIER_FLAG_ALL,
+    DOORBELL_NOTIFIER_FLAG_DEASSIGN,
     DOORBELL_NOTIFY_ACK,
     DOORBELL_NOTIFY_MASK,
     DOORBELL_NOTIFY_UNMASK,
-    DOORBELL_READ_NOWAIT,
-    DOORBELL_RECORDS_OFFSET,
+    DOORBELL_REGION_FLAG_DATAMATCH,
+    DOORBELL_REGION_FLAG_DEASSIGN,
+    DOORBELL_REGION_FLAG_LINE,
+    DOORBELL_REGION_FLAG_RECORD,
     DOORBELL_RING_COALESCED,
     DOORBELL_RING_DELIVERED,
     DOORBELL_RING_MASKED,
+    DOORBELL_SET_LINES_FLAG_MASKED,
     DOORBELL_SPACE_MMIO,
     DOORBELL_SPACE_PIO,
+    DOORBELL_TRIGGER_FLAG_ALL,
+    DOORBELL_TRIGGER_FLAG_DEASSIGN,
     DOORBELL_TYPE_EDGE,
     DOORBELL_TYPE_LEVEL, //
 };
 use crate::kernel_ext::uaccess::impl_user_abi;
 
-/// `DOORBELL_FEATURE_READ`; bindgen does not evaluate the `ULL` shifts.
-pub(crate) const DOORBELL_FEATURE_READ: u64 = crate::bindings::DOORBELL_FEATURES_READ;
-/// `DOORBELL_FEATURE_PEEK`.
-pub(crate) const DOORBELL_FEATURE_PEEK: u64 = crate::bindings::DOORBELL_FEATURES_PEEK;
+/// `DOORBELL_FEATURE_EVENTFD_READ`; bindgen does not evaluate the `ULL` shifts.
+pub(crate) const DOORBELL_FEATURE_EVENTFD_READ: u64 =
+    crate::bindings::DOORBELL_FEATURES_EVENTFD_READ;
+/// `DOORBELL_FEATURE_EVENTFD_PEEK`.
+pub(crate) const DOORBELL_FEATURE_EVENTFD_PEEK: u64 =
+    crate::bindings::DOORBELL_FEATURES_EVENTFD_PEEK;
 /// `DOORBELL_FEATURE_MASK`.
 pub(crate) const DOORBELL_FEATURE_MASK: u64 = crate::bindings::DOORBELL_FEATURES_MASK;
 /// `DOORBELL_FEATURE_LEVEL`.
@@ -100,7 +105,7 @@ pub(crate) const DOORBELL_FEATURE_LEVEL: u64 = crate::bindings::DOORBELL_FEATURE
 pub(crate) const DOORBELL_FEATURE_BUS: u64 = crate::bindings::DOORBELL_FEATURES_BUS;
 
 impl_user_abi! {
-    doorbell_info {
+    doorbell_get_info {
         abi_version: u32,
         nr_lines: u32,
         features: u64,
@@ -116,10 +121,14 @@ impl_user_abi! {
         max_regions: u32,
         nr_regions: u32,
         max_records: u32,
+        status_offset: u64,
+        records_offset: u64,
+        reserved: [u32; 12],
     }
-    doorbell_lines {
+    doorbell_set_lines {
         nr_lines: u32,
         flags: u32,
+        reserved: [u32; 6],
     }
     doorbell_irqfd {
         fd: i32,
@@ -146,7 +155,8 @@ impl_user_abi! {
         nr_notifiers: u32,
         nr_resamplefds: u32,
         acks: u64,
-        reserved: [u32; 4],
+        flags: u32,
+        reserved: [u32; 3],
     }
     doorbell_notifier {
         fd: i32,
@@ -155,7 +165,7 @@ impl_user_abi! {
         events: u32,
         reserved: [u32; 4],
     }
-    doorbell_lineset {
+    doorbell_line_set {
         line: u32,
         nr_lines: u32,
         lines: u64,
@@ -163,20 +173,23 @@ impl_user_abi! {
         flags: u32,
         reserved: [u32; 3],
     }
-    doorbell_line_type {
+    doorbell_set_type {
         line: u32,
         type_: u32,
         flags: u32,
-        reserved: u32,
+        reserved: [u32; 5],
     }
-    doorbell_level {
+    doorbell_set_level {
         line: u32,
         level: u32,
+        flags: u32,
+        reserved: [u32; 5],
     }
     doorbell_eventfd {
         fd: i32,
         flags: u32,
         count: u64,
+        reserved: [u32; 4],
     }
     doorbell_region {
         addr: u64,
@@ -193,7 +206,7 @@ impl_user_abi! {
         nr_regions: u32,
         failed: u32,
         flags: u32,
-        reserved: u32,
+        reserved: [u32; 3],
     }
     doorbell_region_info {
         addr: u64,
@@ -205,14 +218,14 @@ impl_user_abi! {
         writes: u64,
         reserved: u64,
     }
-    doorbell_region_list {
+    doorbell_get_regions {
         infos: u64,
         first: u32,
         nr_infos: u32,
         flags: u32,
-        reserved: u32,
+        reserved: [u32; 3],
     }
-    doorbell_access {
+    doorbell_bus_access {
         addr: u64,
         value: u64,
         length: u32,
@@ -222,16 +235,18 @@ impl_user_abi! {
         accesses: u64,
         nr_accesses: u32,
         flags: u32,
+        reserved: [u32; 4],
     }
     doorbell_set_records {
         nr_records: u32,
         flags: u32,
+        reserved: [u32; 6],
     }
-    doorbell_bus {
+    doorbell_get_bus {
         nr_regions: u32,
         nr_records: u32,
-        kept: u64,
+        recorded: u64,
         refused: u64,
-        reserved: u64,
+        reserved: [u64; 5],
     }
 }

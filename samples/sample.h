@@ -73,7 +73,7 @@ static inline __u64 now_ns(void)
 
 static inline int new_context(__u32 nr_lines)
 {
-	struct doorbell_lines lines = { .nr_lines = nr_lines };
+	struct doorbell_set_lines lines = { .nr_lines = nr_lines };
 	int db = must(open("/dev/doorbell", O_RDWR | O_CLOEXEC), "/dev/doorbell");
 
 	must(ioctl(db, DOORBELL_SET_LINES, &lines), "DOORBELL_SET_LINES");
@@ -106,7 +106,7 @@ static inline int new_irqfd(int db, __u32 line)
 /* DOORBELL_MASK, _UNMASK, _CLEAR, _PENDING of one line. */
 static inline int on_line(int db, unsigned long cmd, __u32 line)
 {
-	struct doorbell_lineset set = { .line = line, .nr_lines = 1 };
+	struct doorbell_line_set set = { .line = line, .nr_lines = 1 };
 
 	return must(ioctl(db, cmd, &set), "ioctl for a line");
 }

@@ -100,7 +100,7 @@ int doorbell_ring(struct doorbell_ctx *ctx, u32 line);
  * @line: the line
  * @level: true to raise it
  *
- * See struct doorbell_level.
+ * See struct doorbell_set_level.
  *
  * Context: as doorbell_ring().
  * Return: raising: as doorbell_ring(); lowering: 1 if a message was taken back that

@@ -92,7 +92,7 @@ static void *cpu(void *arg)
 
 static void set_level(__u32 line)
 {
-	struct doorbell_line_type type = { .line = line, .type = DOORBELL_TYPE_LEVEL };
+	struct doorbell_set_type type = { .line = line, .type = DOORBELL_TYPE_LEVEL };
 
 	MUST(ioctl(ctx, DOORBELL_SET_TYPE, &type));
 }

@@ -41,7 +41,7 @@ struct guest {
 /* The device has the same two wires either way; @look ends elsewhere. */
 static void wire(struct guest *guest, bool postpone)
 {
-	struct doorbell_line_type type = { .line = IRQ_LINE, .type = DOORBELL_TYPE_LEVEL };
+	struct doorbell_set_type type = { .line = IRQ_LINE, .type = DOORBELL_TYPE_LEVEL };
 	struct doorbell_notifier notifier = { .line = IRQ_LINE, .events = DOORBELL_NOTIFY_ACK };
 	struct doorbell_irqfd irq = { .line = IRQ_LINE };
 
@@ -52,7 +52,7 @@ static void wire(struct guest *guest, bool postpone)
 	guest->irq = new_eventfd();
 	irq.fd = guest->irq;
 	if (postpone) {
-		irq.flags = DOORBELL_FLAG_RESAMPLE;
+		irq.flags = DOORBELL_IRQFD_FLAG_RESAMPLE;
 		irq.resamplefd = guest->look;
 	} else {
 		notifier.fd = guest->look;

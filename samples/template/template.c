@@ -64,7 +64,7 @@ static eventfd_t ring(int db, int out, int timeout_ms)
 
 int main(int argc, char **argv)
 {
-	struct doorbell_lines lines = { .nr_lines = LINES };
+	struct doorbell_set_lines lines = { .nr_lines = LINES };
 	struct doorbell_trigger trigger = { .line = TO };
 	char parameters[64];
 	int db, i, once = 0;

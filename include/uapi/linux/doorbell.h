@@ -1,40 +1,46 @@
-/* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
+/* SPDX-License-Identifier: (GPL-2.0-only WITH Linux-syscall-note) OR MIT */
 /*
  * /dev/doorbell: a software interrupt controller for eventfds.
  *
  * open("/dev/doorbell") returns a private context. A context has numbered
- * lines; eventfds are wired to them. An irqfd is an eventfd that the kernel
+ * lines; eventfds are assigned to them. An irqfd is an eventfd that the kernel
  * listens on: each signal rings its line. A trigger is an eventfd that the
  * kernel signals when its line delivers. A masked line holds its message until
- * it is unmasked, or cleared. A level line stays asserted until it is acked. A
- * region is an address of the context's bus; what is written there signals an
- * eventfd, or rings a line.
+ * it is unmasked or cleared. A level line stays asserted until it is acked. A
+ * region is an address of the context's bus: a write to that address signals an
+ * eventfd or rings a line.
  *
  * The same structures serve 32-bit and 64-bit callers. Reserved fields and
  * undefined flag bits must be zero. A call that fails has changed nothing.
  *
- * Errors tell mistakes apart:
+ * The structure of DOORBELL_X is struct doorbell_x. Each structure that an ioctl
+ * reads has flags and reserved words: a later version gives a reserved word a
+ * meaning together with a flag bit and a bit of doorbell_get_info.features. An
+ * element of an array cannot grow; a flag of the call selects another element.
+ *
+ * Each mistake has its own error:
  *
  *	EBADF		the fd in the argument is not open
- *	EINVAL		that fd is no eventfd; unknown flag bit; reserved field
+ *	EINVAL		that fd is not an eventfd; unknown flag bit; reserved field
  *			not zero; value out of range
- *	ENXIO		no such line (also: no lines, or records, chosen yet)
- *	ENOENT		nothing there to deassign
+ *	ENXIO		no such line (also: the lines, or records, are not chosen yet)
+ *	ENOENT		no such assignment
  *	EEXIST		the same assignment exists; the lines, or records, are chosen
  *			already
- *	EBUSY		the eventfd is somebody's irqfd already; the line is in use; a
- *			region overlaps another one of a different shape
+ *	EBUSY		the eventfd is an irqfd already; the line is in use; a region
+ *			overlaps another one of a different shape
  *	ELOOP		the assignment would close a cycle inside this context
  *	ENOSPC		over a limit
  *	ENOMEM		no memory (or over the memory cgroup's limit)
  *	EFAULT		the argument cannot be read or written
  *	ENOTTY		unknown ioctl
  *	EOPNOTSUPP	an edge line cannot do that; this build cannot do that (see
- *			DOORBELL_FEATURE_*); no region takes this access of the bus
- *	ENOBUFS		no room to keep what was written
- *	EAGAIN		nothing to read, and the caller does not want to wait; no room
- *			for a thread of the process's
- *	EACCES		mmap() of the status pages to write, or of anything to execute
+ *			DOORBELL_FEATURE_*); no region matches this write to the bus
+ *	ENOBUFS		no room to record what was written
+ *	EAGAIN		nothing to read, and the caller asked not to wait; no thread can
+ *			be added to the process
+ *	EACCES		mmap() of the status pages for writing, or of either mapping for
+ *			execution
  */
 #ifndef _UAPI_LINUX_DOORBELL_H
 #define _UAPI_LINUX_DOORBELL_H
@@ -42,7 +48,7 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-/* Goes up when the meaning of something that exists changes; so: never. */
+/* Changes when the meaning of an existing call changes; so: never. */
 #define DOORBELL_ABI_VERSION		1
 
 /* Limits, also reported by DOORBELL_GET_INFO. */
@@ -55,46 +61,49 @@
 #define DOORBELL_MAX_RECORDS		1048576
 
 /*
- * The most eventfds that a context keeps alive. Each trigger, notifier, resamplefd and
- * region with an eventfd counts as one; an irqfd does not. Beyond it: ENOSPC. Unless
- * the process that chose the lines had CAP_IPC_LOCK, each also counts as 64 bytes,
- * rounded up to pages per context, of the RLIMIT_MEMLOCK of its user; beyond it:
- * ENOSPC, too.
+ * The maximum number of eventfds that a context keeps alive. Each trigger, notifier,
+ * resamplefd and region with an eventfd counts as one; an irqfd does not. Beyond it:
+ * ENOSPC. Unless the process that chose the lines had CAP_IPC_LOCK, each also counts
+ * as 64 bytes, rounded up to pages per context, of the RLIMIT_MEMLOCK of its user;
+ * beyond that: ENOSPC, too.
  */
 #define DOORBELL_MAX_EVENTFDS		262144
 
 /*
- * DOORBELL_IRQFD and DOORBELL_TRIGGER search for a cycle from the line on that is
- * rung. They examine at most this many triggers; if there are more: ENOSPC.
+ * DOORBELL_IRQFD and DOORBELL_TRIGGER search for a cycle, starting from the line that
+ * is rung. They examine at most this many triggers; if there are more: ENOSPC.
  */
 #define DOORBELL_MAX_SEARCHED_TRIGGERS	65536
 
-/* doorbell_info.features */
-#define DOORBELL_FEATURE_READ		(1ULL << 0)	/* DOORBELL_READ */
-#define DOORBELL_FEATURE_PEEK		(1ULL << 1)	/* DOORBELL_PEEK */
+/* doorbell_get_info.features */
+#define DOORBELL_FEATURE_EVENTFD_READ	(1ULL << 0)	/* DOORBELL_EVENTFD_READ */
+#define DOORBELL_FEATURE_EVENTFD_PEEK	(1ULL << 1)	/* DOORBELL_EVENTFD_PEEK */
 #define DOORBELL_FEATURE_MASK		(1ULL << 2)	/* masks, notifiers, status pages */
 #define DOORBELL_FEATURE_LEVEL		(1ULL << 3)	/* level lines, acks, resamplefds */
-#define DOORBELL_FEATURE_BUS		(1ULL << 4)	/* regions, kept values */
+#define DOORBELL_FEATURE_BUS		(1ULL << 4)	/* regions, records */
 
 /**
- * struct doorbell_info - DOORBELL_GET_INFO: what this module and context are
+ * struct doorbell_get_info - DOORBELL_GET_INFO: properties of the module and the context
  * @abi_version: DOORBELL_ABI_VERSION of the module
  * @nr_lines: lines of this context, 0 until DOORBELL_SET_LINES
  * @features: DOORBELL_FEATURE_* bits
- * @max_lines: most lines that a context can have
- * @max_triggers_per_line: most triggers that a line can have
- * @max_irqfds: most irqfds that a context can have
- * @nr_irqfds: irqfds assigned now in this context
- * @nr_triggers: triggers assigned now in this context
- * @nr_notifiers: notifiers assigned now in this context
- * @status_size: size of struct doorbell_status: where the next line's begins
- * @max_notifiers_per_line: most notifiers that a line can have
- * @max_resamplefds_per_line: most irqfds with a resamplefd that a line can have
- * @max_regions: most regions that a context can have
- * @nr_regions: regions assigned now in this context
- * @max_records: most records that a context can have
+ * @max_lines: maximum number of lines of a context
+ * @max_triggers_per_line: maximum number of triggers of a line
+ * @max_irqfds: maximum number of irqfds of a context
+ * @nr_irqfds: irqfds assigned in this context
+ * @nr_triggers: triggers assigned in this context
+ * @nr_notifiers: notifiers assigned in this context
+ * @status_size: size of struct doorbell_line_status, the distance between two lines' status
+ * @max_notifiers_per_line: maximum number of notifiers of a line
+ * @max_resamplefds_per_line: maximum number of irqfds with a resamplefd of a line
+ * @max_regions: maximum number of regions of a context
+ * @nr_regions: regions assigned in this context
+ * @max_records: maximum number of records of a context
+ * @status_offset: offset for mmap() of the status pages (struct doorbell_line_status)
+ * @records_offset: offset for mmap() of the records (struct doorbell_record_ring)
+ * @reserved: zero
  */
-struct doorbell_info {
+struct doorbell_get_info {
 	__u32 abi_version;
 	__u32 nr_lines;
 	__u64 features;
@@ -110,58 +119,59 @@ struct doorbell_info {
 	__u32 max_regions;
 	__u32 nr_regions;
 	__u32 max_records;
+	__u64 status_offset;
+	__u64 records_offset;
+	__u32 reserved[12];
 };
 
-/* doorbell_lines.flags */
-#define DOORBELL_LINES_MASKED		(1U << 0)	/* all lines begin masked */
+/* doorbell_set_lines.flags */
+#define DOORBELL_SET_LINES_FLAG_MASKED	(1U << 0)	/* all lines begin masked */
 
 /**
- * struct doorbell_lines - DOORBELL_SET_LINES: choose the number of lines, once
+ * struct doorbell_set_lines - DOORBELL_SET_LINES: choose the number of lines, once
  * @nr_lines: 1 to DOORBELL_MAX_LINES
- * @flags: zero or DOORBELL_LINES_MASKED
+ * @flags: zero or DOORBELL_SET_LINES_FLAG_MASKED
+ * @reserved: zero
  *
- * All lines are edge lines. With DOORBELL_LINES_MASKED they begin masked, as the
- * vectors of MSI-X do: a line that is rung before it is wired holds its message
- * until it is unmasked.
+ * All lines are edge lines. With DOORBELL_SET_LINES_FLAG_MASKED they begin masked, as
+ * the vectors of MSI-X do: a line that is rung before it has a trigger holds its
+ * message until it is unmasked.
  */
-struct doorbell_lines {
+struct doorbell_set_lines {
 	__u32 nr_lines;
 	__u32 flags;
+	__u32 reserved[6];
 };
 
-/* flags of struct doorbell_irqfd, doorbell_trigger, doorbell_notifier, doorbell_region */
-#define DOORBELL_FLAG_DEASSIGN		(1U << 0)
-#define DOORBELL_FLAG_RESAMPLE		(1U << 1)	/* doorbell_irqfd only: with a resamplefd */
-#define DOORBELL_FLAG_DATAMATCH		(1U << 2)	/* doorbell_region only: one value only */
-#define DOORBELL_FLAG_LINE		(1U << 3)	/* doorbell_region only: rings a line */
-#define DOORBELL_FLAG_KEEP		(1U << 4)	/* doorbell_region only: keeps the values */
-#define DOORBELL_FLAG_ALL		(1U << 5)	/* with DEASSIGN: all of a line */
+/* doorbell_irqfd.flags */
+#define DOORBELL_IRQFD_FLAG_DEASSIGN	(1U << 0)
+#define DOORBELL_IRQFD_FLAG_RESAMPLE	(1U << 1)	/* with a resamplefd */
 
 /**
  * struct doorbell_irqfd - DOORBELL_IRQFD: listen on an eventfd
  * @fd: the eventfd
  * @line: the line that it rings
- * @flags: zero or DOORBELL_FLAG_RESAMPLE to assign, DOORBELL_FLAG_DEASSIGN to
- *	deassign
- * @resamplefd: with DOORBELL_FLAG_RESAMPLE, another eventfd; otherwise zero
+ * @flags: zero or DOORBELL_IRQFD_FLAG_RESAMPLE to assign, DOORBELL_IRQFD_FLAG_DEASSIGN
+ *	to deassign
+ * @resamplefd: with DOORBELL_IRQFD_FLAG_RESAMPLE, another eventfd; otherwise zero
  * @reserved: zero
  *
- * Assigning takes what is in the counter: if it was not zero the line is rung
- * exactly once. From then on each signal is consumed and rings the line. An
- * EFD_SEMAPHORE eventfd gives one per signal, as its read(2) does; the rest
- * stays in the counter. Deassigning takes the counter once more, together with
- * the removal: only an EFD_SEMAPHORE eventfd can have something left then, and
- * it rings once more. After that the eventfd is not touched again. When the
- * last file of the eventfd closes, it is deassigned. When the context dies, the
- * irqfd is removed and the counter is left as it is: each signal has been
- * delivered, or is left in the counter.
+ * Assigning consumes the counter: if it was not zero, the line is rung exactly once.
+ * From then on each signal is consumed and rings the line. An EFD_SEMAPHORE eventfd
+ * gives one per signal, as its read(2) does; the rest stays in the counter.
+ * Deassigning consumes the counter once more, in one step with the removal: only an
+ * EFD_SEMAPHORE eventfd can have something left then, and it rings once more. After
+ * that the module does not touch the eventfd again. When the last file of the eventfd
+ * is closed, the eventfd is deassigned. When the context is closed, the irqfd is
+ * removed and the counter stays as it is: each signal has been delivered, or is left
+ * in the counter.
  *
- * The resamplefd is for a level-triggered source. It is signalled each time that
- * the line, which must be a level line, is acked: then the source looks whether it
- * still needs service, and signals the irqfd again if so. If the line is masked when
- * it is acked, that is postponed until it is unmasked: a handler that runs masked
- * (a threaded, oneshot one) has served the source by then. Each irqfd of the line
- * has its own. It goes with its irqfd, and like a trigger it may be closed before.
+ * The resamplefd is for a level-triggered source. It is signalled each time that the
+ * line, which must be a level line, is acked: the source then checks whether it still
+ * needs service, and signals the irqfd again if so. If the line is masked when it is
+ * acked, that signal is postponed until the unmask: a handler that runs masked (a
+ * threaded, oneshot one) has served the source by then. Each irqfd of a line has its
+ * own resamplefd, which is deassigned with it. Like a trigger it may be closed before.
  */
 struct doorbell_irqfd {
 	__s32 fd;
@@ -171,27 +181,31 @@ struct doorbell_irqfd {
 	__u32 reserved[4];
 };
 
+/* doorbell_trigger.flags */
+#define DOORBELL_TRIGGER_FLAG_DEASSIGN	(1U << 0)
+#define DOORBELL_TRIGGER_FLAG_ALL	(1U << 1)	/* with DEASSIGN: all of the line */
+
 /**
  * struct doorbell_trigger - DOORBELL_TRIGGER: signal an eventfd
- * @fd: the eventfd; with DOORBELL_FLAG_ALL, -1
+ * @fd: the eventfd; with DOORBELL_TRIGGER_FLAG_ALL, -1
  * @line: the line on whose deliveries it is signalled
- * @flags: zero to assign, DOORBELL_FLAG_DEASSIGN to deassign, and with
- *	DOORBELL_FLAG_ALL to deassign all
+ * @flags: zero to assign, DOORBELL_TRIGGER_FLAG_DEASSIGN to deassign, and with
+ *	DOORBELL_TRIGGER_FLAG_ALL to deassign all
  * @reserved: zero
  *
  * The fd may be closed after assigning: the eventfd is signalled until it is
- * deassigned or the context dies. When a deassign has returned, it is not
- * signalled again. One eventfd may be trigger of many lines.
+ * deassigned or the context is closed. When a deassign has returned, the eventfd is
+ * not signalled again. One eventfd may be a trigger of many lines.
  *
- * A line without a trigger delivers all the same, and counts the delivery, which
- * signals nothing. An edge line's message is lost with that. A level line stays
- * asserted: if its last message found no trigger and was not acked, it is sent once
- * more to the first trigger that is assigned, or is pending if the line is masked.
- * To lose nothing, mask the line until it has its triggers (DOORBELL_LINES_MASKED).
+ * A line without a trigger delivers and counts the delivery, which signals nothing.
+ * An edge line's message is lost with that. A level line stays asserted: if its last
+ * message found no trigger and was not acked, it is sent once more to the first
+ * trigger that is assigned, or is pending if the line is masked. To lose nothing,
+ * mask the line until it has its triggers (DOORBELL_SET_LINES_FLAG_MASKED).
  *
- * DOORBELL_FLAG_DEASSIGN | DOORBELL_FLAG_ALL deassigns all eventfds that are triggers
- * of the line, and returns how many. It is for peers that are gone, whose eventfds
- * have no file descriptor any more.
+ * DOORBELL_TRIGGER_FLAG_DEASSIGN | DOORBELL_TRIGGER_FLAG_ALL deassigns all eventfds
+ * that are triggers of the line, and returns their number. Use it for peers that are
+ * gone, whose eventfds have no file descriptor any more.
  */
 struct doorbell_trigger {
 	__s32 fd;
@@ -200,23 +214,28 @@ struct doorbell_trigger {
 	__u32 reserved[5];
 };
 
+/* doorbell_notifier.flags */
+#define DOORBELL_NOTIFIER_FLAG_DEASSIGN	(1U << 0)
+#define DOORBELL_NOTIFIER_FLAG_ALL	(1U << 1)	/* with DEASSIGN: all of the line */
+
 /* doorbell_notifier.events */
 #define DOORBELL_NOTIFY_MASK		(1U << 0)	/* the line went from unmasked to masked */
 #define DOORBELL_NOTIFY_UNMASK		(1U << 1)	/* the line went from masked to unmasked */
 #define DOORBELL_NOTIFY_ACK		(1U << 2)	/* the line was acked, masked or not */
 
 /**
- * struct doorbell_notifier - DOORBELL_NOTIFIER: be told of masks, unmasks and acks
- * @fd: the eventfd; with DOORBELL_FLAG_ALL, -1
+ * struct doorbell_notifier - DOORBELL_NOTIFIER: signal an eventfd on masks, unmasks, acks
+ * @fd: the eventfd; with DOORBELL_NOTIFIER_FLAG_ALL, -1
  * @line: the line
  * @flags: as of struct doorbell_trigger
  * @events: DOORBELL_NOTIFY_* bits to assign, zero to deassign
  * @reserved: zero
  *
  * The eventfd is signalled once for each transition that is among @events, after
- * it and before the call that made it returns. A MASK of a masked line, an UNMASK
- * of one that is not and an ACK that finds nothing to ack are no transitions.
- * Lifetimes and barriers are those of a trigger. Resamplefds are no notifiers.
+ * the transition and before the call that made it returns. A MASK of a masked line, an
+ * UNMASK of a line that is not masked and an ACK that finds nothing to ack are no
+ * transitions. Lifetimes and barriers are those of a trigger. Resamplefds are no
+ * notifiers.
  */
 struct doorbell_notifier {
 	__s32 fd;
@@ -226,52 +245,56 @@ struct doorbell_notifier {
 	__u32 reserved[4];
 };
 
-/* doorbell_line_type.type */
+/* doorbell_set_type.type */
 #define DOORBELL_TYPE_EDGE		0
 #define DOORBELL_TYPE_LEVEL		1
 
 /**
- * struct doorbell_line_type - DOORBELL_SET_TYPE: edge or level
+ * struct doorbell_set_type - DOORBELL_SET_TYPE: edge or level
  * @line: the line
  * @type: DOORBELL_TYPE_*; every line begins as an edge line
  * @flags: zero
  * @reserved: zero
  *
- * A ring of an edge line is a message, and that is all. A ring of a level line
- * asserts it. Its message is delivered as an edge line's is; but from the ring to
- * the ack there is no other: all rings until then coalesce.
+ * A ring of an edge line is a message. A ring of a level line asserts the line. Its
+ * message is delivered as an edge line's is, but between the ring and the ack there is
+ * no other message: all rings until the ack coalesce.
  *
- * EBUSY unless nothing is going on: no message pending, nothing asserted or raised,
- * and no irqfd of the line has a resamplefd.
+ * EBUSY unless the line is idle: no message pending, the line neither asserted nor
+ * raised, and no irqfd of the line with a resamplefd.
  */
-struct doorbell_line_type {
+struct doorbell_set_type {
 	__u32 line;
 	__u32 type;
 	__u32 flags;
-	__u32 reserved;
+	__u32 reserved[5];
 };
 
 /**
- * struct doorbell_level - DOORBELL_SET_LEVEL: for level-triggered sources without
- *	an eventfd
+ * struct doorbell_set_level - DOORBELL_SET_LEVEL: raise or lower a level line
  * @line: the line, a level line (EOPNOTSUPP)
  * @level: 1 raises it, 0 lowers it
+ * @flags: zero
+ * @reserved: zero
  *
- * A line that is raised asserts itself until it is lowered: it delivers, and after
- * each ack once more. Raising returns what DOORBELL_RING does. Lowering takes back
- * a message that has no other reason and was not delivered yet, and returns 1 if
- * there was one (it counts as dropped; as coalesced, if the line was delivering and
- * rung again meanwhile), or else 0. A line has one level: sources
- * that share it have to agree on it, as with KVM_IRQ_LINE.
+ * For level-triggered sources without an eventfd. A raised line asserts itself until
+ * it is lowered: it delivers, and after each ack it delivers once more. Raising returns
+ * what DOORBELL_RING returns. Lowering withdraws a message that has no other reason and
+ * was not delivered yet, and returns 1 if there was one, or else 0. A withdrawn message
+ * counts as dropped, or as coalesced if the line was delivering and was rung again in
+ * the meantime. A line has one level: sources that share it have to agree on it, as
+ * with KVM_IRQ_LINE.
  */
-struct doorbell_level {
+struct doorbell_set_level {
 	__u32 line;
 	__u32 level;
+	__u32 flags;
+	__u32 reserved[5];
 };
 
 /*
- * State of a line, in doorbell_query.state and doorbell_status.state. In the
- * latter the bits outside of DOORBELL_LINE_STATE are the module's own.
+ * State of a line, in doorbell_query.state and doorbell_line_status.state. In the
+ * latter the bits outside of DOORBELL_LINE_STATE are internal to the module.
  */
 #define DOORBELL_LINE_PENDING		(1U << 0)	/* a message waits to be delivered */
 #define DOORBELL_LINE_MASKED		(1U << 1)	/* it waits until the line is unmasked */
@@ -285,22 +308,23 @@ struct doorbell_level {
  * struct doorbell_query - DOORBELL_QUERY: state and counters of a line
  * @line: in: the line
  * @state: out: DOORBELL_LINE_* bits
- * @rings: out: how often the line was rung
- * @deliveries: out: how often it delivered
- * @deferred: out: deliveries that went by a worker, because the ring came at
- *	the end of a long chain of relays (see Documentation)
+ * @rings: out: rings of the line
+ * @deliveries: out: deliveries of the line
+ * @deferred: out: deliveries by a worker: at the end of a long chain of relays, or
+ *	beyond an interrupt's budget
  * @nr_irqfds: out: irqfds of the line
  * @nr_triggers: out: triggers of the line
- * @dropped: out: how many messages DOORBELL_CLEAR, or a lowered level, took back
+ * @dropped: out: messages that DOORBELL_CLEAR, or a lowered level, withdrew
  * @nr_notifiers: out: notifiers of the line
  * @nr_resamplefds: out: irqfds of the line that have a resamplefd
- * @acks: out: how often it was acked
+ * @acks: out: acks of the line
+ * @flags: in: zero, out: zero
  * @reserved: in: zero, out: zero
  *
  * State and counters are of one moment; each nr_* field is exact by itself. The query
- * itself delivers nothing. What is in @rings and not in @deliveries has coalesced, was
- * dropped, or is pending. A level that is still raised after an ack counts
- * as a ring, and so does the message that is sent once more to the first trigger.
+ * delivers nothing. A ring that is in @rings and not in @deliveries has coalesced, was
+ * dropped, or is pending. A level that is still raised after an ack counts as a ring,
+ * and so does the message that is sent once more to the first trigger.
  */
 struct doorbell_query {
 	__u32 line;
@@ -314,36 +338,37 @@ struct doorbell_query {
 	__u32 nr_notifiers;
 	__u32 nr_resamplefds;
 	__u64 acks;
-	__u32 reserved[4];
+	__u32 flags;
+	__u32 reserved[3];
 };
 
 /**
- * struct doorbell_lineset - DOORBELL_MASK, _UNMASK, _CLEAR, _PENDING: some lines
- * @line: the first
- * @nr_lines: how many from there on, at least 1
- * @lines: address of a bitmap of @nr_lines bits, in __u64 words: those lines whose
- *	bit is set, bit 0 being @line; bits beyond @nr_lines must be zero. Or zero:
- *	all of them
+ * struct doorbell_line_set - DOORBELL_MASK, _UNMASK, _CLEAR, _PENDING: lines of a call
+ * @line: the first line
+ * @nr_lines: number of consecutive lines, at least 1
+ * @lines: address of a bitmap of @nr_lines bits, in __u64 words, bit 0 for @line, that
+ *	selects the lines whose bit is set; bits beyond @nr_lines must be zero. Zero
+ *	selects all lines
  * @result: address where a bitmap of the same size is written: the lines that the
  *	call's return value counts. Or zero
  * @flags: zero
  * @reserved: zero
  *
- * One call for one line (.line = 5, .nr_lines = 1) and for many. All return how
- * many of the lines
+ * One call for one line (.line = 5, .nr_lines = 1) and for many. Each call returns the
+ * number of lines that
  *
  *	DOORBELL_MASK		were not masked before
  *	DOORBELL_UNMASK		delivered the message that they held
  *	DOORBELL_CLEAR		had a message pending, which was dropped
- *	DOORBELL_PENDING	have a message pending (and change nothing)
+ *	DOORBELL_PENDING	have a message pending (changes nothing)
  *
- * When DOORBELL_MASK has returned, no delivery of these lines is under way and
- * none starts until the line is unmasked; a ring is held as pending. When
- * DOORBELL_UNMASK has returned, what was pending is delivered, once. For a level
- * line, DOORBELL_CLEAR of a message is also its ack, except that nobody is told
- * but the resamplefds; while the line is raised it leaves the message alone.
+ * When DOORBELL_MASK has returned, no delivery of these lines is in flight, and none
+ * starts until the line is unmasked; a ring is held as pending. When DOORBELL_UNMASK
+ * has returned, what was pending is delivered, once. For a level line, DOORBELL_CLEAR
+ * of a message is also its ack, but only the resamplefds are signalled, not the
+ * notifiers. While the line is raised, DOORBELL_CLEAR does not touch the message.
  */
-struct doorbell_lineset {
+struct doorbell_line_set {
 	__u32 line;
 	__u32 nr_lines;
 	__u64 lines;
@@ -353,24 +378,25 @@ struct doorbell_lineset {
 };
 
 /**
- * struct doorbell_status - what mmap() of the device shows of a line
+ * struct doorbell_line_status - a line's entry in the status pages
  * @state: DOORBELL_LINE_* bits below DOORBELL_LINE_STATE
  * @reserved0: ignore it
- * @deliveries: how often it delivered
- * @coalesced: how many rings joined a delivery that had not started yet
- * @dropped: how many messages DOORBELL_CLEAR, or a lowered level, took back
- * @deferred: how many of the deliveries went by a worker
- * @acks: how often it was acked
+ * @deliveries: deliveries of the line
+ * @coalesced: rings that joined a delivery that had not started yet
+ * @dropped: messages that DOORBELL_CLEAR, or a lowered level, withdrew
+ * @deferred: deliveries by a worker
+ * @acks: acks of the line
  * @reserved: ignore them
  *
- * An array of these, one per line, can be mapped from offset 0: shared, read-only,
- * as many pages as it takes or fewer. It is what the module itself works with,
- * so it is never late. Each field is exact by itself (read it once, as a whole);
- * for all of one moment there is DOORBELL_QUERY. A delivery is counted before
- * its triggers are signalled: who was woken by one finds it counted. The mapping
- * keeps the context, as a file descriptor does.
+ * An array of these, one per line, can be mapped from doorbell_get_info.status_offset:
+ * shared, read-only, all of its pages or fewer. Line N's entry is at N times
+ * doorbell_get_info.status_size. The module works with these words itself, so they are
+ * never late. Each field is exact by itself (read it once, as a whole); DOORBELL_QUERY
+ * returns all of them as of one moment. A delivery is counted before its triggers are
+ * signalled: a thread that a trigger wakes finds it counted. The mapping keeps the
+ * context open, as a file descriptor does.
  */
-struct doorbell_status {
+struct doorbell_line_status {
 	__u32 state;
 	__u32 reserved0;
 	__u64 deliveries;
@@ -385,40 +411,47 @@ struct doorbell_status {
 #define DOORBELL_SPACE_MMIO		0
 #define DOORBELL_SPACE_PIO		1
 
+/* doorbell_region.flags */
+#define DOORBELL_REGION_FLAG_DEASSIGN	(1U << 0)
+#define DOORBELL_REGION_FLAG_DATAMATCH	(1U << 1)	/* one value only */
+#define DOORBELL_REGION_FLAG_LINE	(1U << 2)	/* rings a line */
+#define DOORBELL_REGION_FLAG_RECORD	(1U << 3)	/* records what is written */
+
 /**
- * struct doorbell_region - DOORBELL_REGION: an address where a write is a signal
- * @addr: the address of its first byte
- * @datamatch: with DOORBELL_FLAG_DATAMATCH, the value that is to be written;
+ * struct doorbell_region - DOORBELL_REGION: an address whose writes signal
+ * @addr: address of the first byte
+ * @datamatch: with DOORBELL_REGION_FLAG_DATAMATCH, the value that a write must have;
  *	otherwise zero
  * @space: DOORBELL_SPACE_*
  * @length: 1, 2, 4 or 8 bytes; or 0: any of these
- * @fd: the eventfd to signal; with DOORBELL_FLAG_LINE zero
- * @line: with DOORBELL_FLAG_LINE, the line to ring; otherwise zero
- * @flags: DOORBELL_FLAG_*; DOORBELL_FLAG_DEASSIGN to deassign
+ * @fd: the eventfd to signal; with DOORBELL_REGION_FLAG_LINE zero
+ * @line: with DOORBELL_REGION_FLAG_LINE, the line to ring; otherwise zero
+ * @flags: DOORBELL_REGION_FLAG_*
  * @reserved: zero
  *
- * A write matches if it begins at @addr, has @length bytes and, with
- * DOORBELL_FLAG_DATAMATCH, writes @datamatch. So a wider one does not match that
- * covers the region: there may be something else in it, and only who drives the bus
- * can take it apart. @datamatch may not have bits beyond @length, and with a @length
- * of 0 there is none, for nothing would say how many of its bits count. Addresses need
- * not be aligned. A region may end with the last byte of the space, but not beyond
- * (EINVAL).
+ * A region is KVM's ioeventfd without KVM. A write matches if it begins at @addr, has
+ * @length bytes and, with DOORBELL_REGION_FLAG_DATAMATCH, writes @datamatch. A wider
+ * write that covers the region does not match: it may cover other registers, too, and
+ * only the caller that drives the bus can split it. @datamatch may not have bits beyond
+ * @length, and with a @length of 0 there is no datamatch, because the number of its
+ * bits would be undefined. Addresses need not be aligned. A region may end with the
+ * last byte of the space, but not beyond (EINVAL).
  *
- * On one address there can be a region without datamatch and any number of them with
- * one, each another. All of them have the same @length, and regions that are not at
+ * An address can have one region without datamatch and any number of regions with
+ * different datamatches. All of them have the same @length, and regions that are not at
  * the same address do not overlap (EBUSY); one of any length covers its first byte. A
  * write that matches both a region with a datamatch and the one without goes to both.
- * What else should hear of it goes on a line, which has many triggers.
+ * To signal more, ring a line, which has many triggers.
  *
- * With DOORBELL_FLAG_KEEP what is written is stored, before the signal, in the
+ * With DOORBELL_REGION_FLAG_RECORD a write is stored, before the signal, in the
  * context's records (struct doorbell_record), which must have been chosen (ENXIO).
  *
- * To deassign, @flags are DOORBELL_FLAG_DEASSIGN and those of DOORBELL_FLAG_DATAMATCH
- * and DOORBELL_FLAG_LINE that it was assigned with. @fd can be -1, if it is not at hand
- * any more; another one than it was assigned with is ENOENT, as is another line.
- * Lifetimes and barriers are those of a trigger: when the call returns, nothing that
- * was written there is yet to be signalled, and nothing will be.
+ * To deassign, @flags are DOORBELL_REGION_FLAG_DEASSIGN and those of
+ * DOORBELL_REGION_FLAG_DATAMATCH and DOORBELL_REGION_FLAG_LINE that it was assigned
+ * with. @fd can be -1 if the caller has closed it; another eventfd than it was assigned
+ * with is ENOENT, as is another line. Lifetimes and barriers are those of a trigger:
+ * when the call returns, every write to the region has been signalled, and no later
+ * write is.
  */
 struct doorbell_region {
 	__u64 addr;
@@ -432,35 +465,35 @@ struct doorbell_region {
 };
 
 /**
- * struct doorbell_regions - DOORBELL_REGIONS: many regions at once
+ * struct doorbell_regions - DOORBELL_REGIONS: change many regions at once
  * @regions: address of an array of struct doorbell_region
- * @nr_regions: how many, at least 1
- * @failed: in: zero, out: if the call fails because of one of them, which; otherwise
- *	it is left alone
+ * @nr_regions: number of elements, at least 1
+ * @failed: in: zero, out: index of the element that made the call fail; unchanged if
+ *	the call succeeds or fails for another reason
  * @flags: zero
  * @reserved: zero
  *
- * All of them or none. What is to be deassigned goes and what is to be assigned comes
- * in one step: of a write that is under way at that time, either all the old regions
- * or all the new ones are seen. So a device's registers can be moved.
+ * Applies all elements or none, in one step: a write that is in flight at that time
+ * matches either all the old regions or all the new ones. So a device's registers can
+ * be moved.
  */
 struct doorbell_regions {
 	__u64 regions;
 	__u32 nr_regions;
 	__u32 failed;
 	__u32 flags;
-	__u32 reserved;
+	__u32 reserved[3];
 };
 
 /**
- * struct doorbell_region_info - DOORBELL_GET_REGIONS: an assigned region
- * @addr: as it was assigned; and so on
- * @datamatch: as above
- * @space: as above
- * @length: as above
- * @flags: as above
- * @line: as above
- * @writes: how many writes have gone to it
+ * struct doorbell_region_info - an assigned region, from DOORBELL_GET_REGIONS
+ * @addr: as in struct doorbell_region
+ * @datamatch: as in struct doorbell_region
+ * @space: as in struct doorbell_region
+ * @length: as in struct doorbell_region
+ * @flags: as in struct doorbell_region
+ * @line: as in struct doorbell_region
+ * @writes: number of writes that matched it
  * @reserved: zero
  */
 struct doorbell_region_info {
@@ -475,31 +508,32 @@ struct doorbell_region_info {
 };
 
 /**
- * struct doorbell_region_list - DOORBELL_GET_REGIONS: what regions there are
+ * struct doorbell_get_regions - DOORBELL_GET_REGIONS: list the regions
  * @infos: address of an array of struct doorbell_region_info, to be written
- * @first: which is the first of interest, in the order of space, address and datamatch
- * @nr_infos: how many the array has room for, at least 1
+ * @first: index of the first region to list, in the order of space, address and datamatch
+ * @nr_infos: number of elements of the array, at least 1
  * @flags: zero
  * @reserved: zero
  *
- * Returns how many were written; less than @nr_infos: there are no more.
+ * Returns the number of elements written. If that is less than @nr_infos, there are no
+ * more regions.
  */
-struct doorbell_region_list {
+struct doorbell_get_regions {
 	__u64 infos;
 	__u32 first;
 	__u32 nr_infos;
 	__u32 flags;
-	__u32 reserved;
+	__u32 reserved[3];
 };
 
 /**
- * struct doorbell_access - one write to the bus
- * @addr: the address of its first byte
- * @value: what is written; bits beyond @length must be zero
+ * struct doorbell_bus_access - one write to the bus
+ * @addr: address of the first byte
+ * @value: the value written; bits beyond @length must be zero
  * @length: 1, 2, 4 or 8 bytes
  * @space: DOORBELL_SPACE_*
  */
-struct doorbell_access {
+struct doorbell_bus_access {
 	__u64 addr;
 	__u64 value;
 	__u32 length;
@@ -508,50 +542,55 @@ struct doorbell_access {
 
 /**
  * struct doorbell_bus_write - DOORBELL_BUS_WRITE: write to the bus
- * @accesses: address of an array of struct doorbell_access
- * @nr_accesses: how many, at least 1
+ * @accesses: address of an array of struct doorbell_bus_access
+ * @nr_accesses: number of elements, at least 1
  * @flags: zero
+ * @reserved: zero
  *
- * Returns how many were carried out, in their order, until one failed; if that is the
- * first, its error: EOPNOTSUPP if no region takes it, so it is the caller's own to
- * emulate; ENOBUFS if what it writes is to be kept and there is no room, and then
- * nobody was signalled. Either way the caller can go on with that one.
+ * Carries out the accesses in their order until one fails, and returns the number that
+ * succeeded. If the first one fails, returns its error: EOPNOTSUPP if no region matches
+ * it, so that the caller has to emulate it; ENOBUFS if it has to be recorded and there
+ * is no room, and then nothing was signalled. In both cases the caller can go on with
+ * the access that failed.
  *
- * pwrite(2) and its sisters do the same in DOORBELL_SPACE_MMIO, in the machine's byte
- * order: the offset is the address, and each segment of the vector one access, which
- * begins where the one before has ended. They return bytes. What they cannot do is
- * addresses from 2^63 on. Regions never answer reads: a read at an address is
- * EOPNOTSUPP (see also struct doorbell_record).
+ * pwrite(2), pwritev(2) and pwritev2(2) do the same in DOORBELL_SPACE_MMIO, in the
+ * machine's byte order: the offset is the address, and each segment of the vector is
+ * one access, which begins where the one before has ended. They return bytes. They
+ * cannot reach addresses from 2^63 on. Regions never answer reads: a read at an address
+ * is EOPNOTSUPP (see also struct doorbell_record).
  */
 struct doorbell_bus_write {
 	__u64 accesses;
 	__u32 nr_accesses;
 	__u32 flags;
+	__u32 reserved[4];
 };
 
 /**
- * struct doorbell_set_records - DOORBELL_SET_RECORDS: room to keep values, once
+ * struct doorbell_set_records - DOORBELL_SET_RECORDS: choose the number of records, once
  * @nr_records: a power of two, up to DOORBELL_MAX_RECORDS
  * @flags: zero
+ * @reserved: zero
  */
 struct doorbell_set_records {
 	__u32 nr_records;
 	__u32 flags;
+	__u32 reserved[6];
 };
 
 /**
- * struct doorbell_record - a write that was kept
- * @sequence: 1 for the first, and one more for each
- * @addr: where it began
- * @value: what was written, bits beyond @length being zero
+ * struct doorbell_record - a recorded write
+ * @sequence: 1 for the first record, and one more for each
+ * @addr: address of the first byte
+ * @value: the value written, bits beyond @length being zero
  * @length: 1, 2, 4 or 8 bytes
  * @space: DOORBELL_SPACE_*
  *
- * read(2) of the device returns as many whole records as there are, or as fit, and
- * takes them out; EAGAIN if there is none: it never sleeps, since it is the regions'
- * eventfds and lines that tell. A buffer that does not have room for one is EINVAL.
- * Several readers at the same time each get other records. A record that could not be
- * copied has not been taken out: EFAULT, if it is the first.
+ * read(2) of the device consumes as many whole records as exist and fit, and returns
+ * their size. It never sleeps: if there is none it fails with EAGAIN, because the
+ * regions' eventfds and lines signal a new record. A buffer without room for one record
+ * is EINVAL. Concurrent readers get different records. A record that could not be
+ * copied has not been consumed: EFAULT, if it is the first.
  */
 struct doorbell_record {
 	__u64 sequence;
@@ -562,63 +601,64 @@ struct doorbell_record {
 };
 
 /**
- * struct doorbell_records - what mmap() of the device shows of the records
- * @head: how many have been taken out; written by who takes them out
+ * struct doorbell_record_ring - the mapping of the records
+ * @head: number of records consumed; the consumer writes it
  * @reserved: ignore it
- * @records: a ring of as many as were chosen
+ * @records: a ring of the chosen number of records
  *
- * Can be mapped, shared, from offset DOORBELL_RECORDS_OFFSET. The next record is
- * @records[@head % nr_records], if (read it first, load-acquire) its @sequence is @head +
- * 1; else there is none yet. When done with it, store-release @head + 1, and its place
- * can be used again. One consumer at a time stores @head, and no other one calls read(2)
- * meanwhile. A record is there before its region's eventfd is signalled; who stops at
- * one that is not there yet will hear of that. A @head that cannot be is taken for a
- * full ring.
+ * Can be mapped, shared, from doorbell_get_info.records_offset. The next record is
+ * @records[@head % nr_records] if its @sequence (read it first, load-acquire) is @head +
+ * 1; else there is none yet. After use the consumer store-releases @head + 1, which
+ * frees the place. Only one consumer at a time stores @head, and no other one calls
+ * read(2) meanwhile. A record is complete before its region's eventfd is signalled; a
+ * consumer that stops at one that is not there yet is signalled later. The module
+ * treats a @head that is impossible as a full ring.
  */
-struct doorbell_records {
+struct doorbell_record_ring {
 	__u64 head;
 	__u64 reserved[15];
 	struct doorbell_record records[];
 };
 
-#define DOORBELL_RECORDS_OFFSET		0x10000000
-
 /**
- * struct doorbell_bus - DOORBELL_GET_BUS: what a context's bus has done
- * @nr_regions: regions assigned now
- * @nr_records: records, 0 until DOORBELL_SET_RECORDS
- * @kept: how many writes were kept
- * @refused: how many were refused because there was no room
+ * struct doorbell_get_bus - DOORBELL_GET_BUS: counters of the context's bus
+ * @nr_regions: regions assigned
+ * @nr_records: number of records, 0 until DOORBELL_SET_RECORDS
+ * @recorded: writes that were recorded
+ * @refused: writes that were refused because there was no room
  * @reserved: zero
  */
-struct doorbell_bus {
+struct doorbell_get_bus {
 	__u32 nr_regions;
 	__u32 nr_records;
-	__u64 kept;
+	__u64 recorded;
 	__u64 refused;
-	__u64 reserved;
+	__u64 reserved[5];
 };
 
 /* doorbell_eventfd.flags */
-#define DOORBELL_READ_NOWAIT		(1U << 0)	/* EAGAIN instead of sleeping */
+#define DOORBELL_EVENTFD_FLAG_NOWAIT	(1U << 0)	/* EAGAIN instead of sleeping */
 
 /**
- * struct doorbell_eventfd - DOORBELL_READ, DOORBELL_PEEK: an eventfd's counter
+ * struct doorbell_eventfd - DOORBELL_EVENTFD_READ, _PEEK: an eventfd's counter
  * @fd: in: the eventfd
- * @flags: in: DOORBELL_READ_NOWAIT (DOORBELL_READ only)
- * @count: in: zero, out: what was taken (READ) or is there (PEEK)
+ * @flags: in: DOORBELL_EVENTFD_FLAG_NOWAIT (DOORBELL_EVENTFD_READ only)
+ * @count: in: zero, out: the count that was consumed (READ) or is there (PEEK)
+ * @reserved: in: zero, out: zero
  *
- * DOORBELL_READ does what read(2) of the eventfd does: sleeps until the counter
- * is not zero (unless DOORBELL_READ_NOWAIT or O_NONBLOCK of the eventfd: EAGAIN;
- * a signal interrupts the sleep), takes the counter (one of it, if EFD_SEMAPHORE)
- * and wakes writers. The count is either in the eventfd or in @count, also if the
- * argument's memory goes away during the call (EFAULT): there read(2) loses it, and
- * so does a build without DOORBELL_FEATURE_PEEK. DOORBELL_PEEK looks without taking.
+ * DOORBELL_EVENTFD_READ does what read(2) of the eventfd does: sleeps until the counter
+ * is not zero (unless DOORBELL_EVENTFD_FLAG_NOWAIT or O_NONBLOCK of the eventfd: EAGAIN;
+ * a signal interrupts the sleep), consumes the counter (one of it, if EFD_SEMAPHORE) and
+ * wakes writers. The count is either in the eventfd or in @count, even if the argument's
+ * memory is unmapped during the call (EFAULT). There read(2) loses the count, and so
+ * does a build without DOORBELL_FEATURE_EVENTFD_PEEK. DOORBELL_EVENTFD_PEEK returns the
+ * count without consuming it.
  */
 struct doorbell_eventfd {
 	__s32 fd;
 	__u32 flags;
 	__u64 count;
+	__u32 reserved[4];
 };
 
 /*
@@ -627,16 +667,16 @@ struct doorbell_eventfd {
  */
 #define DOORBELL_IOC_MAGIC		0xDB
 
-#define DOORBELL_GET_INFO	_IOR(DOORBELL_IOC_MAGIC, 0x00, struct doorbell_info)
-#define DOORBELL_SET_LINES	_IOW(DOORBELL_IOC_MAGIC, 0x01, struct doorbell_lines)
+#define DOORBELL_GET_INFO	_IOR(DOORBELL_IOC_MAGIC, 0x00, struct doorbell_get_info)
+#define DOORBELL_SET_LINES	_IOW(DOORBELL_IOC_MAGIC, 0x01, struct doorbell_set_lines)
 
 /*
  * DOORBELL_RING - ring a line
  *
  * The argument is the line's number itself. Returns DOORBELL_RING_DELIVERED if
- * this ring has a delivery of its own (done, or about to be),
+ * this ring has a delivery of its own (done, or in flight),
  * DOORBELL_RING_COALESCED if it joined one that had not started yet, or
- * DOORBELL_RING_MASKED if it is the one that a masked line holds now.
+ * DOORBELL_RING_MASKED if the masked line holds it now.
  */
 #define DOORBELL_RING		_IO(DOORBELL_IOC_MAGIC, 0x02)
 #define DOORBELL_RING_COALESCED		0
@@ -646,25 +686,25 @@ struct doorbell_eventfd {
 #define DOORBELL_IRQFD		_IOW(DOORBELL_IOC_MAGIC, 0x03, struct doorbell_irqfd)
 #define DOORBELL_TRIGGER	_IOW(DOORBELL_IOC_MAGIC, 0x04, struct doorbell_trigger)
 #define DOORBELL_QUERY		_IOWR(DOORBELL_IOC_MAGIC, 0x05, struct doorbell_query)
-#define DOORBELL_READ		_IOWR(DOORBELL_IOC_MAGIC, 0x06, struct doorbell_eventfd)
-#define DOORBELL_PEEK		_IOWR(DOORBELL_IOC_MAGIC, 0x07, struct doorbell_eventfd)
-#define DOORBELL_MASK		_IOW(DOORBELL_IOC_MAGIC, 0x08, struct doorbell_lineset)
-#define DOORBELL_UNMASK		_IOW(DOORBELL_IOC_MAGIC, 0x09, struct doorbell_lineset)
-#define DOORBELL_CLEAR		_IOW(DOORBELL_IOC_MAGIC, 0x0a, struct doorbell_lineset)
-#define DOORBELL_PENDING	_IOW(DOORBELL_IOC_MAGIC, 0x0b, struct doorbell_lineset)
+#define DOORBELL_EVENTFD_READ	_IOWR(DOORBELL_IOC_MAGIC, 0x06, struct doorbell_eventfd)
+#define DOORBELL_EVENTFD_PEEK	_IOWR(DOORBELL_IOC_MAGIC, 0x07, struct doorbell_eventfd)
+#define DOORBELL_MASK		_IOW(DOORBELL_IOC_MAGIC, 0x08, struct doorbell_line_set)
+#define DOORBELL_UNMASK		_IOW(DOORBELL_IOC_MAGIC, 0x09, struct doorbell_line_set)
+#define DOORBELL_CLEAR		_IOW(DOORBELL_IOC_MAGIC, 0x0a, struct doorbell_line_set)
+#define DOORBELL_PENDING	_IOW(DOORBELL_IOC_MAGIC, 0x0b, struct doorbell_line_set)
 #define DOORBELL_NOTIFIER	_IOW(DOORBELL_IOC_MAGIC, 0x0c, struct doorbell_notifier)
 
-#define DOORBELL_SET_TYPE	_IOW(DOORBELL_IOC_MAGIC, 0x0d, struct doorbell_line_type)
-#define DOORBELL_SET_LEVEL	_IOW(DOORBELL_IOC_MAGIC, 0x0e, struct doorbell_level)
+#define DOORBELL_SET_TYPE	_IOW(DOORBELL_IOC_MAGIC, 0x0d, struct doorbell_set_type)
+#define DOORBELL_SET_LEVEL	_IOW(DOORBELL_IOC_MAGIC, 0x0e, struct doorbell_set_level)
 
 /*
  * DOORBELL_ACK - ack a level line (EOI)
  *
- * The argument is the line's number itself; an edge line's is EOPNOTSUPP. Takes the
- * assertion back that the last delivery was for, and has the line's sources look
- * again. Returns DOORBELL_ACK_DONE if the resamplefds have been signalled,
- * DOORBELL_ACK_POSTPONED if the line is masked and they will be when it is
- * unmasked, or DOORBELL_ACK_NOTHING if nothing had been delivered since the last
+ * The argument is the line's number itself; an edge line's is EOPNOTSUPP. Withdraws the
+ * assertion that the last delivery was for, and makes the line's sources check again.
+ * Returns DOORBELL_ACK_DONE if the resamplefds have been signalled,
+ * DOORBELL_ACK_POSTPONED if the line is masked and they are signalled by the
+ * unmask, or DOORBELL_ACK_NOTHING if nothing had been delivered since the last
  * ack. A message that a masked line holds has not been delivered.
  */
 #define DOORBELL_ACK		_IO(DOORBELL_IOC_MAGIC, 0x0f)
@@ -674,9 +714,9 @@ struct doorbell_eventfd {
 
 #define DOORBELL_REGION		_IOW(DOORBELL_IOC_MAGIC, 0x10, struct doorbell_region)
 #define DOORBELL_REGIONS	_IOWR(DOORBELL_IOC_MAGIC, 0x11, struct doorbell_regions)
-#define DOORBELL_GET_REGIONS	_IOW(DOORBELL_IOC_MAGIC, 0x12, struct doorbell_region_list)
+#define DOORBELL_GET_REGIONS	_IOW(DOORBELL_IOC_MAGIC, 0x12, struct doorbell_get_regions)
 #define DOORBELL_BUS_WRITE	_IOW(DOORBELL_IOC_MAGIC, 0x13, struct doorbell_bus_write)
 #define DOORBELL_SET_RECORDS	_IOW(DOORBELL_IOC_MAGIC, 0x14, struct doorbell_set_records)
-#define DOORBELL_GET_BUS	_IOR(DOORBELL_IOC_MAGIC, 0x15, struct doorbell_bus)
+#define DOORBELL_GET_BUS	_IOR(DOORBELL_IOC_MAGIC, 0x15, struct doorbell_get_bus)
 
 #endif /* _UAPI_LINUX_DOORBELL_H */

@@ -51,8 +51,11 @@ impl Doorbell {
 
     /// Chooses the number of lines, once.
     pub(crate) fn set_lines(&self, nr_lines: u32) -> Result<()> {
-        let lines = uapi::Lines { nr_lines, flags: 0 };
-        // SAFETY: The kernel reads a `struct doorbell_lines`.
+        let lines = uapi::SetLines {
+            nr_lines,
+            ..Default::default()
+        };
+        // SAFETY: The kernel reads a `struct doorbell_set_lines`.
         let ret = unsafe { ioctl_with_ref(&self.0, uapi::SET_LINES.into(), &lines) };
         check(ret).with_context(|| format!("choose {nr_lines} lines"))
     }

@@ -26,7 +26,7 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd},
 };
 
-pub use uapi::Access;
+pub use uapi::BusAccess as Access;
 
 /// An address space of a bus.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -76,7 +76,7 @@ pub struct Region {
     /// What has to be written; none: anything.
     pub datamatch: Option<u64>,
     /// Whether what is written is kept.
-    pub keep: bool,
+    pub record: bool,
 }
 
 impl Region {
@@ -87,7 +87,7 @@ impl Region {
             addr,
             length,
             datamatch: None,
-            keep: false,
+            record: false,
         }
     }
 
@@ -108,8 +108,8 @@ impl Region {
     }
 
     /// Keeps what is written.
-    pub fn keep(mut self) -> Self {
-        self.keep = true;
+    pub fn record(mut self) -> Self {
+        self.record = true;
         self
     }
 
@@ -123,17 +123,17 @@ impl Region {
             ..Default::default()
         };
         if self.datamatch.is_some() {
-            arg.flags |= uapi::FLAG_DATAMATCH;
+            arg.flags |= uapi::REGION_FLAG_DATAMATCH;
         }
-        if self.keep && flags & uapi::FLAG_DEASSIGN == 0 {
-            arg.flags |= uapi::FLAG_KEEP;
+        if self.record && flags & uapi::REGION_FLAG_DEASSIGN == 0 {
+            arg.flags |= uapi::REGION_FLAG_RECORD;
         }
         match target {
             Target::Eventfd(fd) => arg.fd = fd.as_raw_fd(),
             Target::Unknown => arg.fd = -1,
             Target::Line(line) => {
                 arg.line = line;
-                arg.flags |= uapi::FLAG_LINE;
+                arg.flags |= uapi::REGION_FLAG_LINE;
             }
         }
         arg
@@ -195,7 +195,8 @@ impl<'a> Changes<'a> {
 
     /// Adds one that is to be deassigned.
     pub fn deassign(&mut self, region: &Region, target: Target<'a>) -> &mut Self {
-        self.regions.push(region.arg(target, uapi::FLAG_DEASSIGN));
+        self.regions
+            .push(region.arg(target, uapi::REGION_FLAG_DEASSIGN));
         self
     }
 
@@ -237,10 +238,10 @@ impl From<uapi::RegionInfo> for RegionInfo {
                 space: Space::from_code(info.space),
                 addr: info.addr,
                 length: info.length,
-                datamatch: has(uapi::FLAG_DATAMATCH).then_some(info.datamatch),
-                keep: has(uapi::FLAG_KEEP),
+                datamatch: has(uapi::REGION_FLAG_DATAMATCH).then_some(info.datamatch),
+                record: has(uapi::REGION_FLAG_RECORD),
             },
-            line: has(uapi::FLAG_LINE).then_some(info.line),
+            line: has(uapi::REGION_FLAG_LINE).then_some(info.line),
             writes: info.writes,
         }
     }
@@ -309,7 +310,7 @@ pub struct BusInfo {
     /// How many records there is room for; 0 until that is chosen.
     pub records: u32,
     /// How many writes were kept.
-    pub kept: u64,
+    pub recorded: u64,
     /// How many were refused because there was no room.
     pub refused: u64,
 }
@@ -332,7 +333,7 @@ pub(crate) fn advice(what: &str, errno: i32) -> Option<&'static str> {
                  shows what there is",
             ),
             libc::ENOBUFS => {
-                Some("there is no room to keep it: take records out (doorbell bus records)")
+                Some("there is no room to record it: take records out (doorbell bus records)")
             }
             libc::EINVAL => Some("1, 2, 4 or 8 bytes, within the space, of a value that fits them"),
             libc::ENXIO => Some(NO_LINES),
@@ -349,7 +350,7 @@ pub(crate) fn advice(what: &str, errno: i32) -> Option<&'static str> {
                  a datamatch fits it",
             ),
             libc::ENXIO => {
-                Some("there is no such line, or no records to keep values in: doorbell info")
+                Some("there is no such line, or no records: doorbell info")
             }
             _ => None,
         };
@@ -370,7 +371,7 @@ impl Context {
 
     /// The opposite. When this returns, nothing that was written there is yet to be signalled.
     pub fn deassign_region(&self, region: &Region, target: Target<'_>) -> Result {
-        self.region(region, target, uapi::FLAG_DEASSIGN)
+        self.region(region, target, uapi::REGION_FLAG_DEASSIGN)
     }
 
     fn region(&self, region: &Region, target: Target<'_>, flags: u32) -> Result {
@@ -462,7 +463,7 @@ impl Context {
     pub fn set_records(&self, nr_records: u32) -> Result {
         let mut arg = uapi::SetRecords {
             nr_records,
-            flags: 0,
+            ..Default::default()
         };
         sys::ioctl(self.as_fd(), uapi::SET_RECORDS, &mut arg)
             .map_err(|error| Error::new(format!("set {nr_records} records"), error))
@@ -473,7 +474,7 @@ impl Context {
         let failed = |error| Error::new("map the records", error);
         match self.bus()?.records {
             0 => Err(failed(io::Error::from_raw_os_error(libc::ENXIO))),
-            records => Ring::map(self.as_fd(), records)
+            records => Ring::map(self.as_fd(), self.info()?.records_offset, records)
                 .map(Records)
                 .map_err(failed),
         }
@@ -492,13 +493,13 @@ impl Context {
 
     /// What the bus has done.
     pub fn bus(&self) -> Result<BusInfo> {
-        let mut bus = uapi::Bus::default();
+        let mut bus = uapi::GetBus::default();
         sys::ioctl(self.as_fd(), uapi::GET_BUS, &mut bus)
             .map_err(|error| Error::new("look at the bus", error))?;
         Ok(BusInfo {
             regions: bus.nr_regions,
             records: bus.nr_records,
-            kept: bus.kept,
+            recorded: bus.recorded,
             refused: bus.refused,
         })
     }
@@ -512,27 +513,31 @@ mod tests {
     #[test]
     fn region_says_what_it_needs_to() {
         let eventfd = EventFd::new(0).unwrap();
-        let region = Region::pio(0xcf8, 4).datamatch(7).keep();
+        let region = Region::pio(0xcf8, 4).datamatch(7).record();
         let arg = region.arg(Target::eventfd(&eventfd), 0);
         assert_eq!((arg.addr, arg.length, arg.datamatch), (0xcf8, 4, 7));
         assert_eq!((arg.space, arg.line), (uapi::SPACE_PIO, 0));
         assert_eq!(arg.fd, eventfd.as_fd().as_raw_fd());
-        assert_eq!(arg.flags, uapi::FLAG_DATAMATCH | uapi::FLAG_KEEP);
+        assert_eq!(
+            arg.flags,
+            uapi::REGION_FLAG_DATAMATCH | uapi::REGION_FLAG_RECORD
+        );
         // Zero is a value, too; and what it keeps is no part of what is deassigned.
-        let region = Region::mmio(0x10, 8).datamatch(0).keep();
-        let arg = region.arg(Target::Line(3), uapi::FLAG_DEASSIGN);
+        let region = Region::mmio(0x10, 8).datamatch(0).record();
+        let arg = region.arg(Target::Line(3), uapi::REGION_FLAG_DEASSIGN);
         assert_eq!((arg.fd, arg.line, arg.space), (0, 3, uapi::SPACE_MMIO));
-        let flags = uapi::FLAG_DEASSIGN | uapi::FLAG_DATAMATCH | uapi::FLAG_LINE;
+        let flags =
+            uapi::REGION_FLAG_DEASSIGN | uapi::REGION_FLAG_DATAMATCH | uapi::REGION_FLAG_LINE;
         assert_eq!(arg.flags, flags);
-        let arg = Region::mmio(0x10, 0).arg(Target::Unknown, uapi::FLAG_DEASSIGN);
-        assert_eq!((arg.fd, arg.flags), (-1, uapi::FLAG_DEASSIGN));
+        let arg = Region::mmio(0x10, 0).arg(Target::Unknown, uapi::REGION_FLAG_DEASSIGN);
+        assert_eq!((arg.fd, arg.flags), (-1, uapi::REGION_FLAG_DEASSIGN));
     }
 
     #[test]
     fn what_is_listed_can_be_deassigned() {
         for (region, target) in [
             (Region::mmio(0x1000, 4).datamatch(5), Target::Line(0)),
-            (Region::pio(u64::MAX, 1).keep(), Target::Unknown),
+            (Region::pio(u64::MAX, 1).record(), Target::Unknown),
         ] {
             let arg = region.arg(target, 0);
             let listed = RegionInfo::from(uapi::RegionInfo {
@@ -546,8 +551,10 @@ mod tests {
                 reserved: 0,
             });
             assert_eq!((listed.region, listed.writes), (region, 9));
-            let again = listed.region.arg(listed.target(), uapi::FLAG_DEASSIGN);
-            let wanted = region.arg(target, uapi::FLAG_DEASSIGN);
+            let again = listed
+                .region
+                .arg(listed.target(), uapi::REGION_FLAG_DEASSIGN);
+            let wanted = region.arg(target, uapi::REGION_FLAG_DEASSIGN);
             assert_eq!(format!("{again:?}"), format!("{wanted:?}"));
         }
     }

@@ -73,7 +73,7 @@ impl Ring {
 
 /// What an assignment with these flags is called.
 fn verb(flags: u32) -> &'static str {
-    match flags & uapi::FLAG_DEASSIGN {
+    match flags & uapi::IRQFD_FLAG_DEASSIGN {
         0 => "assign",
         _ => "deassign",
     }
@@ -206,8 +206,8 @@ impl Context {
     }
 
     /// Limits, features, and how much is assigned.
-    pub fn info(&self) -> Result<uapi::Info> {
-        let mut info = uapi::Info::default();
+    pub fn info(&self) -> Result<uapi::GetInfo> {
+        let mut info = uapi::GetInfo::default();
         sys::ioctl(self.as_fd(), uapi::GET_INFO, &mut info)
             .map_err(|error| Error::new("get info", error))?;
         Ok(info)
@@ -221,11 +221,15 @@ impl Context {
     /// Chooses the number of lines, once. All lines begin masked: what is rung before they are
     /// wired waits for the unmask.
     pub fn set_lines_masked(&self, nr_lines: u32) -> Result {
-        self.set_lines_with(nr_lines, uapi::LINES_MASKED)
+        self.set_lines_with(nr_lines, uapi::SET_LINES_FLAG_MASKED)
     }
 
     fn set_lines_with(&self, nr_lines: u32, flags: u32) -> Result {
-        let mut lines = uapi::Lines { nr_lines, flags };
+        let mut lines = uapi::SetLines {
+            nr_lines,
+            flags,
+            ..Default::default()
+        };
         sys::ioctl(self.as_fd(), uapi::SET_LINES, &mut lines)
             .map_err(|error| Error::new(format!("set {nr_lines} lines"), error))
     }
@@ -244,7 +248,7 @@ impl Context {
             true => (uapi::TYPE_LEVEL, "a level line"),
             false => (uapi::TYPE_EDGE, "an edge line"),
         };
-        let mut arg = uapi::LineType {
+        let mut arg = uapi::SetType {
             line,
             type_,
             ..Default::default()
@@ -254,9 +258,10 @@ impl Context {
     }
 
     fn set_level(&self, line: u32, level: bool) -> Result<i32> {
-        let mut arg = uapi::Level {
+        let mut arg = uapi::SetLevel {
             line,
             level: level.into(),
+            ..Default::default()
         };
         sys::ioctl_count(self.as_fd(), uapi::SET_LEVEL, &mut arg).map_err(|error| {
             let verb = if level { "raise" } else { "lower" };
@@ -322,12 +327,12 @@ impl Context {
     /// acked.
     pub fn assign_resampled(&self, fd: impl AsFd, line: u32, resamplefd: impl AsFd) -> Result {
         let resamplefd = Some(resamplefd.as_fd());
-        self.irqfd(fd.as_fd(), line, uapi::FLAG_RESAMPLE, resamplefd)
+        self.irqfd(fd.as_fd(), line, uapi::IRQFD_FLAG_RESAMPLE, resamplefd)
     }
 
     /// The opposite of both; neither is touched any more when this returns.
     pub fn deassign_irqfd(&self, fd: impl AsFd, line: u32) -> Result {
-        self.irqfd(fd.as_fd(), line, uapi::FLAG_DEASSIGN, None)
+        self.irqfd(fd.as_fd(), line, uapi::IRQFD_FLAG_DEASSIGN, None)
     }
 
     /// Has `line` signal `fd` on each delivery.
@@ -337,7 +342,7 @@ impl Context {
 
     /// The opposite; `fd` is not signalled any more when this returns.
     pub fn deassign_trigger(&self, fd: impl AsFd, line: u32) -> Result {
-        self.trigger(fd.as_fd(), line, uapi::FLAG_DEASSIGN)
+        self.trigger(fd.as_fd(), line, uapi::TRIGGER_FLAG_DEASSIGN)
     }
 
     fn one(&self, cmd: u32, verb: &str, line: u32) -> Result<bool> {
@@ -404,7 +409,7 @@ impl Context {
 
     fn notifier(&self, fd: BorrowedFd<'_>, line: u32, events: u32) -> Result {
         let flags = match events {
-            0 => uapi::FLAG_DEASSIGN,
+            0 => uapi::NOTIFIER_FLAG_DEASSIGN,
             _ => 0,
         };
         let mut notifier = uapi::Notifier {
@@ -430,8 +435,8 @@ impl Context {
 
     /// Maps the status pages: from there on, looking at the lines takes no system call.
     pub fn status(&self) -> Result<Status> {
-        let lines = self.info()?.nr_lines as usize;
-        let pages = sys::Mapping::status(self.as_fd(), lines)
+        let info = self.info()?;
+        let pages = sys::Mapping::status(self.as_fd(), info.status_offset, info.nr_lines as usize)
             .map_err(|error| Error::new("map the status pages", error))?;
         Ok(Status::new(pages))
     }
@@ -449,20 +454,24 @@ impl Context {
 
     /// Takes the counter of any eventfd; with `no_wait`, fails with EAGAIN if it is zero.
     pub fn read_eventfd(&self, fd: impl AsFd, no_wait: bool) -> Result<u64> {
-        let flags = if no_wait { uapi::READ_NOWAIT } else { 0 };
-        self.eventfd(uapi::READ_EVENTFD, "read", fd.as_fd(), flags)
+        let flags = if no_wait {
+            uapi::EVENTFD_FLAG_NOWAIT
+        } else {
+            0
+        };
+        self.eventfd(uapi::EVENTFD_READ, "read", fd.as_fd(), flags)
     }
 
     /// Looks at the counter of any eventfd.
     pub fn peek_eventfd(&self, fd: impl AsFd) -> Result<u64> {
-        self.eventfd(uapi::PEEK_EVENTFD, "peek at", fd.as_fd(), 0)
+        self.eventfd(uapi::EVENTFD_PEEK, "peek at", fd.as_fd(), 0)
     }
 
     fn eventfd(&self, cmd: u32, verb: &str, fd: BorrowedFd<'_>, flags: u32) -> Result<u64> {
-        let mut arg = uapi::EventfdCount {
+        let mut arg = uapi::Eventfd {
             fd: fd.as_raw_fd(),
             flags,
-            count: 0,
+            ..Default::default()
         };
         sys::ioctl(self.as_fd(), cmd, &mut arg)
             .map_err(|error| Error::new(format!("{verb} eventfd"), error))?;

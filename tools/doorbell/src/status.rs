@@ -5,7 +5,7 @@
 use crate::{sys::Mapping, uapi};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Acquire};
 
-/// `struct doorbell_status`, as it is in memory that somebody else writes to.
+/// `struct doorbell_line_status`, as it is in memory that somebody else writes to.
 #[repr(C)]
 pub(crate) struct Live {
     state: AtomicU32,
@@ -18,7 +18,7 @@ pub(crate) struct Live {
     _reserved: [u64; 2],
 }
 
-const _: () = assert!(size_of::<Live>() == size_of::<uapi::Status>());
+const _: () = assert!(size_of::<Live>() == size_of::<uapi::LineStatus>());
 
 /// What the status pages said about a line. Each field is exact by itself; for all of one moment
 /// there is [`Context::query`](crate::Context::query).

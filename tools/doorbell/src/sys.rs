@@ -10,7 +10,7 @@ mod socket;
 pub(crate) use aio::Aio;
 pub(crate) use socket::{peer_of, receive_fd, send_fd, unread};
 
-use crate::{lines::Lines, uapi::Lineset};
+use crate::{lines::Lines, uapi::LineSet};
 use std::{
     io,
     mem::size_of,
@@ -35,21 +35,21 @@ fn check(ret: i64) -> io::Result<i64> {
 /// Plain C data: any bytes are a valid value.
 pub(crate) unsafe trait Plain {}
 // SAFETY: Structures of integers.
-unsafe impl Plain for crate::uapi::Info {}
+unsafe impl Plain for crate::uapi::GetInfo {}
 // SAFETY: As above.
-unsafe impl Plain for crate::uapi::Lines {}
+unsafe impl Plain for crate::uapi::SetLines {}
 // SAFETY: As above.
 unsafe impl Plain for crate::uapi::Irqfd {}
 // SAFETY: As above.
 unsafe impl Plain for crate::uapi::Trigger {}
 // SAFETY: As above.
-unsafe impl Plain for crate::uapi::LineType {}
+unsafe impl Plain for crate::uapi::SetType {}
 // SAFETY: As above.
-unsafe impl Plain for crate::uapi::Level {}
+unsafe impl Plain for crate::uapi::SetLevel {}
 // SAFETY: As above.
 unsafe impl Plain for crate::uapi::Query {}
 // SAFETY: As above.
-unsafe impl Plain for crate::uapi::EventfdCount {}
+unsafe impl Plain for crate::uapi::Eventfd {}
 // SAFETY: As above.
 unsafe impl Plain for crate::uapi::Notifier {}
 
@@ -74,10 +74,10 @@ pub(crate) fn ioctl_lines(
     lines: &Lines,
     tell: bool,
 ) -> io::Result<(u32, Vec<u64>)> {
-    assert_eq!((cmd >> 16) & 0x3fff, size_of::<Lineset>() as u32);
+    assert_eq!((cmd >> 16) & 0x3fff, size_of::<LineSet>() as u32);
     assert!(lines.bits.is_empty() || lines.bits.len() == lines.words());
     let mut result = vec![0u64; if tell { lines.words() } else { 0 }];
-    let arg = Lineset {
+    let arg = LineSet {
         line: lines.first,
         nr_lines: lines.len,
         lines: match &lines.bits[..] {
@@ -109,7 +109,7 @@ unsafe impl<T: Sync> Sync for Mapping<T> {}
 
 impl Mapping<crate::status::Live> {
     /// The first `len` of the status pages of the context `fd`.
-    pub(crate) fn status(fd: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
+    pub(crate) fn status(fd: BorrowedFd<'_>, offset: u64, len: usize) -> io::Result<Self> {
         let bytes = len * size_of::<crate::status::Live>();
         // SAFETY: A new mapping, to where nothing is yet.
         let at = unsafe {
@@ -119,7 +119,7 @@ impl Mapping<crate::status::Live> {
                 libc::PROT_READ,
                 libc::MAP_SHARED,
                 fd.as_raw_fd(),
-                0,
+                offset as libc::off_t,
             )
         };
         if at == libc::MAP_FAILED {

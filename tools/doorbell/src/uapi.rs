@@ -16,22 +16,25 @@ pub const MAX_REGIONS: u32 = 262_144;
 pub const MAX_RECORDS: u32 = 1_048_576;
 pub const MAX_EVENTFDS: u32 = 262_144;
 pub const MAX_SEARCHED_TRIGGERS: u32 = 65536;
-pub const FEATURE_READ: u64 = 1 << 0;
-pub const FEATURE_PEEK: u64 = 1 << 1;
+pub const FEATURE_EVENTFD_READ: u64 = 1 << 0;
+pub const FEATURE_EVENTFD_PEEK: u64 = 1 << 1;
 pub const MAX_RESAMPLEFDS_PER_LINE: u32 = 64;
 pub const FEATURE_MASK: u64 = 1 << 2;
 pub const FEATURE_LEVEL: u64 = 1 << 3;
 pub const FEATURE_BUS: u64 = 1 << 4;
-pub const LINES_MASKED: u32 = 1 << 0;
-pub const FLAG_DEASSIGN: u32 = 1 << 0;
-pub const FLAG_RESAMPLE: u32 = 1 << 1;
-pub const FLAG_DATAMATCH: u32 = 1 << 2;
-pub const FLAG_LINE: u32 = 1 << 3;
-pub const FLAG_KEEP: u32 = 1 << 4;
-pub const FLAG_ALL: u32 = 1 << 5;
+pub const SET_LINES_FLAG_MASKED: u32 = 1 << 0;
+pub const IRQFD_FLAG_DEASSIGN: u32 = 1 << 0;
+pub const IRQFD_FLAG_RESAMPLE: u32 = 1 << 1;
+pub const TRIGGER_FLAG_DEASSIGN: u32 = 1 << 0;
+pub const TRIGGER_FLAG_ALL: u32 = 1 << 1;
+pub const NOTIFIER_FLAG_DEASSIGN: u32 = 1 << 0;
+pub const NOTIFIER_FLAG_ALL: u32 = 1 << 1;
+pub const REGION_FLAG_DEASSIGN: u32 = 1 << 0;
+pub const REGION_FLAG_DATAMATCH: u32 = 1 << 1;
+pub const REGION_FLAG_LINE: u32 = 1 << 2;
+pub const REGION_FLAG_RECORD: u32 = 1 << 3;
 pub const SPACE_MMIO: u32 = 0;
 pub const SPACE_PIO: u32 = 1;
-pub const RECORDS_OFFSET: u64 = 0x1000_0000;
 pub const NOTIFY_MASK: u32 = 1 << 0;
 pub const NOTIFY_UNMASK: u32 = 1 << 1;
 pub const NOTIFY_ACK: u32 = 1 << 2;
@@ -44,7 +47,7 @@ pub const LINE_ASSERTED: u32 = 1 << 3;
 pub const LINE_RAISED: u32 = 1 << 4;
 pub const LINE_RESAMPLE: u32 = 1 << 5;
 pub const LINE_STATE: u32 = 0xff;
-pub const READ_NOWAIT: u32 = 1 << 0;
+pub const EVENTFD_FLAG_NOWAIT: u32 = 1 << 0;
 pub const RING_COALESCED: i32 = 0;
 pub const RING_DELIVERED: i32 = 1;
 pub const RING_MASKED: i32 = 2;
@@ -54,7 +57,7 @@ pub const ACK_POSTPONED: i32 = 2;
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Info {
+pub struct GetInfo {
     pub abi_version: u32,
     pub nr_lines: u32,
     pub features: u64,
@@ -70,13 +73,17 @@ pub struct Info {
     pub max_regions: u32,
     pub nr_regions: u32,
     pub max_records: u32,
+    pub status_offset: u64,
+    pub records_offset: u64,
+    pub reserved: [u32; 12],
 }
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Lines {
+pub struct SetLines {
     pub nr_lines: u32,
     pub flags: u32,
+    pub reserved: [u32; 6],
 }
 
 #[repr(C)]
@@ -112,7 +119,8 @@ pub struct Query {
     pub nr_notifiers: u32,
     pub nr_resamplefds: u32,
     pub acks: u64,
-    pub reserved: [u32; 4],
+    pub flags: u32,
+    pub reserved: [u32; 3],
 }
 
 #[repr(C)]
@@ -127,7 +135,7 @@ pub struct Notifier {
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Lineset {
+pub struct LineSet {
     pub line: u32,
     pub nr_lines: u32,
     pub lines: u64,
@@ -138,7 +146,7 @@ pub struct Lineset {
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Status {
+pub struct LineStatus {
     pub state: u32,
     pub reserved0: u32,
     pub deliveries: u64,
@@ -151,26 +159,29 @@ pub struct Status {
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
-pub struct LineType {
+pub struct SetType {
     pub line: u32,
     pub type_: u32,
     pub flags: u32,
-    pub reserved: u32,
+    pub reserved: [u32; 5],
 }
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Level {
+pub struct SetLevel {
     pub line: u32,
     pub level: u32,
+    pub flags: u32,
+    pub reserved: [u32; 5],
 }
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
-pub struct EventfdCount {
+pub struct Eventfd {
     pub fd: i32,
     pub flags: u32,
     pub count: u64,
+    pub reserved: [u32; 4],
 }
 
 #[repr(C)]
@@ -193,7 +204,7 @@ pub struct Regions {
     pub nr_regions: u32,
     pub failed: u32,
     pub flags: u32,
-    pub reserved: u32,
+    pub reserved: [u32; 3],
 }
 
 #[repr(C)]
@@ -211,17 +222,17 @@ pub struct RegionInfo {
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
-pub struct RegionList {
+pub struct GetRegions {
     pub infos: u64,
     pub first: u32,
     pub nr_infos: u32,
     pub flags: u32,
-    pub reserved: u32,
+    pub reserved: [u32; 3],
 }
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Access {
+pub struct BusAccess {
     pub addr: u64,
     pub value: u64,
     pub length: u32,
@@ -234,6 +245,7 @@ pub struct BusWrite {
     pub accesses: u64,
     pub nr_accesses: u32,
     pub flags: u32,
+    pub reserved: [u32; 4],
 }
 
 #[repr(C)]
@@ -241,6 +253,7 @@ pub struct BusWrite {
 pub struct SetRecords {
     pub nr_records: u32,
     pub flags: u32,
+    pub reserved: [u32; 6],
 }
 
 #[repr(C)]
@@ -256,42 +269,42 @@ pub struct Record {
 /// Without the records that follow.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Records {
+pub struct RecordRing {
     pub head: u64,
     pub reserved: [u64; 15],
 }
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Bus {
+pub struct GetBus {
     pub nr_regions: u32,
     pub nr_records: u32,
-    pub kept: u64,
+    pub recorded: u64,
     pub refused: u64,
-    pub reserved: u64,
+    pub reserved: [u64; 5],
 }
 
-const _: () = assert!(size_of::<Info>() == 64);
-const _: () = assert!(size_of::<Lines>() == 8);
+const _: () = assert!(size_of::<GetInfo>() == 128);
+const _: () = assert!(size_of::<SetLines>() == 32);
 const _: () = assert!(size_of::<Irqfd>() == 32);
 const _: () = assert!(size_of::<Trigger>() == 32);
 const _: () = assert!(size_of::<Query>() == 80);
-const _: () = assert!(size_of::<LineType>() == 16);
-const _: () = assert!(size_of::<Level>() == 8);
+const _: () = assert!(size_of::<SetType>() == 32);
+const _: () = assert!(size_of::<SetLevel>() == 32);
 const _: () = assert!(size_of::<Notifier>() == 32);
-const _: () = assert!(size_of::<Lineset>() == 40);
-const _: () = assert!(size_of::<Status>() == 64);
-const _: () = assert!(size_of::<EventfdCount>() == 16);
+const _: () = assert!(size_of::<LineSet>() == 40);
+const _: () = assert!(size_of::<LineStatus>() == 64);
+const _: () = assert!(size_of::<Eventfd>() == 32);
 const _: () = assert!(size_of::<Region>() == 48);
-const _: () = assert!(size_of::<Regions>() == 24);
+const _: () = assert!(size_of::<Regions>() == 32);
 const _: () = assert!(size_of::<RegionInfo>() == 48);
-const _: () = assert!(size_of::<RegionList>() == 24);
-const _: () = assert!(size_of::<Access>() == 24);
-const _: () = assert!(size_of::<BusWrite>() == 16);
-const _: () = assert!(size_of::<SetRecords>() == 8);
+const _: () = assert!(size_of::<GetRegions>() == 32);
+const _: () = assert!(size_of::<BusAccess>() == 24);
+const _: () = assert!(size_of::<BusWrite>() == 32);
+const _: () = assert!(size_of::<SetRecords>() == 32);
 const _: () = assert!(size_of::<Record>() == 32);
-const _: () = assert!(size_of::<Records>() == 128);
-const _: () = assert!(size_of::<Bus>() == 32);
+const _: () = assert!(size_of::<RecordRing>() == 128);
+const _: () = assert!(size_of::<GetBus>() == 64);
 
 pub const IOC_MAGIC: u32 = 0xDB;
 const NONE: u32 = 0;
@@ -302,25 +315,25 @@ const fn ioc(dir: u32, nr: u32, size: usize) -> u32 {
     (dir << 30) | ((size as u32) << 16) | (IOC_MAGIC << 8) | nr
 }
 
-pub const GET_INFO: u32 = ioc(READ, 0, size_of::<Info>());
-pub const SET_LINES: u32 = ioc(WRITE, 1, size_of::<Lines>());
+pub const GET_INFO: u32 = ioc(READ, 0, size_of::<GetInfo>());
+pub const SET_LINES: u32 = ioc(WRITE, 1, size_of::<SetLines>());
 pub const RING: u32 = ioc(NONE, 2, 0);
 pub const IRQFD: u32 = ioc(WRITE, 3, size_of::<Irqfd>());
 pub const TRIGGER: u32 = ioc(WRITE, 4, size_of::<Trigger>());
 pub const QUERY: u32 = ioc(READ | WRITE, 5, size_of::<Query>());
-pub const READ_EVENTFD: u32 = ioc(READ | WRITE, 6, size_of::<EventfdCount>());
-pub const PEEK_EVENTFD: u32 = ioc(READ | WRITE, 7, size_of::<EventfdCount>());
-pub const MASK: u32 = ioc(WRITE, 8, size_of::<Lineset>());
-pub const UNMASK: u32 = ioc(WRITE, 9, size_of::<Lineset>());
-pub const CLEAR: u32 = ioc(WRITE, 10, size_of::<Lineset>());
-pub const PENDING: u32 = ioc(WRITE, 11, size_of::<Lineset>());
+pub const EVENTFD_READ: u32 = ioc(READ | WRITE, 6, size_of::<Eventfd>());
+pub const EVENTFD_PEEK: u32 = ioc(READ | WRITE, 7, size_of::<Eventfd>());
+pub const MASK: u32 = ioc(WRITE, 8, size_of::<LineSet>());
+pub const UNMASK: u32 = ioc(WRITE, 9, size_of::<LineSet>());
+pub const CLEAR: u32 = ioc(WRITE, 10, size_of::<LineSet>());
+pub const PENDING: u32 = ioc(WRITE, 11, size_of::<LineSet>());
 pub const NOTIFIER: u32 = ioc(WRITE, 12, size_of::<Notifier>());
-pub const SET_TYPE: u32 = ioc(WRITE, 13, size_of::<LineType>());
-pub const SET_LEVEL: u32 = ioc(WRITE, 14, size_of::<Level>());
+pub const SET_TYPE: u32 = ioc(WRITE, 13, size_of::<SetType>());
+pub const SET_LEVEL: u32 = ioc(WRITE, 14, size_of::<SetLevel>());
 pub const ACK: u32 = ioc(NONE, 15, 0);
 pub const REGION: u32 = ioc(WRITE, 16, size_of::<Region>());
 pub const REGIONS: u32 = ioc(READ | WRITE, 17, size_of::<Regions>());
-pub const GET_REGIONS: u32 = ioc(WRITE, 18, size_of::<RegionList>());
+pub const GET_REGIONS: u32 = ioc(WRITE, 18, size_of::<GetRegions>());
 pub const BUS_WRITE: u32 = ioc(WRITE, 19, size_of::<BusWrite>());
 pub const SET_RECORDS: u32 = ioc(WRITE, 20, size_of::<SetRecords>());
-pub const GET_BUS: u32 = ioc(READ, 21, size_of::<Bus>());
+pub const GET_BUS: u32 = ioc(READ, 21, size_of::<GetBus>());

@@ -15,7 +15,7 @@ and the values can be kept. Numbers may be given as 4096 or as 0x1000.
 
 Examples:
   doorbell watch --lines 4 --records 64 --socket /tmp/d &
-  doorbell bus assign 0x1000 --length 4 --line 2 --keep --socket /tmp/d
+  doorbell bus assign 0x1000 --length 4 --line 2 --record --socket /tmp/d
   doorbell bus assign 0x2000 --length 2 --datamatch 7 --line 3 --socket /tmp/d
   doorbell bus write 0x1000 0xabcd --length 4 --socket /tmp/d
   doorbell bus list --socket /tmp/d
@@ -78,7 +78,7 @@ pub struct Assign {
     line: u32,
     /// Keep what is written (doorbell bus records)
     #[arg(long)]
-    keep: bool,
+    record: bool,
     #[command(flatten)]
     which: Which,
 }
@@ -173,10 +173,10 @@ fn list(args: &List) -> anyhow::Result<()> {
 
 fn listing(regions: &[RegionInfo], bus: &BusInfo) -> String {
     let kept = match bus.records {
-        0 => "nothing can be kept".to_owned(),
+        0 => "no records".to_owned(),
         room => format!(
-            "room for {room} records: {} writes kept, {} refused",
-            bus.kept, bus.refused
+            "room for {room} records: {} writes recorded, {} refused",
+            bus.recorded, bus.refused
         ),
     };
     if regions.is_empty() {
@@ -212,7 +212,7 @@ fn listing(regions: &[RegionInfo], bus: &BusInfo) -> String {
                 .datamatch
                 .map_or("-".into(), |value| format!("{value:#x}")),
             line.map_or("eventfd".into(), |line| format!("line {line}")),
-            if region.keep { "keep" } else { "-" }.into(),
+            if region.record { "record" } else { "-" }.into(),
             writes.to_string(),
         ]);
     }
@@ -227,9 +227,9 @@ fn assign(args: &Assign) -> anyhow::Result<()> {
         addr: args.place.addr,
         length: args.length,
         datamatch: args.datamatch,
-        keep: args.keep,
+        record: args.record,
     };
-    if args.keep {
+    if args.record {
         ensure!(context.bus()?.records > 0, NO_RECORDS);
     }
     context.assign_region(&region, Target::Line(args.line))?;
@@ -352,8 +352,8 @@ fn records(args: &TakeRecords) -> anyhow::Result<()> {
     }
     let bus = context.bus()?;
     print(&format!(
-        "{taken} taken out; so far {} writes kept, {} refused as there was no room for more than {room}\n",
-        bus.kept, bus.refused
+        "{taken} taken out; so far {} writes recorded, {} refused as there was no room for more than {room}\n",
+        bus.recorded, bus.refused
     ))
 }
 
@@ -402,14 +402,14 @@ mod tests {
             writes,
         };
         let regions = [
-            info(Region::mmio(0x1000, 4).keep(), Some(2), 17),
+            info(Region::mmio(0x1000, 4).record(), Some(2), 17),
             info(Region::mmio(u64::MAX - 7, 8).datamatch(255), None, 0),
             info(Region::pio(0xcf8, 0), Some(0), 3),
         ];
         let bus = BusInfo {
             regions: 3,
             records: 64,
-            kept: 17,
+            recorded: 17,
             refused: 1,
         };
         let text = listing(&regions, &bus);
@@ -418,7 +418,7 @@ mod tests {
             .map(|line| line.split_whitespace().collect())
             .collect();
         for row in [
-            vec!["mmio", "0x1000-0x1003", "4", "-", "line", "2", "keep", "17"],
+            vec!["mmio", "0x1000-0x1003", "4", "-", "line", "2", "record", "17"],
             vec![
                 "mmio",
                 "0xfffffffffffffff8-0xffffffffffffffff",
@@ -432,9 +432,9 @@ mod tests {
         ] {
             assert!(rows.contains(&row), "{row:?} in {text}");
         }
-        assert!(text.contains("3 regions, room for 64 records: 17 writes kept, 1 refused"));
+        assert!(text.contains("3 regions, room for 64 records: 17 writes recorded, 1 refused"));
         let none = listing(&[], &BusInfo::default());
-        assert!(none.contains("bus assign") && none.contains("nothing can be kept"));
+        assert!(none.contains("bus assign") && none.contains("no records"));
     }
 
     #[test]

@@ -195,8 +195,8 @@ fn print(text: &str) -> anyhow::Result<()> {
 }
 
 const FEATURES: [(u64, &str); 5] = [
-    (uapi::FEATURE_READ, "read"),
-    (uapi::FEATURE_PEEK, "peek"),
+    (uapi::FEATURE_EVENTFD_READ, "read"),
+    (uapi::FEATURE_EVENTFD_PEEK, "peek"),
     (uapi::FEATURE_MASK, "mask"),
     (uapi::FEATURE_LEVEL, "level"),
     (uapi::FEATURE_BUS, "bus"),

@@ -20,7 +20,7 @@ unsafe impl Plain for uapi::Region {}
 // SAFETY: As above.
 unsafe impl Plain for uapi::SetRecords {}
 // SAFETY: As above.
-unsafe impl Plain for uapi::Bus {}
+unsafe impl Plain for uapi::GetBus {}
 
 /// An ioctl whose argument holds addresses of arrays. `T` must be the type that `cmd` encodes.
 ///
@@ -63,7 +63,7 @@ pub(crate) fn region_infos(
     first: u32,
     infos: &mut [uapi::RegionInfo],
 ) -> io::Result<usize> {
-    let mut arg = uapi::RegionList {
+    let mut arg = uapi::GetRegions {
         infos: infos.as_mut_ptr().expose_provenance() as u64,
         first,
         nr_infos: length(infos.len())?,
@@ -76,11 +76,11 @@ pub(crate) fn region_infos(
 
 /// Writes to the bus; returns how many of `accesses` were carried out.
 #[inline]
-pub(crate) fn bus_write(fd: BorrowedFd<'_>, accesses: &[uapi::Access]) -> io::Result<usize> {
+pub(crate) fn bus_write(fd: BorrowedFd<'_>, accesses: &[uapi::BusAccess]) -> io::Result<usize> {
     let mut arg = uapi::BusWrite {
         accesses: accesses.as_ptr().expose_provenance() as u64,
         nr_accesses: length(accesses.len())?,
-        flags: 0,
+        ..Default::default()
     };
     // SAFETY: Only read, and as many as are said to be there.
     unsafe { ioctl_arrays(fd, uapi::BUS_WRITE, &mut arg) }.map(|count| count as usize)
@@ -140,10 +140,10 @@ unsafe impl Send for Ring {}
 unsafe impl Sync for Ring {}
 
 impl Ring {
-    const HEADER: usize = size_of::<uapi::Records>();
+    const HEADER: usize = size_of::<uapi::RecordRing>();
 
     /// The records of the context `fd`, which has `records` of them.
-    pub(crate) fn map(fd: BorrowedFd<'_>, records: u32) -> io::Result<Self> {
+    pub(crate) fn map(fd: BorrowedFd<'_>, offset: u64, records: u32) -> io::Result<Self> {
         let records = records as usize;
         assert!(records.is_power_of_two());
         // SAFETY: A new mapping, to where nothing is yet.
@@ -154,7 +154,7 @@ impl Ring {
                 libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_SHARED,
                 fd.as_raw_fd(),
-                uapi::RECORDS_OFFSET as libc::off_t,
+                offset as libc::off_t,
             )
         };
         if at == libc::MAP_FAILED {
@@ -221,7 +221,9 @@ mod tests {
     use super::*;
     use std::{fs::File, os::fd::AsFd};
 
-    /// A file that has a ring of `records` where the device has it.
+    const OFFSET: u64 = 0x10000;
+
+    /// A file that has a ring of `records` at [`OFFSET`].
     fn file(name: &str, records: usize) -> File {
         let path = std::env::temp_dir().join(format!("doorbell-{name}-{}", std::process::id()));
         let file = File::options()
@@ -232,8 +234,7 @@ mod tests {
             .open(&path)
             .unwrap();
         std::fs::remove_file(path).unwrap();
-        file.set_len(uapi::RECORDS_OFFSET + Ring::bytes(records) as u64)
-            .unwrap();
+        file.set_len(OFFSET + Ring::bytes(records) as u64).unwrap();
         file
     }
 
@@ -244,7 +245,7 @@ mod tests {
             bytes.extend(word.to_ne_bytes());
         }
         let at = (sequence - 1) % records * bytes.len() as u64;
-        let offset = uapi::RECORDS_OFFSET + Ring::HEADER as u64 + at;
+        let offset = OFFSET + Ring::HEADER as u64 + at;
         let written = pwrite(file.as_fd(), &bytes, offset as i64).unwrap();
         assert_eq!(written, bytes.len());
     }
@@ -252,7 +253,7 @@ mod tests {
     #[test]
     fn records_come_out_once_in_order_and_round() {
         let file = file("ring", 4);
-        let mut ring = Ring::map(file.as_fd(), 4).unwrap();
+        let mut ring = Ring::map(file.as_fd(), OFFSET, 4).unwrap();
         assert!(ring.take().is_none());
         for sequence in 1..=4 {
             keep(&file, 4, sequence, 10 * sequence);
@@ -268,7 +269,7 @@ mod tests {
         assert!(ring.take().is_none(), "the fifth is not there yet");
         keep(&file, 4, 5, 50);
         // Whoever maps them anew goes on where they are.
-        let mut ring = Ring::map(file.as_fd(), 4).unwrap();
+        let mut ring = Ring::map(file.as_fd(), OFFSET, 4).unwrap();
         assert_eq!(ring.take().map(|record| record.value), Some(50));
         assert_eq!(ring.take().map(|record| record.value), Some(60));
         assert!(ring.take().is_none());

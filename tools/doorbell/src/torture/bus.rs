@@ -22,7 +22,7 @@ const RECORDS: u32 = 256;
 /// A line's region, which is always at one of two places.
 struct Door {
     places: [u64; 2],
-    keep: bool,
+    record: bool,
     /// Where it was when it was seen last.
     at: AtomicUsize,
 }
@@ -30,8 +30,8 @@ struct Door {
 impl Door {
     fn region(&self, place: usize) -> Region {
         let region = Region::mmio(self.places[place], 8);
-        match self.keep {
-            true => region.keep(),
+        match self.record {
+            true => region.record(),
             false => region,
         }
     }
@@ -98,7 +98,7 @@ impl Bus {
             let offset = 8 * u64::from(line);
             let door = Door {
                 places: [0x1000 + offset, (1 << 46) - offset],
-                keep: line % 2 == 1,
+                record: line % 2 == 1,
                 at: AtomicUsize::new(0),
             };
             let has = kind.rung() && *kind != Kind::Ioctl;
@@ -149,7 +149,7 @@ impl Bus {
                 let access = |_| Access::new(Space::Mmio, addr, 8, numbers.next());
                 let accesses: Vec<_> = (0..n).map(access).collect();
                 let taken = context.write_bus(&accesses);
-                if taken.as_ref().is_ok_and(|&taken| taken < n) && door.keep {
+                if taken.as_ref().is_ok_and(|&taken| taken < n) && door.record {
                     self.unknown.fetch_add(1, Relaxed);
                 }
                 taken
@@ -159,13 +159,13 @@ impl Bus {
             Ok(taken) => taken as u64,
             // It has moved.
             Err(error) if errno_is(&error, libc::EOPNOTSUPP) => 0,
-            Err(error) if errno_is(&error, libc::ENOBUFS) && door.keep => {
+            Err(error) if errno_is(&error, libc::ENOBUFS) && door.record => {
                 self.refused.fetch_add(1, Relaxed);
                 0
             }
             Err(error) => return Err(error.into()),
         };
-        if door.keep {
+        if door.record {
             self.kept.fetch_add(taken, Relaxed);
         }
         Ok(taken)
@@ -214,7 +214,7 @@ impl Bus {
     fn keeps(&self, addr: u64) -> bool {
         let doors = self.doors.iter().flatten();
         doors
-            .filter(|door| door.keep)
+            .filter(|door| door.record)
             .any(|door| door.places.contains(&addr))
     }
 
@@ -225,10 +225,10 @@ impl Bus {
         let mut violation = |rule, text| broken.push(Violation::new(rule, "the bus", text));
         let bus = context.bus()?;
         let (kept, out) = (self.kept.load(Acquire), self.keeper().seen.sequence);
-        if let Some(rule) = unequal(out, kept).or_else(|| unequal(bus.kept, kept)) {
+        if let Some(rule) = unequal(out, kept).or_else(|| unequal(bus.recorded, kept)) {
             let text = format!(
                 "{kept} writes were taken that are kept, {out} came out, and the module counts {}",
-                bus.kept
+                bus.recorded
             );
             violation(rule, text);
         }

@@ -69,7 +69,7 @@ TEST_F(barrier, deassign_trigger)
 		if (rounds % 2)
 			ASSERT_EQ(POLLIN, efd_await(victim, POLLIN));
 		dither(rounds);
-		ASSERT_EQ(0, db_trigger(self->db, victim, 0, DOORBELL_FLAG_DEASSIGN));
+		ASSERT_EQ(0, db_trigger(self->db, victim, 0, DEASSIGN));
 		signalled += !!efd_read(victim);
 		ASSERT_TRUE(hammer_passes(&self->hammer, 2));
 		late += !!efd_read(victim);
@@ -123,7 +123,7 @@ TEST_F(exact, detach)
 		ASSERT_EQ(0, db_irqfd(self->db, in, 0, 0));
 		ASSERT_TRUE(hammer_resume(hammer));
 		dither(rounds);
-		ASSERT_EQ(0, db_irqfd(self->db, in, 0, DOORBELL_FLAG_DEASSIGN));
+		ASSERT_EQ(0, db_irqfd(self->db, in, 0, DEASSIGN));
 		rings = settled(_metadata, self->db, 0).rings;
 		ASSERT_TRUE(hammer_pause(hammer));
 
@@ -166,7 +166,7 @@ TEST_F(exact, attach_and_detach)
 		dither(rounds);
 		if (rounds % 16 == 7)
 			ASSERT_TRUE(hammer_passes(hammer, 1));
-		ASSERT_EQ(0, db_irqfd(self->db, in, 0, DOORBELL_FLAG_DEASSIGN));
+		ASSERT_EQ(0, db_irqfd(self->db, in, 0, DEASSIGN));
 		dither(rounds / 64);
 	}
 	hammer_stop(hammer);
@@ -204,7 +204,7 @@ TEST_F(exact, attach)
 		ASSERT_TRUE(hammer_pause(hammer));
 		total = atomic_load(&hammer->done);
 		last = efd_count(in);
-		ASSERT_EQ(0, db_irqfd(self->db, in, 0, DOORBELL_FLAG_DEASSIGN));
+		ASSERT_EQ(0, db_irqfd(self->db, in, 0, DEASSIGN));
 		rings = settled(_metadata, self->db, 0).rings - rings;
 
 		/* Nothing is left; at least what came after; at most one for what was before. */

@@ -37,7 +37,7 @@ FIXTURE_TEARDOWN(bus)
 /* They are carried out in order, as one by one, and counted. */
 TEST_F(bus, batch)
 {
-	static const struct doorbell_access accesses[] = {
+	static const struct doorbell_bus_access accesses[] = {
 		{ .addr = ADDR, .length = 4, .value = 1 },
 		{ .addr = ADDR, .length = 2, .space = PIO, .value = 0xffff },
 		{ .addr = ADDR, .length = 4, .value = 7 },
@@ -60,13 +60,13 @@ TEST_F(bus, batch)
 /* At the first that nobody takes it stops, and says so only if nothing was done. */
 TEST_F(bus, batch_stops)
 {
-	struct doorbell_access accesses[10];
+	struct doorbell_bus_access accesses[10];
 	unsigned int i, stop;
 
 	ASSIGN(matching(to_eventfd(ADDR, 4, self->efd[0]), 1));
 	for (stop = 0; stop < ARRAY_SIZE(accesses); stop++) {
 		for (i = 0; i < ARRAY_SIZE(accesses); i++) {
-			accesses[i] = (struct doorbell_access){
+			accesses[i] = (struct doorbell_bus_access){
 				.addr = ADDR, .length = 4, .value = i != stop,
 			};
 		}
@@ -87,12 +87,12 @@ TEST_F(bus, batch_stops)
 TEST_F(bus, long_batch)
 {
 	enum { NR = 10000 };
-	static struct doorbell_access accesses[NR];
+	static struct doorbell_bus_access accesses[NR];
 	unsigned int i;
 
 	ASSIGN(to_eventfd(ADDR, 1, self->efd[0]));
 	for (i = 0; i < NR; i++)
-		accesses[i] = (struct doorbell_access){
+		accesses[i] = (struct doorbell_bus_access){
 			.addr = ADDR, .length = 1, .value = i & 0xff,
 		};
 	EXPECT_EQ(NR, db_bus_writes(self->db, accesses, NR));
@@ -109,12 +109,12 @@ TEST_F(bus, long_batch)
 /* An access that cannot be stops it, too. */
 TEST_F(bus, batch_with_a_mistake)
 {
-	struct doorbell_access accesses[3];
+	struct doorbell_bus_access accesses[3];
 	unsigned int i;
 
 	ASSIGN(to_eventfd(ADDR, 0, self->efd[0]));
 	for (i = 0; i < 4; i++) {
-		accesses[0] = (struct doorbell_access){ .addr = ADDR, .length = 4 };
+		accesses[0] = (struct doorbell_bus_access){ .addr = ADDR, .length = 4 };
 		accesses[1] = accesses[0];
 		accesses[2] = accesses[0];
 		switch (i) {
@@ -401,7 +401,7 @@ TEST_F(bus, get_regions)
 /* What nobody took is not counted anywhere. */
 TEST_F(bus, counters)
 {
-	struct doorbell_bus bus;
+	struct doorbell_get_bus bus;
 	int i;
 
 	ASSIGN(matching(to_eventfd(ADDR, 4, self->efd[0]), 1));
@@ -414,9 +414,10 @@ TEST_F(bus, counters)
 	bus = bus_of(_metadata, self->db);
 	EXPECT_EQ(1, bus.nr_regions);
 	EXPECT_EQ(0, bus.nr_records);
-	EXPECT_EQ(0, bus.kept);
+	EXPECT_EQ(0, bus.recorded);
 	EXPECT_EQ(0, bus.refused);
-	EXPECT_EQ(0, bus.reserved);
+	for (i = 0; i < ARRAY_SIZE(bus.reserved); i++)
+		EXPECT_EQ(0, bus.reserved[i]);
 }
 
 TEST_HARNESS_MAIN

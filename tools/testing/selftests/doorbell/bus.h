@@ -13,10 +13,9 @@
 #define MMIO		DOORBELL_SPACE_MMIO
 #define PIO		DOORBELL_SPACE_PIO
 
-#define DEASSIGN	DOORBELL_FLAG_DEASSIGN
-#define DATAMATCH	DOORBELL_FLAG_DATAMATCH
-#define LINE		DOORBELL_FLAG_LINE
-#define KEEP		DOORBELL_FLAG_KEEP
+#define DATAMATCH	DOORBELL_REGION_FLAG_DATAMATCH
+#define LINE		DOORBELL_REGION_FLAG_LINE
+#define RECORD		DOORBELL_REGION_FLAG_RECORD
 
 /* Regions. */
 
@@ -41,7 +40,7 @@ static inline struct doorbell_region matching(struct doorbell_region region, uin
 
 static inline struct doorbell_region kept(struct doorbell_region region)
 {
-	region.flags |= KEEP;
+	region.flags |= RECORD;
 	return region;
 }
 
@@ -79,7 +78,7 @@ static inline int db_regions(int db, const struct doorbell_region *regions, uint
 static inline int db_get_regions(int db, struct doorbell_region_info *infos, uint32_t first,
 				 uint32_t nr)
 {
-	struct doorbell_region_list list = {
+	struct doorbell_get_regions list = {
 		.infos = (uintptr_t)infos, .first = first, .nr_infos = nr,
 	};
 
@@ -93,9 +92,9 @@ static inline int db_set_records(int db, uint32_t nr)
 	return db_ioctl(db, DOORBELL_SET_RECORDS, &arg);
 }
 
-static inline struct doorbell_bus bus_of(struct __test_metadata *_metadata, int db)
+static inline struct doorbell_get_bus bus_of(struct __test_metadata *_metadata, int db)
 {
-	struct doorbell_bus bus;
+	struct doorbell_get_bus bus;
 
 	memset(&bus, 0xff, sizeof(bus));
 	ASSERT_EQ(0, db_ioctl(db, DOORBELL_GET_BUS, &bus));
@@ -112,7 +111,7 @@ static inline uint64_t writes_to(int db, uint32_t first)
 
 /* Writes. */
 
-static inline int db_bus_writes(int db, const struct doorbell_access *accesses, uint32_t nr)
+static inline int db_bus_writes(int db, const struct doorbell_bus_access *accesses, uint32_t nr)
 {
 	struct doorbell_bus_write arg = { .accesses = (uintptr_t)accesses, .nr_accesses = nr };
 
@@ -158,7 +157,7 @@ static inline uint32_t space_of(enum way way)
 /* 0 or -errno; -EPROTO for a part of it, which cannot be. */
 static inline int bus_write(int db, enum way way, uint64_t addr, uint32_t length, uint64_t value)
 {
-	struct doorbell_access access = {
+	struct doorbell_bus_access access = {
 		.addr = addr, .value = value, .length = length, .space = space_of(way),
 	};
 	union cell cell = cell_of(length, value);
@@ -214,7 +213,7 @@ static inline uint64_t signals(const int *efd, unsigned int nr)
 
 /* All that one consumer needs: the mapping, and how many places it has. */
 struct records {
-	struct doorbell_records *map;
+	struct doorbell_record_ring *map;
 	uint32_t nr;
 	size_t size;
 };
@@ -222,7 +221,7 @@ struct records {
 static inline size_t records_size(uint32_t nr)
 {
 	size_t page = sysconf(_SC_PAGESIZE);
-	size_t size = sizeof(struct doorbell_records) + nr * sizeof(struct doorbell_record);
+	size_t size = sizeof(struct doorbell_record_ring) + nr * sizeof(struct doorbell_record);
 
 	return (size + page - 1) / page * page;
 }
@@ -232,7 +231,7 @@ static inline struct records map_records(struct __test_metadata *_metadata, int 
 	struct records records = { .nr = nr, .size = records_size(nr) };
 
 	records.map = mmap(NULL, records.size, PROT_READ | PROT_WRITE, MAP_SHARED, db,
-			   DOORBELL_RECORDS_OFFSET);
+			   records_offset(db));
 	ASSERT_TRUE(records.map != MAP_FAILED) {
 		TH_LOG("mmap: %s", strerror(errno));
 	}
@@ -273,8 +272,8 @@ static inline bool is_record(const struct doorbell_record *record, uint64_t sequ
 #define REGIONS_SEEN	16
 
 struct bus_state {
-	struct doorbell_info info;
-	struct doorbell_bus bus;
+	struct doorbell_get_info info;
+	struct doorbell_get_bus bus;
 	int nr;
 	struct doorbell_region_info regions[REGIONS_SEEN];
 };

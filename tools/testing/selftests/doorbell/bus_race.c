@@ -321,7 +321,7 @@ TEST_F(bus_race, kept_and_rung)
 	EXPECT_LT(0, writer.nobodys);
 	EXPECT_LT(rounds / 4, records);
 	EXPECT_EQ(writer.taken, records);
-	EXPECT_EQ(records, bus_of(_metadata, self->db).kept);
+	EXPECT_EQ(records, bus_of(_metadata, self->db).recorded);
 	EXPECT_EQ(writer.refused, bus_of(_metadata, self->db).refused);
 	EXPECT_EQ(-EAGAIN, read_records(self->db, got, 1));
 }

@@ -72,9 +72,9 @@ static inline bool intact(struct bus_world *w)
 	}
 	/* What was written to the one had the other's datamatch. */
 	w->state.regions[ANY].writes++;
-	w->state.bus.kept++;
+	w->state.bus.recorded++;
 	w->rings++;
-	return read_records(w->db, &record, 1) == 1 && record.sequence == w->state.bus.kept &&
+	return read_records(w->db, &record, 1) == 1 && record.sequence == w->state.bus.recorded &&
 	       looks_the_same(w);
 }
 

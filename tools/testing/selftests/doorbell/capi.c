@@ -146,7 +146,7 @@ TEST_F(kernel_api, ctx_outlives_userspace)
 		ASSERT_EQ(0, efd_write(in, 1));
 		ASSERT_TRUE(WAIT_FOR(line_of(_metadata, other, 0).deliveries == from + 1));
 		EXPECT_EQ(0, efd_count(out));
-		ASSERT_EQ(0, db_irqfd(other, in, 0, DOORBELL_FLAG_DEASSIGN));
+		ASSERT_EQ(0, db_irqfd(other, in, 0, DEASSIGN));
 		if (before >= 0)
 			ASSERT_TRUE(WAIT_FOR(refcnt() == before));
 	}

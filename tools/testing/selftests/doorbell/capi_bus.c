@@ -129,7 +129,7 @@ TEST_F(kernel_bus, keeps)
 	EXPECT_EQ(-ENOBUFS, WRITE(MMIO, -8ULL, 8, i));
 	EXPECT_EQ(-ENOBUFS, WRITE(MMIO, -8ULL, 8, i));
 	EXPECT_EQ(2, bus_of(_metadata, c->db).refused);
-	EXPECT_EQ(4 * RECORDS, bus_of(_metadata, c->db).kept);
+	EXPECT_EQ(4 * RECORDS, bus_of(_metadata, c->db).recorded);
 	EXPECT_EQ(4 * RECORDS, writes_to(c->db, 2));
 	EXPECT_GE(RECORDS, efd_read(self->efd[2]));
 }

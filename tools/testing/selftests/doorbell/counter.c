@@ -136,7 +136,7 @@ TEST_F(attach, rings_once)
 	/* No second ring comes of it: neither later nor by detaching. */
 	ASSERT_EQ(0, efd_write(in, 1));
 	ASSERT_EQ(1, efd_wait(self->out));
-	ASSERT_EQ(0, db_irqfd(self->db, in, 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_irqfd(self->db, in, 0, DEASSIGN));
 	EXPECT_EQ(!!variant->count + 1U, settled(_metadata, self->db, 0).rings);
 	EXPECT_EQ(0, efd_count(in));
 }
@@ -167,7 +167,7 @@ TEST_F(attach, semaphore_gives_one)
 		EXPECT_EQ(rings, settled(_metadata, self->db, 0).rings);
 	}
 
-	ASSERT_EQ(0, db_irqfd(self->db, in, 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_irqfd(self->db, in, 0, DEASSIGN));
 	if (left) {
 		left--;
 		rings++;
@@ -188,7 +188,7 @@ TEST(semaphore_keeps_the_rest)
 	ASSERT_EQ(0, efd_write(in, 10));
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, db, 0).deliveries == 1));
 	EXPECT_EQ(9, efd_count(in));
-	ASSERT_EQ(0, db_irqfd(db, in, 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_irqfd(db, in, 0, DEASSIGN));
 	EXPECT_EQ(8, efd_count(in));
 	EXPECT_EQ(2, settled(_metadata, db, 0).rings);
 	ASSERT_EQ(0, db_irqfd(db, in, 0, 0));
@@ -202,7 +202,7 @@ struct blocked {
 	int db;
 	int fd;
 	uint64_t count;
-	/* The argument of DOORBELL_READ. */
+	/* The argument of DOORBELL_EVENTFD_READ. */
 	struct doorbell_eventfd *arg;
 	int ret;
 	atomic_int tid;
@@ -222,7 +222,7 @@ static int call_read(struct blocked *blocked)
 
 static int call_read_to(struct blocked *blocked)
 {
-	return db_ioctl(blocked->db, DOORBELL_READ, blocked->arg);
+	return db_ioctl(blocked->db, DOORBELL_EVENTFD_READ, blocked->arg);
 }
 
 static int call_poll(struct blocked *blocked)
@@ -289,7 +289,7 @@ TEST(detach_wakes_writers)
 	EXPECT_EQ(COUNTER_MAX - 1, efd_count(writer.fd));
 	writer.count = 2;
 	start_blocked(_metadata, &writer);
-	ASSERT_EQ(0, db_irqfd(db, writer.fd, 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_irqfd(db, writer.fd, 0, DEASSIGN));
 	join_blocked(_metadata, &writer);
 	EXPECT_EQ(0, writer.ret);
 	EXPECT_EQ(COUNTER_MAX, efd_count(writer.fd));
@@ -325,7 +325,7 @@ FIXTURE(read) {
 FIXTURE_SETUP(read)
 {
 	self->db = new_context(_metadata, 0);
-	self->can_peek = info_of(_metadata, self->db).features & DOORBELL_FEATURE_PEEK;
+	self->can_peek = info_of(_metadata, self->db).features & DOORBELL_FEATURE_EVENTFD_PEEK;
 }
 
 FIXTURE_TEARDOWN(read)
@@ -370,9 +370,9 @@ TEST_F(read, takes_one_of_a_semaphore)
 	EXPECT_EQ(0, db_read(self->db, efd, 0, &count));
 	EXPECT_EQ(1, count);
 	EXPECT_EQ(1, efd_count(efd));
-	EXPECT_EQ(0, db_read(self->db, efd, DOORBELL_READ_NOWAIT, &count));
+	EXPECT_EQ(0, db_read(self->db, efd, DOORBELL_EVENTFD_FLAG_NOWAIT, &count));
 	EXPECT_EQ(1, count);
-	EXPECT_EQ(-EAGAIN, db_read(self->db, efd, DOORBELL_READ_NOWAIT, &count));
+	EXPECT_EQ(-EAGAIN, db_read(self->db, efd, DOORBELL_EVENTFD_FLAG_NOWAIT, &count));
 }
 
 TEST_F(read, does_not_wait_when_told)
@@ -381,15 +381,15 @@ TEST_F(read, does_not_wait_when_told)
 	int nonblocking = eventfd(0, EFD_NONBLOCK);
 	uint64_t count;
 
-	EXPECT_EQ(-EAGAIN, db_read(self->db, blocking, DOORBELL_READ_NOWAIT, &count));
+	EXPECT_EQ(-EAGAIN, db_read(self->db, blocking, DOORBELL_EVENTFD_FLAG_NOWAIT, &count));
 	EXPECT_EQ(-EAGAIN, db_read(self->db, nonblocking, 0, &count));
-	EXPECT_EQ(-EAGAIN, db_read(self->db, nonblocking, DOORBELL_READ_NOWAIT, &count));
+	EXPECT_EQ(-EAGAIN, db_read(self->db, nonblocking, DOORBELL_EVENTFD_FLAG_NOWAIT, &count));
 	EXPECT_EQ(0, fcntl(blocking, F_SETFL, O_NONBLOCK));
 	EXPECT_EQ(-EAGAIN, db_read(self->db, blocking, 0, &count));
 
 	/* And takes what there is all the same. */
 	ASSERT_EQ(0, efd_write(blocking, 3));
-	EXPECT_EQ(0, db_read(self->db, blocking, DOORBELL_READ_NOWAIT, &count));
+	EXPECT_EQ(0, db_read(self->db, blocking, DOORBELL_EVENTFD_FLAG_NOWAIT, &count));
 	EXPECT_EQ(3, count);
 }
 
@@ -475,7 +475,7 @@ TEST_F(read, wakes_writers)
 	EXPECT_EQ(1, efd_count(writer.fd));
 }
 
-/* DOORBELL_READ sleeps, and its argument does not stay what it was. */
+/* DOORBELL_EVENTFD_READ sleeps, and its argument does not stay what it was. */
 FIXTURE(argument) {
 	int db;
 	int efd;
@@ -527,7 +527,7 @@ FIXTURE_TEARDOWN(argument)
 									\
 	EXPECT_EQ(-EFAULT, self->reader.ret);				\
 	EXPECT_EQ(7, efd_count(self->efd));				\
-	EXPECT_EQ(0, db_read(self->db, self->efd, DOORBELL_READ_NOWAIT, &__count)); \
+	EXPECT_EQ(0, db_read(self->db, self->efd, DOORBELL_EVENTFD_FLAG_NOWAIT, &__count)); \
 	EXPECT_EQ(variant->taken, __count);				\
 } while (0)
 

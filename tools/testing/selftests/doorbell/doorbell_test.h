@@ -41,6 +41,26 @@
 
 #define DEVICE		"/dev/doorbell"
 
+/* The same bit in each structure that has it. */
+#define DEASSIGN	DOORBELL_IRQFD_FLAG_DEASSIGN
+_Static_assert(DEASSIGN == DOORBELL_TRIGGER_FLAG_DEASSIGN &&
+	       DEASSIGN == DOORBELL_NOTIFIER_FLAG_DEASSIGN &&
+	       DEASSIGN == DOORBELL_REGION_FLAG_DEASSIGN, "one bit");
+
+/*
+ * Each word of the reserved field of @arg is refused unless it is zero. Uses REFUSED(),
+ * which the program defines.
+ */
+#define REFUSED_RESERVED(db, cmd, arg) do {				\
+	unsigned int __i;						\
+									\
+	for (__i = 0; __i < ARRAY_SIZE((arg).reserved); __i++) {	\
+		(arg).reserved[__i] = 1U << (31 - __i);			\
+		REFUSED(EINVAL, db_ioctl(db, cmd, &(arg)));		\
+		(arg).reserved[__i] = 0;				\
+	}								\
+} while (0)
+
 /* Largest value that write(2) lets an eventfd's counter reach. */
 #define COUNTER_MAX	(UINT64_MAX - 1)
 
@@ -227,15 +247,31 @@ static inline int db_ioctl(int db, unsigned long cmd, const void *arg)
 	return ret < 0 ? -errno : ret;
 }
 
-static inline int db_info(int db, struct doorbell_info *info)
+static inline int db_info(int db, struct doorbell_get_info *info)
 {
 	memset(info, 0xff, sizeof(*info));
 	return db_ioctl(db, DOORBELL_GET_INFO, info);
 }
 
+/* Returns the offset for mmap() of the records, or 0. */
+static inline uint64_t records_offset(int db)
+{
+	struct doorbell_get_info info;
+
+	return db_info(db, &info) ? 0 : info.records_offset;
+}
+
+/* Returns the offset for mmap() of the status pages, or -1, which no mapping has. */
+static inline uint64_t status_offset(int db)
+{
+	struct doorbell_get_info info;
+
+	return db_info(db, &info) ? -1 : info.status_offset;
+}
+
 static inline int db_set_lines(int db, uint32_t nr_lines)
 {
-	struct doorbell_lines lines = { .nr_lines = nr_lines };
+	struct doorbell_set_lines lines = { .nr_lines = nr_lines };
 
 	return db_ioctl(db, DOORBELL_SET_LINES, &lines);
 }
@@ -265,6 +301,7 @@ static inline int db_query(int db, uint32_t line, struct doorbell_query *query)
 {
 	memset(query, 0xff, sizeof(*query));
 	query->line = line;
+	query->flags = 0;
 	memset(query->reserved, 0, sizeof(query->reserved));
 	return db_ioctl(db, DOORBELL_QUERY, query);
 }
@@ -281,12 +318,12 @@ static inline int db_eventfd(int db, unsigned long cmd, int fd, uint32_t flags,
 
 static inline int db_read(int db, int fd, uint32_t flags, uint64_t *count)
 {
-	return db_eventfd(db, DOORBELL_READ, fd, flags, count);
+	return db_eventfd(db, DOORBELL_EVENTFD_READ, fd, flags, count);
 }
 
 static inline int db_peek(int db, int fd, uint64_t *count)
 {
-	return db_eventfd(db, DOORBELL_PEEK, fd, 0, count);
+	return db_eventfd(db, DOORBELL_EVENTFD_PEEK, fd, 0, count);
 }
 
 /* Deassigning takes no @events. */
@@ -303,14 +340,14 @@ static inline int db_notifier(int db, int fd, uint32_t line, uint32_t flags, uin
 
 static inline int db_set_type(int db, uint32_t line, uint32_t type)
 {
-	struct doorbell_line_type arg = { .line = line, .type = type };
+	struct doorbell_set_type arg = { .line = line, .type = type };
 
 	return db_ioctl(db, DOORBELL_SET_TYPE, &arg);
 }
 
 static inline int db_set_level(int db, uint32_t line, uint32_t level)
 {
-	struct doorbell_level arg = { .line = line, .level = level };
+	struct doorbell_set_level arg = { .line = line, .level = level };
 
 	return db_ioctl(db, DOORBELL_SET_LEVEL, &arg);
 }
@@ -326,7 +363,7 @@ static inline int db_ack(int db, unsigned long line)
 static inline int db_resample(int db, int fd, uint32_t line, int resamplefd)
 {
 	struct doorbell_irqfd irqfd = {
-		.fd = fd, .line = line, .flags = DOORBELL_FLAG_RESAMPLE,
+		.fd = fd, .line = line, .flags = DOORBELL_IRQFD_FLAG_RESAMPLE,
 		.resamplefd = resamplefd,
 	};
 
@@ -337,7 +374,7 @@ static inline int db_resample(int db, int fd, uint32_t line, int resamplefd)
 static inline int db_lineset(int db, unsigned long cmd, uint32_t line, uint32_t nr_lines,
 			     const uint64_t *lines, uint64_t *result)
 {
-	struct doorbell_lineset set = {
+	struct doorbell_line_set set = {
 		.line = line, .nr_lines = nr_lines,
 		.lines = (uintptr_t)lines, .result = (uintptr_t)result,
 	};
@@ -379,9 +416,9 @@ static inline int new_context(struct __test_metadata *_metadata, uint32_t nr_lin
 	return db;
 }
 
-static inline struct doorbell_info info_of(struct __test_metadata *_metadata, int db)
+static inline struct doorbell_get_info info_of(struct __test_metadata *_metadata, int db)
 {
-	struct doorbell_info info;
+	struct doorbell_get_info info;
 
 	ASSERT_EQ(0, db_info(db, &info));
 	return info;
@@ -414,13 +451,14 @@ static inline size_t status_size(uint32_t nr_lines)
 {
 	size_t page = sysconf(_SC_PAGESIZE);
 
-	return (nr_lines * sizeof(struct doorbell_status) + page - 1) / page * page;
+	return (nr_lines * sizeof(struct doorbell_line_status) + page - 1) / page * page;
 }
 
-static inline const struct doorbell_status *map_status(struct __test_metadata *_metadata, int db,
+static inline const struct doorbell_line_status *map_status(struct __test_metadata *_metadata, int db,
 						       uint32_t nr_lines)
 {
-	void *status = mmap(NULL, status_size(nr_lines), PROT_READ, MAP_SHARED, db, 0);
+	void *status = mmap(NULL, status_size(nr_lines), PROT_READ, MAP_SHARED, db,
+			    status_offset(db));
 
 	ASSERT_TRUE(status != MAP_FAILED) {
 		TH_LOG("mmap: %s", strerror(errno));
@@ -428,13 +466,13 @@ static inline const struct doorbell_status *map_status(struct __test_metadata *_
 	return status;
 }
 
-static inline uint32_t status_state(const struct doorbell_status *status)
+static inline uint32_t status_state(const struct doorbell_line_status *status)
 {
 	return status->state & DOORBELL_LINE_STATE;
 }
 
 /* Whether the page shows what QUERY does, of a line that nothing happens to meanwhile. */
-static inline bool status_agrees(const struct doorbell_status *status,
+static inline bool status_agrees(const struct doorbell_line_status *status,
 				 const struct doorbell_query *query)
 {
 	bool pending = query->state & DOORBELL_LINE_PENDING;

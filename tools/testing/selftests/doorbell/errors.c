@@ -61,7 +61,7 @@ TEST_F(errors, bad_fd)
 	bad[nr++] = null;
 	bad[nr++] = w->db[0];
 	for (i = 0; i < nr; i++) {
-		for (flags = 0; flags <= DOORBELL_FLAG_DEASSIGN; flags++) {
+		for (flags = 0; flags <= DEASSIGN; flags++) {
 			REFUSED(EINVAL, db_irqfd(w->db[0], bad[i], 1, flags));
 			REFUSED(EINVAL, db_trigger(w->db[0], bad[i], 1, flags));
 			REFUSED(EINVAL, db_notifier(w->db[0], bad[i], 1, flags, !flags));
@@ -76,7 +76,7 @@ TEST_F(errors, bad_fd)
 	bad[nr++] = INT32_MAX;
 	bad[nr++] = INT32_MIN;
 	for (i = 0; i < nr; i++) {
-		for (flags = 0; flags <= DOORBELL_FLAG_DEASSIGN; flags++) {
+		for (flags = 0; flags <= DEASSIGN; flags++) {
 			REFUSED(EBADF, db_irqfd(w->db[0], bad[i], 1, flags));
 			REFUSED(EBADF, db_trigger(w->db[0], bad[i], 1, flags));
 			REFUSED(EBADF, db_notifier(w->db[0], bad[i], 1, flags, !flags));
@@ -94,10 +94,10 @@ TEST_F(errors, unknown_flags)
 
 	WIRE();
 	for (bit = 0; bit < 32; bit++) {
-		struct doorbell_lines lines = { .nr_lines = 1, .flags = 1U << bit };
+		struct doorbell_set_lines lines = { .nr_lines = 1, .flags = 1U << bit };
 		int fresh = new_context(_metadata, 0);
 
-		if (lines.flags == DOORBELL_LINES_MASKED)
+		if (lines.flags == DOORBELL_SET_LINES_FLAG_MASKED)
 			lines.flags |= 1U << 31;
 		EXPECT_EQ(-EINVAL, db_ioctl(fresh, DOORBELL_SET_LINES, &lines));
 		EXPECT_EQ(0, info_of(_metadata, fresh).nr_lines);
@@ -106,18 +106,18 @@ TEST_F(errors, unknown_flags)
 	}
 	for (bit = 1; bit < 32; bit++) {
 		/* A flag that is known, but neither with another nor to others. */
-		if (1U << bit != DOORBELL_FLAG_RESAMPLE)
+		if (1U << bit != DOORBELL_IRQFD_FLAG_RESAMPLE)
 			REFUSED(EINVAL, irqfd(w, 1, 2, 1U << bit));
 		REFUSED(EINVAL, trigger(w, 1, 2, 1U << bit));
 		/* With the flag that is known, on what could be deassigned. */
-		REFUSED(EINVAL, irqfd(w, 0, 0, 1U << bit | DOORBELL_FLAG_DEASSIGN));
-		REFUSED(EINVAL, trigger(w, 0, 1, 1U << bit | DOORBELL_FLAG_DEASSIGN));
+		REFUSED(EINVAL, irqfd(w, 0, 0, 1U << bit | DEASSIGN));
+		REFUSED(EINVAL, trigger(w, 0, 1, 1U << bit | DEASSIGN));
 		REFUSED(EINVAL, notifier(w, 1, 2, 1U << bit, DOORBELL_NOTIFY_MASK));
-		REFUSED(EINVAL, notifier(w, 3, 5, 1U << bit | DOORBELL_FLAG_DEASSIGN, 0));
+		REFUSED(EINVAL, notifier(w, 3, 5, 1U << bit | DEASSIGN, 0));
 		REFUSED(EINVAL, db_read(w->db[0], w->efd[1], 1U << bit, &count));
 	}
 	for (bit = 0; bit < 32; bit++)
-		REFUSED(EINVAL, db_eventfd(w->db[0], DOORBELL_PEEK, w->efd[1],
+		REFUSED(EINVAL, db_eventfd(w->db[0], DOORBELL_EVENTFD_PEEK, w->efd[1],
 					   1U << bit, &count));
 }
 
@@ -135,7 +135,7 @@ TEST_F(errors, notifier_events)
 		REFUSED(EINVAL, notifier(w, 1, 2, 0, 1U << bit | DOORBELL_NOTIFY_ACK));
 	}
 	for (events = 1; events <= 8; events++)
-		REFUSED(EINVAL, notifier(w, 3, 5, DOORBELL_FLAG_DEASSIGN, events));
+		REFUSED(EINVAL, notifier(w, 3, 5, DEASSIGN, events));
 }
 
 TEST_F(errors, reserved_fields)
@@ -148,54 +148,36 @@ TEST_F(errors, reserved_fields)
 	};
 	struct doorbell_query query = { .line = 0 };
 	struct doorbell_eventfd eventfd = { .fd = w->efd[1], .count = 1 };
-	unsigned int i;
+	struct doorbell_set_lines lines = { .nr_lines = 1 };
+	int fresh = new_context(_metadata, 0), bit;
 
 	WIRE();
-	for (i = 0; i < ARRAY_SIZE(irqfd.reserved); i++) {
-		irqfd.reserved[i] = 1U << (31 - i);
-		REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_IRQFD, &irqfd));
-		irqfd.reserved[i] = 0;
-	}
-	irqfd = (struct doorbell_irqfd){ .fd = w->efd[0], .flags = DOORBELL_FLAG_DEASSIGN };
-	for (i = 0; i < ARRAY_SIZE(irqfd.reserved); i++) {
-		irqfd.reserved[i] = 1;
-		REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_IRQFD, &irqfd));
-		irqfd.reserved[i] = 0;
-	}
-	for (i = 0; i < ARRAY_SIZE(trigger.reserved); i++) {
-		trigger.reserved[i] = 1U << (31 - i);
-		REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_TRIGGER, &trigger));
-		trigger.reserved[i] = 0;
-	}
-	trigger = (struct doorbell_trigger){ .fd = w->efd[1], .flags = DOORBELL_FLAG_DEASSIGN };
-	for (i = 0; i < ARRAY_SIZE(trigger.reserved); i++) {
-		trigger.reserved[i] = 1;
-		REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_TRIGGER, &trigger));
-		trigger.reserved[i] = 0;
-	}
-	for (i = 0; i < ARRAY_SIZE(notifier.reserved); i++) {
-		notifier.reserved[i] = 1U << (31 - i);
-		REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_NOTIFIER, &notifier));
-		notifier.reserved[i] = 0;
-	}
+	REFUSED_RESERVED(w->db[0], DOORBELL_IRQFD, irqfd);
+	irqfd = (struct doorbell_irqfd){ .fd = w->efd[0], .flags = DEASSIGN };
+	REFUSED_RESERVED(w->db[0], DOORBELL_IRQFD, irqfd);
+	REFUSED_RESERVED(w->db[0], DOORBELL_TRIGGER, trigger);
+	trigger = (struct doorbell_trigger){ .fd = w->efd[1], .flags = DEASSIGN };
+	REFUSED_RESERVED(w->db[0], DOORBELL_TRIGGER, trigger);
+	REFUSED_RESERVED(w->db[0], DOORBELL_NOTIFIER, notifier);
 	notifier = (struct doorbell_notifier){
-		.fd = w->efd[5], .line = 3, .flags = DOORBELL_FLAG_DEASSIGN,
+		.fd = w->efd[5], .line = 3, .flags = DEASSIGN,
 	};
-	for (i = 0; i < ARRAY_SIZE(notifier.reserved); i++) {
-		notifier.reserved[i] = 1;
-		REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_NOTIFIER, &notifier));
-		notifier.reserved[i] = 0;
-	}
-	for (i = 0; i < ARRAY_SIZE(query.reserved); i++) {
-		query.reserved[i] = 1U << i;
+	REFUSED_RESERVED(w->db[0], DOORBELL_NOTIFIER, notifier);
+	REFUSED_RESERVED(w->db[0], DOORBELL_QUERY, query);
+	for (bit = 0; bit < 32; bit++) {
+		query.flags = 1U << bit;
 		REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_QUERY, &query));
-		query.reserved[i] = 0;
 	}
-	REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_READ, &eventfd));
-	REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_PEEK, &eventfd));
+	REFUSED_RESERVED(fresh, DOORBELL_SET_LINES, lines);
+	EXPECT_EQ(0, info_of(_metadata, fresh).nr_lines);
+	REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_EVENTFD_READ, &eventfd));
+	REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_EVENTFD_PEEK, &eventfd));
+	eventfd.count = 0;
+	REFUSED_RESERVED(w->db[0], DOORBELL_EVENTFD_READ, eventfd);
+	REFUSED_RESERVED(w->db[0], DOORBELL_EVENTFD_PEEK, eventfd);
 	eventfd.count = 1ULL << 63;
-	REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_READ, &eventfd));
-	REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_PEEK, &eventfd));
+	REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_EVENTFD_READ, &eventfd));
+	REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_EVENTFD_PEEK, &eventfd));
 }
 
 TEST_F(errors, lines_out_of_range)
@@ -229,10 +211,10 @@ TEST_F(errors, no_lines_yet)
 	REFUSED(ENXIO, db_query(fresh, 0, &query));
 	REFUSED(ENXIO, db_irqfd(fresh, w->efd[2], 0, 0));
 	REFUSED(ENXIO, db_trigger(fresh, w->efd[2], 0, 0));
-	REFUSED(ENXIO, db_irqfd(fresh, w->efd[0], 0, DOORBELL_FLAG_DEASSIGN));
-	REFUSED(ENXIO, db_trigger(fresh, w->efd[1], 0, DOORBELL_FLAG_DEASSIGN));
+	REFUSED(ENXIO, db_irqfd(fresh, w->efd[0], 0, DEASSIGN));
+	REFUSED(ENXIO, db_trigger(fresh, w->efd[1], 0, DEASSIGN));
 	REFUSED(ENXIO, db_notifier(fresh, w->efd[2], 0, 0, DOORBELL_NOTIFY_MASK));
-	REFUSED(ENXIO, db_notifier(fresh, w->efd[5], 0, DOORBELL_FLAG_DEASSIGN, 0));
+	REFUSED(ENXIO, db_notifier(fresh, w->efd[5], 0, DEASSIGN, 0));
 	REFUSED(ENXIO, db_mask(fresh, 0));
 	REFUSED(ENXIO, db_unmask(fresh, 0));
 	REFUSED(ENXIO, db_clear(fresh, 0));
@@ -256,13 +238,13 @@ TEST_F(errors, no_such_line)
 		REFUSED(ENXIO, db_irqfd(w->db[0], w->efd[2], lines[i], 0));
 		REFUSED(ENXIO, db_trigger(w->db[0], w->efd[2], lines[i], 0));
 		REFUSED(ENXIO, db_irqfd(w->db[0], w->efd[0], lines[i],
-					DOORBELL_FLAG_DEASSIGN));
+					DEASSIGN));
 		REFUSED(ENXIO, db_trigger(w->db[0], w->efd[1], lines[i],
-					  DOORBELL_FLAG_DEASSIGN));
+					  DEASSIGN));
 		REFUSED(ENXIO, db_notifier(w->db[0], w->efd[2], lines[i], 0,
 					   DOORBELL_NOTIFY_MASK));
 		REFUSED(ENXIO, db_notifier(w->db[0], w->efd[5], lines[i],
-					   DOORBELL_FLAG_DEASSIGN, 0));
+					   DEASSIGN, 0));
 	}
 	if (sizeof(long) > 4)
 		REFUSED(ENXIO, db_ring(w->db[0], (unsigned long)(1ULL << 32)));
@@ -272,7 +254,7 @@ TEST_F(errors, no_such_line)
 TEST_F(errors, nothing_to_deassign)
 {
 	struct wiring *w = &self->w;
-	const uint32_t flags = DOORBELL_FLAG_DEASSIGN;
+	const uint32_t flags = DEASSIGN;
 
 	WIRE();
 	/* Never assigned; on another line; in another context; the other kind. */
@@ -321,9 +303,9 @@ TEST_F(errors, same_assignment)
 	REFUSED(EEXIST, db_notifier(w->db[0], dup(w->efd[5]), 3, 0, DOORBELL_NOTIFY_MASK));
 
 	/* Nor does it make a difference which fd deassigns. */
-	ASSERT_EQ(0, db_irqfd(w->db[0], in, 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_irqfd(w->db[0], in, 0, DEASSIGN));
 	w->irqfd[0] = NOWHERE;
-	ASSERT_EQ(0, db_trigger(w->db[0], out, 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_trigger(w->db[0], out, 0, DEASSIGN));
 	w->trigger[0][1] = false;
 	EXPECT_TRUE(intact(w));
 }
@@ -338,7 +320,7 @@ TEST_F(errors, somebodys_irqfd)
 	REFUSED(EBUSY, irqfd(w, PER_DB, 0, 0));
 	REFUSED(EBUSY, irqfd(w, PER_DB + 1, 0, 0));
 
-	ASSERT_EQ(0, irqfd(w, 0, 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, irqfd(w, 0, 0, DEASSIGN));
 	w->irqfd[0] = NOWHERE;
 	ASSERT_EQ(0, assign_irqfd(w, PER_DB, 0));
 	EXPECT_TRUE(intact(w));
@@ -387,7 +369,7 @@ TEST_F(errors, loop_direct)
 	REFUSED(ELOOP, trigger(w, 1, 1, 0));
 
 	/* It was the only thing in the way. */
-	ASSERT_EQ(0, trigger(w, 0, 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, trigger(w, 0, 0, DEASSIGN));
 	w->trigger[0][0] = false;
 	ASSERT_EQ(0, assign_irqfd(w, 0, 0));
 	EXPECT_TRUE(intact(w));
@@ -420,7 +402,7 @@ TEST_F(errors, loop_through_lines)
 
 	/* Forwards is no cycle; nor is what closes none any more. */
 	ASSERT_EQ(0, assign_irqfd(w, 3, 2));
-	ASSERT_EQ(0, irqfd(w, 1, 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, irqfd(w, 1, 0, DEASSIGN));
 	w->irqfd[0] = NOWHERE;
 	ASSERT_EQ(0, assign_trigger(w, 2, 3));
 	EXPECT_TRUE(intact(w));
@@ -451,7 +433,7 @@ TEST_F(errors, too_many_triggers)
 
 	/* Per line; and there is room again when one goes. */
 	ASSERT_EQ(0, db_trigger(w->db[1], w->efd[2], 1, 0));
-	ASSERT_EQ(0, db_trigger(w->db[1], extra[7], 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_trigger(w->db[1], extra[7], 0, DEASSIGN));
 	ASSERT_EQ(0, trigger(w, PER_DB, 2, 0));
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(w->db[1], 0));
 	EXPECT_EQ(1, efd_count(extra[7]));
@@ -493,7 +475,7 @@ static const unsigned long linesets[] = {
 
 /* By all four, and nothing said in the result, which starts as all ones. */
 #define SETS_REFUSED(error, set, result) do {				\
-	struct doorbell_lineset __set = set;				\
+	struct doorbell_line_set __set = set;				\
 	const uint64_t *__result = result;				\
 	unsigned int __i;						\
 									\
@@ -518,10 +500,10 @@ TEST_F(errors, lineset_einval)
 {
 	struct wiring *w = &self->w;
 	uint64_t lines[2] = { 15, 0 }, result[2] = { UINT64_MAX, UINT64_MAX };
-	const struct doorbell_lineset good = {
+	const struct doorbell_line_set good = {
 		.nr_lines = PER_DB, .lines = (uintptr_t)lines, .result = (uintptr_t)result,
 	};
-	struct doorbell_lineset set;
+	struct doorbell_line_set set;
 	unsigned int i;
 
 	WIRE_SETS();
@@ -569,7 +551,7 @@ TEST_F(errors, lineset_einval_wide)
 {
 	uint64_t lines[2] = { 0, 2 }, result[2] = { 7, 7 };
 	int db = new_context(_metadata, 128);
-	const struct doorbell_status *status = map_status(_metadata, db, 128);
+	const struct doorbell_line_status *status = map_status(_metadata, db, 128);
 	unsigned int i, at;
 
 	for (i = 0; i < 2; i++) {
@@ -610,7 +592,7 @@ TEST_F(errors, lineset_enxio)
 	WIRE_SETS();
 	for (i = 0; i < ARRAY_SIZE(beyond); i++) {
 		for (bitmap = 0; bitmap < 2; bitmap++) {
-			struct doorbell_lineset set = {
+			struct doorbell_line_set set = {
 				.line = beyond[i].line, .nr_lines = beyond[i].nr_lines,
 				/* Its bit is the first line's, which may well be there. */
 				.lines = bitmap ? (uintptr_t)lines : 0,
@@ -655,7 +637,7 @@ TEST_F(errors, lineset_efault)
 		UNTOUCHED(EFAULT, db_ioctl(w->db[0], linesets[i], mem + page - 8));
 	}
 	for (i = 0; i < ARRAY_SIZE(bad); i++) {
-		struct doorbell_lineset set = {
+		struct doorbell_line_set set = {
 			.nr_lines = PER_DB, .lines = bad[i], .result = (uintptr_t)result,
 		};
 
@@ -685,7 +667,7 @@ TEST_F(errors, lineset_efault_halfway)
 {
 	const uint32_t nr = DOORBELL_MAX_LINES;
 	int db = new_context(_metadata, nr);
-	const struct doorbell_status *status = map_status(_metadata, db, nr);
+	const struct doorbell_line_status *status = map_status(_metadata, db, nr);
 	long page = sysconf(_SC_PAGESIZE);
 	uint64_t *mem;
 	uint32_t i;
@@ -711,7 +693,7 @@ TEST_F(errors, lineset_efault_halfway)
 TEST_F(errors, which_comes_first)
 {
 	struct wiring *w = &self->w;
-	struct doorbell_lineset set = { .line = PER_DB, .nr_lines = 1, .flags = 1 };
+	struct doorbell_line_set set = { .line = PER_DB, .nr_lines = 1, .flags = 1 };
 	struct doorbell_notifier notifier = { .fd = -1, .line = PER_DB, .events = 8 };
 
 	WIRE();
@@ -737,8 +719,8 @@ TEST_F(errors, bad_address)
 	} ioctls[] = {
 		{ DOORBELL_GET_INFO, true }, { DOORBELL_SET_LINES, false },
 		{ DOORBELL_IRQFD, false }, { DOORBELL_TRIGGER, false },
-		{ DOORBELL_QUERY, true }, { DOORBELL_READ, true },
-		{ DOORBELL_PEEK, true }, { DOORBELL_NOTIFIER, false },
+		{ DOORBELL_QUERY, true }, { DOORBELL_EVENTFD_READ, true },
+		{ DOORBELL_EVENTFD_PEEK, true }, { DOORBELL_NOTIFIER, false },
 	};
 	long page = sysconf(_SC_PAGESIZE);
 	struct doorbell_eventfd *eventfd;
@@ -760,9 +742,9 @@ TEST_F(errors, bad_address)
 	eventfd->fd = w->efd[1];
 	ASSERT_NE(0, w->count[1]);
 	ASSERT_EQ(0, mprotect(mem, page, PROT_READ));
-	REFUSED(EFAULT, db_ioctl(w->db[0], DOORBELL_READ, eventfd));
-	if (info_of(_metadata, w->db[0]).features & DOORBELL_FEATURE_PEEK)
-		REFUSED(EFAULT, db_ioctl(w->db[0], DOORBELL_PEEK, eventfd));
+	REFUSED(EFAULT, db_ioctl(w->db[0], DOORBELL_EVENTFD_READ, eventfd));
+	if (info_of(_metadata, w->db[0]).features & DOORBELL_FEATURE_EVENTFD_PEEK)
+		REFUSED(EFAULT, db_ioctl(w->db[0], DOORBELL_EVENTFD_PEEK, eventfd));
 	ASSERT_EQ(0, mprotect(mem, page, PROT_READ | PROT_WRITE));
 	memset(mem, 0, page);
 	ASSERT_EQ(0, mprotect(mem, page, PROT_READ));

@@ -68,7 +68,7 @@ TEST_F(errors_bus, unknown_values)
 		REGION_REFUSED(EINVAL, CHANGED(gone, length, lengths[i]));
 	}
 	for (bit = 0; bit < 32; bit++) {
-		const uint32_t known = DEASSIGN | DATAMATCH | LINE | KEEP;
+		const uint32_t known = DEASSIGN | DATAMATCH | LINE | RECORD;
 
 		for (i = 0; i < ARRAY_SIZE(good.reserved); i++) {
 			REGION_REFUSED(EINVAL, CHANGED(good, reserved[i], 1U << bit));
@@ -177,7 +177,7 @@ TEST_F(errors_bus, no_such_line)
 TEST_F(errors_bus, not_chosen_yet)
 {
 	int fresh = new_context(_metadata, 0), lines = new_context(_metadata, 1);
-	struct doorbell_access access = { .addr = 0x2000, .length = 4 };
+	struct doorbell_bus_access access = { .addr = 0x2000, .length = 4 };
 	struct bus_world *w = &self->w;
 	struct doorbell_region region = to_eventfd(0x2000, 4, w->spare);
 	struct doorbell_region_info info;

@@ -102,18 +102,20 @@ TEST_F(errors_level, no_such_line)
 TEST_F(errors_level, unknown_values)
 {
 	struct wiring *w = &self->w;
-	const struct doorbell_line_type good = { .line = EDGE_LINE, .type = DOORBELL_TYPE_LEVEL };
-	struct doorbell_line_type type;
+	const struct doorbell_set_type good = { .line = EDGE_LINE, .type = DOORBELL_TYPE_LEVEL };
+	struct doorbell_set_level level = { .line = LINE, .level = 1 };
+	struct doorbell_set_type type = good;
 	int bit;
 
 	WIRE();
+	REFUSED_RESERVED(w->db[0], DOORBELL_SET_TYPE, type);
+	REFUSED_RESERVED(w->db[0], DOORBELL_SET_LEVEL, level);
 	for (bit = 0; bit < 32; bit++) {
 		type = good;
 		type.flags = 1U << bit;
 		REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_SET_TYPE, &type));
-		type = good;
-		type.reserved = 1U << bit;
-		REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_SET_TYPE, &type));
+		level.flags = 1U << bit;
+		REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_SET_LEVEL, &level));
 		if (!bit)
 			continue;
 		REFUSED(EINVAL, db_set_type(w->db[0], EDGE_LINE, 1U << bit));
@@ -127,7 +129,7 @@ TEST_F(errors_level, unknown_values)
 TEST_F(errors_level, resamplefd)
 {
 	struct wiring *w = &self->w;
-	const uint32_t resample = DOORBELL_FLAG_RESAMPLE, deassign = DOORBELL_FLAG_DEASSIGN;
+	const uint32_t resample = DOORBELL_IRQFD_FLAG_RESAMPLE, deassign = DEASSIGN;
 	struct doorbell_irqfd irqfd = { .fd = w->efd[4], .line = LINE };
 	int pipes[2], epoll, closed, bad[5], nr = 0, i;
 	unsigned int j;
@@ -149,11 +151,7 @@ TEST_F(errors_level, resamplefd)
 	irqfd = (struct doorbell_irqfd){
 		.fd = w->efd[4], .line = LINE, .flags = resample, .resamplefd = w->efd[5],
 	};
-	for (j = 0; j < ARRAY_SIZE(irqfd.reserved); j++) {
-		irqfd.reserved[j] = 1U << (31 - j);
-		REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_IRQFD, &irqfd));
-		irqfd.reserved[j] = 0;
-	}
+	REFUSED_RESERVED(w->db[0], DOORBELL_IRQFD, irqfd);
 	for (j = 2; j < 32; j++) {
 		irqfd.flags = 1U << j | resample;
 		REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_IRQFD, &irqfd));
@@ -207,7 +205,7 @@ TEST_F(errors_level, somebodys_irqfd)
 	ASSERT_EQ(0, assign_irqfd(w, PER_DB, 4));
 	REFUSED(EBUSY, db_resample(w->db[0], w->efd[4], LINE, w->efd[5]));
 	REFUSED(EBUSY, db_resample(w->db[0], w->efd[4], MASKED_LINE, w->efd[5]));
-	ASSERT_EQ(0, irqfd(w, PER_DB, 4, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, irqfd(w, PER_DB, 4, DEASSIGN));
 	w->irqfd[4] = NOWHERE;
 	efd_read(w->efd[4]);
 	w->count[4] = 0;
@@ -236,7 +234,7 @@ TEST_F(errors_level, type_in_use)
 	ASSERT_TRUE(same(w));
 	ASSERT_EQ(-EBUSY, db_set_type(w->db[0], LINE, DOORBELL_TYPE_EDGE));
 	ASSERT_TRUE(same(w));
-	ASSERT_EQ(0, irqfd(w, LINE, 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, irqfd(w, LINE, 0, DEASSIGN));
 	w->irqfd[0] = NOWHERE;
 	ASSERT_EQ(0, db_set_type(w->db[0], LINE, DOORBELL_TYPE_EDGE));
 	w->state[LINE] &= ~DOORBELL_LINE_LEVEL;
@@ -267,13 +265,13 @@ TEST_F(errors_level, too_many_resamplefds)
 	ASSERT_EQ(0, db_notifier(w->db[1], res, 0, 0, DOORBELL_NOTIFY_ACK));
 	ASSERT_EQ(0, db_resample(w->db[1], more, 1, res));
 	EXPECT_EQ(0, efd_count(more));
-	ASSERT_EQ(0, db_irqfd(w->db[1], more, 1, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_irqfd(w->db[1], more, 1, DEASSIGN));
 	ASSERT_EQ(0, db_irqfd(w->db[1], more, 0, 0));
-	ASSERT_EQ(0, db_irqfd(w->db[1], more, 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_irqfd(w->db[1], more, 0, DEASSIGN));
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(w->db[1], 0));
 	EXPECT_EQ(DOORBELL_ACK_DONE, db_ack(w->db[1], 0));
 	EXPECT_EQ(ARRAY_SIZE(in) + 1, efd_read(res));
-	ASSERT_EQ(0, db_irqfd(w->db[1], in[7], 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_irqfd(w->db[1], in[7], 0, DEASSIGN));
 	ASSERT_EQ(0, db_resample(w->db[1], more, 0, res));
 }
 
@@ -302,10 +300,10 @@ TEST_F(errors_level, which_comes_first)
 {
 	struct wiring *w = &self->w;
 	struct doorbell_irqfd irqfd = {
-		.fd = -1, .line = PER_DB, .flags = DOORBELL_FLAG_RESAMPLE, .resamplefd = -1,
+		.fd = -1, .line = PER_DB, .flags = DOORBELL_IRQFD_FLAG_RESAMPLE, .resamplefd = -1,
 		.reserved = { 1 },
 	};
-	struct doorbell_line_type type = { .line = PER_DB, .type = 2 };
+	struct doorbell_set_type type = { .line = PER_DB, .type = 2 };
 
 	WIRE();
 	REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_IRQFD, &irqfd));

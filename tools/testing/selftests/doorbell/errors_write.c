@@ -55,10 +55,10 @@ TEST_F(errors_write, nobody)
 TEST_F(errors_write, bad_access)
 {
 	static const uint32_t lengths[] = { 0, 3, 5, 6, 7, 9, 16, 0x80000004, UINT32_MAX };
-	const struct doorbell_access good = { .addr = ADDR + 0x10, .length = 4 };
-	const struct doorbell_access last = { .addr = -8ULL, .length = 8, .space = PIO };
+	const struct doorbell_bus_access good = { .addr = ADDR + 0x10, .length = 4 };
+	const struct doorbell_bus_access last = { .addr = -8ULL, .length = 8, .space = PIO };
 	struct bus_world *w = &self->w;
-	struct doorbell_access access;
+	struct doorbell_bus_access access;
 	unsigned int i, bit;
 
 	for (i = 0; i < ARRAY_SIZE(lengths); i++) {
@@ -99,10 +99,10 @@ TEST_F(errors_write, arguments)
 {
 	struct bus_world *w = &self->w;
 	struct doorbell_region region = to_eventfd(0x2000, 4, w->spare);
-	struct doorbell_access access = { .addr = ADDR + 0x10, .length = 4 };
+	struct doorbell_bus_access access = { .addr = ADDR + 0x10, .length = 4 };
 	struct doorbell_region_info info;
 	struct doorbell_regions regions;
-	struct doorbell_region_list list;
+	struct doorbell_get_regions list;
 	struct doorbell_bus_write write;
 	int bit;
 
@@ -117,22 +117,25 @@ TEST_F(errors_write, arguments)
 		regions.failed = mask;
 		REFUSED(EINVAL, db_ioctl(w->db, DOORBELL_REGIONS, &regions));
 		regions.failed = 0;
-		regions.reserved = mask;
-		REFUSED(EINVAL, db_ioctl(w->db, DOORBELL_REGIONS, &regions));
+		regions.nr_regions = 1;
+		REFUSED_RESERVED(w->db, DOORBELL_REGIONS, regions);
 		EXPECT_EQ(0, regions.failed);
 
-		list = (struct doorbell_region_list){
+		list = (struct doorbell_get_regions){
 			.infos = (uintptr_t)&info, .nr_infos = !!mask, .flags = mask,
 		};
 		REFUSED(EINVAL, db_ioctl(w->db, DOORBELL_GET_REGIONS, &list));
 		list.flags = 0;
-		list.reserved = mask;
-		REFUSED(EINVAL, db_ioctl(w->db, DOORBELL_GET_REGIONS, &list));
+		list.nr_infos = 1;
+		REFUSED_RESERVED(w->db, DOORBELL_GET_REGIONS, list);
 
 		write = (struct doorbell_bus_write){
 			.accesses = (uintptr_t)&access, .nr_accesses = !!mask, .flags = mask,
 		};
 		REFUSED(EINVAL, db_ioctl(w->db, DOORBELL_BUS_WRITE, &write));
+		write.flags = 0;
+		write.nr_accesses = 1;
+		REFUSED_RESERVED(w->db, DOORBELL_BUS_WRITE, write);
 	}
 }
 
@@ -155,9 +158,9 @@ TEST_F(errors_write, bad_address)
 	};
 	struct bus_world *w = &self->w;
 	struct doorbell_region region = to_eventfd(0x2000, 4, w->spare);
-	struct doorbell_access access = { .addr = ADDR + 0x10, .length = 4 };
+	struct doorbell_bus_access access = { .addr = ADDR + 0x10, .length = 4 };
 	struct doorbell_region *regions = LAST(2 * sizeof(region));
-	struct doorbell_access *accesses = LAST(2 * sizeof(access));
+	struct doorbell_bus_access *accesses = LAST(2 * sizeof(access));
 	struct doorbell_region_info *infos = LAST(2 * sizeof(*infos));
 	struct iovec iov = { .iov_base = LAST(3), .iov_len = 4 };
 	uint32_t failed;
@@ -210,7 +213,7 @@ TEST_F(errors_write, no_room)
 	for (i = 0; i < RECORDS; i++)
 		ASSERT_EQ(0, write_to(w, KEPT));
 	EXPECT_EQ(RECORDS, efd_read(w->efd[KEPT]));
-	w->state.bus.kept += RECORDS;
+	w->state.bus.recorded += RECORDS;
 	ASSERT_TRUE(looks_the_same(w));
 	for (i = 0; i < ARRAY_SIZE(ways); i++) {
 		EXPECT_EQ(-ENOBUFS, bus_write(w->db, ways[i], ADDR + 0x10, 4, 0));
@@ -240,7 +243,7 @@ TEST_F(errors_write, reading)
 	REFUSED(ENXIO, read_records(fresh, &record, 1));
 	ASSERT_EQ(0, write_to(w, KEPT));
 	EXPECT_EQ(1, efd_read(w->efd[KEPT]));
-	w->state.bus.kept++;
+	w->state.bus.recorded++;
 	for (i = 3; i < sizeof(record); i++) {
 		/* These are lengths of registers, as in pread(2). */
 		if (i == 4 || i == 8)
@@ -277,6 +280,9 @@ TEST_F(errors_write, set_records)
 		REFUSED(EINVAL, db_ioctl(fresh, DOORBELL_SET_RECORDS, &arg));
 		REFUSED(EINVAL, db_ioctl(w->db, DOORBELL_SET_RECORDS, &arg));
 	}
+	arg.flags = 0;
+	REFUSED_RESERVED(fresh, DOORBELL_SET_RECORDS, arg);
+	REFUSED_RESERVED(w->db, DOORBELL_SET_RECORDS, arg);
 	REFUSED(EEXIST, db_set_records(w->db, RECORDS));
 	REFUSED(EEXIST, db_set_records(w->db, 2 * RECORDS));
 	EXPECT_EQ(0, bus_of(_metadata, fresh).nr_records);
@@ -308,29 +314,29 @@ TEST_F(errors_write, mapping)
 	int fresh = new_context(_metadata, 0), lines = new_context(_metadata, 1), prot;
 	struct records records;
 
-	REFUSED(EINVAL, try_map(w->db, page, rw, MAP_PRIVATE, DOORBELL_RECORDS_OFFSET));
-	REFUSED(EINVAL, try_map(w->db, page, PROT_READ, MAP_PRIVATE, DOORBELL_RECORDS_OFFSET));
-	REFUSED(EINVAL, try_map(w->db, page, rw, MAP_SHARED, DOORBELL_RECORDS_OFFSET + page));
-	REFUSED(EINVAL, try_map(w->db, page, rw, MAP_SHARED, DOORBELL_RECORDS_OFFSET - page));
+	REFUSED(EINVAL, try_map(w->db, page, rw, MAP_PRIVATE, records_offset(w->db)));
+	REFUSED(EINVAL, try_map(w->db, page, PROT_READ, MAP_PRIVATE, records_offset(w->db)));
+	REFUSED(EINVAL, try_map(w->db, page, rw, MAP_SHARED, records_offset(w->db) + page));
+	REFUSED(EINVAL, try_map(w->db, page, rw, MAP_SHARED, records_offset(w->db) - page));
 	REFUSED(EINVAL, try_map(w->db, page, rw, MAP_SHARED, page));
-	REFUSED(EINVAL, try_map(w->db, size + page, rw, MAP_SHARED, DOORBELL_RECORDS_OFFSET));
-	REFUSED(EINVAL, try_map(w->db, 1 << 28, rw, MAP_SHARED, DOORBELL_RECORDS_OFFSET));
+	REFUSED(EINVAL, try_map(w->db, size + page, rw, MAP_SHARED, records_offset(w->db)));
+	REFUSED(EINVAL, try_map(w->db, 1 << 28, rw, MAP_SHARED, records_offset(w->db)));
 	/* Where the records are, the status pages are not, and they stay as they are. */
 	REFUSED(EACCES, try_map(w->db, page, rw, MAP_SHARED, 0));
 	for (prot = PROT_EXEC; prot <= (PROT_EXEC | rw); prot++)
-		REFUSED(EACCES, try_map(w->db, page, prot, MAP_SHARED, DOORBELL_RECORDS_OFFSET));
-	REFUSED(ENXIO, try_map(fresh, page, rw, MAP_SHARED, DOORBELL_RECORDS_OFFSET));
-	REFUSED(ENXIO, try_map(lines, page, rw, MAP_SHARED, DOORBELL_RECORDS_OFFSET));
+		REFUSED(EACCES, try_map(w->db, page, prot, MAP_SHARED, records_offset(w->db)));
+	REFUSED(ENXIO, try_map(fresh, page, rw, MAP_SHARED, records_offset(w->db)));
+	REFUSED(ENXIO, try_map(lines, page, rw, MAP_SHARED, records_offset(w->db)));
 
 	/* To look at them only is allowed. */
-	ASSERT_EQ(0, try_map(w->db, size, PROT_READ, MAP_SHARED, DOORBELL_RECORDS_OFFSET));
+	ASSERT_EQ(0, try_map(w->db, size, PROT_READ, MAP_SHARED, records_offset(w->db)));
 	records = map_records(_metadata, w->db, RECORDS);
 	EXPECT_EQ(-1, mprotect(records.map, page, PROT_READ | PROT_EXEC));
 	EXPECT_EQ(EACCES, errno);
 	EXPECT_TRUE(mremap(records.map, size, size + page, MREMAP_MAYMOVE) == MAP_FAILED);
 	EXPECT_TRUE(intact(w));
 	/* It was read by read(2), which the mapping shows. */
-	EXPECT_EQ(w->state.bus.kept, records.map->head);
+	EXPECT_EQ(w->state.bus.recorded, records.map->head);
 	EXPECT_EQ(0, munmap(records.map, size));
 	EXPECT_TRUE(intact(w));
 }

@@ -54,7 +54,7 @@ TEST_F(fail_nth, set_lines_large)
 
 static int call_info(struct world *w)
 {
-	struct doorbell_info info;
+	struct doorbell_get_info info;
 
 	return db_info(w->db, &info);
 }
@@ -161,7 +161,7 @@ static void prepare_irqfd(struct __test_metadata *_metadata, struct world *w)
 
 static int call_irqfd_deassign(struct world *w)
 {
-	return db_irqfd(w->db, w->spare, 2, DOORBELL_FLAG_DEASSIGN);
+	return db_irqfd(w->db, w->spare, 2, DEASSIGN);
 }
 
 TEST_F(fail_nth, irqfd_deassign)
@@ -249,7 +249,7 @@ static void prepare_trigger(struct __test_metadata *_metadata, struct world *w)
 
 static int call_trigger_deassign(struct world *w)
 {
-	return db_trigger(w->db, w->spare, 2, DOORBELL_FLAG_DEASSIGN);
+	return db_trigger(w->db, w->spare, 2, DEASSIGN);
 }
 
 TEST_F(fail_nth, trigger_deassign)
@@ -304,7 +304,7 @@ static void prepare_notifier(struct __test_metadata *_metadata, struct world *w)
 
 static int call_notifier_deassign(struct world *w)
 {
-	return db_notifier(w->db, w->spare, 2, DOORBELL_FLAG_DEASSIGN, 0);
+	return db_notifier(w->db, w->spare, 2, DEASSIGN, 0);
 }
 
 TEST_F(fail_nth, notifier_deassign)
@@ -404,7 +404,7 @@ TEST_F(fail_nth, pending)
 static int call_read(struct world *w)
 {
 	uint64_t count;
-	int ret = db_read(w->db, w->spare, DOORBELL_READ_NOWAIT, &count);
+	int ret = db_read(w->db, w->spare, DOORBELL_EVENTFD_FLAG_NOWAIT, &count);
 
 	return ret ? ret : count;
 }
@@ -427,7 +427,7 @@ TEST_F(fail_nth, peek)
 {
 	int db = new_context(_metadata, 0);
 
-	if (!(info_of(_metadata, db).features & DOORBELL_FEATURE_PEEK))
+	if (!(info_of(_metadata, db).features & DOORBELL_FEATURE_EVENTFD_PEEK))
 		SKIP(return, "this build cannot peek");
 	close(db);
 	sweep(_metadata, &(struct sweep){ .lines = LINES, .spare = 9, .call = call_peek });
@@ -435,13 +435,14 @@ TEST_F(fail_nth, peek)
 
 static int call_mmap(struct world *w)
 {
-	w->map = mmap(NULL, status_size(LINES), PROT_READ, MAP_SHARED, w->db, 0);
+	w->map = mmap(NULL, status_size(LINES), PROT_READ, MAP_SHARED, w->db,
+		      status_offset(w->db));
 	return w->map == MAP_FAILED ? -errno : 0;
 }
 
 static bool check_mmap(struct world *w)
 {
-	const struct doorbell_status *status = w->map;
+	const struct doorbell_line_status *status = w->map;
 
 	return db_ring(w->db, LINES - 1) == DOORBELL_RING_DELIVERED &&
 	       status[LINES - 1].deliveries == 1 && status[0].deliveries == 0;

@@ -64,7 +64,7 @@ struct world {
 /* Everything that can be seen of it. */
 struct snapshot {
 	int ret[LOOKED_AT];
-	struct doorbell_info info;
+	struct doorbell_get_info info;
 	struct doorbell_query query[LOOKED_AT];
 	struct bus_state bus;
 	uint64_t in;
@@ -221,7 +221,7 @@ static inline void still_works(struct __test_metadata *_metadata, const struct s
 	efd_drain(w->out);
 	rings = line_of(_metadata, w->db, 0).rings;
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(w->db, 0));
-	if (!db_irqfd(w->db, w->in, 0, DOORBELL_FLAG_DEASSIGN))
+	if (!db_irqfd(w->db, w->in, 0, DEASSIGN))
 		EXPECT_EQ(0, db_irqfd(w->db, w->in, 0, 0));
 	EXPECT_EQ(0, efd_write(w->in, 1));
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, w->db, 0).rings == rings + 2));

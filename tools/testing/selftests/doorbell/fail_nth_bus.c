@@ -12,7 +12,7 @@
 /* More than are copied at once. */
 #define MANY	20
 
-static const struct doorbell_access accesses[] = {
+static const struct doorbell_bus_access accesses[] = {
 	{ .addr = ADDR, .length = 4 },
 	{ .addr = ADDR + 8, .length = 1 },
 	{ .addr = 1, .length = 4 },
@@ -158,7 +158,7 @@ TEST_F(fail_nth, get_regions)
 
 static int call_get_bus(struct world *w)
 {
-	struct doorbell_bus bus;
+	struct doorbell_get_bus bus;
 
 	return db_ioctl(w->db, DOORBELL_GET_BUS, &bus);
 }
@@ -292,13 +292,13 @@ TEST_F(fail_nth, read)
 static int call_map(struct world *w)
 {
 	w->map = mmap(NULL, status_size(LINES), PROT_READ | PROT_WRITE, MAP_SHARED, w->db,
-		      DOORBELL_RECORDS_OFFSET);
+		      records_offset(w->db));
 	return w->map == MAP_FAILED ? -errno : 0;
 }
 
 static bool check_map(struct world *w)
 {
-	const struct doorbell_records *map = w->map;
+	const struct doorbell_record_ring *map = w->map;
 
 	return map->head == 0 && map->records[0].sequence == 1;
 }

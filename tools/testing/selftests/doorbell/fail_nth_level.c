@@ -121,7 +121,7 @@ static void prepare_resample(struct __test_metadata *_metadata, struct world *w)
 
 static int call_resample_deassign(struct world *w)
 {
-	return db_irqfd(w->db, w->spare, 2, DOORBELL_FLAG_DEASSIGN);
+	return db_irqfd(w->db, w->spare, 2, DEASSIGN);
 }
 
 TEST_F(fail_nth, resample_deassign)

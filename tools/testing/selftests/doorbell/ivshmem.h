@@ -269,7 +269,7 @@ static inline unsigned int lines_in_use(struct __test_metadata *_metadata,
 static inline bool is_clean(struct __test_metadata *_metadata, const struct server *server,
 			    unsigned int peers)
 {
-	struct doorbell_info info = info_of(_metadata, server->db);
+	struct doorbell_get_info info = info_of(_metadata, server->db);
 	unsigned int lines = peers * server->vectors;
 
 	return info.nr_irqfds == lines && info.nr_triggers == lines &&
@@ -282,7 +282,7 @@ static inline bool is_clean(struct __test_metadata *_metadata, const struct serv
 	const struct server *__server = of;						\
 											\
 	ASSERT_TRUE(WAIT_FOR(is_clean(_metadata, __server, peers))) {			\
-		struct doorbell_info __info = info_of(_metadata, __server->db);		\
+		struct doorbell_get_info __info = info_of(_metadata, __server->db);		\
 											\
 		TH_LOG("%u irqfds, %u triggers, %d files, %d without peers, %u lines in use", \
 		       __info.nr_irqfds, __info.nr_triggers,				\

@@ -108,7 +108,7 @@ static bool ring_each_other(struct client *a, struct client *b)
 static bool has_irqfds(struct __test_metadata *_metadata, const struct server *server,
 		       unsigned int nr)
 {
-	struct doorbell_info info = info_of(_metadata, server->db);
+	struct doorbell_get_info info = info_of(_metadata, server->db);
 
 	return info.nr_irqfds == nr && info.nr_triggers == nr;
 }

@@ -100,7 +100,7 @@ TEST_F(level, type_in_use)
 	/* An irqfd with a resamplefd is the one of line 0; those without do not matter. */
 	EXPECT_EQ(-EBUSY, db_set_type(self->db, 0, DOORBELL_TYPE_EDGE));
 	EXPECT_EQ(0, db_set_type(self->db, 0, DOORBELL_TYPE_LEVEL));
-	ASSERT_EQ(0, db_irqfd(self->db, self->in[0], 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_irqfd(self->db, self->in[0], 0, DEASSIGN));
 	EXPECT_EQ(0, db_set_type(self->db, 0, DOORBELL_TYPE_EDGE));
 	EXPECT_EQ(1, line_of(_metadata, self->db, 1).nr_irqfds);
 }
@@ -109,7 +109,7 @@ TEST_F(level, type_in_use)
 struct untriggered {
 	int db;
 	int out;
-	const struct doorbell_status *status;
+	const struct doorbell_line_status *status;
 };
 
 static struct untriggered new_untriggered(struct __test_metadata *_metadata)
@@ -150,8 +150,8 @@ TEST_F(level, asserted_before_the_first_trigger)
 	EXPECT_EQ(DOORBELL_RING_COALESCED, db_ring(u.db, 0));
 	EXPECT_EQ(0, efd_count(u.out));
 	EXPECT_EQ(0, efd_count(late));
-	ASSERT_EQ(0, db_trigger(u.db, late, 0, DOORBELL_FLAG_DEASSIGN));
-	ASSERT_EQ(0, db_trigger(u.db, u.out, 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_trigger(u.db, late, 0, DEASSIGN));
+	ASSERT_EQ(0, db_trigger(u.db, u.out, 0, DEASSIGN));
 	ASSERT_EQ(0, db_trigger(u.db, late, 0, 0));
 	EXPECT_EQ(0, efd_count(late));
 	EXPECT_LINE(u, LEVEL | ASSERTED, 4, 2);
@@ -161,7 +161,7 @@ TEST_F(level, asserted_before_the_first_trigger)
 
 	/* The next assertion without a trigger is the next to be heard late. */
 	EXPECT_EQ(DONE, db_ack(u.db, 0));
-	ASSERT_EQ(0, db_trigger(u.db, late, 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_trigger(u.db, late, 0, DEASSIGN));
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(u.db, 0));
 	ASSERT_EQ(0, db_trigger(u.db, u.out, 0, 0));
 	EXPECT_EQ(1, efd_read(u.out));
@@ -200,7 +200,7 @@ TEST_F(level, first_trigger_of_a_masked_or_acked_line)
 	EXPECT_EQ(1, efd_read(u.out));
 	EXPECT_LINE(u, LEVEL | ASSERTED, 2, 2);
 	EXPECT_EQ(DONE, db_ack(u.db, 0));
-	ASSERT_EQ(0, db_trigger(u.db, u.out, 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_trigger(u.db, u.out, 0, DEASSIGN));
 
 	/* Acked, before there was one. */
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(u.db, 0));
@@ -208,7 +208,7 @@ TEST_F(level, first_trigger_of_a_masked_or_acked_line)
 	ASSERT_EQ(0, db_trigger(u.db, u.out, 0, 0));
 	EXPECT_EQ(0, efd_count(u.out));
 	EXPECT_LINE(u, LEVEL, 3, 3);
-	ASSERT_EQ(0, db_trigger(u.db, u.out, 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_trigger(u.db, u.out, 0, DEASSIGN));
 
 	/* Raised; lowered again, what was sent still waits for its ack. */
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_set_level(u.db, 0, 1));

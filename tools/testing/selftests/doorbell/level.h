@@ -27,7 +27,7 @@
 	int in[LINES];							\
 	int out[LINES];							\
 	int res[1];							\
-	const struct doorbell_status *status
+	const struct doorbell_line_status *status
 
 #define LEVEL_SETUP() do {						\
 	int __i;							\

@@ -35,7 +35,7 @@ FIXTURE_TEARDOWN(level_race)
 struct crowd {
 	int db;
 	int in;
-	const struct doorbell_status *status;
+	const struct doorbell_line_status *status;
 	atomic_bool stop;
 	/* By what the calls returned. */
 	atomic_ulong rung[3];
@@ -428,7 +428,7 @@ TEST_F(level_race, deassign_is_a_barrier)
 		if (rounds % 2)
 			ASSERT_EQ(POLLIN, efd_await(one.res, POLLIN));
 		dither(rounds);
-		ASSERT_EQ(0, db_irqfd(self->db, one.in, 0, DOORBELL_FLAG_DEASSIGN));
+		ASSERT_EQ(0, db_irqfd(self->db, one.in, 0, DEASSIGN));
 		signalled += !!efd_read(one.res);
 		ASSERT_TRUE(hammer_passes(&hammer, 2));
 		late += !!efd_read(one.res);

@@ -134,7 +134,7 @@ TEST_F(lifetime, context_close_leaves_the_counter)
 	ASSERT_EQ(0, db_irqfd(self->db, in, 0, 0));
 	EXPECT_EQ(1, efd_wait(self->out));
 	EXPECT_EQ(3, efd_count(in));
-	ASSERT_EQ(0, db_irqfd(self->db, in, 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_irqfd(self->db, in, 0, DEASSIGN));
 	EXPECT_EQ(1, efd_wait(self->out));
 	EXPECT_EQ(2, efd_count(in));
 }
@@ -174,7 +174,7 @@ TEST_F(lifetime, closed_and_reborn)
 TEST_F(lifetime, trigger_outlives_its_fd)
 {
 	int chain = new_eventfd(_metadata, 0, 0);
-	struct doorbell_info info;
+	struct doorbell_get_info info;
 	struct child child;
 	int end;
 

@@ -69,7 +69,7 @@ TEST_F(search, is_bounded)
 
 	/* A cycle is found, and what needs no search is never refused. */
 	EXPECT_EQ(-ELOOP, db_trigger(self->db, self->efd[1], NR_WIRED - 1, 0));
-	EXPECT_EQ(0, db_irqfd(self->db, efd, 1, DOORBELL_FLAG_DEASSIGN));
+	EXPECT_EQ(0, db_irqfd(self->db, efd, 1, DEASSIGN));
 	EXPECT_EQ(0, db_irqfd(self->db, efd, NR_LINES - 1, 0));
 }
 
@@ -110,7 +110,7 @@ TEST_F(search, holds_up_no_query)
 		before = atomic_load(&querier.done);
 		ASSERT_EQ(0, db_irqfd(self->db, efd, 1, 0));
 		good += atomic_load(&querier.done) - before >= 16;
-		ASSERT_EQ(0, db_irqfd(self->db, efd, 1, DOORBELL_FLAG_DEASSIGN));
+		ASSERT_EQ(0, db_irqfd(self->db, efd, 1, DEASSIGN));
 	}
 	atomic_store(&querier.stop, true);
 	pthread_join(thread, NULL);
@@ -280,7 +280,7 @@ TEST_F(slow_read, fails_half_way)
 }
 
 /* Peers that are gone: their eventfds have no file any more. */
-#define ALL	(DOORBELL_FLAG_DEASSIGN | DOORBELL_FLAG_ALL)
+#define ALL	(DEASSIGN | DOORBELL_TRIGGER_FLAG_ALL)
 
 FIXTURE(dead_peers) {
 	int db;
@@ -372,8 +372,8 @@ TEST_F(dead_peers, errors)
 		EXPECT_EQ(-EINVAL, db_notifier(self->db, fds[i], 0, ALL, 0));
 	}
 	/* There is no all to assign, and no line to look at. */
-	EXPECT_EQ(-EINVAL, db_trigger(self->db, -1, 0, DOORBELL_FLAG_ALL));
-	EXPECT_EQ(-EINVAL, db_notifier(self->db, -1, 0, DOORBELL_FLAG_ALL, DOORBELL_NOTIFY_ACK));
+	EXPECT_EQ(-EINVAL, db_trigger(self->db, -1, 0, DOORBELL_TRIGGER_FLAG_ALL));
+	EXPECT_EQ(-EINVAL, db_notifier(self->db, -1, 0, DOORBELL_TRIGGER_FLAG_ALL, DOORBELL_NOTIFY_ACK));
 	EXPECT_EQ(-EINVAL, db_ioctl(self->db, DOORBELL_NOTIFIER, &notifier));
 	EXPECT_EQ(-ENXIO, db_trigger(self->db, -1, 2, ALL));
 	EXPECT_EQ(-ENXIO, db_notifier(self->db, -1, 2, ALL, 0));
@@ -447,7 +447,7 @@ FIXTURE_TEARDOWN(kept_alive)
 	EXPECT_EQ(0, db_irqfd(__db, __irqfd, __last, 0));		\
 	EXPECT_EQ(0, db_region(__db, __region));			\
 	EXPECT_EQ(0, db_region(__db, without(__region)));		\
-	EXPECT_EQ(0, db_irqfd(__db, __irqfd, __last, DOORBELL_FLAG_DEASSIGN)); \
+	EXPECT_EQ(0, db_irqfd(__db, __irqfd, __last, DEASSIGN)); \
 	close(__irqfd);							\
 } while (0)
 
@@ -460,14 +460,14 @@ FIXTURE_TEARDOWN(kept_alive)
 									\
 	EXPECT_EQ(0, db_trigger(__db, self->efd[0], __last, 0));	\
 	EXPECT_EQ(-EEXIST, db_trigger(__db, self->efd[0], __last, 0));	\
-	EXPECT_EQ(0, db_trigger(__db, self->efd[0], __last, DOORBELL_FLAG_DEASSIGN)); \
+	EXPECT_EQ(0, db_trigger(__db, self->efd[0], __last, DEASSIGN)); \
 	EXPECT_EQ(0, db_notifier(__db, self->efd[0], __last, 0, DOORBELL_NOTIFY_ACK)); \
 	EXPECT_EQ(1, db_notifier(__db, -1, __last, ALL, 0));		\
 	EXPECT_EQ(0, db_region(__db, __region));			\
 	EXPECT_EQ(0, db_region(__db, without(__region)));		\
 	EXPECT_EQ(0, db_resample(__db, __irqfd, __last, self->efd[0]));	\
 	EXPECT_EQ(-ENOSPC, db_trigger(__db, self->efd[0], __last, 0));	\
-	EXPECT_EQ(0, db_irqfd(__db, __irqfd, __last, DOORBELL_FLAG_DEASSIGN)); \
+	EXPECT_EQ(0, db_irqfd(__db, __irqfd, __last, DEASSIGN)); \
 	close(__irqfd);							\
 } while (0)
 
@@ -485,7 +485,7 @@ TEST_F(kept_alive, per_context)
 			ASSERT_EQ(0, db_trigger(db, self->efd[j], i, 0));
 	EXPECT_FULL(db);
 	EXPECT_EQ(DOORBELL_MAX_EVENTFDS, info_of(_metadata, db).nr_triggers);
-	ASSERT_EQ(0, db_trigger(db, self->efd[0], 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_trigger(db, self->efd[0], 0, DEASSIGN));
 	EXPECT_ONE_MORE(db);
 	ASSERT_EQ(0, db_trigger(db, self->efd[0], 0, 0));
 	EXPECT_FULL(db);
@@ -516,7 +516,7 @@ TEST_F(kept_alive, per_user)
 		ASSERT_EQ(0, db_trigger(self->db[1], self->efd[i % PER_LINE], i / PER_LINE, 0));
 	EXPECT_FULL(self->db[0]);
 	EXPECT_FULL(self->db[1]);
-	ASSERT_EQ(0, db_trigger(self->db[1], self->efd[0], 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_trigger(self->db[1], self->efd[0], 0, DEASSIGN));
 	EXPECT_FULL(self->db[0]);
 	EXPECT_ONE_MORE(self->db[1]);
 

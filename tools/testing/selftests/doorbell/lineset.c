@@ -72,7 +72,7 @@ static void ring_both(struct __test_metadata *_metadata, int db, uint32_t line)
 }
 
 /* All lines of the context are as in the model. */
-static bool as_model(const struct doorbell_status *status)
+static bool as_model(const struct doorbell_line_status *status)
 {
 	uint32_t i;
 
@@ -121,7 +121,7 @@ static const unsigned long all_cmds[] = {
 
 FIXTURE(lineset) {
 	int db;
-	const struct doorbell_status *status;
+	const struct doorbell_line_status *status;
 };
 
 FIXTURE_VARIANT(lineset) {
@@ -210,7 +210,7 @@ TEST(largest)
 	const uint32_t nr = DOORBELL_MAX_LINES;
 	int db = new_context(_metadata, nr);
 	int out = new_eventfd(_metadata, 0, 0);
-	const struct doorbell_status *status = map_status(_metadata, db, nr);
+	const struct doorbell_line_status *status = map_status(_metadata, db, nr);
 	uint32_t i;
 
 	memset(&model, 0, sizeof(model));

@@ -11,7 +11,7 @@ FIXTURE(mask) {
 	int db;
 	int in[3];
 	int out[3];
-	const struct doorbell_status *status;
+	const struct doorbell_line_status *status;
 };
 
 FIXTURE_SETUP(mask)
@@ -202,7 +202,7 @@ TEST_F(mask, triggers_change_meanwhile)
 	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 0));
 	ASSERT_EQ(0, db_trigger(self->db, late, 0, 0));
 	EXPECT_STATE(0, HELD);
-	ASSERT_EQ(0, db_trigger(self->db, self->out[0], 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_trigger(self->db, self->out[0], 0, DEASSIGN));
 	EXPECT_STATE(0, HELD);
 	FLUSH();
 	EXPECT_EQ(0, efd_count(late));
@@ -214,7 +214,7 @@ TEST_F(mask, triggers_change_meanwhile)
 	/* Nor does a message need one: this goes to nobody, and is gone. */
 	EXPECT_EQ(1, db_mask(self->db, 0));
 	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 0));
-	ASSERT_EQ(0, db_trigger(self->db, late, 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_trigger(self->db, late, 0, DEASSIGN));
 	EXPECT_EQ(1, db_unmask(self->db, 0));
 	ASSERT_EQ(0, db_trigger(self->db, late, 0, 0));
 	EXPECT_EQ(0, efd_count(late));
@@ -229,7 +229,7 @@ TEST_F(mask, irqfds_change_meanwhile)
 	EXPECT_EQ(1, db_mask(self->db, 0));
 	/* Assigning and deassigning what was not signalled is no ring. */
 	ASSERT_EQ(0, db_irqfd(self->db, quiet, 0, 0));
-	ASSERT_EQ(0, db_irqfd(self->db, quiet, 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_irqfd(self->db, quiet, 0, DEASSIGN));
 	EXPECT_STATE(0, MASKED);
 
 	/* What is in the counter when it is assigned is one ring, and held. */
@@ -237,8 +237,8 @@ TEST_F(mask, irqfds_change_meanwhile)
 	EXPECT_EQ(0, efd_count(late));
 	EXPECT_STATE(0, HELD);
 	EXPECT_EQ(1, line_of(_metadata, self->db, 0).rings);
-	ASSERT_EQ(0, db_irqfd(self->db, late, 0, DOORBELL_FLAG_DEASSIGN));
-	ASSERT_EQ(0, db_irqfd(self->db, self->in[0], 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_irqfd(self->db, late, 0, DEASSIGN));
+	ASSERT_EQ(0, db_irqfd(self->db, self->in[0], 0, DEASSIGN));
 	EXPECT_STATE(0, HELD);
 	EXPECT_EQ(1, line_of(_metadata, self->db, 0).rings);
 	/* Who is no irqfd any more does not ring a masked line either. */
@@ -265,7 +265,7 @@ TEST_F(mask, semaphore_leftover)
 	EXPECT_EQ(1, db_clear(self->db, 0));
 	EXPECT_STATE(0, MASKED);
 
-	ASSERT_EQ(0, db_irqfd(self->db, sem, 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_irqfd(self->db, sem, 0, DEASSIGN));
 	EXPECT_EQ(1, efd_count(sem));
 	EXPECT_STATE(0, HELD);
 	EXPECT_EQ(2, line_of(_metadata, self->db, 0).rings);
@@ -317,8 +317,8 @@ static void relay_to_masked(struct __test_metadata *_metadata, int from, int to,
 	EXPECT_EQ(1, db_unmask(to, 1));
 	EXPECT_EQ(1, efd_read(out));
 	EXPECT_EQ(rings + 3, line_of(_metadata, to, 1).rings);
-	ASSERT_EQ(0, db_trigger(from, link, 0, DOORBELL_FLAG_DEASSIGN));
-	ASSERT_EQ(0, db_irqfd(to, link, 1, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_trigger(from, link, 0, DEASSIGN));
+	ASSERT_EQ(0, db_irqfd(to, link, 1, DEASSIGN));
 }
 
 TEST_F(mask, relay)

@@ -126,7 +126,7 @@ FIXTURE(contest) {
 	int kmsg;
 	int db;
 	int out;
-	const struct doorbell_status *status;
+	const struct doorbell_line_status *status;
 };
 
 FIXTURE_SETUP(contest)

@@ -146,7 +146,7 @@ TEST_F(memcg, regions)
 	pid = fork_in(self->path);
 	if (!pid) {
 		int db = open(DEVICE, O_RDWR | O_CLOEXEC);
-		struct doorbell_info info;
+		struct doorbell_get_info info;
 
 		if (db_set_lines(db, 1) || db_regions(db, regions, NR, &failed) != -ENOMEM)
 			_exit(1);

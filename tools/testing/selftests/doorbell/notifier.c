@@ -101,7 +101,7 @@ TEST_F(notifier, assigned_while_masked)
 	EXPECT_EQ(0, efd_count(late));
 	EXPECT_EQ(0, efd_count(self->out));
 	EXPECT_EQ(1, db_pending(self->db, 0));
-	ASSERT_EQ(0, db_notifier(self->db, self->unmasks, 0, DOORBELL_FLAG_DEASSIGN, 0));
+	ASSERT_EQ(0, db_notifier(self->db, self->unmasks, 0, DEASSIGN, 0));
 	EXPECT_EQ(1, db_pending(self->db, 0));
 	EXPECT_EQ(1, db_unmask(self->db, 0));
 	EXPECT_EQ(1, efd_read(late));
@@ -129,13 +129,13 @@ TEST_F(notifier, sets)
 	EXPECT_EQ(0, efd_read(self->masks));
 	EXPECT_EQ(0, efd_read(self->both));
 	/* Other lines' are not deassigned with one. */
-	ASSERT_EQ(0, db_notifier(db, self->masks, 7, DOORBELL_FLAG_DEASSIGN, 0));
+	ASSERT_EQ(0, db_notifier(db, self->masks, 7, DEASSIGN, 0));
 	EXPECT_EQ(nr, db_lineset(db, DOORBELL_MASK, 0, nr, NULL, NULL));
 	EXPECT_EQ(nr - 1, efd_read(self->masks));
 }
 
 struct watcher {
-	const struct doorbell_status *status;
+	const struct doorbell_line_status *status;
 	/* Told of masks, unmasks and acks, and what the state then has to be. */
 	int fd[3];
 	uint32_t bit[3];
@@ -230,7 +230,7 @@ TEST_F(notifier, deassign_is_a_barrier)
 		if (rounds % 2)
 			ASSERT_EQ(POLLIN, efd_await(victim, POLLIN));
 		dither(rounds);
-		ASSERT_EQ(0, db_notifier(self->db, victim, 1, DOORBELL_FLAG_DEASSIGN, 0));
+		ASSERT_EQ(0, db_notifier(self->db, victim, 1, DEASSIGN, 0));
 		signalled += !!efd_read(victim);
 		ASSERT_TRUE(hammer_passes(&hammer, 2));
 		late += !!efd_read(victim);
@@ -298,7 +298,7 @@ TEST_F(notifier, transitions_add_up)
 
 TEST_F(notifier, errors)
 {
-	const uint32_t deassign = DOORBELL_FLAG_DEASSIGN;
+	const uint32_t deassign = DEASSIGN;
 	int fresh = new_eventfd(_metadata, 0, 0), i;
 	int many[DOORBELL_MAX_NOTIFIERS_PER_LINE];
 
@@ -364,7 +364,7 @@ TEST_F(notifier, trigger_too)
 	EXPECT_EQ(0, efd_count(self->both));
 	EXPECT_EQ(1, db_unmask(self->db, 0));
 	EXPECT_EQ(2, efd_read(self->both));
-	ASSERT_EQ(0, db_notifier(self->db, self->both, 0, DOORBELL_FLAG_DEASSIGN, 0));
+	ASSERT_EQ(0, db_notifier(self->db, self->both, 0, DEASSIGN, 0));
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
 	EXPECT_EQ(1, efd_read(self->both));
 	EXPECT_EQ(1, db_mask(self->db, 0));
@@ -382,7 +382,7 @@ TEST_F(notifier, rings_its_own_line)
 	EXPECT_EQ(0, efd_count(self->out));
 	EXPECT_EQ(1, db_unmask(self->db, 0));
 	EXPECT_EQ(1, efd_read(self->out));
-	ASSERT_EQ(0, db_irqfd(self->db, self->masks, 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_irqfd(self->db, self->masks, 0, DEASSIGN));
 
 	EXPECT_EQ(1, efd_read(self->unmasks));
 	ASSERT_EQ(0, db_irqfd(self->db, self->unmasks, 0, 0));
@@ -463,7 +463,7 @@ TEST_F(notifier, keeps_and_gives_back)
 	ASSERT_EQ(0, db_notifier(db, fd, 0, 0, MASK));
 	copy = dup(fd);
 	close(fd);
-	ASSERT_EQ(0, db_notifier(db, copy, 0, DOORBELL_FLAG_DEASSIGN, 0));
+	ASSERT_EQ(0, db_notifier(db, copy, 0, DEASSIGN, 0));
 	close(copy);
 	ASSERT_TRUE(WAIT_FOR(is_free(id)));
 
@@ -473,7 +473,7 @@ TEST_F(notifier, keeps_and_gives_back)
 	ASSERT_EQ(0, db_notifier(db, fd, 0, 0, MASK));
 	EXPECT_EQ(-EEXIST, db_notifier(db, fd, 0, 0, MASK));
 	EXPECT_EQ(-ENXIO, db_notifier(db, fd, 1, 0, MASK));
-	EXPECT_EQ(-ENOENT, db_trigger(db, fd, 0, DOORBELL_FLAG_DEASSIGN));
+	EXPECT_EQ(-ENOENT, db_trigger(db, fd, 0, DEASSIGN));
 	close(fd);
 	EXPECT_FALSE(is_free(id));
 

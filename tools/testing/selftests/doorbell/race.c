@@ -125,7 +125,7 @@ TEST_F(race, ring_results_add_up)
 	}
 	run_ringers(_metadata, ringers, NR_THREADS);
 	query = settled(_metadata, self->db[0], 0);
-	ASSERT_EQ(0, db_trigger(self->db[0], self->out, 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_trigger(self->db[0], self->out, 0, DEASSIGN));
 	atomic_store(&consumer.stop, true);
 	pthread_join(consumer.thread, NULL);
 	consumer.sum += efd_read(self->out);
@@ -157,7 +157,7 @@ TEST_F(race, writes_add_up)
 	ringers[2].in = ringers[1].in;
 	run_ringers(_metadata, ringers, NR_THREADS);
 	query = settled(_metadata, self->db[0], 0);
-	ASSERT_EQ(0, db_trigger(self->db[0], self->out, 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_trigger(self->db[0], self->out, 0, DEASSIGN));
 
 	EXPECT_EQ(0, ringers[0].failed);
 	EXPECT_EQ(NR_THREADS * rounds, query.rings);
@@ -368,7 +368,7 @@ static void *juggle_on(void *arg)
 		try(juggle, at, trigger, fd, line, 0);
 		efd_write(fd, 1);
 		db_ring(juggle->db[!at], line);
-		try(juggle, at, trigger, fd, line, DOORBELL_FLAG_DEASSIGN);
+		try(juggle, at, trigger, fd, line, DEASSIGN);
 	}
 	return NULL;
 }
@@ -416,10 +416,10 @@ TEST_F(race, juggling)
 		two = try(&juggle, !at, false, fd, 1, 0);
 		efd_write(fd, 1);
 		if (two)
-			try(&juggle, !at, false, fd, 1, DOORBELL_FLAG_DEASSIGN);
+			try(&juggle, !at, false, fd, 1, DEASSIGN);
 		/* Every other time it is left to the close. */
 		if (one && rounds % 4 < 2)
-			try(&juggle, at, false, fd, 0, DOORBELL_FLAG_DEASSIGN);
+			try(&juggle, at, false, fd, 0, DEASSIGN);
 		close(fd);
 	}
 	atomic_store(&juggle.stop, true);

@@ -76,10 +76,10 @@ static bool next_of(bool mapped, struct records *records, int db, struct doorbel
 } while (0)
 
 #define EXPECT_BUS(nr_kept, nr_refused) do {				\
-	const struct doorbell_bus __bus = bus_of(_metadata, self->db);	\
+	const struct doorbell_get_bus __bus = bus_of(_metadata, self->db);	\
 									\
 	EXPECT_EQ(RECORDS, __bus.nr_records);				\
-	EXPECT_EQ(nr_kept, __bus.kept);					\
+	EXPECT_EQ(nr_kept, __bus.recorded);					\
 	EXPECT_EQ(nr_refused, __bus.refused);				\
 } while (0)
 
@@ -193,14 +193,14 @@ TEST_F(records, full)
 /* A batch, or a vector, ends where there is no room, and can go on there. */
 TEST_F(records, batch)
 {
-	struct doorbell_access accesses[RECORDS + 3];
+	struct doorbell_bus_access accesses[RECORDS + 3];
 	struct doorbell_record record;
 	struct iovec iov[RECORDS + 3];
 	union cell cell = cell_of(1, 0x11);
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(accesses); i++) {
-		accesses[i] = (struct doorbell_access){ .addr = ADDR + i, .length = 1, .value = i };
+		accesses[i] = (struct doorbell_bus_access){ .addr = ADDR + i, .length = 1, .value = i };
 		iov[i] = (struct iovec){ .iov_base = &cell, .iov_len = 1 };
 		ASSIGN(kept(to_eventfd(ADDR + i, 1, self->efd[0])));
 	}
@@ -262,7 +262,7 @@ TEST_F(records, read_in_pieces)
 /* Looking is not taking, and the two ways to take can follow each other. */
 TEST_F(records, mapping)
 {
-	const struct doorbell_records *map = self->records.map;
+	const struct doorbell_record_ring *map = self->records.map;
 	struct records other;
 	unsigned int i;
 
@@ -294,7 +294,7 @@ TEST_F(records, mapping)
 /* A head that cannot be makes the ring full, and nothing else; put right, all is well. */
 TEST_F(records, impossible_head)
 {
-	struct doorbell_records *map = self->records.map;
+	struct doorbell_record_ring *map = self->records.map;
 	uint64_t heads[] = {
 		6, 7, RECORDS, 5 + RECORDS, 6 + RECORDS, 1ULL << 32, 5 | 1ULL << 32, INT64_MAX,
 		1ULL << 63, 5 | 1ULL << 63, -(uint64_t)RECORDS, UINT64_MAX - 1, UINT64_MAX,
@@ -384,7 +384,7 @@ TEST_F(records, sizes)
 			ASSERT_EQ(0, mmio_write(db, ADDR, 4, nr + j));
 			ASSERT_EQ(-ENOBUFS, mmio_write(db, ADDR, 4, nr + j));
 		}
-		EXPECT_EQ(2 * nr, bus_of(_metadata, db).kept);
+		EXPECT_EQ(2 * nr, bus_of(_metadata, db).recorded);
 		EXPECT_EQ(nr + 1, bus_of(_metadata, db).refused);
 		ASSERT_EQ(0, munmap(records.map, records.size));
 		efd_drain(self->efd[0]);

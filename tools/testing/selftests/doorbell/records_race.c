@@ -245,7 +245,7 @@ static void race(struct __test_metadata *_metadata, struct _test_data_records_ra
 	struct consumer *c = self->consumer;
 	unsigned long made = 0, refused = 0;
 	atomic_bool end = false;
-	struct doorbell_bus bus;
+	struct doorbell_get_bus bus;
 	struct job job;
 	int i;
 
@@ -294,7 +294,7 @@ static void race(struct __test_metadata *_metadata, struct _test_data_records_ra
 	/* And the one that told to stop. */
 	EXPECT_EQ(made + 1, c->signals);
 	bus = bus_of(_metadata, self->db);
-	EXPECT_EQ(made, bus.kept);
+	EXPECT_EQ(made, bus.recorded);
 	EXPECT_EQ(refused, bus.refused);
 	ksft_print_msg("%lu taken, %lu refused, slept %lu times\n", made, refused, c->slept);
 	EXPECT_EQ(wait, !refused);

@@ -37,7 +37,7 @@ TEST_F(relay, one_trigger_of_many_lines)
 	EXPECT_EQ(nr, efd_read(self->out));
 
 	/* Deassigned from one line, it is still the others'. */
-	ASSERT_EQ(0, db_trigger(db, self->out, 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_trigger(db, self->out, 0, DEASSIGN));
 	for (i = 0; i < nr; i++)
 		ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, i));
 	EXPECT_EQ(nr - 1, efd_read(self->out));
@@ -394,7 +394,7 @@ TEST_F(cycle, ends_by_deassign)
 	uint64_t rings;
 
 	start_cycle(_metadata, self->db);
-	ASSERT_EQ(0, db_irqfd(self->db, self->back, 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_irqfd(self->db, self->back, 0, DEASSIGN));
 	rings = settled(_metadata, self->db, 0).rings;
 	ASSERT_TRUE(WAIT_FOR(efd_count(self->back) > 0));
 	EXPECT_EQ(rings, line_of(_metadata, self->db, 0).rings);
@@ -404,9 +404,9 @@ TEST_F(cycle, ends_by_deassign)
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 0).rings > rings + 1000));
 
 	/* The other end of a link. */
-	ASSERT_EQ(0, db_trigger(self->db, self->there[0], 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_trigger(self->db, self->there[0], 0, DEASSIGN));
 	if (variant->ways > 1)
-		ASSERT_EQ(0, db_trigger(self->db, self->there[1], 0, DOORBELL_FLAG_DEASSIGN));
+		ASSERT_EQ(0, db_trigger(self->db, self->there[1], 0, DEASSIGN));
 	ASSERT_TRUE(WAIT_FOR(has_ended(_metadata, self->db)));
 }
 

@@ -171,7 +171,7 @@ TEST_F(resample, assigned_while_masked)
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
 	EXPECT_EQ(1, db_mask(self->db, 0));
 	EXPECT_EQ(POSTPONED, db_ack(self->db, 0));
-	ASSERT_EQ(0, db_irqfd(self->db, self->in[0], 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_irqfd(self->db, self->in[0], 0, DEASSIGN));
 	EXPECT_EQ(0, db_unmask(self->db, 0));
 	EXPECT_EQ(0, efd_count(self->res[0]));
 	EXPECT_EQ(1, efd_read(other.res));
@@ -202,7 +202,7 @@ TEST_F(resample, deassign)
 	unsigned int i;
 	int j, k;
 
-	ASSERT_EQ(0, db_irqfd(self->db, self->in[0], 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_irqfd(self->db, self->in[0], 0, DEASSIGN));
 	EXPECT_EQ(0, line_of(_metadata, self->db, 0).nr_resamplefds);
 	RING_AND_ACK(0, DONE);
 	EXPECT_EQ(0, efd_count(self->res[0]));
@@ -217,7 +217,7 @@ TEST_F(resample, deassign)
 		for (j = 0; j < 5; j++) {
 			int in = sources[orders[i][j]].in;
 
-			ASSERT_EQ(0, db_irqfd(self->db, in, 0, DOORBELL_FLAG_DEASSIGN));
+			ASSERT_EQ(0, db_irqfd(self->db, in, 0, DEASSIGN));
 			there[orders[i][j]] = false;
 			EXPECT_EQ(4 - j, line_of(_metadata, self->db, 0).nr_resamplefds);
 			RING_AND_ACK(0, DONE);
@@ -235,12 +235,12 @@ TEST_F(resample, reassign)
 {
 	int res = new_eventfd(_metadata, 0, 0);
 
-	ASSERT_EQ(0, db_irqfd(self->db, self->in[0], 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_irqfd(self->db, self->in[0], 0, DEASSIGN));
 	ASSERT_EQ(0, db_resample(self->db, self->in[0], 0, res));
 	RING_AND_ACK(0, DONE);
 	EXPECT_EQ(0, efd_count(self->res[0]));
 	EXPECT_EQ(1, efd_read(res));
-	ASSERT_EQ(0, db_irqfd(self->db, self->in[0], 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_irqfd(self->db, self->in[0], 0, DEASSIGN));
 	ASSERT_EQ(0, db_irqfd(self->db, self->in[0], 0, 0));
 	RING_AND_ACK(0, DONE);
 	EXPECT_EQ(0, efd_count(self->res[0]));
@@ -259,7 +259,7 @@ TEST_F(resample, shared)
 	RING_AND_ACK(0, DONE);
 	EXPECT_EQ(2, efd_read(self->res[0]));
 	/* Each goes with its own irqfd. */
-	ASSERT_EQ(0, db_irqfd(self->db, in, 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_irqfd(self->db, in, 0, DEASSIGN));
 	RING_AND_ACK(0, DONE);
 	EXPECT_EQ(1, efd_read(self->res[0]));
 }
@@ -339,7 +339,7 @@ TEST_F(resample, notify_ack)
 	EXPECT_EQ(0, efd_count(acks));
 	EXPECT_EQ(2, efd_read(all));
 	EXPECT_EQ(1, efd_read(self->res[0]));
-	ASSERT_EQ(0, db_notifier(self->db, acks, 0, DOORBELL_FLAG_DEASSIGN, 0));
+	ASSERT_EQ(0, db_notifier(self->db, acks, 0, DEASSIGN, 0));
 	EXPECT_EQ(1, efd_read(self->out[0]));
 	RING_AND_ACK(0, DONE);
 	EXPECT_EQ(0, efd_count(acks));

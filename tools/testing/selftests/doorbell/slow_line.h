@@ -21,7 +21,7 @@
 /* Line 0 of a context of one line. */
 struct slow_line {
 	int db;
-	const struct doorbell_status *status;
+	const struct doorbell_line_status *status;
 	int triggers[DOORBELL_MAX_TRIGGERS_PER_LINE];
 };
 

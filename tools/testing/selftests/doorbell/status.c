@@ -20,7 +20,7 @@ FIXTURE(status) {
 	int in;
 	int out;
 	size_t page;
-	const struct doorbell_status *status;
+	const struct doorbell_line_status *status;
 };
 
 FIXTURE_SETUP(status)
@@ -52,9 +52,9 @@ static int try_map(int fd, size_t len, int prot, int flags, off_t offset)
 }
 
 /* All lines are as QUERY has them, and the rest is zero. */
-static bool agrees(struct __test_metadata *_metadata, int db, const struct doorbell_status *status)
+static bool agrees(struct __test_metadata *_metadata, int db, const struct doorbell_line_status *status)
 {
-	static const struct doorbell_status none;
+	static const struct doorbell_line_status none;
 	uint32_t i, end = status_size(LINES) / sizeof(*status);
 
 	for (i = 0; i < end; i++) {
@@ -74,7 +74,7 @@ static bool agrees(struct __test_metadata *_metadata, int db, const struct doorb
 
 TEST_F(status, agrees_with_query)
 {
-	const struct doorbell_status *line = &self->status[LAST];
+	const struct doorbell_line_status *line = &self->status[LAST];
 	uint32_t i;
 
 	ASSERT_TRUE(agrees(_metadata, self->db, self->status));
@@ -118,8 +118,8 @@ TEST_F(status, agrees_with_query)
 	/* Assigning and deassigning changes nothing there. */
 	ASSERT_EQ(0, db_notifier(self->db, self->out, 0, 0, DOORBELL_NOTIFY_MASK));
 	ASSERT_EQ(0, db_trigger(self->db, self->out, 1, 0));
-	ASSERT_EQ(0, db_trigger(self->db, self->out, LAST, DOORBELL_FLAG_DEASSIGN));
-	ASSERT_EQ(0, db_irqfd(self->db, self->in, LAST, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_trigger(self->db, self->out, LAST, DEASSIGN));
+	ASSERT_EQ(0, db_irqfd(self->db, self->in, LAST, DEASSIGN));
 	ASSERT_TRUE(agrees(_metadata, self->db, self->status));
 }
 
@@ -148,10 +148,10 @@ TEST_F(status, deferred)
 /* Each sees what any other does; each context has its own. */
 TEST_F(status, shared_and_private)
 {
-	const struct doorbell_status *again = map_status(_metadata, self->db, LINES);
-	const struct doorbell_status *first = map_status(_metadata, self->db, 1);
+	const struct doorbell_line_status *again = map_status(_metadata, self->db, LINES);
+	const struct doorbell_line_status *first = map_status(_metadata, self->db, 1);
 	int other = new_context(_metadata, LINES);
-	const struct doorbell_status *others = map_status(_metadata, other, LINES);
+	const struct doorbell_line_status *others = map_status(_metadata, other, LINES);
 	pid_t pid;
 
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
@@ -210,7 +210,7 @@ TEST_F(status, what_can_be_mapped)
 TEST_F(status, read_only_descriptor)
 {
 	int db = open(DEVICE, O_RDONLY | O_CLOEXEC);
-	const struct doorbell_status *status;
+	const struct doorbell_line_status *status;
 
 	ASSERT_LE(0, db);
 	ASSERT_EQ(0, db_set_lines(db, 1));
@@ -240,7 +240,7 @@ static bool store_kills(uint64_t *at)
 
 /* The line works, and nobody has scribbled on it. */
 static void still_works(struct __test_metadata *_metadata, int db, int out,
-			const struct doorbell_status *status)
+			const struct doorbell_line_status *status)
 {
 	uint64_t deliveries = line_of(_metadata, db, LAST).deliveries;
 
@@ -284,7 +284,7 @@ TEST_F(status, nobody_writes)
 	uint64_t *at = (uint64_t *)&self->status[LAST].deliveries, value = UINT64_MAX;
 	struct iovec local = { .iov_base = &value, .iov_len = sizeof(value) };
 	struct iovec remote = { .iov_base = at, .iov_len = sizeof(value) };
-	struct doorbell_lineset set = { .nr_lines = 1, .result = (uintptr_t)at };
+	struct doorbell_line_set set = { .nr_lines = 1, .result = (uintptr_t)at };
 	int mem = open("/proc/self/mem", O_RDWR | O_CLOEXEC), pipes[2];
 
 	/* The kernel's copy, for read(2) and for our own ioctls. */
@@ -355,7 +355,7 @@ TEST_F(status, read_implies_exec)
 /* The mapping keeps the context as a descriptor does; and it ends with the mapping. */
 TEST_F(status, outlives_the_descriptor)
 {
-	const struct doorbell_status *line = &self->status[LAST];
+	const struct doorbell_line_status *line = &self->status[LAST];
 	int other = new_context(_metadata, 1);
 	int held = new_eventfd(_metadata, 0, 0);
 
@@ -383,7 +383,7 @@ TEST_F(status, outlives_the_descriptor)
 
 TEST_F(status, goes_on_in_the_child)
 {
-	const struct doorbell_status *line = &self->status[LAST];
+	const struct doorbell_line_status *line = &self->status[LAST];
 	int ready[2];
 	char byte;
 	pid_t pid;
@@ -414,7 +414,7 @@ TEST_F(status, goes_on_in_the_child)
  * Nothing but what is documented: numbers of events, which are small here; so
  * anything like an address, at whatever alignment, is none of them.
  */
-static bool leaks(const struct doorbell_status *status, size_t size)
+static bool leaks(const struct doorbell_line_status *status, size_t size)
 {
 	const char *at = (const char *)status;
 	uint64_t value;
@@ -475,7 +475,7 @@ FIXTURE(counted) {
 	int kmsg;
 	int db;
 	int out;
-	const struct doorbell_status *status;
+	const struct doorbell_line_status *status;
 	struct hammer hammer;
 };
 

@@ -10,17 +10,20 @@
 /* Structures and numbers are the same for 32-bit and 64-bit callers, for ever. */
 TEST(abi_is_frozen)
 {
-	EXPECT_EQ(64, sizeof(struct doorbell_info));
-	EXPECT_EQ(8, offsetof(struct doorbell_info, features));
-	EXPECT_EQ(28, offsetof(struct doorbell_info, nr_irqfds));
-	EXPECT_EQ(36, offsetof(struct doorbell_info, nr_notifiers));
-	EXPECT_EQ(40, offsetof(struct doorbell_info, status_size));
-	EXPECT_EQ(44, offsetof(struct doorbell_info, max_notifiers_per_line));
-	EXPECT_EQ(48, offsetof(struct doorbell_info, max_resamplefds_per_line));
-	EXPECT_EQ(52, offsetof(struct doorbell_info, max_regions));
-	EXPECT_EQ(56, offsetof(struct doorbell_info, nr_regions));
-	EXPECT_EQ(60, offsetof(struct doorbell_info, max_records));
-	EXPECT_EQ(8, sizeof(struct doorbell_lines));
+	EXPECT_EQ(128, sizeof(struct doorbell_get_info));
+	EXPECT_EQ(8, offsetof(struct doorbell_get_info, features));
+	EXPECT_EQ(28, offsetof(struct doorbell_get_info, nr_irqfds));
+	EXPECT_EQ(36, offsetof(struct doorbell_get_info, nr_notifiers));
+	EXPECT_EQ(40, offsetof(struct doorbell_get_info, status_size));
+	EXPECT_EQ(44, offsetof(struct doorbell_get_info, max_notifiers_per_line));
+	EXPECT_EQ(48, offsetof(struct doorbell_get_info, max_resamplefds_per_line));
+	EXPECT_EQ(52, offsetof(struct doorbell_get_info, max_regions));
+	EXPECT_EQ(56, offsetof(struct doorbell_get_info, nr_regions));
+	EXPECT_EQ(60, offsetof(struct doorbell_get_info, max_records));
+	EXPECT_EQ(64, offsetof(struct doorbell_get_info, status_offset));
+	EXPECT_EQ(72, offsetof(struct doorbell_get_info, records_offset));
+	EXPECT_EQ(80, offsetof(struct doorbell_get_info, reserved));
+	EXPECT_EQ(32, sizeof(struct doorbell_set_lines));
 	EXPECT_EQ(32, sizeof(struct doorbell_irqfd));
 	EXPECT_EQ(12, offsetof(struct doorbell_irqfd, resamplefd));
 	EXPECT_EQ(16, offsetof(struct doorbell_irqfd, reserved));
@@ -29,8 +32,8 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(32, sizeof(struct doorbell_notifier));
 	EXPECT_EQ(12, offsetof(struct doorbell_notifier, events));
 	EXPECT_EQ(16, offsetof(struct doorbell_notifier, reserved));
-	EXPECT_EQ(16, sizeof(struct doorbell_line_type));
-	EXPECT_EQ(8, sizeof(struct doorbell_level));
+	EXPECT_EQ(32, sizeof(struct doorbell_set_type));
+	EXPECT_EQ(32, sizeof(struct doorbell_set_level));
 	EXPECT_EQ(80, sizeof(struct doorbell_query));
 	EXPECT_EQ(8, offsetof(struct doorbell_query, rings));
 	EXPECT_EQ(32, offsetof(struct doorbell_query, nr_irqfds));
@@ -38,21 +41,22 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(48, offsetof(struct doorbell_query, nr_notifiers));
 	EXPECT_EQ(52, offsetof(struct doorbell_query, nr_resamplefds));
 	EXPECT_EQ(56, offsetof(struct doorbell_query, acks));
-	EXPECT_EQ(64, offsetof(struct doorbell_query, reserved));
-	EXPECT_EQ(40, sizeof(struct doorbell_lineset));
-	EXPECT_EQ(8, offsetof(struct doorbell_lineset, lines));
-	EXPECT_EQ(16, offsetof(struct doorbell_lineset, result));
-	EXPECT_EQ(24, offsetof(struct doorbell_lineset, flags));
-	EXPECT_EQ(28, offsetof(struct doorbell_lineset, reserved));
-	EXPECT_EQ(64, sizeof(struct doorbell_status));
-	EXPECT_EQ(0, offsetof(struct doorbell_status, state));
-	EXPECT_EQ(8, offsetof(struct doorbell_status, deliveries));
-	EXPECT_EQ(16, offsetof(struct doorbell_status, coalesced));
-	EXPECT_EQ(24, offsetof(struct doorbell_status, dropped));
-	EXPECT_EQ(32, offsetof(struct doorbell_status, deferred));
-	EXPECT_EQ(40, offsetof(struct doorbell_status, acks));
-	EXPECT_EQ(48, offsetof(struct doorbell_status, reserved));
-	EXPECT_EQ(16, sizeof(struct doorbell_eventfd));
+	EXPECT_EQ(64, offsetof(struct doorbell_query, flags));
+	EXPECT_EQ(68, offsetof(struct doorbell_query, reserved));
+	EXPECT_EQ(40, sizeof(struct doorbell_line_set));
+	EXPECT_EQ(8, offsetof(struct doorbell_line_set, lines));
+	EXPECT_EQ(16, offsetof(struct doorbell_line_set, result));
+	EXPECT_EQ(24, offsetof(struct doorbell_line_set, flags));
+	EXPECT_EQ(28, offsetof(struct doorbell_line_set, reserved));
+	EXPECT_EQ(64, sizeof(struct doorbell_line_status));
+	EXPECT_EQ(0, offsetof(struct doorbell_line_status, state));
+	EXPECT_EQ(8, offsetof(struct doorbell_line_status, deliveries));
+	EXPECT_EQ(16, offsetof(struct doorbell_line_status, coalesced));
+	EXPECT_EQ(24, offsetof(struct doorbell_line_status, dropped));
+	EXPECT_EQ(32, offsetof(struct doorbell_line_status, deferred));
+	EXPECT_EQ(40, offsetof(struct doorbell_line_status, acks));
+	EXPECT_EQ(48, offsetof(struct doorbell_line_status, reserved));
+	EXPECT_EQ(32, sizeof(struct doorbell_eventfd));
 	EXPECT_EQ(8, offsetof(struct doorbell_eventfd, count));
 	EXPECT_EQ(48, sizeof(struct doorbell_region));
 	EXPECT_EQ(8, offsetof(struct doorbell_region, datamatch));
@@ -62,7 +66,7 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(28, offsetof(struct doorbell_region, line));
 	EXPECT_EQ(32, offsetof(struct doorbell_region, flags));
 	EXPECT_EQ(36, offsetof(struct doorbell_region, reserved));
-	EXPECT_EQ(24, sizeof(struct doorbell_regions));
+	EXPECT_EQ(32, sizeof(struct doorbell_regions));
 	EXPECT_EQ(8, offsetof(struct doorbell_regions, nr_regions));
 	EXPECT_EQ(12, offsetof(struct doorbell_regions, failed));
 	EXPECT_EQ(16, offsetof(struct doorbell_regions, flags));
@@ -72,61 +76,66 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(28, offsetof(struct doorbell_region_info, line));
 	EXPECT_EQ(32, offsetof(struct doorbell_region_info, writes));
 	EXPECT_EQ(40, offsetof(struct doorbell_region_info, reserved));
-	EXPECT_EQ(24, sizeof(struct doorbell_region_list));
-	EXPECT_EQ(8, offsetof(struct doorbell_region_list, first));
-	EXPECT_EQ(12, offsetof(struct doorbell_region_list, nr_infos));
-	EXPECT_EQ(24, sizeof(struct doorbell_access));
-	EXPECT_EQ(8, offsetof(struct doorbell_access, value));
-	EXPECT_EQ(16, offsetof(struct doorbell_access, length));
-	EXPECT_EQ(20, offsetof(struct doorbell_access, space));
-	EXPECT_EQ(16, sizeof(struct doorbell_bus_write));
+	EXPECT_EQ(32, sizeof(struct doorbell_get_regions));
+	EXPECT_EQ(8, offsetof(struct doorbell_get_regions, first));
+	EXPECT_EQ(12, offsetof(struct doorbell_get_regions, nr_infos));
+	EXPECT_EQ(24, sizeof(struct doorbell_bus_access));
+	EXPECT_EQ(8, offsetof(struct doorbell_bus_access, value));
+	EXPECT_EQ(16, offsetof(struct doorbell_bus_access, length));
+	EXPECT_EQ(20, offsetof(struct doorbell_bus_access, space));
+	EXPECT_EQ(32, sizeof(struct doorbell_bus_write));
 	EXPECT_EQ(8, offsetof(struct doorbell_bus_write, nr_accesses));
-	EXPECT_EQ(8, sizeof(struct doorbell_set_records));
+	EXPECT_EQ(32, sizeof(struct doorbell_set_records));
 	EXPECT_EQ(32, sizeof(struct doorbell_record));
 	EXPECT_EQ(8, offsetof(struct doorbell_record, addr));
 	EXPECT_EQ(16, offsetof(struct doorbell_record, value));
 	EXPECT_EQ(24, offsetof(struct doorbell_record, length));
 	EXPECT_EQ(28, offsetof(struct doorbell_record, space));
-	EXPECT_EQ(128, sizeof(struct doorbell_records));
-	EXPECT_EQ(0, offsetof(struct doorbell_records, head));
-	EXPECT_EQ(128, offsetof(struct doorbell_records, records));
-	EXPECT_EQ(32, sizeof(struct doorbell_bus));
-	EXPECT_EQ(4, offsetof(struct doorbell_bus, nr_records));
-	EXPECT_EQ(8, offsetof(struct doorbell_bus, kept));
-	EXPECT_EQ(16, offsetof(struct doorbell_bus, refused));
+	EXPECT_EQ(128, sizeof(struct doorbell_record_ring));
+	EXPECT_EQ(0, offsetof(struct doorbell_record_ring, head));
+	EXPECT_EQ(128, offsetof(struct doorbell_record_ring, records));
+	EXPECT_EQ(64, sizeof(struct doorbell_get_bus));
+	EXPECT_EQ(4, offsetof(struct doorbell_get_bus, nr_records));
+	EXPECT_EQ(8, offsetof(struct doorbell_get_bus, recorded));
+	EXPECT_EQ(16, offsetof(struct doorbell_get_bus, refused));
 
-	EXPECT_EQ(0x8040db00U, DOORBELL_GET_INFO);
-	EXPECT_EQ(0x4008db01U, DOORBELL_SET_LINES);
+	EXPECT_EQ(0x8080db00U, DOORBELL_GET_INFO);
+	EXPECT_EQ(0x4020db01U, DOORBELL_SET_LINES);
 	EXPECT_EQ(0x0000db02U, DOORBELL_RING);
 	EXPECT_EQ(0x4020db03U, DOORBELL_IRQFD);
 	EXPECT_EQ(0x4020db04U, DOORBELL_TRIGGER);
 	EXPECT_EQ(0xc050db05U, DOORBELL_QUERY);
-	EXPECT_EQ(0xc010db06U, DOORBELL_READ);
-	EXPECT_EQ(0xc010db07U, DOORBELL_PEEK);
+	EXPECT_EQ(0xc020db06U, DOORBELL_EVENTFD_READ);
+	EXPECT_EQ(0xc020db07U, DOORBELL_EVENTFD_PEEK);
 	EXPECT_EQ(0x4028db08U, DOORBELL_MASK);
 	EXPECT_EQ(0x4028db09U, DOORBELL_UNMASK);
 	EXPECT_EQ(0x4028db0aU, DOORBELL_CLEAR);
 	EXPECT_EQ(0x4028db0bU, DOORBELL_PENDING);
 	EXPECT_EQ(0x4020db0cU, DOORBELL_NOTIFIER);
-	EXPECT_EQ(0x4010db0dU, DOORBELL_SET_TYPE);
-	EXPECT_EQ(0x4008db0eU, DOORBELL_SET_LEVEL);
+	EXPECT_EQ(0x4020db0dU, DOORBELL_SET_TYPE);
+	EXPECT_EQ(0x4020db0eU, DOORBELL_SET_LEVEL);
 	EXPECT_EQ(0x0000db0fU, DOORBELL_ACK);
 	EXPECT_EQ(0x4030db10U, DOORBELL_REGION);
-	EXPECT_EQ(0xc018db11U, DOORBELL_REGIONS);
-	EXPECT_EQ(0x4018db12U, DOORBELL_GET_REGIONS);
-	EXPECT_EQ(0x4010db13U, DOORBELL_BUS_WRITE);
-	EXPECT_EQ(0x4008db14U, DOORBELL_SET_RECORDS);
-	EXPECT_EQ(0x8020db15U, DOORBELL_GET_BUS);
+	EXPECT_EQ(0xc020db11U, DOORBELL_REGIONS);
+	EXPECT_EQ(0x4020db12U, DOORBELL_GET_REGIONS);
+	EXPECT_EQ(0x4020db13U, DOORBELL_BUS_WRITE);
+	EXPECT_EQ(0x4020db14U, DOORBELL_SET_RECORDS);
+	EXPECT_EQ(0x8040db15U, DOORBELL_GET_BUS);
 
 	EXPECT_EQ(1, DOORBELL_ABI_VERSION);
-	EXPECT_EQ(1, DOORBELL_LINES_MASKED);
-	EXPECT_EQ(1, DOORBELL_FLAG_DEASSIGN);
-	EXPECT_EQ(2, DOORBELL_FLAG_RESAMPLE);
-	EXPECT_EQ(4, DOORBELL_FLAG_DATAMATCH);
-	EXPECT_EQ(8, DOORBELL_FLAG_LINE);
-	EXPECT_EQ(16, DOORBELL_FLAG_KEEP);
-	EXPECT_EQ(1, DOORBELL_FEATURE_READ);
-	EXPECT_EQ(2, DOORBELL_FEATURE_PEEK);
+	EXPECT_EQ(1, DOORBELL_SET_LINES_FLAG_MASKED);
+	EXPECT_EQ(1, DOORBELL_IRQFD_FLAG_DEASSIGN);
+	EXPECT_EQ(2, DOORBELL_IRQFD_FLAG_RESAMPLE);
+	EXPECT_EQ(1, DOORBELL_TRIGGER_FLAG_DEASSIGN);
+	EXPECT_EQ(2, DOORBELL_TRIGGER_FLAG_ALL);
+	EXPECT_EQ(1, DOORBELL_NOTIFIER_FLAG_DEASSIGN);
+	EXPECT_EQ(2, DOORBELL_NOTIFIER_FLAG_ALL);
+	EXPECT_EQ(1, DOORBELL_REGION_FLAG_DEASSIGN);
+	EXPECT_EQ(2, DOORBELL_REGION_FLAG_DATAMATCH);
+	EXPECT_EQ(4, DOORBELL_REGION_FLAG_LINE);
+	EXPECT_EQ(8, DOORBELL_REGION_FLAG_RECORD);
+	EXPECT_EQ(1, DOORBELL_FEATURE_EVENTFD_READ);
+	EXPECT_EQ(2, DOORBELL_FEATURE_EVENTFD_PEEK);
 	EXPECT_EQ(4, DOORBELL_FEATURE_MASK);
 	EXPECT_EQ(8, DOORBELL_FEATURE_LEVEL);
 	EXPECT_EQ(16, DOORBELL_FEATURE_BUS);
@@ -142,7 +151,7 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(4, DOORBELL_NOTIFY_ACK);
 	EXPECT_EQ(0, DOORBELL_TYPE_EDGE);
 	EXPECT_EQ(1, DOORBELL_TYPE_LEVEL);
-	EXPECT_EQ(1, DOORBELL_READ_NOWAIT);
+	EXPECT_EQ(1, DOORBELL_EVENTFD_FLAG_NOWAIT);
 	EXPECT_EQ(0, DOORBELL_RING_COALESCED);
 	EXPECT_EQ(1, DOORBELL_RING_DELIVERED);
 	EXPECT_EQ(2, DOORBELL_RING_MASKED);
@@ -151,7 +160,15 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(2, DOORBELL_ACK_POSTPONED);
 	EXPECT_EQ(0, DOORBELL_SPACE_MMIO);
 	EXPECT_EQ(1, DOORBELL_SPACE_PIO);
-	EXPECT_EQ(0x10000000, DOORBELL_RECORDS_OFFSET);
+}
+
+static bool all_zero(const uint32_t *words, unsigned int nr)
+{
+	while (nr--) {
+		if (words[nr])
+			return false;
+	}
+	return true;
 }
 
 TEST(device_is_private)
@@ -167,15 +184,15 @@ TEST(device_is_private)
 TEST(info)
 {
 	int db = new_context(_metadata, 0);
-	struct doorbell_info info = info_of(_metadata, db);
+	struct doorbell_get_info info = info_of(_metadata, db);
 
 	EXPECT_EQ(DOORBELL_ABI_VERSION, info.abi_version);
 	EXPECT_EQ(0, info.nr_lines);
-	EXPECT_EQ(DOORBELL_FEATURE_READ, info.features & DOORBELL_FEATURE_READ);
+	EXPECT_EQ(DOORBELL_FEATURE_EVENTFD_READ, info.features & DOORBELL_FEATURE_EVENTFD_READ);
 	EXPECT_EQ(DOORBELL_FEATURE_MASK, info.features & DOORBELL_FEATURE_MASK);
 	EXPECT_EQ(DOORBELL_FEATURE_LEVEL, info.features & DOORBELL_FEATURE_LEVEL);
 	EXPECT_EQ(DOORBELL_FEATURE_BUS, info.features & DOORBELL_FEATURE_BUS);
-	EXPECT_EQ(0, info.features & ~(DOORBELL_FEATURE_READ | DOORBELL_FEATURE_PEEK |
+	EXPECT_EQ(0, info.features & ~(DOORBELL_FEATURE_EVENTFD_READ | DOORBELL_FEATURE_EVENTFD_PEEK |
 				       DOORBELL_FEATURE_MASK | DOORBELL_FEATURE_LEVEL |
 				       DOORBELL_FEATURE_BUS));
 	EXPECT_EQ(DOORBELL_MAX_LINES, info.max_lines);
@@ -183,21 +200,25 @@ TEST(info)
 	EXPECT_EQ(DOORBELL_MAX_IRQFDS, info.max_irqfds);
 	EXPECT_EQ(DOORBELL_MAX_NOTIFIERS_PER_LINE, info.max_notifiers_per_line);
 	EXPECT_EQ(DOORBELL_MAX_RESAMPLEFDS_PER_LINE, info.max_resamplefds_per_line);
-	EXPECT_EQ(sizeof(struct doorbell_status), info.status_size);
+	EXPECT_EQ(sizeof(struct doorbell_line_status), info.status_size);
 	EXPECT_EQ(0, info.nr_irqfds);
 	EXPECT_EQ(0, info.nr_triggers);
 	EXPECT_EQ(0, info.nr_notifiers);
 	EXPECT_EQ(DOORBELL_MAX_REGIONS, info.max_regions);
 	EXPECT_EQ(0, info.nr_regions);
 	EXPECT_EQ(DOORBELL_MAX_RECORDS, info.max_records);
+	/* The status pages of all lines are before the records. */
+	EXPECT_LE(info.status_offset + (uint64_t)info.max_lines * info.status_size,
+		  info.records_offset);
+	EXPECT_TRUE(all_zero(info.reserved, ARRAY_SIZE(info.reserved)));
 }
 
 /* Lines that hold their messages from the first on. */
 TEST(set_lines_masked)
 {
-	struct doorbell_lines lines = { .nr_lines = 3, .flags = DOORBELL_LINES_MASKED };
+	struct doorbell_set_lines lines = { .nr_lines = 3, .flags = DOORBELL_SET_LINES_FLAG_MASKED };
 	int db = new_context(_metadata, 0), out = new_eventfd(_metadata, 0, 0), i;
-	const struct doorbell_status *status;
+	const struct doorbell_line_status *status;
 
 	ASSERT_EQ(0, db_ioctl(db, DOORBELL_SET_LINES, &lines));
 	EXPECT_EQ(-EEXIST, db_set_lines(db, 3));
@@ -292,7 +313,7 @@ TEST(trigger)
 	EXPECT_EQ(1, efd_read(efd));
 	EXPECT_EQ(0, efd_count(other));
 
-	ASSERT_EQ(0, db_trigger(db, efd, 0, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_trigger(db, efd, 0, DEASSIGN));
 	EXPECT_EQ(0, line_of(_metadata, db, 0).nr_triggers);
 	EXPECT_EQ(1, info_of(_metadata, db).nr_triggers);
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 0));
@@ -324,7 +345,7 @@ TEST(irqfd)
 	EXPECT_EQ(1, line_of(_metadata, db, 1).deliveries);
 	EXPECT_EQ(0, line_of(_metadata, db, 0).rings);
 
-	ASSERT_EQ(0, db_irqfd(db, in, 1, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_irqfd(db, in, 1, DEASSIGN));
 	EXPECT_EQ(0, info_of(_metadata, db).nr_irqfds);
 	EXPECT_EQ(0, line_of(_metadata, db, 1).nr_irqfds);
 	ASSERT_EQ(0, efd_write(in, 7));
@@ -352,7 +373,7 @@ TEST(contexts_are_private)
 	EXPECT_EQ(4, info_of(_metadata, a).nr_lines);
 	EXPECT_EQ(2, info_of(_metadata, b).nr_lines);
 	EXPECT_EQ(0, info_of(_metadata, b).nr_triggers);
-	EXPECT_EQ(-ENOENT, db_trigger(b, efd, 1, DOORBELL_FLAG_DEASSIGN));
+	EXPECT_EQ(-ENOENT, db_trigger(b, efd, 1, DEASSIGN));
 
 	/* The same eventfd may be trigger in both. */
 	ASSERT_EQ(0, db_trigger(b, efd, 1, 0));
@@ -407,7 +428,7 @@ TEST(notifier)
 	EXPECT_EQ(1, efd_read(unmasks));
 	EXPECT_EQ(0, efd_count(masks));
 
-	ASSERT_EQ(0, db_notifier(db, masks, 1, DOORBELL_FLAG_DEASSIGN, 0));
+	ASSERT_EQ(0, db_notifier(db, masks, 1, DEASSIGN, 0));
 	EXPECT_EQ(1, info_of(_metadata, db).nr_notifiers);
 	EXPECT_EQ(1, db_mask(db, 1));
 	EXPECT_EQ(0, efd_count(masks));
@@ -416,7 +437,7 @@ TEST(notifier)
 TEST(status)
 {
 	int db = new_context(_metadata, 2);
-	const struct doorbell_status *status = map_status(_metadata, db, 2);
+	const struct doorbell_line_status *status = map_status(_metadata, db, 2);
 
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 1));
 	EXPECT_EQ(1, status[1].deliveries);
@@ -431,7 +452,7 @@ TEST(bus)
 {
 	int db = new_context(_metadata, 1), efd = new_eventfd(_metadata, 0, 0);
 	struct doorbell_region region = {
-		.addr = 0xfee00000, .length = 4, .fd = efd, .flags = DOORBELL_FLAG_KEEP,
+		.addr = 0xfee00000, .length = 4, .fd = efd, .flags = DOORBELL_REGION_FLAG_RECORD,
 	};
 	struct doorbell_set_records records = { .nr_records = 2 };
 	struct doorbell_record record;
@@ -448,7 +469,7 @@ TEST(bus)
 	EXPECT_EQ(0x12345678, record.value);
 	EXPECT_EQ(4, record.length);
 	EXPECT_EQ(DOORBELL_SPACE_MMIO, record.space);
-	region.flags = DOORBELL_FLAG_DEASSIGN;
+	region.flags = DOORBELL_REGION_FLAG_DEASSIGN;
 	ASSERT_EQ(0, db_ioctl(db, DOORBELL_REGION, &region));
 	EXPECT_EQ(-1, pwrite64(db, &value, sizeof(value), region.addr));
 	EXPECT_EQ(EOPNOTSUPP, errno);
@@ -462,7 +483,7 @@ TEST(read_and_peek)
 	int efd = new_eventfd(_metadata, 41, 0);
 	uint64_t count;
 
-	if (info_of(_metadata, db).features & DOORBELL_FEATURE_PEEK) {
+	if (info_of(_metadata, db).features & DOORBELL_FEATURE_EVENTFD_PEEK) {
 		EXPECT_EQ(0, db_peek(db, efd, &count));
 		EXPECT_EQ(41, count);
 	} else {

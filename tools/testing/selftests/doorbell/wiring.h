@@ -217,7 +217,7 @@ static inline bool same_line(struct wiring *w, int line)
 static inline bool same_context(struct wiring *w, int at)
 {
 	uint32_t irqfds = 0, triggers = 0, notifiers = 0;
-	struct doorbell_info info;
+	struct doorbell_get_info info;
 	int e, line;
 
 	for (e = 0; e < NE; e++) {

@@ -100,8 +100,8 @@ TEST_F(worker, comes_with_the_first_irqfd)
 	EXPECT_EQ(1, workers(getpid(), &other));
 	EXPECT_EQ(tid, other);
 
-	ASSERT_EQ(0, db_irqfd(db, self->efd, 0, DOORBELL_FLAG_DEASSIGN));
-	ASSERT_EQ(0, db_irqfd(db, efd, 1, DOORBELL_FLAG_DEASSIGN));
+	ASSERT_EQ(0, db_irqfd(db, self->efd, 0, DEASSIGN));
+	ASSERT_EQ(0, db_irqfd(db, efd, 1, DEASSIGN));
 	EXPECT_EQ(1, workers(getpid(), &other));
 	close(db);
 	EXPECT_TRUE(WAIT_FOR(workers(getpid(), &other) == 0));
@@ -347,7 +347,7 @@ TEST_F(half, ends_before_a_deassign_returns)
 
 	for (round = 1; round <= 20; round++) {
 		ASSERT_EQ(0, efd_write(self->in, 1));
-		ASSERT_EQ(0, db_trigger(self->db, last, 0, DOORBELL_FLAG_DEASSIGN));
+		ASSERT_EQ(0, db_trigger(self->db, last, 0, DEASSIGN));
 		count = efd_count(last);
 		usleep(100);
 		ASSERT_EQ(count, efd_count(last));
