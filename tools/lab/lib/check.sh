@@ -50,7 +50,11 @@ check_unsafe() {
 	! grep -nE '^[^/"]*\bunsafe\b' "$SRC"/rust/*.rs "$SRC"/samples/*/*.rs
 }
 
-CHECKS=(rustfmt clippy cargo_fmt cargo_clippy checkpatch kernel_doc docs unsafe)
+check_prose() {
+	in_tree "$TREE" python3 /doorbell/tools/lab/lib/prose.py /doorbell
+}
+
+CHECKS=(rustfmt clippy cargo_fmt cargo_clippy checkpatch kernel_doc docs unsafe prose)
 
 run_checks() {
 	local check passed=0 failed=0
