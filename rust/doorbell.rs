@@ -26,6 +26,7 @@ mod kernel_ext;
 mod kunit;
 #[cfg(CONFIG_KUNIT = "y")]
 mod kunit_array;
+#[path = "line/state.rs"]
 mod line;
 mod lineset;
 mod outputs;

@@ -13,7 +13,7 @@
 //! fully ordered compare-exchange.
 
 // Of `retype` and `renew` there is no interleaving to look at.
-#[path = "../../../rust/line.rs"]
+#[path = "../../../rust/line/state.rs"]
 #[allow(missing_docs, dead_code)]
 mod line;
 
