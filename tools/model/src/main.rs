@@ -77,7 +77,7 @@ fn main() -> ExitCode {
     println!("KTAP version 1");
     println!(
         "1..{}",
-        lines.len() + irqfds.len() + rings.len() + readers.len() + mistakes.len() + region::LEN
+        lines.len() + irqfds.len() + rings.len() + readers.len() + mistakes.len() + region::RESULTS
     );
     for (name, model) in lines {
         report.clean(&name, &walk(model, cpus));
