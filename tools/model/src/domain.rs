@@ -1,43 +1,44 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Readers that look something up and use it, and others who replace it and free it when no reader
-//! has it any more.
+//! The model of a read domain: readers use an object, and writers replace and free it after a grace
+//! period.
 //!
-//! This mirrors rust/kernel_ext/domain.rs, which cannot be compiled here: each access to a counter, to
-//! the phase, or to the pointer is one step. There each of them that has to be is fully ordered.
+//! The algorithm is that of SRCU: per-CPU counters for two phases, which the writer polls. The model
+//! mirrors rust/kernel_ext/domain.rs, which cannot be compiled here. Each access to a counter, to the
+//! phase or to the pointer is one step; in the module the accesses that need it are fully ordered.
 
-use crate::{the_rules_hold, Judged, Rule};
+use crate::{all_rules_hold, ModelState, Rule};
 use stateright::{Model, Property};
 
-/// A mistake in it.
+/// A mistake in the algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mistake {
-    /// The pointer is read before the reader is counted.
+    /// A reader reads the pointer before it is counted.
     CountLate,
-    /// Only the phase that new readers use is waited for.
+    /// The writer waits only for the phase that new readers use.
     OnePhase,
-    /// Only the first CPU's readers are waited for.
+    /// The writer waits only for readers of the first CPU.
     OneCpu,
-    /// One counts down on whatever CPU it is by then, and the sum is waited for.
+    /// A reader that has migrated counts down on its new CPU, and the writer waits for the sum.
     Sum,
-    /// What is replaced is waited for before it is.
+    /// The writer waits before it replaces the pointer.
     WaitEarly,
 }
 
-/// Readers and those who replace what they read.
+/// Readers of an object, and writers that replace it.
 #[derive(Clone)]
 pub struct Readers {
-    /// Readers, on two CPUs in turn.
+    /// The number of readers, which alternate between two CPUs.
     pub readers: u8,
-    /// How often each of them reads.
+    /// The number of reads of each reader.
     pub reads: u8,
-    /// How many replace it, once each.
+    /// The number of writers. Each replaces the object once.
     pub writers: u8,
-    /// What is wrong with it.
+    /// The mistake, if any.
     pub mistake: Option<Mistake>,
 }
 
-/// As the module has it.
+/// The module's read domain.
 pub const REAL: Readers = Readers {
     readers: 2,
     reads: 2,
@@ -45,7 +46,7 @@ pub const REAL: Readers = Readers {
     mistake: None,
 };
 
-/// What is walked through.
+/// Returns the models to explore.
 pub fn scenarios() -> [(&'static str, Readers); 2] {
     let three = Readers {
         readers: 3,
@@ -61,9 +62,9 @@ pub fn scenarios() -> [(&'static str, Readers); 2] {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum At {
     Idle,
-    /// It has read the phase.
+    /// The reader has read the phase.
     Phase(u8),
-    /// It is counted there, and has read the pointer, or not.
+    /// The reader is counted in the phase, and may have read the pointer.
     Counted(u8, Option<u8>),
 }
 
@@ -71,7 +72,7 @@ enum At {
 struct Reader {
     at: At,
     reads: u8,
-    /// What it has read too early.
+    /// The pointer that it read before it was counted. Only a mutant does this.
     early: Option<u8>,
 }
 
@@ -79,7 +80,8 @@ struct Reader {
 enum Step {
     Replace,
     Lock,
-    /// It sees the counters of the other phase, then those of its own, of the CPUs from there on.
+    /// Waits for the counter of a phase on `cpu`, then on the CPUs after it. The other phase comes
+    /// first, then the writer's own.
     Drain {
         own: bool,
         cpu: u8,
@@ -92,54 +94,55 @@ enum Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Writer {
     step: Step,
-    /// What it has made unreachable.
+    /// The object that it has replaced.
     old: u8,
-    /// The phase when it began to wait.
+    /// The phase at the start of its wait.
     phase: u8,
 }
 
-/// Everything at one moment.
+/// A state of the model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
-    /// By CPU and phase.
+    /// The number of readers by CPU and phase.
     counters: [[i8; 2]; 2],
     phase: u8,
     pointer: u8,
     freed: Vec<bool>,
+    /// The lock that serialises the waits of writers is held.
     waiting: bool,
     readers: Vec<Reader>,
     writers: Vec<Writer>,
-    broken: Option<Rule>,
+    violation: Option<Rule>,
 }
 
-impl Judged for State {
-    fn broken(&self) -> Option<Rule> {
-        self.broken
+impl ModelState for State {
+    fn violation(&self) -> Option<Rule> {
+        self.violation
     }
 }
 
-/// Who makes a step.
+/// A step of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Move {
-    /// A reader.
+    /// A reader executes its next step.
     Read(usize),
-    /// Somebody who replaces.
+    /// A writer executes its next step.
     Write(usize),
 }
 
 impl State {
     fn fail(&mut self, rule: Rule) {
-        self.broken.get_or_insert(rule);
+        self.violation.get_or_insert(rule);
     }
 
-    fn read(&mut self, model: &Readers, who: usize) {
-        let reader = self.readers[who];
-        let cpu = who % 2;
+    fn read(&mut self, model: &Readers, index: usize) {
+        let reader = self.readers[index];
+        let cpu = index % 2;
         let pointer = self.pointer;
-        self.readers[who].at = match reader.at {
+        self.readers[index].at = match reader.at {
             At::Idle => {
                 if model.mistake == Some(Mistake::CountLate) {
-                    self.readers[who].early = Some(pointer);
+                    self.readers[index].early = Some(pointer);
                 }
                 At::Phase(self.phase)
             }
@@ -152,26 +155,26 @@ impl State {
                 if self.freed[usize::from(used)] {
                     self.fail(Rule::Freed);
                 }
-                // Somebody has moved it to the other one.
+                // The reader has migrated to the other CPU.
                 let cpu = match model.mistake {
                     Some(Mistake::Sum) => 1 - cpu,
                     _ => cpu,
                 };
                 self.counters[cpu][usize::from(phase)] -= 1;
-                self.readers[who].reads -= 1;
+                self.readers[index].reads -= 1;
                 At::Idle
             }
         };
     }
 
-    /// Whether somebody can go on.
-    fn can(&self, model: &Readers, writer: &Writer) -> bool {
+    /// Returns false if `writer` has to wait.
+    fn can_continue(&self, model: &Readers, writer: &Writer) -> bool {
         match writer.step {
             Step::Lock => !self.waiting,
             Step::Drain { own, cpu } => {
                 let phase = usize::from(if own { writer.phase } else { 1 - writer.phase });
                 match model.mistake {
-                    // The sum is taken step by step; here it is enough to look at the last.
+                    // The writer adds up one CPU at each step. It waits only at the last.
                     Some(Mistake::Sum) => cpu == 0 || self.counters[1][phase] <= 0,
                     _ => self.counters[usize::from(cpu)][phase] == 0,
                 }
@@ -181,8 +184,8 @@ impl State {
         }
     }
 
-    fn write(&mut self, model: &Readers, who: usize) {
-        let mut writer = self.writers[who];
+    fn write(&mut self, model: &Readers, index: usize) {
+        let mut writer = self.writers[index];
         let last = match model.mistake {
             Some(Mistake::OneCpu) => 0,
             _ => 1,
@@ -191,7 +194,7 @@ impl State {
         writer.step = match writer.step {
             Step::Replace => {
                 writer.old = self.pointer;
-                // Never seen before.
+                // A new object.
                 self.pointer = self.freed.len() as u8;
                 self.freed.push(false);
                 if early {
@@ -228,7 +231,7 @@ impl State {
             }
             Step::Done => Step::Done,
         };
-        self.writers[who] = writer;
+        self.writers[index] = writer;
     }
 }
 
@@ -258,27 +261,27 @@ impl Model for Readers {
             waiting: false,
             readers: vec![reader; usize::from(self.readers)],
             writers: vec![writer; usize::from(self.writers)],
-            broken: None,
+            violation: None,
         }]
     }
 
     fn actions(&self, state: &State, moves: &mut Vec<Move>) {
-        if state.broken.is_some() {
+        if state.violation.is_some() {
             return;
         }
         let readers = state.readers.iter().enumerate();
         let readers = readers.filter(|(_, reader)| reader.reads > 0);
-        moves.extend(readers.map(|(who, _)| Move::Read(who)));
+        moves.extend(readers.map(|(index, _)| Move::Read(index)));
         let writers = state.writers.iter().enumerate();
-        let writers = writers.filter(|(_, writer)| state.can(self, writer));
-        moves.extend(writers.map(|(who, _)| Move::Write(who)));
+        let writers = writers.filter(|(_, writer)| state.can_continue(self, writer));
+        moves.extend(writers.map(|(index, _)| Move::Write(index)));
     }
 
-    fn next_state(&self, state: &State, who: Move) -> Option<State> {
+    fn next_state(&self, state: &State, step: Move) -> Option<State> {
         let mut next = state.clone();
-        match who {
-            Move::Read(who) => next.read(self, who),
-            Move::Write(who) => next.write(self, who),
+        match step {
+            Move::Read(index) => next.read(self, index),
+            Move::Write(index) => next.write(self, index),
         }
         let mut moves = Vec::new();
         self.actions(&next, &mut moves);
@@ -290,6 +293,6 @@ impl Model for Readers {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        the_rules_hold()
+        all_rules_hold()
     }
 }

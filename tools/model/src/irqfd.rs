@@ -1,51 +1,51 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! An eventfd, those who write to it, and somebody who attaches and detaches an irqfd.
+//! The model of an irqfd that is attached to an eventfd and detached again, while others write.
 //!
-//! This mirrors rust/kernel_ext/eventfd.rs, which works on the kernel's own eventfds and cannot be
-//! compiled here: what is done in one hold of the wait-queue lock is one step.
+//! It mirrors rust/kernel_ext/eventfd.rs, which needs the kernel's eventfds and cannot be compiled
+//! here. All that happens under one hold of the wait-queue lock is one step.
 
-use crate::{the_rules_hold, Judged, Rule};
+use crate::{all_rules_hold, ModelState, Rule};
 use stateright::{Model, Property};
 
-/// How a detach goes.
+/// The order of the steps of a detach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detach {
-    /// In one hold of the lock; what was in the counter is rung.
+    /// Removes the entry and consumes the counter under one hold of the lock, then rings.
     AtOnce,
-    /// As the seed of all this had it first: the counter is read and forgotten, then the entry goes.
+    /// Reads the counter without a ring, then removes the entry.
     ReadThenRemove,
-    /// And the other way round.
+    /// Removes the entry, then reads the counter without a ring.
     RemoveThenRead,
 }
 
-/// How an attach goes.
+/// The order of the steps of an attach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attach {
-    /// In one hold of the lock; what was in the counter is rung.
+    /// Adds the entry and consumes the counter under one hold of the lock, then rings.
     AtOnce,
-    /// The counter is taken, then the entry is added.
-    TakeThenAdd,
+    /// Consumes the counter, then adds the entry.
+    ConsumeThenAdd,
 }
 
-/// An eventfd with its writers, and an irqfd that comes and goes.
+/// An eventfd with its writers, and an irqfd that is attached and detached.
 #[derive(Clone)]
 pub struct Irqfd {
-    /// EFD_SEMAPHORE.
+    /// The eventfd has EFD_SEMAPHORE.
     pub semaphore: bool,
-    /// How many writers write once.
+    /// The number of writers. Each writes once.
     pub writers: u8,
-    /// How often it is attached, and detached again.
+    /// The number of times that the irqfd is attached and detached.
     pub rounds: u8,
-    /// The callback takes the counter.
+    /// The wake callback consumes the counter.
     pub consumes: bool,
-    /// How it is attached.
+    /// The order of an attach.
     pub attach: Attach,
-    /// How it is detached.
+    /// The order of a detach.
     pub detach: Detach,
 }
 
-/// As the module has it.
+/// The module's irqfd.
 pub const REAL: Irqfd = Irqfd {
     semaphore: false,
     writers: 3,
@@ -55,7 +55,7 @@ pub const REAL: Irqfd = Irqfd {
     detach: Detach::AtOnce,
 };
 
-/// What is walked through.
+/// Returns the models to explore.
 pub fn scenarios() -> [(&'static str, Irqfd); 2] {
     [
         ("irqfd: attached twice, detached twice, 3 signals", REAL),
@@ -72,55 +72,57 @@ pub fn scenarios() -> [(&'static str, Irqfd); 2] {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum At {
     Detached,
-    /// What was taken is yet to be rung, and the entry yet to be added (broken).
+    /// The counter was consumed; the entry has not been added. Only a mutant is here.
     Adding,
-    /// Between the two halves of a detach (broken).
+    /// The counter was read; the entry has not been removed. Only a mutant is here.
     Removing,
+    /// The entry was removed; the counter has not been read. Only a mutant is here.
     Reading,
     Attached,
-    /// What was taken is yet to be rung; then it is attached, or not.
+    /// The counter was consumed; the ring follows.
     Ringing {
         attached: bool,
     },
 }
 
-/// Everything at one moment.
+/// A state of the model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     at: At,
-    /// Attaches to come.
+    /// The number of attaches that follow.
     rounds: u8,
     writers: u8,
-    listening: bool,
+    entry_added: bool,
     counter: u8,
-    /// Of the counter: signals that have not rung yet. The others have, and are there all the same.
+    /// The signals in the counter that have not rung yet. The others have, but were not consumed.
     unrung: u8,
-    /// What was taken and is yet to be rung has rung before, all of it.
-    taken_before: bool,
-    broken: Option<Rule>,
+    /// All signals of the ring that follows have rung before.
+    rung_before: bool,
+    violation: Option<Rule>,
 }
 
-impl Judged for State {
-    fn broken(&self) -> Option<Rule> {
-        self.broken
+impl ModelState for State {
+    fn violation(&self) -> Option<Rule> {
+        self.violation
     }
 }
 
-/// Who makes a step.
+/// A step of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Move {
-    /// Somebody writes one to the eventfd; the callback is part of that.
+    /// A writer adds one to the counter, which calls the wake callback.
     Write,
-    /// An attach or a detach begins or goes on.
-    Go,
+    /// An attach or a detach begins or continues.
+    Advance,
 }
 
 impl State {
     fn fail(&mut self, rule: Rule) {
-        self.broken.get_or_insert(rule);
+        self.violation.get_or_insert(rule);
     }
 
-    /// `eventfd_ctx_do_read()`: how many signals, and how many of those have not rung.
+    /// Consumes the counter, as `eventfd_ctx_do_read()` does. Returns the number of signals, and the
+    /// number of those that have not rung.
     fn read(&mut self, model: &Irqfd) -> (u8, u8) {
         let count = if model.semaphore {
             self.counter.min(1)
@@ -137,7 +139,7 @@ impl State {
         self.writers -= 1;
         self.counter += 1;
         self.unrung += 1;
-        if !self.listening {
+        if !self.entry_added {
             return;
         }
         if model.consumes {
@@ -146,15 +148,15 @@ impl State {
                 self.fail(Rule::Invented);
             }
         } else {
-            // It rings, and leaves the counter alone.
+            // The callback rings, but does not consume the counter.
             self.unrung -= 1;
         }
     }
 
-    /// What was taken rings later, in a step of its own.
-    fn take(&mut self, model: &Irqfd, attached: bool) {
+    /// Consumes the counter. The ring follows as a separate step.
+    fn consume(&mut self, model: &Irqfd, attached: bool) {
         let (count, unrung) = self.read(model);
-        self.taken_before = count != 0 && unrung == 0;
+        self.rung_before = count != 0 && unrung == 0;
         self.at = if count == 0 {
             Self::settled(attached)
         } else {
@@ -170,60 +172,60 @@ impl State {
         }
     }
 
-    /// Reads the counter and forgets what was in it.
-    fn forget(&mut self, model: &Irqfd) {
+    /// Reads the counter without a ring.
+    fn discard(&mut self, model: &Irqfd) {
         let (_, unrung) = self.read(model);
         if unrung != 0 {
             self.fail(Rule::Lost);
         }
     }
 
-    fn go(&mut self, model: &Irqfd) {
+    fn advance(&mut self, model: &Irqfd) {
         match self.at {
             At::Detached => {
                 self.rounds -= 1;
                 match model.attach {
                     Attach::AtOnce => {
-                        self.listening = true;
-                        self.take(model, true);
+                        self.entry_added = true;
+                        self.consume(model, true);
                     }
-                    Attach::TakeThenAdd => {
+                    Attach::ConsumeThenAdd => {
                         self.read(model);
                         self.at = At::Adding;
                     }
                 }
             }
             At::Adding => {
-                self.listening = true;
+                self.entry_added = true;
                 self.at = At::Attached;
             }
             At::Attached => match model.detach {
                 Detach::AtOnce => {
-                    self.listening = false;
-                    self.take(model, false);
+                    self.entry_added = false;
+                    self.consume(model, false);
                 }
                 Detach::ReadThenRemove => {
-                    self.forget(model);
+                    self.discard(model);
                     self.at = At::Removing;
                 }
                 Detach::RemoveThenRead => {
-                    self.listening = false;
+                    self.entry_added = false;
                     self.at = At::Reading;
                 }
             },
             At::Removing => {
-                self.listening = false;
+                self.entry_added = false;
                 self.at = At::Detached;
             }
             At::Reading => {
-                self.forget(model);
+                self.discard(model);
                 self.at = At::Detached;
             }
             At::Ringing { attached } => {
-                if self.taken_before {
+                if self.rung_before {
                     self.fail(Rule::Invented);
                 }
-                self.taken_before = false;
+                self.rung_before = false;
                 self.at = Self::settled(attached);
             }
         }
@@ -235,41 +237,41 @@ impl Model for Irqfd {
     type Action = Move;
 
     fn init_states(&self) -> Vec<State> {
-        // Signalled before, or not.
+        // The counter can have a value before the first attach.
         (0..=2)
             .map(|counter| State {
                 at: At::Detached,
                 rounds: self.rounds,
                 writers: self.writers,
-                listening: false,
+                entry_added: false,
                 counter,
                 unrung: counter,
-                taken_before: false,
-                broken: None,
+                rung_before: false,
+                violation: None,
             })
             .collect()
     }
 
     fn actions(&self, state: &State, moves: &mut Vec<Move>) {
-        if state.broken.is_some() {
+        if state.violation.is_some() {
             return;
         }
         if state.writers > 0 {
             moves.push(Move::Write);
         }
-        // It may end attached or detached.
+        // The last round can end attached.
         if state.at != At::Detached || state.rounds > 0 {
-            moves.push(Move::Go);
+            moves.push(Move::Advance);
         }
     }
 
-    fn next_state(&self, state: &State, who: Move) -> Option<State> {
+    fn next_state(&self, state: &State, step: Move) -> Option<State> {
         let mut next = state.clone();
-        match who {
+        match step {
             Move::Write => next.write(self),
-            Move::Go => next.go(self),
+            Move::Advance => next.advance(self),
         }
-        // An ordinary eventfd that is listened on has nothing in it: it would never ring.
+        // Without EFD_SEMAPHORE, a signal that stays in the counter while attached never rings.
         if next.at == At::Attached && !self.semaphore && next.unrung != 0 {
             next.fail(Rule::Lost);
         }
@@ -277,6 +279,6 @@ impl Model for Irqfd {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        the_rules_hold()
+        all_rules_hold()
     }
 }

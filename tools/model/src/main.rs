@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Walks through all states, then looks for the mistakes in the broken versions. The output is
-//! KTAP. Fails if a rule is broken where it must not be, or not where it must.
+//! Explores all states of the models, then those of the mutants. Prints KTAP.
 //!
-//! `doorbell-model deep` takes minutes and gigabytes; without it, it takes seconds.
+//! Fails if a model violates a rule, or if a mutant is not found.
+//! `doorbell-model deep` takes minutes and gigabytes; without `deep` it takes seconds.
 
-use doorbell_model::{broken, domain, irqfd, records, region, scenarios, walk, Walk};
+use doorbell_model::{
+    domain, explore, irqfd, line_model, mutants, records, region, Exploration, Rule,
+};
 use std::process::ExitCode;
 
-/// Prints results and remembers how many there were.
+/// Prints and counts the results.
 struct Report {
     number: usize,
     failed: usize,
@@ -16,17 +18,17 @@ struct Report {
 }
 
 impl Report {
-    fn line(&mut self, ok: bool, name: &str, walk: &Walk, more: &str) {
-        let Walk {
+    fn exploration(&mut self, ok: bool, name: &str, exploration: &Exploration, more: &str) {
+        let Exploration {
             states,
             steps,
             depth,
             seconds,
             ..
-        } = walk;
+        } = exploration;
         let states = format!("{states} states, {steps} steps, {depth} deep, {seconds:.1} s{more}");
         self.result(ok, name, &states);
-        if let (false, Some((rule, steps))) = (ok, &walk.found) {
+        if let (false, Some((rule, steps))) = (ok, &exploration.violation) {
             println!("# {rule}, after {}", steps.join(", "));
         }
     }
@@ -38,21 +40,21 @@ impl Report {
         println!("{result} {} {name} # {more}", self.number);
     }
 
-    /// No rule may be broken.
-    fn clean(&mut self, name: &str, walk: &Walk) {
-        self.states += walk.states;
-        self.line(walk.found.is_none(), name, walk, "");
+    /// Reports a model, which must violate no rule.
+    fn model(&mut self, name: &str, exploration: &Exploration) {
+        self.states += exploration.states;
+        self.exploration(exploration.violation.is_none(), name, exploration, "");
     }
 
-    /// One of `rules` has to be.
-    fn broken(&mut self, name: &str, rules: &[doorbell_model::Rule], walk: &Walk) {
+    /// Reports a mutant, which must violate one of `rules`.
+    fn mutant(&mut self, name: &str, rules: &[Rule], exploration: &Exploration) {
         let name = format!("found: {name}");
-        match &walk.found {
+        match &exploration.violation {
             Some((rule, steps)) => {
                 let more = format!("; {rule}, after {} steps", steps.len());
-                self.line(rules.contains(rule), &name, walk, &more);
+                self.exploration(rules.contains(rule), &name, exploration, &more);
             }
-            None => self.line(false, &name, walk, "; not found"),
+            None => self.exploration(false, &name, exploration, "; not found"),
         }
     }
 }
@@ -66,8 +68,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let (lines, irqfds, mistakes) = (scenarios(deep), irqfd::scenarios(), broken::all());
+    let (lines, irqfds) = (line_model::scenarios(deep), irqfd::scenarios());
     let (rings, readers) = (records::scenarios(), domain::scenarios());
+    let models = lines.len() + irqfds.len() + rings.len() + readers.len();
     let mut report = Report {
         number: 0,
         failed: 0,
@@ -75,28 +78,22 @@ fn main() -> ExitCode {
     };
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     println!("KTAP version 1");
-    println!(
-        "1..{}",
-        lines.len() + irqfds.len() + rings.len() + readers.len() + mistakes.len() + region::RESULTS
-    );
+    println!("1..{}", models + mutants::all().count() + region::RESULTS);
     for (name, model) in lines {
-        report.clean(&name, &walk(model, cpus));
+        report.model(&name, &explore(model, cpus));
     }
     for (name, model) in irqfds {
-        report.clean(name, &walk(model, cpus));
+        report.model(name, &explore(model, cpus));
     }
     for (name, model) in rings {
-        report.clean(name, &walk(model, cpus));
+        report.model(name, &explore(model, cpus));
     }
     for (name, model) in readers {
-        report.clean(name, &walk(model, cpus));
+        report.model(name, &explore(model, cpus));
     }
-    println!(
-        "# {} states, all of them, keep the rules; now for the versions with a mistake",
-        report.states
-    );
-    for mistake in mistakes {
-        report.broken(mistake.name, mistake.rules, &mistake.walk());
+    println!("# {} states in all; now the mutants", report.states);
+    for mutant in mutants::all() {
+        report.mutant(mutant.name, mutant.rules, &mutant.explore());
     }
     for checked in region::all(if deep { 200_000 } else { 10_000 }) {
         report.result(checked.ok, &checked.name, &checked.more);

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What threads do.
+//! The operations of the threads.
 
-/// What a thread can do.
+/// An operation of a thread on the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Op {
-    /// DOORBELL_RING, or another ring from where eventfds may be signalled.
+    /// DOORBELL_RING, or another ring in a context where eventfds may be signalled.
     Ring,
     /// A signal to an irqfd.
     Wake,
-    /// The same at the end of a long chain of relays.
+    /// A signal to an irqfd at the end of a long chain of relays.
     FarWake,
     /// DOORBELL_MASK.
     Mask,
@@ -17,25 +17,25 @@ pub enum Op {
     Unmask,
     /// DOORBELL_CLEAR.
     Clear,
-    /// An assign or deassign: holds the line.
-    Rewire,
+    /// An assign or deassign of a trigger, which claims the line.
+    Assign,
     /// DOORBELL_QUERY.
     Query,
     /// doorbell_mask_nosync().
     MaskNosync,
     /// doorbell_unmask().
     UnmaskNowait,
-    /// DOORBELL_SET_LEVEL, up.
+    /// DOORBELL_SET_LEVEL to high.
     Raise,
-    /// The same where eventfds may not be signalled.
+    /// Set the level to high in a context where eventfds may not be signalled.
     WakeRaise,
-    /// DOORBELL_SET_LEVEL, down.
+    /// DOORBELL_SET_LEVEL to low.
     Lower,
     /// DOORBELL_ACK.
     Ack,
 }
 
-/// What can be done with any line by a system call, and by a signal.
+/// The system calls and signals that every line takes.
 pub const OPS: [Op; 8] = [
     Op::Ring,
     Op::Wake,
@@ -43,11 +43,11 @@ pub const OPS: [Op; 8] = [
     Op::Mask,
     Op::Unmask,
     Op::Clear,
-    Op::Rewire,
+    Op::Assign,
     Op::Query,
 ];
 
-/// What matters to a level line.
+/// The operations that concern a level line.
 pub const LEVEL_OPS: [Op; 9] = [
     Op::Ring,
     Op::Wake,
@@ -60,7 +60,7 @@ pub const LEVEL_OPS: [Op; 9] = [
     Op::Ack,
 ];
 
-/// What other modules can do without waiting, and what may stand in their way.
+/// The operations of other modules that do not wait, and those that can race with them.
 pub const NOWAIT_OPS: [Op; 8] = [
     Op::Ring,
     Op::Wake,
@@ -68,6 +68,6 @@ pub const NOWAIT_OPS: [Op; 8] = [
     Op::MaskNosync,
     Op::Unmask,
     Op::UnmaskNowait,
-    Op::Rewire,
+    Op::Assign,
     Op::Ack,
 ];

@@ -1,45 +1,45 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The ring of kept values: producers that take places in it, and one consumer.
+//! The model of a record ring: producers that reserve slots, and one consumer.
 //!
-//! This mirrors rust/records.rs, which works on memory that userspace maps and cannot be compiled
-//! here: each access to a word that others use is one step. What is stored with release ordering
-//! there comes after what was stored before, as all steps do here.
+//! It mirrors rust/records.rs, which works on memory that userspace maps and cannot be compiled here.
+//! Each access to a shared word is one step. A store with release ordering in the module is ordered
+//! after earlier stores, as every step is here.
 
-use crate::{the_rules_hold, Judged, Rule};
+use crate::{all_rules_hold, ModelState, Rule};
 use stateright::{Model, Property};
 
-/// A mistake in it.
+/// A mistake in the algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mistake {
-    /// Who finds no room believes it, though the tail that it has read may be old.
+    /// A producer that finds the ring full does not check that its tail is current.
     OldTail,
-    /// One place too many.
+    /// The ring takes one record more than it has slots.
     OneTooMany,
-    /// The sequence number is stored before the rest.
+    /// A producer stores the sequence number before the record.
     PublishFirst,
-    /// The tail is read and stored, in two steps.
+    /// A producer reads and stores the tail in two steps.
     NoExchange,
-    /// The consumer gives the place back before it has read the record.
-    GiveBackFirst,
-    /// A record that is found is not looked at: it is taken whatever its number.
+    /// The consumer releases the slot before it reads the record.
+    ReleaseFirst,
+    /// The consumer accepts any sequence number.
     AnyNumber,
 }
 
 /// A ring and its users.
 #[derive(Clone)]
 pub struct Ring {
-    /// How many places.
+    /// The number of slots.
     pub len: u8,
-    /// How many producers.
+    /// The number of producers.
     pub producers: u8,
-    /// How often each of them writes.
+    /// The number of writes of each producer.
     pub writes: u8,
-    /// What is wrong with it.
+    /// The mistake, if any.
     pub mistake: Option<Mistake>,
 }
 
-/// As the module has it.
+/// The module's record ring.
 pub const REAL: Ring = Ring {
     len: 2,
     producers: 3,
@@ -47,20 +47,20 @@ pub const REAL: Ring = Ring {
     mistake: None,
 };
 
-/// What is walked through.
+/// Returns the models to explore.
 pub fn scenarios() -> [(&'static str, Ring); 2] {
-    let one_place = Ring { len: 1, ..REAL };
+    let one_slot = Ring { len: 1, ..REAL };
     [
-        ("records: 3 producers, 2 writes each, 2 places", REAL),
-        ("the same with 1 place", one_place),
+        ("records: 3 producers, 2 writes each, 2 slots", REAL),
+        ("the same with 1 slot", one_slot),
     ]
 }
 
-/// A write, by who made it and which of its own it is. Zero is none.
+/// A value that identifies a write and its producer. Zero is no write.
 type Value = u8;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-struct Place {
+struct Slot {
     sequence: u8,
     /// The record, in two words.
     words: [Value; 2],
@@ -69,102 +69,103 @@ struct Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum At {
     Idle,
-    /// The tail has been read.
+    /// The producer has read the tail.
     Tail(u8),
-    /// There is room before this tail.
-    Room(u8),
-    /// There is none.
-    NoRoom(u8),
-    /// It has the place with this number, and has done so many steps of three.
+    /// The ring has a free slot at this tail.
+    Free(u8),
+    /// The ring is full at this tail.
+    Full(u8),
+    /// The producer owns the slot of this number, and has executed that many of three stores.
     Filling(u8, u8),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Producer {
     at: At,
-    /// Writes to come, with the one that it is at.
+    /// The number of writes that are left, including the current one.
     writes: u8,
-    /// There was no room at some time since the write began.
+    /// The ring was full at some moment since the write began.
     was_full: bool,
 }
 
-/// Everything at one moment.
+/// A state of the model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
-    places: Vec<Place>,
+    slots: Vec<Slot>,
     tail: u8,
     head: u8,
     producers: Vec<Producer>,
-    /// Steps that the consumer has done with the record it is at, and the first word of that.
+    /// The number of steps that the consumer has executed for the current record.
     reading: u8,
+    /// The first word of the current record.
     first: Value,
-    /// What was taken out last of each producer's, and how many in all.
+    /// The last consumed value of each producer.
     last: Vec<Value>,
-    taken: u8,
-    kept: u8,
-    broken: Option<Rule>,
+    consumed: u8,
+    reserved: u8,
+    violation: Option<Rule>,
 }
 
-impl Judged for State {
-    fn broken(&self) -> Option<Rule> {
-        self.broken
+impl ModelState for State {
+    fn violation(&self) -> Option<Rule> {
+        self.violation
     }
 }
 
-/// Who makes a step.
+/// A step of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Move {
-    /// A producer.
+    /// A producer executes its next step.
     Produce(usize),
-    /// The consumer.
+    /// The consumer executes its next step.
     Consume,
 }
 
 impl State {
     fn fail(&mut self, rule: Rule) {
-        self.broken.get_or_insert(rule);
+        self.violation.get_or_insert(rule);
     }
 
-    /// As many as there are places are taken, as far as they have been given back.
+    /// Returns true if all slots are reserved and none has been released.
     fn is_full(&self) -> bool {
-        usize::from(self.tail.saturating_sub(self.head)) >= self.places.len()
+        usize::from(self.tail.saturating_sub(self.head)) >= self.slots.len()
     }
 
-    fn place(&mut self, number: u8) -> &mut Place {
-        let at = usize::from(number) % self.places.len();
-        &mut self.places[at]
+    fn slot(&mut self, number: u8) -> &mut Slot {
+        let at = usize::from(number) % self.slots.len();
+        &mut self.slots[at]
     }
 
-    fn produce(&mut self, model: &Ring, who: usize) {
-        let value = who as u8 * model.writes + self.producers[who].writes;
-        let has_room = |tail: u8, head: u8| match tail.checked_sub(head) {
+    fn produce(&mut self, model: &Ring, index: usize) {
+        let value = index as u8 * model.writes + self.producers[index].writes;
+        let has_free = |tail: u8, head: u8| match tail.checked_sub(head) {
             Some(used) if model.mistake == Some(Mistake::OneTooMany) => used <= model.len,
             Some(used) => used < model.len,
             None => false,
         };
-        let next = match self.producers[who].at {
+        let next = match self.producers[index].at {
             At::Idle => {
-                self.producers[who].was_full = false;
+                self.producers[index].was_full = false;
                 At::Tail(self.tail)
             }
-            At::Tail(tail) if has_room(tail, self.head) => At::Room(tail),
-            At::Tail(tail) => At::NoRoom(tail),
-            At::NoRoom(tail) if tail != self.tail && model.mistake != Some(Mistake::OldTail) => {
+            At::Tail(tail) if has_free(tail, self.head) => At::Free(tail),
+            At::Tail(tail) => At::Full(tail),
+            At::Full(tail) if tail != self.tail && model.mistake != Some(Mistake::OldTail) => {
                 At::Tail(self.tail)
             }
-            At::NoRoom(_) => {
-                if !self.producers[who].was_full {
+            At::Full(_) => {
+                if !self.producers[index].was_full {
                     self.fail(Rule::Refused);
                 }
-                self.producers[who].writes -= 1;
+                self.producers[index].writes -= 1;
                 At::Idle
             }
-            At::Room(tail) if tail != self.tail && model.mistake != Some(Mistake::NoExchange) => {
+            At::Free(tail) if tail != self.tail && model.mistake != Some(Mistake::NoExchange) => {
                 At::Tail(self.tail)
             }
-            At::Room(tail) => {
+            At::Free(tail) => {
                 self.tail = tail + 1;
-                self.kept += 1;
+                self.reserved += 1;
                 At::Filling(tail, 0)
             }
             At::Filling(number, done) => {
@@ -173,33 +174,33 @@ impl State {
                     (Some(Mistake::PublishFirst), done) => done - 1,
                     (_, done) => done,
                 };
-                let place = self.place(number);
+                let slot = self.slot(number);
                 match step {
-                    2 => place.sequence = number + 1,
-                    word => place.words[usize::from(word)] = value,
+                    2 => slot.sequence = number + 1,
+                    word => slot.words[usize::from(word)] = value,
                 }
                 if done == 2 {
-                    self.producers[who].writes -= 1;
+                    self.producers[index].writes -= 1;
                     At::Idle
                 } else {
                     At::Filling(number, done + 1)
                 }
             }
         };
-        self.producers[who].at = next;
+        self.producers[index].at = next;
     }
 
-    /// Whether the consumer would find a record.
-    fn finds(&self, model: &Ring) -> bool {
-        let sequence = self.places[usize::from(self.head) % self.places.len()].sequence;
+    /// Returns true if the consumer sees a record at the head.
+    fn has_record(&self, model: &Ring) -> bool {
+        let sequence = self.slots[usize::from(self.head) % self.slots.len()].sequence;
         match model.mistake {
-            Some(Mistake::AnyNumber) => sequence != 0 && self.taken < self.kept,
+            Some(Mistake::AnyNumber) => sequence != 0 && self.consumed < self.reserved,
             _ => sequence == self.head + 1,
         }
     }
 
     fn consume(&mut self, model: &Ring) {
-        let early = model.mistake == Some(Mistake::GiveBackFirst);
+        let early = model.mistake == Some(Mistake::ReleaseFirst);
         let number = if early && self.reading > 0 {
             self.head - 1
         } else {
@@ -213,12 +214,12 @@ impl State {
                 self.reading = 1;
             }
             1 => {
-                self.first = self.place(number).words[0];
+                self.first = self.slot(number).words[0];
                 self.reading = 2;
             }
             _ => {
-                let second = self.place(number).words[1];
-                self.take(model, second);
+                let second = self.slot(number).words[1];
+                self.check_record(model, second);
                 self.reading = 0;
                 if !early {
                     self.head += 1;
@@ -227,19 +228,19 @@ impl State {
         }
     }
 
-    /// The record has been read.
-    fn take(&mut self, model: &Ring, second: Value) {
+    /// Checks a record that the consumer has read.
+    fn check_record(&mut self, model: &Ring, second: Value) {
         if self.first != second || second == 0 {
             self.fail(Rule::Invented);
             return;
         }
-        self.taken += 1;
-        let who = usize::from((second - 1) / model.writes);
-        // They count down.
-        if self.last[who] != 0 && self.last[who] <= second {
+        self.consumed += 1;
+        let index = usize::from((second - 1) / model.writes);
+        // The values of a producer count down.
+        if self.last[index] != 0 && self.last[index] <= second {
             self.fail(Rule::Invented);
         }
-        self.last[who] = second;
+        self.last[index] = second;
     }
 }
 
@@ -254,51 +255,51 @@ impl Model for Ring {
             was_full: false,
         };
         vec![State {
-            places: vec![Place::default(); usize::from(self.len)],
+            slots: vec![Slot::default(); usize::from(self.len)],
             tail: 0,
             head: 0,
             producers: vec![producer; usize::from(self.producers)],
             reading: 0,
             first: 0,
             last: vec![0; usize::from(self.producers)],
-            taken: 0,
-            kept: 0,
-            broken: None,
+            consumed: 0,
+            reserved: 0,
+            violation: None,
         }]
     }
 
     fn actions(&self, state: &State, moves: &mut Vec<Move>) {
-        if state.broken.is_some() {
+        if state.violation.is_some() {
             return;
         }
         let busy = state.producers.iter().enumerate();
         let busy = busy.filter(|(_, producer)| producer.writes > 0);
-        moves.extend(busy.map(|(who, _)| Move::Produce(who)));
-        if state.reading > 0 || state.finds(self) {
+        moves.extend(busy.map(|(index, _)| Move::Produce(index)));
+        if state.reading > 0 || state.has_record(self) {
             moves.push(Move::Consume);
         }
     }
 
-    fn next_state(&self, state: &State, who: Move) -> Option<State> {
+    fn next_state(&self, state: &State, step: Move) -> Option<State> {
         let mut next = state.clone();
-        match who {
-            Move::Produce(who) => next.produce(self, who),
+        match step {
+            Move::Produce(index) => next.produce(self, index),
             Move::Consume => next.consume(self),
         }
         let full = next.is_full();
         for producer in next.producers.iter_mut() {
             producer.was_full |= full && producer.at != At::Idle;
         }
-        // Nobody has anything left to do: all that was kept has been taken out.
+        // In a state without a next step, each reserved record has been consumed.
         let mut moves = Vec::new();
         self.actions(&next, &mut moves);
-        if moves.is_empty() && next.taken != next.kept {
+        if moves.is_empty() && next.consumed != next.reserved {
             next.fail(Rule::Lost);
         }
         Some(next)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        the_rules_hold()
+        all_rules_hold()
     }
 }

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What must be true of a line and its users.
+//! The invariants of the line model.
 
 use crate::{
     line::{self, ASSERTED, HELD, LEVEL, MASKED, RAISED, RESAMPLE},
+    line_model::LineModel,
     ops::Op,
-    state::{At, State},
-    wiring::Wiring,
+    state::{Position, State},
     Rule,
 };
 use stateright::Model;
 
 impl State {
-    /// What must be true of every state.
-    pub(crate) fn judge(&mut self, model: &Wiring) {
-        let holders = self.everybody().filter(|at| at.holds()).count();
-        if holders != usize::from(self.word & HELD != 0) {
+    /// Checks the invariants of every state.
+    pub(crate) fn check_invariants(&mut self, model: &LineModel) {
+        let owners = self.positions().filter(|at| at.owns_line()).count();
+        if owners != usize::from(self.word & HELD != 0) {
             self.fail(Rule::Holder);
         }
-        if self.quiet && self.everybody().any(At::delivers) {
+        if self.mask_returned && self.positions().any(Position::delivers) {
             self.fail(Rule::MaskBarrier);
         }
         if self.pending() && !self.wanted(model) {
@@ -28,38 +28,38 @@ impl State {
             self.fail(Rule::Prompt);
         }
         if model.level {
-            self.judge_level(model);
+            self.check_level(model);
         }
         let mut moves = Vec::new();
         model.actions(self, &mut moves);
         if moves.is_empty() {
-            self.judge_end(model);
+            self.check_end(model);
         }
     }
 
-    /// What the word of a level line says must be so.
-    fn judge_level(&mut self, model: &Wiring) {
+    /// Compares the word of a level line with the truth.
+    fn check_level(&mut self, model: &LineModel) {
         if self.pending() != self.wanted(model) {
             self.fail(Rule::Pending);
         }
-        for (bit, is) in [
+        for (bit, expected) in [
             (LEVEL, true),
-            (ASSERTED, self.fresh || self.active),
+            (ASSERTED, self.requested || self.unacked),
             (RAISED, self.raised),
-            (RESAMPLE, self.owed),
+            (RESAMPLE, self.resample_postponed),
         ] {
-            if (self.word & bit != 0) != is {
+            if (self.word & bit != 0) != expected {
                 self.fail(Rule::State);
             }
         }
-        if self.owed && self.word & MASKED == 0 {
+        if self.resample_postponed && self.word & MASKED == 0 {
             self.fail(Rule::Resample);
         }
     }
 
-    /// What must be true when nobody can do anything any more.
-    fn judge_end(&mut self, model: &Wiring) {
-        if self.everybody().any(|at| at != At::Idle) || self.acking {
+    /// Checks the invariants of a state without a next step.
+    fn check_end(&mut self, model: &LineModel) {
+        if self.positions().any(|at| at != Position::Idle) || self.acking {
             self.fail(Rule::Stuck);
         }
         if self.wanted(model) && !(self.pending() && self.word & MASKED != 0) {
@@ -72,13 +72,14 @@ impl State {
         if self.unnotified != 0 {
             self.fail(Rule::Notify);
         }
-        if self.untold != 0 {
+        if self.unsignalled != 0 {
             self.fail(Rule::Resample);
         }
     }
 
-    /// Forgets what can make no difference any more, so that states that differ in it only are one.
-    pub(crate) fn normalise(&mut self, model: &Wiring) {
+    /// Merges states that behave alike: sorts threads and callbacks, and drops counters that no query
+    /// will read.
+    pub(crate) fn normalise(&mut self, model: &LineModel) {
         self.threads.sort_unstable();
         self.relays.sort_unstable();
         if !model.ops.contains(&Op::Query) {

@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The model of one line: threads that execute operations in any order, and the line's callbacks.
+
+use crate::{
+    all_rules_hold,
+    line::{self, Acked, Action, From, Place, Taken, Unmasked, HELD, IDLE, LEVEL, MASKED},
+    ops::{Op, LEVEL_OPS, NOWAIT_OPS, OPS},
+    state::{Callback, Continuation, Position, State},
+};
+use stateright::{Model, Property};
+
+/// A transition of the state word, with its result.
+pub type Step<R> = fn(u32) -> (u32, R);
+
+/// The functions of rust/line.rs, and properties of their callers. A mutant replaces some.
+#[derive(Clone, Copy)]
+pub struct Functions {
+    pub(crate) ring: fn(u32, From) -> (u32, Action),
+    pub(crate) take: Step<Action>,
+    pub(crate) mask: Step<bool>,
+    pub(crate) unmask: Step<Taken>,
+    pub(crate) clear: Step<Taken>,
+    pub(crate) unmask_nowait: Step<Option<Unmasked>>,
+    pub(crate) raise: fn(u32, From) -> (u32, Option<Action>),
+    pub(crate) lower: Step<Option<bool>>,
+    pub(crate) ack: Step<Option<Acked>>,
+    pub(crate) assert_again: fn(u32, From) -> (u32, Option<Action>),
+    pub(crate) claim: Step<()>,
+    pub(crate) release: fn(u32, u32, Place) -> (u32, Action),
+    /// MASK waits until the owner has released the line.
+    pub(crate) mask_waits: bool,
+    /// A callback is queued after the change of the word, not before.
+    pub(crate) queues_after_change: bool,
+    /// A query reads twice and compares.
+    pub(crate) query_rereads: bool,
+    /// The second read of a query begins with the word; the counters follow.
+    pub(crate) query_rereads_word_first: bool,
+    /// The owner counts each delivery.
+    pub(crate) counts_deliveries: bool,
+    /// MASK notifies only if the line was not masked before.
+    pub(crate) mask_notifies_once: bool,
+    /// The owner cannot be preempted between a release and the queueing of the callback.
+    pub(crate) release_is_pinned: bool,
+    /// An irq_work that parks a delivery queues the worker.
+    pub(crate) park_queues_worker: bool,
+    /// ACK signals and notifies before it makes the next message, not after.
+    pub(crate) ack_notifies_first: bool,
+}
+
+/// The functions of the module.
+pub const REAL: Functions = Functions {
+    ring: line::ring,
+    take: line::take,
+    mask: line::mask,
+    unmask: line::unmask,
+    clear: line::clear,
+    unmask_nowait: line::unmask_nowait,
+    raise: line::raise,
+    lower: line::lower,
+    ack: line::ack,
+    assert_again: line::assert_again,
+    claim: line::hold,
+    release: line::leave,
+    mask_waits: true,
+    queues_after_change: true,
+    query_rereads: true,
+    query_rereads_word_first: true,
+    counts_deliveries: true,
+    mask_notifies_once: true,
+    release_is_pinned: true,
+    park_queues_worker: true,
+    ack_notifies_first: true,
+};
+
+/// A line, the threads that use it, and its callbacks.
+#[derive(Clone)]
+pub struct LineModel {
+    /// The number of threads.
+    pub threads: usize,
+    /// The number of operations of each thread.
+    pub ops_each: u8,
+    /// The operations to choose from.
+    pub ops: Vec<Op>,
+    /// The line is a level line.
+    pub level: bool,
+    /// The number of messages that an owner has delivered at its start. A number near the limit
+    /// makes the model reach it.
+    pub rounds: u32,
+    /// The functions under test.
+    pub functions: Functions,
+}
+
+/// A step of the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Move {
+    /// A thread executes its next step.
+    Thread(usize),
+    /// A thread begins an operation.
+    Begin(usize, Op),
+    /// The irq_work starts or continues.
+    Relay(usize),
+    /// The irq_work has used up its budget before it starts. It queues the worker instead.
+    Divert,
+    /// The irq_work has used up its budget during a delivery. It parks the delivery: the worker or
+    /// a thread that waits for the line continues it.
+    Park(usize),
+    /// The worker starts or continues.
+    Defer,
+    /// A thread that waits for the line continues a parked delivery.
+    Help,
+}
+
+/// Returns the models to explore: all operations by a few threads, from the start and near the
+/// limit of deliveries in a row. With `deep`, adds the largest that fit into memory.
+pub fn scenarios(deep: bool) -> Vec<(String, LineModel)> {
+    let without_query: Vec<Op> = OPS.into_iter().filter(|&op| op != Op::Query).collect();
+    let level_and_query = [&LEVEL_OPS[..], &[Op::Query]].concat();
+    let mut all = Vec::new();
+    let mut add = |threads, ops_each, (name, ops): (&str, &[Op]), near_limit: bool| {
+        // An edge line has no ack.
+        for level in [ops.contains(&Op::Raise), ops.contains(&Op::Ack)] {
+            let name = format!(
+                "{threads} threads, {ops_each} operations each, {name}{}{}",
+                if level { ", level line" } else { "" },
+                if near_limit { ", near the limit" } else { "" },
+            );
+            if all.iter().any(|(other, _)| *other == name) {
+                continue;
+            }
+            let model = LineModel {
+                threads,
+                ops_each,
+                ops: ops.to_vec(),
+                level,
+                rounds: if near_limit { line::MAX_ROUNDS - 1 } else { 0 },
+                functions: REAL,
+            };
+            all.push((name, model));
+        }
+    };
+    let any = ("all system calls", &OPS[..]);
+    let no_query = ("no query", &without_query[..]);
+    let level = ("no query", &LEVEL_OPS[..]);
+    let level_query = ("all system calls", &level_and_query[..]);
+    let nowait = ("by other modules", &NOWAIT_OPS[..]);
+    for near_limit in [false, true] {
+        add(2, 2, any, near_limit);
+        add(3, 1, any, near_limit);
+        add(3, 2, no_query, near_limit);
+        add(3, 2, level, near_limit);
+        add(2, 2, level_query, near_limit);
+        add(3, 2, nowait, near_limit);
+        if deep {
+            add(3, 3, no_query, near_limit);
+            add(2, 3, any, near_limit);
+            add(4, 1, any, near_limit);
+            add(4, 3, no_query, near_limit);
+            add(3, 3, level, near_limit);
+            add(2, 3, level_query, near_limit);
+            add(3, 3, nowait, near_limit);
+        }
+    }
+    all
+}
+
+impl LineModel {
+    /// Returns false if the first step of `op` has to wait.
+    fn can_begin(&self, word: u32, op: Op) -> bool {
+        match op {
+            Op::Unmask => (self.functions.unmask)(word).1 != Taken::Busy,
+            Op::Clear => (self.functions.clear)(word).1 != Taken::Busy,
+            Op::Assign => word & HELD == 0,
+            _ => true,
+        }
+    }
+}
+
+impl Model for LineModel {
+    type State = State;
+    type Action = Move;
+
+    fn init_states(&self) -> Vec<State> {
+        let word = if self.level { LEVEL } else { IDLE };
+        vec![State::new(self, word), State::new(self, word | MASKED)]
+    }
+
+    fn actions(&self, state: &State, moves: &mut Vec<Move>) {
+        if state.violation.is_some() {
+            return;
+        }
+        let waits = |at| match at {
+            Position::MaskWaits { .. } | Position::QueryWaits(_) => state.word & HELD != 0,
+            _ => false,
+        };
+        for (index, thread) in state.threads.iter().enumerate() {
+            // Threads in the same position have the same moves: one of them is enough.
+            if index > 0 && state.threads[index - 1] == *thread {
+                continue;
+            }
+            if thread.at != Position::Idle {
+                if !waits(thread.at) {
+                    moves.push(Move::Thread(index));
+                }
+            } else if thread.ops_left > 0 {
+                let can = |op: &&Op| self.can_begin(state.word, **op);
+                moves.extend(
+                    self.ops
+                        .iter()
+                        .filter(can)
+                        .map(|&op| Move::Begin(index, op)),
+                );
+            }
+        }
+        for (index, &at) in state.relays.iter().enumerate() {
+            if index > 0 && state.relays[index - 1] == at {
+                continue;
+            }
+            let starts = at == Position::Idle && state.relay_queued;
+            if starts || at != Position::Idle {
+                moves.push(Move::Relay(index));
+            }
+            if matches!(at, Position::Signal { .. }) {
+                moves.push(Move::Park(index));
+            }
+        }
+        if state.relay_queued {
+            moves.push(Move::Divert);
+        }
+        if state.defer != Position::Idle || state.defer_queued {
+            moves.push(Move::Defer);
+        }
+        if state.helper != Position::Idle || state.parked != Position::Idle {
+            moves.push(Move::Help);
+        }
+    }
+
+    fn next_state(&self, state: &State, step: Move) -> Option<State> {
+        let mut next = state.clone();
+        match step {
+            Move::Thread(index) => {
+                let at = next.threads[index].at;
+                let after = next.step(self, at, Place::Caller)?;
+                // The step may have changed this position, too: an unmask changes all that mask.
+                next.threads[index].at = after;
+            }
+            Move::Begin(index, op) => {
+                let after = next.begin(self, op)?;
+                next.threads[index].ops_left -= 1;
+                next.threads[index].at = after;
+            }
+            Move::Relay(index) => {
+                next.relays[index] = match next.relays[index] {
+                    Position::Idle => {
+                        next.relay_queued = false;
+                        Position::Take
+                    }
+                    at => next.step(self, at, Place::Interrupt)?,
+                };
+            }
+            Move::Divert => {
+                next.relay_queued = false;
+                next.defer_queued = true;
+            }
+            Move::Park(index) => {
+                next.parked = next.relays[index];
+                next.relays[index] = if self.functions.park_queues_worker {
+                    Position::Queue {
+                        callback: Callback::Defer,
+                        pinned: true,
+                        then: Continuation::Return,
+                    }
+                } else {
+                    Position::Idle
+                };
+            }
+            Move::Help => {
+                next.helper = match next.helper {
+                    Position::Idle => core::mem::replace(&mut next.parked, Position::Idle),
+                    at => next.step(self, at, Place::Caller)?,
+                };
+            }
+            Move::Defer => {
+                next.defer = match next.defer {
+                    Position::Idle => {
+                        next.defer_queued = false;
+                        match core::mem::replace(&mut next.parked, Position::Idle) {
+                            Position::Idle => Position::Take,
+                            parked => parked,
+                        }
+                    }
+                    at => next.step(self, at, Place::Worker)?,
+                };
+            }
+        }
+        next.check_invariants(self);
+        next.normalise(self);
+        Some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        all_rules_hold()
+    }
+}

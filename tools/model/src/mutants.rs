@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Versions of the models with one deliberate mistake. The exploration must find each mistake.
+//!
+//! A mutant is a name, the rules that it violates first, and the functions or options that it
+//! replaces. [`delivery`], [`masks`], [`counters`] and [`level`] have the mutants of the line.
+
+mod counters;
+mod delivery;
+mod irqfd;
+mod level;
+mod masks;
+mod readers;
+mod records;
+
+use crate::{
+    domain::Readers,
+    explore,
+    irqfd::Irqfd,
+    line_model::{Functions, LineModel},
+    ops::{Op, LEVEL_OPS, NOWAIT_OPS, OPS},
+    records::Ring,
+    Exploration, Rule,
+};
+
+/// The model that has the mistake.
+#[derive(Clone)]
+enum Subject {
+    Line {
+        ops: &'static [Op],
+        level: bool,
+        functions: Functions,
+    },
+    Irqfd(Irqfd),
+    Ring(Ring),
+    Readers(Readers),
+}
+
+/// A model with a mistake.
+#[derive(Clone)]
+pub struct Mutant {
+    /// A description of the mistake.
+    pub name: &'static str,
+    /// The rules of which the shortest path violates one.
+    pub rules: &'static [Rule],
+    subject: Subject,
+}
+
+impl Mutant {
+    const fn new(name: &'static str, rules: &'static [Rule], subject: Subject) -> Self {
+        Self {
+            name,
+            rules,
+            subject,
+        }
+    }
+
+    /// Returns a mutant of an edge line.
+    const fn edge(name: &'static str, rules: &'static [Rule], functions: Functions) -> Self {
+        let subject = Subject::Line {
+            ops: &OPS,
+            level: false,
+            functions,
+        };
+        Self::new(name, rules, subject)
+    }
+
+    /// Returns a mutant of a level line.
+    const fn level(name: &'static str, rules: &'static [Rule], functions: Functions) -> Self {
+        let subject = Subject::Line {
+            ops: &LEVEL_OPS,
+            level: true,
+            functions,
+        };
+        Self::new(name, rules, subject)
+    }
+
+    /// Returns a mutant of a level line that other modules use.
+    const fn nowait(name: &'static str, rules: &'static [Rule], functions: Functions) -> Self {
+        let subject = Subject::Line {
+            ops: &NOWAIT_OPS,
+            level: true,
+            functions,
+        };
+        Self::new(name, rules, subject)
+    }
+
+    /// Searches for the mistake, on one CPU.
+    pub fn explore(&self) -> Exploration {
+        match self.subject.clone() {
+            Subject::Line {
+                ops,
+                level,
+                functions,
+            } => {
+                let model = LineModel {
+                    threads: 3,
+                    ops_each: 2,
+                    ops: ops.to_vec(),
+                    level,
+                    rounds: 0,
+                    functions,
+                };
+                explore(model, 1)
+            }
+            Subject::Irqfd(irqfd) => explore(irqfd, 1),
+            Subject::Ring(ring) => explore(ring, 1),
+            Subject::Readers(readers) => explore(readers, 1),
+        }
+    }
+}
+
+/// Returns all mutants.
+pub fn all() -> impl Iterator<Item = Mutant> {
+    [
+        delivery::MUTANTS,
+        masks::MUTANTS,
+        counters::MUTANTS,
+        level::MUTANTS,
+        irqfd::MUTANTS,
+        records::MUTANTS,
+        readers::MUTANTS,
+    ]
+    .concat()
+    .into_iter()
+}

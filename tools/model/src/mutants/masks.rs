@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Mistakes in MASK, UNMASK and CLEAR of an edge line, and in the variants that do not wait.
+
+use super::Mutant;
+use crate::{
+    line::{self, Behind, Taken, Unmasked, HELD, MASKED, PENDING},
+    line_model::{Functions, REAL},
+    Rule::{Asserted, Count, Holder, Invented, Lost, MaskBarrier, Notify, Pending},
+};
+
+pub(super) const MUTANTS: &[Mutant] = &[
+    Mutant::edge(
+        "MASK does not wait for the delivery in flight",
+        &[MaskBarrier],
+        Functions {
+            mask_waits: false,
+            ..REAL
+        },
+    ),
+    Mutant::edge(
+        "MASK of a masked line notifies, too",
+        &[Notify],
+        Functions {
+            mask_notifies_once: false,
+            ..REAL
+        },
+    ),
+    Mutant::edge(
+        "UNMASK always delivers",
+        &[Invented],
+        Functions {
+            unmask: unmask_always_delivers,
+            ..REAL
+        },
+    ),
+    Mutant::edge(
+        "UNMASK drops the pending message",
+        &[Lost, Count],
+        Functions {
+            unmask: unmask_drops_message,
+            ..REAL
+        },
+    ),
+    Mutant::edge(
+        "UNMASK delivers and leaves pending set",
+        &[Pending, Invented],
+        Functions {
+            unmask: unmask_leaves_pending,
+            ..REAL
+        },
+    ),
+    Mutant::edge(
+        "UNMASK ignores the owner of the line",
+        &[Holder],
+        Functions {
+            unmask: unmask_ignores_owner,
+            ..REAL
+        },
+    ),
+    Mutant::edge(
+        "CLEAR unmasks",
+        &[MaskBarrier, Notify, Pending],
+        Functions {
+            clear: clear_unmasks,
+            ..REAL
+        },
+    ),
+    Mutant::nowait(
+        "an unmask that does not wait clears pending although the line has an owner",
+        &[Lost, Pending],
+        Functions {
+            unmask_nowait: unmask_nowait_clears_pending,
+            ..REAL
+        },
+    ),
+    Mutant::nowait(
+        "an unmask that does not wait delivers although the line has an owner",
+        &[Asserted, Holder, Invented, Pending],
+        Functions {
+            unmask_nowait: unmask_nowait_ignores_owner,
+            ..REAL
+        },
+    ),
+];
+
+fn unmask_always_delivers(state: u32) -> (u32, Taken) {
+    match line::unmask(state) {
+        (after, Taken::Done { resample, .. }) => {
+            let message = Some(Behind::NOTHING);
+            (after, Taken::Done { message, resample })
+        }
+        other => other,
+    }
+}
+
+fn unmask_drops_message(state: u32) -> (u32, Taken) {
+    match line::unmask(state) {
+        (after, Taken::Done { resample, .. }) => {
+            let message = None;
+            (after, Taken::Done { message, resample })
+        }
+        other => other,
+    }
+}
+
+fn unmask_leaves_pending(state: u32) -> (u32, Taken) {
+    match line::unmask(state) {
+        (after, done @ Taken::Done { .. }) => (after | (state & PENDING), done),
+        other => other,
+    }
+}
+
+fn unmask_ignores_owner(state: u32) -> (u32, Taken) {
+    line::unmask(state & !HELD)
+}
+
+fn clear_unmasks(state: u32) -> (u32, Taken) {
+    match line::clear(state) {
+        (after, done @ Taken::Done { .. }) => (after & !MASKED, done),
+        other => other,
+    }
+}
+
+fn unmask_nowait_clears_pending(state: u32) -> (u32, Option<Unmasked>) {
+    match line::unmask_nowait(state) {
+        (after, done @ Some(_)) => (after & !PENDING, done),
+        other => other,
+    }
+}
+
+fn unmask_nowait_ignores_owner(state: u32) -> (u32, Option<Unmasked>) {
+    line::unmask_nowait(state & !HELD)
+}

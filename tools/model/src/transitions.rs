@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The steps of threads and callbacks. [`operations`] has the first step of each operation.
+
+mod operations;
+
+use crate::{
+    line::{self, Action, Behind, From, Place, HELD},
+    line_model::LineModel,
+    ops::Op,
+    state::{Callback, Continuation, Notification, Position, QueryReads, State},
+    Rule,
+};
+
+impl State {
+    /// Takes a message by a compare-exchange. The delivery starts here.
+    fn start(&mut self, model: &LineModel) {
+        if self.unacked {
+            self.fail(Rule::Asserted);
+        }
+        if !self.wanted(model) {
+            self.fail(Rule::Invented);
+        }
+        if self.mask_returned {
+            self.fail(Rule::MaskBarrier);
+        }
+        if model.level {
+            self.unacked = true;
+        } else {
+            self.requested = false;
+        }
+    }
+
+    fn ring(&mut self, model: &LineModel, from: From) -> Position {
+        let (word, action) = (model.functions.ring)(self.word, from);
+        self.word = word;
+        self.requested = true;
+        self.after_ring(model, action, Continuation::Return)
+    }
+
+    /// Returns the step that follows a ring, and counts the ring.
+    fn after_ring(&mut self, model: &LineModel, action: Action, then: Continuation) -> Position {
+        self.rings += 1;
+        match action {
+            Action::Deliver(_) => {
+                self.start(model);
+                Position::Count {
+                    rounds: model.rounds,
+                    then,
+                }
+            }
+            Action::Relay => Position::Queue {
+                callback: Callback::Relay,
+                pinned: true,
+                then,
+            },
+            Action::Defer => Position::Queue {
+                callback: Callback::Defer,
+                pinned: true,
+                then,
+            },
+            Action::Coalesce => Position::Coalesced(then),
+            Action::Leave | Action::Keep | Action::Drop => Position::after(then),
+        }
+    }
+
+    /// Returns the rest of a MASK whose barrier is complete.
+    fn notify(&self, model: &LineModel, newly_masked: bool) -> Continuation {
+        if !newly_masked && model.functions.mask_notifies_once {
+            return Continuation::Return;
+        }
+        Continuation::Notify(Notification {
+            event: true,
+            resample: false,
+        })
+    }
+
+    /// Returns the rest of an operation that has released the line.
+    fn after_release(&mut self, model: &LineModel, then: Continuation) -> Continuation {
+        match then {
+            Continuation::Masked {
+                still_masked,
+                newly_masked,
+            } => {
+                self.mask_returned |= still_masked;
+                self.notify(model, newly_masked)
+            }
+            then => then,
+        }
+    }
+
+    /// Executes the step `at`, as the owner of the line if the step is the owner's. Returns the next
+    /// step, or [`None`] if this one has to wait. `place` is the context that the step runs in.
+    pub(crate) fn step(
+        &mut self,
+        model: &LineModel,
+        at: Position,
+        place: Place,
+    ) -> Option<Position> {
+        let functions = &model.functions;
+        let rounds = model.rounds;
+        Some(match at {
+            Position::Idle => return None,
+            Position::Coalesced(then) => {
+                self.coalesced += 1;
+                Position::after(then)
+            }
+            Position::Queue { callback, then, .. } => {
+                self.queue(callback);
+                Position::after(then)
+            }
+            Position::ChangeWord(op) => {
+                let hops = if op == Op::Wake { 0 } else { line::RELAY_LIMIT };
+                match self.ring(model, From::Wake(Behind::new(hops, false))) {
+                    Position::Queue { .. } => Position::Idle,
+                    other => other,
+                }
+            }
+            Position::MaskWaits {
+                newly_masked,
+                still_masked,
+            } => {
+                self.claim(model)?;
+                Position::Release {
+                    rounds,
+                    then: Continuation::Masked {
+                        still_masked,
+                        newly_masked,
+                    },
+                }
+            }
+            Position::Notify {
+                notification,
+                again,
+            } => {
+                self.unnotified -= i8::from(notification.event);
+                self.unsignalled -= i8::from(notification.resample);
+                if !again {
+                    Position::Idle
+                } else if functions.ack_notifies_first {
+                    Position::AssertAgain
+                } else {
+                    Position::Take
+                }
+            }
+            Position::AssertAgain => self.assert_again(model),
+            Position::Drop { rounds, then } => {
+                self.dropped += 1;
+                Position::Release { rounds, then }
+            }
+            Position::Assigning => Position::Release {
+                rounds,
+                then: Continuation::Return,
+            },
+            Position::Take => self.take(model),
+            Position::Count { rounds, then } => {
+                self.deliveries += u8::from(functions.counts_deliveries);
+                Position::Signal { rounds, then }
+            }
+            Position::Signal { rounds, then } => Position::Release {
+                rounds: rounds + 1,
+                then,
+            },
+            Position::Release { rounds, then } => self.release(model, rounds, then, place),
+            Position::Query(reads) => self.query(model, reads),
+            Position::QueryWaits(reads) => {
+                self.claim(model)?;
+                Position::QueryOwns(QueryReads { step: 0, ..reads })
+            }
+            Position::QueryOwns(mut reads) => {
+                if reads.step < 4 {
+                    self.read(&mut reads);
+                    Position::QueryOwns(reads)
+                } else {
+                    self.check_query(&reads);
+                    Position::Release {
+                        rounds,
+                        then: Continuation::Return,
+                    }
+                }
+            }
+        })
+    }
+
+    /// Claims the line. Returns [`None`] if it has an owner.
+    fn claim(&mut self, model: &LineModel) -> Option<()> {
+        if self.word & HELD != 0 {
+            return None;
+        }
+        self.word = (model.functions.claim)(self.word).0;
+        Some(())
+    }
+
+    /// Makes the next message of a level that is still raised after its ack.
+    fn assert_again(&mut self, model: &LineModel) -> Position {
+        let (word, action) = (model.functions.assert_again)(self.word, From::Caller);
+        self.word = word;
+        self.acking = false;
+        match action {
+            None => Position::Idle,
+            // It counts as a ring.
+            Some(action) => self.after_ring(model, action, Continuation::Return),
+        }
+    }
+
+    fn take(&mut self, model: &LineModel) -> Position {
+        let (word, action) = (model.functions.take)(self.word);
+        self.word = word;
+        match action {
+            Action::Deliver(_) => {
+                self.start(model);
+                Position::Count {
+                    rounds: model.rounds,
+                    then: Continuation::Return,
+                }
+            }
+            _ => Position::Idle,
+        }
+    }
+
+    /// Releases the line, or delivers the next message.
+    fn release(
+        &mut self,
+        model: &LineModel,
+        rounds: u32,
+        then: Continuation,
+        place: Place,
+    ) -> Position {
+        let (word, action) = (model.functions.release)(self.word, rounds, place);
+        self.word = word;
+        match action {
+            Action::Deliver(_) => {
+                self.start(model);
+                return Position::Count { rounds, then };
+            }
+            Action::Drop => return Position::Drop { rounds, then },
+            _ => {}
+        }
+        let then = self.after_release(model, then);
+        // An interrupt is not preempted.
+        let pinned = model.functions.release_is_pinned || place == Place::Interrupt;
+        match action {
+            Action::Relay => Position::Queue {
+                callback: Callback::Relay,
+                pinned,
+                then,
+            },
+            Action::Defer => Position::Queue {
+                callback: Callback::Defer,
+                pinned,
+                then,
+            },
+            _ => Position::after(then),
+        }
+    }
+
+    /// Reads the next value for a query.
+    fn read(&self, reads: &mut QueryReads) {
+        match reads.step {
+            0 => reads.deliveries = self.deliveries,
+            1 => reads.dropped = self.dropped,
+            2 => reads.pending = line::is_rung(self.word),
+            _ => reads.coalesced = self.coalesced,
+        }
+        reads.step += 1;
+    }
+
+    /// Executes a step of a query that does not own the line. The query reads all values, then
+    /// rereads those that show whether the values are a snapshot.
+    fn query(&mut self, model: &LineModel, mut reads: QueryReads) -> Position {
+        let step = match (reads.step, model.functions.query_rereads_word_first) {
+            (step @ 4..=6, false) => [5, 6, 4][usize::from(step) - 4],
+            (step, _) => step,
+        };
+        let same = match step {
+            0..=3 => {
+                self.read(&mut reads);
+                return Position::Query(reads);
+            }
+            4 => self.word == reads.before && reads.before & HELD == 0,
+            5 => self.deliveries == reads.deliveries,
+            _ => self.dropped == reads.dropped,
+        };
+        reads.step += 1;
+        if !same && model.functions.query_rereads {
+            return Position::QueryWaits(reads);
+        }
+        if reads.step <= 6 {
+            return Position::Query(reads);
+        }
+        self.check_query(&reads);
+        Position::Idle
+    }
+
+    /// Compares the result of a query with the number of rings.
+    fn check_query(&mut self, reads: &QueryReads) {
+        let sum = reads.deliveries + reads.dropped + reads.coalesced + u8::from(reads.pending);
+        if sum < reads.least || sum > self.rings {
+            self.fail(Rule::Query);
+        }
+        self.reported = self.reported.max(sum);
+    }
+}

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The first step of each operation, which is its first compare-exchange.
+
+use crate::{
+    line::{self, Acked, Behind, From, Taken, Unmasked, HELD, MASKED},
+    line_model::LineModel,
+    ops::Op,
+    state::{Callback, Continuation, Notification, Position, QueryReads, State},
+    Rule,
+};
+
+impl State {
+    /// Executes the first step of `op`. Returns the next step, or [`None`] if `op` has to wait.
+    pub(crate) fn begin(&mut self, model: &LineModel, op: Op) -> Option<Position> {
+        Some(match op {
+            Op::Ring => self.ring(model, From::Caller),
+            Op::Wake | Op::FarWake if !model.functions.queues_after_change => {
+                self.queue(Callback::Relay);
+                Position::ChangeWord(op)
+            }
+            Op::Wake => self.ring(model, From::Wake(Behind::NOTHING)),
+            Op::FarWake => self.ring(model, From::Wake(Behind::new(line::RELAY_LIMIT, false))),
+            Op::Mask => self.mask(model),
+            Op::MaskNosync => self.mask_nosync(model),
+            Op::Unmask => return self.unmask(model),
+            Op::UnmaskNowait => self.unmask_nowait(model),
+            Op::Clear => return self.clear(model),
+            Op::Raise => self.raise(model, From::Caller),
+            Op::WakeRaise => self.raise(model, From::Wake(Behind::NOTHING)),
+            Op::Lower => self.lower(model),
+            Op::Ack => self.ack(model),
+            Op::Assign => {
+                self.claim(model)?;
+                Position::Assigning
+            }
+            Op::Query => Position::Query(QueryReads {
+                // Later queries must not report less.
+                least: (self.rings - self.uncounted()).max(self.reported),
+                before: self.word,
+                ..Default::default()
+            }),
+        })
+    }
+
+    fn raise(&mut self, model: &LineModel, from: From) -> Position {
+        let (word, action) = (model.functions.raise)(self.word, from);
+        self.word = word;
+        let Some(action) = action else {
+            return Position::Idle;
+        };
+        self.raised = true;
+        self.after_ring(model, action, Continuation::Return)
+    }
+
+    fn mask(&mut self, model: &LineModel) -> Position {
+        let functions = &model.functions;
+        let (word, newly_masked) = (functions.mask)(self.word);
+        let free = self.word & HELD == 0;
+        self.word = if functions.mask_waits || free {
+            word
+        } else {
+            self.word | MASKED
+        };
+        self.unnotified += i8::from(newly_masked);
+        let still_masked = true;
+        match (free, functions.mask_waits) {
+            (true, _) => Position::Release {
+                rounds: model.rounds,
+                then: Continuation::Masked {
+                    still_masked,
+                    newly_masked,
+                },
+            },
+            (false, true) => Position::MaskWaits {
+                newly_masked,
+                still_masked,
+            },
+            (false, false) => {
+                self.mask_returned = true;
+                Position::after(self.notify(model, newly_masked))
+            }
+        }
+    }
+
+    fn mask_nosync(&mut self, model: &LineModel) -> Position {
+        let (word, newly_masked) = (model.functions.mask)(self.word);
+        let free = self.word & HELD == 0;
+        self.word = word;
+        self.unnotified += i8::from(newly_masked);
+        let (rounds, then) = (model.rounds, self.notify(model, newly_masked));
+        if free {
+            Position::Release { rounds, then }
+        } else {
+            Position::after(then)
+        }
+    }
+
+    fn unmask(&mut self, model: &LineModel) -> Option<Position> {
+        let (word, taken) = (model.functions.unmask)(self.word);
+        Some(match taken {
+            Taken::Busy => return None,
+            Taken::Nothing => Position::Idle,
+            Taken::Done { message, resample } => {
+                self.word = word;
+                let notification = self.unmasked(resample);
+                self.after_unmask(model, message, notification)
+            }
+        })
+    }
+
+    fn unmask_nowait(&mut self, model: &LineModel) -> Position {
+        let (word, done) = (model.functions.unmask_nowait)(self.word);
+        let free = self.word & HELD == 0;
+        let Some(Unmasked { message, resample }) = done else {
+            return Position::Idle;
+        };
+        self.word = word;
+        let notification = self.unmasked(resample);
+        if free {
+            self.after_unmask(model, message, notification)
+        } else {
+            Position::Notify {
+                notification,
+                again: false,
+            }
+        }
+    }
+
+    /// Records that the line is unmasked. Returns the notification of the caller.
+    fn unmasked(&mut self, resample: bool) -> Notification {
+        self.mask_returned = false;
+        for thread in &mut self.threads {
+            match &mut thread.at {
+                Position::MaskWaits { still_masked, .. } => *still_masked = false,
+                Position::Count { then, .. }
+                | Position::Signal { then, .. }
+                | Position::Drop { then, .. }
+                | Position::Release { then, .. } => {
+                    if let Continuation::Masked { still_masked, .. } = then {
+                        *still_masked = false;
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.unnotified += 1;
+        // The unmask signals the resamplefds exactly if an ack has postponed that.
+        if resample != self.resample_postponed {
+            self.fail(Rule::Resample);
+        }
+        self.resample_postponed = false;
+        self.unsignalled += i8::from(resample);
+        Notification {
+            event: true,
+            resample,
+        }
+    }
+
+    /// Returns the step that follows an unmask which has claimed the line.
+    fn after_unmask(
+        &mut self,
+        model: &LineModel,
+        message: Option<Behind>,
+        notification: Notification,
+    ) -> Position {
+        let (rounds, then) = (model.rounds, Continuation::Notify(notification));
+        if message.is_some() {
+            self.start(model);
+            Position::Count { rounds, then }
+        } else {
+            Position::Release { rounds, then }
+        }
+    }
+
+    fn clear(&mut self, model: &LineModel) -> Option<Position> {
+        let (word, taken) = (model.functions.clear)(self.word);
+        let resample = match taken {
+            Taken::Busy => return None,
+            Taken::Nothing => return Some(Position::Idle),
+            Taken::Done { resample, .. } => resample,
+        };
+        if !self.wanted(model) {
+            self.fail(Rule::Pending);
+        }
+        self.word = word;
+        self.requested = false;
+        if model.level {
+            self.deasserted(resample);
+        }
+        Some(Position::Drop {
+            rounds: model.rounds,
+            then: Continuation::Notify(Notification {
+                event: false,
+                resample,
+            }),
+        })
+    }
+
+    fn lower(&mut self, model: &LineModel) -> Position {
+        let (word, withdrawn) = (model.functions.lower)(self.word);
+        let claims = word & !self.word & HELD != 0;
+        self.word = word;
+        (self.raised, self.acking) = (false, false);
+        if claims && withdrawn == Some(true) {
+            Position::Drop {
+                rounds: model.rounds,
+                then: Continuation::Return,
+            }
+        } else {
+            Position::Idle
+        }
+    }
+
+    fn ack(&mut self, model: &LineModel) -> Position {
+        let functions = &model.functions;
+        let (word, acked) = (functions.ack)(self.word);
+        let Some(Acked::Done { resample, again }) = acked else {
+            return Position::Idle;
+        };
+        if !self.unacked {
+            self.fail(Rule::Asserted);
+        }
+        self.word = word;
+        self.deasserted(resample);
+        self.unnotified += 1;
+        self.acking = again;
+        if again && !functions.ack_notifies_first {
+            let (word, _) = (functions.assert_again)(self.word, From::Wake(Behind::NOTHING));
+            self.word = word;
+            self.acking = false;
+            self.rings += 1;
+        }
+        Position::Notify {
+            notification: Notification {
+                event: true,
+                resample,
+            },
+            again,
+        }
+    }
+
+    /// Records that the line is no longer asserted. `resample` says that the caller signals the
+    /// resamplefds now; otherwise the unmask will.
+    fn deasserted(&mut self, resample: bool) {
+        (self.requested, self.unacked) = (false, false);
+        if resample == (self.word & MASKED != 0) {
+            self.fail(Rule::Resample);
+        }
+        if resample {
+            self.unsignalled += 1;
+        } else {
+            self.resample_postponed = true;
+        }
+    }
+}
