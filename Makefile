@@ -2,7 +2,7 @@
 #
 # doorbell: a software interrupt controller for eventfds. Try "make help".
 #
-# The module itself is built by the kernel's build system, which reads Kbuild.
+# The kernel's build system builds the module itself; it reads Kbuild.
 
 KDIR ?= /lib/modules/$(shell uname -r)/build
 LAB := tools/lab/lab
@@ -15,46 +15,45 @@ endif
 kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR)
 check-kdir := sh tools/check-kdir.sh
 
-# As in the kernel's Makefile: only the command line changes them.
+# As in the kernel's Makefile, only the command line overrides these.
 RUSTC = rustc
 BINDGEN = bindgen
 
 default: modules
 
 help:
-	@echo 'In the lab: on any Debian 12 or 13; sets up what is missing by itself'
-	@echo '  make rtt          - boot a VM, load the module, print the round-trip tables'
-	@echo '  make rtt-qemu     - what a write to a doorbell costs a guest of an unmodified QEMU'
-	@echo '  make report       - all of that as a page with pictures, doorbell-report.html'
+	@echo 'In the lab: on any Debian 12 or 13; the first run sets up the lab'
+	@echo '  make rtt          - boot a VM, load the module, print tables of round-trip times'
+	@echo '  make rtt-qemu     - measure doorbell writes by a guest of an unmodified QEMU'
+	@echo '  make report       - write these measurements with charts to doorbell-report.html'
 	@echo '  make test         - run all tests; ends with "N passed, N failed"'
-	@echo '                      T="mask* relay": those only; T="!model": not that'
-	@echo '  make test-debug   - the same with a kernel that checks everything it can: KASAN,'
-	@echo '                      lockdep, kmemleak, fault injection, KUnit, ...; the first time'
-	@echo '                      builds that kernel'
-	@echo '  make model        - every interleaving of what a line does: how many, and what breaks them'
-	@echo '  make check        - format, lint and documentation checks'
-	@echo '  make torture DURATION=60 - everything at once, at random, for that many seconds'
-	@echo '  make samples      - run the samples; each says what it has shown'
-	@echo '  make bench        - what assigning costs, and whether size does; ARGS="assign": only that'
-	@echo '  make module M=DIR - build the module in DIR, yours, against doorbell; samples/template is'
-	@echo '                      one to copy'
-	@echo '  make shell        - a shell in the VM, module loaded, tools on the PATH'
-	@echo '  make lab          - set up only'
-	@echo '  make lab-status   - what is set up, where, and how big'
-	@echo '  make lab-clean    - remove it'
+	@echo '                      T="mask* relay": only these; T="!model": all but this'
+	@echo '  make test-debug   - run the tests on a debug kernel: KASAN, lockdep, kmemleak, fault'
+	@echo '                      injection, KUnit, ...; the first run builds that kernel'
+	@echo '  make model        - explore every interleaving of a line, and check that mutants fail'
+	@echo '  make check        - run format, lint and documentation checks'
+	@echo '  make torture DURATION=60 - run random operations from many threads for 60 seconds'
+	@echo '  make samples      - run the samples; each prints its result'
+	@echo '  make bench        - measure assignments, the bus and scaling; ARGS="assign": only that'
+	@echo '  make module M=DIR - build your module in DIR against doorbell; samples/template is an'
+	@echo '                      example to copy'
+	@echo '  make shell        - open a shell in the VM, with the module loaded and the tools in PATH'
+	@echo '  make lab          - set up the lab only'
+	@echo '  make lab-status   - print the parts of the lab, its place and its size'
+	@echo '  make lab-clean    - remove the lab'
 	@echo
 	@echo 'Natively: for the running kernel, or KDIR=/path/to/its/build/directory'
-	@echo '  make              - build the module; CONFIG_SAMPLE_DOORBELL=m: and those of the samples'
-	@echo '  make modules_install - install it (as root)'
-	@echo '  make clippy       - lint it'
-	@echo '  make rustfmtcheck - check its format; rustfmt mends it'
+	@echo '  make              - build the module; with CONFIG_SAMPLE_DOORBELL=m also the samples'
+	@echo '  make modules_install - install the module (as root)'
+	@echo '  make clippy       - lint the module'
+	@echo '  make rustfmtcheck - check the format of the module; make rustfmt changes it'
 	@echo '  make rust-analyzer - write rust-project.json for an editor'
-	@echo '  make clean        - remove what was built'
+	@echo '  make clean        - remove all built files'
 	@echo
-	@echo 'FLAVOUR=rt or FLAVOUR=debug: with another kernel than Debian'"'"'s default one; any of the'
-	@echo 'targets for the lab takes it.'
-	@echo 'ARGS="..." goes to the command: make rtt ARGS="--json". DOORBELL_LAB, DOORBELL_KERNEL and'
-	@echo 'other variables of the lab: see Documentation/lab.rst.'
+	@echo 'FLAVOUR=rt or FLAVOUR=debug: use PREEMPT_RT or the debug kernel, not the default one. All'
+	@echo 'targets of the lab accept it.'
+	@echo 'ARGS="..." is passed to the command: make rtt ARGS="--json". Variables of the'
+	@echo 'lab, such as DOORBELL_LAB and DOORBELL_KERNEL: see Documentation/lab.rst.'
 
 rtt report:
 	@$(LAB) $@ $(ARGS)
@@ -73,7 +72,7 @@ endif
 module:
 	@$(LAB) module '$(M)' $(ARGS)
 
-# T='mask* relay': those tests only.
+# T='mask* relay': only these tests.
 test:
 	@$(LAB) test $(foreach t,$(T),'$(t)') $(ARGS)
 
@@ -96,14 +95,14 @@ lab:
 lab-status lab-clean:
 	@$(LAB) $(@:lab-%=%)
 
-# What Kbuild would not explain.
+# Checks with messages that say what to do; Kbuild's do not.
 have-kdir:
 	@$(check-kdir) exists $(KDIR)
 
 have-rust:
 	@$(check-kdir) build $(KDIR) '$(RUSTC)' '$(BINDGEN)'
 
-# As root: the compilers need not be on root's PATH.
+# root need not have the compilers in PATH.
 have-module:
 	@$(check-kdir) install $(KDIR) $(CURDIR)
 

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Checks a kernel build directory before Kbuild does, whose messages do not say
-# what to do. Prints nothing if all is well.
+# Checks a kernel build directory before Kbuild uses it, and prints what to do about
+# a problem. Prints nothing if there is none.
 #
 #	check-kdir.sh exists KDIR		KDIR can be used on this machine
 #	check-kdir.sh build KDIR RUSTC BINDGEN	the module can be built for KDIR
@@ -68,7 +68,7 @@ check_rust() {
 		'module M=." builds doorbell.ko there; see "An own kernel" in Documentation/lab.rst.'
 }
 
-# Rust metadata can be read only by the very compiler that wrote it.
+# Checks the compilers. Only the compiler that wrote Rust metadata can read it.
 check_compilers() {
 	wanted=$(config_text CONFIG_RUSTC_VERSION_TEXT)
 	# shellcheck disable=SC2086 # It may be a wrapper and its argument, as for Kbuild.
