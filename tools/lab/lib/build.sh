@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
-# Building, in the tree. The source is mounted read-only at /doorbell, what is
-# built goes to /build.
+# Builds in the tree. The source is mounted read-only at /doorbell; the output goes to
+# /build.
 
 KSRC=/kernel/source
 KDIR=/kernel/kdir
 TARGET=x86_64-unknown-linux-gnu
 
-# Every flavour finds its module at /build/module, and leaves the others' alone.
+# Each flavour has its own module directory, mounted at /build/module.
 module_dir() {
 	[[ $FLAVOUR == amd64 ]] && echo module || echo "module-$FLAVOUR"
 }
@@ -27,7 +27,7 @@ cargo_env() {
 	in_tree "$TREE" env -C /doorbell/tools/doorbell "$@"
 }
 
-# The crates that run in the guest.
+# Builds the crates that run in the guest.
 CRATES=(tools/doorbell samples/kvm-rtt)
 
 # cargo_static COMMAND: static, so that the guest reads one file; the same flags
@@ -57,14 +57,14 @@ build_samples() {
 	in_tree "$TREE" make -C /doorbell/samples OUTPUT=/build/samples -j"$(nproc)"
 }
 
-# run_model [ARGUMENT...]: prints KTAP. In a directory of its own: cargo lets only one
-# build at a time into each.
+# run_model [ARGUMENT...]: prints KTAP. It has a target directory of its own, as cargo
+# allows one build at a time in each.
 run_model() {
 	in_tree "$TREE" env -C /doorbell/tools/model CARGO_TARGET_DIR=/build/model cargo run -q --release --locked \
 		--target "$TARGET" -- "$@"
 }
 
-# build_key: changes with the sources, the kernel, and how things are built
+# build_key: prints a hash of the sources, the kernel and the recipe
 build_key() {
 	{
 		find "$SRC" -name .git -prune -o -type f -printf '%P %T@ %s\n' | sort
@@ -74,18 +74,18 @@ build_key() {
 }
 
 is_built() {
-	# The lab's tests run inside of a run, with what that has built.
+	# The lab's own tests run inside another run and use its build.
 	[[ -n ${DOORBELL_BUILT:-} || $(cat "$BUILD/built-$FLAVOUR" 2>/dev/null) == "$(build_key)" ]]
 }
 
-# build: builds what this tree's last build has not built; the tree's lock is shared
-# afterwards, so that nothing of that changes
+# build: builds if the sources have changed since the last build. Afterwards it shares
+# the lock of the source tree, so that no other run changes the build.
 build() {
 	build_dirs
 	lock_file "$BUILD/lock" shared
 	if ! is_built; then
 		lock_file "$BUILD/lock" exclusive
-		# Another run may have done it while this one waited.
+		# Another run may have built it during the wait.
 		is_built || build_all
 		lock_file "$BUILD/lock" shared
 	fi

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
-# make check: what a reviewer would have to say otherwise.
+# make check: the static checks.
 
 check_rustfmt() {
 	local samples=("$SRC"/samples/*/*.rs)
@@ -26,7 +26,7 @@ check_cargo_clippy() {
 	cargo_env cargo clippy --locked --all-targets -- -D warnings
 }
 
-# BIT() is not for UAPI headers; what is exported need not be C.
+# UAPI headers cannot use BIT(), and Rust can export symbols, too.
 check_checkpatch() {
 	local files
 	files=$(cd "$SRC" && find . \( -name '*.c' -o -name '*.h' \) -type f -printf '/doorbell/%P\n' | sort)
@@ -45,7 +45,7 @@ check_docs() {
 		/doorbell/Documentation /build/docs/html
 }
 
-# unsafe is for the abstractions.
+# Only the abstractions may use unsafe.
 check_unsafe() {
 	! grep -nE '^[^/"]*\bunsafe\b' "$SRC"/rust/*.rs "$SRC"/samples/*/*.rs
 }

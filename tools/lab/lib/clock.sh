@@ -1,30 +1,29 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
-# A guest's clock, and the limits that are measured by it.
+# The clock of a guest, and time limits that use it.
 #
-# A limit in seconds of the host turns a busy host into failures. The clock of a
-# guest stands still while the host keeps the guest from running: in each interval
-# it goes on by the time that passed, less the longest time that one thread of QEMU
-# waited for a CPU (/proc/PID/task/TID/schedstat), less the time that the machine
-# itself was kept waiting (steal). The file "clock" in the guest's directory has it
-# in milliseconds; tests in the guest read it from there.
+# With limits in seconds of the host, tests would fail on a busy host. The clock of a
+# guest stops while the host does not run the guest. It advances by the elapsed time,
+# minus the longest wait of a QEMU thread for a CPU (/proc/PID/task/TID/schedstat),
+# minus the steal time of this machine. The file "clock" in the guest's directory has
+# the milliseconds; tests in the guest read it.
 
-# A guest that gives no sign of life for that long is dead. It gives one every five
-# seconds, in the file "alive".
+# A guest is dead if it does not write the file "alive" for this time. It writes it
+# every five seconds.
 ALIVE_LIMIT=180
-# A guest that boots prints something more often than that.
+# A guest is dead if it prints nothing for this time during boot.
 BOOT_LIMIT=60
 
-# steal_us: microseconds that this machine's CPUs were kept waiting, per CPU
+# steal_us: prints the steal time of this machine in microseconds per CPU
 steal_us() {
 	local cpu user nice system idle iowait irq softirq steal rest
 	read -r cpu user nice system idle iowait irq softirq steal rest </proc/stat
 	echo $((${steal:-0} * 10000 / NPROC))
 }
 
-# watch_guest DIRECTORY LIMIT: keeps the clock of the guest whose QEMU has left its
-# pid there, and stops the guest if it is dead, or after LIMIT seconds if that is
-# not 0. The reason is left in "stopped", unless the guest had not started yet.
+# watch_guest DIRECTORY LIMIT: updates the clock of the guest whose qemu.pid is there.
+# Stops the guest if it is dead, or after LIMIT seconds if that is not 0. Writes the
+# reason to "stopped", unless the guest has not started yet.
 watch_guest() {
 	local dir=$1 limit=$2 pid proc stat total waited worst now last passed debt=0 clock=0
 	local steal steal_last alive alive_last= alive_clock=0 why= boot=
@@ -48,11 +47,10 @@ watch_guest() {
 		done
 		now=${EPOCHREALTIME/./} steal=$(steal_us)
 		passed=$((now - last))
-		# The machine slept, or its clock was set.
+		# The machine was suspended, or its clock was set.
 		((passed < 0)) && passed=0
 		((passed > 5000000)) && passed=5000000
-		# What a thread has waited for counts when it is through: it may be more
-		# than the last interval.
+		# schedstat counts a wait at its end. A wait can be longer than the interval.
 		((debt += worst / 1000 + steal - steal_last))
 		last=$now steal_last=$steal
 		if ((debt >= passed)); then
@@ -61,7 +59,7 @@ watch_guest() {
 			((passed -= debt, debt = 0))
 		fi
 		((clock += passed / 1000))
-		# In place: a reader finds the old number or the new one.
+		# A write in place: a reader sees the old number or the new one.
 		printf '%012d\n' "$clock" 1<>"$dir/clock"
 
 		if ((limit && clock >= limit * 1000)); then
@@ -79,7 +77,7 @@ watch_guest() {
 		[[ -z $why ]] || break
 	done
 	[[ -n $why ]] || return
-	# One that does not even start is not stopped: it has died.
+	# A guest that has not started counts as died, not as stopped.
 	[[ $boot ]] || echo "$why" >"$dir/stopped"
 	kill "$pid"
 	sleep 3

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
-# Messages, the way into private namespaces, locks, and stages with progress.
+# Messages, entry into private namespaces, locks, and stages with progress.
 
 LAB=${DOORBELL_LAB:-${XDG_CACHE_HOME:-${HOME:?set HOME or DOORBELL_LAB}/.cache}/doorbell}
 [[ $LAB == /* ]] || LAB=$PWD/$LAB
@@ -17,7 +17,7 @@ die() {
 	exit 1
 }
 
-# What the invoking user's environment contributes; sudo would drop it.
+# Sets PASSED: the variables of the user's environment that sudo would drop.
 passed_env() {
 	local v
 	PASSED=(DOORBELL_LAB="$LAB" HOME="$HOME" PATH="$PATH")
@@ -27,9 +27,9 @@ passed_env() {
 	done
 }
 
-# Everything runs in private mount and PID namespaces: no mount outlives the
-# command, nothing outside can be reached by removing the tree, and whatever
-# way this script ends, kill -9 included, all that it started ends with it.
+# Runs the command in private mount and PID namespaces. No mount outlives the command,
+# the removal of the tree cannot reach a directory outside, and all processes of this
+# script end with it, even after kill -9.
 outer() {
 	local child rc tty=
 	if ((EUID)); then
@@ -58,14 +58,14 @@ outer() {
 	[[ $tty ]] && stty "$tty" 2>/dev/null
 	if [[ $interrupted ]]; then
 		[[ -t 2 ]] && printf '\r\033[K' >&2
-		say "interrupted; finished stages are kept, run it again to go on"
+		say "interrupted; finished stages are kept, run the command again to continue"
 		rc=130
 	fi
 	exit $rc
 }
 
-# lock_lab shared|exclusive: others wait while a set-up is under way, and the
-# lab is not removed under a running one.
+# lock_lab shared|exclusive: a set-up and the removal of the lab take the lock
+# exclusively, all other commands share it.
 lock_lab() {
 	local how=-s
 	[[ $1 == exclusive ]] && how=-x
@@ -76,7 +76,7 @@ lock_lab() {
 			say "waiting for another run that uses $LAB"
 			flock "$how" "$LOCK_FD" || die "cannot lock $LAB/lock"
 		fi
-		# Somebody may have removed the lab while we waited.
+		# Another run may have removed the lab during the wait.
 		[[ $LAB/lock -ef /proc/self/fd/$LOCK_FD ]] && return
 		exec {LOCK_FD}>&-
 		LOCK_FD=
@@ -84,7 +84,7 @@ lock_lab() {
 	done
 }
 
-# free_mb: megabytes that are free where the lab is, or will be
+# free_mb: prints the free megabytes on the file system of the lab
 free_mb() {
 	local dir=$LAB
 	until [[ -e $dir ]]; do
@@ -93,7 +93,7 @@ free_mb() {
 	df -Pm "$dir" | awk 'NR == 2 { print $4 }'
 }
 
-# need_space MEGABYTES FOR-WHAT
+# need_space MEGABYTES PURPOSE: dies if less is free
 need_space() {
 	local free
 	free=$(free_mb)
@@ -105,8 +105,9 @@ sha() {
 	sha256sum | cut -c1-16
 }
 
-# Stages: each is a process with a log. On a terminal one line shows what runs,
-# for how long, and the log's last line; elsewhere a line at start and end.
+# Stages: each is a process with a log. A terminal shows one line: the running stages,
+# their durations, and the last line of each log. Elsewhere a stage prints a line when
+# it starts and when it ends.
 declare -A STAGE_PID=() STAGE_T0=() STAGE_TITLE=() STAGE_STATUS=()
 
 stage_begin() {		# NAME TITLE COMMAND...
@@ -153,7 +154,7 @@ stage_advice() {
 	if grep -qE 'No space left|[Nn]ot enough free (disk )?space|[Dd]isk quota' "$log" || (($(free_mb) < 50)); then
 		echo "lab: the disk is full: free some, or set DOORBELL_LAB to another place"
 	elif grep -qE 'Temporary failure resolving|Could not connect|Connection (failed|timed out)|Failed to fetch|Couldn.t download|spurious network error|Could not resolve' "$log"; then
-		echo "lab: the network failed: check it (http_proxy, DOORBELL_MIRROR), then run the same command again; it goes on where it stopped"
+		echo "lab: the network failed: check it (http_proxy, DOORBELL_MIRROR), then run the same command again; it continues where it stopped"
 	elif grep -qE 'keyring|NO_PUBKEY|unknown key' "$log"; then
 		echo "lab: the archive's key is unknown here: apt-get install debian-archive-keyring"
 	elif [[ $1 == build-* || $1 == check-* || $1 == test-* ]]; then
@@ -163,8 +164,8 @@ stage_advice() {
 	fi
 }
 
-# Ends the stages that have come to their end. Fails if one failed; with KEEP_GOING
-# unset that ends the others, and this process.
+# Reports the stages that have ended. Fails if one of them failed; unless KEEP_GOING is
+# set, this kills the other stages and exits.
 stage_reap() {
 	local name rc failed=0
 	for name in "${!STAGE_PID[@]}"; do
@@ -182,7 +183,7 @@ stage_reap() {
 	return $failed
 }
 
-# Waits for every stage begun.
+# Waits for all stages.
 stage_wait() {
 	local name beat=$SECONDS failed=0
 	while :; do
@@ -193,7 +194,7 @@ stage_wait() {
 		elif ((SECONDS - beat >= 60)); then
 			beat=$SECONDS
 			for name in "${!STAGE_PID[@]}"; do
-				say "${STAGE_TITLE[$name]}: still at it after $((SECONDS - STAGE_T0[$name])) s"
+				say "${STAGE_TITLE[$name]}: still running after $((SECONDS - STAGE_T0[$name])) s"
 			done
 		fi
 		sleep 0.1

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
-# Mounting the tree and running commands in it. Only ever called in a private
-# mount namespace.
+# Mounts of the tree, and commands in it. The caller is in a private mount namespace.
 
-# mount_tree TREE [rw]: read-only unless told otherwise
+# mount_tree TREE [rw]: mounts the tree; read-only without rw
 mount_tree() {
 	local tree=$1 mode=${2:-ro} ca
 	mount --bind "$tree" "$tree" || return 1
@@ -23,7 +22,8 @@ mount_tree() {
 	return 0
 }
 
-# in_tree TREE COMMAND...: with an environment of its own, plus proxies and CAs
+# in_tree TREE COMMAND...: runs the command in the tree, with a fixed environment and
+# the host's proxies and CAs
 in_tree() {
 	local tree=$1 v env
 	shift
@@ -46,7 +46,7 @@ bind_ro() {
 	mount --bind "$1" "$2" && mount -o remount,bind,ro "$2"
 }
 
-# The whole lab as builds and guests see it.
+# Mounts the whole lab for builds and guests.
 mount_lab() {
 	[[ -n ${LAB_MOUNTED:-} ]] && return
 	local v

@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
-# Booting a VM whose root file system is the tree, read-only, by 9p.
+# Boots a VM whose root file system is the tree, read-only, by 9p.
 #
-# virtme-ng would do that, but Debian's (1.35) finds no channel for the command
-# in this kernel's guests, and takes 7 to 12 s to boot them under emulation;
-# this takes 5.
+# virtme-ng of Debian (1.35) finds no channel for the command in this kernel's guests,
+# and takes 7 to 12 s to boot them under emulation. This takes 5 s.
 
-# The guest's output comes by its second serial port, so that the kernel's
-# messages, on the first, do not mix with it. The directory of the run is the
-# guest's /out; what one of several guests leaves is below its number there, the
-# exit status among it: a guest that dies leaves none.
+# The command's output uses the second serial port, so kernel messages on the first do
+# not mix with it. The directory of the run is the guest's /out. Each guest has a
+# directory there, with its exit status; a guest that dies leaves no status.
 
 initramfs() {
 	local v=$1 image=$2 dir module
@@ -17,7 +15,7 @@ initramfs() {
 	mkdir -p "$dir"/{bin,proc,sys,dev,root,modules}
 	cp "$TREE/bin/busybox" "$dir/bin/"
 	for module in fs/netfs/netfs net/9p/9pnet fs/9p/9p net/9p/9pnet_virtio; do
-		# Or it is built in.
+		# A missing module is built in.
 		[[ -e $KERNELS/$v/modules/$v/kernel/$module.ko.xz ]] || continue
 		in_tree "$TREE" xz -dc "/usr/lib/modules/$v/kernel/$module.ko.xz" \
 			>"$dir/modules/${module##*/}.ko" || return 1
@@ -27,8 +25,8 @@ initramfs() {
 	rm -rf "$dir"
 }
 
-# Sets ACCEL. Hardware virtualisation counts only if a guest has booted with it:
-# /dev/kvm may exist where guests hang.
+# Sets ACCEL. Selects KVM only after a guest has booted with it: guests can hang
+# although /dev/kvm exists.
 find_accelerator() {
 	local key known
 	ACCEL=${DOORBELL_ACCEL:-}
@@ -38,11 +36,11 @@ find_accelerator() {
 	if [[ ${known% *} != "$key" ]]; then
 		known="$key tcg"
 		if [[ -w /dev/kvm ]]; then
-			say "/dev/kvm is there; trying it"
+			say "/dev/kvm exists; trying it"
 			if ACCEL=kvm probe_kvm; then
 				known="$key kvm"
 			else
-				say "no guest boots with it; emulating"
+				say "no guest boots with it; using emulation"
 			fi
 		fi
 		echo "$known" >"$LAB/accel"
@@ -50,8 +48,8 @@ find_accelerator() {
 	ACCEL=${known#* }
 }
 
-# Here the limit is one of the host: a guest that needs longer with KVM is better off
-# without.
+# Boots a guest with KVM. The limit is in seconds of the host: if a boot takes longer,
+# emulation is faster.
 probe_kvm() {
 	local dir=$RUN/probe
 	mkdir -p "$dir"
@@ -59,21 +57,21 @@ probe_kvm() {
 	QEMU_TIMEOUT=20 run_qemu probe >/dev/null 2>&1 && [[ -s $dir/status ]]
 }
 
-# run_qemu GUEST: boots a guest that runs the command in its directory, and waits for
-# its end
+# run_qemu GUEST: boots a guest that runs the command in its directory, and waits until
+# the guest ends
 run_qemu() {
 	local guest=$1 v image cpu append="guest=$1"
 	v=$(kernel_version)
 	image=$BUILD/initramfs-$v.cpio
 	[[ $ACCEL == kvm ]] && cpu=host || cpu=max
-	# With five levels of page tables the debug kernel's KASAN has been seen to
-	# report, early at boot, what is not there.
+	# With five levels of page tables, KASAN of the debug kernel has given false
+	# reports early at boot.
 	[[ $FLAVOUR == debug && $cpu == max ]] && cpu=max,la57=off
-	# The allocator's sheaves keep pointers to what they gave away, so that kmemleak
-	# takes no notice of the last hundred leaks of a size. Checks turn sheaves off.
+	# The allocator's sheaves keep pointers to allocated objects, so kmemleak misses
+	# the last hundred leaks of a size. slab_debug turns sheaves off.
 	[[ $FLAVOUR == debug ]] && append+=" slab_debug=F"
-	# An emulated timer's first interrupts may come too late on a busy host, and the
-	# kernel takes that for broken wiring.
+	# On a busy host the first interrupts of an emulated timer can be late, and the
+	# kernel then panics: it takes the IO-APIC for broken.
 	[[ $ACCEL == kvm ]] || append+=" no_timer_check"
 	local qemu=(
 		qemu-system-x86_64 -accel "$ACCEL" -cpu "$cpu" -M q35 -nodefaults -no-user-config
@@ -91,7 +89,7 @@ run_qemu() {
 	)
 	case $ACCEL in
 	tcg)	qemu[2]=tcg,thread=multi ;;
-	# Time is the number of instructions, two nanoseconds each.
+	# The guest's time advances by two nanoseconds for each instruction.
 	icount)	qemu[2]=tcg
 		qemu+=(-icount "shift=1,sleep=off" -smp 1) ;;
 	esac
@@ -112,13 +110,13 @@ make_initramfs() {
 	fi
 }
 
-# boot GUEST COMMAND [ARGUMENT...]: runs it in a guest, whose directory in RUN is
-# GUEST. Returns its exit status. OUTCOME is "ended", "stopped" (by a limit) or
-# "died"; the status of the latter two is 124 and 125.
+# boot GUEST COMMAND [ARGUMENT...]: runs the command in a guest whose directory is
+# RUN/GUEST, and returns its exit status. Sets OUTCOME to "ended", "stopped" (by a
+# limit; status 124) or "died" (status 125).
 boot() {
 	local guest=$1 dir=$RUN/$1 rc watch try limit=${DOORBELL_TIMEOUT:-0}
 	shift
-	# Nothing says whether a guest lives that counts instructions.
+	# A guest that counts instructions does not write "alive", so it needs a limit.
 	[[ $ACCEL != icount ]] || limit=${DOORBELL_TIMEOUT:-3600}
 	for try in 1 2; do
 		rm -rf "$dir"
@@ -135,7 +133,7 @@ boot() {
 		[[ ! -e $dir/started && ! -e $dir/stopped && $try == 1 ]] || break
 		say "the guest died before it had started (status $rc); the end of its console:"
 		tail -n 8 "$dir/console.log" >&2
-		say "booting it once more ..."
+		say "booting it again ..."
 	done
 	if [[ -s $dir/stopped ]]; then
 		OUTCOME=stopped
@@ -162,21 +160,20 @@ find_image() {
 	die "no kernel image in $KERNELS/$(kernel_version)"
 }
 
-# What must not be in a kernel log. Failures that are injected on the debug
-# kernel are not: guest/debug makes them silent. If kmemleak itself meets one it
-# may say so, as long as it goes on.
+# The lines that a kernel log must not have. guest/debug silences injected failures.
+# kmemleak may report one that hits kmemleak itself, as long as it stays on.
 BAD='WARNING:|BUG:|kernel BUG|cut here|Oops|Call Trace|general protection|INFO: |possible (circular|recursive) locking|suspicious RCU|KASAN|UBSAN|KCSAN|ODEBUG|kmemleak: ([0-9]|Kernel memory leak detector disabled|Memory pool|Cannot allocate a kmemleak)|refcount_t:|rcu:.*stall|soft lockup|hard LOCKUP|workqueue lockup|blocked for more than|Kernel panic|panicked|unable to handle|scheduling while atomic|not ok [0-9]|EXPECTATION FAILED|ASSERTION FAILED'
-# A taint that has other reasons than an unsigned module from outside the tree.
-# Or that tests ran: the module's with KUnit, when it is loaded; and a module that
-# is built from below tools/testing is one.
+# The permitted taints: an unsigned module, an out-of-tree module, and tests. KUnit
+# tests set the last one, as does a module that is built below tools/testing.
 TAINT=$((1 << 12 | 1 << 13 | 1 << 18))
 
-# check_log DIRECTORY: prints what is wrong; fails if something is
+# check_log DIRECTORY: checks the kernel log and the taint of a guest, and prints the
+# problems; fails if there are any
 check_log() {
 	local tainted log=$1/dmesg
 	[[ -s $log ]] || log=$1/console.log
 	if grep -nE -A 12 "$BAD" "$log"; then
-		say "the kernel complained (above; all of it in $log)"
+		say "the kernel complained (see above; the whole log is $log)"
 		return 1
 	fi
 	tainted=$(cat "$1/tainted" 2>/dev/null)
@@ -205,7 +202,7 @@ guest_command() {
 	return $rc
 }
 
-# Before a command that has guests of its own.
+# The prefix of commands that boot nested guests.
 KVM=(/doorbell/tools/lab/guest/with-kvm)
 
 guest_shell() {

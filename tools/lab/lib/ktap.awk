@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Counts a program's KTAP: prints "PASSED FAILED". What is nested is not counted: the
-# line after it has its verdict. The program's exit status follows in a line
-# "# exit status N".
+# Counts the KTAP of a program and prints "PASSED FAILED". Nested results are not
+# counted, as the line after them has their verdict. The last line is the program's
+# exit status: "# exit status N".
 #
-# -v all=1: a skipped test has failed; otherwise it counts as neither.
+# -v all=1: a skipped test counts as failed. Without it, as neither.
 #
-# A stream that is not what it says has failed once more: no plan or two, a plan of
-# zero tests, results that are not numbered 1, 2, 3, as many as planned, a result after
-# a plan that ended the stream, a bail-out, no exit status, or one that is not zero
-# although no test failed.
+# A malformed stream is one more failure: no plan, two plans or a plan of zero tests;
+# results whose numbers are not 1, 2, 3 up to the plan; a result after a plan at the
+# end; a bail-out; no exit status; or a non-zero one although no test failed.
 
 function result(ok) {
 	n++

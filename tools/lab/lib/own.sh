@@ -2,11 +2,11 @@
 # shellcheck shell=bash
 # Modules of the user's own, built against the lab's kernel and doorbell.
 
-# Where the tree has the user's directory and doorbell's source: below this, at
-# the paths that they have on the host, so that relative paths between them hold.
+# The user's directory and doorbell's source are mounted in the tree below this
+# directory. They keep their paths on the host, so relative paths between them work.
 OWN_ROOT=/run/own
 
-# own_source DIRECTORY: prints its real path; an error if no module can be there
+# own_source DIRECTORY: prints its real path; dies if it cannot have a module
 own_source() {
 	local dir
 	# shellcheck disable=SC2088 # Not every shell expands it after "M=".
@@ -33,9 +33,9 @@ mount_own() {
 	done
 }
 
-# own_module DIRECTORY [ARGUMENT...]: builds the module there; the arguments are
-# Kbuild's. What is built goes to build/*/own/VERSION/NAME, which guests of that
-# version see at /build/own/VERSION/NAME.
+# own_module DIRECTORY [ARGUMENT...]: builds the module there and passes the arguments
+# to Kbuild. The output is in build/*/own/VERSION/NAME, which guests of that version
+# see at /build/own/VERSION/NAME.
 own_module() {
 	local dir v out rc
 	dir=$(own_source "${1:-}") || exit
@@ -48,14 +48,14 @@ own_module() {
 
 	v=$(kernel_version)
 	out=own/$v/${dir##*/}
-	# Directories with the same name follow each other.
+	# Another directory of the same name replaces this output.
 	[[ $(cat "$BUILD/$out/.source" 2>/dev/null) == "$dir" ]] || rm -rf "${BUILD:?}/$out"
 	mkdir -p "$BUILD/$out" || return
 	echo "$dir" >"$BUILD/$out/.source"
-	# Kbuild does not notice that doorbell exports something else.
+	# Kbuild does not notice that doorbell's exports have changed.
 	rm -f "$BUILD/$out/Module.symvers"
 	mount_own "$dir"
-	# Messages name the files as the host knows them.
+	# Messages show the paths on the host.
 	in_tree "$TREE" make --no-print-directory -C "$KDIR" M="$OWN_ROOT$dir" MO="/build/$out" "${LLVM[@]}" -j"$(nproc)" \
 		DOORBELL=/doorbell KBUILD_EXTRA_SYMBOLS=/build/module/Module.symvers "$@" modules \
 		2>&1 | sed -u "s,$OWN_ROOT/,/,g"

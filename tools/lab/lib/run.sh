@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
-# Directories of runs, and the lock of a tree. Runs of one tree share what was
-# built: they go on side by side while the sources stay as they are, and a run
-# that has to build waits for the others to end.
+# Directories of runs, and the lock of a source tree. Runs of one tree share the
+# build. They run in parallel while the sources are unchanged; a run that has to build
+# waits until the others have ended.
 
-# lock_file FILE shared|exclusive: takes the lock, or changes the one that is held
+# lock_file FILE shared|exclusive: takes the lock, or changes the mode of a held one
 declare -A LOCK_FDS=()
 lock_file() {
 	local file=$1 how=-s fd
@@ -24,11 +24,11 @@ unlock_file() {
 	unset "LOCK_FDS[$1]"
 }
 
-# begin_run: makes RUN, a directory of this run alone; BUILD/out leads to the last
-# one. Removes those of runs that have ended.
+# begin_run: creates RUN, the directory of this run, and removes those of runs that
+# have ended. BUILD/out is a link to the newest.
 begin_run() {
 	local old fd others
-	# Between mktemp and flock a directory looks like one of a run that has ended.
+	# Between mktemp and flock, a new directory looks like that of a run that has ended.
 	exec {others}>>"$BUILD/run-lock" && flock "$others" || die "cannot lock $BUILD/run-lock"
 	for old in "$BUILD"/run.*; do
 		exec {fd}>>"$old/lock" || continue
@@ -41,21 +41,21 @@ begin_run() {
 	flock -s "$RUN_FD"
 	mkdir "$RUN/log"
 	exec {others}>&-
-	# Not of a run inside of another.
+	# The link does not point to a run inside another run.
 	[[ -z ${DOORBELL_BUILT:-} ]] || return 0
-	# What earlier versions left is a directory.
+	# Earlier versions made a directory.
 	[[ -L $BUILD/out ]] || rm -rf "$BUILD/out"
 	ln -s "${RUN##*/}" "$BUILD/out.${RUN##*.}"
 	mv -T "$BUILD/out.${RUN##*.}" "$BUILD/out"
 }
 
-# give_back: what a run left belongs to the user who asked for it
+# give_back: gives the files of the run to the user who started it
 give_back() {
 	[[ -z ${DOORBELL_OWNER:-} ]] || chown -R "$DOORBELL_OWNER" "$RUN"
 }
 
-# bring_files DIRECTORY: moves what a command wrote to its current directory to the
-# caller's current directory
+# bring_files DIRECTORY: copies the files there, which the command wrote to its current
+# directory, to the current directory of the caller
 bring_files() {
 	local file name
 	for file in "$1"/*; do

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
-# Making the lab. Whatever takes time is a stage; each makes its result under
-# another name and renames it as its last act, so a half-made one is never used.
+# Sets up the lab. Each stage builds its result under a temporary name and renames it
+# at the end, so an incomplete result is never used.
 #
-#	tree.base		what debootstrap made
-#	tree			... with all packages
+#	tree.base		the base system from debootstrap
+#	tree			the base system with all packages
 #	kernels/source-U	kernel source, for all flavours of an upstream version
 #	kernels/V		a kernel: prepared build directory, image, modules
 
@@ -20,12 +20,12 @@ PACKAGES=(
 	qemu-system-x86 busybox-static python3-sphinx python3-ply python3-git
 )
 
-# What the debug kernel needs on top: KASAN with Rust is for clang.
+# The additional packages for the debug kernel: KASAN with Rust needs clang.
 CLANG_PACKAGES=(clang-19 lld-19 llvm-19)
 LLVM=()
 [[ $FLAVOUR != debug ]] || LLVM=(LLVM=-19)
 
-# Changing a recipe makes what it made stale.
+# A changed recipe makes its result stale.
 tree_recipe() {
 	{
 		echo "trixie $MIRROR ${PACKAGES[*]}"
@@ -45,7 +45,7 @@ kernel_recipe() {
 	fi
 }
 
-# The kernel that DOORBELL_KERNEL names, as this flavour has it.
+# Prints this flavour's version of the kernel that DOORBELL_KERNEL names.
 named_kernel() {
 	local v=${DOORBELL_KERNEL:-}
 	case $FLAVOUR:$v in
@@ -60,13 +60,14 @@ version_file() {
 	echo "$LAB/kernel-version-$FLAVOUR"
 }
 
-# Which one it is was found out when the flavour was set up.
+# Prints the version of the kernel. Without DOORBELL_KERNEL, the set-up has chosen it.
 kernel_version() {
 	[[ -z ${DOORBELL_KERNEL:-} ]] || { named_kernel && return; }
 	cat "$(version_file)" 2>/dev/null
 }
 
-# kernel_source VERSION: all flavours of 7.3.4 share kernels/source-7.3.4
+# kernel_source VERSION: prints the source directory, which all flavours of an upstream
+# version share: kernels/source-7.3.4
 kernel_source() {
 	echo "$KERNELS/source-${1%%[+-]*}"
 }
@@ -90,7 +91,8 @@ have_all() {
 	have_tree && have_clang && have_kernel
 }
 
-# Removes a tree. The mounts of a live one are in other namespaces, but make sure.
+# Removes directories, after a check that nothing is mounted there. A tree in use has
+# its mounts in other namespaces.
 remove() {
 	local dir
 	for dir in "$@"; do
@@ -100,11 +102,11 @@ remove() {
 	done
 }
 
-# What is built, and what was printed then, is a tree's own.
+# Each source tree has a directory of its own for build output and logs.
 BUILD=$LAB/build/$(echo "$SRC" | sha)
 
-# The tree changes while nobody uses it. A kernel is made beside the others, by one
-# run at a time.
+# Sets up the missing parts. No other run uses the tree while it changes. A new kernel
+# does not disturb the others; one run at a time builds one.
 setup() {
 	lock_lab shared
 	have_all && return
@@ -148,13 +150,13 @@ setup_tree() {
 		stage_wait
 	fi
 	mv "$LAB/tree.base" "$LAB/tree.tmp"
-	# It has the stamp already; without the packages it goes by another name.
+	# The stamp is set already, so the tree has a temporary name until it has the packages.
 	have_kernel || setup_resolve
-	# The big downloads and the installation need different things.
+	# The downloads need the network and the installation needs the CPU: run both at once.
 	setup_stage packages "packages"
 	have_kernel || setup_fetch
 	stage_wait
-	# Not earlier: the kernel's stages work in the same tree.
+	# The kernel's stages use the temporary name until here.
 	mv "$LAB/tree.tmp" "$TREE"
 }
 
@@ -162,7 +164,7 @@ setup_resolve() {
 	local v
 	v=$(named_kernel)
 	if [[ -z $v && $FLAVOUR == debug ]]; then
-		# Whatever source is there will do.
+		# Prefer a kernel source that is present.
 		v=$(printf '%s\n' "$KERNELS"/source-* | sed -n 's/.*source-\([0-9.]*[0-9]\)$/\1-debug/p' |
 			sort -V | tail -n 1)
 	fi
@@ -180,7 +182,7 @@ have_fetched() {
 	[[ $(cat "$KERNELS/$v.tmp/fetched" 2>/dev/null) == "$(kernel_recipe)" ]]
 }
 
-# Begins what is to be downloaded.
+# Starts the downloads of source and packages of the kernel.
 setup_fetch() {
 	local v
 	v=$(cat "$(version_file).new")
@@ -208,7 +210,7 @@ setup_kernel() {
 	mv "$(version_file).new" "$(version_file)"
 }
 
-# The tree as the stages write to it.
+# Prints the directory of the tree for stages that write to it.
 working_tree() {
 	local tree=$LAB/tree.tmp
 	[[ -d $tree ]] || tree=$TREE
@@ -237,7 +239,7 @@ stage_base() {
 	CONF
 	printf '#!/bin/sh\nexit 101\n' >"$tree/usr/sbin/policy-rc.d"
 	chmod +x "$tree/usr/sbin/policy-rc.d"
-	# Where the rest of the lab is mounted, and what the guest mounts over.
+	# The mount points for the rest of the lab, and those of the guest.
 	mkdir -p "$tree"/{kernel,doorbell,build,cargo,out} "$tree/usr/lib/modules"
 	mount_tree "$tree" rw && host_files "$tree" &&
 	in_tree "$tree" apt-get -q update || return
@@ -247,14 +249,15 @@ stage_base() {
 	mv "$tree" "$LAB/tree.base"
 }
 
-# What apt needs of the host: its resolver, and its CAs for whoever is behind a proxy.
+# Copies the host's resolv.conf, which apt needs.
 host_files() {
-	# Stages share the tree.
+	# Stages share the tree, so the file is replaced atomically.
 	cp -L /etc/resolv.conf "$1/etc/resolv.conf.$$" &&
 	mv -f "$1/etc/resolv.conf.$$" "$1/etc/resolv.conf"
 }
 
-# Another flavour is of the same version as the default one, if that is still there.
+# Finds the newest kernel. Another flavour has the version of the default one, if the
+# archive still has it.
 stage_resolve() {
 	local tree v flavour found same
 	case $FLAVOUR in
@@ -285,7 +288,7 @@ stage_packages() {
 
 stage_clang() {
 	mount_tree "$TREE" rw && host_files "$TREE" || return
-	# The lists are as old as the tree; an installation may have been interrupted.
+	# The package lists are as old as the tree. An earlier installation may be incomplete.
 	in_tree "$TREE" sh -c 'dpkg --configure -a && apt-get -q update &&
 		apt-get -q install -f -y "$@" && apt-get -q clean' sh "${CLANG_PACKAGES[@]}" || return
 	umount -R "$TREE"
@@ -293,13 +296,14 @@ stage_clang() {
 	sync -f "$TREE"
 }
 
-# download TREE DIRECTORY PACKAGE...: unpacks them there, in the tree
+# download TREE DIRECTORY PACKAGE...: downloads packages and unpacks them in DIRECTORY
+# of the tree
 download() {
 	local tree=$1 dir=$2 package
 	shift 2
 	in_tree "$tree" mkdir "$dir/deb" || return
 	for package in "$@"; do
-		# sh -c, as apt-get downloads to where it is.
+		# apt-get downloads to its current directory.
 		in_tree "$tree" sh -c "cd $dir/deb && apt-get -q download '$package'" || {
 			echo "Debian's archive moves: versions vanish when newer ones come. Set"
 			echo "DOORBELL_KERNEL to one that is there, or unset it for the newest."
@@ -323,7 +327,7 @@ stage_source() {
 	v=$(in_tree "$tree" apt-cache madison "linux-source-$base" |
 		awk -v u="${source##*-}-" 'index($3, u) == 1 { print $3; exit }')
 	download "$tree" /kernel "linux-source-$base=${v:-${source##*-}}" || return
-	# xz is a package of the host's or of a tree that is being worked on.
+	# xz comes from the host, or from the tree as soon as its packages are installed.
 	if command -v xz >/dev/null; then
 		tar -C "$new/source" --strip-components=1 -xJf \
 			"$new/usr/src/linux-source-$base.tar.xz" || return
@@ -350,8 +354,8 @@ stage_kernel() {
 	kernel_recipe >"$new/fetched"
 }
 
-# What Debian's headers lack is made again from the same source, configuration
-# and compilers: the result is the same to the last symbol.
+# Regenerates the Rust metadata that Debian's headers lack, from the same source,
+# configuration and compilers. All symbols are the same.
 stage_kdir() {
 	local v new h before after jobs
 	v=$(cat "$(version_file).new")
@@ -361,7 +365,7 @@ stage_kdir() {
 	rm -rf "$new/kdir"
 	mkdir "$new/kdir"
 	cp "$h/.config" "$h/.kernelvariables" "$h/Module.symvers" "$new/kdir/" || return
-	# BTF only; it is what gives the module its own, and the layout of eventfds.
+	# This vmlinux has only BTF. The module's own BTF and the layout of eventfds need it.
 	[[ ! -f $h/vmlinux ]] || cp "$h/vmlinux" "$new/kdir/"
 	mount_tree "$TREE" rw && mount --bind "$new" "$TREE/kernel" &&
 	bind_ro "$(kernel_source "$v")" "$TREE/kernel/source" || return
@@ -384,14 +388,14 @@ stage_kdir() {
 	mv "$new" "$KERNELS/$v"
 }
 
-# The debug kernel is built from scratch, and better slow than lenient.
+# Builds the debug kernel from source. Its checks are more important than its speed.
 stage_debug() {
 	local v new line recipe lost=
 	v=$(cat "$(version_file).new")
 	new=$KERNELS/$v.tmp
-	# Of what is built, even if debug.config changes meanwhile.
+	# The recipe of this build, even if debug.config changes during the build.
 	recipe=$(kernel_recipe)
-	# kbuild knows what is still good of a build that was interrupted or configured otherwise.
+	# Kbuild reuses the valid objects of an interrupted build or of another configuration.
 	[[ -d $new || ! -d $KERNELS/$v ]] || mv "$KERNELS/$v" "$new"
 	rm -rf "$new"/{recipe,root,modules}
 	mkdir -p "$new"/{kdir,source,modules}
@@ -402,7 +406,7 @@ stage_debug() {
 	}
 	kmake tinyconfig && cat "$LAB_DIR/debug.config" >>"$new/kdir/.config" &&
 	kmake olddefconfig || return
-	# What depends on something missing goes without a word.
+	# olddefconfig silently drops an option whose dependencies are missing.
 	while read -r line; do
 		case $line in
 		CONFIG_*)	grep -qxF "$line" "$new/kdir/.config" ;;
@@ -420,8 +424,8 @@ stage_debug() {
 	mv "$new" "$KERNELS/$v"
 }
 
-# A module whose Rust symbols have other hashes than the image's does not load:
-# every symbol that the regenerated objects export must be one of Debian's.
+# Checks that Debian's kernel exports every symbol of the regenerated objects. A module
+# does not load if the hashes of its Rust symbols differ.
 rust_symbols_match() {
 	local kdir=$1 made missing
 	made=$(find "$kdir/rust" -name 'exports_*_generated.h' -exec \
@@ -446,7 +450,7 @@ status() {
 clean() {
 	[[ -d $LAB ]] || return 0
 	lock_lab exclusive
-	# The lock file goes last.
+	# The lock file is removed last.
 	LOGS=$(mktemp -d)
 	stage_begin clean "removing $LAB" clean_lab
 	stage_wait
@@ -455,7 +459,8 @@ clean() {
 	say "removed $LAB"
 }
 
-# Says what it removes, as that takes minutes on a slow disk.
+# Removes all but the lock file. Prints each directory, as this takes minutes on a slow
+# disk.
 clean_lab() {
 	local dir
 	for dir in "$LAB"/{build,kernels,tree/usr,tree}/* "$LAB"/*; do

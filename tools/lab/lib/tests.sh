@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
-# make test: what is run, and what is counted.
+# make test: runs and counts the tests.
 #
-# Three things run on the host: the tests of the tools ("tools"), the model ("model")
-# and the lab's own tests ("lab"). The rest runs in guests, side by side, that take
-# tests from one queue.
+# The tests of the tools ("tools"), the model ("model") and the lab's own tests ("lab")
+# run on the host. All others run in guests. The guests run in parallel and take tests
+# from one queue.
 
-# Seconds of a guest's clock that one test may take.
+# Prints the time limit of a test in seconds of the guest's clock.
 test_limit() {
 	[[ $FLAVOUR == debug ]] && echo 1200 || echo 240
 }
 
-# How many guests: each has two CPUs and some of this machine's memory.
+# Prints the number of guests. Each has two CPUs and 2 GB of memory by default.
 guest_count() {
 	local n=$((NPROC < 2 ? 1 : NPROC > 4 ? 4 : NPROC)) fit
 	fit=$(awk '/^MemAvailable:/ { print int($2 / 2.5 / 1024 / 1024) }' /proc/meminfo)
@@ -20,8 +20,8 @@ guest_count() {
 	echo "${DOORBELL_GUESTS:-$n}"
 }
 
-# count_ktap FILE: "PASSED FAILED". The debug kernel has all that a test may want:
-# what is skipped there has failed.
+# count_ktap FILE: prints "PASSED FAILED". The debug kernel has all facilities, so a
+# skipped test counts as failed there.
 count_ktap() {
 	awk -v all="$([[ $FLAVOUR != debug ]] || echo 1)" -f "$LAB_DIR/lib/ktap.awk" "$1"
 }
@@ -38,7 +38,7 @@ test_model() {
 	return $rc
 }
 
-# Inside of this run, with what it has built.
+# Runs the lab's own tests, which use the build of this run.
 test_lab() {
 	local test rc=0
 	for test in "$LAB_DIR"/test/*.sh; do
@@ -53,7 +53,7 @@ test_lab() {
 
 HOST_TESTS=(tools model lab)
 
-# all_tests: the names of what runs in guests
+# all_tests: prints the names of the tests that run in guests
 all_tests() {
 	cat "$BUILD/selftests/TESTS"
 	sed 's/^/sample_/' "$BUILD/samples/SAMPLES"
@@ -64,8 +64,8 @@ all_tests() {
 	done
 }
 
-# selected NAME: it matches one of the patterns in SELECTED, or there are none but
-# those of what is left out, "!PATTERN"
+# selected NAME: succeeds if NAME matches a pattern in SELECTED, or if all patterns are
+# exclusions ("!PATTERN") and none of them matches
 selected() {
 	local pattern found= wanted=
 	for pattern in "${SELECTED[@]}"; do
@@ -80,7 +80,7 @@ selected() {
 	[[ $found || -z $wanted ]]
 }
 
-# make_queue: what took longest the last time comes first, then what is new
+# make_queue: writes the queue. New tests come first, then the slowest of the last run.
 make_queue() {
 	local name
 	mkdir -p "$RUN"/{ktap,claims,done}
@@ -96,21 +96,21 @@ tally() {	# PASSED FAILED NAME [COMMAND]
 	(($2 == 0)) || FAILURES+=("$3: $2 failed${4:+; alone: $4}")
 }
 
-# explain NAME: what a test in a guest said of its failures
+# explain NAME: prints the output of a test that belongs to its failures
 explain() {
 	local file=$RUN/ktap/$1 case
 	if [[ ! -s $file ]]; then
 		say "  it did not run"
 		return
 	fi
-	# What is before a verdict, back to the one before it, is about it.
+	# The lines between two verdicts belong to the second.
 	awk '/^(not )?ok / || /^#  RUN / { if (/^not ok/) { for (i = 0; i < n; i++) print lines[i]; print }
 			n = 0; next }
 		{ lines[n < 12 ? n++ : 11] = $0 }
 		END { for (i = 0; i < n; i++) if (lines[i] ~ /^#/) print lines[i] }' "$file" | tail -n 40 | sed 's/^/  | /' >&2
 }
 
-# finished NAME: counts a test that ran in a guest
+# finished NAME: counts and reports a test that has run in a guest
 finished() {
 	local name=$1 p=0 f=1 took alone
 	[[ ! -s $RUN/ktap/$name ]] || read -r p f < <(count_ktap "$RUN/ktap/$name")
@@ -132,11 +132,11 @@ finished() {
 	fi
 }
 
-# failed_cases NAME: a line for each case of it that failed
+# failed_cases NAME: adds a line to FAILURES for each case that failed
 failed_cases() {
 	local case command
 	while read -r case; do
-		# Not samples and the like, nor 32-bit programs, whose cases have other names.
+		# Samples and 32-bit programs cannot run a single case by its name.
 		if [[ $1 == *_32 || $1 == sample_* || $1 == cli_* ]]; then
 			command="make test T=$1"
 		else
@@ -147,14 +147,14 @@ failed_cases() {
 	done < <(sed -nE 's/^not ok [0-9]+ //p' "$RUN/ktap/$1" 2>/dev/null | head -n 20)
 }
 
-# run_guest N: one of the guests, as a process
+# run_guest N: runs guest N and writes its result
 run_guest() {
 	boot "$1" env LIMIT="$(test_limit)" ${TORTURE_SECONDS:+TORTURE_SECONDS="$TORTURE_SECONDS"} \
 		/doorbell/tools/lab/guest/test
 	echo "$? $OUTCOME" >"$RUN/$1.result"
 }
 
-# count_guest N: its end, its kernel log, and what it tested by itself
+# count_guest N: counts the exit of the guest, its kernel log and its own checks
 count_guest() {
 	local n=$1 rc outcome p f file
 	read -r rc outcome <"$RUN/$n.result"
@@ -176,7 +176,7 @@ count_guest() {
 	[[ -s $RUN/ktap/module.$n ]] || tally 0 1 "module.$n"
 }
 
-# run_guests: has the guests work through the queue, and counts
+# run_guests: runs the tests of the queue in guests and counts them
 run_guests() {
 	local n guests name running
 	local -A pid=() counted=()
@@ -210,7 +210,7 @@ run_guests() {
 	done <"$RUN/queue"
 }
 
-# count_host NAME STATUS: a test that ran on the host
+# count_host NAME STATUS: counts a test that has run on the host
 count_host() {
 	local name=$1 rc=$2 p f
 	case $name in
@@ -218,7 +218,7 @@ count_host() {
 		read -r p f < <(count_ktap "$LOGS/test-model.log")
 		;;
 	lab)
-		# Several programs, each with a plan.
+		# The log has the output of several programs, each with a plan.
 		read -r p f < <(awk '/^ok /{ p++ } /^not ok /{ f++ } END { print p + 0, f + 0 }' "$LOGS/test-lab.log")
 		;;
 	tools)
@@ -230,7 +230,7 @@ count_host() {
 	tally "$p" "$f" "$name" "make test T=$name"
 }
 
-# slowest: what took longest, in the guests
+# slowest: prints the slowest tests of the guests
 slowest() {
 	local file
 	say "slowest: $(for file in "$RUN"/done/*; do
@@ -238,7 +238,7 @@ slowest() {
 	done | sort -rn | head -n 6 | awk '{ printf "%s%s %.1f s", (NR > 1 ? ", " : ""), $2, $1 / 1000 }')"
 }
 
-# run_tests [PATTERN...]: the tests whose names match; "!PATTERN": not those
+# run_tests [PATTERN...]: runs the tests whose names match. "!PATTERN" excludes tests.
 run_tests() {
 	local name rc start=$SECONDS host=() line
 	SELECTED=("$@")

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# Mistakes in arguments and variables are found before anything is set up.
+# Tests that errors in arguments and variables are reported before the set-up starts.
 . "$(dirname "$0")/lib.sh"
 SRC=${LAB_DIR%/tools/lab}
 export DOORBELL_LAB=$SCRATCH/lab
@@ -9,7 +9,8 @@ lab() {
 	"$LAB_DIR/lab" "$@"
 }
 
-# refuses PATTERN COMMAND...: fails with these words, and has set up nothing
+# refuses PATTERN COMMAND...: succeeds if the command fails, prints PATTERN, and sets up
+# nothing
 refuses() {
 	says "$@" && [[ ! -e $SCRATCH/lab ]]
 }

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# A guest's clock and its limits, with a process that stands for QEMU and a /proc
-# that says how long it has waited for a CPU.
+# Tests a guest's clock and its limits. A process replaces QEMU, and a fake /proc has
+# its waits for a CPU.
 . "$(dirname "$0")/lib.sh"
 
 say() { :; }
@@ -9,12 +9,12 @@ say() { :; }
 NPROC=1
 TREE=$SCRATCH/tree
 steal_us() { echo 0; }
-# The host's time is this program's: a second passes when the watch sleeps.
+# The host's time is simulated: each sleep of the watch advances it by a second.
 unset EPOCHREALTIME
 
-# guest WAITS LIMIT [alive|silent] [started] [boots]: watches one whose thread waits WAITS ms in
-# each second, for TIME seconds at most; leaves RAN, the time on its clock, KILLED, and STOPPED,
-# why it was
+# guest WAITS LIMIT [alive|silent] [started] [boots]: watches a guest whose thread waits
+# WAITS ms in each second, for at most TIME seconds. Sets RAN to the time on its clock,
+# KILLED, and STOPPED to the reason.
 guest() {
 	WAITS=$1 LIMIT=$2 WORDS=" $* " KILLED= TICKS=0 PROC=$TREE/proc/42
 	DIR=$(mktemp -d "$SCRATCH/guest.XXXXXX")

@@ -1,15 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# Runs of the lab, with guests: each gets its own command, status and files, whatever
-# else runs, and however it ends.
+# Tests parallel runs of the lab with guests: each has its own command, status and
+# files, independent of the other runs and of its end.
 . "$(dirname "$0")/lib.sh"
 
-# As part of a run these tests use what that has built.
+# Inside a run, these tests use its build.
 [[ -z ${LAB_OF_TESTS:-} ]] ||
 	export DOORBELL_LAB=$LAB_OF_TESTS DOORBELL_FLAVOUR=$LAB_FLAVOUR DOORBELL_BUILT=1
 cd "$SCRATCH" || exit
 
-# begin NAME [VARIABLE=VALUE...] COMMAND...: one run, in a directory of its own
+# begin NAME [VARIABLE=VALUE...] COMMAND...: starts a run in a directory of its own
 begin() {
 	local name=$1
 	shift
@@ -25,7 +25,8 @@ begin() {
 	) &
 }
 
-# ended NAME STATUS [FILE PATTERN]...
+# ended NAME STATUS [FILE PATTERN]...: succeeds if the run ended with this exit status and
+# its files match
 ended() {
 	local name=$1 rc
 	rc=$(cat "$name/rc")
@@ -37,7 +38,7 @@ ended() {
 	done
 }
 
-# told NAME: what the run printed last. A complaint of the kernel is at the end of out.
+# told NAME: prints the last lines of the run's output; kernel complaints are at the end
 told() {
 	local file
 	for file in err out; do
@@ -45,7 +46,7 @@ told() {
 	done
 }
 
-# Two at a time: a guest has two CPUs.
+# Two runs at a time, as a guest has two CPUs.
 begin first run sh -c 'sleep 6; echo first; echo one >x.txt; exit 7'
 begin second run sh -c 'echo second; echo two >x.txt; (sleep 10000 &); seq 20000; echo last'
 wait

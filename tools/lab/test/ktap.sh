@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# The counter of KTAP: what is counted, and which odd streams do not pass.
+# Tests the counter of KTAP: counts, and malformed streams that must fail.
 . "$(dirname "$0")/lib.sh"
 
-# counts "PASSED FAILED" LINE...: of a stream with these lines; -a counts skipped tests
-# as failed
+# counts "PASSED FAILED" LINE...: succeeds if the stream of these lines has these
+# counts; with -a, skipped tests count as failed
 counts() {
 	local all=0 want got
 	[[ $1 != -a ]] || { all=1 && shift; }

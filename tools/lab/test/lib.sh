@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
-# Sourced by the lab's own tests: check NAME COMMAND... prints a line of KTAP, plan
-# the number of them. The tests run on any machine; SCRATCH is a directory that goes
-# when they end.
+# Sourced by the lab's own tests. check NAME COMMAND... prints a result as KTAP, plan
+# prints their number. The tests run on any machine. SCRATCH is a directory that is
+# removed at the end.
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 LAB_DIR=${HERE%/test}
 SCRATCH=$(mktemp -d) || exit
 trap 'rm -rf "$SCRATCH"' EXIT
-# As on a machine that has none of the lab's variables set, and outside of any run.
+# Unsets the variables of the lab and of a run around the tests.
 unset DOORBELL_INNER ${!DOORBELL_@}
 export LC_ALL=C
 N=0 BAD=0
@@ -31,7 +31,7 @@ plan() {
 	exit $BAD
 }
 
-# says PATTERN COMMAND...: the command fails, and says so
+# says PATTERN COMMAND...: succeeds if the command fails and prints PATTERN
 says() {
 	local pattern=$1 out
 	shift

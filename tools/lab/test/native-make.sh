@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# Tests what the native part of the Makefile says before Kbuild starts. Uses fake
+# Tests the messages of the native part of the Makefile before Kbuild starts. Uses fake
 # build directories and a fake rustc, takes seconds, and needs no lab. Prints KTAP.
 
 SRC=$(cd "$(dirname "$0")/../../.." && pwd)
@@ -15,12 +15,12 @@ report() {		# STATUS NAME
 	echo "$verdict $((++results)) $2"
 }
 
-# A copy of what is tested: the targets run in the source directory.
+# A copy of the Makefile and its script, as the targets run in the source directory.
 mkdir -p "$TMP"/{src/tools,bin}
 cp "$SRC/Makefile" "$TMP/src/"
 cp "$SRC/tools/check-kdir.sh" "$TMP/src/tools/"
 
-# tool NAME TEXT: a program that prints TEXT
+# tool NAME TEXT: makes a program that prints TEXT
 tool() {
 	printf '#!/bin/sh\necho "%s"\n' "$2" >"$TMP/bin/$1"
 	chmod +x "$TMP/bin/$1"
@@ -28,7 +28,8 @@ tool() {
 tool rustc "$TEXT"
 tool bindgen 'bindgen 0.71.1'
 
-# kernel_makefile DIR: has the targets of Kbuild; prints how each was called
+# kernel_makefile DIR: makes a Makefile with the targets of Kbuild, which print their
+# arguments
 kernel_makefile() {
 	mkdir -p "$1"
 	# shellcheck disable=SC2016 # These are for make.
@@ -36,7 +37,7 @@ kernel_makefile() {
 		'modules modules_install clean rust-analyzer' >"$1/Makefile"
 }
 
-# kdir NAME MAJOR MINOR PATCH: a prepared build directory with Rust
+# kdir NAME MAJOR MINOR PATCH: makes a prepared build directory with Rust
 kdir() {
 	KDIR=$TMP/$1
 	mkdir -p "$KDIR"/{rust,include/config,include/generated/uapi/linux}
@@ -49,7 +50,7 @@ kdir() {
 	touch "$KDIR/rust/libkernel.rmeta"
 }
 
-# stub DIR SOURCE: the Makefile of a separate build directory
+# stub DIR SOURCE: makes the Makefile of a separate build directory
 stub() {
 	mkdir -p "$1"
 	cat >"$1/Makefile" <<-STUB
@@ -65,13 +66,14 @@ native() {
 		make --no-print-directory -C "$TMP/src" "$@" >"$TMP/out" 2>&1
 }
 
-# passes NAME TEXT ARGUMENT...: make succeeds and prints TEXT
+# passes NAME TEXT ARGUMENT...: reports success if make succeeds and prints TEXT
 passes() {
 	native "${@:3}" && grep -qF -- "$2" "$TMP/out"
 	verdict $? "$1"
 }
 
-# fails NAME TEXT ARGUMENT...: make fails, prints TEXT, and Kbuild was not started
+# fails NAME TEXT ARGUMENT...: reports success if make fails, prints TEXT, and has not
+# started Kbuild
 fails() {
 	! native "${@:3}" && grep -qF -- "$2" "$TMP/out" && ! grep -q KBUILD "$TMP/out"
 	verdict $? "$1"
@@ -179,7 +181,7 @@ kdir other 7 3 5
 fails "make modules_install for another kernel than make" \
 	'doorbell.ko was built for 7.3.4-test' modules_install KDIR="$KDIR"
 
-# What goes to the lab.
+# Targets of the lab.
 passes "make bench ARGS= chooses the benchmark" 'tools/lab/lab bench assign --json' \
 	-n bench ARGS='assign --json'
 passes "make bench without ARGS runs all" 'doorbell bench assign && doorbell bench bus' -n bench

@@ -15,29 +15,29 @@ report() {		# STATUS NAME
 	(($1 == 0)) || sed 's/^/# /' "$TMP/out"
 }
 
-# own M [ARGUMENT...]: the output goes to $TMP/out
+# own M [ARGUMENT...]: builds the module in M; the output goes to $TMP/out
 own() {
 	env -u MAKEFLAGS -u MAKELEVEL make --no-print-directory -C "$SRC" module M="$1" \
 		"${@:2}" </dev/null >"$TMP/out" 2>&1
 }
 
-# refused NAME TEXT M: an error that says TEXT, and the lab is not set up for it
+# refused NAME TEXT M: reports success if the build fails with TEXT before a set-up
 refused() {
 	! DOORBELL_LAB=$TMP/lab DOORBELL_MIRROR=http://127.0.0.1:1 own "$3" && grep -qF -- "$2" "$TMP/out" && [[ ! -e $TMP/lab/lock ]]
 	report $? "$1"
 }
 
-contents() {		# DIRECTORY: what is in it, and when it was changed
+contents() {		# DIRECTORY: prints its files and their times of change
 	find "$1" -printf '%P %T@ %s\n' | sort
 }
 
-# doorbell_build: the lab's own build of doorbell
+# doorbell_build: prints the lab's own build of doorbell
 doorbell_build() {
 	"$SRC/tools/lab/lab" enter find /build/module -type f -printf '%p %T@ %s\n' </dev/null \
 		2>/dev/null | sort
 }
 
-# fresh NAME SAMPLE: a copy of a sample, outside of this source tree
+# fresh NAME SAMPLE: copies a sample to a directory outside this source tree
 fresh() {
 	mkdir -p "$TMP/$(dirname "$1")"
 	cp -r "$SRC/samples/$2" "$TMP/$1"
@@ -58,7 +58,7 @@ fresh built template
 touch "$TMP/built/modules.order"
 refused "M that was built natively" 'an earlier build left there' "$TMP/built"
 
-# The template, by an absolute path outside of this source tree.
+# The template, by an absolute path outside this source tree.
 fresh mine template
 contents "$TMP/mine" >"$TMP/before"
 own "$TMP/mine"
@@ -79,7 +79,7 @@ report $? "a module in Rust builds"
 contents "$TMP/rust/deep/mine_rust" | diff "$TMP/before" - >"$TMP/out"
 report $? "its directory is as it was, too"
 
-# Inside of this source tree.
+# Inside this source tree.
 contents "$SRC/samples" >"$TMP/before"
 own samples/template W=1
 report $? "a module inside of this source tree builds"
@@ -101,7 +101,7 @@ echo '# obj-m := x.o' >"$TMP/nothing/Kbuild"
 ! own "$TMP/nothing" && grep -qF 'names no module' "$TMP/out"
 report $? "a Kbuild that names no module is an error"
 
-# Another one of the same name, with a mark to tell it by.
+# Another module of the same name, with a mark that identifies it.
 fresh again/mine template
 sed -i 's/"doorbell template: /&again: /' "$TMP/again/mine/doorbell_template.c"
 own "$TMP/again/mine"

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
-# Sourced by the tests of the command line: begins the report of the test.
+# Sourced by the tests of the command line. Begins the report of the test.
 #
-# try COMMAND... runs a command that must succeed, fails COMMAND... one that must not,
-# and leaves what it said in "stderr";
-# result NAME reports whether all of them since the last result did, and names the
-# first that did not.
+# try COMMAND... runs a command that must succeed. fails COMMAND... runs one that must
+# fail, and writes its messages to "stderr". result NAME reports the commands since the
+# last result as one test, and names the first that went wrong.
 . /doorbell/tools/lab/guest/report
 . /doorbell/tools/lab/guest/limit
 cd "$(mktemp -d)" || exit
@@ -28,12 +27,12 @@ fails() {
 	! "$@" 2>stderr || WRONG="$* did not fail"
 }
 
-# same TEXT TEXT
+# same TEXT TEXT: succeeds if the texts are equal
 same() {
 	[[ $1 == "$2" ]] || { echo "'$1' is not '$2'" >&2 && return 1; }
 }
 
-# has FILE PATTERN [COUNT]: so many lines of the file match, or at least one
+# has FILE PATTERN [COUNT]: succeeds if COUNT lines of the file match, or at least one
 has() {
 	local n
 	n=$(grep -cE -- "$2" "$1")
@@ -48,7 +47,7 @@ result() {
 	WRONG=
 }
 
-# Debian's kernel with PREEMPT_RT has no KVM; a VM that is not emulated may have none.
+# Debian's PREEMPT_RT kernel has no KVM. A VM under KVM has it only if it can nest.
 have_kvm() {
 	[[ -e /dev/kvm ]] || { grep -q 'QEMU TCG' /proc/cpuinfo && [[ $(uname -r) != *-rt-* ]]; }
 }
@@ -65,7 +64,7 @@ eventually() {
 	done
 }
 
-# No test may go on with a process of the one before it.
+# finish PID: waits for a background process of the test, so that none is left for the next
 finish() {
 	try wait "$1"
 	kill "$1" 2>/dev/null
