@@ -133,7 +133,7 @@ boot() {
 		[[ ! -e $dir/started && ! -e $dir/stopped && $try == 1 ]] || break
 		say "the guest died before it had started (status $rc); the end of its console:"
 		tail -n 8 "$dir/console.log" >&2
-		say "booting it again ..."
+		say "booting it once more ..."
 	done
 	if [[ -s $dir/stopped ]]; then
 		OUTCOME=stopped
