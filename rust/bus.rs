@@ -2,12 +2,20 @@
 
 //! The bus of a context: its regions, and what is written to them.
 
+pub(crate) mod records;
+pub(crate) mod region;
+
+use self::{
+    records::Records,
+    region::{
+        Access,
+        Conflict,
+        Key, //
+    }, //
+};
 use crate::{
-    context::{
-        for_caller,
-        Core, //
-    },
     kernel_ext::{
+        alloc::user_alloc_flags,
         deferred::{
             impl_has_deferred,
             retire_all,
@@ -16,22 +24,24 @@ use crate::{
             Run, //
         },
         eventfd::EventFd,
+        pinned::PinnedSlice,
+        read_domain::ReadDomain,
         shared_array::{
             self,
-            Edit, //
-        }, //
-        sort::sort_by_key,
+            Edit,
+            Reader,
+            SharedArray, //
+        },
+        sort::sort_by_key, //
     },
     line::{
-        Behind,
-        From, //
+        state::{
+            Behind,
+            Origin, //
+        },
+        Line, //
     },
-    region::{
-        self,
-        Access,
-        Clash,
-        Key, //
-    },
+    quota::Quota,
     uapi::{
         DOORBELL_MAX_REGIONS,
         DOORBELL_SPACE_MMIO,
@@ -40,9 +50,13 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        SetOnce, //
     }, //
 };
 
@@ -50,7 +64,7 @@ use kernel::{
 const _: () = assert!(DOORBELL_SPACE_MMIO == 0 && DOORBELL_SPACE_PIO + 1 == region::SPACES);
 
 impl shared_array::Key for Key {
-    fn is_first(&self) -> bool {
+    fn in_low_partition(&self) -> bool {
         self.space() == DOORBELL_SPACE_MMIO
     }
 
@@ -74,18 +88,18 @@ impl Target {
     }
 
     /// Whether it is what `which` says.
-    fn is(&self, which: &Which) -> bool {
+    fn is(&self, which: &TargetSelector) -> bool {
         match (self, which) {
-            (Self::EventFd(_), Which::AnyEventFd) => true,
-            (Self::EventFd(this), Which::EventFd(other)) => this.id() == other.id(),
-            (Self::Line(this), Which::Line(other)) => this == other,
+            (Self::EventFd(_), TargetSelector::AnyEventFd) => true,
+            (Self::EventFd(this), TargetSelector::EventFd(other)) => this.id() == other.id(),
+            (Self::Line(this), TargetSelector::Line(other)) => this == other,
             _ => false,
         }
     }
 }
 
 /// What a region that is to be deassigned signals.
-pub(crate) enum Which {
+pub(crate) enum TargetSelector {
     /// Whatever eventfd it is.
     AnyEventFd,
     /// This one.
@@ -101,8 +115,8 @@ pub(crate) struct Region {
     #[pin]
     relay: Deferred<Self, IrqWork>,
     target: Target,
-    /// What is written is kept.
-    keep: bool,
+    /// Writes are recorded.
+    record: bool,
     /// Relays behind the last write from a context where eventfds may not be signalled.
     hops: Atomic<u32>,
     /// Writes so far.
@@ -117,15 +131,15 @@ impl_has_deferred!(Region, relay, IrqWork);
 
 impl Region {
     /// A region that signals `target`. Process context.
-    pub(crate) fn new(target: Target, keep: bool) -> Result<Pin<KBox<Self>>> {
+    pub(crate) fn new(target: Target, record: bool) -> Result<Pin<KBox<Self>>> {
         let region = pin_init!(Self {
             relay <- Deferred::new(),
             target,
-            keep,
+            record,
             hops: Atomic::new(0),
             writes: Atomic::new(0),
         });
-        KBox::pin_init(region, for_caller())
+        KBox::pin_init(region, user_alloc_flags())
     }
 
     /// The line that it rings.
@@ -136,9 +150,9 @@ impl Region {
         }
     }
 
-    /// Whether it keeps what is written.
-    pub(crate) fn keeps(&self) -> bool {
-        self.keep
+    /// Returns true if its writes are recorded.
+    pub(crate) fn records(&self) -> bool {
+        self.record
     }
 
     /// How often something was written to it.
@@ -146,19 +160,19 @@ impl Region {
         self.writes.load(Relaxed)
     }
 
-    /// Something was written. Any context but NMI; `from` says whether eventfds may be signalled.
+    /// Something was written. Any context but NMI; `origin` says whether eventfds may be signalled.
     #[inline(always)]
-    fn written(self: Pin<&Self>, core: &Core, from: From) {
+    fn written(self: Pin<&Self>, lines: &PinnedSlice<Line>, origin: Origin) {
         self.writes.fetch_add(1u64, Relaxed);
-        match (&self.target, from) {
-            (Target::EventFd(eventfd), From::Caller) => eventfd.signal(0),
-            (Target::EventFd(_), From::Wake(behind)) => {
+        match (&self.target, origin) {
+            (Target::EventFd(eventfd), Origin::Caller) => eventfd.signal(0),
+            (Target::EventFd(_), Origin::Wake(behind)) => {
                 self.hops.store(behind.hops(), Relaxed);
                 Run::<IrqWork>::queue(self);
             }
             (Target::Line(line), _) => {
-                if let Some(line) = core.line(*line) {
-                    line.ring_from(from);
+                if let Some(line) = lines.get(*line as usize) {
+                    line.ring_from(origin);
                 }
             }
         }
@@ -177,7 +191,7 @@ impl Run<IrqWork> for Region {
 /// A region that is to come.
 pub(crate) struct Assign {
     pub(crate) key: Key,
-    /// Which of the caller's it is.
+    /// TargetSelector of the caller's it is.
     pub(crate) index: u32,
     pub(crate) region: Pin<KBox<Region>>,
 }
@@ -185,16 +199,16 @@ pub(crate) struct Assign {
 /// A region that is to go.
 pub(crate) struct Deassign {
     pub(crate) key: Key,
-    /// Which of the caller's it is.
+    /// TargetSelector of the caller's it is.
     pub(crate) index: u32,
-    pub(crate) which: Which,
+    pub(crate) which: TargetSelector,
 }
 
 /// Why regions could not be changed.
 pub(crate) struct Failed {
     /// The error.
     pub(crate) error: Error,
-    /// Which of the caller's is to blame, if it is one of them.
+    /// TargetSelector of the caller's is to blame, if it is one of them.
     pub(crate) index: Option<u32>,
 }
 
@@ -208,9 +222,9 @@ impl Failed {
     }
 }
 
-impl<E> core::convert::From<E> for Failed
+impl<E> From<E> for Failed
 where
-    Error: core::convert::From<E>,
+    Error: From<E>,
 {
     fn from(error: E) -> Self {
         Self {
@@ -220,52 +234,88 @@ where
     }
 }
 
-impl core::convert::From<Clash> for Error {
-    fn from(clash: Clash) -> Self {
-        match clash {
-            Clash::Same => EEXIST,
-            Clash::Shape => EBUSY,
+impl From<Conflict> for Error {
+    fn from(conflict: Conflict) -> Self {
+        match conflict {
+            Conflict::Same => EEXIST,
+            Conflict::Shape => EBUSY,
         }
     }
 }
 
-impl Core {
-    /// Writes to the bus. Any context but NMI; `from` says whether eventfds may be signalled. Neither
-    /// sleeps nor allocates.
+/// The bus of a context.
+pub(crate) struct Bus {
+    regions: SharedArray<Key, Region>,
+    /// Set by DOORBELL_SET_RECORDS, once.
+    records: SetOnce<Arc<Records>>,
+}
+
+impl Bus {
+    /// Creates a bus without regions and records.
+    pub(crate) fn new(domain: Arc<ReadDomain>) -> Self {
+        Self {
+            regions: SharedArray::new(domain),
+            records: SetOnce::new(),
+        }
+    }
+
+    /// Writes to the bus. Regions that ring a line ring one of `lines`. Neither sleeps nor allocates.
     ///
-    /// EOPNOTSUPP: no region takes it. ENOBUFS: there is no room to keep it.
+    /// # Context
+    ///
+    /// Any context but NMI; `origin` says whether eventfds may be signalled.
+    ///
+    /// # Errors
+    ///
+    /// EOPNOTSUPP: no region matches. ENOBUFS: there is no room to record the write.
     #[inline(always)]
-    pub(crate) fn bus_write(&self, access: &Access, from: From) -> Result {
+    pub(crate) fn write(
+        &self,
+        lines: &PinnedSlice<Line>,
+        access: &Access,
+        origin: Origin,
+    ) -> Result {
         let regions = self.regions.read();
-        let (addrs, keys, first) = regions.part(access.space() == DOORBELL_SPACE_MMIO);
-        let hits = region::find(addrs, keys, access);
-        let any = hits.any.and_then(|at| regions.item(first + at));
-        let exact = hits.exact.and_then(|at| regions.item(first + at));
-        if any.is_none() && exact.is_none() {
+        let (addrs, keys, first) = regions.partition(access.space() == DOORBELL_SPACE_MMIO);
+        let matches = region::find(addrs, keys, access);
+        let wildcard = matches.wildcard.and_then(|at| regions.item(first + at));
+        let datamatch = matches.datamatch.and_then(|at| regions.item(first + at));
+        if wildcard.is_none() && datamatch.is_none() {
             return Err(EOPNOTSUPP);
         }
-        if [any, exact].into_iter().flatten().any(|region| region.keep) {
-            self.records()?.keep(access)?;
+        if [wildcard, datamatch]
+            .into_iter()
+            .flatten()
+            .any(|region| region.record)
+        {
+            self.records()?.record(access)?;
         }
-        if let Some(region) = any {
-            region.written(self, from);
+        if let Some(region) = wildcard {
+            region.written(lines, origin);
         }
-        if let Some(region) = exact {
-            region.written(self, from);
+        if let Some(region) = datamatch {
+            region.written(lines, origin);
         }
         Ok(())
     }
 
-    /// Deassigns and assigns regions in one step, all or none. When this has returned, nothing is
-    /// signalled for what was deassigned, nor will it be. Process context.
+    /// Deassigns and assigns regions in one step, all or none. When this has returned, no signal for a
+    /// deassigned region is in flight, and none will come.
+    ///
+    /// # Context
+    ///
+    /// Process context.
+    ///
+    /// # Errors
     ///
     /// ENOENT, EEXIST, EBUSY, ENOSPC, ENOMEM: see the UAPI header.
-    pub(crate) fn change_regions(
+    pub(crate) fn change(
         &self,
+        quota: &Quota,
         mut new: KVVec<Assign>,
         old: KVVec<Deassign>,
     ) -> Result<(), Failed> {
-        let flags = for_caller();
+        let flags = user_alloc_flags();
         sort_by_key(&mut new, |new| (new.key, new.index));
         let mut keys = KVVec::with_capacity(new.len(), flags)?;
         for new in new.iter() {
@@ -285,46 +335,72 @@ impl Core {
             return Err(ENOSPC.into());
         }
         region::place_new(edit.keys(), &gone, &keys, &mut places)
-            .map_err(|(clash, at)| Failed::at(new[at].index)(clash.into()))?;
+            .map_err(|(conflict, at)| Failed::at(new[at].index)(conflict.into()))?;
         let gone_eventfds = gone.iter().filter_map(|&at| edit.item(at));
         let gone_eventfds = gone_eventfds
             .filter(|region| region.target.is_eventfd())
             .count();
         let more = eventfds.saturating_sub(gone_eventfds);
-        let reservation = self.quota.reserve(more)?;
-        let room = edit.room(new.len(), gone.len(), flags)?;
+        let reservation = quota.reserve(more)?;
+        let space = edit.reserve(new.len(), gone.len(), flags)?;
         for (place, new) in places.into_iter().zip(new) {
             // Cannot fail: there is room.
             let _ = placed.push_within_capacity((place, new.key, new.region));
         }
         // This ends the change, before anything is waited for.
-        let retired = edit.replace(room, &gone, placed);
+        let retired = edit.replace(space, &gone, placed);
         reservation.keep();
 
         if let Some(mut retired) = retired {
             retired.wait();
             retire_all(retired.items());
         }
-        self.quota.release(gone_eventfds.saturating_sub(eventfds));
+        quota.release(gone_eventfds.saturating_sub(eventfds));
         Ok(())
     }
 
-    /// How many regions there are. Any context.
+    /// Returns the regions as they are now, for as long as the returned object exists. Any context but
+    /// NMI.
+    pub(crate) fn regions(&self) -> Reader<'_, Key, Region> {
+        self.regions.read()
+    }
+
+    /// Returns the number of regions. Any context.
     pub(crate) fn nr_regions(&self) -> u32 {
         self.regions.len() as u32
     }
 
-    /// Waits for all regions' callbacks. Nobody may write any more. Process context.
-    pub(crate) fn retire_regions(&self) {
+    /// Waits for the callbacks of all regions. There must be no writer any more. Process context.
+    pub(crate) fn retire(&self) {
         let regions = self.regions.read();
         let all = 0..regions.keys().len();
         retire_all(all.filter_map(|at| regions.item(at)));
+    }
+
+    /// Returns the records; ENXIO if their number is not chosen yet. Any context.
+    #[inline]
+    pub(crate) fn records(&self) -> Result<&Records> {
+        Ok(self.records.as_ref().ok_or(ENXIO)?)
+    }
+
+    /// Sets the records, once. Process context.
+    ///
+    /// # Errors
+    ///
+    /// EEXIST: they are set. Those of `new`.
+    pub(crate) fn set_records(&self, new: impl FnOnce() -> Result<Arc<Records>>) -> Result {
+        // Of two concurrent callers one gets EEXIST from the second step.
+        if self.records().is_err() && self.records.populate(new()?) {
+            Ok(())
+        } else {
+            Err(EEXIST)
+        }
     }
 }
 
 /// Where the regions are that are to go, sorted.
 fn find_gone(edit: &Edit<'_, Key, Region>, old: KVVec<Deassign>) -> Result<KVVec<usize>, Failed> {
-    let flags = for_caller();
+    let flags = user_alloc_flags();
     let mut found = KVVec::with_capacity(old.len(), flags)?;
     for old in old {
         let at = edit.keys().binary_search(&old.key).ok();

@@ -1,18 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A context: its lines, and what is wired to them.
+//! A context: its lines, and what is usage to them.
 //!
 //! Locks, outermost first: `control`, which only assignments and deassignments take, while the calls
 //! that report numbers read them without a lock; then the hold on a line, an eventfd's wait-queue lock, or the
 //! mutex in which lists of notifiers, and the regions, change; `dead` inside the second. The ring path
 //! takes none of a context's own, and while notifiers or regions are waited for none is held.
 
+mod assignments;
+mod usage;
+
+pub(crate) use self::{
+    assignments::Assignments,
+    usage::{
+        Usage,
+        UsageField, //
+    }, //
+};
+
+use self::usage::UsageCounters;
 use crate::{
-    bus::Region,
-    delivery::Line,
-    irqfd::Irqfd,
+    bus::{
+        region::Access,
+        Assign,
+        Bus,
+        Deassign,
+        Failed, //
+    },
     kernel_ext::{
-        alloc::__GFP_RETRY_MAYFAIL,
+        alloc::user_alloc_flags,
         batch::Batch,
         deferred::{
             impl_has_deferred,
@@ -21,130 +37,52 @@ use crate::{
             Run,
             WorkItem, //
         },
-        domain::Domain,
+        mmap_pages::MmapPages,
         pinned::{
             pinned,
             PinnedSlice, //
         },
-        shared_array::SharedArray,
+        read_domain::ReadDomain,
         shared_list::{
             Node,
             Removed, //
-        },
-        shared_pages::SharedPages,
-        task::fatal_signal_pending, //
+        }, //
     },
-    outputs::{
-        Notifier,
-        Output,
-        Triggers, //
+    line::{
+        outputs::{
+            Notifier,
+            Output,
+            Triggers, //
+        },
+        state::Origin,
+        status::{
+            new_status,
+            LineQuery,
+            LineStatus, //
+        },
+        Line, //
     },
     quota::Quota,
-    records::Records,
-    region::Key,
-    status::{
-        new_status,
-        Snapshot,
-        Status, //
-    },
-    uapi::{
-        DOORBELL_MAX_NOTIFIERS_PER_LINE,
-        DOORBELL_MAX_SEARCHED_TRIGGERS, //
-    }, //
+    uapi::DOORBELL_MAX_NOTIFIERS_PER_LINE, //
 };
 use kernel::{
-    alloc::{
-        flags::__GFP_NOWARN,
-        Flags, //
-    },
     mm::virt::VmaNew,
     new_mutex,
     new_spinlock_irq,
     prelude::*,
     rbtree::RBTree,
     sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
         Arc,
         Mutex,
-        SetOnce,
         SpinLockIrq, //
     }, //
 };
 
-/// Returns the flags for all that is allocated because a caller wants it. Such memory is charged to
-/// the caller's memory cgroup. If there is none, the caller gets ENOMEM: no process is killed, and
-/// nothing is logged.
-pub(crate) fn for_caller() -> Flags {
-    GFP_KERNEL_ACCOUNT | __GFP_NOWARN | __GFP_RETRY_MAYFAIL
-}
-
-/// What is assigned; changed with the mutex held.
-pub(crate) struct Control {
-    /// By the eventfd's identity, which stays its own as long as it is here.
-    pub(crate) irqfds: RBTree<usize, Pin<KBox<Irqfd>>>,
-    /// The identities of each line's triggers, for the search for cycles: the triggers themselves
-    /// can only be reached by the thread that holds the line.
-    triggers: KVVec<KVec<usize>>,
-}
-
-/// The numbers of assignments, as of one line or of a context.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Wired {
-    /// Irqfds.
-    pub(crate) irqfds: u32,
-    /// Triggers.
-    pub(crate) triggers: u32,
-    /// Notifiers.
-    pub(crate) notifiers: u32,
-    /// Irqfds with a resamplefd.
-    pub(crate) resamplefds: u32,
-}
-
-/// One of the numbers in [`Wired`].
-#[derive(Clone, Copy)]
-pub(crate) enum UsageField {
-    /// Irqfds.
-    Irqfds,
-    /// Triggers.
-    Triggers,
-    /// Notifiers.
-    Notifiers,
-    /// Irqfds with a resamplefd.
-    Resamplefds,
-}
-
-/// Numbers of assignments. They are written with the mutex held and read without it.
-struct Usage([Atomic<u32>; 4]);
-
-impl Usage {
-    fn new() -> Self {
-        Self([const { Atomic::new(0) }; 4])
-    }
-
-    fn read(&self) -> Wired {
-        let get = |field| self.0[field as usize].load(Relaxed);
-        Wired {
-            irqfds: get(UsageField::Irqfds),
-            triggers: get(UsageField::Triggers),
-            notifiers: get(UsageField::Notifiers),
-            resamplefds: get(UsageField::Resamplefds),
-        }
-    }
-
-    fn add(&self, field: UsageField, change: i32) {
-        let number = &self.0[field as usize];
-        number.store(number.load(Relaxed).wrapping_add_signed(change), Relaxed);
-    }
-}
-
 /// The part of a context that exists once the number of lines is chosen.
 ///
-/// Irqfds hold references to it, and it holds the irqfds: [`Core::shut_down`] breaks the circle.
+/// Irqfds hold references to it, and it holds the irqfds: [`Context::shut_down`] breaks the circle.
 #[pin_data]
-pub(crate) struct Core {
+pub(crate) struct Context {
     // First, because it waits for its callback when it is dropped.
     #[pin]
     reaper: Deferred<Self, WorkItem>,
@@ -152,42 +90,39 @@ pub(crate) struct Core {
     /// Delivers what interrupts have no time for.
     batch: Arc<Batch<Line>>,
     /// What userspace may look at.
-    status: Arc<SharedPages<Status>>,
-    /// The bus.
-    pub(crate) regions: SharedArray<Key, Region>,
-    /// What was written to those that keep it. Set by DOORBELL_SET_RECORDS, once.
-    records: SetOnce<Arc<Records>>,
+    status: Arc<MmapPages<LineStatus>>,
+    bus: Bus,
     /// The eventfds that are kept alive.
     #[pin]
     pub(crate) quota: Quota,
     /// Numbers of assignments of each line.
-    line_usage: KVVec<Usage>,
+    line_usage: KVVec<UsageCounters>,
     /// Numbers of assignments of all lines together.
-    usage: Usage,
+    usage: UsageCounters,
     #[pin]
-    pub(crate) control: Mutex<Control>,
+    pub(crate) assignments: Mutex<Assignments>,
     /// Identities of irqfds whose eventfd has no file any more; has room for all that are assigned.
     #[pin]
-    pub(crate) dead: SpinLockIrq<KVVec<usize>>,
+    pub(crate) hung_up: SpinLockIrq<KVVec<usize>>,
 }
 
-impl_has_deferred!(Core, reaper, WorkItem);
+impl_has_deferred!(Context, reaper, WorkItem);
 
-impl Core {
+impl Context {
     /// A context with `nr_lines` lines, charged to the caller's memory cgroup. Process context.
     pub(crate) fn new(nr_lines: u32) -> Result<Arc<Self>> {
         let len = nr_lines as usize;
-        let flags = for_caller();
-        let domain = Domain::new(flags)?;
-        let (status, each) = SharedPages::new(len, new_status, flags)?;
-        let regions = SharedArray::new(domain.clone());
+        let flags = user_alloc_flags();
+        let domain = ReadDomain::new(flags)?;
+        let (status, each) = MmapPages::new(len, new_status, flags)?;
+        let bus = Bus::new(domain.clone());
         let batch = Batch::new(flags)?;
         let lines = each.map(|status| Line::new(status, domain.clone(), batch.clone()));
         let lines = PinnedSlice::new(lines, flags)?;
         let mut line_usage = KVVec::with_capacity(len, flags)?;
         let mut triggers = KVVec::with_capacity(len, flags)?;
         for _ in 0..len {
-            line_usage.push(Usage::new(), flags)?;
+            line_usage.push(UsageCounters::new(), flags)?;
             triggers.push(KVec::new(), flags)?;
         }
         Arc::pin_init(
@@ -196,16 +131,15 @@ impl Core {
                 lines,
                 batch,
                 status,
-                regions,
-                records: SetOnce::new(),
+                bus,
                 quota <- Quota::new(),
                 line_usage,
-                usage: Usage::new(),
-                control <- new_mutex!(Control {
+                usage: UsageCounters::new(),
+                assignments <- new_mutex!(Assignments {
                     irqfds: RBTree::new(),
                     triggers,
-                }, "doorbell_control"),
-                dead <- new_spinlock_irq!(KVVec::new(), "doorbell_dead"),
+                }, "doorbell_assignments"),
+                hung_up <- new_spinlock_irq!(KVVec::new(), "doorbell_hung_up"),
             }),
             flags,
         )
@@ -230,19 +164,19 @@ impl Core {
     }
 
     /// Returns how much is assigned to all lines together. Any context.
-    pub(crate) fn wired(&self) -> Wired {
+    pub(crate) fn usage(&self) -> Usage {
         self.usage.read()
     }
 
     /// Returns how much is assigned to `line`. Any context.
-    pub(crate) fn wired_to(&self, line: u32) -> Wired {
+    pub(crate) fn usage_of(&self, line: u32) -> Usage {
         let usage = self.line_usage.get(line as usize);
-        usage.map_or_else(Wired::default, Usage::read)
+        usage.map_or_else(Usage::default, UsageCounters::read)
     }
 
     /// Adds `change` to the number `field` of `line` and of the context. `_control` proves that the
     /// mutex is held.
-    pub(crate) fn count(&self, _control: &Control, line: u32, field: UsageField, change: i32) {
+    pub(crate) fn count(&self, _control: &Assignments, line: u32, field: UsageField, change: i32) {
         self.usage.add(field, change);
         if let Some(usage) = self.line_usage.get(line as usize) {
             usage.add(field, change);
@@ -250,35 +184,46 @@ impl Core {
     }
 
     /// Folds the state and the counters of all lines, as of [`Line::snapshot_nowait`]. Any context.
-    pub(crate) fn fold<R>(&self, from: R, f: impl FnMut(R, Snapshot) -> R) -> R {
+    pub(crate) fn fold<R>(&self, from: R, f: impl FnMut(R, LineQuery) -> R) -> R {
         self.lines.iter().map(Line::snapshot_nowait).fold(from, f)
     }
 
     /// Starts a thread of the current process that delivers what interrupts have no time for.
     ///
-    /// # Context and errors
+    /// # DoorbellFile and errors
     ///
     /// As of [`Batch::start`].
     pub(crate) fn start_worker(&self) -> Result {
         self.batch.start()
     }
 
-    /// The records; ENXIO if there are none yet.
+    /// Returns the bus. Any context.
     #[inline]
-    pub(crate) fn records(&self) -> Result<&Records> {
-        Ok(self.records.as_ref().ok_or(ENXIO)?)
+    pub(crate) fn bus(&self) -> &Bus {
+        &self.bus
     }
 
-    /// Chooses the records. Process context.
+    /// Writes to the bus, whose regions may ring the lines.
     ///
-    /// EEXIST: there are some. ENOMEM.
-    pub(crate) fn set_records(&self, new: impl FnOnce() -> Result<Arc<Records>>) -> Result {
-        // Of two callers at the same time one gets EEXIST in the second step.
-        if self.records().is_err() && self.records.populate(new()?) {
-            Ok(())
-        } else {
-            Err(EEXIST)
-        }
+    /// # Context
+    ///
+    /// Any context but NMI; `origin` says whether eventfds may be signalled.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Bus::write`].
+    #[inline(always)]
+    pub(crate) fn bus_write(&self, access: &Access, origin: Origin) -> Result {
+        self.bus.write(&self.lines, access, origin)
+    }
+
+    /// Deassigns and assigns regions, as of [`Bus::change`].
+    pub(crate) fn change_regions(
+        &self,
+        new: KVVec<Assign>,
+        old: KVVec<Deassign>,
+    ) -> Result<(), Failed> {
+        self.bus.change(&self.quota, new, old)
     }
 
     /// Maps what userspace may look at. In an mmap hook.
@@ -298,19 +243,19 @@ impl Core {
         let eventfds = usize::from(output.is_eventfd());
         let mut output = Some(output);
 
-        let mut control = self.control.lock();
-        if control.triggers_of(line).contains(&id) {
+        let mut assignments = self.assignments.lock();
+        if assignments.triggers_of(line).contains(&id) {
             return Err(EEXIST);
         }
-        if let Some(irqfd) = control.irqfds.get(&id) {
+        if let Some(irqfd) = assignments.irqfds.get(&id) {
             let next = irqfd.listen().line();
-            if control.reaches(next, |reached, _| reached == line)? {
+            if assignments.reaches(next, |reached, _| reached == line)? {
                 return Err(ELOOP);
             }
         }
         let reservation = self.quota.reserve(eventfds)?;
-        let ids = control.triggers.get_mut(line as usize).ok_or(ENXIO)?;
-        ids.reserve(1, for_caller())?;
+        let ids = assignments.triggers.get_mut(line as usize).ok_or(ENXIO)?;
+        ids.reserve(1, user_alloc_flags())?;
         let len = ids.len();
         let mut room = KVec::new();
         let mut added = target.add_trigger(&mut output, &mut room);
@@ -323,7 +268,7 @@ impl Core {
         reservation.keep();
         // Cannot fail: there is room.
         let _ = ids.push_within_capacity(id);
-        self.count(&control, line, UsageField::Triggers, 1);
+        self.count(&assignments, line, UsageField::Triggers, 1);
         Ok(())
     }
 
@@ -333,13 +278,13 @@ impl Core {
     /// ENXIO, ENOENT: see the UAPI header.
     pub(crate) fn deassign_trigger(&self, id: usize, line: u32) -> Result {
         let target = self.line(line).ok_or(ENXIO)?;
-        let mut control = self.control.lock();
-        let removed = target.with_triggers(|triggers| triggers.remove(id));
+        let mut assignments = self.assignments.lock();
+        let removed = target.lock_triggers(|triggers| triggers.remove(id));
         let removed = removed.ok_or(ENOENT)?;
-        if let Some(ids) = control.triggers.get_mut(line as usize) {
+        if let Some(ids) = assignments.triggers.get_mut(line as usize) {
             ids.retain(|other| *other != id);
         }
-        self.count(&control, line, UsageField::Triggers, -1);
+        self.count(&assignments, line, UsageField::Triggers, -1);
         let eventfds = usize::from(removed.is_eventfd());
         drop(removed);
         self.quota.release(eventfds);
@@ -354,16 +299,16 @@ impl Core {
     /// ENXIO, ENOMEM: see the UAPI header.
     pub(crate) fn deassign_triggers(&self, line: u32) -> Result<u32> {
         let target = self.line(line).ok_or(ENXIO)?;
-        let mut control = self.control.lock();
-        let len = control.triggers_of(line).len();
-        let mut removed = KVec::with_capacity(len, for_caller())?;
-        let mut kept = KVec::with_capacity(len, for_caller())?;
-        target.with_triggers(|triggers| triggers.remove_eventfds(&mut removed, &mut kept));
-        if let Some(ids) = control.triggers.get_mut(line as usize) {
+        let mut assignments = self.assignments.lock();
+        let len = assignments.triggers_of(line).len();
+        let mut removed = KVec::with_capacity(len, user_alloc_flags())?;
+        let mut kept = KVec::with_capacity(len, user_alloc_flags())?;
+        target.lock_triggers(|triggers| triggers.remove_eventfds(&mut removed, &mut kept));
+        if let Some(ids) = assignments.triggers.get_mut(line as usize) {
             ids.retain(|id| !removed.iter().any(|output| output.id() == *id));
         }
         let count = removed.len();
-        self.count(&control, line, UsageField::Triggers, -(count as i32));
+        self.count(&assignments, line, UsageField::Triggers, -(count as i32));
         drop(removed);
         self.quota.release(count);
         Ok(count as u32)
@@ -376,20 +321,20 @@ impl Core {
         let notifiers = self.line(line).ok_or(ENXIO)?.get_ref().notifiers();
         let id = output.id();
         let eventfds = usize::from(output.is_eventfd());
-        let node = Node::new(Notifier::Events(output, events), for_caller())?;
+        let node = Node::new(Notifier::Events(output, events), user_alloc_flags())?;
 
         // Only system calls and other modules make transitions, so no wiring of eventfds can make
         // that a cycle.
-        let control = self.control.lock();
+        let assignments = self.assignments.lock();
         if notifiers.any(|notifier| notifier.tells(id)) {
             return Err(EEXIST);
         }
-        if self.wired_to(line).notifiers >= DOORBELL_MAX_NOTIFIERS_PER_LINE {
+        if self.usage_of(line).notifiers >= DOORBELL_MAX_NOTIFIERS_PER_LINE {
             return Err(ENOSPC);
         }
         self.quota.reserve(eventfds)?.keep();
         notifiers.push(node);
-        self.count(&control, line, UsageField::Notifiers, 1);
+        self.count(&assignments, line, UsageField::Notifiers, 1);
         Ok(())
     }
 
@@ -400,11 +345,11 @@ impl Core {
     /// ENXIO, ENOENT: see the UAPI header.
     pub(crate) fn deassign_notifier(&self, id: usize, line: u32) -> Result {
         let notifiers = self.line(line).ok_or(ENXIO)?.get_ref().notifiers();
-        let control = self.control.lock();
+        let assignments = self.assignments.lock();
         let removed = notifiers.remove(|notifier| notifier.tells(id));
         let removed = removed.ok_or(ENOENT)?;
-        self.count(&control, line, UsageField::Notifiers, -1);
-        drop(control);
+        self.count(&assignments, line, UsageField::Notifiers, -1);
+        drop(assignments);
 
         let eventfds = usize::from(removed.tells_eventfd());
         drop(removed);
@@ -421,9 +366,9 @@ impl Core {
     /// ENXIO, ENOMEM: see the UAPI header.
     pub(crate) fn deassign_notifiers(&self, line: u32) -> Result<u32> {
         let notifiers = self.line(line).ok_or(ENXIO)?.get_ref().notifiers();
-        let control = self.control.lock();
-        let len = self.wired_to(line).notifiers as usize;
-        let mut all = KVec::with_capacity(len, for_caller())?;
+        let assignments = self.assignments.lock();
+        let len = self.usage_of(line).notifiers as usize;
+        let mut all = KVec::with_capacity(len, user_alloc_flags())?;
         while all.len() < len {
             let Some(removed) = notifiers.remove(Notifier::tells_eventfd) else {
                 break;
@@ -432,8 +377,8 @@ impl Core {
             let _ = all.push_within_capacity(removed);
         }
         let count = all.len();
-        self.count(&control, line, UsageField::Notifiers, -(count as i32));
-        drop(control);
+        self.count(&assignments, line, UsageField::Notifiers, -(count as i32));
+        drop(assignments);
 
         Removed::wait_for_all(&mut all);
         drop(all);
@@ -446,8 +391,8 @@ impl Core {
     /// ENXIO, EBUSY: see the UAPI header.
     pub(crate) fn set_type(&self, line: u32, level: bool) -> Result {
         let target = self.line(line).ok_or(ENXIO)?;
-        let _control = self.control.lock();
-        if !level && self.wired_to(line).resamplefds != 0 {
+        let _control = self.assignments.lock();
+        if !level && self.usage_of(line).resamplefds != 0 {
             return Err(EBUSY);
         }
         target.set_type(level)
@@ -456,66 +401,18 @@ impl Core {
     /// Deassigns everything and waits for what is under way. There must be no other user left.
     /// Process context.
     pub(crate) fn shut_down(self: &Arc<Self>) {
-        let mut control = self.control.lock();
-        let irqfds = core::mem::replace(&mut control.irqfds, RBTree::new());
-        drop(control);
+        let mut assignments = self.assignments.lock();
+        let irqfds = core::mem::replace(&mut assignments.irqfds, RBTree::new());
+        drop(assignments);
         // Each is taken off its wait queue under that queue's lock: no irqfd rings after this, and
         // what is left in an EFD_SEMAPHORE eventfd stays there.
         drop(irqfds);
-        self.retire_regions();
+        self.bus.retire();
         for line in self.lines.iter() {
             line.shut_down();
         }
         self.batch.flush();
         retire_all(self.lines.iter());
         Run::<WorkItem>::sync(pinned(self));
-    }
-}
-
-impl Control {
-    /// The identities of the triggers of `line`.
-    fn triggers_of(&self, line: u32) -> &[usize] {
-        self.triggers.get(line as usize).map_or(&[], |ids| ids)
-    }
-
-    /// Returns true if `hit` is true for `start` or for any line that `start` rings, directly or not,
-    /// by a trigger that is an irqfd of this context. `hit` gets the line and its triggers'
-    /// identities. Process context.
-    ///
-    /// A cycle over several contexts is not found, and would not be: neither context may see the
-    /// other's wiring. What a cycle costs is bounded where messages are relayed. So this search only
-    /// reports a mistake, and may be bounded itself.
-    ///
-    /// # Errors
-    ///
-    /// ENOSPC: it would have to examine too many triggers. EINTR: the task was killed. ENOMEM.
-    pub(crate) fn reaches(&self, start: u32, hit: impl Fn(u32, &[usize]) -> bool) -> Result<bool> {
-        let mut seen = KVVec::<bool>::new();
-        let mut todo = KVVec::new();
-        let mut examined = 0;
-        todo.push(start, for_caller())?;
-        while let Some(at) = todo.pop() {
-            let ids = self.triggers_of(at);
-            if hit(at, ids) {
-                return Ok(true);
-            }
-            examined += ids.len();
-            if examined > DOORBELL_MAX_SEARCHED_TRIGGERS as usize {
-                return Err(ENOSPC);
-            }
-            if fatal_signal_pending() {
-                return Err(EINTR);
-            }
-            for next in ids.iter().filter_map(|id| self.irqfds.get(id)) {
-                let next = next.listen().line();
-                if seen.is_empty() {
-                    seen.resize(self.triggers.len(), false, for_caller())?;
-                }
-                if !core::mem::replace(&mut seen[next as usize], true) {
-                    todo.push(next, for_caller())?;
-                }
-            }
-        }
-        Ok(false)
     }
 }

@@ -2,38 +2,39 @@
 
 //! /dev/doorbell: what userspace sees.
 
+mod bus;
+mod line_set;
+
+use self::line_set::LineSet;
 use crate::{
-    c_api::ctx::Ctx,
-    context::{
-        for_caller,
-        Core, //
-    },
-    delivery::{
-        Line,
-        Rung, //
-    },
+    bus::records::Records,
+    context::Context,
     kernel_ext::{
+        alloc::user_alloc_flags,
         eventfd::{
             EventFdFile,
             CAN_PEEK, //
         },
-        shared_pages::offset,
+        misc_file::MiscFiles,
+        mmap_pages::offset,
         uaccess::{
             compat_ptr,
             write_nofault, //
         }, //
     },
     line::{
-        Acked,
-        From, //
+        outputs::{
+            Output,
+            EVENTS, //
+        },
+        state::{
+            Acked,
+            Origin, //
+        },
+        status::LineStatus,
+        Line,
+        RingOutcome, //
     },
-    lineset::LineSet,
-    outputs::{
-        Output,
-        EVENTS, //
-    },
-    records::Records,
-    status::Status,
     uapi::*, //
 };
 use kernel::{
@@ -77,10 +78,22 @@ const STATUS_OFFSET: u64 = 0;
 /// Offset of the mapping of the records, beyond the last status page.
 const RECORDS_OFFSET: u64 = 0x1000_0000;
 
-/// What an open file of the device is: a private context.
-pub(crate) struct Context {
+/// The files of the device.
+static FILES: MiscFiles<DoorbellFile> = MiscFiles::new();
+
+/// Returns the context of `file`. Any context.
+///
+/// # Errors
+///
+/// EINVAL: it is not a file of the device. ENXIO: its lines are not chosen yet.
+pub(crate) fn context_of(file: &File) -> Result<&Arc<Context>> {
+    FILES.data(file).ok_or(EINVAL)?.context()
+}
+
+/// An open file of the device: a private context.
+pub(crate) struct DoorbellFile {
     /// Set by DOORBELL_SET_LINES, once.
-    core: SetOnce<Arc<Core>>,
+    context: SetOnce<Arc<Context>>,
 }
 
 /// The structure that an ioctl's argument points to.
@@ -149,13 +162,13 @@ impl Scope {
     }
 }
 
-impl Rung {
+impl RingOutcome {
     /// What userspace and other modules get.
     pub(crate) fn code(self) -> u32 {
         match self {
-            Rung::Delivered => DOORBELL_RING_DELIVERED,
-            Rung::Coalesced => DOORBELL_RING_COALESCED,
-            Rung::Masked => DOORBELL_RING_MASKED,
+            RingOutcome::Delivered => DOORBELL_RING_DELIVERED,
+            RingOutcome::Coalesced => DOORBELL_RING_COALESCED,
+            RingOutcome::Masked => DOORBELL_RING_MASKED,
         }
     }
 }
@@ -189,18 +202,18 @@ pub(crate) fn check_flags(flags: u32, known: u32) -> Result {
     Ok(())
 }
 
-impl Context {
+impl DoorbellFile {
     /// The core; ENXIO if there are no lines yet.
     #[inline]
-    pub(crate) fn core(&self) -> Result<&Arc<Core>> {
-        self.core.as_ref().ok_or(ENXIO)
+    pub(crate) fn context(&self) -> Result<&Arc<Context>> {
+        self.context.as_ref().ok_or(ENXIO)
     }
 
     /// The line whose number is an ioctl's argument.
     #[inline(always)]
     fn line(&self, arg: usize) -> Result<Pin<&Line>> {
         let line = u32::try_from(arg).map_err(|_| ENXIO)?;
-        self.core()?.line(line).ok_or(ENXIO)
+        self.context()?.line(line).ok_or(ENXIO)
     }
 
     #[inline(always)]
@@ -209,12 +222,12 @@ impl Context {
     }
 
     fn ack(&self, arg: usize) -> Result<isize> {
-        Ok(self.line(arg)?.ack(From::Caller)?.code() as isize)
+        Ok(self.line(arg)?.ack(Origin::Caller)?.code() as isize)
     }
 
     /// Everything but DOORBELL_RING, and out of its way.
     #[inline(never)]
-    fn control(&self, cmd: u32, arg: usize) -> Result<isize> {
+    fn ioctl_slow(&self, cmd: u32, arg: usize) -> Result<isize> {
         if cmd == DOORBELL_IOC_ACK {
             return self.ack(arg);
         }
@@ -261,20 +274,20 @@ impl Context {
             max_irqfds: DOORBELL_MAX_IRQFDS,
             max_notifiers_per_line: DOORBELL_MAX_NOTIFIERS_PER_LINE,
             max_resamplefds_per_line: DOORBELL_MAX_RESAMPLEFDS_PER_LINE,
-            status_size: size_of::<Status>() as u32,
+            status_size: size_of::<LineStatus>() as u32,
             max_regions: DOORBELL_MAX_REGIONS,
             max_records: DOORBELL_MAX_RECORDS,
             status_offset: STATUS_OFFSET,
             records_offset: RECORDS_OFFSET,
             ..Default::default()
         };
-        if let Ok(core) = self.core() {
-            let wired = core.wired();
-            info.nr_lines = core.nr_lines();
-            info.nr_irqfds = wired.irqfds;
-            info.nr_triggers = wired.triggers;
-            info.nr_notifiers = wired.notifiers;
-            info.nr_regions = core.nr_regions();
+        if let Ok(context) = self.context() {
+            let usage = context.usage();
+            info.nr_lines = context.nr_lines();
+            info.nr_irqfds = usage.irqfds;
+            info.nr_triggers = usage.triggers;
+            info.nr_notifiers = usage.notifiers;
+            info.nr_regions = context.bus().nr_regions();
         }
         arg.write(&info)
     }
@@ -286,15 +299,15 @@ impl Context {
         if !(1..=DOORBELL_MAX_LINES).contains(&lines.nr_lines) {
             return Err(EINVAL);
         }
-        if self.core().is_ok() {
+        if self.context().is_ok() {
             return Err(EEXIST);
         }
-        let core = Core::new(lines.nr_lines)?;
+        let context = Context::new(lines.nr_lines)?;
         if lines.flags & DOORBELL_SET_LINES_FLAG_MASKED != 0 {
-            core.mask_all();
+            context.mask_all();
         }
         // Of two callers at the same time one gets EEXIST here.
-        if self.core.populate(core) {
+        if self.context.populate(context) {
             Ok(())
         } else {
             Err(EEXIST)
@@ -308,14 +321,14 @@ impl Context {
             DOORBELL_IRQFD_FLAG_DEASSIGN | DOORBELL_IRQFD_FLAG_RESAMPLE,
         )?;
         check_reserved(&irqfd.reserved)?;
-        let core = self.core()?;
+        let context = self.context()?;
         match irqfd.flags {
             0 | DOORBELL_IRQFD_FLAG_DEASSIGN if irqfd.resamplefd != 0 => Err(EINVAL),
-            0 => core.assign_irqfd(irqfd.fd, irqfd.line, None),
+            0 => context.assign_irqfd(irqfd.fd, irqfd.line, None),
             DOORBELL_IRQFD_FLAG_RESAMPLE => {
-                core.assign_irqfd(irqfd.fd, irqfd.line, Some(irqfd.resamplefd))
+                context.assign_irqfd(irqfd.fd, irqfd.line, Some(irqfd.resamplefd))
             }
-            DOORBELL_IRQFD_FLAG_DEASSIGN => core.deassign_irqfd(irqfd.fd, irqfd.line),
+            DOORBELL_IRQFD_FLAG_DEASSIGN => context.deassign_irqfd(irqfd.fd, irqfd.line),
             // A resamplefd goes with its irqfd.
             _ => Err(EINVAL),
         }
@@ -325,12 +338,12 @@ impl Context {
         let trigger: doorbell_trigger = arg.read()?;
         let scope = Scope::new(trigger.flags, trigger.fd)?;
         check_reserved(&trigger.reserved)?;
-        let core = self.core()?;
-        core.line(trigger.line).ok_or(ENXIO)?;
+        let context = self.context()?;
+        context.line(trigger.line).ok_or(ENXIO)?;
         match scope {
-            Scope::Assign => core.assign_trigger(eventfd(trigger.fd)?, trigger.line)?,
-            Scope::Deassign => core.deassign_trigger(eventfd(trigger.fd)?.id(), trigger.line)?,
-            Scope::DeassignAll => return Ok(core.deassign_triggers(trigger.line)? as isize),
+            Scope::Assign => context.assign_trigger(eventfd(trigger.fd)?, trigger.line)?,
+            Scope::Deassign => context.deassign_trigger(eventfd(trigger.fd)?.id(), trigger.line)?,
+            Scope::DeassignAll => return Ok(context.deassign_triggers(trigger.line)? as isize),
         }
         Ok(0)
     }
@@ -343,14 +356,16 @@ impl Context {
         if (scope == Scope::Assign) != (notifier.events != 0) {
             return Err(EINVAL);
         }
-        let core = self.core()?;
-        core.line(notifier.line).ok_or(ENXIO)?;
+        let context = self.context()?;
+        context.line(notifier.line).ok_or(ENXIO)?;
         match scope {
             Scope::Assign => {
-                core.assign_notifier(eventfd(notifier.fd)?, notifier.line, notifier.events)?;
+                context.assign_notifier(eventfd(notifier.fd)?, notifier.line, notifier.events)?;
             }
-            Scope::Deassign => core.deassign_notifier(eventfd(notifier.fd)?.id(), notifier.line)?,
-            Scope::DeassignAll => return Ok(core.deassign_notifiers(notifier.line)? as isize),
+            Scope::Deassign => {
+                context.deassign_notifier(eventfd(notifier.fd)?.id(), notifier.line)?
+            }
+            Scope::DeassignAll => return Ok(context.deassign_notifiers(notifier.line)? as isize),
         }
         Ok(0)
     }
@@ -364,7 +379,7 @@ impl Context {
             DOORBELL_TYPE_LEVEL => true,
             _ => return Err(EINVAL),
         };
-        self.core()?.set_type(line.line, level)
+        self.context()?.set_type(line.line, level)
     }
 
     fn set_level(&self, arg: &Argument) -> Result<isize> {
@@ -374,11 +389,11 @@ impl Context {
         if level.level > 1 {
             return Err(EINVAL);
         }
-        let line = self.core()?.line(level.line).ok_or(ENXIO)?;
+        let line = self.context()?.line(level.line).ok_or(ENXIO)?;
         if level.level == 0 {
-            return Ok(isize::from(line.lower(From::Caller)?));
+            return Ok(isize::from(line.lower(Origin::Caller)?));
         }
-        Ok(line.raise(From::Caller)?.code() as isize)
+        Ok(line.raise(Origin::Caller)?.code() as isize)
     }
 
     fn lineset(&self, arg: &Argument, f: fn(Pin<&Line>) -> bool) -> Result<isize> {
@@ -388,29 +403,29 @@ impl Context {
         if set.nr_lines == 0 {
             return Err(EINVAL);
         }
-        let core = self.core()?;
-        let lines = LineSet::new(&set, core.nr_lines())?;
-        Ok(lines.apply(|line| core.line(line).is_some_and(f)) as isize)
+        let context = self.context()?;
+        let lines = LineSet::new(&set, context.nr_lines())?;
+        Ok(lines.apply(|line| context.line(line).is_some_and(f)) as isize)
     }
 
     fn query(&self, arg: &Argument) -> Result {
         let query: doorbell_query = arg.read()?;
         check_flags(query.flags, 0)?;
         check_reserved(&query.reserved)?;
-        let core = self.core()?;
-        let snapshot = core.line(query.line).ok_or(ENXIO)?.snapshot();
-        let wired = core.wired_to(query.line);
+        let context = self.context()?;
+        let snapshot = context.line(query.line).ok_or(ENXIO)?.snapshot();
+        let usage = context.usage_of(query.line);
         arg.write(&doorbell_query {
             line: query.line,
             state: snapshot.state,
             rings: snapshot.rings,
             deliveries: snapshot.deliveries,
             deferred: snapshot.deferred,
-            nr_irqfds: wired.irqfds,
-            nr_triggers: wired.triggers,
+            nr_irqfds: usage.irqfds,
+            nr_triggers: usage.triggers,
             dropped: snapshot.dropped,
-            nr_notifiers: wired.notifiers,
-            nr_resamplefds: wired.resamplefds,
+            nr_notifiers: usage.notifiers,
+            nr_resamplefds: usage.resamplefds,
             acks: snapshot.acks,
             ..Default::default()
         })
@@ -461,28 +476,28 @@ fn peek_eventfd(arg: &Argument) -> Result {
 }
 
 #[vtable]
-impl MiscDevice for Context {
+impl MiscDevice for DoorbellFile {
     type Ptr = KBox<Self>;
 
     fn open(_file: &File, misc: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
-        Ctx::note_device(misc);
-        let context = Self {
-            core: SetOnce::new(),
+        FILES.recognise(misc);
+        let this = Self {
+            context: SetOnce::new(),
         };
-        Ok(KBox::new(context, for_caller())?)
+        Ok(KBox::new(this, user_alloc_flags())?)
     }
 
-    fn release(context: KBox<Self>, _file: &File) {
-        if let Ok(core) = context.core() {
-            core.shut_down();
+    fn release(this: KBox<Self>, _file: &File) {
+        if let Ok(context) = this.context() {
+            context.shut_down();
         }
     }
 
-    fn mmap(context: &Self, _file: &File, vma: &VmaNew) -> Result {
-        let core = context.core()?;
+    fn mmap(this: &Self, _file: &File, vma: &VmaNew) -> Result {
+        let context = this.context()?;
         match offset(vma) {
-            STATUS_OFFSET => core.map_status(vma),
-            RECORDS_OFFSET => core.records()?.map(vma),
+            STATUS_OFFSET => context.map_status(vma),
+            RECORDS_OFFSET => context.bus().records()?.map(vma),
             _ => Err(EINVAL),
         }
     }
@@ -497,34 +512,34 @@ impl MiscDevice for Context {
     }
 
     #[inline(always)]
-    fn ioctl(context: &Self, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
+    fn ioctl(this: &Self, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
         if cmd == DOORBELL_IOC_RING {
-            context.ring(arg)
+            this.ring(arg)
         } else {
-            context.control(cmd, arg)
+            this.ioctl_slow(cmd, arg)
         }
     }
 
     /// The structures are the same for 32-bit callers; only pointers may need care, and the
     /// argument of a ring or an ack is none.
     #[cfg(CONFIG_COMPAT)]
-    fn compat_ioctl(context: &Self, file: &File, cmd: u32, arg: usize) -> Result<isize> {
+    fn compat_ioctl(this: &Self, file: &File, cmd: u32, arg: usize) -> Result<isize> {
         let arg = if matches!(cmd, DOORBELL_IOC_RING | DOORBELL_IOC_ACK) {
             arg
         } else {
             compat_ptr(arg)
         };
-        Self::ioctl(context, file, cmd, arg)
+        Self::ioctl(this, file, cmd, arg)
     }
 
-    fn show_fdinfo(context: &Self, m: &SeqFile, _file: &File) {
-        let Ok(core) = context.core() else {
+    fn show_fdinfo(this: &Self, m: &SeqFile, _file: &File) {
+        let Ok(context) = this.context() else {
             seq_print!(m, "doorbell-lines:\t0\n");
             return;
         };
-        let wired = core.wired();
-        let records = core.records().ok();
-        let sums = core.fold(Sums::default(), |mut sums, line| {
+        let usage = context.usage();
+        let records = context.bus().records().ok();
+        let sums = context.fold(Sums::default(), |mut sums, line| {
             let count = |bit| u32::from(line.state & bit != 0);
             sums.masked += count(DOORBELL_LINE_MASKED);
             sums.pending += count(DOORBELL_LINE_PENDING);
@@ -552,13 +567,13 @@ impl MiscDevice for Context {
              doorbell-deferred:\t{}\n\
              doorbell-acks:\t{}\n\
              doorbell-regions:\t{}\n\
-             doorbell-kept:\t{}\n\
+             doorbell-recorded:\t{}\n\
              doorbell-refused:\t{}\n",
-            core.nr_lines(),
-            wired.irqfds,
-            wired.triggers,
-            wired.notifiers,
-            wired.resamplefds,
+            context.nr_lines(),
+            usage.irqfds,
+            usage.triggers,
+            usage.notifiers,
+            usage.resamplefds,
             sums.masked,
             sums.pending,
             sums.asserted,
@@ -567,8 +582,8 @@ impl MiscDevice for Context {
             sums.dropped,
             sums.deferred,
             sums.acks,
-            core.nr_regions(),
-            records.map_or(0, Records::kept),
+            context.bus().nr_regions(),
+            records.map_or(0, Records::recorded),
             records.map_or(0, Records::refused)
         );
     }

@@ -2,38 +2,29 @@
 
 //! doorbell: a software interrupt controller for eventfds.
 //!
-//! - `line`: what a line does, as pure functions;
-//! - `delivery` and `control`: the line itself; `status`: what can be seen of it; `outputs` and
-//!   `irqfd`: what is wired to it;
-//! - `region`: what a write to the bus matches, as pure functions; `bus`: the regions themselves;
-//!   `records`: the values that they keep;
-//! - `context`: all lines of an open file, and its bus; `quota`: what it keeps alive; `device`: its ioctls; `lineset`: those for many
-//!   lines at once; `bus_device`: those for the bus; `uapi`: their types;
-//! - `c_api`: what other modules see of it;
-//! - `kernel_ext`: abstractions that know nothing of doorbell; all `unsafe` is there and in `c_api`.
+//! - `line`: a line, and the ways to deliver. `line::state`: its state machine, as pure functions;
+//!   `line::ops`: masks, levels, acks; `line::outputs` and `line::callback`: the eventfds and functions
+//!   that it signals; `line::status`: its counters;
+//! - `bus`: a context's bus. `bus::region`: the match of a write and a region, as pure functions;
+//!   `bus::records`: the writes that regions record;
+//! - `context`: the lines and the bus of an open file; `irqfd`: the eventfds that ring its lines;
+//!   `quota`: the limit on the eventfds that it keeps alive;
+//! - `device`: the ioctls. `device::bus`: those for the bus; `device::line_set`: the lines of a call;
+//! - `uapi`: the types of the ioctls; `c_api`: the functions for other modules;
+//! - `kernel_ext`: abstractions that know nothing of doorbell. All `unsafe` is there, in `c_api` and in
+//!   `line::callback`.
 
 mod bindings;
 mod bus;
-mod bus_device;
 mod c_api;
 mod context;
-mod control;
-mod delivery;
 mod device;
 mod irqfd;
 mod kernel_ext;
 #[cfg(CONFIG_KUNIT = "y")]
 mod kunit;
-#[cfg(CONFIG_KUNIT = "y")]
-mod kunit_array;
-#[path = "line/state.rs"]
 mod line;
-mod lineset;
-mod outputs;
 mod quota;
-mod records;
-mod region;
-mod status;
 mod uapi;
 
 use crate::kernel_ext::owner_work::Orphans;
@@ -53,7 +44,7 @@ module! {
 #[pin_data]
 struct Doorbell {
     #[pin]
-    _device: MiscDeviceRegistration<device::Context>,
+    _device: MiscDeviceRegistration<device::DoorbellFile>,
     // Last: contexts use it.
     _orphans: Orphans,
 }

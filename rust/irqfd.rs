@@ -4,12 +4,12 @@
 
 use crate::{
     context::{
-        for_caller,
-        Control,
-        Core,
+        Assignments,
+        Context,
         UsageField, //
     },
     kernel_ext::{
+        alloc::user_alloc_flags,
         deferred::{
             Run,
             WorkItem, //
@@ -25,7 +25,7 @@ use crate::{
             Removed, //
         }, //
     },
-    outputs::Notifier,
+    line::outputs::Notifier,
     uapi::{
         DOORBELL_MAX_IRQFDS,
         DOORBELL_MAX_RESAMPLEFDS_PER_LINE, //
@@ -48,15 +48,15 @@ pub(crate) type Irqfd = Listener<Source>;
 
 /// Where an irqfd's signals go.
 pub(crate) struct Source {
-    core: Arc<Core>,
+    context: Arc<Context>,
     line: u32,
     id: usize,
 }
 
 impl Source {
     /// For the eventfd `id`, to the line `line` of `core`, which must exist.
-    pub(crate) fn new(core: Arc<Core>, line: u32, id: usize) -> Self {
-        Self { core, line, id }
+    pub(crate) fn new(context: Arc<Context>, line: u32, id: usize) -> Self {
+        Self { context, line, id }
     }
 
     /// The line that is rung.
@@ -68,17 +68,17 @@ impl Source {
 impl Listen for Source {
     #[inline]
     fn signalled(&self, _count: u64, mask: u32) {
-        if let Some(line) = self.core.line(self.line) {
+        if let Some(line) = self.context.line(self.line) {
             line.ring_from_wake(mask);
         }
     }
 
     fn hung_up(&self) {
-        self.core.bury(self.id);
+        self.context.queue_reap(self.id);
     }
 }
 
-impl Core {
+impl Context {
     /// Has the eventfd `fd` ring `line`; if it was signalled before, exactly once. If the line is
     /// acked, `resamplefd` is signalled. Process context.
     ///
@@ -96,40 +96,40 @@ impl Core {
         let counter = file.counter()?;
         let id = counter.eventfd().id();
         let source = Source::new(self.clone(), line, id);
-        let irqfd = KBox::pin_init(Irqfd::new(counter, source), for_caller())?;
-        let node = RBTreeNodeReservation::new(for_caller())?;
+        let irqfd = KBox::pin_init(Irqfd::new(counter, source), user_alloc_flags())?;
+        let node = RBTreeNodeReservation::new(user_alloc_flags())?;
         let resample = resamplefd.map(|fd| resample_node(fd, id)).transpose()?;
 
-        let mut control = self.control.lock();
-        if let Some(other) = control.irqfds.get(&id) {
+        let mut assignments = self.assignments.lock();
+        if let Some(other) = assignments.irqfds.get(&id) {
             return Err(if other.listen().line() == line {
                 EEXIST
             } else {
                 EBUSY
             });
         }
-        let irqfds = self.wired().irqfds;
+        let irqfds = self.usage().irqfds;
         if irqfds >= DOORBELL_MAX_IRQFDS {
             return Err(ENOSPC);
         }
         if resample.is_some() {
             // With the mutex held nobody makes it an edge line.
             target.check_level()?;
-            if self.wired_to(line).resamplefds >= DOORBELL_MAX_RESAMPLEFDS_PER_LINE {
+            if self.usage_of(line).resamplefds >= DOORBELL_MAX_RESAMPLEFDS_PER_LINE {
                 return Err(ENOSPC);
             }
         }
-        if control.reaches(line, |_, triggers| triggers.contains(&id))? {
+        if assignments.reaches(line, |_, triggers| triggers.contains(&id))? {
             return Err(ELOOP);
         }
-        self.make_room_for_dead(irqfds as usize + 1)?;
+        self.reserve_hung_up(irqfds as usize + 1)?;
         self.start_worker()?;
         // First the resamplefd: a signal that comes at once can be acked at once. But it is not told of
         // acks before the irqfd is one.
         if let Some(resample) = resample {
             self.quota.reserve(1)?.keep();
             target.get_ref().notifiers().push(resample);
-            self.count(&control, line, UsageField::Resamplefds, 1);
+            self.count(&assignments, line, UsageField::Resamplefds, 1);
         }
         let ready = || {
             if resamplefd.is_some() {
@@ -138,17 +138,17 @@ impl Core {
         };
         match irqfd.as_ref().attach(ready) {
             Ok(before) => {
-                control.irqfds.insert(node.into_node(id, irqfd));
-                self.count(&control, line, UsageField::Irqfds, 1);
-                drop(control);
+                assignments.irqfds.insert(node.into_node(id, irqfd));
+                self.count(&assignments, line, UsageField::Irqfds, 1);
+                drop(assignments);
                 before.deliver(|| {
                     target.ring();
                 });
                 Ok(())
             }
             Err(error) => {
-                let removed = self.remove_resample(&control, line, id);
-                drop(control);
+                let removed = self.remove_resample(&assignments, line, id);
+                drop(assignments);
                 self.drop_resample(removed);
                 Err(error)
             }
@@ -165,15 +165,15 @@ impl Core {
         let eventfd = EventFdFile::from_fd(fd)?.eventfd()?;
         let id = eventfd.id();
 
-        let mut control = self.control.lock();
-        let irqfd = control.irqfds.get(&id).ok_or(ENOENT)?;
+        let mut assignments = self.assignments.lock();
+        let irqfd = assignments.irqfds.get(&id).ok_or(ENOENT)?;
         if irqfd.listen().line() != line {
             return Err(ENOENT);
         }
         // One that has hung up meanwhile is the reaper's, which has noted its identity.
         let left = irqfd.detach()?;
-        let removed = self.remove_irqfd(&mut control, id);
-        drop(control);
+        let removed = self.remove_irqfd(&mut assignments, id);
+        drop(assignments);
 
         self.drop_irqfd(removed);
         left.deliver(|| {
@@ -182,16 +182,16 @@ impl Core {
         Ok(())
     }
 
-    /// Takes the irqfd `id` out, and its resamplefd. What is returned is for [`Core::drop_irqfd`].
+    /// Takes the irqfd `id` out, and its resamplefd. What is returned is for [`Context::drop_irqfd`].
     fn remove_irqfd(
         &self,
-        control: &mut Control,
+        assignments: &mut Assignments,
         id: usize,
     ) -> Option<(Pin<KBox<Irqfd>>, Option<Gone>)> {
-        let irqfd = control.irqfds.remove(&id)?;
+        let irqfd = assignments.irqfds.remove(&id)?;
         let line = irqfd.listen().line();
-        self.count(control, line, UsageField::Irqfds, -1);
-        Some((irqfd, self.remove_resample(control, line, id)))
+        self.count(assignments, line, UsageField::Irqfds, -1);
+        Some((irqfd, self.remove_resample(assignments, line, id)))
     }
 
     /// Frees an irqfd that was taken out, and its resamplefd. The mutex must not be held: this waits
@@ -212,21 +212,21 @@ impl Core {
     }
 
     /// Takes out the resamplefd of the irqfd `id` of `line`. What is returned is for
-    /// [`Core::drop_resample`].
-    fn remove_resample(&self, control: &Control, line: u32, id: usize) -> Option<Gone> {
+    /// [`Context::drop_resample`].
+    fn remove_resample(&self, assignments: &Assignments, line: u32, id: usize) -> Option<Gone> {
         let notifiers = self.line(line)?.get_ref().notifiers();
         let removed = notifiers.remove(|notifier| notifier.belongs_to(id))?;
-        self.count(control, line, UsageField::Resamplefds, -1);
+        self.count(assignments, line, UsageField::Resamplefds, -1);
         Some(removed)
     }
 
-    /// Makes sure that [`Core::bury`] finds room for `all` irqfds. Process context.
-    fn make_room_for_dead(&self, all: usize) -> Result {
-        if self.dead.lock().capacity() >= all {
+    /// Makes sure that [`Context::queue_reap`] finds room for `all` irqfds. Process context.
+    fn reserve_hung_up(&self, all: usize) -> Result {
+        if self.hung_up.lock().capacity() >= all {
             return Ok(());
         }
-        let mut room = KVVec::with_capacity(all.next_power_of_two(), for_caller())?;
-        let mut dead = self.dead.lock();
+        let mut room = KVVec::with_capacity(all.next_power_of_two(), user_alloc_flags())?;
+        let mut dead = self.hung_up.lock();
         for id in dead.drain_all() {
             // Cannot fail: there is room for more.
             let _ = room.push_within_capacity(id);
@@ -239,9 +239,9 @@ impl Core {
 
     /// The eventfd of irqfd `id` has lost its last file, and the irqfd is off its wait queue: frees
     /// it soon. Called with that wait queue's lock held.
-    pub(crate) fn bury(self: &Arc<Self>, id: usize) {
-        // Cannot fail: `make_room_for_dead()` has been called for it.
-        let _ = self.dead.lock().push_within_capacity(id);
+    pub(crate) fn queue_reap(self: &Arc<Self>, id: usize) {
+        // Cannot fail: `reserve_hung_up()` has been called for it.
+        let _ = self.hung_up.lock().push_within_capacity(id);
         Run::<WorkItem>::queue(pinned(self));
     }
 }
@@ -259,19 +259,19 @@ fn resample_node(fd: i32, irqfd: usize) -> Result<KBox<Node<Notifier>>> {
         irqfd,
         armed: Atomic::new(0),
     };
-    Node::new(notifier, for_caller())
+    Node::new(notifier, user_alloc_flags())
 }
 
-impl Run<WorkItem> for Core {
+impl Run<WorkItem> for Context {
     /// Frees irqfds whose eventfd has no file any more.
     fn run(self: Pin<&Self>) {
         loop {
-            let Some(id) = self.dead.lock().pop() else {
+            let Some(id) = self.hung_up.lock().pop() else {
                 break;
             };
-            let mut control = self.control.lock();
-            let removed = self.remove_irqfd(&mut control, id);
-            drop(control);
+            let mut assignments = self.assignments.lock();
+            let removed = self.remove_irqfd(&mut assignments, id);
+            drop(assignments);
             self.drop_irqfd(removed);
         }
     }

@@ -66,8 +66,8 @@ void doorbell_wait_queue_add(struct wait_queue_head *wqh, struct wait_queue_entr
 void doorbell_wait_queue_del(struct wait_queue_entry *entry);
 void doorbell_wake_writers(struct wait_queue_head *wqh);
 void doorbell_wake_writers_behind(struct wait_queue_head *wqh, struct wait_queue_entry *entry);
-int doorbell_gate_enter(atomic_t *word, int old, int new);
-int doorbell_gate_leave(atomic_t *word, int old, int new);
+int doorbell_handoff_enter(atomic_t *word, int old, int new);
+int doorbell_handoff_leave(atomic_t *word, int old, int new);
 void doorbell_preempt_disable(void);
 void doorbell_preempt_enable(void);
 u32 doorbell_depth(void);

@@ -95,7 +95,7 @@ void doorbell_wake_writers_behind(struct wait_queue_head *wqh, struct wait_queue
  * one call for both. On PREEMPT_RT a spinlock's holder can be preempted, too.
  * Both return @old, or if the word is not @old what it is.
  */
-int doorbell_gate_enter(atomic_t *word, int old, int new)
+int doorbell_handoff_enter(atomic_t *word, int old, int new)
 {
 	int now = old;
 
@@ -108,7 +108,7 @@ int doorbell_gate_enter(atomic_t *word, int old, int new)
 	return now;
 }
 
-int doorbell_gate_leave(atomic_t *word, int old, int new)
+int doorbell_handoff_leave(atomic_t *word, int old, int new)
 {
 	int now = old;
 

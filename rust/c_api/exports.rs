@@ -2,18 +2,18 @@
 
 //! The functions of include/linux/doorbell.h.
 
-use super::{
-    callback::Callback,
-    ctx::Ctx, //
-};
+use super::context_ref::ContextRef;
 use crate::{
     bindings,
-    delivery,
-    outputs::{
-        Output,
-        EVENTS, //
-    },
-    region::Access, //
+    bus::region::Access,
+    line::{
+        self,
+        callback::Callback,
+        outputs::{
+            Output,
+            EVENTS, //
+        }, //
+    }, //
 };
 use core::mem::ManuallyDrop;
 use kernel::{
@@ -46,7 +46,7 @@ macro_rules! export {
     )+};
 }
 
-fn ctx_result(ctx: Result<Arc<Ctx>>) -> RawCtx {
+fn ctx_result(ctx: Result<Arc<ContextRef>>) -> RawCtx {
     match ctx {
         Ok(ctx) => ctx.into_foreign().cast(),
         Err(error) => error.to_ptr(),
@@ -58,10 +58,10 @@ fn ctx_result(ctx: Result<Arc<Ctx>>) -> RawCtx {
 /// `ctx` must be a reference that a `doorbell_ctx_*()` function returned, and not be put before the
 /// returned one is used for the last time.
 #[inline]
-unsafe fn borrow<'a>(ctx: RawCtx) -> ArcBorrow<'a, Ctx> {
-    // SAFETY: It came from `Arc::<Ctx>::into_foreign()` and has not been given back yet, by the
+unsafe fn borrow<'a>(ctx: RawCtx) -> ArcBorrow<'a, ContextRef> {
+    // SAFETY: It came from `Arc::<ContextRef>::into_foreign()` and has not been given back yet, by the
     // requirements of this function.
-    unsafe { Arc::<Ctx>::borrow(ctx.cast()) }
+    unsafe { Arc::<ContextRef>::borrow(ctx.cast()) }
 }
 
 /// # Safety
@@ -93,7 +93,7 @@ export! {
             let file = LocalFile::fget(u32::try_from(fd).map_err(|_| EBADF)?)?;
             // SAFETY: A misc device's files have no position, and of others nothing is used but
             // the operations.
-            Ctx::new(unsafe { LocalFile::assume_no_fdget_pos(file) })
+            ContextRef::new(unsafe { LocalFile::assume_no_fdget_pos(file) })
         })())
     }
 
@@ -102,7 +102,7 @@ export! {
     /// `file` must be valid.
     fn doorbell_ctx_fileget(file: *mut kernel::bindings::file) -> RawCtx {
         // SAFETY: By the requirements of this function; for the position see above.
-        ctx_result(Ctx::new(ARef::from(unsafe { File::from_raw_file(file) })))
+        ctx_result(ContextRef::new(ARef::from(unsafe { File::from_raw_file(file) })))
     }
 
     /// # Safety
@@ -110,7 +110,7 @@ export! {
     /// `ctx` must be a reference of the caller's.
     fn doorbell_ctx_get(ctx: RawCtx) -> RawCtx {
         // SAFETY: It came from `into_foreign()`; it stays the caller's, so it is not dropped here.
-        let ctx = ManuallyDrop::new(unsafe { Arc::<Ctx>::from_foreign(ctx.cast()) });
+        let ctx = ManuallyDrop::new(unsafe { Arc::<ContextRef>::from_foreign(ctx.cast()) });
         Arc::clone(&ctx).into_foreign().cast()
     }
 
@@ -125,7 +125,7 @@ export! {
             return;
         }
         // SAFETY: By the requirements of this function it came from `into_foreign()`.
-        drop(unsafe { Arc::<Ctx>::from_foreign(ctx.cast()) });
+        drop(unsafe { Arc::<ContextRef>::from_foreign(ctx.cast()) });
     }
 
     /// # Safety
@@ -134,7 +134,7 @@ export! {
     fn doorbell_ring(ctx: RawCtx, line: u32) -> c_int {
         // SAFETY: By the requirements of this function.
         let ctx = unsafe { borrow(ctx) };
-        code(ctx.line(line).map(|line| line.ring_from(delivery::caller()).code()))
+        code(ctx.line(line).map(|line| line.ring_from(line::origin_of_caller()).code()))
     }
 
     /// # Safety
@@ -145,9 +145,9 @@ export! {
         let ctx = unsafe { borrow(ctx) };
         code(ctx.line(line).and_then(|line| {
             if level {
-                Ok(line.raise(delivery::caller())?.code())
+                Ok(line.raise(line::origin_of_caller())?.code())
             } else {
-                Ok(u32::from(line.lower(delivery::caller())?))
+                Ok(u32::from(line.lower(line::origin_of_caller())?))
             }
         }))
     }
@@ -158,7 +158,7 @@ export! {
     fn doorbell_ack(ctx: RawCtx, line: u32) -> c_int {
         // SAFETY: By the requirements of this function.
         let ctx = unsafe { borrow(ctx) };
-        code(ctx.line(line).and_then(|line| Ok(line.ack(delivery::caller())?.code())))
+        code(ctx.line(line).and_then(|line| Ok(line.ack(line::origin_of_caller())?.code())))
     }
 
     /// # Safety
@@ -215,7 +215,7 @@ export! {
         // SAFETY: By the requirements of this function.
         let ctx = unsafe { borrow(ctx) };
         let access = Access::new(space, addr, length, value).ok_or(EINVAL);
-        errno(access.and_then(|access| ctx.core().bus_write(&access, delivery::caller())))
+        errno(access.and_then(|access| ctx.context().bus_write(&access, line::origin_of_caller())))
     }
 
     /// # Safety
@@ -225,7 +225,7 @@ export! {
         might_sleep();
         // SAFETY: By the requirements of this function.
         let (ctx, output) = unsafe { (borrow(ctx), output(callback)) };
-        errno(output.and_then(|output| ctx.core().assign_trigger(output, line)))
+        errno(output.and_then(|output| ctx.context().assign_trigger(output, line)))
     }
 
     /// # Safety
@@ -235,7 +235,7 @@ export! {
         might_sleep();
         // SAFETY: By the requirements of this function.
         let ctx = unsafe { borrow(ctx) };
-        errno(ctx.core().deassign_trigger(callback.addr(), line))
+        errno(ctx.context().deassign_trigger(callback.addr(), line))
     }
 
     /// # Safety
@@ -250,7 +250,7 @@ export! {
         }
         // SAFETY: By the requirements of this function.
         let (ctx, output) = unsafe { (borrow(ctx), output(callback)) };
-        errno(output.and_then(|output| ctx.core().assign_notifier(output, line, events)))
+        errno(output.and_then(|output| ctx.context().assign_notifier(output, line, events)))
     }
 
     /// # Safety
@@ -260,6 +260,6 @@ export! {
         might_sleep();
         // SAFETY: By the requirements of this function.
         let ctx = unsafe { borrow(ctx) };
-        errno(ctx.core().deassign_notifier(callback.addr(), line))
+        errno(ctx.context().deassign_notifier(callback.addr(), line))
     }
 }

@@ -6,19 +6,19 @@
 //!
 //! - [`EventFdFile`]: the file, for as long as a system call needs it;
 //! - [`EventFd`]: the context (`struct eventfd_ctx`), which outlives the files: signal it;
-//! - [`Counter`]: the context and its wait queue: lock it, and read or peek under the lock.
+//! - [`EventFdQueue`]: the context and its wait queue: lock it, and read or peek under the lock.
 //!
 //! A [`Listener`] is called for each signal, under that same lock.
 //!
 //! `struct eventfd_ctx` is private to fs/eventfd.c. Its wait-queue lock is reached by way of
-//! poll(2)'s mechanism; the counter, for [`CounterGuard::peek`], by the layout that the kernel's BTF
+//! poll(2)'s mechanism; the counter, for [`EventFdGuard::peek`], by the layout that the kernel's BTF
 //! gave at build time (`LAYOUT`), and only if the lock is where that layout says.
 //!
 //! C header: [`include/linux/eventfd.h`](srctree/include/linux/eventfd.h).
 
 use super::wait_queue::{
-    Guard,
     WaitQueue, //
+    WaitQueueGuard,
 };
 use crate::bindings;
 use core::ptr::NonNull;
@@ -58,7 +58,7 @@ const READ: c_int = 0;
 /// `FMODE_READ` of `include/linux/fs.h`, a cast that bindgen cannot evaluate.
 const FMODE_READ: u32 = 1;
 
-/// Whether [`CounterGuard::peek`] can work in this build.
+/// Whether [`EventFdGuard::peek`] can work in this build.
 pub(crate) const CAN_PEEK: bool = LAYOUT.is_some();
 
 /// Whether [`EventFd::signal`] may be called here.
@@ -117,13 +117,13 @@ impl EventFdFile {
     }
 
     /// A reference to the eventfd and its wait queue.
-    pub(crate) fn counter(&self) -> Result<Counter> {
+    pub(crate) fn counter(&self) -> Result<EventFdQueue> {
         let eventfd = self.eventfd()?;
         // SAFETY: An eventfd's poll offers one wait queue and does not sleep; the queue is part of
-        // the context, to which `Counter` holds a reference.
+        // the context, to which `EventFdQueue` holds a reference.
         let queue = unsafe { WaitQueue::of_file(self.file()) }.ok_or(EINVAL)?;
         // INVARIANT: It is this eventfd's queue.
-        Ok(Counter { queue, eventfd })
+        Ok(EventFdQueue { queue, eventfd })
     }
 
     fn file(&self) -> &File {
@@ -186,20 +186,20 @@ impl Drop for EventFd {
 /// # Invariants
 ///
 /// `queue` is the wait queue in `eventfd`'s context.
-pub(crate) struct Counter {
+pub(crate) struct EventFdQueue {
     queue: WaitQueue,
     eventfd: EventFd,
 }
 
-impl Counter {
+impl EventFdQueue {
     /// The eventfd.
     pub(crate) fn eventfd(&self) -> &EventFd {
         &self.eventfd
     }
 
     /// Locks the counter: the eventfd's wait-queue lock, with interrupts off.
-    pub(crate) fn lock(&self) -> CounterGuard<'_> {
-        CounterGuard {
+    pub(crate) fn lock(&self) -> EventFdGuard<'_> {
+        EventFdGuard {
             counter: self,
             lock: self.queue.lock(),
         }
@@ -220,7 +220,7 @@ impl Counter {
     /// EAGAIN: the counter is zero and `no_wait`. ERESTARTSYS: a signal came. EFAULT: as false, but
     /// this build cannot peek, so what was consumed is lost.
     pub(crate) fn read(&self, no_wait: bool, mut store: impl FnMut(u64) -> bool) -> Result<bool> {
-        let mut read = |lock: &mut Guard<'_>| {
+        let mut read = |lock: &mut WaitQueueGuard<'_>| {
             // Stored first: what has been consumed cannot be put back.
             let next = self.next(lock);
             match next {
@@ -256,7 +256,7 @@ impl Counter {
 
     /// Returns the counter; [`None`] if its place is not known. `_lock` must be the lock of this
     /// queue.
-    fn peek_locked(&self, _lock: &Guard<'_>) -> Option<u64> {
+    fn peek_locked(&self, _lock: &WaitQueueGuard<'_>) -> Option<u64> {
         let at = self.layout()?.count;
         // SAFETY: The context is valid, and the offset is that of its 64-bit counter: it comes from
         // the BTF of the kernel that the module is built for, which is the one that it is loaded
@@ -267,7 +267,7 @@ impl Counter {
 
     /// Returns what a read would consume; [`None`] if that cannot be known. `lock` must be the lock
     /// of this queue.
-    fn next(&self, lock: &Guard<'_>) -> Option<u64> {
+    fn next(&self, lock: &WaitQueueGuard<'_>) -> Option<u64> {
         let count = self.peek_locked(lock)?;
         let at = self.layout()?.flags;
         // SAFETY: As in `peek_locked`; the flags are 32 bits, and never change.
@@ -281,8 +281,8 @@ impl Counter {
 }
 
 /// Consumes the counter, one of it if EFD_SEMAPHORE. `_lock` must be the lock of that eventfd: callers
-/// in this file have it from the same [`Counter`].
-fn consume_locked(eventfd: &EventFd, _lock: &mut Guard<'_>) -> u64 {
+/// in this file have it from the same [`EventFdQueue`].
+fn consume_locked(eventfd: &EventFd, _lock: &mut WaitQueueGuard<'_>) -> u64 {
     let mut count = 0;
     // SAFETY: Valid, and its lock is held.
     unsafe { bindings::eventfd_ctx_do_read(eventfd.0.as_ptr(), &mut count) };
@@ -290,12 +290,12 @@ fn consume_locked(eventfd: &EventFd, _lock: &mut Guard<'_>) -> u64 {
 }
 
 /// Proof that an eventfd's counter is locked.
-pub(crate) struct CounterGuard<'a> {
-    counter: &'a Counter,
-    lock: Guard<'a>,
+pub(crate) struct EventFdGuard<'a> {
+    counter: &'a EventFdQueue,
+    lock: WaitQueueGuard<'a>,
 }
 
-impl CounterGuard<'_> {
+impl EventFdGuard<'_> {
     /// Takes the counter, one of it if EFD_SEMAPHORE, and wakes writers. Zero if there is nothing.
     pub(crate) fn read(&mut self) -> u64 {
         let count = consume_locked(&self.counter.eventfd, &mut self.lock);
@@ -352,7 +352,7 @@ pub(crate) trait Listen: Send + Sync {
 pub(crate) struct Listener<L: Listen> {
     #[pin]
     entry: Opaque<kbindings::wait_queue_entry>,
-    counter: Counter,
+    counter: EventFdQueue,
     listen: L,
 }
 
@@ -363,7 +363,7 @@ unsafe impl<L: Listen> Sync for Listener<L> {}
 
 impl<L: Listen> Listener<L> {
     /// Creates an initialiser for a listener that is not attached yet.
-    pub(crate) fn new(counter: Counter, listen: L) -> impl PinInit<Self> {
+    pub(crate) fn new(counter: EventFdQueue, listen: L) -> impl PinInit<Self> {
         pin_init!(Self {
             // INVARIANT: The list is empty.
             entry <- Opaque::ffi_init(|entry: *mut kbindings::wait_queue_entry| {
@@ -409,7 +409,7 @@ impl<L: Listen> Listener<L> {
         }
         // SAFETY: The list is empty, so the entry is on no queue; it is pinned, and taken off by
         // `drop` at the latest.
-        unsafe { guard.lock.add_sole_listener(self.entry.get()) }?;
+        unsafe { guard.lock.add_exclusive_priority(self.entry.get()) }?;
         ready();
         Ok(Consumed(guard.read()))
     }
@@ -429,7 +429,7 @@ impl<L: Listen> Listener<L> {
     }
 
     /// Takes the entry off the queue, if it is on it; returns the lock, still held.
-    fn remove(&self) -> Option<CounterGuard<'_>> {
+    fn remove(&self) -> Option<EventFdGuard<'_>> {
         let guard = self.counter.lock();
         if self.detached(&guard.lock) {
             return None;
@@ -439,7 +439,7 @@ impl<L: Listen> Listener<L> {
         Some(guard)
     }
 
-    fn detached(&self, _lock: &Guard<'_>) -> bool {
+    fn detached(&self, _lock: &WaitQueueGuard<'_>) -> bool {
         let entry = self.entry.get();
         // SAFETY: The entry is initialised, and the lock that it changes under is held.
         unsafe { (*entry).entry.next == &raw mut (*entry).entry }
@@ -471,7 +471,7 @@ impl<L: Listen> Listener<L> {
                 // After a write of zero to an EFD_SEMAPHORE eventfd there is more room than before,
                 // and a writer may be waiting for it.
                 //
-                // SAFETY: This is the queue's callback for `entry`, which `add_sole_listener` has made
+                // SAFETY: This is the queue's callback for `entry`, which `add_exclusive_priority` has made
                 // an exclusive one, and it returns 1. All wake-ups with EPOLLIN are fs/eventfd.c's,
                 // which wake one exclusive entry.
                 unsafe { this.counter.queue.wake_writers_from_callback(entry) };

@@ -2,13 +2,13 @@
 
 //! Sorted arrays that are searched without a lock and replaced as a whole.
 //!
-//! Who changes something makes a new version of the array, in which the items are the same and not
-//! copied. The old version, and what is no longer in the new one, goes when nobody reads it any more
+//! Who changes something makes a new snapshot of the array, in which the items are the same and not
+//! copied. The old snapshot, and what is no longer in the new one, goes when nobody reads it any more
 //! ([`Retired`]).
 
-use super::domain::{
-    Domain,
-    Reading, //
+use super::read_domain::{
+    ReadDomain,
+    ReadGuard, //
 };
 use core::ptr::{
     null_mut,
@@ -33,7 +33,7 @@ use kernel::{
 /// not compare that.
 pub(crate) trait Key: Copy + Send + Sync {
     /// Whether it is in the first part. None is that comes after one that is not.
-    fn is_first(&self) -> bool;
+    fn in_low_partition(&self) -> bool;
 
     /// A number to search a part by. It never falls along the part.
     fn number(&self) -> u64;
@@ -44,24 +44,24 @@ pub(crate) trait Key: Copy + Send + Sync {
 /// # Invariants
 ///
 /// `items` is as long as `keys`; each points to a pinned `T` that came from a [`KBox`].
-struct Version<K, T> {
+struct Snapshot<K, T> {
     keys: KVVec<K>,
     /// Their numbers, close together.
     numbers: KVVec<u64>,
     items: KVVec<NonNull<T>>,
     /// How many keys are in the first part.
-    first: usize,
+    low: usize,
 }
 
-impl<K, T> Version<K, T> {
+impl<K, T> Snapshot<K, T> {
     fn new(len: usize, flags: Flags) -> Result<KBox<Self>> {
-        let version = Self {
+        let snapshot = Self {
             keys: KVVec::with_capacity(len, flags)?,
             numbers: KVVec::with_capacity(len, flags)?,
             items: KVVec::with_capacity(len, flags)?,
-            first: 0,
+            low: 0,
         };
-        Ok(KBox::new(version, flags)?)
+        Ok(KBox::new(snapshot, flags)?)
     }
 }
 
@@ -69,14 +69,14 @@ impl<K, T> Version<K, T> {
 ///
 /// # Invariants
 ///
-/// - `current` is null or points to a [`Version`] that came from a [`KBox`] and is owned by the array,
+/// - `current` is null or points to a [`Snapshot`] that came from a [`KBox`] and is owned by the array,
 ///   as are the items in it. No item is in it twice.
 /// - It changes with the domain's mutex held only.
-/// - A version that has been reached from `current` by a reader of the domain, and the items in it, are
+/// - A snapshot that has been reached from `current` by a reader of the domain, and the items in it, are
 ///   not freed before that has ended.
 pub(crate) struct SharedArray<K: Key, T: Send + Sync> {
-    current: Atomic<*mut Version<K, T>>,
-    domain: Arc<Domain>,
+    current: Atomic<*mut Snapshot<K, T>>,
+    domain: Arc<ReadDomain>,
 }
 
 // SAFETY: The array owns its keys and items, hands out shared references to them to several threads
@@ -87,7 +87,7 @@ unsafe impl<K: Key, T: Send + Sync> Sync for SharedArray<K, T> {}
 
 impl<K: Key, T: Send + Sync> SharedArray<K, T> {
     /// An empty array.
-    pub(crate) fn new(domain: Arc<Domain>) -> Self {
+    pub(crate) fn new(domain: Arc<ReadDomain>) -> Self {
         // INVARIANT: There is nothing.
         Self {
             current: Atomic::new(null_mut()),
@@ -100,10 +100,10 @@ impl<K: Key, T: Send + Sync> SharedArray<K, T> {
     pub(crate) fn read(&self) -> Reader<'_, K, T> {
         let guard = self.domain.read();
         let current = self.current.load(Acquire);
-        // SAFETY: By the type invariants it is null or a version that stays until the guard goes.
-        let version = unsafe { current.as_ref() };
+        // SAFETY: By the type invariants it is null or a snapshot that stays until the guard goes.
+        let snapshot = unsafe { current.as_ref() };
         Reader {
-            version,
+            snapshot,
             _guard: guard,
         }
     }
@@ -129,8 +129,8 @@ impl<K: Key, T: Send + Sync> Drop for SharedArray<K, T> {
         };
         // SAFETY: By the type invariants it came from a box and is owned; `self` is borrowed
         // exclusively, so nobody reads it.
-        let version = unsafe { KBox::from_raw(current.as_ptr()) };
-        for item in version.items.iter() {
+        let snapshot = unsafe { KBox::from_raw(current.as_ptr()) };
+        for item in snapshot.items.iter() {
             // SAFETY: As above; none of them is there twice.
             drop(unsafe { KBox::from_raw(item.as_ptr()) });
         }
@@ -139,30 +139,30 @@ impl<K: Key, T: Send + Sync> Drop for SharedArray<K, T> {
 
 /// Reads an array.
 pub(crate) struct Reader<'a, K, T> {
-    version: Option<&'a Version<K, T>>,
-    _guard: Reading<'a>,
+    snapshot: Option<&'a Snapshot<K, T>>,
+    _guard: ReadGuard<'a>,
 }
 
 impl<K, T> Reader<'_, K, T> {
     /// The keys.
     #[inline]
     pub(crate) fn keys(&self) -> &[K] {
-        self.version.map_or(&[], |version| &version.keys)
+        self.snapshot.map_or(&[], |snapshot| &snapshot.keys)
     }
 
     /// The numbers and the keys of the first part, or of the other, and where that begins.
     #[inline]
-    pub(crate) fn part(&self, first: bool) -> (&[u64], &[K], usize) {
-        let part = self.version.and_then(|version| {
-            let end = version.keys.len();
-            let range = if first {
-                0..version.first
+    pub(crate) fn partition(&self, low: bool) -> (&[u64], &[K], usize) {
+        let part = self.snapshot.and_then(|snapshot| {
+            let end = snapshot.keys.len();
+            let range = if low {
+                0..snapshot.low
             } else {
-                version.first..end
+                snapshot.low..end
             };
             let start = range.start;
-            let numbers = version.numbers.get(range.clone())?;
-            Some((numbers, version.keys.get(range)?, start))
+            let numbers = snapshot.numbers.get(range.clone())?;
+            Some((numbers, snapshot.keys.get(range)?, start))
         });
         part.unwrap_or_default()
     }
@@ -170,20 +170,20 @@ impl<K, T> Reader<'_, K, T> {
     /// The item of the key at `at`.
     #[inline]
     pub(crate) fn item(&self, at: usize) -> Option<Pin<&T>> {
-        item(self.version, at)
+        item(self.snapshot, at)
     }
 }
 
 #[inline]
-fn item<K, T>(version: Option<&Version<K, T>>, at: usize) -> Option<Pin<&T>> {
-    let item = version?.items.get(at)?;
-    // SAFETY: By the type invariants it is valid, and pinned, for as long as the version.
+fn item<K, T>(snapshot: Option<&Snapshot<K, T>>, at: usize) -> Option<Pin<&T>> {
+    let item = snapshot?.items.get(at)?;
+    // SAFETY: By the type invariants it is valid, and pinned, for as long as the snapshot.
     Some(unsafe { Pin::new_unchecked(item.as_ref()) })
 }
 
-/// Memory for a new version.
-pub(crate) struct Room<K, T> {
-    version: KBox<Version<K, T>>,
+/// Memory for a new snapshot.
+pub(crate) struct Reservation<K, T> {
+    snapshot: KBox<Snapshot<K, T>>,
     gone: KVVec<NonNull<T>>,
 }
 
@@ -194,48 +194,53 @@ pub(crate) struct Edit<'a, K: Key, T: Send + Sync> {
 }
 
 impl<K: Key, T: Send + Sync> Edit<'_, K, T> {
-    fn version(&self) -> Option<&Version<K, T>> {
-        // SAFETY: By the type invariants it is null or a version, which stays until somebody replaces
+    fn snapshot(&self) -> Option<&Snapshot<K, T>> {
+        // SAFETY: By the type invariants it is null or a snapshot, which stays until somebody replaces
         // it with the mutex held.
         unsafe { self.array.current.load(Relaxed).as_ref() }
     }
 
     /// The keys.
     pub(crate) fn keys(&self) -> &[K] {
-        self.version().map_or(&[], |version| &version.keys)
+        self.snapshot().map_or(&[], |snapshot| &snapshot.keys)
     }
 
     /// The item of the key at `at`.
     pub(crate) fn item(&self, at: usize) -> Option<Pin<&T>> {
-        item(self.version(), at)
+        item(self.snapshot(), at)
     }
 
-    /// Room for `new` more items, and `gone` that leave.
-    pub(crate) fn room(&self, new: usize, gone: usize, flags: Flags) -> Result<Room<K, T>> {
-        Ok(Room {
-            version: Version::new(self.keys().len() + new, flags)?,
+    /// Reservation for `new` more items, and `gone` that leave.
+    pub(crate) fn reserve(
+        &self,
+        new: usize,
+        gone: usize,
+        flags: Flags,
+    ) -> Result<Reservation<K, T>> {
+        Ok(Reservation {
+            snapshot: Snapshot::new(self.keys().len() + new, flags)?,
             gone: KVVec::with_capacity(gone, flags)?,
         })
     }
 
     /// Takes the items at `gone` out, and puts each of `new` before the item that was at its place.
-    /// Both are sorted. `room` must be enough; if it is not, nothing happens.
+    /// Both are sorted. `reservation` must be enough; if it is not, nothing happens.
     ///
     /// Returns what is to be waited for, when no lock is held.
     pub(crate) fn replace(
         self,
-        room: Room<K, T>,
+        reservation: Reservation<K, T>,
         gone: &[usize],
         new: KVVec<(usize, K, Pin<KBox<T>>)>,
     ) -> Option<Retired<K, T>> {
-        let Room {
-            mut version,
+        let Reservation {
+            mut snapshot,
             gone: mut left,
-        } = room;
+        } = reservation;
         let len = self.keys().len();
-        if version.keys.capacity() < len + new.len()
-            || version.numbers.capacity() < len + new.len()
-            || version.items.capacity() < len + new.len()
+        if snapshot.keys.capacity() < len + new.len()
+            || snapshot.numbers.capacity() < len + new.len()
+            || snapshot.items.capacity() < len + new.len()
             || left.capacity() < gone.len()
         {
             return None;
@@ -243,15 +248,15 @@ impl<K: Key, T: Send + Sync> Edit<'_, K, T> {
         let mut from = 0;
         let mut gone = gone.iter().copied().peekable();
         let mut new = new.into_iter().peekable();
-        // INVARIANT: The items of `version` are those of the old one, each at most once because `from`
+        // INVARIANT: The items of `snapshot` are those of the old one, each at most once because `from`
         // only ever grows, and the new ones, which come from a box.
         while from < len || new.peek().is_some() {
             let place = new.peek().map_or(len, |new| new.0);
             let next = gone.peek().copied().unwrap_or(len);
             let to = place.min(next).clamp(from, len);
-            if let Some(old) = self.version() {
+            if let Some(old) = self.snapshot() {
                 let (numbers, items) = (&old.numbers[from..to], &old.items[from..to]);
-                version.extend(&old.keys[from..to], numbers, items);
+                snapshot.extend(&old.keys[from..to], numbers, items);
             }
             from = to;
             if place <= next {
@@ -261,35 +266,35 @@ impl<K: Key, T: Send + Sync> Edit<'_, K, T> {
                 // SAFETY: It stays where it is until it is put back into a pinned box.
                 let item = KBox::into_raw(unsafe { Pin::into_inner_unchecked(item) });
                 if let Some(item) = NonNull::new(item) {
-                    version.extend(&[key], &[key.number()], &[item]);
+                    snapshot.extend(&[key], &[key.number()], &[item]);
                 }
             } else {
                 gone.next();
-                if let Some(&item) = self.version().and_then(|old| old.items.get(from)) {
+                if let Some(&item) = self.snapshot().and_then(|old| old.items.get(from)) {
                     // Cannot fail: there is room.
                     let _ = left.push_within_capacity(item);
                     from += 1;
                 }
             }
         }
-        self.publish(version, left)
+        self.publish(snapshot, left)
     }
 
-    /// Makes `version` the current one, in which `left` are no more.
+    /// Makes `snapshot` the current one, in which `left` are no more.
     fn publish(
         self,
-        mut version: KBox<Version<K, T>>,
+        mut snapshot: KBox<Snapshot<K, T>>,
         left: KVVec<NonNull<T>>,
     ) -> Option<Retired<K, T>> {
         let current = &self.array.current;
         let old = NonNull::new(current.load(Relaxed));
-        version.first = version.keys.partition_point(K::is_first);
+        snapshot.low = snapshot.keys.partition_point(K::in_low_partition);
         // INVARIANT: It comes from a box, and its items are those of the old one without `left`, and
         // new ones. Readers find what was written to it before.
-        current.store(KBox::into_raw(version), Release);
+        current.store(KBox::into_raw(snapshot), Release);
         // INVARIANT: They are not reached from `current` any more.
-        old.map(|version| Retired {
-            version,
+        old.map(|snapshot| Retired {
+            snapshot,
             items: left,
             domain: self.array.domain.clone(),
             waited: false,
@@ -297,7 +302,7 @@ impl<K: Key, T: Send + Sync> Edit<'_, K, T> {
     }
 }
 
-impl<K: Key, T> Version<K, T> {
+impl<K: Key, T> Snapshot<K, T> {
     /// Adds entries for which there is room.
     fn extend(&mut self, keys: &[K], numbers: &[u64], items: &[NonNull<T>]) {
         // Cannot fail: nothing needs to be allocated.
@@ -314,12 +319,12 @@ impl<K: Key, T> Version<K, T> {
 ///
 /// # Invariants
 ///
-/// `version` and `items` are owned, came from boxes, and cannot be reached from the array any more.
+/// `snapshot` and `items` are owned, came from boxes, and cannot be reached from the array any more.
 #[must_use = "dropping waits"]
 pub(crate) struct Retired<K, T> {
-    version: NonNull<Version<K, T>>,
+    snapshot: NonNull<Snapshot<K, T>>,
     items: KVVec<NonNull<T>>,
-    domain: Arc<Domain>,
+    domain: Arc<ReadDomain>,
     /// All who had reached them before are done.
     waited: bool,
 }
@@ -327,7 +332,7 @@ pub(crate) struct Retired<K, T> {
 impl<K, T> Retired<K, T> {
     /// Waits until nobody uses the items any more.
     pub(crate) fn wait(&mut self) {
-        self.domain.wait();
+        self.domain.synchronize();
         self.waited = true;
     }
 
@@ -350,6 +355,6 @@ impl<K, T> Drop for Retired<K, T> {
             drop(unsafe { KBox::from_raw(item.as_ptr()) });
         }
         // SAFETY: As above.
-        drop(unsafe { KBox::from_raw(self.version.as_ptr()) });
+        drop(unsafe { KBox::from_raw(self.snapshot.as_ptr()) });
     }
 }

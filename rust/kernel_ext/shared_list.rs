@@ -3,10 +3,10 @@
 //! Lists that are walked without a lock.
 //!
 //! Who walks a list takes no lock and may sleep, and so may what is called for each item. It may
-//! also change that list or another one of the same [`Domain`]; what it must not do is wait until
+//! also change that list or another one of the same [`ReadDomain`]; what it must not do is wait until
 //! a removed item is gone ([`Removed`]), because that would be waiting for itself.
 
-use super::domain::Domain;
+use super::read_domain::ReadDomain;
 use core::{
     ops::Deref,
     ptr::{
@@ -52,7 +52,7 @@ impl<T> Node<T> {
 ///   ended.
 pub(crate) struct SharedList<T: Send + Sync> {
     head: Atomic<*mut Node<T>>,
-    domain: Arc<Domain>,
+    domain: Arc<ReadDomain>,
 }
 
 // SAFETY: The list owns its items, hands out shared references to them to several threads at the
@@ -63,7 +63,7 @@ unsafe impl<T: Send + Sync> Sync for SharedList<T> {}
 
 impl<T: Send + Sync> SharedList<T> {
     /// An empty list.
-    pub(crate) fn new(domain: Arc<Domain>) -> Self {
+    pub(crate) fn new(domain: Arc<ReadDomain>) -> Self {
         // INVARIANT: There are no nodes.
         Self {
             head: Atomic::new(null_mut()),
@@ -157,7 +157,7 @@ impl<T: Send + Sync> Drop for SharedList<T> {
 #[must_use = "dropping waits"]
 pub(crate) struct Removed<T: Send + Sync> {
     node: NonNull<Node<T>>,
-    domain: Arc<Domain>,
+    domain: Arc<ReadDomain>,
     /// All readers that had reached the node before are done.
     waited: bool,
 }
@@ -170,7 +170,7 @@ impl<T: Send + Sync> Removed<T> {
             return;
         };
         let domain = first.domain.clone();
-        domain.wait();
+        domain.synchronize();
         for removed in removed.iter_mut() {
             removed.waited = Arc::ptr_eq(&removed.domain, &domain);
         }
@@ -193,7 +193,7 @@ unsafe impl<T: Send + Sync> Send for Removed<T> {}
 impl<T: Send + Sync> Drop for Removed<T> {
     fn drop(&mut self) {
         if !self.waited {
-            self.domain.wait();
+            self.domain.synchronize();
         }
         // SAFETY: By the type invariants it is owned, it came from a box, and all who reached it
         // while it was in the list are done.

@@ -34,7 +34,7 @@ unsafe impl Sync for WaitQueue {}
 
 /// A poll table that notes the wait queue that a file offers.
 #[repr(C)]
-struct Catcher {
+struct QueueCapture {
     /// First, so that a pointer to it is one to the whole.
     table: kbindings::poll_table_struct,
     found: Option<NonNull<kbindings::wait_queue_head>>,
@@ -42,14 +42,14 @@ struct Catcher {
 
 /// # Safety
 ///
-/// `table` must be the first field of a [`Catcher`].
-unsafe extern "C" fn catch(
+/// `table` must be the first field of a [`QueueCapture`].
+unsafe extern "C" fn capture_queue(
     _file: *mut kbindings::file,
     wqh: *mut kbindings::wait_queue_head,
     table: *mut kbindings::poll_table_struct,
 ) {
     // SAFETY: By the requirements of this function, and nobody else has the object.
-    unsafe { (*table.cast::<Catcher>()).found = NonNull::new(wqh) };
+    unsafe { (*table.cast::<QueueCapture>()).found = NonNull::new(wqh) };
 }
 
 impl WaitQueue {
@@ -61,19 +61,19 @@ impl WaitQueue {
     /// The file's poll must offer one wait queue, and the caller must not use the result when that
     /// queue is gone.
     pub(crate) unsafe fn of_file(file: &File) -> Option<Self> {
-        let mut catcher = Catcher {
+        let mut capture = QueueCapture {
             table: kbindings::poll_table_struct {
-                _qproc: Some(catch),
+                _qproc: Some(capture_queue),
                 _key: !0,
             },
             found: None,
         };
-        // Of the whole object, not of the field: `catch` goes back to the whole.
-        let table = (&raw mut catcher).cast::<kbindings::poll_table_struct>();
-        // SAFETY: The file is valid, the table as well, and it is the first field of a `Catcher`.
+        // Of the whole object, not of the field: `capture_queue` goes back to the whole.
+        let table = (&raw mut capture).cast::<kbindings::poll_table_struct>();
+        // SAFETY: The file is valid, the table as well, and it is the first field of a `QueueCapture`.
         unsafe { bindings::doorbell_vfs_poll(file.as_ptr(), table) };
         // INVARIANT: Promised by the caller.
-        catcher.found.map(Self)
+        capture.found.map(Self)
     }
 
     /// The address, for comparing.
@@ -82,11 +82,11 @@ impl WaitQueue {
     }
 
     /// Takes the queue's lock and disables interrupts. Any context; on PREEMPT_RT it may sleep.
-    pub(crate) fn lock(&self) -> Guard<'_> {
+    pub(crate) fn lock(&self) -> WaitQueueGuard<'_> {
         // SAFETY: Valid by the type invariants.
         let flags = unsafe { bindings::doorbell_wait_queue_lock(self.0.as_ptr()) };
         // INVARIANT: Just taken.
-        Guard {
+        WaitQueueGuard {
             wqh: self.0,
             flags,
             _queue: PhantomData,
@@ -94,7 +94,7 @@ impl WaitQueue {
         }
     }
 
-    /// As [`Guard::wake_writers`], from within a wake-up of this queue, if there is an entry after
+    /// As [`WaitQueueGuard::wake_writers`], from within a wake-up of this queue, if there is an entry after
     /// `entry`. The callbacks, that of `entry` among them, get EPOLLOUT alone for a key.
     ///
     /// # Safety
@@ -114,7 +114,7 @@ impl WaitQueue {
     /// (ERESTARTSYS). Process context.
     pub(crate) fn wait_interruptible<R>(
         &self,
-        mut ready: impl FnMut(&mut Guard<'_>) -> Option<R>,
+        mut ready: impl FnMut(&mut WaitQueueGuard<'_>) -> Option<R>,
     ) -> Result<R> {
         let entry = Opaque::<kbindings::wait_queue_entry>::uninit();
         // SAFETY: Valid for writes. `current` stays itself.
@@ -150,14 +150,14 @@ impl WaitQueue {
 /// # Invariants
 ///
 /// The lock is held by this thread, and `flags` are what taking it returned.
-pub(crate) struct Guard<'a> {
+pub(crate) struct WaitQueueGuard<'a> {
     wqh: NonNull<kbindings::wait_queue_head>,
     flags: c_ulong,
     _queue: PhantomData<&'a WaitQueue>,
     _not_send: NotThreadSafe,
 }
 
-impl Guard<'_> {
+impl WaitQueueGuard<'_> {
     /// Tells those who wait for room in the counter that there is some. The callbacks see
     /// `eventfd_signal_allowed()` false.
     pub(crate) fn wake_writers(&mut self) {
@@ -172,7 +172,7 @@ impl Guard<'_> {
     /// # Safety
     ///
     /// `entry` must be off every queue and stay valid until it is off this one.
-    pub(crate) unsafe fn add_sole_listener(
+    pub(crate) unsafe fn add_exclusive_priority(
         &mut self,
         entry: *mut kbindings::wait_queue_entry,
     ) -> Result {
@@ -198,7 +198,7 @@ impl Guard<'_> {
     }
 }
 
-impl Drop for Guard<'_> {
+impl Drop for WaitQueueGuard<'_> {
     fn drop(&mut self) {
         // SAFETY: By the type invariants this thread holds the lock.
         unsafe { bindings::doorbell_wait_queue_unlock(self.wqh.as_ptr(), self.flags) };

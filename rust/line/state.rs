@@ -24,11 +24,11 @@
 /// Nothing going on.
 pub(crate) const IDLE: u32 = 0;
 
-/// Somebody holds the line: delivers, or changes its triggers. The value is [`HELD`]'s of the gate
+/// Somebody holds the line: delivers, or changes its triggers. The value is [`IN_PROGRESS`]'s of the gate
 /// that the word lives in.
 ///
-/// [`HELD`]: ../kernel_ext/gate/constant.HELD.html
-pub(crate) const HELD: u32 = 1 << 31;
+/// [`IN_PROGRESS`]: ../kernel_ext/gate/constant.IN_PROGRESS.html
+pub(crate) const IN_PROGRESS: u32 = 1 << 31;
 
 /// A message waits to be delivered. From here to [`RESAMPLE`]: the ABI's bits.
 pub(crate) const PENDING: u32 = 1 << 0;
@@ -66,7 +66,7 @@ pub(crate) const MAX_HOPS: u32 = 63;
 /// From this many relays on, a message is delivered in process context.
 ///
 /// An eventfd that is signalled by one line and listened on by another makes a relay. Relays run
-/// in interrupt context, and contexts can be wired into a cycle that rings itself for ever: it must
+/// in interrupt context, and contexts can be usage into a cycle that rings itself for ever: it must
 /// end up where the scheduler, signals and cgroups rule. A message that started in a system call
 /// gets this many relays at full speed; real wiring has one to three.
 pub(crate) const RELAY_LIMIT: u32 = 32;
@@ -195,7 +195,7 @@ impl Behind {
 
 /// Where a ring comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum From {
+pub(crate) enum Origin {
     /// A context where eventfds may be signalled.
     Caller,
     /// An eventfd's wake callback, where they may not, or another module's callback, which would be
@@ -258,25 +258,25 @@ fn sent(state: u32) -> u32 {
 
 /// The line is rung.
 #[inline(always)]
-pub(crate) fn ring(state: u32, from: From) -> (u32, Action) {
+pub(crate) fn ring(state: u32, origin: Origin) -> (u32, Action) {
     if state & LEVEL == 0 {
-        return request(state, from);
+        return request(state, origin);
     }
     if state & (ASSERTED | PENDING) == ASSERTED {
         return (state, Action::Coalesce);
     }
-    request(state | ASSERTED, from)
+    request(state | ASSERTED, origin)
 }
 
 /// The level is raised. None of an edge line, which has no level.
-pub(crate) fn raise(state: u32, from: From) -> (u32, Option<Action>) {
+pub(crate) fn raise(state: u32, origin: Origin) -> (u32, Option<Action>) {
     if state & LEVEL == 0 {
         return (state, None);
     }
     if state & RAISED != 0 || state & (ASSERTED | PENDING) == ASSERTED {
         return (state | RAISED, Some(Action::Coalesce));
     }
-    let (requested, action) = request(state | RAISED, from);
+    let (requested, action) = request(state | RAISED, origin);
     (requested, Some(action))
 }
 
@@ -291,16 +291,20 @@ pub(crate) fn lower(state: u32) -> (u32, Option<bool>) {
         return (low, Some(false));
     }
     let without = without_message(low);
-    let counts = if state & HELD != 0 { WITHDRAWN } else { HELD };
+    let counts = if state & IN_PROGRESS != 0 {
+        WITHDRAWN
+    } else {
+        IN_PROGRESS
+    };
     (without | counts, Some(true))
 }
 
 /// A message is wanted.
 #[inline(always)]
-fn request(state: u32, from: From) -> (u32, Action) {
-    let new = match from {
-        From::Caller => Behind::NOTHING,
-        From::Wake(behind) => behind,
+fn request(state: u32, origin: Origin) -> (u32, Action) {
+    let new = match origin {
+        Origin::Caller => Behind::NOTHING,
+        Origin::Wake(behind) => behind,
     };
     if state & PENDING != 0 {
         let both = behind(state).join(new);
@@ -314,12 +318,12 @@ fn request(state: u32, from: From) -> (u32, Action) {
     if state & MASKED != 0 {
         return (pending, Action::Keep);
     }
-    if state & HELD != 0 {
+    if state & IN_PROGRESS != 0 {
         return (pending, Action::Leave);
     }
-    match from {
-        From::Caller => (sent(state) | HELD, Action::Deliver(Behind::NOTHING)),
-        From::Wake(_) => (pending, callback(pending, Place::Caller)),
+    match origin {
+        Origin::Caller => (sent(state) | IN_PROGRESS, Action::Deliver(Behind::NOTHING)),
+        Origin::Wake(_) => (pending, callback(pending, Place::Caller)),
     }
 }
 
@@ -327,20 +331,20 @@ fn request(state: u32, from: From) -> (u32, Action) {
 /// line.
 #[inline(always)]
 pub(crate) fn take(state: u32) -> (u32, Action) {
-    if state & PENDING == 0 || state & (HELD | MASKED) != 0 {
+    if state & PENDING == 0 || state & (IN_PROGRESS | MASKED) != 0 {
         return (state, Action::Leave);
     }
     (
-        sent(without_message(state)) | HELD,
+        sent(without_message(state)) | IN_PROGRESS,
         Action::Deliver(behind(state)),
     )
 }
 
-/// Masks the line, and takes hold of it if it is free; if not, the caller has to [`hold`] it before
+/// Masks the line, and takes hold of it if it is free; if not, the caller has to [`claim`] it before
 /// the mask is a barrier. Returns whether the line was not masked before.
 #[inline]
 pub(crate) fn mask(state: u32) -> (u32, bool) {
-    (state | MASKED | HELD, state & MASKED == 0)
+    (state | MASKED | IN_PROGRESS, state & MASKED == 0)
 }
 
 /// Unmasks the line, and takes hold of it and of its message.
@@ -349,7 +353,7 @@ pub(crate) fn unmask(state: u32) -> (u32, Taken) {
     if state & MASKED == 0 {
         return (state, Taken::Nothing);
     }
-    if state & HELD != 0 {
+    if state & IN_PROGRESS != 0 {
         return (state, Taken::Busy);
     }
     let (unmasked, Some(Unmasked { message, resample })) = unmask_nowait(state) else {
@@ -369,14 +373,14 @@ pub(crate) fn unmask_nowait(state: u32) -> (u32, Option<Unmasked>) {
         resample: state & RESAMPLE != 0,
     };
     let open = state & !(MASKED | RESAMPLE);
-    if state & HELD != 0 {
+    if state & IN_PROGRESS != 0 {
         return (open, Some(done));
     }
     let taken = match done.message {
         Some(_) => sent(without_message(open)),
         None => open,
     };
-    (taken | HELD, Some(done))
+    (taken | IN_PROGRESS, Some(done))
 }
 
 /// Takes hold of the line and of its message, masked or not; for a level line, that is its ack. As
@@ -386,12 +390,12 @@ pub(crate) fn clear(state: u32) -> (u32, Taken) {
     if state & PENDING == 0 || state & RAISED != 0 {
         return (state, Taken::Nothing);
     }
-    if state & HELD != 0 {
+    if state & IN_PROGRESS != 0 {
         return (state, Taken::Busy);
     }
     let message = Some(behind(state));
     let (cleared, resample) = deassert(without_message(state));
-    (cleared | HELD, Taken::Done { message, resample })
+    (cleared | IN_PROGRESS, Taken::Done { message, resample })
 }
 
 /// Takes an assertion back; returns whether the resamplefds are to be signalled now.
@@ -422,11 +426,11 @@ pub(crate) fn ack(state: u32) -> (u32, Option<Acked>) {
 
 /// An ack is done with, and the sources have been told: a level that is raised even now is the next
 /// message, unless there is one already. Until here there was none: the sources might have lowered it.
-pub(crate) fn assert_again(state: u32, from: From) -> (u32, Option<Action>) {
+pub(crate) fn assert_again(state: u32, origin: Origin) -> (u32, Option<Action>) {
     if state & RAISED == 0 || state & (ASSERTED | PENDING) != 0 {
         return (state, None);
     }
-    let (requested, action) = request(state, from);
+    let (requested, action) = request(state, origin);
     (requested, Some(action))
 }
 
@@ -454,25 +458,25 @@ pub(crate) fn retype(state: u32, level: bool) -> (u32, bool) {
     }
 }
 
-/// Takes hold of the line to change what it signals; [`HELD`] is new in the result if that worked.
+/// Takes hold of the line to change what it signals; [`IN_PROGRESS`] is new in the result if that worked.
 #[inline]
-pub(crate) fn hold(state: u32) -> (u32, ()) {
-    (state | HELD, ())
+pub(crate) fn claim(state: u32) -> (u32, ()) {
+    (state | IN_PROGRESS, ())
 }
 
 /// The holder, at `place`, is done with one thing, after having delivered `rounds` messages.
 #[inline(always)]
-pub(crate) fn leave(state: u32, rounds: u32, place: Place) -> (u32, Action) {
+pub(crate) fn release(state: u32, rounds: u32, place: Place) -> (u32, Action) {
     if state & WITHDRAWN != 0 {
         return (state & !WITHDRAWN, Action::Drop);
     }
     if state & PENDING == 0 || state & MASKED != 0 {
-        return (state & !HELD, Action::Leave);
+        return (state & !IN_PROGRESS, Action::Leave);
     }
     let behind = behind(state);
     if rounds < MAX_ROUNDS && (behind.hops() < RELAY_LIMIT || place == Place::Worker) {
         (sent(without_message(state)), Action::Deliver(behind))
     } else {
-        (state & !HELD, callback(state, place))
+        (state & !IN_PROGRESS, callback(state, place))
     }
 }

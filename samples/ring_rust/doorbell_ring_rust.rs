@@ -3,7 +3,7 @@
 //! /dev/doorbell-ring_rust: rings a line from hard interrupt context, as the handler of a device's
 //! interrupt would. The device is a timer. See ../ring_c for the same in C, and for its ABI.
 
-#[path = "../../rust/client/mod.rs"]
+#[path = "../../rust/module_api.rs"]
 mod doorbell;
 
 use doorbell::Context;

@@ -4,7 +4,7 @@
 //! period.
 //!
 //! The algorithm is that of SRCU: per-CPU counters for two phases, which the writer polls. The model
-//! mirrors rust/kernel_ext/domain.rs, which cannot be compiled here. Each access to a counter, to the
+//! mirrors rust/kernel_ext/read_domain.rs, which cannot be compiled here. Each access to a counter, to the
 //! phase or to the pointer is one step; in the module the accesses that need it are fully ordered.
 
 use crate::{all_rules_hold, ModelState, Rule};

@@ -3,7 +3,7 @@
 //! The invariants of the line model.
 
 use crate::{
-    line::{self, ASSERTED, HELD, LEVEL, MASKED, RAISED, RESAMPLE},
+    line::{self, ASSERTED, IN_PROGRESS, LEVEL, MASKED, RAISED, RESAMPLE},
     line_model::LineModel,
     ops::Op,
     state::{Position, State},
@@ -15,7 +15,7 @@ impl State {
     /// Checks the invariants of every state.
     pub(crate) fn check_invariants(&mut self, model: &LineModel) {
         let owners = self.positions().filter(|at| at.owns_line()).count();
-        if owners != usize::from(self.word & HELD != 0) {
+        if owners != usize::from(self.word & IN_PROGRESS != 0) {
             self.fail(Rule::Holder);
         }
         if self.mask_returned && self.positions().any(Position::delivers) {

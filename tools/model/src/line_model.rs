@@ -4,7 +4,7 @@
 
 use crate::{
     all_rules_hold,
-    line::{self, Acked, Action, From, Place, Taken, Unmasked, HELD, IDLE, LEVEL, MASKED},
+    line::{self, Acked, Action, Origin, Place, Taken, Unmasked, IN_PROGRESS, IDLE, LEVEL, MASKED},
     ops::{Op, LEVEL_OPS, NOWAIT_OPS, OPS},
     state::{Callback, Continuation, Position, State},
 };
@@ -13,19 +13,19 @@ use stateright::{Model, Property};
 /// A transition of the state word, with its result.
 pub type Step<R> = fn(u32) -> (u32, R);
 
-/// The functions of rust/line.rs, and properties of their callers. A mutant replaces some.
+/// The functions of rust/line/state.rs, and properties of their callers. A mutant replaces some.
 #[derive(Clone, Copy)]
 pub struct Functions {
-    pub(crate) ring: fn(u32, From) -> (u32, Action),
+    pub(crate) ring: fn(u32, Origin) -> (u32, Action),
     pub(crate) take: Step<Action>,
     pub(crate) mask: Step<bool>,
     pub(crate) unmask: Step<Taken>,
     pub(crate) clear: Step<Taken>,
     pub(crate) unmask_nowait: Step<Option<Unmasked>>,
-    pub(crate) raise: fn(u32, From) -> (u32, Option<Action>),
+    pub(crate) raise: fn(u32, Origin) -> (u32, Option<Action>),
     pub(crate) lower: Step<Option<bool>>,
     pub(crate) ack: Step<Option<Acked>>,
-    pub(crate) assert_again: fn(u32, From) -> (u32, Option<Action>),
+    pub(crate) assert_again: fn(u32, Origin) -> (u32, Option<Action>),
     pub(crate) claim: Step<()>,
     pub(crate) release: fn(u32, u32, Place) -> (u32, Action),
     /// MASK waits until the owner has released the line.
@@ -60,8 +60,8 @@ pub const REAL: Functions = Functions {
     lower: line::lower,
     ack: line::ack,
     assert_again: line::assert_again,
-    claim: line::hold,
-    release: line::leave,
+    claim: line::claim,
+    release: line::release,
     mask_waits: true,
     queues_after_change: true,
     query_rereads: true,
@@ -170,7 +170,7 @@ impl LineModel {
         match op {
             Op::Unmask => (self.functions.unmask)(word).1 != Taken::Busy,
             Op::Clear => (self.functions.clear)(word).1 != Taken::Busy,
-            Op::Assign => word & HELD == 0,
+            Op::Assign => word & IN_PROGRESS == 0,
             _ => true,
         }
     }
@@ -190,7 +190,7 @@ impl Model for LineModel {
             return;
         }
         let waits = |at| match at {
-            Position::MaskWaits { .. } | Position::QueryWaits(_) => state.word & HELD != 0,
+            Position::MaskWaits { .. } | Position::QueryWaits(_) => state.word & IN_PROGRESS != 0,
             _ => false,
         };
         for (index, thread) in state.threads.iter().enumerate() {

@@ -2,7 +2,7 @@
 
 //! The model of a record ring: producers that reserve slots, and one consumer.
 //!
-//! It mirrors rust/records.rs, which works on memory that userspace maps and cannot be compiled here.
+//! It mirrors rust/bus/records.rs, which works on memory that userspace maps and cannot be compiled here.
 //! Each access to a shared word is one step. A store with release ordering in the module is ordered
 //! after earlier stores, as every step is here.
 

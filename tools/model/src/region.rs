@@ -3,7 +3,7 @@
 //! Region matching compared with a naive reference.
 //!
 //! Property tests generate every length, with and without datamatch, at and around all boundaries.
-//! [`regions`] is the module's own rust/region.rs, compiled unmodified.
+//! [`regions`] is the module's own rust/bus/region.rs, compiled unmodified.
 
 mod checks;
 mod mutants;
@@ -18,20 +18,20 @@ use proptest::{
 use strategies::{any_region, changes};
 
 // The model does not use the functions for the uAPI.
-#[path = "../../../rust/region.rs"]
+#[path = "../../../rust/bus/region.rs"]
 #[allow(missing_docs, dead_code)]
 mod regions;
 
-use regions::{find, place_new, Access, Clash, Hits, Key};
+use regions::{find, place_new, Access, Conflict, Matches, Key};
 
 /// The functions under test.
 #[derive(Clone, Copy)]
 struct Functions {
-    find: fn(&[Key], &Access) -> Hits,
+    find: fn(&[Key], &Access) -> Matches,
     place_new: PlaceNew,
 }
 
-type PlaceNew = fn(&[Key], &[usize], &[Key], &mut [usize]) -> Result<(), (Clash, usize)>;
+type PlaceNew = fn(&[Key], &[usize], &[Key], &mut [usize]) -> Result<(), (Conflict, usize)>;
 
 /// The functions of the module.
 const REAL: Functions = Functions {
@@ -40,7 +40,7 @@ const REAL: Functions = Functions {
 };
 
 /// Calls [`find`] as the module does.
-fn search(keys: &[Key], access: &Access) -> Hits {
+fn search(keys: &[Key], access: &Access) -> Matches {
     let addrs: Vec<u64> = keys.iter().map(Key::addr).collect();
     find(&addrs, keys, access)
 }
@@ -91,7 +91,7 @@ pub fn all(cases: u32) -> impl Iterator<Item = Checked> {
             check(cases, any_region(), legality),
         ),
         holds(
-            "regions: clashes, and the regions that a write matches",
+            "regions: conflicts, and the regions that a write matches",
             check(cases, changes(), |changes| behaviour(REAL, changes)),
         ),
     ];

@@ -3,7 +3,7 @@
 //! The state of a line, of the threads that use it, and of its callbacks.
 
 use crate::{
-    line::{HELD, MASKED, PENDING},
+    line::{IN_PROGRESS, MASKED, PENDING},
     line_model::LineModel,
     ops::Op,
     ModelState, Rule,
@@ -284,7 +284,7 @@ impl State {
         }
         let queues = |at: &Position| matches!(at, Position::Queue { pinned: true, .. });
         let runs = |at: &Position| *at == Position::Take || queues(at);
-        self.word & (PENDING | MASKED | HELD) != PENDING
+        self.word & (PENDING | MASKED | IN_PROGRESS) != PENDING
             || self.relay_queued
             || self.defer_queued
             || self.relays.iter().any(runs)

@@ -5,7 +5,7 @@
 mod operations;
 
 use crate::{
-    line::{self, Action, Behind, From, Place, HELD},
+    line::{self, Action, Behind, Origin, Place, IN_PROGRESS},
     line_model::LineModel,
     ops::Op,
     state::{Callback, Continuation, Notification, Position, QueryReads, State},
@@ -31,7 +31,7 @@ impl State {
         }
     }
 
-    fn ring(&mut self, model: &LineModel, from: From) -> Position {
+    fn ring(&mut self, model: &LineModel, from: Origin) -> Position {
         let (word, action) = (model.functions.ring)(self.word, from);
         self.word = word;
         self.requested = true;
@@ -111,7 +111,7 @@ impl State {
             }
             Position::ChangeWord(op) => {
                 let hops = if op == Op::Wake { 0 } else { line::RELAY_LIMIT };
-                match self.ring(model, From::Wake(Behind::new(hops, false))) {
+                match self.ring(model, Origin::Wake(Behind::new(hops, false))) {
                     Position::Queue { .. } => Position::Idle,
                     other => other,
                 }
@@ -184,7 +184,7 @@ impl State {
 
     /// Claims the line. Returns [`None`] if it has an owner.
     fn claim(&mut self, model: &LineModel) -> Option<()> {
-        if self.word & HELD != 0 {
+        if self.word & IN_PROGRESS != 0 {
             return None;
         }
         self.word = (model.functions.claim)(self.word).0;
@@ -193,7 +193,7 @@ impl State {
 
     /// Makes the next message of a level that is still raised after its ack.
     fn assert_again(&mut self, model: &LineModel) -> Position {
-        let (word, action) = (model.functions.assert_again)(self.word, From::Caller);
+        let (word, action) = (model.functions.assert_again)(self.word, Origin::Caller);
         self.word = word;
         self.acking = false;
         match action {
@@ -277,7 +277,7 @@ impl State {
                 self.read(&mut reads);
                 return Position::Query(reads);
             }
-            4 => self.word == reads.before && reads.before & HELD == 0,
+            4 => self.word == reads.before && reads.before & IN_PROGRESS == 0,
             5 => self.deliveries == reads.deliveries,
             _ => self.dropped == reads.dropped,
         };

@@ -4,7 +4,7 @@
 
 use super::Mutant;
 use crate::{
-    line::{self, Action, From, Place, HELD, MASKED, PENDING},
+    line::{self, Action, Origin, Place, IN_PROGRESS, MASKED, PENDING},
     line_model::{Functions, REAL},
     Rule::{Count, Holder, Lost, MaskBarrier, Pending, Prompt},
 };
@@ -117,28 +117,28 @@ fn take_clears_pending_under_mask(state: u32) -> (u32, Action) {
 }
 
 fn release_ignores_mask(state: u32, rounds: u32, place: Place) -> (u32, Action) {
-    let (after, action) = line::leave(state & !MASKED, rounds, place);
+    let (after, action) = line::release(state & !MASKED, rounds, place);
     (after | (state & MASKED), action)
 }
 
-fn ring_ignores_mask(state: u32, from: From) -> (u32, Action) {
+fn ring_ignores_mask(state: u32, from: Origin) -> (u32, Action) {
     let (after, action) = line::ring(state & !MASKED, from);
     (after | (state & MASKED), action)
 }
 
 fn release_ignores_pending(state: u32, _rounds: u32, _place: Place) -> (u32, Action) {
-    (state & !HELD, Action::Leave)
+    (state & !IN_PROGRESS, Action::Leave)
 }
 
-fn ring_forgets_if_owned(state: u32, from: From) -> (u32, Action) {
-    if state & HELD != 0 {
+fn ring_forgets_if_owned(state: u32, from: Origin) -> (u32, Action) {
+    if state & IN_PROGRESS != 0 {
         (state, Action::Leave)
     } else {
         line::ring(state, from)
     }
 }
 
-fn ring_forgets_if_masked(state: u32, from: From) -> (u32, Action) {
+fn ring_forgets_if_masked(state: u32, from: Origin) -> (u32, Action) {
     if state & MASKED != 0 {
         (state, Action::Keep)
     } else {
@@ -147,7 +147,7 @@ fn ring_forgets_if_masked(state: u32, from: From) -> (u32, Action) {
 }
 
 fn take_ignores_owner(state: u32) -> (u32, Action) {
-    line::take(state & !HELD)
+    line::take(state & !IN_PROGRESS)
 }
 
 fn take_leaves_pending(state: u32) -> (u32, Action) {
@@ -157,7 +157,7 @@ fn take_leaves_pending(state: u32) -> (u32, Action) {
     }
 }
 
-fn ring_sets_pending(state: u32, from: From) -> (u32, Action) {
+fn ring_sets_pending(state: u32, from: Origin) -> (u32, Action) {
     match line::ring(state, from) {
         (after, action @ Action::Deliver(_)) => (after | PENDING, action),
         other => other,

@@ -4,7 +4,7 @@
 
 use super::Mutant;
 use crate::{
-    line::{self, Acked, Action, From, Taken, ASSERTED, HELD, MASKED, PENDING, RAISED, RESAMPLE},
+    line::{self, Acked, Action, Origin, Taken, ASSERTED, IN_PROGRESS, MASKED, PENDING, RAISED, RESAMPLE},
     line_model::{Functions, REAL},
     Rule::{Asserted, Count, Invented, Lost, Pending, Prompt, Resample, State, Stuck},
 };
@@ -131,7 +131,7 @@ fn take_does_not_assert(state: u32) -> (u32, Action) {
     }
 }
 
-fn ring_ignores_assertion(state: u32, from: From) -> (u32, Action) {
+fn ring_ignores_assertion(state: u32, from: Origin) -> (u32, Action) {
     line::ring(state & !ASSERTED, from)
 }
 
@@ -150,7 +150,7 @@ fn ack_ignores_level(state: u32) -> (u32, Option<Acked>) {
     }
 }
 
-fn assert_again_ignores_message(state: u32, from: From) -> (u32, Option<Action>) {
+fn assert_again_ignores_message(state: u32, from: Origin) -> (u32, Option<Action>) {
     line::assert_again(state & !(ASSERTED | PENDING), from)
 }
 
@@ -201,8 +201,8 @@ fn lower_leaves_message(state: u32) -> (u32, Option<bool>) {
 
 fn lower_ignores_owner(state: u32) -> (u32, Option<bool>) {
     let (after, withdrawn) = line::lower(state);
-    match line::lower(state & !HELD) {
-        (free, Some(true)) if state & HELD != 0 => (free, withdrawn),
+    match line::lower(state & !IN_PROGRESS) {
+        (free, Some(true)) if state & IN_PROGRESS != 0 => (free, withdrawn),
         _ => (after, withdrawn),
     }
 }

@@ -4,7 +4,7 @@
 
 use super::Mutant;
 use crate::{
-    line::{self, Behind, Taken, Unmasked, HELD, MASKED, PENDING},
+    line::{self, Behind, Taken, Unmasked, IN_PROGRESS, MASKED, PENDING},
     line_model::{Functions, REAL},
     Rule::{Asserted, Count, Holder, Invented, Lost, MaskBarrier, Notify, Pending},
 };
@@ -112,7 +112,7 @@ fn unmask_leaves_pending(state: u32) -> (u32, Taken) {
 }
 
 fn unmask_ignores_owner(state: u32) -> (u32, Taken) {
-    line::unmask(state & !HELD)
+    line::unmask(state & !IN_PROGRESS)
 }
 
 fn clear_unmasks(state: u32) -> (u32, Taken) {
@@ -130,5 +130,5 @@ fn unmask_nowait_clears_pending(state: u32) -> (u32, Option<Unmasked>) {
 }
 
 fn unmask_nowait_ignores_owner(state: u32) -> (u32, Option<Unmasked>) {
-    line::unmask_nowait(state & !HELD)
+    line::unmask_nowait(state & !IN_PROGRESS)
 }

@@ -4,7 +4,7 @@
 
 use super::{
     reference::{fits, Region},
-    regions::{Access, Clash, Key},
+    regions::{Access, Conflict, Key},
     strategies::Change,
     Functions,
 };
@@ -58,12 +58,12 @@ pub(super) fn behaviour(functions: Functions, changes: Vec<Change>) -> Result<()
         let mut all: Vec<Region> = regions.clone();
         all.retain(|region| region.key().is_some_and(|key| !removed.contains(&key)));
         all.extend(&new);
-        let clashes = |region: &Region, with: Clash| {
+        let conflicts = |region: &Region, with: Conflict| {
             let others = all.iter().filter(|other| *other != region);
             let same = all.iter().filter(|other| *other == region).count() > 1;
             match with {
-                Clash::Same => same,
-                Clash::Shape => others.into_iter().any(|o| o.clash(region).is_some()),
+                Conflict::Same => same,
+                Conflict::Shape => others.into_iter().any(|o| o.conflict(region).is_some()),
             }
         };
 
@@ -71,8 +71,8 @@ pub(super) fn behaviour(functions: Functions, changes: Vec<Change>) -> Result<()
         match (functions.place_new)(&keys, &gone, &new_keys, &mut places) {
             Ok(()) => {
                 for region in &all {
-                    prop_assert!(!clashes(region, Clash::Same), "{:?} twice", region);
-                    prop_assert!(!clashes(region, Clash::Shape), "{:?} clashes", region);
+                    prop_assert!(!conflicts(region, Conflict::Same), "{:?} twice", region);
+                    prop_assert!(!conflicts(region, Conflict::Shape), "{:?} conflicts", region);
                 }
                 keys = replace(&keys, &gone, &new_keys, &places);
                 regions = all;
@@ -80,10 +80,10 @@ pub(super) fn behaviour(functions: Functions, changes: Vec<Change>) -> Result<()
                 sorted.sort_unstable();
                 prop_assert_eq!(&keys, &sorted);
             }
-            Err((clash, blamed)) => {
+            Err((conflict, blamed)) => {
                 let blamed = new.iter().find(|r| r.key() == Some(new_keys[blamed]));
                 let blamed = blamed.expect("one of the new ones");
-                prop_assert!(clashes(blamed, clash), "{:?} is no {:?}", blamed, clash);
+                prop_assert!(conflicts(blamed, conflict), "{:?} is no {:?}", blamed, conflict);
             }
         }
         write_everywhere(functions, &regions, &keys)?;
@@ -120,8 +120,8 @@ fn write_everywhere(
                     .copied()
                     .filter(|k| k.space() == space)
                     .collect();
-                let hits = (functions.find)(&here, &access);
-                let found: Vec<Key> = [hits.any, hits.exact]
+                let matches = (functions.find)(&here, &access);
+                let found: Vec<Key> = [matches.wildcard, matches.datamatch]
                     .into_iter()
                     .flatten()
                     .map(|at| here[at])

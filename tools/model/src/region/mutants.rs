@@ -3,7 +3,7 @@
 //! Versions with one deliberate mistake.
 
 use super::{
-    regions::{place_new, Access, Clash, Hits, Key},
+    regions::{place_new, Access, Conflict, Matches, Key},
     search, Functions, REAL,
 };
 
@@ -51,7 +51,7 @@ pub(super) const MUTANTS: &[(&str, Functions)] = &[
         },
     ),
     (
-        "a removed region still clashes",
+        "a removed region still conflicts",
         Functions {
             place_new: place_ignores_removals,
             ..REAL
@@ -67,15 +67,15 @@ pub(super) const MUTANTS: &[(&str, Functions)] = &[
 ];
 
 /// Searches all keys one by one, with a mistake in `matches`.
-fn scan(keys: &[Key], matches: impl Fn(&Key) -> bool) -> Hits {
+fn scan(keys: &[Key], matches: impl Fn(&Key) -> bool) -> Matches {
     let find = |exact: bool| {
         let is = |key: &&Key| key.datamatch().is_some() == exact && matches(key);
         let key = keys.iter().find(is)?;
         keys.iter().position(|other| other == key)
     };
-    Hits {
-        any: find(false),
-        exact: find(true),
+    Matches {
+        wildcard: find(false),
+        datamatch: find(true),
     }
 }
 
@@ -89,19 +89,19 @@ fn data(key: &Key, access: &Access) -> bool {
     key.datamatch().is_none_or(|value| value == access.value())
 }
 
-fn find_accepts_wider(keys: &[Key], access: &Access) -> Hits {
+fn find_accepts_wider(keys: &[Key], access: &Access) -> Matches {
     scan(keys, |key| {
         at(key, access) && data(key, access) && key.length() <= access.length()
     })
 }
 
-fn find_ignores_wildcard(keys: &[Key], access: &Access) -> Hits {
+fn find_ignores_wildcard(keys: &[Key], access: &Access) -> Matches {
     scan(keys, |key| {
         at(key, access) && data(key, access) && key.length() == access.length()
     })
 }
 
-fn find_compares_low_byte(keys: &[Key], access: &Access) -> Hits {
+fn find_compares_low_byte(keys: &[Key], access: &Access) -> Matches {
     scan(keys, |key| {
         let same = |value| value as u8 == access.value() as u8;
         let length = key.length() == 0 || key.length() == access.length();
@@ -109,11 +109,11 @@ fn find_compares_low_byte(keys: &[Key], access: &Access) -> Hits {
     })
 }
 
-fn find_prefers_exact(keys: &[Key], access: &Access) -> Hits {
-    let hits = search(keys, access);
-    Hits {
-        any: hits.any.filter(|_| hits.exact.is_none()),
-        ..hits
+fn find_prefers_exact(keys: &[Key], access: &Access) -> Matches {
+    let matches = search(keys, access);
+    Matches {
+        wildcard: matches.wildcard.filter(|_| matches.datamatch.is_none()),
+        ..matches
     }
 }
 
@@ -122,7 +122,7 @@ fn place_ignores_predecessors(
     gone: &[usize],
     new: &[Key],
     places: &mut [usize],
-) -> Result<(), (Clash, usize)> {
+) -> Result<(), (Conflict, usize)> {
     let first = new
         .first()
         .map_or(0, |new| old.partition_point(|old| old < new));
@@ -137,10 +137,10 @@ fn place_ignores_other_new(
     gone: &[usize],
     new: &[Key],
     places: &mut [usize],
-) -> Result<(), (Clash, usize)> {
+) -> Result<(), (Conflict, usize)> {
     for (index, (key, place)) in new.iter().zip(places).enumerate() {
         place_new(old, gone, &[*key], std::slice::from_mut(place))
-            .map_err(|(clash, _)| (clash, index))?;
+            .map_err(|(conflict, _)| (conflict, index))?;
     }
     Ok(())
 }
@@ -150,7 +150,7 @@ fn place_ignores_removals(
     _gone: &[usize],
     new: &[Key],
     places: &mut [usize],
-) -> Result<(), (Clash, usize)> {
+) -> Result<(), (Conflict, usize)> {
     place_new(old, &[], new, places)
 }
 
@@ -159,7 +159,7 @@ fn place_skips_first_of_run(
     gone: &[usize],
     new: &[Key],
     places: &mut [usize],
-) -> Result<(), (Clash, usize)> {
+) -> Result<(), (Conflict, usize)> {
     // In a run of removed regions, only the first is skipped.
     let holes: Vec<usize> = gone
         .iter()

@@ -2,7 +2,7 @@
 
 //! The naive reference for regions: it compares bytes and fields one by one.
 
-use super::regions::{Clash, Key};
+use super::regions::{Conflict, Key};
 
 /// The arguments of a region, which need not be legal.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,16 +44,16 @@ impl Region {
     }
 
     /// Returns the reason why the two regions cannot both be assigned.
-    pub(super) fn clash(&self, other: &Self) -> Option<Clash> {
+    pub(super) fn conflict(&self, other: &Self) -> Option<Conflict> {
         let (a, b) = (self.bytes(), other.bytes());
         let apart = self.space != other.space || a.end <= b.start || b.end <= a.start;
         let alike = self.addr == other.addr && self.length == other.length;
         if self == other {
-            Some(Clash::Same)
+            Some(Conflict::Same)
         } else if apart || alike {
             None
         } else {
-            Some(Clash::Shape)
+            Some(Conflict::Shape)
         }
     }
 }

@@ -5,7 +5,7 @@
 use super::reference::{fits, Region};
 use proptest::{prelude::*, sample::select};
 
-/// Returns addresses that are near each other or near the largest number, to provoke clashes and
+/// Returns addresses that are near each other or near the largest number, to provoke conflicts and
 /// matches.
 fn addr() -> impl Strategy<Value = u64> {
     const HALF: u64 = 1 << 63;

@@ -3,7 +3,7 @@
 //! The first step of each operation, which is its first compare-exchange.
 
 use crate::{
-    line::{self, Acked, Behind, From, Taken, Unmasked, HELD, MASKED},
+    line::{self, Acked, Behind, Origin, Taken, Unmasked, IN_PROGRESS, MASKED},
     line_model::LineModel,
     ops::Op,
     state::{Callback, Continuation, Notification, Position, QueryReads, State},
@@ -14,20 +14,20 @@ impl State {
     /// Executes the first step of `op`. Returns the next step, or [`None`] if `op` has to wait.
     pub(crate) fn begin(&mut self, model: &LineModel, op: Op) -> Option<Position> {
         Some(match op {
-            Op::Ring => self.ring(model, From::Caller),
+            Op::Ring => self.ring(model, Origin::Caller),
             Op::Wake | Op::FarWake if !model.functions.queues_after_change => {
                 self.queue(Callback::Relay);
                 Position::ChangeWord(op)
             }
-            Op::Wake => self.ring(model, From::Wake(Behind::NOTHING)),
-            Op::FarWake => self.ring(model, From::Wake(Behind::new(line::RELAY_LIMIT, false))),
+            Op::Wake => self.ring(model, Origin::Wake(Behind::NOTHING)),
+            Op::FarWake => self.ring(model, Origin::Wake(Behind::new(line::RELAY_LIMIT, false))),
             Op::Mask => self.mask(model),
             Op::MaskNosync => self.mask_nosync(model),
             Op::Unmask => return self.unmask(model),
             Op::UnmaskNowait => self.unmask_nowait(model),
             Op::Clear => return self.clear(model),
-            Op::Raise => self.raise(model, From::Caller),
-            Op::WakeRaise => self.raise(model, From::Wake(Behind::NOTHING)),
+            Op::Raise => self.raise(model, Origin::Caller),
+            Op::WakeRaise => self.raise(model, Origin::Wake(Behind::NOTHING)),
             Op::Lower => self.lower(model),
             Op::Ack => self.ack(model),
             Op::Assign => {
@@ -43,7 +43,7 @@ impl State {
         })
     }
 
-    fn raise(&mut self, model: &LineModel, from: From) -> Position {
+    fn raise(&mut self, model: &LineModel, from: Origin) -> Position {
         let (word, action) = (model.functions.raise)(self.word, from);
         self.word = word;
         let Some(action) = action else {
@@ -56,7 +56,7 @@ impl State {
     fn mask(&mut self, model: &LineModel) -> Position {
         let functions = &model.functions;
         let (word, newly_masked) = (functions.mask)(self.word);
-        let free = self.word & HELD == 0;
+        let free = self.word & IN_PROGRESS == 0;
         self.word = if functions.mask_waits || free {
             word
         } else {
@@ -85,7 +85,7 @@ impl State {
 
     fn mask_nosync(&mut self, model: &LineModel) -> Position {
         let (word, newly_masked) = (model.functions.mask)(self.word);
-        let free = self.word & HELD == 0;
+        let free = self.word & IN_PROGRESS == 0;
         self.word = word;
         self.unnotified += i8::from(newly_masked);
         let (rounds, then) = (model.rounds, self.notify(model, newly_masked));
@@ -111,7 +111,7 @@ impl State {
 
     fn unmask_nowait(&mut self, model: &LineModel) -> Position {
         let (word, done) = (model.functions.unmask_nowait)(self.word);
-        let free = self.word & HELD == 0;
+        let free = self.word & IN_PROGRESS == 0;
         let Some(Unmasked { message, resample }) = done else {
             return Position::Idle;
         };
@@ -199,7 +199,7 @@ impl State {
 
     fn lower(&mut self, model: &LineModel) -> Position {
         let (word, withdrawn) = (model.functions.lower)(self.word);
-        let claims = word & !self.word & HELD != 0;
+        let claims = word & !self.word & IN_PROGRESS != 0;
         self.word = word;
         (self.raised, self.acking) = (false, false);
         if claims && withdrawn == Some(true) {
@@ -226,7 +226,7 @@ impl State {
         self.unnotified += 1;
         self.acking = again;
         if again && !functions.ack_notifies_first {
-            let (word, _) = (functions.assert_again)(self.word, From::Wake(Behind::NOTHING));
+            let (word, _) = (functions.assert_again)(self.word, Origin::Wake(Behind::NOTHING));
             self.word = word;
             self.acking = false;
             self.rings += 1;

@@ -8,7 +8,7 @@
 //!
 //! C header: [`include/linux/mm.h`](srctree/include/linux/mm.h).
 
-use super::counter::Counter;
+use super::single_writer_counter::SingleWriterCounter;
 use core::{
     ops::Deref,
     ptr::NonNull, //
@@ -44,7 +44,7 @@ unsafe impl Visible for u64 {}
 // SAFETY: As above; changed by single accesses.
 unsafe impl Visible for Atomic<u64> {}
 // SAFETY: As above.
-unsafe impl Visible for Counter {}
+unsafe impl Visible for SingleWriterCounter {}
 // SAFETY: Arrays have no padding.
 unsafe impl<T: Visible, const N: usize> Visible for [T; N] {}
 
@@ -70,9 +70,9 @@ pub(crate) fn offset(vma: &VmaNew) -> u64 {
 }
 
 /// Objects in whole pages.
-pub(crate) struct SharedPages<T: Visible>(VVec<T>);
+pub(crate) struct MmapPages<T: Visible>(VVec<T>);
 
-impl<T: Visible> SharedPages<T> {
+impl<T: Visible> MmapPages<T> {
     /// `len` objects, made by `new`; more, as many as there is room for in the last page.
     ///
     /// Returns the pages, and the objects as references that keep them. Process context.
@@ -107,7 +107,7 @@ impl<T: Visible> SharedPages<T> {
         self.insert(vma)
     }
 
-    /// EINVAL: as of [`SharedPages::map`].
+    /// EINVAL: as of [`MmapPages::map`].
     fn check(&self, vma: &VmaNew) -> Result {
         // A private one would be copied on a debugger's write, and then show the past for ever.
         // (VM_SHARED itself is gone if the file was opened to read only.)
@@ -118,7 +118,7 @@ impl<T: Visible> SharedPages<T> {
         Ok(())
     }
 
-    /// What [`SharedPages::map`] does once it is known what userspace may do.
+    /// What [`MmapPages::map`] does once it is known what userspace may do.
     fn insert(&self, vma: &VmaNew) -> Result {
         let len = vma.end() - vma.start();
         vma.try_clear_mayexec().map_err(|_| EACCES)?;
@@ -136,14 +136,14 @@ impl<T: Visible> SharedPages<T> {
     }
 }
 
-impl<T: Writable> SharedPages<T> {
+impl<T: Writable> MmapPages<T> {
     /// The objects.
     #[inline]
     pub(crate) fn objects(&self) -> &[T] {
         &self.0
     }
 
-    /// Like [`SharedPages::map`], also to write.
+    /// Like [`MmapPages::map`], also to write.
     pub(crate) fn map_writable(&self, vma: &VmaNew) -> Result {
         self.check(vma)?;
         self.insert(vma)
@@ -152,7 +152,7 @@ impl<T: Writable> SharedPages<T> {
 
 /// Gives each of the objects away once.
 pub(crate) struct Objects<T: Visible> {
-    pages: Arc<SharedPages<T>>,
+    pages: Arc<MmapPages<T>>,
     next: usize,
     len: usize,
 }
@@ -187,7 +187,7 @@ impl<T: Visible> ExactSizeIterator for Objects<T> {
 /// `object` is in `_pages`, and no other [`SharedObject`] points to it.
 pub(crate) struct SharedObject<T: Visible> {
     object: NonNull<T>,
-    _pages: Arc<SharedPages<T>>,
+    _pages: Arc<MmapPages<T>>,
 }
 
 // SAFETY: It is a reference to a `T`, which is `Sync`, with what keeps it alive.
@@ -218,9 +218,9 @@ macro_rules! impl_visible {
         };
 
         // SAFETY: There is no padding, as has just been seen, and the fields can be looked at.
-        unsafe impl $crate::kernel_ext::shared_pages::Visible for $name
+        unsafe impl $crate::kernel_ext::mmap_pages::Visible for $name
         where
-            $($ty: $crate::kernel_ext::shared_pages::Visible,)+
+            $($ty: $crate::kernel_ext::mmap_pages::Visible,)+
         {
         }
     };

@@ -4,33 +4,31 @@
 
 use crate::{
     bus::{
+        records::Records,
+        region::{
+            Access,
+            Key, //
+        },
         Assign,
         Deassign,
         Failed,
         Region,
         Target,
-        Which, //
+        TargetSelector, //
     },
-    context::{
-        for_caller,
-        Core, //
-    },
+    context::Context,
     device::{
         check_flags,
         check_reserved,
         Argument,
-        Context, //
+        DoorbellFile, //
     },
     kernel_ext::{
+        alloc::user_alloc_flags,
         eventfd::EventFdFile,
         iov::segment_len, //
     },
-    line::From,
-    records::Records,
-    region::{
-        Access,
-        Key, //
-    },
+    line::state::Origin,
     uapi::*, //
 };
 use kernel::{
@@ -87,14 +85,14 @@ fn check(region: &doorbell_region) -> Result<Key> {
 
 impl Changes {
     /// Adds what the caller's `index`th says, which is at `key`.
-    fn add(&mut self, core: &Core, region: &doorbell_region, key: Key, index: u32) -> Result {
+    fn add(&mut self, context: &Context, region: &doorbell_region, key: Key, index: u32) -> Result {
         let rings = region.flags & DOORBELL_REGION_FLAG_LINE != 0;
         if rings {
-            core.line(region.line).ok_or(ENXIO)?;
+            context.line(region.line).ok_or(ENXIO)?;
         }
-        let keep = region.flags & DOORBELL_REGION_FLAG_RECORD != 0;
-        if keep {
-            core.records()?;
+        let record = region.flags & DOORBELL_REGION_FLAG_RECORD != 0;
+        if record {
+            context.bus().records()?;
         }
         let eventfd = || EventFdFile::from_fd(region.fd)?.eventfd();
         if region.flags & DOORBELL_REGION_FLAG_DEASSIGN == 0 {
@@ -103,32 +101,34 @@ impl Changes {
             } else {
                 Target::EventFd(eventfd()?)
             };
-            let region = Region::new(target, keep)?;
-            self.new.push(Assign { key, index, region }, for_caller())?;
+            let region = Region::new(target, record)?;
+            self.new
+                .push(Assign { key, index, region }, user_alloc_flags())?;
         } else {
             let which = if rings {
-                Which::Line(region.line)
+                TargetSelector::Line(region.line)
             } else if region.fd == -1 {
-                Which::AnyEventFd
+                TargetSelector::AnyEventFd
             } else {
-                Which::EventFd(eventfd()?)
+                TargetSelector::EventFd(eventfd()?)
             };
             self.old
-                .push(Deassign { key, index, which }, for_caller())?;
+                .push(Deassign { key, index, which }, user_alloc_flags())?;
         }
         Ok(())
     }
 }
 
-impl Context {
+impl DoorbellFile {
     /// DOORBELL_REGION.
     pub(crate) fn region(&self, arg: &Argument) -> Result {
         let region: doorbell_region = arg.read()?;
         let key = check(&region)?;
-        let core = self.core()?;
+        let context = self.context()?;
         let mut changes = Changes::default();
-        changes.add(core, &region, key, 0)?;
-        core.change_regions(changes.new, changes.old)
+        changes.add(context, &region, key, 0)?;
+        context
+            .change_regions(changes.new, changes.old)
             .map_err(|failed| failed.error)
     }
 
@@ -141,12 +141,12 @@ impl Context {
         if regions.nr_regions == 0 {
             return Err(EINVAL);
         }
-        let core = self.core()?;
+        let context = self.context()?;
         // All that can be there, for all that can come.
         if regions.nr_regions > 2 * DOORBELL_MAX_REGIONS {
             return Err(ENOSPC);
         }
-        self.change(core, &regions).map_err(|failed| {
+        self.change(context, &regions).map_err(|failed| {
             if let Some(index) = failed.index {
                 regions.failed = index;
                 // If it cannot be written, there is still the error.
@@ -156,18 +156,18 @@ impl Context {
         })
     }
 
-    fn change(&self, core: &Core, regions: &doorbell_regions) -> Result<(), Failed> {
+    fn change(&self, context: &Context, regions: &doorbell_regions) -> Result<(), Failed> {
         let len = regions.nr_regions;
         let mut reader = array::<doorbell_region>(regions.regions, len)?.reader();
         let mut changes = Changes::default();
         for index in 0..len {
             let mut add = || {
                 let region = reader.read()?;
-                changes.add(core, &region, check(&region)?, index)
+                changes.add(context, &region, check(&region)?, index)
             };
             add().map_err(Failed::at(index))?;
         }
-        core.change_regions(changes.new, changes.old)
+        context.change_regions(changes.new, changes.old)
     }
 
     /// DOORBELL_GET_REGIONS.
@@ -179,14 +179,14 @@ impl Context {
         if list.nr_infos == 0 {
             return Err(EINVAL);
         }
-        let core = self.core()?;
+        let context = self.context()?;
         let mut writer = array::<doorbell_region_info>(list.infos, list.nr_infos)?.writer();
         let mut done = 0;
         while done < list.nr_infos as usize {
             // To userspace only when nobody has to wait for that.
             let mut block: [_; BLOCK] = core::array::from_fn(|_| doorbell_region_info::default());
             let room = BLOCK.min(list.nr_infos as usize - done);
-            let len = list_regions(core, list.first as usize + done, &mut block[..room]);
+            let len = list_regions(context, list.first as usize + done, &mut block[..room]);
             for info in &block[..len] {
                 writer.write(info)?;
             }
@@ -206,17 +206,17 @@ impl Context {
         if write.nr_accesses == 0 {
             return Err(EINVAL);
         }
-        let core = self.core()?;
+        let context = self.context()?;
         let mut reader = array::<doorbell_bus_access>(write.accesses, write.nr_accesses)?.reader();
         let mut done = 0;
-        let result = write_all(core, &mut reader, &mut done);
+        let result = write_all(context, &mut reader, &mut done);
         count_or(done, result)
     }
 
     /// pwrite(2) and its sisters: `addr` is the file's position.
     #[inline]
     pub(crate) fn write(&self, addr: i64, iov: &mut IovIterSource<'_>) -> Result<usize> {
-        let core = self.core()?;
+        let context = self.context()?;
         let mut addr = u64::try_from(addr).map_err(|_| EINVAL)?;
         let mut done = 0;
         while !iov.is_empty() {
@@ -225,7 +225,7 @@ impl Context {
                 iov.advance(0);
                 continue;
             }
-            let written = write_segment(core, addr, len, iov);
+            let written = write_segment(context, addr, len, iov);
             if let Err(error) = written {
                 return count_or(done, Err(error)).map(|done: isize| done as usize);
             }
@@ -237,12 +237,12 @@ impl Context {
 
     /// read(2) and its sisters: `addr` is the file's position.
     pub(crate) fn read(&self, addr: i64, iov: &mut IovIterDest<'_>) -> Result<usize> {
-        let core = self.core()?;
+        let context = self.context()?;
         // That is a device's register, and nobody is there to answer.
         if addr != 0 || matches!(iov.len(), 1 | 2 | 4 | 8) {
             return Err(EOPNOTSUPP);
         }
-        core.records()?.read(iov)
+        context.bus().records()?.read(iov)
     }
 
     /// DOORBELL_SET_RECORDS.
@@ -254,19 +254,21 @@ impl Context {
         if !len.is_power_of_two() || len > DOORBELL_MAX_RECORDS {
             return Err(EINVAL);
         }
-        self.core()?.set_records(|| Records::new(len, for_caller()))
+        self.context()?
+            .bus()
+            .set_records(|| Records::new(len, user_alloc_flags()))
     }
 
     /// DOORBELL_GET_BUS.
     pub(crate) fn get_bus(&self, arg: &Argument) -> Result {
-        let core = self.core()?;
+        let context = self.context()?;
         let mut bus = doorbell_get_bus {
-            nr_regions: core.nr_regions(),
+            nr_regions: context.bus().nr_regions(),
             ..Default::default()
         };
-        if let Ok(records) = core.records() {
+        if let Ok(records) = context.bus().records() {
             bus.nr_records = records.len();
-            bus.recorded = records.kept();
+            bus.recorded = records.recorded();
             bus.refused = records.refused();
         }
         arg.write(&bus)
@@ -277,14 +279,14 @@ impl Context {
 type Block = [doorbell_bus_access; 16];
 
 /// Carries out all accesses, counting them.
-fn write_all(core: &Core, reader: &mut UserSliceReader, done: &mut usize) -> Result {
+fn write_all(context: &Context, reader: &mut UserSliceReader, done: &mut usize) -> Result {
     while reader.len() >= size_of::<Block>() {
         // If not all of them can be read, some still may.
         let Ok(block) = reader.read::<Block>() else {
             break;
         };
         for access in &block {
-            write_one(core, access)?;
+            write_one(context, access)?;
             *done += 1;
         }
         if current!().signal_pending() {
@@ -292,20 +294,20 @@ fn write_all(core: &Core, reader: &mut UserSliceReader, done: &mut usize) -> Res
         }
     }
     while !reader.is_empty() {
-        write_one(core, &reader.read()?)?;
+        write_one(context, &reader.read()?)?;
         *done += 1;
     }
     Ok(())
 }
 
-fn write_one(core: &Core, access: &doorbell_bus_access) -> Result {
+fn write_one(context: &Context, access: &doorbell_bus_access) -> Result {
     let access = Access::new(access.space, access.addr, access.length, access.value);
-    core.bus_write(&access.ok_or(EINVAL)?, From::Caller)
+    context.bus_write(&access.ok_or(EINVAL)?, Origin::Caller)
 }
 
 /// Fills `infos` with the regions from the `first` on; returns how many there were.
-fn list_regions(core: &Core, first: usize, infos: &mut [doorbell_region_info]) -> usize {
-    let regions = core.regions.read();
+fn list_regions(context: &Context, first: usize, infos: &mut [doorbell_region_info]) -> usize {
+    let regions = context.bus().regions();
     let keys = regions.keys().get(first..).unwrap_or(&[]);
     let all = keys.iter().zip(first..).zip(&mut *infos);
     let mut len = 0;
@@ -321,7 +323,7 @@ fn list_regions(core: &Core, first: usize, infos: &mut [doorbell_region_info]) -
             length: key.length(),
             flags: flag(key.datamatch().is_some(), DOORBELL_REGION_FLAG_DATAMATCH)
                 | flag(region.line().is_some(), DOORBELL_REGION_FLAG_LINE)
-                | flag(region.keeps(), DOORBELL_REGION_FLAG_RECORD),
+                | flag(region.records(), DOORBELL_REGION_FLAG_RECORD),
             line: region.line().unwrap_or(0),
             writes: region.writes(),
             ..Default::default()
@@ -333,7 +335,7 @@ fn list_regions(core: &Core, first: usize, infos: &mut [doorbell_region_info]) -
 
 /// Writes the next `len` bytes to `addr`, as one access.
 #[inline]
-fn write_segment(core: &Core, addr: u64, len: usize, iov: &mut IovIterSource<'_>) -> Result {
+fn write_segment(context: &Context, addr: u64, len: usize, iov: &mut IovIterSource<'_>) -> Result {
     let mut bytes = [0u8; size_of::<u64>()];
     // In the machine's byte order, a shorter value is at that end of a longer one.
     let range = if cfg!(target_endian = "little") {
@@ -351,7 +353,7 @@ fn write_segment(core: &Core, addr: u64, len: usize, iov: &mut IovIterSource<'_>
         len as u32,
         u64::from_ne_bytes(bytes),
     );
-    core.bus_write(&access.ok_or(EINVAL)?, From::Caller)
+    context.bus_write(&access.ok_or(EINVAL)?, Origin::Caller)
 }
 
 /// How much was done; the error if it is nothing.

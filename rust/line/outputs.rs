@@ -6,11 +6,13 @@
 //! transitions by whoever made them, with nothing held, so that they may use the line themselves.
 //! A resamplefd is a notifier that belongs to an irqfd.
 
+use super::{
+    callback::Callback,
+    hops_of_key, //
+};
 use crate::{
-    c_api::callback::Callback,
-    context::for_caller,
-    delivery::hops_of_key,
     kernel_ext::{
+        alloc::user_alloc_flags,
         eventfd::EventFd,
         shared_list::SharedList, //
     },
@@ -67,7 +69,7 @@ impl Output {
         }
     }
 
-    /// Tells it of `event`. Context as above.
+    /// Tells it of `event`. DoorbellFile as above.
     fn tell(&self, event: u32) {
         match self {
             Self::EventFd(eventfd) => eventfd.signal(0),
@@ -149,7 +151,7 @@ impl Triggers {
         true
     }
 
-    /// Finishes the delivery that [`Triggers::signal_while`] has stopped. Context as of
+    /// Finishes the delivery that [`Triggers::signal_while`] has stopped. DoorbellFile as of
     /// [`Triggers::signal`].
     pub(crate) fn signal_rest(&mut self) {
         for output in self.outputs.iter().skip(self.rest.from as usize) {
@@ -196,7 +198,7 @@ impl Triggers {
     /// Room for [`Triggers::add`] to `len` others. Process context.
     pub(crate) fn room(len: usize) -> Result<KVec<Output>> {
         let capacity = (len + 1).next_power_of_two().min(MAX);
-        Ok(KVec::with_capacity(capacity, for_caller())?)
+        Ok(KVec::with_capacity(capacity, user_alloc_flags())?)
     }
 
     /// Removes the one with the identity `id` and returns it, to be dropped when the line is no

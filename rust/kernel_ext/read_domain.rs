@@ -42,7 +42,7 @@ struct Slot([Atomic<u32>; 2]);
 
 /// What some lists and arrays have in common: whoever reads one of them is waited for by all.
 #[pin_data]
-pub(crate) struct Domain {
+pub(crate) struct ReadDomain {
     /// One per CPU; at least one.
     slots: KVVec<Slot>,
     /// Which counters new readers use: 0 or 1.
@@ -55,7 +55,7 @@ pub(crate) struct Domain {
     waiting: Mutex<()>,
 }
 
-impl Domain {
+impl ReadDomain {
     /// Process context.
     pub(crate) fn new(flags: Flags) -> Result<Arc<Self>> {
         let cpus = nr_cpu_ids().max(1) as usize;
@@ -77,17 +77,17 @@ impl Domain {
     /// Begins to read. Any context but NMI. Who reads may sleep.
     ///
     /// What the reader reaches after this is not freed before the returned object is dropped, if it is
-    /// freed by someone who has made it unreachable and then called [`Domain::wait`].
+    /// freed by someone who has made it unreachable and then called [`ReadDomain::synchronize`].
     #[inline]
-    pub(super) fn read(&self) -> Reading<'_> {
+    pub(super) fn read(&self) -> ReadGuard<'_> {
         // Whichever CPU it is: a slot is only a counter that others hardly use.
         let cpu = CpuId::current().as_u32() as usize;
         let slot = self.slots.get(cpu).unwrap_or(&self.slots[0]);
         let active = &slot.0[(self.phase.load(Relaxed) & 1) as usize];
-        // Fully ordered, as is what `wait` has between making something unreachable and looking here:
+        // Fully ordered, as is what `synchronize` has between making something unreachable and looking here:
         // either it sees this reader, or the reader does not reach that.
         active.fetch_add(1u32, Full);
-        Reading { active }
+        ReadGuard { active }
     }
 
     /// Keeps others from changing something. Process context.
@@ -97,7 +97,7 @@ impl Domain {
 
     /// Waits for all who have begun to read and may have reached what the caller has made unreachable
     /// before. Process context, and not by someone who reads.
-    pub(super) fn wait(&self) {
+    pub(super) fn synchronize(&self) {
         smp_mb(kernel::sync::barrier::Full);
         let _waiting = self.waiting.lock();
         let phase = self.phase.load(Relaxed) & 1;
@@ -119,11 +119,11 @@ impl Domain {
 
 /// Somebody reads. If it is leaked, others wait for ever.
 #[must_use = "if unused, reading ends at once"]
-pub(super) struct Reading<'a> {
+pub(super) struct ReadGuard<'a> {
     active: &'a Atomic<u32>,
 }
 
-impl Drop for Reading<'_> {
+impl Drop for ReadGuard<'_> {
     #[inline]
     fn drop(&mut self) {
         self.active.fetch_sub(1u32, Release);

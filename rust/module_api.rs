@@ -5,7 +5,7 @@
 //! Not part of doorbell's module. Others include it:
 //!
 //! ```ignore
-//! #[path = "/path/to/doorbell/rust/client/mod.rs"]
+//! #[path = "/path/to/doorbell/rust/module_api.rs"]
 //! mod doorbell;
 //! ```
 //!
@@ -15,6 +15,7 @@
 // A module uses what it needs.
 #![allow(dead_code)]
 
+#[path = "module_api/raw.rs"]
 mod raw;
 
 use core::ptr::NonNull;
@@ -41,7 +42,7 @@ unsafe impl Sync for Context {}
 
 /// How a ring ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rung {
+pub(crate) enum RingOutcome {
     /// It joined a delivery that has not started yet.
     Coalesced = raw::DOORBELL_RING_COALESCED as isize,
     /// It has a delivery of its own, done or about to be.
@@ -59,7 +60,7 @@ pub(crate) enum Space {
     Pio = raw::DOORBELL_SPACE_PIO as isize,
 }
 
-impl Rung {
+impl RingOutcome {
     fn new(code: c_int) -> Self {
         match code {
             raw::DOORBELL_RING_COALESCED => Self::Coalesced,
@@ -86,17 +87,17 @@ impl Context {
 
     /// Rings a line. Any context but NMI.
     #[inline]
-    pub(crate) fn ring(&self, line: u32) -> Result<Rung> {
+    pub(crate) fn ring(&self, line: u32) -> Result<RingOutcome> {
         // SAFETY: A reference, by the type invariants.
         let code = unsafe { raw::doorbell_ring(self.0.as_ptr(), line) };
-        result(code).map(Rung::new)
+        result(code).map(RingOutcome::new)
     }
 
     /// Raises a level line. Context as of [`Context::ring`].
-    pub(crate) fn raise(&self, line: u32) -> Result<Rung> {
+    pub(crate) fn raise(&self, line: u32) -> Result<RingOutcome> {
         // SAFETY: A reference, by the type invariants.
         let code = unsafe { raw::doorbell_set_level(self.0.as_ptr(), line, true) };
-        result(code).map(Rung::new)
+        result(code).map(RingOutcome::new)
     }
 
     /// Lowers a level line; returns whether that took back a message. Context as of

@@ -26,7 +26,7 @@ impl Callback {
     /// `callback` must be null or valid for reads, and then stay valid until the object that is
     /// returned is dropped, and its function must be one that may be called with it from any
     /// context that [`Callback::call`] may be called in.
-    pub(super) unsafe fn new(callback: *mut bindings::doorbell_callback) -> Option<Self> {
+    pub(crate) unsafe fn new(callback: *mut bindings::doorbell_callback) -> Option<Self> {
         let callback = NonNull::new(callback)?;
         // SAFETY: By the requirements of this function.
         unsafe { callback.as_ref() }.func?;
@@ -40,7 +40,7 @@ impl Callback {
     }
 
     /// Calls it as a trigger, of a delivery that has `depth` relays behind it: so much is behind what
-    /// the callback rings. Context as of [`Callback::call`].
+    /// the callback rings. DoorbellFile as of [`Callback::call`].
     #[inline]
     pub(crate) fn call_at(&self, depth: u32) {
         // SAFETY: Valid by the type invariants, and it has a function.

@@ -8,11 +8,11 @@
 //! write is `head`, and whatever is there, it only decides whether there is room.
 
 use crate::{
+    bus::region::Access,
     kernel_ext::{
         iov::revert,
-        shared_pages::SharedPages, //
+        mmap_pages::MmapPages, //
     },
-    region::Access,
     uapi::{
         doorbell_record,
         doorbell_record_ring, //
@@ -65,7 +65,7 @@ const _: () = {
 
 /// The records of a context.
 pub(crate) struct Records {
-    pages: Arc<SharedPages<Words>>,
+    pages: Arc<MmapPages<Words>>,
     /// How many, a power of two.
     len: u64,
     /// How many places have been taken.
@@ -78,7 +78,7 @@ impl Records {
     /// Room for `len` records, a power of two. Process context.
     pub(crate) fn new(len: u32, flags: Flags) -> Result<Arc<Self>> {
         let words = || [const { Atomic::new(0u64) }; 4];
-        let (pages, _) = SharedPages::new(HEADER + len as usize, words, flags)?;
+        let (pages, _) = MmapPages::new(HEADER + len as usize, words, flags)?;
         let records = Self {
             pages,
             len: u64::from(len),
@@ -93,8 +93,8 @@ impl Records {
         self.len as u32
     }
 
-    /// How many writes were kept. Any context.
-    pub(crate) fn kept(&self) -> u64 {
+    /// Returns the number of writes that were recorded. Any context.
+    pub(crate) fn recorded(&self) -> u64 {
         self.tail.load(Relaxed)
     }
 
@@ -124,7 +124,7 @@ impl Records {
     ///
     /// ENOBUFS: there is no room, and this has been counted.
     #[inline]
-    pub(crate) fn keep(&self, access: &Access) -> Result {
+    pub(crate) fn record(&self, access: &Access) -> Result {
         // Who is interrupted between the two steps would keep the consumer from what comes after.
         let _interrupts = local_interrupt_disable();
         let mut tail = self.tail.load(Relaxed);

@@ -2,6 +2,29 @@
 
 //! A line: what it signals, and the ways to deliver.
 
+pub(crate) mod callback;
+mod ops;
+pub(crate) mod outputs;
+pub(crate) mod state;
+pub(crate) mod status;
+
+use self::{
+    outputs::{
+        Notifiers,
+        Output,
+        Triggers, //
+    },
+    state::{
+        Action,
+        Behind,
+        Origin,
+        Place, //
+    },
+    status::{
+        LineStats,
+        LineStatus, //
+    }, //
+};
 use crate::{
     kernel_ext::{
         batch::{
@@ -22,33 +45,16 @@ use crate::{
             IrqWork,
             Run, //
         },
-        domain::Domain,
         eventfd::signal_allowed,
-        gate::{
-            Gate,
-            Guard,
-            HELD, //
+        handoff_lock::{
+            HandoffGuard,
+            HandoffLock,
+            IN_PROGRESS, //
         },
+        mmap_pages::SharedObject,
         preempt::Unpreempted,
-        shared_pages::SharedObject,
+        read_domain::ReadDomain,
         wait::wait_until, //
-    },
-    line::{
-        self,
-        Action,
-        Behind,
-        From,
-        Place, //
-    },
-    outputs::{
-        Notifiers,
-        Output,
-        Triggers, //
-    },
-    status::{
-        Counters,
-        Snapshot,
-        Status, //
     },
     uapi::{
         DOORBELL_LINE_ASSERTED,
@@ -62,26 +68,21 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    processor::cpu_relax,
     sync::{
         atomic::Relaxed,
-        barrier::{
-            smp_mb,
-            Read, //
-        },
         Arc, //
     }, //
 };
 
 // The pure functions, the gate and userspace must mean the same bits.
 const _: () = {
-    assert!(line::HELD == HELD);
-    assert!(line::PENDING == DOORBELL_LINE_PENDING);
-    assert!(line::MASKED == DOORBELL_LINE_MASKED);
-    assert!(line::LEVEL == DOORBELL_LINE_LEVEL);
-    assert!(line::ASSERTED == DOORBELL_LINE_ASSERTED);
-    assert!(line::RAISED == DOORBELL_LINE_RAISED);
-    assert!(line::RESAMPLE == DOORBELL_LINE_RESAMPLE);
+    assert!(state::IN_PROGRESS == IN_PROGRESS);
+    assert!(state::PENDING == DOORBELL_LINE_PENDING);
+    assert!(state::MASKED == DOORBELL_LINE_MASKED);
+    assert!(state::LEVEL == DOORBELL_LINE_LEVEL);
+    assert!(state::ASSERTED == DOORBELL_LINE_ASSERTED);
+    assert!(state::RAISED == DOORBELL_LINE_RAISED);
+    assert!(state::RESAMPLE == DOORBELL_LINE_RESAMPLE);
 };
 
 /// Where the hop count is in the key of a wake-up.
@@ -113,12 +114,12 @@ impl Behind {
 /// Returns the number of relays behind a wake-up with the key `mask`.
 #[inline]
 pub(crate) fn hops_of_key(mask: u32) -> u32 {
-    (mask >> HOPS_KEY_SHIFT) & line::MAX_HOPS
+    (mask >> HOPS_KEY_SHIFT) & state::MAX_HOPS
 }
 
 /// How a ring ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rung {
+pub(crate) enum RingOutcome {
     /// It has a delivery of its own, done or about to be.
     Delivered,
     /// It joined a delivery that has not started yet.
@@ -130,15 +131,15 @@ pub(crate) enum Rung {
 /// Returns the origin of a transition that another module makes here. Within a trigger's callback
 /// eventfds may be signalled, but the origin is a wake-up all the same: what the callback rings is
 /// relayed, or callbacks could call each other without end.
-pub(crate) fn caller() -> From {
+pub(crate) fn origin_of_caller() -> Origin {
     match depth() {
-        0 if signal_allowed() => From::Caller,
-        hops => From::Wake(Behind::new(hops, false)),
+        0 if signal_allowed() => Origin::Caller,
+        hops => Origin::Wake(Behind::new(hops, false)),
     }
 }
 
 /// Whoever has it holds the line.
-pub(crate) type Hold<'a> = Guard<'a, Triggers, Counters>;
+pub(crate) type LineGuard<'a> = HandoffGuard<'a, Triggers, LineStats>;
 
 /// A line. What one of them does on a CPU does not disturb its neighbour on another.
 #[pin_data]
@@ -150,7 +151,7 @@ pub(crate) struct Line {
     #[pin]
     defer: BatchNode<Self>,
     #[pin]
-    pub(crate) gate: Gate<Triggers, Counters>,
+    pub(crate) lock: HandoffLock<Triggers, LineStats>,
     notifiers: Notifiers,
 }
 
@@ -165,14 +166,14 @@ impl Line {
     /// Creates an initialiser for a line that signals nothing; beyond the budget of interrupts,
     /// `batch` delivers.
     pub(crate) fn new(
-        status: SharedObject<Status>,
-        domain: Arc<Domain>,
+        status: SharedObject<LineStatus>,
+        domain: Arc<ReadDomain>,
         batch: Arc<Batch<Self>>,
     ) -> impl PinInit<Self> {
         pin_init!(Self {
             relay <- Deferred::new(),
             defer <- BatchNode::new(batch),
-            gate <- Gate::new(status, Triggers::new()),
+            lock <- HandoffLock::new(status, Triggers::new()),
             notifiers: Notifiers::new(domain),
         })
     }
@@ -189,10 +190,10 @@ impl Line {
     ///
     /// [`EventFd::signal`]: crate::kernel_ext::eventfd::EventFd::signal
     #[inline(always)]
-    pub(crate) fn ring(self: Pin<&Self>) -> Rung {
+    pub(crate) fn ring(self: Pin<&Self>) -> RingOutcome {
         let (action, guard) = self
-            .gate
-            .update(line::IDLE, |state| line::ring(state, From::Caller));
+            .lock
+            .update(state::IDLE, |word| state::ring(word, Origin::Caller));
         self.rung(action, guard)
     }
 
@@ -201,19 +202,19 @@ impl Line {
     /// Any context but NMI. Delivers by the line's irq_work; by the context's worker, if the message
     /// has been relayed for too long.
     #[inline]
-    pub(crate) fn ring_from_wake(self: Pin<&Self>, mask: u32) -> Rung {
+    pub(crate) fn ring_from_wake(self: Pin<&Self>, mask: u32) -> RingOutcome {
         // There an eventfd's lock does not keep its holder from being preempted.
         #[cfg(CONFIG_PREEMPT_RT)]
         let _preemption = Unpreempted::new();
         self.relayed(Behind::of_key(mask))
     }
 
-    /// Rings the line, as `from` says. Context as of [`Line::ring`] or [`Line::ring_from_wake`].
+    /// Rings the line, as `origin` says. DoorbellFile as of [`Line::ring`] or [`Line::ring_from_wake`].
     #[inline(always)]
-    pub(crate) fn ring_from(self: Pin<&Self>, from: From) -> Rung {
-        match from {
-            From::Caller => self.ring(),
-            From::Wake(behind) => {
+    pub(crate) fn ring_from(self: Pin<&Self>, origin: Origin) -> RingOutcome {
+        match origin {
+            Origin::Caller => self.ring(),
+            Origin::Wake(behind) => {
                 let _preemption = Unpreempted::new();
                 if behind.hops() == 0 {
                     fresh();
@@ -225,63 +226,72 @@ impl Line {
 
     /// Rings the line where it cannot deliver. Interrupts are off, or preemption.
     #[inline(always)]
-    fn relayed(self: Pin<&Self>, behind: Behind) -> Rung {
+    fn relayed(self: Pin<&Self>, behind: Behind) -> RingOutcome {
         let (action, _) = self
-            .gate
-            .update(line::IDLE, |state| line::ring(state, From::Wake(behind)));
+            .lock
+            .update(state::IDLE, |word| state::ring(word, Origin::Wake(behind)));
         match action {
             Action::Relay => Run::<IrqWork>::queue(self),
             Action::Coalesce => {
-                self.gate.beside().coalesced.fetch_add(1u64, Relaxed);
-                return Rung::Coalesced;
+                self.lock.stats().coalesced.fetch_add(1u64, Relaxed);
+                return RingOutcome::Coalesced;
             }
-            Action::Keep => return Rung::Masked,
+            Action::Keep => return RingOutcome::Masked,
             Action::Defer => self.queue_in_batch(),
             Action::Leave => self.hurry(),
             // Never for this origin.
             Action::Deliver(_) | Action::Drop => {}
         }
-        Rung::Delivered
+        RingOutcome::Delivered
     }
 
     /// Does what a ring or another message has left to do. If it is urgent the caller cannot be preempted.
     #[inline(always)]
-    pub(crate) fn rung(self: Pin<&Self>, action: Action, guard: Option<Hold<'_>>) -> Rung {
+    pub(crate) fn rung(
+        self: Pin<&Self>,
+        action: Action,
+        guard: Option<LineGuard<'_>>,
+    ) -> RingOutcome {
         match (action, guard) {
             (Action::Deliver(behind), Some(guard)) => self.deliver(guard, Some(behind), 0),
             (Action::Coalesce, _) => {
-                self.gate.beside().coalesced.fetch_add(1u64, Relaxed);
-                return Rung::Coalesced;
+                self.lock.stats().coalesced.fetch_add(1u64, Relaxed);
+                return RingOutcome::Coalesced;
             }
-            (Action::Keep, _) => return Rung::Masked,
+            (Action::Keep, _) => return RingOutcome::Masked,
             (Action::Leave, _) => self.hurry(),
             (action, _) => self.queue(&action, Place::Caller),
         }
-        Rung::Delivered
+        RingOutcome::Delivered
     }
 
     /// Gives the line's holder, for which a message was left, the caller's priority on PREEMPT_RT; the
     /// priority of the CPU's irq_work thread if the caller must not sleep.
     #[inline(always)]
     fn hurry(self: Pin<&Self>) {
-        if cfg!(CONFIG_PREEMPT_RT) && !self.gate.wait() {
+        if cfg!(CONFIG_PREEMPT_RT) && !self.lock.wait() {
             Run::<IrqWork>::queue(self);
         }
     }
 
     /// Delivers `first`, if there is one, and what was rung meanwhile, then lets go of the line.
     ///
-    /// `rounds` is how many messages have been delivered already: after [`line::MAX_ROUNDS`] the
+    /// `rounds` is how many messages have been delivered already: after [`state::MAX_ROUNDS`] the
     /// rest is left to a callback.
     #[inline(always)]
-    pub(crate) fn deliver(self: Pin<&Self>, guard: Hold<'_>, first: Option<Behind>, rounds: u32) {
+    pub(crate) fn deliver(
+        self: Pin<&Self>,
+        guard: LineGuard<'_>,
+        first: Option<Behind>,
+        rounds: u32,
+    ) {
         self.deliver_at(guard, first, rounds, Place::Caller);
     }
 
     #[inline(always)]
     fn deliver_at(
         self: Pin<&Self>,
-        mut guard: Hold<'_>,
+        mut guard: LineGuard<'_>,
         first: Option<Behind>,
         rounds: u32,
         place: Place,
@@ -289,24 +299,24 @@ impl Line {
         if let Some(behind) = first {
             self.send(&mut guard, behind);
         }
-        if let Err(guard) = guard.leave_idle() {
+        if let Err(guard) = guard.release_idle() {
             self.deliver_rest(guard, rounds + u32::from(first.is_some()), place);
         }
     }
 
     #[inline(always)]
-    fn send(self: Pin<&Self>, guard: &mut Hold<'_>, behind: Behind) {
+    fn send(self: Pin<&Self>, guard: &mut LineGuard<'_>, behind: Behind) {
         // Before the signal: who is woken by it finds it counted.
-        self.gate.beside().deliveries.add(1);
+        self.lock.stats().deliveries.add(1);
         guard.signal(behind.key());
     }
 
     /// The rest of [`Line::deliver`], if something was left in the word.
     #[inline(never)]
-    fn deliver_rest(self: Pin<&Self>, mut guard: Hold<'_>, mut rounds: u32, place: Place) {
+    fn deliver_rest(self: Pin<&Self>, mut guard: LineGuard<'_>, mut rounds: u32, place: Place) {
         loop {
             let (action, held) = guard.update(
-                |state| line::leave(state, rounds, place),
+                |word| state::release(word, rounds, place),
                 Action::is_urgent,
                 |action| self.queue(action, place),
             );
@@ -319,7 +329,7 @@ impl Line {
                     self.send(&mut guard, behind);
                     rounds = rounds.wrapping_add(1);
                 }
-                _ => self.gate.beside().dropped.add(1),
+                _ => self.lock.stats().dropped.add(1),
             }
         }
     }
@@ -342,19 +352,19 @@ impl Line {
 
     /// Whether a message waits to be delivered. Any context.
     pub(crate) fn pending(self: Pin<&Self>) -> bool {
-        self.state() & line::PENDING != 0
+        self.state() & state::PENDING != 0
     }
 
     /// DOORBELL_LINE_* bits. Any context.
     pub(crate) fn state(&self) -> u32 {
-        self.gate.word() & DOORBELL_LINE_STATE
+        self.lock.word() & DOORBELL_LINE_STATE
     }
 
     /// Waits until no other thread holds the line, and takes hold of it. Process context.
-    pub(crate) fn hold(self: Pin<&Self>) -> Hold<'_> {
+    pub(crate) fn claim(self: Pin<&Self>) -> LineGuard<'_> {
         let this = self.get_ref();
         wait_until(|| {
-            let guard = this.gate.update(line::IDLE, line::hold).1;
+            let guard = this.lock.update(state::IDLE, state::claim).1;
             if guard.is_none() {
                 self.help();
             }
@@ -366,7 +376,7 @@ impl Line {
     /// PREEMPT_RT. Process context.
     pub(crate) fn help(self: Pin<&Self>) {
         if !self.finish(Place::Caller) {
-            self.gate.wait();
+            self.lock.wait();
         }
     }
 
@@ -376,8 +386,8 @@ impl Line {
     /// When this returns, no signal to what `f` removed is under way and none will come. Process
     /// context; sleeps if the line's holder takes long. `f` must be short and must not sleep, nor
     /// free.
-    pub(crate) fn with_triggers<R>(self: Pin<&Self>, f: impl FnOnce(&mut Triggers) -> R) -> R {
-        let mut guard = self.hold();
+    pub(crate) fn lock_triggers<R>(self: Pin<&Self>, f: impl FnOnce(&mut Triggers) -> R) -> R {
+        let mut guard = self.claim();
         let result = f(&mut guard);
         self.deliver(guard, None, 0);
         result
@@ -386,95 +396,23 @@ impl Line {
     /// Adds a trigger, as [`Triggers::add`] does. If the line is asserted, and its message has found
     /// no trigger, that message is delivered once more.
     ///
-    /// # Context
+    /// # DoorbellFile
     ///
-    /// As of [`Line::with_triggers`].
+    /// As of [`Line::lock_triggers`].
     pub(crate) fn add_trigger(
         self: Pin<&Self>,
         output: &mut Option<Output>,
         room: &mut KVec<Output>,
     ) -> Result {
-        let mut guard = self.hold();
+        let mut guard = self.claim();
         let added = guard.add(output, room);
         if added.is_ok() && guard.take_unheard() {
             let _ = self
-                .gate
-                .update(line::LEVEL | line::ASSERTED | HELD, line::renew);
+                .lock
+                .update(state::LEVEL | state::ASSERTED | IN_PROGRESS, state::renew);
         }
         self.deliver(guard, None, 0);
         added
-    }
-
-    /// Returns state and counters as of one moment. Delivers nothing.
-    ///
-    /// # Context
-    ///
-    /// Process context. If the line is busy all the time it takes hold of the line for a moment, and
-    /// sleeps if the line's holder takes long. What is rung in that moment is left to the line's
-    /// callback.
-    pub(crate) fn snapshot(self: Pin<&Self>) -> Snapshot {
-        if let Ok(snapshot) = self.try_snapshot() {
-            return snapshot;
-        }
-        let guard = self.hold();
-        let snapshot = self.look();
-        // As if all rounds had been delivered already: the rest goes by a callback.
-        self.deliver(guard, None, line::MAX_ROUNDS);
-        snapshot
-    }
-
-    /// Returns state and counters; if the line is busy all the time, each as of a moment of its own:
-    /// then `rings` can lack a message that is in flight. Delivers nothing and does not wait.
-    ///
-    /// # Context
-    ///
-    /// Any context.
-    pub(crate) fn snapshot_nowait(self: Pin<&Self>) -> Snapshot {
-        self.try_snapshot().unwrap_or_else(|last| last)
-    }
-
-    /// Tries to get a snapshot without holding the line; if that fails, returns one in which the
-    /// counters can be of different moments.
-    fn try_snapshot(&self) -> Result<Snapshot, Snapshot> {
-        const TRIES: u32 = 16;
-        let mut last = Snapshot::default();
-        let counters = self.gate.beside();
-        for _ in 0..TRIES {
-            let before = self.gate.word();
-            let snapshot = self.look();
-            last = snapshot;
-            smp_mb(Read);
-            // Nobody holds the line, and since nobody did before, whoever did in between has
-            // counted what it delivered or dropped. In this order: the word first.
-            if before & HELD == 0
-                && self.gate.word() == before
-                && counters.deliveries.get() == snapshot.deliveries
-                && counters.dropped.get() == snapshot.dropped
-            {
-                return Ok(snapshot);
-            }
-            cpu_relax();
-        }
-        Err(last)
-    }
-
-    /// Each ring is counted exactly once: by its delivery when that starts, by `coalesced`, by
-    /// `dropped`, or, until then, by the word.
-    fn look(&self) -> Snapshot {
-        let counters = self.gate.beside();
-        let (deliveries, dropped) = (counters.deliveries.get(), counters.dropped.get());
-        // The counters first: a ring that the word still has, and they have already, would count twice.
-        smp_mb(Read);
-        let word = self.gate.word();
-        let rung = u64::from(line::is_rung(word));
-        Snapshot {
-            state: word & DOORBELL_LINE_STATE,
-            rings: deliveries + counters.coalesced.load(Relaxed) + dropped + rung,
-            deliveries,
-            dropped,
-            deferred: counters.deferred.get(),
-            acks: counters.acks.load(Relaxed),
-        }
     }
 
     /// Forgets what the line signals and waits for its irq_work. Nobody may ring any more, and the
@@ -482,13 +420,13 @@ impl Line {
     pub(crate) fn shut_down(self: Pin<&Self>) {
         // What was rung still goes out, unless it is part of a cycle.
         Run::<IrqWork>::sync(self);
-        drop(self.with_triggers(Triggers::take));
+        drop(self.lock_triggers(Triggers::take));
     }
 
     /// Takes the message, if it may be delivered and no other thread holds the line.
     #[inline(always)]
-    fn take_message(&self) -> Option<(Hold<'_>, Behind)> {
-        let (action, guard) = self.gate.update(line::PENDING, line::take);
+    fn take_message(&self) -> Option<(LineGuard<'_>, Behind)> {
+        let (action, guard) = self.lock.update(state::PENDING, state::take);
         let behind = match action {
             Action::Deliver(behind) => behind,
             // And there is no guard.
@@ -499,13 +437,13 @@ impl Line {
 
     /// Finishes a delivery that an interrupt has left half done. Returns false if there is none.
     fn finish(self: Pin<&Self>, place: Place) -> bool {
-        let Some(mut guard) = self.gate.unpark() else {
+        let Some(mut guard) = self.lock.unpark() else {
             return false;
         };
-        self.gate.beside().deferred.add(1);
+        self.lock.stats().deferred.add(1);
         guard.signal_rest();
         let rounds = match place {
-            Place::Worker => line::MAX_ROUNDS,
+            Place::Worker => state::MAX_ROUNDS,
             _ => 1,
         };
         self.deliver_at(guard, None, rounds, place);
@@ -522,12 +460,12 @@ impl Run<IrqWork> for Line {
         let Some((mut guard, behind)) = self.take_message() else {
             if cfg!(CONFIG_PREEMPT_RT) {
                 // A ring that may not sleep has left a message to the holder.
-                self.gate.wait();
+                self.lock.wait();
             }
             return;
         };
         // Before the signal: who is woken by it finds it counted.
-        self.gate.beside().deliveries.add(1);
+        self.lock.stats().deliveries.add(1);
         if guard.signal_while(behind.key(), within_budget) {
             self.deliver_at(guard, None, 1, Place::Interrupt);
         } else {
@@ -542,9 +480,9 @@ impl RunInBatch for Line {
             return;
         }
         if let Some((guard, behind)) = self.take_message() {
-            self.gate.beside().deferred.add(1);
+            self.lock.stats().deferred.add(1);
             // One at a time: other threads of this priority want to run, too.
-            self.deliver_at(guard, Some(behind), line::MAX_ROUNDS - 1, Place::Worker);
+            self.deliver_at(guard, Some(behind), state::MAX_ROUNDS - 1, Place::Worker);
         }
     }
 }

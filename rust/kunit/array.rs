@@ -7,7 +7,7 @@ use kernel::macros::kunit_tests;
 #[kunit_tests(doorbell_array)]
 mod array {
     use crate::kernel_ext::{
-        domain::Domain,
+        read_domain::ReadDomain,
         shared_array::{
             Key,
             Retired,
@@ -41,7 +41,7 @@ mod array {
     }
 
     impl Key for Number {
-        fn is_first(&self) -> bool {
+        fn in_low_partition(&self) -> bool {
             !self.odd
         }
 
@@ -70,7 +70,7 @@ mod array {
     impl Test {
         fn new() -> Result<Self> {
             Ok(Self {
-                array: SharedArray::new(Domain::new(GFP_KERNEL)?),
+                array: SharedArray::new(ReadDomain::new(GFP_KERNEL)?),
                 alive: Arc::new(Atomic::new(0), GFP_KERNEL)?,
             })
         }
@@ -98,7 +98,7 @@ mod array {
                 self.alive.fetch_add(1, Full);
                 items.push((place, key, KBox::pin(item, GFP_KERNEL)?), GFP_KERNEL)?;
             }
-            let room = edit.room(new.len(), old.len(), GFP_KERNEL)?;
+            let room = edit.reserve(new.len(), old.len(), GFP_KERNEL)?;
             let retired = edit.replace(room, &gone, items);
             if let Some(retired) = &retired {
                 assert!(retired.items().all(|item| old.contains(&item.key)));
@@ -155,8 +155,8 @@ mod array {
         ] {
             drop(test.change(&[], keys)?);
             let reader = test.array.read();
-            for (is_first, expected) in [(true, first), (false, second)] {
-                let (numbers, part, from) = reader.part(is_first);
+            for (in_low_partition, expected) in [(true, first), (false, second)] {
+                let (numbers, part, from) = reader.partition(in_low_partition);
                 assert!(part
                     .iter()
                     .map(|key| key.number)

@@ -4,23 +4,23 @@
 //!
 //! Whoever makes a transition tells the line's notifiers of it, after it, and with nothing held.
 
-use crate::{
-    delivery::{
-        Hold,
-        Line,
-        Rung, //
-    },
-    kernel_ext::{
-        preempt::Unpreempted,
-        wait::wait_until, //
-    },
-    line::{
+use super::{
+    state::{
         self,
         Acked,
         Behind,
-        From,
+        Origin,
         Taken,
         Unmasked, //
+    },
+    Line,
+    LineGuard,
+    RingOutcome, //
+};
+use crate::{
+    kernel_ext::{
+        preempt::Unpreempted,
+        wait::wait_until, //
     },
     uapi::{
         DOORBELL_NOTIFY_ACK,
@@ -37,10 +37,10 @@ impl Line {
     /// Masks the line; returns whether it was not masked before.
     ///
     /// When this returns, no delivery is under way and none starts until the line is unmasked.
-    /// Process context; may sleep like [`Line::with_triggers`].
+    /// Process context; may sleep like [`Line::lock_triggers`].
     pub(crate) fn mask(self: Pin<&Self>) -> bool {
-        let (newly, guard) = self.gate.update(line::IDLE, line::mask);
-        let guard = guard.unwrap_or_else(|| self.hold());
+        let (newly, guard) = self.lock.update(state::IDLE, state::mask);
+        let guard = guard.unwrap_or_else(|| self.claim());
         self.deliver(guard, None, 0);
         self.masked(newly)
     }
@@ -49,7 +49,7 @@ impl Line {
     ///
     /// A delivery that is under way goes on. Any context where eventfds may be signalled.
     pub(crate) fn mask_nosync(self: Pin<&Self>) -> bool {
-        let (newly, guard) = self.gate.update(line::IDLE, line::mask);
+        let (newly, guard) = self.lock.update(state::IDLE, state::mask);
         if let Some(guard) = guard {
             self.deliver(guard, None, 0);
         }
@@ -65,9 +65,9 @@ impl Line {
 
     /// Unmasks the line and delivers what is pending; returns whether there was something.
     ///
-    /// Process context; may sleep like [`Line::with_triggers`].
+    /// Process context; may sleep like [`Line::lock_triggers`].
     pub(crate) fn unmask(self: Pin<&Self>) -> bool {
-        let Some((guard, message, resample)) = self.take(line::MASKED, line::unmask) else {
+        let Some((guard, message, resample)) = self.take(state::MASKED, state::unmask) else {
             return false;
         };
         self.deliver(guard, message, 0);
@@ -80,7 +80,7 @@ impl Line {
     ///
     /// Any context where eventfds may be signalled.
     pub(crate) fn unmask_nowait(self: Pin<&Self>) -> bool {
-        let (unmasked, guard) = self.gate.update(line::MASKED, line::unmask_nowait);
+        let (unmasked, guard) = self.lock.update(state::MASKED, state::unmask_nowait);
         let Some(Unmasked { message, resample }) = unmasked else {
             return false;
         };
@@ -93,41 +93,41 @@ impl Line {
 
     /// Drops the message that is pending; returns whether there was one.
     ///
-    /// Process context; may sleep like [`Line::with_triggers`].
+    /// Process context; may sleep like [`Line::lock_triggers`].
     pub(crate) fn clear(self: Pin<&Self>) -> bool {
-        let Some((guard, _, resample)) = self.take(line::MASKED | line::PENDING, line::clear)
+        let Some((guard, _, resample)) = self.take(state::MASKED | state::PENDING, state::clear)
         else {
             return false;
         };
-        self.gate.beside().dropped.add(1);
+        self.lock.stats().dropped.add(1);
         self.deliver(guard, None, 0);
         self.notifiers().notify(0, resample);
         true
     }
 
-    /// Raises the level, or lowers it; `from` says whether eventfds may be signalled. Any context
+    /// Raises the level, or lowers it; `origin` says whether eventfds may be signalled. Any context
     /// but NMI.
     ///
     /// EOPNOTSUPP: an edge line.
-    pub(crate) fn raise(self: Pin<&Self>, from: From) -> Result<Rung> {
-        let _preemption = matches!(from, From::Wake(_)).then(Unpreempted::new);
+    pub(crate) fn raise(self: Pin<&Self>, origin: Origin) -> Result<RingOutcome> {
+        let _preemption = matches!(origin, Origin::Wake(_)).then(Unpreempted::new);
         let (action, guard) = self
-            .gate
-            .update(line::LEVEL, |state| line::raise(state, from));
+            .lock
+            .update(state::LEVEL, |word| state::raise(word, origin));
         Ok(self.rung(action.ok_or(EOPNOTSUPP)?, guard))
     }
 
-    /// Lowers the level; returns whether that took a message back. `from` and context as of
+    /// Lowers the level; returns whether that took a message back. `origin` and context as of
     /// [`Line::raise`].
     ///
     /// EOPNOTSUPP: an edge line.
-    pub(crate) fn lower(self: Pin<&Self>, from: From) -> Result<bool> {
-        let (withdrawn, guard) = self.gate.update(line::LEVEL | line::RAISED, line::lower);
+    pub(crate) fn lower(self: Pin<&Self>, origin: Origin) -> Result<bool> {
+        let (withdrawn, guard) = self.lock.update(state::LEVEL | state::RAISED, state::lower);
         if let Some(guard) = guard {
-            self.gate.beside().dropped.add(1);
-            let rounds = match from {
-                From::Caller => 0,
-                From::Wake(_) => line::MAX_ROUNDS,
+            self.lock.stats().dropped.add(1);
+            let rounds = match origin {
+                Origin::Caller => 0,
+                Origin::Wake(_) => state::MAX_ROUNDS,
             };
             self.deliver(guard, None, rounds);
         }
@@ -135,29 +135,29 @@ impl Line {
     }
 
     /// Acks what was delivered last. If the level is still raised when those who wanted to know have
-    /// been told, the next message goes out as `from` says. Any context where eventfds may be
+    /// been told, the next message goes out as `origin` says. Any context where eventfds may be
     /// signalled.
     ///
     /// EOPNOTSUPP: an edge line.
-    pub(crate) fn ack(self: Pin<&Self>, from: From) -> Result<Acked> {
-        let (acked, _) = self.gate.update(line::LEVEL | line::ASSERTED, line::ack);
+    pub(crate) fn ack(self: Pin<&Self>, origin: Origin) -> Result<Acked> {
+        let (acked, _) = self.lock.update(state::LEVEL | state::ASSERTED, state::ack);
         let acked = acked.ok_or(EOPNOTSUPP)?;
         let Acked::Done { resample, again } = acked else {
             return Ok(acked);
         };
-        self.gate.beside().acks.fetch_add(1u64, Relaxed);
+        self.lock.stats().acks.fetch_add(1u64, Relaxed);
         self.notifiers().notify(DOORBELL_NOTIFY_ACK, resample);
         if again {
-            self.assert_again(from);
+            self.assert_again(origin);
         }
         Ok(acked)
     }
 
     /// The message that a level makes which is still raised after an ack, if it is one.
-    fn assert_again(self: Pin<&Self>, from: From) {
-        let _preemption = matches!(from, From::Wake(_)).then(Unpreempted::new);
-        let (action, guard) = self.gate.update(line::LEVEL | line::RAISED, |state| {
-            line::assert_again(state, from)
+    fn assert_again(self: Pin<&Self>, origin: Origin) {
+        let _preemption = matches!(origin, Origin::Wake(_)).then(Unpreempted::new);
+        let (action, guard) = self.lock.update(state::LEVEL | state::RAISED, |state| {
+            state::assert_again(state, origin)
         });
         if let Some(action) = action {
             self.rung(action, guard);
@@ -170,8 +170,8 @@ impl Line {
     /// EBUSY: something is pending, asserted or raised.
     pub(crate) fn set_type(&self, level: bool) -> Result {
         let (done, _) = self
-            .gate
-            .update(line::IDLE, |state| line::retype(state, level));
+            .lock
+            .update(state::IDLE, |word| state::retype(word, level));
         if done {
             Ok(())
         } else {
@@ -181,7 +181,7 @@ impl Line {
 
     /// EOPNOTSUPP for an edge line, which it is until somebody changes that. Any context.
     pub(crate) fn check_level(&self) -> Result {
-        if self.gate.word() & line::LEVEL == 0 {
+        if self.lock.word() & state::LEVEL == 0 {
             return Err(EOPNOTSUPP);
         }
         Ok(())
@@ -193,8 +193,8 @@ impl Line {
         self: Pin<&'a Self>,
         likely: u32,
         f: impl Fn(u32) -> (u32, Taken),
-    ) -> Option<(Hold<'a>, Option<Behind>, bool)> {
-        wait_until(|| match self.get_ref().gate.update(likely, &f) {
+    ) -> Option<(LineGuard<'a>, Option<Behind>, bool)> {
+        wait_until(|| match self.get_ref().lock.update(likely, &f) {
             (Taken::Busy, _) => {
                 self.help();
                 None

@@ -7,16 +7,16 @@ use core::cell::UnsafeCell;
 /// A 64-bit event counter without atomic read-modify-write.
 ///
 /// Adding is a plain load and a store, so whoever adds must be alone, by a lock or a
-/// [`Gate`](super::gate::Gate): additions that race get lost, which is all that happens. Reading is
+/// [`HandoffLock`](super::handoff_lock::HandoffLock): additions that race get lost, which is all that happens. ReadGuard is
 /// always allowed and returns a value that the counter had.
 #[derive(Default)]
-pub(crate) struct Counter(UnsafeCell<u64>);
+pub(crate) struct SingleWriterCounter(UnsafeCell<u64>);
 
 // SAFETY: All accesses are single aligned volatile ones, READ_ONCE() and WRITE_ONCE() in the
 // kernel's memory model, which do not tear on the 64-bit machines that Rust runs on in the kernel.
-unsafe impl Sync for Counter {}
+unsafe impl Sync for SingleWriterCounter {}
 
-impl Counter {
+impl SingleWriterCounter {
     /// Zero.
     pub(crate) const fn new() -> Self {
         Self(UnsafeCell::new(0))

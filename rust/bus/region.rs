@@ -84,7 +84,7 @@ pub(crate) struct Key {
 
 /// Why two regions cannot be beside each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Clash {
+pub(crate) enum Conflict {
     /// They are one and the same.
     Same,
     /// They overlap, and are not at the same address or not of the same length.
@@ -155,19 +155,19 @@ impl Key {
     }
 
     /// Whether `next`, which is not before `self` in the order, can be beside it.
-    fn check(&self, next: &Self) -> Result<(), Clash> {
+    fn check(&self, next: &Self) -> Result<(), Conflict> {
         if self.space != next.space {
             Ok(())
         } else if self.addr == next.addr {
             if self.length != next.length {
-                Err(Clash::Shape)
+                Err(Conflict::Shape)
             } else if self == next {
-                Err(Clash::Same)
+                Err(Conflict::Same)
             } else {
                 Ok(())
             }
         } else if next.addr - self.addr <= self.reach() {
-            Err(Clash::Shape)
+            Err(Conflict::Shape)
         } else {
             Ok(())
         }
@@ -176,33 +176,33 @@ impl Key {
 
 /// The regions that a write goes to, by where they are in the array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Hits {
+pub(crate) struct Matches {
     /// The one without datamatch.
-    pub(crate) any: Option<usize>,
+    pub(crate) wildcard: Option<usize>,
     /// The one with this datamatch.
-    pub(crate) exact: Option<usize>,
+    pub(crate) datamatch: Option<usize>,
 }
 
-/// Where `access` goes. `keys` are those in its space, sorted and without clashes, and `addrs` their
+/// Where `access` goes. `keys` are those in its space, sorted and without conflicts, and `addrs` their
 /// addresses by themselves: the search reads a third of what it would otherwise.
 #[inline]
-pub(crate) fn find(addrs: &[u64], keys: &[Key], access: &Access) -> Hits {
+pub(crate) fn find(addrs: &[u64], keys: &[Key], access: &Access) -> Matches {
     let addr = access.addr;
     let first = addrs.partition_point(|&other| other < addr);
-    let mut hits = Hits {
-        any: None,
-        exact: None,
+    let mut matches = Matches {
+        wildcard: None,
+        datamatch: None,
     };
     let mut rest = first;
     match keys.get(first) {
         // All that are here have the same length.
         Some(key) if key.addr == addr && (key.length == 0 || key.length == access.length) => {
             if !key.exact {
-                hits.any = Some(first);
+                matches.wildcard = Some(first);
                 rest += 1;
             }
         }
-        _ => return hits,
+        _ => return matches,
     }
     if keys.get(rest).is_some_and(|key| key.addr == addr) {
         let value = access.value;
@@ -212,24 +212,24 @@ pub(crate) fn find(addrs: &[u64], keys: &[Key], access: &Access) -> Hits {
             .get(found)
             .is_some_and(|key| key.addr == addr && key.datamatch == value)
         {
-            hits.exact = Some(found);
+            matches.datamatch = Some(found);
         }
     }
-    hits
+    matches
 }
 
 /// Sees whether `new` can come to `old` when those at the places `gone` have left, and if so, before
 /// which of `old` each of them comes (`places`, as long as `new`). All arrays are sorted, and `gone`
 /// is without repetition.
 ///
-/// On a clash: what it is, and which of `new` has it. For each of `new` it takes as many steps as the
+/// On a conflict: what it is, and which of `new` has it. For each of `new` it takes as many steps as the
 /// logarithm of the lengths of the others.
 pub(crate) fn place_new(
     old: &[Key],
     gone: &[usize],
     new: &[Key],
     places: &mut [usize],
-) -> Result<(), (Clash, usize)> {
+) -> Result<(), (Conflict, usize)> {
     for (index, (key, place)) in new.iter().zip(places).enumerate() {
         let at = old.partition_point(|other| other < key);
         let neighbours = [
@@ -240,7 +240,7 @@ pub(crate) fn place_new(
             index.checked_sub(1).map(|last| new[last].check(key)),
         ];
         for check in neighbours.into_iter().flatten() {
-            check.map_err(|clash| (clash, index))?;
+            check.map_err(|conflict| (conflict, index))?;
         }
         *place = at;
     }

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The assignments of a context, and the search for cycles among them.
+
+use crate::{
+    irqfd::Irqfd,
+    kernel_ext::{
+        alloc::user_alloc_flags,
+        task::fatal_signal_pending, //
+    },
+    uapi::DOORBELL_MAX_SEARCHED_TRIGGERS, //
+};
+use kernel::{
+    prelude::*,
+    rbtree::RBTree, //
+};
+
+/// What is assigned; changed with the mutex held.
+pub(crate) struct Assignments {
+    /// By the eventfd's identity, which stays its own as long as it is here.
+    pub(crate) irqfds: RBTree<usize, Pin<KBox<Irqfd>>>,
+    /// The identities of each line's triggers, for the search for cycles: the triggers themselves
+    /// can only be reached by the thread that holds the line.
+    pub(super) triggers: KVVec<KVec<usize>>,
+}
+
+impl Assignments {
+    /// The identities of the triggers of `line`.
+    pub(super) fn triggers_of(&self, line: u32) -> &[usize] {
+        self.triggers.get(line as usize).map_or(&[], |ids| ids)
+    }
+
+    /// Returns true if `hit` is true for `start` or for any line that `start` rings, directly or not,
+    /// by a trigger that is an irqfd of this context. `hit` gets the line and its triggers'
+    /// identities. Process context.
+    ///
+    /// A cycle over several contexts is not found, and would not be: neither context may see the
+    /// other's wiring. What a cycle costs is bounded where messages are relayed. So this search only
+    /// reports a mistake, and may be bounded itself.
+    ///
+    /// # Errors
+    ///
+    /// ENOSPC: it would have to examine too many triggers. EINTR: the task was killed. ENOMEM.
+    pub(crate) fn reaches(&self, start: u32, hit: impl Fn(u32, &[usize]) -> bool) -> Result<bool> {
+        let mut seen = KVVec::<bool>::new();
+        let mut todo = KVVec::new();
+        let mut examined = 0;
+        todo.push(start, user_alloc_flags())?;
+        while let Some(at) = todo.pop() {
+            let ids = self.triggers_of(at);
+            if hit(at, ids) {
+                return Ok(true);
+            }
+            examined += ids.len();
+            if examined > DOORBELL_MAX_SEARCHED_TRIGGERS as usize {
+                return Err(ENOSPC);
+            }
+            if fatal_signal_pending() {
+                return Err(EINTR);
+            }
+            for next in ids.iter().filter_map(|id| self.irqfds.get(id)) {
+                let next = next.listen().line();
+                if seen.is_empty() {
+                    seen.resize(self.triggers.len(), false, user_alloc_flags())?;
+                }
+                if !core::mem::replace(&mut seen[next as usize], true) {
+                    todo.push(next, user_alloc_flags())?;
+                }
+            }
+        }
+        Ok(false)
+    }
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! KUnit suite of lines without triggers, in a context without a file.
+
+use kernel::macros::kunit_tests;
+
+#[kunit_tests(doorbell_context)]
+mod context {
+    use crate::{
+        context::Context,
+        line::{
+            state::{
+                Acked,
+                Behind,
+                Origin,
+                LEVEL,
+                MASKED,
+                MAX_HOPS,
+                PENDING, //
+            },
+            Line,
+            RingOutcome, //
+        },
+        uapi::DOORBELL_MAX_LINES, //
+    };
+    use kernel::{
+        prelude::*,
+        time::{
+            delay::fsleep,
+            Delta, //
+        }, //
+    };
+
+    /// Where a wake-up's key has the hops.
+    const HOP: u32 = 1 << 16;
+
+    fn with_line(f: impl FnOnce(Pin<&Line>)) -> Result {
+        let context = Context::new(3)?;
+        f(context.line(2).ok_or(ENXIO)?);
+        context.shut_down();
+        Ok(())
+    }
+
+    fn wait_for(condition: impl Fn() -> bool) -> bool {
+        for _ in 0..10_000 {
+            if condition() {
+                return true;
+            }
+            fsleep(Delta::from_micros(100));
+        }
+        false
+    }
+
+    #[test]
+    fn has_as_many_lines_as_asked_for() -> Result {
+        for nr_lines in [1, 63, 64, 65, DOORBELL_MAX_LINES] {
+            let context = Context::new(nr_lines)?;
+            assert_eq!(context.nr_lines(), nr_lines);
+            assert!(context.line(nr_lines - 1).is_some());
+            assert!(context.line(nr_lines).is_none());
+            assert_eq!(context.fold(0, |sum, line| sum + line.rings), 0);
+            context.shut_down();
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn masked_line_keeps_one_message() -> Result {
+        with_line(|line| {
+            assert!(line.mask());
+            assert!(!line.mask());
+            assert!(line.ring() == RingOutcome::Masked);
+            assert!(line.ring() == RingOutcome::Coalesced);
+            assert!(line.ring_from_wake(0) == RingOutcome::Coalesced);
+            assert!(line.pending());
+            let seen = line.snapshot();
+            assert_eq!(seen.state, MASKED | PENDING);
+            assert_eq!((seen.rings, seen.deliveries), (3, 0));
+            assert!(line.unmask());
+            assert!(!line.unmask());
+            let seen = line.snapshot();
+            assert_eq!((seen.state, seen.rings, seen.deliveries), (0, 3, 1));
+        })
+    }
+
+    #[test]
+    fn cleared_message_is_gone_and_counted() -> Result {
+        with_line(|line| {
+            assert!(!line.clear());
+            line.mask();
+            line.ring();
+            assert!(line.clear());
+            assert!(!line.clear());
+            assert!(!line.unmask());
+            let seen = line.snapshot();
+            assert_eq!((seen.rings, seen.deliveries, seen.dropped), (1, 0, 1));
+        })
+    }
+
+    #[test]
+    fn signal_is_delivered_by_a_callback() -> Result {
+        with_line(|line| {
+            assert!(line.ring_from_wake(0) == RingOutcome::Delivered);
+            assert!(wait_for(|| line.snapshot().deliveries == 1));
+            assert_eq!(line.snapshot().deferred, 0);
+            assert!(line.ring_from_wake(MAX_HOPS * HOP) == RingOutcome::Delivered);
+            assert!(wait_for(|| line.snapshot().deliveries == 2));
+            assert_eq!(line.snapshot().deferred, 1);
+        })
+    }
+
+    #[test]
+    fn callback_finds_the_line_masked() -> Result {
+        with_line(|line| {
+            line.mask();
+            assert!(line.ring_from_wake(MAX_HOPS * HOP) == RingOutcome::Masked);
+            fsleep(Delta::from_millis(10));
+            assert_eq!(line.snapshot().deliveries, 0);
+            assert!(line.unmask());
+            assert_eq!(line.snapshot().deliveries, 1);
+        })
+    }
+
+    #[test]
+    fn level_line_is_rung_acked_and_lowered() -> Result {
+        let context = Context::new(1)?;
+        let line = context.line(0).ok_or(ENXIO)?;
+        assert!(line.ack(Origin::Caller).err() == Some(EOPNOTSUPP));
+        assert!(line.raise(Origin::Caller).err() == Some(EOPNOTSUPP));
+        context.set_type(0, true)?;
+        assert!(line.raise(Origin::Caller)? == RingOutcome::Delivered);
+        assert!(line.ring() == RingOutcome::Coalesced);
+        // Still raised: the next is on its way.
+        assert!(line.ack(Origin::Caller)? != Acked::Nothing);
+        assert_eq!(line.snapshot().deliveries, 2);
+        assert!(context.set_type(0, false).err() == Some(EBUSY));
+        assert!(!line.lower(Origin::Caller)?);
+        line.mask();
+        assert!(line.ack(Origin::Caller)? != Acked::Nothing);
+        assert!(line.ack(Origin::Caller)? == Acked::Nothing);
+        assert!(line.raise(Origin::Wake(Behind::NOTHING))? == RingOutcome::Masked);
+        assert!(line.lower(Origin::Wake(Behind::NOTHING))?);
+        assert!(!line.unmask());
+        let seen = line.snapshot();
+        assert_eq!((seen.rings, seen.deliveries, seen.dropped), (4, 2, 1));
+        assert_eq!((seen.state, seen.acks), (LEVEL, 2));
+        context.set_type(0, false)?;
+        context.shut_down();
+        Ok(())
+    }
+
+    #[test]
+    fn context_goes_while_messages_wait() -> Result {
+        let context = Context::new(2)?;
+        let line = |at| context.line(at).ok_or(ENXIO);
+        line(0)?.mask();
+        line(0)?.ring();
+        line(1)?.ring_from_wake(MAX_HOPS * HOP);
+        context.shut_down();
+        Ok(())
+    }
+}

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! KUnit suite of the handoff lock.
+
+use kernel::macros::kunit_tests;
+
+#[kunit_tests(doorbell_handoff_lock)]
+mod handoff_lock {
+    use crate::kernel_ext::{
+        handoff_lock::{
+            HandoffLock,
+            StatusWord,
+            IN_PROGRESS, //
+        },
+        mmap_pages::MmapPages, //
+    };
+    use kernel::prelude::*;
+
+    fn with_lock(f: impl FnOnce(&HandoffLock<u32, u64>)) -> Result {
+        let (_pages, mut faces) = MmapPages::new(1, || StatusWord::new(7), GFP_KERNEL)?;
+        let status = faces.next().ok_or(EINVAL)?;
+        // There is room for more in the page, but nobody asked for it.
+        assert!(faces.next().is_none());
+        let lock = KBox::pin_init(HandoffLock::new(status, 42), GFP_KERNEL)?;
+        f(&lock);
+        Ok(())
+    }
+
+    #[test]
+    fn word_changes_without_a_guard() -> Result {
+        with_lock(|lock| {
+            let (old, guard) = lock.update(0, |word| (word | 5, word));
+            assert_eq!(old, 0);
+            assert!(guard.is_none());
+            // What was likely turns out wrong.
+            let (old, _) = lock.update(0, |word| (word | 8, word));
+            assert_eq!((old, lock.word()), (5, 13));
+            assert_eq!(*lock.stats(), 7);
+        })
+    }
+
+    #[test]
+    fn guard_is_the_only_one() -> Result {
+        with_lock(|lock| {
+            let hold = |word| (word | IN_PROGRESS, ());
+            let (_, guard) = lock.update(0, hold);
+            assert!(guard.is_some());
+            // Nobody can take it away, whatever is written.
+            assert!(lock.update(IN_PROGRESS, hold).1.is_none());
+            assert!(lock.update(IN_PROGRESS, |_| (3, ())).1.is_none());
+            assert_eq!(lock.word(), IN_PROGRESS | 3);
+            drop(guard);
+            assert_eq!(lock.word(), 3);
+            assert!(lock.update(3, hold).1.is_some());
+        })
+    }
+
+    #[test]
+    fn guard_gives_access_and_can_be_given_up_by_the_word() -> Result {
+        with_lock(|lock| {
+            let (_, guard) = lock.update(0, |word| (word | IN_PROGRESS, ()));
+            let Some(mut guard) = guard else {
+                return assert!(false);
+            };
+            *guard += 1;
+            let (_, kept) = guard.update(|word| (word | 1, ()), |_| false, |_| {});
+            let Some(guard) = kept else {
+                return assert!(false);
+            };
+            assert_eq!(*guard, 43);
+            let Err(guard) = guard.release_idle() else {
+                return assert!(false);
+            };
+            let mut last = false;
+            let (_, kept) =
+                guard.update(|word| (word & !IN_PROGRESS, ()), |_| true, |_| last = true);
+            assert!(kept.is_none() && last);
+            assert_eq!(lock.word(), 1);
+            let (_, guard) = lock.update(1, |_| (IN_PROGRESS, ()));
+            assert!(guard.is_some_and(|guard| guard.release_idle().is_ok()));
+            assert_eq!(lock.word(), 0);
+        })
+    }
+}

@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! KUnit suite of the state machine of a line.
+
+use kernel::macros::kunit_tests;
+
+#[kunit_tests(doorbell_line)]
+mod line {
+    use crate::line::state::*;
+
+    /// Every word of a level line that can be, but for hops.
+    fn level_words() -> impl Iterator<Item = u32> {
+        const BITS: [u32; 6] = [PENDING, MASKED, ASSERTED, RAISED, RESAMPLE, IN_PROGRESS];
+        let words = (0..1u32 << BITS.len()).map(|n| {
+            let bits = BITS.iter().enumerate();
+            let chosen = bits.filter(|(at, _)| n & (1 << at) != 0);
+            chosen.fold(LEVEL, |word, (_, bit)| word | bit)
+        });
+        words.filter(|word| {
+            let is = |bit| word & bit != 0;
+            // There is a reason for a message, and but for the time between an ack and its end, a
+            // message for a reason.
+            (!is(PENDING) || is(ASSERTED | RAISED))
+                && (!is(RAISED) || is(PENDING | ASSERTED))
+                && (!is(RESAMPLE) || is(MASKED))
+        })
+    }
+
+    /// Every word of an edge line that can be: the bits that mean something, and every hop count.
+    fn words() -> impl Iterator<Item = u32> {
+        const BITS: [u32; 3] = [PENDING, MASKED, IN_PROGRESS];
+        (0..8u32 * (MAX_HOPS + 1)).map(|n| {
+            let bits = BITS.iter().enumerate();
+            let chosen = bits.filter(|(at, _)| n & (1 << at) != 0);
+            let hops = n / 8;
+            // A message has hops, and nothing else does.
+            let word = chosen.fold(0, |word, (_, bit)| word | bit);
+            match word & PENDING {
+                0 => word,
+                _ => ring(word & !PENDING, wake(hops)).0,
+            }
+        })
+    }
+
+    fn message(hops: u32) -> Behind {
+        Behind::new(hops, false)
+    }
+
+    fn wake(hops: u32) -> Origin {
+        Origin::Wake(message(hops))
+    }
+
+    fn sources() -> impl Iterator<Item = Origin> {
+        let wakes = (0..=MAX_HOPS).map(wake);
+        core::iter::once(Origin::Caller).chain(wakes)
+    }
+
+    #[test]
+    fn ring_of_an_idle_line_delivers_or_relays() {
+        assert_eq!(
+            ring(IDLE, Origin::Caller),
+            (IN_PROGRESS, Action::Deliver(Behind::NOTHING))
+        );
+        for hops in 0..=MAX_HOPS {
+            let (word, action) = ring(IDLE, wake(hops));
+            let far = hops >= RELAY_LIMIT;
+            let expected = if far { Action::Defer } else { Action::Relay };
+            assert_eq!(action, expected);
+            assert_eq!(take(word), (IN_PROGRESS, Action::Deliver(message(hops))));
+        }
+    }
+
+    #[test]
+    fn ring_loses_nothing_and_keeps_mask_and_hold() {
+        for word in words() {
+            for origin in sources() {
+                let (after, action) = ring(word, origin);
+                let kept = word & (MASKED | IN_PROGRESS);
+                assert_eq!(after & MASKED, word & MASKED);
+                match action {
+                    Action::Deliver(_) => assert_eq!((word, after), (IDLE, IN_PROGRESS)),
+                    _ => assert_eq!(after & (MASKED | IN_PROGRESS | PENDING), kept | PENDING),
+                }
+                let coalesced = action == Action::Coalesce;
+                assert_eq!(coalesced, word & PENDING != 0);
+                let masked = action == Action::Keep;
+                assert_eq!(masked, word & (PENDING | MASKED) == MASKED);
+            }
+        }
+    }
+
+    #[test]
+    fn longest_chain_of_relays_counts() {
+        let (word, _) = ring(MASKED, wake(40));
+        let (word, _) = ring(word, wake(7));
+        let (word, _) = ring(word, Origin::Caller);
+        let (message, resample) = (Some(message(40)), false);
+        assert_eq!(
+            unmask(word),
+            (IN_PROGRESS, Taken::Done { message, resample })
+        );
+    }
+
+    #[test]
+    fn nothing_but_unmask_delivers_from_a_masked_line() {
+        for word in words().filter(|word| word & MASKED != 0) {
+            assert_eq!(take(word), (word, Action::Leave));
+            for rounds in 0..=MAX_ROUNDS {
+                assert_eq!(
+                    release(word | IN_PROGRESS, rounds, Place::Caller),
+                    (word & !IN_PROGRESS, Action::Leave)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn mask_holds_and_keeps_what_is_pending() {
+        for word in words() {
+            let (after, newly) = mask(word);
+            assert_eq!(newly, word & MASKED == 0);
+            assert_eq!(after, word | MASKED | IN_PROGRESS);
+        }
+    }
+
+    #[test]
+    fn unmask_and_clear_take_the_message_of_a_free_line() {
+        for word in words() {
+            let message = |done: Taken| match done {
+                Taken::Done { message, resample } => {
+                    assert!(!resample);
+                    Some(message.is_some())
+                }
+                _ => None,
+            };
+            let pending = word & PENDING != 0;
+            let (free, masked) = (word & IN_PROGRESS == 0, word & MASKED != 0);
+
+            let (after, taken) = unmask(word);
+            assert_eq!(message(taken), (free && masked).then_some(pending));
+            let expected = if free && masked { IN_PROGRESS } else { word };
+            assert_eq!(after, expected);
+
+            let (after, taken) = clear(word);
+            assert_eq!(message(taken), (free && pending).then_some(true));
+            let cleared = IN_PROGRESS | (word & MASKED);
+            let expected = if free && pending { cleared } else { word };
+            assert_eq!(after, expected);
+        }
+    }
+
+    #[test]
+    fn unmask_that_does_not_wait_leaves_the_message_to_the_holder() {
+        for word in words().chain(level_words()) {
+            let (after, done) = unmask_nowait(word);
+            let Some(Unmasked { message, resample }) = done else {
+                assert_eq!((after, word & MASKED), (word, 0));
+                continue;
+            };
+            assert_eq!(message.is_some(), word & PENDING != 0);
+            assert_eq!(resample, word & RESAMPLE != 0);
+            if word & IN_PROGRESS != 0 {
+                assert_eq!(after, word & !(MASKED | RESAMPLE));
+            } else {
+                assert_eq!((after, Taken::Done { message, resample }), unmask(word));
+            }
+        }
+    }
+
+    #[test]
+    fn edge_lines_have_no_level_and_nothing_to_ack() {
+        for word in words() {
+            assert_eq!(ack(word), (word, None));
+            assert_eq!(lower(word), (word, None));
+            assert_eq!(raise(word, Origin::Caller), (word, None));
+        }
+    }
+
+    #[test]
+    fn level_line_sends_one_message_until_it_is_acked() {
+        for word in level_words().filter(|word| word & ASSERTED != 0) {
+            for origin in [Origin::Caller, wake(3)] {
+                let (after, action) = ring(word, origin);
+                for (after, action) in [(after, Some(action)), raise(word, origin)] {
+                    assert_eq!(action, Some(Action::Coalesce));
+                    assert_eq!(after & (PENDING | ASSERTED), word & (PENDING | ASSERTED));
+                }
+            }
+        }
+        let (word, action) = ring(LEVEL, Origin::Caller);
+        assert_eq!(action, Action::Deliver(Behind::NOTHING));
+        assert_eq!(word, LEVEL | IN_PROGRESS | ASSERTED);
+        let (word, _) = ring(LEVEL, wake(0));
+        assert_eq!(word, LEVEL | PENDING | ASSERTED);
+        assert_eq!(take(word).0, LEVEL | IN_PROGRESS | ASSERTED);
+        let (word, _) = raise(LEVEL, wake(0));
+        assert_eq!(word, LEVEL | PENDING | RAISED);
+        assert_eq!(take(word).0, LEVEL | IN_PROGRESS | RAISED | ASSERTED);
+    }
+
+    #[test]
+    fn ack_is_of_what_was_delivered() {
+        for word in level_words() {
+            let (after, acked) = ack(word);
+            if word & (ASSERTED | PENDING) != ASSERTED {
+                assert_eq!((after, acked), (word, Some(Acked::Nothing)));
+                continue;
+            }
+            let (resample, again) = (word & MASKED == 0, word & RAISED != 0);
+            assert_eq!(acked, Some(Acked::Done { resample, again }));
+            assert_eq!(after & (ASSERTED | PENDING), 0);
+            assert_eq!(!resample, after & RESAMPLE != 0);
+            let others = !(ASSERTED | RESAMPLE);
+            assert_eq!(after & others, word & others);
+
+            let (next, action) = assert_again(after, Origin::Caller);
+            assert_eq!(action.is_some(), again);
+            let taken = matches!(action, Some(Action::Deliver(_)));
+            assert_eq!((next & ASSERTED != 0), taken);
+            assert_eq!((next & PENDING != 0), again && !taken);
+            // It has been lowered and raised meanwhile, or rung: that was the message.
+            assert_eq!(assert_again(next, Origin::Caller), (next, None));
+            assert_eq!(assert_again(after & !RAISED, Origin::Caller).1, None);
+        }
+    }
+
+    #[test]
+    fn lowered_level_takes_back_what_nothing_else_asked_for() {
+        for word in level_words() {
+            let (after, withdrawn) = lower(word);
+            let alone = word & (RAISED | PENDING | ASSERTED) == RAISED | PENDING;
+            assert_eq!(withdrawn, Some(alone));
+            assert_eq!(after & RAISED, 0);
+            assert_eq!(
+                is_rung(after),
+                is_rung(word) && (!alone || word & IN_PROGRESS != 0)
+            );
+            if alone && word & IN_PROGRESS != 0 {
+                // Its holder counts it, unless it is wanted again before.
+                assert_eq!(
+                    release(after, 0, Place::Caller),
+                    (word & !(RAISED | PENDING), Action::Drop)
+                );
+                assert_eq!(raise(after, Origin::Caller), (word, Some(Action::Coalesce)));
+            } else if alone {
+                assert_eq!(after, (word & !(RAISED | PENDING)) | IN_PROGRESS);
+            }
+        }
+    }
+
+    #[test]
+    fn clear_of_a_level_line_is_its_ack() {
+        for word in level_words() {
+            let (after, taken) = clear(word);
+            let Taken::Done { message, resample } = taken else {
+                assert_eq!(after, word);
+                continue;
+            };
+            assert!(message.is_some());
+            assert_eq!(after & (PENDING | ASSERTED | RAISED), 0);
+            assert_eq!(resample, word & MASKED == 0);
+            assert_eq!(!resample, after & RESAMPLE != 0);
+        }
+    }
+
+    #[test]
+    fn only_what_was_sent_and_not_acked_is_sent_again() {
+        for word in words().chain(level_words()) {
+            let (after, ()) = renew(word);
+            let asserted = word & (LEVEL | ASSERTED | PENDING) == LEVEL | ASSERTED;
+            assert_eq!(after, if asserted { word | PENDING } else { word });
+        }
+    }
+
+    #[test]
+    fn type_changes_when_nothing_goes_on() {
+        for word in words().chain(level_words()) {
+            for level in [false, true] {
+                let (after, done) = retype(word, level);
+                let same = level == (word & LEVEL != 0);
+                let quiet = word & (PENDING | ASSERTED | RAISED) == 0;
+                assert_eq!(done, same || quiet);
+                if !done || same {
+                    assert_eq!(after, word);
+                } else {
+                    assert_eq!(after & (LEVEL | RESAMPLE), if level { LEVEL } else { 0 });
+                    assert_eq!(
+                        after & (MASKED | IN_PROGRESS),
+                        word & (MASKED | IN_PROGRESS)
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn holder_delivers_what_is_pending_until_it_has_done_enough() {
+        let (pending, _) = ring(IN_PROGRESS, Origin::Caller);
+        for rounds in 0..MAX_ROUNDS {
+            assert_eq!(
+                release(pending, rounds, Place::Caller),
+                (IN_PROGRESS, Action::Deliver(Behind::NOTHING))
+            );
+        }
+        assert_eq!(
+            release(pending, MAX_ROUNDS, Place::Interrupt),
+            (PENDING, Action::Relay)
+        );
+        let (far, _) = ring(IN_PROGRESS, wake(RELAY_LIMIT));
+        assert_eq!(
+            release(far, 0, Place::Caller),
+            (far & !IN_PROGRESS, Action::Defer)
+        );
+        assert_eq!(
+            release(IN_PROGRESS, 1, Place::Worker),
+            (IDLE, Action::Leave)
+        );
+        // What the worker has begun does not go back to interrupts.
+        assert_eq!(
+            release(pending, MAX_ROUNDS, Place::Worker),
+            (PENDING, Action::Defer)
+        );
+        assert_eq!(
+            release(far, 0, Place::Worker),
+            (IN_PROGRESS, Action::Deliver(message(RELAY_LIMIT)))
+        );
+    }
+
+    #[test]
+    fn what_an_io_uring_woke_wakes_as_such() {
+        let uring = Behind::new(2, true);
+        let (word, _) = ring(IDLE, Origin::Wake(uring));
+        assert_eq!(take(word), (IN_PROGRESS, Action::Deliver(uring)));
+        let (word, _) = ring(word, wake(5));
+        let both = Behind::new(5, true);
+        assert_eq!(take(word), (IN_PROGRESS, Action::Deliver(both)));
+        let (word, _) = ring(take(word).0 & !IN_PROGRESS, wake(0));
+        assert_eq!(take(word), (IN_PROGRESS, Action::Deliver(Behind::NOTHING)));
+    }
+}
