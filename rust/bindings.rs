@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What bindgen made of `bindings_helper.h`.
+//! The bindings that bindgen generated from `bindings_helper.h`.
 //!
-//! Types that the kernel crate has are taken from there, so that its `File` and ours are one.
+//! Types that the kernel crate has are imported from there, so that its `File` and this one are one
+//! type.
 
 #![allow(
     clippy::all,

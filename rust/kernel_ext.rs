@@ -2,8 +2,8 @@
 
 //! Safe abstractions that the kernel crate does not have (yet), and the only place with `unsafe`.
 //!
-//! Nothing here knows about doorbell; each file can be used without the others that it does not
-//! name, and could go upstream as it is.
+//! No file here depends on doorbell. Each file can be used without the files that it does not name,
+//! and could be submitted upstream as it is.
 
 pub(crate) mod alloc;
 pub(crate) mod batch;
@@ -11,12 +11,12 @@ pub(crate) mod budget;
 pub(crate) mod deferred;
 pub(crate) mod eventfd;
 pub(crate) mod handoff_lock;
-pub(crate) mod holder;
 pub(crate) mod iov;
 pub(crate) mod kept_file;
 pub(crate) mod memlock;
 pub(crate) mod misc_file;
 pub(crate) mod mmap_pages;
+pub(crate) mod owner_lock;
 pub(crate) mod owner_work;
 pub(crate) mod pinned;
 pub(crate) mod preempt;

@@ -3,8 +3,8 @@
 //! KUnit suites: tests that need no eventfd.
 //!
 //! They run when the module is loaded into a kernel with CONFIG_KUNIT=y. Such a kernel has debug
-//! assertions and overflow checks, which the suites exercise, too. Tests that need eventfds run in
-//! userspace.
+//! assertions and overflow checks, so the suites run with these, too. Tests that need eventfds run
+//! in userspace.
 
 mod array;
 mod context;

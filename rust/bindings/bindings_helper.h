@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What bindgen reads: doorbell's headers, the kernel's eventfd functions (which
- * reach the kernel crate's bindings only by way of other headers, so depending
- * on the configuration) and the helpers for inline functions.
+ * The input of bindgen: doorbell's headers, the kernel's eventfd functions and the
+ * helpers for inline functions. The kernel crate's bindings have the eventfd functions
+ * only in some configurations, because they include that header indirectly.
  */
 #ifndef _DOORBELL_BINDINGS_HELPER_H
 #define _DOORBELL_BINDINGS_HELPER_H
@@ -22,8 +22,8 @@
 #include "../../include/linux/doorbell.h"
 
 /*
- * Function-like macros: a constant makes bindgen evaluate them. For bindgen alone, or
- * each object that includes this would define them.
+ * bindgen evaluates function-like macros only if a constant uses them. The constants are
+ * for bindgen alone: otherwise each object that includes this header would define them.
  */
 #ifdef __BINDGEN__
 const u32 DOORBELL_IOC_GET_INFO = DOORBELL_GET_INFO;
@@ -66,12 +66,12 @@ void doorbell_wait_queue_add(struct wait_queue_head *wqh, struct wait_queue_entr
 void doorbell_wait_queue_del(struct wait_queue_entry *entry);
 void doorbell_wake_writers(struct wait_queue_head *wqh);
 void doorbell_wake_writers_behind(struct wait_queue_head *wqh, struct wait_queue_entry *entry);
-int doorbell_handoff_enter(atomic_t *word, int old, int new);
-int doorbell_handoff_leave(atomic_t *word, int old, int new);
+int doorbell_handoff_claim(atomic_t *word, int old, int new);
+int doorbell_handoff_release(atomic_t *word, int old, int new);
 void doorbell_preempt_disable(void);
 void doorbell_preempt_enable(void);
 u32 doorbell_depth(void);
-u32 doorbell_wake_depth(u32 behind);
+u32 doorbell_wake_depth(u32 hops);
 void doorbell_call(struct doorbell_callback *callback, u32 depth, u32 event);
 void doorbell_fresh(void);
 bool doorbell_within_budget(u32 signals);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Inline functions, macros and bit-fields that Rust cannot reach by itself.
+ * Wrappers for inline functions, macros and bit-fields, which Rust cannot use directly.
  */
 #include <linux/bottom_half.h>
 #include <linux/capability.h>
@@ -17,16 +17,17 @@
 
 #include "bindings_helper.h"
 
-/* On PREEMPT_RT an eventfd's lock sleeps. */
+/* On PREEMPT_RT an eventfd's lock may sleep. */
 bool doorbell_signal_allowed(void)
 {
 	return eventfd_signal_allowed() && (!IS_ENABLED(CONFIG_PREEMPT_RT) || preemptible());
 }
 
 /*
- * In a hard interrupt that is never threaded lockdep objects to spinlocks, which sleep
- * on PREEMPT_RT. There doorbell_signal_allowed() has kept the caller away; and elsewhere
- * they do not sleep.
+ * In a hard interrupt that is never threaded, lockdep warns of spinlocks, because they
+ * sleep on PREEMPT_RT. Here the warning would be false: on PREEMPT_RT
+ * doorbell_signal_allowed() excludes such callers, and on other kernels spinlocks do not
+ * sleep.
  */
 static DEFINE_WAIT_OVERRIDE_MAP(doorbell_signal_map, LD_WAIT_CONFIG);
 
@@ -68,14 +69,14 @@ void doorbell_wait_queue_del(struct wait_queue_entry *entry)
 }
 
 /*
- * As eventfd_read() does: the callbacks run with a wait-queue lock held and
- * must know that they may not signal.
+ * Does the same as eventfd_read(): the callbacks run with a wait-queue lock held, and
+ * current->in_eventfd makes eventfd_signal_allowed() false for them.
  */
 void doorbell_wake_writers(struct wait_queue_head *wqh)
 {
 	unsigned int in_eventfd = current->in_eventfd;
 
-	/* The lock is held: nobody can be on the way in. */
+	/* The lock is held, so no waiter can be adding itself. */
 	if (!waitqueue_active(wqh))
 		return;
 	current->in_eventfd = 1;
@@ -83,7 +84,7 @@ void doorbell_wake_writers(struct wait_queue_head *wqh)
 	current->in_eventfd = in_eventfd;
 }
 
-/* From the callback of @entry: the same, if it is not the last. */
+/* Does the same from the callback of @entry, if there is an entry after it. */
 void doorbell_wake_writers_behind(struct wait_queue_head *wqh, struct wait_queue_entry *entry)
 {
 	if (!list_is_last(&entry->entry, &wqh->head))
@@ -91,11 +92,11 @@ void doorbell_wake_writers_behind(struct wait_queue_head *wqh, struct wait_queue
 }
 
 /*
- * Preemption and the compare-exchange go together, so that the ring path makes
- * one call for both. On PREEMPT_RT a spinlock's holder can be preempted, too.
- * Both return @old, or if the word is not @old what it is.
+ * These combine the compare-exchange with disabling and enabling preemption, so that the
+ * ring path makes one call for both. On PREEMPT_RT the owner is preemptible, like a
+ * spinlock's. Both functions return the value that the word had: @old if they succeed.
  */
-int doorbell_handoff_enter(atomic_t *word, int old, int new)
+int doorbell_handoff_claim(atomic_t *word, int old, int new)
 {
 	int now = old;
 
@@ -108,7 +109,7 @@ int doorbell_handoff_enter(atomic_t *word, int old, int new)
 	return now;
 }
 
-int doorbell_handoff_leave(atomic_t *word, int old, int new)
+int doorbell_handoff_release(atomic_t *word, int old, int new)
 {
 	int now = old;
 
@@ -130,29 +131,29 @@ void doorbell_preempt_enable(void)
 }
 
 /*
- * What this CPU does on behalf of others. @signals were sent by interrupts since a
- * task last rang here, and until @until they may go on. @task is in a callback of
- * another module, @depth relays deep: what it rings comes after those.
+ * The work of this CPU in interrupt context. Interrupts have sent @signals since a task
+ * last rang a line here, and may send more until @until. @task is in a callback of another
+ * module, to which @depth relays have led. Rings by that callback count those relays, too.
  */
 struct doorbell_cpu {
 	u32 signals;
 	u32 depth;
 	u64 until;
 	struct task_struct *task;
-	/* On PREEMPT_RT: the thread that is an interrupt elsewhere. */
+	/* On PREEMPT_RT: the thread that runs what is an interrupt on other kernels. */
 	struct task_struct *relayer;
 };
 
 static DEFINE_PER_CPU(struct doorbell_cpu, doorbell_cpu);
 
-/* In @signals: @until is set. */
+/* A flag in @signals: @until is set. */
 #define DOORBELL_TIMED		BIT(31)
 
 /*
- * How long interrupts may deliver for one ring of a task's, and how many signals they
- * may send however long that takes: a CPU that is virtual may be taken away meanwhile.
- * The one delivery that is under way then is finished, and the rest is left to the
- * contexts' workers.
+ * The time in which interrupts may deliver for one ring by a task, and the number of
+ * signals that they may send even after that time: a virtual CPU may be preempted
+ * meanwhile. The delivery that is in flight then is finished. The rest is left to the
+ * workers of the contexts.
  */
 #define DOORBELL_BUDGET_NS	(100 * NSEC_PER_USEC)
 #define DOORBELL_BUDGET_SIGNALS	8
@@ -177,18 +178,19 @@ static bool doorbell_in_relay(void)
 }
 
 /*
- * Of a ring from a wake-up that has @behind relays behind it. What a task signals, the
- * task pays for: it is in its time that the interrupts come.
+ * Returns the relays that led to a ring by a wake-up whose key has @hops relays. If a
+ * task makes the wake-up, its request renews the budget: the interrupts that follow take
+ * that task's time.
  */
-u32 doorbell_wake_depth(u32 behind)
+u32 doorbell_wake_depth(u32 hops)
 {
 	u32 depth = doorbell_depth();
 
-	if (depth > behind)
-		behind = depth;
+	if (depth > hops)
+		hops = depth;
 	if (!doorbell_in_relay())
 		doorbell_fresh();
-	return behind;
+	return hops;
 }
 
 static noinline bool doorbell_within_time(u32 before, u32 signals)
@@ -202,19 +204,19 @@ static noinline bool doorbell_within_time(u32 before, u32 signals)
 		   local_clock() >= cpu->until) {
 		return false;
 	}
-	/* It does not overflow: nothing takes as long as 2^31 signals to send eight. */
+	/* This cannot overflow: to send 2^31 signals takes far longer than the budget. */
 	cpu->signals = before + signals;
 	return true;
 }
 
-/* On PREEMPT_RT this is a CPU's own thread. */
+/* On PREEMPT_RT the caller is a thread that is bound to this CPU. */
 bool doorbell_within_budget(u32 signals)
 {
 	u32 before = raw_cpu_read(doorbell_cpu.signals);
 
 	if (IS_ENABLED(CONFIG_PREEMPT_RT))
 		raw_cpu_write(doorbell_cpu.relayer, current);
-	/* A single relay does not pay for the clock. */
+	/* The first relay does not read the clock. */
 	if (unlikely(before))
 		return doorbell_within_time(before, signals);
 	raw_cpu_write(doorbell_cpu.signals, signals);
@@ -222,8 +224,8 @@ bool doorbell_within_budget(u32 signals)
 }
 
 /*
- * Calls another module. On PREEMPT_RT others may run here meanwhile; what they leave
- * is not what was there before.
+ * Calls another module. On PREEMPT_RT other threads may run on this CPU meanwhile and
+ * change its state. Then the previous state must not be restored.
  */
 void doorbell_call(struct doorbell_callback *callback, u32 depth, u32 event)
 {
@@ -256,7 +258,7 @@ bool doorbell_fatal_signal_pending(void)
 	return fatal_signal_pending(current);
 }
 
-/* What io_uring does for memory that it has pinned. */
+/* The account that io_uring charges for pinned memory; NULL if there is no limit. */
 struct user_struct *doorbell_memlock_user(void)
 {
 	return capable(CAP_IPC_LOCK) ? NULL : get_uid(current_user());
@@ -289,7 +291,7 @@ bool doorbell_llist_add(struct llist_node *node, struct llist_head *head)
 	return llist_add(node, head);
 }
 
-/* All, the oldest first. */
+/* Removes all nodes, and returns them with the oldest first. */
 struct llist_node *doorbell_llist_take(struct llist_head *head)
 {
 	return llist_reverse_order(llist_del_all(head));
@@ -301,24 +303,24 @@ bool doorbell_irq_work_is_busy(struct irq_work *work)
 }
 
 /*
- * The current thread may be the worker of the context that @file is. Task work of its
- * own that closes the file would wait for its end. As for an interrupt, a kworker closes
- * the file instead.
+ * The current thread may be the worker of the context that @file belongs to. If its own
+ * task work closed the file, that would wait for the end of this thread. So a kworker
+ * closes the file, as it does for an interrupt.
  */
 void doorbell_fput(struct file *file)
 {
-	bool elsewhere = current->flags & PF_USER_WORKER && !in_interrupt() && !irqs_disabled();
+	bool by_kworker = current->flags & PF_USER_WORKER && !in_interrupt() && !irqs_disabled();
 
-	if (elsewhere)
+	if (by_kworker)
 		local_bh_disable();
 	fput(file);
-	if (elsewhere)
+	if (by_kworker)
 		local_bh_enable();
 }
 
 /*
- * A thread of the current process, for work that the process is to pay for; NULL if
- * there can be none.
+ * Creates a thread of the current process, for work that is charged to the process.
+ * Returns NULL if the process or the kernel cannot have such a thread.
  */
 struct vhost_task *doorbell_thread_create(bool (*func)(void *data), void (*killed)(void *data),
 					  void *data)
@@ -334,9 +336,9 @@ void doorbell_set_running(void)
 }
 
 /*
- * Such a thread runs task work only when a signal is pending, and never returns to
- * userspace, where others run it: for one, what makes it wait if its cgroup has used up
- * its time.
+ * Such a thread never returns to userspace, where other threads run task work. It runs
+ * task work only if a signal is pending. The CPU bandwidth limit of a cgroup, for
+ * example, throttles a thread by task work.
  */
 void doorbell_notice_task_work(void)
 {
@@ -345,8 +347,8 @@ void doorbell_notice_task_work(void)
 }
 
 /*
- * For what has no such thread: one work item at a time on each NUMA node, of all
- * contexts together.
+ * The workqueue of callbacks without such a thread. It runs one work item at a time on
+ * each NUMA node, for all contexts together.
  */
 static struct workqueue_struct __rcu *doorbell_orphans;
 

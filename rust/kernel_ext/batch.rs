@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Many objects that one callback runs, in the order in which they were queued, for the process that
-//! they belong to.
+//! Many objects that one callback runs, in the order in which they were queued, on behalf of the
+//! process that owns them.
 //!
-//! Queueing one costs an exchange and a compare-exchange, also in an interrupt that has thousands to
-//! queue. A node is queued once at a time.
+//! Queueing an object costs an exchange and a compare-exchange, also in an interrupt that queues
+//! thousands. A node is queued once at a time.
 
 use super::{
     deferred::{
@@ -37,17 +37,17 @@ use kernel::{
     types::Opaque, //
 };
 
-/// The number of objects that are run in one go. After that other batches that share the workqueue
-/// have their turn, and a thread handles signals.
-const GO: u32 = 64;
+/// The maximum number of objects that one callback runs. Afterwards other batches that share the
+/// workqueue have their turn, and a thread handles signals.
+const MAX_RUN: u32 = 64;
 
 /// A list of nodes from [`Batch::queued`].
 struct Taken(*mut kbindings::llist_node);
 
-// SAFETY: The list is owned.
+// SAFETY: The object owns the list.
 unsafe impl Send for Taken {}
 
-/// A callback that runs the objects that are queued.
+/// A callback that runs the queued objects.
 ///
 /// # Invariants
 ///
@@ -55,14 +55,14 @@ unsafe impl Send for Taken {}
 /// [`BatchNode::queued`] set.
 #[pin_data]
 pub(crate) struct Batch<T: RunInBatch> {
-    // First, because it waits for its callback when it is dropped.
+    // The first field, because it waits for its callback when it is dropped.
     #[pin]
     work: Deferred<Self, OwnerWork>,
     queued: Opaque<kbindings::llist_head>,
-    /// The objects to be run next. The mutex is held while objects are run.
+    /// The objects that are run next. The mutex is held while objects are run.
     #[pin]
     taken: Mutex<Taken>,
-    /// Objects are being run.
+    /// Set while objects are being run.
     running: Atomic<u32>,
     _objects: core::marker::PhantomData<fn(&T)>,
 }
@@ -74,23 +74,27 @@ unsafe impl<T: RunInBatch> Send for Batch<T> {}
 // SAFETY: The functions that change the list are atomic.
 unsafe impl<T: RunInBatch> Sync for Batch<T> {}
 
-/// Says where in `Self` the [`BatchNode`] is.
+/// A type with an embedded [`BatchNode`].
 ///
 /// # Safety
 ///
 /// `OFFSET` must be the offset of a field of type `BatchNode<Self>`. Use [`impl_has_batch_node`].
 pub(crate) unsafe trait HasBatchNode: Sized {
-    /// Offset of the field in bytes.
+    /// The offset of the field in bytes.
     const OFFSET: usize;
 }
 
 /// An object that a [`Batch`] runs.
 pub(crate) trait RunInBatch: HasBatchNode + Sync {
-    /// Called once for each time that the object was queued, in process context.
+    /// Runs the object, once for each time that it was queued, in process context.
     fn run_in_batch(self: Pin<&Self>);
 
-    /// Has [`RunInBatch::run_in_batch`] called soon, once, unless it is going to be anyway. Any
-    /// context but NMI; never sleeps. If the caller is preempted in here, that is as long as it takes.
+    /// Queues one call of [`RunInBatch::run_in_batch`], unless one is queued already.
+    ///
+    /// # Context
+    ///
+    /// Any context but NMI; never sleeps. If the caller is preempted in here, the call is delayed
+    /// until it runs again.
     fn queue_in_batch(self: Pin<&Self>) {
         node_of(self.get_ref()).queue();
     }
@@ -103,7 +107,7 @@ fn node_of<T: RunInBatch>(this: &T) -> &BatchNode<T> {
 }
 
 impl<T: RunInBatch> Batch<T> {
-    /// One that has nothing to run. Process context.
+    /// Creates a batch without queued objects. Process context.
     pub(crate) fn new(flags: kernel::alloc::Flags) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
@@ -130,35 +134,40 @@ impl<T: RunInBatch> Batch<T> {
         owner_work::start(pinned(self))
     }
 
-    /// Calls `f` with each object that is queued, but at most `most`; they can be queued again then.
-    /// Returns false if there may be more.
-    fn take(&self, most: u32, f: impl Fn(Pin<&T>)) -> bool {
+    /// Removes at most `max` objects from the queue, and calls `f` with each; each can be queued
+    /// again by then. Returns false if the queue may not be empty.
+    fn take(&self, max: u32, f: impl Fn(Pin<&T>)) -> bool {
         let mut taken = self.taken.lock();
-        for _ in 0..most {
+        for _ in 0..max {
             if taken.0.is_null() {
-                // SAFETY: By the type invariants it is a list. From here on its nodes are `taken`'s.
+                // SAFETY: By the type invariants it is a list. From here on its nodes belong to
+                // `taken`.
                 taken.0 = unsafe { bindings::doorbell_llist_take(self.queued.get()) };
             }
             let node = taken.0;
             if node.is_null() {
                 return true;
             }
-            // SAFETY: By the type invariants the node is that of a pinned `T` that is alive: its
-            // `drop` waits until it is not queued, which is below.
+            // SAFETY: By the type invariants the node is that of a pinned `T` that is alive. The
+            // `drop` of the `T` waits until `queued`, which is cleared below, is clear.
             let object = unsafe {
                 taken.0 = (*node).next;
                 let offset = T::OFFSET + core::mem::offset_of!(BatchNode<T>, node);
                 Pin::new_unchecked(&*node.byte_sub(offset).cast::<T>())
             };
-            // What the object is to be run for may change from here on, and then it is queued again.
+            // An event from here on queues the object again.
             node_of(&*object).queued.xchg(0u32, Full);
             f(object);
         }
         false
     }
 
-    /// Waits until nothing runs, and forgets what is queued. Nothing must be queued any more. Process
-    /// context, but not that of an object that is run.
+    /// Waits until no object is run, and discards the queued objects. No object may be queued any
+    /// more.
+    ///
+    /// # Context
+    ///
+    /// Process context, and not that of an object that is run.
     pub(crate) fn flush(self: &Arc<Self>) {
         Run::<OwnerWork>::sync(pinned(self));
         self.take(u32::MAX, |_| {});
@@ -167,10 +176,10 @@ impl<T: RunInBatch> Batch<T> {
 
 impl<T: RunInBatch> Run<OwnerWork> for Batch<T> {
     fn run(self: Pin<&Self>) {
-        // Ordered before an object's `queued` is cleared, by the barrier there: who finds that clear
-        // finds this set, unless the object has been run.
+        // The barrier of the exchange that clears an object's `queued` orders this store before it.
+        // A thread that finds `queued` clear also finds this set, unless the object has been run.
         self.running.store(1u32, Relaxed);
-        let all = self.take(GO, |object| {
+        let all = self.take(MAX_RUN, |object| {
             object.run_in_batch();
             // SAFETY: Process context, and no spinlock is held.
             unsafe { bindings::doorbell_cond_resched() };
@@ -182,22 +191,23 @@ impl<T: RunInBatch> Run<OwnerWork> for Batch<T> {
     }
 }
 
-/// An object's place in a [`Batch`].
+/// An object's link in the queue of a [`Batch`].
 #[pin_data(PinnedDrop)]
 pub(crate) struct BatchNode<T: RunInBatch> {
     node: Opaque<kbindings::llist_node>,
-    /// Set while the node is on the list, or is about to be.
+    /// Set while the node is on the list, or is about to be added.
     queued: Atomic<u32>,
     batch: Arc<Batch<T>>,
 }
 
-// SAFETY: The node is only touched by who has set `queued`, or has taken it off the list.
+// SAFETY: The node is accessed only by the thread that has set `queued`, or that has removed the
+// node from the list.
 unsafe impl<T: RunInBatch> Send for BatchNode<T> {}
 // SAFETY: As above.
 unsafe impl<T: RunInBatch> Sync for BatchNode<T> {}
 
 impl<T: RunInBatch> BatchNode<T> {
-    /// Creates an initialiser for one that is not queued.
+    /// Creates an initialiser for a node that is not queued.
     pub(crate) fn new(batch: Arc<Batch<T>>) -> impl PinInit<Self> {
         pin_init!(Self {
             node: Opaque::new(kbindings::llist_node {
@@ -212,8 +222,8 @@ impl<T: RunInBatch> BatchNode<T> {
         if self.queued.xchg(1u32, Full) != 0 {
             return;
         }
-        // SAFETY: It was not on the list, and no other thread puts it there now. Both stay alive: `drop`
-        // waits for that.
+        // SAFETY: The node was not on the list, and no other thread adds it now. The node and the
+        // list stay alive: `drop` waits until the node is not queued.
         if unsafe { bindings::doorbell_llist_add(self.node.get(), self.batch.queued.get()) } {
             Run::<OwnerWork>::queue(pinned(&self.batch));
         }
@@ -232,7 +242,7 @@ impl<T: RunInBatch> PinnedDrop for BatchNode<T> {
 /// Implements [`HasBatchNode`] for a field.
 macro_rules! impl_has_batch_node {
     ($owner:ty, $field:ident) => {
-        // SAFETY: The offset is that of the field, and `_check` makes sure of the field's type.
+        // SAFETY: The offset is that of the field, and `_check` verifies the field's type.
         unsafe impl $crate::kernel_ext::batch::HasBatchNode for $owner {
             const OFFSET: usize = {
                 fn _check(this: &$owner) -> &$crate::kernel_ext::batch::BatchNode<$owner> {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Callbacks embedded in the object that they are about: `irq_work` and work items.
+//! Callbacks that are embedded in the object that they work on: `irq_work` and work items.
 //!
-//! Mainline's [`kernel::workqueue`] hands ownership of a reference to the queue and back. A line is
-//! one of up to 65,536 in a single allocation and has no reference count of its own, so here the
-//! callback borrows the object it is embedded in, and it is the object's destruction that waits.
+//! Mainline's [`kernel::workqueue`] passes a reference to the queue and back. A line is one of up
+//! to 65,536 in a single allocation and has no reference count of its own. So here the callback
+//! borrows the object that it is embedded in, and the destruction of the object waits for the
+//! callback.
 //!
 //! C headers: [`include/linux/irq_work.h`](srctree/include/linux/irq_work.h),
 //! [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h).
@@ -22,20 +23,21 @@ use kernel::{
     types::Opaque, //
 };
 
-/// A way to run something later.
+/// A mechanism that runs a callback later.
 ///
 /// # Safety
 ///
-/// - `init` must leave a `Raw` that can be queued and that calls `func` with a pointer to itself, as
-///   a `Argument`, once for each time that it was queued and found idle.
-/// - After `sync` has returned, and unless it is queued again, `func` is neither running nor going
+/// - `init` must leave a `Raw` that can be queued. Once for each time that it was queued while
+///   idle, it must call `func` with a pointer to itself, as an `Argument`.
+/// - After `sync` has returned, and unless it is queued again, `func` must neither run nor be going
 ///   to run.
-/// - After `retire` has returned, and unless it is queued again, the `Raw` is not touched any more.
+/// - After `retire` has returned, and unless it is queued again, the `Raw` must not be accessed any
+///   more.
 pub(crate) unsafe trait Backend {
     /// The C object.
     type Raw;
 
-    /// What the callback's pointer points to, as C has it: with CFI the types must be the same.
+    /// The type that the callback's pointer points to in C. With CFI the types must be the same.
     type Argument;
 
     /// Initialises `raw` with the callback `func`.
@@ -52,14 +54,14 @@ pub(crate) unsafe trait Backend {
     /// `raw` must be initialised and stay pinned until a `sync` that follows.
     unsafe fn queue(raw: *mut Self::Raw);
 
-    /// Waits until `raw` is idle, or keeps it from running.
+    /// Waits until `raw` is idle, or prevents it from running.
     ///
     /// # Safety
     ///
-    /// `raw` must be initialised. Process context; not from the callback itself.
+    /// `raw` must be initialised. Process context, and not that of the callback itself.
     unsafe fn sync(raw: *mut Self::Raw);
 
-    /// Syncs, and waits until nobody looks at `raw` any more.
+    /// Syncs, and waits until `raw` is not accessed any more.
     ///
     /// # Safety
     ///
@@ -70,19 +72,23 @@ pub(crate) unsafe trait Backend {
     }
 }
 
-/// Runs in hard interrupt context as soon as this CPU takes interrupts again; on PREEMPT_RT in the
-/// CPU's irq_work thread. Queueing is allowed in any context but NMI.
+/// A [`Backend`] whose callback runs in hard interrupt context as soon as this CPU takes interrupts
+/// again. On PREEMPT_RT it runs in the CPU's irq_work thread.
+///
+/// # Context
+///
+/// To queue: any context but NMI.
 pub(crate) enum IrqWork {}
 
-/// On PREEMPT_RT an irq_work is looked at, under RCU, even after its callback is done.
+/// On PREEMPT_RT the kernel accesses an irq_work, under RCU, even after its callback has returned.
 const LINGERS: bool = cfg!(CONFIG_PREEMPT_RT);
 
-/// An irq_work, and whether it must be waited for before it goes.
+/// An irq_work, and a flag that says that freeing it needs a grace period.
 #[repr(C)]
 pub(crate) struct RawIrqWork {
-    /// First, so that a pointer to it is one to the whole.
+    /// The first field, so that a pointer to it is also one to the structure.
     work: bindings::irq_work,
-    /// It has been queued, and no grace period has passed since.
+    /// It was queued, and no grace period has passed since.
     #[cfg(CONFIG_PREEMPT_RT)]
     used: kernel::sync::atomic::Atomic<u32>,
 }
@@ -90,7 +96,7 @@ pub(crate) struct RawIrqWork {
 impl RawIrqWork {
     fn new(func: unsafe extern "C" fn(*mut bindings::irq_work)) -> Self {
         Self {
-            // This is what `init_irq_work()` writes: all zeroes but for the function.
+            // The same values as `init_irq_work()` writes: all zeroes but for the function.
             work: bindings::irq_work {
                 func: Some(func),
                 ..pin_init::zeroed()
@@ -100,15 +106,17 @@ impl RawIrqWork {
         }
     }
 
-    /// Notes that it has been queued: after that, so that whoever asks [`RawIrqWork::was_used`] too
-    /// early finds it busy, or done.
+    /// Records that it was queued.
+    ///
+    /// The caller must call this after queueing. A call of [`RawIrqWork::was_used`] that is too
+    /// early to see the record is followed by a `sync`, which finds the irq_work busy or done.
     #[inline]
-    fn note_use(&self) {
+    fn record_use(&self) {
         #[cfg(CONFIG_PREEMPT_RT)]
         self.used.store(1u32, kernel::sync::atomic::Release);
     }
 
-    /// Whether it has been queued since somebody asked.
+    /// Returns true if it was queued since the last call.
     fn was_used(&self) -> bool {
         #[cfg(CONFIG_PREEMPT_RT)]
         return self.used.xchg(0u32, kernel::sync::atomic::Full) != 0;
@@ -117,8 +125,9 @@ impl RawIrqWork {
     }
 }
 
-// SAFETY: `irq_work_queue()` calls `func` once per claim. `irq_work_sync()` waits until the work is
-// neither pending nor busy, and if it lingers, for a grace period, which `sync` leaves to `retire`.
+// SAFETY: `irq_work_queue()` calls `func` once for each time that it claims the work.
+// `irq_work_sync()` waits until the work is neither pending nor busy. If it lingers,
+// `irq_work_sync()` also waits for a grace period, which `sync` leaves to `retire`.
 unsafe impl Backend for IrqWork {
     type Raw = RawIrqWork;
     type Argument = bindings::irq_work;
@@ -130,10 +139,10 @@ unsafe impl Backend for IrqWork {
 
     #[inline]
     unsafe fn queue(raw: *mut Self::Raw) {
-        // SAFETY: By the requirements of this function; the work is its first field.
+        // SAFETY: By the requirements of this function. The work is the structure's first field.
         unsafe {
             bindings::irq_work_queue(raw.cast());
-            (*raw).note_use();
+            (*raw).record_use();
         }
     }
 
@@ -150,7 +159,8 @@ unsafe impl Backend for IrqWork {
     }
 
     unsafe fn retire(raw: *mut Self::Raw) {
-        // SAFETY: By the requirements of this function; if it lingers, this waits for that, too.
+        // SAFETY: By the requirements of this function. If the work lingers, this waits for a grace
+        // period, too.
         unsafe {
             if (*raw).was_used() {
                 bindings::irq_work_sync(raw.cast());
@@ -159,13 +169,14 @@ unsafe impl Backend for IrqWork {
     }
 }
 
-/// Syncs the irq_works of all `objects`, and waits, once for all, until nobody looks at them any
-/// more: then they can go without each of them waiting for that by itself. Process context.
+/// Syncs the irq_works of all `objects`, and waits for one grace period on behalf of all.
+/// Afterwards each object can be dropped without a grace period of its own. Process context.
 pub(crate) fn retire_all<'a, T: Run<IrqWork> + 'a>(objects: impl Iterator<Item = Pin<&'a T>>) {
     let mut used = false;
     for object in objects {
-        // SAFETY: The field is initialised by its type invariants. Asked first, then synced: one
-        // that is being queued is either seen busy, or notes its use afterwards.
+        // SAFETY: The field is initialised by its type invariants. `was_used` comes first, then
+        // `sync`: an irq_work that is being queued is either seen busy, or its use is recorded
+        // afterwards.
         used |= LINGERS && unsafe { (*raw_field::<T, IrqWork>(&object)).was_used() };
         object.sync();
     }
@@ -174,18 +185,22 @@ pub(crate) fn retire_all<'a, T: Run<IrqWork> + 'a>(objects: impl Iterator<Item =
     }
 }
 
-/// Runs in process context in an unbound kworker. Queueing is allowed in any context but NMI.
+/// A [`Backend`] whose callback runs in process context in an unbound kworker.
+///
+/// # Context
+///
+/// To queue: any context but NMI.
 pub(crate) enum WorkItem {}
 
-// SAFETY: `queue_work_on()` calls `func` once per queueing of an idle item; `cancel_work_sync()`
-// removes the item and waits for a running callback.
+// SAFETY: `queue_work_on()` calls `func` once for each time that it queues an idle item.
+// `cancel_work_sync()` removes the item and waits for a running callback.
 unsafe impl Backend for WorkItem {
     type Raw = bindings::work_struct;
     type Argument = bindings::work_struct;
 
     unsafe fn init(raw: *mut Self::Raw, func: unsafe extern "C" fn(*mut Self::Argument)) {
-        // SAFETY: By the requirements of this function `raw` is valid for writes; name and key are
-        // static.
+        // SAFETY: By the requirements of this function `raw` is valid for writes. The name and the
+        // key are static.
         unsafe {
             bindings::init_work_with_key(
                 raw,
@@ -198,7 +213,7 @@ unsafe impl Backend for WorkItem {
     }
 
     unsafe fn queue(raw: *mut Self::Raw) {
-        // SAFETY: By the requirements of this function; the system queue exists for ever.
+        // SAFETY: By the requirements of this function. The system queue is never freed.
         unsafe {
             bindings::queue_work_on(
                 bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
@@ -229,50 +244,54 @@ pub(crate) struct Deferred<T, B: Backend> {
 
 // SAFETY: The C objects may be queued and waited for from any thread.
 unsafe impl<T, B: Backend> Send for Deferred<T, B> {}
-// SAFETY: As above; the C functions do their own locking.
+// SAFETY: As above. The C functions do their own locking.
 unsafe impl<T, B: Backend> Sync for Deferred<T, B> {}
 
-/// Says where in `Self` the [`Deferred`] of backend `B` is.
+/// A type with an embedded [`Deferred`] of backend `B`.
 ///
 /// # Safety
 ///
 /// `OFFSET` must be the offset of a field of type `Deferred<Self, B>`. Use [`impl_has_deferred`].
 pub(crate) unsafe trait HasDeferred<B: Backend>: Sized {
-    /// Offset of the field in bytes.
+    /// The offset of the field in bytes.
     const OFFSET: usize;
 }
 
-/// What a [`Deferred`] runs, and how to have it run.
+/// An object with a callback that a [`Deferred`] runs.
 pub(crate) trait Run<B: Backend>: HasDeferred<B> + Sync {
-    /// The callback, in the context that the backend says.
+    /// Runs the callback, in the context of the backend.
     fn run(self: Pin<&Self>);
 
-    /// Has [`Run::run`] called soon, once, unless it is going to be anyway. Never sleeps.
+    /// Queues one call of [`Run::run`], unless one is queued already. Never sleeps.
     #[inline]
     fn queue(self: Pin<&Self>) {
-        // SAFETY: The field is initialised by its type invariants, and pinned with `self` until its
-        // `drop`, which syncs.
+        // SAFETY: The field is initialised by its type invariants. It is pinned with `self` until
+        // it is dropped, and its `drop` syncs.
         unsafe { B::queue(raw_field::<Self, B>(&self)) };
     }
 
-    /// Waits until [`Run::run`] is not running, and keeps it from running if it has not started
-    /// (a work item) or waits for it (an irq_work). Process context; not from `run` itself.
+    /// Waits until [`Run::run`] is not running. A work item that has not started is cancelled; an
+    /// irq_work that has not started is waited for.
+    ///
+    /// # Context
+    ///
+    /// Process context, and not that of [`Run::run`] itself.
     fn sync(self: Pin<&Self>) {
         // SAFETY: The field is initialised by its type invariants.
         unsafe { B::sync(raw_field::<Self, B>(&self)) };
     }
 }
 
-/// The C object in `this`.
+/// Returns the C object in `this`.
 pub(super) fn raw_field<T: HasDeferred<B>, B: Backend>(this: &T) -> *mut B::Raw {
     let base: *const T = this;
-    // `Deferred` and `Opaque` are transparent, so the field's address is the C object's. It is
-    // interior-mutable, so a shared reference is enough to get a mutable pointer.
+    // `Deferred` and `Opaque` are transparent, so the field's address is that of the C object. The
+    // object is interior-mutable, so a shared reference is enough to create a mutable pointer.
     base.wrapping_byte_add(T::OFFSET).cast_mut().cast()
 }
 
 impl<T: Run<B>, B: Backend> Deferred<T, B> {
-    /// Creates an initialiser for an idle one.
+    /// Creates an initialiser for an idle callback.
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             // INVARIANT: Initialised here, with `entry`.
@@ -284,12 +303,14 @@ impl<T: Run<B>, B: Backend> Deferred<T, B> {
         })
     }
 
+    /// Calls [`Run::run`] for the object that `raw` is embedded in.
+    ///
     /// # Safety
     ///
     /// `raw` must be the C object in a `Deferred` field of a pinned `T` at `T::OFFSET`.
     unsafe extern "C" fn entry(raw: *mut B::Argument) {
-        // SAFETY: Only `Run::queue` ever queues the object, on the field of a pinned `T`. That `T`
-        // is alive: before it goes, `Deferred::drop` waits for this call.
+        // SAFETY: Only `Run::queue` queues the object, on the field of a pinned `T`. That `T` is
+        // alive: before it is freed, `Deferred::drop` waits for this call.
         let this = unsafe { &*raw.byte_sub(T::OFFSET).cast::<T>() };
         // SAFETY: As above, it is pinned.
         T::run(unsafe { Pin::new_unchecked(this) });
@@ -299,8 +320,8 @@ impl<T: Run<B>, B: Backend> Deferred<T, B> {
 #[pinned_drop]
 impl<T, B: Backend> PinnedDrop for Deferred<T, B> {
     fn drop(self: Pin<&mut Self>) {
-        // Whoever owns `T` should have synced before, while the other fields were certainly all
-        // alive; then this finds nothing to do.
+        // The owner of `T` should have synced before, while all other fields were certainly alive.
+        // Then there is nothing to wait for here.
         //
         // SAFETY: By the type invariants the object is initialised.
         unsafe { B::retire(self.raw.get()) };
@@ -310,7 +331,7 @@ impl<T, B: Backend> PinnedDrop for Deferred<T, B> {
 /// Implements [`HasDeferred`] for a field.
 macro_rules! impl_has_deferred {
     ($owner:ty, $field:ident, $backend:ty) => {
-        // SAFETY: The offset is that of the field, and `_check` makes sure of the field's type.
+        // SAFETY: The offset is that of the field, and `_check` verifies the field's type.
         unsafe impl $crate::kernel_ext::deferred::HasDeferred<$backend> for $owner {
             const OFFSET: usize = {
                 fn _check(
@@ -325,10 +346,10 @@ macro_rules! impl_has_deferred {
 }
 pub(crate) use impl_has_deferred;
 
-/// The same for a type with parameters: `{T: Bound} Owner<T>`.
+/// Implements [`HasDeferred`] for a field of a type with parameters: `{T: Bound} Owner<T>`.
 macro_rules! impl_has_deferred_of {
     ({$($generics:tt)*} $owner:ty, $field:ident, $backend:ty) => {
-        // SAFETY: The offset is that of the field, and `_check` makes sure of the field's type.
+        // SAFETY: The offset is that of the field, and `_check` verifies the field's type.
         unsafe impl<$($generics)*> $crate::kernel_ext::deferred::HasDeferred<$backend> for $owner {
             const OFFSET: usize = {
                 fn _check<$($generics)*>(

@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Eventfds: hold, signal, listen, read, peek.
+//! Eventfds: references, signals, listeners, reads and peeks.
 //!
-//! The three ways to hold one, from short to long:
+//! There are three types of references, from short-lived to long-lived:
 //!
 //! - [`EventFdFile`]: the file, for as long as a system call needs it;
-//! - [`EventFd`]: the context (`struct eventfd_ctx`), which outlives the files: signal it;
-//! - [`EventFdQueue`]: the context and its wait queue: lock it, and read or peek under the lock.
+//! - [`EventFd`]: the context (`struct eventfd_ctx`), which outlives the files: it can be
+//!   signalled;
+//! - [`EventFdQueue`]: the context and its wait queue: it can be locked, and its counter read or
+//!   peeked at under the lock.
 //!
 //! A [`Listener`] is called for each signal, under that same lock.
 //!
-//! `struct eventfd_ctx` is private to fs/eventfd.c. Its wait-queue lock is reached by way of
-//! poll(2)'s mechanism; the counter, for [`EventFdGuard::peek`], by the layout that the kernel's BTF
-//! gave at build time (`LAYOUT`), and only if the lock is where that layout says.
+//! `struct eventfd_ctx` is private to fs/eventfd.c. Its wait-queue lock is reached by poll(2)'s
+//! mechanism. [`EventFdGuard::peek`] reaches the counter by the layout that the kernel's BTF gave
+//! at build time (`LAYOUT`), and only if the lock is at the place that the layout says.
 //!
 //! C header: [`include/linux/eventfd.h`](srctree/include/linux/eventfd.h).
 
@@ -36,7 +38,7 @@ use kernel::{
     types::Opaque, //
 };
 
-/// Offsets in `struct eventfd_ctx`.
+/// The offsets of fields in `struct eventfd_ctx`.
 struct Layout {
     wqh: usize,
     count: usize,
@@ -58,10 +60,10 @@ const READ: c_int = 0;
 /// `FMODE_READ` of `include/linux/fs.h`, a cast that bindgen cannot evaluate.
 const FMODE_READ: u32 = 1;
 
-/// Whether [`EventFdGuard::peek`] can work in this build.
+/// True if [`EventFdGuard::peek`] can succeed in this build.
 pub(crate) const CAN_PEEK: bool = LAYOUT.is_some();
 
-/// Whether [`EventFd::signal`] may be called here.
+/// Returns true if [`EventFd::signal`] may be called in this context. Any context.
 #[inline]
 pub(crate) fn signal_allowed() -> bool {
     // SAFETY: No requirements.
@@ -72,13 +74,21 @@ pub(crate) fn signal_allowed() -> bool {
 ///
 /// # Invariants
 ///
-/// The pointer is a file whose operations are the eventfd's, and a reference to it is owned.
+/// The pointer is a file whose operations are those of eventfds, and the object owns a reference to
+/// it.
 pub(crate) struct EventFdFile(NonNull<kbindings::file>);
 
 impl EventFdFile {
-    /// The eventfd that is open as `fd` in the current process. Process context.
+    /// Returns the eventfd that is open as `fd` in the current process (`eventfd_fget()`).
     ///
-    /// EBADF: not open. EINVAL: no eventfd. (`eventfd_fget()`)
+    /// # Context
+    ///
+    /// Process context.
+    ///
+    /// # Errors
+    ///
+    /// - EBADF: `fd` is not open.
+    /// - EINVAL: `fd` is not an eventfd.
     pub(crate) fn from_fd(fd: i32) -> Result<Self> {
         // SAFETY: No requirements.
         let file = from_err_ptr(unsafe { bindings::eventfd_fget(fd) })?;
@@ -86,12 +96,17 @@ impl EventFdFile {
         NonNull::new(file).map(Self).ok_or(EBADF)
     }
 
-    /// Checks that the caller may read the file now: what read(2) checks, among them the LSMs.
+    /// Checks that the caller may read the file now. It does the checks of read(2), among them the
+    /// LSMs'.
+    ///
+    /// # Context
+    ///
     /// Process context.
     ///
     /// # Errors
     ///
-    /// EBADF: it is not open for reading. What an LSM says, EACCES for instance.
+    /// - EBADF: the file is not open for reading.
+    /// - The error of an LSM, for instance EACCES.
     pub(crate) fn check_readable(&self) -> Result {
         // SAFETY: The file is valid, and its mode does not change.
         if unsafe { (*self.0.as_ptr()).f_mode } & FMODE_READ == 0 {
@@ -103,12 +118,12 @@ impl EventFdFile {
         })
     }
 
-    /// Whether O_NONBLOCK is set.
+    /// Returns true if O_NONBLOCK is set.
     pub(crate) fn nonblocking(&self) -> bool {
         self.file().flags() & O_NONBLOCK != 0
     }
 
-    /// A reference to the eventfd itself.
+    /// Returns a reference to the eventfd itself.
     pub(crate) fn eventfd(&self) -> Result<EventFd> {
         // SAFETY: The file is valid.
         let ctx = from_err_ptr(unsafe { bindings::eventfd_ctx_fileget(self.0.as_ptr()) })?;
@@ -116,25 +131,26 @@ impl EventFdFile {
         NonNull::new(ctx).map(EventFd).ok_or(EINVAL)
     }
 
-    /// A reference to the eventfd and its wait queue.
+    /// Returns a reference to the eventfd and its wait queue.
     pub(crate) fn counter(&self) -> Result<EventFdQueue> {
         let eventfd = self.eventfd()?;
-        // SAFETY: An eventfd's poll offers one wait queue and does not sleep; the queue is part of
-        // the context, to which `EventFdQueue` holds a reference.
+        // SAFETY: An eventfd's poll offers one wait queue and does not sleep. The queue is part of
+        // the context, and the `EventFdQueue` owns a reference to the context.
         let queue = unsafe { WaitQueue::of_file(self.file()) }.ok_or(EINVAL)?;
-        // INVARIANT: It is this eventfd's queue.
+        // INVARIANT: The queue is this eventfd's.
         Ok(EventFdQueue { queue, eventfd })
     }
 
     fn file(&self) -> &File {
-        // SAFETY: The file is valid as long as `self`, and eventfds do not use the file position.
+        // SAFETY: The file is valid as long as `self` exists, and eventfds do not use the file
+        // position.
         unsafe { File::from_raw_file(self.0.as_ptr()) }
     }
 }
 
 impl Drop for EventFdFile {
     fn drop(&mut self) {
-        // SAFETY: The reference is owned.
+        // SAFETY: The object owns the reference.
         unsafe { kbindings::fput(self.0.as_ptr()) };
     }
 }
@@ -143,25 +159,27 @@ impl Drop for EventFdFile {
 ///
 /// # Invariants
 ///
-/// The pointer is valid, and a reference to it is owned.
+/// The pointer is valid, and the object owns a reference to the eventfd.
 pub(crate) struct EventFd(NonNull<bindings::eventfd_ctx>);
 
 // SAFETY: References to an eventfd may be used and dropped on any thread.
 unsafe impl Send for EventFd {}
-// SAFETY: As above; the eventfd does its own locking.
+// SAFETY: As above. The eventfd does its own locking.
 unsafe impl Sync for EventFd {}
 
 impl EventFd {
-    /// What tells this eventfd from every other one that exists at the same time.
+    /// Returns a number that no other eventfd has at the same time.
     pub(crate) fn id(&self) -> usize {
         self.0.addr().get()
     }
 
-    /// Adds one to the counter and wakes, with `mask` beside EPOLLIN as the wake-ups' key.
+    /// Adds one to the counter and wakes the waiters. The key of the wake-up is EPOLLIN and `mask`.
     ///
-    /// Any context where [`signal_allowed`], that is: not from within a [`Listen`]er, where the
-    /// kernel would warn and drop it, nor in an NMI. On PREEMPT_RT not with interrupts or
-    /// preemption off.
+    /// # Context
+    ///
+    /// Any context where [`signal_allowed`] returns true. That excludes a [`Listen`] callback,
+    /// where the kernel would warn and drop the signal, and NMIs. On PREEMPT_RT it also excludes
+    /// contexts with interrupts or preemption off.
     #[inline]
     pub(crate) fn signal(&self, mask: u32) {
         let signal = if cfg!(CONFIG_PROVE_LOCKING) {
@@ -176,12 +194,12 @@ impl EventFd {
 
 impl Drop for EventFd {
     fn drop(&mut self) {
-        // SAFETY: The reference is owned.
+        // SAFETY: The object owns the reference.
         unsafe { bindings::eventfd_ctx_put(self.0.as_ptr()) };
     }
 }
 
-/// An eventfd with access to its counter.
+/// An eventfd and its wait queue, which gives access to its counter.
 ///
 /// # Invariants
 ///
@@ -192,24 +210,26 @@ pub(crate) struct EventFdQueue {
 }
 
 impl EventFdQueue {
-    /// The eventfd.
+    /// Returns the eventfd.
     pub(crate) fn eventfd(&self) -> &EventFd {
         &self.eventfd
     }
 
-    /// Locks the counter: the eventfd's wait-queue lock, with interrupts off.
+    /// Locks the counter: acquires the eventfd's wait-queue lock, with interrupts off.
     pub(crate) fn lock(&self) -> EventFdGuard<'_> {
         EventFdGuard {
-            counter: self,
+            queue: self,
             lock: self.queue.lock(),
         }
     }
 
-    /// Consumes the counter (one of it, if EFD_SEMAPHORE), waiting until it is not zero; wakes
-    /// writers. What `eventfd_ctx_read()` of 2010 was to be.
+    /// Consumes the counter, or one of it if EFD_SEMAPHORE is set, and wakes writers. Waits until
+    /// the counter is not zero. It does what
+    /// `eventfd_ctx_read()` of 2010 was meant to do.
     ///
-    /// `store` gets the count and returns true if it has stored it. If not, nothing is consumed, and
-    /// this returns false. `store` is called with the lock held and must not sleep.
+    /// `store` gets the count and returns true if it has stored the count. If it returns false,
+    /// nothing is consumed, and this returns false. `store` is called with the lock held and must
+    /// not sleep.
     ///
     /// # Context
     ///
@@ -217,12 +237,13 @@ impl EventFdQueue {
     ///
     /// # Errors
     ///
-    /// EAGAIN: the counter is zero and `no_wait`. ERESTARTSYS: a signal came. EFAULT: as false, but
-    /// this build cannot peek, so what was consumed is lost.
+    /// - EAGAIN: the counter is zero and `no_wait` is true.
+    /// - ERESTARTSYS: a signal arrived.
+    /// - EFAULT: `store` returned false, and this build cannot peek, so the consumed count is lost.
     pub(crate) fn read(&self, no_wait: bool, mut store: impl FnMut(u64) -> bool) -> Result<bool> {
         let mut read = |lock: &mut WaitQueueGuard<'_>| {
-            // Stored first: what has been consumed cannot be put back.
-            let next = self.next(lock);
+            // `store` comes first, because a consumed count cannot be returned to the counter.
+            let next = self.next_read(lock);
             match next {
                 Some(0) => return None,
                 Some(count) if !store(count) => return Some(Ok(false)),
@@ -248,29 +269,30 @@ impl EventFdQueue {
         self.queue.wait_interruptible(read)?
     }
 
-    /// Returns the layout of the eventfd's context, if its queue is where that says.
+    /// Returns the layout of the eventfd's context, if the queue is where the layout says.
     fn layout(&self) -> Option<&'static Layout> {
         let layout = LAYOUT.as_ref()?;
         (self.queue.addr() == self.eventfd.id() + layout.wqh).then_some(layout)
     }
 
-    /// Returns the counter; [`None`] if its place is not known. `_lock` must be the lock of this
-    /// queue.
+    /// Returns the counter, or [`None`] if its offset is not known. `_lock` must be the lock of
+    /// this queue.
     fn peek_locked(&self, _lock: &WaitQueueGuard<'_>) -> Option<u64> {
         let at = self.layout()?.count;
-        // SAFETY: The context is valid, and the offset is that of its 64-bit counter: it comes from
-        // the BTF of the kernel that the module is built for, which is the one that it is loaded
-        // into: `vermagic` names its version. `layout()` has just seen another offset from there to
-        // be true. All writers of the counter hold the lock, and so does this thread.
+        // SAFETY: The context is valid, and the offset is that of its 64-bit counter. The offset
+        // comes from the BTF of the kernel that the module is built for. That is the kernel that
+        // the module is loaded into: `vermagic` names its version. `layout()` has just verified
+        // another offset from the BTF. All writers of the counter own the lock, and so does this
+        // thread.
         Some(unsafe { self.eventfd.0.as_ptr().byte_add(at).cast::<u64>().read() })
     }
 
-    /// Returns what a read would consume; [`None`] if that cannot be known. `lock` must be the lock
-    /// of this queue.
-    fn next(&self, lock: &WaitQueueGuard<'_>) -> Option<u64> {
+    /// Returns the count that a read would consume, or [`None`] if it is not known. `lock` must be
+    /// the lock of this queue.
+    fn next_read(&self, lock: &WaitQueueGuard<'_>) -> Option<u64> {
         let count = self.peek_locked(lock)?;
         let at = self.layout()?.flags;
-        // SAFETY: As in `peek_locked`; the flags are 32 bits, and never change.
+        // SAFETY: As in `peek_locked`. The flags have 32 bits, and never change.
         let flags = unsafe { self.eventfd.0.as_ptr().byte_add(at).cast::<u32>().read() };
         Some(if flags & EFD_SEMAPHORE != 0 {
             count.min(1)
@@ -280,46 +302,49 @@ impl EventFdQueue {
     }
 }
 
-/// Consumes the counter, one of it if EFD_SEMAPHORE. `_lock` must be the lock of that eventfd: callers
-/// in this file have it from the same [`EventFdQueue`].
+/// Consumes the counter, or one of it if EFD_SEMAPHORE is set. `_lock` must be the lock of that
+/// eventfd: callers in this file have it from the same [`EventFdQueue`].
 fn consume_locked(eventfd: &EventFd, _lock: &mut WaitQueueGuard<'_>) -> u64 {
     let mut count = 0;
-    // SAFETY: Valid, and its lock is held.
+    // SAFETY: The context is valid, and its lock is held.
     unsafe { bindings::eventfd_ctx_do_read(eventfd.0.as_ptr(), &mut count) };
     count
 }
 
 /// Proof that an eventfd's counter is locked.
 pub(crate) struct EventFdGuard<'a> {
-    counter: &'a EventFdQueue,
+    queue: &'a EventFdQueue,
     lock: WaitQueueGuard<'a>,
 }
 
 impl EventFdGuard<'_> {
-    /// Takes the counter, one of it if EFD_SEMAPHORE, and wakes writers. Zero if there is nothing.
+    /// Consumes the counter, or one of it if EFD_SEMAPHORE is set, and wakes writers. Returns the
+    /// consumed count, which is zero if the counter was zero.
     pub(crate) fn read(&mut self) -> u64 {
-        let count = consume_locked(&self.counter.eventfd, &mut self.lock);
+        let count = consume_locked(&self.queue.eventfd, &mut self.lock);
         if count != 0 {
             self.lock.wake_writers();
         }
         count
     }
 
-    /// Looks at the counter and takes nothing (`eventfd_ctx_peek_value()` of 2010).
+    /// Returns the counter, and consumes nothing (`eventfd_ctx_peek_value()` of 2010).
     ///
-    /// EOPNOTSUPP: the layout of the eventfd's context is not known, or not what the build thought.
+    /// # Errors
+    ///
+    /// EOPNOTSUPP: the layout of the eventfd's context is not known, or not the one of the build.
     pub(crate) fn peek(&self) -> Result<u64> {
-        self.counter.peek_locked(&self.lock).ok_or(EOPNOTSUPP)
+        self.queue.peek_locked(&self.lock).ok_or(EOPNOTSUPP)
     }
 }
 
-/// A count that was consumed from an eventfd's counter and is nowhere else: dropping it loses the
-/// signals that it stands for.
-#[must_use = "what was consumed is to be delivered"]
+/// A count that was consumed from an eventfd's counter. There is no other record of it: dropping it
+/// loses the signals.
+#[must_use = "the consumed count must be delivered"]
 pub(crate) struct Consumed(u64);
 
 impl Consumed {
-    /// Calls `f` if there was something in the counter.
+    /// Calls `f` if the count is not zero.
     pub(crate) fn deliver(self, f: impl FnOnce()) {
         if self.0 != 0 {
             f();
@@ -327,43 +352,50 @@ impl Consumed {
     }
 }
 
-/// Who listens on an eventfd.
+/// The callbacks of a [`Listener`].
 pub(crate) trait Listen: Send + Sync {
-    /// The eventfd was signalled and the counter taken; `count` is what was taken, never zero.
-    /// `mask` is the key of the wake-up: EPOLLIN and what [`EventFd::signal`] was given.
+    /// Handles a signal. `count` was consumed from the counter, and is not zero. `mask` is the key
+    /// of the wake-up: EPOLLIN and the mask that was passed to [`EventFd::signal`].
     ///
-    /// Called with the eventfd's wait-queue lock held and interrupts off (PREEMPT_RT: lock held),
-    /// and with `eventfd_signal_allowed()` false: must neither sleep nor signal any eventfd.
+    /// # Context
+    ///
+    /// Called with the eventfd's wait-queue lock held and interrupts off (on PREEMPT_RT: with the
+    /// lock held). `eventfd_signal_allowed()` is false. The callback must neither sleep nor signal
+    /// an eventfd.
     fn signalled(&self, count: u64, mask: u32);
 
-    /// The last file of the eventfd was closed; the listener has been removed and is not called
-    /// again. Same context as [`Listen::signalled`].
+    /// Handles the close of the eventfd's last file. The listener has been removed and is not
+    /// called again.
+    ///
+    /// # Context
+    ///
+    /// As of [`Listen::signalled`].
     fn hung_up(&self);
 }
 
-/// A callback for an eventfd's signals; the eventfd's only consumer.
+/// A callback for an eventfd's signals, and the eventfd's only consumer.
 ///
 /// # Invariants
 ///
-/// `entry` is on the wait queue of `counter`, or its list is empty; changed under the queue's lock
-/// only.
+/// `entry` is on the wait queue of `queue`, or its list is empty. It changes only while the queue's
+/// lock is held.
 #[pin_data(PinnedDrop)]
 #[repr(C)]
 pub(crate) struct Listener<L: Listen> {
     #[pin]
     entry: Opaque<kbindings::wait_queue_entry>,
-    counter: EventFdQueue,
+    queue: EventFdQueue,
     listen: L,
 }
 
-// SAFETY: All fields may move between threads; the entry is only touched under the queue's lock.
+// SAFETY: All fields may move between threads. The entry is accessed only under the queue's lock.
 unsafe impl<L: Listen> Send for Listener<L> {}
 // SAFETY: As above.
 unsafe impl<L: Listen> Sync for Listener<L> {}
 
 impl<L: Listen> Listener<L> {
     /// Creates an initialiser for a listener that is not attached yet.
-    pub(crate) fn new(counter: EventFdQueue, listen: L) -> impl PinInit<Self> {
+    pub(crate) fn new(queue: EventFdQueue, listen: L) -> impl PinInit<Self> {
         pin_init!(Self {
             // INVARIANT: The list is empty.
             entry <- Opaque::ffi_init(|entry: *mut kbindings::wait_queue_entry| {
@@ -383,54 +415,62 @@ impl<L: Listen> Listener<L> {
                     })
                 }
             }),
-            counter,
+            queue,
             listen,
         })
     }
 
-    /// What was given to [`Listener::new`].
+    /// Returns the callbacks that were passed to [`Listener::new`].
     pub(crate) fn listen(&self) -> &L {
         &self.listen
     }
 
-    /// Starts to listen and consumes the counter, in one hold of the lock; returns what was consumed.
+    /// Starts to listen and consumes the counter in one critical section. Returns the consumed
+    /// count.
     ///
-    /// A signal before that is in the returned count, one after it is told to [`Listen`]. The
-    /// caller must hold a file of the eventfd, or it might miss that there is none left.
+    /// The returned count includes each earlier signal. Each later signal is passed to [`Listen`].
+    /// The caller must own a reference to a file of the eventfd: otherwise it might miss the close
+    /// of the last file.
     ///
-    /// `ready` is called with the lock held when nothing can fail any more, before the first signal is
-    /// consumed. It must not sleep.
+    /// `ready` is called when nothing can fail any more, before the first signal is consumed. It is
+    /// called with the lock held and must not sleep.
     ///
-    /// EBUSY: somebody consumes this eventfd already (host-wide; KVM's irqfds count).
+    /// # Errors
+    ///
+    /// EBUSY: the eventfd has a consumer. The check is host-wide and includes KVM's irqfds.
     pub(crate) fn attach(self: Pin<&Self>, ready: impl FnOnce()) -> Result<Consumed> {
-        let mut guard = self.counter.lock();
+        let mut guard = self.queue.lock();
         if !self.detached(&guard.lock) {
             return Err(EBUSY);
         }
-        // SAFETY: The list is empty, so the entry is on no queue; it is pinned, and taken off by
+        // SAFETY: The list is empty, so the entry is on no queue. It is pinned, and removed by
         // `drop` at the latest.
         unsafe { guard.lock.add_exclusive_priority(self.entry.get()) }?;
         ready();
         Ok(Consumed(guard.read()))
     }
 
-    /// Stops listening and consumes the counter, in one hold of the lock; returns what was consumed.
-    /// On return [`Listen`] is not being called, nor will it be. Any context but [`Listen`]'s.
+    /// Stops listening and consumes the counter in one critical section. Returns the consumed
+    /// count. On return no [`Listen`] callback is running, and none will be called.
     ///
-    /// After [`Listener::attach`] each signal is consumed as it comes. So there is something left only
-    /// in an EFD_SEMAPHORE eventfd. A listener that is dropped leaves the counter alone.
+    /// After [`Listener::attach`] each signal is consumed when it arrives. So only an EFD_SEMAPHORE
+    /// eventfd can have a count left. Dropping a listener does not change the counter.
+    ///
+    /// # Context
+    ///
+    /// Any context but that of a [`Listen`] callback.
     ///
     /// # Errors
     ///
-    /// ENOENT: it was not attached, or the eventfd has lost its last file.
+    /// ENOENT: the listener was not attached, or the last file of the eventfd was closed.
     pub(crate) fn detach(&self) -> Result<Consumed> {
         let mut guard = self.remove().ok_or(ENOENT)?;
         Ok(Consumed(guard.read()))
     }
 
-    /// Takes the entry off the queue, if it is on it; returns the lock, still held.
+    /// Removes the entry from the queue, if it is queued. Then it returns the lock, still held.
     fn remove(&self) -> Option<EventFdGuard<'_>> {
-        let guard = self.counter.lock();
+        let guard = self.queue.lock();
         if self.detached(&guard.lock) {
             return None;
         }
@@ -441,46 +481,49 @@ impl<L: Listen> Listener<L> {
 
     fn detached(&self, _lock: &WaitQueueGuard<'_>) -> bool {
         let entry = self.entry.get();
-        // SAFETY: The entry is initialised, and the lock that it changes under is held.
+        // SAFETY: The entry is initialised, and the lock that protects it is held.
         unsafe { (*entry).entry.next == &raw mut (*entry).entry }
     }
 
+    /// Handles a wake-up of the queue.
+    ///
     /// # Safety
     ///
-    /// `entry` must be that of an attached listener, and the lock of its queue be held.
+    /// `entry` must be that of an attached listener, and the lock of its queue must be held.
     unsafe extern "C" fn wake(
         entry: *mut kbindings::wait_queue_entry,
         _mode: c_uint,
         _flags: c_int,
         key: *mut c_void,
     ) -> c_int {
-        // SAFETY: The entry is the first field of a pinned `Listener` (`repr(C)`), which is alive:
-        // it takes its entry off the queue, under the lock held here, before it goes.
+        // SAFETY: The entry is the first field of a pinned `Listener` (`repr(C)`). The `Listener`
+        // is alive: before it is freed, it removes its entry from the queue, under the lock that is
+        // held here.
         let this = unsafe { &*entry.cast::<Self>() };
         let mask = key.addr() as u32;
         let mut consumed = 0;
 
         if mask & kbindings::POLLIN != 0 {
             let mut count = 0;
-            // SAFETY: The context is valid and its lock held.
+            // SAFETY: The context is valid, and its lock is held.
             unsafe {
-                bindings::eventfd_ctx_do_read(this.counter.eventfd.0.as_ptr(), &mut count);
+                bindings::eventfd_ctx_do_read(this.queue.eventfd.0.as_ptr(), &mut count);
             }
             if count != 0 {
                 this.listen.signalled(count, mask);
-                // After a write of zero to an EFD_SEMAPHORE eventfd there is more room than before,
-                // and a writer may be waiting for it.
+                // After a write of zero to an EFD_SEMAPHORE eventfd the counter is lower than
+                // before, and a writer may be waiting for that.
                 //
-                // SAFETY: This is the queue's callback for `entry`, which `add_exclusive_priority` has made
-                // an exclusive one, and it returns 1. All wake-ups with EPOLLIN are fs/eventfd.c's,
-                // which wake one exclusive entry.
-                unsafe { this.counter.queue.wake_writers_from_callback(entry) };
+                // SAFETY: This is the queue's callback for `entry`, which `add_exclusive_priority`
+                // has made an exclusive one, and the callback returns 1. All wake-ups with EPOLLIN
+                // are those of fs/eventfd.c, which wake one exclusive entry.
+                unsafe { this.queue.queue.wake_writers_from_callback(entry) };
                 consumed = 1;
             }
         }
         if mask & kbindings::POLLHUP != 0 {
-            // SAFETY: It is on the queue, whose lock is held, and the walk that called us has taken
-            // note of the next entry already.
+            // SAFETY: The entry is on the queue, whose lock is held. The caller, which walks the
+            // queue, has loaded the next entry already.
             unsafe { bindings::doorbell_wait_queue_del(entry) };
             this.listen.hung_up();
         }
@@ -491,7 +534,7 @@ impl<L: Listen> Listener<L> {
 #[pinned_drop]
 impl<L: Listen> PinnedDrop for Listener<L> {
     fn drop(self: Pin<&mut Self>) {
-        // Consumes nothing: it could not be delivered any more.
+        // Consumes nothing: the count could not be delivered any more.
         drop(self.remove());
     }
 }

@@ -1,29 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A value behind one atomic word, for holders that nobody ever waits for.
+//! A lock whose contenders set a bit instead of waiting; the owner handles it before it releases
+//! the lock.
 //!
-//! A [`HandoffLock`] is what a lock would be whose contenders leave a note instead of waiting. Its word
-//! has one bit, [`IN_PROGRESS`], that says that somebody has access to the value; the other bits belong to
-//! the user, who changes all of them, [`IN_PROGRESS`] included, in a single compare-exchange by a pure
-//! function. Whoever sets [`IN_PROGRESS`] gets a [`HandoffGuard`] and with it exclusive access to the value;
-//! whoever finds it set leaves word (a bit of its own) and goes, and the holder finds it when it
-//! leaves, because leaving is a compare-exchange of the same word.
+//! A [`HandoffLock`] guards a value by one atomic word. Its bit [`IN_PROGRESS`] says that the lock
+//! has an owner, like genirq's `IRQD_IRQ_INPROGRESS`. The other bits belong to the user. A pure
+//! function of the user's computes the new word, [`IN_PROGRESS`] included, and one compare-exchange
+//! stores it.
 //!
-//! The word is the first thing in a [`StatusWord`], which userspace may look at.
+//! A caller that sets [`IN_PROGRESS`] becomes the owner. It gets a [`HandoffGuard`], and with it
+//! exclusive access to the value. A contender finds [`IN_PROGRESS`] set, sets a bit of its own and
+//! returns. The owner releases the lock by a compare-exchange of the same word, so it finds that
+//! bit before.
 //!
-//! Whoever is preempted while holding delays everybody who has left something to do. So holding
-//! disables preemption, like holding a spinlock. On PREEMPT_RT, where a spinlock's holder is
-//! preemptible, a lock's is, too, and inherits the priority of those who wait ([`HandoffLock::wait`]).
+//! The word is the first field of a [`StatusWord`], which userspace can map and read.
+//!
+//! A preempted owner delays the work that contenders have left to it. So preemption is off while
+//! the lock has an owner, as with a spinlock. On PREEMPT_RT a spinlock's owner is preemptible. The
+//! owner of a [`HandoffLock`] is preemptible there, too, and inherits the priority of the threads
+//! that wait for it ([`HandoffLock::wait`]).
 
 use super::{
-    holder::{
-        Held,
-        Holder, //
-    },
     mmap_pages::{
         SharedObject,
         Visible, //
     }, //
+    owner_lock::{
+        OwnerLock,
+        OwnerLockGuard, //
+    },
     preempt::Unpreempted,
 };
 use crate::bindings;
@@ -44,14 +49,14 @@ use kernel::{
     types::NotThreadSafe, //
 };
 
-/// The bit of the word that says that the value is held.
+/// The bit of the word that says that the lock has an owner, or is parked.
 pub(crate) const IN_PROGRESS: u32 = 1 << 31;
 
-/// Set beside [`IN_PROGRESS`] when the holder has parked the lock: no thread holds it. [`HandoffLock::unpark`] takes it
-/// over.
+/// Set together with [`IN_PROGRESS`] while the lock is parked: it is claimed, but no thread owns
+/// it. [`HandoffLock::unpark`] makes its caller the owner.
 pub(crate) const PARKED: u32 = 1 << 29;
 
-/// What is to be seen of a lock: the word, and what the user keeps beside it.
+/// The part of a lock that userspace can read: the word, and the user's statistics.
 #[repr(C)]
 pub(crate) struct StatusWord<C> {
     word: Atomic<u32>,
@@ -60,7 +65,7 @@ pub(crate) struct StatusWord<C> {
 }
 
 impl<C> StatusWord<C> {
-    /// With a word of zero.
+    /// Creates a status with a word of zero.
     pub(crate) const fn new(stats: C) -> Self {
         const { assert!(size_of::<Self>() == 2 * size_of::<u32>() + size_of::<C>()) };
         Self {
@@ -71,49 +76,51 @@ impl<C> StatusWord<C> {
     }
 }
 
-// SAFETY: No padding (`new` has checked that), and no pointers if there are none in `C`.
+// SAFETY: It has no padding (`new` has checked that), and no pointers if there are none in `C`.
 unsafe impl<C: Visible> Visible for StatusWord<C> {}
 
-/// A value and the word that guards it.
+/// A value, and the word that guards it.
 ///
 /// # Invariants
 ///
-/// - [`IN_PROGRESS`] is set in the status's word if and only if a [`HandoffGuard`] of this lock exists, or [`PARKED`] is
-///   set, but not both.
+/// - If and only if [`IN_PROGRESS`] is set in the status's word, either a [`HandoffGuard`] of this
+///   lock exists or [`PARKED`] is set, but not both.
 /// - At most one [`HandoffGuard`] exists, and `value` is accessed through it only.
-/// - Unless the kernel is PREEMPT_RT, preemption was disabled once for an existing [`HandoffGuard`].
+/// - Unless the kernel is PREEMPT_RT, preemption was disabled once for an existing
+///   [`HandoffGuard`].
 #[pin_data]
 pub(crate) struct HandoffLock<T, C: Visible> {
     status: SharedObject<StatusWord<C>>,
     #[pin]
-    holder: Holder,
+    owner_lock: OwnerLock,
     value: UnsafeCell<T>,
 }
 
-// SAFETY: The lock owns its value, so it may go to another thread if the value may.
+// SAFETY: The lock owns its value, so it may move to another thread if the value may.
 unsafe impl<T: Send, C: Visible> Send for HandoffLock<T, C> {}
-// SAFETY: By the type invariants only one thread at a time reaches the value, through the guard, so
-// sharing the lock only ever moves access to the value between threads.
+// SAFETY: By the type invariants only one thread at a time reaches the value, through the guard. So
+// sharing the lock only moves access to the value between threads.
 unsafe impl<T: Send, C: Visible> Sync for HandoffLock<T, C> {}
 
 impl<T, C: Visible> HandoffLock<T, C> {
-    /// Creates an initialiser for a lock that is not held.
+    /// Creates an initialiser for a lock without an owner.
     pub(crate) fn new(status: SharedObject<StatusWord<C>>, value: T) -> impl PinInit<Self> {
-        // INVARIANT: `status` is the only way to its word, which nobody has changed therefore:
-        // `IN_PROGRESS` is clear, and there is no guard.
+        // INVARIANT: `status` is the only way to its word, so the word is still the zero that
+        // `StatusWord::new` stored. `IN_PROGRESS` is clear, and there is no guard.
         pin_init!(Self {
             status,
-            holder <- Holder::new(),
+            owner_lock <- OwnerLock::new(),
             value: UnsafeCell::new(value),
         })
     }
 
-    /// Waits for the holder on PREEMPT_RT. The holder inherits the caller's priority. Returns false
-    /// without waiting on other kernels, where the holder is not preemptible, and if the caller must
-    /// not sleep.
+    /// Waits for the owner on PREEMPT_RT. The owner inherits the caller's priority.
+    ///
+    /// Returns false without waiting if the caller must not sleep, and on other kernels, where the
+    /// owner is not preemptible.
     #[inline(always)]
     pub(crate) fn wait(&self) -> bool {
-        self.holder.wait()
+        self.owner_lock.wait()
     }
 
     /// Returns the word. Any context.
@@ -121,90 +128,101 @@ impl<T, C: Visible> HandoffLock<T, C> {
         self.status.word.load(Acquire)
     }
 
-    /// What the user keeps beside the word.
+    /// Returns the user's statistics.
     #[inline]
     pub(crate) fn stats(&self) -> &C {
         &self.status.stats
     }
 
-    /// Changes the word by `f`, which may be called several times and must be pure. The first try
-    /// is made with `likely` for the word, which saves a look at it and is all that is inlined.
+    /// Changes the word by `f`, which may be called several times and must be pure.
     ///
-    /// Returns a guard if this call set [`IN_PROGRESS`]. A holder's bit cannot be taken away: if the lock
-    /// is held, [`IN_PROGRESS`] and [`PARKED`] stay as they are whatever `f` says. Fully ordered, also when
-    /// `f` changes nothing. Any context; neither sleeps nor allocates.
+    /// The first compare-exchange expects `likely`, which saves a read of the word. Only that
+    /// attempt is inlined.
+    ///
+    /// Returns a guard if this call set [`IN_PROGRESS`]. If the lock is claimed already,
+    /// [`IN_PROGRESS`] and [`PARKED`] keep their values whatever `f` returns. Fully ordered, also
+    /// if `f` changes nothing.
+    ///
+    /// # Context
+    ///
+    /// Any context; neither sleeps nor allocates.
     #[inline(always)]
     pub(crate) fn update<R>(
         &self,
         likely: u32,
         f: impl Fn(u32) -> (u32, R),
     ) -> (R, Option<HandoffGuard<'_, T, C>>) {
-        match self.try_update(likely, &f) {
+        match self.update_once(likely, &f) {
             Ok(done) => done,
-            Err(now) => self.update_from(now, f),
+            Err(now) => self.update_slow(now, f),
         }
     }
 
     fn as_ptr(&self) -> *mut kernel::bindings::atomic_t {
-        // `Atomic<u32>` is transparent, and the same four bytes as the C type.
+        // `Atomic<u32>` is transparent, and has the same four bytes as the C type.
         (&raw const self.status.word).cast_mut().cast()
     }
 
-    /// Tries until it works.
+    /// Repeats the compare-exchange until it succeeds.
     #[cold]
-    fn update_from<R>(
+    fn update_slow<R>(
         &self,
         mut word: u32,
         f: impl Fn(u32) -> (u32, R),
     ) -> (R, Option<HandoffGuard<'_, T, C>>) {
         loop {
-            match self.try_update(word, &f) {
+            match self.update_once(word, &f) {
                 Ok(done) => return done,
                 Err(now) => word = now,
             }
         }
     }
 
-    /// Takes over a parked lock. Returns none if it is not parked. Fully ordered if it is. Any context.
+    /// Makes the caller the owner of a parked lock; returns [`None`] if the lock is not parked.
+    /// Fully ordered if it is parked. Any context.
     pub(crate) fn unpark(&self) -> Option<HandoffGuard<'_, T, C>> {
         let mut word = self.word();
         while word & PARKED != 0 {
-            match self.enter(word, word & !PARKED) {
-                // INVARIANT: `PARKED` was set, so there was no guard; this compare-exchange cleared it.
-                Ok(held) => return Some(self.guard(held)),
+            match self.cmpxchg_claim(word, word & !PARKED) {
+                // INVARIANT: `PARKED` was set, so there was no guard. This compare-exchange cleared
+                // it.
+                Ok(owned) => return Some(self.guard(owned)),
                 Err(now) => word = now,
             }
         }
         None
     }
 
-    /// Tries to exchange `word` for `new`, for a guard; if the word is not `word`, returns what it is.
+    /// Exchanges `word` for `new`, which makes the caller the owner. If the word is not `word`,
+    /// returns its value as the error.
     #[inline(always)]
-    fn enter(&self, word: u32, new: u32) -> Result<Held<'_>, u32> {
-        let held = self.holder.enter();
-        // SAFETY: The pointer is valid. A full compare-exchange; disables preemption if it succeeds.
+    fn cmpxchg_claim(&self, word: u32, new: u32) -> Result<OwnerLockGuard<'_>, u32> {
+        let owned = self.owner_lock.acquire();
+        // SAFETY: The pointer is valid. This is a full compare-exchange. If it succeeds, it
+        // disables preemption.
         let now =
-            unsafe { bindings::doorbell_handoff_enter(self.as_ptr(), word as c_int, new as c_int) };
+            unsafe { bindings::doorbell_handoff_claim(self.as_ptr(), word as c_int, new as c_int) };
         if now as u32 == word {
-            Ok(held)
+            Ok(owned)
         } else {
             Err(now as u32)
         }
     }
 
-    /// Creates a guard. The caller has made its invariants, and the lock's, true.
+    /// Creates a guard. The caller must have established its invariants, and those of the lock.
     #[inline(always)]
-    fn guard<'a>(&'a self, held: Held<'a>) -> HandoffGuard<'a, T, C> {
+    fn guard<'a>(&'a self, owned: OwnerLockGuard<'a>) -> HandoffGuard<'a, T, C> {
         HandoffGuard {
             lock: self,
-            held: Some(held),
+            owned: Some(owned),
             _not_send: NotThreadSafe,
         }
     }
 
-    /// One try; if the word is not `word`, returns what it is.
+    /// Attempts [`HandoffLock::update`] once. If the word is not `word`, returns its value as the
+    /// error.
     #[inline(always)]
-    fn try_update<R>(
+    fn update_once<R>(
         &self,
         word: u32,
         f: &impl Fn(u32) -> (u32, R),
@@ -215,10 +233,10 @@ impl<T, C: Visible> HandoffLock<T, C> {
             self.status.word.cmpxchg(word, new, Full)?;
             return Ok((result, None));
         }
-        let held = self.enter(word, new)?;
-        // INVARIANT: `IN_PROGRESS` was clear, so there was no guard; this compare-exchange set it, so
-        // nobody else can have created one for the same transition.
-        let guard = self.guard(held);
+        let owned = self.cmpxchg_claim(word, new)?;
+        // INVARIANT: `IN_PROGRESS` was clear, so there was no guard. This compare-exchange set it,
+        // so no other thread can have created a guard for the same transition.
+        let guard = self.guard(owned);
         Ok((result, Some(guard)))
     }
 }
@@ -228,20 +246,20 @@ impl<T, C: Visible> HandoffLock<T, C> {
 /// # Invariants
 ///
 /// This is the only guard of `lock`; [`IN_PROGRESS`] is set in its word, and [`PARKED`] is clear.
-#[must_use = "dropping the guard gives the lock up without looking at what others left in the word"]
+#[must_use = "dropping the guard releases the lock without handling the bits of contenders"]
 pub(crate) struct HandoffGuard<'a, T, C: Visible> {
     lock: &'a HandoffLock<T, C>,
-    /// None once the lock has been given up.
-    held: Option<Held<'a>>,
+    /// [`None`] if the lock was released or parked.
+    owned: Option<OwnerLockGuard<'a>>,
     _not_send: NotThreadSafe,
 }
 
 impl<T, C: Visible> HandoffGuard<'_, T, C> {
-    /// Gives the lock up if nothing but [`IN_PROGRESS`] is set in its word; returns the guard if there is.
-    /// Fully ordered.
+    /// Releases the lock if no bit but [`IN_PROGRESS`] is set in its word; otherwise returns the
+    /// guard. Fully ordered.
     #[inline(always)]
     pub(crate) fn release_idle(self) -> Result<(), Self> {
-        match self.release(IN_PROGRESS, 0) {
+        match self.cmpxchg_release(IN_PROGRESS, 0) {
             Ok(()) => {
                 self.forget();
                 Ok(())
@@ -250,62 +268,66 @@ impl<T, C: Visible> HandoffGuard<'_, T, C> {
         }
     }
 
-    /// Ends the guard without its `drop`, which would clear the next holder's bit.
+    /// Forgets the guard. Its `drop` would clear the next owner's bit.
     #[inline(always)]
     fn forget(mut self) {
-        self.held = None;
+        self.owned = None;
         core::mem::forget(self);
     }
 
-    /// Parks the lock: it stays held, by no thread, until [`HandoffLock::unpark`]. Calls `last`, which has to
-    /// make another thread call that, before the caller can be preempted.
-    pub(crate) fn park(self, last: impl FnOnce()) {
+    /// Parks the lock: it stays claimed, without a thread that owns it, until
+    /// [`HandoffLock::unpark`].
+    ///
+    /// Calls `after_release` before the caller can be preempted. `after_release` must make another
+    /// thread call [`HandoffLock::unpark`].
+    pub(crate) fn park(self, after_release: impl FnOnce()) {
         let preemption = Unpreempted::new();
         let mut word = self.lock.word();
-        while let Err(now) = self.release(word, word | PARKED) {
+        while let Err(now) = self.cmpxchg_release(word, word | PARKED) {
             word = now;
         }
-        last();
+        after_release();
         drop(preemption);
-        // INVARIANT: `PARKED` is set, and the guard goes.
+        // INVARIANT: `PARKED` is set, and the guard no longer exists.
         self.forget();
     }
 
-    /// Changes the word by `f`, which may be called several times and must be pure; clearing
-    /// [`IN_PROGRESS`] gives the lock up. If `f` has returned something `urgent` then, `last` is called
-    /// with it before the caller can be preempted: what others will find in the word is looked after
-    /// by then.
+    /// Changes the word by `f`, which may be called several times and must be pure. Clearing
+    /// [`IN_PROGRESS`] releases the lock.
+    ///
+    /// If `urgent` is true for the result of a release, `after_release` is called with that result
+    /// before the caller can be preempted. It provides for the bits that remain in the word.
     ///
     /// Returns the guard if `f` left [`IN_PROGRESS`] set. Fully ordered.
     pub(crate) fn update<R>(
         self,
         f: impl Fn(u32) -> (u32, R),
         urgent: impl Fn(&R) -> bool,
-        last: impl FnOnce(&R),
+        after_release: impl FnOnce(&R),
     ) -> (R, Option<Self>) {
         let mut word = self.lock.word();
         loop {
             let (new, result) = f(word);
             let new = new & !PARKED;
-            let tried = if new & IN_PROGRESS != 0 {
+            let exchanged = if new & IN_PROGRESS != 0 {
                 match self.lock.status.word.cmpxchg(word, new, Full) {
                     Ok(_) => return (result, Some(self)),
                     Err(now) => Err(now),
                 }
             } else if urgent(&result) {
                 let preemption = Unpreempted::new();
-                let left = self.release(word, new);
-                if left.is_ok() {
-                    last(&result);
+                let released = self.cmpxchg_release(word, new);
+                if released.is_ok() {
+                    after_release(&result);
                     drop(preemption);
                     self.forget();
                     return (result, None);
                 }
-                left
+                released
             } else {
-                self.release(word, new)
+                self.cmpxchg_release(word, new)
             };
-            match tried {
+            match exchanged {
                 Ok(()) => {
                     self.forget();
                     return (result, None);
@@ -315,14 +337,16 @@ impl<T, C: Visible> HandoffGuard<'_, T, C> {
         }
     }
 
-    /// Tries to exchange `word` for `new`, which has [`IN_PROGRESS`] clear or [`PARKED`] set. Returns the word
-    /// if it is another one. If the exchange succeeds there is no guard any more: forget it.
+    /// Exchanges `word` for `new`, which has [`IN_PROGRESS`] clear or [`PARKED`] set. If the word
+    /// is not `word`, returns its value as the error.
+    ///
+    /// If the exchange succeeds, the caller is no longer the owner, and must forget the guard.
     #[inline(always)]
-    fn release(&self, word: u32, new: u32) -> Result<(), u32> {
-        // SAFETY: The pointer is valid. A full compare-exchange, as above; enables preemption, which
-        // was disabled for this guard, if it succeeds.
+    fn cmpxchg_release(&self, word: u32, new: u32) -> Result<(), u32> {
+        // SAFETY: The pointer is valid. This is a full compare-exchange, as above. If it succeeds,
+        // it enables preemption, which was disabled for this guard.
         let now = unsafe {
-            bindings::doorbell_handoff_leave(self.lock.as_ptr(), word as c_int, new as c_int)
+            bindings::doorbell_handoff_release(self.lock.as_ptr(), word as c_int, new as c_int)
         };
         if now as u32 == word {
             Ok(())
@@ -337,8 +361,8 @@ impl<T, C: Visible> Deref for HandoffGuard<'_, T, C> {
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: By the type invariants this is the only guard, and the value is reached through
-        // a guard only; the borrow of `self` keeps `deref_mut` away.
+        // SAFETY: By the type invariants this is the only guard, and the value is reached through a
+        // guard only. The borrow of `self` excludes `deref_mut`.
         unsafe { &*self.lock.value.get() }
     }
 }
@@ -353,9 +377,9 @@ impl<T, C: Visible> DerefMut for HandoffGuard<'_, T, C> {
 
 impl<T, C: Visible> Drop for HandoffGuard<'_, T, C> {
     fn drop(&mut self) {
-        // INVARIANT: The guard goes, and the bit with it.
+        // INVARIANT: The bit is cleared, and the guard no longer exists.
         let mut word = IN_PROGRESS;
-        while let Err(now) = self.release(word, word & !IN_PROGRESS) {
+        while let Err(now) = self.cmpxchg_release(word, word & !IN_PROGRESS) {
             word = now;
         }
     }

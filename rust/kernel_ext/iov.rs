@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What [`kernel::iov`] does not tell.
+//! Functions that [`kernel::iov`] lacks.
 //!
 //! C header: [`include/linux/uio.h`](srctree/include/linux/uio.h).
 
@@ -12,17 +12,18 @@ use kernel::{
     }, //
 };
 
-/// How long the segment is in which the iterator is, from there on; 0 at the end of one that is empty.
+/// Returns the number of bytes that are left in the iterator's current segment; 0 at the end of an
+/// empty one.
 #[inline]
 pub(crate) fn segment_len(iov: &mut IovIterSource<'_>) -> usize {
     // SAFETY: The iterator is valid.
     unsafe { bindings::iov_iter_single_seg_count(iov.as_raw()) }
 }
 
-/// Returns the iterator to where it was when its length was `before`, which must not be longer ago than
-/// the iterator exists.
+/// Reverts the iterator to the position at which its length was `before`. The iterator must have
+/// had that length.
 pub(crate) fn revert(iov: &mut IovIterDest<'_>, before: usize) {
     let len = before.saturating_sub(iov.len());
-    // SAFETY: The iterator is valid, and has advanced by this since it had that length.
+    // SAFETY: The iterator is valid, and has advanced by `len` since it had the length `before`.
     unsafe { bindings::iov_iter_revert(iov.as_raw(), len) };
 }

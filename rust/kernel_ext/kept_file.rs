@@ -9,15 +9,19 @@ use kernel::{
     sync::aref::ARef, //
 };
 
-/// A reference to a file. It may be dropped in any context but NMI, also by a thread whose end the
-/// file's release waits for.
+/// A reference to a file that any thread may drop.
 ///
-/// `fput()` leaves the release to the current thread's task work. A thread that never returns to
-/// userspace runs that when it ends, and then the two would wait for each other.
+/// `fput()` leaves the release of the file to task work of the current thread. A thread that never
+/// returns to userspace runs its task work when it ends. If the release waits for the end of that
+/// thread, the two would wait for each other.
+///
+/// # Context
+///
+/// To drop: any context but NMI, also that of a thread whose end the file's release waits for.
 pub(crate) struct KeptFile(ManuallyDrop<ARef<File>>);
 
 impl KeptFile {
-    /// Takes over `file`.
+    /// Takes ownership of `file`.
     pub(crate) fn new(file: ARef<File>) -> Self {
         Self(ManuallyDrop::new(file))
     }
@@ -25,9 +29,9 @@ impl KeptFile {
 
 impl Drop for KeptFile {
     fn drop(&mut self) {
-        // SAFETY: Not used after this.
+        // SAFETY: The field is not used after this.
         let file = ARef::into_raw(unsafe { ManuallyDrop::take(&mut self.0) });
-        // SAFETY: The reference was owned, and `File` is a transparent wrapper.
+        // SAFETY: The object owned the reference, and `File` is a transparent wrapper.
         unsafe { bindings::doorbell_fput(file.as_ptr().cast()) };
     }
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Finds the data of a misc device's open file.
+//! Access to the data of a misc device's open files.
 //!
-//! A module that gets a `struct file` from its caller has to know whether the file is one of its own
+//! A module that gets a `struct file` from its caller must check that the file is one of its own
 //! device before it may use the file's data. KVM compares `f_op` for that (`file_is_kvm()`).
 //!
 //! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h).
@@ -50,7 +50,7 @@ impl<T: MiscDevice<Ptr = KBox<T>>> MiscFiles<T> {
         self.operations.store(operations.cast_mut(), Relaxed);
     }
 
-    /// Returns the data of `file`, or none if it is not a file of the device. Any context.
+    /// Returns the data of `file`, or [`None`] if it is not a file of the device. Any context.
     pub(crate) fn data<'a>(&self, file: &'a File) -> Option<&'a T> {
         let raw = file.as_ptr();
         // SAFETY: The file is valid, and the operations of an open file do not change. A thread that

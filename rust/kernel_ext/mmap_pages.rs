@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Objects in pages that userspace may map to look at them.
+//! Objects in pages that userspace can map and read.
 //!
-//! The kernel works with the objects in place, so what userspace sees is never late and costs
-//! nothing. It can never write to them, because the mapping is shared and read-only, and stays so;
-//! except to those ([`Writable`]) that are made for it.
+//! The kernel uses the objects in place, so userspace sees each change at once and without a copy.
+//! Userspace cannot write to them: the mapping is shared and read-only, and stays so. [`Writable`]
+//! objects are the exception.
 //!
 //! C header: [`include/linux/mm.h`](srctree/include/linux/mm.h).
 
@@ -31,51 +31,53 @@ use kernel::{
     }, //
 };
 
-/// What userspace may look at, while it is in use.
+/// A type that userspace may read while the kernel uses it.
 ///
 /// # Safety
 ///
-/// Every byte of the type is always initialised, and none of them is a secret: no pointers, no
-/// padding. Whoever reads an object while it is changed gets, for each field, a value that it had.
+/// Every byte of the type must always be initialised and not secret: no pointers, no padding. A
+/// read of an object during a change must return, for each field, a value that the field had.
 pub(crate) unsafe trait Visible: Send + Sync {}
 
 // SAFETY: An integer.
 unsafe impl Visible for u64 {}
-// SAFETY: As above; changed by single accesses.
+// SAFETY: As above. It is changed by single accesses.
 unsafe impl Visible for Atomic<u64> {}
 // SAFETY: As above.
 unsafe impl Visible for SingleWriterCounter {}
 // SAFETY: Arrays have no padding.
 unsafe impl<T: Visible, const N: usize> Visible for [T; N] {}
 
-/// What userspace may even write to, while it is in use.
+/// A type that userspace may also write to while the kernel uses it.
 ///
 /// # Safety
 ///
-/// Any bytes are good, at any time: nothing but atomics, and whoever uses them does not trust what
-/// they say.
+/// Any bytes must be valid at any time, so the type must consist of atomics. Its users must not
+/// trust the values.
 pub(crate) unsafe trait Writable: Visible {}
 
-// SAFETY: As the trait wants it. What a number means is up to who reads it.
+// SAFETY: It is an atomic, and any bytes are a valid number. Each user of a number checks it.
 unsafe impl Writable for Atomic<u64> {}
 // SAFETY: As above.
 unsafe impl<T: Writable, const N: usize> Writable for [T; N] {}
 
-/// Where in the file `vma` maps, in bytes. In an mmap hook.
+/// Returns the offset in the file that `vma` maps, in bytes. Call it in an mmap hook.
 pub(crate) fn offset(vma: &VmaNew) -> u64 {
-    // SAFETY: The area is valid, and this is the mmap hook, so nobody changes it.
+    // SAFETY: The area is valid. This is the mmap hook, so no other thread changes the area.
     let pages = unsafe { (*vma.as_ptr()).vm_pgoff };
-    // Beyond what a number holds nobody has anything to map.
+    // An offset that saturates is beyond each object that can be mapped.
     (pages as u64).saturating_mul(PAGE_SIZE as u64)
 }
 
-/// Objects in whole pages.
+/// Objects that fill whole pages.
 pub(crate) struct MmapPages<T: Visible>(VVec<T>);
 
 impl<T: Visible> MmapPages<T> {
-    /// `len` objects, made by `new`; more, as many as there is room for in the last page.
+    /// Allocates pages with `len` objects, which `new` creates. It also creates objects that fill
+    /// the rest of the last page.
     ///
-    /// Returns the pages, and the objects as references that keep them. Process context.
+    /// Returns the pages, and an iterator over `len` references that keep the pages alive. Process
+    /// context.
     pub(crate) fn new(
         len: usize,
         new: impl Fn() -> T,
@@ -98,19 +100,30 @@ impl<T: Visible> MmapPages<T> {
         Ok((pages, objects))
     }
 
-    /// Maps the pages to `vma`, from the first object on and as far as it goes. In an mmap hook.
+    /// Maps the pages to `vma`, from the first object to the end of `vma`, read-only.
     ///
-    /// EINVAL: private, or longer than the pages. EACCES: to write or execute.
+    /// # Context
+    ///
+    /// Process context, in an mmap hook.
+    ///
+    /// # Errors
+    ///
+    /// - EINVAL: the mapping is private, or longer than the pages.
+    /// - EACCES: the mapping is for writing or executing.
     pub(crate) fn map(&self, vma: &VmaNew) -> Result {
         self.check(vma)?;
         vma.try_clear_maywrite().map_err(|_| EACCES)?;
         self.insert(vma)
     }
 
+    /// Checks that `vma` is shared and not longer than the pages.
+    ///
+    /// # Errors
+    ///
     /// EINVAL: as of [`MmapPages::map`].
     fn check(&self, vma: &VmaNew) -> Result {
-        // A private one would be copied on a debugger's write, and then show the past for ever.
-        // (VM_SHARED itself is gone if the file was opened to read only.)
+        // A write by a debugger would copy a page of a private mapping, which would then show stale
+        // values for ever. (VM_SHARED itself is clear if the file was opened read-only.)
         let private = vma.flags() & MAYSHARE == 0;
         if private || vma.end() - vma.start() > self.0.len() * size_of::<T>() {
             return Err(EINVAL);
@@ -118,7 +131,7 @@ impl<T: Visible> MmapPages<T> {
         Ok(())
     }
 
-    /// What [`MmapPages::map`] does once it is known what userspace may do.
+    /// Inserts the pages into `vma`. The caller has checked `vma` and its write permission.
     fn insert(&self, vma: &VmaNew) -> Result {
         let len = vma.end() - vma.start();
         vma.try_clear_mayexec().map_err(|_| EACCES)?;
@@ -127,8 +140,9 @@ impl<T: Visible> MmapPages<T> {
         for at in (0..len).step_by(PAGE_SIZE) {
             let address = self.0.as_ptr().cast::<u8>().wrapping_add(at).cast_mut();
             let address = NonNull::new(address).ok_or(EFAULT)?;
-            // SAFETY: Within the vmalloc allocation that `self` owns, and not kept beyond `self`;
-            // the mapping takes a reference of its own to the page.
+            // SAFETY: The address is within the vmalloc allocation that `self` owns. The page
+            // reference is not used beyond the lifetime of `self`: the mapping takes a reference of
+            // its own to the page.
             let page = unsafe { Vmalloc::to_page(address) };
             area.vm_insert_page(vma.start() + at, &page)?;
         }
@@ -137,20 +151,20 @@ impl<T: Visible> MmapPages<T> {
 }
 
 impl<T: Writable> MmapPages<T> {
-    /// The objects.
+    /// Returns the objects.
     #[inline]
     pub(crate) fn objects(&self) -> &[T] {
         &self.0
     }
 
-    /// Like [`MmapPages::map`], also to write.
+    /// Maps the pages like [`MmapPages::map`], but also for writing.
     pub(crate) fn map_writable(&self, vma: &VmaNew) -> Result {
         self.check(vma)?;
         self.insert(vma)
     }
 }
 
-/// Gives each of the objects away once.
+/// An iterator that returns each of the objects once.
 pub(crate) struct Objects<T: Visible> {
     pages: Arc<MmapPages<T>>,
     next: usize,
@@ -166,7 +180,8 @@ impl<T: Visible> Iterator for Objects<T> {
         }
         let object = NonNull::from(self.pages.0.get(self.next)?);
         self.next += 1;
-        // INVARIANT: It is in `pages`, and `next` never comes back to it.
+        // INVARIANT: The object is in `pages`. `next` only grows, so this is its only
+        // [`SharedObject`].
         Some(SharedObject {
             object,
             _pages: self.pages.clone(),
@@ -180,7 +195,7 @@ impl<T: Visible> ExactSizeIterator for Objects<T> {
     }
 }
 
-/// One of the objects, and the only way to it, for the kernel.
+/// The kernel's only reference to one of the objects.
 ///
 /// # Invariants
 ///
@@ -190,7 +205,7 @@ pub(crate) struct SharedObject<T: Visible> {
     _pages: Arc<MmapPages<T>>,
 }
 
-// SAFETY: It is a reference to a `T`, which is `Sync`, with what keeps it alive.
+// SAFETY: It is a reference to a `T`, which is `Sync`, and to the pages that keep the `T` alive.
 unsafe impl<T: Visible> Send for SharedObject<T> {}
 // SAFETY: As above.
 unsafe impl<T: Visible> Sync for SharedObject<T> {}
@@ -201,13 +216,15 @@ impl<T: Visible> Deref for SharedObject<T> {
     #[inline]
     fn deref(&self) -> &T {
         // SAFETY: By the type invariants it is in pages that live as long as `self`. Only shared
-        // references to it are ever made.
+        // references to it are ever created.
         unsafe { self.object.as_ref() }
     }
 }
 
-/// Implements [`Visible`] for a structure. All fields are named with their types, and the build
-/// fails unless they are [`Visible`] and fill the structure.
+/// Implements [`Visible`] for a structure.
+///
+/// All fields are named with their types. The build fails unless they are [`Visible`] and fill the
+/// structure.
 macro_rules! impl_visible {
     ($name:ident { $($field:ident: $ty:ty),+ $(,)? }) => {
         const _: () = {
@@ -217,7 +234,8 @@ macro_rules! impl_visible {
             }
         };
 
-        // SAFETY: There is no padding, as has just been seen, and the fields can be looked at.
+        // SAFETY: The assertion above verifies that there is no padding, and the fields are
+        // `Visible`.
         unsafe impl $crate::kernel_ext::mmap_pages::Visible for $name
         where
             $($ty: $crate::kernel_ext::mmap_pages::Visible,)+

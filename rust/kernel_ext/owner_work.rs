@@ -2,10 +2,10 @@
 
 //! Callbacks that run in a thread of the process that causes them.
 //!
-//! A kworker is in no cgroup, and has no user's priority. Work that a process can cause without bound
-//! runs in a thread of that process instead, as the work of vhost and KVM does: the limits and the
-//! priority of the process apply. When the process has exited, a workqueue of the module runs the
-//! work, at most a fifth of the time.
+//! A kworker is in no cgroup, and has no user's priority. Work that a process can cause without
+//! bound runs in a thread of that process instead, like the work of vhost and KVM. The limits and
+//! the priority of the process apply to it. When the process has exited, a workqueue of the module
+//! runs the work, at most a fifth of the time.
 //!
 //! C header: `include/linux/sched/vhost_task.h`.
 
@@ -40,38 +40,43 @@ use kernel::{
     types::Opaque, //
 };
 
-/// Runs in a thread of the process that called [`start`]; before that, and when the thread has gone
-/// with its process, in the workqueue of [`Orphans`]. Queueing is allowed in any context but NMI.
+/// A [`Backend`] whose callback runs in a thread of the process that called [`start`]. Before that,
+/// and when the thread has ended with its process, the callback runs in the workqueue of
+/// [`Orphans`].
+///
+/// # Context
+///
+/// To queue: any context but NMI.
 pub(crate) enum OwnerWork {}
 
 /// There is no thread.
 const NONE: u32 = 0;
 /// A caller of [`start`] creates one.
 const STARTING: u32 = 1;
-/// It runs what is queued.
+/// The thread runs the callback if it is queued.
 const ALIVE: u32 = 2;
-/// It was killed.
+/// The thread was killed.
 const DEAD: u32 = 3;
 
 /// The thread and the work item of one callback.
 ///
 /// # Invariants
 ///
-/// `task` is a thread that has not been freed if `state` is [`ALIVE`] or [`DEAD`]. It changes only while
-/// `state` is [`STARTING`], and only the thread that has set that changes it.
+/// `task` is a thread that has not been freed if `state` is [`ALIVE`] or [`DEAD`]. It changes only
+/// while `state` is [`STARTING`], and only by the thread that has set that state.
 pub(crate) struct RawOwnerWork {
     func: unsafe extern "C" fn(*mut RawOwnerWork),
     task: Atomic<*mut bindings::vhost_task>,
     state: Atomic<u32>,
-    /// The callback is to be called.
+    /// Set while a call of the callback is queued.
     queued: Atomic<u32>,
-    /// How many threads look at `queued`, or run the callback.
+    /// The number of threads that read `queued` or run the callback.
     running: Atomic<u32>,
     orphan: Opaque<kbindings::work_struct>,
 }
 
 impl RawOwnerWork {
-    /// Runs the callback if it is queued; returns whether it was.
+    /// Runs the callback if it is queued; returns true if it was.
     ///
     /// # Safety
     ///
@@ -89,29 +94,30 @@ impl RawOwnerWork {
         queued
     }
 
-    /// Runs the callback in the thread. Returns false if there is nothing to do.
+    /// Runs the callback in the thread. Returns false if it is not queued.
     ///
     /// # Safety
     ///
     /// `data` must be a `RawOwnerWork` that was initialised, and is pinned until the thread ends.
     unsafe extern "C" fn thread(data: *mut c_void) -> bool {
         let this: *mut Self = data.cast();
-        // The thread is about to sleep. If the callback is queued after this look, that wakes it.
+        // The thread is about to sleep. If the callback is queued after this read, that wakes the
+        // thread.
         //
         // SAFETY: By the requirements of this function.
         if unsafe { (*this).queued.load(Relaxed) } == 0 {
             return false;
         }
-        // SAFETY: This is the thread's own state.
+        // SAFETY: It changes the state of the current thread only.
         unsafe { bindings::doorbell_set_running() };
         // SAFETY: By the requirements of this function.
         unsafe { Self::run(this) };
-        // SAFETY: It concerns this thread, which looks for signals next.
+        // SAFETY: It sets a flag of the current thread, which handles signals next.
         unsafe { bindings::doorbell_notice_task_work() };
         true
     }
 
-    /// Hands over to the work item: the thread ends because its process does.
+    /// Passes the callback on to the work item: the thread ends because its process does.
     ///
     /// # Safety
     ///
@@ -120,10 +126,10 @@ impl RawOwnerWork {
         let this: *mut Self = data.cast();
         // SAFETY: By the requirements of this function.
         let raw = unsafe { &*this };
-        // A caller of `queue` that still finds the thread alive has set `queued` before this: the
-        // work item, which starts after it, finds that set.
+        // A caller of `queue` that still finds the thread alive has set `queued` before this. The
+        // work item starts afterwards, and finds it set.
         raw.state.xchg(DEAD, Full);
-        // SAFETY: Initialised, and it stays pinned until `retire`.
+        // SAFETY: The work item is initialised, and stays pinned until `retire`.
         unsafe { bindings::doorbell_orphans_queue(raw.orphan.get()) };
     }
 
@@ -141,12 +147,13 @@ impl RawOwnerWork {
     }
 }
 
-/// The longest pause of the workqueue's, in ns.
+/// The maximum idle time of the workqueue after a callback, in ns.
 const MAX_PAUSE: i64 = 10_000_000;
 
 // SAFETY: `run` calls `func` once for each time that `queued` was set: in the thread or in the work
-// item. `queue`, if it finds it clear, wakes the thread or queues the work item, and both read it after
-// that. `sync` clears it, and waits until neither can have read it set. `retire` ends both.
+// item. If `queue` finds it clear, it wakes the thread or queues the work item, and both read
+// `queued` after that. `sync` clears it, and waits until neither can have read it set. `retire`
+// ends both.
 unsafe impl Backend for OwnerWork {
     type Raw = RawOwnerWork;
     type Argument = RawOwnerWork;
@@ -161,8 +168,8 @@ unsafe impl Backend for OwnerWork {
             running: Atomic::new(0),
             orphan: Opaque::uninit(),
         };
-        // SAFETY: By the requirements of this function `raw` is valid for writes; name and key are
-        // static.
+        // SAFETY: By the requirements of this function `raw` is valid for writes. The name and the
+        // key are static.
         unsafe {
             raw.write(new);
             kbindings::init_work_with_key(
@@ -182,10 +189,11 @@ unsafe impl Backend for OwnerWork {
             return;
         }
         if raw.state.load(Acquire) == ALIVE {
-            // SAFETY: By the type invariants. It is freed by `retire`, which follows.
+            // SAFETY: By the type invariants the thread has not been freed. Only `retire` frees it,
+            // which comes later.
             unsafe { bindings::vhost_task_wake(raw.task.load(Relaxed)) };
         } else {
-            // SAFETY: Initialised, and it stays pinned until `retire`.
+            // SAFETY: The work item is initialised, and stays pinned until `retire`.
             unsafe { bindings::doorbell_orphans_queue(raw.orphan.get()) };
         }
     }
@@ -198,8 +206,8 @@ unsafe impl Backend for OwnerWork {
     }
 
     unsafe fn retire(raw: *mut Self::Raw) {
-        // SAFETY: By the requirements of this function. No other thread uses it any more, so the
-        // thread is not one that is being started.
+        // SAFETY: By the requirements of this function. No other thread uses `raw` any more, so no
+        // caller of `start` is creating the thread.
         unsafe {
             if matches!((*raw).state.load(Acquire), ALIVE | DEAD) {
                 bindings::vhost_task_stop((*raw).task.load(Relaxed));
@@ -210,14 +218,19 @@ unsafe impl Backend for OwnerWork {
 }
 
 /// Starts a thread of the current process that runs the callback from now on, unless there is one
-/// already. The limits of the process and the caller's priority apply to it. Process context.
+/// already. The limits of the process and the caller's priority apply to the thread.
 ///
-/// A kernel thread cannot have such a thread, and some kernels cannot create one; then the work item
-/// goes on running the callback.
+/// A kernel thread cannot have such a thread, and some kernels cannot create one. Then the work
+/// item continues to run the callback.
+///
+/// # Context
+///
+/// Process context.
 ///
 /// # Errors
 ///
-/// EAGAIN: RLIMIT_NPROC, or the pids cgroup, allows no thread. ENOMEM.
+/// - EAGAIN: RLIMIT_NPROC or the pids cgroup allows no thread.
+/// - ENOMEM: out of memory.
 pub(crate) fn start<T: Run<OwnerWork> + HasDeferred<OwnerWork>>(this: Pin<&T>) -> Result {
     let raw = super::deferred::raw_field::<T, OwnerWork>(&this);
     // SAFETY: The field is initialised by its type invariants.
@@ -225,7 +238,7 @@ pub(crate) fn start<T: Run<OwnerWork> + HasDeferred<OwnerWork>>(this: Pin<&T>) -
     if work.state.load(Relaxed) != NONE || work.state.cmpxchg(NONE, STARTING, Full).is_err() {
         return Ok(());
     }
-    // SAFETY: Initialised, and pinned until its `drop`, which ends the thread.
+    // SAFETY: The object is initialised, and pinned until its `drop`, which ends the thread.
     let task = unsafe {
         bindings::doorbell_thread_create(
             Some(RawOwnerWork::thread),
@@ -238,24 +251,28 @@ pub(crate) fn start<T: Run<OwnerWork> + HasDeferred<OwnerWork>>(this: Pin<&T>) -
         work.state.store(NONE, Release);
         return Ok(());
     }
-    // INVARIANT: It is freed by `retire`, and by nothing else.
+    // INVARIANT: `retire` frees the thread, and nothing else does.
     work.task.store(task, Relaxed);
     work.state.store(ALIVE, Release);
-    // What was queued before is the work item's. SAFETY: It has just been made.
+    // A callback that was queued before runs in the work item.
+    //
+    // SAFETY: The thread was just created.
     unsafe { bindings::vhost_task_start(task) };
     Ok(())
 }
 
 /// The workqueue of callbacks whose process has exited. Its nice value and its CPUs can be set in
-/// /sys/devices/virtual/workqueue/doorbell. While this does not exist, the system's workqueue is used.
+/// /sys/devices/virtual/workqueue/doorbell. While this does not exist, the system's workqueue is
+/// used.
 pub(crate) struct Orphans(());
 
 impl Orphans {
-    /// Makes it. Process context.
+    /// Creates the workqueue. Process context.
     ///
     /// # Errors
     ///
-    /// EBUSY: it exists. ENOMEM.
+    /// - EBUSY: the workqueue exists.
+    /// - ENOMEM: out of memory.
     pub(crate) fn new() -> Result<Self> {
         // SAFETY: No requirements.
         to_result(unsafe { bindings::doorbell_orphans_init() })?;
@@ -265,7 +282,7 @@ impl Orphans {
 
 impl Drop for Orphans {
     fn drop(&mut self) {
-        // SAFETY: It was made by `new`, once.
+        // SAFETY: `new` created the workqueue, once.
         unsafe { bindings::doorbell_orphans_exit() };
     }
 }

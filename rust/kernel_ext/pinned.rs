@@ -7,9 +7,10 @@ use kernel::{
     sync::Arc, //
 };
 
-/// The object in an [`Arc`].
+/// Returns the object in an [`Arc`] as a pinned one.
 pub(crate) fn pinned<T>(arc: &Arc<T>) -> Pin<&T> {
-    // SAFETY: The kernel's `Arc` never moves nor hands out its object, even when it is the last.
+    // SAFETY: The kernel's `Arc` never moves its object, nor moves it out, even if it is the last
+    // reference.
     unsafe { Pin::new_unchecked(arc) }
 }
 
@@ -17,18 +18,19 @@ pub(crate) fn pinned<T>(arc: &Arc<T>) -> Pin<&T> {
 pub(crate) struct PinnedSlice<T>(Pin<KVBox<[T]>>);
 
 impl<T> PinnedSlice<T> {
-    /// One object from each of `inits`. Process context.
+    /// Creates an object from each of `inits`. Process context.
     pub(crate) fn new<I: PinInit<T>>(
         mut inits: impl ExactSizeIterator<Item = I>,
         flags: kernel::alloc::Flags,
     ) -> Result<Self> {
         let len = inits.len();
-        // `pin_slice()` wants an initialiser whose error can be an allocation's; theirs have none.
+        // `pin_slice()` needs an initialiser whose error type includes allocation errors. These
+        // initialisers have no error.
         let boxed = KVBox::pin_slice(
             |_| {
                 let init = inits.next();
-                // SAFETY: The initialiser is passed on as it is, and it cannot fail; if there is
-                // none nothing has been written.
+                // SAFETY: The initialiser is passed on unchanged, and cannot fail. If there is
+                // none, nothing has been written.
                 unsafe {
                     pin_init::pin_init_from_closure(move |slot| -> Result {
                         pin_init::raw_init(slot, init.ok_or(EINVAL)?);
@@ -42,19 +44,19 @@ impl<T> PinnedSlice<T> {
         Ok(Self(boxed))
     }
 
-    /// The object at `index`.
+    /// Returns the object at `index`.
     #[inline]
     pub(crate) fn get(&self, index: usize) -> Option<Pin<&T>> {
         // SAFETY: The slice is pinned, so its elements are.
         Some(unsafe { Pin::new_unchecked(self.0.get(index)?) })
     }
 
-    /// How many.
+    /// Returns the number of objects.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// All of them.
+    /// Returns an iterator over all objects.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Pin<&T>> {
         self.0.iter().map(|object| {
             // SAFETY: The slice is pinned, so its elements are.

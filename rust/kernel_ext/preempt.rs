@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Preemption.
+//! Disabled preemption as an object.
 
 use crate::bindings;
 use kernel::types::NotThreadSafe;
 
-/// The thread cannot be preempted as long as this exists. It must not sleep, nor take a lock that
-/// does on PREEMPT_RT.
+/// Proof that preemption is disabled. While this exists, the thread must not sleep, nor acquire a
+/// lock that sleeps on PREEMPT_RT.
 ///
 /// # Invariants
 ///
-/// Preemption was disabled once for this object, on the thread that has it.
+/// Preemption was disabled once for this object, on the thread that owns it.
 #[must_use = "preemption is enabled again when this is dropped"]
 pub(crate) struct Unpreempted(NotThreadSafe);
 
@@ -19,14 +19,14 @@ impl Unpreempted {
     pub(crate) fn new() -> Self {
         // SAFETY: No requirements.
         unsafe { bindings::doorbell_preempt_disable() };
-        // INVARIANT: Just disabled.
+        // INVARIANT: Preemption was just disabled.
         Self(NotThreadSafe)
     }
 }
 
 impl Drop for Unpreempted {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants it was disabled on this thread.
+        // SAFETY: By the type invariants preemption was disabled on this thread.
         unsafe { bindings::doorbell_preempt_enable() };
     }
 }

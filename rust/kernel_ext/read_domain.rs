@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Readers that can be waited for.
+//! SRCU-like readers; writers poll per-CPU counters.
 //!
-//! What SRCU is for. Its grace periods are the work of a kworker, to which a waiter switches and
-//! back, and which lets time pass if somebody has asked for one without waiting; so one takes a tenth
-//! of a millisecond at best, and several milliseconds often. Here whoever waits looks at the readers
-//! himself, and most of the time there is none.
+//! An SRCU grace period is the work of a kworker. A writer switches to it and back. If another
+//! caller has requested a grace period without waiting for it, the kworker delays the next one. So
+//! a grace period takes a tenth of a millisecond at best, and often several milliseconds. Here the
+//! writer itself polls the readers, and most of the time there is none.
 //!
-//! A reader adds one to a counter of the CPU that it is on, and takes it back from the same. A waiter
-//! has to see each counter at zero once: who reads then has begun after the waiter. As there may
-//! always be some reader, there are two counters per CPU, and new readers use the one that is not
-//! being waited for.
+//! A reader increments a counter of its CPU, and decrements the same counter at the end. A writer
+//! must see each counter at zero once: readers that it does not wait for have begun after it. There
+//! may always be some reader, so each CPU has two counters. New readers use the counter that the
+//! writer does not poll.
 
 use super::wait::wait_until;
 use kernel::{
@@ -36,27 +36,28 @@ use kernel::{
     }, //
 };
 
-/// The readers that began on a CPU, in each of the two phases.
+/// The number of readers that began on a CPU, for each of the two phases.
 #[repr(align(64))]
 struct Slot([Atomic<u32>; 2]);
 
-/// What some lists and arrays have in common: whoever reads one of them is waited for by all.
+/// A set of lists and arrays with common grace periods: a grace period waits for the readers of
+/// all.
 #[pin_data]
 pub(crate) struct ReadDomain {
     /// One per CPU; at least one.
     slots: KVVec<Slot>,
-    /// Which counters new readers use: 0 or 1.
+    /// The index of the counters that new readers use: 0 or 1.
     phase: Atomic<u32>,
-    /// Held to change a list or an array.
+    /// Serialises the writers of all lists and arrays.
     #[pin]
     changes: Mutex<()>,
-    /// Held to wait.
+    /// Serialises grace periods.
     #[pin]
     waiting: Mutex<()>,
 }
 
 impl ReadDomain {
-    /// Process context.
+    /// Creates a domain without readers. Process context.
     pub(crate) fn new(flags: Flags) -> Result<Arc<Self>> {
         let cpus = nr_cpu_ids().max(1) as usize;
         let mut slots = KVVec::with_capacity(cpus, flags)?;
@@ -74,51 +75,59 @@ impl ReadDomain {
         )
     }
 
-    /// Begins to read. Any context but NMI. Who reads may sleep.
+    /// Begins a read. The reader may sleep. Any context but NMI.
     ///
-    /// What the reader reaches after this is not freed before the returned object is dropped, if it is
-    /// freed by someone who has made it unreachable and then called [`ReadDomain::synchronize`].
+    /// An object that the reader reaches after this is not freed before the returned guard is
+    /// dropped. That holds if a writer frees the object only after making it unreachable and then
+    /// calling [`ReadDomain::synchronize`].
     #[inline]
     pub(super) fn read(&self) -> ReadGuard<'_> {
-        // Whichever CPU it is: a slot is only a counter that others hardly use.
+        // Migration to another CPU does no harm: a slot is only a counter that other CPUs hardly
+        // use.
         let cpu = CpuId::current().as_u32() as usize;
         let slot = self.slots.get(cpu).unwrap_or(&self.slots[0]);
         let active = &slot.0[(self.phase.load(Relaxed) & 1) as usize];
-        // Fully ordered, as is what `synchronize` has between making something unreachable and looking here:
-        // either it sees this reader, or the reader does not reach that.
+        // Fully ordered. `synchronize` has a full barrier, too, between making an object
+        // unreachable and polling this counter. Either it sees this reader, or the reader does not
+        // reach that object.
         active.fetch_add(1u32, Full);
         ReadGuard { active }
     }
 
-    /// Keeps others from changing something. Process context.
+    /// Locks out other writers. Process context.
     pub(super) fn lock(&self) -> MutexGuard<'_, ()> {
         self.changes.lock()
     }
 
-    /// Waits for all who have begun to read and may have reached what the caller has made unreachable
-    /// before. Process context, and not by someone who reads.
+    /// Waits for a grace period: for all readers that may have reached an object that the caller
+    /// made unreachable before.
+    ///
+    /// # Context
+    ///
+    /// Process context, and not that of a reader of the domain.
     pub(super) fn synchronize(&self) {
         smp_mb(kernel::sync::barrier::Full);
         let _waiting = self.waiting.lock();
         let phase = self.phase.load(Relaxed) & 1;
-        // Those who looked at the phase long ago and began just now; they are few.
+        // Some readers loaded the phase long ago and incremented the counter just now; they are
+        // few.
         self.drain(phase ^ 1);
         self.phase.store(phase ^ 1, Relaxed);
         self.drain(phase);
     }
 
-    /// Sees each counter of `phase` at zero.
+    /// Waits until each counter of `phase` was zero once.
     fn drain(&self, phase: u32) {
         for slot in self.slots.iter() {
-            // What the readers did comes before what the caller does.
+            // The readers' accesses are ordered before those that the caller makes next.
             let active = &slot.0[(phase & 1) as usize];
             wait_until(|| (active.load(Acquire) == 0).then_some(()));
         }
     }
 }
 
-/// Somebody reads. If it is leaked, others wait for ever.
-#[must_use = "if unused, reading ends at once"]
+/// Proof that a reader has begun. If it is leaked, grace periods never end.
+#[must_use = "if unused, the read ends at once"]
 pub(super) struct ReadGuard<'a> {
     active: &'a Atomic<u32>,
 }

@@ -2,9 +2,8 @@
 
 //! Sorted arrays that are searched without a lock and replaced as a whole.
 //!
-//! Who changes something makes a new snapshot of the array, in which the items are the same and not
-//! copied. The old snapshot, and what is no longer in the new one, goes when nobody reads it any more
-//! ([`Retired`]).
+//! A writer makes a new snapshot of the array. The snapshot has pointers to the same items; no item
+//! is copied. The old snapshot and the removed items are freed after a grace period ([`Retired`]).
 
 use super::read_domain::{
     ReadDomain,
@@ -29,27 +28,27 @@ use kernel::{
     }, //
 };
 
-/// What the array is sorted by. It can be in two parts, so that whoever knows in which one to look needs
-/// not compare that.
+/// A sort key, in one of two partitions. A reader that knows the partition need not compare it.
 pub(crate) trait Key: Copy + Send + Sync {
-    /// Whether it is in the first part. None is that comes after one that is not.
+    /// Returns true if the key is in the low partition. All such keys sort first.
     fn in_low_partition(&self) -> bool;
 
-    /// A number to search a part by. It never falls along the part.
+    /// Returns a number to search a partition by. In the order of the array it never decreases
+    /// within a partition.
     fn number(&self) -> u64;
 }
 
-/// What a reader sees.
+/// The keys and items that a reader sees.
 ///
 /// # Invariants
 ///
 /// `items` is as long as `keys`; each points to a pinned `T` that came from a [`KBox`].
 struct Snapshot<K, T> {
     keys: KVVec<K>,
-    /// Their numbers, close together.
+    /// The keys' numbers, in contiguous memory.
     numbers: KVVec<u64>,
     items: KVVec<NonNull<T>>,
-    /// How many keys are in the first part.
+    /// The number of keys in the low partition.
     low: usize,
 }
 
@@ -69,11 +68,11 @@ impl<K, T> Snapshot<K, T> {
 ///
 /// # Invariants
 ///
-/// - `current` is null or points to a [`Snapshot`] that came from a [`KBox`] and is owned by the array,
-///   as are the items in it. No item is in it twice.
-/// - It changes with the domain's mutex held only.
-/// - A snapshot that has been reached from `current` by a reader of the domain, and the items in it, are
-///   not freed before that has ended.
+/// - `current` is null or points to a [`Snapshot`] that came from a [`KBox`] and is owned by the
+///   array, as are its items. No item is in the snapshot twice.
+/// - `current` changes only while the domain's mutex is held.
+/// - A snapshot that a reader of the domain has reached from `current`, and the items in it, are
+///   not freed before that reader has ended.
 pub(crate) struct SharedArray<K: Key, T: Send + Sync> {
     current: Atomic<*mut Snapshot<K, T>>,
     domain: Arc<ReadDomain>,
@@ -86,21 +85,23 @@ unsafe impl<K: Key, T: Send + Sync> Send for SharedArray<K, T> {}
 unsafe impl<K: Key, T: Send + Sync> Sync for SharedArray<K, T> {}
 
 impl<K: Key, T: Send + Sync> SharedArray<K, T> {
-    /// An empty array.
+    /// Creates an empty array.
     pub(crate) fn new(domain: Arc<ReadDomain>) -> Self {
-        // INVARIANT: There is nothing.
+        // INVARIANT: There is no snapshot.
         Self {
             current: Atomic::new(null_mut()),
             domain,
         }
     }
 
-    /// The array as it is now, for as long as the returned object exists. Any context but NMI.
+    /// Returns the current snapshot, which stays as long as the returned object. Any context but
+    /// NMI.
     #[inline]
     pub(crate) fn read(&self) -> Reader<'_, K, T> {
         let guard = self.domain.read();
         let current = self.current.load(Acquire);
-        // SAFETY: By the type invariants it is null or a snapshot that stays until the guard goes.
+        // SAFETY: By the type invariants it is null or a snapshot that stays until the guard is
+        // dropped.
         let snapshot = unsafe { current.as_ref() };
         Reader {
             snapshot,
@@ -108,12 +109,12 @@ impl<K: Key, T: Send + Sync> SharedArray<K, T> {
         }
     }
 
-    /// How many items there are. Any context.
+    /// Returns the number of items. Any context but NMI.
     pub(crate) fn len(&self) -> usize {
         self.read().keys().len()
     }
 
-    /// Begins a change; others wait. Process context.
+    /// Begins a change, and locks out other writers. Process context.
     pub(crate) fn edit(&self) -> Edit<'_, K, T> {
         Edit {
             array: self,
@@ -127,30 +128,31 @@ impl<K: Key, T: Send + Sync> Drop for SharedArray<K, T> {
         let Some(current) = NonNull::new(self.current.load(Relaxed)) else {
             return;
         };
-        // SAFETY: By the type invariants it came from a box and is owned; `self` is borrowed
-        // exclusively, so nobody reads it.
+        // SAFETY: By the type invariants it came from a box and is owned. `self` is borrowed
+        // exclusively, so there is no reader.
         let snapshot = unsafe { KBox::from_raw(current.as_ptr()) };
         for item in snapshot.items.iter() {
-            // SAFETY: As above; none of them is there twice.
+            // SAFETY: As above; no item is in the snapshot twice.
             drop(unsafe { KBox::from_raw(item.as_ptr()) });
         }
     }
 }
 
-/// Reads an array.
+/// A reader of an array.
 pub(crate) struct Reader<'a, K, T> {
     snapshot: Option<&'a Snapshot<K, T>>,
     _guard: ReadGuard<'a>,
 }
 
 impl<K, T> Reader<'_, K, T> {
-    /// The keys.
+    /// Returns the keys.
     #[inline]
     pub(crate) fn keys(&self) -> &[K] {
         self.snapshot.map_or(&[], |snapshot| &snapshot.keys)
     }
 
-    /// The numbers and the keys of the first part, or of the other, and where that begins.
+    /// Returns the numbers and the keys of the low partition, or of the other one, and the index of
+    /// its first key.
     #[inline]
     pub(crate) fn partition(&self, low: bool) -> (&[u64], &[K], usize) {
         let part = self.snapshot.and_then(|snapshot| {
@@ -167,7 +169,7 @@ impl<K, T> Reader<'_, K, T> {
         part.unwrap_or_default()
     }
 
-    /// The item of the key at `at`.
+    /// Returns the item of the key at index `at`.
     #[inline]
     pub(crate) fn item(&self, at: usize) -> Option<Pin<&T>> {
         item(self.snapshot, at)
@@ -177,17 +179,17 @@ impl<K, T> Reader<'_, K, T> {
 #[inline]
 fn item<K, T>(snapshot: Option<&Snapshot<K, T>>, at: usize) -> Option<Pin<&T>> {
     let item = snapshot?.items.get(at)?;
-    // SAFETY: By the type invariants it is valid, and pinned, for as long as the snapshot.
+    // SAFETY: By the type invariants it is valid, and pinned, as long as the snapshot exists.
     Some(unsafe { Pin::new_unchecked(item.as_ref()) })
 }
 
-/// Memory for a new snapshot.
+/// Memory for a new snapshot and for the list of removed items.
 pub(crate) struct Reservation<K, T> {
     snapshot: KBox<Snapshot<K, T>>,
-    gone: KVVec<NonNull<T>>,
+    removed: KVVec<NonNull<T>>,
 }
 
-/// Changes an array.
+/// A change of an array.
 pub(crate) struct Edit<'a, K: Key, T: Send + Sync> {
     array: &'a SharedArray<K, T>,
     _changes: MutexGuard<'a, ()>,
@@ -195,64 +197,66 @@ pub(crate) struct Edit<'a, K: Key, T: Send + Sync> {
 
 impl<K: Key, T: Send + Sync> Edit<'_, K, T> {
     fn snapshot(&self) -> Option<&Snapshot<K, T>> {
-        // SAFETY: By the type invariants it is null or a snapshot, which stays until somebody replaces
-        // it with the mutex held.
+        // SAFETY: By the type invariants it is null or a snapshot. It stays until a writer replaces
+        // it, and this writer owns the mutex.
         unsafe { self.array.current.load(Relaxed).as_ref() }
     }
 
-    /// The keys.
+    /// Returns the keys.
     pub(crate) fn keys(&self) -> &[K] {
         self.snapshot().map_or(&[], |snapshot| &snapshot.keys)
     }
 
-    /// The item of the key at `at`.
+    /// Returns the item of the key at index `at`.
     pub(crate) fn item(&self, at: usize) -> Option<Pin<&T>> {
         item(self.snapshot(), at)
     }
 
-    /// Reservation for `new` more items, and `gone` that leave.
+    /// Allocates memory for `added` more items, and for the list of `removed` items.
     pub(crate) fn reserve(
         &self,
-        new: usize,
-        gone: usize,
+        added: usize,
+        removed: usize,
         flags: Flags,
     ) -> Result<Reservation<K, T>> {
         Ok(Reservation {
-            snapshot: Snapshot::new(self.keys().len() + new, flags)?,
-            gone: KVVec::with_capacity(gone, flags)?,
+            snapshot: Snapshot::new(self.keys().len() + added, flags)?,
+            removed: KVVec::with_capacity(removed, flags)?,
         })
     }
 
-    /// Takes the items at `gone` out, and puts each of `new` before the item that was at its place.
-    /// Both are sorted. `reservation` must be enough; if it is not, nothing happens.
+    /// Removes the items at the indices `removed`, and inserts each of `added` before the item at
+    /// its index. All indices are those of the old array, and sorted. If `reservation` is too
+    /// small, nothing changes.
     ///
-    /// Returns what is to be waited for, when no lock is held.
+    /// Returns the old snapshot and the removed items. The caller must drop them when it owns no
+    /// lock.
     pub(crate) fn replace(
         self,
         reservation: Reservation<K, T>,
-        gone: &[usize],
-        new: KVVec<(usize, K, Pin<KBox<T>>)>,
+        removed: &[usize],
+        added: KVVec<(usize, K, Pin<KBox<T>>)>,
     ) -> Option<Retired<K, T>> {
         let Reservation {
             mut snapshot,
-            gone: mut left,
+            removed: mut removed_items,
         } = reservation;
         let len = self.keys().len();
-        if snapshot.keys.capacity() < len + new.len()
-            || snapshot.numbers.capacity() < len + new.len()
-            || snapshot.items.capacity() < len + new.len()
-            || left.capacity() < gone.len()
+        if snapshot.keys.capacity() < len + added.len()
+            || snapshot.numbers.capacity() < len + added.len()
+            || snapshot.items.capacity() < len + added.len()
+            || removed_items.capacity() < removed.len()
         {
             return None;
         }
         let mut from = 0;
-        let mut gone = gone.iter().copied().peekable();
-        let mut new = new.into_iter().peekable();
-        // INVARIANT: The items of `snapshot` are those of the old one, each at most once because `from`
-        // only ever grows, and the new ones, which come from a box.
-        while from < len || new.peek().is_some() {
-            let place = new.peek().map_or(len, |new| new.0);
-            let next = gone.peek().copied().unwrap_or(len);
+        let mut removed = removed.iter().copied().peekable();
+        let mut added = added.into_iter().peekable();
+        // INVARIANT: `snapshot` gets items of the old one, each at most once because `from` only
+        // grows, and the added items, which come from a box.
+        while from < len || added.peek().is_some() {
+            let place = added.peek().map_or(len, |item| item.0);
+            let next = removed.peek().copied().unwrap_or(len);
             let to = place.min(next).clamp(from, len);
             if let Some(old) = self.snapshot() {
                 let (numbers, items) = (&old.numbers[from..to], &old.items[from..to]);
@@ -260,42 +264,43 @@ impl<K: Key, T: Send + Sync> Edit<'_, K, T> {
             }
             from = to;
             if place <= next {
-                let Some((_, key, item)) = new.next() else {
+                let Some((_, key, item)) = added.next() else {
                     continue;
                 };
-                // SAFETY: It stays where it is until it is put back into a pinned box.
+                // SAFETY: The item does not move before it is put back into a pinned box.
                 let item = KBox::into_raw(unsafe { Pin::into_inner_unchecked(item) });
                 if let Some(item) = NonNull::new(item) {
                     snapshot.extend(&[key], &[key.number()], &[item]);
                 }
             } else {
-                gone.next();
+                removed.next();
                 if let Some(&item) = self.snapshot().and_then(|old| old.items.get(from)) {
-                    // Cannot fail: there is room.
-                    let _ = left.push_within_capacity(item);
+                    // Cannot fail: the capacity was checked.
+                    let _ = removed_items.push_within_capacity(item);
                     from += 1;
                 }
             }
         }
-        self.publish(snapshot, left)
+        self.publish(snapshot, removed_items)
     }
 
-    /// Makes `snapshot` the current one, in which `left` are no more.
+    /// Makes `snapshot` the current one, which lacks the `removed` items.
     fn publish(
         self,
         mut snapshot: KBox<Snapshot<K, T>>,
-        left: KVVec<NonNull<T>>,
+        removed: KVVec<NonNull<T>>,
     ) -> Option<Retired<K, T>> {
         let current = &self.array.current;
         let old = NonNull::new(current.load(Relaxed));
         snapshot.low = snapshot.keys.partition_point(K::in_low_partition);
-        // INVARIANT: It comes from a box, and its items are those of the old one without `left`, and
-        // new ones. Readers find what was written to it before.
+        // INVARIANT: It comes from a box. Its items are those of the old one without `removed`, and
+        // added ones. The release orders the writes to the snapshot before it is published.
         current.store(KBox::into_raw(snapshot), Release);
-        // INVARIANT: They are not reached from `current` any more.
+        // INVARIANT: Neither the old snapshot nor the removed items can be reached from `current`
+        // any more.
         old.map(|snapshot| Retired {
             snapshot,
-            items: left,
+            items: removed,
             domain: self.array.domain.clone(),
             waited: false,
         })
@@ -303,7 +308,7 @@ impl<K: Key, T: Send + Sync> Edit<'_, K, T> {
 }
 
 impl<K: Key, T> Snapshot<K, T> {
-    /// Adds entries for which there is room.
+    /// Appends entries, for which there must be capacity.
     fn extend(&mut self, keys: &[K], numbers: &[u64], items: &[NonNull<T>]) {
         // Cannot fail: nothing needs to be allocated.
         let _ = self.keys.extend_from_slice(keys, GFP_NOWAIT);
@@ -312,31 +317,36 @@ impl<K: Key, T> Snapshot<K, T> {
     }
 }
 
-/// What was taken out of an array.
+/// The old snapshot and the removed items of an array.
 ///
-/// Dropping it waits for everybody who reads in the domain, unless [`Retired::wait`] has: process
-/// context, and not by someone who reads. Then it is gone.
+/// Dropping it frees them. Unless [`Retired::wait`] was called, dropping first waits for a grace
+/// period of the domain.
+///
+/// # Context
+///
+/// To wait and to drop: process context, and not that of a reader of the domain.
 ///
 /// # Invariants
 ///
-/// `snapshot` and `items` are owned, came from boxes, and cannot be reached from the array any more.
-#[must_use = "dropping waits"]
+/// `snapshot` and `items` are owned, came from boxes, and cannot be reached from the array any
+/// more.
+#[must_use = "dropping waits for a grace period"]
 pub(crate) struct Retired<K, T> {
     snapshot: NonNull<Snapshot<K, T>>,
     items: KVVec<NonNull<T>>,
     domain: Arc<ReadDomain>,
-    /// All who had reached them before are done.
+    /// A grace period has passed, so no reader uses them.
     waited: bool,
 }
 
 impl<K, T> Retired<K, T> {
-    /// Waits until nobody uses the items any more.
+    /// Waits for a grace period. Afterwards no reader uses the items.
     pub(crate) fn wait(&mut self) {
         self.domain.synchronize();
         self.waited = true;
     }
 
-    /// The items.
+    /// Returns the removed items.
     pub(crate) fn items(&self) -> impl Iterator<Item = Pin<&T>> {
         self.items.iter().map(|item| {
             // SAFETY: By the type invariants it is valid, and pinned.
@@ -351,7 +361,8 @@ impl<K, T> Drop for Retired<K, T> {
             self.wait();
         }
         for item in self.items.iter() {
-            // SAFETY: By the type invariants; and all who reached it in the array are done.
+            // SAFETY: By the type invariants it is owned and came from a box. A grace period has
+            // passed, so all readers that reached it in the array have ended.
             drop(unsafe { KBox::from_raw(item.as_ptr()) });
         }
         // SAFETY: As above.

@@ -2,9 +2,9 @@
 
 //! Lists that are walked without a lock.
 //!
-//! Who walks a list takes no lock and may sleep, and so may what is called for each item. It may
-//! also change that list or another one of the same [`ReadDomain`]; what it must not do is wait until
-//! a removed item is gone ([`Removed`]), because that would be waiting for itself.
+//! A reader walks a list without a lock, and may sleep. So may the function that it calls for each
+//! item. That function may also change the list, or another list of the same [`ReadDomain`]. It
+//! must not wait until a removed item is freed ([`Removed`]): that would be waiting for itself.
 
 use super::read_domain::ReadDomain;
 use core::{
@@ -27,28 +27,28 @@ use kernel::{
     }, //
 };
 
-/// An item, and room for it in a list.
+/// An item and its link in a list.
 pub(crate) struct Node<T> {
     item: T,
     next: Atomic<*mut Node<T>>,
 }
 
 impl<T> Node<T> {
-    /// Process context.
+    /// Allocates a node for `item`. Process context.
     pub(crate) fn new(item: T, flags: kernel::alloc::Flags) -> Result<KBox<Self>> {
         let next = Atomic::new(null_mut());
         Ok(KBox::new(Self { item, next }, flags)?)
     }
 }
 
-/// A list.
+/// A singly linked list.
 ///
 /// # Invariants
 ///
 /// - `head`, and `next` of each node that is reached from it, are null or point to a node that came
 ///   from a [`KBox`] and is owned by the list.
-/// - They change with the domain's mutex held only, or when nobody else has access to the list.
-/// - A node that has been reached from `head` by a reader of the domain is not freed before that has
+/// - They change only while the domain's mutex is held, or with exclusive access to the list.
+/// - A node that a reader of the domain has reached from `head` is not freed before that reader has
 ///   ended.
 pub(crate) struct SharedList<T: Send + Sync> {
     head: Atomic<*mut Node<T>>,
@@ -62,7 +62,7 @@ unsafe impl<T: Send + Sync> Send for SharedList<T> {}
 unsafe impl<T: Send + Sync> Sync for SharedList<T> {}
 
 impl<T: Send + Sync> SharedList<T> {
-    /// An empty list.
+    /// Creates an empty list.
     pub(crate) fn new(domain: Arc<ReadDomain>) -> Self {
         // INVARIANT: There are no nodes.
         Self {
@@ -71,25 +71,29 @@ impl<T: Send + Sync> SharedList<T> {
         }
     }
 
-    /// Calls `f` for each item, in the order in which they were added. Any context but NMI; no lock
-    /// is held.
+    /// Calls `f` for each item, in the order in which they were added.
     ///
-    /// An item that is added or removed meanwhile may be met or not.
+    /// It is not specified whether `f` is called for an item that is added or removed meanwhile.
+    ///
+    /// # Context
+    ///
+    /// Any context but NMI. `f` is called without a lock.
     pub(crate) fn for_each(&self, mut f: impl FnMut(&T)) {
-        // Most lists are empty, and then there is nothing to protect.
+        // Most lists are empty. Such a list has nothing to protect.
         if self.head.load(Relaxed).is_null() {
             return;
         }
         let _guard = self.domain.read();
         let mut at = self.head.load(Acquire);
-        // SAFETY: By the type invariants it is null or a node, which stays until the guard goes.
+        // SAFETY: By the type invariants it is null or a node, which stays until the guard is
+        // dropped.
         while let Some(node) = unsafe { at.as_ref() } {
             f(&node.item);
             at = node.next.load(Acquire);
         }
     }
 
-    /// Whether `f` is true for an item.
+    /// Calls `f` for each item, and returns true if `f` was true for one of them.
     pub(crate) fn any(&self, mut f: impl FnMut(&T) -> bool) -> bool {
         let mut any = false;
         self.for_each(|item| any |= f(item));
@@ -100,17 +104,17 @@ impl<T: Send + Sync> SharedList<T> {
     pub(crate) fn push(&self, node: KBox<Node<T>>) {
         let _changes = self.domain.lock();
         let mut last = &self.head;
-        // SAFETY: By the type invariants; the mutex keeps the nodes, too, because none is freed
-        // that has not been taken out with it held.
+        // SAFETY: By the type invariants it is null or a node. A node is freed only after it was
+        // removed, which needs the mutex, so the mutex keeps the node.
         while let Some(node) = unsafe { last.load(Relaxed).as_ref() } {
             last = &node.next;
         }
-        // INVARIANT: It came from a box, whose ownership the list takes. Readers find what was
-        // written to the node before.
+        // INVARIANT: It came from a box, whose ownership the list takes. The release orders the
+        // writes to the node before it can be reached.
         last.store(KBox::into_raw(node), Release);
     }
 
-    /// Takes out the first item for which `f` is true. Process context.
+    /// Removes the first item for which `f` is true. Process context.
     pub(crate) fn remove(&self, mut f: impl FnMut(&T) -> bool) -> Option<Removed<T>> {
         let _changes = self.domain.lock();
         let mut link = &self.head;
@@ -119,8 +123,8 @@ impl<T: Send + Sync> SharedList<T> {
             // SAFETY: As in `push`.
             let node = unsafe { at.as_ref() }?;
             if f(&node.item) {
-                // INVARIANT: What follows it is reached as before, and `at` no more. It keeps its
-                // own `next`, by which those that are at it go on.
+                // INVARIANT: Its successors are reached as before, and the node no more. It keeps
+                // its own `next`, by which readers that are at the node continue.
                 link.store(node.next.load(Relaxed), Release);
                 return NonNull::new(at).map(|node| Removed {
                     node,
@@ -138,33 +142,40 @@ impl<T: Send + Sync> Drop for SharedList<T> {
         let mut at = self.head.load(Relaxed);
         while !at.is_null() {
             // SAFETY: By the type invariants it is owned and came from a box. `self` is borrowed
-            // exclusively, so nobody walks the list.
+            // exclusively, so there is no reader.
             let node = unsafe { KBox::from_raw(at) };
             at = node.next.load(Relaxed);
         }
     }
 }
 
-/// An item that was taken out of its list. When this has been dropped, nobody uses the item any
-/// more, and it is gone.
+/// An item that was removed from its list.
 ///
-/// Dropping waits for everybody who walks a list of the domain, unless [`Removed::wait_for_all`] has:
-/// process context, and not from within [`SharedList::for_each`].
+/// Dropping it frees the item. Unless [`Removed::wait_for_all`] was called, dropping first waits
+/// for a grace period of the domain.
+///
+/// # Context
+///
+/// To drop: process context, and not from within [`SharedList::for_each`].
 ///
 /// # Invariants
 ///
 /// The node is owned, and cannot be reached from its list any more.
-#[must_use = "dropping waits"]
+#[must_use = "dropping waits for a grace period"]
 pub(crate) struct Removed<T: Send + Sync> {
     node: NonNull<Node<T>>,
     domain: Arc<ReadDomain>,
-    /// All readers that had reached the node before are done.
+    /// A grace period has passed, so no reader uses the node.
     waited: bool,
 }
 
 impl<T: Send + Sync> Removed<T> {
-    /// Waits once for the readers of all of `removed`, which must be from lists of one domain. Context
-    /// as of dropping.
+    /// Waits for one grace period on behalf of all of `removed`, which must be from lists of one
+    /// domain.
+    ///
+    /// # Context
+    ///
+    /// Process context, and not from within [`SharedList::for_each`].
     pub(crate) fn wait_for_all(removed: &mut [Self]) {
         let Some(first) = removed.first() else {
             return;
@@ -181,13 +192,13 @@ impl<T: Send + Sync> Deref for Removed<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: By the type invariants the node is owned, and so valid. Only shared references to the
-        // item are made before it is dropped.
+        // SAFETY: By the type invariants the node is owned, and so valid. Only shared references to
+        // the item are created before it is dropped.
         unsafe { &self.node.as_ref().item }
     }
 }
 
-// SAFETY: It owns the item, and shares it with those who still walk the list.
+// SAFETY: It owns the item, and shares it with the readers that still walk the list.
 unsafe impl<T: Send + Sync> Send for Removed<T> {}
 
 impl<T: Send + Sync> Drop for Removed<T> {
@@ -195,8 +206,8 @@ impl<T: Send + Sync> Drop for Removed<T> {
         if !self.waited {
             self.domain.synchronize();
         }
-        // SAFETY: By the type invariants it is owned, it came from a box, and all who reached it
-        // while it was in the list are done.
+        // SAFETY: By the type invariants it is owned and came from a box. A grace period has
+        // passed, so all readers that reached it in the list have ended.
         drop(unsafe { KBox::from_raw(self.node.as_ptr()) });
     }
 }

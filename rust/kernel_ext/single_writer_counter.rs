@@ -1,38 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A counter that one writer at a time adds to and everybody reads.
+//! A counter for one writer at a time and any number of readers.
 
 use core::cell::UnsafeCell;
 
-/// A 64-bit event counter without atomic read-modify-write.
+/// A 64-bit event counter without atomic read-modify-write operations.
 ///
-/// Adding is a plain load and a store, so whoever adds must be alone, by a lock or a
-/// [`HandoffLock`](super::handoff_lock::HandoffLock): additions that race get lost, which is all that happens. ReadGuard is
-/// always allowed and returns a value that the counter had.
+/// An addition is a plain load and a store, so there must be one writer at a time. A lock or a
+/// [`HandoffLock`](super::handoff_lock::HandoffLock) must ensure that. If additions race, some of
+/// them are lost; there is no other effect. A reader is always allowed, and gets a value that the
+/// counter had.
 #[derive(Default)]
 pub(crate) struct SingleWriterCounter(UnsafeCell<u64>);
 
-// SAFETY: All accesses are single aligned volatile ones, READ_ONCE() and WRITE_ONCE() in the
-// kernel's memory model, which do not tear on the 64-bit machines that Rust runs on in the kernel.
+// SAFETY: All accesses are single aligned volatile ones: READ_ONCE() and WRITE_ONCE() in the
+// kernel's memory model. They do not tear on the 64-bit machines that the kernel supports Rust on.
 unsafe impl Sync for SingleWriterCounter {}
 
 impl SingleWriterCounter {
-    /// Zero.
+    /// Creates a counter with the value zero.
     pub(crate) const fn new() -> Self {
         Self(UnsafeCell::new(0))
     }
 
-    /// The value.
+    /// Returns the value.
     #[inline]
     pub(crate) fn get(&self) -> u64 {
-        // SAFETY: Valid and aligned; for the race with `add`, see `Sync`.
+        // SAFETY: The pointer is valid and aligned. For the race with `add`, see `Sync`.
         unsafe { self.0.get().read_volatile() }
     }
 
-    /// Adds `n`. The caller is the only one to do so.
+    /// Adds `n`. The caller must be the only writer.
     #[inline]
     pub(crate) fn add(&self, n: u64) {
-        // SAFETY: Valid and aligned; for the race with `get`, see `Sync`.
+        // SAFETY: The pointer is valid and aligned. For the race with `get`, see `Sync`.
         unsafe { self.0.get().write_volatile(self.get().wrapping_add(n)) };
     }
 }

@@ -2,7 +2,8 @@
 
 //! Sorting by the kernel's own heapsort.
 //!
-//! That of `core` brings along functions that do not return and that the kernel's objtool does not know.
+//! The sort of `core` contains functions that do not return and that the kernel's objtool does not
+//! know.
 //!
 //! C header: [`include/linux/sort.h`](srctree/include/linux/sort.h).
 
@@ -13,10 +14,10 @@ use kernel::ffi::{
     c_void, //
 };
 
-/// Sorts `items` by what `key` makes of them, equal ones in any order. Process context.
+/// Sorts `items` by the result of `key`. The sort is not stable. Process context.
 pub(crate) fn sort_by_key<T, K: Ord, F: Fn(&T) -> K>(items: &mut [T], key: F) {
-    // SAFETY: The items are as many and as large as said. They are compared by `compare`, which gets
-    // pointers to two of them and `key`, and moved bytewise, as any Rust value may be.
+    // SAFETY: The number and the size are those of the items. `compare` gets pointers to two items
+    // and `key`. The items are moved bytewise, as any Rust value may be.
     unsafe {
         bindings::sort_r_nonatomic(
             items.as_mut_ptr().cast(),
@@ -29,6 +30,8 @@ pub(crate) fn sort_by_key<T, K: Ord, F: Fn(&T) -> K>(items: &mut [T], key: F) {
     }
 }
 
+/// Compares the keys of `a` and `b`.
+///
 /// # Safety
 ///
 /// `a` and `b` must point to `T`s and `key` to an `F`.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Structures that cross the boundary to userspace.
+//! Copies of structures and addresses between the kernel and userspace.
 
 use kernel::{
     bindings,
@@ -11,8 +11,8 @@ use kernel::{
 
 /// Allows plain C structures to be copied from and to userspace as bytes.
 ///
-/// All fields are named with their types, and the build fails unless they fill the structure
-/// without a hole: through a hole the kernel would leak its stack.
+/// All fields are named with their types. The build fails unless they fill the structure without
+/// padding: padding would leak the kernel's stack.
 macro_rules! impl_user_abi {
     ($($name:ident { $($field:ident: $ty:ty),+ $(,)? })+) => {$(
         const _: () = {
@@ -22,16 +22,16 @@ macro_rules! impl_user_abi {
             }
         };
 
-        // SAFETY: The fields are integers and arrays of integers (they are, or the next line would
-        // not build), for which any bytes are good.
+        // SAFETY: The fields are integers and arrays of integers, for which any bytes are valid.
+        // Otherwise the bounds below would not build.
         unsafe impl kernel::transmute::FromBytes for $name
         where
             $($ty: kernel::transmute::FromBytes,)+
         {
         }
 
-        // SAFETY: As above, and the sizes of the fields add up to that of the structure, so there
-        // is no padding: all bytes are initialised.
+        // SAFETY: As above. The sizes of the fields add up to that of the structure, so there is no
+        // padding: all bytes are initialised.
         unsafe impl kernel::transmute::AsBytes for $name
         where
             $($ty: kernel::transmute::AsBytes,)+
@@ -41,11 +41,12 @@ macro_rules! impl_user_abi {
 }
 pub(crate) use impl_user_abi;
 
-/// Writes `value` to the current process' memory at `at`, if that takes no page fault. Returns true if
-/// all of it is written; if not, part of it may be. Any context.
+/// Writes `value` to the current process' memory at `at`, if that takes no page fault. Any context.
+///
+/// Returns true if all of it was written. Otherwise part of it may have been written.
 pub(crate) fn write_nofault<T: AsBytes>(at: UserPtr, value: &T) -> bool {
-    // SAFETY: The kernel's side is valid for reads of that size, and has no padding; the other side is
-    // checked to be userspace's. What cannot be written is reported.
+    // SAFETY: The kernel's memory is valid for reads of that size, and has no padding. The function
+    // checks that the other address is userspace's, and returns an error if it cannot write.
     let failed = unsafe {
         bindings::copy_to_user_nofault(
             at.as_mut_ptr(),
@@ -56,8 +57,8 @@ pub(crate) fn write_nofault<T: AsBytes>(at: UserPtr, value: &T) -> bool {
     failed == 0
 }
 
-/// The address that a 32-bit caller means.
+/// Returns the address that `arg` of a 32-bit caller stands for.
 pub(crate) fn compat_ptr(arg: usize) -> usize {
-    // SAFETY: No requirements: it computes an address.
+    // SAFETY: No requirements: it only computes an address.
     unsafe { crate::bindings::doorbell_compat_ptr(arg as u32) }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Waiting for what others do soon.
+//! Polling for an event that occurs soon.
 
 use kernel::{
     processor::cpu_relax,
@@ -10,10 +10,11 @@ use kernel::{
     }, //
 };
 
-/// How often to look before sleeping.
+/// The number of calls between two pauses.
 const SPINS: u32 = 1000;
 
-/// Calls `f` until it returns something, after a while with pauses. Process context.
+/// Calls `f` until it returns a value, and returns that. Sleeps for a moment after each [`SPINS`]
+/// calls. Process context.
 pub(crate) fn wait_until<R>(mut f: impl FnMut() -> Option<R>) -> R {
     let mut spins = 0;
     loop {
@@ -24,7 +25,7 @@ pub(crate) fn wait_until<R>(mut f: impl FnMut() -> Option<R>) -> R {
         if spins < SPINS {
             cpu_relax();
         } else {
-            // On PREEMPT_RT who is waited for may have been preempted by this very task.
+            // On PREEMPT_RT this task may have preempted the thread that it waits for.
             spins = 0;
             fsleep(Delta::from_micros(50));
         }

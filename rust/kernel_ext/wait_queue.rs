@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A file's wait queue: the lock as a type, callbacks, waiting.
+//! A file's wait queue: its lock as a type, callbacks and waiting.
 //!
 //! C header: [`include/linux/wait.h`](srctree/include/linux/wait.h).
 
@@ -27,19 +27,21 @@ use kernel::{
 #[derive(Clone, Copy)]
 pub(crate) struct WaitQueue(NonNull<kbindings::wait_queue_head>);
 
-// SAFETY: A wait queue may be used from any thread; it has its own lock.
+// SAFETY: A wait queue may be used from any thread. It has its own lock.
 unsafe impl Send for WaitQueue {}
 // SAFETY: As above.
 unsafe impl Sync for WaitQueue {}
 
-/// A poll table that notes the wait queue that a file offers.
+/// A poll table that records the wait queue that a file's poll passes to it.
 #[repr(C)]
 struct QueueCapture {
-    /// First, so that a pointer to it is one to the whole.
+    /// The first field, so that a pointer to it is also one to the structure.
     table: kbindings::poll_table_struct,
     found: Option<NonNull<kbindings::wait_queue_head>>,
 }
 
+/// Records `wqh` in the [`QueueCapture`] of `table`.
+///
 /// # Safety
 ///
 /// `table` must be the first field of a [`QueueCapture`].
@@ -48,18 +50,22 @@ unsafe extern "C" fn capture_queue(
     wqh: *mut kbindings::wait_queue_head,
     table: *mut kbindings::poll_table_struct,
 ) {
-    // SAFETY: By the requirements of this function, and nobody else has the object.
+    // SAFETY: By the requirements of this function. `of_file` made the object for this call, so
+    // there is no other access to it.
     unsafe { (*table.cast::<QueueCapture>()).found = NonNull::new(wqh) };
 }
 
 impl WaitQueue {
-    /// Asks `file` for its wait queue, as poll(2) does. Process context; does not sleep unless the
-    /// file's poll does.
+    /// Queries the wait queue of `file`, as poll(2) does.
+    ///
+    /// # Context
+    ///
+    /// Process context; does not sleep unless the file's poll does.
     ///
     /// # Safety
     ///
-    /// The file's poll must offer one wait queue, and the caller must not use the result when that
-    /// queue is gone.
+    /// The file's poll must offer one wait queue, and the caller must not use the result after that
+    /// queue was freed.
     pub(crate) unsafe fn of_file(file: &File) -> Option<Self> {
         let mut capture = QueueCapture {
             table: kbindings::poll_table_struct {
@@ -68,24 +74,25 @@ impl WaitQueue {
             },
             found: None,
         };
-        // Of the whole object, not of the field: `capture_queue` goes back to the whole.
+        // A pointer to the whole object, not to the field: `capture_queue` uses the whole.
         let table = (&raw mut capture).cast::<kbindings::poll_table_struct>();
-        // SAFETY: The file is valid, the table as well, and it is the first field of a `QueueCapture`.
+        // SAFETY: The file and the table are valid, and the table is the first field of a
+        // `QueueCapture`.
         unsafe { bindings::doorbell_vfs_poll(file.as_ptr(), table) };
         // INVARIANT: Promised by the caller.
         capture.found.map(Self)
     }
 
-    /// The address, for comparing.
+    /// Returns the address, for comparisons.
     pub(crate) fn addr(&self) -> usize {
         self.0.addr().get()
     }
 
-    /// Takes the queue's lock and disables interrupts. Any context; on PREEMPT_RT it may sleep.
+    /// Acquires the queue's lock and disables interrupts. Any context; on PREEMPT_RT it may sleep.
     pub(crate) fn lock(&self) -> WaitQueueGuard<'_> {
         // SAFETY: Valid by the type invariants.
         let flags = unsafe { bindings::doorbell_wait_queue_lock(self.0.as_ptr()) };
-        // INVARIANT: Just taken.
+        // INVARIANT: The lock was just acquired.
         WaitQueueGuard {
             wqh: self.0,
             flags,
@@ -94,35 +101,46 @@ impl WaitQueue {
         }
     }
 
-    /// As [`WaitQueueGuard::wake_writers`], from within a wake-up of this queue, if there is an entry after
-    /// `entry`. The callbacks, that of `entry` among them, get EPOLLOUT alone for a key.
+    /// Does the same as [`WaitQueueGuard::wake_writers`] from within a wake-up of this queue, if
+    /// there is an entry after `entry`. The callbacks, that of `entry` among them, get EPOLLOUT
+    /// alone as the key.
     ///
     /// # Safety
     ///
-    /// The caller must be the callback of `entry`, which must be woken exclusively and be on this
-    /// queue, and be called by a wake-up of one exclusive entry; and it must return 1. Then the
-    /// wake-up ends with it, and does not use the next entry, which this may take off the queue.
+    /// The caller must be the callback of `entry`, which must be exclusive and on this queue. The
+    /// wake-up that calls it must be one of a single exclusive entry, and the callback must return
+    /// 1. Then the wake-up ends with `entry`. It does not use the next entry, which this may remove
+    /// from the queue.
     pub(crate) unsafe fn wake_writers_from_callback(
         &self,
         entry: *mut kbindings::wait_queue_entry,
     ) {
-        // SAFETY: By the requirements of this function the queue's lock is held, and the entry on it.
+        // SAFETY: By the requirements of this function the queue's lock is held, and the entry is
+        // on the queue.
         unsafe { bindings::doorbell_wake_writers_behind(self.0.as_ptr(), entry) };
     }
 
-    /// Sleeps until `ready` returns something, with the queue's lock held, or a signal comes
-    /// (ERESTARTSYS). Process context.
+    /// Sleeps until `ready`, which is called with the queue's lock held, returns a value.
+    ///
+    /// # Context
+    ///
+    /// Process context.
+    ///
+    /// # Errors
+    ///
+    /// ERESTARTSYS: a signal arrived.
     pub(crate) fn wait_interruptible<R>(
         &self,
         mut ready: impl FnMut(&mut WaitQueueGuard<'_>) -> Option<R>,
     ) -> Result<R> {
         let entry = Opaque::<kbindings::wait_queue_entry>::uninit();
-        // SAFETY: Valid for writes. `current` stays itself.
+        // SAFETY: The entry is valid for writes. The current task is the one that waits.
         unsafe { kbindings::init_wait_entry(entry.get(), 0) };
         let result = loop {
-            // On the queue before looking: whoever makes us ready from here on wakes us.
+            // The entry is queued before `ready` is called, so a later event wakes this task.
             //
-            // SAFETY: Both are valid, and the entry is off the queue before it goes.
+            // SAFETY: The queue and the entry are valid, and the entry is removed before it goes
+            // out of scope.
             let ret = unsafe {
                 kbindings::prepare_to_wait_event(
                     self.0.as_ptr(),
@@ -136,10 +154,10 @@ impl WaitQueue {
             if ret != 0 {
                 break Err(ERESTARTSYS);
             }
-            // SAFETY: Process context, no lock held.
+            // SAFETY: Process context, and no lock is held.
             unsafe { kbindings::schedule() };
         };
-        // SAFETY: As above; takes the entry off the queue and makes the task runnable.
+        // SAFETY: As above. This removes the entry from the queue and makes the task runnable.
         unsafe { kbindings::finish_wait(self.0.as_ptr(), entry.get()) };
         result
     }
@@ -149,7 +167,7 @@ impl WaitQueue {
 ///
 /// # Invariants
 ///
-/// The lock is held by this thread, and `flags` are what taking it returned.
+/// This thread owns the lock, and `flags` are the result of acquiring it.
 pub(crate) struct WaitQueueGuard<'a> {
     wqh: NonNull<kbindings::wait_queue_head>,
     flags: c_ulong,
@@ -158,38 +176,41 @@ pub(crate) struct WaitQueueGuard<'a> {
 }
 
 impl WaitQueueGuard<'_> {
-    /// Tells those who wait for room in the counter that there is some. The callbacks see
+    /// Wakes the threads that wait to write to the counter. Their callbacks find
     /// `eventfd_signal_allowed()` false.
     pub(crate) fn wake_writers(&mut self) {
-        // SAFETY: The lock is held by the type invariants.
+        // SAFETY: By the type invariants the lock is held.
         unsafe { bindings::doorbell_wake_writers(self.wqh.as_ptr()) };
     }
 
-    /// Puts `entry` in front, as the only priority entry, woken exclusively: what
-    /// `add_wait_queue_priority_exclusive()` does, for a caller that has the lock. EBUSY if there
-    /// is one already.
+    /// Adds `entry` at the head of the queue, as an exclusive entry and the only priority entry.
+    /// This is `add_wait_queue_priority_exclusive()` for a caller that owns the lock.
+    ///
+    /// # Errors
+    ///
+    /// EBUSY: the queue has a priority entry.
     ///
     /// # Safety
     ///
-    /// `entry` must be off every queue and stay valid until it is off this one.
+    /// `entry` must be off every queue, and stay valid until it is removed from this one.
     pub(crate) unsafe fn add_exclusive_priority(
         &mut self,
         entry: *mut kbindings::wait_queue_entry,
     ) -> Result {
-        // SAFETY: The queue is valid, and its lock held.
+        // SAFETY: The queue is valid, and its lock is held.
         let head = unsafe { &raw mut (*self.wqh.as_ptr()).head };
-        // SAFETY: As above: a list head that is not going to change.
+        // SAFETY: As above; the list head does not change while the lock is held.
         let first = unsafe { (*head).next };
         if first != head {
-            // SAFETY: What is on a wait queue's list is the `entry` of a wait queue entry.
+            // SAFETY: Each node of a wait queue's list is the `entry` field of a wait queue entry.
             let other = unsafe { kernel::container_of!(first, kbindings::wait_queue_entry, entry) };
-            // SAFETY: It cannot leave the queue while the lock is held.
+            // SAFETY: The other entry cannot leave the queue while the lock is held.
             if unsafe { (*other).flags } & kbindings::WQ_FLAG_PRIORITY != 0 {
                 return Err(EBUSY);
             }
         }
-        // SAFETY: By the requirements of this function; the entry is not on a queue, so nobody else
-        // looks at it.
+        // SAFETY: By the requirements of this function. The entry is not on a queue, so there is no
+        // other access to it.
         unsafe {
             (*entry).flags |= kbindings::WQ_FLAG_PRIORITY | kbindings::WQ_FLAG_EXCLUSIVE;
             bindings::doorbell_wait_queue_add(self.wqh.as_ptr(), entry);

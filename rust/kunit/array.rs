@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! KUnit suite of the array that is replaced as a whole: what comes and goes, and who frees it.
+//! KUnit suite of the shared array: added and removed items, and when they are freed.
 
 use kernel::macros::kunit_tests;
 
@@ -26,7 +26,7 @@ mod array {
         }, //
     };
 
-    /// Even numbers are the first part: they come before all odd ones.
+    /// A key. Even numbers are the low partition: they sort before all odd ones.
     #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
     struct Number {
         odd: bool,
@@ -50,7 +50,7 @@ mod array {
         }
     }
 
-    /// Knows its key, and counts how many there are.
+    /// An item with its key and a count of the items that exist.
     struct Item {
         key: u32,
         alive: Arc<Atomic<i32>>,
@@ -79,13 +79,13 @@ mod array {
             self.alive.load(Relaxed)
         }
 
-        /// Takes `old` out and puts `new` in; both sorted. What is returned is to be waited for.
+        /// Removes the keys `old` and adds the keys `new`; both must be sorted.
         fn change(&self, old: &[u32], new: &[u32]) -> Result<Option<Retired<Number, Item>>> {
             let edit = self.array.edit();
-            let mut gone = KVec::new();
+            let mut removed = KVec::new();
             for &old in old {
                 let at = edit.keys().binary_search(&number(old));
-                gone.push(at.map_err(|_| ENOENT)?, GFP_KERNEL)?;
+                removed.push(at.map_err(|_| ENOENT)?, GFP_KERNEL)?;
             }
             let mut items = KVVec::new();
             for &new in new {
@@ -98,8 +98,8 @@ mod array {
                 self.alive.fetch_add(1, Full);
                 items.push((place, key, KBox::pin(item, GFP_KERNEL)?), GFP_KERNEL)?;
             }
-            let room = edit.reserve(new.len(), old.len(), GFP_KERNEL)?;
-            let retired = edit.replace(room, &gone, items);
+            let reservation = edit.reserve(new.len(), old.len(), GFP_KERNEL)?;
+            let retired = edit.replace(reservation, &removed, items);
             if let Some(retired) = &retired {
                 assert!(retired.items().all(|item| old.contains(&item.key)));
                 assert_eq!(retired.items().count(), old.len());
@@ -107,7 +107,7 @@ mod array {
             Ok(retired)
         }
 
-        /// It has `keys`, and nothing else, sorted, each with its item.
+        /// Returns true if the array has exactly `keys`, sorted, each with its item.
         fn has(&self, keys: &[u32]) -> bool {
             let reader = self.array.read();
             let each = reader.keys().iter().zip(keys).enumerate();
@@ -123,18 +123,18 @@ mod array {
     fn items_come_and_go_and_are_freed_once() -> Result {
         let test = Test::new()?;
         assert!(test.has(&[]));
-        // There was nothing, so there is nothing to wait for.
+        // There was no snapshot, so there is nothing to free.
         assert!(test.change(&[], &[2, 6, 1, 5])?.is_none());
         assert!(test.has(&[2, 6, 1, 5]));
-        // In front, between, at the end of a part, and at the end of all.
+        // Adds at the start, in between, at the end of a partition, and at the end of all.
         assert!(test.change(&[], &[0, 4, 8, 3, 7])?.is_some());
         assert!(test.has(&[0, 2, 4, 6, 8, 1, 3, 5, 7]));
         assert_eq!(test.alive(), 9);
-        // First, last, and neighbours.
+        // Removes the first one, the last one, and neighbours.
         drop(test.change(&[0, 4, 6, 7], &[])?);
         assert!(test.has(&[2, 8, 1, 3, 5]));
         assert_eq!(test.alive(), 5);
-        // What goes makes place for what comes.
+        // Removes and adds in one change, also at the same index.
         drop(test.change(&[2, 8, 1], &[2, 10, 1, 9])?);
         assert!(test.has(&[2, 10, 1, 3, 5, 9]));
         assert_eq!(test.alive(), 6);
@@ -145,7 +145,7 @@ mod array {
     }
 
     #[test]
-    fn parts_are_found() -> Result {
+    fn partitions_are_found() -> Result {
         let test = Test::new()?;
         for (keys, first, second) in [
             (&[][..], &[][..], &[][..]),
@@ -155,8 +155,8 @@ mod array {
         ] {
             drop(test.change(&[], keys)?);
             let reader = test.array.read();
-            for (in_low_partition, expected) in [(true, first), (false, second)] {
-                let (numbers, part, from) = reader.partition(in_low_partition);
+            for (low, expected) in [(true, first), (false, second)] {
+                let (numbers, part, from) = reader.partition(low);
                 assert!(part
                     .iter()
                     .map(|key| key.number)

@@ -31,7 +31,7 @@ mod context {
         }, //
     };
 
-    /// Where a wake-up's key has the hops.
+    /// The lowest bit of the hops in a wake-up's key.
     const HOP: u32 = 1 << 16;
 
     fn with_line(f: impl FnOnce(Pin<&Line>)) -> Result {
@@ -130,7 +130,7 @@ mod context {
         context.set_type(0, true)?;
         assert!(line.raise(Origin::Caller)? == RingOutcome::Delivered);
         assert!(line.ring() == RingOutcome::Coalesced);
-        // Still raised: the next is on its way.
+        // The level is still raised, so the ack sends the next message.
         assert!(line.ack(Origin::Caller)? != Acked::Nothing);
         assert_eq!(line.snapshot().deliveries, 2);
         assert!(context.set_type(0, false).err() == Some(EBUSY));

@@ -17,10 +17,10 @@ mod handoff_lock {
     use kernel::prelude::*;
 
     fn with_lock(f: impl FnOnce(&HandoffLock<u32, u64>)) -> Result {
-        let (_pages, mut faces) = MmapPages::new(1, || StatusWord::new(7), GFP_KERNEL)?;
-        let status = faces.next().ok_or(EINVAL)?;
-        // There is room for more in the page, but nobody asked for it.
-        assert!(faces.next().is_none());
+        let (_pages, mut objects) = MmapPages::new(1, || StatusWord::new(7), GFP_KERNEL)?;
+        let status = objects.next().ok_or(EINVAL)?;
+        // The page has more objects, but only one was requested.
+        assert!(objects.next().is_none());
         let lock = KBox::pin_init(HandoffLock::new(status, 42), GFP_KERNEL)?;
         f(&lock);
         Ok(())
@@ -32,7 +32,7 @@ mod handoff_lock {
             let (old, guard) = lock.update(0, |word| (word | 5, word));
             assert_eq!(old, 0);
             assert!(guard.is_none());
-            // What was likely turns out wrong.
+            // The likely word is wrong here.
             let (old, _) = lock.update(0, |word| (word | 8, word));
             assert_eq!((old, lock.word()), (5, 13));
             assert_eq!(*lock.stats(), 7);
@@ -42,21 +42,21 @@ mod handoff_lock {
     #[test]
     fn guard_is_the_only_one() -> Result {
         with_lock(|lock| {
-            let hold = |word| (word | IN_PROGRESS, ());
-            let (_, guard) = lock.update(0, hold);
+            let claim = |word| (word | IN_PROGRESS, ());
+            let (_, guard) = lock.update(0, claim);
             assert!(guard.is_some());
-            // Nobody can take it away, whatever is written.
-            assert!(lock.update(IN_PROGRESS, hold).1.is_none());
+            // No update can release another owner's lock, whatever word it writes.
+            assert!(lock.update(IN_PROGRESS, claim).1.is_none());
             assert!(lock.update(IN_PROGRESS, |_| (3, ())).1.is_none());
             assert_eq!(lock.word(), IN_PROGRESS | 3);
             drop(guard);
             assert_eq!(lock.word(), 3);
-            assert!(lock.update(3, hold).1.is_some());
+            assert!(lock.update(3, claim).1.is_some());
         })
     }
 
     #[test]
-    fn guard_gives_access_and_can_be_given_up_by_the_word() -> Result {
+    fn guard_gives_access_and_is_released_by_an_update() -> Result {
         with_lock(|lock| {
             let (_, guard) = lock.update(0, |word| (word | IN_PROGRESS, ()));
             let Some(mut guard) = guard else {

@@ -8,7 +8,7 @@ use kernel::macros::kunit_tests;
 mod line {
     use crate::line::state::*;
 
-    /// Every word of a level line that can be, but for hops.
+    /// Returns each valid word of a level line, without hops.
     fn level_words() -> impl Iterator<Item = u32> {
         const BITS: [u32; 6] = [PENDING, MASKED, ASSERTED, RAISED, RESAMPLE, IN_PROGRESS];
         let words = (0..1u32 << BITS.len()).map(|n| {
@@ -18,22 +18,22 @@ mod line {
         });
         words.filter(|word| {
             let is = |bit| word & bit != 0;
-            // There is a reason for a message, and but for the time between an ack and its end, a
-            // message for a reason.
+            // A pending message has a reason. A raised level has a message, but for the time
+            // between an ack and its end. RESAMPLE is set only while the line is masked.
             (!is(PENDING) || is(ASSERTED | RAISED))
                 && (!is(RAISED) || is(PENDING | ASSERTED))
                 && (!is(RESAMPLE) || is(MASKED))
         })
     }
 
-    /// Every word of an edge line that can be: the bits that mean something, and every hop count.
+    /// Returns each valid word of an edge line: all combinations of its flags, with each hop count.
     fn words() -> impl Iterator<Item = u32> {
         const BITS: [u32; 3] = [PENDING, MASKED, IN_PROGRESS];
         (0..8u32 * (MAX_HOPS + 1)).map(|n| {
             let bits = BITS.iter().enumerate();
             let chosen = bits.filter(|(at, _)| n & (1 << at) != 0);
             let hops = n / 8;
-            // A message has hops, and nothing else does.
+            // Only a pending message has hops.
             let word = chosen.fold(0, |word, (_, bit)| word | bit);
             match word & PENDING {
                 0 => word,
@@ -115,7 +115,7 @@ mod line {
     }
 
     #[test]
-    fn mask_holds_and_keeps_what_is_pending() {
+    fn mask_claims_the_line_and_keeps_the_message() {
         for word in words() {
             let (after, newly) = mask(word);
             assert_eq!(newly, word & MASKED == 0);
@@ -124,7 +124,7 @@ mod line {
     }
 
     #[test]
-    fn unmask_and_clear_take_the_message_of_a_free_line() {
+    fn unmask_and_clear_consume_the_message_of_a_free_line() {
         for word in words() {
             let message = |done: Taken| match done {
                 Taken::Done { message, resample } => {
@@ -150,7 +150,7 @@ mod line {
     }
 
     #[test]
-    fn unmask_that_does_not_wait_leaves_the_message_to_the_holder() {
+    fn nowait_unmask_leaves_the_message_to_the_owner() {
         for word in words().chain(level_words()) {
             let (after, done) = unmask_nowait(word);
             let Some(Unmasked { message, resample }) = done else {
@@ -199,7 +199,7 @@ mod line {
     }
 
     #[test]
-    fn ack_is_of_what_was_delivered() {
+    fn ack_needs_a_delivered_message() {
         for word in level_words() {
             let (after, acked) = ack(word);
             if word & (ASSERTED | PENDING) != ASSERTED {
@@ -218,14 +218,14 @@ mod line {
             let taken = matches!(action, Some(Action::Deliver(_)));
             assert_eq!((next & ASSERTED != 0), taken);
             assert_eq!((next & PENDING != 0), again && !taken);
-            // It has been lowered and raised meanwhile, or rung: that was the message.
+            // The line was lowered and raised meanwhile, or rung: that was the message.
             assert_eq!(assert_again(next, Origin::Caller), (next, None));
             assert_eq!(assert_again(after & !RAISED, Origin::Caller).1, None);
         }
     }
 
     #[test]
-    fn lowered_level_takes_back_what_nothing_else_asked_for() {
+    fn lowered_level_withdraws_its_own_message() {
         for word in level_words() {
             let (after, withdrawn) = lower(word);
             let alone = word & (RAISED | PENDING | ASSERTED) == RAISED | PENDING;
@@ -236,7 +236,7 @@ mod line {
                 is_rung(word) && (!alone || word & IN_PROGRESS != 0)
             );
             if alone && word & IN_PROGRESS != 0 {
-                // Its holder counts it, unless it is wanted again before.
+                // The owner counts it as dropped, unless the level is raised again before.
                 assert_eq!(
                     release(after, 0, Place::Caller),
                     (word & !(RAISED | PENDING), Action::Drop)
@@ -264,7 +264,7 @@ mod line {
     }
 
     #[test]
-    fn only_what_was_sent_and_not_acked_is_sent_again() {
+    fn only_unacked_messages_are_sent_again() {
         for word in words().chain(level_words()) {
             let (after, ()) = renew(word);
             let asserted = word & (LEVEL | ASSERTED | PENDING) == LEVEL | ASSERTED;
@@ -273,7 +273,7 @@ mod line {
     }
 
     #[test]
-    fn type_changes_when_nothing_goes_on() {
+    fn type_changes_only_on_an_idle_line() {
         for word in words().chain(level_words()) {
             for level in [false, true] {
                 let (after, done) = retype(word, level);
@@ -294,7 +294,7 @@ mod line {
     }
 
     #[test]
-    fn holder_delivers_what_is_pending_until_it_has_done_enough() {
+    fn owner_delivers_pending_messages_up_to_the_maximum() {
         let (pending, _) = ring(IN_PROGRESS, Origin::Caller);
         for rounds in 0..MAX_ROUNDS {
             assert_eq!(
@@ -315,7 +315,7 @@ mod line {
             release(IN_PROGRESS, 1, Place::Worker),
             (IDLE, Action::Leave)
         );
-        // What the worker has begun does not go back to interrupts.
+        // A message that the worker has begun to deliver does not return to interrupts.
         assert_eq!(
             release(pending, MAX_ROUNDS, Place::Worker),
             (PENDING, Action::Defer)
@@ -327,7 +327,7 @@ mod line {
     }
 
     #[test]
-    fn what_an_io_uring_woke_wakes_as_such() {
+    fn uring_flag_is_passed_on() {
         let uring = Behind::new(2, true);
         let (word, _) = ring(IDLE, Origin::Wake(uring));
         assert_eq!(take(word), (IN_PROGRESS, Action::Deliver(uring)));
