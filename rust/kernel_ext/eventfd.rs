@@ -224,8 +224,7 @@ impl EventFdQueue {
     }
 
     /// Consumes the counter, or one of it if EFD_SEMAPHORE is set, and wakes writers. Waits until
-    /// the counter is not zero. It does what
-    /// `eventfd_ctx_read()` of 2010 was meant to do.
+    /// the counter is not zero. `eventfd_ctx_read()` of 2010 was meant for this.
     ///
     /// `store` gets the count and returns true if it has stored the count. If it returns false,
     /// nothing is consumed, and this returns false. `store` is called with the lock held and must

@@ -56,7 +56,7 @@ unsafe impl<T: Visible, const N: usize> Visible for [T; N] {}
 /// trust the values.
 pub(crate) unsafe trait Writable: Visible {}
 
-// SAFETY: It is an atomic, and any bytes are a valid number. Each user of a number checks it.
+// SAFETY: It is an atomic, and any bytes are a valid number. Its users do not trust the number.
 unsafe impl Writable for Atomic<u64> {}
 // SAFETY: As above.
 unsafe impl<T: Writable, const N: usize> Writable for [T; N] {}
