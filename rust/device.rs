@@ -443,14 +443,14 @@ fn read_eventfd(arg: &Argument) -> Result {
     let file = EventFdFile::from_fd(eventfd.fd)?;
     file.check_readable()?;
     let no_wait = eventfd.flags & DOORBELL_EVENTFD_FLAG_NOWAIT != 0 || file.nonblocking();
-    let counter = file.counter()?;
+    let queue = file.queue()?;
     let at = arg.field(core::mem::offset_of!(doorbell_eventfd, count));
     // The count is either in the eventfd or in the caller's memory: it is stored with the eventfd's
     // lock held, where memory cannot be faulted in. So that is done before, and once more if the
     // memory has gone away meanwhile.
     loop {
         arg.write(&eventfd)?;
-        if counter.read(no_wait, |count| write_nofault(at, &count))? {
+        if queue.read(no_wait, |count| write_nofault(at, &count))? {
             return Ok(());
         }
         if current!().signal_pending() {
@@ -469,8 +469,8 @@ fn peek_eventfd(arg: &Argument) -> Result {
     }
     let file = EventFdFile::from_fd(eventfd.fd)?;
     file.check_readable()?;
-    let counter = file.counter()?;
-    let count = counter.lock().peek()?;
+    let queue = file.queue()?;
+    let count = queue.lock().peek()?;
     eventfd.count = count;
     arg.write(&eventfd)
 }

@@ -93,10 +93,10 @@ impl Context {
         let target = self.line(line).ok_or(ENXIO)?;
         // Held until the end: the last file must not go before we listen.
         let file = EventFdFile::from_fd(fd)?;
-        let counter = file.counter()?;
-        let id = counter.eventfd().id();
+        let queue = file.queue()?;
+        let id = queue.eventfd().id();
         let source = Source::new(self.clone(), line, id);
-        let irqfd = KBox::pin_init(Irqfd::new(counter, source), user_alloc_flags())?;
+        let irqfd = KBox::pin_init(Irqfd::new(queue, source), user_alloc_flags())?;
         let node = RBTreeNodeReservation::new(user_alloc_flags())?;
         let resample = resamplefd.map(|fd| resample_node(fd, id)).transpose()?;
 

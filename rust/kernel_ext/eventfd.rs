@@ -132,7 +132,7 @@ impl EventFdFile {
     }
 
     /// Returns a reference to the eventfd and its wait queue.
-    pub(crate) fn counter(&self) -> Result<EventFdQueue> {
+    pub(crate) fn queue(&self) -> Result<EventFdQueue> {
         let eventfd = self.eventfd()?;
         // SAFETY: An eventfd's poll offers one wait queue and does not sleep. The queue is part of
         // the context, and the `EventFdQueue` owns a reference to the context.
