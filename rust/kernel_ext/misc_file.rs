@@ -53,15 +53,15 @@ impl<T: MiscDevice<Ptr = KBox<T>>> MiscFiles<T> {
     /// Returns the data of `file`, or [`None`] if it is not a file of the device. Any context.
     pub(crate) fn data<'a>(&self, file: &'a File) -> Option<&'a T> {
         let raw = file.as_ptr();
-        // SAFETY: The file is valid, and the operations of an open file do not change. A thread that
-        // has a file of the device got it after `open` had called `recognise`.
+        // SAFETY: The file is valid, and the operations of an open file do not change. A thread
+        // that has a file of the device got it after `open` had called `recognise`.
         let operations = unsafe { (*raw).f_op };
         if operations.is_null() || operations != self.operations.load(Relaxed).cast_const() {
             return None;
         }
         // SAFETY: By the type invariants the operations are those of `impl MiscDevice for T`. Its
-        // `open` stored in `private_data` the pointer that `KBox::<T>::into_foreign()` returned. Only
-        // the last `fput()` takes that back, and `file` is a reference to the file.
+        // `open` stored in `private_data` the pointer that `KBox::<T>::into_foreign()` returned.
+        // Only the last `fput()` takes that back, and `file` is a reference to the file.
         Some(unsafe { &*(*raw).private_data.cast::<T>().cast_const() })
     }
 }
