@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The bus of a context: its regions, and what is written to them.
+//! The bus of a context: its regions, and writes to them.
+//!
+//! A region is KVM's ioeventfd without KVM.
 
 pub(crate) mod records;
 pub(crate) mod region;
@@ -60,7 +62,7 @@ use kernel::{
     }, //
 };
 
-// The pure functions number them from zero.
+// The pure functions number the spaces from zero.
 const _: () = assert!(DOORBELL_SPACE_MMIO == 0 && DOORBELL_SPACE_PIO + 1 == region::SPACES);
 
 impl shared_array::Key for Key {
@@ -73,23 +75,23 @@ impl shared_array::Key for Key {
     }
 }
 
-/// What a region signals.
+/// The output of a region.
 pub(crate) enum Target {
     /// An eventfd.
     EventFd(EventFd),
-    /// A line of the context, which must have it.
+    /// A line of the context, which has a line of that number.
     Line(u32),
 }
 
 impl Target {
-    /// Returns true if it is an eventfd.
+    /// Returns true for an eventfd.
     fn is_eventfd(&self) -> bool {
         matches!(self, Self::EventFd(_))
     }
 
-    /// Whether it is what `which` says.
-    fn is(&self, which: &TargetSelector) -> bool {
-        match (self, which) {
+    /// Returns true if `selector` selects this target.
+    fn is(&self, selector: &TargetSelector) -> bool {
+        match (self, selector) {
             (Self::EventFd(_), TargetSelector::AnyEventFd) => true,
             (Self::EventFd(this), TargetSelector::EventFd(other)) => this.id() == other.id(),
             (Self::Line(this), TargetSelector::Line(other)) => this == other,
@@ -98,17 +100,17 @@ impl Target {
     }
 }
 
-/// What a region that is to be deassigned signals.
+/// The target that a region must have to be deassigned.
 pub(crate) enum TargetSelector {
-    /// Whatever eventfd it is.
+    /// Any eventfd.
     AnyEventFd,
-    /// This one.
+    /// This eventfd.
     EventFd(EventFd),
     /// This line.
     Line(u32),
 }
 
-/// What happens when something is written to a region.
+/// An address whose writes signal an eventfd or ring a line.
 #[pin_data]
 pub(crate) struct Region {
     // First, because it waits for its callback when it is dropped.
@@ -117,9 +119,9 @@ pub(crate) struct Region {
     target: Target,
     /// Writes are recorded.
     record: bool,
-    /// Relays behind the last write from a context where eventfds may not be signalled.
+    /// Number of relays of the last write from a context where eventfds may not be signalled.
     hops: Atomic<u32>,
-    /// Writes so far.
+    /// Number of writes.
     writes: Atomic<u64>,
 }
 
@@ -130,7 +132,7 @@ const _: () = assert!(size_of::<Region>() <= 64);
 impl_has_deferred!(Region, relay, IrqWork);
 
 impl Region {
-    /// A region that signals `target`. Process context.
+    /// Creates a region that signals `target`. Process context.
     pub(crate) fn new(target: Target, record: bool) -> Result<Pin<KBox<Self>>> {
         let region = pin_init!(Self {
             relay <- Deferred::new(),
@@ -142,7 +144,7 @@ impl Region {
         KBox::pin_init(region, user_alloc_flags())
     }
 
-    /// The line that it rings.
+    /// Returns the line that it rings, if it rings one.
     pub(crate) fn line(&self) -> Option<u32> {
         match self.target {
             Target::EventFd(_) => None,
@@ -155,14 +157,14 @@ impl Region {
         self.record
     }
 
-    /// How often something was written to it.
+    /// Returns the number of writes.
     pub(crate) fn writes(&self) -> u64 {
         self.writes.load(Relaxed)
     }
 
-    /// Something was written. Any context but NMI; `origin` says whether eventfds may be signalled.
+    /// Signals a write. Any context but NMI; `origin` says whether eventfds may be signalled.
     #[inline(always)]
-    fn written(self: Pin<&Self>, lines: &PinnedSlice<Line>, origin: Origin) {
+    fn signal_write(self: Pin<&Self>, lines: &PinnedSlice<Line>, origin: Origin) {
         self.writes.fetch_add(1u64, Relaxed);
         match (&self.target, origin) {
             (Target::EventFd(eventfd), Origin::Caller) => eventfd.signal(0),
@@ -188,32 +190,31 @@ impl Run<IrqWork> for Region {
     }
 }
 
-/// A region that is to come.
+/// A region to assign.
 pub(crate) struct Assign {
     pub(crate) key: Key,
-    /// TargetSelector of the caller's it is.
+    /// Index in the caller's array.
     pub(crate) index: u32,
     pub(crate) region: Pin<KBox<Region>>,
 }
 
-/// A region that is to go.
+/// A region to deassign.
 pub(crate) struct Deassign {
     pub(crate) key: Key,
-    /// TargetSelector of the caller's it is.
+    /// Index in the caller's array.
     pub(crate) index: u32,
-    pub(crate) which: TargetSelector,
+    pub(crate) target: TargetSelector,
 }
 
-/// Why regions could not be changed.
+/// The error of a change of regions.
 pub(crate) struct Failed {
-    /// The error.
     pub(crate) error: Error,
-    /// TargetSelector of the caller's is to blame, if it is one of them.
+    /// Index of the element that caused it, if one did.
     pub(crate) index: Option<u32>,
 }
 
 impl Failed {
-    /// It is the fault of the caller's `index`th.
+    /// Returns a function that adds `index` to an error.
     pub(crate) fn at(index: u32) -> impl Fn(Error) -> Self {
         move |error| Self {
             error,
@@ -291,10 +292,10 @@ impl Bus {
             self.records()?.record(access)?;
         }
         if let Some(region) = wildcard {
-            region.written(lines, origin);
+            region.signal_write(lines, origin);
         }
         if let Some(region) = datamatch {
-            region.written(lines, origin);
+            region.signal_write(lines, origin);
         }
         Ok(())
     }
@@ -398,7 +399,7 @@ impl Bus {
     }
 }
 
-/// Where the regions are that are to go, sorted.
+/// Returns the positions of the regions to deassign, sorted.
 fn find_gone(edit: &Edit<'_, Key, Region>, old: KVVec<Deassign>) -> Result<KVVec<usize>, Failed> {
     let flags = user_alloc_flags();
     let mut found = KVVec::with_capacity(old.len(), flags)?;
@@ -406,7 +407,7 @@ fn find_gone(edit: &Edit<'_, Key, Region>, old: KVVec<Deassign>) -> Result<KVVec
         let at = edit.keys().binary_search(&old.key).ok();
         let region = at.and_then(|at| Some((at, edit.item(at)?)));
         match region {
-            Some((at, region)) if region.target.is(&old.which) => {
+            Some((at, region)) if region.target.is(&old.target) => {
                 found.push((at, old.index), flags)?;
             }
             _ => return Err(Failed::at(old.index)(ENOENT)),

@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A context: its lines, and what is usage to them.
+//! A context: its lines, their assignments, and its bus.
 //!
-//! Locks, outermost first: `control`, which only assignments and deassignments take, while the calls
-//! that report numbers read them without a lock; then the hold on a line, an eventfd's wait-queue lock, or the
-//! mutex in which lists of notifiers, and the regions, change; `dead` inside the second. The ring path
-//! takes none of a context's own, and while notifiers or regions are waited for none is held.
+//! Lock order, outermost first:
+//!
+//! 1. `assignments`, which only assignments and deassignments take; the calls that report numbers read
+//!    them without a lock;
+//! 2. the ownership of a line, an eventfd's wait-queue lock, or the mutex of the [`ReadDomain`], under
+//!    which the lists of notifiers and the regions change;
+//! 3. `hung_up`, inside an eventfd's wait-queue lock.
+//!
+//! The ring path takes no lock of a context. A grace period of the [`ReadDomain`] is waited for with no
+//! lock held.
 
 mod assignments;
 mod usage;
@@ -78,21 +84,21 @@ use kernel::{
     }, //
 };
 
-/// The part of a context that exists once the number of lines is chosen.
+/// A context. It is created when the number of lines is chosen.
 ///
-/// Irqfds hold references to it, and it holds the irqfds: [`Context::shut_down`] breaks the circle.
+/// Irqfds hold references to it, and it owns the irqfds: [`Context::shut_down`] ends this cycle.
 #[pin_data]
 pub(crate) struct Context {
     // First, because it waits for its callback when it is dropped.
     #[pin]
     reaper: Deferred<Self, WorkItem>,
     lines: PinnedSlice<Line>,
-    /// Delivers what interrupts have no time for.
+    /// Delivers the messages beyond the budget of interrupts.
     batch: Arc<Batch<Line>>,
-    /// What userspace may look at.
+    /// The status pages.
     status: Arc<MmapPages<LineStatus>>,
     bus: Bus,
-    /// The eventfds that are kept alive.
+    /// The limit on the eventfds that the context keeps alive.
     #[pin]
     pub(crate) quota: Quota,
     /// Numbers of assignments of each line.
@@ -101,7 +107,7 @@ pub(crate) struct Context {
     usage: UsageCounters,
     #[pin]
     pub(crate) assignments: Mutex<Assignments>,
-    /// Identities of irqfds whose eventfd has no file any more; has room for all that are assigned.
+    /// Identities of irqfds whose eventfd has no file any more. Has room for all assigned irqfds.
     #[pin]
     pub(crate) hung_up: SpinLockIrq<KVVec<usize>>,
 }
@@ -109,7 +115,7 @@ pub(crate) struct Context {
 impl_has_deferred!(Context, reaper, WorkItem);
 
 impl Context {
-    /// A context with `nr_lines` lines, charged to the caller's memory cgroup. Process context.
+    /// Creates a context with `nr_lines` lines, charged to the caller's memory cgroup. Process context.
     pub(crate) fn new(nr_lines: u32) -> Result<Arc<Self>> {
         let len = nr_lines as usize;
         let flags = user_alloc_flags();
@@ -145,38 +151,44 @@ impl Context {
         )
     }
 
-    /// Masks all lines of a context that has no users yet.
+    /// Masks all lines of a context that has no other user yet.
     pub(crate) fn mask_all(&self) {
         for line in self.lines.iter() {
             line.mask_nosync();
         }
     }
 
-    /// The line with that number. Any context.
+    /// Returns the line with that number. Any context.
     #[inline]
     pub(crate) fn line(&self, line: u32) -> Option<Pin<&Line>> {
         self.lines.get(line as usize)
     }
 
-    /// How many lines.
+    /// Returns the number of lines.
     pub(crate) fn nr_lines(&self) -> u32 {
         self.lines.len() as u32
     }
 
-    /// Returns how much is assigned to all lines together. Any context.
+    /// Returns the numbers of assignments of all lines together. Any context.
     pub(crate) fn usage(&self) -> Usage {
         self.usage.read()
     }
 
-    /// Returns how much is assigned to `line`. Any context.
+    /// Returns the numbers of assignments of `line`. Any context.
     pub(crate) fn usage_of(&self, line: u32) -> Usage {
         let usage = self.line_usage.get(line as usize);
         usage.map_or_else(Usage::default, UsageCounters::read)
     }
 
-    /// Adds `change` to the number `field` of `line` and of the context. `_control` proves that the
-    /// mutex is held.
-    pub(crate) fn count(&self, _control: &Assignments, line: u32, field: UsageField, change: i32) {
+    /// Adds `change` to the number `field` of `line` and of the context. `_assignments` proves that
+    /// the mutex is held.
+    pub(crate) fn count(
+        &self,
+        _assignments: &Assignments,
+        line: u32,
+        field: UsageField,
+        change: i32,
+    ) {
         self.usage.add(field, change);
         if let Some(usage) = self.line_usage.get(line as usize) {
             usage.add(field, change);
@@ -188,9 +200,9 @@ impl Context {
         self.lines.iter().map(Line::snapshot_nowait).fold(from, f)
     }
 
-    /// Starts a thread of the current process that delivers what interrupts have no time for.
+    /// Starts a thread of the current process that delivers the messages beyond the budget of interrupts.
     ///
-    /// # DoorbellFile and errors
+    /// # Context and errors
     ///
     /// As of [`Batch::start`].
     pub(crate) fn start_worker(&self) -> Result {
@@ -203,7 +215,7 @@ impl Context {
         &self.bus
     }
 
-    /// Writes to the bus, whose regions may ring the lines.
+    /// Writes to the bus. Its regions may ring the lines.
     ///
     /// # Context
     ///
@@ -226,15 +238,19 @@ impl Context {
         self.bus.change(&self.quota, new, old)
     }
 
-    /// Maps what userspace may look at. In an mmap hook.
+    /// Maps the status pages. Call it in an mmap hook.
+    ///
+    /// # Errors
     ///
     /// EINVAL, EACCES: see the UAPI header.
     pub(crate) fn map_status(&self, vma: &VmaNew) -> Result {
         self.status.map(vma)
     }
 
-    /// Makes `output` a trigger of `line`. If it is the first one, it gets the message that asserts the
-    /// line now. Process context.
+    /// Makes `output` a trigger of `line`. If the line is asserted and its last message found no trigger,
+    /// delivers that message once more. Process context.
+    ///
+    /// # Errors
     ///
     /// ENXIO, EEXIST, ELOOP, ENOSPC, EINTR, ENOMEM: see the UAPI header.
     pub(crate) fn assign_trigger(&self, output: Output, line: u32) -> Result {
@@ -260,7 +276,7 @@ impl Context {
         let mut room = KVec::new();
         let mut added = target.add_trigger(&mut output, &mut room);
         if added == Err(EAGAIN) {
-            // Only here are triggers added, with the mutex held: the second time there is room.
+            // Triggers are added only here, with the mutex held: now the room suffices.
             room = Triggers::room(len)?;
             added = target.add_trigger(&mut output, &mut room);
         }
@@ -272,8 +288,10 @@ impl Context {
         Ok(())
     }
 
-    /// `line` no longer tells the output with the identity `id` of its deliveries. When this has
-    /// returned, it is not being told of one, nor will it be. Process context.
+    /// Deassigns the trigger `id` of `line`. When this has returned, no signal to it is in flight, and none
+    /// will come. Process context.
+    ///
+    /// # Errors
     ///
     /// ENXIO, ENOENT: see the UAPI header.
     pub(crate) fn deassign_trigger(&self, id: usize, line: u32) -> Result {
@@ -291,10 +309,12 @@ impl Context {
         Ok(())
     }
 
-    /// Deassigns all eventfds that are triggers of `line`, and returns their number. When this has
-    /// returned, none is being signalled for a delivery of the line, nor will be. Process context.
+    /// Deassigns all eventfds that are triggers of `line`, and returns their number. When this has returned,
+    /// no signal of a delivery is in flight, and none will come. Process context.
     ///
-    /// Another module's callbacks stay: they are not userspace's to deassign.
+    /// Callbacks of other modules stay: userspace must not deassign them.
+    ///
+    /// # Errors
     ///
     /// ENXIO, ENOMEM: see the UAPI header.
     pub(crate) fn deassign_triggers(&self, line: u32) -> Result<u32> {
@@ -314,7 +334,9 @@ impl Context {
         Ok(count as u32)
     }
 
-    /// Has `line` tell `output` of those of its transitions that `events` names. Process context.
+    /// Makes `output` a notifier of `line`, for the transitions in `events`. Process context.
+    ///
+    /// # Errors
     ///
     /// ENXIO, EEXIST, ENOSPC, ENOMEM: see the UAPI header.
     pub(crate) fn assign_notifier(&self, output: Output, line: u32, events: u32) -> Result {
@@ -323,10 +345,10 @@ impl Context {
         let eventfds = usize::from(output.is_eventfd());
         let node = Node::new(Notifier::Events(output, events), user_alloc_flags())?;
 
-        // Only system calls and other modules make transitions, so no wiring of eventfds can make
-        // that a cycle.
+        // Only system calls and other modules make transitions, so assignments of eventfds cannot close a
+        // cycle here.
         let assignments = self.assignments.lock();
-        if notifiers.any(|notifier| notifier.tells(id)) {
+        if notifiers.any(|notifier| notifier.is_output(id)) {
             return Err(EEXIST);
         }
         if self.usage_of(line).notifiers >= DOORBELL_MAX_NOTIFIERS_PER_LINE {
@@ -338,30 +360,33 @@ impl Context {
         Ok(())
     }
 
-    /// `line` no longer tells the output with the identity `id` of its transitions. When this has
-    /// returned, it is not being told of one, nor will it be. Process context, but not that of a
-    /// notifier.
+    /// Deassigns the notifier `id` of `line`. When this has returned, no signal to it is in flight, and none
+    /// will come. Process context, but not that of a notifier.
+    ///
+    /// # Errors
     ///
     /// ENXIO, ENOENT: see the UAPI header.
     pub(crate) fn deassign_notifier(&self, id: usize, line: u32) -> Result {
         let notifiers = self.line(line).ok_or(ENXIO)?.get_ref().notifiers();
         let assignments = self.assignments.lock();
-        let removed = notifiers.remove(|notifier| notifier.tells(id));
+        let removed = notifiers.remove(|notifier| notifier.is_output(id));
         let removed = removed.ok_or(ENOENT)?;
         self.count(&assignments, line, UsageField::Notifiers, -1);
         drop(assignments);
 
-        let eventfds = usize::from(removed.tells_eventfd());
+        let eventfds = usize::from(removed.is_eventfd());
         drop(removed);
         self.quota.release(eventfds);
         Ok(())
     }
 
     /// Deassigns all eventfds that are notifiers of `line`, and returns their number. When this has
-    /// returned, none is being signalled for a transition of the line, nor will be. Process context,
-    /// but not that of a notifier.
+    /// returned, no signal of a transition is in flight, and none will come. Process context, but not that
+    /// of a notifier.
     ///
-    /// Resamplefds stay, and so do another module's callbacks.
+    /// Resamplefds and callbacks of other modules stay.
+    ///
+    /// # Errors
     ///
     /// ENXIO, ENOMEM: see the UAPI header.
     pub(crate) fn deassign_notifiers(&self, line: u32) -> Result<u32> {
@@ -370,7 +395,7 @@ impl Context {
         let len = self.usage_of(line).notifiers as usize;
         let mut all = KVec::with_capacity(len, user_alloc_flags())?;
         while all.len() < len {
-            let Some(removed) = notifiers.remove(Notifier::tells_eventfd) else {
+            let Some(removed) = notifiers.remove(Notifier::is_eventfd) else {
                 break;
             };
             // Cannot fail: there is room.
@@ -386,7 +411,9 @@ impl Context {
         Ok(count as u32)
     }
 
-    /// Makes `line` a level line, or an edge line. Process context.
+    /// Makes `line` a level line or an edge line. Process context.
+    ///
+    /// # Errors
     ///
     /// ENXIO, EBUSY: see the UAPI header.
     pub(crate) fn set_type(&self, line: u32, level: bool) -> Result {
@@ -398,14 +425,14 @@ impl Context {
         target.set_type(level)
     }
 
-    /// Deassigns everything and waits for what is under way. There must be no other user left.
+    /// Deassigns everything and waits until nothing is in flight. There must be no other user.
     /// Process context.
     pub(crate) fn shut_down(self: &Arc<Self>) {
         let mut assignments = self.assignments.lock();
         let irqfds = core::mem::replace(&mut assignments.irqfds, RBTree::new());
         drop(assignments);
-        // Each is taken off its wait queue under that queue's lock: no irqfd rings after this, and
-        // what is left in an EFD_SEMAPHORE eventfd stays there.
+        // Each leaves its wait queue under that queue's lock: no irqfd rings after this. The rest of an
+        // EFD_SEMAPHORE eventfd stays in its counter.
         drop(irqfds);
         self.bus.retire();
         for line in self.lines.iter() {

@@ -1,13 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! /dev/doorbell: what userspace sees.
+//! /dev/doorbell: the file operations, and the ioctls of lines.
 
+mod argument;
 mod bus;
+mod eventfd;
+mod fdinfo;
 mod line_set;
 
-use self::line_set::LineSet;
+use self::{
+    argument::{
+        check_flags,
+        check_reserved,
+        Argument, //
+    },
+    line_set::LineSet, //
+};
 use crate::{
-    bus::records::Records,
     context::Context,
     kernel_ext::{
         alloc::user_alloc_flags,
@@ -17,23 +26,16 @@ use crate::{
         },
         misc_file::MiscFiles,
         mmap_pages::offset,
-        uaccess::{
-            compat_ptr,
-            write_nofault, //
-        }, //
+        uaccess::compat_ptr, //
     },
     line::{
         outputs::{
             Output,
             EVENTS, //
         },
-        state::{
-            Acked,
-            Origin, //
-        },
+        state::Origin,
         status::LineStatus,
-        Line,
-        RingOutcome, //
+        Line, //
     },
     uapi::*, //
 };
@@ -54,22 +56,14 @@ use kernel::{
     mm::virt::VmaNew,
     prelude::*,
     seq_file::SeqFile,
-    seq_print,
     sync::{
         Arc,
         SetOnce, //
     },
-    transmute::{
-        AsBytes,
-        FromBytes, //
-    },
-    uaccess::{
-        UserPtr,
-        UserSlice, //
-    }, //
+    uaccess::UserPtr, //
 };
 
-/// How the device presents itself: /dev/doorbell, mode 0600 unless udev says otherwise.
+/// The options of the device: /dev/doorbell, mode 0600 unless a udev rule changes that.
 pub(crate) const OPTIONS: MiscDeviceOptions = MiscDeviceOptions { name: c"doorbell" };
 
 /// Offset of the mapping of the status pages.
@@ -96,38 +90,7 @@ pub(crate) struct DoorbellFile {
     context: SetOnce<Arc<Context>>,
 }
 
-/// The structure that an ioctl's argument points to.
-pub(crate) struct Argument(UserPtr);
-
-impl Argument {
-    pub(crate) fn read<T: FromBytes>(&self) -> Result<T> {
-        UserSlice::new(self.0, size_of::<T>()).reader().read()
-    }
-
-    pub(crate) fn write<T: AsBytes>(&self, value: &T) -> Result {
-        UserSlice::new(self.0, size_of::<T>()).writer().write(value)
-    }
-
-    /// The field at `offset` of the structure.
-    fn field(&self, offset: usize) -> UserPtr {
-        self.0.wrapping_byte_add(offset)
-    }
-}
-
-/// Over all lines, for fdinfo.
-#[derive(Default)]
-struct Sums {
-    masked: u32,
-    pending: u32,
-    asserted: u32,
-    rings: u64,
-    deliveries: u64,
-    dropped: u64,
-    deferred: u64,
-    acks: u64,
-}
-
-/// The eventfd `fd`, and its identity, which is nobody else's as long as that is held.
+/// Returns the eventfd `fd`. No other eventfd has its identity while the returned object exists.
 fn eventfd(fd: i32) -> Result<Output> {
     Ok(Output::EventFd(EventFdFile::from_fd(fd)?.eventfd()?))
 }
@@ -144,7 +107,7 @@ enum Scope {
 }
 
 impl Scope {
-    /// EINVAL: unknown flags, or flags that do not go together or with `fd`.
+    /// Returns the scope; EINVAL for unknown flags, or flags that do not fit together or with `fd`.
     fn new(flags: u32, fd: i32) -> Result<Self> {
         const DEASSIGN: u32 = DOORBELL_TRIGGER_FLAG_DEASSIGN;
         const ALL: u32 = DOORBELL_TRIGGER_FLAG_ALL;
@@ -162,54 +125,14 @@ impl Scope {
     }
 }
 
-impl RingOutcome {
-    /// What userspace and other modules get.
-    pub(crate) fn code(self) -> u32 {
-        match self {
-            RingOutcome::Delivered => DOORBELL_RING_DELIVERED,
-            RingOutcome::Coalesced => DOORBELL_RING_COALESCED,
-            RingOutcome::Masked => DOORBELL_RING_MASKED,
-        }
-    }
-}
-
-impl Acked {
-    /// What userspace and other modules get.
-    pub(crate) fn code(self) -> u32 {
-        match self {
-            Acked::Nothing => DOORBELL_ACK_NOTHING,
-            Acked::Done { resample: true, .. } => DOORBELL_ACK_DONE,
-            Acked::Done {
-                resample: false, ..
-            } => DOORBELL_ACK_POSTPONED,
-        }
-    }
-}
-
-/// EINVAL unless all fields are zero.
-pub(crate) fn check_reserved(fields: &[u32]) -> Result {
-    if fields.iter().any(|&field| field != 0) {
-        return Err(EINVAL);
-    }
-    Ok(())
-}
-
-/// EINVAL if a flag is set that is not among `known`.
-pub(crate) fn check_flags(flags: u32, known: u32) -> Result {
-    if flags & !known != 0 {
-        return Err(EINVAL);
-    }
-    Ok(())
-}
-
 impl DoorbellFile {
-    /// The core; ENXIO if there are no lines yet.
+    /// Returns the context; ENXIO if its lines are not chosen yet.
     #[inline]
     pub(crate) fn context(&self) -> Result<&Arc<Context>> {
         self.context.as_ref().ok_or(ENXIO)
     }
 
-    /// The line whose number is an ioctl's argument.
+    /// Returns the line whose number is an ioctl's argument.
     #[inline(always)]
     fn line(&self, arg: usize) -> Result<Pin<&Line>> {
         let line = u32::try_from(arg).map_err(|_| ENXIO)?;
@@ -225,7 +148,7 @@ impl DoorbellFile {
         Ok(self.line(arg)?.ack(Origin::Caller)?.code() as isize)
     }
 
-    /// Everything but DOORBELL_RING, and out of its way.
+    /// Handles all ioctls but DOORBELL_RING, whose path stays short.
     #[inline(never)]
     fn ioctl_slow(&self, cmd: u32, arg: usize) -> Result<isize> {
         if cmd == DOORBELL_IOC_ACK {
@@ -247,12 +170,12 @@ impl DoorbellFile {
             DOORBELL_IOC_SET_TYPE => self.set_type(arg),
             DOORBELL_IOC_SET_LEVEL => return self.set_level(arg),
             DOORBELL_IOC_QUERY => self.query(arg),
-            DOORBELL_IOC_EVENTFD_READ => read_eventfd(arg),
-            DOORBELL_IOC_EVENTFD_PEEK => peek_eventfd(arg),
-            DOORBELL_IOC_MASK => return self.lineset(arg, Line::mask),
-            DOORBELL_IOC_UNMASK => return self.lineset(arg, Line::unmask),
-            DOORBELL_IOC_CLEAR => return self.lineset(arg, Line::clear),
-            DOORBELL_IOC_PENDING => return self.lineset(arg, Line::pending),
+            DOORBELL_IOC_EVENTFD_READ => eventfd::read_eventfd(arg),
+            DOORBELL_IOC_EVENTFD_PEEK => eventfd::peek_eventfd(arg),
+            DOORBELL_IOC_MASK => return self.line_set(arg, Line::mask),
+            DOORBELL_IOC_UNMASK => return self.line_set(arg, Line::unmask),
+            DOORBELL_IOC_CLEAR => return self.line_set(arg, Line::clear),
+            DOORBELL_IOC_PENDING => return self.line_set(arg, Line::pending),
             _ => Err(ENOTTY),
         }?;
         Ok(0)
@@ -306,7 +229,7 @@ impl DoorbellFile {
         if lines.flags & DOORBELL_SET_LINES_FLAG_MASKED != 0 {
             context.mask_all();
         }
-        // Of two callers at the same time one gets EEXIST here.
+        // Of two concurrent callers one gets EEXIST here.
         if self.context.populate(context) {
             Ok(())
         } else {
@@ -329,7 +252,7 @@ impl DoorbellFile {
                 context.assign_irqfd(irqfd.fd, irqfd.line, Some(irqfd.resamplefd))
             }
             DOORBELL_IRQFD_FLAG_DEASSIGN => context.deassign_irqfd(irqfd.fd, irqfd.line),
-            // A resamplefd goes with its irqfd.
+            // A resamplefd is deassigned with its irqfd.
             _ => Err(EINVAL),
         }
     }
@@ -396,7 +319,7 @@ impl DoorbellFile {
         Ok(line.raise(Origin::Caller)?.code() as isize)
     }
 
-    fn lineset(&self, arg: &Argument, f: fn(Pin<&Line>) -> bool) -> Result<isize> {
+    fn line_set(&self, arg: &Argument, f: fn(Pin<&Line>) -> bool) -> Result<isize> {
         let set: doorbell_line_set = arg.read()?;
         check_flags(set.flags, 0)?;
         check_reserved(&set.reserved)?;
@@ -430,49 +353,6 @@ impl DoorbellFile {
             ..Default::default()
         })
     }
-}
-
-/// DOORBELL_EVENTFD_READ. May sleep.
-fn read_eventfd(arg: &Argument) -> Result {
-    let eventfd: doorbell_eventfd = arg.read()?;
-    check_flags(eventfd.flags, DOORBELL_EVENTFD_FLAG_NOWAIT)?;
-    check_reserved(&eventfd.reserved)?;
-    if eventfd.count != 0 {
-        return Err(EINVAL);
-    }
-    let file = EventFdFile::from_fd(eventfd.fd)?;
-    file.check_readable()?;
-    let no_wait = eventfd.flags & DOORBELL_EVENTFD_FLAG_NOWAIT != 0 || file.nonblocking();
-    let queue = file.queue()?;
-    let at = arg.field(core::mem::offset_of!(doorbell_eventfd, count));
-    // The count is either in the eventfd or in the caller's memory: it is stored with the eventfd's
-    // lock held, where memory cannot be faulted in. So that is done before, and once more if the
-    // memory has gone away meanwhile.
-    loop {
-        arg.write(&eventfd)?;
-        if queue.read(no_wait, |count| write_nofault(at, &count))? {
-            return Ok(());
-        }
-        if current!().signal_pending() {
-            return Err(ERESTARTSYS);
-        }
-    }
-}
-
-/// DOORBELL_EVENTFD_PEEK.
-fn peek_eventfd(arg: &Argument) -> Result {
-    let mut eventfd: doorbell_eventfd = arg.read()?;
-    check_flags(eventfd.flags, 0)?;
-    check_reserved(&eventfd.reserved)?;
-    if eventfd.count != 0 {
-        return Err(EINVAL);
-    }
-    let file = EventFdFile::from_fd(eventfd.fd)?;
-    file.check_readable()?;
-    let queue = file.queue()?;
-    let count = queue.lock().peek()?;
-    eventfd.count = count;
-    arg.write(&eventfd)
 }
 
 #[vtable]
@@ -520,8 +400,8 @@ impl MiscDevice for DoorbellFile {
         }
     }
 
-    /// The structures are the same for 32-bit callers; only pointers may need care, and the
-    /// argument of a ring or an ack is none.
+    /// Converts the pointer of a 32-bit caller. The structures are the same for both, and the argument of a
+    /// ring or an ack is not a pointer.
     #[cfg(CONFIG_COMPAT)]
     fn compat_ioctl(this: &Self, file: &File, cmd: u32, arg: usize) -> Result<isize> {
         let arg = if matches!(cmd, DOORBELL_IOC_RING | DOORBELL_IOC_ACK) {
@@ -533,58 +413,6 @@ impl MiscDevice for DoorbellFile {
     }
 
     fn show_fdinfo(this: &Self, m: &SeqFile, _file: &File) {
-        let Ok(context) = this.context() else {
-            seq_print!(m, "doorbell-lines:\t0\n");
-            return;
-        };
-        let usage = context.usage();
-        let records = context.bus().records().ok();
-        let sums = context.fold(Sums::default(), |mut sums, line| {
-            let count = |bit| u32::from(line.state & bit != 0);
-            sums.masked += count(DOORBELL_LINE_MASKED);
-            sums.pending += count(DOORBELL_LINE_PENDING);
-            sums.asserted += count(DOORBELL_LINE_ASSERTED);
-            sums.rings += line.rings;
-            sums.deliveries += line.deliveries;
-            sums.dropped += line.dropped;
-            sums.deferred += line.deferred;
-            sums.acks += line.acks;
-            sums
-        });
-        seq_print!(
-            m,
-            "doorbell-lines:\t{}\n\
-             doorbell-irqfds:\t{}\n\
-             doorbell-triggers:\t{}\n\
-             doorbell-notifiers:\t{}\n\
-             doorbell-resamplefds:\t{}\n\
-             doorbell-masked:\t{}\n\
-             doorbell-pending:\t{}\n\
-             doorbell-asserted:\t{}\n\
-             doorbell-rings:\t{}\n\
-             doorbell-deliveries:\t{}\n\
-             doorbell-dropped:\t{}\n\
-             doorbell-deferred:\t{}\n\
-             doorbell-acks:\t{}\n\
-             doorbell-regions:\t{}\n\
-             doorbell-recorded:\t{}\n\
-             doorbell-refused:\t{}\n",
-            context.nr_lines(),
-            usage.irqfds,
-            usage.triggers,
-            usage.notifiers,
-            usage.resamplefds,
-            sums.masked,
-            sums.pending,
-            sums.asserted,
-            sums.rings,
-            sums.deliveries,
-            sums.dropped,
-            sums.deferred,
-            sums.acks,
-            context.bus().nr_regions(),
-            records.map_or(0, Records::recorded),
-            records.map_or(0, Records::refused)
-        );
+        fdinfo::show(this.context().ok().map(|context| &**context), m);
     }
 }

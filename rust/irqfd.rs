@@ -40,13 +40,13 @@ use kernel::{
     }, //
 };
 
-/// A resamplefd that was taken out.
-type Gone = Removed<Notifier>;
+/// A resamplefd that was removed from its list.
+type RemovedResample = Removed<Notifier>;
 
-/// An irqfd: listens on an eventfd, and each signal rings its line.
+/// An irqfd: a listener on an eventfd that rings its line on each signal.
 pub(crate) type Irqfd = Listener<Source>;
 
-/// Where an irqfd's signals go.
+/// The line that an irqfd rings.
 pub(crate) struct Source {
     context: Arc<Context>,
     line: u32,
@@ -54,12 +54,12 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// For the eventfd `id`, to the line `line` of `core`, which must exist.
+    /// Creates the source for the eventfd `id` and the line `line` of `context`, which must exist.
     pub(crate) fn new(context: Arc<Context>, line: u32, id: usize) -> Self {
         Self { context, line, id }
     }
 
-    /// The line that is rung.
+    /// Returns the number of the line.
     pub(crate) fn line(&self) -> u32 {
         self.line
     }
@@ -79,8 +79,10 @@ impl Listen for Source {
 }
 
 impl Context {
-    /// Has the eventfd `fd` ring `line`; if it was signalled before, exactly once. If the line is
-    /// acked, `resamplefd` is signalled. Process context.
+    /// Makes each signal of the eventfd `fd` ring `line`. If its counter is not zero, rings once. Makes each
+    /// ack of the line signal `resamplefd`. Process context.
+    ///
+    /// # Errors
     ///
     /// ENXIO, EBADF, EINVAL, EEXIST, EBUSY, ELOOP, EOPNOTSUPP, ENOSPC, EINTR, ENOMEM: see the UAPI
     /// header.
@@ -91,7 +93,7 @@ impl Context {
         resamplefd: Option<i32>,
     ) -> Result {
         let target = self.line(line).ok_or(ENXIO)?;
-        // Held until the end: the last file must not go before we listen.
+        // The reference keeps the last file from closing before the irqfd listens.
         let file = EventFdFile::from_fd(fd)?;
         let queue = file.queue()?;
         let id = queue.eventfd().id();
@@ -113,7 +115,7 @@ impl Context {
             return Err(ENOSPC);
         }
         if resample.is_some() {
-            // With the mutex held nobody makes it an edge line.
+            // The mutex keeps it from becoming an edge line.
             target.check_level()?;
             if self.usage_of(line).resamplefds >= DOORBELL_MAX_RESAMPLEFDS_PER_LINE {
                 return Err(ENOSPC);
@@ -124,8 +126,8 @@ impl Context {
         }
         self.reserve_hung_up(irqfds as usize + 1)?;
         self.start_worker()?;
-        // First the resamplefd: a signal that comes at once can be acked at once. But it is not told of
-        // acks before the irqfd is one.
+        // The resamplefd comes first, because a signal can be acked as soon as it arrives. It is not
+        // signalled before the irqfd listens.
         if let Some(resample) = resample {
             self.quota.reserve(1)?.keep();
             target.get_ref().notifiers().push(resample);
@@ -155,13 +157,15 @@ impl Context {
         }
     }
 
-    /// The eventfd `fd` no longer rings `line`. When this has returned, neither it nor its resamplefd
-    /// is touched again. Process context.
+    /// Deassigns the irqfd `fd` of `line`, and its resamplefd. When this has returned, the module touches
+    /// neither of them again. Process context.
+    ///
+    /// # Errors
     ///
     /// ENXIO, EBADF, EINVAL, ENOENT: see the UAPI header.
     pub(crate) fn deassign_irqfd(&self, fd: i32, line: u32) -> Result {
         let target = self.line(line).ok_or(ENXIO)?;
-        // Held until the end: an identity is nobody else's only as long as that.
+        // The reference keeps the identity from being reused.
         let eventfd = EventFdFile::from_fd(fd)?.eventfd()?;
         let id = eventfd.id();
 
@@ -170,7 +174,7 @@ impl Context {
         if irqfd.listen().line() != line {
             return Err(ENOENT);
         }
-        // One that has hung up meanwhile is the reaper's, which has noted its identity.
+        // If the eventfd has lost its last file meanwhile, the reaper frees the irqfd.
         let left = irqfd.detach()?;
         let removed = self.remove_irqfd(&mut assignments, id);
         drop(assignments);
@@ -182,71 +186,77 @@ impl Context {
         Ok(())
     }
 
-    /// Takes the irqfd `id` out, and its resamplefd. What is returned is for [`Context::drop_irqfd`].
+    /// Removes the irqfd `id`, and its resamplefd, for [`Context::drop_irqfd`].
     fn remove_irqfd(
         &self,
         assignments: &mut Assignments,
         id: usize,
-    ) -> Option<(Pin<KBox<Irqfd>>, Option<Gone>)> {
+    ) -> Option<(Pin<KBox<Irqfd>>, Option<RemovedResample>)> {
         let irqfd = assignments.irqfds.remove(&id)?;
         let line = irqfd.listen().line();
         self.count(assignments, line, UsageField::Irqfds, -1);
         Some((irqfd, self.remove_resample(assignments, line, id)))
     }
 
-    /// Frees an irqfd that was taken out, and its resamplefd. The mutex must not be held: this waits
-    /// for those who signal the latter. Process context.
-    fn drop_irqfd(&self, removed: Option<(Pin<KBox<Irqfd>>, Option<Gone>)>) {
+    /// Frees an irqfd that was removed, and its resamplefd. Waits for a grace period, so the mutex must not
+    /// be held. Process context.
+    fn drop_irqfd(&self, removed: Option<(Pin<KBox<Irqfd>>, Option<RemovedResample>)>) {
         if let Some((irqfd, resample)) = removed {
             drop(irqfd);
             self.drop_resample(resample);
         }
     }
 
-    /// Frees a resamplefd that was taken out; as above.
-    fn drop_resample(&self, removed: Option<Gone>) {
+    /// Frees a resamplefd that was removed. Context as of [`Context::drop_irqfd`].
+    fn drop_resample(&self, removed: Option<RemovedResample>) {
         if let Some(removed) = removed {
             drop(removed);
             self.quota.release(1);
         }
     }
 
-    /// Takes out the resamplefd of the irqfd `id` of `line`. What is returned is for
-    /// [`Context::drop_resample`].
-    fn remove_resample(&self, assignments: &Assignments, line: u32, id: usize) -> Option<Gone> {
+    /// Removes the resamplefd of the irqfd `id` of `line`, for [`Context::drop_resample`].
+    fn remove_resample(
+        &self,
+        assignments: &Assignments,
+        line: u32,
+        id: usize,
+    ) -> Option<RemovedResample> {
         let notifiers = self.line(line)?.get_ref().notifiers();
         let removed = notifiers.remove(|notifier| notifier.belongs_to(id))?;
         self.count(assignments, line, UsageField::Resamplefds, -1);
         Some(removed)
     }
 
-    /// Makes sure that [`Context::queue_reap`] finds room for `all` irqfds. Process context.
+    /// Reserves room for [`Context::queue_reap`] of `all` irqfds. Process context.
     fn reserve_hung_up(&self, all: usize) -> Result {
         if self.hung_up.lock().capacity() >= all {
             return Ok(());
         }
         let mut room = KVVec::with_capacity(all.next_power_of_two(), user_alloc_flags())?;
-        let mut dead = self.hung_up.lock();
-        for id in dead.drain_all() {
+        let mut hung_up = self.hung_up.lock();
+        for id in hung_up.drain_all() {
             // Cannot fail: there is room for more.
             let _ = room.push_within_capacity(id);
         }
-        core::mem::swap(&mut *dead, &mut room);
-        // `room` is the old memory now, and goes when the lock is released.
-        drop(dead);
+        core::mem::swap(&mut *hung_up, &mut room);
+        // `room` is the old memory now. It is freed after the lock is released.
+        drop(hung_up);
         Ok(())
     }
 
-    /// The eventfd of irqfd `id` has lost its last file, and the irqfd is off its wait queue: frees
-    /// it soon. Called with that wait queue's lock held.
+    /// Queues the irqfd `id` to be freed. Its eventfd has lost its last file, and the irqfd is off the wait
+    /// queue, whose lock is held.
     pub(crate) fn queue_reap(self: &Arc<Self>, id: usize) {
-        // Cannot fail: `reserve_hung_up()` has been called for it.
+        // Cannot fail: `reserve_hung_up()` has made room for it.
         let _ = self.hung_up.lock().push_within_capacity(id);
         Run::<WorkItem>::queue(pinned(self));
     }
 }
 
-/// What to add to the notifiers of a line for the resamplefd `fd` of the irqfd `irqfd`.
+/// Creates the notifier for the resamplefd `fd` of the irqfd `irqfd`.
+///
+/// # Errors
 ///
 /// EBADF, EINVAL, ELOOP, ENOMEM: see the UAPI header.
 fn resample_node(fd: i32, irqfd: usize) -> Result<KBox<Node<Notifier>>> {

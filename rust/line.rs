@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A line: what it signals, and the ways to deliver.
+//! A line, and the ways to deliver its messages.
 
 pub(crate) mod callback;
 mod ops;
@@ -15,6 +15,7 @@ use self::{
         Triggers, //
     },
     state::{
+        Acked,
         Action,
         Behind,
         Origin,
@@ -57,13 +58,19 @@ use crate::{
         wait::wait_until, //
     },
     uapi::{
+        DOORBELL_ACK_DONE,
+        DOORBELL_ACK_NOTHING,
+        DOORBELL_ACK_POSTPONED,
         DOORBELL_LINE_ASSERTED,
         DOORBELL_LINE_LEVEL,
         DOORBELL_LINE_MASKED,
         DOORBELL_LINE_PENDING,
         DOORBELL_LINE_RAISED,
         DOORBELL_LINE_RESAMPLE,
-        DOORBELL_LINE_STATE, //
+        DOORBELL_LINE_STATE,
+        DOORBELL_RING_COALESCED,
+        DOORBELL_RING_DELIVERED,
+        DOORBELL_RING_MASKED, //
     }, //
 };
 use kernel::{
@@ -74,7 +81,7 @@ use kernel::{
     }, //
 };
 
-// The pure functions, the gate and userspace must mean the same bits.
+// The pure functions, the handoff lock and userspace must agree on the bits.
 const _: () = {
     assert!(state::IN_PROGRESS == IN_PROGRESS);
     assert!(state::PENDING == DOORBELL_LINE_PENDING);
@@ -85,24 +92,24 @@ const _: () = {
     assert!(state::RESAMPLE == DOORBELL_LINE_RESAMPLE);
 };
 
-/// Where the hop count is in the key of a wake-up.
+/// Position of the number of relays in the key of a wake-up.
 ///
-/// A wake-up's key is a poll mask. io_uring marks its own in the same way (EPOLL_URING_WAKE, bit
-/// 27, which a line passes on); bits 16 to 26 mean nothing to anybody, and userspace sees only what
-/// it asked for.
+/// The key of a wake-up is a poll mask. io_uring marks its own wake-ups in the same way
+/// (EPOLL_URING_WAKE, bit 27, which a line passes on). The kernel gives bits 16 to 26 no meaning, and
+/// userspace sees only the bits that it asked for.
 const HOPS_KEY_SHIFT: u32 = 16;
 
 /// EPOLL_URING_WAKE, a cast that bindgen cannot evaluate.
 const URING_KEY: u32 = 1 << 27;
 
 impl Behind {
-    /// Returns what is behind a wake-up with the key `mask`.
+    /// Returns the origin of a wake-up with the key `mask`.
     #[inline(always)]
     fn of_key(mask: u32) -> Self {
         Self::new(wake_depth(hops_of_key(mask)), mask & URING_KEY != 0)
     }
 
-    /// The key, beside EPOLLIN, of the wake-ups that this message causes.
+    /// Returns the key of the wake-ups that this message causes, without EPOLLIN.
     #[inline(always)]
     pub(crate) fn key(self) -> u32 {
         let after = self.relayed();
@@ -111,26 +118,50 @@ impl Behind {
     }
 }
 
-/// Returns the number of relays behind a wake-up with the key `mask`.
+/// Returns the number of relays that a wake-up with the key `mask` came through.
 #[inline]
 pub(crate) fn hops_of_key(mask: u32) -> u32 {
     (mask >> HOPS_KEY_SHIFT) & state::MAX_HOPS
 }
 
-/// How a ring ended.
+/// The outcome of a ring.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RingOutcome {
-    /// It has a delivery of its own, done or about to be.
+    /// The ring has a delivery of its own, done or in flight.
     Delivered,
-    /// It joined a delivery that has not started yet.
+    /// The ring joined a delivery that has not started yet.
     Coalesced,
-    /// The line is masked and holds it.
+    /// The line is masked and holds the message.
     Masked,
 }
 
-/// Returns the origin of a transition that another module makes here. Within a trigger's callback
-/// eventfds may be signalled, but the origin is a wake-up all the same: what the callback rings is
-/// relayed, or callbacks could call each other without end.
+impl RingOutcome {
+    /// Returns the code for userspace and other modules.
+    pub(crate) fn code(self) -> u32 {
+        match self {
+            RingOutcome::Delivered => DOORBELL_RING_DELIVERED,
+            RingOutcome::Coalesced => DOORBELL_RING_COALESCED,
+            RingOutcome::Masked => DOORBELL_RING_MASKED,
+        }
+    }
+}
+
+impl Acked {
+    /// Returns the code for userspace and other modules.
+    pub(crate) fn code(self) -> u32 {
+        match self {
+            Acked::Nothing => DOORBELL_ACK_NOTHING,
+            Acked::Done { resample: true, .. } => DOORBELL_ACK_DONE,
+            Acked::Done {
+                resample: false, ..
+            } => DOORBELL_ACK_POSTPONED,
+        }
+    }
+}
+
+/// Returns the origin of a transition that another module makes in the current context. Within a
+/// trigger's callback the origin is a wake-up although eventfds may be signalled: a ring by the callback
+/// is relayed, because callbacks could otherwise call each other without end.
 pub(crate) fn origin_of_caller() -> Origin {
     match depth() {
         0 if signal_allowed() => Origin::Caller,
@@ -138,10 +169,10 @@ pub(crate) fn origin_of_caller() -> Origin {
     }
 }
 
-/// Whoever has it holds the line.
+/// Ownership of a line.
 pub(crate) type LineGuard<'a> = HandoffGuard<'a, Triggers, LineStats>;
 
-/// A line. What one of them does on a CPU does not disturb its neighbour on another.
+/// A line. It has cache lines of its own, so that two lines can be used on two CPUs at full speed.
 #[pin_data]
 #[repr(align(128))]
 pub(crate) struct Line {
@@ -163,7 +194,7 @@ impl_has_deferred!(Line, relay, IrqWork);
 impl_has_batch_node!(Line, defer);
 
 impl Line {
-    /// Creates an initialiser for a line that signals nothing; beyond the budget of interrupts,
+    /// Creates an initialiser for a line without outputs. If an interrupt has used up its budget,
     /// `batch` delivers.
     pub(crate) fn new(
         status: SharedObject<LineStatus>,
@@ -178,15 +209,17 @@ impl Line {
         })
     }
 
-    /// Whom the line tells of its transitions.
+    /// Returns the notifiers, which are signalled on transitions.
     pub(crate) fn notifiers(&self) -> &Notifiers {
         &self.notifiers
     }
 
-    /// Rings the line and delivers at once if nobody else holds it.
+    /// Rings the line, and delivers at once if the line has no owner. Neither sleeps nor allocates;
+    /// takes no lock but those of the triggers' eventfds.
     ///
-    /// Any context where eventfds may be signalled (see [`EventFd::signal`]). Neither sleeps nor
-    /// allocates; takes no lock but those of the triggers' eventfds.
+    /// # Context
+    ///
+    /// Any context where eventfds may be signalled (see [`EventFd::signal`]).
     ///
     /// [`EventFd::signal`]: crate::kernel_ext::eventfd::EventFd::signal
     #[inline(always)]
@@ -197,19 +230,22 @@ impl Line {
         self.rung(action, guard)
     }
 
-    /// Rings the line from an eventfd's wake callback, whose wake-up had the key `mask`.
+    /// Rings the line from an eventfd's wake callback. The wake-up had the key `mask`. The line's
+    /// irq_work delivers; after [`state::RELAY_LIMIT`] relays the context's worker does.
     ///
-    /// Any context but NMI. Delivers by the line's irq_work; by the context's worker, if the message
-    /// has been relayed for too long.
+    /// # Context
+    ///
+    /// Any context but NMI.
     #[inline]
     pub(crate) fn ring_from_wake(self: Pin<&Self>, mask: u32) -> RingOutcome {
-        // There an eventfd's lock does not keep its holder from being preempted.
+        // On PREEMPT_RT the holder of an eventfd's lock is preemptible.
         #[cfg(CONFIG_PREEMPT_RT)]
         let _preemption = Unpreempted::new();
         self.relayed(Behind::of_key(mask))
     }
 
-    /// Rings the line, as `origin` says. DoorbellFile as of [`Line::ring`] or [`Line::ring_from_wake`].
+    /// Rings the line from the context that `origin` names, as [`Line::ring`] or
+    /// [`Line::ring_from_wake`] does.
     #[inline(always)]
     pub(crate) fn ring_from(self: Pin<&Self>, origin: Origin) -> RingOutcome {
         match origin {
@@ -224,7 +260,7 @@ impl Line {
         }
     }
 
-    /// Rings the line where it cannot deliver. Interrupts are off, or preemption.
+    /// Rings the line and leaves the delivery to a callback. Interrupts or preemption must be off.
     #[inline(always)]
     fn relayed(self: Pin<&Self>, behind: Behind) -> RingOutcome {
         let (action, _) = self
@@ -239,13 +275,14 @@ impl Line {
             Action::Keep => return RingOutcome::Masked,
             Action::Defer => self.queue_in_batch(),
             Action::Leave => self.hurry(),
-            // Never for this origin.
+            // This origin never causes these.
             Action::Deliver(_) | Action::Drop => {}
         }
         RingOutcome::Delivered
     }
 
-    /// Does what a ring or another message has left to do. If it is urgent the caller cannot be preempted.
+    /// Carries out the `action` of a ring or of another request for a message. If the action is urgent,
+    /// the caller must not be preemptible.
     #[inline(always)]
     pub(crate) fn rung(
         self: Pin<&Self>,
@@ -265,8 +302,8 @@ impl Line {
         RingOutcome::Delivered
     }
 
-    /// Gives the line's holder, for which a message was left, the caller's priority on PREEMPT_RT; the
-    /// priority of the CPU's irq_work thread if the caller must not sleep.
+    /// Gives the owner, for which the caller has left a message, the caller's priority on PREEMPT_RT. If
+    /// the caller must not sleep, gives it that of the CPU's irq_work thread.
     #[inline(always)]
     fn hurry(self: Pin<&Self>) {
         if cfg!(CONFIG_PREEMPT_RT) && !self.lock.wait() {
@@ -274,10 +311,10 @@ impl Line {
         }
     }
 
-    /// Delivers `first`, if there is one, and what was rung meanwhile, then lets go of the line.
+    /// Delivers `first`, if there is one, and the messages that arrive meanwhile, and releases the line.
     ///
-    /// `rounds` is how many messages have been delivered already: after [`state::MAX_ROUNDS`] the
-    /// rest is left to a callback.
+    /// `rounds` is the number of messages that the owner has delivered already. After
+    /// [`state::MAX_ROUNDS`] a callback delivers the rest.
     #[inline(always)]
     pub(crate) fn deliver(
         self: Pin<&Self>,
@@ -306,12 +343,12 @@ impl Line {
 
     #[inline(always)]
     fn send(self: Pin<&Self>, guard: &mut LineGuard<'_>, behind: Behind) {
-        // Before the signal: who is woken by it finds it counted.
+        // Before the signal: a thread that the signal wakes finds the delivery counted.
         self.lock.stats().deliveries.add(1);
         guard.signal(behind.key());
     }
 
-    /// The rest of [`Line::deliver`], if something was left in the word.
+    /// Does the rest of [`Line::deliver`] if contenders have changed the word.
     #[inline(never)]
     fn deliver_rest(self: Pin<&Self>, mut guard: LineGuard<'_>, mut rounds: u32, place: Place) {
         loop {
@@ -334,7 +371,7 @@ impl Line {
         }
     }
 
-    /// Queues the irq_work or the worker, if `action` says so. The caller cannot be preempted.
+    /// Queues the irq_work or the worker if `action` asks for it. The caller must not be preemptible.
     #[inline]
     fn queue(self: Pin<&Self>, action: &Action, place: Place) {
         match action {
@@ -350,17 +387,17 @@ impl Line {
         }
     }
 
-    /// Whether a message waits to be delivered. Any context.
+    /// Returns true if a message waits to be delivered. Any context.
     pub(crate) fn pending(self: Pin<&Self>) -> bool {
         self.state() & state::PENDING != 0
     }
 
-    /// DOORBELL_LINE_* bits. Any context.
+    /// Returns the DOORBELL_LINE_* bits. Any context.
     pub(crate) fn state(&self) -> u32 {
         self.lock.word() & DOORBELL_LINE_STATE
     }
 
-    /// Waits until no other thread holds the line, and takes hold of it. Process context.
+    /// Waits until the line has no owner, and claims it. Process context.
     pub(crate) fn claim(self: Pin<&Self>) -> LineGuard<'_> {
         let this = self.get_ref();
         wait_until(|| {
@@ -372,7 +409,7 @@ impl Line {
         })
     }
 
-    /// Finishes a delivery that an interrupt has left half done, or else waits for the line's holder on
+    /// Finishes a delivery that an interrupt has parked. If there is none, waits for the owner on
     /// PREEMPT_RT. Process context.
     pub(crate) fn help(self: Pin<&Self>) {
         if !self.finish(Place::Caller) {
@@ -380,12 +417,15 @@ impl Line {
         }
     }
 
-    /// Calls `f` with the line's triggers, while no delivery is under way and none starts; rings
-    /// that come meanwhile are delivered on the way out.
+    /// Calls `f` with the line's triggers while no delivery is in flight and none starts. Then delivers
+    /// the messages that arrived meanwhile.
     ///
-    /// When this returns, no signal to what `f` removed is under way and none will come. Process
-    /// context; sleeps if the line's holder takes long. `f` must be short and must not sleep, nor
-    /// free.
+    /// When this has returned, no signal to a trigger that `f` removed is in flight, and none will come.
+    /// `f` must be short, and must neither sleep nor free memory.
+    ///
+    /// # Context
+    ///
+    /// Process context. Sleeps if the owner does not release the line soon.
     pub(crate) fn lock_triggers<R>(self: Pin<&Self>, f: impl FnOnce(&mut Triggers) -> R) -> R {
         let mut guard = self.claim();
         let result = f(&mut guard);
@@ -393,10 +433,10 @@ impl Line {
         result
     }
 
-    /// Adds a trigger, as [`Triggers::add`] does. If the line is asserted, and its message has found
-    /// no trigger, that message is delivered once more.
+    /// Adds a trigger, as [`Triggers::add`] does. If the line is asserted and its last message found no
+    /// trigger, delivers that message once more.
     ///
-    /// # DoorbellFile
+    /// # Context
     ///
     /// As of [`Line::lock_triggers`].
     pub(crate) fn add_trigger(
@@ -415,27 +455,27 @@ impl Line {
         added
     }
 
-    /// Forgets what the line signals and waits for its irq_work. Nobody may ring any more, and the
-    /// batch is to be flushed after this. Process context.
+    /// Drops the triggers and waits for the line's irq_work. There must be no ring any more, and the
+    /// caller has to flush the batch after this. Process context.
     pub(crate) fn shut_down(self: Pin<&Self>) {
-        // What was rung still goes out, unless it is part of a cycle.
+        // A message that was rung is still delivered, unless it is part of a cycle.
         Run::<IrqWork>::sync(self);
         drop(self.lock_triggers(Triggers::take));
     }
 
-    /// Takes the message, if it may be delivered and no other thread holds the line.
+    /// Claims the line and its message if the message may be delivered and the line has no owner.
     #[inline(always)]
     fn take_message(&self) -> Option<(LineGuard<'_>, Behind)> {
         let (action, guard) = self.lock.update(state::PENDING, state::take);
         let behind = match action {
             Action::Deliver(behind) => behind,
-            // And there is no guard.
+            // There is no guard then.
             _ => Behind::NOTHING,
         };
         Some((guard?, behind))
     }
 
-    /// Finishes a delivery that an interrupt has left half done. Returns false if there is none.
+    /// Finishes a delivery that an interrupt has parked. Returns false if there is none.
     fn finish(self: Pin<&Self>, place: Place) -> bool {
         let Some(mut guard) = self.lock.unpark() else {
             return false;
@@ -459,12 +499,12 @@ impl Run<IrqWork> for Line {
         }
         let Some((mut guard, behind)) = self.take_message() else {
             if cfg!(CONFIG_PREEMPT_RT) {
-                // A ring that may not sleep has left a message to the holder.
+                // A ring that must not sleep has left a message to the owner: lend it this priority.
                 self.lock.wait();
             }
             return;
         };
-        // Before the signal: who is woken by it finds it counted.
+        // Before the signal: a thread that the signal wakes finds the delivery counted.
         self.lock.stats().deliveries.add(1);
         if guard.signal_while(behind.key(), within_budget) {
             self.deliver_at(guard, None, 1, Place::Interrupt);
@@ -481,7 +521,7 @@ impl RunInBatch for Line {
         }
         if let Some((guard, behind)) = self.take_message() {
             self.lock.stats().deferred.add(1);
-            // One at a time: other threads of this priority want to run, too.
+            // One message at a time, so that other threads of this priority can run.
             self.deliver_at(guard, Some(behind), state::MAX_ROUNDS - 1, Place::Worker);
         }
     }

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The in-kernel API for other modules in Rust: what include/linux/doorbell.h is to those in C.
+//! The in-kernel API for other modules in Rust, on top of include/linux/doorbell.h.
 //!
-//! Not part of doorbell's module. Others include it:
+//! This file is not part of doorbell's module. Another module includes it:
 //!
 //! ```ignore
 //! #[path = "/path/to/doorbell/rust/module_api.rs"]
 //! mod doorbell;
 //! ```
 //!
-//! What the functions do, and in which context they may be called, is documented in
-//! that header. Triggers and notifiers that are callbacks are for modules in C.
+//! That header documents the functions and the contexts in which they may be called. Callbacks as
+//! triggers and notifiers are for modules in C.
 
-// A module uses what it needs.
+// A module uses some of the functions.
 #![allow(dead_code)]
 
 #[path = "module_api/raw.rs"]
@@ -31,8 +31,7 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// The pointer is a reference that a `doorbell_ctx_*()` function returned, and that is this
-/// object's.
+/// The pointer is a reference that a `doorbell_ctx_*()` function returned, and this object owns it.
 pub(crate) struct Context(NonNull<raw::doorbell_ctx>);
 
 // SAFETY: A reference can be put on another thread than the one that got it.
@@ -40,14 +39,14 @@ unsafe impl Send for Context {}
 // SAFETY: All functions that only borrow the reference may be called on several threads at a time.
 unsafe impl Sync for Context {}
 
-/// How a ring ended.
+/// The outcome of a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RingOutcome {
-    /// It joined a delivery that has not started yet.
+    /// The ring joined a delivery that has not started yet.
     Coalesced = raw::DOORBELL_RING_COALESCED as isize,
-    /// It has a delivery of its own, done or about to be.
+    /// The ring has a delivery of its own, done or in flight.
     Delivered = raw::DOORBELL_RING_DELIVERED as isize,
-    /// It is the one that a masked line holds now.
+    /// The masked line holds the message.
     Masked = raw::DOORBELL_RING_MASKED as isize,
 }
 
@@ -70,18 +69,18 @@ impl RingOutcome {
     }
 }
 
-/// What a function returns that returns an error or a number.
+/// Converts the return value of a C function: an error or a number.
 fn result(code: c_int) -> Result<c_int> {
     to_result(code)?;
     Ok(code)
 }
 
 impl Context {
-    /// The context that is open as `fd` in the current process. Process context.
+    /// Returns a reference to the context that is open as `fd` in the current process. Process context.
     pub(crate) fn fdget(fd: i32) -> Result<Self> {
-        // SAFETY: There is nothing that it requires.
+        // SAFETY: No requirements.
         let ctx = from_err_ptr(unsafe { raw::doorbell_ctx_fdget(fd) })?;
-        // INVARIANT: It was returned just now.
+        // INVARIANT: The function has just returned it.
         NonNull::new(ctx).map(Self).ok_or(EINVAL)
     }
 
@@ -100,22 +99,24 @@ impl Context {
         result(code).map(RingOutcome::new)
     }
 
-    /// Lowers a level line; returns whether that took back a message. Context as of
-    /// [`Context::ring`].
+    /// Lowers a level line. Returns true if that withdrew a message. Context as of [`Context::ring`].
     pub(crate) fn lower(&self, line: u32) -> Result<bool> {
         // SAFETY: A reference, by the type invariants.
         let code = unsafe { raw::doorbell_set_level(self.0.as_ptr(), line, false) };
         result(code).map(|code| code != 0)
     }
 
-    /// Acks a level line; returns DOORBELL_ACK_*. Where eventfds may be signalled.
+    /// Acks a level line. Returns DOORBELL_ACK_*. Any context where eventfds may be signalled.
     pub(crate) fn ack(&self, line: u32) -> Result<c_int> {
         // SAFETY: A reference, by the type invariants.
         result(unsafe { raw::doorbell_ack(self.0.as_ptr(), line) })
     }
 
-    /// Writes to the bus; EOPNOTSUPP if no region takes it, ENOBUFS if there is no room to keep it.
-    /// Context as of [`Context::ring`].
+    /// Writes to the bus. Context as of [`Context::ring`].
+    ///
+    /// # Errors
+    ///
+    /// EOPNOTSUPP: no region matches. ENOBUFS: there is no room to record the write.
     #[inline]
     pub(crate) fn bus_write(&self, space: Space, addr: u64, length: u32, value: u64) -> Result {
         let ctx = self.0.as_ptr();
@@ -123,36 +124,36 @@ impl Context {
         to_result(unsafe { raw::doorbell_bus_write(ctx, space as u32, addr, length, value) })
     }
 
-    /// Masks a line, and waits for the delivery that is under way; returns whether it was not masked
-    /// before. Process context.
+    /// Masks a line, and waits for a delivery in flight. Returns true if it was not masked before. Process
+    /// context.
     pub(crate) fn mask(&self, line: u32) -> Result<bool> {
         // SAFETY: A reference, by the type invariants.
         let code = unsafe { raw::doorbell_mask(self.0.as_ptr(), line) };
         result(code).map(|code| code != 0)
     }
 
-    /// Masks a line, and does not wait. Where eventfds may be signalled.
+    /// Masks a line, and does not wait. Any context where eventfds may be signalled.
     pub(crate) fn mask_nosync(&self, line: u32) -> Result<bool> {
         // SAFETY: A reference, by the type invariants.
         let code = unsafe { raw::doorbell_mask_nosync(self.0.as_ptr(), line) };
         result(code).map(|code| code != 0)
     }
 
-    /// Unmasks a line; returns whether a message was held. Where eventfds may be signalled.
+    /// Unmasks a line. Returns true if it held a message. Any context where eventfds may be signalled.
     pub(crate) fn unmask(&self, line: u32) -> Result<bool> {
         // SAFETY: A reference, by the type invariants.
         let code = unsafe { raw::doorbell_unmask(self.0.as_ptr(), line) };
         result(code).map(|code| code != 0)
     }
 
-    /// Drops the message that is pending; returns whether there was one. Process context.
+    /// Drops the pending message. Returns true if there was one. Process context.
     pub(crate) fn clear(&self, line: u32) -> Result<bool> {
         // SAFETY: A reference, by the type invariants.
         let code = unsafe { raw::doorbell_clear(self.0.as_ptr(), line) };
         result(code).map(|code| code != 0)
     }
 
-    /// DOORBELL_LINE_* bits; ENXIO if there is no such line. Any context.
+    /// Returns DOORBELL_LINE_* bits; ENXIO if there is no such line. Any context.
     pub(crate) fn state(&self, line: u32) -> Result<c_int> {
         // SAFETY: A reference, by the type invariants.
         result(unsafe { raw::doorbell_state(self.0.as_ptr(), line) })
@@ -170,7 +171,7 @@ impl Clone for Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
-        // SAFETY: A reference of this object's, by the type invariants, which is not used again.
+        // SAFETY: This object owns the reference, by the type invariants, and does not use it again.
         unsafe { raw::doorbell_ctx_put(self.0.as_ptr()) };
     }
 }

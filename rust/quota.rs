@@ -4,8 +4,8 @@
 //!
 //! An eventfd's memory is charged to no memory cgroup. While it has a file, RLIMIT_NOFILE limits its
 //! number; but an assignment keeps it after the last file has been closed. So each assignment of a
-//! trigger, a notifier, a resamplefd or a region's eventfd counts here. An irqfd does not: it goes when
-//! its eventfd loses its last file.
+//! trigger, a notifier, a resamplefd or a region's eventfd counts here. An irqfd does not: it is
+//! freed when its eventfd loses its last file.
 
 use crate::{
     kernel_ext::memlock::MemlockAccount,
@@ -21,7 +21,7 @@ use kernel::{
 /// The bytes that one eventfd counts as: `struct eventfd_ctx` comes from kmalloc-64.
 const BYTES: usize = 64;
 
-/// What a context has of its maximum and of its owner's RLIMIT_MEMLOCK.
+/// The share of a context of its maximum and of its user's RLIMIT_MEMLOCK.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Quota {
     account: MemlockAccount,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The ABI, from include/uapi/linux/doorbell.h by way of bindgen: nothing is written down twice.
+//! The ABI of include/uapi/linux/doorbell.h, as bindgen translates it.
 
 pub(crate) use crate::bindings::{
     doorbell_bus_access,

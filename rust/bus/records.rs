@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Kept values: what was written to the bus, in a ring that userspace can take it out of by itself.
+//! Records of writes to the bus, in a ring that userspace can map and consume.
 //!
-//! Any number of producers in any context, no lock: a producer takes the next place by one
-//! compare-exchange of `tail`, fills it, and then says so by the record's sequence number, which is
-//! what the consumer looks at. The only thing that is ever read back from memory that userspace can
-//! write is `head`, and whatever is there, it only decides whether there is room.
+//! There is any number of producers in any context, and no lock. A producer reserves the next place by one
+//! compare-exchange of `tail`, fills it, and publishes it by the record's sequence number, which the
+//! consumer reads first. `head` is the only word that the module reads back from memory that userspace can
+//! write. Its value only decides about room.
 
 use crate::{
     bus::region::Access,
@@ -38,15 +38,15 @@ use kernel::{
     }, //
 };
 
-/// A record, or as much of what comes before them: nothing but words, because userspace may write
-/// there at any time. The fields of `struct doorbell_record` are, in this order, three words and two
-/// halves of one.
+/// A record, or a part of the header of the same size. It consists of atomic words, because userspace may
+/// write to them at any time. The fields of `struct doorbell_record` are, in this order, three words and
+/// the two halves of a word.
 type Words = [Atomic<u64>; 4];
 
 /// The size of a record.
 const RECORD: usize = size_of::<doorbell_record>();
 
-/// How many records read(2) takes at once.
+/// The number of records that read(2) copies at once.
 const BLOCK: usize = 16;
 
 const HEADER: usize = offset_of!(doorbell_record_ring, records) / size_of::<Words>();
@@ -66,16 +66,16 @@ const _: () = {
 /// The records of a context.
 pub(crate) struct Records {
     pages: Arc<MmapPages<Words>>,
-    /// How many, a power of two.
+    /// Number of records, a power of two.
     len: u64,
-    /// How many places have been taken.
+    /// Number of places reserved so far.
     tail: Atomic<u64>,
-    /// How many writes found no room.
+    /// Number of writes that found no room.
     refused: Atomic<u64>,
 }
 
 impl Records {
-    /// Room for `len` records, a power of two. Process context.
+    /// Creates a ring of `len` records, a power of two. Process context.
     pub(crate) fn new(len: u32, flags: Flags) -> Result<Arc<Self>> {
         let words = || [const { Atomic::new(0u64) }; 4];
         let (pages, _) = MmapPages::new(HEADER + len as usize, words, flags)?;
@@ -88,7 +88,7 @@ impl Records {
         Ok(Arc::new(records, flags)?)
     }
 
-    /// How many there is room for.
+    /// Returns the size of the ring in records.
     pub(crate) fn len(&self) -> u32 {
         self.len as u32
     }
@@ -98,7 +98,7 @@ impl Records {
         self.tail.load(Relaxed)
     }
 
-    /// How many writes found no room. Any context.
+    /// Number of writes that found no room. Any context.
     pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Relaxed)
     }
@@ -120,21 +120,27 @@ impl Records {
         &self.pages.objects()[HEADER + (position & (self.len - 1)) as usize]
     }
 
-    /// Keeps `access`. Any context but NMI.
+    /// Records `access`.
     ///
-    /// ENOBUFS: there is no room, and this has been counted.
+    /// # Context
+    ///
+    /// Any context but NMI.
+    ///
+    /// # Errors
+    ///
+    /// ENOBUFS: there is no room. This is counted.
     #[inline]
     pub(crate) fn record(&self, access: &Access) -> Result {
-        // Who is interrupted between the two steps would keep the consumer from what comes after.
+        // A producer that is interrupted after it has reserved a place would hide later records.
         let _interrupts = local_interrupt_disable();
         let mut tail = self.tail.load(Relaxed);
         loop {
-            // The consumer is done with the place before it says so.
+            // Acquire: the consumer has read the place before it advances `head`.
             let head = self.head().load(Acquire);
             let has_room = matches!(tail.checked_sub(head), Some(used) if used < self.len);
             if !has_room {
-                // A head that is beyond the tail cannot be; unless others have gone on, and what they
-                // wrote has been taken out, since the tail was read.
+                // A head beyond the tail is impossible, unless other producers have advanced the tail since
+                // it was read, and the consumer has consumed their records.
                 let now = self.tail.load(Relaxed);
                 if now != tail {
                     tail = now;
@@ -156,9 +162,9 @@ impl Records {
         Ok(())
     }
 
-    /// Copies records to `block` from the position `head` on, and returns the number of bytes. That
-    /// they are still the ones at `head` has to be checked afterwards.
-    fn look(&self, head: u64, block: &mut [u8]) -> usize {
+    /// Copies records from the position `head` on to `block`, and returns the number of bytes. The caller
+    /// has to check afterwards that `head` has not advanced.
+    fn copy(&self, head: u64, block: &mut [u8]) -> usize {
         let mut done = 0;
         for (position, record) in (head..u64::MAX).zip(block.chunks_exact_mut(RECORD)) {
             let words = self.place(position);
@@ -173,16 +179,20 @@ impl Records {
         done
     }
 
-    /// Takes records out, as many as there are and as fit. Process context, may sleep.
+    /// Consumes as many records as exist and fit.
     ///
-    /// No lock is held while they are copied to userspace, which can take any time. A block of them is
-    /// taken by a compare-exchange of `head` after it has been copied. If another reader was faster, the
-    /// block is its own, and this one tries again from the new `head`.
+    /// No lock is held during the copy to userspace, which can take any time. A compare-exchange of `head`
+    /// consumes a block after it was copied. If another reader was faster, this one tries again from the
+    /// new `head`.
+    ///
+    /// # Context
+    ///
+    /// Process context. May sleep.
     ///
     /// # Errors
     ///
-    /// EINVAL: not even one fits. EAGAIN: there is none. EFAULT: none could be copied. ERESTARTSYS: other
-    /// readers were faster until a signal came.
+    /// EINVAL: no record fits. EAGAIN: there is none. EFAULT: none could be copied. ERESTARTSYS: other
+    /// readers were faster until a signal arrived.
     pub(crate) fn read(&self, iov: &mut IovIterDest<'_>) -> Result<usize> {
         if iov.len() < RECORD {
             return Err(EINVAL);
@@ -194,12 +204,12 @@ impl Records {
             let before = iov.len();
             let room = block.len().min(before);
             let head = self.head().load(Acquire);
-            let len = self.look(head, &mut block[..room]);
+            let len = self.copy(head, &mut block[..room]);
             let copied = iov.copy_to_iter(&block[..len]);
             let taken = copied - copied % RECORD;
             let next = head + (taken / RECORD) as u64;
-            // Fully ordered: what was read of the records was read before. If there is nothing to take,
-            // this says whether that is true of the present `head`.
+            // Fully ordered: the records were read before. If there is none, the exchange checks that this
+            // is true of the present `head`.
             if self.head().cmpxchg(head, next, Full).is_err() {
                 revert(iov, before);
                 if current!().signal_pending() {
@@ -224,7 +234,7 @@ impl Records {
     }
 }
 
-/// A word with `first` in its first half and `second` in its second, in memory.
+/// Returns the word that has `first` and `second`, in this order, in memory.
 fn two_halves(first: u32, second: u32) -> u64 {
     let (first, second) = (u64::from(first), u64::from(second));
     if cfg!(target_endian = "little") {

@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a write to the bus matches, and which regions can be beside each other: pure functions over a
-//! sorted array.
+//! The match of a write and a region, and conflicts between regions, as pure functions over a sorted
+//! array.
 //!
-//! No kernel import here: the same file is compiled on the host, where it is compared with a naive
-//! reference.
+//! This file imports nothing from the kernel: a test on the host compiles it as it is and compares it with
+//! a naive reference.
 
-/// Address spaces.
+/// The number of address spaces.
 pub(crate) const SPACES: u32 = 2;
 
-/// Whether an access, or a region, can have that length in bytes.
+/// Returns true if an access, or a region, can have that length in bytes.
 const fn is_length(length: u32) -> bool {
     matches!(length, 1 | 2 | 4 | 8)
 }
 
-/// Whether `value` has no bits beyond `length` bytes.
+/// Returns true if `value` has no bits beyond `length` bytes.
 const fn fits(value: u64, length: u32) -> bool {
     length >= 8 || value >> (8 * length) == 0
 }
 
-/// One write.
+/// A write to the bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Access {
     space: u8,
@@ -29,8 +29,8 @@ pub(crate) struct Access {
 }
 
 impl Access {
-    /// [`None`] if there is no such access: no such space or length, bits of `value` beyond `length`,
-    /// or an end beyond that of the space.
+    /// Creates an access, or returns [`None`] if it is impossible: no such space or length, bits of `value`
+    /// beyond `length`, or an end beyond that of the space.
     #[inline]
     pub(crate) const fn new(space: u32, addr: u64, length: u32, value: u64) -> Option<Self> {
         let legal = space < SPACES
@@ -48,52 +48,52 @@ impl Access {
         })
     }
 
-    /// Where it begins.
+    /// Returns the address of the first byte.
     pub(crate) const fn addr(&self) -> u64 {
         self.addr
     }
 
-    /// What is written.
+    /// Returns the value.
     pub(crate) const fn value(&self) -> u64 {
         self.value
     }
 
-    /// In bytes.
+    /// Returns the length in bytes.
     pub(crate) const fn length(&self) -> u32 {
         self.length as u32
     }
 
-    /// The address space.
+    /// Returns the address space.
     pub(crate) const fn space(&self) -> u32 {
         self.space as u32
     }
 }
 
-/// Where a region is and what it matches. The order is that of space, address and datamatch, a region
-/// without one coming first.
+/// The address of a region and the writes that it matches. Keys are ordered by space, address and
+/// datamatch; a key without datamatch sorts before those with one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
     space: u8,
     addr: u64,
-    /// There is a datamatch.
-    exact: bool,
+    /// True if there is a datamatch.
+    has_datamatch: bool,
     datamatch: u64,
-    /// In bytes; 0: any.
+    /// Length in bytes; 0 for any.
     length: u8,
 }
 
-/// Why two regions cannot be beside each other.
+/// The conflict between two regions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Conflict {
-    /// They are one and the same.
+    /// They have the same key.
     Same,
     /// They overlap, and are not at the same address or not of the same length.
     Shape,
 }
 
 impl Key {
-    /// [`None`] if there is no such region: no such space or length, bits of `datamatch` beyond
-    /// `length`, a datamatch for any length, or an end beyond that of the space.
+    /// Creates a key, or returns [`None`] if it is impossible: no such space or length, bits of `datamatch`
+    /// beyond `length`, a datamatch for any length, or an end beyond that of the space.
     pub(crate) const fn new(
         space: u32,
         addr: u64,
@@ -112,7 +112,7 @@ impl Key {
         let key = Self {
             space: space as u8,
             addr,
-            exact: datamatch.is_some(),
+            has_datamatch: datamatch.is_some(),
             datamatch: match datamatch {
                 Some(value) => value,
                 None => 0,
@@ -125,36 +125,36 @@ impl Key {
         Some(key)
     }
 
-    /// The address space.
+    /// Returns the address space.
     pub(crate) const fn space(&self) -> u32 {
         self.space as u32
     }
 
-    /// Where it begins.
+    /// Returns the address of the first byte.
     pub(crate) const fn addr(&self) -> u64 {
         self.addr
     }
 
-    /// In bytes; 0: any.
+    /// Returns the length in bytes; 0 for any.
     pub(crate) const fn length(&self) -> u32 {
         self.length as u32
     }
 
-    /// The only value that it matches, if there is one.
+    /// Returns the only value that it matches, if there is one.
     pub(crate) const fn datamatch(&self) -> Option<u64> {
-        if self.exact {
+        if self.has_datamatch {
             Some(self.datamatch)
         } else {
             None
         }
     }
 
-    /// How far its last byte is from the first. One of any length covers its first byte.
+    /// Returns the distance from the first to the last byte. A region of any length covers its first byte.
     const fn reach(&self) -> u64 {
         (self.length as u64).saturating_sub(1)
     }
 
-    /// Whether `next`, which is not before `self` in the order, can be beside it.
+    /// Checks for a conflict with `next`, which does not sort before `self`.
     fn check(&self, next: &Self) -> Result<(), Conflict> {
         if self.space != next.space {
             Ok(())
@@ -174,17 +174,17 @@ impl Key {
     }
 }
 
-/// The regions that a write goes to, by where they are in the array.
+/// The regions that a write matches, by their positions in the array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Matches {
-    /// The one without datamatch.
+    /// The region without datamatch.
     pub(crate) wildcard: Option<usize>,
-    /// The one with this datamatch.
+    /// The region whose datamatch is the value.
     pub(crate) datamatch: Option<usize>,
 }
 
-/// Where `access` goes. `keys` are those in its space, sorted and without conflicts, and `addrs` their
-/// addresses by themselves: the search reads a third of what it would otherwise.
+/// Returns the regions that `access` matches. `keys` are those in its space, sorted and without conflicts.
+/// `addrs` are their addresses: the binary search in them reads a third of the memory of `keys`.
 #[inline]
 pub(crate) fn find(addrs: &[u64], keys: &[Key], access: &Access) -> Matches {
     let addr = access.addr;
@@ -195,9 +195,9 @@ pub(crate) fn find(addrs: &[u64], keys: &[Key], access: &Access) -> Matches {
     };
     let mut rest = first;
     match keys.get(first) {
-        // All that are here have the same length.
+        // All regions at this address have the same length.
         Some(key) if key.addr == addr && (key.length == 0 || key.length == access.length) => {
-            if !key.exact {
+            if !key.has_datamatch {
                 matches.wildcard = Some(first);
                 rest += 1;
             }
@@ -218,12 +218,12 @@ pub(crate) fn find(addrs: &[u64], keys: &[Key], access: &Access) -> Matches {
     matches
 }
 
-/// Sees whether `new` can come to `old` when those at the places `gone` have left, and if so, before
-/// which of `old` each of them comes (`places`, as long as `new`). All arrays are sorted, and `gone`
-/// is without repetition.
+/// Checks that the keys `new` can be added to `old` when those at the positions `gone` are removed. Writes
+/// to `places`, which is as long as `new`, the position in `old` before which each new key sorts. All
+/// arrays are sorted, and `gone` has no duplicates.
 ///
-/// On a conflict: what it is, and which of `new` has it. For each of `new` it takes as many steps as the
-/// logarithm of the lengths of the others.
+/// On a conflict, returns it with the index in `new`. For each new key the number of steps is logarithmic
+/// in the lengths of the other arrays.
 pub(crate) fn place_new(
     old: &[Key],
     gone: &[usize],
@@ -247,20 +247,20 @@ pub(crate) fn place_new(
     Ok(())
 }
 
-/// The last number below `at` that is not in `gone`.
+/// Returns the last number below `at` that is not in `gone`.
 fn last_before(gone: &[usize], at: usize) -> Option<usize> {
     let last = at.checked_sub(1)?;
     let below = &gone[..gone.partition_point(|&gone| gone < at)];
     if below.last() != Some(&last) {
         return Some(last);
     }
-    // The run of numbers that ends here: along it, and nowhere before, they grow with the index.
+    // Find the start of the run of consecutive numbers that ends here.
     let run = last - (below.len() - 1);
     let start = partition(below, |index, gone| gone - index < run);
     below[start].checked_sub(1)
 }
 
-/// The first number from `at` on that is not in `gone`.
+/// Returns the first number from `at` on that is not in `gone`.
 fn first_from(gone: &[usize], at: usize) -> Option<usize> {
     let from = &gone[gone.partition_point(|&gone| gone < at)..];
     if from.first() != Some(&at) {
@@ -269,7 +269,7 @@ fn first_from(gone: &[usize], at: usize) -> Option<usize> {
     Some(at + partition(from, |index, gone| gone - index <= at))
 }
 
-/// Like `partition_point()`, with the index.
+/// Does what `partition_point()` does, with a predicate that gets the index, too.
 fn partition(sorted: &[usize], low: impl Fn(usize, usize) -> bool) -> usize {
     let (mut from, mut to) = (0, sorted.len());
     while from < to {

@@ -35,7 +35,7 @@ use kernel::{
 type RawCtx = *mut bindings::doorbell_ctx;
 type RawCallback = *mut bindings::doorbell_callback;
 
-/// Exports the functions, whose types must be those that the header gives them.
+/// Exports the functions, and checks their types against those of the header.
 macro_rules! export {
     ($($(#[$attr:meta])* fn $name:ident($($arg:ident: $ty:ty),*) $(-> $ret:ty)? $body:block)+) => {$(
         $(#[$attr])*
@@ -91,8 +91,8 @@ export! {
     fn doorbell_ctx_fdget(fd: c_int) -> RawCtx {
         ctx_result((|| {
             let file = LocalFile::fget(u32::try_from(fd).map_err(|_| EBADF)?)?;
-            // SAFETY: A misc device's files have no position, and of others nothing is used but
-            // the operations.
+            // SAFETY: The files of a misc device have no position. Of other files only the operations are
+            // used.
             ContextRef::new(unsafe { LocalFile::assume_no_fdget_pos(file) })
         })())
     }

@@ -15,17 +15,17 @@ use kernel::{
     rbtree::RBTree, //
 };
 
-/// What is assigned; changed with the mutex held.
+/// The assignments of a context. They change with the mutex held.
 pub(crate) struct Assignments {
-    /// By the eventfd's identity, which stays its own as long as it is here.
+    /// Irqfds by the eventfd's identity, which no other eventfd has while the irqfd exists.
     pub(crate) irqfds: RBTree<usize, Pin<KBox<Irqfd>>>,
-    /// The identities of each line's triggers, for the search for cycles: the triggers themselves
-    /// can only be reached by the thread that holds the line.
+    /// The identities of each line's triggers, for the search for cycles. Only the owner of a line can
+    /// access the triggers themselves.
     pub(super) triggers: KVVec<KVec<usize>>,
 }
 
 impl Assignments {
-    /// The identities of the triggers of `line`.
+    /// Returns the identities of the triggers of `line`.
     pub(super) fn triggers_of(&self, line: u32) -> &[usize] {
         self.triggers.get(line as usize).map_or(&[], |ids| ids)
     }
@@ -34,13 +34,13 @@ impl Assignments {
     /// by a trigger that is an irqfd of this context. `hit` gets the line and its triggers'
     /// identities. Process context.
     ///
-    /// A cycle over several contexts is not found, and would not be: neither context may see the
-    /// other's wiring. What a cycle costs is bounded where messages are relayed. So this search only
-    /// reports a mistake, and may be bounded itself.
+    /// A cycle through several contexts is not found, because no context may see the assignments of another
+    /// one. The relay limit bounds the cost of a cycle. So this search only reports a mistake, and may be
+    /// bounded itself.
     ///
     /// # Errors
     ///
-    /// ENOSPC: it would have to examine too many triggers. EINTR: the task was killed. ENOMEM.
+    /// ENOSPC: there are too many triggers to examine. EINTR: the task was killed. ENOMEM.
     pub(crate) fn reaches(&self, start: u32, hit: impl Fn(u32, &[usize]) -> bool) -> Result<bool> {
         let mut seen = KVVec::<bool>::new();
         let mut todo = KVVec::new();

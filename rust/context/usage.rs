@@ -7,7 +7,7 @@ use kernel::sync::atomic::{
     Relaxed, //
 };
 
-/// The numbers of assignments, as of one line or of a context.
+/// The numbers of assignments of a line or of a context.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Usage {
     /// Irqfds.
@@ -33,7 +33,7 @@ pub(crate) enum UsageField {
     Resamplefds,
 }
 
-/// Numbers of assignments. They are written with the mutex held and read without it.
+/// Numbers of assignments. They are written with the mutex of the assignments held, and read without it.
 pub(super) struct UsageCounters([Atomic<u32>; 4]);
 
 impl UsageCounters {

@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The device's calls for regions, for writes to the bus, and for what was kept of them.
+//! The calls for regions, writes to the bus, and records.
 
+use super::{
+    argument::{
+        check_flags,
+        check_reserved,
+        Argument, //
+    },
+    DoorbellFile, //
+};
 use crate::{
     bus::{
         records::Records,
@@ -17,12 +25,6 @@ use crate::{
         TargetSelector, //
     },
     context::Context,
-    device::{
-        check_flags,
-        check_reserved,
-        Argument,
-        DoorbellFile, //
-    },
     kernel_ext::{
         alloc::user_alloc_flags,
         eventfd::EventFdFile,
@@ -45,22 +47,24 @@ use kernel::{
     }, //
 };
 
-/// An array of the caller's.
+/// Returns the array of the caller at the address `at`.
 fn array<T>(at: u64, len: u32) -> Result<UserSlice> {
     let at = UserPtr::from_addr(usize::try_from(at).map_err(|_| EFAULT)?);
     Ok(UserSlice::new(at, len as usize * size_of::<T>()))
 }
 
-/// The regions that are to come and to go.
+/// The regions to assign and to deassign.
 #[derive(Default)]
 struct Changes {
     new: KVVec<Assign>,
     old: KVVec<Deassign>,
 }
 
-/// Where a region is, if what is said of it makes sense.
+/// Returns the key of a region.
 ///
-/// EINVAL: it does not.
+/// # Errors
+///
+/// EINVAL: the structure is not valid.
 fn check(region: &doorbell_region) -> Result<Key> {
     let either = if region.flags & DOORBELL_REGION_FLAG_DEASSIGN != 0 {
         DOORBELL_REGION_FLAG_DEASSIGN
@@ -84,7 +88,7 @@ fn check(region: &doorbell_region) -> Result<Key> {
 }
 
 impl Changes {
-    /// Adds what the caller's `index`th says, which is at `key`.
+    /// Adds the element `index` of the caller's array, whose key is `key`.
     fn add(&mut self, context: &Context, region: &doorbell_region, key: Key, index: u32) -> Result {
         let rings = region.flags & DOORBELL_REGION_FLAG_LINE != 0;
         if rings {
@@ -105,7 +109,7 @@ impl Changes {
             self.new
                 .push(Assign { key, index, region }, user_alloc_flags())?;
         } else {
-            let which = if rings {
+            let target = if rings {
                 TargetSelector::Line(region.line)
             } else if region.fd == -1 {
                 TargetSelector::AnyEventFd
@@ -113,14 +117,14 @@ impl Changes {
                 TargetSelector::EventFd(eventfd()?)
             };
             self.old
-                .push(Deassign { key, index, which }, user_alloc_flags())?;
+                .push(Deassign { key, index, target }, user_alloc_flags())?;
         }
         Ok(())
     }
 }
 
 impl DoorbellFile {
-    /// DOORBELL_REGION.
+    /// Handles DOORBELL_REGION.
     pub(crate) fn region(&self, arg: &Argument) -> Result {
         let region: doorbell_region = arg.read()?;
         let key = check(&region)?;
@@ -132,7 +136,7 @@ impl DoorbellFile {
             .map_err(|failed| failed.error)
     }
 
-    /// DOORBELL_REGIONS.
+    /// Handles DOORBELL_REGIONS.
     pub(crate) fn regions(&self, arg: &Argument) -> Result {
         let mut regions: doorbell_regions = arg.read()?;
         check_flags(regions.flags, 0)?;
@@ -142,7 +146,7 @@ impl DoorbellFile {
             return Err(EINVAL);
         }
         let context = self.context()?;
-        // All that can be there, for all that can come.
+        // Replacing all regions takes this many elements.
         if regions.nr_regions > 2 * DOORBELL_MAX_REGIONS {
             return Err(ENOSPC);
         }
@@ -170,7 +174,7 @@ impl DoorbellFile {
         context.change_regions(changes.new, changes.old)
     }
 
-    /// DOORBELL_GET_REGIONS.
+    /// Handles DOORBELL_GET_REGIONS.
     pub(crate) fn get_regions(&self, arg: &Argument) -> Result<isize> {
         const BLOCK: usize = 16;
         let list: doorbell_get_regions = arg.read()?;
@@ -183,7 +187,7 @@ impl DoorbellFile {
         let mut writer = array::<doorbell_region_info>(list.infos, list.nr_infos)?.writer();
         let mut done = 0;
         while done < list.nr_infos as usize {
-            // To userspace only when nobody has to wait for that.
+            // Copied to userspace outside of the read side, for which writers wait.
             let mut block: [_; BLOCK] = core::array::from_fn(|_| doorbell_region_info::default());
             let room = BLOCK.min(list.nr_infos as usize - done);
             let len = list_regions(context, list.first as usize + done, &mut block[..room]);
@@ -198,7 +202,7 @@ impl DoorbellFile {
         Ok(done as isize)
     }
 
-    /// DOORBELL_BUS_WRITE.
+    /// Handles DOORBELL_BUS_WRITE.
     pub(crate) fn bus_write(&self, arg: &Argument) -> Result<isize> {
         let write: doorbell_bus_write = arg.read()?;
         check_flags(write.flags, 0)?;
@@ -213,7 +217,7 @@ impl DoorbellFile {
         count_or(done, result)
     }
 
-    /// pwrite(2) and its sisters: `addr` is the file's position.
+    /// Handles pwrite(2), pwritev(2) and pwritev2(2): `addr` is the file's position.
     #[inline]
     pub(crate) fn write(&self, addr: i64, iov: &mut IovIterSource<'_>) -> Result<usize> {
         let context = self.context()?;
@@ -235,17 +239,17 @@ impl DoorbellFile {
         Ok(done)
     }
 
-    /// read(2) and its sisters: `addr` is the file's position.
+    /// Handles read(2), readv(2) and pread(2): `addr` is the file's position.
     pub(crate) fn read(&self, addr: i64, iov: &mut IovIterDest<'_>) -> Result<usize> {
         let context = self.context()?;
-        // That is a device's register, and nobody is there to answer.
+        // That is a read of a device's register, which no region answers.
         if addr != 0 || matches!(iov.len(), 1 | 2 | 4 | 8) {
             return Err(EOPNOTSUPP);
         }
         context.bus().records()?.read(iov)
     }
 
-    /// DOORBELL_SET_RECORDS.
+    /// Handles DOORBELL_SET_RECORDS.
     pub(crate) fn set_records(&self, arg: &Argument) -> Result {
         let records: doorbell_set_records = arg.read()?;
         check_flags(records.flags, 0)?;
@@ -259,7 +263,7 @@ impl DoorbellFile {
             .set_records(|| Records::new(len, user_alloc_flags()))
     }
 
-    /// DOORBELL_GET_BUS.
+    /// Handles DOORBELL_GET_BUS.
     pub(crate) fn get_bus(&self, arg: &Argument) -> Result {
         let context = self.context()?;
         let mut bus = doorbell_get_bus {
@@ -275,10 +279,10 @@ impl DoorbellFile {
     }
 }
 
-/// How many accesses are read at once.
+/// The accesses that are copied from userspace at once.
 type Block = [doorbell_bus_access; 16];
 
-/// Carries out all accesses, counting them.
+/// Carries out all accesses, and counts them in `done`.
 fn write_all(context: &Context, reader: &mut UserSliceReader, done: &mut usize) -> Result {
     while reader.len() >= size_of::<Block>() {
         // If not all of them can be read, some still may.
@@ -305,7 +309,7 @@ fn write_one(context: &Context, access: &doorbell_bus_access) -> Result {
     context.bus_write(&access.ok_or(EINVAL)?, Origin::Caller)
 }
 
-/// Fills `infos` with the regions from the `first` on; returns how many there were.
+/// Fills `infos` with the regions from the index `first` on. Returns their number.
 fn list_regions(context: &Context, first: usize, infos: &mut [doorbell_region_info]) -> usize {
     let regions = context.bus().regions();
     let keys = regions.keys().get(first..).unwrap_or(&[]);
@@ -333,7 +337,7 @@ fn list_regions(context: &Context, first: usize, infos: &mut [doorbell_region_in
     len
 }
 
-/// Writes the next `len` bytes to `addr`, as one access.
+/// Writes the next `len` bytes to the address `addr`, as one access.
 #[inline]
 fn write_segment(context: &Context, addr: u64, len: usize, iov: &mut IovIterSource<'_>) -> Result {
     let mut bytes = [0u8; size_of::<u64>()];
@@ -356,7 +360,7 @@ fn write_segment(context: &Context, addr: u64, len: usize, iov: &mut IovIterSour
     context.bus_write(&access.ok_or(EINVAL)?, Origin::Caller)
 }
 
-/// How much was done; the error if it is nothing.
+/// Returns `done`, or the error if that is zero.
 fn count_or(done: usize, result: Result) -> Result<isize> {
     match result {
         Err(error) if done == 0 => Err(error),

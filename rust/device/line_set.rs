@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The lines that an ioctl works on: one, or many at once.
+//! The lines that DOORBELL_MASK, _UNMASK, _CLEAR and _PENDING work on.
 
 use crate::uapi::doorbell_line_set;
 use kernel::{
@@ -11,7 +11,7 @@ use kernel::{
     }, //
 };
 
-/// A bitmap of the caller's.
+/// A bitmap in the caller's memory.
 #[derive(Clone, Copy)]
 struct Bitmap {
     at: UserPtr,
@@ -19,7 +19,7 @@ struct Bitmap {
 }
 
 impl Bitmap {
-    /// The one of `bits` bits at the address `at`; none if that is zero.
+    /// Creates the bitmap of `bits` bits at the address `at`, or none if that is zero.
     fn new(at: u64, bits: u32) -> Result<Option<Self>> {
         if at == 0 {
             return Ok(None);
@@ -49,19 +49,21 @@ impl Bitmap {
     }
 }
 
-/// Some lines of a context.
+/// A set of lines of a context.
 pub(crate) struct LineSet {
     first: u32,
     len: u32,
-    /// A bit for each line, if it is not all of them.
+    /// A bit for each line; none selects all lines.
     chosen: Option<KVVec<u64>>,
-    /// Where the caller wants to see which lines were counted.
+    /// The bitmap for the lines that were counted, if the caller asks for it.
     result: Option<(Bitmap, KVVec<u64>)>,
 }
 
 impl LineSet {
-    /// What the caller asks for, in a context of `nr_lines` lines. Process context; changes nothing
-    /// but the caller's result, to see that it can be written.
+    /// Creates the set that the caller asks for, in a context of `nr_lines` lines. Writes zeroes to the
+    /// result, as a check that it can be written. Process context.
+    ///
+    /// # Errors
     ///
     /// EINVAL, ENXIO, EFAULT, ENOMEM: see the UAPI header.
     pub(crate) fn new(set: &doorbell_line_set, nr_lines: u32) -> Result<Self> {
@@ -92,8 +94,8 @@ impl LineSet {
         })
     }
 
-    /// Does `f` with each of the lines, and tells the caller for which it returned true; returns
-    /// how many those were. Process context.
+    /// Calls `f` for each line, and writes to the result the lines for which it returned true. Returns their
+    /// number. Process context.
     pub(crate) fn apply(self, mut f: impl FnMut(u32) -> bool) -> u32 {
         let mut count = 0;
         let mut result = self.result;
@@ -112,8 +114,8 @@ impl LineSet {
             }
         }
         if let Some((bitmap, result)) = result {
-            // It could be written a moment ago. If the caller has taken it away since, what was
-            // done was done all the same, and the return value tells.
+            // The check above has written to it. If the caller has unmapped it since, the lines have been
+            // changed all the same, and the return value gives their number.
             let _ = bitmap.write(&result);
         }
         count

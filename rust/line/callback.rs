@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `struct doorbell_callback`: what other modules have called.
+//! `struct doorbell_callback`: a function of another module that a line calls.
 
 use crate::bindings;
 use core::ptr::NonNull;
 
-/// A callback of another module's.
+/// A callback of another module.
 ///
 /// # Invariants
 ///
@@ -19,7 +19,7 @@ unsafe impl Send for Callback {}
 unsafe impl Sync for Callback {}
 
 impl Callback {
-    /// None if there is nothing to call.
+    /// Creates a callback, or returns none if there is no function to call.
     ///
     /// # Safety
     ///
@@ -34,22 +34,26 @@ impl Callback {
         Some(Self(callback))
     }
 
-    /// What tells it from all others that exist at the same time.
+    /// Returns the identity, which no other callback has at the same time.
     pub(crate) fn id(&self) -> usize {
         self.0.addr().get()
     }
 
-    /// Calls it as a trigger, of a delivery that has `depth` relays behind it: so much is behind what
-    /// the callback rings. DoorbellFile as of [`Callback::call`].
+    /// Calls the function as a trigger, for a delivery that came through `depth` relays. A ring by the
+    /// function continues from there. Context as of [`Callback::call`].
     #[inline]
     pub(crate) fn call_at(&self, depth: u32) {
         // SAFETY: Valid by the type invariants, and it has a function.
         unsafe { bindings::doorbell_call(self.0.as_ptr(), depth, 0) };
     }
 
-    /// Calls it. A trigger's is called with its line held: in the context of whoever rings, in an
-    /// interrupt, or in a work item, and with preemption off unless the kernel is PREEMPT_RT. A
-    /// notifier's is called in the context of whoever makes the transition.
+    /// Calls the function.
+    ///
+    /// # Context
+    ///
+    /// The owner of the line calls a trigger: in the context of the ring, in an interrupt, or in a worker,
+    /// and with preemption off unless the kernel is PREEMPT_RT. A notifier is called in the context of the
+    /// transition.
     #[inline]
     pub(crate) fn call(&self, event: u32) {
         // SAFETY: Valid by the type invariants.

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What can be done to a line besides ringing it: masks, levels, acks.
+//! Masks, levels and acks of a line.
 //!
-//! Whoever makes a transition tells the line's notifiers of it, after it, and with nothing held.
+//! The thread that makes a transition signals the line's notifiers after it, when it does not own the
+//! line any more.
 
 use super::{
     state::{
@@ -34,10 +35,12 @@ use kernel::{
 };
 
 impl Line {
-    /// Masks the line; returns whether it was not masked before.
+    /// Masks the line. Returns true if it was not masked before. When this has returned, no delivery is in
+    /// flight, and none starts until the unmask. (`disable_irq()`)
     ///
-    /// When this returns, no delivery is under way and none starts until the line is unmasked.
-    /// Process context; may sleep like [`Line::lock_triggers`].
+    /// # Context
+    ///
+    /// As of [`Line::lock_triggers`].
     pub(crate) fn mask(self: Pin<&Self>) -> bool {
         let (newly, guard) = self.lock.update(state::IDLE, state::mask);
         let guard = guard.unwrap_or_else(|| self.claim());
@@ -45,9 +48,12 @@ impl Line {
         self.masked(newly)
     }
 
-    /// Masks the line; returns whether it was not masked before.
+    /// Masks the line, but does not wait for a delivery in flight. Returns true if the line was not masked
+    /// before. (`disable_irq_nosync()`)
     ///
-    /// A delivery that is under way goes on. Any context where eventfds may be signalled.
+    /// # Context
+    ///
+    /// Any context where eventfds may be signalled.
     pub(crate) fn mask_nosync(self: Pin<&Self>) -> bool {
         let (newly, guard) = self.lock.update(state::IDLE, state::mask);
         if let Some(guard) = guard {
@@ -63,9 +69,11 @@ impl Line {
         newly
     }
 
-    /// Unmasks the line and delivers what is pending; returns whether there was something.
+    /// Unmasks the line and delivers the pending message. Returns true if there was one.
     ///
-    /// Process context; may sleep like [`Line::lock_triggers`].
+    /// # Context
+    ///
+    /// As of [`Line::lock_triggers`].
     pub(crate) fn unmask(self: Pin<&Self>) -> bool {
         let Some((guard, message, resample)) = self.take(state::MASKED, state::unmask) else {
             return false;
@@ -75,8 +83,10 @@ impl Line {
         message.is_some()
     }
 
-    /// Unmasks the line; returns whether something was pending, which is delivered, by whoever holds
-    /// the line if somebody does.
+    /// Unmasks the line. Returns true if a message was pending. The caller delivers it, or the owner if the
+    /// line has one.
+    ///
+    /// # Context
     ///
     /// Any context where eventfds may be signalled.
     pub(crate) fn unmask_nowait(self: Pin<&Self>) -> bool {
@@ -91,9 +101,11 @@ impl Line {
         message.is_some()
     }
 
-    /// Drops the message that is pending; returns whether there was one.
+    /// Drops the pending message. Returns true if there was one.
     ///
-    /// Process context; may sleep like [`Line::lock_triggers`].
+    /// # Context
+    ///
+    /// As of [`Line::lock_triggers`].
     pub(crate) fn clear(self: Pin<&Self>) -> bool {
         let Some((guard, _, resample)) = self.take(state::MASKED | state::PENDING, state::clear)
         else {
@@ -105,8 +117,13 @@ impl Line {
         true
     }
 
-    /// Raises the level, or lowers it; `origin` says whether eventfds may be signalled. Any context
-    /// but NMI.
+    /// Raises the level.
+    ///
+    /// # Context
+    ///
+    /// Any context but NMI; `origin` says whether eventfds may be signalled.
+    ///
+    /// # Errors
     ///
     /// EOPNOTSUPP: an edge line.
     pub(crate) fn raise(self: Pin<&Self>, origin: Origin) -> Result<RingOutcome> {
@@ -117,10 +134,11 @@ impl Line {
         Ok(self.rung(action.ok_or(EOPNOTSUPP)?, guard))
     }
 
-    /// Lowers the level; returns whether that took a message back. `origin` and context as of
-    /// [`Line::raise`].
+    /// Lowers the level. Returns true if that withdrew a message.
     ///
-    /// EOPNOTSUPP: an edge line.
+    /// # Context and errors
+    ///
+    /// As of [`Line::raise`].
     pub(crate) fn lower(self: Pin<&Self>, origin: Origin) -> Result<bool> {
         let (withdrawn, guard) = self.lock.update(state::LEVEL | state::RAISED, state::lower);
         if let Some(guard) = guard {
@@ -134,9 +152,14 @@ impl Line {
         withdrawn.ok_or(EOPNOTSUPP)
     }
 
-    /// Acks what was delivered last. If the level is still raised when those who wanted to know have
-    /// been told, the next message goes out as `origin` says. Any context where eventfds may be
-    /// signalled.
+    /// Acks the last delivery, and signals the resamplefds and notifiers. If the level is still raised
+    /// then, sends the next message from the context that `origin` names.
+    ///
+    /// # Context
+    ///
+    /// Any context where eventfds may be signalled.
+    ///
+    /// # Errors
     ///
     /// EOPNOTSUPP: an edge line.
     pub(crate) fn ack(self: Pin<&Self>, origin: Origin) -> Result<Acked> {
@@ -153,7 +176,7 @@ impl Line {
         Ok(acked)
     }
 
-    /// The message that a level makes which is still raised after an ack, if it is one.
+    /// Sends the message of a level that is still raised after an ack.
     fn assert_again(self: Pin<&Self>, origin: Origin) {
         let _preemption = matches!(origin, Origin::Wake(_)).then(Unpreempted::new);
         let (action, guard) = self.lock.update(state::LEVEL | state::RAISED, |state| {
@@ -164,10 +187,16 @@ impl Line {
         }
     }
 
-    /// Makes it a level line, or an edge line. Process context, and nobody may assign a resamplefd
-    /// meanwhile, nor must there be one.
+    /// Makes the line a level line or an edge line. The line must have no resamplefd, and the caller keeps
+    /// others from assigning one.
     ///
-    /// EBUSY: something is pending, asserted or raised.
+    /// # Context
+    ///
+    /// Process context.
+    ///
+    /// # Errors
+    ///
+    /// EBUSY: a message is pending, or the line is asserted or raised.
     pub(crate) fn set_type(&self, level: bool) -> Result {
         let (done, _) = self
             .lock
@@ -179,7 +208,7 @@ impl Line {
         }
     }
 
-    /// EOPNOTSUPP for an edge line, which it is until somebody changes that. Any context.
+    /// Returns EOPNOTSUPP for an edge line. Any context.
     pub(crate) fn check_level(&self) -> Result {
         if self.lock.word() & state::LEVEL == 0 {
             return Err(EOPNOTSUPP);
@@ -187,8 +216,8 @@ impl Line {
         Ok(())
     }
 
-    /// Tries `f` until the line is not somebody else's; the hold, the message that `f` took and
-    /// whether the resamplefds are to be signalled, if it did something.
+    /// Makes the transition `f`, waiting while another thread owns the line. If the transition applies,
+    /// returns the guard, the message that `f` took, and true if the resamplefds have to be signalled.
     fn take<'a>(
         self: Pin<&'a Self>,
         likely: u32,

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a line tells: eventfds, and other modules' callbacks.
+//! The outputs of a line: eventfds and callbacks of other modules.
 //!
-//! Triggers are told of deliveries, while the line is held. Notifiers are told of the line's other
-//! transitions by whoever made them, with nothing held, so that they may use the line themselves.
-//! A resamplefd is a notifier that belongs to an irqfd.
+//! The owner of the line signals the triggers on each delivery. The thread that makes another transition
+//! signals the notifiers after it, without owning the line, so that they may use the line themselves. A
+//! resamplefd is a notifier that belongs to an irqfd.
 
 use super::{
     callback::Callback,
@@ -32,22 +32,22 @@ use kernel::{
     }, //
 };
 
-/// Most triggers of a line.
+/// The maximum number of triggers of a line.
 const MAX: usize = DOORBELL_MAX_TRIGGERS_PER_LINE as usize;
 
-/// All that a notifier may ask for.
+/// The events that a notifier may ask for.
 pub(crate) const EVENTS: u32 = DOORBELL_NOTIFY_MASK | DOORBELL_NOTIFY_UNMASK | DOORBELL_NOTIFY_ACK;
 
-/// Whom to tell.
+/// An eventfd or a callback.
 pub(crate) enum Output {
-    /// Signals it.
+    /// An eventfd, which is signalled.
     EventFd(EventFd),
-    /// Calls it.
+    /// A callback of another module, which is called.
     Callback(Callback),
 }
 
 impl Output {
-    /// What tells it from all others that exist at the same time.
+    /// Returns the identity, which no other output has at the same time.
     pub(crate) fn id(&self) -> usize {
         match self {
             Self::EventFd(eventfd) => eventfd.id(),
@@ -55,12 +55,12 @@ impl Output {
         }
     }
 
-    /// Returns true if it is an eventfd, and so userspace's.
+    /// Returns true for an eventfd, which userspace has assigned.
     pub(crate) fn is_eventfd(&self) -> bool {
         matches!(self, Self::EventFd(_))
     }
 
-    /// Tells it of a delivery. For the context see [`EventFd::signal`], whose argument `mask` is.
+    /// Signals a delivery, as [`EventFd::signal`] does with `mask`. Context as of that.
     #[inline(always)]
     fn deliver(&self, mask: u32) {
         match self {
@@ -69,8 +69,8 @@ impl Output {
         }
     }
 
-    /// Tells it of `event`. DoorbellFile as above.
-    fn tell(&self, event: u32) {
+    /// Signals `event`. Context as of [`EventFd::signal`].
+    fn notify(&self, event: u32) {
         match self {
             Self::EventFd(eventfd) => eventfd.signal(0),
             Self::Callback(callback) => callback.call(event),
@@ -78,10 +78,10 @@ impl Output {
     }
 }
 
-/// Triggers of one line. Whoever has a `&mut` to them holds the line.
+/// The triggers of a line. Only the owner of the line has a `&mut` to them.
 pub(crate) struct Triggers {
     outputs: KVec<Output>,
-    /// The last delivery found no trigger, and none has been added since.
+    /// The last delivery found no trigger, and none was added since.
     unheard: bool,
     /// The rest of a delivery that has stopped.
     rest: Rest,
@@ -96,7 +96,7 @@ struct Rest {
 }
 
 impl Triggers {
-    /// None.
+    /// Creates an empty list.
     pub(crate) const fn new() -> Self {
         Self {
             outputs: KVec::new(),
@@ -105,17 +105,17 @@ impl Triggers {
         }
     }
 
-    /// How many.
+    /// Returns the number of triggers.
     fn len(&self) -> usize {
         self.outputs.len()
     }
 
-    /// Their identities.
+    /// Returns their identities.
     fn ids(&self) -> impl Iterator<Item = usize> + '_ {
         self.outputs.iter().map(Output::id)
     }
 
-    /// Tells all of a delivery, with `mask` in the wake-ups' key. For the context see
+    /// Signals a delivery to all triggers, with `mask` in the key of the wake-ups. Context as of
     /// [`EventFd::signal`].
     #[inline]
     pub(crate) fn signal(&mut self, mask: u32) {
@@ -127,8 +127,8 @@ impl Triggers {
         }
     }
 
-    /// Signals like [`Triggers::signal`], but calls `more` after each four, with the number of the next
-    /// ones, and stops if that returns false. Returns false if some are left, for
+    /// Signals like [`Triggers::signal`], but calls `more` after each four triggers, with the number of the
+    /// next ones, and stops if that returns false. Returns false if triggers are left, for
     /// [`Triggers::signal_rest`].
     #[inline(always)]
     pub(crate) fn signal_while(&mut self, mask: u32, more: impl Fn(u32) -> bool) -> bool {
@@ -151,7 +151,7 @@ impl Triggers {
         true
     }
 
-    /// Finishes the delivery that [`Triggers::signal_while`] has stopped. DoorbellFile as of
+    /// Finishes the delivery that [`Triggers::signal_while`] has stopped. Context as of
     /// [`Triggers::signal`].
     pub(crate) fn signal_rest(&mut self) {
         for output in self.outputs.iter().skip(self.rest.from as usize) {
@@ -159,12 +159,14 @@ impl Triggers {
         }
     }
 
-    /// Adds `output`, moving everything to `room` if there is not enough here. Does not allocate.
+    /// Adds `output`. If the list is full, moves all outputs to `room`. Does not allocate.
     ///
-    /// On success `room` has what is to be freed when the line is no longer held.
+    /// On success `room` has the memory that the caller frees after it has released the line.
     ///
-    /// EEXIST: it is there already. ENOSPC: the line has as many as it can have. EAGAIN: neither
-    /// here nor in `room` is enough room; make some ([`Triggers::room`]) and come again.
+    /// # Errors
+    ///
+    /// EEXIST: the output is in the list. ENOSPC: the line has the maximum number. EAGAIN: neither the
+    /// list nor `room` has enough room; allocate with [`Triggers::room`] and try again.
     pub(crate) fn add(&mut self, output: &mut Option<Output>, room: &mut KVec<Output>) -> Result {
         let id = output.as_ref().map(Output::id);
         if self.ids().any(|other| Some(other) == id) {
@@ -195,23 +197,23 @@ impl Triggers {
         core::mem::take(&mut self.unheard)
     }
 
-    /// Room for [`Triggers::add`] to `len` others. Process context.
+    /// Allocates room for [`Triggers::add`] to a list of `len`. Process context.
     pub(crate) fn room(len: usize) -> Result<KVec<Output>> {
         let capacity = (len + 1).next_power_of_two().min(MAX);
         Ok(KVec::with_capacity(capacity, user_alloc_flags())?)
     }
 
-    /// Removes the one with the identity `id` and returns it, to be dropped when the line is no
-    /// longer held.
+    /// Removes and returns the output with the identity `id`. The caller drops it after it has released the
+    /// line.
     pub(crate) fn remove(&mut self, id: usize) -> Option<Output> {
         let at = self.ids().position(|other| other == id)?;
         self.outputs.remove(at).ok()
     }
 
-    /// Moves the eventfds to `removed`, and the rest to `kept`, which takes the place of the triggers'
-    /// memory. Both must have room for all. Does not allocate.
+    /// Moves the eventfds to `removed` and the rest to `kept`, which becomes the list. Both must have room
+    /// for all outputs. Does not allocate.
     ///
-    /// What both hold afterwards is to be dropped when the line is no longer held.
+    /// The caller drops both after it has released the line.
     pub(crate) fn remove_eventfds(&mut self, removed: &mut KVec<Output>, kept: &mut KVec<Output>) {
         for output in self.outputs.drain_all() {
             let to = if output.is_eventfd() {
@@ -225,53 +227,53 @@ impl Triggers {
         core::mem::swap(&mut self.outputs, kept);
     }
 
-    /// Removes all and returns them, to be dropped when the line is no longer held.
+    /// Removes and returns all. The caller drops them after it has released the line.
     pub(crate) fn take(&mut self) -> Self {
         core::mem::replace(self, Self::new())
     }
 }
 
-/// Whom to tell, and of what.
+/// An output with the transitions that it is signalled for.
 pub(crate) enum Notifier {
-    /// Of these events, DOORBELL_NOTIFY_*.
+    /// An output for some events, DOORBELL_NOTIFY_*.
     Events(Output, u32),
-    /// To look again, because the line was acked.
+    /// A resamplefd, which is signalled when the line was acked.
     Resample {
         /// The resamplefd.
         eventfd: EventFd,
-        /// The identity of the irqfd that it belongs to.
+        /// The identity of its irqfd.
         irqfd: usize,
-        /// Not zero once that listens: until then its assignment may fail.
+        /// Not zero once the irqfd listens. Until then its assignment may fail.
         armed: Atomic<u32>,
     },
 }
 
 impl Notifier {
-    /// Returns true if it tells an eventfd of events.
-    pub(crate) fn tells_eventfd(&self) -> bool {
+    /// Returns true for an eventfd that is signalled for events.
+    pub(crate) fn is_eventfd(&self) -> bool {
         matches!(self, Self::Events(output, _) if output.is_eventfd())
     }
 
-    /// Whether it tells `id` of events.
-    pub(crate) fn tells(&self, id: usize) -> bool {
+    /// Returns true for the output `id` that is signalled for events.
+    pub(crate) fn is_output(&self, id: usize) -> bool {
         matches!(self, Self::Events(output, _) if output.id() == id)
     }
 
-    /// Whether it belongs to the irqfd `id`.
+    /// Returns true for the resamplefd of the irqfd `id`.
     pub(crate) fn belongs_to(&self, id: usize) -> bool {
         matches!(self, Self::Resample { irqfd, .. } if *irqfd == id)
     }
 }
 
-/// Notifiers of one line.
+/// The notifiers of a line.
 pub(crate) type Notifiers = SharedList<Notifier>;
 
 impl Notifiers {
-    /// Tells all that ask for `event`, and, if `resample` is true, the sources to look again. For
-    /// the context see [`EventFd::signal`].
+    /// Signals all notifiers of `event`, and all resamplefds if `resample` is true. Context as of
+    /// [`EventFd::signal`].
     pub(crate) fn notify(&self, event: u32, resample: bool) {
         self.for_each(|notifier| match notifier {
-            Notifier::Events(output, events) if events & event != 0 => output.tell(event),
+            Notifier::Events(output, events) if events & event != 0 => output.notify(event),
             Notifier::Resample { eventfd, armed, .. } if resample && armed.load(Acquire) != 0 => {
                 eventfd.signal(0)
             }
@@ -279,7 +281,7 @@ impl Notifiers {
         });
     }
 
-    /// The irqfd `id` listens: from now on its resamplefd is told of acks. Any context but NMI.
+    /// Enables the resamplefd of the irqfd `id`, which listens now. Any context but NMI.
     pub(crate) fn arm(&self, id: usize) {
         self.for_each(|notifier| {
             if let Notifier::Resample { irqfd, armed, .. } = notifier {

@@ -1,177 +1,181 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a line does, as pure functions over its state word.
+//! The state machine of a line, as pure functions over its state word.
 //!
-//! No kernel import here: the same file is compiled on the host, where a test can walk through every
-//! interleaving.
+//! This file imports nothing from the kernel: the model on the host compiles it as it is and walks
+//! through every interleaving.
 //!
-//! A message is sent for a line by whoever *holds* it. A ring that finds the line free takes hold
-//! of it and delivers at once. A ring that finds it held marks it pending, and the holder delivers
-//! once more before it lets go; so nobody ever waits, and nothing that was rung while the holder
-//! was on its way out is lost. Assigning and deassigning triggers takes hold of the line in the
-//! same way, which is why a deassign that has returned is a barrier. While the line is masked, what
-//! is pending stays pending: nobody takes it but the unmask. A mask is set whether the line is held
-//! or not, and then waits for the hold, which makes it a barrier, too.
+//! A line is genirq's edge flow (`handle_edge_irq()`) with one compare-exchange in place of
+//! `desc->lock`: [`IN_PROGRESS`] is `IRQD_IRQ_INPROGRESS`, [`PENDING`] is `IRQS_PENDING`. The thread that
+//! sets [`IN_PROGRESS`] owns the line and sends its messages. A ring that finds the line free claims it
+//! and delivers at once. A ring that finds it owned marks it pending, and the owner delivers once more
+//! before it releases the line. So no ring waits, and no ring is lost that arrives while the owner is
+//! leaving. Assigning and deassigning triggers claims the line, too; this makes a deassign that has
+//! returned a barrier. If the line is masked, a pending message stays pending until the unmask. A mask
+//! is set whether the line is owned or not; it then waits for the owner, and is a barrier, too.
 //!
-//! A level line has two reasons to send a message: a ring asserts it until it is acked, and a level
-//! that was raised holds it until it is lowered. Whichever it was, once a message is on its way the
-//! line is asserted, and sends no other until the ack. An ack takes the assertion back and has the
-//! line's sources look again; if the line is masked, that waits for the unmask. If the level is
-//! still raised then, that is the next message.
+//! A level line has two reasons to send a message. A ring asserts the line until the ack; a raised level
+//! asserts it until the level is lowered. Once a message is in flight the line is asserted, and sends no
+//! other message until the ack. An ack removes the assertion and makes the line's sources check again; if
+//! the line is masked, they do so at the unmask. If the level is still raised then, that is the next
+//! message.
 //!
 //! Each function below is applied to the word by one compare-exchange, fully ordered.
 
-/// Nothing going on.
+/// The state of an idle line.
 pub(crate) const IDLE: u32 = 0;
 
-/// Somebody holds the line: delivers, or changes its triggers. The value is [`IN_PROGRESS`]'s of the gate
-/// that the word lives in.
+/// The line has an owner, which delivers or changes the triggers. The value is that of
+/// [`IN_PROGRESS`] of the handoff lock whose word this is.
 ///
-/// [`IN_PROGRESS`]: ../kernel_ext/gate/constant.IN_PROGRESS.html
+/// [`IN_PROGRESS`]: ../kernel_ext/handoff_lock/constant.IN_PROGRESS.html
 pub(crate) const IN_PROGRESS: u32 = 1 << 31;
 
-/// A message waits to be delivered. From here to [`RESAMPLE`]: the ABI's bits.
+/// A message waits to be delivered. The bits from here to [`RESAMPLE`] are part of the ABI.
 pub(crate) const PENDING: u32 = 1 << 0;
 
-/// Nothing is delivered.
+/// The line delivers nothing.
 pub(crate) const MASKED: u32 = 1 << 1;
 
-/// A level line. The following bits belong to such lines only.
+/// The line is a level line. The bits below belong to level lines only.
 pub(crate) const LEVEL: u32 = 1 << 2;
 
-/// It was rung, or has sent a message, and nobody has acked that.
+/// The line was rung or has sent a message, and was not acked since.
 pub(crate) const ASSERTED: u32 = 1 << 3;
 
-/// Its level is raised.
+/// The level is raised.
 pub(crate) const RAISED: u32 = 1 << 4;
 
-/// It was acked while masked: the resamplefds are to be signalled by the unmask.
+/// The line was acked while masked: the unmask signals the resamplefds.
 pub(crate) const RESAMPLE: u32 = 1 << 5;
 
-/// The message was taken back (the level that was its only reason went low) while somebody held the
-/// line: the holder counts it as dropped.
+/// The message was withdrawn while the line had an owner: the level, its only reason, was lowered. The
+/// owner counts it as dropped.
 const WITHDRAWN: u32 = 1 << 30;
 
-/// How many relays the pending message has behind it: the longest, if several rings coalesced.
+/// The number of relays that the pending message came through: the maximum, if several rings
+/// coalesced.
 const HOPS_SHIFT: u32 = 8;
 const HOPS: u32 = MAX_HOPS << HOPS_SHIFT;
 
 /// A ring of the pending message came from an io_uring's own eventfd (EPOLL_URING_WAKE). The next
-/// wake-up carries that on: it is what keeps a ring from being woken by itself for ever.
+/// wake-up passes the flag on, so that an io_uring does not wake itself without end.
 const URING: u32 = 1 << 14;
 
-/// The hop count saturates here.
+/// The maximum number of relays that is counted.
 pub(crate) const MAX_HOPS: u32 = 63;
 
-/// From this many relays on, a message is delivered in process context.
+/// From this number of relays on, a message is delivered in process context.
 ///
-/// An eventfd that is signalled by one line and listened on by another makes a relay. Relays run
-/// in interrupt context, and contexts can be usage into a cycle that rings itself for ever: it must
-/// end up where the scheduler, signals and cgroups rule. A message that started in a system call
-/// gets this many relays at full speed; real wiring has one to three.
+/// An eventfd that is a trigger of one line and an irqfd of another makes a relay. Relays run in
+/// interrupt context, and several contexts can form a cycle that rings itself without end. Such a cycle
+/// must end up in process context, where the scheduler, signals and cgroups limit it. A message that
+/// started in a system call passes this many relays at full speed; real configurations have one to
+/// three.
 pub(crate) const RELAY_LIMIT: u32 = 32;
 
-/// How many messages a holder delivers in one go before it leaves the rest to a callback.
+/// The maximum number of messages that an owner delivers before it leaves the rest to a callback.
 pub(crate) const MAX_ROUNDS: u32 = 4;
 
 impl Action {
-    /// The caller must not be preempted before it has done this.
+    /// Returns true if the caller must not be preempted before it has done this.
     #[inline(always)]
     pub(crate) fn is_urgent(&self) -> bool {
         matches!(self, Self::Relay | Self::Defer)
     }
 }
 
-/// What the caller of a transition has to do.
+/// The action that a transition asks of its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Action {
-    /// Deliver a message; the caller holds the line.
+    /// Deliver a message. The caller owns the line.
     Deliver(Behind),
-    /// Queue the line's irq_work. Until that is done the message has no owner that others know of:
-    /// the caller must not be preempted in between.
+    /// Queue the line's irq_work. Until that is done no other thread knows that the message has an
+    /// owner: the caller must not be preempted in between.
     Relay,
-    /// Give the line to the context's worker. As above.
+    /// Queue the line for the context's worker. The caller must not be preempted before that, either.
     Defer,
-    /// Nothing: the message joined one that is pending.
+    /// Do nothing: the message joined one that is pending.
     Coalesce,
-    /// Nothing: the line's holder, or the callback that is queued, has it.
+    /// Do nothing: the line's owner, or the queued callback, delivers the message.
     Leave,
-    /// Nothing: the line is masked and keeps the message.
+    /// Do nothing: the line is masked and holds the message.
     Keep,
-    /// Count a message as dropped; the caller holds the line.
+    /// Count a message as dropped. The caller owns the line.
     Drop,
 }
 
-/// How a transition ended that needs the line for itself.
+/// The result of a transition that needs to own the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Taken {
-    /// Somebody else holds the line: try again.
+    /// Another thread owns the line: try again.
     Busy,
-    /// There was nothing to do, and nothing has changed.
+    /// The transition does not apply. The word has not changed.
     Nothing,
-    /// Done, and the caller holds the line.
+    /// The transition was made, and the caller owns the line.
     Done {
-        /// The message that was pending. Now it is the caller's.
+        /// The message that was pending, which the caller has to deliver or drop.
         message: Option<Behind>,
-        /// The resamplefds are to be signalled.
+        /// The caller has to signal the resamplefds.
         resample: bool,
     },
 }
 
-/// What an unmask that never waits has left to do.
+/// The result of an unmask that does not wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Unmasked {
-    /// A message was pending. Its deliverer is the caller if that holds the line now, and if not,
-    /// whoever does.
+    /// The message that was pending. The caller delivers it if it owns the line now; otherwise the
+    /// present owner does.
     pub(crate) message: Option<Behind>,
-    /// The caller is to signal the resamplefds.
+    /// The caller has to signal the resamplefds.
     pub(crate) resample: bool,
 }
 
-/// How an ack ended.
+/// The result of an ack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Acked {
     /// There was nothing to ack.
     Nothing,
-    /// The line is no longer asserted.
+    /// The line is not asserted any more.
     Done {
-        /// The caller is to signal the resamplefds; if not, the unmask will.
+        /// The caller has to signal the resamplefds. If false, the unmask signals them.
         resample: bool,
-        /// The level is still raised: after that, the caller is to [`assert_again`].
+        /// The level is still raised: the caller has to call [`assert_again`] after that.
         again: bool,
     },
 }
 
-/// What is behind a message: how many relays, and whether one of them was an io_uring's own eventfd.
+/// The origin of a message: the number of relays that it came through, and a flag for an io_uring's own
+/// eventfd among them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Behind(u32);
 
 impl Behind {
     const URING: u32 = URING >> HOPS_SHIFT;
 
-    /// A ring in a context where eventfds may be signalled.
+    /// No relay: the ring came from a context where eventfds may be signalled.
     pub(crate) const NOTHING: Self = Self(0);
 
-    /// At most [`MAX_HOPS`] are counted.
+    /// Creates a value of `hops` relays, of which at most [`MAX_HOPS`] are counted.
     #[inline(always)]
     pub(crate) const fn new(hops: u32, uring: bool) -> Self {
         let hops = if hops > MAX_HOPS { MAX_HOPS } else { hops };
         Self(hops | if uring { Self::URING } else { 0 })
     }
 
-    /// How many relays: zero if userspace wrote.
+    /// Returns the number of relays; zero if userspace wrote.
     #[inline(always)]
     pub(crate) const fn hops(self) -> u32 {
         self.0 & MAX_HOPS
     }
 
-    /// An io_uring's own eventfd is.
+    /// Returns true if an io_uring's own eventfd was among them.
     #[inline(always)]
     pub(crate) const fn uring(self) -> bool {
         self.0 & Self::URING != 0
     }
 
-    /// One relay more.
+    /// Returns the value after one more relay.
     #[inline(always)]
     pub(crate) const fn relayed(self) -> Self {
         if self.hops() < MAX_HOPS {
@@ -181,7 +185,7 @@ impl Behind {
         }
     }
 
-    /// The message that two rings come to.
+    /// Returns the value of the message that two rings coalesce into.
     #[inline]
     fn join(self, other: Self) -> Self {
         let hops = if other.hops() > self.hops() {
@@ -193,24 +197,24 @@ impl Behind {
     }
 }
 
-/// Where a ring comes from.
+/// The context of a ring, or of another transition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Origin {
-    /// A context where eventfds may be signalled.
+    /// Eventfds may be signalled.
     Caller,
-    /// An eventfd's wake callback, where they may not, or another module's callback, which would be
-    /// called by itself for ever.
+    /// Eventfds may not be signalled, as in an eventfd's wake callback; or another module's callback,
+    /// which would call itself without end.
     Wake(Behind),
 }
 
-/// Where a line's holder is.
+/// The context of a line's owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Place {
-    /// In the context of a ring, or of another transition.
+    /// The context of a ring, or of another transition.
     Caller,
-    /// In the line's irq_work.
+    /// The line's irq_work.
     Interrupt,
-    /// In the context's worker.
+    /// The context's worker.
     Worker,
 }
 
@@ -224,13 +228,13 @@ fn with(state: u32, behind: Behind) -> u32 {
     (state & !(HOPS | URING)) | (behind.0 << HOPS_SHIFT)
 }
 
-/// Takes the message out of the word.
+/// Returns the word without its message.
 #[inline]
 fn without_message(state: u32) -> u32 {
     state & !(PENDING | HOPS | URING)
 }
 
-/// How a message that is pending is to be delivered.
+/// Returns the callback that delivers a pending message.
 #[inline]
 fn callback(state: u32, place: Place) -> Action {
     if behind(state).hops() >= RELAY_LIMIT || place == Place::Worker {
@@ -240,13 +244,13 @@ fn callback(state: u32, place: Place) -> Action {
     }
 }
 
-/// Whether there is a ring of which it is open what it comes to: it is pending, or was taken back.
+/// Returns true if a ring is not accounted for yet: its message is pending, or was withdrawn.
 #[inline]
 pub(crate) fn is_rung(state: u32) -> bool {
     state & (PENDING | WITHDRAWN) != 0
 }
 
-/// A message goes out.
+/// Returns the word after a message was sent.
 #[inline]
 fn sent(state: u32) -> u32 {
     if state & LEVEL != 0 {
@@ -256,7 +260,7 @@ fn sent(state: u32) -> u32 {
     }
 }
 
-/// The line is rung.
+/// Rings the line.
 #[inline(always)]
 pub(crate) fn ring(state: u32, origin: Origin) -> (u32, Action) {
     if state & LEVEL == 0 {
@@ -268,7 +272,7 @@ pub(crate) fn ring(state: u32, origin: Origin) -> (u32, Action) {
     request(state | ASSERTED, origin)
 }
 
-/// The level is raised. None of an edge line, which has no level.
+/// Raises the level. Returns none for an edge line, which has no level.
 pub(crate) fn raise(state: u32, origin: Origin) -> (u32, Option<Action>) {
     if state & LEVEL == 0 {
         return (state, None);
@@ -280,8 +284,8 @@ pub(crate) fn raise(state: u32, origin: Origin) -> (u32, Option<Action>) {
     (requested, Some(action))
 }
 
-/// The level is lowered. A message that has no other reason is taken back; returns whether there
-/// was one, which the caller counts if it holds the line now. None of an edge line.
+/// Lowers the level, and withdraws a message that has no other reason. Returns true if there was one; if
+/// the caller owns the line now, it has to count the message. Returns none for an edge line.
 pub(crate) fn lower(state: u32) -> (u32, Option<bool>) {
     if state & LEVEL == 0 {
         return (state, None);
@@ -299,7 +303,7 @@ pub(crate) fn lower(state: u32) -> (u32, Option<bool>) {
     (without | counts, Some(true))
 }
 
-/// A message is wanted.
+/// Requests a message.
 #[inline(always)]
 fn request(state: u32, origin: Origin) -> (u32, Action) {
     let new = match origin {
@@ -312,7 +316,7 @@ fn request(state: u32, origin: Origin) -> (u32, Action) {
     }
     let pending = with(state | PENDING, new);
     if state & WITHDRAWN != 0 {
-        // It takes that message's place, and its holder knows what to do with it.
+        // The new message replaces the withdrawn one, and the owner handles it.
         return (pending & !WITHDRAWN, Action::Coalesce);
     }
     if state & MASKED != 0 {
@@ -327,8 +331,8 @@ fn request(state: u32, origin: Origin) -> (u32, Action) {
     }
 }
 
-/// A callback runs: takes the message, if it is still there, may be delivered, and nobody holds the
-/// line.
+/// Claims the line and its message for a callback, if the message is still there, the line is not masked
+/// and has no owner.
 #[inline(always)]
 pub(crate) fn take(state: u32) -> (u32, Action) {
     if state & PENDING == 0 || state & (IN_PROGRESS | MASKED) != 0 {
@@ -340,14 +344,14 @@ pub(crate) fn take(state: u32) -> (u32, Action) {
     )
 }
 
-/// Masks the line, and takes hold of it if it is free; if not, the caller has to [`claim`] it before
-/// the mask is a barrier. Returns whether the line was not masked before.
+/// Masks the line, and claims it if it has no owner. If it has one, the mask is a barrier only after the
+/// caller's [`claim`]. Returns true if the line was not masked before.
 #[inline]
 pub(crate) fn mask(state: u32) -> (u32, bool) {
     (state | MASKED | IN_PROGRESS, state & MASKED == 0)
 }
 
-/// Unmasks the line, and takes hold of it and of its message.
+/// Unmasks the line, and claims it and its message.
 #[inline]
 pub(crate) fn unmask(state: u32) -> (u32, Taken) {
     if state & MASKED == 0 {
@@ -362,8 +366,8 @@ pub(crate) fn unmask(state: u32) -> (u32, Taken) {
     (unmasked, Taken::Done { message, resample })
 }
 
-/// Unmasks the line, and takes hold of it and of its message if it is free; if it is not, that is
-/// left to the holder. None if it was not masked.
+/// Unmasks the line, and claims it and its message if it has no owner. If it has one, that one delivers
+/// the message. Returns none if the line was not masked.
 pub(crate) fn unmask_nowait(state: u32) -> (u32, Option<Unmasked>) {
     if state & MASKED == 0 {
         return (state, None);
@@ -383,8 +387,8 @@ pub(crate) fn unmask_nowait(state: u32) -> (u32, Option<Unmasked>) {
     (taken | IN_PROGRESS, Some(done))
 }
 
-/// Takes hold of the line and of its message, masked or not; for a level line, that is its ack. As
-/// long as its level is raised there is nothing to be done about the message.
+/// Claims the line and its message, masked or not. For a level line this is also the ack. While the
+/// level is raised, the message stays.
 #[inline]
 pub(crate) fn clear(state: u32) -> (u32, Taken) {
     if state & PENDING == 0 || state & RAISED != 0 {
@@ -398,7 +402,7 @@ pub(crate) fn clear(state: u32) -> (u32, Taken) {
     (cleared | IN_PROGRESS, Taken::Done { message, resample })
 }
 
-/// Takes an assertion back; returns whether the resamplefds are to be signalled now.
+/// Removes an assertion. Returns true if the resamplefds have to be signalled now.
 fn deassert(state: u32) -> (u32, bool) {
     let deasserted = state & !ASSERTED;
     if state & ASSERTED == 0 {
@@ -410,8 +414,8 @@ fn deassert(state: u32) -> (u32, bool) {
     }
 }
 
-/// The message that was sent last is done with. One that has not been sent yet is not: nobody can
-/// know of it. None of an edge line.
+/// Acks the message that was sent last. A message that was not sent yet cannot be acked, because no
+/// handler has seen it. Returns none for an edge line.
 pub(crate) fn ack(state: u32) -> (u32, Option<Acked>) {
     if state & LEVEL == 0 {
         return (state, None);
@@ -424,8 +428,9 @@ pub(crate) fn ack(state: u32) -> (u32, Option<Acked>) {
     (acked, Some(Acked::Done { resample, again }))
 }
 
-/// An ack is done with, and the sources have been told: a level that is raised even now is the next
-/// message, unless there is one already. Until here there was none: the sources might have lowered it.
+/// Ends an ack, after the resamplefds and notifiers were signalled. A level that is still raised is the
+/// next message, unless there is one already. The ack itself requests none, because the sources may lower
+/// the level when they check it.
 pub(crate) fn assert_again(state: u32, origin: Origin) -> (u32, Option<Action>) {
     if state & RAISED == 0 || state & (ASSERTED | PENDING) != 0 {
         return (state, None);
@@ -434,9 +439,8 @@ pub(crate) fn assert_again(state: u32, origin: Origin) -> (u32, Option<Action>) 
     (requested, Some(action))
 }
 
-/// Makes the message of an asserted line pending again, unless it has been acked: it has found no
-/// trigger, and now there is one. The caller holds the line, and sends the message or leaves it to
-/// the unmask.
+/// Makes the message of an asserted line pending again, unless it was acked: it had found no trigger, and
+/// now the line has one. The caller owns the line, and sends the message or leaves it to the unmask.
 pub(crate) fn renew(state: u32) -> (u32, ()) {
     if state & (LEVEL | ASSERTED | PENDING) == LEVEL | ASSERTED {
         (state | PENDING, ())
@@ -445,7 +449,7 @@ pub(crate) fn renew(state: u32) -> (u32, ()) {
     }
 }
 
-/// Makes it a level line, or an edge line; returns whether it can become one now, or is one.
+/// Makes the line a level line, or an edge line. Returns true if it is one now.
 pub(crate) fn retype(state: u32, level: bool) -> (u32, bool) {
     if level == (state & LEVEL != 0) {
         (state, true)
@@ -458,13 +462,15 @@ pub(crate) fn retype(state: u32, level: bool) -> (u32, bool) {
     }
 }
 
-/// Takes hold of the line to change what it signals; [`IN_PROGRESS`] is new in the result if that worked.
+/// Claims the line to change its outputs. The caller owns the line if [`IN_PROGRESS`] is new in the
+/// result.
 #[inline]
 pub(crate) fn claim(state: u32) -> (u32, ()) {
     (state | IN_PROGRESS, ())
 }
 
-/// The holder, at `place`, is done with one thing, after having delivered `rounds` messages.
+/// Releases the line after `rounds` messages, or returns the next thing that its owner, at `place`, has
+/// to do.
 #[inline(always)]
 pub(crate) fn release(state: u32, rounds: u32, place: Place) -> (u32, Action) {
     if state & WITHDRAWN != 0 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What can be seen of a line.
+//! The status of a line: its counters in the status pages, and snapshots of them.
 
 use super::{
     state::{
@@ -35,10 +35,10 @@ use kernel::{
     }, //
 };
 
-/// What a line counts, where userspace can see it.
+/// The counters of a line, in memory that userspace can map.
 ///
-/// All but `coalesced` and `acks` are written by the holder of the line only, so they need no atomic
-/// addition; the others are off the fast path.
+/// Only the owner of the line writes those that need no atomic addition. `coalesced` and `acks` are off the
+/// fast path.
 #[repr(C)]
 pub(crate) struct LineStats {
     pub(crate) deliveries: SingleWriterCounter,
@@ -58,25 +58,25 @@ impl_visible!(LineStats {
     reserved: [u64; 2],
 });
 
-/// What userspace sees of a line: `struct doorbell_line_status`.
+/// The entry of a line in the status pages: `struct doorbell_line_status`.
 pub(crate) type LineStatus = StatusWord<LineStats>;
 
 const _: () = {
-    const BESIDE: usize = size_of::<LineStatus>() - size_of::<LineStats>();
+    const STATS: usize = size_of::<LineStatus>() - size_of::<LineStats>();
     assert!(size_of::<LineStatus>() == size_of::<doorbell_line_status>());
     assert!(core::mem::offset_of!(doorbell_line_status, state) == 0);
     macro_rules! check {
         ($($field:ident)+) => {$(
             assert!(
                 core::mem::offset_of!(doorbell_line_status, $field)
-                    == BESIDE + core::mem::offset_of!(LineStats, $field)
+                    == STATS + core::mem::offset_of!(LineStats, $field)
             );
         )+};
     }
     check!(deliveries coalesced dropped deferred acks reserved);
 };
 
-/// The status of a line that nothing has happened to.
+/// Returns the status of an idle line without history.
 pub(crate) const fn new_status() -> LineStatus {
     StatusWord::new(LineStats {
         deliveries: SingleWriterCounter::new(),
@@ -97,9 +97,9 @@ pub(crate) struct LineQuery {
     pub(crate) rings: u64,
     /// Deliveries.
     pub(crate) deliveries: u64,
-    /// Messages that were dropped.
+    /// Dropped messages.
     pub(crate) dropped: u64,
-    /// Deliveries that went by a work item.
+    /// Deliveries by a worker.
     pub(crate) deferred: u64,
     /// Acks.
     pub(crate) acks: u64,
@@ -108,45 +108,44 @@ pub(crate) struct LineQuery {
 impl Line {
     /// Returns state and counters as of one moment. Delivers nothing.
     ///
-    /// # DoorbellFile
+    /// # Context
     ///
-    /// Process context. If the line is busy all the time it takes hold of the line for a moment, and
-    /// sleeps if the line's holder takes long. What is rung in that moment is left to the line's
-    /// callback.
+    /// Process context. If the line is busy all the time, claims it for a moment, and sleeps if its owner
+    /// does not release it soon. The line's callback delivers messages that arrive in that moment.
     pub(crate) fn snapshot(self: Pin<&Self>) -> LineQuery {
         if let Ok(snapshot) = self.try_snapshot() {
             return snapshot;
         }
         let guard = self.claim();
-        let snapshot = self.look();
-        // As if all rounds had been delivered already: the rest goes by a callback.
+        let snapshot = self.read();
+        // As if the maximum number of messages was delivered already: a callback delivers the rest.
         self.deliver(guard, None, state::MAX_ROUNDS);
         snapshot
     }
 
-    /// Returns state and counters; if the line is busy all the time, each as of a moment of its own:
-    /// then `rings` can lack a message that is in flight. Delivers nothing and does not wait.
+    /// Returns state and counters. If the line is busy all the time, each is of a moment of its own, and
+    /// `rings` can lack a message in flight. Delivers nothing and does not wait.
     ///
-    /// # DoorbellFile
+    /// # Context
     ///
     /// Any context.
     pub(crate) fn snapshot_nowait(self: Pin<&Self>) -> LineQuery {
         self.try_snapshot().unwrap_or_else(|last| last)
     }
 
-    /// Tries to get a snapshot without holding the line; if that fails, returns one in which the
-    /// counters can be of different moments.
+    /// Tries to take a snapshot without owning the line. If that fails, returns one in which the counters
+    /// can be of different moments.
     fn try_snapshot(&self) -> Result<LineQuery, LineQuery> {
         const TRIES: u32 = 16;
         let mut last = LineQuery::default();
         let counters = self.lock.stats();
         for _ in 0..TRIES {
             let before = self.lock.word();
-            let snapshot = self.look();
+            let snapshot = self.read();
             last = snapshot;
             smp_mb(Read);
-            // Nobody holds the line, and since nobody did before, whoever did in between has
-            // counted what it delivered or dropped. In this order: the word first.
+            // The line has no owner now and had none before. So each owner in between has counted its
+            // deliveries and drops. The word has to be read before the counters.
             if before & IN_PROGRESS == 0
                 && self.lock.word() == before
                 && counters.deliveries.get() == snapshot.deliveries
@@ -159,12 +158,12 @@ impl Line {
         Err(last)
     }
 
-    /// Each ring is counted exactly once: by its delivery when that starts, by `coalesced`, by
-    /// `dropped`, or, until then, by the word.
-    fn look(&self) -> LineQuery {
+    /// Reads the counters and the word. Each ring counts exactly once: in the deliveries once its delivery
+    /// has started, in `coalesced`, in `dropped`, or until then in the word.
+    fn read(&self) -> LineQuery {
         let counters = self.lock.stats();
         let (deliveries, dropped) = (counters.deliveries.get(), counters.dropped.get());
-        // The counters first: a ring that the word still has, and they have already, would count twice.
+        // The counters first: a ring that moves from the word to a counter in between would count twice.
         smp_mb(Read);
         let word = self.lock.word();
         let rung = u64::from(state::is_rung(word));

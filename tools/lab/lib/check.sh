@@ -45,16 +45,23 @@ check_docs() {
 		/doorbell/Documentation /build/docs/html
 }
 
-# Only the abstractions may use unsafe.
+# Only the abstractions, and the boundary to other modules, may use unsafe.
 check_unsafe() {
-	! grep -nE '^[^/"]*\bunsafe\b' "$SRC"/rust/*.rs "$SRC"/samples/*/*.rs
+	! find "$SRC/rust" "$SRC"/samples/*/*.rs -name '*.rs' ! -path '*/rust/kernel_ext/*' ! -path '*/rust/c_api/*' \
+		! -path '*/rust/module_api*' ! -path '*/rust/line/callback.rs' \
+		-exec grep -nE '^[^/"]*\bunsafe\b' {} +
+}
+
+# A context owns its irqfds, and they refer to it. There must be no other circle of imports.
+check_imports() {
+	in_tree "$TREE" python3 /doorbell/tools/lab/lib/imports.py /doorbell/rust context-irqfd
 }
 
 check_prose() {
 	in_tree "$TREE" python3 /doorbell/tools/lab/lib/prose.py /doorbell
 }
 
-CHECKS=(rustfmt clippy cargo_fmt cargo_clippy checkpatch kernel_doc docs unsafe prose)
+CHECKS=(rustfmt clippy cargo_fmt cargo_clippy checkpatch kernel_doc docs unsafe imports prose)
 
 run_checks() {
 	local check passed=0 failed=0
