@@ -61,7 +61,11 @@ check_prose() {
 	in_tree "$TREE" python3 /doorbell/tools/lab/lib/prose.py /doorbell
 }
 
-CHECKS=(rustfmt clippy cargo_fmt cargo_clippy checkpatch kernel_doc docs unsafe imports prose)
+check_guarantees() {
+	in_tree "$TREE" python3 /doorbell/tools/lab/lib/guarantees.py /doorbell
+}
+
+CHECKS=(rustfmt clippy cargo_fmt cargo_clippy checkpatch kernel_doc docs guarantees unsafe imports prose)
 
 run_checks() {
 	local check passed=0 failed=0
