@@ -30,8 +30,9 @@ class Sources:
 
     def __init__(self, root):
         self.root = root
-        self.model = self.enum_rule("tools/model/src")
-        self.torture = self.enum_rule("tools/doorbell/src/torture")
+        self.model = self.enum_rule(self.text("tools/model/src", "*.rs"))
+        self.torture = self.enum_rule(self.text("tools/doorbell/src", "torture*.rs") +
+                                      self.text("tools/doorbell/src/torture", "*.rs"))
         self.mutants = self.text("tools/model/src", "*.rs")
         self.suites = self.kunit_suites()
         self.options = set(re.findall(r"^CONFIG_(\w+)=", self.text("tools/lab", "debug.config"), re.M))
@@ -40,9 +41,10 @@ class Sources:
         """Returns the content of all files of a directory that match a pattern."""
         return "\n".join(path.read_text() for path in sorted((self.root / directory).rglob(pattern)))
 
-    def enum_rule(self, directory):
-        """Returns the variants of the enum Rule of a directory."""
-        found = re.search(r"\benum Rule \{(.*?)^\}", self.text(directory, "*.rs"), re.S | re.M)
+    @staticmethod
+    def enum_rule(text):
+        """Returns the variants of the enum Rule in a text."""
+        found = re.search(r"\benum Rule \{(.*?)^\}", text, re.S | re.M)
         return set(re.findall(r"^\s+(\w+),", found.group(1), re.M)) if found else set()
 
     def kunit_suites(self):
