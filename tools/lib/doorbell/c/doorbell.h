@@ -1,0 +1,525 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Client library of /dev/doorbell: one inline function for each call of
+ * <linux/doorbell.h>, which defines the calls and their errors.
+ *
+ * Each function returns a value >= 0, or -errno; errno itself is as the system call
+ * left it. No function retries, allocates, or prints. @db is a context: a file
+ * descriptor of /dev/doorbell. The functions may be called from any thread.
+ *
+ * For C11 and C++17.
+ */
+#ifndef _DOORBELL_CLIENT_H
+#define _DOORBELL_CLIENT_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* ISO C++ has no flexible array members. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpedantic"
+#include <linux/doorbell.h>
+#pragma GCC diagnostic pop
+
+/* Contexts. */
+
+/**
+ * doorbell_ioctl() - call an ioctl of a context whose argument is a structure
+ * @db: the context
+ * @cmd: DOORBELL_*
+ * @arg: address of the structure
+ */
+static inline int doorbell_ioctl(int db, unsigned long cmd, const void *arg)
+{
+	int ret = ioctl(db, cmd, arg);
+
+	return ret < 0 ? -errno : ret;
+}
+
+/**
+ * doorbell_ioctl_line() - call an ioctl of a context whose argument is a line
+ * @db: the context
+ * @cmd: DOORBELL_RING or DOORBELL_ACK
+ * @line: the line
+ */
+static inline int doorbell_ioctl_line(int db, unsigned long cmd, uint32_t line)
+{
+	int ret = ioctl(db, cmd, (unsigned long)line);
+
+	return ret < 0 ? -errno : ret;
+}
+
+/**
+ * doorbell_open() - create a context
+ *
+ * Return: its file descriptor, which is close-on-exec.
+ */
+static inline int doorbell_open(void)
+{
+	int db = open("/dev/doorbell", O_RDWR | O_CLOEXEC);
+
+	return db < 0 ? -errno : db;
+}
+
+/**
+ * doorbell_get_info() - get limits, features and counts of a context
+ * @db: the context
+ * @info: is written
+ */
+static inline int doorbell_get_info(int db, struct doorbell_get_info *info)
+{
+	return doorbell_ioctl(db, DOORBELL_GET_INFO, info);
+}
+
+/**
+ * doorbell_set_lines() - choose the number of lines, once
+ * @db: the context
+ * @nr_lines: 1 to DOORBELL_MAX_LINES
+ */
+static inline int doorbell_set_lines(int db, uint32_t nr_lines)
+{
+	struct doorbell_set_lines arg = { nr_lines, 0, { 0 } };
+
+	return doorbell_ioctl(db, DOORBELL_SET_LINES, &arg);
+}
+
+/**
+ * doorbell_set_lines_masked() - choose the number of lines, once; all begin masked
+ * @db: the context
+ * @nr_lines: 1 to DOORBELL_MAX_LINES
+ */
+static inline int doorbell_set_lines_masked(int db, uint32_t nr_lines)
+{
+	struct doorbell_set_lines arg = { nr_lines, DOORBELL_SET_LINES_FLAG_MASKED, { 0 } };
+
+	return doorbell_ioctl(db, DOORBELL_SET_LINES, &arg);
+}
+
+/* Irqfds: eventfds that ring a line. */
+
+/**
+ * doorbell_irqfd() - assign or deassign an irqfd
+ * @db: the context
+ * @fd: the eventfd
+ * @line: the line that it rings
+ * @flags: DOORBELL_IRQFD_FLAG_*
+ * @resamplefd: with DOORBELL_IRQFD_FLAG_RESAMPLE, an eventfd; otherwise zero
+ */
+static inline int doorbell_irqfd(int db, int fd, uint32_t line, uint32_t flags, int resamplefd)
+{
+	struct doorbell_irqfd arg = { fd, line, flags, resamplefd, { 0 } };
+
+	return doorbell_ioctl(db, DOORBELL_IRQFD, &arg);
+}
+
+/**
+ * doorbell_assign_irqfd() - ring a line whenever an eventfd is signalled
+ * @db: the context
+ * @fd: the eventfd
+ * @line: the line
+ */
+static inline int doorbell_assign_irqfd(int db, int fd, uint32_t line)
+{
+	return doorbell_irqfd(db, fd, line, 0, 0);
+}
+
+/**
+ * doorbell_assign_resampled() - assign an irqfd that has a resamplefd
+ * @db: the context
+ * @fd: the eventfd
+ * @line: the line, a level line
+ * @resamplefd: the eventfd to signal when the line is acked
+ */
+static inline int doorbell_assign_resampled(int db, int fd, uint32_t line, int resamplefd)
+{
+	return doorbell_irqfd(db, fd, line, DOORBELL_IRQFD_FLAG_RESAMPLE, resamplefd);
+}
+
+/**
+ * doorbell_deassign_irqfd() - deassign an irqfd, and its resamplefd
+ * @db: the context
+ * @fd: the eventfd
+ * @line: the line
+ */
+static inline int doorbell_deassign_irqfd(int db, int fd, uint32_t line)
+{
+	return doorbell_irqfd(db, fd, line, DOORBELL_IRQFD_FLAG_DEASSIGN, 0);
+}
+
+/* Triggers: eventfds that a line signals. */
+
+/**
+ * doorbell_trigger() - assign or deassign a trigger
+ * @db: the context
+ * @fd: the eventfd; with DOORBELL_TRIGGER_FLAG_ALL, -1
+ * @line: the line
+ * @flags: DOORBELL_TRIGGER_FLAG_*
+ */
+static inline int doorbell_trigger(int db, int fd, uint32_t line, uint32_t flags)
+{
+	struct doorbell_trigger arg = { fd, line, flags, { 0 } };
+
+	return doorbell_ioctl(db, DOORBELL_TRIGGER, &arg);
+}
+
+/**
+ * doorbell_assign_trigger() - signal an eventfd whenever a line delivers
+ * @db: the context
+ * @fd: the eventfd; the caller may close it after that
+ * @line: the line
+ */
+static inline int doorbell_assign_trigger(int db, int fd, uint32_t line)
+{
+	return doorbell_trigger(db, fd, line, 0);
+}
+
+/**
+ * doorbell_deassign_trigger() - deassign a trigger, and wait for its last signal
+ * @db: the context
+ * @fd: the eventfd
+ * @line: the line
+ */
+static inline int doorbell_deassign_trigger(int db, int fd, uint32_t line)
+{
+	return doorbell_trigger(db, fd, line, DOORBELL_TRIGGER_FLAG_DEASSIGN);
+}
+
+/**
+ * doorbell_deassign_all_triggers() - deassign the eventfds that are triggers of a line
+ * @db: the context
+ * @line: the line
+ *
+ * Return: their number.
+ */
+static inline int doorbell_deassign_all_triggers(int db, uint32_t line)
+{
+	return doorbell_trigger(db, -1, line,
+				DOORBELL_TRIGGER_FLAG_DEASSIGN | DOORBELL_TRIGGER_FLAG_ALL);
+}
+
+/* Notifiers: eventfds that are signalled on masks, unmasks and acks. */
+
+/**
+ * doorbell_notifier() - assign or deassign a notifier
+ * @db: the context
+ * @fd: the eventfd; with DOORBELL_NOTIFIER_FLAG_ALL, -1
+ * @line: the line
+ * @flags: DOORBELL_NOTIFIER_FLAG_*
+ * @events: DOORBELL_NOTIFY_* bits to assign, zero to deassign
+ */
+static inline int doorbell_notifier(int db, int fd, uint32_t line, uint32_t flags,
+				    uint32_t events)
+{
+	struct doorbell_notifier arg = { fd, line, flags, events, { 0 } };
+
+	return doorbell_ioctl(db, DOORBELL_NOTIFIER, &arg);
+}
+
+/**
+ * doorbell_assign_notifier() - signal an eventfd on events of a line
+ * @db: the context
+ * @fd: the eventfd; the caller may close it after that
+ * @line: the line
+ * @events: DOORBELL_NOTIFY_* bits
+ */
+static inline int doorbell_assign_notifier(int db, int fd, uint32_t line, uint32_t events)
+{
+	return doorbell_notifier(db, fd, line, 0, events);
+}
+
+/**
+ * doorbell_deassign_notifier() - deassign a notifier, and wait for its last signal
+ * @db: the context
+ * @fd: the eventfd
+ * @line: the line
+ */
+static inline int doorbell_deassign_notifier(int db, int fd, uint32_t line)
+{
+	return doorbell_notifier(db, fd, line, DOORBELL_NOTIFIER_FLAG_DEASSIGN, 0);
+}
+
+/**
+ * doorbell_deassign_all_notifiers() - deassign the eventfds that are notifiers of a line
+ * @db: the context
+ * @line: the line
+ *
+ * Return: their number.
+ */
+static inline int doorbell_deassign_all_notifiers(int db, uint32_t line)
+{
+	return doorbell_notifier(db, -1, line,
+				 DOORBELL_NOTIFIER_FLAG_DEASSIGN | DOORBELL_NOTIFIER_FLAG_ALL, 0);
+}
+
+/* Lines. */
+
+/**
+ * doorbell_ring() - ring a line
+ * @db: the context
+ * @line: the line
+ *
+ * Return: DOORBELL_RING_*.
+ */
+static inline int doorbell_ring(int db, uint32_t line)
+{
+	return doorbell_ioctl_line(db, DOORBELL_RING, line);
+}
+
+/**
+ * doorbell_line_set() - mask, unmask, clear or query many lines
+ * @db: the context
+ * @cmd: DOORBELL_MASK, DOORBELL_UNMASK, DOORBELL_CLEAR or DOORBELL_PENDING
+ * @line: the first line
+ * @nr_lines: number of consecutive lines
+ * @lines: bitmap that selects among them, or NULL for all
+ * @result: bitmap to write, or NULL
+ *
+ * Bitmaps have @nr_lines bits; bit 0 is for @line.
+ *
+ * Return: the number of lines whose bit in @result is set. See struct
+ * doorbell_line_set.
+ */
+static inline int doorbell_line_set(int db, unsigned long cmd, uint32_t line, uint32_t nr_lines,
+				    const uint64_t *lines, uint64_t *result)
+{
+	struct doorbell_line_set arg = {
+		line, nr_lines, (uintptr_t)lines, (uintptr_t)result, 0, { 0 },
+	};
+
+	return doorbell_ioctl(db, cmd, &arg);
+}
+
+/**
+ * doorbell_mask() - mask a line, and wait for a delivery that is in flight
+ * @db: the context
+ * @line: the line
+ *
+ * Return: 1 if the line was not masked before, or else 0.
+ */
+static inline int doorbell_mask(int db, uint32_t line)
+{
+	return doorbell_line_set(db, DOORBELL_MASK, line, 1, NULL, NULL);
+}
+
+/* doorbell_mask() of many lines: see doorbell_line_set(). */
+static inline int doorbell_mask_lines(int db, uint32_t line, uint32_t nr_lines,
+				      const uint64_t *lines, uint64_t *result)
+{
+	return doorbell_line_set(db, DOORBELL_MASK, line, nr_lines, lines, result);
+}
+
+/**
+ * doorbell_unmask() - unmask a line, and deliver the message that it held
+ * @db: the context
+ * @line: the line
+ *
+ * Return: 1 if there was a message, or else 0.
+ */
+static inline int doorbell_unmask(int db, uint32_t line)
+{
+	return doorbell_line_set(db, DOORBELL_UNMASK, line, 1, NULL, NULL);
+}
+
+/* doorbell_unmask() of many lines: see doorbell_line_set(). */
+static inline int doorbell_unmask_lines(int db, uint32_t line, uint32_t nr_lines,
+					const uint64_t *lines, uint64_t *result)
+{
+	return doorbell_line_set(db, DOORBELL_UNMASK, line, nr_lines, lines, result);
+}
+
+/**
+ * doorbell_clear() - drop the pending message of a line
+ * @db: the context
+ * @line: the line
+ *
+ * Return: 1 if there was a message, or else 0.
+ */
+static inline int doorbell_clear(int db, uint32_t line)
+{
+	return doorbell_line_set(db, DOORBELL_CLEAR, line, 1, NULL, NULL);
+}
+
+/* doorbell_clear() of many lines: see doorbell_line_set(). */
+static inline int doorbell_clear_lines(int db, uint32_t line, uint32_t nr_lines,
+				       const uint64_t *lines, uint64_t *result)
+{
+	return doorbell_line_set(db, DOORBELL_CLEAR, line, nr_lines, lines, result);
+}
+
+/**
+ * doorbell_pending() - query whether a line has a message pending
+ * @db: the context
+ * @line: the line
+ *
+ * Return: 1 if there is a message, or else 0.
+ */
+static inline int doorbell_pending(int db, uint32_t line)
+{
+	return doorbell_line_set(db, DOORBELL_PENDING, line, 1, NULL, NULL);
+}
+
+/* doorbell_pending() of many lines: see doorbell_line_set(). */
+static inline int doorbell_pending_lines(int db, uint32_t line, uint32_t nr_lines,
+					 const uint64_t *lines, uint64_t *result)
+{
+	return doorbell_line_set(db, DOORBELL_PENDING, line, nr_lines, lines, result);
+}
+
+/**
+ * doorbell_set_type() - make a line an edge line or a level line
+ * @db: the context
+ * @line: the line
+ * @type: DOORBELL_TYPE_EDGE or DOORBELL_TYPE_LEVEL
+ */
+static inline int doorbell_set_type(int db, uint32_t line, uint32_t type)
+{
+	struct doorbell_set_type arg = { line, type, 0, { 0 } };
+
+	return doorbell_ioctl(db, DOORBELL_SET_TYPE, &arg);
+}
+
+/**
+ * doorbell_set_level() - raise or lower a level line
+ * @db: the context
+ * @line: the line
+ * @level: 1 raises it, 0 lowers it
+ *
+ * Return: if it raises, DOORBELL_RING_*; if it lowers, 1 if it withdrew a message, or else 0.
+ */
+static inline int doorbell_set_level(int db, uint32_t line, uint32_t level)
+{
+	struct doorbell_set_level arg = { line, level, 0, { 0 } };
+
+	return doorbell_ioctl(db, DOORBELL_SET_LEVEL, &arg);
+}
+
+/**
+ * doorbell_ack() - ack a level line (EOI)
+ * @db: the context
+ * @line: the line
+ *
+ * Return: DOORBELL_ACK_*.
+ */
+static inline int doorbell_ack(int db, uint32_t line)
+{
+	return doorbell_ioctl_line(db, DOORBELL_ACK, line);
+}
+
+/**
+ * doorbell_query() - query the state and the counters of a line
+ * @db: the context
+ * @line: the line
+ * @query: is written
+ */
+static inline int doorbell_query(int db, uint32_t line, struct doorbell_query *query)
+{
+	memset(query, 0, sizeof(*query));
+	query->line = line;
+	return doorbell_ioctl(db, DOORBELL_QUERY, query);
+}
+
+/**
+ * struct doorbell_status - a mapping of the status pages
+ * @base: the entry of line 0
+ * @nr_lines: number of lines
+ * @stride: distance between the entries of two lines, in bytes
+ */
+struct doorbell_status {
+	const void *base;
+	uint32_t nr_lines;
+	uint32_t stride;
+};
+
+/**
+ * doorbell_map_status() - map the status pages
+ * @db: the context
+ * @status: is written
+ *
+ * Return: 0 or -errno; -ENXIO if the lines have not been chosen yet.
+ */
+static inline int doorbell_map_status(int db, struct doorbell_status *status)
+{
+	struct doorbell_get_info info;
+	int ret = doorbell_get_info(db, &info);
+	void *base;
+
+	if (ret < 0)
+		return ret;
+	if (!info.nr_lines)
+		return -ENXIO;
+	base = mmap(NULL, (size_t)info.nr_lines * info.status_size, PROT_READ, MAP_SHARED, db,
+		    (off_t)info.status_offset);
+	if (base == MAP_FAILED)
+		return -errno;
+	status->base = base;
+	status->nr_lines = info.nr_lines;
+	status->stride = info.status_size;
+	return 0;
+}
+
+/**
+ * doorbell_status_of() - find the entry of a line
+ * @status: the mapping
+ * @line: a line of the context
+ *
+ * Return: the address of the entry. Read each field once, as a whole.
+ */
+static inline const struct doorbell_line_status *
+doorbell_status_of(const struct doorbell_status *status, uint32_t line)
+{
+	const char *base = (const char *)status->base;
+
+	return (const struct doorbell_line_status *)(base + (size_t)line * status->stride);
+}
+
+/**
+ * doorbell_unmap_status() - unmap the status pages
+ * @status: the mapping
+ */
+static inline int doorbell_unmap_status(const struct doorbell_status *status)
+{
+	size_t size = (size_t)status->nr_lines * status->stride;
+
+	return munmap((void *)(uintptr_t)status->base, size) ? -errno : 0;
+}
+
+/* Counters of eventfds. */
+
+/**
+ * doorbell_eventfd_read() - consume an eventfd's counter, and lose no count if that fails
+ * @db: any context
+ * @fd: the eventfd
+ * @flags: zero or DOORBELL_EVENTFD_FLAG_NOWAIT
+ * @count: is set to the count that was consumed; to 0 if the call fails
+ */
+static inline int doorbell_eventfd_read(int db, int fd, uint32_t flags, uint64_t *count)
+{
+	struct doorbell_eventfd arg = { fd, flags, 0, { 0 } };
+	int ret = doorbell_ioctl(db, DOORBELL_EVENTFD_READ, &arg);
+
+	*count = arg.count;
+	return ret;
+}
+
+/**
+ * doorbell_eventfd_peek() - query an eventfd's counter
+ * @db: any context
+ * @fd: the eventfd
+ * @count: is set to the count; to 0 if the call fails
+ */
+static inline int doorbell_eventfd_peek(int db, int fd, uint64_t *count)
+{
+	struct doorbell_eventfd arg = { fd, 0, 0, { 0 } };
+	int ret = doorbell_ioctl(db, DOORBELL_EVENTFD_PEEK, &arg);
+
+	*count = arg.count;
+	return ret;
+}
+
+#endif /* _DOORBELL_CLIENT_H */
