@@ -28,7 +28,7 @@ static void wire_others(struct __test_metadata *_metadata, int db, const int *ot
 	unsigned int i;
 
 	for (i = 0; i < NR_OTHERS; i++)
-		ASSERT_EQ(0, db_trigger(db, other[i], 0, 0));
+		ASSERT_EQ(0, doorbell_assign_trigger(db, other[i], 0));
 }
 
 /*
@@ -60,16 +60,16 @@ TEST_F(barrier, deassign_trigger)
 
 	wire_others(_metadata, self->db, self->other);
 	if (variant->by_irqfd)
-		ASSERT_EQ(0, db_irqfd(self->db, self->hammer.fd, 0, 0));
+		ASSERT_EQ(0, doorbell_assign_irqfd(self->db, self->hammer.fd, 0));
 	hammer_start(_metadata, &self->hammer);
 	ASSERT_TRUE(hammer_passes(&self->hammer, 10));
 
 	for (rounds = 0; more_rounds(&race, rounds); rounds++) {
-		ASSERT_EQ(0, db_trigger(self->db, victim, 0, 0));
+		ASSERT_EQ(0, doorbell_assign_trigger(self->db, victim, 0));
 		if (rounds % 2)
 			ASSERT_EQ(POLLIN, efd_await(victim, POLLIN));
 		dither(rounds);
-		ASSERT_EQ(0, db_trigger(self->db, victim, 0, DEASSIGN));
+		ASSERT_EQ(0, doorbell_deassign_trigger(self->db, victim, 0));
 		signalled += !!efd_read(victim);
 		ASSERT_TRUE(hammer_passes(&self->hammer, 2));
 		late += !!efd_read(victim);
@@ -120,10 +120,10 @@ TEST_F(exact, detach)
 		efd_read(in);
 		before = line_of(_metadata, self->db, 0).rings;
 		writes = atomic_load(&hammer->done);
-		ASSERT_EQ(0, db_irqfd(self->db, in, 0, 0));
+		ASSERT_EQ(0, doorbell_assign_irqfd(self->db, in, 0));
 		ASSERT_TRUE(hammer_resume(hammer));
 		dither(rounds);
-		ASSERT_EQ(0, db_irqfd(self->db, in, 0, DEASSIGN));
+		ASSERT_EQ(0, doorbell_deassign_irqfd(self->db, in, 0));
 		rings = settled(_metadata, self->db, 0).rings;
 		ASSERT_TRUE(hammer_pause(hammer));
 
@@ -162,11 +162,11 @@ TEST_F(exact, attach_and_detach)
 			ASSERT_TRUE(hammer_passes(hammer, 1));
 			EXPECT_EQ(POLLIN, efd_poll(in, POLLIN, 0));
 		}
-		ASSERT_EQ(0, db_irqfd(self->db, in, 0, 0));
+		ASSERT_EQ(0, doorbell_assign_irqfd(self->db, in, 0));
 		dither(rounds);
 		if (rounds % 16 == 7)
 			ASSERT_TRUE(hammer_passes(hammer, 1));
-		ASSERT_EQ(0, db_irqfd(self->db, in, 0, DEASSIGN));
+		ASSERT_EQ(0, doorbell_deassign_irqfd(self->db, in, 0));
 		dither(rounds / 64);
 	}
 	hammer_stop(hammer);
@@ -198,13 +198,13 @@ TEST_F(exact, attach)
 		ASSERT_TRUE(hammer_resume(hammer));
 		dither(rounds);
 		before = atomic_load(&hammer->done);
-		ASSERT_EQ(0, db_irqfd(self->db, in, 0, 0));
+		ASSERT_EQ(0, doorbell_assign_irqfd(self->db, in, 0));
 		after = atomic_load(&hammer->started);
 		ASSERT_TRUE(hammer_passes(hammer, rounds % 3));
 		ASSERT_TRUE(hammer_pause(hammer));
 		total = atomic_load(&hammer->done);
 		last = efd_count(in);
-		ASSERT_EQ(0, db_irqfd(self->db, in, 0, DEASSIGN));
+		ASSERT_EQ(0, doorbell_deassign_irqfd(self->db, in, 0));
 		rings = settled(_metadata, self->db, 0).rings - rings;
 
 		/* Nothing is left; at least what came after; at most one for what was before. */
@@ -233,8 +233,8 @@ TEST_F(exact, close_context)
 	for (rounds = 0; more_rounds(&race, rounds); rounds++) {
 		self->db = new_context(_metadata, 1);
 		wire_others(_metadata, self->db, other);
-		ASSERT_EQ(0, db_trigger(self->db, victim, 0, 0));
-		ASSERT_EQ(0, db_irqfd(self->db, self->hammer.fd, 0, 0));
+		ASSERT_EQ(0, doorbell_assign_trigger(self->db, victim, 0));
+		ASSERT_EQ(0, doorbell_assign_irqfd(self->db, self->hammer.fd, 0));
 		ASSERT_EQ(POLLIN, efd_await(victim, POLLIN));
 		dither(rounds);
 		close(self->db);

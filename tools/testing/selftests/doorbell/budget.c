@@ -64,7 +64,7 @@ TEST_F(budget, a_tree_is_deferred)
 	root = new_context(_metadata, 1);
 	branches = new_context(_metadata, NR_BRANCHES);
 	leaves = new_context(_metadata, NR_LEAVES);
-	ASSERT_EQ(0, db_irqfd(root, self->in, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(root, self->in, 0));
 	for (j = 0; j < PER_LEAF; j++)
 		out[j] = new_eventfd(_metadata, 0, 0);
 	for (i = 0; i < NR_BRANCHES; i++)
@@ -72,7 +72,7 @@ TEST_F(budget, a_tree_is_deferred)
 	for (i = 0; i < NR_LEAVES; i++) {
 		link_lines(_metadata, branches, i / PER_BRANCH, leaves, i);
 		for (j = 0; j < PER_LEAF; j++)
-			ASSERT_EQ(0, db_trigger(leaves, out[j], i, 0));
+			ASSERT_EQ(0, doorbell_assign_trigger(leaves, out[j], i));
 	}
 	for (ring = 1; ring <= 10; ring++) {
 		ASSERT_EQ(0, efd_write(self->in, 1));
@@ -139,11 +139,11 @@ TEST_F(honest, is_not_deferred)
 		if (i)
 			link_lines(_metadata, db[i - 1], 0, db[i], 0);
 	}
-	ASSERT_EQ(0, db_irqfd(db[0], self->in, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(db[0], self->in, 0));
 	last = db[i - 1];
-	ASSERT_EQ(0, db_trigger(last, self->out, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(last, self->out, 0));
 	for (i = 1; i < variant->triggers; i++)
-		ASSERT_EQ(0, db_trigger(last, new_eventfd(_metadata, 0, 0), 0, 0));
+		ASSERT_EQ(0, doorbell_assign_trigger(last, new_eventfd(_metadata, 0, 0), 0));
 	for (ring = 1; ring <= rings; ring++) {
 		ASSERT_EQ(0, efd_write(self->in, 1));
 		ASSERT_EQ(1, efd_wait(self->out));
@@ -165,7 +165,7 @@ TEST_F(budget, close_ends_a_cycle)
 
 	link_lines(_metadata, one, 0, other, 0);
 	link_lines(_metadata, other, 0, one, 0);
-	ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(one, 0));
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(one, 0));
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, one, 0).rings > 1000));
 	/* From here on it is the worker that goes on. */
 	deferred = line_of(_metadata, one, 0).deferred;
@@ -217,7 +217,7 @@ FIXTURE_SETUP(capture)
 	pin_to(1);
 	slow_line_setup(_metadata, &self->slow, DELIVERY_US);
 	self->bystander.in = new_eventfd(_metadata, 0, 0);
-	ASSERT_EQ(0, db_irqfd(self->slow.db, self->bystander.in, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(self->slow.db, self->bystander.in, 0));
 }
 
 FIXTURE_TEARDOWN(capture)
@@ -259,7 +259,7 @@ static unsigned int try_capture(struct slow_line *slow, struct bystander *bystan
 		loops = now;
 		if (in_a_row > most)
 			most = in_a_row;
-		db_ring(slow->db, 0);
+		doorbell_ring(slow->db, 0);
 		/* The line was idle: this ring has made the delivery by itself. */
 		if (slow_line_deliveries(slow) != deliveries)
 			break;

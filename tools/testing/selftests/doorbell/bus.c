@@ -30,7 +30,7 @@ FIXTURE_TEARDOWN(bus)
 	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
 }
 
-#define ASSIGN(region)	ASSERT_EQ(0, db_region(self->db, region))
+#define ASSIGN(region)	ASSERT_EQ(0, change_region(self->db, region))
 
 #define SIGNALS(expected)	EXPECT_EQ(expected, signals(self->efd, NE))
 
@@ -50,10 +50,11 @@ TEST_F(bus, batch)
 	ASSIGN(matching(to_eventfd(ADDR, 4, self->efd[1]), 7));
 	ASSIGN(to_line(ADDR + 4, 0, 1));
 	ASSIGN(in_space(to_eventfd(ADDR, 2, self->efd[3]), PIO));
-	ASSERT_EQ(0, db_trigger(self->db, self->efd[2], 1, 0));
-	EXPECT_EQ(ARRAY_SIZE(accesses), db_bus_writes(self->db, accesses, ARRAY_SIZE(accesses)));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->efd[2], 1));
+	EXPECT_EQ(ARRAY_SIZE(accesses),
+		  doorbell_bus_writes(self->db, accesses, ARRAY_SIZE(accesses)));
 	SIGNALS(0x2123);
-	EXPECT_EQ(1, db_bus_writes(self->db, accesses, 1));
+	EXPECT_EQ(1, doorbell_bus_writes(self->db, accesses, 1));
 	SIGNALS(0x0001);
 }
 
@@ -71,14 +72,14 @@ TEST_F(bus, batch_stops)
 			};
 		}
 		EXPECT_EQ(stop ? stop : -EOPNOTSUPP,
-			  db_bus_writes(self->db, accesses, ARRAY_SIZE(accesses)));
+			  doorbell_bus_writes(self->db, accesses, ARRAY_SIZE(accesses)));
 		SIGNALS(stop);
 		/* Where it stopped, the caller goes on with the one after it. */
 		if (stop == ARRAY_SIZE(accesses) - 1)
 			continue;
 		EXPECT_EQ(ARRAY_SIZE(accesses) - 1 - stop,
-			  db_bus_writes(self->db, accesses + stop + 1,
-					ARRAY_SIZE(accesses) - 1 - stop));
+			  doorbell_bus_writes(self->db, accesses + stop + 1,
+					      ARRAY_SIZE(accesses) - 1 - stop));
 		SIGNALS(ARRAY_SIZE(accesses) - 1 - stop);
 	}
 }
@@ -95,13 +96,13 @@ TEST_F(bus, long_batch)
 		accesses[i] = (struct doorbell_bus_access){
 			.addr = ADDR, .length = 1, .value = i & 0xff,
 		};
-	EXPECT_EQ(NR, db_bus_writes(self->db, accesses, NR));
+	EXPECT_EQ(NR, doorbell_bus_writes(self->db, accesses, NR));
 	EXPECT_EQ(NR, efd_read(self->efd[0]));
 	accesses[NR - 1].addr++;
-	EXPECT_EQ(NR - 1, db_bus_writes(self->db, accesses, NR));
+	EXPECT_EQ(NR - 1, doorbell_bus_writes(self->db, accesses, NR));
 	EXPECT_EQ(NR - 1, efd_read(self->efd[0]));
 	accesses[4321].length = 2;
-	EXPECT_EQ(4321, db_bus_writes(self->db, accesses, NR));
+	EXPECT_EQ(4321, doorbell_bus_writes(self->db, accesses, NR));
 	EXPECT_EQ(4321, efd_read(self->efd[0]));
 	EXPECT_EQ(NR + NR - 1 + 4321, writes_to(self->db, 0));
 }
@@ -130,9 +131,9 @@ TEST_F(bus, batch_with_a_mistake)
 		default:
 			accesses[1].space = 2;
 		}
-		EXPECT_EQ(1, db_bus_writes(self->db, accesses, 3));
+		EXPECT_EQ(1, doorbell_bus_writes(self->db, accesses, 3));
 		SIGNALS(1);
-		EXPECT_EQ(-EINVAL, db_bus_writes(self->db, accesses + 1, 2));
+		EXPECT_EQ(-EINVAL, doorbell_bus_writes(self->db, accesses + 1, 2));
 		SIGNALS(0);
 	}
 }
@@ -219,7 +220,7 @@ TEST_F(bus, long_vector)
 		iov[i] = (struct iovec)SEGMENT(cell, 2);
 		regions[i] = matching(to_eventfd(ADDR + 2 * i, 2, self->efd[i % NE]), 0x1234);
 	}
-	ASSERT_EQ(0, db_regions(self->db, regions, NR, NULL));
+	ASSERT_EQ(0, doorbell_change_regions(self->db, regions, NR, NULL));
 	EXPECT_EQ(2 * NR, writev_at(self->db, iov, NR, ADDR));
 	for (i = 0; i < NE; i++)
 		EXPECT_EQ(NR / NE, efd_read(self->efd[i]));
@@ -260,7 +261,7 @@ TEST_F(bus, reads)
 	struct iovec iov = { .iov_base = &record, .iov_len = sizeof(record) };
 	unsigned int i, round;
 
-	ASSERT_EQ(0, db_set_records(self->db, 4));
+	ASSERT_EQ(0, doorbell_set_records(self->db, 4));
 	ASSIGN(kept(to_eventfd(ADDR, 0, self->efd[0])));
 	for (round = 0; round < 3; round++) {
 		for (i = 0; i < ARRAY_SIZE(addrs); i++) {
@@ -342,8 +343,8 @@ TEST_F(bus, get_regions)
 	struct doorbell_region_info infos[NR + 2];
 	unsigned int i, first, nr;
 
-	ASSERT_EQ(0, db_set_records(self->db, 64));
-	EXPECT_EQ(0, db_get_regions(self->db, infos, 0, NR));
+	ASSERT_EQ(0, doorbell_set_records(self->db, 64));
+	EXPECT_EQ(0, doorbell_get_regions(self->db, infos, 0, NR));
 	/* Each third of them, three times. */
 	for (i = 0; i < NR; i++)
 		ASSIGN(sorted[i * 3 % NR]);
@@ -360,7 +361,7 @@ TEST_F(bus, get_regions)
 		}
 	}
 	memset(infos, 0xff, sizeof(infos));
-	EXPECT_EQ(NR, db_get_regions(self->db, infos, 0, NR + 1));
+	EXPECT_EQ(NR, doorbell_get_regions(self->db, infos, 0, NR + 1));
 	for (i = 0; i < NR; i++) {
 		/* Those with a datamatch count for the one without. */
 		const unsigned int more = i == 2 ? 3 + 4 + 5 + 6 + 7 + 8 : i == 13 ? 14 : 0;
@@ -379,13 +380,13 @@ TEST_F(bus, get_regions)
 			struct doorbell_region_info piece[NR + 2];
 
 			memset(piece, 0xff, sizeof(piece));
-			ASSERT_EQ(expected, db_get_regions(self->db, piece, first, nr));
+			ASSERT_EQ(expected, doorbell_get_regions(self->db, piece, first, nr));
 			EXPECT_EQ(0, memcmp(piece, &infos[first], expected * sizeof(*piece)));
 			EXPECT_EQ(UINT32_MAX, piece[expected].length);
 		}
 	}
-	EXPECT_EQ(0, db_get_regions(self->db, infos, NR + 1, 1));
-	EXPECT_EQ(0, db_get_regions(self->db, infos, UINT32_MAX, 1));
+	EXPECT_EQ(0, doorbell_get_regions(self->db, infos, NR + 1, 1));
+	EXPECT_EQ(0, doorbell_get_regions(self->db, infos, UINT32_MAX, 1));
 	EXPECT_EQ(NR, bus_of(_metadata, self->db).nr_regions);
 	EXPECT_EQ(NR, info_of(_metadata, self->db).nr_regions);
 

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/*
- * The bus: regions as values, the ways to write, kept values, and everything that
- * can be seen of it.
- */
+/* The bus: regions as values, the ways to write, records, and the state of a bus. */
 #ifndef _DOORBELL_BUS_H
 #define _DOORBELL_BUS_H
 
 #include <sys/uio.h>
+
+#include <doorbell_bus.h>
 
 #include "doorbell_test.h"
 
@@ -50,46 +49,17 @@ static inline struct doorbell_region in_space(struct doorbell_region region, uin
 	return region;
 }
 
-/* What deassigns it. */
+/* Returns the region that deassigns @region. */
 static inline struct doorbell_region without(struct doorbell_region region)
 {
 	region.flags = DEASSIGN | (region.flags & (DATAMATCH | LINE));
 	return region;
 }
 
-static inline int db_region(int db, struct doorbell_region region)
+/* Assigns or deassigns a region, by its flags. */
+static inline int change_region(int db, struct doorbell_region region)
 {
-	return db_ioctl(db, DOORBELL_REGION, &region);
-}
-
-/* @failed: which one, if one is to blame; or else it stays as it was. */
-static inline int db_regions(int db, const struct doorbell_region *regions, uint32_t nr,
-			     uint32_t *failed)
-{
-	struct doorbell_regions arg = { .regions = (uintptr_t)regions, .nr_regions = nr };
-	int ret = db_ioctl(db, DOORBELL_REGIONS, &arg);
-
-	if (ret == -EFAULT || !failed)
-		return ret;
-	*failed = arg.failed;
-	return ret;
-}
-
-static inline int db_get_regions(int db, struct doorbell_region_info *infos, uint32_t first,
-				 uint32_t nr)
-{
-	struct doorbell_get_regions list = {
-		.infos = (uintptr_t)infos, .first = first, .nr_infos = nr,
-	};
-
-	return db_ioctl(db, DOORBELL_GET_REGIONS, &list);
-}
-
-static inline int db_set_records(int db, uint32_t nr)
-{
-	struct doorbell_set_records arg = { .nr_records = nr };
-
-	return db_ioctl(db, DOORBELL_SET_RECORDS, &arg);
+	return doorbell_ioctl(db, DOORBELL_REGION, &region);
 }
 
 static inline struct doorbell_get_bus bus_of(struct __test_metadata *_metadata, int db)
@@ -97,28 +67,21 @@ static inline struct doorbell_get_bus bus_of(struct __test_metadata *_metadata, 
 	struct doorbell_get_bus bus;
 
 	memset(&bus, 0xff, sizeof(bus));
-	ASSERT_EQ(0, db_ioctl(db, DOORBELL_GET_BUS, &bus));
+	ASSERT_EQ(0, doorbell_ioctl(db, DOORBELL_GET_BUS, &bus));
 	return bus;
 }
 
-/* How many writes have gone to the first region at @addr; with datamatches, in their order. */
-static inline uint64_t writes_to(int db, uint32_t first)
+/* Returns the number of writes to the region at that index of DOORBELL_GET_REGIONS. */
+static inline uint64_t writes_to(int db, uint32_t index)
 {
 	struct doorbell_region_info info;
 
-	return db_get_regions(db, &info, first, 1) == 1 ? info.writes : UINT64_MAX;
+	return doorbell_get_regions(db, &info, index, 1) == 1 ? info.writes : UINT64_MAX;
 }
 
 /* Writes. */
 
-static inline int db_bus_writes(int db, const struct doorbell_bus_access *accesses, uint32_t nr)
-{
-	struct doorbell_bus_write arg = { .accesses = (uintptr_t)accesses, .nr_accesses = nr };
-
-	return db_ioctl(db, DOORBELL_BUS_WRITE, &arg);
-}
-
-/* In the machine's byte order. */
+/* A value in the machine's byte order. */
 union cell {
 	uint8_t bytes[8];
 	uint16_t half;
@@ -154,7 +117,7 @@ static inline uint32_t space_of(enum way way)
 	return way == BY_IOCTL_PIO ? PIO : MMIO;
 }
 
-/* 0 or -errno; -EPROTO for a part of it, which cannot be. */
+/* Makes one write. Returns 0 or -errno; -EPROTO if only a part of it was written. */
 static inline int bus_write(int db, enum way way, uint64_t addr, uint32_t length, uint64_t value)
 {
 	struct doorbell_bus_access access = {
@@ -162,7 +125,7 @@ static inline int bus_write(int db, enum way way, uint64_t addr, uint32_t length
 	};
 	union cell cell = cell_of(length, value);
 	struct iovec iov = { .iov_base = &cell, .iov_len = length };
-	ssize_t whole = length, ret;
+	ssize_t ret;
 
 	switch (way) {
 	case BY_PWRITE:
@@ -172,13 +135,12 @@ static inline int bus_write(int db, enum way way, uint64_t addr, uint32_t length
 		ret = pwritev64(db, &iov, 1, addr);
 		break;
 	default:
-		whole = 1;
-		ret = ioctl(db, DOORBELL_BUS_WRITE, &(struct doorbell_bus_write){
-			.accesses = (uintptr_t)&access, .nr_accesses = 1 });
+		ret = doorbell_bus_writes(db, &access, 1);
+		return ret == 1 ? 0 : ret < 0 ? ret : -EPROTO;
 	}
 	if (ret < 0)
 		return -errno;
-	return ret == whole ? 0 : -EPROTO;
+	return ret == length ? 0 : -EPROTO;
 }
 
 static inline int mmio_write(int db, uint64_t addr, uint32_t length, uint64_t value)
@@ -191,13 +153,16 @@ static inline int pio_write(int db, uint64_t addr, uint32_t length, uint64_t val
 	return bus_write(db, BY_IOCTL_PIO, addr, length, value);
 }
 
-/* The greatest value of @length bytes. */
+/* Returns the largest value of @length bytes. */
 static inline uint64_t ones(uint32_t length)
 {
 	return UINT64_MAX >> (64 - 8 * length);
 }
 
-/* Takes what has been signalled: a hexadecimal digit for each eventfd, the first one lowest. */
+/*
+ * Consumes the counters. Returns a hexadecimal digit for each eventfd, the lowest for the
+ * first one.
+ */
 static inline uint64_t signals(const int *efd, unsigned int nr)
 {
 	uint64_t sum = 0, count;
@@ -209,49 +174,36 @@ static inline uint64_t signals(const int *efd, unsigned int nr)
 	return sum;
 }
 
-/* Kept values. */
+/* Records. */
 
-/* All that one consumer needs: the mapping, and how many places it has. */
-struct records {
-	struct doorbell_record_ring *map;
-	uint32_t nr;
-	size_t size;
-};
+/* Returns the offset for mmap() of the records, or 0. */
+static inline uint64_t records_offset(int db)
+{
+	struct doorbell_get_info info;
 
+	return doorbell_get_info(db, &info) ? 0 : info.records_offset;
+}
+
+/* Returns the size of the mapping of the records, in whole pages. */
 static inline size_t records_size(uint32_t nr)
 {
 	size_t page = sysconf(_SC_PAGESIZE);
-	size_t size = sizeof(struct doorbell_record_ring) + nr * sizeof(struct doorbell_record);
 
-	return (size + page - 1) / page * page;
+	return (doorbell_records_size(nr) + page - 1) / page * page;
 }
 
-static inline struct records map_records(struct __test_metadata *_metadata, int db, uint32_t nr)
+static inline struct doorbell_records map_records(struct __test_metadata *_metadata, int db)
 {
-	struct records records = { .nr = nr, .size = records_size(nr) };
+	struct doorbell_records records;
 
-	records.map = mmap(NULL, records.size, PROT_READ | PROT_WRITE, MAP_SHARED, db,
-			   records_offset(db));
-	ASSERT_TRUE(records.map != MAP_FAILED) {
-		TH_LOG("mmap: %s", strerror(errno));
-	}
+	ASSERT_EQ(0, doorbell_map_records(db, &records));
 	return records;
 }
 
-/* Takes the next record, as the header says; false if there is none. */
-static inline bool next_record(struct records *records, struct doorbell_record *record)
-{
-	uint64_t head = __atomic_load_n(&records->map->head, __ATOMIC_RELAXED);
-	struct doorbell_record *at = &records->map->records[head % records->nr];
-
-	if (__atomic_load_n(&at->sequence, __ATOMIC_ACQUIRE) != head + 1)
-		return false;
-	*record = *at;
-	__atomic_store_n(&records->map->head, head + 1, __ATOMIC_RELEASE);
-	return true;
-}
-
-/* How many whole records read(2) gave, or -errno; -EPROTO if they were not whole. */
+/*
+ * Consumes records by read(2). Returns their number or -errno; -EPROTO if a record was
+ * not whole.
+ */
 static inline int read_records(int db, struct doorbell_record *records, unsigned int nr)
 {
 	ssize_t len = read(db, records, nr * sizeof(*records));
@@ -268,9 +220,10 @@ static inline bool is_record(const struct doorbell_record *record, uint64_t sequ
 	       record->length == length && record->value == value;
 }
 
-/* Everything that can be seen of a bus, of so many regions. */
+/* The maximum number of regions in a struct bus_state. */
 #define REGIONS_SEEN	16
 
+/* All that userspace can query of a bus. */
 struct bus_state {
 	struct doorbell_get_info info;
 	struct doorbell_get_bus bus;
@@ -281,10 +234,10 @@ struct bus_state {
 static inline bool get_bus_state(int db, struct bus_state *state)
 {
 	memset(state, 0, sizeof(*state));
-	state->nr = db_get_regions(db, state->regions, 0, REGIONS_SEEN);
-	return !db_info(db, &state->info) && !db_ioctl(db, DOORBELL_GET_BUS, &state->bus) &&
-	       state->nr >= 0 && state->info.nr_regions == state->nr &&
-	       state->bus.nr_regions == state->nr;
+	state->nr = doorbell_get_regions(db, state->regions, 0, REGIONS_SEEN);
+	return !doorbell_get_info(db, &state->info) &&
+	       !doorbell_ioctl(db, DOORBELL_GET_BUS, &state->bus) && state->nr >= 0 &&
+	       state->info.nr_regions == state->nr && state->bus.nr_regions == state->nr;
 }
 
 #endif /* _DOORBELL_BUS_H */

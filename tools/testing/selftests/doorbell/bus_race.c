@@ -109,16 +109,16 @@ static void stop(struct writer *writer)
 	pthread_join(writer->thread, NULL);
 }
 
-#define WRITER(on_cpu) {							\
+#define WRITER(on_cpu) {						\
 	.db = self->db, .way = variant->way, .addr = ADDR, .value = MATCH, .cpu = on_cpu, \
 }
 
-static int change_region(bool batch, int db, struct doorbell_region region)
+static int change_by(bool batch, int db, struct doorbell_region region)
 {
-	return batch ? db_regions(db, &region, 1, NULL) : db_region(db, region);
+	return batch ? doorbell_change_regions(db, &region, 1, NULL) : change_region(db, region);
 }
 
-#define CHANGE(region)	change_region(variant->batch, self->db, region)
+#define CHANGE(region)	change_by(variant->batch, self->db, region)
 
 /* Each that was taken is in the counter, and no other; from the moment of the deassign on. */
 TEST_F(bus_race, comes_and_goes)
@@ -168,7 +168,7 @@ TEST_F(bus_race, one_of_many_goes)
 
 	for (i = 0; i < NR; i++)
 		regions[i] = to_eventfd(ADDR + 4 * i, 4, self->out[1]);
-	ASSERT_EQ(0, db_regions(self->db, regions, NR, NULL));
+	ASSERT_EQ(0, doorbell_change_regions(self->db, regions, NR, NULL));
 	/* The one that is written to stays, and loses nothing. */
 	writer.addr = ADDR + 4 * 75;
 	start(_metadata, &writer);
@@ -214,7 +214,7 @@ TEST_F(bus_race, replaced)
 	unsigned int rounds, late = 0, i;
 	uint64_t sums[2] = {};
 
-	ASSERT_EQ(0, db_region(self->db, to[0]));
+	ASSERT_EQ(0, change_region(self->db, to[0]));
 	for (i = 0; i < ARRAY_SIZE(writers); i++)
 		start(_metadata, &writers[i]);
 	for (rounds = 0; more_rounds(&race, rounds); rounds++) {
@@ -222,7 +222,7 @@ TEST_F(bus_race, replaced)
 		const struct doorbell_region batch[] = { without(to[old]), to[!old] };
 
 		dither(rounds);
-		ASSERT_EQ(0, db_regions(self->db, batch, 2, NULL));
+		ASSERT_EQ(0, doorbell_change_regions(self->db, batch, 2, NULL));
 		sums[old] += efd_read(self->out[old]);
 		ASSERT_TRUE(passes(&writers[0], 2));
 		late += !!efd_count(self->out[old]);
@@ -258,7 +258,7 @@ TEST_F(bus_race, all_or_none)
 	for (i = 0; i < 2; i++) {
 		struct doorbell_region region = to_eventfd(ADDR, 4, efd[0][i]);
 
-		ASSERT_EQ(0, db_region(self->db, i ? matching(region, MATCH) : region));
+		ASSERT_EQ(0, change_region(self->db, i ? matching(region, MATCH) : region));
 	}
 	start(_metadata, &writer);
 	for (rounds = 0; more_rounds(&race, rounds); rounds++) {
@@ -272,7 +272,7 @@ TEST_F(bus_race, all_or_none)
 		uint64_t counts[2];
 
 		dither(rounds);
-		ASSERT_EQ(0, db_regions(self->db, batch, 4, NULL));
+		ASSERT_EQ(0, doorbell_change_regions(self->db, batch, 4, NULL));
 		counts[0] = efd_read(old[0]);
 		counts[1] = efd_read(old[1]);
 		torn += counts[0] != counts[1];
@@ -300,7 +300,7 @@ TEST_F(bus_race, kept_and_rung)
 	uint64_t records = 0;
 	int nr;
 
-	ASSERT_EQ(0, db_set_records(self->db, 65536));
+	ASSERT_EQ(0, doorbell_set_records(self->db, 65536));
 	start(_metadata, &writer);
 	/* Some writes must meet no region, or this proves nothing. */
 	for (rounds = 0;
@@ -348,11 +348,11 @@ static void *rival_loop(void *arg)
 
 	pin_to(rival->cpu);
 	for (round = 0; !atomic_load(rival->stop); round++) {
-		ret = db_region(rival->db, region);
+		ret = change_region(rival->db, region);
 		rival->assigned += !ret;
 		rival->failed += ret && ret != -EEXIST;
 		dither(round);
-		ret = db_region(rival->db, without(to_eventfd(ADDR, 4, -1)));
+		ret = change_region(rival->db, without(to_eventfd(ADDR, 4, -1)));
 		rival->deassigned += !ret;
 		rival->failed += ret && ret != -ENOENT;
 		atomic_store(&rival->rounds, round + 1);
@@ -445,7 +445,7 @@ TEST_F(bus_race, context_closes)
 	for (rounds = 0; rounds < 20; rounds++) {
 		int db = new_context(_metadata, 1);
 
-		ASSERT_EQ(0, db_region(db, to_eventfd(ADDR, 4, self->out[0])));
+		ASSERT_EQ(0, change_region(db, to_eventfd(ADDR, 4, self->out[0])));
 		memset(shared, 0, sizeof(*shared));
 		*shared = (struct writer)WRITER(1);
 		shared->db = db;

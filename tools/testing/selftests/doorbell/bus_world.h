@@ -42,7 +42,7 @@ static inline bool looks_the_same(struct bus_world *w)
 	for (i = 0; i < NE; i++)
 		if (efd_count(w->efd[i]))
 			return false;
-	return !efd_count(w->spare) && !db_query(w->db, MASKED_LINE, &query) &&
+	return !efd_count(w->spare) && !doorbell_query(w->db, MASKED_LINE, &query) &&
 	       query.rings == w->rings;
 }
 
@@ -86,15 +86,15 @@ static inline void bus_world_init(struct __test_metadata *_metadata, struct bus_
 	w->spare = new_eventfd(_metadata, 0, 0);
 	for (i = 0; i < NE; i++)
 		w->efd[i] = new_eventfd(_metadata, 0, 0);
-	ASSERT_EQ(1, db_mask(w->db, MASKED_LINE));
-	ASSERT_EQ(0, db_set_records(w->db, RECORDS));
+	ASSERT_EQ(1, doorbell_mask(w->db, MASKED_LINE));
+	ASSERT_EQ(0, doorbell_set_records(w->db, RECORDS));
 	w->regions[ANY] = to_eventfd(ADDR, 4, w->efd[ANY]);
 	w->regions[SEVEN] = matching(to_eventfd(ADDR, 4, w->efd[SEVEN]), 7);
 	w->regions[KEPT] = kept(to_eventfd(ADDR + 0x10, 0, w->efd[KEPT]));
 	w->regions[LONE] = in_space(matching(to_eventfd(ADDR, 2, w->efd[LONE]), 0xbeef), PIO);
 	w->regions[HELD] = in_space(to_line(-8ULL, 8, MASKED_LINE), PIO);
 	for (i = 0; i < NR; i++)
-		ASSERT_EQ(0, db_region(w->db, w->regions[i]));
+		ASSERT_EQ(0, change_region(w->db, w->regions[i]));
 	ASSERT_TRUE(get_bus_state(w->db, &w->state));
 	ASSERT_TRUE(intact(w));
 }
@@ -114,12 +114,12 @@ static inline void bus_world_init(struct __test_metadata *_metadata, struct bus_
 	};								\
 	uint32_t __failed;						\
 									\
-	REFUSED(__error, db_region(w->db, __bad));			\
-	REFUSED(__error, db_regions(w->db, __all, 3, &__failed));		\
+	REFUSED(__error, change_region(w->db, __bad));			\
+	REFUSED(__error, doorbell_change_regions(w->db, __all, 3, &__failed)); \
 	ASSERT_EQ(1, __failed);						\
-	REFUSED(__error, db_regions(w->db, __all, 2, &__failed));		\
+	REFUSED(__error, doorbell_change_regions(w->db, __all, 2, &__failed)); \
 	ASSERT_EQ(1, __failed);						\
-	REFUSED(__error, db_regions(w->db, __all + 1, 2, &__failed));	\
+	REFUSED(__error, doorbell_change_regions(w->db, __all + 1, 2, &__failed)); \
 	ASSERT_EQ(0, __failed);						\
 } while (0)
 

@@ -65,7 +65,7 @@ TEST_F(kernel_api, ctx_errors)
 	EXPECT_EQ(-EBADF, get_ctx(c, -1));
 	EXPECT_EQ(-EBADF, get_ctx(c, INT32_MIN));
 	/* Lines were all it lacked. */
-	ASSERT_EQ(0, db_set_lines(fresh, 1));
+	ASSERT_EQ(0, doorbell_set_lines(fresh, 1));
 	EXPECT_EQ(1, get_ctx(c, fresh));
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, call(c, TEST_RING, 0));
 	EXPECT_EQ(1, line_of(_metadata, fresh, 0).rings);
@@ -100,7 +100,7 @@ TEST_F(kernel_api, ctx_get_and_put)
 		EXPECT_EQ(0, call(c, TEST_CTX_PUT, 0));
 	}
 	/* Userspace's own is not touched. */
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(c->db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(c->db, 0));
 	EXPECT_EQ(7, line_of(_metadata, c->db, 0).rings);
 }
 
@@ -115,8 +115,8 @@ TEST_F(kernel_api, ctx_outlives_userspace)
 	for (from = 0; from < TEST_FROM_NR; from++) {
 		int db = new_context(_metadata, 1), out = new_eventfd(_metadata, 0, 0);
 
-		ASSERT_EQ(0, db_irqfd(db, in, 0, 0));
-		ASSERT_EQ(0, db_trigger(db, out, 0, 0));
+		ASSERT_EQ(0, doorbell_assign_irqfd(db, in, 0));
+		ASSERT_EQ(0, doorbell_assign_trigger(db, out, 0));
 		ASSERT_EQ(1, get_ctx(c, db));
 		ASSERT_EQ(1, call(c, TEST_CTX_GET, 0));
 		close(db);
@@ -125,7 +125,7 @@ TEST_F(kernel_api, ctx_outlives_userspace)
 		ASSERT_EQ(1, efd_wait(out));
 		EXPECT_EQ(DOORBELL_RING_DELIVERED, call(c, TEST_RING, 0));
 		EXPECT_EQ(1, efd_read(out));
-		EXPECT_EQ(-EBUSY, db_irqfd(other, in, 0, 0));
+		EXPECT_EQ(-EBUSY, doorbell_assign_irqfd(other, in, 0));
 		EXPECT_EQ(0, call(c, TEST_CTX_PUT, 0));
 		EXPECT_EQ(DOORBELL_RING_DELIVERED, call(c, TEST_RING, 0));
 		EXPECT_EQ(1, efd_read(out));
@@ -142,11 +142,11 @@ TEST_F(kernel_api, ctx_outlives_userspace)
 			EXPECT_EQ(0, call(c, TEST_CTX_PUT, 0));
 		}
 		/* Nobody listens any more. */
-		ASSERT_TRUE(WAIT_FOR(!db_irqfd(other, in, 0, 0)));
+		ASSERT_TRUE(WAIT_FOR(!doorbell_assign_irqfd(other, in, 0)));
 		ASSERT_EQ(0, efd_write(in, 1));
 		ASSERT_TRUE(WAIT_FOR(line_of(_metadata, other, 0).deliveries == from + 1));
 		EXPECT_EQ(0, efd_count(out));
-		ASSERT_EQ(0, db_irqfd(other, in, 0, DEASSIGN));
+		ASSERT_EQ(0, doorbell_deassign_irqfd(other, in, 0));
 		if (before >= 0)
 			ASSERT_TRUE(WAIT_FOR(refcnt() == before));
 	}
@@ -192,8 +192,8 @@ TEST_F(kernel_api, level_line)
 	int res = new_eventfd(_metadata, 0, 0);
 	struct capi *c = &self->c;
 
-	ASSERT_EQ(0, db_trigger(c->db, out, 1, 0));
-	ASSERT_EQ(0, db_resample(c->db, in, 1, res));
+	ASSERT_EQ(0, doorbell_assign_trigger(c->db, out, 1));
+	ASSERT_EQ(0, doorbell_assign_resampled(c->db, in, 1, res));
 	ASSERT_EQ(1, get_ctx(c, c->db));
 	EXPECT_EQ(LEVEL, call(c, TEST_STATE, 1));
 	EXPECT_EQ(DOORBELL_ACK_NOTHING, call(c, TEST_ACK, 1));
@@ -262,13 +262,13 @@ TEST_F(kernel_api, ring_from_anywhere)
 			ASSERT_EQ(1, efd_wait(c->out));
 		}
 		EXPECT_EQ(20 * (from + 1), settled(_metadata, c->db, 0).deliveries);
-		EXPECT_EQ(1, db_mask(c->db, 0));
+		EXPECT_EQ(1, doorbell_mask(c->db, 0));
 		EXPECT_EQ(0, call_from(c, from, TEST_STATE, 0, 0) - MASKED);
 		EXPECT_EQ(DOORBELL_RING_MASKED, call_from(c, from, TEST_RING, 0, 0));
 		EXPECT_EQ(DOORBELL_RING_COALESCED, call_from(c, from, TEST_RING, 0, 0));
 		EXPECT_EQ(-ENXIO, call_from(c, from, TEST_RING, CAPI_LINES, 0));
-		EXPECT_EQ(1, db_clear(c->db, 0));
-		EXPECT_EQ(0, db_unmask(c->db, 0));
+		EXPECT_EQ(1, doorbell_clear(c->db, 0));
+		EXPECT_EQ(0, doorbell_unmask(c->db, 0));
 		EXPECT_EQ(0, efd_count(c->out));
 	}
 	EXPECT_EQ(22 * TEST_FROM_NR, line_of(_metadata, c->db, 0).rings);
@@ -279,7 +279,7 @@ TEST_F(kernel_api, set_level_from_anywhere)
 	int out = new_eventfd(_metadata, 0, 0), from, i;
 	struct capi *c = &self->c;
 
-	ASSERT_EQ(0, db_trigger(c->db, out, 1, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(c->db, out, 1));
 	ASSERT_EQ(1, get_ctx(c, c->db));
 	for (from = 0; from < TEST_FROM_NR; from++) {
 		for (i = 0; i < 20; i++) {
@@ -290,16 +290,16 @@ TEST_F(kernel_api, set_level_from_anywhere)
 			ASSERT_EQ(1, efd_wait(out));
 			EXPECT_EQ(LEVEL | ASSERTED | RAISED, settled(_metadata, c->db, 1).state);
 			EXPECT_EQ(0, call_from(c, from, TEST_SET_LEVEL, 1, 0));
-			EXPECT_EQ(DOORBELL_ACK_DONE, db_ack(c->db, 1));
+			EXPECT_EQ(DOORBELL_ACK_DONE, doorbell_ack(c->db, 1));
 			EXPECT_EQ(0, efd_count(out));
 		}
-		EXPECT_EQ(1, db_mask(c->db, 1));
+		EXPECT_EQ(1, doorbell_mask(c->db, 1));
 		EXPECT_EQ(DOORBELL_RING_MASKED, call_from(c, from, TEST_SET_LEVEL, 1, 1));
 		EXPECT_EQ(1, call_from(c, from, TEST_SET_LEVEL, 1, 0));
 		EXPECT_EQ(0, call_from(c, from, TEST_SET_LEVEL, 1, 0));
 		EXPECT_EQ(from + 1, line_of(_metadata, c->db, 1).dropped);
 		EXPECT_EQ(LEVEL | MASKED, line_of(_metadata, c->db, 1).state);
-		EXPECT_EQ(0, db_unmask(c->db, 1));
+		EXPECT_EQ(0, doorbell_unmask(c->db, 1));
 		EXPECT_EQ(-EOPNOTSUPP, call_from(c, from, TEST_SET_LEVEL, 0, 1));
 	}
 	EXPECT_EQ(21 * TEST_FROM_NR, line_of(_metadata, c->db, 1).rings);
@@ -316,9 +316,9 @@ TEST_F(kernel_api, ack_and_mask_from_interrupts)
 	struct capi *c = &self->c;
 	unsigned int i;
 
-	ASSERT_EQ(0, db_trigger(c->db, out, 1, 0));
-	ASSERT_EQ(0, db_resample(c->db, in, 1, res));
-	ASSERT_EQ(0, db_notifier(c->db, told, 1, 0, all));
+	ASSERT_EQ(0, doorbell_assign_trigger(c->db, out, 1));
+	ASSERT_EQ(0, doorbell_assign_resampled(c->db, in, 1, res));
+	ASSERT_EQ(0, doorbell_assign_notifier(c->db, told, 1, all));
 	ASSERT_EQ(1, get_ctx(c, c->db));
 	if (call_from(c, TEST_FROM_HARDIRQ, TEST_ACK, 1, 0) == -EINVAL)
 		SKIP(return, "a PREEMPT_RT kernel");
@@ -345,7 +345,7 @@ TEST_F(kernel_api, ack_and_mask_from_interrupts)
 		EXPECT_EQ(1, efd_read(res));
 		EXPECT_EQ(1, efd_read(told));
 		EXPECT_EQ(0, call_from(c, from, TEST_UNMASK, 1, 0));
-		EXPECT_EQ(DOORBELL_ACK_DONE, db_ack(c->db, 1));
+		EXPECT_EQ(DOORBELL_ACK_DONE, doorbell_ack(c->db, 1));
 		EXPECT_EQ(1, efd_read(res));
 		EXPECT_EQ(1, efd_read(told));
 	}

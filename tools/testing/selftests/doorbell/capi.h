@@ -125,8 +125,8 @@ static inline void capi_setup(struct __test_metadata *_metadata, struct capi *ca
 	}
 	capi->db = new_context(_metadata, CAPI_LINES);
 	capi->out = new_eventfd(_metadata, 0, 0);
-	ASSERT_EQ(0, db_trigger(capi->db, capi->out, 0, 0));
-	ASSERT_EQ(0, db_set_type(capi->db, 1, DOORBELL_TYPE_LEVEL));
+	ASSERT_EQ(0, doorbell_assign_trigger(capi->db, capi->out, 0));
+	ASSERT_EQ(0, doorbell_set_type(capi->db, 1, DOORBELL_TYPE_LEVEL));
 	capi->test = open(TEST_DEVICE, O_RDWR | O_CLOEXEC);
 }
 

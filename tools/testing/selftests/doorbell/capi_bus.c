@@ -37,11 +37,11 @@ FIXTURE_SETUP(kernel_bus)
 		SKIP(return, "%s: %s; load doorbell_test.ko", TEST_DEVICE, strerror(errno));
 	for (i = 0; i < 3; i++)
 		self->efd[i] = new_eventfd(_metadata, 0, 0);
-	ASSERT_EQ(0, db_set_records(c->db, RECORDS));
-	ASSERT_EQ(0, db_region(c->db, to_eventfd(ADDR, 4, self->efd[0])));
-	ASSERT_EQ(0, db_region(c->db, matching(to_eventfd(ADDR, 4, self->efd[1]), 7)));
-	ASSERT_EQ(0, db_region(c->db, in_space(to_line(ADDR, 0, 0), PIO)));
-	ASSERT_EQ(0, db_region(c->db, kept(to_eventfd(-8ULL, 8, self->efd[2]))));
+	ASSERT_EQ(0, doorbell_set_records(c->db, RECORDS));
+	ASSERT_EQ(0, change_region(c->db, to_eventfd(ADDR, 4, self->efd[0])));
+	ASSERT_EQ(0, change_region(c->db, matching(to_eventfd(ADDR, 4, self->efd[1]), 7)));
+	ASSERT_EQ(0, change_region(c->db, in_space(to_line(ADDR, 0, 0), PIO)));
+	ASSERT_EQ(0, change_region(c->db, kept(to_eventfd(-8ULL, 8, self->efd[2]))));
 	ASSERT_EQ(1, get_ctx(c, c->db));
 }
 
@@ -100,11 +100,11 @@ TEST_F(kernel_bus, line)
 		ASSERT_EQ(1, efd_wait(c->out));
 		EXPECT_EQ(i, settled(_metadata, c->db, 0).deliveries);
 	}
-	EXPECT_EQ(1, db_mask(c->db, 0));
+	EXPECT_EQ(1, doorbell_mask(c->db, 0));
 	EXPECT_EQ(0, WRITE(PIO, ADDR, 1, 0));
 	EXPECT_EQ(0, WRITE(PIO, ADDR, 1, 0));
-	EXPECT_EQ(1, db_pending(c->db, 0));
-	EXPECT_EQ(1, db_unmask(c->db, 0));
+	EXPECT_EQ(1, doorbell_pending(c->db, 0));
+	EXPECT_EQ(1, doorbell_unmask(c->db, 0));
 	EXPECT_EQ(1, efd_read(c->out));
 	EXPECT_EQ(22, line_of(_metadata, c->db, 0).rings);
 }
@@ -237,11 +237,11 @@ TEST_F(kernel_bus, deassign_is_a_barrier)
 	hammered_from = variant->from;
 	hammer_start(_metadata, &hammer);
 	for (rounds = 0; more_rounds(&race, rounds); rounds++) {
-		ASSERT_EQ(0, db_region(self->c.db, region));
+		ASSERT_EQ(0, change_region(self->c.db, region));
 		if (rounds % 2)
 			ASSERT_EQ(POLLIN, efd_await(self->efd[1], POLLIN));
 		dither(rounds);
-		ASSERT_EQ(0, db_region(self->c.db, without(region)));
+		ASSERT_EQ(0, change_region(self->c.db, without(region)));
 		signalled += !!efd_read(self->efd[1]);
 		ASSERT_TRUE(hammer_passes(&hammer, 2));
 		late += !!efd_count(self->efd[1]);

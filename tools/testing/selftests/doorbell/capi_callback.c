@@ -74,7 +74,7 @@ TEST_F(callback, trigger_errors)
 	EXPECT_EQ(-ENOSPC, add_trigger(c, 0, i));
 	EXPECT_EQ(-EEXIST, add_trigger(c, 0, 0));
 	EXPECT_EQ(DOORBELL_MAX_TRIGGERS_PER_LINE, line_of(_metadata, c->db, 0).nr_triggers);
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(c->db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(c->db, 0));
 	for (i = 0; i < DOORBELL_MAX_TRIGGERS_PER_LINE - 1; i++)
 		EXPECT_EQ(1, seen_by(_metadata, c, i).told[0]);
 	EXPECT_EQ(0, seen_by(_metadata, c, i).calls);
@@ -107,8 +107,8 @@ TEST_F(callback, notifier_errors)
 	for (i = 0; i < DOORBELL_MAX_NOTIFIERS_PER_LINE; i++)
 		ASSERT_EQ(0, add_notifier(c, 0, UNMASK, i));
 	EXPECT_EQ(-ENOSPC, add_notifier(c, 0, UNMASK, i));
-	EXPECT_EQ(1, db_mask(c->db, 0));
-	EXPECT_EQ(0, db_unmask(c->db, 0));
+	EXPECT_EQ(1, doorbell_mask(c->db, 0));
+	EXPECT_EQ(0, doorbell_unmask(c->db, 0));
 	for (i = 0; i < DOORBELL_MAX_NOTIFIERS_PER_LINE; i++)
 		EXPECT_EQ(1, seen_by(_metadata, c, i).told[2]);
 }
@@ -132,7 +132,7 @@ TEST_F(callback, trigger_is_called)
 			ASSERT_TRUE(WAIT_FOR(seen_by(_metadata, c, 0).calls == i));
 		}
 		EXPECT_EQ(0, del_trigger(c, 0, 0));
-		EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(c->db, 0));
+		EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(c->db, 0));
 		seen = seen_by(_metadata, c, 0);
 		EXPECT_EQ(10, seen.told[0]);
 		EXPECT_EQ(10, seen.calls);
@@ -158,12 +158,12 @@ TEST_F(callback, notifier_is_called)
 	}
 	for (i = 0; i < 2; i++) {
 		ASSERT_EQ(DOORBELL_RING_DELIVERED, call(c, TEST_RING, 1));
-		ASSERT_EQ(DOORBELL_ACK_DONE, i ? db_ack(c->db, 1) : call(c, TEST_ACK, 1));
-		ASSERT_EQ(1, i ? db_mask(c->db, 1) : call(c, TEST_MASK, 1));
-		ASSERT_EQ(0, i ? db_mask(c->db, 1) : call(c, TEST_MASK_NOSYNC, 1));
+		ASSERT_EQ(DOORBELL_ACK_DONE, i ? doorbell_ack(c->db, 1) : call(c, TEST_ACK, 1));
+		ASSERT_EQ(1, i ? doorbell_mask(c->db, 1) : call(c, TEST_MASK, 1));
+		ASSERT_EQ(0, i ? doorbell_mask(c->db, 1) : call(c, TEST_MASK_NOSYNC, 1));
 		ASSERT_EQ(DOORBELL_RING_MASKED, call(c, TEST_RING, 1));
-		ASSERT_EQ(1, i ? db_clear(c->db, 1) : call(c, TEST_CLEAR, 1));
-		ASSERT_EQ(0, i ? db_unmask(c->db, 1) : call(c, TEST_UNMASK, 1));
+		ASSERT_EQ(1, i ? doorbell_clear(c->db, 1) : call(c, TEST_CLEAR, 1));
+		ASSERT_EQ(0, i ? doorbell_unmask(c->db, 1) : call(c, TEST_UNMASK, 1));
 	}
 	for (i = 0; i < 4; i++) {
 		seen = seen_by(_metadata, c, i);
@@ -199,8 +199,8 @@ static void *mask_on(void *arg)
 	struct hammer *hammer = arg;
 
 	while (!atomic_load(&hammer->stop)) {
-		db_mask(hammer->fd, 0);
-		db_unmask(hammer->fd, 0);
+		doorbell_mask(hammer->fd, 0);
+		doorbell_unmask(hammer->fd, 0);
 		atomic_fetch_add(&hammer->done, 1);
 	}
 	return NULL;
@@ -222,7 +222,7 @@ TEST_F(callback, one_at_a_time)
 
 	plan(_metadata, c, &(struct test_plan){ .spin_us = 2 });
 	ASSERT_EQ(0, add_trigger(c, 0, 0));
-	ASSERT_EQ(0, db_irqfd(c->db, in, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(c->db, in, 0));
 	ASSERT_EQ(0, pthread_create(&writer.thread, NULL, ring_on, &writer));
 	ASSERT_EQ(0, pthread_create(&masker.thread, NULL, mask_on, &masker));
 	for (rounds = 0; more_rounds(&race, rounds) || lacks(&race, !both_ran(&writer, &masker));
@@ -230,7 +230,7 @@ TEST_F(callback, one_at_a_time)
 		call_from(c, rounds % TEST_FROM_NR, TEST_RING, 0, 0);
 	hammer_stop(&writer);
 	hammer_stop(&masker);
-	db_unmask(c->db, 0);
+	doorbell_unmask(c->db, 0);
 	settled(_metadata, c->db, 0);
 	EXPECT_EQ(0, del_trigger(c, 0, 0));
 	seen = seen_by(_metadata, c, 0);
@@ -268,7 +268,7 @@ TEST_F(callback, status_reads_do_not_deliver)
 	/* The line is held most of the time, and rung while it is held. */
 	plan(_metadata, c, &(struct test_plan){ .spin_us = 5 });
 	ASSERT_EQ(0, add_trigger(c, 0, 0));
-	ASSERT_EQ(0, db_irqfd(c->db, in, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(c->db, in, 0));
 	hammer_start(_metadata, &ring);
 	ASSERT_EQ(0, pthread_create(&writer.thread, NULL, ring_on, &writer));
 	for (rounds = 0; more_rounds(&race, rounds) || lacks(&race, !both_ran(&ring, &writer));
@@ -363,7 +363,7 @@ TEST_F(callback, trigger_calls)
 			{ TEST_UNMASK, 0, 0, 0 }, { TEST_ACK, 0, 0, 0 }, { TEST_RING, 2, 0, 0 },
 		} });
 	ASSERT_EQ(0, add_trigger(c, 0, 0));
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(c->db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(c->db, 0));
 	seen = seen_by(_metadata, c, 0);
 	EXPECT_EQ(0, seen.calls_made[0].ret);
 	/* Its own ring is the next delivery, by who delivers already. */
@@ -407,7 +407,7 @@ TEST_F(callback, trigger_rings_its_line)
 	plan(_metadata, c, &(struct test_plan){
 		.times = times, .nr_calls = 1, .calls = { { TEST_RING, 0, 0, 0 } } });
 	ASSERT_EQ(0, add_trigger(c, 0, 0));
-	ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(c->db, 0));
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(c->db, 0));
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, c->db, 0).deliveries == times + 1));
 	EXPECT_LT(times / 10, line_of(_metadata, c->db, 0).deferred);
 	EXPECT_EQ(0, del_trigger(c, 0, 0));
@@ -430,11 +430,11 @@ TEST_F(callback, trigger_rings_round)
 	ASSERT_EQ(0, add_trigger(c, 0, 0));
 	there = new_eventfd(_metadata, 0, 0);
 	back = new_eventfd(_metadata, 0, 0);
-	ASSERT_EQ(0, db_irqfd(other, there, 0, 0));
-	ASSERT_EQ(0, db_trigger(c->db, there, 2, 0));
-	ASSERT_EQ(0, db_irqfd(c->db, back, 0, 0));
-	ASSERT_EQ(0, db_trigger(other, back, 0, 0));
-	ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(c->db, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(other, there, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(c->db, there, 2));
+	ASSERT_EQ(0, doorbell_assign_irqfd(c->db, back, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(other, back, 0));
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(c->db, 0));
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, c->db, 0).deliveries == times + 1));
 	deferred = settled(_metadata, c->db, 0).deferred + settled(_metadata, c->db, 2).deferred +
 		   settled(_metadata, other, 0).deferred;
@@ -486,7 +486,7 @@ TEST_F(callback, notifier_calls)
 	once.times = 1;
 	plan(_metadata, c, &once);
 	ASSERT_EQ(0, add_notifier(c, 1, ALL, 0));
-	EXPECT_EQ(1, db_mask(c->db, 1));
+	EXPECT_EQ(1, doorbell_mask(c->db, 1));
 	seen = seen_by(_metadata, c, 0);
 	for (i = 0; i < ARRAY_SIZE(expected); i++)
 		EXPECT_EQ(expected[i], seen.calls_made[i].ret);
@@ -510,7 +510,7 @@ TEST_F(callback, notifier_calls_nested)
 	nested.times = times;
 	plan(_metadata, c, &nested);
 	ASSERT_EQ(0, add_notifier(c, 1, ALL, 0));
-	EXPECT_EQ(1, db_mask(c->db, 1));
+	EXPECT_EQ(1, doorbell_mask(c->db, 1));
 	seen = seen_by(_metadata, c, 0);
 	EXPECT_EQ(0, seen.strange);
 	/* The outermost ends last, with its mask. */
@@ -536,7 +536,7 @@ TEST_F(callback, notifier_drives_another_line)
 	ASSERT_EQ(0, add_notifier(c, 1, ACK, 0));
 	for (i = 1; i <= 10; i++) {
 		EXPECT_EQ(DOORBELL_RING_DELIVERED, call_from(c, 0, TEST_SET_LEVEL, 1, 1));
-		EXPECT_EQ(DOORBELL_ACK_DONE, db_ack(c->db, 1));
+		EXPECT_EQ(DOORBELL_ACK_DONE, doorbell_ack(c->db, 1));
 		EXPECT_EQ(1, efd_read(c->out));
 		/* A level that is low when the notifiers return makes no message. */
 		EXPECT_EQ(DOORBELL_LINE_LEVEL, line_of(_metadata, c->db, 1).state);
@@ -561,7 +561,7 @@ TEST_F(callback, goes_with_its_file)
 	close(c->test);
 	ASSERT_TRUE(WAIT_FOR(info_of(_metadata, c->db).nr_triggers == 1));
 	EXPECT_EQ(0, info_of(_metadata, c->db).nr_notifiers);
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(c->db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(c->db, 0));
 	EXPECT_EQ(1, efd_read(c->out));
 	c->test = open(TEST_DEVICE, O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, c->test);

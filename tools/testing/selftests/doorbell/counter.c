@@ -15,13 +15,13 @@ TEST(rings_add_up)
 	struct doorbell_query query;
 	unsigned int i;
 
-	ASSERT_EQ(0, db_trigger(db, out, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(db, out, 0));
 	for (i = 0; i < 100; i++)
-		ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 0));
+		ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 0));
 	/* On top of what was there. */
 	EXPECT_EQ(105, efd_read(out));
 
-	ASSERT_EQ(0, db_irqfd(db, in, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(db, in, 0));
 	for (i = 0; i < 100; i++) {
 		ASSERT_EQ(0, efd_write(in, 1));
 		ASSERT_EQ(1, efd_wait(out));
@@ -39,8 +39,8 @@ TEST(value_is_one_ring)
 	int in = new_eventfd(_metadata, 0, 0);
 	int out = new_eventfd(_metadata, 0, 0);
 
-	ASSERT_EQ(0, db_irqfd(db, in, 0, 0));
-	ASSERT_EQ(0, db_trigger(db, out, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(db, in, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(db, out, 0));
 	ASSERT_EQ(0, efd_write(in, 1000));
 	ASSERT_EQ(1, efd_wait(out));
 	ASSERT_EQ(0, efd_write(in, COUNTER_MAX));
@@ -63,16 +63,16 @@ TEST(trigger_counter_at_its_maximum)
 
 	ASSERT_EQ(0, efd_write(out, COUNTER_MAX));
 	EXPECT_EQ(POLLIN, efd_poll(out, POLLIN | POLLOUT, 0));
-	ASSERT_EQ(0, db_trigger(db, out, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(db, out, 0));
 	for (i = 0; i < 3; i++) {
-		EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 0));
+		EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 0));
 		EXPECT_EQ(UINT64_MAX, efd_count(out));
 		EXPECT_EQ(POLLIN | POLLERR, efd_poll(out, POLLIN | POLLOUT, 0));
 	}
 	EXPECT_EQ(3, line_of(_metadata, db, 0).deliveries);
 	EXPECT_EQ(UINT64_MAX, efd_read(out));
 	EXPECT_EQ(POLLOUT, efd_poll(out, POLLIN | POLLOUT, 0));
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 0));
 	EXPECT_EQ(1, efd_read(out));
 }
 
@@ -82,9 +82,9 @@ TEST(semaphore_as_trigger)
 	int out = new_eventfd(_metadata, 0, EFD_SEMAPHORE);
 	unsigned int i;
 
-	ASSERT_EQ(0, db_trigger(db, out, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(db, out, 0));
 	for (i = 0; i < 3; i++)
-		ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 0));
+		ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 0));
 	EXPECT_EQ(3, efd_count(out));
 	for (i = 0; i < 3; i++)
 		EXPECT_EQ(1, efd_read(out));
@@ -100,7 +100,7 @@ FIXTURE_SETUP(attach)
 {
 	self->db = new_context(_metadata, 1);
 	self->out = new_eventfd(_metadata, 0, 0);
-	ASSERT_EQ(0, db_trigger(self->db, self->out, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->out, 0));
 }
 
 FIXTURE_TEARDOWN(attach)
@@ -124,7 +124,7 @@ TEST_F(attach, rings_once)
 
 	if (variant->count)
 		ASSERT_EQ(0, efd_write(in, variant->count));
-	ASSERT_EQ(0, db_irqfd(self->db, in, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, in, 0));
 	EXPECT_EQ(0, efd_count(in));
 	if (variant->count)
 		ASSERT_EQ(1, efd_wait(self->out));
@@ -136,7 +136,7 @@ TEST_F(attach, rings_once)
 	/* No second ring comes of it: neither later nor by detaching. */
 	ASSERT_EQ(0, efd_write(in, 1));
 	ASSERT_EQ(1, efd_wait(self->out));
-	ASSERT_EQ(0, db_irqfd(self->db, in, 0, DEASSIGN));
+	ASSERT_EQ(0, doorbell_deassign_irqfd(self->db, in, 0));
 	EXPECT_EQ(!!variant->count + 1U, settled(_metadata, self->db, 0).rings);
 	EXPECT_EQ(0, efd_count(in));
 }
@@ -150,7 +150,7 @@ TEST_F(attach, semaphore_gives_one)
 
 	if (left)
 		ASSERT_EQ(0, efd_write(in, left));
-	ASSERT_EQ(0, db_irqfd(self->db, in, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, in, 0));
 	if (left) {
 		left--;
 		rings++;
@@ -167,7 +167,7 @@ TEST_F(attach, semaphore_gives_one)
 		EXPECT_EQ(rings, settled(_metadata, self->db, 0).rings);
 	}
 
-	ASSERT_EQ(0, db_irqfd(self->db, in, 0, DEASSIGN));
+	ASSERT_EQ(0, doorbell_deassign_irqfd(self->db, in, 0));
 	if (left) {
 		left--;
 		rings++;
@@ -184,14 +184,14 @@ TEST(semaphore_keeps_the_rest)
 	int db = new_context(_metadata, 1);
 	int in = new_eventfd(_metadata, 0, EFD_SEMAPHORE);
 
-	ASSERT_EQ(0, db_irqfd(db, in, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(db, in, 0));
 	ASSERT_EQ(0, efd_write(in, 10));
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, db, 0).deliveries == 1));
 	EXPECT_EQ(9, efd_count(in));
-	ASSERT_EQ(0, db_irqfd(db, in, 0, DEASSIGN));
+	ASSERT_EQ(0, doorbell_deassign_irqfd(db, in, 0));
 	EXPECT_EQ(8, efd_count(in));
 	EXPECT_EQ(2, settled(_metadata, db, 0).rings);
-	ASSERT_EQ(0, db_irqfd(db, in, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(db, in, 0));
 	EXPECT_EQ(7, efd_count(in));
 	EXPECT_EQ(3, settled(_metadata, db, 0).rings);
 }
@@ -217,12 +217,12 @@ static int call_write(struct blocked *blocked)
 
 static int call_read(struct blocked *blocked)
 {
-	return db_read(blocked->db, blocked->fd, 0, &blocked->count);
+	return doorbell_eventfd_read(blocked->db, blocked->fd, 0, &blocked->count);
 }
 
 static int call_read_to(struct blocked *blocked)
 {
-	return db_ioctl(blocked->db, DOORBELL_EVENTFD_READ, blocked->arg);
+	return doorbell_ioctl(blocked->db, DOORBELL_EVENTFD_READ, blocked->arg);
 }
 
 static int call_poll(struct blocked *blocked)
@@ -271,7 +271,7 @@ TEST(attach_wakes_writers)
 	struct blocked writer = blocked_writer(_metadata, 0);
 
 	start_blocked(_metadata, &writer);
-	ASSERT_EQ(0, db_irqfd(db, writer.fd, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(db, writer.fd, 0));
 	join_blocked(_metadata, &writer);
 	EXPECT_EQ(0, writer.ret);
 	/* What it wrote is a signal of its own. */
@@ -285,11 +285,11 @@ TEST(detach_wakes_writers)
 	struct blocked writer = blocked_writer(_metadata, EFD_SEMAPHORE);
 
 	/* The attach takes one; make it full again, which rings once more and takes one. */
-	ASSERT_EQ(0, db_irqfd(db, writer.fd, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(db, writer.fd, 0));
 	EXPECT_EQ(COUNTER_MAX - 1, efd_count(writer.fd));
 	writer.count = 2;
 	start_blocked(_metadata, &writer);
-	ASSERT_EQ(0, db_irqfd(db, writer.fd, 0, DEASSIGN));
+	ASSERT_EQ(0, doorbell_deassign_irqfd(db, writer.fd, 0));
 	join_blocked(_metadata, &writer);
 	EXPECT_EQ(0, writer.ret);
 	EXPECT_EQ(COUNTER_MAX, efd_count(writer.fd));
@@ -305,7 +305,7 @@ TEST(take_wakes_writers)
 	int db = new_context(_metadata, 1);
 	struct blocked writer = blocked_writer(_metadata, EFD_SEMAPHORE);
 
-	ASSERT_EQ(0, db_irqfd(db, writer.fd, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(db, writer.fd, 0));
 	EXPECT_EQ(COUNTER_MAX - 1, efd_count(writer.fd));
 	writer.count = 2;
 	start_blocked(_metadata, &writer);
@@ -341,7 +341,7 @@ TEST_F(read, takes_all)
 
 	for (i = 0; i < ARRAY_SIZE(counts); i++) {
 		ASSERT_EQ(0, efd_write(efd, counts[i]));
-		EXPECT_EQ(0, db_read(self->db, efd, 0, &count));
+		EXPECT_EQ(0, doorbell_eventfd_read(self->db, efd, 0, &count));
 		EXPECT_EQ(counts[i], count);
 		EXPECT_EQ(0, efd_count(efd));
 	}
@@ -353,11 +353,11 @@ TEST_F(read, takes_the_maximum)
 	int efd = new_eventfd(_metadata, 0, 0);
 	uint64_t count;
 
-	ASSERT_EQ(0, db_set_lines(self->db, 1));
-	ASSERT_EQ(0, db_trigger(self->db, efd, 0, 0));
+	ASSERT_EQ(0, doorbell_set_lines(self->db, 1));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, efd, 0));
 	ASSERT_EQ(0, efd_write(efd, COUNTER_MAX));
-	ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
-	EXPECT_EQ(0, db_read(self->db, efd, 0, &count));
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(0, doorbell_eventfd_read(self->db, efd, 0, &count));
 	EXPECT_EQ(UINT64_MAX, count);
 	EXPECT_EQ(0, efd_count(efd));
 }
@@ -367,12 +367,13 @@ TEST_F(read, takes_one_of_a_semaphore)
 	int efd = new_eventfd(_metadata, 2, EFD_SEMAPHORE);
 	uint64_t count;
 
-	EXPECT_EQ(0, db_read(self->db, efd, 0, &count));
+	EXPECT_EQ(0, doorbell_eventfd_read(self->db, efd, 0, &count));
 	EXPECT_EQ(1, count);
 	EXPECT_EQ(1, efd_count(efd));
-	EXPECT_EQ(0, db_read(self->db, efd, DOORBELL_EVENTFD_FLAG_NOWAIT, &count));
+	EXPECT_EQ(0, doorbell_eventfd_read(self->db, efd, DOORBELL_EVENTFD_FLAG_NOWAIT, &count));
 	EXPECT_EQ(1, count);
-	EXPECT_EQ(-EAGAIN, db_read(self->db, efd, DOORBELL_EVENTFD_FLAG_NOWAIT, &count));
+	EXPECT_EQ(-EAGAIN,
+		  doorbell_eventfd_read(self->db, efd, DOORBELL_EVENTFD_FLAG_NOWAIT, &count));
 }
 
 TEST_F(read, does_not_wait_when_told)
@@ -381,15 +382,18 @@ TEST_F(read, does_not_wait_when_told)
 	int nonblocking = eventfd(0, EFD_NONBLOCK);
 	uint64_t count;
 
-	EXPECT_EQ(-EAGAIN, db_read(self->db, blocking, DOORBELL_EVENTFD_FLAG_NOWAIT, &count));
-	EXPECT_EQ(-EAGAIN, db_read(self->db, nonblocking, 0, &count));
-	EXPECT_EQ(-EAGAIN, db_read(self->db, nonblocking, DOORBELL_EVENTFD_FLAG_NOWAIT, &count));
+	EXPECT_EQ(-EAGAIN,
+		  doorbell_eventfd_read(self->db, blocking, DOORBELL_EVENTFD_FLAG_NOWAIT, &count));
+	EXPECT_EQ(-EAGAIN, doorbell_eventfd_read(self->db, nonblocking, 0, &count));
+	EXPECT_EQ(-EAGAIN, doorbell_eventfd_read(self->db, nonblocking,
+						 DOORBELL_EVENTFD_FLAG_NOWAIT, &count));
 	EXPECT_EQ(0, fcntl(blocking, F_SETFL, O_NONBLOCK));
-	EXPECT_EQ(-EAGAIN, db_read(self->db, blocking, 0, &count));
+	EXPECT_EQ(-EAGAIN, doorbell_eventfd_read(self->db, blocking, 0, &count));
 
 	/* And takes what there is all the same. */
 	ASSERT_EQ(0, efd_write(blocking, 3));
-	EXPECT_EQ(0, db_read(self->db, blocking, DOORBELL_EVENTFD_FLAG_NOWAIT, &count));
+	EXPECT_EQ(0,
+		  doorbell_eventfd_read(self->db, blocking, DOORBELL_EVENTFD_FLAG_NOWAIT, &count));
 	EXPECT_EQ(3, count);
 }
 
@@ -409,10 +413,10 @@ TEST_F(read, waits_for_a_delivery)
 {
 	struct blocked reader = { .call = call_read, .db = self->db, .fd = eventfd(0, 0) };
 
-	ASSERT_EQ(0, db_set_lines(self->db, 1));
-	ASSERT_EQ(0, db_trigger(self->db, reader.fd, 0, 0));
+	ASSERT_EQ(0, doorbell_set_lines(self->db, 1));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, reader.fd, 0));
 	start_blocked(_metadata, &reader);
-	ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
 	join_blocked(_metadata, &reader);
 	EXPECT_EQ(0, reader.ret);
 	EXPECT_EQ(1, reader.count);
@@ -468,7 +472,7 @@ TEST_F(read, wakes_writers)
 	uint64_t count;
 
 	start_blocked(_metadata, &writer);
-	EXPECT_EQ(0, db_read(self->db, writer.fd, 0, &count));
+	EXPECT_EQ(0, doorbell_eventfd_read(self->db, writer.fd, 0, &count));
 	EXPECT_EQ(COUNTER_MAX, count);
 	join_blocked(_metadata, &writer);
 	EXPECT_EQ(0, writer.ret);
@@ -527,7 +531,8 @@ FIXTURE_TEARDOWN(argument)
 									\
 	EXPECT_EQ(-EFAULT, self->reader.ret);				\
 	EXPECT_EQ(7, efd_count(self->efd));				\
-	EXPECT_EQ(0, db_read(self->db, self->efd, DOORBELL_EVENTFD_FLAG_NOWAIT, &__count)); \
+	EXPECT_EQ(0, doorbell_eventfd_read(self->db, self->efd,		\
+					   DOORBELL_EVENTFD_FLAG_NOWAIT, &__count)); \
 	EXPECT_EQ(variant->taken, __count);				\
 } while (0)
 
@@ -573,7 +578,7 @@ TEST_F(read, wakes_pollers_for_room)
 
 	ASSERT_EQ(0, efd_write(poller.fd, COUNTER_MAX));
 	start_blocked(_metadata, &poller);
-	EXPECT_EQ(0, db_read(self->db, poller.fd, 0, &count));
+	EXPECT_EQ(0, doorbell_eventfd_read(self->db, poller.fd, 0, &count));
 	join_blocked(_metadata, &poller);
 	EXPECT_EQ(POLLOUT, poller.ret);
 }
@@ -591,9 +596,9 @@ TEST_F(read, peek_takes_nothing)
 			int efd = new_eventfd(_metadata, 0, semaphore ? EFD_SEMAPHORE : 0);
 
 			ASSERT_EQ(0, efd_write(efd, counts[i]));
-			EXPECT_EQ(0, db_peek(self->db, efd, &count));
+			EXPECT_EQ(0, doorbell_eventfd_peek(self->db, efd, &count));
 			EXPECT_EQ(counts[i], count);
-			EXPECT_EQ(0, db_peek(self->db, efd, &count));
+			EXPECT_EQ(0, doorbell_eventfd_peek(self->db, efd, &count));
 			EXPECT_EQ(counts[i], count);
 			EXPECT_EQ(counts[i], efd_count(efd));
 			close(efd);

@@ -62,12 +62,12 @@ TEST_F(errors, bad_fd)
 	bad[nr++] = w->db[0];
 	for (i = 0; i < nr; i++) {
 		for (flags = 0; flags <= DEASSIGN; flags++) {
-			REFUSED(EINVAL, db_irqfd(w->db[0], bad[i], 1, flags));
-			REFUSED(EINVAL, db_trigger(w->db[0], bad[i], 1, flags));
-			REFUSED(EINVAL, db_notifier(w->db[0], bad[i], 1, flags, !flags));
+			REFUSED(EINVAL, doorbell_irqfd(w->db[0], bad[i], 1, flags, 0));
+			REFUSED(EINVAL, doorbell_trigger(w->db[0], bad[i], 1, flags));
+			REFUSED(EINVAL, doorbell_notifier(w->db[0], bad[i], 1, flags, !flags));
 		}
-		REFUSED(EINVAL, db_read(w->db[0], bad[i], 0, &count));
-		REFUSED(EINVAL, db_peek(w->db[0], bad[i], &count));
+		REFUSED(EINVAL, doorbell_eventfd_read(w->db[0], bad[i], 0, &count));
+		REFUSED(EINVAL, doorbell_eventfd_peek(w->db[0], bad[i], &count));
 	}
 
 	nr = 0;
@@ -77,12 +77,12 @@ TEST_F(errors, bad_fd)
 	bad[nr++] = INT32_MIN;
 	for (i = 0; i < nr; i++) {
 		for (flags = 0; flags <= DEASSIGN; flags++) {
-			REFUSED(EBADF, db_irqfd(w->db[0], bad[i], 1, flags));
-			REFUSED(EBADF, db_trigger(w->db[0], bad[i], 1, flags));
-			REFUSED(EBADF, db_notifier(w->db[0], bad[i], 1, flags, !flags));
+			REFUSED(EBADF, doorbell_irqfd(w->db[0], bad[i], 1, flags, 0));
+			REFUSED(EBADF, doorbell_trigger(w->db[0], bad[i], 1, flags));
+			REFUSED(EBADF, doorbell_notifier(w->db[0], bad[i], 1, flags, !flags));
 		}
-		REFUSED(EBADF, db_read(w->db[0], bad[i], 0, &count));
-		REFUSED(EBADF, db_peek(w->db[0], bad[i], &count));
+		REFUSED(EBADF, doorbell_eventfd_read(w->db[0], bad[i], 0, &count));
+		REFUSED(EBADF, doorbell_eventfd_peek(w->db[0], bad[i], &count));
 	}
 }
 
@@ -99,9 +99,9 @@ TEST_F(errors, unknown_flags)
 
 		if (lines.flags == DOORBELL_SET_LINES_FLAG_MASKED)
 			lines.flags |= 1U << 31;
-		EXPECT_EQ(-EINVAL, db_ioctl(fresh, DOORBELL_SET_LINES, &lines));
+		EXPECT_EQ(-EINVAL, doorbell_ioctl(fresh, DOORBELL_SET_LINES, &lines));
 		EXPECT_EQ(0, info_of(_metadata, fresh).nr_lines);
-		EXPECT_EQ(0, db_set_lines(fresh, 1));
+		EXPECT_EQ(0, doorbell_set_lines(fresh, 1));
 		close(fresh);
 	}
 	for (bit = 1; bit < 32; bit++) {
@@ -114,11 +114,13 @@ TEST_F(errors, unknown_flags)
 		REFUSED(EINVAL, trigger(w, 0, 1, 1U << bit | DEASSIGN));
 		REFUSED(EINVAL, notifier(w, 1, 2, 1U << bit, DOORBELL_NOTIFY_MASK));
 		REFUSED(EINVAL, notifier(w, 3, 5, 1U << bit | DEASSIGN, 0));
-		REFUSED(EINVAL, db_read(w->db[0], w->efd[1], 1U << bit, &count));
+		REFUSED(EINVAL, doorbell_eventfd_read(w->db[0], w->efd[1], 1U << bit, &count));
 	}
-	for (bit = 0; bit < 32; bit++)
-		REFUSED(EINVAL, db_eventfd(w->db[0], DOORBELL_EVENTFD_PEEK, w->efd[1],
-					   1U << bit, &count));
+	for (bit = 0; bit < 32; bit++) {
+		struct doorbell_eventfd peek = { .fd = w->efd[1], .flags = 1U << bit };
+
+		REFUSED(EINVAL, doorbell_ioctl(w->db[0], DOORBELL_EVENTFD_PEEK, &peek));
+	}
 }
 
 /* What a notifier is to be told of: something, and nothing unknown; and not when it goes. */
@@ -166,18 +168,18 @@ TEST_F(errors, reserved_fields)
 	REFUSED_RESERVED(w->db[0], DOORBELL_QUERY, query);
 	for (bit = 0; bit < 32; bit++) {
 		query.flags = 1U << bit;
-		REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_QUERY, &query));
+		REFUSED(EINVAL, doorbell_ioctl(w->db[0], DOORBELL_QUERY, &query));
 	}
 	REFUSED_RESERVED(fresh, DOORBELL_SET_LINES, lines);
 	EXPECT_EQ(0, info_of(_metadata, fresh).nr_lines);
-	REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_EVENTFD_READ, &eventfd));
-	REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_EVENTFD_PEEK, &eventfd));
+	REFUSED(EINVAL, doorbell_ioctl(w->db[0], DOORBELL_EVENTFD_READ, &eventfd));
+	REFUSED(EINVAL, doorbell_ioctl(w->db[0], DOORBELL_EVENTFD_PEEK, &eventfd));
 	eventfd.count = 0;
 	REFUSED_RESERVED(w->db[0], DOORBELL_EVENTFD_READ, eventfd);
 	REFUSED_RESERVED(w->db[0], DOORBELL_EVENTFD_PEEK, eventfd);
 	eventfd.count = 1ULL << 63;
-	REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_EVENTFD_READ, &eventfd));
-	REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_EVENTFD_PEEK, &eventfd));
+	REFUSED(EINVAL, doorbell_ioctl(w->db[0], DOORBELL_EVENTFD_READ, &eventfd));
+	REFUSED(EINVAL, doorbell_ioctl(w->db[0], DOORBELL_EVENTFD_PEEK, &eventfd));
 }
 
 TEST_F(errors, lines_out_of_range)
@@ -185,18 +187,18 @@ TEST_F(errors, lines_out_of_range)
 	struct wiring *w = &self->w;
 	int fresh = new_context(_metadata, 0);
 
-	EXPECT_EQ(-EINVAL, db_set_lines(fresh, 0));
-	EXPECT_EQ(-EINVAL, db_set_lines(fresh, DOORBELL_MAX_LINES + 1));
-	EXPECT_EQ(-EINVAL, db_set_lines(fresh, UINT32_MAX));
+	EXPECT_EQ(-EINVAL, doorbell_set_lines(fresh, 0));
+	EXPECT_EQ(-EINVAL, doorbell_set_lines(fresh, DOORBELL_MAX_LINES + 1));
+	EXPECT_EQ(-EINVAL, doorbell_set_lines(fresh, UINT32_MAX));
 	EXPECT_EQ(0, info_of(_metadata, fresh).nr_lines);
 	/* That was no choice yet. */
-	ASSERT_EQ(0, db_set_lines(fresh, 2));
-	EXPECT_EQ(-EEXIST, db_set_lines(fresh, 2));
-	EXPECT_EQ(-EEXIST, db_set_lines(fresh, 3));
+	ASSERT_EQ(0, doorbell_set_lines(fresh, 2));
+	EXPECT_EQ(-EEXIST, doorbell_set_lines(fresh, 2));
+	EXPECT_EQ(-EEXIST, doorbell_set_lines(fresh, 3));
 	EXPECT_EQ(2, info_of(_metadata, fresh).nr_lines);
 
 	WIRE();
-	REFUSED(EEXIST, db_set_lines(w->db[0], PER_DB + 1));
+	REFUSED(EEXIST, doorbell_set_lines(w->db[0], PER_DB + 1));
 }
 
 /* ENXIO: no lines yet. */
@@ -207,18 +209,18 @@ TEST_F(errors, no_lines_yet)
 	struct doorbell_query query;
 
 	WIRE();
-	REFUSED(ENXIO, db_ring(fresh, 0));
-	REFUSED(ENXIO, db_query(fresh, 0, &query));
-	REFUSED(ENXIO, db_irqfd(fresh, w->efd[2], 0, 0));
-	REFUSED(ENXIO, db_trigger(fresh, w->efd[2], 0, 0));
-	REFUSED(ENXIO, db_irqfd(fresh, w->efd[0], 0, DEASSIGN));
-	REFUSED(ENXIO, db_trigger(fresh, w->efd[1], 0, DEASSIGN));
-	REFUSED(ENXIO, db_notifier(fresh, w->efd[2], 0, 0, DOORBELL_NOTIFY_MASK));
-	REFUSED(ENXIO, db_notifier(fresh, w->efd[5], 0, DEASSIGN, 0));
-	REFUSED(ENXIO, db_mask(fresh, 0));
-	REFUSED(ENXIO, db_unmask(fresh, 0));
-	REFUSED(ENXIO, db_clear(fresh, 0));
-	REFUSED(ENXIO, db_pending(fresh, 0));
+	REFUSED(ENXIO, doorbell_ring(fresh, 0));
+	REFUSED(ENXIO, doorbell_query(fresh, 0, &query));
+	REFUSED(ENXIO, doorbell_assign_irqfd(fresh, w->efd[2], 0));
+	REFUSED(ENXIO, doorbell_assign_trigger(fresh, w->efd[2], 0));
+	REFUSED(ENXIO, doorbell_deassign_irqfd(fresh, w->efd[0], 0));
+	REFUSED(ENXIO, doorbell_deassign_trigger(fresh, w->efd[1], 0));
+	REFUSED(ENXIO, doorbell_assign_notifier(fresh, w->efd[2], 0, DOORBELL_NOTIFY_MASK));
+	REFUSED(ENXIO, doorbell_deassign_notifier(fresh, w->efd[5], 0));
+	REFUSED(ENXIO, doorbell_mask(fresh, 0));
+	REFUSED(ENXIO, doorbell_unmask(fresh, 0));
+	REFUSED(ENXIO, doorbell_clear(fresh, 0));
+	REFUSED(ENXIO, doorbell_pending(fresh, 0));
 	EXPECT_EQ(0, info_of(_metadata, fresh).nr_irqfds);
 	EXPECT_EQ(0, info_of(_metadata, fresh).nr_triggers);
 }
@@ -233,22 +235,20 @@ TEST_F(errors, no_such_line)
 
 	WIRE();
 	for (i = 0; i < ARRAY_SIZE(lines); i++) {
-		REFUSED(ENXIO, db_ring(w->db[0], lines[i]));
-		REFUSED(ENXIO, db_query(w->db[0], lines[i], &query));
-		REFUSED(ENXIO, db_irqfd(w->db[0], w->efd[2], lines[i], 0));
-		REFUSED(ENXIO, db_trigger(w->db[0], w->efd[2], lines[i], 0));
-		REFUSED(ENXIO, db_irqfd(w->db[0], w->efd[0], lines[i],
-					DEASSIGN));
-		REFUSED(ENXIO, db_trigger(w->db[0], w->efd[1], lines[i],
-					  DEASSIGN));
-		REFUSED(ENXIO, db_notifier(w->db[0], w->efd[2], lines[i], 0,
-					   DOORBELL_NOTIFY_MASK));
-		REFUSED(ENXIO, db_notifier(w->db[0], w->efd[5], lines[i],
-					   DEASSIGN, 0));
+		REFUSED(ENXIO, doorbell_ring(w->db[0], lines[i]));
+		REFUSED(ENXIO, doorbell_query(w->db[0], lines[i], &query));
+		REFUSED(ENXIO, doorbell_assign_irqfd(w->db[0], w->efd[2], lines[i]));
+		REFUSED(ENXIO, doorbell_assign_trigger(w->db[0], w->efd[2], lines[i]));
+		REFUSED(ENXIO, doorbell_deassign_irqfd(w->db[0], w->efd[0], lines[i]));
+		REFUSED(ENXIO, doorbell_deassign_trigger(w->db[0], w->efd[1], lines[i]));
+		REFUSED(ENXIO, doorbell_assign_notifier(w->db[0], w->efd[2], lines[i],
+							DOORBELL_NOTIFY_MASK));
+		REFUSED(ENXIO, doorbell_deassign_notifier(w->db[0], w->efd[5], lines[i]));
 	}
 	if (sizeof(long) > 4)
-		REFUSED(ENXIO, db_ring(w->db[0], (unsigned long)(1ULL << 32)));
-	REFUSED(ENXIO, db_ring(w->db[0], -1UL));
+		REFUSED(ENXIO, doorbell_ioctl(w->db[0], DOORBELL_RING,
+					      (void *)(uintptr_t)(1ULL << 32)));
+	REFUSED(ENXIO, doorbell_ioctl(w->db[0], DOORBELL_RING, (void *)-1UL));
 }
 
 TEST_F(errors, nothing_to_deassign)
@@ -295,17 +295,18 @@ TEST_F(errors, same_assignment)
 	out = dup(w->efd[1]);
 	REFUSED(EEXIST, irqfd(w, 0, 0, 0));
 	REFUSED(EEXIST, trigger(w, 0, 1, 0));
-	REFUSED(EEXIST, db_irqfd(w->db[0], in, 0, 0));
-	REFUSED(EEXIST, db_trigger(w->db[0], out, 0, 0));
+	REFUSED(EEXIST, doorbell_assign_irqfd(w->db[0], in, 0));
+	REFUSED(EEXIST, doorbell_assign_trigger(w->db[0], out, 0));
 	/* Other events make it no other assignment. */
 	REFUSED(EEXIST, notifier(w, 3, 5, 0, DOORBELL_NOTIFY_MASK));
 	REFUSED(EEXIST, notifier(w, 3, 5, 0, DOORBELL_NOTIFY_UNMASK));
-	REFUSED(EEXIST, db_notifier(w->db[0], dup(w->efd[5]), 3, 0, DOORBELL_NOTIFY_MASK));
+	REFUSED(EEXIST,
+		doorbell_assign_notifier(w->db[0], dup(w->efd[5]), 3, DOORBELL_NOTIFY_MASK));
 
 	/* Nor does it make a difference which fd deassigns. */
-	ASSERT_EQ(0, db_irqfd(w->db[0], in, 0, DEASSIGN));
+	ASSERT_EQ(0, doorbell_deassign_irqfd(w->db[0], in, 0));
 	w->irqfd[0] = NOWHERE;
-	ASSERT_EQ(0, db_trigger(w->db[0], out, 0, DEASSIGN));
+	ASSERT_EQ(0, doorbell_deassign_trigger(w->db[0], out, 0));
 	w->trigger[0][1] = false;
 	EXPECT_TRUE(intact(w));
 }
@@ -342,20 +343,20 @@ TEST_F(errors, kvm_irqfd)
 	if (vm < 0 || ioctl(vm, KVM_CREATE_IRQCHIP, 0))
 		SKIP(return, "/dev/kvm cannot make a VM: %s", strerror(errno));
 
-	ASSERT_EQ(0, db_ioctl(vm, KVM_IRQFD, &mine));
+	ASSERT_EQ(0, doorbell_ioctl(vm, KVM_IRQFD, &mine));
 	/* KVM consumes the counter, so only look at what the refusal is to leave alone. */
 	EXPECT_EQ(-EBUSY, irqfd(w, 1, 2, 0));
 	EXPECT_EQ(0, line_of(_metadata, w->db[0], 1).nr_irqfds);
 	EXPECT_EQ(1, info_of(_metadata, w->db[0]).nr_irqfds);
 	mine.flags = KVM_IRQFD_FLAG_DEASSIGN;
-	ASSERT_EQ(0, db_ioctl(vm, KVM_IRQFD, &mine));
+	ASSERT_EQ(0, doorbell_ioctl(vm, KVM_IRQFD, &mine));
 	w->count[2] = efd_count(w->efd[2]);
 	ASSERT_TRUE(intact(w));
 	ASSERT_EQ(0, assign_irqfd(w, 1, 2));
 	ASSERT_TRUE(WAIT_FOR(same(w)));
 
 	mine.flags = 0;
-	REFUSED(EBUSY, db_ioctl(vm, KVM_IRQFD, &mine));
+	REFUSED(EBUSY, doorbell_ioctl(vm, KVM_IRQFD, &mine));
 }
 
 /* ELOOP: a line's trigger may not be an irqfd that leads back to it. */
@@ -418,24 +419,24 @@ TEST_F(errors, too_many_triggers)
 	WIRE();
 	for (i = 0; i < ARRAY_SIZE(extra); i++) {
 		extra[i] = new_eventfd(_metadata, 0, 0);
-		ASSERT_EQ(0, db_trigger(w->db[1], extra[i], 0, 0));
+		ASSERT_EQ(0, doorbell_assign_trigger(w->db[1], extra[i], 0));
 	}
 	ASSERT_EQ(-ENOSPC, trigger(w, PER_DB, 2, 0));
 	/* There it is still ENOSPC's turn after what else is wrong. */
-	EXPECT_EQ(-EEXIST, db_trigger(w->db[1], extra[0], 0, 0));
+	EXPECT_EQ(-EEXIST, doorbell_assign_trigger(w->db[1], extra[0], 0));
 
 	EXPECT_EQ(DOORBELL_MAX_TRIGGERS_PER_LINE,
 		  line_of(_metadata, w->db[1], 0).nr_triggers);
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(w->db[1], 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(w->db[1], 0));
 	for (i = 0; i < ARRAY_SIZE(extra); i++)
 		EXPECT_EQ(1, efd_count(extra[i]));
 	EXPECT_EQ(w->count[2], efd_count(w->efd[2]));
 
 	/* Per line; and there is room again when one goes. */
-	ASSERT_EQ(0, db_trigger(w->db[1], w->efd[2], 1, 0));
-	ASSERT_EQ(0, db_trigger(w->db[1], extra[7], 0, DEASSIGN));
+	ASSERT_EQ(0, doorbell_assign_trigger(w->db[1], w->efd[2], 1));
+	ASSERT_EQ(0, doorbell_deassign_trigger(w->db[1], extra[7], 0));
 	ASSERT_EQ(0, trigger(w, PER_DB, 2, 0));
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(w->db[1], 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(w->db[1], 0));
 	EXPECT_EQ(1, efd_count(extra[7]));
 	EXPECT_EQ(2, efd_count(extra[8]));
 	EXPECT_EQ(w->count[2] + 1, efd_count(w->efd[2]));
@@ -451,16 +452,16 @@ TEST_F(errors, too_many_notifiers)
 	WIRE();
 	for (i = 0; i < ARRAY_SIZE(extra); i++) {
 		extra[i] = new_eventfd(_metadata, 0, 0);
-		ASSERT_EQ(0, db_notifier(w->db[1], extra[i], 0, 0, DOORBELL_NOTIFY_MASK));
+		ASSERT_EQ(0, doorbell_assign_notifier(w->db[1], extra[i], 0, DOORBELL_NOTIFY_MASK));
 	}
 	ASSERT_EQ(-ENOSPC, notifier(w, PER_DB, 2, 0, DOORBELL_NOTIFY_MASK));
 	EXPECT_EQ(DOORBELL_MAX_NOTIFIERS_PER_LINE,
 		  line_of(_metadata, w->db[1], 0).nr_notifiers);
-	EXPECT_EQ(1, db_mask(w->db[1], 0));
+	EXPECT_EQ(1, doorbell_mask(w->db[1], 0));
 	for (i = 0; i < ARRAY_SIZE(extra); i++)
 		EXPECT_EQ(1, efd_count(extra[i]));
 	EXPECT_EQ(w->count[2], efd_count(w->efd[2]));
-	EXPECT_EQ(0, db_unmask(w->db[1], 0));
+	EXPECT_EQ(0, doorbell_unmask(w->db[1], 0));
 }
 
 static const unsigned long linesets[] = {
@@ -480,7 +481,7 @@ static const unsigned long linesets[] = {
 	unsigned int __i;						\
 									\
 	for (__i = 0; __i < ARRAY_SIZE(linesets); __i++) {		\
-		UNTOUCHED(error, db_ioctl(w->db[0], linesets[__i], &__set)); \
+		UNTOUCHED(error, doorbell_ioctl(w->db[0], linesets[__i], &__set)); \
 		ASSERT_EQ(UINT64_MAX, __result[0]);			\
 		ASSERT_EQ(UINT64_MAX, __result[1]);			\
 	}								\
@@ -491,7 +492,7 @@ static const unsigned long linesets[] = {
 	WIRE();								\
 	ASSERT_EQ(1, mask_line(w, 1));					\
 	ASSERT_EQ(1, mask_line(w, 2));					\
-	ASSERT_EQ(DOORBELL_RING_MASKED, db_ring(w->db[0], 2));		\
+	ASSERT_EQ(DOORBELL_RING_MASKED, doorbell_ring(w->db[0], 2));		\
 	ASSERT_EQ(DOORBELL_RING_MASKED, model_ring(w, 2));		\
 	ASSERT_TRUE(same(w));						\
 } while (0)
@@ -551,15 +552,17 @@ TEST_F(errors, lineset_einval_wide)
 {
 	uint64_t lines[2] = { 0, 2 }, result[2] = { 7, 7 };
 	int db = new_context(_metadata, 128);
-	const struct doorbell_line_status *status = map_status(_metadata, db, 128);
+	const struct doorbell_line_status *status = map_status(_metadata, db);
 	unsigned int i, at;
 
 	for (i = 0; i < 2; i++) {
 		lines[0] = i ? UINT64_MAX : 0;
 		for (at = 1; at < 64; at++) {
 			lines[1] = 1ULL << at;
-			EXPECT_EQ(-EINVAL, db_lineset(db, DOORBELL_MASK, 0, 65, lines, result));
-			EXPECT_EQ(-EINVAL, db_lineset(db, DOORBELL_MASK, 63, 65, lines, result));
+			EXPECT_EQ(-EINVAL,
+				  doorbell_line_set(db, DOORBELL_MASK, 0, 65, lines, result));
+			EXPECT_EQ(-EINVAL,
+				  doorbell_line_set(db, DOORBELL_MASK, 63, 65, lines, result));
 		}
 	}
 	for (i = 0; i < 128; i++)
@@ -568,7 +571,7 @@ TEST_F(errors, lineset_einval_wide)
 	EXPECT_EQ(7, result[1]);
 	lines[0] = 0;
 	lines[1] = 1;
-	EXPECT_EQ(1, db_lineset(db, DOORBELL_MASK, 63, 65, lines, result));
+	EXPECT_EQ(1, doorbell_line_set(db, DOORBELL_MASK, 63, 65, lines, result));
 	EXPECT_EQ(DOORBELL_LINE_MASKED, status_state(&status[127]));
 }
 
@@ -632,9 +635,9 @@ TEST_F(errors, lineset_efault)
 	ASSERT_EQ(ARRAY_SIZE(bad), i);
 
 	for (i = 0; i < ARRAY_SIZE(linesets); i++) {
-		UNTOUCHED(EFAULT, db_ioctl(w->db[0], linesets[i], NULL));
-		UNTOUCHED(EFAULT, db_ioctl(w->db[0], linesets[i], mem + page));
-		UNTOUCHED(EFAULT, db_ioctl(w->db[0], linesets[i], mem + page - 8));
+		UNTOUCHED(EFAULT, doorbell_ioctl(w->db[0], linesets[i], NULL));
+		UNTOUCHED(EFAULT, doorbell_ioctl(w->db[0], linesets[i], mem + page));
+		UNTOUCHED(EFAULT, doorbell_ioctl(w->db[0], linesets[i], mem + page - 8));
 	}
 	for (i = 0; i < ARRAY_SIZE(bad); i++) {
 		struct doorbell_line_set set = {
@@ -655,10 +658,11 @@ TEST_F(errors, lineset_efault)
 	mem[0] = 15;
 	ASSERT_EQ(0, mprotect(mem, page, PROT_READ));
 	for (i = 0; i < ARRAY_SIZE(linesets); i++)
-		UNTOUCHED(EFAULT, db_lineset(w->db[0], linesets[i], 0, PER_DB, (uint64_t *)mem,
-					     (uint64_t *)mem));
+		UNTOUCHED(EFAULT, doorbell_line_set(w->db[0], linesets[i], 0, PER_DB,
+						    (uint64_t *)mem, (uint64_t *)mem));
 	/* To be read, it is good enough. */
-	EXPECT_EQ(2, db_lineset(w->db[0], DOORBELL_PENDING, 0, PER_DB, (uint64_t *)mem, NULL));
+	EXPECT_EQ(2,
+		  doorbell_line_set(w->db[0], DOORBELL_PENDING, 0, PER_DB, (uint64_t *)mem, NULL));
 	EXPECT_TRUE(intact(w));
 }
 
@@ -667,7 +671,7 @@ TEST_F(errors, lineset_efault_halfway)
 {
 	const uint32_t nr = DOORBELL_MAX_LINES;
 	int db = new_context(_metadata, nr);
-	const struct doorbell_line_status *status = map_status(_metadata, db, nr);
+	const struct doorbell_line_status *status = map_status(_metadata, db);
 	long page = sysconf(_SC_PAGESIZE);
 	uint64_t *mem;
 	uint32_t i;
@@ -676,15 +680,15 @@ TEST_F(errors, lineset_efault_halfway)
 	ASSERT_TRUE(mem != MAP_FAILED);
 	ASSERT_EQ(0, munmap((char *)mem + page, page));
 	memset(mem, 0xff, page);
-	EXPECT_EQ(-EFAULT, db_lineset(db, DOORBELL_MASK, 0, nr, mem, NULL));
-	EXPECT_EQ(-EFAULT, db_lineset(db, DOORBELL_MASK, 0, nr, NULL, mem));
+	EXPECT_EQ(-EFAULT, doorbell_line_set(db, DOORBELL_MASK, 0, nr, mem, NULL));
+	EXPECT_EQ(-EFAULT, doorbell_line_set(db, DOORBELL_MASK, 0, nr, NULL, mem));
 	for (i = 0; i < nr; i++)
 		ASSERT_EQ(0, status_state(&status[i]));
 	/* If it says anything, then that no line was masked. */
 	for (i = 0; i < page / sizeof(*mem); i++)
 		ASSERT_TRUE(mem[i] == 0 || mem[i] == UINT64_MAX);
-	EXPECT_EQ(nr, db_lineset(db, DOORBELL_MASK, 0, nr, NULL, NULL));
-	EXPECT_EQ(-EFAULT, db_lineset(db, DOORBELL_UNMASK, 0, nr, NULL, mem));
+	EXPECT_EQ(nr, doorbell_line_set(db, DOORBELL_MASK, 0, nr, NULL, NULL));
+	EXPECT_EQ(-EFAULT, doorbell_line_set(db, DOORBELL_UNMASK, 0, nr, NULL, mem));
 	for (i = 0; i < nr; i++)
 		ASSERT_EQ(DOORBELL_LINE_MASKED, status_state(&status[i]));
 }
@@ -697,16 +701,16 @@ TEST_F(errors, which_comes_first)
 	struct doorbell_notifier notifier = { .fd = -1, .line = PER_DB, .events = 8 };
 
 	WIRE();
-	REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_MASK, &set));
+	REFUSED(EINVAL, doorbell_ioctl(w->db[0], DOORBELL_MASK, &set));
 	set.flags = 0;
-	REFUSED(ENXIO, db_ioctl(w->db[0], DOORBELL_MASK, &set));
-	REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_NOTIFIER, &notifier));
+	REFUSED(ENXIO, doorbell_ioctl(w->db[0], DOORBELL_MASK, &set));
+	REFUSED(EINVAL, doorbell_ioctl(w->db[0], DOORBELL_NOTIFIER, &notifier));
 	notifier.events = DOORBELL_NOTIFY_MASK;
-	REFUSED(ENXIO, db_ioctl(w->db[0], DOORBELL_NOTIFIER, &notifier));
+	REFUSED(ENXIO, doorbell_ioctl(w->db[0], DOORBELL_NOTIFIER, &notifier));
 	notifier.line = 3;
-	REFUSED(EBADF, db_ioctl(w->db[0], DOORBELL_NOTIFIER, &notifier));
+	REFUSED(EBADF, doorbell_ioctl(w->db[0], DOORBELL_NOTIFIER, &notifier));
 	notifier.fd = w->efd[5];
-	REFUSED(EEXIST, db_ioctl(w->db[0], DOORBELL_NOTIFIER, &notifier));
+	REFUSED(EEXIST, doorbell_ioctl(w->db[0], DOORBELL_NOTIFIER, &notifier));
 }
 
 /* EFAULT: nowhere, half there, and not writable where it must be. */
@@ -732,9 +736,9 @@ TEST_F(errors, bad_address)
 	ASSERT_TRUE(mem != MAP_FAILED);
 	ASSERT_EQ(0, munmap(mem + page, page));
 	for (i = 0; i < ARRAY_SIZE(ioctls); i++) {
-		REFUSED(EFAULT, db_ioctl(w->db[0], ioctls[i].cmd, NULL));
-		REFUSED(EFAULT, db_ioctl(w->db[0], ioctls[i].cmd, mem + page));
-		REFUSED(EFAULT, db_ioctl(w->db[0], ioctls[i].cmd, mem + page - 4));
+		REFUSED(EFAULT, doorbell_ioctl(w->db[0], ioctls[i].cmd, NULL));
+		REFUSED(EFAULT, doorbell_ioctl(w->db[0], ioctls[i].cmd, mem + page));
+		REFUSED(EFAULT, doorbell_ioctl(w->db[0], ioctls[i].cmd, mem + page - 4));
 	}
 
 	/* The structures are good, but the answer cannot be written. */
@@ -742,14 +746,14 @@ TEST_F(errors, bad_address)
 	eventfd->fd = w->efd[1];
 	ASSERT_NE(0, w->count[1]);
 	ASSERT_EQ(0, mprotect(mem, page, PROT_READ));
-	REFUSED(EFAULT, db_ioctl(w->db[0], DOORBELL_EVENTFD_READ, eventfd));
+	REFUSED(EFAULT, doorbell_ioctl(w->db[0], DOORBELL_EVENTFD_READ, eventfd));
 	if (info_of(_metadata, w->db[0]).features & DOORBELL_FEATURE_EVENTFD_PEEK)
-		REFUSED(EFAULT, db_ioctl(w->db[0], DOORBELL_EVENTFD_PEEK, eventfd));
+		REFUSED(EFAULT, doorbell_ioctl(w->db[0], DOORBELL_EVENTFD_PEEK, eventfd));
 	ASSERT_EQ(0, mprotect(mem, page, PROT_READ | PROT_WRITE));
 	memset(mem, 0, page);
 	ASSERT_EQ(0, mprotect(mem, page, PROT_READ));
-	REFUSED(EFAULT, db_ioctl(w->db[0], DOORBELL_QUERY, mem));
-	REFUSED(EFAULT, db_ioctl(w->db[0], DOORBELL_GET_INFO, mem));
+	REFUSED(EFAULT, doorbell_ioctl(w->db[0], DOORBELL_QUERY, mem));
+	REFUSED(EFAULT, doorbell_ioctl(w->db[0], DOORBELL_GET_INFO, mem));
 }
 
 TEST_F(errors, unknown_ioctl)
@@ -760,17 +764,17 @@ TEST_F(errors, unknown_ioctl)
 
 	WIRE();
 	for (nr = 16; nr < 256; nr += nr < 24 ? 1 : 51) {
-		REFUSED(ENOTTY, db_ioctl(w->db[0], _IO(DOORBELL_IOC_MAGIC, nr), arg));
-		REFUSED(ENOTTY, db_ioctl(w->db[0],
-					 _IOWR(DOORBELL_IOC_MAGIC, nr, arg), arg));
+		REFUSED(ENOTTY, doorbell_ioctl(w->db[0], _IO(DOORBELL_IOC_MAGIC, nr), arg));
+		REFUSED(ENOTTY, doorbell_ioctl(w->db[0],
+					       _IOWR(DOORBELL_IOC_MAGIC, nr, arg), arg));
 	}
 	/* A known number with another size or direction is another ioctl. */
-	REFUSED(ENOTTY, db_ioctl(w->db[0], _IOW(DOORBELL_IOC_MAGIC, 4, uint64_t), arg));
-	REFUSED(ENOTTY, db_ioctl(w->db[0], _IOWR(DOORBELL_IOC_MAGIC, 5, char[72]), arg));
-	REFUSED(ENOTTY, db_ioctl(w->db[0], _IOW(DOORBELL_IOC_MAGIC, 15, uint32_t), arg));
-	REFUSED(ENOTTY, db_ioctl(w->db[0],
-				 _IOR(DOORBELL_IOC_MAGIC, 4, struct doorbell_trigger), arg));
-	REFUSED(ENOTTY, db_ioctl(w->db[0], _IO('T', 1), arg));
+	REFUSED(ENOTTY, doorbell_ioctl(w->db[0], _IOW(DOORBELL_IOC_MAGIC, 4, uint64_t), arg));
+	REFUSED(ENOTTY, doorbell_ioctl(w->db[0], _IOWR(DOORBELL_IOC_MAGIC, 5, char[72]), arg));
+	REFUSED(ENOTTY, doorbell_ioctl(w->db[0], _IOW(DOORBELL_IOC_MAGIC, 15, uint32_t), arg));
+	REFUSED(ENOTTY, doorbell_ioctl(w->db[0],
+				       _IOR(DOORBELL_IOC_MAGIC, 4, struct doorbell_trigger), arg));
+	REFUSED(ENOTTY, doorbell_ioctl(w->db[0], _IO('T', 1), arg));
 }
 
 TEST_HARNESS_MAIN

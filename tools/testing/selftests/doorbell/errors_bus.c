@@ -125,8 +125,8 @@ TEST_F(errors_bus, datamatch_beyond_length)
 		REGION_REFUSED(EINVAL, matching(good, UINT64_MAX));
 		REGION_REFUSED(EINVAL, without(matching(good, ones(lengths[i]) + 1)));
 		/* All the others can be. */
-		ASSERT_EQ(0, db_region(w->db, matching(good, ones(lengths[i]))));
-		ASSERT_EQ(0, db_region(w->db, without(matching(good, ones(lengths[i])))));
+		ASSERT_EQ(0, change_region(w->db, matching(good, ones(lengths[i]))));
+		ASSERT_EQ(0, change_region(w->db, without(matching(good, ones(lengths[i])))));
 	}
 	/* Of any length, there is no telling. */
 	REGION_REFUSED(EINVAL, matching(to_eventfd(0x2000, 0, w->spare), 0));
@@ -183,24 +183,24 @@ TEST_F(errors_bus, not_chosen_yet)
 	struct doorbell_region_info info;
 	uint32_t failed;
 
-	REFUSED(ENXIO, db_region(fresh, region));
-	REFUSED(ENXIO, db_region(fresh, to_line(0x2000, 4, 0)));
-	REFUSED(ENXIO, db_region(fresh, without(region)));
-	REFUSED(ENXIO, db_regions(fresh, &region, 1, NULL));
-	REFUSED(ENXIO, db_get_regions(fresh, &info, 0, 1));
-	REFUSED(ENXIO, db_bus_writes(fresh, &access, 1));
+	REFUSED(ENXIO, change_region(fresh, region));
+	REFUSED(ENXIO, change_region(fresh, to_line(0x2000, 4, 0)));
+	REFUSED(ENXIO, change_region(fresh, without(region)));
+	REFUSED(ENXIO, doorbell_change_regions(fresh, &region, 1, NULL));
+	REFUSED(ENXIO, doorbell_get_regions(fresh, &info, 0, 1));
+	REFUSED(ENXIO, doorbell_bus_writes(fresh, &access, 1));
 	REFUSED(ENXIO, bus_write(fresh, BY_PWRITE, 0x2000, 4, 0));
-	REFUSED(ENXIO, db_set_records(fresh, 4));
+	REFUSED(ENXIO, doorbell_set_records(fresh, 4));
 
-	REFUSED(ENXIO, db_region(lines, kept(region)));
-	REFUSED(ENXIO, db_region(lines, kept(to_line(0x2000, 4, 0))));
+	REFUSED(ENXIO, change_region(lines, kept(region)));
+	REFUSED(ENXIO, change_region(lines, kept(to_line(0x2000, 4, 0))));
 	region = kept(region);
-	REFUSED(ENXIO, db_regions(lines, &region, 1, &failed));
+	REFUSED(ENXIO, doorbell_change_regions(lines, &region, 1, &failed));
 	EXPECT_EQ(0, failed);
 	EXPECT_EQ(0, info_of(_metadata, lines).nr_regions);
 	/* They were all that it lacked. */
-	ASSERT_EQ(0, db_set_records(lines, 4));
-	ASSERT_EQ(0, db_region(lines, region));
+	ASSERT_EQ(0, doorbell_set_records(lines, 4));
+	ASSERT_EQ(0, change_region(lines, region));
 	EXPECT_EQ(0, mmio_write(lines, 0x2000, 4, 0));
 	EXPECT_EQ(1, efd_read(w->spare));
 }
@@ -240,7 +240,7 @@ TEST_F(errors_bus, overlaps)
 		const uint32_t size = lengths[i] ?: 1;
 		const struct doorbell_region there = to_eventfd(0x3000, lengths[i], w->spare);
 
-		ASSERT_EQ(0, db_region(w->db, there));
+		ASSERT_EQ(0, change_region(w->db, there));
 		for (j = 0; j < ARRAY_SIZE(lengths); j++) {
 			const uint32_t len = lengths[j] ?: 1;
 
@@ -252,22 +252,23 @@ TEST_F(errors_bus, overlaps)
 
 				if (addr == 0x3000 && lengths[i] == lengths[j])
 					expected = -EEXIST;
-				ASSERT_EQ(expected, db_region(w->db, more)) {
+				ASSERT_EQ(expected, change_region(w->db, more)) {
 					TH_LOG("%u at %d of %u", lengths[j], (int)(addr - 0x3000),
 					       lengths[i]);
 				}
 				if (apart)
-					ASSERT_EQ(0, db_region(w->db, without(more)));
+					ASSERT_EQ(0, change_region(w->db, without(more)));
 				if (!lengths[j])
 					continue;
 				if (expected == -EEXIST)
 					expected = 0;
-				ASSERT_EQ(expected, db_region(w->db, matching(more, 1)));
+				ASSERT_EQ(expected, change_region(w->db, matching(more, 1)));
 				if (!expected)
-					ASSERT_EQ(0, db_region(w->db, without(matching(more, 1))));
+					ASSERT_EQ(0,
+						  change_region(w->db, without(matching(more, 1))));
 			}
 		}
-		ASSERT_EQ(0, db_region(w->db, without(there)));
+		ASSERT_EQ(0, change_region(w->db, without(there)));
 		ASSERT_TRUE(intact(w));
 	}
 	/* Also of one that is only for some values; but not of another space. */
@@ -275,8 +276,8 @@ TEST_F(errors_bus, overlaps)
 	REGION_REFUSED(EBUSY, in_space(to_eventfd(ADDR, 4, w->spare), PIO));
 	REGION_REFUSED(EBUSY, in_space(to_eventfd(ADDR, 0, w->spare), PIO));
 	REGION_REFUSED(EBUSY, in_space(matching(to_line(ADDR, 1, 0), 7), PIO));
-	ASSERT_EQ(0, db_region(w->db, to_eventfd(-8ULL, 4, w->spare)));
-	ASSERT_EQ(0, db_region(w->db, without(to_eventfd(-8ULL, 4, w->spare))));
+	ASSERT_EQ(0, change_region(w->db, to_eventfd(-8ULL, 4, w->spare)));
+	ASSERT_EQ(0, change_region(w->db, without(to_eventfd(-8ULL, 4, w->spare))));
 	EXPECT_TRUE(intact(w));
 }
 
@@ -318,12 +319,12 @@ TEST_F(errors_bus, nothing_to_deassign)
 
 	/* Not twice, be it with the fd or without. */
 	for (i = 0; i < 2; i++) {
-		ASSERT_EQ(0, db_region(w->db, without(CHANGED(w->regions[ANY], fd,
-							      i ? -1 : w->efd[ANY]))));
-		EXPECT_EQ(-ENOENT, db_region(w->db, without(w->regions[ANY])));
-		EXPECT_EQ(-ENOENT, db_region(w->db, without(CHANGED(w->regions[ANY], fd, -1))));
+		ASSERT_EQ(0, change_region(w->db, without(CHANGED(w->regions[ANY], fd,
+								  i ? -1 : w->efd[ANY]))));
+		EXPECT_EQ(-ENOENT, change_region(w->db, without(w->regions[ANY])));
+		EXPECT_EQ(-ENOENT, change_region(w->db, without(CHANGED(w->regions[ANY], fd, -1))));
 		/* By any fd of the eventfd. */
-		ASSERT_EQ(0, db_region(w->db, CHANGED(w->regions[ANY], fd, dup(w->efd[ANY]))));
+		ASSERT_EQ(0, change_region(w->db, CHANGED(w->regions[ANY], fd, dup(w->efd[ANY]))));
 		w->state.regions[ANY].writes = 0;
 		EXPECT_TRUE(intact(w));
 	}
@@ -343,19 +344,19 @@ TEST_F(errors_bus, too_many)
 	while (n < DOORBELL_MAX_REGIONS - 1) {
 		for (i = 0; i < PIECE && n < DOORBELL_MAX_REGIONS - 1; i++)
 			regions[i] = matching(to_eventfd(ADDR, 4, efd), n++);
-		ASSERT_EQ(0, db_regions(db, regions, i, NULL));
+		ASSERT_EQ(0, doorbell_change_regions(db, regions, i, NULL));
 	}
 	/* Room for one. */
 	more[0] = last;
 	more[1] = in_space(last, PIO);
-	EXPECT_EQ(-ENOSPC, db_regions(db, more, 2, NULL));
+	EXPECT_EQ(-ENOSPC, doorbell_change_regions(db, more, 2, NULL));
 	EXPECT_EQ(DOORBELL_MAX_REGIONS - 1, info_of(_metadata, db).nr_regions);
 	EXPECT_EQ(-EOPNOTSUPP, mmio_write(db, ADDR, 4, UINT32_MAX));
-	ASSERT_EQ(0, db_region(db, last));
+	ASSERT_EQ(0, change_region(db, last));
 	EXPECT_EQ(DOORBELL_MAX_REGIONS, info_of(_metadata, db).nr_regions);
-	EXPECT_EQ(-ENOSPC, db_region(db, to_eventfd(ADDR, 4, efd)));
-	EXPECT_EQ(-ENOSPC, db_region(db, to_line(0, 0, 0)));
-	EXPECT_EQ(-ENOSPC, db_region(db, more[1]));
+	EXPECT_EQ(-ENOSPC, change_region(db, to_eventfd(ADDR, 4, efd)));
+	EXPECT_EQ(-ENOSPC, change_region(db, to_line(0, 0, 0)));
+	EXPECT_EQ(-ENOSPC, change_region(db, more[1]));
 	EXPECT_EQ(DOORBELL_MAX_REGIONS, bus_of(_metadata, db).nr_regions);
 	EXPECT_EQ(0, mmio_write(db, ADDR, 4, 0));
 	EXPECT_EQ(0, mmio_write(db, ADDR, 4, 0x1abcd));
@@ -363,11 +364,11 @@ TEST_F(errors_bus, too_many)
 	EXPECT_EQ(3, efd_read(efd));
 	/* One goes, and one comes: in one step, and in two. */
 	more[0] = without(last);
-	ASSERT_EQ(0, db_regions(db, more, 2, NULL));
-	EXPECT_EQ(-ENOSPC, db_region(db, last));
-	ASSERT_EQ(0, db_region(db, without(more[1])));
-	ASSERT_EQ(0, db_region(db, last));
-	EXPECT_EQ(-ENOSPC, db_region(db, more[1]));
+	ASSERT_EQ(0, doorbell_change_regions(db, more, 2, NULL));
+	EXPECT_EQ(-ENOSPC, change_region(db, last));
+	ASSERT_EQ(0, change_region(db, without(more[1])));
+	ASSERT_EQ(0, change_region(db, last));
+	EXPECT_EQ(-ENOSPC, change_region(db, more[1]));
 	EXPECT_EQ(0, mmio_write(db, ADDR, 4, UINT32_MAX));
 	EXPECT_EQ(1, efd_read(efd));
 	free(regions);

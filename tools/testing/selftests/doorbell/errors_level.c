@@ -41,15 +41,15 @@ TEST_F(errors_level, edge_line)
 	struct wiring *w = &self->w;
 
 	WIRE();
-	REFUSED(EOPNOTSUPP, db_ack(w->db[0], EDGE_LINE));
-	REFUSED(EOPNOTSUPP, db_set_level(w->db[0], EDGE_LINE, 0));
-	REFUSED(EOPNOTSUPP, db_set_level(w->db[0], EDGE_LINE, 1));
-	REFUSED(EOPNOTSUPP, db_resample(w->db[0], w->efd[4], EDGE_LINE, w->efd[5]));
+	REFUSED(EOPNOTSUPP, doorbell_ack(w->db[0], EDGE_LINE));
+	REFUSED(EOPNOTSUPP, doorbell_set_level(w->db[0], EDGE_LINE, 0));
+	REFUSED(EOPNOTSUPP, doorbell_set_level(w->db[0], EDGE_LINE, 1));
+	REFUSED(EOPNOTSUPP, doorbell_assign_resampled(w->db[0], w->efd[4], EDGE_LINE, w->efd[5]));
 	/* What was in the counter stays there. */
 	ASSERT_NE(0, w->count[4]);
 	/* A context has lines of its own. */
-	REFUSED(EOPNOTSUPP, db_ack(w->db[1], LINE));
-	REFUSED(EOPNOTSUPP, db_set_level(w->db[1], LINE, 1));
+	REFUSED(EOPNOTSUPP, doorbell_ack(w->db[1], LINE));
+	REFUSED(EOPNOTSUPP, doorbell_set_level(w->db[1], LINE, 1));
 
 	/* It was the only thing in the way. */
 	ASSERT_EQ(0, set_level_line(w, EDGE_LINE));
@@ -67,12 +67,12 @@ TEST_F(errors_level, no_lines_yet)
 	int fresh = new_context(_metadata, 0);
 
 	WIRE();
-	REFUSED(ENXIO, db_ack(fresh, 0));
-	REFUSED(ENXIO, db_set_type(fresh, 0, DOORBELL_TYPE_EDGE));
-	REFUSED(ENXIO, db_set_type(fresh, 0, DOORBELL_TYPE_LEVEL));
-	REFUSED(ENXIO, db_set_level(fresh, 0, 0));
-	REFUSED(ENXIO, db_set_level(fresh, 0, 1));
-	REFUSED(ENXIO, db_resample(fresh, w->efd[4], 0, w->efd[5]));
+	REFUSED(ENXIO, doorbell_ack(fresh, 0));
+	REFUSED(ENXIO, doorbell_set_type(fresh, 0, DOORBELL_TYPE_EDGE));
+	REFUSED(ENXIO, doorbell_set_type(fresh, 0, DOORBELL_TYPE_LEVEL));
+	REFUSED(ENXIO, doorbell_set_level(fresh, 0, 0));
+	REFUSED(ENXIO, doorbell_set_level(fresh, 0, 1));
+	REFUSED(ENXIO, doorbell_assign_resampled(fresh, w->efd[4], 0, w->efd[5]));
 }
 
 /* ENXIO: one line too far, and numbers that truncation would make small. */
@@ -86,16 +86,18 @@ TEST_F(errors_level, no_such_line)
 
 	WIRE();
 	for (i = 0; i < ARRAY_SIZE(lines); i++) {
-		REFUSED(ENXIO, db_ack(w->db[0], lines[i]));
-		REFUSED(ENXIO, db_set_type(w->db[0], lines[i], DOORBELL_TYPE_LEVEL));
-		REFUSED(ENXIO, db_set_level(w->db[0], lines[i], 1));
-		REFUSED(ENXIO, db_resample(w->db[0], w->efd[4], lines[i], w->efd[5]));
+		REFUSED(ENXIO, doorbell_ack(w->db[0], lines[i]));
+		REFUSED(ENXIO, doorbell_set_type(w->db[0], lines[i], DOORBELL_TYPE_LEVEL));
+		REFUSED(ENXIO, doorbell_set_level(w->db[0], lines[i], 1));
+		REFUSED(ENXIO, doorbell_assign_resampled(w->db[0], w->efd[4], lines[i], w->efd[5]));
 	}
 	if (sizeof(long) > 4) {
-		REFUSED(ENXIO, db_ack(w->db[0], (unsigned long)(1ULL << 32)));
-		REFUSED(ENXIO, db_ack(w->db[0], (unsigned long)(1ULL << 32 | LINE)));
+		REFUSED(ENXIO, doorbell_ioctl(w->db[0], DOORBELL_ACK,
+					      (void *)(uintptr_t)(1ULL << 32)));
+		REFUSED(ENXIO, doorbell_ioctl(w->db[0], DOORBELL_ACK,
+					      (void *)(uintptr_t)(1ULL << 32 | LINE)));
 	}
-	REFUSED(ENXIO, db_ack(w->db[0], -1UL));
+	REFUSED(ENXIO, doorbell_ioctl(w->db[0], DOORBELL_ACK, (void *)-1UL));
 }
 
 /* EINVAL: types, levels, flags that nobody knows; reserved fields that are not zero. */
@@ -113,15 +115,16 @@ TEST_F(errors_level, unknown_values)
 	for (bit = 0; bit < 32; bit++) {
 		type = good;
 		type.flags = 1U << bit;
-		REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_SET_TYPE, &type));
+		REFUSED(EINVAL, doorbell_ioctl(w->db[0], DOORBELL_SET_TYPE, &type));
 		level.flags = 1U << bit;
-		REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_SET_LEVEL, &level));
+		REFUSED(EINVAL, doorbell_ioctl(w->db[0], DOORBELL_SET_LEVEL, &level));
 		if (!bit)
 			continue;
-		REFUSED(EINVAL, db_set_type(w->db[0], EDGE_LINE, 1U << bit));
-		REFUSED(EINVAL, db_set_type(w->db[0], EDGE_LINE, 1U << bit | DOORBELL_TYPE_LEVEL));
-		REFUSED(EINVAL, db_set_level(w->db[0], LINE, 1U << bit));
-		REFUSED(EINVAL, db_set_level(w->db[0], LINE, 1U << bit | 1));
+		REFUSED(EINVAL, doorbell_set_type(w->db[0], EDGE_LINE, 1U << bit));
+		REFUSED(EINVAL,
+			doorbell_set_type(w->db[0], EDGE_LINE, 1U << bit | DOORBELL_TYPE_LEVEL));
+		REFUSED(EINVAL, doorbell_set_level(w->db[0], LINE, 1U << bit));
+		REFUSED(EINVAL, doorbell_set_level(w->db[0], LINE, 1U << bit | 1));
 	}
 }
 
@@ -137,24 +140,24 @@ TEST_F(errors_level, resamplefd)
 	WIRE();
 	/* Without the flag; to deassign; with what does not go together. */
 	irqfd.resamplefd = w->efd[5];
-	REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_IRQFD, &irqfd));
+	REFUSED(EINVAL, doorbell_ioctl(w->db[0], DOORBELL_IRQFD, &irqfd));
 	irqfd.resamplefd = -1;
-	REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_IRQFD, &irqfd));
+	REFUSED(EINVAL, doorbell_ioctl(w->db[0], DOORBELL_IRQFD, &irqfd));
 	irqfd = (struct doorbell_irqfd){
 		.fd = w->efd[0], .line = LINE, .flags = deassign, .resamplefd = w->efd[1],
 	};
-	REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_IRQFD, &irqfd));
+	REFUSED(EINVAL, doorbell_ioctl(w->db[0], DOORBELL_IRQFD, &irqfd));
 	irqfd.flags |= resample;
-	REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_IRQFD, &irqfd));
+	REFUSED(EINVAL, doorbell_ioctl(w->db[0], DOORBELL_IRQFD, &irqfd));
 	irqfd.resamplefd = 0;
-	REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_IRQFD, &irqfd));
+	REFUSED(EINVAL, doorbell_ioctl(w->db[0], DOORBELL_IRQFD, &irqfd));
 	irqfd = (struct doorbell_irqfd){
 		.fd = w->efd[4], .line = LINE, .flags = resample, .resamplefd = w->efd[5],
 	};
 	REFUSED_RESERVED(w->db[0], DOORBELL_IRQFD, irqfd);
 	for (j = 2; j < 32; j++) {
 		irqfd.flags = 1U << j | resample;
-		REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_IRQFD, &irqfd));
+		REFUSED(EINVAL, doorbell_ioctl(w->db[0], DOORBELL_IRQFD, &irqfd));
 	}
 
 	ASSERT_EQ(0, pipe(pipes));
@@ -166,8 +169,8 @@ TEST_F(errors_level, resamplefd)
 	bad[nr++] = epoll;
 	bad[nr++] = w->db[0];
 	for (i = 0; i < nr; i++) {
-		REFUSED(EINVAL, db_resample(w->db[0], w->efd[4], LINE, bad[i]));
-		REFUSED(EINVAL, db_resample(w->db[0], bad[i], LINE, w->efd[5]));
+		REFUSED(EINVAL, doorbell_assign_resampled(w->db[0], w->efd[4], LINE, bad[i]));
+		REFUSED(EINVAL, doorbell_assign_resampled(w->db[0], bad[i], LINE, w->efd[5]));
 	}
 	nr = 0;
 	bad[nr++] = closed;
@@ -175,21 +178,21 @@ TEST_F(errors_level, resamplefd)
 	bad[nr++] = INT32_MAX;
 	bad[nr++] = INT32_MIN;
 	for (i = 0; i < nr; i++) {
-		REFUSED(EBADF, db_resample(w->db[0], w->efd[4], LINE, bad[i]));
-		REFUSED(EBADF, db_resample(w->db[0], bad[i], LINE, w->efd[5]));
+		REFUSED(EBADF, doorbell_assign_resampled(w->db[0], w->efd[4], LINE, bad[i]));
+		REFUSED(EBADF, doorbell_assign_resampled(w->db[0], bad[i], LINE, w->efd[5]));
 	}
 	/* The same eventfd, by whatever fd. */
-	REFUSED(ELOOP, db_resample(w->db[0], w->efd[4], LINE, w->efd[4]));
-	REFUSED(ELOOP, db_resample(w->db[0], w->efd[4], LINE, dup(w->efd[4])));
+	REFUSED(ELOOP, doorbell_assign_resampled(w->db[0], w->efd[4], LINE, w->efd[4]));
+	REFUSED(ELOOP, doorbell_assign_resampled(w->db[0], w->efd[4], LINE, dup(w->efd[4])));
 	/* The resamplefd closes no cycle, but the irqfd may. */
-	REFUSED(ELOOP, db_resample(w->db[0], w->efd[2], LINE, w->efd[5]));
-	REFUSED(EEXIST, db_resample(w->db[0], w->efd[0], LINE, w->efd[5]));
-	REFUSED(EEXIST, db_irqfd(w->db[0], w->efd[0], LINE, 0));
-	REFUSED(EBUSY, db_resample(w->db[0], w->efd[0], MASKED_LINE, w->efd[5]));
+	REFUSED(ELOOP, doorbell_assign_resampled(w->db[0], w->efd[2], LINE, w->efd[5]));
+	REFUSED(EEXIST, doorbell_assign_resampled(w->db[0], w->efd[0], LINE, w->efd[5]));
+	REFUSED(EEXIST, doorbell_assign_irqfd(w->db[0], w->efd[0], LINE));
+	REFUSED(EBUSY, doorbell_assign_resampled(w->db[0], w->efd[0], MASKED_LINE, w->efd[5]));
 
 	/* A resamplefd is no notifier, and none of its own. */
-	REFUSED(ENOENT, db_notifier(w->db[0], w->efd[1], LINE, deassign, 0));
-	REFUSED(ENOENT, db_irqfd(w->db[0], w->efd[1], LINE, deassign));
+	REFUSED(ENOENT, doorbell_notifier(w->db[0], w->efd[1], LINE, deassign, 0));
+	REFUSED(ENOENT, doorbell_irqfd(w->db[0], w->efd[1], LINE, deassign, 0));
 	/* But may be one, too, of the same line. */
 	ASSERT_EQ(0, assign_notifier(w, LINE, 1, DOORBELL_NOTIFY_ACK));
 	EXPECT_TRUE(intact(w));
@@ -203,8 +206,8 @@ TEST_F(errors_level, somebodys_irqfd)
 
 	WIRE();
 	ASSERT_EQ(0, assign_irqfd(w, PER_DB, 4));
-	REFUSED(EBUSY, db_resample(w->db[0], w->efd[4], LINE, w->efd[5]));
-	REFUSED(EBUSY, db_resample(w->db[0], w->efd[4], MASKED_LINE, w->efd[5]));
+	REFUSED(EBUSY, doorbell_assign_resampled(w->db[0], w->efd[4], LINE, w->efd[5]));
+	REFUSED(EBUSY, doorbell_assign_resampled(w->db[0], w->efd[4], MASKED_LINE, w->efd[5]));
 	ASSERT_EQ(0, irqfd(w, PER_DB, 4, DEASSIGN));
 	w->irqfd[4] = NOWHERE;
 	efd_read(w->efd[4]);
@@ -220,23 +223,23 @@ TEST_F(errors_level, type_in_use)
 
 	WIRE();
 	/* That has asserted and filled them all; the other context's lines are free. */
-	REFUSED(EBUSY, db_set_type(w->db[0], LINE, DOORBELL_TYPE_EDGE));
-	REFUSED(EBUSY, db_set_type(w->db[0], MASKED_LINE, DOORBELL_TYPE_EDGE));
+	REFUSED(EBUSY, doorbell_set_type(w->db[0], LINE, DOORBELL_TYPE_EDGE));
+	REFUSED(EBUSY, doorbell_set_type(w->db[0], MASKED_LINE, DOORBELL_TYPE_EDGE));
 	ASSERT_EQ(1, mask_line(w, EDGE_LINE));
 	ASSERT_TRUE(intact(w));
-	REFUSED(EBUSY, db_set_type(w->db[0], EDGE_LINE, DOORBELL_TYPE_LEVEL));
-	ASSERT_EQ(0, db_set_type(w->db[0], EDGE_LINE, DOORBELL_TYPE_EDGE));
-	ASSERT_EQ(0, db_set_type(w->db[0], LINE, DOORBELL_TYPE_LEVEL));
+	REFUSED(EBUSY, doorbell_set_type(w->db[0], EDGE_LINE, DOORBELL_TYPE_LEVEL));
+	ASSERT_EQ(0, doorbell_set_type(w->db[0], EDGE_LINE, DOORBELL_TYPE_EDGE));
+	ASSERT_EQ(0, doorbell_set_type(w->db[0], LINE, DOORBELL_TYPE_LEVEL));
 	EXPECT_TRUE(intact(w));
 
 	/* Acked, it is only the resamplefd. */
-	ASSERT_EQ(model_ack(w, LINE), db_ack(w->db[0], LINE));
+	ASSERT_EQ(model_ack(w, LINE), doorbell_ack(w->db[0], LINE));
 	ASSERT_TRUE(same(w));
-	ASSERT_EQ(-EBUSY, db_set_type(w->db[0], LINE, DOORBELL_TYPE_EDGE));
+	ASSERT_EQ(-EBUSY, doorbell_set_type(w->db[0], LINE, DOORBELL_TYPE_EDGE));
 	ASSERT_TRUE(same(w));
 	ASSERT_EQ(0, irqfd(w, LINE, 0, DEASSIGN));
 	w->irqfd[0] = NOWHERE;
-	ASSERT_EQ(0, db_set_type(w->db[0], LINE, DOORBELL_TYPE_EDGE));
+	ASSERT_EQ(0, doorbell_set_type(w->db[0], LINE, DOORBELL_TYPE_EDGE));
 	w->state[LINE] &= ~DOORBELL_LINE_LEVEL;
 	EXPECT_TRUE(intact(w));
 }
@@ -250,29 +253,29 @@ TEST_F(errors_level, too_many_resamplefds)
 	unsigned int i;
 
 	WIRE();
-	ASSERT_EQ(0, db_set_type(w->db[1], 0, DOORBELL_TYPE_LEVEL));
-	ASSERT_EQ(0, db_set_type(w->db[1], 1, DOORBELL_TYPE_LEVEL));
+	ASSERT_EQ(0, doorbell_set_type(w->db[1], 0, DOORBELL_TYPE_LEVEL));
+	ASSERT_EQ(0, doorbell_set_type(w->db[1], 1, DOORBELL_TYPE_LEVEL));
 	for (i = 0; i < ARRAY_SIZE(in); i++) {
 		in[i] = new_eventfd(_metadata, 0, 0);
-		ASSERT_EQ(0, db_resample(w->db[1], in[i], 0, res));
+		ASSERT_EQ(0, doorbell_assign_resampled(w->db[1], in[i], 0, res));
 	}
-	EXPECT_EQ(-ENOSPC, db_resample(w->db[1], more, 0, res));
+	EXPECT_EQ(-ENOSPC, doorbell_assign_resampled(w->db[1], more, 0, res));
 	EXPECT_EQ(1, efd_count(more));
-	EXPECT_EQ(-EEXIST, db_resample(w->db[1], in[0], 0, res));
+	EXPECT_EQ(-EEXIST, doorbell_assign_resampled(w->db[1], in[0], 0, res));
 	EXPECT_EQ(ARRAY_SIZE(in), line_of(_metadata, w->db[1], 0).nr_resamplefds);
 	EXPECT_EQ(ARRAY_SIZE(in), line_of(_metadata, w->db[1], 0).nr_irqfds);
 	/* Neither irqfds without one nor notifiers count, nor do other lines'. */
-	ASSERT_EQ(0, db_notifier(w->db[1], res, 0, 0, DOORBELL_NOTIFY_ACK));
-	ASSERT_EQ(0, db_resample(w->db[1], more, 1, res));
+	ASSERT_EQ(0, doorbell_assign_notifier(w->db[1], res, 0, DOORBELL_NOTIFY_ACK));
+	ASSERT_EQ(0, doorbell_assign_resampled(w->db[1], more, 1, res));
 	EXPECT_EQ(0, efd_count(more));
-	ASSERT_EQ(0, db_irqfd(w->db[1], more, 1, DEASSIGN));
-	ASSERT_EQ(0, db_irqfd(w->db[1], more, 0, 0));
-	ASSERT_EQ(0, db_irqfd(w->db[1], more, 0, DEASSIGN));
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(w->db[1], 0));
-	EXPECT_EQ(DOORBELL_ACK_DONE, db_ack(w->db[1], 0));
+	ASSERT_EQ(0, doorbell_deassign_irqfd(w->db[1], more, 1));
+	ASSERT_EQ(0, doorbell_assign_irqfd(w->db[1], more, 0));
+	ASSERT_EQ(0, doorbell_deassign_irqfd(w->db[1], more, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(w->db[1], 0));
+	EXPECT_EQ(DOORBELL_ACK_DONE, doorbell_ack(w->db[1], 0));
 	EXPECT_EQ(ARRAY_SIZE(in) + 1, efd_read(res));
-	ASSERT_EQ(0, db_irqfd(w->db[1], in[7], 0, DEASSIGN));
-	ASSERT_EQ(0, db_resample(w->db[1], more, 0, res));
+	ASSERT_EQ(0, doorbell_deassign_irqfd(w->db[1], in[7], 0));
+	ASSERT_EQ(0, doorbell_assign_resampled(w->db[1], more, 0, res));
 }
 
 /* EFAULT: nowhere, and half there. */
@@ -289,9 +292,9 @@ TEST_F(errors_level, bad_address)
 	ASSERT_TRUE(mem != MAP_FAILED);
 	ASSERT_EQ(0, munmap(mem + page, page));
 	for (i = 0; i < ARRAY_SIZE(ioctls); i++) {
-		REFUSED(EFAULT, db_ioctl(w->db[0], ioctls[i], NULL));
-		REFUSED(EFAULT, db_ioctl(w->db[0], ioctls[i], mem + page));
-		REFUSED(EFAULT, db_ioctl(w->db[0], ioctls[i], mem + page - 4));
+		REFUSED(EFAULT, doorbell_ioctl(w->db[0], ioctls[i], NULL));
+		REFUSED(EFAULT, doorbell_ioctl(w->db[0], ioctls[i], mem + page));
+		REFUSED(EFAULT, doorbell_ioctl(w->db[0], ioctls[i], mem + page - 4));
 	}
 }
 
@@ -306,21 +309,21 @@ TEST_F(errors_level, which_comes_first)
 	struct doorbell_set_type type = { .line = PER_DB, .type = 2 };
 
 	WIRE();
-	REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_IRQFD, &irqfd));
+	REFUSED(EINVAL, doorbell_ioctl(w->db[0], DOORBELL_IRQFD, &irqfd));
 	irqfd.reserved[0] = 0;
-	REFUSED(ENXIO, db_ioctl(w->db[0], DOORBELL_IRQFD, &irqfd));
+	REFUSED(ENXIO, doorbell_ioctl(w->db[0], DOORBELL_IRQFD, &irqfd));
 	irqfd.line = EDGE_LINE;
-	REFUSED(EBADF, db_ioctl(w->db[0], DOORBELL_IRQFD, &irqfd));
+	REFUSED(EBADF, doorbell_ioctl(w->db[0], DOORBELL_IRQFD, &irqfd));
 	irqfd.fd = w->efd[4];
-	REFUSED(EBADF, db_ioctl(w->db[0], DOORBELL_IRQFD, &irqfd));
+	REFUSED(EBADF, doorbell_ioctl(w->db[0], DOORBELL_IRQFD, &irqfd));
 	irqfd.resamplefd = w->efd[5];
-	REFUSED(EOPNOTSUPP, db_ioctl(w->db[0], DOORBELL_IRQFD, &irqfd));
-	REFUSED(EINVAL, db_ioctl(w->db[0], DOORBELL_SET_TYPE, &type));
+	REFUSED(EOPNOTSUPP, doorbell_ioctl(w->db[0], DOORBELL_IRQFD, &irqfd));
+	REFUSED(EINVAL, doorbell_ioctl(w->db[0], DOORBELL_SET_TYPE, &type));
 	type.type = DOORBELL_TYPE_LEVEL;
-	REFUSED(ENXIO, db_ioctl(w->db[0], DOORBELL_SET_TYPE, &type));
-	REFUSED(EINVAL, db_set_level(w->db[0], PER_DB, 2));
-	REFUSED(ENXIO, db_set_level(w->db[0], PER_DB, 1));
-	REFUSED(EINVAL, db_set_level(w->db[0], EDGE_LINE, 2));
+	REFUSED(ENXIO, doorbell_ioctl(w->db[0], DOORBELL_SET_TYPE, &type));
+	REFUSED(EINVAL, doorbell_set_level(w->db[0], PER_DB, 2));
+	REFUSED(ENXIO, doorbell_set_level(w->db[0], PER_DB, 1));
+	REFUSED(EINVAL, doorbell_set_level(w->db[0], EDGE_LINE, 2));
 }
 
 TEST_HARNESS_MAIN

@@ -64,30 +64,30 @@ TEST_F(errors_write, bad_access)
 	for (i = 0; i < ARRAY_SIZE(lengths); i++) {
 		access = good;
 		access.length = lengths[i];
-		REFUSED(EINVAL, db_bus_writes(w->db, &access, 1));
+		REFUSED(EINVAL, doorbell_bus_writes(w->db, &access, 1));
 		access.addr = 0x5000;
-		REFUSED(EINVAL, db_bus_writes(w->db, &access, 1));
+		REFUSED(EINVAL, doorbell_bus_writes(w->db, &access, 1));
 	}
 	for (i = 1; i <= 4; i *= 2) {
 		for (bit = 8 * i; bit < 64; bit++) {
 			access = good;
 			access.length = i;
 			access.value = 1ULL << bit;
-			REFUSED(EINVAL, db_bus_writes(w->db, &access, 1));
+			REFUSED(EINVAL, doorbell_bus_writes(w->db, &access, 1));
 		}
 	}
 	for (bit = 1; bit < 32; bit++) {
 		access = good;
 		access.space = 1U << bit;
-		REFUSED(EINVAL, db_bus_writes(w->db, &access, 1));
+		REFUSED(EINVAL, doorbell_bus_writes(w->db, &access, 1));
 		access.space |= PIO;
-		REFUSED(EINVAL, db_bus_writes(w->db, &access, 1));
+		REFUSED(EINVAL, doorbell_bus_writes(w->db, &access, 1));
 	}
 	/* Beyond the end of the space. */
 	for (i = 1; i < 8; i++) {
 		access = last;
 		access.addr += i;
-		REFUSED(EINVAL, db_bus_writes(w->db, &access, 1));
+		REFUSED(EINVAL, doorbell_bus_writes(w->db, &access, 1));
 	}
 	REFUSED(EINVAL, bus_write(w->db, BY_PWRITE, -1ULL, 1, 0));
 	REFUSED(EINVAL, bus_write(w->db, BY_PWRITE, 1ULL << 63, 1, 0));
@@ -112,10 +112,10 @@ TEST_F(errors_write, arguments)
 		regions = (struct doorbell_regions){
 			.regions = (uintptr_t)&region, .nr_regions = !!mask, .flags = mask,
 		};
-		REFUSED(EINVAL, db_ioctl(w->db, DOORBELL_REGIONS, &regions));
+		REFUSED(EINVAL, doorbell_ioctl(w->db, DOORBELL_REGIONS, &regions));
 		regions.flags = 0;
 		regions.failed = mask;
-		REFUSED(EINVAL, db_ioctl(w->db, DOORBELL_REGIONS, &regions));
+		REFUSED(EINVAL, doorbell_ioctl(w->db, DOORBELL_REGIONS, &regions));
 		regions.failed = 0;
 		regions.nr_regions = 1;
 		REFUSED_RESERVED(w->db, DOORBELL_REGIONS, regions);
@@ -124,7 +124,7 @@ TEST_F(errors_write, arguments)
 		list = (struct doorbell_get_regions){
 			.infos = (uintptr_t)&info, .nr_infos = !!mask, .flags = mask,
 		};
-		REFUSED(EINVAL, db_ioctl(w->db, DOORBELL_GET_REGIONS, &list));
+		REFUSED(EINVAL, doorbell_ioctl(w->db, DOORBELL_GET_REGIONS, &list));
 		list.flags = 0;
 		list.nr_infos = 1;
 		REFUSED_RESERVED(w->db, DOORBELL_GET_REGIONS, list);
@@ -132,7 +132,7 @@ TEST_F(errors_write, arguments)
 		write = (struct doorbell_bus_write){
 			.accesses = (uintptr_t)&access, .nr_accesses = !!mask, .flags = mask,
 		};
-		REFUSED(EINVAL, db_ioctl(w->db, DOORBELL_BUS_WRITE, &write));
+		REFUSED(EINVAL, doorbell_ioctl(w->db, DOORBELL_BUS_WRITE, &write));
 		write.flags = 0;
 		write.nr_accesses = 1;
 		REFUSED_RESERVED(w->db, DOORBELL_BUS_WRITE, write);
@@ -145,8 +145,8 @@ TEST_F(errors_write, too_many_regions)
 	struct bus_world *w = &self->w;
 	struct doorbell_region region = to_eventfd(0x2000, 4, w->spare);
 
-	REFUSED(ENOSPC, db_regions(w->db, &region, UINT32_MAX, NULL));
-	REFUSED(ENOSPC, db_regions(w->db, &region, 1U << 31, NULL));
+	REFUSED(ENOSPC, doorbell_change_regions(w->db, &region, UINT32_MAX, NULL));
+	REFUSED(ENOSPC, doorbell_change_regions(w->db, &region, 1U << 31, NULL));
 }
 
 /* EFAULT: nowhere, and half there. */
@@ -167,38 +167,38 @@ TEST_F(errors_write, bad_address)
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(ioctls); i++) {
-		REFUSED(EFAULT, db_ioctl(w->db, ioctls[i], NULL));
-		REFUSED(EFAULT, db_ioctl(w->db, ioctls[i], LAST(0)));
-		REFUSED(EFAULT, db_ioctl(w->db, ioctls[i], LAST(4)));
+		REFUSED(EFAULT, doorbell_ioctl(w->db, ioctls[i], NULL));
+		REFUSED(EFAULT, doorbell_ioctl(w->db, ioctls[i], LAST(0)));
+		REFUSED(EFAULT, doorbell_ioctl(w->db, ioctls[i], LAST(4)));
 	}
-	REFUSED(EFAULT, db_regions(w->db, NULL, 1, NULL));
-	REFUSED(EFAULT, db_regions(w->db, LAST(sizeof(region) - 1), 1, NULL));
+	REFUSED(EFAULT, doorbell_change_regions(w->db, NULL, 1, NULL));
+	REFUSED(EFAULT, doorbell_change_regions(w->db, LAST(sizeof(region) - 1), 1, NULL));
 	regions[0] = region;
 	regions[1] = in_space(region, PIO);
-	REFUSED(EFAULT, db_regions(w->db, regions, 3, NULL));
+	REFUSED(EFAULT, doorbell_change_regions(w->db, regions, 3, NULL));
 	/* A mistake that comes before that is the one that counts. */
 	regions[1] = regions[0];
 	regions[1].length = 3;
-	REFUSED(EINVAL, db_regions(w->db, regions, 3, &failed));
+	REFUSED(EINVAL, doorbell_change_regions(w->db, regions, 3, &failed));
 	EXPECT_EQ(1, failed);
 
-	REFUSED(EFAULT, db_get_regions(w->db, NULL, 0, 1));
-	REFUSED(EFAULT, db_get_regions(w->db, LAST(sizeof(*infos) - 1), 0, 1));
-	REFUSED(EFAULT, db_get_regions(w->db, infos, 0, 3));
+	REFUSED(EFAULT, doorbell_get_regions(w->db, NULL, 0, 1));
+	REFUSED(EFAULT, doorbell_get_regions(w->db, LAST(sizeof(*infos) - 1), 0, 1));
+	REFUSED(EFAULT, doorbell_get_regions(w->db, infos, 0, 3));
 	/* Nobody looks where nothing is to be written. */
-	ASSERT_EQ(2, db_get_regions(w->db, infos, NR - 2, 100));
-	ASSERT_EQ(0, db_get_regions(w->db, NULL, NR, 100));
+	ASSERT_EQ(2, doorbell_get_regions(w->db, infos, NR - 2, 100));
+	ASSERT_EQ(0, doorbell_get_regions(w->db, NULL, NR, 100));
 	EXPECT_TRUE(intact(w));
 
-	REFUSED(EFAULT, db_bus_writes(w->db, NULL, 1));
-	REFUSED(EFAULT, db_bus_writes(w->db, LAST(sizeof(access) - 1), 1));
+	REFUSED(EFAULT, doorbell_bus_writes(w->db, NULL, 1));
+	REFUSED(EFAULT, doorbell_bus_writes(w->db, LAST(sizeof(access) - 1), 1));
 	REFUSED(EFAULT, pwrite64(w->db, NOWHERE, 4, ADDR + 0x10) < 0 ? -errno : 0);
 	REFUSED(EFAULT, pwrite64(w->db, LAST(3), 4, ADDR + 0x10) < 0 ? -errno : 0);
 	REFUSED(EFAULT, pwritev64(w->db, &iov, 1, ADDR + 0x10) < 0 ? -errno : 0);
 	/* What could be read has been written. */
 	accesses[0] = access;
 	accesses[1] = access;
-	ASSERT_EQ(2, db_bus_writes(w->db, accesses, 3));
+	ASSERT_EQ(2, doorbell_bus_writes(w->db, accesses, 3));
 	EXPECT_EQ(2, efd_read(w->efd[KEPT]));
 }
 
@@ -272,25 +272,25 @@ TEST_F(errors_write, set_records)
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(bad); i++) {
-		REFUSED(EINVAL, db_set_records(fresh, bad[i]));
-		REFUSED(EINVAL, db_set_records(w->db, bad[i]));
+		REFUSED(EINVAL, doorbell_set_records(fresh, bad[i]));
+		REFUSED(EINVAL, doorbell_set_records(w->db, bad[i]));
 	}
 	for (i = 0; i < 32; i++) {
 		arg.flags = 1U << i;
-		REFUSED(EINVAL, db_ioctl(fresh, DOORBELL_SET_RECORDS, &arg));
-		REFUSED(EINVAL, db_ioctl(w->db, DOORBELL_SET_RECORDS, &arg));
+		REFUSED(EINVAL, doorbell_ioctl(fresh, DOORBELL_SET_RECORDS, &arg));
+		REFUSED(EINVAL, doorbell_ioctl(w->db, DOORBELL_SET_RECORDS, &arg));
 	}
 	arg.flags = 0;
 	REFUSED_RESERVED(fresh, DOORBELL_SET_RECORDS, arg);
 	REFUSED_RESERVED(w->db, DOORBELL_SET_RECORDS, arg);
-	REFUSED(EEXIST, db_set_records(w->db, RECORDS));
-	REFUSED(EEXIST, db_set_records(w->db, 2 * RECORDS));
+	REFUSED(EEXIST, doorbell_set_records(w->db, RECORDS));
+	REFUSED(EEXIST, doorbell_set_records(w->db, 2 * RECORDS));
 	EXPECT_EQ(0, bus_of(_metadata, fresh).nr_records);
-	ASSERT_EQ(0, db_set_records(fresh, 1));
+	ASSERT_EQ(0, doorbell_set_records(fresh, 1));
 	EXPECT_EQ(1, bus_of(_metadata, fresh).nr_records);
-	EXPECT_EQ(-EEXIST, db_set_records(fresh, 1));
+	EXPECT_EQ(-EEXIST, doorbell_set_records(fresh, 1));
 	fresh = new_context(_metadata, 1);
-	ASSERT_EQ(0, db_set_records(fresh, DOORBELL_MAX_RECORDS));
+	ASSERT_EQ(0, doorbell_set_records(fresh, DOORBELL_MAX_RECORDS));
 	EXPECT_EQ(DOORBELL_MAX_RECORDS, bus_of(_metadata, fresh).nr_records);
 }
 
@@ -312,7 +312,7 @@ TEST_F(errors_write, mapping)
 	const size_t page = self->size, size = records_size(RECORDS);
 	struct bus_world *w = &self->w;
 	int fresh = new_context(_metadata, 0), lines = new_context(_metadata, 1), prot;
-	struct records records;
+	struct doorbell_records records;
 
 	REFUSED(EINVAL, try_map(w->db, page, rw, MAP_PRIVATE, records_offset(w->db)));
 	REFUSED(EINVAL, try_map(w->db, page, PROT_READ, MAP_PRIVATE, records_offset(w->db)));
@@ -330,14 +330,14 @@ TEST_F(errors_write, mapping)
 
 	/* To look at them only is allowed. */
 	ASSERT_EQ(0, try_map(w->db, size, PROT_READ, MAP_SHARED, records_offset(w->db)));
-	records = map_records(_metadata, w->db, RECORDS);
-	EXPECT_EQ(-1, mprotect(records.map, page, PROT_READ | PROT_EXEC));
+	records = map_records(_metadata, w->db);
+	EXPECT_EQ(-1, mprotect(records.ring, page, PROT_READ | PROT_EXEC));
 	EXPECT_EQ(EACCES, errno);
-	EXPECT_TRUE(mremap(records.map, size, size + page, MREMAP_MAYMOVE) == MAP_FAILED);
+	EXPECT_TRUE(mremap(records.ring, size, size + page, MREMAP_MAYMOVE) == MAP_FAILED);
 	EXPECT_TRUE(intact(w));
 	/* It was read by read(2), which the mapping shows. */
-	EXPECT_EQ(w->state.bus.recorded, records.map->head);
-	EXPECT_EQ(0, munmap(records.map, size));
+	EXPECT_EQ(w->state.bus.recorded, records.ring->head);
+	EXPECT_EQ(0, munmap(records.ring, size));
 	EXPECT_TRUE(intact(w));
 }
 

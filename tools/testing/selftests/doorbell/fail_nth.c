@@ -18,7 +18,7 @@ static int call_open(struct world *w)
 
 static bool check_open(struct world *w)
 {
-	return !db_set_lines(w->fd, 2) && db_ring(w->fd, 1) == DOORBELL_RING_DELIVERED;
+	return !doorbell_set_lines(w->fd, 2) && doorbell_ring(w->fd, 1) == DOORBELL_RING_DELIVERED;
 }
 
 TEST_F(fail_nth, open)
@@ -28,18 +28,19 @@ TEST_F(fail_nth, open)
 
 static int call_set_lines_small(struct world *w)
 {
-	return db_set_lines(w->db, 2);
+	return doorbell_set_lines(w->db, 2);
 }
 
 static int call_set_lines_large(struct world *w)
 {
-	return db_set_lines(w->db, 1024);
+	return doorbell_set_lines(w->db, 1024);
 }
 
 static bool check_lines(struct world *w)
 {
-	return db_ring(w->db, 1) == DOORBELL_RING_DELIVERED &&
-	       !db_irqfd(w->db, w->in, 0, 0) && !db_trigger(w->db, w->out, 0, 0);
+	return doorbell_ring(w->db, 1) == DOORBELL_RING_DELIVERED &&
+	       !doorbell_assign_irqfd(w->db, w->in, 0) &&
+	       !doorbell_assign_trigger(w->db, w->out, 0);
 }
 
 TEST_F(fail_nth, set_lines_small)
@@ -56,7 +57,7 @@ static int call_info(struct world *w)
 {
 	struct doorbell_get_info info;
 
-	return db_info(w->db, &info);
+	return doorbell_get_info(w->db, &info);
 }
 
 TEST_F(fail_nth, get_info)
@@ -68,7 +69,7 @@ static int call_query(struct world *w)
 {
 	struct doorbell_query query;
 
-	return db_query(w->db, 0, &query);
+	return doorbell_query(w->db, 0, &query);
 }
 
 TEST_F(fail_nth, query)
@@ -80,7 +81,7 @@ TEST_F(fail_nth, query)
 
 static int call_irqfd(struct world *w)
 {
-	return db_irqfd(w->db, w->spare, 2, 0);
+	return doorbell_assign_irqfd(w->db, w->spare, 2);
 }
 
 /* It rings its line: the call's own ring aside, if the counter was not zero. */
@@ -88,9 +89,9 @@ static bool check_irqfd(struct world *w)
 {
 	struct doorbell_query before, after;
 
-	if (db_query(w->db, 2, &before) || efd_write(w->spare, 1))
+	if (doorbell_query(w->db, 2, &before) || efd_write(w->spare, 1))
 		return false;
-	return WAIT_FOR(!db_query(w->db, 2, &after) && after.rings == before.rings + 1) &&
+	return WAIT_FOR(!doorbell_query(w->db, 2, &after) && after.rings == before.rings + 1) &&
 	       !efd_count(w->spare);
 }
 
@@ -130,7 +131,7 @@ static void prepare_four_irqfds(struct __test_metadata *_metadata, struct world 
 		if (more[i] >= 0)
 			close(more[i]);
 		more[i] = new_eventfd(_metadata, 0, 0);
-		ASSERT_EQ(0, db_irqfd(w->db, more[i], 3, 0));
+		ASSERT_EQ(0, doorbell_assign_irqfd(w->db, more[i], 3));
 	}
 }
 
@@ -144,7 +145,7 @@ TEST_F(fail_nth, irqfd_growth)
 /* Line 2 rings line 1: there are relays to be followed, in search of a cycle. */
 static void prepare_relay(struct __test_metadata *_metadata, struct world *w)
 {
-	ASSERT_EQ(0, db_trigger(w->db, w->next, 2, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(w->db, w->next, 2));
 }
 
 TEST_F(fail_nth, irqfd_relay)
@@ -156,12 +157,12 @@ TEST_F(fail_nth, irqfd_relay)
 
 static void prepare_irqfd(struct __test_metadata *_metadata, struct world *w)
 {
-	ASSERT_EQ(0, db_irqfd(w->db, w->spare, 2, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(w->db, w->spare, 2));
 }
 
 static int call_irqfd_deassign(struct world *w)
 {
-	return db_irqfd(w->db, w->spare, 2, DEASSIGN);
+	return doorbell_deassign_irqfd(w->db, w->spare, 2);
 }
 
 TEST_F(fail_nth, irqfd_deassign)
@@ -182,14 +183,14 @@ TEST_F(fail_nth, irqfd_deassign_semaphore)
 
 static int call_trigger(struct world *w)
 {
-	return db_trigger(w->db, w->spare, 2, 0);
+	return doorbell_assign_trigger(w->db, w->spare, 2);
 }
 
 static bool check_trigger(struct world *w)
 {
 	uint64_t before = efd_count(w->spare);
 
-	return db_ring(w->db, 2) == DOORBELL_RING_DELIVERED &&
+	return doorbell_ring(w->db, 2) == DOORBELL_RING_DELIVERED &&
 	       efd_count(w->spare) == before + 1;
 }
 
@@ -207,7 +208,7 @@ static void prepare_four_triggers(struct __test_metadata *_metadata, struct worl
 	for (i = 0; i < 4; i++) {
 		int fd = new_eventfd(_metadata, 0, 0);
 
-		ASSERT_EQ(0, db_trigger(w->db, fd, 2, 0));
+		ASSERT_EQ(0, doorbell_assign_trigger(w->db, fd, 2));
 		close(fd);
 	}
 }
@@ -222,17 +223,17 @@ TEST_F(fail_nth, trigger_growth)
 /* The spare rings line 0, which rings line 1. */
 static void prepare_chain(struct __test_metadata *_metadata, struct world *w)
 {
-	ASSERT_EQ(0, db_trigger(w->db, w->next, 0, 0));
-	ASSERT_EQ(0, db_irqfd(w->db, w->spare, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(w->db, w->next, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(w->db, w->spare, 0));
 }
 
 static bool check_chain(struct world *w)
 {
 	struct doorbell_query before, after;
 
-	if (db_query(w->db, 1, &before) || db_ring(w->db, 2) != DOORBELL_RING_DELIVERED)
+	if (doorbell_query(w->db, 1, &before) || doorbell_ring(w->db, 2) != DOORBELL_RING_DELIVERED)
 		return false;
-	return WAIT_FOR(!db_query(w->db, 1, &after) && after.rings == before.rings + 1);
+	return WAIT_FOR(!doorbell_query(w->db, 1, &after) && after.rings == before.rings + 1);
 }
 
 TEST_F(fail_nth, trigger_relay)
@@ -244,12 +245,12 @@ TEST_F(fail_nth, trigger_relay)
 
 static void prepare_trigger(struct __test_metadata *_metadata, struct world *w)
 {
-	ASSERT_EQ(0, db_trigger(w->db, w->spare, 2, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(w->db, w->spare, 2));
 }
 
 static int call_trigger_deassign(struct world *w)
 {
-	return db_trigger(w->db, w->spare, 2, DEASSIGN);
+	return doorbell_deassign_trigger(w->db, w->spare, 2);
 }
 
 TEST_F(fail_nth, trigger_deassign)
@@ -262,14 +263,14 @@ TEST_F(fail_nth, trigger_deassign)
 
 static int call_notifier(struct world *w)
 {
-	return db_notifier(w->db, w->spare, 2, 0, DOORBELL_NOTIFY_MASK);
+	return doorbell_assign_notifier(w->db, w->spare, 2, DOORBELL_NOTIFY_MASK);
 }
 
 static bool check_notifier(struct world *w)
 {
 	uint64_t before = efd_count(w->spare);
 
-	return db_mask(w->db, 2) == 1 && efd_count(w->spare) == before + 1;
+	return doorbell_mask(w->db, 2) == 1 && efd_count(w->spare) == before + 1;
 }
 
 TEST_F(fail_nth, notifier_first)
@@ -285,7 +286,7 @@ static void prepare_four_notifiers(struct __test_metadata *_metadata, struct wor
 	for (i = 0; i < 4; i++) {
 		int fd = new_eventfd(_metadata, 0, 0);
 
-		ASSERT_EQ(0, db_notifier(w->db, fd, 2, 0, DOORBELL_NOTIFY_UNMASK));
+		ASSERT_EQ(0, doorbell_assign_notifier(w->db, fd, 2, DOORBELL_NOTIFY_UNMASK));
 		close(fd);
 	}
 }
@@ -299,12 +300,12 @@ TEST_F(fail_nth, notifier_growth)
 
 static void prepare_notifier(struct __test_metadata *_metadata, struct world *w)
 {
-	ASSERT_EQ(0, db_notifier(w->db, w->spare, 2, 0, DOORBELL_NOTIFY_MASK));
+	ASSERT_EQ(0, doorbell_assign_notifier(w->db, w->spare, 2, DOORBELL_NOTIFY_MASK));
 }
 
 static int call_notifier_deassign(struct world *w)
 {
-	return db_notifier(w->db, w->spare, 2, DEASSIGN, 0);
+	return doorbell_deassign_notifier(w->db, w->spare, 2);
 }
 
 TEST_F(fail_nth, notifier_deassign)
@@ -317,7 +318,7 @@ TEST_F(fail_nth, notifier_deassign)
 
 static int call_set(struct world *w, unsigned long cmd)
 {
-	return db_lineset(w->db, cmd, 0, LINES, w->lines, w->result);
+	return doorbell_line_set(w->db, cmd, 0, LINES, w->lines, w->result);
 }
 
 static int call_mask(struct world *w)
@@ -342,7 +343,7 @@ static int call_pending(struct world *w)
 
 static int call_mask_one(struct world *w)
 {
-	return db_mask(w->db, 0);
+	return doorbell_mask(w->db, 0);
 }
 
 /* A message on every other line of those that are masked, which is all. */
@@ -352,7 +353,7 @@ static void prepare_messages(struct __test_metadata *_metadata, struct world *w)
 
 	prepare_masked(_metadata, w);
 	for (i = 0; i < LINES; i += 2)
-		ASSERT_EQ(DOORBELL_RING_MASKED, db_ring(w->db, i));
+		ASSERT_EQ(DOORBELL_RING_MASKED, doorbell_ring(w->db, i));
 }
 
 /* No result claims a line that was not chosen, were it only half written. */
@@ -404,7 +405,7 @@ TEST_F(fail_nth, pending)
 static int call_read(struct world *w)
 {
 	uint64_t count;
-	int ret = db_read(w->db, w->spare, DOORBELL_EVENTFD_FLAG_NOWAIT, &count);
+	int ret = doorbell_eventfd_read(w->db, w->spare, DOORBELL_EVENTFD_FLAG_NOWAIT, &count);
 
 	return ret ? ret : count;
 }
@@ -418,7 +419,7 @@ TEST_F(fail_nth, read)
 static int call_peek(struct world *w)
 {
 	uint64_t count;
-	int ret = db_peek(w->db, w->spare, &count);
+	int ret = doorbell_eventfd_peek(w->db, w->spare, &count);
 
 	return ret ? ret : count;
 }
@@ -444,7 +445,7 @@ static bool check_mmap(struct world *w)
 {
 	const struct doorbell_line_status *status = w->map;
 
-	return db_ring(w->db, LINES - 1) == DOORBELL_RING_DELIVERED &&
+	return doorbell_ring(w->db, LINES - 1) == DOORBELL_RING_DELIVERED &&
 	       status[LINES - 1].deliveries == 1 && status[0].deliveries == 0;
 }
 
@@ -462,20 +463,20 @@ TEST_F(fail_nth, ring)
 
 	prepare_relay(_metadata, &w);
 	nth_start(_metadata, 1);
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(w.db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(w.db, 0));
 	EXPECT_FALSE(nth_end(_metadata));
 	EXPECT_EQ(1, efd_read(w.out));
 	/* A relay, which an interrupt continues. */
 	nth_start(_metadata, 1);
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(w.db, 2));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(w.db, 2));
 	EXPECT_FALSE(nth_end(_metadata));
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, w.db, 1).deliveries == 1));
 	/* Masked, it is no different. */
-	EXPECT_EQ(1, db_mask(w.db, 0));
+	EXPECT_EQ(1, doorbell_mask(w.db, 0));
 	nth_start(_metadata, 1);
-	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(w.db, 0));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(w.db, 0));
 	EXPECT_FALSE(nth_end(_metadata));
-	EXPECT_EQ(1, db_unmask(w.db, 0));
+	EXPECT_EQ(1, doorbell_unmask(w.db, 0));
 	EXPECT_EQ(1, efd_read(w.out));
 
 	/* The eventfd's own copy from the user comes first, so there is something to fail. */

@@ -135,7 +135,7 @@ static inline bool quiet(struct world *w)
 	uint32_t i;
 
 	for (i = 0; i < LOOKED_AT; i++) {
-		if (!db_query(w->db, i, &query) && query.state == DOORBELL_LINE_PENDING)
+		if (!doorbell_query(w->db, i, &query) && query.state == DOORBELL_LINE_PENDING)
 			return false;
 	}
 	return true;
@@ -153,7 +153,7 @@ static inline void take_snapshot(struct __test_metadata *_metadata, struct world
 	memset(s, 0, sizeof(*s));
 	s->info = info_of(_metadata, w->db);
 	for (i = 0; i < LOOKED_AT; i++)
-		s->ret[i] = db_query(w->db, i, &s->query[i]);
+		s->ret[i] = doorbell_query(w->db, i, &s->query[i]);
 	get_bus_state(w->db, &s->bus);
 	s->in = efd_count(w->in);
 	s->out = efd_count(w->out);
@@ -185,9 +185,9 @@ static inline struct world new_world(struct __test_metadata *_metadata, const st
 	w.next = new_eventfd(_metadata, 0, 0);
 	w.spare = new_eventfd(_metadata, sweep->spare, sweep->spare_flags);
 	if (sweep->lines >= LOOKED_AT) {
-		ASSERT_EQ(0, db_irqfd(w.db, w.in, 0, 0));
-		ASSERT_EQ(0, db_trigger(w.db, w.out, 0, 0));
-		ASSERT_EQ(0, db_irqfd(w.db, w.next, 1, 0));
+		ASSERT_EQ(0, doorbell_assign_irqfd(w.db, w.in, 0));
+		ASSERT_EQ(0, doorbell_assign_trigger(w.db, w.out, 0));
+		ASSERT_EQ(0, doorbell_assign_irqfd(w.db, w.next, 1));
 	}
 	if (sweep->prepare)
 		sweep->prepare(_metadata, &w);
@@ -217,12 +217,12 @@ static inline void still_works(struct __test_metadata *_metadata, const struct s
 
 	if (sweep->lines < LOOKED_AT)
 		return;
-	db_lineset(w->db, DOORBELL_UNMASK, 0, sweep->lines, NULL, NULL);
+	doorbell_line_set(w->db, DOORBELL_UNMASK, 0, sweep->lines, NULL, NULL);
 	efd_drain(w->out);
 	rings = line_of(_metadata, w->db, 0).rings;
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(w->db, 0));
-	if (!db_irqfd(w->db, w->in, 0, DEASSIGN))
-		EXPECT_EQ(0, db_irqfd(w->db, w->in, 0, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(w->db, 0));
+	if (!doorbell_deassign_irqfd(w->db, w->in, 0))
+		EXPECT_EQ(0, doorbell_assign_irqfd(w->db, w->in, 0));
 	EXPECT_EQ(0, efd_write(w->in, 1));
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, w->db, 0).rings == rings + 2));
 	ASSERT_TRUE(WAIT_FOR(efd_count(w->out) == 2));
@@ -291,7 +291,7 @@ static inline void sweep(struct __test_metadata *_metadata, const struct sweep *
 
 static inline void prepare_masked(struct __test_metadata *_metadata, struct world *w)
 {
-	ASSERT_EQ(LINES, db_lineset(w->db, DOORBELL_MASK, 0, LINES, NULL, NULL));
+	ASSERT_EQ(LINES, doorbell_line_set(w->db, DOORBELL_MASK, 0, LINES, NULL, NULL));
 }
 
 #endif /* _DOORBELL_FAIL_NTH_H */

@@ -21,9 +21,9 @@ static const struct doorbell_bus_access accesses[] = {
 /* A write rings line 2, which is looked at; the spare is for the region that the call is about. */
 static void prepare_bus(struct __test_metadata *_metadata, struct world *w)
 {
-	ASSERT_EQ(0, db_set_records(w->db, RECORDS));
-	ASSERT_EQ(0, db_region(w->db, kept(to_line(ADDR, 4, 2))));
-	ASSERT_EQ(0, db_region(w->db, to_eventfd(ADDR + 8, 0, w->out)));
+	ASSERT_EQ(0, doorbell_set_records(w->db, RECORDS));
+	ASSERT_EQ(0, change_region(w->db, kept(to_line(ADDR, 4, 2))));
+	ASSERT_EQ(0, change_region(w->db, to_eventfd(ADDR + 8, 0, w->out)));
 }
 
 static struct doorbell_region new_region(struct world *w)
@@ -33,7 +33,7 @@ static struct doorbell_region new_region(struct world *w)
 
 static int call_region(struct world *w)
 {
-	return db_region(w->db, new_region(w));
+	return change_region(w->db, new_region(w));
 }
 
 static bool check_region(struct world *w)
@@ -61,12 +61,12 @@ static bool check_no_region(struct world *w)
 static void prepare_region(struct __test_metadata *_metadata, struct world *w)
 {
 	prepare_bus(_metadata, w);
-	ASSERT_EQ(0, db_region(w->db, new_region(w)));
+	ASSERT_EQ(0, change_region(w->db, new_region(w)));
 }
 
 static int call_region_deassign(struct world *w)
 {
-	return db_region(w->db, without(new_region(w)));
+	return change_region(w->db, without(new_region(w)));
 }
 
 TEST_F(fail_nth, region_deassign)
@@ -81,7 +81,7 @@ static int call_region_deassign_without_fd(struct world *w)
 	struct doorbell_region region = without(new_region(w));
 
 	region.fd = -1;
-	return db_region(w->db, region);
+	return change_region(w->db, region);
 }
 
 TEST_F(fail_nth, region_deassign_without_fd)
@@ -101,7 +101,7 @@ static int call_regions(struct world *w)
 	regions[1] = kept(to_eventfd(ADDR, 4, w->spare));
 	for (i = 2; i < MANY; i++)
 		regions[i] = in_space(to_eventfd(i, 1, w->spare), PIO);
-	return db_regions(w->db, regions, MANY, NULL);
+	return doorbell_change_regions(w->db, regions, MANY, NULL);
 }
 
 static bool check_regions(struct world *w)
@@ -123,7 +123,7 @@ TEST_F(fail_nth, regions)
 static int call_regions_blame(struct world *w)
 {
 	const struct doorbell_region twice[] = { new_region(w), new_region(w) };
-	int ret = db_regions(w->db, twice, 2, NULL);
+	int ret = doorbell_change_regions(w->db, twice, 2, NULL);
 
 	return ret == -EEXIST ? 0 : ret;
 }
@@ -138,7 +138,7 @@ static int call_get_regions(struct world *w)
 {
 	struct doorbell_region_info infos[40];
 
-	return db_get_regions(w->db, infos, 0, 40);
+	return doorbell_get_regions(w->db, infos, 0, 40);
 }
 
 static void prepare_many(struct __test_metadata *_metadata, struct world *w)
@@ -147,7 +147,7 @@ static void prepare_many(struct __test_metadata *_metadata, struct world *w)
 
 	prepare_bus(_metadata, w);
 	for (i = 0; i < 30; i++)
-		ASSERT_EQ(0, db_region(w->db, in_space(to_eventfd(i, 1, w->out), PIO)));
+		ASSERT_EQ(0, change_region(w->db, in_space(to_eventfd(i, 1, w->out), PIO)));
 }
 
 TEST_F(fail_nth, get_regions)
@@ -160,7 +160,7 @@ static int call_get_bus(struct world *w)
 {
 	struct doorbell_get_bus bus;
 
-	return db_ioctl(w->db, DOORBELL_GET_BUS, &bus);
+	return doorbell_ioctl(w->db, DOORBELL_GET_BUS, &bus);
 }
 
 TEST_F(fail_nth, get_bus)
@@ -171,12 +171,12 @@ TEST_F(fail_nth, get_bus)
 
 static int call_set_records(struct world *w)
 {
-	return db_set_records(w->db, 1024);
+	return doorbell_set_records(w->db, 1024);
 }
 
 static bool check_set_records(struct world *w)
 {
-	return !db_region(w->db, kept(to_eventfd(ADDR, 4, w->spare))) && check_region(w);
+	return !change_region(w->db, kept(to_eventfd(ADDR, 4, w->spare))) && check_region(w);
 }
 
 TEST_F(fail_nth, set_records)
@@ -188,7 +188,7 @@ TEST_F(fail_nth, set_records)
 /* A write of one is carried out or has not been: nothing in between can fail. */
 static int call_write(struct world *w)
 {
-	int ret = db_bus_writes(w->db, accesses, 1);
+	int ret = doorbell_bus_writes(w->db, accesses, 1);
 
 	return ret == 1 ? 0 : ret;
 }
@@ -226,7 +226,7 @@ static int call_writes(struct world *w)
 	int done = 0, ret;
 
 	while (done < 2) {
-		ret = db_bus_writes(w->db, accesses + done, ARRAY_SIZE(accesses) - done);
+		ret = doorbell_bus_writes(w->db, accesses + done, ARRAY_SIZE(accesses) - done);
 		if (ret <= 0)
 			return done ? -EPROTO : ret;
 		done += ret;
@@ -306,8 +306,8 @@ static bool check_map(struct world *w)
 /* As many pages as the status has. */
 static void prepare_mapping(struct __test_metadata *_metadata, struct world *w)
 {
-	ASSERT_EQ(0, db_set_records(w->db, 512));
-	ASSERT_EQ(0, db_region(w->db, kept(to_line(ADDR, 4, 2))));
+	ASSERT_EQ(0, doorbell_set_records(w->db, 512));
+	ASSERT_EQ(0, change_region(w->db, kept(to_line(ADDR, 4, 2))));
 	ASSERT_EQ(0, mmio_write(w->db, ADDR, 4, 0));
 }
 

@@ -8,19 +8,19 @@
 /* Line 2 is the one under test. */
 static void prepare_level(struct __test_metadata *_metadata, struct world *w)
 {
-	ASSERT_EQ(0, db_set_type(w->db, 2, DOORBELL_TYPE_LEVEL));
+	ASSERT_EQ(0, doorbell_set_type(w->db, 2, DOORBELL_TYPE_LEVEL));
 }
 
 static int call_set_type(struct world *w)
 {
-	return db_set_type(w->db, 2, DOORBELL_TYPE_LEVEL);
+	return doorbell_set_type(w->db, 2, DOORBELL_TYPE_LEVEL);
 }
 
 static bool check_level(struct world *w)
 {
-	return db_ring(w->db, 2) == DOORBELL_RING_DELIVERED &&
-	       db_ring(w->db, 2) == DOORBELL_RING_COALESCED &&
-	       db_ack(w->db, 2) == DOORBELL_ACK_DONE;
+	return doorbell_ring(w->db, 2) == DOORBELL_RING_DELIVERED &&
+	       doorbell_ring(w->db, 2) == DOORBELL_RING_COALESCED &&
+	       doorbell_ack(w->db, 2) == DOORBELL_ACK_DONE;
 }
 
 TEST_F(fail_nth, set_type)
@@ -31,7 +31,7 @@ TEST_F(fail_nth, set_type)
 
 static int call_set_type_edge(struct world *w)
 {
-	return db_set_type(w->db, 2, DOORBELL_TYPE_EDGE);
+	return doorbell_set_type(w->db, 2, DOORBELL_TYPE_EDGE);
 }
 
 TEST_F(fail_nth, set_type_edge)
@@ -42,12 +42,13 @@ TEST_F(fail_nth, set_type_edge)
 
 static int call_raise(struct world *w)
 {
-	return db_set_level(w->db, 2, 1);
+	return doorbell_set_level(w->db, 2, 1);
 }
 
 static bool check_raised(struct world *w)
 {
-	return db_ack(w->db, 2) == DOORBELL_ACK_DONE && db_ack(w->db, 2) == DOORBELL_ACK_DONE;
+	return doorbell_ack(w->db, 2) == DOORBELL_ACK_DONE &&
+	       doorbell_ack(w->db, 2) == DOORBELL_ACK_DONE;
 }
 
 TEST_F(fail_nth, raise)
@@ -62,12 +63,12 @@ static void prepare_raised(struct __test_metadata *_metadata, struct world *w)
 {
 	prepare_level(_metadata, w);
 	prepare_masked(_metadata, w);
-	ASSERT_EQ(DOORBELL_RING_MASKED, db_set_level(w->db, 2, 1));
+	ASSERT_EQ(DOORBELL_RING_MASKED, doorbell_set_level(w->db, 2, 1));
 }
 
 static int call_lower(struct world *w)
 {
-	return db_set_level(w->db, 2, 0);
+	return doorbell_set_level(w->db, 2, 0);
 }
 
 TEST_F(fail_nth, lower)
@@ -79,7 +80,7 @@ TEST_F(fail_nth, lower)
 /* An irqfd with a resamplefd, which is the eventfd that line 0 signals, too. */
 static int call_resample(struct world *w)
 {
-	return db_resample(w->db, w->spare, 2, w->out);
+	return doorbell_assign_resampled(w->db, w->spare, 2, w->out);
 }
 
 static bool check_resample(struct world *w)
@@ -88,14 +89,14 @@ static bool check_resample(struct world *w)
 	uint64_t told;
 
 	/* What the counter had when it was assigned. */
-	db_ack(w->db, 2);
+	doorbell_ack(w->db, 2);
 	told = efd_count(w->out);
-	if (db_query(w->db, 2, &before) || efd_write(w->spare, 1))
+	if (doorbell_query(w->db, 2, &before) || efd_write(w->spare, 1))
 		return false;
-	return WAIT_FOR(!db_query(w->db, 2, &after) &&
+	return WAIT_FOR(!doorbell_query(w->db, 2, &after) &&
 			after.deliveries == before.deliveries + 1 &&
 			after.state == (DOORBELL_LINE_LEVEL | DOORBELL_LINE_ASSERTED)) &&
-	       db_ack(w->db, 2) == DOORBELL_ACK_DONE && efd_count(w->out) == told + 1;
+	       doorbell_ack(w->db, 2) == DOORBELL_ACK_DONE && efd_count(w->out) == told + 1;
 }
 
 TEST_F(fail_nth, resample)
@@ -116,12 +117,12 @@ TEST_F(fail_nth, resample_signalled)
 static void prepare_resample(struct __test_metadata *_metadata, struct world *w)
 {
 	prepare_level(_metadata, w);
-	ASSERT_EQ(0, db_resample(w->db, w->spare, 2, w->out));
+	ASSERT_EQ(0, doorbell_assign_resampled(w->db, w->spare, 2, w->out));
 }
 
 static int call_resample_deassign(struct world *w)
 {
-	return db_irqfd(w->db, w->spare, 2, DEASSIGN);
+	return doorbell_deassign_irqfd(w->db, w->spare, 2);
 }
 
 TEST_F(fail_nth, resample_deassign)
@@ -137,20 +138,20 @@ TEST_F(fail_nth, ack)
 	struct world w = new_world(_metadata, &nothing);
 
 	prepare_resample(_metadata, &w);
-	ASSERT_EQ(0, db_notifier(w.db, w.out, 2, 0, DOORBELL_NOTIFY_ACK));
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_set_level(w.db, 2, 1));
+	ASSERT_EQ(0, doorbell_assign_notifier(w.db, w.out, 2, DOORBELL_NOTIFY_ACK));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_set_level(w.db, 2, 1));
 	nth_start(_metadata, 1);
-	EXPECT_EQ(DOORBELL_ACK_DONE, db_ack(w.db, 2));
+	EXPECT_EQ(DOORBELL_ACK_DONE, doorbell_ack(w.db, 2));
 	EXPECT_FALSE(nth_end(_metadata));
 	EXPECT_EQ(2, efd_read(w.out));
 	EXPECT_EQ(2, line_of(_metadata, w.db, 2).deliveries);
-	EXPECT_EQ(1, db_mask(w.db, 2));
+	EXPECT_EQ(1, doorbell_mask(w.db, 2));
 	nth_start(_metadata, 1);
-	EXPECT_EQ(DOORBELL_ACK_POSTPONED, db_ack(w.db, 2));
-	EXPECT_EQ(DOORBELL_ACK_NOTHING, db_ack(w.db, 2));
+	EXPECT_EQ(DOORBELL_ACK_POSTPONED, doorbell_ack(w.db, 2));
+	EXPECT_EQ(DOORBELL_ACK_NOTHING, doorbell_ack(w.db, 2));
 	EXPECT_FALSE(nth_end(_metadata));
 	EXPECT_EQ(1, efd_read(w.out));
-	EXPECT_EQ(1, db_unmask(w.db, 2));
+	EXPECT_EQ(1, doorbell_unmask(w.db, 2));
 	EXPECT_EQ(1, efd_read(w.out));
 	end_world(&w);
 }

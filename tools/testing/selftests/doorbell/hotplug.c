@@ -64,7 +64,8 @@ static void *work(void *arg)
 		if (sched_getcpu() == (int)worker->cpu)
 			atomic_fetch_add(&worker->at_home, 1);
 		if (worker->kind == RING)
-			worker->wrong += db_ring(worker->db, worker->cpu * PER_CPU + STORM) < 0;
+			worker->wrong += doorbell_ring(worker->db, worker->cpu * PER_CPU + STORM) <
+					 0;
 		else
 			worker->wrong += !!efd_write(worker->in, 1);
 		if (worker->kind == ROUND_TRIP && efd_wait(worker->out) != 1) {
@@ -96,10 +97,11 @@ FIXTURE_SETUP(hotplug)
 			self->in[cpu][i] = new_eventfd(_metadata, 0, 0);
 			self->out[cpu][i] = new_eventfd(_metadata, 0, 0);
 			efd = new_eventfd(_metadata, 0, 0);
-			ASSERT_EQ(0, db_irqfd(self->db, self->in[cpu][i], line, 0));
-			ASSERT_EQ(0, db_irqfd(self->db, efd, line + 1, 0));
-			ASSERT_EQ(0, db_trigger(self->db, efd, line, 0));
-			ASSERT_EQ(0, db_trigger(self->db, self->out[cpu][i], line + 1, 0));
+			ASSERT_EQ(0, doorbell_assign_irqfd(self->db, self->in[cpu][i], line));
+			ASSERT_EQ(0, doorbell_assign_irqfd(self->db, efd, line + 1));
+			ASSERT_EQ(0, doorbell_assign_trigger(self->db, efd, line));
+			ASSERT_EQ(0,
+				  doorbell_assign_trigger(self->db, self->out[cpu][i], line + 1));
 		}
 		for (kind = 0; kind < NR_KINDS; kind++) {
 			self->workers[cpu][kind] = (struct worker){

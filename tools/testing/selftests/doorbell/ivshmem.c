@@ -123,25 +123,25 @@ TEST_F(ivshmem, masked_vector_holds_one)
 	client_join(_metadata, server, &b, 1);
 	ASSERT_TRUE(client_hears(_metadata, &a, b.id, VECTORS));
 	line = b.id * VECTORS + 1;
-	EXPECT_EQ(1, db_mask(server->db, line));
+	EXPECT_EQ(1, doorbell_mask(server->db, line));
 	for (i = 0; i < 5; i++)
 		ASSERT_EQ(0, efd_write(a.ring[b.id][1], 1));
 	/* The other vector is not masked. */
 	flush(_metadata, server, &a, &b);
 	EXPECT_EQ(0, efd_count(b.own[1]));
-	EXPECT_EQ(1, db_pending(server->db, line));
+	EXPECT_EQ(1, doorbell_pending(server->db, line));
 	EXPECT_EQ(1, told(_metadata, server, "\"masked\":true,\"pending\":true"));
 	EXPECT_EQ(1, told(_metadata, server, "\"rings\":5,\"deliveries\":0"));
-	EXPECT_EQ(1, db_unmask(server->db, line));
+	EXPECT_EQ(1, doorbell_unmask(server->db, line));
 	ASSERT_EQ(1, efd_wait(b.own[1]));
 	flush(_metadata, server, &a, &b);
 	EXPECT_EQ(0, efd_count(b.own[1]));
 	EXPECT_EQ(1, told(_metadata, server, "\"rings\":5,\"deliveries\":1,\"coalesced\":4"));
 
-	EXPECT_EQ(1, db_mask(server->db, line));
+	EXPECT_EQ(1, doorbell_mask(server->db, line));
 	ASSERT_EQ(0, efd_write(a.ring[b.id][1], 1));
-	EXPECT_EQ(1, db_clear(server->db, line));
-	EXPECT_EQ(0, db_unmask(server->db, line));
+	EXPECT_EQ(1, doorbell_clear(server->db, line));
+	EXPECT_EQ(0, doorbell_unmask(server->db, line));
 	flush(_metadata, server, &a, &b);
 	EXPECT_EQ(0, efd_count(b.own[1]));
 
@@ -170,8 +170,8 @@ TEST_F(ivshmem, vanish_at_each_step)
 		}
 		/* Masked and pending, if it has got so far. */
 		if (step > 1) {
-			EXPECT_EQ(1, db_mask(server->db, b.id * VECTORS));
-			EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(server->db, b.id * VECTORS));
+			EXPECT_EQ(1, doorbell_mask(server->db, b.id * VECTORS));
+			EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(server->db, b.id * VECTORS));
 		}
 		client_close(&b);
 		ASSERT_CLEAN(server, 1);
@@ -235,8 +235,8 @@ TEST_F(ivshmem, eventfds_of_who_is_gone_ring_nobody)
 	EXPECT_EQ(0, line_of(_metadata, server->db, line).rings);
 
 	/* While nobody has the line, the operator does what he likes to it. */
-	EXPECT_EQ(1, db_mask(server->db, line));
-	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(server->db, line));
+	EXPECT_EQ(1, doorbell_mask(server->db, line));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(server->db, line));
 	client_join(_metadata, server, &c, 1);
 	while (c.id != id) {
 		ASSERT_TRUE(client_hears(_metadata, &a, c.id, VECTORS));

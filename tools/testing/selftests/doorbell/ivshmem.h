@@ -278,17 +278,17 @@ static inline bool is_clean(struct __test_metadata *_metadata, const struct serv
 }
 
 /* Waits for the server: it may still let in peers that have left already. */
-#define ASSERT_CLEAN(of, peers) do {							\
-	const struct server *__server = of;						\
-											\
-	ASSERT_TRUE(WAIT_FOR(is_clean(_metadata, __server, peers))) {			\
-		struct doorbell_get_info __info = info_of(_metadata, __server->db);		\
-											\
+#define ASSERT_CLEAN(of, peers) do {					\
+	const struct server *__server = of;				\
+									\
+	ASSERT_TRUE(WAIT_FOR(is_clean(_metadata, __server, peers))) {	\
+		struct doorbell_get_info __info = info_of(_metadata, __server->db); \
+									\
 		TH_LOG("%u irqfds, %u triggers, %d files, %d without peers, %u lines in use", \
-		       __info.nr_irqfds, __info.nr_triggers,				\
-		       open_files(__server->pid), __server->fds,			\
-		       lines_in_use(_metadata, __server));				\
-	}										\
+		       __info.nr_irqfds, __info.nr_triggers,		\
+		       open_files(__server->pid), __server->fds,	\
+		       lines_in_use(_metadata, __server));		\
+	}								\
 } while (0)
 
 /* A client, and what it was told. */

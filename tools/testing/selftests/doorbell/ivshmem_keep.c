@@ -49,9 +49,10 @@ TEST(size_of_named_memory_is_agreed_on)
 	EXPECT_NE(NULL, strstr(text, rm)) {
 		TH_LOG("%s", text);
 	}
-	EXPECT_EQ(1, run_command(text, sizeof(text),
-				 "timeout 60 doorbell ivshmem-server -S %s/other -M %s -l 128K 2>&1",
-				 server.dir, name));
+	EXPECT_EQ(1,
+		  run_command(text, sizeof(text),
+			      "timeout 60 doorbell ivshmem-server -S %s/other -M %s -l 128K 2>&1",
+			      server.dir, name));
 	ASSERT_EQ(65536, size_of(a.shm));
 	EXPECT_EQ('x', shared[65535]);
 
@@ -71,9 +72,10 @@ TEST(size_of_named_memory_is_agreed_on)
 	EXPECT_EQ('x', text[0]);
 	client_close(&a);
 	EXPECT_EQ(SIGKILL, stop_server(&server, SIGKILL));
-	EXPECT_EQ(1, run_command(text, sizeof(text),
-				 "timeout 60 doorbell ivshmem-server -S /tmp/x.%s -M %s -l 32K 2>&1",
-				 name, name));
+	EXPECT_EQ(1,
+		  run_command(text, sizeof(text),
+			      "timeout 60 doorbell ivshmem-server -S /tmp/x.%s -M %s -l 32K 2>&1",
+			      name, name));
 	fd = open(path, O_RDONLY);
 	EXPECT_EQ(65536, size_of(fd));
 	close(fd);
@@ -152,10 +154,10 @@ TEST(kept_rings_survive_the_server)
 	ASSERT_TRUE(client_hears(_metadata, &b, c.id, VECTORS));
 	EXPECT_TRUE(ring_each_other(&a, &c));
 	EXPECT_TRUE(ring_each_other(&c, &b));
-	EXPECT_EQ(1, db_mask(server.db, a.id * VECTORS));
+	EXPECT_EQ(1, doorbell_mask(server.db, a.id * VECTORS));
 	ASSERT_EQ(0, efd_write(c.ring[a.id][0], 1));
 	EXPECT_EQ(0, efd_poll(a.own[0], POLLIN, 100));
-	EXPECT_EQ(1, db_unmask(server.db, a.id * VECTORS));
+	EXPECT_EQ(1, doorbell_unmask(server.db, a.id * VECTORS));
 	EXPECT_EQ(1, efd_wait(a.own[0]));
 	client_close(&b);
 	EXPECT_TRUE(client_hears(_metadata, &a, b.id, 0));
@@ -247,7 +249,7 @@ TEST(kept_lines_are_freed_wherever_the_server_is_killed)
 		EXPECT_TRUE(WAIT_FOR(has_irqfds(_metadata, &server, VECTORS)));
 		EXPECT_EQ(0, lines_in_use(_metadata, &server));
 		/* It has its own vectors still. */
-		ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(server.db, stays.id * VECTORS));
+		ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(server.db, stays.id * VECTORS));
 		ASSERT_EQ(1, efd_wait(stays.own[0]));
 	}
 	client_close(&stays);

@@ -101,21 +101,21 @@ TEST_F(ivshmem_qemu, guest_is_interrupted_and_rings)
 	EXPECT_EQ(nr, line_of(_metadata, server->db, 1).deliveries);
 
 	/* The vector of a guest that knows nothing of it is masked. */
-	EXPECT_EQ(1, db_mask(server->db, 1));
+	EXPECT_EQ(1, doorbell_mask(server->db, 1));
 	for (i = 0; i < 5; i++)
 		ASSERT_EQ(0, efd_write(client.ring[1][0], 1));
 	EXPECT_EQ(1, told(_metadata, server, "\"masked\":true,\"pending\":true"));
 	EXPECT_EQ(nr, line_of(_metadata, server->db, 1).deliveries);
-	EXPECT_EQ(1, db_unmask(server->db, 1));
+	EXPECT_EQ(1, doorbell_unmask(server->db, 1));
 	ASSERT_EQ(1, efd_wait(client.own[0]));
 	EXPECT_EQ(nr + 1, line_of(_metadata, server->db, 1).deliveries);
 	EXPECT_EQ(nr + 1, line_of(_metadata, server->db, 0).rings);
 
 	/* Or it is cleared. */
-	EXPECT_EQ(1, db_mask(server->db, 1));
+	EXPECT_EQ(1, doorbell_mask(server->db, 1));
 	ASSERT_EQ(0, efd_write(client.ring[1][0], 1));
-	EXPECT_EQ(1, db_clear(server->db, 1));
-	EXPECT_EQ(0, db_unmask(server->db, 1));
+	EXPECT_EQ(1, doorbell_clear(server->db, 1));
+	EXPECT_EQ(0, doorbell_unmask(server->db, 1));
 	EXPECT_EQ(nr + 1, line_of(_metadata, server->db, 1).deliveries);
 
 	/* All that the guest answers is one interrupt for each delivery. */
@@ -148,19 +148,19 @@ TEST_F(ivshmem_qemu, two_guests_ring_each_other)
 	start_qemu(_metadata, server, &qemu[1], 0);
 	ASSERT_TRUE(WAIT_FOR(told(_metadata, server, "\"setup\":\"complete\"") == 2));
 	EXPECT_EQ(0, line_of(_metadata, server->db, 0).rings);
-	ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(server->db, 0));
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(server->db, 0));
 	for (i = 1; i <= 3; i++) {
 		ASSERT_TRUE(WAIT_FOR(both_rung(_metadata, server, i * 1000)));
 
 		/* There is one message. Masked, the second line holds it, and both guests wait. */
-		EXPECT_EQ(1, db_mask(server->db, 1));
-		ASSERT_TRUE(WAIT_FOR(db_pending(server->db, 1)));
+		EXPECT_EQ(1, doorbell_mask(server->db, 1));
+		ASSERT_TRUE(WAIT_FOR(doorbell_pending(server->db, 1)));
 		a = line_of(_metadata, server->db, 0);
 		b = line_of(_metadata, server->db, 1);
 		EXPECT_EQ(a.rings, b.rings);
 		EXPECT_EQ(a.rings, a.deliveries);
 		EXPECT_EQ(b.rings, b.deliveries + 1);
-		EXPECT_EQ(1, db_unmask(server->db, 1));
+		EXPECT_EQ(1, doorbell_unmask(server->db, 1));
 	}
 	ASSERT_TRUE(WAIT_FOR(both_rung(_metadata, server, a.rings + 1000)));
 
@@ -183,7 +183,7 @@ TEST(guests_do_not_notice_that_the_server_is_killed)
 	start_qemu(_metadata, &server, &qemu[0], 1);
 	start_qemu(_metadata, &server, &qemu[1], 0);
 	ASSERT_TRUE(WAIT_FOR(told(_metadata, &server, "\"setup\":\"complete\"") == 2));
-	ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(server.db, 0));
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(server.db, 0));
 	EXPECT_TRUE(WAIT_FOR(both_rung(_metadata, &server, 100)));
 
 	/* They go on while there is none. */
@@ -201,11 +201,11 @@ TEST(guests_do_not_notice_that_the_server_is_killed)
 	/* A third one, which rings the first, meets them. */
 	start_qemu(_metadata, &server, &qemu[2], 0);
 	EXPECT_TRUE(WAIT_FOR(told(_metadata, &server, "\"setup\":\"complete\"") == 3));
-	EXPECT_EQ(1, db_mask(server.db, 0));
-	EXPECT_TRUE(WAIT_FOR(db_pending(server.db, 0)));
-	EXPECT_EQ(1, db_clear(server.db, 0));
+	EXPECT_EQ(1, doorbell_mask(server.db, 0));
+	EXPECT_TRUE(WAIT_FOR(doorbell_pending(server.db, 0)));
+	EXPECT_EQ(1, doorbell_clear(server.db, 0));
 	rings = line_of(_metadata, server.db, 0).rings;
-	ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(server.db, 2));
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(server.db, 2));
 	EXPECT_TRUE(WAIT_FOR(line_of(_metadata, server.db, 0).rings > rings));
 
 	kill_qemu(&server, &qemu[2], 0);

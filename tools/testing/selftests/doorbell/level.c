@@ -25,83 +25,83 @@ TEST_F(level, types)
 	int db = new_context(_metadata, 2), out = new_eventfd(_metadata, 0, 0), i;
 	struct doorbell_query query;
 
-	ASSERT_EQ(0, db_trigger(db, out, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(db, out, 0));
 	EXPECT_EQ(0, line_of(_metadata, db, 0).state);
-	EXPECT_EQ(0, db_set_type(db, 0, DOORBELL_TYPE_EDGE));
+	EXPECT_EQ(0, doorbell_set_type(db, 0, DOORBELL_TYPE_EDGE));
 	for (i = 1; i <= 3; i++) {
-		EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 0));
+		EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 0));
 		EXPECT_EQ(1, efd_read(out));
-		EXPECT_EQ(-EOPNOTSUPP, db_ack(db, 0));
+		EXPECT_EQ(-EOPNOTSUPP, doorbell_ack(db, 0));
 		EXPECT_EQ(0, line_of(_metadata, db, 0).state);
 	}
-	EXPECT_EQ(0, db_set_type(db, 0, DOORBELL_TYPE_LEVEL));
+	EXPECT_EQ(0, doorbell_set_type(db, 0, DOORBELL_TYPE_LEVEL));
 	EXPECT_EQ(LEVEL, line_of(_metadata, db, 0).state);
 	EXPECT_EQ(0, line_of(_metadata, db, 1).state);
 	/* Nothing was left of what an edge line did. */
 	EXPECT_EQ(0, efd_count(out));
-	EXPECT_EQ(NOTHING, db_ack(db, 0));
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 0));
-	EXPECT_EQ(DOORBELL_RING_COALESCED, db_ring(db, 0));
+	EXPECT_EQ(NOTHING, doorbell_ack(db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 0));
+	EXPECT_EQ(DOORBELL_RING_COALESCED, doorbell_ring(db, 0));
 	EXPECT_EQ(1, efd_read(out));
-	EXPECT_EQ(DONE, db_ack(db, 0));
-	EXPECT_EQ(0, db_set_type(db, 0, DOORBELL_TYPE_EDGE));
+	EXPECT_EQ(DONE, doorbell_ack(db, 0));
+	EXPECT_EQ(0, doorbell_set_type(db, 0, DOORBELL_TYPE_EDGE));
 	EXPECT_EQ(0, line_of(_metadata, db, 0).state);
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 0));
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 0));
 	EXPECT_EQ(2, efd_read(out));
 	query = line_of(_metadata, db, 0);
 	EXPECT_EQ(7, query.rings);
 	EXPECT_EQ(6, query.deliveries);
 	EXPECT_EQ(1, query.acks);
-	EXPECT_EQ(-EOPNOTSUPP, db_ack(db, 0));
-	EXPECT_EQ(-EOPNOTSUPP, db_set_level(db, 0, 1));
+	EXPECT_EQ(-EOPNOTSUPP, doorbell_ack(db, 0));
+	EXPECT_EQ(-EOPNOTSUPP, doorbell_set_level(db, 0, 1));
 }
 
 /* Asked for the type that it has, a line has nothing against it. */
 #define STAYS(type) do {						\
-	EXPECT_EQ(-EBUSY, db_set_type(self->db, 1, !(type)));		\
-	EXPECT_EQ(0, db_set_type(self->db, 1, type));			\
+	EXPECT_EQ(-EBUSY, doorbell_set_type(self->db, 1, !(type)));	\
+	EXPECT_EQ(0, doorbell_set_type(self->db, 1, type));		\
 } while (0)
 
 TEST_F(level, type_in_use)
 {
 	/* Asserted; acked, it is free. A mask is no use. */
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 1));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 1));
 	STAYS(DOORBELL_TYPE_LEVEL);
 	EXPECT_STATE(1, LEVEL | ASSERTED);
-	EXPECT_EQ(1, db_mask(self->db, 1));
-	EXPECT_EQ(POSTPONED, db_ack(self->db, 1));
+	EXPECT_EQ(1, doorbell_mask(self->db, 1));
+	EXPECT_EQ(POSTPONED, doorbell_ack(self->db, 1));
 	EXPECT_STATE(1, LEVEL | MASKED | RESAMPLE);
 	/* Nobody is owed anything: there is no resamplefd. */
-	EXPECT_EQ(0, db_set_type(self->db, 1, DOORBELL_TYPE_EDGE));
+	EXPECT_EQ(0, doorbell_set_type(self->db, 1, DOORBELL_TYPE_EDGE));
 	EXPECT_STATE(1, MASKED);
 	/* An edge line with a message. */
-	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 1));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 1));
 	STAYS(DOORBELL_TYPE_EDGE);
 	EXPECT_STATE(1, MASKED | PENDING);
-	EXPECT_EQ(1, db_clear(self->db, 1));
-	EXPECT_EQ(0, db_set_type(self->db, 1, DOORBELL_TYPE_LEVEL));
+	EXPECT_EQ(1, doorbell_clear(self->db, 1));
+	EXPECT_EQ(0, doorbell_set_type(self->db, 1, DOORBELL_TYPE_LEVEL));
 	EXPECT_STATE(1, LEVEL | MASKED);
 	/* A level line with one, then raised with one, then raised without. */
-	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 1));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 1));
 	STAYS(DOORBELL_TYPE_LEVEL);
-	EXPECT_EQ(1, db_clear(self->db, 1));
-	EXPECT_EQ(DOORBELL_RING_MASKED, db_set_level(self->db, 1, 1));
+	EXPECT_EQ(1, doorbell_clear(self->db, 1));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_set_level(self->db, 1, 1));
 	STAYS(DOORBELL_TYPE_LEVEL);
 	EXPECT_STATE(1, LEVEL | MASKED | PENDING | RAISED | RESAMPLE);
-	EXPECT_EQ(1, db_unmask(self->db, 1));
+	EXPECT_EQ(1, doorbell_unmask(self->db, 1));
 	STAYS(DOORBELL_TYPE_LEVEL);
-	EXPECT_EQ(0, db_set_level(self->db, 1, 0));
+	EXPECT_EQ(0, doorbell_set_level(self->db, 1, 0));
 	/* That was delivered, so it is for somebody to ack. */
 	STAYS(DOORBELL_TYPE_LEVEL);
-	EXPECT_EQ(DONE, db_ack(self->db, 1));
-	EXPECT_EQ(0, db_set_type(self->db, 1, DOORBELL_TYPE_EDGE));
+	EXPECT_EQ(DONE, doorbell_ack(self->db, 1));
+	EXPECT_EQ(0, doorbell_set_type(self->db, 1, DOORBELL_TYPE_EDGE));
 
 	/* An irqfd with a resamplefd is the one of line 0; those without do not matter. */
-	EXPECT_EQ(-EBUSY, db_set_type(self->db, 0, DOORBELL_TYPE_EDGE));
-	EXPECT_EQ(0, db_set_type(self->db, 0, DOORBELL_TYPE_LEVEL));
-	ASSERT_EQ(0, db_irqfd(self->db, self->in[0], 0, DEASSIGN));
-	EXPECT_EQ(0, db_set_type(self->db, 0, DOORBELL_TYPE_EDGE));
+	EXPECT_EQ(-EBUSY, doorbell_set_type(self->db, 0, DOORBELL_TYPE_EDGE));
+	EXPECT_EQ(0, doorbell_set_type(self->db, 0, DOORBELL_TYPE_LEVEL));
+	ASSERT_EQ(0, doorbell_deassign_irqfd(self->db, self->in[0], 0));
+	EXPECT_EQ(0, doorbell_set_type(self->db, 0, DOORBELL_TYPE_EDGE));
 	EXPECT_EQ(1, line_of(_metadata, self->db, 1).nr_irqfds);
 }
 
@@ -118,8 +118,8 @@ static struct untriggered new_untriggered(struct __test_metadata *_metadata)
 		.db = new_context(_metadata, 1), .out = new_eventfd(_metadata, 0, 0),
 	};
 
-	u.status = map_status(_metadata, u.db, 1);
-	ASSERT_EQ(0, db_set_type(u.db, 0, DOORBELL_TYPE_LEVEL));
+	u.status = map_status(_metadata, u.db);
+	ASSERT_EQ(0, doorbell_set_type(u.db, 0, DOORBELL_TYPE_LEVEL));
 	return u;
 }
 
@@ -139,31 +139,31 @@ TEST_F(level, asserted_before_the_first_trigger)
 	struct untriggered u = new_untriggered(_metadata);
 	int late = new_eventfd(_metadata, 0, 0);
 
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(u.db, 0));
-	EXPECT_EQ(DOORBELL_RING_COALESCED, db_ring(u.db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(u.db, 0));
+	EXPECT_EQ(DOORBELL_RING_COALESCED, doorbell_ring(u.db, 0));
 	EXPECT_LINE(u, LEVEL | ASSERTED, 2, 1);
-	ASSERT_EQ(0, db_trigger(u.db, u.out, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(u.db, u.out, 0));
 	EXPECT_EQ(1, efd_read(u.out));
 	EXPECT_LINE(u, LEVEL | ASSERTED, 3, 2);
 	/* It is heard now: nobody else gets it, and further rings coalesce. */
-	ASSERT_EQ(0, db_trigger(u.db, late, 0, 0));
-	EXPECT_EQ(DOORBELL_RING_COALESCED, db_ring(u.db, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(u.db, late, 0));
+	EXPECT_EQ(DOORBELL_RING_COALESCED, doorbell_ring(u.db, 0));
 	EXPECT_EQ(0, efd_count(u.out));
 	EXPECT_EQ(0, efd_count(late));
-	ASSERT_EQ(0, db_trigger(u.db, late, 0, DEASSIGN));
-	ASSERT_EQ(0, db_trigger(u.db, u.out, 0, DEASSIGN));
-	ASSERT_EQ(0, db_trigger(u.db, late, 0, 0));
+	ASSERT_EQ(0, doorbell_deassign_trigger(u.db, late, 0));
+	ASSERT_EQ(0, doorbell_deassign_trigger(u.db, u.out, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(u.db, late, 0));
 	EXPECT_EQ(0, efd_count(late));
 	EXPECT_LINE(u, LEVEL | ASSERTED, 4, 2);
-	EXPECT_EQ(DONE, db_ack(u.db, 0));
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(u.db, 0));
+	EXPECT_EQ(DONE, doorbell_ack(u.db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(u.db, 0));
 	EXPECT_EQ(1, efd_read(late));
 
 	/* The next assertion without a trigger is the next to be heard late. */
-	EXPECT_EQ(DONE, db_ack(u.db, 0));
-	ASSERT_EQ(0, db_trigger(u.db, late, 0, DEASSIGN));
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(u.db, 0));
-	ASSERT_EQ(0, db_trigger(u.db, u.out, 0, 0));
+	EXPECT_EQ(DONE, doorbell_ack(u.db, 0));
+	ASSERT_EQ(0, doorbell_deassign_trigger(u.db, late, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(u.db, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(u.db, u.out, 0));
 	EXPECT_EQ(1, efd_read(u.out));
 	EXPECT_LINE(u, LEVEL | ASSERTED, 7, 5);
 }
@@ -174,12 +174,12 @@ TEST_F(level, asserted_by_a_device_before_the_first_trigger)
 	struct untriggered u = new_untriggered(_metadata);
 	int in = new_eventfd(_metadata, 0, 0), res = new_eventfd(_metadata, 0, 0);
 
-	ASSERT_EQ(0, db_resample(u.db, in, 0, res));
+	ASSERT_EQ(0, doorbell_assign_resampled(u.db, in, 0, res));
 	ASSERT_EQ(0, efd_write(in, 1));
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, u.db, 0).deliveries == 1));
-	ASSERT_EQ(0, db_trigger(u.db, u.out, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(u.db, u.out, 0));
 	EXPECT_EQ(1, efd_wait(u.out));
-	EXPECT_EQ(DONE, db_ack(u.db, 0));
+	EXPECT_EQ(DONE, doorbell_ack(u.db, 0));
 	EXPECT_EQ(1, efd_read(res));
 	ASSERT_EQ(0, efd_write(in, 1));
 	EXPECT_EQ(1, efd_wait(u.out));
@@ -191,31 +191,31 @@ TEST_F(level, first_trigger_of_a_masked_or_acked_line)
 {
 	struct untriggered u = new_untriggered(_metadata);
 
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(u.db, 0));
-	EXPECT_EQ(1, db_mask(u.db, 0));
-	ASSERT_EQ(0, db_trigger(u.db, u.out, 0, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(u.db, 0));
+	EXPECT_EQ(1, doorbell_mask(u.db, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(u.db, u.out, 0));
 	EXPECT_EQ(0, efd_count(u.out));
 	EXPECT_LINE(u, LEVEL | MASKED | ASSERTED | PENDING, 2, 1);
-	EXPECT_EQ(1, db_unmask(u.db, 0));
+	EXPECT_EQ(1, doorbell_unmask(u.db, 0));
 	EXPECT_EQ(1, efd_read(u.out));
 	EXPECT_LINE(u, LEVEL | ASSERTED, 2, 2);
-	EXPECT_EQ(DONE, db_ack(u.db, 0));
-	ASSERT_EQ(0, db_trigger(u.db, u.out, 0, DEASSIGN));
+	EXPECT_EQ(DONE, doorbell_ack(u.db, 0));
+	ASSERT_EQ(0, doorbell_deassign_trigger(u.db, u.out, 0));
 
 	/* Acked, before there was one. */
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(u.db, 0));
-	EXPECT_EQ(DONE, db_ack(u.db, 0));
-	ASSERT_EQ(0, db_trigger(u.db, u.out, 0, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(u.db, 0));
+	EXPECT_EQ(DONE, doorbell_ack(u.db, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(u.db, u.out, 0));
 	EXPECT_EQ(0, efd_count(u.out));
 	EXPECT_LINE(u, LEVEL, 3, 3);
-	ASSERT_EQ(0, db_trigger(u.db, u.out, 0, DEASSIGN));
+	ASSERT_EQ(0, doorbell_deassign_trigger(u.db, u.out, 0));
 
 	/* Raised; lowered again, what was sent still waits for its ack. */
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_set_level(u.db, 0, 1));
-	EXPECT_EQ(0, db_set_level(u.db, 0, 0));
-	ASSERT_EQ(0, db_trigger(u.db, u.out, 0, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_set_level(u.db, 0, 1));
+	EXPECT_EQ(0, doorbell_set_level(u.db, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(u.db, u.out, 0));
 	EXPECT_EQ(1, efd_read(u.out));
-	EXPECT_EQ(DONE, db_ack(u.db, 0));
+	EXPECT_EQ(DONE, doorbell_ack(u.db, 0));
 	EXPECT_LINE(u, LEVEL, 5, 5);
 }
 
@@ -224,12 +224,12 @@ TEST_F(level, edge_line_without_a_trigger)
 {
 	struct untriggered u = new_untriggered(_metadata);
 
-	ASSERT_EQ(0, db_set_type(u.db, 0, DOORBELL_TYPE_EDGE));
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(u.db, 0));
-	ASSERT_EQ(0, db_trigger(u.db, u.out, 0, 0));
+	ASSERT_EQ(0, doorbell_set_type(u.db, 0, DOORBELL_TYPE_EDGE));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(u.db, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(u.db, u.out, 0));
 	EXPECT_EQ(0, efd_count(u.out));
 	EXPECT_LINE(u, 0, 1, 1);
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(u.db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(u.db, 0));
 	EXPECT_EQ(1, efd_read(u.out));
 }
 
@@ -239,17 +239,17 @@ TEST_F(level, coalesces_until_the_ack)
 	int i;
 
 	for (i = 1; i <= 3; i++) {
-		EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
+		EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
 		EXPECT_STATE(0, LEVEL | ASSERTED);
-		EXPECT_EQ(DOORBELL_RING_COALESCED, db_ring(self->db, 0));
+		EXPECT_EQ(DOORBELL_RING_COALESCED, doorbell_ring(self->db, 0));
 		ASSERT_EQ(0, efd_write(self->in[0], 5));
 		FLUSH();
 		EXPECT_EQ(0, efd_count(self->in[0]));
 		EXPECT_EQ(1, efd_read(self->out[0]));
 		EXPECT_STATE(0, LEVEL | ASSERTED);
-		EXPECT_EQ(DONE, db_ack(self->db, 0));
+		EXPECT_EQ(DONE, doorbell_ack(self->db, 0));
 		EXPECT_STATE(0, LEVEL);
-		EXPECT_EQ(NOTHING, db_ack(self->db, 0));
+		EXPECT_EQ(NOTHING, doorbell_ack(self->db, 0));
 		/* What coalesced does not come after the ack. */
 		FLUSH();
 		EXPECT_EQ(0, efd_count(self->out[0]));
@@ -259,8 +259,8 @@ TEST_F(level, coalesces_until_the_ack)
 	ASSERT_EQ(0, efd_write(self->in[0], 1));
 	ASSERT_EQ(1, efd_wait(self->out[0]));
 	EXPECT_STATE(0, LEVEL | ASSERTED);
-	EXPECT_EQ(DOORBELL_RING_COALESCED, db_ring(self->db, 0));
-	EXPECT_EQ(DONE, db_ack(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_COALESCED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(DONE, doorbell_ack(self->db, 0));
 	EXPECT_EQ(0, efd_count(self->out[0]));
 	/* It is that line's. */
 	EXPECT_STATE(1, LEVEL);
@@ -270,40 +270,40 @@ TEST_F(level, coalesces_until_the_ack)
 /* A message that nobody has got cannot be acked. */
 TEST_F(level, ack_of_what_is_held)
 {
-	EXPECT_EQ(NOTHING, db_ack(self->db, 0));
-	EXPECT_EQ(1, db_mask(self->db, 0));
-	EXPECT_EQ(NOTHING, db_ack(self->db, 0));
+	EXPECT_EQ(NOTHING, doorbell_ack(self->db, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
+	EXPECT_EQ(NOTHING, doorbell_ack(self->db, 0));
 	EXPECT_STATE(0, LEVEL | MASKED);
-	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 0));
 	EXPECT_STATE(0, LEVEL | MASKED | PENDING | ASSERTED);
-	EXPECT_EQ(DOORBELL_RING_COALESCED, db_ring(self->db, 0));
-	EXPECT_EQ(NOTHING, db_ack(self->db, 0));
-	EXPECT_EQ(NOTHING, db_ack(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_COALESCED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(NOTHING, doorbell_ack(self->db, 0));
+	EXPECT_EQ(NOTHING, doorbell_ack(self->db, 0));
 	EXPECT_STATE(0, LEVEL | MASKED | PENDING | ASSERTED);
 	EXPECT_ACCOUNTS(0, 2, 0, 0);
-	EXPECT_EQ(1, db_unmask(self->db, 0));
+	EXPECT_EQ(1, doorbell_unmask(self->db, 0));
 	EXPECT_EQ(1, efd_read(self->out[0]));
 	EXPECT_EQ(0, efd_count(self->res[0]));
 	EXPECT_STATE(0, LEVEL | ASSERTED);
-	EXPECT_EQ(DONE, db_ack(self->db, 0));
+	EXPECT_EQ(DONE, doorbell_ack(self->db, 0));
 	EXPECT_ACCOUNTS(0, 2, 1, 1);
 }
 
 /* Delivered, then masked, then acked: what is rung after that is the next message. */
 TEST_F(level, rung_after_a_masked_ack)
 {
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
-	EXPECT_EQ(1, db_mask(self->db, 0));
-	EXPECT_EQ(DOORBELL_RING_COALESCED, db_ring(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_COALESCED, doorbell_ring(self->db, 0));
 	EXPECT_STATE(0, LEVEL | MASKED | ASSERTED);
-	EXPECT_EQ(0, db_pending(self->db, 0));
-	EXPECT_EQ(POSTPONED, db_ack(self->db, 0));
+	EXPECT_EQ(0, doorbell_pending(self->db, 0));
+	EXPECT_EQ(POSTPONED, doorbell_ack(self->db, 0));
 	EXPECT_STATE(0, LEVEL | MASKED | RESAMPLE);
-	EXPECT_EQ(NOTHING, db_ack(self->db, 0));
-	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 0));
+	EXPECT_EQ(NOTHING, doorbell_ack(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 0));
 	EXPECT_STATE(0, LEVEL | MASKED | RESAMPLE | PENDING | ASSERTED);
 	EXPECT_EQ(1, efd_read(self->out[0]));
-	EXPECT_EQ(1, db_unmask(self->db, 0));
+	EXPECT_EQ(1, doorbell_unmask(self->db, 0));
 	EXPECT_EQ(1, efd_read(self->out[0]));
 	EXPECT_EQ(1, efd_read(self->res[0]));
 	EXPECT_STATE(0, LEVEL | ASSERTED);
@@ -315,37 +315,37 @@ TEST_F(level, raised)
 {
 	int i;
 
-	EXPECT_EQ(0, db_set_level(self->db, 0, 0));
+	EXPECT_EQ(0, doorbell_set_level(self->db, 0, 0));
 	EXPECT_STATE(0, LEVEL);
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_set_level(self->db, 0, 1));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_set_level(self->db, 0, 1));
 	EXPECT_STATE(0, LEVEL | ASSERTED | RAISED);
 	EXPECT_EQ(1, efd_read(self->out[0]));
 	/* As it is already: a ring like any other, that joins. */
-	EXPECT_EQ(DOORBELL_RING_COALESCED, db_set_level(self->db, 0, 1));
-	EXPECT_EQ(DOORBELL_RING_COALESCED, db_ring(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_COALESCED, doorbell_set_level(self->db, 0, 1));
+	EXPECT_EQ(DOORBELL_RING_COALESCED, doorbell_ring(self->db, 0));
 	FLUSH();
 	EXPECT_EQ(0, efd_count(self->out[0]));
 	EXPECT_ACCOUNTS(0, 3, 1, 0);
 	for (i = 1; i <= 3; i++) {
-		EXPECT_EQ(DONE, db_ack(self->db, 0));
+		EXPECT_EQ(DONE, doorbell_ack(self->db, 0));
 		EXPECT_EQ(1, efd_read(self->out[0]));
 		EXPECT_EQ(1, efd_read(self->res[0]));
 		EXPECT_STATE(0, LEVEL | ASSERTED | RAISED);
 		/* That it is raised still is a ring of its own. */
 		EXPECT_ACCOUNTS(0, 3 + i, 1 + i, i);
 	}
-	EXPECT_EQ(0, db_set_level(self->db, 0, 0));
+	EXPECT_EQ(0, doorbell_set_level(self->db, 0, 0));
 	EXPECT_STATE(0, LEVEL | ASSERTED);
-	EXPECT_EQ(DONE, db_ack(self->db, 0));
+	EXPECT_EQ(DONE, doorbell_ack(self->db, 0));
 	EXPECT_STATE(0, LEVEL);
 	FLUSH();
 	EXPECT_EQ(0, efd_count(self->out[0]));
 	EXPECT_ACCOUNTS(0, 6, 4, 4);
 	/* An assertion that was there before the level was raised is what is acked, too. */
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
-	EXPECT_EQ(DOORBELL_RING_COALESCED, db_set_level(self->db, 0, 1));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_COALESCED, doorbell_set_level(self->db, 0, 1));
 	EXPECT_EQ(1, efd_read(self->out[0]));
-	EXPECT_EQ(DONE, db_ack(self->db, 0));
+	EXPECT_EQ(DONE, doorbell_ack(self->db, 0));
 	EXPECT_EQ(1, efd_read(self->out[0]));
 	EXPECT_STATE(0, LEVEL | ASSERTED | RAISED);
 }
@@ -354,39 +354,39 @@ TEST_F(level, raised_while_masked)
 {
 	int i;
 
-	EXPECT_EQ(1, db_mask(self->db, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
 	for (i = 1; i <= 3; i++) {
-		EXPECT_EQ(DOORBELL_RING_MASKED, db_set_level(self->db, 0, 1));
+		EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_set_level(self->db, 0, 1));
 		EXPECT_STATE(0, LEVEL | MASKED | PENDING | RAISED);
 		/* Not delivered yet: it is taken back. */
-		EXPECT_EQ(1, db_set_level(self->db, 0, 0));
+		EXPECT_EQ(1, doorbell_set_level(self->db, 0, 0));
 		EXPECT_STATE(0, LEVEL | MASKED);
 		EXPECT_EQ(i, line_of(_metadata, self->db, 0).dropped);
-		EXPECT_EQ(0, db_set_level(self->db, 0, 0));
+		EXPECT_EQ(0, doorbell_set_level(self->db, 0, 0));
 		EXPECT_EQ(i, line_of(_metadata, self->db, 0).dropped);
 		EXPECT_ACCOUNTS(0, i, 0, 0);
 	}
-	EXPECT_EQ(0, db_unmask(self->db, 0));
+	EXPECT_EQ(0, doorbell_unmask(self->db, 0));
 	FLUSH();
 	EXPECT_EQ(0, efd_count(self->out[0]));
 	EXPECT_EQ(0, efd_count(self->res[0]));
 
 	/* What is acked while masked is raised still, and held once more. */
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_set_level(self->db, 0, 1));
-	EXPECT_EQ(1, db_mask(self->db, 0));
-	EXPECT_EQ(POSTPONED, db_ack(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_set_level(self->db, 0, 1));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
+	EXPECT_EQ(POSTPONED, doorbell_ack(self->db, 0));
 	EXPECT_STATE(0, LEVEL | MASKED | RAISED | PENDING | RESAMPLE);
-	EXPECT_EQ(NOTHING, db_ack(self->db, 0));
+	EXPECT_EQ(NOTHING, doorbell_ack(self->db, 0));
 	EXPECT_EQ(1, efd_read(self->out[0]));
-	EXPECT_EQ(1, db_unmask(self->db, 0));
+	EXPECT_EQ(1, doorbell_unmask(self->db, 0));
 	EXPECT_EQ(1, efd_read(self->out[0]));
 	EXPECT_EQ(1, efd_read(self->res[0]));
 	EXPECT_STATE(0, LEVEL | RAISED | ASSERTED);
-	EXPECT_EQ(1, db_mask(self->db, 0));
-	EXPECT_EQ(POSTPONED, db_ack(self->db, 0));
-	EXPECT_EQ(1, db_set_level(self->db, 0, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
+	EXPECT_EQ(POSTPONED, doorbell_ack(self->db, 0));
+	EXPECT_EQ(1, doorbell_set_level(self->db, 0, 0));
 	EXPECT_STATE(0, LEVEL | MASKED | RESAMPLE);
-	EXPECT_EQ(0, db_unmask(self->db, 0));
+	EXPECT_EQ(0, doorbell_unmask(self->db, 0));
 	EXPECT_EQ(1, efd_read(self->res[0]));
 	EXPECT_EQ(0, efd_count(self->out[0]));
 	EXPECT_ACCOUNTS(0, 6, 2, 2);
@@ -399,18 +399,20 @@ TEST_F(level, shared_with_rings)
 
 	for (by_irqfd = 0; by_irqfd < 2; by_irqfd++) {
 		for (first = 0; first < 2; first++) {
-			EXPECT_EQ(1, db_mask(self->db, 0));
+			EXPECT_EQ(1, doorbell_mask(self->db, 0));
 			if (first)
-				EXPECT_EQ(DOORBELL_RING_MASKED, db_set_level(self->db, 0, 1));
-			ASSERT_LE(0, by_irqfd ? efd_write(self->in[0], 1) : db_ring(self->db, 0));
+				EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_set_level(self->db, 0, 1));
+			ASSERT_LE(0, by_irqfd ? efd_write(self->in[0], 1)
+					      : doorbell_ring(self->db, 0));
 			if (!first)
-				EXPECT_EQ(DOORBELL_RING_COALESCED, db_set_level(self->db, 0, 1));
+				EXPECT_EQ(DOORBELL_RING_COALESCED,
+					  doorbell_set_level(self->db, 0, 1));
 			EXPECT_STATE(0, LEVEL | MASKED | PENDING | RAISED | ASSERTED);
-			EXPECT_EQ(0, db_set_level(self->db, 0, 0));
+			EXPECT_EQ(0, doorbell_set_level(self->db, 0, 0));
 			EXPECT_STATE(0, LEVEL | MASKED | PENDING | ASSERTED);
-			EXPECT_EQ(1, db_unmask(self->db, 0));
+			EXPECT_EQ(1, doorbell_unmask(self->db, 0));
 			EXPECT_EQ(1, efd_read(self->out[0]));
-			EXPECT_EQ(DONE, db_ack(self->db, 0));
+			EXPECT_EQ(DONE, doorbell_ack(self->db, 0));
 			EXPECT_STATE(0, LEVEL);
 		}
 	}
@@ -421,39 +423,39 @@ TEST_F(level, shared_with_rings)
 TEST_F(level, clear)
 {
 	/* What is delivered is not pending: for the ack. */
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
-	EXPECT_EQ(0, db_clear(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(0, doorbell_clear(self->db, 0));
 	EXPECT_STATE(0, LEVEL | ASSERTED);
-	EXPECT_EQ(DONE, db_ack(self->db, 0));
+	EXPECT_EQ(DONE, doorbell_ack(self->db, 0));
 	EXPECT_EQ(1, efd_read(self->res[0]));
 	EXPECT_EQ(1, efd_read(self->out[0]));
 
 	/* What is held is de-asserted, which is no ack, and nobody's who waits for one. */
-	EXPECT_EQ(1, db_mask(self->db, 0));
-	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 0));
-	EXPECT_EQ(1, db_clear(self->db, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(1, doorbell_clear(self->db, 0));
 	EXPECT_STATE(0, LEVEL | MASKED | RESAMPLE);
-	EXPECT_EQ(0, db_clear(self->db, 0));
-	EXPECT_EQ(NOTHING, db_ack(self->db, 0));
+	EXPECT_EQ(0, doorbell_clear(self->db, 0));
+	EXPECT_EQ(NOTHING, doorbell_ack(self->db, 0));
 	EXPECT_EQ(0, efd_count(self->res[0]));
 	EXPECT_ACCOUNTS(0, 2, 1, 1);
 	/* It can be rung again, and dropped again: still one to be told at the unmask. */
-	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 0));
-	EXPECT_EQ(1, db_clear(self->db, 0));
-	EXPECT_EQ(0, db_unmask(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(1, doorbell_clear(self->db, 0));
+	EXPECT_EQ(0, doorbell_unmask(self->db, 0));
 	EXPECT_EQ(1, efd_read(self->res[0]));
 	EXPECT_EQ(0, efd_count(self->out[0]));
 	EXPECT_STATE(0, LEVEL);
 
 	/* While it is raised there is no point in that. */
-	EXPECT_EQ(1, db_mask(self->db, 0));
-	EXPECT_EQ(DOORBELL_RING_MASKED, db_set_level(self->db, 0, 1));
-	EXPECT_EQ(0, db_clear(self->db, 0));
-	EXPECT_EQ(DOORBELL_RING_COALESCED, db_ring(self->db, 0));
-	EXPECT_EQ(0, db_clear(self->db, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_set_level(self->db, 0, 1));
+	EXPECT_EQ(0, doorbell_clear(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_COALESCED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(0, doorbell_clear(self->db, 0));
 	EXPECT_STATE(0, LEVEL | MASKED | PENDING | RAISED | ASSERTED);
-	EXPECT_EQ(0, db_set_level(self->db, 0, 0));
-	EXPECT_EQ(1, db_clear(self->db, 0));
+	EXPECT_EQ(0, doorbell_set_level(self->db, 0, 0));
+	EXPECT_EQ(1, doorbell_clear(self->db, 0));
 	EXPECT_STATE(0, LEVEL | MASKED | RESAMPLE);
 	EXPECT_EQ(3, line_of(_metadata, self->db, 0).dropped);
 	EXPECT_ACCOUNTS(0, 5, 1, 1);
@@ -468,17 +470,17 @@ TEST_F(level, sets)
 	uint32_t i;
 
 	for (i = 0; i < nr; i += 2)
-		ASSERT_EQ(0, db_set_type(db, i, DOORBELL_TYPE_LEVEL));
-	EXPECT_EQ(nr, db_lineset(db, DOORBELL_MASK, 0, nr, NULL, NULL));
+		ASSERT_EQ(0, doorbell_set_type(db, i, DOORBELL_TYPE_LEVEL));
+	EXPECT_EQ(nr, doorbell_line_set(db, DOORBELL_MASK, 0, nr, NULL, NULL));
 	for (i = 0; i < nr; i++) {
-		EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(db, i));
+		EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(db, i));
 		if (i % 4 == 0)
-			EXPECT_EQ(DOORBELL_RING_COALESCED, db_set_level(db, i, 1));
+			EXPECT_EQ(DOORBELL_RING_COALESCED, doorbell_set_level(db, i, 1));
 	}
 	/* All but those that are raised. */
-	EXPECT_EQ(75, db_lineset(db, DOORBELL_CLEAR, 0, nr, NULL, result));
+	EXPECT_EQ(75, doorbell_line_set(db, DOORBELL_CLEAR, 0, nr, NULL, result));
 	EXPECT_EQ(0xeeeeeeeeeeeeeeeeULL, result[0]);
-	EXPECT_EQ(25, db_lineset(db, DOORBELL_UNMASK, 0, nr, NULL, result));
+	EXPECT_EQ(25, doorbell_line_set(db, DOORBELL_UNMASK, 0, nr, NULL, result));
 	EXPECT_EQ(0x1111111111111111ULL, result[0]);
 	for (i = 0; i < nr; i++)
 		EXPECT_EQ(i % 2 ? 0 : i % 4 ? LEVEL : LEVEL | ASSERTED | RAISED,
@@ -490,16 +492,16 @@ TEST_F(level, context_closes)
 {
 	int other = new_context(_metadata, 1);
 
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_set_level(self->db, 0, 1));
-	EXPECT_EQ(1, db_mask(self->db, 0));
-	EXPECT_EQ(POSTPONED, db_ack(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_set_level(self->db, 0, 1));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
+	EXPECT_EQ(POSTPONED, doorbell_ack(self->db, 0));
 	EXPECT_EQ(1, efd_read(self->out[0]));
 	ASSERT_EQ(0, munmap((void *)self->status, status_size(LINES)));
 	close(self->db);
 	EXPECT_EQ(0, efd_count(self->out[0]));
 	EXPECT_EQ(0, efd_count(self->res[0]));
-	ASSERT_EQ(0, db_set_type(other, 0, DOORBELL_TYPE_LEVEL));
-	ASSERT_EQ(0, db_resample(other, self->in[0], 0, self->res[0]));
+	ASSERT_EQ(0, doorbell_set_type(other, 0, DOORBELL_TYPE_LEVEL));
+	ASSERT_EQ(0, doorbell_assign_resampled(other, self->in[0], 0, self->res[0]));
 	EXPECT_EQ(0, line_of(_metadata, other, 0).rings);
 }
 

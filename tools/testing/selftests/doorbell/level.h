@@ -35,18 +35,20 @@
 	pin_to(0);							\
 	self->kmsg = kmsg_open();					\
 	self->db = new_context(_metadata, LINES);			\
-	self->status = map_status(_metadata, self->db, LINES);		\
+	self->status = map_status(_metadata, self->db);			\
 	self->res[0] = new_eventfd(_metadata, 0, 0);			\
 	for (__i = 0; __i < LINES; __i++) {				\
 		self->in[__i] = new_eventfd(_metadata, 0, 0);		\
 		self->out[__i] = new_eventfd(_metadata, 0, 0);		\
-		ASSERT_EQ(0, db_trigger(self->db, self->out[__i], __i, 0)); \
+		ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->out[__i], __i)); \
 		if (__i != EDGE_LINE)					\
-			ASSERT_EQ(0, db_set_type(self->db, __i, DOORBELL_TYPE_LEVEL)); \
+			ASSERT_EQ(0,					\
+				  doorbell_set_type(self->db, __i, DOORBELL_TYPE_LEVEL)); \
 		if (!__i)						\
-			ASSERT_EQ(0, db_resample(self->db, self->in[0], 0, self->res[0])); \
+			ASSERT_EQ(0, doorbell_assign_resampled(self->db, self->in[0], 0, \
+							       self->res[0])); \
 		if (__i)						\
-			ASSERT_EQ(0, db_irqfd(self->db, self->in[__i], __i, 0)); \
+			ASSERT_EQ(0, doorbell_assign_irqfd(self->db, self->in[__i], __i)); \
 	}								\
 } while (0)
 

@@ -65,7 +65,7 @@ static void count(struct crowd *crowd, atomic_ulong *sums, unsigned int most, in
 static void act_ring(struct crowd *crowd, unsigned int round)
 {
 	dither(round);
-	count(crowd, crowd->rung, 2, db_ring(crowd->db, 0));
+	count(crowd, crowd->rung, 2, doorbell_ring(crowd->db, 0));
 }
 
 static void act_write(struct crowd *crowd, unsigned int round)
@@ -77,22 +77,22 @@ static void act_write(struct crowd *crowd, unsigned int round)
 static void act_ack(struct crowd *crowd, unsigned int round)
 {
 	dither(round / 8);
-	count(crowd, crowd->acked, 2, db_ack(crowd->db, 0));
+	count(crowd, crowd->acked, 2, doorbell_ack(crowd->db, 0));
 }
 
 static void act_mask(struct crowd *crowd, unsigned int round)
 {
-	atomic_fetch_add(&crowd->masked, db_mask(crowd->db, 0) == 1);
+	atomic_fetch_add(&crowd->masked, doorbell_mask(crowd->db, 0) == 1);
 	dither(round);
-	db_unmask(crowd->db, 0);
+	doorbell_unmask(crowd->db, 0);
 	dither(round / 64);
 }
 
 static void act_level(struct crowd *crowd, unsigned int round)
 {
-	count(crowd, crowd->rung, 2, db_set_level(crowd->db, 0, 1));
+	count(crowd, crowd->rung, 2, doorbell_set_level(crowd->db, 0, 1));
 	dither(round);
-	atomic_fetch_add(&crowd->lowered, db_set_level(crowd->db, 0, 0) == 1);
+	atomic_fetch_add(&crowd->lowered, doorbell_set_level(crowd->db, 0, 0) == 1);
 	dither(round / 64);
 }
 
@@ -145,13 +145,13 @@ static void run_crowd(struct __test_metadata *_metadata, struct crowd *crowd, co
 }
 
 /* All that the crowd has left is delivered and acked. */
-#define FINISH(who) do {							\
+#define FINISH(who) do {						\
 	struct crowd *__crowd = who;					\
 									\
-	db_unmask(self->db, 0);						\
+	doorbell_unmask(self->db, 0);					\
 	FLUSH();							\
 	settled(_metadata, self->db, 0);				\
-	count(__crowd, __crowd->acked, 2, db_ack(self->db, 0));		\
+	count(__crowd, __crowd->acked, 2, doorbell_ack(self->db, 0));	\
 	EXPECT_STATE(0, LEVEL);						\
 } while (0)
 
@@ -176,8 +176,8 @@ TEST_F(level_race, crowd)
 	uint64_t rings, told, nr_acks;
 	struct doorbell_query query;
 
-	ASSERT_EQ(0, db_notifier(self->db, acks, 0, 0, DOORBELL_NOTIFY_ACK));
-	ASSERT_EQ(0, db_notifier(self->db, masks, 0, 0, DOORBELL_NOTIFY_MASK));
+	ASSERT_EQ(0, doorbell_assign_notifier(self->db, acks, 0, DOORBELL_NOTIFY_ACK));
+	ASSERT_EQ(0, doorbell_assign_notifier(self->db, masks, 0, DOORBELL_NOTIFY_MASK));
 	run_crowd(_metadata, &crowd, acts, ARRAY_SIZE(acts), acks_happened);
 	FINISH(&crowd);
 
@@ -253,7 +253,7 @@ static void assert_line(struct device *device)
 	if (device->by_irqfd)
 		efd_write(device->in, 1);
 	else
-		db_ring(device->db, 0);
+		doorbell_ring(device->db, 0);
 }
 
 /* Told that the line was acked, it asserts it again if there is work. */
@@ -280,15 +280,15 @@ static void *handle(void *arg)
 		if (efd_poll(device->out, POLLIN, 100) <= 0 || !efd_read(device->out))
 			continue;
 		if (device->oneshot)
-			db_mask(device->db, 0);
+			doorbell_mask(device->db, 0);
 		dither(round);
 		atomic_fetch_add(&device->served, atomic_exchange(&device->work, 0));
 		/* What comes here finds the line asserted. */
 		dither(round / 64);
-		db_ack(device->db, 0);
+		doorbell_ack(device->db, 0);
 		dither(round / 16);
 		if (device->oneshot)
-			db_unmask(device->db, 0);
+			doorbell_unmask(device->db, 0);
 	}
 	return NULL;
 }
@@ -345,8 +345,8 @@ TEST_F(level_race, work_is_done_masked)
 
 static void hit_ring_and_ack(struct hammer *hammer)
 {
-	db_ring(hammer->fd, 0);
-	db_ack(hammer->fd, 0);
+	doorbell_ring(hammer->fd, 0);
+	doorbell_ack(hammer->fd, 0);
 }
 
 /* The hammer's fd is the context's. */
@@ -355,7 +355,7 @@ static int hammered_irqfd;
 static void hit_write_and_ack(struct hammer *hammer)
 {
 	efd_write(hammered_irqfd, 1);
-	db_ack(hammer->fd, 0);
+	doorbell_ack(hammer->fd, 0);
 }
 
 /* Nobody is told from MASK to UNMASK; then, once, if there was an ack. */
@@ -378,7 +378,7 @@ TEST_F(level_race, masked_is_postponed)
 		uint64_t told;
 
 		dither(rounds);
-		ASSERT_EQ(1, db_mask(self->db, 0));
+		ASSERT_EQ(1, doorbell_mask(self->db, 0));
 		/* An ack from before may be on its way to tell. */
 		ASSERT_TRUE(hammer_passes(&hammer, 0));
 		efd_read(self->res[0]);
@@ -390,7 +390,7 @@ TEST_F(level_race, masked_is_postponed)
 		early += efd_count(self->out[0]) != 0;
 		query = line_of(_metadata, self->db, 0);
 		owed += !!(query.state & RESAMPLE);
-		wrong += db_unmask(self->db, 0) != !!(query.state & PENDING);
+		wrong += doorbell_unmask(self->db, 0) != !!(query.state & PENDING);
 		told = efd_read(self->res[0]);
 		wrong += told != !!(query.state & RESAMPLE);
 		wrong += efd_read(self->out[0]) != !!(query.state & PENDING);
@@ -418,7 +418,7 @@ TEST_F(level_race, deassign_is_a_barrier)
 	for (i = 0; i < NR; i++) {
 		list[i].in = new_eventfd(_metadata, 0, 0);
 		list[i].res = new_eventfd(_metadata, 0, 0);
-		ASSERT_EQ(0, db_resample(self->db, list[i].in, 0, list[i].res));
+		ASSERT_EQ(0, doorbell_assign_resampled(self->db, list[i].in, 0, list[i].res));
 	}
 	hammer_start(_metadata, &hammer);
 	ASSERT_TRUE(hammer_passes(&hammer, 10));
@@ -428,13 +428,13 @@ TEST_F(level_race, deassign_is_a_barrier)
 		if (rounds % 2)
 			ASSERT_EQ(POLLIN, efd_await(one.res, POLLIN));
 		dither(rounds);
-		ASSERT_EQ(0, db_irqfd(self->db, one.in, 0, DEASSIGN));
+		ASSERT_EQ(0, doorbell_deassign_irqfd(self->db, one.in, 0));
 		signalled += !!efd_read(one.res);
 		ASSERT_TRUE(hammer_passes(&hammer, 2));
 		late += !!efd_read(one.res);
 		memmove(&list[i], &list[i + 1], (NR - 1 - i) * sizeof(one));
 		list[NR - 1] = one;
-		ASSERT_EQ(0, db_resample(self->db, one.in, 0, one.res));
+		ASSERT_EQ(0, doorbell_assign_resampled(self->db, one.in, 0, one.res));
 	}
 	hammer_stop(&hammer);
 	EXPECT_EQ(0, late);
@@ -444,10 +444,10 @@ TEST_F(level_race, deassign_is_a_barrier)
 
 static void hit_level(struct hammer *hammer)
 {
-	db_set_level(hammer->fd, 1, 1);
-	db_ack(hammer->fd, 1);
-	db_set_level(hammer->fd, 1, 0);
-	db_ack(hammer->fd, 1);
+	doorbell_set_level(hammer->fd, 1, 1);
+	doorbell_ack(hammer->fd, 1);
+	doorbell_set_level(hammer->fd, 1, 0);
+	doorbell_ack(hammer->fd, 1);
 }
 
 static void hit_write_and_level(struct hammer *hammer)
@@ -469,13 +469,13 @@ TEST_F(level_race, type_changes)
 	hammer_start(_metadata, &hammer);
 	for (rounds = 0; more_rounds(&race, rounds) || lacks(&race, !changed); rounds++) {
 		dither(rounds);
-		if (db_set_type(self->db, 1, DOORBELL_TYPE_EDGE))
+		if (doorbell_set_type(self->db, 1, DOORBELL_TYPE_EDGE))
 			continue;
 		changed++;
 		ASSERT_TRUE(hammer_passes(&hammer, 0));
 		wrong += !!(line_of(_metadata, self->db, 1).state & ~PENDING);
 		/* A message that is on its way is no more than that. */
-		ASSERT_TRUE(SPIN_FOR(!db_set_type(self->db, 1, DOORBELL_TYPE_LEVEL))) {
+		ASSERT_TRUE(SPIN_FOR(!doorbell_set_type(self->db, 1, DOORBELL_TYPE_LEVEL))) {
 			TH_LOG("state %#x", line_of(_metadata, self->db, 1).state);
 		}
 	}

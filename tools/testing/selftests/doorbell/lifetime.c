@@ -19,7 +19,7 @@ FIXTURE_SETUP(lifetime)
 	self->kmsg = kmsg_open();
 	self->db = new_context(_metadata, 4);
 	self->out = new_eventfd(_metadata, 0, 0);
-	ASSERT_EQ(0, db_trigger(self->db, self->out, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->out, 0));
 }
 
 FIXTURE_TEARDOWN(lifetime)
@@ -82,7 +82,7 @@ TEST_F(lifetime, last_close_detaches)
 	struct child child;
 	int copy;
 
-	ASSERT_EQ(0, db_irqfd(self->db, in, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, in, 0));
 	copy = dup(in);
 	ASSERT_LE(0, copy);
 	child = fork_child(_metadata);
@@ -110,7 +110,7 @@ TEST_F(lifetime, last_close_detaches)
 	EXPECT_EQ(0, line_of(_metadata, self->db, 0).nr_irqfds);
 	/* Closing is no ring, and the rest of the line is as it was. */
 	EXPECT_EQ(2, settled(_metadata, self->db, 0).rings);
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
 	EXPECT_EQ(1, efd_read(self->out));
 }
 
@@ -121,8 +121,8 @@ TEST_F(lifetime, context_close_leaves_the_counter)
 	int out = new_eventfd(_metadata, 0, 0);
 	int db = new_context(_metadata, 1);
 
-	ASSERT_EQ(0, db_trigger(db, out, 0, 0));
-	ASSERT_EQ(0, db_irqfd(db, in, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(db, out, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(db, in, 0));
 	ASSERT_EQ(0, efd_write(in, 5));
 	ASSERT_EQ(1, efd_wait(out));
 	ASSERT_EQ(4, efd_count(in));
@@ -131,10 +131,10 @@ TEST_F(lifetime, context_close_leaves_the_counter)
 	EXPECT_EQ(0, efd_count(out));
 
 	/* The next listener finds it: one at the attach, one at the deassign. */
-	ASSERT_EQ(0, db_irqfd(self->db, in, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, in, 0));
 	EXPECT_EQ(1, efd_wait(self->out));
 	EXPECT_EQ(3, efd_count(in));
-	ASSERT_EQ(0, db_irqfd(self->db, in, 0, DEASSIGN));
+	ASSERT_EQ(0, doorbell_deassign_irqfd(self->db, in, 0));
 	EXPECT_EQ(1, efd_wait(self->out));
 	EXPECT_EQ(2, efd_count(in));
 }
@@ -147,7 +147,7 @@ TEST_F(lifetime, many_close_at_once)
 	for (round = 0; round < 4; round++) {
 		for (i = 0; i < ARRAY_SIZE(in); i++) {
 			in[i] = new_eventfd(_metadata, 0, 0);
-			ASSERT_EQ(0, db_irqfd(self->db, in[i], i % 4, 0));
+			ASSERT_EQ(0, doorbell_assign_irqfd(self->db, in[i], i % 4));
 		}
 		EXPECT_EQ(ARRAY_SIZE(in), info_of(_metadata, self->db).nr_irqfds);
 		for (i = 0; i < ARRAY_SIZE(in); i++)
@@ -164,7 +164,7 @@ TEST_F(lifetime, closed_and_reborn)
 	for (i = 0; i < 500; i++) {
 		int in = new_eventfd(_metadata, 0, 0);
 
-		ASSERT_EQ(0, db_irqfd(self->db, in, i % 4, 0));
+		ASSERT_EQ(0, doorbell_assign_irqfd(self->db, in, i % 4));
 		close(in);
 	}
 	ASSERT_TRUE(WAIT_FOR(info_of(_metadata, self->db).nr_irqfds == 0));
@@ -189,17 +189,17 @@ TEST_F(lifetime, trigger_outlives_its_fd)
 			step(_metadata, &child);
 		}
 	}
-	ASSERT_EQ(0, db_trigger(self->db, chain, 1, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, chain, 1));
 	close(chain);
 	for (end = 0; end < 3; end++) {
-		EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 1));
+		EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 1));
 		step(_metadata, &child);
 		await_step(_metadata, &child);
 	}
 	kill_child(_metadata, &child);
 
 	/* Not even when nobody has one. */
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 1));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 1));
 	EXPECT_EQ(4, line_of(_metadata, self->db, 1).deliveries);
 	info = info_of(_metadata, self->db);
 	EXPECT_EQ(2, info.nr_triggers);
@@ -210,13 +210,13 @@ TEST_F(lifetime, trigger_keeps_no_file)
 {
 	int link = new_eventfd(_metadata, 0, 0);
 
-	ASSERT_EQ(0, db_trigger(self->db, link, 1, 0));
-	ASSERT_EQ(0, db_irqfd(self->db, link, 0, 0));
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 1));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, link, 1));
+	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, link, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 1));
 	ASSERT_EQ(1, efd_wait(self->out));
 	close(link);
 	ASSERT_TRUE(WAIT_FOR(info_of(_metadata, self->db).nr_irqfds == 0));
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 1));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 1));
 	EXPECT_EQ(1, settled(_metadata, self->db, 0).rings);
 	EXPECT_EQ(0, efd_count(self->out));
 }
@@ -227,17 +227,17 @@ TEST_F(lifetime, shared_over_fork)
 	int in_child = new_eventfd(_metadata, 0, 0);
 	struct child child;
 
-	ASSERT_EQ(0, db_irqfd(self->db, in, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, in, 0));
 	child = fork_child(_metadata);
 	if (!child.pid) {
-		if (db_ring(self->db, 0) != DOORBELL_RING_DELIVERED)
+		if (doorbell_ring(self->db, 0) != DOORBELL_RING_DELIVERED)
 			_exit(1);
 		step(_metadata, &child);
 		await_step(_metadata, &child);
 		/* The parent has no fd of the context any more. */
 		if (efd_write(in, 1) || efd_wait(self->out) != 1)
 			_exit(2);
-		_exit(db_irqfd(self->db, in_child, 2, 0) ? 3 : 0);
+		_exit(doorbell_assign_irqfd(self->db, in_child, 2) ? 3 : 0);
 	}
 	await_step(_metadata, &child);
 	EXPECT_EQ(1, efd_read(self->out));
@@ -296,15 +296,15 @@ TEST_F(lifetime, shared_by_scm_rights)
 			_exit(1);
 		step(_metadata, &child);
 		await_step(_metadata, &child);
-		if (db_ring(passed, 3) != DOORBELL_RING_DELIVERED)
+		if (doorbell_ring(passed, 3) != DOORBELL_RING_DELIVERED)
 			_exit(2);
 		await_step(_metadata, &child);
 		_exit(0);
 	}
 	in = new_eventfd(_metadata, 0, 0);
 	passed = new_context(_metadata, 4);
-	ASSERT_EQ(0, db_trigger(passed, self->out, 3, 0));
-	ASSERT_EQ(0, db_irqfd(passed, in, 3, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(passed, self->out, 3));
+	ASSERT_EQ(0, doorbell_assign_irqfd(passed, in, 3));
 	send_fd(_metadata, child.socket, passed);
 	await_step(_metadata, &child);
 	close(passed);
@@ -314,12 +314,12 @@ TEST_F(lifetime, shared_by_scm_rights)
 	ASSERT_EQ(1, efd_wait(self->out));
 	step(_metadata, &child);
 	ASSERT_EQ(1, efd_wait(self->out));
-	EXPECT_EQ(-EBUSY, db_irqfd(self->db, in, 0, 0));
+	EXPECT_EQ(-EBUSY, doorbell_assign_irqfd(self->db, in, 0));
 
 	/* And dead with it. */
 	step(_metadata, &child);
 	end_child(_metadata, &child);
-	ASSERT_TRUE(WAIT_FOR(!db_irqfd(self->db, in, 2, 0)));
+	ASSERT_TRUE(WAIT_FOR(!doorbell_assign_irqfd(self->db, in, 2)));
 	ASSERT_EQ(0, efd_write(in, 1));
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 2).deliveries == 1));
 	EXPECT_EQ(0, efd_count(self->out));
@@ -340,12 +340,12 @@ TEST_F(lifetime, kill_leaves_nothing)
 	if (!child.pid) {
 		int db = open(DEVICE, O_RDWR), failed;
 
-		failed = db < 0 || db_set_lines(db, nr);
+		failed = db < 0 || doorbell_set_lines(db, nr);
 		/* Even ones ring, odd ones are signalled, by each line that is rung. */
 		for (i = 0; i < nr; i += 2) {
-			failed |= db_irqfd(db, efd[i], i, 0);
-			failed |= db_trigger(db, efd[i + 1], i, 0);
-			failed |= db_trigger(db, efd[i + 1], i + 1, 0);
+			failed |= doorbell_assign_irqfd(db, efd[i], i);
+			failed |= doorbell_assign_trigger(db, efd[i + 1], i);
+			failed |= doorbell_assign_trigger(db, efd[i + 1], i + 1);
 		}
 		if (failed)
 			_exit(1);
@@ -355,13 +355,13 @@ TEST_F(lifetime, kill_leaves_nothing)
 			efd_write(efd[i * 2 % nr], 1);
 	}
 	await_step(_metadata, &child);
-	ASSERT_EQ(-EBUSY, db_irqfd(self->db, efd[0], 1, 0));
+	ASSERT_EQ(-EBUSY, doorbell_assign_irqfd(self->db, efd[0], 1));
 	if (before >= 0)
 		EXPECT_EQ(before + 1, refcnt());
 	kill_child(_metadata, &child);
 
 	for (i = 0; i < nr; i += 2) {
-		bool gone = WAIT_FOR(!db_irqfd(self->db, efd[i], 1, 0));
+		bool gone = WAIT_FOR(!doorbell_assign_irqfd(self->db, efd[i], 1));
 
 		ASSERT_TRUE(gone);
 	}
@@ -394,7 +394,7 @@ TEST_F(lifetime, rmmod_is_refused)
 	ASSERT_TRUE(WAIT_FOR(refcnt() == before));
 
 	/* And no harm was done. */
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
 	EXPECT_EQ(1, efd_read(self->out));
 }
 
@@ -427,26 +427,26 @@ TEST_F(lifetime, fdinfo)
 	EXPECT_EQ(0, strncmp(text, "doorbell-lines:\t0\n", strlen("doorbell-lines:\t0\n")));
 
 	in = new_eventfd(_metadata, 0, 0);
-	ASSERT_EQ(0, db_irqfd(self->db, in, 1, 0));
-	ASSERT_EQ(0, db_trigger(self->db, self->out, 3, 0));
-	ASSERT_EQ(0, db_trigger(self->db, self->out, 2, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, in, 1));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->out, 3));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->out, 2));
 	for (i = 0; i < 3; i++)
-		ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, i));
+		ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, i));
 	ASSERT_EQ(0, efd_write(in, 1));
 	EXPECT_EQ(2, settled(_metadata, self->db, 1).deliveries);
 
 	/* A line masked; one masked, with a message held, and one more dropped. */
 	tell = new_eventfd(_metadata, 0, 0);
-	ASSERT_EQ(0, db_notifier(self->db, tell, 0, 0, DOORBELL_NOTIFY_MASK));
-	ASSERT_EQ(2, db_lineset(self->db, DOORBELL_MASK, 2, 2, NULL, NULL));
-	ASSERT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 3));
-	ASSERT_EQ(1, db_clear(self->db, 3));
-	ASSERT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 3));
+	ASSERT_EQ(0, doorbell_assign_notifier(self->db, tell, 0, DOORBELL_NOTIFY_MASK));
+	ASSERT_EQ(2, doorbell_line_set(self->db, DOORBELL_MASK, 2, 2, NULL, NULL));
+	ASSERT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 3));
+	ASSERT_EQ(1, doorbell_clear(self->db, 3));
+	ASSERT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 3));
 
 	/* Two regions; of three writes to the one that keeps them, one was. */
-	ASSERT_EQ(0, db_set_records(self->db, 1));
-	ASSERT_EQ(0, db_region(self->db, to_eventfd(0, 4, tell)));
-	ASSERT_EQ(0, db_region(self->db, kept(to_eventfd(4, 4, tell))));
+	ASSERT_EQ(0, doorbell_set_records(self->db, 1));
+	ASSERT_EQ(0, change_region(self->db, to_eventfd(0, 4, tell)));
+	ASSERT_EQ(0, change_region(self->db, kept(to_eventfd(4, 4, tell))));
 	ASSERT_EQ(0, mmio_write(self->db, 4, 4, 0));
 	ASSERT_EQ(-ENOBUFS, mmio_write(self->db, 4, 4, 0));
 	ASSERT_EQ(-ENOBUFS, mmio_write(self->db, 4, 4, 0));

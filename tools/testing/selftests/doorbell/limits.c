@@ -39,12 +39,12 @@ FIXTURE_SETUP(search)
 	self->db = new_context(_metadata, NR_LINES + 1);
 	for (i = 0; i < NR_LINES; i++) {
 		self->efd[i] = new_eventfd(_metadata, 0, 0);
-		ASSERT_EQ(0, db_irqfd(self->db, self->efd[i], i, 0));
+		ASSERT_EQ(0, doorbell_assign_irqfd(self->db, self->efd[i], i));
 	}
 	for (i = 0; i < NR_WIRED; i++) {
-		ASSERT_EQ(0, db_trigger(self->db, self->efd[i + 1], i, 0));
+		ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->efd[i + 1], i));
 		for (j = 1; j < PER_LINE; j++)
-			ASSERT_EQ(0, db_trigger(self->db, self->efd[NR_LINES - j], i, 0));
+			ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->efd[NR_LINES - j], i));
 	}
 }
 
@@ -57,20 +57,20 @@ TEST_F(search, is_bounded)
 {
 	int efd = new_eventfd(_metadata, 0, 0);
 
-	EXPECT_EQ(-ENOSPC, db_irqfd(self->db, efd, 0, 0));
-	EXPECT_EQ(-ENOSPC, db_trigger(self->db, self->efd[0], NR_LINES, 0));
+	EXPECT_EQ(-ENOSPC, doorbell_assign_irqfd(self->db, efd, 0));
+	EXPECT_EQ(-ENOSPC, doorbell_assign_trigger(self->db, self->efd[0], NR_LINES));
 	EXPECT_EQ(NR_LINES, info_of(_metadata, self->db).nr_irqfds);
 	EXPECT_EQ(NR_WIRED * PER_LINE, info_of(_metadata, self->db).nr_triggers);
 	EXPECT_EQ(0, line_of(_metadata, self->db, NR_LINES).nr_triggers);
 
 	/* As long as it may be. */
-	EXPECT_EQ(0, db_irqfd(self->db, efd, 1, 0));
-	EXPECT_EQ(0, db_trigger(self->db, self->efd[1], NR_LINES, 0));
+	EXPECT_EQ(0, doorbell_assign_irqfd(self->db, efd, 1));
+	EXPECT_EQ(0, doorbell_assign_trigger(self->db, self->efd[1], NR_LINES));
 
 	/* A cycle is found, and what needs no search is never refused. */
-	EXPECT_EQ(-ELOOP, db_trigger(self->db, self->efd[1], NR_WIRED - 1, 0));
-	EXPECT_EQ(0, db_irqfd(self->db, efd, 1, DEASSIGN));
-	EXPECT_EQ(0, db_irqfd(self->db, efd, NR_LINES - 1, 0));
+	EXPECT_EQ(-ELOOP, doorbell_assign_trigger(self->db, self->efd[1], NR_WIRED - 1));
+	EXPECT_EQ(0, doorbell_deassign_irqfd(self->db, efd, 1));
+	EXPECT_EQ(0, doorbell_assign_irqfd(self->db, efd, NR_LINES - 1));
 }
 
 #define SEARCHES	60
@@ -88,7 +88,7 @@ static void *query_loop(void *arg)
 
 	pin_to(1);
 	while (!atomic_load(&querier->stop)) {
-		if (!db_query(querier->db, 0, &query))
+		if (!doorbell_query(querier->db, 0, &query))
 			atomic_fetch_add(&querier->done, 1);
 	}
 	return NULL;
@@ -108,9 +108,9 @@ TEST_F(search, holds_up_no_query)
 	ASSERT_TRUE(SPIN_FOR(atomic_load(&querier.done)));
 	for (round = 0; round < SEARCHES; round++) {
 		before = atomic_load(&querier.done);
-		ASSERT_EQ(0, db_irqfd(self->db, efd, 1, 0));
+		ASSERT_EQ(0, doorbell_assign_irqfd(self->db, efd, 1));
 		good += atomic_load(&querier.done) - before >= 16;
-		ASSERT_EQ(0, db_irqfd(self->db, efd, 1, DEASSIGN));
+		ASSERT_EQ(0, doorbell_deassign_irqfd(self->db, efd, 1));
 	}
 	atomic_store(&querier.stop, true);
 	pthread_join(thread, NULL);
@@ -151,8 +151,8 @@ FIXTURE_SETUP(slow_read)
 	ASSERT_EQ(0, ioctl(self->uffd, UFFDIO_REGISTER, &reg));
 
 	self->db = new_context(_metadata, 1);
-	ASSERT_EQ(0, db_set_records(self->db, 8));
-	ASSERT_EQ(0, db_region(self->db, kept(to_eventfd(ADDR, 4, efd))));
+	ASSERT_EQ(0, doorbell_set_records(self->db, 8));
+	ASSERT_EQ(0, change_region(self->db, kept(to_eventfd(ADDR, 4, efd))));
 	for (i = 0; i < 4; i++)
 		ASSERT_EQ(0, mmio_write(self->db, ADDR, 4, i));
 }
@@ -301,29 +301,29 @@ TEST_F(dead_peers, triggers)
 {
 	unsigned int i;
 
-	ASSERT_EQ(0, db_trigger(self->db, self->efd, 1, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->efd, 1));
 	for (i = 0; i < DOORBELL_MAX_TRIGGERS_PER_LINE; i++) {
 		int efd = new_eventfd(_metadata, 0, 0);
 
-		ASSERT_EQ(0, db_trigger(self->db, efd, 0, 0));
+		ASSERT_EQ(0, doorbell_assign_trigger(self->db, efd, 0));
 		close(efd);
 	}
-	ASSERT_EQ(-ENOSPC, db_trigger(self->db, self->efd, 0, 0));
-	ASSERT_EQ(DOORBELL_MAX_TRIGGERS_PER_LINE, db_trigger(self->db, -1, 0, ALL));
+	ASSERT_EQ(-ENOSPC, doorbell_assign_trigger(self->db, self->efd, 0));
+	ASSERT_EQ(DOORBELL_MAX_TRIGGERS_PER_LINE, doorbell_deassign_all_triggers(self->db, 0));
 	EXPECT_EQ(0, line_of(_metadata, self->db, 0).nr_triggers);
 	EXPECT_EQ(1, info_of(_metadata, self->db).nr_triggers);
-	EXPECT_EQ(0, db_trigger(self->db, -1, 0, ALL));
+	EXPECT_EQ(0, doorbell_deassign_all_triggers(self->db, 0));
 
 	/* Of that line only; and there is room again. */
 	EXPECT_EQ(1, line_of(_metadata, self->db, 1).nr_triggers);
-	ASSERT_EQ(0, db_trigger(self->db, self->efd, 0, 0));
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 1));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->efd, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 1));
 	EXPECT_EQ(2, efd_read(self->efd));
 
 	/* It does not matter that it has a file. */
-	EXPECT_EQ(1, db_trigger(self->db, -1, 0, ALL));
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
+	EXPECT_EQ(1, doorbell_deassign_all_triggers(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
 	EXPECT_EQ(0, efd_read(self->efd));
 }
 
@@ -333,25 +333,25 @@ TEST_F(dead_peers, notifiers)
 	int resamplefd = new_eventfd(_metadata, 0, 0);
 	unsigned int i;
 
-	ASSERT_EQ(0, db_set_type(self->db, 0, DOORBELL_TYPE_LEVEL));
-	ASSERT_EQ(0, db_resample(self->db, irqfd, 0, resamplefd));
+	ASSERT_EQ(0, doorbell_set_type(self->db, 0, DOORBELL_TYPE_LEVEL));
+	ASSERT_EQ(0, doorbell_assign_resampled(self->db, irqfd, 0, resamplefd));
 	for (i = 0; i < DOORBELL_MAX_NOTIFIERS_PER_LINE; i++) {
 		int efd = new_eventfd(_metadata, 0, 0);
 
-		ASSERT_EQ(0, db_notifier(self->db, efd, 0, 0, DOORBELL_NOTIFY_ACK));
+		ASSERT_EQ(0, doorbell_assign_notifier(self->db, efd, 0, DOORBELL_NOTIFY_ACK));
 		close(efd);
 	}
-	ASSERT_EQ(-ENOSPC, db_notifier(self->db, self->efd, 0, 0, DOORBELL_NOTIFY_ACK));
-	ASSERT_EQ(DOORBELL_MAX_NOTIFIERS_PER_LINE, db_notifier(self->db, -1, 0, ALL, 0));
+	ASSERT_EQ(-ENOSPC, doorbell_assign_notifier(self->db, self->efd, 0, DOORBELL_NOTIFY_ACK));
+	ASSERT_EQ(DOORBELL_MAX_NOTIFIERS_PER_LINE, doorbell_deassign_all_notifiers(self->db, 0));
 	EXPECT_EQ(0, line_of(_metadata, self->db, 0).nr_notifiers);
 	EXPECT_EQ(0, info_of(_metadata, self->db).nr_notifiers);
-	EXPECT_EQ(0, db_notifier(self->db, -1, 0, ALL, 0));
-	ASSERT_EQ(0, db_notifier(self->db, self->efd, 0, 0, DOORBELL_NOTIFY_ACK));
+	EXPECT_EQ(0, doorbell_deassign_all_notifiers(self->db, 0));
+	ASSERT_EQ(0, doorbell_assign_notifier(self->db, self->efd, 0, DOORBELL_NOTIFY_ACK));
 
 	/* A resamplefd is not one of them. */
 	EXPECT_EQ(1, line_of(_metadata, self->db, 0).nr_resamplefds);
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
-	EXPECT_EQ(DOORBELL_ACK_DONE, db_ack(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(DOORBELL_ACK_DONE, doorbell_ack(self->db, 0));
 	EXPECT_EQ(1, efd_read(self->efd));
 	EXPECT_EQ(1, efd_read(resamplefd));
 }
@@ -364,21 +364,22 @@ TEST_F(dead_peers, errors)
 	int fds[] = { 0, self->efd, self->db, -2, INT32_MAX };
 	unsigned int i;
 
-	ASSERT_EQ(0, db_trigger(self->db, self->efd, 0, 0));
-	ASSERT_EQ(0, db_notifier(self->db, self->efd, 0, 0, DOORBELL_NOTIFY_ACK));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->efd, 0));
+	ASSERT_EQ(0, doorbell_assign_notifier(self->db, self->efd, 0, DOORBELL_NOTIFY_ACK));
 	/* An fd says that one is meant. */
 	for (i = 0; i < ARRAY_SIZE(fds); i++) {
-		EXPECT_EQ(-EINVAL, db_trigger(self->db, fds[i], 0, ALL));
-		EXPECT_EQ(-EINVAL, db_notifier(self->db, fds[i], 0, ALL, 0));
+		EXPECT_EQ(-EINVAL, doorbell_trigger(self->db, fds[i], 0, ALL));
+		EXPECT_EQ(-EINVAL, doorbell_notifier(self->db, fds[i], 0, ALL, 0));
 	}
 	/* There is no all to assign, and no line to look at. */
-	EXPECT_EQ(-EINVAL, db_trigger(self->db, -1, 0, DOORBELL_TRIGGER_FLAG_ALL));
-	EXPECT_EQ(-EINVAL, db_notifier(self->db, -1, 0, DOORBELL_TRIGGER_FLAG_ALL, DOORBELL_NOTIFY_ACK));
-	EXPECT_EQ(-EINVAL, db_ioctl(self->db, DOORBELL_NOTIFIER, &notifier));
-	EXPECT_EQ(-ENXIO, db_trigger(self->db, -1, 2, ALL));
-	EXPECT_EQ(-ENXIO, db_notifier(self->db, -1, 2, ALL, 0));
+	EXPECT_EQ(-EINVAL, doorbell_trigger(self->db, -1, 0, DOORBELL_TRIGGER_FLAG_ALL));
+	EXPECT_EQ(-EINVAL, doorbell_notifier(self->db, -1, 0, DOORBELL_TRIGGER_FLAG_ALL,
+					     DOORBELL_NOTIFY_ACK));
+	EXPECT_EQ(-EINVAL, doorbell_ioctl(self->db, DOORBELL_NOTIFIER, &notifier));
+	EXPECT_EQ(-ENXIO, doorbell_deassign_all_triggers(self->db, 2));
+	EXPECT_EQ(-ENXIO, doorbell_deassign_all_notifiers(self->db, 2));
 	/* Irqfds go by themselves; regions can be deassigned without an fd. */
-	EXPECT_EQ(-EINVAL, db_irqfd(self->db, -1, 0, ALL));
+	EXPECT_EQ(-EINVAL, doorbell_irqfd(self->db, -1, 0, ALL, 0));
 	EXPECT_EQ(1, line_of(_metadata, self->db, 0).nr_triggers);
 	EXPECT_EQ(1, line_of(_metadata, self->db, 0).nr_notifiers);
 }
@@ -397,9 +398,9 @@ TEST_F(dead_peers, is_a_barrier)
 	hammer_start(_metadata, &hammer);
 	for (round = 0; more_rounds(&rounds, round); round++) {
 		for (i = 0; i < ARRAY_SIZE(efd); i++)
-			ASSERT_EQ(0, db_trigger(self->db, efd[i], 0, 0));
+			ASSERT_EQ(0, doorbell_assign_trigger(self->db, efd[i], 0));
 		dither(round);
-		ASSERT_EQ(ARRAY_SIZE(efd), db_trigger(self->db, -1, 0, ALL));
+		ASSERT_EQ(ARRAY_SIZE(efd), doorbell_deassign_all_triggers(self->db, 0));
 		for (i = 0; i < ARRAY_SIZE(efd); i++)
 			efd_drain(efd[i]);
 		dither(round);
@@ -437,17 +438,17 @@ FIXTURE_TEARDOWN(kept_alive)
 	const struct doorbell_region __region = to_line(ADDR + 16, 4, 0); \
 	const uint32_t __last = info_of(_metadata, __db).nr_lines - 1;	\
 									\
-	EXPECT_EQ(-ENOSPC, db_trigger(__db, self->efd[0], __last, 0));	\
-	EXPECT_EQ(-ENOSPC, db_notifier(__db, self->efd[0], __last, 0,	\
-				       DOORBELL_NOTIFY_ACK));		\
-	EXPECT_EQ(-ENOSPC, db_region(__db, to_eventfd(ADDR, 4, self->efd[0]))); \
-	EXPECT_EQ(-ENOSPC, db_resample(__db, __irqfd, __last, self->efd[0])); \
+	EXPECT_EQ(-ENOSPC, doorbell_assign_trigger(__db, self->efd[0], __last)); \
+	EXPECT_EQ(-ENOSPC, doorbell_assign_notifier(__db, self->efd[0], __last, \
+						    DOORBELL_NOTIFY_ACK)); \
+	EXPECT_EQ(-ENOSPC, change_region(__db, to_eventfd(ADDR, 4, self->efd[0]))); \
+	EXPECT_EQ(-ENOSPC, doorbell_assign_resampled(__db, __irqfd, __last, self->efd[0])); \
 	EXPECT_EQ(0, line_of(_metadata, __db, __last).nr_irqfds);	\
 	EXPECT_EQ(0, line_of(_metadata, __db, __last).nr_resamplefds);	\
-	EXPECT_EQ(0, db_irqfd(__db, __irqfd, __last, 0));		\
-	EXPECT_EQ(0, db_region(__db, __region));			\
-	EXPECT_EQ(0, db_region(__db, without(__region)));		\
-	EXPECT_EQ(0, db_irqfd(__db, __irqfd, __last, DEASSIGN)); \
+	EXPECT_EQ(0, doorbell_assign_irqfd(__db, __irqfd, __last));	\
+	EXPECT_EQ(0, change_region(__db, __region));			\
+	EXPECT_EQ(0, change_region(__db, without(__region)));		\
+	EXPECT_EQ(0, doorbell_deassign_irqfd(__db, __irqfd, __last));	\
 	close(__irqfd);							\
 } while (0)
 
@@ -458,16 +459,16 @@ FIXTURE_TEARDOWN(kept_alive)
 	const struct doorbell_region __region = to_eventfd(ADDR, 4, self->efd[0]); \
 	const uint32_t __last = info_of(_metadata, __db).nr_lines - 1;	\
 									\
-	EXPECT_EQ(0, db_trigger(__db, self->efd[0], __last, 0));	\
-	EXPECT_EQ(-EEXIST, db_trigger(__db, self->efd[0], __last, 0));	\
-	EXPECT_EQ(0, db_trigger(__db, self->efd[0], __last, DEASSIGN)); \
-	EXPECT_EQ(0, db_notifier(__db, self->efd[0], __last, 0, DOORBELL_NOTIFY_ACK)); \
-	EXPECT_EQ(1, db_notifier(__db, -1, __last, ALL, 0));		\
-	EXPECT_EQ(0, db_region(__db, __region));			\
-	EXPECT_EQ(0, db_region(__db, without(__region)));		\
-	EXPECT_EQ(0, db_resample(__db, __irqfd, __last, self->efd[0]));	\
-	EXPECT_EQ(-ENOSPC, db_trigger(__db, self->efd[0], __last, 0));	\
-	EXPECT_EQ(0, db_irqfd(__db, __irqfd, __last, DEASSIGN)); \
+	EXPECT_EQ(0, doorbell_assign_trigger(__db, self->efd[0], __last)); \
+	EXPECT_EQ(-EEXIST, doorbell_assign_trigger(__db, self->efd[0], __last)); \
+	EXPECT_EQ(0, doorbell_deassign_trigger(__db, self->efd[0], __last)); \
+	EXPECT_EQ(0, doorbell_assign_notifier(__db, self->efd[0], __last, DOORBELL_NOTIFY_ACK)); \
+	EXPECT_EQ(1, doorbell_deassign_all_notifiers(__db, __last));	\
+	EXPECT_EQ(0, change_region(__db, __region));			\
+	EXPECT_EQ(0, change_region(__db, without(__region)));		\
+	EXPECT_EQ(0, doorbell_assign_resampled(__db, __irqfd, __last, self->efd[0])); \
+	EXPECT_EQ(-ENOSPC, doorbell_assign_trigger(__db, self->efd[0], __last)); \
+	EXPECT_EQ(0, doorbell_deassign_irqfd(__db, __irqfd, __last));	\
 	close(__irqfd);							\
 } while (0)
 
@@ -478,20 +479,20 @@ TEST_F(kept_alive, per_context)
 	const int db = self->db[0];
 	unsigned int i, j;
 
-	ASSERT_EQ(0, db_set_lines(db, nr_lines));
-	ASSERT_EQ(0, db_set_type(db, nr_lines - 1, DOORBELL_TYPE_LEVEL));
+	ASSERT_EQ(0, doorbell_set_lines(db, nr_lines));
+	ASSERT_EQ(0, doorbell_set_type(db, nr_lines - 1, DOORBELL_TYPE_LEVEL));
 	for (i = 0; i < nr_lines - 1; i++)
 		for (j = 0; j < PER_LINE; j++)
-			ASSERT_EQ(0, db_trigger(db, self->efd[j], i, 0));
+			ASSERT_EQ(0, doorbell_assign_trigger(db, self->efd[j], i));
 	EXPECT_FULL(db);
 	EXPECT_EQ(DOORBELL_MAX_EVENTFDS, info_of(_metadata, db).nr_triggers);
-	ASSERT_EQ(0, db_trigger(db, self->efd[0], 0, DEASSIGN));
+	ASSERT_EQ(0, doorbell_deassign_trigger(db, self->efd[0], 0));
 	EXPECT_ONE_MORE(db);
-	ASSERT_EQ(0, db_trigger(db, self->efd[0], 0, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(db, self->efd[0], 0));
 	EXPECT_FULL(db);
-	ASSERT_EQ(PER_LINE, db_trigger(db, -1, 7, ALL));
+	ASSERT_EQ(PER_LINE, doorbell_deassign_all_triggers(db, 7));
 	for (j = 0; j < PER_LINE; j++)
-		ASSERT_EQ(0, db_trigger(db, self->efd[j], 7, 0));
+		ASSERT_EQ(0, doorbell_assign_trigger(db, self->efd[j], 7));
 	EXPECT_FULL(db);
 }
 
@@ -506,26 +507,29 @@ TEST_F(kept_alive, per_user)
 	ASSERT_EQ(0, set_rlimit(RLIMIT_MEMLOCK, 3 * sysconf(_SC_PAGESIZE)));
 	ASSERT_EQ(0, setresuid(54321, 54321, 54321));
 	for (i = 0; i < ARRAY_SIZE(self->db); i++) {
-		ASSERT_EQ(0, db_set_lines(self->db[i], nr_lines));
-		ASSERT_EQ(0, db_set_type(self->db[i], nr_lines - 1, DOORBELL_TYPE_LEVEL));
+		ASSERT_EQ(0, doorbell_set_lines(self->db[i], nr_lines));
+		ASSERT_EQ(0, doorbell_set_type(self->db[i], nr_lines - 1, DOORBELL_TYPE_LEVEL));
 	}
 	/* Each context has whole pages: one, and two. */
 	for (i = 0; i < per_page; i++)
-		ASSERT_EQ(0, db_trigger(self->db[0], self->efd[i % PER_LINE], i / PER_LINE, 0));
+		ASSERT_EQ(0, doorbell_assign_trigger(self->db[0], self->efd[i % PER_LINE],
+						     i / PER_LINE));
 	for (i = 0; i < 2 * per_page; i++)
-		ASSERT_EQ(0, db_trigger(self->db[1], self->efd[i % PER_LINE], i / PER_LINE, 0));
+		ASSERT_EQ(0, doorbell_assign_trigger(self->db[1], self->efd[i % PER_LINE],
+						     i / PER_LINE));
 	EXPECT_FULL(self->db[0]);
 	EXPECT_FULL(self->db[1]);
-	ASSERT_EQ(0, db_trigger(self->db[1], self->efd[0], 0, DEASSIGN));
+	ASSERT_EQ(0, doorbell_deassign_trigger(self->db[1], self->efd[0], 0));
 	EXPECT_FULL(self->db[0]);
 	EXPECT_ONE_MORE(self->db[1]);
 
-	ASSERT_EQ(0, db_trigger(self->db[1], self->efd[0], 0, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db[1], self->efd[0], 0));
 
 	/* A context gives back what it had when it is closed. */
 	close(self->db[0]);
 	for (i = 0; i < per_page; i++)
-		ASSERT_EQ(0, db_notifier(self->db[1], self->efd[i], 0, 0, DOORBELL_NOTIFY_ACK));
+		ASSERT_EQ(0, doorbell_assign_notifier(self->db[1], self->efd[i], 0,
+						      DOORBELL_NOTIFY_ACK));
 	EXPECT_FULL(self->db[1]);
 }
 

@@ -64,7 +64,7 @@ static void ring_both(struct __test_metadata *_metadata, int db, uint32_t line)
 		expected = DOORBELL_RING_COALESCED;
 	else if (model.state[line] == MASKED)
 		expected = DOORBELL_RING_MASKED;
-	ASSERT_EQ(expected, db_ring(db, line));
+	ASSERT_EQ(expected, doorbell_ring(db, line));
 	if (model.state[line])
 		model.state[line] = HELD;
 	else
@@ -108,7 +108,7 @@ static void op_both(struct __test_metadata *_metadata, int db, unsigned long cmd
 		memset(result, 0xff, words * sizeof(*result));
 	if (result)
 		result[words] = guard;
-	ASSERT_EQ(count, db_lineset(db, cmd, first, nr, chosen, result));
+	ASSERT_EQ(count, doorbell_line_set(db, cmd, first, nr, chosen, result));
 	if (result) {
 		ASSERT_EQ(0, memcmp(expected, result, words * sizeof(*result)));
 		ASSERT_EQ(guard, result[words]);
@@ -144,7 +144,7 @@ FIXTURE_VARIANT_ADD(lineset, many) { .lines = 1000, .first = 63, .nr = 900 };
 FIXTURE_SETUP(lineset)
 {
 	self->db = new_context(_metadata, variant->lines);
-	self->status = map_status(_metadata, self->db, variant->lines);
+	self->status = map_status(_metadata, self->db);
 	memset(&model, 0, sizeof(model));
 	model.nr = variant->lines;
 }
@@ -210,12 +210,12 @@ TEST(largest)
 	const uint32_t nr = DOORBELL_MAX_LINES;
 	int db = new_context(_metadata, nr);
 	int out = new_eventfd(_metadata, 0, 0);
-	const struct doorbell_line_status *status = map_status(_metadata, db, nr);
+	const struct doorbell_line_status *status = map_status(_metadata, db);
 	uint32_t i;
 
 	memset(&model, 0, sizeof(model));
 	model.nr = nr;
-	ASSERT_EQ(0, db_trigger(db, out, nr - 1, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(db, out, nr - 1));
 	op_both(_metadata, db, DOORBELL_MASK, 0, nr, NULL, result);
 	op_both(_metadata, db, DOORBELL_MASK, 0, nr, NULL, result);
 	for (i = 0; i < nr; i += 5)

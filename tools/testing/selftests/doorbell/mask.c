@@ -21,12 +21,12 @@ FIXTURE_SETUP(mask)
 	pin_to(0);
 	self->kmsg = kmsg_open();
 	self->db = new_context(_metadata, 3);
-	self->status = map_status(_metadata, self->db, 3);
+	self->status = map_status(_metadata, self->db);
 	for (i = 0; i < 3; i++) {
 		self->in[i] = new_eventfd(_metadata, 0, 0);
 		self->out[i] = new_eventfd(_metadata, 0, 0);
-		ASSERT_EQ(0, db_irqfd(self->db, self->in[i], i, 0));
-		ASSERT_EQ(0, db_trigger(self->db, self->out[i], i, 0));
+		ASSERT_EQ(0, doorbell_assign_irqfd(self->db, self->in[i], i));
+		ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->out[i], i));
 	}
 }
 
@@ -55,24 +55,24 @@ TEST_F(mask, ring_is_held)
 	int i;
 
 	EXPECT_STATE(0, 0);
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
 	EXPECT_EQ(1, efd_read(self->out[0]));
 
-	EXPECT_EQ(1, db_mask(self->db, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
 	EXPECT_STATE(0, MASKED);
-	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 0));
 	EXPECT_STATE(0, HELD);
 	for (i = 0; i < 3; i++)
-		EXPECT_EQ(DOORBELL_RING_COALESCED, db_ring(self->db, 0));
+		EXPECT_EQ(DOORBELL_RING_COALESCED, doorbell_ring(self->db, 0));
 	EXPECT_STATE(0, HELD);
 	FLUSH();
 	EXPECT_EQ(0, efd_count(self->out[0]));
 	/* It is that line's mask. */
 	EXPECT_STATE(1, 0);
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 1));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 1));
 	EXPECT_EQ(1, efd_read(self->out[1]));
 
-	EXPECT_EQ(1, db_unmask(self->db, 0));
+	EXPECT_EQ(1, doorbell_unmask(self->db, 0));
 	EXPECT_EQ(1, efd_read(self->out[0]));
 	EXPECT_STATE(0, 0);
 	query = line_of(_metadata, self->db, 0);
@@ -82,7 +82,7 @@ TEST_F(mask, ring_is_held)
 	EXPECT_EQ(3, self->status[0].coalesced);
 
 	/* And then it is as ever. */
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
 	EXPECT_EQ(1, efd_read(self->out[0]));
 }
 
@@ -91,10 +91,10 @@ TEST_F(mask, nothing_rung_nothing_delivered)
 	int i;
 
 	for (i = 0; i < 3; i++) {
-		EXPECT_EQ(0, db_unmask(self->db, 0));
-		EXPECT_EQ(1, db_mask(self->db, 0));
+		EXPECT_EQ(0, doorbell_unmask(self->db, 0));
+		EXPECT_EQ(1, doorbell_mask(self->db, 0));
 		EXPECT_STATE(0, MASKED);
-		EXPECT_EQ(0, db_unmask(self->db, 0));
+		EXPECT_EQ(0, doorbell_unmask(self->db, 0));
 		EXPECT_STATE(0, 0);
 	}
 	FLUSH();
@@ -102,9 +102,9 @@ TEST_F(mask, nothing_rung_nothing_delivered)
 	EXPECT_EQ(0, line_of(_metadata, self->db, 0).deliveries);
 
 	/* Neither does what the trigger's counter has from before. */
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
-	EXPECT_EQ(1, db_mask(self->db, 0));
-	EXPECT_EQ(0, db_unmask(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
+	EXPECT_EQ(0, doorbell_unmask(self->db, 0));
 	FLUSH();
 	EXPECT_EQ(1, efd_read(self->out[0]));
 	EXPECT_EQ(1, line_of(_metadata, self->db, 0).deliveries);
@@ -113,17 +113,17 @@ TEST_F(mask, nothing_rung_nothing_delivered)
 /* Masks do not nest, and one more call is no occasion to deliver. */
 TEST_F(mask, twice_is_once)
 {
-	EXPECT_EQ(1, db_mask(self->db, 0));
-	EXPECT_EQ(0, db_mask(self->db, 0));
-	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 0));
-	EXPECT_EQ(0, db_mask(self->db, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
+	EXPECT_EQ(0, doorbell_mask(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(0, doorbell_mask(self->db, 0));
 	EXPECT_STATE(0, HELD);
 	FLUSH();
 	EXPECT_EQ(0, efd_count(self->out[0]));
-	EXPECT_EQ(1, db_unmask(self->db, 0));
+	EXPECT_EQ(1, doorbell_unmask(self->db, 0));
 	EXPECT_EQ(1, efd_read(self->out[0]));
 	EXPECT_STATE(0, 0);
-	EXPECT_EQ(0, db_unmask(self->db, 0));
+	EXPECT_EQ(0, doorbell_unmask(self->db, 0));
 	EXPECT_EQ(0, efd_count(self->out[0]));
 }
 
@@ -131,7 +131,7 @@ TEST_F(mask, irqfd_is_held)
 {
 	int i;
 
-	EXPECT_EQ(1, db_mask(self->db, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
 	for (i = 1; i <= 3; i++) {
 		/* Consumed as ever; there is no second consumer to find it. */
 		ASSERT_EQ(0, efd_write(self->in[0], i));
@@ -143,7 +143,7 @@ TEST_F(mask, irqfd_is_held)
 	EXPECT_EQ(0, efd_count(self->out[0]));
 	EXPECT_EQ(0, line_of(_metadata, self->db, 0).deliveries);
 
-	EXPECT_EQ(1, db_unmask(self->db, 0));
+	EXPECT_EQ(1, doorbell_unmask(self->db, 0));
 	/* There on return, though the ring was an irqfd's. */
 	EXPECT_EQ(1, efd_read(self->out[0]));
 	FLUSH();
@@ -160,22 +160,22 @@ TEST_F(mask, clear_drops)
 	int i;
 
 	/* Nothing to drop, masked or not. */
-	EXPECT_EQ(0, db_clear(self->db, 0));
-	EXPECT_EQ(1, db_mask(self->db, 0));
-	EXPECT_EQ(0, db_clear(self->db, 0));
+	EXPECT_EQ(0, doorbell_clear(self->db, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
+	EXPECT_EQ(0, doorbell_clear(self->db, 0));
 	EXPECT_STATE(0, MASKED);
 	EXPECT_EQ(0, line_of(_metadata, self->db, 0).dropped);
 
 	for (i = 1; i <= 3; i++) {
-		EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 0));
+		EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 0));
 		ASSERT_EQ(0, efd_write(self->in[0], 1));
-		EXPECT_EQ(1, db_clear(self->db, 0));
+		EXPECT_EQ(1, doorbell_clear(self->db, 0));
 		/* It stays masked. */
 		EXPECT_STATE(0, MASKED);
 		EXPECT_EQ(i, line_of(_metadata, self->db, 0).dropped);
-		EXPECT_EQ(0, db_clear(self->db, 0));
+		EXPECT_EQ(0, doorbell_clear(self->db, 0));
 	}
-	EXPECT_EQ(0, db_unmask(self->db, 0));
+	EXPECT_EQ(0, doorbell_unmask(self->db, 0));
 	FLUSH();
 	EXPECT_EQ(0, efd_count(self->out[0]));
 	query = line_of(_metadata, self->db, 0);
@@ -185,11 +185,11 @@ TEST_F(mask, clear_drops)
 	EXPECT_EQ(3, self->status[0].coalesced);
 
 	/* What comes after a clear is held as ever. */
-	EXPECT_EQ(1, db_mask(self->db, 0));
-	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 0));
-	EXPECT_EQ(1, db_clear(self->db, 0));
-	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 0));
-	EXPECT_EQ(1, db_unmask(self->db, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(1, doorbell_clear(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(1, doorbell_unmask(self->db, 0));
 	EXPECT_EQ(1, efd_read(self->out[0]));
 }
 
@@ -198,25 +198,25 @@ TEST_F(mask, triggers_change_meanwhile)
 {
 	int late = new_eventfd(_metadata, 0, 0);
 
-	EXPECT_EQ(1, db_mask(self->db, 0));
-	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 0));
-	ASSERT_EQ(0, db_trigger(self->db, late, 0, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, late, 0));
 	EXPECT_STATE(0, HELD);
-	ASSERT_EQ(0, db_trigger(self->db, self->out[0], 0, DEASSIGN));
+	ASSERT_EQ(0, doorbell_deassign_trigger(self->db, self->out[0], 0));
 	EXPECT_STATE(0, HELD);
 	FLUSH();
 	EXPECT_EQ(0, efd_count(late));
 	EXPECT_EQ(0, efd_count(self->out[0]));
-	EXPECT_EQ(1, db_unmask(self->db, 0));
+	EXPECT_EQ(1, doorbell_unmask(self->db, 0));
 	EXPECT_EQ(1, efd_read(late));
 	EXPECT_EQ(0, efd_count(self->out[0]));
 
 	/* Nor does a message need one: this goes to nobody, and is gone. */
-	EXPECT_EQ(1, db_mask(self->db, 0));
-	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 0));
-	ASSERT_EQ(0, db_trigger(self->db, late, 0, DEASSIGN));
-	EXPECT_EQ(1, db_unmask(self->db, 0));
-	ASSERT_EQ(0, db_trigger(self->db, late, 0, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 0));
+	ASSERT_EQ(0, doorbell_deassign_trigger(self->db, late, 0));
+	EXPECT_EQ(1, doorbell_unmask(self->db, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, late, 0));
 	EXPECT_EQ(0, efd_count(late));
 	EXPECT_EQ(2, line_of(_metadata, self->db, 0).deliveries);
 }
@@ -226,19 +226,19 @@ TEST_F(mask, irqfds_change_meanwhile)
 	int late = new_eventfd(_metadata, 7, 0);
 	int quiet = new_eventfd(_metadata, 0, 0);
 
-	EXPECT_EQ(1, db_mask(self->db, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
 	/* Assigning and deassigning what was not signalled is no ring. */
-	ASSERT_EQ(0, db_irqfd(self->db, quiet, 0, 0));
-	ASSERT_EQ(0, db_irqfd(self->db, quiet, 0, DEASSIGN));
+	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, quiet, 0));
+	ASSERT_EQ(0, doorbell_deassign_irqfd(self->db, quiet, 0));
 	EXPECT_STATE(0, MASKED);
 
 	/* What is in the counter when it is assigned is one ring, and held. */
-	ASSERT_EQ(0, db_irqfd(self->db, late, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, late, 0));
 	EXPECT_EQ(0, efd_count(late));
 	EXPECT_STATE(0, HELD);
 	EXPECT_EQ(1, line_of(_metadata, self->db, 0).rings);
-	ASSERT_EQ(0, db_irqfd(self->db, late, 0, DEASSIGN));
-	ASSERT_EQ(0, db_irqfd(self->db, self->in[0], 0, DEASSIGN));
+	ASSERT_EQ(0, doorbell_deassign_irqfd(self->db, late, 0));
+	ASSERT_EQ(0, doorbell_deassign_irqfd(self->db, self->in[0], 0));
 	EXPECT_STATE(0, HELD);
 	EXPECT_EQ(1, line_of(_metadata, self->db, 0).rings);
 	/* Who is no irqfd any more does not ring a masked line either. */
@@ -248,7 +248,7 @@ TEST_F(mask, irqfds_change_meanwhile)
 
 	FLUSH();
 	EXPECT_EQ(0, efd_count(self->out[0]));
-	EXPECT_EQ(1, db_unmask(self->db, 0));
+	EXPECT_EQ(1, doorbell_unmask(self->db, 0));
 	EXPECT_EQ(1, efd_read(self->out[0]));
 }
 
@@ -257,19 +257,19 @@ TEST_F(mask, semaphore_leftover)
 {
 	int sem = new_eventfd(_metadata, 0, EFD_SEMAPHORE);
 
-	ASSERT_EQ(0, db_irqfd(self->db, sem, 0, 0));
-	EXPECT_EQ(1, db_mask(self->db, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, sem, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
 	ASSERT_EQ(0, efd_write(sem, 3));
 	EXPECT_EQ(2, efd_count(sem));
 	EXPECT_STATE(0, HELD);
-	EXPECT_EQ(1, db_clear(self->db, 0));
+	EXPECT_EQ(1, doorbell_clear(self->db, 0));
 	EXPECT_STATE(0, MASKED);
 
-	ASSERT_EQ(0, db_irqfd(self->db, sem, 0, DEASSIGN));
+	ASSERT_EQ(0, doorbell_deassign_irqfd(self->db, sem, 0));
 	EXPECT_EQ(1, efd_count(sem));
 	EXPECT_STATE(0, HELD);
 	EXPECT_EQ(2, line_of(_metadata, self->db, 0).rings);
-	EXPECT_EQ(1, db_unmask(self->db, 0));
+	EXPECT_EQ(1, doorbell_unmask(self->db, 0));
 	EXPECT_EQ(1, efd_read(self->out[0]));
 	FLUSH();
 	EXPECT_EQ(0, efd_count(self->out[0]));
@@ -278,13 +278,13 @@ TEST_F(mask, semaphore_leftover)
 /* The last close of an irqfd's eventfd takes nothing from what it rang before. */
 TEST_F(mask, irqfd_closed_meanwhile)
 {
-	EXPECT_EQ(1, db_mask(self->db, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
 	ASSERT_EQ(0, efd_write(self->in[0], 1));
 	close(self->in[0]);
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 0).nr_irqfds == 0));
 	EXPECT_STATE(0, HELD);
 	EXPECT_EQ(0, efd_count(self->out[0]));
-	EXPECT_EQ(1, db_unmask(self->db, 0));
+	EXPECT_EQ(1, doorbell_unmask(self->db, 0));
 	EXPECT_EQ(1, efd_read(self->out[0]));
 }
 
@@ -294,31 +294,31 @@ static void relay_to_masked(struct __test_metadata *_metadata, int from, int to,
 	int link = new_eventfd(_metadata, 0, 0);
 	uint64_t rings = line_of(_metadata, to, 1).rings;
 
-	ASSERT_EQ(0, db_irqfd(to, link, 1, 0));
-	ASSERT_EQ(0, db_trigger(from, link, 0, 0));
-	EXPECT_EQ(1, db_mask(to, 1));
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(from, 0));
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(from, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(to, link, 1));
+	ASSERT_EQ(0, doorbell_assign_trigger(from, link, 0));
+	EXPECT_EQ(1, doorbell_mask(to, 1));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(from, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(from, 0));
 	EXPECT_EQ(rings + 2, line_of(_metadata, to, 1).rings);
 	EXPECT_EQ(HELD, line_of(_metadata, to, 1).state);
 	EXPECT_EQ(0, efd_count(link));
 	EXPECT_EQ(0, efd_count(out));
-	EXPECT_EQ(1, db_unmask(to, 1));
+	EXPECT_EQ(1, doorbell_unmask(to, 1));
 	EXPECT_EQ(1, efd_read(out));
 
 	/* With the first masked as well, it goes as far as the masks let it. */
-	EXPECT_EQ(1, db_mask(from, 0));
-	EXPECT_EQ(1, db_mask(to, 1));
-	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(from, 0));
+	EXPECT_EQ(1, doorbell_mask(from, 0));
+	EXPECT_EQ(1, doorbell_mask(to, 1));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(from, 0));
 	EXPECT_EQ(MASKED, line_of(_metadata, to, 1).state);
-	EXPECT_EQ(1, db_unmask(from, 0));
+	EXPECT_EQ(1, doorbell_unmask(from, 0));
 	EXPECT_EQ(HELD, line_of(_metadata, to, 1).state);
 	EXPECT_EQ(0, efd_count(out));
-	EXPECT_EQ(1, db_unmask(to, 1));
+	EXPECT_EQ(1, doorbell_unmask(to, 1));
 	EXPECT_EQ(1, efd_read(out));
 	EXPECT_EQ(rings + 3, line_of(_metadata, to, 1).rings);
-	ASSERT_EQ(0, db_trigger(from, link, 0, DEASSIGN));
-	ASSERT_EQ(0, db_irqfd(to, link, 1, DEASSIGN));
+	ASSERT_EQ(0, doorbell_deassign_trigger(from, link, 0));
+	ASSERT_EQ(0, doorbell_deassign_irqfd(to, link, 1));
 }
 
 TEST_F(mask, relay)
@@ -326,7 +326,7 @@ TEST_F(mask, relay)
 	int other = new_context(_metadata, 2), out = new_eventfd(_metadata, 0, 0);
 
 	relay_to_masked(_metadata, self->db, self->db, self->out[1]);
-	ASSERT_EQ(0, db_trigger(other, out, 1, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(other, out, 1));
 	relay_to_masked(_metadata, self->db, other, out);
 	EXPECT_EQ(0, efd_count(self->out[1]));
 }
@@ -344,19 +344,19 @@ TEST_F(mask, end_of_a_long_chain)
 	for (i = 1; i < nr; i++) {
 		int link = new_eventfd(_metadata, 0, 0);
 
-		ASSERT_EQ(0, db_irqfd(db, link, i, 0));
-		ASSERT_EQ(0, db_trigger(db, link, i - 1, 0));
+		ASSERT_EQ(0, doorbell_assign_irqfd(db, link, i));
+		ASSERT_EQ(0, doorbell_assign_trigger(db, link, i - 1));
 	}
-	ASSERT_EQ(0, db_trigger(db, out, nr - 1, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(db, out, nr - 1));
 	/* One that is held on the way, and at the end. */
-	EXPECT_EQ(2, db_mask(db, nr / 2) + db_mask(db, nr - 1));
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 0));
-	ASSERT_TRUE(WAIT_FOR(db_pending(db, nr / 2)));
+	EXPECT_EQ(2, doorbell_mask(db, nr / 2) + doorbell_mask(db, nr - 1));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 0));
+	ASSERT_TRUE(WAIT_FOR(doorbell_pending(db, nr / 2)));
 	EXPECT_EQ(0, line_of(_metadata, db, nr / 2 + 1).rings);
-	EXPECT_EQ(1, db_unmask(db, nr / 2));
-	ASSERT_TRUE(WAIT_FOR(db_pending(db, nr - 1)));
+	EXPECT_EQ(1, doorbell_unmask(db, nr / 2));
+	ASSERT_TRUE(WAIT_FOR(doorbell_pending(db, nr - 1)));
 	EXPECT_EQ(0, efd_count(out));
-	EXPECT_EQ(1, db_unmask(db, nr - 1));
+	EXPECT_EQ(1, doorbell_unmask(db, nr - 1));
 	EXPECT_EQ(1, efd_read(out));
 	EXPECT_EQ(1, line_of(_metadata, db, nr - 1).deliveries);
 }
@@ -367,8 +367,8 @@ TEST_F(mask, context_closes)
 	struct doorbell_query query;
 	int other = new_context(_metadata, 1);
 
-	EXPECT_EQ(2, db_mask(self->db, 0) + db_mask(self->db, 1));
-	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 0));
+	EXPECT_EQ(2, doorbell_mask(self->db, 0) + doorbell_mask(self->db, 1));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 0));
 	ASSERT_EQ(0, efd_write(self->in[1], 1));
 	EXPECT_STATE(1, HELD);
 	ASSERT_EQ(0, munmap((void *)self->status, status_size(3)));
@@ -376,7 +376,7 @@ TEST_F(mask, context_closes)
 	EXPECT_EQ(0, efd_count(self->out[0]));
 	EXPECT_EQ(0, efd_count(self->out[1]));
 	/* Nobody listens any more, and nothing was left in the counter. */
-	ASSERT_EQ(0, db_irqfd(other, self->in[1], 0, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(other, self->in[1], 0));
 	query = settled(_metadata, other, 0);
 	EXPECT_EQ(0, query.rings);
 }
@@ -387,15 +387,16 @@ TEST_F(mask, shared_by_dup_and_fork)
 	pid_t pid;
 
 	ASSERT_LE(0, copy);
-	EXPECT_EQ(1, db_mask(copy, 0));
-	EXPECT_EQ(0, db_mask(self->db, 0));
-	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 0));
+	EXPECT_EQ(1, doorbell_mask(copy, 0));
+	EXPECT_EQ(0, doorbell_mask(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 0));
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
-		if (db_ring(copy, 0) != DOORBELL_RING_COALESCED || db_pending(copy, 0) != 1)
+		if (doorbell_ring(copy, 0) != DOORBELL_RING_COALESCED ||
+		    doorbell_pending(copy, 0) != 1)
 			_exit(1);
-		if (db_unmask(self->db, 0) != 1 || db_mask(self->db, 1) != 1)
+		if (doorbell_unmask(self->db, 0) != 1 || doorbell_mask(self->db, 1) != 1)
 			_exit(2);
 		_exit(0);
 	}
@@ -403,12 +404,12 @@ TEST_F(mask, shared_by_dup_and_fork)
 	EXPECT_EQ(1, efd_read(self->out[0]));
 	/* A mask is the context's, not the process's. */
 	EXPECT_STATE(1, MASKED);
-	EXPECT_EQ(0, db_mask(copy, 1));
+	EXPECT_EQ(0, doorbell_mask(copy, 1));
 	close(copy);
 	EXPECT_STATE(1, MASKED);
 
 	/* A context of one's own is not concerned. */
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(new_context(_metadata, 2), 1));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(new_context(_metadata, 2), 1));
 }
 
 TEST_HARNESS_MAIN

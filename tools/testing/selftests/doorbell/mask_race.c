@@ -36,14 +36,14 @@ FIXTURE_SETUP(barrier)
 	self->kmsg = kmsg_open();
 	self->db = new_context(_metadata, 1);
 	for (i = 0; i < variant->others; i++)
-		ASSERT_EQ(0, db_trigger(self->db, new_eventfd(_metadata, 0, 0), 0, 0));
+		ASSERT_EQ(0, doorbell_assign_trigger(self->db, new_eventfd(_metadata, 0, 0), 0));
 	self->out = new_eventfd(_metadata, 0, 0);
-	ASSERT_EQ(0, db_trigger(self->db, self->out, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->out, 0));
 	self->hammer.hit = variant->by_irqfd ? hit_write : hit_ring;
 	self->hammer.fd = self->db;
 	if (variant->by_irqfd) {
 		self->hammer.fd = new_eventfd(_metadata, 0, 0);
-		ASSERT_EQ(0, db_irqfd(self->db, self->hammer.fd, 0, 0));
+		ASSERT_EQ(0, doorbell_assign_irqfd(self->db, self->hammer.fd, 0));
 	}
 }
 
@@ -64,17 +64,17 @@ TEST_F(barrier, nothing_passes)
 		uint64_t deliveries;
 
 		dither(rounds);
-		ASSERT_EQ(1, db_mask(self->db, 0));
+		ASSERT_EQ(1, doorbell_mask(self->db, 0));
 		efd_read(self->out);
 		deliveries = line_of(_metadata, self->db, 0).deliveries;
 		ASSERT_TRUE(hammer_passes(&self->hammer, 1 + rounds % 3));
 		late += efd_read(self->out) != 0;
 		late += line_of(_metadata, self->db, 0).deliveries != deliveries;
 		/* One ring at least has begun and ended. */
-		lost += db_pending(self->db, 0) != 1;
-		twice += db_mask(self->db, 0) != 0;
+		lost += doorbell_pending(self->db, 0) != 1;
+		twice += doorbell_mask(self->db, 0) != 0;
 		early += efd_read(self->out) != 0;
-		lost += db_unmask(self->db, 0) != 1;
+		lost += doorbell_unmask(self->db, 0) != 1;
 		/* It was there when UNMASK returned. */
 		lost += !efd_read(self->out);
 	}
@@ -99,7 +99,7 @@ TEST_F(barrier, pending_is_exact)
 		ASSERT_TRUE(hammer_pause(&self->hammer));
 		/* What was written last may be on its way still. */
 		settled(_metadata, self->db, 0);
-		ASSERT_EQ(1, db_mask(self->db, 0));
+		ASSERT_EQ(1, doorbell_mask(self->db, 0));
 		efd_read(self->out);
 		done = atomic_load(&self->hammer.done);
 		if (rounds % 2) {
@@ -108,13 +108,13 @@ TEST_F(barrier, pending_is_exact)
 			ASSERT_TRUE(hammer_pause(&self->hammer));
 		}
 		rung = atomic_load(&self->hammer.done) != done;
-		wrong += db_pending(self->db, 0) != rung;
+		wrong += doorbell_pending(self->db, 0) != rung;
 		if (rounds % 8 == 7) {
-			wrong += db_clear(self->db, 0) != rung;
+			wrong += doorbell_clear(self->db, 0) != rung;
 			rung = false;
 		}
 		wrong += efd_read(self->out) != 0;
-		wrong += db_unmask(self->db, 0) != rung;
+		wrong += doorbell_unmask(self->db, 0) != rung;
 		wrong += efd_read(self->out) != rung;
 		ASSERT_TRUE(hammer_resume(&self->hammer));
 	}
@@ -134,9 +134,9 @@ FIXTURE_SETUP(contest)
 	pin_to(0);
 	self->kmsg = kmsg_open();
 	self->db = new_context(_metadata, 1);
-	self->status = map_status(_metadata, self->db, 1);
+	self->status = map_status(_metadata, self->db);
 	self->out = new_eventfd(_metadata, 0, 0);
-	ASSERT_EQ(0, db_trigger(self->db, self->out, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->out, 0));
 }
 
 FIXTURE_TEARDOWN(contest)
@@ -166,7 +166,7 @@ static void *meet(void *arg)
 				return NULL;
 		}
 		dither(round / 64);
-		meeting->ret = db_ring(meeting->db, 0);
+		meeting->ret = doorbell_ring(meeting->db, 0);
 		atomic_store(&meeting->done, round);
 	}
 }
@@ -188,17 +188,17 @@ TEST_F(contest, one_ring_somewhere)
 	     rounds++) {
 		atomic_store(&meeting.go, rounds);
 		dither(rounds);
-		wrong += db_mask(self->db, 0) != 1;
+		wrong += doorbell_mask(self->db, 0) != 1;
 		/* On a busy machine the other thread may be late: now and then, wait for it. */
 		if (rounds % 8)
 			dither(rounds / 16);
 		else
 			ASSERT_TRUE(SPIN_FOR(atomic_load(&meeting.done) == rounds));
-		unmasked = db_unmask(self->db, 0);
+		unmasked = doorbell_unmask(self->db, 0);
 		ASSERT_TRUE(SPIN_FOR(atomic_load(&meeting.done) == rounds));
-		last = db_mask(self->db, 0);
+		last = doorbell_mask(self->db, 0);
 		signals = efd_read(self->out);
-		last += db_unmask(self->db, 0);
+		last += doorbell_unmask(self->db, 0);
 		wrong += unmasked != (meeting.ret == DOORBELL_RING_MASKED) || signals != 1 ||
 			 last != 1 || meeting.ret == DOORBELL_RING_COALESCED;
 		held += unmasked;
@@ -233,7 +233,7 @@ struct member {
 
 static void crowd_ring(struct crowd *crowd)
 {
-	int ret = db_ring(crowd->db, 0);
+	int ret = doorbell_ring(crowd->db, 0);
 
 	if (ret < 0)
 		atomic_fetch_add(&crowd->failed, 1);
@@ -243,7 +243,7 @@ static void crowd_ring(struct crowd *crowd)
 
 static void crowd_op(struct crowd *crowd, unsigned long cmd, atomic_ulong *sum)
 {
-	int ret = db_lineset(crowd->db, cmd, 0, 1, NULL, NULL);
+	int ret = doorbell_line_set(crowd->db, cmd, 0, 1, NULL, NULL);
 
 	if (ret < 0)
 		atomic_fetch_add(&crowd->failed, 1);
@@ -329,7 +329,7 @@ TEST_F(contest, crowd)
 	EXPECT_LE(crowd.unmasked, query.deliveries);
 	EXPECT_EQ(query.deliveries, efd_read(self->out));
 	/* Nothing is in flight that would not wait for an unmask. */
-	EXPECT_EQ(pending, db_unmask(self->db, 0));
+	EXPECT_EQ(pending, doorbell_unmask(self->db, 0));
 	EXPECT_EQ(pending, efd_read(self->out));
 
 	/* Or this proves nothing. */

@@ -94,7 +94,7 @@ FIXTURE_TEARDOWN(memcg)
 	int __status;							\
 									\
 	EXPECT_LT(0, nr_events(self->path, "max"));			\
-	EXPECT_EQ(0, nr_events(self->path, "oom_kill"));			\
+	EXPECT_EQ(0, nr_events(self->path, "oom_kill"));		\
 	EXPECT_EQ(0, waitpid(self->innocent, &__status, WNOHANG));	\
 } while (0)
 
@@ -106,10 +106,10 @@ TEST_F(memcg, lines)
 	if (!pid) {
 		int db = open(DEVICE, O_RDWR | O_CLOEXEC);
 
-		if (db_set_lines(db, DOORBELL_MAX_LINES) != -ENOMEM)
+		if (doorbell_set_lines(db, DOORBELL_MAX_LINES) != -ENOMEM)
 			_exit(1);
 		/* What is smaller fits, when vmalloc() has freed what it could not use. */
-		_exit(WAIT_FOR(!db_set_lines(db, 1024)) ? 0 : 2);
+		_exit(WAIT_FOR(!doorbell_set_lines(db, 1024)) ? 0 : 2);
 	}
 	EXPECT_EQ(0, wait_child(pid));
 	EXPECT_ALL_ALIVE();
@@ -122,9 +122,10 @@ TEST_F(memcg, records)
 	if (!pid) {
 		int db = open(DEVICE, O_RDWR | O_CLOEXEC);
 
-		if (db_set_lines(db, 1) || db_set_records(db, DOORBELL_MAX_RECORDS) != -ENOMEM)
+		if (doorbell_set_lines(db, 1) ||
+		    doorbell_set_records(db, DOORBELL_MAX_RECORDS) != -ENOMEM)
 			_exit(1);
-		_exit(WAIT_FOR(!db_set_records(db, 64)) ? 0 : 2);
+		_exit(WAIT_FOR(!doorbell_set_records(db, 64)) ? 0 : 2);
 	}
 	EXPECT_EQ(0, wait_child(pid));
 	EXPECT_ALL_ALIVE();
@@ -148,11 +149,12 @@ TEST_F(memcg, regions)
 		int db = open(DEVICE, O_RDWR | O_CLOEXEC);
 		struct doorbell_get_info info;
 
-		if (db_set_lines(db, 1) || db_regions(db, regions, NR, &failed) != -ENOMEM)
+		if (doorbell_set_lines(db, 1) ||
+		    doorbell_change_regions(db, regions, NR, &failed) != -ENOMEM)
 			_exit(1);
-		if (db_info(db, &info) || info.nr_regions)
+		if (doorbell_get_info(db, &info) || info.nr_regions)
 			_exit(2);
-		_exit(db_regions(db, regions, SOME, &failed) ? 3 : 0);
+		_exit(doorbell_change_regions(db, regions, SOME, &failed) ? 3 : 0);
 	}
 	EXPECT_EQ(0, wait_child(pid));
 	EXPECT_ALL_ALIVE();
@@ -173,18 +175,19 @@ TEST_F(memcg, notifiers)
 		int db = open(DEVICE, O_RDWR | O_CLOEXEC), ret = 0;
 		uint32_t line;
 
-		if (db_set_lines(db, NR_LINES))
+		if (doorbell_set_lines(db, NR_LINES))
 			_exit(1);
 		/* Other contexts take most of the memory. */
-		while (!db_set_lines(open(DEVICE, O_RDWR | O_CLOEXEC), NR_LINES))
+		while (!doorbell_set_lines(open(DEVICE, O_RDWR | O_CLOEXEC), NR_LINES))
 			;
 		for (line = 0; !ret && line < NR_LINES; line++) {
 			for (i = 0; !ret && i < ARRAY_SIZE(efd); i++)
-				ret = db_notifier(db, efd[i], line, 0, DOORBELL_NOTIFY_MASK);
+				ret = doorbell_assign_notifier(db, efd[i], line,
+							       DOORBELL_NOTIFY_MASK);
 		}
 		if (ret != -ENOMEM)
 			_exit(2);
-		_exit(db_mask(db, 0) == 1 ? 0 : 3);
+		_exit(doorbell_mask(db, 0) == 1 ? 0 : 3);
 	}
 	EXPECT_EQ(0, wait_child(pid));
 	EXPECT_ALL_ALIVE();

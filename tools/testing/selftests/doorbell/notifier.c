@@ -29,10 +29,10 @@ FIXTURE_SETUP(notifier)
 	self->masks = new_eventfd(_metadata, 0, 0);
 	self->unmasks = new_eventfd(_metadata, 0, 0);
 	self->both = new_eventfd(_metadata, 0, 0);
-	ASSERT_EQ(0, db_trigger(self->db, self->out, 0, 0));
-	ASSERT_EQ(0, db_notifier(self->db, self->masks, 0, 0, MASK));
-	ASSERT_EQ(0, db_notifier(self->db, self->unmasks, 0, 0, UNMASK));
-	ASSERT_EQ(0, db_notifier(self->db, self->both, 0, 0, MASK | UNMASK));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->out, 0));
+	ASSERT_EQ(0, doorbell_assign_notifier(self->db, self->masks, 0, MASK));
+	ASSERT_EQ(0, doorbell_assign_notifier(self->db, self->unmasks, 0, UNMASK));
+	ASSERT_EQ(0, doorbell_assign_notifier(self->db, self->both, 0, MASK | UNMASK));
 }
 
 FIXTURE_TEARDOWN(notifier)
@@ -57,34 +57,34 @@ TEST_F(notifier, once_per_transition)
 	EXPECT_EQ(1, line_of(_metadata, self->db, 0).nr_triggers);
 	EXPECT_EQ(3, info_of(_metadata, self->db).nr_notifiers);
 
-	EXPECT_EQ(0, db_unmask(self->db, 0));
+	EXPECT_EQ(0, doorbell_unmask(self->db, 0));
 	EXPECT_TOLD(0, 0);
-	EXPECT_EQ(1, db_mask(self->db, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
 	EXPECT_TOLD(1, 0);
-	EXPECT_EQ(0, db_mask(self->db, 0));
+	EXPECT_EQ(0, doorbell_mask(self->db, 0));
 	EXPECT_TOLD(0, 0);
-	EXPECT_EQ(0, db_unmask(self->db, 0));
+	EXPECT_EQ(0, doorbell_unmask(self->db, 0));
 	EXPECT_TOLD(0, 1);
-	EXPECT_EQ(0, db_unmask(self->db, 0));
+	EXPECT_EQ(0, doorbell_unmask(self->db, 0));
 	EXPECT_TOLD(0, 0);
 
 	/* Rings, deliveries, and what is dropped are no transitions. */
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
-	EXPECT_EQ(0, db_clear(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(0, doorbell_clear(self->db, 0));
 	EXPECT_TOLD(0, 0);
-	EXPECT_EQ(1, db_mask(self->db, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
 	EXPECT_TOLD(1, 0);
-	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 0));
-	EXPECT_EQ(1, db_pending(self->db, 0));
-	EXPECT_EQ(1, db_clear(self->db, 0));
-	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(1, doorbell_pending(self->db, 0));
+	EXPECT_EQ(1, doorbell_clear(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 0));
 	EXPECT_TOLD(0, 0);
-	EXPECT_EQ(1, db_unmask(self->db, 0));
+	EXPECT_EQ(1, doorbell_unmask(self->db, 0));
 	EXPECT_TOLD(0, 1);
 	EXPECT_EQ(2, efd_read(self->out));
 	/* It is that line's. */
-	EXPECT_EQ(1, db_mask(self->db, 1));
-	EXPECT_EQ(0, db_unmask(self->db, 1));
+	EXPECT_EQ(1, doorbell_mask(self->db, 1));
+	EXPECT_EQ(0, doorbell_unmask(self->db, 1));
 	EXPECT_TOLD(0, 0);
 	/* And it is told, not rung. */
 	EXPECT_EQ(3, line_of(_metadata, self->db, 0).rings);
@@ -95,15 +95,15 @@ TEST_F(notifier, assigned_while_masked)
 {
 	int late = new_eventfd(_metadata, 0, 0);
 
-	EXPECT_EQ(1, db_mask(self->db, 0));
-	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 0));
-	ASSERT_EQ(0, db_notifier(self->db, late, 0, 0, MASK | UNMASK));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 0));
+	ASSERT_EQ(0, doorbell_assign_notifier(self->db, late, 0, MASK | UNMASK));
 	EXPECT_EQ(0, efd_count(late));
 	EXPECT_EQ(0, efd_count(self->out));
-	EXPECT_EQ(1, db_pending(self->db, 0));
-	ASSERT_EQ(0, db_notifier(self->db, self->unmasks, 0, DEASSIGN, 0));
-	EXPECT_EQ(1, db_pending(self->db, 0));
-	EXPECT_EQ(1, db_unmask(self->db, 0));
+	EXPECT_EQ(1, doorbell_pending(self->db, 0));
+	ASSERT_EQ(0, doorbell_deassign_notifier(self->db, self->unmasks, 0));
+	EXPECT_EQ(1, doorbell_pending(self->db, 0));
+	EXPECT_EQ(1, doorbell_unmask(self->db, 0));
 	EXPECT_EQ(1, efd_read(late));
 	EXPECT_EQ(0, efd_count(self->unmasks));
 	EXPECT_EQ(1, efd_read(self->out));
@@ -118,19 +118,19 @@ TEST_F(notifier, sets)
 	uint32_t i;
 
 	for (i = 0; i < nr; i++)
-		ASSERT_EQ(0, db_notifier(db, self->masks, i, 0, MASK));
+		ASSERT_EQ(0, doorbell_assign_notifier(db, self->masks, i, MASK));
 	EXPECT_EQ(nr, info_of(_metadata, db).nr_notifiers);
-	EXPECT_EQ(33, db_lineset(db, DOORBELL_MASK, 10, 65, some, NULL));
+	EXPECT_EQ(33, doorbell_line_set(db, DOORBELL_MASK, 10, 65, some, NULL));
 	EXPECT_EQ(33, efd_read(self->masks));
-	EXPECT_EQ(nr - 33, db_lineset(db, DOORBELL_MASK, 0, nr, NULL, NULL));
+	EXPECT_EQ(nr - 33, doorbell_line_set(db, DOORBELL_MASK, 0, nr, NULL, NULL));
 	EXPECT_EQ(nr - 33, efd_read(self->masks));
-	EXPECT_EQ(0, db_lineset(db, DOORBELL_MASK, 0, nr, NULL, NULL));
-	EXPECT_EQ(0, db_lineset(db, DOORBELL_UNMASK, 0, nr, NULL, NULL));
+	EXPECT_EQ(0, doorbell_line_set(db, DOORBELL_MASK, 0, nr, NULL, NULL));
+	EXPECT_EQ(0, doorbell_line_set(db, DOORBELL_UNMASK, 0, nr, NULL, NULL));
 	EXPECT_EQ(0, efd_read(self->masks));
 	EXPECT_EQ(0, efd_read(self->both));
 	/* Other lines' are not deassigned with one. */
-	ASSERT_EQ(0, db_notifier(db, self->masks, 7, DEASSIGN, 0));
-	EXPECT_EQ(nr, db_lineset(db, DOORBELL_MASK, 0, nr, NULL, NULL));
+	ASSERT_EQ(0, doorbell_deassign_notifier(db, self->masks, 7));
+	EXPECT_EQ(nr, doorbell_line_set(db, DOORBELL_MASK, 0, nr, NULL, NULL));
 	EXPECT_EQ(nr - 1, efd_read(self->masks));
 }
 
@@ -171,7 +171,7 @@ static void *watch(void *arg)
 TEST_F(notifier, told_after_the_transition)
 {
 	struct watcher watcher = {
-		.status = map_status(_metadata, self->db, 3) + 1,
+		.status = map_status(_metadata, self->db) + 1,
 		.bit = { DOORBELL_LINE_MASKED, DOORBELL_LINE_MASKED, DOORBELL_LINE_ASSERTED },
 		.value = { DOORBELL_LINE_MASKED, 0, 0 },
 	};
@@ -179,24 +179,25 @@ TEST_F(notifier, told_after_the_transition)
 	unsigned int rounds, told = 0;
 	int i;
 
-	ASSERT_EQ(0, db_set_type(self->db, 1, DOORBELL_TYPE_LEVEL));
+	ASSERT_EQ(0, doorbell_set_type(self->db, 1, DOORBELL_TYPE_LEVEL));
 	for (i = 0; i < DOORBELL_MAX_NOTIFIERS_PER_LINE; i++) {
 		int fd = new_eventfd(_metadata, 0, 0);
 
 		if (i < 3)
 			watcher.fd[i] = fd;
-		ASSERT_EQ(0, db_notifier(self->db, fd, 1, 0, i < 3 ? 1 << i : MASK | UNMASK | ACK));
+		ASSERT_EQ(0, doorbell_assign_notifier(self->db, fd, 1,
+						      i < 3 ? 1 << i : MASK | UNMASK | ACK));
 	}
 	ASSERT_EQ(0, pthread_create(&watcher.thread, NULL, watch, &watcher));
 	for (rounds = 0; more_rounds(&race, rounds); rounds++) {
-		ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 1));
-		ASSERT_EQ(DOORBELL_ACK_DONE, db_ack(self->db, 1));
+		ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 1));
+		ASSERT_EQ(DOORBELL_ACK_DONE, doorbell_ack(self->db, 1));
 		told++;
 		ASSERT_TRUE(SPIN_FOR(atomic_load(&watcher.seen) == told));
-		ASSERT_EQ(1, db_mask(self->db, 1));
+		ASSERT_EQ(1, doorbell_mask(self->db, 1));
 		told++;
 		ASSERT_TRUE(SPIN_FOR(atomic_load(&watcher.seen) == told));
-		ASSERT_EQ(0, db_unmask(self->db, 1));
+		ASSERT_EQ(0, doorbell_unmask(self->db, 1));
 		told++;
 		ASSERT_TRUE(SPIN_FOR(atomic_load(&watcher.seen) == told));
 	}
@@ -207,8 +208,8 @@ TEST_F(notifier, told_after_the_transition)
 
 static void hit_mask(struct hammer *hammer)
 {
-	db_mask(hammer->fd, hammer->line);
-	db_unmask(hammer->fd, hammer->line);
+	doorbell_mask(hammer->fd, hammer->line);
+	doorbell_unmask(hammer->fd, hammer->line);
 }
 
 /* While another processor masks and unmasks, a deassign is a barrier. */
@@ -221,16 +222,16 @@ TEST_F(notifier, deassign_is_a_barrier)
 
 	/* The last of many, so that a barrier that is none is seen to be none. */
 	for (i = 1; i < DOORBELL_MAX_NOTIFIERS_PER_LINE; i++)
-		ASSERT_EQ(0, db_notifier(self->db, new_eventfd(_metadata, 0, 0), 1, 0,
-					 MASK | UNMASK));
+		ASSERT_EQ(0, doorbell_assign_notifier(self->db, new_eventfd(_metadata, 0, 0), 1,
+						      MASK | UNMASK));
 	hammer_start(_metadata, &hammer);
 	ASSERT_TRUE(hammer_passes(&hammer, 10));
 	for (rounds = 0; more_rounds(&race, rounds); rounds++) {
-		ASSERT_EQ(0, db_notifier(self->db, victim, 1, 0, 1 + rounds % 3));
+		ASSERT_EQ(0, doorbell_assign_notifier(self->db, victim, 1, 1 + rounds % 3));
 		if (rounds % 2)
 			ASSERT_EQ(POLLIN, efd_await(victim, POLLIN));
 		dither(rounds);
-		ASSERT_EQ(0, db_notifier(self->db, victim, 1, DEASSIGN, 0));
+		ASSERT_EQ(0, doorbell_deassign_notifier(self->db, victim, 1));
 		signalled += !!efd_read(victim);
 		ASSERT_TRUE(hammer_passes(&hammer, 2));
 		late += !!efd_read(victim);
@@ -255,8 +256,8 @@ static void *mask_on(void *arg)
 
 	pin_to(masker->cpu);
 	while (!atomic_load(masker->stop)) {
-		masker->masked += db_mask(masker->db, 0) == 1;
-		db_unmask(masker->db, 0);
+		masker->masked += doorbell_mask(masker->db, 0) == 1;
+		doorbell_unmask(masker->db, 0);
 		atomic_fetch_add(&masker->rounds, 1);
 	}
 	return NULL;
@@ -303,36 +304,36 @@ TEST_F(notifier, errors)
 	int many[DOORBELL_MAX_NOTIFIERS_PER_LINE];
 
 	/* The same eventfd once more, whatever the events; and by another fd. */
-	EXPECT_EQ(-EEXIST, db_notifier(self->db, self->masks, 0, 0, MASK));
-	EXPECT_EQ(-EEXIST, db_notifier(self->db, self->masks, 0, 0, UNMASK));
-	EXPECT_EQ(-EEXIST, db_notifier(self->db, dup(self->masks), 0, 0, MASK));
-	EXPECT_EQ(-ENOENT, db_notifier(self->db, fresh, 0, deassign, 0));
-	EXPECT_EQ(-ENOENT, db_notifier(self->db, self->masks, 1, deassign, 0));
+	EXPECT_EQ(-EEXIST, doorbell_assign_notifier(self->db, self->masks, 0, MASK));
+	EXPECT_EQ(-EEXIST, doorbell_assign_notifier(self->db, self->masks, 0, UNMASK));
+	EXPECT_EQ(-EEXIST, doorbell_assign_notifier(self->db, dup(self->masks), 0, MASK));
+	EXPECT_EQ(-ENOENT, doorbell_notifier(self->db, fresh, 0, deassign, 0));
+	EXPECT_EQ(-ENOENT, doorbell_notifier(self->db, self->masks, 1, deassign, 0));
 	/* Triggers and notifiers do not stand in for one another. */
-	EXPECT_EQ(-ENOENT, db_notifier(self->db, self->out, 0, deassign, 0));
-	EXPECT_EQ(-ENOENT, db_trigger(self->db, self->masks, 0, deassign));
-	EXPECT_EQ(-EINVAL, db_notifier(self->db, fresh, 0, 0, 0));
-	EXPECT_EQ(-EINVAL, db_notifier(self->db, self->masks, 0, deassign, MASK));
-	EXPECT_EQ(-EBADF, db_notifier(self->db, -1, 0, 0, MASK));
-	EXPECT_EQ(-ENXIO, db_notifier(self->db, fresh, 3, 0, MASK));
+	EXPECT_EQ(-ENOENT, doorbell_notifier(self->db, self->out, 0, deassign, 0));
+	EXPECT_EQ(-ENOENT, doorbell_trigger(self->db, self->masks, 0, deassign));
+	EXPECT_EQ(-EINVAL, doorbell_assign_notifier(self->db, fresh, 0, 0));
+	EXPECT_EQ(-EINVAL, doorbell_notifier(self->db, self->masks, 0, deassign, MASK));
+	EXPECT_EQ(-EBADF, doorbell_assign_notifier(self->db, -1, 0, MASK));
+	EXPECT_EQ(-ENXIO, doorbell_assign_notifier(self->db, fresh, 3, MASK));
 	EXPECT_EQ(3, info_of(_metadata, self->db).nr_notifiers);
 
 	for (i = 0; i < DOORBELL_MAX_NOTIFIERS_PER_LINE; i++) {
 		many[i] = new_eventfd(_metadata, 0, 0);
-		ASSERT_EQ(0, db_notifier(self->db, many[i], 1, 0, MASK));
+		ASSERT_EQ(0, doorbell_assign_notifier(self->db, many[i], 1, MASK));
 	}
-	EXPECT_EQ(-ENOSPC, db_notifier(self->db, fresh, 1, 0, MASK));
-	EXPECT_EQ(-EEXIST, db_notifier(self->db, many[0], 1, 0, MASK));
+	EXPECT_EQ(-ENOSPC, doorbell_assign_notifier(self->db, fresh, 1, MASK));
+	EXPECT_EQ(-EEXIST, doorbell_assign_notifier(self->db, many[0], 1, MASK));
 	EXPECT_EQ(DOORBELL_MAX_NOTIFIERS_PER_LINE, line_of(_metadata, self->db, 1).nr_notifiers);
 	/* Triggers are counted for themselves. */
-	ASSERT_EQ(0, db_trigger(self->db, fresh, 1, 0));
-	EXPECT_EQ(1, db_mask(self->db, 1));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, fresh, 1));
+	EXPECT_EQ(1, doorbell_mask(self->db, 1));
 	for (i = 0; i < DOORBELL_MAX_NOTIFIERS_PER_LINE; i++)
 		EXPECT_EQ(1, efd_read(many[i]));
 	EXPECT_EQ(0, efd_count(fresh));
-	ASSERT_EQ(0, db_notifier(self->db, many[9], 1, deassign, 0));
-	ASSERT_EQ(0, db_notifier(self->db, fresh, 1, 0, UNMASK));
-	EXPECT_EQ(0, db_unmask(self->db, 1));
+	ASSERT_EQ(0, doorbell_notifier(self->db, many[9], 1, deassign, 0));
+	ASSERT_EQ(0, doorbell_assign_notifier(self->db, fresh, 1, UNMASK));
+	EXPECT_EQ(0, doorbell_unmask(self->db, 1));
 	EXPECT_EQ(1, efd_read(fresh));
 	EXPECT_EQ(0, efd_count(many[9]));
 	EXPECT_TOLD(0, 0);
@@ -344,57 +345,57 @@ TEST_F(notifier, outlives_its_fd)
 	int late = new_eventfd(_metadata, 0, 0), copy = dup(late);
 
 	ASSERT_LE(0, copy);
-	ASSERT_EQ(0, db_notifier(self->db, late, 1, 0, MASK | UNMASK));
+	ASSERT_EQ(0, doorbell_assign_notifier(self->db, late, 1, MASK | UNMASK));
 	close(late);
-	EXPECT_EQ(1, db_mask(self->db, 1));
+	EXPECT_EQ(1, doorbell_mask(self->db, 1));
 	EXPECT_EQ(1, efd_read(copy));
 	close(copy);
 	/* Nobody sees it, but it is there. */
-	EXPECT_EQ(0, db_unmask(self->db, 1));
+	EXPECT_EQ(0, doorbell_unmask(self->db, 1));
 	EXPECT_EQ(1, line_of(_metadata, self->db, 1).nr_notifiers);
 }
 
 /* The same eventfd as both: it is told by the sum. */
 TEST_F(notifier, trigger_too)
 {
-	ASSERT_EQ(0, db_trigger(self->db, self->both, 0, 0));
-	EXPECT_EQ(1, db_mask(self->db, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->both, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
 	EXPECT_EQ(1, efd_read(self->both));
-	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 0));
 	EXPECT_EQ(0, efd_count(self->both));
-	EXPECT_EQ(1, db_unmask(self->db, 0));
+	EXPECT_EQ(1, doorbell_unmask(self->db, 0));
 	EXPECT_EQ(2, efd_read(self->both));
-	ASSERT_EQ(0, db_notifier(self->db, self->both, 0, DEASSIGN, 0));
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
+	ASSERT_EQ(0, doorbell_deassign_notifier(self->db, self->both, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
 	EXPECT_EQ(1, efd_read(self->both));
-	EXPECT_EQ(1, db_mask(self->db, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
 	EXPECT_EQ(0, efd_count(self->both));
 }
 
 /* A mask that rings the line that it masks, and an unmask that does. */
 TEST_F(notifier, rings_its_own_line)
 {
-	ASSERT_EQ(0, db_irqfd(self->db, self->masks, 0, 0));
-	EXPECT_EQ(1, db_mask(self->db, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, self->masks, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
 	EXPECT_EQ(DOORBELL_LINE_MASKED | DOORBELL_LINE_PENDING,
 		  line_of(_metadata, self->db, 0).state);
 	EXPECT_EQ(1, line_of(_metadata, self->db, 0).rings);
 	EXPECT_EQ(0, efd_count(self->out));
-	EXPECT_EQ(1, db_unmask(self->db, 0));
+	EXPECT_EQ(1, doorbell_unmask(self->db, 0));
 	EXPECT_EQ(1, efd_read(self->out));
-	ASSERT_EQ(0, db_irqfd(self->db, self->masks, 0, DEASSIGN));
+	ASSERT_EQ(0, doorbell_deassign_irqfd(self->db, self->masks, 0));
 
 	EXPECT_EQ(1, efd_read(self->unmasks));
-	ASSERT_EQ(0, db_irqfd(self->db, self->unmasks, 0, 0));
-	EXPECT_EQ(1, db_mask(self->db, 0));
-	EXPECT_EQ(0, db_pending(self->db, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, self->unmasks, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
+	EXPECT_EQ(0, doorbell_pending(self->db, 0));
 	/* Held, it delivered nothing; but it rang, and that is delivered, too. */
-	EXPECT_EQ(0, db_unmask(self->db, 0));
+	EXPECT_EQ(0, doorbell_unmask(self->db, 0));
 	ASSERT_EQ(1, efd_wait(self->out));
 	EXPECT_EQ(2, settled(_metadata, self->db, 0).rings);
-	EXPECT_EQ(1, db_mask(self->db, 0));
-	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 0));
-	EXPECT_EQ(1, db_unmask(self->db, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(1, doorbell_unmask(self->db, 0));
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 0).rings == 4));
 	EXPECT_EQ(4, settled(_metadata, self->db, 0).deliveries);
 	EXPECT_EQ(2, efd_drain(self->out));
@@ -405,16 +406,16 @@ TEST_F(notifier, rings_another_line)
 {
 	int other = new_context(_metadata, 1), out = new_eventfd(_metadata, 0, 0);
 
-	ASSERT_EQ(0, db_irqfd(other, self->masks, 0, 0));
-	ASSERT_EQ(0, db_trigger(other, out, 0, 0));
-	EXPECT_EQ(1, db_mask(self->db, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(other, self->masks, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(other, out, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
 	ASSERT_EQ(1, efd_wait(out));
-	EXPECT_EQ(0, db_unmask(self->db, 0));
-	EXPECT_EQ(1, db_mask(other, 0));
-	EXPECT_EQ(1, db_mask(self->db, 0));
-	EXPECT_EQ(1, db_pending(other, 0));
+	EXPECT_EQ(0, doorbell_unmask(self->db, 0));
+	EXPECT_EQ(1, doorbell_mask(other, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
+	EXPECT_EQ(1, doorbell_pending(other, 0));
 	EXPECT_EQ(0, efd_count(out));
-	EXPECT_EQ(1, db_unmask(other, 0));
+	EXPECT_EQ(1, doorbell_unmask(other, 0));
 	EXPECT_EQ(1, efd_read(out));
 }
 
@@ -460,26 +461,26 @@ TEST_F(notifier, keeps_and_gives_back)
 
 	fd = new_eventfd(_metadata, 0, 0);
 	ASSERT_EQ(id, eventfd_id(fd));
-	ASSERT_EQ(0, db_notifier(db, fd, 0, 0, MASK));
+	ASSERT_EQ(0, doorbell_assign_notifier(db, fd, 0, MASK));
 	copy = dup(fd);
 	close(fd);
-	ASSERT_EQ(0, db_notifier(db, copy, 0, DEASSIGN, 0));
+	ASSERT_EQ(0, doorbell_deassign_notifier(db, copy, 0));
 	close(copy);
 	ASSERT_TRUE(WAIT_FOR(is_free(id)));
 
 	/* An assignment that fails keeps nothing. */
 	fd = new_eventfd(_metadata, 0, 0);
 	ASSERT_EQ(id, eventfd_id(fd));
-	ASSERT_EQ(0, db_notifier(db, fd, 0, 0, MASK));
-	EXPECT_EQ(-EEXIST, db_notifier(db, fd, 0, 0, MASK));
-	EXPECT_EQ(-ENXIO, db_notifier(db, fd, 1, 0, MASK));
-	EXPECT_EQ(-ENOENT, db_trigger(db, fd, 0, DEASSIGN));
+	ASSERT_EQ(0, doorbell_assign_notifier(db, fd, 0, MASK));
+	EXPECT_EQ(-EEXIST, doorbell_assign_notifier(db, fd, 0, MASK));
+	EXPECT_EQ(-ENXIO, doorbell_assign_notifier(db, fd, 1, MASK));
+	EXPECT_EQ(-ENOENT, doorbell_deassign_trigger(db, fd, 0));
 	close(fd);
 	EXPECT_FALSE(is_free(id));
 
 	/* Masked or not, the context's end is that of all it refers to. */
-	EXPECT_EQ(1, db_mask(db, 0));
-	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(db, 0));
+	EXPECT_EQ(1, doorbell_mask(db, 0));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(db, 0));
 	close(db);
 	ASSERT_TRUE(WAIT_FOR(is_free(id)));
 }
@@ -492,9 +493,9 @@ TEST_F(notifier, context_closes)
 	for (round = 0; round < 50; round++) {
 		int db = new_context(_metadata, 2), tell = new_eventfd(_metadata, 0, 0);
 
-		ASSERT_EQ(0, db_notifier(db, tell, 0, 0, MASK | UNMASK));
-		ASSERT_EQ(0, db_notifier(db, tell, 1, 0, MASK | UNMASK));
-		EXPECT_EQ(2, db_lineset(db, DOORBELL_MASK, 0, 2, NULL, NULL));
+		ASSERT_EQ(0, doorbell_assign_notifier(db, tell, 0, MASK | UNMASK));
+		ASSERT_EQ(0, doorbell_assign_notifier(db, tell, 1, MASK | UNMASK));
+		EXPECT_EQ(2, doorbell_line_set(db, DOORBELL_MASK, 0, 2, NULL, NULL));
 		EXPECT_EQ(2, efd_read(tell));
 		close(db);
 		/* Its end unmasks nothing. */

@@ -58,9 +58,9 @@ static void *deliver(void *arg)
 		if (atomic_load(&stage->stop))
 			return NULL;
 		if (stage->unmask)
-			db_unmask(stage->slow.db, 0);
+			doorbell_unmask(stage->slow.db, 0);
 		else
-			db_ring(stage->slow.db, 0);
+			doorbell_ring(stage->slow.db, 0);
 		atomic_store(&stage->returned, true);
 	}
 }
@@ -126,8 +126,8 @@ static uint64_t begin(struct __test_metadata *_metadata, struct stage *stage)
 
 	efd_drain(stage->slow.triggers[0]);
 	if (stage->unmask) {
-		ASSERT_EQ(1, db_mask(stage->slow.db, 0));
-		ASSERT_EQ(DOORBELL_RING_MASKED, db_ring(stage->slow.db, 0));
+		ASSERT_EQ(1, doorbell_mask(stage->slow.db, 0));
+		ASSERT_EQ(DOORBELL_RING_MASKED, doorbell_ring(stage->slow.db, 0));
 	}
 	atomic_store(&stage->release, false);
 	atomic_store(&stage->returned, false);
@@ -145,7 +145,7 @@ static bool ring_in_each(struct slow_line *slow, uint64_t before)
 	for (i = 1; i <= DELIVERIES_IN_ONE_GO; i++) {
 		if (!SPIN_FOR(slow_line_deliveries(slow) >= before + i))
 			return false;
-		db_ring(slow->db, 0);
+		doorbell_ring(slow->db, 0);
 		if (slow_line_deliveries(slow) != before + i)
 			return false;
 	}
@@ -222,7 +222,7 @@ TEST_F(urgent, gives_its_priority)
 	while (more_rounds(&race, rounds)) {
 		before = begin(_metadata, stage);
 		ASSERT_TRUE(WAIT_FOR(atomic_load(&stage->busy)));
-		db_ring(stage->slow.db, 0);
+		doorbell_ring(stage->slow.db, 0);
 		busy = atomic_load(&stage->busy);
 		ASSERT_TRUE(WAIT_FOR(slow_line_deliveries(&stage->slow) == before + 2)) {
 			TH_LOG("a message waits for a thread that is less urgent");

@@ -52,7 +52,7 @@ static void *ring_on(void *arg)
 			ringer->failed += efd_write(ringer->in, 1) != 0;
 			continue;
 		}
-		switch (db_ring(ringer->db, 0)) {
+		switch (doorbell_ring(ringer->db, 0)) {
 		case DOORBELL_RING_DELIVERED:
 			ringer->delivered++;
 			break;
@@ -116,7 +116,7 @@ TEST_F(race, ring_results_add_up)
 	struct doorbell_query query;
 	unsigned int i;
 
-	ASSERT_EQ(0, db_trigger(self->db[0], self->out, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db[0], self->out, 0));
 	ASSERT_EQ(0, pthread_create(&consumer.thread, NULL, consume, &consumer));
 	for (i = 0; i < NR_THREADS; i++) {
 		ringers[i].db = self->db[0];
@@ -125,7 +125,7 @@ TEST_F(race, ring_results_add_up)
 	}
 	run_ringers(_metadata, ringers, NR_THREADS);
 	query = settled(_metadata, self->db[0], 0);
-	ASSERT_EQ(0, db_trigger(self->db[0], self->out, 0, DEASSIGN));
+	ASSERT_EQ(0, doorbell_deassign_trigger(self->db[0], self->out, 0));
 	atomic_store(&consumer.stop, true);
 	pthread_join(consumer.thread, NULL);
 	consumer.sum += efd_read(self->out);
@@ -145,19 +145,19 @@ TEST_F(race, writes_add_up)
 	struct doorbell_query query;
 	unsigned int i;
 
-	ASSERT_EQ(0, db_trigger(self->db[0], self->out, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db[0], self->out, 0));
 	for (i = 0; i < NR_THREADS; i++) {
 		ringers[i].db = self->db[0];
 		ringers[i].in = i < 3 ? new_eventfd(_metadata, 0, 0) : -1;
 		ringers[i].rounds = rounds;
 		if (ringers[i].in >= 0)
-			ASSERT_EQ(0, db_irqfd(self->db[0], ringers[i].in, 0, 0));
+			ASSERT_EQ(0, doorbell_assign_irqfd(self->db[0], ringers[i].in, 0));
 	}
 	/* Two threads share one, from both processors. */
 	ringers[2].in = ringers[1].in;
 	run_ringers(_metadata, ringers, NR_THREADS);
 	query = settled(_metadata, self->db[0], 0);
-	ASSERT_EQ(0, db_trigger(self->db[0], self->out, 0, DEASSIGN));
+	ASSERT_EQ(0, doorbell_deassign_trigger(self->db[0], self->out, 0));
 
 	EXPECT_EQ(0, ringers[0].failed);
 	EXPECT_EQ(NR_THREADS * rounds, query.rings);
@@ -209,8 +209,8 @@ TEST_F(race, nothing_lost)
 	struct rounds race = ROUNDS(30, 5000);
 	unsigned int i;
 
-	ASSERT_EQ(0, db_irqfd(self->db[0], in, 0, 0));
-	ASSERT_EQ(0, db_trigger(self->db[0], self->out, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(self->db[0], in, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db[0], self->out, 0));
 	ASSERT_EQ(0, pthread_create(&reader.thread, NULL, read_on, &reader));
 	hammer_start(_metadata, &hammer);
 	for (i = 0; more_rounds(&race, i); i++) {
@@ -251,10 +251,10 @@ FIXTURE_SETUP(query)
 	self->hammer.hit = variant->by_irqfd ? hit_write : hit_ring;
 	self->hammer.fd = variant->by_irqfd ? new_eventfd(_metadata, 0, 0) : self->db;
 	if (variant->by_irqfd)
-		ASSERT_EQ(0, db_irqfd(self->db, self->hammer.fd, 0, 0));
+		ASSERT_EQ(0, doorbell_assign_irqfd(self->db, self->hammer.fd, 0));
 	/* Deliveries that take a while. */
 	for (i = 0; i < 16; i++)
-		ASSERT_EQ(0, db_trigger(self->db, new_eventfd(_metadata, 0, 0), 0, 0));
+		ASSERT_EQ(0, doorbell_assign_trigger(self->db, new_eventfd(_metadata, 0, 0), 0));
 }
 
 FIXTURE_TEARDOWN(query)
@@ -315,7 +315,8 @@ struct juggler {
 static bool try(struct juggle *juggle, unsigned int at, bool trigger, int fd, uint32_t line,
 		uint32_t flags)
 {
-	int ret = (trigger ? db_trigger : db_irqfd)(juggle->db[at], fd, line, flags);
+	int ret = trigger ? doorbell_trigger(juggle->db[at], fd, line, flags) :
+			    doorbell_irqfd(juggle->db[at], fd, line, flags, 0);
 
 	switch (ret) {
 	case 0:
@@ -367,7 +368,7 @@ static void *juggle_on(void *arg)
 			trigger = false;
 		try(juggle, at, trigger, fd, line, 0);
 		efd_write(fd, 1);
-		db_ring(juggle->db[!at], line);
+		doorbell_ring(juggle->db[!at], line);
 		try(juggle, at, trigger, fd, line, DEASSIGN);
 	}
 	return NULL;

@@ -16,7 +16,7 @@ FIXTURE(records) {
 	int kmsg;
 	int db;
 	int efd[NE];
-	struct records records;
+	struct doorbell_records records;
 };
 
 FIXTURE_VARIANT(records) {
@@ -35,8 +35,8 @@ FIXTURE_SETUP(records)
 	self->db = new_context(_metadata, 4);
 	for (i = 0; i < NE; i++)
 		self->efd[i] = new_eventfd(_metadata, 0, 0);
-	ASSERT_EQ(0, db_set_records(self->db, RECORDS));
-	self->records = map_records(_metadata, self->db, RECORDS);
+	ASSERT_EQ(0, doorbell_set_records(self->db, RECORDS));
+	self->records = map_records(_metadata, self->db);
 }
 
 FIXTURE_TEARDOWN(records)
@@ -44,13 +44,14 @@ FIXTURE_TEARDOWN(records)
 	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
 }
 
-#define ASSIGN(region)	ASSERT_EQ(0, db_region(self->db, region))
+#define ASSIGN(region)	ASSERT_EQ(0, change_region(self->db, region))
 
 #define SIGNALS(expected)	EXPECT_EQ(expected, signals(self->efd, NE))
 
-static bool next_of(bool mapped, struct records *records, int db, struct doorbell_record *record)
+static bool next_of(bool mapped, struct doorbell_records *records, int db,
+		    struct doorbell_record *record)
 {
-	return mapped ? next_record(records, record) : read_records(db, record, 1) == 1;
+	return mapped ? doorbell_next_record(records, record) : read_records(db, record, 1) == 1;
 }
 
 /* The next record is taken out, whichever way the variant has; false if there is none. */
@@ -62,7 +63,7 @@ static bool next_of(bool mapped, struct records *records, int db, struct doorbel
 	EXPECT_TRUE(NEXT(&__got));					\
 	EXPECT_TRUE(is_record(&__got, nth, where, at, len, what)) {	\
 		TH_LOG("record %llu: %u:%#llx, %u bytes, %#llx",	\
-		       __got.sequence, __got.space, __got.addr,	\
+		       __got.sequence, __got.space, __got.addr,		\
 		       __got.length, __got.value);			\
 	}								\
 } while (0)
@@ -71,15 +72,15 @@ static bool next_of(bool mapped, struct records *records, int db, struct doorbel
 #define EXPECT_NONE() do {						\
 	struct doorbell_record __record;				\
 									\
-	EXPECT_FALSE(next_record(&self->records, &__record));		\
+	EXPECT_FALSE(doorbell_next_record(&self->records, &__record));	\
 	EXPECT_EQ(-EAGAIN, read_records(self->db, &__record, 1));	\
 } while (0)
 
 #define EXPECT_BUS(nr_kept, nr_refused) do {				\
-	const struct doorbell_get_bus __bus = bus_of(_metadata, self->db);	\
+	const struct doorbell_get_bus __bus = bus_of(_metadata, self->db); \
 									\
 	EXPECT_EQ(RECORDS, __bus.nr_records);				\
-	EXPECT_EQ(nr_kept, __bus.recorded);					\
+	EXPECT_EQ(nr_kept, __bus.recorded);				\
 	EXPECT_EQ(nr_refused, __bus.refused);				\
 } while (0)
 
@@ -149,7 +150,7 @@ TEST_F(records, full)
 	unsigned int i, round;
 	uint64_t kept_so_far = 0, taken = 0;
 
-	ASSERT_EQ(0, db_trigger(self->db, self->efd[2], 1, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->efd[2], 1));
 	ASSIGN(kept(to_eventfd(ADDR, 4, self->efd[0])));
 	ASSIGN(matching(to_eventfd(ADDR, 4, self->efd[1]), 7));
 	ASSIGN(kept(to_line(ADDR + 4, 4, 1)));
@@ -200,18 +201,19 @@ TEST_F(records, batch)
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(accesses); i++) {
-		accesses[i] = (struct doorbell_bus_access){ .addr = ADDR + i, .length = 1, .value = i };
+		accesses[i] =
+			(struct doorbell_bus_access){ .addr = ADDR + i, .length = 1, .value = i };
 		iov[i] = (struct iovec){ .iov_base = &cell, .iov_len = 1 };
 		ASSIGN(kept(to_eventfd(ADDR + i, 1, self->efd[0])));
 	}
-	EXPECT_EQ(RECORDS, db_bus_writes(self->db, accesses, ARRAY_SIZE(accesses)));
+	EXPECT_EQ(RECORDS, doorbell_bus_writes(self->db, accesses, ARRAY_SIZE(accesses)));
 	EXPECT_BUS(RECORDS, 1);
-	EXPECT_EQ(-ENOBUFS, db_bus_writes(self->db, accesses + RECORDS, 3));
+	EXPECT_EQ(-ENOBUFS, doorbell_bus_writes(self->db, accesses + RECORDS, 3));
 	EXPECT_BUS(RECORDS, 2);
 	SIGNALS(RECORDS);
 	EXPECT_NEXT(1, MMIO, ADDR, 1, 0);
 	EXPECT_NEXT(2, MMIO, ADDR + 1, 1, 1);
-	EXPECT_EQ(2, db_bus_writes(self->db, accesses + RECORDS, 3));
+	EXPECT_EQ(2, doorbell_bus_writes(self->db, accesses + RECORDS, 3));
 	for (i = 2; i < RECORDS + 2; i++)
 		EXPECT_NEXT(i + 1, MMIO, ADDR + i, 1, i);
 	EXPECT_EQ(RECORDS, pwritev64(self->db, iov, ARRAY_SIZE(iov), ADDR));
@@ -262,8 +264,8 @@ TEST_F(records, read_in_pieces)
 /* Looking is not taking, and the two ways to take can follow each other. */
 TEST_F(records, mapping)
 {
-	const struct doorbell_record_ring *map = self->records.map;
-	struct records other;
+	const struct doorbell_record_ring *map = self->records.ring;
+	struct doorbell_records other;
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(map->reserved); i++)
@@ -277,24 +279,24 @@ TEST_F(records, mapping)
 		EXPECT_TRUE(is_record(&map->records[i % RECORDS], i + 1, MMIO, ADDR, 2, i));
 		EXPECT_EQ(i, map->head);
 		EXPECT_TRUE(i % 3 == variant->mapped ? read_records(self->db, &record, 1) == 1 :
-			    next_record(&self->records, &record));
+			    doorbell_next_record(&self->records, &record));
 		EXPECT_TRUE(is_record(&record, i + 1, MMIO, ADDR, 2, i));
 		EXPECT_EQ(i + 1, map->head);
 		EXPECT_NONE();
 	}
 	/* Another mapping is of the same, and outlives all that the context is known by. */
-	other = map_records(_metadata, self->db, RECORDS);
-	EXPECT_EQ(3 * RECORDS, other.map->head);
+	other = map_records(_metadata, self->db);
+	EXPECT_EQ(3 * RECORDS, other.ring->head);
 	ASSERT_EQ(0, mmio_write(self->db, ADDR, 2, 0xabcd));
 	close(self->db);
-	ASSERT_EQ(0, munmap(self->records.map, self->records.size));
-	EXPECT_EQ(0xabcd, other.map->records[0].value);
+	ASSERT_EQ(0, doorbell_unmap_records(&self->records));
+	EXPECT_EQ(0xabcd, other.ring->records[0].value);
 }
 
 /* A head that cannot be makes the ring full, and nothing else; put right, all is well. */
 TEST_F(records, impossible_head)
 {
-	struct doorbell_record_ring *map = self->records.map;
+	struct doorbell_record_ring *map = self->records.ring;
 	uint64_t heads[] = {
 		6, 7, RECORDS, 5 + RECORDS, 6 + RECORDS, 1ULL << 32, 5 | 1ULL << 32, INT64_MAX,
 		1ULL << 63, 5 | 1ULL << 63, -(uint64_t)RECORDS, UINT64_MAX - 1, UINT64_MAX,
@@ -344,14 +346,14 @@ TEST_F(records, scribbled_over)
 	unsigned int i;
 
 	ASSIGN(kept(to_eventfd(ADDR, 4, self->efd[0])));
-	memset(self->records.map, 0xff, self->records.size);
+	memset(self->records.ring, 0xff, records_size(RECORDS));
 	EXPECT_EQ(-ENOBUFS, mmio_write(self->db, ADDR, 4, 1));
-	memset(self->records.map, 0, self->records.size);
+	memset(self->records.ring, 0, records_size(RECORDS));
 	for (i = 0; i < 2 * RECORDS; i++) {
 		EXPECT_EQ(0, mmio_write(self->db, ADDR, 4, i));
 		EXPECT_NEXT(i + 1, MMIO, ADDR, 4, i);
 	}
-	memset(self->records.map->records, 0, RECORDS * sizeof(record));
+	memset(self->records.ring->records, 0, RECORDS * sizeof(record));
 	EXPECT_NONE();
 	EXPECT_EQ(0, mmio_write(self->db, ADDR, 4, i));
 	EXPECT_NEXT(i + 1, MMIO, ADDR, 4, i);
@@ -367,17 +369,17 @@ TEST_F(records, sizes)
 		const uint32_t nr = sizes[i];
 		int db = new_context(_metadata, 1);
 		struct doorbell_record record;
-		struct records records;
+		struct doorbell_records records;
 
-		ASSERT_EQ(0, db_set_records(db, nr));
-		records = map_records(_metadata, db, nr);
-		ASSERT_EQ(0, db_region(db, kept(to_eventfd(ADDR, 4, self->efd[0]))));
+		ASSERT_EQ(0, doorbell_set_records(db, nr));
+		records = map_records(_metadata, db);
+		ASSERT_EQ(0, change_region(db, kept(to_eventfd(ADDR, 4, self->efd[0]))));
 		for (j = 0; j < nr; j++)
 			ASSERT_EQ(0, mmio_write(db, ADDR, 4, j));
 		EXPECT_EQ(nr, efd_read(self->efd[0]));
 		EXPECT_EQ(-ENOBUFS, mmio_write(db, ADDR, 4, j));
 		for (j = 0; j < nr; j++) {
-			const bool got = variant->mapped ? next_record(&records, &record) :
+			const bool got = variant->mapped ? doorbell_next_record(&records, &record) :
 				read_records(db, &record, 1) == 1;
 
 			ASSERT_TRUE(got && is_record(&record, j + 1, MMIO, ADDR, 4, j));
@@ -386,7 +388,7 @@ TEST_F(records, sizes)
 		}
 		EXPECT_EQ(2 * nr, bus_of(_metadata, db).recorded);
 		EXPECT_EQ(nr + 1, bus_of(_metadata, db).refused);
-		ASSERT_EQ(0, munmap(records.map, records.size));
+		ASSERT_EQ(0, doorbell_unmap_records(&records));
 		efd_drain(self->efd[0]);
 		close(db);
 	}

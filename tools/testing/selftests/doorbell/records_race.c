@@ -49,7 +49,7 @@ FIXTURE(records_race) {
 	int db;
 	int efd;
 	struct consumer *consumer;
-	struct records records;
+	struct doorbell_records records;
 	pthread_t thread;
 	pid_t pid;
 };
@@ -101,7 +101,7 @@ static void take(struct consumer *c, const struct doorbell_record *record)
 
 struct job {
 	struct consumer *c;
-	struct records *records;
+	struct doorbell_records *records;
 	int db;
 	int efd;
 	bool mapped;
@@ -114,7 +114,7 @@ static unsigned int take_some(struct job *job, unsigned int round)
 	int nr, i;
 
 	if (job->mapped)
-		nr = next_record(job->records, got);
+		nr = doorbell_next_record(job->records, got);
 	else
 		nr = read_records(job->db, got, 1 + round % ARRAY_SIZE(got));
 	if (nr < 0 && nr != -EAGAIN)
@@ -249,10 +249,10 @@ static void race(struct __test_metadata *_metadata, struct _test_data_records_ra
 	struct job job;
 	int i;
 
-	ASSERT_EQ(0, db_set_records(self->db, nr_records));
-	self->records = map_records(_metadata, self->db, nr_records);
+	ASSERT_EQ(0, doorbell_set_records(self->db, nr_records));
+	self->records = map_records(_metadata, self->db);
 	for (i = 0; i < PRODUCERS; i++)
-		ASSERT_EQ(0, db_region(self->db, kept(to_eventfd(ADDR_OF(i), 8, self->efd))));
+		ASSERT_EQ(0, change_region(self->db, kept(to_eventfd(ADDR_OF(i), 8, self->efd))));
 	job = (struct job){
 		.c = c, .records = &self->records, .db = self->db, .efd = self->efd,
 		.mapped = variant->mapped, .sleeps = variant->sleeps,
@@ -290,7 +290,7 @@ static void race(struct __test_metadata *_metadata, struct _test_data_records_ra
 	EXPECT_EQ(0, c->wrong);
 	EXPECT_EQ(0, c->not_woken);
 	EXPECT_EQ(made, c->taken);
-	EXPECT_EQ(made, self->records.map->head);
+	EXPECT_EQ(made, self->records.ring->head);
 	/* And the one that told to stop. */
 	EXPECT_EQ(made + 1, c->signals);
 	bus = bus_of(_metadata, self->db);

@@ -43,10 +43,10 @@ FIXTURE_TEARDOWN(region)
 
 /* In the space that the variant writes to. */
 #define ASSIGN(region)							\
-	ASSERT_EQ(0, db_region(self->db, in_space(region, space_of(variant->way))))
+	ASSERT_EQ(0, change_region(self->db, in_space(region, space_of(variant->way))))
 
 #define REMOVE(region)							\
-	ASSERT_EQ(0, db_region(self->db, without(in_space(region, space_of(variant->way)))))
+	ASSERT_EQ(0, change_region(self->db, without(in_space(region, space_of(variant->way)))))
 
 #define WRITE(addr, length, value)					\
 	bus_write(self->db, variant->way, addr, length, value)
@@ -219,7 +219,7 @@ TEST_F(region, last_bytes)
 		GOES_NOWHERE(0, len, 0);
 		/* It is there to be overlapped, to its last byte. */
 		if (len > 1)
-			EXPECT_EQ(-EBUSY, db_region(self->db, clash));
+			EXPECT_EQ(-EBUSY, change_region(self->db, clash));
 		REMOVE(to_eventfd(at, len, self->efd[0]));
 		GOES_NOWHERE(at, len, 0);
 	}
@@ -241,16 +241,16 @@ TEST_F(region, spaces)
 	const uint32_t mine = space_of(variant->way), other = mine == MMIO ? PIO : MMIO;
 	const struct doorbell_region region = to_eventfd(ADDR, 4, self->efd[0]);
 
-	ASSERT_EQ(0, db_region(self->db, in_space(region, other)));
+	ASSERT_EQ(0, change_region(self->db, in_space(region, other)));
 	GOES_NOWHERE(ADDR, 4, 7);
 	/* So there is nothing to clash with. */
 	ASSIGN(to_eventfd(ADDR + 1, 8, self->efd[1]));
 	REMOVE(to_eventfd(ADDR + 1, 8, self->efd[1]));
 	ASSIGN(to_eventfd(ADDR, 4, self->efd[1]));
 	GOES_TO(0x10, ADDR, 4, 7);
-	ASSERT_EQ(0, db_region(self->db, without(in_space(region, other))));
+	ASSERT_EQ(0, change_region(self->db, without(in_space(region, other))));
 	GOES_TO(0x10, ADDR, 4, 7);
-	ASSERT_EQ(0, db_region(self->db, in_space(region, other)));
+	ASSERT_EQ(0, change_region(self->db, in_space(region, other)));
 	REMOVE(to_eventfd(ADDR, 4, self->efd[1]));
 	GOES_NOWHERE(ADDR, 4, 7);
 	EXPECT_EQ(1, info_of(_metadata, self->db).nr_regions);
@@ -261,9 +261,9 @@ TEST_F(region, edge_line)
 {
 	int i;
 
-	ASSERT_EQ(0, db_trigger(self->db, self->efd[0], 1, 0));
-	ASSERT_EQ(0, db_trigger(self->db, self->efd[1], 1, 0));
-	ASSERT_EQ(0, db_trigger(self->db, self->efd[2], 2, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->efd[0], 1));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->efd[1], 1));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->efd[2], 2));
 	ASSIGN(to_line(ADDR, 2, 1));
 	ASSIGN(matching(to_eventfd(ADDR, 2, self->efd[3]), 5));
 	ASSIGN(matching(to_line(ADDR, 2, 2), 6));
@@ -285,32 +285,32 @@ TEST_F(region, edge_line)
 
 TEST_F(region, masked_line)
 {
-	ASSERT_EQ(0, db_trigger(self->db, self->efd[0], 1, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->efd[0], 1));
 	ASSIGN(to_line(ADDR, 2, 1));
-	ASSERT_EQ(1, db_mask(self->db, 1));
+	ASSERT_EQ(1, doorbell_mask(self->db, 1));
 	GOES_TO(0, ADDR, 2, 4);
 	GOES_TO(0, ADDR, 2, 4);
-	EXPECT_EQ(1, db_pending(self->db, 1));
+	EXPECT_EQ(1, doorbell_pending(self->db, 1));
 	EXPECT_EQ(2, line_of(_metadata, self->db, 1).rings);
 	/* Who rang has gone; the message stays. */
 	REMOVE(to_line(ADDR, 2, 1));
 	GOES_NOWHERE(ADDR, 2, 4);
-	EXPECT_EQ(1, db_unmask(self->db, 1));
+	EXPECT_EQ(1, doorbell_unmask(self->db, 1));
 	EXPECT_EQ(1, signals(self->efd, NE));
 	EXPECT_EQ(1, line_of(_metadata, self->db, 1).deliveries);
 }
 
 TEST_F(region, level_line)
 {
-	ASSERT_EQ(0, db_set_type(self->db, 1, DOORBELL_TYPE_LEVEL));
-	ASSERT_EQ(0, db_trigger(self->db, self->efd[0], 1, 0));
+	ASSERT_EQ(0, doorbell_set_type(self->db, 1, DOORBELL_TYPE_LEVEL));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->efd[0], 1));
 	/* Two registers of a device that has one line. */
 	ASSIGN(to_line(ADDR, 4, 1));
 	ASSIGN(to_line(ADDR + 4, 4, 1));
 	GOES_TO(1, ADDR, 4, 0);
 	GOES_TO(0, ADDR, 4, 0);
 	GOES_TO(0, ADDR + 4, 4, 0);
-	EXPECT_EQ(DOORBELL_ACK_DONE, db_ack(self->db, 1));
+	EXPECT_EQ(DOORBELL_ACK_DONE, doorbell_ack(self->db, 1));
 	EXPECT_EQ(0, signals(self->efd, NE));
 	GOES_TO(1, ADDR + 4, 4, 0);
 	EXPECT_EQ(DOORBELL_LINE_LEVEL | DOORBELL_LINE_ASSERTED,
@@ -324,8 +324,8 @@ TEST_F(region, to_an_irqfd)
 {
 	int in = new_eventfd(_metadata, 0, 0), i;
 
-	ASSERT_EQ(0, db_irqfd(self->db, in, 3, 0));
-	ASSERT_EQ(0, db_trigger(self->db, self->efd[0], 3, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, in, 3));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->efd[0], 3));
 	ASSIGN(to_eventfd(ADDR, 1, in));
 	for (i = 1; i <= 5; i++) {
 		EXPECT_EQ(0, WRITE(ADDR, 1, i));
@@ -360,8 +360,8 @@ TEST_F(region, contexts_are_private)
 	ASSIGN(to_eventfd(ADDR, 4, self->efd[0]));
 	EXPECT_EQ(-EOPNOTSUPP, bus_write(other, variant->way, ADDR, 4, 0));
 	EXPECT_EQ(0, info_of(_metadata, other).nr_regions);
-	ASSERT_EQ(0, db_region(other, in_space(to_eventfd(ADDR + 2, 4, self->efd[0]),
-					       space_of(variant->way))));
+	ASSERT_EQ(0, change_region(other, in_space(to_eventfd(ADDR + 2, 4, self->efd[0]),
+						   space_of(variant->way))));
 	GOES_TO(1, ADDR, 4, 0);
 	EXPECT_EQ(0, bus_write(other, variant->way, ADDR + 2, 4, 0));
 	EXPECT_EQ(1, signals(self->efd, NE));
@@ -388,7 +388,7 @@ TEST_F(region, many)
 		if (i % 8)
 			regions[i] = matching(regions[i], i * 0x10001ULL & UINT32_MAX);
 	}
-	ASSERT_EQ(0, db_regions(self->db, regions, NR, NULL));
+	ASSERT_EQ(0, doorbell_change_regions(self->db, regions, NR, NULL));
 	EXPECT_EQ(NR, info_of(_metadata, self->db).nr_regions);
 	EXPECT_EQ(NR, bus_of(_metadata, self->db).nr_regions);
 	for (i = 0; i < NR; i++) {
@@ -400,11 +400,11 @@ TEST_F(region, many)
 	GOES_NOWHERE(8, 4, 0);
 	GOES_NOWHERE(regions[NR - 1].addr + 1, 4, 0);
 	GOES_NOWHERE(regions[NR - 1].addr, 8, 0);
-	ASSERT_EQ(NR, db_get_regions(self->db, infos, 0, NR + 1));
+	ASSERT_EQ(NR, doorbell_get_regions(self->db, infos, 0, NR + 1));
 	EXPECT_EQ(8, infos[0].writes);
 	for (i = 0; i < NR; i++)
 		regions[i] = without(regions[i]);
-	ASSERT_EQ(0, db_regions(self->db, regions, NR, NULL));
+	ASSERT_EQ(0, doorbell_change_regions(self->db, regions, NR, NULL));
 	EXPECT_EQ(0, info_of(_metadata, self->db).nr_regions);
 	for (i = 0; i < NR; i += 8)
 		GOES_NOWHERE(regions[i].addr, 4, 1);

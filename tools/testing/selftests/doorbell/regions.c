@@ -31,7 +31,8 @@ FIXTURE_TEARDOWN(regions)
 }
 
 #define REGION_SIZE	sizeof(struct doorbell_region)
-#define ALL(list)	ASSERT_EQ(0, db_regions(self->db, list, sizeof(list) / REGION_SIZE, NULL))
+#define ALL(list) \
+	ASSERT_EQ(0, doorbell_change_regions(self->db, list, sizeof(list) / REGION_SIZE, NULL))
 
 /* A batch fails because of the one that is named, and has changed nothing. */
 #define BLAMES(error, culprit, list) do {				\
@@ -39,7 +40,9 @@ FIXTURE_TEARDOWN(regions)
 	uint32_t __failed = 0;						\
 									\
 	ASSERT_TRUE(get_bus_state(self->db, &__before));		\
-	EXPECT_EQ(-(error), db_regions(self->db, list, sizeof(list) / REGION_SIZE, &__failed)); \
+	EXPECT_EQ(-(error),						\
+		  doorbell_change_regions(self->db, list, sizeof(list) / REGION_SIZE, \
+					  &__failed));			\
 	EXPECT_EQ(culprit, __failed);					\
 	ASSERT_TRUE(get_bus_state(self->db, &__after));			\
 	EXPECT_EQ(0, memcmp(&__before, &__after, sizeof(__before)));	\
@@ -105,7 +108,7 @@ TEST_F(regions, replace)
 	const struct doorbell_region itself[] = { is, without(is) };
 	int i;
 
-	ASSERT_EQ(0, db_region(self->db, was));
+	ASSERT_EQ(0, change_region(self->db, was));
 	for (i = 0; i < 3; i++) {
 		GOES_TO(0x01, ADDR, 7);
 		ALL(here);
@@ -185,7 +188,7 @@ TEST_F(regions, move)
 
 	for (i = 0; i < NR; i++)
 		batch[i] = to_eventfd(at + 4 * i, 4, self->efd[i % NE]);
-	ASSERT_EQ(0, db_regions(self->db, batch, NR, NULL));
+	ASSERT_EQ(0, doorbell_change_regions(self->db, batch, NR, NULL));
 	for (step = 1; step <= 17; step++) {
 		const uint64_t to = step % 2 ? at + step : at - 3 * step;
 
@@ -231,7 +234,7 @@ TEST_F(regions, conflicts_inside)
 		to_eventfd(ADDR, 4, self->efd[0]), without(to_eventfd(ADDR, 4, self->efd[0])),
 	};
 
-	ASSERT_EQ(0, db_region(self->db, there));
+	ASSERT_EQ(0, change_region(self->db, there));
 	BLAMES(EEXIST, 2, twice);
 	BLAMES(EEXIST, 3, values);
 	BLAMES(ENOENT, 2, gone_twice);
@@ -265,7 +268,7 @@ TEST_F(regions, overlaps_inside)
 			struct doorbell_region culprit;
 			uint32_t failed = 0;
 
-			EXPECT_EQ(-EBUSY, db_regions(self->db, batch, 5, &failed));
+			EXPECT_EQ(-EBUSY, doorbell_change_regions(self->db, batch, 5, &failed));
 			EXPECT_EQ(0, info_of(_metadata, self->db).nr_regions);
 			ASSERT_TRUE(failed == 1 || failed == 3) {
 				TH_LOG("pair %u: %u", i, failed);
@@ -273,7 +276,7 @@ TEST_F(regions, overlaps_inside)
 			culprit = batch[failed];
 			batch[failed].addr = 0x7000;
 			ALL(batch);
-			EXPECT_EQ(-EBUSY, db_region(self->db, culprit));
+			EXPECT_EQ(-EBUSY, change_region(self->db, culprit));
 			for (failed = 0; failed < 5; failed++)
 				batch[failed] = without(batch[failed]);
 			ALL(batch);
@@ -292,9 +295,9 @@ TEST_F(regions, failure_keeps_nothing)
 	int db = new_context(_metadata, 1), i;
 
 	for (i = 0; i < 100; i++)
-		ASSERT_EQ(-EINVAL, db_regions(db, batch, 3, NULL));
+		ASSERT_EQ(-EINVAL, doorbell_change_regions(db, batch, 3, NULL));
 	batch[2].length = 2;
-	ASSERT_EQ(0, db_regions(db, batch, 3, NULL));
+	ASSERT_EQ(0, doorbell_change_regions(db, batch, 3, NULL));
 	close(db);
 	if (before >= 0)
 		ASSERT_TRUE(WAIT_FOR(refcnt() == before));

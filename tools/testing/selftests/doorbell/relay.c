@@ -30,16 +30,16 @@ TEST_F(relay, one_trigger_of_many_lines)
 	uint32_t i;
 
 	for (i = 0; i < nr; i++)
-		ASSERT_EQ(0, db_trigger(db, self->out, i, 0));
+		ASSERT_EQ(0, doorbell_assign_trigger(db, self->out, i));
 	EXPECT_EQ(nr, info_of(_metadata, db).nr_triggers);
 	for (i = 0; i < nr; i++)
-		ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, i));
+		ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, i));
 	EXPECT_EQ(nr, efd_read(self->out));
 
 	/* Deassigned from one line, it is still the others'. */
-	ASSERT_EQ(0, db_trigger(db, self->out, 0, DEASSIGN));
+	ASSERT_EQ(0, doorbell_deassign_trigger(db, self->out, 0));
 	for (i = 0; i < nr; i++)
-		ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, i));
+		ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, i));
 	EXPECT_EQ(nr - 1, efd_read(self->out));
 }
 
@@ -52,8 +52,8 @@ TEST_F(relay, many_triggers_and_irqfds_of_one_line)
 	for (i = 0; i < 16; i++) {
 		in[i] = new_eventfd(_metadata, 0, 0);
 		out[i] = new_eventfd(_metadata, 0, 0);
-		ASSERT_EQ(0, db_irqfd(db, in[i], 1, 0));
-		ASSERT_EQ(0, db_trigger(db, out[i], 1, 0));
+		ASSERT_EQ(0, doorbell_assign_irqfd(db, in[i], 1));
+		ASSERT_EQ(0, doorbell_assign_trigger(db, out[i], 1));
 	}
 	for (round = 1; round <= 16; round++) {
 		ASSERT_EQ(0, efd_write(in[round - 1], round));
@@ -82,8 +82,8 @@ TEST_F(relay, diamond)
 	link_lines(_metadata, db, 0, db, 2);
 	link_lines(_metadata, db, 1, db, 3);
 	link_lines(_metadata, db, 2, db, 3);
-	ASSERT_EQ(0, db_trigger(db, self->out, 3, 0));
-	ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(db, self->out, 3));
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 0));
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, db, 3).rings == 2));
 	query = settled(_metadata, db, 3);
 	EXPECT_LE(1, query.deliveries);
@@ -105,7 +105,7 @@ TEST_F(relay, wide)
 	uint64_t deferred = 0;
 	uint32_t i, j, line;
 
-	ASSERT_EQ(0, db_irqfd(db, in, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(db, in, 0));
 	for (j = 1; j < nr_triggers; j++)
 		more[j] = new_eventfd(_metadata, 0, 0);
 	for (i = 0; i < nr_middle; i++)
@@ -114,8 +114,8 @@ TEST_F(relay, wide)
 		line = 1 + nr_middle + i;
 		link_lines(_metadata, db, 1 + i / per_middle, db, line);
 		for (j = 1; j < nr_triggers; j++)
-			ASSERT_EQ(0, db_trigger(db, more[j], line, 0));
-		ASSERT_EQ(0, db_trigger(db, self->out, line, 0));
+			ASSERT_EQ(0, doorbell_assign_trigger(db, more[j], line));
+		ASSERT_EQ(0, doorbell_assign_trigger(db, self->out, line));
 	}
 	ASSERT_EQ(0, efd_write(in, 1));
 	ASSERT_TRUE(WAIT_FOR(efd_count(self->out) == nr_middle * per_middle));
@@ -173,10 +173,10 @@ TEST_F(chain, arrives)
 		db[i] = variant->own_contexts ? new_context(_metadata, variant->lines) : db[0];
 		link_lines(_metadata, db[i - 1], i - 1, db[i], i);
 	}
-	ASSERT_EQ(0, db_trigger(db[i - 1], self->out, i - 1, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(db[i - 1], self->out, i - 1));
 
 	for (round = 1; round <= 20; round++) {
-		ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(db[0], 0));
+		ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db[0], 0));
 		ASSERT_EQ(1, efd_wait(self->out));
 	}
 	for (i = 0; i < variant->lines; i++) {
@@ -230,10 +230,10 @@ static pid_t owner(struct __test_metadata *_metadata, const int *from, unsigned 
 		/* An inherited context would not die with its owner. */
 		close(forget);
 		close(ready[0]);
-		failed = db_set_lines(db, nr);
+		failed = doorbell_set_lines(db, nr);
 		for (i = 0; i < nr; i++) {
-			failed |= db_irqfd(db, from[i], i, 0);
-			failed |= db_trigger(db, to, i, 0);
+			failed |= doorbell_assign_irqfd(db, from[i], i);
+			failed |= doorbell_assign_trigger(db, to, i);
 		}
 		if (!failed && write(ready[1], "", 1) == 1)
 			for (;;)
@@ -254,10 +254,10 @@ FIXTURE_SETUP(cycle)
 	self->kmsg = kmsg_open();
 	self->db = new_context(_metadata, 2);
 	self->back = new_eventfd(_metadata, 0, 0);
-	ASSERT_EQ(0, db_irqfd(self->db, self->back, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, self->back, 0));
 	for (i = 0; i < variant->ways; i++) {
 		self->there[i] = new_eventfd(_metadata, 0, 0);
-		ASSERT_EQ(0, db_trigger(self->db, self->there[i], 0, 0));
+		ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->there[i], 0));
 	}
 	hop = self->back;
 	if (variant->others == 2) {
@@ -283,7 +283,7 @@ FIXTURE_TEARDOWN(cycle)
 /* Starts the cycle and waits until it runs by itself, at a speed that shows. */
 static void start_cycle(struct __test_metadata *_metadata, int db)
 {
-	ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 0));
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 0));
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, db, 0).rings > 1000)) {
 		TH_LOG("the cycle does not run: %llu rings",
 		       (unsigned long long)line_of(_metadata, db, 0).rings);
@@ -366,8 +366,8 @@ TEST_F(cycle, stays_responsive)
 
 	/* The context, too, does what it is told. */
 	probe = new_eventfd(_metadata, 0, 0);
-	ASSERT_EQ(0, db_trigger(self->db, probe, 1, 0));
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 1));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, probe, 1));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 1));
 	EXPECT_EQ(1, efd_read(probe));
 }
 
@@ -383,9 +383,9 @@ TEST_F(cycle, ends_with_a_process)
 	EXPECT_EQ(0, settled(_metadata, self->db, 0).state);
 
 	/* It was the cycle that ended, not the line; and nobody listens on the way there. */
-	ASSERT_EQ(0, db_irqfd(self->db, self->there[0], 1, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, self->there[0], 1));
 	rings = settled(_metadata, self->db, 1).rings;
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 1).rings == rings + 1));
 }
 
@@ -394,19 +394,19 @@ TEST_F(cycle, ends_by_deassign)
 	uint64_t rings;
 
 	start_cycle(_metadata, self->db);
-	ASSERT_EQ(0, db_irqfd(self->db, self->back, 0, DEASSIGN));
+	ASSERT_EQ(0, doorbell_deassign_irqfd(self->db, self->back, 0));
 	rings = settled(_metadata, self->db, 0).rings;
 	ASSERT_TRUE(WAIT_FOR(efd_count(self->back) > 0));
 	EXPECT_EQ(rings, line_of(_metadata, self->db, 0).rings);
 
 	/* What is left in the counter starts it again. */
-	ASSERT_EQ(0, db_irqfd(self->db, self->back, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, self->back, 0));
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 0).rings > rings + 1000));
 
 	/* The other end of a link. */
-	ASSERT_EQ(0, db_trigger(self->db, self->there[0], 0, DEASSIGN));
+	ASSERT_EQ(0, doorbell_deassign_trigger(self->db, self->there[0], 0));
 	if (variant->ways > 1)
-		ASSERT_EQ(0, db_trigger(self->db, self->there[1], 0, DEASSIGN));
+		ASSERT_EQ(0, doorbell_deassign_trigger(self->db, self->there[1], 0));
 	ASSERT_TRUE(WAIT_FOR(has_ended(_metadata, self->db)));
 }
 

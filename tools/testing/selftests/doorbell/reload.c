@@ -88,8 +88,9 @@ static bool works(int db)
 	int in = eventfd(0, EFD_CLOEXEC), out = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	bool good;
 
-	good = !db_set_lines(db, 2) && !db_irqfd(db, in, 1, 0) && !db_trigger(db, out, 1, 0) &&
-	       db_ring(db, 1) == DOORBELL_RING_DELIVERED && efd_read(out) == 1 &&
+	good = !doorbell_set_lines(db, 2) && !doorbell_assign_irqfd(db, in, 1) &&
+	       !doorbell_assign_trigger(db, out, 1) &&
+	       doorbell_ring(db, 1) == DOORBELL_RING_DELIVERED && efd_read(out) == 1 &&
 	       !efd_write(in, 1) && efd_wait(out) == 1;
 	/* A message is in flight when the context goes. */
 	good = good && !efd_write(in, 1);

@@ -23,8 +23,8 @@ FIXTURE_TEARDOWN(resample)
 #define RING_AND_ACK(line, expected) do {				\
 	const uint32_t __at = line;					\
 									\
-	ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, __at));	\
-	ASSERT_EQ(expected, db_ack(self->db, __at));			\
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, __at)); \
+	ASSERT_EQ(expected, doorbell_ack(self->db, __at));		\
 	EXPECT_EQ(1, efd_read(self->out[__at]));			\
 } while (0)
 
@@ -40,7 +40,7 @@ static struct source new_source(struct __test_metadata *_metadata, int db)
 		.in = new_eventfd(_metadata, 0, 0), .res = new_eventfd(_metadata, 0, 0),
 	};
 
-	ASSERT_EQ(0, db_resample(db, source.in, 0, source.res));
+	ASSERT_EQ(0, doorbell_assign_resampled(db, source.in, 0, source.res));
 	return source;
 }
 
@@ -61,8 +61,8 @@ TEST_F(resample, all_of_the_line_once)
 		ASSERT_EQ(0, efd_write(i < 3 ? others[i].in : self->in[0], 1));
 		ASSERT_EQ(1, efd_wait(self->out[0]));
 		EXPECT_EQ(0, efd_count(self->res[0]));
-		EXPECT_EQ(DONE, db_ack(self->db, 0));
-		EXPECT_EQ(NOTHING, db_ack(self->db, 0));
+		EXPECT_EQ(DONE, doorbell_ack(self->db, 0));
+		EXPECT_EQ(NOTHING, doorbell_ack(self->db, 0));
 		EXPECT_EQ(1, efd_read(self->res[0]));
 		for (j = 0; j < 3; j++)
 			EXPECT_EQ(1, efd_read(others[j].res));
@@ -75,8 +75,8 @@ TEST_F(resample, all_of_the_line_once)
 
 static void hit_ring_and_ack(struct hammer *hammer)
 {
-	db_ring(hammer->fd, hammer->line);
-	db_ack(hammer->fd, hammer->line);
+	doorbell_ring(hammer->fd, hammer->line);
+	doorbell_ack(hammer->fd, hammer->line);
 }
 
 /* An IRQFD that is refused has done nothing: no ack meanwhile signals its resamplefd. */
@@ -88,11 +88,11 @@ TEST_F(resample, refused_is_never_signalled)
 	struct rounds race = ROUNDS(1000, 20000);
 	unsigned int rounds;
 
-	ASSERT_EQ(0, db_irqfd(other, in, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(other, in, 0));
 	hammer_start(_metadata, &hammer);
 	for (rounds = 0; more_rounds(&race, rounds); rounds++) {
 		dither(rounds);
-		ASSERT_EQ(-EBUSY, db_resample(self->db, in, 0, res));
+		ASSERT_EQ(-EBUSY, doorbell_assign_resampled(self->db, in, 0, res));
 	}
 	hammer_stop(&hammer);
 	EXPECT_EQ(0, efd_count(res));
@@ -105,42 +105,42 @@ TEST_F(resample, postponed)
 	struct source other = new_source(_metadata, self->db);
 	int i;
 
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
-	EXPECT_EQ(1, db_mask(self->db, 0));
-	EXPECT_EQ(POSTPONED, db_ack(self->db, 0));
-	EXPECT_EQ(NOTHING, db_ack(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
+	EXPECT_EQ(POSTPONED, doorbell_ack(self->db, 0));
+	EXPECT_EQ(NOTHING, doorbell_ack(self->db, 0));
 	EXPECT_STATE(0, LEVEL | MASKED | RESAMPLE);
-	EXPECT_EQ(0, db_mask(self->db, 0));
+	EXPECT_EQ(0, doorbell_mask(self->db, 0));
 	FLUSH();
 	EXPECT_EQ(0, efd_count(self->res[0]));
 	EXPECT_EQ(0, efd_count(other.res));
-	EXPECT_EQ(0, db_unmask(self->db, 0));
+	EXPECT_EQ(0, doorbell_unmask(self->db, 0));
 	EXPECT_EQ(1, efd_read(self->res[0]));
 	EXPECT_EQ(1, efd_read(other.res));
 	EXPECT_STATE(0, LEVEL);
 	/* Once told, it is done: neither the next unmask nor the next ack makes it up. */
-	EXPECT_EQ(1, db_mask(self->db, 0));
-	EXPECT_EQ(0, db_unmask(self->db, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
+	EXPECT_EQ(0, doorbell_unmask(self->db, 0));
 	EXPECT_EQ(0, efd_count(self->res[0]));
-	EXPECT_EQ(NOTHING, db_ack(self->db, 0));
+	EXPECT_EQ(NOTHING, doorbell_ack(self->db, 0));
 	EXPECT_EQ(0, efd_count(self->res[0]));
 	EXPECT_EQ(1, efd_read(self->out[0]));
 
 	/* Several acks of one mask: by a level that stays, and is delivered in between. */
 	for (i = 0; i < 3; i++) {
-		EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
-		EXPECT_EQ(1, db_mask(self->db, 0));
-		EXPECT_EQ(POSTPONED, db_ack(self->db, 0));
-		EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 0));
-		EXPECT_EQ(1, db_clear(self->db, 0));
+		EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
+		EXPECT_EQ(1, doorbell_mask(self->db, 0));
+		EXPECT_EQ(POSTPONED, doorbell_ack(self->db, 0));
+		EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 0));
+		EXPECT_EQ(1, doorbell_clear(self->db, 0));
 		EXPECT_EQ(0, efd_count(self->res[0]));
-		EXPECT_EQ(0, db_unmask(self->db, 0));
+		EXPECT_EQ(0, doorbell_unmask(self->db, 0));
 		EXPECT_EQ(1, efd_read(self->res[0]));
 	}
 	/* The source asserts again when it is told: at the unmask, with the line open. */
 	EXPECT_EQ(3, efd_read(self->out[0]));
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
-	EXPECT_EQ(DONE, db_ack(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(DONE, doorbell_ack(self->db, 0));
 	EXPECT_EQ(1, efd_read(self->res[0]));
 	EXPECT_ACCOUNTS(0, 8, 5, 5);
 }
@@ -150,29 +150,29 @@ TEST_F(resample, assigned_while_masked)
 {
 	struct source other, late;
 
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
-	EXPECT_EQ(1, db_mask(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
 	other = new_source(_metadata, self->db);
 	EXPECT_EQ(0, efd_count(other.res));
-	EXPECT_EQ(POSTPONED, db_ack(self->db, 0));
+	EXPECT_EQ(POSTPONED, doorbell_ack(self->db, 0));
 	EXPECT_EQ(0, efd_count(other.res));
 	late = new_source(_metadata, self->db);
 	EXPECT_EQ(0, efd_count(late.res));
 	EXPECT_STATE(0, LEVEL | MASKED | RESAMPLE);
-	EXPECT_EQ(0, db_unmask(self->db, 0));
+	EXPECT_EQ(0, doorbell_unmask(self->db, 0));
 	EXPECT_EQ(1, efd_read(other.res));
 	EXPECT_EQ(1, efd_read(late.res));
 	EXPECT_EQ(1, efd_read(self->res[0]));
 
 	/* One that goes meanwhile is owed nothing, and takes nothing from others. */
-	EXPECT_EQ(1, db_mask(self->db, 0));
-	EXPECT_EQ(0, db_unmask(self->db, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
+	EXPECT_EQ(0, doorbell_unmask(self->db, 0));
 	EXPECT_EQ(1, efd_read(self->out[0]));
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
-	EXPECT_EQ(1, db_mask(self->db, 0));
-	EXPECT_EQ(POSTPONED, db_ack(self->db, 0));
-	ASSERT_EQ(0, db_irqfd(self->db, self->in[0], 0, DEASSIGN));
-	EXPECT_EQ(0, db_unmask(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
+	EXPECT_EQ(POSTPONED, doorbell_ack(self->db, 0));
+	ASSERT_EQ(0, doorbell_deassign_irqfd(self->db, self->in[0], 0));
+	EXPECT_EQ(0, doorbell_unmask(self->db, 0));
 	EXPECT_EQ(0, efd_count(self->res[0]));
 	EXPECT_EQ(1, efd_read(other.res));
 	EXPECT_EQ(1, efd_read(late.res));
@@ -183,13 +183,13 @@ TEST_F(resample, signalled_before)
 {
 	int in = new_eventfd(_metadata, 7, 0), res = new_eventfd(_metadata, 3, 0);
 
-	ASSERT_EQ(0, db_resample(self->db, in, 0, res));
+	ASSERT_EQ(0, doorbell_assign_resampled(self->db, in, 0, res));
 	EXPECT_EQ(0, efd_count(in));
 	EXPECT_EQ(3, efd_count(res));
 	ASSERT_EQ(1, efd_wait(self->out[0]));
 	EXPECT_STATE(0, LEVEL | ASSERTED);
 	EXPECT_ACCOUNTS(0, 1, 1, 0);
-	EXPECT_EQ(DONE, db_ack(self->db, 0));
+	EXPECT_EQ(DONE, doorbell_ack(self->db, 0));
 	EXPECT_EQ(4, efd_read(res));
 }
 
@@ -202,7 +202,7 @@ TEST_F(resample, deassign)
 	unsigned int i;
 	int j, k;
 
-	ASSERT_EQ(0, db_irqfd(self->db, self->in[0], 0, DEASSIGN));
+	ASSERT_EQ(0, doorbell_deassign_irqfd(self->db, self->in[0], 0));
 	EXPECT_EQ(0, line_of(_metadata, self->db, 0).nr_resamplefds);
 	RING_AND_ACK(0, DONE);
 	EXPECT_EQ(0, efd_count(self->res[0]));
@@ -217,7 +217,7 @@ TEST_F(resample, deassign)
 		for (j = 0; j < 5; j++) {
 			int in = sources[orders[i][j]].in;
 
-			ASSERT_EQ(0, db_irqfd(self->db, in, 0, DEASSIGN));
+			ASSERT_EQ(0, doorbell_deassign_irqfd(self->db, in, 0));
 			there[orders[i][j]] = false;
 			EXPECT_EQ(4 - j, line_of(_metadata, self->db, 0).nr_resamplefds);
 			RING_AND_ACK(0, DONE);
@@ -235,13 +235,13 @@ TEST_F(resample, reassign)
 {
 	int res = new_eventfd(_metadata, 0, 0);
 
-	ASSERT_EQ(0, db_irqfd(self->db, self->in[0], 0, DEASSIGN));
-	ASSERT_EQ(0, db_resample(self->db, self->in[0], 0, res));
+	ASSERT_EQ(0, doorbell_deassign_irqfd(self->db, self->in[0], 0));
+	ASSERT_EQ(0, doorbell_assign_resampled(self->db, self->in[0], 0, res));
 	RING_AND_ACK(0, DONE);
 	EXPECT_EQ(0, efd_count(self->res[0]));
 	EXPECT_EQ(1, efd_read(res));
-	ASSERT_EQ(0, db_irqfd(self->db, self->in[0], 0, DEASSIGN));
-	ASSERT_EQ(0, db_irqfd(self->db, self->in[0], 0, 0));
+	ASSERT_EQ(0, doorbell_deassign_irqfd(self->db, self->in[0], 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, self->in[0], 0));
 	RING_AND_ACK(0, DONE);
 	EXPECT_EQ(0, efd_count(self->res[0]));
 	EXPECT_EQ(0, efd_count(res));
@@ -254,12 +254,12 @@ TEST_F(resample, shared)
 {
 	int in = new_eventfd(_metadata, 0, 0);
 
-	ASSERT_EQ(0, db_resample(self->db, in, 0, self->res[0]));
+	ASSERT_EQ(0, doorbell_assign_resampled(self->db, in, 0, self->res[0]));
 	EXPECT_EQ(2, line_of(_metadata, self->db, 0).nr_resamplefds);
 	RING_AND_ACK(0, DONE);
 	EXPECT_EQ(2, efd_read(self->res[0]));
 	/* Each goes with its own irqfd. */
-	ASSERT_EQ(0, db_irqfd(self->db, in, 0, DEASSIGN));
+	ASSERT_EQ(0, doorbell_deassign_irqfd(self->db, in, 0));
 	RING_AND_ACK(0, DONE);
 	EXPECT_EQ(1, efd_read(self->res[0]));
 }
@@ -299,7 +299,7 @@ TEST_F(resample, goes_with_its_irqfd)
 	close(others[0].in);
 	close(others[2].in);
 	close(self->in[0]);
-	ASSERT_TRUE(WAIT_FOR(!db_set_type(self->db, 0, DOORBELL_TYPE_EDGE)));
+	ASSERT_TRUE(WAIT_FOR(!doorbell_set_type(self->db, 0, DOORBELL_TYPE_EDGE)));
 	EXPECT_EQ(0, line_of(_metadata, self->db, 0).nr_resamplefds);
 }
 
@@ -309,37 +309,37 @@ TEST_F(resample, notify_ack)
 	int acks = new_eventfd(_metadata, 0, 0), all = new_eventfd(_metadata, 0, 0);
 	const uint32_t every = DOORBELL_NOTIFY_MASK | DOORBELL_NOTIFY_UNMASK | DOORBELL_NOTIFY_ACK;
 
-	ASSERT_EQ(0, db_notifier(self->db, acks, 0, 0, DOORBELL_NOTIFY_ACK));
-	ASSERT_EQ(0, db_notifier(self->db, all, 0, 0, every));
+	ASSERT_EQ(0, doorbell_assign_notifier(self->db, acks, 0, DOORBELL_NOTIFY_ACK));
+	ASSERT_EQ(0, doorbell_assign_notifier(self->db, all, 0, every));
 	EXPECT_EQ(2, line_of(_metadata, self->db, 0).nr_notifiers);
 	EXPECT_EQ(1, line_of(_metadata, self->db, 0).nr_resamplefds);
-	EXPECT_EQ(NOTHING, db_ack(self->db, 0));
+	EXPECT_EQ(NOTHING, doorbell_ack(self->db, 0));
 	EXPECT_EQ(0, efd_count(acks));
 	RING_AND_ACK(0, DONE);
 	EXPECT_EQ(1, efd_read(acks));
 	EXPECT_EQ(1, efd_read(all));
 	EXPECT_EQ(1, efd_read(self->res[0]));
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
-	EXPECT_EQ(1, db_mask(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
 	EXPECT_EQ(0, efd_count(acks));
 	EXPECT_EQ(1, efd_read(all));
-	EXPECT_EQ(POSTPONED, db_ack(self->db, 0));
+	EXPECT_EQ(POSTPONED, doorbell_ack(self->db, 0));
 	EXPECT_EQ(1, efd_read(acks));
 	EXPECT_EQ(1, efd_read(all));
-	EXPECT_EQ(NOTHING, db_ack(self->db, 0));
-	EXPECT_EQ(0, db_unmask(self->db, 0));
+	EXPECT_EQ(NOTHING, doorbell_ack(self->db, 0));
+	EXPECT_EQ(0, doorbell_unmask(self->db, 0));
 	EXPECT_EQ(0, efd_count(acks));
 	EXPECT_EQ(1, efd_read(all));
 	EXPECT_EQ(1, efd_read(self->res[0]));
 	/* What is dropped was not acked. */
-	EXPECT_EQ(1, db_mask(self->db, 0));
-	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 0));
-	EXPECT_EQ(1, db_clear(self->db, 0));
-	EXPECT_EQ(0, db_unmask(self->db, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(1, doorbell_clear(self->db, 0));
+	EXPECT_EQ(0, doorbell_unmask(self->db, 0));
 	EXPECT_EQ(0, efd_count(acks));
 	EXPECT_EQ(2, efd_read(all));
 	EXPECT_EQ(1, efd_read(self->res[0]));
-	ASSERT_EQ(0, db_notifier(self->db, acks, 0, DEASSIGN, 0));
+	ASSERT_EQ(0, doorbell_deassign_notifier(self->db, acks, 0));
 	EXPECT_EQ(1, efd_read(self->out[0]));
 	RING_AND_ACK(0, DONE);
 	EXPECT_EQ(0, efd_count(acks));
@@ -350,23 +350,23 @@ TEST_F(resample, rings_its_own_line)
 {
 	int i, again = new_eventfd(_metadata, 0, 0), in = new_eventfd(_metadata, 0, 0);
 
-	ASSERT_EQ(0, db_irqfd(self->db, again, 0, 0));
-	ASSERT_EQ(0, db_resample(self->db, in, 0, again));
+	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, again, 0));
+	ASSERT_EQ(0, doorbell_assign_resampled(self->db, in, 0, again));
 	ASSERT_EQ(0, efd_write(in, 1));
 	for (i = 1; i <= 5; i++) {
 		ASSERT_EQ(1, efd_wait(self->out[0]));
 		EXPECT_STATE(0, LEVEL | ASSERTED);
 		EXPECT_ACCOUNTS(0, i, i, i - 1);
-		EXPECT_EQ(DONE, db_ack(self->db, 0));
+		EXPECT_EQ(DONE, doorbell_ack(self->db, 0));
 	}
 	ASSERT_EQ(1, efd_wait(self->out[0]));
 	EXPECT_EQ(5, efd_read(self->res[0]));
 	/* Masked, the next is rung by the unmask. */
-	EXPECT_EQ(1, db_mask(self->db, 0));
-	EXPECT_EQ(POSTPONED, db_ack(self->db, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
+	EXPECT_EQ(POSTPONED, doorbell_ack(self->db, 0));
 	FLUSH();
 	EXPECT_STATE(0, LEVEL | MASKED | RESAMPLE);
-	EXPECT_EQ(0, db_unmask(self->db, 0));
+	EXPECT_EQ(0, doorbell_unmask(self->db, 0));
 	ASSERT_EQ(1, efd_wait(self->out[0]));
 	EXPECT_STATE(0, LEVEL | ASSERTED);
 }
@@ -381,10 +381,10 @@ TEST_F(resample, relay)
 	int link = new_eventfd(_metadata, 0, 0), back = new_eventfd(_metadata, 0, 0);
 	int i;
 
-	ASSERT_EQ(0, db_set_type(other, 1, DOORBELL_TYPE_LEVEL));
-	ASSERT_EQ(0, db_resample(other, link, 1, back));
-	ASSERT_EQ(0, db_trigger(self->db, link, 0, 0));
-	ASSERT_EQ(0, db_trigger(other, out, 1, 0));
+	ASSERT_EQ(0, doorbell_set_type(other, 1, DOORBELL_TYPE_LEVEL));
+	ASSERT_EQ(0, doorbell_assign_resampled(other, link, 1, back));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, link, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(other, out, 1));
 	for (i = 1; i <= 3; i++) {
 		ASSERT_EQ(0, efd_write(self->in[0], 1));
 		ASSERT_EQ(1, efd_wait(out));
@@ -392,32 +392,32 @@ TEST_F(resample, relay)
 		EXPECT_STATE(0, LEVEL | ASSERTED);
 		EXPECT_EQ(LEVEL | ASSERTED, line_of(_metadata, other, 1).state);
 		/* Acked at the near end only, the next message finds the far one asserted. */
-		EXPECT_EQ(DONE, db_ack(self->db, 0));
+		EXPECT_EQ(DONE, doorbell_ack(self->db, 0));
 		EXPECT_EQ(1, efd_read(self->res[0]));
-		EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
+		EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
 		ASSERT_TRUE(WAIT_FOR(line_of(_metadata, other, 1).rings == 2 * i));
 		EXPECT_EQ(0, efd_count(out));
-		EXPECT_EQ(DONE, db_ack(other, 1));
+		EXPECT_EQ(DONE, doorbell_ack(other, 1));
 		EXPECT_EQ(1, efd_read(back));
-		EXPECT_EQ(DONE, db_ack(self->db, 0));
+		EXPECT_EQ(DONE, doorbell_ack(self->db, 0));
 		EXPECT_EQ(1, efd_read(self->res[0]));
 		EXPECT_EQ(1, efd_read(self->out[0]));
 		EXPECT_EQ(i, line_of(_metadata, other, 1).deliveries);
 		EXPECT_EQ(i, line_of(_metadata, other, 1).acks);
 	}
 	/* Raised at one end; masked at the other. */
-	EXPECT_EQ(1, db_mask(other, 1));
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_set_level(self->db, 0, 1));
-	ASSERT_TRUE(WAIT_FOR(db_pending(other, 1)));
-	EXPECT_EQ(DONE, db_ack(self->db, 0));
-	EXPECT_EQ(0, db_set_level(self->db, 0, 0));
-	EXPECT_EQ(DONE, db_ack(self->db, 0));
-	EXPECT_EQ(NOTHING, db_ack(other, 1));
-	EXPECT_EQ(1, db_unmask(other, 1));
+	EXPECT_EQ(1, doorbell_mask(other, 1));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_set_level(self->db, 0, 1));
+	ASSERT_TRUE(WAIT_FOR(doorbell_pending(other, 1)));
+	EXPECT_EQ(DONE, doorbell_ack(self->db, 0));
+	EXPECT_EQ(0, doorbell_set_level(self->db, 0, 0));
+	EXPECT_EQ(DONE, doorbell_ack(self->db, 0));
+	EXPECT_EQ(NOTHING, doorbell_ack(other, 1));
+	EXPECT_EQ(1, doorbell_unmask(other, 1));
 	EXPECT_EQ(1, efd_read(out));
-	EXPECT_EQ(DONE, db_ack(other, 1));
+	EXPECT_EQ(DONE, doorbell_ack(other, 1));
 	EXPECT_EQ(1, efd_read(back));
-	EXPECT_EQ(0, db_pending(other, 1));
+	EXPECT_EQ(0, doorbell_pending(other, 1));
 }
 
 /* The lines of /proc/PID/fdinfo that are about this. */
@@ -432,9 +432,9 @@ TEST_F(resample, fdinfo)
 	FILE *file;
 
 	RING_AND_ACK(0, DONE);
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
-	EXPECT_EQ(1, db_mask(self->db, 1));
-	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, 1));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 1));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 1));
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", self->db);
 	file = fopen(path, "re");
 	ASSERT_TRUE(!!file);

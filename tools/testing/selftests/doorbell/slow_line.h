@@ -34,7 +34,7 @@ static inline uint64_t slow_line_delivery_us(struct __test_metadata *_metadata,
 
 	for (i = 0; i < 3; i++) {
 		start = clock_us(CLOCK_MONOTONIC);
-		ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(slow->db, 0));
+		ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(slow->db, 0));
 		took = clock_us(CLOCK_MONOTONIC) - start;
 		if (took < least)
 			least = took;
@@ -51,10 +51,10 @@ static inline void slow_line_setup(struct __test_metadata *_metadata, struct slo
 	int epoll;
 
 	slow->db = new_context(_metadata, 1);
-	slow->status = map_status(_metadata, slow->db, 1);
+	slow->status = map_status(_metadata, slow->db);
 	for (i = 0; i < ARRAY_SIZE(slow->triggers); i++) {
 		slow->triggers[i] = new_eventfd(_metadata, 0, 0);
-		ASSERT_EQ(0, db_trigger(slow->db, slow->triggers[i], 0, 0));
+		ASSERT_EQ(0, doorbell_assign_trigger(slow->db, slow->triggers[i], 0));
 	}
 	do {
 		epoll = epoll_create1(EPOLL_CLOEXEC);

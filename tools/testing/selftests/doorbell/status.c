@@ -29,10 +29,10 @@ FIXTURE_SETUP(status)
 	self->db = new_context(_metadata, LINES);
 	self->in = new_eventfd(_metadata, 0, 0);
 	self->out = new_eventfd(_metadata, 0, 0);
-	ASSERT_EQ(0, db_irqfd(self->db, self->in, LAST, 0));
-	ASSERT_EQ(0, db_trigger(self->db, self->out, LAST, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, self->in, LAST));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->out, LAST));
 	self->page = sysconf(_SC_PAGESIZE);
-	self->status = map_status(_metadata, self->db, LINES);
+	self->status = map_status(_metadata, self->db);
 }
 
 FIXTURE_TEARDOWN(status)
@@ -52,7 +52,8 @@ static int try_map(int fd, size_t len, int prot, int flags, off_t offset)
 }
 
 /* All lines are as QUERY has them, and the rest is zero. */
-static bool agrees(struct __test_metadata *_metadata, int db, const struct doorbell_line_status *status)
+static bool agrees(struct __test_metadata *_metadata, int db,
+		   const struct doorbell_line_status *status)
 {
 	static const struct doorbell_line_status none;
 	uint32_t i, end = status_size(LINES) / sizeof(*status);
@@ -82,7 +83,7 @@ TEST_F(status, agrees_with_query)
 		uint32_t n;
 
 		for (n = 0; n < i % 4; n++)
-			ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, i));
+			ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, i));
 		EXPECT_EQ(i % 4, self->status[i].deliveries);
 	}
 	EXPECT_EQ(LAST % 4, efd_read(self->out));
@@ -94,32 +95,32 @@ TEST_F(status, agrees_with_query)
 	EXPECT_EQ(LAST % 4 + 1, line->deliveries);
 	ASSERT_TRUE(agrees(_metadata, self->db, self->status));
 
-	EXPECT_EQ(1, db_mask(self->db, LAST));
+	EXPECT_EQ(1, doorbell_mask(self->db, LAST));
 	EXPECT_EQ(DOORBELL_LINE_MASKED, status_state(line));
 	ASSERT_TRUE(agrees(_metadata, self->db, self->status));
-	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(self->db, LAST));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, LAST));
 	EXPECT_EQ(DOORBELL_LINE_MASKED | DOORBELL_LINE_PENDING, status_state(line));
 	EXPECT_EQ(0, line->coalesced);
 	ASSERT_TRUE(agrees(_metadata, self->db, self->status));
-	EXPECT_EQ(DOORBELL_RING_COALESCED, db_ring(self->db, LAST));
+	EXPECT_EQ(DOORBELL_RING_COALESCED, doorbell_ring(self->db, LAST));
 	ASSERT_EQ(0, efd_write(self->in, 1));
 	EXPECT_EQ(2, line->coalesced);
 	ASSERT_TRUE(agrees(_metadata, self->db, self->status));
-	EXPECT_EQ(1, db_clear(self->db, LAST));
+	EXPECT_EQ(1, doorbell_clear(self->db, LAST));
 	EXPECT_EQ(DOORBELL_LINE_MASKED, status_state(line));
 	EXPECT_EQ(1, line->dropped);
 	ASSERT_TRUE(agrees(_metadata, self->db, self->status));
 	ASSERT_EQ(0, efd_write(self->in, 1));
-	EXPECT_EQ(1, db_unmask(self->db, LAST));
+	EXPECT_EQ(1, doorbell_unmask(self->db, LAST));
 	EXPECT_EQ(0, status_state(line));
 	EXPECT_EQ(LAST % 4 + 2, line->deliveries);
 	ASSERT_TRUE(agrees(_metadata, self->db, self->status));
 
 	/* Assigning and deassigning changes nothing there. */
-	ASSERT_EQ(0, db_notifier(self->db, self->out, 0, 0, DOORBELL_NOTIFY_MASK));
-	ASSERT_EQ(0, db_trigger(self->db, self->out, 1, 0));
-	ASSERT_EQ(0, db_trigger(self->db, self->out, LAST, DEASSIGN));
-	ASSERT_EQ(0, db_irqfd(self->db, self->in, LAST, DEASSIGN));
+	ASSERT_EQ(0, doorbell_assign_notifier(self->db, self->out, 0, DOORBELL_NOTIFY_MASK));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->out, 1));
+	ASSERT_EQ(0, doorbell_deassign_trigger(self->db, self->out, LAST));
+	ASSERT_EQ(0, doorbell_deassign_irqfd(self->db, self->in, LAST));
 	ASSERT_TRUE(agrees(_metadata, self->db, self->status));
 }
 
@@ -132,10 +133,10 @@ TEST_F(status, deferred)
 	for (i = 1; i < LINES; i++) {
 		int link = new_eventfd(_metadata, 0, 0);
 
-		ASSERT_EQ(0, db_irqfd(self->db, link, i, 0));
-		ASSERT_EQ(0, db_trigger(self->db, link, i - 1, 0));
+		ASSERT_EQ(0, doorbell_assign_irqfd(self->db, link, i));
+		ASSERT_EQ(0, doorbell_assign_trigger(self->db, link, i - 1));
 	}
-	ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
 	ASSERT_EQ(1, efd_wait(self->out));
 	for (i = 0; i < LINES; i++) {
 		settled(_metadata, self->db, i);
@@ -148,14 +149,16 @@ TEST_F(status, deferred)
 /* Each sees what any other does; each context has its own. */
 TEST_F(status, shared_and_private)
 {
-	const struct doorbell_line_status *again = map_status(_metadata, self->db, LINES);
-	const struct doorbell_line_status *first = map_status(_metadata, self->db, 1);
+	const struct doorbell_line_status *again = map_status(_metadata, self->db);
+	const struct doorbell_line_status *first = mmap(NULL, status_size(1), PROT_READ, MAP_SHARED,
+							self->db, status_offset(self->db));
 	int other = new_context(_metadata, LINES);
-	const struct doorbell_line_status *others = map_status(_metadata, other, LINES);
+	const struct doorbell_line_status *others = map_status(_metadata, other);
 	pid_t pid;
 
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
 	EXPECT_EQ(1, again[0].deliveries);
+	ASSERT_TRUE(first != MAP_FAILED);
 	/* A part of them is a mapping, too. */
 	EXPECT_EQ(1, first[0].deliveries);
 	EXPECT_EQ(0, others[0].deliveries);
@@ -163,7 +166,7 @@ TEST_F(status, shared_and_private)
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
-		if (db_ring(self->db, LAST) != DOORBELL_RING_DELIVERED)
+		if (doorbell_ring(self->db, LAST) != DOORBELL_RING_DELIVERED)
 			_exit(1);
 		_exit(self->status[LAST].deliveries == 1 && self->status[0].deliveries == 1 ?
 		      0 : 2);
@@ -200,7 +203,7 @@ TEST_F(status, what_can_be_mapped)
 	EXPECT_TRUE(ret == -EACCES || ret == -EPERM);
 
 	EXPECT_EQ(-ENXIO, try_map(fresh, page, PROT_READ, MAP_SHARED, 0));
-	ASSERT_EQ(0, db_set_lines(fresh, 1));
+	ASSERT_EQ(0, doorbell_set_lines(fresh, 1));
 	EXPECT_EQ(0, try_map(fresh, page, PROT_READ, MAP_SHARED, 0));
 	EXPECT_EQ(-EINVAL, try_map(fresh, page + 1, PROT_READ, MAP_SHARED, 0));
 	EXPECT_TRUE(agrees(_metadata, self->db, self->status));
@@ -213,9 +216,9 @@ TEST_F(status, read_only_descriptor)
 	const struct doorbell_line_status *status;
 
 	ASSERT_LE(0, db);
-	ASSERT_EQ(0, db_set_lines(db, 1));
-	status = map_status(_metadata, db, 1);
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 0));
+	ASSERT_EQ(0, doorbell_set_lines(db, 1));
+	status = map_status(_metadata, db);
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 0));
 	EXPECT_EQ(1, status[0].deliveries);
 	EXPECT_EQ(-1, mprotect((void *)status, self->page, PROT_READ | PROT_WRITE));
 	EXPECT_EQ(EACCES, errno);
@@ -245,7 +248,7 @@ static void still_works(struct __test_metadata *_metadata, int db, int out,
 	uint64_t deliveries = line_of(_metadata, db, LAST).deliveries;
 
 	EXPECT_EQ(0, line_of(_metadata, db, LAST).state);
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, LAST));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, LAST));
 	EXPECT_EQ(1, efd_read(out));
 	EXPECT_EQ(deliveries + 1, status[LAST].deliveries);
 	EXPECT_TRUE(agrees(_metadata, db, status));
@@ -292,8 +295,8 @@ TEST_F(status, nobody_writes)
 	ASSERT_EQ(sizeof(value), write(pipes[1], &value, sizeof(value)));
 	EXPECT_EQ(-1, read(pipes[0], at, sizeof(value)));
 	EXPECT_EQ(EFAULT, errno);
-	EXPECT_EQ(-EFAULT, db_ioctl(self->db, DOORBELL_GET_INFO, (void *)self->status));
-	EXPECT_EQ(-EFAULT, db_ioctl(self->db, DOORBELL_MASK, &set));
+	EXPECT_EQ(-EFAULT, doorbell_ioctl(self->db, DOORBELL_GET_INFO, (void *)self->status));
+	EXPECT_EQ(-EFAULT, doorbell_ioctl(self->db, DOORBELL_MASK, &set));
 
 	/* A debugger's, who may write to read-only mappings of files. */
 	ASSERT_LE(0, mem);
@@ -310,7 +313,7 @@ TEST_F(status, tracer_does_not_write)
 	int status;
 	pid_t pid;
 
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, LAST));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, LAST));
 	EXPECT_EQ(1, efd_read(self->out));
 	pid = fork();
 	ASSERT_LE(0, pid);
@@ -326,7 +329,7 @@ TEST_F(status, tracer_does_not_write)
 	EXPECT_EQ(1, ptrace(PTRACE_PEEKDATA, pid, at, NULL));
 	EXPECT_EQ(0, errno);
 	EXPECT_EQ(-1, ptrace(PTRACE_POKEDATA, pid, at, (void *)-1L));
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(self->db, LAST));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, LAST));
 	EXPECT_EQ(1, efd_read(self->out));
 	ASSERT_EQ(0, ptrace(PTRACE_CONT, pid, NULL, NULL));
 	ASSERT_EQ(0, wait_child(pid));
@@ -359,15 +362,15 @@ TEST_F(status, outlives_the_descriptor)
 	int other = new_context(_metadata, 1);
 	int held = new_eventfd(_metadata, 0, 0);
 
-	ASSERT_EQ(0, db_irqfd(self->db, held, 0, 0));
-	EXPECT_EQ(1, db_mask(self->db, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, held, 0));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
 	close(self->db);
 	ASSERT_EQ(0, efd_write(self->in, 1));
 	ASSERT_EQ(1, efd_wait(self->out));
 	EXPECT_EQ(1, line->deliveries);
 	ASSERT_EQ(0, efd_write(held, 1));
 	EXPECT_EQ(DOORBELL_LINE_MASKED | DOORBELL_LINE_PENDING, status_state(&self->status[0]));
-	EXPECT_EQ(-EBUSY, db_irqfd(other, self->in, 0, 0));
+	EXPECT_EQ(-EBUSY, doorbell_assign_irqfd(other, self->in, 0));
 
 	/* Half of it is enough. */
 	ASSERT_EQ(0, munmap((void *)self->status, self->page));
@@ -375,7 +378,7 @@ TEST_F(status, outlives_the_descriptor)
 	ASSERT_EQ(1, efd_wait(self->out));
 	EXPECT_EQ(2, line->deliveries);
 	ASSERT_EQ(0, munmap((char *)self->status + self->page, self->page));
-	ASSERT_EQ(0, db_irqfd(other, self->in, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(other, self->in, 0));
 	ASSERT_EQ(0, efd_write(self->in, 1));
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, other, 0).deliveries == 1));
 	EXPECT_EQ(0, efd_count(self->out));
@@ -443,16 +446,16 @@ TEST_F(status, no_addresses)
 	for (i = 0; i < LINES; i++) {
 		int e = new_eventfd(_metadata, i % 2, 0);
 
-		ASSERT_EQ(0, db_irqfd(self->db, e, i, 0));
-		ASSERT_EQ(0, db_trigger(self->db, new_eventfd(_metadata, 0, 0), i, 0));
-		ASSERT_EQ(0, db_notifier(self->db, new_eventfd(_metadata, 0, 0), i, 0,
-					 DOORBELL_NOTIFY_MASK));
+		ASSERT_EQ(0, doorbell_assign_irqfd(self->db, e, i));
+		ASSERT_EQ(0, doorbell_assign_trigger(self->db, new_eventfd(_metadata, 0, 0), i));
+		ASSERT_EQ(0, doorbell_assign_notifier(self->db, new_eventfd(_metadata, 0, 0), i,
+						      DOORBELL_NOTIFY_MASK));
 	}
 	hammer_start(_metadata, &hammer);
 	for (round = 0; round < 200; round++) {
 		if (round % 20 == 0)
-			db_lineset(self->db, round % 40 ? DOORBELL_MASK : DOORBELL_UNMASK, 0,
-				   LINES, NULL, NULL);
+			doorbell_line_set(self->db, round % 40 ? DOORBELL_MASK : DOORBELL_UNMASK, 0,
+					  LINES, NULL, NULL);
 		ASSERT_FALSE(leaks(self->status, status_size(LINES)));
 	}
 	hammer_stop(&hammer);
@@ -464,7 +467,7 @@ TEST_F(status, reserved_is_zero)
 	uint32_t i, j;
 
 	for (i = 0; i < LINES; i++)
-		db_ring(self->db, i);
+		doorbell_ring(self->db, i);
 	for (i = 0; i < status_size(LINES) / sizeof(*self->status); i++) {
 		for (j = 0; j < ARRAY_SIZE(self->status[i].reserved); j++)
 			ASSERT_EQ(0, self->status[i].reserved[j]);
@@ -492,9 +495,9 @@ FIXTURE_VARIANT_ADD(counted, unmask) { .by_unmask = true };
 
 static void hit_unmask(struct hammer *hammer)
 {
-	db_mask(hammer->fd, hammer->line);
-	db_ring(hammer->fd, hammer->line);
-	db_unmask(hammer->fd, hammer->line);
+	doorbell_mask(hammer->fd, hammer->line);
+	doorbell_ring(hammer->fd, hammer->line);
+	doorbell_unmask(hammer->fd, hammer->line);
 }
 
 FIXTURE_SETUP(counted)
@@ -503,18 +506,18 @@ FIXTURE_SETUP(counted)
 
 	self->kmsg = kmsg_open();
 	self->db = new_context(_metadata, 1);
-	self->status = map_status(_metadata, self->db, 1);
+	self->status = map_status(_metadata, self->db);
 	self->out = new_eventfd(_metadata, 0, 0);
 	/* First of many, so that it is seen long before the delivery is done. */
-	ASSERT_EQ(0, db_trigger(self->db, self->out, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->out, 0));
 	for (i = 0; i < 20; i++)
-		ASSERT_EQ(0, db_trigger(self->db, new_eventfd(_metadata, 0, 0), 0, 0));
+		ASSERT_EQ(0, doorbell_assign_trigger(self->db, new_eventfd(_metadata, 0, 0), 0));
 	self->hammer.fd = self->db;
 	self->hammer.hit = variant->by_unmask ? hit_unmask : hit_ring;
 	if (variant->by_irqfd) {
 		self->hammer.hit = hit_write;
 		self->hammer.fd = new_eventfd(_metadata, 0, 0);
-		ASSERT_EQ(0, db_irqfd(self->db, self->hammer.fd, 0, 0));
+		ASSERT_EQ(0, doorbell_assign_irqfd(self->db, self->hammer.fd, 0));
 	}
 }
 
@@ -562,7 +565,7 @@ TEST_F(counted, never_goes_back)
 		uint32_t state = status_state(self->status);
 
 		if (rounds % 2)
-			db_ring(self->db, 0);
+			doorbell_ring(self->db, 0);
 		back += now < deliveries || then < coalesced;
 		odd += state & ~(DOORBELL_LINE_MASKED | DOORBELL_LINE_PENDING);
 		deliveries = now;

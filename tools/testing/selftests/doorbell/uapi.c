@@ -192,9 +192,9 @@ TEST(info)
 	EXPECT_EQ(DOORBELL_FEATURE_MASK, info.features & DOORBELL_FEATURE_MASK);
 	EXPECT_EQ(DOORBELL_FEATURE_LEVEL, info.features & DOORBELL_FEATURE_LEVEL);
 	EXPECT_EQ(DOORBELL_FEATURE_BUS, info.features & DOORBELL_FEATURE_BUS);
-	EXPECT_EQ(0, info.features & ~(DOORBELL_FEATURE_EVENTFD_READ | DOORBELL_FEATURE_EVENTFD_PEEK |
-				       DOORBELL_FEATURE_MASK | DOORBELL_FEATURE_LEVEL |
-				       DOORBELL_FEATURE_BUS));
+	EXPECT_EQ(0, info.features & ~(DOORBELL_FEATURE_EVENTFD_READ |
+				       DOORBELL_FEATURE_EVENTFD_PEEK | DOORBELL_FEATURE_MASK |
+				       DOORBELL_FEATURE_LEVEL | DOORBELL_FEATURE_BUS));
 	EXPECT_EQ(DOORBELL_MAX_LINES, info.max_lines);
 	EXPECT_EQ(DOORBELL_MAX_TRIGGERS_PER_LINE, info.max_triggers_per_line);
 	EXPECT_EQ(DOORBELL_MAX_IRQFDS, info.max_irqfds);
@@ -216,26 +216,27 @@ TEST(info)
 /* Lines that hold their messages from the first on. */
 TEST(set_lines_masked)
 {
-	struct doorbell_set_lines lines = { .nr_lines = 3, .flags = DOORBELL_SET_LINES_FLAG_MASKED };
+	struct doorbell_set_lines lines = { .nr_lines = 3,
+					    .flags = DOORBELL_SET_LINES_FLAG_MASKED };
 	int db = new_context(_metadata, 0), out = new_eventfd(_metadata, 0, 0), i;
 	const struct doorbell_line_status *status;
 
-	ASSERT_EQ(0, db_ioctl(db, DOORBELL_SET_LINES, &lines));
-	EXPECT_EQ(-EEXIST, db_set_lines(db, 3));
-	status = map_status(_metadata, db, 3);
+	ASSERT_EQ(0, doorbell_ioctl(db, DOORBELL_SET_LINES, &lines));
+	EXPECT_EQ(-EEXIST, doorbell_set_lines(db, 3));
+	status = map_status(_metadata, db);
 	for (i = 0; i < 3; i++) {
 		EXPECT_EQ(DOORBELL_LINE_MASKED, line_of(_metadata, db, i).state);
 		EXPECT_EQ(DOORBELL_LINE_MASKED, status_state(&status[i]));
-		EXPECT_EQ(0, db_mask(db, i));
+		EXPECT_EQ(0, doorbell_mask(db, i));
 	}
-	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(db, 1));
-	EXPECT_EQ(DOORBELL_RING_COALESCED, db_ring(db, 1));
-	ASSERT_EQ(0, db_trigger(db, out, 1, 0));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(db, 1));
+	EXPECT_EQ(DOORBELL_RING_COALESCED, doorbell_ring(db, 1));
+	ASSERT_EQ(0, doorbell_assign_trigger(db, out, 1));
 	EXPECT_EQ(0, efd_count(out));
-	EXPECT_EQ(1, db_unmask(db, 1));
+	EXPECT_EQ(1, doorbell_unmask(db, 1));
 	EXPECT_EQ(1, efd_read(out));
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 1));
-	EXPECT_EQ(0, db_unmask(db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 1));
+	EXPECT_EQ(0, doorbell_unmask(db, 0));
 	EXPECT_EQ(DOORBELL_LINE_MASKED, line_of(_metadata, db, 2).state);
 }
 
@@ -244,8 +245,8 @@ TEST(set_lines_smallest)
 	int db = new_context(_metadata, 1);
 
 	EXPECT_EQ(1, info_of(_metadata, db).nr_lines);
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 0));
-	EXPECT_EQ(-ENXIO, db_ring(db, 1));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 0));
+	EXPECT_EQ(-ENXIO, doorbell_ring(db, 1));
 }
 
 TEST(set_lines_largest)
@@ -255,11 +256,11 @@ TEST(set_lines_largest)
 	int efd = new_eventfd(_metadata, 0, 0);
 
 	EXPECT_EQ(DOORBELL_MAX_LINES, info_of(_metadata, db).nr_lines);
-	ASSERT_EQ(0, db_trigger(db, efd, DOORBELL_MAX_LINES - 1, 0));
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, DOORBELL_MAX_LINES - 1));
+	ASSERT_EQ(0, doorbell_assign_trigger(db, efd, DOORBELL_MAX_LINES - 1));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, DOORBELL_MAX_LINES - 1));
 	EXPECT_EQ(1, efd_read(efd));
-	EXPECT_EQ(-ENXIO, db_ring(db, DOORBELL_MAX_LINES));
-	EXPECT_EQ(-ENXIO, db_query(db, DOORBELL_MAX_LINES, &query));
+	EXPECT_EQ(-ENXIO, doorbell_ring(db, DOORBELL_MAX_LINES));
+	EXPECT_EQ(-ENXIO, doorbell_query(db, DOORBELL_MAX_LINES, &query));
 }
 
 /* A line without a trigger delivers to nobody, but it delivers. */
@@ -269,8 +270,8 @@ TEST(ring_unwired)
 	struct doorbell_query query;
 	unsigned int i;
 
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 1));
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 1));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 1));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 1));
 
 	query = line_of(_metadata, db, 1);
 	EXPECT_EQ(1, query.line);
@@ -301,27 +302,27 @@ TEST(trigger)
 	int efd = new_eventfd(_metadata, 0, 0);
 	int other = new_eventfd(_metadata, 0, 0);
 
-	ASSERT_EQ(0, db_trigger(db, efd, 0, 0));
-	ASSERT_EQ(0, db_trigger(db, other, 1, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(db, efd, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(db, other, 1));
 	EXPECT_EQ(1, line_of(_metadata, db, 0).nr_triggers);
 	EXPECT_EQ(2, info_of(_metadata, db).nr_triggers);
 	EXPECT_EQ(0, info_of(_metadata, db).nr_irqfds);
 
 	/* Assigning is no ring, and an ioctl's delivery is there on return. */
 	EXPECT_EQ(0, efd_count(efd));
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 0));
 	EXPECT_EQ(1, efd_read(efd));
 	EXPECT_EQ(0, efd_count(other));
 
-	ASSERT_EQ(0, db_trigger(db, efd, 0, DEASSIGN));
+	ASSERT_EQ(0, doorbell_deassign_trigger(db, efd, 0));
 	EXPECT_EQ(0, line_of(_metadata, db, 0).nr_triggers);
 	EXPECT_EQ(1, info_of(_metadata, db).nr_triggers);
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 0));
 	EXPECT_EQ(0, efd_count(efd));
 
 	/* What was deassigned can be assigned again. */
-	ASSERT_EQ(0, db_trigger(db, efd, 0, 0));
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(db, efd, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 0));
 	EXPECT_EQ(1, efd_read(efd));
 }
 
@@ -331,8 +332,8 @@ TEST(irqfd)
 	int in = new_eventfd(_metadata, 0, 0);
 	int out = new_eventfd(_metadata, 0, 0);
 
-	ASSERT_EQ(0, db_irqfd(db, in, 1, 0));
-	ASSERT_EQ(0, db_trigger(db, out, 1, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(db, in, 1));
+	ASSERT_EQ(0, doorbell_assign_trigger(db, out, 1));
 	EXPECT_EQ(1, line_of(_metadata, db, 1).nr_irqfds);
 	EXPECT_EQ(0, line_of(_metadata, db, 0).nr_irqfds);
 	EXPECT_EQ(1, info_of(_metadata, db).nr_irqfds);
@@ -345,7 +346,7 @@ TEST(irqfd)
 	EXPECT_EQ(1, line_of(_metadata, db, 1).deliveries);
 	EXPECT_EQ(0, line_of(_metadata, db, 0).rings);
 
-	ASSERT_EQ(0, db_irqfd(db, in, 1, DEASSIGN));
+	ASSERT_EQ(0, doorbell_deassign_irqfd(db, in, 1));
 	EXPECT_EQ(0, info_of(_metadata, db).nr_irqfds);
 	EXPECT_EQ(0, line_of(_metadata, db, 1).nr_irqfds);
 	ASSERT_EQ(0, efd_write(in, 7));
@@ -354,7 +355,7 @@ TEST(irqfd)
 	EXPECT_EQ(0, efd_count(out));
 
 	/* What was deassigned can be assigned again, also elsewhere. */
-	ASSERT_EQ(0, db_irqfd(db, in, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(db, in, 0));
 	ASSERT_EQ(0, efd_write(in, 1));
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, db, 0).deliveries == 1));
 }
@@ -365,20 +366,20 @@ TEST(contexts_are_private)
 	int b = new_context(_metadata, 2);
 	int efd = new_eventfd(_metadata, 0, 0);
 
-	ASSERT_EQ(0, db_trigger(a, efd, 1, 0));
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(b, 1));
+	ASSERT_EQ(0, doorbell_assign_trigger(a, efd, 1));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(b, 1));
 	EXPECT_EQ(0, efd_count(efd));
 	EXPECT_EQ(0, line_of(_metadata, a, 1).rings);
 	EXPECT_EQ(1, line_of(_metadata, b, 1).rings);
 	EXPECT_EQ(4, info_of(_metadata, a).nr_lines);
 	EXPECT_EQ(2, info_of(_metadata, b).nr_lines);
 	EXPECT_EQ(0, info_of(_metadata, b).nr_triggers);
-	EXPECT_EQ(-ENOENT, db_trigger(b, efd, 1, DEASSIGN));
+	EXPECT_EQ(-ENOENT, doorbell_deassign_trigger(b, efd, 1));
 
 	/* The same eventfd may be trigger in both. */
-	ASSERT_EQ(0, db_trigger(b, efd, 1, 0));
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(a, 1));
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(b, 1));
+	ASSERT_EQ(0, doorbell_assign_trigger(b, efd, 1));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(a, 1));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(b, 1));
 	EXPECT_EQ(2, efd_read(efd));
 }
 
@@ -389,22 +390,22 @@ TEST(mask)
 	int out = new_eventfd(_metadata, 0, 0);
 	uint64_t chosen = 2, result = UINT64_MAX;
 
-	ASSERT_EQ(0, db_trigger(db, out, 1, 0));
-	EXPECT_EQ(1, db_lineset(db, DOORBELL_MASK, 0, 2, &chosen, &result));
+	ASSERT_EQ(0, doorbell_assign_trigger(db, out, 1));
+	EXPECT_EQ(1, doorbell_line_set(db, DOORBELL_MASK, 0, 2, &chosen, &result));
 	EXPECT_EQ(2, result);
 	EXPECT_EQ(DOORBELL_LINE_MASKED, line_of(_metadata, db, 1).state);
 	EXPECT_EQ(0, line_of(_metadata, db, 0).state);
-	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(db, 1));
-	EXPECT_EQ(DOORBELL_RING_COALESCED, db_ring(db, 1));
-	EXPECT_EQ(1, db_lineset(db, DOORBELL_PENDING, 0, 2, NULL, &result));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(db, 1));
+	EXPECT_EQ(DOORBELL_RING_COALESCED, doorbell_ring(db, 1));
+	EXPECT_EQ(1, doorbell_line_set(db, DOORBELL_PENDING, 0, 2, NULL, &result));
 	EXPECT_EQ(2, result);
 	EXPECT_EQ(0, efd_count(out));
-	EXPECT_EQ(1, db_unmask(db, 1));
+	EXPECT_EQ(1, doorbell_unmask(db, 1));
 	EXPECT_EQ(1, efd_read(out));
-	EXPECT_EQ(1, db_mask(db, 1));
-	EXPECT_EQ(DOORBELL_RING_MASKED, db_ring(db, 1));
-	EXPECT_EQ(1, db_clear(db, 1));
-	EXPECT_EQ(0, db_unmask(db, 1));
+	EXPECT_EQ(1, doorbell_mask(db, 1));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(db, 1));
+	EXPECT_EQ(1, doorbell_clear(db, 1));
+	EXPECT_EQ(0, doorbell_unmask(db, 1));
 	EXPECT_EQ(0, efd_count(out));
 	EXPECT_EQ(1, line_of(_metadata, db, 1).dropped);
 }
@@ -415,34 +416,34 @@ TEST(notifier)
 	int masks = new_eventfd(_metadata, 0, 0);
 	int unmasks = new_eventfd(_metadata, 0, 0);
 
-	ASSERT_EQ(0, db_notifier(db, masks, 1, 0, DOORBELL_NOTIFY_MASK));
-	ASSERT_EQ(0, db_notifier(db, unmasks, 1, 0, DOORBELL_NOTIFY_UNMASK));
+	ASSERT_EQ(0, doorbell_assign_notifier(db, masks, 1, DOORBELL_NOTIFY_MASK));
+	ASSERT_EQ(0, doorbell_assign_notifier(db, unmasks, 1, DOORBELL_NOTIFY_UNMASK));
 	EXPECT_EQ(2, line_of(_metadata, db, 1).nr_notifiers);
 	EXPECT_EQ(2, info_of(_metadata, db).nr_notifiers);
 	EXPECT_EQ(0, info_of(_metadata, db).nr_triggers);
 
-	EXPECT_EQ(1, db_mask(db, 1));
+	EXPECT_EQ(1, doorbell_mask(db, 1));
 	EXPECT_EQ(1, efd_read(masks));
 	EXPECT_EQ(0, efd_count(unmasks));
-	EXPECT_EQ(0, db_unmask(db, 1));
+	EXPECT_EQ(0, doorbell_unmask(db, 1));
 	EXPECT_EQ(1, efd_read(unmasks));
 	EXPECT_EQ(0, efd_count(masks));
 
-	ASSERT_EQ(0, db_notifier(db, masks, 1, DEASSIGN, 0));
+	ASSERT_EQ(0, doorbell_deassign_notifier(db, masks, 1));
 	EXPECT_EQ(1, info_of(_metadata, db).nr_notifiers);
-	EXPECT_EQ(1, db_mask(db, 1));
+	EXPECT_EQ(1, doorbell_mask(db, 1));
 	EXPECT_EQ(0, efd_count(masks));
 }
 
 TEST(status)
 {
 	int db = new_context(_metadata, 2);
-	const struct doorbell_line_status *status = map_status(_metadata, db, 2);
+	const struct doorbell_line_status *status = map_status(_metadata, db);
 
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, db_ring(db, 1));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 1));
 	EXPECT_EQ(1, status[1].deliveries);
 	EXPECT_EQ(0, status_state(&status[1]));
-	EXPECT_EQ(1, db_mask(db, 1));
+	EXPECT_EQ(1, doorbell_mask(db, 1));
 	EXPECT_EQ(DOORBELL_LINE_MASKED, status_state(&status[1]));
 	EXPECT_EQ(0, status[0].deliveries);
 }
@@ -458,8 +459,8 @@ TEST(bus)
 	struct doorbell_record record;
 	uint32_t value = 0x12345678;
 
-	ASSERT_EQ(0, db_ioctl(db, DOORBELL_SET_RECORDS, &records));
-	ASSERT_EQ(0, db_ioctl(db, DOORBELL_REGION, &region));
+	ASSERT_EQ(0, doorbell_ioctl(db, DOORBELL_SET_RECORDS, &records));
+	ASSERT_EQ(0, doorbell_ioctl(db, DOORBELL_REGION, &region));
 	EXPECT_EQ(1, info_of(_metadata, db).nr_regions);
 	EXPECT_EQ(sizeof(value), pwrite64(db, &value, sizeof(value), region.addr));
 	EXPECT_EQ(1, efd_read(efd));
@@ -470,7 +471,7 @@ TEST(bus)
 	EXPECT_EQ(4, record.length);
 	EXPECT_EQ(DOORBELL_SPACE_MMIO, record.space);
 	region.flags = DOORBELL_REGION_FLAG_DEASSIGN;
-	ASSERT_EQ(0, db_ioctl(db, DOORBELL_REGION, &region));
+	ASSERT_EQ(0, doorbell_ioctl(db, DOORBELL_REGION, &region));
 	EXPECT_EQ(-1, pwrite64(db, &value, sizeof(value), region.addr));
 	EXPECT_EQ(EOPNOTSUPP, errno);
 	EXPECT_EQ(0, efd_count(efd));
@@ -484,13 +485,13 @@ TEST(read_and_peek)
 	uint64_t count;
 
 	if (info_of(_metadata, db).features & DOORBELL_FEATURE_EVENTFD_PEEK) {
-		EXPECT_EQ(0, db_peek(db, efd, &count));
+		EXPECT_EQ(0, doorbell_eventfd_peek(db, efd, &count));
 		EXPECT_EQ(41, count);
 	} else {
-		EXPECT_EQ(-EOPNOTSUPP, db_peek(db, efd, &count));
+		EXPECT_EQ(-EOPNOTSUPP, doorbell_eventfd_peek(db, efd, &count));
 	}
 	EXPECT_EQ(41, efd_count(efd));
-	EXPECT_EQ(0, db_read(db, efd, 0, &count));
+	EXPECT_EQ(0, doorbell_eventfd_read(db, efd, 0, &count));
 	EXPECT_EQ(41, count);
 	EXPECT_EQ(0, efd_count(efd));
 }

@@ -126,17 +126,17 @@ TEST_F(uring, does_not_ring_itself)
 	uint64_t rings;
 	int efd;
 
-	ASSERT_EQ(0, db_irqfd(self->db, self->in, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, self->in, 0));
 	if (variant->relays == 2) {
 		efd = new_eventfd(_metadata, 0, 0);
-		ASSERT_EQ(0, db_irqfd(self->db, efd, 1, 0));
-		ASSERT_EQ(0, db_trigger(self->db, efd, 0, 0));
+		ASSERT_EQ(0, doorbell_assign_irqfd(self->db, efd, 1));
+		ASSERT_EQ(0, doorbell_assign_trigger(self->db, efd, 0));
 	}
-	ASSERT_EQ(0, db_trigger(self->db, self->out, variant->relays - 1, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->out, variant->relays - 1));
 	for (round = 1; round <= 3; round++) {
 		poll_multishot(_metadata, uring, self->out);
 		if (variant->masked)
-			ASSERT_EQ(1, db_mask(self->db, 0));
+			ASSERT_EQ(1, doorbell_mask(self->db, 0));
 		count = 0;
 		rings = line_of(_metadata, self->db, 0).rings;
 		ASSERT_EQ(0, efd_write(self->out, 1));
@@ -145,7 +145,7 @@ TEST_F(uring, does_not_ring_itself)
 		if (variant->masked) {
 			EXPECT_FALSE(reap(uring, &count));
 			EXPECT_EQ(1, count);
-			ASSERT_EQ(1, db_unmask(self->db, 0));
+			ASSERT_EQ(1, doorbell_unmask(self->db, 0));
 		}
 		/* One that goes back to the io_uring itself: that is the last one. */
 		ASSERT_TRUE(WAIT_FOR(reap(uring, &count)));

@@ -52,22 +52,22 @@ static inline void wiring_init(struct __test_metadata *_metadata, struct wiring 
 
 static inline int irqfd(struct wiring *w, int line, int e, uint32_t flags)
 {
-	return db_irqfd(w->db[line / PER_DB], w->efd[e], line % PER_DB, flags);
+	return doorbell_irqfd(w->db[line / PER_DB], w->efd[e], line % PER_DB, flags, 0);
 }
 
 static inline int trigger(struct wiring *w, int line, int e, uint32_t flags)
 {
-	return db_trigger(w->db[line / PER_DB], w->efd[e], line % PER_DB, flags);
+	return doorbell_trigger(w->db[line / PER_DB], w->efd[e], line % PER_DB, flags);
 }
 
 static inline int notifier(struct wiring *w, int line, int e, uint32_t flags, uint32_t events)
 {
-	return db_notifier(w->db[line / PER_DB], w->efd[e], line % PER_DB, flags, events);
+	return doorbell_notifier(w->db[line / PER_DB], w->efd[e], line % PER_DB, flags, events);
 }
 
 static inline int lineset(struct wiring *w, unsigned long cmd, int line)
 {
-	return db_lineset(w->db[line / PER_DB], cmd, line % PER_DB, 1, NULL, NULL);
+	return doorbell_line_set(w->db[line / PER_DB], cmd, line % PER_DB, 1, NULL, NULL);
 }
 
 static inline int model_ring(struct wiring *w, int line);
@@ -129,7 +129,7 @@ static inline int model_ack(struct wiring *w, int line)
 
 static inline int set_level_line(struct wiring *w, int line)
 {
-	int ret = db_set_type(w->db[line / PER_DB], line % PER_DB, DOORBELL_TYPE_LEVEL);
+	int ret = doorbell_set_type(w->db[line / PER_DB], line % PER_DB, DOORBELL_TYPE_LEVEL);
 
 	if (!ret)
 		w->state[line] |= DOORBELL_LINE_LEVEL;
@@ -139,7 +139,8 @@ static inline int set_level_line(struct wiring *w, int line)
 /* With the eventfd @r as resamplefd; what is signalled already is not for this. */
 static inline int assign_resample(struct wiring *w, int line, int e, int r)
 {
-	int ret = db_resample(w->db[line / PER_DB], w->efd[e], line % PER_DB, w->efd[r]);
+	int ret = doorbell_assign_resampled(w->db[line / PER_DB], w->efd[e], line % PER_DB,
+					    w->efd[r]);
 
 	if (!ret) {
 		w->irqfd[e] = line;
@@ -199,7 +200,7 @@ static inline bool same_line(struct wiring *w, int line)
 	struct doorbell_query query;
 	int e;
 
-	if (db_query(w->db[line / PER_DB], line % PER_DB, &query))
+	if (doorbell_query(w->db[line / PER_DB], line % PER_DB, &query))
 		return false;
 	for (e = 0; e < NE; e++) {
 		irqfds += w->irqfd[e] == line;
@@ -227,7 +228,7 @@ static inline bool same_context(struct wiring *w, int at)
 			notifiers += !!w->notifier[line][e];
 		}
 	}
-	return !db_info(w->db[at], &info) && info.nr_lines == PER_DB &&
+	return !doorbell_get_info(w->db[at], &info) && info.nr_lines == PER_DB &&
 	       info.nr_irqfds == irqfds && info.nr_triggers == triggers &&
 	       info.nr_notifiers == notifiers;
 }
@@ -261,10 +262,10 @@ static inline bool intact(struct wiring *w)
 		return false;
 	for (i = 0; i < NL; i++)
 		if (w->state[i] & DOORBELL_LINE_LEVEL &&
-		    db_ack(w->db[i / PER_DB], i % PER_DB) != model_ack(w, i))
+		    doorbell_ack(w->db[i / PER_DB], i % PER_DB) != model_ack(w, i))
 			return false;
 	for (i = 0; i < NL; i++)
-		if (db_ring(w->db[i / PER_DB], i % PER_DB) != model_ring(w, i))
+		if (doorbell_ring(w->db[i / PER_DB], i % PER_DB) != model_ring(w, i))
 			return false;
 	for (i = 0; i < NE; i++) {
 		if (efd_write(w->efd[i], 1))
@@ -277,7 +278,7 @@ static inline bool intact(struct wiring *w)
 /* In a test that has a struct wiring *w. */
 #define REFUSED(error, call) do {					\
 	ASSERT_EQ(-(error), (call));					\
-	ASSERT_TRUE(intact(w));					\
+	ASSERT_TRUE(intact(w));						\
 } while (0)
 
 #endif /* _DOORBELL_WIRING_H */

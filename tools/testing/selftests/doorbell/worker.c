@@ -81,8 +81,8 @@ static uint64_t has_run(pid_t tid)
 /* Has the lines 0 of two contexts ring each other; the eventfds must stay open. */
 static int wire_cycle(int a, int b, const int *efds)
 {
-	return db_irqfd(b, efds[0], 0, 0) || db_trigger(a, efds[0], 0, 0) ||
-	       db_irqfd(a, efds[1], 0, 0) || db_trigger(b, efds[1], 0, 0);
+	return doorbell_assign_irqfd(b, efds[0], 0) || doorbell_assign_trigger(a, efds[0], 0) ||
+	       doorbell_assign_irqfd(a, efds[1], 0) || doorbell_assign_trigger(b, efds[1], 0);
 }
 
 TEST_F(worker, comes_with_the_first_irqfd)
@@ -91,17 +91,17 @@ TEST_F(worker, comes_with_the_first_irqfd)
 	int db = new_context(_metadata, 2);
 	pid_t tid = 0, other = 0;
 
-	ASSERT_EQ(0, db_trigger(db, efd, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(db, efd, 0));
 	EXPECT_EQ(0, workers(getpid(), &tid));
-	ASSERT_EQ(0, db_irqfd(db, self->efd, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(db, self->efd, 0));
 	EXPECT_EQ(1, workers(getpid(), &tid));
 	EXPECT_NE(getpid(), tid);
-	ASSERT_EQ(0, db_irqfd(db, efd, 1, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(db, efd, 1));
 	EXPECT_EQ(1, workers(getpid(), &other));
 	EXPECT_EQ(tid, other);
 
-	ASSERT_EQ(0, db_irqfd(db, self->efd, 0, DEASSIGN));
-	ASSERT_EQ(0, db_irqfd(db, efd, 1, DEASSIGN));
+	ASSERT_EQ(0, doorbell_deassign_irqfd(db, self->efd, 0));
+	ASSERT_EQ(0, doorbell_deassign_irqfd(db, efd, 1));
 	EXPECT_EQ(1, workers(getpid(), &other));
 	close(db);
 	EXPECT_TRUE(WAIT_FOR(workers(getpid(), &other) == 0));
@@ -113,7 +113,7 @@ TEST_F(worker, has_the_callers_nice_value)
 	pid_t tid = 0;
 
 	ASSERT_EQ(0, setpriority(PRIO_PROCESS, 0, 7));
-	ASSERT_EQ(0, db_irqfd(db, self->efd, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(db, self->efd, 0));
 	ASSERT_EQ(1, workers(getpid(), &tid));
 	EXPECT_EQ(7, getpriority(PRIO_PROCESS, tid));
 }
@@ -128,7 +128,7 @@ TEST_F(worker, delivers_what_is_deferred)
 
 	ASSERT_EQ(0, wire_cycle(a, b, efds));
 	ASSERT_EQ(2, workers(getpid(), &tid));
-	ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(a, 0));
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(a, 0));
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, b, 0).deferred > 1000));
 	EXPECT_LT(1000000, has_run(tid));
 	close(a);
@@ -153,7 +153,7 @@ TEST_F(worker, counts_as_a_thread)
 		limit.rlim_cur = 0;
 		if (setrlimit(RLIMIT_NPROC, &limit))
 			_exit(2);
-		ret = db_irqfd(db, self->efd, 0, 0);
+		ret = doorbell_assign_irqfd(db, self->efd, 0);
 		if (ret != -EAGAIN)
 			_exit(3);
 		if (info_of(_metadata, db).nr_irqfds || workers(getpid(), &tid))
@@ -163,7 +163,7 @@ TEST_F(worker, counts_as_a_thread)
 		limit.rlim_cur = limit.rlim_max;
 		if (setrlimit(RLIMIT_NPROC, &limit))
 			_exit(6);
-		if (db_irqfd(db, self->efd, 0, 0))
+		if (doorbell_assign_irqfd(db, self->efd, 0))
 			_exit(7);
 		if (workers(getpid(), &tid) != 1 || line_of(_metadata, db, 0).rings != 1)
 			_exit(8);
@@ -225,7 +225,7 @@ TEST_F(worker, keeps_to_the_limit_of_the_cgroup)
 	}
 	ASSERT_EQ(1, read(wired[0], &byte, 1));
 	EXPECT_EQ(0, byte);
-	ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(a, 0));
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(a, 0));
 	start = clock_us(CLOCK_MONOTONIC);
 	used = cgroup_usage();
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, b, 0).deferred > 100));
@@ -267,10 +267,10 @@ FIXTURE_SETUP(half)
 	self->kmsg = kmsg_open();
 	self->db = new_context(_metadata, 1);
 	self->in = new_eventfd(_metadata, 0, 0);
-	ASSERT_EQ(0, db_irqfd(self->db, self->in, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, self->in, 0));
 	for (i = 0; i < NR_OUT; i++) {
 		self->out[i] = new_eventfd(_metadata, 0, 0);
-		ASSERT_EQ(0, db_trigger(self->db, self->out[i], 0, 0));
+		ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->out[i], 0));
 	}
 	for (j = 0; j < nr_pollers; j++) {
 		poller = epoll_create1(EPOLL_CLOEXEC);
@@ -324,13 +324,13 @@ TEST_F(half, ends_before_a_mask_returns)
 
 	for (round = 1; round <= 50; round++) {
 		ASSERT_EQ(0, efd_write(self->in, 1));
-		ASSERT_EQ(1, db_mask(self->db, 0));
+		ASSERT_EQ(1, doorbell_mask(self->db, 0));
 		before = signalled(_metadata, self->out, times + 1);
 		EXPECT_TRUE(!before || before == NR_OUT);
-		EXPECT_EQ(!before, db_pending(self->db, 0));
+		EXPECT_EQ(!before, doorbell_pending(self->db, 0));
 		usleep(100);
 		EXPECT_EQ(before, signalled(_metadata, self->out, times + 1));
-		EXPECT_EQ(!before, db_unmask(self->db, 0));
+		EXPECT_EQ(!before, doorbell_unmask(self->db, 0));
 		times++;
 		ASSERT_TRUE(WAIT_FOR(signalled(_metadata, self->out, times) == NR_OUT));
 	}
@@ -347,14 +347,14 @@ TEST_F(half, ends_before_a_deassign_returns)
 
 	for (round = 1; round <= 20; round++) {
 		ASSERT_EQ(0, efd_write(self->in, 1));
-		ASSERT_EQ(0, db_trigger(self->db, last, 0, DEASSIGN));
+		ASSERT_EQ(0, doorbell_deassign_trigger(self->db, last, 0));
 		count = efd_count(last);
 		usleep(100);
 		ASSERT_EQ(count, efd_count(last));
 		/* It was removed before the delivery started. */
 		if (count == round - 1)
 			ASSERT_EQ(0, efd_write(last, 1));
-		ASSERT_EQ(0, db_trigger(self->db, last, 0, 0));
+		ASSERT_EQ(0, doorbell_assign_trigger(self->db, last, 0));
 		ASSERT_TRUE(WAIT_FOR(signalled(_metadata, self->out, round) == NR_OUT));
 	}
 }
@@ -414,7 +414,7 @@ TEST_F(orphan, delivers)
 	EXPECT_EQ(0, variant->execs ? workers(pid, &tid) : wait_child(pid));
 	EXPECT_EQ(0, workers(getpid(), &tid));
 
-	ASSERT_EQ(DOORBELL_RING_DELIVERED, db_ring(a, 0));
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(a, 0));
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, b, 0).deferred > 1000));
 	close(a);
 	deferred = settled(_metadata, b, 0).deferred;

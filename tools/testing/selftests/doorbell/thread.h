@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Processors and threads. */
+#ifndef _DOORBELL_THREAD_H
+#define _DOORBELL_THREAD_H
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <doorbell.h>
+
+#include "eventfd.h"
+#include "wait.h"
+
+/* Spins a while that differs from round to round, to meet another thread at all places. */
+static inline void dither(unsigned int round)
+{
+	unsigned int n = round % 64 * 20;
+
+	while (n--)
+		atomic_signal_fence(memory_order_seq_cst);
+}
+
+/* Pins the thread to the n-th of the processors that it may use, counted around. */
+static inline void pin_to(unsigned int n)
+{
+	static cpu_set_t all;
+	static bool known;
+	unsigned int cpu, left;
+	cpu_set_t one;
+
+	/* The first call is made before there are threads. */
+	if (!known)
+		known = !sched_getaffinity(0, sizeof(all), &all);
+	left = n % CPU_COUNT(&all);
+	for (cpu = 0; !CPU_ISSET(cpu, &all) || left--; cpu++)
+		;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	sched_setaffinity(0, sizeof(one), &one);
+}
+
+/* Returns true if the thread of that "stat" file sleeps. */
+static inline bool stat_sleeps(const char *path)
+{
+	char buf[256], *at;
+	bool asleep = false;
+	ssize_t len;
+	int stat;
+
+	stat = open(path, O_RDONLY | O_CLOEXEC);
+	if (stat < 0)
+		return false;
+	len = read(stat, buf, sizeof(buf) - 1);
+	if (len > 0) {
+		buf[len] = '\0';
+		at = strrchr(buf, ')');
+		asleep = at && !strncmp(at, ") S", 3);
+	}
+	close(stat);
+	return asleep;
+}
+
+/* Returns true if the thread sleeps: it is blocked, if it is known to be in a system call. */
+static inline bool sleeps(pid_t tid)
+{
+	char path[40];
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	return stat_sleeps(path);
+}
+
+/* A thread on the second processor that does one thing again and again. */
+struct hammer {
+	void (*hit)(struct hammer *hammer);
+	int fd;
+	uint32_t line;
+	/* How often hit() was entered and left. */
+	atomic_ulong started;
+	atomic_ulong done;
+	atomic_bool pause;
+	atomic_bool idle;
+	atomic_bool stop;
+	pthread_t thread;
+};
+
+static inline void hit_ring(struct hammer *hammer)
+{
+	doorbell_ring(hammer->fd, hammer->line);
+}
+
+static inline void hit_write(struct hammer *hammer)
+{
+	efd_write(hammer->fd, 1);
+}
+
+static inline void *hammer_loop(void *arg)
+{
+	struct hammer *hammer = arg;
+
+	pin_to(1);
+	while (!atomic_load(&hammer->stop)) {
+		if (atomic_load(&hammer->pause)) {
+			atomic_store(&hammer->idle, true);
+			while (atomic_load(&hammer->pause) && !atomic_load(&hammer->stop))
+				sched_yield();
+			atomic_store(&hammer->idle, false);
+			continue;
+		}
+		atomic_fetch_add(&hammer->started, 1);
+		hammer->hit(hammer);
+		atomic_fetch_add(&hammer->done, 1);
+	}
+	return NULL;
+}
+
+static inline void hammer_start(struct __test_metadata *_metadata, struct hammer *hammer)
+{
+	pin_to(0);
+	ASSERT_EQ(0, pthread_create(&hammer->thread, NULL, hammer_loop, hammer));
+}
+
+static inline void hammer_stop(struct hammer *hammer)
+{
+	atomic_store(&hammer->stop, true);
+	pthread_join(hammer->thread, NULL);
+}
+
+static inline bool hammer_pause(struct hammer *hammer)
+{
+	atomic_store(&hammer->pause, true);
+	return SPIN_FOR(atomic_load(&hammer->idle));
+}
+
+static inline bool hammer_resume(struct hammer *hammer)
+{
+	atomic_store(&hammer->pause, false);
+	return SPIN_FOR(!atomic_load(&hammer->idle));
+}
+
+/* Waits until what is under way is done, and @more after it. */
+static inline bool hammer_passes(struct hammer *hammer, unsigned long more)
+{
+	unsigned long target = atomic_load(&hammer->started) + more;
+
+	return SPIN_FOR(atomic_load(&hammer->done) >= target);
+}
+
+#endif /* _DOORBELL_THREAD_H */

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Timeouts, bounded waits, and the number of rounds of a race. */
+#ifndef _DOORBELL_WAIT_H
+#define _DOORBELL_WAIT_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kselftest_harness.h"
+
+static inline uint64_t clock_us(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return ts.tv_sec * 1000000ULL + ts.tv_nsec / 1000;
+}
+
+/*
+ * Timeouts. A wait whose condition comes true ends at once. One whose condition
+ * does not first lasts WAIT_REAL_MS of CLOCK_MONOTONIC, which is cheap to read;
+ * and then WAIT_MS of a clock that does not advance while a busy host keeps the
+ * guest waiting. The file that DOORBELL_CLOCK names has its milliseconds.
+ */
+#define WAIT_REAL_MS	2000
+#define WAIT_MS		20000
+
+/* Between two readings of the clocks; also the longest poll(2) of a wait. */
+#define WAIT_SLICE_MS	200
+
+struct timeout {
+	/* The next reading, by CLOCK_MONOTONIC; 0 before the first call. */
+	uint64_t next_us;
+	/* The last readings: 0, if there was none; the file's is negative without the file. */
+	int64_t real_ms;
+	int64_t file_ms;
+	int64_t waited_ms;
+};
+
+/* Returns what the file says, or -1. */
+static inline int64_t clock_file_ms(void)
+{
+	const char *path = getenv("DOORBELL_CLOCK");
+	int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	char buf[32], *end;
+	ssize_t len;
+	int64_t ms;
+
+	if (fd < 0)
+		return -1;
+	len = read(fd, buf, sizeof(buf) - 1);
+	close(fd);
+	if (len <= 0)
+		return -1;
+	buf[len] = '\0';
+	ms = strtoll(buf, &end, 10);
+	return end == buf ? -1 : ms;
+}
+
+/*
+ * Returns the time since the last reading. Without the file that is at most twice
+ * a slice: if a slice took longer, the thread did not run.
+ */
+static inline int64_t passed_ms(const struct timeout *timeout, int64_t real_ms, int64_t file_ms)
+{
+	int64_t passed;
+
+	if (!timeout->real_ms)
+		return 0;
+	if (file_ms >= 0 && timeout->file_ms >= 0) {
+		passed = file_ms - timeout->file_ms;
+		return passed > 0 ? passed : 0;
+	}
+	passed = real_ms - timeout->real_ms;
+	return passed < 2 * WAIT_SLICE_MS ? passed : 2 * WAIT_SLICE_MS;
+}
+
+static inline bool timed_out_slow(struct timeout *timeout, uint64_t now)
+{
+	const int64_t real_ms = now / 1000, file_ms = clock_file_ms();
+
+	timeout->waited_ms += passed_ms(timeout, real_ms, file_ms);
+	timeout->real_ms = real_ms;
+	timeout->file_ms = file_ms;
+	timeout->next_us = now + WAIT_SLICE_MS * 1000;
+	return timeout->waited_ms >= WAIT_MS;
+}
+
+/* Begins with the first call. Costs one clock_gettime(2) until WAIT_REAL_MS are over. */
+static inline bool timed_out(struct timeout *timeout)
+{
+	const uint64_t now = clock_us(CLOCK_MONOTONIC);
+
+	if (!timeout->next_us)
+		timeout->next_us = now + WAIT_REAL_MS * 1000;
+	return now >= timeout->next_us && timed_out_slow(timeout, now);
+}
+
+/*
+ * True as soon as @cond is, which is evaluated once more after the timeout. A test
+ * whose wait fails must end: ASSERT it. That is two statements, so a loop around
+ * it needs braces to end, too.
+ */
+#define WAIT_WITH(cond, relax) ({					\
+	struct timeout __timeout = {};					\
+	bool __ok, __last = false;					\
+									\
+	while (!(__ok = !!(cond)) && !__last) {				\
+		__last = timed_out(&__timeout);				\
+		relax;							\
+	}								\
+	__ok;								\
+})
+
+#define WAIT_FOR(cond)	WAIT_WITH(cond, usleep(100))
+
+/* For what takes microseconds. */
+#define SPIN_FOR(cond)	WAIT_WITH(cond, sched_yield())
+
+/* Waits for a child and returns its wait status; -ETIMEDOUT after killing it. */
+static inline int wait_child(pid_t pid)
+{
+	int status;
+
+	if (WAIT_FOR(waitpid(pid, &status, WNOHANG) == pid))
+		return status;
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	return -ETIMEDOUT;
+}
+
+/*
+ * The rounds of a race: @least of them, and then up to @most while the process,
+ * with all its threads, has used less than ROUNDS_CPU_MS of CPU time. Ends early
+ * if @least are not reached and none is added before a timeout.
+ */
+#define ROUNDS_CPU_MS	2000
+
+struct rounds {
+	const unsigned long least;
+	const unsigned long most;
+	unsigned long calls;
+	unsigned long last;
+	uint64_t end_us;
+	bool over;
+	struct timeout timeout;
+};
+
+static inline bool more_rounds(struct rounds *rounds, unsigned long done)
+{
+	uint64_t now;
+	bool more;
+
+	if (rounds->over)
+		return false;
+	/* The clock is not read in each round. */
+	if (done < rounds->most && rounds->calls++ % 16)
+		return true;
+	now = clock_us(CLOCK_PROCESS_CPUTIME_ID);
+	if (!rounds->end_us)
+		rounds->end_us = now + ROUNDS_CPU_MS * 1000;
+	if (done != rounds->last)
+		rounds->timeout = (struct timeout){};
+	rounds->last = done;
+	if (done < rounds->least)
+		more = !timed_out(&rounds->timeout);
+	else
+		more = done < rounds->most && now < rounds->end_us;
+	if (more)
+		return true;
+	rounds->over = true;
+	rounds->timeout = (struct timeout){};
+	ksft_print_msg("%lu rounds\n", done);
+	return false;
+}
+
+#define ROUNDS(at_least, at_most)	{ .least = at_least, .most = at_most }
+
+/* After these rounds: true as long as @missing, until the timeout. */
+static inline bool lacks(struct rounds *rounds, bool missing)
+{
+	return missing && !timed_out(&rounds->timeout);
+}
+
+#endif /* _DOORBELL_WAIT_H */
