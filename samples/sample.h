@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the samples' programs share: KTAP, contexts, eventfds, the time.
+ * KTAP, contexts, eventfds and the time, for the programs of the samples.
  */
 #ifndef _DOORBELL_SAMPLE_H
 #define _DOORBELL_SAMPLE_H
@@ -17,16 +17,16 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <linux/doorbell.h>
+#include <doorbell.h>
 
-/* What must happen has happened by then, even on a busy emulated machine. */
-#define PATIENCE_MS	20000
+/* The timeout of all waits: long enough for a busy, emulated machine. */
+#define TIMEOUT_MS	20000
 
 static int ktap_results, ktap_failures;
 
 static inline void ktap_plan(int results)
 {
-	/* Seen also if the program is killed. */
+	/* Line by line, so that a program that is killed has printed its results. */
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	printf("KTAP version 1\n1..%d\n", results);
 }
@@ -37,13 +37,13 @@ static inline void ktap_result(bool ok, const char *name)
 	ktap_failures += !ok;
 }
 
-/* The program's exit status. */
+/* Returns the program's exit status. */
 static inline int ktap_status(void)
 {
 	return ktap_failures != 0;
 }
 
-/* For what is no result, but without which there is none: @ret itself, if it is no error. */
+/* Ends the program if @ret is an error, or else returns it. */
 static inline int must(int ret, const char *what)
 {
 	if (ret < 0) {
@@ -53,6 +53,8 @@ static inline int must(int ret, const char *what)
 	return ret;
 }
 
+#define MUST(call) must(call, #call)
+
 static inline __u64 now_ns(void)
 {
 	struct timespec now;
@@ -61,9 +63,9 @@ static inline __u64 now_ns(void)
 	return now.tv_sec * 1000000000ULL + now.tv_nsec;
 }
 
-/* True as soon as @cond is; false if it is not within PATIENCE_MS. */
+/* Evaluates to true as soon as @cond is true, or to false after TIMEOUT_MS. */
 #define WAIT_FOR(cond) ({							\
-	__u64 __end = now_ns() + PATIENCE_MS * 1000000ULL;			\
+	__u64 __end = now_ns() + TIMEOUT_MS * 1000000ULL;			\
 	bool __ok;								\
 										\
 	while (!(__ok = !!(cond)) && now_ns() < __end)				\
@@ -73,54 +75,45 @@ static inline __u64 now_ns(void)
 
 static inline int new_context(__u32 nr_lines)
 {
-	struct doorbell_set_lines lines = { .nr_lines = nr_lines };
-	int db = must(open("/dev/doorbell", O_RDWR | O_CLOEXEC), "/dev/doorbell");
+	int db = must(doorbell_open(), "/dev/doorbell");
 
-	must(ioctl(db, DOORBELL_SET_LINES, &lines), "DOORBELL_SET_LINES");
+	MUST(doorbell_set_lines(db, nr_lines));
 	return db;
 }
 
 static inline int new_eventfd(void)
 {
-	return must(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd");
+	return MUST(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 }
 
-/* A new eventfd that @line signals. */
+/* Returns a new eventfd that is a trigger of @line. */
 static inline int new_trigger(int db, __u32 line)
 {
-	struct doorbell_trigger trigger = { .fd = new_eventfd(), .line = line };
+	int fd = new_eventfd();
 
-	must(ioctl(db, DOORBELL_TRIGGER, &trigger), "DOORBELL_TRIGGER");
-	return trigger.fd;
+	MUST(doorbell_assign_trigger(db, fd, line));
+	return fd;
 }
 
-/* A new eventfd that rings @line. */
+/* Returns a new eventfd that is an irqfd of @line. */
 static inline int new_irqfd(int db, __u32 line)
 {
-	struct doorbell_irqfd irqfd = { .fd = new_eventfd(), .line = line };
+	int fd = new_eventfd();
 
-	must(ioctl(db, DOORBELL_IRQFD, &irqfd), "DOORBELL_IRQFD");
-	return irqfd.fd;
-}
-
-/* DOORBELL_MASK, _UNMASK, _CLEAR, _PENDING of one line. */
-static inline int on_line(int db, unsigned long cmd, __u32 line)
-{
-	struct doorbell_line_set set = { .line = line, .nr_lines = 1 };
-
-	return must(ioctl(db, cmd, &set), "ioctl for a line");
+	MUST(doorbell_assign_irqfd(db, fd, line));
+	return fd;
 }
 
 static inline struct doorbell_query query_line(int db, __u32 line)
 {
-	struct doorbell_query query = { .line = line };
+	struct doorbell_query query;
 
-	must(ioctl(db, DOORBELL_QUERY, &query), "DOORBELL_QUERY");
+	MUST(doorbell_query(db, line, &query));
 	return query;
 }
 
-/* Takes what is in an eventfd's counter, after waiting for it; zero if nothing comes. */
-static inline __u64 take(int efd, int timeout_ms)
+/* Waits until an eventfd is signalled and consumes its counter. Returns 0 at the timeout. */
+static inline __u64 consume(int efd, int timeout_ms)
 {
 	struct pollfd fd = { .fd = efd, .events = POLLIN };
 	eventfd_t count;

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A small interrupt controller, as an IO-APIC with one local APIC. Its pins are level lines
- * of a context, and call it: when they deliver, and when they are acked.
+ * A small interrupt controller, like an IO-APIC with one local APIC. Its pins are level
+ * lines of a context; it has a trigger and an ack notifier for each.
  *
- * What is called at an ack uses the very chip that calls it: it injects the tick that
- * came too early, drives lines up and down, looks at them, and masks pins to change the
- * redirection table. Doorbell has nothing locked then, and the chip must not either:
- * @lock is never held when doorbell is called, and what was decided under it is
- * complete.
+ * The ack notifier calls back into the controller: it injects a tick that would have
+ * coalesced, raises and lowers lines, queries them, and masks pins to change the
+ * redirection table. Doorbell holds no lock when it calls a notifier. The controller must
+ * not either: it never holds @lock when it calls doorbell.
  */
 #include <linux/atomic.h>
 #include <linux/bitops.h>
@@ -31,30 +30,30 @@ struct irqchip_pin {
 	struct doorbell_callback delivered;
 	struct doorbell_callback acked;
 	u32 line;
-	u32 entry;		/* redirection table: its vector */
+	u32 entry;		/* vector in the redirection table */
 	u32 vector;		/* of the interrupt that is requested or in service */
-	unsigned long moving;	/* bit 0: somebody is changing the entry */
-	atomic_t owed;		/* ticks that have not been injected */
+	unsigned long moving;	/* bit 0: a caller changes the entry */
+	atomic_t owed;		/* ticks not injected yet */
 	atomic_t ticks;
 	atomic_t reinjected;
 	atomic_t acks;
 };
 
 struct irqchip {
-	struct mutex wiring;		/* one at a time */
-	bool wired;			/* once and for good */
+	struct mutex wiring;		/* serialises IRQCHIP_WIRE */
+	bool wired;			/* never cleared */
 	struct doorbell_ctx *ctx;
 	wait_queue_head_t wait;
-	spinlock_t lock;		/* of @irr, @isr, and the pins' entry and vector */
-	unsigned long irr;		/* pins whose interrupt is requested ... */
-	unsigned long isr;		/* ... and in service */
-	atomic_t uncounted;		/* ticks */
+	spinlock_t lock;		/* protects @irr, @isr, and the pins' entry and vector */
+	unsigned long irr;		/* pins whose interrupt is requested */
+	unsigned long isr;		/* pins whose interrupt is in service */
+	atomic_t uncounted;		/* ticks not counted yet */
 	struct irqchip_pin pins[IRQCHIP_PINS];
 };
 
 /*
- * Injects a tick that is owed, if it can be one of its own. If not, the interrupt that it
- * would be lost in will be acked, and that comes here again.
+ * Injects a tick that is owed, unless it would coalesce with an interrupt that is not acked
+ * yet. The ack of that interrupt calls this again.
  */
 static bool irqchip_inject(struct irqchip_pin *pin)
 {
@@ -63,11 +62,11 @@ static bool irqchip_inject(struct irqchip_pin *pin)
 	while (atomic_dec_if_positive(&pin->owed) >= 0) {
 		if (doorbell_ring(ctx, pin->line) != DOORBELL_RING_COALESCED)
 			return true;
-		/* Fully ordered before the look. */
+		/* Fully ordered before doorbell_state(). */
 		atomic_inc_return(&pin->owed);
 		if (doorbell_state(ctx, pin->line) & DOORBELL_LINE_ASSERTED)
 			break;
-		/* It was acked in between, when nothing seemed to be owed. */
+		/* Acked before the increment, while nothing was owed: try again. */
 	}
 	return false;
 }
@@ -79,12 +78,12 @@ static void irqchip_tick(struct irqchip_pin *pin)
 	irqchip_inject(pin);
 }
 
-/* As drivers do it: while the pin is masked, its interrupts wait. */
+/* Changes the vector of a pin while the pin is masked, as drivers do. */
 static void irqchip_move(struct irqchip_pin *pin)
 {
 	struct irqchip *chip = pin->chip;
 
-	/* A mask is one bit: who shares it has to agree on it. */
+	/* A mask is one bit, so only one caller at a time may mask and unmask. */
 	if (test_and_set_bit_lock(0, &pin->moving))
 		return;
 	doorbell_mask_nosync(chip->ctx, pin->line);
@@ -94,21 +93,21 @@ static void irqchip_move(struct irqchip_pin *pin)
 	clear_bit_unlock(0, &pin->moving);
 }
 
-/* Called in whatever context the line was rung or unmasked. */
+/* Called in the context of the ring or unmask that made the line deliver. */
 static void irqchip_delivered(struct doorbell_callback *callback, u32 event)
 {
 	struct irqchip_pin *pin = container_of(callback, struct irqchip_pin, delivered);
 	struct irqchip *chip = pin->chip;
 
 	scoped_guard(spinlock_irqsave, &chip->lock) {
-		/* The EOI will have this one, even if the entry has another by then. */
+		/* The EOI has this vector, even if the entry has changed by then. */
 		pin->vector = pin->entry;
 		chip->irr |= BIT(pin - chip->pins);
 	}
 	wake_up_interruptible(&chip->wait);
 }
 
-/* Called by the doorbell_ack() of irqchip_write(), and for any other ack. */
+/* Called for each ack, among them the doorbell_ack() of irqchip_write(). */
 static void irqchip_acked(struct doorbell_callback *callback, u32 event)
 {
 	struct irqchip_pin *pin = container_of(callback, struct irqchip_pin, acked);
@@ -117,7 +116,7 @@ static void irqchip_acked(struct doorbell_callback *callback, u32 event)
 
 	atomic_inc(&pin->acks);
 	if (pin == counter) {
-		/* First low: a tick that comes now is counted, or raises it once more. */
+		/* Lower first: a tick that comes now is counted below, or raises the line again. */
 		doorbell_set_level(chip->ctx, counter->line, false);
 		atomic_add(atomic_xchg(&chip->uncounted, 0), &counter->ticks);
 	} else {
@@ -143,7 +142,7 @@ static bool irqchip_take(struct irqchip *chip, u32 *vector)
 	guard(spinlock_irqsave)(&chip->lock);
 	if (!chip->irr)
 		return false;
-	/* The highest goes first. */
+	/* The highest pin has priority. */
 	pin = &chip->pins[__fls(chip->irr)];
 	chip->irr &= ~BIT(pin - chip->pins);
 	chip->isr |= BIT(pin - chip->pins);
@@ -233,7 +232,7 @@ static int irqchip_wire(struct irqchip *chip, const struct irqchip_wiring *wirin
 	guard(mutex)(&chip->wiring);
 	if (chip->wired)
 		return -EEXIST;
-	/* From here on callbacks need it. */
+	/* The callbacks use @ctx from here on. */
 	chip->ctx = doorbell_ctx_fdget(wiring->ctx);
 	if (IS_ERR(chip->ctx))
 		return PTR_ERR(chip->ctx);
@@ -246,7 +245,7 @@ static int irqchip_wire(struct irqchip *chip, const struct irqchip_wiring *wirin
 			return ret;
 		}
 	}
-	/* From here on everything else may use it; pairs with irqchip_is_wired(). */
+	/* Publishes @ctx; pairs with irqchip_is_wired(). */
 	smp_store_release(&chip->wired, true);
 	return 0;
 }
@@ -321,7 +320,7 @@ static int irqchip_release(struct inode *inode, struct file *file)
 {
 	struct irqchip *chip = file->private_data;
 
-	/* A line may be acked by others at this very moment; when this returns, that is over. */
+	/* Waits for callbacks of acks that other processes make at this moment. */
 	if (chip->wired)
 		irqchip_unwire(chip, IRQCHIP_PINS);
 	kfree(chip);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Drives the interrupt controller: timers tick on all of its pins, faster than their
- * interrupts are served; CPUs take interrupts and end them; somebody changes the
- * redirection table all the time, and so do the chip's own ack notifiers. Then it counts.
+ * Drives the interrupt controller. Timers tick on all of its pins faster than their
+ * interrupts are served. Threads take interrupts and end them. Another thread and the ack
+ * notifiers of the controller change the redirection table all the time. Then it counts.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -14,9 +14,9 @@
 #include "irqchip.h"
 
 #define FIRST_LINE	2
-#define EARLY		8	/* ticks, on each timer's pin, before anybody takes interrupts */
+#define EARLY		8	/* ticks of each timer before a thread takes interrupts */
 #define ROUNDS		1000	/* of each ticker */
-#define AT_ONCE		4	/* ticks, or fewer */
+#define AT_ONCE		4	/* maximum number of ticks of a round */
 #define TICKERS		2
 #define CPUS		2
 #define HANG_S		300
@@ -24,8 +24,6 @@
 static int ctx, chip;
 static atomic_uint ticked, taken[IRQCHIP_PINS];
 static atomic_bool stop;
-
-#define MUST(call) must(call, #call)
 
 static struct irqchip_regs regs_of(unsigned int pin)
 {
@@ -41,14 +39,14 @@ static void tick(unsigned int pin)
 	MUST(ioctl(chip, IRQCHIP_TICK, pin));
 }
 
-/* Each has been an interrupt then, and that one was acked. */
+/* Waits until each tick was an interrupt that has been acked. */
 static void wait_for_ticks(void)
 {
 	while (regs_of(IRQCHIP_COUNTER_PIN).ticks < ticked)
 		sched_yield();
 }
 
-/* Some at once, and then none until all are done: the next ones would help a lost one along. */
+/* Waits between rounds: a later tick would hide that one was lost. */
 static void *ticker(void *arg)
 {
 	unsigned int seed = (uintptr_t)arg, pin, i, n;
@@ -90,13 +88,6 @@ static void *cpu(void *arg)
 	return NULL;
 }
 
-static void set_level(__u32 line)
-{
-	struct doorbell_set_type type = { .line = line, .type = DOORBELL_TYPE_LEVEL };
-
-	MUST(ioctl(ctx, DOORBELL_SET_TYPE, &type));
-}
-
 static int wire(int fd, __u32 first_line)
 {
 	struct irqchip_wiring wiring = { .ctx = fd, .first_line = first_line };
@@ -104,7 +95,7 @@ static int wire(int fd, __u32 first_line)
 	return ioctl(chip, IRQCHIP_WIRE, &wiring) ? -errno : 0;
 }
 
-/* Each of these gets further than the one before, and leaves nothing. */
+/* Each call passes one check more than the one before. A failed call leaves nothing behind. */
 static void try_wires(void)
 {
 	bool ok = wire(-1, 0) == -EBADF && wire(chip, 0) == -EINVAL &&
@@ -112,17 +103,17 @@ static void try_wires(void)
 	unsigned int i;
 
 	for (i = 0; i < IRQCHIP_PINS; i++)
-		set_level(FIRST_LINE + i);
+		MUST(doorbell_set_type(ctx, FIRST_LINE + i, DOORBELL_TYPE_LEVEL));
 	ok = ok && wire(ctx, FIRST_LINE + 1) == -ENXIO;
 	ok = ok && query_line(ctx, FIRST_LINE + 1).nr_triggers == 0;
 	ok = ok && wire(ctx, FIRST_LINE) == 0 && wire(ctx, FIRST_LINE) == -EEXIST;
-	ktap_result(ok, "wired, after some mistakes");
+	ktap_result(ok, "connected, after some mistakes");
 }
 
-static void judge(void)
+static void check_counts(void)
 {
 	unsigned int pin, sum = 0, reinjected = 0;
-	bool once = true, told = true, idle = true;
+	bool once = true, notified = true, idle = true;
 	struct doorbell_query line;
 	struct irqchip_regs regs;
 
@@ -132,22 +123,22 @@ static void judge(void)
 		printf("# pin %u: %u ticks, %u interrupts, %u acks, %u reinjected\n",
 		       pin, regs.ticks, taken[pin], regs.acks, regs.reinjected);
 		idle &= line.state == DOORBELL_LINE_LEVEL;
-		told &= regs.acks == taken[pin] && regs.acks == line.acks;
+		notified &= regs.acks == taken[pin] && regs.acks == line.acks;
 		if (pin == IRQCHIP_COUNTER_PIN)
 			break;
 		once &= regs.ticks == taken[pin];
 		sum += regs.ticks;
 		reinjected += regs.reinjected;
 	}
-	ktap_result(told, "each ack was told of once");
+	ktap_result(notified, "each ack was notified once");
 	ktap_result(once, "each tick was one interrupt");
 	ktap_result(reinjected >= (EARLY - 1) * IRQCHIP_COUNTER_PIN,
-		    "those that came too early, too");
-	ktap_result(regs.ticks == sum, "each was counted on the pin that acks drive up and down");
-	ktap_result(idle, "in the end all pins are low and unmasked");
+		    "also each tick that would have coalesced");
+	ktap_result(regs.ticks == sum, "the pin that acks raise and lower counted each tick");
+	ktap_result(idle, "at the end all pins are low and unmasked");
 }
 
-/* An ack alone: its notifier moves the pin it is for, and the next one. */
+/* Makes a single ack, whose notifier moves the acked pin and the next one. */
 static void try_ack(void)
 {
 	const unsigned int before[] = { regs_of(0).vector, regs_of(1).vector };
@@ -158,10 +149,10 @@ static void try_ack(void)
 	end(vector);
 	ktap_result(vector == before[0] && regs_of(0).vector == before[0] + IRQCHIP_PINS &&
 		    regs_of(1).vector == before[1] + IRQCHIP_PINS,
-		    "what is told of an ack changes the redirection table");
+		    "an ack notifier changes the redirection table");
 }
 
-/* Serves what is left, alone. */
+/* Serves the interrupts that are left when all threads have ended. */
 static void drain(void)
 {
 	__u32 vector;
@@ -202,7 +193,7 @@ int main(void)
 	for (i = 0; i < TICKERS; i++)
 		pthread_join(tickers[i], NULL);
 
-	/* One more for each CPU, so that none sleeps on. */
+	/* One tick for each CPU thread, which may sleep in read(). */
 	stop = true;
 	for (i = 0; i < CPUS; i++)
 		tick(0);
@@ -210,6 +201,6 @@ int main(void)
 		pthread_join(cpus[i], NULL);
 	pthread_join(mover, NULL);
 	drain();
-	judge();
+	check_counts();
 	return ktap_status();
 }

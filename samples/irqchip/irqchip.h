@@ -6,20 +6,20 @@
 #include <linux/types.h>
 
 /*
- * The pins. All but the last belong to timers; on the last is a device that counts
- * their ticks.
+ * The pins. A timer drives each pin but the last; the device of the last pin counts
+ * the ticks of the timers.
  */
 #define IRQCHIP_PINS		4
 #define IRQCHIP_COUNTER_PIN	(IRQCHIP_PINS - 1)
 
-/* A pin has all vectors that leave it as the remainder. */
+/* The vectors of a pin are those with vector % IRQCHIP_PINS == pin. */
 #define IRQCHIP_VECTORS		256
 #define IRQCHIP_PIN(vector)	((vector) % IRQCHIP_PINS)
 
 /**
- * struct irqchip_wiring - IRQCHIP_WIRE: the lines behind the pins, once
- * @ctx: a context of doorbell's
- * @first_line: the first of IRQCHIP_PINS lines; level lines
+ * struct irqchip_wiring - IRQCHIP_WIRE: connect the pins to lines, once
+ * @ctx: a context of /dev/doorbell
+ * @first_line: the first of IRQCHIP_PINS level lines
  */
 struct irqchip_wiring {
 	__s32 ctx;
@@ -27,12 +27,12 @@ struct irqchip_wiring {
 };
 
 /**
- * struct irqchip_regs - IRQCHIP_GET_REGS: what is with a pin
- * @pin: in: which one
- * @vector: out: what the redirection table has for it
- * @ticks: out: ticks of its timer, or that were counted
- * @reinjected: out: ticks that came too early, and were injected at an ack
- * @acks: out: how often its notifier was called
+ * struct irqchip_regs - IRQCHIP_GET_REGS: the registers of a pin
+ * @pin: in: the pin
+ * @vector: out: its vector in the redirection table
+ * @ticks: out: ticks of its timer; of the last pin, ticks counted
+ * @reinjected: out: ticks that would have coalesced, and were injected at an ack
+ * @acks: out: number of calls of its ack notifier
  */
 struct irqchip_regs {
 	__u32 pin;
@@ -45,15 +45,15 @@ struct irqchip_regs {
 #define IRQCHIP_WIRE		_IOW(0xDB, 0x80, struct irqchip_wiring)
 #define IRQCHIP_GET_REGS	_IOWR(0xDB, 0x81, struct irqchip_regs)
 
-/* The timer of the pin that is the argument ticks. */
+/* Makes the timer of a pin tick. The argument is the pin. */
 #define IRQCHIP_TICK		_IO(0xDB, 0x82)
 
-/* Gives the pin that is the argument another vector. */
+/* Gives a pin another vector. The argument is the pin. */
 #define IRQCHIP_MOVE		_IO(0xDB, 0x83)
 
 /*
- * read() of a __u32 takes the vector of an interrupt, and sleeps until there is one.
- * write() of it is the EOI.
+ * read() of a __u32 sleeps until there is an interrupt and returns its vector. write() of
+ * the vector is the EOI.
  */
 
 #endif /* _IRQCHIP_H */

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A device with a level-triggered interrupt, in a kernel module. Like VFIO with INTx
- * it signals an eventfd when it needs service, and then is quiet until another eventfd
- * tells it to look again; if it still needs service then, it signals again.
+ * A device with a level-triggered interrupt, in a kernel module. As VFIO does with INTx,
+ * it signals an eventfd when it needs service, and then masks itself until another eventfd
+ * (the resamplefd) is signalled. If it still needs service then, it signals again.
  *
- * It has no code to listen on that other eventfd: userspace makes it the irqfd of a line,
- * and a line can call.
+ * The module does not listen on the resamplefd itself. Userspace makes it the irqfd of a
+ * line, and the module is a trigger of that line.
  */
 #include <linux/cleanup.h>
 #include <linux/doorbell.h>
@@ -22,38 +22,38 @@
 #include "level_device.h"
 
 struct level_device {
-	struct mutex mutex;		/* one ioctl at a time */
-	struct doorbell_ctx *ctx;	/* NULL until it is wired */
-	u32 look_line;
-	struct doorbell_callback look;
+	struct mutex mutex;		/* serialises ioctls */
+	struct doorbell_ctx *ctx;	/* NULL until LEVEL_DEVICE_WIRE */
+	u32 resample_line;
+	struct doorbell_callback resample;
 	struct eventfd_ctx *irq;
 	struct hrtimer timer;
 
-	spinlock_t lock;		/* of all below */
-	u32 waiting;			/* events that nobody has served yet */
-	bool quiet;			/* it has signalled, and was not told to look since */
-	u32 coming;			/* events that are still to happen */
+	spinlock_t lock;		/* protects all below */
+	u32 waiting;			/* events not served yet */
+	bool masked;			/* has signalled and was not resampled since */
+	u32 to_come;			/* events still to generate */
 	u32 period_us;
 };
 
 static void level_device_signal(struct level_device *dev)
 {
 	scoped_guard(spinlock_irqsave, &dev->lock) {
-		if (!dev->waiting || dev->quiet)
+		if (!dev->waiting || dev->masked)
 			return;
-		dev->quiet = true;
+		dev->masked = true;
 	}
-	/* Not with the lock held: who listens may well call us. */
+	/* Without the lock: a listener may call level_device_resample(). */
 	eventfd_signal(dev->irq);
 }
 
-/* The line was delivered: called in a hard interrupt, or wherever somebody rang it. */
-static void level_device_look(struct doorbell_callback *callback, u32 event)
+/* Called for each delivery of the line, in hard interrupt context or in that of the ring. */
+static void level_device_resample(struct doorbell_callback *callback, u32 event)
 {
-	struct level_device *dev = container_of(callback, struct level_device, look);
+	struct level_device *dev = container_of(callback, struct level_device, resample);
 
 	scoped_guard(spinlock_irqsave, &dev->lock)
-		dev->quiet = false;
+		dev->masked = false;
 	level_device_signal(dev);
 }
 
@@ -64,7 +64,7 @@ static enum hrtimer_restart level_device_event(struct hrtimer *timer)
 
 	scoped_guard(spinlock_irqsave, &dev->lock) {
 		dev->waiting++;
-		last = !--dev->coming;
+		last = !--dev->to_come;
 		if (!last)
 			hrtimer_forward_now(timer, us_to_ktime(dev->period_us));
 	}
@@ -87,11 +87,11 @@ static int level_device_wire(struct level_device *dev, const struct level_device
 		ret = PTR_ERR(dev->irq);
 		goto put_ctx;
 	}
-	/* It may be called before this returns. */
-	ret = doorbell_assign_trigger(ctx, wiring->look_line, &dev->look);
+	/* The callback may be called before this returns. */
+	ret = doorbell_assign_trigger(ctx, wiring->resample_line, &dev->resample);
 	if (ret)
 		goto put_irq;
-	dev->look_line = wiring->look_line;
+	dev->resample_line = wiring->resample_line;
 	dev->ctx = ctx;
 	return 0;
 
@@ -107,9 +107,9 @@ static int level_device_start(struct level_device *dev, const struct level_devic
 	if (!events->count || !events->period_us)
 		return -EINVAL;
 	scoped_guard(spinlock_irqsave, &dev->lock) {
-		if (dev->coming)
+		if (dev->to_come)
 			return -EBUSY;
-		dev->coming = events->count;
+		dev->to_come = events->count;
 		dev->period_us = events->period_us;
 	}
 	hrtimer_start(&dev->timer, us_to_ktime(events->period_us), HRTIMER_MODE_REL);
@@ -161,7 +161,7 @@ static int level_device_open(struct inode *inode, struct file *file)
 	mutex_init(&dev->mutex);
 	spin_lock_init(&dev->lock);
 	hrtimer_setup(&dev->timer, level_device_event, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
-	dev->look.func = level_device_look;
+	dev->resample.func = level_device_resample;
 	file->private_data = dev;
 	return 0;
 }
@@ -170,10 +170,10 @@ static int level_device_release(struct inode *inode, struct file *file)
 {
 	struct level_device *dev = file->private_data;
 
-	/* Everything that may signal @irq has to be over before it is put. */
+	/* Both sources of signals must have ended before @irq is put. */
 	hrtimer_cancel(&dev->timer);
 	if (dev->ctx) {
-		doorbell_deassign_trigger(dev->ctx, dev->look_line, &dev->look);
+		doorbell_deassign_trigger(dev->ctx, dev->resample_line, &dev->resample);
 		doorbell_ctx_put(dev->ctx);
 		eventfd_ctx_put(dev->irq);
 	}

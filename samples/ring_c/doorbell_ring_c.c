@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * /dev/doorbell-ring_c: rings a line from hard interrupt context, as the handler of
- * a device's interrupt would. The device is a timer.
+ * /dev/doorbell-ring_c: rings a line from hard interrupt context, as an interrupt
+ * handler does. The source of the interrupts is a timer.
  */
 #include <linux/cleanup.h>
 #include <linux/doorbell.h>
@@ -16,21 +16,21 @@
 #include "ring.h"
 
 struct ring {
-	struct mutex lock;		/* attach or detach, one at a time */
+	struct mutex lock;		/* serialises attach and detach */
 	struct doorbell_ctx *ctx;	/* NULL: not attached */
 	u32 line;
 	ktime_t period;
 	struct hrtimer timer;
-	struct ring_counts counts;	/* the timer's, while it is attached */
+	struct ring_counts counts;	/* written by the timer only, while attached */
 };
 
-/* Hard interrupt context, on PREEMPT_RT as well: see HRTIMER_MODE_REL_HARD. */
+/* Runs in hard interrupt context, on PREEMPT_RT as well: see HRTIMER_MODE_REL_HARD. */
 static enum hrtimer_restart ring_timer(struct hrtimer *timer)
 {
 	struct ring *ring = container_of(timer, struct ring, timer);
 	int result = doorbell_ring(ring->ctx, ring->line);
 
-	/* No error: the line was there when this was attached, and lines do not go. */
+	/* Cannot fail: ring_attach() has checked the line, and a context never loses lines. */
 	if (!WARN_ON_ONCE(result < 0))
 		ring->counts.rings[result]++;
 	hrtimer_forward_now(timer, ring->period);
@@ -54,7 +54,7 @@ static int ring_attach(struct ring *ring, const struct ring_attach __user *arg)
 	ctx = doorbell_ctx_fdget(attach.fd);
 	if (IS_ERR(ctx))
 		return PTR_ERR(ctx);
-	/* The timer has nobody to tell that there is no such line. */
+	/* The timer callback could not report that there is no such line. */
 	state = doorbell_state(ctx, attach.line);
 	if (state < 0) {
 		doorbell_ctx_put(ctx);
@@ -74,7 +74,7 @@ static int ring_detach(struct ring *ring, struct ring_counts *counts)
 	guard(mutex)(&ring->lock);
 	if (!ring->ctx)
 		return -ENOENT;
-	/* Waits for the callback: after that nobody uses the context any more. */
+	/* Waits for the callback, which is the last user of the context. */
 	hrtimer_cancel(&ring->timer);
 	doorbell_ctx_put(ring->ctx);
 	ring->ctx = NULL;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * /dev/doorbell-ring_c and /dev/doorbell-ring_rust, as their users see them.
+ * The ABI of /dev/doorbell-ring_c and /dev/doorbell-ring_rust.
  */
 #ifndef _DOORBELL_SAMPLE_RING_H
 #define _DOORBELL_SAMPLE_RING_H
@@ -8,14 +8,14 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-#define RING_MIN_PERIOD_NS	100000		/* leave the CPU something to do */
+#define RING_MIN_PERIOD_NS	100000		/* leaves the CPU time for other work */
 #define RING_MAX_PERIOD_NS	1000000000
 
 /**
- * struct ring_attach - RING_ATTACH: ring a line, again and again
- * @fd: a context of /dev/doorbell; it may be closed after that
+ * struct ring_attach - RING_ATTACH: ring a line periodically
+ * @fd: a context of /dev/doorbell; the caller may close it after that
  * @line: the line
- * @period_ns: how often
+ * @period_ns: time between two rings
  */
 struct ring_attach {
 	__s32 fd;
@@ -24,8 +24,8 @@ struct ring_attach {
 };
 
 /**
- * struct ring_counts - RING_DETACH: stop that
- * @rings: by result: DOORBELL_RING_COALESCED, _DELIVERED, _MASKED
+ * struct ring_counts - RING_DETACH: stop ringing
+ * @rings: number of rings by result: DOORBELL_RING_COALESCED, _DELIVERED, _MASKED
  */
 struct ring_counts {
 	__u64 rings[3];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A timer in the kernel rings a line; here is what comes out. The same program for
- * the module in C and for the one in Rust.
+ * A timer in the kernel rings a line; this program checks the deliveries. It serves the
+ * module in C and the one in Rust.
  */
 #include "../sample.h"
 #include "../ring_c/ring.h"
@@ -13,8 +13,8 @@
 #define LINES		4
 #define LINE		2
 #define PERIOD_NS	1000000
-#define MESSAGES	200	/* to see before the mask */
-#define HELD		20	/* rings to see while masked */
+#define MESSAGES	200	/* deliveries before the mask */
+#define HELD		20	/* rings while masked */
 
 static int attach(int ring, int db, __u32 line, __u64 period_ns)
 {
@@ -39,7 +39,7 @@ static void attach_wrongly(int ring, int db)
 		    attach(ring, db, LINE, RING_MIN_PERIOD_NS - 1) == -EINVAL &&
 		    attach(ring, db, LINE, RING_MAX_PERIOD_NS + 1) == -EINVAL &&
 		    detach(ring, &counts) == -ENOENT,
-		    "mistakes are told apart, and nothing is attached after one");
+		    "each mistake has its own error and attaches nothing");
 	close(no_context);
 }
 
@@ -52,57 +52,57 @@ static void ring_and_mask(int ring, int db, int efd)
 	bool held;
 
 	must(attach(ring, db, LINE, PERIOD_NS), "RING_ATTACH");
-	while (got < MESSAGES && (count = take(efd, PATIENCE_MS)))
+	while (got < MESSAGES && (count = consume(efd, TIMEOUT_MS)))
 		got += count;
 	ms = (now_ns() - start) / 1e6;
 	ktap_result(got >= MESSAGES && attach(ring, db, LINE, PERIOD_NS) == -EEXIST,
-		    "the timer's messages come");
-	printf("# %llu messages in %.0f ms, one asked for every %.1f ms\n", got, ms,
+		    "the timer's rings are delivered");
+	printf("# %llu messages in %.0f ms, one ring every %.1f ms\n", got, ms,
 	       PERIOD_NS / 1e6);
 
-	/* When the mask has returned, nothing is under way: this takes all there is. */
-	on_line(db, DOORBELL_MASK, LINE);
-	got += take(efd, 0);
+	/* After the mask no delivery is in flight: this consumes all signals. */
+	MUST(doorbell_mask(db, LINE));
+	got += consume(efd, 0);
 	before = query_line(db, LINE).rings;
 	held = WAIT_FOR(query_line(db, LINE).rings >= before + HELD);
-	ktap_result(held && on_line(db, DOORBELL_PENDING, LINE) == 1 && !take(efd, 0),
-		    "a masked line holds what is rung");
+	ktap_result(held && doorbell_pending(db, LINE) == 1 && !consume(efd, 0),
+		    "a masked line holds the rings");
 
 	must(detach(ring, &counts), "RING_DETACH");
-	held = on_line(db, DOORBELL_UNMASK, LINE) == 1;
-	count = take(efd, 0);
-	ktap_result(held && count == 1 && on_line(db, DOORBELL_PENDING, LINE) == 0,
+	held = doorbell_unmask(db, LINE) == 1;
+	count = consume(efd, 0);
+	ktap_result(held && count == 1 && doorbell_pending(db, LINE) == 0,
 		    "the unmask delivers exactly one");
 	got += count;
 
 	/*
-	 * Each delivery has its ring; the others have joined one. The message that was held
-	 * may be one that was on its way when the mask came: then no ring says that it is.
+	 * Each delivery has one ring of its own; the other rings have coalesced. The held
+	 * message may be of a ring before the mask: then no ring returned DOORBELL_RING_MASKED.
 	 */
 	query = query_line(db, LINE);
 	delivered = counts.rings[DOORBELL_RING_DELIVERED] + counts.rings[DOORBELL_RING_MASKED];
 	sum = delivered + counts.rings[DOORBELL_RING_COALESCED];
 	ktap_result(query.rings == sum && query.deliveries == delivered && got == delivered &&
-		    counts.rings[DOORBELL_RING_MASKED] <= 1 && !take(efd, 0),
-		    "none is lost, none is invented");
+		    counts.rings[DOORBELL_RING_MASKED] <= 1 && !consume(efd, 0),
+		    "no ring is lost, no delivery is spurious");
 	printf("# the timer: %llu rings, %llu of them with a delivery of their own\n",
 	       sum, delivered);
 	printf("# the line: %llu rings, %llu deliveries; the eventfd: %llu\n",
 	       query.rings, query.deliveries, got);
 }
 
-/* Who holds the context is the module, and it lets go of it. Takes @ring and @db. */
+/* The module keeps the context until it is closed itself. Closes @ring and @db. */
 static void close_all(int ring, int db, int efd)
 {
 	must(attach(ring, db, LINE, PERIOD_NS), "RING_ATTACH");
 	close(db);
-	take(efd, 0);
-	ktap_result(take(efd, PATIENCE_MS) && take(efd, PATIENCE_MS),
-		    "it goes on when the context's file descriptor is closed");
+	consume(efd, 0);
+	ktap_result(consume(efd, TIMEOUT_MS) && consume(efd, TIMEOUT_MS),
+		    "the timer rings on after the context's file descriptor is closed");
 
 	close(ring);
-	take(efd, 0);
-	ktap_result(!take(efd, 100), "and ends when the timer's is");
+	consume(efd, 0);
+	ktap_result(!consume(efd, 100), "and stops when its own is closed");
 }
 
 int main(void)

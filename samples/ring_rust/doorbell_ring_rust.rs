@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! /dev/doorbell-ring_rust: rings a line from hard interrupt context, as the handler of a device's
-//! interrupt would. The device is a timer. See ../ring_c for the same in C, and for its ABI.
+//! /dev/doorbell-ring_rust: rings a line from hard interrupt context, as an interrupt handler does.
+//! The source of the interrupts is a timer. See ../ring_c for the same in C, and for its ABI.
 
 #[path = "../../rust/module_api.rs"]
 mod doorbell;
@@ -81,17 +81,17 @@ struct Attach {
     period_ns: u64,
 }
 
-/// `struct ring_counts`: by `Rung`.
+/// `struct ring_counts`: number of rings by outcome.
 type Counts = [u64; 3];
 
 const RING_ATTACH: u32 = _IOW::<Attach>(0xdb, 0x80);
 const RING_DETACH: u32 = _IOR::<Counts>(0xdb, 0x81);
 
-/// Leave the CPU something to do.
+/// Leaves the CPU time for other work.
 const MIN_PERIOD_NS: u64 = 100_000;
 const MAX_PERIOD_NS: u64 = 1_000_000_000;
 
-/// The timer, and what it rings.
+/// A timer that rings a line.
 #[pin_data]
 struct Ringer {
     #[pin]
@@ -111,12 +111,12 @@ impl_has_hr_timer! {
 impl HrTimerCallback for Ringer {
     type Pointer<'a> = Arc<Self>;
 
-    /// Hard interrupt context, on PREEMPT_RT as well: see [`RelativeHardMode`].
+    /// Runs in hard interrupt context, on PREEMPT_RT as well: see [`RelativeHardMode`].
     fn run(
         this: ArcBorrow<'_, Self>,
         mut timer: HrTimerCallbackContext<'_, Self>,
     ) -> HrTimerRestart {
-        // No error: the line was there when this was attached, and lines do not go.
+        // Cannot fail: `attach()` has checked the line, and a context never loses lines.
         if let Ok(rung) = this.context.ring(this.line) {
             this.rings[rung as usize].fetch_add(1u64, Relaxed);
         }
@@ -125,10 +125,10 @@ impl HrTimerCallback for Ringer {
     }
 }
 
-/// What an open file of the device is.
+/// An open file of the device.
 #[pin_data]
 struct Ring {
-    /// None: not attached. Dropping a handle stops its timer, and waits for its callback.
+    /// `None` if not attached. Dropping the handle stops its timer and waits for its callback.
     #[pin]
     attached: Mutex<Option<(ArcHrTimerHandle<Ringer>, Arc<Ringer>)>>,
 }
@@ -150,7 +150,7 @@ impl Ring {
             return Err(EEXIST);
         }
         let context = Context::fdget(attach.fd)?;
-        // The timer has nobody to tell that there is no such line.
+        // The timer callback could not report that there is no such line.
         context.state(attach.line)?;
 
         let period = Delta::from_nanos(attach.period_ns as i64);

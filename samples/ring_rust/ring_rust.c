@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The two modules do the same, so one program serves both.
+ * The modules in C and in Rust have the same ABI, so one program serves both.
  */
 #define DEVICE	"/dev/doorbell-ring_rust"
 #include "../ring_c/ring_c.c"

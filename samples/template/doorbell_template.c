@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A module to start from: whenever one line of a context delivers, it rings another.
+ * A module to start from: it rings a line of a context whenever another one delivers.
  *
  *	insmod doorbell_template.ko fd=FD from=LINE to=LINE
  *
@@ -24,7 +24,7 @@ MODULE_PARM_DESC(to, "the line to ring");
 
 static struct doorbell_ctx *ctx;
 
-/* May run in any context, hard interrupts included: must not sleep. */
+/* May run in any context, even in hard interrupt context: must not sleep. */
 static void template_delivered(struct doorbell_callback *callback, u32 event)
 {
 	doorbell_ring(ctx, to);
@@ -36,13 +36,13 @@ static int __init template_init(void)
 {
 	int ret;
 
-	/* A line that rings itself never stops. */
+	/* A line that rings itself would deliver for ever. */
 	if (from == to)
 		return -EINVAL;
 	ctx = doorbell_ctx_fdget(fd);
 	if (IS_ERR(ctx))
 		return PTR_ERR(ctx);
-	/* Lines do not come or go: if there is one now, doorbell_ring() does not fail later. */
+	/* A context never loses lines: doorbell_ring() cannot fail after this check. */
 	ret = doorbell_state(ctx, to);
 	if (ret >= 0)
 		ret = doorbell_assign_trigger(ctx, from, &callback);
@@ -53,7 +53,7 @@ static int __init template_init(void)
 
 static void __exit template_exit(void)
 {
-	/* Waits for the callback; after that nothing uses the context. */
+	/* Waits for the callback, which is the last user of the context. */
 	doorbell_deassign_trigger(ctx, from, &callback);
 	doorbell_ctx_put(ctx);
 }

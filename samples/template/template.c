@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * template MODULE: loads the module with a context, and checks that each ring of
- * line 0 comes out of line 1. Prints KTAP.
+ * Usage: template MODULE. Loads the module with a context, and checks that each ring of
+ * line 0 makes line 1 deliver. Prints KTAP.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -9,17 +9,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <linux/doorbell.h>
+#include <doorbell.h>
 
 #define FROM		0
 #define TO		1
 #define LINES		2
 #define RINGS		10
-#define PATIENCE_MS	20000
+#define TIMEOUT_MS	20000
 
 static int failures;
 
@@ -40,7 +39,7 @@ static int must(int ret, const char *what)
 	return ret;
 }
 
-/* Zero, or an error. */
+/* Loads the module. Returns 0 or an errno. */
 static int load(const char *path, const char *parameters)
 {
 	int fd = must(open(path, O_RDONLY | O_CLOEXEC), path);
@@ -50,13 +49,13 @@ static int load(const char *path, const char *parameters)
 	return error;
 }
 
-/* Rings line FROM; returns what comes out of line TO. */
+/* Rings line FROM; returns the number of signals of line TO. */
 static eventfd_t ring(int db, int out, int timeout_ms)
 {
 	struct pollfd fd = { .fd = out, .events = POLLIN };
 	eventfd_t count;
 
-	must(ioctl(db, DOORBELL_RING, FROM), "DOORBELL_RING");
+	must(doorbell_ring(db, FROM), "doorbell_ring");
 	if (poll(&fd, 1, timeout_ms) != 1 || eventfd_read(out, &count))
 		return 0;
 	return count;
@@ -64,33 +63,31 @@ static eventfd_t ring(int db, int out, int timeout_ms)
 
 int main(int argc, char **argv)
 {
-	struct doorbell_set_lines lines = { .nr_lines = LINES };
-	struct doorbell_trigger trigger = { .line = TO };
 	char parameters[64];
-	int db, i, once = 0;
+	int db, trigger, i, once = 0;
 
 	if (argc != 2) {
 		fprintf(stderr, "usage: template doorbell_template.ko\n");
 		return 2;
 	}
-	db = must(open("/dev/doorbell", O_RDWR | O_CLOEXEC), "/dev/doorbell");
-	must(ioctl(db, DOORBELL_SET_LINES, &lines), "DOORBELL_SET_LINES");
-	trigger.fd = must(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd");
-	must(ioctl(db, DOORBELL_TRIGGER, &trigger), "DOORBELL_TRIGGER");
+	db = must(doorbell_open(), "/dev/doorbell");
+	must(doorbell_set_lines(db, LINES), "doorbell_set_lines");
+	trigger = must(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd");
+	must(doorbell_assign_trigger(db, trigger, TO), "doorbell_assign_trigger");
 
 	printf("KTAP version 1\n1..4\n");
 	snprintf(parameters, sizeof(parameters), "fd=%d from=%d to=%d", db, FROM, LINES);
 	result(load(argv[1], "fd=-1") == EBADF && load(argv[1], parameters) == ENXIO,
-	       "without a context, or a line, the module does not load");
+	       "the module does not load without a context or without a line");
 
 	snprintf(parameters, sizeof(parameters), "fd=%d from=%d to=%d", db, FROM, TO);
-	result(!load(argv[1], parameters), "with a context it does");
+	result(!load(argv[1], parameters), "the module loads with a context");
 	for (i = 0; i < RINGS; i++)
-		once += ring(db, trigger.fd, PATIENCE_MS) == 1;
-	result(once == RINGS, "each ring of one line comes out of the other");
+		once += ring(db, trigger, TIMEOUT_MS) == 1;
+	result(once == RINGS, "each ring of one line makes the other deliver");
 
 	result(!syscall(SYS_delete_module, "doorbell_template", O_NONBLOCK) &&
-	       !ring(db, trigger.fd, 100),
-	       "and when the module has gone, no longer");
+	       !ring(db, trigger, 100),
+	       "and no longer after the module is unloaded");
 	return failures != 0;
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * /dev/doorbell-vbus: a producer and a consumer of messages in the kernel, with a
- * process at the other end. Userspace says by which lines the two notify each other.
- * Who or what else is wired to these lines this module neither knows nor cares.
+ * process at the other end. Userspace chooses the lines by which the two notify each
+ * other; other eventfds may be assigned to the same lines.
  *
- * The producer fills its ring whenever there is room, the consumer checks what it gets.
+ * The producer fills its ring whenever there is room, the consumer checks each message.
  */
 #include <linux/cleanup.h>
 #include <linux/doorbell.h>
@@ -21,18 +21,18 @@
 #include "vbus.h"
 
 struct vbus {
-	struct mutex lock;		/* attach once */
+	struct mutex lock;		/* serialises VBUS_ATTACH */
 	struct doorbell_ctx *ctx;	/* NULL: not attached */
 	u32 call;
 	u32 kick;
 	struct doorbell_callback kicked;
 	struct work_struct work;
 	struct vbus_area *area;
-	struct vbus_end out;		/* these two are the work's */
+	struct vbus_end out;		/* used by the work only, as is the next */
 	struct vbus_end in;
 };
 
-/* Called in any context, an interrupt for example, and with preemption off: hands over. */
+/* Called in any context, even in an interrupt, with preemption off: defers to the work. */
 static void vbus_kicked(struct doorbell_callback *callback, u32 event)
 {
 	struct vbus *vbus = container_of(callback, struct vbus, kicked);
@@ -55,9 +55,9 @@ static void vbus_call_in(struct vbus_end *end)
 }
 
 /*
- * Never runs twice at a time, so it has the two ends for itself. If it is kicked while it
- * runs, it runs again. If there is more to do already, it queues itself rather than
- * going on, so that a process which is as fast as this does not keep a worker busy for ever.
+ * A work item never runs twice at a time, so this owns the two ends. If it is kicked while
+ * it runs, it runs again. If there is more to do already, it queues itself instead of
+ * looping: a process that is as fast must not occupy a worker for ever.
  */
 static void vbus_work(struct work_struct *work)
 {
@@ -67,7 +67,7 @@ static void vbus_work(struct work_struct *work)
 	vbus_run(&vbus->in);
 	vbus_run(&vbus->out);
 	sleep = vbus_sleep(&vbus->in, 1);
-	/* Room for some more messages, not for one: fewer notifications. */
+	/* Waits for room for many messages, not for one: fewer notifications. */
 	sleep &= vbus_sleep(&vbus->out, VBUS_SLOTS / 2);
 	if (!sleep)
 		queue_work(system_dfl_wq, &vbus->work);
@@ -90,12 +90,12 @@ static int vbus_attach(struct vbus *vbus, const struct vbus_attach __user *arg)
 	ctx = doorbell_ctx_fdget(attach.fd);
 	if (IS_ERR(ctx))
 		return PTR_ERR(ctx);
-	/* Later there is nobody to tell that there is no such line. */
+	/* The work could not report that there is no such line. */
 	ret = doorbell_state(ctx, attach.call);
 	if (ret < 0)
 		goto put;
 
-	/* All is in place before the first kick can come. */
+	/* Set up before the first kick can come. */
 	vbus->ctx = ctx;
 	vbus->call = attach.call;
 	vbus->kick = attach.kick;
@@ -104,7 +104,7 @@ static int vbus_attach(struct vbus *vbus, const struct vbus_attach __user *arg)
 	ret = doorbell_assign_trigger(ctx, attach.kick, &vbus->kicked);
 	if (ret)
 		goto reset;
-	/* And what was put before: nobody kicked for that. */
+	/* Messages that were put before the trigger was assigned kicked nothing. */
 	queue_work(system_dfl_wq, &vbus->work);
 	return 0;
 
@@ -125,7 +125,7 @@ static long vbus_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	}
 }
 
-/* The mapping keeps the file, as all mappings do: the area goes after it. */
+/* The mapping keeps the file open, and the file owns the area. */
 static int vbus_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	struct vbus *vbus = file->private_data;
@@ -139,7 +139,7 @@ static int vbus_open(struct inode *inode, struct file *file)
 
 	if (!vbus)
 		return -ENOMEM;
-	/* Whole pages, and all of them zero: userspace gets to see them. */
+	/* Whole pages of zeroes, because userspace maps them. */
 	vbus->area = vmalloc_user(sizeof(*vbus->area));
 	if (!vbus->area) {
 		kfree(vbus);
@@ -160,7 +160,7 @@ static int vbus_release(struct inode *inode, struct file *file)
 {
 	struct vbus *vbus = file->private_data;
 
-	/* Against the stream: nobody kicks, then nobody works, then nobody calls. */
+	/* In this order: first no kick can queue the work, then no work can ring a line. */
 	if (vbus->ctx) {
 		doorbell_deassign_trigger(vbus->ctx, vbus->kick, &vbus->kicked);
 		cancel_work_sync(&vbus->work);

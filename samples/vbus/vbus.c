@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The process at the other end of /dev/doorbell-vbus: wires the two together, closes
- * all that it does not need for itself, and measures messages and notifications.
+ * The process at the other end of /dev/doorbell-vbus: connects the two, closes the file
+ * descriptors that it does not need, and measures messages and notifications.
  */
 #include "../sample.h"
 #include "vbus.h"
@@ -9,20 +9,20 @@
 #include <stddef.h>
 #include <sys/mman.h>
 
-#define RUN_NS		1000000000ULL	/* how long to measure */
+#define RUN_NS		1000000000ULL	/* duration of a measurement */
 
 enum { CALL, KICK, LINES };
 
-/* What is left of it once it is set up. */
+/* A connection to the kernel, once it is set up. */
 struct link {
 	struct vbus_area *area;
-	struct vbus_end end;	/* this side's, of the ring that is measured */
-	int call;		/* is signalled by the kernel */
+	struct vbus_end end;	/* this side of the measured ring */
+	int call;		/* the kernel signals it */
 	int kick;		/* signals the kernel */
 	__u64 calls;
 };
 
-/* What the producer put, and how often it notified the consumer. */
+/* Counts of the producer. */
 struct outcome {
 	__u32 messages;
 	__u32 notifications;
@@ -54,7 +54,7 @@ static struct link set_up(bool to_user, bool every)
 	link.end.every = every;
 	link.end.notify = kick;
 	must(ioctl(vbus, VBUS_ATTACH, &attach), "VBUS_ATTACH");
-	/* The mapping and the eventfds are enough. */
+	/* The mapping and the eventfds keep all that is needed. */
 	close(db);
 	close(vbus);
 	return link;
@@ -67,28 +67,28 @@ static void tear_down(struct link *link)
 	close(link->kick);
 }
 
-/* How often the kernel says it has called. */
+/* Returns the number of calls that the kernel has counted. */
 static __u64 kernel_calls(const struct link *link)
 {
 	return READ_ONCE(link->area->to_user.producer.notifications) +
 	       READ_ONCE(link->area->to_kernel.consumer.notifications);
 }
 
-/* The kernel has taken all that this side has put. */
+/* Returns true if the kernel has consumed all messages of this side. */
 static bool all_taken(const struct link *link)
 {
-	/* The index first, then what the kernel found on the way there. */
+	/* Reads the index before the counts that the kernel wrote before it. */
 	return smp_load_acquire(&link->end.other->index) == link->end.index;
 }
 
-/* As many calls have come as the kernel has made. */
+/* Returns true if as many calls have come as the kernel has made. */
 static bool all_calls(struct link *link)
 {
-	link->calls += take(link->call, 0);
+	link->calls += consume(link->call, 0);
 	return link->calls == kernel_calls(link);
 }
 
-/* Everything that was sent has arrived, and is what was sent. */
+/* Returns true if all messages and calls have arrived and no message is corrupt. */
 static bool nothing_lost(struct link *link)
 {
 	return (!link->end.ahead || WAIT_FOR(all_taken(link))) && WAIT_FOR(all_calls(link)) &&
@@ -97,7 +97,7 @@ static bool nothing_lost(struct link *link)
 
 static struct outcome measure(bool to_user, bool every, const char *name)
 {
-	/* A consumer wants each message, a producer room for some. */
+	/* A consumer waits for one message, a producer for half of the slots. */
 	const __u32 enough = to_user ? 1 : VBUS_SLOTS / 2;
 	struct link link = set_up(to_user, every);
 	const struct vbus_half *producer, *consumer;
@@ -108,7 +108,7 @@ static struct outcome measure(bool to_user, bool every, const char *name)
 	do {
 		vbus_run(&link.end);
 		if (vbus_sleep(&link.end, enough)) {
-			count = take(link.call, PATIENCE_MS);
+			count = consume(link.call, TIMEOUT_MS);
 			link.calls += count;
 			alive = count;
 		}
@@ -138,6 +138,6 @@ int main(void)
 	to_kernel = measure(false, false, "user to kernel, notifications on demand: nothing lost");
 	ktap_result(to_user.notifications < to_user.messages &&
 		    to_kernel.notifications < to_kernel.messages,
-		    "on demand it takes fewer notifications than messages");
+		    "on demand there are fewer notifications than messages");
 	return ktap_status();
 }

@@ -3,16 +3,16 @@
  * /dev/doorbell-vbus: two rings of messages in memory that the kernel and a process
  * share, one for each direction. Both sides run the code below.
  *
- * Each ring has a producer and a consumer, and each of them a half that only it
- * writes. Its index counts the messages that it has put, or taken. Its event asks the
- * other side for a notification: "when you put, or take, the message of that number"
- * (virtio calls that an event index). Who finds nothing more to do sets its event and
- * sleeps; while it is awake, its event is one that has passed, and nobody notifies it.
+ * Each ring has a producer and a consumer; each of them writes one half of the header.
+ * Its index counts the messages that it has put or taken. Its event is virtio's event
+ * index: it asks the other side for a notification when that puts or takes the message
+ * of that number. A side with nothing to do sets its event and sleeps. While it is awake,
+ * its event is a number that has passed, so the other side does not notify it.
  *
- * Who has the memory mapped can write anything to it at any time. So each side keeps
- * its own index to itself (struct vbus_end) and only publishes it, looks at a message
- * after it has copied it, and bounds what it does in one go. A peer that lies then
- * gets itself messages that make no sense, and nothing else.
+ * A process that has mapped the memory can write anything to it at any time. So each side
+ * has a private copy of its index (struct vbus_end) and only publishes it, reads a message
+ * after it has copied it, and bounds its work. A malicious peer receives messages that
+ * make no sense, and has no other effect.
  */
 #ifndef _DOORBELL_SAMPLE_VBUS_H
 #define _DOORBELL_SAMPLE_VBUS_H
@@ -27,12 +27,15 @@
 #else
 #include <stdbool.h>
 #include <string.h>
-/* What the kernel's macros of these names do: */
+/* The kernel's macros of these names. */
 #define READ_ONCE(x)		__atomic_load_n(&(x), __ATOMIC_RELAXED)
 #define WRITE_ONCE(x, v)	__atomic_store_n(&(x), (v), __ATOMIC_RELAXED)
-#define smp_load_acquire(p)	__atomic_load_n((p), __ATOMIC_ACQUIRE)	/* before what follows */
-#define smp_store_release(p, v)	__atomic_store_n((p), (v), __ATOMIC_RELEASE)	/* after all else */
-#define smp_mb()		__atomic_thread_fence(__ATOMIC_SEQ_CST)	/* between what is around */
+/* Ordered before later accesses. */
+#define smp_load_acquire(p)	__atomic_load_n((p), __ATOMIC_ACQUIRE)
+/* Ordered after earlier accesses. */
+#define smp_store_release(p, v)	__atomic_store_n((p), (v), __ATOMIC_RELEASE)
+/* Orders earlier and later accesses. */
+#define smp_mb()		__atomic_thread_fence(__ATOMIC_SEQ_CST)
 #endif
 
 #define VBUS_SLOTS	256	/* a power of two, as the index wraps around */
@@ -43,11 +46,11 @@ struct vbus_message {
 	__u64 data[3];
 };
 
-/* A cache line, so that the two sides write to different ones. */
+/* The half of a ring that one side writes: a cache line of its own. */
 struct vbus_half {
 	__u32 index;
 	__u32 event;
-	__u32 notifications;	/* sent; for information, as is */
+	__u32 notifications;	/* sent; for information only, as is */
 	__u32 bad;		/* messages with a wrong number or sum */
 	__u32 unused[12];
 };
@@ -58,20 +61,20 @@ struct vbus_ring {
 	struct vbus_message messages[VBUS_SLOTS];
 };
 
-/* What mmap() shows. */
+/* The mapping. */
 struct vbus_area {
 	struct vbus_ring to_user;
 	struct vbus_ring to_kernel;
 };
 
 /* vbus_attach.flags */
-#define VBUS_EVERY	(1U << 0)	/* the kernel notifies of every message, asked or not */
+#define VBUS_EVERY	(1U << 0)	/* the kernel notifies of each message */
 
 /**
- * struct vbus_attach - VBUS_ATTACH: notify by way of lines
- * @fd: a context of /dev/doorbell; it may be closed after that
+ * struct vbus_attach - VBUS_ATTACH: notify through lines
+ * @fd: a context of /dev/doorbell; the caller may close it after that
  * @call: the line that the kernel rings
- * @kick: the line on whose deliveries the kernel looks at the rings
+ * @kick: the line on whose deliveries the kernel reads the rings
  * @flags: VBUS_EVERY
  */
 struct vbus_attach {
@@ -88,7 +91,7 @@ struct vbus_end {
 	struct vbus_half *mine;
 	struct vbus_half *other;
 	struct vbus_message *messages;
-	__u32 ahead;		/* how far it can be ahead of the other: a producer's slots */
+	__u32 ahead;		/* slots that it may be ahead of the other side */
 	bool every;
 	__u32 index;
 	__u32 notifications;
@@ -142,28 +145,28 @@ static inline void vbus_take(struct vbus_end *end, const struct vbus_message *sl
 		WRITE_ONCE(end->mine->bad, ++end->bad);
 }
 
-/* How many slots are this side's. */
+/* Returns the number of slots that this side owns. */
 static inline __u32 vbus_available(const struct vbus_end *end)
 {
 	__u32 index, available;
 
 	/*
-	 * Goes with the other side's release: the message that its index promises is there;
-	 * or, for a producer, has been read, and its slot can be written to again.
+	 * Pairs with the release of vbus_advance(): the messages below the index are complete;
+	 * for a producer, they have been read and their slots are free.
 	 */
 	index = smp_load_acquire(&end->other->index);
 	available = index + end->ahead - end->index;
 	return available < VBUS_SLOTS ? available : VBUS_SLOTS;
 }
 
-/* Passes one slot on to the other side, and says so if that is asked for. */
+/* Passes one slot to the other side, and notifies it if its event asks for that. */
 static inline void vbus_advance(struct vbus_end *end)
 {
 	__u32 number = end->index++;
 
-	/* After what was done with the message: see vbus_available(). */
+	/* After the access to the message; pairs with vbus_available(). */
 	smp_store_release(&end->mine->index, end->index);
-	/* The index before the event: see vbus_sleep(). */
+	/* Stores the index before it loads the event; pairs with vbus_sleep(). */
 	smp_mb();
 	if (end->every || READ_ONCE(end->other->event) == number) {
 		end->notify(end);
@@ -171,7 +174,7 @@ static inline void vbus_advance(struct vbus_end *end)
 	}
 }
 
-/* Puts, or takes, what is possible now. */
+/* Puts or takes all messages that are possible now. */
 static inline void vbus_run(struct vbus_end *end)
 {
 	__u32 n;
@@ -188,18 +191,18 @@ static inline void vbus_run(struct vbus_end *end)
 }
 
 /*
- * Asks to be notified as soon as @n slots are available, and returns true: whoever
- * called this may go to sleep. Or returns false, because by now they are.
+ * Asks for a notification as soon as @n slots are available, and returns true: the caller
+ * may sleep. If they are available by now, returns false.
  *
- * This looks again after it has asked, while the other side looks whether it is asked
- * after it has advanced, and each has a full barrier in between: then it cannot be that
- * neither sees what the other did. Release and acquire would not do: they allow a load
+ * This stores the event, then loads the index; vbus_advance() stores the index, then loads
+ * the event (the store-buffering pattern). With a full barrier in between at least one
+ * side sees the store of the other. Release and acquire are too weak: they allow a load
  * to pass an earlier store.
  */
 static inline bool vbus_sleep(struct vbus_end *end, __u32 n)
 {
 	WRITE_ONCE(end->mine->event, end->index - end->ahead + n - 1);
-	/* The event before the index: see vbus_advance(). */
+	/* Stores the event before it loads the index; pairs with vbus_advance(). */
 	smp_mb();
 	return vbus_available(end) < n;
 }

@@ -112,7 +112,7 @@ report $? "the lab's build of doorbell is as it was"
 
 # shellcheck disable=SC2016 # The tree's.
 "$SRC/tools/lab/lab" enter sh -c 'mkdir /tmp/doorbell && cp -r /doorbell/samples/template /tmp/native &&
-	ln -s /doorbell/include /build/module/Module.symvers /tmp/doorbell/ &&
+	ln -s /doorbell/include /doorbell/tools /build/module/Module.symvers /tmp/doorbell/ &&
 	make -C /tmp/native KDIR=/kernel/kdir DOORBELL=/tmp/doorbell &&
 	test -s /tmp/native/doorbell_template.ko && make -C /tmp/native KDIR=/kernel/kdir clean &&
 	diff -r /doorbell/samples/template /tmp/native' </dev/null >"$TMP/out" 2>&1
