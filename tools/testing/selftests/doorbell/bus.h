@@ -194,7 +194,7 @@ static inline size_t records_size(uint32_t nr)
 
 static inline struct doorbell_records map_records(struct __test_metadata *_metadata, int db)
 {
-	struct doorbell_records records;
+	struct doorbell_records records = {};
 
 	ASSERT_EQ(0, doorbell_map_records(db, &records));
 	return records;
