@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Deassigning is a barrier: while another processor rings as fast as it can, an
- * eventfd is not touched any more once DEASSIGN (or close) has returned; and
- * what was signalled meanwhile either rang or is left in the counter.
+ * Deassigning is a barrier. While another processor rings as fast as it can, an eventfd is
+ * not used any more once DEASSIGN or close(2) has returned. Each signal before either rang
+ * or is left in the counter.
  */
 #include "doorbell_test.h"
 
@@ -16,7 +16,7 @@ FIXTURE(barrier) {
 };
 
 FIXTURE_VARIANT(barrier) {
-	/* Rung by write(2) to an irqfd, not by ioctl. */
+	/* The hammer writes to an irqfd instead of calling the ioctl. */
 	bool by_irqfd;
 };
 
@@ -32,8 +32,8 @@ static void wire_others(struct __test_metadata *_metadata, int db, const int *ot
 }
 
 /*
- * The victim is one of as many triggers as a line can have, so that a delivery
- * takes long and a barrier that is none is seen to be none.
+ * The victim is one of the maximum number of triggers. A delivery takes long then, which
+ * exposes a missing barrier.
  */
 FIXTURE_SETUP(barrier)
 {
@@ -98,8 +98,8 @@ FIXTURE_TEARDOWN(exact)
 }
 
 /*
- * Each write of one either rang or is left in the counter when the irqfd is
- * deassigned under the hammer: never both, never neither.
+ * If the irqfd is deassigned under the hammer, each write either rang or is left in the
+ * counter: never both, never neither.
  */
 TEST_F(exact, detach)
 {
@@ -113,7 +113,7 @@ TEST_F(exact, detach)
 	hammer_start(_metadata, hammer);
 	ASSERT_TRUE(hammer_pause(hammer));
 
-	/* Some must be cut in the middle, or this proves nothing. */
+	/* Some deassigns must come between writes, or the test proves nothing. */
 	for (rounds = 0; more_rounds(&race, rounds) || lacks(&race, !cut); rounds++) {
 		uint64_t left, before, after, writes;
 
@@ -144,8 +144,8 @@ TEST_F(exact, detach)
 }
 
 /*
- * An EFD_SEMAPHORE eventfd gives one per take, so the sum is exact over any
- * number of attaches and detaches, with the hammer never at rest.
+ * An EFD_SEMAPHORE eventfd gives one per consume. So the sum is exact over any number of
+ * assigns and deassigns while the hammer never rests.
  */
 TEST_F(exact, attach_and_detach)
 {
@@ -157,7 +157,10 @@ TEST_F(exact, attach_and_detach)
 	hammer->fd = in;
 	hammer_start(_metadata, hammer);
 	for (rounds = 0; more_rounds(&race, rounds); rounds++) {
-		/* The hammer writes at least once without the irqfd, and at least once with it. */
+		/*
+		 * The hammer writes at least once without the irqfd, and at least once with
+		 * it.
+		 */
 		if (rounds % 16 == 15) {
 			ASSERT_TRUE(hammer_passes(hammer, 1));
 			EXPECT_EQ(POLLIN, efd_poll(in, POLLIN, 0));
@@ -176,8 +179,8 @@ TEST_F(exact, attach_and_detach)
 }
 
 /*
- * An attach under the hammer takes what was written before as one ring, and
- * each write from then on is one.
+ * Assigning under the hammer consumes the earlier writes as one ring; each write after that
+ * is one ring.
  */
 TEST_F(exact, attach)
 {
@@ -207,7 +210,10 @@ TEST_F(exact, attach)
 		ASSERT_EQ(0, doorbell_deassign_irqfd(self->db, in, 0));
 		rings = settled(_metadata, self->db, 0).rings - rings;
 
-		/* Nothing is left; at least what came after; at most one for what was before. */
+		/*
+		 * Nothing is left; the rings are at least the writes after, and at most one
+		 * more.
+		 */
 		wrong += last || efd_read(in) ||
 			 rings < total - after + (before != first) ||
 			 rings > total - before + (before != first);
@@ -216,7 +222,7 @@ TEST_F(exact, attach)
 	EXPECT_EQ(0, wrong);
 }
 
-/* Closing the context deassigns everything, and is as much of a barrier. */
+/* Closing the context deassigns everything and is a barrier, too. */
 TEST_F(exact, close_context)
 {
 	int victim = new_eventfd(_metadata, 0, 0);
@@ -242,7 +248,7 @@ TEST_F(exact, close_context)
 		efd_read(self->hammer.fd);
 		ASSERT_TRUE(hammer_passes(&self->hammer, 2));
 		late += !!efd_read(victim);
-		/* What is written now stays in the counter. */
+		/* A write from here on stays in the counter. */
 		late += !efd_read(self->hammer.fd);
 	}
 	hammer_stop(&self->hammer);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Interrupts do a bounded amount of work for one ring of a task's; a worker does the
- * rest. Honest wiring never reaches that bound. Cycles and chains are in relay.c.
+ * Interrupts do a bounded amount of work for one ring of a task; a worker does the rest.
+ * Wirings without cycles never reach that bound. Cycles and chains are in relay.c.
  */
 #include <sys/resource.h>
 
@@ -15,7 +15,7 @@ FIXTURE(budget) {
 FIXTURE_SETUP(budget)
 {
 	self->kmsg = kmsg_open();
-	/* What interrupts do for others is counted per processor. */
+	/* The work of interrupts for other tasks is counted per processor. */
 	pin_to(0);
 	self->in = new_eventfd(_metadata, 0, 0);
 	self->out = new_eventfd(_metadata, 0, 0);
@@ -27,15 +27,18 @@ FIXTURE_TEARDOWN(budget)
 }
 
 /*
- * A tree over three contexts: one line, its branches, and their leaves. Their triggers
- * are so many that no machine signals them all within the budget.
+ * A tree over three contexts: one line, its branches, and their leaves. No machine signals
+ * all of their triggers within the budget.
  */
 #define NR_BRANCHES	32
 #define PER_BRANCH	40
 #define PER_LEAF	16
 #define NR_LEAVES	(NR_BRANCHES * PER_BRANCH)
 
-/* Adds up the deliveries that a worker made; each line has made @expected. */
+/*
+ * Returns the number of deliveries that a worker made. Expects @expected deliveries of each
+ * line.
+ */
 static uint64_t deferred_of(struct __test_metadata *_metadata, int db, uint32_t nr_lines,
 			    uint64_t expected)
 {
@@ -98,9 +101,9 @@ FIXTURE(honest) {
 };
 
 FIXTURE_VARIANT(honest) {
-	/* Each in a context of its own, and each has the next one's irqfd as a trigger. */
+	/* Lines, each in a context of its own, which has the next line's irqfd as a trigger. */
 	unsigned int lines;
-	/* Of the last line. */
+	/* Triggers of the last line. */
 	unsigned int triggers;
 };
 
@@ -122,9 +125,9 @@ FIXTURE_TEARDOWN(honest)
 }
 
 /*
- * Nothing is left to a worker; except that a host may take the processor away for longer than
- * the budget while an interrupt signals many triggers. A debug kernel needs longer than that
- * for so many.
+ * No delivery is deferred to a worker. There are two exceptions: a host takes the processor
+ * away for longer than the budget while an interrupt signals many triggers; a debug kernel
+ * needs longer than the budget for so many.
  */
 TEST_F(honest, is_not_deferred)
 {
@@ -156,7 +159,10 @@ TEST_F(honest, is_not_deferred)
 	}
 }
 
-/* Two contexts in a cycle: when close(2) of one has returned, the other is not rung any more. */
+/*
+ * Two contexts in a cycle: when close(2) of one has returned, the other is not rung any
+ * more.
+ */
 TEST_F(budget, close_ends_a_cycle)
 {
 	int one = new_context(_metadata, 1), other = new_context(_metadata, 1);
@@ -167,7 +173,7 @@ TEST_F(budget, close_ends_a_cycle)
 	link_lines(_metadata, other, 0, one, 0);
 	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(one, 0));
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, one, 0).rings > 1000));
-	/* From here on it is the worker that goes on. */
+	/* From here on the worker delivers. */
 	deferred = line_of(_metadata, one, 0).deferred;
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, one, 0).deferred > deferred + 100));
 	ASSERT_EQ(0, close(other));
@@ -182,16 +188,17 @@ TEST_F(budget, close_ends_a_cycle)
 
 /*
  * A thread on the second processor rings a line during each of its deliveries, which
- * interrupts on the first processor have begun to make. A thread there goes on.
+ * interrupts on the first processor have begun. A thread on the first processor must still
+ * run.
  */
 
-/* Longer than a busy host keeps one of the processors from ringing. */
+/* Longer than a busy host delays one of the processors. */
 #define DELIVERY_US	20000
 
 /*
- * Interrupts make eight deliveries at most for one ring of a task's. A worker makes the
- * rest, four in one go, and the scheduler shares the processor between it and others.
- * That takes time: on a busy host a thread was seen to wait for 35 deliveries.
+ * Interrupts make at most eight deliveries for one ring of a task. A worker makes the rest,
+ * four at a time, and the scheduler shares the processor between it and others. On a busy
+ * host a thread was seen to wait for 35 deliveries.
  */
 #define MOST_IN_A_ROW	128
 
@@ -225,7 +232,7 @@ FIXTURE_TEARDOWN(capture)
 	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
 }
 
-/* Counts, and makes the first ring, for which interrupts on this processor deliver. */
+/* Counts its loops, after the first ring, for which interrupts on this processor deliver. */
 static void *count_loops(void *arg)
 {
 	struct bystander *bystander = arg;
@@ -240,8 +247,8 @@ static void *count_loops(void *arg)
 }
 
 /*
- * Rings the line in each of its deliveries until that comes too late. Returns the largest
- * number of deliveries in a row in which the thread on the first processor did not run.
+ * Rings the line in each of its deliveries until a ring comes too late. Returns the largest
+ * number of consecutive deliveries in which the thread on the first processor did not run.
  */
 static unsigned int try_capture(struct slow_line *slow, struct bystander *bystander)
 {
@@ -260,7 +267,7 @@ static unsigned int try_capture(struct slow_line *slow, struct bystander *bystan
 		if (in_a_row > most)
 			most = in_a_row;
 		doorbell_ring(slow->db, 0);
-		/* The line was idle: this ring has made the delivery by itself. */
+		/* The line was idle: this ring has made the delivery itself. */
 		if (slow_line_deliveries(slow) != deliveries)
 			break;
 	}

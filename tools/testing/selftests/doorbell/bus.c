@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The bus: many writes in one call, by ioctl and by vectors, and where these stop;
- * what reads get; what GET_REGIONS tells. Runs as a 32-bit program, too.
+ * The bus: many writes in one call, by ioctl and by vectors, and where such a call stops;
+ * the results of reads and of DOORBELL_GET_REGIONS. Runs as a 32-bit program, too.
  */
 #include "bus.h"
 
@@ -34,7 +34,7 @@ FIXTURE_TEARDOWN(bus)
 
 #define SIGNALS(expected)	EXPECT_EQ(expected, signals(self->efd, NE))
 
-/* They are carried out in order, as one by one, and counted. */
+/* A batch has the effects of single writes in the same order, and returns their number. */
 TEST_F(bus, batch)
 {
 	static const struct doorbell_bus_access accesses[] = {
@@ -58,7 +58,10 @@ TEST_F(bus, batch)
 	SIGNALS(0x0001);
 }
 
-/* At the first that nobody takes it stops, and says so only if nothing was done. */
+/*
+ * A batch stops at the first write that matches no region. It returns the error only if
+ * that is the first.
+ */
 TEST_F(bus, batch_stops)
 {
 	struct doorbell_bus_access accesses[10];
@@ -74,7 +77,7 @@ TEST_F(bus, batch_stops)
 		EXPECT_EQ(stop ? stop : -EOPNOTSUPP,
 			  doorbell_bus_writes(self->db, accesses, ARRAY_SIZE(accesses)));
 		SIGNALS(stop);
-		/* Where it stopped, the caller goes on with the one after it. */
+		/* The caller goes on with the access after the one that failed. */
 		if (stop == ARRAY_SIZE(accesses) - 1)
 			continue;
 		EXPECT_EQ(ARRAY_SIZE(accesses) - 1 - stop,
@@ -107,7 +110,7 @@ TEST_F(bus, long_batch)
 	EXPECT_EQ(NR + NR - 1 + 4321, writes_to(self->db, 0));
 }
 
-/* An access that cannot be stops it, too. */
+/* An invalid access stops a batch, too. */
 TEST_F(bus, batch_with_a_mistake)
 {
 	struct doorbell_bus_access accesses[3];
@@ -165,11 +168,11 @@ TEST_F(bus, segments)
 	SIGNALS(0x1111);
 	EXPECT_EQ(11, writev_at(self->db, iov + 1, 3, ADDR + 4));
 	SIGNALS(0x1110);
-	/* No segment is joined with another, or cut. */
+	/* Segments are neither joined nor split. */
 	EXPECT_EQ(-EOPNOTSUPP, writev_at(self->db, iov, 4, ADDR + 4));
 	EXPECT_EQ(-EOPNOTSUPP, writev_at(self->db, iov + 1, 3, ADDR));
 	SIGNALS(0);
-	/* Up to the first that nobody takes. */
+	/* A vector stops at the first segment that matches no region. */
 	for (i = 3; i > 0; i--) {
 		static const int sums[] = { 0, 4, 6, 7 };
 
@@ -182,7 +185,7 @@ TEST_F(bus, segments)
 	SIGNALS(0);
 }
 
-/* Nothing is written by a segment of nothing. */
+/* An empty segment writes nothing. */
 TEST_F(bus, empty_segments)
 {
 	union cell four = cell_of(4, 7);
@@ -201,13 +204,13 @@ TEST_F(bus, empty_segments)
 	EXPECT_EQ(0, writev_at(self->db, iov + 2, 2, ADDR));
 	EXPECT_EQ(0, writev_at(self->db, iov, 0, ADDR));
 	EXPECT_EQ(0, pwrite64(self->db, &four, 0, ADDR));
-	/* Whether there is something or not. */
+	/* There need not be a region. */
 	EXPECT_EQ(0, pwrite64(self->db, &four, 0, 0x5000));
 	SIGNALS(0);
 	EXPECT_EQ(2, writes_to(self->db, 0));
 }
 
-/* As many segments as there can be. */
+/* The maximum number of segments. */
 TEST_F(bus, long_vector)
 {
 	enum { NR = 1024 };
@@ -229,7 +232,7 @@ TEST_F(bus, long_vector)
 		EXPECT_EQ(NR / NE - (i < 7), efd_read(self->efd[i]));
 }
 
-/* There are no accesses of other lengths. */
+/* Other lengths are invalid. */
 TEST_F(bus, other_lengths)
 {
 	static const unsigned int lengths[] = { 3, 5, 6, 7, 9, 16, 4096 };
@@ -253,7 +256,7 @@ TEST_F(bus, other_lengths)
 	}
 }
 
-/* Regions take writes; a read at an address is for somebody else. */
+/* Regions answer writes only. A read at an address is not supported. */
 TEST_F(bus, reads)
 {
 	static const uint64_t addrs[] = { ADDR, ADDR + 4, 1, 0x5000, INT64_MAX - 64 };
@@ -272,7 +275,7 @@ TEST_F(bus, reads)
 			EXPECT_EQ(-1, preadv64(self->db, &iov, 1, addrs[i]));
 			EXPECT_EQ(EOPNOTSUPP, errno);
 		}
-		/* The first one is where read(2) reads; but registers are smaller than records. */
+		/* Address 0 is where read(2) reads, but registers are smaller than records. */
 		for (i = 1; i <= 8; i *= 2) {
 			EXPECT_EQ(-1, pread64(self->db, &record, i, 0));
 			EXPECT_EQ(EOPNOTSUPP, errno);
@@ -282,14 +285,14 @@ TEST_F(bus, reads)
 		EXPECT_EQ(0, mmio_write(self->db, ADDR, 4, 0));
 		SIGNALS(1);
 	}
-	/* Nothing was taken. */
+	/* Nothing was consumed. */
 	for (i = 1; i <= 3; i++) {
 		ASSERT_EQ(1, read_records(self->db, &record, 1));
 		EXPECT_EQ(i, record.sequence);
 	}
 }
 
-/* The file has no position, so what does not say where goes to the first address. */
+/* The file has no position: a call without an offset writes to address 0. */
 TEST_F(bus, no_position)
 {
 	union cell cell = cell_of(4, 0);
@@ -318,7 +321,7 @@ static bool is_info(const struct doorbell_region_info *info, const struct doorbe
 	       info->writes == writes && !info->reserved;
 }
 
-/* The order is that of space, address and datamatch, whichever came first. */
+/* The order is that of space, address and datamatch, not that of assignment. */
 TEST_F(bus, get_regions)
 {
 	const struct doorbell_region sorted[] = {
@@ -345,7 +348,7 @@ TEST_F(bus, get_regions)
 
 	ASSERT_EQ(0, doorbell_set_records(self->db, 64));
 	EXPECT_EQ(0, doorbell_get_regions(self->db, infos, 0, NR));
-	/* Each third of them, three times. */
+	/* Assigns every third of them, three times. */
 	for (i = 0; i < NR; i++)
 		ASSIGN(sorted[i * 3 % NR]);
 	for (i = 0; i < NR; i++) {
@@ -363,17 +366,17 @@ TEST_F(bus, get_regions)
 	memset(infos, 0xff, sizeof(infos));
 	EXPECT_EQ(NR, doorbell_get_regions(self->db, infos, 0, NR + 1));
 	for (i = 0; i < NR; i++) {
-		/* Those with a datamatch count for the one without. */
+		/* The region without a datamatch counts the writes to those with one, too. */
 		const unsigned int more = i == 2 ? 3 + 4 + 5 + 6 + 7 + 8 : i == 13 ? 14 : 0;
 
 		EXPECT_TRUE(is_info(&infos[i], &sorted[i], i + more)) {
 			TH_LOG("region %u", i);
 		}
 	}
-	/* Not beyond the last. */
+	/* Nothing is written beyond the last. */
 	EXPECT_EQ(UINT32_MAX, infos[NR].length);
 
-	/* In pieces of all sizes. */
+	/* Lists of all sizes. */
 	for (nr = 1; nr <= NR + 1; nr++) {
 		for (first = 0; first <= NR; first++) {
 			const unsigned int expected = NR - first < nr ? NR - first : nr;
@@ -390,7 +393,7 @@ TEST_F(bus, get_regions)
 	EXPECT_EQ(NR, bus_of(_metadata, self->db).nr_regions);
 	EXPECT_EQ(NR, info_of(_metadata, self->db).nr_regions);
 
-	/* Who leaves takes its count along, and nobody else's. */
+	/* A region that is deassigned takes its count with it, and no other count changes. */
 	ASSIGN(without(sorted[5]));
 	ASSIGN(sorted[5]);
 	EXPECT_EQ(0, writes_to(self->db, 5));
@@ -399,7 +402,7 @@ TEST_F(bus, get_regions)
 	EXPECT_EQ(2 + 3 + 4 + 5 + 6 + 7 + 8, writes_to(self->db, 2));
 }
 
-/* What nobody took is not counted anywhere. */
+/* A write that matches no region is not counted. */
 TEST_F(bus, counters)
 {
 	struct doorbell_get_bus bus;

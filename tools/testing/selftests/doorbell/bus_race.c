@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Regions that come and go under writers. Each write that was taken has signalled
- * once, each that was not, never; none is lost between two regions of a batch, and
- * when a deassign has returned, there are no more.
+ * Regions are assigned and deassigned under writers. Each write that succeeded has
+ * signalled once, each that failed never. No write fails between two regions of a batch.
+ * After a deassign there are no more signals.
  */
 #include <sys/prctl.h>
 
@@ -40,18 +40,18 @@ FIXTURE_TEARDOWN(bus_race)
 	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
 }
 
-/* Writes the same again and again. */
+/* A thread that makes the same write in a loop. */
 struct writer {
 	int db;
 	enum way way;
 	uint64_t addr;
 	uint64_t value;
 	unsigned int cpu;
-	/* What became of it. */
+	/* Results of the writes. */
 	atomic_ulong started;
 	atomic_ulong taken;
 	atomic_ulong nobodys;
-	/* There was no place to keep it. */
+	/* No room for a record. */
 	atomic_ulong refused;
 	atomic_ulong failed;
 	atomic_bool stop;
@@ -120,7 +120,7 @@ static int change_by(bool batch, int db, struct doorbell_region region)
 
 #define CHANGE(region)	change_by(variant->batch, self->db, region)
 
-/* Each that was taken is in the counter, and no other; from the moment of the deassign on. */
+/* The counter holds all writes that succeeded and no other, from the deassign on. */
 TEST_F(bus_race, comes_and_goes)
 {
 	const struct doorbell_region regions[] = {
@@ -156,7 +156,7 @@ TEST_F(bus_race, comes_and_goes)
 	EXPECT_LT(0, writers[0].nobodys + writers[1].nobodys);
 }
 
-/* Of the first, a middle, the last of many: the one that goes, goes, and the others stay. */
+/* The first, a middle and the last of many regions: only the region that is deassigned goes. */
 TEST_F(bus_race, one_of_many_goes)
 {
 	enum { NR = 301 };
@@ -169,7 +169,7 @@ TEST_F(bus_race, one_of_many_goes)
 	for (i = 0; i < NR; i++)
 		regions[i] = to_eventfd(ADDR + 4 * i, 4, self->out[1]);
 	ASSERT_EQ(0, doorbell_change_regions(self->db, regions, NR, NULL));
-	/* The one that is written to stays, and loses nothing. */
+	/* The region that is written to stays and loses nothing. */
 	writer.addr = ADDR + 4 * 75;
 	start(_metadata, &writer);
 	for (rounds = 0; more_rounds(&race, rounds); rounds++) {
@@ -203,7 +203,7 @@ TEST_F(bus_race, one_of_many_goes)
 	EXPECT_EQ(NR, info_of(_metadata, self->db).nr_regions);
 }
 
-/* From one eventfd to another, in one step: there is no moment without. */
+/* A region moves from one eventfd to another in one step: each write matches. */
 TEST_F(bus_race, replaced)
 {
 	const struct doorbell_region to[] = {
@@ -233,7 +233,7 @@ TEST_F(bus_race, replaced)
 		EXPECT_EQ(0, writers[i].nobodys);
 		EXPECT_EQ(0, writers[i].failed);
 	}
-	/* Not before both have stopped: each writes to either. */
+	/* Both writers must stop first: each writes to either region. */
 	for (i = 0; i < ARRAY_SIZE(sums); i++)
 		sums[i] += efd_read(self->out[i]);
 	EXPECT_EQ(0, late);
@@ -242,7 +242,7 @@ TEST_F(bus_race, replaced)
 	EXPECT_LT(rounds / 4, sums[1]);
 }
 
-/* A write sees all the old regions or all the new ones, also where it goes to two. */
+/* A write matches all the old regions or all the new ones, even if it goes to two. */
 TEST_F(bus_race, all_or_none)
 {
 	int efd[2][2] = {
@@ -290,7 +290,7 @@ TEST_F(bus_race, all_or_none)
 	EXPECT_EQ(writer.taken, sum);
 }
 
-/* The same for what is kept, and for a line. */
+/* The same for records and for a line. */
 TEST_F(bus_race, kept_and_rung)
 {
 	struct writer writer = WRITER(1);
@@ -302,7 +302,7 @@ TEST_F(bus_race, kept_and_rung)
 
 	ASSERT_EQ(0, doorbell_set_records(self->db, 65536));
 	start(_metadata, &writer);
-	/* Some writes must meet no region, or this proves nothing. */
+	/* Some writes must match no region, or the test proves nothing. */
 	for (rounds = 0;
 	     more_rounds(&race, rounds) || lacks(&race, !atomic_load(&writer.nobodys));
 	     rounds++) {
@@ -311,7 +311,7 @@ TEST_F(bus_race, kept_and_rung)
 		if (rounds % 2)
 			ASSERT_TRUE(passes(&writer, 2));
 		ASSERT_EQ(0, CHANGE(without(to_line(ADDR, 4, 0))));
-		/* It has all been told: no more comes of what was deassigned. */
+		/* All has been signalled: nothing more comes of a deassigned region. */
 		while ((nr = read_records(self->db, got, ARRAY_SIZE(got))) > 0)
 			records += nr;
 		EXPECT_EQ(records, line_of(_metadata, self->db, 0).rings);
@@ -326,7 +326,10 @@ TEST_F(bus_race, kept_and_rung)
 	EXPECT_EQ(-EAGAIN, read_records(self->db, got, 1));
 }
 
-/* Of several that assign the same, one does; who deassigns it takes what that has done. */
+/*
+ * If several threads assign the same region, one succeeds. The thread that deassigns it
+ * consumes its signals.
+ */
 struct rival {
 	int db;
 	int fd;
@@ -402,7 +405,7 @@ TEST_F(bus_race, rivals)
 	EXPECT_EQ(0, writer.failed);
 }
 
-/* The fd is closed as soon as it is assigned, and nobody notices. */
+/* The fd is closed right after the assignment; the region stays. */
 TEST_F(bus_race, fd_closes)
 {
 	struct rounds race = ROUNDS(30, 5000);
@@ -419,7 +422,7 @@ TEST_F(bus_race, fd_closes)
 			ASSERT_EQ(POLLIN, efd_await(self->out[0], POLLIN));
 		dither(rounds);
 		ASSERT_EQ(0, CHANGE(without(to_eventfd(ADDR, 4, -1))));
-		/* And one that has no fd at all any more. */
+		/* A region whose eventfd has no fd any more. */
 		copy = new_eventfd(_metadata, 0, 0);
 		ASSERT_EQ(0, CHANGE(to_eventfd(ADDR + 4, 4, copy)));
 		close(copy);
@@ -431,7 +434,7 @@ TEST_F(bus_race, fd_closes)
 	EXPECT_EQ(0, writer.failed);
 }
 
-/* Another process writes when the last fd but its own goes; and is killed at it. */
+/* Another process writes while the last other fd is closed, and is then killed. */
 TEST_F(bus_race, context_closes)
 {
 	struct writer *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
@@ -458,12 +461,12 @@ TEST_F(bus_race, context_closes)
 		}
 		ASSERT_TRUE(passes(shared, 5));
 		close(db);
-		/* It does not need this process's. */
+		/* The writer does not need the fd of this process. */
 		ASSERT_TRUE(passes(shared, 5));
 		dither(rounds * 3);
 		ASSERT_EQ(0, kill(pid, SIGKILL));
 		ASSERT_EQ(SIGKILL, wait_child(pid));
-		/* The last one may not have been able to tell. */
+		/* The killed process may have made one write more than it has counted. */
 		counted = efd_read(self->out[0]);
 		EXPECT_LE(atomic_load(&shared->taken), counted);
 		EXPECT_GE(atomic_load(&shared->taken) + 1, counted);

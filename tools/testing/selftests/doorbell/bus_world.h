@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A context with a bus on which there is something of everything, and a check that
- * it is as it was: both what can be seen of it and what a write to each of its
- * regions does.
+ * A context with a bus that has regions and records of all kinds, and a check that nothing
+ * has changed: neither the state that can be queried nor the effect of a write to each
+ * region.
  */
 #ifndef _DOORBELL_BUS_WORLD_H
 #define _DOORBELL_BUS_WORLD_H
@@ -12,21 +12,24 @@
 #define LINES		3
 #define MASKED_LINE	1
 
-/* Places to keep values in. */
+/* The number of records. */
 #define RECORDS		4
 
 #define ADDR		0x1000ULL
 
-/* Regions in the order of GET_REGIONS, and the eventfds that they signal; the last has a line. */
+/*
+ * Regions in the order of DOORBELL_GET_REGIONS, and their eventfds. The last one rings a
+ * line.
+ */
 enum { ANY, SEVEN, KEPT, LONE, NE, HELD = NE, NR };
 
 struct bus_world {
 	int db;
 	int efd[NE];
-	/* Of no region. */
+	/* An eventfd of no region. */
 	int spare;
 	struct doorbell_region regions[NR];
-	/* As it must be. */
+	/* The expected state. */
 	struct bus_state state;
 	uint64_t rings;
 };
@@ -46,7 +49,7 @@ static inline bool looks_the_same(struct bus_world *w)
 	       query.rings == w->rings;
 }
 
-/* What is written to a region so that it takes it. */
+/* Makes a write that matches the region. */
 static inline int write_to(struct bus_world *w, int i)
 {
 	const struct doorbell_region *region = &w->regions[i];
@@ -56,7 +59,7 @@ static inline int write_to(struct bus_world *w, int i)
 			 region->length ?: 1, region->flags & DATAMATCH ? region->datamatch : 0);
 }
 
-/* Everything that can be seen, and each region when it is used. */
+/* Returns true if the state is as expected and a write to each region has its effect. */
 static inline bool intact(struct bus_world *w)
 {
 	struct doorbell_record record;
@@ -70,7 +73,7 @@ static inline bool intact(struct bus_world *w)
 		if (signals(w->efd, NE) != (i == HELD ? 0 : i == SEVEN ? 0x11 : 1 << 4 * i))
 			return false;
 	}
-	/* What was written to the one had the other's datamatch. */
+	/* The write to the region with a datamatch went to the one without, too. */
 	w->state.regions[ANY].writes++;
 	w->state.bus.recorded++;
 	w->rings++;
@@ -99,13 +102,13 @@ static inline void bus_world_init(struct __test_metadata *_metadata, struct bus_
 	ASSERT_TRUE(intact(w));
 }
 
-/* In a test that has a struct bus_world *w. */
+/* Expects an error that changes nothing. For tests that have a struct bus_world *w. */
 #define REFUSED(error, call) do {					\
 	ASSERT_EQ(-(error), (call));					\
 	ASSERT_TRUE(intact(w));						\
 } while (0)
 
-/* By both calls, and of several it is the one to blame, wherever it is. */
+/* Expects the error from both calls. In a batch, its index is reported at each position. */
 #define REGION_REFUSED(error, region) do {				\
 	const int __error = error;					\
 	const struct doorbell_region __bad = region;			\
@@ -123,7 +126,7 @@ static inline void bus_world_init(struct __test_metadata *_metadata, struct bus_
 	ASSERT_EQ(0, __failed);						\
 } while (0)
 
-/* The same region but for one field. */
+/* Evaluates to a copy of the region with one field changed. */
 #define CHANGED(region, field, value) ({				\
 	struct doorbell_region __changed = region;			\
 									\

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The in-kernel API, function by function: what each returns, each documented
- * error, the context's lifetime, and from where each may be called. Callbacks are
- * in capi_callback.c.
+ * The in-kernel API: the result of each function, each documented error, the lifetime of a
+ * context, and the contexts from which each function may be called. Callbacks are in
+ * capi_callback.c.
  */
 
 #include "capi.h"
@@ -45,14 +45,14 @@ TEST_F(kernel_api, ctx_errors)
 	bad[nr++] = pipes[0];
 	bad[nr++] = c->out;
 	bad[nr++] = c->test;
-	/* By its path only: no file of the device's. */
+	/* A file of the device that is opened by its path only. */
 	bad[nr++] = open(DEVICE, O_PATH | O_CLOEXEC);
 	for (j = 0; j < ARRAY_SIZE(gets); j++) {
 		struct test_call call = { .func = gets[j] };
 
 		for (i = 0; i < nr; i++) {
 			call.arg = bad[i];
-			/* O_PATH is nothing open, for fget(). */
+			/* For fget() an O_PATH file is not open. */
 			EXPECT_EQ(i == 4 ? -EBADF : -EINVAL, test_call(c, &call));
 		}
 		call.arg = closed;
@@ -64,14 +64,14 @@ TEST_F(kernel_api, ctx_errors)
 	}
 	EXPECT_EQ(-EBADF, get_ctx(c, -1));
 	EXPECT_EQ(-EBADF, get_ctx(c, INT32_MIN));
-	/* Lines were all it lacked. */
+	/* Only the lines were missing. */
 	ASSERT_EQ(0, doorbell_set_lines(fresh, 1));
 	EXPECT_EQ(1, get_ctx(c, fresh));
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, call(c, TEST_RING, 0));
 	EXPECT_EQ(1, line_of(_metadata, fresh, 0).rings);
 	EXPECT_EQ(0, call(c, TEST_CTX_PUT, 0));
 
-	/* What was not got can be put. */
+	/* NULL and an ERR_PTR can be put. */
 	EXPECT_EQ(0, call(c, TEST_CTX_PUT_NULL, 0));
 	EXPECT_EQ(0, call(c, TEST_CTX_PUT_ERR, 0));
 }
@@ -99,12 +99,12 @@ TEST_F(kernel_api, ctx_get_and_put)
 		EXPECT_EQ(1, efd_read(c->out));
 		EXPECT_EQ(0, call(c, TEST_CTX_PUT, 0));
 	}
-	/* Userspace's own is not touched. */
+	/* Userspace's own context does not change. */
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(c->db, 0));
 	EXPECT_EQ(7, line_of(_metadata, c->db, 0).rings);
 }
 
-/* A context lives as long as its last reference, wherever that is put. */
+/* A context lives until its last reference is put, in any context. */
 TEST_F(kernel_api, ctx_outlives_userspace)
 {
 	int in = new_eventfd(_metadata, 0, 0), other = new_context(_metadata, 1), from;
@@ -120,7 +120,7 @@ TEST_F(kernel_api, ctx_outlives_userspace)
 		ASSERT_EQ(1, get_ctx(c, db));
 		ASSERT_EQ(1, call(c, TEST_CTX_GET, 0));
 		close(db);
-		/* All that it was before. */
+		/* The context works as before. */
 		ASSERT_EQ(0, efd_write(in, 1));
 		ASSERT_EQ(1, efd_wait(out));
 		EXPECT_EQ(DOORBELL_RING_DELIVERED, call(c, TEST_RING, 0));
@@ -134,14 +134,14 @@ TEST_F(kernel_api, ctx_outlives_userspace)
 			EXPECT_EQ(-1, syscall(SYS_delete_module, "doorbell", O_NONBLOCK));
 			EXPECT_EQ(EWOULDBLOCK, errno);
 		}
-		/* On PREEMPT_RT it is not for atomic contexts, and the module refuses to. */
+		/* On PREEMPT_RT atomic contexts may not put it, and the module refuses to. */
 		ret = call_from(c, from, TEST_CTX_PUT, 0, 0);
 		if (ret) {
 			EXPECT_EQ(-EINVAL, ret);
 			EXPECT_TRUE(from && preempt_rt());
 			EXPECT_EQ(0, call(c, TEST_CTX_PUT, 0));
 		}
-		/* Nobody listens any more. */
+		/* The eventfd has no irqfd any more. */
 		ASSERT_TRUE(WAIT_FOR(!doorbell_assign_irqfd(other, in, 0)));
 		ASSERT_EQ(0, efd_write(in, 1));
 		ASSERT_TRUE(WAIT_FOR(line_of(_metadata, other, 0).deliveries == from + 1));
@@ -222,7 +222,7 @@ TEST_F(kernel_api, level_line)
 	EXPECT_EQ(LEVEL, call(c, TEST_STATE, 1));
 }
 
-/* Each of the functions that take a line, of one that is not there. */
+/* Each function that takes a line, with a line that does not exist. */
 TEST_F(kernel_api, no_such_line)
 {
 	static const uint32_t lines[] = {
@@ -247,7 +247,7 @@ static const char * const from_names[] = {
 	"process", "irqs off", "softirq", "hardirq", "wake callback", "worker",
 };
 
-/* A ring of each line, from wherever, is one delivery. */
+/* A ring of each line, from any context, is one delivery. */
 TEST_F(kernel_api, ring_from_anywhere)
 {
 	struct capi *c = &self->c;
@@ -306,7 +306,7 @@ TEST_F(kernel_api, set_level_from_anywhere)
 	EXPECT_EQ(20 * TEST_FROM_NR, line_of(_metadata, c->db, 1).acks);
 }
 
-/* The rest of what does not sleep, in interrupts; not on PREEMPT_RT, where it may not be. */
+/* The other functions that do not sleep, in interrupts; on PREEMPT_RT not allowed there. */
 TEST_F(kernel_api, ack_and_mask_from_interrupts)
 {
 	static const int froms[] = { TEST_FROM_IRQS_OFF, TEST_FROM_SOFTIRQ, TEST_FROM_HARDIRQ };

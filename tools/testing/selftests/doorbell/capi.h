@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the tests of the in-kernel API share: the functions of doorbell_test.ko as
- * functions that return what those of the kernel did.
+ * Functions for the tests of the in-kernel API: each calls a function of the kernel through
+ * doorbell_test.ko and returns its result.
  *
- * The module is loaded for each test and unloaded after it. Where it is, says
- * DOORBELL_TEST_MODULE in the environment; without that, it is to be loaded already.
+ * The module is loaded for each test and unloaded after it. DOORBELL_TEST_MODULE in the
+ * environment is its path; without that it must be loaded already.
  */
 #ifndef _DOORBELL_CAPI_H
 #define _DOORBELL_CAPI_H
@@ -19,7 +19,7 @@
 /* Line 1 is a level line. */
 #define CAPI_LINES	3
 
-/* A context, and an open file of the module's that has got hold of it. */
+/* A context, and an open file of doorbell_test.ko that refers to it. */
 struct capi {
 	int kmsg;
 	int db;
@@ -39,7 +39,7 @@ static inline int get_ctx(struct capi *capi, int fd)
 	return test_call(capi, &(struct test_call){ .func = TEST_CTX_FDGET, .arg = fd });
 }
 
-/* A function that takes nothing but a line, and a level. */
+/* Calls a function that takes a line and at most a level. */
 static inline int call_from(struct capi *capi, unsigned int from, unsigned int func, uint32_t line,
 			    uint32_t arg)
 {
@@ -66,7 +66,7 @@ static inline int call_assign(struct capi *capi, unsigned int func, uint32_t lin
 		.func = func, .line = line, .arg = events, .callback = callback });
 }
 
-/* 1 if it worked, but the callback was being called still. */
+/* Deassigns a callback. Returns 1 if it was still being called after that. */
 static inline int call_deassign(struct capi *capi, unsigned int func, uint32_t line,
 				uint32_t callback)
 {
@@ -107,7 +107,7 @@ static inline int load_module(struct capi *capi)
 	return ret;
 }
 
-/* Every reference must be back by then. */
+/* Fails while a reference to the module is left. */
 static inline int unload_module(void)
 {
 	int ret = syscall(SYS_delete_module, "doorbell_test", O_NONBLOCK);
@@ -115,7 +115,7 @@ static inline int unload_module(void)
 	return ret ? -errno : 0;
 }
 
-/* Leaves .test negative if there is no module to test with. */
+/* Sets .test to a negative value if there is no module. */
 static inline void capi_setup(struct __test_metadata *_metadata, struct capi *capi)
 {
 	pin_to(0);

@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/*
- * The in-kernel API: writes to the bus, from wherever they may come, and each
- * documented error.
- */
+/* The in-kernel API: writes to the bus, from each context, and each documented error. */
 #include "bus.h"
 #include "capi.h"
 
@@ -12,7 +9,7 @@
 
 FIXTURE(kernel_bus) {
 	struct capi c;
-	/* Of regions. */
+	/* The eventfds of the regions. */
 	int efd[3];
 };
 
@@ -71,7 +68,7 @@ static int write_from(struct capi *c, unsigned int from, uint32_t space, uint64_
 #define WRITE(space, addr, length, value)				\
 	write_from(&self->c, variant->from, space, addr, length, value)
 
-/* One write is one signal, of each of those that it goes to. */
+/* One write signals each of its eventfds once. */
 TEST_F(kernel_bus, eventfds)
 {
 	int i;
@@ -109,7 +106,7 @@ TEST_F(kernel_bus, line)
 	EXPECT_EQ(22, line_of(_metadata, c->db, 0).rings);
 }
 
-/* What is kept is there when the eventfd is signalled. */
+/* A record is complete when the eventfd is signalled. */
 TEST_F(kernel_bus, keeps)
 {
 	struct doorbell_record record;
@@ -124,7 +121,7 @@ TEST_F(kernel_bus, keeps)
 	}
 	for (i = 0; i < RECORDS; i++)
 		EXPECT_EQ(0, WRITE(MMIO, -8ULL, 8, i));
-	/* Several, where they go by an irq_work, may have been one signal. */
+	/* An irq_work signals several writes as one, possibly. */
 	ASSERT_TRUE(WAIT_FOR(efd_count(self->efd[2])));
 	EXPECT_EQ(-ENOBUFS, WRITE(MMIO, -8ULL, 8, i));
 	EXPECT_EQ(-ENOBUFS, WRITE(MMIO, -8ULL, 8, i));
@@ -134,7 +131,7 @@ TEST_F(kernel_bus, keeps)
 	EXPECT_GE(RECORDS, efd_read(self->efd[2]));
 }
 
-/* EOPNOTSUPP: nobody's; EINVAL: no access at all. */
+/* EOPNOTSUPP: no region matches; EINVAL: invalid access. */
 TEST_F(kernel_bus, errors)
 {
 	static const uint32_t lengths[] = { 0, 3, 5, 6, 7, 9, 16, 0x80000004, UINT32_MAX };
@@ -163,7 +160,7 @@ TEST_F(kernel_bus, errors)
 	EXPECT_EQ(0, signals(self->efd, 3));
 }
 
-/* Userspace has no fd any more; its regions are there as long as the context is. */
+/* Userspace has closed its fd; the regions live as long as the context. */
 TEST_F(kernel_bus, outlives_userspace)
 {
 	long before = refcnt();
@@ -176,7 +173,7 @@ TEST_F(kernel_bus, outlives_userspace)
 	EXPECT_EQ(0, WRITE(PIO, ADDR, 4, 7));
 	ASSERT_EQ(1, efd_wait(c->out));
 	EXPECT_EQ(0, WRITE(MMIO, -8ULL, 8, 7));
-	/* What is on its way is not lost, nor does it come too late. */
+	/* A signal that is in flight is neither lost nor late. */
 	EXPECT_EQ(0, call(c, TEST_CTX_PUT, 0));
 	ASSERT_EQ(1, efd_wait(self->efd[2]));
 	if (before >= 0)
@@ -184,7 +181,7 @@ TEST_F(kernel_bus, outlives_userspace)
 	c->db = new_context(_metadata, CAPI_LINES);
 }
 
-/* A callback of a line writes: to an eventfd, and to what rings the line itself. */
+/* A callback of a line writes to an eventfd and to a region that rings the line itself. */
 TEST_F(kernel_bus, from_a_callback)
 {
 	struct capi *c = &self->c;
@@ -201,7 +198,7 @@ TEST_F(kernel_bus, from_a_callback)
 	plan(_metadata, c, &writes);
 	ASSERT_EQ(0, call_assign(c, TEST_ASSIGN_TRIGGER, 0, 0, 0));
 	EXPECT_EQ(0, WRITE(PIO, ADDR, 8, 1));
-	/* Its own, and those of three that rang again. */
+	/* The callback's own delivery, and those of the three that rang again. */
 	ASSERT_TRUE(WAIT_FOR(seen_by(_metadata, c, 0).calls == 4));
 	EXPECT_EQ(4, settled(_metadata, c->db, 0).deliveries);
 	EXPECT_EQ(4, line_of(_metadata, c->db, 0).rings);
@@ -216,7 +213,7 @@ TEST_F(kernel_bus, from_a_callback)
 	ASSERT_EQ(0, call_deassign(c, TEST_DEASSIGN_TRIGGER, 0, 0));
 }
 
-/* What the hammer writes from. */
+/* The context from which the hammer writes. */
 static unsigned int hammered_from;
 static struct capi *hammered;
 
@@ -225,7 +222,7 @@ static void hit_bus(struct hammer *hammer)
 	write_from(hammered, hammered_from, MMIO, ADDR, 4, hammer->line);
 }
 
-/* Signals that go by an irq_work are waited for, too: after a deassign there are no more. */
+/* A deassign waits for signals by an irq_work, too; after it there are none. */
 TEST_F(kernel_bus, deassign_is_a_barrier)
 {
 	const struct doorbell_region region = matching(to_eventfd(ADDR, 4, self->efd[1]), 9);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The in-kernel API's callbacks, as triggers and as notifiers: how often, in what
- * context, one at a time; what they may call themselves; and that when they are
- * deassigned, they are not called any more.
+ * The callbacks of the in-kernel API, as triggers and as notifiers: the number of calls,
+ * their context, one at a time; the functions that a callback may call; and that a callback
+ * is not called after it is deassigned.
  */
 #include "capi.h"
 
@@ -68,7 +68,7 @@ TEST_F(callback, trigger_errors)
 	EXPECT_EQ(-ENOENT, del_trigger(c, 0, 0));
 	EXPECT_EQ(0, seen_by(_metadata, c, 0).calls);
 
-	/* Beside the eventfd that is there. */
+	/* One place is taken by the eventfd. */
 	for (i = 0; i < DOORBELL_MAX_TRIGGERS_PER_LINE - 1; i++)
 		ASSERT_EQ(0, add_trigger(c, 0, i));
 	EXPECT_EQ(-ENOSPC, add_trigger(c, 0, i));
@@ -113,7 +113,7 @@ TEST_F(callback, notifier_errors)
 		EXPECT_EQ(1, seen_by(_metadata, c, i).told[2]);
 }
 
-/* Once per delivery, wherever the ring comes from, with preemption off. */
+/* A trigger is called once per delivery, from any context of the ring, with preemption off. */
 TEST_F(callback, trigger_is_called)
 {
 	const uint32_t where[] = {
@@ -138,13 +138,16 @@ TEST_F(callback, trigger_is_called)
 		EXPECT_EQ(10, seen.calls);
 		EXPECT_EQ(0, seen.strange);
 		EXPECT_EQ(0, seen.contexts & TEST_IN_EVENTFD);
-		/* PREEMPT_RT has its own ideas. */
+		/* On PREEMPT_RT the call is preemptible, and may come from another context. */
 		if (!(seen.contexts & TEST_PREEMPTIBLE))
 			EXPECT_EQ(where[from], seen.contexts);
 	}
 }
 
-/* Whoever made the transition calls, with nothing held, not even preemption. */
+/*
+ * A notifier is called in the context of the call that made the transition. No lock is held
+ * and preemption is on.
+ */
 TEST_F(callback, notifier_is_called)
 {
 	struct capi *c = &self->c;
@@ -174,7 +177,7 @@ TEST_F(callback, notifier_is_called)
 		EXPECT_EQ(0, seen.strange);
 		EXPECT_EQ(TEST_IN_TASK | TEST_PREEMPTIBLE, seen.contexts);
 	}
-	/* The reason why it is called: from an interrupt, it is that. */
+	/* A mask in an interrupt calls its notifier in that interrupt. */
 	ASSERT_EQ(0, del_notifier(c, 1, 3));
 	plan(_metadata, c, &(struct test_plan){ .callback = 3 });
 	ASSERT_EQ(0, add_notifier(c, 1, ALL, 3));
@@ -265,7 +268,7 @@ TEST_F(callback, status_reads_do_not_deliver)
 	struct test_seen seen;
 	unsigned int rounds;
 
-	/* The line is held most of the time, and rung while it is held. */
+	/* The line is owned most of the time, and rung meanwhile. */
 	plan(_metadata, c, &(struct test_plan){ .spin_us = 5 });
 	ASSERT_EQ(0, add_trigger(c, 0, 0));
 	ASSERT_EQ(0, doorbell_assign_irqfd(c->db, in, 0));
@@ -290,7 +293,7 @@ TEST_F(callback, status_reads_do_not_deliver)
 	EXPECT_EQ(query.deliveries, seen.told[0]);
 }
 
-/* The hammer's, which has no place for more. */
+/* For the hammer, whose structure has no room for it. */
 static struct capi *hammered;
 
 static void hit_call_ring(struct hammer *hammer)
@@ -313,7 +316,7 @@ static void barrier(struct __test_metadata *_metadata, struct capi *c, bool trig
 	struct rounds race = ROUNDS(30, 5000);
 
 	hammered = c;
-	/* It takes long, so that a barrier that is none is seen to be none. */
+	/* The call takes long, which exposes a missing barrier. */
 	plan(_metadata, c, &(struct test_plan){ .spin_us = 20 });
 	if (trigger)
 		hammer.line = 0;
@@ -349,7 +352,7 @@ TEST_F(callback, deassign_notifier_is_a_barrier)
 	barrier(_metadata, &self->c, false);
 }
 
-/* A trigger that calls, for its own line, all that it may. */
+/* A trigger calls all allowed functions for its own line. */
 TEST_F(callback, trigger_calls)
 {
 	struct capi *c = &self->c;
@@ -366,7 +369,7 @@ TEST_F(callback, trigger_calls)
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(c->db, 0));
 	seen = seen_by(_metadata, c, 0);
 	EXPECT_EQ(0, seen.calls_made[0].ret);
-	/* Its own ring is the next delivery, by who delivers already. */
+	/* The thread that is delivering makes the delivery of the callback's ring next. */
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, seen.calls_made[1].ret);
 	EXPECT_EQ(1, seen.calls_made[2].ret);
 	EXPECT_EQ(DOORBELL_LINE_MASKED | DOORBELL_LINE_PENDING, seen.calls_made[3].ret);
@@ -376,11 +379,11 @@ TEST_F(callback, trigger_calls)
 	EXPECT_EQ(2, seen.calls);
 	EXPECT_EQ(1, seen.most);
 	EXPECT_EQ(2, efd_read(c->out));
-	/* Another line's ring is relayed. */
+	/* The ring of another line is relayed. */
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, c->db, 2).deliveries == 1));
 	EXPECT_EQ(0, line_of(_metadata, c->db, 0).state);
 
-	/* A level line's: acks what it is called for, and lowers the level in time. */
+	/* The trigger of a level line acks the delivery and lowers the level in time. */
 	EXPECT_EQ(0, del_trigger(c, 0, 0));
 	plan(_metadata, c, &(struct test_plan){
 		.times = 3, .nr_calls = 3,
@@ -398,7 +401,7 @@ TEST_F(callback, trigger_calls)
 	EXPECT_EQ(DOORBELL_LINE_LEVEL, line_of(_metadata, c->db, 1).state);
 }
 
-/* A trigger that rings its own line: interrupts do not go on with that. */
+/* A trigger rings its own line: interrupts stop delivering at their budget. */
 TEST_F(callback, trigger_rings_its_line)
 {
 	const unsigned int times = 200;
@@ -414,9 +417,9 @@ TEST_F(callback, trigger_rings_its_line)
 }
 
 /*
- * A trigger that rings another line, which comes back by eventfds and another context.
- * What a callback rings counts as a relay, as what an eventfd does: from 32 relays on the
- * worker delivers.
+ * A trigger rings another line, which leads back by eventfds and another context. A ring by
+ * a callback counts as a relay, as one by an eventfd does: from 32 relays on the worker
+ * delivers.
  */
 TEST_F(callback, trigger_rings_round)
 {
@@ -440,12 +443,15 @@ TEST_F(callback, trigger_rings_round)
 		   settled(_metadata, other, 0).deferred;
 	EXPECT_EQ(times, line_of(_metadata, c->db, 2).deliveries);
 	EXPECT_EQ(times, line_of(_metadata, other, 0).deliveries);
-	/* A message that comes while the worker delivers is not counted, if it is next. */
+	/*
+	 * If the next message comes while the worker delivers, its delivery is not counted
+	 * as deferred.
+	 */
 	EXPECT_LT(3 * times / 2, deferred);
 	EXPECT_EQ(0, del_trigger(c, 0, 0));
 }
 
-/* A level that stays raised while its trigger acks: each ack is one more delivery. */
+/* A level stays raised while its trigger acks: each ack causes one more delivery. */
 TEST_F(callback, trigger_acks_a_raised_level)
 {
 	const unsigned int times = 50;
@@ -461,7 +467,7 @@ TEST_F(callback, trigger_acks_a_raised_level)
 	EXPECT_EQ(1, seen_by(_metadata, c, 0).most);
 }
 
-/* All that does not wait for a notifier, for a line that is masked when it begins. */
+/* All functions that do not wait for a notifier, for a line that is masked at first. */
 static const struct test_plan everything = {
 	.nr_calls = 8,
 	.calls = {
@@ -471,7 +477,7 @@ static const struct test_plan everything = {
 	},
 };
 
-/* A notifier that calls, for its own line, everything, and is called for what it does. */
+/* A notifier calls these functions for its own line, and is called for their events. */
 TEST_F(callback, notifier_calls)
 {
 	const int expected[] = {
@@ -494,12 +500,12 @@ TEST_F(callback, notifier_calls)
 	EXPECT_EQ(1, seen.told[2]);
 	EXPECT_EQ(1, seen.told[3]);
 	EXPECT_EQ(0, seen.strange);
-	/* By itself, within itself. */
+	/* The notifier was called by itself, recursively. */
 	EXPECT_EQ(2, seen.most);
 	EXPECT_EQ(0, del_notifier(c, 1, 0));
 }
 
-/* And then does it all again, in each of the calls that this makes. */
+/* The notifier makes all calls again in each call that this causes. */
 TEST_F(callback, notifier_calls_nested)
 {
 	const unsigned int times = 3;
@@ -513,9 +519,9 @@ TEST_F(callback, notifier_calls_nested)
 	EXPECT_EQ(1, doorbell_mask(c->db, 1));
 	seen = seen_by(_metadata, c, 0);
 	EXPECT_EQ(0, seen.strange);
-	/* The outermost ends last, with its mask. */
+	/* The outermost call ends last, with its mask. */
 	EXPECT_EQ(DOORBELL_LINE_MASKED, seen.calls_made[7].ret & DOORBELL_LINE_MASKED);
-	/* As deep as that goes, and not a call more than there were transitions. */
+	/* The recursion is as deep as planned, and there is one call per transition. */
 	EXPECT_EQ(times + 1, seen.most);
 	EXPECT_EQ(seen.told[1] + seen.told[2] + seen.told[3], seen.calls);
 	EXPECT_EQ(line_of(_metadata, c->db, 1).acks, seen.told[3]);
@@ -523,7 +529,7 @@ TEST_F(callback, notifier_calls_nested)
 	EXPECT_EQ(0, del_notifier(c, 1, 0));
 }
 
-/* An ack notifier of one line that is the source of another. */
+/* An ack notifier of one line raises and lowers another line. */
 TEST_F(callback, notifier_drives_another_line)
 {
 	struct capi *c = &self->c;
@@ -549,7 +555,7 @@ TEST_F(callback, notifier_drives_another_line)
 	EXPECT_EQ(0, seen.calls_made[1].ret);
 }
 
-/* With callbacks assigned, the end of the file deassigns them; of the context, it is the last. */
+/* Closing the file deassigns its callbacks, and puts the last reference to the context. */
 TEST_F(callback, goes_with_its_file)
 {
 	struct capi *c = &self->c;

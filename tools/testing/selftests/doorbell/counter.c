@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What rings do to counters, and counters to rings: arithmetic, EFD_SEMAPHORE,
- * both ends of the range, and READ and PEEK.
+ * Counters and rings: values, EFD_SEMAPHORE, both ends of the range, and
+ * DOORBELL_EVENTFD_READ and PEEK.
  */
 #include <stddef.h>
 
@@ -18,7 +18,7 @@ TEST(rings_add_up)
 	ASSERT_EQ(0, doorbell_assign_trigger(db, out, 0));
 	for (i = 0; i < 100; i++)
 		ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 0));
-	/* On top of what was there. */
+	/* The signals add to the earlier value. */
 	EXPECT_EQ(105, efd_read(out));
 
 	ASSERT_EQ(0, doorbell_assign_irqfd(db, in, 0));
@@ -32,7 +32,7 @@ TEST(rings_add_up)
 	EXPECT_EQ(200, query.deliveries);
 }
 
-/* The value that is written is taken; it is one signal and so one ring. */
+/* A write(2) of any value is one signal, and so one ring; the value is consumed. */
 TEST(value_is_one_ring)
 {
 	int db = new_context(_metadata, 1);
@@ -54,7 +54,7 @@ TEST(value_is_one_ring)
 	EXPECT_EQ(0, efd_count(out));
 }
 
-/* A trigger's counter stops at 2^64-1 and says so by EPOLLERR; nothing is lost but the count. */
+/* A trigger's counter stops at 2^64-1 and reports it by EPOLLERR; only the count is lost. */
 TEST(trigger_counter_at_its_maximum)
 {
 	int db = new_context(_metadata, 1);
@@ -116,7 +116,7 @@ FIXTURE_VARIANT_ADD(attach, one) { .count = 1 };
 FIXTURE_VARIANT_ADD(attach, many) { .count = 12345 };
 FIXTURE_VARIANT_ADD(attach, most) { .count = COUNTER_MAX };
 
-/* Whatever is in the counter is one ring and is taken; nothing is none. */
+/* If the counter is not 0, assigning consumes it and rings once; otherwise there is no ring. */
 TEST_F(attach, rings_once)
 {
 	int in = new_eventfd(_metadata, 0, 0);
@@ -133,7 +133,7 @@ TEST_F(attach, rings_once)
 	EXPECT_EQ(!!variant->count, query.rings);
 	EXPECT_EQ(!!variant->count, query.deliveries);
 
-	/* No second ring comes of it: neither later nor by detaching. */
+	/* It causes no second ring: neither later nor by deassigning. */
 	ASSERT_EQ(0, efd_write(in, 1));
 	ASSERT_EQ(1, efd_wait(self->out));
 	ASSERT_EQ(0, doorbell_deassign_irqfd(self->db, in, 0));
@@ -141,7 +141,7 @@ TEST_F(attach, rings_once)
 	EXPECT_EQ(0, efd_count(in));
 }
 
-/* One at the attach, one per signal, one at the detach: as read(2) would. */
+/* Assigning, each signal and deassigning consume one each, as read(2) does. */
 TEST_F(attach, semaphore_gives_one)
 {
 	int in = new_eventfd(_metadata, 0, EFD_SEMAPHORE);
@@ -178,7 +178,7 @@ TEST_F(attach, semaphore_gives_one)
 	EXPECT_EQ(0, efd_count(self->out));
 }
 
-/* A value above one: one ring, the rest stays and is no ring by itself. */
+/* A value above one: one ring; the rest stays and is no ring by itself. */
 TEST(semaphore_keeps_the_rest)
 {
 	int db = new_context(_metadata, 1);
@@ -196,7 +196,7 @@ TEST(semaphore_keeps_the_rest)
 	EXPECT_EQ(3, settled(_metadata, db, 0).rings);
 }
 
-/* A thread that is to be found blocked in one system call. */
+/* A thread that is blocked in one system call. */
 struct blocked {
 	int (*call)(struct blocked *blocked);
 	int db;
@@ -255,7 +255,7 @@ static void join_blocked(struct __test_metadata *_metadata, struct blocked *bloc
 	pthread_join(blocked->thread, NULL);
 }
 
-/* A writer that waits for room in the counter; eventfd(2) blocks at 2^64-1. */
+/* Starts a writer that waits for room in the counter; write(2) blocks at 2^64-1. */
 static struct blocked blocked_writer(struct __test_metadata *_metadata, int flags)
 {
 	int fd = eventfd(0, flags);
@@ -274,7 +274,7 @@ TEST(attach_wakes_writers)
 	ASSERT_EQ(0, doorbell_assign_irqfd(db, writer.fd, 0));
 	join_blocked(_metadata, &writer);
 	EXPECT_EQ(0, writer.ret);
-	/* What it wrote is a signal of its own. */
+	/* The blocked write is a signal of its own. */
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, db, 0).rings == 2));
 	EXPECT_EQ(0, efd_count(writer.fd));
 }
@@ -284,7 +284,10 @@ TEST(detach_wakes_writers)
 	int db = new_context(_metadata, 1);
 	struct blocked writer = blocked_writer(_metadata, EFD_SEMAPHORE);
 
-	/* The attach takes one; make it full again, which rings once more and takes one. */
+	/*
+	 * Assigning consumes one. Make it full again, which rings once more and consumes
+	 * one.
+	 */
 	ASSERT_EQ(0, doorbell_assign_irqfd(db, writer.fd, 0));
 	EXPECT_EQ(COUNTER_MAX - 1, efd_count(writer.fd));
 	writer.count = 2;
@@ -297,8 +300,8 @@ TEST(detach_wakes_writers)
 }
 
 /*
- * A write of zero to an EFD_SEMAPHORE eventfd with something left wakes its irqfd,
- * which takes one: that is room for a writer, as after a read(2).
+ * A write of zero to an EFD_SEMAPHORE eventfd whose counter is not 0 wakes its irqfd, which
+ * consumes one. That makes room for a writer, as read(2) does.
  */
 TEST(take_wakes_writers)
 {
@@ -312,7 +315,7 @@ TEST(take_wakes_writers)
 	ASSERT_EQ(0, efd_write(writer.fd, 0));
 	join_blocked(_metadata, &writer);
 	EXPECT_EQ(0, writer.ret);
-	/* Attach, write of zero, and the writer's own. */
+	/* The rings of the assignment, of the write of zero, and of the blocked writer. */
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, db, 0).rings == 3));
 	EXPECT_EQ(COUNTER_MAX - 1, efd_count(writer.fd));
 }
@@ -347,7 +350,7 @@ TEST_F(read, takes_all)
 	}
 }
 
-/* Also what only the kernel can put there. */
+/* Also the value that only the kernel can reach. */
 TEST_F(read, takes_the_maximum)
 {
 	int efd = new_eventfd(_metadata, 0, 0);
@@ -390,7 +393,7 @@ TEST_F(read, does_not_wait_when_told)
 	EXPECT_EQ(0, fcntl(blocking, F_SETFL, O_NONBLOCK));
 	EXPECT_EQ(-EAGAIN, doorbell_eventfd_read(self->db, blocking, 0, &count));
 
-	/* And takes what there is all the same. */
+	/* The count is consumed all the same. */
 	ASSERT_EQ(0, efd_write(blocking, 3));
 	EXPECT_EQ(0,
 		  doorbell_eventfd_read(self->db, blocking, DOORBELL_EVENTFD_FLAG_NOWAIT, &count));
@@ -479,7 +482,7 @@ TEST_F(read, wakes_writers)
 	EXPECT_EQ(1, efd_count(writer.fd));
 }
 
-/* DOORBELL_EVENTFD_READ sleeps, and its argument does not stay what it was. */
+/* DOORBELL_EVENTFD_READ sleeps while the test changes the memory of its argument. */
 FIXTURE(argument) {
 	int db;
 	int efd;
@@ -525,7 +528,7 @@ FIXTURE_TEARDOWN(argument)
 	join_blocked(_metadata, &self->reader);				\
 } while (0)
 
-/* Nothing was taken, and the next reader has it all. */
+/* Nothing was consumed: the next read returns the whole count. */
 #define EXPECT_UNTOUCHED() do {						\
 	uint64_t __count;						\
 									\
@@ -560,7 +563,7 @@ TEST_F(argument, read_only)
 	EXPECT_UNTOUCHED();
 }
 
-/* Memory that has only to be faulted in again is no error. */
+/* Memory that can be faulted in again is no error. */
 TEST_F(argument, discarded)
 {
 	START_READER();

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Every error row of the UAPI header; those of level lines are in errors_level.c.
- * After each refused call nothing may have changed: neither what QUERY and
- * GET_INFO show nor how the wiring behaves, which is compared with a model. Runs
- * as a 32-bit program, too.
+ * Every error row of the UAPI header; those of level lines are in errors_level.c. A refused
+ * call must change nothing: neither the results of QUERY and GET_INFO nor the behaviour of
+ * the assignments, which is compared with a model. Runs as a 32-bit program, too.
  */
 #include <linux/kvm.h>
 #include <sys/epoll.h>
@@ -24,8 +23,8 @@ FIXTURE_TEARDOWN(errors)
 }
 
 /*
- * One irqfd, one trigger, one notifier and one masked line, so that there is
- * something to damage.
+ * Assigns one irqfd, one trigger and one notifier, and masks one line: state that a call
+ * could damage.
  */
 #define WIRE() do {							\
 	ASSERT_EQ(0, assign_irqfd(w, 0, 0));				\
@@ -35,7 +34,7 @@ FIXTURE_TEARDOWN(errors)
 	ASSERT_TRUE(intact(w));					\
 } while (0)
 
-/* EBADF and EINVAL: what is not open, and what is no eventfd. */
+/* EBADF and EINVAL: fds that are not open, and files that are no eventfds. */
 TEST_F(errors, bad_fd)
 {
 	struct wiring *w = &self->w;
@@ -105,11 +104,11 @@ TEST_F(errors, unknown_flags)
 		close(fresh);
 	}
 	for (bit = 1; bit < 32; bit++) {
-		/* A flag that is known, but neither with another nor to others. */
+		/* A known flag, but not with an unknown one and not for other calls. */
 		if (1U << bit != DOORBELL_IRQFD_FLAG_RESAMPLE)
 			REFUSED(EINVAL, irqfd(w, 1, 2, 1U << bit));
 		REFUSED(EINVAL, trigger(w, 1, 2, 1U << bit));
-		/* With the flag that is known, on what could be deassigned. */
+		/* With the known flag, for assignments that exist. */
 		REFUSED(EINVAL, irqfd(w, 0, 0, 1U << bit | DEASSIGN));
 		REFUSED(EINVAL, trigger(w, 0, 1, 1U << bit | DEASSIGN));
 		REFUSED(EINVAL, notifier(w, 1, 2, 1U << bit, DOORBELL_NOTIFY_MASK));
@@ -123,7 +122,7 @@ TEST_F(errors, unknown_flags)
 	}
 }
 
-/* What a notifier is to be told of: something, and nothing unknown; and not when it goes. */
+/* Events: at least one and no unknown one to assign, none to deassign. */
 TEST_F(errors, notifier_events)
 {
 	struct wiring *w = &self->w;
@@ -191,7 +190,7 @@ TEST_F(errors, lines_out_of_range)
 	EXPECT_EQ(-EINVAL, doorbell_set_lines(fresh, DOORBELL_MAX_LINES + 1));
 	EXPECT_EQ(-EINVAL, doorbell_set_lines(fresh, UINT32_MAX));
 	EXPECT_EQ(0, info_of(_metadata, fresh).nr_lines);
-	/* That was no choice yet. */
+	/* The lines are not chosen yet. */
 	ASSERT_EQ(0, doorbell_set_lines(fresh, 2));
 	EXPECT_EQ(-EEXIST, doorbell_set_lines(fresh, 2));
 	EXPECT_EQ(-EEXIST, doorbell_set_lines(fresh, 3));
@@ -284,7 +283,7 @@ TEST_F(errors, nothing_to_deassign)
 	REFUSED(ENOENT, notifier(w, 3, 5, flags, 0));
 }
 
-/* EEXIST: the same once more, by whatever fd. */
+/* EEXIST: the same assignment again, by any fd. */
 TEST_F(errors, same_assignment)
 {
 	struct wiring *w = &self->w;
@@ -297,13 +296,13 @@ TEST_F(errors, same_assignment)
 	REFUSED(EEXIST, trigger(w, 0, 1, 0));
 	REFUSED(EEXIST, doorbell_assign_irqfd(w->db[0], in, 0));
 	REFUSED(EEXIST, doorbell_assign_trigger(w->db[0], out, 0));
-	/* Other events make it no other assignment. */
+	/* Other events do not make another assignment. */
 	REFUSED(EEXIST, notifier(w, 3, 5, 0, DOORBELL_NOTIFY_MASK));
 	REFUSED(EEXIST, notifier(w, 3, 5, 0, DOORBELL_NOTIFY_UNMASK));
 	REFUSED(EEXIST,
 		doorbell_assign_notifier(w->db[0], dup(w->efd[5]), 3, DOORBELL_NOTIFY_MASK));
 
-	/* Nor does it make a difference which fd deassigns. */
+	/* Any fd of the eventfd deassigns it. */
 	ASSERT_EQ(0, doorbell_deassign_irqfd(w->db[0], in, 0));
 	w->irqfd[0] = NOWHERE;
 	ASSERT_EQ(0, doorbell_deassign_trigger(w->db[0], out, 0));
@@ -311,7 +310,7 @@ TEST_F(errors, same_assignment)
 	EXPECT_TRUE(intact(w));
 }
 
-/* EBUSY: an eventfd has one consumer, here and everywhere. */
+/* EBUSY: an eventfd has one consumer, in this context and in any other. */
 TEST_F(errors, somebodys_irqfd)
 {
 	struct wiring *w = &self->w;
@@ -328,7 +327,7 @@ TEST_F(errors, somebodys_irqfd)
 	REFUSED(EBUSY, irqfd(w, 0, 0, 0));
 }
 
-/* The message of an eventfd that is somebody's irqfd may still be a trigger's. */
+/* An eventfd that is an irqfd of KVM may still be a trigger. */
 TEST_F(errors, kvm_irqfd)
 {
 	struct wiring *w = &self->w;
@@ -344,7 +343,7 @@ TEST_F(errors, kvm_irqfd)
 		SKIP(return, "/dev/kvm cannot make a VM: %s", strerror(errno));
 
 	ASSERT_EQ(0, doorbell_ioctl(vm, KVM_IRQFD, &mine));
-	/* KVM consumes the counter, so only look at what the refusal is to leave alone. */
+	/* KVM consumes the counter, so check only that the refusal changed no assignment. */
 	EXPECT_EQ(-EBUSY, irqfd(w, 1, 2, 0));
 	EXPECT_EQ(0, line_of(_metadata, w->db[0], 1).nr_irqfds);
 	EXPECT_EQ(1, info_of(_metadata, w->db[0]).nr_irqfds);
@@ -369,7 +368,7 @@ TEST_F(errors, loop_direct)
 	ASSERT_EQ(0, assign_irqfd(w, 1, 1));
 	REFUSED(ELOOP, trigger(w, 1, 1, 0));
 
-	/* It was the only thing in the way. */
+	/* Only the trigger was in the way. */
 	ASSERT_EQ(0, trigger(w, 0, 0, DEASSIGN));
 	w->trigger[0][0] = false;
 	ASSERT_EQ(0, assign_irqfd(w, 0, 0));
@@ -388,11 +387,11 @@ TEST_F(errors, loop_through_lines)
 	ASSERT_EQ(0, assign_trigger(w, 2, 2));
 	ASSERT_TRUE(intact(w));
 
-	/* Back to the start and to the middle, the trigger being there first... */
+	/* Back to the start and to the middle, after the trigger was assigned ... */
 	REFUSED(ELOOP, irqfd(w, 0, 2, 0));
 	REFUSED(ELOOP, irqfd(w, 1, 2, 0));
 	REFUSED(ELOOP, irqfd(w, 2, 2, 0));
-	/* ... and the irqfd being there first. */
+	/* ... and after the irqfd was assigned. */
 	ASSERT_EQ(0, assign_irqfd(w, 0, 3));
 	REFUSED(ELOOP, trigger(w, 2, 3, 0));
 	REFUSED(ELOOP, trigger(w, 1, 3, 0));
@@ -401,7 +400,7 @@ TEST_F(errors, loop_through_lines)
 	REFUSED(ELOOP, trigger(w, 2, 0, 0));
 	REFUSED(ELOOP, trigger(w, 2, 1, 0));
 
-	/* Forwards is no cycle; nor is what closes none any more. */
+	/* A forward link is no cycle; nor is one whose cycle has been cut. */
 	ASSERT_EQ(0, assign_irqfd(w, 3, 2));
 	ASSERT_EQ(0, irqfd(w, 1, 0, DEASSIGN));
 	w->irqfd[0] = NOWHERE;
@@ -422,7 +421,7 @@ TEST_F(errors, too_many_triggers)
 		ASSERT_EQ(0, doorbell_assign_trigger(w->db[1], extra[i], 0));
 	}
 	ASSERT_EQ(-ENOSPC, trigger(w, PER_DB, 2, 0));
-	/* There it is still ENOSPC's turn after what else is wrong. */
+	/* The other errors come before ENOSPC. */
 	EXPECT_EQ(-EEXIST, doorbell_assign_trigger(w->db[1], extra[0], 0));
 
 	EXPECT_EQ(DOORBELL_MAX_TRIGGERS_PER_LINE,
@@ -432,7 +431,7 @@ TEST_F(errors, too_many_triggers)
 		EXPECT_EQ(1, efd_count(extra[i]));
 	EXPECT_EQ(w->count[2], efd_count(w->efd[2]));
 
-	/* Per line; and there is room again when one goes. */
+	/* The limit is per line; a deassign makes room again. */
 	ASSERT_EQ(0, doorbell_assign_trigger(w->db[1], w->efd[2], 1));
 	ASSERT_EQ(0, doorbell_deassign_trigger(w->db[1], extra[7], 0));
 	ASSERT_EQ(0, trigger(w, PER_DB, 2, 0));
@@ -468,13 +467,13 @@ static const unsigned long linesets[] = {
 	DOORBELL_MASK, DOORBELL_UNMASK, DOORBELL_CLEAR, DOORBELL_PENDING,
 };
 
-/* Refused; looked at only, so that each line stays what it is. */
+/* Expects an error. Uses queries only, so that each line stays as it is. */
 #define UNTOUCHED(error, call) do {					\
 	ASSERT_EQ(-(error), (call));					\
 	ASSERT_TRUE(same(w));						\
 } while (0)
 
-/* By all four, and nothing said in the result, which starts as all ones. */
+/* Expects the error from all four calls, and no change of the result, which is all ones. */
 #define SETS_REFUSED(error, set, result) do {				\
 	struct doorbell_line_set __set = set;				\
 	const uint64_t *__result = result;				\
@@ -518,7 +517,7 @@ TEST_F(errors, lineset_einval)
 		set.reserved[i] = 1U << (30 + i % 2);
 		SETS_REFUSED(EINVAL, set, result);
 	}
-	/* No lines, wherever. */
+	/* No lines, at any place. */
 	set = good;
 	set.nr_lines = 0;
 	SETS_REFUSED(EINVAL, set, result);
@@ -529,7 +528,7 @@ TEST_F(errors, lineset_einval)
 	set.lines = 0;
 	set.result = 0;
 	SETS_REFUSED(EINVAL, set, result);
-	/* Bits beyond the lines, though there are such lines, and though none within is set. */
+	/* Bits beyond the lines, even if such lines exist and no other bit is set. */
 	set = good;
 	set.nr_lines = 3;
 	SETS_REFUSED(EINVAL, set, result);
@@ -575,7 +574,7 @@ TEST_F(errors, lineset_einval_wide)
 	EXPECT_EQ(DOORBELL_LINE_MASKED, status_state(&status[127]));
 }
 
-/* ENXIO: a line that is not there among those that are, and sums that wrap around. */
+/* ENXIO: a line that does not exist among those that do, and sums that wrap around. */
 TEST_F(errors, lineset_enxio)
 {
 	struct wiring *w = &self->w;
@@ -597,7 +596,7 @@ TEST_F(errors, lineset_enxio)
 		for (bitmap = 0; bitmap < 2; bitmap++) {
 			struct doorbell_line_set set = {
 				.line = beyond[i].line, .nr_lines = beyond[i].nr_lines,
-				/* Its bit is the first line's, which may well be there. */
+				/* The only bit is that of the first line, which may exist. */
 				.lines = bitmap ? (uintptr_t)lines : 0,
 				.result = (uintptr_t)result,
 			};
@@ -608,7 +607,7 @@ TEST_F(errors, lineset_enxio)
 	EXPECT_TRUE(intact(w));
 }
 
-/* EFAULT: addresses of no memory, of memory that ends too soon, of the kernel's. */
+/* EFAULT: unmapped addresses, memory that ends too soon, kernel addresses. */
 TEST_F(errors, lineset_efault)
 {
 	struct wiring *w = &self->w;
@@ -630,7 +629,7 @@ TEST_F(errors, lineset_efault)
 	bad[i++] = UINT64_MAX - 7;
 	bad[i++] = 0xffffffff81000000ULL;
 	bad[i++] = 0xdead000000000000ULL;
-	/* Not a good address, if only the lower half is looked at. */
+	/* Not a good address unless the upper half is ignored. */
 	bad[i++] = sizeof(long) == 4 ? 1ULL << 32 | (uintptr_t)mem : 1ULL << 63 | (uintptr_t)mem;
 	ASSERT_EQ(ARRAY_SIZE(bad), i);
 
@@ -653,20 +652,20 @@ TEST_F(errors, lineset_efault)
 		EXPECT_EQ(15, lines[0]);
 	}
 
-	/* There, but not to be written. */
+	/* Mapped, but read-only. */
 	memset(mem, 0, page);
 	mem[0] = 15;
 	ASSERT_EQ(0, mprotect(mem, page, PROT_READ));
 	for (i = 0; i < ARRAY_SIZE(linesets); i++)
 		UNTOUCHED(EFAULT, doorbell_line_set(w->db[0], linesets[i], 0, PER_DB,
 						    (uint64_t *)mem, (uint64_t *)mem));
-	/* To be read, it is good enough. */
+	/* Good enough to read from. */
 	EXPECT_EQ(2,
 		  doorbell_line_set(w->db[0], DOORBELL_PENDING, 0, PER_DB, (uint64_t *)mem, NULL));
 	EXPECT_TRUE(intact(w));
 }
 
-/* The second page of a bitmap is missing: nothing of the first has been done. */
+/* The second page of a bitmap is missing: no line of the first was changed. */
 TEST_F(errors, lineset_efault_halfway)
 {
 	const uint32_t nr = DOORBELL_MAX_LINES;
@@ -684,7 +683,7 @@ TEST_F(errors, lineset_efault_halfway)
 	EXPECT_EQ(-EFAULT, doorbell_line_set(db, DOORBELL_MASK, 0, nr, NULL, mem));
 	for (i = 0; i < nr; i++)
 		ASSERT_EQ(0, status_state(&status[i]));
-	/* If it says anything, then that no line was masked. */
+	/* If the result was written, it says that no line was masked. */
 	for (i = 0; i < page / sizeof(*mem); i++)
 		ASSERT_TRUE(mem[i] == 0 || mem[i] == UINT64_MAX);
 	EXPECT_EQ(nr, doorbell_line_set(db, DOORBELL_MASK, 0, nr, NULL, NULL));
@@ -693,7 +692,7 @@ TEST_F(errors, lineset_efault_halfway)
 		ASSERT_EQ(DOORBELL_LINE_MASKED, status_state(&status[i]));
 }
 
-/* What comes first where several apply: EFAULT, EINVAL, ENXIO, the fd, the rest. */
+/* The order of several errors: EFAULT, EINVAL, ENXIO, the fd, the rest. */
 TEST_F(errors, which_comes_first)
 {
 	struct wiring *w = &self->w;
@@ -713,7 +712,7 @@ TEST_F(errors, which_comes_first)
 	REFUSED(EEXIST, doorbell_ioctl(w->db[0], DOORBELL_NOTIFIER, &notifier));
 }
 
-/* EFAULT: nowhere, half there, and not writable where it must be. */
+/* EFAULT: unmapped, half mapped, and read-only where the call writes. */
 TEST_F(errors, bad_address)
 {
 	struct wiring *w = &self->w;
@@ -741,7 +740,7 @@ TEST_F(errors, bad_address)
 		REFUSED(EFAULT, doorbell_ioctl(w->db[0], ioctls[i].cmd, mem + page - 4));
 	}
 
-	/* The structures are good, but the answer cannot be written. */
+	/* The structures are good, but the result cannot be written. */
 	eventfd = (struct doorbell_eventfd *)mem;
 	eventfd->fd = w->efd[1];
 	ASSERT_NE(0, w->count[1]);

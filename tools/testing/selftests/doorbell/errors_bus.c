@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Every error row of the UAPI header, as regions have it; those of writes, records
- * and mappings are in errors_write.c. After each refused call nothing may have
- * changed; see bus_world.h. Runs as a 32-bit program, too.
+ * Every error row of the UAPI header for regions; those for writes, records and mappings
+ * are in errors_write.c. A refused call must change nothing; see bus_world.h. Runs as a
+ * 32-bit program, too.
  */
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -22,7 +22,10 @@ FIXTURE_TEARDOWN(errors_bus)
 {
 }
 
-/* EBADF and EINVAL: what is not open, and what is no eventfd; assigning and deassigning. */
+/*
+ * EBADF and EINVAL: fds that are not open, and files that are no eventfds, to assign and to
+ * deassign.
+ */
 TEST_F(errors_bus, bad_fd)
 {
 	struct bus_world *w = &self->w;
@@ -50,11 +53,11 @@ TEST_F(errors_bus, bad_fd)
 		REGION_REFUSED(EBADF, to_eventfd(0x2000, 4, bad[i]));
 		REGION_REFUSED(EBADF, without(CHANGED(w->regions[ANY], fd, bad[i])));
 	}
-	/* That is an eventfd not at hand, which only deassigning can do without. */
+	/* An fd of -1 is for deassigning only. */
 	REGION_REFUSED(EBADF, to_eventfd(0x2000, 4, -1));
 }
 
-/* EINVAL: spaces, lengths, flags that nobody knows; reserved fields that are not zero. */
+/* EINVAL: unknown spaces, lengths and flags; reserved fields that are not zero. */
 TEST_F(errors_bus, unknown_values)
 {
 	static const uint32_t lengths[] = { 3, 5, 6, 7, 9, 16, 32, 257, 0x80000004, UINT32_MAX };
@@ -86,7 +89,7 @@ TEST_F(errors_bus, unknown_values)
 	}
 }
 
-/* EINVAL: what does not go together. */
+/* EINVAL: fields that exclude each other. */
 TEST_F(errors_bus, contradictions)
 {
 	struct bus_world *w = &self->w;
@@ -101,11 +104,11 @@ TEST_F(errors_bus, contradictions)
 	REGION_REFUSED(EINVAL, CHANGED(without(w->regions[ANY]), line, 1));
 	REGION_REFUSED(EINVAL, CHANGED(without(w->regions[HELD]), fd, w->spare));
 	REGION_REFUSED(EINVAL, CHANGED(without(w->regions[HELD]), fd, -1));
-	/* A value that nobody asked for. */
+	/* A datamatch without the flag. */
 	REGION_REFUSED(EINVAL, CHANGED(good, datamatch, 1));
 	REGION_REFUSED(EINVAL, CHANGED(line, datamatch, 1ULL << 63));
 	REGION_REFUSED(EINVAL, CHANGED(without(w->regions[ANY]), datamatch, 7));
-	/* What it was assigned with, and nothing else, is said again to deassign it. */
+	/* To deassign, the flags are those of the assignment and no others. */
 	REGION_REFUSED(EINVAL, kept(without(w->regions[KEPT])));
 	REGION_REFUSED(EINVAL, kept(without(w->regions[ANY])));
 }
@@ -124,11 +127,11 @@ TEST_F(errors_bus, datamatch_beyond_length)
 		REGION_REFUSED(EINVAL, matching(good, 1ULL << 63));
 		REGION_REFUSED(EINVAL, matching(good, UINT64_MAX));
 		REGION_REFUSED(EINVAL, without(matching(good, ones(lengths[i]) + 1)));
-		/* All the others can be. */
+		/* All other values are valid. */
 		ASSERT_EQ(0, change_region(w->db, matching(good, ones(lengths[i]))));
 		ASSERT_EQ(0, change_region(w->db, without(matching(good, ones(lengths[i])))));
 	}
-	/* Of any length, there is no telling. */
+	/* Without a length there is no datamatch. */
 	REGION_REFUSED(EINVAL, matching(to_eventfd(0x2000, 0, w->spare), 0));
 	REGION_REFUSED(EINVAL, matching(to_eventfd(0x2000, 0, w->spare), 1));
 	REGION_REFUSED(EINVAL, matching(to_line(0x2000, 0, 0), 0));
@@ -198,14 +201,14 @@ TEST_F(errors_bus, not_chosen_yet)
 	REFUSED(ENXIO, doorbell_change_regions(lines, &region, 1, &failed));
 	EXPECT_EQ(0, failed);
 	EXPECT_EQ(0, info_of(_metadata, lines).nr_regions);
-	/* They were all that it lacked. */
+	/* Only the records were missing. */
 	ASSERT_EQ(0, doorbell_set_records(lines, 4));
 	ASSERT_EQ(0, change_region(lines, region));
 	EXPECT_EQ(0, mmio_write(lines, 0x2000, 4, 0));
 	EXPECT_EQ(1, efd_read(w->spare));
 }
 
-/* EEXIST: there is one, whatever it does. */
+/* EEXIST: the region exists, with any target. */
 TEST_F(errors_bus, exists)
 {
 	struct bus_world *w = &self->w;
@@ -271,7 +274,7 @@ TEST_F(errors_bus, overlaps)
 		ASSERT_EQ(0, change_region(w->db, without(there)));
 		ASSERT_TRUE(intact(w));
 	}
-	/* Also of one that is only for some values; but not of another space. */
+	/* A datamatch makes no difference, another space does. */
 	REGION_REFUSED(EBUSY, in_space(to_eventfd(ADDR + 1, 1, w->spare), PIO));
 	REGION_REFUSED(EBUSY, in_space(to_eventfd(ADDR, 4, w->spare), PIO));
 	REGION_REFUSED(EBUSY, in_space(to_eventfd(ADDR, 0, w->spare), PIO));
@@ -281,7 +284,7 @@ TEST_F(errors_bus, overlaps)
 	EXPECT_TRUE(intact(w));
 }
 
-/* ENOENT: nothing there; or it is, but with something else. */
+/* ENOENT: no region, or one that differs. */
 TEST_F(errors_bus, nothing_to_deassign)
 {
 	struct bus_world *w = &self->w;
@@ -317,20 +320,20 @@ TEST_F(errors_bus, nothing_to_deassign)
 	gone.datamatch = 0;
 	REGION_REFUSED(ENOENT, without(gone));
 
-	/* Not twice, be it with the fd or without. */
+	/* Not twice, neither with the fd nor without. */
 	for (i = 0; i < 2; i++) {
 		ASSERT_EQ(0, change_region(w->db, without(CHANGED(w->regions[ANY], fd,
 								  i ? -1 : w->efd[ANY]))));
 		EXPECT_EQ(-ENOENT, change_region(w->db, without(w->regions[ANY])));
 		EXPECT_EQ(-ENOENT, change_region(w->db, without(CHANGED(w->regions[ANY], fd, -1))));
-		/* By any fd of the eventfd. */
+		/* Any fd of the eventfd deassigns it. */
 		ASSERT_EQ(0, change_region(w->db, CHANGED(w->regions[ANY], fd, dup(w->efd[ANY]))));
 		w->state.regions[ANY].writes = 0;
 		EXPECT_TRUE(intact(w));
 	}
 }
 
-/* ENOSPC: one region more than there can be, with datamatches all at one address. */
+/* ENOSPC: one region more than the maximum, with datamatches all at one address. */
 TEST_F(errors_bus, too_many)
 {
 	enum { PIECE = 65536 };
@@ -346,7 +349,7 @@ TEST_F(errors_bus, too_many)
 			regions[i] = matching(to_eventfd(ADDR, 4, efd), n++);
 		ASSERT_EQ(0, doorbell_change_regions(db, regions, i, NULL));
 	}
-	/* Room for one. */
+	/* There is room for one. */
 	more[0] = last;
 	more[1] = in_space(last, PIO);
 	EXPECT_EQ(-ENOSPC, doorbell_change_regions(db, more, 2, NULL));
@@ -362,7 +365,7 @@ TEST_F(errors_bus, too_many)
 	EXPECT_EQ(0, mmio_write(db, ADDR, 4, 0x1abcd));
 	EXPECT_EQ(0, mmio_write(db, ADDR, 4, UINT32_MAX));
 	EXPECT_EQ(3, efd_read(efd));
-	/* One goes, and one comes: in one step, and in two. */
+	/* One region is replaced: in one step, and in two. */
 	more[0] = without(last);
 	ASSERT_EQ(0, doorbell_change_regions(db, more, 2, NULL));
 	EXPECT_EQ(-ENOSPC, change_region(db, last));
@@ -374,7 +377,7 @@ TEST_F(errors_bus, too_many)
 	free(regions);
 }
 
-/* What comes first where several apply: EINVAL, ENXIO, the fd, the rest. */
+/* The order of several errors: EINVAL, ENXIO, the fd, the rest. */
 TEST_F(errors_bus, which_comes_first)
 {
 	struct bus_world *w = &self->w;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Every error row of the UAPI header, as level lines have it. After each refused
- * call nothing may have changed; see errors.c. Runs as a 32-bit program, too.
+ * Every error row of the UAPI header for level lines. A refused call must change nothing;
+ * see errors.c. Runs as a 32-bit program, too.
  */
 #include <sys/epoll.h>
 
@@ -35,7 +35,7 @@ FIXTURE_TEARDOWN(errors_level)
 	ASSERT_TRUE(intact(w));						\
 } while (0)
 
-/* EOPNOTSUPP: what only a level line can do. */
+/* EOPNOTSUPP: calls for level lines only. */
 TEST_F(errors_level, edge_line)
 {
 	struct wiring *w = &self->w;
@@ -45,13 +45,13 @@ TEST_F(errors_level, edge_line)
 	REFUSED(EOPNOTSUPP, doorbell_set_level(w->db[0], EDGE_LINE, 0));
 	REFUSED(EOPNOTSUPP, doorbell_set_level(w->db[0], EDGE_LINE, 1));
 	REFUSED(EOPNOTSUPP, doorbell_assign_resampled(w->db[0], w->efd[4], EDGE_LINE, w->efd[5]));
-	/* What was in the counter stays there. */
+	/* The counter was not consumed. */
 	ASSERT_NE(0, w->count[4]);
-	/* A context has lines of its own. */
+	/* The lines of another context are edge lines. */
 	REFUSED(EOPNOTSUPP, doorbell_ack(w->db[1], LINE));
 	REFUSED(EOPNOTSUPP, doorbell_set_level(w->db[1], LINE, 1));
 
-	/* It was the only thing in the way. */
+	/* Only the type was in the way. */
 	ASSERT_EQ(0, set_level_line(w, EDGE_LINE));
 	efd_read(w->efd[4]);
 	w->count[4] = 0;
@@ -100,7 +100,7 @@ TEST_F(errors_level, no_such_line)
 	REFUSED(ENXIO, doorbell_ioctl(w->db[0], DOORBELL_ACK, (void *)-1UL));
 }
 
-/* EINVAL: types, levels, flags that nobody knows; reserved fields that are not zero. */
+/* EINVAL: unknown types, levels and flags; reserved fields that are not zero. */
 TEST_F(errors_level, unknown_values)
 {
 	struct wiring *w = &self->w;
@@ -128,7 +128,10 @@ TEST_F(errors_level, unknown_values)
 	}
 }
 
-/* EINVAL, EBADF, ELOOP: what cannot be a resamplefd, or must not be given as one. */
+/*
+ * EINVAL, EBADF, ELOOP: eventfds that cannot be a resamplefd, and a resamplefd where none
+ * is allowed.
+ */
 TEST_F(errors_level, resamplefd)
 {
 	struct wiring *w = &self->w;
@@ -138,7 +141,7 @@ TEST_F(errors_level, resamplefd)
 	unsigned int j;
 
 	WIRE();
-	/* Without the flag; to deassign; with what does not go together. */
+	/* Without the flag; to deassign; with flags that exclude it. */
 	irqfd.resamplefd = w->efd[5];
 	REFUSED(EINVAL, doorbell_ioctl(w->db[0], DOORBELL_IRQFD, &irqfd));
 	irqfd.resamplefd = -1;
@@ -181,7 +184,7 @@ TEST_F(errors_level, resamplefd)
 		REFUSED(EBADF, doorbell_assign_resampled(w->db[0], w->efd[4], LINE, bad[i]));
 		REFUSED(EBADF, doorbell_assign_resampled(w->db[0], bad[i], LINE, w->efd[5]));
 	}
-	/* The same eventfd, by whatever fd. */
+	/* The same eventfd, by any fd. */
 	REFUSED(ELOOP, doorbell_assign_resampled(w->db[0], w->efd[4], LINE, w->efd[4]));
 	REFUSED(ELOOP, doorbell_assign_resampled(w->db[0], w->efd[4], LINE, dup(w->efd[4])));
 	/* The resamplefd closes no cycle, but the irqfd may. */
@@ -190,16 +193,16 @@ TEST_F(errors_level, resamplefd)
 	REFUSED(EEXIST, doorbell_assign_irqfd(w->db[0], w->efd[0], LINE));
 	REFUSED(EBUSY, doorbell_assign_resampled(w->db[0], w->efd[0], MASKED_LINE, w->efd[5]));
 
-	/* A resamplefd is no notifier, and none of its own. */
+	/* A resamplefd is not a notifier of its own. */
 	REFUSED(ENOENT, doorbell_notifier(w->db[0], w->efd[1], LINE, deassign, 0));
 	REFUSED(ENOENT, doorbell_irqfd(w->db[0], w->efd[1], LINE, deassign, 0));
-	/* But may be one, too, of the same line. */
+	/* It may be a notifier of the same line as well. */
 	ASSERT_EQ(0, assign_notifier(w, LINE, 1, DOORBELL_NOTIFY_ACK));
 	EXPECT_TRUE(intact(w));
 	REFUSED(EEXIST, notifier(w, LINE, 1, 0, DOORBELL_NOTIFY_ACK));
 }
 
-/* EBUSY for an irqfd of another context's: what was assigned for it is gone. */
+/* EBUSY for an irqfd of another context: the half-made assignment is undone. */
 TEST_F(errors_level, somebodys_irqfd)
 {
 	struct wiring *w = &self->w;
@@ -216,13 +219,13 @@ TEST_F(errors_level, somebodys_irqfd)
 	EXPECT_TRUE(intact(w));
 }
 
-/* EBUSY: the line is in use. Both kinds, which stay what they are. */
+/* EBUSY: the line is in use. Lines of both types keep their type. */
 TEST_F(errors_level, type_in_use)
 {
 	struct wiring *w = &self->w;
 
 	WIRE();
-	/* That has asserted and filled them all; the other context's lines are free. */
+	/* These lines are asserted; the lines of the other context are free. */
 	REFUSED(EBUSY, doorbell_set_type(w->db[0], LINE, DOORBELL_TYPE_EDGE));
 	REFUSED(EBUSY, doorbell_set_type(w->db[0], MASKED_LINE, DOORBELL_TYPE_EDGE));
 	ASSERT_EQ(1, mask_line(w, EDGE_LINE));
@@ -232,7 +235,7 @@ TEST_F(errors_level, type_in_use)
 	ASSERT_EQ(0, doorbell_set_type(w->db[0], LINE, DOORBELL_TYPE_LEVEL));
 	EXPECT_TRUE(intact(w));
 
-	/* Acked, it is only the resamplefd. */
+	/* After the ack only the resamplefd is in the way. */
 	ASSERT_EQ(model_ack(w, LINE), doorbell_ack(w->db[0], LINE));
 	ASSERT_TRUE(same(w));
 	ASSERT_EQ(-EBUSY, doorbell_set_type(w->db[0], LINE, DOORBELL_TYPE_EDGE));
@@ -264,7 +267,7 @@ TEST_F(errors_level, too_many_resamplefds)
 	EXPECT_EQ(-EEXIST, doorbell_assign_resampled(w->db[1], in[0], 0, res));
 	EXPECT_EQ(ARRAY_SIZE(in), line_of(_metadata, w->db[1], 0).nr_resamplefds);
 	EXPECT_EQ(ARRAY_SIZE(in), line_of(_metadata, w->db[1], 0).nr_irqfds);
-	/* Neither irqfds without one nor notifiers count, nor do other lines'. */
+	/* Irqfds without one and notifiers do not count, nor do those of other lines. */
 	ASSERT_EQ(0, doorbell_assign_notifier(w->db[1], res, 0, DOORBELL_NOTIFY_ACK));
 	ASSERT_EQ(0, doorbell_assign_resampled(w->db[1], more, 1, res));
 	EXPECT_EQ(0, efd_count(more));
@@ -278,7 +281,7 @@ TEST_F(errors_level, too_many_resamplefds)
 	ASSERT_EQ(0, doorbell_assign_resampled(w->db[1], more, 0, res));
 }
 
-/* EFAULT: nowhere, and half there. */
+/* EFAULT: unmapped and half mapped. */
 TEST_F(errors_level, bad_address)
 {
 	struct wiring *w = &self->w;
@@ -298,7 +301,7 @@ TEST_F(errors_level, bad_address)
 	}
 }
 
-/* What comes first where several apply: EFAULT, EINVAL, ENXIO, the fd, the rest. */
+/* The order of several errors: EFAULT, EINVAL, ENXIO, the fd, the rest. */
 TEST_F(errors_level, which_comes_first)
 {
 	struct wiring *w = &self->w;

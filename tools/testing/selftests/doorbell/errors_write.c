@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Every error row of the UAPI header, as writes to the bus, kept values and the lists
- * of regions have it. After each refused call nothing may have changed; see
- * bus_world.h. Runs as a 32-bit program, too.
+ * Every error row of the UAPI header for writes to the bus, records and lists of regions. A
+ * refused call must change nothing; see bus_world.h. Runs as a 32-bit program, too.
  */
 #include "bus_world.h"
 
 FIXTURE(errors_write) {
 	struct bus_world w;
-	/* A page, and nothing after it. */
+	/* A page that is followed by an unmapped one. */
 	char *page;
 	size_t size;
 };
@@ -27,13 +26,13 @@ FIXTURE_TEARDOWN(errors_write)
 {
 }
 
-/* The last bytes before nothing. */
+/* The last bytes of the page. */
 #define LAST(bytes)	((void *)(self->page + self->size - (bytes)))
 
-/* An address where there is nothing either. */
+/* An unmapped address. */
 #define NOWHERE		LAST(0)
 
-/* EOPNOTSUPP: nobody takes it. */
+/* EOPNOTSUPP: no region matches. */
 TEST_F(errors_write, nobody)
 {
 	static const enum way ways[] = { BY_IOCTL, BY_IOCTL_PIO, BY_PWRITE, BY_PWRITEV };
@@ -51,7 +50,7 @@ TEST_F(errors_write, nobody)
 	REFUSED(EOPNOTSUPP, pio_write(w->db, ADDR, 2, 0xbeee));
 }
 
-/* EINVAL: accesses that cannot be, where somebody would take those that can. */
+/* EINVAL: invalid accesses to addresses that have regions. */
 TEST_F(errors_write, bad_access)
 {
 	static const uint32_t lengths[] = { 0, 3, 5, 6, 7, 9, 16, 0x80000004, UINT32_MAX };
@@ -94,7 +93,7 @@ TEST_F(errors_write, bad_access)
 	REFUSED(EINVAL, bus_write(w->db, BY_PWRITEV, -8ULL, 8, 0));
 }
 
-/* EINVAL: none; flags, which nobody knows; reserved fields that are not zero. */
+/* EINVAL: no elements; unknown flags; reserved fields that are not zero. */
 TEST_F(errors_write, arguments)
 {
 	struct bus_world *w = &self->w;
@@ -139,7 +138,7 @@ TEST_F(errors_write, arguments)
 	}
 }
 
-/* ENOSPC: more than can ever be. */
+/* ENOSPC: more regions than the maximum. */
 TEST_F(errors_write, too_many_regions)
 {
 	struct bus_world *w = &self->w;
@@ -149,7 +148,7 @@ TEST_F(errors_write, too_many_regions)
 	REFUSED(ENOSPC, doorbell_change_regions(w->db, &region, 1U << 31, NULL));
 }
 
-/* EFAULT: nowhere, and half there. */
+/* EFAULT: unmapped and half mapped. */
 TEST_F(errors_write, bad_address)
 {
 	static const unsigned long ioctls[] = {
@@ -176,7 +175,7 @@ TEST_F(errors_write, bad_address)
 	regions[0] = region;
 	regions[1] = in_space(region, PIO);
 	REFUSED(EFAULT, doorbell_change_regions(w->db, regions, 3, NULL));
-	/* A mistake that comes before that is the one that counts. */
+	/* An error in an earlier element comes first. */
 	regions[1] = regions[0];
 	regions[1].length = 3;
 	REFUSED(EINVAL, doorbell_change_regions(w->db, regions, 3, &failed));
@@ -185,7 +184,7 @@ TEST_F(errors_write, bad_address)
 	REFUSED(EFAULT, doorbell_get_regions(w->db, NULL, 0, 1));
 	REFUSED(EFAULT, doorbell_get_regions(w->db, LAST(sizeof(*infos) - 1), 0, 1));
 	REFUSED(EFAULT, doorbell_get_regions(w->db, infos, 0, 3));
-	/* Nobody looks where nothing is to be written. */
+	/* Memory that is not written to is not checked. */
 	ASSERT_EQ(2, doorbell_get_regions(w->db, infos, NR - 2, 100));
 	ASSERT_EQ(0, doorbell_get_regions(w->db, NULL, NR, 100));
 	EXPECT_TRUE(intact(w));
@@ -195,14 +194,14 @@ TEST_F(errors_write, bad_address)
 	REFUSED(EFAULT, pwrite64(w->db, NOWHERE, 4, ADDR + 0x10) < 0 ? -errno : 0);
 	REFUSED(EFAULT, pwrite64(w->db, LAST(3), 4, ADDR + 0x10) < 0 ? -errno : 0);
 	REFUSED(EFAULT, pwritev64(w->db, &iov, 1, ADDR + 0x10) < 0 ? -errno : 0);
-	/* What could be read has been written. */
+	/* The readable accesses were written. */
 	accesses[0] = access;
 	accesses[1] = access;
 	ASSERT_EQ(2, doorbell_bus_writes(w->db, accesses, 3));
 	EXPECT_EQ(2, efd_read(w->efd[KEPT]));
 }
 
-/* ENOBUFS: no room. It changes nothing but one count. */
+/* ENOBUFS: no room. Only one count changes. */
 TEST_F(errors_write, no_room)
 {
 	static const enum way ways[] = { BY_IOCTL, BY_PWRITE, BY_PWRITEV };
@@ -220,7 +219,7 @@ TEST_F(errors_write, no_room)
 		w->state.bus.refused++;
 		EXPECT_TRUE(looks_the_same(w));
 	}
-	/* Who keeps nothing needs none. */
+	/* A region without records needs no room. */
 	EXPECT_EQ(0, mmio_write(w->db, ADDR, 4, 0));
 	EXPECT_EQ(1, efd_read(w->efd[ANY]));
 	w->state.regions[ANY].writes++;
@@ -251,7 +250,7 @@ TEST_F(errors_write, reading)
 		EXPECT_EQ(-1, read(w->db, &record, i));
 		EXPECT_EQ(EINVAL, errno);
 	}
-	/* What could not be taken along is there still. */
+	/* A record that could not be copied is not consumed. */
 	EXPECT_EQ(-EFAULT, read_records(w->db, NOWHERE, 1));
 	EXPECT_EQ(-EFAULT, read_records(w->db, LAST(sizeof(record) - 1), 1));
 	EXPECT_TRUE(looks_the_same(w));
@@ -259,7 +258,7 @@ TEST_F(errors_write, reading)
 	EXPECT_TRUE(intact(w));
 }
 
-/* EINVAL and EEXIST: how many records, once. */
+/* EINVAL and EEXIST: the number of records is chosen once. */
 TEST_F(errors_write, set_records)
 {
 	static const uint32_t bad[] = {
@@ -294,7 +293,7 @@ TEST_F(errors_write, set_records)
 	EXPECT_EQ(DOORBELL_MAX_RECORDS, bus_of(_metadata, fresh).nr_records);
 }
 
-/* The error of a mapping; 0, and it is unmapped again, if there was none. */
+/* Maps and unmaps. Returns 0 or -errno. */
 static int try_map(int db, size_t len, int prot, int flags, unsigned long offset)
 {
 	void *at = mmap64(NULL, len, prot, flags, db, offset);
@@ -321,21 +320,21 @@ TEST_F(errors_write, mapping)
 	REFUSED(EINVAL, try_map(w->db, page, rw, MAP_SHARED, page));
 	REFUSED(EINVAL, try_map(w->db, size + page, rw, MAP_SHARED, records_offset(w->db)));
 	REFUSED(EINVAL, try_map(w->db, 1 << 28, rw, MAP_SHARED, records_offset(w->db)));
-	/* Where the records are, the status pages are not, and they stay as they are. */
+	/* The status pages are at another offset and stay read-only. */
 	REFUSED(EACCES, try_map(w->db, page, rw, MAP_SHARED, 0));
 	for (prot = PROT_EXEC; prot <= (PROT_EXEC | rw); prot++)
 		REFUSED(EACCES, try_map(w->db, page, prot, MAP_SHARED, records_offset(w->db)));
 	REFUSED(ENXIO, try_map(fresh, page, rw, MAP_SHARED, records_offset(w->db)));
 	REFUSED(ENXIO, try_map(lines, page, rw, MAP_SHARED, records_offset(w->db)));
 
-	/* To look at them only is allowed. */
+	/* A read-only mapping is allowed. */
 	ASSERT_EQ(0, try_map(w->db, size, PROT_READ, MAP_SHARED, records_offset(w->db)));
 	records = map_records(_metadata, w->db);
 	EXPECT_EQ(-1, mprotect(records.ring, page, PROT_READ | PROT_EXEC));
 	EXPECT_EQ(EACCES, errno);
 	EXPECT_TRUE(mremap(records.ring, size, size + page, MREMAP_MAYMOVE) == MAP_FAILED);
 	EXPECT_TRUE(intact(w));
-	/* It was read by read(2), which the mapping shows. */
+	/* The mapping shows the reads by read(2). */
 	EXPECT_EQ(w->state.bus.recorded, records.ring->head);
 	EXPECT_EQ(0, munmap(records.ring, size));
 	EXPECT_TRUE(intact(w));

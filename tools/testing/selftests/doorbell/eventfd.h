@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Eventfds. They are non-blocking: a test fails where it would block. */
+/* Eventfds. They are non-blocking, so that a test fails instead of hanging. */
 #ifndef _DOORBELL_EVENTFD_H
 #define _DOORBELL_EVENTFD_H
 
@@ -32,7 +32,7 @@ static inline int efd_write(int fd, uint64_t value)
 	return write(fd, &value, sizeof(value)) == sizeof(value) ? 0 : -errno;
 }
 
-/* What read(2) gives: 0 if there is nothing. */
+/* Consumes the counter by read(2). Returns it, or 0 if it is 0. */
 static inline uint64_t efd_read(int fd)
 {
 	uint64_t count;
@@ -40,7 +40,7 @@ static inline uint64_t efd_read(int fd)
 	return read(fd, &count, sizeof(count)) == sizeof(count) ? count : 0;
 }
 
-/* All that is there, also of an EFD_SEMAPHORE eventfd. */
+/* Consumes the counter until it is 0, also of an EFD_SEMAPHORE eventfd. Returns the sum. */
 static inline uint64_t efd_drain(int fd)
 {
 	uint64_t sum = 0, count;
@@ -58,7 +58,7 @@ static inline int efd_poll(int fd, short events, int timeout_ms)
 	return ret > 0 ? pfd.revents : ret;
 }
 
-/* Waits for one of the events and returns all that there are; 0 after the timeout. */
+/* Waits for one of the events. Returns all events that are set; 0 after the timeout. */
 static inline int efd_await(int fd, short events)
 {
 	struct timeout timeout = {};
@@ -70,14 +70,17 @@ static inline int efd_await(int fd, short events)
 	return ret;
 }
 
-/* Waits for the next signal and takes the counter; 0 after the timeout. */
+/* Waits for the next signal and consumes the counter. Returns 0 after the timeout. */
 static inline uint64_t efd_wait(int fd)
 {
 	efd_await(fd, POLLIN);
 	return efd_read(fd);
 }
 
-/* The counter as /proc shows it: no ioctl of ours is asked, nothing is taken. */
+/*
+ * Returns the counter from /proc. That uses none of the module's ioctls and consumes
+ * nothing.
+ */
 static inline uint64_t efd_count(int fd)
 {
 	char path[40], buf[256], *at;

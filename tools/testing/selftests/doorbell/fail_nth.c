@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Each call of the device with its first allocation or user copy failing, then
- * its second, and so on until none is left to fail. A call that fails says
- * ENOMEM, or EFAULT, has changed nothing, and works when it is tried again.
+ * Calls each ioctl of the device with its first allocation or user copy failing, then its
+ * second, and so on until none is left to fail. A call that fails returns ENOMEM or EFAULT,
+ * has changed nothing, and works when it is repeated.
  *
- * Needs a kernel with fault injection: FAILSLAB, FAIL_PAGE_ALLOC,
- * FAULT_INJECTION_USERCOPY, FAULT_INJECTION_DEBUG_FS. With kmemleak it also
- * tells what is leaked on the way. Leaves the knobs in debugfs as it needs them.
+ * Needs a kernel with fault injection: FAILSLAB, FAIL_PAGE_ALLOC, FAULT_INJECTION_USERCOPY,
+ * FAULT_INJECTION_DEBUG_FS. With kmemleak it also finds what is leaked on the way. Changes
+ * the knobs in debugfs and leaves them so.
  */
 #include "fail_nth.h"
 
@@ -84,7 +84,7 @@ static int call_irqfd(struct world *w)
 	return doorbell_assign_irqfd(w->db, w->spare, 2);
 }
 
-/* It rings its line: the call's own ring aside, if the counter was not zero. */
+/* The irqfd rings its line. If the counter was not zero, the assignment itself rang, too. */
 static bool check_irqfd(struct world *w)
 {
 	struct doorbell_query before, after;
@@ -101,7 +101,7 @@ TEST_F(fail_nth, irqfd)
 		.lines = LINES, .call = call_irqfd, .check = check_irqfd });
 }
 
-/* What is in the counter stays there until the irqfd is assigned for good. */
+/* The counter is not consumed before the irqfd is assigned for good. */
 TEST_F(fail_nth, irqfd_signalled)
 {
 	sweep(_metadata, &(struct sweep){
@@ -121,7 +121,7 @@ TEST_F(fail_nth, irqfd_signalled_masked)
 		.check = check_irqfd });
 }
 
-/* As many as there is room for; the next needs more. They go when the context does. */
+/* Fills the room for irqfds; the next one needs more. They go with the context. */
 static void prepare_four_irqfds(struct __test_metadata *_metadata, struct world *w)
 {
 	static int more[2] = { -1, -1 };
@@ -142,7 +142,7 @@ TEST_F(fail_nth, irqfd_growth)
 		.check = check_irqfd });
 }
 
-/* Line 2 rings line 1: there are relays to be followed, in search of a cycle. */
+/* Line 2 rings line 1, so the search for a cycle has relays to follow. */
 static void prepare_relay(struct __test_metadata *_metadata, struct world *w)
 {
 	ASSERT_EQ(0, doorbell_assign_trigger(w->db, w->next, 2));
@@ -171,7 +171,10 @@ TEST_F(fail_nth, irqfd_deassign)
 		.lines = LINES, .prepare = prepare_irqfd, .call = call_irqfd_deassign });
 }
 
-/* With a rest, that rings once more when it is deassigned, and not before. */
+/*
+ * The counter has a rest, which rings once more when the irqfd is deassigned, and not
+ * before.
+ */
 TEST_F(fail_nth, irqfd_deassign_semaphore)
 {
 	sweep(_metadata, &(struct sweep){
@@ -200,7 +203,7 @@ TEST_F(fail_nth, trigger_first)
 		.lines = LINES, .call = call_trigger, .check = check_trigger });
 }
 
-/* As many as there is room for, which is a power of two. */
+/* Fills the room for triggers, which is a power of two. */
 static void prepare_four_triggers(struct __test_metadata *_metadata, struct world *w)
 {
 	int i;
@@ -314,7 +317,7 @@ TEST_F(fail_nth, notifier_deassign)
 		.lines = LINES, .prepare = prepare_notifier, .call = call_notifier_deassign });
 }
 
-/* Sets of lines: the structure, both bitmaps, word by word. */
+/* Sets of lines: the structure and both bitmaps, word by word. */
 
 static int call_set(struct world *w, unsigned long cmd)
 {
@@ -346,7 +349,7 @@ static int call_mask_one(struct world *w)
 	return doorbell_mask(w->db, 0);
 }
 
-/* A message on every other line of those that are masked, which is all. */
+/* A message is pending on every other line; all lines are masked. */
 static void prepare_messages(struct __test_metadata *_metadata, struct world *w)
 {
 	uint32_t i;
@@ -356,7 +359,7 @@ static void prepare_messages(struct __test_metadata *_metadata, struct world *w)
 		ASSERT_EQ(DOORBELL_RING_MASKED, doorbell_ring(w->db, i));
 }
 
-/* No result claims a line that was not chosen, were it only half written. */
+/* The result, even if half written, has no line that was not selected. */
 static bool check_result(struct world *w)
 {
 	int i;
@@ -455,7 +458,7 @@ TEST_F(fail_nth, mmap)
 		.lines = LINES, .call = call_mmap, .check = check_mmap });
 }
 
-/* The way of a message: nothing on it can fail. */
+/* Ringing and delivering: nothing in it can fail. */
 TEST_F(fail_nth, ring)
 {
 	const struct sweep nothing = { .lines = LINES };
@@ -466,12 +469,12 @@ TEST_F(fail_nth, ring)
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(w.db, 0));
 	EXPECT_FALSE(nth_end(_metadata));
 	EXPECT_EQ(1, efd_read(w.out));
-	/* A relay, which an interrupt continues. */
+	/* An interrupt continues the relay. */
 	nth_start(_metadata, 1);
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(w.db, 2));
 	EXPECT_FALSE(nth_end(_metadata));
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, w.db, 1).deliveries == 1));
-	/* Masked, it is no different. */
+	/* The same for a masked line. */
 	EXPECT_EQ(1, doorbell_mask(w.db, 0));
 	nth_start(_metadata, 1);
 	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(w.db, 0));
@@ -479,7 +482,7 @@ TEST_F(fail_nth, ring)
 	EXPECT_EQ(1, doorbell_unmask(w.db, 0));
 	EXPECT_EQ(1, efd_read(w.out));
 
-	/* The eventfd's own copy from the user comes first, so there is something to fail. */
+	/* The eventfd's own copy from the user comes first, so one copy fails. */
 	nth_start(_metadata, 1);
 	EXPECT_EQ(-EFAULT, efd_write(w.in, 1));
 	EXPECT_TRUE(nth_end(_metadata));

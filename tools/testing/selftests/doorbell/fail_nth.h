@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* A world to fail in, and how to fail everywhere in a call. See fail_nth.c. */
+/* A context in which each allocation or user copy of a call fails in turn. See fail_nth.c. */
 #ifndef _DOORBELL_FAIL_NTH_H
 #define _DOORBELL_FAIL_NTH_H
 
 #include "bus.h"
 
-/* Three words of bitmap, three pages of status. */
+/* The bitmap has three words, the status pages are three pages. */
 #define LINES		130
 #define WORDS		3
 
-/* Lines that are looked at one by one. */
+/* Number of lines whose state is compared. */
 #define LOOKED_AT	3
 
-/* Enough for a call that does nothing else but allocate. */
+/* Maximum number of faults; more than any call needs. */
 #define MOST		20000
 
 #define DEBUGFS		"/sys/kernel/debug/"
@@ -33,7 +33,7 @@ static inline void knob(const char *name, const char *value)
 
 static __attribute__((constructor)) void setup_fault_injection(void)
 {
-	/* Also what may sleep and reclaim, which is all that the device does. */
+	/* Fail allocations that may sleep and reclaim, too: the device makes no others. */
 	knob("failslab/ignore-gfp-wait", "N");
 	knob("failslab/cache-filter", "N");
 	knob("fail_page_alloc/ignore-gfp-wait", "N");
@@ -44,24 +44,24 @@ static __attribute__((constructor)) void setup_fault_injection(void)
 	knob("fail_usercopy/verbose", "0");
 }
 
-/* A context, and eventfds that are made anew with it. */
+/* A context and its eventfds, which are created anew for each call. */
 struct world {
 	int db;
 	/* An irqfd and a trigger of line 0. */
 	int in;
 	int out;
-	/* For the call to assign, or to deassign. */
+	/* An eventfd that the call assigns or deassigns. */
 	int spare;
 	/* An irqfd of line 1. */
 	int next;
-	/* What the call made. */
+	/* The result of the call. */
 	int fd;
 	void *map;
 	uint64_t lines[WORDS];
 	uint64_t result[WORDS];
 };
 
-/* Everything that can be seen of it. */
+/* All that can be queried of a context. */
 struct snapshot {
 	int ret[LOOKED_AT];
 	struct doorbell_get_info info;
@@ -75,15 +75,15 @@ struct snapshot {
 };
 
 struct sweep {
-	/* 0: not chosen yet. */
+	/* 0: the lines are not chosen yet. */
 	uint32_t lines;
 	unsigned int spare;
 	int spare_flags;
 	void (*prepare)(struct __test_metadata *_metadata, struct world *w);
 	int (*call)(struct world *w);
-	/* After a call that worked; returns whether what it made is good. */
+	/* Called after a call that succeeded; returns true if its result is right. */
 	bool (*check)(struct world *w);
-	/* A copy to the user that fails has taken the spare's count. */
+	/* If the copy of the result to the user fails, the spare's count has been consumed. */
 	bool takes;
 };
 
@@ -117,7 +117,7 @@ static inline void nth_start(struct __test_metadata *_metadata, unsigned int n)
 	ASSERT_EQ(len, pwrite(nth_fd, buf, len, 0));
 }
 
-/* Whether the fault came. If not, looking may be what meets it; or ending it. */
+/* Returns true if the fault was injected. If not, the read or close here may inject it. */
 static inline bool nth_end(struct __test_metadata *_metadata)
 {
 	char buf[16] = "";
@@ -195,7 +195,7 @@ static inline struct world new_world(struct __test_metadata *_metadata, const st
 	return w;
 }
 
-/* What was made lives until the end, but for what the call's check closed. */
+/* Frees all but what the call's check has closed. */
 static inline void end_world(struct world *w)
 {
 	if (w->map != MAP_FAILED)
@@ -209,7 +209,7 @@ static inline void end_world(struct world *w)
 	close(w->spare);
 }
 
-/* The wiring that was there all the time works. */
+/* Expects that the assignments that were there before the call work. */
 static inline void still_works(struct __test_metadata *_metadata, const struct sweep *sweep,
 			       struct world *w)
 {
@@ -236,7 +236,7 @@ static inline void sweep(struct __test_metadata *_metadata, const struct sweep *
 	int expected;
 	bool more;
 
-	/* How it is without a fault. */
+	/* The result without a fault. */
 	w = new_world(_metadata, sweep);
 	expected = sweep->call(&w);
 	ASSERT_LE(0, expected);
@@ -263,7 +263,7 @@ static inline void sweep(struct __test_metadata *_metadata, const struct sweep *
 				TH_LOG("fault %u: %s", n, strerror(-ret));
 			}
 			if (sweep->takes && ret == -EFAULT && !after.spare) {
-				/* The documented exception; nothing else is one. */
+				/* The documented exception, and the only one. */
 				after.spare = before.spare;
 				EXPECT_TRUE(same(&before, &after));
 				end_world(&w);
@@ -284,7 +284,7 @@ static inline void sweep(struct __test_metadata *_metadata, const struct sweep *
 		still_works(_metadata, sweep, &w);
 		end_world(&w);
 	}
-	/* Or the facility does not work, and this proves nothing. */
+	/* If no fault was injected, the kernel's facility does not work. */
 	EXPECT_LT(0, injected);
 	ksft_print_msg("%u faults: %u ENOMEM, %u EFAULT\n", injected, enomem, efault);
 }

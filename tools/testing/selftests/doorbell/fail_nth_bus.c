@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The calls of the bus, with each allocation and user copy failing in turn. See
+ * Calls the ioctls of the bus with each allocation and user copy failing in turn. See
  * fail_nth.c.
  */
 #include "fail_nth.h"
@@ -9,7 +9,7 @@
 
 #define RECORDS	4
 
-/* More than are copied at once. */
+/* More elements than the module copies at once. */
 #define MANY	20
 
 static const struct doorbell_bus_access accesses[] = {
@@ -18,7 +18,7 @@ static const struct doorbell_bus_access accesses[] = {
 	{ .addr = 1, .length = 4 },
 };
 
-/* A write rings line 2, which is looked at; the spare is for the region that the call is about. */
+/* A write rings line 2, whose state is compared; the spare is for the region of the call. */
 static void prepare_bus(struct __test_metadata *_metadata, struct world *w)
 {
 	ASSERT_EQ(0, doorbell_set_records(w->db, RECORDS));
@@ -52,7 +52,7 @@ TEST_F(fail_nth, region)
 		.check = check_region });
 }
 
-/* It is not there any more, and the others are. */
+/* The region is gone, and the others are left. */
 static bool check_no_region(struct world *w)
 {
 	return !mmio_write(w->db, ADDR, 4, 7) && !efd_count(w->spare);
@@ -91,7 +91,7 @@ TEST_F(fail_nth, region_deassign_without_fd)
 		.check = check_no_region });
 }
 
-/* One goes, many come. */
+/* Deassigns one and assigns many. */
 static int call_regions(struct world *w)
 {
 	static struct doorbell_region regions[MANY];
@@ -119,7 +119,7 @@ TEST_F(fail_nth, regions)
 		.check = check_regions });
 }
 
-/* Where one is to blame, and that cannot be told, there is still the error. */
+/* If the copy of the index fails, the call still returns the region's error. */
 static int call_regions_blame(struct world *w)
 {
 	const struct doorbell_region twice[] = { new_region(w), new_region(w) };
@@ -185,7 +185,7 @@ TEST_F(fail_nth, set_records)
 		.lines = LINES, .call = call_set_records, .check = check_set_records });
 }
 
-/* A write of one is carried out or has not been: nothing in between can fail. */
+/* A single write is carried out or not: nothing in between can fail. */
 static int call_write(struct world *w)
 {
 	int ret = doorbell_bus_writes(w->db, accesses, 1);
@@ -220,7 +220,7 @@ TEST_F(fail_nth, pwrite)
 		.check = check_written });
 }
 
-/* Of several, those that could be read are carried out: the rest is tried again. */
+/* Of several writes, the readable ones are carried out. The rest is repeated. */
 static int call_writes(struct world *w)
 {
 	int done = 0, ret;
@@ -259,7 +259,7 @@ TEST_F(fail_nth, pwritev)
 		.check = check_written });
 }
 
-/* A record that could not be taken along is there still. */
+/* A record that could not be copied is not consumed. */
 static void prepare_kept(struct __test_metadata *_metadata, struct world *w)
 {
 	prepare_bus(_metadata, w);
@@ -303,7 +303,7 @@ static bool check_map(struct world *w)
 	return map->head == 0 && map->records[0].sequence == 1;
 }
 
-/* As many pages as the status has. */
+/* As many pages as the status pages. */
 static void prepare_mapping(struct __test_metadata *_metadata, struct world *w)
 {
 	ASSERT_EQ(0, doorbell_set_records(w->db, 512));

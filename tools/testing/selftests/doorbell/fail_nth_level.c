@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The calls of level lines, with each allocation and user copy failing in turn. See
+ * Calls the ioctls of level lines with each allocation and user copy failing in turn. See
  * fail_nth.c.
  */
 #include "fail_nth.h"
 
-/* Line 2 is the one under test. */
+/* The calls are for line 2. */
 static void prepare_level(struct __test_metadata *_metadata, struct world *w)
 {
 	ASSERT_EQ(0, doorbell_set_type(w->db, 2, DOORBELL_TYPE_LEVEL));
@@ -58,7 +58,7 @@ TEST_F(fail_nth, raise)
 		.check = check_raised });
 }
 
-/* A message to take back. */
+/* A message that DOORBELL_SET_LEVEL can withdraw. */
 static void prepare_raised(struct __test_metadata *_metadata, struct world *w)
 {
 	prepare_level(_metadata, w);
@@ -77,7 +77,7 @@ TEST_F(fail_nth, lower)
 		.lines = LINES, .prepare = prepare_raised, .call = call_lower });
 }
 
-/* An irqfd with a resamplefd, which is the eventfd that line 0 signals, too. */
+/* An irqfd with a resamplefd, which is a trigger of line 0, too. */
 static int call_resample(struct world *w)
 {
 	return doorbell_assign_resampled(w->db, w->spare, 2, w->out);
@@ -88,7 +88,7 @@ static bool check_resample(struct world *w)
 	struct doorbell_query before, after;
 	uint64_t told;
 
-	/* What the counter had when it was assigned. */
+	/* The ack for the counter that was consumed by the assignment. */
 	doorbell_ack(w->db, 2);
 	told = efd_count(w->out);
 	if (doorbell_query(w->db, 2, &before) || efd_write(w->spare, 1))
@@ -106,7 +106,7 @@ TEST_F(fail_nth, resample)
 		.check = check_resample });
 }
 
-/* What is in the counter stays there until the irqfd is assigned for good. */
+/* The counter is not consumed before the irqfd is assigned for good. */
 TEST_F(fail_nth, resample_signalled)
 {
 	sweep(_metadata, &(struct sweep){
@@ -131,7 +131,7 @@ TEST_F(fail_nth, resample_deassign)
 		.lines = LINES, .prepare = prepare_resample, .call = call_resample_deassign });
 }
 
-/* An ack, whom it tells, and what comes after it: nothing of that can fail. */
+/* An ack, its notifiers and resamplefds, and the delivery after it: nothing in it can fail. */
 TEST_F(fail_nth, ack)
 {
 	const struct sweep nothing = { .lines = LINES };

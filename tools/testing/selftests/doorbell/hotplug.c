@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * CPU hotplug: a processor goes offline and comes back, while threads on each processor
- * ring lines that relay to other lines. No ring is lost, and none is invented.
+ * ring lines that relay to other lines. No ring is lost, no delivery is spurious.
  */
 #include "doorbell_test.h"
 
@@ -10,9 +10,9 @@
 #define NR_PINNED	2
 
 /*
- * The lines of a processor. Two threads ring the first one, one by its irqfd and one by
- * the ioctl; a third thread rings the third line and waits for what comes of it. The
- * first and the third line have the next line's irqfd as their trigger.
+ * The lines of a processor. Two threads ring the first one, by its irqfd and by the ioctl.
+ * A third thread rings the third line and waits for the delivery of the fourth. The first
+ * and the third line have the next line's irqfd as their trigger.
  */
 enum { STORM, STORM_END, TRIP, TRIP_END, PER_CPU };
 
@@ -22,10 +22,10 @@ struct worker {
 	int db;
 	unsigned int cpu;
 	unsigned int kind;
-	/* What it writes to, and what it waits for. */
+	/* The eventfd that the thread writes to, and the one that it waits for. */
 	int in, out;
 	atomic_ulong done;
-	/* How often it was on its own processor. */
+	/* Number of rounds on the thread's own processor. */
 	atomic_ulong at_home;
 	atomic_ulong wrong;
 	atomic_bool *stop;
@@ -59,7 +59,7 @@ static void *work(void *arg)
 	struct worker *worker = arg;
 
 	while (!atomic_load(worker->stop)) {
-		/* A thread whose processor goes offline may use all of them from then on. */
+		/* A thread whose processor goes offline may use all processors from then on. */
 		pin_to(worker->cpu);
 		if (sched_getcpu() == (int)worker->cpu)
 			atomic_fetch_add(&worker->at_home, 1);
@@ -86,7 +86,7 @@ FIXTURE_SETUP(hotplug)
 	self->kmsg = kmsg_open();
 	if (access(ONLINE, W_OK))
 		SKIP(return, "%s: %s", ONLINE, strerror(errno));
-	/* What is rung in between is delivered when the processor comes back. */
+	/* An irq_work of an offline processor runs when the processor comes back. */
 	if (preempt_rt())
 		SKIP(return, "PREEMPT_RT stops irq_works before a processor's last tasks");
 	pin_to(0);
@@ -121,7 +121,7 @@ FIXTURE_TEARDOWN(hotplug)
 	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
 }
 
-/* Waits until each thread has gone on; if @at_home, until it has run where it belongs. */
+/* Waits for a round of each thread; if @at_home, for a round on its own processor. */
 static void all_go_on(struct __test_metadata *_metadata, struct worker (*workers)[NR_KINDS],
 		      bool at_home)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The ivshmem server: what it says, that what two peers ring arrives, and that
- * peers who vanish, say something, do not listen or come back leave nothing.
+ * The ivshmem server: its messages; rings between peers; and peers that vanish, send data,
+ * do not read or come back, which must leave nothing.
  */
 #include <sys/resource.h>
 
@@ -45,7 +45,7 @@ TEST_F(ivshmem, what_peers_are_told)
 	EXPECT_EQ(3, told(_metadata, server, "\"setup\":\"complete\""));
 	EXPECT_EQ(-EAGAIN, client_message(_metadata, &a, 3, false));
 
-	/* The memory is the same, and nobody takes it from the others. */
+	/* All have the same memory, and no peer can shrink it. */
 	ASSERT_EQ(0, fstat(a.shm, &stat));
 	EXPECT_EQ(65536, stat.st_size);
 	shared = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED, a.shm, 0);
@@ -90,7 +90,7 @@ TEST_F(ivshmem, two_ring_each_other)
 		EXPECT_EQ(nr / VECTORS, query.rings);
 		EXPECT_EQ(nr / VECTORS, query.deliveries);
 	}
-	/* Nobody waits: they may coalesce, but what is delivered, arrives. */
+	/* The rings may coalesce, but each delivery arrives. */
 	for (i = 0; i < nr; i++)
 		ASSERT_EQ(0, efd_write(a.ring[b.id][1], 1));
 	query = settled(_metadata, server->db, b.id * VECTORS + 1);
@@ -101,8 +101,8 @@ TEST_F(ivshmem, two_ring_each_other)
 }
 
 /*
- * Rings the vector 0 of @to, from the processor on which another one was rung
- * before: when this returns, that has been delivered, if it was going to be.
+ * Rings vector 0 of @to from the processor on which another vector was rung before. When
+ * this returns, that ring has been delivered, if it is going to be.
  */
 static void flush(struct __test_metadata *_metadata, const struct server *server,
 		  struct client *from, struct client *to)
@@ -145,7 +145,7 @@ TEST_F(ivshmem, masked_vector_holds_one)
 	flush(_metadata, server, &a, &b);
 	EXPECT_EQ(0, efd_count(b.own[1]));
 
-	/* What the peer has not taken yet, can be seen. */
+	/* A counter that the peer has not consumed can be queried. */
 	ASSERT_EQ(0, efd_write(a.ring[b.id][1], 1));
 	ASSERT_TRUE(WAIT_FOR(efd_count(b.own[1]) == 1));
 	EXPECT_EQ(1, told(_metadata, server, "\"untaken\":1"));
@@ -168,7 +168,7 @@ TEST_F(ivshmem, vanish_at_each_step)
 			ret = client_message(_metadata, &b, nr, true);
 			ASSERT_EQ(1, ret);
 		}
-		/* Masked and pending, if it has got so far. */
+		/* Masked and pending, if the peer has connected that far. */
 		if (step > 1) {
 			EXPECT_EQ(1, doorbell_mask(server->db, b.id * VECTORS));
 			EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(server->db, b.id * VECTORS));
@@ -176,7 +176,7 @@ TEST_F(ivshmem, vanish_at_each_step)
 		client_close(&b);
 		ASSERT_CLEAN(server, 1);
 	}
-	/* The one that stayed has been sent all of it, and that no other is left. */
+	/* The peer that stayed has been sent all messages, and knows no other peer. */
 	EXPECT_EQ(1, told(_metadata, server, "\"setup\":\"complete\""));
 	while (client_message(_metadata, &a, 3, false) == 1)
 		;
@@ -203,7 +203,7 @@ TEST_F(ivshmem, come_and_go_and_come_again)
 	}
 	ASSERT_CLEAN(server, 1);
 	EXPECT_EQ(1, told(_metadata, server, "\"came\":301,\"thrown_out\":0,\"refused\":0"));
-	/* Nobody waits for anything. */
+	/* Peers that leave without reading. */
 	for (i = 0; i < 300; i++) {
 		client_connect(_metadata, server, &b);
 		client_close(&b);
@@ -234,7 +234,7 @@ TEST_F(ivshmem, eventfds_of_who_is_gone_ring_nobody)
 	ASSERT_EQ(0, efd_write(old, 1));
 	EXPECT_EQ(0, line_of(_metadata, server->db, line).rings);
 
-	/* While nobody has the line, the operator does what he likes to it. */
+	/* While no peer has the line, the operator masks and rings it. */
 	EXPECT_EQ(1, doorbell_mask(server->db, line));
 	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(server->db, line));
 	client_join(_metadata, server, &c, 1);
@@ -247,7 +247,7 @@ TEST_F(ivshmem, eventfds_of_who_is_gone_ring_nobody)
 	ASSERT_TRUE(client_hears(_metadata, &a, id, VECTORS));
 	EXPECT_EQ(0, efd_count(c.own[0]));
 	EXPECT_EQ(0, line_of(_metadata, server->db, line).state);
-	/* What is written to the old eventfd stays in its counter. */
+	/* A write to the old eventfd stays in its counter. */
 	ASSERT_EQ(0, efd_write(old, 1));
 	EXPECT_EQ(2, efd_count(old));
 	ASSERT_EQ(0, efd_write(a.ring[id][0], 1));
@@ -282,7 +282,7 @@ TEST_F(ivshmem, who_speaks_is_thrown_out)
 	client_close(&b);
 	ASSERT_CLEAN(server, 1);
 
-	/* Before it has heard anything, and as much as it can. */
+	/* As much as it can send, before it has read a message. */
 	client_connect(_metadata, server, &b);
 	while (send(b.sock, flood, sizeof(flood), MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
 		;
@@ -290,7 +290,7 @@ TEST_F(ivshmem, who_speaks_is_thrown_out)
 	client_close(&b);
 	ASSERT_CLEAN(server, 1);
 
-	/* A descriptor, which nobody takes. */
+	/* A descriptor, which the server does not receive. */
 	ASSERT_EQ(0, pipe2(pipes, O_CLOEXEC));
 	client_join(_metadata, server, &b, 1);
 	cmsg->cmsg_level = SOL_SOCKET;
@@ -305,7 +305,7 @@ TEST_F(ivshmem, who_speaks_is_thrown_out)
 	client_close(&b);
 	ASSERT_CLEAN(server, 1);
 
-	/* Half a connection is none. */
+	/* A connection that is half closed is closed. */
 	client_join(_metadata, server, &b, 1);
 	ASSERT_EQ(0, shutdown(b.sock, SHUT_WR));
 	ASSERT_TRUE(client_ends(&b));
@@ -313,7 +313,7 @@ TEST_F(ivshmem, who_speaks_is_thrown_out)
 	ASSERT_CLEAN(server, 1);
 	EXPECT_EQ(1, told(_metadata, server, "\"came\":5,\"thrown_out\":3,\"refused\":0"));
 
-	/* All the while the server was there for others. */
+	/* Meanwhile the server has served others. */
 	EXPECT_EQ(1, told(_metadata, server, "\"setup\":\"complete\""));
 	client_close(&a);
 }
@@ -327,7 +327,7 @@ TEST_F(ivshmem, silent_peer_delays_no_other)
 	client_connect(_metadata, server, &b);
 	ASSERT_TRUE(client_hears(_metadata, &a, 1, VECTORS));
 	EXPECT_EQ(1, told(_metadata, server, "\"setup\":\"unread\""));
-	/* Others are let in and ring meanwhile. */
+	/* Others can join and ring meanwhile. */
 	client_join(_metadata, server, &c, 2);
 	ASSERT_EQ(0, efd_write(c.ring[a.id][0], 1));
 	ASSERT_EQ(1, efd_wait(a.own[0]));
@@ -381,7 +381,7 @@ TEST_F(ivshmem, operators_only)
 		_exit(ask(server, &db, text, sizeof(text)) == -ENODATA && db < 0 ? 0 : 2);
 	}
 	ASSERT_EQ(0, wait_child(pid));
-	/* Whoever connects and does not care for the answer. */
+	/* Operators that connect and do not read the answer. */
 	for (i = 0; i < 50; i++)
 		close(unix_connect(server->control));
 	EXPECT_EQ(1, told(_metadata, server, "\"max_peers\":4"));
@@ -398,7 +398,7 @@ TEST_F(ivshmem, end_of_the_server)
 	client_join(_metadata, &server, &b, 1);
 	ASSERT_TRUE(client_hears(_metadata, &a, b.id, 1));
 	kill(server.pid, SIGTERM);
-	/* The first to go is not told anything; the other one, that he is alone. */
+	/* The first peer to go is told nothing; the other one, that it is alone. */
 	ASSERT_TRUE(client_ends(&a));
 	ASSERT_TRUE(client_hears(_metadata, &b, a.id, 0));
 	ASSERT_EQ(0, client_message(_metadata, &b, 3, true));
@@ -409,15 +409,15 @@ TEST_F(ivshmem, end_of_the_server)
 	client_close(&b);
 }
 
-/* A server that throws peers out, and a client that has read its set-up in time. */
+/* A server that disconnects slow peers, and a client that reads its set-up in time. */
 FIXTURE(impatient) {
 	struct server server;
 	struct client a;
 };
 
 /*
- * Has @client join beside @other, if that is there. On a busy machine the server
- * may throw out a client before it has read its set-up: then it joins again.
+ * Makes @client join beside @other, if that is connected. On a busy machine the server may
+ * disconnect a client before it has read its set-up: then it joins again.
  */
 static void join_in_time(struct __test_metadata *_metadata, const struct server *server,
 			 struct client *client, struct client *other)
@@ -455,7 +455,7 @@ TEST_F(impatient, who_never_listens_is_thrown_out)
 	int64_t id;
 
 	client_connect(_metadata, server, &b);
-	/* It does not even read its ID; another one hears of it. */
+	/* This peer does not even read its ID; another one hears of it. */
 	ASSERT_EQ(1, client_message(_metadata, a, 3, true));
 	for (id = 0; id < MAX_IDS && !a->nr_ring[id]; id++)
 		;
@@ -486,7 +486,7 @@ TEST_F(impatient, who_stops_listening_is_thrown_out)
 			ASSERT_EQ(1, ret);
 		}
 		ASSERT_TRUE(client_hears(_metadata, a, c.id, VECTORS));
-		/* It need not hear of one that is gone, but of one that stays. */
+		/* It need not hear of a peer that is gone, but must hear of one that stays. */
 		if (told(_metadata, server, "\"unsent\":0") != 3) {
 			while (a->nr_ring[b.id] && a->nr_ring[c.id]) {
 				ret = client_message(_metadata, a, 3, true);
@@ -512,7 +512,7 @@ TEST(crowd)
 	unsigned int i, j;
 	bool heard;
 
-	/* Each has those of all others. */
+	/* Each peer has the eventfds of all others. */
 	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &files));
 	start_server(_metadata, &server, vectors, nr + 1, A_DAY);
 	for (i = 0; i < nr; i++) {
@@ -538,7 +538,7 @@ TEST(crowd)
 		EXPECT_EQ(nr - 1, rings);
 	}
 
-	/* More than the socket of one holds that takes its time. */
+	/* More than the socket of one slow peer holds. */
 	client_connect(_metadata, &server, &late);
 	ASSERT_TRUE(client_hears(_metadata, &client[0], nr, vectors));
 	EXPECT_EQ(1, told(_metadata, &server, "\"setup\":\"sending\""));
@@ -551,7 +551,7 @@ TEST(crowd)
 		EXPECT_EQ(vectors, late.nr_ring[i]);
 	EXPECT_EQ(nr + 1, told(_metadata, &server, "\"setup\":\"complete\""));
 
-	/* All at once. */
+	/* All leave at once. */
 	for (i = 0; i < nr; i++)
 		close(client[i].sock);
 	ASSERT_CLEAN(&server, 1);

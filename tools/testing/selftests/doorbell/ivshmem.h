@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A "doorbell ivshmem-server" under test, and clients that speak its protocol
- * as far as they want to.
+ * A "doorbell ivshmem-server" under test, and clients that speak as much of its protocol as
+ * a test needs.
  */
 #ifndef _DOORBELL_TEST_IVSHMEM_H
 #define _DOORBELL_TEST_IVSHMEM_H
@@ -16,20 +16,20 @@
 
 #include "doorbell_test.h"
 
-/* Seconds after which a server throws out a peer that does not read: never. */
+/* Seconds until the server disconnects a peer that does not read: practically never. */
 #define A_DAY		"86400"
 
 #define MAX_IDS		128
 #define MAX_VECTORS	8
 
-/* It was not there: the tools are built apart from the tests. */
+/* Exit status if the program is missing: the tools are built apart from the tests. */
 #define NO_PROGRAM	127
 
 struct server {
 	pid_t pid;
 	int db;
 	unsigned int vectors, max_peers;
-	int fds;		/* that it has without peers */
+	int fds;		/* number of fds without peers */
 	char dir[32], peers[64], control[64];
 };
 
@@ -48,15 +48,15 @@ static inline int unix_connect(const char *path)
 	return fd < 0 ? -errno : fd;
 }
 
-/* Room for a descriptor. */
+/* A buffer for one descriptor. */
 union control {
 	struct cmsghdr header;
 	char room[CMSG_SPACE(sizeof(int))];
 };
 
 /*
- * Receives up to @len bytes, and a descriptor if one comes: *fd, otherwise -1.
- * -EAGAIN if nothing is there; with @wait, if nothing comes before the timeout.
+ * Receives up to @len bytes and a descriptor, if one comes: *fd, otherwise -1. Returns
+ * -EAGAIN if there is nothing; with @wait, if nothing comes before the timeout.
  */
 static inline ssize_t receive(int sock, void *buf, size_t len, int *fd, bool wait)
 {
@@ -81,7 +81,7 @@ static inline ssize_t receive(int sock, void *buf, size_t len, int *fd, bool wai
 	return ret;
 }
 
-/* Asks the server: the context, and what it tells of its peers. Returns -errno. */
+/* Queries the server: the fd of its context, and its peers as text. Returns -errno. */
 static inline int ask(const struct server *server, int *db, char *text, size_t size)
 {
 	int sock = unix_connect(server->control);
@@ -104,8 +104,8 @@ static inline int ask(const struct server *server, int *db, char *text, size_t s
 }
 
 /*
- * Returns how often @what is in what the server tells. The server is one thread:
- * what it had begun before this, it has finished.
+ * Returns how many times the server's answer contains @what. The server is one thread, so
+ * it has finished all that it had begun before.
  */
 static inline int told(struct __test_metadata *_metadata, const struct server *server,
 		       const char *what)
@@ -146,7 +146,7 @@ static inline bool answers(struct server *server)
 	return !ask(server, &server->db, text, sizeof(text));
 }
 
-/* Starts a server with the options @more, which end with NULL, besides the usual ones. */
+/* Starts a server with the usual options and @more, which end with NULL. */
 static inline void start_server_with(struct __test_metadata *_metadata, struct server *server,
 				     unsigned int vectors, unsigned int max_peers,
 				     const char *patience, const char *const more[])
@@ -161,11 +161,11 @@ static inline void start_server_with(struct __test_metadata *_metadata, struct s
 
 	while (*more)
 		argv[argc++] = *more++;
-	/* One that is started again has them already. */
+	/* A server that is started again has its directory already. */
 	if (!server->dir[0]) {
 		snprintf(server->dir, sizeof(server->dir), "/tmp/ivshmem.XXXXXX");
 		ASSERT_NE(NULL, mkdtemp(server->dir));
-		/* Whoever may connect, decides the server. */
+		/* The server decides which users may connect. */
 		ASSERT_EQ(0, chmod(server->dir, 0755));
 	}
 	snprintf(server->peers, sizeof(server->peers), "%s/peers", server->dir);
@@ -191,7 +191,7 @@ static inline void start_server_with(struct __test_metadata *_metadata, struct s
 			SKIP(exit(KSFT_SKIP), "no doorbell command in the PATH");
 		ASSERT_FALSE(ended) TH_LOG("the server ended: %#x", status);
 	}
-	/* Asleep, it has closed what it had while it answered. */
+	/* If it sleeps, it has closed the fds that it had while it answered. */
 	snprintf(stat, sizeof(stat), "/proc/%d/stat", server->pid);
 	ASSERT_TRUE(WAIT_FOR(stat_sleeps(stat)));
 	server->fds = open_files(server->pid);
@@ -206,7 +206,7 @@ static inline void start_server(struct __test_metadata *_metadata, struct server
 	start_server_with(_metadata, server, vectors, max_peers, patience, none);
 }
 
-/* Runs a command that has to end by itself. Returns its exit status, and what it says in @text. */
+/* Runs a command that ends by itself. Returns its exit status, and its output in @text. */
 static inline int run_command(char *text, size_t size, const char *format, ...)
 {
 	char command[512];
@@ -227,7 +227,7 @@ static inline int run_command(char *text, size_t size, const char *format, ...)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-/* Returns its wait status. */
+/* Stops the server. Returns its wait status. */
 static inline int stop_server(struct server *server, int signal)
 {
 	int status;
@@ -243,7 +243,10 @@ static inline int stop_server(struct server *server, int signal)
 
 static const char *const keep[] = { "--keep", NULL };
 
-/* Ends it and leaves its sockets, and the context to its keeper. Returns how it ended. */
+/*
+ * Stops the server but leaves its sockets, and its context to the keeper. Returns its exit
+ * status or signal.
+ */
 static inline int end_server(struct server *server, int signal)
 {
 	int status = -1;
@@ -265,7 +268,7 @@ static inline unsigned int lines_in_use(struct __test_metadata *_metadata,
 	return count;
 }
 
-/* Whether there is nothing left but what @peers peers have, and all lines are as new. */
+/* Returns true if only the resources of @peers peers are left and all free lines are as new. */
 static inline bool is_clean(struct __test_metadata *_metadata, const struct server *server,
 			    unsigned int peers)
 {
@@ -277,7 +280,7 @@ static inline bool is_clean(struct __test_metadata *_metadata, const struct serv
 	       !lines_in_use(_metadata, server);
 }
 
-/* Waits for the server: it may still let in peers that have left already. */
+/* Waits for the server: it may still be accepting peers that have left already. */
 #define ASSERT_CLEAN(of, peers) do {					\
 	const struct server *__server = of;				\
 									\
@@ -291,7 +294,7 @@ static inline bool is_clean(struct __test_metadata *_metadata, const struct serv
 	}								\
 } while (0)
 
-/* A client, and what it was told. */
+/* A client, and the messages that it has received. */
 struct client {
 	int sock;
 	int64_t id;
@@ -331,7 +334,10 @@ static inline void client_close(struct client *client)
 	close(client->sock);
 }
 
-/* Takes a message: 1, 0 at the end, -EAGAIN if none is there, or with @wait, none comes. */
+/*
+ * Receives a message. Returns 1; 0 at the end; -EAGAIN if there is none, or with @wait, if
+ * none comes.
+ */
 static inline int client_message(struct __test_metadata *_metadata, struct client *client,
 				 unsigned int nr, bool wait)
 {
@@ -369,14 +375,14 @@ static inline int client_message(struct __test_metadata *_metadata, struct clien
 		ASSERT_GT(MAX_VECTORS, client->nr_ring[number]);
 		client->ring[number][client->nr_ring[number]++] = fd;
 	} else {
-		/* Nobody leaves who has not come. */
+		/* Only a peer that has joined can leave. */
 		EXPECT_LT(0, client->nr_ring[number]);
 		client_forget(client, number);
 	}
 	return 1;
 }
 
-/* Connects and reads its set-up, while @others others are there and nobody comes or goes. */
+/* Connects and reads the set-up, while @others other peers are connected and stay. */
 static inline void client_join(struct __test_metadata *_metadata, const struct server *server,
 			       struct client *client, unsigned int others)
 {
@@ -385,14 +391,14 @@ static inline void client_join(struct __test_metadata *_metadata, const struct s
 	client_connect(_metadata, server, client);
 	for (nr = 0; nr < total; nr++) {
 		ASSERT_EQ(1, client_message(_metadata, client, nr, true));
-		/* Its own vectors come last. */
+		/* The own vectors come last. */
 		if (nr < total - server->vectors)
 			ASSERT_EQ(0, client->nr_own);
 	}
 	ASSERT_EQ(server->vectors, client->nr_own);
 }
 
-/* Reads what there is until it knows of all vectors of @id, or of none. */
+/* Reads messages until the client knows all vectors of @id, or none. */
 static inline bool client_hears(struct __test_metadata *_metadata, struct client *client,
 				int64_t id, unsigned int vectors)
 {
@@ -402,7 +408,7 @@ static inline bool client_hears(struct __test_metadata *_metadata, struct client
 	return true;
 }
 
-/* Whether it is thrown out, whatever it is told before. */
+/* Reads until the server disconnects the client. Returns false at the timeout. */
 static inline bool client_ends(struct client *client)
 {
 	char buf[64];

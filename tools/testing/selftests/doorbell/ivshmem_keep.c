@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The ivshmem server: named memory that outlives it, and rings that its keeper keeps.
+ * The ivshmem server: named memory that outlives the server, and rings that its keeper
+ * keeps.
  */
 #include "ivshmem.h"
 
 #define VECTORS		2
 #define MAX_PEERS	4
 
-/* A name that no other run has. */
+/* Returns a name that no other run uses. */
 static void name_object(char name[32], char path[64])
 {
 	snprintf(name, 32, "doorbell-test-%d", getpid());
@@ -56,12 +57,12 @@ TEST(size_of_named_memory_is_agreed_on)
 	ASSERT_EQ(65536, size_of(a.shm));
 	EXPECT_EQ('x', shared[65535]);
 
-	/* The same: shared. */
+	/* The same size: shared. */
 	start_server_with(_metadata, &other, 1, 2, "10", more);
 	EXPECT_EQ(0, stop_server(&other, SIGTERM));
 	EXPECT_EQ('x', shared[65535]);
 
-	/* What a server leaves that was killed, the next one takes if it wants that size. */
+	/* A server takes over the memory of one that was killed, if the size is the same. */
 	client_close(&a);
 	munmap(shared, 65536);
 	EXPECT_EQ(SIGKILL, stop_server(&server, SIGKILL));
@@ -94,7 +95,7 @@ static pid_t keeper_of(const struct server *server)
 	return at ? atoi(at + strlen("\"keeper\":")) : -1;
 }
 
-/* Whether each vector of @b can be rung by @a, and each of @a by @b. */
+/* Returns true if each peer can ring each vector of the other. */
 static bool ring_each_other(struct client *a, struct client *b)
 {
 	unsigned int v;
@@ -130,16 +131,16 @@ TEST(kept_rings_survive_the_server)
 	client_join(_metadata, &server, &b, 1);
 	ASSERT_TRUE(client_hears(_metadata, &a, b.id, VECTORS));
 	ASSERT_TRUE(ring_each_other(&a, &b));
-	/* The keeper, too, knows that both have been told everything. */
+	/* The keeper also knows that both have received everything. */
 	ASSERT_TRUE(WAIT_FOR(told(_metadata, &server, "\"setup\":\"complete\"") == 2));
 
-	/* Rings go on without it, and peers do not notice. */
+	/* Without a server the peers can still ring each other. */
 	EXPECT_EQ(SIGKILL, end_server(&server, SIGKILL));
 	ASSERT_TRUE(ring_each_other(&a, &b));
 	EXPECT_EQ(-EAGAIN, client_message(_metadata, &a, 3, false));
 	EXPECT_EQ(-EAGAIN, client_message(_metadata, &b, 3, false));
 
-	/* The next one has the same lines, and serves the peers as its own. */
+	/* The next server has the same lines, and serves the peers as its own. */
 	start_server_with(_metadata, &server, VECTORS, MAX_PEERS, "3", keep);
 	EXPECT_EQ(keeper, keeper_of(&server));
 	EXPECT_EQ(2, told(_metadata, &server, "\"setup\":\"complete\""));
@@ -164,7 +165,7 @@ TEST(kept_rings_survive_the_server)
 	EXPECT_TRUE(client_hears(_metadata, &c, b.id, 0));
 	EXPECT_TRUE(WAIT_FOR(has_irqfds(_metadata, &server, 2 * VECTORS)));
 
-	/* A peer that is thrown out is gone, though the keeper had its connection. */
+	/* A peer that is disconnected is gone, though the keeper had its connection. */
 	client_join(_metadata, &server, &b, 2);
 	ASSERT_TRUE(client_hears(_metadata, &a, b.id, VECTORS));
 	ASSERT_TRUE(client_hears(_metadata, &c, b.id, VECTORS));
@@ -174,7 +175,7 @@ TEST(kept_rings_survive_the_server)
 	EXPECT_TRUE(client_hears(_metadata, &c, b.id, 0));
 	client_close(&b);
 
-	/* The same if it is asked to end. A peer may leave before the next one comes. */
+	/* The same after SIGTERM. A peer may leave before the next server starts. */
 	EXPECT_EQ(0, end_server(&server, SIGTERM));
 	EXPECT_TRUE(ring_each_other(&a, &c));
 	client_close(&a);
@@ -189,7 +190,7 @@ TEST(kept_rings_survive_the_server)
 	EXPECT_TRUE(client_hears(_metadata, &c, a.id, 0));
 	EXPECT_TRUE(WAIT_FOR(has_irqfds(_metadata, &server, VECTORS)));
 
-	/* With the last of all, the keeper goes. */
+	/* The keeper ends with the last peer. */
 	EXPECT_EQ(0, end_server(&server, SIGTERM));
 	snprintf(path, sizeof(path), "%s.keeper", server.peers);
 	EXPECT_EQ(0, access(path, F_OK));
@@ -214,7 +215,7 @@ TEST(server_goes_on_without_its_keeper)
 	client_join(_metadata, &server, &b, 1);
 	ASSERT_TRUE(client_hears(_metadata, &a, b.id, VECTORS));
 	EXPECT_TRUE(ring_each_other(&a, &b));
-	/* So its end is that of all. */
+	/* Without its socket the keeper ends with the server. */
 	snprintf(path, sizeof(path), "%s.keeper", server.peers);
 	EXPECT_EQ(0, unlink(path));
 	kill(server.pid, SIGTERM);
@@ -248,7 +249,7 @@ TEST(kept_lines_are_freed_wherever_the_server_is_killed)
 		start_server_with(_metadata, &server, VECTORS, MAX_PEERS, "1", keep);
 		EXPECT_TRUE(WAIT_FOR(has_irqfds(_metadata, &server, VECTORS)));
 		EXPECT_EQ(0, lines_in_use(_metadata, &server));
-		/* It has its own vectors still. */
+		/* The peer still has its own vectors. */
 		ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(server.db, stays.id * VECTORS));
 		ASSERT_EQ(1, efd_wait(stays.own[0]));
 	}

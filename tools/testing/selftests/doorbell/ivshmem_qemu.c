@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Unmodified QEMUs with an ivshmem-doorbell device as peers of the server. Their
- * guest is one that answers each interrupt by ringing.
+ * Unmodified QEMUs with an ivshmem-doorbell device as peers of the server. Their guest
+ * answers each interrupt by ringing.
  */
 #include "ivshmem.h"
 
@@ -26,7 +26,7 @@ FIXTURE_TEARDOWN(ivshmem_qemu)
 	EXPECT_EQ(0, stop_server(&self->server, SIGTERM));
 }
 
-/* Starts one that rings peer @rings, the way that "doorbell ivshmem guest" says. */
+/* Starts a QEMU whose guest rings peer @rings, with the options of "doorbell ivshmem guest". */
 static void start_qemu(struct __test_metadata *_metadata, const struct server *server,
 		       struct qemu *qemu, int rings)
 {
@@ -59,7 +59,7 @@ static void start_qemu(struct __test_metadata *_metadata, const struct server *s
 	close(out[1]);
 	qemu->in = in[1];
 	qemu->out = out[0];
-	/* On a debug kernel in an emulator it takes longer than one timeout to start. */
+	/* A debug kernel in an emulator takes longer than one timeout to start QEMU. */
 	while (efd_await(qemu->out, POLLIN) != POLLIN) {
 		tries++;
 		ASSERT_GT(6, tries) TH_LOG("no guest: %s", command);
@@ -100,7 +100,7 @@ TEST_F(ivshmem_qemu, guest_is_interrupted_and_rings)
 	EXPECT_EQ(nr, line_of(_metadata, server->db, 1).rings);
 	EXPECT_EQ(nr, line_of(_metadata, server->db, 1).deliveries);
 
-	/* The vector of a guest that knows nothing of it is masked. */
+	/* The host masks the vector, which the guest does not notice. */
 	EXPECT_EQ(1, doorbell_mask(server->db, 1));
 	for (i = 0; i < 5; i++)
 		ASSERT_EQ(0, efd_write(client.ring[1][0], 1));
@@ -111,14 +111,14 @@ TEST_F(ivshmem_qemu, guest_is_interrupted_and_rings)
 	EXPECT_EQ(nr + 1, line_of(_metadata, server->db, 1).deliveries);
 	EXPECT_EQ(nr + 1, line_of(_metadata, server->db, 0).rings);
 
-	/* Or it is cleared. */
+	/* The pending message is cleared. */
 	EXPECT_EQ(1, doorbell_mask(server->db, 1));
 	ASSERT_EQ(0, efd_write(client.ring[1][0], 1));
 	EXPECT_EQ(1, doorbell_clear(server->db, 1));
 	EXPECT_EQ(0, doorbell_unmask(server->db, 1));
 	EXPECT_EQ(nr + 1, line_of(_metadata, server->db, 1).deliveries);
 
-	/* All that the guest answers is one interrupt for each delivery. */
+	/* The guest answers one interrupt for each delivery. */
 	ASSERT_EQ(0, efd_write(client.ring[1][0], 1));
 	ASSERT_EQ(1, efd_wait(client.own[0]));
 	EXPECT_EQ(nr + 2, line_of(_metadata, server->db, 1).deliveries);
@@ -152,7 +152,10 @@ TEST_F(ivshmem_qemu, two_guests_ring_each_other)
 	for (i = 1; i <= 3; i++) {
 		ASSERT_TRUE(WAIT_FOR(both_rung(_metadata, server, i * 1000)));
 
-		/* There is one message. Masked, the second line holds it, and both guests wait. */
+		/*
+		 * There is one message. The second line, masked, holds it, and both guests
+		 * wait.
+		 */
 		EXPECT_EQ(1, doorbell_mask(server->db, 1));
 		ASSERT_TRUE(WAIT_FOR(doorbell_pending(server->db, 1)));
 		a = line_of(_metadata, server->db, 0);
@@ -186,7 +189,7 @@ TEST(guests_do_not_notice_that_the_server_is_killed)
 	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(server.db, 0));
 	EXPECT_TRUE(WAIT_FOR(both_rung(_metadata, &server, 100)));
 
-	/* They go on while there is none. */
+	/* The guests go on without a server. */
 	rings = line_of(_metadata, server.db, 0).rings;
 	db = dup(server.db);
 	EXPECT_EQ(SIGKILL, end_server(&server, SIGKILL));
@@ -198,7 +201,7 @@ TEST(guests_do_not_notice_that_the_server_is_killed)
 	rings = line_of(_metadata, server.db, 0).rings;
 	EXPECT_TRUE(WAIT_FOR(both_rung(_metadata, &server, rings + 100)));
 
-	/* A third one, which rings the first, meets them. */
+	/* A third QEMU, which rings the first, joins them. */
 	start_qemu(_metadata, &server, &qemu[2], 0);
 	EXPECT_TRUE(WAIT_FOR(told(_metadata, &server, "\"setup\":\"complete\"") == 3));
 	EXPECT_EQ(1, doorbell_mask(server.db, 0));

@@ -13,7 +13,7 @@
 
 #include "kselftest_harness.h"
 
-/* How many users the module has. */
+/* The number of references to the module. */
 #define REFCNT	"/sys/module/doorbell/refcnt"
 
 static inline long refcnt(void)
@@ -37,7 +37,10 @@ static inline bool preempt_rt(void)
 	return !uname(&name) && strstr(name.version, "PREEMPT_RT");
 }
 
-/* Returns true if the kernel is one with KASAN and lockdep, which make it ten times as slow. */
+/*
+ * Returns true if the kernel is the debug kernel, which KASAN and lockdep make ten times
+ * slower.
+ */
 static inline bool debug_kernel(void)
 {
 	struct utsname name;
@@ -45,7 +48,7 @@ static inline bool debug_kernel(void)
 	return !uname(&name) && strstr(name.release, "-debug");
 }
 
-/* From here on; -1 if this process may not read it. */
+/* Opens the kernel's log at its end. Returns -1 if this process may not read it. */
 static inline int kmsg_open(void)
 {
 	int kmsg = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
@@ -55,7 +58,10 @@ static inline int kmsg_open(void)
 	return kmsg;
 }
 
-/* How many complaints the kernel logged since; prints them. Closes @kmsg. */
+/*
+ * Prints the warnings that the kernel has logged since kmsg_open(), and closes @kmsg.
+ * Returns their number.
+ */
 static inline int kmsg_complaints(int kmsg)
 {
 	static const char * const complaints[] = {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Level lines: types, assertions and acks, levels that are raised and lowered.
- * What an ack tells whom is in resample.c. Runs as a 32-bit program, too.
+ * Level lines: types, assertions and acks, levels that are raised and lowered. Resamplefds
+ * and ack notifiers are in resample.c. Runs as a 32-bit program, too.
  */
 #include "level.h"
 
@@ -19,7 +19,7 @@ FIXTURE_TEARDOWN(level)
 	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
 }
 
-/* Lines are edge lines until they are told otherwise, and then only that one is. */
+/* Lines are edge lines until DOORBELL_SET_TYPE, which changes one line only. */
 TEST_F(level, types)
 {
 	int db = new_context(_metadata, 2), out = new_eventfd(_metadata, 0, 0), i;
@@ -37,7 +37,7 @@ TEST_F(level, types)
 	EXPECT_EQ(0, doorbell_set_type(db, 0, DOORBELL_TYPE_LEVEL));
 	EXPECT_EQ(LEVEL, line_of(_metadata, db, 0).state);
 	EXPECT_EQ(0, line_of(_metadata, db, 1).state);
-	/* Nothing was left of what an edge line did. */
+	/* Nothing is left of the time as an edge line. */
 	EXPECT_EQ(0, efd_count(out));
 	EXPECT_EQ(NOTHING, doorbell_ack(db, 0));
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 0));
@@ -57,7 +57,7 @@ TEST_F(level, types)
 	EXPECT_EQ(-EOPNOTSUPP, doorbell_set_level(db, 0, 1));
 }
 
-/* Asked for the type that it has, a line has nothing against it. */
+/* Expects EBUSY for the other type; the type that the line has already is allowed. */
 #define STAYS(type) do {						\
 	EXPECT_EQ(-EBUSY, doorbell_set_type(self->db, 1, !(type)));	\
 	EXPECT_EQ(0, doorbell_set_type(self->db, 1, type));		\
@@ -65,24 +65,24 @@ TEST_F(level, types)
 
 TEST_F(level, type_in_use)
 {
-	/* Asserted; acked, it is free. A mask is no use. */
+	/* An asserted line cannot change its type. An ack frees it, a mask does not. */
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 1));
 	STAYS(DOORBELL_TYPE_LEVEL);
 	EXPECT_STATE(1, LEVEL | ASSERTED);
 	EXPECT_EQ(1, doorbell_mask(self->db, 1));
 	EXPECT_EQ(POSTPONED, doorbell_ack(self->db, 1));
 	EXPECT_STATE(1, LEVEL | MASKED | RESAMPLE);
-	/* Nobody is owed anything: there is no resamplefd. */
+	/* No signal is postponed: there is no resamplefd. */
 	EXPECT_EQ(0, doorbell_set_type(self->db, 1, DOORBELL_TYPE_EDGE));
 	EXPECT_STATE(1, MASKED);
-	/* An edge line with a message. */
+	/* An edge line with a pending message. */
 	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 1));
 	STAYS(DOORBELL_TYPE_EDGE);
 	EXPECT_STATE(1, MASKED | PENDING);
 	EXPECT_EQ(1, doorbell_clear(self->db, 1));
 	EXPECT_EQ(0, doorbell_set_type(self->db, 1, DOORBELL_TYPE_LEVEL));
 	EXPECT_STATE(1, LEVEL | MASKED);
-	/* A level line with one, then raised with one, then raised without. */
+	/* A level line with a message, then raised with one, then raised without. */
 	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 1));
 	STAYS(DOORBELL_TYPE_LEVEL);
 	EXPECT_EQ(1, doorbell_clear(self->db, 1));
@@ -92,12 +92,12 @@ TEST_F(level, type_in_use)
 	EXPECT_EQ(1, doorbell_unmask(self->db, 1));
 	STAYS(DOORBELL_TYPE_LEVEL);
 	EXPECT_EQ(0, doorbell_set_level(self->db, 1, 0));
-	/* That was delivered, so it is for somebody to ack. */
+	/* The message was delivered, so it needs an ack. */
 	STAYS(DOORBELL_TYPE_LEVEL);
 	EXPECT_EQ(DONE, doorbell_ack(self->db, 1));
 	EXPECT_EQ(0, doorbell_set_type(self->db, 1, DOORBELL_TYPE_EDGE));
 
-	/* An irqfd with a resamplefd is the one of line 0; those without do not matter. */
+	/* Line 0 has an irqfd with a resamplefd; irqfds without one do not matter. */
 	EXPECT_EQ(-EBUSY, doorbell_set_type(self->db, 0, DOORBELL_TYPE_EDGE));
 	EXPECT_EQ(0, doorbell_set_type(self->db, 0, DOORBELL_TYPE_LEVEL));
 	ASSERT_EQ(0, doorbell_deassign_irqfd(self->db, self->in[0], 0));
@@ -133,7 +133,7 @@ static struct untriggered new_untriggered(struct __test_metadata *_metadata)
 	EXPECT_TRUE(status_agrees(__u->status, &__query));		\
 } while (0)
 
-/* The first trigger gets the message that no trigger has heard, once. */
+/* The first trigger gets the message that found no trigger, once. */
 TEST_F(level, asserted_before_the_first_trigger)
 {
 	struct untriggered u = new_untriggered(_metadata);
@@ -145,7 +145,7 @@ TEST_F(level, asserted_before_the_first_trigger)
 	ASSERT_EQ(0, doorbell_assign_trigger(u.db, u.out, 0));
 	EXPECT_EQ(1, efd_read(u.out));
 	EXPECT_LINE(u, LEVEL | ASSERTED, 3, 2);
-	/* It is heard now: nobody else gets it, and further rings coalesce. */
+	/* After that no other trigger gets it, and further rings coalesce. */
 	ASSERT_EQ(0, doorbell_assign_trigger(u.db, late, 0));
 	EXPECT_EQ(DOORBELL_RING_COALESCED, doorbell_ring(u.db, 0));
 	EXPECT_EQ(0, efd_count(u.out));
@@ -159,7 +159,7 @@ TEST_F(level, asserted_before_the_first_trigger)
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(u.db, 0));
 	EXPECT_EQ(1, efd_read(late));
 
-	/* The next assertion without a trigger is the next to be heard late. */
+	/* The next assertion without a trigger is sent to the next first trigger. */
 	EXPECT_EQ(DONE, doorbell_ack(u.db, 0));
 	ASSERT_EQ(0, doorbell_deassign_trigger(u.db, late, 0));
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(u.db, 0));
@@ -168,7 +168,7 @@ TEST_F(level, asserted_before_the_first_trigger)
 	EXPECT_LINE(u, LEVEL | ASSERTED, 7, 5);
 }
 
-/* By an irqfd with a resamplefd, as a device does it: the line is not wedged. */
+/* By an irqfd with a resamplefd, as a device does it: the line does not hang. */
 TEST_F(level, asserted_by_a_device_before_the_first_trigger)
 {
 	struct untriggered u = new_untriggered(_metadata);
@@ -186,7 +186,7 @@ TEST_F(level, asserted_by_a_device_before_the_first_trigger)
 	EXPECT_LINE(u, LEVEL | ASSERTED, 3, 3);
 }
 
-/* What a mask holds, it holds for that trigger, too; and what is over is not told. */
+/* A mask holds the message for that trigger, too; an assertion that was acked is not sent. */
 TEST_F(level, first_trigger_of_a_masked_or_acked_line)
 {
 	struct untriggered u = new_untriggered(_metadata);
@@ -210,7 +210,7 @@ TEST_F(level, first_trigger_of_a_masked_or_acked_line)
 	EXPECT_LINE(u, LEVEL, 3, 3);
 	ASSERT_EQ(0, doorbell_deassign_trigger(u.db, u.out, 0));
 
-	/* Raised; lowered again, what was sent still waits for its ack. */
+	/* Raised and lowered again: the message still waits for its ack. */
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_set_level(u.db, 0, 1));
 	EXPECT_EQ(0, doorbell_set_level(u.db, 0, 0));
 	ASSERT_EQ(0, doorbell_assign_trigger(u.db, u.out, 0));
@@ -219,7 +219,7 @@ TEST_F(level, first_trigger_of_a_masked_or_acked_line)
 	EXPECT_LINE(u, LEVEL, 5, 5);
 }
 
-/* An edge line's message is over when it is sent, whether there is a trigger or not. */
+/* An edge line's message is over when it is sent, with a trigger or without. */
 TEST_F(level, edge_line_without_a_trigger)
 {
 	struct untriggered u = new_untriggered(_metadata);
@@ -233,7 +233,7 @@ TEST_F(level, edge_line_without_a_trigger)
 	EXPECT_EQ(1, efd_read(u.out));
 }
 
-/* Rings until the ack are one message, from wherever they come. */
+/* Rings from all sources until the ack are one message. */
 TEST_F(level, coalesces_until_the_ack)
 {
 	int i;
@@ -250,24 +250,24 @@ TEST_F(level, coalesces_until_the_ack)
 		EXPECT_EQ(DONE, doorbell_ack(self->db, 0));
 		EXPECT_STATE(0, LEVEL);
 		EXPECT_EQ(NOTHING, doorbell_ack(self->db, 0));
-		/* What coalesced does not come after the ack. */
+		/* A ring that has coalesced causes no delivery after the ack. */
 		FLUSH();
 		EXPECT_EQ(0, efd_count(self->out[0]));
 		EXPECT_ACCOUNTS(0, 3 * i, i, i);
 	}
-	/* And by an irqfd alone. */
+	/* The same by an irqfd alone. */
 	ASSERT_EQ(0, efd_write(self->in[0], 1));
 	ASSERT_EQ(1, efd_wait(self->out[0]));
 	EXPECT_STATE(0, LEVEL | ASSERTED);
 	EXPECT_EQ(DOORBELL_RING_COALESCED, doorbell_ring(self->db, 0));
 	EXPECT_EQ(DONE, doorbell_ack(self->db, 0));
 	EXPECT_EQ(0, efd_count(self->out[0]));
-	/* It is that line's. */
+	/* Other lines do not change. */
 	EXPECT_STATE(1, LEVEL);
 	EXPECT_ACCOUNTS(1, 0, 0, 0);
 }
 
-/* A message that nobody has got cannot be acked. */
+/* A message that is pending cannot be acked. */
 TEST_F(level, ack_of_what_is_held)
 {
 	EXPECT_EQ(NOTHING, doorbell_ack(self->db, 0));
@@ -289,7 +289,7 @@ TEST_F(level, ack_of_what_is_held)
 	EXPECT_ACCOUNTS(0, 2, 1, 1);
 }
 
-/* Delivered, then masked, then acked: what is rung after that is the next message. */
+/* Delivered, then masked, then acked: a ring after that is the next message. */
 TEST_F(level, rung_after_a_masked_ack)
 {
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
@@ -310,7 +310,7 @@ TEST_F(level, rung_after_a_masked_ack)
 	EXPECT_ACCOUNTS(0, 3, 2, 1);
 }
 
-/* Raised, it delivers, and after each ack once more. */
+/* A raised line delivers, and once more after each ack. */
 TEST_F(level, raised)
 {
 	int i;
@@ -320,7 +320,7 @@ TEST_F(level, raised)
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_set_level(self->db, 0, 1));
 	EXPECT_STATE(0, LEVEL | ASSERTED | RAISED);
 	EXPECT_EQ(1, efd_read(self->out[0]));
-	/* As it is already: a ring like any other, that joins. */
+	/* Raising a raised line is a ring, which coalesces. */
 	EXPECT_EQ(DOORBELL_RING_COALESCED, doorbell_set_level(self->db, 0, 1));
 	EXPECT_EQ(DOORBELL_RING_COALESCED, doorbell_ring(self->db, 0));
 	FLUSH();
@@ -331,7 +331,7 @@ TEST_F(level, raised)
 		EXPECT_EQ(1, efd_read(self->out[0]));
 		EXPECT_EQ(1, efd_read(self->res[0]));
 		EXPECT_STATE(0, LEVEL | ASSERTED | RAISED);
-		/* That it is raised still is a ring of its own. */
+		/* A level that is still raised at an ack counts as a ring. */
 		EXPECT_ACCOUNTS(0, 3 + i, 1 + i, i);
 	}
 	EXPECT_EQ(0, doorbell_set_level(self->db, 0, 0));
@@ -341,7 +341,7 @@ TEST_F(level, raised)
 	FLUSH();
 	EXPECT_EQ(0, efd_count(self->out[0]));
 	EXPECT_ACCOUNTS(0, 6, 4, 4);
-	/* An assertion that was there before the level was raised is what is acked, too. */
+	/* The ack also acks an assertion from before the level was raised. */
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
 	EXPECT_EQ(DOORBELL_RING_COALESCED, doorbell_set_level(self->db, 0, 1));
 	EXPECT_EQ(1, efd_read(self->out[0]));
@@ -358,7 +358,7 @@ TEST_F(level, raised_while_masked)
 	for (i = 1; i <= 3; i++) {
 		EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_set_level(self->db, 0, 1));
 		EXPECT_STATE(0, LEVEL | MASKED | PENDING | RAISED);
-		/* Not delivered yet: it is taken back. */
+		/* Not delivered yet: lowering withdraws the message. */
 		EXPECT_EQ(1, doorbell_set_level(self->db, 0, 0));
 		EXPECT_STATE(0, LEVEL | MASKED);
 		EXPECT_EQ(i, line_of(_metadata, self->db, 0).dropped);
@@ -371,7 +371,10 @@ TEST_F(level, raised_while_masked)
 	EXPECT_EQ(0, efd_count(self->out[0]));
 	EXPECT_EQ(0, efd_count(self->res[0]));
 
-	/* What is acked while masked is raised still, and held once more. */
+	/*
+	 * A level that is acked while masked is still raised, and its message held once
+	 * more.
+	 */
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_set_level(self->db, 0, 1));
 	EXPECT_EQ(1, doorbell_mask(self->db, 0));
 	EXPECT_EQ(POSTPONED, doorbell_ack(self->db, 0));
@@ -392,7 +395,7 @@ TEST_F(level, raised_while_masked)
 	EXPECT_ACCOUNTS(0, 6, 2, 2);
 }
 
-/* A message that has two reasons stays when the level goes, which came first or last. */
+/* A message with two reasons stays when the level is lowered, whichever came first. */
 TEST_F(level, shared_with_rings)
 {
 	int by_irqfd, first;
@@ -422,7 +425,7 @@ TEST_F(level, shared_with_rings)
 
 TEST_F(level, clear)
 {
-	/* What is delivered is not pending: for the ack. */
+	/* A message that was delivered is not pending: DOORBELL_CLEAR does not ack it. */
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
 	EXPECT_EQ(0, doorbell_clear(self->db, 0));
 	EXPECT_STATE(0, LEVEL | ASSERTED);
@@ -430,7 +433,10 @@ TEST_F(level, clear)
 	EXPECT_EQ(1, efd_read(self->res[0]));
 	EXPECT_EQ(1, efd_read(self->out[0]));
 
-	/* What is held is de-asserted, which is no ack, and nobody's who waits for one. */
+	/*
+	 * Clearing a pending message de-asserts the line. That is no ack and signals no
+	 * notifier.
+	 */
 	EXPECT_EQ(1, doorbell_mask(self->db, 0));
 	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 0));
 	EXPECT_EQ(1, doorbell_clear(self->db, 0));
@@ -439,7 +445,7 @@ TEST_F(level, clear)
 	EXPECT_EQ(NOTHING, doorbell_ack(self->db, 0));
 	EXPECT_EQ(0, efd_count(self->res[0]));
 	EXPECT_ACCOUNTS(0, 2, 1, 1);
-	/* It can be rung again, and dropped again: still one to be told at the unmask. */
+	/* Ringing and clearing again leaves one postponed signal. */
 	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 0));
 	EXPECT_EQ(1, doorbell_clear(self->db, 0));
 	EXPECT_EQ(0, doorbell_unmask(self->db, 0));
@@ -447,7 +453,7 @@ TEST_F(level, clear)
 	EXPECT_EQ(0, efd_count(self->out[0]));
 	EXPECT_STATE(0, LEVEL);
 
-	/* While it is raised there is no point in that. */
+	/* DOORBELL_CLEAR does not touch the message of a raised line. */
 	EXPECT_EQ(1, doorbell_mask(self->db, 0));
 	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_set_level(self->db, 0, 1));
 	EXPECT_EQ(0, doorbell_clear(self->db, 0));
@@ -461,7 +467,7 @@ TEST_F(level, clear)
 	EXPECT_ACCOUNTS(0, 5, 1, 1);
 }
 
-/* Masks and sets of lines treat both kinds alike. */
+/* Masks and sets of lines treat both types alike. */
 TEST_F(level, sets)
 {
 	const uint32_t nr = 100;
@@ -477,7 +483,7 @@ TEST_F(level, sets)
 		if (i % 4 == 0)
 			EXPECT_EQ(DOORBELL_RING_COALESCED, doorbell_set_level(db, i, 1));
 	}
-	/* All but those that are raised. */
+	/* All but the raised lines. */
 	EXPECT_EQ(75, doorbell_line_set(db, DOORBELL_CLEAR, 0, nr, NULL, result));
 	EXPECT_EQ(0xeeeeeeeeeeeeeeeeULL, result[0]);
 	EXPECT_EQ(25, doorbell_line_set(db, DOORBELL_UNMASK, 0, nr, NULL, result));
@@ -487,7 +493,7 @@ TEST_F(level, sets)
 			  line_of(_metadata, db, i).state);
 }
 
-/* An asserted line ends with its context, and takes nobody along. */
+/* An asserted line ends with its context and causes no signal. */
 TEST_F(level, context_closes)
 {
 	int other = new_context(_metadata, 1);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* A context with level lines, and ways to look at them. */
+/* A context with level lines, and macros that check their state. */
 #ifndef _DOORBELL_LEVEL_H
 #define _DOORBELL_LEVEL_H
 
@@ -20,7 +20,7 @@
 #define DONE		DOORBELL_ACK_DONE
 #define POSTPONED	DOORBELL_ACK_POSTPONED
 
-/* Each line has a trigger and an irqfd; that of line 0 has a resamplefd. */
+/* Each line has a trigger and an irqfd; the irqfd of line 0 has a resamplefd. */
 #define LEVEL_FIXTURE							\
 	int kmsg;							\
 	int db;								\
@@ -53,9 +53,9 @@
 } while (0)
 
 /*
- * What is delivered by a callback comes a moment after it was rung. When this
- * returns, what was rung before on this processor has been delivered, if it was
- * going to be: the edge line's message came after it.
+ * Waits until each ring that was made before on this processor has been delivered, if it is
+ * going to be. An irq_work delivers some rings a moment later; it delivers the edge line's
+ * ring after them.
  */
 #define FLUSH() do {							\
 	ASSERT_EQ(0, efd_write(self->in[EDGE_LINE], 1));		\
@@ -63,7 +63,7 @@
 	settled(_metadata, self->db, EDGE_LINE);			\
 } while (0)
 
-/* The counters; what has not been delivered, dropped or held has coalesced. */
+/* Expects these counts. All other rings have coalesced, were dropped or are pending. */
 #define EXPECT_ACCOUNTS(line, nr_rings, nr_deliveries, nr_acks) do {	\
 	const uint32_t __line = line;					\
 	struct doorbell_query __query = line_of(_metadata, self->db, __line); \

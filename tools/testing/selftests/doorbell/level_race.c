@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Acks against everybody else: one delivery for each ack, resamplefds told of each,
- * never while masked, no more once they are deassigned; and no assertion is lost.
+ * Acks against all other calls: one delivery for each ack; each ack signals the
+ * resamplefds, but not while masked, nor after a deassign; and no assertion is lost.
  */
 #include <limits.h>
 
@@ -14,7 +14,7 @@ FIXTURE(level_race) {
 };
 
 FIXTURE_VARIANT(level_race) {
-	/* Rung by write(2) to an irqfd, not by ioctl. */
+	/* The hammer writes to an irqfd instead of calling the ioctl. */
 	bool by_irqfd;
 };
 
@@ -31,13 +31,13 @@ FIXTURE_TEARDOWN(level_race)
 	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
 }
 
-/* Threads that do one thing each, until they are told to stop, and what they got. */
+/* Threads that make one call each in a loop, and the results. */
 struct crowd {
 	int db;
 	int in;
 	const struct doorbell_line_status *status;
 	atomic_bool stop;
-	/* By what the calls returned. */
+	/* Counts by the results of the calls. */
 	atomic_ulong rung[3];
 	atomic_ulong acked[3];
 	atomic_ulong written;
@@ -111,7 +111,7 @@ static void *mill_about(void *arg)
 
 typedef void (*act_fn)(struct crowd *crowd, unsigned int round);
 
-/* Runs until each member has had its rounds and all that the test is about has happened. */
+/* Runs until each thread has had its rounds and each result has occurred. */
 static void run_crowd(struct __test_metadata *_metadata, struct crowd *crowd, const act_fn *acts,
 		      unsigned int nr, bool (*all_happened)(struct crowd *crowd))
 {
@@ -135,7 +135,7 @@ static void run_crowd(struct __test_metadata *_metadata, struct crowd *crowd, co
 	atomic_store(&crowd->stop, true);
 	for (i = 0; i < nr; i++)
 		pthread_join(members[i].thread, NULL);
-	/* Or this proves nothing. */
+	/* Otherwise the test proves nothing. */
 	EXPECT_LE(ROUNDS_MIN, least);
 	EXPECT_TRUE(all_happened(crowd)) {
 		TH_LOG("acked %lu, %lu, %lu; masked %lu, lowered %lu, coalesced %llu",
@@ -144,7 +144,7 @@ static void run_crowd(struct __test_metadata *_metadata, struct crowd *crowd, co
 	}
 }
 
-/* All that the crowd has left is delivered and acked. */
+/* Delivers and acks all that the crowd has left. */
 #define FINISH(who) do {						\
 	struct crowd *__crowd = who;					\
 									\
@@ -162,8 +162,9 @@ static bool acks_happened(struct crowd *crowd)
 }
 
 /*
- * A line that is asserted does not deliver, so there is one ack for each delivery.
- * Each was told at once, or at the unmask, which may stand for several.
+ * An asserted line does not deliver, so there is one ack for each delivery. Each ack
+ * signals the resamplefd at once, or at the unmask, which may be one signal for several
+ * acks.
  */
 TEST_F(level_race, crowd)
 {
@@ -205,9 +206,9 @@ static bool levels_happened(struct crowd *crowd)
 }
 
 /*
- * With a level that goes up and down: what was taken back is counted, once. A message
- * that was taken back while a delivery was in flight, and that came again before that
- * ended, has coalesced.
+ * With a level that is raised and lowered, each withdrawn message counts as dropped, once.
+ * A message that was withdrawn during a delivery and came again before its end has
+ * coalesced.
  */
 TEST_F(level_race, crowd_with_a_level)
 {
@@ -226,13 +227,13 @@ TEST_F(level_race, crowd_with_a_level)
 	EXPECT_EQ(query.deliveries, efd_read(self->out[0]));
 	EXPECT_GE(crowd.lowered, query.dropped);
 	EXPECT_LE(crowd.lowered, query.dropped + self->status[0].coalesced);
-	/* And one for each ack that found it raised. */
+	/* One ring more for each ack that found the line raised. */
 	EXPECT_LE(crowd.rung[0] + crowd.rung[1] + crowd.rung[2] + crowd.written, query.rings);
 	EXPECT_GE(crowd.rung[0] + crowd.rung[1] + crowd.rung[2] + crowd.written + query.acks,
 		  query.rings);
 }
 
-/* A device: it has work or has not, and asserts its line as long as it has. */
+/* A device: it asserts its line as long as it has work. */
 struct device {
 	int db;
 	int in;
@@ -256,7 +257,7 @@ static void assert_line(struct device *device)
 		doorbell_ring(device->db, 0);
 }
 
-/* Told that the line was acked, it asserts it again if there is work. */
+/* Asserts the line again after an ack if there is work. */
 static void *resample(void *arg)
 {
 	struct device *device = arg;
@@ -283,7 +284,7 @@ static void *handle(void *arg)
 			doorbell_mask(device->db, 0);
 		dither(round);
 		atomic_fetch_add(&device->served, atomic_exchange(&device->work, 0));
-		/* What comes here finds the line asserted. */
+		/* This ack finds the line asserted. */
 		dither(round / 64);
 		doorbell_ack(device->db, 0);
 		dither(round / 16);
@@ -293,7 +294,7 @@ static void *handle(void *arg)
 	return NULL;
 }
 
-/* However work and acks meet, all work is done without anybody asking again. */
+/* However work and acks meet, all work is done without another trigger. */
 static void work_is_done(struct __test_metadata *_metadata, struct device *device)
 {
 	struct rounds race = ROUNDS(30, 5000);
@@ -302,7 +303,7 @@ static void work_is_done(struct __test_metadata *_metadata, struct device *devic
 
 	ASSERT_EQ(0, pthread_create(&device->resampler, NULL, resample, device));
 	ASSERT_EQ(0, pthread_create(&device->handler, NULL, handle, device));
-	/* Some of the work must meet an asserted line, or this proves nothing. */
+	/* Some of the work must meet an asserted line, or the test proves nothing. */
 	for (rounds = 0;
 	     more_rounds(&race, rounds) ||
 	     lacks(&race, line_of(_metadata, device->db, 0).deliveries >= made);
@@ -358,7 +359,7 @@ static void hit_write_and_ack(struct hammer *hammer)
 	doorbell_ack(hammer->fd, 0);
 }
 
-/* Nobody is told from MASK to UNMASK; then, once, if there was an ack. */
+/* From MASK to UNMASK the resamplefd is not signalled; then once, if there was an ack. */
 TEST_F(level_race, masked_is_postponed)
 {
 	struct hammer hammer = {
@@ -370,7 +371,7 @@ TEST_F(level_race, masked_is_postponed)
 	hammered_irqfd = self->in[0];
 	hammer_start(_metadata, &hammer);
 	ASSERT_TRUE(hammer_passes(&hammer, 10));
-	/* Some acks must be postponed and some not, or this proves nothing. */
+	/* Some acks must be postponed and some not, or the test proves nothing. */
 	for (rounds = 0;
 	     more_rounds(&race, rounds) || lacks(&race, !owed || owed == rounds);
 	     rounds++) {
@@ -379,7 +380,7 @@ TEST_F(level_race, masked_is_postponed)
 
 		dither(rounds);
 		ASSERT_EQ(1, doorbell_mask(self->db, 0));
-		/* An ack from before may be on its way to tell. */
+		/* The signal of an ack before the mask may still be in flight. */
 		ASSERT_TRUE(hammer_passes(&hammer, 0));
 		efd_read(self->res[0]);
 		efd_read(self->out[0]);
@@ -403,7 +404,7 @@ TEST_F(level_race, masked_is_postponed)
 	EXPECT_GT(rounds, owed);
 }
 
-/* Under the hammer's acks a deassign is a barrier: of the first, a middle, the last of many. */
+/* Under the hammer's acks a deassign of the first, a middle, the last of many is a barrier. */
 TEST_F(level_race, deassign_is_a_barrier)
 {
 	struct hammer hammer = {
@@ -456,7 +457,7 @@ static void hit_write_and_level(struct hammer *hammer)
 	hit_level(hammer);
 }
 
-/* An edge line has nothing of a level line's, whoever was about to raise it or to ack. */
+/* An edge line has no state of a level line, whichever call races with the change. */
 TEST_F(level_race, type_changes)
 {
 	struct hammer hammer = {
@@ -474,7 +475,7 @@ TEST_F(level_race, type_changes)
 		changed++;
 		ASSERT_TRUE(hammer_passes(&hammer, 0));
 		wrong += !!(line_of(_metadata, self->db, 1).state & ~PENDING);
-		/* A message that is on its way is no more than that. */
+		/* A pending message is all that may be left. */
 		ASSERT_TRUE(SPIN_FOR(!doorbell_set_type(self->db, 1, DOORBELL_TYPE_LEVEL))) {
 			TH_LOG("state %#x", line_of(_metadata, self->db, 1).state);
 		}

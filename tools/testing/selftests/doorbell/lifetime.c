@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/*
- * Who outlives whom: eventfds and their files, contexts and processes, and the
- * module and its contexts.
- */
+/* Lifetimes: eventfds and their files, contexts and processes, the module and its contexts. */
 #include <sys/prctl.h>
 #include <sys/socket.h>
 
@@ -27,7 +24,7 @@ FIXTURE_TEARDOWN(lifetime)
 	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
 }
 
-/* A child and the two ends of a socket to it: one byte is one step. */
+/* A child and both ends of a socket to it: one byte is one step. */
 struct child {
 	pid_t pid;
 	int socket;
@@ -52,7 +49,10 @@ static void step(struct __test_metadata *_metadata, struct child *child)
 	ASSERT_EQ(1, write(child->socket, "", 1));
 }
 
-/* Ends the process if the other one did: a child never outlives its test. */
+/*
+ * Waits for a step. Ends the process if the other one has ended: a child never outlives its
+ * test.
+ */
 static void await_step(struct __test_metadata *_metadata, struct child *child)
 {
 	char byte;
@@ -75,7 +75,7 @@ static void kill_child(struct __test_metadata *_metadata, struct child *child)
 	close(child->socket);
 }
 
-/* The last of all fds, dups and forked copies included, detaches the irqfd. */
+/* The close of the last fd, of all dups and forked copies, deassigns the irqfd. */
 TEST_F(lifetime, last_close_detaches)
 {
 	int in = new_eventfd(_metadata, 0, 0);
@@ -94,7 +94,7 @@ TEST_F(lifetime, last_close_detaches)
 		_exit(0);
 	}
 
-	/* As long as there is one, wherever it is, it rings. */
+	/* The irqfd rings as long as any process has an fd. */
 	close(in);
 	ASSERT_EQ(0, efd_write(copy, 1));
 	ASSERT_EQ(1, efd_wait(self->out));
@@ -108,13 +108,13 @@ TEST_F(lifetime, last_close_detaches)
 	end_child(_metadata, &child);
 	ASSERT_TRUE(WAIT_FOR(info_of(_metadata, self->db).nr_irqfds == 0));
 	EXPECT_EQ(0, line_of(_metadata, self->db, 0).nr_irqfds);
-	/* Closing is no ring, and the rest of the line is as it was. */
+	/* Closing is no ring, and the rest of the line stays as it was. */
 	EXPECT_EQ(2, settled(_metadata, self->db, 0).rings);
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
 	EXPECT_EQ(1, efd_read(self->out));
 }
 
-/* Closing the context takes nothing from an EFD_SEMAPHORE eventfd: what is left stays. */
+/* Closing the context consumes nothing of an EFD_SEMAPHORE eventfd: the rest stays. */
 TEST_F(lifetime, context_close_leaves_the_counter)
 {
 	int in = new_eventfd(_metadata, 0, EFD_SEMAPHORE);
@@ -130,7 +130,7 @@ TEST_F(lifetime, context_close_leaves_the_counter)
 	EXPECT_EQ(4, efd_count(in));
 	EXPECT_EQ(0, efd_count(out));
 
-	/* The next listener finds it: one at the attach, one at the deassign. */
+	/* The next irqfd consumes it: one at the assignment, one at the deassign. */
 	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, in, 0));
 	EXPECT_EQ(1, efd_wait(self->out));
 	EXPECT_EQ(3, efd_count(in));
@@ -156,7 +156,7 @@ TEST_F(lifetime, many_close_at_once)
 	}
 }
 
-/* The fd of an eventfd whose irqfd died may be reused at once. */
+/* The fd of an eventfd whose irqfd is gone may be reused at once. */
 TEST_F(lifetime, closed_and_reborn)
 {
 	unsigned int i;
@@ -170,7 +170,7 @@ TEST_F(lifetime, closed_and_reborn)
 	ASSERT_TRUE(WAIT_FOR(info_of(_metadata, self->db).nr_irqfds == 0));
 }
 
-/* A trigger needs no fd; it is signalled until deassigned or the context dies. */
+/* A trigger needs no fd; it is signalled until it is deassigned or the context is closed. */
 TEST_F(lifetime, trigger_outlives_its_fd)
 {
 	int chain = new_eventfd(_metadata, 0, 0);
@@ -178,7 +178,7 @@ TEST_F(lifetime, trigger_outlives_its_fd)
 	struct child child;
 	int end;
 
-	/* No other trigger of line 1; whoever still has an fd sees the signals. */
+	/* Line 1 has no other trigger. Any process that still has an fd sees the signals. */
 	child = fork_child(_metadata);
 	if (!child.pid) {
 		close(self->db);
@@ -198,7 +198,7 @@ TEST_F(lifetime, trigger_outlives_its_fd)
 	}
 	kill_child(_metadata, &child);
 
-	/* Not even when nobody has one. */
+	/* It is signalled even without any fd. */
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 1));
 	EXPECT_EQ(4, line_of(_metadata, self->db, 1).deliveries);
 	info = info_of(_metadata, self->db);
@@ -234,7 +234,7 @@ TEST_F(lifetime, shared_over_fork)
 			_exit(1);
 		step(_metadata, &child);
 		await_step(_metadata, &child);
-		/* The parent has no fd of the context any more. */
+		/* The parent has closed its fd of the context. */
 		if (efd_write(in, 1) || efd_wait(self->out) != 1)
 			_exit(2);
 		_exit(doorbell_assign_irqfd(self->db, in_child, 2) ? 3 : 0);
@@ -246,7 +246,7 @@ TEST_F(lifetime, shared_over_fork)
 	step(_metadata, &child);
 	end_child(_metadata, &child);
 
-	/* It died with the child: nobody listens any more. */
+	/* The context was closed with the child: the counter stays. */
 	ASSERT_TRUE(WAIT_FOR(!efd_write(in, 1) && efd_count(in)));
 	EXPECT_EQ(0, efd_count(self->out));
 }
@@ -289,7 +289,7 @@ TEST_F(lifetime, shared_by_scm_rights)
 	int in, passed;
 
 	if (!child.pid) {
-		/* What it inherited is not what it is to use. */
+		/* The child must not use the fd that it inherited. */
 		close(self->db);
 		passed = receive_fd(child.socket);
 		if (passed < 0)
@@ -309,14 +309,14 @@ TEST_F(lifetime, shared_by_scm_rights)
 	await_step(_metadata, &child);
 	close(passed);
 
-	/* Alive by the child's fd alone. */
+	/* Only the child's fd keeps the context open. */
 	ASSERT_EQ(0, efd_write(in, 1));
 	ASSERT_EQ(1, efd_wait(self->out));
 	step(_metadata, &child);
 	ASSERT_EQ(1, efd_wait(self->out));
 	EXPECT_EQ(-EBUSY, doorbell_assign_irqfd(self->db, in, 0));
 
-	/* And dead with it. */
+	/* Its end closes it. */
 	step(_metadata, &child);
 	end_child(_metadata, &child);
 	ASSERT_TRUE(WAIT_FOR(!doorbell_assign_irqfd(self->db, in, 2)));
@@ -341,7 +341,7 @@ TEST_F(lifetime, kill_leaves_nothing)
 		int db = open(DEVICE, O_RDWR), failed;
 
 		failed = db < 0 || doorbell_set_lines(db, nr);
-		/* Even ones ring, odd ones are signalled, by each line that is rung. */
+		/* Even eventfds are irqfds, odd ones are triggers, of each line. */
 		for (i = 0; i < nr; i += 2) {
 			failed |= doorbell_assign_irqfd(db, efd[i], i);
 			failed |= doorbell_assign_trigger(db, efd[i + 1], i);
@@ -350,7 +350,7 @@ TEST_F(lifetime, kill_leaves_nothing)
 		if (failed)
 			_exit(1);
 		step(_metadata, &child);
-		/* Busy until the end. */
+		/* Rings until it is killed. */
 		for (i = 0;; i++)
 			efd_write(efd[i * 2 % nr], 1);
 	}
@@ -383,7 +383,7 @@ TEST_F(lifetime, rmmod_is_refused)
 
 	if (before < 0)
 		SKIP(return, "%s: %s: doorbell is no module", REFCNT, strerror(errno));
-	/* This test's context, at least; were it not counted, rmmod would succeed. */
+	/* At least this test's context is counted, or else rmmod would succeed. */
 	ASSERT_LE(1, before);
 	EXPECT_EQ(-1, syscall(SYS_delete_module, "doorbell", O_NONBLOCK));
 	EXPECT_EQ(EWOULDBLOCK, errno);
@@ -393,12 +393,12 @@ TEST_F(lifetime, rmmod_is_refused)
 	close(another);
 	ASSERT_TRUE(WAIT_FOR(refcnt() == before));
 
-	/* And no harm was done. */
+	/* All still works. */
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
 	EXPECT_EQ(1, efd_read(self->out));
 }
 
-/* The lines of /proc/PID/fdinfo that are ours, without the kernel's own. */
+/* Reads the module's lines of /proc/PID/fdinfo, without the kernel's own. */
 static void read_block(struct __test_metadata *_metadata, int db, char *text, size_t size)
 {
 	char line[256];
@@ -435,7 +435,10 @@ TEST_F(lifetime, fdinfo)
 	ASSERT_EQ(0, efd_write(in, 1));
 	EXPECT_EQ(2, settled(_metadata, self->db, 1).deliveries);
 
-	/* A line masked; one masked, with a message held, and one more dropped. */
+	/*
+	 * One line is masked; another one masked with a pending message, and one message
+	 * dropped.
+	 */
 	tell = new_eventfd(_metadata, 0, 0);
 	ASSERT_EQ(0, doorbell_assign_notifier(self->db, tell, 0, DOORBELL_NOTIFY_MASK));
 	ASSERT_EQ(2, doorbell_line_set(self->db, DOORBELL_MASK, 2, 2, NULL, NULL));
@@ -443,7 +446,7 @@ TEST_F(lifetime, fdinfo)
 	ASSERT_EQ(1, doorbell_clear(self->db, 3));
 	ASSERT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 3));
 
-	/* Two regions; of three writes to the one that keeps them, one was. */
+	/* Two regions; one of three writes to the region with records was recorded. */
 	ASSERT_EQ(0, doorbell_set_records(self->db, 1));
 	ASSERT_EQ(0, change_region(self->db, to_eventfd(0, 4, tell)));
 	ASSERT_EQ(0, change_region(self->db, kept(to_eventfd(4, 4, tell))));

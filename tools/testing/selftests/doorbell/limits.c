@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Limits: a context can use up only so much, a call that goes beyond is refused, and
- * other processes are not held up by it. Memory that is limited by a cgroup is in
- * memcg.c.
+ * Limits: a context can use a bounded amount of resources, a call beyond that is refused,
+ * and other processes do not wait for it. The limit of a memory cgroup is in memcg.c.
  */
 #include <linux/userfaultfd.h>
 #include <sys/resource.h>
@@ -17,9 +16,9 @@ static int set_rlimit(int resource, rlim_t limit)
 }
 
 /*
- * The search for cycles. Each line has 64 triggers, which are the irqfds of the next
- * line and of the last 63; so line i reaches all lines after it. The last 64 lines
- * have no triggers.
+ * The search for cycles. Each line has 64 triggers, which are irqfds of the next line and
+ * of the last 63 lines; so line i reaches all lines after it. The last 64 lines have no
+ * triggers.
  */
 #define PER_LINE	DOORBELL_MAX_TRIGGERS_PER_LINE
 /* From line 1 on, the search examines as many triggers as it may. */
@@ -63,11 +62,11 @@ TEST_F(search, is_bounded)
 	EXPECT_EQ(NR_WIRED * PER_LINE, info_of(_metadata, self->db).nr_triggers);
 	EXPECT_EQ(0, line_of(_metadata, self->db, NR_LINES).nr_triggers);
 
-	/* As long as it may be. */
+	/* The longest search that is allowed. */
 	EXPECT_EQ(0, doorbell_assign_irqfd(self->db, efd, 1));
 	EXPECT_EQ(0, doorbell_assign_trigger(self->db, self->efd[1], NR_LINES));
 
-	/* A cycle is found, and what needs no search is never refused. */
+	/* A cycle is found, and an assignment that needs no search is never refused. */
 	EXPECT_EQ(-ELOOP, doorbell_assign_trigger(self->db, self->efd[1], NR_WIRED - 1));
 	EXPECT_EQ(0, doorbell_deassign_irqfd(self->db, efd, 1));
 	EXPECT_EQ(0, doorbell_assign_irqfd(self->db, efd, NR_LINES - 1));
@@ -114,12 +113,12 @@ TEST_F(search, holds_up_no_query)
 	}
 	atomic_store(&querier.stop, true);
 	pthread_join(thread, NULL);
-	/* A busy host lets one of the processors wait now and then. */
+	/* A busy host delays one of the processors now and then. */
 	EXPECT_LE(SEARCHES / 3, good);
 	ksft_print_msg("queries went on during %u of %u searches\n", good, SEARCHES);
 }
 
-/* Reading records into memory that is not there yet, and comes when the test wants. */
+/* Reads records into memory that the test makes present later, by userfaultfd. */
 #define ADDR	0x1000ULL
 
 FIXTURE(slow_read) {
@@ -191,7 +190,7 @@ static void *slow_reader(void *arg)
 	ASSERT_EQ(UFFD_EVENT_PAGEFAULT, __msg.event);			\
 } while (0)
 
-/* The page comes; then the read ends. */
+/* Adds the page and waits until the read ends. */
 #define END_SLOW(reader) do {						\
 	struct uffdio_zeropage __zero = {				\
 		.range = {						\
@@ -205,9 +204,9 @@ static void *slow_reader(void *arg)
 } while (0)
 
 /*
- * Another process reads @nr records, the first of which has the number @first, before
- * the page comes. If it does not end, it is only waited for when the page has come: a
- * process that cannot be killed would end the test.
+ * Another process reads @nr records, the first of which has the number @first, before the
+ * page is added. If it does not end, the test waits for it after the page: a process that
+ * cannot be killed would end the test.
  */
 #define READ_MEANWHILE(reader, nr, first) do {				\
 	const unsigned int __nr = nr;					\
@@ -230,7 +229,7 @@ static void *slow_reader(void *arg)
 		waitpid(__pid, NULL, 0);				\
 } while (0)
 
-/* Another process's read neither waits for that memory nor loses anything by it. */
+/* Another process's read does not wait for that memory and loses nothing. */
 TEST_F(slow_read, holds_up_no_reader)
 {
 	struct doorbell_record *records = (void *)(self->pages + self->size);
@@ -238,14 +237,14 @@ TEST_F(slow_read, holds_up_no_reader)
 
 	START_SLOW(&slow, records);
 	READ_MEANWHILE(&slow, 3, 1);
-	/* What is left is read once. */
+	/* The rest is read once. */
 	EXPECT_EQ(sizeof(*records), slow.ret);
 	EXPECT_EQ(4, records[0].sequence);
 	EXPECT_EQ(3, records[0].value);
 	EXPECT_EQ(-EAGAIN, read_records(self->db, records, 1));
 }
 
-/* All have been read by others meanwhile. */
+/* Others have read all records meanwhile. */
 TEST_F(slow_read, finds_nothing)
 {
 	struct doorbell_record *records = (void *)(self->pages + self->size);
@@ -259,7 +258,7 @@ TEST_F(slow_read, finds_nothing)
 	EXPECT_EQ(5, records[0].sequence);
 }
 
-/* What could be copied is read; the record that could not be is still there. */
+/* The records that could be copied are consumed; the next one is still there. */
 TEST_F(slow_read, fails_half_way)
 {
 	const size_t two_and_a_half = 2 * sizeof(struct doorbell_record) + 16;
@@ -321,7 +320,7 @@ TEST_F(dead_peers, triggers)
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 1));
 	EXPECT_EQ(2, efd_read(self->efd));
 
-	/* It does not matter that it has a file. */
+	/* An eventfd that has a file goes, too. */
 	EXPECT_EQ(1, doorbell_deassign_all_triggers(self->db, 0));
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
 	EXPECT_EQ(0, efd_read(self->efd));
@@ -366,12 +365,12 @@ TEST_F(dead_peers, errors)
 
 	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->efd, 0));
 	ASSERT_EQ(0, doorbell_assign_notifier(self->db, self->efd, 0, DOORBELL_NOTIFY_ACK));
-	/* An fd says that one is meant. */
+	/* An fd contradicts DOORBELL_TRIGGER_FLAG_ALL. */
 	for (i = 0; i < ARRAY_SIZE(fds); i++) {
 		EXPECT_EQ(-EINVAL, doorbell_trigger(self->db, fds[i], 0, ALL));
 		EXPECT_EQ(-EINVAL, doorbell_notifier(self->db, fds[i], 0, ALL, 0));
 	}
-	/* There is no all to assign, and no line to look at. */
+	/* ALL is for deassigning only, and the line must exist. */
 	EXPECT_EQ(-EINVAL, doorbell_trigger(self->db, -1, 0, DOORBELL_TRIGGER_FLAG_ALL));
 	EXPECT_EQ(-EINVAL, doorbell_notifier(self->db, -1, 0, DOORBELL_TRIGGER_FLAG_ALL,
 					     DOORBELL_NOTIFY_ACK));
@@ -431,7 +430,10 @@ FIXTURE_TEARDOWN(kept_alive)
 {
 }
 
-/* Each kind of them is refused, with its error; what keeps none alive is not. */
+/*
+ * Expects ENOSPC for each kind of assignment that keeps an eventfd alive, and success for
+ * the others.
+ */
 #define EXPECT_FULL(db) do {						\
 	const int __db = db;						\
 	const int __irqfd = new_eventfd(_metadata, 0, 0);		\
@@ -472,7 +474,7 @@ FIXTURE_TEARDOWN(kept_alive)
 	close(__irqfd);							\
 } while (0)
 
-/* A context has a maximum, whoever has opened it. */
+/* A context has a maximum, for any user. */
 TEST_F(kept_alive, per_context)
 {
 	const uint32_t nr_lines = DOORBELL_MAX_EVENTFDS / PER_LINE + 1;
@@ -525,7 +527,7 @@ TEST_F(kept_alive, per_user)
 
 	ASSERT_EQ(0, doorbell_assign_trigger(self->db[1], self->efd[0], 0));
 
-	/* A context gives back what it had when it is closed. */
+	/* Closing a context gives its share back. */
 	close(self->db[0]);
 	for (i = 0; i < per_page; i++)
 		ASSERT_EQ(0, doorbell_assign_notifier(self->db[1], self->efd[i], 0,

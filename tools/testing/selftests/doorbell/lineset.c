@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * MASK, UNMASK, CLEAR and PENDING of many lines at once, by bitmaps, against a
- * model. Runs as a 32-bit program, too.
+ * MASK, UNMASK, CLEAR and PENDING of many lines at once, by bitmaps, against a model. Runs
+ * as a 32-bit program, too.
  */
 #include "doorbell_test.h"
 
@@ -24,7 +24,7 @@ static void set_bit(uint64_t *bits, uint32_t nr)
 	bits[nr / BITS] |= 1ULL << nr % BITS;
 }
 
-/* The state of each line that it should have, and the messages. */
+/* The expected state of each line, and the expected messages. */
 struct model {
 	uint32_t nr;
 	uint8_t state[DOORBELL_MAX_LINES];
@@ -71,7 +71,7 @@ static void ring_both(struct __test_metadata *_metadata, int db, uint32_t line)
 		model.deliveries[line]++;
 }
 
-/* All lines of the context are as in the model. */
+/* Returns true if all lines of the context are as in the model. */
 static bool as_model(const struct doorbell_line_status *status)
 {
 	uint32_t i;
@@ -85,7 +85,10 @@ static bool as_model(const struct doorbell_line_status *status)
 	return true;
 }
 
-/* One call, and the same done to the model; the result has a word behind it to guard. */
+/*
+ * Makes one call and the same change in the model. A word behind the result detects
+ * overruns.
+ */
 static void op_both(struct __test_metadata *_metadata, int db, unsigned long cmd, uint32_t first,
 		    uint32_t nr, uint64_t *chosen, uint64_t *result)
 {
@@ -125,9 +128,9 @@ FIXTURE(lineset) {
 };
 
 FIXTURE_VARIANT(lineset) {
-	/* Of the context. */
+	/* Lines of the context. */
 	uint32_t lines;
-	/* Of each call. */
+	/* Lines of each call. */
 	uint32_t first;
 	uint32_t nr;
 };
@@ -153,7 +156,7 @@ FIXTURE_TEARDOWN(lineset)
 {
 }
 
-/* Any call after any other, on any lines, chosen by any bitmap. */
+/* Calls in random order, for random lines and bitmaps. */
 TEST_F(lineset, random)
 {
 	uint64_t chosen[words_of(DOORBELL_MAX_LINES) + 1], result[words_of(DOORBELL_MAX_LINES) + 1];
@@ -164,7 +167,7 @@ TEST_F(lineset, random)
 		unsigned int dice = rand_r(&seed);
 		uint32_t i;
 
-		/* Every other line, roughly; all; none; and no bitmap. */
+		/* Roughly every other line; all; none; and no bitmap. */
 		memset(chosen, 0, sizeof(chosen));
 		for (i = 0; i < variant->nr; i++) {
 			if (dice % 4 == 0 || (dice % 4 != 1 && rand_r(&seed) & 1))
@@ -173,7 +176,7 @@ TEST_F(lineset, random)
 		op_both(_metadata, self->db, cmd, variant->first, variant->nr,
 			dice & 16 ? chosen : NULL,
 			dice & 32 ? result : dice & 64 ? chosen : NULL);
-		/* All lines, so also those that were not meant. */
+		/* Checks all lines, also those that the calls did not select. */
 		ASSERT_TRUE(as_model(self->status));
 		for (i = 0; i < variant->lines; i++) {
 			if (rand_r(&seed) % 4 == 0)
@@ -183,7 +186,7 @@ TEST_F(lineset, random)
 	}
 }
 
-/* The bitmap of what was chosen may become that of the result. */
+/* The bitmap that selects lines may be the one for the result. */
 TEST_F(lineset, result_in_place)
 {
 	uint64_t bits[words_of(DOORBELL_MAX_LINES) + 1];
@@ -202,7 +205,7 @@ TEST_F(lineset, result_in_place)
 	}
 }
 
-/* As many lines as there can be, all at once and by bitmaps. */
+/* The maximum number of lines, all at once and by bitmaps. */
 TEST(largest)
 {
 	static uint64_t chosen[DOORBELL_MAX_LINES / BITS + 1];

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/*
- * Masks: what is held, and what is not. Runs as a 32-bit program, too.
- */
+/* Masks: which messages a mask holds. Runs as a 32-bit program, too. */
 #include <sys/mman.h>
 #include "doorbell_test.h"
 
 FIXTURE(mask) {
 	int kmsg;
-	/* Two lines under test, with a trigger and an irqfd each; and a third. */
+	/* Two lines under test, with a trigger and an irqfd each; and a third line. */
 	int db;
 	int in[3];
 	int out[3];
@@ -36,9 +34,9 @@ FIXTURE_TEARDOWN(mask)
 }
 
 /*
- * What is delivered by a callback comes a moment after it was rung. When this
- * returns, what was rung before on this processor has been delivered, if it was
- * going to be: the third line's message came after it.
+ * Waits until each ring that was made before on this processor has been delivered, if it is
+ * going to be. An irq_work delivers some rings a moment later; it delivers the third line's
+ * ring after them.
  */
 #define FLUSH() do {							\
 	ASSERT_EQ(0, efd_write(self->in[2], 1));			\
@@ -67,7 +65,7 @@ TEST_F(mask, ring_is_held)
 	EXPECT_STATE(0, HELD);
 	FLUSH();
 	EXPECT_EQ(0, efd_count(self->out[0]));
-	/* It is that line's mask. */
+	/* Other lines are not masked. */
 	EXPECT_STATE(1, 0);
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 1));
 	EXPECT_EQ(1, efd_read(self->out[1]));
@@ -81,7 +79,7 @@ TEST_F(mask, ring_is_held)
 	EXPECT_EQ(0, query.dropped);
 	EXPECT_EQ(3, self->status[0].coalesced);
 
-	/* And then it is as ever. */
+	/* After the unmask the line delivers as before. */
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
 	EXPECT_EQ(1, efd_read(self->out[0]));
 }
@@ -101,7 +99,7 @@ TEST_F(mask, nothing_rung_nothing_delivered)
 	EXPECT_EQ(0, efd_count(self->out[0]));
 	EXPECT_EQ(0, line_of(_metadata, self->db, 0).deliveries);
 
-	/* Neither does what the trigger's counter has from before. */
+	/* An earlier count of the trigger's counter does not either. */
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
 	EXPECT_EQ(1, doorbell_mask(self->db, 0));
 	EXPECT_EQ(0, doorbell_unmask(self->db, 0));
@@ -110,7 +108,7 @@ TEST_F(mask, nothing_rung_nothing_delivered)
 	EXPECT_EQ(1, line_of(_metadata, self->db, 0).deliveries);
 }
 
-/* Masks do not nest, and one more call is no occasion to deliver. */
+/* Masks do not nest, and a repeated call delivers nothing. */
 TEST_F(mask, twice_is_once)
 {
 	EXPECT_EQ(1, doorbell_mask(self->db, 0));
@@ -133,7 +131,7 @@ TEST_F(mask, irqfd_is_held)
 
 	EXPECT_EQ(1, doorbell_mask(self->db, 0));
 	for (i = 1; i <= 3; i++) {
-		/* Consumed as ever; there is no second consumer to find it. */
+		/* The irqfd consumes its counter while masked. */
 		ASSERT_EQ(0, efd_write(self->in[0], i));
 		EXPECT_EQ(0, efd_count(self->in[0]));
 		EXPECT_STATE(0, HELD);
@@ -144,7 +142,7 @@ TEST_F(mask, irqfd_is_held)
 	EXPECT_EQ(0, line_of(_metadata, self->db, 0).deliveries);
 
 	EXPECT_EQ(1, doorbell_unmask(self->db, 0));
-	/* There on return, though the ring was an irqfd's. */
+	/* The delivery is done on return, though the ring was an irqfd's. */
 	EXPECT_EQ(1, efd_read(self->out[0]));
 	FLUSH();
 	EXPECT_EQ(0, efd_count(self->out[0]));
@@ -159,7 +157,7 @@ TEST_F(mask, clear_drops)
 	struct doorbell_query query;
 	int i;
 
-	/* Nothing to drop, masked or not. */
+	/* There is nothing to drop, masked or not. */
 	EXPECT_EQ(0, doorbell_clear(self->db, 0));
 	EXPECT_EQ(1, doorbell_mask(self->db, 0));
 	EXPECT_EQ(0, doorbell_clear(self->db, 0));
@@ -170,7 +168,7 @@ TEST_F(mask, clear_drops)
 		EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 0));
 		ASSERT_EQ(0, efd_write(self->in[0], 1));
 		EXPECT_EQ(1, doorbell_clear(self->db, 0));
-		/* It stays masked. */
+		/* The line stays masked. */
 		EXPECT_STATE(0, MASKED);
 		EXPECT_EQ(i, line_of(_metadata, self->db, 0).dropped);
 		EXPECT_EQ(0, doorbell_clear(self->db, 0));
@@ -184,7 +182,7 @@ TEST_F(mask, clear_drops)
 	EXPECT_EQ(3, query.dropped);
 	EXPECT_EQ(3, self->status[0].coalesced);
 
-	/* What comes after a clear is held as ever. */
+	/* A message after the clear is held as usual. */
 	EXPECT_EQ(1, doorbell_mask(self->db, 0));
 	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 0));
 	EXPECT_EQ(1, doorbell_clear(self->db, 0));
@@ -193,7 +191,7 @@ TEST_F(mask, clear_drops)
 	EXPECT_EQ(1, efd_read(self->out[0]));
 }
 
-/* A trigger gets what is delivered while it is one, whenever that was rung. */
+/* A trigger gets the deliveries while it is assigned, even of earlier rings. */
 TEST_F(mask, triggers_change_meanwhile)
 {
 	int late = new_eventfd(_metadata, 0, 0);
@@ -211,7 +209,7 @@ TEST_F(mask, triggers_change_meanwhile)
 	EXPECT_EQ(1, efd_read(late));
 	EXPECT_EQ(0, efd_count(self->out[0]));
 
-	/* Nor does a message need one: this goes to nobody, and is gone. */
+	/* A message needs no trigger: this one signals nothing and is gone. */
 	EXPECT_EQ(1, doorbell_mask(self->db, 0));
 	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 0));
 	ASSERT_EQ(0, doorbell_deassign_trigger(self->db, late, 0));
@@ -227,12 +225,12 @@ TEST_F(mask, irqfds_change_meanwhile)
 	int quiet = new_eventfd(_metadata, 0, 0);
 
 	EXPECT_EQ(1, doorbell_mask(self->db, 0));
-	/* Assigning and deassigning what was not signalled is no ring. */
+	/* Assigning and deassigning an eventfd whose counter is 0 is no ring. */
 	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, quiet, 0));
 	ASSERT_EQ(0, doorbell_deassign_irqfd(self->db, quiet, 0));
 	EXPECT_STATE(0, MASKED);
 
-	/* What is in the counter when it is assigned is one ring, and held. */
+	/* A counter that is not 0 at the assignment is one ring, which is held. */
 	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, late, 0));
 	EXPECT_EQ(0, efd_count(late));
 	EXPECT_STATE(0, HELD);
@@ -241,7 +239,7 @@ TEST_F(mask, irqfds_change_meanwhile)
 	ASSERT_EQ(0, doorbell_deassign_irqfd(self->db, self->in[0], 0));
 	EXPECT_STATE(0, HELD);
 	EXPECT_EQ(1, line_of(_metadata, self->db, 0).rings);
-	/* Who is no irqfd any more does not ring a masked line either. */
+	/* An eventfd that was deassigned does not ring a masked line either. */
 	ASSERT_EQ(0, efd_write(late, 1));
 	EXPECT_EQ(1, efd_count(late));
 	EXPECT_EQ(1, line_of(_metadata, self->db, 0).rings);
@@ -252,7 +250,7 @@ TEST_F(mask, irqfds_change_meanwhile)
 	EXPECT_EQ(1, efd_read(self->out[0]));
 }
 
-/* What an EFD_SEMAPHORE eventfd has left when it is deassigned rings once more. */
+/* The rest of an EFD_SEMAPHORE eventfd rings once more when it is deassigned. */
 TEST_F(mask, semaphore_leftover)
 {
 	int sem = new_eventfd(_metadata, 0, EFD_SEMAPHORE);
@@ -275,7 +273,7 @@ TEST_F(mask, semaphore_leftover)
 	EXPECT_EQ(0, efd_count(self->out[0]));
 }
 
-/* The last close of an irqfd's eventfd takes nothing from what it rang before. */
+/* The last close of an irqfd's eventfd does not change the message that it rang before. */
 TEST_F(mask, irqfd_closed_meanwhile)
 {
 	EXPECT_EQ(1, doorbell_mask(self->db, 0));
@@ -306,7 +304,7 @@ static void relay_to_masked(struct __test_metadata *_metadata, int from, int to,
 	EXPECT_EQ(1, doorbell_unmask(to, 1));
 	EXPECT_EQ(1, efd_read(out));
 
-	/* With the first masked as well, it goes as far as the masks let it. */
+	/* If the first line is masked as well, the message waits at each mask. */
 	EXPECT_EQ(1, doorbell_mask(from, 0));
 	EXPECT_EQ(1, doorbell_mask(to, 1));
 	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(from, 0));
@@ -332,8 +330,8 @@ TEST_F(mask, relay)
 }
 
 /*
- * A message that came over more relays than interrupt context has patience for
- * is held, too, and the unmask delivers it itself.
+ * A message after more relays than an interrupt makes is held, too, and the unmask delivers
+ * it itself.
  */
 TEST_F(mask, end_of_a_long_chain)
 {
@@ -348,7 +346,7 @@ TEST_F(mask, end_of_a_long_chain)
 		ASSERT_EQ(0, doorbell_assign_trigger(db, link, i - 1));
 	}
 	ASSERT_EQ(0, doorbell_assign_trigger(db, out, nr - 1));
-	/* One that is held on the way, and at the end. */
+	/* One is held on the way, and at the end. */
 	EXPECT_EQ(2, doorbell_mask(db, nr / 2) + doorbell_mask(db, nr - 1));
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 0));
 	ASSERT_TRUE(WAIT_FOR(doorbell_pending(db, nr / 2)));
@@ -361,7 +359,7 @@ TEST_F(mask, end_of_a_long_chain)
 	EXPECT_EQ(1, line_of(_metadata, db, nr - 1).deliveries);
 }
 
-/* A message that is held dies with the context, and takes nobody along. */
+/* A held message ends with the context and causes no signal. */
 TEST_F(mask, context_closes)
 {
 	struct doorbell_query query;
@@ -375,7 +373,7 @@ TEST_F(mask, context_closes)
 	close(self->db);
 	EXPECT_EQ(0, efd_count(self->out[0]));
 	EXPECT_EQ(0, efd_count(self->out[1]));
-	/* Nobody listens any more, and nothing was left in the counter. */
+	/* The eventfd has no irqfd any more, and its counter is 0. */
 	ASSERT_EQ(0, doorbell_assign_irqfd(other, self->in[1], 0));
 	query = settled(_metadata, other, 0);
 	EXPECT_EQ(0, query.rings);
@@ -402,13 +400,13 @@ TEST_F(mask, shared_by_dup_and_fork)
 	}
 	ASSERT_EQ(0, wait_child(pid));
 	EXPECT_EQ(1, efd_read(self->out[0]));
-	/* A mask is the context's, not the process's. */
+	/* A mask belongs to the context, not to the process. */
 	EXPECT_STATE(1, MASKED);
 	EXPECT_EQ(0, doorbell_mask(copy, 1));
 	close(copy);
 	EXPECT_STATE(1, MASKED);
 
-	/* A context of one's own is not concerned. */
+	/* Another context of the child is not masked. */
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(new_context(_metadata, 2), 1));
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Masks against everybody else: a mask is a barrier, pending is exact, and no
- * message is lost or invented between the two.
+ * Masks against all other calls: a mask is a barrier, pending is exact, and between the two
+ * no message is lost or spurious.
  */
 #include <limits.h>
 
@@ -17,7 +17,7 @@ FIXTURE(barrier) {
 };
 
 FIXTURE_VARIANT(barrier) {
-	/* Rung by write(2) to an irqfd, not by ioctl. */
+	/* The hammer writes to an irqfd instead of calling the ioctl. */
 	bool by_irqfd;
 	/* Other triggers, which make a delivery take long. */
 	unsigned int others;
@@ -28,7 +28,7 @@ FIXTURE_VARIANT_ADD(barrier, irqfd) { .by_irqfd = true, .others = NR_OTHERS };
 FIXTURE_VARIANT_ADD(barrier, ioctl_short) { };
 FIXTURE_VARIANT_ADD(barrier, irqfd_short) { .by_irqfd = true };
 
-/* The trigger that is looked at is the last one to be signalled. */
+/* The tested trigger is the last one to be signalled. */
 FIXTURE_SETUP(barrier)
 {
 	unsigned int i;
@@ -52,7 +52,10 @@ FIXTURE_TEARDOWN(barrier)
 	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
 }
 
-/* The hammer never rests: nothing comes from MASK to UNMASK, but exactly one message waits. */
+/*
+ * The hammer never rests: from MASK to UNMASK no signal comes, and exactly one message is
+ * held.
+ */
 TEST_F(barrier, nothing_passes)
 {
 	unsigned int rounds, late = 0, lost = 0, twice = 0, early = 0;
@@ -70,12 +73,12 @@ TEST_F(barrier, nothing_passes)
 		ASSERT_TRUE(hammer_passes(&self->hammer, 1 + rounds % 3));
 		late += efd_read(self->out) != 0;
 		late += line_of(_metadata, self->db, 0).deliveries != deliveries;
-		/* One ring at least has begun and ended. */
+		/* At least one ring has begun and ended. */
 		lost += doorbell_pending(self->db, 0) != 1;
 		twice += doorbell_mask(self->db, 0) != 0;
 		early += efd_read(self->out) != 0;
 		lost += doorbell_unmask(self->db, 0) != 1;
-		/* It was there when UNMASK returned. */
+		/* The signal was there when UNMASK returned. */
 		lost += !efd_read(self->out);
 	}
 	hammer_stop(&self->hammer);
@@ -85,7 +88,7 @@ TEST_F(barrier, nothing_passes)
 	EXPECT_EQ(0, lost);
 }
 
-/* Pending is exact: with the hammer at rest it is what the last rings made it. */
+/* With the hammer at rest, pending is as the last rings left it. */
 TEST_F(barrier, pending_is_exact)
 {
 	struct rounds race = ROUNDS(30, 5000);
@@ -97,7 +100,7 @@ TEST_F(barrier, pending_is_exact)
 		bool rung;
 
 		ASSERT_TRUE(hammer_pause(&self->hammer));
-		/* What was written last may be on its way still. */
+		/* The last write may still be in flight. */
 		settled(_metadata, self->db, 0);
 		ASSERT_EQ(1, doorbell_mask(self->db, 0));
 		efd_read(self->out);
@@ -144,7 +147,7 @@ FIXTURE_TEARDOWN(contest)
 	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
 }
 
-/* One ring that meets a MASK and an UNMASK somewhere. */
+/* One ring that races with a MASK and an UNMASK. */
 struct meeting {
 	int db;
 	atomic_uint go;
@@ -172,8 +175,8 @@ static void *meet(void *arg)
 }
 
 /*
- * The ring's own result says where it fell, and UNMASK delivered if and only if
- * it fell between; and however it was, it is one delivery.
+ * The ring's result says on which side of MASK and UNMASK it was. UNMASK delivered if and
+ * only if it was between. In each case there is one delivery.
  */
 TEST_F(contest, one_ring_somewhere)
 {
@@ -182,7 +185,10 @@ TEST_F(contest, one_ring_somewhere)
 	struct rounds race = ROUNDS(30, 10000);
 
 	ASSERT_EQ(0, pthread_create(&meeting.thread, NULL, meet, &meeting));
-	/* The ring must fall between in some rounds and not in others, or this proves nothing. */
+	/*
+	 * The ring must be between in some rounds and not in others, or the test proves
+	 * nothing.
+	 */
 	for (rounds = 1;
 	     more_rounds(&race, rounds) || lacks(&race, !held || held == rounds - 1);
 	     rounds++) {
@@ -210,7 +216,7 @@ TEST_F(contest, one_ring_somewhere)
 	EXPECT_GT(rounds - 1, held);
 }
 
-/* Threads that mask, unmask, clear and ring the same line, and what each was told. */
+/* Threads that mask, unmask, clear and ring the same line, and their results. */
 #define NR_THREADS	5
 #define ROUNDS_MIN	100
 
@@ -287,9 +293,8 @@ static bool all_happened(struct crowd *crowd)
 }
 
 /*
- * Each ring that did not coalesce made a message, and each message was
- * delivered, dropped, or is pending: by what the calls returned, by the
- * counters, and by the trigger.
+ * Each ring that did not coalesce made a message, and each message was delivered, dropped,
+ * or is pending: by the results of the calls, by the counters, and by the trigger.
  */
 TEST_F(contest, crowd)
 {
@@ -328,11 +333,11 @@ TEST_F(contest, crowd)
 	EXPECT_EQ(crowd.cleared, query.dropped);
 	EXPECT_LE(crowd.unmasked, query.deliveries);
 	EXPECT_EQ(query.deliveries, efd_read(self->out));
-	/* Nothing is in flight that would not wait for an unmask. */
+	/* Nothing is in flight but a message that waits for an unmask. */
 	EXPECT_EQ(pending, doorbell_unmask(self->db, 0));
 	EXPECT_EQ(pending, efd_read(self->out));
 
-	/* Or this proves nothing. */
+	/* Otherwise the test proves nothing. */
 	EXPECT_LE(ROUNDS_MIN, least);
 	EXPECT_TRUE(all_happened(&crowd)) {
 		TH_LOG("rung %lu, %lu, %lu; masked %lu, unmasked %lu, cleared %lu", crowd.rung[0],

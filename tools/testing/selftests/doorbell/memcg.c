@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The limit of a memory cgroup: a call that would go beyond it fails with ENOMEM and
- * changes nothing. The OOM killer, which could choose any process of the cgroup, is
- * not called.
+ * The limit of a memory cgroup: a call that would exceed it fails with ENOMEM and changes
+ * nothing. It does not call the OOM killer, which could choose any process of the cgroup.
  */
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -10,7 +9,7 @@
 #include "bus.h"
 #include "cgroup.h"
 
-/* An innocent process has a third of it. */
+/* Another process of the cgroup has a third of it. */
 #define LIMIT	"12582912"
 #define INNOCENT	(4 << 20)
 
@@ -20,7 +19,7 @@ FIXTURE(memcg) {
 	pid_t innocent;
 };
 
-/* The number after @key in memory.events; -1 if there is none. */
+/* Returns the number after @key in memory.events; -1 if there is none. */
 static long nr_events(const char *path, const char *key)
 {
 	char file[128], line[128];
@@ -39,7 +38,7 @@ static long nr_events(const char *path, const char *key)
 	return count;
 }
 
-/* A child in the cgroup: it runs after this returns 0 to it. */
+/* Forks a child into the cgroup. Returns as fork(2). */
 static pid_t fork_in(const char *path)
 {
 	char text[16];
@@ -89,7 +88,7 @@ FIXTURE_TEARDOWN(memcg)
 	rmdir(self->root);
 }
 
-/* Nobody was killed, though the limit was reached. */
+/* Expects that no process was killed, though the limit was reached. */
 #define EXPECT_ALL_ALIVE() do {						\
 	int __status;							\
 									\
@@ -108,7 +107,7 @@ TEST_F(memcg, lines)
 
 		if (doorbell_set_lines(db, DOORBELL_MAX_LINES) != -ENOMEM)
 			_exit(1);
-		/* What is smaller fits, when vmalloc() has freed what it could not use. */
+		/* A smaller one fits, once vmalloc() has freed what it could not use. */
 		_exit(WAIT_FOR(!doorbell_set_lines(db, 1024)) ? 0 : 2);
 	}
 	EXPECT_EQ(0, wait_child(pid));

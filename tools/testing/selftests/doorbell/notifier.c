@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/*
- * Notifiers: told of each transition, once, when it is made; their lifetimes and
- * barriers.
- */
+/* Notifiers: one signal for each transition, after it is made; their lifetimes and barriers. */
 #include <limits.h>
 
 #include "doorbell_test.h"
@@ -40,7 +37,7 @@ FIXTURE_TEARDOWN(notifier)
 	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
 }
 
-/* How often each was signalled since the last time. */
+/* Expects the number of signals of each since the last time. */
 #define EXPECT_TOLD(nr_masks, nr_unmasks) do {				\
 	const uint64_t __masks = nr_masks, __unmasks = nr_unmasks;	\
 									\
@@ -51,7 +48,7 @@ FIXTURE_TEARDOWN(notifier)
 
 TEST_F(notifier, once_per_transition)
 {
-	/* Assigning is no event, whatever the state. */
+	/* Assigning is no event, in any state. */
 	EXPECT_TOLD(0, 0);
 	EXPECT_EQ(3, line_of(_metadata, self->db, 0).nr_notifiers);
 	EXPECT_EQ(1, line_of(_metadata, self->db, 0).nr_triggers);
@@ -68,7 +65,7 @@ TEST_F(notifier, once_per_transition)
 	EXPECT_EQ(0, doorbell_unmask(self->db, 0));
 	EXPECT_TOLD(0, 0);
 
-	/* Rings, deliveries, and what is dropped are no transitions. */
+	/* Rings, deliveries and dropped messages are no transitions. */
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
 	EXPECT_EQ(0, doorbell_clear(self->db, 0));
 	EXPECT_TOLD(0, 0);
@@ -82,15 +79,15 @@ TEST_F(notifier, once_per_transition)
 	EXPECT_EQ(1, doorbell_unmask(self->db, 0));
 	EXPECT_TOLD(0, 1);
 	EXPECT_EQ(2, efd_read(self->out));
-	/* It is that line's. */
+	/* Other lines' transitions do not count. */
 	EXPECT_EQ(1, doorbell_mask(self->db, 1));
 	EXPECT_EQ(0, doorbell_unmask(self->db, 1));
 	EXPECT_TOLD(0, 0);
-	/* And it is told, not rung. */
+	/* Notifiers are signalled; they ring nothing. */
 	EXPECT_EQ(3, line_of(_metadata, self->db, 0).rings);
 }
 
-/* Of a line that is masked already: no event for that, but the unmask is one. */
+/* Assigning to a masked line is no event, but the unmask is one. */
 TEST_F(notifier, assigned_while_masked)
 {
 	int late = new_eventfd(_metadata, 0, 0);
@@ -128,7 +125,7 @@ TEST_F(notifier, sets)
 	EXPECT_EQ(0, doorbell_line_set(db, DOORBELL_UNMASK, 0, nr, NULL, NULL));
 	EXPECT_EQ(0, efd_read(self->masks));
 	EXPECT_EQ(0, efd_read(self->both));
-	/* Other lines' are not deassigned with one. */
+	/* Deassigning from one line leaves the other lines. */
 	ASSERT_EQ(0, doorbell_deassign_notifier(db, self->masks, 7));
 	EXPECT_EQ(nr, doorbell_line_set(db, DOORBELL_MASK, 0, nr, NULL, NULL));
 	EXPECT_EQ(nr - 1, efd_read(self->masks));
@@ -136,7 +133,7 @@ TEST_F(notifier, sets)
 
 struct watcher {
 	const struct doorbell_line_status *status;
-	/* Told of masks, unmasks and acks, and what the state then has to be. */
+	/* Notifiers of masks, unmasks and acks, and the state that each implies. */
 	int fd[3];
 	uint32_t bit[3];
 	uint32_t value[3];
@@ -165,8 +162,8 @@ static void *watch(void *arg)
 }
 
 /*
- * Who is told, on another processor, finds the transition made. The watched
- * eventfds are the first of as many as there can be.
+ * A thread on another processor that is notified finds the transition made. Its eventfds
+ * are the first of the maximum number of notifiers.
  */
 TEST_F(notifier, told_after_the_transition)
 {
@@ -220,7 +217,7 @@ TEST_F(notifier, deassign_is_a_barrier)
 	unsigned int rounds, late = 0, signalled = 0;
 	struct rounds race = ROUNDS(30, 5000);
 
-	/* The last of many, so that a barrier that is none is seen to be none. */
+	/* The last of many, which exposes a missing barrier. */
 	for (i = 1; i < DOORBELL_MAX_NOTIFIERS_PER_LINE; i++)
 		ASSERT_EQ(0, doorbell_assign_notifier(self->db, new_eventfd(_metadata, 0, 0), 1,
 						      MASK | UNMASK));
@@ -263,7 +260,7 @@ static void *mask_on(void *arg)
 	return NULL;
 }
 
-/* Of several that mask and unmask at once, each transition is told exactly once. */
+/* Several threads mask and unmask at once: each transition is notified exactly once. */
 TEST_F(notifier, transitions_add_up)
 {
 	struct rounds race = ROUNDS(100, 50000);
@@ -303,13 +300,13 @@ TEST_F(notifier, errors)
 	int fresh = new_eventfd(_metadata, 0, 0), i;
 	int many[DOORBELL_MAX_NOTIFIERS_PER_LINE];
 
-	/* The same eventfd once more, whatever the events; and by another fd. */
+	/* The same eventfd again, with any events, and by another fd. */
 	EXPECT_EQ(-EEXIST, doorbell_assign_notifier(self->db, self->masks, 0, MASK));
 	EXPECT_EQ(-EEXIST, doorbell_assign_notifier(self->db, self->masks, 0, UNMASK));
 	EXPECT_EQ(-EEXIST, doorbell_assign_notifier(self->db, dup(self->masks), 0, MASK));
 	EXPECT_EQ(-ENOENT, doorbell_notifier(self->db, fresh, 0, deassign, 0));
 	EXPECT_EQ(-ENOENT, doorbell_notifier(self->db, self->masks, 1, deassign, 0));
-	/* Triggers and notifiers do not stand in for one another. */
+	/* A trigger is no notifier, and a notifier no trigger. */
 	EXPECT_EQ(-ENOENT, doorbell_notifier(self->db, self->out, 0, deassign, 0));
 	EXPECT_EQ(-ENOENT, doorbell_trigger(self->db, self->masks, 0, deassign));
 	EXPECT_EQ(-EINVAL, doorbell_assign_notifier(self->db, fresh, 0, 0));
@@ -325,7 +322,7 @@ TEST_F(notifier, errors)
 	EXPECT_EQ(-ENOSPC, doorbell_assign_notifier(self->db, fresh, 1, MASK));
 	EXPECT_EQ(-EEXIST, doorbell_assign_notifier(self->db, many[0], 1, MASK));
 	EXPECT_EQ(DOORBELL_MAX_NOTIFIERS_PER_LINE, line_of(_metadata, self->db, 1).nr_notifiers);
-	/* Triggers are counted for themselves. */
+	/* Triggers have a limit of their own. */
 	ASSERT_EQ(0, doorbell_assign_trigger(self->db, fresh, 1));
 	EXPECT_EQ(1, doorbell_mask(self->db, 1));
 	for (i = 0; i < DOORBELL_MAX_NOTIFIERS_PER_LINE; i++)
@@ -339,7 +336,7 @@ TEST_F(notifier, errors)
 	EXPECT_TOLD(0, 0);
 }
 
-/* By a copy that this process keeps for looking, but never gave to the module. */
+/* The test keeps a copy of the fd, which the module never saw. */
 TEST_F(notifier, outlives_its_fd)
 {
 	int late = new_eventfd(_metadata, 0, 0), copy = dup(late);
@@ -350,12 +347,12 @@ TEST_F(notifier, outlives_its_fd)
 	EXPECT_EQ(1, doorbell_mask(self->db, 1));
 	EXPECT_EQ(1, efd_read(copy));
 	close(copy);
-	/* Nobody sees it, but it is there. */
+	/* The eventfd has no fd, but is still assigned. */
 	EXPECT_EQ(0, doorbell_unmask(self->db, 1));
 	EXPECT_EQ(1, line_of(_metadata, self->db, 1).nr_notifiers);
 }
 
-/* The same eventfd as both: it is told by the sum. */
+/* The same eventfd as both: its counter is the sum. */
 TEST_F(notifier, trigger_too)
 {
 	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->both, 0));
@@ -372,7 +369,7 @@ TEST_F(notifier, trigger_too)
 	EXPECT_EQ(0, efd_count(self->both));
 }
 
-/* A mask that rings the line that it masks, and an unmask that does. */
+/* A mask that rings the masked line, and an unmask that rings its line. */
 TEST_F(notifier, rings_its_own_line)
 {
 	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, self->masks, 0));
@@ -389,7 +386,7 @@ TEST_F(notifier, rings_its_own_line)
 	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, self->unmasks, 0));
 	EXPECT_EQ(1, doorbell_mask(self->db, 0));
 	EXPECT_EQ(0, doorbell_pending(self->db, 0));
-	/* Held, it delivered nothing; but it rang, and that is delivered, too. */
+	/* The masked line held the ring; the unmask delivered it, and so is its own ring. */
 	EXPECT_EQ(0, doorbell_unmask(self->db, 0));
 	ASSERT_EQ(1, efd_wait(self->out));
 	EXPECT_EQ(2, settled(_metadata, self->db, 0).rings);
@@ -419,7 +416,7 @@ TEST_F(notifier, rings_another_line)
 	EXPECT_EQ(1, efd_read(out));
 }
 
-/* The number by which /proc calls an eventfd: the smallest that is free. */
+/* Returns the id of an eventfd in /proc: the smallest free number when it was made. */
 static long eventfd_id(int fd)
 {
 	char path[40], line[128];
@@ -435,7 +432,7 @@ static long eventfd_id(int fd)
 	return id;
 }
 
-/* Whether the eventfd of that id is there no more: so its id is the next one's. */
+/* Returns true if the id is free, because the next eventfd gets it. */
 static bool is_free(long id)
 {
 	int fd = eventfd(0, EFD_CLOEXEC);
@@ -445,7 +442,7 @@ static bool is_free(long id)
 	return free;
 }
 
-/* An eventfd lives as long as something of the module's refers to it, and no longer. */
+/* An eventfd lives exactly as long as the module refers to it. */
 TEST_F(notifier, keeps_and_gives_back)
 {
 	int db = new_context(_metadata, 1), fd, copy;
@@ -478,14 +475,14 @@ TEST_F(notifier, keeps_and_gives_back)
 	close(fd);
 	EXPECT_FALSE(is_free(id));
 
-	/* Masked or not, the context's end is that of all it refers to. */
+	/* Closing the context ends all its references, masked or not. */
 	EXPECT_EQ(1, doorbell_mask(db, 0));
 	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(db, 0));
 	close(db);
 	ASSERT_TRUE(WAIT_FOR(is_free(id)));
 }
 
-/* A masked line ends with its context: that is no unmask, and tells nobody. */
+/* A masked line ends with its context: that is no unmask and signals no notifier. */
 TEST_F(notifier, context_closes)
 {
 	unsigned int round;
@@ -498,7 +495,7 @@ TEST_F(notifier, context_closes)
 		EXPECT_EQ(2, doorbell_line_set(db, DOORBELL_MASK, 0, 2, NULL, NULL));
 		EXPECT_EQ(2, efd_read(tell));
 		close(db);
-		/* Its end unmasks nothing. */
+		/* Closing unmasks nothing. */
 		EXPECT_EQ(0, efd_count(tell));
 		close(tell);
 	}

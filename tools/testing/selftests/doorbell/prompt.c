@@ -1,27 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A message that is pending on an unmasked line is delivered promptly, although the
- * thread that held the line is preempted.
+ * A message that is pending on an unmasked line is delivered promptly, although the thread
+ * that owned the line is preempted.
  *
- * A thread on the first processor delivers. The first delivery wakes a thread of a
- * higher priority there, which keeps the processor busy until it is told to stop. The
- * second processor rings the line once in each delivery, so that the first thread leaves
- * the last message to the line's callback. At that moment it is preempted, and does not
- * run again before the delivery of that message has started.
+ * A thread on the first processor delivers. The first delivery wakes a thread of a higher
+ * priority there, which keeps the processor busy until it is told to stop. The second
+ * processor rings the line once in each delivery, so that the first thread leaves the last
+ * message to the line's irq_work. At that moment it is preempted, and does not run again
+ * before the delivery of that message has started.
  */
 #include "slow_line.h"
 
-/* Longer than a busy host keeps one of the processors from ringing. */
+/* Longer than a busy host delays one of the processors. */
 #define DELIVERY_US	10000
 
-/* The priority of the thread that delivers; that of the busy one is higher. */
+/* The priority of the thread that delivers; the busy thread has a higher one. */
 #define PRIORITY	10
 
 struct stage {
 	struct slow_line slow;
-	/* The first delivery is an unmask's. */
+	/* UNMASK makes the first delivery. */
 	bool unmask;
-	/* Start the thread that delivers, and let the busy one wait for a delivery. */
+	/*
+	 * Pipes that start the thread that delivers, and make the busy one wait for a
+	 * delivery.
+	 */
 	int go, arm;
 	atomic_bool returned, busy, release, stop;
 	pthread_t deliverer, hog;
@@ -119,7 +122,7 @@ FIXTURE_TEARDOWN(prompt)
 	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
 }
 
-/* Begins the first of the deliveries, once both threads wait. Returns the number before it. */
+/* Begins the first delivery, once both threads wait. Returns the number before it. */
 static uint64_t begin(struct __test_metadata *_metadata, struct stage *stage)
 {
 	uint64_t before;
@@ -137,7 +140,7 @@ static uint64_t begin(struct __test_metadata *_metadata, struct stage *stage)
 	return before;
 }
 
-/* Rings the line once in each delivery; false if one was over too early for that. */
+/* Rings the line once in each delivery. Returns false if a delivery was over too early. */
 static bool ring_in_each(struct slow_line *slow, uint64_t before)
 {
 	unsigned int i;
@@ -207,8 +210,8 @@ FIXTURE_TEARDOWN(urgent)
 }
 
 /*
- * A thread that is more urgent than the busy one leaves a message to the thread that
- * delivers. On PREEMPT_RT the busy one has preempted that, in the middle of a delivery.
+ * A thread of a higher priority than the busy one leaves a message to the thread that
+ * delivers. On PREEMPT_RT the busy thread has preempted that, in the middle of a delivery.
  */
 TEST_F(urgent, gives_its_priority)
 {

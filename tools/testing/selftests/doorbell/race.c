@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Many threads at once: what was counted at each place must fit together when
- * they are done.
+ * Many threads at once: the counts of the calls, the lines and the eventfds must agree at
+ * the end.
  */
 #include "doorbell_test.h"
 
@@ -31,7 +31,7 @@ struct ringer {
 	unsigned int cpu;
 	unsigned int rounds;
 	int db;
-	/* An irqfd to write to instead, if not negative. */
+	/* The irqfd to write to instead of ringing, if not negative. */
 	int in;
 	uint64_t delivered;
 	uint64_t coalesced;
@@ -66,7 +66,7 @@ static void *ring_on(void *arg)
 	return NULL;
 }
 
-/* Runs the ringers to their end and adds up in the first one. */
+/* Runs the ringers to their end and adds up their counts in the first one. */
 static void run_ringers(struct __test_metadata *_metadata, struct ringer *ringers, unsigned int nr)
 {
 	pthread_barrier_t start;
@@ -107,7 +107,7 @@ static void *consume(void *arg)
 	return NULL;
 }
 
-/* Each call's result, the line's counters and the trigger's counter tell the same. */
+/* The results of the calls, the line's counters and the trigger's counter agree. */
 TEST_F(race, ring_results_add_up)
 {
 	const unsigned int rounds = 50000;
@@ -169,7 +169,7 @@ TEST_F(race, writes_add_up)
 		EXPECT_EQ(0, efd_count(ringers[i].in));
 }
 
-/* What a ring is about: written before the ring, read after the signal. */
+/* The data that a ring announces: written before the ring, read after the signal. */
 static atomic_ulong written;
 
 static void write_and_ring(struct hammer *hammer)
@@ -198,8 +198,8 @@ static void *read_on(void *arg)
 }
 
 /*
- * After each ring a delivery starts, so whoever reads after the signal reads
- * what was written last, whichever ring was the last and whatever it met.
+ * After each ring a delivery starts. So a thread that reads after the signal reads what was
+ * written last, whichever ring was the last and whatever it met.
  */
 TEST_F(race, nothing_lost)
 {
@@ -216,7 +216,7 @@ TEST_F(race, nothing_lost)
 	for (i = 0; more_rounds(&race, i); i++) {
 		ASSERT_TRUE(hammer_resume(&hammer));
 		ASSERT_TRUE(hammer_passes(&hammer, i % 4));
-		/* Now the last of all rings is the hammer's, now it is this one. */
+		/* The last ring is sometimes the hammer's and sometimes this one. */
 		atomic_store(&hammer.pause, true);
 		atomic_fetch_add(&written, 1);
 		ASSERT_EQ(0, efd_write(in, 1));
@@ -252,7 +252,7 @@ FIXTURE_SETUP(query)
 	self->hammer.fd = variant->by_irqfd ? new_eventfd(_metadata, 0, 0) : self->db;
 	if (variant->by_irqfd)
 		ASSERT_EQ(0, doorbell_assign_irqfd(self->db, self->hammer.fd, 0));
-	/* Deliveries that take a while. */
+	/* Triggers that make a delivery take a while. */
 	for (i = 0; i < 16; i++)
 		ASSERT_EQ(0, doorbell_assign_trigger(self->db, new_eventfd(_metadata, 0, 0), 0));
 }
@@ -261,7 +261,7 @@ FIXTURE_TEARDOWN(query)
 {
 }
 
-/* QUERY tells no ring twice and forgets none, whenever it is asked. */
+/* QUERY counts each ring exactly once, at any time. */
 TEST_F(query, is_exact)
 {
 	struct doorbell_query query, last = {};
@@ -291,7 +291,7 @@ TEST_F(query, is_exact)
 	EXPECT_EQ(atomic_load(&self->hammer.done), settled(_metadata, self->db, 0).rings);
 }
 
-/* What the jugglers did, summed up: assigned less deassigned. */
+/* The sum of the jugglers' successes: assigned minus deassigned. */
 struct juggle {
 	int db[2];
 	atomic_int fd;
@@ -309,8 +309,8 @@ struct juggler {
 };
 
 /*
- * One assign or deassign on an eventfd that may be closed, and its number be
- * another eventfd's, at any moment.
+ * Assigns or deassigns an eventfd that may be closed at any moment, and whose number may be
+ * reused.
  */
 static bool try(struct juggle *juggle, unsigned int at, bool trigger, int fd, uint32_t line,
 		uint32_t flags)
@@ -363,7 +363,7 @@ static void *juggle_on(void *arg)
 		bool trigger = dice >> 4 & 1;
 		int fd = atomic_load(&juggle->fd);
 
-		/* Mostly, so that triggers of closed eventfds do not fill the lines. */
+		/* Mostly irqfds, so that triggers of closed eventfds do not fill the lines. */
 		if (trigger && dice >> 5 & 7)
 			trigger = false;
 		try(juggle, at, trigger, fd, line, 0);
@@ -374,7 +374,7 @@ static void *juggle_on(void *arg)
 	return NULL;
 }
 
-/* True if each context had each of its calls succeed, and each line has delivered. */
+/* Returns true if each context had each of its calls succeed, and each line has delivered. */
 static bool all_happened(struct __test_metadata *_metadata, struct juggle *juggle)
 {
 	unsigned int at, line;
@@ -412,13 +412,16 @@ TEST_F(race, juggling)
 		bool one, two;
 
 		atomic_store(&juggle.fd, fd);
-		/* It has one consumer, so at most one of these; the others may be first. */
+		/*
+		 * An eventfd has one consumer: at most one succeeds, unless another thread
+		 * was first.
+		 */
 		one = try(&juggle, at, false, fd, 0, 0);
 		two = try(&juggle, !at, false, fd, 1, 0);
 		efd_write(fd, 1);
 		if (two)
 			try(&juggle, !at, false, fd, 1, DEASSIGN);
-		/* Every other time it is left to the close. */
+		/* In every other case the close deassigns it. */
 		if (one && rounds % 4 < 2)
 			try(&juggle, at, false, fd, 0, DEASSIGN);
 		close(fd);
@@ -429,7 +432,7 @@ TEST_F(race, juggling)
 
 	EXPECT_EQ(0, juggle.surprises);
 	for (i = 0; i < 2; i++) {
-		/* All eventfds are closed: no irqfd is left, however it went. */
+		/* All eventfds are closed: no irqfd is left. */
 		ASSERT_TRUE(WAIT_FOR(info_of(_metadata, self->db[i]).nr_irqfds == 0));
 		triggers += info_of(_metadata, self->db[i]).nr_triggers;
 		for (line = 0; line < 4; line++) {
@@ -439,14 +442,14 @@ TEST_F(race, juggling)
 			EXPECT_LE(query.deliveries, query.rings);
 			EXPECT_LT(0, query.deliveries);
 		}
-		/* The race did go through all of it. */
+		/* Each kind of call has succeeded. */
 		EXPECT_LT(0, juggle.done[i][0][0]);
 		EXPECT_LT(0, juggle.done[i][0][1]);
 		EXPECT_LT(0, juggle.done[i][1][0]);
 		EXPECT_LT(0, juggle.done[i][1][1]);
 	}
 	EXPECT_LE(0, juggle.irqfds);
-	/* Triggers do not end by a close: exactly those that were assigned are there. */
+	/* Closing deassigns no trigger: exactly those that were assigned are there. */
 	EXPECT_EQ(juggle.triggers, triggers);
 }
 

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Kept values: what is in a record, and how records are taken out, by read(2) and
- * through the mapping. Against producers on other processors they are taken out in
- * records_race.c. Runs as a 32-bit program, too.
+ * Records: their contents, and how they are consumed by read(2) and through the mapping.
+ * Producers on other processors are in records_race.c. Runs as a 32-bit program, too.
  */
 #include "bus.h"
 
@@ -20,7 +19,7 @@ FIXTURE(records) {
 };
 
 FIXTURE_VARIANT(records) {
-	/* Taken out through the mapping. */
+	/* Records are consumed through the mapping. */
 	bool mapped;
 };
 
@@ -54,7 +53,7 @@ static bool next_of(bool mapped, struct doorbell_records *records, int db,
 	return mapped ? doorbell_next_record(records, record) : read_records(db, record, 1) == 1;
 }
 
-/* The next record is taken out, whichever way the variant has; false if there is none. */
+/* Consumes the next record in the way of the variant. Evaluates to false if there is none. */
 #define NEXT(record)	next_of(variant->mapped, &self->records, self->db, record)
 
 #define EXPECT_NEXT(nth, where, at, len, what) do {			\
@@ -68,7 +67,7 @@ static bool next_of(bool mapped, struct doorbell_records *records, int db,
 	}								\
 } while (0)
 
-/* There is none, by neither way. */
+/* Expects no record, by read(2) and in the mapping. */
 #define EXPECT_NONE() do {						\
 	struct doorbell_record __record;				\
 									\
@@ -93,7 +92,7 @@ TEST_F(records, content)
 	ASSIGN(kept(to_eventfd(0, 1, self->efd[1])));
 	ASSIGN(in_space(kept(to_eventfd(-8ULL, 8, self->efd[2])), PIO));
 	EXPECT_NONE();
-	/* No bit is left of a longer one that had the same place. */
+	/* No bit is left of a longer value that had the same place. */
 	for (i = 0; i < 32; i++) {
 		const uint32_t len = lengths[3 - i % 4];
 
@@ -113,7 +112,7 @@ TEST_F(records, content)
 	EXPECT_BUS(66, 0);
 }
 
-/* Only what is written to those that keep; once, though several do. */
+/* Only writes to regions with records are recorded; once, even if several match. */
 TEST_F(records, once)
 {
 	ASSIGN(kept(to_eventfd(ADDR, 4, self->efd[0])));
@@ -143,7 +142,10 @@ TEST_F(records, once)
 	EXPECT_BUS(4, 0);
 }
 
-/* Full, a write is refused and nobody is told, also those that would keep nothing. */
+/*
+ * If the ring is full, a write is refused and signals nothing, not even regions without
+ * records.
+ */
 TEST_F(records, full)
 {
 	struct doorbell_record record;
@@ -167,11 +169,11 @@ TEST_F(records, full)
 		SIGNALS(0);
 		EXPECT_EQ(round - 1, line_of(_metadata, self->db, 1).rings);
 		EXPECT_BUS(kept_so_far, 4 * round - 1);
-		/* The rest of the bus goes on. */
+		/* Other regions work as before. */
 		EXPECT_EQ(0, mmio_write(self->db, ADDR + 8, 4, 7));
 		EXPECT_EQ(-EOPNOTSUPP, mmio_write(self->db, ADDR, 2, 7));
 		SIGNALS(0x1000);
-		/* Room for one is room for one. */
+		/* There is room for one more, and only one. */
 		ASSERT_TRUE(NEXT(&record));
 		taken++;
 		EXPECT_TRUE(is_record(&record, taken, MMIO, ADDR, 4, taken + 99));
@@ -191,7 +193,7 @@ TEST_F(records, full)
 	EXPECT_EQ(5, writes_to(self->db, 2));
 }
 
-/* A batch, or a vector, ends where there is no room, and can go on there. */
+/* A batch or a vector ends where there is no room, and can go on there later. */
 TEST_F(records, batch)
 {
 	struct doorbell_bus_access accesses[RECORDS + 3];
@@ -224,7 +226,7 @@ TEST_F(records, batch)
 	EXPECT_FALSE(NEXT(&record));
 }
 
-/* Whole records, as many as there are or as fit; into vectors, too. */
+/* Whole records, as many as exist or fit; into vectors, too. */
 TEST_F(records, read_in_pieces)
 {
 	struct doorbell_record got[RECORDS + 1];
@@ -240,7 +242,7 @@ TEST_F(records, read_in_pieces)
 		for (i = 0; i < RECORDS - 1; i++)
 			ASSERT_EQ(0, mmio_write(self->db, ADDR, 8, ~(sequence + i)));
 		memset(got, 0xff, sizeof(got));
-		/* A bit more than that has no room for one more. */
+		/* A part of a record's size is no room for a record. */
 		expected = room < RECORDS ? room : RECORDS - 1;
 		ASSERT_EQ(expected * sizeof(*got),
 			  read(self->db, got, room * sizeof(*got) + (room <= RECORDS) * 31));
@@ -261,7 +263,7 @@ TEST_F(records, read_in_pieces)
 		EXPECT_TRUE(is_record(&got[i], sequence + i + 1, MMIO, ADDR, 8, i));
 }
 
-/* Looking is not taking, and the two ways to take can follow each other. */
+/* Looking at a record does not consume it, and the two ways to consume can alternate. */
 TEST_F(records, mapping)
 {
 	const struct doorbell_record_ring *map = self->records.ring;
@@ -284,7 +286,7 @@ TEST_F(records, mapping)
 		EXPECT_EQ(i + 1, map->head);
 		EXPECT_NONE();
 	}
-	/* Another mapping is of the same, and outlives all that the context is known by. */
+	/* Another mapping shows the same records. It outlives all fds of the context. */
 	other = map_records(_metadata, self->db);
 	EXPECT_EQ(3 * RECORDS, other.ring->head);
 	ASSERT_EQ(0, mmio_write(self->db, ADDR, 2, 0xabcd));
@@ -293,7 +295,10 @@ TEST_F(records, mapping)
 	EXPECT_EQ(0xabcd, other.ring->records[0].value);
 }
 
-/* A head that cannot be makes the ring full, and nothing else; put right, all is well. */
+/*
+ * An impossible head makes the ring full and has no other effect. With a valid head all
+ * works again.
+ */
 TEST_F(records, impossible_head)
 {
 	struct doorbell_record_ring *map = self->records.ring;
@@ -320,17 +325,17 @@ TEST_F(records, impossible_head)
 		EXPECT_EQ(-ENOBUFS, bus_write(self->db, BY_PWRITE, ADDR, 4, 77));
 		refused += 2;
 		SIGNALS(0);
-		/* What is at its place has not that number. */
+		/* The record at that place has another sequence number. */
 		EXPECT_EQ(-EAGAIN, read_records(self->db, &record, 1));
 		EXPECT_EQ(heads[i], map->head);
 		EXPECT_BUS(5, refused);
 	}
-	/* What has not been taken out has not been written over. */
+	/* A record that was not consumed was not overwritten. */
 	__atomic_store_n(&map->head, 2, __ATOMIC_RELEASE);
 	for (i = 2; i < 5; i++)
 		EXPECT_NEXT(i + 1, MMIO, ADDR, 4, i);
 	EXPECT_NONE();
-	/* And it goes on with the next number. */
+	/* The next record has the next number. */
 	for (j = 0; j < RECORDS; j++)
 		EXPECT_EQ(0, mmio_write(self->db, ADDR, 4, j));
 	EXPECT_EQ(-ENOBUFS, mmio_write(self->db, ADDR, 4, j));
@@ -339,7 +344,7 @@ TEST_F(records, impossible_head)
 	EXPECT_BUS(5 + RECORDS, refused + 1);
 }
 
-/* Whatever is written over the records comes back to who wrote it, and to nobody else. */
+/* If a process overwrites the records, only that process reads the wrong values. */
 TEST_F(records, scribbled_over)
 {
 	struct doorbell_record record;
@@ -359,7 +364,7 @@ TEST_F(records, scribbled_over)
 	EXPECT_NEXT(i + 1, MMIO, ADDR, 4, i);
 }
 
-/* One place is enough for a mailbox; and they may be more than one page. */
+/* One place is enough for a mailbox; and the records may be more than one page. */
 TEST_F(records, sizes)
 {
 	static const uint32_t sizes[] = { 1, 2, 64, 4096 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Producers on other processors, and one consumer of what they write: nothing is
- * lost, nothing comes twice, and what each of them writes comes in its order.
+ * Producers on other processors, and one consumer of their records: none is lost, none
+ * comes twice, and those of each producer come in order.
  */
 #include <limits.h>
 #include <sys/prctl.h>
@@ -16,7 +16,7 @@
 #define ADDR		0x1000ULL
 #define PRODUCERS	2
 
-/* A producer's own region. */
+/* The region of a producer. */
 #define ADDR_OF(i)	(ADDR + 0x10 * (i))
 
 struct producer {
@@ -32,10 +32,10 @@ struct producer {
 	pthread_t thread;
 };
 
-/* In memory that a forked one shares. */
+/* In memory that a forked consumer shares. */
 struct consumer {
 	atomic_bool stop;
-	/* The last value of each. */
+	/* The last value of each producer. */
 	atomic_ulong last[PRODUCERS];
 	uint64_t taken;
 	atomic_ulong wrong;
@@ -55,11 +55,11 @@ FIXTURE(records_race) {
 };
 
 FIXTURE_VARIANT(records_race) {
-	/* Taken out through the mapping. */
+	/* Records are consumed through the mapping. */
 	bool mapped;
-	/* When there is none, waits for the eventfd. */
+	/* If there is no record, waits for the eventfd. */
 	bool sleeps;
-	/* By another process. */
+	/* Another process consumes. */
 	bool forked;
 };
 
@@ -86,7 +86,7 @@ FIXTURE_TEARDOWN(records_race)
 	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
 }
 
-/* Sees whether it is the one that must come, of all and of its producer. */
+/* Checks that the record is the next one of all and of its producer. */
 static void take(struct consumer *c, const struct doorbell_record *record)
 {
 	const uint64_t from = (record->addr - ADDR) / 0x10;
@@ -136,14 +136,14 @@ static void *consume(void *arg)
 		dither(round / 16);
 		if (take_some(job, round))
 			continue;
-		/* None has come since all were stopped. */
+		/* No record has come since all producers stopped. */
 		if (stop)
 			break;
 		if (!job->sleeps) {
 			sched_yield();
 			continue;
 		}
-		/* The eventfd is signalled for the stop as well. */
+		/* The eventfd is signalled at the stop as well. */
 		c->slept++;
 		if (efd_await(job->efd, POLLIN) != POLLIN) {
 			c->not_woken++;
@@ -166,7 +166,7 @@ static void *produce(void *arg)
 				p->made + 1);
 		if (ret == -ENOBUFS) {
 			p->refused++;
-			/* Some try again at once. */
+			/* Some rounds try again at once. */
 			if (round++ % 4)
 				sched_yield();
 			continue;
@@ -223,7 +223,7 @@ static unsigned long least_made(struct producer *producers)
 	return least;
 }
 
-/* True as soon as a producer or the consumer has failed. */
+/* Returns true as soon as a producer or the consumer has failed. */
 static bool has_failed(struct producer *producers, struct consumer *c)
 {
 	int i;
@@ -235,7 +235,7 @@ static bool has_failed(struct producer *producers, struct consumer *c)
 	return c->wrong || c->not_woken;
 }
 
-/* What each made has come, in order and once; and all of it was signalled. */
+/* All records have come, in order and once, and each was signalled. */
 static void race(struct __test_metadata *_metadata, struct _test_data_records_race *self,
 		 const struct _fixture_variant_records_race *variant,
 		 uint32_t nr_records, bool wait)
@@ -266,7 +266,10 @@ static void race(struct __test_metadata *_metadata, struct _test_data_records_ra
 		};
 		ASSERT_EQ(0, pthread_create(&producers[i].thread, NULL, produce, &producers[i]));
 	}
-	/* Full or never full, empty now and then: or this proves nothing. */
+	/*
+	 * The ring must have been full or never full, and empty now and then, or the test
+	 * proves nothing.
+	 */
 	do {
 		usleep(1000);
 	} while (!has_failed(producers, c) &&
@@ -291,7 +294,7 @@ static void race(struct __test_metadata *_metadata, struct _test_data_records_ra
 	EXPECT_EQ(0, c->not_woken);
 	EXPECT_EQ(made, c->taken);
 	EXPECT_EQ(made, self->records.ring->head);
-	/* And the one that told to stop. */
+	/* And the signal at the stop. */
 	EXPECT_EQ(made + 1, c->signals);
 	bus = bus_of(_metadata, self->db);
 	EXPECT_EQ(made, bus.recorded);
@@ -307,7 +310,10 @@ TEST_F(records_race, conserved)
 	race(_metadata, self, variant, RECORDS, false);
 }
 
-/* Who waits until it was heard finds room, always: there are never more than two. */
+/*
+ * A producer that waits until its record was consumed always finds room: there are at most
+ * two.
+ */
 TEST_F(records_race, room)
 {
 	race(_metadata, self, variant, RECORDS, true);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Regions: which writes match, and what becomes of those. Many writes in one call
- * are in bus.c, what is kept of them in records.c. Runs as a 32-bit program, too.
+ * Regions: which writes match, and their effects. Many writes in one call are in bus.c,
+ * records in records.c. Runs as a 32-bit program, too.
  */
 #include "bus.h"
 
@@ -51,7 +51,7 @@ FIXTURE_TEARDOWN(region)
 #define WRITE(addr, length, value)					\
 	bus_write(self->db, variant->way, addr, length, value)
 
-/* A write goes to those eventfds, once to each; or to nobody. See signals(). */
+/* Expects that a write signals these eventfds, each once, or none. See signals(). */
 #define GOES_TO(expected, addr, length, value) do {			\
 	EXPECT_EQ(0, WRITE(addr, length, value));			\
 	EXPECT_EQ(expected, signals(self->efd, NE));			\
@@ -62,7 +62,7 @@ FIXTURE_TEARDOWN(region)
 	EXPECT_EQ(0, signals(self->efd, NE));				\
 } while (0)
 
-/* A region has a length, and takes that and no other; or none, and takes all. */
+/* A region with a length matches writes of that length only; one without, all. */
 TEST_F(region, lengths)
 {
 	static const uint32_t of[] = { 1, 2, 4, 8, 0 };
@@ -86,7 +86,7 @@ TEST_F(region, lengths)
 	}
 }
 
-/* All bits of a value count, of every length. */
+/* All bits of a value count, for every length. */
 TEST_F(region, datamatch)
 {
 	unsigned int i, bit;
@@ -99,7 +99,7 @@ TEST_F(region, datamatch)
 		ASSIGN(matching(to_eventfd(at, len, self->efd[1]), 1));
 		ASSIGN(matching(to_eventfd(at, len, self->efd[2]), sign));
 		ASSIGN(matching(to_eventfd(at, len, self->efd[3]), ones(len)));
-		/* One eventfd may be that of several. */
+		/* Several regions may have the same eventfd. */
 		ASSIGN(matching(to_eventfd(at, len, self->efd[3]), 0x5a));
 		GOES_TO(0x0001, at, len, 0);
 		GOES_TO(0x0010, at, len, 1);
@@ -118,7 +118,7 @@ TEST_F(region, datamatch)
 	GOES_NOWHERE(ADDR + 0x30, 4, 1);
 }
 
-/* Those with a datamatch and the one without, on one address. */
+/* Regions with a datamatch and the one without, at one address. */
 TEST_F(region, both)
 {
 	const struct doorbell_region any = to_eventfd(ADDR, 4, self->efd[0]);
@@ -132,7 +132,7 @@ TEST_F(region, both)
 	GOES_TO(0x011, ADDR, 4, 7);
 	GOES_TO(0x101, ADDR, 4, 0);
 	GOES_TO(0x001, ADDR, 4, 8);
-	/* It goes, and they stay; and the other way round. */
+	/* The one without goes and the others stay, and the other way round. */
 	REMOVE(any);
 	GOES_TO(0x010, ADDR, 4, 7);
 	GOES_TO(0x100, ADDR, 4, 0);
@@ -143,13 +143,13 @@ TEST_F(region, both)
 	GOES_TO(0x101, ADDR, 4, 0);
 	REMOVE(zero);
 	GOES_TO(0x001, ADDR, 4, 0);
-	/* The same eventfd for both hears of it twice. */
+	/* An eventfd of both is signalled twice. */
 	ASSIGN(matching(to_eventfd(ADDR, 4, self->efd[0]), 9));
 	GOES_TO(0x002, ADDR, 4, 9);
 	GOES_TO(0x001, ADDR, 4, 8);
 }
 
-/* A write that covers a region, or a part of it, or begins elsewhere, is not for it. */
+/* A write that covers a region, or a part of it, or begins elsewhere, does not match. */
 TEST_F(region, begins_elsewhere)
 {
 	uint64_t at;
@@ -171,12 +171,12 @@ TEST_F(region, begins_elsewhere)
 				GOES_NOWHERE(at, lengths[i], 0);
 		}
 	}
-	/* Nor one that is the same but for a high bit of its address. */
+	/* Nor does one whose address differs in a high bit. */
 	for (i = 13; i < 63; i++)
 		GOES_NOWHERE(ADDR | 1ULL << i, 4, 0);
 }
 
-/* Wherever they begin, they may touch. */
+/* Regions may begin at any address and be adjacent. */
 TEST_F(region, unaligned)
 {
 	static const struct { uint64_t addr; uint32_t length; } at[] = {
@@ -197,7 +197,7 @@ TEST_F(region, unaligned)
 	}
 }
 
-/* A region may end where the space does; pwrite(2) comes just below its middle. */
+/* A region may end with the space; pwrite(2) reaches just below its middle. */
 TEST_F(region, last_bytes)
 {
 	const bool half = variant->way == BY_PWRITE || variant->way == BY_PWRITEV;
@@ -217,7 +217,7 @@ TEST_F(region, last_bytes)
 		REMOVE(to_eventfd(0, len, self->efd[1]));
 		GOES_TO(0x01, at, len, ones(len));
 		GOES_NOWHERE(0, len, 0);
-		/* It is there to be overlapped, to its last byte. */
+		/* A region at its last byte overlaps it. */
 		if (len > 1)
 			EXPECT_EQ(-EBUSY, change_region(self->db, clash));
 		REMOVE(to_eventfd(at, len, self->efd[0]));
@@ -227,7 +227,7 @@ TEST_F(region, last_bytes)
 	GOES_TO(1, end - 1, 1, 0xff);
 	if (half)
 		return;
-	/* The middle, where a sign would be. */
+	/* The middle, where the sign bit of an offset is. */
 	ASSIGN(to_eventfd((1ULL << 63) - 4, 8, self->efd[1]));
 	GOES_TO(0x010, (1ULL << 63) - 4, 8, 1);
 	ASSIGN(to_eventfd((1ULL << 63) + 4, 4, self->efd[2]));
@@ -243,7 +243,7 @@ TEST_F(region, spaces)
 
 	ASSERT_EQ(0, change_region(self->db, in_space(region, other)));
 	GOES_NOWHERE(ADDR, 4, 7);
-	/* So there is nothing to clash with. */
+	/* In the other space nothing overlaps. */
 	ASSIGN(to_eventfd(ADDR + 1, 8, self->efd[1]));
 	REMOVE(to_eventfd(ADDR + 1, 8, self->efd[1]));
 	ASSIGN(to_eventfd(ADDR, 4, self->efd[1]));
@@ -256,7 +256,7 @@ TEST_F(region, spaces)
 	EXPECT_EQ(1, info_of(_metadata, self->db).nr_regions);
 }
 
-/* A write is a ring of the line: each delivers, and nobody else's does. */
+/* A write rings the line: each write delivers, on no other line. */
 TEST_F(region, edge_line)
 {
 	int i;
@@ -275,7 +275,7 @@ TEST_F(region, edge_line)
 		EXPECT_EQ(3 * i, line_of(_metadata, self->db, 1).deliveries);
 		EXPECT_EQ(i, line_of(_metadata, self->db, 2).deliveries);
 	}
-	/* It is no irqfd, and no trigger. */
+	/* The region counts neither as an irqfd nor as a trigger. */
 	EXPECT_EQ(0, info_of(_metadata, self->db).nr_irqfds);
 	EXPECT_EQ(3, info_of(_metadata, self->db).nr_triggers);
 	REMOVE(to_line(ADDR, 2, 1));
@@ -292,7 +292,7 @@ TEST_F(region, masked_line)
 	GOES_TO(0, ADDR, 2, 4);
 	EXPECT_EQ(1, doorbell_pending(self->db, 1));
 	EXPECT_EQ(2, line_of(_metadata, self->db, 1).rings);
-	/* Who rang has gone; the message stays. */
+	/* The region is gone; its message stays. */
 	REMOVE(to_line(ADDR, 2, 1));
 	GOES_NOWHERE(ADDR, 2, 4);
 	EXPECT_EQ(1, doorbell_unmask(self->db, 1));
@@ -319,7 +319,7 @@ TEST_F(region, level_line)
 	EXPECT_EQ(2, line_of(_metadata, self->db, 1).deliveries);
 }
 
-/* The eventfd may be anybody's: here, an irqfd of the same context. */
+/* The eventfd may have any other use: here, an irqfd of the same context. */
 TEST_F(region, to_an_irqfd)
 {
 	int in = new_eventfd(_metadata, 0, 0), i;
@@ -335,7 +335,7 @@ TEST_F(region, to_an_irqfd)
 	EXPECT_EQ(0, efd_count(in));
 }
 
-/* The fd is closed, the eventfd is signalled on; and it can go without an fd. */
+/* The fd is closed, the eventfd is still signalled; and it can be deassigned without an fd. */
 TEST_F(region, outlives_its_fd)
 {
 	int copy = dup(self->efd[0]);
@@ -352,7 +352,7 @@ TEST_F(region, outlives_its_fd)
 	GOES_NOWHERE(ADDR, 4, 3);
 }
 
-/* Neither regions nor numbers are another context's. */
+/* Regions and counts of other contexts do not change. */
 TEST_F(region, contexts_are_private)
 {
 	int other = new_context(_metadata, 4);
@@ -371,7 +371,10 @@ TEST_F(region, contexts_are_private)
 	GOES_TO(1, ADDR, 4, 0);
 }
 
-/* Ten thousand, some with datamatches, in one call: each is found, and no other. */
+/*
+ * Ten thousand regions, some with datamatches, in one call: each write finds its region
+ * only.
+ */
 TEST_F(region, many)
 {
 	enum { NR = 10000 };

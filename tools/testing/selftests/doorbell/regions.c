@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Many regions at once: all or none, in whatever order; which one is to blame; what
- * comes in place of what goes. Runs as a 32-bit program, too.
+ * Many regions at once: all or none, in any order; the index of the region that failed;
+ * replacing regions. Runs as a 32-bit program, too.
  */
 #include "bus.h"
 
@@ -34,7 +34,10 @@ FIXTURE_TEARDOWN(regions)
 #define ALL(list) \
 	ASSERT_EQ(0, doorbell_change_regions(self->db, list, sizeof(list) / REGION_SIZE, NULL))
 
-/* A batch fails because of the one that is named, and has changed nothing. */
+/*
+ * Expects that a batch fails because of the region at the index @culprit, and changes
+ * nothing.
+ */
 #define BLAMES(error, culprit, list) do {				\
 	struct bus_state __before, __after;				\
 	uint32_t __failed = 0;						\
@@ -58,7 +61,7 @@ FIXTURE_TEARDOWN(regions)
 	EXPECT_EQ(0, signals(self->efd, NE));				\
 } while (0)
 
-/* Whatever their order, it is the same bus. */
+/* The order does not matter. */
 TEST_F(regions, any_order)
 {
 	const struct doorbell_region list[] = {
@@ -96,14 +99,17 @@ TEST_F(regions, any_order)
 	EXPECT_EQ(ARRAY_SIZE(orders), line_of(_metadata, self->db, 1).rings);
 }
 
-/* What goes makes room for what comes, wherever either of them stands. */
+/*
+ * A region that is deassigned makes room for one that is assigned, at any place in the
+ * batch.
+ */
 TEST_F(regions, replace)
 {
 	const struct doorbell_region was = to_eventfd(ADDR, 4, self->efd[0]);
 	const struct doorbell_region is = to_eventfd(ADDR, 4, self->efd[1]);
 	const struct doorbell_region here[] = { without(was), is };
 	const struct doorbell_region back[] = { was, without(is) };
-	/* The fd is not at hand. */
+	/* The caller has no fd. */
 	struct doorbell_region anyway[] = { without(was), is };
 	const struct doorbell_region itself[] = { is, without(is) };
 	int i;
@@ -113,7 +119,7 @@ TEST_F(regions, replace)
 		GOES_TO(0x01, ADDR, 7);
 		ALL(here);
 		GOES_TO(0x10, ADDR, 7);
-		/* It begins to count anew. */
+		/* The count of writes begins anew. */
 		EXPECT_EQ(1, writes_to(self->db, 0));
 		BLAMES(ENOENT, 0, here);
 		ALL(back);
@@ -128,7 +134,7 @@ TEST_F(regions, replace)
 	EXPECT_EQ(1, info_of(_metadata, self->db).nr_regions);
 }
 
-/* By others, of other shapes, between others that stay. */
+/* Regions replace others of other shapes, between regions that stay. */
 TEST_F(regions, reshape)
 {
 	const struct doorbell_region was[] = {
@@ -155,7 +161,7 @@ TEST_F(regions, reshape)
 	for (rotate = 0; rotate < 6; rotate++) {
 		for (i = 0; i < 6; i++)
 			batch[(i + rotate) % 6] = i < 3 ? without(was[i]) : is[i - 3];
-		/* One byte too many meets what stays. */
+		/* One byte more overlaps a region that stays. */
 		batch[(4 + rotate) % 6] = too_long;
 		BLAMES(EBUSY, (4 + rotate) % 6, batch);
 		batch[(4 + rotate) % 6] = is[1];
@@ -178,7 +184,7 @@ TEST_F(regions, reshape)
 	EXPECT_EQ(6, info_of(_metadata, self->db).nr_regions);
 }
 
-/* A device's registers move by a little: they overlap where they were. */
+/* A device's registers move by a little: the new place overlaps the old one. */
 TEST_F(regions, move)
 {
 	enum { NR = 300 };
@@ -208,7 +214,7 @@ TEST_F(regions, move)
 	EXPECT_EQ(NR, info_of(_metadata, self->db).nr_regions);
 }
 
-/* All or none: the one that cannot is named, and the others have not been. */
+/* All or none: the index of the failing region is reported, and no other was changed. */
 TEST_F(regions, conflicts_inside)
 {
 	const struct doorbell_region there = to_eventfd(0x5000, 4, self->efd[7]);
@@ -229,7 +235,7 @@ TEST_F(regions, conflicts_inside)
 		to_eventfd(0x5000, 4, self->efd[0]), without(there),
 		to_eventfd(0x5000, 4, self->efd[1]),
 	};
-	/* What comes in the same call is not there to go. */
+	/* A region that is assigned in a call cannot be deassigned in the same call. */
 	const struct doorbell_region through[] = {
 		to_eventfd(ADDR, 4, self->efd[0]), without(to_eventfd(ADDR, 4, self->efd[0])),
 	};
@@ -244,7 +250,7 @@ TEST_F(regions, conflicts_inside)
 	GOES_NOWHERE(ADDR, 1);
 }
 
-/* One of the two that overlap is named, and without it they all can. */
+/* The index of one of two that overlap is reported; without it all are assigned. */
 TEST_F(regions, overlaps_inside)
 {
 	static const struct { uint64_t addr; uint32_t length; } pairs[][2] = {
@@ -284,7 +290,7 @@ TEST_F(regions, overlaps_inside)
 	}
 }
 
-/* That somebody's eventfd was about to be is not to be seen: its context can go. */
+/* A batch that failed keeps no eventfd of another context: that context can be closed. */
 TEST_F(regions, failure_keeps_nothing)
 {
 	struct doorbell_region batch[] = {
@@ -301,7 +307,7 @@ TEST_F(regions, failure_keeps_nothing)
 	close(db);
 	if (before >= 0)
 		ASSERT_TRUE(WAIT_FOR(refcnt() == before));
-	/* And the eventfds are as they were. */
+	/* The eventfds are as before. */
 	ALL(batch);
 	GOES_TO(0x01, ADDR, 0);
 }

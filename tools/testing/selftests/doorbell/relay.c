@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Wirings of lines to lines: fans, chains, and cycles across contexts, which
- * must leave the machine responsive and end with any of their contexts.
+ * Lines that ring lines: fans, chains, and cycles across contexts. A cycle must leave the
+ * machine responsive, and end with any of its contexts.
  */
 #include <sys/prctl.h>
 
@@ -36,7 +36,7 @@ TEST_F(relay, one_trigger_of_many_lines)
 		ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, i));
 	EXPECT_EQ(nr, efd_read(self->out));
 
-	/* Deassigned from one line, it is still the others'. */
+	/* Deassigned from one line, it stays a trigger of the others. */
 	ASSERT_EQ(0, doorbell_deassign_trigger(db, self->out, 0));
 	for (i = 0; i < nr; i++)
 		ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, i));
@@ -72,7 +72,7 @@ TEST_F(relay, many_triggers_and_irqfds_of_one_line)
 		EXPECT_EQ(0, efd_count(out[i]));
 }
 
-/* Two ways to one line are no cycle; its rings may coalesce, and no more than that. */
+/* Two ways to one line are no cycle; its rings may coalesce, nothing else. */
 TEST_F(relay, diamond)
 {
 	int db = new_context(_metadata, 4);
@@ -150,7 +150,7 @@ FIXTURE_TEARDOWN(chain)
 FIXTURE_VARIANT(chain) {
 	uint32_t lines;
 	bool own_contexts;
-	/* At least so many deliveries must have gone by a worker, or none. */
+	/* The minimum number of deliveries by a worker, or 0 for none at all. */
 	unsigned int deferred;
 };
 
@@ -194,16 +194,16 @@ TEST_F(chain, arrives)
 FIXTURE(cycle) {
 	int kmsg;
 	int db;
-	/* To the next context's lines; from the last context. */
+	/* Eventfds to the lines of the next context, and from the last context. */
 	int there[2];
 	int back;
 	pid_t owners[2];
 };
 
 FIXTURE_VARIANT(cycle) {
-	/* Contexts beside the first, each owned by a process of its own. */
+	/* Number of further contexts, each owned by a process of its own. */
 	unsigned int others;
-	/* From the first one to the next. */
+	/* Number of links from the first context to the next. */
 	unsigned int ways;
 };
 
@@ -211,7 +211,7 @@ FIXTURE_VARIANT_ADD(cycle, two) { .others = 1, .ways = 1 };
 FIXTURE_VARIANT_ADD(cycle, three) { .others = 2, .ways = 1 };
 FIXTURE_VARIANT_ADD(cycle, fan) { .others = 1, .ways = 2 };
 
-/* Starts a process that owns a context, wired from @from (each to a line of its own) to @to. */
+/* Starts a process that owns a context. Its lines are wired from @from, one each, to @to. */
 static pid_t owner(struct __test_metadata *_metadata, const int *from, unsigned int nr, int to,
 		   int forget)
 {
@@ -227,7 +227,7 @@ static pid_t owner(struct __test_metadata *_metadata, const int *from, unsigned 
 		unsigned int i;
 
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		/* An inherited context would not die with its owner. */
+		/* An inherited fd would keep the context open after its owner has ended. */
 		close(forget);
 		close(ready[0]);
 		failed = doorbell_set_lines(db, nr);
@@ -280,7 +280,7 @@ FIXTURE_TEARDOWN(cycle)
 	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
 }
 
-/* Starts the cycle and waits until it runs by itself, at a speed that shows. */
+/* Starts the cycle and waits until it has run by itself for many rounds. */
 static void start_cycle(struct __test_metadata *_metadata, int db)
 {
 	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 0));
@@ -291,8 +291,8 @@ static void start_cycle(struct __test_metadata *_metadata, int db)
 }
 
 /*
- * True if the line was not rung although each processor had the occasion: a cycle
- * that runs is an interrupt or a thread that can run, and yielding lets it run.
+ * Returns true if the line is not rung any more. Each processor yields first: a cycle that
+ * runs is an interrupt or a runnable thread, and gets the processor then.
  */
 static bool has_ended(struct __test_metadata *_metadata, int db)
 {
@@ -307,7 +307,7 @@ static bool has_ended(struct __test_metadata *_metadata, int db)
 	return line_of(_metadata, db, 0).rings == rings;
 }
 
-/* Naps of a millisecond, one after the other. */
+/* Number of consecutive sleeps of a millisecond. */
 #define NAPS 50
 
 struct sleeper {
@@ -352,19 +352,19 @@ TEST_F(cycle, stays_responsive)
 			TH_LOG("%u naps on processor %d", sleepers[i].naps, i);
 		}
 		pthread_join(sleepers[i].thread, NULL);
-		/* Not judged: a busy host makes it as long as it likes. */
+		/* No limit: a busy host makes it arbitrarily long. */
 		ksft_print_msg("the longest nap took %llu us\n",
 			       (unsigned long long)sleepers[i].longest_us);
 	}
 
-	/* It runs all the time, where the scheduler rules. */
+	/* The cycle runs all the time, under the scheduler's control. */
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 0).rings > before.rings + 1000));
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 0).deferred > before.deferred));
 	after = line_of(_metadata, self->db, 0);
 	EXPECT_LE(after.deferred, after.deliveries);
 	EXPECT_LE(after.deliveries, after.rings);
 
-	/* The context, too, does what it is told. */
+	/* The context still obeys calls. */
 	probe = new_eventfd(_metadata, 0, 0);
 	ASSERT_EQ(0, doorbell_assign_trigger(self->db, probe, 1));
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 1));
@@ -382,7 +382,10 @@ TEST_F(cycle, ends_with_a_process)
 	ASSERT_TRUE(WAIT_FOR(has_ended(_metadata, self->db)));
 	EXPECT_EQ(0, settled(_metadata, self->db, 0).state);
 
-	/* It was the cycle that ended, not the line; and nobody listens on the way there. */
+	/*
+	 * The cycle has ended, the line works, and the eventfd on the way has no irqfd any
+	 * more.
+	 */
 	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, self->there[0], 1));
 	rings = settled(_metadata, self->db, 1).rings;
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
@@ -399,7 +402,7 @@ TEST_F(cycle, ends_by_deassign)
 	ASSERT_TRUE(WAIT_FOR(efd_count(self->back) > 0));
 	EXPECT_EQ(rings, line_of(_metadata, self->db, 0).rings);
 
-	/* What is left in the counter starts it again. */
+	/* A count that is left in the eventfd starts the cycle again. */
 	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, self->back, 0));
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 0).rings > rings + 1000));
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The module is unloaded and loaded again and again, while threads try to open the
- * device, use it and close it. Unloading is refused while a context is open.
+ * The module is unloaded and loaded in a loop, while threads open the device, use it and
+ * close it. Unloading is refused while a context is open.
  *
- * DOORBELL_MODULE in the environment says where the module is.
+ * DOORBELL_MODULE in the environment is the path of the module.
  */
 #include <sys/stat.h>
 
@@ -18,7 +18,10 @@
 
 struct user {
 	unsigned int cpu;
-	/* How often the device was there, how often it was not, and how often it did not work. */
+	/*
+	 * Number of times that the device was there, that it was not, and that it did not
+	 * work.
+	 */
 	atomic_ulong done, refused, wrong;
 	atomic_bool *stop;
 	pthread_t thread;
@@ -60,7 +63,7 @@ FIXTURE_SETUP(reload)
 		SKIP(return, "DOORBELL_MODULE is not set");
 	if (refcnt() != 0)
 		SKIP(return, "doorbell is no module, or is in use");
-	/* Nine tenths of it are for debuggers. */
+	/* Nine tenths of it are debug information. */
 	snprintf(strip, sizeof(strip), "strip -g -o %s %s", STRIPPED, path);
 	if (!system(strip))
 		path = STRIPPED;
@@ -76,13 +79,13 @@ FIXTURE_SETUP(reload)
 
 FIXTURE_TEARDOWN(reload)
 {
-	/* The tests after this one want it. */
+	/* Later tests need the module. */
 	if (self->unloaded)
 		EXPECT_EQ(0, load(&self->image));
 	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
 }
 
-/* Returns true if a ring by each of its ways comes out of a line of the context. */
+/* Returns true if a ring by the ioctl and by the irqfd delivers. */
 static bool works(int db)
 {
 	int in = eventfd(0, EFD_CLOEXEC), out = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -92,7 +95,7 @@ static bool works(int db)
 	       !doorbell_assign_trigger(db, out, 1) &&
 	       doorbell_ring(db, 1) == DOORBELL_RING_DELIVERED && efd_read(out) == 1 &&
 	       !efd_write(in, 1) && efd_wait(out) == 1;
-	/* A message is in flight when the context goes. */
+	/* A message is in flight when the context is closed. */
 	good = good && !efd_write(in, 1);
 	close(in);
 	close(out);
@@ -118,7 +121,7 @@ static void *use(void *arg)
 			atomic_fetch_add(&user->wrong, 1);
 		close(db);
 		atomic_fetch_add(&user->done, 1);
-		/* Let the module go sometimes. */
+		/* Closes the device now and then, so that the module can be unloaded. */
 		usleep(200);
 	}
 	return NULL;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Resamplefds: told of each ack exactly once, at once or when the line is unmasked;
- * their lifetimes; and who else hears of acks. Runs as a 32-bit program, too.
+ * Resamplefds: signalled once for each ack, at once or at the unmask; their lifetimes; and
+ * ack notifiers. Runs as a 32-bit program, too.
  */
 #include "level.h"
 
@@ -19,7 +19,7 @@ FIXTURE_TEARDOWN(resample)
 	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
 }
 
-/* Rings and acks the line, of which nothing is asserted before or after. */
+/* Rings and acks the line, which must not be asserted before or after. */
 #define RING_AND_ACK(line, expected) do {				\
 	const uint32_t __at = line;					\
 									\
@@ -56,7 +56,7 @@ TEST_F(resample, all_of_the_line_once)
 	EXPECT_EQ(0, line_of(_metadata, self->db, 0).nr_notifiers);
 	EXPECT_EQ(0, line_of(_metadata, self->db, 1).nr_resamplefds);
 
-	/* Whoever of them rang, and if nobody did. */
+	/* Each is signalled, whichever of them rang, even if none of them did. */
 	for (i = 0; i < 4; i++) {
 		ASSERT_EQ(0, efd_write(i < 3 ? others[i].in : self->in[0], 1));
 		ASSERT_EQ(1, efd_wait(self->out[0]));
@@ -79,7 +79,10 @@ static void hit_ring_and_ack(struct hammer *hammer)
 	doorbell_ack(hammer->fd, hammer->line);
 }
 
-/* An IRQFD that is refused has done nothing: no ack meanwhile signals its resamplefd. */
+/*
+ * A DOORBELL_IRQFD that is refused has done nothing: no ack meanwhile signals its
+ * resamplefd.
+ */
 TEST_F(resample, refused_is_never_signalled)
 {
 	struct hammer hammer = { .fd = self->db, .line = 0, .hit = hit_ring_and_ack };
@@ -99,7 +102,7 @@ TEST_F(resample, refused_is_never_signalled)
 	EXPECT_EQ(1, line_of(_metadata, self->db, 0).nr_resamplefds);
 }
 
-/* At the unmask, and not at the ack; and once, however often it was acked. */
+/* Signalled at the unmask, not at the ack, and once for any number of acks. */
 TEST_F(resample, postponed)
 {
 	struct source other = new_source(_metadata, self->db);
@@ -118,7 +121,7 @@ TEST_F(resample, postponed)
 	EXPECT_EQ(1, efd_read(self->res[0]));
 	EXPECT_EQ(1, efd_read(other.res));
 	EXPECT_STATE(0, LEVEL);
-	/* Once told, it is done: neither the next unmask nor the next ack makes it up. */
+	/* After that signal neither the next unmask nor the next ack repeats it. */
 	EXPECT_EQ(1, doorbell_mask(self->db, 0));
 	EXPECT_EQ(0, doorbell_unmask(self->db, 0));
 	EXPECT_EQ(0, efd_count(self->res[0]));
@@ -126,7 +129,7 @@ TEST_F(resample, postponed)
 	EXPECT_EQ(0, efd_count(self->res[0]));
 	EXPECT_EQ(1, efd_read(self->out[0]));
 
-	/* Several acks of one mask: by a level that stays, and is delivered in between. */
+	/* Several acks in one mask, by a level that stays and is delivered in between. */
 	for (i = 0; i < 3; i++) {
 		EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
 		EXPECT_EQ(1, doorbell_mask(self->db, 0));
@@ -137,7 +140,10 @@ TEST_F(resample, postponed)
 		EXPECT_EQ(0, doorbell_unmask(self->db, 0));
 		EXPECT_EQ(1, efd_read(self->res[0]));
 	}
-	/* The source asserts again when it is told: at the unmask, with the line open. */
+	/*
+	 * The source asserts again when it is resampled at the unmask, with the line
+	 * unmasked.
+	 */
 	EXPECT_EQ(3, efd_read(self->out[0]));
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
 	EXPECT_EQ(DONE, doorbell_ack(self->db, 0));
@@ -145,7 +151,7 @@ TEST_F(resample, postponed)
 	EXPECT_ACCOUNTS(0, 8, 5, 5);
 }
 
-/* Assigned to a line that is masked already, or for which the ack has been. */
+/* Assigned to a line that is masked already, or was acked while masked. */
 TEST_F(resample, assigned_while_masked)
 {
 	struct source other, late;
@@ -164,7 +170,7 @@ TEST_F(resample, assigned_while_masked)
 	EXPECT_EQ(1, efd_read(late.res));
 	EXPECT_EQ(1, efd_read(self->res[0]));
 
-	/* One that goes meanwhile is owed nothing, and takes nothing from others. */
+	/* A resamplefd that is deassigned meanwhile is not signalled, and the others are. */
 	EXPECT_EQ(1, doorbell_mask(self->db, 0));
 	EXPECT_EQ(0, doorbell_unmask(self->db, 0));
 	EXPECT_EQ(1, efd_read(self->out[0]));
@@ -193,7 +199,7 @@ TEST_F(resample, signalled_before)
 	EXPECT_EQ(4, efd_read(res));
 }
 
-/* The first, one in the middle, and the last of five, in whatever order. */
+/* The first, one in the middle, and the last of five, in any order. */
 TEST_F(resample, deassign)
 {
 	static const int orders[][5] = {
@@ -223,7 +229,7 @@ TEST_F(resample, deassign)
 			RING_AND_ACK(0, DONE);
 			for (k = 0; k < 5; k++)
 				EXPECT_EQ(there[k], efd_read(sources[k].res));
-			/* Nor does it ring any more. */
+			/* The irqfd does not ring any more either. */
 			ASSERT_EQ(0, efd_write(in, 1));
 			EXPECT_EQ(1, efd_read(in));
 		}
@@ -249,7 +255,7 @@ TEST_F(resample, reassign)
 	EXPECT_EQ(0, line_of(_metadata, self->db, 0).nr_resamplefds);
 }
 
-/* One resamplefd for several irqfds is told for each of them. */
+/* A resamplefd of several irqfds is signalled for each of them. */
 TEST_F(resample, shared)
 {
 	int in = new_eventfd(_metadata, 0, 0);
@@ -264,7 +270,7 @@ TEST_F(resample, shared)
 	EXPECT_EQ(1, efd_read(self->res[0]));
 }
 
-/* The resamplefd may be closed: a copy that the module was not given sees it. */
+/* The resamplefd may be closed: a copy that the module never saw is signalled. */
 TEST_F(resample, outlives_its_fd)
 {
 	int copy = dup(self->res[0]);
@@ -278,7 +284,7 @@ TEST_F(resample, outlives_its_fd)
 	EXPECT_EQ(1, line_of(_metadata, self->db, 0).nr_resamplefds);
 }
 
-/* The last close of the irqfd's eventfd takes its resamplefd along. */
+/* The last close of the irqfd's eventfd removes its resamplefd, too. */
 TEST_F(resample, goes_with_its_irqfd)
 {
 	struct source others[3];
@@ -295,7 +301,7 @@ TEST_F(resample, goes_with_its_irqfd)
 	EXPECT_EQ(1, efd_read(others[2].res));
 	EXPECT_EQ(1, efd_read(self->res[0]));
 
-	/* The last of the line, and it can become an edge line. */
+	/* Without a resamplefd the line can become an edge line. */
 	close(others[0].in);
 	close(others[2].in);
 	close(self->in[0]);
@@ -303,7 +309,7 @@ TEST_F(resample, goes_with_its_irqfd)
 	EXPECT_EQ(0, line_of(_metadata, self->db, 0).nr_resamplefds);
 }
 
-/* Notifiers hear of each ack when it is made, masked or not, and of nothing else. */
+/* An ack notifier is signalled at each ack, masked or not, and by nothing else. */
 TEST_F(resample, notify_ack)
 {
 	int acks = new_eventfd(_metadata, 0, 0), all = new_eventfd(_metadata, 0, 0);
@@ -331,7 +337,7 @@ TEST_F(resample, notify_ack)
 	EXPECT_EQ(0, efd_count(acks));
 	EXPECT_EQ(1, efd_read(all));
 	EXPECT_EQ(1, efd_read(self->res[0]));
-	/* What is dropped was not acked. */
+	/* A message that was dropped was not acked. */
 	EXPECT_EQ(1, doorbell_mask(self->db, 0));
 	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 0));
 	EXPECT_EQ(1, doorbell_clear(self->db, 0));
@@ -345,7 +351,7 @@ TEST_F(resample, notify_ack)
 	EXPECT_EQ(0, efd_count(acks));
 }
 
-/* A source that needs service for ever: its resamplefd rings the line at once. */
+/* A source that always needs service: its resamplefd rings the line at once. */
 TEST_F(resample, rings_its_own_line)
 {
 	int i, again = new_eventfd(_metadata, 0, 0), in = new_eventfd(_metadata, 0, 0);
@@ -361,7 +367,7 @@ TEST_F(resample, rings_its_own_line)
 	}
 	ASSERT_EQ(1, efd_wait(self->out[0]));
 	EXPECT_EQ(5, efd_read(self->res[0]));
-	/* Masked, the next is rung by the unmask. */
+	/* If the line is masked, the unmask makes the next ring. */
 	EXPECT_EQ(1, doorbell_mask(self->db, 0));
 	EXPECT_EQ(POSTPONED, doorbell_ack(self->db, 0));
 	FLUSH();
@@ -372,8 +378,8 @@ TEST_F(resample, rings_its_own_line)
 }
 
 /*
- * From a level line to one of another context: each is acked for itself, and the
- * ack of the second is what has the first one's be made.
+ * From a level line to a level line of another context: each is acked by itself. The ack of
+ * the second line causes the ack of the first.
  */
 TEST_F(resample, relay)
 {
@@ -391,7 +397,10 @@ TEST_F(resample, relay)
 		ASSERT_EQ(1, efd_wait(self->out[0]));
 		EXPECT_STATE(0, LEVEL | ASSERTED);
 		EXPECT_EQ(LEVEL | ASSERTED, line_of(_metadata, other, 1).state);
-		/* Acked at the near end only, the next message finds the far one asserted. */
+		/*
+		 * If only the near line is acked, the next message finds the far line
+		 * asserted.
+		 */
 		EXPECT_EQ(DONE, doorbell_ack(self->db, 0));
 		EXPECT_EQ(1, efd_read(self->res[0]));
 		EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
@@ -420,7 +429,7 @@ TEST_F(resample, relay)
 	EXPECT_EQ(0, doorbell_pending(other, 1));
 }
 
-/* The lines of /proc/PID/fdinfo that are about this. */
+/* The lines of /proc/PID/fdinfo about resamplefds. */
 TEST_F(resample, fdinfo)
 {
 	static const char * const expected[] = {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A line whose deliveries take long: it has as many triggers as a line may have, and
- * each of them has epoll instances that wait for it.
+ * A line whose deliveries take long. It has the maximum number of triggers, and each
+ * trigger has epoll instances that wait for it.
  */
 #ifndef _DOORBELL_SLOW_LINE_H
 #define _DOORBELL_SLOW_LINE_H
@@ -11,14 +11,14 @@
 #include "doorbell_test.h"
 
 /*
- * The deliveries that a thread makes in one go, before it leaves the next one to the
- * line's callback.
+ * Number of deliveries that a thread makes before it leaves the next one to the line's
+ * irq_work.
  */
 #define DELIVERIES_IN_ONE_GO	4
 
 #define MAX_EPOLLS		800
 
-/* Line 0 of a context of one line. */
+/* Line 0 of a context with one line. */
 struct slow_line {
 	int db;
 	const struct doorbell_line_status *status;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The status pages: what they show, when, and to whom; and that nobody can
- * write to them.
+ * The status pages: their contents, when they change, which processes see them; and that no
+ * process can write to them.
  */
 #include <sys/mman.h>
 #include <sys/personality.h>
@@ -40,7 +40,7 @@ FIXTURE_TEARDOWN(status)
 	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
 }
 
-/* The error of a mapping; 0, and it is unmapped again, if there was none. */
+/* Maps and unmaps. Returns 0 or -errno. */
 static int try_map(int fd, size_t len, int prot, int flags, off_t offset)
 {
 	void *at = mmap(NULL, len, prot, flags, fd, offset);
@@ -51,7 +51,7 @@ static int try_map(int fd, size_t len, int prot, int flags, off_t offset)
 	return 0;
 }
 
-/* All lines are as QUERY has them, and the rest is zero. */
+/* Returns true if all lines are as QUERY has them, and the rest is zero. */
 static bool agrees(struct __test_metadata *_metadata, int db,
 		   const struct doorbell_line_status *status)
 {
@@ -124,7 +124,7 @@ TEST_F(status, agrees_with_query)
 	ASSERT_TRUE(agrees(_metadata, self->db, self->status));
 }
 
-/* Deliveries by a worker are counted as such. */
+/* Deliveries by a worker count as deferred. */
 TEST_F(status, deferred)
 {
 	uint64_t sum = 0;
@@ -146,7 +146,7 @@ TEST_F(status, deferred)
 	EXPECT_TRUE(agrees(_metadata, self->db, self->status));
 }
 
-/* Each sees what any other does; each context has its own. */
+/* Each mapping shows all calls; each context has its own pages. */
 TEST_F(status, shared_and_private)
 {
 	const struct doorbell_line_status *again = map_status(_metadata, self->db);
@@ -159,7 +159,7 @@ TEST_F(status, shared_and_private)
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
 	EXPECT_EQ(1, again[0].deliveries);
 	ASSERT_TRUE(first != MAP_FAILED);
-	/* A part of them is a mapping, too. */
+	/* A part of the pages can be mapped, too. */
 	EXPECT_EQ(1, first[0].deliveries);
 	EXPECT_EQ(0, others[0].deliveries);
 	ASSERT_EQ(0, munmap((void *)again, status_size(LINES)));
@@ -176,7 +176,7 @@ TEST_F(status, shared_and_private)
 	EXPECT_EQ(1, first[0].deliveries);
 }
 
-/* What the header says: shared, read-only, from offset 0, no longer than the pages. */
+/* As the header says: shared, read-only, from offset 0, no longer than the pages. */
 TEST_F(status, what_can_be_mapped)
 {
 	const size_t page = self->page, all = status_size(LINES);
@@ -198,7 +198,7 @@ TEST_F(status, what_can_be_mapped)
 	EXPECT_EQ(-EINVAL, try_map(self->db, page, PROT_READ, MAP_SHARED, 1LL << 40));
 	EXPECT_EQ(-EACCES, try_map(self->db, all, PROT_READ | PROT_WRITE, MAP_SHARED, 0));
 	EXPECT_EQ(-EACCES, try_map(self->db, all, PROT_WRITE, MAP_SHARED, 0));
-	/* Where /dev is mounted noexec, it does not come as far as the module. */
+	/* If /dev is mounted noexec, the call does not reach the module. */
 	ret = try_map(self->db, all, PROT_READ | PROT_EXEC, MAP_SHARED, 0);
 	EXPECT_TRUE(ret == -EACCES || ret == -EPERM);
 
@@ -209,7 +209,7 @@ TEST_F(status, what_can_be_mapped)
 	EXPECT_TRUE(agrees(_metadata, self->db, self->status));
 }
 
-/* A descriptor that can only be read is enough to look. */
+/* A read-only descriptor can be mapped. */
 TEST_F(status, read_only_descriptor)
 {
 	int db = open(DEVICE, O_RDONLY | O_CLOEXEC);
@@ -226,7 +226,7 @@ TEST_F(status, read_only_descriptor)
 	EXPECT_EQ(-EACCES, try_map(db, self->page, PROT_READ | PROT_WRITE, MAP_SHARED, 0));
 }
 
-/* Whether a store to the address kills, tried by a child. */
+/* Returns true if a store to the address kills a child. */
 static bool store_kills(uint64_t *at)
 {
 	int status;
@@ -241,7 +241,7 @@ static bool store_kills(uint64_t *at)
 	return WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV;
 }
 
-/* The line works, and nobody has scribbled on it. */
+/* Expects that the line works and its status is right. */
 static void still_works(struct __test_metadata *_metadata, int db, int out,
 			const struct doorbell_line_status *status)
 {
@@ -268,7 +268,7 @@ TEST_F(status, cannot_become_writable)
 	}
 	EXPECT_TRUE(store_kills((uint64_t *)at + 1));
 
-	/* Not by way of PROT_NONE, nor of a move. */
+	/* Neither after PROT_NONE nor after a move. */
 	EXPECT_EQ(0, mprotect(at, self->page, PROT_NONE));
 	EXPECT_EQ(-1, mprotect(at, self->page, PROT_READ | PROT_WRITE));
 	EXPECT_EQ(EACCES, errno);
@@ -281,7 +281,7 @@ TEST_F(status, cannot_become_writable)
 	still_works(_metadata, self->db, self->out, at);
 }
 
-/* Those that write for somebody else do not write there either. */
+/* System calls and debuggers that write for another process cannot write there either. */
 TEST_F(status, nobody_writes)
 {
 	uint64_t *at = (uint64_t *)&self->status[LAST].deliveries, value = UINT64_MAX;
@@ -290,7 +290,7 @@ TEST_F(status, nobody_writes)
 	struct doorbell_line_set set = { .nr_lines = 1, .result = (uintptr_t)at };
 	int mem = open("/proc/self/mem", O_RDWR | O_CLOEXEC), pipes[2];
 
-	/* The kernel's copy, for read(2) and for our own ioctls. */
+	/* The kernel's copy, for read(2) and for the module's own ioctls. */
 	ASSERT_EQ(0, pipe(pipes));
 	ASSERT_EQ(sizeof(value), write(pipes[1], &value, sizeof(value)));
 	EXPECT_EQ(-1, read(pipes[0], at, sizeof(value)));
@@ -298,7 +298,7 @@ TEST_F(status, nobody_writes)
 	EXPECT_EQ(-EFAULT, doorbell_ioctl(self->db, DOORBELL_GET_INFO, (void *)self->status));
 	EXPECT_EQ(-EFAULT, doorbell_ioctl(self->db, DOORBELL_MASK, &set));
 
-	/* A debugger's, who may write to read-only mappings of files. */
+	/* The copy of a debugger, which may write to read-only mappings of files. */
 	ASSERT_LE(0, mem);
 	EXPECT_GE(0, pwrite(mem, &value, sizeof(value), (uintptr_t)at));
 	EXPECT_GE(0, process_vm_writev(getpid(), &local, 1, &remote, 1, 0));
@@ -320,7 +320,7 @@ TEST_F(status, tracer_does_not_write)
 	if (!pid) {
 		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
 		raise(SIGSTOP);
-		/* What it sees now is what is there. */
+		/* The child reads the real counts. */
 		_exit(self->status[LAST].deliveries == 2 ? 0 : 1);
 	}
 	status = wait_child(pid);
@@ -336,7 +336,7 @@ TEST_F(status, tracer_does_not_write)
 	still_works(_metadata, self->db, self->out, self->status);
 }
 
-/* A process whose readable mappings are executable unless told otherwise. */
+/* A process whose readable mappings are executable by default. */
 TEST_F(status, read_implies_exec)
 {
 	pid_t pid = fork();
@@ -355,7 +355,7 @@ TEST_F(status, read_implies_exec)
 	still_works(_metadata, self->db, self->out, self->status);
 }
 
-/* The mapping keeps the context as a descriptor does; and it ends with the mapping. */
+/* The mapping keeps the context open as a descriptor does. Unmapping closes it. */
 TEST_F(status, outlives_the_descriptor)
 {
 	const struct doorbell_line_status *line = &self->status[LAST];
@@ -372,7 +372,7 @@ TEST_F(status, outlives_the_descriptor)
 	EXPECT_EQ(DOORBELL_LINE_MASKED | DOORBELL_LINE_PENDING, status_state(&self->status[0]));
 	EXPECT_EQ(-EBUSY, doorbell_assign_irqfd(other, self->in, 0));
 
-	/* Half of it is enough. */
+	/* Half of the mapping is enough. */
 	ASSERT_EQ(0, munmap((void *)self->status, self->page));
 	ASSERT_EQ(0, efd_write(self->in, 1));
 	ASSERT_EQ(1, efd_wait(self->out));
@@ -395,7 +395,10 @@ TEST_F(status, goes_on_in_the_child)
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
-		/* It has no descriptor, only the mapping, and soon alone. */
+		/*
+		 * The child has no descriptor but the mapping, which soon is the last
+		 * reference.
+		 */
 		close(self->db);
 		close(ready[1]);
 		if (read(ready[0], &byte, 1) != 1)
@@ -408,14 +411,14 @@ TEST_F(status, goes_on_in_the_child)
 	ASSERT_EQ(0, munmap((void *)self->status, status_size(LINES)));
 	ASSERT_EQ(1, write(ready[1], "", 1));
 	ASSERT_EQ(0, wait_child(pid));
-	/* And gone with it. */
+	/* The context was closed with the child. */
 	ASSERT_EQ(0, efd_write(self->in, 1));
 	EXPECT_EQ(1, efd_count(self->in));
 }
 
 /*
- * Nothing but what is documented: numbers of events, which are small here; so
- * anything like an address, at whatever alignment, is none of them.
+ * Returns true if the page has a value that looks like a kernel address, at any alignment.
+ * The documented counts are small here.
  */
 static bool leaks(const struct doorbell_line_status *status, size_t size)
 {
@@ -425,7 +428,10 @@ static bool leaks(const struct doorbell_line_status *status, size_t size)
 
 	for (i = 0; i + sizeof(value) <= size; i++) {
 		memcpy(&value, at + i, sizeof(value));
-		/* The upper half of the address space; a HELD bit before a zero word is none. */
+		/*
+		 * The upper half of the address space; an owned line's bit before a zero
+		 * word is no address.
+		 */
 		if (value >> 47 == 0x1ffff)
 			return true;
 	}
@@ -461,7 +467,7 @@ TEST_F(status, no_addresses)
 	hammer_stop(&hammer);
 }
 
-/* Fields that have no meaning yet are zero, in every line. */
+/* Fields that have no meaning yet are zero, for every line. */
 TEST_F(status, reserved_is_zero)
 {
 	uint32_t i, j;
@@ -508,7 +514,7 @@ FIXTURE_SETUP(counted)
 	self->db = new_context(_metadata, 1);
 	self->status = map_status(_metadata, self->db);
 	self->out = new_eventfd(_metadata, 0, 0);
-	/* First of many, so that it is seen long before the delivery is done. */
+	/* The first of many, so that it is signalled long before the delivery ends. */
 	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->out, 0));
 	for (i = 0; i < 20; i++)
 		ASSERT_EQ(0, doorbell_assign_trigger(self->db, new_eventfd(_metadata, 0, 0), 0));
@@ -526,7 +532,7 @@ FIXTURE_TEARDOWN(counted)
 	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
 }
 
-/* Who was woken finds counted what woke him. */
+/* A thread that a trigger wakes finds the delivery counted. */
 TEST_F(counted, before_it_is_signalled)
 {
 	unsigned int rounds, late = 0, ahead = 0;
@@ -550,7 +556,7 @@ TEST_F(counted, before_it_is_signalled)
 	EXPECT_EQ(0, ahead);
 }
 
-/* Under load no counter ever goes back, and all agree when it is over. */
+/* Under load no counter decreases, and all agree at the end. */
 TEST_F(counted, never_goes_back)
 {
 	struct rounds race = ROUNDS(100, 200000);

@@ -15,7 +15,7 @@
 #include "eventfd.h"
 #include "wait.h"
 
-/* Spins a while that differs from round to round, to meet another thread at all places. */
+/* Spins for a time that differs between rounds, so that two threads meet at every place. */
 static inline void dither(unsigned int round)
 {
 	unsigned int n = round % 64 * 20;
@@ -24,7 +24,7 @@ static inline void dither(unsigned int round)
 		atomic_signal_fence(memory_order_seq_cst);
 }
 
-/* Pins the thread to the n-th of the processors that it may use, counted around. */
+/* Pins the thread to the n-th of the processors that it may use, modulo their number. */
 static inline void pin_to(unsigned int n)
 {
 	static cpu_set_t all;
@@ -64,7 +64,7 @@ static inline bool stat_sleeps(const char *path)
 	return asleep;
 }
 
-/* Returns true if the thread sleeps: it is blocked, if it is known to be in a system call. */
+/* Returns true if the thread sleeps. If it is in a system call, it is blocked then. */
 static inline bool sleeps(pid_t tid)
 {
 	char path[40];
@@ -73,12 +73,12 @@ static inline bool sleeps(pid_t tid)
 	return stat_sleeps(path);
 }
 
-/* A thread on the second processor that does one thing again and again. */
+/* A thread on the second processor that calls hit() in a loop. */
 struct hammer {
 	void (*hit)(struct hammer *hammer);
 	int fd;
 	uint32_t line;
-	/* How often hit() was entered and left. */
+	/* Number of calls of hit() that were started and done. */
 	atomic_ulong started;
 	atomic_ulong done;
 	atomic_bool pause;
@@ -141,7 +141,7 @@ static inline bool hammer_resume(struct hammer *hammer)
 	return SPIN_FOR(!atomic_load(&hammer->idle));
 }
 
-/* Waits until what is under way is done, and @more after it. */
+/* Waits until a call that is in flight is done, and @more calls after it. */
 static inline bool hammer_passes(struct hammer *hammer, unsigned long more)
 {
 	unsigned long target = atomic_load(&hammer->started) + more;

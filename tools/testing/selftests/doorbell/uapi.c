@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/*
- * What each ioctl does when all goes well. Runs as a 32-bit program, too.
- */
+/* The success of each ioctl. Runs as a 32-bit program, too. */
 #include <stddef.h>
 #include <sys/stat.h>
 
 #include "doorbell_test.h"
 
-/* Structures and numbers are the same for 32-bit and 64-bit callers, for ever. */
+/* Structures and numbers are the same for 32-bit and 64-bit callers, and never change. */
 TEST(abi_is_frozen)
 {
 	EXPECT_EQ(128, sizeof(struct doorbell_get_info));
@@ -177,7 +175,7 @@ TEST(device_is_private)
 
 	ASSERT_EQ(0, stat(DEVICE, &st));
 	EXPECT_TRUE(S_ISCHR(st.st_mode));
-	/* A udev rule may open it to a group, but nobody opens it to the world. */
+	/* A udev rule may open it to a group, but no rule to all users. */
 	EXPECT_EQ(0, st.st_mode & 0007);
 }
 
@@ -213,7 +211,7 @@ TEST(info)
 	EXPECT_TRUE(all_zero(info.reserved, ARRAY_SIZE(info.reserved)));
 }
 
-/* Lines that hold their messages from the first on. */
+/* Lines that hold messages from the beginning. */
 TEST(set_lines_masked)
 {
 	struct doorbell_set_lines lines = { .nr_lines = 3,
@@ -263,7 +261,7 @@ TEST(set_lines_largest)
 	EXPECT_EQ(-ENXIO, doorbell_query(db, DOORBELL_MAX_LINES, &query));
 }
 
-/* A line without a trigger delivers to nobody, but it delivers. */
+/* A line without a trigger delivers and counts, and signals nothing. */
 TEST(ring_unwired)
 {
 	int db = new_context(_metadata, 3);
@@ -308,7 +306,7 @@ TEST(trigger)
 	EXPECT_EQ(2, info_of(_metadata, db).nr_triggers);
 	EXPECT_EQ(0, info_of(_metadata, db).nr_irqfds);
 
-	/* Assigning is no ring, and an ioctl's delivery is there on return. */
+	/* Assigning is no ring, and an ioctl's delivery is done on return. */
 	EXPECT_EQ(0, efd_count(efd));
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 0));
 	EXPECT_EQ(1, efd_read(efd));
@@ -320,7 +318,7 @@ TEST(trigger)
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 0));
 	EXPECT_EQ(0, efd_count(efd));
 
-	/* What was deassigned can be assigned again. */
+	/* A deassigned trigger can be assigned again. */
 	ASSERT_EQ(0, doorbell_assign_trigger(db, efd, 0));
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 0));
 	EXPECT_EQ(1, efd_read(efd));
@@ -354,7 +352,7 @@ TEST(irqfd)
 	EXPECT_EQ(1, settled(_metadata, db, 1).rings);
 	EXPECT_EQ(0, efd_count(out));
 
-	/* What was deassigned can be assigned again, also elsewhere. */
+	/* A deassigned irqfd can be assigned again, also to another context. */
 	ASSERT_EQ(0, doorbell_assign_irqfd(db, in, 0));
 	ASSERT_EQ(0, efd_write(in, 1));
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, db, 0).deliveries == 1));
@@ -383,7 +381,7 @@ TEST(contexts_are_private)
 	EXPECT_EQ(2, efd_read(efd));
 }
 
-/* The four calls, by one line; mask.c and lineset.c have the rest. */
+/* The four calls, for one line; mask.c and lineset.c have the rest. */
 TEST(mask)
 {
 	int db = new_context(_metadata, 2);
@@ -448,7 +446,10 @@ TEST(status)
 	EXPECT_EQ(0, status[0].deliveries);
 }
 
-/* A write to an address, kept and told; region.c, bus.c and records.c have the rest. */
+/*
+ * A write to an address, recorded and signalled; region.c, bus.c and records.c have the
+ * rest.
+ */
 TEST(bus)
 {
 	int db = new_context(_metadata, 1), efd = new_eventfd(_metadata, 0, 0);
@@ -477,7 +478,7 @@ TEST(bus)
 	EXPECT_EQ(0, efd_count(efd));
 }
 
-/* READ and PEEK are about any eventfd, and need no lines. */
+/* READ and PEEK work for any eventfd and need no lines. */
 TEST(read_and_peek)
 {
 	int db = new_context(_metadata, 0);

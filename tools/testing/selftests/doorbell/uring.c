@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * An io_uring that a line connects with itself: the eventfd of its completions rings the
- * line, and the io_uring polls the line's trigger. A wake-up that io_uring makes says so
- * (EPOLL_URING_WAKE); the line passes that on, and the io_uring does not go on for ever.
+ * line, and the io_uring polls the line's trigger. A wake-up by io_uring is marked
+ * (EPOLL_URING_WAKE). The line passes the mark on, and so the io_uring does not loop for
+ * ever.
  */
 #include <linux/io_uring.h>
 
@@ -62,13 +63,13 @@ static void poll_multishot(struct __test_metadata *_metadata, struct uring *urin
 	ASSERT_EQ(1, syscall(SYS_io_uring_enter, uring->fd, 1, 0, 0, NULL, 0));
 }
 
-/* Counts the completions that have come and takes them; true if the last one was. */
+/* Counts and consumes the completions. Returns true if the last one was among them. */
 static bool reap(struct uring *uring, unsigned int *count)
 {
 	unsigned int head = *uring->cq_head, tail;
 	bool ended = false;
 
-	/* Those that have found no room. */
+	/* Completions that had no room in the ring. */
 	syscall(SYS_io_uring_enter, uring->fd, 0, 0, IORING_ENTER_GETEVENTS, NULL, 0);
 	tail = __atomic_load_n(uring->cq_tail, __ATOMIC_ACQUIRE);
 	for (; head != tail; head++) {
@@ -108,7 +109,7 @@ FIXTURE_TEARDOWN(uring)
 }
 
 FIXTURE_VARIANT(uring) {
-	/* Relays between the two eventfds. */
+	/* Number of relays between the two eventfds. */
 	unsigned int relays;
 	/* The line is masked when the io_uring rings it. */
 	bool masked;
@@ -140,25 +141,31 @@ TEST_F(uring, does_not_ring_itself)
 		count = 0;
 		rings = line_of(_metadata, self->db, 0).rings;
 		ASSERT_EQ(0, efd_write(self->out, 1));
-		/* A task's own signal: the poll goes on. */
+		/* A signal by a task: the poll goes on. */
 		ASSERT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 0).rings > rings));
 		if (variant->masked) {
 			EXPECT_FALSE(reap(uring, &count));
 			EXPECT_EQ(1, count);
 			ASSERT_EQ(1, doorbell_unmask(self->db, 0));
 		}
-		/* One that goes back to the io_uring itself: that is the last one. */
+		/* A signal that leads back to the io_uring ends the poll. */
 		ASSERT_TRUE(WAIT_FOR(reap(uring, &count)));
 		EXPECT_GE(2, count);
 		EXPECT_GE(2, line_of(_metadata, self->db, 0).rings - rings);
 		EXPECT_EQ(0, settled(_metadata, self->db, 0).state);
-		/* The poll has ended, and the relay of its last completion has come through. */
+		/*
+		 * The poll has ended, and the relay of its last completion has been
+		 * delivered.
+		 */
 		settled(_metadata, self->db, 1);
 		reap(uring, &count);
 		EXPECT_GE(2, count);
 		efd_drain(self->out);
 	}
-	/* It is the wake-up of io_uring that ends a poll; a task's, by the same line, does not. */
+	/*
+	 * Only a wake-up by io_uring ends a poll; one by a task, through the same line,
+	 * does not.
+	 */
 	poll_multishot(_metadata, uring, self->out);
 	count = 0;
 	ASSERT_EQ(0, syscall(SYS_io_uring_register, uring->fd, IORING_UNREGISTER_EVENTFD, NULL, 0));

@@ -25,27 +25,30 @@ static inline uint64_t clock_us(clockid_t clock)
 }
 
 /*
- * Timeouts. A wait whose condition comes true ends at once. One whose condition
- * does not first lasts WAIT_REAL_MS of CLOCK_MONOTONIC, which is cheap to read;
- * and then WAIT_MS of a clock that does not advance while a busy host keeps the
- * guest waiting. The file that DOORBELL_CLOCK names has its milliseconds.
+ * Timeouts. A wait ends as soon as its condition is true. Otherwise it lasts WAIT_REAL_MS
+ * of CLOCK_MONOTONIC, which is cheap to read, and then WAIT_MS of a clock that does not
+ * advance while a busy host does not run the guest. DOORBELL_CLOCK names a file with that
+ * clock's milliseconds.
  */
 #define WAIT_REAL_MS	2000
 #define WAIT_MS		20000
 
-/* Between two readings of the clocks; also the longest poll(2) of a wait. */
+/* Time between two readings of the clocks; also the longest poll(2) of a wait. */
 #define WAIT_SLICE_MS	200
 
 struct timeout {
-	/* The next reading, by CLOCK_MONOTONIC; 0 before the first call. */
+	/* Time of the next reading, by CLOCK_MONOTONIC; 0 before the first call. */
 	uint64_t next_us;
-	/* The last readings: 0, if there was none; the file's is negative without the file. */
+	/*
+	 * The last readings; 0 before the first one. The file's is negative if there is no
+	 * file.
+	 */
 	int64_t real_ms;
 	int64_t file_ms;
 	int64_t waited_ms;
 };
 
-/* Returns what the file says, or -1. */
+/* Returns the milliseconds in the file, or -1. */
 static inline int64_t clock_file_ms(void)
 {
 	const char *path = getenv("DOORBELL_CLOCK");
@@ -66,8 +69,8 @@ static inline int64_t clock_file_ms(void)
 }
 
 /*
- * Returns the time since the last reading. Without the file that is at most twice
- * a slice: if a slice took longer, the thread did not run.
+ * Returns the time since the last reading. Without the file it is at most two slices: if a
+ * slice took longer, the thread did not run.
  */
 static inline int64_t passed_ms(const struct timeout *timeout, int64_t real_ms, int64_t file_ms)
 {
@@ -94,7 +97,10 @@ static inline bool timed_out_slow(struct timeout *timeout, uint64_t now)
 	return timeout->waited_ms >= WAIT_MS;
 }
 
-/* Begins with the first call. Costs one clock_gettime(2) until WAIT_REAL_MS are over. */
+/*
+ * Returns true after the timeout, which begins with the first call. Costs one
+ * clock_gettime(2) until WAIT_REAL_MS are over.
+ */
 static inline bool timed_out(struct timeout *timeout)
 {
 	const uint64_t now = clock_us(CLOCK_MONOTONIC);
@@ -105,9 +111,9 @@ static inline bool timed_out(struct timeout *timeout)
 }
 
 /*
- * True as soon as @cond is, which is evaluated once more after the timeout. A test
- * whose wait fails must end: ASSERT it. That is two statements, so a loop around
- * it needs braces to end, too.
+ * Evaluates to true as soon as @cond is true. @cond is evaluated once more after the
+ * timeout. A test must ASSERT the result, so that it ends. An ASSERT is two statements: a
+ * loop around it needs braces.
  */
 #define WAIT_WITH(cond, relax) ({					\
 	struct timeout __timeout = {};					\
@@ -122,7 +128,7 @@ static inline bool timed_out(struct timeout *timeout)
 
 #define WAIT_FOR(cond)	WAIT_WITH(cond, usleep(100))
 
-/* For what takes microseconds. */
+/* A wait for a condition that takes microseconds. */
 #define SPIN_FOR(cond)	WAIT_WITH(cond, sched_yield())
 
 /* Waits for a child and returns its wait status; -ETIMEDOUT after killing it. */
@@ -138,9 +144,9 @@ static inline int wait_child(pid_t pid)
 }
 
 /*
- * The rounds of a race: @least of them, and then up to @most while the process,
- * with all its threads, has used less than ROUNDS_CPU_MS of CPU time. Ends early
- * if @least are not reached and none is added before a timeout.
+ * The rounds of a race: @least rounds, and then up to @most while the process, with all its
+ * threads, has used less than ROUNDS_CPU_MS of CPU time. Ends early if no round is added
+ * before a timeout and @least are not reached.
  */
 #define ROUNDS_CPU_MS	2000
 
@@ -161,7 +167,7 @@ static inline bool more_rounds(struct rounds *rounds, unsigned long done)
 
 	if (rounds->over)
 		return false;
-	/* The clock is not read in each round. */
+	/* Reads the clock in one of 16 rounds only. */
 	if (done < rounds->most && rounds->calls++ % 16)
 		return true;
 	now = clock_us(CLOCK_PROCESS_CPUTIME_ID);
@@ -184,7 +190,7 @@ static inline bool more_rounds(struct rounds *rounds, unsigned long done)
 
 #define ROUNDS(at_least, at_most)	{ .least = at_least, .most = at_most }
 
-/* After these rounds: true as long as @missing, until the timeout. */
+/* Returns @missing until the timeout; more rounds may still make what is missing happen. */
 static inline bool lacks(struct rounds *rounds, bool missing)
 {
 	return missing && !timed_out(&rounds->timeout);

@@ -1,34 +1,33 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Two contexts, some eventfds, and a model of how they are wired, which lines are
- * masked, and which are level lines: what can be seen of the one must always be as
- * in the other.
+ * Two contexts, some eventfds, and a model of their assignments, masks and level lines. The
+ * model and what userspace can query must always agree.
  */
 #ifndef _DOORBELL_WIRING_H
 #define _DOORBELL_WIRING_H
 
 #include "doorbell_test.h"
 
-/* Contexts, lines (of both contexts, numbered through) and eventfds. */
+/* Numbers of contexts, of lines (of both contexts, numbered through) and of eventfds. */
 #define ND	2
 #define PER_DB	4
 #define NL	(ND * PER_DB)
 #define NE	6
 
-/* Not an irqfd. */
+/* The line of an eventfd that is no irqfd. */
 #define NOWHERE	(-1)
 
 struct wiring {
 	int db[ND];
 	int efd[NE];
-	/* The model: */
+	/* The model. */
 	bool trigger[NL][NE];
-	/* The events, if it is a notifier. */
+	/* The events, if the eventfd is a notifier. */
 	uint32_t notifier[NL][NE];
 	int irqfd[NE];
-	/* The eventfd that is the resamplefd, if it is an irqfd that has one. */
+	/* The resamplefd of an irqfd, or NOWHERE. */
 	int resample[NE];
-	/* DOORBELL_LINE_*. */
+	/* DOORBELL_LINE_* bits. */
 	uint32_t state[NL];
 	uint64_t rings[NL];
 	uint64_t deliveries[NL];
@@ -80,7 +79,7 @@ static inline void model_signal(struct wiring *w, int e)
 		model_ring(w, w->irqfd[e]);
 }
 
-/* The model's ring: it has no cycles, and one message is under way at a time. */
+/* The model of a ring. The model has no cycles and one message in flight at a time. */
 static inline int model_ring(struct wiring *w, int line)
 {
 	int e;
@@ -102,7 +101,7 @@ static inline int model_ring(struct wiring *w, int line)
 	return DOORBELL_RING_DELIVERED;
 }
 
-/* The model's ack, of a level line that is not raised. */
+/* The model of an ack of a level line that is not raised. */
 static inline int model_ack(struct wiring *w, int line)
 {
 	int e;
@@ -136,7 +135,7 @@ static inline int set_level_line(struct wiring *w, int line)
 	return ret;
 }
 
-/* With the eventfd @r as resamplefd; what is signalled already is not for this. */
+/* Assigns an irqfd with the eventfd @r as resamplefd. Both counters must be 0. */
 static inline int assign_resample(struct wiring *w, int line, int e, int r)
 {
 	int ret = doorbell_assign_resampled(w->db[line / PER_DB], w->efd[e], line % PER_DB,
@@ -233,7 +232,7 @@ static inline bool same_context(struct wiring *w, int at)
 	       info.nr_notifiers == notifiers;
 }
 
-/* Everything that can be seen is as in the model. */
+/* Returns true if all that can be queried is as in the model. */
 static inline bool same(struct wiring *w)
 {
 	int i;
@@ -251,8 +250,8 @@ static inline bool same(struct wiring *w)
 }
 
 /*
- * Everything that can be seen, and each line and eventfd when it is used. What
- * each did is compared once, at the end: nobody takes counts back.
+ * Returns true if all that can be queried is as in the model, before and after each line
+ * and eventfd is used. Counters are compared once, at the end: they never decrease.
  */
 static inline bool intact(struct wiring *w)
 {
@@ -275,7 +274,7 @@ static inline bool intact(struct wiring *w)
 	return WAIT_FOR(same(w));
 }
 
-/* In a test that has a struct wiring *w. */
+/* Expects an error that changes nothing. For tests that have a struct wiring *w. */
 #define REFUSED(error, call) do {					\
 	ASSERT_EQ(-(error), (call));					\
 	ASSERT_TRUE(intact(w));						\

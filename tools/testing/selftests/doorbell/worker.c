@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A context's worker: a thread of the process that assigned the first irqfd, so that
- * what the process has caused counts as its own; what it gets from interrupts that have
- * no more time; and what serves when the process has gone.
+ * The worker of a context is a thread of the process that assigned the first irqfd, so that
+ * the work that a process causes counts as its own. It delivers what interrupts have no
+ * time for. A worker of the kernel replaces it when the process has ended.
  */
 #include <dirent.h>
 #include <sys/epoll.h>
@@ -14,7 +14,7 @@
 #include "cgroup.h"
 #include "doorbell_test.h"
 
-/* Nobody in particular. */
+/* The user and the group "nobody". */
 #define NOBODY	65534
 
 FIXTURE(worker) {
@@ -33,7 +33,10 @@ FIXTURE_TEARDOWN(worker)
 	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
 }
 
-/* The process's threads that are called doorbell; the last one in @tid. */
+/*
+ * Returns the number of the process's threads with the name of a worker; the last one in
+ * @tid.
+ */
 static int workers(pid_t pid, pid_t *tid)
 {
 	char path[64], name[32] = "";
@@ -61,7 +64,7 @@ static int workers(pid_t pid, pid_t *tid)
 	return nr;
 }
 
-/* How long the thread has run, in ns. */
+/* Returns the time that the thread has run, in ns. */
 static uint64_t has_run(pid_t tid)
 {
 	unsigned long long ns = 0;
@@ -78,7 +81,7 @@ static uint64_t has_run(pid_t tid)
 	return ns;
 }
 
-/* Has the lines 0 of two contexts ring each other; the eventfds must stay open. */
+/* Makes the lines 0 of two contexts ring each other. The eventfds must stay open. */
 static int wire_cycle(int a, int b, const int *efds)
 {
 	return doorbell_assign_irqfd(b, efds[0], 0) || doorbell_assign_trigger(a, efds[0], 0) ||
@@ -118,7 +121,7 @@ TEST_F(worker, has_the_callers_nice_value)
 	EXPECT_EQ(7, getpriority(PRIO_PROCESS, tid));
 }
 
-/* What a cycle does is the process's own time. */
+/* A cycle runs in the process's own CPU time. */
 TEST_F(worker, delivers_what_is_deferred)
 {
 	int a = new_context(_metadata, 1), b = new_context(_metadata, 1);
@@ -137,7 +140,7 @@ TEST_F(worker, delivers_what_is_deferred)
 	EXPECT_EQ(deferred, line_of(_metadata, b, 0).deferred);
 }
 
-/* A limit on the process's threads is one on these, too; a failed call changes nothing. */
+/* RLIMIT_NPROC includes the worker; a call that fails changes nothing. */
 TEST_F(worker, counts_as_a_thread)
 {
 	int db = new_context(_metadata, 1);
@@ -175,7 +178,7 @@ TEST_F(worker, counts_as_a_thread)
 #define CGROUP_PARENT	"/tmp/doorbell-cgroup"
 #define CGROUP		CGROUP_PARENT "/worker"
 
-/* The CPU time that the cgroup has used, in us. */
+/* Returns the CPU time that the cgroup has used, in us. */
 static uint64_t cgroup_usage(void)
 {
 	FILE *file = fopen(CGROUP "/cpu.stat", "re");
@@ -189,7 +192,7 @@ static uint64_t cgroup_usage(void)
 	return us;
 }
 
-/* A cycle gets as much of the CPUs as the process's cgroup may have. */
+/* A cycle gets as much CPU time as the process's cgroup. */
 TEST_F(worker, keeps_to_the_limit_of_the_cgroup)
 {
 	int a = new_context(_metadata, 1), b = new_context(_metadata, 1);
@@ -203,7 +206,7 @@ TEST_F(worker, keeps_to_the_limit_of_the_cgroup)
 	mkdir(CGROUP_PARENT, 0755);
 	if (mount("cgroup2", CGROUP_PARENT, "cgroup2", 0, NULL) ||
 	    cgroup_put(CGROUP_PARENT, "cgroup.subtree_control", "+cpu")) {
-		/* The debug kernel is one without. */
+		/* The debug kernel has no CPU controller. */
 		TH_LOG("no CPU controller in cgroup2");
 		umount2(CGROUP_PARENT, MNT_DETACH);
 		rmdir(CGROUP_PARENT);
@@ -244,10 +247,7 @@ TEST_F(worker, keeps_to_the_limit_of_the_cgroup)
 	rmdir(CGROUP_PARENT);
 }
 
-/*
- * A line whose triggers take an interrupt longer to signal than it may: each has many
- * pollers.
- */
+/* A line whose triggers take longer to signal than an interrupt may: each has many pollers. */
 #define NR_OUT		DOORBELL_MAX_TRIGGERS_PER_LINE
 #define NR_POLLERS	128
 
@@ -285,7 +285,10 @@ FIXTURE_TEARDOWN(half)
 	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
 }
 
-/* How many triggers have been signalled @times; all others must have been once less. */
+/*
+ * Returns the number of triggers signalled @times; all others must have been signalled once
+ * less.
+ */
 static unsigned int signalled(struct __test_metadata *_metadata, const int *out, uint64_t times)
 {
 	unsigned int i, nr = 0;
@@ -299,7 +302,7 @@ static unsigned int signalled(struct __test_metadata *_metadata, const int *out,
 	return nr;
 }
 
-/* What an interrupt leaves of a delivery is delivered, once. */
+/* The rest of a delivery that an interrupt has left is delivered, once. */
 TEST_F(half, is_finished)
 {
 	struct doorbell_query query;
@@ -315,7 +318,7 @@ TEST_F(half, is_finished)
 	EXPECT_LT(0, query.deferred);
 }
 
-/* MASK is a barrier for it as for any other: all triggers have been signalled, or none. */
+/* MASK is a barrier for the rest, too: all triggers have been signalled, or none. */
 TEST_F(half, ends_before_a_mask_returns)
 {
 	struct doorbell_query query;
@@ -338,7 +341,7 @@ TEST_F(half, ends_before_a_mask_returns)
 	EXPECT_EQ(50, query.deliveries);
 }
 
-/* And so is the removal of a trigger that has not been signalled yet. */
+/* So is deassigning a trigger that has not been signalled yet. */
 TEST_F(half, ends_before_a_deassign_returns)
 {
 	int last = self->out[NR_OUT - 1];
@@ -380,7 +383,7 @@ FIXTURE_VARIANT(orphan) {
 FIXTURE_VARIANT_ADD(orphan, owner_has_exited) { };
 FIXTURE_VARIANT_ADD(orphan, owner_runs_another_program) { .execs = true };
 
-/* The process that the worker belonged to has gone: what is deferred is delivered all the same. */
+/* The worker's process has ended: deferred messages are still delivered. */
 TEST_F(orphan, delivers)
 {
 	int a = new_context(_metadata, 1), b = new_context(_metadata, 1);
@@ -409,7 +412,7 @@ TEST_F(orphan, delivers)
 	close(wired[1]);
 	ASSERT_EQ(1, read(wired[0], &byte, 1));
 	ASSERT_EQ(0, byte);
-	/* The end of the pipe: it has exited, or it runs the other program. */
+	/* The end of the pipe: the process has exited, or runs the other program. */
 	ASSERT_EQ(0, read(wired[0], &byte, 1));
 	EXPECT_EQ(0, variant->execs ? workers(pid, &tid) : wait_child(pid));
 	EXPECT_EQ(0, workers(getpid(), &tid));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
 /*
- * /dev/doorbell_test: calls the functions of include/linux/doorbell.h for a test,
- * from the context that it wishes, and tells what its callbacks have seen.
+ * /dev/doorbell_test calls the functions of include/linux/doorbell.h for a test, from a
+ * context that the test chooses, and reports the calls of its callbacks.
  */
 #ifndef _DOORBELL_TEST_CALL_H
 #define _DOORBELL_TEST_CALL_H
@@ -9,15 +9,15 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-/* Callbacks of an open file, and calls that one of them can make. */
+/* Number of callbacks of an open file, and maximum number of calls that one of them makes. */
 #define TEST_CALLBACKS	80
 #define TEST_NESTED	8
 
-/* No callback (NULL), and one that has no function. */
+/* No callback (NULL), and a callback without a function. */
 #define TEST_NULL	0xffffffffU
 #define TEST_EMPTY	0xfffffffeU
 
-/* doorbell_NAME(), and ctx_put() of what is no context. */
+/* doorbell_NAME(), and ctx_put() of NULL and of an ERR_PTR. */
 enum test_func {
 	TEST_CTX_FDGET,
 	TEST_CTX_FILEGET,
@@ -31,7 +31,7 @@ enum test_func {
 	TEST_DEASSIGN_NOTIFIER,
 	TEST_MASK,
 	TEST_CLEAR,
-	/* From here on, those that do not sleep. */
+	/* The functions from here on do not sleep. */
 	TEST_MASK_NOSYNC,
 	TEST_UNMASK,
 	TEST_ACK,
@@ -44,7 +44,7 @@ enum test_func {
 enum test_from {
 	TEST_FROM_PROCESS,
 	TEST_FROM_IRQS_OFF,
-	/* Of timers. */
+	/* Timers. */
 	TEST_FROM_SOFTIRQ,
 	TEST_FROM_HARDIRQ,
 	/* The wake callback of an eventfd. */
@@ -54,7 +54,7 @@ enum test_from {
 	TEST_FROM_NR
 };
 
-/* What TEST_BUS_WRITE writes: the arguments of doorbell_bus_write(). */
+/* The arguments of doorbell_bus_write(), for TEST_BUS_WRITE. */
 struct test_access {
 	__u64 addr;
 	__u64 value;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * /dev/doorbell_test: the in-kernel API, function by function, for tests in
- * userspace. See call.h.
+ * /dev/doorbell_test: calls each function of the in-kernel API for tests in userspace. See
+ * call.h.
  */
 #include <linux/completion.h>
 #include <linux/delay.h>
@@ -26,12 +26,12 @@ struct test;
 struct test_callback {
 	struct doorbell_callback base;
 	struct test *test;
-	/* Assigned, as a trigger or as a notifier. */
+	/* The function that deassigns it, while it is assigned. */
 	u32 deassign;
 	u32 line;
 	bool gone;
 	struct test_plan plan;
-	/* Only to be compared. */
+	/* Compared with current, never dereferenced. */
 	struct task_struct *planner;
 	atomic_t by_planner;
 	atomic_t times;
@@ -43,11 +43,11 @@ struct test_callback {
 	atomic_t contexts;
 };
 
-/* An open file. Who uses it from several threads assigns what before. */
+/* An open file. Before several threads use it, one of them makes all assignments. */
 struct test {
 	struct doorbell_ctx *ctx;
 	unsigned int refs;
-	/* From its first call until the file is closed. */
+	/* The worker runs from its first call until the file is closed. */
 	struct mutex worker_lock;
 	struct vhost_task *worker;
 	struct errand *for_worker;
@@ -152,7 +152,7 @@ static void called(struct doorbell_callback *base, u32 event)
 	atomic_dec(&callback->inside);
 }
 
-/* As assigned; or, what can be assigned of those that cannot be called. */
+/* Returns an assigned callback, or one of those that cannot be called. */
 static struct doorbell_callback *find_callback(struct test *test, u32 nr)
 {
 	if (nr == TEST_NULL)
@@ -200,7 +200,7 @@ static int deassign(struct test *test, struct test_call *call)
 	if (!ret) {
 		callback = container_of(base, struct test_callback, base);
 		WRITE_ONCE(callback->gone, true);
-		/* Whoever comes in from here on finds it gone. */
+		/* A call that begins from here on finds it gone. */
 		smp_mb();
 		call->late = atomic_read(&callback->inside);
 		callback->deassign = 0;
@@ -278,7 +278,7 @@ static int do_call(struct test *test, struct test_call *call)
 	}
 }
 
-/* A call that is made from elsewhere. */
+/* A call that another context makes. */
 struct errand {
 	struct test *test;
 	struct test_call *call;
@@ -289,7 +289,7 @@ struct errand {
 	poll_table poll;
 };
 
-/* -EPROTO, if that is not the context that was asked for. */
+/* Calls the function. Returns -EPROTO if this is not the context that was asked for. */
 static int checked_call(struct errand *errand, bool as_asked)
 {
 	return as_asked ? do_call(errand->test, errand->call) : -EPROTO;
@@ -332,7 +332,7 @@ static int on_wake(struct wait_queue_entry *entry, unsigned int mode, int sync, 
 {
 	struct errand *errand = container_of(entry, struct errand, entry);
 
-	/* On PREEMPT_RT the lock of an eventfd leaves interrupts on. */
+	/* On PREEMPT_RT the lock of an eventfd does not disable interrupts. */
 	errand->call->ret = checked_call(errand, current->in_eventfd &&
 					 (irqs_disabled() || IS_ENABLED(CONFIG_PREEMPT_RT)));
 	return 0;
@@ -425,7 +425,7 @@ static bool may_be_called(const struct test_call *call)
 	case TEST_MASK_NOSYNC:
 	case TEST_UNMASK:
 	case TEST_ACK:
-		/* Where eventfds may be signalled. */
+		/* Eventfds may be signalled in these. */
 		return call->from != TEST_FROM_WAKE && !IS_ENABLED(CONFIG_PREEMPT_RT);
 	default:
 		return false;
