@@ -111,7 +111,7 @@ TEST_F(bus, long_batch)
 }
 
 /* An invalid access stops a batch, too. */
-TEST_F(bus, batch_with_a_mistake)
+TEST_F(bus, batch_with_an_invalid_access)
 {
 	struct doorbell_bus_access accesses[3];
 	unsigned int i;
@@ -265,7 +265,7 @@ TEST_F(bus, reads)
 	unsigned int i, round;
 
 	ASSERT_EQ(0, doorbell_set_records(self->db, 4));
-	ASSIGN(kept(to_eventfd(ADDR, 0, self->efd[0])));
+	ASSIGN(recorded(to_eventfd(ADDR, 0, self->efd[0])));
 	for (round = 0; round < 3; round++) {
 		for (i = 0; i < ARRAY_SIZE(addrs); i++) {
 			EXPECT_EQ(-1, pread64(self->db, &record, sizeof(record), addrs[i]));
@@ -330,15 +330,15 @@ TEST_F(bus, get_regions)
 		to_eventfd(2, 8, self->efd[0]),
 		matching(to_eventfd(2, 8, self->efd[1]), 0),
 		matching(to_line(2, 8, 2), 1),
-		matching(kept(to_eventfd(2, 8, self->efd[2])), 0x100),
+		matching(recorded(to_eventfd(2, 8, self->efd[2])), 0x100),
 		matching(to_eventfd(2, 8, self->efd[3]), INT64_MAX),
 		matching(to_eventfd(2, 8, self->efd[4]), 1ULL << 63),
 		matching(to_eventfd(2, 8, self->efd[4]), UINT64_MAX),
 		to_eventfd(1ULL << 32, 4, self->efd[5]),
-		kept(to_line(1ULL << 63, 4, 0)),
+		recorded(to_line(1ULL << 63, 4, 0)),
 		to_eventfd(UINT64_MAX, 1, self->efd[5]),
 		in_space(to_eventfd(0, 0, self->efd[6]), PIO),
-		in_space(kept(to_eventfd(2, 2, self->efd[6])), PIO),
+		in_space(recorded(to_eventfd(2, 2, self->efd[6])), PIO),
 		in_space(matching(to_eventfd(2, 2, self->efd[7]), 0xffff), PIO),
 		in_space(to_line(UINT64_MAX - 7, 8, 1), PIO),
 	};

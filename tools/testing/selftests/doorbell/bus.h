@@ -37,7 +37,7 @@ static inline struct doorbell_region matching(struct doorbell_region region, uin
 	return region;
 }
 
-static inline struct doorbell_region kept(struct doorbell_region region)
+static inline struct doorbell_region recorded(struct doorbell_region region)
 {
 	region.flags |= RECORD;
 	return region;

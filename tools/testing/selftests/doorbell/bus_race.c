@@ -50,7 +50,7 @@ struct writer {
 	/* Results of the writes. */
 	atomic_ulong started;
 	atomic_ulong taken;
-	atomic_ulong nobodys;
+	atomic_ulong unmatched;
 	/* No room for a record. */
 	atomic_ulong refused;
 	atomic_ulong failed;
@@ -67,7 +67,7 @@ static void write_once(struct writer *writer)
 	if (!ret)
 		atomic_fetch_add(&writer->taken, 1);
 	else if (ret == -EOPNOTSUPP)
-		atomic_fetch_add(&writer->nobodys, 1);
+		atomic_fetch_add(&writer->unmatched, 1);
 	else if (ret == -ENOBUFS)
 		atomic_fetch_add(&writer->refused, 1);
 	else
@@ -86,7 +86,7 @@ static void *writer_loop(void *arg)
 
 static unsigned long done(struct writer *writer)
 {
-	return atomic_load(&writer->taken) + atomic_load(&writer->nobodys) +
+	return atomic_load(&writer->taken) + atomic_load(&writer->unmatched) +
 	       atomic_load(&writer->refused) + atomic_load(&writer->failed);
 }
 
@@ -153,7 +153,7 @@ TEST_F(bus_race, comes_and_goes)
 	EXPECT_EQ(writers[0].taken + writers[1].taken, signalled);
 	EXPECT_EQ(0, writers[0].failed + writers[1].failed);
 	EXPECT_LT(rounds / 4, signalled);
-	EXPECT_LT(0, writers[0].nobodys + writers[1].nobodys);
+	EXPECT_LT(0, writers[0].unmatched + writers[1].unmatched);
 }
 
 /* The first, a middle and the last of many regions: only the region that is deassigned goes. */
@@ -196,7 +196,7 @@ TEST_F(bus_race, one_of_many_goes)
 	EXPECT_EQ(0, late);
 	EXPECT_EQ(0, lost);
 	EXPECT_LT(rounds / 4, met);
-	EXPECT_EQ(0, writer.nobodys);
+	EXPECT_EQ(0, writer.unmatched);
 	EXPECT_EQ(0, writer.failed);
 	EXPECT_EQ(writer.taken, efd_read(self->out[1]));
 	EXPECT_EQ(writer.taken, writes_to(self->db, 75));
@@ -230,7 +230,7 @@ TEST_F(bus_race, replaced)
 	}
 	for (i = 0; i < ARRAY_SIZE(writers); i++) {
 		stop(&writers[i]);
-		EXPECT_EQ(0, writers[i].nobodys);
+		EXPECT_EQ(0, writers[i].unmatched);
 		EXPECT_EQ(0, writers[i].failed);
 	}
 	/* Both writers must stop first: each writes to either region. */
@@ -280,7 +280,7 @@ TEST_F(bus_race, all_or_none)
 	}
 	stop(&writer);
 	EXPECT_EQ(0, torn);
-	EXPECT_EQ(0, writer.nobodys);
+	EXPECT_EQ(0, writer.unmatched);
 	for (i = 0; i < 2; i++) {
 		const uint64_t rest = efd_read(efd[i][0]);
 
@@ -291,7 +291,7 @@ TEST_F(bus_race, all_or_none)
 }
 
 /* The same for records and for a line. */
-TEST_F(bus_race, kept_and_rung)
+TEST_F(bus_race, records_and_lines)
 {
 	struct writer writer = WRITER(1);
 	struct rounds race = ROUNDS(30, 5000);
@@ -304,9 +304,9 @@ TEST_F(bus_race, kept_and_rung)
 	start(_metadata, &writer);
 	/* Some writes must match no region, or the test proves nothing. */
 	for (rounds = 0;
-	     more_rounds(&race, rounds) || lacks(&race, !atomic_load(&writer.nobodys));
+	     more_rounds(&race, rounds) || lacks(&race, !atomic_load(&writer.unmatched));
 	     rounds++) {
-		ASSERT_EQ(0, CHANGE(kept(to_line(ADDR, 4, 0))));
+		ASSERT_EQ(0, CHANGE(recorded(to_line(ADDR, 4, 0))));
 		dither(rounds);
 		if (rounds % 2)
 			ASSERT_TRUE(passes(&writer, 2));
@@ -318,7 +318,7 @@ TEST_F(bus_race, kept_and_rung)
 	}
 	stop(&writer);
 	EXPECT_EQ(0, writer.failed);
-	EXPECT_LT(0, writer.nobodys);
+	EXPECT_LT(0, writer.unmatched);
 	EXPECT_LT(rounds / 4, records);
 	EXPECT_EQ(writer.taken, records);
 	EXPECT_EQ(records, bus_of(_metadata, self->db).recorded);
@@ -470,7 +470,7 @@ TEST_F(bus_race, context_closes)
 		counted = efd_read(self->out[0]);
 		EXPECT_LE(atomic_load(&shared->taken), counted);
 		EXPECT_GE(atomic_load(&shared->taken) + 1, counted);
-		EXPECT_EQ(0, shared->failed + shared->nobodys);
+		EXPECT_EQ(0, shared->failed + shared->unmatched);
 		if (before >= 0)
 			ASSERT_TRUE(WAIT_FOR(refcnt() == before));
 		EXPECT_EQ(0, efd_count(self->out[0]));

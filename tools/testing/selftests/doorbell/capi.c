@@ -311,14 +311,14 @@ TEST_F(kernel_api, ack_and_mask_from_interrupts)
 {
 	static const int froms[] = { TEST_FROM_IRQS_OFF, TEST_FROM_SOFTIRQ, TEST_FROM_HARDIRQ };
 	int in = new_eventfd(_metadata, 0, 0), res = new_eventfd(_metadata, 0, 0);
-	int told = new_eventfd(_metadata, 0, 0), out = new_eventfd(_metadata, 0, 0);
+	int notified = new_eventfd(_metadata, 0, 0), out = new_eventfd(_metadata, 0, 0);
 	const uint32_t all = DOORBELL_NOTIFY_MASK | DOORBELL_NOTIFY_UNMASK | DOORBELL_NOTIFY_ACK;
 	struct capi *c = &self->c;
 	unsigned int i;
 
 	ASSERT_EQ(0, doorbell_assign_trigger(c->db, out, 1));
 	ASSERT_EQ(0, doorbell_assign_resampled(c->db, in, 1, res));
-	ASSERT_EQ(0, doorbell_assign_notifier(c->db, told, 1, all));
+	ASSERT_EQ(0, doorbell_assign_notifier(c->db, notified, 1, all));
 	ASSERT_EQ(1, get_ctx(c, c->db));
 	if (call_from(c, TEST_FROM_HARDIRQ, TEST_ACK, 1, 0) == -EINVAL)
 		SKIP(return, "a PREEMPT_RT kernel");
@@ -330,24 +330,24 @@ TEST_F(kernel_api, ack_and_mask_from_interrupts)
 		ASSERT_EQ(1, efd_wait(out));
 		EXPECT_EQ(DOORBELL_ACK_DONE, call_from(c, from, TEST_ACK, 1, 0));
 		EXPECT_EQ(1, efd_read(res));
-		EXPECT_EQ(1, efd_read(told));
+		EXPECT_EQ(1, efd_read(notified));
 		EXPECT_EQ(DOORBELL_RING_DELIVERED, call_from(c, from, TEST_RING, 1, 0));
 		ASSERT_EQ(1, efd_wait(out));
 		EXPECT_EQ(1, call_from(c, from, TEST_MASK_NOSYNC, 1, 0));
 		EXPECT_EQ(0, call_from(c, from, TEST_MASK_NOSYNC, 1, 0));
-		EXPECT_EQ(1, efd_read(told));
+		EXPECT_EQ(1, efd_read(notified));
 		EXPECT_EQ(DOORBELL_ACK_POSTPONED, call_from(c, from, TEST_ACK, 1, 0));
-		EXPECT_EQ(1, efd_read(told));
+		EXPECT_EQ(1, efd_read(notified));
 		EXPECT_EQ(DOORBELL_RING_MASKED, call_from(c, from, TEST_RING, 1, 0));
 		EXPECT_EQ(0, efd_count(res));
 		EXPECT_EQ(1, call_from(c, from, TEST_UNMASK, 1, 0));
 		EXPECT_EQ(1, efd_read(out));
 		EXPECT_EQ(1, efd_read(res));
-		EXPECT_EQ(1, efd_read(told));
+		EXPECT_EQ(1, efd_read(notified));
 		EXPECT_EQ(0, call_from(c, from, TEST_UNMASK, 1, 0));
 		EXPECT_EQ(DOORBELL_ACK_DONE, doorbell_ack(c->db, 1));
 		EXPECT_EQ(1, efd_read(res));
-		EXPECT_EQ(1, efd_read(told));
+		EXPECT_EQ(1, efd_read(notified));
 	}
 }
 

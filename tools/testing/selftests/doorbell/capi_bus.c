@@ -38,7 +38,7 @@ FIXTURE_SETUP(kernel_bus)
 	ASSERT_EQ(0, change_region(c->db, to_eventfd(ADDR, 4, self->efd[0])));
 	ASSERT_EQ(0, change_region(c->db, matching(to_eventfd(ADDR, 4, self->efd[1]), 7)));
 	ASSERT_EQ(0, change_region(c->db, in_space(to_line(ADDR, 0, 0), PIO)));
-	ASSERT_EQ(0, change_region(c->db, kept(to_eventfd(-8ULL, 8, self->efd[2]))));
+	ASSERT_EQ(0, change_region(c->db, recorded(to_eventfd(-8ULL, 8, self->efd[2]))));
 	ASSERT_EQ(1, get_ctx(c, c->db));
 }
 

@@ -76,7 +76,7 @@ TEST_F(callback, trigger_errors)
 	EXPECT_EQ(DOORBELL_MAX_TRIGGERS_PER_LINE, line_of(_metadata, c->db, 0).nr_triggers);
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(c->db, 0));
 	for (i = 0; i < DOORBELL_MAX_TRIGGERS_PER_LINE - 1; i++)
-		EXPECT_EQ(1, seen_by(_metadata, c, i).told[0]);
+		EXPECT_EQ(1, seen_by(_metadata, c, i).by_event[0]);
 	EXPECT_EQ(0, seen_by(_metadata, c, i).calls);
 	EXPECT_EQ(1, efd_read(c->out));
 }
@@ -110,7 +110,7 @@ TEST_F(callback, notifier_errors)
 	EXPECT_EQ(1, doorbell_mask(c->db, 0));
 	EXPECT_EQ(0, doorbell_unmask(c->db, 0));
 	for (i = 0; i < DOORBELL_MAX_NOTIFIERS_PER_LINE; i++)
-		EXPECT_EQ(1, seen_by(_metadata, c, i).told[2]);
+		EXPECT_EQ(1, seen_by(_metadata, c, i).by_event[2]);
 }
 
 /* A trigger is called once per delivery, from any context of the ring, with preemption off. */
@@ -134,9 +134,9 @@ TEST_F(callback, trigger_is_called)
 		EXPECT_EQ(0, del_trigger(c, 0, 0));
 		EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(c->db, 0));
 		seen = seen_by(_metadata, c, 0);
-		EXPECT_EQ(10, seen.told[0]);
+		EXPECT_EQ(10, seen.by_event[0]);
 		EXPECT_EQ(10, seen.calls);
-		EXPECT_EQ(0, seen.strange);
+		EXPECT_EQ(0, seen.unexpected);
 		EXPECT_EQ(0, seen.contexts & TEST_IN_EVENTFD);
 		/* On PREEMPT_RT the call is preemptible, and may come from another context. */
 		if (!(seen.contexts & TEST_PREEMPTIBLE))
@@ -170,11 +170,11 @@ TEST_F(callback, notifier_is_called)
 	}
 	for (i = 0; i < 4; i++) {
 		seen = seen_by(_metadata, c, i);
-		EXPECT_EQ(0, seen.told[0]);
-		EXPECT_EQ(i == 0 || i == 3 ? 2 : 0, seen.told[1]);
-		EXPECT_EQ(i == 1 || i == 3 ? 2 : 0, seen.told[2]);
-		EXPECT_EQ(i == 2 || i == 3 ? 2 : 0, seen.told[3]);
-		EXPECT_EQ(0, seen.strange);
+		EXPECT_EQ(0, seen.by_event[0]);
+		EXPECT_EQ(i == 0 || i == 3 ? 2 : 0, seen.by_event[1]);
+		EXPECT_EQ(i == 1 || i == 3 ? 2 : 0, seen.by_event[2]);
+		EXPECT_EQ(i == 2 || i == 3 ? 2 : 0, seen.by_event[3]);
+		EXPECT_EQ(0, seen.unexpected);
 		EXPECT_EQ(TEST_IN_TASK | TEST_PREEMPTIBLE, seen.contexts);
 	}
 	/* A mask in an interrupt calls its notifier in that interrupt. */
@@ -237,10 +237,10 @@ TEST_F(callback, one_at_a_time)
 	settled(_metadata, c->db, 0);
 	EXPECT_EQ(0, del_trigger(c, 0, 0));
 	seen = seen_by(_metadata, c, 0);
-	EXPECT_EQ(1, seen.most);
-	EXPECT_EQ(0, seen.strange);
-	EXPECT_EQ(line_of(_metadata, c->db, 0).deliveries, seen.told[0]);
-	EXPECT_EQ(seen.told[0], efd_read(c->out));
+	EXPECT_EQ(1, seen.concurrent);
+	EXPECT_EQ(0, seen.unexpected);
+	EXPECT_EQ(line_of(_metadata, c->db, 0).deliveries, seen.by_event[0]);
+	EXPECT_EQ(seen.by_event[0], efd_read(c->out));
 }
 
 /* Reads the context's fdinfo. */
@@ -289,8 +289,8 @@ TEST_F(callback, status_reads_do_not_deliver)
 	EXPECT_EQ(0, del_trigger(c, 0, 0));
 	seen = seen_by(_metadata, c, 0);
 	EXPECT_EQ(0, seen.by_planner);
-	EXPECT_EQ(1, seen.most);
-	EXPECT_EQ(query.deliveries, seen.told[0]);
+	EXPECT_EQ(1, seen.concurrent);
+	EXPECT_EQ(query.deliveries, seen.by_event[0]);
 }
 
 /* For the hammer, whose structure has no room for it. */
@@ -312,7 +312,7 @@ static void hit_transitions(struct hammer *hammer)
 static void barrier(struct __test_metadata *_metadata, struct capi *c, bool trigger)
 {
 	struct hammer hammer = { .hit = trigger ? hit_call_ring : hit_transitions, .line = 1 };
-	unsigned int rounds, late = 0, called = 0, strange = 0;
+	unsigned int rounds, late = 0, called = 0, unexpected = 0;
 	struct rounds race = ROUNDS(30, 5000);
 
 	hammered = c;
@@ -334,11 +334,11 @@ static void barrier(struct __test_metadata *_metadata, struct capi *c, bool trig
 		after = seen_by(_metadata, c, 0);
 		late += before.calls != after.calls;
 		called = after.calls;
-		strange = after.strange;
+		unexpected = after.unexpected;
 	}
 	hammer_stop(&hammer);
 	EXPECT_EQ(0, late);
-	EXPECT_EQ(0, strange);
+	EXPECT_EQ(0, unexpected);
 	EXPECT_LE(rounds / 2, called);
 }
 
@@ -377,7 +377,7 @@ TEST_F(callback, trigger_calls)
 	EXPECT_EQ(-EOPNOTSUPP, seen.calls_made[5].ret);
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, seen.calls_made[6].ret);
 	EXPECT_EQ(2, seen.calls);
-	EXPECT_EQ(1, seen.most);
+	EXPECT_EQ(1, seen.concurrent);
 	EXPECT_EQ(2, efd_read(c->out));
 	/* The ring of another line is relayed. */
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, c->db, 2).deliveries == 1));
@@ -421,7 +421,7 @@ TEST_F(callback, trigger_rings_its_line)
  * a callback counts as a relay, as one by an eventfd does: from 32 relays on the worker
  * delivers.
  */
-TEST_F(callback, trigger_rings_round)
+TEST_F(callback, trigger_rings_a_cycle)
 {
 	const unsigned int times = 200;
 	struct capi *c = &self->c;
@@ -464,7 +464,7 @@ TEST_F(callback, trigger_acks_a_raised_level)
 	ASSERT_TRUE(WAIT_FOR(seen_by(_metadata, c, 0).calls == times + 1));
 	EXPECT_EQ(times, settled(_metadata, c->db, 1).acks);
 	EXPECT_EQ(times + 1, line_of(_metadata, c->db, 1).deliveries);
-	EXPECT_EQ(1, seen_by(_metadata, c, 0).most);
+	EXPECT_EQ(1, seen_by(_metadata, c, 0).concurrent);
 }
 
 /* All functions that do not wait for a notifier, for a line that is masked at first. */
@@ -496,12 +496,12 @@ TEST_F(callback, notifier_calls)
 	seen = seen_by(_metadata, c, 0);
 	for (i = 0; i < ARRAY_SIZE(expected); i++)
 		EXPECT_EQ(expected[i], seen.calls_made[i].ret);
-	EXPECT_EQ(2, seen.told[1]);
-	EXPECT_EQ(1, seen.told[2]);
-	EXPECT_EQ(1, seen.told[3]);
-	EXPECT_EQ(0, seen.strange);
+	EXPECT_EQ(2, seen.by_event[1]);
+	EXPECT_EQ(1, seen.by_event[2]);
+	EXPECT_EQ(1, seen.by_event[3]);
+	EXPECT_EQ(0, seen.unexpected);
 	/* The notifier was called by itself, recursively. */
-	EXPECT_EQ(2, seen.most);
+	EXPECT_EQ(2, seen.concurrent);
 	EXPECT_EQ(0, del_notifier(c, 1, 0));
 }
 
@@ -518,14 +518,14 @@ TEST_F(callback, notifier_calls_nested)
 	ASSERT_EQ(0, add_notifier(c, 1, ALL, 0));
 	EXPECT_EQ(1, doorbell_mask(c->db, 1));
 	seen = seen_by(_metadata, c, 0);
-	EXPECT_EQ(0, seen.strange);
+	EXPECT_EQ(0, seen.unexpected);
 	/* The outermost call ends last, with its mask. */
 	EXPECT_EQ(DOORBELL_LINE_MASKED, seen.calls_made[7].ret & DOORBELL_LINE_MASKED);
 	/* The recursion is as deep as planned, and there is one call per transition. */
-	EXPECT_EQ(times + 1, seen.most);
-	EXPECT_EQ(seen.told[1] + seen.told[2] + seen.told[3], seen.calls);
-	EXPECT_EQ(line_of(_metadata, c->db, 1).acks, seen.told[3]);
-	EXPECT_EQ(seen.told[1], seen.told[2] + 1);
+	EXPECT_EQ(times + 1, seen.concurrent);
+	EXPECT_EQ(seen.by_event[1] + seen.by_event[2] + seen.by_event[3], seen.calls);
+	EXPECT_EQ(line_of(_metadata, c->db, 1).acks, seen.by_event[3]);
+	EXPECT_EQ(seen.by_event[1], seen.by_event[2] + 1);
 	EXPECT_EQ(0, del_notifier(c, 1, 0));
 }
 
@@ -550,7 +550,7 @@ TEST_F(callback, notifier_drives_another_line)
 		EXPECT_EQ(0, line_of(_metadata, c->db, 1).dropped);
 	}
 	seen = seen_by(_metadata, c, 0);
-	EXPECT_EQ(10, seen.told[3]);
+	EXPECT_EQ(10, seen.by_event[3]);
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, seen.calls_made[0].ret);
 	EXPECT_EQ(0, seen.calls_made[1].ret);
 }

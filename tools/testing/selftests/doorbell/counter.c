@@ -250,7 +250,7 @@ static void start_blocked(struct __test_metadata *_metadata, struct blocked *blo
 static void join_blocked(struct __test_metadata *_metadata, struct blocked *blocked)
 {
 	ASSERT_TRUE(WAIT_FOR(atomic_load(&blocked->done))) {
-		TH_LOG("nobody woke the thread");
+		TH_LOG("the thread was not woken");
 	}
 	pthread_join(blocked->thread, NULL);
 }
@@ -379,7 +379,7 @@ TEST_F(read, takes_one_of_a_semaphore)
 		  doorbell_eventfd_read(self->db, efd, DOORBELL_EVENTFD_FLAG_NOWAIT, &count));
 }
 
-TEST_F(read, does_not_wait_when_told)
+TEST_F(read, nowait_does_not_sleep)
 {
 	int blocking = eventfd(0, 0);
 	int nonblocking = eventfd(0, EFD_NONBLOCK);

@@ -311,7 +311,7 @@ TEST_F(errors, same_assignment)
 }
 
 /* EBUSY: an eventfd has one consumer, in this context and in any other. */
-TEST_F(errors, somebodys_irqfd)
+TEST_F(errors, irqfd_in_use)
 {
 	struct wiring *w = &self->w;
 
@@ -693,7 +693,7 @@ TEST_F(errors, lineset_efault_halfway)
 }
 
 /* The order of several errors: EFAULT, EINVAL, ENXIO, the fd, the rest. */
-TEST_F(errors, which_comes_first)
+TEST_F(errors, order_of_errors)
 {
 	struct wiring *w = &self->w;
 	struct doorbell_line_set set = { .line = PER_DB, .nr_lines = 1, .flags = 1 };

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Every error row of the UAPI header for regions; those for writes, records and mappings
- * are in errors_write.c. A refused call must change nothing; see bus_world.h. Runs as a
+ * are in errors_write.c. A refused call must change nothing; see bus_fixture.h. Runs as a
  * 32-bit program, too.
  */
 #include <stdlib.h>
 #include <sys/epoll.h>
 
-#include "bus_world.h"
+#include "bus_fixture.h"
 
 FIXTURE(errors_bus) {
-	struct bus_world w;
+	struct bus_fixture w;
 };
 
 FIXTURE_SETUP(errors_bus)
 {
-	bus_world_init(_metadata, &self->w);
+	bus_fixture_init(_metadata, &self->w);
 }
 
 FIXTURE_TEARDOWN(errors_bus)
@@ -28,7 +28,7 @@ FIXTURE_TEARDOWN(errors_bus)
  */
 TEST_F(errors_bus, bad_fd)
 {
-	struct bus_world *w = &self->w;
+	struct bus_fixture *w = &self->w;
 	int pipes[2], epoll, closed, bad[5], nr = 0, i;
 
 	ASSERT_EQ(0, pipe(pipes));
@@ -61,7 +61,7 @@ TEST_F(errors_bus, bad_fd)
 TEST_F(errors_bus, unknown_values)
 {
 	static const uint32_t lengths[] = { 3, 5, 6, 7, 9, 16, 32, 257, 0x80000004, UINT32_MAX };
-	struct bus_world *w = &self->w;
+	struct bus_fixture *w = &self->w;
 	const struct doorbell_region good = to_eventfd(0x2000, 4, w->spare);
 	const struct doorbell_region gone = without(w->regions[ANY]);
 	unsigned int i, bit;
@@ -92,7 +92,7 @@ TEST_F(errors_bus, unknown_values)
 /* EINVAL: fields that exclude each other. */
 TEST_F(errors_bus, contradictions)
 {
-	struct bus_world *w = &self->w;
+	struct bus_fixture *w = &self->w;
 	const struct doorbell_region good = to_eventfd(0x2000, 4, w->spare);
 	const struct doorbell_region line = to_line(0x2000, 4, 0);
 
@@ -109,15 +109,15 @@ TEST_F(errors_bus, contradictions)
 	REGION_REFUSED(EINVAL, CHANGED(line, datamatch, 1ULL << 63));
 	REGION_REFUSED(EINVAL, CHANGED(without(w->regions[ANY]), datamatch, 7));
 	/* To deassign, the flags are those of the assignment and no others. */
-	REGION_REFUSED(EINVAL, kept(without(w->regions[KEPT])));
-	REGION_REFUSED(EINVAL, kept(without(w->regions[ANY])));
+	REGION_REFUSED(EINVAL, recorded(without(w->regions[RECORDED])));
+	REGION_REFUSED(EINVAL, recorded(without(w->regions[ANY])));
 }
 
 /* EINVAL: values that no write of that length can have. */
 TEST_F(errors_bus, datamatch_beyond_length)
 {
 	static const uint32_t lengths[] = { 1, 2, 4 };
-	struct bus_world *w = &self->w;
+	struct bus_fixture *w = &self->w;
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(lengths); i++) {
@@ -142,7 +142,7 @@ TEST_F(errors_bus, datamatch_beyond_length)
 TEST_F(errors_bus, wraps)
 {
 	static const uint32_t lengths[] = { 2, 4, 8 };
-	struct bus_world *w = &self->w;
+	struct bus_fixture *w = &self->w;
 	uint64_t addr;
 	unsigned int i, space;
 
@@ -166,12 +166,12 @@ TEST_F(errors_bus, no_such_line)
 	static const uint32_t lines[] = {
 		LINES, DOORBELL_MAX_LINES, DOORBELL_MAX_LINES + 1, 1U << 31, UINT32_MAX,
 	};
-	struct bus_world *w = &self->w;
+	struct bus_fixture *w = &self->w;
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(lines); i++) {
 		REGION_REFUSED(ENXIO, to_line(0x2000, 4, lines[i]));
-		REGION_REFUSED(ENXIO, kept(to_line(0x2000, 4, lines[i])));
+		REGION_REFUSED(ENXIO, recorded(to_line(0x2000, 4, lines[i])));
 		REGION_REFUSED(ENXIO, CHANGED(without(w->regions[HELD]), line, lines[i]));
 	}
 }
@@ -181,7 +181,7 @@ TEST_F(errors_bus, not_chosen_yet)
 {
 	int fresh = new_context(_metadata, 0), lines = new_context(_metadata, 1);
 	struct doorbell_bus_access access = { .addr = 0x2000, .length = 4 };
-	struct bus_world *w = &self->w;
+	struct bus_fixture *w = &self->w;
 	struct doorbell_region region = to_eventfd(0x2000, 4, w->spare);
 	struct doorbell_region_info info;
 	uint32_t failed;
@@ -195,9 +195,9 @@ TEST_F(errors_bus, not_chosen_yet)
 	REFUSED(ENXIO, bus_write(fresh, BY_PWRITE, 0x2000, 4, 0));
 	REFUSED(ENXIO, doorbell_set_records(fresh, 4));
 
-	REFUSED(ENXIO, change_region(lines, kept(region)));
-	REFUSED(ENXIO, change_region(lines, kept(to_line(0x2000, 4, 0))));
-	region = kept(region);
+	REFUSED(ENXIO, change_region(lines, recorded(region)));
+	REFUSED(ENXIO, change_region(lines, recorded(to_line(0x2000, 4, 0))));
+	region = recorded(region);
 	REFUSED(ENXIO, doorbell_change_regions(lines, &region, 1, &failed));
 	EXPECT_EQ(0, failed);
 	EXPECT_EQ(0, info_of(_metadata, lines).nr_regions);
@@ -211,7 +211,7 @@ TEST_F(errors_bus, not_chosen_yet)
 /* EEXIST: the region exists, with any target. */
 TEST_F(errors_bus, exists)
 {
-	struct bus_world *w = &self->w;
+	struct bus_fixture *w = &self->w;
 	int i;
 
 	for (i = 0; i < NR; i++) {
@@ -223,11 +223,11 @@ TEST_F(errors_bus, exists)
 			other = matching(other, w->regions[i].datamatch);
 		REGION_REFUSED(EEXIST, w->regions[i]);
 		REGION_REFUSED(EEXIST, other);
-		REGION_REFUSED(EEXIST, kept(other));
+		REGION_REFUSED(EEXIST, recorded(other));
 		other.flags &= ~LINE;
 		other.fd = w->spare;
 		REGION_REFUSED(EEXIST, other);
-		REGION_REFUSED(EEXIST, kept(other));
+		REGION_REFUSED(EEXIST, recorded(other));
 	}
 }
 
@@ -235,7 +235,7 @@ TEST_F(errors_bus, exists)
 TEST_F(errors_bus, overlaps)
 {
 	static const uint32_t lengths[] = { 0, 1, 2, 4, 8 };
-	struct bus_world *w = &self->w;
+	struct bus_fixture *w = &self->w;
 	unsigned int i, j;
 	uint64_t addr;
 
@@ -287,7 +287,7 @@ TEST_F(errors_bus, overlaps)
 /* ENOENT: no region, or one that differs. */
 TEST_F(errors_bus, nothing_to_deassign)
 {
-	struct bus_world *w = &self->w;
+	struct bus_fixture *w = &self->w;
 	struct doorbell_region gone;
 	int i;
 
@@ -378,9 +378,9 @@ TEST_F(errors_bus, too_many)
 }
 
 /* The order of several errors: EINVAL, ENXIO, the fd, the rest. */
-TEST_F(errors_bus, which_comes_first)
+TEST_F(errors_bus, order_of_errors)
 {
-	struct bus_world *w = &self->w;
+	struct bus_fixture *w = &self->w;
 	struct doorbell_region region = matching(to_eventfd(ADDR, 4, -1), 1ULL << 32);
 
 	REGION_REFUSED(EINVAL, region);

@@ -203,7 +203,7 @@ TEST_F(errors_level, resamplefd)
 }
 
 /* EBUSY for an irqfd of another context: the half-made assignment is undone. */
-TEST_F(errors_level, somebodys_irqfd)
+TEST_F(errors_level, irqfd_in_use)
 {
 	struct wiring *w = &self->w;
 
@@ -302,7 +302,7 @@ TEST_F(errors_level, bad_address)
 }
 
 /* The order of several errors: EFAULT, EINVAL, ENXIO, the fd, the rest. */
-TEST_F(errors_level, which_comes_first)
+TEST_F(errors_level, order_of_errors)
 {
 	struct wiring *w = &self->w;
 	struct doorbell_irqfd irqfd = {

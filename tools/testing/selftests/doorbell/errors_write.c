@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Every error row of the UAPI header for writes to the bus, records and lists of regions. A
- * refused call must change nothing; see bus_world.h. Runs as a 32-bit program, too.
+ * refused call must change nothing; see bus_fixture.h. Runs as a 32-bit program, too.
  */
-#include "bus_world.h"
+#include "bus_fixture.h"
 
 FIXTURE(errors_write) {
-	struct bus_world w;
+	struct bus_fixture w;
 	/* A page that is followed by an unmapped one. */
 	char *page;
 	size_t size;
@@ -14,7 +14,7 @@ FIXTURE(errors_write) {
 
 FIXTURE_SETUP(errors_write)
 {
-	bus_world_init(_metadata, &self->w);
+	bus_fixture_init(_metadata, &self->w);
 	self->size = sysconf(_SC_PAGESIZE);
 	self->page = mmap(NULL, 2 * self->size, PROT_READ | PROT_WRITE,
 			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -33,10 +33,10 @@ FIXTURE_TEARDOWN(errors_write)
 #define NOWHERE		LAST(0)
 
 /* EOPNOTSUPP: no region matches. */
-TEST_F(errors_write, nobody)
+TEST_F(errors_write, no_region)
 {
 	static const enum way ways[] = { BY_IOCTL, BY_IOCTL_PIO, BY_PWRITE, BY_PWRITEV };
-	struct bus_world *w = &self->w;
+	struct bus_fixture *w = &self->w;
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(ways); i++) {
@@ -56,7 +56,7 @@ TEST_F(errors_write, bad_access)
 	static const uint32_t lengths[] = { 0, 3, 5, 6, 7, 9, 16, 0x80000004, UINT32_MAX };
 	const struct doorbell_bus_access good = { .addr = ADDR + 0x10, .length = 4 };
 	const struct doorbell_bus_access last = { .addr = -8ULL, .length = 8, .space = PIO };
-	struct bus_world *w = &self->w;
+	struct bus_fixture *w = &self->w;
 	struct doorbell_bus_access access;
 	unsigned int i, bit;
 
@@ -96,7 +96,7 @@ TEST_F(errors_write, bad_access)
 /* EINVAL: no elements; unknown flags; reserved fields that are not zero. */
 TEST_F(errors_write, arguments)
 {
-	struct bus_world *w = &self->w;
+	struct bus_fixture *w = &self->w;
 	struct doorbell_region region = to_eventfd(0x2000, 4, w->spare);
 	struct doorbell_bus_access access = { .addr = ADDR + 0x10, .length = 4 };
 	struct doorbell_region_info info;
@@ -141,7 +141,7 @@ TEST_F(errors_write, arguments)
 /* ENOSPC: more regions than the maximum. */
 TEST_F(errors_write, too_many_regions)
 {
-	struct bus_world *w = &self->w;
+	struct bus_fixture *w = &self->w;
 	struct doorbell_region region = to_eventfd(0x2000, 4, w->spare);
 
 	REFUSED(ENOSPC, doorbell_change_regions(w->db, &region, UINT32_MAX, NULL));
@@ -155,7 +155,7 @@ TEST_F(errors_write, bad_address)
 		DOORBELL_REGION, DOORBELL_REGIONS, DOORBELL_GET_REGIONS, DOORBELL_BUS_WRITE,
 		DOORBELL_SET_RECORDS, DOORBELL_GET_BUS,
 	};
-	struct bus_world *w = &self->w;
+	struct bus_fixture *w = &self->w;
 	struct doorbell_region region = to_eventfd(0x2000, 4, w->spare);
 	struct doorbell_bus_access access = { .addr = ADDR + 0x10, .length = 4 };
 	struct doorbell_region *regions = LAST(2 * sizeof(region));
@@ -198,26 +198,26 @@ TEST_F(errors_write, bad_address)
 	accesses[0] = access;
 	accesses[1] = access;
 	ASSERT_EQ(2, doorbell_bus_writes(w->db, accesses, 3));
-	EXPECT_EQ(2, efd_read(w->efd[KEPT]));
+	EXPECT_EQ(2, efd_read(w->efd[RECORDED]));
 }
 
 /* ENOBUFS: no room. Only one count changes. */
 TEST_F(errors_write, no_room)
 {
 	static const enum way ways[] = { BY_IOCTL, BY_PWRITE, BY_PWRITEV };
-	struct bus_world *w = &self->w;
+	struct bus_fixture *w = &self->w;
 	struct doorbell_record record;
 	unsigned int i;
 
 	for (i = 0; i < RECORDS; i++)
-		ASSERT_EQ(0, write_to(w, KEPT));
-	EXPECT_EQ(RECORDS, efd_read(w->efd[KEPT]));
+		ASSERT_EQ(0, write_to(w, RECORDED));
+	EXPECT_EQ(RECORDS, efd_read(w->efd[RECORDED]));
 	w->state.bus.recorded += RECORDS;
-	ASSERT_TRUE(looks_the_same(w));
+	ASSERT_TRUE(state_is_expected(w));
 	for (i = 0; i < ARRAY_SIZE(ways); i++) {
 		EXPECT_EQ(-ENOBUFS, bus_write(w->db, ways[i], ADDR + 0x10, 4, 0));
 		w->state.bus.refused++;
-		EXPECT_TRUE(looks_the_same(w));
+		EXPECT_TRUE(state_is_expected(w));
 	}
 	/* A region without records needs no room. */
 	EXPECT_EQ(0, mmio_write(w->db, ADDR, 4, 0));
@@ -232,7 +232,7 @@ TEST_F(errors_write, no_room)
 TEST_F(errors_write, reading)
 {
 	int lines = new_context(_metadata, 1), fresh = new_context(_metadata, 0);
-	struct bus_world *w = &self->w;
+	struct bus_fixture *w = &self->w;
 	struct doorbell_record record;
 	unsigned int i;
 
@@ -240,8 +240,8 @@ TEST_F(errors_write, reading)
 	REFUSED(EAGAIN, read_records(w->db, (void *)self->page, 2));
 	REFUSED(ENXIO, read_records(lines, &record, 1));
 	REFUSED(ENXIO, read_records(fresh, &record, 1));
-	ASSERT_EQ(0, write_to(w, KEPT));
-	EXPECT_EQ(1, efd_read(w->efd[KEPT]));
+	ASSERT_EQ(0, write_to(w, RECORDED));
+	EXPECT_EQ(1, efd_read(w->efd[RECORDED]));
 	w->state.bus.recorded++;
 	for (i = 3; i < sizeof(record); i++) {
 		/* These are lengths of registers, as in pread(2). */
@@ -253,7 +253,7 @@ TEST_F(errors_write, reading)
 	/* A record that could not be copied is not consumed. */
 	EXPECT_EQ(-EFAULT, read_records(w->db, NOWHERE, 1));
 	EXPECT_EQ(-EFAULT, read_records(w->db, LAST(sizeof(record) - 1), 1));
-	EXPECT_TRUE(looks_the_same(w));
+	EXPECT_TRUE(state_is_expected(w));
 	EXPECT_EQ(1, read_records(w->db, LAST(sizeof(record)), 2));
 	EXPECT_TRUE(intact(w));
 }
@@ -267,7 +267,7 @@ TEST_F(errors_write, set_records)
 	};
 	struct doorbell_set_records arg = { .nr_records = 8 };
 	int fresh = new_context(_metadata, 1);
-	struct bus_world *w = &self->w;
+	struct bus_fixture *w = &self->w;
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(bad); i++) {
@@ -309,7 +309,7 @@ TEST_F(errors_write, mapping)
 {
 	const int rw = PROT_READ | PROT_WRITE;
 	const size_t page = self->size, size = records_size(RECORDS);
-	struct bus_world *w = &self->w;
+	struct bus_fixture *w = &self->w;
 	int fresh = new_context(_metadata, 0), lines = new_context(_metadata, 1), prot;
 	struct doorbell_records records;
 

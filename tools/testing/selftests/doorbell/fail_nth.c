@@ -10,13 +10,13 @@
  */
 #include "fail_nth.h"
 
-static int call_open(struct world *w)
+static int call_open(struct testbed *w)
 {
 	w->fd = open(DEVICE, O_RDWR | O_CLOEXEC);
 	return w->fd < 0 ? -errno : 0;
 }
 
-static bool check_open(struct world *w)
+static bool check_open(struct testbed *w)
 {
 	return !doorbell_set_lines(w->fd, 2) && doorbell_ring(w->fd, 1) == DOORBELL_RING_DELIVERED;
 }
@@ -26,17 +26,17 @@ TEST_F(fail_nth, open)
 	sweep(_metadata, &(struct sweep){ .call = call_open, .check = check_open });
 }
 
-static int call_set_lines_small(struct world *w)
+static int call_set_lines_small(struct testbed *w)
 {
 	return doorbell_set_lines(w->db, 2);
 }
 
-static int call_set_lines_large(struct world *w)
+static int call_set_lines_large(struct testbed *w)
 {
 	return doorbell_set_lines(w->db, 1024);
 }
 
-static bool check_lines(struct world *w)
+static bool check_lines(struct testbed *w)
 {
 	return doorbell_ring(w->db, 1) == DOORBELL_RING_DELIVERED &&
 	       !doorbell_assign_irqfd(w->db, w->in, 0) &&
@@ -53,7 +53,7 @@ TEST_F(fail_nth, set_lines_large)
 	sweep(_metadata, &(struct sweep){ .call = call_set_lines_large, .check = check_lines });
 }
 
-static int call_info(struct world *w)
+static int call_info(struct testbed *w)
 {
 	struct doorbell_get_info info;
 
@@ -65,7 +65,7 @@ TEST_F(fail_nth, get_info)
 	sweep(_metadata, &(struct sweep){ .lines = LINES, .call = call_info });
 }
 
-static int call_query(struct world *w)
+static int call_query(struct testbed *w)
 {
 	struct doorbell_query query;
 
@@ -79,13 +79,13 @@ TEST_F(fail_nth, query)
 
 /* Irqfds. */
 
-static int call_irqfd(struct world *w)
+static int call_irqfd(struct testbed *w)
 {
 	return doorbell_assign_irqfd(w->db, w->spare, 2);
 }
 
 /* The irqfd rings its line. If the counter was not zero, the assignment itself rang, too. */
-static bool check_irqfd(struct world *w)
+static bool check_irqfd(struct testbed *w)
 {
 	struct doorbell_query before, after;
 
@@ -122,7 +122,7 @@ TEST_F(fail_nth, irqfd_signalled_masked)
 }
 
 /* Fills the room for irqfds; the next one needs more. They go with the context. */
-static void prepare_four_irqfds(struct __test_metadata *_metadata, struct world *w)
+static void prepare_four_irqfds(struct __test_metadata *_metadata, struct testbed *w)
 {
 	static int more[2] = { -1, -1 };
 	int i;
@@ -143,7 +143,7 @@ TEST_F(fail_nth, irqfd_growth)
 }
 
 /* Line 2 rings line 1, so the search for a cycle has relays to follow. */
-static void prepare_relay(struct __test_metadata *_metadata, struct world *w)
+static void prepare_relay(struct __test_metadata *_metadata, struct testbed *w)
 {
 	ASSERT_EQ(0, doorbell_assign_trigger(w->db, w->next, 2));
 }
@@ -155,12 +155,12 @@ TEST_F(fail_nth, irqfd_relay)
 		.check = check_irqfd });
 }
 
-static void prepare_irqfd(struct __test_metadata *_metadata, struct world *w)
+static void prepare_irqfd(struct __test_metadata *_metadata, struct testbed *w)
 {
 	ASSERT_EQ(0, doorbell_assign_irqfd(w->db, w->spare, 2));
 }
 
-static int call_irqfd_deassign(struct world *w)
+static int call_irqfd_deassign(struct testbed *w)
 {
 	return doorbell_deassign_irqfd(w->db, w->spare, 2);
 }
@@ -184,12 +184,12 @@ TEST_F(fail_nth, irqfd_deassign_semaphore)
 
 /* Triggers. */
 
-static int call_trigger(struct world *w)
+static int call_trigger(struct testbed *w)
 {
 	return doorbell_assign_trigger(w->db, w->spare, 2);
 }
 
-static bool check_trigger(struct world *w)
+static bool check_trigger(struct testbed *w)
 {
 	uint64_t before = efd_count(w->spare);
 
@@ -204,7 +204,7 @@ TEST_F(fail_nth, trigger_first)
 }
 
 /* Fills the room for triggers, which is a power of two. */
-static void prepare_four_triggers(struct __test_metadata *_metadata, struct world *w)
+static void prepare_four_triggers(struct __test_metadata *_metadata, struct testbed *w)
 {
 	int i;
 
@@ -224,13 +224,13 @@ TEST_F(fail_nth, trigger_growth)
 }
 
 /* The spare rings line 0, which rings line 1. */
-static void prepare_chain(struct __test_metadata *_metadata, struct world *w)
+static void prepare_chain(struct __test_metadata *_metadata, struct testbed *w)
 {
 	ASSERT_EQ(0, doorbell_assign_trigger(w->db, w->next, 0));
 	ASSERT_EQ(0, doorbell_assign_irqfd(w->db, w->spare, 0));
 }
 
-static bool check_chain(struct world *w)
+static bool check_chain(struct testbed *w)
 {
 	struct doorbell_query before, after;
 
@@ -246,12 +246,12 @@ TEST_F(fail_nth, trigger_relay)
 		.check = check_chain });
 }
 
-static void prepare_trigger(struct __test_metadata *_metadata, struct world *w)
+static void prepare_trigger(struct __test_metadata *_metadata, struct testbed *w)
 {
 	ASSERT_EQ(0, doorbell_assign_trigger(w->db, w->spare, 2));
 }
 
-static int call_trigger_deassign(struct world *w)
+static int call_trigger_deassign(struct testbed *w)
 {
 	return doorbell_deassign_trigger(w->db, w->spare, 2);
 }
@@ -264,12 +264,12 @@ TEST_F(fail_nth, trigger_deassign)
 
 /* Notifiers. */
 
-static int call_notifier(struct world *w)
+static int call_notifier(struct testbed *w)
 {
 	return doorbell_assign_notifier(w->db, w->spare, 2, DOORBELL_NOTIFY_MASK);
 }
 
-static bool check_notifier(struct world *w)
+static bool check_notifier(struct testbed *w)
 {
 	uint64_t before = efd_count(w->spare);
 
@@ -282,7 +282,7 @@ TEST_F(fail_nth, notifier_first)
 		.lines = LINES, .call = call_notifier, .check = check_notifier });
 }
 
-static void prepare_four_notifiers(struct __test_metadata *_metadata, struct world *w)
+static void prepare_four_notifiers(struct __test_metadata *_metadata, struct testbed *w)
 {
 	int i;
 
@@ -301,12 +301,12 @@ TEST_F(fail_nth, notifier_growth)
 		.check = check_notifier });
 }
 
-static void prepare_notifier(struct __test_metadata *_metadata, struct world *w)
+static void prepare_notifier(struct __test_metadata *_metadata, struct testbed *w)
 {
 	ASSERT_EQ(0, doorbell_assign_notifier(w->db, w->spare, 2, DOORBELL_NOTIFY_MASK));
 }
 
-static int call_notifier_deassign(struct world *w)
+static int call_notifier_deassign(struct testbed *w)
 {
 	return doorbell_deassign_notifier(w->db, w->spare, 2);
 }
@@ -319,38 +319,38 @@ TEST_F(fail_nth, notifier_deassign)
 
 /* Sets of lines: the structure and both bitmaps, word by word. */
 
-static int call_set(struct world *w, unsigned long cmd)
+static int call_set(struct testbed *w, unsigned long cmd)
 {
 	return doorbell_line_set(w->db, cmd, 0, LINES, w->lines, w->result);
 }
 
-static int call_mask(struct world *w)
+static int call_mask(struct testbed *w)
 {
 	return call_set(w, DOORBELL_MASK);
 }
 
-static int call_unmask(struct world *w)
+static int call_unmask(struct testbed *w)
 {
 	return call_set(w, DOORBELL_UNMASK);
 }
 
-static int call_clear(struct world *w)
+static int call_clear(struct testbed *w)
 {
 	return call_set(w, DOORBELL_CLEAR);
 }
 
-static int call_pending(struct world *w)
+static int call_pending(struct testbed *w)
 {
 	return call_set(w, DOORBELL_PENDING);
 }
 
-static int call_mask_one(struct world *w)
+static int call_mask_one(struct testbed *w)
 {
 	return doorbell_mask(w->db, 0);
 }
 
 /* A message is pending on every other line; all lines are masked. */
-static void prepare_messages(struct __test_metadata *_metadata, struct world *w)
+static void prepare_messages(struct __test_metadata *_metadata, struct testbed *w)
 {
 	uint32_t i;
 
@@ -360,7 +360,7 @@ static void prepare_messages(struct __test_metadata *_metadata, struct world *w)
 }
 
 /* The result, even if half written, has no line that was not selected. */
-static bool check_result(struct world *w)
+static bool check_result(struct testbed *w)
 {
 	int i;
 
@@ -405,7 +405,7 @@ TEST_F(fail_nth, pending)
 
 /* READ, PEEK, mmap. */
 
-static int call_read(struct world *w)
+static int call_read(struct testbed *w)
 {
 	uint64_t count;
 	int ret = doorbell_eventfd_read(w->db, w->spare, DOORBELL_EVENTFD_FLAG_NOWAIT, &count);
@@ -419,7 +419,7 @@ TEST_F(fail_nth, read)
 		.lines = LINES, .spare = 9, .call = call_read, .takes = true });
 }
 
-static int call_peek(struct world *w)
+static int call_peek(struct testbed *w)
 {
 	uint64_t count;
 	int ret = doorbell_eventfd_peek(w->db, w->spare, &count);
@@ -437,14 +437,14 @@ TEST_F(fail_nth, peek)
 	sweep(_metadata, &(struct sweep){ .lines = LINES, .spare = 9, .call = call_peek });
 }
 
-static int call_mmap(struct world *w)
+static int call_mmap(struct testbed *w)
 {
 	w->map = mmap(NULL, status_size(LINES), PROT_READ, MAP_SHARED, w->db,
 		      status_offset(w->db));
 	return w->map == MAP_FAILED ? -errno : 0;
 }
 
-static bool check_mmap(struct world *w)
+static bool check_mmap(struct testbed *w)
 {
 	const struct doorbell_line_status *status = w->map;
 
@@ -462,7 +462,7 @@ TEST_F(fail_nth, mmap)
 TEST_F(fail_nth, ring)
 {
 	const struct sweep nothing = { .lines = LINES };
-	struct world w = new_world(_metadata, &nothing);
+	struct testbed w = new_testbed(_metadata, &nothing);
 
 	prepare_relay(_metadata, &w);
 	nth_start(_metadata, 1);
@@ -491,7 +491,7 @@ TEST_F(fail_nth, ring)
 	EXPECT_FALSE(nth_end(_metadata));
 	ASSERT_EQ(1, efd_wait(w.out));
 	EXPECT_EQ(3, settled(_metadata, w.db, 0).rings);
-	end_world(&w);
+	end_testbed(&w);
 }
 
 TEST_HARNESS_MAIN

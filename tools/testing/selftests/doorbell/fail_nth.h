@@ -45,7 +45,7 @@ static __attribute__((constructor)) void setup_fault_injection(void)
 }
 
 /* A context and its eventfds, which are created anew for each call. */
-struct world {
+struct testbed {
 	int db;
 	/* An irqfd and a trigger of line 0. */
 	int in;
@@ -79,10 +79,10 @@ struct sweep {
 	uint32_t lines;
 	unsigned int spare;
 	int spare_flags;
-	void (*prepare)(struct __test_metadata *_metadata, struct world *w);
-	int (*call)(struct world *w);
+	void (*prepare)(struct __test_metadata *_metadata, struct testbed *w);
+	int (*call)(struct testbed *w);
 	/* Called after a call that succeeded; returns true if its result is right. */
-	bool (*check)(struct world *w);
+	bool (*check)(struct testbed *w);
 	/* If the copy of the result to the user fails, the spare's count has been consumed. */
 	bool takes;
 };
@@ -129,7 +129,7 @@ static inline bool nth_end(struct __test_metadata *_metadata)
 	return len > 0 && !strtoul(buf, NULL, 10);
 }
 
-static inline bool quiet(struct world *w)
+static inline bool quiet(struct testbed *w)
 {
 	struct doorbell_query query;
 	uint32_t i;
@@ -141,7 +141,7 @@ static inline bool quiet(struct world *w)
 	return true;
 }
 
-static inline void take_snapshot(struct __test_metadata *_metadata, struct world *w,
+static inline void take_snapshot(struct __test_metadata *_metadata, struct testbed *w,
 				 struct snapshot *s)
 {
 	size_t len = 0;
@@ -175,9 +175,10 @@ static inline bool same(const struct snapshot *a, const struct snapshot *b)
 	return !memcmp(a, b, sizeof(*a));
 }
 
-static inline struct world new_world(struct __test_metadata *_metadata, const struct sweep *sweep)
+static inline struct testbed new_testbed(struct __test_metadata *_metadata,
+					 const struct sweep *sweep)
 {
-	struct world w = { .fd = -1, .map = MAP_FAILED, .lines = { ~0ULL, 5, 2 } };
+	struct testbed w = { .fd = -1, .map = MAP_FAILED, .lines = { ~0ULL, 5, 2 } };
 
 	w.db = new_context(_metadata, sweep->lines);
 	w.in = new_eventfd(_metadata, 0, 0);
@@ -196,7 +197,7 @@ static inline struct world new_world(struct __test_metadata *_metadata, const st
 }
 
 /* Frees all but what the call's check has closed. */
-static inline void end_world(struct world *w)
+static inline void end_testbed(struct testbed *w)
 {
 	if (w->map != MAP_FAILED)
 		munmap(w->map, status_size(LINES));
@@ -211,7 +212,7 @@ static inline void end_world(struct world *w)
 
 /* Expects that the assignments that were there before the call work. */
 static inline void still_works(struct __test_metadata *_metadata, const struct sweep *sweep,
-			       struct world *w)
+			       struct testbed *w)
 {
 	uint64_t rings;
 
@@ -232,23 +233,23 @@ static inline void sweep(struct __test_metadata *_metadata, const struct sweep *
 {
 	struct snapshot before, after, good;
 	unsigned int n, injected = 0, enomem = 0, efault = 0;
-	struct world w;
+	struct testbed w;
 	int expected;
 	bool more;
 
 	/* The result without a fault. */
-	w = new_world(_metadata, sweep);
+	w = new_testbed(_metadata, sweep);
 	expected = sweep->call(&w);
 	ASSERT_LE(0, expected);
 	take_snapshot(_metadata, &w, &good);
 	EXPECT_TRUE(!sweep->check || sweep->check(&w));
-	end_world(&w);
+	end_testbed(&w);
 
 	for (n = 1, more = true; more; n++) {
 		int ret;
 
 		ASSERT_GT(MOST, n);
-		w = new_world(_metadata, sweep);
+		w = new_testbed(_metadata, sweep);
 		take_snapshot(_metadata, &w, &before);
 		nth_start(_metadata, n);
 		ret = sweep->call(&w);
@@ -266,7 +267,7 @@ static inline void sweep(struct __test_metadata *_metadata, const struct sweep *
 				/* The documented exception, and the only one. */
 				after.spare = before.spare;
 				EXPECT_TRUE(same(&before, &after));
-				end_world(&w);
+				end_testbed(&w);
 				continue;
 			}
 			EXPECT_TRUE(same(&before, &after)) {
@@ -282,14 +283,14 @@ static inline void sweep(struct __test_metadata *_metadata, const struct sweep *
 		}
 		EXPECT_TRUE(!sweep->check || sweep->check(&w));
 		still_works(_metadata, sweep, &w);
-		end_world(&w);
+		end_testbed(&w);
 	}
 	/* If no fault was injected, the kernel's facility does not work. */
 	EXPECT_LT(0, injected);
 	ksft_print_msg("%u faults: %u ENOMEM, %u EFAULT\n", injected, enomem, efault);
 }
 
-static inline void prepare_masked(struct __test_metadata *_metadata, struct world *w)
+static inline void prepare_masked(struct __test_metadata *_metadata, struct testbed *w)
 {
 	ASSERT_EQ(LINES, doorbell_line_set(w->db, DOORBELL_MASK, 0, LINES, NULL, NULL));
 }

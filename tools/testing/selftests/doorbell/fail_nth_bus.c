@@ -19,24 +19,24 @@ static const struct doorbell_bus_access accesses[] = {
 };
 
 /* A write rings line 2, whose state is compared; the spare is for the region of the call. */
-static void prepare_bus(struct __test_metadata *_metadata, struct world *w)
+static void prepare_bus(struct __test_metadata *_metadata, struct testbed *w)
 {
 	ASSERT_EQ(0, doorbell_set_records(w->db, RECORDS));
-	ASSERT_EQ(0, change_region(w->db, kept(to_line(ADDR, 4, 2))));
+	ASSERT_EQ(0, change_region(w->db, recorded(to_line(ADDR, 4, 2))));
 	ASSERT_EQ(0, change_region(w->db, to_eventfd(ADDR + 8, 0, w->out)));
 }
 
-static struct doorbell_region new_region(struct world *w)
+static struct doorbell_region new_region(struct testbed *w)
 {
-	return kept(matching(to_eventfd(ADDR, 4, w->spare), 7));
+	return recorded(matching(to_eventfd(ADDR, 4, w->spare), 7));
 }
 
-static int call_region(struct world *w)
+static int call_region(struct testbed *w)
 {
 	return change_region(w->db, new_region(w));
 }
 
-static bool check_region(struct world *w)
+static bool check_region(struct testbed *w)
 {
 	struct doorbell_record record;
 	uint64_t before = efd_count(w->spare);
@@ -53,18 +53,18 @@ TEST_F(fail_nth, region)
 }
 
 /* The region is gone, and the others are left. */
-static bool check_no_region(struct world *w)
+static bool check_no_region(struct testbed *w)
 {
 	return !mmio_write(w->db, ADDR, 4, 7) && !efd_count(w->spare);
 }
 
-static void prepare_region(struct __test_metadata *_metadata, struct world *w)
+static void prepare_region(struct __test_metadata *_metadata, struct testbed *w)
 {
 	prepare_bus(_metadata, w);
 	ASSERT_EQ(0, change_region(w->db, new_region(w)));
 }
 
-static int call_region_deassign(struct world *w)
+static int call_region_deassign(struct testbed *w)
 {
 	return change_region(w->db, without(new_region(w)));
 }
@@ -76,7 +76,7 @@ TEST_F(fail_nth, region_deassign)
 		.check = check_no_region });
 }
 
-static int call_region_deassign_without_fd(struct world *w)
+static int call_region_deassign_without_fd(struct testbed *w)
 {
 	struct doorbell_region region = without(new_region(w));
 
@@ -92,19 +92,19 @@ TEST_F(fail_nth, region_deassign_without_fd)
 }
 
 /* Deassigns one and assigns many. */
-static int call_regions(struct world *w)
+static int call_regions(struct testbed *w)
 {
 	static struct doorbell_region regions[MANY];
 	int i;
 
 	regions[0] = without(to_line(ADDR, 4, 2));
-	regions[1] = kept(to_eventfd(ADDR, 4, w->spare));
+	regions[1] = recorded(to_eventfd(ADDR, 4, w->spare));
 	for (i = 2; i < MANY; i++)
 		regions[i] = in_space(to_eventfd(i, 1, w->spare), PIO);
 	return doorbell_change_regions(w->db, regions, MANY, NULL);
 }
 
-static bool check_regions(struct world *w)
+static bool check_regions(struct testbed *w)
 {
 	uint64_t before = efd_count(w->spare);
 
@@ -120,7 +120,7 @@ TEST_F(fail_nth, regions)
 }
 
 /* If the copy of the index fails, the call still returns the region's error. */
-static int call_regions_blame(struct world *w)
+static int call_regions_blame(struct testbed *w)
 {
 	const struct doorbell_region twice[] = { new_region(w), new_region(w) };
 	int ret = doorbell_change_regions(w->db, twice, 2, NULL);
@@ -134,14 +134,14 @@ TEST_F(fail_nth, regions_blame)
 		.lines = LINES, .prepare = prepare_bus, .call = call_regions_blame });
 }
 
-static int call_get_regions(struct world *w)
+static int call_get_regions(struct testbed *w)
 {
 	struct doorbell_region_info infos[40];
 
 	return doorbell_get_regions(w->db, infos, 0, 40);
 }
 
-static void prepare_many(struct __test_metadata *_metadata, struct world *w)
+static void prepare_many(struct __test_metadata *_metadata, struct testbed *w)
 {
 	int i;
 
@@ -156,7 +156,7 @@ TEST_F(fail_nth, get_regions)
 		.lines = LINES, .prepare = prepare_many, .call = call_get_regions });
 }
 
-static int call_get_bus(struct world *w)
+static int call_get_bus(struct testbed *w)
 {
 	struct doorbell_get_bus bus;
 
@@ -169,14 +169,14 @@ TEST_F(fail_nth, get_bus)
 		.lines = LINES, .prepare = prepare_bus, .call = call_get_bus });
 }
 
-static int call_set_records(struct world *w)
+static int call_set_records(struct testbed *w)
 {
 	return doorbell_set_records(w->db, 1024);
 }
 
-static bool check_set_records(struct world *w)
+static bool check_set_records(struct testbed *w)
 {
-	return !change_region(w->db, kept(to_eventfd(ADDR, 4, w->spare))) && check_region(w);
+	return !change_region(w->db, recorded(to_eventfd(ADDR, 4, w->spare))) && check_region(w);
 }
 
 TEST_F(fail_nth, set_records)
@@ -186,14 +186,14 @@ TEST_F(fail_nth, set_records)
 }
 
 /* A single write is carried out or not: nothing in between can fail. */
-static int call_write(struct world *w)
+static int call_write(struct testbed *w)
 {
 	int ret = doorbell_bus_writes(w->db, accesses, 1);
 
 	return ret == 1 ? 0 : ret;
 }
 
-static bool check_written(struct world *w)
+static bool check_written(struct testbed *w)
 {
 	struct doorbell_record records[2];
 
@@ -208,7 +208,7 @@ TEST_F(fail_nth, write)
 		.check = check_written });
 }
 
-static int call_pwrite(struct world *w)
+static int call_pwrite(struct testbed *w)
 {
 	return bus_write(w->db, BY_PWRITE, ADDR, 4, 0);
 }
@@ -221,7 +221,7 @@ TEST_F(fail_nth, pwrite)
 }
 
 /* Of several writes, the readable ones are carried out. The rest is repeated. */
-static int call_writes(struct world *w)
+static int call_writes(struct testbed *w)
 {
 	int done = 0, ret;
 
@@ -241,7 +241,7 @@ TEST_F(fail_nth, writes)
 		.check = check_written });
 }
 
-static int call_pwritev(struct world *w)
+static int call_pwritev(struct testbed *w)
 {
 	union cell cell = cell_of(4, 0);
 	struct iovec iov[] = { { &cell, 4 }, { &cell, 0 }, { &cell, 4 } };
@@ -260,13 +260,13 @@ TEST_F(fail_nth, pwritev)
 }
 
 /* A record that could not be copied is not consumed. */
-static void prepare_kept(struct __test_metadata *_metadata, struct world *w)
+static void prepare_kept(struct __test_metadata *_metadata, struct testbed *w)
 {
 	prepare_bus(_metadata, w);
 	ASSERT_EQ(0, mmio_write(w->db, ADDR, 4, 0));
 }
 
-static int call_read(struct world *w)
+static int call_read(struct testbed *w)
 {
 	struct doorbell_record record;
 	int ret = read_records(w->db, &record, 1);
@@ -276,7 +276,7 @@ static int call_read(struct world *w)
 	return ret;
 }
 
-static bool check_read(struct world *w)
+static bool check_read(struct testbed *w)
 {
 	struct doorbell_record record;
 
@@ -289,14 +289,14 @@ TEST_F(fail_nth, read)
 		.lines = LINES, .prepare = prepare_kept, .call = call_read, .check = check_read });
 }
 
-static int call_map(struct world *w)
+static int call_map(struct testbed *w)
 {
 	w->map = mmap(NULL, status_size(LINES), PROT_READ | PROT_WRITE, MAP_SHARED, w->db,
 		      records_offset(w->db));
 	return w->map == MAP_FAILED ? -errno : 0;
 }
 
-static bool check_map(struct world *w)
+static bool check_map(struct testbed *w)
 {
 	const struct doorbell_record_ring *map = w->map;
 
@@ -304,10 +304,10 @@ static bool check_map(struct world *w)
 }
 
 /* As many pages as the status pages. */
-static void prepare_mapping(struct __test_metadata *_metadata, struct world *w)
+static void prepare_mapping(struct __test_metadata *_metadata, struct testbed *w)
 {
 	ASSERT_EQ(0, doorbell_set_records(w->db, 512));
-	ASSERT_EQ(0, change_region(w->db, kept(to_line(ADDR, 4, 2))));
+	ASSERT_EQ(0, change_region(w->db, recorded(to_line(ADDR, 4, 2))));
 	ASSERT_EQ(0, mmio_write(w->db, ADDR, 4, 0));
 }
 

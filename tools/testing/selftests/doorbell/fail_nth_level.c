@@ -6,17 +6,17 @@
 #include "fail_nth.h"
 
 /* The calls are for line 2. */
-static void prepare_level(struct __test_metadata *_metadata, struct world *w)
+static void prepare_level(struct __test_metadata *_metadata, struct testbed *w)
 {
 	ASSERT_EQ(0, doorbell_set_type(w->db, 2, DOORBELL_TYPE_LEVEL));
 }
 
-static int call_set_type(struct world *w)
+static int call_set_type(struct testbed *w)
 {
 	return doorbell_set_type(w->db, 2, DOORBELL_TYPE_LEVEL);
 }
 
-static bool check_level(struct world *w)
+static bool check_level(struct testbed *w)
 {
 	return doorbell_ring(w->db, 2) == DOORBELL_RING_DELIVERED &&
 	       doorbell_ring(w->db, 2) == DOORBELL_RING_COALESCED &&
@@ -29,7 +29,7 @@ TEST_F(fail_nth, set_type)
 		.lines = LINES, .call = call_set_type, .check = check_level });
 }
 
-static int call_set_type_edge(struct world *w)
+static int call_set_type_edge(struct testbed *w)
 {
 	return doorbell_set_type(w->db, 2, DOORBELL_TYPE_EDGE);
 }
@@ -40,12 +40,12 @@ TEST_F(fail_nth, set_type_edge)
 		.lines = LINES, .prepare = prepare_level, .call = call_set_type_edge });
 }
 
-static int call_raise(struct world *w)
+static int call_raise(struct testbed *w)
 {
 	return doorbell_set_level(w->db, 2, 1);
 }
 
-static bool check_raised(struct world *w)
+static bool check_raised(struct testbed *w)
 {
 	return doorbell_ack(w->db, 2) == DOORBELL_ACK_DONE &&
 	       doorbell_ack(w->db, 2) == DOORBELL_ACK_DONE;
@@ -59,14 +59,14 @@ TEST_F(fail_nth, raise)
 }
 
 /* A message that DOORBELL_SET_LEVEL can withdraw. */
-static void prepare_raised(struct __test_metadata *_metadata, struct world *w)
+static void prepare_raised(struct __test_metadata *_metadata, struct testbed *w)
 {
 	prepare_level(_metadata, w);
 	prepare_masked(_metadata, w);
 	ASSERT_EQ(DOORBELL_RING_MASKED, doorbell_set_level(w->db, 2, 1));
 }
 
-static int call_lower(struct world *w)
+static int call_lower(struct testbed *w)
 {
 	return doorbell_set_level(w->db, 2, 0);
 }
@@ -78,25 +78,25 @@ TEST_F(fail_nth, lower)
 }
 
 /* An irqfd with a resamplefd, which is a trigger of line 0, too. */
-static int call_resample(struct world *w)
+static int call_resample(struct testbed *w)
 {
 	return doorbell_assign_resampled(w->db, w->spare, 2, w->out);
 }
 
-static bool check_resample(struct world *w)
+static bool check_resample(struct testbed *w)
 {
 	struct doorbell_query before, after;
-	uint64_t told;
+	uint64_t signals;
 
 	/* The ack for the counter that was consumed by the assignment. */
 	doorbell_ack(w->db, 2);
-	told = efd_count(w->out);
+	signals = efd_count(w->out);
 	if (doorbell_query(w->db, 2, &before) || efd_write(w->spare, 1))
 		return false;
 	return WAIT_FOR(!doorbell_query(w->db, 2, &after) &&
 			after.deliveries == before.deliveries + 1 &&
 			after.state == (DOORBELL_LINE_LEVEL | DOORBELL_LINE_ASSERTED)) &&
-	       doorbell_ack(w->db, 2) == DOORBELL_ACK_DONE && efd_count(w->out) == told + 1;
+	       doorbell_ack(w->db, 2) == DOORBELL_ACK_DONE && efd_count(w->out) == signals + 1;
 }
 
 TEST_F(fail_nth, resample)
@@ -114,13 +114,13 @@ TEST_F(fail_nth, resample_signalled)
 		.check = check_resample });
 }
 
-static void prepare_resample(struct __test_metadata *_metadata, struct world *w)
+static void prepare_resample(struct __test_metadata *_metadata, struct testbed *w)
 {
 	prepare_level(_metadata, w);
 	ASSERT_EQ(0, doorbell_assign_resampled(w->db, w->spare, 2, w->out));
 }
 
-static int call_resample_deassign(struct world *w)
+static int call_resample_deassign(struct testbed *w)
 {
 	return doorbell_deassign_irqfd(w->db, w->spare, 2);
 }
@@ -135,7 +135,7 @@ TEST_F(fail_nth, resample_deassign)
 TEST_F(fail_nth, ack)
 {
 	const struct sweep nothing = { .lines = LINES };
-	struct world w = new_world(_metadata, &nothing);
+	struct testbed w = new_testbed(_metadata, &nothing);
 
 	prepare_resample(_metadata, &w);
 	ASSERT_EQ(0, doorbell_assign_notifier(w.db, w.out, 2, DOORBELL_NOTIFY_ACK));
@@ -153,7 +153,7 @@ TEST_F(fail_nth, ack)
 	EXPECT_EQ(1, efd_read(w.out));
 	EXPECT_EQ(1, doorbell_unmask(w.db, 2));
 	EXPECT_EQ(1, efd_read(w.out));
-	end_world(&w);
+	end_testbed(&w);
 }
 
 TEST_HARNESS_MAIN

@@ -25,7 +25,7 @@ FIXTURE_TEARDOWN(ivshmem)
 	EXPECT_EQ(0, stop_server(&self->server, SIGTERM));
 }
 
-TEST_F(ivshmem, what_peers_are_told)
+TEST_F(ivshmem, messages_to_peers)
 {
 	struct server *server = &self->server;
 	struct client a, b, c;
@@ -42,7 +42,7 @@ TEST_F(ivshmem, what_peers_are_told)
 	EXPECT_EQ(2, c.id);
 	ASSERT_TRUE(client_hears(_metadata, &a, c.id, VECTORS));
 	ASSERT_TRUE(client_hears(_metadata, &b, c.id, VECTORS));
-	EXPECT_EQ(3, told(_metadata, server, "\"setup\":\"complete\""));
+	EXPECT_EQ(3, nr_found(_metadata, server, "\"setup\":\"complete\""));
 	EXPECT_EQ(-EAGAIN, client_message(_metadata, &a, 3, false));
 
 	/* All have the same memory, and no peer can shrink it. */
@@ -60,7 +60,7 @@ TEST_F(ivshmem, what_peers_are_told)
 	ASSERT_TRUE(client_hears(_metadata, &a, 1, 0));
 	ASSERT_TRUE(client_hears(_metadata, &c, 1, 0));
 	ASSERT_CLEAN(server, 2);
-	EXPECT_EQ(2, told(_metadata, server, "\"setup\":\"complete\""));
+	EXPECT_EQ(2, nr_found(_metadata, server, "\"setup\":\"complete\""));
 	client_close(&a);
 	client_close(&c);
 	ASSERT_CLEAN(server, 0);
@@ -130,13 +130,13 @@ TEST_F(ivshmem, masked_vector_holds_one)
 	flush(_metadata, server, &a, &b);
 	EXPECT_EQ(0, efd_count(b.own[1]));
 	EXPECT_EQ(1, doorbell_pending(server->db, line));
-	EXPECT_EQ(1, told(_metadata, server, "\"masked\":true,\"pending\":true"));
-	EXPECT_EQ(1, told(_metadata, server, "\"rings\":5,\"deliveries\":0"));
+	EXPECT_EQ(1, nr_found(_metadata, server, "\"masked\":true,\"pending\":true"));
+	EXPECT_EQ(1, nr_found(_metadata, server, "\"rings\":5,\"deliveries\":0"));
 	EXPECT_EQ(1, doorbell_unmask(server->db, line));
 	ASSERT_EQ(1, efd_wait(b.own[1]));
 	flush(_metadata, server, &a, &b);
 	EXPECT_EQ(0, efd_count(b.own[1]));
-	EXPECT_EQ(1, told(_metadata, server, "\"rings\":5,\"deliveries\":1,\"coalesced\":4"));
+	EXPECT_EQ(1, nr_found(_metadata, server, "\"rings\":5,\"deliveries\":1,\"coalesced\":4"));
 
 	EXPECT_EQ(1, doorbell_mask(server->db, line));
 	ASSERT_EQ(0, efd_write(a.ring[b.id][1], 1));
@@ -148,7 +148,7 @@ TEST_F(ivshmem, masked_vector_holds_one)
 	/* A counter that the peer has not consumed can be queried. */
 	ASSERT_EQ(0, efd_write(a.ring[b.id][1], 1));
 	ASSERT_TRUE(WAIT_FOR(efd_count(b.own[1]) == 1));
-	EXPECT_EQ(1, told(_metadata, server, "\"untaken\":1"));
+	EXPECT_EQ(1, nr_found(_metadata, server, "\"untaken\":1"));
 	client_close(&a);
 	client_close(&b);
 }
@@ -177,7 +177,7 @@ TEST_F(ivshmem, vanish_at_each_step)
 		ASSERT_CLEAN(server, 1);
 	}
 	/* The peer that stayed has been sent all messages, and knows no other peer. */
-	EXPECT_EQ(1, told(_metadata, server, "\"setup\":\"complete\""));
+	EXPECT_EQ(1, nr_found(_metadata, server, "\"setup\":\"complete\""));
 	while (client_message(_metadata, &a, 3, false) == 1)
 		;
 	for (nr = 0; nr < MAX_IDS; nr++)
@@ -186,7 +186,7 @@ TEST_F(ivshmem, vanish_at_each_step)
 	ASSERT_CLEAN(server, 0);
 }
 
-TEST_F(ivshmem, come_and_go_and_come_again)
+TEST_F(ivshmem, join_leave_and_join_again)
 {
 	struct server *server = &self->server;
 	struct client a, b;
@@ -202,7 +202,7 @@ TEST_F(ivshmem, come_and_go_and_come_again)
 		ASSERT_TRUE(client_hears(_metadata, &a, b.id, 0));
 	}
 	ASSERT_CLEAN(server, 1);
-	EXPECT_EQ(1, told(_metadata, server, "\"came\":301,\"thrown_out\":0,\"refused\":0"));
+	EXPECT_EQ(1, nr_found(_metadata, server, "\"came\":301,\"thrown_out\":0,\"refused\":0"));
 	/* Peers that leave without reading. */
 	for (i = 0; i < 300; i++) {
 		client_connect(_metadata, server, &b);
@@ -213,7 +213,7 @@ TEST_F(ivshmem, come_and_go_and_come_again)
 	ASSERT_CLEAN(server, 0);
 }
 
-TEST_F(ivshmem, eventfds_of_who_is_gone_ring_nobody)
+TEST_F(ivshmem, eventfds_of_a_former_peer_ring_nothing)
 {
 	struct server *server = &self->server;
 	struct client a, b, c;
@@ -259,7 +259,7 @@ TEST_F(ivshmem, eventfds_of_who_is_gone_ring_nobody)
 	client_close(&c);
 }
 
-TEST_F(ivshmem, who_speaks_is_thrown_out)
+TEST_F(ivshmem, peer_that_sends_is_disconnected)
 {
 	static char flood[65536];
 	struct server *server = &self->server;
@@ -311,10 +311,10 @@ TEST_F(ivshmem, who_speaks_is_thrown_out)
 	ASSERT_TRUE(client_ends(&b));
 	client_close(&b);
 	ASSERT_CLEAN(server, 1);
-	EXPECT_EQ(1, told(_metadata, server, "\"came\":5,\"thrown_out\":3,\"refused\":0"));
+	EXPECT_EQ(1, nr_found(_metadata, server, "\"came\":5,\"thrown_out\":3,\"refused\":0"));
 
 	/* Meanwhile the server has served others. */
-	EXPECT_EQ(1, told(_metadata, server, "\"setup\":\"complete\""));
+	EXPECT_EQ(1, nr_found(_metadata, server, "\"setup\":\"complete\""));
 	client_close(&a);
 }
 
@@ -326,13 +326,13 @@ TEST_F(ivshmem, silent_peer_delays_no_other)
 	client_join(_metadata, server, &a, 0);
 	client_connect(_metadata, server, &b);
 	ASSERT_TRUE(client_hears(_metadata, &a, 1, VECTORS));
-	EXPECT_EQ(1, told(_metadata, server, "\"setup\":\"unread\""));
+	EXPECT_EQ(1, nr_found(_metadata, server, "\"setup\":\"unread\""));
 	/* Others can join and ring meanwhile. */
 	client_join(_metadata, server, &c, 2);
 	ASSERT_EQ(0, efd_write(c.ring[a.id][0], 1));
 	ASSERT_EQ(1, efd_wait(a.own[0]));
-	EXPECT_EQ(1, told(_metadata, server, "\"setup\":\"unread\""));
-	EXPECT_EQ(1, told(_metadata, server, "\"thrown_out\":0"));
+	EXPECT_EQ(1, nr_found(_metadata, server, "\"setup\":\"unread\""));
+	EXPECT_EQ(1, nr_found(_metadata, server, "\"thrown_out\":0"));
 	client_close(&b);
 	ASSERT_TRUE(client_hears(_metadata, &a, 1, 0));
 	ASSERT_CLEAN(server, 2);
@@ -340,7 +340,7 @@ TEST_F(ivshmem, silent_peer_delays_no_other)
 	client_close(&c);
 }
 
-TEST_F(ivshmem, more_than_there_may_be)
+TEST_F(ivshmem, more_than_the_maximum)
 {
 	struct client client[MAX_PEERS], more;
 	struct server *server = &self->server;
@@ -354,7 +354,7 @@ TEST_F(ivshmem, more_than_there_may_be)
 		client_close(&more);
 	}
 	ASSERT_CLEAN(server, MAX_PEERS);
-	EXPECT_EQ(1, told(_metadata, server, "\"refused\":50"));
+	EXPECT_EQ(1, nr_found(_metadata, server, "\"refused\":50"));
 	/* There is room again. */
 	client_close(&client[1]);
 	ASSERT_CLEAN(server, MAX_PEERS - 1);
@@ -384,7 +384,7 @@ TEST_F(ivshmem, operators_only)
 	/* Operators that connect and do not read the answer. */
 	for (i = 0; i < 50; i++)
 		close(unix_connect(server->control));
-	EXPECT_EQ(1, told(_metadata, server, "\"max_peers\":4"));
+	EXPECT_EQ(1, nr_found(_metadata, server, "\"max_peers\":4"));
 	ASSERT_CLEAN(server, 0);
 }
 
@@ -398,7 +398,7 @@ TEST_F(ivshmem, end_of_the_server)
 	client_join(_metadata, &server, &b, 1);
 	ASSERT_TRUE(client_hears(_metadata, &a, b.id, 1));
 	kill(server.pid, SIGTERM);
-	/* The first peer to go is told nothing; the other one, that it is alone. */
+	/* The first peer to go gets no message; the other one hears that it is alone. */
 	ASSERT_TRUE(client_ends(&a));
 	ASSERT_TRUE(client_hears(_metadata, &b, a.id, 0));
 	ASSERT_EQ(0, client_message(_metadata, &b, 3, true));
@@ -428,7 +428,7 @@ static void join_in_time(struct __test_metadata *_metadata, const struct server 
 		client_join(_metadata, server, client, !!other);
 		if (other)
 			ASSERT_TRUE(client_hears(_metadata, other, client->id, VECTORS));
-		if (told(_metadata, server, "\"setup\":\"complete\"") == 1 + !!other)
+		if (nr_found(_metadata, server, "\"setup\":\"complete\"") == 1 + !!other)
 			return;
 		client_close(client);
 		if (other)
@@ -448,7 +448,7 @@ FIXTURE_TEARDOWN(impatient)
 	EXPECT_EQ(0, stop_server(&self->server, SIGTERM));
 }
 
-TEST_F(impatient, who_never_listens_is_thrown_out)
+TEST_F(impatient, peer_that_never_reads_is_disconnected)
 {
 	struct server *server = &self->server;
 	struct client *a = &self->a, b;
@@ -465,11 +465,11 @@ TEST_F(impatient, who_never_listens_is_thrown_out)
 	ASSERT_TRUE(client_ends(&b));
 	client_close(&b);
 	ASSERT_CLEAN(server, 1);
-	EXPECT_EQ(0, told(_metadata, server, "\"thrown_out\":0"));
+	EXPECT_EQ(0, nr_found(_metadata, server, "\"thrown_out\":0"));
 	client_close(a);
 }
 
-TEST_F(impatient, who_stops_listening_is_thrown_out)
+TEST_F(impatient, peer_that_stops_reading_is_disconnected)
 {
 	struct server *server = &self->server;
 	struct client *a = &self->a, b, c;
@@ -487,7 +487,7 @@ TEST_F(impatient, who_stops_listening_is_thrown_out)
 		}
 		ASSERT_TRUE(client_hears(_metadata, a, c.id, VECTORS));
 		/* It need not hear of a peer that is gone, but must hear of one that stays. */
-		if (told(_metadata, server, "\"unsent\":0") != 3) {
+		if (nr_found(_metadata, server, "\"unsent\":0") != 3) {
 			while (a->nr_ring[b.id] && a->nr_ring[c.id]) {
 				ret = client_message(_metadata, a, 3, true);
 				ASSERT_EQ(1, ret);
@@ -499,7 +499,7 @@ TEST_F(impatient, who_stops_listening_is_thrown_out)
 	ASSERT_TRUE(client_ends(&b));
 	client_close(&b);
 	ASSERT_CLEAN(server, 1);
-	EXPECT_EQ(0, told(_metadata, server, "\"thrown_out\":0"));
+	EXPECT_EQ(0, nr_found(_metadata, server, "\"thrown_out\":0"));
 	client_close(a);
 }
 
@@ -523,7 +523,7 @@ TEST(crowd)
 			ASSERT_TRUE(heard);
 		}
 	}
-	EXPECT_EQ(nr, told(_metadata, &server, "\"setup\":\"complete\""));
+	EXPECT_EQ(nr, nr_found(_metadata, &server, "\"setup\":\"complete\""));
 	for (i = 0; i < nr; i++) {
 		for (j = 0; j < nr; j++) {
 			if (i != j)
@@ -541,7 +541,7 @@ TEST(crowd)
 	/* More than the socket of one slow peer holds. */
 	client_connect(_metadata, &server, &late);
 	ASSERT_TRUE(client_hears(_metadata, &client[0], nr, vectors));
-	EXPECT_EQ(1, told(_metadata, &server, "\"setup\":\"sending\""));
+	EXPECT_EQ(1, nr_found(_metadata, &server, "\"setup\":\"sending\""));
 	for (i = 0; i < 3 + (nr + 1) * vectors; i++) {
 		heard = client_message(_metadata, &late, i, true) == 1;
 		ASSERT_TRUE(heard);
@@ -549,7 +549,7 @@ TEST(crowd)
 	EXPECT_EQ(vectors, late.nr_own);
 	for (i = 0; i < nr; i++)
 		EXPECT_EQ(vectors, late.nr_ring[i]);
-	EXPECT_EQ(nr + 1, told(_metadata, &server, "\"setup\":\"complete\""));
+	EXPECT_EQ(nr + 1, nr_found(_metadata, &server, "\"setup\":\"complete\""));
 
 	/* All leave at once. */
 	for (i = 0; i < nr; i++)

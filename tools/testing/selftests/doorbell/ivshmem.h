@@ -107,8 +107,8 @@ static inline int ask(const struct server *server, int *db, char *text, size_t s
  * Returns how many times the server's answer contains @what. The server is one thread, so
  * it has finished all that it had begun before.
  */
-static inline int told(struct __test_metadata *_metadata, const struct server *server,
-		       const char *what)
+static inline int nr_found(struct __test_metadata *_metadata, const struct server *server,
+			   const char *what)
 {
 	static char text[1 << 20];
 	const char *at = text;

@@ -132,7 +132,7 @@ TEST(kept_rings_survive_the_server)
 	ASSERT_TRUE(client_hears(_metadata, &a, b.id, VECTORS));
 	ASSERT_TRUE(ring_each_other(&a, &b));
 	/* The keeper also knows that both have received everything. */
-	ASSERT_TRUE(WAIT_FOR(told(_metadata, &server, "\"setup\":\"complete\"") == 2));
+	ASSERT_TRUE(WAIT_FOR(nr_found(_metadata, &server, "\"setup\":\"complete\"") == 2));
 
 	/* Without a server the peers can still ring each other. */
 	EXPECT_EQ(SIGKILL, end_server(&server, SIGKILL));
@@ -143,7 +143,7 @@ TEST(kept_rings_survive_the_server)
 	/* The next server has the same lines, and serves the peers as its own. */
 	start_server_with(_metadata, &server, VECTORS, MAX_PEERS, "3", keep);
 	EXPECT_EQ(keeper, keeper_of(&server));
-	EXPECT_EQ(2, told(_metadata, &server, "\"setup\":\"complete\""));
+	EXPECT_EQ(2, nr_found(_metadata, &server, "\"setup\":\"complete\""));
 	EXPECT_TRUE(has_irqfds(_metadata, &server, 2 * VECTORS));
 	rings = line_of(_metadata, server.db, b.id * VECTORS).rings;
 	EXPECT_EQ(2, rings);
@@ -211,7 +211,7 @@ TEST(server_goes_on_without_its_keeper)
 	keeper = keeper_of(&server);
 	ASSERT_LT(0, keeper);
 	ASSERT_EQ(0, kill(keeper, SIGKILL));
-	EXPECT_TRUE(WAIT_FOR(told(_metadata, &server, "\"keeper\":null") == 1));
+	EXPECT_TRUE(WAIT_FOR(nr_found(_metadata, &server, "\"keeper\":null") == 1));
 	client_join(_metadata, &server, &b, 1);
 	ASSERT_TRUE(client_hears(_metadata, &a, b.id, VECTORS));
 	EXPECT_TRUE(ring_each_other(&a, &b));

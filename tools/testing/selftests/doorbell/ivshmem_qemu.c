@@ -91,7 +91,7 @@ TEST_F(ivshmem_qemu, guest_is_interrupted_and_rings)
 	client_join(_metadata, server, &client, 0);
 	start_qemu(_metadata, server, &qemu, client.id);
 	ASSERT_TRUE(client_hears(_metadata, &client, 1, 1));
-	ASSERT_TRUE(WAIT_FOR(told(_metadata, server, "\"setup\":\"complete\"") == 2));
+	ASSERT_TRUE(WAIT_FOR(nr_found(_metadata, server, "\"setup\":\"complete\"") == 2));
 	for (i = 0; i < nr; i++) {
 		ASSERT_EQ(0, efd_write(client.ring[1][0], 1));
 		ASSERT_EQ(1, efd_wait(client.own[0]));
@@ -104,7 +104,7 @@ TEST_F(ivshmem_qemu, guest_is_interrupted_and_rings)
 	EXPECT_EQ(1, doorbell_mask(server->db, 1));
 	for (i = 0; i < 5; i++)
 		ASSERT_EQ(0, efd_write(client.ring[1][0], 1));
-	EXPECT_EQ(1, told(_metadata, server, "\"masked\":true,\"pending\":true"));
+	EXPECT_EQ(1, nr_found(_metadata, server, "\"masked\":true,\"pending\":true"));
 	EXPECT_EQ(nr, line_of(_metadata, server->db, 1).deliveries);
 	EXPECT_EQ(1, doorbell_unmask(server->db, 1));
 	ASSERT_EQ(1, efd_wait(client.own[0]));
@@ -146,7 +146,7 @@ TEST_F(ivshmem_qemu, two_guests_ring_each_other)
 
 	start_qemu(_metadata, server, &qemu[0], 1);
 	start_qemu(_metadata, server, &qemu[1], 0);
-	ASSERT_TRUE(WAIT_FOR(told(_metadata, server, "\"setup\":\"complete\"") == 2));
+	ASSERT_TRUE(WAIT_FOR(nr_found(_metadata, server, "\"setup\":\"complete\"") == 2));
 	EXPECT_EQ(0, line_of(_metadata, server->db, 0).rings);
 	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(server->db, 0));
 	for (i = 1; i <= 3; i++) {
@@ -185,7 +185,7 @@ TEST(guests_do_not_notice_that_the_server_is_killed)
 	start_server_with(_metadata, &server, 1, 4, "60", keep);
 	start_qemu(_metadata, &server, &qemu[0], 1);
 	start_qemu(_metadata, &server, &qemu[1], 0);
-	ASSERT_TRUE(WAIT_FOR(told(_metadata, &server, "\"setup\":\"complete\"") == 2));
+	ASSERT_TRUE(WAIT_FOR(nr_found(_metadata, &server, "\"setup\":\"complete\"") == 2));
 	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(server.db, 0));
 	EXPECT_TRUE(WAIT_FOR(both_rung(_metadata, &server, 100)));
 
@@ -197,13 +197,13 @@ TEST(guests_do_not_notice_that_the_server_is_killed)
 	ASSERT_TRUE(WAIT_FOR(both_rung(_metadata, &server, rings + 100)));
 	close(db);
 	start_server_with(_metadata, &server, 1, 4, "60", keep);
-	EXPECT_EQ(2, told(_metadata, &server, "\"setup\":\"complete\""));
+	EXPECT_EQ(2, nr_found(_metadata, &server, "\"setup\":\"complete\""));
 	rings = line_of(_metadata, server.db, 0).rings;
 	EXPECT_TRUE(WAIT_FOR(both_rung(_metadata, &server, rings + 100)));
 
 	/* A third QEMU, which rings the first, joins them. */
 	start_qemu(_metadata, &server, &qemu[2], 0);
-	EXPECT_TRUE(WAIT_FOR(told(_metadata, &server, "\"setup\":\"complete\"") == 3));
+	EXPECT_TRUE(WAIT_FOR(nr_found(_metadata, &server, "\"setup\":\"complete\"") == 3));
 	EXPECT_EQ(1, doorbell_mask(server.db, 0));
 	EXPECT_TRUE(WAIT_FOR(doorbell_pending(server.db, 0)));
 	EXPECT_EQ(1, doorbell_clear(server.db, 0));

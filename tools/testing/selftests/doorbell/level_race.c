@@ -174,7 +174,7 @@ TEST_F(level_race, crowd)
 	};
 	struct crowd crowd = { .db = self->db, .in = self->in[0], .status = &self->status[0] };
 	int acks = new_eventfd(_metadata, 0, 0), masks = new_eventfd(_metadata, 0, 0);
-	uint64_t rings, told, nr_acks;
+	uint64_t rings, resampled, nr_acks;
 	struct doorbell_query query;
 
 	ASSERT_EQ(0, doorbell_assign_notifier(self->db, acks, 0, DOORBELL_NOTIFY_ACK));
@@ -195,9 +195,9 @@ TEST_F(level_race, crowd)
 	EXPECT_EQ(0, query.dropped);
 	if (!variant->by_irqfd)
 		EXPECT_EQ(crowd.rung[DOORBELL_RING_COALESCED], self->status[0].coalesced);
-	told = efd_read(self->res[0]);
-	EXPECT_LE(crowd.acked[DONE] + 1, told);
-	EXPECT_GE(nr_acks, told);
+	resampled = efd_read(self->res[0]);
+	EXPECT_LE(crowd.acked[DONE] + 1, resampled);
+	EXPECT_GE(nr_acks, resampled);
 }
 
 static bool levels_happened(struct crowd *crowd)
@@ -376,7 +376,7 @@ TEST_F(level_race, masked_is_postponed)
 	     more_rounds(&race, rounds) || lacks(&race, !owed || owed == rounds);
 	     rounds++) {
 		struct doorbell_query query;
-		uint64_t told;
+		uint64_t resampled;
 
 		dither(rounds);
 		ASSERT_EQ(1, doorbell_mask(self->db, 0));
@@ -392,8 +392,8 @@ TEST_F(level_race, masked_is_postponed)
 		query = line_of(_metadata, self->db, 0);
 		owed += !!(query.state & RESAMPLE);
 		wrong += doorbell_unmask(self->db, 0) != !!(query.state & PENDING);
-		told = efd_read(self->res[0]);
-		wrong += told != !!(query.state & RESAMPLE);
+		resampled = efd_read(self->res[0]);
+		wrong += resampled != !!(query.state & RESAMPLE);
 		wrong += efd_read(self->out[0]) != !!(query.state & PENDING);
 		ASSERT_TRUE(hammer_resume(&hammer));
 	}

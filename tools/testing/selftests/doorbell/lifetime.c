@@ -449,7 +449,7 @@ TEST_F(lifetime, fdinfo)
 	/* Two regions; one of three writes to the region with records was recorded. */
 	ASSERT_EQ(0, doorbell_set_records(self->db, 1));
 	ASSERT_EQ(0, change_region(self->db, to_eventfd(0, 4, tell)));
-	ASSERT_EQ(0, change_region(self->db, kept(to_eventfd(4, 4, tell))));
+	ASSERT_EQ(0, change_region(self->db, recorded(to_eventfd(4, 4, tell))));
 	ASSERT_EQ(0, mmio_write(self->db, 4, 4, 0));
 	ASSERT_EQ(-ENOBUFS, mmio_write(self->db, 4, 4, 0));
 	ASSERT_EQ(-ENOBUFS, mmio_write(self->db, 4, 4, 0));
@@ -469,7 +469,7 @@ TEST_F(lifetime, fdinfo)
 		     "doorbell-deferred:\t0\n"
 		     "doorbell-acks:\t0\n"
 		     "doorbell-regions:\t2\n"
-		     "doorbell-kept:\t1\n"
+		     "doorbell-recorded:\t1\n"
 		     "doorbell-refused:\t2\n", text);
 }
 

@@ -151,7 +151,7 @@ FIXTURE_SETUP(slow_read)
 
 	self->db = new_context(_metadata, 1);
 	ASSERT_EQ(0, doorbell_set_records(self->db, 8));
-	ASSERT_EQ(0, change_region(self->db, kept(to_eventfd(ADDR, 4, efd))));
+	ASSERT_EQ(0, change_region(self->db, recorded(to_eventfd(ADDR, 4, efd))));
 	for (i = 0; i < 4; i++)
 		ASSERT_EQ(0, mmio_write(self->db, ADDR, 4, i));
 }

@@ -173,7 +173,7 @@ TEST_F(notifier, told_after_the_transition)
 		.value = { DOORBELL_LINE_MASKED, 0, 0 },
 	};
 	struct rounds race = ROUNDS(30, 5000);
-	unsigned int rounds, told = 0;
+	unsigned int rounds, notified = 0;
 	int i;
 
 	ASSERT_EQ(0, doorbell_set_type(self->db, 1, DOORBELL_TYPE_LEVEL));
@@ -189,14 +189,14 @@ TEST_F(notifier, told_after_the_transition)
 	for (rounds = 0; more_rounds(&race, rounds); rounds++) {
 		ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 1));
 		ASSERT_EQ(DOORBELL_ACK_DONE, doorbell_ack(self->db, 1));
-		told++;
-		ASSERT_TRUE(SPIN_FOR(atomic_load(&watcher.seen) == told));
+		notified++;
+		ASSERT_TRUE(SPIN_FOR(atomic_load(&watcher.seen) == notified));
 		ASSERT_EQ(1, doorbell_mask(self->db, 1));
-		told++;
-		ASSERT_TRUE(SPIN_FOR(atomic_load(&watcher.seen) == told));
+		notified++;
+		ASSERT_TRUE(SPIN_FOR(atomic_load(&watcher.seen) == notified));
 		ASSERT_EQ(0, doorbell_unmask(self->db, 1));
-		told++;
-		ASSERT_TRUE(SPIN_FOR(atomic_load(&watcher.seen) == told));
+		notified++;
+		ASSERT_TRUE(SPIN_FOR(atomic_load(&watcher.seen) == notified));
 	}
 	atomic_store(&watcher.stop, true);
 	pthread_join(watcher.thread, NULL);

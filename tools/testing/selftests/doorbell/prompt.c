@@ -170,7 +170,7 @@ TEST_F(prompt, holder_is_preempted)
 		start = clock_us(CLOCK_MONOTONIC);
 		if (rung)
 			ASSERT_TRUE(SPIN_FOR(slow_line_deliveries(slow) >= last)) {
-				TH_LOG("a message is pending while its line's holder is preempted");
+				TH_LOG("a message is pending while its line's owner is preempted");
 				atomic_store(&stage->release, true);
 			}
 		took = clock_us(CLOCK_MONOTONIC) - start;
@@ -228,7 +228,7 @@ TEST_F(urgent, gives_its_priority)
 		doorbell_ring(stage->slow.db, 0);
 		busy = atomic_load(&stage->busy);
 		ASSERT_TRUE(WAIT_FOR(slow_line_deliveries(&stage->slow) == before + 2)) {
-			TH_LOG("a message waits for a thread that is less urgent");
+			TH_LOG("a message waits for a thread of lower priority");
 			atomic_store(&stage->release, true);
 		}
 		EXPECT_TRUE(busy);

@@ -75,11 +75,11 @@ static bool next_of(bool mapped, struct doorbell_records *records, int db,
 	EXPECT_EQ(-EAGAIN, read_records(self->db, &__record, 1));	\
 } while (0)
 
-#define EXPECT_BUS(nr_kept, nr_refused) do {				\
+#define EXPECT_BUS(nr_recorded, nr_refused) do {				\
 	const struct doorbell_get_bus __bus = bus_of(_metadata, self->db); \
 									\
 	EXPECT_EQ(RECORDS, __bus.nr_records);				\
-	EXPECT_EQ(nr_kept, __bus.recorded);				\
+	EXPECT_EQ(nr_recorded, __bus.recorded);				\
 	EXPECT_EQ(nr_refused, __bus.refused);				\
 } while (0)
 
@@ -88,9 +88,9 @@ TEST_F(records, content)
 	static const uint32_t lengths[] = { 1, 2, 4, 8 };
 	unsigned int i;
 
-	ASSIGN(kept(to_eventfd(ADDR, 0, self->efd[0])));
-	ASSIGN(kept(to_eventfd(0, 1, self->efd[1])));
-	ASSIGN(in_space(kept(to_eventfd(-8ULL, 8, self->efd[2])), PIO));
+	ASSIGN(recorded(to_eventfd(ADDR, 0, self->efd[0])));
+	ASSIGN(recorded(to_eventfd(0, 1, self->efd[1])));
+	ASSIGN(in_space(recorded(to_eventfd(-8ULL, 8, self->efd[2])), PIO));
 	EXPECT_NONE();
 	/* No bit is left of a longer value that had the same place. */
 	for (i = 0; i < 32; i++) {
@@ -115,11 +115,11 @@ TEST_F(records, content)
 /* Only writes to regions with records are recorded; once, even if several match. */
 TEST_F(records, once)
 {
-	ASSIGN(kept(to_eventfd(ADDR, 4, self->efd[0])));
-	ASSIGN(kept(matching(to_eventfd(ADDR, 4, self->efd[1]), 1)));
+	ASSIGN(recorded(to_eventfd(ADDR, 4, self->efd[0])));
+	ASSIGN(recorded(matching(to_eventfd(ADDR, 4, self->efd[1]), 1)));
 	ASSIGN(matching(to_eventfd(ADDR, 4, self->efd[2]), 2));
 	ASSIGN(to_eventfd(ADDR + 4, 4, self->efd[0]));
-	ASSIGN(kept(matching(to_eventfd(ADDR + 4, 4, self->efd[1]), 1)));
+	ASSIGN(recorded(matching(to_eventfd(ADDR + 4, 4, self->efd[1]), 1)));
 	ASSIGN(matching(to_eventfd(ADDR + 4, 4, self->efd[2]), 2));
 	EXPECT_EQ(0, mmio_write(self->db, ADDR, 4, 0));
 	SIGNALS(0x001);
@@ -153,9 +153,9 @@ TEST_F(records, full)
 	uint64_t kept_so_far = 0, taken = 0;
 
 	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->efd[2], 1));
-	ASSIGN(kept(to_eventfd(ADDR, 4, self->efd[0])));
+	ASSIGN(recorded(to_eventfd(ADDR, 4, self->efd[0])));
 	ASSIGN(matching(to_eventfd(ADDR, 4, self->efd[1]), 7));
-	ASSIGN(kept(to_line(ADDR + 4, 4, 1)));
+	ASSIGN(recorded(to_line(ADDR + 4, 4, 1)));
 	ASSIGN(to_eventfd(ADDR + 8, 4, self->efd[3]));
 	for (round = 1; round <= 5; round++) {
 		while (kept_so_far < taken + RECORDS) {
@@ -206,7 +206,7 @@ TEST_F(records, batch)
 		accesses[i] =
 			(struct doorbell_bus_access){ .addr = ADDR + i, .length = 1, .value = i };
 		iov[i] = (struct iovec){ .iov_base = &cell, .iov_len = 1 };
-		ASSIGN(kept(to_eventfd(ADDR + i, 1, self->efd[0])));
+		ASSIGN(recorded(to_eventfd(ADDR + i, 1, self->efd[0])));
 	}
 	EXPECT_EQ(RECORDS, doorbell_bus_writes(self->db, accesses, ARRAY_SIZE(accesses)));
 	EXPECT_BUS(RECORDS, 1);
@@ -237,7 +237,7 @@ TEST_F(records, read_in_pieces)
 	unsigned int room, i, expected;
 	uint64_t sequence = 0;
 
-	ASSIGN(kept(to_eventfd(ADDR, 8, self->efd[0])));
+	ASSIGN(recorded(to_eventfd(ADDR, 8, self->efd[0])));
 	for (room = 1; room <= RECORDS + 1; room++) {
 		for (i = 0; i < RECORDS - 1; i++)
 			ASSERT_EQ(0, mmio_write(self->db, ADDR, 8, ~(sequence + i)));
@@ -273,7 +273,7 @@ TEST_F(records, mapping)
 	for (i = 0; i < ARRAY_SIZE(map->reserved); i++)
 		EXPECT_EQ(0, map->reserved[i]);
 	EXPECT_EQ(0, map->head);
-	ASSIGN(kept(to_eventfd(ADDR, 2, self->efd[0])));
+	ASSIGN(recorded(to_eventfd(ADDR, 2, self->efd[0])));
 	for (i = 0; i < 3 * RECORDS; i++) {
 		struct doorbell_record record;
 
@@ -309,7 +309,7 @@ TEST_F(records, impossible_head)
 	uint64_t refused = 0;
 	unsigned int i, j;
 
-	ASSIGN(kept(to_eventfd(ADDR, 4, self->efd[0])));
+	ASSIGN(recorded(to_eventfd(ADDR, 4, self->efd[0])));
 	for (i = 0; i < 5; i++)
 		ASSERT_EQ(0, mmio_write(self->db, ADDR, 4, i));
 	SIGNALS(5);
@@ -350,7 +350,7 @@ TEST_F(records, scribbled_over)
 	struct doorbell_record record;
 	unsigned int i;
 
-	ASSIGN(kept(to_eventfd(ADDR, 4, self->efd[0])));
+	ASSIGN(recorded(to_eventfd(ADDR, 4, self->efd[0])));
 	memset(self->records.ring, 0xff, records_size(RECORDS));
 	EXPECT_EQ(-ENOBUFS, mmio_write(self->db, ADDR, 4, 1));
 	memset(self->records.ring, 0, records_size(RECORDS));
@@ -378,7 +378,7 @@ TEST_F(records, sizes)
 
 		ASSERT_EQ(0, doorbell_set_records(db, nr));
 		records = map_records(_metadata, db);
-		ASSERT_EQ(0, change_region(db, kept(to_eventfd(ADDR, 4, self->efd[0]))));
+		ASSERT_EQ(0, change_region(db, recorded(to_eventfd(ADDR, 4, self->efd[0]))));
 		for (j = 0; j < nr; j++)
 			ASSERT_EQ(0, mmio_write(db, ADDR, 4, j));
 		EXPECT_EQ(nr, efd_read(self->efd[0]));

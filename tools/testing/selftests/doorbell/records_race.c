@@ -252,7 +252,8 @@ static void race(struct __test_metadata *_metadata, struct _test_data_records_ra
 	ASSERT_EQ(0, doorbell_set_records(self->db, nr_records));
 	self->records = map_records(_metadata, self->db);
 	for (i = 0; i < PRODUCERS; i++)
-		ASSERT_EQ(0, change_region(self->db, kept(to_eventfd(ADDR_OF(i), 8, self->efd))));
+		ASSERT_EQ(0, change_region(self->db,
+					   recorded(to_eventfd(ADDR_OF(i), 8, self->efd))));
 	job = (struct job){
 		.c = c, .records = &self->records, .db = self->db, .efd = self->efd,
 		.mapped = variant->mapped, .sleeps = variant->sleeps,

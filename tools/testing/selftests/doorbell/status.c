@@ -177,7 +177,7 @@ TEST_F(status, shared_and_private)
 }
 
 /* As the header says: shared, read-only, from offset 0, no longer than the pages. */
-TEST_F(status, what_can_be_mapped)
+TEST_F(status, allowed_mappings)
 {
 	const size_t page = self->page, all = status_size(LINES);
 	int fresh = new_context(_metadata, 0), ret;
@@ -282,7 +282,7 @@ TEST_F(status, cannot_become_writable)
 }
 
 /* System calls and debuggers that write for another process cannot write there either. */
-TEST_F(status, nobody_writes)
+TEST_F(status, no_process_writes)
 {
 	uint64_t *at = (uint64_t *)&self->status[LAST].deliveries, value = UINT64_MAX;
 	struct iovec local = { .iov_base = &value, .iov_len = sizeof(value) };

@@ -15,7 +15,7 @@
 #include "doorbell_test.h"
 
 /* The user and the group "nobody". */
-#define NOBODY	65534
+#define NOBODY_ID	65534
 
 FIXTURE(worker) {
 	int kmsg;
@@ -151,7 +151,7 @@ TEST_F(worker, counts_as_a_thread)
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
-		if (setgid(NOBODY) || setuid(NOBODY) || getrlimit(RLIMIT_NPROC, &limit))
+		if (setgid(NOBODY_ID) || setuid(NOBODY_ID) || getrlimit(RLIMIT_NPROC, &limit))
 			_exit(1);
 		limit.rlim_cur = 0;
 		if (setrlimit(RLIMIT_NPROC, &limit))

@@ -70,8 +70,8 @@ struct test_access {
  * @arg: the fd, the level, or the events
  * @callback: 0 to TEST_CALLBACKS - 1, TEST_NULL or TEST_EMPTY
  * @eventfd: for TEST_FROM_WAKE, an eventfd, which is signalled
- * @ret: out: what the function returned; with 1 for a context
- * @late: out: of a DEASSIGN_*, whether the callback was still being called
+ * @ret: out: result of the function; 1 stands for a context
+ * @late: out: of a DEASSIGN_*, not zero if the callback was still being called
  * @access: of TEST_BUS_WRITE
  */
 struct test_call {
@@ -88,10 +88,10 @@ struct test_call {
 
 /**
  * struct test_nested - a call that a callback makes
- * @func: one that may be called there
+ * @func: a function that may be called there
  * @line: the line
  * @arg: as of struct test_call
- * @ret: out: what the function returned the last time
+ * @ret: out: result of the last call
  * @access: of TEST_BUS_WRITE
  */
 struct test_nested {
@@ -103,14 +103,14 @@ struct test_nested {
 };
 
 /**
- * struct test_plan - TEST_PLAN: what a callback does when it is called
- * @callback: which
- * @spin_us: how long to stay
- * @times: how often to make the calls
- * @nr_calls: how many
- * @calls: these
+ * struct test_plan - TEST_PLAN: the actions of a callback
+ * @callback: the callback
+ * @spin_us: time to spin in each call
+ * @times: number of times that it makes @calls
+ * @nr_calls: number of elements of @calls
+ * @calls: calls that the callback makes
  *
- * Forgets what the callback has seen. It must not be assigned.
+ * Resets the counts of TEST_SEEN. The callback must not be assigned.
  */
 struct test_plan {
 	__u32 callback;
@@ -129,22 +129,22 @@ struct test_plan {
 #define TEST_IN_EVENTFD		(1U << 5)
 
 /**
- * struct test_seen - TEST_SEEN: what a callback has seen
- * @callback: in: which
- * @calls: how often it was called
- * @told: how often with zero, and with each DOORBELL_NOTIFY_* alone
- * @strange: how often with something else, or after a DEASSIGN_* had returned
- * @most: how often at the same time, at most
- * @contexts: TEST_IN_*
- * @by_planner: how often by the thread that made the plan
- * @calls_made: what its calls returned
+ * struct test_seen - TEST_SEEN: the calls of a callback
+ * @callback: in: the callback
+ * @calls: number of calls
+ * @by_event: number of calls with zero, and with each DOORBELL_NOTIFY_* alone
+ * @unexpected: number of calls with another event, or after a DEASSIGN_* had returned
+ * @concurrent: maximum number of calls at the same time
+ * @contexts: contexts of the calls, TEST_IN_*
+ * @by_planner: number of calls in the thread that called TEST_PLAN
+ * @calls_made: results of its own calls
  */
 struct test_seen {
 	__u32 callback;
 	__u32 calls;
-	__u32 told[4];
-	__u32 strange;
-	__u32 most;
+	__u32 by_event[4];
+	__u32 unexpected;
+	__u32 concurrent;
 	__u32 contexts;
 	__u32 by_planner;
 	struct test_nested calls_made[TEST_NESTED];

@@ -37,9 +37,9 @@ struct test_callback {
 	atomic_t times;
 	atomic_t inside;
 	atomic_t calls;
-	atomic_t told[4];
-	atomic_t strange;
-	atomic_t most;
+	atomic_t by_event[4];
+	atomic_t unexpected;
+	atomic_t concurrent;
 	atomic_t contexts;
 };
 
@@ -115,29 +115,29 @@ static void called(struct doorbell_callback *base, u32 event)
 	struct test_callback *callback = container_of(base, struct test_callback, base);
 	u32 i;
 
-	raise_to(&callback->most, atomic_inc_return(&callback->inside));
+	raise_to(&callback->concurrent, atomic_inc_return(&callback->inside));
 	atomic_inc(&callback->calls);
 	atomic_or(context(), &callback->contexts);
 	if (in_task() && current == READ_ONCE(callback->planner))
 		atomic_inc(&callback->by_planner);
 	switch (event) {
 	case 0:
-		atomic_inc(&callback->told[0]);
+		atomic_inc(&callback->by_event[0]);
 		break;
 	case DOORBELL_NOTIFY_MASK:
-		atomic_inc(&callback->told[1]);
+		atomic_inc(&callback->by_event[1]);
 		break;
 	case DOORBELL_NOTIFY_UNMASK:
-		atomic_inc(&callback->told[2]);
+		atomic_inc(&callback->by_event[2]);
 		break;
 	case DOORBELL_NOTIFY_ACK:
-		atomic_inc(&callback->told[3]);
+		atomic_inc(&callback->by_event[3]);
 		break;
 	default:
-		atomic_inc(&callback->strange);
+		atomic_inc(&callback->unexpected);
 	}
 	if (READ_ONCE(callback->gone))
-		atomic_inc(&callback->strange);
+		atomic_inc(&callback->unexpected);
 	if (callback->plan.spin_us)
 		udelay(callback->plan.spin_us);
 	if (atomic_dec_if_positive(&callback->times) >= 0) {
@@ -487,10 +487,10 @@ static long ioctl_plan(struct test *test, const void __user *arg)
 	callback->plan = plan;
 	atomic_set(&callback->times, plan.times);
 	atomic_set(&callback->calls, 0);
-	for (i = 0; i < ARRAY_SIZE(callback->told); i++)
-		atomic_set(&callback->told[i], 0);
-	atomic_set(&callback->strange, 0);
-	atomic_set(&callback->most, 0);
+	for (i = 0; i < ARRAY_SIZE(callback->by_event); i++)
+		atomic_set(&callback->by_event[i], 0);
+	atomic_set(&callback->unexpected, 0);
+	atomic_set(&callback->concurrent, 0);
 	atomic_set(&callback->contexts, 0);
 	atomic_set(&callback->by_planner, 0);
 	WRITE_ONCE(callback->planner, current);
@@ -509,10 +509,10 @@ static long ioctl_seen(struct test *test, void __user *arg)
 		return -EINVAL;
 	callback = &test->callbacks[seen.callback];
 	seen.calls = atomic_read(&callback->calls);
-	for (i = 0; i < ARRAY_SIZE(callback->told); i++)
-		seen.told[i] = atomic_read(&callback->told[i]);
-	seen.strange = atomic_read(&callback->strange);
-	seen.most = atomic_read(&callback->most);
+	for (i = 0; i < ARRAY_SIZE(callback->by_event); i++)
+		seen.by_event[i] = atomic_read(&callback->by_event[i]);
+	seen.unexpected = atomic_read(&callback->unexpected);
+	seen.concurrent = atomic_read(&callback->concurrent);
 	seen.contexts = atomic_read(&callback->contexts);
 	seen.by_planner = atomic_read(&callback->by_planner);
 	memcpy(seen.calls_made, callback->plan.calls, sizeof(seen.calls_made));

@@ -4,8 +4,8 @@
  * has changed: neither the state that can be queried nor the effect of a write to each
  * region.
  */
-#ifndef _DOORBELL_BUS_WORLD_H
-#define _DOORBELL_BUS_WORLD_H
+#ifndef _DOORBELL_BUS_FIXTURE_H
+#define _DOORBELL_BUS_FIXTURE_H
 
 #include "bus.h"
 
@@ -21,9 +21,9 @@
  * Regions in the order of DOORBELL_GET_REGIONS, and their eventfds. The last one rings a
  * line.
  */
-enum { ANY, SEVEN, KEPT, LONE, NE, HELD = NE, NR };
+enum { ANY, SEVEN, RECORDED, LONE, NE, HELD = NE, NR };
 
-struct bus_world {
+struct bus_fixture {
 	int db;
 	int efd[NE];
 	/* An eventfd of no region. */
@@ -34,7 +34,7 @@ struct bus_world {
 	uint64_t rings;
 };
 
-static inline bool looks_the_same(struct bus_world *w)
+static inline bool state_is_expected(struct bus_fixture *w)
 {
 	struct doorbell_query query;
 	struct bus_state now;
@@ -50,7 +50,7 @@ static inline bool looks_the_same(struct bus_world *w)
 }
 
 /* Makes a write that matches the region. */
-static inline int write_to(struct bus_world *w, int i)
+static inline int write_to(struct bus_fixture *w, int i)
 {
 	const struct doorbell_region *region = &w->regions[i];
 
@@ -60,12 +60,12 @@ static inline int write_to(struct bus_world *w, int i)
 }
 
 /* Returns true if the state is as expected and a write to each region has its effect. */
-static inline bool intact(struct bus_world *w)
+static inline bool intact(struct bus_fixture *w)
 {
 	struct doorbell_record record;
 	int i;
 
-	if (!looks_the_same(w))
+	if (!state_is_expected(w))
 		return false;
 	for (i = 0; i < NR; i++) {
 		if (write_to(w, i))
@@ -78,10 +78,10 @@ static inline bool intact(struct bus_world *w)
 	w->state.bus.recorded++;
 	w->rings++;
 	return read_records(w->db, &record, 1) == 1 && record.sequence == w->state.bus.recorded &&
-	       looks_the_same(w);
+	       state_is_expected(w);
 }
 
-static inline void bus_world_init(struct __test_metadata *_metadata, struct bus_world *w)
+static inline void bus_fixture_init(struct __test_metadata *_metadata, struct bus_fixture *w)
 {
 	int i;
 
@@ -93,7 +93,7 @@ static inline void bus_world_init(struct __test_metadata *_metadata, struct bus_
 	ASSERT_EQ(0, doorbell_set_records(w->db, RECORDS));
 	w->regions[ANY] = to_eventfd(ADDR, 4, w->efd[ANY]);
 	w->regions[SEVEN] = matching(to_eventfd(ADDR, 4, w->efd[SEVEN]), 7);
-	w->regions[KEPT] = kept(to_eventfd(ADDR + 0x10, 0, w->efd[KEPT]));
+	w->regions[RECORDED] = recorded(to_eventfd(ADDR + 0x10, 0, w->efd[RECORDED]));
 	w->regions[LONE] = in_space(matching(to_eventfd(ADDR, 2, w->efd[LONE]), 0xbeef), PIO);
 	w->regions[HELD] = in_space(to_line(-8ULL, 8, MASKED_LINE), PIO);
 	for (i = 0; i < NR; i++)
@@ -102,7 +102,7 @@ static inline void bus_world_init(struct __test_metadata *_metadata, struct bus_
 	ASSERT_TRUE(intact(w));
 }
 
-/* Expects an error that changes nothing. For tests that have a struct bus_world *w. */
+/* Expects an error that changes nothing. For tests that have a struct bus_fixture *w. */
 #define REFUSED(error, call) do {					\
 	ASSERT_EQ(-(error), (call));					\
 	ASSERT_TRUE(intact(w));						\
@@ -134,4 +134,4 @@ static inline void bus_world_init(struct __test_metadata *_metadata, struct bus_
 	__changed;							\
 })
 
-#endif /* _DOORBELL_BUS_WORLD_H */
+#endif /* _DOORBELL_BUS_FIXTURE_H */
