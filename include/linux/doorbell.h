@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * doorbell for other kernel modules: ring the lines of a context that userspace
- * has set up, be called by them, hear of what happens to them, and drive its bus.
+ * The in-kernel API of doorbell. Another module rings the lines of a context that
+ * userspace has created, is called when they deliver or change, and writes to its bus.
  *
- * "Where eventfds may be signalled" is any context but NMI and an eventfd's wake
- * callback (eventfd_signal_allowed()); on PREEMPT_RT not with interrupts or
- * preemption off.
+ * "Where eventfds may be signalled" means any context but NMI and the wake callback of
+ * an eventfd (eventfd_signal_allowed()); on PREEMPT_RT also not with interrupts or
+ * preemption disabled.
  *
- * A module from outside the kernel's tree is compiled with this directory's
- * parent on its include path, and with -DCONFIG_DOORBELL_MODULE.
+ * A module from outside the kernel's tree is compiled with the parent of this directory
+ * on its include path, and with -DCONFIG_DOORBELL_MODULE.
  */
 #ifndef _LINUX_DOORBELL_H
 #define _LINUX_DOORBELL_H
@@ -24,11 +24,12 @@ struct doorbell_ctx;
 struct file;
 
 /**
- * struct doorbell_callback - what a line calls, instead of signalling an eventfd
- * @func: gets the callback itself, and what it is told of: zero (a delivery) if it
- *	is a trigger, a DOORBELL_NOTIFY_* bit if it is a notifier
+ * struct doorbell_callback - a function that a line calls instead of signalling an eventfd
+ * @func: gets the callback itself and the event: zero (a delivery) if the callback is a
+ *	trigger, a DOORBELL_NOTIFY_* bit if it is a notifier
  *
- * It is embedded in what it is about, and is assigned once at a time.
+ * Embed it in a structure of the module (container_of()). It can be assigned once at a
+ * time.
  */
 struct doorbell_callback {
 	void (*func)(struct doorbell_callback *callback, u32 event);
@@ -38,16 +39,16 @@ struct doorbell_callback {
 
 /**
  * doorbell_ctx_fdget() - get a context by a file descriptor
- * @fd: what open() of /dev/doorbell returned, in the current process
+ * @fd: a file descriptor of /dev/doorbell, in the current process
  *
- * The context lives on when userspace closes all its file descriptors, until
- * doorbell_ctx_put(). A thread of the current process, if that is userspace's, delivers what
- * interrupts have no time for.
+ * The reference keeps the context after userspace has closed all its file descriptors,
+ * until doorbell_ctx_put(). If the current process is one of userspace, a thread of that
+ * process makes the deliveries for which interrupts have no time.
  *
  * Context: process context.
- * Return: the context, or ERR_PTR: -EBADF if @fd is not open, -EINVAL if it is
- * something else, -ENXIO if its lines have not been chosen yet, -EAGAIN if there
- * is no room for the thread, -ENOMEM.
+ * Return: the context, or ERR_PTR: -EBADF if @fd is not open, -EINVAL if it is another
+ * file, -ENXIO if its lines have not been chosen yet, -EAGAIN if the thread cannot be
+ * created, -ENOMEM.
  */
 struct doorbell_ctx *doorbell_ctx_fdget(int fd);
 
@@ -61,8 +62,8 @@ struct doorbell_ctx *doorbell_ctx_fdget(int fd);
 struct doorbell_ctx *doorbell_ctx_fileget(struct file *file);
 
 /**
- * doorbell_ctx_get() - get a context once more
- * @ctx: a context that the caller has
+ * doorbell_ctx_get() - get another reference to a context
+ * @ctx: a context to which the caller has a reference
  *
  * Context: any.
  * Return: @ctx, with a reference of its own.
@@ -70,13 +71,13 @@ struct doorbell_ctx *doorbell_ctx_fileget(struct file *file);
 struct doorbell_ctx *doorbell_ctx_get(struct doorbell_ctx *ctx);
 
 /**
- * doorbell_ctx_put() - put a context
- * @ctx: the context, or what doorbell_ctx_fdget() returned instead of one
+ * doorbell_ctx_put() - put a reference to a context
+ * @ctx: the context, or the NULL or ERR_PTR that one of the functions above returned
  *
- * The caller's callbacks must have been deassigned.
+ * The caller must have deassigned its callbacks.
  *
- * Context: any but NMI; on PREEMPT_RT not with interrupts or preemption off, since the
- * last reference frees memory.
+ * Context: any but NMI; on PREEMPT_RT not with interrupts or preemption disabled, because
+ * the last reference frees memory.
  */
 void doorbell_ctx_put(struct doorbell_ctx *ctx);
 
@@ -85,10 +86,11 @@ void doorbell_ctx_put(struct doorbell_ctx *ctx);
  * @ctx: the context
  * @line: the line
  *
- * Delivers at once where eventfds may be signalled; otherwise (in the wake callback
- * of an eventfd, in a trigger's callback, or atomic on PREEMPT_RT) an irq_work does.
+ * Delivers at once where eventfds may be signalled. Otherwise (in the wake callback of an
+ * eventfd, in the callback of a trigger, or in atomic context on PREEMPT_RT) an irq_work
+ * delivers.
  *
- * Context: any but NMI, with interrupts off or on. Neither sleeps nor allocates.
+ * Context: any but NMI, with interrupts disabled or enabled. Neither sleeps nor allocates.
  * Return: DOORBELL_RING_DELIVERED, DOORBELL_RING_COALESCED, DOORBELL_RING_MASKED;
  * -ENXIO if there is no such line.
  */
@@ -103,9 +105,9 @@ int doorbell_ring(struct doorbell_ctx *ctx, u32 line);
  * See struct doorbell_set_level.
  *
  * Context: as doorbell_ring().
- * Return: raising: as doorbell_ring(); lowering: 1 if a message was taken back that
- * had not been delivered, or else 0; -EOPNOTSUPP if it is an edge line, -ENXIO if
- * there is no such line.
+ * Return: if it raises, as doorbell_ring(); if it lowers, 1 if it withdrew a message that
+ * was not delivered yet, or else 0; -EOPNOTSUPP if it is an edge line, -ENXIO if there is
+ * no such line.
  */
 int doorbell_set_level(struct doorbell_ctx *ctx, u32 line, bool level);
 
@@ -121,26 +123,25 @@ int doorbell_set_level(struct doorbell_ctx *ctx, u32 line, bool level);
 int doorbell_ack(struct doorbell_ctx *ctx, u32 line);
 
 /**
- * doorbell_mask() - mask a line, and wait
+ * doorbell_mask() - mask a line, and wait for a delivery in flight
  * @ctx: the context
  * @line: the line
  *
- * When this returns, no delivery is under way and none starts until the line is
- * unmasked.
+ * When this returns, no delivery is in flight, and none starts until the line is unmasked.
+ * It is to doorbell_mask_nosync() as disable_irq() is to disable_irq_nosync().
  *
- * Context: process context, may sleep; not from a trigger of the line, for which it
- * would wait. Calls mask notifiers.
- * Return: 1 if the line was not masked before, or else 0; -ENXIO if there is no
- * such line.
+ * Context: process context, may sleep. Not from a trigger of the line, which would wait
+ * for itself. Calls mask notifiers.
+ * Return: 1 if the line was not masked before, or else 0; -ENXIO if there is no such line.
  */
 int doorbell_mask(struct doorbell_ctx *ctx, u32 line);
 
 /**
- * doorbell_mask_nosync() - mask a line, and do not wait
+ * doorbell_mask_nosync() - mask a line without waiting
  * @ctx: the context
  * @line: the line
  *
- * No delivery starts until the line is unmasked, but one that is under way goes on.
+ * No delivery starts until the line is unmasked, but one that is in flight goes on.
  *
  * Context: where eventfds may be signalled. Calls mask notifiers.
  * Return: as doorbell_mask().
@@ -153,24 +154,24 @@ int doorbell_mask_nosync(struct doorbell_ctx *ctx, u32 line);
  * @line: the line
  *
  * Context: where eventfds may be signalled. Calls unmask notifiers.
- * Return: 1 if a message was held, which has been delivered, or is about to be by
- * whoever is changing the line at the same time; 0 if there was none; -ENXIO if
- * there is no such line.
+ * Return: 1 if a message was held, or else 0; -ENXIO if there is no such line. The message
+ * has been delivered, unless another CPU is changing the line at the same time: then that
+ * CPU is about to deliver it.
  */
 int doorbell_unmask(struct doorbell_ctx *ctx, u32 line);
 
 /**
- * doorbell_clear() - drop the message that is pending
+ * doorbell_clear() - drop the pending message of a line
  * @ctx: the context
  * @line: the line
  *
- * Context: process context, may sleep; not from a trigger of the line.
- * Return: 1 if there was one, or else 0; -ENXIO if there is no such line.
+ * Context: process context, may sleep. Not from a trigger of the line.
+ * Return: 1 if there was a message, or else 0; -ENXIO if there is no such line.
  */
 int doorbell_clear(struct doorbell_ctx *ctx, u32 line);
 
 /**
- * doorbell_state() - what state a line is in
+ * doorbell_state() - query the state of a line
  * @ctx: the context
  * @line: the line
  *
@@ -180,41 +181,41 @@ int doorbell_clear(struct doorbell_ctx *ctx, u32 line);
 int doorbell_state(struct doorbell_ctx *ctx, u32 line);
 
 /**
- * doorbell_bus_write() - write to a context's bus
+ * doorbell_bus_write() - write to the bus of a context
  * @ctx: the context
  * @space: DOORBELL_SPACE_*
  * @addr: the address of the first byte
  * @length: 1, 2, 4 or 8 bytes
- * @value: what is written; bits beyond @length must be zero
+ * @value: the value to write; bits beyond @length must be zero
  *
- * See struct doorbell_region. Lines and eventfds are told at once where eventfds may
- * be signalled; otherwise an irq_work does, and several writes may then be one signal.
+ * See struct doorbell_region. Signals at once where eventfds may be signalled. Otherwise
+ * an irq_work signals, and several writes may then be one signal.
  *
- * Context: any but NMI, with interrupts off or on. Neither sleeps nor allocates.
- * Return: 0; -EOPNOTSUPP if no region takes it, so that it is the caller's own to
- * emulate; -ENOBUFS if it was to be kept and there is no room, and then nobody was
- * told; -EINVAL if there is no such access.
+ * Context: any but NMI, with interrupts disabled or enabled. Neither sleeps nor allocates.
+ * Return: 0; -EOPNOTSUPP if no region matches, so that the caller has to emulate the
+ * write; -ENOBUFS if it has to be recorded and there is no room, and then nothing was
+ * signalled; -EINVAL if the access is invalid.
  */
 int doorbell_bus_write(struct doorbell_ctx *ctx, u32 space, u64 addr, u32 length,
 		       u64 value);
 
 /**
- * doorbell_assign_trigger() - have a line call
+ * doorbell_assign_trigger() - have a line call a function on its deliveries
  * @ctx: the context
- * @line: the line on whose deliveries @callback is called, with zero
- * @callback: what to call; it stays the caller's, who deassigns it before the
- *	context is put
+ * @line: the line
+ * @callback: the callback, which is called with zero. It belongs to the caller, who must
+ *	deassign it before putting the context.
  *
- * The first trigger of a level line that is asserted gets the message that no trigger
- * has heard, in the caller's context. See struct doorbell_trigger.
+ * If a level line is asserted and its message found no trigger, the first trigger gets
+ * that message, in the context of this call. See struct doorbell_trigger.
  *
- * The callback gets called in the context of whoever rings, by an irq_work (that is
- * in a hard interrupt) or by a thread; one call at a time for each line, and with
- * preemption off unless the kernel is PREEMPT_RT. It must not sleep. Of the functions
- * here it may call, for any line and its own, those that do not sleep either.
+ * The callback is called in the context of the ring, by an irq_work (in hard interrupt
+ * context) or by a thread. A line makes one call at a time. Preemption is disabled unless
+ * the kernel is PREEMPT_RT. The callback must not sleep. It may call each function of this
+ * file that does not sleep, for its own line and for others.
  *
  * Context: process context.
- * Return: 0; -ENXIO if there is no such line, -EINVAL if there is nothing to call,
+ * Return: 0; -ENXIO if there is no such line, -EINVAL if @callback has no function,
  * -EEXIST if it is a trigger of the line already, -ENOSPC if the line has
  * DOORBELL_MAX_TRIGGERS_PER_LINE, -ENOMEM.
  */
@@ -222,10 +223,10 @@ int doorbell_assign_trigger(struct doorbell_ctx *ctx, u32 line,
 			    struct doorbell_callback *callback);
 
 /**
- * doorbell_deassign_trigger() - have a line no longer call
+ * doorbell_deassign_trigger() - deassign a trigger, and wait for its last call
  * @ctx: the context
  * @line: the line
- * @callback: what was assigned
+ * @callback: the callback
  *
  * When this returns, @callback is not being called, nor will it be.
  *
@@ -236,22 +237,22 @@ int doorbell_deassign_trigger(struct doorbell_ctx *ctx, u32 line,
 			      struct doorbell_callback *callback);
 
 /**
- * doorbell_assign_notifier() - be told of acks, masks and unmasks
+ * doorbell_assign_notifier() - have a line call a function on its acks, masks and unmasks
  * @ctx: the context
  * @line: the line
  * @events: DOORBELL_NOTIFY_* bits
- * @callback: what to call, with one of these bits; it stays the caller's, who
- *	deassigns it before the context is put
+ * @callback: the callback, which is called with one of these bits. It belongs to the
+ *	caller, who must deassign it before putting the context.
  *
- * Called once for each transition, in the context of whoever made it, after it and
- * before the call that made it returns. Nothing is held: the callback may call any
- * function that may be called there, for any line and its own, and then be called
- * again for what it does. That is: it may not deassign a notifier, which would wait
- * for itself. Callbacks for two transitions that follow closely may overtake each
- * other; doorbell_state() tells what is.
+ * The callback is called once for each transition, in the context of the call that made
+ * it, after the transition and before that call returns. No lock is held. The callback may
+ * call each function that is allowed in that context, for its own line and for others; it
+ * is then called again for their transitions. It must not deassign a notifier, because
+ * that waits for the callback itself. Callbacks for two transitions in quick succession
+ * may overtake each other; doorbell_state() returns the current state.
  *
  * Context: process context.
- * Return: 0; -ENXIO if there is no such line, -EINVAL if there is nothing to call or
+ * Return: 0; -ENXIO if there is no such line, -EINVAL if @callback has no function or
  * @events are none or unknown, -EEXIST if it is a notifier of the line already,
  * -ENOSPC if the line has DOORBELL_MAX_NOTIFIERS_PER_LINE, -ENOMEM.
  */
@@ -259,16 +260,15 @@ int doorbell_assign_notifier(struct doorbell_ctx *ctx, u32 line, u32 events,
 			     struct doorbell_callback *callback);
 
 /**
- * doorbell_deassign_notifier() - be no longer told
+ * doorbell_deassign_notifier() - deassign a notifier, and wait for its last call
  * @ctx: the context
  * @line: the line
- * @callback: what was assigned
+ * @callback: the callback
  *
  * When this returns, @callback is not being called, nor will it be.
  *
  * Context: process context; not from a notifier.
- * Return: 0; -ENXIO if there is no such line, -ENOENT if it is no notifier of the
- * line.
+ * Return: 0; -ENXIO if there is no such line, -ENOENT if it is no notifier of the line.
  */
 int doorbell_deassign_notifier(struct doorbell_ctx *ctx, u32 line,
 			       struct doorbell_callback *callback);

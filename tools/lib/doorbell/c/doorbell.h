@@ -468,7 +468,7 @@ static inline int doorbell_map_status(int db, struct doorbell_status *status)
  * @status: the mapping
  * @line: a line of the context
  *
- * Return: the address of the entry. Read each field once, as a whole.
+ * Return: the address of the entry. The caller reads each field once, as a whole.
  */
 static inline const struct doorbell_line_status *
 doorbell_status_of(const struct doorbell_status *status, uint32_t line)
