@@ -72,7 +72,7 @@ struct doorbell_ctx *doorbell_ctx_get(struct doorbell_ctx *ctx);
 
 /**
  * doorbell_ctx_put() - put a reference to a context
- * @ctx: the context, or the NULL or ERR_PTR that one of the functions above returned
+ * @ctx: the context; NULL and an ERR_PTR are ignored
  *
  * The caller must have deassigned its callbacks.
  *

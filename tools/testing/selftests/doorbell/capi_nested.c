@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Callbacks of the in-kernel API that call its functions.
+ */
+#include "capi_callback.h"
+
+FIXTURE(nested) {
+	struct capi c;
+};
+
+FIXTURE_SETUP(nested)
+{
+	capi_setup(_metadata, &self->c);
+	if (self->c.test < 0)
+		SKIP(return, "%s: %s; load doorbell_test.ko", TEST_DEVICE, strerror(errno));
+	ASSERT_EQ(1, get_ctx(&self->c, self->c.db));
+}
+
+FIXTURE_TEARDOWN(nested)
+{
+	capi_teardown(_metadata, &self->c);
+}
+
+/* A trigger calls all allowed functions for its own line. */
+TEST_F(nested, trigger_calls)
+{
+	struct capi *c = &self->c;
+	struct test_seen seen;
+
+	plan(_metadata, c, &(struct test_plan){
+		.times = 1, .nr_calls = 7,
+		.calls = {
+			{ TEST_STATE, 0, 0, 0 }, { TEST_RING, 0, 0, 0 },
+			{ TEST_MASK_NOSYNC, 0, 0, 0 }, { TEST_STATE, 0, 0, 0 },
+			{ TEST_UNMASK, 0, 0, 0 }, { TEST_ACK, 0, 0, 0 }, { TEST_RING, 2, 0, 0 },
+		} });
+	ASSERT_EQ(0, add_trigger(c, 0, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(c->db, 0));
+	seen = seen_by(_metadata, c, 0);
+	EXPECT_EQ(0, seen.calls_made[0].ret);
+	/* The thread that is delivering makes the delivery of the callback's ring next. */
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, seen.calls_made[1].ret);
+	EXPECT_EQ(1, seen.calls_made[2].ret);
+	EXPECT_EQ(DOORBELL_LINE_MASKED | DOORBELL_LINE_PENDING, seen.calls_made[3].ret);
+	EXPECT_EQ(1, seen.calls_made[4].ret);
+	EXPECT_EQ(-EOPNOTSUPP, seen.calls_made[5].ret);
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, seen.calls_made[6].ret);
+	EXPECT_EQ(2, seen.calls);
+	EXPECT_EQ(1, seen.concurrent);
+	EXPECT_EQ(2, efd_read(c->out));
+	/* The ring of another line is relayed. */
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, c->db, 2).deliveries == 1));
+	EXPECT_EQ(0, line_of(_metadata, c->db, 0).state);
+
+	/* The trigger of a level line acks the delivery and lowers the level in time. */
+	EXPECT_EQ(0, del_trigger(c, 0, 0));
+	plan(_metadata, c, &(struct test_plan){
+		.times = 3, .nr_calls = 3,
+		.calls = {
+			{ TEST_STATE, 1, 0, 0 }, { TEST_SET_LEVEL, 1, 0, 0 }, { TEST_ACK, 1, 0, 0 },
+		} });
+	ASSERT_EQ(0, add_trigger(c, 1, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, call_from(c, 0, TEST_SET_LEVEL, 1, 1));
+	seen = seen_by(_metadata, c, 0);
+	EXPECT_EQ(DOORBELL_LINE_LEVEL | DOORBELL_LINE_ASSERTED | DOORBELL_LINE_RAISED,
+		  seen.calls_made[0].ret);
+	EXPECT_EQ(0, seen.calls_made[1].ret);
+	EXPECT_EQ(DOORBELL_ACK_DONE, seen.calls_made[2].ret);
+	EXPECT_EQ(1, seen.calls);
+	EXPECT_EQ(DOORBELL_LINE_LEVEL, line_of(_metadata, c->db, 1).state);
+}
+
+/* A trigger rings its own line: interrupts stop delivering at their budget. */
+TEST_F(nested, trigger_rings_its_line)
+{
+	const unsigned int times = 200;
+	struct capi *c = &self->c;
+
+	plan(_metadata, c, &(struct test_plan){
+		.times = times, .nr_calls = 1, .calls = { { TEST_RING, 0, 0, 0 } } });
+	ASSERT_EQ(0, add_trigger(c, 0, 0));
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(c->db, 0));
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, c->db, 0).deliveries == times + 1));
+	EXPECT_LT(times / 10, line_of(_metadata, c->db, 0).deferred);
+	EXPECT_EQ(0, del_trigger(c, 0, 0));
+}
+
+/*
+ * A trigger rings another line, which leads back by eventfds and another context. A ring by
+ * a callback counts as a relay, as one by an eventfd does: from 32 relays on the worker
+ * delivers.
+ */
+TEST_F(nested, trigger_rings_a_cycle)
+{
+	const unsigned int times = 200;
+	struct capi *c = &self->c;
+	int other = new_context(_metadata, 1), there, back;
+	uint64_t deferred;
+
+	plan(_metadata, c, &(struct test_plan){
+		.times = times, .nr_calls = 1, .calls = { { TEST_RING, 2, 0, 0 } } });
+	ASSERT_EQ(0, add_trigger(c, 0, 0));
+	there = new_eventfd(_metadata, 0, 0);
+	back = new_eventfd(_metadata, 0, 0);
+	ASSERT_EQ(0, doorbell_assign_irqfd(other, there, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(c->db, there, 2));
+	ASSERT_EQ(0, doorbell_assign_irqfd(c->db, back, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(other, back, 0));
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(c->db, 0));
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, c->db, 0).deliveries == times + 1));
+	deferred = settled(_metadata, c->db, 0).deferred + settled(_metadata, c->db, 2).deferred +
+		   settled(_metadata, other, 0).deferred;
+	EXPECT_EQ(times, line_of(_metadata, c->db, 2).deliveries);
+	EXPECT_EQ(times, line_of(_metadata, other, 0).deliveries);
+	/*
+	 * If the next message comes while the worker delivers, its delivery is not counted
+	 * as deferred.
+	 */
+	EXPECT_LT(3 * times / 2, deferred);
+	EXPECT_EQ(0, del_trigger(c, 0, 0));
+}
+
+/* A level stays raised while its trigger acks: each ack causes one more delivery. */
+TEST_F(nested, trigger_acks_a_raised_level)
+{
+	const unsigned int times = 50;
+	struct capi *c = &self->c;
+
+	plan(_metadata, c, &(struct test_plan){
+		.times = times, .nr_calls = 1, .calls = { { TEST_ACK, 1, 0, 0 } } });
+	ASSERT_EQ(0, add_trigger(c, 1, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, call_from(c, 0, TEST_SET_LEVEL, 1, 1));
+	ASSERT_TRUE(WAIT_FOR(seen_by(_metadata, c, 0).calls == times + 1));
+	EXPECT_EQ(times, settled(_metadata, c->db, 1).acks);
+	EXPECT_EQ(times + 1, line_of(_metadata, c->db, 1).deliveries);
+	EXPECT_EQ(1, seen_by(_metadata, c, 0).concurrent);
+}
+
+/* All functions that do not wait for a notifier, for a line that is masked at first. */
+static const struct test_plan everything = {
+	.nr_calls = 8,
+	.calls = {
+		{ TEST_MASK, 1, 0, 0 }, { TEST_UNMASK, 1, 0, 0 }, { TEST_RING, 1, 0, 0 },
+		{ TEST_SET_LEVEL, 1, 1, 0 }, { TEST_SET_LEVEL, 1, 0, 0 }, { TEST_ACK, 1, 0, 0 },
+		{ TEST_MASK_NOSYNC, 1, 0, 0 }, { TEST_STATE, 1, 0, 0 },
+	},
+};
+
+/* A notifier calls these functions for its own line, and is called for their events. */
+TEST_F(nested, notifier_calls)
+{
+	const int expected[] = {
+		0, 0, DOORBELL_RING_DELIVERED, DOORBELL_RING_COALESCED, 0, DOORBELL_ACK_DONE, 1,
+		DOORBELL_LINE_LEVEL | DOORBELL_LINE_MASKED,
+	};
+	struct test_plan once = everything;
+	struct capi *c = &self->c;
+	struct test_seen seen;
+	unsigned int i;
+
+	once.times = 1;
+	plan(_metadata, c, &once);
+	ASSERT_EQ(0, add_notifier(c, 1, ALL, 0));
+	EXPECT_EQ(1, doorbell_mask(c->db, 1));
+	seen = seen_by(_metadata, c, 0);
+	for (i = 0; i < ARRAY_SIZE(expected); i++)
+		EXPECT_EQ(expected[i], seen.calls_made[i].ret);
+	EXPECT_EQ(2, seen.by_event[1]);
+	EXPECT_EQ(1, seen.by_event[2]);
+	EXPECT_EQ(1, seen.by_event[3]);
+	EXPECT_EQ(0, seen.unexpected);
+	/* The notifier was called by itself, recursively. */
+	EXPECT_EQ(2, seen.concurrent);
+	EXPECT_EQ(0, del_notifier(c, 1, 0));
+}
+
+/* The notifier makes all calls again in each call that this causes. */
+TEST_F(nested, notifier_calls_nested)
+{
+	const unsigned int times = 3;
+	struct test_plan nested = everything;
+	struct capi *c = &self->c;
+	struct test_seen seen;
+
+	nested.times = times;
+	plan(_metadata, c, &nested);
+	ASSERT_EQ(0, add_notifier(c, 1, ALL, 0));
+	EXPECT_EQ(1, doorbell_mask(c->db, 1));
+	seen = seen_by(_metadata, c, 0);
+	EXPECT_EQ(0, seen.unexpected);
+	/* The outermost call ends last, with its mask. */
+	EXPECT_EQ(DOORBELL_LINE_MASKED, seen.calls_made[7].ret & DOORBELL_LINE_MASKED);
+	/* The recursion is as deep as planned, and there is one call per transition. */
+	EXPECT_EQ(times + 1, seen.concurrent);
+	EXPECT_EQ(seen.by_event[1] + seen.by_event[2] + seen.by_event[3], seen.calls);
+	EXPECT_EQ(line_of(_metadata, c->db, 1).acks, seen.by_event[3]);
+	EXPECT_EQ(seen.by_event[1], seen.by_event[2] + 1);
+	EXPECT_EQ(0, del_notifier(c, 1, 0));
+}
+
+/* An ack notifier of one line raises and lowers another line. */
+TEST_F(nested, notifier_drives_another_line)
+{
+	struct capi *c = &self->c;
+	struct test_seen seen;
+	int i;
+
+	plan(_metadata, c, &(struct test_plan){
+		.times = 1000, .nr_calls = 2,
+		.calls = { { TEST_RING, 0, 0, 0 }, { TEST_SET_LEVEL, 1, 0, 0 } } });
+	ASSERT_EQ(0, add_notifier(c, 1, ACK, 0));
+	for (i = 1; i <= 10; i++) {
+		EXPECT_EQ(DOORBELL_RING_DELIVERED, call_from(c, 0, TEST_SET_LEVEL, 1, 1));
+		EXPECT_EQ(DOORBELL_ACK_DONE, doorbell_ack(c->db, 1));
+		EXPECT_EQ(1, efd_read(c->out));
+		/* A level that is low when the notifiers return makes no message. */
+		EXPECT_EQ(DOORBELL_LINE_LEVEL, line_of(_metadata, c->db, 1).state);
+		EXPECT_EQ(i, line_of(_metadata, c->db, 1).deliveries);
+		EXPECT_EQ(0, line_of(_metadata, c->db, 1).dropped);
+	}
+	seen = seen_by(_metadata, c, 0);
+	EXPECT_EQ(10, seen.by_event[3]);
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, seen.calls_made[0].ret);
+	EXPECT_EQ(0, seen.calls_made[1].ret);
+}
+
+TEST_HARNESS_MAIN
