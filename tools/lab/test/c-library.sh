@@ -8,16 +8,16 @@ SRC=${LAB_DIR%/tools/lab}
 C=$SRC/tools/lib/doorbell/c
 WARNINGS=(-Wall -Wextra -Wpedantic -Werror -fsyntax-only)
 
-# Each header alone, and both twice.
-for name in doorbell doorbell_bus; do
+# Each header alone, and all of them twice.
+for name in doorbell doorbell_status doorbell_bus; do
 	printf '#include <%s.h>\nint main(void) { return 0; }\n' $name >"$SCRATCH/$name.c"
 done
-printf '#include <%s.h>\n' doorbell_bus doorbell doorbell_bus >"$SCRATCH/both.c"
+printf '#include <%s.h>\n' doorbell_bus doorbell doorbell_status doorbell_bus >"$SCRATCH/all.c"
 
-# compile COMMAND...: the three files
+# compile COMMAND...: these files
 compile() {
 	local file
-	for file in doorbell doorbell_bus both; do
+	for file in doorbell doorbell_status doorbell_bus all; do
 		"$@" "${WARNINGS[@]}" -I"$C" -I"$SRC/include/uapi" "$SCRATCH/$file.c" || return
 	done
 }

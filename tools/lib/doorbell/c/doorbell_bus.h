@@ -6,6 +6,8 @@
 #ifndef _DOORBELL_BUS_CLIENT_H
 #define _DOORBELL_BUS_CLIENT_H
 
+#include <sys/mman.h>
+
 #include "doorbell.h"
 
 /* Regions. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Contexts, lines and status pages of the doorbell selftests. The calls themselves are
- * the functions of tools/lib/doorbell/c/doorbell.h.
+ * the functions of tools/lib/doorbell/c.
  */
 #ifndef _DOORBELL_TEST_H
 #define _DOORBELL_TEST_H
@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #include <doorbell.h>
+#include <doorbell_status.h>
 
 #include "kselftest_harness.h"
 

@@ -376,7 +376,7 @@ TEST_F(ivshmem, operators_only)
 		db = -1;
 		if (setuid(65534) || unix_connect(server->peers) < 0)
 			_exit(1);
-		_exit(ask(server, &db, text, sizeof(text)) == -ENODATA && db < 0 ? 0 : 2);
+		_exit(query_server(server, &db, text, sizeof(text)) == -ENODATA && db < 0 ? 0 : 2);
 	}
 	ASSERT_EQ(0, wait_child(pid));
 	/* Operators that connect and do not read the answer. */

@@ -82,7 +82,7 @@ static inline ssize_t receive(int sock, void *buf, size_t len, int *fd, bool wai
 }
 
 /* Queries the server: the fd of its context, and its peers as text. Returns -errno. */
-static inline int ask(const struct server *server, int *db, char *text, size_t size)
+static inline int query_server(const struct server *server, int *db, char *text, size_t size)
 {
 	int sock = unix_connect(server->control);
 	int file = -1;
@@ -114,7 +114,7 @@ static inline int nr_found(struct __test_metadata *_metadata, const struct serve
 	const char *at = text;
 	int db = -1, count = 0;
 
-	ASSERT_EQ(0, ask(server, &db, text, sizeof(text)));
+	ASSERT_EQ(0, query_server(server, &db, text, sizeof(text)));
 	close(db);
 	while ((at = strstr(at, what))) {
 		count++;
@@ -143,7 +143,7 @@ static inline bool answers(struct server *server)
 {
 	char text[4096];
 
-	return !ask(server, &server->db, text, sizeof(text));
+	return !query_server(server, &server->db, text, sizeof(text));
 }
 
 /* Starts a server with the usual options and @more, which end with NULL. */

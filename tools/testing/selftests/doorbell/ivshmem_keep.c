@@ -88,7 +88,7 @@ static pid_t keeper_of(const struct server *server)
 	char text[4096], *at;
 	int db = -1;
 
-	if (ask(server, &db, text, sizeof(text)))
+	if (query_server(server, &db, text, sizeof(text)))
 		return -1;
 	close(db);
 	at = strstr(text, "\"keeper\":");

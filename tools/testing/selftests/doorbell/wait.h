@@ -190,7 +190,7 @@ static inline bool more_rounds(struct rounds *rounds, unsigned long done)
 
 #define ROUNDS(at_least, at_most)	{ .least = at_least, .most = at_most }
 
-/* Returns @missing until the timeout; more rounds may still make what is missing happen. */
+/* Returns @missing until the timeout. More rounds may change it. */
 static inline bool lacks(struct rounds *rounds, bool missing)
 {
 	return missing && !timed_out(&rounds->timeout);
