@@ -12,7 +12,7 @@
 
 TEST(open_and_info)
 {
-	struct doorbell_get_info info;
+	struct doorbell_get_info info = {};
 	int db = doorbell_open();
 
 	ASSERT_LE(0, db);
@@ -48,8 +48,8 @@ TEST(masked_lines)
 
 TEST(status)
 {
-	struct doorbell_status status;
-	struct doorbell_query query;
+	struct doorbell_status status = {};
+	struct doorbell_query query = {};
 	int db = doorbell_open();
 
 	EXPECT_EQ(-ENXIO, doorbell_map_status(db, &status));
@@ -73,9 +73,9 @@ TEST(bus)
 		.flags = DOORBELL_REGION_FLAG_DATAMATCH | DOORBELL_REGION_FLAG_RECORD,
 	};
 	int db = doorbell_open(), efd = new_eventfd(_metadata, 0, 0);
-	struct doorbell_records mapping;
-	struct doorbell_record record;
-	struct doorbell_get_bus bus;
+	struct doorbell_records mapping = {};
+	struct doorbell_record record = {};
+	struct doorbell_get_bus bus = {};
 
 	EXPECT_EQ(-ENXIO, doorbell_map_records(db, &mapping));
 	ASSERT_EQ(0, doorbell_set_records(db, 4));
