@@ -24,20 +24,16 @@ make_module() {		# DIRECTORY ARGUMENT...
 }
 
 cargo_env() {
-	in_tree "$TREE" env -C /doorbell/tools/doorbell "$@"
+	in_tree "$TREE" env -C /doorbell "$@"
 }
 
-# Builds the crates that run in the guest.
-CRATES=(tools/doorbell samples/kvm-rtt)
-
-# cargo_static COMMAND: static, so that the guest reads one file; the same flags
-# for build and tests, so that they share what is compiled.
+# cargo_static COMMAND [ARGUMENT...]: static, so that the guest reads one file; the same
+# flags for build and tests, so that they share the compiled crates.
 cargo_static() {
-	local crate
-	for crate in "${CRATES[@]}"; do
-		cargo_env RUSTFLAGS='-C target-feature=+crt-static' cargo "$1" --release --locked \
-			--target "$TARGET" --manifest-path "/doorbell/$crate/Cargo.toml" || return
-	done
+	local command=$1
+	shift
+	cargo_env RUSTFLAGS='-C target-feature=+crt-static' cargo "$command" --release --locked \
+		--target "$TARGET" --workspace --exclude doorbell-model "$@"
 }
 
 build_module() {
@@ -60,8 +56,8 @@ build_samples() {
 # run_model [ARGUMENT...]: prints KTAP. It has a target directory of its own, as cargo
 # allows one build at a time in each.
 run_model() {
-	in_tree "$TREE" env -C /doorbell/tools/model CARGO_TARGET_DIR=/build/model cargo run -q --release --locked \
-		--target "$TARGET" -- "$@"
+	cargo_env CARGO_TARGET_DIR=/build/model cargo run -q --release --locked --target "$TARGET" \
+		-p doorbell-model -- "$@"
 }
 
 # build_key: prints a hash of the sources, the kernel and the recipe

@@ -13,17 +13,11 @@ check_clippy() {
 }
 
 check_cargo_fmt() {
-	cargo_env cargo fmt --check --manifest-path ../model/Cargo.toml &&
-	cargo_env cargo fmt --check --manifest-path ../../samples/kvm-rtt/Cargo.toml &&
-	cargo_env cargo fmt --check
+	cargo_env cargo fmt --check --all
 }
 
 check_cargo_clippy() {
-	cargo_env cargo clippy --locked --all-targets --manifest-path ../model/Cargo.toml \
-		-- -D warnings &&
-	cargo_env cargo clippy --locked --all-targets \
-		--manifest-path ../../samples/kvm-rtt/Cargo.toml -- -D warnings &&
-	cargo_env cargo clippy --locked --all-targets -- -D warnings
+	cargo_env cargo clippy --locked --workspace --all-targets -- -D warnings
 }
 
 # UAPI headers cannot use BIT(), and Rust can export symbols, too.

@@ -3,7 +3,7 @@
 //! The doorbell, as far as a VMM needs it.
 
 /// The ABI. The tools' tests compare it with the C header.
-#[path = "../../../tools/doorbell/src/uapi.rs"]
+#[path = "../../doorbell/src/uapi.rs"]
 #[allow(dead_code)]
 mod uapi;
 
