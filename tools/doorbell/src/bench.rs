@@ -8,8 +8,9 @@ pub use crate::rtt::scale;
 
 use crate::{
     rtt::{quantile, Filling, Progress},
-    sys, Context, EventFd,
+    sys,
 };
+use doorbell::{Context, EventFd};
 use std::{
     io,
     os::fd::AsFd,
@@ -131,11 +132,13 @@ fn pairs<E>(n: u32, mut f: impl FnMut() -> Result<(), E>) -> Result<f64, E> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::explain;
 
     #[test]
     fn missing_device_is_explained() {
         let error = assign(Path::new("/nonexistent"), 10, &mut |_, _, _| {}).unwrap_err();
-        assert!(error.to_string().contains("modprobe"), "{error}");
+        let text = explain(error.as_ref());
+        assert!(text.contains("modprobe"), "{text}");
     }
 
     #[test]

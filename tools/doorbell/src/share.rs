@@ -2,7 +2,8 @@
 
 //! Passing a context on over a UNIX socket.
 
-use crate::{sys, Context};
+use crate::sys;
+use doorbell::Context;
 use std::{
     fs, io,
     os::{
@@ -70,13 +71,13 @@ impl Drop for Server {
 /// Gets the context that a [`Server`] at `path` has.
 pub fn connect(path: &Path) -> io::Result<Context> {
     let socket = UnixStream::connect(path)?;
-    Ok(Context::from_fd(sys::receive_fd(socket.as_fd())?))
+    Ok(Context::from(sys::receive_fd(socket.as_fd())?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::EventFd;
+    use doorbell::EventFd;
     use std::{os::fd::OwnedFd, time::Duration};
 
     fn path(name: &str) -> PathBuf {
@@ -89,7 +90,7 @@ mod tests {
         let server = Server::bind(&path).unwrap();
         let eventfd = EventFd::new(0).unwrap();
         let copy: OwnedFd = eventfd.as_fd().try_clone_to_owned().unwrap();
-        let shared = Context::from_fd(copy);
+        let shared = Context::from(copy);
         let client = std::thread::spawn({
             let path = path.clone();
             move || connect(&path).unwrap()

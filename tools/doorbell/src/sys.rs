@@ -3,19 +3,16 @@
 //! System calls, and all `unsafe` of the crate.
 
 mod aio;
-pub(crate) mod bus;
 pub(crate) mod kvm;
 mod socket;
 
 pub(crate) use aio::Aio;
 pub(crate) use socket::{peer_of, receive_fd, send_fd, unread};
 
-use crate::{lines::Lines, uapi::LineSet};
 use std::{
     io,
     mem::size_of,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
-    ptr::NonNull,
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
     sync::atomic::AtomicU32,
     time::Duration,
 };
@@ -25,210 +22,6 @@ fn check(ret: i64) -> io::Result<i64> {
         Err(io::Error::last_os_error())
     } else {
         Ok(ret)
-    }
-}
-
-/// A type that an ioctl of ours reads and writes as bytes.
-///
-/// # Safety
-///
-/// Plain C data: any bytes are a valid value.
-pub(crate) unsafe trait Plain {}
-// SAFETY: Structures of integers.
-unsafe impl Plain for crate::uapi::GetInfo {}
-// SAFETY: As above.
-unsafe impl Plain for crate::uapi::SetLines {}
-// SAFETY: As above.
-unsafe impl Plain for crate::uapi::Irqfd {}
-// SAFETY: As above.
-unsafe impl Plain for crate::uapi::Trigger {}
-// SAFETY: As above.
-unsafe impl Plain for crate::uapi::SetType {}
-// SAFETY: As above.
-unsafe impl Plain for crate::uapi::SetLevel {}
-// SAFETY: As above.
-unsafe impl Plain for crate::uapi::Query {}
-// SAFETY: As above.
-unsafe impl Plain for crate::uapi::Eventfd {}
-// SAFETY: As above.
-unsafe impl Plain for crate::uapi::Notifier {}
-
-/// An ioctl whose argument is a structure. `T` must be the type that `cmd` encodes.
-pub(crate) fn ioctl<T: Plain>(fd: BorrowedFd<'_>, cmd: u32, arg: &mut T) -> io::Result<()> {
-    ioctl_count(fd, cmd, arg).map(drop)
-}
-
-/// The same, for what it returns.
-pub(crate) fn ioctl_count<T: Plain>(fd: BorrowedFd<'_>, cmd: u32, arg: &mut T) -> io::Result<i32> {
-    assert_eq!((cmd >> 16) & 0x3fff, size_of::<T>() as u32);
-    // SAFETY: The kernel reads and writes as many bytes as `cmd` says, which is what `T` has.
-    let ret = unsafe { libc::ioctl(fd.as_raw_fd(), cmd as _, std::ptr::from_mut(arg)) };
-    check(ret.into())?;
-    Ok(ret)
-}
-
-/// An ioctl on the lines `lines`; returns for how many it is true, and with `tell`, which.
-pub(crate) fn ioctl_lines(
-    fd: BorrowedFd<'_>,
-    cmd: u32,
-    lines: &Lines,
-    tell: bool,
-) -> io::Result<(u32, Vec<u64>)> {
-    assert_eq!((cmd >> 16) & 0x3fff, size_of::<LineSet>() as u32);
-    assert!(lines.bits.is_empty() || lines.bits.len() == lines.words());
-    let mut result = vec![0u64; if tell { lines.words() } else { 0 }];
-    let arg = LineSet {
-        line: lines.first,
-        nr_lines: lines.len,
-        lines: match &lines.bits[..] {
-            [] => 0,
-            bits => bits.as_ptr().expose_provenance() as u64,
-        },
-        result: match tell {
-            false => 0,
-            true => result.as_mut_ptr().expose_provenance() as u64,
-        },
-        ..Default::default()
-    };
-    // SAFETY: The kernel reads the structure, and reads from and writes to bitmaps of as many words
-    // as `nr_lines` bits have, which both vectors have, unless their address is zero.
-    let count = check(unsafe { libc::ioctl(fd.as_raw_fd(), cmd as _, &raw const arg) }.into())?;
-    Ok((count as u32, result))
-}
-
-/// A shared, read-only mapping of `T`s.
-pub(crate) struct Mapping<T> {
-    at: NonNull<T>,
-    len: usize,
-}
-
-// SAFETY: A mapping belongs to the whole process, and gives shared references only.
-unsafe impl<T: Sync> Send for Mapping<T> {}
-// SAFETY: As above.
-unsafe impl<T: Sync> Sync for Mapping<T> {}
-
-impl Mapping<crate::status::Live> {
-    /// The first `len` of the status pages of the context `fd`.
-    pub(crate) fn status(fd: BorrowedFd<'_>, offset: u64, len: usize) -> io::Result<Self> {
-        let bytes = len * size_of::<crate::status::Live>();
-        // SAFETY: A new mapping, to where nothing is yet.
-        let at = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                bytes,
-                libc::PROT_READ,
-                libc::MAP_SHARED,
-                fd.as_raw_fd(),
-                offset as libc::off_t,
-            )
-        };
-        if at == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let at = NonNull::new(at.cast()).ok_or(io::ErrorKind::InvalidData)?;
-        Ok(Self { at, len })
-    }
-}
-
-impl<T> Mapping<T> {
-    /// All of it.
-    #[inline]
-    pub(crate) fn get(&self) -> &[T] {
-        // SAFETY: The mapping is that long, and stays as long as `self`. `T` is plain data, and
-        // what somebody else changes in it is in atomics.
-        unsafe { std::slice::from_raw_parts(self.at.as_ptr(), self.len) }
-    }
-}
-
-impl<T> Drop for Mapping<T> {
-    fn drop(&mut self) {
-        // SAFETY: It is ours, and no reference into it is left.
-        unsafe { libc::munmap(self.at.as_ptr().cast(), self.len * size_of::<T>()) };
-    }
-}
-
-/// An ioctl whose argument is a number.
-#[inline]
-pub(crate) fn ioctl_value(fd: BorrowedFd<'_>, cmd: u32, arg: u32) -> io::Result<i32> {
-    // SAFETY: `cmd` encodes no size: the kernel takes the argument as a number.
-    let ret = unsafe { libc::ioctl(fd.as_raw_fd(), cmd as _, libc::c_ulong::from(arg)) };
-    check(ret.into())?;
-    Ok(ret)
-}
-
-/// An eventfd.
-#[derive(Debug)]
-pub struct EventFd(OwnedFd);
-
-impl EventFd {
-    /// Creates one, blocking and close-on-exec, with `count` in it.
-    pub fn new(count: u32) -> io::Result<Self> {
-        // SAFETY: No pointers.
-        let fd = check(unsafe { libc::eventfd(count, libc::EFD_CLOEXEC) }.into())?;
-        // SAFETY: Just created, and nobody else has it.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd as RawFd) }))
-    }
-
-    /// Creates one that is empty, close-on-exec, and that [`EventFd::take`] works on; with
-    /// `semaphore`, it gives one at a time.
-    pub fn non_blocking(semaphore: bool) -> io::Result<Self> {
-        let semaphore = if semaphore { libc::EFD_SEMAPHORE } else { 0 };
-        let flags = libc::EFD_CLOEXEC | libc::EFD_NONBLOCK | semaphore;
-        // SAFETY: No pointers.
-        let fd = check(unsafe { libc::eventfd(0, flags) }.into())?;
-        // SAFETY: Just created, and nobody else has it.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd as RawFd) }))
-    }
-
-    /// Takes the counter of one that is [non-blocking](EventFd::non_blocking), which may be zero.
-    #[inline]
-    pub fn take(&self) -> io::Result<u64> {
-        match self.read() {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-            result => result,
-        }
-    }
-
-    /// What is in the counter, as /proc says, which takes nothing.
-    pub fn count(&self) -> io::Result<u64> {
-        let path = format!("/proc/self/fdinfo/{}", self.0.as_raw_fd());
-        let info = std::fs::read_to_string(path)?;
-        let count = info
-            .lines()
-            .find_map(|line| line.strip_prefix("eventfd-count:"));
-        count
-            .and_then(|count| u64::from_str_radix(count.trim(), 16).ok())
-            .ok_or_else(|| io::ErrorKind::InvalidData.into())
-    }
-
-    /// Takes the counter, waiting until it is not zero.
-    #[inline]
-    pub fn read(&self) -> io::Result<u64> {
-        read_u64(self.0.as_fd())
-    }
-
-    /// Adds to the counter.
-    #[inline]
-    pub fn write(&self, n: u64) -> io::Result<()> {
-        write_u64(self.0.as_fd(), n)
-    }
-
-    /// Waits until it can be read; false if `timeout` passes first.
-    pub fn wait(&self, timeout: Duration) -> io::Result<bool> {
-        Ok(!wait_readable(&[self.0.as_fd()], Some(timeout))?.is_empty())
-    }
-}
-
-/// Any eventfd that came from somewhere else.
-impl From<OwnedFd> for EventFd {
-    fn from(fd: OwnedFd) -> Self {
-        Self(fd)
-    }
-}
-
-impl AsFd for EventFd {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
     }
 }
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A small VMM whose guest rings doorbell lines, and is interrupted by them.
+//! A small VMM whose guest rings doorbell lines and is interrupted by them.
 //!
-//! A device model that is its own process, or a kernel module, is told of its guest's writes by an
-//! eventfd (`KVM_IOEVENTFD`) and interrupts it by another one (`KVM_IRQFD`). `/dev/doorbell` is an
-//! interrupt controller between eventfds, so both can be wired to it:
+//! If a device model is a process of its own or a kernel module, an eventfd tells it of the guest's
+//! writes (`KVM_IOEVENTFD`), and it interrupts the guest by another eventfd (`KVM_IRQFD`).
+//! `/dev/doorbell` is an interrupt controller between eventfds, so it connects the two:
 //!
 //! ```text
 //!  guest                                                                      guest
@@ -14,46 +14,45 @@
 //!   (KVM)                       (doorbell)                       (KVM)
 //! ```
 //!
-//! In code, that is all of it (`wiring.rs`):
+//! That takes four calls (`wiring.rs`). The two in the middle are those of the client library, the
+//! crate [`doorbell`]:
 //!
 //! ```ignore
 //! vm.register_ioevent(&kick, &IoEventAddress::Mmio(ADDRESS), NoDatamatch)?;
-//! doorbell.irqfd(&kick, line)?;
-//! doorbell.trigger(&call, line)?;
+//! context.assign_irqfd(&kick, line)?;
+//! context.assign_trigger(&call, line)?;
 //! vm.register_irqfd(&call, gsi)?;
 //! ```
 //!
-//! From then on nothing but the kernel is on the way, and the line can be masked, looked at and
-//! shared meanwhile.
+//! From then on a write becomes an interrupt in the kernel alone. The line can be masked, queried
+//! and shared at any time.
 //!
-//! The rest is what it takes to have a guest at all, one idea per file, to copy from:
+//! The other files are a minimal VMM to copy from, one idea per file:
 //!
 //! | file | |
 //! |---|---|
-//! | `layout.rs` | what is where in the guest's address spaces |
-//! | `guest.rs` | what the guest does: 340 bytes that write, wait, and look at the TSC |
-//! | `boot.rs` | a vCPU in long mode with an interrupt controller that is switched on |
-//! | `vcpu.rs` | a vCPU's thread, which can be stopped whatever its guest does |
+//! | `layout.rs` | the guest's address spaces |
+//! | `guest.rs` | the guest: 340 bytes of code that write, wait and read the TSC |
+//! | `boot.rs` | a vCPU in long mode with its local APIC enabled |
+//! | `vcpu.rs` | the thread of a vCPU, which can be stopped at any instruction of the guest |
 //! | `vm.rs` | the VM: memory, interrupt routes, vCPUs |
-//! | `doorbell.rs` | the doorbell, as far as a VMM needs it |
-//! | `relay.rs` | what the doorbell saves: a thread from one eventfd to another |
-//! | `row.rs` | what is measured |
-//! | `wiring.rs` | how each of it is wired |
-//! | `rig.rs` | doing it: so many writes, and whether as many arrived |
+//! | `relay.rs` | the alternative to a doorbell: a thread from one eventfd to another |
+//! | `row.rs` | the rows of the table |
+//! | `wiring.rs` | the connections of each row |
+//! | `rig.rs` | the test bench, which checks that each write arrived |
 //! | `exits.rs` | KVM's own count of exits |
 //!
-//! A [`Rig`] is a VM with all of it wired. The guest notes the TSC around each write, so there is
-//! nothing of the VMM in what is measured. After each run the doorbell is asked how often the line
-//! was rung: if that is not how often the guest has written, the run fails.
+//! A [`Rig`] is a VM with the eventfds of all rows connected. The guest reads the TSC before and
+//! after each write, so that no code of the VMM is measured. If the counter of the line's rings
+//! does not grow by the number of the guest's writes, the run fails.
 //!
-//! `doorbell rtt --kvm` uses this crate and makes a table of it. The program that comes with it
-//! only checks and shows: `kvm-rtt [WRITES]`.
+//! `doorbell rtt --kvm` uses this crate and prints a table. The crate's own program only checks and
+//! prints medians: `kvm-rtt [WRITES]`.
 
 #[cfg(not(target_arch = "x86_64"))]
 compile_error!("the guest's code is for x86-64");
 
 mod boot;
-mod doorbell;
 mod exits;
 mod guest;
 mod layout;
@@ -64,7 +63,6 @@ mod vcpu;
 mod vm;
 mod wiring;
 
-pub use doorbell::Doorbell;
 pub use layout::MOST_WRITES;
 pub use rig::{Cpus, Rig, Run};
 pub use row::{Row, Through};

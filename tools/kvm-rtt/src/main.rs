@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! `kvm-rtt [WRITES]`: has the guest write so often in each row, and says as KTAP whether as many
-//! writes arrived, and in what time. Without a doorbell, it does what can be done without.
+//! `kvm-rtt [WRITES]`: makes the guest write WRITES times in each row. Prints as KTAP that each
+//! write arrived, and the median time. Without a doorbell, skips the rows that need it.
 
-use anyhow::{ensure, Context, Result};
-use kvm_rtt::{Cpus, Doorbell, Rig, Row, MOST_WRITES};
+use anyhow::{ensure, Context as _, Result};
+use doorbell::{Context, DEVICE};
+use kvm_rtt::{Cpus, Rig, Row, MOST_WRITES};
 use std::{
     env,
     path::{Path, PathBuf},
@@ -22,8 +23,9 @@ fn run() -> Result<bool> {
         (1..=MOST_WRITES).contains(&writes),
         "1 to {MOST_WRITES} writes"
     );
-    let device = env::var_os("DOORBELL_DEVICE").unwrap_or("/dev/doorbell".into());
-    let doorbell = Doorbell::open(&PathBuf::from(device));
+    let device = env::var_os("DOORBELL_DEVICE").unwrap_or(DEVICE.into());
+    let doorbell = Context::open_path(PathBuf::from(device))
+        .context("no doorbell (is the module loaded? modprobe doorbell)");
     let one_cpu = thread::available_parallelism().is_ok_and(|cpus| cpus.get() == 1);
 
     println!("TAP version 13\n1..{}", Row::ALL.len());
@@ -44,7 +46,7 @@ fn run() -> Result<bool> {
     let mut rig = None;
     if !rows.is_empty() {
         rig = Some(Rig::new(doorbell.ok(), &rows, Cpus::default())?);
-        // For the frequency of the TSC to be known well.
+        // The frequency of the TSC is measured over this time.
         thread::sleep(Duration::from_millis(200));
     }
     let mut passed = true;

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! So many writes, and whether as many arrived.
+//! The test bench: makes the guest write, and checks that each write arrived.
 
 use crate::{
     boot,
-    doorbell::{Count, Doorbell},
     guest::Entry,
     layout,
     row::Row,
@@ -12,45 +11,44 @@ use crate::{
     vm::Vm,
     wiring::{Address, Wired},
 };
-use anyhow::{ensure, Context, Result};
+use anyhow::{ensure, Context as _, Result};
+use doorbell::{Context, LineQuery};
 use std::{collections::HashMap, fmt, io, mem::size_of, sync::Arc, time::Duration};
 
-/// Where threads run.
+/// The CPUs of the threads.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cpus {
-    /// The vCPU that writes; anywhere if none.
+    /// CPU of the vCPU that writes; `None`: any.
     pub first: Option<usize>,
-    /// The vCPU that is interrupted, if that is another one; and the thread in between, if there is
-    /// one.
+    /// CPU of the vCPU that is interrupted, if it is another one, and of the thread in between.
     pub other: Option<usize>,
 }
 
-/// A VM with some rows wired.
+/// A VM with the eventfds of some rows connected.
 pub struct Rig {
     rows: Vec<Wired>,
     vm: Vm,
-    doorbell: Option<Arc<Doorbell>>,
+    doorbell: Option<Arc<Context>>,
     begin: Tsc,
     limit: Duration,
 }
 
-/// What a run has found out.
+/// The results of a run.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// How long each write took, in ticks of the guest's TSC, in order. What they are in ns,
-    /// [`Rig::tsc_hz`] says.
+    /// Duration of each write, in order, in ticks of the guest's TSC ([`Rig::tsc_hz`]).
     pub ticks: Vec<u64>,
-    /// How often the line was rung; as often as the guest has written. None without a line.
+    /// Rings of the line, one for each write. `None` without a line.
     pub rings: Option<u64>,
-    /// How often a vCPU came back to the VMM.
+    /// Returns of a vCPU to the VMM.
     pub returns: u64,
-    /// How often vCPUs left the guest, if KVM says so.
+    /// Exits of all vCPUs, if KVM reports them.
     pub exits: Option<u64>,
 }
 
 impl Rig {
-    /// Wires `rows`, for some of which it takes a context that has no lines yet.
-    pub fn new(doorbell: Option<Doorbell>, rows: &[Row], cpus: Cpus) -> Result<Self> {
+    /// Connects the eventfds of `rows`. Some rows need a context, which has no lines yet.
+    pub fn new(doorbell: Option<Context>, rows: &[Row], cpus: Cpus) -> Result<Self> {
         let doorbell = doorbell.map(Arc::new);
         if let Some(doorbell) = &doorbell {
             doorbell.set_lines(rows.len().max(1) as u32)?;
@@ -63,7 +61,7 @@ impl Rig {
             wired.push(row);
         }
 
-        // What the guest writes where KVM knows of nobody is for the VMM, which rings.
+        // A write to an address without an ioeventfd returns to the VMM, which rings the line.
         let lines: HashMap<Address, u32> = wired
             .iter()
             .filter_map(|wired| Some((wired.address, wired.line?)))
@@ -73,7 +71,8 @@ impl Rig {
             move |address| {
                 let doorbell = doorbell.as_ref().context("there is no doorbell")?;
                 let line = lines.get(&address);
-                doorbell.ring(*line.with_context(|| format!("nobody is at {address:x?}"))?)
+                doorbell.ring(*line.with_context(|| format!("no line is at {address:x?}"))?)?;
+                Ok(())
             }
         };
         let ring = Arc::new(ring);
@@ -91,13 +90,13 @@ impl Rig {
         })
     }
 
-    /// Gives up when nothing has happened for `limit`, instead of 20 s.
+    /// Sets the time without any event after which a run fails. The default is 20 s.
     pub fn with_limit(self, limit: Duration) -> Self {
         Self { limit, ..self }
     }
 
-    /// Has the guest write `n` times, at most [`layout::MOST_WRITES`], and checks that as many
-    /// writes arrived.
+    /// Makes the guest write `n` times, at most [`layout::MOST_WRITES`], and checks that each write
+    /// arrived.
     pub fn run(&mut self, row: Row, n: u32) -> Result<Run> {
         assert!((1..=layout::MOST_WRITES).contains(&n));
         let wired = self.rows.iter().find(|wired| wired.row == row);
@@ -113,7 +112,7 @@ impl Rig {
 
         let entry = wired.entry;
         if entry == Entry::Ask {
-            // It does not matter whether it is there in time: an interrupt waits for it.
+            // The other vCPU may start late: an interrupt stays pending until then.
             self.vm
                 .vcpu(1)
                 .start(boot::registers(Entry::Answer, 1, n))?;
@@ -149,7 +148,7 @@ impl Rig {
         })
     }
 
-    /// Waits for the vCPUs; returns how often they came back to the VMM.
+    /// Waits for the vCPUs, and returns the number of their returns to the VMM.
     fn finish(&self, wired: &Wired) -> Result<u64> {
         let happened = || {
             let line = self.count(wired).ok().flatten();
@@ -164,38 +163,67 @@ impl Rig {
 
     fn count(&self, wired: &Wired) -> Result<Option<Count>> {
         let both = self.doorbell.as_ref().zip(wired.line);
-        both.map(|(doorbell, line)| doorbell.count(line))
-            .transpose()
+        let count = |(doorbell, line): (&Arc<Context>, _)| doorbell.query(line).map(Count::from);
+        Ok(both.map(count).transpose()?)
     }
 
-    /// How often the guest's TSC ticks in a second of CLOCK_MONOTONIC, from when the rig was made
-    /// to now. That should be some tenths of a second.
+    /// Returns the frequency of the guest's TSC in Hz, measured with CLOCK_MONOTONIC since the rig
+    /// was created. That should be some tenths of a second ago.
     pub fn tsc_hz(&self) -> Result<f64> {
         let now = self.vm.vcpu(0).tsc()?;
         let ticks = now.ticks.wrapping_sub(self.begin.ticks) as f64;
         Ok(ticks / (now.at - self.begin.at).as_secs_f64())
     }
 
-    /// The same as KVM has it, in kHz.
+    /// Returns the frequency of the guest's TSC in kHz, as KVM reports it.
     pub fn tsc_khz(&self) -> Option<u32> {
         self.vm.tsc_khz
     }
 }
 
-/// What was counted in a run.
+/// The counters of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Count {
+    rings: u64,
+    deliveries: u64,
+    pending: bool,
+}
+
+impl Count {
+    /// Returns the counters since `then`.
+    fn since(self, then: Self) -> Self {
+        Self {
+            rings: self.rings - then.rings,
+            deliveries: self.deliveries - then.deliveries,
+            pending: self.pending,
+        }
+    }
+}
+
+impl From<LineQuery> for Count {
+    fn from(line: LineQuery) -> Self {
+        Self {
+            rings: line.rings,
+            deliveries: line.deliveries,
+            pending: line.pending,
+        }
+    }
+}
+
+/// The counters of a run.
 #[derive(Clone, Copy, Debug)]
 struct Counts {
     writes: u32,
-    /// In a circle.
+    /// Interrupts of the guest, if the row is a circle.
     interrupts: Option<u32>,
     line: Option<Count>,
-    /// By a thread.
+    /// Signals that a thread has relayed.
     relayed: Option<u64>,
 }
 
 impl Counts {
-    /// Whether as many arrived as were sent. Where nobody waits for a delivery, it may be for more
-    /// than one ring.
+    /// Checks that each write arrived. Unless the guest waits for each delivery, one delivery may be
+    /// for several rings.
     fn agree(&self) -> Result<()> {
         let n = u64::from(self.writes);
         let line = self.line.is_none_or(|line| {
@@ -231,7 +259,7 @@ impl fmt::Display for Counts {
     }
 }
 
-/// Whether writes went where they should: to the VMM, or not.
+/// Checks that all writes of the row, or none of them, returned to the VMM.
 fn came_back(row: Row, returns: u64, n: u32) -> Result<()> {
     let expected = match row {
         Row::UserspacePio | Row::UserspaceMmio => n.into(),

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! How each row is wired.
+//! The connections of each row: ioeventfd, line, irqfd.
 
 use crate::{
-    doorbell::Doorbell,
     guest::Entry,
     layout,
     relay::Relay,
@@ -11,19 +10,20 @@ use crate::{
     row::{Row, Through},
     vm::Vm,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
+use doorbell::Context;
 use kvm_ioctls::{IoEventAddress, NoDatamatch};
 use std::fs;
 use vmm_sys_util::eventfd::{EventFd, EFD_CLOEXEC};
 
-/// Where the guest writes.
+/// The address to which the guest writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Address {
     Pio(u16),
     Mmio(u64),
 }
 
-/// A row, wired.
+/// A row whose eventfds are connected.
 pub(crate) struct Wired {
     pub(crate) row: Row,
     pub(crate) address: Address,
@@ -31,17 +31,17 @@ pub(crate) struct Wired {
     /// The line that is rung.
     pub(crate) line: Option<u32>,
     pub(crate) relay: Option<Relay>,
-    /// Held open: with an eventfd's last file an irqfd goes, and an ioeventfd has no use.
+    /// Keeps the eventfds open: closing the last file of one would deassign the irqfd.
     _eventfds: Vec<EventFd>,
 }
 
 impl Wired {
-    /// Row number `at`, which is also the line that it rings, if it does.
+    /// Connects row number `at`, which is also the number of its line.
     pub(crate) fn new(
         row: Row,
         at: u32,
         vm: &mut Vm,
-        doorbell: Option<&Doorbell>,
+        context: Option<&Context>,
         cpus: Cpus,
     ) -> Result<Self> {
         let pio = Address::Pio(layout::pio(at));
@@ -64,14 +64,14 @@ impl Wired {
         if row.needs_doorbell() {
             wired.line = Some(at);
         }
-        let line = || doorbell.context("this row needs a doorbell");
+        let context = || context.context("this row needs a doorbell");
         match row {
-            // The VMM is told of these writes because nobody else is.
+            // These addresses have no ioeventfd, so that the write returns to the VMM.
             Row::Hypercall | Row::UserspacePio | Row::UserspaceMmio => {}
             Row::IoeventfdPio | Row::IoeventfdMmio | Row::IoeventfdMmioAny => {
                 let kick = EventFd::new(EFD_CLOEXEC)?;
                 ioeventfd(vm, &kick, address, row != Row::IoeventfdMmioAny)?;
-                line()?.irqfd(&kick, at)?;
+                context()?.assign_irqfd(&kick, at)?;
                 wired._eventfds = vec![kick];
             }
             Row::Circle { through, other } => {
@@ -81,8 +81,8 @@ impl Wired {
                 let to = match through {
                     Through::Nothing => &kick,
                     Through::Doorbell => {
-                        line()?.irqfd(&kick, at)?;
-                        line()?.trigger(&call, at)?;
+                        context()?.assign_irqfd(&kick, at)?;
+                        context()?.assign_trigger(&call, at)?;
                         &call
                     }
                     Through::Thread => {
@@ -101,21 +101,21 @@ impl Wired {
     }
 }
 
-/// Has KVM signal `fd` when the guest writes there: any length, or exactly what ours writes.
+/// Makes KVM signal `fd` on writes to `address`: of any length, or of exactly the guest's value.
 fn ioeventfd(vm: &Vm, fd: &EventFd, address: Address, exact: bool) -> Result<()> {
     let address = match address {
         Address::Pio(port) => IoEventAddress::Pio(port.into()),
         Address::Mmio(address) => IoEventAddress::Mmio(address),
     };
     match exact {
-        // The type says how long.
+        // The type determines the length.
         true => vm.fd.register_ioevent(fd, &address, layout::VALUE),
         false => vm.fd.register_ioevent(fd, &address, NoDatamatch),
     }
     .context("assign an ioeventfd")
 }
 
-/// KVM would replace the wrong instruction by the right one; at once the right one is simpler.
+/// Returns the entry with the CPU's own hypercall instruction. KVM would patch the other one.
 fn hypercall() -> Entry {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     match cpuinfo.split_whitespace().any(|flag| flag == "svm") {

@@ -6,9 +6,10 @@ use super::{pairs, time, ROUNDS};
 use crate::{
     random::Random,
     rtt::{quantile, Progress},
-    sys, Access, Changes, Context, EventFd, Region, Space, Target,
+    sys,
 };
 use anyhow::ensure;
+use doorbell::{Access, Changes, Context, EventFd, Region, Space, Target};
 use std::{
     io,
     os::fd::AsFd,
@@ -94,7 +95,7 @@ pub fn run(device: &Path, options: Options, progress: Progress<'_>) -> anyhow::R
 }
 
 /// A context that is ready for use.
-fn open(device: &Path) -> crate::Result<Context> {
+fn open(device: &Path) -> doorbell::Result<Context> {
     let context = Context::open_path(device)?;
     context.set_lines(1)?;
     Ok(context)
@@ -282,7 +283,7 @@ impl Bed {
         let start = Instant::now();
         context.change_regions(&changes)?;
         let batch_assign_ns = start.elapsed().as_nanos() as f64;
-        let assigned = context.bus()?.regions;
+        let assigned = context.bus_info()?.regions;
         ensure!(
             assigned == regions,
             "{regions} regions assigned, but the bus has {assigned}: please report this"
@@ -432,6 +433,7 @@ fn scale(device: &Path, options: Options, progress: Progress<'_>) -> anyhow::Res
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::explain;
 
     #[test]
     fn sizes_are_powers_of_ten_and_what_was_asked_for() {
@@ -473,6 +475,7 @@ mod tests {
             time: Duration::from_millis(1),
         };
         let error = run(Path::new("/nonexistent"), options, &mut |_, _, _| {}).unwrap_err();
-        assert!(error.to_string().contains("modprobe"), "{error}");
+        let text = explain(error.as_ref());
+        assert!(text.contains("modprobe"), "{text}");
     }
 }

@@ -4,11 +4,11 @@
 
 use crate::{measure::with_progress, positive, print};
 use clap::Args;
-use doorbell::{
+use doorbell::uapi;
+use doorbell_tools::{
     bench::bus::{self, Bus, Options, Pair, Scale},
     machine::Machine,
     output::{new_table, us},
-    uapi,
 };
 use serde_json::json;
 use std::{path::Path, time::Duration};

@@ -5,7 +5,8 @@
 use crate::{lines::whose, print, Which};
 use anyhow::{bail, ensure};
 use clap::{Args, Subcommand};
-use doorbell::{bus::BusInfo, output, Access, Context, Record, Region, RegionInfo, Space, Target};
+use doorbell::{Access, BusInfo, Context, Record, Region, RegionInfo, Space, Target};
+use doorbell_tools::{explain, output};
 use serde_json::json;
 
 #[derive(Subcommand)]
@@ -164,7 +165,7 @@ pub fn bus(command: &BusCommand) -> anyhow::Result<()> {
 
 fn list(args: &List) -> anyhow::Result<()> {
     let context = whose(&args.which)?;
-    let (regions, bus) = (context.regions()?, context.bus()?);
+    let (regions, bus) = (context.regions()?, context.bus_info()?);
     print(&match args.json {
         true => format!("{:#}\n", json!({ "regions": regions, "bus": bus })),
         false => listing(&regions, &bus),
@@ -230,9 +231,9 @@ fn assign(args: &Assign) -> anyhow::Result<()> {
         record: args.record,
     };
     if args.record {
-        ensure!(context.bus()?.records > 0, NO_RECORDS);
+        ensure!(context.bus_info()?.records > 0, NO_RECORDS);
     }
-    context.assign_region(&region, Target::Line(args.line))?;
+    context.assign_region(&region, Target::line(args.line))?;
     print(&format!("{region}: rings line {}\n", args.line))
 }
 
@@ -286,7 +287,7 @@ fn write(args: &Write) -> anyhow::Result<()> {
                     Some(errno) if errno == libc::EOPNOTSUPP => near(&context, args),
                     _ => String::new(),
                 };
-                bail!("{error}{near}{done}");
+                bail!("{}{near}{done}", explain(&error));
             }
         }
     }
@@ -329,13 +330,13 @@ fn near(context: &Context, args: &Write) -> String {
 
 fn records(args: &TakeRecords) -> anyhow::Result<()> {
     let context = whose(&args.which)?;
-    let room = context.bus()?.records;
+    let room = context.bus_info()?.records;
     ensure!(room > 0, NO_RECORDS);
     // What comes while they are taken out is for the next time: it could go on for ever.
     let most = args.count.unwrap_or(usize::MAX).min(room as usize);
     let mut taken = 0;
     while taken < most {
-        let some = context.take_records((most - taken).min(1024))?;
+        let some = context.read_records((most - taken).min(1024))?;
         if some.is_empty() {
             break;
         }
@@ -350,7 +351,7 @@ fn records(args: &TakeRecords) -> anyhow::Result<()> {
     if args.json {
         return Ok(());
     }
-    let bus = context.bus()?;
+    let bus = context.bus_info()?;
     print(&format!(
         "{taken} taken out; so far {} writes recorded, {} refused as there was no room for more than {room}\n",
         bus.recorded, bus.refused
@@ -418,7 +419,16 @@ mod tests {
             .map(|line| line.split_whitespace().collect())
             .collect();
         for row in [
-            vec!["mmio", "0x1000-0x1003", "4", "-", "line", "2", "record", "17"],
+            vec![
+                "mmio",
+                "0x1000-0x1003",
+                "4",
+                "-",
+                "line",
+                "2",
+                "record",
+                "17",
+            ],
             vec![
                 "mmio",
                 "0xfffffffffffffff8-0xffffffffffffffff",

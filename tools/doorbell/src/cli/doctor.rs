@@ -5,7 +5,7 @@
 use crate::print;
 use anyhow::bail;
 use clap::Args;
-use doorbell::{
+use doorbell_tools::{
     doctor::{self, Check, Host, Verdict},
     output,
 };

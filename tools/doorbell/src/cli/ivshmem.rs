@@ -5,13 +5,14 @@
 use crate::{positive, print};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use doorbell::{
+use doorbell::uapi;
+use doorbell_tools::{
     ivshmem::{
         control::{self, Setup, Snapshot},
         guest::{self, Job},
         keeper, memory, server, vm, Server,
     },
-    output, sys, uapi,
+    output, sys,
 };
 use std::{
     fs, io,
@@ -312,7 +313,7 @@ fn peers(snapshot: &Snapshot) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use doorbell::ivshmem::control::{PeerInfo, VectorInfo};
+    use doorbell_tools::ivshmem::control::{PeerInfo, VectorInfo};
 
     #[test]
     fn sizes_are_as_qemu_takes_them() {

@@ -5,7 +5,7 @@
 use crate::{print, Which};
 use anyhow::Context as _;
 use clap::Args;
-use doorbell::{uapi, Ack, Context, Lines, Ring};
+use doorbell::{uapi, AckOutcome, Context, LineSet, RingOutcome};
 use serde_json::json;
 use std::str::FromStr;
 
@@ -58,9 +58,9 @@ pub fn ring(args: &RingArgs) -> anyhow::Result<()> {
     let (line, mut delivered, mut masked) = (args.line, 0u64, 0u64);
     for _ in 0..args.count {
         match context.ring(line)? {
-            Ring::Delivered => delivered += 1,
-            Ring::Masked => masked += 1,
-            Ring::Coalesced => {}
+            RingOutcome::Delivered => delivered += 1,
+            RingOutcome::Masked => masked += 1,
+            RingOutcome::Coalesced => {}
         }
     }
     let coalesced = args.count - delivered - masked;
@@ -88,7 +88,7 @@ pub fn lines(what: Do, args: &LinesArgs) -> anyhow::Result<()> {
     let results = what.run(&context, asked)?;
     print(&match args.json {
         true => {
-            let numbers = |lines: &Lines| lines.iter().collect::<Vec<_>>();
+            let numbers = |lines: &LineSet| lines.iter().collect::<Vec<_>>();
             let mut value = json!({ "lines": numbers(asked) });
             for (result, lines) in &results {
                 value[result.key] = numbers(lines).into();
@@ -112,15 +112,15 @@ const fn outcome(key: &'static str, text: &'static str) -> Outcome {
 }
 
 impl Do {
-    fn run(self, context: &Context, asked: &Lines) -> doorbell::Result<Vec<(Outcome, Lines)>> {
+    fn run(self, context: &Context, asked: &LineSet) -> doorbell::Result<Vec<(Outcome, LineSet)>> {
         /// Those of `asked` for which `f` says so.
         fn those<T>(
-            asked: &Lines,
+            asked: &LineSet,
             f: impl Fn(u32) -> doorbell::Result<T>,
         ) -> doorbell::Result<Vec<(u32, T)>> {
             asked.iter().map(|line| Ok((line, f(line)?))).collect()
         }
-        fn only<T: PartialEq>(results: &[(u32, T)], what: T) -> Lines {
+        fn only<T: PartialEq>(results: &[(u32, T)], what: T) -> LineSet {
             let these = results.iter().filter(|(_, result)| *result == what);
             these.map(|&(line, _)| line).collect()
         }
@@ -142,21 +142,21 @@ impl Do {
                 Ok(vec![
                     (
                         outcome("delivered", "raised, delivered"),
-                        only(&results, Ring::Delivered),
+                        only(&results, RingOutcome::Delivered),
                     ),
                     (
                         outcome("masked", "raised, held: the line is masked"),
-                        only(&results, Ring::Masked),
+                        only(&results, RingOutcome::Masked),
                     ),
                 ])
             }
             Do::Ack => {
                 let results = those(asked, |line| context.ack(line))?;
                 Ok(vec![
-                    (outcome("acked", "acked"), only(&results, Ack::Done)),
+                    (outcome("acked", "acked"), only(&results, AckOutcome::Done)),
                     (
                         outcome("postponed", "acked; its sources are told at the unmask"),
-                        only(&results, Ack::Postponed),
+                        only(&results, AckOutcome::Postponed),
                     ),
                 ])
             }
@@ -175,9 +175,9 @@ impl Do {
         }
     }
 
-    fn say(self, asked: &Lines, results: &[(Outcome, Lines)]) -> String {
+    fn say(self, asked: &LineSet, results: &[(Outcome, LineSet)]) -> String {
         let told = |line: &u32| results.iter().any(|(_, lines)| lines.contains(*line));
-        let rest: Lines = asked.iter().filter(|line| !told(line)).collect();
+        let rest: LineSet = asked.iter().filter(|line| !told(line)).collect();
         let results = results.iter().map(|(outcome, lines)| (outcome.text, lines));
         let mut out = String::new();
         for (text, lines) in results.chain([(self.otherwise(), &rest)]) {
@@ -194,7 +194,7 @@ impl Do {
 
 /// Lines as somebody writes them.
 #[derive(Clone, Debug)]
-pub struct Set(pub Lines);
+pub struct Set(pub LineSet);
 
 impl FromStr for Set {
     type Err = String;
@@ -221,7 +221,7 @@ impl FromStr for Set {
 }
 
 /// The opposite.
-fn ranges(lines: &Lines) -> String {
+fn ranges(lines: &LineSet) -> String {
     let mut ranges: Vec<(u32, u32)> = Vec::new();
     for line in lines.iter() {
         match ranges.last_mut() {
@@ -243,7 +243,7 @@ fn ranges(lines: &Lines) -> String {
 mod tests {
     use super::*;
 
-    fn set(text: &str) -> Lines {
+    fn set(text: &str) -> LineSet {
         text.parse::<Set>().unwrap().0
     }
 
@@ -270,7 +270,7 @@ mod tests {
             let results: Vec<_> = results
                 .iter()
                 .map(|(text, lines)| match *lines {
-                    "" => (outcome("", text), Lines::range(0..0)),
+                    "" => (outcome("", text), LineSet::range(0..0)),
                     lines => (outcome("", text), set(lines)),
                 })
                 .collect();

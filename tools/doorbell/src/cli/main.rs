@@ -15,7 +15,8 @@ mod watch;
 
 use anyhow::anyhow;
 use clap::{Args, Parser, Subcommand};
-use doorbell::{output, share, sys, uapi, Context};
+use doorbell::{uapi, Context};
+use doorbell_tools::{explain, output, share, sys};
 use lines::Do;
 use serde_json::json;
 use std::{io::Write, path::PathBuf, process::ExitCode};
@@ -129,7 +130,7 @@ fn inherited(fd: i32) -> anyhow::Result<Context> {
   the parent process has to pass it on, without close-on-exec"
         )
     })?;
-    Ok(Context::from_fd(copy))
+    Ok(Context::from(copy))
 }
 
 #[derive(Args)]
@@ -161,7 +162,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("doorbell: {error:#}");
+            eprintln!("doorbell: {}", explain(error.as_ref()));
             ExitCode::FAILURE
         }
     }
@@ -215,7 +216,7 @@ fn info(cli: &Cli, args: &Info) -> anyhow::Result<()> {
         .collect();
     // Without lines there is nothing yet.
     let records = match info.nr_lines != 0 && info.features & uapi::FEATURE_BUS != 0 {
-        true => context.bus()?.records,
+        true => context.bus_info()?.records,
         false => 0,
     };
     if args.json {

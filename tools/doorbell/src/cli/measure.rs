@@ -9,12 +9,12 @@ use crate::{
 };
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
-use doorbell::{
+use doorbell::uapi;
+use doorbell_tools::{
     bench::{self, Assign},
     machine::Machine,
     output, plot,
     rtt::{self, kvm, qemu, then, Options},
-    uapi,
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;

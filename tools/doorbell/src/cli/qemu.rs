@@ -3,7 +3,7 @@
 //! The options of measurements with QEMU.
 
 use clap::Args;
-use doorbell::{ivshmem::vm, rtt::qemu::Options};
+use doorbell_tools::{ivshmem::vm, rtt::qemu::Options};
 use std::path::{Path, PathBuf};
 
 /// How guests of an unmodified QEMU are run

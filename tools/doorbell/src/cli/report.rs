@@ -5,8 +5,9 @@
 use crate::{measure::with_progress, positive, qemu::Qemu};
 use anyhow::Context as _;
 use clap::Args;
-use doorbell::{
+use doorbell_tools::{
     doctor::{self, Check, Host, Verdict},
+    explain,
     machine::Machine,
     output::html::{page, Page, Part},
     rtt::{self, kvm, qemu, Options, Progress},
@@ -53,7 +54,7 @@ fn part(
         Some(Check { what, found, .. }) => (Err(format!("{what}: {found}")), None),
         None => match with_progress(measure) {
             Ok(report) => (Ok(report), None),
-            Err(error) => (Err(format!("{error:#}")), Some(error.context(command))),
+            Err(error) => (Err(explain(error.as_ref())), Some(error.context(command))),
         },
     };
     let part = Part {

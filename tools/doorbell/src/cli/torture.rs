@@ -5,7 +5,7 @@
 use crate::{measure::with_progress, positive, print};
 use anyhow::bail;
 use clap::Args;
-use doorbell::{
+use doorbell_tools::{
     output,
     torture::{self, Options, Report},
 };
@@ -212,7 +212,7 @@ fn verdict(report: &Report) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use doorbell::torture::{ledger::Balance, Account, Kind, Rule, Violation};
+    use doorbell_tools::torture::{ledger::Balance, Account, Kind, Rule, Violation};
     use serde_json::json;
 
     fn report(violations: usize) -> Report {

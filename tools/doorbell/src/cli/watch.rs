@@ -5,7 +5,8 @@
 use crate::{inherited, lines::Set, positive, print};
 use anyhow::{ensure, Context as _};
 use clap::Args;
-use doorbell::{output, share, sys, uapi, Context, EventFd, LineStatus, Notify, Status};
+use doorbell::{uapi, Context, EventFd, LineStatus, LineType, Notify, StatusPages};
+use doorbell_tools::{explain, output, share, sys};
 use serde_json::json;
 use std::{
     io::IsTerminal,
@@ -98,7 +99,7 @@ impl Drop for Alarm<'_> {
                 self.context.deassign_notifier(&self.eventfd, line),
             ] {
                 if let Err(error) = result {
-                    eprintln!("doorbell: {error}");
+                    eprintln!("doorbell: {}", explain(&error));
                 }
             }
         }
@@ -115,7 +116,7 @@ pub fn watch(device: &Path, args: &Watch) -> anyhow::Result<()> {
                 context.set_records(records)?;
             }
             for line in args.level.iter().flat_map(|lines| lines.0.iter()) {
-                context.set_type(line, true)?;
+                context.set_type(line, LineType::Level)?;
             }
             context
         }
@@ -127,7 +128,7 @@ pub fn watch(device: &Path, args: &Watch) -> anyhow::Result<()> {
     );
     // First, so that from here on everything is cleaned up.
     let end = sys::termination()?;
-    let status = context.status()?;
+    let status = context.map_status()?;
     let start = Instant::now();
     let mut board = Board::new(&status);
     let alarm = Alarm::new(&context, lines)?;
@@ -228,7 +229,7 @@ impl Change {
 }
 
 impl Board {
-    fn new(status: &Status) -> Self {
+    fn new(status: &StatusPages) -> Self {
         let lines: Vec<_> = (0..status.nr_lines()).map(|at| status.line(at)).collect();
         Self {
             last: vec![None; lines.len()],
@@ -237,7 +238,7 @@ impl Board {
     }
 
     /// What has changed since the last look, which takes no system call.
-    fn look(&mut self, status: &Status, at: Duration) -> Vec<Change> {
+    fn look(&mut self, status: &StatusPages, at: Duration) -> Vec<Change> {
         let at = at.as_secs_f64();
         let mut changes = Vec::new();
         for line in 0..self.lines.len() as u32 {
@@ -482,6 +483,7 @@ mod tests {
             json: false,
         };
         let error = watch(Path::new("/nonexistent"), &args).unwrap_err();
-        assert!(error.to_string().contains("no doorbell"), "{error}");
+        let text = explain(error.as_ref());
+        assert!(text.contains("no doorbell"), "{text}");
     }
 }

@@ -7,9 +7,10 @@ mod kvm;
 mod signing;
 
 use crate::{
+    explain,
     machine::{cpu_list, Machine, BARE_METAL, UNKNOWN},
-    Context,
 };
+use doorbell::Context;
 pub use host::Host;
 use serde::Serialize;
 use std::{
@@ -248,7 +249,7 @@ fn opened(device: &Path, loaded: bool) -> Check {
         Err(error) => error,
     };
     let errno = error.errno().map(io::Error::from_raw_os_error);
-    let found = errno.map_or_else(|| error.to_string(), |errno| format!("{name}: {errno}"));
+    let found = errno.map_or_else(|| explain(&error), |errno| format!("{name}: {errno}"));
     let advice = match error.errno() {
         Some(libc::EACCES | libc::EPERM) => {
             "as root; or let a group have it: a line for udev is in Documentation/uapi.rst"

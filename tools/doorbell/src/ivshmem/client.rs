@@ -3,8 +3,9 @@
 //! A client of any ivshmem server, which can do what a guest's device can.
 
 use super::protocol::{self, receive};
-use crate::{sys, EventFd};
+use crate::sys;
 use anyhow::{bail, ensure, Context as _};
+use doorbell::EventFd;
 use std::{
     collections::BTreeMap,
     os::{

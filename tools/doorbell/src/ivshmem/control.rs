@@ -6,8 +6,9 @@
 //! lines are masked, cleared and rung. What is known of the peers follows, as a second descriptor:
 //! a file with a [`Snapshot`] in JSON. So the server never waits for who asks.
 
-use crate::{share, sys, Context};
+use crate::{share, sys};
 use anyhow::Context as _;
+use doorbell::Context;
 use rustix::fs::{memfd_create, MemfdFlags};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -157,7 +158,7 @@ pub(super) fn open(path: &Path) -> anyhow::Result<share::Server> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::EventFd;
+    use doorbell::EventFd;
 
     fn snapshot() -> Snapshot {
         Snapshot {
@@ -186,7 +187,7 @@ mod tests {
     fn context_and_peers_arrive_without_anybody_waiting() {
         let (server, client) = UnixStream::pair().unwrap();
         let eventfd = EventFd::new(0).unwrap();
-        let context = Context::from_fd(eventfd.as_fd().try_clone_to_owned().unwrap());
+        let context = Context::from(eventfd.as_fd().try_clone_to_owned().unwrap());
         // Nobody has read anything when this returns.
         answer(&server, &context, || Ok(snapshot())).unwrap();
         drop(server);
@@ -202,7 +203,7 @@ mod tests {
     fn watch_is_told_apart() {
         let path = std::env::temp_dir().join(format!("doorbell-control-{}", std::process::id()));
         let watch = share::Server::bind(&path).unwrap();
-        let context = Context::from_fd(
+        let context = Context::from(
             EventFd::new(0)
                 .unwrap()
                 .as_fd()

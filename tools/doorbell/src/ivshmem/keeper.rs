@@ -388,7 +388,7 @@ fn has_no_listener(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::EventFd;
+    use doorbell::EventFd;
     use std::{io::Read, os::unix::net::UnixListener};
 
     fn options(name: &str) -> Options {

@@ -70,7 +70,8 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ivshmem::protocol::receive, EventFd};
+    use crate::ivshmem::protocol::receive;
+    use doorbell::EventFd;
     use std::{os::unix::net::UnixStream, sync::Arc};
 
     fn coming(id: u32) -> Message {

@@ -105,7 +105,7 @@ pub fn receive(socket: impl AsFd) -> io::Result<(i64, Option<OwnedFd>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::EventFd;
+    use doorbell::EventFd;
     use std::{
         io::{Read, Write},
         os::unix::net::UnixStream,

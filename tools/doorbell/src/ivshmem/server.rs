@@ -12,8 +12,9 @@ use super::{
     protocol::{self, Message, SharedFd},
     wires::{Ends, Wires},
 };
-use crate::{share, sys, uapi, Context};
+use crate::{explain, share, sys};
 use anyhow::{ensure, Context as _};
+use doorbell::{uapi, Context};
 use rustix::event::{
     epoll::{self, CreateFlags, EventData, EventFlags},
     Timespec,
@@ -191,7 +192,7 @@ impl Server {
         };
         let (context, memory) = match kept.context.take().and_then(Arc::into_inner) {
             Some(context) => {
-                let context = Arc::new(Context::from_fd(context));
+                let context = Arc::new(Context::from(context));
                 let memory = fit(&kept, &context, &options, lines)?;
                 (context, memory)
             }
@@ -368,7 +369,10 @@ impl Server {
                     let result = self.join(socket);
                     self.complained = result.is_err();
                     if let Err(error) = result {
-                        (self.log)(new, format_args!("a peer was not let in: {error:#}"));
+                        (self.log)(
+                            new,
+                            format_args!("a peer was not let in: {}", explain(error.as_ref())),
+                        );
                         self.refused += 1;
                     }
                     self.settle();
@@ -477,7 +481,10 @@ impl Server {
                 Err(error) => Err(error.into()),
             };
             if let Err(error) = result {
-                (self.log)(false, format_args!("somebody was not answered: {error:#}"));
+                (self.log)(
+                    false,
+                    format_args!("a client was not answered: {}", explain(error.as_ref())),
+                );
             }
         }
     }

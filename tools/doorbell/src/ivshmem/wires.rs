@@ -3,8 +3,9 @@
 //! A peer's vectors on lines.
 
 use super::protocol::SharedFd;
-use crate::{Context, EventFd, LineState, Lines};
-use std::{os::fd::AsFd, sync::Arc};
+use crate::explain;
+use doorbell::{Context, EventFd, LineQuery, LineSet};
+use std::sync::Arc;
 
 /// The eventfds of a vector.
 pub struct Ends {
@@ -36,7 +37,7 @@ pub struct Wires {
 struct Wire {
     ends: Ends,
     /// What had happened on the line before.
-    before: LineState,
+    before: LineQuery,
 }
 
 impl Wires {
@@ -79,8 +80,8 @@ impl Wires {
         self.kept = kept;
     }
 
-    fn reset(&self, vectors: u32) -> crate::Result {
-        let lines = Lines::range(self.first..self.first + vectors);
+    fn reset(&self, vectors: u32) -> doorbell::Result {
+        let lines = LineSet::range(self.first..self.first + vectors);
         self.context.mask_lines(&lines)?;
         self.context.clear_lines(&lines)?;
         self.context.unmask_lines(&lines)?;
@@ -114,17 +115,17 @@ impl Wires {
 
     /// What has happened on each line since the peer came, and how many deliveries its side has not
     /// taken yet.
-    pub fn look(&self) -> anyhow::Result<Vec<(LineState, u64)>> {
+    pub fn look(&self) -> anyhow::Result<Vec<(LineQuery, u64)>> {
         let look = |(line, wire): (u32, &Wire)| {
             let (now, before) = (self.context.query(line)?, &wire.before);
-            let since = LineState {
+            let since = LineQuery {
                 rings: now.rings - before.rings,
                 deliveries: now.deliveries - before.deliveries,
                 deferred: now.deferred - before.deferred,
                 dropped: now.dropped - before.dropped,
                 ..now
             };
-            let untaken = match self.context.peek_eventfd(wire.ends.deliver.as_fd()) {
+            let untaken = match self.context.peek_eventfd(&*wire.ends.deliver) {
                 Err(error) if error.errno() == Some(libc::EOPNOTSUPP) => {
                     wire.ends.deliver.count()?
                 }
@@ -141,7 +142,7 @@ impl Drop for Wires {
         if self.kept {
             return;
         }
-        let lines = Lines::range(self.first..self.first + self.wires.len() as u32);
+        let lines = LineSet::range(self.first..self.first + self.wires.len() as u32);
         // First, so that nothing is delivered any more while they go one by one.
         let mut results = vec![self.context.mask_lines(&lines).map(drop)];
         for (line, wire) in (self.first..).zip(&self.wires) {
@@ -152,7 +153,7 @@ impl Drop for Wires {
         for error in results.into_iter().filter_map(Result::err) {
             // The previous server was killed before it assigned this one.
             if error.errno() != Some(libc::ENOENT) {
-                eprintln!("doorbell: {error}");
+                eprintln!("doorbell: {}", explain(&error));
             }
         }
     }

@@ -74,7 +74,7 @@ impl Drop for Guard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::EventFd;
+    use doorbell::EventFd;
 
     #[test]
     fn who_waits_for_nothing_is_helped() {

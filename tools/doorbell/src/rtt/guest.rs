@@ -10,8 +10,9 @@ use super::{
 };
 use crate::{machine::Placement, random::Random, sys};
 use anyhow::ensure;
+use doorbell::Context;
 use hdrhistogram::Histogram;
-use kvm_rtt::{Cpus, Doorbell, Rig, MOST_WRITES};
+use kvm_rtt::{Cpus, Rig, MOST_WRITES};
 use std::{
     os::fd::AsFd,
     time::{Duration, Instant},
@@ -165,7 +166,7 @@ pub(super) fn run(
         means,
     )?;
     let doorbell = match context {
-        Some(context) => Some(Doorbell::from(context.as_fd().try_clone_to_owned()?)),
+        Some(context) => Some(Context::from(context.as_fd().try_clone_to_owned()?)),
         None => None,
     };
     let cpus = Cpus {

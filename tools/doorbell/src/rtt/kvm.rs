@@ -2,7 +2,7 @@
 
 //! What a guest's notification costs: the table of 2009.
 //!
-//! The guest, and what it is wired to, are samples/kvm-rtt. Its rows take turns in `guest.rs`.
+//! The guest, and what it is wired to, are tools/kvm-rtt. Its rows take turns in `guest.rs`.
 
 use super::{Options, Progress, Report};
 

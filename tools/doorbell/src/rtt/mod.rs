@@ -21,8 +21,9 @@ mod report;
 pub mod then;
 mod turns;
 
-use crate::{machine::Placement, sys, Context, EventFd};
+use crate::{explain, machine::Placement, sys};
 use anyhow::{anyhow, bail, ensure};
+use doorbell::{Context, EventFd};
 use probe::Way;
 use report::{compare, unsteady};
 pub use report::{Report, Row, Source, Threads};
@@ -238,7 +239,7 @@ fn open_for<R: Copy>(
     }
     let error = match Context::open_path(device) {
         Ok(context) => return Ok((Some(context), None)),
-        Err(error) => error,
+        Err(error) => explain(&error),
     };
     rows.retain(|&row| takes(row).is_none());
     let unmet = |text: &&String| !rows.iter().any(|&row| means(text, row));
@@ -248,7 +249,7 @@ fn open_for<R: Copy>(
     ensure!(!rows.is_empty(), "{error}");
     names.sort_unstable();
     names.dedup();
-    let error = error.to_string().replace("\n  ", "; ");
+    let error = error.replace("\n  ", "; ");
     let left_out = format!("not measured: {}: {error}", names.join(", "));
     Ok((None, Some(left_out)))
 }
@@ -425,7 +426,7 @@ impl Filling {
             context.assign_irqfd(&irqfd, line)?;
             filling.irqfds.push(irqfd);
             // Goes on being signalled without a file.
-            context.assign_trigger(EventFd::new(0)?, line)?;
+            context.assign_trigger(&EventFd::new(0)?, line)?;
             filling.lines += 1;
             progress("wiring", filling.lines.into(), nr_lines.into());
         }

@@ -2,7 +2,9 @@
 
 //! The ways to make round trips.
 
-use crate::{sys, Context, EventFd};
+use crate::sys;
+use anyhow::Context as _;
+use doorbell::{Context, EventFd};
 use std::{
     hint, io,
     os::fd::{AsFd, OwnedFd},
@@ -265,8 +267,8 @@ pub(super) struct Way {
 }
 
 impl Way {
-    pub(super) fn new(context: &Arc<Context>, line: u32) -> crate::Result<Self> {
-        let eventfd = || EventFd::new(0).map_err(|error| crate::Error::new("eventfd", error));
+    pub(super) fn new(context: &Arc<Context>, line: u32) -> anyhow::Result<Self> {
+        let eventfd = || EventFd::new(0).context("eventfd");
         let (irqfd, trigger) = (eventfd()?, eventfd()?);
         context.assign_trigger(&trigger, line)?;
         context.assign_irqfd(&irqfd, line)?;
@@ -298,7 +300,7 @@ impl Way {
         let _ = self.trigger.write(1);
     }
 
-    pub(super) fn query(&self) -> crate::Result<crate::LineState> {
+    pub(super) fn query(&self) -> doorbell::Result<doorbell::LineQuery> {
         self.context.query(self.line)
     }
 }

@@ -23,9 +23,10 @@ use crate::{
         vm::{self, Qemu, Scratch, Vm},
         Client,
     },
-    sys, Context, EventFd,
+    sys,
 };
 use anyhow::{ensure, Context as _};
+use doorbell::{Context, EventFd};
 use hdrhistogram::Histogram;
 use std::{
     os::fd::AsFd,

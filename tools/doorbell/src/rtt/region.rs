@@ -3,8 +3,8 @@
 //! Round trips that begin with a write to the bus.
 
 use super::probe::{Probe, Way};
-use crate::{Access, Context, EventFd, Region, Space, Target};
 use anyhow::{ensure, Context as _};
+use doorbell::{Access, Context, EventFd, Region, Space, Target};
 use std::{
     io,
     sync::{
@@ -85,7 +85,7 @@ impl Register {
     fn new(way: &Way, region: Region, eventfd: Option<EventFd>) -> anyhow::Result<Arc<Self>> {
         let target = match &eventfd {
             Some(eventfd) => Target::eventfd(eventfd),
-            None => Target::Line(way.line),
+            None => Target::line(way.line),
         };
         way.context().assign_region(&region, target)?;
         Ok(Arc::new(Self::assigned(way, region, eventfd)))

@@ -9,8 +9,9 @@ use super::{
     region::{self, Register},
     Group, Kind, Progress, Row,
 };
-use crate::{machine::Placement, random::Random, sys, EventFd, LineState};
+use crate::{machine::Placement, random::Random, sys};
 use anyhow::{bail, ensure, Context as _};
+use doorbell::{EventFd, LineQuery};
 use hdrhistogram::Histogram;
 use std::{
     sync::Arc,
@@ -180,7 +181,7 @@ impl Running {
 }
 
 /// Whether a line's counters say that it was rung and delivered `trips` times.
-fn agree(before: &LineState, after: &LineState, trips: u64) -> anyhow::Result<()> {
+fn agree(before: &LineQuery, after: &LineQuery, trips: u64) -> anyhow::Result<()> {
     let rings = after.rings - before.rings;
     let deliveries = after.deliveries - before.deliveries;
     let deferred = after.deferred - before.deferred;
@@ -303,7 +304,7 @@ mod tests {
 
     #[test]
     fn counts_have_to_agree() {
-        let state = |rings, deliveries, deferred, pending| LineState {
+        let state = |rings, deliveries, deferred, pending| LineQuery {
             line: 3,
             pending,
             rings,

@@ -2,7 +2,7 @@
 
 //! KVM: what it can do; and its own irqfds and ioeventfds, to compare with.
 
-use super::{check, ioctl_value};
+use super::check;
 use std::{
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
@@ -19,6 +19,14 @@ pub(crate) enum Extension {
     Ioeventfd = 36,
     /// Whatever their length.
     IoeventfdAnyLength = 122,
+}
+
+/// Calls an ioctl of KVM whose argument is a number.
+fn ioctl_value(fd: BorrowedFd<'_>, cmd: u32, arg: u32) -> io::Result<i32> {
+    // SAFETY: `cmd` encodes no size, so that the kernel takes the argument as a number.
+    let ret = unsafe { libc::ioctl(fd.as_raw_fd(), cmd as _, libc::c_ulong::from(arg)) };
+    check(ret.into())?;
+    Ok(ret)
 }
 
 /// /dev/kvm.

@@ -7,7 +7,7 @@
 //! written: that comes out once, in order.
 
 use super::{hall::unequal, world::Kind, Rule, Violation};
-use crate::{Access, Changes, Context, Record, Records, Region, Space, Target};
+use doorbell::{Access, Changes, Context, Record, RecordRing, Region, Space, Target};
 use std::sync::{
     atomic::{
         AtomicU64, AtomicUsize,
@@ -52,7 +52,7 @@ pub(super) struct Bus {
 
 /// Who takes records out.
 struct Keeper {
-    records: Records,
+    records: RecordRing,
     seen: Seen,
 }
 
@@ -83,7 +83,7 @@ impl Numbers {
     }
 }
 
-fn errno_is(error: &crate::Error, errno: i32) -> bool {
+fn errno_is(error: &doorbell::Error, errno: i32) -> bool {
     error.errno() == Some(errno)
 }
 
@@ -103,7 +103,7 @@ impl Bus {
             };
             let has = kind.rung() && *kind != Kind::Ioctl;
             if has {
-                changes.assign(&door.region(0), Target::Line(line));
+                changes.assign(&door.region(0), Target::line(line));
             }
             doors.push(has.then_some(door));
         }
@@ -114,7 +114,7 @@ impl Bus {
             refused: AtomicU64::new(0),
             unknown: AtomicU64::new(0),
             keeper: Mutex::new(Keeper {
-                records: context.records()?,
+                records: context.map_records()?,
                 seen: Seen {
                     sequence: 0,
                     numbers: vec![0; producers],
@@ -180,7 +180,7 @@ impl Bus {
         };
         for (line, door) in doors() {
             let at = door.at.load(Relaxed);
-            let target = Target::Line(line as u32);
+            let target = Target::line(line as u32);
             changes.deassign(&door.region(at), target);
             changes.assign(&door.region(1 - at), target);
         }
@@ -199,7 +199,7 @@ impl Bus {
     pub(super) fn take(&self, context: &Context, most: usize, call: bool) -> Result<(), Violation> {
         let mut keeper = self.keeper();
         let taken: Vec<Record> = match call {
-            true => context.take_records(most)?,
+            true => context.read_records(most)?,
             false => keeper.records.by_ref().take(most).collect(),
         };
         taken.iter().try_for_each(|record| {
@@ -223,7 +223,7 @@ impl Bus {
         self.take(context, usize::MAX, false)?;
         let mut broken = Vec::new();
         let mut violation = |rule, text| broken.push(Violation::new(rule, "the bus", text));
-        let bus = context.bus()?;
+        let bus = context.bus_info()?;
         let (kept, out) = (self.kept.load(Acquire), self.keeper().seen.sequence);
         if let Some(rule) = unequal(out, kept).or_else(|| unequal(bus.recorded, kept)) {
             let text = format!(

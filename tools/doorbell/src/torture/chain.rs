@@ -6,7 +6,7 @@
 //! deliveries of a line are rings of the next.
 
 use super::{hall::unequal, Rule, Violation};
-use crate::{Context, EventFd, Status};
+use doorbell::{Context, EventFd, StatusPages};
 use std::{
     path::Path,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -18,7 +18,7 @@ const LINES: u32 = 40;
 /// A context with the chain.
 pub(super) struct Chain {
     context: Context,
-    status: Status,
+    status: StatusPages,
     /// The rings of the first line.
     rung: AtomicU64,
     /// The irqfds of all lines but the first.
@@ -37,7 +37,7 @@ impl Chain {
             irqfds.push(irqfd);
         }
         Ok(Self {
-            status: context.status()?,
+            status: context.map_status()?,
             context,
             rung: AtomicU64::new(0),
             _irqfds: irqfds,
@@ -52,7 +52,7 @@ impl Chain {
     }
 
     /// Returns the status pages of its lines.
-    pub(super) fn status(&self) -> &Status {
+    pub(super) fn status(&self) -> &StatusPages {
         &self.status
     }
 

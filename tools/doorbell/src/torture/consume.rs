@@ -6,7 +6,8 @@ use super::{
     crew::{Crew, Tally, Worker},
     Rule, Violation,
 };
-use crate::{random::Random, sys, LineState, LineStatus, Lines};
+use crate::{random::Random, sys};
+use doorbell::{LineQuery, LineSet, LineStatus};
 use std::{os::fd::AsFd, sync::Arc, time::Duration};
 
 /// Waits for all taps but those that are slept on, until the end.
@@ -102,7 +103,7 @@ fn ascending(before: &LineStatus, after: &LineStatus) -> Result<(), String> {
 }
 
 /// What QUERY said between two looks at the status page is between them.
-fn consistent(before: &LineStatus, state: &LineState, after: &LineStatus) -> Result<(), String> {
+fn consistent(before: &LineStatus, state: &LineQuery, after: &LineStatus) -> Result<(), String> {
     for (name, before, now, after) in [
         (
             "deliveries",
@@ -140,7 +141,7 @@ impl Worker for Observer {
             })?;
         }
         let context = &self.crew.world.contexts[0];
-        context.pending_lines(&Lines::range(0..context.info()?.nr_lines))?;
+        context.pending_lines(&LineSet::range(0..context.info()?.nr_lines))?;
         // Not always enough for all that is kept.
         let (most, call) = (self.random.below(400), self.random.one_in(2));
         self.crew.world.bus.take(context, most, call)?;
@@ -174,7 +175,7 @@ mod tests {
             deliveries,
             ..Default::default()
         };
-        let state = |rings, deliveries| LineState {
+        let state = |rings, deliveries| LineQuery {
             pending: true,
             rings,
             deliveries,

@@ -8,7 +8,8 @@ use super::{
     world::{Kind, GUESTS},
     Rule, Violation,
 };
-use crate::{random::Random, Context, EventFd, Lines, Notify};
+use crate::random::Random;
+use doorbell::{Context, EventFd, LineSet, Notify};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 /// Assigns and deassigns.
@@ -327,7 +328,7 @@ impl Host {
         }
         output.take()?;
         if self.random.one_in(2) {
-            context.mask_lines(&Lines::range(0..3))?;
+            context.mask_lines(&LineSet::range(0..3))?;
             output.take()?;
         }
         let masked = context.pending(1)? || context.query(1)?.masked;

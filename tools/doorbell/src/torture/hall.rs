@@ -7,9 +7,9 @@
 //! and whoever finds one of them has to find both.
 
 use super::{Rule, Violation};
-use crate::{
-    random::Random, uapi::MAX_TRIGGERS_PER_LINE, Access, Changes, Context, EventFd, Region, Space,
-    Target,
+use crate::random::Random;
+use doorbell::{
+    uapi::MAX_TRIGGERS_PER_LINE, Access, Changes, Context, EventFd, Region, Space, Target,
 };
 use std::{
     cmp::Ordering,
@@ -93,7 +93,7 @@ impl Hall {
         self.untouched(passer)?;
         let passer = &self.passers[passer];
         let mut changes = Changes::new();
-        changes.assign(&passer.first, Target::Line(SLOW));
+        changes.assign(&passer.first, Target::line(SLOW));
         changes.assign(&passer.then, Target::eventfd(&passer.eventfd));
         Ok(self.context.change_regions(&changes)?)
     }
@@ -104,11 +104,11 @@ impl Hall {
         // Either can be said.
         let target = match passer.arrived.load(Relaxed) % 2 {
             0 => Target::eventfd(&passer.eventfd),
-            _ => Target::Unknown,
+            _ => Target::closed(),
         };
         let mut changes = Changes::new();
         changes.deassign(&passer.then, target);
-        changes.deassign(&passer.first, Target::Line(SLOW));
+        changes.deassign(&passer.first, Target::line(SLOW));
         self.context.change_regions(&changes)?;
         let arrived = passer.eventfd.take()?;
         passer.arrived.fetch_add(arrived, Relaxed);

@@ -7,7 +7,7 @@
 //! the two sides have to be equal, to the last message.
 
 use super::{Rule, Violation};
-use crate::{Ack, LineState, Ring};
+use doorbell::{AckOutcome, LineQuery, RingOutcome};
 use std::ops::AddAssign;
 
 /// What was done to a line.
@@ -51,21 +51,21 @@ pub struct Done {
 
 impl Done {
     /// A ring by ioctl returned this.
-    pub fn rung(&mut self, ring: Ring) {
+    pub fn rung(&mut self, ring: RingOutcome) {
         match ring {
-            Ring::Delivered => self.delivered += 1,
-            Ring::Coalesced => self.coalesced += 1,
-            Ring::Masked => self.masked += 1,
+            RingOutcome::Delivered => self.delivered += 1,
+            RingOutcome::Coalesced => self.coalesced += 1,
+            RingOutcome::Masked => self.masked += 1,
         }
     }
 
     /// An ACK returned this. The level of the line `may_be_raised`.
-    pub fn acked(&mut self, ack: Ack, may_be_raised: bool) {
-        if ack == Ack::Nothing {
+    pub fn acked(&mut self, ack: AckOutcome, may_be_raised: bool) {
+        if ack == AckOutcome::Nothing {
             return;
         }
         self.acks += 1;
-        self.postponed += u64::from(ack == Ack::Postponed);
+        self.postponed += u64::from(ack == AckOutcome::Postponed);
         self.again += u64::from(may_be_raised);
     }
 }
@@ -95,7 +95,7 @@ impl AddAssign for Done {
 #[derive(Clone, Debug)]
 pub struct Found {
     /// What the module says.
-    pub state: LineState,
+    pub state: LineQuery,
     /// The rings that the status page shows.
     pub rings: u64,
     /// The signals of a level line.
@@ -317,7 +317,7 @@ pub fn judge(name: &str, done: &Done, found: &Found) -> (Balance, Vec<Violation>
 fn judge_level(
     name: &str,
     done: &Done,
-    state: &LineState,
+    state: &LineQuery,
     level: &FoundLevel,
     balance: &mut Balance,
     broken: &mut Vec<Violation>,
@@ -390,7 +390,7 @@ fn judge_level(
 
 /// Returns the reason why a level line has lost a message, if it has. The line is not masked, and
 /// nothing is in flight. Of its sources, `wanting` want service and have seen all resamples.
-pub fn owed(state: &LineState, wanting: u64) -> Option<String> {
+pub fn owed(state: &LineQuery, wanting: u64) -> Option<String> {
     if state.asserted {
         return None;
     }
@@ -426,7 +426,7 @@ mod tests {
             ..Done::default()
         };
         let found = Found {
-            state: LineState {
+            state: LineQuery {
                 line: 3,
                 rings: 150,
                 deliveries: 115,
@@ -465,7 +465,7 @@ mod tests {
             ..Done::default()
         };
         let found = Found {
-            state: LineState {
+            state: LineQuery {
                 level: true,
                 asserted: true,
                 rings: 100,
@@ -577,10 +577,10 @@ mod tests {
     #[test]
     fn ack_is_counted_if_there_was_something_to_ack() {
         let mut done = Done::default();
-        for ack in [Ack::Nothing, Ack::Done, Ack::Postponed] {
+        for ack in [AckOutcome::Nothing, AckOutcome::Done, AckOutcome::Postponed] {
             done.acked(ack, false);
         }
-        done.acked(Ack::Done, true);
+        done.acked(AckOutcome::Done, true);
         let want = Done {
             acks: 3,
             postponed: 1,
@@ -592,7 +592,7 @@ mod tests {
 
     #[test]
     fn level_line_owes_a_delivery_while_something_wants_service() {
-        let state = |asserted, raised| LineState {
+        let state = |asserted, raised| LineQuery {
             level: true,
             asserted,
             raised,

@@ -13,7 +13,8 @@ use super::{
     world::{Kind, World},
     Rule, Violation,
 };
-use crate::{random::Random, Ack, Context, EventFd};
+use crate::random::Random;
+use doorbell::{AckOutcome, Context, EventFd};
 use std::{
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -89,12 +90,12 @@ impl Source {
 }
 
 /// Acks a line, and writes that down.
-fn ack(world: &World, index: usize, done: &mut Done) -> Result<Ack, Violation> {
+fn ack(world: &World, index: usize, done: &mut Done) -> Result<AckOutcome, Violation> {
     let line = &world.lines[index];
     let ack = world.context(index).ack(line.number)?;
     done.acked(ack, line.kind == Kind::Raised);
     // At once, or with the unmask: a masked line is acked once at most, as it delivers nothing.
-    done.resamples += u64::from(ack != Ack::Nothing);
+    done.resamples += u64::from(ack != AckOutcome::Nothing);
     Ok(ack)
 }
 

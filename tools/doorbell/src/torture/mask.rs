@@ -7,7 +7,8 @@ use super::{
     world::Kind,
     Rule, Violation,
 };
-use crate::{random::Random, EventFd, Lines};
+use crate::random::Random;
+use doorbell::{EventFd, LineSet};
 use std::{sync::Arc, time::Duration};
 
 /// Masks, unmasks and clears lines that others mask, too.
@@ -86,7 +87,7 @@ impl Worker for Masker {
             .copied()
             .filter(|_| random.one_in(odds))
             .collect();
-        let set: Lines = chosen.iter().map(|&line| number(line)).collect();
+        let set: LineSet = chosen.iter().map(|&line| number(line)).collect();
         let masked = context.mask_lines(&set)?;
         dwell(random, || Ok(()))?;
         let mut clear: Vec<usize> = chosen.clone();
@@ -191,11 +192,11 @@ impl Worker for Barrier {
             .iter()
             .map(|&at| world.lines[index(at)].number)
             .collect();
-        let set: Lines = numbers.iter().copied().collect();
+        let set: LineSet = numbers.iter().copied().collect();
 
         let masked = match one {
             true if context.mask(numbers[0])? => set.clone(),
-            true => Lines::range(0..0),
+            true => LineSet::range(0..0),
             false => context.mask_lines(&set)?,
         };
         for (&at, &number) in chosen.iter().zip(&numbers) {
@@ -236,7 +237,7 @@ impl Worker for Barrier {
             .collect();
         let released = match one {
             true if context.unmask(numbers[0])? => set.clone(),
-            true => Lines::range(0..0),
+            true => LineSet::range(0..0),
             false => context.unmask_lines(&set)?,
         };
         for (((&at, &number), &pending), &before) in

@@ -27,8 +27,9 @@ mod world;
 
 pub use world::Kind;
 
-use crate::{random::Random, rtt::Progress, sys, Lines};
+use crate::{explain, random::Random, rtt::Progress, sys};
 use crew::{spawn, Crew, Tally};
+use doorbell::LineSet;
 use ledger::{Balance, Done};
 use std::{
     fmt, io,
@@ -146,9 +147,9 @@ impl fmt::Display for Violation {
     }
 }
 
-impl From<crate::Error> for Violation {
-    fn from(error: crate::Error) -> Self {
-        Self::new(Rule::Failed, "a call", error.to_string())
+impl From<doorbell::Error> for Violation {
+    fn from(error: doorbell::Error) -> Self {
+        Self::new(Rule::Failed, "a call", explain(&error))
     }
 }
 
@@ -486,7 +487,7 @@ fn settle(
 ) -> Result<(), Violation> {
     let world = &crew.world;
     for (at, context) in world.contexts.iter().enumerate() {
-        let set = Lines::range(0..world.status[at].nr_lines());
+        let set = LineSet::range(0..world.status[at].nr_lines());
         let released = context.unmask_lines(&set)?;
         for (line, done) in world.lines.iter().zip(&mut tally.lines) {
             if line.context == at {
@@ -613,7 +614,8 @@ mod tests {
             longest_wait: Duration::from_secs(2),
         };
         let error = run(&options, &mut |_, _, _| {}).unwrap_err();
-        assert!(error.to_string().contains("modprobe"), "{error}");
+        let text = explain(error.as_ref());
+        assert!(text.contains("modprobe"), "{text}");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! It is exact as long as one thread alone works on the line and waits for each message before it
 //! goes on.
 
-use crate::{Ack, LineState, Ring};
+use doorbell::{AckOutcome, LineQuery, RingOutcome};
 
 /// The state that a line must have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Expected {
     }
 
     /// Returns the model of a line that is in `state`, when nothing is in flight.
-    pub(super) fn of(state: &LineState) -> Self {
+    pub(super) fn of(state: &LineQuery) -> Self {
         Self {
             level: state.level,
             masked: state.masked,
@@ -54,7 +54,7 @@ impl Expected {
     }
 
     /// Compares the model with `state`; returns the field that differs, and both values.
-    pub(super) fn differs(&self, state: &LineState) -> Option<(&'static str, u64, u64)> {
+    pub(super) fn differs(&self, state: &LineQuery) -> Option<(&'static str, u64, u64)> {
         let got = Self {
             transitions: self.transitions,
             resamples: self.resamples,
@@ -86,35 +86,35 @@ impl Expected {
         self.asserted && !self.pending
     }
 
-    fn request(&mut self) -> Ring {
+    fn request(&mut self) -> RingOutcome {
         match (self.masked, self.pending) {
             (false, _) => {
                 self.send();
-                Ring::Delivered
+                RingOutcome::Delivered
             }
             (true, false) => {
                 self.pending = true;
-                Ring::Masked
+                RingOutcome::Masked
             }
-            (true, true) => Ring::Coalesced,
+            (true, true) => RingOutcome::Coalesced,
         }
     }
 
-    pub(super) fn ring(&mut self) -> Ring {
+    pub(super) fn ring(&mut self) -> RingOutcome {
         self.rings += 1;
         if self.waits_for_ack() {
-            return Ring::Coalesced;
+            return RingOutcome::Coalesced;
         }
         self.asserted |= self.level;
         self.request()
     }
 
-    pub(super) fn raise(&mut self) -> Ring {
+    pub(super) fn raise(&mut self) -> RingOutcome {
         self.rings += 1;
         let joins = self.raised || self.waits_for_ack();
         self.raised = true;
         match joins {
-            true => Ring::Coalesced,
+            true => RingOutcome::Coalesced,
             false => self.request(),
         }
     }
@@ -127,14 +127,14 @@ impl Expected {
         withdraws
     }
 
-    pub(super) fn ack(&mut self) -> Ack {
+    pub(super) fn ack(&mut self) -> AckOutcome {
         if !self.waits_for_ack() {
-            return Ack::Nothing;
+            return AckOutcome::Nothing;
         }
         self.acks += 1;
         let ack = match self.deassert() {
-            true => Ack::Done,
-            false => Ack::Postponed,
+            true => AckOutcome::Done,
+            false => AckOutcome::Postponed,
         };
         if self.raised {
             // Not only to be sent: a ring of its own.
@@ -193,14 +193,17 @@ mod tests {
     #[test]
     fn masked_line_holds_one_message() {
         let mut line = Expected::default();
-        assert_eq!(line.ring(), Ring::Delivered);
+        assert_eq!(line.ring(), RingOutcome::Delivered);
         assert!(!line.unmask(), "not masked");
         assert!(line.mask() && !line.mask());
         assert!(!line.unmask(), "nothing rung");
         line.mask();
-        assert_eq!((line.ring(), line.ring()), (Ring::Masked, Ring::Coalesced));
+        assert_eq!(
+            (line.ring(), line.ring()),
+            (RingOutcome::Masked, RingOutcome::Coalesced)
+        );
         assert!(line.clear() && !line.clear());
-        assert_eq!(line.ring(), Ring::Masked);
+        assert_eq!(line.ring(), RingOutcome::Masked);
         assert!(line.unmask());
         assert_eq!((line.deliveries, line.transitions), (2, 4));
     }
@@ -208,11 +211,21 @@ mod tests {
     #[test]
     fn asserted_line_coalesces_until_the_ack() {
         let mut line = Expected::new(true);
-        assert_eq!(line.ack(), Ack::Nothing);
+        assert_eq!(line.ack(), AckOutcome::Nothing);
         let rings = [(); 3].map(|()| line.ring());
-        assert_eq!(rings, [Ring::Delivered, Ring::Coalesced, Ring::Coalesced]);
-        assert_eq!((line.ack(), line.ack()), (Ack::Done, Ack::Nothing));
-        assert_eq!(line.ring(), Ring::Delivered);
+        assert_eq!(
+            rings,
+            [
+                RingOutcome::Delivered,
+                RingOutcome::Coalesced,
+                RingOutcome::Coalesced
+            ]
+        );
+        assert_eq!(
+            (line.ack(), line.ack()),
+            (AckOutcome::Done, AckOutcome::Nothing)
+        );
+        assert_eq!(line.ring(), RingOutcome::Delivered);
         assert_eq!((line.deliveries, line.resamples), (2, 1));
     }
 
@@ -221,12 +234,18 @@ mod tests {
         let mut line = Expected::new(true);
         assert_eq!(
             (line.raise(), line.raise()),
-            (Ring::Delivered, Ring::Coalesced)
+            (RingOutcome::Delivered, RingOutcome::Coalesced)
         );
-        assert_eq!((line.ack(), line.ack()), (Ack::Done, Ack::Done));
+        assert_eq!(
+            (line.ack(), line.ack()),
+            (AckOutcome::Done, AckOutcome::Done)
+        );
         assert_eq!((line.deliveries, line.rings), (3, 4));
         assert!(!line.lower(), "delivered already");
-        assert_eq!((line.ack(), line.ack()), (Ack::Done, Ack::Nothing));
+        assert_eq!(
+            (line.ack(), line.ack()),
+            (AckOutcome::Done, AckOutcome::Nothing)
+        );
         assert_eq!((line.deliveries, line.resamples), (3, 3));
     }
 
@@ -235,8 +254,11 @@ mod tests {
         let mut line = Expected::new(true);
         line.ring();
         line.mask();
-        assert_eq!((line.ack(), line.resamples), (Ack::Postponed, 0));
-        assert_eq!((line.ring(), line.ack()), (Ring::Masked, Ack::Nothing));
+        assert_eq!((line.ack(), line.resamples), (AckOutcome::Postponed, 0));
+        assert_eq!(
+            (line.ring(), line.ack()),
+            (RingOutcome::Masked, AckOutcome::Nothing)
+        );
         assert!(line.unmask());
         assert_eq!((line.resamples, line.deliveries), (1, 2));
     }
@@ -245,7 +267,7 @@ mod tests {
     fn lowering_takes_back_what_has_no_other_reason() {
         let mut line = Expected::new(true);
         line.mask();
-        assert_eq!(line.raise(), Ring::Masked);
+        assert_eq!(line.raise(), RingOutcome::Masked);
         assert!(line.lower() && !line.pending);
         line.raise();
         line.ring();
@@ -261,7 +283,7 @@ mod tests {
     fn difference_is_named() {
         let mut line = Expected::new(true);
         line.ring();
-        let mut state = LineState {
+        let mut state = LineQuery {
             level: true,
             asserted: true,
             rings: 1,

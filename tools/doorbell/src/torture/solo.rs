@@ -8,7 +8,8 @@ use super::{
     oracle::Expected,
     Rule, Violation,
 };
-use crate::{random::Random, Context, EventFd, LineStatus, Notify};
+use crate::random::Random;
+use doorbell::{Context, EventFd, LineStatus, Notify};
 use std::{sync::Arc, time::Duration};
 
 /// Works on a line that is nobody else's. (Others assign and deassign triggers, which must not

@@ -8,7 +8,7 @@
 //! reading that show it: never longer than it was.
 
 use super::{chain, crew::Crew, Rule, Violation};
-use crate::{LineStatus, Status};
+use doorbell::{LineStatus, StatusPages};
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
@@ -105,7 +105,7 @@ pub(super) fn watch(crew: &Crew, bound: Duration, longest: &Longest) -> Result<(
 
 /// Returns the status of `line` at one moment: if a message is pending, it is not one of the
 /// deliveries.
-fn steady(pages: &Status, line: u32) -> LineStatus {
+fn steady(pages: &StatusPages, line: u32) -> LineStatus {
     loop {
         let deliveries = pages.deliveries(line);
         let status = pages.line(line);

@@ -3,7 +3,7 @@
 //! What the storm rages over: contexts, their lines, and what stays wired to them throughout.
 
 use super::{bus::Bus, chain::Chain, clock::Clock, hall::Hall, level::Source};
-use crate::{Context, EventFd, LineStatus, Notify, Status};
+use doorbell::{Context, EventFd, LineStatus, LineType, Notify, StatusPages};
 use std::{
     path::Path,
     sync::atomic::{
@@ -178,7 +178,7 @@ const WAKE_UP: u64 = 1 << 48;
 /// Everything.
 pub(super) struct World {
     pub(super) contexts: Vec<Context>,
-    pub(super) status: Vec<Status>,
+    pub(super) status: Vec<StatusPages>,
     /// Those of the first context first, by number.
     pub(super) lines: Vec<Line>,
     /// One per line; then those that somebody sleeps on.
@@ -222,7 +222,7 @@ impl World {
             hall: Hall::new(device, hosts)?,
             status: contexts
                 .iter()
-                .map(Context::status)
+                .map(Context::map_status)
                 .collect::<Result<_, _>>()?,
             chain: Chain::new(device)?,
             clock: Clock::new(),
@@ -269,7 +269,7 @@ impl World {
         here.assign_notifier(&notifier, number, Notify::MASK | Notify::UNMASK)?;
         let (mut acked, mut resamplefd) = (None, None);
         if kind.level() {
-            here.set_type(number, true)?;
+            here.set_type(number, LineType::Level)?;
             let eventfd = EventFd::new(0)?;
             here.assign_notifier(&eventfd, number, Notify::ACK)?;
             acked = Some(eventfd);

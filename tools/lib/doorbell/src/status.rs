@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+use crate::{sys::StatusMapping, uapi};
+use std::{fmt, sync::atomic::Ordering::Acquire};
+
+/// State and counters of a line, from the [status pages](StatusPages).
+///
+/// Each field is exact by itself. [`Context::query`](crate::Context::query) returns all of them as
+/// of one moment.
+///
+/// # Examples
+///
+/// ```
+/// use doorbell::LineStatus;
+///
+/// let status = LineStatus { deliveries: 5, coalesced: 2, ..Default::default() };
+/// assert_eq!(status.rings(), 7);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct LineStatus {
+    /// A message waits to be delivered.
+    pub pending: bool,
+    /// The line is masked.
+    pub masked: bool,
+    /// The line is a level line that was rung or delivered and not acked since.
+    pub asserted: bool,
+    /// Deliveries of the line.
+    pub deliveries: u64,
+    /// Rings that joined a delivery that had not started yet.
+    pub coalesced: u64,
+    /// Messages that were dropped on request.
+    pub dropped: u64,
+    /// Deliveries by a worker, included in `deliveries`.
+    pub deferred: u64,
+    /// Acks of the line.
+    pub acks: u64,
+}
+
+impl LineStatus {
+    /// Returns the number of rings. While the line is rung the result is approximate, because the
+    /// fields are not of one moment.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use doorbell::LineStatus;
+    /// let status = LineStatus { pending: true, deliveries: 5, ..Default::default() };
+    /// assert_eq!(status.rings(), 6);
+    /// ```
+    pub fn rings(&self) -> u64 {
+        self.deliveries + self.coalesced + self.dropped + u64::from(self.pending)
+    }
+}
+
+/// The mapped status pages of a context, from [`Context::map_status`](crate::Context::map_status).
+///
+/// A read of a line's status is a few loads from memory and no system call. The module works with
+/// these words itself, so they are never late. The mapping keeps the context open, as a file
+/// descriptor does.
+///
+/// # Examples
+///
+/// ```no_run
+/// let context = doorbell::Context::open()?;
+/// context.set_lines(16)?;
+/// let status = context.map_status()?;
+/// let pending: Vec<u32> = (0..status.nr_lines())
+///     .filter(|&line| status.line(line).pending)
+///     .collect();
+/// # Ok::<(), doorbell::Error>(())
+/// ```
+pub struct StatusPages {
+    mapping: StatusMapping,
+}
+
+impl StatusPages {
+    pub(crate) fn new(mapping: StatusMapping) -> Self {
+        Self { mapping }
+    }
+
+    /// Returns the number of lines.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # let context = doorbell::Context::open()?;
+    /// context.set_lines(16)?;
+    /// assert_eq!(context.map_status()?.nr_lines(), 16);
+    /// # Ok::<(), doorbell::Error>(())
+    /// ```
+    pub fn nr_lines(&self) -> u32 {
+        self.mapping.lines().len() as u32
+    }
+
+    /// Reads the number of deliveries of `line`.
+    ///
+    /// A delivery is counted before its triggers are signalled: a thread that a trigger has woken
+    /// finds it counted.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no such line.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # let context = doorbell::Context::open()?;
+    /// let status = context.map_status()?;
+    /// context.ring(3)?;
+    /// assert_eq!(status.deliveries(3), 1);
+    /// # Ok::<(), doorbell::Error>(())
+    /// ```
+    #[inline]
+    pub fn deliveries(&self, line: u32) -> u64 {
+        self.mapping.lines()[line as usize].deliveries.load(Acquire)
+    }
+
+    /// Reads state and counters of `line`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no such line.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # let context = doorbell::Context::open()?;
+    /// let status = context.map_status()?;
+    /// context.mask(3)?;
+    /// assert!(status.line(3).masked);
+    /// # Ok::<(), doorbell::Error>(())
+    /// ```
+    pub fn line(&self, line: u32) -> LineStatus {
+        let live = &self.mapping.lines()[line as usize];
+        let state = live.state.load(Acquire);
+        LineStatus {
+            pending: state & uapi::LINE_PENDING != 0,
+            masked: state & uapi::LINE_MASKED != 0,
+            asserted: state & uapi::LINE_ASSERTED != 0,
+            deliveries: live.deliveries.load(Acquire),
+            coalesced: live.coalesced.load(Acquire),
+            dropped: live.dropped.load(Acquire),
+            deferred: live.deferred.load(Acquire),
+            acks: live.acks.load(Acquire),
+        }
+    }
+}
+
+impl fmt::Debug for StatusPages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StatusPages")
+            .field("nr_lines", &self.nr_lines())
+            .finish()
+    }
+}

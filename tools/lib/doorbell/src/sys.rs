@@ -1,0 +1,492 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! System calls, and all `unsafe` code of the crate.
+
+use crate::{
+    bus::Access,
+    line_set::LineSet,
+    uapi::{self, LineStatus},
+};
+use std::{
+    fs::File,
+    io,
+    mem::{size_of, size_of_val},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    ptr::NonNull,
+    sync::atomic::{
+        AtomicU32, AtomicU64,
+        Ordering::{Acquire, Relaxed, Release},
+    },
+    time::Duration,
+};
+
+fn check(ret: i64) -> io::Result<i64> {
+    if ret < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(ret)
+    }
+}
+
+/// An argument of an ioctl that contains no addresses.
+///
+/// # Safety
+///
+/// Any bytes must be a valid value of the type.
+pub(crate) unsafe trait Plain {}
+// SAFETY: Structures of integers.
+unsafe impl Plain for uapi::GetInfo {}
+// SAFETY: As above.
+unsafe impl Plain for uapi::SetLines {}
+// SAFETY: As above.
+unsafe impl Plain for uapi::Irqfd {}
+// SAFETY: As above.
+unsafe impl Plain for uapi::Trigger {}
+// SAFETY: As above.
+unsafe impl Plain for uapi::SetType {}
+// SAFETY: As above.
+unsafe impl Plain for uapi::SetLevel {}
+// SAFETY: As above.
+unsafe impl Plain for uapi::Query {}
+// SAFETY: As above.
+unsafe impl Plain for uapi::Eventfd {}
+// SAFETY: As above.
+unsafe impl Plain for uapi::Notifier {}
+// SAFETY: As above.
+unsafe impl Plain for uapi::Region {}
+// SAFETY: As above.
+unsafe impl Plain for uapi::SetRecords {}
+// SAFETY: As above.
+unsafe impl Plain for uapi::GetBus {}
+
+/// Calls an ioctl whose argument is a structure without addresses, and returns its result.
+///
+/// # Panics
+///
+/// Panics if the size of `T` is not the size that `cmd` encodes.
+pub(crate) fn ioctl<T: Plain>(fd: BorrowedFd<'_>, cmd: u32, arg: &mut T) -> io::Result<i32> {
+    // SAFETY: A `Plain` argument contains no addresses.
+    unsafe { ioctl_arrays(fd, cmd, arg) }
+}
+
+/// Calls an ioctl whose argument is a structure, which may contain addresses of arrays.
+///
+/// # Safety
+///
+/// The arrays must be valid for the reads and writes that `cmd` does.
+unsafe fn ioctl_arrays<T>(fd: BorrowedFd<'_>, cmd: u32, arg: &mut T) -> io::Result<i32> {
+    assert_eq!((cmd >> 16) & 0x3fff, size_of::<T>() as u32);
+    // SAFETY: The kernel reads and writes as many bytes as `cmd` encodes, which is the size of
+    // `T`. The caller guarantees the rest.
+    let ret = unsafe { libc::ioctl(fd.as_raw_fd(), cmd as _, std::ptr::from_mut(arg)) };
+    check(ret.into())?;
+    Ok(ret)
+}
+
+/// Calls an ioctl whose argument is a number.
+#[inline]
+pub(crate) fn ioctl_value(fd: BorrowedFd<'_>, cmd: u32, arg: u32) -> io::Result<i32> {
+    // SAFETY: `cmd` encodes no size, so that the kernel takes the argument as a number.
+    let ret = unsafe { libc::ioctl(fd.as_raw_fd(), cmd as _, libc::c_ulong::from(arg)) };
+    check(ret.into())?;
+    Ok(ret)
+}
+
+fn length(len: usize) -> io::Result<u32> {
+    u32::try_from(len).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
+}
+
+/// Calls an ioctl on `lines`. Returns the number of lines that it counts and, with `with_bits`,
+/// the bitmap of those lines.
+pub(crate) fn ioctl_lines(
+    fd: BorrowedFd<'_>,
+    cmd: u32,
+    lines: &LineSet,
+    with_bits: bool,
+) -> io::Result<(u32, Vec<u64>)> {
+    assert!(lines.bits.is_empty() || lines.bits.len() == lines.words());
+    let mut result = vec![0u64; if with_bits { lines.words() } else { 0 }];
+    let mut arg = uapi::LineSet {
+        line: lines.first,
+        nr_lines: lines.len,
+        lines: match &lines.bits[..] {
+            [] => 0,
+            bits => bits.as_ptr().expose_provenance() as u64,
+        },
+        result: match with_bits {
+            false => 0,
+            true => result.as_mut_ptr().expose_provenance() as u64,
+        },
+        ..Default::default()
+    };
+    // SAFETY: Both bitmaps have a word for each 64 of `nr_lines` bits, or their address is zero.
+    let count = unsafe { ioctl_arrays(fd, cmd, &mut arg) }?;
+    Ok((count as u32, result))
+}
+
+/// Assigns and deassigns all of `regions` or none. If one of them is the reason for a failure, its
+/// index is returned, too; zero can also mean that none is.
+pub(crate) fn regions(
+    fd: BorrowedFd<'_>,
+    regions: &[uapi::Region],
+) -> Result<(), (io::Error, u32)> {
+    let mut arg = uapi::Regions {
+        regions: regions.as_ptr().expose_provenance() as u64,
+        nr_regions: length(regions.len()).map_err(|error| (error, 0))?,
+        ..Default::default()
+    };
+    // SAFETY: The kernel only reads the array, which has `nr_regions` elements.
+    unsafe { ioctl_arrays(fd, uapi::REGIONS, &mut arg) }
+        .map(drop)
+        .map_err(|error| (error, arg.failed))
+}
+
+/// Describes the regions from index `first` on, and returns their number.
+pub(crate) fn region_infos(
+    fd: BorrowedFd<'_>,
+    first: u32,
+    infos: &mut [uapi::RegionInfo],
+) -> io::Result<usize> {
+    let mut arg = uapi::GetRegions {
+        infos: infos.as_mut_ptr().expose_provenance() as u64,
+        first,
+        nr_infos: length(infos.len())?,
+        ..Default::default()
+    };
+    // SAFETY: The kernel writes at most `nr_infos` elements, and any bytes are valid ones.
+    let count = unsafe { ioctl_arrays(fd, uapi::GET_REGIONS, &mut arg) }?;
+    Ok((count as usize).min(infos.len()))
+}
+
+/// Writes to the bus, and returns the number of `accesses` that succeeded.
+#[inline]
+pub(crate) fn bus_write(fd: BorrowedFd<'_>, accesses: &[Access]) -> io::Result<usize> {
+    let mut arg = uapi::BusWrite {
+        // `Access` is a transparent `uapi::BusAccess`.
+        accesses: accesses.as_ptr().expose_provenance() as u64,
+        nr_accesses: length(accesses.len())?,
+        ..Default::default()
+    };
+    // SAFETY: The kernel only reads the array, which has `nr_accesses` elements.
+    unsafe { ioctl_arrays(fd, uapi::BUS_WRITE, &mut arg) }.map(|count| count as usize)
+}
+
+/// Writes `bytes` at `offset`, and returns the number of bytes written.
+#[inline]
+pub(crate) fn pwrite(fd: BorrowedFd<'_>, bytes: &[u8], offset: i64) -> io::Result<usize> {
+    // SAFETY: `bytes` is valid for reads of its length.
+    let ret = unsafe { libc::pwrite64(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), offset) };
+    check(ret as i64).map(|count| count as usize)
+}
+
+/// Writes `parts`, one after the other, from `offset` on, and returns the number of bytes written.
+pub(crate) fn pwritev(
+    fd: BorrowedFd<'_>,
+    parts: &[io::IoSlice<'_>],
+    offset: i64,
+) -> io::Result<usize> {
+    let count = libc::c_int::try_from(parts.len())
+        .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    // SAFETY: An `IoSlice` has the layout of a `struct iovec`, and is valid for reads.
+    let ret = unsafe { libc::pwritev64(fd.as_raw_fd(), parts.as_ptr().cast(), count, offset) };
+    check(ret as i64).map(|count| count as usize)
+}
+
+/// Consumes records by read(2), and returns their number.
+pub(crate) fn read_records(fd: BorrowedFd<'_>, records: &mut [uapi::Record]) -> io::Result<usize> {
+    let at = records.as_mut_ptr().cast();
+    // SAFETY: `records` is valid for writes of its size, and any bytes are valid records.
+    let ret = unsafe { libc::read(fd.as_raw_fd(), at, size_of_val(records)) };
+    let bytes = check(ret as i64)? as usize;
+    Ok(bytes / size_of::<uapi::Record>())
+}
+
+/// A shared mapping of a part of a context.
+struct Mapping {
+    at: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: A mapping belongs to the process, not to a thread.
+unsafe impl Send for Mapping {}
+// SAFETY: As above. All accesses are to atomics.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    fn new(fd: BorrowedFd<'_>, offset: u64, bytes: usize, prot: libc::c_int) -> io::Result<Self> {
+        let offset = libc::off64_t::try_from(offset)
+            .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+        // SAFETY: The kernel chooses an unused address.
+        let at = unsafe {
+            libc::mmap64(
+                std::ptr::null_mut(),
+                bytes,
+                prot,
+                libc::MAP_SHARED,
+                fd.as_raw_fd(),
+                offset,
+            )
+        };
+        if at == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let at = NonNull::new(at.cast()).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self { at, bytes })
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: `new()` has created the mapping, and no reference into it outlives `self`.
+        unsafe { libc::munmap(self.at.as_ptr().cast(), self.bytes) };
+    }
+}
+
+/// `struct doorbell_line_status` in memory that the kernel writes to.
+#[repr(C)]
+pub(crate) struct LiveStatus {
+    pub(crate) state: AtomicU32,
+    _reserved0: u32,
+    pub(crate) deliveries: AtomicU64,
+    pub(crate) coalesced: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+    pub(crate) deferred: AtomicU64,
+    pub(crate) acks: AtomicU64,
+    _reserved: [u64; 2],
+}
+
+const _: () = assert!(size_of::<LiveStatus>() == size_of::<LineStatus>());
+
+/// The mapped status pages.
+pub(crate) struct StatusMapping {
+    mapping: Mapping,
+    lines: usize,
+}
+
+impl StatusMapping {
+    /// Maps the status of the first `lines` lines of the context `fd`.
+    pub(crate) fn new(fd: BorrowedFd<'_>, offset: u64, lines: usize) -> io::Result<Self> {
+        let bytes = lines * size_of::<LiveStatus>();
+        let mapping = Mapping::new(fd, offset, bytes, libc::PROT_READ)?;
+        Ok(Self { mapping, lines })
+    }
+
+    /// Returns the entries of all lines.
+    #[inline]
+    pub(crate) fn lines(&self) -> &[LiveStatus] {
+        // SAFETY: The mapping has `lines` entries, is aligned to pages, and lives as long as
+        // `self`. The kernel writes only to fields that are atomics here.
+        unsafe { std::slice::from_raw_parts(self.mapping.at.cast().as_ptr(), self.lines) }
+    }
+}
+
+/// `struct doorbell_record` in memory that the kernel writes to.
+#[repr(C)]
+struct LiveRecord {
+    sequence: AtomicU64,
+    addr: AtomicU64,
+    value: AtomicU64,
+    length: AtomicU32,
+    space: AtomicU32,
+}
+
+const _: () = assert!(size_of::<LiveRecord>() == size_of::<uapi::Record>());
+
+/// The mapped records.
+pub(crate) struct RecordMapping {
+    mapping: Mapping,
+    /// A power of two.
+    records: usize,
+}
+
+impl RecordMapping {
+    const HEADER: usize = size_of::<uapi::RecordRing>();
+
+    /// Maps the records of the context `fd`, which has room for `records`.
+    pub(crate) fn new(fd: BorrowedFd<'_>, offset: u64, records: u32) -> io::Result<Self> {
+        let records = records as usize;
+        assert!(records.is_power_of_two());
+        let prot = libc::PROT_READ | libc::PROT_WRITE;
+        let mapping = Mapping::new(fd, offset, Self::bytes(records), prot)?;
+        Ok(Self { mapping, records })
+    }
+
+    fn bytes(records: usize) -> usize {
+        Self::HEADER + records * size_of::<uapi::Record>()
+    }
+
+    fn head(&self) -> &AtomicU64 {
+        // SAFETY: The mapping begins with the head, is aligned to pages, and lives as long as
+        // `self`.
+        unsafe { self.mapping.at.cast().as_ref() }
+    }
+
+    fn record(&self, sequence: u64) -> &LiveRecord {
+        let at = sequence as usize & (self.records - 1);
+        // SAFETY: `records` records follow the header. Each is aligned, because the sizes of the
+        // header and of a record are multiples of eight. All fields are atomics.
+        unsafe {
+            self.mapping
+                .at
+                .add(Self::HEADER)
+                .cast::<LiveRecord>()
+                .add(at)
+                .as_ref()
+        }
+    }
+
+    /// Consumes the next record, if there is one.
+    #[inline]
+    pub(crate) fn take(&mut self) -> Option<uapi::Record> {
+        let head = self.head().load(Relaxed);
+        let next = head.wrapping_add(1);
+        let record = self.record(head);
+        // Pairs with the kernel's store-release of the sequence: the other fields are complete.
+        if record.sequence.load(Acquire) != next {
+            return None;
+        }
+        let taken = uapi::Record {
+            sequence: next,
+            addr: record.addr.load(Relaxed),
+            value: record.value.load(Relaxed),
+            length: record.length.load(Relaxed),
+            space: record.space.load(Relaxed),
+        };
+        // The kernel may overwrite the record from here on.
+        self.head().store(next, Release);
+        Some(taken)
+    }
+}
+
+/// Creates an eventfd.
+pub(crate) fn eventfd(count: u32, flags: libc::c_int) -> io::Result<OwnedFd> {
+    // SAFETY: No memory is passed.
+    let fd = check(unsafe { libc::eventfd(count, flags) }.into())?;
+    // SAFETY: The descriptor is new.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Reads the counter of an eventfd.
+#[inline]
+pub(crate) fn read_u64(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut n = 0u64;
+    // SAFETY: `n` is valid for writes of eight bytes.
+    let got = check(unsafe { libc::read(fd.as_raw_fd(), (&raw mut n).cast(), 8) } as i64)?;
+    if got != 8 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(n)
+}
+
+/// Adds `n` to the counter of an eventfd.
+#[inline]
+pub(crate) fn write_u64(fd: BorrowedFd<'_>, n: u64) -> io::Result<()> {
+    // SAFETY: `n` is valid for reads of eight bytes.
+    check(unsafe { libc::write(fd.as_raw_fd(), (&raw const n).cast(), 8) } as i64)?;
+    Ok(())
+}
+
+/// Waits until `fd` is readable. Returns false if `timeout` passes first or a signal arrives.
+pub(crate) fn wait_readable(fd: BorrowedFd<'_>, timeout: Duration) -> io::Result<bool> {
+    let mut poll = libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // Rounded up: otherwise callers that loop would spin for the last part of a millisecond.
+    let ms = i32::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
+    // SAFETY: `poll` is an array of one element.
+    match check(unsafe { libc::poll(&mut poll, 1, ms) }.into()) {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+        Err(error) => Err(error),
+        Ok(ready) => Ok(ready != 0),
+    }
+}
+
+/// Opens the device at `path`.
+pub(crate) fn open(path: &std::path::Path) -> io::Result<OwnedFd> {
+    let file = File::options().read(true).write(true).open(path)?;
+    Ok(file.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    const OFFSET: u64 = 0x10000;
+
+    /// Creates a file that has room for `records` records at [`OFFSET`].
+    fn file(name: &str, records: usize) -> File {
+        let path = std::env::temp_dir().join(format!("doorbell-{name}-{}", std::process::id()));
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&path)
+            .unwrap();
+        std::fs::remove_file(path).unwrap();
+        file.set_len(OFFSET + RecordMapping::bytes(records) as u64)
+            .unwrap();
+        file
+    }
+
+    /// Records a write as the kernel does.
+    fn record(file: &File, records: u64, sequence: u64, value: u64) {
+        let mut bytes = Vec::new();
+        for word in [sequence, 0x1000 + sequence, value, 4] {
+            bytes.extend(word.to_ne_bytes());
+        }
+        let at = (sequence - 1) % records * bytes.len() as u64;
+        let offset = OFFSET + RecordMapping::HEADER as u64 + at;
+        let written = pwrite(file.as_fd(), &bytes, offset as i64).unwrap();
+        assert_eq!(written, bytes.len());
+    }
+
+    #[test]
+    fn records_are_consumed_once_and_in_order() {
+        let file = file("ring", 4);
+        let mut ring = RecordMapping::new(file.as_fd(), OFFSET, 4).unwrap();
+        assert!(ring.take().is_none());
+        for sequence in 1..=4 {
+            record(&file, 4, sequence, 10 * sequence);
+        }
+        for sequence in 1..=4 {
+            let record = ring.take().unwrap();
+            assert_eq!((record.sequence, record.value), (sequence, 10 * sequence));
+            assert_eq!((record.addr, record.length), (0x1000 + sequence, 4));
+        }
+        // The slots still have the records of the round before.
+        assert!(ring.take().is_none());
+        record(&file, 4, 6, 60);
+        assert!(ring.take().is_none(), "the fifth is not there yet");
+        record(&file, 4, 5, 50);
+        // A new mapping continues at the same record.
+        let mut ring = RecordMapping::new(file.as_fd(), OFFSET, 4).unwrap();
+        assert_eq!(ring.take().map(|record| record.value), Some(50));
+        assert_eq!(ring.take().map(|record| record.value), Some(60));
+        assert!(ring.take().is_none());
+    }
+
+    #[test]
+    fn parts_are_written_one_after_the_other() {
+        let file = file("parts", 1);
+        let parts = [io::IoSlice::new(b"ab"), io::IoSlice::new(b"cde")];
+        assert_eq!(pwritev(file.as_fd(), &parts, 7).unwrap(), 5);
+        let mut bytes = [0; 5];
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, 7).unwrap();
+        assert_eq!(&bytes, b"abcde");
+    }
+
+    #[test]
+    fn status_pages_show_later_changes() {
+        let file = file("status", 1);
+        let status = StatusMapping::new(file.as_fd(), OFFSET, 2).unwrap();
+        assert_eq!(status.lines().len(), 2);
+        assert_eq!(status.lines()[1].deliveries.load(Acquire), 0);
+        let offset = OFFSET as i64 + size_of::<LineStatus>() as i64 + 8;
+        pwrite(file.as_fd(), &7u64.to_ne_bytes(), offset).unwrap();
+        assert_eq!(status.lines()[1].deliveries.load(Acquire), 7);
+    }
+}
