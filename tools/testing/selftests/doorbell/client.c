@@ -78,6 +78,7 @@ TEST(bus)
 	struct doorbell_get_bus bus = {};
 
 	EXPECT_EQ(-ENXIO, doorbell_map_records(db, &mapping));
+	ASSERT_EQ(0, doorbell_set_lines(db, 1));
 	ASSERT_EQ(0, doorbell_set_records(db, 4));
 	region.fd = efd;
 	ASSERT_EQ(0, doorbell_assign_region(db, &region));
