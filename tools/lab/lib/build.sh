@@ -41,7 +41,7 @@ build_module() {
 }
 
 build_tools() {
-	cargo_static build
+	cargo_static build --bins --examples
 }
 
 build_selftests() {

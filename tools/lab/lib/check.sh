@@ -20,6 +20,11 @@ check_cargo_clippy() {
 	cargo_env cargo clippy --locked --workspace --all-targets -- -D warnings
 }
 
+# The client library is complete without the rest of the tree. Builds it from the package.
+check_cargo_package() {
+	cargo_env cargo package --locked --offline --allow-dirty -p doorbell
+}
+
 # UAPI headers cannot use BIT(), and Rust can export symbols, too.
 check_checkpatch() {
 	local files
@@ -59,7 +64,7 @@ check_guarantees() {
 	in_tree "$TREE" python3 /doorbell/tools/lab/lib/guarantees.py /doorbell
 }
 
-CHECKS=(rustfmt clippy cargo_fmt cargo_clippy checkpatch kernel_doc docs guarantees unsafe imports prose)
+CHECKS=(rustfmt clippy cargo_fmt cargo_clippy cargo_package checkpatch kernel_doc docs guarantees unsafe imports prose)
 
 run_checks() {
 	local check passed=0 failed=0

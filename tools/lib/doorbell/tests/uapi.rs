@@ -77,6 +77,13 @@ macro_rules! layout {
 
 #[test]
 fn header_and_rust_agree() {
+    // cargo adds this file to a package, which does not have the header.
+    if Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("Cargo.toml.orig")
+        .exists()
+    {
+        return;
+    }
     let all = [
         pairs! {
             "DOORBELL_ABI_VERSION" => ABI_VERSION,
