@@ -2,8 +2,8 @@
 
 //! A small VMM whose guest rings doorbell lines and is interrupted by them.
 //!
-//! If a device model is a process of its own or a kernel module, an eventfd tells it of the guest's
-//! writes (`KVM_IOEVENTFD`), and it interrupts the guest by another eventfd (`KVM_IRQFD`).
+//! A device model can be a process of its own or a kernel module. An eventfd then tells it of the
+//! guest's writes (`KVM_IOEVENTFD`), and it interrupts the guest by another one (`KVM_IRQFD`).
 //! `/dev/doorbell` is an interrupt controller between eventfds, so it connects the two:
 //!
 //! ```text

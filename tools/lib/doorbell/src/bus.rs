@@ -499,9 +499,10 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// EBUSY if the region overlaps another one of a different shape, EEXIST if it is assigned,
-    /// EINVAL if its length or datamatch is invalid, ENXIO if there is no such line or if records
-    /// are not chosen yet.
+    /// - EBUSY: the region overlaps another one of a different shape.
+    /// - EEXIST: the region is assigned already.
+    /// - EINVAL: length or datamatch are invalid, or the target is not an eventfd.
+    /// - ENXIO: there is no such line, or the number of records is not chosen yet.
     ///
     /// # Examples
     ///
@@ -635,8 +636,12 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// If the first write fails: EOPNOTSUPP if no region matches it, ENOBUFS if there is no room to
-    /// record it, EINVAL if it is no valid write, ENXIO if the lines are not chosen yet.
+    /// Fails only if the first write does:
+    ///
+    /// - EOPNOTSUPP: no region matches it.
+    /// - ENOBUFS: there is no room to record it.
+    /// - EINVAL: it is not a valid write.
+    /// - ENXIO: the lines are not chosen yet.
     ///
     /// # Examples
     ///

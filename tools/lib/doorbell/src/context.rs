@@ -283,9 +283,8 @@ impl From<uapi::Query> for LineQuery {
 /// An open file of the device: lines, a bus, and the eventfds that are assigned to them.
 ///
 /// A context belongs to the processes that have its descriptor. To share it, send the descriptor
-/// over a UNIX socket or let a child inherit it; [`From<OwnedFd>`](#impl-From<OwnedFd>-for-Context)
-/// is the way back. When the last descriptor and the last mapping are closed, everything is
-/// deassigned.
+/// over a UNIX socket or let a child process inherit it. The receiver converts the [`OwnedFd`] to a
+/// context. When the last descriptor and the last mapping are closed, everything is deassigned.
 ///
 /// The methods that take an eventfd accept [any type](crate#file-descriptors) of it. Each method
 /// also fails with ENOTTY if the descriptor is not a doorbell, and with ENOMEM if there is no memory.
@@ -610,9 +609,13 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// EBADF if `fd` is not open, EINVAL if it is not an eventfd, EEXIST if it is an irqfd of this
-    /// line, EBUSY if it is an irqfd elsewhere, ELOOP if the line would ring itself, ENXIO if there
-    /// is no such line, ENOSPC over a limit.
+    /// - EBADF: `fd` is not open.
+    /// - EINVAL: `fd` is not an eventfd.
+    /// - EEXIST: `fd` is an irqfd of this line already.
+    /// - EBUSY: `fd` is an irqfd of another line, of another context or of KVM.
+    /// - ELOOP: the line would ring itself.
+    /// - ENXIO: there is no such line.
+    /// - ENOSPC: over a limit.
     ///
     /// # Examples
     ///
@@ -701,9 +704,12 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// EBADF if `fd` is not open, EINVAL if it is not an eventfd, EEXIST if it is a trigger of this
-    /// line, ELOOP if the line would ring itself, ENXIO if there is no such line, ENOSPC over a
-    /// limit.
+    /// - EBADF: `fd` is not open.
+    /// - EINVAL: `fd` is not an eventfd.
+    /// - EEXIST: `fd` is a trigger of this line already.
+    /// - ELOOP: the line would ring itself.
+    /// - ENXIO: there is no such line.
+    /// - ENOSPC: over a limit.
     ///
     /// # Examples
     ///
@@ -787,8 +793,11 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// EBADF if `fd` is not open, EINVAL if it is not an eventfd, EEXIST if it is a notifier of this
-    /// line, ENXIO if there is no such line, ENOSPC over a limit.
+    /// - EBADF: `fd` is not open.
+    /// - EINVAL: `fd` is not an eventfd.
+    /// - EEXIST: `fd` is a notifier of this line already.
+    /// - ENXIO: there is no such line.
+    /// - ENOSPC: over a limit.
     ///
     /// # Examples
     ///
@@ -1092,9 +1101,11 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// EAGAIN if the counter is zero and the caller does not wait, EINTR if a signal arrives, EBADF
-    /// if `fd` is not open, EINVAL if it is not an eventfd, EOPNOTSUPP if the module was built
-    /// without BTF.
+    /// - EAGAIN: the counter is zero, and `no_wait` is true or `fd` is non-blocking.
+    /// - EINTR: a signal has arrived.
+    /// - EBADF: `fd` is not open.
+    /// - EINVAL: `fd` is not an eventfd.
+    /// - EOPNOTSUPP: the module was built without BTF.
     ///
     /// # Examples
     ///
@@ -1119,8 +1130,9 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// EBADF if `fd` is not open, EINVAL if it is not an eventfd, EOPNOTSUPP if the module was built
-    /// without BTF.
+    /// - EBADF: `fd` is not open.
+    /// - EINVAL: `fd` is not an eventfd.
+    /// - EOPNOTSUPP: the module was built without BTF.
     ///
     /// # Examples
     ///
