@@ -7,7 +7,7 @@ pub mod bus;
 pub use crate::rtt::scale;
 
 use crate::{
-    rtt::{quantile, Filling, Progress},
+    rtt::{quantile, BackgroundLines, Progress},
     sys,
 };
 use doorbell::{Context, EventFd};
@@ -81,10 +81,10 @@ pub fn assign(device: &Path, many: u32, progress: Progress<'_>) -> anyhow::Resul
         progress("assigning", round.into(), ROUNDS.into());
     }
 
-    let mut filled = || -> anyhow::Result<(Context, Filling)> {
+    let mut filled = || -> anyhow::Result<(Context, BackgroundLines)> {
         let context = Context::open_path(device)?;
         context.set_lines(many)?;
-        let filling = Filling::new(&context, many, 0..0, progress)?;
+        let filling = BackgroundLines::new(&context, many, 0..0, progress)?;
         let info = context.info()?;
         anyhow::ensure!(
             (info.nr_irqfds, info.nr_triggers) == (many, many),

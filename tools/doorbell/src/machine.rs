@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What the figures were measured on.
+//! The machine on which figures were measured.
 
 use serde::Serialize;
 use std::{
@@ -8,23 +8,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The accelerator of a machine that shows signs of real hardware, and none of a virtual machine.
+/// The accelerator of a machine with signs of real hardware, and none of a virtual machine.
 pub const BARE_METAL: &str = "bare metal";
-/// The accelerator of a machine that shows neither.
+/// The accelerator of a machine with signs of neither.
 pub const UNKNOWN: &str = "unknown whether virtual";
 
-/// A machine, as far as it matters to latency.
+/// Facts about a machine that affect its latencies.
 #[derive(Clone, Debug, Serialize)]
 pub struct Machine {
     /// The processor's model name.
     pub cpu: String,
-    /// How many processors this process may use.
+    /// Number of CPUs that this process may use.
     pub cpus: usize,
     /// The kernel's release and version.
     pub kernel: String,
-    /// What executes the instructions: [`BARE_METAL`], KVM, an emulator ..., or [`UNKNOWN`].
+    /// The executor of the instructions: [`BARE_METAL`], KVM, an emulator, or [`UNKNOWN`].
     pub accelerator: String,
-    /// What the kernel reads the time from.
+    /// The clock source of the kernel.
     pub clock_source: String,
 }
 
@@ -39,7 +39,7 @@ fn list(directory: &Path) -> impl Iterator<Item = PathBuf> {
 }
 
 impl Machine {
-    /// This one.
+    /// Returns this machine.
     pub fn this() -> Self {
         let cpuinfo = read("/proc/cpuinfo");
         let release = read("/proc/sys/kernel/osrelease");
@@ -66,7 +66,7 @@ impl fmt::Display for Machine {
 }
 
 fn cpu_model(cpuinfo: &str) -> Option<&str> {
-    // x86; others have it under other names, or not at all.
+    // The first is x86's. Other architectures have other names, or none.
     let names = ["model name", "uarch", "cpu model", "Hardware", "machine"];
     names.iter().find_map(|name| {
         let line = cpuinfo.lines().find(|line| line.starts_with(name))?;
@@ -90,7 +90,7 @@ const VIRTUAL: [&str; 12] = [
     "Amazon EC2",
 ];
 
-/// Signs of what executes the instructions.
+/// Signs of the executor of the instructions.
 #[derive(Clone, Debug, Default)]
 struct Signs {
     cpuinfo: String,
@@ -130,8 +130,8 @@ impl Signs {
         }
     }
 
-    /// Concludes from the signs: first the hypervisor's CPUID signature, which is the best, then the
-    /// others, from the surest to the least sure.
+    /// Concludes from the signs, the surest one first. The best one is the hypervisor's signature
+    /// in CPUID.
     fn accelerator(&self) -> String {
         let known = match self.signature.as_deref() {
             Some("TCGTCGTCGTCG") => "emulated (QEMU TCG)".into(),
@@ -182,19 +182,19 @@ fn is_qemus(device: &Path) -> bool {
         || (id("subsystem_vendor"), id("subsystem_device")) == ("0x1af4".into(), "0x1100".into())
 }
 
-/// Where the two threads of a measurement run.
+/// The CPUs of the two threads of a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placement {
     /// The CPU of the thread that measures.
     pub first: usize,
     /// A CPU of another core, if possible.
     pub other: Option<usize>,
-    /// It was not possible: `other` is another hardware thread of the same core.
+    /// True if `other` is a hardware thread of the same core, as there is no other core.
     pub siblings: bool,
 }
 
 impl Placement {
-    /// Chooses from `cpus`, which is not empty.
+    /// Chooses two CPUs of `cpus`, which must not be empty.
     pub fn among(cpus: &[usize]) -> Self {
         let siblings = read(format!(
             "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list",
@@ -214,7 +214,7 @@ impl Placement {
     }
 }
 
-/// Understands "0-2,8".
+/// Parses a list of CPUs such as "0-2,8".
 pub(crate) fn cpu_list(text: &str) -> Vec<usize> {
     let range = |part: &str| {
         let (from, to) = part.split_once('-').unwrap_or((part, part));
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn accelerators_are_told_apart() {
+    fn accelerators_are_distinguished() {
         let on = |signature: Option<&str>, hypervisor: &str, vendor: &str| {
             let signs = Signs {
                 cpuinfo: "flags\t: fpu hypervisor\n".into(),

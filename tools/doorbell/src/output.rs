@@ -11,7 +11,7 @@ mod threads;
 use crate::{
     machine::Machine,
     rtt::{
-        then::{ratios, then},
+        baseline_2009::{baseline, ratios},
         Group, Report, Row, Source,
     },
 };
@@ -22,7 +22,7 @@ use std::fmt::Write;
 /// The percentiles that are printed.
 const PERCENTILES: [(&str, f64); 3] = [("p50", 50.0), ("p99", 99.0), ("p99.9", 99.9)];
 
-/// A table that looks like all our tables: `left` columns of text, then numbers.
+/// Creates a table in the layout of all tables: `left` columns of text, then numbers.
 pub fn new_table<T: ToString>(header: &[T], left: usize) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
@@ -41,7 +41,7 @@ pub fn new_table<T: ToString>(header: &[T], left: usize) -> Table {
     table
 }
 
-/// ns as µs, with three significant digits or so.
+/// Formats ns as µs, with about three significant digits.
 pub fn us(ns: f64) -> String {
     let us = ns / 1000.0;
     match us {
@@ -55,9 +55,9 @@ fn percentile(row: &Row, percentile: f64) -> u64 {
     row.histogram.value_at_percentile(percentile)
 }
 
-/// A table, before it is known what it will look like: a column of text, then numbers.
+/// A table before its layout: a column of text, then columns of numbers.
 pub(crate) struct Sheet {
-    /// What it is about, unless it is a comparison.
+    /// The group of the rows; none for a comparison.
     pub(crate) group: Option<Group>,
     pub(crate) header: Vec<String>,
     pub(crate) rows: Vec<Vec<String>>,
@@ -73,51 +73,51 @@ impl Sheet {
     }
 }
 
-/// What people read of a report, but for the notes.
-pub(crate) struct Told {
-    /// What measured.
+/// The parts of a report for people, except the notes.
+pub(crate) struct Summary {
+    /// The description of the run.
     pub(crate) about: Vec<String>,
     pub(crate) sheets: Vec<Sheet>,
-    /// What the columns are.
+    /// The explanation of the columns.
     pub(crate) key: String,
 }
 
-pub(crate) fn tell(report: &Report, machine: &Machine) -> Told {
-    let mut told = match &report.source {
-        Source::Threads(facts) => threads::tell(report, facts, machine),
-        Source::Kvm(facts) => kvm::tell(report, facts, machine),
-        Source::Qemu(facts) => qemu::tell(report, facts, machine),
+pub(crate) fn summarize(report: &Report, machine: &Machine) -> Summary {
+    let mut summary = match &report.source {
+        Source::Threads(facts) => threads::summarize(report, facts, machine),
+        Source::Kvm(facts) => kvm::summarize(report, facts, machine),
+        Source::Qemu(facts) => qemu::summarize(report, facts, machine),
     };
-    told.sheets.retain(|sheet| !sheet.rows.is_empty());
-    told
+    summary.sheets.retain(|sheet| !sheet.rows.is_empty());
+    summary
 }
 
-/// The comparisons of a report, beside those of 2009.
-fn compared(report: &Report) -> Sheet {
+/// Returns the ratios of a report, beside those of 2009.
+fn comparison(report: &Report) -> Sheet {
     let mut sheet = Sheet::new(None, &["ratio", "here", "2009"]);
     for ratio in ratios(&report.rows) {
-        let then = ratio.then.map(|then| format!("{then:.2}"));
+        let baseline = ratio.baseline.map(|baseline| format!("{baseline:.2}"));
         let now = format!("{:.2}", ratio.now);
         sheet
             .rows
-            .push(vec![ratio.what, now, then.unwrap_or_default()]);
+            .push(vec![ratio.what, now, baseline.unwrap_or_default()]);
     }
     sheet
 }
 
-/// Returns the sentences about a report that belong beside its figures.
+/// Returns the remarks that belong beside the figures.
 pub fn notes(report: &Report) -> impl Iterator<Item = &String> {
     report.left_out.iter().chain(&report.notes)
 }
 
-/// The table for people.
+/// Formats a report for people.
 pub fn human(report: &Report, machine: &Machine) -> String {
-    let told = tell(report, machine);
+    let summary = summarize(report, machine);
     let mut out = format!("{machine}\n");
-    for line in told.about {
+    for line in summary.about {
         let _ = writeln!(out, "{line}");
     }
-    for sheet in told.sheets {
+    for sheet in summary.sheets {
         let mut table = new_table(&sheet.header, 1);
         table.add_rows(sheet.rows);
         let _ = writeln!(out, "\n{table}");
@@ -126,10 +126,10 @@ pub fn human(report: &Report, machine: &Machine) -> String {
     for note in notes(report) {
         let _ = writeln!(out, "{note}");
     }
-    out + &told.key
+    out + &summary.key
 }
 
-/// Everything, as a value.
+/// Returns the whole report as a value.
 pub(crate) fn value(report: &Report, machine: &Machine) -> Value {
     let rows: Vec<_> = report
         .rows
@@ -151,7 +151,7 @@ pub(crate) fn value(report: &Report, machine: &Machine) -> Value {
             for (name, p) in PERCENTILES {
                 value[format!("{name}_ns")] = percentile(row, p).into();
             }
-            if let Some(then) = then(row.group, row.name) {
+            if let Some(then) = baseline(row.group, row.name) {
                 value["iops_2009"] = then.iops.into();
                 value["rtt_2009_ns"] = (then.us * 1e3).round().into();
                 value["extrapolated_2009"] = then.extrapolated.into();
@@ -170,7 +170,13 @@ pub(crate) fn value(report: &Report, machine: &Machine) -> Value {
     if !ratios.is_empty() {
         value["ratios"] = ratios
             .into_iter()
-            .map(|ratio| json!({"what": ratio.what, "ratio": ratio.now, "ratio_2009": ratio.then}))
+            .map(|ratio| {
+                json!({
+                    "what": ratio.what,
+                    "ratio": ratio.now,
+                    "ratio_2009": ratio.baseline,
+                })
+            })
             .collect();
     }
     match &report.source {
@@ -181,12 +187,12 @@ pub(crate) fn value(report: &Report, machine: &Machine) -> Value {
     value
 }
 
-/// Everything, for programs.
+/// Formats the whole report as JSON.
 pub fn json(report: &Report, machine: &Machine) -> String {
     format!("{:#}\n", value(report, machine))
 }
 
-/// The same figures as comma-separated values.
+/// Formats the figures as comma-separated values.
 pub fn csv(report: &Report) -> String {
     let mut out = String::from("group,name,iops,rtt_ns,rtt_q1_ns,rtt_q3_ns,ratio,samples,min_ns");
     for (name, _) in PERCENTILES {
@@ -194,7 +200,7 @@ pub fn csv(report: &Report) -> String {
     }
     out.push_str(",max_ns\n");
     for row in &report.rows {
-        // No name of ours has a quote in it.
+        // The names contain no quotes.
         let _ = write!(
             out,
             "{},\"{}\",{:.0},{:.1},{:.1},{:.1},{:.4},{},{}",
@@ -216,7 +222,7 @@ pub fn csv(report: &Report) -> String {
     out
 }
 
-/// The lines in which the first doorbell reported its figures, in 2009.
+/// Formats the figures as the first doorbell printed them in 2009.
 pub fn classic(report: &Report) -> String {
     let mut out = String::new();
     for row in &report.rows {
@@ -281,7 +287,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn human_names_machine_groups_and_what_is_missing() {
+    fn report_for_people_names_machine_groups_and_notes() {
         let text = human(&report(), &machine());
         for part in [
             "Abacus, 1 CPU, bare metal",
@@ -299,7 +305,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn rows_that_are_left_out_are_said() {
+    fn left_out_rows_are_reported() {
         let mut report = report();
         assert_eq!(value(&report, &machine())["left_out"], Value::Null);
         report.left_out = Some("not measured: some rows".into());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The distributions as a picture.
+//! Plots of the distributions.
 
 mod bars;
 
@@ -24,9 +24,9 @@ const LEGEND: u32 = 200;
 /// Sizes of text.
 const CAPTION: u32 = 19;
 const TEXT: u32 = 16;
-/// How far the x axis goes: 0 is the minimum, 1 p90, 2 p99 ...
+/// The end of the x axis. 0 is the minimum, 1 is p90, 2 is p99, and so on.
 const NINES: f64 = 5.0;
-/// What is written at it, besides.
+/// The labels of the x axis.
 const TICKS: [(f64, &str); 7] = [
     (0.0, "min"),
     (std::f64::consts::LOG10_2, "p50"),
@@ -37,7 +37,7 @@ const TICKS: [(f64, &str); 7] = [
     (5.0, "p99.999"),
 ];
 
-/// The x axis.
+/// The x axis: the number of nines of a percentile.
 struct Nines;
 
 impl Ranged for Nines {
@@ -64,7 +64,7 @@ impl ValueFormatter<f64> for Nines {
     }
 }
 
-/// The same in every group; told apart by the colour-blind, too.
+/// Returns the color of a row: the same in every group, and distinguishable by the color-blind.
 fn color(name: &str) -> RGBColor {
     match name {
         "eventfd" => RGBColor(0, 0, 0),
@@ -87,8 +87,10 @@ fn color(name: &str) -> RGBColor {
     }
 }
 
-/// Draws the distributions: a curve per row, with more room the rarer it gets, as the tail is what
-/// one looks for. If there was a guest, bars of what its writes take stand above.
+/// Draws a curve per row.
+///
+/// The rarer a round trip, the more room it gets, as the tail matters most. If there was a guest,
+/// bars of its writes stand above the curves.
 pub fn draw(report: &Report, machine: &Machine, path: &Path) -> anyhow::Result<()> {
     let groups = groups(report);
     let bars = bars::rows(report);
@@ -112,8 +114,8 @@ pub fn draw(report: &Report, machine: &Machine, path: &Path) -> anyhow::Result<(
     Ok(())
 }
 
-/// The groups that have distributions, and the rows that do. QEMU's guests time their writes in
-/// batches.
+/// Returns the groups and rows that have distributions. Writes of QEMU's guests have none, as they
+/// are timed in batches.
 fn groups(report: &Report) -> Vec<(Group, Vec<&Row>)> {
     let all = [&Group::ALL[..], &Group::KVM, &[Group::QemuCircle]].concat();
     let rows = |group| -> Vec<&Row> {
@@ -126,7 +128,7 @@ fn groups(report: &Report) -> Vec<(Group, Vec<&Row>)> {
         .collect()
 }
 
-/// The bars alone, as SVG to be put into a page; none if there was no guest.
+/// Returns the bars alone, as SVG for a page; none if there was no guest.
 pub fn bars(report: &Report) -> anyhow::Result<Option<String>> {
     let bars = bars::rows(report);
     if bars.is_empty() {
@@ -135,7 +137,7 @@ pub fn bars(report: &Report) -> anyhow::Result<Option<String>> {
     inline(|area| bars::draw(area, &bars)).map(Some)
 }
 
-/// The distributions of one group, likewise.
+/// Returns the curves of one group, as SVG for a page; none if the group has none.
 pub fn curves(report: &Report, group: Group) -> anyhow::Result<Option<String>> {
     match groups(report).into_iter().find(|&(g, _)| g == group) {
         Some((_, rows)) => inline(|area| panel(area, group, &rows)).map(Some),
@@ -198,9 +200,9 @@ where
     Ok(())
 }
 
-/// The distribution of a row, up to its slowest round trip.
+/// Returns the distribution of a row, up to its slowest round trip.
 fn curve(row: &Row) -> Vec<(f64, f64)> {
-    // Beyond that a histogram only repeats its maximum.
+    // Beyond this a histogram only repeats its maximum.
     let end = (row.histogram.len() as f64).log10().min(NINES);
     (0..=500)
         .map(|step| {
@@ -253,7 +255,7 @@ mod tests {
             "{svg}"
         );
         assert!(!svg.contains("extrapolated"), "{svg}");
-        // A bar for each of two rows, and the legend's.
+        // A bar for each of two rows, and one in the legend.
         assert_eq!(svg.matches("#0072B2").count(), 2 + 1, "{svg}");
         report.rows[0].name = "userspace-pio";
         let svg = bars(&report).unwrap().unwrap();
@@ -270,7 +272,7 @@ mod tests {
         let svg = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert!(svg.contains("9.09") && svg.contains("p99.999"));
-        // The bars, and two curves with their legends'.
+        // The bars, and two sets of curves with their legends.
         assert_eq!(svg.matches("#0072B2").count(), 2 + 1 + 2 * 2, "{svg}");
     }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Passing a context on over a UNIX socket.
+//! Sharing of a context over a UNIX socket.
 
 use crate::sys;
 use doorbell::Context;
@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A socket where a context can be had; the socket's permissions say by whom.
+/// A socket that hands out a context. The permissions of its path decide which users get it.
 #[derive(Debug)]
 pub struct Server {
     listener: UnixListener,
@@ -21,7 +21,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens at `path`, which must not exist, or be a socket on which nobody listens any more.
+    /// Listens at `path`, which must not exist, or be a socket without a listener.
     pub fn bind(path: &Path) -> io::Result<Self> {
         if UnixStream::connect(path).is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused) {
             fs::remove_file(path)?;
@@ -34,7 +34,7 @@ impl Server {
         })
     }
 
-    /// The next of those who are waiting, if there is one.
+    /// Accepts the next waiting client, if there is one.
     pub(crate) fn accept(&self) -> io::Result<Option<UnixStream>> {
         match self.listener.accept() {
             Ok((client, _)) => Ok(Some(client)),
@@ -43,11 +43,11 @@ impl Server {
         }
     }
 
-    /// Passes `context` on to everybody who is waiting; returns to how many.
+    /// Sends `context` to all waiting clients; returns their number.
     pub fn serve(&self, context: &Context) -> io::Result<usize> {
         let mut served = 0;
         while let Some(client) = self.accept()? {
-            // A client that went away is no reason to stop.
+            // A client that has disconnected is not an error.
             if sys::send_fd(client.as_fd(), context.as_fd()).is_ok() {
                 served += 1;
             }
@@ -68,7 +68,7 @@ impl Drop for Server {
     }
 }
 
-/// Gets the context that a [`Server`] at `path` has.
+/// Receives the context of the [`Server`] at `path`.
 pub fn connect(path: &Path) -> io::Result<Context> {
     let socket = UnixStream::connect(path)?;
     Ok(Context::from(sys::receive_fd(socket.as_fd())?))

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A vCPU that is in long mode when it starts, with an interrupt controller that is switched on.
+//! Set-up of a vCPU in long mode, with its interrupt controller enabled.
 //!
-//! A vCPU comes out of reset in real mode. KVM lets the VMM choose another state: so no code is
-//! needed in the guest that gets there.
+//! A vCPU comes out of reset in real mode. KVM lets the VMM set another state, so the guest needs
+//! no code for the transition.
 
 use crate::{guest, layout};
 use anyhow::{Context, Result};
@@ -16,7 +16,8 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 const CODE_SELECTOR: u16 = 8;
 const DATA_SELECTOR: u16 = 16;
-/// Flat segments: 64-bit code, readable; data, writable. Present, accessed, granularity 4 KiB.
+/// Flat segments: none; 64-bit code, readable; data, writable. Present, accessed, granularity 4
+/// KiB.
 const DESCRIPTORS: [u64; 3] = [0, 0x00af_9b00_0000_ffff, 0x00cf_9300_0000_ffff];
 
 const CR0_PE: u64 = 1 << 0;
@@ -25,20 +26,21 @@ const CR0_PG: u64 = 1 << 31;
 const CR4_PAE: u64 = 1 << 5;
 const EFER_LME: u64 = 1 << 8;
 const EFER_LMA: u64 = 1 << 10;
-/// Always set.
+/// This bit is always set.
 const RFLAGS: u64 = 1 << 1;
 
-/// Page table entries: present, writable, accessed; and dirty, large.
+/// Flags of page table entries: present, writable, accessed; for a large page also dirty and large.
 const TABLE: u64 = 0x23;
 const LARGE: u64 = 0xe3;
 
 const APIC_BASE_ENABLE: u64 = 1 << 11;
 const APIC_BASE_X2APIC: u64 = 1 << 10;
-/// Where the spurious interrupt vector register is: vector 0xff, and bit 8, the APIC's own switch.
+/// The spurious interrupt vector register. Its value is vector 0xff and bit 8, which enables the
+/// APIC.
 const APIC_SPIV: usize = 0xf0;
 const APIC_SPIV_ON: u32 = 0x1ff;
 
-/// Puts into memory what all vCPUs share: descriptors, page tables, the code.
+/// Loads the memory that all vCPUs share: descriptors, page tables, the code.
 pub(crate) fn load(memory: &GuestMemoryMmap) -> Result<()> {
     let words = |at: u64, words: &[u64]| {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
@@ -47,7 +49,7 @@ pub(crate) fn load(memory: &GuestMemoryMmap) -> Result<()> {
     words(layout::GDT, &DESCRIPTORS)?;
     words(layout::PML4, &[layout::PDPT | TABLE])?;
     words(layout::PDPT, &[layout::PD | TABLE])?;
-    // The first gigabyte, as it is; most of it is no memory.
+    // An identity mapping of the first gigabyte, most of which has no memory.
     let pages: Vec<u64> = (0..512).map(|page| (page << 21) | LARGE).collect();
     words(layout::PD, &pages)?;
     let handler = layout::CODE + guest::Entry::Interrupt.offset();
@@ -57,16 +59,16 @@ pub(crate) fn load(memory: &GuestMemoryMmap) -> Result<()> {
     Ok(())
 }
 
-/// A descriptor of an interrupt's handler: present, 64-bit interrupt gate.
+/// Returns the descriptor of an interrupt handler: present, 64-bit interrupt gate.
 fn gate(handler: u64) -> [u64; 2] {
     let low = (handler & 0xffff) | (u64::from(CODE_SELECTOR) << 16);
     let middle = (handler >> 16) & 0xffff;
     [low | (0x8e << 40) | (middle << 48), handler >> 32]
 }
 
-/// Makes `vcpu` ready to run. `load` has been called.
+/// Makes `vcpu` ready to run. [`load`] must have been called.
 pub(crate) fn prepare(kvm: &Kvm, vcpu: &VcpuFd) -> Result<()> {
-    // All that KVM can do; x2APIC is part of it.
+    // All features that KVM supports; x2APIC is one of them.
     let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)?;
     vcpu.set_cpuid2(&cpuid).context("set the vCPU's CPUID")?;
 
@@ -91,7 +93,7 @@ pub(crate) fn prepare(kvm: &Kvm, vcpu: &VcpuFd) -> Result<()> {
     vcpu.set_lapic(&lapic)
         .context("switch the vCPU's APIC on")?;
 
-    // All but the first would wait for it to start them.
+    // All vCPUs but the first would wait for a start-up message.
     let runnable = kvm_mp_state {
         mp_state: KVM_MP_STATE_RUNNABLE,
     };
@@ -122,7 +124,7 @@ fn set_register(lapic: &mut kvm_lapic_state, at: usize, value: u32) {
     }
 }
 
-/// The registers with which the vCPU `id` does `entry`; what depends on the row is still zero.
+/// Returns the registers of the vCPU `id` at `entry`. Those that depend on the scenario are zero.
 pub(crate) fn registers(entry: guest::Entry, id: u64, n: u32) -> kvm_regs {
     kvm_regs {
         rip: layout::CODE + entry.offset(),

@@ -1,40 +1,40 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What the guest does.
+//! The code of the guest.
 //!
-//! It is assembled with this crate, put among its constants, and copied into the guest's memory; it
-//! is never executed here. It refers to nothing but itself, relative to where it is. See it by
-//! `objdump -d -j .rodata.kvm_rtt -M intel` of the built library (`libkvm_rtt.rlib`).
+//! The assembler places it in this crate's constants, and the VMM copies it to the guest's memory.
+//! It is never executed here. It is position-independent. To disassemble it, use
+//! `objdump -d -j .rodata.kvm_rtt -M intel` on the built library (`libkvm_rtt.rlib`).
 //!
-//! All of it runs at privilege level 0, in 64-bit mode. It does not set itself up: the VMM sets
-//! these registers and the instruction pointer before each run.
+//! It runs at privilege level 0, in 64-bit mode. Before each run the VMM sets the instruction
+//! pointer and these registers:
 //!
 //! | register | |
 //! |---|---|
-//! | rdi | where the next time stamp goes |
-//! | rsi, r8w | the MMIO address, or I/O port, that is written to |
-//! | r9d | how many writes to make, not zero |
-//! | r10d | what is written |
-//! | r13 | where interrupts are counted, for all vCPUs to see |
-//! | r14d | how many interrupts to wait for, if it makes no writes |
-//! | rsp | a stack |
-//! | rflags | interrupts are off |
+//! | rdi | address of the next time stamp |
+//! | rsi, r8w | MMIO address, or I/O port, of the writes |
+//! | r9d | number of writes, not zero |
+//! | r10d | value of the writes |
+//! | r13 | address of the interrupt count, which all vCPUs share |
+//! | r14d | number of interrupts to wait for, without writes |
+//! | rsp | stack |
+//! | rflags | interrupts disabled |
 //!
-//! rax, rcx, rdx and r11 are for use by the code, and all but r11 by the handler: it comes where
-//! nothing is in them.
+//! The code may change rax, rcx, rdx and r11. The handler may change all of them but r11: where
+//! interrupts are enabled, the others hold nothing.
 
 use crate::layout::DONE;
 
 std::arch::global_asm!(
     r#"
 	.pushsection .rodata.kvm_rtt, "a", @progbits
-# For the rest of this crate, which may be compiled in several pieces.
-	.irp	name, code, pio, mmio, vmcall, vmmcall, circle, ask, answer, interrupt, code_end
+# Visible in the whole crate, which may be compiled as several units.
+	.irp	name, code, pio, mmio, vmcall, vmmcall, circle, ping, pong, interrupt, code_end
 	.globl	kvm_rtt_\name
 	.hidden	kvm_rtt_\name
 	.endr
 
-# What time it is goes to the next place.
+# Stores the time as the next time stamp.
 	.macro	stamp
 	rdtsc
 	shl	rdx, 32
@@ -44,13 +44,13 @@ std::arch::global_asm!(
 	.endm
 
 kvm_rtt_code:
-# All is done. The VMM sets the registers anew before it goes on.
+# The end of a run. The VMM sets all registers before the next run.
 kvm_rtt_done:
 	mov	edx, {done}
 	out	dx, al
 	jmp	kvm_rtt_done
 
-# Writes to an I/O port. A stamp before the first and after each: n + 1.
+# Writes to an I/O port. Stamps: one before the first write, and one after each; n + 1.
 kvm_rtt_pio:
 	stamp
 1:	mov	edx, r8d
@@ -70,7 +70,7 @@ kvm_rtt_mmio:
 	jnz	1b
 	jmp	kvm_rtt_done
 
-# The same with hypercalls: 1 is KVM_HC_VAPIC_POLL_IRQ, which does nothing. Intel's instruction ...
+# The same with hypercalls: 1 is KVM_HC_VAPIC_POLL_IRQ, which does nothing. Intel's instruction:
 kvm_rtt_vmcall:
 	stamp
 1:	mov	eax, 1
@@ -80,7 +80,7 @@ kvm_rtt_vmcall:
 	jnz	1b
 	jmp	kvm_rtt_done
 
-# ... and AMD's.
+# AMD's instruction:
 kvm_rtt_vmmcall:
 	stamp
 1:	mov	eax, 1
@@ -91,9 +91,9 @@ kvm_rtt_vmmcall:
 	jmp	kvm_rtt_done
 
 # Writes to an MMIO address, and waits for an interrupt each time. Stamps: one before each write,
-# and the handler's; 2n. An idle CPU would wait like this: it looks with interrupts off, and what
-# comes after that ends the hlt, for sti lets nothing through before it. An interrupt that comes
-# right after the write is taken there.
+# and one by the handler; 2n. The wait is that of an idle CPU: it reads the count with interrupts
+# disabled. An interrupt after that ends the hlt, as sti enables interrupts only after the next
+# instruction. An interrupt right after the write is taken there.
 kvm_rtt_circle:
 1:	mov	r11d, [r13]
 	stamp
@@ -109,9 +109,9 @@ kvm_rtt_circle:
 	jnz	1b
 	jmp	kvm_rtt_done
 
-# The same when another vCPU is interrupted, which this one sees by the count. Both stamps are
-# from here: the CPUs' clocks need not agree. 2n.
-kvm_rtt_ask:
+# Ping: the same, but another vCPU is interrupted. This one polls the count. It makes both stamps,
+# as the clocks of the CPUs may differ; 2n.
+kvm_rtt_ping:
 1:	mov	r11d, [r13]
 	stamp
 	mov	[rsi], r10d
@@ -123,8 +123,8 @@ kvm_rtt_ask:
 	jnz	1b
 	jmp	kvm_rtt_done
 
-# The other vCPU: waits for n interrupts. Stamps: the handler's; n.
-kvm_rtt_answer:
+# Pong, the other vCPU: waits for n interrupts. Stamps: one by the handler each; n.
+kvm_rtt_pong:
 1:	cli
 	test	r14d, r14d
 	jz	kvm_rtt_done
@@ -132,7 +132,7 @@ kvm_rtt_answer:
 	hlt
 	jmp	1b
 
-# An interrupt: is counted, stamped, and acknowledged (x2APIC's EOI, whose value is zero).
+# The interrupt handler: counts, stamps, and writes x2APIC's EOI, whose value is zero.
 kvm_rtt_interrupt:
 	inc	dword ptr [r13]
 	stamp
@@ -158,12 +158,12 @@ extern "C" {
     static kvm_rtt_vmcall: u8;
     static kvm_rtt_vmmcall: u8;
     static kvm_rtt_circle: u8;
-    static kvm_rtt_ask: u8;
-    static kvm_rtt_answer: u8;
+    static kvm_rtt_ping: u8;
+    static kvm_rtt_pong: u8;
     static kvm_rtt_interrupt: u8;
 }
 
-/// Where to begin.
+/// An entry point of the code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Entry {
     Pio,
@@ -171,13 +171,13 @@ pub(crate) enum Entry {
     Vmcall,
     Vmmcall,
     Circle,
-    Ask,
-    Answer,
+    Ping,
+    Pong,
     Interrupt,
 }
 
 impl Entry {
-    /// How far that is from the beginning of the code.
+    /// Returns the offset from the beginning of the code.
     pub(crate) fn offset(self) -> u64 {
         let at = match self {
             Entry::Pio => &raw const kvm_rtt_pio,
@@ -185,38 +185,38 @@ impl Entry {
             Entry::Vmcall => &raw const kvm_rtt_vmcall,
             Entry::Vmmcall => &raw const kvm_rtt_vmmcall,
             Entry::Circle => &raw const kvm_rtt_circle,
-            Entry::Ask => &raw const kvm_rtt_ask,
-            Entry::Answer => &raw const kvm_rtt_answer,
+            Entry::Ping => &raw const kvm_rtt_ping,
+            Entry::Pong => &raw const kvm_rtt_pong,
             Entry::Interrupt => &raw const kvm_rtt_interrupt,
         };
         (at.addr() - (&raw const kvm_rtt_code).addr()) as u64
     }
 
-    /// How many time stamps `n` writes leave.
+    /// Returns the number of time stamps of `n` writes.
     pub(crate) fn stamps(self, n: u32) -> usize {
         let n = n as usize;
         match self {
-            Entry::Circle | Entry::Ask => 2 * n,
-            Entry::Answer => n,
+            Entry::Circle | Entry::Ping => 2 * n,
+            Entry::Pong => n,
             _ => n + 1,
         }
     }
 
-    /// What `stamps` say of each write, in ticks.
+    /// Returns the ticks of each write, from its time stamps.
     pub(crate) fn ticks(self, stamps: &[u64]) -> Vec<u64> {
         let took = |pair: &[u64]| pair[1].wrapping_sub(pair[0]);
         match self {
-            Entry::Circle | Entry::Ask => stamps.chunks_exact(2).map(took).collect(),
+            Entry::Circle | Entry::Ping => stamps.chunks_exact(2).map(took).collect(),
             _ => stamps.windows(2).map(took).collect(),
         }
     }
 }
 
-/// The code.
+/// Returns the code.
 pub(crate) fn code() -> &'static [u8] {
     let start = &raw const kvm_rtt_code;
     let len = (&raw const kvm_rtt_code_end).addr() - start.addr();
-    // SAFETY: The assembler puts one behind the other, and what is between them are constants.
+    // SAFETY: The assembler places the labels in this order in one section, with constants between.
     unsafe { std::slice::from_raw_parts(start, len) }
 }
 
@@ -230,8 +230,8 @@ mod tests {
         Entry::Vmcall,
         Entry::Vmmcall,
         Entry::Circle,
-        Entry::Ask,
-        Entry::Answer,
+        Entry::Ping,
+        Entry::Pong,
         Entry::Interrupt,
     ];
 
@@ -248,9 +248,9 @@ mod tests {
                 // rdtsc
                 Entry::Pio | Entry::Mmio | Entry::Vmcall | Entry::Vmmcall => &[0x0f, 0x31],
                 // mov r11d, [r13]
-                Entry::Circle | Entry::Ask => &[0x45, 0x8b, 0x5d, 0x00],
+                Entry::Circle | Entry::Ping => &[0x45, 0x8b, 0x5d, 0x00],
                 // cli
-                Entry::Answer => &[0xfa],
+                Entry::Pong => &[0xfa],
                 // inc dword ptr [r13]
                 Entry::Interrupt => &[0x41, 0xff, 0x45, 0x00],
             };
@@ -268,7 +268,7 @@ mod tests {
         assert_eq!(Entry::Pio.ticks(&[10, 13, 17, 30]), [3, 4, 13]);
         assert_eq!(Entry::Circle.stamps(2), 4);
         assert_eq!(Entry::Circle.ticks(&[10, 13, 17, 30]), [3, 13]);
-        assert_eq!(Entry::Ask.ticks(&[u64::MAX, 4]), [5]);
-        assert_eq!(Entry::Answer.stamps(5), 5);
+        assert_eq!(Entry::Ping.ticks(&[u64::MAX, 4]), [5]);
+        assert_eq!(Entry::Pong.stamps(5), 5);
     }
 }

@@ -37,12 +37,12 @@
 //! | `vcpu.rs` | the thread of a vCPU, which can be stopped at any instruction of the guest |
 //! | `vm.rs` | the VM: memory, interrupt routes, vCPUs |
 //! | `relay.rs` | the alternative to a doorbell: a thread from one eventfd to another |
-//! | `row.rs` | the rows of the table |
-//! | `wiring.rs` | the connections of each row |
-//! | `rig.rs` | the test bench, which checks that each write arrived |
+//! | `scenario.rs` | the scenarios: the paths of a write |
+//! | `wiring.rs` | the connections of each scenario |
+//! | `testbench.rs` | the test bench, which checks that each write arrived |
 //! | `exits.rs` | KVM's own count of exits |
 //!
-//! A [`Rig`] is a VM with the eventfds of all rows connected. The guest reads the TSC before and
+//! A [`Testbench`] is a VM with the eventfds of all scenarios connected. The guest reads the TSC before and
 //! after each write, so that no code of the VMM is measured. If the counter of the line's rings
 //! does not grow by the number of the guest's writes, the run fails.
 //!
@@ -57,12 +57,12 @@ mod exits;
 mod guest;
 mod layout;
 mod relay;
-mod rig;
-mod row;
+mod scenario;
+mod testbench;
 mod vcpu;
 mod vm;
 mod wiring;
 
 pub use layout::MOST_WRITES;
-pub use rig::{Cpus, Rig, Run};
-pub use row::{Row, Through};
+pub use scenario::{Scenario, Via};
+pub use testbench::{Cpus, Run, Testbench};

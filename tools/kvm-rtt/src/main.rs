@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! `kvm-rtt [WRITES]`: makes the guest write WRITES times in each row. Prints as KTAP that each
-//! write arrived, and the median time. Without a doorbell, skips the rows that need it.
+//! `kvm-rtt [WRITES]`: makes so many writes in each scenario. It prints as KTAP whether all of them
+//! arrived, and their median time. Without a doorbell, scenarios that need one are skipped.
 
 use anyhow::{ensure, Context as _, Result};
 use doorbell::{Context, DEVICE};
-use kvm_rtt::{Cpus, Rig, Row, MOST_WRITES};
+use kvm_rtt::{Cpus, Scenario, Testbench, MOST_WRITES};
 use std::{
     env,
     path::{Path, PathBuf},
@@ -28,46 +28,49 @@ fn run() -> Result<bool> {
         .context("no doorbell (is the module loaded? modprobe doorbell)");
     let one_cpu = thread::available_parallelism().is_ok_and(|cpus| cpus.get() == 1);
 
-    println!("TAP version 13\n1..{}", Row::ALL.len());
+    println!("TAP version 13\n1..{}", Scenario::ALL.len());
     let no_kvm = !Path::new("/dev/kvm").exists();
-    let skip = |row: Row| match &doorbell {
+    let skip = |scenario: Scenario| match &doorbell {
         _ if no_kvm => Some("there is no /dev/kvm".into()),
-        Err(error) if row.needs_doorbell() => Some(format!("{error:#}")),
-        _ if row.is_for_two() && one_cpu => Some("there is one CPU".into()),
+        Err(error) if scenario.needs_doorbell() => Some(format!("{error:#}")),
+        _ if scenario.is_for_two() && one_cpu => Some("there is one CPU".into()),
         _ => None,
     };
-    let skipped = Row::ALL.map(skip);
-    let rows: Vec<Row> = Row::ALL
+    let skipped = Scenario::ALL.map(skip);
+    let scenarios: Vec<Scenario> = Scenario::ALL
         .into_iter()
         .zip(&skipped)
         .filter(|(_, reason)| reason.is_none())
-        .map(|(row, _)| row)
+        .map(|(scenario, _)| scenario)
         .collect();
-    let mut rig = None;
-    if !rows.is_empty() {
-        rig = Some(Rig::new(doorbell.ok(), &rows, Cpus::default())?);
+    let mut bench = None;
+    if !scenarios.is_empty() {
+        bench = Some(Testbench::new(doorbell.ok(), &scenarios, Cpus::default())?);
         // The frequency of the TSC is measured over this time.
         thread::sleep(Duration::from_millis(200));
     }
     let mut passed = true;
-    for (number, (row, skipped)) in (1..).zip(Row::ALL.into_iter().zip(skipped)) {
-        let rig = match (&mut rig, skipped) {
-            (Some(rig), None) => rig,
+    for (number, (scenario, skipped)) in (1..).zip(Scenario::ALL.into_iter().zip(skipped)) {
+        let bench = match (&mut bench, skipped) {
+            (Some(bench), None) => bench,
             (_, reason) => {
-                println!("ok {number} {row} # SKIP {}", reason.unwrap_or_default());
+                println!(
+                    "ok {number} {scenario} # SKIP {}",
+                    reason.unwrap_or_default()
+                );
                 continue;
             }
         };
-        match rig.run(row, writes) {
+        match bench.run(scenario, writes) {
             Ok(mut run) => {
                 run.ticks.sort_unstable();
                 let median = run.ticks[run.ticks.len() / 2] as f64;
-                println!("# {:.2} us", median * 1e6 / rig.tsc_hz()?);
-                println!("ok {number} {row}: {writes} writes arrived");
+                println!("# {:.2} us", median * 1e6 / bench.tsc_hz()?);
+                println!("ok {number} {scenario}: {writes} writes arrived");
             }
             Err(error) => {
                 println!("# {error:#}");
-                println!("not ok {number} {row}");
+                println!("not ok {number} {scenario}");
                 passed = false;
             }
         }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What the doorbell saves: a thread that waits for one eventfd and signals another.
+//! A thread that waits for one eventfd and signals another, in the place of a doorbell line.
 
-use crate::rig::pin;
+use crate::testbench::pin;
 use anyhow::{Context, Result};
 use std::{
     io,
@@ -22,7 +22,7 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// Starts it, on `cpu` if there is one to choose.
+    /// Starts the thread, on `cpu` if given.
     pub(crate) fn new(from: EventFd, to: EventFd, cpu: Option<usize>) -> Result<Self> {
         let seen = Arc::new(AtomicU64::new(0));
         let stop = Arc::new(AtomicBool::new(false));
@@ -50,7 +50,7 @@ impl Relay {
         })
     }
 
-    /// How many signals it has seen.
+    /// Returns the number of signals that it has seen.
     pub(crate) fn seen(&self) -> u64 {
         self.seen.load(Ordering::SeqCst)
     }
@@ -59,7 +59,7 @@ impl Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
-        // It waits for that.
+        // The thread waits for this eventfd.
         let told = self.from.write(1);
         if let (Ok(()), Some(thread)) = (told, self.thread.take()) {
             let _ = thread.join();
@@ -82,6 +82,6 @@ mod tests {
         }
         drop(relay);
         from.write(5).unwrap();
-        assert_eq!(from.read().unwrap(), 5, "nobody takes it any more");
+        assert_eq!(from.read().unwrap(), 5, "the thread has ended");
     }
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A vCPU's thread.
+//! The thread of a vCPU.
 //!
-//! KVM wants a vCPU to be used by one thread. Others tell that thread what to do, and have the
-//! answer within a time limit: a guest that hangs, because an interrupt was lost or because KVM
-//! does not work on this machine, is interrupted by a signal.
+//! KVM requires one thread per vCPU. Other threads send it commands, and wait for its replies with
+//! a timeout. If the guest hangs, because an interrupt was lost or because KVM does not work on
+//! this machine, a signal interrupts it.
 
 use crate::{layout, wiring::Address};
 use anyhow::{anyhow, bail, ensure, Context, Result};
@@ -22,16 +22,16 @@ use std::{
 use vm_memory::GuestMemoryMmap;
 use vmm_sys_util::signal::{register_signal_handler, Killable, SIGRTMIN};
 
-/// For that long no guest of ours does nothing, even where everything is emulated.
+/// The timeout without progress. All guests are faster, even on an emulated machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
-/// How often it is looked at.
-const LOOK: Duration = Duration::from_millis(500);
-/// How long a thread is given to notice a signal.
+/// The interval between checks for progress.
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// The timeout of a thread that gets a signal.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 const MSR_TSC: u32 = 0x10;
 
-/// What is called when the guest writes where KVM knows of nobody.
+/// The handler of the guest's writes without an ioeventfd.
 pub(crate) type OnWrite = Arc<dyn Fn(Address) -> Result<()> + Send + Sync>;
 
 enum Command {
@@ -46,21 +46,21 @@ pub(crate) struct Tsc {
     pub(crate) at: Instant,
 }
 
-enum Answer {
-    /// How often it came back to the VMM.
+enum Reply {
+    /// The number of returns to the VMM.
     Ran(u64),
     Tsc(Tsc),
 }
 
 pub(crate) struct Vcpu {
     commands: Option<Sender<Command>>,
-    answers: Receiver<Result<Answer>>,
+    replies: Receiver<Result<Reply>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Vcpu {
-    /// Starts its thread, on `cpu` if there is one to choose.
+    /// Starts the thread, on `cpu` if given.
     pub(crate) fn new(
         fd: VcpuFd,
         memory: GuestMemoryMmap,
@@ -68,10 +68,10 @@ impl Vcpu {
         on_write: OnWrite,
     ) -> Result<Self> {
         extern "C" fn nothing(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
-        // What it interrupts is ioctl(KVM_RUN).
+        // The signal interrupts ioctl(KVM_RUN).
         register_signal_handler(SIGRTMIN(), nothing)?;
         let (commands, inbox) = mpsc::channel();
-        let (outbox, answers) = mpsc::channel();
+        let (outbox, replies) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let inside = Inside {
             fd,
@@ -84,32 +84,33 @@ impl Vcpu {
             .spawn(move || inside.serve(cpu, &inbox, &outbox))?;
         Ok(Self {
             commands: Some(commands),
-            answers,
+            replies,
             stop,
             thread: Some(thread),
         })
     }
 
-    /// Has the guest begin with these registers.
+    /// Starts the guest with these registers.
     pub(crate) fn start(&self, regs: kvm_regs) -> Result<()> {
         self.tell(Command::Run(regs))
     }
 
-    /// Waits until it has written to [`layout::DONE`]; returns how often it came back to the VMM.
-    /// As long as `happened`, which counts rings and interrupts, grows within `limit`, there is
-    /// hope.
+    /// Waits until the guest has written to [`layout::DONE`]; returns the number of returns to the
+    /// VMM.
+    ///
+    /// `happened` counts rings and interrupts. Whenever it grows, the timeout `limit` starts anew.
     pub(crate) fn finish(&self, limit: Duration, happened: impl Fn() -> u64) -> Result<u64> {
-        match self.answer(limit, happened)? {
-            Answer::Ran(returns) => Ok(returns),
-            Answer::Tsc(_) => bail!("not what was asked for"),
+        match self.reply(limit, happened)? {
+            Reply::Ran(returns) => Ok(returns),
+            Reply::Tsc(_) => bail!("the reply is for another command"),
         }
     }
 
     pub(crate) fn tsc(&self) -> Result<Tsc> {
         self.tell(Command::Tsc)?;
-        match self.answer(LIMIT, || 0)? {
-            Answer::Tsc(tsc) => Ok(tsc),
-            Answer::Ran(_) => bail!("not what was asked for"),
+        match self.reply(LIMIT, || 0)? {
+            Reply::Tsc(tsc) => Ok(tsc),
+            Reply::Ran(_) => bail!("the reply is for another command"),
         }
     }
 
@@ -120,11 +121,11 @@ impl Vcpu {
         Ok(())
     }
 
-    fn answer(&self, limit: Duration, happened: impl Fn() -> u64) -> Result<Answer> {
+    fn reply(&self, limit: Duration, happened: impl Fn() -> u64) -> Result<Reply> {
         let mut last = (happened(), Instant::now());
         while last.1.elapsed() < limit {
-            match self.answers.recv_timeout(LOOK) {
-                Ok(answer) => return answer,
+            match self.replies.recv_timeout(CHECK_INTERVAL) {
+                Ok(reply) => return reply,
                 Err(RecvTimeoutError::Disconnected) => bail!("the vCPU's thread has ended"),
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -134,21 +135,21 @@ impl Vcpu {
             }
         }
         let end = match self.interrupt() {
-            true => self.answers.try_recv().ok().and_then(Result::err),
+            true => self.replies.try_recv().ok().and_then(Result::err),
             false => Some(anyhow!("it cannot be interrupted")),
         };
         bail!(
-            "the guest has not finished, and for {} s nothing has happened ({:#})\n  an interrupt \
-             was lost, or guests hang with the KVM of this machine: in a virtual machine, does \
-             its host do nested virtualization right?",
+            "the guest has not finished, and made no progress for {} s ({:#})\n  an interrupt was \
+             lost, or guests hang with the KVM of this machine; in a virtual machine, nested \
+             virtualization of its host may be the cause",
             limit.as_secs(),
             end.unwrap_or_else(|| anyhow!("it is not running"))
         )
     }
 
-    /// Ends the thread, whatever it is doing; false if it does not end.
+    /// Ends the thread, in any state of the guest; returns false if it does not end.
     ///
-    /// A signal that comes just before KVM_RUN has no effect. So there is one after the other.
+    /// A signal just before KVM_RUN has no effect, so it is repeated.
     fn interrupt(&self) -> bool {
         self.stop.store(true, Ordering::SeqCst);
         let Some(thread) = &self.thread else {
@@ -167,7 +168,7 @@ impl Vcpu {
 
 impl Drop for Vcpu {
     fn drop(&mut self) {
-        // Without commands it ends by itself, if it is not in the guest.
+        // Without commands the thread ends by itself, unless it is in the guest.
         self.commands = None;
         if self.interrupt() {
             if let Some(thread) = self.thread.take() {
@@ -177,10 +178,10 @@ impl Drop for Vcpu {
     }
 }
 
-/// What belongs to the thread.
+/// The state of the thread.
 struct Inside {
     fd: VcpuFd,
-    /// The guest's, which so stays as long as the guest may use it.
+    /// The guest's memory, kept as long as the guest may use it.
     _memory: GuestMemoryMmap,
     on_write: OnWrite,
     stop: Arc<AtomicBool>,
@@ -191,15 +192,15 @@ impl Inside {
         mut self,
         cpu: Option<usize>,
         inbox: &Receiver<Command>,
-        outbox: &Sender<Result<Answer>>,
+        outbox: &Sender<Result<Reply>>,
     ) {
-        let mut pinned = cpu.map_or(Ok(()), crate::rig::pin);
+        let mut pinned = cpu.map_or(Ok(()), crate::testbench::pin);
         for command in inbox {
-            let answer = std::mem::replace(&mut pinned, Ok(())).and_then(|()| match command {
-                Command::Run(regs) => self.run(&regs).map(Answer::Ran),
-                Command::Tsc => self.tsc().map(Answer::Tsc),
+            let reply = std::mem::replace(&mut pinned, Ok(())).and_then(|()| match command {
+                Command::Run(regs) => self.run(&regs).map(Reply::Ran),
+                Command::Tsc => self.tsc().map(Reply::Tsc),
             });
-            if outbox.send(answer).is_err() || self.stop.load(Ordering::SeqCst) {
+            if outbox.send(reply).is_err() || self.stop.load(Ordering::SeqCst) {
                 return;
             }
         }
@@ -228,7 +229,7 @@ impl Inside {
             returns += 1;
             (self.on_write)(address)?;
         }
-        // The write to the port is complete, and the registers can be changed, only when KVM has
+        // The write to the port is complete, and the registers can be changed, only after KVM has
         // been entered once more.
         self.fd.set_kvm_immediate_exit(1);
         let entered = self.fd.run().map(|exit| format!("{exit:?}"));
@@ -241,8 +242,8 @@ impl Inside {
         Ok(returns)
     }
 
-    /// The guest's TSC as of the moment in between two looks at the clock: those of several that
-    /// were closest to each other.
+    /// Reads the guest's TSC between two readings of the clock. Of several results, returns the one
+    /// with the shortest time between them.
     fn tsc(&mut self) -> Result<Tsc> {
         let mut best: Option<(Duration, Tsc)> = None;
         for _ in 0..20 {

@@ -17,11 +17,11 @@ use kvm_ioctls::{Kvm, VmFd};
 use std::{os::fd::AsRawFd, sync::atomic::Ordering};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
-/// Three pages that KVM needs on Intel's CPUs that cannot run real mode. Nobody else is there.
+/// Three pages that KVM needs on Intel's CPUs that cannot run real mode. Nothing else is there.
 const TSS: usize = 0xfffb_d000;
-/// The first GSI that no pin of the I/O APIC has.
+/// The first GSI that is not a pin of the I/O APIC.
 const FIRST_GSI: u32 = 24;
-/// Where messages to APICs go; the destination is in bits 12 to 19.
+/// The address of messages to APICs; the destination is in bits 12 to 19.
 const MSI_ADDRESS: u32 = 0xfee0_0000;
 
 pub(crate) struct Vm {
@@ -31,7 +31,7 @@ pub(crate) struct Vm {
     memory: GuestMemoryMmap,
     routes: Vec<kvm_irq_routing_entry>,
     pub(crate) exits: Option<Exits>,
-    /// What KVM says, in kHz.
+    /// The frequency of the TSC in kHz, as KVM reports it.
     pub(crate) tsc_khz: Option<u32>,
 }
 
@@ -64,8 +64,8 @@ impl Vm {
                 .expose_provenance() as u64,
             flags: 0,
         };
-        // SAFETY: It is that large, and nobody else's. Only vCPUs access it, which run in threads
-        // that have a reference to it each.
+        // SAFETY: The memory is that large, and has no other user. Only vCPUs access it; each of
+        // their threads has a reference to it.
         unsafe { fd.set_user_memory_region(region) }.context("give the guest memory")?;
         boot::load(&memory)?;
         Ok(Self {
@@ -94,9 +94,11 @@ impl Vm {
         &self.vcpus[id as usize]
     }
 
-    /// A new GSI that is an interrupt of the vCPU `id`, sent as a PCI device sends one: with such a
-    /// route KVM can deliver where an eventfd is signalled. With one through a controller's pin it
-    /// would need a lock that sleeps, and so a workqueue.
+    /// Adds a GSI that interrupts the vCPU `id` by a message, as a PCI device does; returns the
+    /// GSI.
+    ///
+    /// With such a route KVM can inject the interrupt in the context that signals the eventfd. For
+    /// a pin of a controller it would need a sleeping lock, and so a workqueue.
     pub(crate) fn add_msi(&mut self, id: u64) -> Result<u32> {
         let gsi = FIRST_GSI + self.routes.len() as u32;
         let mut entry = kvm_irq_routing_entry {
@@ -110,7 +112,7 @@ impl Vm {
             ..Default::default()
         };
         self.routes.push(entry);
-        // All of them, each time.
+        // KVM replaces the whole table each time.
         let routing = KvmIrqRouting::from_entries(&self.routes)?;
         self.fd
             .set_gsi_routing(&routing)
@@ -118,14 +120,14 @@ impl Vm {
         Ok(gsi)
     }
 
-    /// How many interrupts there were, if the guest can be asked.
+    /// Returns the number of interrupts; 0 if the guest's memory cannot be read.
     pub(crate) fn interrupts(&self) -> u32 {
         self.memory
             .load(GuestAddress(layout::COUNT), Ordering::Relaxed)
             .unwrap_or_default()
     }
 
-    /// The first `n` time stamps of the vCPU `id`.
+    /// Returns the first `n` time stamps of the vCPU `id`.
     pub(crate) fn stamps(&self, id: u64, n: usize) -> Result<Vec<u64>> {
         let mut bytes = vec![0; 8 * n];
         self.memory
@@ -141,7 +143,7 @@ fn open() -> Result<Kvm> {
     Kvm::new().map_err(|error| anyhow!("open /dev/kvm: {error}{}", advice(error.errno())))
 }
 
-/// What to do about it.
+/// Returns advice for an error in opening /dev/kvm.
 fn advice(errno: i32) -> &'static str {
     match errno {
         libc::ENOENT | libc::ENODEV | libc::ENXIO => {
@@ -149,7 +151,9 @@ fn advice(errno: i32) -> &'static str {
              virtualisation, or the firmware does not enable it; in a VM, its host does not \
              (nested=1 of its kvm-amd or kvm-intel; -cpu host)"
         }
-        libc::EACCES | libc::EPERM => "\n  it takes root, or the group kvm: usermod -aG kvm USER",
+        libc::EACCES | libc::EPERM => {
+            "\n  run as root, or join the group kvm: usermod -aG kvm USER"
+        }
         _ => "",
     }
 }
@@ -159,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn missing_device_is_told_from_one_that_is_not_for_us() {
+    fn missing_and_inaccessible_devices_have_different_advice() {
         assert!(advice(libc::ENOENT).contains("modprobe kvm-"));
         assert!(advice(libc::EACCES).contains("group kvm"));
         assert_eq!(advice(libc::EINTR), "");

@@ -8,9 +8,10 @@ use clap::{Args, Subcommand};
 use doorbell::uapi;
 use doorbell_tools::{
     ivshmem::{
-        control::{self, Setup, Snapshot},
         guest::{self, Job},
-        keeper, memory, server, vm, Server,
+        keeper, memory,
+        operator::{self, Setup, Snapshot},
+        server, vm, Server,
     },
     output, sys,
 };
@@ -112,9 +113,9 @@ pub fn serve(device: &Path, args: &ServerArgs) -> anyhow::Result<()> {
         _ => memory::Place::Anonymous,
     };
     let control = args.control.clone();
-    let control = control.unwrap_or_else(|| control::path_beside(&args.socket, "control"));
+    let control = control.unwrap_or_else(|| operator::path_beside(&args.socket, "control"));
     let keeper = keeper::Options {
-        socket: control::path_beside(&args.socket, "keeper"),
+        socket: operator::path_beside(&args.socket, "keeper"),
         start: start_keeper,
     };
     let options = server::Options {
@@ -225,7 +226,7 @@ is rung:
 pub fn ivshmem(args: &Ivshmem) -> anyhow::Result<()> {
     match args {
         Ivshmem::Peers { socket, json } => {
-            let snapshot = control::ask(socket)?;
+            let snapshot = operator::query(socket)?;
             print(&match json {
                 true => format!("{:#}\n", serde_json::to_value(&snapshot)?),
                 false => peers(&snapshot),
@@ -313,7 +314,7 @@ fn peers(snapshot: &Snapshot) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use doorbell_tools::ivshmem::control::{PeerInfo, VectorInfo};
+    use doorbell_tools::ivshmem::operator::{PeerInfo, VectorInfo};
 
     #[test]
     fn sizes_are_as_qemu_takes_them() {

@@ -14,7 +14,7 @@ use doorbell_tools::{
     bench::{self, Assign},
     machine::Machine,
     output, plot,
-    rtt::{self, kvm, qemu, then, Options},
+    rtt::{self, baseline_2009, kvm, qemu, Options},
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
@@ -193,7 +193,7 @@ pub fn rtt(device: &Path, args: &Rtt) -> anyhow::Result<()> {
         device: device.to_owned(),
     };
     if args.kvm && format == Format::Classic && args.row.is_empty() {
-        options.rows = then::MEASURED.map(String::from).to_vec();
+        options.rows = baseline_2009::MEASURED.map(String::from).to_vec();
     }
     let report = with_progress(|progress| {
         if args.qemu {

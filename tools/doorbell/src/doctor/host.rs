@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What the machine says of itself in files.
+//! Files in which a machine describes itself.
 
 use std::{
     fs,
@@ -13,43 +13,43 @@ pub struct Host {
 }
 
 impl Host {
-    /// This one.
+    /// Returns this machine.
     pub fn this() -> Self {
         Self::below("/")
     }
 
-    /// The one whose files are below `root`.
+    /// Returns the machine whose files are below `root`.
     pub fn below(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
     }
 
-    /// Where its file `path`, an absolute one, is.
+    /// Returns the path of its file `path`, which is absolute.
     pub(super) fn path(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
     }
 
-    /// What is in it, without the white space around; nothing if it cannot be read.
+    /// Returns the content of a file, trimmed; an empty string if the file cannot be read.
     pub(super) fn read(&self, path: &str) -> String {
         read(&self.path(path))
     }
 
-    /// The kernel's release.
+    /// Returns the release of its kernel.
     pub(super) fn release(&self) -> String {
         self.read("/proc/sys/kernel/osrelease")
     }
 
-    /// Where its kernel's modules are.
+    /// Returns the directory of its kernel's modules.
     pub(super) fn modules(&self) -> PathBuf {
         self.path(&format!("/lib/modules/{}", self.release()))
     }
 
-    /// Returns true if `option` is built into its kernel; nothing if no configuration can be read.
+    /// Returns true if `option` is built into its kernel; none if the configuration cannot be read.
     pub(super) fn config(&self, option: &str) -> Option<bool> {
         let set = format!("{option}=y");
         Some(self.configuration()?.lines().any(|line| line == set))
     }
 
-    /// Returns the value of `option` of its kernel, which is a string.
+    /// Returns the value of the string `option` of its kernel.
     pub(super) fn config_text(&self, option: &str) -> Option<String> {
         let configuration = self.configuration()?;
         let mut lines = configuration.lines();
@@ -67,7 +67,7 @@ impl Host {
         files.iter().find_map(|file| fs::read_to_string(file).ok())
     }
 
-    /// What each CPU has in `file`.
+    /// Returns the content of `file` of each CPU.
     pub(super) fn of_cpus(&self, file: &str) -> Vec<String> {
         let is_cpu = |name: &str| {
             name.strip_prefix("cpu")
@@ -80,7 +80,7 @@ impl Host {
             .collect()
     }
 
-    /// The idle state of the first CPU that takes longest to wake up from, and how long that is in us.
+    /// Returns the idle state of the first CPU with the longest wake-up time, and that time in us.
     pub(super) fn deepest_idle_state(&self) -> Option<(String, u32)> {
         list(&self.path("/sys/devices/system/cpu/cpu0/cpuidle"))
             .filter(|state| name(state).starts_with("state") && read(&state.join("disable")) != "1")

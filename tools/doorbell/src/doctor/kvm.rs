@@ -6,7 +6,7 @@ use super::{About, Check, KVM, QEMU};
 use crate::sys::kvm::{self, Extension};
 use std::{io, path::Path, process::Command};
 
-/// What real guests run on.
+/// Checks KVM.
 pub(super) fn kvm(device: &Path) -> Check {
     let about = About("KVM", KVM);
     let system = match kvm::System::open(device) {
@@ -14,7 +14,7 @@ pub(super) fn kvm(device: &Path) -> Check {
         Err(error) => {
             let advice = match error.kind() {
                 io::ErrorKind::PermissionDenied => {
-                    "as root; or sudo adduser $USER kvm, and log in again"
+                    "run as root; or sudo adduser $USER kvm, and log in again"
                 }
                 _ => {
                     "sudo modprobe kvm-intel or kvm-amd; if there is no such device, turn \
@@ -46,15 +46,16 @@ pub(super) fn kvm(device: &Path) -> Check {
     runs(&about, device, guest())
 }
 
-/// Judges a KVM that has all extensions by the result of a guest; `None` is one that was not tried.
+/// Returns the check of a KVM with all extensions. `guest` is the result of a guest, or `None` if
+/// no guest was tried.
 fn runs(about: &About, device: &Path, guest: anyhow::Result<Option<()>>) -> Check {
     let device = device.display();
     match guest {
         Ok(Some(())) => about.good(format!("{device}, with irqfd and ioeventfd; a guest runs")),
         Ok(None) => about.advice(
-            format!("{device}, with irqfd and ioeventfd; not tried: whether a guest runs"),
+            format!("{device}, with irqfd and ioeventfd; a guest was not tried"),
             format!(
-                "the guest of doctor and rtt --kvm is for x86-64, this is {}; to try one: \
+                "the guest of doctor and rtt --kvm is for x86-64, this is {}; try another one: \
                  qemu-system-{} -accel kvm",
                 std::env::consts::ARCH,
                 std::env::consts::ARCH
@@ -71,12 +72,12 @@ fn runs(about: &About, device: &Path, guest: anyhow::Result<Option<()>>) -> Chec
 #[cfg(target_arch = "x86_64")]
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// Runs a guest, if there is one for this machine: the device may exist where guests hang.
+/// Runs a guest, if there is one for this architecture. Guests may hang although the device exists.
 #[cfg(target_arch = "x86_64")]
 fn guest() -> anyhow::Result<Option<()>> {
-    let row = kvm_rtt::Row::Hypercall;
-    let rig = kvm_rtt::Rig::new(None, &[row], kvm_rtt::Cpus::default())?;
-    rig.with_limit(PATIENCE).run(row, 1)?;
+    let scenario = kvm_rtt::Scenario::Hypercall;
+    let bench = kvm_rtt::Testbench::new(None, &[scenario], kvm_rtt::Cpus::default())?;
+    bench.with_limit(PATIENCE).run(scenario, 1)?;
     Ok(Some(()))
 }
 
@@ -85,7 +86,7 @@ fn guest() -> anyhow::Result<Option<()>> {
     Ok(None)
 }
 
-/// The stock QEMU that is to be a client.
+/// Checks the QEMU on the PATH.
 pub(super) fn qemu() -> Check {
     let about = About("QEMU", QEMU);
     let program = format!("qemu-system-{}", std::env::consts::ARCH);
@@ -116,7 +117,7 @@ mod tests {
     use crate::doctor::Verdict;
 
     #[test]
-    fn guest_that_was_not_tried_does_not_run() {
+    fn untried_guest_is_not_reported_as_good() {
         let check = |guest| runs(&About("KVM", KVM), Path::new("/dev/kvm"), guest);
         let good = check(Ok(Some(())));
         assert_eq!(good.verdict, Verdict::Good);

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Signature enforcement: the kernel may refuse a module that no key of its own has signed.
+//! Signature enforcement: the kernel may refuse a module without a signature by a known key.
 
-use super::{installed, About, Check, Host, LOAD};
+use super::{build::installed, About, Check, Host, LOAD};
 use std::{fs, path::Path};
 
 const SECURE_BOOT: &str =
     "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
 
-/// The keys that distributions' tools make for modules that are built on the machine.
+/// The keys that distributions' tools create for modules built on the machine.
 const KEYS: [(&str, &str); 2] = [
     ("/var/lib/dkms/mok.key", "/var/lib/dkms/mok.pub"),
     (
@@ -25,7 +25,7 @@ pub(super) fn signing(host: &Host) -> Check {
     let enforced = host.read("/sys/module/module/parameters/sig_enforce") == "Y"
         || host.config("CONFIG_MODULE_SIG_FORCE") == Some(true);
     let lockdown = lockdown(&host.read("/sys/kernel/security/lockdown"));
-    // Four bytes of attributes come first.
+    // The first four bytes are attributes.
     let secure_boot = fs::read(host.path(SECURE_BOOT)).ok();
     let secure_boot = secure_boot.is_some_and(|variable| variable.last() == Some(&1));
 
@@ -69,7 +69,7 @@ pub(super) fn signing(host: &Host) -> Check {
     )
 }
 
-/// Returns the mode that is in brackets: "none [integrity] confidentiality".
+/// Returns the mode in brackets, as in "none [integrity] confidentiality".
 fn lockdown(modes: &str) -> Option<String> {
     let (_, rest) = modes.split_once('[')?;
     Some(rest.split_once(']')?.0.to_owned())
@@ -79,7 +79,7 @@ fn is_signed(module: &Path) -> bool {
     fs::read(module).is_ok_and(|module| module.ends_with(MARK))
 }
 
-/// Says how a module is signed here, or how to do without.
+/// Returns advice to sign a module on this machine, or to load it without a signature.
 fn sign(host: &Host, secure_boot: bool) -> String {
     const WITHOUT: &str = "boot without module.sig_enforce=1 and lockdown=";
     const SEE: &str = "see \"When the kernel refuses the module\" in Documentation/harness.rst";
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_refuses_them_is_named_with_what_to_do() {
+    fn refusals_are_reported_with_remedies() {
         let bios = check("bios", &[(ENFORCE, "Y\n")]);
         assert_eq!(bios.verdict, Verdict::Missing);
         let advice = bios.advice.unwrap();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A client of any ivshmem server, which can do what a guest's device can.
+//! A client for any ivshmem server, with the abilities of a guest's device.
 
 use super::protocol::{self, receive};
 use crate::sys;
@@ -26,7 +26,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to the server at `path`, and waits until its own `vectors` are there.
+    /// Connects to the server at `path`, and waits for its own `vectors`.
     pub fn connect(path: &Path, vectors: usize, timeout: Duration) -> anyhow::Result<Self> {
         let end = Instant::now() + timeout;
         let socket =
@@ -34,7 +34,7 @@ impl Client {
         let next = || -> anyhow::Result<(i64, Option<OwnedFd>)> {
             let left = end.saturating_duration_since(Instant::now());
             let ready = sys::wait_readable(&[socket.as_fd()], Some(left))?;
-            ensure!(!ready.is_empty(), "the ivshmem server says nothing");
+            ensure!(!ready.is_empty(), "the ivshmem server sends nothing");
             Ok(receive(&socket)?)
         };
         let (version, _) = next()?;
@@ -46,9 +46,9 @@ impl Client {
         let id = u32::try_from(id)
             .ok()
             .filter(|&id| id < protocol::MAX_PEERS)
-            .with_context(|| format!("{id} is no ID"))?;
+            .with_context(|| format!("{id} is not an ID"))?;
         let (protocol::MEMORY, Some(memory)) = next()? else {
-            bail!("no shared memory came");
+            bail!("the server sent no shared memory");
         };
         let mut client = Self {
             socket,
@@ -61,39 +61,39 @@ impl Client {
             let left = end.saturating_duration_since(Instant::now());
             ensure!(
                 client.wait(left)?,
-                "the ivshmem server gives {} vectors only",
+                "the ivshmem server sent only {} vectors",
                 client.own.len()
             );
         }
         Ok(client)
     }
 
-    /// Its ID.
+    /// Returns its ID.
     pub fn id(&self) -> u32 {
         self.id
     }
 
-    /// The shared memory.
+    /// Returns the shared memory.
     pub fn memory(&self) -> BorrowedFd<'_> {
         self.memory.as_fd()
     }
 
-    /// What its vector signals.
+    /// Returns the eventfd that its vector signals.
     pub fn vector(&self, vector: usize) -> &EventFd {
         &self.own[vector]
     }
 
-    /// What to write to, to ring a vector of another one; none if there is none.
+    /// Returns the eventfd that rings a vector of another peer, if there is one.
     pub fn peer(&self, id: u32, vector: usize) -> Option<&EventFd> {
         self.peers.get(&id)?.get(vector)
     }
 
-    /// Who else is there.
+    /// Returns the IDs of the other peers.
     pub fn peers(&self) -> impl Iterator<Item = u32> + '_ {
         self.peers.keys().copied()
     }
 
-    /// Waits for one message, and does what it says; false if none comes.
+    /// Waits for one message and applies it; returns false if none comes.
     pub fn wait(&mut self, timeout: Duration) -> anyhow::Result<bool> {
         if sys::wait_readable(&[self.socket.as_fd()], Some(timeout))?.is_empty() {
             return Ok(false);
@@ -102,7 +102,7 @@ impl Client {
         let id = u32::try_from(number)
             .ok()
             .filter(|&id| id < protocol::MAX_PEERS)
-            .with_context(|| format!("{number} is no peer"))?;
+            .with_context(|| format!("{number} is not a peer"))?;
         match fd.map(EventFd::from) {
             Some(eventfd) if id == self.id => self.own.push(eventfd),
             Some(eventfd) => self.peers.entry(id).or_default().push(eventfd),

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A guest for QEMU that is nothing but a driver of `ivshmem-doorbell`: 64 KiB of firmware, which
+//! A guest for QEMU that consists of a driver for `ivshmem-doorbell`: 64 KiB of firmware, which
 //! start at once, without BIOS or kernel.
 //!
-//! On the first serial port it says `R` when it is ready, or `N` if it has no such device, and
-//! begins when a byte comes.
+//! On the first serial port the guest sends `R` when it is ready, or `N` if it finds no such
+//! device. It begins when it receives a byte.
 
-/// What the guest does.
+/// The task of the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Job {
-    /// Rings in batches; for each it writes how long it took, as eight bytes: the difference of its
-    /// time stamp counter. Then QEMU ends, by `isa-debug-exit`.
+    /// Rings in batches. For each batch the guest sends eight bytes: the difference of its time
+    /// stamp counter. Then QEMU ends, by `isa-debug-exit`.
     Write {
         /// Rings in a batch.
         writes: u32,
@@ -21,15 +21,15 @@ pub enum Job {
     Answer,
 }
 
-/// What says R, and N.
+/// The byte that a ready guest sends.
 pub const READY: u8 = b'R';
-/// There is no device.
+/// The byte that a guest without the device sends.
 pub const NO_DEVICE: u8 = b'N';
-/// Where QEMU's `isa-debug-exit` is to be.
+/// The I/O port of QEMU's `isa-debug-exit`.
 pub const EXIT_PORT: u16 = 0xf4;
 
-/// The firmware of a guest that rings vector `vector` of peer `peer`. None on a machine where there
-/// are no guests for it.
+/// Returns the firmware of a guest that rings vector `vector` of peer `peer`; none if there is no
+/// guest for this architecture.
 pub fn image(job: Job, peer: u16, vector: u16) -> Option<Vec<u8>> {
     const SIZE: usize = 0x10000;
     const RESET: usize = SIZE - 16;
@@ -44,7 +44,7 @@ pub fn image(job: Job, peer: u16, vector: u16) -> Option<Vec<u8>> {
     for (at, parameter) in [mode, value, writes, batches].into_iter().enumerate() {
         image[4 + 4 * at..][..4].copy_from_slice(&parameter.to_le_bytes());
     }
-    // Where the CPU starts: a jump to the beginning, 16 bytes and the jump's own three below.
+    // The CPU starts here. The jump over the last 13 bytes wraps to the beginning.
     image[RESET..RESET + 3].copy_from_slice(&[0xe9, 13, 0]);
     Some(image)
 }
@@ -60,8 +60,8 @@ fn code() -> Option<&'static [u8]> {
         static doorbell_guest_start: u8;
         static doorbell_guest_end: u8;
     }
-    // SAFETY: Below, both are labels in one section, the end behind the start; what is between is
-    // never written to.
+    // SAFETY: Both are labels in one section, the end behind the start. The bytes between are never
+    // written.
     Some(unsafe {
         let start = &raw const doorbell_guest_start;
         let len = (&raw const doorbell_guest_end).offset_from(start);
@@ -69,9 +69,9 @@ fn code() -> Option<&'static [u8]> {
     })
 }
 
-// It is loaded to the last 64 KiB below 4 GiB, and stays there; its stack and its interrupt
-// descriptors are in the first. Register use from "protected" on: ebp the image, ebx the device in
-// configuration space, edi its registers.
+// The firmware is at the last 64 KiB below 4 GiB. Its stack and its interrupt descriptors are in
+// the first 64 KiB. Registers in 32-bit code: ebp is the image, ebx the device in configuration
+// space, edi the device's registers.
 #[cfg(target_arch = "x86_64")]
 std::arch::global_asm!(
     r#"
@@ -85,9 +85,9 @@ doorbell_guest_start:
     .code16
     jmp 20f
     .balign 4
-    .long 0                                     # 4: what to do
-    .long 0                                     # 8: what to write to the doorbell register
-    .long 0                                     # 12: how often, in a batch
+    .long 0                                     # 4: the task
+    .long 0                                     # 8: the value for the doorbell register
+    .long 0                                     # 12: writes in a batch
     .long 0                                     # 16: batches
     .long 0xffff0000 + (30f - doorbell_guest_start) # 20: the interrupt handler
 12: .quad 0                                     # GDT: none, code, data
@@ -127,7 +127,7 @@ doorbell_guest_start:
     call 43f
     jmp 29f
 
-    # Its registers, its MSI-X table, and that it decodes memory and is a bus master.
+    # Map its registers and its MSI-X table; enable memory decoding and bus mastering.
 23: mov edi, 0xe0000000
     mov eax, 0x10
     mov ecx, edi
@@ -169,7 +169,7 @@ doorbell_guest_start:
     jnz 24b
     jmp 29f
 
-    # Answers. The capability with ID 0x11 is MSI-X's, and its highest bit switches it on.
+    # Answers. Capability 0x11 is MSI-X, and its highest bit enables it.
 27: mov eax, 0x34
     call 40f
 28: movzx eax, al
@@ -212,7 +212,7 @@ doorbell_guest_start:
 31: hlt
     jmp 31b
 
-    # The end of interrupt, and the answer.
+    # The handler: end of interrupt, and the answer.
 30: push eax
     mov dword ptr [0xfee000b0], 0
     mov eax, [ebp + 8]
@@ -280,7 +280,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn image_begins_at_the_reset_vector_and_knows_what_to_do() {
+    fn image_has_reset_vector_and_parameters() {
         let Some(image) = image(
             Job::Write {
                 writes: 3,
@@ -297,7 +297,7 @@ mod tests {
         assert_eq!(image[0], 0xeb);
         let word = |at: usize| u32::from_le_bytes(image[at..at + 4].try_into().unwrap());
         assert_eq!([4, 8, 12, 16].map(word), [0, 0x50006, 3, 4]);
-        // cli, where that jump and the handler's address lead.
+        // The jump leads to cli, and the handler's address to push eax.
         assert_eq!(image[2 + image[1] as usize], 0xfa);
         assert_eq!(image[word(20) as usize - 0xffff_0000], 0x50);
     }

@@ -2,8 +2,10 @@
 
 //! Peers' IDs.
 
-/// Gives the IDs from 0 in turn, so that one that was given back stays unused for as long as
-/// possible: who has not heard yet that a peer is gone does not take a new one for it.
+/// An allocator of IDs.
+///
+/// IDs are given in turn from 0 on, so a released ID stays unused for as long as possible. A peer
+/// that has not read yet that another one left thus does not mistake a new peer for it.
 #[derive(Debug)]
 pub struct Ids {
     used: Vec<bool>,
@@ -11,7 +13,7 @@ pub struct Ids {
 }
 
 impl Ids {
-    /// As many as `max`.
+    /// Creates `max` IDs.
     pub fn new(max: u32) -> Self {
         Self {
             used: vec![false; max as usize],
@@ -19,7 +21,7 @@ impl Ids {
         }
     }
 
-    /// One that nobody has; none if all are in use.
+    /// Allocates an unused ID; returns none if all are in use.
     pub fn take(&mut self) -> Option<u32> {
         let max = self.used.len();
         let id = (self.next..max)
@@ -30,7 +32,7 @@ impl Ids {
         Some(id as u32)
     }
 
-    /// Takes this one, which is in use already; false if there is no such ID.
+    /// Marks `id` as used; returns false if there is no such ID.
     pub fn reserve(&mut self, id: u32) -> bool {
         let Some(used) = self.used.get_mut(id as usize) else {
             return false;
@@ -40,7 +42,7 @@ impl Ids {
         true
     }
 
-    /// Takes it back.
+    /// Releases `id`.
     pub fn put(&mut self, id: u32) {
         self.used[id as usize] = false;
     }

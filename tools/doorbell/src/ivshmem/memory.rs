@@ -35,8 +35,8 @@ pub fn round(size: u64) -> Option<u64> {
 ///
 /// # Errors
 ///
-/// Fails if a named object has another size. Running peers may have it mapped: they would be
-/// killed by SIGBUS where it ends too early.
+/// Fails if a named object has another size. If running peers have it mapped, SIGBUS would kill
+/// them where it ends too early.
 pub fn create(place: &Place, size: u64) -> anyhow::Result<OwnedFd> {
     match place {
         Place::Anonymous => {
@@ -50,7 +50,7 @@ pub fn create(place: &Place, size: u64) -> anyhow::Result<OwnedFd> {
             let name = name.trim_start_matches('/');
             ensure!(
                 !name.is_empty() && !name.contains('/') && name != "." && name != "..",
-                "{name:?} is no name of a shared memory object: write one without a slash"
+                "{name:?} is not the name of a shared memory object: use one without a slash"
             );
             open_or_create(&Path::new("/dev/shm").join(name), size)
         }
@@ -74,7 +74,7 @@ fn options() -> OpenOptions {
 
 /// Opens the object at `path` if it has `size` bytes; creates it if there is none.
 ///
-/// A new object gets its name when it has its size, so no process ever sees it with another one. If
+/// A new object gets its name after its size, so no process ever sees it with another size. If
 /// several servers create it at once, one of them succeeds, and the others open its object.
 fn open_or_create(path: &Path, size: u64) -> anyhow::Result<OwnedFd> {
     loop {
@@ -88,7 +88,7 @@ fn open_or_create(path: &Path, size: u64) -> anyhow::Result<OwnedFd> {
             Err(error) => return Err(error).with_context(|| format!("open {}", path.display())),
         }
         match create_new(path, size) {
-            // Another process was faster.
+            // Another process has created it in the meantime.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             result => return result.with_context(|| format!("create {}", path.display())),
         }
@@ -109,7 +109,7 @@ fn create_new(path: &Path, size: u64) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// Says why an object of `len` bytes is refused where `size` were asked for, and what to do.
+/// Returns the message for an object of `len` bytes where `size` bytes are needed.
 fn other_size(path: &Path, len: u64, size: u64) -> String {
     let path = path.display();
     let same = match round(len) == Some(len) {
@@ -117,9 +117,9 @@ fn other_size(path: &Path, len: u64, size: u64) -> String {
         false => String::new(),
     };
     format!(
-        "{path} has {len} bytes, and {size} are asked for; a process that has it mapped would not \
-         survive a change\n  {same}choose another --shm-name; if no server or guest uses it any \
-         more (fuser {path}), remove it: rm {path}"
+        "{path} has {len} bytes instead of {size}; processes that have it mapped would not survive \
+         a change\n  {same}choose another --shm-name; if no server or guest uses it any more \
+         (fuser {path}), remove it: rm {path}"
     )
 }
 
@@ -160,7 +160,7 @@ mod tests {
         }
     }
 
-    /// The path of an object that is removed in the end.
+    /// The path of an object, which is removed on drop.
     struct Object(PathBuf);
 
     impl Object {
@@ -197,7 +197,7 @@ mod tests {
             }
             assert_eq!(first.metadata().unwrap().len(), 8192);
         }
-        // One that no server can have made: its size is no advice.
+        // No server creates this size, so the message does not suggest it.
         first.set_len(0).unwrap();
         let error = open_or_create(path, 4096).unwrap_err().to_string();
         assert!(

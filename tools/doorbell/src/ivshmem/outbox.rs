@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What a peer is still to be told.
+//! Messages for a peer that are not sent yet.
 
 use super::protocol::Message;
 use std::{collections::VecDeque, io, os::fd::AsFd};
 
-/// Messages that wait for room in a socket.
+/// A queue of messages that wait for room in a socket.
 ///
-/// There cannot be many, however long their receiver reads nothing: of a peer that has left before
-/// its coming went out, nothing is said at all. So there are at most the coming of all peers that
-/// there are, and the leaving of those that the receiver has heard of.
+/// It is short even if the receiver reads nothing. If a peer leaves before its arrival was sent,
+/// both messages are dropped. So the queue has at most the arrivals of all current peers, and the
+/// departures of peers that the receiver knows.
 #[derive(Debug, Default)]
 pub struct Outbox(VecDeque<Message>);
 
-/// How far a [flush](Outbox::flush) got.
+/// The result of a [flush](Outbox::flush).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flushed {
-    /// All of it is out.
+    /// All messages are sent.
     All,
     /// There is no room until the receiver reads.
     Full,
-    /// The kernel has no resources for more now, whoever reads.
+    /// The kernel has no resources for more at the moment.
     Later,
 }
 
@@ -33,7 +33,11 @@ impl Outbox {
         self.0.len()
     }
 
-    /// Sends what there is room for, and says how much it was. An error: the receiver is gone.
+    /// Sends the messages that fit the socket; returns their number.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the receiver has closed the connection.
     pub fn flush(&mut self, socket: impl AsFd) -> io::Result<(usize, Flushed)> {
         let mut sent = 0;
         while let Some(message) = self.0.front() {
@@ -44,7 +48,7 @@ impl Outbox {
                 }
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EAGAIN) => return Ok((sent, Flushed::Full)),
-                    // Descriptors in flight are limited; some of them may be other receivers'.
+                    // Descriptors in flight are limited, and other receivers may have some of them.
                     Some(libc::ETOOMANYREFS | libc::ENOBUFS | libc::ENOMEM) => {
                         return Ok((sent, Flushed::Later))
                     }
@@ -56,7 +60,7 @@ impl Outbox {
         Ok((sent, Flushed::All))
     }
 
-    /// The peer `id`, which has so many vectors, has left.
+    /// Queues that the peer `id` with `vectors` vectors has left.
     pub fn left(&mut self, id: u32, vectors: u32) {
         let before = self.0.len();
         self.0
@@ -78,7 +82,7 @@ mod tests {
         Message::with(id, Arc::new(EventFd::new(0).unwrap()))
     }
 
-    fn what(outbox: &Outbox) -> Vec<String> {
+    fn contents(outbox: &Outbox) -> Vec<String> {
         outbox.0.iter().map(|m| format!("{m:?}")).collect()
     }
 
@@ -105,17 +109,17 @@ mod tests {
     }
 
     #[test]
-    fn of_who_came_and_left_nothing_is_said() {
+    fn arrival_and_departure_cancel_out() {
         let mut outbox = Outbox::default();
         for message in [coming(1), coming(1), coming(2), coming(2)] {
             outbox.push(message);
         }
         outbox.left(1, 2);
-        assert_eq!(what(&outbox), ["2 + fd", "2 + fd"]);
+        assert_eq!(contents(&outbox), ["2 + fd", "2 + fd"]);
     }
 
     #[test]
-    fn who_was_told_a_part_is_told_of_the_end() {
+    fn departure_follows_a_partly_sent_arrival() {
         let (server, _client) = UnixStream::pair().unwrap();
         let mut outbox = Outbox::default();
         outbox.push(coming(1));
@@ -123,16 +127,17 @@ mod tests {
         outbox.push(coming(1));
         outbox.push(coming(2));
         outbox.left(1, 2);
-        assert_eq!(what(&outbox), ["2 + fd", "1"]);
-        // Another one of this ID comes and leaves again: the end of the first is still to be told.
+        assert_eq!(contents(&outbox), ["2 + fd", "1"]);
+        // Another peer with this ID comes and leaves. The departure of the first is still to be
+        // sent.
         outbox.push(coming(1));
         outbox.push(coming(1));
         outbox.left(1, 2);
-        assert_eq!(what(&outbox), ["2 + fd", "1"]);
+        assert_eq!(contents(&outbox), ["2 + fd", "1"]);
     }
 
     #[test]
-    fn it_does_not_grow_with_the_number_of_visits() {
+    fn length_does_not_depend_on_the_number_of_visits() {
         let mut outbox = Outbox::default();
         for visit in 0..1000 {
             outbox.push(coming(visit % 3));
@@ -142,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_gone_is_an_error() {
+    fn closed_connection_is_an_error() {
         let (server, client) = UnixStream::pair().unwrap();
         drop(client);
         let mut outbox = Outbox::default();

@@ -3,8 +3,8 @@
 //! A client of the server.
 
 use super::{
-    control::{PeerInfo, Setup, VectorInfo},
     keeper::Progress,
+    operator::{PeerInfo, Setup, VectorInfo},
     outbox::{Flushed, Outbox},
     protocol::Message,
     wires::Wires,
@@ -17,41 +17,42 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Somebody who has connected, and has an ID.
+/// A connected client with an ID.
 pub struct Peer {
     pub id: u32,
     pub socket: UnixStream,
     pub wires: Wires,
     pub pid: u32,
-    /// Whether an event is to tell when there is room in the socket.
+    /// True if an event is requested for room in the socket.
     pub waits_for_room: bool,
-    /// Its progress, as the keeper knows it.
+    /// Its progress, as the keeper has it.
     pub told: Progress,
-    /// The previous server was killed while it told the peer something. It is told nothing more.
+    /// The previous server was killed while it sent the peer an update. The peer gets no more
+    /// messages.
     pub cut_off: bool,
     uid: u32,
     since: Instant,
     outbox: Outbox,
-    /// How many messages of the set-up are still in the outbox.
+    /// Number of set-up messages that are still in the outbox.
     setup_unsent: usize,
-    /// It has read all of them.
+    /// True if the peer has read its set-up.
     complete: bool,
-    /// What it had not read when last looked at.
+    /// The unread amount at the last check.
     unread: u32,
-    /// When it was last seen to read something, or had nothing to read.
+    /// The last time at which the peer had read something, or had nothing to read.
     progress: Instant,
 }
 
-/// Why a peer is no longer one.
+/// The reason why a peer leaves.
 #[derive(Debug)]
 pub enum Leave {
     /// It closed the connection.
     Left,
-    /// It sent something: there is nothing to say to the server.
+    /// It sent something, which the protocol does not allow.
     Spoke,
     /// It does not read.
     Stalled,
-    /// The connection is broken, or nothing can be done for it.
+    /// The connection is broken, or the peer cannot be served.
     Broken(io::Error),
     /// The previous server was killed before it had sent the set-up.
     Unfinished,
@@ -63,17 +64,17 @@ impl fmt::Display for Leave {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Left => f.write_str("has left"),
-            Self::Spoke => f.write_str("thrown out: it sent something, which no client may"),
-            Self::Stalled => f.write_str("thrown out: it does not read what it is sent"),
+            Self::Spoke => f.write_str("disconnected: it sent something, which no client may"),
+            Self::Stalled => f.write_str("disconnected: it does not read its messages"),
             Self::Broken(error) => write!(f, "has left: {error}"),
-            Self::Unfinished => f.write_str("is left: its set-up was not sent"),
-            Self::End => f.write_str("is left: the server ends"),
+            Self::Unfinished => f.write_str("disconnected: its set-up was not sent"),
+            Self::End => f.write_str("disconnected: the server ends"),
         }
     }
 }
 
 impl Peer {
-    /// `setup` is what it is to be sent first.
+    /// Creates a peer. The messages of `setup` are the first that it is sent.
     pub fn new(
         id: u32,
         socket: UnixStream,
@@ -102,7 +103,7 @@ impl Peer {
         }
     }
 
-    /// Makes it a peer of the previous server, with the progress that it had there.
+    /// Marks it as a peer of the previous server, with the progress that it had there.
     pub fn adopt(self, told: Progress) -> Self {
         Self {
             told,
@@ -111,7 +112,7 @@ impl Peer {
         }
     }
 
-    /// Tells it of another one's vectors.
+    /// Queues the vectors of another peer.
     pub fn tell(&mut self, messages: impl IntoIterator<Item = Message>) {
         self.begin();
         messages
@@ -119,14 +120,16 @@ impl Peer {
             .for_each(|message| self.outbox.push(message));
     }
 
-    /// Tells it that another one has left.
+    /// Queues that another peer has left.
     pub fn tell_left(&mut self, id: u32, vectors: u32) {
         self.begin();
         self.outbox.left(id, vectors);
     }
 
-    /// Something new begins: from now on it is waited for, if it was not before; and whether its
-    /// set-up is complete shows while nothing else is unread.
+    /// Prepares for new messages.
+    ///
+    /// If nothing was queued, the timeout starts now. The completion of the set-up is recorded
+    /// first, as it is visible only while nothing else is unread.
     fn begin(&mut self) {
         self.setup();
         if self.outbox.len() == 0 {
@@ -134,7 +137,7 @@ impl Peer {
         }
     }
 
-    /// Sends what there is room for.
+    /// Sends the messages that fit the socket.
     pub fn flush(&mut self) -> io::Result<Flushed> {
         let (sent, flushed) = self.outbox.flush(&self.socket)?;
         self.setup_unsent = self.setup_unsent.saturating_sub(sent);
@@ -144,12 +147,13 @@ impl Peer {
         Ok(flushed)
     }
 
-    /// Returns true if everything that it is to be told is sent.
+    /// Returns true if all messages are sent.
     pub fn is_told(&self) -> bool {
         self.outbox.len() == 0
     }
 
-    /// How far its set-up has got, as far as can be seen from here: a client says nothing.
+    /// Returns the progress of its set-up, as seen from the socket: a client sends no
+    /// acknowledgement.
     fn setup(&mut self) -> Setup {
         if self.setup_unsent != 0 {
             return Setup::Sending;
@@ -164,12 +168,12 @@ impl Peer {
         }
     }
 
-    /// Whether there is something to wait for: that it reads its set-up, or makes room.
+    /// Returns true if the peer has to read its set-up, or to make room.
     pub fn is_behind(&mut self) -> bool {
         self.outbox.len() != 0 || matches!(self.setup(), Setup::Sending | Setup::Unread)
     }
 
-    /// Whether it is behind, and has not read anything for so long.
+    /// Returns true if the peer is behind, and has read nothing for the time `patience`.
     pub fn is_stalled(&mut self, patience: Duration) -> bool {
         if !self.is_behind() {
             return false;
@@ -182,9 +186,10 @@ impl Peer {
         self.progress.elapsed() > patience
     }
 
-    /// What it has to say: nothing, or that it does not want to be a peer any more.
+    /// Reads from the socket. Returns a reason if the peer closed the connection, or sent
+    /// something.
     pub fn listen(&self) -> Option<Leave> {
-        // Descriptors that somebody sends with it go the same way: nobody takes them.
+        // A plain read discards descriptors that come with the data.
         match (&self.socket).read(&mut [0; 64]) {
             Ok(0) => Some(Leave::Left),
             Ok(_) => Some(Leave::Spoke),
@@ -194,9 +199,9 @@ impl Peer {
         }
     }
 
-    /// What the operator wants to know.
+    /// Returns the peer's state for the operator.
     pub fn info(&mut self) -> anyhow::Result<PeerInfo> {
-        let vectors = self.wires.look()?.into_iter().zip(0..);
+        let vectors = self.wires.query()?.into_iter().zip(0..);
         Ok(PeerInfo {
             id: self.id,
             pid: self.pid,

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The protocol between ivshmem server and client, as QEMU's docs/specs/ivshmem-spec describes it.
+//! The protocol between ivshmem server and client, see docs/specs/ivshmem-spec of QEMU.
 //!
-//! It goes one way, from the server to the client: numbers of eight bytes, little-endian, some of
-//! which come with a descriptor.
+//! Only the server sends: numbers of eight bytes, little-endian, some of them with a descriptor.
 
 use rustix::net::{
     recvmsg, sendmsg, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -17,17 +16,17 @@ use std::{
     sync::Arc,
 };
 
-/// The first number that a client gets.
+/// The version, which is the first number of a connection.
 pub const VERSION: i64 = 0;
 /// The number with which the shared memory comes.
 pub const MEMORY: i64 = -1;
-/// There are sixteen bits for an ID.
+/// The maximum number of peers: an ID has sixteen bits.
 pub const MAX_PEERS: u32 = 65536;
 
 /// A descriptor that is sent to several clients.
 pub type SharedFd = Arc<dyn AsFd + Send + Sync>;
 
-/// What a server sends.
+/// A message of a server.
 #[derive(Clone)]
 pub struct Message {
     /// The number.
@@ -37,7 +36,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// A number alone. A peer's ID: that it is gone.
+    /// Creates a message without a descriptor. With a peer's ID: this peer has left.
     pub fn plain(number: impl Into<i64>) -> Self {
         Self {
             number: number.into(),
@@ -45,7 +44,7 @@ impl Message {
         }
     }
 
-    /// A number and a descriptor. A peer's ID: its next vector.
+    /// Creates a message with a descriptor. With a peer's ID: the eventfd of its next vector.
     pub fn with(number: impl Into<i64>, fd: SharedFd) -> Self {
         Self {
             number: number.into(),
@@ -53,19 +52,19 @@ impl Message {
         }
     }
 
-    /// Sends it, all of it or nothing, without waiting.
+    /// Sends the message as a whole, without waiting.
     pub fn send(&self, socket: impl AsFd) -> io::Result<()> {
         let bytes = self.number.to_le_bytes();
         let fds = self.fd.as_ref().map(|fd| [fd.as_fd()]);
         let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = SendAncillaryBuffer::new(&mut room);
+        let mut ancillary = SendAncillaryBuffer::new(&mut room);
         if let Some(fds) = &fds {
-            control.push(SendAncillaryMessage::ScmRights(fds));
+            ancillary.push(SendAncillaryMessage::ScmRights(fds));
         }
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        match sendmsg(socket, &[IoSlice::new(&bytes)], &mut control, flags)? {
+        match sendmsg(socket, &[IoSlice::new(&bytes)], &mut ancillary, flags)? {
             8 => Ok(()),
-            // Linux does not take so few bytes apart; who got a part could not go on.
+            // Linux does not split so few bytes. A receiver of a part could not continue.
             _ => Err(io::ErrorKind::WriteZero.into()),
         }
     }
@@ -78,19 +77,19 @@ impl fmt::Debug for Message {
     }
 }
 
-/// Receives a number, and the descriptor that comes with it. Waits for it, unless the socket is
+/// Receives a number, and the descriptor that comes with it. Waits, unless the socket is
 /// non-blocking.
 pub fn receive(socket: impl AsFd) -> io::Result<(i64, Option<OwnedFd>)> {
     let mut bytes = [0; 8];
     let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut room);
+    let mut ancillary = RecvAncillaryBuffer::new(&mut room);
     let got = recvmsg(
         socket,
         &mut [IoSliceMut::new(&mut bytes)],
-        &mut control,
+        &mut ancillary,
         RecvFlags::CMSG_CLOEXEC,
     )?;
-    let mut fds = control.drain().filter_map(|message| match message {
+    let mut fds = ancillary.drain().filter_map(|message| match message {
         RecvAncillaryMessage::ScmRights(fds) => Some(fds),
         _ => None,
     });
@@ -138,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_waited_for() {
+    fn full_socket_is_an_error() {
         let (server, client) = UnixStream::pair().unwrap();
         let mut sent = 0;
         let error = loop {
@@ -157,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn end_and_half_a_number_are_told_apart() {
+    fn end_and_incomplete_number_are_distinguished() {
         let (mut server, client) = UnixStream::pair().unwrap();
         server.write_all(&[1, 2, 3]).unwrap();
         let error = receive(&client).unwrap_err();

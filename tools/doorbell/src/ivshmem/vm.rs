@@ -15,27 +15,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How to run it.
+/// The QEMU to run.
 #[derive(Clone, Debug)]
 pub struct Qemu {
-    /// The program.
+    /// The path of the program.
     pub program: PathBuf,
-    /// What is to execute the guest: kvm, tcg.
+    /// The accelerator of the guest: kvm or tcg.
     pub accelerator: String,
 }
 
-/// A directory that goes when this does.
+/// A temporary directory, which is removed on drop.
 pub struct Scratch(PathBuf);
 
 impl Scratch {
-    /// A new one, for this process only.
+    /// Creates a directory for this process, which only this user can enter.
     pub fn new(name: &str) -> io::Result<Self> {
         let path = std::env::temp_dir().join(format!("doorbell-{name}-{}", std::process::id()));
         std::os::unix::fs::DirBuilderExt::mode(&mut fs::DirBuilder::new(), 0o700).create(&path)?;
         Ok(Self(path))
     }
 
-    /// A place in it.
+    /// Returns a path in the directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
@@ -47,10 +47,10 @@ impl Drop for Scratch {
     }
 }
 
-/// The arguments that a QEMU needs to run `image` as a peer of the server at `socket`.
+/// Returns the arguments of a QEMU that runs `image` as a peer of the server at `socket`.
 pub fn arguments(image: &Path, socket: &Path, vectors: u32, ioeventfd: bool) -> Vec<String> {
     let port = guest::EXIT_PORT;
-    // In an option a comma ends a value, unless there are two.
+    // A comma ends the value of an option, unless it is doubled.
     let value = |path: &Path| path.display().to_string().replace(',', ",,");
     let ioeventfd = if ioeventfd { "on" } else { "off" };
     let mut all: Vec<String> = ["-M", "pc", "-m", "16", "-nodefaults", "-no-user-config"]
@@ -78,14 +78,14 @@ pub fn arguments(image: &Path, socket: &Path, vectors: u32, ioeventfd: bool) -> 
     all
 }
 
-/// A QEMU that runs.
+/// A running QEMU.
 pub struct Vm {
     child: Child,
-    complaints: File,
+    stderr: File,
 }
 
 impl Vm {
-    /// Starts one, which does `job` on vector 0 of `peer` as soon as it is told to [go](Vm::go).
+    /// Starts QEMU. Its guest does `job` on vector 0 of `peer` after [`go`](Vm::go).
     pub fn start(
         qemu: &Qemu,
         scratch: &Scratch,
@@ -98,14 +98,14 @@ impl Vm {
             .context("there is no guest for this machine: it has to be an x86_64")?;
         let path = scratch.path("guest.bin");
         fs::write(&path, image).with_context(|| format!("write {}", path.display()))?;
-        let complaints = File::from(memfd_create("complaints", MemfdFlags::CLOEXEC)?);
+        let stderr = File::from(memfd_create("stderr", MemfdFlags::CLOEXEC)?);
         let mut command = Command::new(&qemu.program);
         command
             .args(["-accel", &qemu.accelerator])
             .args(arguments(&path, socket, 1, ioeventfd))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(complaints.try_clone()?);
+            .stderr(stderr.try_clone()?);
         sys::end_with_us(&mut command);
         let child = command.spawn().with_context(|| {
             format!(
@@ -113,27 +113,27 @@ impl Vm {
                 qemu.program.display()
             )
         })?;
-        Ok(Self { child, complaints })
+        Ok(Self { child, stderr })
     }
 
-    /// Waits until the guest says that it is ready.
+    /// Waits until the guest is ready.
     pub fn wait_ready(&mut self, timeout: Duration) -> anyhow::Result<()> {
-        let mut said = [0];
-        self.read(&mut said, timeout)?;
-        match said[0] {
+        let mut byte = [0];
+        self.read(&mut byte, timeout)?;
+        match byte[0] {
             guest::READY => Ok(()),
             guest::NO_DEVICE => bail!("the guest finds no ivshmem-doorbell device"),
-            other => bail!("the guest says {other:#x}"),
+            other => bail!("the guest sends {other:#x}"),
         }
     }
 
-    /// Has the guest begin.
+    /// Starts the guest's task.
     pub fn go(&mut self) -> anyhow::Result<()> {
         let to = self.child.stdin.as_mut().context("stdin")?;
         Ok(to.write_all(b"!").and_then(|()| to.flush())?)
     }
 
-    /// Reads what the guest says.
+    /// Reads the guest's output.
     pub fn read(&mut self, buffer: &mut [u8], timeout: Duration) -> anyhow::Result<()> {
         let end = Instant::now() + timeout;
         let mut got = 0;
@@ -143,18 +143,18 @@ impl Vm {
             if sys::wait_readable(&[from.as_fd()], Some(left))?.is_empty() {
                 ensure!(
                     !left.is_zero(),
-                    "the guest says nothing for {timeout:?}{}",
-                    self.complaints()?
+                    "the guest sent nothing for {timeout:?}{}",
+                    self.stderr()?
                 );
                 continue;
             }
             match from.read(&mut buffer[got..]) {
                 Ok(0) => {
                     let status = self.child.wait()?;
-                    bail!("QEMU ended ({status}){}", self.complaints()?);
+                    bail!("QEMU ended ({status}){}", self.stderr()?);
                 }
                 Ok(n) => got += n,
-                // Its end of the pipe, and so ours, may be non-blocking.
+                // QEMU's end of the pipe, and so ours, may be non-blocking.
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
@@ -163,7 +163,7 @@ impl Vm {
         Ok(())
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until QEMU has ended by itself.
     pub fn wait_end(&mut self, timeout: Duration) -> anyhow::Result<()> {
         let end = Instant::now() + timeout;
         while self.child.try_wait()?.is_none() {
@@ -173,10 +173,10 @@ impl Vm {
         Ok(())
     }
 
-    fn complaints(&mut self) -> io::Result<String> {
+    fn stderr(&mut self) -> io::Result<String> {
         let mut text = String::new();
-        self.complaints.rewind()?;
-        self.complaints.read_to_string(&mut text)?;
+        self.stderr.rewind()?;
+        self.stderr.read_to_string(&mut text)?;
         let text = text.trim_end().replace('\n', "\n  ");
         Ok(format!("\n  {text}").trim_end().to_owned())
     }
@@ -189,7 +189,7 @@ impl Drop for Vm {
     }
 }
 
-/// What it calls itself.
+/// Returns the version that `program` prints.
 pub fn version(program: &Path) -> anyhow::Result<String> {
     let output = Command::new(program)
         .arg("--version")
@@ -220,15 +220,15 @@ mod tests {
     }
 
     fn vm(script: &str) -> Vm {
-        let complaints = File::from(memfd_create("x", MemfdFlags::CLOEXEC).unwrap());
+        let stderr = File::from(memfd_create("x", MemfdFlags::CLOEXEC).unwrap());
         let child = Command::new("sh")
             .args(["-c", script])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(complaints.try_clone().unwrap())
+            .stderr(stderr.try_clone().unwrap())
             .spawn()
             .unwrap();
-        Vm { child, complaints }
+        Vm { child, stderr }
     }
 
     #[test]
@@ -242,22 +242,22 @@ mod tests {
     }
 
     #[test]
-    fn guest_that_hangs_is_not_waited_for() {
+    fn wait_for_a_hanging_guest_ends() {
         let start = Instant::now();
         let error = vm("exec sleep 60").wait_ready(Duration::from_millis(50));
-        assert!(error.unwrap_err().to_string().contains("says nothing"));
+        assert!(error.unwrap_err().to_string().contains("sent nothing"));
         assert!(start.elapsed() < Duration::from_secs(30));
     }
 
     #[test]
-    fn guest_goes_when_it_is_told_to() {
+    fn guest_starts_on_request() {
         let mut vm = vm("printf R; head -c 1");
         let patience = Duration::from_secs(20);
         vm.wait_ready(patience).unwrap();
         vm.go().unwrap();
-        let mut said = [0];
-        vm.read(&mut said, patience).unwrap();
-        assert_eq!(said, *b"!");
+        let mut byte = [0];
+        vm.read(&mut byte, patience).unwrap();
+        assert_eq!(byte, *b"!");
         vm.wait_end(patience).unwrap();
     }
 }

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A peer's vectors on lines.
+//! The lines of a peer's vectors.
 
 use super::protocol::SharedFd;
 use crate::explain;
 use doorbell::{Context, EventFd, LineQuery, LineSet};
 use std::sync::Arc;
 
-/// The eventfds of a vector.
+/// The two eventfds of a vector.
 pub struct Ends {
-    /// The line's irqfd, which others write to.
+    /// The line's irqfd, to which other peers write.
     pub ring: Arc<EventFd>,
-    /// Its trigger, which the peer itself listens on.
+    /// The line's trigger, on which the peer itself listens.
     pub deliver: Arc<EventFd>,
 }
 
@@ -25,18 +25,18 @@ impl Ends {
     }
 }
 
-/// The lines of a peer's vectors, from when it comes until it leaves.
+/// The lines of a peer's vectors (its wires), from its arrival to its departure.
 pub struct Wires {
     context: Arc<Context>,
     first: u32,
     wires: Vec<Wire>,
-    /// They stay assigned when this goes.
+    /// The lines stay assigned on drop.
     kept: bool,
 }
 
 struct Wire {
     ends: Ends,
-    /// What had happened on the line before.
+    /// The counts of the line before the peer came.
     before: LineQuery,
 }
 
@@ -49,7 +49,7 @@ impl Wires {
             wires: Vec::with_capacity(ends.len()),
             kept: false,
         };
-        // Who has the context may have done anything to the lines while nobody had them.
+        // While they were free, other processes with the context may have changed the lines.
         wires.reset(ends.len() as u32)?;
         for (line, ends) in (first..).zip(ends) {
             wires.add(line, ends)?;
@@ -57,7 +57,7 @@ impl Wires {
         Ok(wires)
     }
 
-    /// Takes lines over that another process has assigned. Counts begin with this.
+    /// Takes over lines that another process has assigned. Counts start from now.
     pub fn adopt(context: Arc<Context>, first: u32, ends: Vec<Ends>) -> anyhow::Result<Self> {
         let wire = |(line, ends)| {
             let before = context.query(line)?;
@@ -75,7 +75,7 @@ impl Wires {
         })
     }
 
-    /// Decides if the lines stay assigned when this is dropped.
+    /// Sets whether the lines stay assigned when this is dropped.
     pub fn keep(&mut self, kept: bool) {
         self.kept = kept;
     }
@@ -99,24 +99,24 @@ impl Wires {
         Ok(())
     }
 
-    /// What others are to write to, vector by vector.
+    /// Returns the eventfds to which other peers write, by vector.
     pub fn rings(&self) -> impl Iterator<Item = SharedFd> + '_ {
         self.wires
             .iter()
             .map(|wire| wire.ends.ring.clone() as SharedFd)
     }
 
-    /// What the peer itself is to listen on.
+    /// Returns the eventfds on which the peer itself listens, by vector.
     pub fn deliveries(&self) -> impl Iterator<Item = SharedFd> + '_ {
         self.wires
             .iter()
             .map(|wire| wire.ends.deliver.clone() as SharedFd)
     }
 
-    /// What has happened on each line since the peer came, and how many deliveries its side has not
-    /// taken yet.
-    pub fn look(&self) -> anyhow::Result<Vec<(LineQuery, u64)>> {
-        let look = |(line, wire): (u32, &Wire)| {
+    /// Returns the counts of each line since the peer came, and the number of deliveries that its
+    /// side has not consumed yet.
+    pub fn query(&self) -> anyhow::Result<Vec<(LineQuery, u64)>> {
+        let query = |(line, wire): (u32, &Wire)| {
             let (now, before) = (self.context.query(line)?, &wire.before);
             let since = LineQuery {
                 rings: now.rings - before.rings,
@@ -133,7 +133,7 @@ impl Wires {
             };
             Ok((since, untaken))
         };
-        (self.first..).zip(&self.wires).map(look).collect()
+        (self.first..).zip(&self.wires).map(query).collect()
     }
 }
 
@@ -143,7 +143,7 @@ impl Drop for Wires {
             return;
         }
         let lines = LineSet::range(self.first..self.first + self.wires.len() as u32);
-        // First, so that nothing is delivered any more while they go one by one.
+        // First, so that nothing is delivered while they are deassigned one by one.
         let mut results = vec![self.context.mask_lines(&lines).map(drop)];
         for (line, wire) in (self.first..).zip(&self.wires) {
             results.push(self.context.deassign_irqfd(&*wire.ends.ring, line));

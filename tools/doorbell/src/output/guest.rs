@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What tables of guests have in common: figures of 2009 beside today's.
+//! Common parts of the tables of guests: figures of 2009 beside today's.
 
 use super::Sheet;
 use crate::{
     machine::{Machine, BARE_METAL, UNKNOWN},
     rtt::{
-        then::{then, Then},
+        baseline_2009::{baseline, Baseline},
         Group, Report, Row,
     },
 };
 
-/// What a machine that runs guests is itself, if that matters.
+/// Returns a remark if the machine that runs the guests is itself virtual.
 pub(super) fn nested(machine: &Machine) -> String {
     match machine.accelerator.as_str() {
         BARE_METAL | UNKNOWN => String::new(),
@@ -19,8 +19,8 @@ pub(super) fn nested(machine: &Machine) -> String {
     }
 }
 
-/// The figures of 2009, and what the one of today makes of them: three cells.
-fn beside(ns: f64, then: Option<Then>) -> [String; 3] {
+/// Returns three cells: the two figures of 2009, and the ratio of today's time to theirs.
+fn cells_of_2009(ns: f64, then: Option<Baseline>) -> [String; 3] {
     let Some(then) = then else {
         return Default::default();
     };
@@ -32,8 +32,10 @@ fn beside(ns: f64, then: Option<Then>) -> [String; 3] {
     ]
 }
 
-/// A sheet per group, with a row for each that was measured. `facts` are what is known of the rows
-/// besides, in the same order; `cells` are those below `header`, after the name.
+/// Returns a table per group, with a line for each measured row.
+///
+/// `facts` are further facts about each row of the report. `cells` returns the cells below
+/// `header`, which follow the name.
 pub(super) fn sheets<T>(
     report: &Report,
     groups: &[Group],
@@ -42,9 +44,9 @@ pub(super) fn sheets<T>(
     cells: impl Fn(&Row, &T) -> Vec<String>,
 ) -> Vec<Sheet> {
     let sheet = |&group: &Group| {
-        let of_then = matches!(group, Group::KvmWrite | Group::QemuWrite);
+        let of_2009 = matches!(group, Group::KvmWrite | Group::QemuWrite);
         let mut names = [&[group.name()], header].concat();
-        if of_then {
+        if of_2009 {
             names.extend(["2009: iops", "us", "now/2009"]);
         }
         let mut sheet = Sheet::new(Some(group), &names);
@@ -52,8 +54,8 @@ pub(super) fn sheets<T>(
         for (row, facts) in rows.filter(|(row, _)| row.group == group) {
             let mut all = vec![row.name.to_owned()];
             all.extend(cells(row, facts));
-            if of_then {
-                all.extend(beside(row.ns, then(group, row.name)));
+            if of_2009 {
+                all.extend(cells_of_2009(row.ns, baseline(group, row.name)));
             }
             sheet.rows.push(all);
         }

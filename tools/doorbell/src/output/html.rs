@@ -1,44 +1,44 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A page with everything that was measured. It refers to nothing outside of itself.
+//! An HTML page with all results. It refers to nothing outside of itself.
 
-use super::{notes, tell, us, value, Sheet};
+use super::{notes, summarize, us, value, Sheet};
 use crate::{
     doctor::{Check, Verdict},
     machine::Machine,
     plot,
-    rtt::{then::ratios, Group, Report, Source},
+    rtt::{baseline_2009::ratios, Group, Report, Source},
 };
 use maud::{html, Markup, PreEscaped, DOCTYPE};
 use serde_json::json;
 
-/// A measurement, or why there is none.
+/// A measurement, or the reason why it is missing.
 #[derive(Debug)]
 pub struct Part {
-    /// What it is called.
+    /// The title.
     pub title: &'static str,
-    /// The command that does it alone.
+    /// The command that makes this measurement alone.
     pub command: &'static str,
-    /// What came of it, or why nothing did.
+    /// The report, or the reason why there is none.
     pub result: Result<Report, String>,
 }
 
-/// All that is on the page.
+/// The content of the page.
 #[derive(Debug)]
 pub struct Page<'a> {
-    /// On what it was measured.
+    /// The machine of the measurements.
     pub machine: &'a Machine,
-    /// When, for people.
+    /// The time of the measurements, for people.
     pub when: &'a str,
     /// The measurements.
     pub parts: &'a [Part],
-    /// How the machine is set up.
+    /// The set-up of the machine.
     pub checks: &'a [Check],
 }
 
 const STYLE: &str = include_str!("report.css");
 
-/// The page as HTML.
+/// Returns the page as HTML.
 pub fn page(page: &Page<'_>) -> anyhow::Result<String> {
     let Machine {
         cpu,
@@ -63,12 +63,12 @@ pub fn page(page: &Page<'_>) -> anyhow::Result<String> {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                title { "What a notification costs: " (cpu) }
+                title { "Cost of a notification: " (cpu) }
                 style { (PreEscaped(STYLE)) }
             }
             body {
                 header {
-                    h1 { "What a notification costs" }
+                    h1 { "Cost of a notification" }
                     dl { @for (what, is) in &facts { dt { (what) } dd { (is) } } }
                 }
                 main {
@@ -76,7 +76,7 @@ pub fn page(page: &Page<'_>) -> anyhow::Result<String> {
                     @for part in parts { (part) }
                     (set_up(page.checks))
                 }
-                footer { "Made by doorbell report. All figures are in this page for programs, too: the JSON in its element #figures." }
+                footer { "Made by doorbell report. All figures as JSON are in the element #figures." }
                 script #figures type="application/json" { (PreEscaped(figures(page))) }
             }
         }
@@ -84,7 +84,7 @@ pub fn page(page: &Page<'_>) -> anyhow::Result<String> {
     Ok(markup.into_string())
 }
 
-/// The figures that one wants to see first.
+/// Returns the most important ratios as tiles.
 fn tiles(parts: &[Part]) -> Markup {
     let reports = || parts.iter().filter_map(|part| part.result.as_ref().ok());
     let mut tiles: Vec<(String, f64, String)> = Vec::new();
@@ -95,8 +95,8 @@ fn tiles(parts: &[Part]) -> Markup {
         }
     }
     for ratio in reports().flat_map(|report| ratios(&report.rows)) {
-        let detail = match ratio.then {
-            Some(then) => format!("{then:.2} in 2009"),
+        let detail = match ratio.baseline {
+            Some(baseline) => format!("{baseline:.2} in 2009"),
             None if ratio.what.starts_with("circle-userspace") => "thread / kernel".into(),
             None => continue,
         };
@@ -125,10 +125,10 @@ fn section(part: &Part, machine: &Machine) -> anyhow::Result<Markup> {
             })
         }
     };
-    let told = tell(report, machine);
+    let summary = summarize(report, machine);
     let bars = plot::bars(report)?;
     let mut tables = Vec::new();
-    for sheet in &told.sheets {
+    for sheet in &summary.sheets {
         let curves = match sheet.group {
             Some(group) => plot::curves(report, group)?,
             None => None,
@@ -138,7 +138,7 @@ fn section(part: &Part, machine: &Machine) -> anyhow::Result<Markup> {
     Ok(html! {
         section {
             h2 { (part.title) " " code { (part.command) } }
-            @for line in &told.about { p { (line) } }
+            @for line in &summary.about { p { (line) } }
             @if let Some(svg) = bars { figure { (PreEscaped(svg)) } }
             @for (table, curves) in tables {
                 (table)
@@ -147,7 +147,7 @@ fn section(part: &Part, machine: &Machine) -> anyhow::Result<Markup> {
             @if notes(report).next().is_some() {
                 ul.notes { @for note in notes(report) { li { (note) } } }
             }
-            p.key { (told.key) }
+            p.key { (summary.key) }
         }
     })
 }
@@ -169,7 +169,7 @@ fn table(sheet: &Sheet) -> Markup {
     }
 }
 
-/// How the machine is set up: whoever compares figures asks that next.
+/// Returns the set-up of the machine: a comparison of figures needs it.
 fn set_up(checks: &[Check]) -> Markup {
     html! {
         section {
@@ -197,7 +197,7 @@ fn set_up(checks: &[Check]) -> Markup {
     }
 }
 
-/// Everything for programs, such that no text in it ends the element.
+/// Returns all figures as JSON. No text in it can end its element.
 fn figures(page: &Page<'_>) -> String {
     let parts: Vec<_> = page
         .parts
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn has_machine_rows_pictures_and_what_is_missing() {
+    fn page_has_machine_rows_pictures_and_reasons() {
         let html = made("Abacus");
         for part in [
             "Abacus, 1 in use",
@@ -281,7 +281,8 @@ mod tests {
         ] {
             assert!(html.contains(part), "{part} in {html}");
         }
-        // Bars and curves: of threads two groups; of the VMM bars and two; of QEMU bars and one.
+        // Threads have two sets of curves; the VMM has bars and two sets; QEMU has bars and one
+        // set.
         assert_eq!(html.matches("<svg").count(), 2 + 3 + 2);
         assert_eq!(html.matches("</svg>").count(), 7);
     }
@@ -295,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_can_be_parsed_whatever_is_in_them() {
+    fn figures_with_any_text_can_be_parsed() {
         let html = made("</script><b>Abacus</b>");
         assert!(!html.contains("<b>Abacus"));
         let from = html.find("type=\"application/json\">").unwrap() + 24;

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Reports of what a guest has measured, beside the figures of 2009.
+//! Reports of runs with a guest, beside the figures of 2009.
 
-use super::{compared, guest, percentile, us, Told};
+use super::{comparison, guest, percentile, us, Summary};
 use crate::{
     machine::Machine,
     rtt::{
+        baseline_2009::baseline,
         kvm::{Counts, Facts},
-        then::then,
         Group, Report, Row,
     },
 };
 use serde_json::{json, Value};
 
-/// Who runs the guest.
+/// Describes the host of the guest, and the guest's TSC.
 fn accelerator(facts: &Facts, machine: &Machine) -> Vec<String> {
     let khz = match facts.tsc_khz {
         Some(khz) if (f64::from(khz) * 1000.0 / facts.tsc_hz - 1.0).abs() > 0.01 => {
@@ -27,7 +27,7 @@ fn accelerator(facts: &Facts, machine: &Machine) -> Vec<String> {
     ]
 }
 
-/// How many of something there were per write.
+/// Formats `n` per write.
 fn per_write(n: u64, counts: &Counts) -> String {
     format!("{:.2}", n as f64 / counts.writes as f64)
 }
@@ -45,36 +45,36 @@ fn cells(row: &Row, counts: &Counts) -> Vec<String> {
     ]
 }
 
-pub(super) fn tell(report: &Report, facts: &Facts, machine: &Machine) -> Told {
+pub(super) fn summarize(report: &Report, facts: &Facts, machine: &Machine) -> Summary {
     let header = ["iops", "RTT us", "p99", "max", "exits", "to VMM"];
     let mut sheets = guest::sheets(report, &Group::KVM, &header, &facts.rows, cells);
-    sheets.push(compared(report));
+    sheets.push(comparison(report));
     let mut key = format!(
-        "RTT: from before the guest's write to after it; in a circle, to its interrupt's handler. The\n\
-         median, by the guest's TSC, reading it included; iops: as many fit a second.\n\
-         exits, to VMM: how often a vCPU left the guest, and came back to userspace, per write.\n\
-         {} rounds, in each of which every row had its turn; {}.\n",
+        "RTT: median time from before the guest's write to after it; in a circle, to the handler of its\n\
+         interrupt. By the guest's TSC, reading it included; iops: 1 s / RTT.\n\
+         exits, to VMM: exits from the guest, and returns to userspace, per write.\n\
+         {} rounds, each with a turn of every row; {}.\n",
         report.rounds,
         sent(facts),
     );
     if report
         .rows
         .iter()
-        .any(|row| then(row.group, row.name).is_some())
+        .any(|row| baseline(row.group, row.name).is_some())
     {
         key.push_str(
             "2009: qemu-mmio, iosignalfd-mmio and iosignalfd-pio, as the first doorbell measured them.\n\
-             * was extrapolated; the hypercall was to signal an iosignalfd, ours does nothing.\n",
+             * was extrapolated; the hypercall of 2009 was to signal an iosignalfd, today's does nothing.\n",
         );
     }
-    Told {
+    Summary {
         about: accelerator(facts, machine),
         sheets,
         key,
     }
 }
 
-/// That as many rings arrived as were sent, or the run would have failed.
+/// Describes the rings. If any had been lost, the run would have failed.
 fn sent(facts: &Facts) -> String {
     let lines = facts.rows.iter().filter(|counts| counts.rings.is_some());
     let writes: u64 = lines.clone().map(|counts| counts.writes).sum();
@@ -85,7 +85,7 @@ fn sent(facts: &Facts) -> String {
     }
 }
 
-/// Adds to the value of a report what only a guest has.
+/// Adds the facts about a guest to the value of a report.
 pub(super) fn complete(value: &mut Value, facts: &Facts) {
     value["kvm"] = json!({
         "module": facts.module,
@@ -167,7 +167,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn emulator_and_wrong_frequency_are_said() {
+    fn emulator_and_wrong_frequency_are_reported() {
         let mut report = report();
         let mut machine = plain::machine();
         machine.accelerator = "emulated (QEMU TCG)".into();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Reports of what guests of an unmodified QEMU have measured.
+//! Reports of runs with guests of an unmodified QEMU.
 
-use super::{compared, guest, us, Told};
+use super::{comparison, guest, us, Summary};
 use crate::{
     machine::Machine,
     rtt::{qemu::Facts, Group, Report, Row},
@@ -18,10 +18,10 @@ fn cells(row: &Row, count: &u64) -> Vec<String> {
     cells
 }
 
-pub(super) fn tell(report: &Report, facts: &Facts, machine: &Machine) -> Told {
+pub(super) fn summarize(report: &Report, facts: &Facts, machine: &Machine) -> Summary {
     let header = ["iops", "RTT us", "min", "q1", "q3", "rings"];
     let mut sheets = guest::sheets(report, &Group::QEMU, &header, &facts.counts, cells);
-    sheets.push(compared(report));
+    sheets.push(comparison(report));
     let nested = match facts.accelerator.as_str() {
         "kvm" => guest::nested(machine),
         _ => String::new(),
@@ -31,22 +31,22 @@ pub(super) fn tell(report: &Report, facts: &Facts, machine: &Machine) -> Told {
         facts.version, facts.accelerator
     );
     let key = format!(
-        "RTT: from before the guest's write to after it, in batches of {} that the guest timed itself\n\
-         (TSC, {:.1} MHz); in a circle, from a write to an eventfd here to the answer of the guest's\n\
-         interrupt handler, one by one. Medians; iops: as many fit a second.\n\
-         rings: so many were sent, and arrived. Each guest was booted {} times.\n",
+        "RTT: median time from before the guest's write to after it, in batches of {} by the guest's\n\
+         TSC ({:.1} MHz); in a circle, from a write to an eventfd here to the answer of the guest's\n\
+         interrupt handler, one by one. iops: 1 s / RTT.\n\
+         rings: number of rings that were sent, and arrived. Each guest was booted {} times.\n",
         facts.writes,
         facts.tsc_hz / 1e6,
         report.rounds,
     );
-    Told {
+    Summary {
         about: vec![about],
         sheets,
         key,
     }
 }
 
-/// Adds to the value of a report what only QEMU has.
+/// Adds the facts about QEMU to the value of a report.
 pub(super) fn complete(value: &mut Value, facts: &Facts) {
     value["qemu"] = json!({
         "version": facts.version,
@@ -110,7 +110,7 @@ pub(crate) mod tests {
         assert_eq!(cells[..3], ["qemu-mmio", "111111", "9.00"]);
         assert_eq!(cells[6..], ["20000", "110000", "9.09", "0.99"]);
         assert_eq!(row("ioeventfd-mmio  ")[7..], ["200100", "5.00", "0.60"]);
-        assert_eq!(row("circle-qemu-mmio  ").len(), 7, "nothing of then");
+        assert_eq!(row("circle-qemu-mmio  ").len(), 7, "no figures of 2009");
         assert_eq!(row("qemu-mmio / ")[3..], ["3.00", "1.82"]);
         assert_eq!(row("circle-qemu-mmio / ")[3..], ["2.00"]);
         for part in ["QEMU 0.10, -accel kvm", "2500.0 MHz", "batches of 200"] {

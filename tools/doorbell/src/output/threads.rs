@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Reports of what threads have measured.
+//! Reports of runs with threads.
 
-use super::{percentile, us, Sheet, Told, PERCENTILES};
+use super::{percentile, us, Sheet, Summary, PERCENTILES};
 use crate::{
     machine::Machine,
     rtt::{Group, Report, Row, Threads},
@@ -22,7 +22,7 @@ fn cells(row: &Row) -> Vec<String> {
     cells
 }
 
-pub(super) fn tell(report: &Report, facts: &Threads, machine: &Machine) -> Told {
+pub(super) fn summarize(report: &Report, facts: &Threads, machine: &Machine) -> Summary {
     let mut about = Vec::new();
     if facts.lines > 0 {
         let others = match facts.others_assigned {
@@ -50,19 +50,19 @@ pub(super) fn tell(report: &Report, facts: &Threads, machine: &Machine) -> Told 
     let key = format!(
         "iops, RTT, ratio (to the group's eventfd): median of short batches timed as a whole.\n\
          min to max, in us: round trips timed one by one, reading the clock ({}, {} us) included.\n\
-         {} rounds, in each of which every row had its turn.\n",
+         {} rounds, each with a turn of every row.\n",
         machine.clock_source,
         us(facts.clock_ns),
         report.rounds,
     );
-    Told {
+    Summary {
         about,
         sheets: sheets.into(),
         key,
     }
 }
 
-/// Adds to the value of a report what only threads have.
+/// Adds the facts about threads to the value of a report.
 pub(super) fn complete(value: &mut Value, facts: &Threads) {
     value["lines"] = facts.lines.into();
     value["other_lines_assigned"] = facts.others_assigned.into();

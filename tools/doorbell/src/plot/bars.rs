@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What a guest's writes take, beside 2009: the first doorbell's chart.
+//! Bars of a guest's writes, beside those of 2009: the chart of the first doorbell.
 
 use super::{CAPTION, LEGEND, TEXT, WIDTH};
 use crate::rtt::{
-    then::{then, Then},
+    baseline_2009::{baseline, Baseline},
     Group, Report,
 };
 use plotters::{coord::Shift, prelude::*};
@@ -12,19 +12,19 @@ use plotters::{coord::Shift, prelude::*};
 const NOW: RGBColor = RGBColor(0, 114, 178);
 const MEASURED: RGBColor = RGBColor(120, 120, 120);
 const EXTRAPOLATED: RGBColor = RGBColor(200, 200, 200);
-/// Of the room that a row has.
+/// The width of a bar, as a share of the width of its row.
 const BAR: f64 = 0.36;
 
-/// A row: its name, what it takes today in µs, and what it took.
-pub(super) type Bars = (&'static str, f64, Option<Then>);
+/// A row: its name, its time today in µs, and its figures of 2009.
+pub(super) type Bars = (&'static str, f64, Option<Baseline>);
 
-/// The rows that have bars: none if there was no guest.
+/// Returns the rows that have bars. Without a guest there are none.
 pub(super) fn rows(report: &Report) -> Vec<Bars> {
     let rows = report
         .rows
         .iter()
         .filter(|row| matches!(row.group, Group::KvmWrite | Group::QemuWrite));
-    rows.map(|row| (row.name, row.ns / 1e3, then(row.group, row.name)))
+    rows.map(|row| (row.name, row.ns / 1e3, baseline(row.group, row.name)))
         .collect()
 }
 
@@ -74,8 +74,8 @@ where
     }
     let text = ("sans-serif", TEXT).into_text_style(&legend);
     let has = |extrapolated| {
-        let of_then = |&(.., then): &Bars| then.is_some_and(|t| t.extrapolated == extrapolated);
-        rows.iter().any(of_then)
+        let of_2009 = |&(.., then): &Bars| then.is_some_and(|t| t.extrapolated == extrapolated);
+        rows.iter().any(of_2009)
     };
     let colors = [
         (NOW, "here", true),
@@ -90,7 +90,7 @@ where
     Ok(())
 }
 
-/// Text whose middle is at `at` of the whole picture.
+/// Draws text whose upper edge has its center at `at` of the whole picture.
 fn centered<DB>(area: &DrawingArea<DB, Shift>, text: &str, at: (i32, i32)) -> anyhow::Result<()>
 where
     DB: DrawingBackend,
@@ -98,7 +98,7 @@ where
 {
     use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-    // Names of rows are long, and stand side by side.
+    // A smaller size: the names of rows are long, and stand side by side.
     let style = ("sans-serif", TEXT - 3).into_text_style(area);
     let style = style.pos(Pos::new(HPos::Center, VPos::Top));
     let (x, y) = area.get_base_pixel();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The rows with a guest, taking turns.
+//! Rows with a guest, interleaved.
 
 use super::{
     kvm::{Counts, Facts},
@@ -12,46 +12,47 @@ use crate::{machine::Placement, random::Random, sys};
 use anyhow::ensure;
 use doorbell::Context;
 use hdrhistogram::Histogram;
-use kvm_rtt::{Cpus, Rig, MOST_WRITES};
+use kvm_rtt::{Cpus, Testbench, MOST_WRITES};
 use std::{
     os::fd::AsFd,
     time::{Duration, Instant},
 };
 
-/// The first writes of a turn are not measured: caches were somebody else's, and CPUs asleep.
+/// Number of unmeasured writes at the beginning of a turn. Other rows have filled the caches since
+/// the last one, and CPUs may be idle.
 const LEAD: u32 = 8;
-/// Turns are not shorter than that many writes.
+/// Minimum number of measured writes of a turn.
 const SHORTEST: u32 = 16;
-/// Fewer rounds than this say little about how much one differs from the next.
+/// Minimum number of rounds. Fewer say little about the differences between rounds.
 const MIN_ROUNDS: u32 = 10;
-/// How long the TSC is looked at before its frequency is taken for known.
+/// Minimum time over which the frequency of the TSC is measured.
 const CALIBRATION: Duration = Duration::from_millis(300);
 
-/// How many of `count` writes are made in `round` of `rounds`.
+/// Returns the number of writes in `round`, if `rounds` rounds share `count` writes.
 fn share(count: u32, round: u32, rounds: u32) -> u32 {
     count / rounds + u32::from(round < count % rounds)
 }
 
-/// A row while it is measured.
+/// A row that is being measured.
 struct Running {
     group: Group,
-    row: kvm_rtt::Row,
-    /// What a write takes, about, in ns.
+    row: kvm_rtt::Scenario,
+    /// Estimated time of a write in ns; in ticks until the frequency of the TSC is known.
     estimate: f64,
     histogram: Histogram<u64>,
     counts: Counts,
 }
 
-pub(super) fn group(row: kvm_rtt::Row) -> Group {
+pub(super) fn group(row: kvm_rtt::Scenario) -> Group {
     match row {
-        kvm_rtt::Row::Circle { other: true, .. } => Group::KvmTwo,
-        kvm_rtt::Row::Circle { other: false, .. } => Group::KvmCircle,
+        kvm_rtt::Scenario::Circle { other: true, .. } => Group::KvmTwo,
+        kvm_rtt::Scenario::Circle { other: false, .. } => Group::KvmCircle,
         _ => Group::KvmWrite,
     }
 }
 
 impl Running {
-    fn new(row: kvm_rtt::Row) -> anyhow::Result<Self> {
+    fn new(row: kvm_rtt::Scenario) -> anyhow::Result<Self> {
         Ok(Self {
             group: group(row),
             row,
@@ -65,13 +66,13 @@ impl Running {
         })
     }
 
-    /// `n` writes that are measured, and some before.
-    fn turn(&mut self, rig: &mut Rig, n: u32, ns_per_tick: f64) -> anyhow::Result<()> {
+    /// Makes `n` measured writes, in runs that begin with [`LEAD`] unmeasured ones.
+    fn turn(&mut self, bench: &mut Testbench, n: u32, ns_per_tick: f64) -> anyhow::Result<()> {
         let mut left = n;
         while left > 0 {
             let n = left.min(MOST_WRITES - LEAD);
             left -= n;
-            let run = rig.run(self.row, LEAD + n)?;
+            let run = bench.run(self.row, LEAD + n)?;
             for &ticks in &run.ticks[LEAD as usize..] {
                 let ns = ticks as f64 * ns_per_tick;
                 self.histogram.saturating_record(ns as u64);
@@ -86,7 +87,7 @@ impl Running {
         Ok(())
     }
 
-    /// The guest knows of each write how long it took: there is no need for batches.
+    /// Returns the figures. The guest times each write by itself, so they need no batches.
     fn finish(self) -> (Row, Counts) {
         let at = |q| self.histogram.value_at_quantile(q) as f64;
         let (ns, quartiles) = (at(0.5), (at(0.25), at(0.75)));
@@ -103,30 +104,32 @@ impl Running {
     }
 }
 
-fn full_name(row: kvm_rtt::Row) -> String {
+fn full_name(row: kvm_rtt::Scenario) -> String {
     format!("{} {}", group(row).id(), row.name())
 }
 
-/// Returns true if `text` means `row`. A full name means only itself: some are parts of others.
-fn means(text: &str, row: kvm_rtt::Row) -> bool {
-    match kvm_rtt::Row::ALL.iter().any(|row| row.name() == text) {
+/// Returns true if `text` selects `row`. If `text` is a row's name, it selects rows of that name
+/// only: some names are parts of others.
+fn selects(text: &str, row: kvm_rtt::Scenario) -> bool {
+    match kvm_rtt::Scenario::ALL.iter().any(|row| row.name() == text) {
         true => row.name() == text,
         false => full_name(row).contains(text),
     }
 }
 
-/// Which rows `filter` means.
-pub(super) fn choose(filter: &[String]) -> anyhow::Result<Vec<kvm_rtt::Row>> {
-    let all = kvm_rtt::Row::ALL;
+/// Returns the rows that `filter` selects.
+pub(super) fn choose(filter: &[String]) -> anyhow::Result<Vec<kvm_rtt::Scenario>> {
+    let all = kvm_rtt::Scenario::ALL;
     for text in filter {
         ensure!(
-            all.iter().any(|&row| means(text, row)),
+            all.iter().any(|&row| selects(text, row)),
             "no row with a guest has {text:?} in its name. There are:\n  {}",
             all.map(full_name).join("\n  ")
         );
     }
-    let chosen =
-        |row: &kvm_rtt::Row| filter.is_empty() || filter.iter().any(|text| means(text, *row));
+    let chosen = |row: &kvm_rtt::Scenario| {
+        filter.is_empty() || filter.iter().any(|text| selects(text, *row))
+    };
     Ok(all.into_iter().filter(chosen).collect())
 }
 
@@ -163,7 +166,7 @@ pub(super) fn run(
         &mut rows,
         &options.rows,
         |row| row.needs_doorbell().then_some(row.name()),
-        means,
+        selects,
     )?;
     let doorbell = match context {
         Some(context) => Some(Context::from(context.as_fd().try_clone_to_owned()?)),
@@ -173,7 +176,7 @@ pub(super) fn run(
         first: Some(place.first),
         other: place.other,
     };
-    let mut rig = Rig::new(doorbell, &rows, cpus)?;
+    let mut bench = Testbench::new(doorbell, &rows, cpus)?;
     let mut running = rows
         .into_iter()
         .map(Running::new)
@@ -185,14 +188,14 @@ pub(super) fn run(
     let start = Instant::now();
     let mut done = 0;
     for row in &mut running {
-        let ticks = rig.run(row.row, LEAD + SHORTEST)?.ticks;
+        let ticks = bench.run(row.row, LEAD + SHORTEST)?.ticks;
         let mut ticks: Vec<f64> = ticks.into_iter().map(|n| n as f64).collect();
         row.estimate = quantile(&mut ticks, 0.5);
         done += 1;
         progress("warming up", done, total);
     }
     std::thread::sleep(CALIBRATION.saturating_sub(start.elapsed()));
-    let tsc_hz = rig.tsc_hz()?;
+    let tsc_hz = bench.tsc_hz()?;
     let ns_per_tick = 1e9 / tsc_hz;
     for row in &mut running {
         row.estimate *= ns_per_tick;
@@ -205,8 +208,8 @@ pub(super) fn run(
         let late = start.elapsed() > options.time.mul_f64(1.4);
         if count.is_none() && round >= MIN_ROUNDS && late {
             notes.push(format!(
-                "ended before all {rounds} rounds were done, as they took too long: a busy \
-                 machine, or more --time needed"
+                "stopped after {round} of {rounds} rounds: the machine is busy, or --time is too \
+                 short"
             ));
             break;
         }
@@ -217,17 +220,17 @@ pub(super) fn run(
                 Some(count) => share(count, round, rounds),
                 None => ((slot / row.estimate) as u32).clamp(SHORTEST, MOST_WRITES - LEAD),
             };
-            row.turn(&mut rig, n, ns_per_tick)?;
+            row.turn(&mut bench, n, ns_per_tick)?;
             done += 1;
             progress("measuring", done, total);
         }
         round += 1;
     }
-    let drift = rig.tsc_hz()? / tsc_hz;
+    let drift = bench.tsc_hz()? / tsc_hz;
     if (drift - 1.0).abs() > 0.005 {
         notes.push(format!(
-            "the guest's TSC does not tick evenly: {drift:.4} times as fast in the end as in \
-             the beginning"
+            "the frequency of the guest's TSC is not constant: at the end it is {drift:.4} times \
+             that at the beginning"
         ));
     }
 
@@ -243,7 +246,7 @@ pub(super) fn run(
         source: Source::Kvm(Facts {
             module: module(),
             tsc_hz,
-            tsc_khz: rig.tsc_khz(),
+            tsc_khz: bench.tsc_khz(),
             rows: counts,
         }),
     })
@@ -284,13 +287,13 @@ mod tests {
     }
 
     #[test]
-    fn rows_without_a_line_are_left() {
+    fn rows_without_a_line_remain() {
         let left = |filter: &[&str]| {
             let filter: Vec<String> = filter.iter().map(ToString::to_string).collect();
             let mut rows = choose(&filter).unwrap();
-            let takes = |row: kvm_rtt::Row| row.needs_doorbell().then_some(row.name());
+            let needs = |row: kvm_rtt::Scenario| row.needs_doorbell().then_some(row.name());
             let device = "/nonexistent".as_ref();
-            open_for(device, &mut rows, &filter, takes, means)?;
+            open_for(device, &mut rows, &filter, needs, selects)?;
             Ok(rows.iter().map(|row| row.name()).collect::<Vec<_>>())
         };
         let circles = ["circle-direct", "circle-userspace"];

@@ -1,38 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What a guest's notification costs: the table of 2009.
+//! Cost of a guest's notification: the table of 2009.
 //!
-//! The guest, and what it is wired to, are tools/kvm-rtt. Its rows take turns in `guest.rs`.
+//! The crate kvm-rtt has the guest and its VMM. The module `guest` interleaves its scenarios as
+//! rows.
 
 use super::{Options, Progress, Report};
 
-/// What is known of a run with a guest besides its rows.
+/// Facts about a run with a guest, besides its rows.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// The kernel module that runs the guest.
     pub module: &'static str,
-    /// How often the guest's TSC ticks per second of CLOCK_MONOTONIC.
+    /// Frequency of the guest's TSC: ticks per second of CLOCK_MONOTONIC.
     pub tsc_hz: f64,
-    /// The same as KVM_GET_TSC_KHZ has it.
+    /// The frequency that KVM_GET_TSC_KHZ returns.
     pub tsc_khz: Option<u32>,
-    /// As many as there are rows.
+    /// The counts of each row.
     pub rows: Vec<Counts>,
 }
 
-/// What was counted while a row had its turns.
+/// Counts of a row over all its turns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// How often the guest wrote.
+    /// Writes of the guest.
     pub writes: u64,
-    /// How often the line was rung.
+    /// Rings of the line, if the row has one.
     pub rings: Option<u64>,
-    /// How often a vCPU came back to the VMM.
+    /// Returns of a vCPU to the VMM.
     pub returns: u64,
-    /// How often vCPUs left the guest, if KVM says so.
+    /// Exits of vCPUs from the guest, if KVM's counter is readable.
     pub exits: Option<u64>,
 }
 
-/// Measures; with `count`, that many writes in each row instead of a time.
+/// Measures. If `count` is given, each row makes that many writes; otherwise the time is the limit.
 pub fn run(
     options: &Options,
     count: Option<u32>,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The ways to make round trips.
+//! Mechanisms of notification, each as a probe that makes round trips.
 
 use crate::sys;
 use anyhow::Context as _;
@@ -16,29 +16,30 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A way to make round trips. What it needs a second thread for runs between `start` and `stop`.
+/// A mechanism that makes round trips. If it needs a second thread, that runs between `start` and
+/// `stop`.
 ///
-/// The loops are provided here, so that each probe has its own copy of them with its round trip
-/// inlined: what is called through a pointer is a whole batch.
+/// The trait provides the loops. So each probe has a copy of its own with its round trip inlined,
+/// and only whole batches are called through a pointer.
 pub(super) trait Probe {
     fn start(&mut self) -> io::Result<()> {
         Ok(())
     }
 
-    /// Returns how many round trips that took.
+    /// Stops the second thread; returns the number of round trips that this took.
     fn stop(&mut self) -> io::Result<u64> {
         Ok(0)
     }
 
-    /// How many round trips are made at once.
+    /// Returns the number of round trips of one call of [`once`](Self::once).
     fn trips(&self) -> u64 {
         1
     }
 
-    /// One round trip, or as many as are made at once.
+    /// Makes one round trip, or [`trips`](Self::trips) at once.
     fn once(&mut self) -> io::Result<()>;
 
-    /// Many times that, timed as a whole.
+    /// Calls [`once`](Self::once) `n` times, timed as a whole.
     fn batch(&mut self, n: u64) -> io::Result<Duration> {
         let start = Instant::now();
         for _ in 0..n {
@@ -47,8 +48,8 @@ pub(super) trait Probe {
         Ok(start.elapsed())
     }
 
-    /// Many times that, timed one by one, in ns per round trip. Nothing else happens between two of
-    /// them.
+    /// Calls [`once`](Self::once) `n` times, timed one by one. Stores the ns per round trip in
+    /// `times`. Nothing else happens between two calls.
     fn sample(&mut self, n: u64, times: &mut Vec<u64>) -> io::Result<()> {
         times.clear();
         times.reserve(n as usize);
@@ -62,10 +63,10 @@ pub(super) trait Probe {
     }
 }
 
-/// One thread: `signal`, then read `back`.
+/// One thread: calls `signal`, then reads the trigger of `back`.
 pub(super) struct Echo<F> {
     pub(super) signal: F,
-    pub(super) back: Arc<Way>,
+    pub(super) back: Arc<DoorbellPath>,
 }
 
 impl<F: FnMut() -> io::Result<()>> Probe for Echo<F> {
@@ -76,7 +77,7 @@ impl<F: FnMut() -> io::Result<()>> Probe for Echo<F> {
     }
 }
 
-/// One thread: write and read of one eventfd.
+/// One thread: writes and reads one eventfd.
 pub(super) struct Bare(pub(super) EventFd);
 
 impl Probe for Bare {
@@ -87,7 +88,7 @@ impl Probe for Bare {
     }
 }
 
-/// A way for two sides to send each other a message in turn.
+/// A mechanism with which two sides send each other messages in turn.
 pub(super) trait Channel: Send + Sync + 'static {
     /// Sends to the other side.
     fn send(&self, side: usize) -> io::Result<()>;
@@ -104,7 +105,7 @@ pub(super) struct PingPong<C> {
 }
 
 impl<C: Channel> PingPong<C> {
-    /// The other one runs on `cpu`.
+    /// Creates the probe. Its second thread runs on `cpu`.
     pub(super) fn new(channel: C, cpu: usize) -> Self {
         Self {
             channel: Arc::new(channel),
@@ -123,14 +124,14 @@ impl<C: Channel> Probe for PingPong<C> {
         self.peer = Some(thread::spawn(move || {
             let pinned = sys::pin(&[cpu]);
             let failed = pinned.is_err();
-            // Nobody waits for an answer before this has arrived.
+            // The first thread sends no message before it has received this.
             if ready.send(pinned).is_err() || failed {
                 return Ok(());
             }
             loop {
                 channel.receive(1)?;
                 let last = stop.load(Ordering::SeqCst);
-                // The last message is answered, too: as many go one way as the other.
+                // The last message is answered, too, so both directions carry the same number.
                 channel.send(1)?;
                 if last {
                     return Ok(());
@@ -160,12 +161,12 @@ impl<C: Channel> Probe for PingPong<C> {
     }
 }
 
-/// On its own cache line, as anybody who cares would have it.
+/// A word on a cache line of its own, which prevents false sharing.
 #[repr(align(128))]
 #[derive(Default)]
 struct Word(AtomicU32);
 
-/// A word of shared memory each way, looked at until it changes.
+/// A word of shared memory in each direction; the receiver polls it.
 #[derive(Default)]
 pub(super) struct Spin<const YIELDING: bool>([Word; 2]);
 
@@ -181,7 +182,7 @@ impl<const YIELDING: bool> Channel for Spin<YIELDING> {
         let word = &self.0[1 - side].0;
         while word.load(Ordering::Acquire) == 0 {
             if YIELDING {
-                // On one core the other side never runs otherwise.
+                // On one core the other side would not run otherwise.
                 thread::yield_now();
             } else {
                 hint::spin_loop();
@@ -192,7 +193,7 @@ impl<const YIELDING: bool> Channel for Spin<YIELDING> {
     }
 }
 
-/// The same, sleeping.
+/// A word of shared memory in each direction; the receiver sleeps on it as a futex.
 #[derive(Default)]
 pub(super) struct Futex([Word; 2]);
 
@@ -215,7 +216,7 @@ impl Channel for Futex {
     }
 }
 
-/// A pipe each way.
+/// A pipe in each direction.
 pub(super) struct Pipe([(OwnedFd, OwnedFd); 2]);
 
 impl Pipe {
@@ -236,7 +237,7 @@ impl Channel for Pipe {
     }
 }
 
-/// An eventfd each way.
+/// An eventfd in each direction.
 pub(super) struct Raw([EventFd; 2]);
 
 impl Raw {
@@ -259,14 +260,14 @@ impl Channel for Raw {
 
 /// A line with its irqfd and its trigger.
 #[derive(Debug)]
-pub(super) struct Way {
+pub(super) struct DoorbellPath {
     context: Arc<Context>,
     pub(super) line: u32,
     irqfd: EventFd,
     trigger: EventFd,
 }
 
-impl Way {
+impl DoorbellPath {
     pub(super) fn new(context: &Arc<Context>, line: u32) -> anyhow::Result<Self> {
         let eventfd = || EventFd::new(0).context("eventfd");
         let (irqfd, trigger) = (eventfd()?, eventfd()?);
@@ -295,7 +296,7 @@ impl Way {
         self.irqfd.write(1)
     }
 
-    /// Who waits for the line's message gets one that nobody has sent.
+    /// Unblocks a reader of the trigger whose message was lost.
     pub(super) fn rescue(&self) {
         let _ = self.trigger.write(1);
     }
@@ -305,8 +306,8 @@ impl Way {
     }
 }
 
-/// A line each way: rung through its irqfd, or by ioctl.
-pub(super) struct Doorbell<const BY_IRQFD: bool>(pub(super) [Arc<Way>; 2]);
+/// A line in each direction, rung through its irqfd or by ioctl.
+pub(super) struct Doorbell<const BY_IRQFD: bool>(pub(super) [Arc<DoorbellPath>; 2]);
 
 impl<const BY_IRQFD: bool> Channel for Doorbell<BY_IRQFD> {
     #[inline]
@@ -328,7 +329,7 @@ impl<const BY_IRQFD: bool> Channel for Doorbell<BY_IRQFD> {
 mod tests {
     use super::*;
 
-    /// Every message is answered, whatever the batch; the peer ends.
+    /// Checks that every message is answered, with batches of any size, and that the peer ends.
     fn exercise(mut probe: impl Probe) {
         let mut times = Vec::new();
         for n in [1, 2, 50] {
@@ -351,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn cpu_that_is_not_there_is_an_error() {
+    fn missing_cpu_is_an_error() {
         let cpu = libc::CPU_SETSIZE as usize - 1;
         let mut probe = PingPong::new(Futex::default(), cpu);
         assert!(probe.start().is_err());

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What it costs a guest of an unmodified QEMU to write to a doorbell: qemu-mmio and ioeventfd-mmio
-//! of 2009.
+//! Cost of a write to a doorbell for a guest of an unmodified QEMU: qemu-mmio and ioeventfd-mmio of
+//! 2009.
 //!
-//! The guest writes to the doorbell register of `ivshmem-doorbell` and times itself. With the
-//! device's property `ioeventfd=off` each write goes out to QEMU, which signals the eventfd; with
-//! `ioeventfd=on` KVM signals it. Either way that eventfd is a doorbell irqfd, and the doorbell's
-//! count says whether as many rings arrived as there were writes. That QEMU has been told of the
-//! eventfd when the guest begins, the server knows; nobody else does.
+//! The guest writes to the doorbell register of `ivshmem-doorbell`, and times itself. With the
+//! device's property `ioeventfd=off` each write exits to QEMU, which signals the eventfd. With
+//! `ioeventfd=on` KVM signals it. In both cases the eventfd is a doorbell irqfd, and the count of
+//! its line must equal the number of writes. The guest begins when QEMU has read its set-up, which
+//! only the server knows.
 
 use super::{
     quantile,
@@ -16,9 +16,9 @@ use super::{
 };
 use crate::{
     ivshmem::{
-        control::{self, Setup},
         guest::Job,
         memory,
+        operator::{self, Setup},
         server::{Options as ServerOptions, Server},
         vm::{self, Qemu, Scratch, Vm},
         Client,
@@ -36,44 +36,44 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What to measure.
+/// Parameters of a run.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// With what.
+    /// The QEMU to run.
     pub qemu: Qemu,
-    /// How often each guest is booted.
+    /// Boots of each guest.
     pub boots: u32,
     /// Writes in a batch.
     pub writes: u32,
-    /// Batches of a boot.
+    /// Batches in a boot.
     pub batches: u32,
-    /// Round trips of a boot.
+    /// Round trips in a boot.
     pub trips: u32,
-    /// The device.
+    /// Path of the device.
     pub device: PathBuf,
 }
 
-/// What is known of a run besides its rows.
+/// Facts about a run, besides its rows.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    /// What QEMU calls itself.
+    /// The version that QEMU prints.
     pub version: String,
-    /// What executed the guest.
+    /// The accelerator that executed the guest.
     pub accelerator: String,
-    /// The rate of the guest's time stamp counter, in Hz.
+    /// Frequency of the guest's time stamp counter, in Hz.
     pub tsc_hz: f64,
     /// Writes in a batch.
     pub writes: u32,
-    /// How many writes or round trips there were, row by row; as many rings arrived.
+    /// Writes or round trips of each row. As many rings arrived.
     pub counts: Vec<u64>,
 }
 
-/// Longer than a guest takes to boot, or for a batch, wherever it is.
+/// The timeout of a guest's boot, and of a batch, on any machine.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// A round trip whose message is lost.
+/// The timeout of a round trip. After that its message was lost.
 const LOST: Duration = Duration::from_secs(20);
 
-/// Everything but the guest.
+/// A server's sockets and context, and a client that is the guest's peer.
 struct Bench {
     scratch: Scratch,
     context: Arc<Context>,
@@ -81,13 +81,13 @@ struct Bench {
 }
 
 impl Bench {
-    /// A server's options, in `scratch`.
+    /// Returns the options of a server whose sockets are in `scratch`.
     fn server(scratch: &Scratch, device: &std::path::Path) -> ServerOptions {
         ServerOptions {
             socket: scratch.path("peers"),
             control: scratch.path("control"),
             vectors: 1,
-            // Ours, the guest's, and that of a guest that is about to go.
+            // For the client, the guest, and a guest that is about to leave.
             max_peers: 4,
             shm_size: 1 << 16,
             shm_place: memory::Place::Anonymous,
@@ -97,14 +97,14 @@ impl Bench {
         }
     }
 
-    /// Boots a guest and waits until it knows of us; its ID.
+    /// Boots a guest, and waits until its set-up is complete; returns its ID, too.
     fn boot(&mut self, qemu: &Qemu, ioeventfd: bool, job: Job) -> anyhow::Result<(Vm, u32)> {
         let end = Instant::now() + PATIENCE;
         let left = || end.saturating_duration_since(Instant::now());
         while self.client.peers().next().is_some() {
             ensure!(
                 self.client.wait(left())?,
-                "a guest that has ended does not leave"
+                "the QEMU of a guest that has ended is still connected"
             );
         }
         let socket = self.scratch.path("peers");
@@ -118,25 +118,28 @@ impl Bench {
             ensure!(self.client.wait(left())?, "QEMU does not connect");
         };
         loop {
-            let snapshot = control::ask(&self.scratch.path("control"))?;
+            let snapshot = operator::query(&self.scratch.path("control"))?;
             let guest = snapshot.peers.iter().find(|peer| peer.id == guest);
             if guest.context("QEMU has left")?.setup == Setup::Complete {
                 break;
             }
-            ensure!(!left().is_zero(), "QEMU does not read what the server says");
+            ensure!(
+                !left().is_zero(),
+                "QEMU does not read the server's messages"
+            );
             thread::sleep(Duration::from_millis(5));
         }
-        // What an earlier one left.
+        // Consumes signals of an earlier guest.
         self.client.vector(0).take()?;
         Ok((vm, guest))
     }
 
-    /// How often the line of vector 0 of peer `id` was rung.
+    /// Returns the rings of vector 0 of peer `id`.
     fn rings(&self, id: u32) -> anyhow::Result<u64> {
         Ok(self.context.query(id)?.rings)
     }
 
-    /// Ticks per write, batch by batch.
+    /// Measures writes; returns the ticks per write of each batch.
     fn write(&mut self, options: &Options, ioeventfd: bool) -> anyhow::Result<Vec<f64>> {
         let Options {
             writes, batches, ..
@@ -146,8 +149,8 @@ impl Bench {
         let before = self.rings(self.client.id())?;
         let (start, start_ticks) = (Instant::now(), ticks()?);
         vm.go()?;
-        let mut said = vec![0; 8 * batches as usize];
-        for batch in said.chunks_exact_mut(8) {
+        let mut times = vec![0; 8 * batches as usize];
+        for batch in times.chunks_exact_mut(8) {
             vm.read(batch, PATIENCE)?;
         }
         let (elapsed, elapsed_ticks) = (start.elapsed(), ticks()? - start_ticks);
@@ -158,17 +161,17 @@ impl Bench {
             arrived == sent,
             "the guest wrote {sent} times, and {arrived} rings arrived"
         );
-        let ticks: Vec<u64> = said
+        let ticks: Vec<u64> = times
             .chunks_exact(8)
             .map(|bytes| u64::from_le_bytes(bytes.try_into().expect("eight")))
             .collect();
-        // All of it took place while we waited: if the guest's counter has another rate than ours,
-        // this is where it shows.
+        // The batches cannot take longer than the time that we waited, unless the guest's counter
+        // has another rate than ours.
         let sum: u64 = ticks.iter().sum();
         ensure!(
             sum <= elapsed_ticks && sum != 0,
-            "the guest's time stamp counter is not to be trusted: {sum} ticks in {elapsed:?}, of \
-             {elapsed_ticks}"
+            "the guest's time stamp counter is unusable: {sum} ticks in {elapsed:?}, in which the \
+             host counted {elapsed_ticks}"
         );
         Ok(ticks
             .iter()
@@ -176,7 +179,7 @@ impl Bench {
             .collect())
     }
 
-    /// ns per round trip, one by one.
+    /// Measures round trips; returns the ns of each.
     fn circle(&mut self, options: &Options, ioeventfd: bool) -> anyhow::Result<Vec<f64>> {
         let (mut vm, guest) = self.boot(&options.qemu, ioeventfd, Job::Answer)?;
         vm.go()?;
@@ -217,7 +220,7 @@ fn ticks() -> anyhow::Result<u64> {
     sys::time_stamp().context("this machine has no time stamp counter")
 }
 
-/// Measures.
+/// Measures with guests of QEMU.
 pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> {
     let version = vm::version(&options.qemu.program)?;
     let scratch = Scratch::new("qemu").context("create a directory")?;
@@ -262,7 +265,7 @@ pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> 
     })
 }
 
-/// The rows, and whether it is KVM that signals the eventfd to which the guest writes.
+/// The rows: true if KVM signals the eventfd to which the guest writes, false if QEMU does.
 const ROWS: [(Group, &str, bool); 4] = [
     (Group::QemuWrite, "qemu-mmio", false),
     (Group::QemuWrite, "ioeventfd-mmio", true),
@@ -270,7 +273,8 @@ const ROWS: [(Group, &str, bool); 4] = [
     (Group::QemuCircle, "circle-ioeventfd-mmio", true),
 ];
 
-/// The rate of the time stamp counter, the rows, and how often what they measure was done.
+/// Returns the frequency of the time stamp counter, the rows, and the number of operations of each
+/// row.
 fn rows(
     bench: &mut Bench,
     options: &Options,
@@ -293,7 +297,7 @@ fn rows(
     let mut rows = Vec::new();
     let mut counts = Vec::new();
     for ((group, name, _), mut samples) in ROWS.into_iter().zip(samples) {
-        // A guest tells ticks of batches, a circle ns of round trips.
+        // Samples of writes are ticks, per batch; those of round trips are ns.
         let (unit, each) = match group {
             Group::QemuWrite => (1e9 / tsc_hz, u64::from(options.writes)),
             _ => (1.0, 1),

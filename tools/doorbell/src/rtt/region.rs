@@ -2,7 +2,7 @@
 
 //! Round trips that begin with a write to the bus.
 
-use super::probe::{Probe, Way};
+use super::probe::{DoorbellPath, Probe};
 use anyhow::{ensure, Context as _};
 use doorbell::{Access, Context, EventFd, Region, Space, Target};
 use std::{
@@ -14,103 +14,108 @@ use std::{
     time::Duration,
 };
 
-/// How many writes go with one DOORBELL_BUS_WRITE.
+/// Number of writes in one DOORBELL_BUS_WRITE.
 pub(super) const BATCH: usize = 64;
 
-/// Registers of four bytes, one behind the other, as a device's doorbells are.
+/// Length of a register in bytes. The registers are adjacent, as a device's doorbells are.
 const LENGTH: u32 = 4;
 const VALUE: u32 = 1;
 
-/// Where the registers of each kind of row begin: they can be in the same context.
+/// Base addresses for each kind of row: all of them can be in the same context.
 pub(super) const ALONE: u64 = 0xfe00_0000;
 pub(super) const LINE: u64 = 0xfe00_1000;
-/// Ports, so that those are the only ones in their space.
+/// I/O ports, so that these regions are the only ones in their space.
 pub(super) const MANY: u64 = 0xc000;
 pub(super) const BURST: u64 = 0xd000;
 
-/// A region, and what is known of it.
+/// A region, with its counts.
 pub(super) struct Register {
     context: Arc<Context>,
     region: Region,
-    /// What it signals, unless it rings a line.
+    /// The eventfd that the region signals, unless it rings a line.
     eventfd: Option<EventFd>,
-    /// How much was read from that.
+    /// The sum of all values read from the eventfd.
     arrived: AtomicU64,
 }
 
-/// What is counted of a region.
+/// Counts of a region.
 #[derive(Clone, Copy)]
 pub(super) struct Counts {
-    /// By the module: writes.
+    /// Writes, as counted by the module.
     writes: u64,
-    /// By who reads its eventfd, if it has one: signals.
+    /// Signals, as counted by the reader of the eventfd, if there is one.
     arrived: Option<u64>,
 }
 
 impl Register {
-    /// A region at `addr` in the context of `way` that signals an eventfd of its own.
-    pub(super) fn with_eventfd(way: &Way, addr: u64) -> anyhow::Result<Arc<Self>> {
-        Self::new(way, Region::mmio(addr, LENGTH), Some(EventFd::new(0)?))
+    /// Creates a region at `addr` that signals an eventfd of its own, in the context of `path`.
+    pub(super) fn with_eventfd(path: &DoorbellPath, addr: u64) -> anyhow::Result<Arc<Self>> {
+        Self::new(path, Region::mmio(addr, LENGTH), Some(EventFd::new(0)?))
     }
 
-    /// Who waits for its eventfd gets a message that nobody has sent.
+    /// Unblocks a reader of the eventfd whose message was lost.
     pub(super) fn rescue(&self) {
         if let Some(eventfd) = &self.eventfd {
             let _ = eventfd.write(1);
         }
     }
 
-    /// As many as a batch has, in ports from `base` on, each with an eventfd of its own.
-    pub(super) fn batch(way: &Way, base: u64) -> anyhow::Result<Vec<Arc<Self>>> {
+    /// Creates [`BATCH`] regions in ports from `base` on, each with an eventfd of its own.
+    pub(super) fn batch(path: &DoorbellPath, base: u64) -> anyhow::Result<Vec<Arc<Self>>> {
         let ports = (0..BATCH as u64).map(|at| Region::pio(base + 4 * at, LENGTH));
         ports
-            .map(|region| Self::new(way, region, Some(EventFd::new(0)?)))
+            .map(|region| Self::new(path, region, Some(EventFd::new(0)?)))
             .collect()
     }
 
-    /// The same, all with one eventfd, which is that of the first.
-    pub(super) fn burst(way: &Way, base: u64) -> anyhow::Result<Vec<Arc<Self>>> {
+    /// Creates [`BATCH`] regions in ports from `base` on that share one eventfd. The first one
+    /// reads it.
+    pub(super) fn burst(path: &DoorbellPath, base: u64) -> anyhow::Result<Vec<Arc<Self>>> {
         let eventfd = EventFd::new(0)?;
-        let context = way.context();
+        let context = path.context();
         let others = (1..BATCH as u64).map(|at| Region::pio(base + 4 * at, LENGTH));
         let others = others.map(|region| {
             context.assign_region(&region, Target::eventfd(&eventfd))?;
-            Ok(Arc::new(Self::assigned(way, region, None)))
+            Ok(Arc::new(Self::assigned(path, region, None)))
         });
         let others = others.collect::<anyhow::Result<Vec<_>>>()?;
-        let first = Self::new(way, Region::pio(base, LENGTH), Some(eventfd))?;
+        let first = Self::new(path, Region::pio(base, LENGTH), Some(eventfd))?;
         Ok([vec![first], others].concat())
     }
 
-    fn new(way: &Way, region: Region, eventfd: Option<EventFd>) -> anyhow::Result<Arc<Self>> {
+    fn new(
+        path: &DoorbellPath,
+        region: Region,
+        eventfd: Option<EventFd>,
+    ) -> anyhow::Result<Arc<Self>> {
         let target = match &eventfd {
             Some(eventfd) => Target::eventfd(eventfd),
-            None => Target::line(way.line),
+            None => Target::line(path.line),
         };
-        way.context().assign_region(&region, target)?;
-        Ok(Arc::new(Self::assigned(way, region, eventfd)))
+        path.context().assign_region(&region, target)?;
+        Ok(Arc::new(Self::assigned(path, region, eventfd)))
     }
 
-    fn assigned(way: &Way, region: Region, eventfd: Option<EventFd>) -> Self {
+    fn assigned(path: &DoorbellPath, region: Region, eventfd: Option<EventFd>) -> Self {
         Self {
-            context: way.context().clone(),
+            context: path.context().clone(),
             region,
             eventfd,
             arrived: AtomicU64::new(0),
         }
     }
 
-    /// Whether it has an eventfd, from which it is to be read.
+    /// Returns true if the region has an eventfd to read.
     pub(super) fn is_read(&self) -> bool {
         self.eventfd.is_some()
     }
 
-    /// One that rings the line of `way`.
-    pub(super) fn with_line(way: &Way, addr: u64) -> anyhow::Result<Arc<Self>> {
-        Self::new(way, Region::mmio(addr, LENGTH), None)
+    /// Creates a region at `addr` that rings the line of `path`.
+    pub(super) fn with_line(path: &DoorbellPath, addr: u64) -> anyhow::Result<Arc<Self>> {
+        Self::new(path, Region::mmio(addr, LENGTH), None)
     }
 
-    /// Writes to it.
+    /// Writes to the region.
     #[inline]
     pub(super) fn write(&self) -> io::Result<()> {
         self.context
@@ -125,13 +130,13 @@ impl Register {
             return Ok(());
         };
         let count = eventfd.read()?;
-        // One thread reads.
+        // Only one thread reads.
         self.arrived
             .store(self.arrived.load(Relaxed) + count, Relaxed);
         Ok(())
     }
 
-    /// What is counted of each of `registers`, which are in the same context.
+    /// Returns the counts of each of `registers`, which are all in the same context.
     pub(super) fn counts(registers: &[Arc<Self>]) -> anyhow::Result<Vec<Counts>> {
         let Some(context) = registers.first().map(|register| &register.context) else {
             return Ok(Vec::new());
@@ -142,7 +147,7 @@ impl Register {
             let info = listed.with_context(|| format!("{} is not listed", register.region))?;
             let arrived = match &register.eventfd {
                 None => None,
-                // What is left in there has arrived as well, and should not have.
+                // A signal that is still in the eventfd has arrived as well, and is spurious.
                 Some(eventfd) => Some(
                     register.arrived.load(Relaxed)
                         + match eventfd.wait(Duration::ZERO)? {
@@ -160,7 +165,7 @@ impl Register {
     }
 }
 
-/// Whether a region was written to `trips` times, and `signals` came from its eventfd.
+/// Checks that a region got `trips` writes, and its eventfd `signals` signals.
 pub(super) fn agree(before: Counts, after: Counts, trips: u64, signals: u64) -> anyhow::Result<()> {
     let writes = after.writes - before.writes;
     let arrived = after.arrived.zip(before.arrived).map(|(a, b)| a - b);
@@ -173,7 +178,7 @@ pub(super) fn agree(before: Counts, after: Counts, trips: u64, signals: u64) -> 
     Ok(())
 }
 
-/// One thread: write to a region, then read its eventfd.
+/// One thread: writes to a region, then reads its eventfd.
 pub(super) struct Alone(pub(super) Arc<Register>);
 
 impl Probe for Alone {
@@ -184,8 +189,8 @@ impl Probe for Alone {
     }
 }
 
-/// One thread: a write to each of many regions, all by one call; then the eventfd of each that has one
-/// is read, as whoever is behind it would.
+/// One thread: writes to each of many regions by one call, then reads the eventfd of each region
+/// that has one.
 pub(super) struct Batch {
     context: Arc<Context>,
     accesses: Vec<Access>,
@@ -235,12 +240,12 @@ mod tests {
         assert!(check(counts(17, Some(27))).is_ok());
         let lost = check(counts(17, Some(26))).unwrap_err().to_string();
         assert!(lost.contains("6 signals of 7"), "{lost}");
-        assert!(check(counts(17, Some(28))).is_err(), "invented");
+        assert!(check(counts(17, Some(28))).is_err(), "spurious");
         assert!(check(counts(16, Some(27))).is_err(), "not counted");
-        // The line says the rest.
+        // The counts of the line show the rest.
         assert!(agree(counts(1, None), counts(8, None), 7, 0).is_ok());
         assert!(agree(counts(1, None), counts(9, None), 7, 0).is_err());
-        // All of a burst, from one eventfd.
+        // All signals of a burst come from one eventfd.
         let burst = |after| agree(before, after, 7, 70);
         assert!(burst(counts(17, Some(90))).is_ok());
         assert!(burst(counts(17, Some(27))).is_err());

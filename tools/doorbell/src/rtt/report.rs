@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What was measured.
+//! Results of a measurement.
 
 use super::{kvm, qemu, Group};
 use hdrhistogram::Histogram;
@@ -8,24 +8,24 @@ use hdrhistogram::Histogram;
 /// The figures of one row.
 #[derive(Debug)]
 pub struct Row {
-    /// Its group.
+    /// The group of the row.
     pub group: Group,
-    /// What is measured.
+    /// The name of the row.
     pub name: &'static str,
     /// Median over the batches of the time per round trip, in ns.
     pub ns: f64,
-    /// How many batches there were.
+    /// Number of batches.
     pub batches: usize,
-    /// Lower and upper quartile of the same.
+    /// Lower and upper quartile of the time per round trip of the batches.
     pub quartiles: (f64, f64),
-    /// Ratio of `ns` to the [base](Group::base) of the group; NaN if that was not measured.
+    /// Ratio of `ns` to the [base](Group::base) of the group; NaN if the base was not measured.
     pub ratio: f64,
-    /// Round-trip times in ns, one by one; in [`Group::QemuWrite`] those of batches.
+    /// Round-trip times in ns, one by one; in [`Group::QemuWrite`] one per batch.
     pub histogram: Histogram<u64>,
 }
 
 impl Row {
-    /// Round trips per second.
+    /// Returns the round trips per second.
     pub fn iops(&self) -> f64 {
         1e9 / self.ns
     }
@@ -38,15 +38,15 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// The rows that were not measured because there is no doorbell, with the reason.
     pub left_out: Option<String>,
-    /// Other things that could not be measured, and remarks.
+    /// Remarks, for instance on rows that could not be measured.
     pub notes: Vec<String>,
-    /// How many rounds there were, in each of which every row had its turn.
+    /// Number of rounds, each with a slot for every row.
     pub rounds: u32,
-    /// Who made the notifications.
+    /// The sender of the notifications.
     pub source: Source,
 }
 
-/// Who made the notifications, and what is known of that besides the rows.
+/// The sender of the notifications, with facts about the run.
 #[derive(Debug)]
 pub enum Source {
     /// Threads of this process.
@@ -57,25 +57,25 @@ pub enum Source {
     Qemu(qemu::Facts),
 }
 
-/// How threads measured.
+/// Facts about a run with threads.
 #[derive(Clone, Debug)]
 pub struct Threads {
     /// Lines of the context, 0 without a doorbell.
     pub lines: u32,
-    /// How many of those that are not measured had something assigned.
+    /// Number of lines that were not measured, but had an irqfd and a trigger.
     pub others_assigned: u32,
-    /// What reading the clock takes, in ns. It is part of the histograms.
+    /// Time of reading the clock, in ns. The histograms include it.
     pub clock_ns: f64,
 }
 
 impl Report {
-    /// The rows of a group.
+    /// Returns the rows of a group.
     pub fn of(&self, group: Group) -> impl Iterator<Item = &Row> {
         self.rows.iter().filter(move |row| row.group == group)
     }
 }
 
-/// Compares each row with the base of its group.
+/// Sets the ratio of each row to the base of its group.
 pub(super) fn compare(rows: &mut [Row]) {
     for at in 0..rows.len() {
         let group = rows[at].group;
@@ -87,8 +87,10 @@ pub(super) fn compare(rows: &mut [Row]) {
     }
 }
 
-/// Who alone does the same all the time takes the same time. If its batches differ much, the machine
-/// did something else, too, and where the median lies is chance.
+/// Returns a warning if the machine was busy.
+///
+/// A single thread or vCPU repeats the same operation in the same time. If its batches differ much,
+/// the machine did something else as well, and the median is a matter of chance.
 pub(super) fn unsteady(rows: &[Row]) -> Option<String> {
     let spread = |row: &Row| row.quartiles.1 / row.quartiles.0;
     let alone = |row: &&Row| {
@@ -103,8 +105,8 @@ pub(super) fn unsteady(rows: &[Row]) -> Option<String> {
         .max_by(|a, b| spread(a).total_cmp(&spread(b)))?;
     (spread(worst) > 1.5).then(|| {
         format!(
-            "a busy machine: the quartiles of {}, {}, are a factor of {:.1} apart, so do not \
-             rely on the ratios; run it again when it is quiet",
+            "the machine is busy: the quartiles of {}, {}, differ by a factor of {:.1}; do not \
+             rely on the ratios, and repeat the run on a quiet machine",
             worst.group.name(),
             worst.name,
             spread(worst)

@@ -37,7 +37,7 @@ fn rows_without_the_device_are_measured() {
         .collect();
     assert_eq!(names, ["eventfd", "futex", "pipe"]);
     for row in &report.rows {
-        assert_ne!(row.group, Group::OneThread, "nobody asked for any");
+        assert_ne!(row.group, Group::OneThread, "not selected");
         assert!(row.ns > 0.0 && !row.histogram.is_empty(), "{}", row.name);
         assert!(row.batches >= 3);
         assert!(row.quartiles.0 <= row.ns && row.ns <= row.quartiles.1);
@@ -57,7 +57,7 @@ fn rows_that_need_the_device_are_left_out_unless_asked_for() {
             "{error}"
         );
     }
-    // A group is measured as far as it can be.
+    // A group is measured as far as possible.
     let report = run(&["same-core"]).unwrap();
     let names: Vec<_> = report.rows.iter().map(|row| row.name).collect();
     assert_eq!(names, ["eventfd", "spin (yielding)", "futex", "pipe"]);
@@ -70,7 +70,7 @@ fn rows_that_need_the_device_are_left_out_unless_asked_for() {
     );
     let report = run(&["one-thread"]).unwrap();
     assert_eq!(report.rows.len(), 1);
-    // What is only for a context is asked for, too.
+    // An option that needs a context needs the device, too.
     let mut options = options(&[]);
     options.lines = 16;
     let error = super::run(&options, &mut |_, _, _| {}).unwrap_err();
@@ -118,7 +118,7 @@ fn quantiles_interpolate() {
 }
 
 #[test]
-fn unsteady_machine_is_noticed() {
+fn busy_machine_is_noticed() {
     let row = |group, q3| Row {
         group,
         name: "eventfd",

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The kernel as one who signals an eventfd.
+//! Signals of an eventfd by the kernel itself, from completions of asynchronous I/O.
+//!
+//! libc has the numbers of these system calls, but no wrappers, and `struct iocb` for glibc only.
+//! The usual crates have POSIX AIO only. glibc implements that by threads, so the kernel signals
+//! nothing.
 
 use super::check;
 use std::{
@@ -8,13 +12,13 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd},
 };
 
-/// Asynchronous I/O whose completions the kernel signals to an eventfd, by itself.
+/// A context of asynchronous I/O, whose completions the kernel signals to an eventfd.
 pub(crate) struct Aio {
     context: libc::c_ulong,
     zero: std::fs::File,
 }
 
-/// `struct iocb`, little-endian or 64-bit.
+/// `struct iocb` of little-endian and of 64-bit machines.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 struct Iocb {
@@ -33,10 +37,14 @@ struct Iocb {
 }
 
 impl Aio {
-    /// The most that can be submitted at once.
+    /// Maximum number of operations at a time.
     pub(crate) const MOST: usize = 16;
 
-    /// Fails if this kernel has none.
+    /// Creates a context.
+    ///
+    /// # Errors
+    ///
+    /// Fails if this kernel has no asynchronous I/O.
     pub(crate) fn new() -> io::Result<Self> {
         let zero = std::fs::File::open("/dev/zero")?;
         let mut context: libc::c_ulong = 0;
@@ -45,7 +53,7 @@ impl Aio {
         Ok(Self { context, zero })
     }
 
-    /// Has the kernel signal `resfd` `n` times, and waits until it has.
+    /// Lets the kernel signal `resfd` `n` times, and waits for all signals.
     pub(crate) fn signal(&mut self, resfd: BorrowedFd<'_>, n: usize) -> io::Result<()> {
         const IOCB_CMD_PREAD: u16 = 0;
         const IOCB_FLAG_RESFD: u32 = 1;
@@ -68,8 +76,8 @@ impl Aio {
         let mut submitted = 0;
         while submitted < n {
             let rest = &at[submitted..n];
-            // SAFETY: As many pointers to valid `struct iocb`s; each reads a byte to where all of
-            // them may write, which lives until they are done.
+            // SAFETY: The array has that many pointers to valid `struct iocb`s. Each operation
+            // reads a byte to `byte`, which lives until all of them are complete.
             let count = check(unsafe {
                 libc::syscall(libc::SYS_io_submit, self.context, rest.len(), rest.as_ptr())
             })?;
@@ -78,7 +86,7 @@ impl Aio {
         let mut events = [[0u64; 4]; Self::MOST];
         let mut done = 0;
         while done < n {
-            // SAFETY: `struct io_event` is 32 bytes, and there is room for that many.
+            // SAFETY: `struct io_event` has 32 bytes, and `events` has room for `MOST` of them.
             let count = check(unsafe {
                 libc::syscall(
                     libc::SYS_io_getevents,
@@ -100,7 +108,7 @@ impl Aio {
 
 impl Drop for Aio {
     fn drop(&mut self) {
-        // SAFETY: Nothing is under way.
+        // SAFETY: No operation is in flight.
         unsafe { libc::syscall(libc::SYS_io_destroy, self.context) };
     }
 }

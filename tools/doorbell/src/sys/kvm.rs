@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! KVM: what it can do; and its own irqfds and ioeventfds, to compare with.
+//! KVM: its extensions; and its own irqfds and ioeventfds, for comparisons.
+//!
+//! This is not kvm-ioctls for three reasons. Its ioeventfds have a datamatch, or any length; the
+//! comparisons need a length without a datamatch. Its irqfds take an owned eventfd, so the measured
+//! calls would have to duplicate a borrowed one. It does not compile on all architectures.
 
 use super::check;
 use std::{
@@ -8,18 +12,6 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     path::Path,
 };
-
-/// Something that KVM may be able to do, by its KVM_CAP_* number.
-#[derive(Clone, Copy, Debug)]
-#[repr(u32)]
-pub(crate) enum Extension {
-    /// Eventfds that are interrupts.
-    Irqfd = 32,
-    /// Eventfds that are signalled by writes.
-    Ioeventfd = 36,
-    /// Whatever their length.
-    IoeventfdAnyLength = 122,
-}
 
 /// Calls an ioctl of KVM whose argument is a number.
 fn ioctl_value(fd: BorrowedFd<'_>, cmd: u32, arg: u32) -> io::Result<i32> {
@@ -29,12 +21,24 @@ fn ioctl_value(fd: BorrowedFd<'_>, cmd: u32, arg: u32) -> io::Result<i32> {
     Ok(ret)
 }
 
-/// /dev/kvm.
+/// An extension of KVM, with its KVM_CAP_* number.
+#[derive(Clone, Copy, Debug)]
+#[repr(u32)]
+pub(crate) enum Extension {
+    /// Eventfds that inject interrupts.
+    Irqfd = 32,
+    /// Eventfds that are signalled by writes of a guest.
+    Ioeventfd = 36,
+    /// The same, for writes of any length.
+    IoeventfdAnyLength = 122,
+}
+
+/// An open /dev/kvm.
 #[derive(Debug)]
 pub(crate) struct System(OwnedFd);
 
 impl System {
-    /// Opens it.
+    /// Opens `device`.
     pub(crate) fn open(device: &Path) -> io::Result<Self> {
         let file = std::fs::OpenOptions::new()
             .read(true)
@@ -43,13 +47,13 @@ impl System {
         Ok(Self(file.into()))
     }
 
-    /// Whether it can do that.
+    /// Returns true if KVM has `extension`.
     pub(crate) fn has(&self, extension: Extension) -> bool {
         const KVM_CHECK_EXTENSION: u32 = 0xae03;
         ioctl_value(self.0.as_fd(), KVM_CHECK_EXTENSION, extension as u32).is_ok_and(|has| has > 0)
     }
 
-    /// A VM with nothing in it.
+    /// Creates an empty VM.
     pub(crate) fn create_vm(&self) -> io::Result<OwnedFd> {
         const KVM_CREATE_VM: u32 = 0xae01;
         let vm = ioctl_value(self.0.as_fd(), KVM_CREATE_VM, 0)?;
@@ -58,7 +62,7 @@ impl System {
     }
 }
 
-/// A VM with an interrupt controller, and without anything else.
+/// A VM that has only an interrupt controller.
 #[derive(Debug)]
 pub(crate) struct Vm(OwnedFd);
 
@@ -101,7 +105,7 @@ impl Vm {
             flags: if assign { 0 } else { KVM_IRQFD_FLAG_DEASSIGN },
             ..Default::default()
         };
-        // SAFETY: The kernel reads a `struct kvm_irqfd`, which is what `arg` is.
+        // SAFETY: The kernel reads a `struct kvm_irqfd`, and `arg` is one.
         check(unsafe { libc::ioctl(self.0.as_raw_fd(), KVM_IRQFD as _, &raw const arg) }.into())?;
         Ok(())
     }
@@ -121,7 +125,7 @@ impl Vm {
             },
             pad: [0; 36],
         };
-        // SAFETY: The kernel reads a `struct kvm_ioeventfd`, which is what `arg` is.
+        // SAFETY: The kernel reads a `struct kvm_ioeventfd`, and `arg` is one.
         let ret = unsafe { libc::ioctl(self.0.as_raw_fd(), KVM_IOEVENTFD as _, &raw const arg) };
         check(ret.into())?;
         Ok(())

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Who waits for a message that was lost would wait for ever.
+//! A watchdog for measurements: a message that is lost must not block a run for ever.
 
 use std::{
     sync::{
@@ -12,34 +12,38 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// No batch takes that long, even where everything is emulated.
+/// The timeout of a batch. No batch takes that long, even on an emulated machine.
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
-/// How often it is looked at: rarely, as that disturbs. Once there is nothing left to disturb, often.
-const LOOK: Duration = Duration::from_secs(1);
-const RESCUE: Duration = Duration::from_millis(10);
+/// The interval between checks. It is long, as a check disturbs the measurement.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// The interval between rescues, when nothing is left to disturb.
+const RESCUE_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Helps those who wait for what does not come: they get a message that nobody has sent, so that
-/// they go on to where the counts are compared, and the run fails with what is missing.
-pub(super) struct Guard {
+/// A thread that unblocks a measurement whose message was lost.
+///
+/// It sends another message in place of the lost one. The measurement then goes on to compare the
+/// counts, and fails with the number of lost messages.
+pub(super) struct Watchdog {
     beats: Arc<AtomicU64>,
-    /// Ends the thread when it goes.
+    /// Stops the thread when it is dropped.
     end: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Guard {
-    /// Calls `rescue`, again and again, when there was no [`beat`](Self::beat) for `limit`.
+impl Watchdog {
+    /// Starts the thread. It calls `rescue` repeatedly after a time `limit` without a
+    /// [`beat`](Self::beat).
     pub(super) fn new(limit: Duration, rescue: impl Fn() + Send + 'static) -> Self {
         let beats = Arc::new(AtomicU64::new(0));
         let (end, ended) = mpsc::channel();
-        let look = LOOK.min(limit / 4);
-        let beats_there = beats.clone();
+        let check = CHECK_INTERVAL.min(limit / 4);
+        let counter = beats.clone();
         let watch = move || {
             let mut last = (0, Instant::now());
             let mut rescued = false;
-            let pause = |rescued| if rescued { RESCUE } else { look };
+            let pause = |rescued| if rescued { RESCUE_INTERVAL } else { check };
             while ended.recv_timeout(pause(rescued)) == Err(RecvTimeoutError::Timeout) {
-                let now = beats_there.load(Ordering::Relaxed);
+                let now = counter.load(Ordering::Relaxed);
                 if now != last.0 {
                     last = (now, Instant::now());
                 }
@@ -56,13 +60,13 @@ impl Guard {
         }
     }
 
-    /// Something has happened.
+    /// Reports progress.
     pub(super) fn beat(&self) {
         self.beats.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-impl Drop for Guard {
+impl Drop for Watchdog {
     fn drop(&mut self) {
         self.end = None;
         if let Some(thread) = self.thread.take() {
@@ -77,27 +81,27 @@ mod tests {
     use doorbell::EventFd;
 
     #[test]
-    fn who_waits_for_nothing_is_helped() {
+    fn blocked_reader_is_rescued() {
         let ours = Arc::new(EventFd::new(0).unwrap());
         let theirs = ours.clone();
         let limit = Duration::from_millis(100);
-        let guard = Guard::new(limit, move || {
+        let watchdog = Watchdog::new(limit, move || {
             let _ = theirs.write(1);
         });
         let start = Instant::now();
         ours.read().unwrap();
         assert!(start.elapsed() >= limit);
-        // From then on at once.
+        // From then on a rescue comes at once.
         ours.read().unwrap();
-        drop(guard);
+        drop(watchdog);
     }
 
     #[test]
-    fn who_goes_on_is_left_alone() {
-        let guard = Guard::new(Duration::from_millis(400), || panic!("nobody needs help"));
+    fn progress_prevents_a_rescue() {
+        let watchdog = Watchdog::new(Duration::from_millis(400), || panic!("no rescue is needed"));
         for _ in 0..100 {
             thread::sleep(Duration::from_millis(5));
-            guard.beat();
+            watchdog.beat();
         }
     }
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What the server tells its operator: who is there, and how they are.
+//! The server's interface for its operator: the state of the peers and their lines.
 //!
-//! Who connects to the control socket gets the context, as from any [`share::Server`], with which
-//! lines are masked, cleared and rung. What is known of the peers follows, as a second descriptor:
-//! a file with a [`Snapshot`] in JSON. So the server never waits for who asks.
+//! A client of the control socket gets the context, as from any [`share::Server`]. With the context
+//! it masks, clears and rings lines. A second descriptor follows: a file with a [`Snapshot`] in
+//! JSON. Both fit the socket of a new connection, so the server never waits for a client.
 
 use crate::{share, sys};
 use anyhow::Context as _;
@@ -21,41 +21,41 @@ use std::{
     path::Path,
 };
 
-/// How far a peer's set-up has got.
+/// The progress of a peer's set-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Setup {
-    /// Some of it has not been sent: the peer has to read first.
+    /// A part of it is not sent: the peer has to read first.
     Sending,
-    /// All of it has been sent, and not all of it read.
+    /// All of it is sent; a part of it is not read.
     Unread,
-    /// The peer has read all of it. From then on it can be rung, and ring.
+    /// The peer has read all of it. From now on it can ring, and be rung.
     Complete,
-    /// The same, but the previous server was killed while it told the peer something. The peer goes on
-    /// with the peers that it knows, and is told nothing more.
+    /// The same, but the previous server was killed while it sent the peer an update. The peer
+    /// continues with the peers that it knows, and gets no more messages.
     CutOff,
 }
 
-/// A vector of a peer, which is a line. What is counted is counted since the peer came.
+/// A vector of a peer, which is a line. Counts start when the peer connects.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VectorInfo {
-    /// Which.
+    /// The number of the vector.
     pub vector: u32,
     /// Its line in the context.
     pub line: u32,
-    /// How often it was rung.
+    /// Rings.
     pub rings: u64,
-    /// How often it delivered.
+    /// Deliveries.
     pub deliveries: u64,
-    /// How many rings joined a delivery that had not started yet.
+    /// Rings that joined a delivery that had not started yet.
     pub coalesced: u64,
-    /// How many messages were dropped on request.
+    /// Messages that were dropped on request.
     pub dropped: u64,
-    /// Whether it is masked.
+    /// True if the line is masked.
     pub masked: bool,
-    /// Whether a message is held.
+    /// True if the line holds a message.
     pub pending: bool,
-    /// Deliveries that the peer's side, KVM or QEMU, has not taken out of the eventfd yet.
+    /// Deliveries that the peer's side, KVM or QEMU, has not consumed from the eventfd yet.
     pub untaken: u64,
 }
 
@@ -64,46 +64,46 @@ pub struct VectorInfo {
 pub struct PeerInfo {
     /// Its ID, which its guest reads as IVPosition.
     pub id: u32,
-    /// The process, 0 if it cannot be seen from where the server runs.
+    /// Its process ID; 0 if the server cannot see the process.
     pub pid: u32,
-    /// Whose process.
+    /// The user ID of the process.
     pub uid: u32,
-    /// How long it has been there.
+    /// The time since it connected.
     pub seconds: f64,
-    /// Whether it knows everything.
+    /// The progress of its set-up.
     pub setup: Setup,
-    /// Messages for which it has not made room yet.
+    /// Messages that wait for room in its socket.
     pub unsent: usize,
     /// Its vectors.
     pub vectors: Vec<VectorInfo>,
 }
 
-/// A server and its peers at a moment.
+/// The state of a server and its peers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// Its process.
+    /// The process ID of the server.
     pub pid: u32,
-    /// The process that keeps all of it when the server ends, if there is one.
+    /// The process ID of the keeper, if there is one.
     pub keeper: Option<u32>,
-    /// Where peers connect.
+    /// The path of the peers' socket.
     pub socket: String,
-    /// Vectors of each peer.
+    /// Number of vectors of each peer.
     pub vectors: u32,
-    /// The most peers at a time.
+    /// Maximum number of peers.
     pub max_peers: u32,
-    /// Bytes of shared memory.
+    /// Size of the shared memory in bytes.
     pub shm_size: u64,
-    /// How many peers have come so far.
+    /// Number of peers that have connected so far.
     pub came: u64,
-    /// How many were thrown out.
+    /// Number of peers that the server disconnected.
     pub thrown_out: u64,
-    /// How many were not let in, as there were too many.
+    /// Number of peers that were refused because there were too many.
     pub refused: u64,
-    /// Those that are there, in the order in which they came.
+    /// The connected peers, in the order of their connection.
     pub peers: Vec<PeerInfo>,
 }
 
-/// Answers who has connected. Only root and who runs the server are answered.
+/// Answers a client. Only root and the user of the server get an answer.
 pub(super) fn answer(
     client: &UnixStream,
     context: &Context,
@@ -113,7 +113,7 @@ pub(super) fn answer(
     if uid != 0 && uid != rustix::process::geteuid().as_raw() {
         return Err(io::Error::from(io::ErrorKind::PermissionDenied).into());
     }
-    // A new connection has room for two bytes and descriptors; if not, it is not our loss.
+    // A new connection has room for two messages. If it has not, only this client fails.
     client.set_nonblocking(true)?;
     sys::send_fd(client.as_fd(), context.as_fd())?;
     let file = file_of(&snapshot()?)?;
@@ -128,18 +128,18 @@ fn file_of(snapshot: &Snapshot) -> anyhow::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// Asks the server whose control socket is at `path`.
-pub fn ask(path: &Path) -> anyhow::Result<Snapshot> {
-    let ask = || -> anyhow::Result<Snapshot> {
+/// Queries the server whose control socket is at `path`.
+pub fn query(path: &Path) -> anyhow::Result<Snapshot> {
+    let receive = || -> anyhow::Result<Snapshot> {
         let socket = UnixStream::connect(path)?;
         drop(sys::receive_fd(socket.as_fd())?);
         let file = sys::receive_fd(socket.as_fd())
-            .context("only a context came: is that a 'doorbell watch'?")?;
+            .context("the server sent only a context: is it a 'doorbell watch'?")?;
         let mut text = String::new();
         File::from(file).read_to_string(&mut text)?;
         Ok(serde_json::from_str(&text)?)
     };
-    ask().with_context(|| format!("ask the ivshmem server at {}", path.display()))
+    receive().with_context(|| format!("query the ivshmem server at {}", path.display()))
 }
 
 /// Returns the path of another socket of the server, beside the peers' one.
@@ -184,11 +184,11 @@ mod tests {
     }
 
     #[test]
-    fn context_and_peers_arrive_without_anybody_waiting() {
+    fn context_and_peers_arrive_without_a_wait() {
         let (server, client) = UnixStream::pair().unwrap();
         let eventfd = EventFd::new(0).unwrap();
         let context = Context::from(eventfd.as_fd().try_clone_to_owned().unwrap());
-        // Nobody has read anything when this returns.
+        // The client has not read anything when this returns.
         answer(&server, &context, || Ok(snapshot())).unwrap();
         drop(server);
         let shared = sys::receive_fd(client.as_fd()).unwrap();
@@ -200,8 +200,8 @@ mod tests {
     }
 
     #[test]
-    fn watch_is_told_apart() {
-        let path = std::env::temp_dir().join(format!("doorbell-control-{}", std::process::id()));
+    fn socket_of_watch_is_recognized() {
+        let path = std::env::temp_dir().join(format!("doorbell-operator-{}", std::process::id()));
         let watch = share::Server::bind(&path).unwrap();
         let context = Context::from(
             EventFd::new(0)
@@ -212,7 +212,7 @@ mod tests {
         );
         let asking = std::thread::spawn({
             let path = path.clone();
-            move || ask(&path).unwrap_err()
+            move || query(&path).unwrap_err()
         });
         while watch.serve(&context).unwrap() == 0 {
             std::thread::yield_now();

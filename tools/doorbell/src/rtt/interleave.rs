@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Rows taking turns.
+//! Interleaving of rows: each round gives each row a slot, in random order.
 
 use super::{
-    guard::{self, Guard},
-    probe::{Bare, Doorbell, Echo, Futex, PingPong, Pipe, Probe, Raw, Spin, Way},
+    probe::{Bare, Doorbell, DoorbellPath, Echo, Futex, PingPong, Pipe, Probe, Raw, Spin},
     quantile,
     region::{self, Register},
+    watchdog::{self, Watchdog},
     Group, Kind, Progress, Row,
 };
 use crate::{machine::Placement, random::Random, sys};
@@ -18,20 +18,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a batch takes, about.
+/// The approximate time of a batch.
 const BATCH: Duration = Duration::from_micros(250);
 
-/// A row while it is measured.
+/// A row that is being measured.
 pub(super) struct Running {
     group: Group,
     kind: Kind,
     cpu: usize,
     probe: Box<dyn Probe>,
-    /// Each is rung once per round trip, and by nobody else meanwhile.
-    ways: Vec<Arc<Way>>,
-    /// All of them are written to equally often.
+    /// The lines that each round trip rings once. In a slot no other thread rings them.
+    paths: Vec<Arc<DoorbellPath>>,
+    /// The regions of the row. All get the same number of writes.
     registers: Vec<Arc<Register>>,
-    /// How often the probe is called in a batch.
+    /// Calls of the probe in a batch.
     per_batch: u64,
     /// Time per round trip of each batch, in ns.
     batches: Vec<f64>,
@@ -42,21 +42,21 @@ pub(super) struct Running {
 impl Running {
     pub(super) fn new(
         (group, kind): (Group, Kind),
-        ways: &[Arc<Way>],
+        paths: &[Arc<DoorbellPath>],
         place: Placement,
     ) -> anyhow::Result<Self> {
         let peer = match (group, place.other) {
             (Group::TwoCores, Some(other)) => other,
             _ => place.first,
         };
-        let registers = match ways.first() {
-            Some(way) => new_registers(kind, way)?,
+        let registers = match paths.first() {
+            Some(path) => new_registers(kind, path)?,
             None => Vec::new(),
         };
         let probe = new_probe(
             group,
             kind,
-            if kind.needs_doorbell() { ways } else { &[] },
+            if kind.needs_doorbell() { paths } else { &[] },
             &registers,
             peer,
         )?;
@@ -65,7 +65,7 @@ impl Running {
             kind,
             cpu: place.first,
             probe,
-            ways: if kind.rings() { ways } else { &[] }.to_vec(),
+            paths: if kind.rings() { paths } else { &[] }.to_vec(),
             registers,
             per_batch: 1,
             batches: Vec::new(),
@@ -74,23 +74,31 @@ impl Running {
         })
     }
 
-    /// Calls `work` with the probe running, then asks the doorbell whether its count of what
-    /// `work` says it did agrees: nothing lost, nothing invented.
+    /// Calls `work` with the probe started, and compares the doorbell's counts with the number of
+    /// round trips that `work` returns.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a ring or a delivery was lost, or is spurious.
     fn run(
         &mut self,
-        guard: &Guard,
+        watchdog: &Watchdog,
         work: impl FnOnce(&mut Self) -> anyhow::Result<u64>,
     ) -> anyhow::Result<()> {
         sys::pin(&[self.cpu])?;
-        let query = |way: &Arc<Way>| way.query();
-        let before = self.ways.iter().map(query).collect::<Result<Vec<_>, _>>()?;
+        let query = |path: &Arc<DoorbellPath>| path.query();
+        let before = self
+            .paths
+            .iter()
+            .map(query)
+            .collect::<Result<Vec<_>, _>>()?;
         let written = Register::counts(&self.registers)?;
-        guard.beat();
+        watchdog.beat();
         self.probe.start()?;
         let trips = work(self)? + self.probe.stop()?;
         let which = || format!("{}, {}", self.group.name(), self.kind.name());
-        for (way, before) in self.ways.iter().zip(before) {
-            agree(&before, &way.query()?, trips).with_context(which)?;
+        for (path, before) in self.paths.iter().zip(before) {
+            agree(&before, &path.query()?, trips).with_context(which)?;
         }
         let each = trips / self.registers.len().max(1) as u64;
         let read = self.registers.iter().filter(|register| register.is_read());
@@ -102,15 +110,15 @@ impl Running {
         Ok(())
     }
 
-    /// Finds out how many round trips make a batch; that is the warm-up, too.
-    fn warm_up(&mut self, guard: &Guard) -> anyhow::Result<()> {
-        self.run(guard, |row| {
+    /// Determines the number of calls in a batch. This is the warm-up, too.
+    fn warm_up(&mut self, watchdog: &Watchdog) -> anyhow::Result<()> {
+        self.run(watchdog, |row| {
             let (mut calls, mut took) = (0, Duration::ZERO);
             while took < BATCH {
                 row.per_batch = 2 * calls.max(1);
                 took = row.probe.batch(row.per_batch)?;
                 calls += row.per_batch;
-                guard.beat();
+                watchdog.beat();
             }
             let trips = row.probe.trips();
             row.fit(took.as_nanos() as f64 / (row.per_batch * trips) as f64);
@@ -118,22 +126,23 @@ impl Running {
         })
     }
 
-    /// `ns` is the time per round trip.
+    /// Sets the number of calls in a batch from the time per round trip, in ns.
     fn fit(&mut self, ns: f64) {
         let call = ns * self.probe.trips() as f64;
         self.per_batch = (BATCH.as_nanos() as f64 / call).max(1.0) as u64;
     }
 
-    /// Batches that take the time `half`, then single round trips for as long.
-    fn slot(&mut self, half: Duration, guard: &Guard) -> anyhow::Result<()> {
+    /// Makes batches for the time `half`, then single round trips for the same time.
+    fn slot(&mut self, half: Duration, watchdog: &Watchdog) -> anyhow::Result<()> {
         let batches = (half.as_nanos() / BATCH.as_nanos()).max(1);
-        // They were planned by their median. If the CPU is being taken away, all of them are made
-        // nevertheless, or those that it hits would weigh more than the others; within reason.
+        // Their number follows from their median. If the CPU is taken away, all are made
+        // nevertheless, or the disturbed ones would weigh more than the others. This limit bounds
+        // that.
         let limit = half * 4;
-        self.run(guard, |row| {
+        self.run(watchdog, |row| {
             let n = row.per_batch;
             let in_batch = n * row.probe.trips();
-            // The caches were somebody else's, and so was the peer's CPU.
+            // Other rows have filled the caches since the last slot, and used the peer's CPU.
             row.probe.batch(n)?;
             let mut trips = in_batch;
             let start = Instant::now();
@@ -141,7 +150,7 @@ impl Running {
                 let took = row.probe.batch(n)?;
                 row.batches.push(took.as_nanos() as f64 / in_batch as f64);
                 trips += in_batch;
-                guard.beat();
+                watchdog.beat();
                 if start.elapsed() > limit {
                     break;
                 }
@@ -153,7 +162,7 @@ impl Running {
                     row.histogram.saturating_record(time);
                 }
                 trips += in_batch;
-                guard.beat();
+                watchdog.beat();
                 if start.elapsed() > limit {
                     break;
                 }
@@ -180,7 +189,7 @@ impl Running {
     }
 }
 
-/// Whether a line's counters say that it was rung and delivered `trips` times.
+/// Checks that the counts of a line grew by `trips` rings and `trips` deliveries.
 fn agree(before: &LineQuery, after: &LineQuery, trips: u64) -> anyhow::Result<()> {
     let rings = after.rings - before.rings;
     let deliveries = after.deliveries - before.deliveries;
@@ -195,13 +204,13 @@ fn agree(before: &LineQuery, after: &LineQuery, trips: u64) -> anyhow::Result<()
     Ok(())
 }
 
-/// The regions that a row of this kind writes to; none for most.
-fn new_registers(kind: Kind, way: &Way) -> anyhow::Result<Vec<Arc<Register>>> {
+/// Creates the regions that a row of this kind writes to. Most kinds have none.
+fn new_registers(kind: Kind, path: &DoorbellPath) -> anyhow::Result<Vec<Arc<Register>>> {
     Ok(match kind {
-        Kind::Region => vec![Register::with_eventfd(way, region::ALONE)?],
-        Kind::RegionLine => vec![Register::with_line(way, region::LINE)?],
-        Kind::Batch => Register::batch(way, region::MANY)?,
-        Kind::Burst => Register::burst(way, region::BURST)?,
+        Kind::Region => vec![Register::with_eventfd(path, region::ALONE)?],
+        Kind::RegionLine => vec![Register::with_line(path, region::LINE)?],
+        Kind::Batch => Register::batch(path, region::MANY)?,
+        Kind::Burst => Register::burst(path, region::BURST)?,
         _ => Vec::new(),
     })
 }
@@ -209,15 +218,15 @@ fn new_registers(kind: Kind, way: &Way) -> anyhow::Result<Vec<Arc<Register>>> {
 fn new_probe(
     group: Group,
     kind: Kind,
-    ways: &[Arc<Way>],
+    paths: &[Arc<DoorbellPath>],
     registers: &[Arc<Register>],
     peer: usize,
 ) -> anyhow::Result<Box<dyn Probe>> {
     if group == Group::OneThread {
-        let Some(way) = ways.first().cloned() else {
+        let Some(path) = paths.first().cloned() else {
             return Ok(Box::new(Bare(EventFd::new(0)?)));
         };
-        let back = way.clone();
+        let back = path.clone();
         return Ok(match kind {
             Kind::Region => Box::new(region::Alone(registers[0].clone())),
             Kind::Batch | Kind::Burst => Box::new(region::Batch::new(registers)),
@@ -229,16 +238,16 @@ fn new_probe(
                 })
             }
             Kind::Irqfd => Box::new(Echo {
-                signal: move || way.signal(),
+                signal: move || path.signal(),
                 back,
             }),
             _ => Box::new(Echo {
-                signal: move || way.ring(),
+                signal: move || path.ring(),
                 back,
             }),
         });
     }
-    let two = || [ways[0].clone(), ways[1].clone()];
+    let two = || [paths[0].clone(), paths[1].clone()];
     Ok(match kind {
         Kind::Eventfd => Box::new(PingPong::new(Raw::new()?, peer)),
         Kind::Spin => Box::new(PingPong::new(Spin::<false>::default(), peer)),
@@ -253,24 +262,24 @@ fn new_probe(
     })
 }
 
-/// Fewer rounds than this say little about how much one differs from the next.
+/// Minimum number of rounds. Fewer say little about the differences between rounds.
 const MIN_ROUNDS: u32 = 10;
 
-/// Gives each row its slot in each of `rounds` rounds, and returns how many there were: if the
-/// machine became much slower since the warm-up, not all.
-pub(super) fn take_turns(
+/// Gives each row a slot in each of `rounds` rounds; returns the number of rounds. If the machine
+/// became much slower after the warm-up, there are fewer than `rounds`.
+pub(super) fn interleave(
     running: &mut [Running],
     time: Duration,
     rounds: u32,
     progress: Progress<'_>,
 ) -> anyhow::Result<u32> {
-    let ways: Vec<_> = running.iter().flat_map(|row| row.ways.clone()).collect();
+    let paths: Vec<_> = running.iter().flat_map(|row| row.paths.clone()).collect();
     let registers: Vec<_> = running
         .iter()
         .flat_map(|row| row.registers.clone())
         .collect();
-    let guard = Guard::new(guard::LIMIT, move || {
-        ways.iter().for_each(|way| way.rescue());
+    let watchdog = Watchdog::new(watchdog::LIMIT, move || {
+        paths.iter().for_each(|path| path.rescue());
         registers.iter().for_each(|register| register.rescue());
     });
     let total = u64::from(rounds + 1) * running.len() as u64;
@@ -278,7 +287,7 @@ pub(super) fn take_turns(
     let start = Instant::now();
     let mut done = 0;
     for row in &mut *running {
-        row.warm_up(&guard)?;
+        row.warm_up(&watchdog)?;
         done += 1;
         progress("measuring", done, total);
     }
@@ -290,7 +299,7 @@ pub(super) fn take_turns(
         }
         random.shuffle(&mut order);
         for &row in &order {
-            running[row].slot(half, &guard)?;
+            running[row].slot(half, &watchdog)?;
             done += 1;
             progress("measuring", done, total);
         }
@@ -319,7 +328,7 @@ mod tests {
         assert!(check(state(107, 97, 1, false)).is_ok());
         let lost = check(state(107, 96, 1, false)).unwrap_err().to_string();
         assert!(lost.contains("7 rings and 6 deliveries"), "{lost}");
-        assert!(check(state(108, 98, 1, false)).is_err(), "invented");
+        assert!(check(state(108, 98, 1, false)).is_err(), "spurious");
         assert!(check(state(107, 97, 2, false)).is_err(), "deferred");
         assert!(check(state(107, 97, 1, true)).is_err(), "pending");
     }

@@ -1,30 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What was measured in 2009, with the first doorbell and the first ioeventfd.
+//! Figures of 2009, measured with the first doorbell and the first ioeventfd.
 //!
-//! From "[KVM PATCH v8 3/3] KVM: add iosignalfd support", where what is ioeventfd now is called
-//! iosignalfd.
+//! They are from "[KVM PATCH v8 3/3] KVM: add iosignalfd support". An ioeventfd was called
+//! iosignalfd then.
 
 use super::{Group, Row};
 
-/// Figures of then.
+/// Figures of a row in 2009.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Then {
+pub struct Baseline {
     /// Round trips per second.
     pub iops: u32,
     /// Round-trip time, in µs.
     pub us: f64,
-    /// It was not measured, but extrapolated from other measurements.
+    /// The figures were extrapolated from other measurements.
     pub extrapolated: bool,
 }
 
-/// The rows of [`Group::KvmWrite`] that were measured then, in the order in which they were
-/// reported.
+/// The rows of [`Group::KvmWrite`] that were measured in 2009, in the order of that report.
 pub const MEASURED: [&str; 3] = ["userspace-mmio", "ioeventfd-mmio", "ioeventfd-pio"];
 
-/// The figures of 2009 for a row, if it is one of then. There was no other guest than QEMU's; the
-/// hypercall was meant to signal an iosignalfd.
-pub fn then(group: Group, name: &str) -> Option<Then> {
+/// Returns the figures of 2009 for a row, if there are any.
+///
+/// All guests of 2009 were QEMU's. Their hypercall was meant to signal an iosignalfd.
+pub fn baseline(group: Group, name: &str) -> Option<Baseline> {
     let (iops, us, extrapolated) = match (group, name) {
         (Group::KvmWrite, "userspace-mmio") | (Group::QemuWrite, "qemu-mmio") => {
             (110_000, 9.09, false)
@@ -35,25 +35,25 @@ pub fn then(group: Group, name: &str) -> Option<Then> {
         (Group::KvmWrite, "hypercall") => (412_585, 2.37, true),
         _ => return None,
     };
-    Some(Then {
+    Some(Baseline {
         iops,
         us,
         extrapolated,
     })
 }
 
-/// How two rows compare.
+/// A ratio of two rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ratio {
-    /// Which rows, and how many vCPUs.
+    /// The names of the rows, and the number of vCPUs.
     pub what: String,
-    /// Here.
+    /// The ratio in this run.
     pub now: f64,
-    /// In 2009.
-    pub then: Option<f64>,
+    /// The ratio in 2009.
+    pub baseline: Option<f64>,
 }
 
-/// The comparisons for which both rows are among `rows`.
+/// Returns the ratios for which both rows are in `rows`.
 pub fn ratios(rows: &[Row]) -> Vec<Ratio> {
     const PAIRS: [(Group, &str, &str); 8] = [
         (Group::KvmWrite, "userspace-mmio", "ioeventfd-mmio"),
@@ -81,8 +81,8 @@ pub fn ratios(rows: &[Row]) -> Vec<Ratio> {
         Some(Ratio {
             what: format!("{above} / {below}{vcpus}"),
             now: ns(above)? / ns(below)?,
-            then: then(group, above)
-                .zip(then(group, below))
+            baseline: baseline(group, above)
+                .zip(baseline(group, below))
                 .map(|(a, b)| a.us / b.us),
         })
     };
@@ -105,15 +105,15 @@ mod tests {
             (Group::QemuWrite, "qemu-mmio"),
             (Group::QemuWrite, "ioeventfd-mmio"),
         ] {
-            let then = then(group, name).unwrap();
-            let iops = 1e6 / then.us;
+            let figures = baseline(group, name).unwrap();
+            let iops = 1e6 / figures.us;
             assert!(
-                (iops / f64::from(then.iops) - 1.0).abs() < 0.025,
+                (iops / f64::from(figures.iops) - 1.0).abs() < 0.025,
                 "{name}: {iops}"
             );
         }
-        assert_eq!(then(Group::KvmWrite, "ioeventfd-mmio-any"), None);
-        assert_eq!(then(Group::OneThread, "ioeventfd-mmio"), None);
+        assert_eq!(baseline(Group::KvmWrite, "ioeventfd-mmio-any"), None);
+        assert_eq!(baseline(Group::OneThread, "ioeventfd-mmio"), None);
     }
 
     fn row(group: Group, name: &'static str, ns: f64) -> Row {
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn ratios_are_those_whose_rows_are_there() {
+    fn ratios_need_both_rows() {
         let rows = [
             row(Group::KvmWrite, "userspace-mmio", 300.0),
             row(Group::KvmWrite, "ioeventfd-mmio", 100.0),
@@ -150,14 +150,14 @@ mod tests {
             ]
         );
         for at in [0, 2] {
-            assert_eq!(format!("{:.2}", ratios[at].then.unwrap()), "1.82");
+            assert_eq!(format!("{:.2}", ratios[at].baseline.unwrap()), "1.82");
         }
-        assert_eq!(ratios[1].then, None);
+        assert_eq!(ratios[1].baseline, None);
         let pio = [
             row(Group::KvmWrite, "userspace-pio", 1.0),
             row(Group::KvmWrite, "ioeventfd-pio", 1.0),
         ];
-        let ratio = super::ratios(&pio)[0].then.unwrap();
+        let ratio = super::ratios(&pio)[0].baseline.unwrap();
         assert_eq!(format!("{ratio:.2}"), "2.40");
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     boot,
     guest::Entry,
     layout,
-    row::Row,
+    scenario::Scenario,
     vcpu::{Tsc, LIMIT},
     vm::Vm,
     wiring::{Address, Wired},
@@ -24,9 +24,9 @@ pub struct Cpus {
     pub other: Option<usize>,
 }
 
-/// A VM with the eventfds of some rows connected.
-pub struct Rig {
-    rows: Vec<Wired>,
+/// A VM with the eventfds of some scenarios connected.
+pub struct Testbench {
+    scenarios: Vec<Wired>,
     vm: Vm,
     doorbell: Option<Arc<Context>>,
     begin: Tsc,
@@ -36,7 +36,7 @@ pub struct Rig {
 /// The results of a run.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// Duration of each write, in order, in ticks of the guest's TSC ([`Rig::tsc_hz`]).
+    /// Duration of each write, in order, in ticks of the guest's TSC ([`Testbench::tsc_hz`]).
     pub ticks: Vec<u64>,
     /// Rings of the line, one for each write. `None` without a line.
     pub rings: Option<u64>,
@@ -46,19 +46,19 @@ pub struct Run {
     pub exits: Option<u64>,
 }
 
-impl Rig {
-    /// Connects the eventfds of `rows`. Some rows need a context, which has no lines yet.
-    pub fn new(doorbell: Option<Context>, rows: &[Row], cpus: Cpus) -> Result<Self> {
+impl Testbench {
+    /// Connects the eventfds of `scenarios`. Some of them need a context, which has no lines yet.
+    pub fn new(doorbell: Option<Context>, scenarios: &[Scenario], cpus: Cpus) -> Result<Self> {
         let doorbell = doorbell.map(Arc::new);
         if let Some(doorbell) = &doorbell {
-            doorbell.set_lines(rows.len().max(1) as u32)?;
+            doorbell.set_lines(scenarios.len().max(1) as u32)?;
         }
         let mut vm = Vm::new()?;
         let mut wired = Vec::new();
-        for (at, &row) in (0..).zip(rows) {
-            let row = Wired::new(row, at, &mut vm, doorbell.as_deref(), cpus)
-                .with_context(|| row.to_string())?;
-            wired.push(row);
+        for (at, &scenario) in (0..).zip(scenarios) {
+            let connected = Wired::new(scenario, at, &mut vm, doorbell.as_deref(), cpus)
+                .with_context(|| scenario.to_string())?;
+            wired.push(connected);
         }
 
         // A write to an address without an ioeventfd returns to the VMM, which rings the line.
@@ -77,12 +77,12 @@ impl Rig {
         };
         let ring = Arc::new(ring);
         vm.add_vcpu(cpus.first, ring.clone())?;
-        if rows.iter().any(|row| row.is_for_two()) {
+        if scenarios.iter().any(|scenario| scenario.is_for_two()) {
             vm.add_vcpu(cpus.other, ring)?;
         }
         let begin = vm.vcpu(0).tsc()?;
         Ok(Self {
-            rows: wired,
+            scenarios: wired,
             vm,
             doorbell,
             begin,
@@ -97,11 +97,15 @@ impl Rig {
 
     /// Makes the guest write `n` times, at most [`layout::MOST_WRITES`], and checks that each write
     /// arrived.
-    pub fn run(&mut self, row: Row, n: u32) -> Result<Run> {
+    pub fn run(&mut self, scenario: Scenario, n: u32) -> Result<Run> {
         assert!((1..=layout::MOST_WRITES).contains(&n));
-        let wired = self.rows.iter().find(|wired| wired.row == row);
-        let wired = wired.with_context(|| format!("{row} is not wired"))?;
-        self.run_wired(wired, n).with_context(|| row.to_string())
+        let wired = self
+            .scenarios
+            .iter()
+            .find(|wired| wired.scenario == scenario);
+        let wired = wired.with_context(|| format!("{scenario} is not connected"))?;
+        self.run_wired(wired, n)
+            .with_context(|| scenario.to_string())
     }
 
     fn run_wired(&self, wired: &Wired, n: u32) -> Result<Run> {
@@ -111,11 +115,9 @@ impl Rig {
         let before = self.count(wired)?;
 
         let entry = wired.entry;
-        if entry == Entry::Ask {
+        if entry == Entry::Ping {
             // The other vCPU may start late: an interrupt stays pending until then.
-            self.vm
-                .vcpu(1)
-                .start(boot::registers(Entry::Answer, 1, n))?;
+            self.vm.vcpu(1).start(boot::registers(Entry::Pong, 1, n))?;
         }
         let mut regs = boot::registers(entry, 0, n);
         match wired.address {
@@ -127,7 +129,7 @@ impl Rig {
         self.vm.vcpu(0).start(regs)?;
         let ended = self.finish(wired);
 
-        let is_circle = matches!(wired.row, Row::Circle { .. });
+        let is_circle = matches!(wired.scenario, Scenario::Circle { .. });
         let counts = Counts {
             writes: n,
             interrupts: is_circle.then(|| interrupts().wrapping_sub(interrupted)),
@@ -138,7 +140,7 @@ impl Rig {
         };
         let returns = ended.with_context(|| counts.to_string())?;
         counts.agree()?;
-        came_back(wired.row, returns, n)?;
+        came_back(wired.scenario, returns, n)?;
         let stamps = self.vm.stamps(0, entry.stamps(n))?;
         Ok(Run {
             ticks: entry.ticks(&stamps),
@@ -155,7 +157,7 @@ impl Rig {
             u64::from(self.vm.interrupts()) + line.map_or(0, |line| line.rings)
         };
         let mut returns = self.vm.vcpu(0).finish(self.limit, happened)?;
-        if wired.entry == Entry::Ask {
+        if wired.entry == Entry::Ping {
             returns += self.vm.vcpu(1).finish(self.limit, happened)?;
         }
         Ok(returns)
@@ -167,7 +169,7 @@ impl Rig {
         Ok(both.map(count).transpose()?)
     }
 
-    /// Returns the frequency of the guest's TSC in Hz, measured with CLOCK_MONOTONIC since the rig
+    /// Returns the frequency of the guest's TSC in Hz, measured with CLOCK_MONOTONIC since the testbench
     /// was created. That should be some tenths of a second ago.
     pub fn tsc_hz(&self) -> Result<f64> {
         let now = self.vm.vcpu(0).tsc()?;
@@ -214,7 +216,7 @@ impl From<LineQuery> for Count {
 #[derive(Clone, Copy, Debug)]
 struct Counts {
     writes: u32,
-    /// Interrupts of the guest, if the row is a circle.
+    /// Interrupts of the guest, if the scenario is a circle.
     interrupts: Option<u32>,
     line: Option<Count>,
     /// Signals that a thread has relayed.
@@ -259,10 +261,10 @@ impl fmt::Display for Counts {
     }
 }
 
-/// Checks that all writes of the row, or none of them, returned to the VMM.
-fn came_back(row: Row, returns: u64, n: u32) -> Result<()> {
-    let expected = match row {
-        Row::UserspacePio | Row::UserspaceMmio => n.into(),
+/// Checks that all writes of the scenario, or none of them, returned to the VMM.
+fn came_back(scenario: Scenario, returns: u64, n: u32) -> Result<()> {
+    let expected = match scenario {
+        Scenario::UserspacePio | Scenario::UserspaceMmio => n.into(),
         _ => 0,
     };
     ensure!(
@@ -313,7 +315,7 @@ mod tests {
         assert!(good(counts(None, Some(7), Some(7))));
         assert!(!good(counts(line(7, 6, false), None, Some(7))));
         assert!(!good(counts(line(7, 7, true), None, None)));
-        assert!(!good(counts(line(8, 8, false), None, None)), "invented");
+        assert!(!good(counts(line(8, 8, false), None, None)), "spurious");
         assert!(!good(counts(line(6, 6, false), None, None)), "lost");
         assert!(!good(counts(line(7, 7, false), None, Some(8))));
         assert!(!good(counts(None, Some(6), Some(7))));
@@ -323,9 +325,9 @@ mod tests {
 
     #[test]
     fn write_that_goes_the_wrong_way_is_noticed() {
-        assert!(came_back(Row::UserspacePio, 7, 7).is_ok());
-        assert!(came_back(Row::UserspacePio, 6, 7).is_err());
-        assert!(came_back(Row::IoeventfdPio, 0, 7).is_ok());
-        assert!(came_back(Row::IoeventfdPio, 7, 7).is_err());
+        assert!(came_back(Scenario::UserspacePio, 7, 7).is_ok());
+        assert!(came_back(Scenario::UserspacePio, 6, 7).is_err());
+        assert!(came_back(Scenario::IoeventfdPio, 0, 7).is_ok());
+        assert!(came_back(Scenario::IoeventfdPio, 7, 7).is_err());
     }
 }

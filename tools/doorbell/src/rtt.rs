@@ -2,29 +2,32 @@
 
 //! Round-trip times of notifications.
 //!
-//! All rows take turns in short slots, in an order that changes from round to round, so that
-//! whatever drifts (frequency, temperature, the host of a VM) hits all of them alike. In the first
-//! half of a slot batches are timed as a whole, which gives the throughput; in the second half each
-//! round trip is timed by itself, which gives the distribution and includes reading the clock.
+//! A row of the table is one mechanism of notification. Rows are interleaved: each round gives each
+//! row a short slot, in an order that changes from round to round. So a drift (of the frequency,
+//! the temperature, the host of a VM) affects all rows alike.
 //!
-//! Batches are short compared with a scheduler's time slice: if the host of a VM, or somebody else
-//! on this machine, takes the CPU away, that hits some batches and not their median.
+//! The first half of a slot times whole batches, which gives the throughput. The second half times
+//! each round trip by itself, which gives the distribution, and includes reading the clock.
+//!
+//! Batches are short compared with a time slice of the scheduler. If the host of a VM, or another
+//! process, takes the CPU away, that disturbs some batches and not their median.
 
-mod guard;
+pub mod baseline_2009;
 #[cfg(target_arch = "x86_64")]
 mod guest;
+mod interleave;
 pub mod kvm;
 mod probe;
 pub mod qemu;
 mod region;
 mod report;
-pub mod then;
-mod turns;
+mod watchdog;
 
 use crate::{explain, machine::Placement, sys};
 use anyhow::{anyhow, bail, ensure};
 use doorbell::{Context, EventFd};
-use probe::Way;
+use interleave::{interleave, Running};
+use probe::DoorbellPath;
 use report::{compare, unsteady};
 pub use report::{Report, Row, Source, Threads};
 use std::{
@@ -33,7 +36,6 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use turns::{take_turns, Running};
 
 /// Rows that are compared with each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,19 +54,19 @@ pub enum Group {
     KvmTwo,
     /// A guest of an unmodified QEMU writes.
     QemuWrite,
-    /// It is interrupted, and its handler writes.
+    /// A guest of QEMU is interrupted, and its handler writes.
     QemuCircle,
 }
 
 impl Group {
-    /// All of them but those with a guest.
+    /// All groups without a guest.
     pub const ALL: [Group; 3] = [Group::OneThread, Group::SameCore, Group::TwoCores];
-    /// Those with a guest, see [`kvm`].
+    /// The groups with a guest, see [`kvm`].
     pub const KVM: [Group; 3] = [Group::KvmWrite, Group::KvmCircle, Group::KvmTwo];
-    /// Those with a guest of QEMU, see [`qemu`].
+    /// The groups with a guest of QEMU, see [`qemu`].
     pub const QEMU: [Group; 2] = [Group::QemuWrite, Group::QemuCircle];
 
-    /// A name for programs.
+    /// Returns the name for programs.
     pub fn id(self) -> &'static str {
         match self {
             Group::OneThread => "one-thread",
@@ -78,7 +80,7 @@ impl Group {
         }
     }
 
-    /// What to call it.
+    /// Returns the name for people.
     pub fn name(self) -> &'static str {
         match self {
             Group::OneThread => "one thread",
@@ -92,7 +94,7 @@ impl Group {
         }
     }
 
-    /// The row that the others are compared with.
+    /// Returns the name of the row that the others are compared with.
     pub fn base(self) -> &'static str {
         match self {
             Group::OneThread | Group::SameCore | Group::TwoCores => "eventfd",
@@ -102,19 +104,19 @@ impl Group {
         }
     }
 
-    /// Its rows.
+    /// Returns the rows.
     fn rows(self) -> &'static [Kind] {
         use Kind::*;
         match self {
             Group::OneThread => &[Eventfd, Ioctl, Irqfd, Region, RegionLine, Batch, Burst],
             Group::SameCore => &[Eventfd, SpinYielding, Futex, Pipe, Ioctl, Irqfd],
             Group::TwoCores => &[Eventfd, Spin, Futex, Pipe, Ioctl, Irqfd],
-            // Those have other drivers.
+            // They have drivers of their own.
             _ => &[],
         }
     }
 
-    /// How many lines its doorbell rows take.
+    /// Returns the number of lines that the doorbell rows use.
     fn nr_lines(self) -> u32 {
         if self == Group::OneThread {
             1
@@ -124,10 +126,10 @@ impl Group {
     }
 }
 
-/// What a row measures.
+/// The mechanism that a row measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// What the others of a group are compared with.
+    /// The base of the comparisons in a group.
     Eventfd,
     Spin,
     SpinYielding,
@@ -162,38 +164,38 @@ impl Kind {
         self.rings() || matches!(self, Kind::Region | Kind::Batch | Kind::Burst)
     }
 
-    /// Whether lines are rung.
+    /// Returns true if the row rings lines.
     fn rings(self) -> bool {
         matches!(self, Kind::Ioctl | Kind::Irqfd | Kind::RegionLine)
     }
 }
 
-/// What to measure.
+/// Parameters of a run.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How long, about.
+    /// Approximate duration.
     pub time: Duration,
-    /// In how many rounds.
+    /// Number of rounds.
     pub rounds: u32,
-    /// Lines of the context, if that is more than the rows take.
+    /// Number of lines of the context, if larger than the rows need.
     pub lines: u32,
-    /// Whether to assign an irqfd and a trigger to all lines that are not measured.
+    /// Assign an irqfd and a trigger to each line that is not measured.
     pub fill: bool,
-    /// Only rows whose "group name" contains one of these; all if empty. The row that ratios refer
-    /// to comes along.
+    /// Only rows whose "group name" contains one of these texts; all rows if empty. Each group with
+    /// a selected row has its base row, too.
     pub rows: Vec<String>,
-    /// The device.
+    /// Path of the device.
     pub device: PathBuf,
 }
 
-/// Is told what is going on, and how much of how much of it is done.
+/// A callback for progress: the activity, the amount done, and the total amount.
 pub type Progress<'a> = &'a mut dyn FnMut(&str, u64, u64);
 
 fn full_name((group, kind): (Group, Kind)) -> String {
     format!("{} {}", group.id(), kind.name())
 }
 
-/// Which rows `filter` means; with each group that has any comes the row that ratios refer to.
+/// Returns the rows that `filter` selects, and the base row of each group with a selected row.
 fn choose(filter: &[String], groups: &[Group]) -> anyhow::Result<Vec<(Group, Kind)>> {
     let all = |groups: &[Group]| -> Vec<(Group, Kind)> {
         let rows = |&group: &Group| group.rows().iter().map(move |&kind| (group, kind));
@@ -219,21 +221,21 @@ fn choose(filter: &[String], groups: &[Group]) -> anyhow::Result<Vec<(Group, Kin
     Ok(chosen)
 }
 
-/// Opens the device for those of `rows` that take it. Without it they are removed from `rows`, and the
-/// second result is the sentence about that.
+/// Opens the device for the rows that need it. If that fails, removes them from `rows`, and returns
+/// a sentence that names them.
 ///
 /// # Errors
 ///
-/// Fails without the device if no row is left that one of the texts in `filter` means, or no row at
-/// all.
+/// Fails if the device cannot be opened, and then no row is left that a text in `filter` selects,
+/// or no row at all.
 fn open_for<R: Copy>(
     device: &Path,
     rows: &mut Vec<R>,
     filter: &[String],
-    takes: impl Fn(R) -> Option<&'static str>,
-    means: impl Fn(&str, R) -> bool,
+    needs: impl Fn(R) -> Option<&'static str>,
+    selects: impl Fn(&str, R) -> bool,
 ) -> anyhow::Result<(Option<Context>, Option<String>)> {
-    let mut names: Vec<&str> = rows.iter().filter_map(|&row| takes(row)).collect();
+    let mut names: Vec<&str> = rows.iter().filter_map(|&row| needs(row)).collect();
     if names.is_empty() {
         return Ok((None, None));
     }
@@ -241,8 +243,8 @@ fn open_for<R: Copy>(
         Ok(context) => return Ok((Some(context), None)),
         Err(error) => explain(&error),
     };
-    rows.retain(|&row| takes(row).is_none());
-    let unmet = |text: &&String| !rows.iter().any(|&row| means(text, row));
+    rows.retain(|&row| needs(row).is_none());
+    let unmet = |text: &&String| !rows.iter().any(|&row| selects(text, row));
     if let Some(text) = filter.iter().find(unmet) {
         return Err(anyhow!("--row {text}: {error}"));
     }
@@ -254,11 +256,13 @@ fn open_for<R: Copy>(
     Ok((None, Some(left_out)))
 }
 
-/// Measures.
+/// Measures round trips between threads.
+///
+/// Rows that need the device are left out if it cannot be opened.
 ///
 /// # Errors
 ///
-/// Without the device, the rows that take it are left out, unless they are asked for.
+/// Fails if such a row is one of `options.rows`.
 pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> {
     let cpus = sys::cpus()?;
     let place = Placement::among(&cpus);
@@ -267,7 +271,7 @@ pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> 
     let two_cores = Group::TwoCores.name();
     match place.other {
         Some(other) if place.siblings => notes.push(format!(
-            "{two_cores}: CPUs {} and {other} are threads of one core, there is no other",
+            "{two_cores}: CPUs {} and {other} are threads of the only core",
             place.first
         )),
         Some(other) => notes.push(format!("{two_cores}: CPUs {} and {other}", place.first)),
@@ -301,42 +305,42 @@ pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> 
         let nr_lines = options.lines.max(needed);
         let context = Arc::new(context);
         context.set_lines(nr_lines)?;
-        let ways = (0..needed)
-            .map(|line| Way::new(&context, line).map(Arc::new))
+        let paths = (0..needed)
+            .map(|line| DoorbellPath::new(&context, line).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
-        let filling = if options.fill {
-            Filling::new(&context, nr_lines, 0..needed, progress)?
+        let background = if options.fill {
+            BackgroundLines::new(&context, nr_lines, 0..needed, progress)?
         } else {
-            Filling::default()
+            BackgroundLines::default()
         };
-        doorbell = Some((ways, nr_lines, filling));
+        doorbell = Some((paths, nr_lines, background));
     }
 
     let mut running = Vec::new();
     for (group, kind) in chosen {
-        let ways = doorbell.as_ref().map_or(&[][..], |(ways, ..)| {
+        let paths = doorbell.as_ref().map_or(&[][..], |(paths, ..)| {
             let before = groups.iter().take_while(|&&g| g != group);
             let first: u32 = before.map(|g| g.nr_lines()).sum();
-            &ways[first as usize..(first + group.nr_lines()) as usize]
+            &paths[first as usize..(first + group.nr_lines()) as usize]
         });
-        running.push(Running::new((group, kind), ways, place)?);
+        running.push(Running::new((group, kind), paths, place)?);
     }
-    let rounds = take_turns(&mut running, options.time, options.rounds, progress)?;
+    let rounds = interleave(&mut running, options.time, options.rounds, progress)?;
     if rounds < options.rounds {
         notes.push(format!(
-            "ended before all {} rounds were done, as they took too long: a busy machine, or more \
-             --time needed",
+            "stopped after {rounds} of {} rounds: the machine is busy, or --time is too short",
             options.rounds
         ));
     }
-    let clock_ns = clock();
+    let clock_ns = clock_cost();
     sys::pin(&cpus)?;
 
     let mut rows: Vec<Row> = running.into_iter().map(Running::finish).collect();
     compare(&mut rows);
     notes.extend(unsteady(&rows));
-    let (lines, others_assigned) =
-        doorbell.map_or((0, 0), |(_, nr_lines, filling)| (nr_lines, filling.lines));
+    let (lines, others_assigned) = doorbell.map_or((0, 0), |(_, nr_lines, background)| {
+        (nr_lines, background.lines)
+    });
     Ok(Report {
         rows,
         left_out,
@@ -350,41 +354,41 @@ pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> 
     })
 }
 
-/// Time per round trip of one thread, in ns, with few lines and with many.
+/// Time per round trip of one thread, in ns, in a small and in a large context.
 #[derive(Debug, serde::Serialize)]
 pub struct Scale {
-    /// What was measured.
+    /// The name of the row.
     pub name: &'static str,
     /// In a context with one line.
     pub few_ns: f64,
-    /// In a context with many.
+    /// In a context with many lines.
     pub many_ns: f64,
 }
 
-/// Compares a context of one line with one of `nr_lines`, all of which have an irqfd and a trigger.
-/// Returns how many had besides the one that is measured, which is in the middle.
+/// Compares a context of one line with one of `options.lines`, all of which have an irqfd and a
+/// trigger. Returns the number of lines besides the measured one, too, which is in the middle.
 ///
-/// Both exist at the same time and take turns with each other. The raw eventfd takes part twice:
-/// how far its two figures differ is how exact the others are.
+/// Both contexts exist at the same time, and their rows are interleaved. The raw eventfd is
+/// measured in both: the difference of its two figures is the accuracy of the others.
 pub fn scale(options: &Options, progress: Progress<'_>) -> anyhow::Result<(Vec<Scale>, u32)> {
     let cpus = sys::cpus()?;
     let place = Placement::among(&cpus);
     let mut running = Vec::new();
-    let mut fillings = Vec::new();
+    let mut backgrounds = Vec::new();
     for nr_lines in [1, options.lines] {
         let context = Arc::new(Context::open_path(&options.device)?);
         context.set_lines(nr_lines)?;
         let line = nr_lines / 2;
-        let ways = [Arc::new(Way::new(&context, line)?)];
-        let filling = Filling::new(&context, nr_lines, line..line + 1, progress)?;
-        fillings.push(filling);
+        let paths = [Arc::new(DoorbellPath::new(&context, line)?)];
+        let background = BackgroundLines::new(&context, nr_lines, line..line + 1, progress)?;
+        backgrounds.push(background);
         for &kind in Group::OneThread.rows() {
             if kind.rings() || kind == Kind::Eventfd {
-                running.push(Running::new((Group::OneThread, kind), &ways, place)?);
+                running.push(Running::new((Group::OneThread, kind), &paths, place)?);
             }
         }
     }
-    take_turns(&mut running, options.time, options.rounds, progress)?;
+    interleave(&mut running, options.time, options.rounds, progress)?;
     sys::pin(&cpus)?;
     let mut few: Vec<Row> = running.into_iter().map(Running::finish).collect();
     let many = few.split_off(few.len() / 2);
@@ -393,20 +397,20 @@ pub fn scale(options: &Options, progress: Progress<'_>) -> anyhow::Result<(Vec<S
         few_ns: few.ns,
         many_ns: many.ns,
     };
-    let assigned = fillings.last().map_or(0, |filling| filling.lines);
+    let assigned = backgrounds.last().map_or(0, |background| background.lines);
     Ok((few.into_iter().zip(many).map(pair).collect(), assigned))
 }
 
-/// What is assigned to lines that are not measured.
+/// Irqfds and triggers on the lines that are not measured.
 #[derive(Debug, Default)]
-pub(crate) struct Filling {
-    /// They have to stay open: with its last file an irqfd goes.
+pub(crate) struct BackgroundLines {
+    /// Kept open: closing an eventfd removes its irqfd.
     pub(crate) irqfds: Vec<EventFd>,
     pub(crate) lines: u32,
 }
 
-impl Filling {
-    /// Gives each of a context's lines but those in `except` an irqfd and a trigger.
+impl BackgroundLines {
+    /// Assigns an irqfd and a trigger to each line of the context, except those in `except`.
     pub(crate) fn new(
         context: &Context,
         nr_lines: u32,
@@ -417,25 +421,25 @@ impl Filling {
         let files = sys::raise_open_files(wanted)?;
         ensure!(
             files >= wanted,
-            "filling {nr_lines} lines takes {wanted} open files, and only {files} are allowed: \
-             run it as root, or ulimit -n {wanted} (sysctl fs.nr_open is the most there can be)"
+            "{nr_lines} assigned lines need {wanted} open files, and only {files} are allowed: run \
+             as root, or with ulimit -n {wanted} (at most sysctl fs.nr_open)"
         );
-        let mut filling = Self::default();
+        let mut background = Self::default();
         for line in (0..nr_lines).filter(|line| !except.contains(line)) {
             let irqfd = EventFd::new(0)?;
             context.assign_irqfd(&irqfd, line)?;
-            filling.irqfds.push(irqfd);
-            // Goes on being signalled without a file.
+            background.irqfds.push(irqfd);
+            // The trigger keeps a reference of its own to the eventfd.
             context.assign_trigger(&EventFd::new(0)?, line)?;
-            filling.lines += 1;
-            progress("wiring", filling.lines.into(), nr_lines.into());
+            background.lines += 1;
+            progress("assigning", background.lines.into(), nr_lines.into());
         }
-        Ok(filling)
+        Ok(background)
     }
 }
 
-/// What reading the clock takes, in ns.
-fn clock() -> f64 {
+/// Returns the time of reading the clock, in ns.
+fn clock_cost() -> f64 {
     let mut batches: Vec<f64> = (0..51)
         .map(|_| {
             let start = Instant::now();
@@ -448,7 +452,7 @@ fn clock() -> f64 {
     quantile(&mut batches, 0.5)
 }
 
-/// The value below which a share of `q` lies; NaN of nothing.
+/// Returns the value below which a share of `q` lies; NaN if there are no values.
 pub(crate) fn quantile(values: &mut [f64], q: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let Some(last) = values.len().checked_sub(1) else {

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+use super::{
+    state::{number, subject, Subject, SUBJECTS},
+    *,
+};
+use doorbell::EventFd;
+use std::{
+    io::Read,
+    os::{fd::OwnedFd, unix::net::UnixListener},
+    sync::Arc,
+};
+
+fn options(name: &str) -> Options {
+    let name = format!("doorbell-keeper-{name}-{}", std::process::id());
+    Options {
+        socket: std::env::temp_dir().join(name),
+        start: |_| Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+/// Runs a keeper in a thread, and waits until it listens.
+fn keeper(options: &Options) -> thread::JoinHandle<anyhow::Result<()>> {
+    let path = options.socket.clone();
+    let never = EventFd::new(0).unwrap();
+    let thread = thread::spawn(move || run(&path, never.as_fd()));
+    while !options.socket.exists() {
+        thread::yield_now();
+    }
+    thread
+}
+
+fn eventfd() -> Arc<EventFd> {
+    Arc::new(EventFd::new(0).unwrap())
+}
+
+#[test]
+fn numbers_encode_subject_and_value() {
+    for what in SUBJECTS {
+        for value in [0, 7, u32::MAX] {
+            assert_eq!(subject(number(what, value)).unwrap(), (what, value));
+        }
+    }
+    assert!(subject(-1).is_err());
+    assert!(subject((SUBJECTS.len() as i64) << 32).is_err());
+}
+
+#[test]
+fn next_server_gets_the_stored_state() {
+    let options = options("next");
+    let thread = keeper(&options);
+    let (mut first, kept) = Keeper::connect(&options).unwrap();
+    assert!(kept.context.is_none() && kept.peers.is_empty());
+    let (context, memory, ring) = (eventfd(), eventfd(), eventfd());
+    first.share(context.clone(), memory.clone(), 3);
+    let sockets: Vec<_> = (0..4).map(|_| UnixStream::pair().unwrap()).collect();
+    for (id, (ours, _)) in (0..).zip(&sockets) {
+        first.peer(id, Arc::new(ours.try_clone().unwrap()));
+        first.peer(id, ring.clone());
+    }
+    first.told(1);
+    first.told(2);
+    first.behind(2);
+    first.left(3);
+    assert!(first.error().is_none());
+    drop(first);
+    let mut theirs: Vec<_> = sockets.into_iter().map(|(_, theirs)| theirs).collect();
+
+    let (second, kept) = Keeper::connect(&options).unwrap();
+    assert_eq!(second.pid, std::process::id());
+    assert_eq!(kept.vectors, 3);
+    let same = |fd: Option<Arc<OwnedFd>>, as_ours: &EventFd| {
+        sys::write_u64(fd.unwrap().as_fd(), 5).unwrap();
+        assert_eq!(as_ours.read().unwrap(), 5);
+    };
+    same(kept.context, &context);
+    same(kept.memory, &memory);
+    let progress: Vec<_> = kept
+        .peers
+        .iter()
+        .map(|(id, peer)| (*id, peer.progress))
+        .collect();
+    let expected = [
+        (0, Progress::Joining),
+        (1, Progress::Told),
+        (2, Progress::Behind),
+    ];
+    assert_eq!(progress, expected);
+    for peer in kept.peers.into_values() {
+        let fds: Vec<_> = peer.into_fds().collect();
+        assert_eq!(fds.len(), 2);
+    }
+    // The connection of the peer that has left is closed, the others are not.
+    assert_eq!(theirs[3].read(&mut [0]).unwrap(), 0);
+    theirs[0].set_nonblocking(true).unwrap();
+    assert!(theirs[0].read(&mut [0]).is_err());
+
+    // The last peer leaves, and the keeper ends.
+    drop(second);
+    theirs.truncate(1);
+    thread::sleep(Duration::from_millis(20));
+    assert!(!thread.is_finished());
+    theirs.clear();
+    thread.join().unwrap().unwrap();
+    assert!(!options.socket.exists());
+}
+
+#[test]
+fn second_server_and_invalid_messages_are_refused() {
+    let options = options("one");
+    let thread = keeper(&options);
+    let (mut first, _) = Keeper::connect(&options).unwrap();
+    first.share(eventfd(), eventfd(), 1);
+    let (ours, _theirs) = UnixStream::pair().unwrap();
+    first.peer(0, Arc::new(ours));
+    // The second one gets nothing, not even the first message.
+    let mut second = UnixStream::connect(&options.socket).unwrap();
+    assert!(matches!(second.read(&mut [0]), Ok(0) | Err(_)));
+    // A message without its descriptor, and one on a peer that does not exist.
+    first.send(Message::plain(number(Subject::Context, 0)));
+    assert!(matches!(first.socket.read(&mut [0]), Ok(0) | Err(_)));
+    let (mut third, kept) = Keeper::connect(&options).unwrap();
+    assert_eq!(kept.peers.len(), 1);
+    third.told(9);
+    assert!(matches!(third.socket.read(&mut [0]), Ok(0) | Err(_)));
+    let (_, kept) = Keeper::connect(&options).unwrap();
+    assert!(kept.context.is_some() && !kept.peers.contains_key(&9));
+    drop((kept, _theirs));
+    thread.join().unwrap().unwrap();
+}
+
+#[test]
+fn keeper_that_cannot_be_started_is_an_error() {
+    let error = Keeper::connect(&options("none")).unwrap_err();
+    assert!(format!("{error:#}").contains("start a keeper"), "{error:#}");
+}
+
+#[test]
+fn broken_connection_is_reported_once() {
+    let options = options("broken");
+    let listener = UnixListener::bind(&options.socket).unwrap();
+    let thread = thread::spawn(move || {
+        let (socket, _) = listener.accept().unwrap();
+        Kept::default()
+            .messages()
+            .for_each(|message| send(&socket, &message).unwrap());
+    });
+    let (mut keeper, _) = Keeper::connect(&options).unwrap();
+    thread.join().unwrap();
+    std::fs::remove_file(&options.socket).unwrap();
+    keeper.told(1);
+    keeper.told(2);
+    assert!(keeper.error().is_some() && keeper.error().is_none());
+}

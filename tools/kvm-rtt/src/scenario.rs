@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Scenarios: the paths of a guest's write.
+
+use std::fmt;
+
+/// The part of a circle from the eventfd that the guest's write signals to the one that interrupts
+/// it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// None: both are the same eventfd, which KVM allows. Another reader of it could not tell the
+    /// signals apart. It is the shortest path, and the base of the comparisons.
+    Direct,
+    /// A line.
+    Doorbell,
+    /// A thread.
+    Thread,
+}
+
+/// A path of a guest's write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scenario {
+    /// An exit that KVM handles by itself, and that does nothing.
+    Hypercall,
+    /// Write to an I/O port, exit to the VMM, which rings a line by ioctl.
+    UserspacePio,
+    /// The same with an MMIO address.
+    UserspaceMmio,
+    /// Write to an I/O port that is an ioeventfd of four bytes with a datamatch, whose eventfd is
+    /// an irqfd of a line.
+    IoeventfdPio,
+    /// The same with an MMIO address.
+    IoeventfdMmio,
+    /// The same with an ioeventfd of any length. KVM need not decode the instruction.
+    IoeventfdMmioAny,
+    /// Write to such an address, which leads to an interrupt.
+    Circle {
+        /// The part between the two eventfds.
+        via: Via,
+        /// True if the write interrupts another vCPU.
+        other: bool,
+    },
+}
+
+impl Scenario {
+    /// All scenarios.
+    pub const ALL: [Scenario; 12] = [
+        Scenario::UserspaceMmio,
+        Scenario::UserspacePio,
+        Scenario::IoeventfdMmio,
+        Scenario::IoeventfdMmioAny,
+        Scenario::IoeventfdPio,
+        Scenario::Hypercall,
+        Scenario::circle(Via::Direct, false),
+        Scenario::circle(Via::Doorbell, false),
+        Scenario::circle(Via::Thread, false),
+        Scenario::circle(Via::Direct, true),
+        Scenario::circle(Via::Doorbell, true),
+        Scenario::circle(Via::Thread, true),
+    ];
+
+    const fn circle(via: Via, other: bool) -> Self {
+        Scenario::Circle { via, other }
+    }
+
+    /// Returns the name, which does not contain the number of vCPUs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Scenario::Hypercall => "hypercall",
+            Scenario::UserspacePio => "userspace-pio",
+            Scenario::UserspaceMmio => "userspace-mmio",
+            Scenario::IoeventfdPio => "ioeventfd-pio",
+            Scenario::IoeventfdMmio => "ioeventfd-mmio",
+            Scenario::IoeventfdMmioAny => "ioeventfd-mmio-any",
+            Scenario::Circle { via, .. } => match via {
+                Via::Direct => "circle-direct",
+                Via::Doorbell => "circle-doorbell",
+                Via::Thread => "circle-userspace",
+            },
+        }
+    }
+
+    /// Returns true if the scenario needs a second vCPU.
+    pub fn is_for_two(self) -> bool {
+        matches!(self, Scenario::Circle { other: true, .. })
+    }
+
+    /// Returns true if the scenario rings a line.
+    pub fn needs_doorbell(self) -> bool {
+        match self {
+            Scenario::Hypercall => false,
+            Scenario::Circle { via, .. } => via == Via::Doorbell,
+            _ => true,
+        }
+    }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        match self.is_for_two() {
+            true => f.write_str(", two vCPUs"),
+            false => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        let mut names = Scenario::ALL.map(|scenario| scenario.to_string());
+        names.sort_unstable();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
+    }
+}
