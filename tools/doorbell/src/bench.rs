@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What assigning costs, and whether size does.
+//! Benchmarks of assigning and closing, and of scale.
 
 pub mod bus;
 
@@ -18,36 +18,40 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What [`assign`] found out; times in ns.
+/// The result of [`assign`]. Times are in ns.
 #[derive(Debug, serde::Serialize)]
 pub struct Assign {
     /// Assigning and deassigning an irqfd.
     pub irqfd_pair_ns: f64,
     /// Assigning and deassigning a trigger.
     pub trigger_pair_ns: f64,
-    /// The same pair with KVM_IRQFD, if there is KVM.
+    /// The same pair with KVM_IRQFD, if KVM works.
     pub kvm_irqfd_pair_ns: Option<f64>,
-    /// Why there is no such figure.
+    /// The error of KVM, if it does not work.
     pub kvm_missing: Option<String>,
-    /// How many irqfds, and as many triggers, the contexts had that were closed.
+    /// The number of irqfds, and of triggers, of the contexts that are closed.
     pub many: u32,
-    /// Closing a context while all its irqfds' eventfds are open.
+    /// Closing a context while the eventfds of all its irqfds are open.
     pub close_ns: f64,
-    /// Closing all these eventfds first, whereby the irqfds go, ...
+    /// Closing all these eventfds first, which deassigns the irqfds, ...
     pub eventfds_close_ns: f64,
-    /// ... and the context then.
+    /// ... and then the context.
     pub close_after_ns: f64,
 }
 
 const ROUNDS: u32 = 50;
 const PAIRS_PER_ROUND: u32 = 50;
 
-/// Pairs of assign and deassign, and closing a context with `many` of each.
+/// Measures pairs of assign and deassign, and closing a context with `many` irqfds and triggers.
+///
+/// # Errors
+///
+/// If a call fails, or the context does not count all assignments.
 pub fn assign(device: &Path, many: u32, progress: Progress<'_>) -> anyhow::Result<Assign> {
     let context = Context::open_path(device)?;
     context.set_lines(1)?;
     let eventfd = EventFd::new(0)?;
-    // Whatever is there need not work: one pair shows.
+    // /dev/kvm may exist and not work, so try one pair.
     let kvm = sys::kvm::Vm::new().and_then(|kvm| {
         kvm.irqfd(eventfd.as_fd(), true)?;
         kvm.irqfd(eventfd.as_fd(), false)?;
@@ -55,7 +59,7 @@ pub fn assign(device: &Path, many: u32, progress: Progress<'_>) -> anyhow::Resul
     });
 
     let (mut irqfd, mut trigger, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
-    // In turns, as everything that is compared.
+    // Interleave the measurements that are compared.
     for round in 0..=ROUNDS {
         let ours = pairs(PAIRS_PER_ROUND, || {
             context.assign_irqfd(&eventfd, 0)?;
@@ -73,7 +77,7 @@ pub fn assign(device: &Path, many: u32, progress: Progress<'_>) -> anyhow::Resul
             })?);
         }
         if round == 0 {
-            // That was the warm-up.
+            // The first round is the warm-up.
             irqfd.clear();
             trigger.clear();
             theirs.clear();
@@ -114,13 +118,14 @@ pub fn assign(device: &Path, many: u32, progress: Progress<'_>) -> anyhow::Resul
     })
 }
 
+/// Returns the duration of `f`.
 fn time(f: impl FnOnce()) -> Duration {
     let start = Instant::now();
     f();
     start.elapsed()
 }
 
-/// Time per call of `f`, which is called `n` times, in ns.
+/// Calls `f` `n` times. Returns the time per call in ns.
 fn pairs<E>(n: u32, mut f: impl FnMut() -> Result<(), E>) -> Result<f64, E> {
     let start = Instant::now();
     for _ in 0..n {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What regions cost: to come and to go, and to be written to, by how many there are.
+//! Benchmarks of regions: assigning, deassigning and writing, by the number of regions.
 
 use super::{pairs, time, ROUNDS};
 use crate::{
@@ -17,75 +17,79 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How many regions a bus has that is not empty: most of what KVM allows for (1,000 devices).
+/// The number of regions of a bus that is not empty. KVM allows 1,000 devices.
 const OTHERS: u64 = 900;
-/// Writes by one call.
+/// The number of writes by one call.
 const BATCH: usize = 64;
 const LENGTH: u32 = 4;
-/// Assigning one by one ends when it has taken that long.
+/// The time after which assigning one by one ends.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What [`run`] found out; times in ns.
+/// The result of [`run`]. Times are in ns.
 #[derive(Debug, serde::Serialize)]
 pub struct Bus {
-    /// Assigning and deassigning, beside KVM.
+    /// Assigning and deassigning, compared with KVM.
     pub pairs: Vec<Pair>,
-    /// Why KVM has no figures.
+    /// The error of KVM, if it does not work.
     pub kvm_missing: Option<String>,
-    /// By how many regions there are.
+    /// The figures by number of regions.
     pub scale: Vec<Scale>,
 }
 
 /// Assigning one region and deassigning it.
 #[derive(Debug, serde::Serialize)]
 pub struct Pair {
-    /// How many others there are.
+    /// The number of other regions.
     pub others: u64,
-    /// Both.
+    /// Assigning and deassigning.
     pub pair_ns: f64,
-    /// Of that, assigning.
+    /// Assigning only.
     pub assign_ns: f64,
-    /// The same of KVM_IOEVENTFD, if there is KVM.
+    /// Assigning and deassigning with KVM_IOEVENTFD, if KVM works.
     pub kvm_pair_ns: Option<f64>,
-    /// The same of KVM_IOEVENTFD, if there is KVM.
+    /// Assigning with KVM_IOEVENTFD only, if KVM works.
     pub kvm_assign_ns: Option<f64>,
 }
 
 /// The figures of a bus of some size. Each region has its own eventfd.
 #[derive(Debug, serde::Serialize)]
 pub struct Scale {
-    /// How many regions.
+    /// The number of regions.
     pub regions: u32,
     /// Assigning all of them by one call.
     pub batch_assign_ns: f64,
-    /// Assigning `one_by_one` of them, one by one.
+    /// Assigning `one_by_one` of them, each by a call of its own.
     pub one_by_one_ns: f64,
-    /// All of them, unless that took too long.
+    /// The number of regions that were assigned one by one: all, unless that took too long.
     pub one_by_one: u32,
     /// Assigning and deassigning one more.
     pub pair_ns: f64,
-    /// A write to one of them, chosen at random, by 64 with one call, without reading its eventfd.
+    /// A write to a random region, 64 of them by one call, without reading its eventfd.
     pub batch_write_ns: f64,
-    /// A pwrite to one of them, chosen at random, and reading its eventfd.
+    /// A pwrite to a random region, and reading its eventfd.
     pub pwrite_ns: f64,
-    /// A write to one of the same eventfds, chosen at random, and reading it; no regions involved.
+    /// A write to a random one of the same eventfds, and reading it, without a region.
     pub eventfd_ns: f64,
     /// Closing the context, while all eventfds are open.
     pub close_ns: f64,
 }
 
-/// What to measure.
+/// The parameters of [`run`].
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// The largest bus.
+    /// The maximum number of regions.
     pub most: u32,
-    /// How long to measure writes, about.
+    /// The approximate time for measuring writes.
     pub time: Duration,
 }
 
-/// Measures all of it.
+/// Measures pairs and all sizes.
+///
+/// # Errors
+///
+/// If a call fails, or a write is not counted.
 pub fn run(device: &Path, options: Options, progress: Progress<'_>) -> anyhow::Result<Bus> {
-    let (pairs, kvm_missing) = pairs_beside_kvm(device, progress)?;
+    let (pairs, kvm_missing) = pairs_with_kvm(device, progress)?;
     let scale = scale(device, options, progress)?;
     Ok(Bus {
         pairs,
@@ -94,35 +98,35 @@ pub fn run(device: &Path, options: Options, progress: Progress<'_>) -> anyhow::R
     })
 }
 
-/// A context that is ready for use.
+/// Opens a context with one line.
 fn open(device: &Path) -> doorbell::Result<Context> {
     let context = Context::open_path(device)?;
     context.set_lines(1)?;
     Ok(context)
 }
 
-/// Registers of four bytes, every eight bytes.
+/// Returns the region with the number `at`: registers of four bytes, eight bytes apart.
 fn register(at: u64) -> Region {
     Region::mmio(0xfe00_0000 + 8 * at, LENGTH)
 }
 
-/// Where there is room for one more, in the middle of `regions` others.
+/// Returns a free region in the middle of `regions` others.
 fn room(regions: u64) -> Region {
     let mut region = register(regions / 2);
     region.addr += 4;
     region
 }
 
-/// Times of assigning and of both, as measured by turns.
+/// The times of pairs of assigning and deassigning, measured in several turns.
 struct Turns {
-    /// How many pairs there are in a turn.
+    /// The number of pairs of the next turn.
     pairs: u32,
     assign: Vec<f64>,
     both: Vec<f64>,
 }
 
 impl Turns {
-    /// What a turn takes, about, if that is at least one pair.
+    /// The approximate duration of a turn, which has at least one pair.
     const TAKE: Duration = Duration::from_millis(5);
     const MOST_PAIRS: u32 = 10;
 
@@ -134,7 +138,7 @@ impl Turns {
         }
     }
 
-    /// Some pairs; what comes before the first round is the warm-up.
+    /// Measures a turn. Round 0 is the warm-up.
     fn take<E>(
         &mut self,
         round: u32,
@@ -158,6 +162,7 @@ impl Turns {
         Ok(())
     }
 
+    /// Returns the median of pairs, and of assigning.
     fn medians(&mut self) -> (f64, f64) {
         (
             quantile(&mut self.both, 0.5),
@@ -166,7 +171,8 @@ impl Turns {
     }
 }
 
-fn pairs_beside_kvm(
+/// Measures pairs, interleaved with the same pairs of KVM. Returns also the error of KVM.
+fn pairs_with_kvm(
     device: &Path,
     progress: Progress<'_>,
 ) -> anyhow::Result<(Vec<Pair>, Option<String>)> {
@@ -183,7 +189,7 @@ fn pairs_beside_kvm(
         contexts.push(context);
     }
     let mut done = 0;
-    // Whatever is there need not work.
+    // /dev/kvm may exist and not work, so try one pair.
     let kvm: io::Result<Vec<_>> = others
         .into_iter()
         .map(|others| {
@@ -236,12 +242,13 @@ fn pairs_beside_kvm(
     Ok((pairs, missing))
 }
 
-/// A bus of some size, while it is measured.
-struct Bed {
+/// A bus of some size, and its measurements.
+struct SizedBus {
     context: Context,
     eventfds: Vec<EventFd>,
-    /// How many writes it took, and how many signals came of them.
+    /// The number of writes ...
     written: u64,
+    /// ... and of their signals.
     arrived: u64,
     pairs: Turns,
     batch: Vec<f64>,
@@ -250,11 +257,12 @@ struct Bed {
     result: Scale,
 }
 
-/// How often something is done in a round.
+/// The number of batches in a round.
 const CALLS: u32 = 8;
+/// The number of single writes in a round.
 const WRITES: u32 = 100;
 
-impl Bed {
+impl SizedBus {
     fn new(device: &Path, regions: u32, progress: Progress<'_>) -> anyhow::Result<Self> {
         let mut eventfds = Vec::new();
         for at in 0..regions {
@@ -311,7 +319,7 @@ impl Bed {
         })
     }
 
-    /// Its turn; what comes before the first round is the warm-up.
+    /// Measures a round. Round 0 is the warm-up.
     fn round(&mut self, round: u32, random: &mut Random) -> anyhow::Result<()> {
         let batch = self.batches(random)?;
         let chosen: Vec<usize> = (0..WRITES)
@@ -350,7 +358,7 @@ impl Bed {
         Ok(())
     }
 
-    /// Many writes by one call; returns what the calls took, all together.
+    /// Writes several batches. Returns the total duration of the calls.
     fn batches(&mut self, random: &mut Random) -> anyhow::Result<Duration> {
         let mut took = Duration::ZERO;
         for _ in 0..CALLS {
@@ -372,6 +380,7 @@ impl Bed {
         Ok(took)
     }
 
+    /// Checks the counters, and returns the medians.
     fn finish(mut self) -> anyhow::Result<Scale> {
         let counted: u64 = self.context.regions()?.iter().map(|info| info.writes).sum();
         ensure!(
@@ -391,7 +400,7 @@ impl Bed {
     }
 }
 
-/// 1, 10, 100, ... up to `most`, and that.
+/// Returns the powers of ten below `most`, and `most`.
 fn sizes(most: u32) -> Vec<u32> {
     let powers = std::iter::successors(Some(1u32), |size| size.checked_mul(10));
     let mut sizes: Vec<u32> = powers.take_while(|&size| size < most).collect();
@@ -399,6 +408,7 @@ fn sizes(most: u32) -> Vec<u32> {
     sizes
 }
 
+/// Measures buses of all sizes, interleaved.
 fn scale(device: &Path, options: Options, progress: Progress<'_>) -> anyhow::Result<Vec<Scale>> {
     const MIN_ROUNDS: u32 = 10;
     let sizes = sizes(options.most);
@@ -410,24 +420,24 @@ fn scale(device: &Path, options: Options, progress: Progress<'_>) -> anyhow::Res
          allowed: run it as root, or ulimit -n {wanted}, or --most less",
         options.most
     );
-    let mut beds = Vec::new();
+    let mut buses = Vec::new();
     for size in sizes {
-        beds.push(Bed::new(device, size, progress)?);
+        buses.push(SizedBus::new(device, size, progress)?);
     }
     let mut random = Random::new(0);
-    let mut order: Vec<usize> = (0..beds.len()).collect();
+    let mut order: Vec<usize> = (0..buses.len()).collect();
     let start = Instant::now();
     let mut round = 0;
     while round <= MIN_ROUNDS || start.elapsed() < options.time {
         random.shuffle(&mut order);
         for &at in &order {
-            beds[at].round(round, &mut random)?;
+            buses[at].round(round, &mut random)?;
         }
         round += 1;
         let done = start.elapsed().min(options.time).as_millis() as u64;
         progress("writing", done, options.time.as_millis() as u64);
     }
-    beds.into_iter().map(Bed::finish).collect()
+    buses.into_iter().map(SizedBus::finish).collect()
 }
 
 #[cfg(test)]
@@ -436,7 +446,7 @@ mod tests {
     use crate::explain;
 
     #[test]
-    fn sizes_are_powers_of_ten_and_what_was_asked_for() {
+    fn sizes_are_powers_of_ten_and_the_maximum() {
         assert_eq!(sizes(1), [1]);
         assert_eq!(sizes(100), [1, 10, 100]);
         assert_eq!(sizes(2500), [1, 10, 100, 1000, 2500]);

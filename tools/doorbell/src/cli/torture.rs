@@ -150,7 +150,7 @@ fn human(report: &Report) -> String {
             signed(line.balance.signals),
         ]);
     }
-    let total = |of: fn(&torture::ledger::Balance) -> i64| {
+    let total = |of: fn(&torture::Balance) -> i64| {
         signed(report.lines.iter().map(|line| of(&line.balance)).sum())
     };
     table.add_row([
@@ -212,7 +212,7 @@ fn verdict(report: &Report) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use doorbell_tools::torture::{ledger::Balance, Account, Kind, Rule, Violation};
+    use doorbell_tools::torture::{Account, Balance, Kind, Rule, Violation};
     use serde_json::json;
 
     fn report(violations: usize) -> Report {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Rings that come over the bus, and what is kept of them.
+//! Rings by writes to the bus, and their records.
 //!
-//! Lines that anybody rings have a region each, which moves while it is written to. A write either
-//! is taken, and then it is a ring, or it is not, and the caller is told. Some regions keep what is
-//! written: that comes out once, in order.
+//! Each line that all producers ring in all ways has a region. The region moves while producers
+//! write to it. If a region accepts a write, the line rings. Otherwise the write fails. Some
+//! regions record the values that are written. Each record is consumed once, and in order.
 
-use super::{hall::unequal, world::Kind, Rule, Violation};
+use super::{kind::Kind, Rule, Violation};
 use doorbell::{Access, Changes, Context, Record, RecordRing, Region, Space, Target};
 use std::sync::{
     atomic::{
@@ -16,20 +16,20 @@ use std::sync::{
     Mutex, MutexGuard, PoisonError,
 };
 
-/// Few enough to run out of.
+/// The size of the record ring: small enough that it overflows.
 const RECORDS: u32 = 256;
 
-/// A line's region, which is always at one of two places.
-struct Door {
-    places: [u64; 2],
+/// The region of a line. It is at one of two addresses.
+struct LineRegion {
+    addresses: [u64; 2],
     record: bool,
-    /// Where it was when it was seen last.
-    at: AtomicUsize,
+    /// The index of its last known address.
+    place: AtomicUsize,
 }
 
-impl Door {
-    fn region(&self, place: usize) -> Region {
-        let region = Region::mmio(self.places[place], 8);
+impl LineRegion {
+    fn at(&self, place: usize) -> Region {
+        let region = Region::mmio(self.addresses[place], 8);
         match self.record {
             true => region.record(),
             false => region,
@@ -39,40 +39,40 @@ impl Door {
 
 /// The bus of the first context.
 pub(super) struct Bus {
-    /// By line, if it has one.
-    doors: Vec<Option<Door>>,
-    /// How many writes were taken that are kept.
-    kept: AtomicU64,
-    /// How many writes were refused as there was no room ...
+    /// By line. Not all lines have a region.
+    regions: Vec<Option<LineRegion>>,
+    /// The number of writes that were accepted and recorded.
+    recorded: AtomicU64,
+    /// The number of writes that were refused because the record ring was full ...
     refused: AtomicU64,
-    /// ... and how many more may have been: they ended a call that had carried out others.
+    /// ... and the number of those that may have been: they ended a batch after other writes.
     unknown: AtomicU64,
-    keeper: Mutex<Keeper>,
+    consumer: Mutex<Consumer>,
 }
 
-/// Who takes records out.
-struct Keeper {
+/// The consumer of records.
+struct Consumer {
     records: RecordRing,
-    seen: Seen,
+    checker: RecordChecker,
 }
 
-/// What came out.
-struct Seen {
-    /// The last that was taken.
+/// The state that checks the order of consumed records.
+struct RecordChecker {
+    /// The sequence number of the last record.
     sequence: u64,
     /// The last number of each producer.
     numbers: Vec<u64>,
 }
 
-/// A producer's numbers: no value is written twice.
-pub(super) struct Numbers {
+/// The values that a producer writes. Each value is unique.
+pub(super) struct UniqueValues {
     producer: usize,
     last: u64,
 }
 
 const BITS: u32 = 48;
 
-impl Numbers {
+impl UniqueValues {
     pub(super) fn new(producer: usize) -> Self {
         Self { producer, last: 0 }
     }
@@ -88,34 +88,35 @@ fn errno_is(error: &doorbell::Error, errno: i32) -> bool {
 }
 
 impl Bus {
-    /// Gives those of the lines `kinds` of `context` that can be rung by anything a region.
+    /// Assigns a region to each line of `context` that producers ring in all ways. `kinds` are the
+    /// kinds of its lines.
     pub(super) fn new(context: &Context, kinds: &[Kind], producers: usize) -> anyhow::Result<Self> {
         context.set_records(RECORDS)?;
-        let mut doors = Vec::new();
+        let mut regions = Vec::new();
         let mut changes = Changes::new();
         for (line, kind) in (0u32..).zip(kinds) {
-            // Those that move change their order.
+            // The order by address differs between the two addresses.
             let offset = 8 * u64::from(line);
-            let door = Door {
-                places: [0x1000 + offset, (1 << 46) - offset],
+            let region = LineRegion {
+                addresses: [0x1000 + offset, (1 << 46) - offset],
                 record: line % 2 == 1,
-                at: AtomicUsize::new(0),
+                place: AtomicUsize::new(0),
             };
             let has = kind.rung() && *kind != Kind::Ioctl;
             if has {
-                changes.assign(&door.region(0), Target::line(line));
+                changes.assign(&region.at(0), Target::line(line));
             }
-            doors.push(has.then_some(door));
+            regions.push(has.then_some(region));
         }
         context.change_regions(&changes)?;
         Ok(Self {
-            doors,
-            kept: AtomicU64::new(0),
+            regions,
+            recorded: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             unknown: AtomicU64::new(0),
-            keeper: Mutex::new(Keeper {
+            consumer: Mutex::new(Consumer {
                 records: context.map_records()?,
-                seen: Seen {
+                checker: RecordChecker {
                     sequence: 0,
                     numbers: vec![0; producers],
                 },
@@ -123,33 +124,33 @@ impl Bus {
         })
     }
 
-    /// Whether `line` can be rung over the bus.
-    pub(super) fn has(&self, line: usize) -> bool {
-        self.doors.get(line).is_some_and(Option::is_some)
+    /// Returns true if `line` has a region.
+    pub(super) fn has_region(&self, line: usize) -> bool {
+        self.regions.get(line).is_some_and(Option::is_some)
     }
 
-    /// Writes once, or as often as `batch` says by one call, to the region of `line`, if that is
-    /// where it was seen last. Returns how many writes were taken.
-    pub(super) fn ring(
+    /// Writes to the last known address of the region of `line`: once, or `batch` times by one
+    /// call. Returns the number of writes that were accepted.
+    pub(super) fn write(
         &self,
         context: &Context,
         line: usize,
-        numbers: &mut Numbers,
+        values: &mut UniqueValues,
         batch: Option<usize>,
     ) -> Result<u64, Violation> {
-        let Some(Some(door)) = self.doors.get(line) else {
+        let Some(Some(region)) = self.regions.get(line) else {
             return Ok(0);
         };
-        let addr = door.places[door.at.load(Acquire)];
+        let addr = region.addresses[region.place.load(Acquire)];
         let result = match batch {
             None => context
-                .pwrite(addr, &numbers.next().to_ne_bytes())
+                .pwrite(addr, &values.next().to_ne_bytes())
                 .map(|()| 1),
             Some(n) => {
-                let access = |_| Access::new(Space::Mmio, addr, 8, numbers.next());
+                let access = |_| Access::new(Space::Mmio, addr, 8, values.next());
                 let accesses: Vec<_> = (0..n).map(access).collect();
                 let taken = context.write_bus(&accesses);
-                if taken.as_ref().is_ok_and(|&taken| taken < n) && door.record {
+                if taken.as_ref().is_ok_and(|&taken| taken < n) && region.record {
                     self.unknown.fetch_add(1, Relaxed);
                 }
                 taken
@@ -157,77 +158,93 @@ impl Bus {
         };
         let taken = match result {
             Ok(taken) => taken as u64,
-            // It has moved.
+            // The region has moved.
             Err(error) if errno_is(&error, libc::EOPNOTSUPP) => 0,
-            Err(error) if errno_is(&error, libc::ENOBUFS) && door.record => {
+            Err(error) if errno_is(&error, libc::ENOBUFS) && region.record => {
                 self.refused.fetch_add(1, Relaxed);
                 0
             }
             Err(error) => return Err(error.into()),
         };
-        if door.record {
-            self.kept.fetch_add(taken, Relaxed);
+        if region.record {
+            self.recorded.fetch_add(taken, Relaxed);
         }
         Ok(taken)
     }
 
-    /// Moves the regions of some lines, all at once; nobody else moves those. Returns how many.
-    pub(super) fn relocate(&self, context: &Context, lines: &[usize]) -> Result<u64, Violation> {
+    /// Moves the regions of `lines` by one call. Returns their number. No other thread may move
+    /// them.
+    pub(super) fn move_regions(
+        &self,
+        context: &Context,
+        lines: &[usize],
+    ) -> Result<u64, Violation> {
         let mut changes = Changes::new();
-        let doors = || {
-            let door = |&line: &usize| self.doors[line].as_ref().map(|door| (line, door));
-            lines.iter().filter_map(door)
+        let regions = || {
+            let region = |&line: &usize| self.regions[line].as_ref().map(|region| (line, region));
+            lines.iter().filter_map(region)
         };
-        for (line, door) in doors() {
-            let at = door.at.load(Relaxed);
+        for (line, region) in regions() {
+            let place = region.place.load(Relaxed);
             let target = Target::line(line as u32);
-            changes.deassign(&door.region(at), target);
-            changes.assign(&door.region(1 - at), target);
+            changes.deassign(&region.at(place), target);
+            changes.assign(&region.at(1 - place), target);
         }
         context.change_regions(&changes)?;
-        for (_, door) in doors() {
-            door.at.store(1 - door.at.load(Relaxed), Release);
+        for (_, region) in regions() {
+            region.place.store(1 - region.place.load(Relaxed), Release);
         }
-        Ok(doors().count() as u64)
+        Ok(regions().count() as u64)
     }
 
-    fn keeper(&self) -> MutexGuard<'_, Keeper> {
-        self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
+    fn consumer(&self) -> MutexGuard<'_, Consumer> {
+        self.consumer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes up to `most` records out, by a call or without, and looks at them.
-    pub(super) fn take(&self, context: &Context, most: usize, call: bool) -> Result<(), Violation> {
-        let mut keeper = self.keeper();
+    /// Consumes up to `most` records, by a system call or from the mapped ring, and checks them.
+    pub(super) fn consume(
+        &self,
+        context: &Context,
+        most: usize,
+        call: bool,
+    ) -> Result<(), Violation> {
+        let mut consumer = self.consumer();
         let taken: Vec<Record> = match call {
             true => context.read_records(most)?,
-            false => keeper.records.by_ref().take(most).collect(),
+            false => consumer.records.by_ref().take(most).collect(),
         };
         taken.iter().try_for_each(|record| {
-            keeper
-                .seen
-                .look(record, |addr| self.keeps(addr))
+            consumer
+                .checker
+                .check(record, |addr| self.records_at(addr))
                 .map_err(|(rule, text)| Violation::new(rule, "a record", text))
         })
     }
 
-    /// Whether a region that keeps values can be at `addr`.
-    fn keeps(&self, addr: u64) -> bool {
-        let doors = self.doors.iter().flatten();
-        doors
-            .filter(|door| door.record)
-            .any(|door| door.places.contains(&addr))
+    /// Returns true if `addr` is an address of a region that records.
+    fn records_at(&self, addr: u64) -> bool {
+        let regions = self.regions.iter().flatten();
+        regions
+            .filter(|region| region.record)
+            .any(|region| region.addresses.contains(&addr))
     }
 
-    /// Compares the accounts, when nobody writes.
-    pub(super) fn judge(&self, context: &Context) -> Result<Vec<Violation>, Violation> {
-        self.take(context, usize::MAX, false)?;
-        let mut broken = Vec::new();
-        let mut violation = |rule, text| broken.push(Violation::new(rule, "the bus", text));
+    /// Compares writes, records and regions with those of the module. No thread may write.
+    pub(super) fn check(&self, context: &Context) -> Result<Vec<Violation>, Violation> {
+        self.consume(context, usize::MAX, false)?;
+        let mut violations = Vec::new();
+        let mut violation = |rule, text| violations.push(Violation::new(rule, "the bus", text));
         let bus = context.bus_info()?;
-        let (kept, out) = (self.kept.load(Acquire), self.keeper().seen.sequence);
-        if let Some(rule) = unequal(out, kept).or_else(|| unequal(bus.recorded, kept)) {
+        let (taken, consumed) = (
+            self.recorded.load(Acquire),
+            self.consumer().checker.sequence,
+        );
+        if let Some(rule) = Rule::for_difference(consumed, taken)
+            .or_else(|| Rule::for_difference(bus.recorded, taken))
+        {
             let text = format!(
-                "{kept} writes were taken that are kept, {out} came out, and the module counts {}",
+                "{taken} writes were recorded and {consumed} records consumed, but the module \
+                 counts {}",
                 bus.recorded
             );
             violation(rule, text);
@@ -241,40 +258,47 @@ impl Bus {
             );
             violation(Rule::Counters, text);
         }
-        let mut wanted: Vec<(Region, Option<u32>)> = (0..)
-            .zip(&self.doors)
-            .filter_map(|(line, door)| Some((line, door.as_ref()?)))
-            .map(|(line, door)| (door.region(door.at.load(Acquire)), Some(line)))
+        let mut expected: Vec<(Region, Option<u32>)> = (0..)
+            .zip(&self.regions)
+            .filter_map(|(line, region)| Some((line, region.as_ref()?)))
+            .map(|(line, region)| (region.at(region.place.load(Acquire)), Some(line)))
             .collect();
-        wanted.sort_by_key(|(region, _)| region.addr);
+        expected.sort_by_key(|(region, _)| region.addr);
         let listed = context.regions()?;
-        if !listed.iter().map(|one| (one.region, one.line)).eq(wanted) {
+        if !listed.iter().map(|one| (one.region, one.line)).eq(expected) {
             let text = format!(
-                "{} regions are listed that are not those assigned",
+                "the {} regions that are listed are not those that were assigned",
                 listed.len()
             );
             violation(Rule::Results, text);
         }
-        Ok(broken)
+        Ok(violations)
     }
 }
 
-impl Seen {
-    fn look(&mut self, record: &Record, keeps: impl Fn(u64) -> bool) -> Result<(), (Rule, String)> {
+impl RecordChecker {
+    fn check(
+        &mut self,
+        record: &Record,
+        records_at: impl Fn(u64) -> bool,
+    ) -> Result<(), (Rule, String)> {
         let last = self.sequence;
         if record.sequence != last + 1 {
-            let text = format!("number {} came out after {last}", record.sequence);
+            let text = format!("record {} was consumed after {last}", record.sequence);
             return Err((Rule::Results, text));
         }
         self.sequence = record.sequence;
         let number = record.value & ((1 << BITS) - 1);
         let at = (record.value >> BITS) as usize;
-        let whole = record.space == Space::Mmio && record.length == 8 && keeps(record.addr);
+        let whole = record.space == Space::Mmio && record.length == 8 && records_at(record.addr);
         let Some(before) = self.numbers.get_mut(at).filter(|_| whole && number != 0) else {
-            return Err((Rule::Invented, format!("nobody wrote that: {record:?}")));
+            return Err((
+                Rule::Invented,
+                format!("no producer wrote this: {record:?}"),
+            ));
         };
         if number <= *before {
-            let text = format!("producer {at}'s number {number} came out after {before}");
+            let text = format!("value {number} of producer {at} was consumed after {before}");
             return Err((Rule::Invented, text));
         }
         *before = number;
@@ -296,36 +320,43 @@ mod tests {
         }
     }
 
-    fn look(seen: &mut Seen, record: Record) -> Result<(), Rule> {
-        seen.look(&record, |addr| addr == 0x1000)
+    fn check(checker: &mut RecordChecker, record: Record) -> Result<(), Rule> {
+        checker
+            .check(&record, |addr| addr == 0x1000)
             .map_err(|(rule, _)| rule)
     }
 
     #[test]
-    fn records_come_out_once_and_in_order() {
-        let (mut first, mut second) = (Numbers::new(0), Numbers::new(1));
-        let mut seen = Seen {
+    fn records_are_consumed_once_and_in_order() {
+        let (mut first, mut second) = (UniqueValues::new(0), UniqueValues::new(1));
+        let mut checker = RecordChecker {
             sequence: 0,
             numbers: vec![0; 2],
         };
         let values = [first.next(), second.next(), second.next(), first.next()];
-        // Not all that was written was taken.
-        assert_eq!(look(&mut seen, record(1, values[0])), Ok(()));
-        assert_eq!(look(&mut seen, record(2, values[2])), Ok(()));
-        assert_eq!(look(&mut seen, record(4, values[3])), Err(Rule::Results));
-        assert_eq!(look(&mut seen, record(2, values[3])), Err(Rule::Results));
-        assert_eq!(look(&mut seen, record(3, values[3])), Ok(()));
-        let again = look(&mut seen, record(4, values[1]));
+        // The second producer's first write was not accepted.
+        assert_eq!(check(&mut checker, record(1, values[0])), Ok(()));
+        assert_eq!(check(&mut checker, record(2, values[2])), Ok(()));
+        assert_eq!(
+            check(&mut checker, record(4, values[3])),
+            Err(Rule::Results)
+        );
+        assert_eq!(
+            check(&mut checker, record(2, values[3])),
+            Err(Rule::Results)
+        );
+        assert_eq!(check(&mut checker, record(3, values[3])), Ok(()));
+        let again = check(&mut checker, record(4, values[1]));
         assert_eq!(again, Err(Rule::Invented));
     }
 
     #[test]
-    fn record_that_nobody_wrote_is_invented() {
-        let good = record(1, Numbers::new(0).next());
+    fn record_without_a_write_is_invented() {
+        let good = record(1, UniqueValues::new(0).next());
         for bad in [
             Record { value: 0, ..good },
             Record {
-                value: Numbers::new(1).next(),
+                value: UniqueValues::new(1).next(),
                 ..good
             },
             Record { addr: 8, ..good },
@@ -335,11 +366,11 @@ mod tests {
                 ..good
             },
         ] {
-            let mut seen = Seen {
+            let mut checker = RecordChecker {
                 sequence: 0,
                 numbers: vec![0],
             };
-            assert_eq!(look(&mut seen, bad), Err(Rule::Invented), "{bad:?}");
+            assert_eq!(check(&mut checker, bad), Err(Rule::Invented), "{bad:?}");
         }
     }
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A clock for limits, which stands still while a busy host keeps this guest waiting.
+//! A clock for limits that stops while a busy host does not run this guest.
 //!
 //! The lab's guests find the milliseconds of such a clock in the file that DOORBELL_CLOCK names
-//! (`tools/lab/lib/clock.sh`). The file goes on about once a second. Between two of its numbers
-//! [`Clock`] follows CLOCK_MONOTONIC, and is never more than [`AHEAD`] ahead of the file. Without
-//! the file it is CLOCK_MONOTONIC.
+//! (`tools/lab/lib/clock.sh`). The file advances about once a second. Between two of its numbers
+//! [`Clock`] follows CLOCK_MONOTONIC, and is at most [`AHEAD`] ahead of the file. Without the file
+//! it follows CLOCK_MONOTONIC only.
 
 use std::{
     fs::File,
@@ -14,22 +14,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The longest time between two numbers in the file.
+/// The maximum time between two numbers in the file.
 const AHEAD: Duration = Duration::from_millis(1200);
 
 /// The time between two readings of the file.
 const SLICE: Duration = Duration::from_millis(200);
 
-/// A clock that begins with zero.
+/// A clock that starts at zero.
 pub(super) struct Clock {
     start: Instant,
     file: Option<File>,
-    hands: Mutex<Hands>,
+    state: Mutex<ClockState>,
 }
 
 /// The state of a [`Clock`], without the clocks that it follows.
 #[derive(Debug, Default)]
-struct Hands {
+struct ClockState {
     now: Duration,
     /// CLOCK_MONOTONIC at the last reading.
     real: Duration,
@@ -39,10 +39,9 @@ struct Hands {
     file: Option<(Duration, Duration)>,
 }
 
-impl Hands {
-    /// Goes on to `real` of CLOCK_MONOTONIC. Calls `read` for the number in the file, if it is time
-    /// to.
-    fn go_on(&mut self, real: Duration, read: impl FnOnce() -> Option<Duration>) -> Duration {
+impl ClockState {
+    /// Advances to `real` of CLOCK_MONOTONIC. If the file is due, calls `read` for its number.
+    fn advance(&mut self, real: Duration, read: impl FnOnce() -> Option<Duration>) -> Duration {
         if real >= self.due {
             self.due = real + SLICE;
             if let Some(number) = read() {
@@ -67,7 +66,7 @@ impl Clock {
         let clock = Self {
             start: Instant::now(),
             file: std::env::var_os("DOORBELL_CLOCK").and_then(|path| File::open(path).ok()),
-            hands: Mutex::default(),
+            state: Mutex::default(),
         };
         clock.now();
         clock
@@ -75,9 +74,9 @@ impl Clock {
 
     /// Returns the time since the clock was started.
     pub(super) fn now(&self) -> Duration {
-        let mut hands = self.hands.lock().unwrap_or_else(PoisonError::into_inner);
-        // With the lock held: another thread may have got a later one meanwhile.
-        hands.go_on(self.start.elapsed(), || self.read())
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // Read CLOCK_MONOTONIC with the lock held, so that times do not arrive out of order.
+        state.advance(self.start.elapsed(), || self.read())
     }
 
     /// Returns the number in the file.
@@ -103,39 +102,42 @@ mod tests {
 
     #[test]
     fn without_a_file_it_is_the_monotonic_clock() {
-        let mut hands = Hands::default();
+        let mut state = ClockState::default();
         for real in [0, 1, 700, 90_000] {
-            assert_eq!(hands.go_on(ms(real), || None), ms(real));
+            assert_eq!(state.advance(ms(real), || None), ms(real));
         }
     }
 
     #[test]
     fn it_follows_the_monotonic_clock_between_two_numbers() {
-        let mut hands = Hands::default();
+        let mut state = ClockState::default();
         for real in 0..10_000 {
             let number = ms(5000 + real / 1000 * 1000);
-            assert_eq!(hands.go_on(ms(real), || Some(number)), ms(real));
+            assert_eq!(state.advance(ms(real), || Some(number)), ms(real));
         }
     }
 
     #[test]
     fn it_stands_still_with_the_file() {
-        let mut hands = Hands::default();
-        hands.go_on(ms(0), || Some(ms(5000)));
+        let mut state = ClockState::default();
+        state.advance(ms(0), || Some(ms(5000)));
         for real in 0..60_000 {
-            hands.go_on(ms(real), || Some(ms(5000)));
+            state.advance(ms(real), || Some(ms(5000)));
         }
-        assert_eq!(hands.now, AHEAD);
-        // It does not jump when the file goes on.
-        assert_eq!(hands.go_on(ms(60_000), || Some(ms(65_000))), AHEAD + ms(1));
+        assert_eq!(state.now, AHEAD);
+        // It does not jump when the file advances.
+        assert_eq!(
+            state.advance(ms(60_000), || Some(ms(65_000))),
+            AHEAD + ms(1)
+        );
     }
 
     #[test]
     fn file_is_read_once_in_a_slice() {
-        let mut hands = Hands::default();
+        let mut state = ClockState::default();
         let mut readings = 0;
         for real in 0..1000 {
-            hands.go_on(ms(real), || {
+            state.advance(ms(real), || {
                 readings += 1;
                 None
             });

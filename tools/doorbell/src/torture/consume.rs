@@ -1,34 +1,38 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Threads that wait for what lines deliver, and threads that look at lines all the time.
+//! Threads that consume signals, and threads that read the state of lines continuously.
 
 use super::{
-    crew::{Crew, Tally, Worker},
+    pool::{IssuedCounts, Worker, WorkerPool},
     Rule, Violation,
 };
 use crate::{random::Random, sys};
 use doorbell::{LineQuery, LineSet, LineStatus};
 use std::{os::fd::AsFd, sync::Arc, time::Duration};
 
-/// Waits for all taps but those that are slept on, until the end.
-pub(super) fn poll(crew: &Crew, mut random: Random) -> Result<(), Violation> {
-    let world = &crew.world;
-    let taps = &world.taps[..world.lines.len()];
-    let fds: Vec<_> = taps.iter().map(|tap| tap.eventfd.as_fd()).collect();
-    while !crew.ended() {
+/// Consumes the signals of one permanent trigger of each line by poll(2), until the pool stops.
+pub(super) fn poll(pool: &WorkerPool, mut random: Random) -> Result<(), Violation> {
+    let topology = &pool.topology;
+    let triggers = &topology.fixed_triggers[..topology.lines.len()];
+    let fds: Vec<_> = triggers
+        .iter()
+        .map(|trigger| trigger.eventfd.as_fd())
+        .collect();
+    while !pool.stopped() {
         for at in sys::wait_readable(&fds, Some(Duration::from_millis(50)))? {
-            let tap = &taps[at];
-            let arrived = tap.eventfd.take()?;
+            let trigger = &triggers[at];
+            let arrived = trigger.eventfd.take()?;
             if arrived == 0 {
                 return Err(Violation::new(
                     Rule::Invented,
-                    &world.name(tap.line),
-                    "its trigger woke poll(2), and nothing was in it".into(),
+                    &topology.name(trigger.line),
+                    "its trigger woke poll(2), but its counter is zero".into(),
                 ));
             }
-            world.look(tap, arrived);
+            topology.record_arrival(trigger, arrived);
         }
-        // Sometimes late, so that several deliveries meet in an eventfd, and others have the CPU.
+        // A delay lets several deliveries accumulate in an eventfd, and leaves the CPU to other
+        // threads.
         if !random.one_in(4) {
             std::thread::sleep(Duration::from_micros(200));
         }
@@ -36,55 +40,58 @@ pub(super) fn poll(crew: &Crew, mut random: Random) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Sleeps in read(2) on the tap `at`, until the end.
-pub(super) fn sleep(crew: &Crew, at: usize) -> Result<(), Violation> {
-    let tap = &crew.world.taps[at];
-    while !crew.ended() {
-        let arrived = tap.eventfd.read()?;
-        crew.world.look(tap, arrived);
+/// Consumes the signals of the permanent trigger `at` by a blocking read(2), until the pool stops.
+pub(super) fn sleep(pool: &WorkerPool, at: usize) -> Result<(), Violation> {
+    let trigger = &pool.topology.fixed_triggers[at];
+    while !pool.stopped() {
+        let arrived = trigger.eventfd.read()?;
+        pool.topology.record_arrival(trigger, arrived);
     }
     Ok(())
 }
 
-/// Looks at lines: counters never go down, and agree with each other.
+/// A worker that checks that counters never decrease and agree with each other.
 pub(super) struct Observer {
-    crew: Arc<Crew>,
+    pool: Arc<WorkerPool>,
     random: Random,
-    /// What was seen of each line the last time.
+    /// The last status of each line, and its rings.
     last: Vec<(LineStatus, u64)>,
 }
 
 impl Observer {
-    pub(super) fn new(crew: Arc<Crew>, random: Random) -> Self {
+    pub(super) fn new(pool: Arc<WorkerPool>, random: Random) -> Self {
         Self {
-            last: vec![Default::default(); crew.world.lines.len()],
-            crew,
+            last: vec![Default::default(); pool.topology.lines.len()],
+            pool,
             random,
         }
     }
 
     fn observe(&mut self, index: usize) -> Result<(), String> {
-        let world = &self.crew.world;
-        let number = world.lines[index].number;
+        let topology = &self.pool.topology;
+        let number = topology.lines[index].number;
         let (last, rings) = self.last[index];
-        let before = world.status(index);
+        let before = topology.status(index);
         ascending(&last, &before)?;
-        let state = world
+        let state = topology
             .context(index)
             .query(number)
             .map_err(|error| error.to_string())?;
-        let after = world.status(index);
+        let after = topology.status(index);
         ascending(&before, &after)?;
         consistent(&before, &state, &after)?;
         if state.rings < rings {
-            return Err(format!("QUERY said {rings} rings, then {}", state.rings));
+            return Err(format!(
+                "QUERY returned {rings} rings, then {}",
+                state.rings
+            ));
         }
         self.last[index] = (after, state.rings);
         Ok(())
     }
 }
 
-/// No counter went down.
+/// Checks that no counter has decreased.
 fn ascending(before: &LineStatus, after: &LineStatus) -> Result<(), String> {
     for (name, before, after) in [
         ("deliveries", before.deliveries, after.deliveries),
@@ -95,14 +102,14 @@ fn ascending(before: &LineStatus, after: &LineStatus) -> Result<(), String> {
     ] {
         if after < before {
             return Err(format!(
-                "the status page said {before} {name}, then {after}"
+                "the status page showed {before} {name}, then {after}"
             ));
         }
     }
     Ok(())
 }
 
-/// What QUERY said between two looks at the status page is between them.
+/// Checks that the counters of a QUERY are between those of two readings of the status page.
 fn consistent(before: &LineStatus, state: &LineQuery, after: &LineStatus) -> Result<(), String> {
     for (name, before, now, after) in [
         (
@@ -117,13 +124,14 @@ fn consistent(before: &LineStatus, state: &LineQuery, after: &LineStatus) -> Res
     ] {
         if now < before || now > after {
             return Err(format!(
-                "QUERY said {now} {name}, and the status page {before} before and {after} after"
+                "QUERY returned {now} {name}, but the status page showed {before} before and \
+                 {after} after"
             ));
         }
     }
     if state.rings < state.deliveries + state.dropped + u64::from(state.pending) {
         return Err(format!(
-            "QUERY said {} rings, {} deliveries, {} dropped{}",
+            "QUERY returned {} rings, {} deliveries, {} dropped{}",
             state.rings,
             state.deliveries,
             state.dropped,
@@ -134,18 +142,18 @@ fn consistent(before: &LineStatus, state: &LineQuery, after: &LineStatus) -> Res
 }
 
 impl Worker for Observer {
-    fn turn(&mut self, _: &mut Tally) -> Result<(), Violation> {
+    fn run_slice(&mut self, _: &mut IssuedCounts) -> Result<(), Violation> {
         for line in 0..self.last.len() {
             self.observe(line).map_err(|text| {
-                Violation::new(Rule::Counters, &self.crew.world.name(line), text)
+                Violation::new(Rule::Counters, &self.pool.topology.name(line), text)
             })?;
         }
-        let context = &self.crew.world.contexts[0];
+        let context = &self.pool.topology.contexts[0];
         context.pending_lines(&LineSet::range(0..context.info()?.nr_lines))?;
-        // Not always enough for all that is kept.
+        // At times fewer than there are, so that the record ring fills up.
         let (most, call) = (self.random.below(400), self.random.one_in(2));
-        self.crew.world.bus.take(context, most, call)?;
-        // Now and then several looks in a row.
+        self.pool.topology.bus.consume(context, most, call)?;
+        // At times several observations in a row.
         if !self.random.one_in(3) {
             std::thread::sleep(Duration::from_millis(self.random.below(8) as u64));
         }
@@ -158,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counters_that_go_down_are_seen() {
+    fn decreasing_counters_are_reported() {
         let at = |deliveries, coalesced| LineStatus {
             deliveries,
             coalesced,
@@ -170,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn query_is_held_to_the_status_page() {
+    fn query_must_match_the_status_page() {
         let at = |deliveries| LineStatus {
             deliveries,
             ..Default::default()

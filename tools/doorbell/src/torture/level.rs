@@ -2,15 +2,16 @@
 
 //! Threads that raise, lower and ack level lines, and the sources that an ack resamples.
 //!
-//! A source is an irqfd with a resamplefd. While it wants service it asserts the line again each
-//! time that its resamplefd is signalled. So when all is quiet and a source wants service, the line
-//! is asserted: otherwise a signal of its resamplefd was lost, or a message.
+//! A source is an irqfd with a resamplefd. While it wants service, it asserts the line again each
+//! time that its resamplefd is signalled. If nothing is in flight and a source wants service, the
+//! line must be asserted. Otherwise a signal of its resamplefd was lost, or a message.
 
 use super::{
-    crew::{Crew, Tally, Worker},
-    ledger::{owed, Done},
+    accounting::{missing_delivery, Issued},
+    kind::Kind,
     oracle::Expected,
-    world::{Kind, World},
+    pool::{IssuedCounts, Worker, WorkerPool},
+    topology::Topology,
     Rule, Violation,
 };
 use crate::random::Random;
@@ -25,15 +26,15 @@ use std::{
 pub(super) struct Source {
     irqfd: EventFd,
     resamplefd: EventFd,
-    needs: Mutex<Needs>,
+    state: Mutex<SourceState>,
 }
 
 #[derive(Default)]
-struct Needs {
-    /// It wants service.
-    wants: bool,
-    /// The signals of its resamplefd that it has seen.
-    told: u64,
+struct SourceState {
+    /// True while the source wants service.
+    wants_service: bool,
+    /// The number of signals of its resamplefd that it has consumed.
+    resamples: u64,
 }
 
 impl Source {
@@ -42,103 +43,107 @@ impl Source {
         let source = Self {
             irqfd: EventFd::non_blocking(false)?,
             resamplefd: EventFd::non_blocking(false)?,
-            needs: Mutex::default(),
+            state: Mutex::default(),
         };
         context.assign_resampled(&source.irqfd, line, &source.resamplefd)?;
         Ok(source)
     }
 
-    fn needs(&self) -> MutexGuard<'_, Needs> {
-        self.needs.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, SourceState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wants service from now on, and asserts the line.
-    fn want(&self, done: &mut Done) -> io::Result<()> {
-        let mut needs = self.needs();
-        needs.wants = true;
-        self.assert(done)
+    /// Makes the source want service, and asserts the line.
+    fn request_service(&self, issued: &mut Issued) -> io::Result<()> {
+        let mut state = self.state();
+        state.wants_service = true;
+        self.assert(issued)
     }
 
-    fn assert(&self, done: &mut Done) -> io::Result<()> {
-        done.signals += 1;
+    fn assert(&self, issued: &mut Issued) -> io::Result<()> {
+        issued.signals += 1;
         self.irqfd.write(1)
     }
 
-    /// Wants no service any more.
-    fn serve(&self) {
-        self.needs().wants = false;
+    /// Makes the source want no service.
+    fn end_service(&self) {
+        self.state().wants_service = false;
     }
 
-    /// Takes the signals of the resamplefd. If there are some, and it still wants service, asserts
-    /// the line again. Returns the number of signals, and whether it has asserted.
-    fn look(&self, done: &mut Done) -> io::Result<(u64, bool)> {
-        let mut needs = self.needs();
+    /// Consumes the signals of the resamplefd. If there are any and the source wants service,
+    /// asserts the line again. Returns the number of signals, and true if it has asserted the line.
+    fn handle_resample(&self, issued: &mut Issued) -> io::Result<(u64, bool)> {
+        let mut state = self.state();
         let told = self.resamplefd.take()?;
-        needs.told += told;
-        let again = told != 0 && needs.wants;
+        state.resamples += told;
+        let again = told != 0 && state.wants_service;
         if again {
-            self.assert(done)?;
+            self.assert(issued)?;
         }
         Ok((told, again))
     }
 
-    /// Returns whether it wants service, and how often its resamplefd was signalled.
-    pub(super) fn account(&self) -> io::Result<(bool, u64)> {
-        let needs = self.needs();
-        Ok((needs.wants, needs.told + self.resamplefd.count()?))
+    /// Returns true if the source wants service, and the number of signals of its resamplefd.
+    pub(super) fn totals(&self) -> io::Result<(bool, u64)> {
+        let state = self.state();
+        Ok((
+            state.wants_service,
+            state.resamples + self.resamplefd.count()?,
+        ))
     }
 }
 
-/// Acks a line, and writes that down.
-fn ack(world: &World, index: usize, done: &mut Done) -> Result<AckOutcome, Violation> {
-    let line = &world.lines[index];
-    let ack = world.context(index).ack(line.number)?;
-    done.acked(ack, line.kind == Kind::Raised);
-    // At once, or with the unmask: a masked line is acked once at most, as it delivers nothing.
-    done.resamples += u64::from(ack != AckOutcome::Nothing);
+/// Acks a line and counts the ack.
+fn ack(topology: &Topology, index: usize, issued: &mut Issued) -> Result<AckOutcome, Violation> {
+    let line = &topology.lines[index];
+    let ack = topology.context(index).ack(line.number)?;
+    issued.acked(ack, line.kind == Kind::Raised);
+    // The resample is immediate or comes with the unmask. A masked line delivers nothing, so it is
+    // acked at most once.
+    issued.resamples += u64::from(ack != AckOutcome::Nothing);
     Ok(ack)
 }
 
-/// Raises, lowers and acks lines that others raise, lower and ack, too, and works as their sources.
+/// A worker that raises, lowers and acks lines that all ackers share, and operates their sources.
 pub(super) struct Acker {
-    crew: Arc<Crew>,
+    pool: Arc<WorkerPool>,
     random: Random,
     lines: Vec<usize>,
 }
 
 impl Acker {
-    pub(super) fn new(crew: Arc<Crew>, random: Random) -> Self {
+    pub(super) fn new(pool: Arc<WorkerPool>, random: Random) -> Self {
         Self {
-            lines: crew.world.which(Kind::acked_by_all),
-            crew,
+            lines: pool.topology.lines_with(Kind::acked_by_all),
+            pool,
             random,
         }
     }
 }
 
 impl Worker for Acker {
-    fn turn(&mut self, tally: &mut Tally) -> Result<(), Violation> {
-        let world = &self.crew.world;
+    fn run_slice(&mut self, counts: &mut IssuedCounts) -> Result<(), Violation> {
+        let topology = &self.pool.topology;
         let index = self.random.pick(&self.lines);
-        let (line, context) = (&world.lines[index], world.context(index));
-        let done = &mut tally.lines[index];
+        let (line, context) = (&topology.lines[index], topology.context(index));
+        let issued = &mut counts.lines[index];
         for _ in 0..8 {
             let source = &line.sources[self.random.below(line.sources.len())];
             match self.random.below(16) {
-                0..2 => source.want(done)?,
-                2..5 => drop(source.look(done)?),
-                5 if self.random.one_in(2) => source.serve(),
+                0..2 => source.request_service(issued)?,
+                2..5 => drop(source.handle_resample(issued)?),
+                5 if self.random.one_in(2) => source.end_service(),
                 6..8 if line.kind == Kind::Raised => {
-                    done.raises += 1;
-                    done.rung(context.raise(line.number)?);
+                    issued.raises += 1;
+                    issued.rung(context.raise(line.number)?);
                 }
                 8..10 if line.kind == Kind::Raised => {
-                    done.withdrawn += u64::from(context.lower(line.number)?);
+                    issued.withdrawn += u64::from(context.lower(line.number)?);
                 }
-                _ => drop(ack(world, index, done)?),
+                _ => drop(ack(topology, index, issued)?),
             }
         }
-        // The producers' rings make the next message; at once they would not get to.
+        // Without a delay the producers' rings would not make the next message.
         if self.random.one_in(4) {
             std::thread::sleep(Duration::from_micros(50));
         }
@@ -146,32 +151,35 @@ impl Worker for Acker {
     }
 }
 
-/// Takes the signals of all resamplefds, as the sources would have sooner or later.
-pub(super) fn look_again(world: &World, tally: &mut Tally) -> Result<(), Violation> {
-    for index in world.which(Kind::acked_by_all) {
-        for source in &world.lines[index].sources {
-            source.look(&mut tally.lines[index])?;
+/// Handles the outstanding signals of all resamplefds.
+pub(super) fn handle_resamples(
+    topology: &Topology,
+    counts: &mut IssuedCounts,
+) -> Result<(), Violation> {
+    for index in topology.lines_with(Kind::acked_by_all) {
+        for source in &topology.lines[index].sources {
+            source.handle_resample(&mut counts.lines[index])?;
         }
     }
     Ok(())
 }
 
-/// A line that no other thread works on now, and a model of it.
-struct Walk<'a> {
-    world: &'a World,
+/// A line on which no other thread works now, and its model.
+struct LevelCheck<'a> {
+    topology: &'a Topology,
     index: usize,
-    done: &'a mut Done,
+    issued: &'a mut Issued,
     expected: Expected,
-    /// The longest time that a message may take.
-    bound: Duration,
+    /// The maximum time that a message may take.
+    max_wait: Duration,
 }
 
-impl Walk<'_> {
+impl LevelCheck<'_> {
     fn violation(&self, rule: Rule, text: String) -> Violation {
-        Violation::new(rule, &self.world.name(self.index), text)
+        Violation::new(rule, &self.topology.name(self.index), text)
     }
 
-    fn same<T: PartialEq + std::fmt::Debug>(
+    fn check_result<T: PartialEq + std::fmt::Debug>(
         &self,
         call: &str,
         got: T,
@@ -184,16 +192,16 @@ impl Walk<'_> {
             );
             return Err(self.violation(Rule::Level, text));
         }
-        self.comes_true(call)
+        self.wait_for_expected(call)
     }
 
-    /// Waits until the line is as expected.
-    fn comes_true(&self, call: &str) -> Result<(), Violation> {
-        let number = self.world.lines[self.index].number;
-        let start = self.world.clock.now();
+    /// Waits until the state of the line matches the model.
+    fn wait_for_expected(&self, call: &str) -> Result<(), Violation> {
+        let number = self.topology.lines[self.index].number;
+        let start = self.topology.clock.now();
         loop {
-            let state = self.world.context(self.index).query(number)?;
-            let Some((field, got, want)) = self.expected.differs(&state) else {
+            let state = self.topology.context(self.index).query(number)?;
+            let Some((field, got, want)) = self.expected.difference(&state) else {
                 return Ok(());
             };
             let rule = match field {
@@ -201,7 +209,7 @@ impl Walk<'_> {
                 "deliveries" => Rule::Lost,
                 _ => Rule::Level,
             };
-            if rule == Rule::Invented || self.world.clock.now() - start > self.bound {
+            if rule == Rule::Invented || self.topology.clock.now() - start > self.max_wait {
                 let text = format!("after {call} {field} is {got} instead of {want}: {state:?}");
                 return Err(self.violation(rule, text));
             }
@@ -211,57 +219,57 @@ impl Walk<'_> {
 
     fn ack(&mut self) -> Result<(), Violation> {
         let want = self.expected.ack();
-        let got = ack(self.world, self.index, self.done)?;
-        self.same("ACK", got, want)
+        let got = ack(self.topology, self.index, self.issued)?;
+        self.check_result("ACK", got, want)
     }
 
     fn raise(&mut self) -> Result<(), Violation> {
-        let line = &self.world.lines[self.index];
+        let line = &self.topology.lines[self.index];
         if line.kind != Kind::Raised {
             return Ok(());
         }
         let want = self.expected.raise();
-        let got = self.world.context(self.index).raise(line.number)?;
-        self.done.raises += 1;
-        self.done.rung(got);
-        self.same("raising it", got, want)
+        let got = self.topology.context(self.index).raise(line.number)?;
+        self.issued.raises += 1;
+        self.issued.rung(got);
+        self.check_result("raising it", got, want)
     }
 
     fn lower(&mut self) -> Result<(), Violation> {
         let want = self.expected.lower();
-        let number = self.world.lines[self.index].number;
-        let got = self.world.context(self.index).lower(number)?;
-        self.done.withdrawn += u64::from(got);
-        self.same("lowering it", got, want)
+        let number = self.topology.lines[self.index].number;
+        let got = self.topology.context(self.index).lower(number)?;
+        self.issued.withdrawn += u64::from(got);
+        self.check_result("lowering it", got, want)
     }
 
     fn mask(&mut self) -> Result<(), Violation> {
         let want = self.expected.mask();
-        let number = self.world.lines[self.index].number;
-        let got = self.world.context(self.index).mask(number)?;
-        self.done.masks += u64::from(got);
-        self.same("MASK", got, want)
+        let number = self.topology.lines[self.index].number;
+        let got = self.topology.context(self.index).mask(number)?;
+        self.issued.masks += u64::from(got);
+        self.check_result("MASK", got, want)
     }
 
     fn unmask(&mut self) -> Result<(), Violation> {
         let want = self.expected.unmask();
-        let number = self.world.lines[self.index].number;
-        let got = self.world.context(self.index).unmask(number)?;
-        self.done.released += u64::from(got);
-        self.same("UNMASK", got, want)
+        let number = self.topology.lines[self.index].number;
+        let got = self.topology.context(self.index).unmask(number)?;
+        self.issued.released += u64::from(got);
+        self.check_result("UNMASK", got, want)
     }
 
-    fn want(&mut self, source: usize) -> Result<(), Violation> {
+    fn request_service(&mut self, source: usize) -> Result<(), Violation> {
         self.expected.ring();
-        self.world.lines[self.index].sources[source].want(self.done)?;
-        self.comes_true("a source's signal")
+        self.topology.lines[self.index].sources[source].request_service(self.issued)?;
+        self.wait_for_expected("a source's signal")
     }
 
-    /// Takes the signals of all resamplefds: as many as the model says, or it fails.
-    fn look(&mut self, call: &str) -> Result<(), Violation> {
+    /// Consumes the signals of all resamplefds, and compares their number with the model.
+    fn check_resamples(&mut self, call: &str) -> Result<(), Violation> {
         let want = std::mem::take(&mut self.expected.resamples);
-        for source in &self.world.lines[self.index].sources {
-            let (told, again) = source.look(self.done)?;
+        for source in &self.topology.lines[self.index].sources {
+            let (told, again) = source.handle_resample(self.issued)?;
             if told != want {
                 let rule = match told < want {
                     true => Rule::Lost,
@@ -276,69 +284,69 @@ impl Walk<'_> {
                 self.expected.ring();
             }
         }
-        self.comes_true("what the sources did when they were told to look again")
+        self.wait_for_expected("handling the resamples")
     }
 
-    fn walk(&mut self, random: &mut Random) -> Result<(), Violation> {
-        // A level that is raised, and a source that wants service, is delivered again after an ack.
+    fn run(&mut self, random: &mut Random) -> Result<(), Violation> {
+        // After an ack, a raised level and a source that wants service are delivered again.
         self.raise()?;
-        self.want(0)?;
+        self.request_service(0)?;
         self.ack()?;
-        self.look("ACK")?;
-        // The same, if the line is masked at the ack. Its message then waits, too.
+        self.check_resamples("ACK")?;
+        // The same with a line that is masked at the ack. Its message also waits for the unmask.
         self.mask()?;
         self.ack()?;
-        self.look("ACK of a masked line")?;
+        self.check_resamples("ACK of a masked line")?;
         if random.one_in(2) {
-            self.want(1)?;
+            self.request_service(1)?;
             self.ack()?;
         }
         self.unmask()?;
-        self.look("UNMASK")?;
-        // Taken back before it was delivered.
+        self.check_resamples("UNMASK")?;
+        // The level is lowered before its message is delivered.
         self.lower()?;
         self.ack()?;
-        for source in &self.world.lines[self.index].sources {
-            source.serve();
+        for source in &self.topology.lines[self.index].sources {
+            source.end_service();
         }
-        self.look("ACK")?;
+        self.check_resamples("ACK")?;
         self.mask()?;
         self.raise()?;
         self.lower()?;
         self.unmask()?;
-        // Served: one ack at most is left, and then the line is idle.
+        // No source wants service: after at most one ack the line is idle.
         self.ack()?;
         self.ack()?;
-        self.look("the last ACK")
+        self.check_resamples("the last ACK")
     }
 }
 
-/// Acks, masks, raises and lowers each level line of the [`Acker`]s, compares each step with the
-/// model, and leaves the line idle. All other threads pause, and no line is masked.
-pub(super) fn walk(
-    world: &World,
+/// Compares each level line of the [`Acker`]s with the model, step by step, and leaves the line
+/// idle. All other threads must pause, and no line may be masked.
+pub(super) fn check_level_lines(
+    topology: &Topology,
     random: &mut Random,
-    bound: Duration,
-    tally: &mut Tally,
+    max_wait: Duration,
+    counts: &mut IssuedCounts,
 ) -> Result<(), Violation> {
-    for index in world.which(Kind::acked_by_all) {
-        let number = world.lines[index].number;
-        let state = world.context(index).query(number)?;
-        let mut walk = Walk {
-            world,
+    for index in topology.lines_with(Kind::acked_by_all) {
+        let number = topology.lines[index].number;
+        let state = topology.context(index).query(number)?;
+        let mut check = LevelCheck {
+            topology,
             index,
-            done: &mut tally.lines[index],
-            expected: Expected::of(&state),
-            bound,
+            issued: &mut counts.lines[index],
+            expected: Expected::from_state(&state),
+            max_wait,
         };
         let mut wanting = 0;
-        for source in &world.lines[index].sources {
-            wanting += u64::from(source.account()?.0);
+        for source in &topology.lines[index].sources {
+            wanting += u64::from(source.totals()?.0);
         }
-        if let Some(text) = owed(&state, wanting) {
-            return Err(walk.violation(Rule::Lost, text));
+        if let Some(text) = missing_delivery(&state, wanting) {
+            return Err(check.violation(Rule::Lost, text));
         }
-        walk.walk(random)?;
+        check.run(random)?;
     }
     Ok(())
 }

@@ -1,49 +1,49 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Threads that mask, unmask and clear: everybody's lines, and, alone, lines of their own.
+//! Threads that mask, unmask and clear lines: shared lines, and lines that only one thread masks.
 
 use super::{
-    crew::{Crew, Tally, Worker},
-    world::Kind,
+    kind::Kind,
+    pool::{IssuedCounts, Worker, WorkerPool},
     Rule, Violation,
 };
 use crate::random::Random;
 use doorbell::{EventFd, LineSet};
 use std::{sync::Arc, time::Duration};
 
-/// Masks, unmasks and clears lines that others mask, too.
+/// A worker that masks, unmasks and clears lines that all maskers share.
 pub(super) struct Masker {
-    crew: Arc<Crew>,
+    pool: Arc<WorkerPool>,
     random: Random,
-    /// For each context: its lines that may be masked, as indices.
+    /// The indices of the lines that may be masked, by context.
     lines: Vec<Vec<usize>>,
 }
 
 impl Masker {
-    pub(super) fn new(crew: Arc<Crew>, random: Random) -> Self {
-        let world = &crew.world;
-        let lines = (0..world.contexts.len())
+    pub(super) fn new(pool: Arc<WorkerPool>, random: Random) -> Self {
+        let topology = &pool.topology;
+        let lines = (0..topology.contexts.len())
             .map(|context| {
-                let mut lines = world.which(Kind::masked_by_all);
-                lines.retain(|&line| world.lines[line].context == context);
+                let mut lines = topology.lines_with(Kind::masked_by_all);
+                lines.retain(|&line| topology.lines[line].context == context);
                 lines
             })
             .filter(|lines| !lines.is_empty())
             .collect();
         Self {
-            crew,
+            pool,
             random,
             lines,
         }
     }
 }
 
-/// A little while: sometimes none, sometimes until somebody else has run.
-fn dwell(
+/// Waits for a random time, at times until another thread has run. Calls `meanwhile` repeatedly.
+fn delay(
     random: &mut Random,
     mut meanwhile: impl FnMut() -> Result<(), Violation>,
 ) -> Result<(), Violation> {
-    // Who sleeps comes back when it suits nobody, and lets the others have the CPU.
+    // A sleep ends at an arbitrary time, and leaves the CPU to other threads.
     if random.one_in(4) {
         std::thread::sleep(Duration::from_micros(50));
     }
@@ -55,28 +55,28 @@ fn dwell(
 }
 
 impl Worker for Masker {
-    fn turn(&mut self, tally: &mut Tally) -> Result<(), Violation> {
+    fn run_slice(&mut self, counts: &mut IssuedCounts) -> Result<(), Violation> {
         let random = &mut self.random;
-        let world = &self.crew.world;
+        let topology = &self.pool.topology;
         let lines = &self.lines[random.below(self.lines.len())];
-        let context = world.context(lines[0]);
-        let number = |line: usize| world.lines[line].number;
+        let context = topology.context(lines[0]);
+        let number = |line: usize| topology.lines[line].number;
 
         // One line ...
         if random.one_in(2) {
             let index = random.pick(lines);
             let line = number(index);
-            let done = &mut tally.lines[index];
-            done.masks += u64::from(context.mask(line)?);
-            dwell(random, || Ok(()))?;
-            if world.lines[index].kind == Kind::Cleared && random.one_in(2) {
-                done.cleared += u64::from(context.clear(line)?);
+            let issued = &mut counts.lines[index];
+            issued.masks += u64::from(context.mask(line)?);
+            delay(random, || Ok(()))?;
+            if topology.lines[index].kind == Kind::Cleared && random.one_in(2) {
+                issued.cleared += u64::from(context.clear(line)?);
             }
             if random.one_in(8) {
-                // Somebody else does, sometime.
+                // Another masker unmasks it later.
                 return Ok(());
             }
-            done.released += u64::from(context.unmask(line)?);
+            issued.released += u64::from(context.unmask(line)?);
             return Ok(());
         }
 
@@ -89,17 +89,17 @@ impl Worker for Masker {
             .collect();
         let set: LineSet = chosen.iter().map(|&line| number(line)).collect();
         let masked = context.mask_lines(&set)?;
-        dwell(random, || Ok(()))?;
+        delay(random, || Ok(()))?;
         let mut clear: Vec<usize> = chosen.clone();
-        clear.retain(|&line| world.lines[line].kind == Kind::Cleared);
+        clear.retain(|&line| topology.lines[line].kind == Kind::Cleared);
         let cleared = context.clear_lines(&clear.iter().map(|&line| number(line)).collect())?;
         let released = context.unmask_lines(&set)?;
         for &line in &chosen {
-            let done = &mut tally.lines[line];
+            let issued = &mut counts.lines[line];
             let at = number(line);
-            done.masks += u64::from(masked.contains(at));
-            done.cleared += u64::from(cleared.contains(at));
-            done.released += u64::from(released.contains(at));
+            issued.masks += u64::from(masked.contains(at));
+            issued.cleared += u64::from(cleared.contains(at));
+            issued.released += u64::from(released.contains(at));
         }
         for (name, result) in [
             ("MASK", &masked),
@@ -110,7 +110,7 @@ impl Worker for Masker {
                 return Err(Violation::new(
                     Rule::Mask,
                     &format!("line {stranger}"),
-                    format!("{name} reported it, which was not asked for it"),
+                    format!("{name} returned this line, which was not in the set"),
                 ));
             }
         }
@@ -118,48 +118,48 @@ impl Worker for Masker {
     }
 }
 
-/// Masks lines that nobody else masks, and looks whether that is a barrier.
-pub(super) struct Barrier {
-    crew: Arc<Crew>,
+/// A worker that masks lines that no other thread masks, and checks that the mask is a barrier.
+pub(super) struct BarrierCheck {
+    pool: Arc<WorkerPool>,
     random: Random,
     lines: Vec<usize>,
-    /// What arrived at each line's own trigger.
+    /// The number of signals that arrived at each line's last trigger.
     arrived: Vec<u64>,
 }
 
-impl Barrier {
-    /// For the lines `lines`.
-    pub(super) fn new(crew: Arc<Crew>, random: Random, lines: Vec<usize>) -> Self {
+impl BarrierCheck {
+    /// Returns a worker for `lines`.
+    pub(super) fn new(pool: Arc<WorkerPool>, random: Random, lines: Vec<usize>) -> Self {
         Self {
             arrived: vec![0; lines.len()],
-            crew,
+            pool,
             random,
             lines,
         }
     }
 
     fn violation(&self, at: usize, text: String) -> Violation {
-        let name = self.crew.world.name(self.lines[at]);
+        let name = self.pool.topology.name(self.lines[at]);
         Violation::new(Rule::Mask, &name, text)
     }
 
-    /// What arrived by now at the own trigger of the line `at`.
+    /// Returns the number of signals that have arrived at the last trigger of the line `at`.
     fn arrived(&mut self, at: usize) -> Result<u64, Violation> {
-        self.arrived[at] += own(&self.crew, self.lines[at]).take()?;
+        self.arrived[at] += last_trigger(&self.pool, self.lines[at]).take()?;
         Ok(self.arrived[at])
     }
 
-    /// `call` has just returned: the lines `chosen` are masked, and nothing is under way. Returns
-    /// their deliveries.
-    fn still(&mut self, call: &str, chosen: &[usize]) -> Result<Vec<u64>, Violation> {
+    /// Checks that no delivery of the masked lines `chosen` is in flight, now that `call` has
+    /// returned. Returns their deliveries.
+    fn check_idle(&mut self, call: &str, chosen: &[usize]) -> Result<Vec<u64>, Violation> {
         let mut deliveries = Vec::new();
         for &at in chosen {
             let arrived = self.arrived(at)?;
-            let counted = self.crew.world.deliveries(self.lines[at]);
+            let counted = self.pool.topology.deliveries(self.lines[at]);
             if arrived != counted {
                 let text = format!(
                     "{call}, but of {counted} deliveries only {arrived} had signalled their last \
-                     trigger: one was under way"
+                     trigger: one was in flight"
                 );
                 return Err(self.violation(at, text));
             }
@@ -169,20 +169,20 @@ impl Barrier {
     }
 }
 
-/// The trigger of a line that only the line's own thread reads.
-fn own(crew: &Crew, line: usize) -> &EventFd {
-    let own = crew.world.lines[line].own.as_ref();
-    own.expect("barrier and solo lines have one")
+/// Returns the last trigger of a line. Only the line's own thread reads it.
+fn last_trigger(pool: &WorkerPool, line: usize) -> &EventFd {
+    let trigger = pool.topology.lines[line].last_trigger.as_ref();
+    trigger.expect("barrier and solo lines have one")
 }
 
-impl Worker for Barrier {
-    fn turn(&mut self, tally: &mut Tally) -> Result<(), Violation> {
-        let crew = self.crew.clone();
-        let world = &crew.world;
+impl Worker for BarrierCheck {
+    fn run_slice(&mut self, counts: &mut IssuedCounts) -> Result<(), Violation> {
+        let pool = self.pool.clone();
+        let topology = &pool.topology;
         let Some(&first) = self.lines.first() else {
             return Ok(());
         };
-        let context = world.context(first);
+        let context = topology.context(first);
         let mut chosen: Vec<usize> = (0..self.lines.len()).collect();
         self.random.shuffle(&mut chosen);
         chosen.truncate(1 + self.random.below(chosen.len()));
@@ -190,7 +190,7 @@ impl Worker for Barrier {
         let index = |at: usize| self.lines[at];
         let numbers: Vec<u32> = chosen
             .iter()
-            .map(|&at| world.lines[index(at)].number)
+            .map(|&at| topology.lines[index(at)].number)
             .collect();
         let set: LineSet = numbers.iter().copied().collect();
 
@@ -201,23 +201,24 @@ impl Worker for Barrier {
         };
         for (&at, &number) in chosen.iter().zip(&numbers) {
             if !masked.contains(number) {
-                let text = "MASK said it was masked already, but only this thread masks it";
+                let text =
+                    "MASK returned that the line was masked already, but only this thread masks it";
                 return Err(self.violation(at, text.into()));
             }
-            tally.lines[self.lines[at]].masks += 1;
+            counts.lines[self.lines[at]].masks += 1;
         }
 
-        let deliveries = self.still("MASK returned", &chosen)?;
+        let deliveries = self.check_idle("MASK returned", &chosen)?;
         let moved = || {
             chosen
                 .iter()
                 .zip(&deliveries)
-                .map(|(&at, &before)| (at, before, world.deliveries(self.lines[at])))
+                .map(|(&at, &before)| (at, before, topology.deliveries(self.lines[at])))
                 .find(|(_, before, now)| before != now)
         };
         let mut seen = None;
-        // Others go on ringing meanwhile.
-        dwell(&mut self.random, || {
+        // Other threads ring meanwhile.
+        delay(&mut self.random, || {
             seen = seen.or_else(moved);
             Ok(())
         })?;
@@ -226,14 +227,14 @@ impl Worker for Barrier {
             return Err(self.violation(at, text));
         }
         if self.random.one_in(8) && context.mask(numbers[0])? {
-            let text = "a second MASK said that it was not masked";
+            let text = "a second MASK returned that the line was not masked";
             return Err(self.violation(chosen[0], text.into()));
         }
-        self.still("masked", &chosen)?;
+        self.check_idle("masked", &chosen)?;
 
         let pending: Vec<bool> = chosen
             .iter()
-            .map(|&at| world.status(self.lines[at]).pending)
+            .map(|&at| topology.status(self.lines[at]).pending)
             .collect();
         let released = match one {
             true if context.unmask(numbers[0])? => set.clone(),
@@ -244,7 +245,7 @@ impl Worker for Barrier {
             chosen.iter().zip(&numbers).zip(&pending).zip(&deliveries)
         {
             let delivered = released.contains(number);
-            tally.lines[self.lines[at]].released += u64::from(delivered);
+            counts.lines[self.lines[at]].released += u64::from(delivered);
             if pending && !delivered {
                 let text = "a message was pending, and UNMASK did not deliver it";
                 return Err(self.violation(at, text.into()));
@@ -252,13 +253,13 @@ impl Worker for Barrier {
             let arrived = self.arrived(at)?;
             if delivered && arrived <= before {
                 let text = format!(
-                    "UNMASK said it delivered, but {arrived} deliveries arrived, as before"
+                    "UNMASK returned that it delivered, but {arrived} deliveries arrived, as before"
                 );
                 return Err(self.violation(at, text));
             }
         }
         if self.random.one_in(8) && context.unmask(numbers[0])? {
-            let text = "UNMASK of a line that is not masked said it delivered";
+            let text = "UNMASK of a line that is not masked returned that it delivered";
             return Err(self.violation(chosen[0], text.into()));
         }
         Ok(())

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A model of one line: what each call has to return, and the state and counters after it.
+//! A model of one line: the result of each call, and the state and counters after it.
 //!
-//! It is exact as long as one thread alone works on the line and waits for each message before it
-//! goes on.
+//! The model is exact if only one thread works on the line, and waits for each message before the
+//! next call.
 
 use doorbell::{AckOutcome, LineQuery, RingOutcome};
 
@@ -15,20 +15,20 @@ pub(super) struct Expected {
     pub(super) pending: bool,
     pub(super) asserted: bool,
     pub(super) raised: bool,
-    /// Acked while masked.
+    /// True after an ack while masked.
     pub(super) resample: bool,
     pub(super) rings: u64,
     pub(super) deliveries: u64,
     pub(super) dropped: u64,
     pub(super) acks: u64,
-    /// Masks and unmasks.
+    /// The number of masks and unmasks.
     pub(super) transitions: u64,
-    /// Signals of each resamplefd.
+    /// The number of signals of each resamplefd.
     pub(super) resamples: u64,
 }
 
 impl Expected {
-    /// Returns the model of a line that nothing has happened to.
+    /// Returns the model of an unused line.
     pub(super) fn new(level: bool) -> Self {
         Self {
             level,
@@ -36,8 +36,8 @@ impl Expected {
         }
     }
 
-    /// Returns the model of a line that is in `state`, when nothing is in flight.
-    pub(super) fn of(state: &LineQuery) -> Self {
+    /// Returns the model of a line in `state`. Nothing may be in flight.
+    pub(super) fn from_state(state: &LineQuery) -> Self {
         Self {
             level: state.level,
             masked: state.masked,
@@ -53,12 +53,12 @@ impl Expected {
         }
     }
 
-    /// Compares the model with `state`; returns the field that differs, and both values.
-    pub(super) fn differs(&self, state: &LineQuery) -> Option<(&'static str, u64, u64)> {
+    /// Compares the model with `state`. Returns the first field that differs, and both values.
+    pub(super) fn difference(&self, state: &LineQuery) -> Option<(&'static str, u64, u64)> {
         let got = Self {
             transitions: self.transitions,
             resamples: self.resamples,
-            ..Self::of(state)
+            ..Self::from_state(state)
         };
         [
             ("level", got.level.into(), self.level.into()),
@@ -137,14 +137,14 @@ impl Expected {
             false => AckOutcome::Postponed,
         };
         if self.raised {
-            // Not only to be sent: a ring of its own.
+            // A raised level is a ring of its own, not only a delivery.
             self.rings += 1;
             self.request();
         }
         ack
     }
 
-    /// Takes the assertion back; returns whether the resamplefds are signalled now.
+    /// De-asserts the line. Returns true if the resamplefds are signalled now.
     fn deassert(&mut self) -> bool {
         self.asserted = false;
         self.resample |= self.masked;
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn lowering_takes_back_what_has_no_other_reason() {
+    fn lowering_withdraws_a_message_without_another_ring() {
         let mut line = Expected::new(true);
         line.mask();
         assert_eq!(line.raise(), RingOutcome::Masked);
@@ -290,8 +290,8 @@ mod tests {
             deliveries: 1,
             ..Default::default()
         };
-        assert_eq!(line.differs(&state), None);
+        assert_eq!(line.difference(&state), None);
         state.asserted = false;
-        assert_eq!(line.differs(&state), Some(("asserted", 0, 1)));
+        assert_eq!(line.difference(&state), Some(("asserted", 0, 1)));
     }
 }

@@ -3,129 +3,131 @@
 //! Threads that ring.
 
 use super::{
-    bus::Numbers,
-    crew::{Crew, Tally, Worker},
-    world::Kind,
+    bus::UniqueValues,
+    kind::Kind,
+    pool::{IssuedCounts, Worker, WorkerPool},
     Violation,
 };
 use crate::{random::Random, sys::Aio};
 use std::{os::fd::AsFd, sync::Arc};
 
-/// Rings all lines that anybody may ring, in all ways.
+/// A worker that rings all lines with producers, in all ways.
 pub(super) struct Producer {
-    crew: Arc<Crew>,
+    pool: Arc<WorkerPool>,
     number: usize,
     random: Random,
     lines: Vec<usize>,
-    /// If this kernel has it.
+    /// None if the kernel does not support it.
     aio: Option<Aio>,
-    /// What is written to the bus.
-    values: Numbers,
+    /// The values that it writes to the bus.
+    values: UniqueValues,
 }
 
-/// How a producer rings.
+/// The way in which a producer rings.
 #[derive(Clone, Copy)]
-enum Way {
+enum RingMethod {
     Ioctl,
     Irqfd,
-    Guest,
+    ChurnIrqfd,
     Kernel,
     Bus,
 }
 
 impl Producer {
-    pub(super) fn new(crew: Arc<Crew>, number: usize, random: Random) -> Self {
+    pub(super) fn new(pool: Arc<WorkerPool>, number: usize, random: Random) -> Self {
         Self {
-            lines: crew.world.which(Kind::rung),
-            crew,
+            lines: pool.topology.lines_with(Kind::rung),
+            pool,
             number,
             random,
             aio: Aio::new().ok(),
-            values: Numbers::new(number),
+            values: UniqueValues::new(number),
         }
     }
 
-    fn way(&mut self, kind: Kind) -> Way {
-        let way = match self.random.below(20) {
-            0..8 => Way::Ioctl,
-            8 if self.aio.is_some() => Way::Kernel,
-            16..20 => Way::Bus,
-            9..12 if matches!(kind, Kind::Semaphore | Kind::Merging) => Way::Guest,
-            _ => Way::Irqfd,
+    fn method(&mut self, kind: Kind) -> RingMethod {
+        let method = match self.random.below(20) {
+            0..8 => RingMethod::Ioctl,
+            8 if self.aio.is_some() => RingMethod::Kernel,
+            16..20 => RingMethod::Bus,
+            9..12 if matches!(kind, Kind::Semaphore | Kind::Merging) => RingMethod::ChurnIrqfd,
+            _ => RingMethod::Irqfd,
         };
         if kind == Kind::Ioctl {
-            Way::Ioctl
+            RingMethod::Ioctl
         } else {
-            way
+            method
         }
     }
 }
 
 impl Worker for Producer {
-    fn turn(&mut self, tally: &mut Tally) -> Result<(), Violation> {
+    fn run_slice(&mut self, counts: &mut IssuedCounts) -> Result<(), Violation> {
         let index = self.random.pick(&self.lines);
-        let world = &self.crew.world;
+        let topology = &self.pool.topology;
         if self.random.one_in(16) {
-            return world.hall.knock(&mut self.random);
+            return topology.paired_regions.write(&mut self.random);
         }
         if self.random.one_in(128) {
-            return world.chain.ring();
+            return topology.relay_chain.ring();
         }
-        let kind = world.lines[index].kind;
-        let way = self.way(kind);
+        let kind = topology.lines[index].kind;
+        let method = self.method(kind);
         let burst = 1 + self.random.below(32);
-        let world = &self.crew.world;
-        let (line, context) = (&world.lines[index], world.context(index));
-        let done = &mut tally.lines[index];
-        match (way, &line.irqfd) {
-            (Way::Bus, _) if world.bus.has(index) => {
+        let topology = &self.pool.topology;
+        let (line, context) = (&topology.lines[index], topology.context(index));
+        let issued = &mut counts.lines[index];
+        match (method, &line.irqfd) {
+            (RingMethod::Bus, _) if topology.bus.has_region(index) => {
                 let mut left = burst;
                 while left > 0 {
                     let batch = (left > 8).then(|| 1 + self.random.below(left));
-                    world.about_to_ring(index, self.number);
-                    let taken = world.bus.ring(context, index, &mut self.values, batch)?;
-                    done.writes += taken;
+                    topology.announce_ring(index, self.number);
+                    let taken = topology
+                        .bus
+                        .write(context, index, &mut self.values, batch)?;
+                    issued.writes += taken;
                     if taken == 0 {
-                        // As who drives a bus would: what no region takes is their own to do.
-                        context.ring(line.number).map(|ring| done.rung(ring))?;
+                        // Like a VMM, which handles a write that no region accepts.
+                        context.ring(line.number).map(|ring| issued.rung(ring))?;
                     }
                     left -= (taken as usize).max(1);
                 }
             }
-            (Way::Guest, _) => {
+            (RingMethod::ChurnIrqfd, _) => {
                 for _ in 0..burst / 4 {
-                    let eventfd = &line.guests[self.random.below(line.guests.len())];
+                    let eventfd = &line.churn_irqfds[self.random.below(line.churn_irqfds.len())];
                     if kind == Kind::Semaphore {
                         let ones = 1 + self.random.below(8) as u64 / 7;
                         eventfd.write(ones)?;
-                        done.stored += ones;
+                        issued.stored += ones;
                     } else {
                         eventfd.write(1)?;
-                        done.merging += 1;
+                        issued.merging += 1;
                     }
                 }
             }
-            (Way::Irqfd, Some(irqfd)) => {
+            (RingMethod::Irqfd, Some(irqfd)) => {
                 for at in 0..burst {
-                    world.about_to_ring(index, self.number);
+                    topology.announce_ring(index, self.number);
                     irqfd.write(1 + at as u64)?;
-                    done.signals += 1;
+                    issued.signals += 1;
                 }
-                // Nothing is no signal.
+                // A write of zero is no signal.
                 irqfd.write(0)?;
             }
-            (Way::Kernel, Some(irqfd)) => {
+            (RingMethod::Kernel, Some(irqfd)) => {
                 if let Some(aio) = &mut self.aio {
                     let n = burst.min(Aio::MOST);
-                    world.about_to_ring(index, self.number);
+                    topology.announce_ring(index, self.number);
                     aio.signal(irqfd.as_fd(), n)?;
-                    done.signals += n as u64;
+                    issued.signals += n as u64;
                 }
             }
             _ => {
                 for _ in 0..burst {
-                    world.about_to_ring(index, self.number);
-                    context.ring(line.number).map(|ring| done.rung(ring))?;
+                    topology.announce_ring(index, self.number);
+                    context.ring(line.number).map(|ring| issued.rung(ring))?;
                 }
             }
         }

@@ -2,12 +2,12 @@
 
 //! The time that messages wait.
 //!
-//! A message that is pending on a line that is not masked has an owner that is about to deliver it,
-//! or a callback that is queued. So it may not wait for longer than the machine takes to run that. A
-//! thread reads the status pages of all lines and measures each wait between the first and the last
-//! reading that show it: never longer than it was.
+//! If a message is pending on a line that is not masked, the line's owner is about to deliver it,
+//! or a callback is queued. So the wait is limited by the time that the machine takes to run these.
+//! A thread reads the status pages of all lines. It measures each wait from the end of the first
+//! reading that shows the message to the begin of the last, so it never overestimates a wait.
 
-use super::{chain, crew::Crew, Rule, Violation};
+use super::{pool::WorkerPool, relay_chain, Rule, Violation};
 use doorbell::{LineStatus, StatusPages};
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -17,12 +17,12 @@ use std::{
 /// The time between two readings.
 const PERIOD: Duration = Duration::from_micros(300);
 
-/// The longest wait that was seen.
+/// The longest wait that was observed.
 #[derive(Default)]
-pub(super) struct Longest(AtomicU64);
+pub(super) struct MaxWait(AtomicU64);
 
-impl Longest {
-    /// Returns it.
+impl MaxWait {
+    /// Returns the wait.
     pub(super) fn get(&self) -> Duration {
         Duration::from_micros(self.0.load(Relaxed))
     }
@@ -32,21 +32,20 @@ impl Longest {
     }
 }
 
-/// A message that waits.
+/// A message that may wait.
 #[derive(Clone, Copy, Debug, Default)]
-struct Waiting {
-    /// When it was seen first.
+struct PendingMessage {
+    /// The time of the first reading that showed the message.
     since: Option<Duration>,
-    /// The messages that went out, or were dropped, before it.
+    /// The number of messages that were delivered or dropped before it.
     before: u64,
 }
 
-impl Waiting {
-    /// Takes note of `status`, which was read after `before` and before `after` on the clock. Returns
-    /// how long the message that it shows has waited for, at least.
-    fn see(&mut self, status: &LineStatus, before: Duration, after: Duration) -> Duration {
-        // Each of them ends a message. A message that waits masked ends with the mask, too: the
-        // unmask delivers it.
+impl PendingMessage {
+    /// Records `status`, which was read between the times `before` and `after`. Returns the minimum
+    /// time that the message has waited.
+    fn update(&mut self, status: &LineStatus, before: Duration, after: Duration) -> Duration {
+        // A delivery or a drop ends the wait. A mask also ends it: the unmask delivers the message.
         let gone = status.deliveries + status.dropped;
         if !status.pending || status.masked {
             self.since = None;
@@ -65,30 +64,38 @@ impl Waiting {
     }
 }
 
-/// Watches all lines until the end.
-pub(super) fn watch(crew: &Crew, bound: Duration, longest: &Longest) -> Result<(), Violation> {
-    let (world, clock) = (&crew.world, &crew.world.clock);
-    let chain = world.chain.status();
-    let chain = (0..chain.nr_lines()).map(|line| (chain, line, chain::name(line)));
-    let lines = world.lines.iter().enumerate().map(|(index, line)| {
-        let status = &world.status[line.context];
-        (status, line.number, world.name(index))
+/// Measures the waits of all lines until the pool stops.
+///
+/// # Errors
+///
+/// If a message waits for longer than `limit`.
+pub(super) fn watch(
+    pool: &WorkerPool,
+    limit: Duration,
+    longest: &MaxWait,
+) -> Result<(), Violation> {
+    let (topology, clock) = (&pool.topology, &pool.topology.clock);
+    let chain = topology.relay_chain.status();
+    let chain = (0..chain.nr_lines()).map(|line| (chain, line, relay_chain::name(line)));
+    let lines = topology.lines.iter().enumerate().map(|(index, line)| {
+        let status = &topology.status[line.context];
+        (status, line.number, topology.name(index))
     });
     let mut lines: Vec<_> = lines
         .chain(chain)
-        .map(|line| (line, Waiting::default()))
+        .map(|line| (line, PendingMessage::default()))
         .collect();
-    while !crew.ended() {
-        for ((pages, line, name), waiting) in &mut lines {
+    while !pool.stopped() {
+        for ((pages, line, name), message) in &mut lines {
             if !pages.line(*line).pending {
-                waiting.since = None;
+                message.since = None;
                 continue;
             }
             let before = clock.now();
-            let status = steady(pages, *line);
-            let wait = waiting.see(&status, before, clock.now());
+            let status = read_status(pages, *line);
+            let wait = message.update(&status, before, clock.now());
             longest.raise(wait);
-            if wait > bound {
+            if wait > limit {
                 let text = format!(
                     "a message waited for {} ms, after {} rings and {} deliveries",
                     wait.as_millis(),
@@ -103,9 +110,8 @@ pub(super) fn watch(crew: &Crew, bound: Duration, longest: &Longest) -> Result<(
     Ok(())
 }
 
-/// Returns the status of `line` at one moment: if a message is pending, it is not one of the
-/// deliveries.
-fn steady(pages: &StatusPages, line: u32) -> LineStatus {
+/// Returns a consistent status of `line`: a pending message is not among the deliveries.
+fn read_status(pages: &StatusPages, line: u32) -> LineStatus {
     loop {
         let deliveries = pages.deliveries(line);
         let status = pages.line(line);
@@ -134,40 +140,40 @@ mod tests {
 
     #[test]
     fn wait_is_from_the_end_of_the_first_reading_to_the_begin_of_the_last() {
-        let mut waiting = Waiting::default();
-        assert_eq!(waiting.see(&pending(5, 0), ms(10), ms(12)), ms(0));
-        assert_eq!(waiting.see(&pending(5, 0), ms(20), ms(22)), ms(8));
-        assert_eq!(waiting.see(&pending(5, 0), ms(3012), ms(3014)), ms(3000));
+        let mut message = PendingMessage::default();
+        assert_eq!(message.update(&pending(5, 0), ms(10), ms(12)), ms(0));
+        assert_eq!(message.update(&pending(5, 0), ms(20), ms(22)), ms(8));
+        assert_eq!(message.update(&pending(5, 0), ms(3012), ms(3014)), ms(3000));
     }
 
     #[test]
     fn another_message_begins_another_wait() {
-        let mut waiting = Waiting::default();
-        waiting.see(&pending(5, 0), ms(0), ms(0));
-        assert_eq!(waiting.see(&pending(6, 0), ms(10), ms(10)), ms(0));
-        assert_eq!(waiting.see(&pending(6, 0), ms(15), ms(15)), ms(5));
-        assert_eq!(waiting.see(&pending(6, 1), ms(20), ms(20)), ms(0));
+        let mut message = PendingMessage::default();
+        message.update(&pending(5, 0), ms(0), ms(0));
+        assert_eq!(message.update(&pending(6, 0), ms(10), ms(10)), ms(0));
+        assert_eq!(message.update(&pending(6, 0), ms(15), ms(15)), ms(5));
+        assert_eq!(message.update(&pending(6, 1), ms(20), ms(20)), ms(0));
     }
 
     #[test]
     fn masked_line_and_idle_line_do_not_wait() {
-        let mut waiting = Waiting::default();
+        let mut message = PendingMessage::default();
         let masked = LineStatus {
             masked: true,
             ..pending(5, 0)
         };
         for status in [masked, LineStatus::default()] {
-            waiting.see(&pending(5, 0), ms(0), ms(0));
-            assert_eq!(waiting.see(&status, ms(10), ms(10)), ms(0));
-            assert_eq!(waiting.see(&pending(5, 0), ms(20), ms(20)), ms(0));
-            assert_eq!(waiting.see(&pending(5, 0), ms(21), ms(21)), ms(1));
-            waiting.since = None;
+            message.update(&pending(5, 0), ms(0), ms(0));
+            assert_eq!(message.update(&status, ms(10), ms(10)), ms(0));
+            assert_eq!(message.update(&pending(5, 0), ms(20), ms(20)), ms(0));
+            assert_eq!(message.update(&pending(5, 0), ms(21), ms(21)), ms(1));
+            message.since = None;
         }
     }
 
     #[test]
-    fn longest_wait_is_kept() {
-        let longest = Longest::default();
+    fn maximum_is_recorded() {
+        let longest = MaxWait::default();
         for wait in [ms(3), ms(7), ms(5)] {
             longest.raise(wait);
         }

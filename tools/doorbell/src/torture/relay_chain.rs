@@ -1,31 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A chain of relays that is too long for interrupts: the context's worker delivers the last ones.
+//! A chain of relays that is too long for interrupt context: a worker delivers the last ones.
 //!
-//! Each line's only trigger is the irqfd of the next one, and nothing else is done to them. So all
-//! deliveries of a line are rings of the next.
+//! The only trigger of each line is the irqfd of the next line, and the lines have no other use. So
+//! the deliveries of a line are the rings of the next line.
 
-use super::{hall::unequal, Rule, Violation};
+use super::{Rule, Violation};
 use doorbell::{Context, EventFd, StatusPages};
 use std::{
     path::Path,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-/// More than a message passes in interrupts (`RELAY_LIMIT` in rust/line.rs).
+/// The length of the chain: more lines than a message passes in interrupt context (`RELAY_LIMIT` in
+/// rust/line/state.rs).
 const LINES: u32 = 40;
 
 /// A context with the chain.
-pub(super) struct Chain {
+pub(super) struct RelayChain {
     context: Context,
     status: StatusPages,
-    /// The rings of the first line.
-    rung: AtomicU64,
+    /// The number of rings of the first line.
+    rings: AtomicU64,
     /// The irqfds of all lines but the first.
     _irqfds: Vec<EventFd>,
 }
 
-impl Chain {
+impl RelayChain {
     pub(super) fn new(device: &Path) -> anyhow::Result<Self> {
         let context = Context::open_path(device)?;
         context.set_lines(LINES)?;
@@ -39,14 +40,14 @@ impl Chain {
         Ok(Self {
             status: context.map_status()?,
             context,
-            rung: AtomicU64::new(0),
+            rings: AtomicU64::new(0),
             _irqfds: irqfds,
         })
     }
 
     /// Rings the first line.
     pub(super) fn ring(&self) -> Result<(), Violation> {
-        self.rung.fetch_add(1, Relaxed);
+        self.rings.fetch_add(1, Relaxed);
         self.context.ring(0)?;
         Ok(())
     }
@@ -56,8 +57,8 @@ impl Chain {
         &self.status
     }
 
-    /// Returns the deliveries of all lines, unless a message is pending.
-    pub(super) fn quiet(&self) -> Option<u64> {
+    /// Returns the deliveries of all lines, or None if a message is pending.
+    pub(super) fn quiet_deliveries(&self) -> Option<u64> {
         let mut deliveries = 0;
         for line in 0..LINES {
             let status = self.status.line(line);
@@ -74,22 +75,22 @@ impl Chain {
         (0..LINES).map(|line| self.status.line(line).deferred).sum()
     }
 
-    /// Compares the accounts, when no thread rings and all is quiet.
-    pub(super) fn judge(&self) -> Result<Vec<Violation>, Violation> {
-        let mut made = self.rung.load(Relaxed);
-        let mut broken = Vec::new();
+    /// Compares the deliveries of each line with the rings of the next. Nothing may be in flight.
+    pub(super) fn check(&self) -> Result<Vec<Violation>, Violation> {
+        let mut made = self.rings.load(Relaxed);
+        let mut violations = Vec::new();
         for line in 0..LINES {
             let state = self.context.query(line)?;
-            broken.extend(differs(line, made, state.rings, state.pending));
+            violations.extend(check_line(line, made, state.rings, state.pending));
             made = state.deliveries;
         }
-        Ok(broken)
+        Ok(violations)
     }
 }
 
-/// Returns what is wrong with a line that `made` signals ring.
-fn differs(line: u32, made: u64, rings: u64, pending: bool) -> Option<Violation> {
-    let (rule, text) = match unequal(rings, made) {
+/// Returns the violation of a line that was rung `made` times, if there is one.
+fn check_line(line: u32, made: u64, rings: u64, pending: bool) -> Option<Violation> {
+    let (rule, text) = match Rule::for_difference(rings, made) {
         Some(rule) => (
             rule,
             format!("rung {made} times, but the module counts {rings}"),
@@ -111,7 +112,7 @@ mod tests {
 
     #[test]
     fn each_delivery_of_a_line_rings_the_next() {
-        let rule = |made, rings, pending| differs(3, made, rings, pending).map(|one| one.rule);
+        let rule = |made, rings, pending| check_line(3, made, rings, pending).map(|one| one.rule);
         assert_eq!(rule(5, 5, false), None);
         assert_eq!(rule(5, 4, false), Some(Rule::Lost));
         assert_eq!(rule(5, 6, false), Some(Rule::Invented));
