@@ -59,7 +59,7 @@ rtt report:
 	@$(LAB) $@ $(ARGS)
 
 rtt-qemu:
-	@$(LAB) rtt --qemu $(ARGS)
+	@$(LAB) rtt qemu $(ARGS)
 
 bench:
 ifneq ($(strip $(ARGS)),)

@@ -73,8 +73,8 @@ impl About {
 const BUILD: &str = "building the module";
 const LOAD: &str = "loading the module";
 const ALL: &str = "everything";
-const KVM: &str = "rtt --kvm, rtt --qemu";
-const QEMU: &str = "rtt --qemu, ivshmem-server";
+const KVM: &str = "rtt kvm, rtt qemu";
+const QEMU: &str = "rtt qemu, ivshmem serve";
 const FIGURES: &str = "steady figures";
 
 /// Checks `host`, and the device at `device`.

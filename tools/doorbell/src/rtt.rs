@@ -246,7 +246,7 @@ fn open_for<R: Copy>(
     rows.retain(|&row| needs(row).is_none());
     let unmet = |text: &&String| !rows.iter().any(|&row| selects(text, row));
     if let Some(text) = filter.iter().find(unmet) {
-        return Err(anyhow!("--row {text}: {error}"));
+        return Err(anyhow!("--filter {text}: {error}"));
     }
     ensure!(!rows.is_empty(), "{error}");
     names.sort_unstable();
@@ -328,7 +328,7 @@ pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> 
     let rounds = interleave(&mut running, options.time, options.rounds, progress)?;
     if rounds < options.rounds {
         notes.push(format!(
-            "stopped after {rounds} of {} rounds: the machine is busy, or --time is too short",
+            "stopped after {rounds} of {} rounds: the machine is busy, or --duration is too short",
             options.rounds
         ));
     }

@@ -46,7 +46,7 @@
 //! after each write, so that no code of the VMM is measured. If the counter of the line's rings
 //! does not grow by the number of the guest's writes, the run fails.
 //!
-//! `doorbell rtt --kvm` uses this crate and prints a table. The crate's own program only checks and
+//! `doorbell rtt kvm` uses this crate and prints a table. The crate's own program only checks and
 //! prints medians: `kvm-rtt [WRITES]`.
 
 #[cfg(not(target_arch = "x86_64"))]

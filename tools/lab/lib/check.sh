@@ -64,7 +64,40 @@ check_guarantees() {
 	in_tree "$TREE" python3 /doorbell/tools/lab/lib/guarantees.py /doorbell
 }
 
-CHECKS=(rustfmt clippy cargo_fmt cargo_clippy cargo_package checkpatch kernel_doc docs guarantees unsafe imports prose)
+built_doorbell() {
+	in_tree "$TREE" "/build/target/$TARGET/release/doorbell" "$@"
+}
+
+# subcommands [COMMAND...]: the page names of a command and of those that its help lists
+subcommands() {
+	local name
+	echo "doorbell $*" | sed 's/ *$//; s/ /-/g'
+	for name in $(built_doorbell "$@" --help | awk '/^Commands:/ { list = 1; next } /^$/ { list = 0 }
+		list && /^  [a-z]/ && $1 != "help" { print $1 }'); do
+		subcommands "$@" "$name"
+	done
+}
+
+# The man pages and completions that the command generates: one page per command, in
+# which groff finds nothing wrong. Without groff, the sections are checked.
+check_man() {
+	local page
+	rm -rf "$BUILD/generated"
+	cargo_static build &&
+	built_doorbell generate man /build/generated/man &&
+	built_doorbell generate completions /build/generated/completions &&
+	diff <(subcommands | sort) <(cd "$BUILD/generated/man" && ls | sed 's/\.1$//' | sort) || return
+	for page in "$BUILD"/generated/man/*; do
+		[[ $(grep -cE '^\.SH (NAME|SYNOPSIS|DESCRIPTION|OPTIONS)$' "$page") == 4 ]] ||
+			{ echo "${page##*/}: a section is missing" && return 1; }
+		# A line of text must not look like a request.
+		! grep -nE "^'|^\\.[^A-Za-z]" "$page" || return
+		! command -v groff >/dev/null || [[ -z $(groff -man -ww -z -Tutf8 "$page" 2>&1 | tee /dev/stderr) ]] || return
+	done
+	bash -n "$BUILD/generated/completions/doorbell.bash"
+}
+
+CHECKS=(rustfmt clippy cargo_fmt cargo_clippy cargo_package checkpatch kernel_doc docs guarantees unsafe imports prose man)
 
 run_checks() {
 	local check passed=0 failed=0

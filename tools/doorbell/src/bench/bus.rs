@@ -417,7 +417,7 @@ fn scale(device: &Path, options: Options, progress: Progress<'_>) -> anyhow::Res
     ensure!(
         files >= wanted,
         "up to {} regions with an eventfd each take {wanted} open files, and only {files} are \
-         allowed: run it as root, or ulimit -n {wanted}, or --most less",
+         allowed: run it as root, or ulimit -n {wanted}, or --max-regions less",
         options.most
     );
     let mut buses = Vec::new();

@@ -1,56 +1,78 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! `doorbell bus`: the bus of somebody's context.
+//! `doorbell bus`.
 
-use crate::{lines::whose, print, Which};
+use crate::{print, require_context, wide_table, ContextArgs};
 use anyhow::{bail, ensure};
 use clap::{Args, Subcommand};
 use doorbell::{Access, BusInfo, Context, Record, Region, RegionInfo, Space, Target};
-use doorbell_tools::{explain, output};
+use doorbell_tools::explain;
 use serde_json::json;
 
-#[derive(Subcommand)]
-#[command(after_help = "\
-A region is an address of a context's bus. What is written there signals an eventfd, or rings a line;
-and the values can be kept. Numbers may be given as 4096 or as 0x1000.
+pub const HELP: &str = "\
+A region is an address of a context's bus. A write to it signals an eventfd or
+rings a line, and the context can record the values. An ADDR or VALUE is decimal
+(4096) or hexadecimal (0x1000).
 
 Examples:
   doorbell watch --lines 4 --records 64 --socket /tmp/d &
-  doorbell bus assign 0x1000 --length 4 --line 2 --record --socket /tmp/d
-  doorbell bus assign 0x2000 --length 2 --datamatch 7 --line 3 --socket /tmp/d
-  doorbell bus write 0x1000 0xabcd --length 4 --socket /tmp/d
+  doorbell bus assign 0x1000 --line 2 --record --socket /tmp/d
+  doorbell bus write 0x1000 0xabcd --socket /tmp/d
   doorbell bus list --socket /tmp/d
   doorbell bus records --socket /tmp/d
-  doorbell bus deassign 0x1000 --socket /tmp/d")]
+  doorbell bus deassign 0x1000 --socket /tmp/d";
+
+#[derive(Subcommand)]
 pub enum BusCommand {
-    /// Show the regions, and how often each was written to
+    /// Show the regions and the number of writes to each
+    #[command(after_help = "\
+Examples:
+  doorbell bus list --socket /tmp/d
+  doorbell bus list --json --socket /tmp/d | jq '.regions[].writes'")]
     List(List),
-    /// Have an address ring a line
+    /// Assign a region that rings a line
+    #[command(after_help = "\
+Examples:
+  doorbell bus assign 0x1000 --line 2 --record --socket /tmp/d
+  doorbell bus assign 0x2000 --datamatch 7 --line 3 --socket /tmp/d
+  doorbell bus assign 0xcf8 --pio --length 0 --line 3 --socket /tmp/d")]
     Assign(Assign),
-    /// Take a region away
+    /// Deassign a region
+    #[command(after_help = "\
+Examples:
+  doorbell bus deassign 0x1000 --socket /tmp/d
+  doorbell bus deassign 0x2000 --datamatch 7 --socket /tmp/d")]
     Deassign(Deassign),
-    /// Write to an address
+    /// Write a value to an address
+    #[command(after_help = "\
+Examples:
+  doorbell bus write 0x1000 0xabcd --socket /tmp/d
+  doorbell bus write 0xcf8 0xff --pio --length 1 --socket /tmp/d")]
     Write(Write),
-    /// Take the kept values out, and show them
+    /// Consume the recorded writes and show them
+    #[command(after_help = "\
+Examples:
+  doorbell bus records --socket /tmp/d
+  doorbell bus records --max-records 10 --json --socket /tmp/d")]
     Records(TakeRecords),
 }
 
 #[derive(Args)]
 pub struct List {
     #[command(flatten)]
-    which: Which,
-    /// For programs
+    context: ContextArgs,
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-/// Where
+/// Arguments that choose an address.
 #[derive(Args)]
 struct Place {
-    /// The address, e.g. 0x1000
-    #[arg(value_parser = number)]
+    /// Use the address ADDR
+    #[arg(value_name = "ADDR", value_parser = number)]
     addr: u64,
-    /// In the space of ports, not of memory
+    /// Use the port I/O space instead of the memory space
     #[arg(long)]
     pio: bool,
 }
@@ -68,88 +90,94 @@ impl Place {
 pub struct Assign {
     #[command(flatten)]
     place: Place,
-    /// How many bytes a write has to have: 1, 2, 4 or 8; 0: any of these
+    /// Match writes of BYTES bytes: 1, 2, 4 or 8; 0 matches all of these
     #[arg(long, value_name = "BYTES", default_value_t = 4, value_parser = length_or_any)]
     length: u32,
-    /// Only that value
+    /// Match only writes of VALUE
     #[arg(long, value_name = "VALUE", value_parser = number)]
     datamatch: Option<u64>,
-    /// The line to ring
-    #[arg(long)]
+    /// Ring the line LINE
+    #[arg(long, value_name = "LINE")]
     line: u32,
-    /// Keep what is written (doorbell bus records)
+    /// Record the writes for 'doorbell bus records'
     #[arg(long)]
     record: bool,
     #[command(flatten)]
-    which: Which,
+    context: ContextArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
 pub struct Deassign {
     #[command(flatten)]
     place: Place,
-    /// The one with that datamatch; otherwise the one without
+    /// Choose the region with this datamatch, instead of the one without
     #[arg(long, value_name = "VALUE", value_parser = number)]
     datamatch: Option<u64>,
     #[command(flatten)]
-    which: Which,
+    context: ContextArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
 pub struct Write {
     #[command(flatten)]
     place: Place,
-    /// What to write
-    #[arg(value_parser = number)]
+    /// Write VALUE
+    #[arg(value_name = "VALUE", value_parser = number)]
     value: u64,
-    /// As how many bytes: 1, 2, 4 or 8
+    /// Write BYTES bytes: 1, 2, 4 or 8
     #[arg(long, value_name = "BYTES", default_value_t = 4, value_parser = length)]
     length: u32,
-    /// How often
-    #[arg(long, default_value_t = 1)]
+    /// Write N times
+    #[arg(long, value_name = "N", default_value_t = 1)]
     count: u64,
     #[command(flatten)]
-    which: Which,
-    /// For programs
+    context: ContextArgs,
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Args)]
 pub struct TakeRecords {
-    /// At most that many
-    #[arg(long)]
-    count: Option<usize>,
+    /// Consume at most N records
+    #[arg(long, value_name = "N")]
+    max_records: Option<usize>,
     #[command(flatten)]
-    which: Which,
-    /// For programs: a JSON object per line
+    context: ContextArgs,
+    /// Print a JSON object per record
     #[arg(long)]
     json: bool,
 }
 
-/// A number as people write addresses and values.
+/// Parses an address or a value: decimal, or hexadecimal with 0x.
 fn number(text: &str) -> Result<u64, String> {
     let hex = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
     let number = match hex {
-        // Otherwise a sign would do.
+        // from_str_radix() takes a sign.
         Some(hex) if hex.starts_with('+') => None,
         Some(hex) => u64::from_str_radix(hex, 16).ok(),
         None => text.parse().ok(),
     };
-    number.ok_or_else(|| "not a number of 64 bits; write 4096 or 0x1000".into())
+    number.ok_or_else(|| "not a 64-bit number: write 4096 or 0x1000".into())
 }
 
 fn length(text: &str) -> Result<u32, String> {
     match text {
         "1" | "2" | "4" | "8" => Ok(text.parse().expect("it is a digit")),
-        _ => Err("1, 2, 4 or 8".into()),
+        _ => Err("write 1, 2, 4 or 8".into()),
     }
 }
 
 fn length_or_any(text: &str) -> Result<u32, String> {
     match text {
         "0" => Ok(0),
-        _ => length(text).map_err(|error| format!("{error}; 0: any of these")),
+        _ => length(text).map_err(|error| format!("{error}, or 0 for all of these")),
     }
 }
 
@@ -164,7 +192,7 @@ pub fn bus(command: &BusCommand) -> anyhow::Result<()> {
 }
 
 fn list(args: &List) -> anyhow::Result<()> {
-    let context = whose(&args.which)?;
+    let context = require_context(&args.context)?;
     let (regions, bus) = (context.regions()?, context.bus_info()?);
     print(&match args.json {
         true => format!("{:#}\n", json!({ "regions": regions, "bus": bus })),
@@ -172,27 +200,28 @@ fn list(args: &List) -> anyhow::Result<()> {
     })
 }
 
+/// Formats the regions as a table.
 fn listing(regions: &[RegionInfo], bus: &BusInfo) -> String {
-    let kept = match bus.records {
-        0 => "no records".to_owned(),
-        room => format!(
-            "room for {room} records: {} writes recorded, {} refused",
+    let records = match bus.records {
+        0 => "no record ring".to_owned(),
+        size => format!(
+            "a ring of {size} records: {} writes recorded, {} refused",
             bus.recorded, bus.refused
         ),
     };
     if regions.is_empty() {
-        return format!("no regions, {kept}; doorbell bus assign makes one\n");
+        return format!("no regions, {records}\n  'doorbell bus assign' assigns one\n");
     }
     let header = [
         "space",
-        "addresses",
-        "length",
+        "address",
+        "bytes",
         "datamatch",
         "target",
         "flags",
         "writes",
     ];
-    let mut table = output::new_table(&header, 6);
+    let mut table = wide_table(&header, 6);
     for RegionInfo {
         region,
         line,
@@ -201,10 +230,7 @@ fn listing(regions: &[RegionInfo], bus: &BusInfo) -> String {
     {
         table.add_row([
             region.space.to_string(),
-            match region.length {
-                0 | 1 => format!("{:#x}", region.addr),
-                n => format!("{:#x}-{:#x}", region.addr, region.addr + u64::from(n - 1)),
-            },
+            format!("{:#x}", region.addr),
             match region.length {
                 0 => "any".into(),
                 n => n.to_string(),
@@ -218,11 +244,11 @@ fn listing(regions: &[RegionInfo], bus: &BusInfo) -> String {
         ]);
     }
     let plural = if regions.len() == 1 { "" } else { "s" };
-    format!("{table}\n{} region{plural}, {kept}\n", regions.len())
+    format!("{table}\n{} region{plural}, {records}\n", regions.len())
 }
 
 fn assign(args: &Assign) -> anyhow::Result<()> {
-    let context = whose(&args.which)?;
+    let context = require_context(&args.context)?;
     let region = Region {
         space: args.place.space(),
         addr: args.place.addr,
@@ -234,14 +260,17 @@ fn assign(args: &Assign) -> anyhow::Result<()> {
         ensure!(context.bus_info()?.records > 0, NO_RECORDS);
     }
     context.assign_region(&region, Target::line(args.line))?;
-    print(&format!("{region}: rings line {}\n", args.line))
+    print(&match args.json {
+        true => format!("{}\n", json!({ "region": region, "line": args.line })),
+        false => format!("{region}: rings line {}\n", args.line),
+    })
 }
 
-const NO_RECORDS: &str = "that context keeps nothing: it has no records\n  \
-    whoever opened it chooses how many, with DOORBELL_SET_RECORDS or doorbell watch --records N";
+const NO_RECORDS: &str = "the context has no record ring\n  \
+    its owner creates one with DOORBELL_SET_RECORDS, or 'doorbell watch --records N'";
 
 fn deassign(args: &Deassign) -> anyhow::Result<()> {
-    let context = whose(&args.which)?;
+    let context = require_context(&args.context)?;
     let (space, addr) = (args.place.space(), args.place.addr);
     let regions = context.regions()?;
     let here = |info: &&RegionInfo| (info.region.space, info.region.addr) == (space, addr);
@@ -256,22 +285,23 @@ fn deassign(args: &Deassign) -> anyhow::Result<()> {
             .map(|info| info.region.to_string())
             .collect();
         match others.len() {
-            0 => bail!("there is no region at {space} {addr:#x}\n  doorbell bus list shows them"),
+            0 => bail!("no region at {space} {addr:#x}\n  'doorbell bus list' shows the regions"),
             _ => bail!(
-                "no such region at {space} {addr:#x}: choose one by --datamatch, or without\n  {}",
+                "no such region at {space} {addr:#x}: choose one of these by --datamatch\n  {}",
                 others.join("\n  ")
             ),
         }
     };
     context.deassign_region(&info.region, info.target())?;
-    print(&format!(
-        "{}: gone, after {} writes\n",
-        info.region, info.writes
-    ))
+    let RegionInfo { region, writes, .. } = info;
+    print(&match args.json {
+        true => format!("{}\n", json!({ "region": region, "writes": writes })),
+        false => format!("{region}: deassigned after {writes} writes\n"),
+    })
 }
 
 fn write(args: &Write) -> anyhow::Result<()> {
-    let context = whose(&args.which)?;
+    let context = require_context(&args.context)?;
     let access = Access::new(args.place.space(), args.place.addr, args.length, args.value);
     let mut left = args.count;
     while left > 0 {
@@ -281,7 +311,7 @@ fn write(args: &Write) -> anyhow::Result<()> {
             Err(error) => {
                 let done = match args.count - left {
                     0 => String::new(),
-                    n => format!("\n  {n} of {} were written before that", args.count),
+                    n => format!("\n  {n} of {} writes were made before", args.count),
                 };
                 let near = match error.errno() {
                     Some(errno) if errno == libc::EOPNOTSUPP => near(&context, args),
@@ -313,7 +343,7 @@ fn write(args: &Write) -> anyhow::Result<()> {
     ))
 }
 
-/// What is where a write was not taken.
+/// Names the regions that overlap the address of a refused write.
 fn near(context: &Context, args: &Write) -> String {
     let first = args.place.addr;
     let last = first.saturating_add(u64::from(args.length - 1));
@@ -324,16 +354,18 @@ fn near(context: &Context, args: &Write) -> String {
             && region.addr <= last
             && region.addr.saturating_add(end) >= first
     });
-    let few = near.take(4).map(|region| format!("\n  there is {region}"));
+    let few = near
+        .take(4)
+        .map(|region| format!("\n  a region there: {region}"));
     few.collect()
 }
 
 fn records(args: &TakeRecords) -> anyhow::Result<()> {
-    let context = whose(&args.which)?;
-    let room = context.bus_info()?.records;
-    ensure!(room > 0, NO_RECORDS);
-    // What comes while they are taken out is for the next time: it could go on for ever.
-    let most = args.count.unwrap_or(usize::MAX).min(room as usize);
+    let context = require_context(&args.context)?;
+    let size = context.bus_info()?.records;
+    ensure!(size > 0, NO_RECORDS);
+    // At most one ring's worth: writers may add records faster than they are consumed.
+    let most = args.max_records.unwrap_or(usize::MAX).min(size as usize);
     let mut taken = 0;
     while taken < most {
         let some = context.read_records((most - taken).min(1024))?;
@@ -353,11 +385,12 @@ fn records(args: &TakeRecords) -> anyhow::Result<()> {
     }
     let bus = context.bus_info()?;
     print(&format!(
-        "{taken} taken out; so far {} writes recorded, {} refused as there was no room for more than {room}\n",
+        "{taken} records consumed; in total {} writes recorded, {} refused by a full ring of {size}\n",
         bus.recorded, bus.refused
     ))
 }
 
+/// Formats a record as a line.
 fn line(record: &Record) -> String {
     let Record {
         sequence,
@@ -419,19 +452,10 @@ mod tests {
             .map(|line| line.split_whitespace().collect())
             .collect();
         for row in [
+            vec!["mmio", "0x1000", "4", "-", "line", "2", "record", "17"],
             vec![
                 "mmio",
-                "0x1000-0x1003",
-                "4",
-                "-",
-                "line",
-                "2",
-                "record",
-                "17",
-            ],
-            vec![
-                "mmio",
-                "0xfffffffffffffff8-0xffffffffffffffff",
+                "0xfffffffffffffff8",
                 "8",
                 "0xff",
                 "eventfd",
@@ -442,9 +466,23 @@ mod tests {
         ] {
             assert!(rows.contains(&row), "{row:?} in {text}");
         }
-        assert!(text.contains("3 regions, room for 64 records: 17 writes recorded, 1 refused"));
+        let ring = "3 regions, a ring of 64 records: 17 writes recorded, 1 refused";
+        assert!(text.contains(ring), "{text}");
         let none = listing(&[], &BusInfo::default());
-        assert!(none.contains("bus assign") && none.contains("no records"));
+        assert!(none.contains("bus assign") && none.contains("no record ring"));
+    }
+
+    #[test]
+    fn list_fits_a_terminal() {
+        let region = Region::mmio(0xffff_fff0_0000, 8).datamatch(u64::MAX);
+        let info = RegionInfo {
+            region: region.record(),
+            line: Some(65_535),
+            writes: 99_999_999,
+        };
+        let text = listing(&[info], &BusInfo::default());
+        let widest = text.lines().map(|line| line.chars().count()).max();
+        assert!(widest <= Some(80), "{text}");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use crate::print;
 use anyhow::bail;
 use clap::Args;
+use comfy_table::ContentArrangement;
 use doorbell_tools::{
     doctor::{self, Check, Host, Verdict},
     output,
@@ -12,15 +13,17 @@ use doorbell_tools::{
 use serde_json::json;
 use std::path::Path;
 
-#[derive(Args)]
-#[command(after_help = "\
-Looks, and changes nothing. Fails if something is missing; what is only advice does not count.
+pub const HELP: &str = "\
+Changes nothing. The exit status is 1 if a requirement is missing; advice does
+not count.
 
 Examples:
-  doorbell doctor                       what to do, and about what
-  doorbell doctor --json | jq '.checks[] | select(.verdict != \"good\")'")]
+  doorbell doctor
+  doorbell doctor --json | jq '.checks[] | select(.verdict != \"good\")'";
+
+#[derive(Args)]
 pub struct Doctor {
-    /// For programs
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
@@ -41,8 +44,13 @@ pub fn doctor(device: &Path, args: &Doctor) -> anyhow::Result<()> {
     bail!("missing: {}", missing.join(", "))
 }
 
+/// Formats the checks as a table, followed by the advice.
 fn human(checks: &[Check]) -> String {
     let mut table = output::new_table(&["", "", "found", "for"], 4);
+    // Findings are of any length.
+    table
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(80);
     for check in checks {
         let mark = match check.verdict {
             Verdict::Good => "ok",

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! `doorbell ivshmem-server` and `doorbell ivshmem`.
+//! `doorbell ivshmem`, and `doorbell ivshmem-server`, the same as `doorbell ivshmem serve`.
 
-use crate::{positive, print};
+use crate::{duration, print, wide_table};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use doorbell::uapi;
@@ -15,6 +15,7 @@ use doorbell_tools::{
     },
     output, sys,
 };
+use serde_json::json;
 use std::{
     fs, io,
     os::{fd::AsFd, unix::process::CommandExt},
@@ -23,71 +24,79 @@ use std::{
     time::Duration,
 };
 
-/// QEMU's own server's default.
+/// The default socket of QEMU's ivshmem-server.
 const SOCKET: &str = "/tmp/ivshmem_socket";
 
+pub const HELP: &str = "\
+Examples:
+  doorbell ivshmem serve --vectors 2
+  doorbell ivshmem peers
+  doorbell ivshmem make-guest /tmp/a.bin --rings 1";
+
+pub const SERVE_HELP: &str = "\
+Each vector of each peer is a line of one context: a masked line holds its
+message. Vector V of peer P is line P * VECTORS + V.
+
+The short options are those of QEMU's ivshmem-server. -F is accepted: the server
+always stays in the foreground. Without -M and -m the shared memory has no name.
+
+Examples:
+  doorbell ivshmem serve --vectors 2 --keep
+  doorbell ivshmem-server -S /tmp/ivshmem_socket -l 4M -n 2
+  qemu-system-x86_64 \\
+      -chardev socket,path=/tmp/ivshmem_socket,id=peers \\
+      -device ivshmem-doorbell,chardev=peers,vectors=2 ...
+
+Examples for the operator:
+  doorbell ivshmem peers
+  doorbell mask 3 --socket /tmp/ivshmem_socket.control";
+
 #[derive(Args)]
-#[command(after_help = "\
-Each vector of each peer is a line of one context: rings of a masked one are held, not lost. Vector V \
-of peer P is line P * VECTORS + V. The operator's commands go to the control socket:
-  doorbell ivshmem peers --socket /tmp/ivshmem_socket.control
-  doorbell mask 3 --socket /tmp/ivshmem_socket.control           and unmask, clear, ring, info
-
-For guests:
-  qemu-system-x86_64 -chardev socket,path=/tmp/ivshmem_socket,id=peers \\
-      -device ivshmem-doorbell,chardev=peers,vectors=1 ...
-
-The options of QEMU's own ivshmem-server work here:
-  -S PATH   --socket
-  -l SIZE   --shm-size
-  -M NAME   --shm-name; without it and -m, the memory has no name
-  -m DIR    --shm-dir
-  -n N      --vectors
-  -p FILE   --pid-file
-  -v        --verbose
-  -F        always: it does not put itself into the background")]
 pub struct ServerArgs {
-    /// Where peers connect
+    /// Accept peers at the UNIX socket PATH
     #[arg(short = 'S', long, value_name = "PATH", default_value = SOCKET)]
     socket: PathBuf,
-    /// Where the operator does; if not given, the peers' socket with ".control" appended
+    /// Accept the operator at the UNIX socket PATH [default: the peers' one + ".control"]
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
-    /// Vectors of each peer
+    /// Give each peer N vectors
     #[arg(short = 'n', long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=2048))]
     vectors: u32,
-    /// The most peers at a time; times vectors, at most 65536
+    /// Accept at most N peers at a time; N times the vectors must not exceed 65536
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=i64::from(uapi::MAX_LINES)))]
     max_peers: u32,
-    /// Shared memory: bytes, or 64K, 4M, 1G; rounded up to a power of two
+    /// Share SIZE bytes (64K, 4M, 1G), rounded up to a power of two
     #[arg(short = 'l', long, value_name = "SIZE", default_value = "4M", value_parser = size)]
     shm_size: u64,
-    /// Share the POSIX shared memory object NAME, which other processes can open and which stays; if
-    /// it exists, it must have SIZE bytes
+    /// Share the POSIX shared memory object NAME
+    ///
+    /// Other processes can open it, and it stays when the server ends. An object that exists must
+    /// have SIZE bytes.
     #[arg(short = 'M', long, value_name = "NAME", conflicts_with = "shm_dir")]
     shm_name: Option<String>,
-    /// Share a file in DIR, where a hugetlbfs is, say
+    /// Share a file in DIR, for example of a hugetlbfs
     #[arg(short = 'm', long, value_name = "DIR")]
     shm_dir: Option<PathBuf>,
-    /// Keep the peers and their rings when the server ends, even by SIGKILL: a second process holds
-    /// them for the next server of this socket
+    /// Keep the peers and their rings when the server ends, even by SIGKILL
+    ///
+    /// A second process stores them for the next server of this socket.
     #[arg(long)]
     keep: bool,
-    /// Throw out who has not read what it was sent for so long
-    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = positive)]
-    patience: f64,
-    /// Write the process's number to FILE
+    /// Disconnect a peer that reads nothing for DURATION
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    timeout: Duration,
+    /// Write the process ID to FILE
     #[arg(short = 'p', long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
-    /// Say who comes and goes, not only who is thrown out
+    /// Log each peer that connects or leaves, not only those that are disconnected
     #[arg(short = 'v', long)]
     verbose: bool,
-    /// Nothing: there is no other way
+    /// Stay in the foreground, as always
     #[arg(short = 'F', long, hide = true)]
     foreground: bool,
 }
 
-/// Bytes as QEMU takes them.
+/// Parses a size as QEMU does.
 fn size(text: &str) -> Result<u64, String> {
     let (number, shift) = match text.char_indices().last() {
         Some((at, 'k' | 'K')) => (&text[..at], 10),
@@ -97,7 +106,7 @@ fn size(text: &str) -> Result<u64, String> {
     };
     let number: Option<u64> = number.parse().ok().filter(|&number| number > 0);
     let size = number.and_then(|number| number.checked_mul(1 << shift));
-    // A file cannot be larger.
+    // The size of a file is signed.
     let size = size
         .and_then(memory::round)
         .filter(|size| i64::try_from(*size).is_ok());
@@ -105,7 +114,7 @@ fn size(text: &str) -> Result<u64, String> {
 }
 
 pub fn serve(device: &Path, args: &ServerArgs) -> anyhow::Result<()> {
-    // First, so that from here on everything is cleaned up.
+    // From here on a signal ends the server, and everything is cleaned up.
     let end = sys::termination()?;
     let shm_place = match (&args.shm_name, &args.shm_dir) {
         (Some(name), _) => memory::Place::Named(name.clone()),
@@ -125,7 +134,7 @@ pub fn serve(device: &Path, args: &ServerArgs) -> anyhow::Result<()> {
         max_peers: args.max_peers,
         shm_size: args.shm_size,
         shm_place,
-        patience: Duration::from_secs_f64(args.patience),
+        patience: args.timeout,
         device: device.to_owned(),
         keeper: args.keep.then_some(keeper),
     };
@@ -156,7 +165,7 @@ pub fn serve(device: &Path, args: &ServerArgs) -> anyhow::Result<()> {
     result
 }
 
-/// Starts a process that stays when this one ends, and when its terminal does.
+/// Starts the keeper: a process that survives this one and its terminal.
 fn start_keeper(socket: &Path) -> io::Result<Child> {
     Command::new("/proc/self/exe")
         .args(["ivshmem", "keep", "--socket"])
@@ -170,61 +179,79 @@ fn start_keeper(socket: &Path) -> io::Result<Child> {
 
 #[derive(Subcommand)]
 pub enum Ivshmem {
-    /// Who is there: lines, counts, what is masked and pending, and whether the set-up is complete
+    /// Serve QEMU guests that have an ivshmem-doorbell device
+    #[command(after_help = SERVE_HELP)]
+    Serve(ServerArgs),
+    /// Show the peers of a server and the lines of their vectors
     #[command(after_help = "\
-set-up: sending (it has to read first), unread (all of it is sent), complete (all of it is read), cut \
-off (a server that was killed had told it a part of something; it is told nothing more).
-untaken: deliveries that its QEMU, or KVM, has not taken out of the eventfd yet.
-Masks, rings and so on: doorbell mask LINE --socket PATH, with the line of the vector.")]
+Column 'set-up':
+  sending   the peer has to read before the server can send the rest
+  unread    all messages are sent, and not all of them read
+  complete  the peer has read all messages
+  cut off   a server was killed while it sent a message; it gets no more
+
+Columns of a vector:
+  state     m: masked, p: a message is pending
+  untaken   deliveries that QEMU or KVM has not read from the eventfd yet
+
+Examples:
+  doorbell ivshmem peers
+  doorbell ivshmem peers --json | jq '.peers[].pid'
+  doorbell mask 3 --socket /tmp/ivshmem_socket.control")]
     Peers {
-        /// The server's control socket
+        /// Connect to the server's control socket at PATH
         #[arg(
             long,
             value_name = "PATH",
             default_value = "/tmp/ivshmem_socket.control"
         )]
         socket: PathBuf,
-        /// For programs
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Keep what an ivshmem-server --keep stores, which starts this
+    /// Store the descriptors of an 'ivshmem serve --keep', which starts this
     #[command(hide = true)]
     Keep {
-        /// The socket for servers
+        /// Accept servers at the UNIX socket PATH
         #[arg(long, value_name = "PATH")]
         socket: PathBuf,
     },
-    /// Write a guest that answers interrupts by ringing: firmware, no kernel, no disk
+    /// Write a guest that rings a peer on each interrupt, and print its QEMU command
     #[command(after_help = "\
-It takes part as soon as it gets a byte on its serial port, of which the QEMU that is started as the \
-command says reads it from its input. Two of them that ring each other go on for ever when one of them \
-is rung:
-  doorbell ivshmem-server &
-  doorbell ivshmem guest /tmp/a.bin --rings 1
-  doorbell ivshmem guest /tmp/b.bin --rings 0
-  (echo; sleep 1d) | qemu-system-x86_64 ...       with a.bin: peer 0
-  (echo; sleep 1d) | qemu-system-x86_64 ...       when doorbell ivshmem peers shows it, with b.bin
-  doorbell ring 0 --socket /tmp/ivshmem_socket.control
-  doorbell ivshmem peers
-  doorbell mask 0 --socket /tmp/ivshmem_socket.control")]
-    Guest {
-        /// Where to write it
+The guest is firmware without kernel and disk. It starts when its serial port,
+the standard input of QEMU, has a byte. Two guests that ring each other go on
+for ever when one of them is rung.
+
+Examples:
+  doorbell ivshmem serve &
+  doorbell ivshmem make-guest /tmp/a.bin --rings 1
+  doorbell ivshmem make-guest /tmp/b.bin --rings 0
+  (echo; sleep 1d) | qemu-system-x86_64 ...   start a.bin as peer 0,
+  (echo; sleep 1d) | qemu-system-x86_64 ...   then b.bin as peer 1
+  doorbell ring 0 --socket /tmp/ivshmem_socket.control")]
+    MakeGuest {
+        /// Write the firmware to FILE
+        #[arg(value_name = "FILE")]
         file: PathBuf,
-        /// The peer that it rings
+        /// Ring the peer PEER
         #[arg(long, value_name = "PEER")]
         rings: u16,
-        /// And which vector
+        /// Ring its vector VECTOR
         #[arg(long, value_name = "VECTOR", default_value_t = 0)]
         vector: u16,
-        /// The server's socket for peers
+        /// Have QEMU connect to the server's socket at PATH
         #[arg(long, value_name = "PATH", default_value = SOCKET)]
         socket: PathBuf,
+        /// Print JSON: the file and the command's arguments
+        #[arg(long)]
+        json: bool,
     },
 }
 
-pub fn ivshmem(args: &Ivshmem) -> anyhow::Result<()> {
+pub fn ivshmem(device: &Path, args: &Ivshmem) -> anyhow::Result<()> {
     match args {
+        Ivshmem::Serve(args) => serve(device, args),
         Ivshmem::Peers { socket, json } => {
             let snapshot = operator::query(socket)?;
             print(&match json {
@@ -233,41 +260,42 @@ pub fn ivshmem(args: &Ivshmem) -> anyhow::Result<()> {
             })
         }
         Ivshmem::Keep { socket } => keeper::run(socket, sys::termination()?.as_fd()),
-        Ivshmem::Guest {
+        Ivshmem::MakeGuest {
             file,
             rings,
             vector,
             socket,
+            json,
         } => {
             let image = guest::image(Job::Answer, *rings, *vector)
-                .context("there is no guest for this machine: it has to be an x86_64")?;
+                .context("this machine is not an x86_64: there is no guest for it")?;
             fs::write(file, image).with_context(|| format!("write {}", file.display()))?;
+            let mut command = vec!["qemu-system-x86_64", "-accel", "kvm", "-accel", "tcg"];
             let arguments = vm::arguments(file, socket, u32::from(*vector) + 1, true);
-            print(&format!(
-                "qemu-system-x86_64 -accel kvm -accel tcg {}\n",
-                arguments.join(" ")
-            ))
+            command.extend(arguments.iter().map(String::as_str));
+            print(&match json {
+                true => format!("{}\n", json!({ "file": file, "command": command })),
+                false => format!("{}\n", command.join(" ")),
+            })
         }
     }
 }
 
+/// Formats the peers and their vectors as two tables.
 fn peers(snapshot: &Snapshot) -> String {
+    let mut peers = output::new_table(&["peer", "process", "set-up"], 0);
     let header = [
         "peer",
-        "process",
-        "set-up",
         "vector",
         "line",
         "rings",
         "delivered",
         "coalesced",
         "dropped",
-        "masked",
-        "pending",
+        "state",
         "untaken",
     ];
-    let mut table = output::new_table(&header, 3);
-    let yes = |yes| if yes { "yes" } else { "-" }.to_owned();
+    let mut vectors = wide_table(&header, 0);
     for peer in &snapshot.peers {
         let setup = match peer.setup {
             Setup::Sending => format!("sending, {} left", peer.unsent),
@@ -275,9 +303,10 @@ fn peers(snapshot: &Snapshot) -> String {
             Setup::Complete => "complete".into(),
             Setup::CutOff => "cut off".into(),
         };
-        let mut who = [peer.id.to_string(), peer.pid.to_string(), setup];
+        peers.add_row([peer.id.to_string(), peer.pid.to_string(), setup]);
         for vector in &peer.vectors {
             let counts = [
+                peer.id.into(),
                 vector.vector.into(),
                 vector.line.into(),
                 vector.rings,
@@ -285,29 +314,29 @@ fn peers(snapshot: &Snapshot) -> String {
                 vector.coalesced,
                 vector.dropped,
             ];
-            let mut row = Vec::from(std::mem::take(&mut who));
-            row.extend(counts.map(|count| count.to_string()));
-            row.extend([yes(vector.masked), yes(vector.pending)]);
+            let mut row = Vec::from(counts.map(|count| count.to_string()));
+            let bits = [(vector.masked, 'm'), (vector.pending, 'p')];
+            let letters = bits.map(|(set, letter)| if set { letter } else { '-' });
+            row.push(letters.into_iter().collect());
             row.push(vector.untaken.to_string());
-            table.add_row(row);
+            vectors.add_row(row);
         }
     }
-    let Snapshot {
-        socket,
-        vectors,
-        max_peers,
-        came,
-        thrown_out,
-        refused,
-        ..
-    } = snapshot;
     let keeper = snapshot.keeper;
     let keeper = keeper.map_or_else(String::new, |pid| format!(", kept by process {pid}"));
     format!(
-        "{socket}: {} of at most {max_peers} peers, {vectors} vectors each, {} KiB shared{keeper}\n\
-         {came} have come, {thrown_out} were thrown out, {refused} not let in\n{table}\n",
+        "{}: {} of at most {} peers\n\
+         {} vectors per peer, {} KiB shared{keeper}\n\
+         {} peers connected so far, {} were disconnected, {} refused\n\
+         {peers}\n\n{vectors}\n",
+        snapshot.socket,
         snapshot.peers.len(),
+        snapshot.max_peers,
+        snapshot.vectors,
         snapshot.shm_size / 1024,
+        snapshot.came,
+        snapshot.thrown_out,
+        snapshot.refused,
     )
 }
 
@@ -363,11 +392,13 @@ mod tests {
         let cells = |row: usize| -> Vec<&str> {
             text.lines().nth(row).unwrap().split_whitespace().collect()
         };
-        let first = [
-            "3", "1234", "complete", "0", "6", "11", "7", "2", "1", "yes", "-", "4",
-        ];
-        assert_eq!(cells(5), first, "{text}");
-        assert_eq!(cells(6)[..3], ["1", "7", "11"], "{text}");
+        assert_eq!(cells(6), ["3", "1234", "complete"], "{text}");
+        let first = ["3", "0", "6", "11", "7", "2", "1", "m-", "4"];
+        assert_eq!(cells(12), first, "{text}");
+        let second = ["3", "1", "7", "11", "7", "2", "1", "mp", "4"];
+        assert_eq!(cells(13), second, "{text}");
+        let widest = text.lines().map(|line| line.chars().count()).max();
+        assert!(widest <= Some(80), "{text}");
         assert!(
             text.contains("1 of at most 9 peers")
                 && text.contains("1024 KiB shared, kept by process 4321"),

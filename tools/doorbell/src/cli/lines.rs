@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! `doorbell ring`, `mask`, `ack` and so on: what can be done to lines of somebody's context.
+//! `doorbell ring`, `mask`, `unmask`, `clear`, `ack`, `raise` and `lower`.
 
-use crate::{print, Which};
-use anyhow::Context as _;
+use crate::{print, require_context, ContextArgs};
 use clap::Args;
 use doorbell::{uapi, AckOutcome, Context, LineSet, RingOutcome};
 use serde_json::json;
@@ -11,33 +10,35 @@ use std::str::FromStr;
 
 #[derive(Args)]
 pub struct RingArgs {
-    /// The line
+    /// Ring the line LINE
+    #[arg(value_name = "LINE")]
     line: u32,
     #[command(flatten)]
-    which: Which,
-    /// How often
-    #[arg(long, default_value_t = 1)]
+    context: ContextArgs,
+    /// Ring N times
+    #[arg(long, value_name = "N", default_value_t = 1)]
     count: u64,
-    /// For programs
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-/// Arguments of the commands for several lines
+/// Arguments of the commands for several lines.
 #[derive(Args)]
 pub struct LinesArgs {
-    /// The lines: 3, 0-7, or 1,4,9-12
-    lines: Set,
+    /// Use LINES: 3, 0-7, or 1,4,9-12
+    #[arg(value_name = "LINES")]
+    lines: LineListArg,
     #[command(flatten)]
-    which: Which,
-    /// For programs
+    context: ContextArgs,
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-/// What to do to lines.
+/// An operation on lines.
 #[derive(Clone, Copy)]
-pub enum Do {
+pub enum LineOp {
     Mask,
     Unmask,
     Clear,
@@ -46,15 +47,8 @@ pub enum Do {
     Lower,
 }
 
-pub fn whose(which: &Which) -> anyhow::Result<Context> {
-    which.context()?.context(
-        "whose? A context is private: get it with --socket PATH from a 'doorbell watch \
-         --socket PATH', or inherit it with --fd N",
-    )
-}
-
 pub fn ring(args: &RingArgs) -> anyhow::Result<()> {
-    let context = whose(&args.which)?;
+    let context = require_context(&args.context)?;
     let (line, mut delivered, mut masked) = (args.line, 0u64, 0u64);
     for _ in 0..args.count {
         match context.ring(line)? {
@@ -75,17 +69,17 @@ pub fn ring(args: &RingArgs) -> anyhow::Result<()> {
     }
     let held = match masked {
         0 => "",
-        _ => ", held: the line is masked",
+        _ => ", pending: the line is masked",
     };
     print(&format!(
         "line {line}: {delivered} delivered, {coalesced} coalesced{held}\n"
     ))
 }
 
-pub fn lines(what: Do, args: &LinesArgs) -> anyhow::Result<()> {
-    let context = whose(&args.which)?;
+pub fn lines(op: LineOp, args: &LinesArgs) -> anyhow::Result<()> {
+    let context = require_context(&args.context)?;
     let asked = &args.lines.0;
-    let results = what.run(&context, asked)?;
+    let results = op.run(&context, asked)?;
     print(&match args.json {
         true => {
             let numbers = |lines: &LineSet| lines.iter().collect::<Vec<_>>();
@@ -95,15 +89,15 @@ pub fn lines(what: Do, args: &LinesArgs) -> anyhow::Result<()> {
             }
             format!("{value}\n")
         }
-        false => what.say(asked, &results),
+        false => op.say(asked, &results),
     })
 }
 
-/// What became of some of the lines.
+/// A result of an operation that several lines can share.
 struct Outcome {
-    /// What to call them, for programs.
+    /// Its key in JSON.
     key: &'static str,
-    /// For people.
+    /// Its text in the other output.
     text: &'static str,
 }
 
@@ -111,9 +105,10 @@ const fn outcome(key: &'static str, text: &'static str) -> Outcome {
     Outcome { key, text }
 }
 
-impl Do {
+impl LineOp {
+    /// Applies the operation to the lines of `asked`, and groups them by outcome.
     fn run(self, context: &Context, asked: &LineSet) -> doorbell::Result<Vec<(Outcome, LineSet)>> {
-        /// Those of `asked` for which `f` says so.
+        /// Returns each line of `asked` with its result of `f`.
         fn those<T>(
             asked: &LineSet,
             f: impl Fn(u32) -> doorbell::Result<T>,
@@ -126,18 +121,18 @@ impl Do {
         }
         let one = |key, text, lines| Ok(vec![(outcome(key, text), lines)]);
         match self {
-            Do::Mask => one("masked", "masked", context.mask_lines(asked)?),
-            Do::Unmask => one(
+            LineOp::Mask => one("masked", "masked", context.mask_lines(asked)?),
+            LineOp::Unmask => one(
                 "delivered",
                 "unmasked, message delivered",
                 context.unmask_lines(asked)?,
             ),
-            Do::Clear => one("dropped", "message dropped", context.clear_lines(asked)?),
-            Do::Lower => {
+            LineOp::Clear => one("dropped", "message dropped", context.clear_lines(asked)?),
+            LineOp::Lower => {
                 let lines = only(&those(asked, |line| context.lower(line))?, true);
-                one("withdrawn", "lowered, message taken back", lines)
+                one("withdrawn", "lowered, pending message withdrawn", lines)
             }
-            Do::Raise => {
+            LineOp::Raise => {
                 let results = those(asked, |line| context.raise(line))?;
                 Ok(vec![
                     (
@@ -145,17 +140,17 @@ impl Do {
                         only(&results, RingOutcome::Delivered),
                     ),
                     (
-                        outcome("masked", "raised, held: the line is masked"),
+                        outcome("masked", "raised, pending: the line is masked"),
                         only(&results, RingOutcome::Masked),
                     ),
                 ])
             }
-            Do::Ack => {
+            LineOp::Ack => {
                 let results = those(asked, |line| context.ack(line))?;
                 Ok(vec![
                     (outcome("acked", "acked"), only(&results, AckOutcome::Done)),
                     (
-                        outcome("postponed", "acked; its sources are told at the unmask"),
+                        outcome("postponed", "acked; the unmask will signal the resamplefds"),
                         only(&results, AckOutcome::Postponed),
                     ),
                 ])
@@ -163,18 +158,19 @@ impl Do {
         }
     }
 
-    /// What is to be said of all other lines.
+    /// Describes the lines that have no outcome of their own.
     fn otherwise(self) -> &'static str {
         match self {
-            Do::Mask => "masked already",
-            Do::Unmask => "unmasked, nothing was pending",
-            Do::Clear => "nothing was pending",
-            Do::Raise => "raised; nothing new to deliver",
-            Do::Lower => "lowered",
-            Do::Ack => "nothing to ack",
+            LineOp::Mask => "masked already",
+            LineOp::Unmask => "unmasked, nothing was pending",
+            LineOp::Clear => "nothing was pending",
+            LineOp::Raise => "raised, nothing new to deliver",
+            LineOp::Lower => "lowered",
+            LineOp::Ack => "nothing to ack",
         }
     }
 
+    /// Formats the outcomes, a line of text each.
     fn say(self, asked: &LineSet, results: &[(Outcome, LineSet)]) -> String {
         let told = |line: &u32| results.iter().any(|(_, lines)| lines.contains(*line));
         let rest: LineSet = asked.iter().filter(|line| !told(line)).collect();
@@ -192,11 +188,11 @@ impl Do {
     }
 }
 
-/// Lines as somebody writes them.
+/// A list of lines on the command line: `3`, `0-7` or `1,4,9-12`.
 #[derive(Clone, Debug)]
-pub struct Set(pub LineSet);
+pub struct LineListArg(pub LineSet);
 
-impl FromStr for Set {
+impl FromStr for LineListArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -205,14 +201,14 @@ impl FromStr for Set {
                 .parse()
                 .ok()
                 .filter(|&line: &u32| line < uapi::MAX_LINES);
-            number.ok_or(format!("{text:?} is no line; write 3, 0-7, or 1,4,9-12"))
+            number.ok_or(format!("{text:?} is no line: write 3, 0-7, or 1,4,9-12"))
         };
         let mut lines = Vec::new();
         for part in text.split(',') {
             let (first, last) = part.split_once('-').unwrap_or((part, part));
             let (first, last) = (number(first)?, number(last)?);
             if first > last {
-                return Err(format!("{part}: the first is behind the last"));
+                return Err(format!("{part}: the first line is behind the last"));
             }
             lines.extend(first..=last);
         }
@@ -220,7 +216,7 @@ impl FromStr for Set {
     }
 }
 
-/// The opposite.
+/// Formats lines as [`LineListArg`] parses them.
 fn ranges(lines: &LineSet) -> String {
     let mut ranges: Vec<(u32, u32)> = Vec::new();
     for line in lines.iter() {
@@ -244,7 +240,7 @@ mod tests {
     use super::*;
 
     fn set(text: &str) -> LineSet {
-        text.parse::<Set>().unwrap().0
+        text.parse::<LineListArg>().unwrap().0
     }
 
     #[test]
@@ -258,15 +254,15 @@ mod tests {
     #[test]
     fn what_is_no_line_is_refused() {
         for bad in ["", "x", "1,", "1-", "-1", "7-3", "65536", "1-2-3", "0x1"] {
-            assert!(bad.parse::<Set>().is_err(), "{bad}");
+            assert!(bad.parse::<LineListArg>().is_err(), "{bad}");
         }
-        let error = "7-3".parse::<Set>().unwrap_err();
+        let error = "7-3".parse::<LineListArg>().unwrap_err();
         assert!(error.contains("7-3"), "{error}");
     }
 
     #[test]
     fn answer_tells_lines_apart() {
-        let say = |what: Do, asked, results: &[(&'static str, &str)]| {
+        let say = |op: LineOp, asked, results: &[(&'static str, &str)]| {
             let results: Vec<_> = results
                 .iter()
                 .map(|(text, lines)| match *lines {
@@ -274,19 +270,19 @@ mod tests {
                     lines => (outcome("", text), set(lines)),
                 })
                 .collect();
-            what.say(&set(asked), &results)
+            op.say(&set(asked), &results)
         };
         assert_eq!(
-            say(Do::Mask, "0-3,8", &[("masked", "0-1,8")]),
+            say(LineOp::Mask, "0-3,8", &[("masked", "0-1,8")]),
             "lines 0-1,8: masked\nlines 2-3: masked already\n"
         );
-        assert_eq!(say(Do::Unmask, "5", &[("done", "5")]), "line 5: done\n");
+        assert_eq!(say(LineOp::Unmask, "5", &[("done", "5")]), "line 5: done\n");
         assert_eq!(
-            say(Do::Clear, "5", &[("", "")]),
+            say(LineOp::Clear, "5", &[("", "")]),
             "line 5: nothing was pending\n"
         );
         assert_eq!(
-            say(Do::Ack, "1-3", &[("acked", "2"), ("later", "3")]),
+            say(LineOp::Ack, "1-3", &[("acked", "2"), ("later", "3")]),
             "line 2: acked\nline 3: later\nline 1: nothing to ack\n"
         );
     }

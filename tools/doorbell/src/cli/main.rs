@@ -2,52 +2,55 @@
 
 //! The `doorbell` command.
 
-mod bench_bus;
+mod bench;
 mod bus;
 mod doctor;
+mod generate;
 mod ivshmem;
 mod lines;
-mod measure;
+mod progress;
 mod qemu;
 mod report;
+mod rtt;
 mod torture;
 mod watch;
 
-use anyhow::anyhow;
-use clap::{Args, Parser, Subcommand};
+use anyhow::{anyhow, Context as _};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use doorbell::{uapi, Context};
 use doorbell_tools::{explain, output, share, sys};
-use lines::Do;
+use lines::LineOp;
 use serde_json::json;
-use std::{io::Write, path::PathBuf, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
-/// Software interrupt controller for eventfds: look at it, ring it, measure it
+/// Control, watch and measure /dev/doorbell, an interrupt controller for eventfds
 #[derive(Parser)]
 #[command(
+    name = "doorbell",
     version,
+    max_term_width = 100,
     after_help = "\
 Examples:
-  doorbell doctor                           what this machine lacks, and what to do about it
-  doorbell info                             what the module can do
-  doorbell watch --lines 4 --socket /tmp/d  make a context, show what it delivers ...
-  doorbell ring 2 --socket /tmp/d           ... and, in another shell, ring its line 2
-  doorbell mask 0-3 --socket /tmp/d         have its first lines hold what is rung ...
-  doorbell unmask 0-3 --socket /tmp/d       ... and deliver it
-  doorbell bus assign 0x1000 --line 2 --socket /tmp/d  have an address ring a line ...
-  doorbell bus write 0x1000 1 --socket /tmp/d          ... and write there
-  doorbell rtt                              what a notification costs on this machine
-  doorbell rtt --kvm                        and what one costs that a guest makes
-  doorbell report                           both and more, as a page with pictures
-  doorbell torture                          does it keep its word?
-  doorbell bench assign                     what assigning and deassigning cost
-  doorbell bench bus                        what regions cost, by how many there are
+  doorbell doctor                     list missing requirements
+  doorbell watch --socket /tmp/d      create a context, show deliveries ...
+  doorbell ring 2 --socket /tmp/d     ... and ring it from another shell
+  doorbell mask 0-3 --socket /tmp/d   make four lines hold their messages
+  doorbell rtt                        measure between threads
+  doorbell rtt kvm                    measure from a guest
+  doorbell torture                    look for lost and duplicate messages
 
-A context belongs to whoever opened it. The commands that work on somebody else's get it over a UNIX
-socket (--socket, served by doorbell watch) or inherit it (--fd)."
+Contexts:
+A context belongs to the process that opened it. Another process gets it from a
+UNIX socket (--socket), which 'doorbell watch' or 'doorbell ivshmem serve'
+provides, or inherits it as a descriptor (--fd).
+
+Durations:
+A DURATION is a number with a unit: 500ms, 10s, 5m. Without a unit it counts
+seconds."
 )]
 struct Cli {
-    /// The device
-    #[arg(long, global = true, env = "DOORBELL_DEVICE", default_value = doorbell::DEVICE)]
+    /// Open the device at PATH
+    #[arg(long, value_name = "PATH", global = true, help_heading = "Global options", env = "DOORBELL_DEVICE", default_value = doorbell::DEVICE)]
     device: PathBuf,
     #[command(subcommand)]
     command: Command,
@@ -55,63 +58,101 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Say what this machine lacks for all of it, and what to do
+    /// List what this machine lacks for the module and the tools, with advice
+    #[command(after_help = doctor::HELP)]
     Doctor(doctor::Doctor),
-    /// Show limits, features, and what is assigned
+    /// Show the limits, the features and the usage of a context
+    #[command(after_help = "\
+Examples:
+  doorbell info                     show the limits
+  doorbell info --socket /tmp/d     show another process's context")]
     Info(Info),
-    /// Ring a line of somebody's context
+    /// Ring a line
+    #[command(after_help = "\
+Examples:
+  doorbell ring 2 --socket /tmp/d
+  doorbell ring 2 --count 1000 --json --fd 5")]
     Ring(lines::RingArgs),
-    /// Mask lines of somebody's context: they hold their messages
+    /// Mask lines: each holds its message until it is unmasked
+    #[command(after_help = "\
+Examples:
+  doorbell mask 3 --socket /tmp/d
+  doorbell mask 1,4,9-12 --json --socket /tmp/d")]
     Mask(lines::LinesArgs),
-    /// Unmask lines of somebody's context: what they held is delivered
+    /// Unmask lines: each delivers the message that it holds
+    #[command(after_help = "\
+Example:
+  doorbell unmask 0-3 --socket /tmp/d")]
     Unmask(lines::LinesArgs),
-    /// Drop messages that are pending on lines of somebody's context
+    /// Drop the pending messages of lines
+    #[command(after_help = "\
+Example:
+  doorbell clear 0-3 --socket /tmp/d")]
     Clear(lines::LinesArgs),
-    /// Ack level lines of somebody's context (EOI): their sources are told to look again
+    /// Acknowledge level lines (EOI): signal their resamplefds
+    #[command(after_help = "\
+Example:
+  doorbell ack 0 --socket /tmp/d")]
     Ack(lines::LinesArgs),
-    /// Raise level lines of somebody's context: they assert themselves until they are lowered
+    /// Assert level lines until they are lowered
+    #[command(after_help = "\
+Examples:
+  doorbell watch --level 0 --socket /tmp/d &
+  doorbell raise 0 --socket /tmp/d")]
     Raise(lines::LinesArgs),
-    /// Lower level lines of somebody's context
+    /// Deassert level lines
+    #[command(after_help = "\
+Example:
+  doorbell lower 0 --socket /tmp/d")]
     Lower(lines::LinesArgs),
-    /// Look at the bus of somebody's context, change it, and write to it
-    #[command(subcommand)]
+    /// List, assign, deassign and write regions of a context's bus
+    #[command(subcommand, after_help = bus::HELP)]
     Bus(bus::BusCommand),
-    /// Make a context, or take an inherited one, and show what its lines deliver
+    /// Show the deliveries of a context's lines as they happen
+    #[command(after_help = watch::HELP)]
     Watch(watch::Watch),
-    /// Storm over many lines, and prove that nothing was lost and nothing invented
+    /// Run random operations and check that no message is lost or duplicated
+    #[command(after_help = torture::HELP)]
     Torture(torture::Torture),
     /// Measure round-trip times
-    Rtt(measure::Rtt),
-    /// Measure all there is to be measured, and write it to a page with pictures
+    #[command(after_help = rtt::HELP)]
+    Rtt(rtt::Rtt),
+    /// Measure all round-trip times and write an HTML page with plots
+    #[command(after_help = report::HELP)]
     Report(report::ReportArgs),
-    /// Serve QEMU guests that have an ivshmem-doorbell device: their vectors are lines
-    IvshmemServer(ivshmem::ServerArgs),
-    /// Look at the peers of an ivshmem-server; make a guest to try it with
-    #[command(subcommand)]
+    /// Serve the ivshmem-doorbell devices of QEMU guests
+    #[command(subcommand, after_help = ivshmem::HELP)]
     Ivshmem(ivshmem::Ivshmem),
-    /// Measure what assigning costs, and whether size matters
-    #[command(subcommand)]
-    Bench(measure::Bench),
+    /// Serve QEMU guests: the same as 'ivshmem serve'
+    #[command(after_help = ivshmem::SERVE_HELP)]
+    IvshmemServer(ivshmem::ServerArgs),
+    /// Measure the costs of assigning, by the number of lines and regions
+    #[command(subcommand, after_help = bench::HELP)]
+    Bench(bench::Bench),
+    /// Write man pages or shell completions
+    #[command(subcommand, hide = true, after_help = generate::HELP)]
+    Generate(generate::Generate),
 }
 
-/// Which context to work on
+/// Arguments that choose a context of another process.
 #[derive(Args)]
 #[group(multiple = false)]
-struct Which {
+struct ContextArgs {
     /// Get the context from the UNIX socket at PATH
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// Use the context that is open as descriptor N, inherited from the parent process
+    /// Use the context that this process inherited as descriptor N
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(3..))]
     fd: Option<i32>,
 }
 
-impl Which {
+impl ContextArgs {
+    /// Returns the context that the arguments choose, if any.
     fn context(&self) -> anyhow::Result<Option<Context>> {
         if let Some(path) = &self.socket {
             let failed = |error| {
                 anyhow!(
-                    "get the context from {}: {error}\n  is a 'doorbell watch --socket' (or an ivshmem-server) running there?",
+                    "get the context from {}: {error}\n  start 'doorbell watch --socket PATH' or 'doorbell ivshmem serve' first",
                     path.display()
                 )
             };
@@ -122,12 +163,24 @@ impl Which {
     }
 }
 
-/// The context that is open as descriptor `fd`.
+/// Returns the context that `args` choose.
+///
+/// # Errors
+///
+/// If they choose none.
+fn require_context(args: &ContextArgs) -> anyhow::Result<Context> {
+    args.context()?.context(
+        "no context: this command needs one of another process
+  --socket PATH gets it from 'doorbell watch --socket PATH'; --fd N inherits it",
+    )
+}
+
+/// Returns the context that is open as descriptor `fd`.
 fn inherited(fd: i32) -> anyhow::Result<Context> {
     let copy = sys::inherited(fd).map_err(|error| {
         anyhow!(
             "descriptor {fd}: {error}
-  the parent process has to pass it on, without close-on-exec"
+  the parent process has to open it without close-on-exec"
         )
     })?;
     Ok(Context::from(copy))
@@ -136,24 +189,31 @@ fn inherited(fd: i32) -> anyhow::Result<Context> {
 #[derive(Args)]
 struct Info {
     #[command(flatten)]
-    which: Which,
-    /// For programs
+    context: ContextArgs,
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-fn positive(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(value) if value > 0.0 && value <= 1e6 => Ok(value),
-        _ => Err("not a number of seconds above zero".into()),
-    }
+/// The longest duration that the command line takes.
+const MAX_DURATION: Duration = Duration::from_secs(1_000_000);
+
+/// Parses a positive duration: a number with a unit, or a number of seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration = match text.parse() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+        Err(_) => humantime::parse_duration(text).ok(),
+    };
+    duration
+        .filter(|duration| !duration.is_zero() && *duration <= MAX_DURATION)
+        .ok_or_else(|| "write 500ms, 10s or 5m; the maximum is 1000000s".into())
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever reads our output has had enough.
+        // The reader of the output has closed it.
         Err(error)
             if error
                 .downcast_ref::<std::io::Error>()
@@ -173,28 +233,40 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Doctor(args) => doctor::doctor(&cli.device, args),
         Command::Info(args) => info(cli, args),
         Command::Ring(args) => lines::ring(args),
-        Command::Mask(args) => lines::lines(Do::Mask, args),
-        Command::Unmask(args) => lines::lines(Do::Unmask, args),
-        Command::Clear(args) => lines::lines(Do::Clear, args),
-        Command::Ack(args) => lines::lines(Do::Ack, args),
-        Command::Raise(args) => lines::lines(Do::Raise, args),
-        Command::Lower(args) => lines::lines(Do::Lower, args),
+        Command::Mask(args) => lines::lines(LineOp::Mask, args),
+        Command::Unmask(args) => lines::lines(LineOp::Unmask, args),
+        Command::Clear(args) => lines::lines(LineOp::Clear, args),
+        Command::Ack(args) => lines::lines(LineOp::Ack, args),
+        Command::Raise(args) => lines::lines(LineOp::Raise, args),
+        Command::Lower(args) => lines::lines(LineOp::Lower, args),
         Command::Bus(command) => bus::bus(command),
         Command::Watch(args) => watch::watch(&cli.device, args),
         Command::Torture(args) => torture::torture(&cli.device, args),
-        Command::Rtt(args) => measure::rtt(&cli.device, args),
+        Command::Rtt(args) => rtt::rtt(&cli.device, args),
         Command::Report(args) => report::report(&cli.device, args),
+        Command::Ivshmem(args) => ivshmem::ivshmem(&cli.device, args),
         Command::IvshmemServer(args) => ivshmem::serve(&cli.device, args),
-        Command::Ivshmem(args) => ivshmem::ivshmem(args),
-        Command::Bench(args) => measure::bench(&cli.device, args),
+        Command::Bench(args) => bench::bench(&cli.device, args),
+        Command::Generate(args) => generate::generate(Cli::command(), args),
     }
 }
 
+/// Writes `text` to the standard output.
 fn print(text: &str) -> anyhow::Result<()> {
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(())
 }
 
+/// Creates a table of many columns, with less space between them than in others.
+fn wide_table(header: &[&str], left: usize) -> comfy_table::Table {
+    let mut table = output::new_table(header, left);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 1));
+    }
+    table
+}
+
+/// The features, by the names that `doorbell info` prints.
 const FEATURES: [(u64, &str); 5] = [
     (uapi::FEATURE_EVENTFD_READ, "read"),
     (uapi::FEATURE_EVENTFD_PEEK, "peek"),
@@ -204,7 +276,7 @@ const FEATURES: [(u64, &str); 5] = [
 ];
 
 fn info(cli: &Cli, args: &Info) -> anyhow::Result<()> {
-    let context = match args.which.context()? {
+    let context = match args.context.context()? {
         Some(context) => context,
         None => Context::open_path(&cli.device)?,
     };
@@ -214,7 +286,7 @@ fn info(cli: &Cli, args: &Info) -> anyhow::Result<()> {
         .filter(|(bit, _)| info.features & bit != 0)
         .map(|(_, name)| name)
         .collect();
-    // Without lines there is nothing yet.
+    // The bus exists only in a context with lines.
     let records = match info.nr_lines != 0 && info.features & uapi::FEATURE_BUS != 0 {
         true => context.bus_info()?.records,
         false => 0,
@@ -270,15 +342,15 @@ fn info(cli: &Cli, args: &Info) -> anyhow::Result<()> {
         records.to_string(),
         info.max_records.to_string(),
     ]);
-    let whose = match &args.which {
-        Which { fd: Some(fd), .. } => format!("descriptor {fd}"),
-        Which {
+    let name = match &args.context {
+        ContextArgs { fd: Some(fd), .. } => format!("descriptor {fd}"),
+        ContextArgs {
             socket: Some(path), ..
         } => format!("context from {}", path.display()),
         _ => format!("{}, a new context", cli.device.display()),
     };
     print(&format!(
-        "{whose}: ABI version {}, features: {}\n{table}\n",
+        "{name}: ABI version {}, features: {}\n{table}\n",
         info.abi_version,
         features.join(", "),
     ))
@@ -287,7 +359,6 @@ fn info(cli: &Cli, args: &Info) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn command_line_is_consistent() {
@@ -295,19 +366,42 @@ mod tests {
     }
 
     #[test]
+    fn durations_have_units_or_count_seconds() {
+        for (text, ms) in [
+            ("10s", 10_000),
+            ("10", 10_000),
+            ("0.5", 500),
+            ("200ms", 200),
+            ("1m30s", 90_000),
+            ("1m 30s", 90_000),
+            ("1.5s", 1500),
+            ("1000000", 1_000_000_000),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for bad in [
+            "", "x", "0", "0s", "-1", "-1s", "inf", "NaN", "10x", "s", "1000001", "12days",
+        ] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn bad_arguments_are_refused() {
         for bad in [
-            "rtt --time 0",
-            "rtt --time x",
+            "rtt --duration 0",
+            "rtt --duration x",
             "rtt --rounds 0",
             "bench",
             "watch --fd 5 --lines 3",
-            "watch --for -1",
+            "watch --duration -1",
             "rtt --json --csv",
             "rtt --lines 65537",
             "rtt --count 5",
-            "rtt --kvm --count 5 --time 3",
-            "rtt --kvm --lines 5",
+            "rtt kvm --count 5 --duration 3",
+            "rtt kvm --lines 5",
+            "rtt kvm --qemu-boots 5",
+            "rtt threads --count 5",
             "watch --lines 0",
             "ring",
             "ring 1 --fd 1",
@@ -327,22 +421,35 @@ mod tests {
             "bus write 0x1000 --fd 5",
             "bus write 0x1000 1 --length 0 --fd 5",
             "bus write zero 1 --fd 5",
-            "bench bus --most 0",
+            "bench bus --max-regions 0",
             "torture --rings 0",
             "torture --rings 5 --duration 5",
             "torture --lines 7",
             "torture --threads 7",
-            "rtt --qemu --kvm",
-            "rtt --qemu --time 3",
-            "report --time 0",
+            "torture --max-wait 0",
+            "rtt qemu kvm",
+            "rtt --rounds 5 kvm",
+            "rtt qemu --duration 3",
+            "rtt qemu --filter mmio",
+            "report --duration 0",
             "ivshmem-server -n 0",
+            "ivshmem serve -n 0",
             "ivshmem-server --max-peers 65537",
             "ivshmem-server -l 0",
             "ivshmem-server -M a -m /b",
-            "ivshmem guest /tmp/x",
+            "ivshmem make-guest /tmp/x",
+            "generate man",
         ] {
             let args = ["doorbell"].into_iter().chain(bad.split(' '));
             assert!(Cli::try_parse_from(args).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn plain_rtt_measures_threads() {
+        for good in ["rtt", "rtt threads", "rtt --lines 5 --fill", "rtt --csv"] {
+            let args = ["doorbell"].into_iter().chain(good.split(' '));
+            assert!(Cli::try_parse_from(args).is_ok(), "{good}");
         }
     }
 
@@ -354,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn somebody_elses_lines_need_to_know_whose() {
+    fn commands_for_a_context_name_the_options_that_choose_it() {
         for command in [
             "ring 1",
             "mask 1",
@@ -365,7 +472,7 @@ mod tests {
             let args = ["doorbell"].into_iter().chain(command.split(' '));
             let cli = Cli::try_parse_from(args).unwrap();
             let error = run(&cli).unwrap_err();
-            assert!(error.to_string().contains("--socket"), "{error}");
+            assert!(error.to_string().contains("--socket"), "{command}: {error}");
         }
     }
 }

@@ -1,29 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The options of measurements with QEMU.
+//! Arguments of measurements with QEMU.
 
 use clap::Args;
 use doorbell_tools::{ivshmem::vm, rtt::qemu::Options};
 use std::path::{Path, PathBuf};
 
-/// How guests of an unmodified QEMU are run
+/// Arguments that choose a QEMU and the number of its guests.
 #[derive(Args)]
 pub struct Qemu {
-    /// The QEMU
+    /// Run PROGRAM as QEMU
     #[arg(long, value_name = "PROGRAM", default_value = "qemu-system-x86_64")]
     qemu_program: PathBuf,
-    /// Its accelerator
+    /// Run QEMU with the accelerator ACCEL
     #[arg(long, value_name = "ACCEL", default_value = "kvm")]
     qemu_accel: String,
-    /// How often each guest is booted
+    /// Boot each guest N times
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     qemu_boots: u32,
-    /// How many batches of 200 writes, or of 20 round trips, it does then
+    /// Make N batches of 200 writes, or of 20 round trips, per boot
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     qemu_batches: u32,
 }
 
 impl Qemu {
+    /// Returns the options of a measurement.
     pub fn options(&self, device: &Path) -> Options {
         Options {
             qemu: vm::Qemu {

@@ -2,7 +2,7 @@
 
 //! `doorbell report`.
 
-use crate::{measure::with_progress, positive, qemu::Qemu};
+use crate::{duration, print, progress::with_progress, qemu::Qemu};
 use anyhow::Context as _;
 use clap::Args;
 use doorbell_tools::{
@@ -12,6 +12,7 @@ use doorbell_tools::{
     output::html::{page, Page, Part},
     rtt::{self, kvm, qemu, Options, Progress},
 };
+use serde_json::{json, Value};
 use std::{
     fs::File,
     io::Write,
@@ -19,27 +20,32 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-#[derive(Args)]
-#[command(after_help = "\
-The page refers to nothing outside of itself: send it to whoever asks what a notification costs on
-your machine. What cannot be measured here, without the module or without KVM, is in it with the reason;
-'doorbell doctor' says more. Fails only if a measurement fails that was begun.
+pub const HELP: &str = "\
+The page is one file without references to others. If something cannot be
+measured without the module, KVM or QEMU, the page has the reason instead;
+'doorbell doctor' has advice. The exit status is 1 only if a measurement fails
+that has begun.
 
 Examples:
-  doorbell report                          everything, to doorbell-report.html
-  doorbell report --time 60 host.html      longer, for steadier figures")]
+  doorbell report                     write doorbell-report.html
+  doorbell report --duration 60s a.html";
+
+#[derive(Args)]
 pub struct ReportArgs {
-    /// Where to write the page
-    #[arg(default_value = "doorbell-report.html")]
+    /// Write the page to FILE
+    #[arg(value_name = "FILE", default_value = "doorbell-report.html")]
     file: PathBuf,
-    /// Measure each table but QEMU's for about that many seconds
-    #[arg(long, default_value_t = 10.0, value_parser = positive)]
-    time: f64,
+    /// Run each measurement but QEMU's for about DURATION
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    duration: Duration,
+    /// Print JSON: the file, and for each measurement whether it was made
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     qemu: Qemu,
 }
 
-/// Measures, unless one of the checks called `needs` says that it cannot be done.
+/// Measures, unless one of the checks named in `needs` has found something missing.
 fn part(
     title: &'static str,
     command: &'static str,
@@ -67,7 +73,7 @@ fn part(
 
 pub fn report(device: &Path, args: &ReportArgs) -> anyhow::Result<()> {
     let path = args.file.display();
-    // Not after minutes of measuring; but what was there is kept until then.
+    // Fails before minutes of measuring; an old page keeps its content until then.
     let mut options = File::options();
     options.write(true).create(true).truncate(false);
     let mut file = options
@@ -75,7 +81,7 @@ pub fn report(device: &Path, args: &ReportArgs) -> anyhow::Result<()> {
         .with_context(|| format!("create {path}"))?;
     let checks = doctor::examine(&Host::this(), device);
     let options = Options {
-        time: Duration::from_secs_f64(args.time),
+        time: args.duration,
         rounds: 40,
         lines: 1,
         fill: false,
@@ -92,14 +98,14 @@ pub fn report(device: &Path, args: &ReportArgs) -> anyhow::Result<()> {
         ),
         part(
             "From a guest of a small VMM",
-            "doorbell rtt --kvm",
+            "doorbell rtt kvm",
             &checks,
             &["KVM"],
             |progress| kvm::run(&options, None, progress),
         ),
         part(
             "From guests of an unmodified QEMU",
-            "doorbell rtt --qemu",
+            "doorbell rtt qemu",
             &checks,
             &["device", "KVM", "QEMU"],
             |progress| qemu::run(&args.qemu.options(device), progress),
@@ -116,10 +122,13 @@ pub fn report(device: &Path, args: &ReportArgs) -> anyhow::Result<()> {
     file.set_len(0)
         .and_then(|()| file.write_all(page.as_bytes()))
         .with_context(|| format!("write {path}"))?;
-    crate::print(&format!("{path}\n"))?;
+    print(&match args.json {
+        true => format!("{:#}\n", summary(&args.file, &parts)),
+        false => format!("{path}\n"),
+    })?;
     for (part, error) in parts.iter().zip(errors) {
         match (&part.result, error) {
-            // It is in the page, too.
+            // The page has the error, too.
             (_, Some(error)) => return Err(error),
             (Err(why), None) => eprintln!("doorbell: {}: not measured: {why}", part.command),
             (Ok(report), None) => {
@@ -130,4 +139,38 @@ pub fn report(device: &Path, args: &ReportArgs) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Describes a page for programs: its file, and the measurements that it has.
+fn summary(file: &Path, parts: &[Part]) -> Value {
+    let parts: Vec<Value> = parts
+        .iter()
+        .map(|part| match &part.result {
+            Ok(report) => json!({
+                "command": part.command,
+                "rows": report.rows.len(),
+                "left_out": report.left_out,
+            }),
+            Err(why) => json!({ "command": part.command, "not_measured": why }),
+        })
+        .collect();
+    json!({ "file": file, "parts": parts })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn summary_has_the_reason_of_what_is_missing() {
+        let part = Part {
+            title: "From a guest",
+            command: "doorbell rtt kvm",
+            result: Err("KVM: gone".into()),
+        };
+        let value = summary(Path::new("/x.html"), &[part]);
+        assert_eq!(value["file"], "/x.html");
+        assert_eq!(value["parts"][0]["command"], "doorbell rtt kvm");
+        assert_eq!(value["parts"][0]["not_measured"], "KVM: gone");
+    }
 }

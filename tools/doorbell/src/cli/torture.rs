@@ -2,94 +2,103 @@
 
 //! `doorbell torture`.
 
-use crate::{measure::with_progress, positive, print};
+use crate::{duration, print, progress::with_progress, wide_table};
 use anyhow::bail;
 use clap::Args;
-use doorbell_tools::{
-    output,
-    torture::{self, Options, Report},
-};
+use doorbell_tools::torture::{self, Options, Report};
 use std::{
     fmt::Write as _,
     path::Path,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-#[derive(Args)]
-#[command(after_help = "\
-Threads ring lines by ioctl, by eventfd, by writes to the bus and from inside the kernel; mask,
-unmask and clear them; raise, lower and ack level lines; assign and deassign irqfds, triggers,
-notifiers, resamplefds and regions; wait for what is delivered; and look at all counters. Once a
-second they pause, and the accounts are made up, to the last message:
+pub const HELP: &str = "\
+Threads ring lines by ioctl, by eventfd, by writes to the bus and from inside
+the kernel. They mask, unmask and clear lines; raise, lower and ack level lines;
+assign and deassign irqfds, triggers, notifiers, resamplefds and regions; wait
+for deliveries; and read all counters.
 
-  rings made       = rings the module counts = deliveries + coalesced + dropped
-  deliveries       = signals that arrived at each trigger that was there all the time
-  each ring        was followed by a delivery: producers number their rings, consumers look
-  masks, unmasks   = signals that arrived at notifiers
-  acks             = signals of each resamplefd, those postponed to the unmask included
-                   = deliveries of a level line, less the one that is not acked yet
-  writes taken     = rings, or signals of regions' eventfds, and those to be kept = records taken out
+Once a second the threads pause, and their sums must agree.
 
-In the pause each level line is acked, masked, raised and lowered, too, and compared with a model after
-each step: a level that is still raised after the ack is delivered again, and so is a source that
-asserts the line again when its resamplefd is signalled.
+Sums:
+  rings made      = rings that the module counts
+                  = deliveries + coalesced + dropped
+  deliveries      = signals that arrived at each permanent trigger
+  masks, unmasks  = signals that arrived at notifiers
+  acks            = signals of each resamplefd, with the postponed ones
+                  = deliveries of a level line, less an unacked one
+  writes taken    = rings, or signals of regions' eventfds
+  writes recorded = records consumed
 
-Meanwhile: nothing is delivered on a masked line, and unmasking delivers what is pending, once;
-nothing signals what has been deassigned; an eventfd is emptied when it becomes an irqfd; no counter
-goes down; no message waits on a line that is not masked for longer than --longest-wait. What lines
-are for:
+Each ring is followed by a delivery: producers number their rings, and consumers
+compare the numbers. In the pause each level line is acked, masked, raised and
+lowered and compared with a model after each step. A level that is still raised
+after the ack is delivered again. So is a source that asserts the line when its
+resamplefd is signalled.
 
+A masked line delivers nothing, and the unmask delivers a pending message once.
+A deassigned eventfd is not signalled. An eventfd that becomes an irqfd is
+emptied. No counter decreases. No message stays pending on an unmasked line for
+longer than --max-wait.
+
+Lines:
   open        rung in all ways
   cleared     the same, and pending messages are dropped
-  barrier     masked by one thread, which checks that the mask is a barrier
+  barrier     masked by a thread that checks that the mask is a barrier
   source      its trigger is the irqfd of a line of another context
   relay       rung by the deliveries of another line
   semaphore   EFD_SEMAPHORE eventfds come and go as irqfds
   merging     ordinary eventfds come and go as irqfds
-  prompt      never masked, and its triggers stay: only its own callback delivers what is pending
+  prompt      never masked, with permanent triggers: only its own
+              callback delivers a pending message
   ioctl       rung by ioctl only
-  level       a level line: acked by several threads, with irqfds that have a resamplefd
-  raised      the same, and its level is raised and lowered
-  solo        one thread does everything to it and knows the result of each call
+  level       a level line with resamplefds, acked by several threads
+  raised      the same, and it is raised and lowered
+  solo        used by one thread, which knows the result of each call
   solo-level  the same, a level line
 
-A chain of 40 relays is rung, too. Its last messages are delivered by a worker thread.
+A chain of 40 relays is rung, too: a worker thread delivers its last messages.
 
-If anything does not hold, it is reported with its line and numbers and the exit status is 1: then
-the module has lost or invented a message, which hangs or confuses a guest. Please report it. The
-same --seed makes each thread choose the same, but not in the same order as the others: repeat with
-it, for longer, and with more --threads.
+Result:
+The column 'balance' has the rings that the module counted, less the rings made;
+and behind the slash the signals that arrived, less those that deliveries made.
+If any rule does not hold, the line and the numbers are printed, and the exit
+status is 1: the module has lost or duplicated a message. Please report it. The
+same --seed repeats the choices of each thread, but not their interleaving. To
+repeat a failure, run for longer and with more --threads.
 
 Examples:
-  doorbell torture                            ten seconds
-  doorbell torture --rings 10000000           as long as it takes
-  doorbell torture --longest-wait 50          on a quiet machine with CPUs of its own
-  doorbell torture --seed 42 --threads 32 --duration 600")]
+  doorbell torture
+  doorbell torture --rings 10000000
+  doorbell torture --max-wait 50ms       run on a quiet machine
+  doorbell torture --seed 42 --threads 32 --duration 10m";
+
+#[derive(Args)]
 pub struct Torture {
-    /// How long
-    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = positive)]
-    duration: f64,
-    /// Until there were that many rings, however long that takes
+    /// Run for DURATION
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    duration: Duration,
+    /// Run until N rings were made, instead of for DURATION
     #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = clap::value_parser!(u64).range(1..))]
     rings: Option<u64>,
-    /// Lines; a second context has more, for relays
+    /// Use N lines; a second context with more lines is for relays
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(i64::from(torture::MIN_LINES)..=1024))]
     lines: u32,
-    /// Threads, over all CPUs, every other one pinned
+    /// Run N threads on all CPUs; pin every other one
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u64).range(torture::MIN_THREADS as u64..=64))]
     threads: u64,
-    /// What the threads' choices depend on; different each time if not given
+    /// Derive the threads' choices from N; each run has another one by default
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Fail if a message waits for longer than MS milliseconds on a line that is not masked
+    /// Fail if a message waits for longer than DURATION on an unmasked line
     ///
-    /// A ring delivers at once, or leaves that to the line's holder, an interrupt or a worker thread.
-    /// The time until then is measured by the guest's clock in the lab (DOORBELL_CLOCK), which stands
-    /// still while the host keeps the guest waiting, otherwise by CLOCK_MONOTONIC. The longest wait
-    /// that was seen is in the last lines, whatever the limit.
-    #[arg(long, value_name = "MS", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..))]
-    longest_wait: u64,
-    /// For programs
+    /// A ring delivers at once, or leaves that to the line's owner, an interrupt or a worker thread.
+    /// In the lab the wait is measured by the guest's clock (DOORBELL_CLOCK), which stops while the
+    /// host keeps the guest waiting; otherwise by CLOCK_MONOTONIC. The last lines of the output have
+    /// the longest wait.
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
+    max_wait: Duration,
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
@@ -98,12 +107,12 @@ pub fn torture(device: &Path, args: &Torture) -> anyhow::Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let options = Options {
         device: device.to_owned(),
-        duration: Duration::from_secs_f64(args.duration),
+        duration: args.duration,
         rings: args.rings,
         lines: args.lines,
         threads: args.threads as usize,
         seed: args.seed.unwrap_or(u64::from(now.subsec_nanos())),
-        longest_wait: Duration::from_millis(args.longest_wait),
+        longest_wait: args.max_wait,
     };
     let report = with_progress(|progress| torture::run(&options, progress))?;
     print(&match args.json {
@@ -116,7 +125,7 @@ pub fn torture(device: &Path, args: &Torture) -> anyhow::Result<()> {
     bail!("{}", verdict(&report))
 }
 
-/// A number that is nothing to worry about, or has its sign.
+/// Formats a difference: with its sign, unless it is 0.
 fn signed(n: i64) -> String {
     match n {
         0 => "0".into(),
@@ -124,19 +133,24 @@ fn signed(n: i64) -> String {
     }
 }
 
+/// Formats the differences of a line: rings, then signals.
+fn balance(rings: i64, signals: i64) -> String {
+    format!("{}/{}", signed(rings), signed(signals))
+}
+
+/// Formats the report as a table, followed by the sums.
 fn human(report: &Report) -> String {
     let header = [
         "line",
         "kind",
         "rings",
-        "deliveries",
+        "delivered",
         "coalesced",
         "dropped",
         "masks",
-        "rings +-",
-        "signals +-",
+        "balance",
     ];
-    let mut table = output::new_table(&header, 2);
+    let mut table = wide_table(&header, 2);
     for line in &report.lines {
         table.add_row([
             format!("{}.{}", line.context, line.line),
@@ -146,12 +160,11 @@ fn human(report: &Report) -> String {
             line.coalesced.to_string(),
             line.dropped.to_string(),
             line.masks.to_string(),
-            signed(line.balance.rings),
-            signed(line.balance.signals),
+            balance(line.balance.rings, line.balance.signals),
         ]);
     }
-    let total = |of: fn(&torture::Balance) -> i64| {
-        signed(report.lines.iter().map(|line| of(&line.balance)).sum())
+    let total = |of: fn(&torture::Balance) -> i64| -> i64 {
+        report.lines.iter().map(|line| of(&line.balance)).sum()
     };
     table.add_row([
         "all".into(),
@@ -161,8 +174,10 @@ fn human(report: &Report) -> String {
         report.coalesced.to_string(),
         report.dropped.to_string(),
         report.masks.to_string(),
-        total(|balance| balance.rings),
-        total(|balance| balance.signals),
+        balance(
+            total(|balance| balance.rings),
+            total(|balance| balance.signals),
+        ),
     ]);
     let mut text = format!("{table}\n");
     let _ = writeln!(
@@ -190,11 +205,12 @@ fn human(report: &Report) -> String {
     text
 }
 
-/// Violations that are shown; the first ones tell most.
+/// The maximum of violations that are printed: later ones are mostly consequences.
 const SHOWN: usize = 12;
 
+/// Lists the violations and the options that repeat the run.
 fn verdict(report: &Report) -> String {
-    let mut text = String::from("this must not be:");
+    let mut text = String::from("a rule does not hold:");
     for violation in report.violations.iter().take(SHOWN) {
         let _ = write!(text, "\n  {violation}");
     }
@@ -203,7 +219,7 @@ fn verdict(report: &Report) -> String {
     }
     let _ = write!(
         text,
-        "\nPlease report it. Again: --seed {} --threads {}",
+        "\nPlease report it. To repeat: --seed {} --threads {}",
         report.seed, report.threads
     );
     text
@@ -270,10 +286,26 @@ mod tests {
         let cells: Vec<&str> = row.split_whitespace().collect();
         assert_eq!(
             cells,
-            ["0.2", "barrier", "100", "60", "40", "0", "7", "-1", "0"],
+            ["0.2", "barrier", "100", "60", "40", "0", "7", "-1/0"],
             "{text}"
         );
         assert!(text.contains("lost 1, invented 0"), "{text}");
+    }
+
+    #[test]
+    fn table_fits_a_terminal() {
+        let mut report = report(0);
+        let line = &mut report.lines[0];
+        line.kind = Kind::SoloLevel;
+        line.rings = 999_999_999;
+        line.deliveries = 999_999_999;
+        line.coalesced = 999_999_999;
+        line.dropped = 9_999_999;
+        line.masks = 999_999;
+        report.longest_wait_ms = 99_999.9;
+        let text = human(&report);
+        let widest = text.lines().take(5).map(|line| line.chars().count()).max();
+        assert!(widest <= Some(80), "{text}");
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 //! `doorbell watch`.
 
-use crate::{inherited, lines::Set, positive, print};
+use crate::{duration, inherited, lines::LineListArg, print, wide_table};
 use anyhow::{ensure, Context as _};
 use clap::Args;
 use doorbell::{uapi, Context, EventFd, LineStatus, LineType, Notify, StatusPages};
-use doorbell_tools::{explain, output, share, sys};
+use doorbell_tools::{explain, share, sys};
 use serde_json::json;
 use std::{
     io::IsTerminal,
@@ -15,58 +15,68 @@ use std::{
     time::{Duration, Instant},
 };
 
-#[derive(Args)]
-#[command(after_help = "\
-In a terminal: a table that refreshes itself; elsewhere: a line per delivery (several at once, if they \
-come faster than they are read), and per change of a mask. It looks on and changes nothing.
+pub const HELP: &str = "\
+On a terminal it shows a table that refreshes itself. Otherwise it prints a line
+per delivery and per change of a mask; it combines deliveries that are faster
+than the output. It changes nothing.
+
+Column 'state':
+  m--  masked
+  -p-  a message is pending
+  --a  a level line is asserted
 
 Examples:
   doorbell watch --lines 4 --socket /tmp/d &
   doorbell ring 2 --socket /tmp/d
-  doorbell mask 0-3 --socket /tmp/d
-  doorbell watch --fd 5                     a VMM's context, passed on to this process as 5")]
+  doorbell watch --duration 1m --json
+  doorbell watch --fd 5             show the context of the parent process";
+
+#[derive(Args)]
 pub struct Watch {
-    /// Make a context with that many lines
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=i64::from(uapi::MAX_LINES)))]
+    /// Create a context with N lines
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=i64::from(uapi::MAX_LINES)))]
     lines: u32,
-    /// Make these lines of it level lines: 3, 0-7, or 1,4,9-12
+    /// Make LINES level lines: 3, 0-7, or 1,4,9-12
     #[arg(long, value_name = "LINES", conflicts_with = "fd")]
-    level: Option<Set>,
-    /// Give it room to keep that many writes to its bus (a power of two), for doorbell bus records
+    level: Option<LineListArg>,
+    /// Create a ring of N records, a power of two, for 'doorbell bus records'
     #[arg(long, value_name = "N", conflicts_with = "fd", value_parser = power_of_two)]
     records: Option<u32>,
-    /// Watch the context that is open as descriptor N, inherited from the parent process
+    /// Show the context that this process inherited as descriptor N
     #[arg(long, value_name = "N", conflicts_with = "lines", value_parser = clap::value_parser!(i32).range(3..))]
     fd: Option<i32>,
-    /// Pass the context on to whoever connects to a UNIX socket at PATH
+    /// Pass the context on to each process that connects to the UNIX socket at PATH
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// End after that many deliveries
-    #[arg(long)]
-    count: Option<u64>,
-    /// End after that many seconds
-    #[arg(long = "for", value_name = "SECONDS", value_parser = positive)]
-    seconds: Option<f64>,
-    /// For programs: a JSON object per line
+    /// Stop after N deliveries
+    #[arg(long, value_name = "N")]
+    max_deliveries: Option<u64>,
+    /// Stop after DURATION
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    duration: Option<Duration>,
+    /// Print a JSON object per change of a line
     #[arg(long)]
     json: bool,
 }
 
+/// Parses a number of records.
 fn power_of_two(text: &str) -> Result<u32, String> {
     let number = text.parse().ok().filter(|n: &u32| n.is_power_of_two());
     let number = number.filter(|&n| n <= uapi::MAX_RECORDS);
     number.ok_or_else(|| format!("not a power of two up to {}", uapi::MAX_RECORDS))
 }
 
-/// How often to look at the status pages if nothing wakes us: a message that is held or dropped
-/// does not.
+/// The period at which the status pages are read. A message that stays pending or is dropped
+/// signals no eventfd.
 const EVERY: Duration = Duration::from_millis(100);
 
-/// An eventfd that all lines of a context signal, which may be somebody else's: it must not stay.
+/// An eventfd that all lines of a context signal.
+///
+/// Another process may own the context, so the eventfd is deassigned on drop.
 struct Alarm<'a> {
     context: &'a Context,
     eventfd: EventFd,
-    /// As trigger and as notifier.
+    /// The lines of which it is a trigger and a notifier.
     assigned: Vec<u32>,
 }
 
@@ -124,9 +134,9 @@ pub fn watch(device: &Path, args: &Watch) -> anyhow::Result<()> {
     let lines = context.info()?.nr_lines;
     ensure!(
         lines > 0,
-        "that context has no lines yet: whoever opened it has to choose how many first"
+        "the context has no lines yet: its owner has to call DOORBELL_SET_LINES first"
     );
-    // First, so that from here on everything is cleaned up.
+    // From here on a signal ends the loop, and everything is cleaned up.
     let end = sys::termination()?;
     let status = context.map_status()?;
     let start = Instant::now();
@@ -149,18 +159,16 @@ pub fn watch(device: &Path, args: &Watch) -> anyhow::Result<()> {
     };
     let mut fds: Vec<BorrowedFd<'_>> = vec![alarm.eventfd.as_fd(), end.as_fd()];
     fds.extend(server.as_ref().map(AsFd::as_fd));
-    let until = args
-        .seconds
-        .map(|seconds| start + Duration::from_secs_f64(seconds));
+    let until = args.duration.map(|duration| start + duration);
     let mut seen = 0;
     view.refresh(&board, true)?;
-    while args.count.is_none_or(|count| seen < count) {
+    while args.max_deliveries.is_none_or(|max| seen < max) {
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         if left == Some(Duration::ZERO) {
             break;
         }
         let ready = sys::wait_readable(&fds, Some(left.unwrap_or(EVERY).min(EVERY)))?;
-        // Before the look, so that nothing that comes after it is missed.
+        // Before the status pages are read, so that no later signal is missed.
         alarm.eventfd.take()?;
         for change in board.look(&status, start.elapsed()) {
             seen += change.delivered();
@@ -177,14 +185,14 @@ pub fn watch(device: &Path, args: &Watch) -> anyhow::Result<()> {
     view.refresh(&board, true)
 }
 
-/// What is known of all lines.
+/// The last known status of all lines.
 struct Board {
     lines: Vec<LineStatus>,
-    /// When something was seen to happen to each, in seconds since the start.
+    /// The time of the last change of each line, in seconds since the start.
     last: Vec<Option<f64>>,
 }
 
-/// Something has happened to a line.
+/// A change of a line.
 struct Change {
     line: u32,
     at: f64,
@@ -193,11 +201,12 @@ struct Change {
 }
 
 impl Change {
+    /// Returns the number of new deliveries.
     fn delivered(&self) -> u64 {
         self.now.deliveries - self.before.deliveries
     }
 
-    /// In words; none if it is a matter of a moment only.
+    /// Describes the change; `None` if it is a passing state of a delivery.
     fn text(&self) -> Option<String> {
         let Self { before, now, .. } = self;
         let mut parts = Vec::new();
@@ -220,9 +229,9 @@ impl Change {
         if now.acks != before.acks {
             parts.push(format!("{} acked", now.acks - before.acks));
         }
-        let held = |status: &LineStatus| status.masked && status.pending;
-        if held(now) && !held(before) {
-            parts.push("a message is held".into());
+        let pending = |status: &LineStatus| status.masked && status.pending;
+        if pending(now) && !pending(before) {
+            parts.push("a message is pending".into());
         }
         (!parts.is_empty()).then(|| parts.join(", "))
     }
@@ -237,7 +246,7 @@ impl Board {
         }
     }
 
-    /// What has changed since the last look, which takes no system call.
+    /// Reads the status pages and returns the changes. Makes no system call.
     fn look(&mut self, status: &StatusPages, at: Duration) -> Vec<Change> {
         let at = at.as_secs_f64();
         let mut changes = Vec::new();
@@ -263,7 +272,7 @@ impl Board {
     }
 }
 
-/// How it is shown.
+/// A form of output.
 enum View {
     Table(Screen),
     Lines,
@@ -306,7 +315,7 @@ impl View {
     }
 }
 
-/// A table that is written over itself.
+/// A table on a terminal that overwrites itself.
 struct Screen {
     start: Instant,
     drawn: Option<Instant>,
@@ -314,7 +323,7 @@ struct Screen {
 }
 
 impl Screen {
-    /// As many rows as fit on most terminals.
+    /// The maximum of rows: they fit on most terminals.
     const ROWS: usize = 16;
 
     fn new(start: Instant) -> Self {
@@ -332,10 +341,10 @@ impl Screen {
         let shown = shown(board);
         let rest = match board.lines.len() - shown.len() {
             0 => String::new(),
-            _ => format!(", the last {} on which something happened", shown.len()),
+            _ => format!(", the {} that changed last", shown.len()),
         };
         let text = format!(
-            "{} lines{rest}, {:.1} s; Ctrl-C ends it\n{}\n",
+            "{} lines{rest}, {:.1} s; Ctrl-C stops it\n{}\n",
             board.lines.len(),
             self.start.elapsed().as_secs_f64(),
             table(board, &shown),
@@ -350,7 +359,7 @@ impl Screen {
     }
 }
 
-/// Few lines are all shown; of many those on which something has happened last.
+/// Returns the lines to show: all, or the ones that changed last if there are many.
 fn shown(board: &Board) -> Vec<usize> {
     let mut lines: Vec<usize> = (0..board.lines.len()).collect();
     if lines.len() > Screen::ROWS {
@@ -362,6 +371,14 @@ fn shown(board: &Board) -> Vec<usize> {
     lines
 }
 
+/// Formats the bits of a line's state as one word.
+fn state(masked: bool, pending: bool, asserted: bool) -> String {
+    let bits = [(masked, 'm'), (pending, 'p'), (asserted, 'a')];
+    bits.map(|(set, letter)| if set { letter } else { '-' })
+        .into_iter()
+        .collect()
+}
+
 fn table(board: &Board, shown: &[usize]) -> comfy_table::Table {
     let header = [
         "line",
@@ -369,14 +386,11 @@ fn table(board: &Board, shown: &[usize]) -> comfy_table::Table {
         "delivered",
         "coalesced",
         "dropped",
-        "masked",
-        "pending",
-        "asserted",
+        "state",
         "acks",
         "last at, s",
     ];
-    let mut table = output::new_table(&header, 0);
-    let yes = |yes| if yes { "yes" } else { "-" }.to_owned();
+    let mut table = wide_table(&header, 0);
     for &line in shown {
         let status = &board.lines[line];
         table.add_row([
@@ -385,9 +399,7 @@ fn table(board: &Board, shown: &[usize]) -> comfy_table::Table {
             status.deliveries.to_string(),
             status.coalesced.to_string(),
             status.dropped.to_string(),
-            yes(status.masked),
-            yes(status.pending),
-            yes(status.asserted),
+            state(status.masked, status.pending, status.asserted),
             status.acks.to_string(),
             board.last[line].map_or("-".into(), |at| format!("{at:.3}")),
         ]);
@@ -426,9 +438,25 @@ mod tests {
         let cells: Vec<&str> = row.split_whitespace().collect();
         assert_eq!(
             cells,
-            ["3", "14", "7", "2", "4", "yes", "yes", "-", "0", "1.500"],
+            ["3", "14", "7", "2", "4", "mp-", "0", "1.500"],
             "{text}"
         );
+    }
+
+    #[test]
+    fn table_fits_a_terminal() {
+        let mut board = board(16);
+        let status = LineStatus {
+            deliveries: 999_999_999,
+            coalesced: 999_999_999,
+            dropped: 9_999_999,
+            acks: 999_999,
+            ..LineStatus::default()
+        };
+        board.update(3, status, 99_999.0);
+        let text = table(&board, &shown(&board)).to_string();
+        let widest = text.lines().map(|line| line.chars().count()).max();
+        assert!(widest <= Some(80), "{text}");
     }
 
     #[test]
@@ -448,7 +476,7 @@ mod tests {
         let told = text(board.update(1, held(), 0.5)).unwrap();
         assert_eq!(
             told,
-            "7 delivered (7 of 14 rings), 4 dropped, masked, a message is held"
+            "7 delivered (7 of 14 rings), 4 dropped, masked, a message is pending"
         );
         assert!(board.update(1, held(), 0.6).is_none());
         let unmasked = LineStatus {
@@ -459,7 +487,7 @@ mod tests {
         };
         let told = text(board.update(1, unmasked, 0.7)).unwrap();
         assert_eq!(told, "1 delivered (8 of 14 rings), unmasked");
-        // On its way: that it was delivered will be told.
+        // A delivery is in flight: the next change reports it.
         let pending = LineStatus {
             pending: true,
             ..unmasked
@@ -478,8 +506,8 @@ mod tests {
             records: None,
             fd: Some(std::os::fd::AsRawFd::as_raw_fd(&file)),
             socket: None,
-            count: None,
-            seconds: None,
+            max_deliveries: None,
+            duration: None,
             json: false,
         };
         let error = watch(Path::new("/nonexistent"), &args).unwrap_err();

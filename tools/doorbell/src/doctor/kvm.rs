@@ -55,7 +55,7 @@ fn runs(about: &About, device: &Path, guest: anyhow::Result<Option<()>>) -> Chec
         Ok(None) => about.advice(
             format!("{device}, with irqfd and ioeventfd; a guest was not tried"),
             format!(
-                "the guest of doctor and rtt --kvm is for x86-64, this is {}; try another one: \
+                "the guest of doctor and rtt kvm is for x86-64, this is {}; try another one: \
                  qemu-system-{} -accel kvm",
                 std::env::consts::ARCH,
                 std::env::consts::ARCH

@@ -208,7 +208,7 @@ pub(super) fn run(
         let late = start.elapsed() > options.time.mul_f64(1.4);
         if count.is_none() && round >= MIN_ROUNDS && late {
             notes.push(format!(
-                "stopped after {round} of {rounds} rounds: the machine is busy, or --time is too \
+                "stopped after {round} of {rounds} rounds: the machine is busy, or --duration is too \
                  short"
             ));
             break;
@@ -302,7 +302,9 @@ mod tests {
         assert_eq!(left(&["kvm-circle"]).unwrap(), circles);
         let error: anyhow::Error = left(&["hypercall", "circle-doorbell"]).unwrap_err();
         assert!(
-            error.to_string().starts_with("--row circle-doorbell: open"),
+            error
+                .to_string()
+                .starts_with("--filter circle-doorbell: open"),
             "{error}"
         );
     }

@@ -51,7 +51,7 @@ fn rows_that_need_the_device_are_left_out_unless_asked_for() {
     let run = |rows: &[&str]| super::run(&options(rows), &mut |_, _, _| {});
     for rows in [&["doorbell ioctl"][..], &["pipe", "irqfd"]] {
         let error = run(rows).unwrap_err().to_string();
-        let asked = format!("--row {}: open", rows[rows.len() - 1]);
+        let asked = format!("--filter {}: open", rows[rows.len() - 1]);
         assert!(
             error.starts_with(&asked) && error.contains("modprobe"),
             "{error}"

@@ -155,7 +155,7 @@ static inline void start_server_with(struct __test_metadata *_metadata, struct s
 	bool answered, ended = false;
 	const char *argv[32] = {
 		"doorbell", "ivshmem-server", "-S", server->peers, "--control", server->control,
-		"-n", nr_vectors, "--max-peers", nr_peers, "-l", "64K", "--patience", patience,
+		"-n", nr_vectors, "--max-peers", nr_peers, "-l", "64K", "--timeout", patience,
 	};
 	int status = 0, argc = 14;
 

@@ -2,7 +2,7 @@
 
 //! `doorbell bench bus`.
 
-use crate::{measure::with_progress, positive, print};
+use crate::{duration, print, progress::with_progress};
 use clap::Args;
 use doorbell::uapi;
 use doorbell_tools::{
@@ -13,26 +13,32 @@ use doorbell_tools::{
 use serde_json::json;
 use std::{path::Path, time::Duration};
 
+pub const HELP: &str = "\
+Each region has an eventfd of its own, and each write goes to a random region.
+The 'eventfd' column is a write and a read of these eventfds without regions:
+the part of the cost that the number of eventfds causes.
+
+Examples:
+  doorbell bench bus
+  doorbell bench bus --max-regions 1000 --duration 1s --json";
+
 #[derive(Args)]
-#[command(after_help = "\
-Each region has its own eventfd; addresses are chosen at random among all of them. 'eventfd' is a
-write and a read of these eventfds, without any region: what their number costs by itself.")]
 pub struct BenchBus {
-    /// The most regions: 1, 10, 100, ... up to that
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=i64::from(uapi::MAX_REGIONS - 1)))]
-    most: u32,
-    /// Measure writes for about that many seconds, plus what assigning takes
-    #[arg(long, default_value_t = 8.0, value_parser = positive)]
-    time: f64,
-    /// For programs
+    /// Measure 1, 10, 100, ... regions, up to N
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=i64::from(uapi::MAX_REGIONS - 1)))]
+    max_regions: u32,
+    /// Measure writes for about DURATION; assigning takes longer
+    #[arg(long, value_name = "DURATION", default_value = "8s", value_parser = duration)]
+    duration: Duration,
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 pub fn bench_bus(device: &Path, args: &BenchBus) -> anyhow::Result<()> {
     let options = Options {
-        most: args.most,
-        time: Duration::from_secs_f64(args.time),
+        most: args.max_regions,
+        time: args.duration,
     };
     let result = with_progress(|progress| bus::run(device, options, progress))?;
     let machine = Machine::this();
@@ -55,21 +61,22 @@ fn text(result: &Bus) -> String {
     );
     for scale in result.scale.iter().filter(|s| s.one_by_one < s.regions) {
         text += &format!(
-            "of {} regions {} were assigned one by one, which took too long for more\n",
+            "of {} regions {} were assigned one by one: more would have taken too long\n",
             scale.regions, scale.one_by_one
         );
     }
-    text + "Writes: medians, by turns, the address chosen at random. By 64 with one call: per write, \
-            and nothing is read;\npwrite and eventfd: with a read of the eventfd. Times to one region: \
-            how far eventfd's are from 1.00 is due to\nthe number of eventfds, which grows as well.\n"
+    text + "All at once: with one call. One more: an assign and a deassign with that many others.\n\
+            Writes: medians, in turns, to random regions. By 64: per write, with one call and\n\
+            without a read. pwrite and eventfd: with a read of the eventfd. Times: the ratio to\n\
+            one region; that of eventfd shows the cost of the number of eventfds.\n"
 }
 
-/// One region, beside KVM's.
+/// Compares one region with one of KVM.
 fn pairs(pairs: &[Pair]) -> comfy_table::Table {
     let header = [
         "one region",
         "assign, us",
-        "assign + deassign, us",
+        "assign+deassign, us",
         "ratio to KVM's",
     ];
     let mut table = new_table(&header, 1);
@@ -97,13 +104,13 @@ fn pairs(pairs: &[Pair]) -> comfy_table::Table {
     table
 }
 
-/// Coming and going, by how many there are.
+/// Shows the costs of assign, deassign and close by the number of regions.
 fn changes(rows: &[Scale]) -> comfy_table::Table {
     let header = [
         "regions",
-        "assign all at once, ms",
+        "all at once, ms",
         "one by one, ms",
-        "assign + deassign one more, us",
+        "one more, us",
         "close, ms",
     ];
     let mut table = new_table(&header, 0);
@@ -124,7 +131,7 @@ fn changes(rows: &[Scale]) -> comfy_table::Table {
     table
 }
 
-/// Writes, by how many there are, and compared with the first row.
+/// Shows the costs of writes by the number of regions, and their ratios to the first row.
 fn writes(rows: &[Scale]) -> comfy_table::Table {
     let header = [
         "regions",

@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! `doorbell rtt`.
+
+use crate::{duration, print, progress::with_progress, qemu::Qemu};
+use anyhow::Context as _;
+use clap::{builder::UnknownArgumentValueParser, Args, Subcommand, ValueEnum};
+use doorbell::uapi;
+use doorbell_tools::{
+    machine::Machine,
+    output, plot,
+    rtt::{self, kvm, qemu, baseline_2009, Options},
+};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub const HELP: &str = "\
+Without a command, 'doorbell rtt' is 'doorbell rtt threads', whose --help
+describes the rows.
+
+Rows that need the module are left out if it is not loaded, and a note names
+them. The exit status is 1 if a --filter matches only such rows, or if --lines,
+--fill or 'qemu' need the module.
+
+Examples:
+  doorbell rtt                          measure between threads
+  doorbell rtt kvm                      measure from a guest of a small VMM
+  doorbell rtt qemu                     measure from a guest of QEMU
+  doorbell rtt --duration 60s --plot rtt.svg";
+
+const THREADS_HELP: &str = "\
+The groups are one thread; two threads on one core; two threads on two cores.
+
+Rows of all groups:
+  eventfd         write and read without doorbell: the base of each ratio
+  spin            poll a word of shared memory (on one core: and yield)
+  futex, pipe     wake the other thread by futex or pipe
+  doorbell ioctl  DOORBELL_RING, line, trigger, read
+  doorbell irqfd  write to an eventfd, irqfd, line, trigger, read
+
+Rows of one thread only:
+  doorbell region       pwrite to an address, region, eventfd, read
+  doorbell region+line  pwrite to an address, region, line, trigger, read
+  doorbell batch of 64  DOORBELL_BUS_WRITE of 64 writes to 64 regions, and
+                        a read of each region's eventfd; per write
+  doorbell burst of 64  the same with one eventfd, which is read once;
+                        per write
+
+Examples:
+  doorbell rtt --filter one-thread      measure one group
+  doorbell rtt --filter irqfd --json    measure the irqfd rows
+  doorbell rtt --filter futex --filter pipe
+  doorbell rtt --lines 65536 --fill     measure in a large, full context
+  doorbell rtt --duration 60s --plot rtt.svg";
+
+const KVM_HELP: &str = "\
+A guest of a small VMM makes the notifications, as in the figures of 2009.
+
+Rows:
+  hypercall          an exit that KVM handles without any work
+  userspace-pio, userspace-mmio
+                     write, exit to the VMM, DOORBELL_RING
+  ioeventfd-pio, ioeventfd-mmio
+                     write, ioeventfd of 4 bytes, irqfd, line
+  ioeventfd-mmio-any the same with an ioeventfd of any length
+  circle-doorbell    write, ioeventfd, irqfd, line, trigger, KVM irqfd,
+                     interrupt
+  circle-direct      the same without a line: one eventfd is both
+  circle-userspace   the same with a thread between ioeventfd and KVM irqfd
+
+Circles are measured with one vCPU, and with one that writes and one that is
+interrupted.
+
+Examples:
+  doorbell rtt kvm                      print the table of 2009
+  doorbell rtt kvm --format classic     print its three lines
+  doorbell rtt kvm --filter circle --count 5000";
+
+const QEMU_HELP: &str = "\
+Guests of an unmodified QEMU write to the register of an ivshmem-doorbell
+device, whose eventfd is a doorbell irqfd.
+
+Rows:
+  qemu-mmio        write, exit to QEMU (ioeventfd=off), irqfd, line
+  ioeventfd-mmio   write, ioeventfd of KVM (ioeventfd=on), irqfd, line
+  circle-qemu-mmio, circle-ioeventfd-mmio
+                   from here to the guest's interrupt handler, which
+                   writes, and back
+
+Examples:
+  doorbell rtt qemu
+  doorbell rtt qemu --qemu-accel tcg    measure without KVM
+  doorbell rtt qemu --qemu-boots 5 --json";
+
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Rtt {
+    #[command(subcommand)]
+    mode: Option<Mode>,
+    #[command(flatten)]
+    threads: Threads,
+    /// Rejected: `rtt kvm` is a command.
+    #[arg(long, hide = true, num_args = 0, default_missing_value = "", value_parser = command("kvm"))]
+    kvm: Option<String>,
+    /// Rejected: `rtt qemu` is a command.
+    #[arg(long, hide = true, num_args = 0, default_missing_value = "", value_parser = command("qemu"))]
+    qemu: Option<String>,
+}
+
+/// Rejects an option that names the command `name`.
+fn command(name: &str) -> UnknownArgumentValueParser {
+    UnknownArgumentValueParser::suggest(format!("use 'doorbell rtt {name}'"))
+}
+
+#[derive(Subcommand)]
+enum Mode {
+    /// Measure between threads of this process
+    #[command(after_help = THREADS_HELP)]
+    Threads(Threads),
+    /// Measure from a guest of a small VMM
+    #[command(after_help = KVM_HELP)]
+    Kvm(Kvm),
+    /// Measure from guests of an unmodified QEMU
+    #[command(after_help = QEMU_HELP)]
+    Qemu(QemuArgs),
+}
+
+#[derive(Args)]
+struct Threads {
+    #[command(flatten)]
+    turns: Turns,
+    /// Create a context of N lines, or of as many as the rows need
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(uapi::MAX_LINES)))]
+    lines: u32,
+    /// Assign an irqfd and a trigger to each other line of the context
+    #[arg(long)]
+    fill: bool,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Args)]
+struct Kvm {
+    #[command(flatten)]
+    turns: Turns,
+    /// Make N writes per row, instead of running for DURATION
+    #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    count: Option<u32>,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Args)]
+struct QemuArgs {
+    #[command(flatten)]
+    qemu: Qemu,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Arguments that choose the rows and the time of a measurement.
+#[derive(Args)]
+struct Turns {
+    /// Run for about DURATION
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    duration: Duration,
+    /// Measure every row once per round, in N rounds
+    #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rounds: u32,
+    /// Measure only rows with TEXT in their group or name; may be repeated
+    #[arg(long, value_name = "TEXT")]
+    filter: Vec<String>,
+}
+
+/// Arguments that choose the form of the result.
+#[derive(Args)]
+struct Output {
+    /// Print the result as FORMAT
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// Print JSON: the same as --format json
+    #[arg(long, conflicts_with_all = ["format", "csv"])]
+    json: bool,
+    /// Print CSV: the same as --format csv
+    #[arg(long, conflicts_with = "format")]
+    csv: bool,
+    /// Draw the distributions of the round-trip times to FILE
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Format {
+    /// A table per group
+    Table,
+    /// JSON with all figures
+    Json,
+    /// A line of comma-separated values per row
+    Csv,
+    /// A line per row, as the doorbell of 2009 printed it
+    Classic,
+}
+
+impl Output {
+    fn format(&self) -> Format {
+        match self {
+            Self { json: true, .. } => Format::Json,
+            Self { csv: true, .. } => Format::Csv,
+            _ => self.format,
+        }
+    }
+
+    /// Prints and draws a report.
+    fn write(&self, report: &rtt::Report) -> anyhow::Result<()> {
+        let machine = Machine::this();
+        // These formats have no place for notes.
+        if matches!(self.format(), Format::Csv | Format::Classic) {
+            for note in output::notes(report) {
+                eprintln!("doorbell: {note}");
+            }
+        }
+        print(&match self.format() {
+            Format::Table => output::human(report, &machine),
+            Format::Json => output::json(report, &machine),
+            Format::Csv => output::csv(report),
+            Format::Classic => output::classic(report),
+        })?;
+        if let Some(path) = &self.plot {
+            plot::draw(report, &machine, path)
+                .with_context(|| format!("draw {}", path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+impl Turns {
+    fn options(&self, device: &Path) -> Options {
+        Options {
+            time: self.duration,
+            rounds: self.rounds,
+            lines: 1,
+            fill: false,
+            rows: self.filter.clone(),
+            device: device.to_owned(),
+        }
+    }
+}
+
+pub fn rtt(device: &Path, args: &Rtt) -> anyhow::Result<()> {
+    match &args.mode {
+        None => threads(device, &args.threads),
+        Some(Mode::Threads(args)) => threads(device, args),
+        Some(Mode::Kvm(args)) => {
+            let mut options = args.turns.options(device);
+            if args.output.format() == Format::Classic && options.rows.is_empty() {
+                options.rows = baseline_2009::MEASURED.map(String::from).to_vec();
+            }
+            let report = with_progress(|progress| kvm::run(&options, args.count, progress))?;
+            args.output.write(&report)
+        }
+        Some(Mode::Qemu(args)) => {
+            let options = args.qemu.options(device);
+            let report = with_progress(|progress| qemu::run(&options, progress))?;
+            args.output.write(&report)
+        }
+    }
+}
+
+fn threads(device: &Path, args: &Threads) -> anyhow::Result<()> {
+    let options = Options {
+        lines: args.lines,
+        fill: args.fill,
+        ..args.turns.options(device)
+    };
+    let report = with_progress(|progress| rtt::run(&options, progress))?;
+    args.output.write(&report)
+}

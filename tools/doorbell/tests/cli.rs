@@ -1,0 +1,416 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The command line of `doorbell`, as far as it needs no module.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// A command that has ended.
+struct Run {
+    /// The command line, for messages.
+    line: String,
+    status: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+/// Runs `doorbell` with `arguments`, separated by spaces, on a machine without the device.
+fn doorbell(arguments: &str) -> Run {
+    let output = Command::new(env!("CARGO_BIN_EXE_doorbell"))
+        .args(arguments.split_whitespace())
+        .env("DOORBELL_DEVICE", "/nonexistent")
+        .env_remove("COLUMNS")
+        .output()
+        .unwrap_or_else(|error| panic!("doorbell {arguments}: {error}"));
+    Run {
+        line: format!("doorbell {arguments}"),
+        status: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+impl Run {
+    #[track_caller]
+    fn exits(self, status: i32) -> Self {
+        let Self { line, stderr, .. } = &self;
+        assert_eq!(self.status, Some(status), "{line}: {stderr}");
+        self
+    }
+
+    /// Checks that the command succeeded, and returns its output.
+    #[track_caller]
+    fn succeeds(self) -> String {
+        self.exits(0).stdout
+    }
+
+    /// Checks that the command failed with exit status 1 and printed each of `texts`.
+    #[track_caller]
+    fn fails(self, texts: &[&str]) {
+        self.exits(1).says(texts);
+    }
+
+    /// Checks that the arguments were refused with each of `texts`.
+    #[track_caller]
+    fn refuses(self, texts: &[&str]) {
+        self.exits(2).says(texts);
+    }
+
+    #[track_caller]
+    fn says(&self, texts: &[&str]) {
+        let Self { line, stderr, .. } = self;
+        for text in texts {
+            assert!(stderr.contains(text), "{line}: no {text:?} in: {stderr}");
+        }
+    }
+}
+
+/// Returns all commands that the help lists, such as "bus list"; the first is "".
+fn commands() -> Vec<String> {
+    let mut commands = vec![String::new()];
+    let mut at = 0;
+    while let Some(command) = commands.get(at).cloned() {
+        let help = doorbell(&format!("{command} --help")).succeeds();
+        let list = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+        for line in list.take_while(|line| !line.is_empty()) {
+            let name = line.split_whitespace().next().unwrap();
+            // Descriptions continue further to the right.
+            if line.starts_with("  ") && !line.starts_with("   ") && name != "help" {
+                commands.push(format!("{command} {name}").trim().to_owned());
+            }
+        }
+        at += 1;
+    }
+    commands
+}
+
+fn widest(text: &str) -> usize {
+    let widths = text.lines().map(|line| line.chars().count());
+    widths.max().unwrap_or(0)
+}
+
+/// Creates an empty directory for the test `name`.
+fn scratch(name: &str) -> PathBuf {
+    let dir = std::env::temp_dir().join(format!("doorbell-cli-{name}-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&dir);
+    fs::create_dir_all(&dir).unwrap();
+    dir
+}
+
+fn names(dir: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(dir).unwrap();
+    let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name();
+    entries
+        .map(|entry| name(entry).into_string().unwrap())
+        .collect()
+}
+
+#[test]
+fn there_are_all_commands() {
+    let commands = commands();
+    for command in [
+        "doctor",
+        "info",
+        "ring",
+        "unmask",
+        "bus records",
+        "watch",
+        "torture",
+        "rtt threads",
+        "rtt kvm",
+        "rtt qemu",
+        "report",
+        "ivshmem serve",
+        "ivshmem peers",
+        "ivshmem make-guest",
+        "ivshmem-server",
+        "bench assign",
+        "bench bus",
+        "bench scale",
+    ] {
+        let known = commands.iter().any(|known| known == command);
+        assert!(known, "{command} is not in {commands:?}");
+    }
+}
+
+#[test]
+fn help_fits_100_columns() {
+    for command in commands() {
+        for option in ["--help", "-h"] {
+            let help = doorbell(&format!("{command} {option}")).succeeds();
+            assert!(
+                widest(&help) <= 100,
+                "doorbell {command} {option}:\n{}",
+                help.lines()
+                    .filter(|line| widest(line) > 100)
+                    .collect::<String>()
+            );
+        }
+    }
+}
+
+#[test]
+fn help_has_examples_that_fit_80_columns() {
+    for command in commands() {
+        let help = doorbell(&format!("{command} --help")).succeeds();
+        let (_, notes) = help
+            .split_once("-h, --help")
+            .unwrap_or_else(|| panic!("doorbell {command} --help: {help}"));
+        let (_, notes) = notes.split_once("\n\n").unwrap_or_default();
+        let example = notes
+            .lines()
+            .skip_while(|line| !line.starts_with("Example"))
+            .any(|line| line.starts_with("  ") && line.contains("doorbell"));
+        assert!(example, "doorbell {command} --help has no example: {help}");
+        let notes = notes
+            .lines()
+            .skip_while(|line| *line != "Global options:" && line.starts_with(' '));
+        for line in notes.filter(|line| !line.contains("--device")) {
+            // A man page has 73 columns.
+            let limit = if line.starts_with("  ") { 75 } else { 80 };
+            assert!(
+                widest(line) <= limit,
+                "doorbell {command} --help, {} columns: {line}",
+                widest(line)
+            );
+        }
+    }
+}
+
+#[test]
+fn every_option_has_a_help_text() {
+    for command in commands() {
+        let help = doorbell(&format!("{command} -h")).succeeds();
+        let lines: Vec<&str> = help.lines().collect();
+        for (at, line) in lines.iter().enumerate() {
+            let option = line.trim_start();
+            if option.starts_with("--") && line.starts_with("      --") {
+                let described = option.contains("  ")
+                    || lines
+                        .get(at + 1)
+                        .is_some_and(|next| next.starts_with("          "));
+                assert!(described, "doorbell {command} -h: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn options_for_a_time_take_a_duration() {
+    for command in commands() {
+        let help = doorbell(&format!("{command} -h")).succeeds();
+        for line in help.lines().map(str::trim_start) {
+            for option in [
+                "--time ",
+                "--seconds ",
+                "--for ",
+                "--patience ",
+                "--longest",
+                "--most ",
+            ] {
+                assert!(!line.starts_with(option), "doorbell {command} -h: {line}");
+            }
+            for option in ["--duration", "--timeout", "--max-wait"] {
+                let takes = line.strip_prefix(option);
+                assert!(
+                    takes.is_none_or(|rest| rest.starts_with(" <DURATION>")),
+                    "doorbell {command} -h: {line}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn commands_with_a_result_print_json() {
+    for command in commands() {
+        let help = doorbell(&format!("{command} -h")).succeeds();
+        let group = help.lines().any(|line| line == "Commands:") && command != "rtt";
+        let server = ["ivshmem serve", "ivshmem-server"].contains(&command.as_str());
+        let json = help
+            .lines()
+            .any(|line| line.trim_start().starts_with("--json "));
+        assert_eq!(json, !group && !server, "doorbell {command} -h: {help}");
+    }
+}
+
+#[test]
+fn modes_that_were_options_name_the_command() {
+    doorbell("rtt --kvm").refuses(&["'--kvm'", "use 'doorbell rtt kvm'"]);
+    doorbell("rtt --kvm --count 5").refuses(&["use 'doorbell rtt kvm'"]);
+    doorbell("rtt --qemu --json").refuses(&["'--qemu'", "use 'doorbell rtt qemu'"]);
+    let help = doorbell("rtt --help").succeeds();
+    assert!(
+        !help.contains("--kvm") && !help.contains("--qemu"),
+        "{help}"
+    );
+}
+
+#[test]
+fn modes_do_not_take_the_options_of_others() {
+    doorbell("rtt kvm --lines 5").refuses(&["'--lines'"]);
+    doorbell("rtt threads --count 5").refuses(&["'--count'"]);
+    doorbell("rtt qemu --duration 5s").refuses(&["'--duration'"]);
+    doorbell("rtt --rounds 5 kvm").refuses(&["kvm"]);
+}
+
+#[test]
+fn mistakes_are_explained() {
+    doorbell("").refuses(&["Usage: doorbell"]);
+    doorbell("rign 1").refuses(&["'rign'", "ring"]);
+    doorbell("watch --duration 5x").refuses(&["--duration", "500ms, 10s or 5m"]);
+    doorbell("torture --max-wait 0").refuses(&["--max-wait", "500ms, 10s or 5m"]);
+    doorbell("mask 7-3 --fd 5").refuses(&["7-3", "behind the last"]);
+    doorbell("clear 1,x --fd 5").refuses(&["\"x\"", "3, 0-7, or 1,4,9-12"]);
+    doorbell("watch --records 3").refuses(&["power of two"]);
+    doorbell("bus write zero 1").refuses(&["4096 or 0x1000"]);
+    doorbell("bus write 0x1000 1 --length 3").refuses(&["1, 2, 4 or 8"]);
+    doorbell("ivshmem serve -l 1.5M").refuses(&["65536, 64K, 4M or 1G"]);
+    doorbell("rtt --filter nothing").fails(&["nothing"]);
+}
+
+#[test]
+fn missing_device_has_advice() {
+    for command in [
+        "info",
+        "watch",
+        "torture",
+        "bench assign",
+        "bench bus",
+        "bench scale",
+        "rtt qemu",
+        "ivshmem serve -S /tmp/doorbell-cli-none",
+    ] {
+        doorbell(command).fails(&["open /nonexistent", "modprobe"]);
+    }
+}
+
+#[test]
+fn missing_context_has_advice() {
+    for command in [
+        "ring 1",
+        "mask 1",
+        "unmask 1",
+        "clear 1",
+        "ack 1",
+        "raise 1",
+        "lower 1",
+        "bus list",
+        "bus assign 1 --line 1",
+        "bus deassign 1",
+        "bus write 1 1",
+        "bus records",
+    ] {
+        doorbell(command).fails(&["no context", "--socket", "--fd"]);
+    }
+}
+
+#[test]
+fn descriptor_and_socket_that_are_not_there_are_explained() {
+    doorbell("ring 1 --fd 1000").fails(&["descriptor 1000", "close-on-exec"]);
+    doorbell("ring 1 --socket /nonexistent").fails(&["/nonexistent", "doorbell watch --socket"]);
+    doorbell("ivshmem peers --socket /nonexistent").fails(&["/nonexistent"]);
+}
+
+#[test]
+fn rtt_measures_rows_that_need_no_module() {
+    let run = doorbell("rtt --duration 1s --rounds 2 --csv").exits(0);
+    run.says(&["not measured: doorbell", "modprobe"]);
+    assert!(!run.stdout.contains("doorbell"), "{}", run.stdout);
+    assert!(run.stdout.contains("futex"), "{}", run.stdout);
+    let json = doorbell("rtt threads --duration 100ms --rounds 1 --json --filter one-thread");
+    let value: serde_json::Value = serde_json::from_str(&json.succeeds()).unwrap();
+    assert_eq!(value["rows"][0]["name"], "eventfd");
+}
+
+#[test]
+fn rtt_refuses_rows_that_need_the_module() {
+    doorbell("rtt --filter irqfd").fails(&["--filter irqfd: open", "modprobe"]);
+    doorbell("rtt --duration 1s --lines 5").fails(&["--lines and --fill need the module"]);
+    doorbell("rtt --duration 1s --fill").fails(&["--lines and --fill need the module"]);
+}
+
+#[test]
+fn ivshmem_server_is_ivshmem_serve() {
+    let options = |command: &str| {
+        let help = doorbell(&format!("{command} --help")).succeeds();
+        let (_, options) = help.split_once("Options:").unwrap();
+        options.to_owned()
+    };
+    assert_eq!(options("ivshmem-server"), options("ivshmem serve"));
+    let options = options("ivshmem-server");
+    // Those of QEMU's ivshmem-server.
+    for option in [
+        "-S, --socket",
+        "-l, --shm-size",
+        "-M, --shm-name",
+        "-m, --shm-dir",
+        "-n, --vectors",
+        "-p, --pid-file",
+        "-v, --verbose",
+    ] {
+        assert!(options.contains(option), "{option} in {options}");
+    }
+    doorbell("ivshmem-server -F -v -S /tmp/doorbell-cli-none").fails(&["open /nonexistent"]);
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn guest_of_ivshmem_is_written_with_its_command() {
+    let dir = scratch("guest");
+    let file = dir.join("a.bin");
+    let command = format!("ivshmem make-guest {} --rings 1", file.display());
+    let text = doorbell(&command).succeeds();
+    assert!(text.starts_with("qemu-system-x86_64 "), "{text}");
+    assert_eq!(fs::metadata(&file).unwrap().len(), 65536);
+    let json = doorbell(&format!("{command} --json")).succeeds();
+    let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(value["command"][0], "qemu-system-x86_64", "{json}");
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn every_command_has_a_man_page() {
+    let dir = scratch("man");
+    doorbell(&format!("generate man {}", dir.display())).succeeds();
+    let expected: BTreeSet<String> = commands()
+        .iter()
+        .map(|command| {
+            format!(
+                "{}.1",
+                format!("doorbell {command}").trim().replace(' ', "-")
+            )
+        })
+        .collect();
+    assert_eq!(names(&dir), expected);
+    for name in expected {
+        let page = fs::read_to_string(dir.join(&name)).unwrap();
+        for part in [
+            ".TH doorbell",
+            ".SH NAME",
+            ".SH SYNOPSIS",
+            ".SH DESCRIPTION",
+            ".SH EXAMPLE",
+        ] {
+            assert!(page.contains(part), "{name} has no {part}");
+        }
+    }
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn there_are_completions_for_three_shells() {
+    let dir = scratch("completions");
+    doorbell(&format!("generate completions {}", dir.display())).succeeds();
+    let files = ["_doorbell", "doorbell.bash", "doorbell.fish"];
+    assert_eq!(names(&dir), files.map(String::from).into());
+    for file in files {
+        let text = fs::read_to_string(dir.join(file)).unwrap();
+        assert!(text.contains("make-guest"), "{file}");
+    }
+    fs::remove_dir_all(dir).unwrap();
+}
