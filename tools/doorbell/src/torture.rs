@@ -40,8 +40,8 @@ pub use report::{Account, Report};
 pub use rule::{Rule, Violation};
 
 use crate::{random::Random, rtt::Progress, sys};
-use doorbell::LineSet;
 use accounting::Issued;
+use doorbell::LineSet;
 use pool::{spawn_thread, IssuedCounts, WorkerPool};
 use roles::{roles, spawn_workers, Role};
 use std::{

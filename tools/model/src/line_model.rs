@@ -4,7 +4,7 @@
 
 use crate::{
     all_rules_hold,
-    line::{self, Acked, Action, Origin, Place, Taken, Unmasked, IN_PROGRESS, IDLE, LEVEL, MASKED},
+    line::{self, Acked, Action, Origin, Place, Taken, Unmasked, IDLE, IN_PROGRESS, LEVEL, MASKED},
     ops::{Op, LEVEL_OPS, NOWAIT_OPS, OPS},
     state::{Callback, Continuation, Position, State},
 };

@@ -22,7 +22,7 @@ use strategies::{any_region, changes};
 #[allow(missing_docs, dead_code)]
 mod regions;
 
-use regions::{find, place_new, Access, Conflict, Matches, Key};
+use regions::{find, place_new, Access, Conflict, Key, Matches};
 
 /// The functions under test.
 #[derive(Clone, Copy)]

@@ -9,7 +9,7 @@ use doorbell::uapi;
 use doorbell_tools::{
     machine::Machine,
     output, plot,
-    rtt::{self, kvm, qemu, baseline_2009, Options},
+    rtt::{self, baseline_2009, kvm, qemu, Options},
 };
 use std::{
     path::{Path, PathBuf},

@@ -8,7 +8,9 @@
 
 use super::{Rule, Violation};
 use crate::random::Random;
-use doorbell::{uapi::MAX_TRIGGERS_PER_LINE, Access, Changes, Context, EventFd, Region, Space, Target};
+use doorbell::{
+    uapi::MAX_TRIGGERS_PER_LINE, Access, Changes, Context, EventFd, Region, Space, Target,
+};
 use std::{
     path::Path,
     sync::atomic::{

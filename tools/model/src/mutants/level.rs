@@ -4,7 +4,10 @@
 
 use super::Mutant;
 use crate::{
-    line::{self, Acked, Action, Origin, Taken, ASSERTED, IN_PROGRESS, MASKED, PENDING, RAISED, RESAMPLE},
+    line::{
+        self, Acked, Action, Origin, Taken, ASSERTED, IN_PROGRESS, MASKED, PENDING, RAISED,
+        RESAMPLE,
+    },
     line_model::{Functions, REAL},
     Rule::{Asserted, Count, Invented, Lost, Pending, Prompt, Resample, State, Stuck},
 };

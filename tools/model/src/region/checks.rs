@@ -72,7 +72,11 @@ pub(super) fn behaviour(functions: Functions, changes: Vec<Change>) -> Result<()
             Ok(()) => {
                 for region in &all {
                     prop_assert!(!conflicts(region, Conflict::Same), "{:?} twice", region);
-                    prop_assert!(!conflicts(region, Conflict::Shape), "{:?} conflicts", region);
+                    prop_assert!(
+                        !conflicts(region, Conflict::Shape),
+                        "{:?} conflicts",
+                        region
+                    );
                 }
                 keys = replace(&keys, &gone, &new_keys, &places);
                 regions = all;
@@ -83,7 +87,12 @@ pub(super) fn behaviour(functions: Functions, changes: Vec<Change>) -> Result<()
             Err((conflict, blamed)) => {
                 let blamed = new.iter().find(|r| r.key() == Some(new_keys[blamed]));
                 let blamed = blamed.expect("one of the new ones");
-                prop_assert!(conflicts(blamed, conflict), "{:?} is no {:?}", blamed, conflict);
+                prop_assert!(
+                    conflicts(blamed, conflict),
+                    "{:?} is no {:?}",
+                    blamed,
+                    conflict
+                );
             }
         }
         write_everywhere(functions, &regions, &keys)?;

@@ -3,7 +3,7 @@
 //! Versions with one deliberate mistake.
 
 use super::{
-    regions::{place_new, Access, Conflict, Matches, Key},
+    regions::{place_new, Access, Conflict, Key, Matches},
     search, Functions, REAL,
 };
 
