@@ -469,7 +469,7 @@ TEST_F(lifetime, fdinfo)
 		     "doorbell-deferred:\t0\n"
 		     "doorbell-acks:\t0\n"
 		     "doorbell-regions:\t2\n"
-		     "doorbell-kept:\t1\n"
+		     "doorbell-recorded:\t1\n"
 		     "doorbell-refused:\t2\n", text);
 }
 
