@@ -114,7 +114,8 @@ static void *use(void *arg)
 			if (errno != ENOENT && errno != ENODEV && errno != ENXIO)
 				atomic_fetch_add(&user->wrong, 1);
 			atomic_fetch_add(&user->refused, 1);
-			sched_yield();
+			/* Loading takes long: leave the CPU to it. */
+			usleep(200);
 			continue;
 		}
 		if (!works(db))
