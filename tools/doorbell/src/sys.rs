@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! System calls, and all `unsafe` of the crate.
+//! System calls: short forms of rustix's, and those that it does not have.
 
 mod aio;
 pub(crate) mod kvm;
@@ -9,10 +9,15 @@ mod socket;
 pub(crate) use aio::Aio;
 pub(crate) use socket::{peer_of, receive_fd, send_fd, unread};
 
+use rustix::{
+    event::{PollFd, PollFlags, Timespec},
+    pipe::PipeFlags,
+    process::{Resource, Rlimit},
+    thread::{futex, CpuSet},
+};
 use std::{
     io,
-    mem::size_of,
-    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd},
     sync::atomic::AtomicU32,
     time::Duration,
 };
@@ -25,34 +30,28 @@ fn check(ret: i64) -> io::Result<i64> {
     }
 }
 
-/// Waits until some of `fds` can be read and returns their indices; none if `timeout` passes first
-/// or a signal comes.
+/// Waits until some of `fds` are readable, and returns their indices. Returns none if `timeout`
+/// passes first or a signal arrives.
 pub fn wait_readable(fds: &[BorrowedFd<'_>], timeout: Option<Duration>) -> io::Result<Vec<usize>> {
     let mut polls: Vec<_> = fds
         .iter()
-        .map(|fd| libc::pollfd {
-            fd: fd.as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        })
+        .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
         .collect();
-    // Rounded up, or the last part of a millisecond would be spent polling.
-    let ms = timeout.map_or(-1, |timeout| {
-        i32::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(i32::MAX)
-    });
-    // SAFETY: The array has as many elements as it says.
-    match check(unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as _, ms) }.into()) {
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Vec::new()),
-        Err(error) => Err(error),
+    // A timeout that is too long for the kernel is as good as none.
+    let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+    match rustix::event::poll(&mut polls, timeout.as_ref()) {
+        Err(rustix::io::Errno::INTR) => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
         Ok(_) => Ok((0..polls.len())
-            .filter(|&at| polls[at].revents != 0)
+            .filter(|&at| !polls[at].revents().is_empty())
             .collect()),
     }
 }
 
-/// A descriptor that becomes readable when this process is asked to end (SIGINT, SIGTERM, SIGHUP),
-/// which then no longer ends it by itself. For processes with one thread: others would still be
-/// ended.
+/// Returns a descriptor that becomes readable when this process gets SIGINT, SIGTERM or SIGHUP,
+/// and blocks these signals. The process must have one thread: another one would still be ended.
+///
+/// The calls are libc's, as rustix leaves signal masks to the C library.
 pub fn termination() -> io::Result<OwnedFd> {
     // SAFETY: `set` is valid, and initialised before it is used.
     unsafe {
@@ -67,9 +66,11 @@ pub fn termination() -> io::Result<OwnedFd> {
     }
 }
 
-/// A copy of the descriptor `fd`, inherited from the parent process.
+/// Returns a copy of the descriptor `fd`, which this process has inherited.
+///
+/// The call is libc's: rustix takes no number that may not be open.
 pub fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: If it is not open, that fails; if it is, the copy is ours alone.
+    // SAFETY: The call fails if `fd` is not open. Otherwise this process owns the copy.
     unsafe {
         let copy = check(libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3).into())?;
         Ok(OwnedFd::from_raw_fd(copy as RawFd))
@@ -79,118 +80,83 @@ pub fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
 /// Reads eight bytes.
 #[inline]
 pub(crate) fn read_u64(fd: BorrowedFd<'_>) -> io::Result<u64> {
-    let mut n = 0u64;
-    // SAFETY: Eight bytes may be written to `n`.
-    let got = check(unsafe { libc::read(fd.as_raw_fd(), (&raw mut n).cast(), 8) } as i64)?;
-    if got != 8 {
+    let mut bytes = [0; size_of::<u64>()];
+    if rustix::io::read(fd, &mut bytes)? != bytes.len() {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    Ok(n)
+    Ok(u64::from_ne_bytes(bytes))
 }
 
 /// Writes eight bytes.
 #[inline]
 pub(crate) fn write_u64(fd: BorrowedFd<'_>, n: u64) -> io::Result<()> {
-    // SAFETY: Eight bytes may be read from `n`.
-    check(unsafe { libc::write(fd.as_raw_fd(), (&raw const n).cast(), 8) } as i64)?;
+    rustix::io::write(fd, &n.to_ne_bytes())?;
     Ok(())
 }
 
-/// A pipe: where to read, where to write.
+/// Creates a pipe, and returns its read end and its write end.
 pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    let mut fds = [0; 2];
-    // SAFETY: There is room for two.
-    check(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) }.into())?;
-    // SAFETY: Just created.
-    Ok(unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) })
+    Ok(rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?)
 }
 
-/// Sleeps while `word` is `value`; may return early.
+/// Sleeps while `word` is `value`. May return early.
 pub(crate) fn futex_wait(word: &AtomicU32, value: u32) {
-    // SAFETY: `word` is valid; no timeout.
-    unsafe {
-        libc::syscall(
-            libc::SYS_futex,
-            word.as_ptr(),
-            libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
-            value,
-            std::ptr::null::<libc::timespec>(),
-        )
-    };
+    let _ = futex::wait(word, futex::Flags::PRIVATE, value, None);
 }
 
-/// Wakes one who sleeps on `word`.
+/// Wakes one thread that sleeps on `word`.
 pub(crate) fn futex_wake(word: &AtomicU32) {
-    // SAFETY: `word` is valid.
-    unsafe {
-        libc::syscall(
-            libc::SYS_futex,
-            word.as_ptr(),
-            libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG,
-            1,
-        )
-    };
+    let _ = futex::wake(word, futex::Flags::PRIVATE, 1);
 }
 
-/// The CPUs that this thread may use.
+/// Returns the CPUs that this thread may use.
 pub(crate) fn cpus() -> io::Result<Vec<usize>> {
-    let mut set = empty_cpu_set();
-    // SAFETY: `set` is as large as said.
-    check(unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) }.into())?;
-    Ok((0..libc::CPU_SETSIZE as usize)
-        // SAFETY: Within the set.
-        .filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, &set) })
+    let set = rustix::thread::sched_getaffinity(None)?;
+    Ok((0..CpuSet::MAX_CPU)
+        .filter(|&cpu| set.is_set(cpu))
         .collect())
 }
 
 /// Pins this thread to `cpus`.
 pub(crate) fn pin(cpus: &[usize]) -> io::Result<()> {
-    let mut set = empty_cpu_set();
+    let mut set = CpuSet::new();
     for &cpu in cpus {
-        assert!(cpu < libc::CPU_SETSIZE as usize);
-        // SAFETY: Within the set.
-        unsafe { libc::CPU_SET(cpu, &mut set) };
+        set.set(cpu);
     }
-    // SAFETY: `set` is as large as said.
-    check(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) }.into())?;
-    Ok(())
+    Ok(rustix::thread::sched_setaffinity(None, &set)?)
 }
 
-fn empty_cpu_set() -> libc::cpu_set_t {
-    // SAFETY: A set of no CPUs is all zeroes.
-    unsafe { std::mem::zeroed() }
-}
-
-/// Allows as many open files as the hard limit says, or `wanted` if root may raise it; returns how
-/// many.
+/// Raises the limit on open files to the hard limit, or to `wanted` if root may raise that. Returns
+/// the limit.
 pub fn raise_open_files(wanted: u64) -> io::Result<u64> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: Valid for writes.
-    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) }.into())?;
-    if limit.rlim_cur < wanted {
-        let more = libc::rlimit {
-            rlim_cur: wanted,
-            rlim_max: limit.rlim_max.max(wanted),
-        };
-        // SAFETY: Valid for reads.
-        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &more) } == 0 {
-            return Ok(wanted);
-        }
-        limit.rlim_cur = limit.rlim_max;
-        // SAFETY: Valid for reads.
-        check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }.into())?;
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    // None is no limit.
+    let (current, maximum) = (
+        limit.current.unwrap_or(u64::MAX),
+        limit.maximum.unwrap_or(u64::MAX),
+    );
+    if current >= wanted {
+        return Ok(current);
     }
-    Ok(limit.rlim_cur)
+    let set = |current, maximum| {
+        let limit = Rlimit {
+            current: Some(current),
+            maximum,
+        };
+        rustix::process::setrlimit(Resource::Nofile, limit)
+    };
+    if set(wanted, limit.maximum.map(|maximum| maximum.max(wanted))).is_ok() {
+        return Ok(wanted);
+    }
+    set(maximum, limit.maximum)?;
+    Ok(maximum)
 }
 
-/// Has what `command` starts killed when the thread that starts it ends.
+/// Makes the kernel kill the process of `command` when the thread that starts it ends.
 pub(crate) fn end_with_us(command: &mut std::process::Command) {
     use std::os::unix::process::CommandExt;
 
-    // SAFETY: The closure makes one system call, which is all right between fork and exec.
+    // SAFETY: The closure makes one system call, which is allowed between fork and exec.
     unsafe {
         command.pre_exec(|| {
             check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL).into()).map(drop)
@@ -198,7 +164,7 @@ pub(crate) fn end_with_us(command: &mut std::process::Command) {
     }
 }
 
-/// The time stamp counter, if this machine has one.
+/// Returns the time stamp counter, if this machine has one.
 pub(crate) fn time_stamp() -> Option<u64> {
     #[cfg(target_arch = "x86_64")]
     {
@@ -211,7 +177,7 @@ pub(crate) fn time_stamp() -> Option<u64> {
     }
 }
 
-/// The hypervisor's signature, if there is a hypervisor that says so.
+/// Returns the hypervisor's signature, if there is a hypervisor that reports one.
 pub(crate) fn hypervisor() -> Option<String> {
     #[cfg(target_arch = "x86_64")]
     {
@@ -221,7 +187,7 @@ pub(crate) fn hypervisor() -> Option<String> {
         if unsafe { __cpuid(1) }.ecx & (1 << 31) == 0 {
             return None;
         }
-        // SAFETY: The bit just seen promises this leaf.
+        // SAFETY: A CPU with that bit has this leaf.
         let leaf = unsafe { __cpuid(0x4000_0000) };
         let bytes: Vec<u8> = [leaf.ebx, leaf.ecx, leaf.edx]
             .iter()
