@@ -109,8 +109,8 @@ impl WaitQueue {
     ///
     /// The caller must be the callback of `entry`, which must be exclusive and on this queue. The
     /// wake-up that calls it must be one of a single exclusive entry, and the callback must return
-    /// 1. Then the wake-up ends with `entry`. It does not use the next entry, which this may remove
-    /// from the queue.
+    /// one: then the wake-up ends with `entry`, and does not use the next entry, which this may
+    /// remove from the queue.
     pub(crate) unsafe fn wake_writers_from_callback(
         &self,
         entry: *mut kbindings::wait_queue_entry,

@@ -26,7 +26,7 @@ FIXTURE_TEARDOWN(ivshmem_qemu)
 	EXPECT_EQ(0, stop_server(&self->server, SIGTERM));
 }
 
-/* Starts a QEMU whose guest rings peer @rings, with the options of "doorbell ivshmem make-guest". */
+/* Starts a QEMU whose guest rings peer @rings, as "doorbell ivshmem make-guest" prints it. */
 static void start_qemu(struct __test_metadata *_metadata, const struct server *server,
 		       struct qemu *qemu, int rings)
 {
@@ -36,7 +36,8 @@ static void start_qemu(struct __test_metadata *_metadata, const struct server *s
 	char ready;
 	FILE *pipe;
 
-	snprintf(line, sizeof(line), "doorbell ivshmem make-guest %s/rings-%d --rings %d --socket %s",
+	snprintf(line, sizeof(line),
+		 "doorbell ivshmem make-guest %s/rings-%d --rings %d --socket %s",
 		 server->dir, rings, rings, server->peers);
 	pipe = popen(line, "r");
 	ASSERT_NE(NULL, pipe);
