@@ -34,6 +34,8 @@
  * @db: the context
  * @cmd: DOORBELL_*
  * @arg: address of the structure
+ *
+ * Return: 0 or more, as the call returns it, or a negative errno.
  */
 static inline int doorbell_ioctl(int db, unsigned long cmd, const void *arg)
 {
@@ -47,6 +49,8 @@ static inline int doorbell_ioctl(int db, unsigned long cmd, const void *arg)
  * @db: the context
  * @cmd: DOORBELL_RING or DOORBELL_ACK
  * @line: the line
+ *
+ * Return: 0 or more, as the call returns it, or a negative errno.
  */
 static inline int doorbell_ioctl_line(int db, unsigned long cmd, uint32_t line)
 {
@@ -71,6 +75,8 @@ static inline int doorbell_open(void)
  * doorbell_get_info() - get limits, features and counts of a context
  * @db: the context
  * @info: is written
+ *
+ * Return: 0, or a negative errno.
  */
 static inline int doorbell_get_info(int db, struct doorbell_get_info *info)
 {
@@ -81,6 +87,8 @@ static inline int doorbell_get_info(int db, struct doorbell_get_info *info)
  * doorbell_set_lines() - choose the number of lines, once
  * @db: the context
  * @nr_lines: 1 to DOORBELL_MAX_LINES
+ *
+ * Return: 0, or a negative errno.
  */
 static inline int doorbell_set_lines(int db, uint32_t nr_lines)
 {
@@ -93,6 +101,8 @@ static inline int doorbell_set_lines(int db, uint32_t nr_lines)
  * doorbell_set_lines_masked() - choose the number of lines, once; all begin masked
  * @db: the context
  * @nr_lines: 1 to DOORBELL_MAX_LINES
+ *
+ * Return: 0, or a negative errno.
  */
 static inline int doorbell_set_lines_masked(int db, uint32_t nr_lines)
 {
@@ -110,6 +120,8 @@ static inline int doorbell_set_lines_masked(int db, uint32_t nr_lines)
  * @line: the line that it rings
  * @flags: DOORBELL_IRQFD_FLAG_*
  * @resamplefd: with DOORBELL_IRQFD_FLAG_RESAMPLE, an eventfd; otherwise zero
+ *
+ * Return: 0 or more, as the call returns it, or a negative errno.
  */
 static inline int doorbell_irqfd(int db, int fd, uint32_t line, uint32_t flags, int resamplefd)
 {
@@ -123,6 +135,8 @@ static inline int doorbell_irqfd(int db, int fd, uint32_t line, uint32_t flags, 
  * @db: the context
  * @fd: the eventfd
  * @line: the line
+ *
+ * Return: 0, or a negative errno.
  */
 static inline int doorbell_assign_irqfd(int db, int fd, uint32_t line)
 {
@@ -135,6 +149,8 @@ static inline int doorbell_assign_irqfd(int db, int fd, uint32_t line)
  * @fd: the eventfd
  * @line: the line, a level line
  * @resamplefd: the eventfd to signal when the line is acked
+ *
+ * Return: 0, or a negative errno.
  */
 static inline int doorbell_assign_resampled(int db, int fd, uint32_t line, int resamplefd)
 {
@@ -146,6 +162,8 @@ static inline int doorbell_assign_resampled(int db, int fd, uint32_t line, int r
  * @db: the context
  * @fd: the eventfd
  * @line: the line
+ *
+ * Return: 0, or a negative errno.
  */
 static inline int doorbell_deassign_irqfd(int db, int fd, uint32_t line)
 {
@@ -160,6 +178,8 @@ static inline int doorbell_deassign_irqfd(int db, int fd, uint32_t line)
  * @fd: the eventfd; with DOORBELL_TRIGGER_FLAG_ALL, -1
  * @line: the line
  * @flags: DOORBELL_TRIGGER_FLAG_*
+ *
+ * Return: 0 or more, as the call returns it, or a negative errno.
  */
 static inline int doorbell_trigger(int db, int fd, uint32_t line, uint32_t flags)
 {
@@ -173,6 +193,8 @@ static inline int doorbell_trigger(int db, int fd, uint32_t line, uint32_t flags
  * @db: the context
  * @fd: the eventfd; the caller may close it after that
  * @line: the line
+ *
+ * Return: 0, or a negative errno.
  */
 static inline int doorbell_assign_trigger(int db, int fd, uint32_t line)
 {
@@ -184,6 +206,8 @@ static inline int doorbell_assign_trigger(int db, int fd, uint32_t line)
  * @db: the context
  * @fd: the eventfd
  * @line: the line
+ *
+ * Return: 0, or a negative errno.
  */
 static inline int doorbell_deassign_trigger(int db, int fd, uint32_t line)
 {
@@ -212,6 +236,8 @@ static inline int doorbell_deassign_all_triggers(int db, uint32_t line)
  * @line: the line
  * @flags: DOORBELL_NOTIFIER_FLAG_*
  * @events: DOORBELL_NOTIFY_* bits to assign, zero to deassign
+ *
+ * Return: 0 or more, as the call returns it, or a negative errno.
  */
 static inline int doorbell_notifier(int db, int fd, uint32_t line, uint32_t flags,
 				    uint32_t events)
@@ -227,6 +253,8 @@ static inline int doorbell_notifier(int db, int fd, uint32_t line, uint32_t flag
  * @fd: the eventfd; the caller may close it after that
  * @line: the line
  * @events: DOORBELL_NOTIFY_* bits
+ *
+ * Return: 0, or a negative errno.
  */
 static inline int doorbell_assign_notifier(int db, int fd, uint32_t line, uint32_t events)
 {
@@ -238,6 +266,8 @@ static inline int doorbell_assign_notifier(int db, int fd, uint32_t line, uint32
  * @db: the context
  * @fd: the eventfd
  * @line: the line
+ *
+ * Return: 0, or a negative errno.
  */
 static inline int doorbell_deassign_notifier(int db, int fd, uint32_t line)
 {
@@ -376,6 +406,8 @@ static inline int doorbell_pending_lines(int db, uint32_t line, uint32_t nr_line
  * @db: the context
  * @line: the line
  * @type: DOORBELL_TYPE_EDGE or DOORBELL_TYPE_LEVEL
+ *
+ * Return: 0, or a negative errno.
  */
 static inline int doorbell_set_type(int db, uint32_t line, uint32_t type)
 {
@@ -416,6 +448,8 @@ static inline int doorbell_ack(int db, uint32_t line)
  * @db: the context
  * @line: the line
  * @query: is written
+ *
+ * Return: 0, or a negative errno.
  */
 static inline int doorbell_query(int db, uint32_t line, struct doorbell_query *query)
 {
@@ -432,6 +466,8 @@ static inline int doorbell_query(int db, uint32_t line, struct doorbell_query *q
  * @fd: the eventfd
  * @flags: zero or DOORBELL_EVENTFD_FLAG_NOWAIT
  * @count: is set to the count that was consumed; to 0 if the call fails
+ *
+ * Return: 0, or a negative errno.
  */
 static inline int doorbell_eventfd_read(int db, int fd, uint32_t flags, uint64_t *count)
 {
@@ -447,6 +483,8 @@ static inline int doorbell_eventfd_read(int db, int fd, uint32_t flags, uint64_t
  * @db: any context
  * @fd: the eventfd
  * @count: is set to the count; to 0 if the call fails
+ *
+ * Return: 0, or a negative errno.
  */
 static inline int doorbell_eventfd_peek(int db, int fd, uint64_t *count)
 {

@@ -16,6 +16,8 @@
  * doorbell_assign_region() - have writes to an address signal an eventfd or ring a line
  * @db: the context
  * @region: the region
+ *
+ * Return: 0, or a negative errno.
  */
 static inline int doorbell_assign_region(int db, const struct doorbell_region *region)
 {
@@ -26,6 +28,8 @@ static inline int doorbell_assign_region(int db, const struct doorbell_region *r
  * doorbell_deassign_region() - deassign a region, and wait for its last signal
  * @db: the context
  * @region: the region as it was assigned; its fd may be -1
+ *
+ * Return: 0, or a negative errno.
  */
 static inline int doorbell_deassign_region(int db, const struct doorbell_region *region)
 {
@@ -43,6 +47,8 @@ static inline int doorbell_deassign_region(int db, const struct doorbell_region 
  * @nr_regions: their number
  * @failed: if not NULL, is set to the index of the region that made the call fail;
  *	to 0 if the call succeeds or fails for another reason
+ *
+ * Return: 0, or a negative errno.
  */
 static inline int doorbell_change_regions(int db, const struct doorbell_region *regions,
 					  uint32_t nr_regions, uint32_t *failed)
@@ -113,6 +119,8 @@ static inline int doorbell_bus_write(int db, uint32_t space, uint64_t addr, uint
  * doorbell_get_bus() - get the counters of the bus
  * @db: the context
  * @bus: is written
+ *
+ * Return: 0, or a negative errno.
  */
 static inline int doorbell_get_bus(int db, struct doorbell_get_bus *bus)
 {
@@ -125,6 +133,8 @@ static inline int doorbell_get_bus(int db, struct doorbell_get_bus *bus)
  * doorbell_set_records() - choose the number of records, once
  * @db: the context
  * @nr_records: a power of two
+ *
+ * Return: 0, or a negative errno.
  */
 static inline int doorbell_set_records(int db, uint32_t nr_records)
 {
@@ -222,6 +232,8 @@ static inline int doorbell_next_record(const struct doorbell_records *records,
 /**
  * doorbell_unmap_records() - unmap the records
  * @records: the mapping
+ *
+ * Return: 0, or a negative errno.
  */
 static inline int doorbell_unmap_records(const struct doorbell_records *records)
 {

@@ -67,6 +67,8 @@ doorbell_status_of(const struct doorbell_status *status, uint32_t line)
 /**
  * doorbell_unmap_status() - unmap the status pages
  * @status: the mapping
+ *
+ * Return: 0, or a negative errno.
  */
 static inline int doorbell_unmap_status(const struct doorbell_status *status)
 {
