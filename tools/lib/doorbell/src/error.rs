@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use crate::{
-    bus::{Access, Region},
-    context::LineType,
+    line::LineType,
+    region::{Access, Region},
 };
 use std::{fmt, io, ops::Range, path::PathBuf};
 

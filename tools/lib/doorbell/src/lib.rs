@@ -68,20 +68,27 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+mod assign;
 mod bus;
 mod context;
 mod error;
 mod eventfd;
+mod line;
 mod line_set;
+mod masks;
 mod records;
+mod region;
 mod status;
 mod sys;
 pub mod uapi;
 
-pub use bus::{Access, BusInfo, Changes, Region, RegionInfo, Space, Target};
-pub use context::{AckOutcome, Context, DEVICE, Info, LineQuery, LineType, Notify, RingOutcome};
+pub use assign::Notify;
+pub use bus::BusInfo;
+pub use context::{Context, DEVICE, Info};
 pub use error::{Error, FailedChange, Operation, Result};
 pub use eventfd::EventFd;
+pub use line::{AckOutcome, LineQuery, LineType, RingOutcome};
 pub use line_set::LineSet;
 pub use records::{Record, RecordRing};
+pub use region::{Access, Changes, Region, RegionInfo, Space, Target};
 pub use status::{LineStatus, StatusPages};

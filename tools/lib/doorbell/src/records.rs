@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-use crate::{bus::Space, sys::RecordMapping, uapi};
+use crate::{region::Space, sys::RecordMapping, uapi};
 use std::fmt;
 
 /// A recorded write to the bus.

@@ -3,8 +3,8 @@
 //! System calls, and all `unsafe` code of the crate.
 
 use crate::{
-    bus::Access,
     line_set::LineSet,
+    region::Access,
     uapi::{self, LineStatus},
 };
 use std::{

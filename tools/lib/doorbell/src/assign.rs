@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+use crate::{Context, Operation, Result, uapi};
+use std::{
+    ops::BitOr,
+    os::fd::{AsRawFd, RawFd},
+};
+
+/// The events that a notifier is signalled for. `|` combines them.
+///
+/// # Examples
+///
+/// ```no_run
+/// use doorbell::{Context, EventFd, Notify};
+///
+/// # let context = Context::open()?;
+/// let eventfd = EventFd::new(0)?;
+/// context.assign_notifier(&eventfd, 3, Notify::MASK | Notify::UNMASK)?;
+/// context.mask(3)?;
+/// assert_eq!(eventfd.read()?, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Notify(u32);
+
+impl Notify {
+    /// The line went from unmasked to masked.
+    pub const MASK: Self = Self(uapi::NOTIFY_MASK);
+    /// The line went from masked to unmasked.
+    pub const UNMASK: Self = Self(uapi::NOTIFY_UNMASK);
+    /// The line was acked, masked or not.
+    pub const ACK: Self = Self(uapi::NOTIFY_ACK);
+}
+
+impl BitOr for Notify {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// Assignments of eventfds to lines.
+impl Context {
+    fn irqfd(
+        &self,
+        operation: Operation,
+        fd: RawFd,
+        line: u32,
+        flags: u32,
+        resamplefd: RawFd,
+    ) -> Result {
+        let mut arg = uapi::Irqfd {
+            fd,
+            line,
+            flags,
+            resamplefd,
+            ..Default::default()
+        };
+        self.line_ioctl(operation, uapi::IRQFD, line, &mut arg)
+            .map(drop)
+    }
+
+    /// Assigns `fd` as an irqfd: each signal rings `line`.
+    ///
+    /// If the counter of `fd` is not zero, the line is rung once. When the last file of the eventfd
+    /// is closed, it is deassigned.
+    ///
+    /// # Errors
+    ///
+    /// - EBADF: `fd` is not open.
+    /// - EINVAL: `fd` is not an eventfd.
+    /// - EEXIST: `fd` is an irqfd of this line already.
+    /// - EBUSY: `fd` is an irqfd of another line, of another context or of KVM.
+    /// - ELOOP: the line would ring itself.
+    /// - ENXIO: there is no such line.
+    /// - ENOSPC: over a limit.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::{Context, EventFd};
+    /// # let context = Context::open()?;
+    /// let kick = EventFd::new(0)?;
+    /// context.assign_irqfd(&kick, 3)?;
+    /// kick.write(1)?;
+    /// assert_eq!(context.query(3)?.rings, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn assign_irqfd(&self, fd: &impl AsRawFd, line: u32) -> Result {
+        self.irqfd(Operation::AssignIrqfd, fd.as_raw_fd(), line, 0, 0)
+    }
+
+    /// Assigns `fd` as an irqfd of a level line that signals `resamplefd` on each ack.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`assign_irqfd`](Context::assign_irqfd), and EOPNOTSUPP if the line is an edge line.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::{Context, EventFd, LineType};
+    /// # let context = Context::open()?;
+    /// context.set_type(3, LineType::Level)?;
+    /// let (source, resample) = (EventFd::new(0)?, EventFd::new(0)?);
+    /// context.assign_resampled(&source, 3, &resample)?;
+    /// source.write(1)?;
+    /// context.ack(3)?;
+    /// assert_eq!(resample.read()?, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn assign_resampled(
+        &self,
+        fd: &impl AsRawFd,
+        line: u32,
+        resamplefd: &impl AsRawFd,
+    ) -> Result {
+        self.irqfd(
+            Operation::AssignResampled,
+            fd.as_raw_fd(),
+            line,
+            uapi::IRQFD_FLAG_RESAMPLE,
+            resamplefd.as_raw_fd(),
+        )
+    }
+
+    /// Deassigns an irqfd, and its resamplefd. When this returns, the module does not touch either
+    /// of them any more.
+    ///
+    /// # Errors
+    ///
+    /// ENOENT if `fd` is not an irqfd of `line`, EBADF if it is not open.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::{Context, EventFd};
+    /// # let context = Context::open()?;
+    /// let kick = EventFd::new(0)?;
+    /// context.assign_irqfd(&kick, 3)?;
+    /// context.deassign_irqfd(&kick, 3)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn deassign_irqfd(&self, fd: &impl AsRawFd, line: u32) -> Result {
+        let flags = uapi::IRQFD_FLAG_DEASSIGN;
+        self.irqfd(Operation::DeassignIrqfd, fd.as_raw_fd(), line, flags, 0)
+    }
+
+    fn trigger(&self, operation: Operation, fd: RawFd, line: u32, flags: u32) -> Result<i32> {
+        let mut arg = uapi::Trigger {
+            fd,
+            line,
+            flags,
+            ..Default::default()
+        };
+        self.line_ioctl(operation, uapi::TRIGGER, line, &mut arg)
+    }
+
+    /// Assigns `fd` as a trigger: each delivery of `line` signals it.
+    ///
+    /// The descriptor may be closed afterwards: the eventfd is signalled until it is deassigned.
+    ///
+    /// # Errors
+    ///
+    /// - EBADF: `fd` is not open.
+    /// - EINVAL: `fd` is not an eventfd.
+    /// - EEXIST: `fd` is a trigger of this line already.
+    /// - ELOOP: the line would ring itself.
+    /// - ENXIO: there is no such line.
+    /// - ENOSPC: over a limit.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::{Context, EventFd};
+    /// # let context = Context::open()?;
+    /// let call = EventFd::new(0)?;
+    /// context.assign_trigger(&call, 3)?;
+    /// context.ring(3)?;
+    /// assert_eq!(call.read()?, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn assign_trigger(&self, fd: &impl AsRawFd, line: u32) -> Result {
+        self.trigger(Operation::AssignTrigger, fd.as_raw_fd(), line, 0)
+            .map(drop)
+    }
+
+    /// Deassigns a trigger. When this returns, `fd` is not signalled any more.
+    ///
+    /// # Errors
+    ///
+    /// ENOENT if `fd` is not a trigger of `line`, EBADF if it is not open.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::{Context, EventFd};
+    /// # let context = Context::open()?;
+    /// let call = EventFd::new(0)?;
+    /// context.assign_trigger(&call, 3)?;
+    /// context.deassign_trigger(&call, 3)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn deassign_trigger(&self, fd: &impl AsRawFd, line: u32) -> Result {
+        let flags = uapi::TRIGGER_FLAG_DEASSIGN;
+        self.trigger(Operation::DeassignTrigger, fd.as_raw_fd(), line, flags)
+            .map(drop)
+    }
+
+    /// Deassigns all eventfds that are triggers of a line, and returns their number. Their
+    /// descriptors need not exist any more.
+    ///
+    /// # Errors
+    ///
+    /// ENXIO if there is no such line.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::{Context, EventFd};
+    /// # let context = Context::open()?;
+    /// context.assign_trigger(&EventFd::new(0)?, 3)?;
+    /// assert_eq!(context.deassign_all_triggers(3)?, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn deassign_all_triggers(&self, line: u32) -> Result<u32> {
+        let flags = uapi::TRIGGER_FLAG_DEASSIGN | uapi::TRIGGER_FLAG_ALL;
+        self.trigger(Operation::DeassignTrigger, -1, line, flags)
+            .map(|count| count as u32)
+    }
+
+    fn notifier(
+        &self,
+        operation: Operation,
+        fd: RawFd,
+        line: u32,
+        events: u32,
+        flags: u32,
+    ) -> Result<i32> {
+        let mut arg = uapi::Notifier {
+            fd,
+            line,
+            flags,
+            events,
+            ..Default::default()
+        };
+        self.line_ioctl(operation, uapi::NOTIFIER, line, &mut arg)
+    }
+
+    /// Assigns `fd` as a notifier: each event of `events` on `line` signals it.
+    ///
+    /// # Errors
+    ///
+    /// - EBADF: `fd` is not open.
+    /// - EINVAL: `fd` is not an eventfd.
+    /// - EEXIST: `fd` is a notifier of this line already.
+    /// - ENXIO: there is no such line.
+    /// - ENOSPC: over a limit.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::{Context, EventFd, Notify};
+    /// # let context = Context::open()?;
+    /// let eventfd = EventFd::new(0)?;
+    /// context.assign_notifier(&eventfd, 3, Notify::MASK)?;
+    /// context.mask(3)?;
+    /// assert_eq!(eventfd.read()?, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn assign_notifier(&self, fd: &impl AsRawFd, line: u32, events: Notify) -> Result {
+        let fd = fd.as_raw_fd();
+        self.notifier(Operation::AssignNotifier, fd, line, events.0, 0)
+            .map(drop)
+    }
+
+    /// Deassigns a notifier. When this returns, `fd` is not signalled any more.
+    ///
+    /// # Errors
+    ///
+    /// ENOENT if `fd` is not a notifier of `line`, EBADF if it is not open.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::{Context, EventFd, Notify};
+    /// # let context = Context::open()?;
+    /// let eventfd = EventFd::new(0)?;
+    /// context.assign_notifier(&eventfd, 3, Notify::ACK)?;
+    /// context.deassign_notifier(&eventfd, 3)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn deassign_notifier(&self, fd: &impl AsRawFd, line: u32) -> Result {
+        let (fd, flags) = (fd.as_raw_fd(), uapi::NOTIFIER_FLAG_DEASSIGN);
+        self.notifier(Operation::DeassignNotifier, fd, line, 0, flags)
+            .map(drop)
+    }
+
+    /// Deassigns all eventfds that are notifiers of a line, and returns their number. Their
+    /// descriptors need not exist any more.
+    ///
+    /// # Errors
+    ///
+    /// ENXIO if there is no such line.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::{Context, EventFd, Notify};
+    /// # let context = Context::open()?;
+    /// context.assign_notifier(&EventFd::new(0)?, 3, Notify::MASK)?;
+    /// assert_eq!(context.deassign_all_notifiers(3)?, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn deassign_all_notifiers(&self, line: u32) -> Result<u32> {
+        let flags = uapi::NOTIFIER_FLAG_DEASSIGN | uapi::NOTIFIER_FLAG_ALL;
+        self.notifier(Operation::DeassignNotifier, -1, line, 0, flags)
+            .map(|count| count as u32)
+    }
+}

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+use crate::uapi;
+
+/// The outcome of a ring.
+///
+/// # Examples
+///
+/// ```no_run
+/// use doorbell::{Context, RingOutcome};
+///
+/// # let context = Context::open()?;
+/// context.mask(3)?;
+/// assert_eq!(context.ring(3)?, RingOutcome::Masked);
+/// # Ok::<(), doorbell::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RingOutcome {
+    /// The ring has a delivery of its own, which is done or in flight.
+    Delivered,
+    /// The ring joined a delivery that had not started yet.
+    Coalesced,
+    /// The masked line holds the ring until it is unmasked or cleared.
+    Masked,
+}
+
+impl RingOutcome {
+    pub(crate) fn from_code(code: i32) -> Self {
+        match code {
+            uapi::RING_COALESCED => Self::Coalesced,
+            uapi::RING_MASKED => Self::Masked,
+            _ => Self::Delivered,
+        }
+    }
+}
+
+/// The outcome of an ack.
+///
+/// # Examples
+///
+/// ```no_run
+/// use doorbell::{AckOutcome, Context};
+///
+/// # let context = Context::open()?;
+/// assert_eq!(context.ack(3)?, AckOutcome::Nothing);
+/// # Ok::<(), doorbell::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AckOutcome {
+    /// The line had not delivered since the last ack.
+    Nothing,
+    /// The resamplefds of the line have been signalled.
+    Done,
+    /// The line is masked. The unmask signals the resamplefds.
+    Postponed,
+}
+
+/// The type of a line.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(doorbell::LineType::default(), doorbell::LineType::Edge);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "lowercase"))]
+pub enum LineType {
+    /// Each ring is a message. Every line begins with this type.
+    #[default]
+    Edge,
+    /// A ring asserts the line. Until the ack, all further rings coalesce.
+    Level,
+}
+
+/// State and counters of a line as of one moment, from [`Context::query`](crate::Context::query).
+///
+/// # Examples
+///
+/// ```no_run
+/// # let context = doorbell::Context::open()?;
+/// let query = context.query(3)?;
+/// println!("{} rings, of which {} coalesced", query.rings, query.coalesced());
+/// # Ok::<(), doorbell::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct LineQuery {
+    /// Number of the line.
+    pub line: u32,
+    /// A message waits to be delivered.
+    pub pending: bool,
+    /// The line is masked.
+    pub masked: bool,
+    /// The line is a level line. The next three fields are for level lines.
+    pub level: bool,
+    /// The line was rung or delivered and not acked since.
+    pub asserted: bool,
+    /// The level of the line is raised.
+    pub raised: bool,
+    /// The line was acked while masked: the unmask signals its resamplefds.
+    pub resample: bool,
+    /// Rings of the line.
+    pub rings: u64,
+    /// Deliveries of the line.
+    pub deliveries: u64,
+    /// Messages that were dropped on request.
+    pub dropped: u64,
+    /// Deliveries by a worker, included in `deliveries`: at the end of a long chain of relays, or
+    /// beyond an interrupt's budget.
+    pub deferred: u64,
+    /// Acks of the line.
+    pub acks: u64,
+    /// Irqfds of the line.
+    pub irqfds: u32,
+    /// Triggers of the line.
+    pub triggers: u32,
+    /// Notifiers of the line.
+    pub notifiers: u32,
+    /// Irqfds of the line that have a resamplefd.
+    pub resamplefds: u32,
+}
+
+impl LineQuery {
+    /// Returns the number of rings that joined a delivery that had not started yet.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use doorbell::LineQuery;
+    /// let query = LineQuery { rings: 10, deliveries: 6, dropped: 1, ..Default::default() };
+    /// assert_eq!(query.coalesced(), 3);
+    /// ```
+    pub fn coalesced(&self) -> u64 {
+        self.rings - self.deliveries - self.dropped - u64::from(self.pending)
+    }
+}
+
+impl From<uapi::Query> for LineQuery {
+    fn from(query: uapi::Query) -> Self {
+        let is = |bit| query.state & bit != 0;
+        Self {
+            line: query.line,
+            pending: is(uapi::LINE_PENDING),
+            masked: is(uapi::LINE_MASKED),
+            level: is(uapi::LINE_LEVEL),
+            asserted: is(uapi::LINE_ASSERTED),
+            raised: is(uapi::LINE_RAISED),
+            resample: is(uapi::LINE_RESAMPLE),
+            rings: query.rings,
+            deliveries: query.deliveries,
+            dropped: query.dropped,
+            deferred: query.deferred,
+            acks: query.acks,
+            irqfds: query.nr_irqfds,
+            triggers: query.nr_triggers,
+            notifiers: query.nr_notifiers,
+            resamplefds: query.nr_resamplefds,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_of_a_query_add_up() {
+        let query = uapi::Query {
+            line: 7,
+            state: uapi::LINE_PENDING,
+            rings: 10,
+            deliveries: 6,
+            dropped: 1,
+            nr_triggers: 2,
+            ..Default::default()
+        };
+        let line = LineQuery::from(query);
+        assert!(line.pending && !line.masked);
+        assert_eq!((line.line, line.coalesced(), line.triggers), (7, 2, 2));
+        let masked = LineQuery::from(uapi::Query {
+            state: uapi::LINE_MASKED,
+            ..query
+        });
+        assert!(masked.masked && !masked.pending);
+        assert_eq!(masked.coalesced(), 3);
+    }
+}
