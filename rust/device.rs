@@ -244,16 +244,17 @@ impl DoorbellFile {
             DOORBELL_IRQFD_FLAG_DEASSIGN | DOORBELL_IRQFD_FLAG_RESAMPLE,
         )?;
         check_reserved(&irqfd.reserved)?;
-        let context = self.context()?;
-        match irqfd.flags {
-            0 | DOORBELL_IRQFD_FLAG_DEASSIGN if irqfd.resamplefd != 0 => Err(EINVAL),
-            0 => context.assign_irqfd(irqfd.fd, irqfd.line, None),
-            DOORBELL_IRQFD_FLAG_RESAMPLE => {
-                context.assign_irqfd(irqfd.fd, irqfd.line, Some(irqfd.resamplefd))
-            }
-            DOORBELL_IRQFD_FLAG_DEASSIGN => context.deassign_irqfd(irqfd.fd, irqfd.line),
+        let resamplefd = match irqfd.flags {
+            DOORBELL_IRQFD_FLAG_RESAMPLE => Some(irqfd.resamplefd),
+            0 | DOORBELL_IRQFD_FLAG_DEASSIGN if irqfd.resamplefd == 0 => None,
             // A resamplefd is deassigned with its irqfd.
-            _ => Err(EINVAL),
+            _ => return Err(EINVAL),
+        };
+        let context = self.context()?;
+        if irqfd.flags == DOORBELL_IRQFD_FLAG_DEASSIGN {
+            context.deassign_irqfd(irqfd.fd, irqfd.line)
+        } else {
+            context.assign_irqfd(irqfd.fd, irqfd.line, resamplefd)
         }
     }
 

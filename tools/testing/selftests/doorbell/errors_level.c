@@ -60,7 +60,7 @@ TEST_F(errors_level, edge_line)
 	EXPECT_TRUE(intact(w));
 }
 
-/* ENXIO: no lines yet. */
+/* ENXIO: no lines yet. A structure that is wrong by itself is EINVAL all the same. */
 TEST_F(errors_level, no_lines_yet)
 {
 	struct wiring *w = &self->w;
@@ -73,6 +73,10 @@ TEST_F(errors_level, no_lines_yet)
 	REFUSED(ENXIO, doorbell_set_level(fresh, 0, 0));
 	REFUSED(ENXIO, doorbell_set_level(fresh, 0, 1));
 	REFUSED(ENXIO, doorbell_assign_resampled(fresh, w->efd[4], 0, w->efd[5]));
+	REFUSED(EINVAL, doorbell_irqfd(fresh, w->efd[4], 0, 0, w->efd[5]));
+	REFUSED(EINVAL, doorbell_irqfd(fresh, w->efd[4], 0, DEASSIGN, w->efd[5]));
+	REFUSED(EINVAL, doorbell_irqfd(fresh, w->efd[4], 0,
+				       DEASSIGN | DOORBELL_IRQFD_FLAG_RESAMPLE, 0));
 }
 
 /* ENXIO: one line too far, and numbers that truncation would make small. */
