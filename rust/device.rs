@@ -57,6 +57,7 @@ use kernel::{
     prelude::*,
     seq_file::SeqFile,
     sync::{
+        aref::ARef,
         Arc,
         SetOnce, //
     },
@@ -80,7 +81,7 @@ static FILES: MiscFiles<DoorbellFile> = MiscFiles::new();
 /// # Errors
 ///
 /// EINVAL: it is not a file of the device. ENXIO: its lines are not chosen yet.
-pub(crate) fn context_of(file: &File) -> Result<&Arc<Context>> {
+pub(crate) fn context_of(file: &ARef<File>) -> Result<&Arc<Context>> {
     FILES.data(file).ok_or(EINVAL)?.context()
 }
 

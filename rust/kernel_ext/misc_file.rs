@@ -16,9 +16,12 @@ use kernel::{
         MiscDeviceRegistration, //
     },
     prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        }, //
     }, //
 };
 
@@ -51,7 +54,11 @@ impl<T: MiscDevice<Ptr = KBox<T>>> MiscFiles<T> {
     }
 
     /// Returns the data of `file`, or [`None`] if it is not a file of the device. Any context.
-    pub(crate) fn data<'a>(&self, file: &'a File) -> Option<&'a T> {
+    ///
+    /// It takes an owned reference, which [`MiscDevice::open`] and [`MiscDevice::release`] do not
+    /// get: a file has no data before `open` returns, and `release` owns them. Neither may make an
+    /// owned reference to its file.
+    pub(crate) fn data<'a>(&self, file: &'a ARef<File>) -> Option<&'a T> {
         let raw = file.as_ptr();
         // SAFETY: The file is valid, and the operations of an open file do not change. A thread
         // that has a file of the device got it after `open` had called `recognise`.
@@ -59,9 +66,10 @@ impl<T: MiscDevice<Ptr = KBox<T>>> MiscFiles<T> {
         if operations.is_null() || operations != self.operations.load(Relaxed).cast_const() {
             return None;
         }
-        // SAFETY: By the type invariants the operations are those of `impl MiscDevice for T`. Its
-        // `open` stored in `private_data` the pointer that `KBox::<T>::into_foreign()` returned.
-        // Only the last `fput()` takes that back, and `file` is a reference to the file.
+        // SAFETY: By the type invariants the operations are those of `impl MiscDevice for T`. The
+        // caller has an owned reference, so its `open` has returned. Then `private_data` is the
+        // pointer that `KBox::<T>::into_foreign()` returned. Only the last `fput()` takes that back,
+        // and `file` owns a reference to the file.
         Some(unsafe { &*(*raw).private_data.cast::<T>().cast_const() })
     }
 }
