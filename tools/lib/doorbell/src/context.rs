@@ -408,11 +408,11 @@ impl Context {
         let failed = |source| self.failed(Operation::MapStatus, source);
         let info = self.get_info().map_err(failed)?;
         if info.nr_lines == 0 {
-            // mmap(2) refuses the length, so that the module cannot return its own error.
+            // mmap(2) itself refuses a length of 0 with EINVAL, before it calls the module.
             return Err(failed(io::Error::from_raw_os_error(libc::ENXIO)));
         }
-        let lines = info.nr_lines as usize;
-        StatusMapping::new(self.as_fd(), info.status_offset, lines)
+        let (lines, stride) = (info.nr_lines as usize, info.status_size as usize);
+        StatusMapping::new(self.as_fd(), info.status_offset, lines, stride)
             .map(StatusPages::new)
             .map_err(failed)
     }
@@ -447,9 +447,8 @@ impl Context {
     ///
     /// - EAGAIN: the counter is zero, and `no_wait` is true or `fd` is non-blocking.
     /// - EINTR: a signal has arrived.
-    /// - EBADF: `fd` is not open.
+    /// - EBADF: `fd` is not open, or not for reading.
     /// - EINVAL: `fd` is not an eventfd.
-    /// - EOPNOTSUPP: the module was built without BTF.
     ///
     /// # Examples
     ///
@@ -474,9 +473,10 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// - EBADF: `fd` is not open.
+    /// - EBADF: `fd` is not open, or not for reading.
     /// - EINVAL: `fd` is not an eventfd.
-    /// - EOPNOTSUPP: the module was built without BTF.
+    /// - EOPNOTSUPP: the module was built without the kernel's BTF; see
+    ///   [`FEATURE_EVENTFD_PEEK`](uapi::FEATURE_EVENTFD_PEEK).
     ///
     /// # Examples
     ///

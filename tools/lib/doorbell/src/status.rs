@@ -90,7 +90,7 @@ impl StatusPages {
     /// # Ok::<(), doorbell::Error>(())
     /// ```
     pub fn nr_lines(&self) -> u32 {
-        self.mapping.lines().len() as u32
+        self.mapping.nr_lines() as u32
     }
 
     /// Reads the number of deliveries of `line`.
@@ -113,7 +113,7 @@ impl StatusPages {
     /// ```
     #[inline]
     pub fn deliveries(&self, line: u32) -> u64 {
-        self.mapping.lines()[line as usize].deliveries.load(Acquire)
+        self.mapping.line(line).deliveries.load(Acquire)
     }
 
     /// Reads state and counters of `line`.
@@ -132,7 +132,7 @@ impl StatusPages {
     /// # Ok::<(), doorbell::Error>(())
     /// ```
     pub fn line(&self, line: u32) -> LineStatus {
-        let live = &self.mapping.lines()[line as usize];
+        let live = self.mapping.line(line);
         let state = live.state.load(Acquire);
         LineStatus {
             pending: state & uapi::LINE_PENDING != 0,

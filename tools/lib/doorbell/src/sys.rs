@@ -10,7 +10,7 @@ use crate::{
 use std::{
     fs::File,
     io,
-    mem::{size_of, size_of_val},
+    mem::{align_of, size_of, size_of_val},
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
     ptr::NonNull,
     sync::atomic::{
@@ -246,13 +246,14 @@ impl Drop for Mapping {
 #[repr(C)]
 pub(crate) struct LiveStatus {
     pub(crate) state: AtomicU32,
-    _reserved0: u32,
+    // Atomics, because a later module may write to them while references to the entry exist.
+    _reserved0: AtomicU32,
     pub(crate) deliveries: AtomicU64,
     pub(crate) coalesced: AtomicU64,
     pub(crate) dropped: AtomicU64,
     pub(crate) deferred: AtomicU64,
     pub(crate) acks: AtomicU64,
-    _reserved: [u64; 2],
+    _reserved: [AtomicU64; 2],
 }
 
 const _: () = assert!(size_of::<LiveStatus>() == size_of::<LineStatus>());
@@ -261,22 +262,48 @@ const _: () = assert!(size_of::<LiveStatus>() == size_of::<LineStatus>());
 pub(crate) struct StatusMapping {
     mapping: Mapping,
     lines: usize,
+    /// Distance between two entries in bytes: a multiple of the alignment of [`LiveStatus`], and at
+    /// least its size.
+    stride: usize,
 }
 
 impl StatusMapping {
-    /// Maps the status of the first `lines` lines of the context `fd`.
-    pub(crate) fn new(fd: BorrowedFd<'_>, offset: u64, lines: usize) -> io::Result<Self> {
-        let bytes = lines * size_of::<LiveStatus>();
+    /// Maps the status of the first `lines` lines of the context `fd`, whose entries are `stride`
+    /// bytes apart.
+    pub(crate) fn new(
+        fd: BorrowedFd<'_>,
+        offset: u64,
+        lines: usize,
+        stride: usize,
+    ) -> io::Result<Self> {
+        let fits = stride >= size_of::<LiveStatus>() && stride % align_of::<LiveStatus>() == 0;
+        let bytes = lines.checked_mul(stride).filter(|_| fits);
+        let bytes = bytes.ok_or(io::ErrorKind::InvalidData)?;
         let mapping = Mapping::new(fd, offset, bytes, libc::PROT_READ)?;
-        Ok(Self { mapping, lines })
+        Ok(Self {
+            mapping,
+            lines,
+            stride,
+        })
     }
 
-    /// Returns the entries of all lines.
+    /// Returns the number of lines.
+    pub(crate) fn nr_lines(&self) -> usize {
+        self.lines
+    }
+
+    /// Returns the entry of `line`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no such line.
     #[inline]
-    pub(crate) fn lines(&self) -> &[LiveStatus] {
-        // SAFETY: The mapping has `lines` entries, is aligned to pages, and lives as long as
-        // `self`. The kernel writes only to fields that are atomics here.
-        unsafe { std::slice::from_raw_parts(self.mapping.at.cast().as_ptr(), self.lines) }
+    pub(crate) fn line(&self, line: u32) -> &LiveStatus {
+        let at = line as usize;
+        assert!(at < self.lines, "no line {line}");
+        // SAFETY: The mapping has `lines` entries, `stride` bytes apart, is aligned to pages, and
+        // lives as long as `self`. All fields are atomics.
+        unsafe { self.mapping.at.add(at * self.stride).cast().as_ref() }
     }
 }
 
@@ -482,11 +509,23 @@ mod tests {
     #[test]
     fn status_pages_show_later_changes() {
         let file = file("status", 1);
-        let status = StatusMapping::new(file.as_fd(), OFFSET, 2).unwrap();
-        assert_eq!(status.lines().len(), 2);
-        assert_eq!(status.lines()[1].deliveries.load(Acquire), 0);
-        let offset = OFFSET as i64 + size_of::<LineStatus>() as i64 + 8;
-        pwrite(file.as_fd(), &7u64.to_ne_bytes(), offset).unwrap();
-        assert_eq!(status.lines()[1].deliveries.load(Acquire), 7);
+        // A later module may have larger entries.
+        for stride in [64, 72] {
+            let status = StatusMapping::new(file.as_fd(), OFFSET, 2, stride).unwrap();
+            assert_eq!(status.nr_lines(), 2);
+            let before = status.line(1).deliveries.load(Acquire);
+            let offset = OFFSET as i64 + stride as i64 + 8;
+            pwrite(file.as_fd(), &(before + 7).to_ne_bytes(), offset).unwrap();
+            assert_eq!(status.line(1).deliveries.load(Acquire), before + 7);
+        }
+    }
+
+    #[test]
+    fn impossible_distance_of_entries_is_an_error() {
+        let file = file("stride", 1);
+        for stride in [0, 56, 68] {
+            let error = StatusMapping::new(file.as_fd(), OFFSET, 2, stride).err();
+            assert_eq!(error.unwrap().kind(), io::ErrorKind::InvalidData);
+        }
     }
 }
