@@ -418,7 +418,7 @@ impl Context {
     /// ENXIO, EBUSY: see the UAPI header.
     pub(crate) fn set_type(&self, line: u32, level: bool) -> Result {
         let target = self.line(line).ok_or(ENXIO)?;
-        let _control = self.assignments.lock();
+        let _assignments = self.assignments.lock();
         if !level && self.usage_of(line).resamplefds != 0 {
             return Err(EBUSY);
         }

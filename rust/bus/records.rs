@@ -98,12 +98,14 @@ impl Records {
         self.tail.load(Relaxed)
     }
 
-    /// Number of writes that found no room. Any context.
+    /// Returns the number of writes that found no room. Any context.
     pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Relaxed)
     }
 
-    /// Maps them to `vma`, from the start. In an mmap hook.
+    /// Maps the ring to `vma`, from the start. Call it in an mmap hook.
+    ///
+    /// # Errors
     ///
     /// EINVAL, EACCES: see the UAPI header.
     pub(crate) fn map(&self, vma: &VmaNew) -> Result {

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! include/linux/doorbell.h, as far as the rest of this directory needs it.
+//! include/linux/doorbell.h, as far as `module_api.rs` needs it.
 //!
-//! doorbell itself includes this file, too, and only so that the compiler compares it with what the
-//! header says.
+//! doorbell's module includes this file only so that the compiler compares it with the header.
 
 #![allow(non_camel_case_types)]
 

@@ -68,7 +68,7 @@ report $? "a copy of the template builds, and the message says where it is in th
 contents "$TMP/mine" | diff "$TMP/before" - >"$TMP/out"
 report $? "its directory is as it was"
 
-# A module in Rust, by a relative path: it includes rust/client by another one.
+# A module in Rust, by a relative path: it includes rust/module_api.rs by another one.
 fresh rust/deep/mine_rust ring_rust
 up=$(realpath --relative-to="$TMP/rust/deep/mine_rust" "$SRC")
 sed -i "s,#\[path = \"../../,#[path = \"$up/," "$TMP/rust/deep/mine_rust/doorbell_ring_rust.rs"
