@@ -48,7 +48,7 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-/* Changes when the meaning of an existing call changes; so: never. */
+/* Incremented if the meaning of an existing call changes, which is not planned. */
 #define DOORBELL_ABI_VERSION		1
 
 /* Limits, also reported by DOORBELL_GET_INFO. */
@@ -227,7 +227,8 @@ struct doorbell_trigger {
  * struct doorbell_notifier - DOORBELL_NOTIFIER: signal an eventfd on masks, unmasks, acks
  * @fd: the eventfd; with DOORBELL_NOTIFIER_FLAG_ALL, -1
  * @line: the line
- * @flags: as of struct doorbell_trigger
+ * @flags: zero to assign, DOORBELL_NOTIFIER_FLAG_DEASSIGN to deassign, and with
+ *	DOORBELL_NOTIFIER_FLAG_ALL to deassign all
  * @events: DOORBELL_NOTIFY_* bits to assign, zero to deassign
  * @reserved: zero
  *
@@ -390,8 +391,8 @@ struct doorbell_line_set {
  *
  * An array of these, one per line, can be mapped from doorbell_get_info.status_offset:
  * shared, read-only, all of its pages or fewer. Line N's entry is at N times
- * doorbell_get_info.status_size. The module works with these words itself, so they are
- * never late. Each field is exact by itself (read it once, as a whole); DOORBELL_QUERY
+ * doorbell_get_info.status_size. The module changes these words in place, so they are
+ * never stale. Each field is exact by itself (read it once, as a whole); DOORBELL_QUERY
  * returns all of them as of one moment. A delivery is counted before its triggers are
  * signalled: a thread that a trigger wakes finds it counted. The mapping keeps the
  * context open, as a file descriptor does.
@@ -439,8 +440,8 @@ struct doorbell_line_status {
  *
  * An address can have one region without datamatch and any number of regions with
  * different datamatches. All of them have the same @length, and regions that are not at
- * the same address do not overlap (EBUSY); one of any length covers its first byte. A
- * write that matches both a region with a datamatch and the one without goes to both.
+ * the same address do not overlap (EBUSY); a region of any length covers its first byte.
+ * A write that matches both a region with a datamatch and the one without goes to both.
  * To signal more, ring a line, which has many triggers.
  *
  * With DOORBELL_REGION_FLAG_RECORD a write is stored, before the signal, in the
@@ -468,8 +469,9 @@ struct doorbell_region {
  * struct doorbell_regions - DOORBELL_REGIONS: change many regions at once
  * @regions: address of an array of struct doorbell_region
  * @nr_regions: number of elements, at least 1
- * @failed: in: zero, out: index of the element that made the call fail; unchanged if
- *	the call succeeds or fails for another reason
+ * @failed: in: zero, also for the next call after one that failed. Out: index of the
+ *	element that made the call fail; unchanged if the call succeeds or fails for
+ *	another reason
  * @flags: zero
  * @reserved: zero
  *
@@ -643,7 +645,8 @@ struct doorbell_get_bus {
  * struct doorbell_eventfd - DOORBELL_EVENTFD_READ, _PEEK: an eventfd's counter
  * @fd: in: the eventfd
  * @flags: in: DOORBELL_EVENTFD_FLAG_NOWAIT (DOORBELL_EVENTFD_READ only)
- * @count: in: zero, out: the count that was consumed (READ) or is there (PEEK)
+ * @count: in: zero, also for the next call after one that succeeded. Out: the count that
+ *	was consumed (READ) or is there (PEEK)
  * @reserved: in: zero, out: zero
  *
  * DOORBELL_EVENTFD_READ does what read(2) of the eventfd does: sleeps until the counter

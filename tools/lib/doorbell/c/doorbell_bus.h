@@ -27,7 +27,7 @@ static inline int doorbell_assign_region(int db, const struct doorbell_region *r
 /**
  * doorbell_deassign_region() - deassign a region, and wait for its last signal
  * @db: the context
- * @region: the region as it was assigned; its fd may be -1
+ * @region: the region as it was assigned; if it signals an eventfd, its fd may be -1
  *
  * Return: 0, or a negative errno.
  */
@@ -46,7 +46,8 @@ static inline int doorbell_deassign_region(int db, const struct doorbell_region 
  * @regions: the regions, each with its flags
  * @nr_regions: their number
  * @failed: if not NULL, is set to the index of the region that made the call fail;
- *	to 0 if the call succeeds or fails for another reason
+ *	to 0 if the call succeeds or fails for another reason, so 0 with an error may
+ *	also be the first region
  *
  * Return: 0, or a negative errno.
  */

@@ -55,9 +55,9 @@ impl LineStatus {
 
 /// The mapped status pages of a context, from [`Context::map_status`](crate::Context::map_status).
 ///
-/// A read of a line's status is a few loads from memory and no system call. The module works with
-/// these words itself, so they are never late. The mapping keeps the context open, as a file
-/// descriptor does.
+/// A read of a line's status is a few loads from memory and no system call. The module changes these
+/// words in place, so they are never stale. The mapping keeps the context open, as a file descriptor
+/// does.
 ///
 /// # Examples
 ///
