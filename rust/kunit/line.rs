@@ -71,7 +71,7 @@ mod line {
     }
 
     #[test]
-    fn ring_loses_nothing_and_keeps_mask_and_hold() {
+    fn ring_loses_nothing_and_keeps_mask_and_owner() {
         for word in words() {
             for origin in sources() {
                 let (after, action) = ring(word, origin);

@@ -16,7 +16,7 @@ impl State {
     pub(crate) fn check_invariants(&mut self, model: &LineModel) {
         let owners = self.positions().filter(|at| at.owns_line()).count();
         if owners != usize::from(self.word & IN_PROGRESS != 0) {
-            self.fail(Rule::Holder);
+            self.fail(Rule::Owner);
         }
         if self.mask_returned && self.positions().any(Position::delivers) {
             self.fail(Rule::MaskBarrier);

@@ -43,8 +43,8 @@ pub enum Rule {
     Pending,
     /// R10: the only thread that knows of a deliverable message cannot be preempted.
     Prompt,
-    /// A line has one owner while it is held, and none otherwise.
-    Holder,
+    /// A line has one owner while it is in progress, and none otherwise.
+    Owner,
     /// The counters account for each ring once.
     Count,
     /// Each transition is notified once.
@@ -73,7 +73,7 @@ impl fmt::Display for Rule {
             Rule::MaskBarrier => "R3: a delivery under a mask",
             Rule::Pending => "R3: the pending bit is wrong",
             Rule::Prompt => "R10: a message waits for a thread that can be preempted",
-            Rule::Holder => "the number of owners is wrong",
+            Rule::Owner => "the number of owners is wrong",
             Rule::Count => "a ring is not counted once",
             Rule::Notify => "a transition is not notified once",
             Rule::Query => "a query is not a snapshot",

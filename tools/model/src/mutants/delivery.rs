@@ -6,7 +6,7 @@ use super::Mutant;
 use crate::{
     line::{self, Action, Origin, Place, IN_PROGRESS, MASKED, PENDING},
     line_model::{Functions, REAL},
-    Rule::{Count, Holder, Lost, MaskBarrier, Pending, Prompt},
+    Rule::{Count, Lost, MaskBarrier, Owner, Pending, Prompt},
 };
 
 pub(super) const MUTANTS: &[Mutant] = &[
@@ -60,7 +60,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     Mutant::edge(
         "a callback ignores the owner of the line",
-        &[Holder],
+        &[Owner],
         Functions {
             take: take_ignores_owner,
             ..REAL

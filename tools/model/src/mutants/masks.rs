@@ -6,7 +6,7 @@ use super::Mutant;
 use crate::{
     line::{self, Behind, Taken, Unmasked, IN_PROGRESS, MASKED, PENDING},
     line_model::{Functions, REAL},
-    Rule::{Asserted, Count, Holder, Invented, Lost, MaskBarrier, Notify, Pending},
+    Rule::{Asserted, Count, Invented, Lost, MaskBarrier, Notify, Owner, Pending},
 };
 
 pub(super) const MUTANTS: &[Mutant] = &[
@@ -52,7 +52,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     Mutant::edge(
         "UNMASK ignores the owner of the line",
-        &[Holder],
+        &[Owner],
         Functions {
             unmask: unmask_ignores_owner,
             ..REAL
@@ -76,7 +76,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     Mutant::nowait(
         "an unmask that does not wait delivers although the line has an owner",
-        &[Asserted, Holder, Invented, Pending],
+        &[Asserted, Invented, Owner, Pending],
         Functions {
             unmask_nowait: unmask_nowait_ignores_owner,
             ..REAL
