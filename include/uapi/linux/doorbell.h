@@ -41,6 +41,7 @@
  *			be added to the process
  *	EACCES		mmap() of the status pages for writing, or of either mapping for
  *			execution
+ *	EINTR		a signal arrived
  */
 #ifndef _UAPI_LINUX_DOORBELL_H
 #define _UAPI_LINUX_DOORBELL_H
@@ -261,8 +262,8 @@ struct doorbell_notifier {
  * message is delivered as an edge line's is, but between the ring and the ack there is
  * no other message: all rings until the ack coalesce.
  *
- * EBUSY unless the line is idle: no message pending, the line neither asserted nor
- * raised, and no irqfd of the line with a resamplefd.
+ * To change its type the line must be idle (EBUSY): no message pending, neither asserted
+ * nor raised, and to become an edge line no irqfd with a resamplefd.
  */
 struct doorbell_set_type {
 	__u32 line;
@@ -591,8 +592,9 @@ struct doorbell_set_records {
  * read(2) of the device consumes as many whole records as exist and fit, and returns
  * their size. It never sleeps: if there is none it fails with EAGAIN, because the
  * regions' eventfds and lines signal a new record. A buffer without room for one record
- * is EINVAL. Concurrent readers get different records. A record that could not be
- * copied has not been consumed: EFAULT, if it is the first.
+ * is EINVAL, but one of 1, 2, 4 or 8 bytes is an access to a register: EOPNOTSUPP.
+ * Concurrent readers get different records. A record that could not be copied has not been
+ * consumed: EFAULT, if it is the first.
  */
 struct doorbell_record {
 	__u64 sequence;
