@@ -224,7 +224,7 @@ impl EventFdQueue {
     }
 
     /// Consumes the counter, or one of it if EFD_SEMAPHORE is set, and wakes writers. Waits until
-    /// the counter is not zero. `eventfd_ctx_read()` of 2010 was meant for this.
+    /// the counter is not zero.
     ///
     /// `store` gets the count and returns true if it has stored the count. If it returns false,
     /// nothing is consumed, and this returns false. `store` is called with the lock held and must
@@ -327,7 +327,7 @@ impl EventFdGuard<'_> {
         count
     }
 
-    /// Returns the counter, and consumes nothing (`eventfd_ctx_peek_value()` of 2010).
+    /// Returns the counter, and consumes nothing.
     ///
     /// # Errors
     ///

@@ -322,7 +322,8 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// ENXIO if the number of records is not chosen yet.
+    /// ENXIO if the number of records is not chosen yet. EINTR if a signal has arrived while other
+    /// readers were faster.
     ///
     /// # Examples
     ///
@@ -334,7 +335,9 @@ impl Context {
     /// # Ok::<(), doorbell::Error>(())
     /// ```
     pub fn read_records(&self, maximum: usize) -> Result<Vec<Record>> {
-        let mut records = vec![uapi::Record::default(); maximum.max(1)];
+        // There are never more, so a larger buffer would only take memory.
+        let maximum = maximum.clamp(1, uapi::MAX_RECORDS as usize);
+        let mut records = vec![uapi::Record::default(); maximum];
         let count = match sys::read_records(self.as_fd(), &mut records) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             count => count.map_err(|source| self.failed(Operation::ReadRecords, source))?,
