@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (queue_0, queue_1, call) = (EventFd::new(0)?, EventFd::new(0)?, EventFd::new(0)?);
     context.assign_trigger(&call, 0)?;
 
-    // A device's regions come in one step: a write matches all of them or none.
+    // A device's regions come in one step: no write finds only some of them assigned.
     let tail = Region::mmio(TAIL, 4).record();
     let mut changes = Changes::new();
     changes
