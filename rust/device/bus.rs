@@ -139,9 +139,11 @@ impl DoorbellFile {
     /// Handles DOORBELL_REGIONS.
     pub(crate) fn regions(&self, arg: &Argument) -> Result {
         let mut regions: doorbell_regions = arg.read()?;
+        // Written first: a change could not be undone if this failed later.
+        regions.failed = u32::MAX;
+        arg.write(&regions)?;
         check_flags(regions.flags, 0)?;
         check_reserved(&regions.reserved)?;
-        check_reserved(&[regions.failed])?;
         if regions.nr_regions == 0 {
             return Err(EINVAL);
         }
@@ -153,7 +155,7 @@ impl DoorbellFile {
         self.change(context, &regions).map_err(|failed| {
             if let Some(index) = failed.index {
                 regions.failed = index;
-                // If it cannot be written, there is still the error.
+                // If it cannot be written any more, there is still the error.
                 let _ = arg.write(&regions);
             }
             failed.error

@@ -27,9 +27,6 @@ pub(super) fn read_eventfd(arg: &Argument) -> Result {
     let eventfd: doorbell_eventfd = arg.read()?;
     check_flags(eventfd.flags, DOORBELL_EVENTFD_FLAG_NOWAIT)?;
     check_reserved(&eventfd.reserved)?;
-    if eventfd.count != 0 {
-        return Err(EINVAL);
-    }
     let file = EventFdFile::from_fd(eventfd.fd)?;
     file.check_readable()?;
     let no_wait = eventfd.flags & DOORBELL_EVENTFD_FLAG_NOWAIT != 0 || file.nonblocking();
@@ -54,9 +51,6 @@ pub(super) fn peek_eventfd(arg: &Argument) -> Result {
     let mut eventfd: doorbell_eventfd = arg.read()?;
     check_flags(eventfd.flags, 0)?;
     check_reserved(&eventfd.reserved)?;
-    if eventfd.count != 0 {
-        return Err(EINVAL);
-    }
     let file = EventFdFile::from_fd(eventfd.fd)?;
     file.check_readable()?;
     let queue = file.queue()?;

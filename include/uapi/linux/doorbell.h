@@ -158,8 +158,8 @@ struct doorbell_set_lines {
  * @reserved: zero
  *
  * Assigning consumes the counter: if it was not zero, the line is rung exactly once.
- * From then on each signal is consumed and rings the line. An EFD_SEMAPHORE eventfd
- * gives one per signal, as its read(2) does; the rest stays in the counter.
+ * From then on each signal is consumed and rings the line. With EFD_SEMAPHORE each
+ * signal consumes one unit, as read(2) does; the other units stay in the counter.
  * Deassigning consumes the counter once more, in one step with the removal: only an
  * EFD_SEMAPHORE eventfd can have something left then, and it rings once more. After
  * that the module does not touch the eventfd again. When the last file of the eventfd
@@ -470,9 +470,8 @@ struct doorbell_region {
  * struct doorbell_regions - DOORBELL_REGIONS: change many regions at once
  * @regions: address of an array of struct doorbell_region
  * @nr_regions: number of elements, at least 1
- * @failed: in: zero, also for the next call after one that failed. Out: index of the
- *	element that made the call fail; unchanged if the call succeeds or fails for
- *	another reason
+ * @failed: out: index of the element that made the call fail; ~0U if the call succeeds
+ *	or fails for another reason
  * @flags: zero
  * @reserved: zero
  *
@@ -647,8 +646,7 @@ struct doorbell_get_bus {
  * struct doorbell_eventfd - DOORBELL_EVENTFD_READ, _PEEK: an eventfd's counter
  * @fd: in: the eventfd
  * @flags: in: DOORBELL_EVENTFD_FLAG_NOWAIT (DOORBELL_EVENTFD_READ only)
- * @count: in: zero, also for the next call after one that succeeded. Out: the count that
- *	was consumed (READ) or is there (PEEK)
+ * @count: out: the count that was consumed (READ) or is there (PEEK)
  * @reserved: in: zero, out: zero
  *
  * DOORBELL_EVENTFD_READ does what read(2) of the eventfd does: sleeps until the counter

@@ -45,16 +45,15 @@ static inline int doorbell_deassign_region(int db, const struct doorbell_region 
  * @db: the context
  * @regions: the regions, each with its flags
  * @nr_regions: their number
- * @failed: if not NULL, is set to the index of the region that made the call fail;
- *	to 0 if the call succeeds or fails for another reason, so 0 with an error may
- *	also be the first region
+ * @failed: if not NULL, is set to the index of the region that made the call fail, or
+ *	to UINT32_MAX if the call succeeds or fails for another reason
  *
  * Return: 0, or a negative errno.
  */
 static inline int doorbell_change_regions(int db, const struct doorbell_region *regions,
 					  uint32_t nr_regions, uint32_t *failed)
 {
-	struct doorbell_regions arg = { (uintptr_t)regions, nr_regions, 0, 0, { 0 } };
+	struct doorbell_regions arg = { (uintptr_t)regions, nr_regions, UINT32_MAX, 0, { 0 } };
 	int ret = doorbell_ioctl(db, DOORBELL_REGIONS, &arg);
 
 	if (failed)

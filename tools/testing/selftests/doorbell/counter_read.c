@@ -36,6 +36,25 @@ TEST_F(read, takes_all)
 	}
 }
 
+/* The structure of one call can be used for the next one: the count is written only. */
+TEST_F(read, structure_is_reusable)
+{
+	int efd = new_eventfd(_metadata, 0, 0);
+	struct doorbell_eventfd arg = { .fd = efd, .count = UINT64_MAX };
+	unsigned int i;
+
+	for (i = 1; i < 4; i++) {
+		ASSERT_EQ(0, efd_write(efd, i));
+		if (self->can_peek) {
+			ASSERT_EQ(0, doorbell_ioctl(self->db, DOORBELL_EVENTFD_PEEK, &arg));
+			EXPECT_EQ(i, arg.count);
+		}
+		ASSERT_EQ(0, doorbell_ioctl(self->db, DOORBELL_EVENTFD_READ, &arg));
+		EXPECT_EQ(i, arg.count);
+	}
+	EXPECT_EQ(0, efd_count(efd));
+}
+
 /* Also the value that only the kernel can reach. */
 TEST_F(read, takes_the_maximum)
 {

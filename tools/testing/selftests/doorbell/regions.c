@@ -61,6 +61,31 @@ FIXTURE_TEARDOWN(regions)
 	EXPECT_EQ(0, signals(self->efd, NE));				\
 } while (0)
 
+/*
+ * The structure of a call that failed can be used for the next one: the index is written
+ * only, also by a call that succeeds, or fails for another reason.
+ */
+TEST_F(regions, structure_is_reusable)
+{
+	struct doorbell_region list[] = {
+		to_eventfd(ADDR, 4, self->efd[0]), to_eventfd(ADDR + 4, 4, -1),
+	};
+	struct doorbell_regions arg = {
+		.regions = (uintptr_t)list, .nr_regions = ARRAY_SIZE(list), .failed = 7,
+	};
+
+	EXPECT_EQ(-EBADF, doorbell_ioctl(self->db, DOORBELL_REGIONS, &arg));
+	EXPECT_EQ(1, arg.failed);
+	list[1].fd = self->efd[1];
+	EXPECT_EQ(0, doorbell_ioctl(self->db, DOORBELL_REGIONS, &arg));
+	EXPECT_EQ(UINT32_MAX, arg.failed);
+	EXPECT_EQ(-EEXIST, doorbell_ioctl(self->db, DOORBELL_REGIONS, &arg));
+	EXPECT_EQ(0, arg.failed);
+	arg.regions = 1;
+	EXPECT_EQ(-EFAULT, doorbell_ioctl(self->db, DOORBELL_REGIONS, &arg));
+	EXPECT_EQ(0, arg.failed);
+}
+
 /* The order does not matter. */
 TEST_F(regions, any_order)
 {
