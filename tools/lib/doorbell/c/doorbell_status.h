@@ -11,12 +11,12 @@
 #include "doorbell.h"
 
 /**
- * struct doorbell_status - a mapping of the status pages
+ * struct doorbell_status_pages - a mapping of the status pages
  * @base: the entry of line 0
  * @nr_lines: number of lines
  * @stride: distance between the entries of two lines, in bytes
  */
-struct doorbell_status {
+struct doorbell_status_pages {
 	const void *base;
 	uint32_t nr_lines;
 	uint32_t stride;
@@ -29,7 +29,7 @@ struct doorbell_status {
  *
  * Return: 0 or -errno; -ENXIO if the lines have not been chosen yet.
  */
-static inline int doorbell_map_status(int db, struct doorbell_status *status)
+static inline int doorbell_map_status(int db, struct doorbell_status_pages *status)
 {
 	struct doorbell_get_info info;
 	int ret = doorbell_get_info(db, &info);
@@ -57,7 +57,7 @@ static inline int doorbell_map_status(int db, struct doorbell_status *status)
  * Return: the address of the entry. The caller reads each field once, as a whole.
  */
 static inline const struct doorbell_line_status *
-doorbell_status_of(const struct doorbell_status *status, uint32_t line)
+doorbell_status_of(const struct doorbell_status_pages *status, uint32_t line)
 {
 	const char *base = (const char *)status->base;
 
@@ -70,7 +70,7 @@ doorbell_status_of(const struct doorbell_status *status, uint32_t line)
  *
  * Return: 0, or a negative errno.
  */
-static inline int doorbell_unmap_status(const struct doorbell_status *status)
+static inline int doorbell_unmap_status(const struct doorbell_status_pages *status)
 {
 	size_t size = (size_t)status->nr_lines * status->stride;
 

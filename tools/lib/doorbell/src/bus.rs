@@ -2,7 +2,7 @@
 
 use crate::{
     Access, Changes, Context, Error, FailedChange, Operation, Record, RecordRing, Region,
-    RegionInfo, Result, Space, Target,
+    RegionInfo, Result, Target,
     region::region_operation,
     sys::{self, RecordMapping},
     uapi,
@@ -119,21 +119,12 @@ impl Context {
             return Ok(());
         }
         sys::regions(self.as_fd(), &changes.regions).map_err(|(source, index)| {
-            // Index zero is the first change, or none.
-            let of_one = matches!(
-                source.raw_os_error(),
-                Some(libc::EEXIST | libc::EBUSY | libc::ENOENT | libc::EBADF)
-            );
             let index = index as usize;
-            let failed = changes
-                .regions
-                .get(index)
-                .filter(|_| index != 0 || of_one)
-                .map(|arg| FailedChange {
-                    index,
-                    operation: region_operation(arg.flags),
-                    addr: arg.addr,
-                });
+            let failed = changes.regions.get(index).map(|arg| FailedChange {
+                index,
+                operation: region_operation(arg.flags),
+                addr: arg.addr,
+            });
             Error::Regions {
                 count: changes.len(),
                 failed,
@@ -199,16 +190,13 @@ impl Context {
     /// ```
     #[inline]
     pub fn write_bus(&self, accesses: &[Access]) -> Result<usize> {
-        sys::bus_write(self.as_fd(), accesses).map_err(|source| Error::Write {
-            access: accesses
-                .first()
-                .copied()
-                .unwrap_or(Access::new(Space::Mmio, 0, 0, 0)),
-            source,
-        })
+        let Some(&access) = accesses.first() else {
+            return Ok(0);
+        };
+        sys::bus_write(self.as_fd(), accesses).map_err(|source| Error::Write { access, source })
     }
 
-    /// Writes 1, 2, 4 or 8 bytes, in the machine's byte order, to an address of [`Space::Mmio`]
+    /// Writes 1, 2, 4 or 8 bytes, in the machine's byte order, to an address of [`Space::Mmio`](crate::Space::Mmio)
     /// below 2^63, by pwrite(2).
     ///
     /// # Errors

@@ -132,7 +132,8 @@ impl LineQuery {
     /// assert_eq!(query.coalesced(), 3);
     /// ```
     pub fn coalesced(&self) -> u64 {
-        self.rings - self.deliveries - self.dropped - u64::from(self.pending)
+        let other = self.deliveries + self.dropped + u64::from(self.pending);
+        self.rings.saturating_sub(other)
     }
 }
 

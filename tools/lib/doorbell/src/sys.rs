@@ -32,40 +32,70 @@ fn check(ret: i64) -> io::Result<i64> {
 ///
 /// # Safety
 ///
-/// Any bytes must be a valid value of the type.
-pub(crate) unsafe trait Plain {}
+/// Any bytes must be a valid value of the type, and the argument of the ioctls must contain no
+/// addresses.
+pub(crate) unsafe trait Plain {
+    /// The ioctls whose argument has this type.
+    const IOCTLS: &[u32];
+}
+
 // SAFETY: Structures of integers.
-unsafe impl Plain for uapi::GetInfo {}
+unsafe impl Plain for uapi::GetInfo {
+    const IOCTLS: &[u32] = &[uapi::GET_INFO];
+}
 // SAFETY: As above.
-unsafe impl Plain for uapi::SetLines {}
+unsafe impl Plain for uapi::SetLines {
+    const IOCTLS: &[u32] = &[uapi::SET_LINES];
+}
 // SAFETY: As above.
-unsafe impl Plain for uapi::Irqfd {}
+unsafe impl Plain for uapi::Irqfd {
+    const IOCTLS: &[u32] = &[uapi::IRQFD];
+}
 // SAFETY: As above.
-unsafe impl Plain for uapi::Trigger {}
+unsafe impl Plain for uapi::Trigger {
+    const IOCTLS: &[u32] = &[uapi::TRIGGER];
+}
 // SAFETY: As above.
-unsafe impl Plain for uapi::SetType {}
+unsafe impl Plain for uapi::SetType {
+    const IOCTLS: &[u32] = &[uapi::SET_TYPE];
+}
 // SAFETY: As above.
-unsafe impl Plain for uapi::SetLevel {}
+unsafe impl Plain for uapi::SetLevel {
+    const IOCTLS: &[u32] = &[uapi::SET_LEVEL];
+}
 // SAFETY: As above.
-unsafe impl Plain for uapi::Query {}
+unsafe impl Plain for uapi::Query {
+    const IOCTLS: &[u32] = &[uapi::QUERY];
+}
 // SAFETY: As above.
-unsafe impl Plain for uapi::Eventfd {}
+unsafe impl Plain for uapi::Eventfd {
+    const IOCTLS: &[u32] = &[uapi::EVENTFD_READ, uapi::EVENTFD_PEEK];
+}
 // SAFETY: As above.
-unsafe impl Plain for uapi::Notifier {}
+unsafe impl Plain for uapi::Notifier {
+    const IOCTLS: &[u32] = &[uapi::NOTIFIER];
+}
 // SAFETY: As above.
-unsafe impl Plain for uapi::Region {}
+unsafe impl Plain for uapi::Region {
+    const IOCTLS: &[u32] = &[uapi::REGION];
+}
 // SAFETY: As above.
-unsafe impl Plain for uapi::SetRecords {}
+unsafe impl Plain for uapi::SetRecords {
+    const IOCTLS: &[u32] = &[uapi::SET_RECORDS];
+}
 // SAFETY: As above.
-unsafe impl Plain for uapi::GetBus {}
+unsafe impl Plain for uapi::GetBus {
+    const IOCTLS: &[u32] = &[uapi::GET_BUS];
+}
 
 /// Calls an ioctl whose argument is a structure without addresses, and returns its result.
 ///
 /// # Panics
 ///
-/// Panics if the size of `T` is not the size that `cmd` encodes.
+/// Panics if `cmd` is not an ioctl of `T`.
 pub(crate) fn ioctl<T: Plain>(fd: BorrowedFd<'_>, cmd: u32, arg: &mut T) -> io::Result<i32> {
-    // SAFETY: A `Plain` argument contains no addresses.
+    assert!(T::IOCTLS.contains(&cmd));
+    // SAFETY: The argument of these ioctls contains no addresses.
     unsafe { ioctl_arrays(fd, cmd, arg) }
 }
 
@@ -124,15 +154,16 @@ pub(crate) fn ioctl_lines(
     Ok((count as u32, result))
 }
 
-/// Assigns and deassigns all of `regions` or none. If one of them is the reason for a failure, its
-/// index is returned, too; zero can also mean that none is.
+/// Assigns and deassigns all of `regions` or none. On a failure also returns the index of the region
+/// that is the reason, or `u32::MAX` if none is.
 pub(crate) fn regions(
     fd: BorrowedFd<'_>,
     regions: &[uapi::Region],
 ) -> Result<(), (io::Error, u32)> {
     let mut arg = uapi::Regions {
         regions: regions.as_ptr().expose_provenance() as u64,
-        nr_regions: length(regions.len()).map_err(|error| (error, 0))?,
+        nr_regions: length(regions.len()).map_err(|error| (error, u32::MAX))?,
+        failed: u32::MAX,
         ..Default::default()
     };
     // SAFETY: The kernel only reads the array, which has `nr_regions` elements.

@@ -48,7 +48,7 @@ TEST(masked_lines)
 
 TEST(status)
 {
-	struct doorbell_status status = {};
+	struct doorbell_status_pages status = {};
 	struct doorbell_query query = {};
 	int db = doorbell_open();
 

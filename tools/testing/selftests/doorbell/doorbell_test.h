@@ -138,7 +138,7 @@ static inline size_t status_size(uint32_t nr_lines)
 static inline const struct doorbell_line_status *map_status(struct __test_metadata *_metadata,
 							    int db)
 {
-	struct doorbell_status status = {};
+	struct doorbell_status_pages status = {};
 
 	ASSERT_EQ(0, doorbell_map_status(db, &status));
 	ASSERT_EQ(sizeof(struct doorbell_line_status), status.stride);
