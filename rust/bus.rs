@@ -38,8 +38,8 @@ use crate::{
     },
     line::{
         state::{
-            Behind,
             Origin, //
+            Provenance,
         },
         Line, //
     },
@@ -168,8 +168,8 @@ impl Region {
         self.writes.fetch_add(1u64, Relaxed);
         match (&self.target, origin) {
             (Target::EventFd(eventfd), Origin::Caller) => eventfd.signal(0),
-            (Target::EventFd(_), Origin::Wake(behind)) => {
-                self.hops.store(behind.hops(), Relaxed);
+            (Target::EventFd(_), Origin::Wake(provenance)) => {
+                self.hops.store(provenance.hops(), Relaxed);
                 Run::<IrqWork>::queue(self);
             }
             (Target::Line(line), _) => {
@@ -185,7 +185,7 @@ impl Run<IrqWork> for Region {
     fn run(self: Pin<&Self>) {
         if let Target::EventFd(eventfd) = &self.target {
             let hops = self.hops.load(Relaxed);
-            eventfd.signal(Behind::new(hops, false).key());
+            eventfd.signal(Provenance::new(hops, false).key());
         }
     }
 }

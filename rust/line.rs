@@ -17,9 +17,9 @@ use self::{
     state::{
         Acked,
         Action,
-        Behind,
         Origin,
         Place, //
+        Provenance,
     },
     status::{
         LineStats,
@@ -102,7 +102,7 @@ const HOPS_KEY_SHIFT: u32 = 16;
 /// EPOLL_URING_WAKE, a cast that bindgen cannot evaluate.
 const URING_KEY: u32 = 1 << 27;
 
-impl Behind {
+impl Provenance {
     /// Returns the origin of a wake-up with the key `mask`.
     #[inline(always)]
     fn of_key(mask: u32) -> Self {
@@ -165,7 +165,7 @@ impl Acked {
 pub(crate) fn origin_of_caller() -> Origin {
     match depth() {
         0 if signal_allowed() => Origin::Caller,
-        hops => Origin::Wake(Behind::new(hops, false)),
+        hops => Origin::Wake(Provenance::new(hops, false)),
     }
 }
 
@@ -241,7 +241,7 @@ impl Line {
         // On PREEMPT_RT the holder of an eventfd's lock is preemptible.
         #[cfg(CONFIG_PREEMPT_RT)]
         let _preemption = Unpreempted::new();
-        self.relayed(Behind::of_key(mask))
+        self.relayed(Provenance::of_key(mask))
     }
 
     /// Rings the line from the context that `origin` names, as [`Line::ring`] or
@@ -250,22 +250,22 @@ impl Line {
     pub(crate) fn ring_from(self: Pin<&Self>, origin: Origin) -> RingOutcome {
         match origin {
             Origin::Caller => self.ring(),
-            Origin::Wake(behind) => {
+            Origin::Wake(provenance) => {
                 let _preemption = Unpreempted::new();
-                if behind.hops() == 0 {
+                if provenance.hops() == 0 {
                     fresh();
                 }
-                self.relayed(behind)
+                self.relayed(provenance)
             }
         }
     }
 
     /// Rings the line and leaves the delivery to a callback. Interrupts or preemption must be off.
     #[inline(always)]
-    fn relayed(self: Pin<&Self>, behind: Behind) -> RingOutcome {
-        let (action, _) = self
-            .lock
-            .update(state::IDLE, |word| state::ring(word, Origin::Wake(behind)));
+    fn relayed(self: Pin<&Self>, provenance: Provenance) -> RingOutcome {
+        let (action, _) = self.lock.update(state::IDLE, |word| {
+            state::ring(word, Origin::Wake(provenance))
+        });
         match action {
             Action::Relay => Run::<IrqWork>::queue(self),
             Action::Coalesce => {
@@ -274,7 +274,7 @@ impl Line {
             }
             Action::Keep => return RingOutcome::Masked,
             Action::Defer => self.queue_in_batch(),
-            Action::Leave => self.hurry(),
+            Action::Leave => self.boost_owner(),
             // This origin never causes these.
             Action::Deliver(_) | Action::Drop => {}
         }
@@ -290,13 +290,13 @@ impl Line {
         guard: Option<LineGuard<'_>>,
     ) -> RingOutcome {
         match (action, guard) {
-            (Action::Deliver(behind), Some(guard)) => self.deliver(guard, Some(behind), 0),
+            (Action::Deliver(provenance), Some(guard)) => self.deliver(guard, Some(provenance), 0),
             (Action::Coalesce, _) => {
                 self.lock.stats().coalesced.fetch_add(1u64, Relaxed);
                 return RingOutcome::Coalesced;
             }
             (Action::Keep, _) => return RingOutcome::Masked,
-            (Action::Leave, _) => self.hurry(),
+            (Action::Leave, _) => self.boost_owner(),
             (action, _) => self.queue(&action, Place::Caller),
         }
         RingOutcome::Delivered
@@ -305,7 +305,7 @@ impl Line {
     /// Gives the owner, for which the caller has left a message, the caller's priority on PREEMPT_RT. If
     /// the caller must not sleep, gives it that of the CPU's irq_work thread.
     #[inline(always)]
-    fn hurry(self: Pin<&Self>) {
+    fn boost_owner(self: Pin<&Self>) {
         if cfg!(CONFIG_PREEMPT_RT) && !self.lock.wait() {
             Run::<IrqWork>::queue(self);
         }
@@ -319,7 +319,7 @@ impl Line {
     pub(crate) fn deliver(
         self: Pin<&Self>,
         guard: LineGuard<'_>,
-        first: Option<Behind>,
+        first: Option<Provenance>,
         rounds: u32,
     ) {
         self.deliver_at(guard, first, rounds, Place::Caller);
@@ -329,12 +329,12 @@ impl Line {
     fn deliver_at(
         self: Pin<&Self>,
         mut guard: LineGuard<'_>,
-        first: Option<Behind>,
+        first: Option<Provenance>,
         rounds: u32,
         place: Place,
     ) {
-        if let Some(behind) = first {
-            self.send(&mut guard, behind);
+        if let Some(provenance) = first {
+            self.send(&mut guard, provenance);
         }
         if let Err(guard) = guard.release_idle() {
             self.deliver_rest(guard, rounds + u32::from(first.is_some()), place);
@@ -342,10 +342,10 @@ impl Line {
     }
 
     #[inline(always)]
-    fn send(self: Pin<&Self>, guard: &mut LineGuard<'_>, behind: Behind) {
+    fn send(self: Pin<&Self>, guard: &mut LineGuard<'_>, provenance: Provenance) {
         // Before the signal: a thread that the signal wakes finds the delivery counted.
         self.lock.stats().deliveries.add(1);
-        guard.signal(behind.key());
+        guard.signal(provenance.key());
     }
 
     /// Does the rest of [`Line::deliver`] if contenders have changed the word.
@@ -362,8 +362,8 @@ impl Line {
             };
             guard = held;
             match action {
-                Action::Deliver(behind) => {
-                    self.send(&mut guard, behind);
+                Action::Deliver(provenance) => {
+                    self.send(&mut guard, provenance);
                     rounds = rounds.wrapping_add(1);
                 }
                 _ => self.lock.stats().dropped.add(1),
@@ -446,7 +446,7 @@ impl Line {
     ) -> Result {
         let mut guard = self.claim();
         let added = guard.add(output, room);
-        if added.is_ok() && guard.take_unheard() {
+        if added.is_ok() && guard.take_undelivered() {
             let _ = self
                 .lock
                 .update(state::LEVEL | state::ASSERTED | IN_PROGRESS, state::renew);
@@ -465,14 +465,14 @@ impl Line {
 
     /// Claims the line and its message if the message may be delivered and the line has no owner.
     #[inline(always)]
-    fn take_message(&self) -> Option<(LineGuard<'_>, Behind)> {
+    fn take_message(&self) -> Option<(LineGuard<'_>, Provenance)> {
         let (action, guard) = self.lock.update(state::PENDING, state::take);
-        let behind = match action {
-            Action::Deliver(behind) => behind,
+        let provenance = match action {
+            Action::Deliver(provenance) => provenance,
             // There is no guard then.
-            _ => Behind::NOTHING,
+            _ => Provenance::NOTHING,
         };
-        Some((guard?, behind))
+        Some((guard?, provenance))
     }
 
     /// Finishes a delivery that an interrupt has parked. Returns false if there is none.
@@ -497,7 +497,7 @@ impl Run<IrqWork> for Line {
         if !within_budget(1) {
             return self.queue_in_batch();
         }
-        let Some((mut guard, behind)) = self.take_message() else {
+        let Some((mut guard, provenance)) = self.take_message() else {
             if cfg!(CONFIG_PREEMPT_RT) {
                 // A ring that must not sleep has left a message to the owner: lend it this priority.
                 self.lock.wait();
@@ -506,7 +506,7 @@ impl Run<IrqWork> for Line {
         };
         // Before the signal: a thread that the signal wakes finds the delivery counted.
         self.lock.stats().deliveries.add(1);
-        if guard.signal_while(behind.key(), within_budget) {
+        if guard.signal_while(provenance.key(), within_budget) {
             self.deliver_at(guard, None, 1, Place::Interrupt);
         } else {
             guard.park(|| self.queue_in_batch());
@@ -519,10 +519,15 @@ impl RunInBatch for Line {
         if self.finish(Place::Worker) {
             return;
         }
-        if let Some((guard, behind)) = self.take_message() {
+        if let Some((guard, provenance)) = self.take_message() {
             self.lock.stats().deferred.add(1);
             // One message at a time, so that other threads of this priority can run.
-            self.deliver_at(guard, Some(behind), state::MAX_ROUNDS - 1, Place::Worker);
+            self.deliver_at(
+                guard,
+                Some(provenance),
+                state::MAX_ROUNDS - 1,
+                Place::Worker,
+            );
         }
     }
 }

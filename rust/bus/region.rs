@@ -206,8 +206,9 @@ pub(crate) fn find(addrs: &[u64], keys: &[Key], access: &Access) -> Matches {
     }
     if keys.get(rest).is_some_and(|key| key.addr == addr) {
         let value = access.value;
-        let behind = &keys[rest..];
-        let found = rest + behind.partition_point(|key| key.addr == addr && key.datamatch < value);
+        let provenance = &keys[rest..];
+        let found =
+            rest + provenance.partition_point(|key| key.addr == addr && key.datamatch < value);
         if keys
             .get(found)
             .is_some_and(|key| key.addr == addr && key.datamatch == value)

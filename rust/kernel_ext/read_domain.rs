@@ -8,8 +8,8 @@
 //! writer itself polls the readers, and most of the time there is none.
 //!
 //! A reader increments a counter of its CPU, and decrements the same counter at the end. A writer
-//! must see each counter at zero once: readers that it does not wait for have begun after it. There
-//! may always be some reader, so each CPU has two counters. New readers use the counter that the
+//! polls each counter until it is zero. A reader that increments it later cannot reach the object
+//! that the writer has unlinked. There may always be some reader, so each CPU has two counters. New readers use the counter that the
 //! writer does not poll.
 
 use super::wait::wait_until;
@@ -109,8 +109,8 @@ impl ReadDomain {
         smp_mb(kernel::sync::barrier::Full);
         let _waiting = self.waiting.lock();
         let phase = self.phase.load(Relaxed) & 1;
-        // Some readers loaded the phase long ago and incremented the counter just now; they are
-        // few.
+        // A reader that loaded the phase before the previous flip may use this counter. Such readers
+        // are few, and must be gone before the next flip.
         self.drain(phase ^ 1);
         self.phase.store(phase ^ 1, Relaxed);
         self.drain(phase);

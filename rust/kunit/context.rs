@@ -11,8 +11,8 @@ mod context {
         line::{
             state::{
                 Acked,
-                Behind,
                 Origin,
+                Provenance,
                 LEVEL,
                 MASKED,
                 MAX_HOPS,
@@ -138,8 +138,8 @@ mod context {
         line.mask();
         assert!(line.ack(Origin::Caller)? != Acked::Nothing);
         assert!(line.ack(Origin::Caller)? == Acked::Nothing);
-        assert!(line.raise(Origin::Wake(Behind::NOTHING))? == RingOutcome::Masked);
-        assert!(line.lower(Origin::Wake(Behind::NOTHING))?);
+        assert!(line.raise(Origin::Wake(Provenance::NOTHING))? == RingOutcome::Masked);
+        assert!(line.lower(Origin::Wake(Provenance::NOTHING))?);
         assert!(!line.unmask());
         let seen = line.snapshot();
         assert_eq!((seen.rings, seen.deliveries, seen.dropped), (4, 2, 1));

@@ -42,8 +42,8 @@ mod line {
         })
     }
 
-    fn message(hops: u32) -> Behind {
-        Behind::new(hops, false)
+    fn message(hops: u32) -> Provenance {
+        Provenance::new(hops, false)
     }
 
     fn wake(hops: u32) -> Origin {
@@ -59,7 +59,7 @@ mod line {
     fn ring_of_an_idle_line_delivers_or_relays() {
         assert_eq!(
             ring(IDLE, Origin::Caller),
-            (IN_PROGRESS, Action::Deliver(Behind::NOTHING))
+            (IN_PROGRESS, Action::Deliver(Provenance::NOTHING))
         );
         for hops in 0..=MAX_HOPS {
             let (word, action) = ring(IDLE, wake(hops));
@@ -188,7 +188,7 @@ mod line {
             }
         }
         let (word, action) = ring(LEVEL, Origin::Caller);
-        assert_eq!(action, Action::Deliver(Behind::NOTHING));
+        assert_eq!(action, Action::Deliver(Provenance::NOTHING));
         assert_eq!(word, LEVEL | IN_PROGRESS | ASSERTED);
         let (word, _) = ring(LEVEL, wake(0));
         assert_eq!(word, LEVEL | PENDING | ASSERTED);
@@ -299,7 +299,7 @@ mod line {
         for rounds in 0..MAX_ROUNDS {
             assert_eq!(
                 release(pending, rounds, Place::Caller),
-                (IN_PROGRESS, Action::Deliver(Behind::NOTHING))
+                (IN_PROGRESS, Action::Deliver(Provenance::NOTHING))
             );
         }
         assert_eq!(
@@ -328,13 +328,16 @@ mod line {
 
     #[test]
     fn uring_flag_is_passed_on() {
-        let uring = Behind::new(2, true);
+        let uring = Provenance::new(2, true);
         let (word, _) = ring(IDLE, Origin::Wake(uring));
         assert_eq!(take(word), (IN_PROGRESS, Action::Deliver(uring)));
         let (word, _) = ring(word, wake(5));
-        let both = Behind::new(5, true);
+        let both = Provenance::new(5, true);
         assert_eq!(take(word), (IN_PROGRESS, Action::Deliver(both)));
         let (word, _) = ring(take(word).0 & !IN_PROGRESS, wake(0));
-        assert_eq!(take(word), (IN_PROGRESS, Action::Deliver(Behind::NOTHING)));
+        assert_eq!(
+            take(word),
+            (IN_PROGRESS, Action::Deliver(Provenance::NOTHING))
+        );
     }
 }

@@ -9,8 +9,8 @@ use super::{
     state::{
         self,
         Acked,
-        Behind,
         Origin,
+        Provenance,
         Taken,
         Unmasked, //
     },
@@ -222,7 +222,7 @@ impl Line {
         self: Pin<&'a Self>,
         likely: u32,
         f: impl Fn(u32) -> (u32, Taken),
-    ) -> Option<(LineGuard<'a>, Option<Behind>, bool)> {
+    ) -> Option<(LineGuard<'a>, Option<Provenance>, bool)> {
         wait_until(|| match self.get_ref().lock.update(likely, &f) {
             (Taken::Busy, _) => {
                 self.help();

@@ -82,7 +82,7 @@ impl Output {
 pub(crate) struct Triggers {
     outputs: KVec<Output>,
     /// The last delivery found no trigger, and none was added since.
-    unheard: bool,
+    undelivered: bool,
     /// The rest of a delivery that has stopped.
     rest: Rest,
 }
@@ -100,7 +100,7 @@ impl Triggers {
     pub(crate) const fn new() -> Self {
         Self {
             outputs: KVec::new(),
-            unheard: false,
+            undelivered: false,
             rest: Rest { from: 0, mask: 0 },
         }
     }
@@ -120,7 +120,7 @@ impl Triggers {
     #[inline]
     pub(crate) fn signal(&mut self, mask: u32) {
         if self.outputs.is_empty() {
-            self.unheard = true;
+            self.undelivered = true;
         }
         for output in self.outputs.iter() {
             output.deliver(mask);
@@ -137,7 +137,7 @@ impl Triggers {
             only.deliver(mask);
             return true;
         }
-        self.unheard |= self.outputs.is_empty();
+        self.undelivered |= self.outputs.is_empty();
         for (at, few) in self.outputs.chunks(STRIDE).enumerate() {
             if at > 0 && !more(few.len() as u32) {
                 let from = (at * STRIDE) as u32;
@@ -193,8 +193,8 @@ impl Triggers {
     }
 
     /// Returns true, once, if the last delivery found no trigger.
-    pub(crate) fn take_unheard(&mut self) -> bool {
-        core::mem::take(&mut self.unheard)
+    pub(crate) fn take_undelivered(&mut self) -> bool {
+        core::mem::take(&mut self.undelivered)
     }
 
     /// Allocates room for [`Triggers::add`] to a list of `len`. Process context.

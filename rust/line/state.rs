@@ -89,9 +89,9 @@ impl Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Action {
     /// Deliver a message. The caller owns the line.
-    Deliver(Behind),
-    /// Queue the line's irq_work. Until that is done no other thread knows that the message has an
-    /// owner: the caller must not be preempted in between.
+    Deliver(Provenance),
+    /// Queue the line's irq_work. Until that is done, no thread or callback would deliver the message:
+    /// the caller must not be preempted in between.
     Relay,
     /// Queue the line for the context's worker. The caller must not be preempted before that, either.
     Defer,
@@ -115,7 +115,7 @@ pub(crate) enum Taken {
     /// The transition was made, and the caller owns the line.
     Done {
         /// The message that was pending, which the caller has to deliver or drop.
-        message: Option<Behind>,
+        message: Option<Provenance>,
         /// The caller has to signal the resamplefds.
         resample: bool,
     },
@@ -126,7 +126,7 @@ pub(crate) enum Taken {
 pub(crate) struct Unmasked {
     /// The message that was pending. The caller delivers it if it owns the line now; otherwise the
     /// present owner does.
-    pub(crate) message: Option<Behind>,
+    pub(crate) message: Option<Provenance>,
     /// The caller has to signal the resamplefds.
     pub(crate) resample: bool,
 }
@@ -148,9 +148,9 @@ pub(crate) enum Acked {
 /// The origin of a message: the number of relays that it came through, and a flag for an io_uring's own
 /// eventfd among them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Behind(u32);
+pub(crate) struct Provenance(u32);
 
-impl Behind {
+impl Provenance {
     const URING: u32 = URING >> HOPS_SHIFT;
 
     /// No relay: the ring came from a context where eventfds may be signalled.
@@ -204,7 +204,7 @@ pub(crate) enum Origin {
     Caller,
     /// Eventfds may not be signalled, as in an eventfd's wake callback; or another module's callback,
     /// which would call itself without end.
-    Wake(Behind),
+    Wake(Provenance),
 }
 
 /// The context of a line's owner.
@@ -219,13 +219,13 @@ pub(crate) enum Place {
 }
 
 #[inline]
-fn behind(state: u32) -> Behind {
-    Behind((state & (HOPS | URING)) >> HOPS_SHIFT)
+fn provenance(state: u32) -> Provenance {
+    Provenance((state & (HOPS | URING)) >> HOPS_SHIFT)
 }
 
 #[inline]
-fn with(state: u32, behind: Behind) -> u32 {
-    (state & !(HOPS | URING)) | (behind.0 << HOPS_SHIFT)
+fn with(state: u32, provenance: Provenance) -> u32 {
+    (state & !(HOPS | URING)) | (provenance.0 << HOPS_SHIFT)
 }
 
 /// Returns the word without its message.
@@ -237,7 +237,7 @@ fn without_message(state: u32) -> u32 {
 /// Returns the callback that delivers a pending message.
 #[inline]
 fn callback(state: u32, place: Place) -> Action {
-    if behind(state).hops() >= RELAY_LIMIT || place == Place::Worker {
+    if provenance(state).hops() >= RELAY_LIMIT || place == Place::Worker {
         Action::Defer
     } else {
         Action::Relay
@@ -307,11 +307,11 @@ pub(crate) fn lower(state: u32) -> (u32, Option<bool>) {
 #[inline(always)]
 fn request(state: u32, origin: Origin) -> (u32, Action) {
     let new = match origin {
-        Origin::Caller => Behind::NOTHING,
-        Origin::Wake(behind) => behind,
+        Origin::Caller => Provenance::NOTHING,
+        Origin::Wake(provenance) => provenance,
     };
     if state & PENDING != 0 {
-        let both = behind(state).join(new);
+        let both = provenance(state).join(new);
         return (with(state, both), Action::Coalesce);
     }
     let pending = with(state | PENDING, new);
@@ -326,7 +326,10 @@ fn request(state: u32, origin: Origin) -> (u32, Action) {
         return (pending, Action::Leave);
     }
     match origin {
-        Origin::Caller => (sent(state) | IN_PROGRESS, Action::Deliver(Behind::NOTHING)),
+        Origin::Caller => (
+            sent(state) | IN_PROGRESS,
+            Action::Deliver(Provenance::NOTHING),
+        ),
         Origin::Wake(_) => (pending, callback(pending, Place::Caller)),
     }
 }
@@ -340,7 +343,7 @@ pub(crate) fn take(state: u32) -> (u32, Action) {
     }
     (
         sent(without_message(state)) | IN_PROGRESS,
-        Action::Deliver(behind(state)),
+        Action::Deliver(provenance(state)),
     )
 }
 
@@ -373,7 +376,7 @@ pub(crate) fn unmask_nowait(state: u32) -> (u32, Option<Unmasked>) {
         return (state, None);
     }
     let done = Unmasked {
-        message: (state & PENDING != 0).then_some(behind(state)),
+        message: (state & PENDING != 0).then_some(provenance(state)),
         resample: state & RESAMPLE != 0,
     };
     let open = state & !(MASKED | RESAMPLE);
@@ -397,7 +400,7 @@ pub(crate) fn clear(state: u32) -> (u32, Taken) {
     if state & IN_PROGRESS != 0 {
         return (state, Taken::Busy);
     }
-    let message = Some(behind(state));
+    let message = Some(provenance(state));
     let (cleared, resample) = deassert(without_message(state));
     (cleared | IN_PROGRESS, Taken::Done { message, resample })
 }
@@ -479,9 +482,9 @@ pub(crate) fn release(state: u32, rounds: u32, place: Place) -> (u32, Action) {
     if state & PENDING == 0 || state & MASKED != 0 {
         return (state & !IN_PROGRESS, Action::Leave);
     }
-    let behind = behind(state);
-    if rounds < MAX_ROUNDS && (behind.hops() < RELAY_LIMIT || place == Place::Worker) {
-        (sent(without_message(state)), Action::Deliver(behind))
+    let provenance = provenance(state);
+    if rounds < MAX_ROUNDS && (provenance.hops() < RELAY_LIMIT || place == Place::Worker) {
+        (sent(without_message(state)), Action::Deliver(provenance))
     } else {
         (state & !IN_PROGRESS, callback(state, place))
     }

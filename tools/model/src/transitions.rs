@@ -5,7 +5,7 @@
 mod operations;
 
 use crate::{
-    line::{self, Action, Behind, Origin, Place, IN_PROGRESS},
+    line::{self, Action, Origin, Place, Provenance, IN_PROGRESS},
     line_model::LineModel,
     ops::Op,
     state::{Callback, Continuation, Notification, Position, QueryReads, State},
@@ -111,7 +111,7 @@ impl State {
             }
             Position::ChangeWord(op) => {
                 let hops = if op == Op::Wake { 0 } else { line::RELAY_LIMIT };
-                match self.ring(model, Origin::Wake(Behind::new(hops, false))) {
+                match self.ring(model, Origin::Wake(Provenance::new(hops, false))) {
                     Position::Queue { .. } => Position::Idle,
                     other => other,
                 }

@@ -4,7 +4,7 @@
 
 use super::Mutant;
 use crate::{
-    line::{self, Behind, Taken, Unmasked, IN_PROGRESS, MASKED, PENDING},
+    line::{self, Provenance, Taken, Unmasked, IN_PROGRESS, MASKED, PENDING},
     line_model::{Functions, REAL},
     Rule::{Asserted, Count, Invented, Lost, MaskBarrier, Notify, Owner, Pending},
 };
@@ -87,7 +87,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
 fn unmask_always_delivers(state: u32) -> (u32, Taken) {
     match line::unmask(state) {
         (after, Taken::Done { resample, .. }) => {
-            let message = Some(Behind::NOTHING);
+            let message = Some(Provenance::NOTHING);
             (after, Taken::Done { message, resample })
         }
         other => other,

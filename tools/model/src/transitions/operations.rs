@@ -3,7 +3,7 @@
 //! The first step of each operation, which is its first compare-exchange.
 
 use crate::{
-    line::{self, Acked, Behind, Origin, Taken, Unmasked, IN_PROGRESS, MASKED},
+    line::{self, Acked, Origin, Provenance, Taken, Unmasked, IN_PROGRESS, MASKED},
     line_model::LineModel,
     ops::Op,
     state::{Callback, Continuation, Notification, Position, QueryReads, State},
@@ -19,15 +19,18 @@ impl State {
                 self.queue(Callback::Relay);
                 Position::ChangeWord(op)
             }
-            Op::Wake => self.ring(model, Origin::Wake(Behind::NOTHING)),
-            Op::FarWake => self.ring(model, Origin::Wake(Behind::new(line::RELAY_LIMIT, false))),
+            Op::Wake => self.ring(model, Origin::Wake(Provenance::NOTHING)),
+            Op::FarWake => self.ring(
+                model,
+                Origin::Wake(Provenance::new(line::RELAY_LIMIT, false)),
+            ),
             Op::Mask => self.mask(model),
             Op::MaskNosync => self.mask_nosync(model),
             Op::Unmask => return self.unmask(model),
             Op::UnmaskNowait => self.unmask_nowait(model),
             Op::Clear => return self.clear(model),
             Op::Raise => self.raise(model, Origin::Caller),
-            Op::WakeRaise => self.raise(model, Origin::Wake(Behind::NOTHING)),
+            Op::WakeRaise => self.raise(model, Origin::Wake(Provenance::NOTHING)),
             Op::Lower => self.lower(model),
             Op::Ack => self.ack(model),
             Op::Assign => {
@@ -161,7 +164,7 @@ impl State {
     fn after_unmask(
         &mut self,
         model: &LineModel,
-        message: Option<Behind>,
+        message: Option<Provenance>,
         notification: Notification,
     ) -> Position {
         let (rounds, then) = (model.rounds, Continuation::Notify(notification));
@@ -226,7 +229,7 @@ impl State {
         self.unnotified += 1;
         self.acking = again;
         if again && !functions.ack_notifies_first {
-            let (word, _) = (functions.assert_again)(self.word, Origin::Wake(Behind::NOTHING));
+            let (word, _) = (functions.assert_again)(self.word, Origin::Wake(Provenance::NOTHING));
             self.word = word;
             self.acking = false;
             self.rings += 1;
