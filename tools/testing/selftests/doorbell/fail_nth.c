@@ -437,10 +437,14 @@ TEST_F(fail_nth, peek)
 	sweep(_metadata, &(struct sweep){ .lines = LINES, .spare = 9, .call = call_peek });
 }
 
+static void prepare_mmap(struct __test_metadata *_metadata, struct testbed *w)
+{
+	w->offset = info_of(_metadata, w->db).status_offset;
+}
+
 static int call_mmap(struct testbed *w)
 {
-	w->map = mmap(NULL, status_size(LINES), PROT_READ, MAP_SHARED, w->db,
-		      status_offset(w->db));
+	w->map = mmap(NULL, status_size(LINES), PROT_READ, MAP_SHARED, w->db, w->offset);
 	return w->map == MAP_FAILED ? -errno : 0;
 }
 
@@ -455,7 +459,8 @@ static bool check_mmap(struct testbed *w)
 TEST_F(fail_nth, mmap)
 {
 	sweep(_metadata, &(struct sweep){
-		.lines = LINES, .call = call_mmap, .check = check_mmap });
+		.lines = LINES, .prepare = prepare_mmap, .call = call_mmap,
+		.check = check_mmap });
 }
 
 /* Ringing and delivering: nothing in it can fail. */

@@ -57,6 +57,8 @@ struct testbed {
 	/* The result of the call. */
 	int fd;
 	void *map;
+	/* The offset of the mapping: a call that asks for it could fail, too. */
+	uint64_t offset;
 	uint64_t lines[WORDS];
 	uint64_t result[WORDS];
 };

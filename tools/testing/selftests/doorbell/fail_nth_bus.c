@@ -292,7 +292,7 @@ TEST_F(fail_nth, read)
 static int call_map(struct testbed *w)
 {
 	w->map = mmap(NULL, status_size(LINES), PROT_READ | PROT_WRITE, MAP_SHARED, w->db,
-		      records_offset(w->db));
+		      w->offset);
 	return w->map == MAP_FAILED ? -errno : 0;
 }
 
@@ -306,6 +306,7 @@ static bool check_map(struct testbed *w)
 /* As many pages as the status pages. */
 static void prepare_mapping(struct __test_metadata *_metadata, struct testbed *w)
 {
+	w->offset = info_of(_metadata, w->db).records_offset;
 	ASSERT_EQ(0, doorbell_set_records(w->db, 512));
 	ASSERT_EQ(0, change_region(w->db, recorded(to_line(ADDR, 4, 2))));
 	ASSERT_EQ(0, mmio_write(w->db, ADDR, 4, 0));
