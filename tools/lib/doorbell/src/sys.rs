@@ -39,53 +39,29 @@ pub(crate) unsafe trait Plain {
     const IOCTLS: &[u32];
 }
 
-// SAFETY: Structures of integers.
-unsafe impl Plain for uapi::GetInfo {
-    const IOCTLS: &[u32] = &[uapi::GET_INFO];
+/// Implements [`Plain`] for structures of the UAPI, each with its ioctls.
+macro_rules! impl_plain {
+    ($($name:ident: $($ioctl:ident)+;)+) => {$(
+        // SAFETY: A structure of integers, none of which is an address.
+        unsafe impl Plain for uapi::$name {
+            const IOCTLS: &[u32] = &[$(uapi::$ioctl),+];
+        }
+    )+};
 }
-// SAFETY: As above.
-unsafe impl Plain for uapi::SetLines {
-    const IOCTLS: &[u32] = &[uapi::SET_LINES];
-}
-// SAFETY: As above.
-unsafe impl Plain for uapi::Irqfd {
-    const IOCTLS: &[u32] = &[uapi::IRQFD];
-}
-// SAFETY: As above.
-unsafe impl Plain for uapi::Trigger {
-    const IOCTLS: &[u32] = &[uapi::TRIGGER];
-}
-// SAFETY: As above.
-unsafe impl Plain for uapi::SetType {
-    const IOCTLS: &[u32] = &[uapi::SET_TYPE];
-}
-// SAFETY: As above.
-unsafe impl Plain for uapi::SetLevel {
-    const IOCTLS: &[u32] = &[uapi::SET_LEVEL];
-}
-// SAFETY: As above.
-unsafe impl Plain for uapi::Query {
-    const IOCTLS: &[u32] = &[uapi::QUERY];
-}
-// SAFETY: As above.
-unsafe impl Plain for uapi::Eventfd {
-    const IOCTLS: &[u32] = &[uapi::EVENTFD_READ, uapi::EVENTFD_PEEK];
-}
-// SAFETY: As above.
-unsafe impl Plain for uapi::Notifier {
-    const IOCTLS: &[u32] = &[uapi::NOTIFIER];
-}
-// SAFETY: As above.
-unsafe impl Plain for uapi::Region {
-    const IOCTLS: &[u32] = &[uapi::REGION];
-}
-// SAFETY: As above.
-unsafe impl Plain for uapi::SetRecords {
-    const IOCTLS: &[u32] = &[uapi::SET_RECORDS];
-}
-// SAFETY: As above.
-unsafe impl Plain for uapi::GetBus {
-    const IOCTLS: &[u32] = &[uapi::GET_BUS];
+
+impl_plain! {
+    GetInfo: GET_INFO;
+    SetLines: SET_LINES;
+    Irqfd: IRQFD;
+    Trigger: TRIGGER;
+    Notifier: NOTIFIER;
+    SetType: SET_TYPE;
+    SetLevel: SET_LEVEL;
+    Query: QUERY;
+    Eventfd: EVENTFD_READ EVENTFD_PEEK;
+    Region: REGION;
+    SetRecords: SET_RECORDS;
+    GetBus: GET_BUS;
 }
 
 /// Calls an ioctl whose argument is a structure without addresses, and returns its result.
