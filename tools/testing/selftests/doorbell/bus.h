@@ -176,14 +176,6 @@ static inline uint64_t signals(const int *efd, unsigned int nr)
 
 /* Records. */
 
-/* Returns the offset for mmap() of the records, or 0. */
-static inline uint64_t records_offset(int db)
-{
-	struct doorbell_get_info info;
-
-	return doorbell_get_info(db, &info) ? 0 : info.records_offset;
-}
-
 /* Returns the size of the mapping of the records, in whole pages. */
 static inline size_t records_size(uint32_t nr)
 {

@@ -118,14 +118,6 @@ static inline struct doorbell_query settled(struct __test_metadata *_metadata, i
 
 /* The status pages. A test makes a system call between two reads of a field. */
 
-/* Returns the offset for mmap() of the status pages, or -1, which no mapping has. */
-static inline uint64_t status_offset(int db)
-{
-	struct doorbell_get_info info;
-
-	return doorbell_get_info(db, &info) ? -1 : info.status_offset;
-}
-
 /* Returns the size of the status pages of @nr_lines lines, in whole pages. */
 static inline size_t status_size(uint32_t nr_lines)
 {

@@ -306,25 +306,26 @@ TEST_F(errors_write, mapping)
 	const int rw = PROT_READ | PROT_WRITE;
 	const size_t page = self->size, size = records_size(RECORDS);
 	struct bus_fixture *w = &self->w;
+	const unsigned long offset = info_of(_metadata, w->db).records_offset;
 	int fresh = new_context(_metadata, 0), lines = new_context(_metadata, 1), prot;
 	struct doorbell_records records;
 
-	REFUSED(EINVAL, try_map(w->db, page, rw, MAP_PRIVATE, records_offset(w->db)));
-	REFUSED(EINVAL, try_map(w->db, page, PROT_READ, MAP_PRIVATE, records_offset(w->db)));
-	REFUSED(EINVAL, try_map(w->db, page, rw, MAP_SHARED, records_offset(w->db) + page));
-	REFUSED(EINVAL, try_map(w->db, page, rw, MAP_SHARED, records_offset(w->db) - page));
+	REFUSED(EINVAL, try_map(w->db, page, rw, MAP_PRIVATE, offset));
+	REFUSED(EINVAL, try_map(w->db, page, PROT_READ, MAP_PRIVATE, offset));
+	REFUSED(EINVAL, try_map(w->db, page, rw, MAP_SHARED, offset + page));
+	REFUSED(EINVAL, try_map(w->db, page, rw, MAP_SHARED, offset - page));
 	REFUSED(EINVAL, try_map(w->db, page, rw, MAP_SHARED, page));
-	REFUSED(EINVAL, try_map(w->db, size + page, rw, MAP_SHARED, records_offset(w->db)));
-	REFUSED(EINVAL, try_map(w->db, 1 << 28, rw, MAP_SHARED, records_offset(w->db)));
+	REFUSED(EINVAL, try_map(w->db, size + page, rw, MAP_SHARED, offset));
+	REFUSED(EINVAL, try_map(w->db, 1 << 28, rw, MAP_SHARED, offset));
 	/* The status pages are at another offset and stay read-only. */
 	REFUSED(EACCES, try_map(w->db, page, rw, MAP_SHARED, 0));
 	for (prot = PROT_EXEC; prot <= (PROT_EXEC | rw); prot++)
-		REFUSED(EACCES, try_map(w->db, page, prot, MAP_SHARED, records_offset(w->db)));
-	REFUSED(ENXIO, try_map(fresh, page, rw, MAP_SHARED, records_offset(w->db)));
-	REFUSED(ENXIO, try_map(lines, page, rw, MAP_SHARED, records_offset(w->db)));
+		REFUSED(EACCES, try_map(w->db, page, prot, MAP_SHARED, offset));
+	REFUSED(ENXIO, try_map(fresh, page, rw, MAP_SHARED, offset));
+	REFUSED(ENXIO, try_map(lines, page, rw, MAP_SHARED, offset));
 
 	/* A read-only mapping is allowed. */
-	ASSERT_EQ(0, try_map(w->db, size, PROT_READ, MAP_SHARED, records_offset(w->db)));
+	ASSERT_EQ(0, try_map(w->db, size, PROT_READ, MAP_SHARED, offset));
 	records = map_records(_metadata, w->db);
 	EXPECT_EQ(-1, mprotect(records.ring, page, PROT_READ | PROT_EXEC));
 	EXPECT_EQ(EACCES, errno);

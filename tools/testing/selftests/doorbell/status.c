@@ -96,8 +96,9 @@ TEST_F(status, deferred)
 TEST_F(status, shared_and_private)
 {
 	const struct doorbell_line_status *again = map_status(_metadata, self->db);
+	const uint64_t offset = info_of(_metadata, self->db).status_offset;
 	const struct doorbell_line_status *first = mmap(NULL, status_size(1), PROT_READ, MAP_SHARED,
-							self->db, status_offset(self->db));
+							self->db, offset);
 	int other = new_context(_metadata, LINES);
 	const struct doorbell_line_status *others = map_status(_metadata, other);
 	pid_t pid;
