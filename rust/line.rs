@@ -99,12 +99,14 @@ const _: () = {
 /// userspace sees only the bits that it asked for.
 const HOPS_KEY_SHIFT: u32 = 16;
 
+/// The bits of the key that count relays.
+const HOPS_KEY: u32 = state::MAX_HOPS << HOPS_KEY_SHIFT;
+
 /// EPOLL_URING_WAKE, a cast that bindgen cannot evaluate.
 const URING_KEY: u32 = 1 << 27;
 
 impl Provenance {
     /// Returns the origin of a wake-up with the key `mask`.
-    #[inline(always)]
     fn of_key(mask: u32) -> Self {
         Self::new(wake_depth(hops_of_key(mask)), mask & URING_KEY != 0)
     }
@@ -224,9 +226,26 @@ impl Line {
     /// [`EventFd::signal`]: crate::kernel_ext::eventfd::EventFd::signal
     #[inline(always)]
     pub(crate) fn ring(self: Pin<&Self>) -> RingOutcome {
+        let rung = self
+            .lock
+            .try_update(state::IDLE, |word| state::ring(word, Origin::Caller));
+        match rung {
+            Ok((Action::Deliver(provenance), Some(guard))) => {
+                self.deliver_edge(guard, provenance, Place::Caller);
+                RingOutcome::Delivered
+            }
+            // An idle line always delivers.
+            Ok(_) => RingOutcome::Delivered,
+            Err(word) => self.ring_word(word),
+        }
+    }
+
+    /// Rings the line, which is not idle: its word was `word`.
+    #[cold]
+    fn ring_word(self: Pin<&Self>, word: u32) -> RingOutcome {
         let (action, guard) = self
             .lock
-            .update(state::IDLE, |word| state::ring(word, Origin::Caller));
+            .update_from(word, |word| state::ring(word, Origin::Caller));
         self.rung(action, guard)
     }
 
@@ -241,6 +260,16 @@ impl Line {
         // On PREEMPT_RT the holder of an eventfd's lock is preemptible.
         #[cfg(CONFIG_PREEMPT_RT)]
         let _preemption = Unpreempted::new();
+        if mask & (HOPS_KEY | URING_KEY) == 0 && wake_depth(0) == 0 {
+            // Most wake-ups: a write by userspace.
+            return self.relayed(Provenance::NOTHING);
+        }
+        self.ring_from_key(mask)
+    }
+
+    /// Does what [`Line::ring_from_wake`] does for any key. Interrupts or preemption must be off.
+    #[cold]
+    fn ring_from_key(self: Pin<&Self>, mask: u32) -> RingOutcome {
         self.relayed(Provenance::of_key(mask))
     }
 
@@ -263,9 +292,19 @@ impl Line {
     /// Rings the line and leaves the delivery to a callback. Interrupts or preemption must be off.
     #[inline(always)]
     fn relayed(self: Pin<&Self>, provenance: Provenance) -> RingOutcome {
-        let (action, _) = self.lock.update(state::IDLE, |word| {
-            state::ring(word, Origin::Wake(provenance))
-        });
+        let ring = |word| state::ring(word, Origin::Wake(provenance));
+        match self.lock.try_update(state::IDLE, ring) {
+            Ok((action, _)) => self.queue(&action, Place::Interrupt),
+            Err(word) => return self.relayed_word(word, provenance),
+        }
+        RingOutcome::Delivered
+    }
+
+    /// Does what [`Line::relayed`] does for a line that is not idle: its word was `word`.
+    #[cold]
+    fn relayed_word(self: Pin<&Self>, word: u32, provenance: Provenance) -> RingOutcome {
+        let ring = |word| state::ring(word, Origin::Wake(provenance));
+        let (action, _) = self.lock.update_from(word, ring);
         match action {
             Action::Relay => Run::<IrqWork>::queue(self),
             Action::Coalesce => {
@@ -283,7 +322,6 @@ impl Line {
 
     /// Carries out the `action` of a ring or of another request for a message. If the action is urgent,
     /// the caller must not be preemptible.
-    #[inline(always)]
     pub(crate) fn rung(
         self: Pin<&Self>,
         action: Action,
@@ -315,7 +353,6 @@ impl Line {
     ///
     /// `rounds` is the number of messages that the owner has delivered already. After
     /// [`state::MAX_ROUNDS`] a callback delivers the rest.
-    #[inline(always)]
     pub(crate) fn deliver(
         self: Pin<&Self>,
         guard: LineGuard<'_>,
@@ -325,32 +362,34 @@ impl Line {
         self.deliver_at(guard, first, rounds, Place::Caller);
     }
 
+    /// Delivers the message of an edge line, as [`Line::deliver`] does. Expects that no contender
+    /// changes the word meanwhile.
     #[inline(always)]
+    fn deliver_edge(
+        self: Pin<&Self>,
+        mut guard: LineGuard<'_>,
+        provenance: Provenance,
+        place: Place,
+    ) {
+        self.send(&mut guard, provenance);
+        if let Err(guard) = guard.release_idle() {
+            self.deliver_at(guard, None, 1, place);
+        }
+    }
+
+    /// Does what [`Line::deliver`] does, at any place.
+    #[inline(never)]
     fn deliver_at(
         self: Pin<&Self>,
         mut guard: LineGuard<'_>,
         first: Option<Provenance>,
-        rounds: u32,
+        mut rounds: u32,
         place: Place,
     ) {
         if let Some(provenance) = first {
             self.send(&mut guard, provenance);
+            rounds = rounds.wrapping_add(1);
         }
-        if let Err(guard) = guard.release_idle() {
-            self.deliver_rest(guard, rounds + u32::from(first.is_some()), place);
-        }
-    }
-
-    #[inline(always)]
-    fn send(self: Pin<&Self>, guard: &mut LineGuard<'_>, provenance: Provenance) {
-        // Before the signal: a thread that the signal wakes finds the delivery counted.
-        self.lock.stats().deliveries.add(1);
-        guard.signal(provenance.key());
-    }
-
-    /// Does the rest of [`Line::deliver`] if contenders have changed the word.
-    #[inline(never)]
-    fn deliver_rest(self: Pin<&Self>, mut guard: LineGuard<'_>, mut rounds: u32, place: Place) {
         loop {
             let (action, held) = guard.update(
                 |word| state::release(word, rounds, place),
@@ -369,6 +408,13 @@ impl Line {
                 _ => self.lock.stats().dropped.add(1),
             }
         }
+    }
+
+    #[inline(always)]
+    fn send(self: Pin<&Self>, guard: &mut LineGuard<'_>, provenance: Provenance) {
+        // Before the signal: a thread that the signal wakes finds the delivery counted.
+        self.lock.stats().deliveries.add(1);
+        guard.signal(provenance.key());
     }
 
     /// Queues the irq_work or the worker if `action` asks for it. The caller must not be preemptible.
@@ -429,7 +475,9 @@ impl Line {
     pub(crate) fn lock_triggers<R>(self: Pin<&Self>, f: impl FnOnce(&mut Triggers) -> R) -> R {
         let mut guard = self.claim();
         let result = f(&mut guard);
-        self.deliver(guard, None, 0);
+        if let Err(guard) = guard.release_idle() {
+            self.deliver(guard, None, 0);
+        }
         result
     }
 
@@ -464,15 +512,41 @@ impl Line {
     }
 
     /// Claims the line and its message if the message may be delivered and the line has no owner.
-    #[inline(always)]
     fn take_message(&self) -> Option<(LineGuard<'_>, Provenance)> {
-        let (action, guard) = self.lock.update(state::PENDING, state::take);
-        let provenance = match action {
-            Action::Deliver(provenance) => provenance,
-            // There is no guard then.
-            _ => Provenance::NOTHING,
-        };
-        Some((guard?, provenance))
+        match self.lock.update(state::PENDING, state::take) {
+            (Action::Deliver(provenance), Some(guard)) => Some((guard, provenance)),
+            _ => None,
+        }
+    }
+
+    /// Delivers a message from the line's irq_work.
+    #[inline(always)]
+    fn deliver_in_interrupt(self: Pin<&Self>, mut guard: LineGuard<'_>, provenance: Provenance) {
+        // Before the signal: a thread that the signal wakes finds the delivery counted.
+        self.lock.stats().deliveries.add(1);
+        if !guard.signal_while(provenance.key(), within_budget) {
+            self.park(guard);
+        } else if let Err(guard) = guard.release_idle() {
+            self.deliver_at(guard, None, 1, Place::Interrupt);
+        }
+    }
+
+    /// Leaves the rest of a delivery to the context's worker.
+    #[cold]
+    fn park(self: Pin<&Self>, guard: LineGuard<'_>) {
+        guard.park(|| self.queue_in_batch());
+    }
+
+    /// Does what the line's irq_work does if the line has no message, or one that was relayed more than
+    /// once.
+    #[cold]
+    fn run_word(self: Pin<&Self>) {
+        if let Some((guard, provenance)) = self.take_message() {
+            self.deliver_in_interrupt(guard, provenance);
+        } else if cfg!(CONFIG_PREEMPT_RT) {
+            // A ring that must not sleep has left a message to the owner: lend it this priority.
+            self.lock.wait();
+        }
     }
 
     /// Finishes a delivery that an interrupt has parked. Returns false if there is none.
@@ -497,19 +571,11 @@ impl Run<IrqWork> for Line {
         if !within_budget(1) {
             return self.queue_in_batch();
         }
-        let Some((mut guard, provenance)) = self.take_message() else {
-            if cfg!(CONFIG_PREEMPT_RT) {
-                // A ring that must not sleep has left a message to the owner: lend it this priority.
-                self.lock.wait();
+        match self.lock.try_update(state::PENDING, state::take) {
+            Ok((Action::Deliver(provenance), Some(guard))) => {
+                self.deliver_in_interrupt(guard, provenance)
             }
-            return;
-        };
-        // Before the signal: a thread that the signal wakes finds the delivery counted.
-        self.lock.stats().deliveries.add(1);
-        if guard.signal_while(provenance.key(), within_budget) {
-            self.deliver_at(guard, None, 1, Place::Interrupt);
-        } else {
-            guard.park(|| self.queue_in_batch());
+            _ => self.run_word(),
         }
     }
 }

@@ -65,7 +65,11 @@ void doorbell_wait_queue_unlock(struct wait_queue_head *wqh, unsigned long flags
 void doorbell_wait_queue_add(struct wait_queue_head *wqh, struct wait_queue_entry *entry);
 void doorbell_wait_queue_del(struct wait_queue_entry *entry);
 void doorbell_wake_writers(struct wait_queue_head *wqh);
-void doorbell_wake_writers_behind(struct wait_queue_head *wqh, struct wait_queue_entry *entry);
+struct doorbell_readers;
+atomic_t *doorbell_read_begin(struct doorbell_readers *readers, u32 phase);
+void doorbell_read_end(atomic_t *active);
+int doorbell_get_value(u64 *value, const void __user *from, size_t size);
+int doorbell_word_cmpxchg(atomic_t *word, int old, int new);
 int doorbell_handoff_claim(atomic_t *word, int old, int new);
 int doorbell_handoff_release(atomic_t *word, int old, int new);
 void doorbell_preempt_disable(void);

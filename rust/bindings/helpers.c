@@ -14,6 +14,7 @@
 #include <linux/sched/clock.h>
 #include <linux/sched/signal.h>
 #include <linux/task_work.h>
+#include <linux/uaccess.h>
 
 #include "bindings_helper.h"
 
@@ -84,11 +85,19 @@ void doorbell_wake_writers(struct wait_queue_head *wqh)
 	current->in_eventfd = in_eventfd;
 }
 
-/* Does the same from the callback of @entry, if there is an entry after it. */
-void doorbell_wake_writers_behind(struct wait_queue_head *wqh, struct wait_queue_entry *entry)
+/*
+ * Does an atomic_cmpxchg(). The word is read first, so that a caller who expects the
+ * wrong value does not pay for a locked instruction. Returns the value that the word had:
+ * @old if it succeeds. If it fails, it orders nothing.
+ */
+int doorbell_word_cmpxchg(atomic_t *word, int old, int new)
 {
-	if (!list_is_last(&entry->entry, &wqh->head))
-		doorbell_wake_writers(wqh);
+	int now = atomic_read(word);
+
+	if (unlikely(now != old))
+		return now;
+	atomic_try_cmpxchg(word, &now, new);
+	return now;
 }
 
 /*
@@ -98,12 +107,14 @@ void doorbell_wake_writers_behind(struct wait_queue_head *wqh, struct wait_queue
  */
 int doorbell_handoff_claim(atomic_t *word, int old, int new)
 {
-	int now = old;
+	int now = atomic_read(word);
 
+	if (unlikely(now != old))
+		return now;
 	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
 		preempt_disable();
 	if (likely(atomic_try_cmpxchg(word, &now, new)))
-		return old;
+		return now;
 	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
 		preempt_enable();
 	return now;
@@ -117,7 +128,61 @@ int doorbell_handoff_release(atomic_t *word, int old, int new)
 		return now;
 	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
 		preempt_enable();
-	return old;
+	return now;
+}
+
+/* The number of readers that began on a CPU, for each of the two phases. */
+struct doorbell_readers {
+	atomic_t active[2];
+} ____cacheline_aligned;
+
+/*
+ * Counts a reader on this CPU, and returns its counter. @readers has an element for each
+ * possible CPU. Migration to another CPU does no harm: the elements are only counters that
+ * other CPUs hardly use.
+ */
+atomic_t *doorbell_read_begin(struct doorbell_readers *readers, u32 phase)
+{
+	atomic_t *active = &readers[raw_smp_processor_id()].active[phase & 1];
+
+	atomic_inc(active);
+	smp_mb__after_atomic();
+	return active;
+}
+
+/* A writer that finds no reader left has the reader's accesses before its own. */
+void doorbell_read_end(atomic_t *active)
+{
+	smp_mb__before_atomic();
+	atomic_dec(active);
+}
+
+/* Reads a value of @size bytes. Returns -EINVAL unless that is 1, 2, 4 or 8; or -EFAULT. */
+int doorbell_get_value(u64 *value, const void __user *from, size_t size)
+{
+	u8 byte;
+	u16 word;
+	u32 half;
+	int ret;
+
+	switch (size) {
+	case 4:
+		ret = get_user(half, (const u32 __user *)from);
+		*value = half;
+		return ret;
+	case 2:
+		ret = get_user(word, (const u16 __user *)from);
+		*value = word;
+		return ret;
+	case 1:
+		ret = get_user(byte, (const u8 __user *)from);
+		*value = byte;
+		return ret;
+	case 8:
+		return get_user(*value, (const u64 __user *)from);
+	default:
+		return -EINVAL;
+	}
 }
 
 void doorbell_preempt_disable(void)

@@ -521,12 +521,23 @@ impl<L: Listen> Listener<L> {
             }
         }
         if mask & kbindings::POLLHUP != 0 {
-            // SAFETY: The entry is on the queue, whose lock is held. The caller, which walks the
-            // queue, has loaded the next entry already.
-            unsafe { bindings::doorbell_wait_queue_del(entry) };
-            this.listen.hung_up();
+            // SAFETY: The entry is that of `this`. It is on the queue, whose lock is held. The caller,
+            // which walks the queue, has loaded the next entry already.
+            unsafe { this.hang_up(entry) };
         }
         consumed
+    }
+
+    /// Handles the close of the eventfd's last file.
+    ///
+    /// # Safety
+    ///
+    /// `entry` must be that of `self`, and be on the queue, whose lock is held.
+    #[cold]
+    unsafe fn hang_up(&self, entry: *mut kbindings::wait_queue_entry) {
+        // SAFETY: By the requirements of this function.
+        unsafe { bindings::doorbell_wait_queue_del(entry) };
+        self.listen.hung_up();
     }
 }
 

@@ -43,8 +43,7 @@ use kernel::{
     prelude::*,
     sync::atomic::{
         Acquire,
-        Atomic,
-        Full, //
+        Atomic, //
     },
     types::NotThreadSafe, //
 };
@@ -136,8 +135,7 @@ impl<T, C: Visible> HandoffLock<T, C> {
 
     /// Changes the word by `f`, which may be called several times and must be pure.
     ///
-    /// The first compare-exchange expects `likely`, which saves a read of the word. Only that
-    /// attempt is inlined.
+    /// The first attempt expects the word `likely`. Only that attempt is inlined.
     ///
     /// Returns a guard if this call set [`IN_PROGRESS`]. If the lock is claimed already,
     /// [`IN_PROGRESS`] and [`PARKED`] keep their values whatever `f` returns. Fully ordered, also
@@ -152,9 +150,9 @@ impl<T, C: Visible> HandoffLock<T, C> {
         likely: u32,
         f: impl Fn(u32) -> (u32, R),
     ) -> (R, Option<HandoffGuard<'_, T, C>>) {
-        match self.update_once(likely, &f) {
+        match self.try_update(likely, &f) {
             Ok(done) => done,
-            Err(now) => self.update_slow(now, f),
+            Err(now) => self.update_from(now, f),
         }
     }
 
@@ -163,15 +161,15 @@ impl<T, C: Visible> HandoffLock<T, C> {
         (&raw const self.status.word).cast_mut().cast()
     }
 
-    /// Repeats the compare-exchange until it succeeds.
+    /// Does what [`HandoffLock::update`] does, and is not inlined. Context as of that.
     #[cold]
-    fn update_slow<R>(
+    pub(crate) fn update_from<R>(
         &self,
         mut word: u32,
         f: impl Fn(u32) -> (u32, R),
     ) -> (R, Option<HandoffGuard<'_, T, C>>) {
         loop {
-            match self.update_once(word, &f) {
+            match self.try_update(word, &f) {
                 Ok(done) => return done,
                 Err(now) => word = now,
             }
@@ -191,6 +189,20 @@ impl<T, C: Visible> HandoffLock<T, C> {
             }
         }
         None
+    }
+
+    /// Exchanges `word` for `new`, in which [`IN_PROGRESS`] has not changed. If the word is not
+    /// `word`, returns its value as the error.
+    #[inline(always)]
+    fn cmpxchg(&self, word: u32, new: u32) -> Result<(), u32> {
+        // SAFETY: The pointer is valid. This is a full compare-exchange if it succeeds.
+        let now =
+            unsafe { bindings::doorbell_word_cmpxchg(self.as_ptr(), word as c_int, new as c_int) };
+        if now as u32 == word {
+            Ok(())
+        } else {
+            Err(now as u32)
+        }
     }
 
     /// Exchanges `word` for `new`, which makes the caller the owner. If the word is not `word`,
@@ -220,17 +232,17 @@ impl<T, C: Visible> HandoffLock<T, C> {
     }
 
     /// Attempts [`HandoffLock::update`] once. If the word is not `word`, returns its value as the
-    /// error.
+    /// error, and orders nothing. Context as of [`HandoffLock::update`].
     #[inline(always)]
-    fn update_once<R>(
+    pub(crate) fn try_update<R>(
         &self,
         word: u32,
-        f: &impl Fn(u32) -> (u32, R),
+        f: impl Fn(u32) -> (u32, R),
     ) -> Result<(R, Option<HandoffGuard<'_, T, C>>), u32> {
         let (new, result) = f(word);
         let new = new & !PARKED | word & (IN_PROGRESS | PARKED);
         if new & !word & IN_PROGRESS == 0 {
-            self.status.word.cmpxchg(word, new, Full)?;
+            self.cmpxchg(word, new)?;
             return Ok((result, None));
         }
         let owned = self.cmpxchg_claim(word, new)?;
@@ -310,8 +322,8 @@ impl<T, C: Visible> HandoffGuard<'_, T, C> {
             let (new, result) = f(word);
             let new = new & !PARKED;
             let exchanged = if new & IN_PROGRESS != 0 {
-                match self.lock.status.word.cmpxchg(word, new, Full) {
-                    Ok(_) => return (result, Some(self)),
+                match self.lock.cmpxchg(word, new) {
+                    Ok(()) => return (result, Some(self)),
                     Err(now) => Err(now),
                 }
             } else if urgent(&result) {

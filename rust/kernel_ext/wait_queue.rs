@@ -115,9 +115,14 @@ impl WaitQueue {
         &self,
         entry: *mut kbindings::wait_queue_entry,
     ) {
-        // SAFETY: By the requirements of this function the queue's lock is held, and the entry is
-        // on the queue.
-        unsafe { bindings::doorbell_wake_writers_behind(self.0.as_ptr(), entry) };
+        let queue = self.0.as_ptr();
+        // SAFETY: By the requirements of this function the queue's lock is held, and the entry is on
+        // the queue.
+        unsafe {
+            if (*entry).entry.next != &raw mut (*queue).head {
+                bindings::doorbell_wake_writers(queue);
+            }
+        }
     }
 
     /// Sleeps until `ready`, which is called with the queue's lock held, returns a value.

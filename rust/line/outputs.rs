@@ -14,6 +14,7 @@ use crate::{
     kernel_ext::{
         alloc::user_alloc_flags,
         eventfd::EventFd,
+        lazy_vec::LazyVec,
         shared_list::SharedList, //
     },
     uapi::{
@@ -80,7 +81,7 @@ impl Output {
 
 /// The triggers of a line. Only the owner of the line has a `&mut` to them.
 pub(crate) struct Triggers {
-    outputs: KVec<Output>,
+    outputs: LazyVec<Output>,
     /// The last delivery found no trigger, and none was added since.
     undelivered: bool,
     /// The rest of a delivery that has stopped.
@@ -99,7 +100,7 @@ impl Triggers {
     /// Creates an empty list.
     pub(crate) const fn new() -> Self {
         Self {
-            outputs: KVec::new(),
+            outputs: LazyVec::new(),
             undelivered: false,
             rest: Rest { from: 0, mask: 0 },
         }
@@ -117,11 +118,18 @@ impl Triggers {
 
     /// Signals a delivery to all triggers, with `mask` in the key of the wake-ups. Context as of
     /// [`EventFd::signal`].
-    #[inline]
+    #[inline(always)]
     pub(crate) fn signal(&mut self, mask: u32) {
-        if self.outputs.is_empty() {
-            self.undelivered = true;
+        match &self.outputs[..] {
+            [Output::EventFd(only)] => only.signal(mask),
+            _ => self.signal_all(mask),
         }
+    }
+
+    /// Does what [`Triggers::signal`] does for any number of outputs of any kind.
+    #[inline(never)]
+    fn signal_all(&mut self, mask: u32) {
+        self.undelivered |= self.outputs.is_empty();
         for output in self.outputs.iter() {
             output.deliver(mask);
         }
@@ -132,11 +140,19 @@ impl Triggers {
     /// [`Triggers::signal_rest`].
     #[inline(always)]
     pub(crate) fn signal_while(&mut self, mask: u32, more: impl Fn(u32) -> bool) -> bool {
-        const STRIDE: usize = 4;
-        if let [only] = &self.outputs[..] {
-            only.deliver(mask);
-            return true;
+        match &self.outputs[..] {
+            [Output::EventFd(only)] => {
+                only.signal(mask);
+                true
+            }
+            _ => self.signal_many(mask, more),
         }
+    }
+
+    /// Does what [`Triggers::signal_while`] does for any number of outputs of any kind.
+    #[inline(never)]
+    fn signal_many(&mut self, mask: u32, more: impl Fn(u32) -> bool) -> bool {
+        const STRIDE: usize = 4;
         self.undelivered |= self.outputs.is_empty();
         for (at, few) in self.outputs.chunks(STRIDE).enumerate() {
             if at > 0 && !more(few.len() as u32) {
@@ -183,7 +199,7 @@ impl Triggers {
                 // Cannot fail: there is room for one more than all of them.
                 let _ = room.push_within_capacity(old);
             }
-            core::mem::swap(&mut self.outputs, room);
+            core::mem::swap(&mut *self.outputs, room);
         }
         if let Some(output) = output.take() {
             // Cannot fail: there is room.
@@ -224,7 +240,7 @@ impl Triggers {
             // Cannot fail: there is room for all.
             let _ = to.push_within_capacity(output);
         }
-        core::mem::swap(&mut self.outputs, kept);
+        core::mem::swap(&mut *self.outputs, kept);
     }
 
     /// Removes and returns all. The caller drops them after it has released the line.

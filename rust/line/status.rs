@@ -169,7 +169,10 @@ impl Line {
         let rung = u64::from(state::is_rung(word));
         LineQuery {
             state: word & DOORBELL_LINE_STATE,
-            rings: deliveries + counters.coalesced.load(Relaxed) + dropped + rung,
+            rings: deliveries
+                .wrapping_add(counters.coalesced.load(Relaxed))
+                .wrapping_add(dropped)
+                .wrapping_add(rung),
             deliveries,
             dropped,
             deferred: counters.deferred.get(),
