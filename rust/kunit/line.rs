@@ -115,11 +115,12 @@ mod line {
     }
 
     #[test]
-    fn mask_claims_the_line_and_keeps_the_message() {
+    fn mask_changes_nothing_but_its_bit() {
         for word in words() {
-            let (after, newly) = mask(word);
-            assert_eq!(newly, word & MASKED == 0);
-            assert_eq!(after, word | MASKED | IN_PROGRESS);
+            let (after, masked) = mask(word);
+            assert_eq!(masked.newly, word & MASKED == 0);
+            assert_eq!(masked.busy, word & IN_PROGRESS != 0);
+            assert_eq!(after, word | MASKED);
         }
     }
 
@@ -138,7 +139,11 @@ mod line {
 
             let (after, taken) = unmask(word);
             assert_eq!(message(taken), (free && masked).then_some(pending));
-            let expected = if free && masked { IN_PROGRESS } else { word };
+            let expected = match (free && masked, pending) {
+                (true, true) => IN_PROGRESS,
+                (true, false) => 0,
+                (false, _) => word,
+            };
             assert_eq!(after, expected);
 
             let (after, taken) = clear(word);

@@ -41,11 +41,19 @@ impl Line {
     /// # Context
     ///
     /// As of [`Line::lock_triggers`].
+    #[inline]
     pub(crate) fn mask(self: Pin<&Self>) -> bool {
-        let (newly, guard) = self.lock.update(state::IDLE, state::mask);
-        let guard = guard.unwrap_or_else(|| self.claim());
-        self.deliver(guard, None, 0);
-        self.masked(newly)
+        let (masked, _) = self.lock.update(state::IDLE, state::mask);
+        if masked.busy {
+            self.wait_for_owner();
+        }
+        self.masked(masked.newly)
+    }
+
+    /// Waits until a delivery in flight has ended. Context as of [`Line::lock_triggers`].
+    #[cold]
+    fn wait_for_owner(self: Pin<&Self>) {
+        self.lock_triggers(|_| {});
     }
 
     /// Masks the line, but does not wait for a delivery in flight. Returns true if the line was not masked
@@ -55,13 +63,11 @@ impl Line {
     ///
     /// Any context where eventfds may be signalled.
     pub(crate) fn mask_nosync(self: Pin<&Self>) -> bool {
-        let (newly, guard) = self.lock.update(state::IDLE, state::mask);
-        if let Some(guard) = guard {
-            self.deliver(guard, None, 0);
-        }
-        self.masked(newly)
+        let (masked, _) = self.lock.update(state::IDLE, state::mask);
+        self.masked(masked.newly)
     }
 
+    #[inline(always)]
     fn masked(&self, newly: bool) -> bool {
         if newly {
             self.notifiers().notify(DOORBELL_NOTIFY_MASK, false);
@@ -74,11 +80,33 @@ impl Line {
     /// # Context
     ///
     /// As of [`Line::lock_triggers`].
+    #[inline]
     pub(crate) fn unmask(self: Pin<&Self>) -> bool {
-        let Some((guard, message, resample)) = self.take(state::MASKED, state::unmask) else {
+        match self.lock.update(state::MASKED, state::unmask) {
+            (Taken::Nothing, _) => false,
+            (
+                Taken::Done {
+                    message: None,
+                    resample,
+                },
+                _,
+            ) => {
+                self.notifiers().notify(DOORBELL_NOTIFY_UNMASK, resample);
+                false
+            }
+            taken => self.unmask_taken(taken),
+        }
+    }
+
+    /// Ends an unmask that has `taken` a message, or that found an owner and must be repeated.
+    #[cold]
+    fn unmask_taken(self: Pin<&Self>, taken: (Taken, Option<LineGuard<'_>>)) -> bool {
+        let Some((guard, message, resample)) = self.take(taken, state::unmask) else {
             return false;
         };
-        self.deliver(guard, message, 0);
+        if let Some(guard) = guard {
+            self.deliver(guard, message, 0);
+        }
         self.notifiers().notify(DOORBELL_NOTIFY_UNMASK, resample);
         message.is_some()
     }
@@ -107,12 +135,16 @@ impl Line {
     ///
     /// As of [`Line::lock_triggers`].
     pub(crate) fn clear(self: Pin<&Self>) -> bool {
-        let Some((guard, _, resample)) = self.take(state::MASKED | state::PENDING, state::clear)
-        else {
+        let first = self
+            .lock
+            .update(state::MASKED | state::PENDING, state::clear);
+        let Some((guard, _, resample)) = self.take(first, state::clear) else {
             return false;
         };
-        self.lock.stats().dropped.add(1);
-        self.deliver(guard, None, 0);
+        if let Some(guard) = guard {
+            self.lock.stats().dropped.add(1);
+            self.deliver(guard, None, 0);
+        }
         self.notifiers().notify(0, resample);
         true
     }
@@ -216,22 +248,25 @@ impl Line {
         Ok(())
     }
 
-    /// Makes the transition `f`, waiting while another thread owns the line. If the transition applies,
-    /// returns the guard, the message that `f` took, and true if the resamplefds have to be signalled.
+    /// Repeats the transition `f`, whose first attempt had the result `taken`, while another thread owns the
+    /// line. If the transition applies, returns the guard, if `f` claims the line, the message that `f` took,
+    /// and true if the resamplefds have to be signalled.
     fn take<'a>(
         self: Pin<&'a Self>,
-        likely: u32,
+        mut taken: (Taken, Option<LineGuard<'a>>),
         f: impl Fn(u32) -> (u32, Taken),
-    ) -> Option<(LineGuard<'a>, Option<Provenance>, bool)> {
-        wait_until(|| match self.get_ref().lock.update(likely, &f) {
-            (Taken::Busy, _) => {
+    ) -> Option<(Option<LineGuard<'a>>, Option<Provenance>, bool)> {
+        let this = self.get_ref();
+        if taken.0 == Taken::Busy {
+            taken = wait_until(|| {
                 self.help();
-                None
-            }
-            (Taken::Done { message, resample }, Some(guard)) => {
-                Some(Some((guard, message, resample)))
-            }
-            _ => Some(None),
-        })
+                let again = this.lock.update(state::IDLE, &f);
+                (again.0 != Taken::Busy).then_some(again)
+            });
+        }
+        match taken {
+            (Taken::Done { message, resample }, guard) => Some((guard, message, resample)),
+            _ => None,
+        }
     }
 }

@@ -112,7 +112,7 @@ pub(crate) enum Taken {
     Busy,
     /// The transition does not apply. The word has not changed.
     Nothing,
-    /// The transition was made, and the caller owns the line.
+    /// The transition was made. If it took a message, the caller owns the line.
     Done {
         /// The message that was pending, which the caller has to deliver or drop.
         message: Option<Provenance>,
@@ -347,14 +347,27 @@ pub(crate) fn take(state: u32) -> (u32, Action) {
     )
 }
 
-/// Masks the line, and claims it if it has no owner. If it has one, the mask is a barrier only after the
-/// caller's [`claim`]. Returns true if the line was not masked before.
-#[inline]
-pub(crate) fn mask(state: u32) -> (u32, bool) {
-    (state | MASKED | IN_PROGRESS, state & MASKED == 0)
+/// The result of a mask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Masked {
+    /// The line was not masked before.
+    pub(crate) newly: bool,
+    /// The line has an owner: the mask is a barrier only after the caller's [`claim`].
+    pub(crate) busy: bool,
 }
 
-/// Unmasks the line, and claims it and its message.
+/// Masks the line. If it has no owner, this is the barrier: no delivery is in flight, and a callback that
+/// is queued finds the mask.
+#[inline(always)]
+pub(crate) fn mask(state: u32) -> (u32, Masked) {
+    let masked = Masked {
+        newly: state & MASKED == 0,
+        busy: state & IN_PROGRESS != 0,
+    };
+    (state | MASKED, masked)
+}
+
+/// Unmasks the line. If a message is pending, claims the line and the message.
 #[inline]
 pub(crate) fn unmask(state: u32) -> (u32, Taken) {
     if state & MASKED == 0 {
@@ -369,8 +382,9 @@ pub(crate) fn unmask(state: u32) -> (u32, Taken) {
     (unmasked, Taken::Done { message, resample })
 }
 
-/// Unmasks the line, and claims it and its message if it has no owner. If it has one, that one delivers
-/// the message. Returns none if the line was not masked.
+/// Unmasks the line. If a message is pending, claims the line and the message, unless the line has an
+/// owner, which then delivers the message. Returns none if the line was not masked.
+#[inline]
 pub(crate) fn unmask_nowait(state: u32) -> (u32, Option<Unmasked>) {
     if state & MASKED == 0 {
         return (state, None);
@@ -380,14 +394,10 @@ pub(crate) fn unmask_nowait(state: u32) -> (u32, Option<Unmasked>) {
         resample: state & RESAMPLE != 0,
     };
     let open = state & !(MASKED | RESAMPLE);
-    if state & IN_PROGRESS != 0 {
+    if state & IN_PROGRESS != 0 || done.message.is_none() {
         return (open, Some(done));
     }
-    let taken = match done.message {
-        Some(_) => sent(without_message(open)),
-        None => open,
-    };
-    (taken | IN_PROGRESS, Some(done))
+    (sent(without_message(open)) | IN_PROGRESS, Some(done))
 }
 
 /// Claims the line and its message, masked or not. For a level line this is also the ack. While the

@@ -4,7 +4,10 @@
 
 use crate::{
     all_rules_hold,
-    line::{self, Acked, Action, Origin, Place, Taken, Unmasked, IDLE, IN_PROGRESS, LEVEL, MASKED},
+    line::{
+        self, Acked, Action, Masked, Origin, Place, Taken, Unmasked, IDLE, IN_PROGRESS, LEVEL,
+        MASKED,
+    },
     ops::{Op, LEVEL_OPS, NOWAIT_OPS, OPS},
     state::{Callback, Continuation, Position, State},
 };
@@ -18,7 +21,7 @@ pub type Step<R> = fn(u32) -> (u32, R);
 pub struct Functions {
     pub(crate) ring: fn(u32, Origin) -> (u32, Action),
     pub(crate) take: Step<Action>,
-    pub(crate) mask: Step<bool>,
+    pub(crate) mask: Step<Masked>,
     pub(crate) unmask: Step<Taken>,
     pub(crate) clear: Step<Taken>,
     pub(crate) unmask_nowait: Step<Option<Unmasked>>,

@@ -4,9 +4,9 @@
 
 use super::Mutant;
 use crate::{
-    line::{self, Provenance, Taken, Unmasked, IN_PROGRESS, MASKED, PENDING},
+    line::{self, Masked, Provenance, Taken, Unmasked, IN_PROGRESS, MASKED, PENDING},
     line_model::{Functions, REAL},
-    Rule::{Asserted, Count, Invented, Lost, MaskBarrier, Notify, Owner, Pending},
+    Rule::{Asserted, Count, Invented, Lost, MaskBarrier, Notify, Owner, Pending, Prompt},
 };
 
 pub(super) const MUTANTS: &[Mutant] = &[
@@ -15,6 +15,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &[MaskBarrier],
         Functions {
             mask_waits: false,
+            ..REAL
+        },
+    ),
+    Mutant::edge(
+        "MASK takes a line with an owner for a free one",
+        &[MaskBarrier],
+        Functions {
+            mask: mask_ignores_owner,
             ..REAL
         },
     ),
@@ -39,6 +47,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &[Lost, Count],
         Functions {
             unmask: unmask_drops_message,
+            ..REAL
+        },
+    ),
+    Mutant::edge(
+        "UNMASK of a line with a message does not claim it",
+        &[Lost, Prompt],
+        Functions {
+            unmask: unmask_without_claim,
             ..REAL
         },
     ),
@@ -84,11 +100,17 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
 ];
 
+fn mask_ignores_owner(state: u32) -> (u32, Masked) {
+    let (after, masked) = line::mask(state);
+    let busy = false;
+    (after, Masked { busy, ..masked })
+}
+
 fn unmask_always_delivers(state: u32) -> (u32, Taken) {
     match line::unmask(state) {
         (after, Taken::Done { resample, .. }) => {
             let message = Some(Provenance::NOTHING);
-            (after, Taken::Done { message, resample })
+            (after | IN_PROGRESS, Taken::Done { message, resample })
         }
         other => other,
     }
@@ -99,6 +121,16 @@ fn unmask_drops_message(state: u32) -> (u32, Taken) {
         (after, Taken::Done { resample, .. }) => {
             let message = None;
             (after, Taken::Done { message, resample })
+        }
+        other => other,
+    }
+}
+
+fn unmask_without_claim(state: u32) -> (u32, Taken) {
+    match line::unmask(state) {
+        (_, Taken::Done { resample, .. }) => {
+            let message = None;
+            (state & !MASKED, Taken::Done { message, resample })
         }
         other => other,
     }

@@ -3,7 +3,7 @@
 //! The first step of each operation, which is its first compare-exchange.
 
 use crate::{
-    line::{self, Acked, Origin, Provenance, Taken, Unmasked, IN_PROGRESS, MASKED},
+    line::{self, Acked, Masked, Origin, Provenance, Taken, Unmasked, IN_PROGRESS, MASKED},
     line_model::LineModel,
     ops::Op,
     state::{Callback, Continuation, Notification, Position, QueryReads, State},
@@ -57,46 +57,27 @@ impl State {
     }
 
     fn mask(&mut self, model: &LineModel) -> Position {
-        let functions = &model.functions;
-        let (word, newly_masked) = (functions.mask)(self.word);
-        let free = self.word & IN_PROGRESS == 0;
-        self.word = if functions.mask_waits || free {
-            word
-        } else {
-            self.word | MASKED
-        };
-        self.unnotified += i8::from(newly_masked);
-        let still_masked = true;
-        match (free, functions.mask_waits) {
-            (true, _) => Position::Release {
-                rounds: model.rounds,
-                then: Continuation::Masked {
-                    still_masked,
-                    newly_masked,
-                },
-            },
-            (false, true) => Position::MaskWaits {
-                newly_masked,
-                still_masked,
-            },
-            (false, false) => {
-                self.mask_returned = true;
-                Position::after(self.notify(model, newly_masked))
-            }
+        let masked = self.set_mask(model);
+        if masked.busy && model.functions.mask_waits {
+            return Position::MaskWaits {
+                newly_masked: masked.newly,
+                still_masked: true,
+            };
         }
+        self.mask_returned = true;
+        Position::after(self.notify(model, masked.newly))
     }
 
     fn mask_nosync(&mut self, model: &LineModel) -> Position {
-        let (word, newly_masked) = (model.functions.mask)(self.word);
-        let free = self.word & IN_PROGRESS == 0;
+        let masked = self.set_mask(model);
+        Position::after(self.notify(model, masked.newly))
+    }
+
+    fn set_mask(&mut self, model: &LineModel) -> Masked {
+        let (word, masked) = (model.functions.mask)(self.word);
         self.word = word;
-        self.unnotified += i8::from(newly_masked);
-        let (rounds, then) = (model.rounds, self.notify(model, newly_masked));
-        if free {
-            Position::Release { rounds, then }
-        } else {
-            Position::after(then)
-        }
+        self.unnotified += i8::from(masked.newly);
+        masked
     }
 
     fn unmask(&mut self, model: &LineModel) -> Option<Position> {
@@ -105,28 +86,16 @@ impl State {
             Taken::Busy => return None,
             Taken::Nothing => Position::Idle,
             Taken::Done { message, resample } => {
-                self.word = word;
-                let notification = self.unmasked(resample);
-                self.after_unmask(model, message, notification)
+                self.after_unmask(model, word, Unmasked { message, resample })
             }
         })
     }
 
     fn unmask_nowait(&mut self, model: &LineModel) -> Position {
         let (word, done) = (model.functions.unmask_nowait)(self.word);
-        let free = self.word & IN_PROGRESS == 0;
-        let Some(Unmasked { message, resample }) = done else {
-            return Position::Idle;
-        };
-        self.word = word;
-        let notification = self.unmasked(resample);
-        if free {
-            self.after_unmask(model, message, notification)
-        } else {
-            Position::Notify {
-                notification,
-                again: false,
-            }
+        match done {
+            Some(done) => self.after_unmask(model, word, done),
+            None => Position::Idle,
         }
     }
 
@@ -160,15 +129,15 @@ impl State {
         }
     }
 
-    /// Returns the step that follows an unmask which has claimed the line.
-    fn after_unmask(
-        &mut self,
-        model: &LineModel,
-        message: Option<Provenance>,
-        notification: Notification,
-    ) -> Position {
+    /// Stores the `word` after an unmask. Returns the step that follows.
+    fn after_unmask(&mut self, model: &LineModel, word: u32, done: Unmasked) -> Position {
+        let claims = word & !self.word & IN_PROGRESS != 0;
+        self.word = word;
+        let notification = self.unmasked(done.resample);
         let (rounds, then) = (model.rounds, Continuation::Notify(notification));
-        if message.is_some() {
+        if !claims {
+            Position::after(then)
+        } else if done.message.is_some() {
             self.start(model);
             Position::Count { rounds, then }
         } else {
