@@ -27,11 +27,11 @@ pub(crate) use self::{
 use self::usage::UsageCounters;
 use crate::{
     bus::{
-        region::Access,
         Assign,
         Bus,
         Deassign,
-        Failed, //
+        Failed,
+        Writer, //
     },
     kernel_ext::{
         alloc::user_alloc_flags,
@@ -43,16 +43,14 @@ use crate::{
             Run,
             WorkItem, //
         },
+        lazy_vec::LazyVec,
         mmap_pages::MmapPages,
         pinned::{
             pinned,
             PinnedSlice, //
         },
         read_domain::ReadDomain,
-        shared_list::{
-            Node,
-            Removed, //
-        }, //
+        shared_list::Removed, //
     },
     line::{
         outputs::{
@@ -60,7 +58,6 @@ use crate::{
             Output,
             Triggers, //
         },
-        state::Origin,
         status::{
             new_status,
             LineQuery,
@@ -129,7 +126,7 @@ impl Context {
         let mut triggers = KVVec::with_capacity(len, flags)?;
         for _ in 0..len {
             line_usage.push(UsageCounters::new(), flags)?;
-            triggers.push(KVec::new(), flags)?;
+            triggers.push(LazyVec::new(), flags)?;
         }
         Arc::pin_init(
             pin_init!(Self {
@@ -162,6 +159,12 @@ impl Context {
     #[inline]
     pub(crate) fn line(&self, line: u32) -> Option<Pin<&Line>> {
         self.lines.get(line as usize)
+    }
+
+    /// Returns the lines.
+    #[inline]
+    pub(crate) fn lines(&self) -> &PinnedSlice<Line> {
+        &self.lines
     }
 
     /// Returns the number of lines.
@@ -215,18 +218,11 @@ impl Context {
         &self.bus
     }
 
-    /// Writes to the bus. Its regions may ring the lines.
-    ///
-    /// # Context
-    ///
-    /// Any context but NMI; `origin` says whether eventfds may be signalled.
-    ///
-    /// # Errors
-    ///
-    /// As of [`Bus::write`].
+    /// Returns an object that writes to the bus, whose regions may ring the lines. Context as of
+    /// [`Bus::writer`].
     #[inline(always)]
-    pub(crate) fn bus_write(&self, access: &Access, origin: Origin) -> Result {
-        self.bus.write(&self.lines, access, origin)
+    pub(crate) fn bus_writer(&self) -> Writer<'_> {
+        self.bus.writer(&self.lines)
     }
 
     /// Deassigns and assigns regions, as of [`Bus::change`].
@@ -343,7 +339,7 @@ impl Context {
         let notifiers = self.line(line).ok_or(ENXIO)?.get_ref().notifiers();
         let id = output.id();
         let eventfds = usize::from(output.is_eventfd());
-        let node = Node::new(Notifier::Events(output, events), user_alloc_flags())?;
+        let node = notifiers.node(Notifier::Events(output, events), user_alloc_flags())?;
 
         // Only system calls and other modules make transitions, so assignments of eventfds cannot close a
         // cycle here.

@@ -25,7 +25,10 @@ use crate::{
             Removed, //
         }, //
     },
-    line::outputs::Notifier,
+    line::outputs::{
+        Notifier,
+        Notifiers, //
+    },
     uapi::{
         DOORBELL_MAX_IRQFDS,
         DOORBELL_MAX_RESAMPLEFDS_PER_LINE, //
@@ -100,7 +103,9 @@ impl Context {
         let source = Source::new(self.clone(), line, id);
         let irqfd = KBox::pin_init(Irqfd::new(queue, source), user_alloc_flags())?;
         let node = RBTreeNodeReservation::new(user_alloc_flags())?;
-        let resample = resamplefd.map(|fd| resample_node(fd, id)).transpose()?;
+        let resample = resamplefd
+            .map(|fd| resample_node(target.notifiers(), fd, id))
+            .transpose()?;
 
         let mut assignments = self.assignments.lock();
         if let Some(other) = assignments.irqfds.get(&id) {
@@ -259,7 +264,7 @@ impl Context {
 /// # Errors
 ///
 /// EBADF, EINVAL, ELOOP, ENOMEM: see the UAPI header.
-fn resample_node(fd: i32, irqfd: usize) -> Result<KBox<Node<Notifier>>> {
+fn resample_node(notifiers: &Notifiers, fd: i32, irqfd: usize) -> Result<KBox<Node<Notifier>>> {
     let eventfd = EventFdFile::from_fd(fd)?.eventfd()?;
     if eventfd.id() == irqfd {
         return Err(ELOOP);
@@ -269,7 +274,7 @@ fn resample_node(fd: i32, irqfd: usize) -> Result<KBox<Node<Notifier>>> {
         irqfd,
         armed: Atomic::new(0),
     };
-    Node::new(notifier, user_alloc_flags())
+    notifiers.node(notifier, user_alloc_flags())
 }
 
 impl Run<WorkItem> for Context {

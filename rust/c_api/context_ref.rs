@@ -37,7 +37,7 @@ impl ContextRef {
     /// EINVAL: the file is not a context. ENXIO: its lines are not chosen yet. EAGAIN: no thread can be
     /// added to the process. ENOMEM.
     pub(super) fn new(file: ARef<File>) -> Result<Arc<Self>> {
-        let context = device::context_of(&file)?.clone();
+        let context = device::context_of(&file)?;
         context.start_worker()?;
         let _file = KeptFile::new(file);
         Ok(Arc::new(Self { context, _file }, GFP_KERNEL)?)

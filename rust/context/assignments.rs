@@ -6,6 +6,7 @@ use crate::{
     irqfd::Irqfd,
     kernel_ext::{
         alloc::user_alloc_flags,
+        lazy_vec::LazyVec,
         task::fatal_signal_pending, //
     },
     uapi::DOORBELL_MAX_SEARCHED_TRIGGERS, //
@@ -21,7 +22,7 @@ pub(crate) struct Assignments {
     pub(crate) irqfds: RBTree<usize, Pin<KBox<Irqfd>>>,
     /// The identities of each line's triggers, for the search for cycles. Only the owner of a line can
     /// access the triggers themselves.
-    pub(super) triggers: KVVec<KVec<usize>>,
+    pub(super) triggers: KVVec<LazyVec<usize>>,
 }
 
 impl Assignments {

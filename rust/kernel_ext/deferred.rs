@@ -146,23 +146,27 @@ unsafe impl Backend for IrqWork {
         }
     }
 
+    #[inline]
     unsafe fn sync(raw: *mut Self::Raw) {
-        if !LINGERS {
-            // SAFETY: By the requirements of this function.
-            unsafe { bindings::irq_work_sync(raw.cast()) };
-            return;
-        }
-        // SAFETY: As above.
+        // SAFETY: By the requirements of this function.
         while unsafe { crate::bindings::doorbell_irq_work_is_busy(raw.cast()) } {
+            if !LINGERS {
+                // SAFETY: As above.
+                unsafe { bindings::irq_work_sync(raw.cast()) };
+                return;
+            }
             fsleep(Delta::from_micros(50));
         }
     }
 
+    #[inline]
     unsafe fn retire(raw: *mut Self::Raw) {
-        // SAFETY: By the requirements of this function. If the work lingers, this waits for a grace
-        // period, too.
+        // SAFETY: By the requirements of this function. If the work lingers, `irq_work_sync()` waits for
+        // a grace period, too.
         unsafe {
-            if (*raw).was_used() {
+            if !LINGERS {
+                Self::sync(raw);
+            } else if (*raw).was_used() {
                 bindings::irq_work_sync(raw.cast());
             }
         }

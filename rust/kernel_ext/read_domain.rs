@@ -12,22 +12,24 @@
 //! that the writer has unlinked. There may always be some reader, so each CPU has two counters. New readers use the counter that the
 //! writer does not poll.
 
-use super::wait::wait_until;
+use super::{
+    read_once::{
+        read_once,
+        SetOnceArc, //
+    },
+    wait::wait_until, //
+};
+use crate::bindings;
 use kernel::{
     alloc::Flags,
-    cpu::{
-        nr_cpu_ids,
-        CpuId, //
-    },
+    cpu::nr_cpu_ids,
     new_mutex,
     prelude::*,
     sync::{
         atomic::{
             Acquire,
             Atomic,
-            Full,
-            Relaxed,
-            Release, //
+            Relaxed, //
         },
         barrier::smp_mb,
         Arc,
@@ -36,16 +38,26 @@ use kernel::{
     }, //
 };
 
-/// The number of readers that began on a CPU, for each of the two phases.
-#[repr(align(64))]
+/// The number of readers that began on a CPU, for each of the two phases: `struct doorbell_readers`.
+#[repr(C, align(64))]
 struct Slot([Atomic<u32>; 2]);
+
+const _: () = assert!(size_of::<Slot>() == 1 << kernel::bindings::L1_CACHE_SHIFT);
+
+/// The readers of a domain.
+///
+/// # Invariants
+///
+/// There is a slot for each possible CPU.
+struct Readers(KVVec<Slot>);
 
 /// A set of lists and arrays with common grace periods: a grace period waits for the readers of
 /// all.
 #[pin_data]
 pub(crate) struct ReadDomain {
-    /// One per CPU; at least one.
-    slots: KVVec<Slot>,
+    /// Set by [`ReadDomain::prepare`], before the first object can be reached. They take 64 bytes for
+    /// each CPU, and most domains never have an object.
+    readers: SetOnceArc<Readers>,
     /// The index of the counters that new readers use: 0 or 1.
     phase: Atomic<u32>,
     /// Serialises the writers of all lists and arrays.
@@ -59,14 +71,9 @@ pub(crate) struct ReadDomain {
 impl ReadDomain {
     /// Creates a domain without readers. Process context.
     pub(crate) fn new(flags: Flags) -> Result<Arc<Self>> {
-        let cpus = nr_cpu_ids().max(1) as usize;
-        let mut slots = KVVec::with_capacity(cpus, flags)?;
-        for _ in 0..cpus {
-            slots.push(Slot([const { Atomic::new(0) }; 2]), flags)?;
-        }
         Arc::pin_init(
             pin_init!(Self {
-                slots,
+                readers: SetOnceArc::new(),
                 phase: Atomic::new(0),
                 changes <- new_mutex!((), "doorbell_changes"),
                 waiting <- new_mutex!((), "doorbell_waiting"),
@@ -75,23 +82,40 @@ impl ReadDomain {
         )
     }
 
-    /// Begins a read. The reader may sleep. Any context but NMI.
+    /// Allocates the counters of readers. Before, no reader reaches an object. Process context.
+    pub(super) fn prepare(&self, flags: Flags) -> Result {
+        if self.readers.get().is_some() {
+            return Ok(());
+        }
+        let cpus = nr_cpu_ids() as usize;
+        let mut slots = KVVec::with_capacity(cpus, flags)?;
+        for _ in 0..cpus {
+            slots.push(Slot([const { Atomic::new(0) }; 2]), flags)?;
+        }
+        // INVARIANT: There are `nr_cpu_ids()` slots. If another writer was faster, its slots are used.
+        self.readers.set(Arc::new(Readers(slots), flags)?);
+        Ok(())
+    }
+
+    /// Begins a read, or returns [`None`] if there never was an object. The reader may sleep. Any context
+    /// but NMI.
     ///
     /// An object that the reader reaches after this is not freed before the returned guard is
     /// dropped. That holds if a writer frees the object only after making it unreachable and then
     /// calling [`ReadDomain::synchronize`].
     #[inline]
-    pub(super) fn read(&self) -> ReadGuard<'_> {
-        // Migration to another CPU does no harm: a slot is only a counter that other CPUs hardly
-        // use.
-        let cpu = CpuId::current().as_u32() as usize;
-        let slot = self.slots.get(cpu).unwrap_or(&self.slots[0]);
-        let active = &slot.0[(self.phase.load(Relaxed) & 1) as usize];
+    pub(super) fn read(&self) -> Option<ReadGuard<'_>> {
+        let readers = self.readers.get()?;
+        let slots = readers.0.as_ptr().cast_mut().cast();
         // Fully ordered. `synchronize` has a full barrier, too, between making an object
         // unreachable and polling this counter. Either it sees this reader, or the reader does not
         // reach that object.
-        active.fetch_add(1u32, Full);
-        ReadGuard { active }
+        //
+        // SAFETY: By the type invariants of `Readers` there is a slot for this CPU. A slot has the same
+        // layout as the C type, and its counters are atomic.
+        let active =
+            unsafe { &*bindings::doorbell_read_begin(slots, read_once(&self.phase)).cast() };
+        Some(ReadGuard { active })
     }
 
     /// Locks out other writers. Process context.
@@ -106,19 +130,24 @@ impl ReadDomain {
     ///
     /// Process context, and not that of a reader of the domain.
     pub(super) fn synchronize(&self) {
+        let Some(readers) = self.readers.get() else {
+            return;
+        };
         smp_mb(kernel::sync::barrier::Full);
         let _waiting = self.waiting.lock();
         let phase = self.phase.load(Relaxed) & 1;
         // A reader that loaded the phase before the previous flip may use this counter. Such readers
         // are few, and must be gone before the next flip.
-        self.drain(phase ^ 1);
+        readers.drain(phase ^ 1);
         self.phase.store(phase ^ 1, Relaxed);
-        self.drain(phase);
+        readers.drain(phase);
     }
+}
 
+impl Readers {
     /// Waits until each counter of `phase` was zero once.
     fn drain(&self, phase: u32) {
-        for slot in self.slots.iter() {
+        for slot in self.0.iter() {
             // The readers' accesses are ordered before those that the caller makes next.
             let active = &slot.0[(phase & 1) as usize];
             wait_until(|| (active.load(Acquire) == 0).then_some(()));
@@ -135,6 +164,7 @@ pub(super) struct ReadGuard<'a> {
 impl Drop for ReadGuard<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.active.fetch_sub(1u32, Release);
+        // SAFETY: The pointer is valid; the counter is an atomic one, as in `read`.
+        unsafe { bindings::doorbell_read_end(self.active.as_ptr().cast()) };
     }
 }

@@ -5,9 +5,12 @@
 //! A writer makes a new snapshot of the array. The snapshot has pointers to the same items; no item
 //! is copied. The old snapshot and the removed items are freed after a grace period ([`Retired`]).
 
-use super::read_domain::{
-    ReadDomain,
-    ReadGuard, //
+use super::{
+    read_domain::{
+        ReadDomain,
+        ReadGuard, //
+    },
+    read_once::read_once, //
 };
 use core::ptr::{
     null_mut,
@@ -18,7 +21,6 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{
-            Acquire,
             Atomic,
             Relaxed,
             Release, //
@@ -42,7 +44,8 @@ pub(crate) trait Key: Copy + Send + Sync {
 ///
 /// # Invariants
 ///
-/// `items` is as long as `keys`; each points to a pinned `T` that came from a [`KBox`].
+/// - Once published, `numbers` and `items` are as long as `keys`, and `low` is at most that length.
+/// - Each of `items` points to a pinned `T` that came from a [`KBox`].
 struct Snapshot<K, T> {
     keys: KVVec<K>,
     /// The keys' numbers, in contiguous memory.
@@ -98,20 +101,17 @@ impl<K: Key, T: Send + Sync> SharedArray<K, T> {
     /// NMI.
     #[inline]
     pub(crate) fn read(&self) -> Reader<'_, K, T> {
-        let guard = self.domain.read();
-        let current = self.current.load(Acquire);
-        // SAFETY: By the type invariants it is null or a snapshot that stays until the guard is
-        // dropped.
-        let snapshot = unsafe { current.as_ref() };
-        Reader {
-            snapshot,
-            _guard: guard,
-        }
+        Reader(self.domain.read().and_then(|guard| {
+            // SAFETY: By the type invariants it is null or a snapshot that stays until the guard is
+            // dropped. The address dependency orders its accesses after the store that published it.
+            let snapshot = unsafe { read_once(&self.current).as_ref() }?;
+            Some((snapshot, guard))
+        }))
     }
 
     /// Returns the number of items. Any context but NMI.
     pub(crate) fn len(&self) -> usize {
-        self.read().keys().len()
+        self.read().len()
     }
 
     /// Begins a change, and locks out other writers. Process context.
@@ -138,45 +138,93 @@ impl<K: Key, T: Send + Sync> Drop for SharedArray<K, T> {
     }
 }
 
-/// A reader of an array.
-pub(crate) struct Reader<'a, K, T> {
-    snapshot: Option<&'a Snapshot<K, T>>,
-    _guard: ReadGuard<'a>,
-}
+/// A reader of an array: the snapshot, if there is one, and the guard that keeps it.
+pub(crate) struct Reader<'a, K, T>(Option<(&'a Snapshot<K, T>, ReadGuard<'a>)>);
 
 impl<K, T> Reader<'_, K, T> {
+    #[inline(always)]
+    fn snapshot(&self) -> Option<&Snapshot<K, T>> {
+        self.0.as_ref().map(|(snapshot, _)| *snapshot)
+    }
+
+    /// Returns the number of items.
+    pub(crate) fn len(&self) -> usize {
+        self.keys().len()
+    }
+
     /// Returns the keys.
     #[inline]
     pub(crate) fn keys(&self) -> &[K] {
-        self.snapshot.map_or(&[], |snapshot| &snapshot.keys)
+        self.snapshot().map_or(&[], |snapshot| &snapshot.keys)
     }
 
-    /// Returns the numbers and the keys of the low partition, or of the other one, and the index of
-    /// its first key.
-    #[inline]
-    pub(crate) fn partition(&self, low: bool) -> (&[u64], &[K], usize) {
-        let part = self.snapshot.and_then(|snapshot| {
-            let end = snapshot.keys.len();
-            let range = if low {
-                0..snapshot.low
-            } else {
-                snapshot.low..end
+    /// Returns the low partition, or the other one.
+    #[inline(always)]
+    pub(crate) fn partition(&self, low: bool) -> Partition<'_, K, T> {
+        let Some(snapshot) = self.snapshot() else {
+            return Partition {
+                numbers: &[],
+                keys: &[],
+                items: &[],
             };
-            let start = range.start;
-            let numbers = snapshot.numbers.get(range.clone())?;
-            Some((numbers, snapshot.keys.get(range)?, start))
-        });
-        part.unwrap_or_default()
+        };
+        let range = if low {
+            0..snapshot.low
+        } else {
+            snapshot.low..snapshot.keys.len()
+        };
+        // SAFETY: By the type invariants all three have the same length, and `low` is at most that.
+        // INVARIANT: The items are those of the snapshot, which stays as long as `self`.
+        unsafe {
+            Partition {
+                numbers: snapshot.numbers.get_unchecked(range.clone()),
+                keys: snapshot.keys.get_unchecked(range.clone()),
+                items: snapshot.items.get_unchecked(range),
+            }
+        }
     }
 
     /// Returns the item of the key at index `at`.
     #[inline]
     pub(crate) fn item(&self, at: usize) -> Option<Pin<&T>> {
-        item(self.snapshot, at)
+        item(self.snapshot(), at)
     }
 }
 
-#[inline]
+/// A part of what a reader sees.
+///
+/// # Invariants
+///
+/// Each item is valid and pinned, as long as the reader exists.
+pub(crate) struct Partition<'a, K, T> {
+    numbers: &'a [u64],
+    keys: &'a [K],
+    items: &'a [NonNull<T>],
+}
+
+impl<'a, K, T> Partition<'a, K, T> {
+    /// Returns the numbers of the keys.
+    #[inline(always)]
+    pub(crate) fn numbers(&self) -> &'a [u64] {
+        self.numbers
+    }
+
+    /// Returns the keys.
+    #[inline(always)]
+    pub(crate) fn keys(&self) -> &'a [K] {
+        self.keys
+    }
+
+    /// Returns the item of the key at index `at` of this part.
+    #[inline(always)]
+    pub(crate) fn item(&self, at: usize) -> Option<Pin<&'a T>> {
+        let item = self.items.get(at)?;
+        // SAFETY: By the type invariants it is valid, and pinned.
+        Some(unsafe { Pin::new_unchecked(item.as_ref()) })
+    }
+}
+
+#[inline(always)]
 fn item<K, T>(snapshot: Option<&Snapshot<K, T>>, at: usize) -> Option<Pin<&T>> {
     let item = snapshot?.items.get(at)?;
     // SAFETY: By the type invariants it is valid, and pinned, as long as the snapshot exists.
@@ -219,6 +267,7 @@ impl<K: Key, T: Send + Sync> Edit<'_, K, T> {
         removed: usize,
         flags: Flags,
     ) -> Result<Reservation<K, T>> {
+        self.array.domain.prepare(flags)?;
         Ok(Reservation {
             snapshot: Snapshot::new(self.keys().len() + added, flags)?,
             removed: KVVec::with_capacity(removed, flags)?,

@@ -6,7 +6,10 @@
 //! item. That function may also change the list, or another list of the same [`ReadDomain`]. It
 //! must not wait until a removed item is freed ([`Removed`]): that would be waiting for itself.
 
-use super::read_domain::ReadDomain;
+use super::{
+    read_domain::ReadDomain,
+    read_once::read_once, //
+};
 use core::{
     ops::Deref,
     ptr::{
@@ -31,14 +34,6 @@ use kernel::{
 pub(crate) struct Node<T> {
     item: T,
     next: Atomic<*mut Node<T>>,
-}
-
-impl<T> Node<T> {
-    /// Allocates a node for `item`. Process context.
-    pub(crate) fn new(item: T, flags: kernel::alloc::Flags) -> Result<KBox<Self>> {
-        let next = Atomic::new(null_mut());
-        Ok(KBox::new(Self { item, next }, flags)?)
-    }
 }
 
 /// A singly linked list.
@@ -71,6 +66,14 @@ impl<T: Send + Sync> SharedList<T> {
         }
     }
 
+    /// Allocates a node for `item`. Without it no reader would reach the items of this domain. Process
+    /// context.
+    pub(crate) fn node(&self, item: T, flags: kernel::alloc::Flags) -> Result<KBox<Node<T>>> {
+        self.domain.prepare(flags)?;
+        let next = Atomic::new(null_mut());
+        Ok(KBox::new(Node { item, next }, flags)?)
+    }
+
     /// Calls `f` for each item, in the order in which they were added.
     ///
     /// It is not specified whether `f` is called for an item that is added or removed meanwhile.
@@ -78,12 +81,19 @@ impl<T: Send + Sync> SharedList<T> {
     /// # Context
     ///
     /// Any context but NMI. `f` is called without a lock.
-    pub(crate) fn for_each(&self, mut f: impl FnMut(&T)) {
+    #[inline(always)]
+    pub(crate) fn for_each(&self, f: impl FnMut(&T)) {
         // Most lists are empty. Such a list has nothing to protect.
-        if self.head.load(Relaxed).is_null() {
-            return;
+        if !read_once(&self.head).is_null() {
+            self.walk(f);
         }
-        let _guard = self.domain.read();
+    }
+
+    #[cold]
+    fn walk(&self, mut f: impl FnMut(&T)) {
+        let Some(_guard) = self.domain.read() else {
+            return;
+        };
         let mut at = self.head.load(Acquire);
         // SAFETY: By the type invariants it is null or a node, which stays until the guard is
         // dropped.

@@ -156,21 +156,21 @@ mod array {
             drop(test.change(&[], keys)?);
             let reader = test.array.read();
             for (low, expected) in [(true, first), (false, second)] {
-                let (numbers, part, from) = reader.partition(low);
+                let part = reader.partition(low);
                 assert!(part
+                    .keys()
                     .iter()
                     .map(|key| key.number)
                     .eq(expected.iter().copied()));
-                assert!(numbers
+                assert!(part
+                    .numbers()
                     .iter()
                     .copied()
                     .eq(expected.iter().map(|&n| u64::from(n))));
-                for (at, key) in part.iter().enumerate() {
-                    assert_eq!(
-                        reader.item(from + at).map(|item| item.key),
-                        Some(key.number)
-                    );
+                for (at, key) in part.keys().iter().enumerate() {
+                    assert_eq!(part.item(at).map(|item| item.key), Some(key.number));
                 }
+                assert!(part.item(expected.len()).is_none());
             }
             drop(reader);
             drop(test.change(keys, &[])?);
