@@ -12,7 +12,9 @@ use self::{
     region::{
         Access,
         Conflict,
-        Key, //
+        Found,
+        Key,
+        Shape, //
     }, //
 };
 use crate::{
@@ -28,6 +30,7 @@ use crate::{
         eventfd::EventFd,
         pinned::PinnedSlice,
         read_domain::ReadDomain,
+        read_once::SetOnceArc,
         shared_array::{
             self,
             Edit,
@@ -57,8 +60,7 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
-        Arc,
-        SetOnce, //
+        Arc, //
     }, //
 };
 
@@ -165,19 +167,28 @@ impl Region {
     /// Signals a write. Any context but NMI; `origin` says whether eventfds may be signalled.
     #[inline(always)]
     fn signal_write(self: Pin<&Self>, lines: &PinnedSlice<Line>, origin: Origin) {
-        self.writes.fetch_add(1u64, Relaxed);
+        self.writes.add(1u64, Relaxed);
         match (&self.target, origin) {
             (Target::EventFd(eventfd), Origin::Caller) => eventfd.signal(0),
             (Target::EventFd(_), Origin::Wake(provenance)) => {
                 self.hops.store(provenance.hops(), Relaxed);
                 Run::<IrqWork>::queue(self);
             }
-            (Target::Line(line), _) => {
+            (Target::Line(line), Origin::Caller) => ring_line(lines, *line),
+            (Target::Line(line), origin) => {
                 if let Some(line) = lines.get(*line as usize) {
                     line.ring_from(origin);
                 }
             }
         }
+    }
+}
+
+/// Rings one of `lines`. Not inlined: a write that signals an eventfd saves no registers for it.
+#[inline(never)]
+fn ring_line(lines: &PinnedSlice<Line>, line: u32) {
+    if let Some(line) = lines.get(line as usize) {
+        line.ring();
     }
 }
 
@@ -248,7 +259,7 @@ impl From<Conflict> for Error {
 pub(crate) struct Bus {
     regions: SharedArray<Key, Region>,
     /// Set by DOORBELL_SET_RECORDS, once.
-    records: SetOnce<Arc<Records>>,
+    records: SetOnceArc<Records>,
 }
 
 impl Bus {
@@ -256,48 +267,19 @@ impl Bus {
     pub(crate) fn new(domain: Arc<ReadDomain>) -> Self {
         Self {
             regions: SharedArray::new(domain),
-            records: SetOnce::new(),
+            records: SetOnceArc::new(),
         }
     }
 
-    /// Writes to the bus. Regions that ring a line ring one of `lines`. Neither sleeps nor allocates.
-    ///
-    /// # Context
-    ///
-    /// Any context but NMI; `origin` says whether eventfds may be signalled.
-    ///
-    /// # Errors
-    ///
-    /// EOPNOTSUPP: no region matches. ENOBUFS: there is no room to record the write.
+    /// Returns an object that writes to the regions as they are now. Regions that ring a line ring one of
+    /// `lines`. Deassignments wait until it is dropped. Any context but NMI.
     #[inline(always)]
-    pub(crate) fn write(
-        &self,
-        lines: &PinnedSlice<Line>,
-        access: &Access,
-        origin: Origin,
-    ) -> Result {
-        let regions = self.regions.read();
-        let (addrs, keys, first) = regions.partition(access.space() == DOORBELL_SPACE_MMIO);
-        let matches = region::find(addrs, keys, access);
-        let wildcard = matches.wildcard.and_then(|at| regions.item(first + at));
-        let datamatch = matches.datamatch.and_then(|at| regions.item(first + at));
-        if wildcard.is_none() && datamatch.is_none() {
-            return Err(EOPNOTSUPP);
+    pub(crate) fn writer<'a>(&'a self, lines: &'a PinnedSlice<Line>) -> Writer<'a> {
+        Writer {
+            bus: self,
+            regions: self.regions.read(),
+            lines,
         }
-        if [wildcard, datamatch]
-            .into_iter()
-            .flatten()
-            .any(|region| region.record)
-        {
-            self.records()?.record(access)?;
-        }
-        if let Some(region) = wildcard {
-            region.signal_write(lines, origin);
-        }
-        if let Some(region) = datamatch {
-            region.signal_write(lines, origin);
-        }
-        Ok(())
     }
 
     /// Deassigns and assigns regions in one step, all or none. When this has returned, no signal for a
@@ -381,7 +363,7 @@ impl Bus {
     /// Returns the records; ENXIO if their number is not chosen yet. Any context.
     #[inline]
     pub(crate) fn records(&self) -> Result<&Records> {
-        Ok(self.records.as_ref().ok_or(ENXIO)?)
+        self.records.get().ok_or(ENXIO)
     }
 
     /// Sets the records, once. Process context.
@@ -391,11 +373,84 @@ impl Bus {
     /// EEXIST: they are set. Those of `new`.
     pub(crate) fn set_records(&self, new: impl FnOnce() -> Result<Arc<Records>>) -> Result {
         // Of two concurrent callers one gets EEXIST from the second step.
-        if self.records().is_err() && self.records.populate(new()?) {
+        if self.records().is_err() && self.records.set(new()?) {
             Ok(())
         } else {
             Err(EEXIST)
         }
+    }
+}
+
+/// A writer to the regions of a bus.
+pub(crate) struct Writer<'a> {
+    bus: &'a Bus,
+    regions: Reader<'a, Key, Region>,
+    lines: &'a PinnedSlice<Line>,
+}
+
+impl Writer<'_> {
+    /// Writes to the bus. Neither sleeps nor allocates.
+    ///
+    /// # Context
+    ///
+    /// Any context but NMI; `origin` says whether eventfds may be signalled.
+    ///
+    /// # Errors
+    ///
+    /// EOPNOTSUPP: no region matches. ENOBUFS: there is no room to record the write.
+    #[inline(always)]
+    pub(crate) fn write(&self, access: &Access, origin: Origin) -> Result {
+        let part = self
+            .regions
+            .partition(access.space() == DOORBELL_SPACE_MMIO);
+        match region::find(part.numbers(), part.keys(), access) {
+            Found::Nothing => Err(EOPNOTSUPP),
+            Found::One(at) => {
+                let region = part.item(at).ok_or(EOPNOTSUPP)?;
+                if region.record {
+                    record(self.bus, access.shape(), access.addr(), access.value())?;
+                }
+                region.signal_write(self.lines, origin);
+                Ok(())
+            }
+            Found::Several(first) => {
+                let matches = region::among(part.keys(), first, access.value());
+                let item = |at: Option<usize>| at.and_then(|at| part.item(at));
+                let (wildcard, datamatch) = (item(matches.wildcard), item(matches.datamatch));
+                if wildcard.is_none() && datamatch.is_none() {
+                    return Err(EOPNOTSUPP);
+                }
+                if [wildcard, datamatch]
+                    .into_iter()
+                    .flatten()
+                    .any(|region| region.record)
+                {
+                    record(self.bus, access.shape(), access.addr(), access.value())?;
+                }
+                write_each(self.lines, wildcard, datamatch, origin);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Records the access of `shape` to `addr`. It comes in parts, which the caller can keep in registers.
+/// Errors as of [`Writer::write`].
+#[cold]
+fn record(bus: &Bus, shape: Shape, addr: u64, value: u64) -> Result {
+    bus.records()?.record(&Access::of_shape(shape, addr, value))
+}
+
+/// Signals a write to each of two regions. Context as of [`Writer::write`].
+#[cold]
+fn write_each(
+    lines: &PinnedSlice<Line>,
+    wildcard: Option<Pin<&Region>>,
+    datamatch: Option<Pin<&Region>>,
+    origin: Origin,
+) {
+    for region in [wildcard, datamatch].into_iter().flatten() {
+        region.signal_write(lines, origin);
     }
 }
 

@@ -14,7 +14,7 @@ use self::{
         check_reserved,
         Argument, //
     },
-    line_set::LineSet, //
+    line_set::Bitmaps, //
 };
 use crate::{
     context::Context,
@@ -24,8 +24,12 @@ use crate::{
             EventFdFile,
             CAN_PEEK, //
         },
-        misc_file::MiscFiles,
+        misc_file::{
+            MiscFiles,
+            WriteFile, //
+        },
         mmap_pages::offset,
+        read_once::SetOnceArc,
         uaccess::compat_ptr, //
     },
     line::{
@@ -58,8 +62,7 @@ use kernel::{
     seq_file::SeqFile,
     sync::{
         aref::ARef,
-        Arc,
-        SetOnce, //
+        Arc, //
     },
     uaccess::UserPtr, //
 };
@@ -81,14 +84,15 @@ static FILES: MiscFiles<DoorbellFile> = MiscFiles::new();
 /// # Errors
 ///
 /// EINVAL: it is not a file of the device. ENXIO: its lines are not chosen yet.
-pub(crate) fn context_of(file: &ARef<File>) -> Result<&Arc<Context>> {
-    FILES.data(file).ok_or(EINVAL)?.context()
+pub(crate) fn context_of(file: &ARef<File>) -> Result<Arc<Context>> {
+    let context = FILES.data(file).ok_or(EINVAL)?.context.get_arc();
+    Ok(context.ok_or(ENXIO)?.into())
 }
 
 /// An open file of the device: a private context.
 pub(crate) struct DoorbellFile {
     /// Set by DOORBELL_SET_LINES, once.
-    context: SetOnce<Arc<Context>>,
+    context: SetOnceArc<Context>,
 }
 
 /// Returns the eventfd `fd`. No other eventfd has its identity while the returned object exists.
@@ -128,16 +132,20 @@ impl Scope {
 
 impl DoorbellFile {
     /// Returns the context; ENXIO if its lines are not chosen yet.
-    #[inline]
-    pub(crate) fn context(&self) -> Result<&Arc<Context>> {
-        self.context.as_ref().ok_or(ENXIO)
+    #[inline(always)]
+    pub(crate) fn context(&self) -> Result<&Context> {
+        self.context.get().ok_or(ENXIO)
+    }
+
+    /// Returns a reference to the context; ENXIO if its lines are not chosen yet.
+    fn context_arc(&self) -> Result<Arc<Context>> {
+        Ok(self.context.get_arc().ok_or(ENXIO)?.into())
     }
 
     /// Returns the line whose number is an ioctl's argument.
     #[inline(always)]
     fn line(&self, arg: usize) -> Result<Pin<&Line>> {
-        let line = u32::try_from(arg).map_err(|_| ENXIO)?;
-        self.context()?.line(line).ok_or(ENXIO)
+        self.context()?.lines().get(arg).ok_or(ENXIO)
     }
 
     #[inline(always)]
@@ -231,7 +239,7 @@ impl DoorbellFile {
             context.mask_all();
         }
         // Of two concurrent callers one gets EEXIST here.
-        if self.context.populate(context) {
+        if self.context.set(context) {
             Ok(())
         } else {
             Err(EEXIST)
@@ -251,10 +259,10 @@ impl DoorbellFile {
             // A resamplefd is deassigned with its irqfd.
             _ => return Err(EINVAL),
         };
-        let context = self.context()?;
         if irqfd.flags == DOORBELL_IRQFD_FLAG_DEASSIGN {
-            context.deassign_irqfd(irqfd.fd, irqfd.line)
+            self.context()?.deassign_irqfd(irqfd.fd, irqfd.line)
         } else {
+            let context = self.context_arc()?;
             context.assign_irqfd(irqfd.fd, irqfd.line, resamplefd)
         }
     }
@@ -321,16 +329,21 @@ impl DoorbellFile {
         Ok(line.raise(Origin::Caller)?.code() as isize)
     }
 
-    fn line_set(&self, arg: &Argument, f: fn(Pin<&Line>) -> bool) -> Result<isize> {
+    #[inline(never)]
+    fn line_set(&self, arg: &Argument, f: impl Fn(Pin<&Line>) -> bool) -> Result<isize> {
         let set: doorbell_line_set = arg.read()?;
         check_flags(set.flags, 0)?;
         check_reserved(&set.reserved)?;
         if set.nr_lines == 0 {
             return Err(EINVAL);
         }
-        let context = self.context()?;
-        let lines = LineSet::new(&set, context.nr_lines())?;
-        Ok(lines.apply(|line| context.line(line).is_some_and(f)) as isize)
+        let lines = self.context()?.lines();
+        let lines = lines.range(set.line as usize, set.nr_lines as usize);
+        let lines = lines.ok_or(ENXIO)?;
+        if set.lines == 0 && set.result == 0 {
+            return Ok(lines.filter(|line| f(*line)).count() as isize);
+        }
+        Ok(Bitmaps::new(&set)?.apply(lines, f) as isize)
     }
 
     fn query(&self, arg: &Argument) -> Result {
@@ -357,20 +370,27 @@ impl DoorbellFile {
     }
 }
 
+impl WriteFile for DoorbellFile {
+    #[inline(always)]
+    fn write(&self, from: UserPtr, len: usize, pos: u64) -> Result<usize> {
+        self.write(from, len, pos)
+    }
+}
+
 #[vtable]
 impl MiscDevice for DoorbellFile {
     type Ptr = KBox<Self>;
 
-    fn open(_file: &File, misc: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
-        FILES.recognise(misc);
+    fn open(file: &File, misc: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
+        FILES.recognise(file, misc);
         let this = Self {
-            context: SetOnce::new(),
+            context: SetOnceArc::new(),
         };
         Ok(KBox::new(this, user_alloc_flags())?)
     }
 
     fn release(this: KBox<Self>, _file: &File) {
-        if let Ok(context) = this.context() {
+        if let Ok(context) = this.context_arc() {
             context.shut_down();
         }
     }
@@ -384,9 +404,8 @@ impl MiscDevice for DoorbellFile {
         }
     }
 
-    #[inline(always)]
     fn write_iter(kiocb: Kiocb<'_, KBox<Self>>, iov: &mut IovIterSource<'_>) -> Result<usize> {
-        kiocb.file().write(kiocb.ki_pos(), iov)
+        kiocb.file().write_iter(kiocb.ki_pos(), iov)
     }
 
     fn read_iter(kiocb: Kiocb<'_, KBox<Self>>, iov: &mut IovIterDest<'_>) -> Result<usize> {
@@ -415,6 +434,6 @@ impl MiscDevice for DoorbellFile {
     }
 
     fn show_fdinfo(this: &Self, m: &SeqFile, _file: &File) {
-        fdinfo::show(this.context().ok().map(|context| &**context), m);
+        fdinfo::show(this.context().ok(), m);
     }
 }

@@ -151,7 +151,7 @@ impl Records {
                 self.refused.fetch_add(1u64, Relaxed);
                 return Err(ENOBUFS);
             }
-            match self.tail.cmpxchg(tail, tail + 1, Relaxed) {
+            match self.tail.cmpxchg(tail, tail.wrapping_add(1), Relaxed) {
                 Ok(_) => break,
                 Err(now) => tail = now,
             }
@@ -160,7 +160,7 @@ impl Records {
         addr.store(access.addr(), Relaxed);
         value.store(access.value(), Relaxed);
         shape.store(two_halves(access.length(), access.space()), Relaxed);
-        sequence.store(tail + 1, Release);
+        sequence.store(tail.wrapping_add(1), Release);
         Ok(())
     }
 

@@ -19,11 +19,28 @@ const fn fits(value: u64, length: u32) -> bool {
     length >= 8 || value >> (8 * length) == 0
 }
 
+/// The address space of an access, and its length in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    space: u8,
+    length: u8,
+}
+
+impl Shape {
+    /// Creates the shape of an access that the caller has checked as [`Access::new`] does.
+    #[inline(always)]
+    pub(crate) const fn of_checked(space: u32, length: u32) -> Self {
+        Self {
+            space: space as u8,
+            length: length as u8,
+        }
+    }
+}
+
 /// A write to the bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Access {
-    space: u8,
-    length: u8,
+    shape: Shape,
     addr: u64,
     value: u64,
 }
@@ -41,11 +58,22 @@ impl Access {
             return None;
         }
         Some(Self {
-            space: space as u8,
-            length: length as u8,
+            shape: Shape::of_checked(space, length),
             addr,
             value,
         })
+    }
+
+    /// Creates an access of parts that the caller has checked as [`Access::new`] does.
+    #[inline(always)]
+    pub(crate) const fn of_shape(shape: Shape, addr: u64, value: u64) -> Self {
+        Self { shape, addr, value }
+    }
+
+    /// Returns the address space and the length.
+    #[inline(always)]
+    pub(crate) const fn shape(&self) -> Shape {
+        self.shape
     }
 
     /// Returns the address of the first byte.
@@ -60,12 +88,12 @@ impl Access {
 
     /// Returns the length in bytes.
     pub(crate) const fn length(&self) -> u32 {
-        self.length as u32
+        self.shape.length as u32
     }
 
     /// Returns the address space.
     pub(crate) const fn space(&self) -> u32 {
-        self.space as u32
+        self.shape.space as u32
     }
 }
 
@@ -175,7 +203,7 @@ impl Key {
 }
 
 /// The regions that a write matches, by their positions in the array.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Matches {
     /// The region without datamatch.
     pub(crate) wildcard: Option<usize>,
@@ -183,40 +211,55 @@ pub(crate) struct Matches {
     pub(crate) datamatch: Option<usize>,
 }
 
-/// Returns the regions that `access` matches. `keys` are those in its space, sorted and without conflicts.
-/// `addrs` are their addresses: the binary search in them reads a third of the memory of `keys`.
-#[inline]
-pub(crate) fn find(addrs: &[u64], keys: &[Key], access: &Access) -> Matches {
-    let addr = access.addr;
-    let first = addrs.partition_point(|&other| other < addr);
-    let mut matches = Matches {
-        wildcard: None,
-        datamatch: None,
+/// The regions at the address and of the length of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// No region matches.
+    Nothing,
+    /// The region at this position matches, and no other.
+    One(usize),
+    /// There are several regions, the first at this position: see [`among`].
+    Several(usize),
+}
+
+/// Returns the regions at the address and of the length of `access`. `keys` are those in its space, sorted
+/// and without conflicts. `addrs` are their addresses: the binary search in them reads a third of the
+/// memory of `keys`.
+#[inline(always)]
+pub(crate) fn find(addrs: &[u64], keys: &[Key], access: &Access) -> Found {
+    let first = partition(addrs, |_, &other| other < access.addr);
+    let Some(key) = keys.get(first) else {
+        return Found::Nothing;
     };
-    let mut rest = first;
-    match keys.get(first) {
-        // All regions at this address have the same length.
-        Some(key) if key.addr == addr && (key.length == 0 || key.length == access.length) => {
-            if !key.has_datamatch {
-                matches.wildcard = Some(first);
-                rest += 1;
-            }
-        }
-        _ => return matches,
+    // All regions at this address have the same length.
+    if key.addr != access.addr || (key.length != access.shape.length && key.length != 0) {
+        return Found::Nothing;
     }
-    if keys.get(rest).is_some_and(|key| key.addr == addr) {
-        let value = access.value;
-        let provenance = &keys[rest..];
-        let found =
-            rest + provenance.partition_point(|key| key.addr == addr && key.datamatch < value);
-        if keys
-            .get(found)
-            .is_some_and(|key| key.addr == addr && key.datamatch == value)
-        {
-            matches.datamatch = Some(found);
-        }
+    match keys.get(first.wrapping_add(1)) {
+        Some(next) if next.addr == access.addr => Found::Several(first),
+        _ if key.has_datamatch && key.datamatch != access.value => Found::Nothing,
+        _ => Found::One(first),
     }
-    matches
+}
+
+/// Returns those of several regions that a write of `value` matches. `first` is the position of the first
+/// one.
+#[inline(never)]
+pub(crate) fn among(keys: &[Key], first: usize, value: u64) -> Matches {
+    let Some(key) = keys.get(first) else {
+        return Matches::default();
+    };
+    let addr = key.addr;
+    // Those without datamatch sort first, and `first` is the first one at this address.
+    let below = |key: &Key| key.addr < addr || !key.has_datamatch || key.datamatch < value;
+    let found = partition(keys, |_, key| key.addr <= addr && below(key));
+    let datamatch = keys
+        .get(found)
+        .is_some_and(|key| key.addr == addr && key.has_datamatch && key.datamatch == value);
+    Matches {
+        wildcard: (!key.has_datamatch).then_some(first),
+        datamatch: datamatch.then_some(found),
+    }
 }
 
 /// Checks that the keys `new` can be added to `old` when those at the positions `gone` are removed. Writes
@@ -270,16 +313,19 @@ fn first_from(gone: &[usize], at: usize) -> Option<usize> {
     Some(at + partition(from, |index, gone| gone - index <= at))
 }
 
-/// Does what `partition_point()` does, with a predicate that gets the index, too.
-fn partition(sorted: &[usize], low: impl Fn(usize, usize) -> bool) -> usize {
-    let (mut from, mut to) = (0, sorted.len());
-    while from < to {
-        let middle = from + (to - from) / 2;
-        if low(middle, sorted[middle]) {
-            from = middle + 1;
-        } else {
-            to = middle;
+/// Does what `partition_point()` does, with a predicate that gets the index, too, and without arithmetic
+/// that can panic: a write may come from an interrupt.
+#[inline(always)]
+fn partition<T>(sorted: &[T], low: impl Fn(usize, &T) -> bool) -> usize {
+    let (mut from, mut len) = (0usize, sorted.len());
+    let is_low = |at: usize| sorted.get(at).is_some_and(|item| low(at, item));
+    while len > 1 {
+        let half = len >> 1;
+        let middle = from.wrapping_add(half);
+        if is_low(middle) {
+            from = middle;
         }
+        len = len.wrapping_sub(half);
     }
-    from
+    from.wrapping_add(usize::from(is_low(from)))
 }

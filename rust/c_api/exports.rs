@@ -215,7 +215,7 @@ export! {
         // SAFETY: By the requirements of this function.
         let ctx = unsafe { borrow(ctx) };
         let access = Access::new(space, addr, length, value).ok_or(EINVAL);
-        errno(access.and_then(|access| ctx.context().bus_write(&access, line::origin_of_caller())))
+        errno(access.and_then(|access| ctx.context().bus_writer().write(&access, line::origin_of_caller())))
     }
 
     /// # Safety

@@ -15,20 +15,26 @@ use crate::{
         records::Records,
         region::{
             Access,
-            Key, //
+            Key,
+            Shape, //
         },
         Assign,
         Deassign,
         Failed,
         Region,
         Target,
-        TargetSelector, //
+        TargetSelector,
+        Writer, //
     },
     context::Context,
     kernel_ext::{
         alloc::user_alloc_flags,
         eventfd::EventFdFile,
-        iov::segment_len, //
+        iov::segment_len,
+        uaccess::{
+            read_in_place,
+            read_value, //
+        }, //
     },
     line::state::Origin,
     uapi::*, //
@@ -219,9 +225,25 @@ impl DoorbellFile {
         count_or(done, result)
     }
 
-    /// Handles pwrite(2), pwritev(2) and pwritev2(2): `addr` is the file's position.
+    /// Handles write(2) and pwrite(2) of `len` bytes at `from`: `addr` is the file's position, at most
+    /// [`i64::MAX`].
     #[inline]
-    pub(crate) fn write(&self, addr: i64, iov: &mut IovIterSource<'_>) -> Result<usize> {
+    pub(crate) fn write(&self, from: UserPtr, len: usize, addr: u64) -> Result<usize> {
+        let context = self.context()?;
+        let value = match read_value(from, len) {
+            Err(_) if len == 0 => return Ok(0),
+            value => value?,
+        };
+        // The length is a possible one, the value has no more bytes, and the address is not so high that
+        // the access would end beyond the space.
+        let shape = Shape::of_checked(DOORBELL_SPACE_MMIO, len as u32);
+        let access = Access::of_shape(shape, addr, value);
+        context.bus_writer().write(&access, Origin::Caller)?;
+        Ok(len)
+    }
+
+    /// Handles writev(2), pwritev(2), pwritev2(2) and io_uring's writes: `addr` is the file's position.
+    pub(crate) fn write_iter(&self, addr: i64, iov: &mut IovIterSource<'_>) -> Result<usize> {
         let context = self.context()?;
         let mut addr = u64::try_from(addr).map_err(|_| EINVAL)?;
         let mut done = 0;
@@ -286,29 +308,44 @@ type Block = [doorbell_bus_access; 16];
 
 /// Carries out all accesses, and counts them in `done`.
 fn write_all(context: &Context, reader: &mut UserSliceReader, done: &mut usize) -> Result {
-    while reader.len() >= size_of::<Block>() {
-        // If not all of them can be read, some still may.
-        let Ok(block) = reader.read::<Block>() else {
-            break;
-        };
-        for access in &block {
-            write_one(context, access)?;
-            *done += 1;
-        }
-        if current!().signal_pending() {
-            return Err(EINTR);
-        }
+    if reader.len() >= size_of::<Block>() {
+        write_blocks(context, reader, done)?;
     }
     while !reader.is_empty() {
-        write_one(context, &reader.read()?)?;
+        let access = reader.read()?;
+        write_one(&context.bus_writer(), &access)?;
         *done += 1;
     }
     Ok(())
 }
 
-fn write_one(context: &Context, access: &doorbell_bus_access) -> Result {
+/// Carries out the accesses that fill whole blocks, and counts them in `done`.
+#[inline(never)]
+fn write_blocks(context: &Context, reader: &mut UserSliceReader, done: &mut usize) -> Result {
+    let mut block: Block = core::array::from_fn(|_| doorbell_bus_access::default());
+    while reader.len() >= size_of::<Block>() {
+        // If not all of them can be read, some still may.
+        if read_in_place(reader, &mut block).is_err() {
+            break;
+        }
+        // Entered once for a block. Deassignments wait for the end of it.
+        let bus = context.bus_writer();
+        for access in &block {
+            write_one(&bus, access)?;
+            *done += 1;
+        }
+        drop(bus);
+        if current!().signal_pending() {
+            return Err(EINTR);
+        }
+    }
+    Ok(())
+}
+
+#[inline]
+fn write_one(bus: &Writer<'_>, access: &doorbell_bus_access) -> Result {
     let access = Access::new(access.space, access.addr, access.length, access.value);
-    context.bus_write(&access.ok_or(EINVAL)?, Origin::Caller)
+    bus.write(&access.ok_or(EINVAL)?, Origin::Caller)
 }
 
 /// Fills `infos` with the regions from the index `first` on. Returns their number.
@@ -340,7 +377,6 @@ fn list_regions(context: &Context, first: usize, infos: &mut [doorbell_region_in
 }
 
 /// Writes the next `len` bytes to the address `addr`, as one access.
-#[inline]
 fn write_segment(context: &Context, addr: u64, len: usize, iov: &mut IovIterSource<'_>) -> Result {
     let mut bytes = [0u8; size_of::<u64>()];
     // In the machine's byte order, a shorter value is at that end of a longer one.
@@ -359,7 +395,9 @@ fn write_segment(context: &Context, addr: u64, len: usize, iov: &mut IovIterSour
         len as u32,
         u64::from_ne_bytes(bytes),
     );
-    context.bus_write(&access.ok_or(EINVAL)?, Origin::Caller)
+    context
+        .bus_writer()
+        .write(&access.ok_or(EINVAL)?, Origin::Caller)
 }
 
 /// Returns `done`, or the error if that is zero.

@@ -2,7 +2,10 @@
 
 //! The lines that DOORBELL_MASK, _UNMASK, _CLEAR and _PENDING work on.
 
-use crate::uapi::doorbell_line_set;
+use crate::{
+    line::Line,
+    uapi::doorbell_line_set, //
+};
 use kernel::{
     prelude::*,
     uaccess::{
@@ -10,6 +13,9 @@ use kernel::{
         UserSlice, //
     }, //
 };
+
+/// The number of lines in a word of a bitmap.
+const WORD: usize = u64::BITS as usize;
 
 /// A bitmap in the caller's memory.
 #[derive(Clone, Copy)]
@@ -49,28 +55,23 @@ impl Bitmap {
     }
 }
 
-/// A set of lines of a context.
-pub(crate) struct LineSet {
-    first: u32,
-    len: u32,
+/// The bitmaps that select the lines of a call, and that return those that were counted.
+pub(crate) struct Bitmaps {
     /// A bit for each line; none selects all lines.
     chosen: Option<KVVec<u64>>,
     /// The bitmap for the lines that were counted, if the caller asks for it.
     result: Option<(Bitmap, KVVec<u64>)>,
 }
 
-impl LineSet {
-    /// Creates the set that the caller asks for, in a context of `nr_lines` lines. Writes zeroes to the
-    /// result, as a check that it can be written. Process context.
+impl Bitmaps {
+    /// Reads the bitmaps of `set`. Writes zeroes to the result, as a check that it can be written. Process
+    /// context.
     ///
     /// # Errors
     ///
-    /// EINVAL, ENXIO, EFAULT, ENOMEM: see the UAPI header.
-    pub(crate) fn new(set: &doorbell_line_set, nr_lines: u32) -> Result<Self> {
-        let end = set.line.checked_add(set.nr_lines).ok_or(ENXIO)?;
-        if end > nr_lines {
-            return Err(ENXIO);
-        }
+    /// EINVAL, EFAULT, ENOMEM: see the UAPI header.
+    #[inline(never)]
+    pub(crate) fn new(set: &doorbell_line_set) -> Result<Self> {
         let chosen = Bitmap::new(set.lines, set.nr_lines)?;
         let chosen = chosen.map(|bitmap| bitmap.read()).transpose()?;
         let beyond = set.nr_lines % u64::BITS;
@@ -86,30 +87,33 @@ impl LineSet {
             Ok((bitmap, none))
         });
         let result = result.transpose()?;
-        Ok(Self {
-            first: set.line,
-            len: set.nr_lines,
-            chosen,
-            result,
-        })
+        Ok(Self { chosen, result })
     }
 
-    /// Calls `f` for each line, and writes to the result the lines for which it returned true. Returns their
-    /// number. Process context.
-    pub(crate) fn apply(self, mut f: impl FnMut(u32) -> bool) -> u32 {
+    /// Calls `f` for each of `lines` that is selected, and writes to the result the lines for which it
+    /// returned true. Returns their number. Process context.
+    pub(crate) fn apply<'a>(
+        self,
+        mut lines: impl ExactSizeIterator<Item = Pin<&'a Line>>,
+        f: impl Fn(Pin<&Line>) -> bool,
+    ) -> usize {
         let mut count = 0;
         let mut result = self.result;
-        for at in 0..self.len {
-            let (word, bit) = ((at / u64::BITS) as usize, 1u64 << (at % u64::BITS));
-            if let Some(chosen) = &self.chosen {
-                if chosen[word] & bit == 0 {
-                    continue;
+        for word in 0..lines.len().div_ceil(WORD) {
+            let chosen = match &self.chosen {
+                Some(chosen) => chosen.get(word).copied().unwrap_or(0),
+                None => u64::MAX,
+            };
+            let mut done = 0;
+            for (bit, line) in lines.by_ref().take(WORD).enumerate() {
+                if chosen >> bit & 1 != 0 && f(line) {
+                    done |= 1u64 << bit;
+                    count += 1;
                 }
             }
-            if f(self.first + at) {
-                count += 1;
-                if let Some((_, result)) = &mut result {
-                    result[word] |= bit;
+            if let Some((_, result)) = &mut result {
+                if let Some(word) = result.get_mut(word) {
+                    *word = done;
                 }
             }
         }

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Access to the data of a misc device's open files.
+//! The open files of a misc device: access to their data, and `write`.
 //!
 //! A module that gets a `struct file` from its caller must check that the file is one of its own
 //! device before it may use the file's data. KVM compares `f_op` for that (`file_is_kvm()`).
+//!
+//! [`MiscDevice`] has `write_iter` only. For write(2) and pwrite(2) the kernel then builds an
+//! iterator and a `struct kiocb`, which takes 150 instructions. [`WriteFile`] adds `write`, which the
+//! kernel prefers for these two calls.
 //!
 //! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h).
 
@@ -13,6 +17,7 @@ use kernel::{
     fs::File,
     miscdevice::{
         MiscDevice,
+        MiscDeviceOptions,
         MiscDeviceRegistration, //
     },
     prelude::*,
@@ -22,20 +27,58 @@ use kernel::{
             Atomic,
             Relaxed, //
         }, //
-    }, //
+    },
+    uaccess::UserPtr, //
 };
+
+/// A misc device whose files have `write` beside `write_iter`.
+pub(crate) trait WriteFile: MiscDevice<Ptr = KBox<Self>> + Sync {
+    /// Handles write(2) and pwrite(2) of `len` bytes at `from` to the position `pos`, which is at most
+    /// [`i64::MAX`]. Returns the number of bytes that were written. Process context.
+    fn write(&self, from: UserPtr, len: usize, pos: u64) -> Result<usize>;
+}
 
 /// The files of the misc device that `T` implements.
 ///
 /// # Invariants
 ///
-/// `operations` is null, or the file operations of `impl MiscDevice for T`.
+/// `operations` is null, or the file operations of `impl MiscDevice for T` with `write` added.
 pub(crate) struct MiscFiles<T> {
     operations: Atomic<*mut file_operations>,
     _device: PhantomData<fn(T)>,
 }
 
-impl<T: MiscDevice<Ptr = KBox<T>>> MiscFiles<T> {
+impl<T: WriteFile> MiscFiles<T> {
+    /// The file operations.
+    const OPERATIONS: &file_operations = &{
+        let device = MiscDeviceOptions { name: c"" }.into_raw::<T>();
+        // SAFETY: The operations are a constant.
+        let mut operations = unsafe { *device.fops };
+        operations.write = Some(Self::write);
+        operations
+    };
+
+    /// Calls [`WriteFile::write`].
+    ///
+    /// # Safety
+    ///
+    /// `file` must be an open file of the device, and `pos` valid for reads.
+    unsafe extern "C" fn write(
+        file: *mut kernel::bindings::file,
+        from: *const c_char,
+        len: usize,
+        pos: *mut kernel::bindings::loff_t,
+    ) -> isize {
+        // SAFETY: By the requirements of this function. `open` has returned, so the data is the
+        // pointer that `KBox::<T>::into_foreign()` returned. `release` takes it back after all calls.
+        let (this, pos) = unsafe { (&*(*file).private_data.cast::<T>().cast_const(), *pos) };
+        // `rw_verify_area()` has refused negative positions.
+        match this.write(UserPtr::from_addr(from.addr()), len, pos as u64) {
+            Ok(written) => written as isize,
+            Err(error) => error.to_errno() as isize,
+        }
+    }
+
     /// Creates an object that recognises no file.
     pub(crate) const fn new() -> Self {
         // INVARIANT: Null.
@@ -45,12 +88,23 @@ impl<T: MiscDevice<Ptr = KBox<T>>> MiscFiles<T> {
         }
     }
 
-    /// Recognises the files of `device` from now on. Call it in [`MiscDevice::open`]. Any context.
-    pub(crate) fn recognise(&self, device: &MiscDeviceRegistration<T>) {
-        // SAFETY: The device is registered, so its fields do not change.
-        let operations = unsafe { (*device.as_raw()).fops };
-        // INVARIANT: A registration of `T` has the operations of `impl MiscDevice for T`.
+    /// Gives `file`, which is one of `device`, the operations with `write`, and recognises such files
+    /// from now on. Call it in [`MiscDevice::open`]. Any context.
+    pub(crate) fn recognise(&self, file: &File, device: &MiscDeviceRegistration<T>) {
+        let operations = core::ptr::from_ref(Self::OPERATIONS);
+        // INVARIANT: These operations.
         self.operations.store(operations.cast_mut(), Relaxed);
+        // SAFETY: The file is valid, and the device is registered, so that its fields do not change.
+        let (current, original) =
+            unsafe { (&raw mut (*file.as_ptr()).f_op, (*device.as_raw()).fops) };
+        // SAFETY: The pointer is valid, and a volatile access to it is a single one. If the file has
+        // the operations of `impl MiscDevice for T`, it may have the new ones: they differ in `write`
+        // only. They also have the same owner, whose reference `fput()` drops.
+        unsafe {
+            if current.read_volatile() == original {
+                current.write_volatile(operations);
+            }
+        }
     }
 
     /// Returns the data of `file`, or [`None`] if it is not a file of the device. Any context.
@@ -66,8 +120,7 @@ impl<T: MiscDevice<Ptr = KBox<T>>> MiscFiles<T> {
         if operations.is_null() || operations != self.operations.load(Relaxed).cast_const() {
             return None;
         }
-        // SAFETY: By the type invariants the operations are those of `impl MiscDevice for T`. The
-        // caller has an owned reference, so its `open` has returned. Then `private_data` is the
+        // SAFETY: By the type invariants the file is one of `T`'s device. The caller has an owned reference, so its `open` has returned. Then `private_data` is the
         // pointer that `KBox::<T>::into_foreign()` returned. Only the last `fput()` takes that back,
         // and `file` owns a reference to the file.
         Some(unsafe { &*(*raw).private_data.cast::<T>().cast_const() })

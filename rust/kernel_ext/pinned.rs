@@ -51,6 +51,21 @@ impl<T> PinnedSlice<T> {
         Some(unsafe { Pin::new_unchecked(self.0.get(index)?) })
     }
 
+    /// Returns an iterator over the `len` objects from the index `first` on, or [`None`] if there are
+    /// less.
+    #[inline]
+    pub(crate) fn range(
+        &self,
+        first: usize,
+        len: usize,
+    ) -> Option<impl ExactSizeIterator<Item = Pin<&T>>> {
+        let objects = self.0.get(first..first.checked_add(len)?)?;
+        Some(objects.iter().map(|object| {
+            // SAFETY: The slice is pinned, so its elements are.
+            unsafe { Pin::new_unchecked(object) }
+        }))
+    }
+
     /// Returns the number of objects.
     pub(crate) fn len(&self) -> usize {
         self.0.len()

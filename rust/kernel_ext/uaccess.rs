@@ -2,11 +2,19 @@
 
 //! Copies of structures and addresses between the kernel and userspace.
 
+use crate::bindings;
+use core::mem::MaybeUninit;
 use kernel::{
-    bindings,
+    bindings as kbindings,
     prelude::*,
-    transmute::AsBytes,
-    uaccess::UserPtr, //
+    transmute::{
+        AsBytes,
+        FromBytes, //
+    },
+    uaccess::{
+        UserPtr,
+        UserSliceReader, //
+    }, //
 };
 
 /// Allows plain C structures to be copied from and to userspace as bytes.
@@ -41,6 +49,40 @@ macro_rules! impl_user_abi {
 }
 pub(crate) use impl_user_abi;
 
+/// Reads `value` from userspace, without the copy that `UserSliceReader::read` makes. Process context.
+///
+/// # Errors
+///
+/// EFAULT: it cannot be read. Part of `value` may have changed.
+#[inline]
+pub(crate) fn read_in_place<T, const N: usize>(
+    reader: &mut UserSliceReader,
+    values: &mut [T; N],
+) -> Result
+where
+    [T; N]: AsBytes + FromBytes,
+{
+    reader.read_slice(values.as_bytes_mut())
+}
+
+/// Returns the value of `size` bytes at `from` in the current process' memory. Process context.
+///
+/// # Errors
+///
+/// EINVAL: `size` is not 1, 2, 4 or 8. EFAULT: it cannot be read.
+#[inline]
+pub(crate) fn read_value(from: UserPtr, size: usize) -> Result<u64> {
+    let mut value = MaybeUninit::uninit();
+    // SAFETY: `value` is valid for writes. The function checks that the other address is userspace's.
+    let error =
+        unsafe { bindings::doorbell_get_value(value.as_mut_ptr(), from.as_const_ptr(), size) };
+    if error != 0 {
+        return Err(Error::from_errno(error));
+    }
+    // SAFETY: The function has succeeded, so it has written the value.
+    Ok(unsafe { value.assume_init() })
+}
+
 /// Writes `value` to the current process' memory at `at`, if that takes no page fault. Any context.
 ///
 /// Returns true if all of it was written. Otherwise part of it may have been written.
@@ -48,7 +90,7 @@ pub(crate) fn write_nofault<T: AsBytes>(at: UserPtr, value: &T) -> bool {
     // SAFETY: The kernel's memory is valid for reads of that size, and has no padding. The function
     // checks that the other address is userspace's, and returns an error if it cannot write.
     let failed = unsafe {
-        bindings::copy_to_user_nofault(
+        kbindings::copy_to_user_nofault(
             at.as_mut_ptr(),
             core::ptr::from_ref(value).cast(),
             size_of::<T>(),
@@ -60,5 +102,5 @@ pub(crate) fn write_nofault<T: AsBytes>(at: UserPtr, value: &T) -> bool {
 /// Returns the address that `arg` of a 32-bit caller stands for.
 pub(crate) fn compat_ptr(arg: usize) -> usize {
     // SAFETY: No requirements: it only computes an address.
-    unsafe { crate::bindings::doorbell_compat_ptr(arg as u32) }
+    unsafe { bindings::doorbell_compat_ptr(arg as u32) }
 }

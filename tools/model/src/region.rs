@@ -22,7 +22,7 @@ use strategies::{any_region, changes};
 #[allow(missing_docs, dead_code)]
 mod regions;
 
-use regions::{find, place_new, Access, Conflict, Key, Matches};
+use regions::{among, find, place_new, Access, Conflict, Found, Key, Matches};
 
 /// The functions under test.
 #[derive(Clone, Copy)]
@@ -42,7 +42,15 @@ const REAL: Functions = Functions {
 /// Calls [`find`] as the module does.
 fn search(keys: &[Key], access: &Access) -> Matches {
     let addrs: Vec<u64> = keys.iter().map(Key::addr).collect();
-    find(&addrs, keys, access)
+    let wildcard = |at: usize| keys[at].datamatch().is_none();
+    match find(&addrs, keys, access) {
+        Found::Nothing => Matches::default(),
+        Found::One(at) => Matches {
+            wildcard: wildcard(at).then_some(at),
+            datamatch: (!wildcard(at)).then_some(at),
+        },
+        Found::Several(first) => among(keys, first, access.value()),
+    }
 }
 
 /// The result of a check.
