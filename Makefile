@@ -35,6 +35,8 @@ help:
 	@echo '  make torture DURATION=60 - run random operations from many threads for 60 seconds'
 	@echo '  make samples      - run the samples; each prints its result'
 	@echo '  make bench        - measure assignments, the bus and scaling; ARGS="assign": only that'
+	@echo '  make bench-instructions - count the instructions of each path, of doorbell and of its'
+	@echo '                      twin in C; ARGS="--filter ring": only these paths'
 	@echo '  make module M=DIR - build your module in DIR against doorbell; samples/template is an'
 	@echo '                      example to copy'
 	@echo '  make shell        - open a shell in the VM, with the module loaded and the tools in PATH'
@@ -68,6 +70,9 @@ else
 	@$(LAB) run /doorbell/tools/lab/guest/with-kvm \
 		sh -c 'doorbell bench assign && doorbell bench bus && doorbell bench scale'
 endif
+
+bench-instructions:
+	@$(LAB) $@ $(ARGS)
 
 module:
 	@$(LAB) module '$(M)' $(ARGS)
@@ -124,5 +129,5 @@ rustfmt rustfmtcheck: have-kdir
 clean: have-kdir
 	+$(kbuild) clean
 
-.PHONY: default help rtt rtt-qemu report bench module samples test test-debug torture model check shell lab lab-status lab-clean \
+.PHONY: default help rtt rtt-qemu report bench bench-instructions module samples test test-debug torture model check shell lab lab-status lab-clean \
 	have-kdir have-rust have-module modules modules_install clippy rustfmt rustfmtcheck rust-analyzer clean

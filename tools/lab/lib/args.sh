@@ -29,6 +29,26 @@ check_variables() {
 		    "set DOORBELL_LAB to another one"
 }
 
+# check_instructions [ARGUMENT...]: checks the arguments of bench-instructions
+check_instructions() {
+	local update= reason= json=
+	[[ $FLAVOUR != rt ]] || die "the twin does not run on PREEMPT_RT" "measure another flavour"
+	while (($#)); do
+		case $1 in
+		--json)		json=1 ;;
+		--update)	update=1 ;;
+		--filter)	[[ ${2:-} ]] || die "--filter wants a text" "for example: --filter ring" ;;
+		--reason)	[[ ${2:-} ]] || die "--reason wants a text" "it says why figures have changed"
+				reason=1 ;;
+		*)		die "there is no argument '$1'" "bench-instructions has --filter, --json, --update, --reason" ;;
+		esac
+		[[ $1 == --json || $1 == --update ]] || shift
+		shift
+	done
+	[[ -z $update || -z $json ]] || die "--update and --json exclude each other"
+	[[ -z $reason || $update ]] || die "--reason belongs to --update"
+}
+
 # check_arguments COMMAND [ARGUMENT...]
 check_arguments() {
 	local cmd=$1
@@ -43,6 +63,9 @@ check_arguments() {
 	torture)
 		[[ ${1:-} =~ ^[0-9]+([.][0-9]+)?$ ]] ||
 			die "the duration is '${1:-}'" "it is a number of seconds: make torture DURATION=60"
+		;;
+	bench-instructions)
+		check_instructions "$@"
 		;;
 	setup | model | check | status | clean)
 		(($# == 0)) || [[ $cmd == model ]] || die "$cmd takes no arguments, not '$*'"

@@ -13,7 +13,7 @@ module_dir() {
 }
 
 build_dirs() {
-	mkdir -p "$BUILD"/{module,"$(module_dir)",clippy,target,model,selftests,samples,docs,log} "$LAB/cargo"
+	mkdir -p "$BUILD"/{module,"$(module_dir)",clippy,target,model,selftests,samples,bench,docs,log} "$LAB/cargo"
 }
 
 make_module() {		# DIRECTORY ARGUMENT...
@@ -47,6 +47,10 @@ build_tools() {
 build_selftests() {
 	in_tree "$TREE" make -C /doorbell/tools/testing/selftests/doorbell \
 		OUTPUT=/build/selftests KSRC="$KSRC" -j"$(nproc)"
+}
+
+build_bench() {
+	in_tree "$TREE" make -C /doorbell/tools/bench OUTPUT=/build/bench
 }
 
 build_samples() {
@@ -98,6 +102,7 @@ build_all() {
 	stage_begin build-tools "building the tools" build_tools
 	stage_begin build-selftests "building the tests" build_selftests
 	stage_begin build-samples "building the samples" build_samples
+	stage_begin build-bench "building the benchmark" build_bench
 	stage_wait
 	echo "$key" >"$BUILD/built-$FLAVOUR"
 }
