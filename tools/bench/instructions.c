@@ -682,15 +682,19 @@ static void measure(const struct row *row, const struct device *device)
 	for (int i = 0; i < path.nr_calls; i++)
 		expected += path.calls[i].expected;
 	for (int i = -WARM_UP; i < BATCHES; i++) {
-		uint64_t start = ticks(), middle;
+		uint64_t start, middle, end;
+		long returned;
 
+		start = ticks();
 		run_empty(&path, batch);
 		middle = ticks();
-		sum += run(&path, batch);
+		returned = run(&path, batch);
+		end = ticks();
+		sum += returned;
 		if (i < 0)
 			continue;
-		sample.ticks[i] = ticks() - middle;
 		empty.ticks[i] = middle - start;
+		sample.ticks[i] = end - middle;
 	}
 	if (sum != expected * all)
 		errx(1, "%s of %s: the calls returned %ld in all, not %ld", row->name, device->name,

@@ -57,6 +57,9 @@ probe_kvm() {
 	QEMU_TIMEOUT=20 run_qemu probe >/dev/null 2>&1 && [[ -s $dir/status ]]
 }
 
+# More arguments of QEMU.
+QEMU_EXTRA=()
+
 # run_qemu GUEST: boots a guest that runs the command in its directory, and waits until
 # the guest ends
 run_qemu() {
@@ -93,6 +96,7 @@ run_qemu() {
 	icount)	qemu[2]=tcg
 		qemu+=(-icount "shift=1,sleep=off" -smp 1) ;;
 	esac
+	qemu+=("${QEMU_EXTRA[@]}")
 	if [[ ${INTERACTIVE:-} == off ]]; then
 		in_tree "$TREE" "${qemu[@]}"
 	else

@@ -19,6 +19,8 @@ DEVICES = ("doorbell", "twin", "raw")
 TOLERANCE = 0.005
 # Minimum and 90th percentile of a figure that repeats are this near to each other.
 SPREAD = 0.01
+# The command that records figures.
+RECORD = "make bench-instructions ARGS=\"--update --reason 'TEXT'\""
 
 
 class Figures:
@@ -123,11 +125,52 @@ def update(figures, recorded, reason):
     print()
 
 
+def judge(name, old, new):
+    """Returns a verdict on doorbell's figure of a path, and a comment or None."""
+    if old is None:
+        return False, f"{name} is not recorded yet: {RECORD}"
+    if new is None:
+        return False, f"{name} is recorded, but was not measured: remove it from the file"
+    by = change(old, new)
+    text = f"{name}: {new:.1f} instructions, recorded {old:.1f}, {by:+.1%}"
+    if by > TOLERANCE:
+        return False, f"{text}: make it cheaper again, or record it: {RECORD}"
+    if by < -TOLERANCE:
+        return True, f"{text}: cheaper; record it: {RECORD}"
+    return True, None
+
+
+def check(figures, recorded):
+    """Prints KTAP: a test for each path, which fails if the path has become dearer."""
+    names = [name for name in figures.paths if "doorbell" in figures.paths[name]]
+    names += [name for name, path in recorded["paths"].items()
+              if "doorbell" in path and name not in figures.paths]
+    print("TAP version 13")
+    print(f"1..{len(names) + 1}")
+    spread = [name for name in names if name in figures.paths
+              and not repeats(figures.paths[name]["doorbell"])]
+    if spread:
+        print("# batches differ by more than a percent: " + ", ".join(spread))
+    print(f"{'not ok' if spread else 'ok'} 1 figures repeat")
+    skip = ""
+    for what in ("kernel", "emulator"):
+        was, now = recorded[what], getattr(figures, what)
+        if was != now:
+            skip = f" # SKIP recorded with {what} {was}, this is {now}"
+    for number, name in enumerate(names, 2):
+        old = recorded["paths"].get(name, {}).get("doorbell")
+        new = figures.median(name, "doorbell") if name in figures.paths else None
+        good, comment = judge(name, old, new)
+        if comment and not skip:
+            print(f"# {comment}")
+        print(f"{'ok' if good or skip else 'not ok'} {number} {name}{skip}")
+
+
 def main():
     """Carries out the command line."""
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=("table", "json", "update"))
+    parser.add_argument("command", choices=("table", "json", "update", "check"))
     parser.add_argument("figures", help="the figures of a run")
     parser.add_argument("--emulator", default="", help="version of the emulator of the run")
     parser.add_argument("--recorded", help="the recorded figures")
@@ -138,8 +181,10 @@ def main():
         table(figures)
     elif args.command == "json":
         as_json(figures)
-    else:
+    elif args.command == "update":
         update(figures, read_recorded(args.recorded), args.reason)
+    else:
+        check(figures, read_recorded(args.recorded))
 
 
 if __name__ == "__main__":

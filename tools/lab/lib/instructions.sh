@@ -16,26 +16,73 @@ figures() {
 		--emulator "$(emulator)" "${@:2}"
 }
 
+# count_instructions GUEST COMMAND [ARGUMENT...]: boots a guest that counts instructions. The
+# variables of other guests would change its figures.
+count_instructions() {
+	local guest=$1 rc
+	shift
+	ACCEL=icount DOORBELL_MEM=1G DOORBELL_CPUS=1 DOORBELL_APPEND='' boot "$guest" /doorbell/tools/lab/guest/run "$@"
+	rc=$?
+	[[ $OUTCOME != ended ]] || check_log "$RUN/$guest" || rc=1
+	return $rc
+}
+
 # bench_instructions [--json | --update --reason TEXT] [--filter TEXT]...
 bench_instructions() {
-	local print=table arguments=() filters=() rc
+	local print=table arguments=() filters=()
 	while (($#)); do
 		case $1 in
 		--json)		print=json ;;
 		--update)	print=update ;;
-		--reason)	arguments=(--reason "${2:-}") && shift ;;
-		--filter)	filters+=(--filter "${2:-}") && shift ;;
+		--reason)	arguments=(--reason "$2") && shift ;;
+		--filter)	filters+=(--filter "$2") && shift ;;
 		esac
 		shift
 	done
 	setup && build || return
-	DOORBELL_ACCEL=icount guest_command /doorbell/tools/lab/guest/instructions "${filters[@]}" >&2 || return
+	DOORBELL_ACCEL=icount prepare_guest
+	say "booting $(kernel_version) ($ACCEL) ..."
+	count_instructions guest /doorbell/tools/lab/guest/instructions "${filters[@]}" >&2 || return
 	[[ $print != update ]] || arguments+=(--recorded "/doorbell/$RECORDED")
 	figures "$print" "${arguments[@]}" >"$RUN/printed" || return
+	give_back
 	if [[ $print == update ]]; then
 		cat "$RUN/printed" >"$SRC/$RECORDED" || return
 		say "wrote $SRC/$RECORDED"
 	else
 		cat "$RUN/printed"
 	fi
+}
+
+# test_instructions: prints KTAP, a test for each path
+test_instructions() {
+	local rc
+	count_instructions instructions /doorbell/tools/lab/guest/instructions &&
+	figures check --recorded "/doorbell/$RECORDED"
+	rc=$?
+	echo "# exit status $rc"
+	return $rc
+}
+
+# profile_path PATH [--all]: prints the functions of a path
+profile_path() {
+	local name=$1 tracer rc
+	shift
+	setup && build || return
+	DOORBELL_ACCEL=icount prepare_guest
+	say "booting $(kernel_version) ($ACCEL) ..."
+	in_tree "$TREE" python3 /doorbell/tools/lab/lib/profile.py trace "/build/${RUN##*/}" doorbell twin &
+	tracer=$!
+	QEMU_EXTRA=(-monitor "unix:/build/${RUN##*/}/monitor,server=on,wait=off")
+	count_instructions guest /doorbell/tools/lab/guest/profile "$name" doorbell twin >&2
+	rc=$?
+	# If the guest has ended early, there is nothing to trace.
+	((rc == 0)) || kill "$tracer" 2>/dev/null
+	wait "$tracer" || return
+	in_tree "$TREE" python3 /doorbell/tools/lab/lib/profile.py print "/build/${RUN##*/}" "$name" \
+		--program /build/bench/instructions "$@"
+	rc=$?
+	rm -f "$RUN"/trace-*
+	give_back
+	return $rc
 }

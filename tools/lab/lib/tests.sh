@@ -51,7 +51,9 @@ test_lab() {
 	return $rc
 }
 
+# Figures are recorded for the default flavour only.
 HOST_TESTS=(tools model lab)
+[[ $FLAVOUR != amd64 ]] || HOST_TESTS+=(instructions)
 
 # all_tests: prints the names of the tests that run in guests
 all_tests() {
@@ -214,8 +216,8 @@ run_guests() {
 count_host() {
 	local name=$1 rc=$2 p f
 	case $name in
-	model)
-		read -r p f < <(count_ktap "$LOGS/test-model.log")
+	model | instructions)
+		read -r p f < <(count_ktap "$LOGS/test-$name.log")
 		;;
 	lab)
 		# The log has the output of several programs, each with a plan.
