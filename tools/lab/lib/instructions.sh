@@ -71,7 +71,8 @@ profile_path() {
 	setup && build || return
 	DOORBELL_ACCEL=icount prepare_guest
 	say "booting $(kernel_version) ($ACCEL) ..."
-	in_tree "$TREE" python3 /doorbell/tools/lab/lib/profile.py trace "/build/${RUN##*/}" doorbell twin &
+	in_tree "$TREE" python3 /doorbell/tools/lab/lib/profile.py trace "/build/${RUN##*/}" doorbell twin \
+		--program /build/bench/instructions &
 	tracer=$!
 	QEMU_EXTRA=(-monitor "unix:/build/${RUN##*/}/monitor,server=on,wait=off")
 	count_instructions guest /doorbell/tools/lab/guest/profile "$name" doorbell twin >&2

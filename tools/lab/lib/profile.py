@@ -24,9 +24,9 @@ KERNEL = 1 << 63
 ENTRY = "entry_SYSCALL_64"
 USERSPACE = "syscall instructions"
 OWN = {"doorbell": "[doorbell]", "twin": "[doorbell_twin]"}
-# A trace ends with this size, or after this time: it has a few iterations of the longest path then.
-TRACE_BYTES = 64 << 20
-TRACE_SECONDS = 60
+# A trace ends after so many iterations. It begins with other work of the guest.
+TRACE_ITERATIONS = 12
+TRACE_SECONDS = 300
 # A guest boots and starts within this time, on a busy host.
 START_SECONDS = 600
 
@@ -57,38 +57,73 @@ class Monitor:
 
 
 def wait_for(path, condition, seconds):
-    """Waits until a condition is true."""
+    """Waits until a condition is true for a file."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
-            sys.exit(f"{path}: not there after {seconds} s")
+            sys.exit(f"{path}: not complete after {seconds} s")
         time.sleep(0.1)
 
 
-def size(path):
-    """Returns the size of a file, 0 if it does not exist."""
-    return os.path.getsize(path) if os.path.exists(path) else 0
+def addresses(lines):
+    """Yields the address of each block in lines of a log."""
+    for line in lines:
+        match = BLOCK.search(line)
+        if match:
+            yield int(match.group(1), 16)
+
+
+class GrowingLog:
+    """A log that QEMU is writing."""
+
+    def __init__(self, path, start):
+        self.path = path
+        self.start = start
+        self.offset = 0
+        self.iterations = 0
+
+    def is_long_enough(self):
+        """Reads what is new, and returns true if there are enough iterations."""
+        if not os.path.exists(self.path):
+            return False
+        with open(self.path, "rb") as file:
+            file.seek(self.offset)
+            new = file.read()
+        complete = new[:new.rfind(b"\n") + 1]
+        self.offset += len(complete)
+        self.iterations += list(addresses(complete.splitlines())).count(self.start)
+        return self.iterations > TRACE_ITERATIONS
+
+
+def trace_device(monitor, run, device, start):
+    """Traces a device when the guest repeats the path on it."""
+    looping = f"{run}/looping-{device}"
+    wait_for(looping, lambda: os.path.exists(looping), START_SECONDS)
+    print(f"tracing {device}", file=sys.stderr)
+    log = f"{run}/trace-{device}"
+    monitor.command(f"logfile {log}")
+    monitor.command("one-insn-per-tb on")
+    monitor.command("log exec,nochain")
+    wait_for(log, GrowingLog(log, start).is_long_enough, TRACE_SECONDS)
+    monitor.command("log none")
+    monitor.command("one-insn-per-tb off")
+    with open(f"{run}/traced-{device}", "w", encoding="utf-8"):
+        pass
 
 
 def trace(args):
     """Traces one device after the other."""
-    looping = [f"{args.run}/looping-{device}" for device in args.devices]
-    wait_for(looping[0], lambda: os.path.exists(looping[0]), START_SECONDS)
-    monitor = Monitor(f"{args.run}/monitor")
-    for device, started in zip(args.devices, looping):
-        wait_for(started, lambda path=started: os.path.exists(path), START_SECONDS)
-        print(f"tracing {device}", file=sys.stderr)
-        log = f"{args.run}/trace-{device}"
-        monitor.command(f"logfile {log}")
-        monitor.command("one-insn-per-tb on")
-        monitor.command("log exec,nochain")
-        end = time.monotonic() + TRACE_SECONDS
-        while size(log) < TRACE_BYTES and time.monotonic() < end:
-            time.sleep(0.1)
-        monitor.command("log none")
-        monitor.command("one-insn-per-tb off")
-        with open(f"{args.run}/traced-{device}", "w", encoding="utf-8"):
-            pass
+    start = loop_address(args.program)
+    socket_path = f"{args.run}/monitor"
+    wait_for(socket_path, lambda: os.path.exists(socket_path), START_SECONDS)
+    monitor = Monitor(socket_path)
+    try:
+        for device in args.devices:
+            trace_device(monitor, args.run, device, start)
+    except SystemExit:
+        # The guest would wait for the end of the trace.
+        monitor.command("quit")
+        raise
 
 
 class Symbols:
@@ -125,11 +160,7 @@ def iterations(log, start):
     """Yields the kernel's addresses of each complete iteration in a trace."""
     current = None
     with open(log, "rb") as file:
-        for line in file:
-            match = BLOCK.search(line)
-            if not match:
-                continue
-            address = int(match.group(1), 16)
+        for address in addresses(file):
             if address == start:
                 if current is not None:
                     yield current
@@ -213,6 +244,7 @@ def main():
     tracer = commands.add_parser("trace", help="trace a guest")
     tracer.add_argument("run", help="directory of the run")
     tracer.add_argument("devices", nargs="+", help="devices that the guest uses, in order")
+    tracer.add_argument("--program", required=True, help="the program that runs the path")
     tracer.set_defaults(command=trace)
     printer = commands.add_parser("print", help="print the table")
     printer.add_argument("run", help="directory of the run, with kallsyms and the traces")

@@ -7,6 +7,7 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
+#include <linux/uio.h>
 
 #include "twin.h"
 
@@ -108,7 +109,41 @@ static long bus_access(struct twin_context *context, u32 space, u64 addr, u32 le
 	return 0;
 }
 
-/* pwrite(2): the offset is the address. pwritev(2) calls this for each segment. */
+/* pwritev(2): the offset is the address, and each segment is an access. */
+ssize_t twin_write_iter(struct kiocb *iocb, struct iov_iter *from)
+{
+	struct twin_context *context = iocb->ki_filp->private_data;
+	u64 addr = iocb->ki_pos, value;
+	ssize_t done = 0;
+	long ret = 0;
+	size_t len;
+
+	if (!find_line(context, 0))
+		return -ENXIO;
+	while (iov_iter_count(from)) {
+		len = iov_iter_single_seg_count(from);
+		if (!len) {
+			iov_iter_advance(from, 0);
+			continue;
+		}
+		value = 0;
+		if (!is_length(len))
+			ret = -EINVAL;
+		else if (copy_from_iter(&value, len, from) != len)
+			ret = -EFAULT;
+		if (IS_ENABLED(CONFIG_CPU_BIG_ENDIAN))
+			value >>= 64 - 8 * len;
+		if (!ret)
+			ret = bus_access(context, DOORBELL_SPACE_MMIO, addr, len, value);
+		if (ret)
+			break;
+		addr += len;
+		done += len;
+	}
+	return done ?: ret;
+}
+
+/* pwrite(2), which needs no iterator. */
 ssize_t twin_write(struct file *file, const char __user *buf, size_t count, loff_t *pos)
 {
 	struct twin_context *context = file->private_data;
@@ -359,6 +394,20 @@ long change_region(struct twin_context *context, const void __user *arg)
 	if (remove || ret)
 		free_region(region);
 	return ret;
+}
+
+/* Returns the number of regions. The mutex is held. */
+u32 count_regions(struct twin_context *context)
+{
+	u32 space, nr = 0;
+
+	for (space = 0; space < ARRAY_SIZE(context->regions); space++) {
+		struct twin_regions *all = locked_regions(context, space);
+
+		if (all)
+			nr += all->nr;
+	}
+	return nr;
 }
 
 /* Frees all regions. There is no writer any more. */

@@ -262,6 +262,31 @@ bool unmask_line(struct twin_line *line)
 	return old & PENDING;
 }
 
+/* Drops the pending message, of a level line with its assertion. Returns true if there was one. */
+bool clear_line(struct twin_line *line)
+{
+	int old, new;
+
+	for (;;) {
+		wait_for_owner(line);
+		old = atomic_read(&line->status->word);
+		if (!(old & PENDING))
+			return false;
+		if (old & LINE_IN_PROGRESS)
+			continue;
+		new = old & ~(LINE_MESSAGE | ASSERTED);
+		if (old & ASSERTED && old & MASKED)
+			new |= RESAMPLE;
+		preempt_disable();
+		if (atomic_try_cmpxchg(&line->status->word, &old, new | LINE_IN_PROGRESS))
+			break;
+		preempt_enable();
+	}
+	WRITE_ONCE(line->status->dropped, line->status->dropped + 1);
+	release_line(line, 0);
+	return true;
+}
+
 bool line_is_pending(struct twin_line *line)
 {
 	return atomic_read(&line->status->word) & PENDING;
@@ -331,7 +356,8 @@ void query_line(struct twin_line *line, struct doorbell_query *query)
 		}
 		/* Pairs with them, too: was there an owner in between? */
 		smp_rmb();
-		if (query->deliveries == READ_ONCE(status->deliveries))
+		if (query->deliveries == READ_ONCE(status->deliveries) &&
+		    query->dropped == READ_ONCE(status->dropped))
 			return;
 	}
 	claim_line(line);
@@ -432,6 +458,7 @@ long change_trigger(struct twin_context *context, const void __user *arg)
 	release_line(line, 0);
 	kfree(old);
 	context->nr_eventfds += assign ? 1 : -1;
+	context->nr_triggers += assign ? 1 : -1;
 	if (!assign)
 		eventfd_ctx_put(eventfd);
 unlock:

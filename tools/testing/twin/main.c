@@ -28,6 +28,11 @@ static long get_info(struct twin_context *context, struct doorbell_get_info __us
 		.max_regions = DOORBELL_MAX_REGIONS,
 	};
 
+	scoped_guard(mutex, &context->mutex) {
+		info.nr_irqfds = context->nr_irqfds;
+		info.nr_triggers = context->nr_triggers;
+		info.nr_regions = count_regions(context);
+	}
 	return copy_to_user(arg, &info, sizeof(info)) ? -EFAULT : 0;
 }
 
@@ -152,6 +157,8 @@ static noinline long ioctl_slow(struct twin_context *context, unsigned int cmd, 
 		return for_lines(context, arg, mask_line);
 	case DOORBELL_UNMASK:
 		return for_lines(context, arg, unmask_line);
+	case DOORBELL_CLEAR:
+		return for_lines(context, arg, clear_line);
 	case DOORBELL_PENDING:
 		return for_lines(context, arg, line_is_pending);
 	case DOORBELL_SET_TYPE:
@@ -199,12 +206,12 @@ static int twin_mmap(struct file *file, struct vm_area_struct *vma)
 
 	if (!nr_lines)
 		return -ENXIO;
+	if (!(vma->vm_flags & VM_SHARED) || vma->vm_pgoff ||
+	    vma_pages(vma) > PFN_UP(nr_lines * sizeof(*context->status)))
+		return -EINVAL;
 	if (vma->vm_flags & (VM_WRITE | VM_EXEC))
 		return -EACCES;
-	if (!(vma->vm_flags & VM_SHARED) ||
-	    vma->vm_pgoff + vma_pages(vma) > PFN_UP(nr_lines * sizeof(*context->status)))
-		return -EINVAL;
-	vm_flags_clear(vma, VM_MAYWRITE | VM_MAYEXEC);
+	vm_flags_mod(vma, VM_DONTEXPAND, VM_MAYWRITE | VM_MAYEXEC);
 	vma->vm_ops = &status_ops;
 	return 0;
 }
@@ -268,6 +275,7 @@ static const struct file_operations twin_fops = {
 	.open = twin_open,
 	.release = twin_release,
 	.write = twin_write,
+	.write_iter = twin_write_iter,
 	.unlocked_ioctl = twin_ioctl,
 	.mmap = twin_mmap,
 };

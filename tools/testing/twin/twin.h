@@ -47,6 +47,9 @@
 /* Position of the number of relays in the key of a wake-up. */
 #define KEY_HOPS_SHIFT		16
 
+struct iov_iter;
+struct kiocb;
+
 /* A line's entry in the status pages: struct doorbell_line_status. */
 struct twin_status {
 	atomic_t word;
@@ -99,6 +102,7 @@ struct twin_context {
 	struct mutex mutex;
 	struct rb_root irqfds;
 	u32 nr_irqfds;
+	u32 nr_triggers;
 	/* Eventfds that the context keeps alive. */
 	u32 nr_eventfds;
 	/* Irqfds whose eventfd has lost its last file, and lines to be delivered by @work. */
@@ -134,6 +138,7 @@ void release_line(struct twin_line *line, u32 rounds);
 int ring_from_wake(struct twin_line *line, __poll_t key);
 bool mask_line(struct twin_line *line);
 bool unmask_line(struct twin_line *line);
+bool clear_line(struct twin_line *line);
 bool line_is_pending(struct twin_line *line);
 long ack_line(struct twin_line *line);
 long set_line_type(struct twin_line *line, bool level);
@@ -150,7 +155,9 @@ void free_irqfds(struct twin_context *context);
 /* bus.c */
 long change_region(struct twin_context *context, const void __user *arg);
 long bus_write(struct twin_context *context, const void __user *arg);
+ssize_t twin_write_iter(struct kiocb *iocb, struct iov_iter *from);
 ssize_t twin_write(struct file *file, const char __user *buf, size_t count, loff_t *pos);
+u32 count_regions(struct twin_context *context);
 void free_regions(struct twin_context *context);
 
 /* Sends one message. The caller owns the line. */
