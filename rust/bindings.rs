@@ -21,6 +21,8 @@
     unreachable_pub
 )]
 
+#[cfg(CONFIG_TRACEPOINTS)]
+use kernel::bindings::tracepoint;
 use kernel::bindings::{
     atomic_t,
     file,
@@ -37,6 +39,7 @@ use kernel::bindings::{
 type __poll_t = u32;
 type __u32 = u32;
 type __s32 = i32;
+type s32 = i32;
 type __u64 = u64;
 type u32_ = u32;
 type u64_ = u64;

@@ -18,6 +18,7 @@ use self::{
     }, //
 };
 use crate::{
+    bindings::DOORBELL_TRACE_NO_LINE,
     kernel_ext::{
         alloc::user_alloc_flags,
         deferred::{
@@ -47,6 +48,7 @@ use crate::{
         Line, //
     },
     quota::Quota,
+    trace,
     uapi::{
         DOORBELL_MAX_REGIONS,
         DOORBELL_SPACE_MMIO,
@@ -257,15 +259,18 @@ impl From<Conflict> for Error {
 
 /// The bus of a context.
 pub(crate) struct Bus {
+    /// The number of the context in trace events.
+    context: u32,
     regions: SharedArray<Key, Region>,
     /// Set by DOORBELL_SET_RECORDS, once.
     records: SetOnceArc<Records>,
 }
 
 impl Bus {
-    /// Creates a bus without regions and records.
-    pub(crate) fn new(domain: Arc<ReadDomain>) -> Self {
+    /// Creates a bus of the context `context`, without regions and records.
+    pub(crate) fn new(context: u32, domain: Arc<ReadDomain>) -> Self {
         Self {
+            context,
             regions: SharedArray::new(domain),
             records: SetOnceArc::new(),
         }
@@ -280,6 +285,19 @@ impl Bus {
             regions: self.regions.read(),
             lines,
         }
+    }
+
+    /// Traces a write that matches `region`, before it is signalled. Any context.
+    #[inline(always)]
+    fn trace_write(&self, region: &Region, shape: Shape, addr: u64, value: u64) {
+        trace::doorbell_region_write(|| {
+            let target = region
+                .line()
+                .map_or(DOORBELL_TRACE_NO_LINE, |line| line as i32);
+            let access = Access::of_shape(shape, addr, value);
+            let (space, length) = (access.space(), access.length());
+            (self.context, space, addr, length, value, target)
+        });
     }
 
     /// Deassigns and assigns regions in one step, all or none. When this has returned, no signal for a
@@ -410,6 +428,8 @@ impl Writer<'_> {
                 if region.record {
                     record(self.bus, access.shape(), access.addr(), access.value())?;
                 }
+                self.bus
+                    .trace_write(&region, access.shape(), access.addr(), access.value());
                 region.signal_write(self.lines, origin);
                 Ok(())
             }
@@ -427,7 +447,8 @@ impl Writer<'_> {
                 {
                     record(self.bus, access.shape(), access.addr(), access.value())?;
                 }
-                write_each(self.lines, wildcard, datamatch, origin);
+                let access = (access.shape(), access.addr(), access.value());
+                write_each(self.bus, self.lines, [wildcard, datamatch], access, origin);
                 Ok(())
             }
         }
@@ -441,15 +462,17 @@ fn record(bus: &Bus, shape: Shape, addr: u64, value: u64) -> Result {
     bus.records()?.record(&Access::of_shape(shape, addr, value))
 }
 
-/// Signals a write to each of two regions. Context as of [`Writer::write`].
+/// Signals a write to each of `regions`. Context as of [`Writer::write`].
 #[cold]
 fn write_each(
+    bus: &Bus,
     lines: &PinnedSlice<Line>,
-    wildcard: Option<Pin<&Region>>,
-    datamatch: Option<Pin<&Region>>,
+    regions: [Option<Pin<&Region>>; 2],
+    (shape, addr, value): (Shape, u64, u64),
     origin: Origin,
 ) {
-    for region in [wildcard, datamatch].into_iter().flatten() {
+    for region in regions.into_iter().flatten() {
+        bus.trace_write(&region, shape, addr, value);
         region.signal_write(lines, origin);
     }
 }

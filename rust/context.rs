@@ -66,6 +66,10 @@ use crate::{
         Line, //
     },
     quota::Quota,
+    trace::{
+        self,
+        LineId, //
+    },
     uapi::DOORBELL_MAX_NOTIFIERS_PER_LINE, //
 };
 use kernel::{
@@ -89,6 +93,8 @@ pub(crate) struct Context {
     // First, because it waits for its callback when it is dropped.
     #[pin]
     reaper: Deferred<Self, WorkItem>,
+    /// The number of the context in fdinfo and in trace events.
+    id: u32,
     lines: PinnedSlice<Line>,
     /// Delivers the messages beyond the budget of interrupts.
     batch: Arc<Batch<Line>>,
@@ -118,9 +124,16 @@ impl Context {
         let flags = user_alloc_flags();
         let domain = ReadDomain::new(flags)?;
         let (status, each) = MmapPages::new(len, new_status, flags)?;
-        let bus = Bus::new(domain.clone());
+        let id = trace::new_context();
+        let bus = Bus::new(id, domain.clone());
         let batch = Batch::new(flags)?;
-        let lines = each.map(|status| Line::new(status, domain.clone(), batch.clone()));
+        let lines = each.enumerate().map(|(line, status)| {
+            let id = LineId {
+                context: id,
+                line: line as u32,
+            };
+            Line::new(id, status, domain.clone(), batch.clone())
+        });
         let lines = PinnedSlice::new(lines, flags)?;
         let mut line_usage = KVVec::with_capacity(len, flags)?;
         let mut triggers = KVVec::with_capacity(len, flags)?;
@@ -131,6 +144,7 @@ impl Context {
         Arc::pin_init(
             pin_init!(Self {
                 reaper <- Deferred::new(),
+                id,
                 lines,
                 batch,
                 status,
@@ -165,6 +179,11 @@ impl Context {
     #[inline]
     pub(crate) fn lines(&self) -> &PinnedSlice<Line> {
         &self.lines
+    }
+
+    /// Returns the number of the context, which no other context has.
+    pub(crate) fn id(&self) -> u32 {
+        self.id
     }
 
     /// Returns the number of lines.

@@ -10,6 +10,7 @@
 //! - `context`: the lines and the bus of an open file; `irqfd`: the eventfds that ring its lines;
 //!   `quota`: the limit on the eventfds that it keeps alive;
 //! - `device`: the ioctls. `device::bus`: those for the bus; `device::line_set`: the lines of a call;
+//! - `trace`: the tracepoints;
 //! - `uapi`: the types of the ioctls; `c_api`: the functions for other modules;
 //! - `kernel_ext`: abstractions that know nothing of doorbell. All `unsafe` is there, in `c_api` and in
 //!   `line::callback`.
@@ -25,6 +26,7 @@ mod kernel_ext;
 mod kunit;
 mod line;
 mod quota;
+mod trace;
 mod uapi;
 
 use crate::kernel_ext::owner_work::Orphans;

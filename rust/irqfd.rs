@@ -77,6 +77,9 @@ impl Listen for Source {
     }
 
     fn hung_up(&self) {
+        if let Some(line) = self.context.line(self.line) {
+            line.trace_hangup();
+        }
         self.context.queue_reap(self.id);
     }
 }

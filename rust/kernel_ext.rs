@@ -28,6 +28,7 @@ pub(crate) mod shared_list;
 pub(crate) mod single_writer_counter;
 pub(crate) mod sort;
 pub(crate) mod task;
+pub(crate) mod tracepoint;
 pub(crate) mod uaccess;
 pub(crate) mod wait;
 pub(crate) mod wait_queue;

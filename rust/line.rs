@@ -7,6 +7,7 @@ mod ops;
 pub(crate) mod outputs;
 pub(crate) mod state;
 pub(crate) mod status;
+mod trace;
 
 use self::{
     outputs::{
@@ -27,6 +28,7 @@ use self::{
     }, //
 };
 use crate::{
+    bindings::DOORBELL_TRACE_HOPS,
     kernel_ext::{
         batch::{
             impl_has_batch_node,
@@ -57,6 +59,7 @@ use crate::{
         read_domain::ReadDomain,
         wait::wait_until, //
     },
+    trace::LineId,
     uapi::{
         DOORBELL_ACK_DONE,
         DOORBELL_ACK_NOTHING,
@@ -90,6 +93,7 @@ const _: () = {
     assert!(state::ASSERTED == DOORBELL_LINE_ASSERTED);
     assert!(state::RAISED == DOORBELL_LINE_RAISED);
     assert!(state::RESAMPLE == DOORBELL_LINE_RESAMPLE);
+    assert!(state::MAX_HOPS == DOORBELL_TRACE_HOPS);
 };
 
 /// Position of the number of relays in the key of a wake-up.
@@ -186,6 +190,7 @@ pub(crate) struct Line {
     #[pin]
     pub(crate) lock: HandoffLock<Triggers, LineStats>,
     notifiers: Notifiers,
+    id: LineId,
 }
 
 // Two cache lines: there may be 65,536 of them.
@@ -199,6 +204,7 @@ impl Line {
     /// Creates an initialiser for a line without outputs. If an interrupt has used up its budget,
     /// `batch` delivers.
     pub(crate) fn new(
+        id: LineId,
         status: SharedObject<LineStatus>,
         domain: Arc<ReadDomain>,
         batch: Arc<Batch<Self>>,
@@ -208,6 +214,7 @@ impl Line {
             defer <- BatchNode::new(batch),
             lock <- HandoffLock::new(status, Triggers::new()),
             notifiers: Notifiers::new(domain),
+            id,
         })
     }
 
@@ -230,7 +237,8 @@ impl Line {
             .lock
             .try_update(state::IDLE, |word| state::ring(word, Origin::Caller));
         match rung {
-            Ok((Action::Deliver(provenance), Some(guard))) => {
+            Ok((action @ Action::Deliver(provenance), Some(guard))) => {
+                self.trace_ring(&action, Origin::Caller);
                 self.deliver_edge(guard, provenance, Place::Caller);
                 RingOutcome::Delivered
             }
@@ -246,7 +254,7 @@ impl Line {
         let (action, guard) = self
             .lock
             .update_from(word, |word| state::ring(word, Origin::Caller));
-        self.rung(action, guard)
+        self.rung(action, guard, Origin::Caller)
     }
 
     /// Rings the line from an eventfd's wake callback. The wake-up had the key `mask`. The line's
@@ -294,7 +302,10 @@ impl Line {
     fn relayed(self: Pin<&Self>, provenance: Provenance) -> RingOutcome {
         let ring = |word| state::ring(word, Origin::Wake(provenance));
         match self.lock.try_update(state::IDLE, ring) {
-            Ok((action, _)) => self.queue(&action, Place::Interrupt),
+            Ok((action, _)) => {
+                self.trace_ring(&action, Origin::Wake(provenance));
+                self.queue(&action, Place::Interrupt);
+            }
             Err(word) => return self.relayed_word(word, provenance),
         }
         RingOutcome::Delivered
@@ -305,37 +316,68 @@ impl Line {
     fn relayed_word(self: Pin<&Self>, word: u32, provenance: Provenance) -> RingOutcome {
         let ring = |word| state::ring(word, Origin::Wake(provenance));
         let (action, _) = self.lock.update_from(word, ring);
+        // In each arm, where the action is known: so the tracepoint is one instruction.
+        let trace = || self.trace_ring(&action, Origin::Wake(provenance));
         match action {
-            Action::Relay => Run::<IrqWork>::queue(self),
+            Action::Relay => {
+                trace();
+                self.queue_relay();
+            }
             Action::Coalesce => {
+                trace();
                 self.lock.stats().coalesced.fetch_add(1u64, Relaxed);
                 return RingOutcome::Coalesced;
             }
-            Action::Keep => return RingOutcome::Masked,
-            Action::Defer => self.queue_in_batch(),
-            Action::Leave => self.boost_owner(),
+            Action::Keep => {
+                trace();
+                return RingOutcome::Masked;
+            }
+            Action::Defer => {
+                trace();
+                self.queue_deferred();
+            }
+            Action::Leave => {
+                trace();
+                self.boost_owner();
+            }
             // This origin never causes these.
             Action::Deliver(_) | Action::Drop => {}
         }
         RingOutcome::Delivered
     }
 
-    /// Carries out the `action` of a ring or of another request for a message. If the action is urgent,
-    /// the caller must not be preemptible.
+    /// Carries out the `action` of a ring, or of another request for a message, from `origin`. If the
+    /// action is urgent, the caller must not be preemptible.
     pub(crate) fn rung(
         self: Pin<&Self>,
         action: Action,
         guard: Option<LineGuard<'_>>,
+        origin: Origin,
     ) -> RingOutcome {
+        // As in `relayed()`.
+        let trace = || self.trace_ring(&action, origin);
         match (action, guard) {
-            (Action::Deliver(provenance), Some(guard)) => self.deliver(guard, Some(provenance), 0),
+            (Action::Deliver(provenance), Some(guard)) => {
+                trace();
+                self.deliver(guard, Some(provenance), 0);
+            }
             (Action::Coalesce, _) => {
+                trace();
                 self.lock.stats().coalesced.fetch_add(1u64, Relaxed);
                 return RingOutcome::Coalesced;
             }
-            (Action::Keep, _) => return RingOutcome::Masked,
-            (Action::Leave, _) => self.boost_owner(),
-            (action, _) => self.queue(&action, Place::Caller),
+            (Action::Keep, _) => {
+                trace();
+                return RingOutcome::Masked;
+            }
+            (Action::Leave, _) => {
+                trace();
+                self.boost_owner();
+            }
+            (action, _) => {
+                trace();
+                self.queue(&action, Place::Caller);
+            }
         }
         RingOutcome::Delivered
     }
@@ -345,8 +387,22 @@ impl Line {
     #[inline(always)]
     fn boost_owner(self: Pin<&Self>) {
         if cfg!(CONFIG_PREEMPT_RT) && !self.lock.wait() {
-            Run::<IrqWork>::queue(self);
+            self.queue_relay();
         }
+    }
+
+    /// Queues the irq_work.
+    #[inline(always)]
+    fn queue_relay(self: Pin<&Self>) {
+        self.trace_relay_queued();
+        Run::<IrqWork>::queue(self);
+    }
+
+    /// Queues the line for the context's worker.
+    #[inline(always)]
+    fn queue_deferred(self: Pin<&Self>) {
+        self.trace_deferred();
+        self.queue_in_batch();
     }
 
     /// Delivers `first`, if there is one, and the messages that arrive meanwhile, and releases the line.
@@ -425,9 +481,9 @@ impl Line {
                 if place == Place::Caller {
                     fresh();
                 }
-                Run::<IrqWork>::queue(self);
+                self.queue_relay();
             }
-            Action::Defer => self.queue_in_batch(),
+            Action::Defer => self.queue_deferred(),
             Action::Deliver(_) | Action::Coalesce | Action::Leave | Action::Keep | Action::Drop => {
             }
         }
@@ -524,6 +580,7 @@ impl Line {
     fn deliver_in_interrupt(self: Pin<&Self>, mut guard: LineGuard<'_>, provenance: Provenance) {
         // Before the signal: a thread that the signal wakes finds the delivery counted.
         self.lock.stats().deliveries.add(1);
+        self.trace_deliver(provenance);
         if !guard.signal_while(provenance.key(), within_budget) {
             self.park(guard);
         } else if let Err(guard) = guard.release_idle() {
@@ -534,7 +591,7 @@ impl Line {
     /// Leaves the rest of a delivery to the context's worker.
     #[cold]
     fn park(self: Pin<&Self>, guard: LineGuard<'_>) {
-        guard.park(|| self.queue_in_batch());
+        guard.park(|| self.queue_deferred());
     }
 
     /// Does what the line's irq_work does if the line has no message, or one that was relayed more than
@@ -569,7 +626,7 @@ impl Run<IrqWork> for Line {
     #[inline]
     fn run(self: Pin<&Self>) {
         if !within_budget(1) {
-            return self.queue_in_batch();
+            return self.queue_deferred();
         }
         match self.lock.try_update(state::PENDING, state::take) {
             Ok((Action::Deliver(provenance), Some(guard))) => {

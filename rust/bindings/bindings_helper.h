@@ -20,6 +20,7 @@
 #include <linux/workqueue.h>
 
 #include "../../include/linux/doorbell.h"
+#include "../../include/trace/events/doorbell.h"
 
 /*
  * bindgen evaluates function-like macros only if a constant uses them. The constants are

@@ -66,7 +66,8 @@ pub(super) fn show(context: Option<&Context>, m: &SeqFile) {
          doorbell-acks:\t{}\n\
          doorbell-regions:\t{}\n\
          doorbell-recorded:\t{}\n\
-         doorbell-refused:\t{}\n",
+         doorbell-refused:\t{}\n\
+         doorbell-context:\t{}\n",
         context.nr_lines(),
         usage.irqfds,
         usage.triggers,
@@ -82,6 +83,7 @@ pub(super) fn show(context: Option<&Context>, m: &SeqFile) {
         sums.acks,
         context.bus().nr_regions(),
         records.map_or(0, Records::recorded),
-        records.map_or(0, Records::refused)
+        records.map_or(0, Records::refused),
+        context.id()
     );
 }

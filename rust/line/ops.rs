@@ -70,6 +70,7 @@ impl Line {
     #[inline(always)]
     fn masked(&self, newly: bool) -> bool {
         if newly {
+            self.trace_mask();
             self.notifiers().notify(DOORBELL_NOTIFY_MASK, false);
         }
         newly
@@ -91,6 +92,7 @@ impl Line {
                 },
                 _,
             ) => {
+                self.trace_unmask(false, resample);
                 self.notifiers().notify(DOORBELL_NOTIFY_UNMASK, resample);
                 false
             }
@@ -104,6 +106,7 @@ impl Line {
         let Some((guard, message, resample)) = self.take(taken, state::unmask) else {
             return false;
         };
+        self.trace_unmask(message.is_some(), resample);
         if let Some(guard) = guard {
             self.deliver(guard, message, 0);
         }
@@ -122,6 +125,7 @@ impl Line {
         let Some(Unmasked { message, resample }) = unmasked else {
             return false;
         };
+        self.trace_unmask(message.is_some(), resample);
         if let Some(guard) = guard {
             self.deliver(guard, message, 0);
         }
@@ -163,7 +167,8 @@ impl Line {
         let (action, guard) = self
             .lock
             .update(state::LEVEL, |word| state::raise(word, origin));
-        Ok(self.rung(action.ok_or(EOPNOTSUPP)?, guard))
+        let action = action.ok_or(EOPNOTSUPP)?;
+        Ok(self.rung(action, guard, origin))
     }
 
     /// Lowers the level. Returns true if that withdrew a message.
@@ -197,6 +202,7 @@ impl Line {
     pub(crate) fn ack(self: Pin<&Self>, origin: Origin) -> Result<Acked> {
         let (acked, _) = self.lock.update(state::LEVEL | state::ASSERTED, state::ack);
         let acked = acked.ok_or(EOPNOTSUPP)?;
+        self.trace_ack(&acked);
         let Acked::Done { resample, again } = acked else {
             return Ok(acked);
         };
@@ -215,7 +221,7 @@ impl Line {
             state::assert_again(state, origin)
         });
         if let Some(action) = action {
-            self.rung(action, guard);
+            self.rung(action, guard, origin);
         }
     }
 

@@ -36,6 +36,9 @@ use kernel::{
 /// The maximum number of triggers of a line.
 const MAX: usize = DOORBELL_MAX_TRIGGERS_PER_LINE as usize;
 
+// `Triggers` has an index of this size.
+const _: () = assert!(MAX <= u16::MAX as usize);
+
 /// The events that a notifier may ask for.
 pub(crate) const EVENTS: u32 = DOORBELL_NOTIFY_MASK | DOORBELL_NOTIFY_UNMASK | DOORBELL_NOTIFY_ACK;
 
@@ -82,18 +85,12 @@ impl Output {
 /// The triggers of a line. Only the owner of the line has a `&mut` to them.
 pub(crate) struct Triggers {
     outputs: LazyVec<Output>,
+    /// The mask of the delivery that [`Triggers::signal_while`] has stopped.
+    rest_mask: u32,
+    /// Index of the first trigger that it has not signalled.
+    rest_from: u16,
     /// The last delivery found no trigger, and none was added since.
     undelivered: bool,
-    /// The rest of a delivery that has stopped.
-    rest: Rest,
-}
-
-/// The triggers that a delivery has not signalled yet.
-struct Rest {
-    /// Index of the first.
-    from: u32,
-    /// The mask of the delivery.
-    mask: u32,
 }
 
 impl Triggers {
@@ -101,8 +98,9 @@ impl Triggers {
     pub(crate) const fn new() -> Self {
         Self {
             outputs: LazyVec::new(),
+            rest_mask: 0,
+            rest_from: 0,
             undelivered: false,
-            rest: Rest { from: 0, mask: 0 },
         }
     }
 
@@ -156,8 +154,8 @@ impl Triggers {
         self.undelivered |= self.outputs.is_empty();
         for (at, few) in self.outputs.chunks(STRIDE).enumerate() {
             if at > 0 && !more(few.len() as u32) {
-                let from = (at * STRIDE) as u32;
-                self.rest = Rest { from, mask };
+                self.rest_mask = mask;
+                self.rest_from = (at * STRIDE) as u16;
                 return false;
             }
             for output in few {
@@ -170,8 +168,8 @@ impl Triggers {
     /// Finishes the delivery that [`Triggers::signal_while`] has stopped. Context as of
     /// [`Triggers::signal`].
     pub(crate) fn signal_rest(&mut self) {
-        for output in self.outputs.iter().skip(self.rest.from as usize) {
-            output.deliver(self.rest.mask);
+        for output in self.outputs.iter().skip(self.rest_from as usize) {
+            output.deliver(self.rest_mask);
         }
     }
 

@@ -169,6 +169,12 @@ impl Provenance {
         self.0 & MAX_HOPS
     }
 
+    /// Returns both as one number: the number of relays in the bits of [`MAX_HOPS`].
+    #[inline(always)]
+    pub(crate) const fn bits(self) -> u32 {
+        self.0
+    }
+
     /// Returns true if an io_uring's own eventfd was among them.
     #[inline(always)]
     pub(crate) const fn uring(self) -> bool {

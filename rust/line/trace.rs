@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The tracepoints of a line.
+
+use super::{
+    state::{
+        Acked,
+        Action,
+        Origin,
+        Provenance, //
+    },
+    Line, //
+};
+use crate::trace::{
+    self,
+    LineId, //
+};
+
+/// The outcomes in events; `include/trace/events/doorbell.h` has their names.
+use crate::bindings::{
+    DOORBELL_TRACE_ACK_DONE,
+    DOORBELL_TRACE_ACK_NOTHING,
+    DOORBELL_TRACE_ACK_POSTPONED,
+    DOORBELL_TRACE_RING_COALESCED,
+    DOORBELL_TRACE_RING_DEFERRED,
+    DOORBELL_TRACE_RING_DELIVERED,
+    DOORBELL_TRACE_RING_MASKED,
+    DOORBELL_TRACE_RING_OWNED,
+    DOORBELL_TRACE_RING_RELAYED, //
+};
+
+/// Returns the outcome of a ring that asks for `action`.
+fn ring_outcome(action: &Action) -> u32 {
+    match action {
+        // A ring never asks to count a dropped message.
+        Action::Deliver(_) | Action::Drop => DOORBELL_TRACE_RING_DELIVERED,
+        Action::Relay => DOORBELL_TRACE_RING_RELAYED,
+        Action::Defer => DOORBELL_TRACE_RING_DEFERRED,
+        Action::Leave => DOORBELL_TRACE_RING_OWNED,
+        Action::Coalesce => DOORBELL_TRACE_RING_COALESCED,
+        Action::Keep => DOORBELL_TRACE_RING_MASKED,
+    }
+}
+
+/// Returns the outcome of an ack.
+fn ack_outcome(acked: &Acked) -> u32 {
+    match acked {
+        Acked::Nothing => DOORBELL_TRACE_ACK_NOTHING,
+        Acked::Done { resample: true, .. } => DOORBELL_TRACE_ACK_DONE,
+        Acked::Done {
+            resample: false, ..
+        } => DOORBELL_TRACE_ACK_POSTPONED,
+    }
+}
+
+impl Line {
+    /// Traces a ring from `origin`, before its `action` is carried out. Any context.
+    #[inline(always)]
+    pub(super) fn trace_ring(&self, action: &Action, origin: Origin) {
+        trace::doorbell_ring(|| {
+            let LineId { context, line } = self.id;
+            let provenance = match origin {
+                Origin::Caller => Provenance::NOTHING,
+                Origin::Wake(provenance) => provenance,
+            };
+            (context, line, ring_outcome(action), provenance.bits())
+        });
+    }
+
+    /// Traces the start of a delivery. Any context.
+    #[inline(always)]
+    pub(super) fn trace_deliver(&self, provenance: Provenance) {
+        trace::doorbell_deliver(|| (self.id.context, self.id.line, provenance.bits()));
+    }
+
+    /// Traces that the irq_work is queued. Any context.
+    #[inline(always)]
+    pub(super) fn trace_relay_queued(&self) {
+        trace::doorbell_relay_queued(|| (self.id.context, self.id.line));
+    }
+
+    /// Traces that the line is queued for the worker. Any context.
+    #[inline(always)]
+    pub(super) fn trace_deferred(&self) {
+        trace::doorbell_deferred(|| (self.id.context, self.id.line));
+    }
+
+    /// Traces a mask. Any context.
+    #[inline(always)]
+    pub(super) fn trace_mask(&self) {
+        trace::doorbell_mask(|| (self.id.context, self.id.line));
+    }
+
+    /// Traces an unmask, before its message is delivered. Any context.
+    #[inline(always)]
+    pub(super) fn trace_unmask(&self, pending: bool, resample: bool) {
+        trace::doorbell_unmask(|| (self.id.context, self.id.line, pending, resample));
+    }
+
+    /// Traces an ack, before the resamplefds are signalled. Any context.
+    #[inline(always)]
+    pub(super) fn trace_ack(&self, acked: &Acked) {
+        trace::doorbell_ack(|| (self.id.context, self.id.line, ack_outcome(acked)));
+    }
+
+    /// Traces that an irqfd of the line has lost its last file. Any context.
+    #[inline(always)]
+    pub(crate) fn trace_hangup(&self) {
+        trace::doorbell_hangup(|| (self.id.context, self.id.line));
+    }
+}

@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The tracepoints: known sequences cause exactly the expected events, in their order, with
+ * the expected fields. The number of events agrees with the counters of a line.
+ */
+#include "bus.h"
+#include "capi_callback.h"
+#include "tracefs.h"
+
+#define LINES		4
+#define LEVEL_LINE	3
+
+FIXTURE(trace) {
+	int kmsg;
+	struct tracer tracer;
+	int db;
+	unsigned int context;
+	int in, out;
+};
+
+/* Line 0 has an irqfd and a trigger. Line 3 is a level line with a trigger. */
+FIXTURE_SETUP(trace)
+{
+	self->kmsg = kmsg_open();
+	/* The order of events of two processors depends on the precision of their clocks. */
+	pin_to(0);
+	self->db = new_context(_metadata, LINES);
+	self->context = context_of(_metadata, self->db);
+	ASSERT_NE(0, self->context);
+	self->in = new_eventfd(_metadata, 0, 0);
+	self->out = new_eventfd(_metadata, 0, 0);
+	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, self->in, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->out, 0));
+	ASSERT_EQ(0, doorbell_set_type(self->db, LEVEL_LINE, DOORBELL_TYPE_LEVEL));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->out, LEVEL_LINE));
+	tracer_start(_metadata, &self->tracer);
+}
+
+FIXTURE_TEARDOWN(trace)
+{
+	tracer_stop(_metadata, &self->tracer);
+	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
+}
+
+/* Expects exactly these events of the fixture's context since the last call. */
+#define EVENTS(...)	EXPECT_EVENTS(&self->tracer, self->context, __VA_ARGS__)
+
+TEST_F(trace, ring)
+{
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 2));
+	EVENTS("ring line=0 outcome=delivered hops=0",
+	       "deliver line=0 hops=0",
+	       "ring line=2 outcome=delivered hops=0",
+	       "deliver line=2 hops=0");
+
+	/* Calls that ring nothing. */
+	EXPECT_EQ(-ENXIO, doorbell_ring(self->db, LINES));
+	line_of(_metadata, self->db, 0);
+	EXPECT_EQ(0, doorbell_pending(self->db, 0));
+	EXPECT_EQ(0, doorbell_clear(self->db, 0));
+	EVENTS();
+}
+
+TEST_F(trace, relay)
+{
+	ASSERT_EQ(0, efd_write(self->in, 1));
+	EXPECT_EQ(1, efd_wait(self->out));
+	EVENTS("ring line=0 outcome=relayed hops=0",
+	       "relay_queued line=0",
+	       "deliver line=0 hops=0");
+
+	/* The trigger of line 1 is the irqfd of line 0. */
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->in, 1));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 1));
+	EXPECT_EQ(1, efd_wait(self->out));
+	EVENTS("ring line=1 outcome=delivered hops=0",
+	       "deliver line=1 hops=0",
+	       "ring line=0 outcome=relayed hops=1",
+	       "relay_queued line=0",
+	       "deliver line=0 hops=1");
+}
+
+/* The events of one line, each followed by a semicolon. */
+struct last_line {
+	const char *line;
+	char text[4096];
+};
+
+static void collect_last(void *arg, const char *text)
+{
+	struct last_line *last = arg;
+	size_t len = strlen(last->text);
+
+	if (strstr(text, last->line) && len + strlen(text) + sizeof(";") <= sizeof(last->text))
+		sprintf(last->text + len, "%s;", text);
+}
+
+/* A message that came through too many relays is left to the worker. */
+TEST_F(trace, deferred)
+{
+	const unsigned int limit = 32;
+	int db = new_context(_metadata, limit + 1);
+	unsigned int context = context_of(_metadata, db), i;
+	struct last_line last = { .line = "line=32" };
+
+	ASSERT_EQ(0, doorbell_assign_trigger(db, self->out, limit));
+	for (i = 0; i < limit; i++)
+		link_lines(_metadata, db, i, db, i + 1);
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 0));
+	EXPECT_EQ(1, efd_wait(self->out));
+	EXPECT_EQ(1, settled(_metadata, db, limit).deferred);
+	EXPECT_EQ(0, for_each_event(_metadata, &self->tracer, context, collect_last, &last));
+	EXPECT_STREQ("ring line=32 outcome=deferred hops=32;deferred line=32;"
+		     "deliver line=32 hops=32;", last.text);
+}
+
+TEST_F(trace, mask)
+{
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
+	EXPECT_EQ(0, doorbell_mask(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_COALESCED, doorbell_ring(self->db, 0));
+	ASSERT_EQ(0, efd_write(self->in, 1));
+	EXPECT_EQ(1, doorbell_unmask(self->db, 0));
+	EXPECT_EQ(0, doorbell_unmask(self->db, 0));
+	EVENTS("mask line=0",
+	       "ring line=0 outcome=masked hops=0",
+	       "ring line=0 outcome=coalesced hops=0",
+	       "ring line=0 outcome=coalesced hops=0",
+	       "unmask line=0 pending=1 resample=0",
+	       "deliver line=0 hops=0");
+
+	EXPECT_EQ(2, doorbell_line_set(self->db, DOORBELL_MASK, 0, 2, NULL, NULL));
+	ASSERT_EQ(0, efd_write(self->in, 1));
+	EXPECT_EQ(1, doorbell_clear(self->db, 0));
+	EXPECT_EQ(0, doorbell_line_set(self->db, DOORBELL_UNMASK, 0, 2, NULL, NULL));
+	EVENTS("mask line=0",
+	       "mask line=1",
+	       "ring line=0 outcome=masked hops=0",
+	       "unmask line=0 pending=0 resample=0",
+	       "unmask line=1 pending=0 resample=0");
+}
+
+TEST_F(trace, ack)
+{
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, LEVEL_LINE));
+	EXPECT_EQ(DOORBELL_RING_COALESCED, doorbell_ring(self->db, LEVEL_LINE));
+	EXPECT_EQ(DOORBELL_ACK_DONE, doorbell_ack(self->db, LEVEL_LINE));
+	EXPECT_EQ(DOORBELL_ACK_NOTHING, doorbell_ack(self->db, LEVEL_LINE));
+	EXPECT_EQ(-EOPNOTSUPP, doorbell_ack(self->db, 0));
+	EVENTS("ring line=3 outcome=delivered hops=0",
+	       "deliver line=3 hops=0",
+	       "ring line=3 outcome=coalesced hops=0",
+	       "ack line=3 outcome=done",
+	       "ack line=3 outcome=nothing");
+
+	/* An ack of a masked line postpones the resamplefds to the unmask. */
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, LEVEL_LINE));
+	EXPECT_EQ(1, doorbell_mask(self->db, LEVEL_LINE));
+	EXPECT_EQ(DOORBELL_ACK_POSTPONED, doorbell_ack(self->db, LEVEL_LINE));
+	EXPECT_EQ(0, doorbell_unmask(self->db, LEVEL_LINE));
+	EVENTS("ring line=3 outcome=delivered hops=0",
+	       "deliver line=3 hops=0",
+	       "mask line=3",
+	       "ack line=3 outcome=postponed",
+	       "unmask line=3 pending=0 resample=1");
+
+	/* A raised level is a ring, and one more after each ack. */
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_set_level(self->db, LEVEL_LINE, 1));
+	EXPECT_EQ(DOORBELL_ACK_DONE, doorbell_ack(self->db, LEVEL_LINE));
+	EXPECT_EQ(0, doorbell_set_level(self->db, LEVEL_LINE, 0));
+	EXPECT_EQ(DOORBELL_ACK_DONE, doorbell_ack(self->db, LEVEL_LINE));
+	EVENTS("ring line=3 outcome=delivered hops=0",
+	       "deliver line=3 hops=0",
+	       "ack line=3 outcome=done",
+	       "ring line=3 outcome=delivered hops=0",
+	       "deliver line=3 hops=0",
+	       "ack line=3 outcome=done");
+}
+
+TEST_F(trace, region_write)
+{
+	struct doorbell_region eventfd = to_eventfd(0x1000, 4, self->out);
+	struct doorbell_region line = in_space(matching(to_line(0x3f8, 1, 2), 7), PIO);
+
+	ASSERT_EQ(0, change_region(self->db, eventfd));
+	ASSERT_EQ(0, change_region(self->db, line));
+	ASSERT_EQ(0, mmio_write(self->db, 0x1000, 4, 0xfeed));
+	ASSERT_EQ(0, pio_write(self->db, 0x3f8, 1, 7));
+	EXPECT_EQ(-EOPNOTSUPP, pio_write(self->db, 0x3f8, 1, 8));
+	EXPECT_EQ(-EOPNOTSUPP, mmio_write(self->db, 0x2000, 4, 0xfeed));
+	EVENTS("region_write space=mmio addr=0x1000 length=4 value=0xfeed line=-1",
+	       "region_write space=pio addr=0x3f8 length=1 value=0x7 line=2",
+	       "ring line=2 outcome=delivered hops=0",
+	       "deliver line=2 hops=0");
+
+	/* A write that matches two regions. */
+	ASSERT_EQ(0, change_region(self->db, matching(to_line(0x1000, 4, 1), 1)));
+	ASSERT_EQ(0, mmio_write(self->db, 0x1000, 4, 1));
+	EVENTS("region_write space=mmio addr=0x1000 length=4 value=0x1 line=-1",
+	       "region_write space=mmio addr=0x1000 length=4 value=0x1 line=1",
+	       "ring line=1 outcome=delivered hops=0",
+	       "deliver line=1 hops=0");
+}
+
+TEST_F(trace, hangup)
+{
+	int in = new_eventfd(_metadata, 0, 0);
+
+	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, in, 2));
+	ASSERT_EQ(0, doorbell_deassign_irqfd(self->db, in, 2));
+	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, in, 1));
+	close(in);
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 1).nr_irqfds == 0));
+	EVENTS("hangup line=1");
+}
+
+/* The numbers of contexts differ, and each process reads the same. */
+TEST_F(trace, contexts)
+{
+	int other = new_context(_metadata, 1), same = dup(self->db), none;
+	pid_t child;
+
+	none = new_context(_metadata, 0);
+	EXPECT_EQ(0, context_of(_metadata, none));
+	EXPECT_NE(0, context_of(_metadata, other));
+	EXPECT_NE(self->context, context_of(_metadata, other));
+	EXPECT_EQ(self->context, context_of(_metadata, same));
+	child = fork();
+	ASSERT_LE(0, child);
+	if (!child)
+		_exit(context_of(_metadata, self->db) != self->context);
+	EXPECT_EQ(0, wait_child(child));
+
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(other, 0));
+	EVENTS();
+	ASSERT_EQ(0, tracer_write(&self->tracer, "events/doorbell/enable", "0"));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
+	EVENTS();
+	ASSERT_EQ(0, tracer_write(&self->tracer, "events/doorbell/doorbell_deliver/enable", "1"));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
+	EVENTS("deliver line=0 hops=0");
+}
+
+/* Numbers of events. */
+struct counts {
+	uint64_t rings;
+	uint64_t coalesced;
+	uint64_t masked;
+	uint64_t deliveries;
+	uint64_t masks;
+	uint64_t unmasks;
+	uint64_t unmasked_messages;
+};
+
+static void count_event(void *arg, const char *text)
+{
+	struct counts *counts = arg;
+
+	counts->rings += !strncmp(text, "ring ", strlen("ring "));
+	counts->coalesced += !!strstr(text, "outcome=coalesced");
+	counts->masked += !!strstr(text, "outcome=masked");
+	counts->deliveries += !strncmp(text, "deliver ", strlen("deliver "));
+	counts->masks += !strncmp(text, "mask ", strlen("mask "));
+	counts->unmasks += !strncmp(text, "unmask ", strlen("unmask "));
+	counts->unmasked_messages += !!strstr(text, "pending=1");
+}
+
+/* Threads ring, relay and mask a line at the same time: no event is lost or spurious. */
+TEST_F(trace, agrees_with_the_counters)
+{
+	const struct doorbell_line_status *status = map_status(_metadata, self->db);
+	struct hammer hammer = { .hit = hit_write, .fd = self->in };
+	struct rounds rounds = ROUNDS(200, 2000);
+	struct doorbell_query query;
+	struct counts counts = {};
+	uint64_t unmasked = 0;
+	unsigned long round;
+
+	hammer_start(_metadata, &hammer);
+	for (round = 0; more_rounds(&rounds, round); round++) {
+		EXPECT_EQ(1, doorbell_mask(self->db, 0));
+		doorbell_ring(self->db, 0);
+		unmasked += doorbell_unmask(self->db, 0);
+		doorbell_ring(self->db, 0);
+		/* The buffer has room for this many events of the other processor. */
+		if (atomic_load(&hammer.done) > 8000)
+			atomic_store(&hammer.pause, true);
+	}
+	hammer_stop(&hammer);
+	query = settled(_metadata, self->db, 0);
+	EXPECT_EQ(0, for_each_event(_metadata, &self->tracer, self->context, count_event, &counts));
+	EXPECT_EQ(query.rings, counts.rings);
+	EXPECT_EQ(status->coalesced, counts.coalesced);
+	EXPECT_EQ(query.deliveries, counts.deliveries);
+	EXPECT_EQ(query.rings, query.deliveries + counts.coalesced);
+	EXPECT_LT(0, counts.masked);
+	EXPECT_EQ(round, counts.masks);
+	EXPECT_EQ(round, counts.unmasks);
+	EXPECT_EQ(unmasked, counts.unmasked_messages);
+}
+
+FIXTURE(trace_callback) {
+	struct capi c;
+	struct tracer tracer;
+};
+
+FIXTURE_SETUP(trace_callback)
+{
+	capi_setup(_metadata, &self->c);
+	if (self->c.test < 0)
+		SKIP(return, "%s: %s; load doorbell_test.ko", TEST_DEVICE, strerror(errno));
+	ASSERT_EQ(1, get_ctx(&self->c, self->c.db));
+	tracer_start(_metadata, &self->tracer);
+}
+
+FIXTURE_TEARDOWN(trace_callback)
+{
+	tracer_stop(_metadata, &self->tracer);
+	capi_teardown(_metadata, &self->c);
+}
+
+/* A trigger rings its own line, which has an owner then. */
+TEST_F(trace_callback, owned)
+{
+	struct capi *c = &self->c;
+
+	plan(_metadata, c, &(struct test_plan){
+		.times = 1, .nr_calls = 1, .calls = { { TEST_RING, 0, 0, 0 } } });
+	ASSERT_EQ(0, add_trigger(c, 0, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(c->db, 0));
+	EXPECT_EQ(2, settled(_metadata, c->db, 0).deliveries);
+	EXPECT_EVENTS(&self->tracer, context_of(_metadata, c->db),
+		      "ring line=0 outcome=delivered hops=0",
+		      "deliver line=0 hops=0",
+		      "ring line=0 outcome=owned hops=1",
+		      "deliver line=0 hops=1");
+}
+
+TEST_HARNESS_MAIN
