@@ -14,6 +14,7 @@
 //! lock held.
 
 mod assignments;
+mod memory;
 mod usage;
 
 pub(crate) use self::{

@@ -67,7 +67,8 @@ pub(super) fn show(context: Option<&Context>, m: &SeqFile) {
          doorbell-regions:\t{}\n\
          doorbell-recorded:\t{}\n\
          doorbell-refused:\t{}\n\
-         doorbell-context:\t{}\n",
+         doorbell-context:\t{}\n\
+         doorbell-memory:\t{}\n",
         context.nr_lines(),
         usage.irqfds,
         usage.triggers,
@@ -84,6 +85,7 @@ pub(super) fn show(context: Option<&Context>, m: &SeqFile) {
         context.bus().nr_regions(),
         records.map_or(0, Records::recorded),
         records.map_or(0, Records::refused),
-        context.id()
+        context.id(),
+        context.memory()
     );
 }

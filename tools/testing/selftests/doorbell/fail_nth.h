@@ -73,7 +73,7 @@ struct snapshot {
 	uint64_t out;
 	uint64_t spare;
 	uint64_t next;
-	char fdinfo[512];
+	char fdinfo[1024];
 };
 
 struct sweep {

@@ -477,4 +477,49 @@ TEST_F(lifetime, fdinfo)
 		     "doorbell-refused:\t2\n", text);
 }
 
+/* Returns a number of fdinfo. */
+static unsigned long fdinfo_number(struct __test_metadata *_metadata, int db, const char *name)
+{
+	char text[1024], *at;
+
+	read_block(_metadata, db, text, sizeof(text));
+	at = strstr(text, name);
+	if (!at)
+		return 0;
+	return strtoul(at + strlen(name), NULL, 10);
+}
+
+#define MEMORY(db)	fdinfo_number(_metadata, db, "doorbell-memory:\t")
+
+/* The memory of fdinfo grows and shrinks with what is assigned. */
+TEST_F(lifetime, memory)
+{
+	const unsigned long line = sizeof(struct doorbell_line_status);
+	int small = new_context(_metadata, 1), big = new_context(_metadata, 1001);
+	unsigned long before = MEMORY(small), now;
+	int fd = new_eventfd(_metadata, 0, 0);
+
+	EXPECT_LT(line, before);
+	EXPECT_LT(1000 * line, MEMORY(big) - before);
+	EXPECT_EQ(0, (MEMORY(big) - before) % 1000);
+	ASSERT_EQ(0, doorbell_assign_trigger(small, fd, 0));
+	now = MEMORY(small);
+	EXPECT_LT(before, now);
+	ASSERT_EQ(0, doorbell_assign_notifier(small, fd, 0, DOORBELL_NOTIFY_MASK));
+	EXPECT_LT(now, MEMORY(small));
+	now = MEMORY(small);
+	ASSERT_EQ(0, change_region(small, to_eventfd(0, 4, fd)));
+	EXPECT_LT(now, MEMORY(small));
+	now = MEMORY(small);
+	ASSERT_EQ(0, doorbell_set_records(small, 64));
+	EXPECT_EQ(now + 64 * sizeof(struct doorbell_record), MEMORY(small));
+
+	ASSERT_EQ(0, doorbell_deassign_trigger(small, fd, 0));
+	ASSERT_EQ(0, doorbell_deassign_notifier(small, fd, 0));
+	ASSERT_EQ(0, change_region(small, without(to_eventfd(0, 4, fd))));
+	EXPECT_EQ(before + 64 * sizeof(struct doorbell_record), MEMORY(small));
+	ASSERT_EQ(0, doorbell_assign_irqfd(small, fd, 0));
+	EXPECT_LT(before + 64 * sizeof(struct doorbell_record), MEMORY(small));
+}
+
 TEST_HARNESS_MAIN
