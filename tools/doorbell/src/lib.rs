@@ -10,10 +10,12 @@ pub mod ivshmem;
 pub mod machine;
 pub mod output;
 pub mod plot;
+pub mod process;
 mod random;
 pub mod rtt;
 pub mod share;
 pub mod sys;
 pub mod torture;
+pub mod tracefs;
 
 pub use advice::explain;

@@ -115,6 +115,10 @@ fn there_are_all_commands() {
     for command in [
         "doctor",
         "info",
+        "ps",
+        "top",
+        "query",
+        "trace",
         "ring",
         "unmask",
         "bus records",

@@ -4,21 +4,27 @@
 
 mod bench;
 mod bus;
+mod context_args;
 mod doctor;
 mod generate;
 mod ivshmem;
 mod lines;
 mod progress;
+mod ps;
 mod qemu;
+mod query;
 mod report;
 mod rtt;
+mod screen;
+mod top;
 mod torture;
+mod trace;
 mod watch;
 
-use anyhow::{anyhow, Context as _};
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use context_args::ContextArgs;
 use doorbell::{uapi, Context};
-use doorbell_tools::{explain, output, share, sys};
+use doorbell_tools::{explain, output};
 use lines::LineOp;
 use serde_json::json;
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
@@ -35,6 +41,8 @@ Examples:
   doorbell watch --socket /tmp/d      create a context, show deliveries ...
   doorbell ring 2 --socket /tmp/d     ... and ring it from another shell
   doorbell mask 0-3 --socket /tmp/d   make four lines hold their messages
+  doorbell ps                         list processes with a context ...
+  doorbell query 2 --pid 1234         ... and look into one of them
   doorbell rtt                        measure between threads
   doorbell rtt kvm                    measure from a guest
   doorbell torture                    look for lost and duplicate messages
@@ -42,7 +50,8 @@ Examples:
 Contexts:
 A context belongs to the process that opened it. Another process gets it from a
 UNIX socket (--socket), which 'doorbell watch' or 'doorbell ivshmem serve'
-provides, or inherits it as a descriptor (--fd).
+provides, or inherits it as a descriptor (--fd). With the right to trace it, a
+command looks into a running process (--pid), such as a VMM.
 
 Durations:
 A DURATION is a number with a unit: 500ms, 10s, 5m. Without a unit it counts
@@ -67,6 +76,15 @@ Examples:
   doorbell info                     show the limits
   doorbell info --socket /tmp/d     show another process's context")]
     Info(Info),
+    /// List the contexts that processes have open
+    #[command(after_help = ps::HELP)]
+    Ps(ps::Ps),
+    /// Show the rates of contexts or lines, and refresh them
+    #[command(after_help = top::HELP)]
+    Top(top::Top),
+    /// Show the state, the counters and the assignments of lines
+    #[command(after_help = query::HELP)]
+    Query(query::Query),
     /// Ring a line
     #[command(after_help = "\
 Examples:
@@ -111,6 +129,9 @@ Example:
     /// Show the deliveries of a context's lines as they happen
     #[command(after_help = watch::HELP)]
     Watch(watch::Watch),
+    /// Show how long messages take, by the module's trace events
+    #[command(after_help = trace::HELP)]
+    Trace(trace::Trace),
     /// Run random operations and check that no message is lost or duplicated
     #[command(after_help = torture::HELP)]
     Torture(torture::Torture),
@@ -134,56 +155,13 @@ Example:
     Generate(generate::Generate),
 }
 
-/// Arguments that choose a context of another process.
-#[derive(Args)]
-#[group(multiple = false)]
-struct ContextArgs {
-    /// Get the context from the UNIX socket at PATH
-    #[arg(long, value_name = "PATH")]
-    socket: Option<PathBuf>,
-    /// Use the context that this process inherited as descriptor N
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(3..))]
-    fd: Option<i32>,
-}
-
-impl ContextArgs {
-    /// Returns the context that the arguments choose, if any.
-    fn context(&self) -> anyhow::Result<Option<Context>> {
-        if let Some(path) = &self.socket {
-            let failed = |error| {
-                anyhow!(
-                    "get the context from {}: {error}\n  start 'doorbell watch --socket PATH' or 'doorbell ivshmem serve' first",
-                    path.display()
-                )
-            };
-            return share::connect(path).map(Some).map_err(failed);
-        }
-        let Some(fd) = self.fd else { return Ok(None) };
-        inherited(fd).map(Some)
-    }
-}
-
 /// Returns the context that `args` choose.
 ///
 /// # Errors
 ///
 /// If they choose none.
 fn require_context(args: &ContextArgs) -> anyhow::Result<Context> {
-    args.context()?.context(
-        "no context: this command needs one of another process
-  --socket PATH gets it from 'doorbell watch --socket PATH'; --fd N inherits it",
-    )
-}
-
-/// Returns the context that is open as descriptor `fd`.
-fn inherited(fd: i32) -> anyhow::Result<Context> {
-    let copy = sys::inherited(fd).map_err(|error| {
-        anyhow!(
-            "descriptor {fd}: {error}
-  the parent process has to open it without close-on-exec"
-        )
-    })?;
-    Ok(Context::from(copy))
+    args.require()
 }
 
 #[derive(Args)]
@@ -232,6 +210,9 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     match &cli.command {
         Command::Doctor(args) => doctor::doctor(&cli.device, args),
         Command::Info(args) => info(cli, args),
+        Command::Ps(args) => ps::ps(args),
+        Command::Top(args) => top::top(args),
+        Command::Query(args) => query::query(args),
         Command::Ring(args) => lines::ring(args),
         Command::Mask(args) => lines::lines(LineOp::Mask, args),
         Command::Unmask(args) => lines::lines(LineOp::Unmask, args),
@@ -241,6 +222,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Lower(args) => lines::lines(LineOp::Lower, args),
         Command::Bus(command) => bus::bus(command),
         Command::Watch(args) => watch::watch(&cli.device, args),
+        Command::Trace(args) => trace::trace(args),
         Command::Torture(args) => torture::torture(&cli.device, args),
         Command::Rtt(args) => rtt::rtt(&cli.device, args),
         Command::Report(args) => report::report(&cli.device, args),
@@ -342,13 +324,10 @@ fn info(cli: &Cli, args: &Info) -> anyhow::Result<()> {
         records.to_string(),
         info.max_records.to_string(),
     ]);
-    let name = match &args.context {
-        ContextArgs { fd: Some(fd), .. } => format!("descriptor {fd}"),
-        ContextArgs {
-            socket: Some(path), ..
-        } => format!("context from {}", path.display()),
-        _ => format!("{}, a new context", cli.device.display()),
-    };
+    let name = args
+        .context
+        .name()
+        .unwrap_or_else(|| format!("{}, a new context", cli.device.display()));
     print(&format!(
         "{name}: ABI version {}, features: {}\n{table}\n",
         info.abi_version,
@@ -406,6 +385,15 @@ mod tests {
             "ring",
             "ring 1 --fd 1",
             "ring 1 --fd 5 --socket x",
+            "ring 1 --pid 5 --socket x",
+            "ring 1 --pid 0",
+            "watch --pid 5 --lines 3",
+            "query 1,x --fd 5",
+            "top --lines 3-1 --fd 5",
+            "top --count 0",
+            "trace --pid 5 --context 3",
+            "trace --context 0",
+            "trace --line x",
             "mask",
             "mask 7-3 --fd 5",
             "clear 1,x --fd 5",
@@ -468,6 +456,7 @@ mod tests {
             "clear 1",
             "bus list",
             "bus write 0x10 1",
+            "query 1",
         ] {
             let args = ["doorbell"].into_iter().chain(command.split(' '));
             let cli = Cli::try_parse_from(args).unwrap();

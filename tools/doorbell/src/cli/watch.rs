@@ -2,7 +2,14 @@
 
 //! `doorbell watch`.
 
-use crate::{duration, inherited, lines::LineListArg, print, wide_table};
+use crate::{
+    context_args::{inherited, of_process},
+    duration,
+    lines::LineListArg,
+    print,
+    screen::Redraw,
+    wide_table,
+};
 use anyhow::{ensure, Context as _};
 use clap::Args;
 use doorbell::{uapi, Context, EventFd, LineStatus, LineType, Notify, StatusPages};
@@ -29,7 +36,8 @@ Examples:
   doorbell watch --lines 4 --socket /tmp/d &
   doorbell ring 2 --socket /tmp/d
   doorbell watch --duration 1m --json
-  doorbell watch --fd 5             show the context of the parent process";
+  doorbell watch --fd 5             show the context of the parent process
+  doorbell watch --pid 1234         look into a running VMM";
 
 #[derive(Args)]
 pub struct Watch {
@@ -37,12 +45,15 @@ pub struct Watch {
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=i64::from(uapi::MAX_LINES)))]
     lines: u32,
     /// Make LINES level lines: 3, 0-7, or 1,4,9-12
-    #[arg(long, value_name = "LINES", conflicts_with = "fd")]
+    #[arg(long, value_name = "LINES", conflicts_with_all = ["fd", "pid"])]
     level: Option<LineListArg>,
     /// Create a ring of N records, a power of two, for 'doorbell bus records'
-    #[arg(long, value_name = "N", conflicts_with = "fd", value_parser = power_of_two)]
+    #[arg(long, value_name = "N", conflicts_with_all = ["fd", "pid"], value_parser = power_of_two)]
     records: Option<u32>,
-    /// Show the context that this process inherited as descriptor N
+    /// Show the context of the running process PID; needs the right to trace it
+    #[arg(long, value_name = "PID", conflicts_with = "lines", value_parser = clap::value_parser!(u32).range(1..))]
+    pid: Option<u32>,
+    /// Show descriptor N: of process PID, or one that this process inherited
     #[arg(long, value_name = "N", conflicts_with = "lines", value_parser = clap::value_parser!(i32).range(3..))]
     fd: Option<i32>,
     /// Pass the context on to each process that connects to the UNIX socket at PATH
@@ -117,9 +128,10 @@ impl Drop for Alarm<'_> {
 }
 
 pub fn watch(device: &Path, args: &Watch) -> anyhow::Result<()> {
-    let context = match args.fd {
-        Some(fd) => inherited(fd)?,
-        None => {
+    let context = match (args.pid, args.fd) {
+        (Some(pid), fd) => of_process(pid, fd)?,
+        (None, Some(fd)) => inherited(fd)?,
+        (None, None) => {
             let context = Context::open_path(device)?;
             context.set_lines(args.lines)?;
             if let Some(records) = args.records {
@@ -319,7 +331,7 @@ impl View {
 struct Screen {
     start: Instant,
     drawn: Option<Instant>,
-    height: usize,
+    redraw: Redraw,
 }
 
 impl Screen {
@@ -330,7 +342,7 @@ impl Screen {
         Self {
             start,
             drawn: None,
-            height: 0,
+            redraw: Redraw::default(),
         }
     }
 
@@ -349,13 +361,8 @@ impl Screen {
             self.start.elapsed().as_secs_f64(),
             table(board, &shown),
         );
-        let back = match self.height {
-            0 => String::new(),
-            n => format!("\x1b[{n}A\x1b[J"),
-        };
-        self.height = text.lines().count();
         self.drawn = Some(Instant::now());
-        print(&format!("{back}{text}"))
+        self.redraw.draw(&text)
     }
 }
 
@@ -504,6 +511,7 @@ mod tests {
             lines: 1,
             level: None,
             records: None,
+            pid: None,
             fd: Some(std::os::fd::AsRawFd::as_raw_fd(&file)),
             socket: None,
             max_deliveries: None,

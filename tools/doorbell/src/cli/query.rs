@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! `doorbell query`.
+
+use crate::{lines::LineListArg, print, require_context, wide_table, ContextArgs};
+use anyhow::ensure;
+use clap::Args;
+use doorbell::LineQuery;
+
+pub const HELP: &str = "\
+It changes nothing and delivers nothing. The numbers of a line are as of one
+moment. One line is printed as a list, several lines as a table.
+
+Column 'state' of the table:
+  m-----  masked
+  -p----  a message is pending
+  --l---  a level line
+  ---a--  asserted: delivered and not acked yet
+  ----r-  its level is raised
+  -----s  the unmask will signal the resamplefds
+Other columns: rings that coalesced, messages that were dropped, irqfds with a
+resamplefd, triggers, notifiers.
+
+Examples:
+  doorbell query 2 --pid 1234         look at a line of a running VMM
+  doorbell query --pid 1234           look at all its lines
+  doorbell query 0-7 --json --fd 5";
+
+#[derive(Args)]
+pub struct Query {
+    /// Query LINES: 3, 0-7, or 1,4,9-12; all lines if not given
+    #[arg(value_name = "LINES")]
+    lines: Option<LineListArg>,
+    #[command(flatten)]
+    context: ContextArgs,
+    /// Print a JSON object per line
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn query(args: &Query) -> anyhow::Result<()> {
+    let context = require_context(&args.context)?;
+    let lines: Vec<u32> = match &args.lines {
+        Some(lines) => lines.0.iter().collect(),
+        None => {
+            let nr_lines = context.info()?.nr_lines;
+            ensure!(
+                nr_lines > 0,
+                "the context has no lines yet: its owner has to call DOORBELL_SET_LINES first"
+            );
+            (0..nr_lines).collect()
+        }
+    };
+    let queries = lines
+        .iter()
+        .map(|&line| context.query(line))
+        .collect::<doorbell::Result<Vec<_>>>()?;
+    if args.json {
+        for query in &queries {
+            print(&format!("{}\n", json(query)?))?;
+        }
+        return Ok(());
+    }
+    match &queries[..] {
+        [one] if args.lines.is_some() => print(&list(one)),
+        all => print(&format!("{}\n", table(all))),
+    }
+}
+
+fn json(query: &LineQuery) -> anyhow::Result<serde_json::Value> {
+    let mut value = serde_json::to_value(query)?;
+    value["coalesced"] = query.coalesced().into();
+    Ok(value)
+}
+
+/// Describes one line.
+fn list(query: &LineQuery) -> String {
+    let words = [
+        (query.masked, "masked"),
+        (query.pending, "a message is pending"),
+        (query.asserted, "asserted: not acked yet"),
+        (query.raised, "raised"),
+        (query.resample, "the unmask will signal the resamplefds"),
+    ];
+    let words: Vec<&str> = words
+        .into_iter()
+        .filter_map(|(set, word)| set.then_some(word))
+        .collect();
+    let state = match words.is_empty() {
+        true => "idle".to_owned(),
+        false => words.join(", "),
+    };
+    let rows = [
+        ("type", if query.level { "level" } else { "edge" }.into()),
+        ("state", state),
+        ("rings", query.rings.to_string()),
+        (
+            "deliveries",
+            format!("{}, {} by the worker", query.deliveries, query.deferred),
+        ),
+        ("coalesced", query.coalesced().to_string()),
+        ("dropped", query.dropped.to_string()),
+        ("acks", query.acks.to_string()),
+        (
+            "irqfds",
+            format!("{}, {} with a resamplefd", query.irqfds, query.resamplefds),
+        ),
+        ("triggers", query.triggers.to_string()),
+        ("notifiers", query.notifiers.to_string()),
+    ];
+    let mut text = format!("line {}\n", query.line);
+    for (name, value) in rows {
+        text += &format!("  {name:11} {value}\n");
+    }
+    text
+}
+
+fn table(queries: &[LineQuery]) -> comfy_table::Table {
+    let header = [
+        "line",
+        "state",
+        "rings",
+        "delivered",
+        "coal",
+        "drop",
+        "irqfds",
+        "res",
+        "trig",
+        "notif",
+    ];
+    let mut table = wide_table(&header, 0);
+    for query in queries {
+        table.add_row([
+            query.line.to_string(),
+            state(query),
+            query.rings.to_string(),
+            query.deliveries.to_string(),
+            query.coalesced().to_string(),
+            query.dropped.to_string(),
+            query.irqfds.to_string(),
+            query.resamplefds.to_string(),
+            query.triggers.to_string(),
+            query.notifiers.to_string(),
+        ]);
+    }
+    table
+}
+
+/// Formats the bits of a line's state as one word.
+fn state(query: &LineQuery) -> String {
+    [
+        (query.masked, 'm'),
+        (query.pending, 'p'),
+        (query.level, 'l'),
+        (query.asserted, 'a'),
+        (query.raised, 'r'),
+        (query.resample, 's'),
+    ]
+    .map(|(set, letter)| if set { letter } else { '-' })
+    .into_iter()
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held() -> LineQuery {
+        LineQuery {
+            line: 2,
+            pending: true,
+            masked: true,
+            rings: 14,
+            deliveries: 7,
+            dropped: 4,
+            triggers: 1,
+            ..LineQuery::default()
+        }
+    }
+
+    #[test]
+    fn list_has_the_whole_state() {
+        let text = list(&held());
+        for part in [
+            "line 2\n",
+            "type        edge",
+            "state       masked, a message is pending",
+            "coalesced   2",
+            "triggers    1",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(list(&LineQuery::default()).contains("state       idle"));
+    }
+
+    #[test]
+    fn table_fits_a_terminal() {
+        let query = LineQuery {
+            rings: 999_999_999,
+            deliveries: 999_999_999,
+            line: 65_535,
+            ..held()
+        };
+        let text = table(&[query]).to_string();
+        let widest = text
+            .lines()
+            .map(|line| line.trim_end().chars().count())
+            .max();
+        assert!(widest <= Some(80), "{text}");
+        assert!(text.contains("mp----"), "{text}");
+    }
+
+    #[test]
+    fn json_has_the_coalesced_rings() {
+        assert_eq!(json(&held()).unwrap()["coalesced"], 2);
+    }
+}

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Contexts that other processes have open: /proc/PID/fdinfo, and access by pidfd_getfd(2).
+
+use doorbell::Context;
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags};
+use std::{
+    fs, io,
+    os::{fd::RawFd, unix::fs::MetadataExt},
+    path::{Path, PathBuf},
+};
+
+/// The counters of a context in /proc/PID/fdinfo/FD, sums over all lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counters {
+    /// Number of the context in trace events; 0 before its lines are chosen.
+    pub context: u64,
+    /// Lines.
+    pub lines: u64,
+    /// Assigned irqfds.
+    pub irqfds: u64,
+    /// Assigned triggers.
+    pub triggers: u64,
+    /// Assigned notifiers.
+    pub notifiers: u64,
+    /// Assigned resamplefds.
+    pub resamplefds: u64,
+    /// Assigned regions.
+    pub regions: u64,
+    /// Masked lines.
+    pub masked: u64,
+    /// Lines with a pending message.
+    pub pending: u64,
+    /// Asserted level lines.
+    pub asserted: u64,
+    /// Rings.
+    pub rings: u64,
+    /// Deliveries.
+    pub deliveries: u64,
+    /// Dropped messages.
+    pub dropped: u64,
+    /// Deliveries by a worker.
+    pub deferred: u64,
+    /// Acks.
+    pub acks: u64,
+    /// Recorded writes.
+    pub recorded: u64,
+    /// Writes that were refused for lack of room.
+    pub refused: u64,
+    /// Memory of the context's objects, in bytes.
+    pub memory: u64,
+}
+
+impl Counters {
+    /// Returns the counters in the text of an fdinfo file; `None` if the file is no doorbell.
+    fn parse(fdinfo: &str) -> Option<Self> {
+        let mut counters = Self::default();
+        let mut found = false;
+        for line in fdinfo.lines() {
+            let Some((name, value)) = line
+                .strip_prefix("doorbell-")
+                .and_then(|line| line.split_once(':'))
+            else {
+                continue;
+            };
+            let Ok(value) = value.trim().parse() else {
+                continue;
+            };
+            let field = match name {
+                "context" => &mut counters.context,
+                "lines" => &mut counters.lines,
+                "irqfds" => &mut counters.irqfds,
+                "triggers" => &mut counters.triggers,
+                "notifiers" => &mut counters.notifiers,
+                "resamplefds" => &mut counters.resamplefds,
+                "regions" => &mut counters.regions,
+                "masked" => &mut counters.masked,
+                "pending" => &mut counters.pending,
+                "asserted" => &mut counters.asserted,
+                "rings" => &mut counters.rings,
+                "deliveries" => &mut counters.deliveries,
+                "dropped" => &mut counters.dropped,
+                "deferred" => &mut counters.deferred,
+                "acks" => &mut counters.acks,
+                "recorded" => &mut counters.recorded,
+                "refused" => &mut counters.refused,
+                "memory" => &mut counters.memory,
+                // A newer module reports more.
+                _ => continue,
+            };
+            *field = value;
+            found = true;
+        }
+        found.then_some(counters)
+    }
+
+    /// Returns the number of rings that joined another ring's message, except the dropped ones.
+    pub fn coalesced(&self) -> u64 {
+        self.rings
+            .saturating_sub(self.deliveries + self.dropped + self.pending)
+    }
+}
+
+/// A descriptor of a process that is a doorbell.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct OpenContext {
+    /// The process.
+    pub pid: u32,
+    /// Name of the process.
+    pub comm: String,
+    /// Number of the descriptor.
+    pub fd: RawFd,
+    /// State of the context.
+    #[serde(flatten)]
+    pub counters: Counters,
+}
+
+/// The doorbells of all processes.
+#[derive(Debug, Default)]
+pub struct Processes {
+    /// Sorted by process and descriptor.
+    pub contexts: Vec<OpenContext>,
+    /// Number of processes whose descriptors this process must not read.
+    pub unreadable: usize,
+}
+
+/// Returns the numbers of a directory's entries, sorted.
+fn numbers(dir: &Path) -> io::Result<Vec<u32>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        // The process may have ended meanwhile.
+        let Ok(entry) = entry else { continue };
+        numbers.extend(
+            entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse::<u32>().ok()),
+        );
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Returns the device number of the module's device, if there is one.
+fn device_number() -> Option<u64> {
+    let text = fs::read_to_string("/sys/class/misc/doorbell/dev").ok()?;
+    let (major, minor) = text.trim().split_once(':')?;
+    Some(rustix::fs::makedev(
+        major.parse().ok()?,
+        minor.parse().ok()?,
+    ))
+}
+
+/// Returns the doorbells of the process `pid`, sorted by descriptor.
+///
+/// # Errors
+///
+/// ENOENT: there is no such process. EACCES: this process must not read its descriptors.
+pub fn contexts_of(pid: u32) -> io::Result<Vec<OpenContext>> {
+    let device = device_number();
+    let dir = PathBuf::from(format!("/proc/{pid}"));
+    let mut contexts = Vec::new();
+    for fd in numbers(&dir.join("fd"))? {
+        // Files that are not the device need not be read.
+        let path = dir.join("fd").join(fd.to_string());
+        let metadata = fs::metadata(path).ok();
+        if device.is_some() && metadata.is_none_or(|metadata| Some(metadata.rdev()) != device) {
+            continue;
+        }
+        let info = dir.join("fdinfo").join(fd.to_string());
+        // The process may close it at any time.
+        let Ok(text) = fs::read_to_string(info) else {
+            continue;
+        };
+        if let Some(counters) = Counters::parse(&text) {
+            contexts.push((fd as RawFd, counters));
+        }
+    }
+    if contexts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let comm = fs::read_to_string(dir.join("comm")).unwrap_or_default();
+    let comm = comm.trim_end();
+    let contexts = contexts.into_iter().map(|(fd, counters)| OpenContext {
+        pid,
+        comm: comm.to_owned(),
+        fd,
+        counters,
+    });
+    Ok(contexts.collect())
+}
+
+/// Returns the doorbells of all processes.
+///
+/// # Errors
+///
+/// Those of reading /proc.
+pub fn processes() -> io::Result<Processes> {
+    let mut processes = Processes::default();
+    for pid in numbers(Path::new("/proc"))? {
+        match contexts_of(pid) {
+            Ok(contexts) => processes.contexts.extend(contexts),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                processes.unreadable += 1;
+            }
+            // The process has ended.
+            Err(_) => {}
+        }
+    }
+    Ok(processes)
+}
+
+/// Returns a copy of the descriptor `fd` of the process `pid`.
+///
+/// # Errors
+///
+/// ESRCH: there is no such process. EPERM: this process must not trace it. EBADF: there is no such
+/// descriptor.
+pub fn copy_context(pid: u32, fd: RawFd) -> io::Result<Context> {
+    let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let process = process.ok_or(rustix::io::Errno::SRCH)?;
+    let process = rustix::process::pidfd_open(process, PidfdFlags::empty())?;
+    let copy = rustix::process::pidfd_getfd(process, fd, PidfdGetfdFlags::empty())?;
+    Ok(Context::from(copy))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsRawFd;
+
+    #[test]
+    fn fdinfo_of_a_context_is_parsed() {
+        let text = "pos:\t0\nflags:\t02000002\ndoorbell-lines:\t4\ndoorbell-rings:\t9\n\
+            doorbell-deliveries:\t5\ndoorbell-dropped:\t1\ndoorbell-pending:\t1\n\
+            doorbell-context:\t7\ndoorbell-future:\tx\n";
+        let counters = Counters::parse(text).unwrap();
+        assert_eq!((counters.lines, counters.context), (4, 7));
+        assert_eq!(counters.coalesced(), 2);
+    }
+
+    #[test]
+    fn fdinfo_of_another_file_is_none() {
+        assert_eq!(Counters::parse("pos:\t0\neventfd-count:\t0\n"), None);
+        assert_eq!(Counters::parse(""), None);
+    }
+
+    #[test]
+    fn this_process_has_no_doorbell_and_its_descriptors_can_be_copied() {
+        let file = fs::File::open("/dev/null").unwrap();
+        let pid = std::process::id();
+        assert!(contexts_of(pid).unwrap().is_empty());
+        let copy = copy_context(pid, file.as_raw_fd()).unwrap();
+        assert_ne!(copy.as_raw_fd(), file.as_raw_fd());
+        let closed = copy_context(pid, 1_000_000).unwrap_err();
+        assert_eq!(closed.raw_os_error(), Some(libc::EBADF));
+    }
+
+    #[test]
+    fn process_that_does_not_exist_is_an_error() {
+        let error = contexts_of(u32::MAX).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        let error = copy_context(u32::MAX, 3).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ESRCH));
+    }
+}
