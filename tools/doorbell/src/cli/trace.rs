@@ -32,7 +32,7 @@ Legs:
   ring-deliver    from a ring until the first trigger is signalled
   relay-deliver   the part of it from the queueing of the irq_work
   defer-deliver   the part of it from the deferral to the context's worker
-  held-deliver    from a ring until its delivery, if a mask held the message
+  held-deliver    from a ring until its delivery, if a mask held it
   mask-unmask     the time for which the line was masked
 
 The time until the signalled thread runs is not part of a leg: it is the
