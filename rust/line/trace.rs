@@ -11,10 +11,7 @@ use super::{
     },
     Line, //
 };
-use crate::trace::{
-    self,
-    LineId, //
-};
+use crate::trace;
 
 /// The outcomes in events; `include/trace/events/doorbell.h` has their names.
 use crate::bindings::{
@@ -57,55 +54,55 @@ impl Line {
     /// Traces a ring from `origin`, before its `action` is carried out. Any context.
     #[inline(always)]
     pub(super) fn trace_ring(&self, action: &Action, origin: Origin) {
-        trace::doorbell_ring(|| {
-            let LineId { context, line } = self.id;
-            let provenance = match origin {
-                Origin::Caller => Provenance::NOTHING,
-                Origin::Wake(provenance) => provenance,
-            };
-            (context, line, ring_outcome(action), provenance.bits())
-        });
+        let outcome = ring_outcome(action);
+        let provenance = match origin {
+            Origin::Caller => Provenance::NOTHING,
+            Origin::Wake(provenance) => provenance,
+        };
+        // By value: a reference would keep the values in memory, also if the tracepoint is disabled.
+        let id = &self.id;
+        trace::doorbell_ring(move || (id.context, id.line, outcome, provenance.bits()));
     }
 
     /// Traces the start of a delivery. Any context.
     #[inline(always)]
     pub(super) fn trace_deliver(&self, provenance: Provenance) {
-        trace::doorbell_deliver(|| (self.id.context, self.id.line, provenance.bits()));
+        trace::doorbell_deliver(move || (self.id.context, self.id.line, provenance.bits()));
     }
 
     /// Traces that the irq_work is queued. Any context.
     #[inline(always)]
     pub(super) fn trace_relay_queued(&self) {
-        trace::doorbell_relay_queued(|| (self.id.context, self.id.line));
+        trace::doorbell_relay_queued(move || (self.id.context, self.id.line));
     }
 
     /// Traces that the line is queued for the worker. Any context.
     #[inline(always)]
     pub(super) fn trace_deferred(&self) {
-        trace::doorbell_deferred(|| (self.id.context, self.id.line));
+        trace::doorbell_deferred(move || (self.id.context, self.id.line));
     }
 
     /// Traces a mask. Any context.
     #[inline(always)]
     pub(super) fn trace_mask(&self) {
-        trace::doorbell_mask(|| (self.id.context, self.id.line));
+        trace::doorbell_mask(move || (self.id.context, self.id.line));
     }
 
     /// Traces an unmask, before its message is delivered. Any context.
     #[inline(always)]
     pub(super) fn trace_unmask(&self, pending: bool, resample: bool) {
-        trace::doorbell_unmask(|| (self.id.context, self.id.line, pending, resample));
+        trace::doorbell_unmask(move || (self.id.context, self.id.line, pending, resample));
     }
 
     /// Traces an ack, before the resamplefds are signalled. Any context.
     #[inline(always)]
     pub(super) fn trace_ack(&self, acked: &Acked) {
-        trace::doorbell_ack(|| (self.id.context, self.id.line, ack_outcome(acked)));
+        trace::doorbell_ack(move || (self.id.context, self.id.line, ack_outcome(acked)));
     }
 
     /// Traces that an irqfd of the line has lost its last file. Any context.
     #[inline(always)]
     pub(crate) fn trace_hangup(&self) {
-        trace::doorbell_hangup(|| (self.id.context, self.id.line));
+        trace::doorbell_hangup(move || (self.id.context, self.id.line));
     }
 }
