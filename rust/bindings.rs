@@ -27,6 +27,7 @@ use kernel::bindings::{
     atomic_t,
     file,
     irq_work,
+    ktime_t,
     llist_head,
     llist_node,
     poll_table_struct,

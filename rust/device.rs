@@ -7,6 +7,7 @@ mod bus;
 mod eventfd;
 mod fdinfo;
 mod line_set;
+mod ring_wait;
 
 use self::{
     argument::{
@@ -181,6 +182,7 @@ impl DoorbellFile {
             DOORBELL_IOC_QUERY => self.query(arg),
             DOORBELL_IOC_EVENTFD_READ => eventfd::read_eventfd(arg),
             DOORBELL_IOC_EVENTFD_PEEK => eventfd::peek_eventfd(arg),
+            DOORBELL_IOC_RING_WAIT => self.ring_wait(arg),
             DOORBELL_IOC_MASK => return self.line_set(arg, Line::mask),
             DOORBELL_IOC_UNMASK => return self.line_set(arg, Line::unmask),
             DOORBELL_IOC_CLEAR => return self.line_set(arg, Line::clear),
@@ -194,7 +196,8 @@ impl DoorbellFile {
         let mut features = DOORBELL_FEATURE_EVENTFD_READ
             | DOORBELL_FEATURE_MASK
             | DOORBELL_FEATURE_LEVEL
-            | DOORBELL_FEATURE_BUS;
+            | DOORBELL_FEATURE_BUS
+            | DOORBELL_FEATURE_RING_WAIT;
         if CAN_PEEK {
             features |= DOORBELL_FEATURE_EVENTFD_PEEK;
         }

@@ -19,6 +19,7 @@ pub(crate) use crate::bindings::{
     doorbell_region,
     doorbell_region_info,
     doorbell_regions,
+    doorbell_ring_wait,
     doorbell_set_level,
     doorbell_set_lines,
     doorbell_set_records,
@@ -45,6 +46,7 @@ pub(crate) use crate::bindings::{
     DOORBELL_IOC_REGION,
     DOORBELL_IOC_REGIONS,
     DOORBELL_IOC_RING,
+    DOORBELL_IOC_RING_WAIT,
     DOORBELL_IOC_SET_LEVEL,
     DOORBELL_IOC_SET_LINES,
     DOORBELL_IOC_SET_RECORDS,
@@ -81,6 +83,7 @@ pub(crate) use crate::bindings::{
     DOORBELL_RING_COALESCED,
     DOORBELL_RING_DELIVERED,
     DOORBELL_RING_MASKED,
+    DOORBELL_RING_WAIT_FLAG_NO_RING,
     DOORBELL_SET_LINES_FLAG_MASKED,
     DOORBELL_SPACE_MMIO,
     DOORBELL_SPACE_PIO,
@@ -103,6 +106,10 @@ pub(crate) const DOORBELL_FEATURE_MASK: u64 = crate::bindings::DOORBELL_FEATURES
 pub(crate) const DOORBELL_FEATURE_LEVEL: u64 = crate::bindings::DOORBELL_FEATURES_LEVEL;
 /// `DOORBELL_FEATURE_BUS`.
 pub(crate) const DOORBELL_FEATURE_BUS: u64 = crate::bindings::DOORBELL_FEATURES_BUS;
+/// `DOORBELL_FEATURE_RING_WAIT`.
+pub(crate) const DOORBELL_FEATURE_RING_WAIT: u64 = crate::bindings::DOORBELL_FEATURES_RING_WAIT;
+/// `DOORBELL_RING_WAIT_NO_TIMEOUT`; bindgen does not evaluate numbers above [`i64::MAX`].
+pub(crate) const DOORBELL_RING_WAIT_NO_TIMEOUT: u64 = u64::MAX;
 
 impl_user_abi! {
     doorbell_get_info {
@@ -241,6 +248,15 @@ impl_user_abi! {
         nr_records: u32,
         flags: u32,
         reserved: [u32; 6],
+    }
+    doorbell_ring_wait {
+        line: u32,
+        fd: i32,
+        timeout: u64,
+        flags: u32,
+        result: u32,
+        count: u64,
+        reserved: [u32; 4],
     }
     doorbell_get_bus {
         nr_regions: u32,

@@ -49,11 +49,13 @@ const u32 DOORBELL_IOC_GET_REGIONS = DOORBELL_GET_REGIONS;
 const u32 DOORBELL_IOC_BUS_WRITE = DOORBELL_BUS_WRITE;
 const u32 DOORBELL_IOC_SET_RECORDS = DOORBELL_SET_RECORDS;
 const u32 DOORBELL_IOC_GET_BUS = DOORBELL_GET_BUS;
+const u32 DOORBELL_IOC_RING_WAIT = DOORBELL_RING_WAIT;
 const u64 DOORBELL_FEATURES_EVENTFD_READ = DOORBELL_FEATURE_EVENTFD_READ;
 const u64 DOORBELL_FEATURES_EVENTFD_PEEK = DOORBELL_FEATURE_EVENTFD_PEEK;
 const u64 DOORBELL_FEATURES_MASK = DOORBELL_FEATURE_MASK;
 const u64 DOORBELL_FEATURES_LEVEL = DOORBELL_FEATURE_LEVEL;
 const u64 DOORBELL_FEATURES_BUS = DOORBELL_FEATURE_BUS;
+const u64 DOORBELL_FEATURES_RING_WAIT = DOORBELL_FEATURE_RING_WAIT;
 #endif
 
 const u32 DOORBELL_GFP_RETRY_MAYFAIL = ___GFP_RETRY_MAYFAIL;
@@ -65,6 +67,9 @@ unsigned long doorbell_wait_queue_lock(struct wait_queue_head *wqh);
 void doorbell_wait_queue_unlock(struct wait_queue_head *wqh, unsigned long flags);
 void doorbell_wait_queue_add(struct wait_queue_head *wqh, struct wait_queue_entry *entry);
 void doorbell_wait_queue_del(struct wait_queue_entry *entry);
+void doorbell_wait_queue_prepare(struct wait_queue_head *wqh, struct wait_queue_entry *entry);
+ktime_t doorbell_host_monotonic(ktime_t time);
+bool doorbell_sleep_until(ktime_t time);
 void doorbell_wake_writers(struct wait_queue_head *wqh);
 struct doorbell_readers;
 atomic_t *doorbell_read_begin(struct doorbell_readers *readers, u32 phase);
@@ -90,6 +95,9 @@ bool doorbell_llist_add(struct llist_node *node, struct llist_head *head);
 struct llist_node *doorbell_llist_take(struct llist_head *head);
 bool doorbell_irq_work_is_busy(struct irq_work *work);
 void doorbell_fput(struct file *file);
+unsigned long doorbell_fdget(int fd);
+struct file *doorbell_fd_file(unsigned long word);
+void doorbell_fdput(unsigned long word);
 struct vhost_task *doorbell_thread_create(bool (*func)(void *data), void (*killed)(void *data),
 					  void *data);
 void doorbell_set_running(void);
@@ -98,5 +106,8 @@ int doorbell_orphans_init(void);
 void doorbell_orphans_exit(void);
 void doorbell_orphans_queue(struct work_struct *work);
 unsigned long doorbell_compat_ptr(u32 uptr);
+bool doorbell_get_user_words(u64 *to, const void *from, u32 words);
+bool doorbell_put_user_pair(void *to, u32 first, u64 second);
+bool doorbell_put_user_pair_nofault(void *to, u32 first, u64 second);
 
 #endif /* _DOORBELL_BINDINGS_HELPER_H */

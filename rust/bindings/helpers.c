@@ -7,13 +7,16 @@
 #include <linux/compat.h>
 #include <linux/cred.h>
 #include <linux/file.h>
+#include <linux/hrtimer.h>
 #include <linux/lockdep.h>
+#include <linux/nsproxy.h>
 #include <linux/percpu.h>
 #include <linux/preempt.h>
 #include <linux/sched.h>
 #include <linux/sched/clock.h>
 #include <linux/sched/signal.h>
 #include <linux/task_work.h>
+#include <linux/time_namespace.h>
 #include <linux/uaccess.h>
 
 #include "bindings_helper.h"
@@ -67,6 +70,33 @@ void doorbell_wait_queue_add(struct wait_queue_head *wqh, struct wait_queue_entr
 void doorbell_wait_queue_del(struct wait_queue_entry *entry)
 {
 	list_del_init(&entry->entry);
+}
+
+/* The part of do_wait_intr() before the lock is released. */
+void doorbell_wait_queue_prepare(struct wait_queue_head *wqh, struct wait_queue_entry *entry)
+{
+	if (list_empty(&entry->entry))
+		__add_wait_queue_entry_tail(wqh, entry);
+	set_current_state(TASK_INTERRUPTIBLE);
+}
+
+/* Converts a time of CLOCK_MONOTONIC from the caller's time namespace to the host's. */
+ktime_t doorbell_host_monotonic(ktime_t time)
+{
+#ifdef CONFIG_TIME_NS
+	return do_timens_ktime_to_host(CLOCK_MONOTONIC, time, &current->nsproxy->time_ns->offsets);
+#else
+	return time;
+#endif
+}
+
+/*
+ * Sleeps in the state that the caller has set, at most until @time of
+ * CLOCK_MONOTONIC. Returns false if that time has passed.
+ */
+bool doorbell_sleep_until(ktime_t time)
+{
+	return schedule_hrtimeout_range(&time, current->timer_slack_ns, HRTIMER_MODE_ABS);
 }
 
 /*
@@ -383,6 +413,22 @@ void doorbell_fput(struct file *file)
 		local_bh_enable();
 }
 
+/* Returns a struct fd, which does not count a reference if the process has one thread. */
+unsigned long doorbell_fdget(int fd)
+{
+	return fdget(fd).word;
+}
+
+struct file *doorbell_fd_file(unsigned long word)
+{
+	return fd_file((struct fd){ word });
+}
+
+void doorbell_fdput(unsigned long word)
+{
+	fdput((struct fd){ word });
+}
+
 /*
  * Creates a thread of the current process, for work that is charged to the process.
  * Returns NULL if the process or the kernel cannot have such a thread.
@@ -455,4 +501,56 @@ unsigned long doorbell_compat_ptr(u32 uptr)
 #else
 	return uptr;
 #endif
+}
+
+/*
+ * Copies of a few words, which are several times faster than by copy_from_user() and
+ * copy_to_user(). Their addresses need not be aligned.
+ */
+bool doorbell_get_user_words(u64 *to, const void *from, u32 words)
+{
+	const u64 __user *at = (const void __user *)from;
+	u32 i;
+
+	might_fault();
+	if (!user_read_access_begin(at, words * sizeof(*at)))
+		return false;
+	for (i = 0; i < words; i++)
+		unsafe_get_user(to[i], at + i, fault);
+	user_read_access_end();
+	return true;
+fault:
+	user_read_access_end();
+	return false;
+}
+
+static __always_inline bool doorbell_put_pair(void *to, u32 first, u64 second)
+{
+	u32 __user *at = (void __user *)to;
+
+	if (!user_write_access_begin(at, sizeof(first) + sizeof(second)))
+		return false;
+	unsafe_put_user(first, at, fault);
+	unsafe_put_user(second, (u64 __user *)(at + 1), fault);
+	user_write_access_end();
+	return true;
+fault:
+	user_write_access_end();
+	return false;
+}
+
+bool doorbell_put_user_pair(void *to, u32 first, u64 second)
+{
+	might_fault();
+	return doorbell_put_pair(to, first, second);
+}
+
+bool doorbell_put_user_pair_nofault(void *to, u32 first, u64 second)
+{
+	bool stored;
+
+	pagefault_disable();
+	stored = doorbell_put_pair(to, first, second);
+	pagefault_enable();
+	return stored;
 }

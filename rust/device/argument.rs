@@ -2,6 +2,7 @@
 
 //! The structures that are the arguments of ioctls.
 
+use crate::kernel_ext::uaccess::read_words;
 use kernel::{
     prelude::*,
     transmute::{
@@ -25,6 +26,15 @@ impl Argument {
     /// EFAULT: it cannot be read.
     pub(crate) fn read<T: FromBytes>(&self) -> Result<T> {
         UserSlice::new(self.0, size_of::<T>()).reader().read()
+    }
+
+    /// Reads a structure whose size is a multiple of eight, faster than [`Argument::read`].
+    ///
+    /// # Errors
+    ///
+    /// EFAULT: it cannot be read.
+    pub(super) fn read_words<T: FromBytes>(&self) -> Result<T> {
+        read_words(self.0)
     }
 
     /// Writes the structure. Process context.

@@ -9,8 +9,9 @@ use super::argument::{
 };
 use crate::{
     kernel_ext::{
-        eventfd::EventFdFile,
-        uaccess::write_nofault, //
+        eventfd::LocalEventFd,
+        uaccess::write_nofault,
+        wait_queue::Deadline, //
     },
     uapi::{
         doorbell_eventfd,
@@ -27,17 +28,26 @@ pub(super) fn read_eventfd(arg: &Argument) -> Result {
     let eventfd: doorbell_eventfd = arg.read()?;
     check_flags(eventfd.flags, DOORBELL_EVENTFD_FLAG_NOWAIT)?;
     check_reserved(&eventfd.reserved)?;
-    let file = EventFdFile::from_fd(eventfd.fd)?;
+    let file = LocalEventFd::from_fd(eventfd.fd)?;
     file.check_readable()?;
     let no_wait = eventfd.flags & DOORBELL_EVENTFD_FLAG_NOWAIT != 0 || file.nonblocking();
-    let queue = file.queue()?;
+    let deadline = if no_wait {
+        Deadline::ZERO
+    } else {
+        Deadline::NONE
+    };
+    let queue = file.queue();
     let at = arg.field(core::mem::offset_of!(doorbell_eventfd, count));
     // The count must be either in the eventfd or in the caller's memory. So it is stored with the eventfd's
     // lock held, where a page fault is not possible. The write before faults the memory in; it is repeated
     // if the memory was unmapped meanwhile.
     loop {
         arg.write(&eventfd)?;
-        if queue.read(no_wait, |count| write_nofault(at, &count))? {
+        let stored = match queue.read(deadline, |count| write_nofault(at, &count)) {
+            Err(error) if error == ETIMEDOUT => return Err(EAGAIN),
+            stored => stored?,
+        };
+        if stored {
             return Ok(());
         }
         if current!().signal_pending() {
@@ -51,10 +61,9 @@ pub(super) fn peek_eventfd(arg: &Argument) -> Result {
     let mut eventfd: doorbell_eventfd = arg.read()?;
     check_flags(eventfd.flags, 0)?;
     check_reserved(&eventfd.reserved)?;
-    let file = EventFdFile::from_fd(eventfd.fd)?;
+    let file = LocalEventFd::from_fd(eventfd.fd)?;
     file.check_readable()?;
-    let queue = file.queue()?;
-    let count = queue.lock().peek()?;
+    let count = file.queue().lock().peek()?;
     eventfd.count = count;
     arg.write(&eventfd)
 }

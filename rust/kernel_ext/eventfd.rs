@@ -2,8 +2,9 @@
 
 //! Eventfds: references, signals, listeners, reads and peeks.
 //!
-//! There are three types of references, from short-lived to long-lived:
+//! There are four types of references, from short-lived to long-lived:
 //!
+//! - [`LocalEventFd`]: an open file descriptor, for a part of a system call;
 //! - [`EventFdFile`]: the file, for as long as a system call needs it;
 //! - [`EventFd`]: the context (`struct eventfd_ctx`), which outlives the files: it can be
 //!   signalled;
@@ -19,11 +20,15 @@
 //! C header: [`include/linux/eventfd.h`](srctree/include/linux/eventfd.h).
 
 use super::wait_queue::{
+    Deadline,
     WaitQueue, //
     WaitQueueGuard,
 };
 use crate::bindings;
-use core::ptr::NonNull;
+use core::{
+    mem::ManuallyDrop,
+    ptr::NonNull, //
+};
 use kernel::{
     bindings as kbindings,
     error::{
@@ -35,7 +40,16 @@ use kernel::{
         File, //
     },
     prelude::*,
-    types::Opaque, //
+    sync::atomic::{
+        Acquire,
+        Atomic,
+        Release, //
+    },
+    types::{
+        NotThreadSafe,
+        Opaque,
+        ScopeGuard, //
+    }, //
 };
 
 /// The offsets of fields in `struct eventfd_ctx`.
@@ -94,33 +108,6 @@ impl EventFdFile {
         let file = from_err_ptr(unsafe { bindings::eventfd_fget(fd) })?;
         // INVARIANT: `eventfd_fget()` checked the operations and took a reference.
         NonNull::new(file).map(Self).ok_or(EBADF)
-    }
-
-    /// Checks that the caller may read the file now. It does the checks of read(2), among them the
-    /// LSMs'.
-    ///
-    /// # Context
-    ///
-    /// Process context.
-    ///
-    /// # Errors
-    ///
-    /// - EBADF: the file is not open for reading.
-    /// - The error of an LSM, for instance EACCES.
-    pub(crate) fn check_readable(&self) -> Result {
-        // SAFETY: The file is valid, and its mode does not change.
-        if unsafe { (*self.0.as_ptr()).f_mode } & FMODE_READ == 0 {
-            return Err(EBADF);
-        }
-        // SAFETY: The file is valid, and a stream needs no position.
-        to_result(unsafe {
-            kbindings::rw_verify_area(READ, self.0.as_ptr(), core::ptr::null(), size_of::<u64>())
-        })
-    }
-
-    /// Returns true if O_NONBLOCK is set.
-    pub(crate) fn nonblocking(&self) -> bool {
-        self.file().flags() & O_NONBLOCK != 0
     }
 
     /// Returns a reference to the eventfd itself.
@@ -223,8 +210,9 @@ impl EventFdQueue {
         }
     }
 
-    /// Consumes the counter, or one of it if EFD_SEMAPHORE is set, and wakes writers. Waits until
-    /// the counter is not zero.
+    /// Consumes the counter, or one of it if EFD_SEMAPHORE is set, and wakes writers. Sleeps until the
+    /// counter is not zero. A count that is there is consumed even if a signal is pending or the
+    /// deadline has passed.
     ///
     /// `store` gets the count and returns true if it has stored the count. If it returns false,
     /// nothing is consumed, and this returns false. `store` is called with the lock held and must
@@ -236,36 +224,44 @@ impl EventFdQueue {
     ///
     /// # Errors
     ///
-    /// - EAGAIN: the counter is zero and `no_wait` is true.
     /// - ERESTARTSYS: a signal arrived.
+    /// - ETIMEDOUT: the deadline passed.
     /// - EFAULT: `store` returned false, and this build cannot peek, so the consumed count is lost.
-    pub(crate) fn read(&self, no_wait: bool, mut store: impl FnMut(u64) -> bool) -> Result<bool> {
-        let mut read = |lock: &mut WaitQueueGuard<'_>| {
-            // `store` comes first, because a consumed count cannot be returned to the counter.
-            let next = self.next_read(lock);
-            match next {
-                Some(0) => return None,
-                Some(count) if !store(count) => return Some(Ok(false)),
-                _ => {}
-            }
-            let count = consume_locked(&self.eventfd, lock);
-            if count == 0 {
-                return None;
-            }
-            lock.wake_writers();
-            if next == Some(count) || store(count) {
-                Some(Ok(true))
-            } else {
-                Some(Err(EFAULT))
-            }
-        };
-        if let Some(result) = read(&mut self.queue.lock()) {
-            return result;
+    #[inline(always)]
+    pub(crate) fn read(
+        &self,
+        deadline: Deadline,
+        mut store: impl FnMut(u64) -> bool,
+    ) -> Result<bool> {
+        self.queue
+            .wait_interruptible(deadline, |lock| self.read_locked(lock, &mut store))?
+    }
+
+    /// Reads with `lock` held, which must be the lock of this queue. Returns [`None`] if the counter
+    /// is zero.
+    #[inline(always)]
+    fn read_locked(
+        &self,
+        lock: &mut WaitQueueGuard<'_>,
+        store: &mut impl FnMut(u64) -> bool,
+    ) -> Option<Result<bool>> {
+        // `store` comes first, because a consumed count cannot be returned to the counter.
+        let next = self.next_read(lock);
+        match next {
+            Some(0) => return None,
+            Some(count) if !store(count) => return Some(Ok(false)),
+            _ => {}
         }
-        if no_wait {
-            return Err(EAGAIN);
+        let count = consume_locked(&self.eventfd, lock);
+        if count == 0 {
+            return None;
         }
-        self.queue.wait_interruptible(read)?
+        lock.wake_writers();
+        if next == Some(count) || store(count) {
+            Some(Ok(true))
+        } else {
+            Some(Err(EFAULT))
+        }
     }
 
     /// Returns the layout of the eventfd's context, if the queue is where the layout says.
@@ -298,6 +294,146 @@ impl EventFdQueue {
         } else {
             count
         })
+    }
+}
+
+/// The operations of all eventfds' files, once one of these files has shown that `private_data` is the
+/// eventfd's context, and that its queue is where [`LAYOUT`] says. Both hold for all of them, because
+/// fs/eventfd.c has one constructor of such files.
+static KNOWN_OPERATIONS: Atomic<usize> = Atomic::new(0);
+
+/// An eventfd that is open in the current process, for use in the current system call.
+///
+/// It avoids the references that [`EventFdFile::queue`] counts.
+///
+/// # Invariants
+///
+/// `fd` is the result of a `fdget()` in this system call, and its file is an eventfd's. `queue` is the
+/// queue of that eventfd. It owns its reference if `counted` is true; otherwise the file keeps the
+/// eventfd.
+pub(crate) struct LocalEventFd {
+    fd: c_ulong,
+    file: NonNull<kbindings::file>,
+    queue: ManuallyDrop<EventFdQueue>,
+    counted: bool,
+    // The descriptor table is the current task's.
+    _not_send: NotThreadSafe,
+}
+
+impl LocalEventFd {
+    /// Returns the eventfd that is open as `fd` in the current process.
+    ///
+    /// The caller must not close a file descriptor before it drops the result.
+    ///
+    /// # Context
+    ///
+    /// Process context, in a system call.
+    ///
+    /// # Errors
+    ///
+    /// - EBADF: `fd` is not open.
+    /// - EINVAL: `fd` is not an eventfd.
+    #[inline]
+    pub(crate) fn from_fd(fd: i32) -> Result<Self> {
+        // SAFETY: No requirements. The object is dropped before the system call ends.
+        let fd = ScopeGuard::new_with_data(unsafe { bindings::doorbell_fdget(fd) }, |fd| {
+            // SAFETY: The result of `fdget()`, which nothing else owns. Zero is a valid argument.
+            unsafe { bindings::doorbell_fdput(fd) }
+        });
+        // SAFETY: No requirements.
+        let file = NonNull::new(unsafe { bindings::doorbell_fd_file(*fd) }).ok_or(EBADF)?;
+        // SAFETY: The file is valid, and its operations and private data do not change.
+        let (operations, data) = unsafe { ((*file.as_ptr()).f_op, (*file.as_ptr()).private_data) };
+        let (queue, counted) = match (NonNull::new(data), LAYOUT.as_ref()) {
+            (Some(data), Some(layout)) if operations.addr() == KNOWN_OPERATIONS.load(Acquire) => {
+                // INVARIANT: The file is an eventfd's, and `data` its context: see
+                // `KNOWN_OPERATIONS`. The result drops no reference to it.
+                let eventfd = EventFd(data.cast());
+                // SAFETY: The queue is at that offset, see there. The file keeps the context.
+                let queue = unsafe { WaitQueue::from_raw(data.byte_add(layout.wqh).cast()) };
+                (EventFdQueue { queue, eventfd }, false)
+            }
+            _ => (
+                Self::counted_queue(file, operations.addr(), data.addr())?,
+                true,
+            ),
+        };
+        // INVARIANT: As above.
+        Ok(Self {
+            fd: fd.dismiss(),
+            file,
+            queue: ManuallyDrop::new(queue),
+            counted,
+            _not_send: NotThreadSafe,
+        })
+    }
+
+    /// Returns a reference to the queue of `file`, if it is an eventfd's. Sets [`KNOWN_OPERATIONS`].
+    #[inline(never)]
+    fn counted_queue(
+        file: NonNull<kbindings::file>,
+        operations: usize,
+        data: usize,
+    ) -> Result<EventFdQueue> {
+        // SAFETY: The file is valid as long as the caller's object, which this one does not outlive.
+        // INVARIANT: It drops no reference.
+        let file = ManuallyDrop::new(EventFdFile(file));
+        let queue = file.queue()?;
+        if queue.layout().is_some() && queue.eventfd.id() == data {
+            KNOWN_OPERATIONS.store(operations, Release);
+        }
+        Ok(queue)
+    }
+
+    /// Checks that the caller may read the file now. It does the checks of read(2), among them the
+    /// LSMs'.
+    ///
+    /// # Context
+    ///
+    /// Process context.
+    ///
+    /// # Errors
+    ///
+    /// - EBADF: the file is not open for reading.
+    /// - The error of an LSM, for instance EACCES.
+    pub(crate) fn check_readable(&self) -> Result {
+        // SAFETY: The file is valid, and its mode does not change.
+        if unsafe { (*self.file.as_ptr()).f_mode } & FMODE_READ == 0 {
+            return Err(EBADF);
+        }
+        // SAFETY: The file is valid, and a stream needs no position.
+        to_result(unsafe {
+            kbindings::rw_verify_area(
+                READ,
+                self.file.as_ptr(),
+                core::ptr::null(),
+                size_of::<u64>(),
+            )
+        })
+    }
+
+    /// Returns true if O_NONBLOCK is set.
+    pub(crate) fn nonblocking(&self) -> bool {
+        // SAFETY: The file is valid, and eventfds do not use the file position.
+        let file = unsafe { File::from_raw_file(self.file.as_ptr()) };
+        file.flags() & O_NONBLOCK != 0
+    }
+
+    /// Returns the eventfd's queue.
+    pub(crate) fn queue(&self) -> &EventFdQueue {
+        &self.queue
+    }
+}
+
+impl Drop for LocalEventFd {
+    #[inline]
+    fn drop(&mut self) {
+        if self.counted {
+            // SAFETY: By the type invariants, the object owns the reference, and it is not used again.
+            unsafe { ManuallyDrop::drop(&mut self.queue) };
+        }
+        // SAFETY: By the type invariants.
+        unsafe { bindings::doorbell_fdput(self.fd) };
     }
 }
 

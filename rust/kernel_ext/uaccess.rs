@@ -83,6 +83,50 @@ pub(crate) fn read_value(from: UserPtr, size: usize) -> Result<u64> {
     Ok(unsafe { value.assume_init() })
 }
 
+/// Reads a structure of a few words from the current process' memory. It is several times faster than
+/// `UserSlice`. Process context.
+///
+/// # Errors
+///
+/// EFAULT: it cannot be read.
+pub(crate) fn read_words<T: FromBytes>(from: UserPtr) -> Result<T> {
+    const {
+        assert!(size_of::<T>() % size_of::<u64>() == 0 && align_of::<T>() >= align_of::<u64>());
+    }
+    let mut value = MaybeUninit::<T>::uninit();
+    let words = (size_of::<T>() / size_of::<u64>()) as u32;
+    let to = value.as_mut_ptr().cast::<u64>();
+    // SAFETY: `to` is valid for writes of that many words, and aligned. The function checks that the
+    // other address is userspace's.
+    if !unsafe { bindings::doorbell_get_user_words(to, from.as_const_ptr(), words) } {
+        return Err(EFAULT);
+    }
+    // SAFETY: All words have been written, and any bytes are a valid value.
+    Ok(unsafe { value.assume_init() })
+}
+
+/// Writes two adjacent fields to the current process' memory at `at`. Process context.
+///
+/// # Errors
+///
+/// EFAULT: they cannot be written. Then the first field may have been written.
+pub(crate) fn write_pair(at: UserPtr, first: u32, second: u64) -> Result {
+    // SAFETY: The function checks that the address is userspace's.
+    if unsafe { bindings::doorbell_put_user_pair(at.as_mut_ptr(), first, second) } {
+        Ok(())
+    } else {
+        Err(EFAULT)
+    }
+}
+
+/// Does the same as [`write_pair`], if that takes no page fault. Returns true if both fields were
+/// written. Any context.
+pub(crate) fn write_pair_nofault(at: UserPtr, first: u32, second: u64) -> bool {
+    // SAFETY: The function checks that the address is userspace's, and returns false if it cannot
+    // write.
+    unsafe { bindings::doorbell_put_user_pair_nofault(at.as_mut_ptr(), first, second) }
+}
+
 /// Writes `value` to the current process' memory at `at`, if that takes no page fault. Any context.
 ///
 /// Returns true if all of it was written. Otherwise part of it may have been written.

@@ -11,6 +11,7 @@ use core::{
 };
 use kernel::{
     bindings as kbindings,
+    current,
     fs::File,
     prelude::*,
     types::{
@@ -31,6 +32,60 @@ pub(crate) struct WaitQueue(NonNull<kbindings::wait_queue_head>);
 unsafe impl Send for WaitQueue {}
 // SAFETY: As above.
 unsafe impl Sync for WaitQueue {}
+
+/// The time at which a wait ends, by the caller's CLOCK_MONOTONIC.
+#[derive(Clone, Copy)]
+pub(crate) struct Deadline(Option<i64>);
+
+impl Deadline {
+    /// No end.
+    pub(crate) const NONE: Self = Self(None);
+
+    /// A time that has always passed: a wait until then does not sleep.
+    pub(crate) const ZERO: Self = Self(Some(0));
+
+    /// Creates a deadline from the nanoseconds of CLOCK_MONOTONIC in the caller's time namespace.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL: the clock cannot reach that time.
+    pub(crate) fn at(ns: u64) -> Result<Self> {
+        let ns = i64::try_from(ns).map_err(|_| EINVAL)?;
+        Ok(Self(Some(ns)))
+    }
+
+    /// Returns true if this is the time zero, which has always passed.
+    fn is_zero(self) -> bool {
+        self.0 == Self::ZERO.0
+    }
+
+    /// Returns the same time of the host's clock. Process context.
+    fn on_host(self) -> Self {
+        // SAFETY: No requirements: it only computes a number.
+        Self(
+            self.0
+                .map(|ns| unsafe { bindings::doorbell_host_monotonic(ns) }),
+        )
+    }
+
+    /// Sleeps in the state that the current task is in. Returns false if the deadline passed. This
+    /// must be a deadline of [`Deadline::on_host`].
+    ///
+    /// # Context
+    ///
+    /// Process context without locks.
+    fn sleep(self) -> bool {
+        match self.0 {
+            // SAFETY: No requirements but the context.
+            Some(ns) => unsafe { bindings::doorbell_sleep_until(ns) },
+            None => {
+                // SAFETY: As above.
+                unsafe { kbindings::schedule() };
+                true
+            }
+        }
+    }
+}
 
 /// A poll table that records the wait queue that a file's poll passes to it.
 #[repr(C)]
@@ -56,6 +111,16 @@ unsafe extern "C" fn capture_queue(
 }
 
 impl WaitQueue {
+    /// Creates an object for a queue.
+    ///
+    /// # Safety
+    ///
+    /// The caller must not use the result after the queue was freed.
+    pub(crate) unsafe fn from_raw(queue: NonNull<kbindings::wait_queue_head>) -> Self {
+        // INVARIANT: Promised by the caller.
+        Self(queue)
+    }
+
     /// Queries the wait queue of `file`, as poll(2) does.
     ///
     /// # Context
@@ -125,7 +190,11 @@ impl WaitQueue {
         }
     }
 
-    /// Sleeps until `ready`, which is called with the queue's lock held, returns a value.
+    /// Calls `ready` with the queue's lock held until it returns a value, and sleeps before each further
+    /// call. If a signal arrives or the deadline passes, that call is the last one. If `ready` returns a
+    /// value at once, nothing is queued.
+    ///
+    /// `ready` must not sleep, and what it tests must change only with the lock held.
     ///
     /// # Context
     ///
@@ -133,38 +202,20 @@ impl WaitQueue {
     ///
     /// # Errors
     ///
-    /// ERESTARTSYS: a signal arrived.
+    /// - ERESTARTSYS: a signal arrived.
+    /// - ETIMEDOUT: the deadline passed.
+    #[inline(always)]
     pub(crate) fn wait_interruptible<R>(
         &self,
+        deadline: Deadline,
         mut ready: impl FnMut(&mut WaitQueueGuard<'_>) -> Option<R>,
     ) -> Result<R> {
-        let entry = Opaque::<kbindings::wait_queue_entry>::uninit();
-        // SAFETY: The entry is valid for writes. The current task is the one that waits.
-        unsafe { kbindings::init_wait_entry(entry.get(), 0) };
-        let result = loop {
-            // The entry is queued before `ready` is called, so a later event wakes this task.
-            //
-            // SAFETY: The queue and the entry are valid, and the entry is removed before it goes
-            // out of scope.
-            let ret = unsafe {
-                kbindings::prepare_to_wait_event(
-                    self.0.as_ptr(),
-                    entry.get(),
-                    kbindings::TASK_INTERRUPTIBLE as c_int,
-                )
-            };
-            if let Some(found) = ready(&mut self.lock()) {
-                break Ok(found);
-            }
-            if ret != 0 {
-                break Err(ERESTARTSYS);
-            }
-            // SAFETY: Process context, and no lock is held.
-            unsafe { kbindings::schedule() };
-        };
-        // SAFETY: As above. This removes the entry from the queue and makes the task runnable.
-        unsafe { kbindings::finish_wait(self.0.as_ptr(), entry.get()) };
-        result
+        let mut guard = self.lock();
+        match ready(&mut guard) {
+            Some(found) => Ok(found),
+            None if deadline.is_zero() => Err(ETIMEDOUT),
+            None => guard.wait(deadline, ready),
+        }
     }
 }
 
@@ -186,6 +237,49 @@ impl WaitQueueGuard<'_> {
     pub(crate) fn wake_writers(&mut self) {
         // SAFETY: By the type invariants the lock is held.
         unsafe { bindings::doorbell_wake_writers(self.wqh.as_ptr()) };
+    }
+
+    /// Does the rest of [`WaitQueue::wait_interruptible`].
+    #[inline(never)]
+    fn wait<R>(
+        mut self,
+        deadline: Deadline,
+        mut ready: impl FnMut(&mut Self) -> Option<R>,
+    ) -> Result<R> {
+        let deadline = deadline.on_host();
+        let mut in_time = true;
+        let entry = Opaque::<kbindings::wait_queue_entry>::uninit();
+        // SAFETY: The entry is valid for writes. The current task is the one that waits.
+        unsafe { kbindings::init_wait_entry(entry.get(), 0) };
+        let result = loop {
+            if current!().signal_pending() {
+                break Err(ERESTARTSYS);
+            }
+            if !in_time {
+                break Err(ETIMEDOUT);
+            }
+            // SAFETY: The lock is held. The entry is the current task's, and it is removed below.
+            unsafe { bindings::doorbell_wait_queue_prepare(self.wqh.as_ptr(), entry.get()) };
+            // A wake-up from here on makes the task runnable again, so none is lost.
+            in_time = self.unlocked(|| deadline.sleep());
+            if let Some(found) = ready(&mut self) {
+                break Ok(found);
+            }
+        };
+        // SAFETY: The lock is held. The entry is initialised, and on no other queue.
+        unsafe { bindings::doorbell_wait_queue_del(entry.get()) };
+        result
+    }
+
+    /// Calls `f` with the lock released, in the context in which it was acquired.
+    fn unlocked<R>(&mut self, f: impl FnOnce() -> R) -> R {
+        // SAFETY: By the type invariants this thread holds the lock.
+        unsafe { bindings::doorbell_wait_queue_unlock(self.wqh.as_ptr(), self.flags) };
+        let result = f();
+        // INVARIANT: The lock is acquired again.
+        // SAFETY: The queue is valid, see `WaitQueue`.
+        self.flags = unsafe { bindings::doorbell_wait_queue_lock(self.wqh.as_ptr()) };
+        result
     }
 
     /// Adds `entry` at the head of the queue, as an exclusive entry and the only priority entry.

@@ -11,7 +11,8 @@
  * eventfd or rings a line.
  *
  * The same structures serve 32-bit and 64-bit callers. Reserved fields and
- * undefined flag bits must be zero. A call that fails has changed nothing.
+ * undefined flag bits must be zero. A call that fails has changed nothing, except
+ * DOORBELL_RING_WAIT, which can fail between its two parts.
  *
  * The structure of DOORBELL_X is struct doorbell_x. Each structure that an ioctl
  * reads has flags and reserved words: a later version gives a reserved word a
@@ -42,6 +43,7 @@
  *	EACCES		mmap() of the status pages for writing, or of either mapping for
  *			execution
  *	EINTR		a signal arrived
+ *	ETIMEDOUT	the time to wait until has passed
  */
 #ifndef _UAPI_LINUX_DOORBELL_H
 #define _UAPI_LINUX_DOORBELL_H
@@ -82,6 +84,7 @@
 #define DOORBELL_FEATURE_MASK		(1ULL << 2)	/* masks, notifiers, status pages */
 #define DOORBELL_FEATURE_LEVEL		(1ULL << 3)	/* level lines, acks, resamplefds */
 #define DOORBELL_FEATURE_BUS		(1ULL << 4)	/* regions, records */
+#define DOORBELL_FEATURE_RING_WAIT	(1ULL << 5)	/* DOORBELL_RING_WAIT */
 
 /**
  * struct doorbell_get_info - DOORBELL_GET_INFO: properties of the module and the context
@@ -664,6 +667,55 @@ struct doorbell_eventfd {
 	__u32 reserved[4];
 };
 
+/* doorbell_ring_wait.flags */
+#define DOORBELL_RING_WAIT_FLAG_NO_RING	(1U << 0)	/* only wait */
+
+/* doorbell_ring_wait.timeout */
+#define DOORBELL_RING_WAIT_NO_TIMEOUT	(~0ULL)
+
+/**
+ * struct doorbell_ring_wait - DOORBELL_RING_WAIT: ring a line, then read an eventfd
+ * @line: in: the line to ring
+ * @fd: in: the eventfd to read, for example the trigger of the answer's line
+ * @timeout: in: the time of CLOCK_MONOTONIC, in nanoseconds, at which the wait ends; 0
+ *	or another time that has passed: do not sleep; DOORBELL_RING_WAIT_NO_TIMEOUT
+ * @flags: in: zero or DOORBELL_RING_WAIT_FLAG_NO_RING
+ * @result: out: DOORBELL_RING_*, as DOORBELL_RING returns it; with
+ *	DOORBELL_RING_WAIT_FLAG_NO_RING not written
+ * @count: out: the count that was consumed; 0 if the call fails
+ * @reserved: in: zero
+ *
+ * Sends a request and waits for its answer in one system call. First rings the line as
+ * DOORBELL_RING does, exactly once. Then consumes the counter as read(2) of the eventfd
+ * does: sleeps until the counter is not zero, consumes it (one of it, if EFD_SEMAPHORE)
+ * and wakes writers. @timeout says whether to sleep; O_NONBLOCK of the eventfd does not
+ * matter. Returns 0.
+ *
+ * All checks come before the ring. So there are three kinds of errors:
+ *
+ *	EINTR, ETIMEDOUT	The line was rung, and @result is written. Nothing was
+ *				consumed. To go on waiting, call again with
+ *				DOORBELL_RING_WAIT_FLAG_NO_RING
+ *	EFAULT			Nothing was rung. Only if the argument's memory was unmapped
+ *				during the call: the line was rung, and nothing was consumed
+ *	all others		Nothing was rung or consumed
+ *
+ * If the counter is not zero, the call succeeds, even if a signal is pending or the time
+ * has passed. A call that has rung is never restarted, because that would ring twice:
+ * SA_RESTART restarts only calls with DOORBELL_RING_WAIT_FLAG_NO_RING. As @timeout is a
+ * point in time, it stays the same. The count is lost only where
+ * DOORBELL_EVENTFD_READ loses it.
+ */
+struct doorbell_ring_wait {
+	__u32 line;
+	__s32 fd;
+	__u64 timeout;
+	__u32 flags;
+	__u32 result;
+	__u64 count;
+	__u32 reserved[4];
+};
+
 /*
  * 0xDB is free in Documentation/userspace-api/ioctl/ioctl-number.rst of
  * Linux 7.3.
@@ -721,5 +773,6 @@ struct doorbell_eventfd {
 #define DOORBELL_BUS_WRITE	_IOW(DOORBELL_IOC_MAGIC, 0x13, struct doorbell_bus_write)
 #define DOORBELL_SET_RECORDS	_IOW(DOORBELL_IOC_MAGIC, 0x14, struct doorbell_set_records)
 #define DOORBELL_GET_BUS	_IOR(DOORBELL_IOC_MAGIC, 0x15, struct doorbell_get_bus)
+#define DOORBELL_RING_WAIT	_IOWR(DOORBELL_IOC_MAGIC, 0x16, struct doorbell_ring_wait)
 
 #endif /* _UAPI_LINUX_DOORBELL_H */

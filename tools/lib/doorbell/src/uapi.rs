@@ -26,6 +26,7 @@ pub const MAX_RESAMPLEFDS_PER_LINE: u32 = 64;
 pub const FEATURE_MASK: u64 = 1 << 2;
 pub const FEATURE_LEVEL: u64 = 1 << 3;
 pub const FEATURE_BUS: u64 = 1 << 4;
+pub const FEATURE_RING_WAIT: u64 = 1 << 5;
 pub const SET_LINES_FLAG_MASKED: u32 = 1 << 0;
 pub const IRQFD_FLAG_DEASSIGN: u32 = 1 << 0;
 pub const IRQFD_FLAG_RESAMPLE: u32 = 1 << 1;
@@ -52,6 +53,8 @@ pub const LINE_RAISED: u32 = 1 << 4;
 pub const LINE_RESAMPLE: u32 = 1 << 5;
 pub const LINE_STATE: u32 = 0xff;
 pub const EVENTFD_FLAG_NOWAIT: u32 = 1 << 0;
+pub const RING_WAIT_FLAG_NO_RING: u32 = 1 << 0;
+pub const RING_WAIT_NO_TIMEOUT: u64 = u64::MAX;
 pub const RING_COALESCED: i32 = 0;
 pub const RING_DELIVERED: i32 = 1;
 pub const RING_MASKED: i32 = 2;
@@ -199,6 +202,19 @@ pub struct Eventfd {
     pub reserved: [u32; 4],
 }
 
+/// The argument of [`RING_WAIT`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RingWait {
+    pub line: u32,
+    pub fd: i32,
+    pub timeout: u64,
+    pub flags: u32,
+    pub result: u32,
+    pub count: u64,
+    pub reserved: [u32; 4],
+}
+
 /// The argument of [`REGION`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -319,6 +335,7 @@ const _: () = assert!(size_of::<Notifier>() == 32);
 const _: () = assert!(size_of::<LineSet>() == 40);
 const _: () = assert!(size_of::<LineStatus>() == 64);
 const _: () = assert!(size_of::<Eventfd>() == 32);
+const _: () = assert!(size_of::<RingWait>() == 48);
 const _: () = assert!(size_of::<Region>() == 48);
 const _: () = assert!(size_of::<Regions>() == 32);
 const _: () = assert!(size_of::<RegionInfo>() == 48);
@@ -355,3 +372,4 @@ pub const GET_REGIONS: u32 = _IOW::<GetRegions>(IOC_MAGIC, 18) as u32;
 pub const BUS_WRITE: u32 = _IOW::<BusWrite>(IOC_MAGIC, 19) as u32;
 pub const SET_RECORDS: u32 = _IOW::<SetRecords>(IOC_MAGIC, 20) as u32;
 pub const GET_BUS: u32 = _IOR::<GetBus>(IOC_MAGIC, 21) as u32;
+pub const RING_WAIT: u32 = _IOWR::<RingWait>(IOC_MAGIC, 22) as u32;

@@ -145,6 +145,10 @@ fn header_and_rust_agree() {
             "DOORBELL_MAX_SEARCHED_TRIGGERS" => MAX_SEARCHED_TRIGGERS,
             "DOORBELL_SET_LINES_FLAG_MASKED" => SET_LINES_FLAG_MASKED,
             "DOORBELL_FEATURE_BUS" => FEATURE_BUS,
+            "DOORBELL_FEATURE_RING_WAIT" => FEATURE_RING_WAIT,
+            "DOORBELL_RING_WAIT_FLAG_NO_RING" => RING_WAIT_FLAG_NO_RING,
+            "DOORBELL_RING_WAIT_NO_TIMEOUT" => RING_WAIT_NO_TIMEOUT,
+            "DOORBELL_RING_WAIT" => RING_WAIT,
             "DOORBELL_REGION_FLAG_DATAMATCH" => REGION_FLAG_DATAMATCH,
             "DOORBELL_REGION_FLAG_LINE" => REGION_FLAG_LINE,
             "DOORBELL_REGION_FLAG_RECORD" => REGION_FLAG_RECORD,
@@ -172,6 +176,7 @@ fn header_and_rust_agree() {
         layout!(doorbell_line_status, LineStatus: state reserved0 deliveries coalesced dropped deferred
             acks reserved),
         layout!(doorbell_eventfd, Eventfd: fd flags count reserved),
+        layout!(doorbell_ring_wait, RingWait: line fd timeout flags result count reserved),
         layout!(doorbell_region, Region: addr datamatch space length fd line flags reserved),
         layout!(doorbell_regions, Regions: regions nr_regions failed flags reserved),
         layout!(doorbell_region_info, RegionInfo: addr datamatch space length flags line writes

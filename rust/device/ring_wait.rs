@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! DOORBELL_RING_WAIT: a ring, and the read of the eventfd that signals the answer.
+
+use super::{
+    argument::{
+        check_flags,
+        check_reserved,
+        Argument, //
+    },
+    DoorbellFile, //
+};
+use crate::{
+    kernel_ext::{
+        eventfd::LocalEventFd,
+        uaccess::{
+            write_pair,
+            write_pair_nofault, //
+        },
+        wait_queue::Deadline, //
+    },
+    uapi::{
+        doorbell_ring_wait,
+        DOORBELL_RING_WAIT_FLAG_NO_RING,
+        DOORBELL_RING_WAIT_NO_TIMEOUT, //
+    }, //
+};
+use core::mem::offset_of;
+use kernel::{
+    current,
+    prelude::*, //
+};
+
+impl DoorbellFile {
+    /// Handles DOORBELL_RING_WAIT. May sleep.
+    ///
+    /// After the ring the call cannot start again. So each check is made before it, among them that the
+    /// argument can be written. The count is stored as by DOORBELL_EVENTFD_READ: with the eventfd's lock
+    /// held, before it is consumed.
+    #[inline(never)]
+    pub(super) fn ring_wait(&self, arg: &Argument) -> Result {
+        let wait: doorbell_ring_wait = arg.read_words()?;
+        check_flags(wait.flags, DOORBELL_RING_WAIT_FLAG_NO_RING)?;
+        check_reserved(&wait.reserved)?;
+        let deadline = match wait.timeout {
+            DOORBELL_RING_WAIT_NO_TIMEOUT => Deadline::NONE,
+            ns => Deadline::at(ns)?,
+        };
+        let line = self.context()?.line(wait.line).ok_or(ENXIO)?;
+        let file = LocalEventFd::from_fd(wait.fd)?;
+        file.check_readable()?;
+        let queue = file.queue();
+        // The outputs are adjacent.
+        const RESULT: usize = offset_of!(doorbell_ring_wait, result);
+        const {
+            assert!(RESULT + size_of::<u32>() == offset_of!(doorbell_ring_wait, count));
+        }
+        let outputs = arg.field(RESULT);
+        write_pair(outputs, wait.result, 0)?;
+
+        let rings = wait.flags & DOORBELL_RING_WAIT_FLAG_NO_RING == 0;
+        let result = if rings {
+            line.ring().code()
+        } else {
+            wait.result
+        };
+        loop {
+            // Faults the memory in, and stores the result for the errors that follow.
+            write_pair(outputs, result, 0)?;
+            let stored = queue.read(deadline, |count| write_pair_nofault(outputs, result, count));
+            match stored {
+                Ok(true) => return Ok(()),
+                Ok(false) if !current!().signal_pending() => {}
+                Ok(false) => return Err(interrupted(rings)),
+                Err(error) if error == ERESTARTSYS => return Err(interrupted(rings)),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Returns the error of a call that a signal interrupts. A call that has rung must not be restarted.
+fn interrupted(rings: bool) -> Error {
+    if rings {
+        EINTR
+    } else {
+        ERESTARTSYS
+    }
+}
