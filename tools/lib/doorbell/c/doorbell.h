@@ -19,6 +19,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 
 /* ISO C++ has no flexible array members. */
@@ -299,6 +300,44 @@ static inline int doorbell_deassign_all_notifiers(int db, uint32_t line)
 static inline int doorbell_ring(int db, uint32_t line)
 {
 	return doorbell_ioctl_line(db, DOORBELL_RING, line);
+}
+
+/**
+ * doorbell_deadline() - convert a timeout to a time of CLOCK_MONOTONIC
+ * @ns: the timeout in nanoseconds, less than 2^62
+ *
+ * Return: the time in nanoseconds, for doorbell_ring_wait().
+ */
+static inline uint64_t doorbell_deadline(uint64_t ns)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ULL + now.tv_nsec + ns;
+}
+
+/**
+ * doorbell_ring_wait() - ring a line, then consume an eventfd's counter
+ * @db: the context
+ * @line: the line
+ * @fd: the eventfd
+ * @flags: zero or DOORBELL_RING_WAIT_FLAG_NO_RING
+ * @timeout: doorbell_deadline(), 0 not to sleep, or DOORBELL_RING_WAIT_NO_TIMEOUT
+ * @count: is set to the count that was consumed; to 0 if the call fails
+ *
+ * After -EINTR or -ETIMEDOUT the line has been rung. To go on waiting, call again with
+ * DOORBELL_RING_WAIT_FLAG_NO_RING and the same @timeout, or a new one.
+ *
+ * Return: DOORBELL_RING_*, or 0 with DOORBELL_RING_WAIT_FLAG_NO_RING.
+ */
+static inline int doorbell_ring_wait(int db, uint32_t line, int fd, uint32_t flags,
+				     uint64_t timeout, uint64_t *count)
+{
+	struct doorbell_ring_wait arg = { line, fd, timeout, flags, 0, 0, { 0 } };
+	int ret = doorbell_ioctl(db, DOORBELL_RING_WAIT, &arg);
+
+	*count = arg.count;
+	return ret < 0 ? ret : (int)arg.result;
 }
 
 /**

@@ -38,6 +38,8 @@ pub enum Operation {
     SetLines,
     /// [`Context::ring`](crate::Context::ring).
     Ring,
+    /// [`Context::ring_wait`](crate::Context::ring_wait).
+    RingWait,
     /// [`Context::set_type`](crate::Context::set_type).
     SetType,
     /// [`Context::raise`](crate::Context::raise).
@@ -78,6 +80,8 @@ pub enum Operation {
     ReadEventfd,
     /// [`Context::peek_eventfd`](crate::Context::peek_eventfd).
     PeekEventfd,
+    /// [`Context::wait_eventfd`](crate::Context::wait_eventfd).
+    WaitEventfd,
     /// [`Context::assign_region`](crate::Context::assign_region).
     AssignRegion,
     /// [`Context::deassign_region`](crate::Context::deassign_region).
@@ -110,6 +114,7 @@ impl fmt::Display for Operation {
             Self::GetInfo => "get info",
             Self::SetLines => "set lines",
             Self::Ring => "ring",
+            Self::RingWait => "ring and wait for the answer to",
             Self::SetType => "set type of",
             Self::Raise => "raise",
             Self::Lower => "lower",
@@ -129,6 +134,7 @@ impl fmt::Display for Operation {
             Self::MapStatus => "map the status pages",
             Self::ReadEventfd => "read eventfd",
             Self::PeekEventfd => "peek at eventfd",
+            Self::WaitEventfd => "wait for eventfd",
             Self::AssignRegion => "assign region",
             Self::DeassignRegion => "deassign region",
             Self::ChangeRegions => "change regions",

@@ -81,6 +81,7 @@ mod region;
 mod status;
 mod sys;
 pub mod uapi;
+mod wait;
 
 pub use assign::Notify;
 pub use bus::BusInfo;
@@ -92,3 +93,4 @@ pub use line_set::LineSet;
 pub use records::{Record, RecordRing};
 pub use region::{Access, Changes, Region, RegionInfo, Space, Target};
 pub use status::{LineStatus, StatusPages};
+pub use wait::RingWait;

@@ -59,6 +59,7 @@ impl_plain! {
     SetLevel: SET_LEVEL;
     Query: QUERY;
     Eventfd: EVENTFD_READ EVENTFD_PEEK;
+    RingWait: RING_WAIT;
     Region: REGION;
     SetRecords: SET_RECORDS;
     GetBus: GET_BUS;
@@ -418,6 +419,20 @@ pub(crate) fn write_u64(fd: BorrowedFd<'_>, n: u64) -> io::Result<()> {
     // SAFETY: `n` is valid for reads of eight bytes.
     check(unsafe { libc::write(fd.as_raw_fd(), (&raw const n).cast(), 8) } as i64)?;
     Ok(())
+}
+
+/// Returns the time of CLOCK_MONOTONIC after `timeout`, in ns.
+pub(crate) fn deadline(timeout: Duration) -> io::Result<u64> {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `now` is valid for writes.
+    check(unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) }.into())?;
+    let now = Duration::new(now.tv_sec as u64, now.tv_nsec as u32);
+    // A clock never reaches more than that.
+    let end = now.saturating_add(timeout).as_nanos();
+    Ok(end.min(i64::MAX as u128) as u64)
 }
 
 /// Waits until `fd` is readable. Returns false if `timeout` passes first or a signal arrives.
