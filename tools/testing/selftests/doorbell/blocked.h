@@ -13,6 +13,8 @@ struct blocked {
 	uint64_t count;
 	/* The argument of DOORBELL_EVENTFD_READ. */
 	struct doorbell_eventfd *arg;
+	/* The argument of DOORBELL_RING_WAIT. */
+	struct doorbell_ring_wait *ring_wait;
 	int ret;
 	atomic_int tid;
 	atomic_bool done;

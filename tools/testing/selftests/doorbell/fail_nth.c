@@ -419,6 +419,27 @@ TEST_F(fail_nth, read)
 		.lines = LINES, .spare = 9, .call = call_read, .takes = true });
 }
 
+/* No fault is between the ring and the wait: a call that fails has not rung. */
+static int call_ring_wait(struct testbed *w)
+{
+	uint64_t count;
+	int ret = doorbell_ring_wait(w->db, 2, w->spare, 0, 0, &count);
+
+	return ret < 0 ? ret : count;
+}
+
+TEST_F(fail_nth, ring_wait)
+{
+	sweep(_metadata, &(struct sweep){ .lines = LINES, .spare = 9, .call = call_ring_wait });
+}
+
+TEST_F(fail_nth, ring_wait_semaphore)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .spare = 9, .spare_flags = EFD_SEMAPHORE,
+		.call = call_ring_wait });
+}
+
 static int call_peek(struct testbed *w)
 {
 	uint64_t count;

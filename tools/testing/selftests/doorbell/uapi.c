@@ -96,6 +96,13 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(4, offsetof(struct doorbell_get_bus, nr_records));
 	EXPECT_EQ(8, offsetof(struct doorbell_get_bus, recorded));
 	EXPECT_EQ(16, offsetof(struct doorbell_get_bus, refused));
+	EXPECT_EQ(48, sizeof(struct doorbell_ring_wait));
+	EXPECT_EQ(4, offsetof(struct doorbell_ring_wait, fd));
+	EXPECT_EQ(8, offsetof(struct doorbell_ring_wait, timeout));
+	EXPECT_EQ(16, offsetof(struct doorbell_ring_wait, flags));
+	EXPECT_EQ(20, offsetof(struct doorbell_ring_wait, result));
+	EXPECT_EQ(24, offsetof(struct doorbell_ring_wait, count));
+	EXPECT_EQ(32, offsetof(struct doorbell_ring_wait, reserved));
 
 	EXPECT_EQ(0x8080db00U, DOORBELL_GET_INFO);
 	EXPECT_EQ(0x4020db01U, DOORBELL_SET_LINES);
@@ -119,6 +126,7 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(0x4020db13U, DOORBELL_BUS_WRITE);
 	EXPECT_EQ(0x4020db14U, DOORBELL_SET_RECORDS);
 	EXPECT_EQ(0x8040db15U, DOORBELL_GET_BUS);
+	EXPECT_EQ(0xc030db16U, DOORBELL_RING_WAIT);
 
 	EXPECT_EQ(1, DOORBELL_ABI_VERSION);
 	EXPECT_EQ(1, DOORBELL_SET_LINES_FLAG_MASKED);
@@ -137,6 +145,9 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(4, DOORBELL_FEATURE_MASK);
 	EXPECT_EQ(8, DOORBELL_FEATURE_LEVEL);
 	EXPECT_EQ(16, DOORBELL_FEATURE_BUS);
+	EXPECT_EQ(32, DOORBELL_FEATURE_RING_WAIT);
+	EXPECT_EQ(1, DOORBELL_RING_WAIT_FLAG_NO_RING);
+	EXPECT_EQ(UINT64_MAX, DOORBELL_RING_WAIT_NO_TIMEOUT);
 	EXPECT_EQ(1, DOORBELL_LINE_PENDING);
 	EXPECT_EQ(2, DOORBELL_LINE_MASKED);
 	EXPECT_EQ(4, DOORBELL_LINE_LEVEL);
@@ -190,9 +201,11 @@ TEST(info)
 	EXPECT_EQ(DOORBELL_FEATURE_MASK, info.features & DOORBELL_FEATURE_MASK);
 	EXPECT_EQ(DOORBELL_FEATURE_LEVEL, info.features & DOORBELL_FEATURE_LEVEL);
 	EXPECT_EQ(DOORBELL_FEATURE_BUS, info.features & DOORBELL_FEATURE_BUS);
+	EXPECT_EQ(DOORBELL_FEATURE_RING_WAIT, info.features & DOORBELL_FEATURE_RING_WAIT);
 	EXPECT_EQ(0, info.features & ~(DOORBELL_FEATURE_EVENTFD_READ |
 				       DOORBELL_FEATURE_EVENTFD_PEEK | DOORBELL_FEATURE_MASK |
-				       DOORBELL_FEATURE_LEVEL | DOORBELL_FEATURE_BUS));
+				       DOORBELL_FEATURE_LEVEL | DOORBELL_FEATURE_BUS |
+				       DOORBELL_FEATURE_RING_WAIT));
 	EXPECT_EQ(DOORBELL_MAX_LINES, info.max_lines);
 	EXPECT_EQ(DOORBELL_MAX_TRIGGERS_PER_LINE, info.max_triggers_per_line);
 	EXPECT_EQ(DOORBELL_MAX_IRQFDS, info.max_irqfds);
@@ -495,6 +508,27 @@ TEST(read_and_peek)
 	EXPECT_EQ(0, doorbell_eventfd_read(db, efd, 0, &count));
 	EXPECT_EQ(41, count);
 	EXPECT_EQ(0, efd_count(efd));
+}
+
+/* A ring and its own echo; ring_wait.c has the rest. */
+TEST(ring_wait)
+{
+	int db = new_context(_metadata, 1), efd = new_eventfd(_metadata, 0, 0);
+	uint64_t count;
+
+	ASSERT_EQ(0, doorbell_assign_trigger(db, efd, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED,
+		  doorbell_ring_wait(db, 0, efd, 0, DOORBELL_RING_WAIT_NO_TIMEOUT, &count));
+	EXPECT_EQ(1, count);
+	EXPECT_EQ(0, efd_count(efd));
+	ASSERT_EQ(1, doorbell_mask(db, 0));
+	EXPECT_EQ(-ETIMEDOUT, doorbell_ring_wait(db, 0, efd, 0, doorbell_deadline(1000), &count));
+	EXPECT_EQ(0, count);
+	ASSERT_EQ(1, doorbell_unmask(db, 0));
+	EXPECT_EQ(0, doorbell_ring_wait(db, 0, efd, DOORBELL_RING_WAIT_FLAG_NO_RING,
+					DOORBELL_RING_WAIT_NO_TIMEOUT, &count));
+	EXPECT_EQ(1, count);
+	EXPECT_EQ(2, line_of(_metadata, db, 0).rings);
 }
 
 TEST_HARNESS_MAIN
