@@ -19,6 +19,7 @@ mod bus;
 mod churn;
 mod clock;
 mod consume;
+mod echo;
 mod kind;
 mod level;
 mod mask;
@@ -270,6 +271,7 @@ fn check_accounts(
         for violations in [
             topology.bus.check(&topology.contexts[0]),
             topology.paired_regions.check(),
+            topology.echo.check(),
             topology.relay_chain.check(),
         ] {
             for violation in violations.unwrap_or_else(|violation| vec![violation]) {

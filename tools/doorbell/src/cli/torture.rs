@@ -58,6 +58,7 @@ Lines:
   solo-level  the same, a level line
 
 A chain of 40 relays is rung, too: a worker thread delivers its last messages.
+Producers also ring a line and wait for its trigger in one system call.
 
 Result:
 The column 'balance' has the rings that the module counted, less the rings made;

@@ -68,6 +68,9 @@ impl Worker for Producer {
         if self.random.one_in(16) {
             return topology.paired_regions.write(&mut self.random);
         }
+        if self.random.one_in(16) {
+            return topology.echo.ring_wait(&mut self.random);
+        }
         if self.random.one_in(128) {
             return topology.relay_chain.ring();
         }

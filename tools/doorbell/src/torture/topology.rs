@@ -5,6 +5,7 @@
 use super::{
     bus::Bus,
     clock::Clock,
+    echo::Echo,
     kind::{kinds, Kind},
     level::Source,
     paired_regions::PairedRegions,
@@ -80,6 +81,8 @@ pub(super) struct Topology {
     pub(super) bus: Bus,
     /// Pairs of regions whose assignment churns.
     pub(super) paired_regions: PairedRegions,
+    /// A line whose ringers wait for its trigger.
+    pub(super) echo: Echo,
     /// A chain of relays whose last lines a worker delivers.
     pub(super) relay_chain: RelayChain,
     /// The clock of all limits.
@@ -113,6 +116,7 @@ impl Topology {
         let mut topology = Self {
             bus: Bus::new(&contexts[0], &kinds, producers)?,
             paired_regions: PairedRegions::new(device, assigners)?,
+            echo: Echo::new(device)?,
             status: contexts
                 .iter()
                 .map(Context::map_status)
