@@ -71,6 +71,7 @@ fn color(name: &str) -> RGBColor {
         "futex" => RGBColor(0, 158, 115),
         "pipe" => RGBColor(204, 121, 167),
         "doorbell ioctl" => RGBColor(213, 94, 0),
+        "doorbell ring-wait" => RGBColor(240, 228, 66),
         "doorbell irqfd" => RGBColor(0, 114, 178),
         "doorbell region" => RGBColor(86, 180, 233),
         "doorbell region+line" => RGBColor(0, 158, 115),

@@ -108,9 +108,11 @@ impl Group {
     fn rows(self) -> &'static [Kind] {
         use Kind::*;
         match self {
-            Group::OneThread => &[Eventfd, Ioctl, Irqfd, Region, RegionLine, Batch, Burst],
-            Group::SameCore => &[Eventfd, SpinYielding, Futex, Pipe, Ioctl, Irqfd],
-            Group::TwoCores => &[Eventfd, Spin, Futex, Pipe, Ioctl, Irqfd],
+            Group::OneThread => &[
+                Eventfd, Ioctl, RingWait, Irqfd, Region, RegionLine, Batch, Burst,
+            ],
+            Group::SameCore => &[Eventfd, SpinYielding, Futex, Pipe, Ioctl, RingWait, Irqfd],
+            Group::TwoCores => &[Eventfd, Spin, Futex, Pipe, Ioctl, RingWait, Irqfd],
             // They have drivers of their own.
             _ => &[],
         }
@@ -136,6 +138,7 @@ enum Kind {
     Futex,
     Pipe,
     Ioctl,
+    RingWait,
     Irqfd,
     Region,
     RegionLine,
@@ -152,6 +155,7 @@ impl Kind {
             Kind::Futex => "futex",
             Kind::Pipe => "pipe",
             Kind::Ioctl => "doorbell ioctl",
+            Kind::RingWait => "doorbell ring-wait",
             Kind::Irqfd => "doorbell irqfd",
             Kind::Region => "doorbell region",
             Kind::RegionLine => "doorbell region+line",
@@ -166,7 +170,10 @@ impl Kind {
 
     /// Returns true if the row rings lines.
     fn rings(self) -> bool {
-        matches!(self, Kind::Ioctl | Kind::Irqfd | Kind::RegionLine)
+        matches!(
+            self,
+            Kind::Ioctl | Kind::RingWait | Kind::Irqfd | Kind::RegionLine
+        )
     }
 }
 

@@ -38,6 +38,8 @@ Rows of all groups:
   spin            poll a word of shared memory (on one core: and yield)
   futex, pipe     wake the other thread by futex or pipe
   doorbell ioctl  DOORBELL_RING, line, trigger, read
+  doorbell ring-wait
+                  DOORBELL_RING_WAIT: the same in one system call
   doorbell irqfd  write to an eventfd, irqfd, line, trigger, read
 
 Rows of one thread only:

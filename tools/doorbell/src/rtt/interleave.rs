@@ -3,7 +3,10 @@
 //! Interleaving of rows: each round gives each row a slot, in random order.
 
 use super::{
-    probe::{Bare, Doorbell, DoorbellPath, Echo, Futex, PingPong, Pipe, Probe, Raw, Spin},
+    probe::{
+        Bare, Doorbell, DoorbellPath, Echo, Exchange, Exchanges, Futex, PingPong, Pipe, Probe, Raw,
+        Spin,
+    },
     quantile,
     region::{self, Register},
     watchdog::{self, Watchdog},
@@ -237,6 +240,7 @@ fn new_probe(
                     back,
                 })
             }
+            Kind::RingWait => Box::new(Exchange(path)),
             Kind::Irqfd => Box::new(Echo {
                 signal: move || path.signal(),
                 back,
@@ -255,6 +259,7 @@ fn new_probe(
         Kind::Futex => Box::new(PingPong::new(Futex::default(), peer)),
         Kind::Pipe => Box::new(PingPong::new(Pipe::new()?, peer)),
         Kind::Ioctl => Box::new(PingPong::new(Doorbell::<false>(two()), peer)),
+        Kind::RingWait => Box::new(PingPong::new(Exchanges(two()), peer)),
         Kind::Irqfd => Box::new(PingPong::new(Doorbell::<true>(two()), peer)),
         Kind::Region | Kind::RegionLine | Kind::Batch | Kind::Burst => {
             bail!("{} has one thread", kind.name())

@@ -94,6 +94,12 @@ pub(super) trait Channel: Send + Sync + 'static {
     fn send(&self, side: usize) -> io::Result<()>;
     /// Waits for the other side's message.
     fn receive(&self, side: usize) -> io::Result<()>;
+    /// Sends to the other side, then waits for its message.
+    #[inline]
+    fn exchange(&self, side: usize) -> io::Result<()> {
+        self.send(side)?;
+        self.receive(side)
+    }
 }
 
 /// Two threads: this one sends and waits for the answer, the other one answers.
@@ -128,15 +134,12 @@ impl<C: Channel> Probe for PingPong<C> {
             if ready.send(pinned).is_err() || failed {
                 return Ok(());
             }
-            loop {
-                channel.receive(1)?;
-                let last = stop.load(Ordering::SeqCst);
-                // The last message is answered, too, so both directions carry the same number.
-                channel.send(1)?;
-                if last {
-                    return Ok(());
-                }
+            channel.receive(1)?;
+            while !stop.load(Ordering::SeqCst) {
+                channel.exchange(1)?;
             }
+            // The last message is answered, too, so both directions carry the same number.
+            channel.send(1)
         }));
         started
             .recv()
@@ -156,8 +159,7 @@ impl<C: Channel> Probe for PingPong<C> {
 
     #[inline]
     fn once(&mut self) -> io::Result<()> {
-        self.channel.send(0)?;
-        self.channel.receive(0)
+        self.channel.exchange(0)
     }
 }
 
@@ -296,6 +298,13 @@ impl DoorbellPath {
         self.irqfd.write(1)
     }
 
+    /// Rings the line and reads the trigger of `back`, in one system call.
+    #[inline]
+    fn ring_wait(&self, back: &Self) -> io::Result<()> {
+        let answer = self.context.ring_wait(self.line, &back.trigger, None);
+        answer.map(drop).map_err(io::Error::other)
+    }
+
     /// Unblocks a reader of the trigger whose message was lost.
     pub(super) fn rescue(&self) {
         let _ = self.trigger.write(1);
@@ -303,6 +312,36 @@ impl DoorbellPath {
 
     pub(super) fn query(&self) -> doorbell::Result<doorbell::LineQuery> {
         self.context.query(self.line)
+    }
+}
+
+/// One thread: rings a line and reads its trigger, in one system call.
+pub(super) struct Exchange(pub(super) Arc<DoorbellPath>);
+
+impl Probe for Exchange {
+    #[inline]
+    fn once(&mut self) -> io::Result<()> {
+        self.0.ring_wait(&self.0)
+    }
+}
+
+/// A line in each direction. Each side rings and waits in one system call.
+pub(super) struct Exchanges(pub(super) [Arc<DoorbellPath>; 2]);
+
+impl Channel for Exchanges {
+    #[inline]
+    fn send(&self, side: usize) -> io::Result<()> {
+        self.0[side].ring()
+    }
+
+    #[inline]
+    fn receive(&self, side: usize) -> io::Result<()> {
+        self.0[1 - side].trigger.read().map(drop)
+    }
+
+    #[inline]
+    fn exchange(&self, side: usize) -> io::Result<()> {
+        self.0[side].ring_wait(&self.0[1 - side])
     }
 }
 

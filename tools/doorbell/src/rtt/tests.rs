@@ -49,7 +49,7 @@ fn rows_without_the_device_are_measured() {
 #[test]
 fn rows_that_need_the_device_are_left_out_unless_asked_for() {
     let run = |rows: &[&str]| super::run(&options(rows), &mut |_, _, _| {});
-    for rows in [&["doorbell ioctl"][..], &["pipe", "irqfd"]] {
+    for rows in [&["doorbell ioctl"][..], &["ring-wait"], &["pipe", "irqfd"]] {
         let error = run(rows).unwrap_err().to_string();
         let asked = format!("--filter {}: open", rows[rows.len() - 1]);
         assert!(
@@ -62,7 +62,8 @@ fn rows_that_need_the_device_are_left_out_unless_asked_for() {
     let names: Vec<_> = report.rows.iter().map(|row| row.name).collect();
     assert_eq!(names, ["eventfd", "spin (yielding)", "futex", "pipe"]);
     let left_out = report.left_out.unwrap();
-    let expected = "not measured: doorbell ioctl, doorbell irqfd: open /nonexistent: ";
+    let expected =
+        "not measured: doorbell ioctl, doorbell irqfd, doorbell ring-wait: open /nonexistent: ";
     assert!(left_out.starts_with(expected), "{left_out}");
     assert!(
         left_out.contains("modprobe") && !left_out.contains('\n'),
@@ -95,7 +96,7 @@ fn filter_takes_names_and_groups() {
             (Group::TwoCores, Kind::Spin)
         ]
     );
-    assert_eq!(choose("one-thread").len(), 7);
+    assert_eq!(choose("one-thread").len(), 8);
     assert_eq!(choose("irqfd").len(), 6);
     assert_eq!(
         choose("batch"),
@@ -105,7 +106,7 @@ fn filter_takes_names_and_groups() {
         ]
     );
     let groups = [Group::OneThread, Group::SameCore];
-    assert_eq!(super::choose(&[], &groups).unwrap().len(), 13);
+    assert_eq!(super::choose(&[], &groups).unwrap().len(), 15);
 }
 
 #[test]
