@@ -113,25 +113,13 @@ impl EventFdFile {
     /// Returns a reference to the eventfd itself.
     pub(crate) fn eventfd(&self) -> Result<EventFd> {
         // SAFETY: The file is valid.
-        let ctx = from_err_ptr(unsafe { bindings::eventfd_ctx_fileget(self.0.as_ptr()) })?;
-        // INVARIANT: `eventfd_ctx_fileget()` took a reference.
-        NonNull::new(ctx).map(EventFd).ok_or(EINVAL)
+        unsafe { EventFd::of_file(self.0) }
     }
 
     /// Returns a reference to the eventfd and its wait queue.
     pub(crate) fn queue(&self) -> Result<EventFdQueue> {
-        let eventfd = self.eventfd()?;
-        // SAFETY: An eventfd's poll offers one wait queue and does not sleep. The queue is part of
-        // the context, and the `EventFdQueue` owns a reference to the context.
-        let queue = unsafe { WaitQueue::of_file(self.file()) }.ok_or(EINVAL)?;
-        // INVARIANT: The queue is this eventfd's.
-        Ok(EventFdQueue { queue, eventfd })
-    }
-
-    fn file(&self) -> &File {
-        // SAFETY: The file is valid as long as `self` exists, and eventfds do not use the file
-        // position.
-        unsafe { File::from_raw_file(self.0.as_ptr()) }
+        // SAFETY: The file is valid.
+        unsafe { EventFdQueue::of_file(self.0) }
     }
 }
 
@@ -155,6 +143,22 @@ unsafe impl Send for EventFd {}
 unsafe impl Sync for EventFd {}
 
 impl EventFd {
+    /// Returns a reference to the eventfd of `file`.
+    ///
+    /// # Safety
+    ///
+    /// The file must be valid.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL: it is not an eventfd's.
+    unsafe fn of_file(file: NonNull<kbindings::file>) -> Result<Self> {
+        // SAFETY: By the requirements of this function.
+        let ctx = from_err_ptr(unsafe { bindings::eventfd_ctx_fileget(file.as_ptr()) })?;
+        // INVARIANT: `eventfd_ctx_fileget()` took a reference.
+        NonNull::new(ctx).map(Self).ok_or(EINVAL)
+    }
+
     /// Returns a number that no other eventfd has at the same time.
     pub(crate) fn id(&self) -> usize {
         self.0.addr().get()
@@ -197,6 +201,27 @@ pub(crate) struct EventFdQueue {
 }
 
 impl EventFdQueue {
+    /// Returns a reference to the eventfd of `file` and its wait queue.
+    ///
+    /// # Safety
+    ///
+    /// The file must be valid.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL: it is not an eventfd's.
+    unsafe fn of_file(file: NonNull<kbindings::file>) -> Result<Self> {
+        // SAFETY: By the requirements of this function.
+        let eventfd = unsafe { EventFd::of_file(file) }?;
+        // SAFETY: As above. Eventfds do not use the file position.
+        let file = unsafe { File::from_raw_file(file.as_ptr()) };
+        // SAFETY: An eventfd's poll offers one wait queue and does not sleep. The queue is part of
+        // the context, and the result owns a reference to the context.
+        let queue = unsafe { WaitQueue::of_file(file) }.ok_or(EINVAL)?;
+        // INVARIANT: The queue is this eventfd's.
+        Ok(Self { queue, eventfd })
+    }
+
     /// Returns the eventfd.
     pub(crate) fn eventfd(&self) -> &EventFd {
         &self.eventfd
@@ -323,7 +348,8 @@ pub(crate) struct LocalEventFd {
 impl LocalEventFd {
     /// Returns the eventfd that is open as `fd` in the current process.
     ///
-    /// The caller must not close a file descriptor before it drops the result.
+    /// The result must not outlive the file descriptor. No safe function closes one of the current
+    /// process, and a process with other threads gets a counted reference.
     ///
     /// # Context
     ///
@@ -353,10 +379,8 @@ impl LocalEventFd {
                 let queue = unsafe { WaitQueue::from_raw(data.byte_add(layout.wqh).cast()) };
                 (EventFdQueue { queue, eventfd }, false)
             }
-            _ => (
-                Self::counted_queue(file, operations.addr(), data.addr())?,
-                true,
-            ),
+            // SAFETY: The file is valid.
+            _ => (unsafe { Self::counted_queue(file) }?, true),
         };
         // INVARIANT: As above.
         Ok(Self {
@@ -368,19 +392,24 @@ impl LocalEventFd {
         })
     }
 
-    /// Returns a reference to the queue of `file`, if it is an eventfd's. Sets [`KNOWN_OPERATIONS`].
+    /// Does the same as [`EventFdQueue::of_file`], and sets [`KNOWN_OPERATIONS`] if it can.
+    ///
+    /// # Safety
+    ///
+    /// The file must be valid.
     #[inline(never)]
-    fn counted_queue(
-        file: NonNull<kbindings::file>,
-        operations: usize,
-        data: usize,
-    ) -> Result<EventFdQueue> {
-        // SAFETY: The file is valid as long as the caller's object, which this one does not outlive.
-        // INVARIANT: It drops no reference.
-        let file = ManuallyDrop::new(EventFdFile(file));
-        let queue = file.queue()?;
-        if queue.layout().is_some() && queue.eventfd.id() == data {
-            KNOWN_OPERATIONS.store(operations, Release);
+    unsafe fn counted_queue(file: NonNull<kbindings::file>) -> Result<EventFdQueue> {
+        // SAFETY: By the requirements of this function. The operations and the private data of a file
+        // do not change.
+        let (queue, operations, data) = unsafe {
+            (
+                EventFdQueue::of_file(file)?,
+                (*file.as_ptr()).f_op,
+                (*file.as_ptr()).private_data,
+            )
+        };
+        if queue.layout().is_some() && queue.eventfd.id() == data.addr() {
+            KNOWN_OPERATIONS.store(operations.addr(), Release);
         }
         Ok(queue)
     }

@@ -61,11 +61,11 @@ impl Deadline {
 
     /// Returns the same time of the host's clock. Process context.
     fn on_host(self) -> Self {
-        // SAFETY: No requirements: it only computes a number.
-        Self(
-            self.0
-                .map(|ns| unsafe { bindings::doorbell_host_monotonic(ns) }),
-        )
+        let on_host = |ns| {
+            // SAFETY: No requirements: it only computes a number.
+            unsafe { bindings::doorbell_host_monotonic(ns) }
+        };
+        Self(self.0.map(on_host))
     }
 
     /// Sleeps in the state that the current task is in. Returns false if the deadline passed. This
