@@ -6,6 +6,7 @@
 #include <linux/capability.h>
 #include <linux/compat.h>
 #include <linux/cred.h>
+#include <linux/fault-inject-usercopy.h>
 #include <linux/file.h>
 #include <linux/hrtimer.h>
 #include <linux/lockdep.h>
@@ -513,7 +514,7 @@ bool doorbell_get_user_words(u64 *to, const void *from, u32 words)
 	u32 i;
 
 	might_fault();
-	if (!user_read_access_begin(at, words * sizeof(*at)))
+	if (should_fail_usercopy() || !user_read_access_begin(at, words * sizeof(*at)))
 		return false;
 	for (i = 0; i < words; i++)
 		unsafe_get_user(to[i], at + i, fault);
@@ -528,7 +529,7 @@ static __always_inline bool doorbell_put_pair(void *to, u32 first, u64 second)
 {
 	u32 __user *at = (void __user *)to;
 
-	if (!user_write_access_begin(at, sizeof(first) + sizeof(second)))
+	if (should_fail_usercopy() || !user_write_access_begin(at, sizeof(first) + sizeof(second)))
 		return false;
 	unsafe_put_user(first, at, fault);
 	unsafe_put_user(second, (u64 __user *)(at + 1), fault);

@@ -64,18 +64,19 @@ impl DoorbellFile {
         } else {
             wait.result
         };
-        loop {
-            // Faults the memory in, and stores the result for the errors that follow.
-            write_pair(outputs, result, 0)?;
+        let error = loop {
             let stored = queue.read(deadline, |count| write_pair_nofault(outputs, result, count));
             match stored {
                 Ok(true) => return Ok(()),
-                Ok(false) if !current!().signal_pending() => {}
-                Ok(false) => return Err(interrupted(rings)),
-                Err(error) if error == ERESTARTSYS => return Err(interrupted(rings)),
-                Err(error) => return Err(error),
+                // Faults the memory in.
+                Ok(false) if !current!().signal_pending() => write_pair(outputs, result, 0)?,
+                Ok(false) => break interrupted(rings),
+                Err(error) if error == ERESTARTSYS => break interrupted(rings),
+                Err(error) => break error,
             }
-        }
+        };
+        write_pair(outputs, result, 0)?;
+        Err(error)
     }
 }
 

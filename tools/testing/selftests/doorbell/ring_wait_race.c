@@ -137,7 +137,7 @@ TEST_F(ping_pong, conserves_messages)
 	struct sigaction action = {
 		.sa_handler = ignore, .sa_flags = variant->restart ? SA_RESTART : 0,
 	};
-	struct rounds rounds = ROUNDS(1000, 100000);
+	struct rounds rounds = ROUNDS(300, 100000);
 	atomic_bool over = false;
 	struct side sides[2] = {
 		{ .line = 0, .fd = self->efds[1], .rounds = &rounds },
