@@ -176,7 +176,7 @@ TEST_F(ring_wait, times_out)
  */
 TEST_F(ring_wait, time_namespace)
 {
-	const char offset[] = "monotonic 1000000 0";
+	static const char offset[] = "monotonic 1000000 0";
 	bool has_namespaces = !access("/proc/self/ns/time", F_OK);
 	pid_t pid;
 	int file;
