@@ -73,7 +73,7 @@ static void *request(void *arg)
 
 	pin_to(side->cpu);
 	atomic_store(&side->ready, true);
-	while (more_rounds(side->rounds, side->sent)) {
+	while (!atomic_load(side->over) && more_rounds(side->rounds, side->sent)) {
 		side->sent++;
 		if (!exchange(side, 0))
 			break;
@@ -94,6 +94,10 @@ static void *answer(void *arg)
 	while (exchange(side, flags) && !atomic_load(side->over)) {
 		side->sent++;
 		flags = 0;
+	}
+	if (side->error) {
+		atomic_store(side->over, true);
+		doorbell_ring(side->db, side->line);
 	}
 	return NULL;
 }
