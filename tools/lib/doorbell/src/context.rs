@@ -261,6 +261,65 @@ impl Context {
         }
     }
 
+    /// Rings a line, unless the status page shows that the ring would coalesce. Returns the outcome of
+    /// the ring, or [`None`] if the system call was skipped.
+    ///
+    /// A skipped ring is a fence, a load and a test. This pays off if rings come faster than they are
+    /// consumed, and most of all if the consumer masks the line while it polls, as NAPI does: all rings
+    /// but the first are then skipped. `status` must be a mapping of this context.
+    ///
+    /// # Guarantee
+    ///
+    /// A skipped ring is as good as a ring that returns [`Coalesced`](RingOutcome::Coalesced): the caller
+    /// stores data, then calls this. The delivery that the line still owes starts after the data has
+    /// become visible to the consumer. For a level line the same holds for the ack: the resamplefds are
+    /// signalled, and the acknowledging thread continues, after that.
+    ///
+    /// The caller stores its data, executes a full fence, and loads the state. The thread that consumes
+    /// the message changes the state by a fully ordered compare-exchange, then signals the trigger, or
+    /// returns from CLEAR, UNMASK or ACK. The consumer loads the data after that. This is the
+    /// store-buffering pattern with two full fences: either the load returns the new state, and the
+    /// caller rings, or the consumer sees the data. `tools/model` explores it under weak memory order.
+    ///
+    /// A ring can be skipped if it would change nothing in the module:
+    ///
+    /// - An edge line has a message pending: the ring joins that message.
+    /// - A level line is asserted: rings coalesce until the ack. As with any ring of an asserted line,
+    ///   the consumer must look for data after the ack, or the producer must do so when its resamplefd is
+    ///   signalled. A pending message alone is not enough: it can be that of a raised level, and lowering
+    ///   the level would withdraw it.
+    ///
+    /// A message that is dropped with CLEAR is dropped for the skipped rings, too. So a consumer has to
+    /// look for data after CLEAR, and not before.
+    ///
+    /// The module does not see a skipped ring: neither `rings` nor `coalesced` counts it. The line's owner
+    /// is not boosted on PREEMPT_RT.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ring`](Context::ring).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::{Context, RingOutcome};
+    /// # let context = Context::open()?;
+    /// let status = context.map_status()?;
+    /// context.mask(3)?;
+    /// assert_eq!(context.ring_if_needed(&status, 3)?, Some(RingOutcome::Masked));
+    /// assert_eq!(context.ring_if_needed(&status, 3)?, None);
+    /// assert!(context.unmask(3)?);
+    /// # Ok::<(), doorbell::Error>(())
+    /// ```
+    #[inline]
+    pub fn ring_if_needed(&self, status: &StatusPages, line: u32) -> Result<Option<RingOutcome>> {
+        if status.ring_is_needed(line) {
+            self.ring(line).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
     /// Sets the type of a line.
     ///
     /// # Errors

@@ -78,6 +78,7 @@ mod line_set;
 mod masks;
 mod records;
 mod region;
+mod skip;
 mod status;
 mod sys;
 pub mod uapi;

@@ -1,7 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-use crate::{sys::StatusMapping, uapi};
-use std::{fmt, sync::atomic::Ordering::Acquire};
+use crate::{skip, sys::StatusMapping, uapi};
+use std::{
+    fmt,
+    sync::atomic::{
+        Ordering::{Acquire, Relaxed, SeqCst},
+        fence,
+    },
+};
+
+// skip.rs imports nothing.
+const _: () = {
+    assert!(skip::PENDING == uapi::LINE_PENDING);
+    assert!(skip::LEVEL == uapi::LINE_LEVEL);
+    assert!(skip::ASSERTED == uapi::LINE_ASSERTED);
+};
 
 /// State and counters of a line, from the [status pages](StatusPages).
 ///
@@ -114,6 +127,40 @@ impl StatusPages {
     #[inline]
     pub fn deliveries(&self, line: u32) -> u64 {
         self.mapping.line(line).deliveries.load(Acquire)
+    }
+
+    /// Returns false if a ring of `line` would coalesce, so that the caller can skip it.
+    ///
+    /// [`Context::ring_if_needed`](crate::Context::ring_if_needed) describes the guarantee, and calls this.
+    /// Call it directly before a signal of the line's irqfd, or before a write to a region that rings the
+    /// line and does not record.
+    ///
+    /// The call is a full fence, a load and a test. It returns true if there is no such line; the ring
+    /// then fails.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::{Context, EventFd};
+    /// # let context = Context::open()?;
+    /// # let irqfd = EventFd::new(0)?;
+    /// let status = context.map_status()?;
+    /// context.assign_irqfd(&irqfd, 3)?;
+    /// // Store the data here.
+    /// if status.ring_is_needed(3) {
+    ///     irqfd.write(1)?;
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn ring_is_needed(&self, line: u32) -> bool {
+        let Some(live) = self.mapping.get(line) else {
+            return true;
+        };
+        // Orders the caller's data before the load, against the compare-exchange and the fence of the
+        // thread that consumes the message. See the documentation of `Context::ring_if_needed`.
+        fence(SeqCst);
+        !skip::would_coalesce(live.state.load(Relaxed))
     }
 
     /// Reads state and counters of `line`.

@@ -307,11 +307,16 @@ impl StatusMapping {
     /// Panics if there is no such line.
     #[inline]
     pub(crate) fn line(&self, line: u32) -> &LiveStatus {
+        self.get(line).unwrap_or_else(|| panic!("no line {line}"))
+    }
+
+    /// Returns the entry of `line`, or none if there is no such line.
+    #[inline]
+    pub(crate) fn get(&self, line: u32) -> Option<&LiveStatus> {
         let at = line as usize;
-        assert!(at < self.lines, "no line {line}");
         // SAFETY: The mapping has `lines` entries, `stride` bytes apart, is aligned to pages, and
         // lives as long as `self`. All fields are atomics.
-        unsafe { self.mapping.at.add(at * self.stride).cast().as_ref() }
+        (at < self.lines).then(|| unsafe { self.mapping.at.add(at * self.stride).cast().as_ref() })
     }
 }
 
