@@ -8,8 +8,10 @@
 //!   irqfd to its eventfd, the record ring, and readers with a grace period.
 //! - [`mutants`] are versions with one deliberate mistake. The exploration must find each of them.
 //! - [`region`] compares region matching with a naive reference, and has mutants of its own.
+//! - [`weak_memory`] explores `ring_if_needed()` of the client libraries under weak memory order, with loom.
 //!
-//! Atomic steps are sequentially consistent here. The module's compare-exchanges are fully ordered.
+//! Atomic steps are sequentially consistent here, except in [`weak_memory`]. The module's compare-exchanges
+//! are fully ordered.
 
 // The model does not use `retype` and `renew`.
 #[path = "../../../rust/line/state.rs"]
@@ -26,6 +28,7 @@ pub mod records;
 pub mod region;
 mod state;
 mod transitions;
+pub mod weak_memory;
 
 use stateright::{Checker, Model, Property};
 use std::{fmt, hash::Hash, time::Instant};

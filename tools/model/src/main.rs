@@ -6,7 +6,7 @@
 //! `doorbell-model deep` takes minutes and gigabytes; without `deep` it takes seconds.
 
 use doorbell_model::{
-    domain, explore, irqfd, line_model, mutants, records, region, Exploration, Rule,
+    domain, explore, irqfd, line_model, mutants, records, region, weak_memory, Exploration, Rule,
 };
 use std::process::ExitCode;
 
@@ -78,7 +78,8 @@ fn main() -> ExitCode {
     };
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     println!("KTAP version 1");
-    println!("1..{}", models + mutants::all().count() + region::RESULTS);
+    let checks = region::RESULTS + weak_memory::RESULTS;
+    println!("1..{}", models + mutants::all().count() + checks);
     for (name, model) in lines {
         report.model(&name, &explore(model, cpus));
     }
@@ -95,7 +96,8 @@ fn main() -> ExitCode {
     for mutant in mutants::all() {
         report.mutant(mutant.name, mutant.rules, &mutant.explore());
     }
-    for checked in region::all(if deep { 200_000 } else { 10_000 }) {
+    let regions = region::all(if deep { 200_000 } else { 10_000 });
+    for checked in regions.chain(weak_memory::all()) {
         report.result(checked.ok, &checked.name, &checked.more);
     }
     ExitCode::from(u8::from(report.failed > 0))
