@@ -37,7 +37,7 @@ check_checkpatch() {
 check_kernel_doc() {
 	in_tree "$TREE" env -C "$KSRC" scripts/kernel-doc -none -Wall -Werror \
 		/doorbell/include/linux/doorbell.h /doorbell/include/uapi/linux/doorbell.h \
-		/doorbell/tools/lib/doorbell/c/doorbell{,_status,_bus}.h
+		/doorbell/tools/lib/doorbell/c/doorbell{,_status,_wait,_bus}.h
 }
 
 check_docs() {

@@ -9,15 +9,16 @@ C=$SRC/tools/lib/doorbell/c
 WARNINGS=(-Wall -Wextra -Wpedantic -Werror -fsyntax-only)
 
 # Each header alone, and all of them twice.
-for name in doorbell doorbell_status doorbell_bus; do
+for name in doorbell doorbell_status doorbell_bus doorbell_wait; do
 	printf '#include <%s.h>\nint main(void) { return 0; }\n' $name >"$SCRATCH/$name.c"
 done
-printf '#include <%s.h>\n' doorbell_bus doorbell doorbell_status doorbell_bus >"$SCRATCH/all.c"
+printf '#include <%s.h>\n' doorbell_wait doorbell_bus doorbell doorbell_status doorbell_bus doorbell_wait \
+	>"$SCRATCH/all.c"
 
 # compile COMMAND...: these files
 compile() {
 	local file
-	for file in doorbell doorbell_status doorbell_bus all; do
+	for file in doorbell doorbell_status doorbell_bus doorbell_wait all; do
 		"$@" "${WARNINGS[@]}" -I"$C" -I"$SRC/include/uapi" "$SCRATCH/$file.c" || return
 	done
 }

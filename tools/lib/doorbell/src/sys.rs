@@ -457,6 +457,16 @@ pub(crate) fn wait_readable(fd: BorrowedFd<'_>, timeout: Duration) -> io::Result
     }
 }
 
+/// Returns true if the calling thread may run on one CPU only. If the number is unknown, returns false.
+pub(crate) fn is_single_cpu() -> bool {
+    // SAFETY: Zero bytes are a valid set, the empty one.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: The kernel writes at most the size of `set`.
+    let ret = unsafe { libc::sched_getaffinity(0, size_of_val(&set), &mut set) };
+    // SAFETY: `set` is initialised. The call fails if the machine may have more CPUs than fit it.
+    ret == 0 && unsafe { libc::CPU_COUNT(&set) } == 1
+}
+
 /// Opens the device at `path`.
 pub(crate) fn open(path: &std::path::Path) -> io::Result<OwnedFd> {
     let file = File::options().read(true).write(true).open(path)?;
@@ -464,14 +474,27 @@ pub(crate) fn open(path: &std::path::Path) -> io::Result<OwnedFd> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::os::fd::AsFd;
 
-    const OFFSET: u64 = 0x10000;
+    pub(crate) const OFFSET: u64 = 0x10000;
+
+    /// Restricts the calling thread to the CPU that it runs on.
+    pub(crate) fn pin() {
+        // SAFETY: Zero bytes are a valid set, the empty one.
+        let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+        // SAFETY: The call takes no arguments.
+        let cpu = check(unsafe { libc::sched_getcpu() }.into()).unwrap();
+        // SAFETY: `set` is initialised, and CPUs beyond its size are ignored.
+        unsafe { libc::CPU_SET(cpu as usize, &mut set) };
+        // SAFETY: `set` is valid for reads of its size.
+        let ret = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &set) };
+        check(ret.into()).unwrap();
+    }
 
     /// Creates a file that has room for `records` records at [`OFFSET`].
-    fn file(name: &str, records: usize) -> File {
+    pub(crate) fn file(name: &str, records: usize) -> File {
         let path = std::env::temp_dir().join(format!("doorbell-{name}-{}", std::process::id()));
         let file = File::options()
             .read(true)
@@ -545,6 +568,19 @@ mod tests {
             pwrite(file.as_fd(), &(before + 7).to_ne_bytes(), offset).unwrap();
             assert_eq!(status.line(1).deliveries.load(Acquire), before + 7);
         }
+    }
+
+    #[test]
+    fn single_cpu_is_recognised() {
+        // A thread of its own, whose affinity ends with it.
+        std::thread::spawn(|| {
+            pin();
+            assert!(is_single_cpu());
+        })
+        .join()
+        .unwrap();
+        let many = std::thread::available_parallelism().unwrap().get() > 1;
+        assert!(!(many && is_single_cpu()));
     }
 
     #[test]

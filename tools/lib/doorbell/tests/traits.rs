@@ -6,6 +6,7 @@ use doorbell::*;
 use std::{
     fmt::Debug,
     os::fd::{AsFd, AsRawFd, OwnedFd},
+    sync::Arc,
 };
 
 fn is_shared<T: Send + Sync + Debug + 'static>() {}
@@ -15,6 +16,7 @@ fn types_can_be_shared_between_threads() {
     is_shared::<Context>();
     is_shared::<EventFd>();
     is_shared::<StatusPages>();
+    is_shared::<SpinningWait<Arc<StatusPages>, Arc<EventFd>>>();
     is_shared::<RecordRing>();
     is_shared::<LineSet>();
     is_shared::<Changes<'static>>();

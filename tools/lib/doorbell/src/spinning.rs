@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+use crate::{EventFd, StatusPages, sys};
+use std::{
+    fmt, hint, io,
+    ops::Deref,
+    time::{Duration, Instant},
+};
+
+/// The window from which polling grows: `halt_poll_ns_grow_start` of KVM.
+const GROW_START: Duration = Duration::from_micros(10);
+
+/// The time for which a wait polls before it sleeps.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    now: Duration,
+    max: Duration,
+}
+
+impl Window {
+    /// Adapts the window to a wait that took `elapsed` and had to sleep. A polling wait changes nothing.
+    fn adapt(&mut self, elapsed: Duration) {
+        if elapsed <= self.now {
+            // The delivery came between the last poll and the sleep.
+        } else if elapsed > self.max {
+            self.shrink();
+        } else {
+            self.grow();
+        }
+    }
+
+    fn grow(&mut self) {
+        self.now = (self.now * 2).max(GROW_START).min(self.max);
+    }
+
+    fn shrink(&mut self) {
+        self.now /= 2;
+        if self.now < GROW_START {
+            self.now = Duration::ZERO;
+        }
+    }
+}
+
+/// Waits for deliveries of a line: polls the status page for a short time, then sleeps on the trigger.
+///
+/// A wake-up costs far more than a ring. If the next delivery comes soon, a consumer that polls for it
+/// avoids the wake-up, and the read(2) of the trigger, too.
+///
+/// The time to poll adapts, as KVM's halt polling does (`halt_poll_ns` of a vCPU):
+///
+/// | KVM | here |
+/// |---|---|
+/// | `halt_poll_ns` of the module: the maximum | `max` of [`new`](Self::new) |
+/// | `halt_poll_ns_grow_start`, `_grow`, `_shrink` | 10 us, doubled, halved |
+/// | the vCPU was halted for less than the maximum, but longer than it polled: grow | the same: a longer poll would have caught the delivery |
+/// | it was halted for longer than the maximum: shrink, to zero below the start value | the same |
+/// | it was woken while it polled: unchanged | the same |
+/// | it was woken by something else than an interrupt: shrink | the timeout has passed, or a signal has arrived |
+/// | `single_task_running()` | the thread may run on one CPU only: no polling |
+///
+/// The window begins with zero, so the first wait sleeps. A consumer whose deliveries are further apart
+/// than `max` does not poll at all.
+///
+/// On a single CPU the producer cannot run while the consumer polls. The wait reads the thread's CPU
+/// affinity whenever it has slept; if one CPU is left, it does not poll. It cannot
+/// see that producer and consumer share a CPU although each may use others: then polling wastes up to
+/// `max` for each delivery. Pin them to different CPUs, or choose a `max` of zero.
+///
+/// # Trigger
+///
+/// The trigger must be of that line only, and only this object may read it. A polling wait does not read
+/// it: its counter keeps the signals of deliveries that were returned already. The next wait that has to
+/// sleep consumes them and then sleeps, so they cause no spurious return. A wait returns only after a
+/// delivery: no other write to the trigger ends it.
+///
+/// The eventfd may be blocking or non-blocking. With EFD_SEMAPHORE each leftover signal takes a read(2)
+/// of its own.
+///
+/// # Examples
+///
+/// ```no_run
+/// use doorbell::{Context, EventFd, SpinningWait};
+/// use std::time::Duration;
+///
+/// let context = Context::open()?;
+/// context.set_lines(1)?;
+/// let status = context.map_status()?;
+/// let trigger = EventFd::new(0)?;
+/// context.assign_trigger(&trigger, 0)?;
+/// let mut wait = SpinningWait::new(&status, 0, &trigger, Duration::from_micros(200));
+/// context.ring(0)?;
+/// assert_eq!(wait.wait()?, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct SpinningWait<S, T> {
+    status: S,
+    line: u32,
+    trigger: T,
+    window: Window,
+    /// The deliveries that were returned.
+    seen: u64,
+    sleeps: u64,
+}
+
+impl<S, T> SpinningWait<S, T>
+where
+    S: Deref<Target = StatusPages>,
+    T: Deref<Target = EventFd>,
+{
+    /// Creates a wait for later deliveries of `line`, which signals `trigger`. It polls for at most `max`;
+    /// KVM's default is 200 us. `status` and `trigger` are references, or for example `Arc`s.
+    ///
+    /// Deliveries from before are not returned: look for work once after this call, as after each wait.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no such line.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::{Context, EventFd, SpinningWait};
+    /// # let context = Context::open()?;
+    /// # let (status, trigger) = (context.map_status()?, EventFd::new(0)?);
+    /// let max = std::time::Duration::from_micros(50);
+    /// let wait = SpinningWait::new(&status, 3, &trigger, max);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn new(status: S, line: u32, trigger: T, max: Duration) -> Self {
+        let seen = status.deliveries(line);
+        Self {
+            status,
+            line,
+            trigger,
+            window: Window {
+                now: Duration::ZERO,
+                max,
+            },
+            seen,
+            sleeps: 0,
+        }
+    }
+
+    /// Waits for a delivery, and returns the number of deliveries since the last one that was returned.
+    ///
+    /// Data that a producer has stored before its ring, or before a skipped
+    /// [`ring_if_needed`](crate::Context::ring_if_needed), is visible then.
+    ///
+    /// # Errors
+    ///
+    /// Fails as read(2) of the trigger does, with EINTR if a signal arrives. No delivery is lost by that.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::{Context, EventFd, SpinningWait};
+    /// # let context = Context::open()?;
+    /// # let (status, trigger) = (context.map_status()?, EventFd::new(0)?);
+    /// # let max = std::time::Duration::from_micros(50);
+    /// let mut wait = SpinningWait::new(&status, 3, &trigger, max);
+    /// loop {
+    ///     // Look for work here.
+    ///     wait.wait()?;
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn wait(&mut self) -> io::Result<u64> {
+        match self.take() {
+            0 => self.wait_slow(None),
+            deliveries => Ok(deliveries),
+        }
+    }
+
+    /// Waits as [`wait`](Self::wait) does, but returns zero if `timeout` passes first or a signal arrives.
+    ///
+    /// # Errors
+    ///
+    /// Fails as poll(2) and read(2) of the trigger do.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::{Context, EventFd, SpinningWait};
+    /// # use std::time::Duration;
+    /// # let context = Context::open()?;
+    /// # let (status, trigger) = (context.map_status()?, EventFd::new(0)?);
+    /// let mut wait = SpinningWait::new(&status, 3, &trigger, Duration::ZERO);
+    /// assert_eq!(wait.wait_timeout(Duration::from_millis(5))?, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn wait_timeout(&mut self, timeout: Duration) -> io::Result<u64> {
+        match self.take() {
+            0 => self.wait_slow(Some(timeout)),
+            deliveries => Ok(deliveries),
+        }
+    }
+
+    /// Returns the time for which the next wait polls before it sleeps.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::{Context, EventFd, SpinningWait};
+    /// # let context = Context::open()?;
+    /// # let (status, trigger) = (context.map_status()?, EventFd::new(0)?);
+    /// let max = std::time::Duration::from_micros(50);
+    /// let wait = SpinningWait::new(&status, 3, &trigger, max);
+    /// assert!(wait.window().is_zero());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn window(&self) -> Duration {
+        self.window.now
+    }
+
+    /// Returns the number of waits that have slept.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::{Context, EventFd, SpinningWait};
+    /// # let context = Context::open()?;
+    /// # let (status, trigger) = (context.map_status()?, EventFd::new(0)?);
+    /// # let max = std::time::Duration::from_micros(50);
+    /// let mut wait = SpinningWait::new(&status, 3, &trigger, max);
+    /// wait.wait()?;
+    /// println!("slept {} times", wait.sleeps());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn sleeps(&self) -> u64 {
+        self.sleeps
+    }
+
+    /// Returns the number of deliveries that were not returned yet.
+    #[inline]
+    fn take(&mut self) -> u64 {
+        // An acquire load. The kernel counts a delivery after it has taken the message from the state
+        // word, by a fully ordered compare-exchange.
+        let deliveries = self.status.deliveries(self.line);
+        let new = deliveries.wrapping_sub(self.seen);
+        self.seen = deliveries;
+        new
+    }
+
+    #[cold]
+    fn wait_slow(&mut self, timeout: Option<Duration>) -> io::Result<u64> {
+        let start = Instant::now();
+        let window = timeout.map_or(self.window.now, |timeout| self.window.now.min(timeout));
+        while start.elapsed() < window {
+            hint::spin_loop();
+            match self.take() {
+                0 => {}
+                deliveries => return Ok(deliveries),
+            }
+        }
+        self.sleeps += 1;
+        let slept = self.sleep(start, timeout);
+        match slept {
+            Ok(deliveries) if deliveries > 0 => self.window.adapt(start.elapsed()),
+            _ => self.window.shrink(),
+        }
+        if sys::is_single_cpu() {
+            self.window.now = Duration::ZERO;
+        }
+        slept
+    }
+
+    /// Sleeps until a delivery that was not returned yet, and returns their number; returns zero if
+    /// `timeout` passes first.
+    fn sleep(&mut self, start: Instant, timeout: Option<Duration>) -> io::Result<u64> {
+        loop {
+            match timeout {
+                None => self.read_or_wait()?,
+                Some(timeout) => {
+                    let left = timeout.saturating_sub(start.elapsed());
+                    if !self.trigger.wait(left)? {
+                        // The delivery may have been counted, and its signal not sent yet.
+                        return Ok(self.take());
+                    }
+                    self.trigger.take()?;
+                }
+            }
+            // The delivery is counted before the trigger is signalled. So if there is none, that was the
+            // signal of one that was returned already.
+            match self.take() {
+                0 => {}
+                deliveries => return Ok(deliveries),
+            }
+        }
+    }
+
+    /// Consumes the trigger's counter, and sleeps while it is zero.
+    fn read_or_wait(&self) -> io::Result<()> {
+        /// The maximum of poll(2) is 24 days.
+        const LONG: Duration = Duration::from_secs(3600);
+        while self.trigger.take()? == 0 {
+            // The eventfd is non-blocking.
+            self.trigger.wait(LONG)?;
+        }
+        Ok(())
+    }
+}
+
+impl<S, T> fmt::Debug for SpinningWait<S, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpinningWait")
+            .field("line", &self.line)
+            .field("window", &self.window.now)
+            .field("max", &self.window.max)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
