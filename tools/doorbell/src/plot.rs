@@ -73,6 +73,8 @@ fn color(name: &str) -> RGBColor {
         "doorbell ioctl" => RGBColor(213, 94, 0),
         "doorbell ring-wait" => RGBColor(240, 228, 66),
         "doorbell irqfd" => RGBColor(0, 114, 178),
+        "doorbell spinning" => RGBColor(86, 180, 233),
+        "doorbell skipped" => RGBColor(0, 114, 178),
         "doorbell region" => RGBColor(86, 180, 233),
         "doorbell region+line" => RGBColor(0, 158, 115),
         "doorbell batch of 64" => RGBColor(230, 159, 0),

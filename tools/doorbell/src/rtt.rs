@@ -21,6 +21,7 @@ mod probe;
 pub mod qemu;
 mod region;
 mod report;
+mod status_page;
 mod watchdog;
 
 use crate::{explain, machine::Placement, sys};
@@ -109,10 +110,14 @@ impl Group {
         use Kind::*;
         match self {
             Group::OneThread => &[
-                Eventfd, Ioctl, RingWait, Irqfd, Region, RegionLine, Batch, Burst,
+                Eventfd, Ioctl, RingWait, Irqfd, Region, RegionLine, Batch, Burst, Skipped,
             ],
-            Group::SameCore => &[Eventfd, SpinYielding, Futex, Pipe, Ioctl, RingWait, Irqfd],
-            Group::TwoCores => &[Eventfd, Spin, Futex, Pipe, Ioctl, RingWait, Irqfd],
+            Group::SameCore => &[
+                Eventfd, SpinYielding, Futex, Pipe, Ioctl, RingWait, Irqfd, Spinning,
+            ],
+            Group::TwoCores => &[
+                Eventfd, Spin, Futex, Pipe, Ioctl, RingWait, Irqfd, Spinning,
+            ],
             // They have drivers of their own.
             _ => &[],
         }
@@ -144,6 +149,8 @@ enum Kind {
     RegionLine,
     Batch,
     Burst,
+    Skipped,
+    Spinning,
 }
 
 impl Kind {
@@ -161,18 +168,24 @@ impl Kind {
             Kind::RegionLine => "doorbell region+line",
             Kind::Batch => "doorbell batch of 64",
             Kind::Burst => "doorbell burst of 64",
+            Kind::Skipped => "doorbell skipped",
+            Kind::Spinning => "doorbell spinning",
         }
     }
 
     fn needs_doorbell(self) -> bool {
-        self.rings() || matches!(self, Kind::Region | Kind::Batch | Kind::Burst)
+        self.rings()
+            || matches!(
+                self,
+                Kind::Region | Kind::Batch | Kind::Burst | Kind::Skipped
+            )
     }
 
     /// Returns true if the row rings lines.
     fn rings(self) -> bool {
         matches!(
             self,
-            Kind::Ioctl | Kind::RingWait | Kind::Irqfd | Kind::RegionLine
+            Kind::Ioctl | Kind::RingWait | Kind::Irqfd | Kind::RegionLine | Kind::Spinning
         )
     }
 }

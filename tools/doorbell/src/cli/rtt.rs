@@ -42,6 +42,10 @@ Rows of all groups:
                   DOORBELL_RING_WAIT: the same in one system call
   doorbell irqfd  write to an eventfd, irqfd, line, trigger, read
 
+Rows of two threads only:
+  doorbell spinning  the same as doorbell ioctl, but the receiver polls
+                     the status page for up to 200 us before it sleeps
+
 Rows of one thread only:
   doorbell region       pwrite to an address, region, eventfd, read
   doorbell region+line  pwrite to an address, region, line, trigger, read
@@ -49,6 +53,8 @@ Rows of one thread only:
                         a read of each region's eventfd; per write
   doorbell burst of 64  the same with one eventfd, which is read once;
                         per write
+  doorbell skipped      ring_if_needed of a masked line whose message is
+                        pending: no system call, and no delivery
 
 Examples:
   doorbell rtt --filter one-thread      measure one group

@@ -9,6 +9,7 @@ use super::{
     },
     quantile,
     region::{self, Register},
+    status_page::{Skipped, Spinning},
     watchdog::{self, Watchdog},
     Group, Kind, Progress, Row,
 };
@@ -231,6 +232,7 @@ fn new_probe(
         };
         let back = path.clone();
         return Ok(match kind {
+            Kind::Skipped => Box::new(Skipped::new(&path)?),
             Kind::Region => Box::new(region::Alone(registers[0].clone())),
             Kind::Batch | Kind::Burst => Box::new(region::Batch::new(registers)),
             Kind::RegionLine => {
@@ -261,7 +263,8 @@ fn new_probe(
         Kind::Ioctl => Box::new(PingPong::new(Doorbell::<false>(two()), peer)),
         Kind::RingWait => Box::new(PingPong::new(Exchanges(two()), peer)),
         Kind::Irqfd => Box::new(PingPong::new(Doorbell::<true>(two()), peer)),
-        Kind::Region | Kind::RegionLine | Kind::Batch | Kind::Burst => {
+        Kind::Spinning => Box::new(Spinning::new(two(), peer)?),
+        Kind::Region | Kind::RegionLine | Kind::Batch | Kind::Burst | Kind::Skipped => {
             bail!("{} has one thread", kind.name())
         }
     })

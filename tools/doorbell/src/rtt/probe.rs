@@ -266,7 +266,7 @@ pub(super) struct DoorbellPath {
     context: Arc<Context>,
     pub(super) line: u32,
     irqfd: EventFd,
-    trigger: EventFd,
+    pub(super) trigger: EventFd,
 }
 
 impl DoorbellPath {
