@@ -18,6 +18,9 @@
 /* The window from which polling grows: KVM's halt_poll_ns_grow_start. */
 #define DOORBELL_WAIT_GROW_START_NS	10000
 
+/* A thread that could run on one CPU only reads its affinity again after so many sleeps. */
+#define DOORBELL_WAIT_SINGLE_CPU	64
+
 /**
  * struct doorbell_spin_wait - a wait for the deliveries of a line
  * @status: a mapping of the context
@@ -26,6 +29,7 @@
  * @max_ns: the maximum time to poll
  * @window_ns: the time for which the next wait polls
  * @seen: number of deliveries that were returned
+ * @single_cpu: number of sleeps without polling, as the thread could run on one CPU only
  */
 struct doorbell_spin_wait {
 	const struct doorbell_status_pages *status;
@@ -34,6 +38,7 @@ struct doorbell_spin_wait {
 	uint64_t max_ns;
 	uint64_t window_ns;
 	uint64_t seen;
+	unsigned int single_cpu;
 };
 
 static inline uint64_t doorbell_wait_now_ns(void)
@@ -152,6 +157,7 @@ static inline void doorbell_spin_wait_init(struct doorbell_spin_wait *wait,
 	wait->max_ns = max_ns;
 	wait->window_ns = 0;
 	wait->seen = 0;
+	wait->single_cpu = 0;
 	doorbell_wait_take(wait);
 }
 
@@ -178,7 +184,11 @@ static inline int doorbell_spin_wait(struct doorbell_spin_wait *wait, int timeou
 	*count = doorbell_wait_take(wait);
 	if (*count)
 		return 0;
-	start = doorbell_wait_now_ns();
+	start = timeout_ms >= 0 || !wait->single_cpu ? doorbell_wait_now_ns() : 0;
+	if (wait->single_cpu) {
+		wait->single_cpu--;
+		return doorbell_wait_sleep(wait, start, timeout_ms, count);
+	}
 	if (timeout_ms >= 0 && window / 1000000 >= (uint64_t)timeout_ms)
 		window = (uint64_t)timeout_ms * 1000000;
 	while (doorbell_wait_now_ns() - start < window) {
@@ -192,8 +202,10 @@ static inline int doorbell_spin_wait(struct doorbell_spin_wait *wait, int timeou
 		doorbell_wait_adapt(wait, doorbell_wait_now_ns() - start);
 	else
 		doorbell_wait_shrink(wait);
-	if (doorbell_wait_single_cpu())
+	if (wait->window_ns && doorbell_wait_single_cpu()) {
 		wait->window_ns = 0;
+		wait->single_cpu = DOORBELL_WAIT_SINGLE_CPU;
+	}
 	return ret;
 }
 

@@ -10,6 +10,9 @@ use std::{
 /// The window from which polling grows: `halt_poll_ns_grow_start` of KVM.
 const GROW_START: Duration = Duration::from_micros(10);
 
+/// The number of sleeps after which a thread that could run on one CPU only reads its affinity again.
+const SINGLE_CPU_SLEEPS: u32 = 64;
+
 /// The time for which a wait polls before it sleeps.
 #[derive(Clone, Copy, Debug)]
 struct Window {
@@ -61,10 +64,11 @@ impl Window {
 /// The window begins with zero, so the first wait sleeps. A consumer whose deliveries are further apart
 /// than `max` does not poll at all.
 ///
-/// On a single CPU the producer cannot run while the consumer polls. The wait reads the thread's CPU
-/// affinity whenever it has slept; if one CPU is left, it does not poll. It cannot
-/// see that producer and consumer share a CPU although each may use others: then polling wastes up to
-/// `max` for each delivery. Pin them to different CPUs, or choose a `max` of zero.
+/// On a single CPU the producer cannot run while the consumer polls. After a sleep the wait reads the
+/// thread's CPU affinity, unless its window is zero. If one CPU is left, the next 64 sleeps do not poll,
+/// and read neither the affinity nor, without a timeout, the clock. The wait cannot see that producer and
+/// consumer share a CPU although each may use others: then polling wastes up to `max` for each delivery.
+/// Pin them to different CPUs, or choose a `max` of zero.
 ///
 /// # Trigger
 ///
@@ -100,6 +104,8 @@ pub struct SpinningWait<S, T> {
     /// The deliveries that were returned.
     seen: u64,
     sleeps: u64,
+    /// The number of sleeps without polling, because the thread could run on one CPU only.
+    single_cpu: u32,
 }
 
 impl<S, T> SpinningWait<S, T>
@@ -138,6 +144,7 @@ where
             },
             seen,
             sleeps: 0,
+            single_cpu: 0,
         }
     }
 
@@ -245,6 +252,10 @@ where
 
     #[cold]
     fn wait_slow(&mut self, timeout: Option<Duration>) -> io::Result<u64> {
+        if self.single_cpu > 0 {
+            self.single_cpu -= 1;
+            return self.sleep(timeout);
+        }
         let start = Instant::now();
         let window = timeout.map_or(self.window.now, |timeout| self.window.now.min(timeout));
         while start.elapsed() < window {
@@ -254,26 +265,28 @@ where
                 deliveries => return Ok(deliveries),
             }
         }
-        self.sleeps += 1;
-        let slept = self.sleep(start, timeout);
+        let slept = self.sleep(timeout.map(|timeout| timeout.saturating_sub(start.elapsed())));
         match slept {
             Ok(deliveries) if deliveries > 0 => self.window.adapt(start.elapsed()),
             _ => self.window.shrink(),
         }
-        if sys::is_single_cpu() {
+        if !self.window.now.is_zero() && sys::is_single_cpu() {
             self.window.now = Duration::ZERO;
+            self.single_cpu = SINGLE_CPU_SLEEPS;
         }
         slept
     }
 
     /// Sleeps until a delivery that was not returned yet, and returns their number; returns zero if
     /// `timeout` passes first.
-    fn sleep(&mut self, start: Instant, timeout: Option<Duration>) -> io::Result<u64> {
+    fn sleep(&mut self, timeout: Option<Duration>) -> io::Result<u64> {
+        self.sleeps += 1;
+        let mut left = timeout;
+        let deadline = timeout.map(|timeout| (Instant::now(), timeout));
         loop {
-            match timeout {
+            match left {
                 None => self.read_or_wait()?,
-                Some(timeout) => {
-                    let left = timeout.saturating_sub(start.elapsed());
+                Some(left) => {
                     if !self.trigger.wait(left)? {
                         // The delivery may have been counted, and its signal not sent yet.
                         return Ok(self.take());
@@ -287,6 +300,7 @@ where
                 0 => {}
                 deliveries => return Ok(deliveries),
             }
+            left = deadline.map(|(start, timeout)| timeout.saturating_sub(start.elapsed()));
         }
     }
 

@@ -182,6 +182,14 @@ TEST_F(rules, single_cpu_does_not_poll)
 	wait.window_ns = 10000000;
 	EXPECT_EQ(0, doorbell_spin_wait(&wait, 1, &count));
 	EXPECT_EQ(0, wait.window_ns);
+	EXPECT_EQ(DOORBELL_WAIT_SINGLE_CPU, wait.single_cpu);
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, RING());
+	EXPECT_EQ(0, doorbell_spin_wait(&wait, -1, &count));
+	EXPECT_EQ(1, count);
+	/* Sleeps: the signal of the last wait first. */
+	EXPECT_EQ(0, doorbell_spin_wait(&wait, 1, &count));
+	EXPECT_EQ(0, count);
+	EXPECT_EQ(DOORBELL_WAIT_SINGLE_CPU - 1, wait.single_cpu);
 }
 
 /* A queue of numbers in memory, whose consumer sleeps on a trigger of line 0. */
