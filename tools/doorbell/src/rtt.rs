@@ -17,6 +17,7 @@ pub mod baseline_2009;
 mod guest;
 mod interleave;
 pub mod kvm;
+mod peers;
 mod probe;
 pub mod qemu;
 mod region;
@@ -110,13 +111,51 @@ impl Group {
         use Kind::*;
         match self {
             Group::OneThread => &[
-                Eventfd, Ioctl, RingWait, Irqfd, Region, RegionLine, Batch, Burst, Skipped,
+                Eventfd,
+                Pipe,
+                Socket,
+                Signal,
+                Queue,
+                UringEventfd,
+                UringMessage,
+                Ioctl,
+                RingWait,
+                Irqfd,
+                Region,
+                RegionLine,
+                Batch,
+                Burst,
+                Skipped,
             ],
             Group::SameCore => &[
-                Eventfd, SpinYielding, Futex, Pipe, Ioctl, RingWait, Irqfd, Spinning,
+                Eventfd,
+                SpinYielding,
+                Futex,
+                Pipe,
+                Socket,
+                Signal,
+                Queue,
+                UringEventfd,
+                UringMessage,
+                Ioctl,
+                RingWait,
+                Irqfd,
+                Spinning,
             ],
             Group::TwoCores => &[
-                Eventfd, Spin, Futex, Pipe, Ioctl, RingWait, Irqfd, Spinning,
+                Eventfd,
+                Spin,
+                Futex,
+                Pipe,
+                Socket,
+                Signal,
+                Queue,
+                UringEventfd,
+                UringMessage,
+                Ioctl,
+                RingWait,
+                Irqfd,
+                Spinning,
             ],
             // They have drivers of their own.
             _ => &[],
@@ -142,6 +181,11 @@ enum Kind {
     SpinYielding,
     Futex,
     Pipe,
+    Socket,
+    Signal,
+    Queue,
+    UringEventfd,
+    UringMessage,
     Ioctl,
     RingWait,
     Irqfd,
@@ -161,6 +205,11 @@ impl Kind {
             Kind::SpinYielding => "spin (yielding)",
             Kind::Futex => "futex",
             Kind::Pipe => "pipe",
+            Kind::Socket => "socket",
+            Kind::Signal => "signal",
+            Kind::Queue => "message queue",
+            Kind::UringEventfd => "io_uring eventfd",
+            Kind::UringMessage => "io_uring msg_ring",
             Kind::Ioctl => "doorbell ioctl",
             Kind::RingWait => "doorbell ring-wait",
             Kind::Irqfd => "doorbell irqfd",
@@ -308,6 +357,11 @@ pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> 
         notes.clear();
     }
 
+    notes.extend(peers::leave_out(
+        &mut chosen,
+        &options.rows,
+        |text, row| full_name(row).contains(text),
+    )?);
     let (context, left_out) = open_for(
         &options.device,
         &mut chosen,

@@ -339,6 +339,22 @@ fn rtt_refuses_rows_that_need_the_module() {
 }
 
 #[test]
+fn rtt_has_rows_of_peers() {
+    let help = doorbell("rtt threads --help").succeeds();
+    let run = doorbell("rtt --duration 1s --rounds 1 --json --filter socket --filter signal");
+    let json = run.succeeds();
+    let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let rows = value["rows"].as_array().unwrap();
+    for name in ["socket", "signal"] {
+        assert!(help.contains(name), "{name} in {help}");
+        assert!(
+            rows.iter().any(|row| row["name"] == name),
+            "{name} in {json}"
+        );
+    }
+}
+
+#[test]
 fn ivshmem_server_is_ivshmem_serve() {
     let options = |command: &str| {
         let help = doorbell(&format!("{command} --help")).succeeds();

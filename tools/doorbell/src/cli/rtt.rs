@@ -34,15 +34,20 @@ const THREADS_HELP: &str = "\
 The groups are one thread; two threads on one core; two threads on two cores.
 
 Rows of all groups:
-  eventfd         write and read without doorbell: the base of each ratio
-  spin            poll a word of shared memory (on one core: and yield)
-  futex, pipe     wake the other thread by futex or pipe
-  doorbell ioctl  DOORBELL_RING, line, trigger, read
-  doorbell ring-wait
-                  DOORBELL_RING_WAIT: the same in one system call
-  doorbell irqfd  write to an eventfd, irqfd, line, trigger, read
+  eventfd            write and read without doorbell: the base of each ratio
+  pipe, socket       write and read of a pipe, or of a UNIX stream socket
+  signal             rt_tgsigqueueinfo, read of a signalfd
+  message queue      mq_send, mq_receive
+  io_uring eventfd   submit a NOP, read the ring's registered eventfd
+  io_uring msg_ring  submit IORING_OP_MSG_RING, await the completion in the
+                     other ring
+  doorbell ioctl     DOORBELL_RING, line, trigger, read
+  doorbell ring-wait DOORBELL_RING_WAIT: the same in one system call
+  doorbell irqfd     write to an eventfd, irqfd, line, trigger, read
 
 Rows of two threads only:
+  spin               poll a word of shared memory (on one core: and yield)
+  futex              store to a word, FUTEX_WAKE; FUTEX_WAIT
   doorbell spinning  the same as doorbell ioctl, but the receiver polls
                      the status page for up to 200 us before it sleeps
 

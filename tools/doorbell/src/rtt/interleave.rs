@@ -3,9 +3,9 @@
 //! Interleaving of rows: each round gives each row a slot, in random order.
 
 use super::{
+    peers,
     probe::{
-        Bare, Doorbell, DoorbellPath, Echo, Exchange, Exchanges, Futex, PingPong, Pipe, Probe, Raw,
-        Spin,
+        Bare, Doorbell, DoorbellPath, Echo, Exchange, Exchanges, Futex, PingPong, Probe, Raw, Spin,
     },
     quantile,
     region::{self, Register},
@@ -18,7 +18,10 @@ use anyhow::{bail, ensure, Context as _};
 use doorbell::{EventFd, LineQuery};
 use hdrhistogram::Histogram;
 use std::{
-    sync::Arc,
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        Arc,
+    },
     time::{Duration, Instant},
 };
 
@@ -31,6 +34,8 @@ pub(super) struct Running {
     kind: Kind,
     cpu: usize,
     probe: Box<dyn Probe>,
+    /// True during a slot, for the watchdog.
+    active: Arc<AtomicBool>,
     /// The lines that each round trip rings once. In a slot no other thread rings them.
     paths: Vec<Arc<DoorbellPath>>,
     /// The regions of the row. All get the same number of writes.
@@ -69,6 +74,7 @@ impl Running {
             kind,
             cpu: place.first,
             probe,
+            active: Arc::default(),
             paths: if kind.rings() { paths } else { &[] }.to_vec(),
             registers,
             per_batch: 1,
@@ -98,8 +104,10 @@ impl Running {
             .collect::<Result<Vec<_>, _>>()?;
         let written = Register::counts(&self.registers)?;
         watchdog.beat();
+        self.active.store(true, Ordering::Relaxed);
         self.probe.start()?;
         let trips = work(self)? + self.probe.stop()?;
+        self.active.store(false, Ordering::Relaxed);
         let which = || format!("{}, {}", self.group.name(), self.kind.name());
         for (path, before) in self.paths.iter().zip(before) {
             agree(&before, &path.query()?, trips).with_context(which)?;
@@ -226,6 +234,9 @@ fn new_probe(
     registers: &[Arc<Register>],
     peer: usize,
 ) -> anyhow::Result<Box<dyn Probe>> {
+    if let Some(probe) = peers::probe(group, kind, peer)? {
+        return Ok(probe);
+    }
     if group == Group::OneThread {
         let Some(path) = paths.first().cloned() else {
             return Ok(Box::new(Bare(EventFd::new(0)?)));
@@ -259,14 +270,11 @@ fn new_probe(
         Kind::Spin => Box::new(PingPong::new(Spin::<false>::default(), peer)),
         Kind::SpinYielding => Box::new(PingPong::new(Spin::<true>::default(), peer)),
         Kind::Futex => Box::new(PingPong::new(Futex::default(), peer)),
-        Kind::Pipe => Box::new(PingPong::new(Pipe::new()?, peer)),
         Kind::Ioctl => Box::new(PingPong::new(Doorbell::<false>(two()), peer)),
         Kind::RingWait => Box::new(PingPong::new(Exchanges(two()), peer)),
         Kind::Irqfd => Box::new(PingPong::new(Doorbell::<true>(two()), peer)),
         Kind::Spinning => Box::new(Spinning::new(two(), peer)?),
-        Kind::Region | Kind::RegionLine | Kind::Batch | Kind::Burst | Kind::Skipped => {
-            bail!("{} has one thread", kind.name())
-        }
+        _ => bail!("{} has one thread", kind.name()),
     })
 }
 
@@ -286,7 +294,16 @@ pub(super) fn interleave(
         .iter()
         .flat_map(|row| row.registers.clone())
         .collect();
+    let rescuers: Vec<_> = running
+        .iter()
+        .filter_map(|row| Some((row.active.clone(), row.probe.rescuer()?)))
+        .collect();
     let watchdog = Watchdog::new(watchdog::LIMIT, move || {
+        for (active, rescue) in &rescuers {
+            if active.load(Ordering::Relaxed) {
+                rescue();
+            }
+        }
         paths.iter().for_each(|path| path.rescue());
         registers.iter().for_each(|register| register.rescue());
     });

@@ -7,7 +7,6 @@ use anyhow::Context as _;
 use doorbell::{Context, EventFd};
 use std::{
     hint, io,
-    os::fd::{AsFd, OwnedFd},
     sync::{
         atomic::{AtomicBool, AtomicU32, Ordering},
         mpsc, Arc,
@@ -34,6 +33,11 @@ pub(super) trait Probe {
     /// Returns the number of round trips of one call of [`once`](Self::once).
     fn trips(&self) -> u64 {
         1
+    }
+
+    /// Returns a function that unblocks a receiver whose message was lost. Any thread may call it.
+    fn rescuer(&self) -> Option<Box<dyn Fn() + Send>> {
+        None
     }
 
     /// Makes one round trip, or [`trips`](Self::trips) at once.
@@ -90,6 +94,11 @@ impl Probe for Bare {
 
 /// A mechanism with which two sides send each other messages in turn.
 pub(super) trait Channel: Send + Sync + 'static {
+    /// Prepares the calling thread to be `side`.
+    fn enter(&self, _side: usize) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Sends to the other side.
     fn send(&self, side: usize) -> io::Result<()>;
     /// Waits for the other side's message.
@@ -100,6 +109,14 @@ pub(super) trait Channel: Send + Sync + 'static {
         self.send(side)?;
         self.receive(side)
     }
+
+    /// Fails if a message that was received was not the expected one.
+    fn check(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Unblocks a receiver whose message was lost, in a thread that is neither side.
+    fn rescue(&self) {}
 }
 
 /// Two threads: this one sends and waits for the answer, the other one answers.
@@ -125,10 +142,11 @@ impl<C: Channel> PingPong<C> {
 impl<C: Channel> Probe for PingPong<C> {
     fn start(&mut self) -> io::Result<()> {
         self.stop.store(false, Ordering::SeqCst);
+        self.channel.enter(0)?;
         let (channel, stop, cpu) = (self.channel.clone(), self.stop.clone(), self.cpu);
         let (ready, started) = mpsc::sync_channel(1);
         self.peer = Some(thread::spawn(move || {
-            let pinned = sys::pin(&[cpu]);
+            let pinned = sys::pin(&[cpu]).and_then(|()| channel.enter(1));
             let failed = pinned.is_err();
             // The first thread sends no message before it has received this.
             if ready.send(pinned).is_err() || failed {
@@ -154,7 +172,13 @@ impl<C: Channel> Probe for PingPong<C> {
         self.once()?;
         peer.join()
             .unwrap_or_else(|_| Err(io::Error::other("the peer thread panicked")))?;
+        self.channel.check()?;
         Ok(1)
+    }
+
+    fn rescuer(&self) -> Option<Box<dyn Fn() + Send>> {
+        let channel = self.channel.clone();
+        Some(Box::new(move || channel.rescue()))
     }
 
     #[inline]
@@ -215,27 +239,6 @@ impl Channel for Futex {
         }
         word.store(0, Ordering::Relaxed);
         Ok(())
-    }
-}
-
-/// A pipe in each direction.
-pub(super) struct Pipe([(OwnedFd, OwnedFd); 2]);
-
-impl Pipe {
-    pub(super) fn new() -> io::Result<Self> {
-        Ok(Self([sys::pipe()?, sys::pipe()?]))
-    }
-}
-
-impl Channel for Pipe {
-    #[inline]
-    fn send(&self, side: usize) -> io::Result<()> {
-        sys::write_u64(self.0[side].1.as_fd(), 1)
-    }
-
-    #[inline]
-    fn receive(&self, side: usize) -> io::Result<()> {
-        sys::read_u64(self.0[1 - side].0.as_fd()).map(drop)
     }
 }
 
@@ -386,7 +389,6 @@ mod tests {
         let cpu = sys::cpus().unwrap()[0];
         exercise(PingPong::new(Spin::<true>::default(), cpu));
         exercise(PingPong::new(Futex::default(), cpu));
-        exercise(PingPong::new(Pipe::new().unwrap(), cpu));
         exercise(PingPong::new(Raw::new().unwrap(), cpu));
     }
 

@@ -17,9 +17,10 @@ fn options(rows: &[&str]) -> Options {
 #[test]
 fn rows_without_the_device_are_measured() {
     let mut last = (0, 1);
-    let report = run(&options(&["pipe", "futex"]), &mut |_, done, of| {
-        last = (done, of)
-    })
+    let report = run(
+        &options(&["same-core pipe", "futex"]),
+        &mut |_, done, of| last = (done, of),
+    )
     .unwrap();
     assert_eq!(last.0, last.1);
     assert_eq!(report.rounds, 3);
@@ -60,7 +61,8 @@ fn rows_that_need_the_device_are_left_out_unless_asked_for() {
     // A group is measured as far as possible.
     let report = run(&["same-core"]).unwrap();
     let names: Vec<_> = report.rows.iter().map(|row| row.name).collect();
-    assert_eq!(names, ["eventfd", "spin (yielding)", "futex", "pipe"]);
+    let expected = ["eventfd", "spin (yielding)", "futex", "pipe", "socket"];
+    assert_eq!(names[..5], expected);
     let left_out = report.left_out.unwrap();
     let expected =
         "not measured: doorbell ioctl, doorbell irqfd, doorbell ring-wait, doorbell spinning: open \
@@ -71,7 +73,7 @@ fn rows_that_need_the_device_are_left_out_unless_asked_for() {
         "{left_out}"
     );
     let report = run(&["one-thread"]).unwrap();
-    assert_eq!(report.rows.len(), 1);
+    assert!(report.rows.iter().all(|row| !row.name.contains("doorbell")));
     // An option that needs a context needs the device, too.
     let mut options = options(&[]);
     options.lines = 16;
@@ -97,7 +99,7 @@ fn filter_takes_names_and_groups() {
             (Group::TwoCores, Kind::Spin)
         ]
     );
-    assert_eq!(choose("one-thread").len(), 8);
+    assert_eq!(choose("one-thread").len(), 15);
     assert_eq!(choose("irqfd").len(), 6);
     assert_eq!(
         choose("batch"),
@@ -106,8 +108,9 @@ fn filter_takes_names_and_groups() {
             (Group::OneThread, Kind::Batch)
         ]
     );
+    assert_eq!(choose("io_uring").len(), 3 * 3);
     let groups = [Group::OneThread, Group::SameCore];
-    assert_eq!(super::choose(&[], &groups).unwrap().len(), 15);
+    assert_eq!(super::choose(&[], &groups).unwrap().len(), 15 + 13);
 }
 
 #[test]
