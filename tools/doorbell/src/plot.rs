@@ -2,7 +2,7 @@
 
 //! Plots of the distributions.
 
-mod bars;
+pub(crate) mod bars;
 
 use crate::{
     machine::Machine,
@@ -13,6 +13,7 @@ use plotters::{
         ranged1d::{KeyPointHint, NoDefaultFormatting, ValueFormatter},
         Shift,
     },
+    element::DashedPathElement,
     prelude::*,
 };
 use std::{ops::Range, path::Path};
@@ -25,9 +26,9 @@ const LEGEND: u32 = 200;
 const CAPTION: u32 = 19;
 const TEXT: u32 = 16;
 /// The end of the x axis. 0 is the minimum, 1 is p90, 2 is p99, and so on.
-const NINES: f64 = 5.0;
+pub(crate) const NINES: f64 = 5.0;
 /// The labels of the x axis.
-const TICKS: [(f64, &str); 7] = [
+pub(crate) const TICKS: [(f64, &str); 7] = [
     (0.0, "min"),
     (std::f64::consts::LOG10_2, "p50"),
     (1.0, "p90"),
@@ -64,29 +65,59 @@ impl ValueFormatter<f64> for Nines {
     }
 }
 
-/// Returns the color of a row: the same in every group, and distinguishable by the color-blind.
-fn color(name: &str) -> RGBColor {
-    match name {
-        "eventfd" => RGBColor(0, 0, 0),
-        "futex" => RGBColor(0, 158, 115),
-        "pipe" => RGBColor(204, 121, 167),
-        "doorbell ioctl" => RGBColor(213, 94, 0),
-        "doorbell ring-wait" => RGBColor(240, 228, 66),
-        "doorbell irqfd" => RGBColor(0, 114, 178),
-        "doorbell spinning" => RGBColor(86, 180, 233),
-        "doorbell skipped" => RGBColor(0, 114, 178),
-        "doorbell region" => RGBColor(86, 180, 233),
-        "doorbell region+line" => RGBColor(0, 158, 115),
-        "doorbell batch of 64" => RGBColor(230, 159, 0),
-        "doorbell burst of 64" => RGBColor(204, 121, 167),
-        "userspace-mmio" | "circle-userspace" | "circle-qemu-mmio" => RGBColor(213, 94, 0),
-        "userspace-pio" => RGBColor(230, 159, 0),
-        "ioeventfd-mmio" | "circle-doorbell" | "circle-ioeventfd-mmio" => RGBColor(0, 114, 178),
-        "ioeventfd-mmio-any" => RGBColor(0, 158, 115),
-        "ioeventfd-pio" => RGBColor(86, 180, 233),
-        "hypercall" | "circle-direct" => RGBColor(0, 0, 0),
+/// The look of a row's curve: the same in every group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Style {
+    /// Index of the color. The colors are distinguishable by the color-blind.
+    pub(crate) color: usize,
+    pub(crate) dashed: bool,
+    pub(crate) bold: bool,
+}
+
+const COLORS: [RGBColor; 8] = [
+    RGBColor(0, 0, 0),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 114, 178),
+    RGBColor(86, 180, 233),
+    RGBColor(0, 158, 115),
+    RGBColor(230, 159, 0),
+    RGBColor(204, 121, 167),
+    RGBColor(120, 120, 120),
+];
+
+/// Returns the style of a row. Peers are dashed.
+pub(crate) fn style(name: &str) -> Style {
+    let (color, dashed) = match name {
+        "eventfd" => (0, false),
+        "doorbell ioctl" => (1, false),
+        "doorbell irqfd" => (2, false),
+        "doorbell region" => (3, false),
+        "doorbell region+line" => (4, false),
+        "doorbell batch of 64" => (5, false),
+        "doorbell burst of 64" => (6, false),
+        "doorbell ring-wait" => (7, false),
+        "doorbell spinning" => (3, false),
+        "doorbell skipped" => (7, true),
+        "futex" => (4, true),
+        "pipe" => (6, true),
+        "socket" => (3, true),
+        "signal" => (5, true),
+        "message queue" => (1, true),
+        "io_uring eventfd" => (2, true),
+        "io_uring msg_ring" => (0, true),
+        "userspace-mmio" | "circle-userspace" | "circle-qemu-mmio" => (1, false),
+        "userspace-pio" => (5, false),
+        "ioeventfd-mmio" | "circle-doorbell" | "circle-ioeventfd-mmio" => (2, false),
+        "ioeventfd-mmio-any" => (4, false),
+        "ioeventfd-pio" => (3, false),
+        "hypercall" | "circle-direct" => (0, false),
         // spin, either way
-        _ => RGBColor(120, 120, 120),
+        _ => (7, true),
+    };
+    Style {
+        color,
+        dashed,
+        bold: name.contains("doorbell"),
     }
 }
 
@@ -119,7 +150,7 @@ pub fn draw(report: &Report, machine: &Machine, path: &Path) -> anyhow::Result<(
 
 /// Returns the groups and rows that have distributions. Writes of QEMU's guests have none, as they
 /// are timed in batches.
-fn groups(report: &Report) -> Vec<(Group, Vec<&Row>)> {
+pub(crate) fn groups(report: &Report) -> Vec<(Group, Vec<&Row>)> {
     let all = [&Group::ALL[..], &Group::KVM, &[Group::QemuCircle]].concat();
     let rows = |group| -> Vec<&Row> {
         let rows = report.of(group);
@@ -129,34 +160,6 @@ fn groups(report: &Report) -> Vec<(Group, Vec<&Row>)> {
         .map(|group| (group, rows(group)))
         .filter(|(_, rows)| !rows.is_empty())
         .collect()
-}
-
-/// Returns the bars alone, as SVG for a page; none if there was no guest.
-pub fn bars(report: &Report) -> anyhow::Result<Option<String>> {
-    let bars = bars::rows(report);
-    if bars.is_empty() {
-        return Ok(None);
-    }
-    inline(|area| bars::draw(area, &bars)).map(Some)
-}
-
-/// Returns the curves of one group, as SVG for a page; none if the group has none.
-pub fn curves(report: &Report, group: Group) -> anyhow::Result<Option<String>> {
-    match groups(report).into_iter().find(|&(g, _)| g == group) {
-        Some((_, rows)) => inline(|area| panel(area, group, &rows)).map(Some),
-        None => Ok(None),
-    }
-}
-
-fn inline(
-    draw: impl FnOnce(&DrawingArea<SVGBackend<'_>, Shift>) -> anyhow::Result<()>,
-) -> anyhow::Result<String> {
-    let mut svg = String::new();
-    let root = SVGBackend::with_string(&mut svg, (WIDTH, PANEL)).into_drawing_area();
-    draw(&root)?;
-    root.present()?;
-    drop(root);
-    Ok(svg)
 }
 
 fn panel<DB>(area: &DrawingArea<DB, Shift>, group: Group, rows: &[&Row]) -> anyhow::Result<()>
@@ -181,7 +184,7 @@ where
         .x_labels(TICKS.len())
         .label_style(("sans-serif", TEXT))
         .x_desc("round trips that took no longer")
-        .y_desc("microseconds")
+        .y_desc("microseconds, lower is better")
         .y_label_formatter(&|y| {
             if *y < 1.0 {
                 format!("{y}")
@@ -192,11 +195,17 @@ where
         .light_line_style(TRANSPARENT)
         .draw()?;
     for (at, row) in rows.iter().enumerate() {
-        let width = if row.name.contains("doorbell") { 3 } else { 2 };
-        let style = color(row.name).stroke_width(width);
-        chart.draw_series(LineSeries::new(curve(row), style))?;
+        let look = style(row.name);
+        let line = COLORS[look.color].stroke_width(if look.bold { 3 } else { 2 });
         let y = 52 + 24 * at as i32;
-        legend.draw(&PathElement::new([(0, y), (22, y)], style))?;
+        let sample = [(0, y), (22, y)];
+        if look.dashed {
+            chart.draw_series(DashedLineSeries::new(curve(row), 6, 4, line))?;
+            legend.draw(&DashedPathElement::new(sample, 6, 4, line))?;
+        } else {
+            chart.draw_series(LineSeries::new(curve(row), line))?;
+            legend.draw(&PathElement::new(sample, line))?;
+        }
         let text = ("sans-serif", TEXT).into_text_style(&legend);
         legend.draw_text(row.name, &text, (28, y - 9))?;
     }
@@ -204,7 +213,7 @@ where
 }
 
 /// Returns the distribution of a row, up to its slowest round trip.
-fn curve(row: &Row) -> Vec<(f64, f64)> {
+pub(crate) fn curve(row: &Row) -> Vec<(f64, f64)> {
     // Beyond this a histogram only repeats its maximum.
     let end = (row.histogram.len() as f64).log10().min(NINES);
     (0..=500)
@@ -250,25 +259,6 @@ mod tests {
     }
 
     #[test]
-    fn guests_have_bars_beside_those_of_2009() {
-        let mut report = crate::output::kvm::tests::report();
-        let svg = bars(&report).unwrap().unwrap();
-        assert!(
-            svg.contains("9.09") && svg.contains("ioeventfd-mmio"),
-            "{svg}"
-        );
-        assert!(!svg.contains("extrapolated"), "{svg}");
-        // A bar for each of two rows, and one in the legend.
-        assert_eq!(svg.matches("#0072B2").count(), 2 + 1, "{svg}");
-        report.rows[0].name = "userspace-pio";
-        let svg = bars(&report).unwrap().unwrap();
-        assert!(
-            svg.contains("6.53*") && svg.contains("2009, extrapolated*"),
-            "{svg}"
-        );
-    }
-
-    #[test]
     fn whole_picture_has_bars_and_curves() {
         let path = std::env::temp_dir().join(format!("doorbell-bars-{}.svg", std::process::id()));
         draw(&crate::output::kvm::tests::report(), &machine(), &path).unwrap();
@@ -280,10 +270,16 @@ mod tests {
     }
 
     #[test]
-    fn batches_are_no_distribution() {
-        let report = crate::output::qemu::tests::report();
-        assert!(curves(&report, Group::QemuWrite).unwrap().is_none());
-        let svg = curves(&report, Group::QemuCircle).unwrap().unwrap();
-        assert!(svg.contains("circle-qemu-mmio"), "{svg}");
+    fn rows_of_a_group_look_different() {
+        for group in Group::ALL {
+            let names: Vec<&str> = group.row_names().collect();
+            for (at, name) in names.iter().enumerate() {
+                for other in &names[..at] {
+                    let (a, b) = (style(name), style(other));
+                    let same = (a.color, a.dashed) == (b.color, b.dashed);
+                    assert!(!same, "{name} looks like {other}");
+                }
+            }
+        }
     }
 }

@@ -162,6 +162,12 @@ impl Group {
         }
     }
 
+    /// Returns the names of the rows.
+    #[cfg(test)]
+    pub(crate) fn row_names(self) -> impl Iterator<Item = &'static str> {
+        self.rows().iter().map(|kind| kind.name())
+    }
+
     /// Returns the number of lines that the doorbell rows use.
     fn nr_lines(self) -> u32 {
         if self == Group::OneThread {

@@ -118,7 +118,7 @@ pub fn report(device: &Path, args: &ReportArgs) -> anyhow::Result<()> {
         when: &when,
         parts: &parts,
         checks: &checks,
-    })?;
+    });
     file.set_len(0)
         .and_then(|()| file.write_all(page.as_bytes()))
         .with_context(|| format!("write {path}"))?;

@@ -2,11 +2,12 @@
 
 //! An HTML page with all results. It refers to nothing outside of itself.
 
+mod chart;
+
 use super::{notes, summarize, us, value, Sheet};
 use crate::{
     doctor::{Check, Verdict},
     machine::Machine,
-    plot,
     rtt::{baseline_2009::ratios, Group, Report, Source},
 };
 use maud::{html, Markup, PreEscaped, DOCTYPE};
@@ -39,7 +40,7 @@ pub struct Page<'a> {
 const STYLE: &str = include_str!("report.css");
 
 /// Returns the page as HTML.
-pub fn page(page: &Page<'_>) -> anyhow::Result<String> {
+pub fn page(page: &Page<'_>) -> String {
     let Machine {
         cpu,
         cpus,
@@ -55,8 +56,6 @@ pub fn page(page: &Page<'_>) -> anyhow::Result<String> {
         ("clock", clock_source.clone()),
         ("measured", format!("{}, doorbell {version}", page.when)),
     ];
-    let parts = page.parts.iter().map(|part| section(part, page.machine));
-    let parts = parts.collect::<anyhow::Result<Vec<_>>>()?;
     let markup = html! {
         (DOCTYPE)
         html lang="en" {
@@ -73,7 +72,7 @@ pub fn page(page: &Page<'_>) -> anyhow::Result<String> {
                 }
                 main {
                     (tiles(page.parts))
-                    @for part in parts { (part) }
+                    @for part in page.parts { (section(part, page.machine)) }
                     (set_up(page.checks))
                 }
                 footer { "Made by doorbell report. All figures as JSON are in the element #figures." }
@@ -81,7 +80,7 @@ pub fn page(page: &Page<'_>) -> anyhow::Result<String> {
             }
         }
     };
-    Ok(markup.into_string())
+    markup.into_string()
 }
 
 /// Returns the most important ratios as tiles.
@@ -113,50 +112,43 @@ fn tiles(parts: &[Part]) -> Markup {
     }
 }
 
-fn section(part: &Part, machine: &Machine) -> anyhow::Result<Markup> {
+fn section(part: &Part, machine: &Machine) -> Markup {
     let report = match &part.result {
         Ok(report) => report,
         Err(why) => {
-            return Ok(html! {
+            return html! {
                 section {
                     h2 { (part.title) " " code { (part.command) } }
                     p.missing { "Not measured: " (why) }
                 }
-            })
+            }
         }
     };
     let summary = summarize(report, machine);
-    let bars = plot::bars(report)?;
-    let mut tables = Vec::new();
-    for sheet in &summary.sheets {
-        let curves = match sheet.group {
-            Some(group) => plot::curves(report, group)?,
-            None => None,
-        };
-        tables.push((table(sheet), curves));
-    }
-    Ok(html! {
+    html! {
         section {
             h2 { (part.title) " " code { (part.command) } }
             @for line in &summary.about { p { (line) } }
-            @if let Some(svg) = bars { figure { (PreEscaped(svg)) } }
-            @for (table, curves) in tables {
-                (table)
-                @if let Some(svg) = curves { figure { (PreEscaped(svg)) } }
+            @if let Some(bars) = chart::bars(report) { (bars) }
+            @for sheet in &summary.sheets {
+                (table(sheet))
+                @if let Some(group) = sheet.group {
+                    @if let Some(curves) = chart::curves(report, group) { (curves) }
+                }
             }
             @if notes(report).next().is_some() {
                 ul.notes { @for note in notes(report) { li { (note) } } }
             }
-            p.key { (summary.key) }
+            p.key { (micro(summary.key.trim())) }
         }
-    })
+    }
 }
 
 fn table(sheet: &Sheet) -> Markup {
     html! {
         div.scroll {
-            table {
-                thead { tr { @for cell in &sheet.header { th { (cell) } } } }
+            table.figures {
+                thead { tr { @for cell in &sheet.header { th { (micro(cell)) } } } }
                 tbody {
                     @for row in &sheet.rows {
                         tr.ours[row[0].contains("doorbell")] {
@@ -167,6 +159,16 @@ fn table(sheet: &Sheet) -> Markup {
             }
         }
     }
+}
+
+/// Replaces the unit "us", as a word, by "µs".
+fn micro(text: &str) -> String {
+    let words = text.split_inclusive(|c: char| !c.is_alphanumeric());
+    let replace = |word: &str| match word.strip_prefix("us") {
+        Some(rest) if !rest.starts_with(char::is_alphanumeric) => format!("µs{rest}"),
+        _ => word.to_owned(),
+    };
+    words.map(replace).collect()
 }
 
 /// Returns the set-up of the machine: a comparison of figures needs it.
@@ -260,7 +262,6 @@ mod tests {
             parts: &parts,
             checks: &checks,
         })
-        .unwrap()
     }
 
     #[test]
@@ -283,8 +284,29 @@ mod tests {
         }
         // Threads have two sets of curves; the VMM has bars and two sets; QEMU has bars and one
         // set.
-        assert_eq!(html.matches("<svg").count(), 2 + 3 + 2);
-        assert_eq!(html.matches("</svg>").count(), 7);
+        assert_eq!(html.matches("class=\"frame\"").count(), 2 + 2 + 1);
+        assert_eq!(html.matches("class=\"bars\"").count(), 2);
+        let charts = html.matches("<figcaption").count();
+        assert_eq!(html.matches("lower is better</figcaption>").count(), charts);
+    }
+
+    #[test]
+    fn unit_is_replaced_as_a_word_only() {
+        assert_eq!(micro("RTT us"), "RTT µs");
+        assert_eq!(micro("us"), "µs");
+        assert_eq!(
+            micro("max, in us: (0.03 us)\nuse, bus"),
+            "max, in µs: (0.03 µs)\nuse, bus"
+        );
+    }
+
+    #[test]
+    fn page_has_dark_and_print_styles() {
+        let html = made("Abacus");
+        // A dark page is not printed dark.
+        assert!(html.contains("@media screen and (prefers-color-scheme: dark)"));
+        assert!(html.contains("@media print"));
+        assert!(html.contains("width=device-width"));
     }
 
     #[test]

@@ -16,10 +16,10 @@ const EXTRAPOLATED: RGBColor = RGBColor(200, 200, 200);
 const BAR: f64 = 0.36;
 
 /// A row: its name, its time today in µs, and its figures of 2009.
-pub(super) type Bars = (&'static str, f64, Option<Baseline>);
+pub(crate) type Bars = (&'static str, f64, Option<Baseline>);
 
 /// Returns the rows that have bars. Without a guest there are none.
-pub(super) fn rows(report: &Report) -> Vec<Bars> {
+pub(crate) fn rows(report: &Report) -> Vec<Bars> {
     let rows = report
         .rows
         .iter()
@@ -48,7 +48,7 @@ where
         .disable_x_mesh()
         .disable_x_axis()
         .label_style(("sans-serif", TEXT))
-        .y_desc("microseconds")
+        .y_desc("microseconds, lower is better")
         .light_line_style(TRANSPARENT)
         .draw()?;
     let mut bar = |from: f64, us: f64, color: RGBColor, mark: &str| -> anyhow::Result<()> {
