@@ -6,6 +6,7 @@ mod build;
 mod figures;
 mod host;
 mod kvm;
+mod realtime;
 mod signing;
 
 use crate::{explain, machine::Machine};
@@ -97,6 +98,7 @@ pub fn examine(host: &Host, device: &Path) -> Vec<Check> {
         figures::clock(host),
         figures::hardware(&Machine::this()),
     ]);
+    checks.extend(realtime::checks(host));
     checks
 }
 

@@ -12,6 +12,7 @@ pub mod output;
 pub mod plot;
 pub mod process;
 mod random;
+pub mod realtime;
 pub mod rtt;
 pub mod share;
 pub mod sys;

@@ -2,6 +2,7 @@
 
 //! The machine on which figures were measured.
 
+use crate::realtime::InEffect;
 use serde::Serialize;
 use std::{
     fmt, fs,
@@ -26,6 +27,8 @@ pub struct Machine {
     pub accelerator: String,
     /// The clock source of the kernel.
     pub clock_source: String,
+    /// Settings that affect latencies.
+    pub settings: InEffect,
 }
 
 fn read(path: impl AsRef<Path>) -> String {
@@ -50,6 +53,7 @@ impl Machine {
             kernel: format!("{release} {version}"),
             accelerator: Signs::below(Path::new("/"), crate::sys::hypervisor()).accelerator(),
             clock_source: read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+            settings: InEffect::this(),
         }
     }
 }
@@ -61,7 +65,11 @@ impl fmt::Display for Machine {
             f,
             "{}, {} CPU{plural}, {}\nLinux {}",
             self.cpu, self.cpus, self.accelerator, self.kernel
-        )
+        )?;
+        if !self.settings.is_usual() {
+            write!(f, "\n{}", self.settings)?;
+        }
+        Ok(())
     }
 }
 

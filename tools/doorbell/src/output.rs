@@ -241,7 +241,7 @@ pub fn classic(report: &Report) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::rtt::Threads;
+    use crate::{realtime::InEffect, rtt::Threads};
     use hdrhistogram::Histogram;
 
     pub(crate) fn report() -> Report {
@@ -283,6 +283,7 @@ pub(crate) mod tests {
             kernel: "7.3".into(),
             accelerator: "bare metal".into(),
             clock_source: "sundial".into(),
+            settings: InEffect::default(),
         }
     }
 
@@ -302,6 +303,17 @@ pub(crate) mod tests {
             assert!(text.contains(part), "{part} in {text}");
         }
         assert!(!text.contains("two threads, two cores"), "{text}");
+    }
+
+    #[test]
+    fn unusual_settings_are_in_the_heading() {
+        let mut machine = machine();
+        assert!(!human(&report(), &machine).contains("SCHED"));
+        machine.settings.scheduler = Some("SCHED_FIFO 50".into());
+        let text = human(&report(), &machine);
+        assert!(text.contains("Linux 7.3\nSCHED_FIFO 50\n"), "{text}");
+        let value = value(&report(), &machine);
+        assert_eq!(value["machine"]["settings"]["scheduler"], "SCHED_FIFO 50");
     }
 
     #[test]

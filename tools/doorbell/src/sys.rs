@@ -5,12 +5,14 @@
 mod aio;
 pub(crate) mod kvm;
 mod queue;
+mod scheduling;
 mod signal;
 mod socket;
 mod uring;
 
 pub(crate) use aio::Aio;
 pub(crate) use queue::Queue;
+pub(crate) use scheduling::Policy;
 pub(crate) use signal::{SignalFd, Thread};
 pub(crate) use socket::{peer_of, receive_fd, send_fd, unread};
 pub(crate) use uring::Uring;

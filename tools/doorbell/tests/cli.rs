@@ -355,6 +355,25 @@ fn rtt_has_rows_of_peers() {
 }
 
 #[test]
+fn rtt_refuses_impossible_settings() {
+    doorbell("rtt --fifo 0").refuses(&["--fifo", "1..=99"]);
+    doorbell("rtt threads --fifo 100").refuses(&["--fifo", "1..=99"]);
+    doorbell("rtt kvm --fifo high").refuses(&["--fifo"]);
+    doorbell("rtt --latency -1").refuses(&["-1"]);
+    doorbell("rtt --latency 2147483648").refuses(&["--latency", "0..=2147483647"]);
+    doorbell("rtt qemu --fifo 5").refuses(&["'--fifo'"]);
+}
+
+#[test]
+fn rtt_reports_the_settings_of_the_machine() {
+    let json = doorbell("rtt --duration 100ms --rounds 1 --json --filter pipe").succeeds();
+    let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let settings = &value["machine"]["settings"];
+    assert_eq!(settings["memory_locked"], false, "{json}");
+    assert!(settings.get("scheduler").is_some(), "{json}");
+}
+
+#[test]
 fn ivshmem_server_is_ivshmem_serve() {
     let options = |command: &str| {
         let help = doorbell(&format!("{command} --help")).succeeds();

@@ -13,6 +13,7 @@ mod progress;
 mod ps;
 mod qemu;
 mod query;
+mod realtime;
 mod report;
 mod rtt;
 mod screen;

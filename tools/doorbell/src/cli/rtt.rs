@@ -2,7 +2,7 @@
 
 //! `doorbell rtt`.
 
-use crate::{duration, print, progress::with_progress, qemu::Qemu};
+use crate::{duration, print, progress::with_progress, qemu::Qemu, realtime::Realtime};
 use anyhow::Context as _;
 use clap::{builder::UnknownArgumentValueParser, Args, Subcommand, ValueEnum};
 use doorbell::uapi;
@@ -66,6 +66,8 @@ Examples:
   doorbell rtt --filter irqfd --json    measure the irqfd rows
   doorbell rtt --filter futex --filter pipe
   doorbell rtt --lines 65536 --fill     measure in a large, full context
+  doorbell rtt --fifo 50                measure as cyclictest -m -p 50 does
+  doorbell rtt --latency 0              keep CPUs from idle states
   doorbell rtt --duration 60s --plot rtt.svg";
 
 const KVM_HELP: &str = "\
@@ -151,6 +153,8 @@ struct Threads {
     #[arg(long)]
     fill: bool,
     #[command(flatten)]
+    realtime: Realtime,
+    #[command(flatten)]
     output: Output,
 }
 
@@ -161,6 +165,8 @@ struct Kvm {
     /// Make N writes per row, instead of running for DURATION
     #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     count: Option<u32>,
+    #[command(flatten)]
+    realtime: Realtime,
     #[command(flatten)]
     output: Output,
 }
@@ -270,6 +276,7 @@ pub fn rtt(device: &Path, args: &Rtt) -> anyhow::Result<()> {
             if args.output.format() == Format::Classic && options.rows.is_empty() {
                 options.rows = baseline_2009::MEASURED.map(String::from).to_vec();
             }
+            let _applied = args.realtime.apply()?;
             let report = with_progress(|progress| kvm::run(&options, args.count, progress))?;
             args.output.write(&report)
         }
@@ -287,6 +294,7 @@ fn threads(device: &Path, args: &Threads) -> anyhow::Result<()> {
         fill: args.fill,
         ..args.turns.options(device)
     };
+    let _applied = args.realtime.apply()?;
     let report = with_progress(|progress| rtt::run(&options, progress))?;
     args.output.write(&report)
 }

@@ -21,7 +21,7 @@ pub(super) fn governor(host: &Host) -> Check {
 }
 
 /// The wake-up time in us beyond which a CPU affects round trips between CPUs.
-const SHALLOW_US: u32 = 10;
+pub(super) const SHALLOW_US: u32 = 10;
 
 pub(super) fn idle(host: &Host) -> Check {
     let about = About("idle states", FIGURES);

@@ -67,6 +67,18 @@ impl Host {
         files.iter().find_map(|file| fs::read_to_string(file).ok())
     }
 
+    /// Returns the names of the entries of a directory.
+    pub(super) fn entries(&self, path: &str) -> Vec<String> {
+        list(&self.path(path)).map(|path| name(&path)).collect()
+    }
+
+    /// Returns true if a process of this name runs.
+    pub(super) fn runs(&self, process: &str) -> bool {
+        let of = |pid: String| self.read(&format!("/proc/{pid}/comm"));
+        let mut names = self.entries("/proc").into_iter().map(of);
+        names.any(|name| name == process)
+    }
+
     /// Returns the content of `file` of each CPU.
     pub(super) fn of_cpus(&self, file: &str) -> Vec<String> {
         let is_cpu = |name: &str| {

@@ -47,15 +47,19 @@ pub fn page(page: &Page<'_>) -> String {
         kernel,
         accelerator,
         clock_source,
+        settings,
     } = page.machine;
     let version = env!("CARGO_PKG_VERSION");
-    let facts = [
+    let mut facts = vec![
         ("CPU", format!("{cpu}, {cpus} in use")),
         ("runs on", accelerator.clone()),
         ("kernel", format!("Linux {kernel}")),
         ("clock", clock_source.clone()),
         ("measured", format!("{}, doorbell {version}", page.when)),
     ];
+    if !settings.is_usual() {
+        facts.insert(4, ("settings", settings.to_string()));
+    }
     let markup = html! {
         (DOCTYPE)
         html lang="en" {
