@@ -93,7 +93,7 @@ fn tiles(parts: &[Part]) -> Markup {
     let mut tiles: Vec<(String, f64, String)> = Vec::new();
     for row in reports().flat_map(|report| report.of(Group::OneThread)) {
         if matches!(row.name, "doorbell ioctl" | "doorbell irqfd") && row.ratio.is_finite() {
-            let detail = format!("{} us", us(row.ns));
+            let detail = format!("{} µs", us(row.ns));
             tiles.push((format!("{} / eventfd", row.name), row.ratio, detail));
         }
     }
