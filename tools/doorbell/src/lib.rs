@@ -5,6 +5,7 @@
 
 pub mod advice;
 pub mod bench;
+pub mod conditions;
 pub mod doctor;
 pub mod ivshmem;
 pub mod machine;

@@ -4,7 +4,9 @@
 
 mod guest;
 pub mod html;
+pub mod json;
 pub(crate) mod kvm;
+pub(crate) mod layout;
 pub(crate) mod qemu;
 mod threads;
 
@@ -12,7 +14,7 @@ use crate::{
     machine::Machine,
     rtt::{
         baseline_2009::{baseline, ratios},
-        Group, Report, Row, Source,
+        Group, Report, Round, Row, Source, UNSTEADY,
     },
 };
 use comfy_table::{presets, CellAlignment, Table, TableComponent};
@@ -41,14 +43,41 @@ pub fn new_table<T: ToString>(header: &[T], left: usize) -> Table {
     table
 }
 
-/// Formats ns as µs, with about three significant digits.
+/// Formats ns as µs, with about three significant digits. Times from 100 ms on have their unit, so
+/// that they take six columns at most.
 pub fn us(ns: f64) -> String {
     let us = ns / 1000.0;
     match us {
+        us if us >= 9_999_500.0 => format!("{:.0}s", us / 1e6),
+        us if us >= 99_999.5 => format!("{:.0}ms", us / 1e3),
         us if us >= 100.0 => format!("{us:.0}"),
         us if us >= 10.0 => format!("{us:.1}"),
         _ => format!("{us:.2}"),
     }
+}
+
+/// Formats a number, in six columns.
+fn number(n: f64) -> String {
+    match n {
+        n if n >= 99_999_500.0 => format!("{:.0}M", n / 1e6),
+        n if n >= 999_999.5 => format!("{:.2}M", n / 1e6),
+        n => format!("{n:.0}"),
+    }
+}
+
+/// Formats a ratio; a dash if there is none.
+fn ratio(ratio: f64) -> String {
+    match ratio {
+        ratio if ratio >= 999.995 => number(ratio),
+        ratio if ratio.is_finite() => format!("{ratio:.2}"),
+        _ => "-".into(),
+    }
+}
+
+/// Returns the name of a row, with a mark if the row is unsteady.
+fn name(row: &Row) -> String {
+    let mark = if row.is_unsteady() { " !" } else { "" };
+    format!("{}{mark}", row.name)
 }
 
 fn percentile(row: &Row, percentile: f64) -> u64 {
@@ -89,6 +118,12 @@ pub(crate) fn summarize(report: &Report, machine: &Machine) -> Summary {
         Source::Qemu(facts) => qemu::summarize(report, facts, machine),
     };
     summary.sheets.retain(|sheet| !sheet.rows.is_empty());
+    if report.rows.iter().any(Row::is_unsteady) {
+        summary.key += &format!(
+            "! unsteady: its quartiles differ by more than a factor of {UNSTEADY}, so there is no \
+             ratio to it.\n"
+        );
+    }
     summary
 }
 
@@ -97,7 +132,7 @@ fn comparison(report: &Report) -> Sheet {
     let mut sheet = Sheet::new(None, &["ratio", "here", "2009"]);
     for ratio in ratios(&report.rows) {
         let baseline = ratio.baseline.map(|baseline| format!("{baseline:.2}"));
-        let now = format!("{:.2}", ratio.now);
+        let now = self::ratio(ratio.now);
         sheet
             .rows
             .push(vec![ratio.what, now, baseline.unwrap_or_default()]);
@@ -113,23 +148,24 @@ pub fn notes(report: &Report) -> impl Iterator<Item = &String> {
 /// Formats a report for people.
 pub fn human(report: &Report, machine: &Machine) -> String {
     let summary = summarize(report, machine);
-    let mut out = format!("{machine}\n");
+    let mut out = layout::fit(&format!("{machine}\n"));
     for line in summary.about {
-        let _ = writeln!(out, "{line}");
+        let _ = writeln!(out, "{}", layout::fit(&line));
     }
     for sheet in summary.sheets {
-        let mut table = new_table(&sheet.header, 1);
-        table.add_rows(sheet.rows);
-        let _ = writeln!(out, "\n{table}");
+        let _ = writeln!(out, "\n{}", layout::render(&sheet));
     }
     out.push('\n');
     for note in notes(report) {
-        let _ = writeln!(out, "{note}");
+        let _ = writeln!(out, "{}", layout::fit(note));
     }
-    out + &summary.key
+    out + &layout::fit(&summary.key)
 }
 
-/// Returns the whole report as a value.
+/// The version of the schema of [`json`]: Documentation/rtt.schema.json.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Returns the report as a value, without the samples.
 pub(crate) fn value(report: &Report, machine: &Machine) -> Value {
     let rows: Vec<_> = report
         .rows
@@ -144,8 +180,12 @@ pub(crate) fn value(report: &Report, machine: &Machine) -> Value {
                 "rtt_q1_ns": row.quartiles.0,
                 "rtt_q3_ns": row.quartiles.1,
                 "ratio": row.ratio,
+                "unsteady": row.is_unsteady(),
+                "steal_ns": row.steal.as_nanos() as u64,
                 "samples": row.histogram.len(),
                 "min_ns": row.histogram.min(),
+                "mean_ns": row.histogram.mean(),
+                "p90_ns": percentile(row, 90.0),
                 "max_ns": row.histogram.max(),
             });
             for (name, p) in PERCENTILES {
@@ -159,7 +199,19 @@ pub(crate) fn value(report: &Report, machine: &Machine) -> Value {
             value
         })
         .collect();
+    let conditions = &report.conditions;
     let mut value = json!({
+        "schema_version": SCHEMA_VERSION,
+        "date": conditions.date,
+        "kernel_release": conditions.kernel_release,
+        "boot_parameters": conditions.boot_parameters,
+        "governors": conditions.governors,
+        "load": conditions.load,
+        "source": match report.source {
+            Source::Threads(_) => "threads",
+            Source::Kvm(_) => "kvm",
+            Source::Qemu(_) => "qemu",
+        },
         "machine": machine,
         "rows": rows,
         "rounds": report.rounds,
@@ -187,9 +239,31 @@ pub(crate) fn value(report: &Report, machine: &Machine) -> Value {
     value
 }
 
+/// Returns the whole report as a value.
+///
+/// A histogram is a list of pairs, each a time in ns and the number of round trips that took it.
+/// The time is the highest one of the histogram's bucket, whose width is 0.1 % of it at most.
+pub fn whole(report: &Report, machine: &Machine) -> Value {
+    let mut value = value(report, machine);
+    for (at, row) in report.rows.iter().enumerate() {
+        let buckets = row.histogram.iter_recorded();
+        let value = &mut value["rows"][at];
+        value["histogram"] = buckets
+            .map(|bucket| json!([bucket.value_iterated_to(), bucket.count_at_value()]))
+            .collect();
+        let of = |figure: fn(&Round) -> f64| -> Value { row.rounds.iter().map(figure).collect() };
+        value["rounds_ns"] = json!({
+            "rtt": of(|round| round.ns),
+            "p50": of(|round| round.p50),
+            "p99": of(|round| round.p99),
+        });
+    }
+    value
+}
+
 /// Formats the whole report as JSON.
 pub fn json(report: &Report, machine: &Machine) -> String {
-    format!("{:#}\n", value(report, machine))
+    json::pretty(&whole(report, machine))
 }
 
 /// Formats the figures as comma-separated values.
@@ -198,7 +272,7 @@ pub fn csv(report: &Report) -> String {
     for (name, _) in PERCENTILES {
         let _ = write!(out, ",{name}_ns");
     }
-    out.push_str(",max_ns\n");
+    out.push_str(",max_ns,unsteady,steal_ns\n");
     for row in &report.rows {
         // The names contain no quotes.
         let _ = write!(
@@ -217,7 +291,13 @@ pub fn csv(report: &Report) -> String {
         for (_, p) in PERCENTILES {
             let _ = write!(out, ",{}", percentile(row, p));
         }
-        let _ = writeln!(out, ",{}", row.histogram.max());
+        let _ = writeln!(
+            out,
+            ",{},{},{}",
+            row.histogram.max(),
+            row.is_unsteady(),
+            row.steal.as_nanos()
+        );
     }
     out
 }
@@ -241,25 +321,10 @@ pub fn classic(report: &Report) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::{realtime::InEffect, rtt::Threads};
-    use hdrhistogram::Histogram;
+    use crate::{conditions::Conditions, realtime::InEffect, rtt::Threads};
 
     pub(crate) fn report() -> Report {
-        let row = |group, name, ns: f64| {
-            let mut histogram = Histogram::new_with_bounds(1, 1_000_000_000, 3).unwrap();
-            for i in 0..1000 {
-                histogram.record(ns as u64 + i).unwrap();
-            }
-            Row {
-                group,
-                name,
-                ns,
-                batches: 100,
-                quartiles: (ns - 10.0, ns + 10.0),
-                ratio: ns / 1000.0,
-                histogram,
-            }
-        };
+        let row = Row::example;
         Report {
             rows: vec![
                 row(Group::OneThread, "eventfd", 1000.0),
@@ -268,6 +333,13 @@ pub(crate) mod tests {
             left_out: None,
             notes: vec!["two cores: not measured, there is one".into()],
             rounds: 20,
+            conditions: Conditions {
+                date: "2026-11-26T07:30:00Z".into(),
+                kernel_release: "7.3".into(),
+                boot_parameters: "quiet".into(),
+                governors: vec!["performance".into()],
+                load: vec![0.5, 0.25, 0.0],
+            },
             source: Source::Threads(Threads {
                 lines: 4,
                 others_assigned: 2,
@@ -298,7 +370,8 @@ pub(crate) mod tests {
             "context of 4 lines; 2 that",
             "not measured",
             "20 rounds",
-            "sundial, 0.03 us",
+            "(sundial,",
+            "0.03 us",
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }
@@ -353,7 +426,7 @@ pub(crate) mod tests {
     fn csv_has_as_many_fields_in_every_line() {
         let csv = csv(&report());
         let fields: Vec<usize> = csv.lines().map(|line| line.split(',').count()).collect();
-        assert_eq!(fields, [13, 13, 13]);
+        assert_eq!(fields, [15, 15, 15]);
     }
 
     #[test]
@@ -369,5 +442,92 @@ pub(crate) mod tests {
     fn microseconds_have_three_digits_or_so() {
         let all = [7.0, 999.0, 12_345.0, 1_234_567.0].map(us);
         assert_eq!(all, ["0.01", "1.00", "12.3", "1235"]);
+        let long = [99_999_400.0, 99_999_500.0, 9_999_499_999.0, 6e10].map(us);
+        assert_eq!(long, ["99999", "100ms", "9999ms", "60s"]);
+        let numbers = [0.4, 999_999.0, 1_172_279.0, 99_999_499.0, 123_456_789.0].map(number);
+        assert_eq!(numbers, ["0", "999999", "1.17M", "100.00M", "123M"]);
+    }
+
+    /// Checks that no line of a report is wider than a terminal, whatever was measured.
+    pub(crate) fn fits(mut report: Report) {
+        let mut machine = machine();
+        machine.kernel += &" #1 SMP PREEMPT_DYNAMIC".repeat(5);
+        for row in &mut report.rows {
+            row.ns = 9_123_456_789.0;
+            row.quartiles = (1.0, 59_999_999_999.0);
+            row.ratio = 12_345.678;
+            row.histogram.saturating_record(59_999_999_999);
+        }
+        report.notes.push("a long remark ".repeat(20));
+        let slow = human(&report, &machine);
+        for row in &mut report.rows {
+            row.ns = 1.0;
+            row.quartiles = (1.0, 1.0);
+        }
+        for text in [slow, human(&report, &machine)] {
+            for line in text.lines() {
+                assert!(line.chars().count() <= layout::WIDTH, "{line}\n{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn widest_tables_fit_a_terminal() {
+        let mut threads = report();
+        threads.rows = Group::ALL
+            .iter()
+            .flat_map(|&group| {
+                let row = move |name| Row::example(group, name, 1000.0);
+                crate::rtt::names(group).map(row)
+            })
+            .collect();
+        fits(threads);
+    }
+
+    #[test]
+    fn unsteady_rows_are_marked_and_have_no_ratio() {
+        let mut report = report();
+        assert!(!human(&report, &machine()).contains('!'));
+        report.rows[1].quartiles = (1000.0, 2001.0);
+        report.rows[1].ratio = f64::NAN;
+        let text = human(&report, &machine());
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("spin (yielding) !"));
+        let cells: Vec<&str> = line.unwrap().split_whitespace().collect();
+        assert_eq!(cells[3..6], ["400000", "2.50", "-"], "{text}");
+        assert!(text.contains("! unsteady: its quartiles"), "{text}");
+        let value = whole(&report, &machine());
+        assert_eq!(value["rows"][1]["ratio"], Value::Null);
+        assert_eq!(value["rows"][0]["unsteady"], false);
+        assert_eq!(value["rows"][1]["unsteady"], true);
+        assert!(csv(&report).contains(",true,0\n"));
+    }
+
+    #[test]
+    fn json_has_the_samples_and_the_conditions() {
+        let mut report = report();
+        report.rows[0].steal = std::time::Duration::from_millis(20);
+        report.rows[0].histogram.record_n(5_000_000, 7).unwrap();
+        let value: Value = serde_json::from_str(&json(&report, &machine())).unwrap();
+        assert_eq!(value["schema_version"], SCHEMA_VERSION);
+        assert_eq!(value["date"], "2026-11-26T07:30:00Z");
+        assert_eq!(value["boot_parameters"], "quiet");
+        assert_eq!(value["governors"], json!(["performance"]));
+        assert_eq!(value["load"], json!([0.5, 0.25, 0.0]));
+        assert_eq!(value["source"], "threads");
+        let row = &value["rows"][0];
+        assert_eq!(row["steal_ns"], 20_000_000);
+        assert_eq!(row["rounds_ns"]["rtt"].as_array().unwrap().len(), 20);
+        assert_eq!(row["rounds_ns"]["p99"][0], 1990.0);
+        // The histogram can be built again from its pairs.
+        let old = &report.rows[0].histogram;
+        let mut new = hdrhistogram::Histogram::<u64>::new_from(old);
+        for pair in row["histogram"].as_array().unwrap() {
+            let [ns, count] = [&pair[0], &pair[1]].map(|n| n.as_u64().unwrap());
+            new.record_n(ns, count).unwrap();
+        }
+        assert_eq!(new.len(), 1007);
+        assert_eq!(&new, old);
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     machine::Machine,
     rtt::{Group, Report, Row},
 };
+use anyhow::{ensure, Context as _};
 use plotters::{
     coord::{
         ranged1d::{KeyPointHint, NoDefaultFormatting, ValueFormatter},
@@ -16,7 +17,11 @@ use plotters::{
     element::DashedPathElement,
     prelude::*,
 };
-use std::{ops::Range, path::Path};
+use std::{
+    fs::{self, File},
+    ops::Range,
+    path::Path,
+};
 
 const WIDTH: u32 = 1000;
 const PANEL: u32 = 400;
@@ -119,6 +124,32 @@ pub(crate) fn style(name: &str) -> Style {
         dashed,
         bold: name.contains("doorbell"),
     }
+}
+
+/// Checks that a picture can be written to `path`: a measurement takes long, and would be lost.
+///
+/// # Errors
+///
+/// If the name does not end in .svg, or the file cannot be created or written.
+pub fn check(path: &Path) -> anyhow::Result<()> {
+    let svg = |extension: &std::ffi::OsStr| extension.eq_ignore_ascii_case("svg");
+    ensure!(
+        path.extension().is_some_and(svg),
+        "{}: pictures are SVG; name it {}",
+        path.display(),
+        path.with_extension("svg").display()
+    );
+    // An old picture keeps its content until the new one is drawn.
+    let existed = path.exists();
+    let mut options = File::options();
+    options.write(true).create(true).truncate(false);
+    options
+        .open(path)
+        .with_context(|| format!("create {}", path.display()))?;
+    if !existed {
+        fs::remove_file(path)?;
+    }
+    Ok(())
 }
 
 /// Draws a curve per row.
@@ -242,6 +273,31 @@ mod tests {
         for (_, tick) in TICKS {
             assert!(svg.contains(tick), "{tick}");
         }
+    }
+
+    #[test]
+    fn place_of_a_picture_is_checked() {
+        let dir = std::env::temp_dir().join(format!("doorbell-check-{}", std::process::id()));
+        std::fs::create_dir_all(dir.join("b.svg")).unwrap();
+        let check = |name: &str| check(&dir.join(name)).map_err(|error| format!("{error:#}"));
+        assert_eq!(check("a.svg"), Ok(()));
+        assert!(!dir.join("a.svg").exists(), "only checked");
+        std::fs::write(dir.join("a.svg"), "old").unwrap();
+        assert_eq!(check("a.svg"), Ok(()));
+        for (name, why) in [
+            ("a.png", "name it"),
+            ("a", "name it"),
+            ("b.svg", "create"),
+            ("none/a.svg", "No such file"),
+        ] {
+            let error = check(name).unwrap_err();
+            assert!(error.contains(why), "{name}: {error}");
+        }
+        assert_eq!(fs::read(dir.join("a.svg")).unwrap(), b"old");
+        assert!(!dir.join("a.png").exists());
+        std::fs::remove_dir_all(dir).unwrap();
+        // Not even root can create a file there.
+        assert!(super::check(Path::new("/proc/a.svg")).is_err());
     }
 
     #[test]

@@ -25,13 +25,13 @@ mod report;
 mod status_page;
 mod watchdog;
 
-use crate::{explain, machine::Placement, sys};
+use crate::{conditions::Conditions, explain, machine::Placement, sys};
 use anyhow::{anyhow, bail, ensure};
 use doorbell::{Context, EventFd};
 use interleave::{interleave, Running};
 use probe::DoorbellPath;
-use report::{compare, unsteady};
-pub use report::{Report, Row, Source, Threads};
+use report::{compare, stolen, unsteady};
+pub use report::{Report, Round, Row, Source, Threads, UNSTEADY};
 use std::{
     ops::Range,
     path::{Path, PathBuf},
@@ -266,6 +266,12 @@ pub struct Options {
 /// A callback for progress: the activity, the amount done, and the total amount.
 pub type Progress<'a> = &'a mut dyn FnMut(&str, u64, u64);
 
+/// Returns the names of a group's rows.
+#[cfg(test)]
+pub(crate) fn names(group: Group) -> impl Iterator<Item = &'static str> {
+    group.rows().iter().map(|kind| kind.name())
+}
+
 fn full_name((group, kind): (Group, Kind)) -> String {
     format!("{} {}", group.id(), kind.name())
 }
@@ -340,6 +346,7 @@ fn open_for<R: Copy>(
 /// Fails if such a row is one of `options.rows`.
 pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> {
     let cpus = sys::cpus()?;
+    let conditions = Conditions::now(&cpus);
     let place = Placement::among(&cpus);
     let mut notes = Vec::new();
     let mut groups = Group::ALL.to_vec();
@@ -359,6 +366,14 @@ pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> 
         }
     }
     let mut chosen = choose(&options.rows, &groups)?;
+    let measured = |text: &&String| chosen.iter().any(|&row| full_name(row).contains(*text));
+    if let Some(text) = options.rows.iter().find(|text| !measured(text)) {
+        bail!(
+            "--filter {text}: {}\n  allow it a second one, for example by taskset -c 0,1; in the lab \
+             by DOORBELL_CPUS=2",
+            notes.join("; ")
+        );
+    }
     if !chosen.iter().any(|&(group, _)| group == Group::TwoCores) && place.other.is_some() {
         notes.clear();
     }
@@ -418,6 +433,7 @@ pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> 
     let mut rows: Vec<Row> = running.into_iter().map(Running::finish).collect();
     compare(&mut rows);
     notes.extend(unsteady(&rows));
+    notes.extend(stolen(&rows));
     let (lines, others_assigned) = doorbell.map_or((0, 0), |(_, nr_lines, background)| {
         (nr_lines, background.lines)
     });
@@ -426,6 +442,7 @@ pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> 
         left_out,
         notes,
         rounds,
+        conditions,
         source: Source::Threads(Threads {
             lines,
             others_assigned,

@@ -7,6 +7,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    time::{Duration, Instant},
 };
 
 /// A command that has ended.
@@ -20,7 +21,12 @@ struct Run {
 
 /// Runs `doorbell` with `arguments`, separated by spaces, on a machine without the device.
 fn doorbell(arguments: &str) -> Run {
-    let output = Command::new(env!("CARGO_BIN_EXE_doorbell"))
+    run(Command::new(env!("CARGO_BIN_EXE_doorbell")), arguments)
+}
+
+/// Runs `command`, which runs `doorbell`, with `arguments`.
+fn run(mut command: Command, arguments: &str) -> Run {
+    let output = command
         .args(arguments.split_whitespace())
         .env("DOORBELL_DEVICE", "/nonexistent")
         .env_remove("COLUMNS")
@@ -371,6 +377,38 @@ fn rtt_reports_the_settings_of_the_machine() {
     let settings = &value["machine"]["settings"];
     assert_eq!(settings["memory_locked"], false, "{json}");
     assert!(settings.get("scheduler").is_some(), "{json}");
+}
+
+#[test]
+fn rtt_checks_the_place_of_the_picture_first() {
+    let start = Instant::now();
+    doorbell("rtt --duration 1000s --plot rtt.png").fails(&["--plot", "rtt.svg"]);
+    doorbell("rtt kvm --duration 1000s --plot /nonexistent/a.svg").fails(&["--plot", "create"]);
+    doorbell("rtt qemu --plot /tmp").fails(&["--plot", "name it"]);
+    assert!(start.elapsed() < Duration::from_secs(1000), "not measured");
+    let dir = scratch("plot");
+    let file = dir.join("rtt.svg");
+    let command = format!("rtt --duration 100ms --rounds 1 --plot {}", file.display());
+    doorbell(&command).succeeds();
+    assert!(fs::read_to_string(&file).unwrap().contains("<svg"));
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn rtt_with_one_cpu_says_that_two_cores_are_not_measured() {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let allowed = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let cpu = allowed.unwrap().trim().split([',', '-']).next().unwrap();
+    let on_one = |arguments: &str| {
+        let mut command = Command::new("taskset");
+        command.args(["-c", cpu, env!("CARGO_BIN_EXE_doorbell")]);
+        run(command, arguments)
+    };
+    on_one("rtt --filter two-cores").fails(&["--filter two-cores", "taskset -c 0,1"]);
+    let text = on_one("rtt --duration 100ms --rounds 1 --filter futex").succeeds();
+    assert!(text.contains("two cores: not measured"), "{text}");
 }
 
 #[test]

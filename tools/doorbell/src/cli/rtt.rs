@@ -223,6 +223,14 @@ enum Format {
 }
 
 impl Output {
+    /// Checks what can be checked before the measurement, which takes long.
+    fn check(&self) -> anyhow::Result<()> {
+        match &self.plot {
+            Some(path) => plot::check(path).context("--plot"),
+            None => Ok(()),
+        }
+    }
+
     fn format(&self) -> Format {
         match self {
             Self { json: true, .. } => Format::Json,
@@ -272,6 +280,7 @@ pub fn rtt(device: &Path, args: &Rtt) -> anyhow::Result<()> {
         None => threads(device, &args.threads),
         Some(Mode::Threads(args)) => threads(device, args),
         Some(Mode::Kvm(args)) => {
+            args.output.check()?;
             let mut options = args.turns.options(device);
             if args.output.format() == Format::Classic && options.rows.is_empty() {
                 options.rows = baseline_2009::MEASURED.map(String::from).to_vec();
@@ -281,6 +290,7 @@ pub fn rtt(device: &Path, args: &Rtt) -> anyhow::Result<()> {
             args.output.write(&report)
         }
         Some(Mode::Qemu(args)) => {
+            args.output.check()?;
             let options = args.qemu.options(device);
             let report = with_progress(|progress| qemu::run(&options, progress))?;
             args.output.write(&report)
@@ -289,6 +299,7 @@ pub fn rtt(device: &Path, args: &Rtt) -> anyhow::Result<()> {
 }
 
 fn threads(device: &Path, args: &Threads) -> anyhow::Result<()> {
+    args.output.check()?;
     let options = Options {
         lines: args.lines,
         fill: args.fill,

@@ -2,7 +2,7 @@
 
 //! Common parts of the tables of guests: figures of 2009 beside today's.
 
-use super::Sheet;
+use super::{name, ratio, Sheet};
 use crate::{
     machine::{Machine, BARE_METAL, UNKNOWN},
     rtt::{
@@ -26,9 +26,9 @@ fn cells_of_2009(ns: f64, then: Option<Baseline>) -> [String; 3] {
     };
     let mark = if then.extrapolated { "*" } else { " " };
     [
-        format!("{} ", then.iops),
+        then.iops.to_string(),
         format!("{:.2}{mark}", then.us),
-        format!("{:.2}", ns / 1e3 / then.us),
+        ratio(ns / 1e3 / then.us),
     ]
 }
 
@@ -47,12 +47,12 @@ pub(super) fn sheets<T>(
         let of_2009 = matches!(group, Group::KvmWrite | Group::QemuWrite);
         let mut names = [&[group.name()], header].concat();
         if of_2009 {
-            names.extend(["2009: iops", "us", "now/2009"]);
+            names.extend(["2009:\niops", "us", "now/\n2009"]);
         }
         let mut sheet = Sheet::new(Some(group), &names);
         let rows = report.rows.iter().zip(facts);
         for (row, facts) in rows.filter(|(row, _)| row.group == group) {
-            let mut all = vec![row.name.to_owned()];
+            let mut all = vec![name(row)];
             all.extend(cells(row, facts));
             if of_2009 {
                 all.extend(cells_of_2009(row.ns, baseline(group, row.name)));

@@ -2,7 +2,7 @@
 
 //! Reports of runs with a guest, beside the figures of 2009.
 
-use super::{comparison, guest, percentile, us, Summary};
+use super::{comparison, guest, number, percentile, us, Summary};
 use crate::{
     machine::Machine,
     rtt::{
@@ -34,7 +34,7 @@ fn per_write(n: u64, counts: &Counts) -> String {
 
 fn cells(row: &Row, counts: &Counts) -> Vec<String> {
     vec![
-        format!("{:.0}", row.iops()),
+        number(row.iops()),
         us(row.ns),
         us(percentile(row, 99.0) as f64),
         us(row.histogram.max() as f64),
@@ -46,11 +46,11 @@ fn cells(row: &Row, counts: &Counts) -> Vec<String> {
 }
 
 pub(super) fn summarize(report: &Report, facts: &Facts, machine: &Machine) -> Summary {
-    let header = ["iops", "RTT us", "p99", "max", "exits", "to VMM"];
+    let header = ["iops", "RTT us", "p99", "max", "exits", "to\nVMM"];
     let mut sheets = guest::sheets(report, &Group::KVM, &header, &facts.rows, cells);
     sheets.push(comparison(report));
     let mut key = format!(
-        "RTT: median time from before the guest's write to after it; in a circle, to the handler of its\n\
+        "RTT: median time from before the guest's write to after it; in a circle, to the handler of its \
          interrupt. By the guest's TSC, reading it included; iops: 1 s / RTT.\n\
          exits, to VMM: exits from the guest, and returns to userspace, per write.\n\
          {} rounds, each with a turn of every row; {}.\n",
@@ -122,8 +122,7 @@ pub(crate) mod tests {
             .map(|&(group, name)| Row {
                 group,
                 name,
-                histogram: template.histogram.clone(),
-                ..template
+                ..template.clone()
             })
             .collect();
         report.rows[1].ns = 5000.0;
@@ -150,7 +149,7 @@ pub(crate) mod tests {
             "9.09 ",
             "200100",
             "5.00 ",
-            "now/2009",
+            "now/",
             "1.00",
             "1.82",
             "0.50",
@@ -193,6 +192,32 @@ pub(crate) mod tests {
         assert_eq!(value["rows"][2]["iops_2009"], Value::Null);
         assert_eq!(value["ratios"][0]["ratio"], 0.5);
         assert_eq!(value["clock_ns"], Value::Null);
+    }
+
+    #[test]
+    fn widest_table_fits_a_terminal() {
+        let mut report = report();
+        report.rows.truncate(1);
+        let longest = [
+            (Group::KvmWrite, "ioeventfd-mmio-any"),
+            (Group::KvmWrite, "userspace-pio"),
+            (Group::KvmWrite, "hypercall"),
+            (Group::KvmCircle, "circle-userspace"),
+            (Group::KvmTwo, "circle-userspace"),
+            (Group::KvmTwo, "circle-doorbell"),
+        ];
+        report.rows = longest
+            .map(|(group, name)| Row::example(group, name, 1000.0))
+            .into();
+        if let Source::Kvm(facts) = &mut report.source {
+            let counts = Counts {
+                exits: Some(99_999),
+                returns: 99_999,
+                ..facts.rows[0]
+            };
+            facts.rows = vec![counts; longest.len()];
+        }
+        plain::fits(report);
     }
 
     #[test]

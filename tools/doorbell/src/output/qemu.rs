@@ -2,7 +2,7 @@
 
 //! Reports of runs with guests of an unmodified QEMU.
 
-use super::{comparison, guest, us, Summary};
+use super::{comparison, guest, number, us, Summary};
 use crate::{
     machine::Machine,
     rtt::{qemu::Facts, Group, Report, Row},
@@ -12,9 +12,9 @@ use serde_json::{json, Value};
 fn cells(row: &Row, count: &u64) -> Vec<String> {
     let (q1, q3) = row.quartiles;
     let times = [row.ns, row.histogram.min() as f64, q1, q3];
-    let mut cells = vec![format!("{:.0}", row.iops())];
+    let mut cells = vec![number(row.iops())];
     cells.extend(times.map(us));
-    cells.push(count.to_string());
+    cells.push(number(*count as f64));
     cells
 }
 
@@ -31,8 +31,8 @@ pub(super) fn summarize(report: &Report, facts: &Facts, machine: &Machine) -> Su
         facts.version, facts.accelerator
     );
     let key = format!(
-        "RTT: median time from before the guest's write to after it, in batches of {} by the guest's\n\
-         TSC ({:.1} MHz); in a circle, from a write to an eventfd here to the answer of the guest's\n\
+        "RTT: median time from before the guest's write to after it, in batches of {} by the guest's \
+         TSC ({:.1} MHz); in a circle, from a write to an eventfd here to the answer of the guest's \
          interrupt handler, one by one. iops: 1 s / RTT.\n\
          rings: number of rings that were sent, and arrived. Each guest was booted {} times.\n",
         facts.writes,
@@ -81,8 +81,7 @@ pub(crate) mod tests {
             group,
             name,
             ns,
-            histogram: template.histogram.clone(),
-            ..template
+            ..template.clone()
         })
         .collect();
         report.source = Source::Qemu(Facts {
@@ -116,6 +115,15 @@ pub(crate) mod tests {
         for part in ["QEMU 0.10, -accel kvm", "2500.0 MHz", "batches of 200"] {
             assert!(text.contains(part), "{part} in {text}");
         }
+    }
+
+    #[test]
+    fn widest_table_fits_a_terminal() {
+        let mut report = report();
+        if let Source::Qemu(facts) = &mut report.source {
+            facts.counts = vec![80_000_000; 4];
+        }
+        plain::fits(report);
     }
 
     #[test]

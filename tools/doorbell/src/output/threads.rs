@@ -2,7 +2,7 @@
 
 //! Reports of runs with threads.
 
-use super::{percentile, us, Sheet, Summary, PERCENTILES};
+use super::{name, number, percentile, ratio, us, Sheet, Summary, PERCENTILES};
 use crate::{
     machine::Machine,
     rtt::{Group, Report, Row, Threads},
@@ -11,10 +11,10 @@ use serde_json::Value;
 
 fn cells(row: &Row) -> Vec<String> {
     let mut cells = vec![
-        row.name.to_owned(),
-        format!("{:.0}", row.iops()),
+        name(row),
+        number(row.iops()),
         us(row.ns),
-        format!("{:.2}", row.ratio),
+        ratio(row.ratio),
         us(row.histogram.min() as f64),
     ];
     cells.extend(PERCENTILES.map(|(_, p)| us(percentile(row, p) as f64)));

@@ -53,7 +53,7 @@ pub struct Ratio {
     pub baseline: Option<f64>,
 }
 
-/// Returns the ratios for which both rows are in `rows`.
+/// Returns the ratios for which both rows are in `rows`, and steady.
 pub fn ratios(rows: &[Row]) -> Vec<Ratio> {
     const PAIRS: [(Group, &str, &str); 8] = [
         (Group::KvmWrite, "userspace-mmio", "ioeventfd-mmio"),
@@ -72,7 +72,7 @@ pub fn ratios(rows: &[Row]) -> Vec<Ratio> {
     let ratio = |(group, above, below): (Group, &str, &str)| {
         let ns = |name| {
             let row = rows.iter().find(|r| r.group == group && r.name == name);
-            row.map(|row| row.ns)
+            row.filter(|row| !row.is_unsteady()).map(|row| row.ns)
         };
         let vcpus = match group {
             Group::KvmTwo => ", two vCPUs",
@@ -92,7 +92,6 @@ pub fn ratios(rows: &[Row]) -> Vec<Ratio> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hdrhistogram::Histogram;
 
     #[test]
     fn figures_are_consistent() {
@@ -116,20 +115,9 @@ mod tests {
         assert_eq!(baseline(Group::OneThread, "ioeventfd-mmio"), None);
     }
 
-    fn row(group: Group, name: &'static str, ns: f64) -> Row {
-        Row {
-            group,
-            name,
-            ns,
-            batches: 1,
-            quartiles: (ns, ns),
-            ratio: 1.0,
-            histogram: Histogram::new(3).unwrap(),
-        }
-    }
-
     #[test]
     fn ratios_need_both_rows() {
+        let row = Row::example;
         let rows = [
             row(Group::KvmWrite, "userspace-mmio", 300.0),
             row(Group::KvmWrite, "ioeventfd-mmio", 100.0),
@@ -159,5 +147,8 @@ mod tests {
         ];
         let ratio = super::ratios(&pio)[0].baseline.unwrap();
         assert_eq!(format!("{ratio:.2}"), "2.40");
+        let mut unsteady = pio;
+        unsteady[0].quartiles = (1.0, 3.0);
+        assert_eq!(super::ratios(&unsteady), []);
     }
 }

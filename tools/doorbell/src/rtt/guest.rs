@@ -5,10 +5,15 @@
 use super::{
     kvm::{Counts, Facts},
     open_for, quantile,
-    report::{compare, unsteady},
-    Group, Options, Progress, Report, Row, Source,
+    report::{compare, stolen, unsteady},
+    Group, Options, Progress, Report, Round, Row, Source,
 };
-use crate::{machine::Placement, random::Random, sys};
+use crate::{
+    conditions::{Conditions, Steal},
+    machine::Placement,
+    random::Random,
+    sys,
+};
 use anyhow::ensure;
 use doorbell::Context;
 use hdrhistogram::Histogram;
@@ -40,6 +45,8 @@ struct Running {
     /// Estimated time of a write in ns; in ticks until the frequency of the TSC is known.
     estimate: f64,
     histogram: Histogram<u64>,
+    rounds: Vec<Round>,
+    steal: Duration,
     counts: Counts,
 }
 
@@ -58,6 +65,8 @@ impl Running {
             row,
             estimate: f64::NAN,
             histogram: Histogram::new_with_bounds(1, 60_000_000_000, 3)?,
+            rounds: Vec::new(),
+            steal: Duration::ZERO,
             counts: Counts {
                 rings: row.needs_doorbell().then_some(0),
                 exits: Some(0),
@@ -69,6 +78,7 @@ impl Running {
     /// Makes `n` measured writes, in runs that begin with [`LEAD`] unmeasured ones.
     fn turn(&mut self, bench: &mut Testbench, n: u32, ns_per_tick: f64) -> anyhow::Result<()> {
         let mut left = n;
+        let mut times = Vec::new();
         while left > 0 {
             let n = left.min(MOST_WRITES - LEAD);
             left -= n;
@@ -76,6 +86,7 @@ impl Running {
             for &ticks in &run.ticks[LEAD as usize..] {
                 let ns = ticks as f64 * ns_per_tick;
                 self.histogram.saturating_record(ns as u64);
+                times.push(ns);
             }
             let counts = &mut self.counts;
             counts.writes += u64::from(LEAD + n);
@@ -83,6 +94,8 @@ impl Running {
             counts.exits = counts.exits.zip(run.exits).map(|(a, b)| a + b);
             counts.returns += run.returns;
         }
+        self.rounds
+            .extend(Round::new(&mut times.clone(), &mut times));
         self.estimate = self.histogram.value_at_quantile(0.5) as f64;
         Ok(())
     }
@@ -99,6 +112,8 @@ impl Running {
             quartiles,
             ratio: f64::NAN,
             histogram: self.histogram,
+            rounds: self.rounds,
+            steal: self.steal,
         };
         (row, self.counts)
     }
@@ -138,7 +153,9 @@ pub(super) fn run(
     count: Option<u32>,
     progress: Progress<'_>,
 ) -> anyhow::Result<Report> {
-    let place = Placement::among(&sys::cpus()?);
+    let cpus = sys::cpus()?;
+    let conditions = Conditions::now(&cpus);
+    let place = Placement::among(&cpus);
     let mut notes = Vec::new();
     let mut rows = choose(&options.rows)?;
     if place.other.is_none() && rows.iter().any(|row| row.is_for_two()) {
@@ -203,6 +220,11 @@ pub(super) fn run(
 
     let mut order: Vec<usize> = (0..running.len()).collect();
     let mut random = Random::new(0);
+    let measured: Vec<usize> = [Some(place.first), place.other]
+        .into_iter()
+        .flatten()
+        .collect();
+    let mut steal = Steal::new(&measured);
     let mut round = 0;
     while round < rounds {
         let late = start.elapsed() > options.time.mul_f64(1.4);
@@ -221,6 +243,7 @@ pub(super) fn run(
                 None => ((slot / row.estimate) as u32).clamp(SHORTEST, MOST_WRITES - LEAD),
             };
             row.turn(&mut bench, n, ns_per_tick)?;
+            row.steal += steal.since();
             done += 1;
             progress("measuring", done, total);
         }
@@ -238,11 +261,13 @@ pub(super) fn run(
         running.into_iter().map(Running::finish).unzip();
     compare(&mut rows);
     notes.extend(unsteady(&rows));
+    notes.extend(stolen(&rows));
     Ok(Report {
         rows,
         left_out,
         notes,
         rounds: round,
+        conditions,
         source: Source::Kvm(Facts {
             module: module(),
             tsc_hz,

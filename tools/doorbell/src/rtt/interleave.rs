@@ -10,10 +10,11 @@ use super::{
     quantile,
     region::{self, Register},
     status_page::{Skipped, Spinning},
+    report::Round,
     watchdog::{self, Watchdog},
     Group, Kind, Progress, Row,
 };
-use crate::{machine::Placement, random::Random, sys};
+use crate::{conditions::Steal, machine::Placement, random::Random, sys};
 use anyhow::{bail, ensure, Context as _};
 use doorbell::{EventFd, LineQuery};
 use hdrhistogram::Histogram;
@@ -33,6 +34,8 @@ pub(super) struct Running {
     group: Group,
     kind: Kind,
     cpu: usize,
+    /// The CPU of the second thread; that of the first one if there is no second one.
+    peer: usize,
     probe: Box<dyn Probe>,
     /// True during a slot, for the watchdog.
     active: Arc<AtomicBool>,
@@ -46,6 +49,8 @@ pub(super) struct Running {
     batches: Vec<f64>,
     times: Vec<u64>,
     histogram: Histogram<u64>,
+    rounds: Vec<Round>,
+    steal: Duration,
 }
 
 impl Running {
@@ -73,6 +78,7 @@ impl Running {
             group,
             kind,
             cpu: place.first,
+            peer,
             probe,
             active: Arc::default(),
             paths: if kind.rings() { paths } else { &[] }.to_vec(),
@@ -81,6 +87,8 @@ impl Running {
             batches: Vec::new(),
             times: Vec::new(),
             histogram: Histogram::new_with_bounds(1, 60_000_000_000, 3)?,
+            rounds: Vec::new(),
+            steal: Duration::ZERO,
         })
     }
 
@@ -151,6 +159,8 @@ impl Running {
         // nevertheless, or the disturbed ones would weigh more than the others. This limit bounds
         // that.
         let limit = half * 4;
+        let first = self.batches.len();
+        let mut singles = Vec::new();
         self.run(watchdog, |row| {
             let n = row.per_batch;
             let in_batch = n * row.probe.trips();
@@ -172,6 +182,7 @@ impl Running {
                 row.probe.sample(n, &mut row.times)?;
                 for &time in &row.times {
                     row.histogram.saturating_record(time);
+                    singles.push(time as f64);
                 }
                 trips += in_batch;
                 watchdog.beat();
@@ -181,6 +192,8 @@ impl Running {
             }
             Ok(trips)
         })?;
+        let round = Round::new(&mut self.batches[first..].to_vec(), &mut singles);
+        self.rounds.extend(round);
         let ns = quantile(&mut self.batches.clone(), 0.5);
         self.fit(ns);
         Ok(())
@@ -197,6 +210,8 @@ impl Running {
             batches: self.batches.len(),
             ratio: f64::NAN,
             histogram: self.histogram,
+            rounds: self.rounds,
+            steal: self.steal,
         }
     }
 }
@@ -289,6 +304,7 @@ pub(super) fn interleave(
     rounds: u32,
     progress: Progress<'_>,
 ) -> anyhow::Result<u32> {
+    ensure!(!running.is_empty(), "there is no row to measure");
     let paths: Vec<_> = running.iter().flat_map(|row| row.paths.clone()).collect();
     let registers: Vec<_> = running
         .iter()
@@ -298,6 +314,9 @@ pub(super) fn interleave(
         .iter()
         .filter_map(|row| Some((row.active.clone(), row.probe.rescuer()?)))
         .collect();
+    let mut cpus: Vec<usize> = running.iter().flat_map(|row| [row.cpu, row.peer]).collect();
+    cpus.sort_unstable();
+    cpus.dedup();
     let watchdog = Watchdog::new(watchdog::LIMIT, move || {
         for (active, rescue) in &rescuers {
             if active.load(Ordering::Relaxed) {
@@ -307,6 +326,7 @@ pub(super) fn interleave(
         paths.iter().for_each(|path| path.rescue());
         registers.iter().for_each(|register| register.rescue());
     });
+    let mut steal = Steal::new(&cpus);
     let total = u64::from(rounds + 1) * running.len() as u64;
     let half = time.div_f64(2.0 * total as f64);
     let start = Instant::now();
@@ -323,8 +343,11 @@ pub(super) fn interleave(
             return Ok(round);
         }
         random.shuffle(&mut order);
-        for &row in &order {
-            running[row].slot(half, &watchdog)?;
+        steal.since();
+        for &at in &order {
+            let row = &mut running[at];
+            row.slot(half, &watchdog)?;
+            row.steal += steal.since();
             done += 1;
             progress("measuring", done, total);
         }

@@ -11,10 +11,11 @@
 
 use super::{
     quantile,
-    report::{compare, unsteady},
-    Group, Progress, Report, Row, Source,
+    report::{compare, stolen, unsteady},
+    Group, Progress, Report, Round, Row, Source,
 };
 use crate::{
+    conditions::{Conditions, Steal},
     ivshmem::{
         guest::Job,
         memory,
@@ -222,6 +223,7 @@ fn ticks() -> anyhow::Result<u64> {
 
 /// Measures with guests of QEMU.
 pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> {
+    let conditions = Conditions::now(&sys::cpus()?);
     let version = vm::version(&options.qemu.program)?;
     let scratch = Scratch::new("qemu").context("create a directory")?;
     let log = |important, text: std::fmt::Arguments<'_>| {
@@ -251,9 +253,10 @@ pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> 
         compare(&mut rows);
         Ok(Report {
             left_out: None,
-            notes: unsteady(&rows).into_iter().collect(),
+            notes: unsteady(&rows).into_iter().chain(stolen(&rows)).collect(),
             rows,
             rounds: options.boots,
+            conditions,
             source: Source::Qemu(Facts {
                 version,
                 accelerator: options.qemu.accelerator.clone(),
@@ -280,32 +283,41 @@ fn rows(
     options: &Options,
     progress: Progress<'_>,
 ) -> anyhow::Result<(f64, Vec<Row>, Vec<u64>)> {
-    let mut samples: [Vec<f64>; ROWS.len()] = Default::default();
+    // The samples of each boot. The CPUs of a guest of QEMU are not pinned.
+    let mut samples: [Vec<Vec<f64>>; ROWS.len()] = Default::default();
+    let mut stolen = [Duration::ZERO; ROWS.len()];
+    let mut steal = Steal::new(&[]);
     let (start, start_ticks) = (Instant::now(), ticks()?);
     let all = u64::from(options.boots) * ROWS.len() as u64;
     for boot in 0..options.boots {
         for (at, (group, _, ioeventfd)) in ROWS.into_iter().enumerate() {
             let done = u64::from(boot) * ROWS.len() as u64 + at as u64;
             progress("guests of QEMU", done, all);
-            samples[at].extend(match group {
+            samples[at].push(match group {
                 Group::QemuWrite => bench.write(options, ioeventfd)?,
                 _ => bench.circle(options, ioeventfd)?,
             });
+            stolen[at] += steal.since();
         }
     }
     let tsc_hz = (ticks()? - start_ticks) as f64 / start.elapsed().as_secs_f64();
     let mut rows = Vec::new();
     let mut counts = Vec::new();
-    for ((group, name, _), mut samples) in ROWS.into_iter().zip(samples) {
+    for (((group, name, _), boots), steal) in ROWS.into_iter().zip(samples).zip(stolen) {
         // Samples of writes are ticks, per batch; those of round trips are ns.
         let (unit, each) = match group {
             Group::QemuWrite => (1e9 / tsc_hz, u64::from(options.writes)),
             _ => (1.0, 1),
         };
         let mut histogram = Histogram::new_with_bounds(1, 60_000_000_000, 3)?;
-        for sample in &mut samples {
-            *sample *= unit;
-            histogram.saturating_record(*sample as u64);
+        let mut rounds = Vec::new();
+        let mut samples = Vec::new();
+        for boot in boots {
+            let mut ns: Vec<f64> = boot.into_iter().map(|sample| sample * unit).collect();
+            ns.iter()
+                .for_each(|&ns| histogram.saturating_record(ns as u64));
+            rounds.extend(Round::new(&mut ns.clone(), &mut ns));
+            samples.extend(ns);
         }
         counts.push(samples.len() as u64 * each);
         rows.push(Row {
@@ -316,6 +328,8 @@ fn rows(
             quartiles: (quantile(&mut samples, 0.25), quantile(&mut samples, 0.75)),
             ratio: f64::NAN,
             histogram,
+            rounds,
+            steal,
         });
     }
     Ok((tsc_hz, rows, counts))

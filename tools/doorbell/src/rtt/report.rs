@@ -2,11 +2,13 @@
 
 //! Results of a measurement.
 
-use super::{kvm, qemu, Group};
+use super::{kvm, qemu, quantile, Group};
+use crate::conditions::Conditions;
 use hdrhistogram::Histogram;
+use std::time::Duration;
 
 /// The figures of one row.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Row {
     /// The group of the row.
     pub group: Group,
@@ -18,16 +20,60 @@ pub struct Row {
     pub batches: usize,
     /// Lower and upper quartile of the time per round trip of the batches.
     pub quartiles: (f64, f64),
-    /// Ratio of `ns` to the [base](Group::base) of the group; NaN if the base was not measured.
+    /// Ratio of `ns` to the [base](Group::base) of the group; NaN if the base was not measured, or
+    /// one of both is [unsteady](Row::is_unsteady).
     pub ratio: f64,
     /// Round-trip times in ns, one by one; in [`Group::QemuWrite`] one per batch.
     pub histogram: Histogram<u64>,
+    /// The figures of each round.
+    pub rounds: Vec<Round>,
+    /// Time that the host of this machine took from the row's CPUs while the row was measured.
+    pub steal: Duration,
 }
+
+/// The figures of a row in one round, in ns.
+///
+/// The batches of a round have the same drift and the same neighbours. So rounds, not batches, are
+/// the independent samples of a statistical test.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Round {
+    /// Median of the time per round trip of the batches.
+    pub ns: f64,
+    /// Median of the round trips that were timed one by one.
+    pub p50: f64,
+    /// 99th percentile of these.
+    pub p99: f64,
+}
+
+impl Round {
+    /// Returns the figures of a round; none if the round has no batches, or no single round trips.
+    pub(super) fn new(batches: &mut [f64], times: &mut [f64]) -> Option<Self> {
+        (!batches.is_empty() && !times.is_empty()).then(|| Self {
+            ns: quantile(batches, 0.5),
+            p50: quantile(times, 0.5),
+            p99: quantile(times, 0.99),
+        })
+    }
+}
+
+/// The ratio of a row's quartiles above which the row is unsteady.
+pub const UNSTEADY: f64 = 2.0;
 
 impl Row {
     /// Returns the round trips per second.
     pub fn iops(&self) -> f64 {
         1e9 / self.ns
+    }
+
+    /// Returns true if the quartiles differ by more than a factor of [`UNSTEADY`].
+    ///
+    /// The median of such a row is a matter of chance, and so is a ratio to it.
+    pub fn is_unsteady(&self) -> bool {
+        self.spread() > UNSTEADY
+    }
+
+    fn spread(&self) -> f64 {
+        self.quartiles.1 / self.quartiles.0
     }
 }
 
@@ -42,6 +88,8 @@ pub struct Report {
     pub notes: Vec<String>,
     /// Number of rounds, each with a slot for every row.
     pub rounds: u32,
+    /// The conditions at the start.
+    pub conditions: Conditions,
     /// The sender of the notifications.
     pub source: Source,
 }
@@ -81,10 +129,29 @@ pub(super) fn compare(rows: &mut [Row]) {
         let group = rows[at].group;
         let base = rows
             .iter()
-            .find(|row| row.group == group && row.name == group.base())
+            .find(|row| row.group == group && row.name == group.base() && !row.is_unsteady())
             .map_or(f64::NAN, |row| row.ns);
-        rows[at].ratio = rows[at].ns / base;
+        rows[at].ratio = match rows[at].is_unsteady() {
+            true => f64::NAN,
+            false => rows[at].ns / base,
+        };
     }
+}
+
+/// Returns a remark on the rows whose CPUs the host of this machine has used.
+pub(super) fn stolen(rows: &[Row]) -> Option<String> {
+    let mut stolen: Vec<&Row> = rows.iter().filter(|row| !row.steal.is_zero()).collect();
+    stolen.sort_by_key(|row| std::cmp::Reverse(row.steal));
+    let total: Duration = stolen.iter().map(|row| row.steal).sum();
+    let first = stolen.first()?;
+    Some(format!(
+        "steal time: the host of this machine took {} ms from the measured CPUs, most of it, {} ms, \
+         from {}, {}",
+        total.as_millis(),
+        first.steal.as_millis(),
+        first.group.name(),
+        first.name
+    ))
 }
 
 /// Returns a warning if the machine was busy.
@@ -92,7 +159,7 @@ pub(super) fn compare(rows: &mut [Row]) {
 /// A single thread or vCPU repeats the same operation in the same time. If its batches differ much,
 /// the machine did something else as well, and the median is a matter of chance.
 pub(super) fn unsteady(rows: &[Row]) -> Option<String> {
-    let spread = |row: &Row| row.quartiles.1 / row.quartiles.0;
+    let spread = Row::spread;
     let alone = |row: &&Row| {
         matches!(
             row.group,
@@ -112,4 +179,31 @@ pub(super) fn unsteady(rows: &[Row]) -> Option<String> {
             spread(worst)
         )
     })
+}
+
+#[cfg(test)]
+impl Row {
+    /// Returns a steady row of 1000 round trips, from `ns` on.
+    pub(crate) fn example(group: Group, name: &'static str, ns: f64) -> Self {
+        let mut histogram = Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("valid bounds");
+        for i in 0..1000 {
+            histogram.saturating_record(ns as u64 + i);
+        }
+        let round = Round {
+            ns,
+            p50: ns + 500.0,
+            p99: ns + 990.0,
+        };
+        Self {
+            group,
+            name,
+            ns,
+            batches: 100,
+            quartiles: (ns - 10.0, ns + 10.0),
+            ratio: ns / 1000.0,
+            histogram,
+            rounds: vec![round; 20],
+            steal: Duration::ZERO,
+        }
+    }
 }

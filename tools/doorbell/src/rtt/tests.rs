@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 use super::*;
-use hdrhistogram::Histogram;
 
 fn options(rows: &[&str]) -> Options {
     Options {
@@ -42,8 +41,18 @@ fn rows_without_the_device_are_measured() {
         assert!(row.ns > 0.0 && !row.histogram.is_empty(), "{}", row.name);
         assert!(row.batches >= 3);
         assert!(row.quartiles.0 <= row.ns && row.ns <= row.quartiles.1);
-        assert!(row.ratio > 0.0);
-        assert_eq!(row.name == "eventfd", row.ratio == 1.0);
+        assert!((1..=3).contains(&row.rounds.len()), "{:?}", row.rounds);
+        let median = row
+            .rounds
+            .iter()
+            .map(|round| round.ns)
+            .fold(f64::NAN, f64::max);
+        assert!(median >= row.quartiles.0, "{:?}", row.rounds);
+        // On a busy machine no row may be steady.
+        if row.ratio.is_finite() {
+            assert!(row.ratio > 0.0 && !row.is_unsteady());
+            assert_eq!(row.name == "eventfd", row.ratio == 1.0);
+        }
     }
 }
 
@@ -79,6 +88,30 @@ fn rows_that_need_the_device_are_left_out_unless_asked_for() {
     options.lines = 16;
     let error = super::run(&options, &mut |_, _, _| {}).unwrap_err();
     assert!(error.to_string().contains("--lines"), "{error}");
+}
+
+#[test]
+fn two_cores_are_refused_with_one_cpu() {
+    let cpu = sys::cpus().unwrap()[0];
+    // Only this thread, which ends with the test.
+    sys::pin(&[cpu]).unwrap();
+    let run = |rows: &[&str]| super::run(&options(rows), &mut |_, _, _| {});
+    for rows in [&["two-cores"][..], &["pipe", "two-cores futex"]] {
+        let error = run(rows).unwrap_err().to_string();
+        let asked = format!("--filter {}: two threads, two cores", rows[rows.len() - 1]);
+        assert!(error.starts_with(&asked), "{error}");
+        assert!(
+            error.contains(&format!("CPU {cpu} only")) && error.contains("taskset"),
+            "{error}"
+        );
+    }
+    let report = run(&["futex"]).unwrap();
+    assert!(
+        report.notes[0].contains("not measured"),
+        "{:?}",
+        report.notes
+    );
+    assert!(report.of(Group::TwoCores).next().is_none());
 }
 
 #[test]
@@ -123,15 +156,51 @@ fn quantiles_interpolate() {
 }
 
 #[test]
+fn unsteady_row_has_no_ratio() {
+    let row = |name, ns| Row::example(Group::OneThread, name, ns);
+    let mut rows = [
+        row("eventfd", 100.0),
+        row("pipe", 200.0),
+        row("futex", 300.0),
+    ];
+    rows[1].quartiles = (100.0, 201.0);
+    compare(&mut rows);
+    assert!(rows[1].is_unsteady() && rows[1].ratio.is_nan());
+    assert_eq!([rows[0].ratio, rows[2].ratio], [1.0, 3.0]);
+    // Nothing can be compared with an unsteady base.
+    rows[0].quartiles = (100.0, 201.0);
+    compare(&mut rows);
+    assert!(rows.iter().all(|row| row.ratio.is_nan()));
+}
+
+#[test]
+fn stolen_time_is_reported() {
+    let row = |name, ms| Row {
+        steal: Duration::from_millis(ms),
+        ..Row::example(Group::SameCore, name, 100.0)
+    };
+    assert_eq!(stolen(&[row("pipe", 0)]), None);
+    let note = stolen(&[row("pipe", 10), row("futex", 50), row("eventfd", 0)]).unwrap();
+    assert!(
+        note.contains("took 60 ms") && note.contains("50 ms"),
+        "{note}"
+    );
+    assert!(note.ends_with("same core, futex"), "{note}");
+}
+
+#[test]
+fn round_has_medians_and_a_tail() {
+    let mut times: Vec<f64> = (0..=100).map(f64::from).collect();
+    let round = Round::new(&mut [3.0, 1.0, 2.0], &mut times).unwrap();
+    assert_eq!((round.ns, round.p50, round.p99), (2.0, 50.0, 99.0));
+    assert_eq!(Round::new(&mut [], &mut times), None);
+}
+
+#[test]
 fn busy_machine_is_noticed() {
     let row = |group, q3| Row {
-        group,
-        name: "eventfd",
-        ns: 100.0,
-        batches: 100,
         quartiles: (95.0, q3),
-        ratio: 1.0,
-        histogram: Histogram::new(3).unwrap(),
+        ..Row::example(group, "eventfd", 100.0)
     };
     let steady = row(Group::OneThread, 110.0);
     // Two threads on a busy machine are never steady.
