@@ -6,6 +6,7 @@
 pub mod advice;
 pub mod bench;
 pub mod conditions;
+pub mod diff;
 pub mod doctor;
 pub mod ivshmem;
 pub mod machine;
@@ -16,6 +17,7 @@ mod random;
 pub mod realtime;
 pub mod rtt;
 pub mod share;
+pub mod stop;
 pub mod sys;
 pub mod torture;
 pub mod tracefs;

@@ -2,6 +2,7 @@
 
 //! Reports for people and for programs.
 
+pub mod diff;
 mod guest;
 pub mod html;
 pub mod json;
@@ -215,6 +216,7 @@ pub(crate) fn value(report: &Report, machine: &Machine) -> Value {
         "machine": machine,
         "rows": rows,
         "rounds": report.rounds,
+        "partial": report.partial,
         "left_out": report.left_out,
         "notes": report.notes,
     });
@@ -340,10 +342,12 @@ pub(crate) mod tests {
                 governors: vec!["performance".into()],
                 load: vec![0.5, 0.25, 0.0],
             },
+            partial: false,
             source: Source::Threads(Threads {
                 lines: 4,
                 others_assigned: 2,
                 clock_ns: 30.0,
+                rate: None,
             }),
         }
     }
@@ -446,6 +450,38 @@ pub(crate) mod tests {
         assert_eq!(long, ["99999", "100ms", "9999ms", "60s"]);
         let numbers = [0.4, 999_999.0, 1_172_279.0, 99_999_499.0, 123_456_789.0].map(number);
         assert_eq!(numbers, ["0", "999999", "1.17M", "100.00M", "123M"]);
+    }
+
+    #[test]
+    fn schema_describes_each_member() {
+        let schema: Value =
+            serde_json::from_str(include_str!("../../../Documentation/rtt.schema.json")).unwrap();
+        assert_eq!(
+            schema["properties"]["schema_version"]["const"],
+            SCHEMA_VERSION
+        );
+        let check = |schema: &Value, value: &Value| {
+            let members = value.as_object().unwrap();
+            for name in members.keys() {
+                assert!(
+                    schema["properties"][name].is_object(),
+                    "{name} is not described"
+                );
+            }
+            for name in schema["required"].as_array().unwrap() {
+                assert!(members.contains_key(name.as_str().unwrap()), "no {name}");
+            }
+        };
+        for report in [report(), kvm::tests::report(), qemu::tests::report()] {
+            let value = whole(&report, &machine());
+            check(&schema, &value);
+            check(&schema["properties"]["machine"], &value["machine"]);
+            for row in value["rows"].as_array().unwrap() {
+                let schema = &schema["properties"]["rows"]["items"];
+                check(schema, row);
+                check(&schema["properties"]["rounds_ns"], &row["rounds_ns"]);
+            }
+        }
     }
 
     /// Checks that no line of a report is wider than a terminal, whatever was measured.

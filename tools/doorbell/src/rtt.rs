@@ -17,6 +17,7 @@ pub mod baseline_2009;
 mod guest;
 mod interleave;
 pub mod kvm;
+pub mod limit;
 mod peers;
 mod probe;
 pub mod qemu;
@@ -25,7 +26,7 @@ mod report;
 mod status_page;
 mod watchdog;
 
-use crate::{conditions::Conditions, explain, machine::Placement, sys};
+use crate::{conditions::Conditions, explain, machine::Placement, stop::Stop, sys};
 use anyhow::{anyhow, bail, ensure};
 use doorbell::{Context, EventFd};
 use interleave::{interleave, Running};
@@ -80,6 +81,12 @@ impl Group {
             Group::QemuWrite => "qemu-write",
             Group::QemuCircle => "qemu-circle",
         }
+    }
+
+    /// Returns the group with this [`id`](Self::id).
+    pub fn by_id(id: &str) -> Option<Group> {
+        let all = [&Self::ALL[..], &Self::KVM, &Self::QEMU].concat();
+        all.into_iter().find(|group| group.id() == id)
     }
 
     /// Returns the name for people.
@@ -261,6 +268,11 @@ pub struct Options {
     pub rows: Vec<String>,
     /// Path of the device.
     pub device: PathBuf,
+    /// Round trips per second that are sent whether or not the ones before have returned; as many as
+    /// possible, one after the other, if none is given.
+    pub rate: Option<f64>,
+    /// Ends the run early.
+    pub stop: Stop,
 }
 
 /// A callback for progress: the activity, the amount done, and the total amount.
@@ -270,6 +282,23 @@ pub type Progress<'a> = &'a mut dyn FnMut(&str, u64, u64);
 #[cfg(test)]
 pub(crate) fn names(group: Group) -> impl Iterator<Item = &'static str> {
     group.rows().iter().map(|kind| kind.name())
+}
+
+/// Returns the "group name" of each row that a run with `filter` measures, if it can.
+///
+/// # Errors
+///
+/// If a text in `filter` selects none.
+pub fn selected(filter: &[String]) -> anyhow::Result<Vec<String>> {
+    Ok(choose(filter, &Group::ALL)?
+        .into_iter()
+        .map(full_name)
+        .collect())
+}
+
+/// Returns the remark on a run that was interrupted.
+fn interrupted(rounds: u32, of: u32) -> String {
+    format!("interrupted after {rounds} of {of} rounds: all figures are partial")
 }
 
 fn full_name((group, kind): (Group, Kind)) -> String {
@@ -420,13 +449,19 @@ pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> 
         });
         running.push(Running::new((group, kind), paths, place)?);
     }
-    let rounds = interleave(&mut running, options.time, options.rounds, progress)?;
-    if rounds < options.rounds {
+    let rounds = interleave(&mut running, options, progress)?;
+    let partial = options.stop.is_requested();
+    if partial {
+        running.retain(Running::has_samples);
+        notes.push(interrupted(rounds, options.rounds));
+        ensure!(!running.is_empty(), "interrupted before the first round");
+    } else if rounds < options.rounds {
         notes.push(format!(
             "stopped after {rounds} of {} rounds: the machine is busy, or --duration is too short",
             options.rounds
         ));
     }
+    notes.extend(running.iter().filter_map(Running::overload));
     let clock_ns = clock_cost();
     sys::pin(&cpus)?;
 
@@ -443,10 +478,12 @@ pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> 
         notes,
         rounds,
         conditions,
+        partial,
         source: Source::Threads(Threads {
             lines,
             others_assigned,
             clock_ns,
+            rate: options.rate,
         }),
     })
 }
@@ -485,7 +522,7 @@ pub fn scale(options: &Options, progress: Progress<'_>) -> anyhow::Result<(Vec<S
             }
         }
     }
-    interleave(&mut running, options.time, options.rounds, progress)?;
+    interleave(&mut running, options, progress)?;
     sys::pin(&cpus)?;
     let mut few: Vec<Row> = running.into_iter().map(Running::finish).collect();
     let many = few.split_off(few.len() / 2);

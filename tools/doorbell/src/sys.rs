@@ -59,14 +59,21 @@ pub fn wait_readable(fds: &[BorrowedFd<'_>], timeout: Option<Duration>) -> io::R
 /// Returns a descriptor that becomes readable when this process gets SIGINT, SIGTERM or SIGHUP,
 /// and blocks these signals. The process must have one thread: another one would still be ended.
 ///
+/// A signal that the process ignores, as by nohup(1), stays ignored.
+///
 /// The calls are libc's, as rustix leaves signal masks to the C library.
 pub fn termination() -> io::Result<OwnedFd> {
-    // SAFETY: `set` is valid, and initialised before it is used.
+    // SAFETY: `set` and `action` are valid, and initialised before they are used. No action is
+    // changed.
     unsafe {
         let mut set = std::mem::zeroed();
         libc::sigemptyset(&mut set);
         for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-            libc::sigaddset(&mut set, signal);
+            let mut action: libc::sigaction = std::mem::zeroed();
+            check(libc::sigaction(signal, std::ptr::null(), &mut action).into())?;
+            if action.sa_sigaction != libc::SIG_IGN {
+                libc::sigaddset(&mut set, signal);
+            }
         }
         check(libc::sigprocmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()).into())?;
         let fd = check(libc::signalfd(-1, &set, libc::SFD_CLOEXEC).into())?;

@@ -2,11 +2,12 @@
 
 //! The command line of `doorbell`, as far as it needs no module.
 
+use rustix::process::{Pid, Signal};
 use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -133,6 +134,7 @@ fn there_are_all_commands() {
         "rtt threads",
         "rtt kvm",
         "rtt qemu",
+        "diff",
         "report",
         "ivshmem serve",
         "ivshmem peers",
@@ -281,6 +283,11 @@ fn mistakes_are_explained() {
     doorbell("bus write 0x1000 1 --length 3").refuses(&["1, 2, 4 or 8"]);
     doorbell("ivshmem serve -l 1.5M").refuses(&["65536, 64K, 4M or 1G"]);
     doorbell("rtt --filter nothing").fails(&["nothing"]);
+    doorbell("rtt --limit p98<5us").refuses(&["'p98<5us'", "[ROW.]FIGURE<VALUE", "p99<20us"]);
+    doorbell("rtt --limit p99<5").refuses(&["no time with a unit"]);
+    doorbell("rtt --limit smoke.p99<5us").fails(&["smoke", "two-cores futex"]);
+    doorbell("rtt --rate 5").refuses(&["1000/s or 10k/s"]);
+    doorbell("diff a b --threshold x").refuses(&["2% or 0.5%"]);
 }
 
 #[test]
@@ -409,6 +416,127 @@ fn rtt_with_one_cpu_says_that_two_cores_are_not_measured() {
     on_one("rtt --filter two-cores").fails(&["--filter two-cores", "taskset -c 0,1"]);
     let text = on_one("rtt --duration 100ms --rounds 1 --filter futex").succeeds();
     assert!(text.contains("two cores: not measured"), "{text}");
+}
+
+/// Measures one group, quickly, with the further arguments `more`.
+fn measure(more: &str) -> Run {
+    doorbell(&format!(
+        "rtt --duration 400ms --rounds 10 --filter same-core {more}"
+    ))
+}
+
+#[test]
+fn rtt_with_a_limit_is_a_test() {
+    // An hour: no row breaks it. A nanosecond: each does.
+    measure("--limit max<3600s --limit ratio<1000000").exits(0);
+    let run = measure("--limit max<3600s --limit futex.p50<1ns --json").exits(3);
+    run.says(&["limit futex.p50<1ns does not hold: same-core futex: p50 is"]);
+    assert!(!run.stderr.contains("pipe"), "{}", run.stderr);
+    let value: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(value["limits"][0]["holds"], true);
+    assert_eq!(value["limits"][1]["holds"], false);
+    assert_eq!(value["limits"][1]["broken_by"][0]["name"], "futex");
+    // Rows that were left out keep no limit.
+    measure("--limit irqfd.p99<3600s").fails(&["--limit irqfd.p99<3600s", "no row"]);
+}
+
+#[test]
+fn results_are_compared() {
+    let dir = scratch("diff");
+    let path = |name: &str| dir.join(name).display().to_string();
+    let save = |name: &str, value: &serde_json::Value| {
+        fs::write(dir.join(name), value.to_string()).unwrap();
+    };
+    let text = measure("--json").succeeds();
+    let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert!(text.lines().count() < 1000, "histograms take one line each");
+    save("a", &value);
+    let diff = |more: &str| doorbell(&format!("diff {} {}{more}", path("a"), path("b")));
+    save("b", &value);
+    let text = diff("").succeeds();
+    assert!(text.contains("same") && !text.contains("worse "), "{text}");
+    assert!(widest(&text) <= 80, "{text}");
+    // A thousand times as slow is worse on any machine.
+    for row in value["rows"].as_array_mut().unwrap() {
+        if row["name"] == "pipe" {
+            for round in row["rounds_ns"]["rtt"].as_array_mut().unwrap() {
+                *round = (1000.0 * round.as_f64().unwrap()).into();
+            }
+        }
+    }
+    save("b", &value);
+    let run = diff(" --json").exits(1);
+    run.says(&["worse: same-core pipe: rtt"]);
+    assert!(!run.stderr.contains("futex"), "{}", run.stderr);
+    let json: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(json["verdict"], "worse");
+    diff(" --threshold 1000%").exits(1);
+    let back = doorbell(&format!("diff {} {} --json", path("b"), path("a"))).succeeds();
+    assert!(back.contains("\n  \"verdict\": \"better\""), "{back}");
+    // Results of other machines are compared by force only.
+    value["machine"]["cpu"] = "Abacus".into();
+    save("b", &value);
+    diff("").refuses(&["CPU: ", "/ Abacus", "--force"]);
+    let run = diff(" --force").exits(1);
+    assert!(run.stdout.contains("/ Abacus"), "{}", run.stdout);
+    doorbell(&format!("diff {} /nonexistent", path("a"))).refuses(&["read /nonexistent"]);
+    save("b", &"a text".into());
+    diff("").refuses(&[path("b").as_str(), "doorbell rtt --json"]);
+    fs::remove_dir_all(dir).unwrap();
+}
+
+/// Returns the CPU time of a process and its threads, in ticks of the kernel's clock.
+fn cpu_time(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let number = |text: &str| text.parse::<u64>().unwrap();
+    fields.split_whitespace().skip(11).take(2).map(number).sum()
+}
+
+#[test]
+fn interrupted_measurement_prints_what_it_has() {
+    // What this process ignores, its children would ignore, too.
+    let default = "--default-signal=INT,TERM";
+    for (disposition, signals, status) in [
+        (default, &[Signal::INT][..], 130),
+        (default, &[Signal::TERM], 143),
+        // As by nohup(1).
+        ("--ignore-signal=HUP", &[Signal::HUP, Signal::TERM], 143),
+    ] {
+        // Each row has turns of 2 ms. After a second of CPU time there are many.
+        let arguments = "rtt --duration 1000s --rounds 100000 --filter same-core --json";
+        let child = Command::new("env")
+            .args([disposition, env!("CARGO_BIN_EXE_doorbell")])
+            .args(arguments.split(' '))
+            .env("DOORBELL_DEVICE", "/nonexistent")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        while cpu_time(child.id()) < 100 {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let pid = Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+        for &signal in signals {
+            rustix::process::kill_process(pid, signal).unwrap();
+        }
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(status), "{stderr}");
+        assert!(
+            stderr.contains("interrupted: the result is partial"),
+            "{stderr}"
+        );
+        let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(value["partial"], true);
+        let rounds = value["rounds"].as_u64().unwrap();
+        assert!((1..100_000).contains(&rounds), "{rounds}");
+        for row in value["rows"].as_array().unwrap() {
+            let measured = row["rounds_ns"]["rtt"].as_array().unwrap().len() as u64;
+            assert!((rounds..=rounds + 1).contains(&measured), "{rounds}: {row}");
+            assert!(row["samples"].as_u64() > Some(0), "{row}");
+        }
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ use doorbell_tools::{
     machine::Machine,
     output,
     rtt::Options,
+    stop::Stop,
 };
 use serde_json::json;
 use std::{path::Path, time::Duration};
@@ -83,6 +84,8 @@ pub fn bench(device: &Path, args: &Bench) -> anyhow::Result<()> {
                 fill: true,
                 rows: Vec::new(),
                 device: device.to_owned(),
+                rate: None,
+                stop: Stop::default(),
             };
             let (rows, assigned) = with_progress(|progress| bench::scale(&options, progress))?;
             let machine = Machine::this();

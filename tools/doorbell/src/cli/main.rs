@@ -5,8 +5,10 @@
 mod bench;
 mod bus;
 mod context_args;
+mod diff;
 mod doctor;
 mod generate;
+mod interrupt;
 mod ivshmem;
 mod lines;
 mod progress;
@@ -139,6 +141,9 @@ Example:
     /// Measure round-trip times
     #[command(after_help = rtt::HELP)]
     Rtt(rtt::Rtt),
+    /// Compare two results of 'rtt --json' by a statistical test
+    #[command(after_help = diff::HELP)]
+    Diff(diff::DiffArgs),
     /// Measure all round-trip times and write an HTML page with plots
     #[command(after_help = report::HELP)]
     Report(report::ReportArgs),
@@ -188,6 +193,22 @@ fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "write 500ms, 10s or 5m; the maximum is 1000000s".into())
 }
 
+/// A result that is no error, and has an exit status of its own.
+#[derive(Debug)]
+struct Exit {
+    status: u8,
+    /// The reason.
+    text: String,
+}
+
+impl std::error::Error for Exit {}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(&cli) {
@@ -202,7 +223,8 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             eprintln!("doorbell: {}", explain(error.as_ref()));
-            ExitCode::FAILURE
+            let exit = error.downcast_ref::<Exit>();
+            exit.map_or(ExitCode::FAILURE, |exit| exit.status.into())
         }
     }
 }
@@ -226,6 +248,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Trace(args) => trace::trace(args),
         Command::Torture(args) => torture::torture(&cli.device, args),
         Command::Rtt(args) => rtt::rtt(&cli.device, args),
+        Command::Diff(args) => diff::run(args),
         Command::Report(args) => report::report(&cli.device, args),
         Command::Ivshmem(args) => ivshmem::ivshmem(&cli.device, args),
         Command::IvshmemServer(args) => ivshmem::serve(&cli.device, args),
@@ -377,6 +400,16 @@ mod tests {
             "watch --fd 5 --lines 3",
             "watch --duration -1",
             "rtt --json --csv",
+            "rtt --limit p99",
+            "rtt --limit p99<5",
+            "rtt --rate 0",
+            "rtt --rate 5x",
+            "rtt kvm --rate 100/s",
+            "diff",
+            "diff a",
+            "diff a b c",
+            "diff a b --threshold x",
+            "diff a b --threshold -1%",
             "rtt --lines 65537",
             "rtt --count 5",
             "rtt kvm --count 5 --duration 3",
@@ -437,7 +470,13 @@ mod tests {
 
     #[test]
     fn plain_rtt_measures_threads() {
-        for good in ["rtt", "rtt threads", "rtt --lines 5 --fill", "rtt --csv"] {
+        for good in [
+            "rtt",
+            "rtt threads",
+            "rtt --lines 5 --fill",
+            "rtt --csv",
+            "rtt --rate 10k/s --limit p99<5ms --limit irqfd.ratio<2",
+        ] {
             let args = ["doorbell"].into_iter().chain(good.split(' '));
             assert!(Cli::try_parse_from(args).is_ok(), "{good}");
         }

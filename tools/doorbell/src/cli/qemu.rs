@@ -3,7 +3,7 @@
 //! Arguments of measurements with QEMU.
 
 use clap::Args;
-use doorbell_tools::{ivshmem::vm, rtt::qemu::Options};
+use doorbell_tools::{ivshmem::vm, rtt::qemu::Options, stop::Stop};
 use std::path::{Path, PathBuf};
 
 /// Arguments that choose a QEMU and the number of its guests.
@@ -25,7 +25,7 @@ pub struct Qemu {
 
 impl Qemu {
     /// Returns the options of a measurement.
-    pub fn options(&self, device: &Path) -> Options {
+    pub fn options(&self, device: &Path, stop: Stop) -> Options {
         Options {
             qemu: vm::Qemu {
                 program: self.qemu_program.clone(),
@@ -36,6 +36,7 @@ impl Qemu {
             batches: self.qemu_batches,
             trips: 20 * self.qemu_batches,
             device: device.to_owned(),
+            stop,
         }
     }
 }

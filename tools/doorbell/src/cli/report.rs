@@ -11,6 +11,7 @@ use doorbell_tools::{
     machine::Machine,
     output::html::{page, Page, Part},
     rtt::{self, kvm, qemu, Options, Progress},
+    stop::Stop,
 };
 use serde_json::{json, Value};
 use std::{
@@ -87,6 +88,8 @@ pub fn report(device: &Path, args: &ReportArgs) -> anyhow::Result<()> {
         fill: false,
         rows: Vec::new(),
         device: device.to_owned(),
+        rate: None,
+        stop: Stop::default(),
     };
     let all = [
         part(
@@ -108,7 +111,7 @@ pub fn report(device: &Path, args: &ReportArgs) -> anyhow::Result<()> {
             "doorbell rtt qemu",
             &checks,
             &["device", "KVM", "QEMU"],
-            |progress| qemu::run(&args.qemu.options(device), progress),
+            |progress| qemu::run(&args.qemu.options(device, Stop::default()), progress),
         ),
     ];
     let (parts, errors): (Vec<_>, Vec<_>) = all.into_iter().unzip();

@@ -2,17 +2,26 @@
 
 //! `doorbell rtt`.
 
-use crate::{duration, print, progress::with_progress, qemu::Qemu, realtime::Realtime};
+use crate::{
+    duration, interrupt, print, progress::with_progress, qemu::Qemu, realtime::Realtime, Exit,
+};
 use anyhow::Context as _;
 use clap::{builder::UnknownArgumentValueParser, Args, Subcommand, ValueEnum};
 use doorbell::uapi;
 use doorbell_tools::{
+    explain,
     machine::Machine,
     output, plot,
-    rtt::{self, baseline_2009, kvm, qemu, Options},
+    rtt::{
+        self, baseline_2009, kvm,
+        limit::{Limit, Outcome},
+        qemu, Options,
+    },
+    stop::Stop,
 };
 use std::{
     path::{Path, PathBuf},
+    str::FromStr,
     time::Duration,
 };
 
@@ -24,10 +33,23 @@ Rows that need the module are left out if it is not loaded, and a note names
 them. The exit status is 1 if a --filter matches only such rows, or if --lines,
 --fill or 'qemu' need the module.
 
+--limit '[ROW.]FIGURE<VALUE' makes it a test. FIGURE is rtt, mean, p50, p90,
+p99, p99.9, p99.99 or max, and VALUE a time in ns, us, ms or s; or FIGURE is
+ratio, and VALUE a number. Without ROW, each row has to keep the limit.
+
+Exit status:
+  0    measured, and all limits hold
+  1    an error: nothing was measured, or a row that was requested
+  2    wrong arguments
+  3    a limit does not hold; standard error names the rows
+  130  interrupted by Ctrl-C: the result so far was printed (143: SIGTERM)
+
 Examples:
   doorbell rtt                          measure between threads
   doorbell rtt kvm                      measure from a guest of a small VMM
   doorbell rtt qemu                     measure from a guest of QEMU
+  doorbell rtt --json >before.json      keep the result for 'doorbell diff'
+  doorbell rtt --limit 'irqfd.p99<50us' --limit 'ratio<3'
   doorbell rtt --duration 60s --plot rtt.svg";
 
 const THREADS_HELP: &str = "\
@@ -68,6 +90,7 @@ Examples:
   doorbell rtt --lines 65536 --fill     measure in a large, full context
   doorbell rtt --fifo 50                measure as cyclictest -m -p 50 does
   doorbell rtt --latency 0              keep CPUs from idle states
+  doorbell rtt --rate 10k/s --filter same-core
   doorbell rtt --duration 60s --plot rtt.svg";
 
 const KVM_HELP: &str = "\
@@ -152,6 +175,9 @@ struct Threads {
     /// Assign an irqfd and a trigger to each other line of the context
     #[arg(long)]
     fill: bool,
+    /// Send N round trips per second, and time each from when it was due
+    #[arg(long, value_name = "N/s", value_parser = rate)]
+    rate: Option<f64>,
     #[command(flatten)]
     realtime: Realtime,
     #[command(flatten)]
@@ -208,6 +234,22 @@ struct Output {
     /// Draw the distributions of the round-trip times to FILE
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
+    /// Exit with status 3 if a row breaks LIMIT, such as 'p99<20us'; may be repeated
+    #[arg(long = "limit", value_name = "LIMIT", value_parser = Limit::from_str)]
+    limits: Vec<Limit>,
+}
+
+/// Parses a rate per second, such as 1000/s or 10k/s.
+fn rate(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix("/s").unwrap_or(text);
+    let (number, unit) = match (number.strip_suffix('k'), number.strip_suffix('M')) {
+        (Some(number), _) => (number, 1e3),
+        (_, Some(number)) => (number, 1e6),
+        _ => (number, 1.0),
+    };
+    let rate = number.parse::<f64>().ok().map(|number| number * unit);
+    rate.filter(|rate| (10.0..=1e8).contains(rate))
+        .ok_or_else(|| "write 1000/s or 10k/s; the range is 10/s to 100M/s".into())
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -223,12 +265,13 @@ enum Format {
 }
 
 impl Output {
-    /// Checks what can be checked before the measurement, which takes long.
-    fn check(&self) -> anyhow::Result<()> {
-        match &self.plot {
-            Some(path) => plot::check(path).context("--plot"),
-            None => Ok(()),
+    /// Checks what can be checked before the measurement, which takes long. `rows` are the full
+    /// names of the rows.
+    fn check(&self, rows: &[String]) -> anyhow::Result<()> {
+        if let Some(path) = &self.plot {
+            plot::check(path).context("--plot")?;
         }
+        self.limits.iter().try_for_each(|limit| limit.check(rows))
     }
 
     fn format(&self) -> Format {
@@ -239,8 +282,16 @@ impl Output {
         }
     }
 
-    /// Prints and draws a report.
-    fn write(&self, report: &rtt::Report) -> anyhow::Result<()> {
+    /// Prints and draws a report, and applies the limits.
+    fn write(&self, report: &rtt::Report, stop: &Stop) -> anyhow::Result<()> {
+        // If the run was interrupted, there may be no row for a limit.
+        let applied: Vec<_> = self
+            .limits
+            .iter()
+            .map(|limit| limit.apply(report))
+            .collect();
+        let (outcomes, failed): (Vec<_>, Vec<_>) = applied.into_iter().partition(Result::is_ok);
+        let outcomes: Vec<Outcome> = outcomes.into_iter().flatten().collect();
         let machine = Machine::this();
         // These formats have no place for notes.
         if matches!(self.format(), Format::Csv | Format::Classic) {
@@ -250,7 +301,13 @@ impl Output {
         }
         print(&match self.format() {
             Format::Table => output::human(report, &machine),
-            Format::Json => output::json(report, &machine),
+            Format::Json => {
+                let mut value = output::whole(report, &machine);
+                if !self.limits.is_empty() {
+                    value["limits"] = serde_json::to_value(&outcomes)?;
+                }
+                output::json::pretty(&value)
+            }
             Format::Csv => output::csv(report),
             Format::Classic => output::classic(report),
         })?;
@@ -258,12 +315,38 @@ impl Output {
             plot::draw(report, &machine, path)
                 .with_context(|| format!("draw {}", path.display()))?;
         }
+        let broken: Vec<String> = outcomes
+            .iter()
+            .flat_map(|outcome| {
+                let limit = &outcome.limit;
+                let breach = move |breach| format!("limit {limit} does not hold: {breach}");
+                outcome.broken_by.iter().map(breach)
+            })
+            .collect();
+        if let Some(signal) = stop.signal() {
+            broken.iter().for_each(|text| eprintln!("doorbell: {text}"));
+            return Err(Exit {
+                status: interrupt::status(signal),
+                text: "interrupted: the result is partial".into(),
+            }
+            .into());
+        }
+        if let Some(Err(error)) = failed.into_iter().next() {
+            return Err(error);
+        }
+        if !broken.is_empty() {
+            return Err(Exit {
+                status: LIMIT_BROKEN,
+                text: broken.join("\ndoorbell: "),
+            }
+            .into());
+        }
         Ok(())
     }
 }
 
 impl Turns {
-    fn options(&self, device: &Path) -> Options {
+    fn options(&self, device: &Path, stop: &Stop) -> Options {
         Options {
             time: self.duration,
             rounds: self.rounds,
@@ -271,41 +354,64 @@ impl Turns {
             fill: false,
             rows: self.filter.clone(),
             device: device.to_owned(),
+            rate: None,
+            stop: stop.clone(),
         }
     }
 }
 
+/// The exit status if a limit does not hold.
+const LIMIT_BROKEN: u8 = 3;
+
 pub fn rtt(device: &Path, args: &Rtt) -> anyhow::Result<()> {
+    let stop = &interrupt::stop_on_signals()?;
+    let result = measure(device, args, stop);
+    match stop.signal() {
+        // There is no result, since it ended too early.
+        Some(signal) if result.is_err() => result.map_err(|error| match error.is::<Exit>() {
+            true => error,
+            false => Exit {
+                status: interrupt::status(signal),
+                text: explain(error.as_ref()),
+            }
+            .into(),
+        }),
+        _ => result,
+    }
+}
+
+fn measure(device: &Path, args: &Rtt, stop: &Stop) -> anyhow::Result<()> {
     match &args.mode {
-        None => threads(device, &args.threads),
-        Some(Mode::Threads(args)) => threads(device, args),
+        None => threads(device, &args.threads, stop),
+        Some(Mode::Threads(args)) => threads(device, args, stop),
         Some(Mode::Kvm(args)) => {
-            args.output.check()?;
-            let mut options = args.turns.options(device);
+            let mut options = args.turns.options(device, stop);
             if args.output.format() == Format::Classic && options.rows.is_empty() {
                 options.rows = baseline_2009::MEASURED.map(String::from).to_vec();
             }
+            args.output.check(&kvm::selected(&options.rows)?)?;
             let _applied = args.realtime.apply()?;
             let report = with_progress(|progress| kvm::run(&options, args.count, progress))?;
-            args.output.write(&report)
+            args.output.write(&report, stop)
         }
         Some(Mode::Qemu(args)) => {
-            args.output.check()?;
-            let options = args.qemu.options(device);
+            args.output.check(&qemu::selected())?;
+            let options = args.qemu.options(device, stop.clone());
             let report = with_progress(|progress| qemu::run(&options, progress))?;
-            args.output.write(&report)
+            args.output.write(&report, stop)
         }
     }
 }
 
-fn threads(device: &Path, args: &Threads) -> anyhow::Result<()> {
-    args.output.check()?;
+fn threads(device: &Path, args: &Threads, stop: &Stop) -> anyhow::Result<()> {
     let options = Options {
         lines: args.lines,
         fill: args.fill,
-        ..args.turns.options(device)
+        rate: args.rate,
+        ..args.turns.options(device, stop)
     };
+    args.output.check(&rtt::selected(&options.rows)?)?;
     let _applied = args.realtime.apply()?;
     let report = with_progress(|progress| rtt::run(&options, progress))?;
-    args.output.write(&report)
+    args.output.write(&report, stop)
 }

@@ -47,9 +47,13 @@ pub(super) fn summarize(report: &Report, facts: &Threads, machine: &Machine) -> 
         sheet.rows = report.of(group).map(cells).collect();
         sheet
     });
+    let paced = match facts.rate {
+        Some(rate) => format!("{rate} a second, each from when it should have been sent"),
+        None => "timed one by one".into(),
+    };
     let key = format!(
         "iops, RTT, ratio (to the group's eventfd): median of short batches timed as a whole.\n\
-         min to max, in us: round trips timed one by one, reading the clock ({}, {} us) included.\n\
+         min to max, in us: round trips {paced}, reading the clock ({}, {} us) included.\n\
          {} rounds, each with a turn of every row.\n",
         machine.clock_source,
         us(facts.clock_ns),
@@ -67,4 +71,5 @@ pub(super) fn complete(value: &mut Value, facts: &Threads) {
     value["lines"] = facts.lines.into();
     value["other_lines_assigned"] = facts.others_assigned.into();
     value["clock_ns"] = facts.clock_ns.into();
+    value["rate"] = facts.rate.into();
 }

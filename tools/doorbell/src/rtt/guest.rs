@@ -3,6 +3,7 @@
 //! Rows with a guest, interleaved.
 
 use super::{
+    interrupted,
     kvm::{Counts, Facts},
     open_for, quantile,
     report::{compare, stolen, unsteady},
@@ -132,6 +133,11 @@ fn selects(text: &str, row: kvm_rtt::Scenario) -> bool {
     }
 }
 
+/// Returns the "group name" of each row that `filter` selects.
+pub(super) fn selected(filter: &[String]) -> anyhow::Result<Vec<String>> {
+    Ok(choose(filter)?.into_iter().map(full_name).collect())
+}
+
 /// Returns the rows that `filter` selects.
 pub(super) fn choose(filter: &[String]) -> anyhow::Result<Vec<kvm_rtt::Scenario>> {
     let all = kvm_rtt::Scenario::ALL;
@@ -205,6 +211,9 @@ pub(super) fn run(
     let start = Instant::now();
     let mut done = 0;
     for row in &mut running {
+        if options.stop.is_requested() {
+            break;
+        }
         let ticks = bench.run(row.row, LEAD + SHORTEST)?.ticks;
         let mut ticks: Vec<f64> = ticks.into_iter().map(|n| n as f64).collect();
         row.estimate = quantile(&mut ticks, 0.5);
@@ -226,7 +235,7 @@ pub(super) fn run(
         .collect();
     let mut steal = Steal::new(&measured);
     let mut round = 0;
-    while round < rounds {
+    'rounds: while round < rounds {
         let late = start.elapsed() > options.time.mul_f64(1.4);
         if count.is_none() && round >= MIN_ROUNDS && late {
             notes.push(format!(
@@ -237,6 +246,9 @@ pub(super) fn run(
         }
         random.shuffle(&mut order);
         for &at in &order {
+            if options.stop.is_requested() {
+                break 'rounds;
+            }
             let row = &mut running[at];
             let n = match count {
                 Some(count) => share(count, round, rounds),
@@ -248,6 +260,12 @@ pub(super) fn run(
             progress("measuring", done, total);
         }
         round += 1;
+    }
+    let partial = options.stop.is_requested();
+    if partial {
+        running.retain(|row| !row.histogram.is_empty());
+        notes.push(interrupted(round, rounds));
+        ensure!(!running.is_empty(), "interrupted before the first round");
     }
     let drift = bench.tsc_hz()? / tsc_hz;
     if (drift - 1.0).abs() > 0.005 {
@@ -268,6 +286,7 @@ pub(super) fn run(
         notes,
         rounds: round,
         conditions,
+        partial,
         source: Source::Kvm(Facts {
             module: module(),
             tsc_hz,
@@ -288,6 +307,7 @@ fn module() -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stop::Stop;
 
     #[test]
     fn shares_add_up() {
@@ -306,6 +326,8 @@ mod tests {
             fill: false,
             rows: vec!["ioeventfd-pio".into()],
             device: "/nonexistent".into(),
+            rate: None,
+            stop: Stop::default(),
         };
         let error = run(&options, Some(1), &mut |_, _, _| {}).unwrap_err();
         assert!(error.to_string().contains("modprobe doorbell"), "{error}");

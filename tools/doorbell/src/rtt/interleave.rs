@@ -5,16 +5,17 @@
 use super::{
     peers,
     probe::{
-        Bare, Doorbell, DoorbellPath, Echo, Exchange, Exchanges, Futex, PingPong, Probe, Raw, Spin,
+        Bare, Doorbell, DoorbellPath, Echo, Exchange, Exchanges, Futex, PingPong, Probe, Raw, Schedule,
+        Spin,
     },
     quantile,
     region::{self, Register},
     status_page::{Skipped, Spinning},
     report::Round,
     watchdog::{self, Watchdog},
-    Group, Kind, Progress, Row,
+    Group, Kind, Options, Progress, Row,
 };
-use crate::{conditions::Steal, machine::Placement, random::Random, sys};
+use crate::{conditions::Steal, machine::Placement, random::Random, stop::Stop, sys};
 use anyhow::{bail, ensure, Context as _};
 use doorbell::{EventFd, LineQuery};
 use hdrhistogram::Histogram;
@@ -51,6 +52,8 @@ pub(super) struct Running {
     histogram: Histogram<u64>,
     rounds: Vec<Round>,
     steal: Duration,
+    /// Number of paced calls, and of those that began when the next one was due, or later.
+    paced: (u64, u64),
 }
 
 impl Running {
@@ -89,6 +92,7 @@ impl Running {
             histogram: Histogram::new_with_bounds(1, 60_000_000_000, 3)?,
             rounds: Vec::new(),
             steal: Duration::ZERO,
+            paced: (0, 0),
         })
     }
 
@@ -152,8 +156,15 @@ impl Running {
         self.per_batch = (BATCH.as_nanos() as f64 / call).max(1.0) as u64;
     }
 
-    /// Makes batches for the time `half`, then single round trips for the same time.
-    fn slot(&mut self, half: Duration, watchdog: &Watchdog) -> anyhow::Result<()> {
+    /// Makes batches for the time `half`, then single round trips for the same time. Ends early if a
+    /// stop is requested.
+    fn slot(
+        &mut self,
+        half: Duration,
+        rate: Option<f64>,
+        stop: &Stop,
+        watchdog: &Watchdog,
+    ) -> anyhow::Result<()> {
         let batches = (half.as_nanos() / BATCH.as_nanos()).max(1);
         // Their number follows from their median. If the CPU is taken away, all are made
         // nevertheless, or the disturbed ones would weigh more than the others. This limit bounds
@@ -173,9 +184,12 @@ impl Running {
                 row.batches.push(took.as_nanos() as f64 / in_batch as f64);
                 trips += in_batch;
                 watchdog.beat();
-                if start.elapsed() > limit {
+                if start.elapsed() > limit || stop.is_requested() {
                     break;
                 }
+            }
+            if let Some(rate) = rate {
+                return Ok(trips + row.pace(half, rate, &mut singles, stop, watchdog)?);
             }
             let start = Instant::now();
             for _ in 0..batches {
@@ -186,7 +200,7 @@ impl Running {
                 }
                 trips += in_batch;
                 watchdog.beat();
-                if start.elapsed() > limit {
+                if start.elapsed() > limit || stop.is_requested() {
                     break;
                 }
             }
@@ -197,6 +211,65 @@ impl Running {
         let ns = quantile(&mut self.batches.clone(), 0.5);
         self.fit(ns);
         Ok(())
+    }
+
+    /// Makes `rate` round trips per second for the time `time`; returns their number.
+    ///
+    /// If they take more than four times that time, the others are not sent. They count with the
+    /// time that they have been due: to leave them out would hide what delayed them.
+    fn pace(
+        &mut self,
+        time: Duration,
+        rate: f64,
+        singles: &mut Vec<f64>,
+        stop: &Stop,
+        watchdog: &Watchdog,
+    ) -> anyhow::Result<u64> {
+        let each = self.probe.trips();
+        let interval = 1e9 * each as f64 / rate;
+        let calls = (time.as_nanos() as f64 / interval).max(1.0) as u64;
+        let in_batch = (BATCH.as_nanos() as f64 / interval).max(1.0) as u64;
+        let start = Instant::now();
+        let mut schedule = Schedule::new(interval);
+        let mut made = 0;
+        while made < calls && start.elapsed() <= time * 4 && !stop.is_requested() {
+            let n = in_batch.min(calls - made);
+            self.probe.paced(n, &mut schedule, &mut self.times)?;
+            made += n;
+            for &time in &self.times {
+                self.histogram.saturating_record(time);
+                singles.push(time as f64);
+            }
+            watchdog.beat();
+        }
+        if !stop.is_requested() {
+            for time in schedule.abandon(calls) {
+                self.histogram.saturating_record(time / each);
+                singles.push((time / each) as f64);
+            }
+        }
+        self.paced.0 += schedule.calls();
+        self.paced.1 += schedule.late();
+        Ok(made * each)
+    }
+
+    /// Returns a remark if the row was too slow for its rate.
+    pub(super) fn overload(&self) -> Option<String> {
+        let (calls, late) = self.paced;
+        // A few are late if anything else runs on the machine.
+        (late * 20 > calls).then(|| {
+            format!(
+                "{}, {}: could not keep the rate, {late} of {calls} round trips began an interval \
+                 late or more",
+                self.group.name(),
+                self.kind.name()
+            )
+        })
+    }
+
+    /// Returns true if the row has figures.
+    pub(super) fn has_samples(&self) -> bool {
+        !self.batches.is_empty() && !self.histogram.is_empty()
     }
 
     pub(super) fn finish(mut self) -> Row {
@@ -296,14 +369,20 @@ fn new_probe(
 /// Minimum number of rounds. Fewer say little about the differences between rounds.
 const MIN_ROUNDS: u32 = 10;
 
-/// Gives each row a slot in each of `rounds` rounds; returns the number of rounds. If the machine
-/// became much slower after the warm-up, there are fewer than `rounds`.
+/// Gives each row a slot in each round; returns the number of complete rounds. There are fewer than
+/// requested if the machine became much slower after the warm-up, or if a stop was requested.
 pub(super) fn interleave(
     running: &mut [Running],
-    time: Duration,
-    rounds: u32,
+    options: &Options,
     progress: Progress<'_>,
 ) -> anyhow::Result<u32> {
+    let Options {
+        time,
+        rounds,
+        rate,
+        ref stop,
+        ..
+    } = *options;
     ensure!(!running.is_empty(), "there is no row to measure");
     let paths: Vec<_> = running.iter().flat_map(|row| row.paths.clone()).collect();
     let registers: Vec<_> = running
@@ -329,9 +408,22 @@ pub(super) fn interleave(
     let mut steal = Steal::new(&cpus);
     let total = u64::from(rounds + 1) * running.len() as u64;
     let half = time.div_f64(2.0 * total as f64);
+    if let Some(rate) = rate {
+        let fits = |row: &&Running| row.probe.trips() as f64 <= rate * half.as_secs_f64();
+        if let Some(row) = running.iter().find(|row| !fits(row)) {
+            bail!(
+                "--rate: {rate}/s is less than one {} in its turn of {half:.1?}\n  give it more time: \
+                 a longer --duration, fewer --rounds, or fewer rows by --filter",
+                row.kind.name()
+            );
+        }
+    }
     let start = Instant::now();
     let mut done = 0;
     for row in &mut *running {
+        if stop.is_requested() {
+            return Ok(0);
+        }
         row.warm_up(&watchdog)?;
         done += 1;
         progress("measuring", done, total);
@@ -345,14 +437,21 @@ pub(super) fn interleave(
         random.shuffle(&mut order);
         steal.since();
         for &at in &order {
+            if stop.is_requested() {
+                return Ok(round);
+            }
             let row = &mut running[at];
-            row.slot(half, &watchdog)?;
+            row.slot(half, rate, stop, &watchdog)?;
             row.steal += steal.since();
             done += 1;
             progress("measuring", done, total);
         }
     }
-    Ok(rounds)
+    Ok(match stop.is_requested() {
+        // The last row of the last round may have fewer samples.
+        true => rounds - 1,
+        false => rounds,
+    })
 }
 
 #[cfg(test)]

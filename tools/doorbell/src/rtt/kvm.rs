@@ -33,6 +33,23 @@ pub struct Counts {
     pub exits: Option<u64>,
 }
 
+/// Returns the "group name" of each row that a run with `filter` measures, if it can.
+///
+/// # Errors
+///
+/// If a text in `filter` selects none.
+pub fn selected(filter: &[String]) -> anyhow::Result<Vec<String>> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        super::guest::selected(filter)
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = filter;
+        anyhow::bail!("there is no guest for this architecture, only for x86-64")
+    }
+}
+
 /// Measures. If `count` is given, each row makes that many writes; otherwise the time is the limit.
 pub fn run(
     options: &Options,

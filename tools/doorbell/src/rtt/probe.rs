@@ -65,6 +65,86 @@ pub(super) trait Probe {
         }
         Ok(())
     }
+
+    /// Calls [`once`](Self::once) `n` times, each when `schedule` says, or at once if that is past.
+    /// Stores the ns per round trip in `times`, from when the call should have been made.
+    ///
+    /// Between calls this thread polls the clock: a timer would add its own latency.
+    fn paced(&mut self, n: u64, schedule: &mut Schedule, times: &mut Vec<u64>) -> io::Result<()> {
+        times.clear();
+        times.reserve(n as usize);
+        let trips = self.trips();
+        for _ in 0..n {
+            let intended = schedule.next();
+            let mut now = Instant::now();
+            while now < intended {
+                hint::spin_loop();
+                now = Instant::now();
+            }
+            schedule.begin(now - intended);
+            self.once()?;
+            times.push(intended.elapsed().as_nanos() as u64 / trips);
+        }
+        Ok(())
+    }
+}
+
+/// The times at which calls are due, at a constant rate.
+pub(super) struct Schedule {
+    start: Instant,
+    /// In ns.
+    interval: f64,
+    /// Number of calls so far.
+    calls: u64,
+    /// Number of calls that began when the next one was due, or later.
+    late: u64,
+}
+
+impl Schedule {
+    /// Starts a schedule with `interval` ns between two calls. The first one is due now.
+    pub(super) fn new(interval: f64) -> Self {
+        Self {
+            start: Instant::now(),
+            interval,
+            calls: 0,
+            late: 0,
+        }
+    }
+
+    /// Returns when the next call is due.
+    fn next(&mut self) -> Instant {
+        let after = Duration::from_nanos((self.calls as f64 * self.interval) as u64);
+        self.calls += 1;
+        self.start + after
+    }
+
+    /// Counts a call that begins `behind` its time.
+    fn begin(&mut self, behind: Duration) {
+        self.late += u64::from(behind.as_nanos() as f64 >= self.interval);
+    }
+
+    pub(super) fn calls(&self) -> u64 {
+        self.calls
+    }
+
+    pub(super) fn late(&self) -> u64 {
+        self.late
+    }
+
+    /// Abandons the calls up to number `n`, and returns for how many ns each has been due.
+    pub(super) fn abandon(&mut self, n: u64) -> Vec<u64> {
+        let now = Instant::now();
+        let mut waited = Vec::new();
+        while self.calls < n {
+            let due = self.next();
+            waited.extend(
+                now.checked_duration_since(due)
+                    .map(|time| time.as_nanos() as u64),
+            );
+        }
+        self.late += waited.len() as u64;
+        waited
+    }
 }
 
 /// One thread: calls `signal`, then reads the trigger of `back`.
@@ -390,6 +470,81 @@ mod tests {
         exercise(PingPong::new(Spin::<true>::default(), cpu));
         exercise(PingPong::new(Futex::default(), cpu));
         exercise(PingPong::new(Raw::new().unwrap(), cpu));
+    }
+
+    /// A probe whose call number `at` takes the time `stall`, and all others none.
+    struct Stalling {
+        calls: u32,
+        at: u32,
+        stall: Duration,
+    }
+
+    impl Probe for Stalling {
+        fn once(&mut self) -> io::Result<()> {
+            if self.calls == self.at {
+                thread::sleep(self.stall);
+            }
+            self.calls += 1;
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn stall_delays_all_calls_that_are_due_in_it() {
+        const MS: u64 = 1_000_000;
+        let mut probe = Stalling {
+            calls: 0,
+            at: 20,
+            stall: Duration::from_millis(100),
+        };
+        let mut times = Vec::new();
+        let mut schedule = Schedule::new(MS as f64);
+        // Two parts of one schedule.
+        probe.paced(50, &mut schedule, &mut times).unwrap();
+        let mut all = times.clone();
+        probe.paced(150, &mut schedule, &mut times).unwrap();
+        all.append(&mut times);
+        assert_eq!((all.len(), schedule.calls()), (200, 200));
+        // A busy machine can only add to these times.
+        for (after, &time) in all[20..].iter().enumerate() {
+            let expected = (100 * MS).saturating_sub(after as u64 * MS);
+            assert!(time >= expected, "{after} after the stall: {time}");
+        }
+        assert!(schedule.late() >= 98, "{}", schedule.late());
+        let slow = all.iter().filter(|&&time| time >= 50 * MS).count();
+        assert!(
+            slow >= 50,
+            "a quarter of the calls was due in the stall, not {slow}"
+        );
+    }
+
+    #[test]
+    fn calls_are_not_made_before_they_are_due() {
+        let mut probe = Stalling {
+            calls: 0,
+            at: u32::MAX,
+            stall: Duration::ZERO,
+        };
+        let start = Instant::now();
+        let mut schedule = Schedule::new(2e6);
+        probe.paced(11, &mut schedule, &mut Vec::new()).unwrap();
+        assert!(start.elapsed() >= Duration::from_millis(20));
+    }
+
+    #[test]
+    fn abandoned_calls_have_waited_since_they_were_due() {
+        let mut schedule = Schedule::new(1e6);
+        schedule.next();
+        thread::sleep(Duration::from_millis(10));
+        let waited = schedule.abandon(6);
+        assert_eq!((waited.len(), schedule.calls(), schedule.late()), (5, 6, 5));
+        for (at, &time) in (1..).zip(&waited) {
+            assert!(time >= 10_000_000 - at * 1_000_000, "{waited:?}");
+        }
+        // None is due that is in the future.
+        let mut schedule = Schedule::new(1e18);
+        schedule.next();
+        assert!(schedule.abandon(2).is_empty());
     }
 
     #[test]

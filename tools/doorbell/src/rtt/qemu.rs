@@ -10,7 +10,7 @@
 //! only the server knows.
 
 use super::{
-    quantile,
+    interrupted, quantile,
     report::{compare, stolen, unsteady},
     Group, Progress, Report, Round, Row, Source,
 };
@@ -24,6 +24,7 @@ use crate::{
         vm::{self, Qemu, Scratch, Vm},
         Client,
     },
+    stop::Stop,
     sys,
 };
 use anyhow::{ensure, Context as _};
@@ -52,6 +53,8 @@ pub struct Options {
     pub trips: u32,
     /// Path of the device.
     pub device: PathBuf,
+    /// Ends the run early.
+    pub stop: Stop,
 }
 
 /// Facts about a run, besides its rows.
@@ -151,17 +154,29 @@ impl Bench {
         let (start, start_ticks) = (Instant::now(), ticks()?);
         vm.go()?;
         let mut times = vec![0; 8 * batches as usize];
+        let mut complete = 0;
         for batch in times.chunks_exact_mut(8) {
+            if options.stop.is_requested() {
+                break;
+            }
             vm.read(batch, PATIENCE)?;
+            complete += 1;
         }
+        times.truncate(8 * complete);
         let (elapsed, elapsed_ticks) = (start.elapsed(), ticks()? - start_ticks);
-        vm.wait_end(PATIENCE)?;
-        let sent = u64::from(writes) * u64::from(batches);
+        let sent = u64::from(writes) * complete as u64;
+        if complete == batches as usize {
+            vm.wait_end(PATIENCE)?;
+        }
         let arrived = self.rings(self.client.id())? - before;
+        // If it was interrupted, the guest goes on to write until it is ended.
         ensure!(
-            arrived == sent,
+            arrived == sent || arrived > sent && complete < batches as usize,
             "the guest wrote {sent} times, and {arrived} rings arrived"
         );
+        if complete == 0 {
+            return Ok(Vec::new());
+        }
         let ticks: Vec<u64> = times
             .chunks_exact(8)
             .map(|bytes| u64::from_le_bytes(bytes.try_into().expect("eight")))
@@ -192,6 +207,9 @@ impl Bench {
         let answer = self.client.vector(0);
         let mut times = Vec::new();
         for trip in 1..=options.trips {
+            if options.stop.is_requested() {
+                break;
+            }
             let start = Instant::now();
             ring.write(1)?;
             ensure!(
@@ -205,7 +223,7 @@ impl Bench {
                 "{answers} answers to interrupt {trip} of the guest"
             );
         }
-        let sent = u64::from(options.trips);
+        let sent = times.len() as u64;
         for (before, now) in before.into_iter().zip(rings(self)?) {
             let arrived = now - before;
             ensure!(
@@ -219,6 +237,12 @@ impl Bench {
 
 fn ticks() -> anyhow::Result<u64> {
     sys::time_stamp().context("this machine has no time stamp counter")
+}
+
+/// Returns the "group name" of each row.
+pub fn selected() -> Vec<String> {
+    ROWS.map(|(group, name, _)| format!("{} {name}", group.id()))
+        .into()
 }
 
 /// Measures with guests of QEMU.
@@ -249,14 +273,28 @@ pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> 
         let result = measure();
         stop.write(1)?;
         running.join().expect("the server does not panic")?;
-        let (tsc_hz, mut rows, counts) = result?;
+        let Measured {
+            tsc_hz,
+            mut rows,
+            counts,
+            boots,
+        } = result?;
         compare(&mut rows);
+        let mut notes = Vec::new();
+        let partial = options.stop.is_requested();
+        if partial {
+            notes.push(interrupted(boots, options.boots));
+            ensure!(!rows.is_empty(), "interrupted before the first guest");
+        }
+        notes.extend(unsteady(&rows));
+        notes.extend(stolen(&rows));
         Ok(Report {
             left_out: None,
-            notes: unsteady(&rows).into_iter().chain(stolen(&rows)).collect(),
+            notes,
             rows,
-            rounds: options.boots,
+            rounds: boots,
             conditions,
+            partial,
             source: Source::Qemu(Facts {
                 version,
                 accelerator: options.qemu.accelerator.clone(),
@@ -276,21 +314,29 @@ const ROWS: [(Group, &str, bool); 4] = [
     (Group::QemuCircle, "circle-ioeventfd-mmio", true),
 ];
 
-/// Returns the frequency of the time stamp counter, the rows, and the number of operations of each
-/// row.
-fn rows(
-    bench: &mut Bench,
-    options: &Options,
-    progress: Progress<'_>,
-) -> anyhow::Result<(f64, Vec<Row>, Vec<u64>)> {
+/// The result of all boots.
+struct Measured {
+    tsc_hz: f64,
+    rows: Vec<Row>,
+    /// Number of operations of each row.
+    counts: Vec<u64>,
+    /// Number of boots that were complete.
+    boots: u32,
+}
+
+fn rows(bench: &mut Bench, options: &Options, progress: Progress<'_>) -> anyhow::Result<Measured> {
     // The samples of each boot. The CPUs of a guest of QEMU are not pinned.
     let mut samples: [Vec<Vec<f64>>; ROWS.len()] = Default::default();
     let mut stolen = [Duration::ZERO; ROWS.len()];
     let mut steal = Steal::new(&[]);
     let (start, start_ticks) = (Instant::now(), ticks()?);
     let all = u64::from(options.boots) * ROWS.len() as u64;
-    for boot in 0..options.boots {
+    let mut complete = 0;
+    'boots: for boot in 0..options.boots {
         for (at, (group, _, ioeventfd)) in ROWS.into_iter().enumerate() {
+            if options.stop.is_requested() {
+                break 'boots;
+            }
             let done = u64::from(boot) * ROWS.len() as u64 + at as u64;
             progress("guests of QEMU", done, all);
             samples[at].push(match group {
@@ -299,6 +345,7 @@ fn rows(
             });
             stolen[at] += steal.since();
         }
+        complete += u32::from(!options.stop.is_requested());
     }
     let tsc_hz = (ticks()? - start_ticks) as f64 / start.elapsed().as_secs_f64();
     let mut rows = Vec::new();
@@ -319,6 +366,9 @@ fn rows(
             rounds.extend(Round::new(&mut ns.clone(), &mut ns));
             samples.extend(ns);
         }
+        if samples.is_empty() {
+            continue;
+        }
         counts.push(samples.len() as u64 * each);
         rows.push(Row {
             group,
@@ -332,5 +382,10 @@ fn rows(
             steal,
         });
     }
-    Ok((tsc_hz, rows, counts))
+    Ok(Measured {
+        tsc_hz,
+        rows,
+        counts,
+        boots: complete,
+    })
 }

@@ -65,6 +65,11 @@ impl Row {
         1e9 / self.ns
     }
 
+    /// Returns the name with that of the group.
+    pub fn full_name(&self) -> String {
+        format!("{} {}", self.group.id(), self.name)
+    }
+
     /// Returns true if the quartiles differ by more than a factor of [`UNSTEADY`].
     ///
     /// The median of such a row is a matter of chance, and so is a ratio to it.
@@ -90,6 +95,8 @@ pub struct Report {
     pub rounds: u32,
     /// The conditions at the start.
     pub conditions: Conditions,
+    /// True if the run was interrupted.
+    pub partial: bool,
     /// The sender of the notifications.
     pub source: Source,
 }
@@ -114,6 +121,9 @@ pub struct Threads {
     pub others_assigned: u32,
     /// Time of reading the clock, in ns. The histograms include it.
     pub clock_ns: f64,
+    /// Round trips per second, if they were paced. Then the histograms have the times from when a
+    /// round trip should have been sent.
+    pub rate: Option<f64>,
 }
 
 impl Report {

@@ -10,6 +10,8 @@ fn options(rows: &[&str]) -> Options {
         fill: false,
         rows: rows.iter().map(ToString::to_string).collect(),
         device: "/nonexistent".into(),
+        rate: None,
+        stop: Stop::default(),
     }
 }
 
@@ -153,6 +155,75 @@ fn quantiles_interpolate() {
     assert_eq!(quantile(&mut [4.0, 1.0, 2.0, 3.0], 0.0), 1.0);
     assert_eq!(quantile(&mut [4.0, 1.0, 2.0, 3.0], 1.0), 4.0);
     assert!(quantile(&mut [], 0.5).is_nan());
+}
+
+/// Runs with a rate, and returns the notes and the number of samples of each row.
+fn paced(rows: &[&str], rate: f64, rounds: u32) -> anyhow::Result<(String, Vec<u64>)> {
+    let options = Options {
+        rate: Some(rate),
+        rounds,
+        ..options(rows)
+    };
+    let report = super::run(&options, &mut |_, _, _| {})?;
+    let samples = report.rows.iter().map(|row| row.histogram.len()).collect();
+    Ok((report.notes.join("\n"), samples))
+}
+
+#[test]
+fn rate_sets_the_number_of_round_trips() {
+    // 300 ms are 8 turns of 2 rows, half of each is paced: 18.75 ms.
+    let (_, samples) = paced(&["same-core pipe"], 2000.0, 3).unwrap();
+    assert_eq!(samples, [3 * 37; 2]);
+    let error = paced(&["same-core pipe"], 10.0, 3).unwrap_err().to_string();
+    assert!(
+        error.contains("10/s is less than one") && error.contains("--rounds"),
+        "{error}"
+    );
+}
+
+#[test]
+fn rate_that_a_row_cannot_keep_is_reported() {
+    let (notes, samples) = paced(&["same-core pipe"], 1e7, 1).unwrap();
+    assert!(
+        notes.contains("same core, pipe: could not keep the rate"),
+        "{notes}"
+    );
+    // Those that were due in the turn count, even though they were not sent.
+    assert!(samples[1] > 100_000, "{samples:?}");
+}
+
+#[test]
+fn interrupted_run_keeps_its_samples() {
+    let rows = &["same-core pipe"];
+    let stop = Stop::default();
+    let options = Options {
+        time: Duration::from_secs(100_000),
+        rounds: 1_000_000,
+        stop: stop.clone(),
+        ..options(rows)
+    };
+    let report = super::run(&options, &mut |_, done, _| {
+        // Two warm-ups, two rounds, and one row of the third round.
+        if done == 7 {
+            stop.request(2);
+        }
+    })
+    .unwrap();
+    assert!(report.partial);
+    assert_eq!(report.rounds, 2);
+    assert!(report
+        .notes
+        .iter()
+        .any(|note| note.contains("after 2 of 1000000 rounds")));
+    let rounds: usize = report.rows.iter().map(|row| row.rounds.len()).sum();
+    assert_eq!(rounds, 5);
+    assert!(report.rows.iter().all(|row| !row.histogram.is_empty()));
+    // If there are no samples, there is no report.
+    let error = super::run(&options, &mut |_, _, _| {}).unwrap_err();
+    assert!(
+        error.to_string().contains("before the first round"),
+        "{error}"
+    );
 }
 
 #[test]
