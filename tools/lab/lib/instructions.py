@@ -47,6 +47,11 @@ def repeats(figure):
     return figure["p90"] - figure["min"] <= SPREAD * figure["median"]
 
 
+def is_minimum(figure):
+    """Returns true if half of the batches took as few instructions as the best one."""
+    return figure["median"] - figure["min"] <= SPREAD * figure["median"]
+
+
 def column(figure, width):
     """Returns a figure for the table; a tilde marks one that does not repeat."""
     if not figure:
@@ -147,11 +152,12 @@ def check(figures, recorded):
               if "doorbell" in path and name not in figures.paths]
     print("TAP version 13")
     print(f"1..{len(names) + 1}")
+    # An allocator's refill in a tenth of the batches does not move the median.
     spread = [name for name in names if name in figures.paths
-              and not repeats(figures.paths[name]["doorbell"])]
+              and not is_minimum(figures.paths[name]["doorbell"])]
     if spread:
-        print("# batches differ by more than a percent: " + ", ".join(spread))
-    print(f"{'not ok' if spread else 'ok'} 1 figures repeat")
+        print("# the median is more than a percent above the minimum: " + ", ".join(spread))
+    print(f"{'not ok' if spread else 'ok'} 1 medians are near the minimum")
     skip = ""
     for what in ("kernel", "emulator"):
         was, now = recorded[what], getattr(figures, what)

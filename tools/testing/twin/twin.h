@@ -114,7 +114,12 @@ struct twin_context {
 /* Returns true if any of @reserved is not zero. */
 static inline bool reserved_used(const u32 *reserved, size_t bytes)
 {
-	return memchr_inv(reserved, 0, bytes);
+	u32 used = 0;
+	size_t i;
+
+	for (i = 0; i < bytes / sizeof(*reserved); i++)
+		used |= reserved[i];
+	return used;
 }
 
 static inline u32 nr_lines_of(struct twin_context *context)
