@@ -5,13 +5,13 @@
 use super::{
     peers,
     probe::{
-        Bare, Doorbell, DoorbellPath, Echo, Exchange, Exchanges, Futex, PingPong, Probe, Raw, Schedule,
-        Spin,
+        Bare, Doorbell, DoorbellPath, Echo, Exchange, Exchanges, Futex, PingPong, Probe, Raw,
+        Schedule, Spin,
     },
     quantile,
     region::{self, Register},
-    status_page::{Skipped, Spinning},
     report::Round,
+    status_page::{Skipped, Spinning},
     watchdog::{self, Watchdog},
     Group, Kind, Options, Progress, Row,
 };
