@@ -177,13 +177,14 @@ atomic_t *doorbell_read_begin(struct doorbell_readers *readers, u32 phase)
 	atomic_t *active = &readers[raw_smp_processor_id()].active[phase & 1];
 
 	atomic_inc(active);
+	/* Pairs with the barrier of the writer, between its change and its look at the counter. */
 	smp_mb__after_atomic();
 	return active;
 }
 
-/* A writer that finds no reader left has the reader's accesses before its own. */
 void doorbell_read_end(atomic_t *active)
 {
+	/* The reader's accesses come before those of a writer that finds no reader left. */
 	smp_mb__before_atomic();
 	atomic_dec(active);
 }

@@ -691,14 +691,11 @@ struct doorbell_eventfd {
  * and wakes writers. @timeout says whether to sleep; O_NONBLOCK of the eventfd does not
  * matter. Returns 0.
  *
- * All checks come before the ring. So there are three kinds of errors:
- *
- *	EINTR, ETIMEDOUT	The line was rung, and @result is written. Nothing was
- *				consumed. To go on waiting, call again with
- *				DOORBELL_RING_WAIT_FLAG_NO_RING
- *	EFAULT			Nothing was rung. Only if the argument's memory was unmapped
- *				during the call: the line was rung, and nothing was consumed
- *	all others		Nothing was rung or consumed
+ * All checks come before the ring. So there are three kinds of errors. After EINTR and
+ * ETIMEDOUT the line was rung, @result is written, and nothing was consumed. To go on
+ * waiting, call again with DOORBELL_RING_WAIT_FLAG_NO_RING. After EFAULT nothing was rung,
+ * unless the argument's memory was unmapped during the call: then the line was rung, and
+ * nothing was consumed. After all other errors nothing was rung or consumed.
  *
  * If the counter is not zero, the call succeeds, even if a signal is pending or the time
  * has passed. A call that has rung is never restarted, because that would ring twice:

@@ -143,7 +143,7 @@ pub(crate) fn has_capability(number: u32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     field(&status, "CapEff:")
         .and_then(|mask| u64::from_str_radix(mask, 16).ok())
-        .is_some_and(|mask| mask >> number & 1 == 1)
+        .is_some_and(|mask| (mask >> number) & 1 == 1)
 }
 
 /// Returns true if this process may lock all of its memory.

@@ -25,13 +25,17 @@ check_cargo_package() {
 	cargo_env cargo package --locked --offline --allow-dirty -p doorbell
 }
 
-# UAPI headers cannot use BIT(), and Rust can export symbols, too.
+# UAPI headers cannot use BIT(), and Rust can export symbols, too. Trace events have a
+# format of their own.
 check_checkpatch() {
 	local files
-	files=$(cd "$SRC" && find . \( -name '*.c' -o -name '*.h' \) -type f -printf '/doorbell/%P\n' | sort)
+	files=$(cd "$SRC" && find . \( -name '*.c' -o -name '*.h' \) ! -path '*/trace/events/*' -type f -printf '/doorbell/%P\n' | sort)
 	# shellcheck disable=SC2086
 	in_tree "$TREE" env -C "$KSRC" perl scripts/checkpatch.pl --no-tree --strict --quiet \
-		--show-types --ignore BIT_MACRO,EXPORT_SYMBOL -f $files
+		--show-types --ignore BIT_MACRO,EXPORT_SYMBOL -f $files &&
+		in_tree "$TREE" env -C "$KSRC" perl scripts/checkpatch.pl --no-tree --strict --quiet \
+			--show-types --ignore OPEN_ENDED_LINE,PARENTHESIS_ALIGNMENT \
+			-f /doorbell/include/trace/events/doorbell.h
 }
 
 check_kernel_doc() {

@@ -93,7 +93,7 @@ impl SignalFd {
                 &raw const info,
             )
         };
-        check(ret.into()).map(drop)
+        check(ret).map(drop)
     }
 
     /// Waits for a signal to this thread, and returns its value.

@@ -186,14 +186,14 @@ mod tests {
         \tfield: char data;\toffset:16;\tsize:4080;\tsigned:1;\n";
 
     fn head(kind: u32, delta: u32) -> [u8; 4] {
-        (kind | delta << 5).to_le_bytes()
+        (kind | (delta << 5)).to_le_bytes()
     }
 
     /// Returns a page with these words, and with `flags` in its commit field.
     fn page(words: &[[u8; 4]], flags: u64) -> Vec<u8> {
         let mut page = vec![0; 4096];
         page[..8].copy_from_slice(&1000u64.to_le_bytes());
-        page[8..16].copy_from_slice(&(words.len() as u64 * 4 | flags).to_le_bytes());
+        page[8..16].copy_from_slice(&((words.len() as u64 * 4) | flags).to_le_bytes());
         page[16..16 + words.len() * 4].copy_from_slice(words.as_flattened());
         page
     }

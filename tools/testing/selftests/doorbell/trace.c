@@ -110,7 +110,7 @@ TEST_F(trace, deferred)
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 0));
 	EXPECT_EQ(1, efd_wait(self->out));
 	EXPECT_EQ(1, settled(_metadata, db, limit).deferred);
-	EXPECT_EQ(0, for_each_event(_metadata, &self->tracer, context, collect_last, &last));
+	EXPECT_EQ(0, each_event(_metadata, &self->tracer, context, collect_last, &last));
 	EXPECT_STREQ("ring line=32 outcome=deferred hops=32;deferred line=32;"
 		     "deliver line=32 hops=32;", last.text);
 }
@@ -290,7 +290,7 @@ TEST_F(trace, agrees_with_the_counters)
 	}
 	hammer_stop(&hammer);
 	query = settled(_metadata, self->db, 0);
-	EXPECT_EQ(0, for_each_event(_metadata, &self->tracer, self->context, count_event, &counts));
+	EXPECT_EQ(0, each_event(_metadata, &self->tracer, self->context, count_event, &counts));
 	EXPECT_EQ(query.rings, counts.rings);
 	EXPECT_EQ(status->coalesced, counts.coalesced);
 	EXPECT_EQ(query.deliveries, counts.deliveries);

@@ -39,13 +39,10 @@ static inline int tracer_write(const struct tracer *tracer, const char *name, co
 /* Creates an instance in which all events of doorbell are enabled. */
 static inline void tracer_start(struct __test_metadata *_metadata, struct tracer *tracer)
 {
-	char dir[64];
-
 	if (access(TRACEFS "/instances", F_OK))
 		ASSERT_EQ(0, mount("tracefs", TRACEFS, "tracefs", 0, NULL));
-	snprintf(dir, sizeof(dir), TRACEFS "/instances/doorbell_test_%d", getpid());
-	ASSERT_EQ(0, mkdir(dir, 0700));
-	strcpy(tracer->dir, dir);
+	snprintf(tracer->dir, sizeof(tracer->dir), TRACEFS "/instances/doorbell_test_%d", getpid());
+	ASSERT_EQ(0, mkdir(tracer->dir, 0700));
 	ASSERT_EQ(0, tracer_write(tracer, "buffer_size_kb", TRACE_KB));
 	ASSERT_EQ(0, tracer_write(tracer, "events/doorbell/enable", "1"));
 }
@@ -82,9 +79,9 @@ static inline unsigned int context_of(struct __test_metadata *_metadata, int db)
  * name without "doorbell_", and its fields without the context. Returns the number of events
  * that did not fit into the buffer.
  */
-static inline unsigned long for_each_event(struct __test_metadata *_metadata,
-					   const struct tracer *tracer, unsigned int context,
-					   void (*f)(void *arg, const char *text), void *arg)
+static inline unsigned long each_event(struct __test_metadata *_metadata,
+				       const struct tracer *tracer, unsigned int context,
+				       void (*f)(void *arg, const char *text), void *arg)
 {
 	char line[512], path[128], text[512], name[32], fields[256];
 	unsigned long held = 0, written = 0;
@@ -132,15 +129,16 @@ static inline void compare_event(void *arg, const char *text)
 }
 
 /* Expects that these are all events of @context, and discards all recorded events. */
-#define EXPECT_EVENTS(tracer, context, ...) do {			\
+#define EXPECT_EVENTS(from, context, ...) do {				\
+	const struct tracer *__from = (from);				\
 	static const char * const __events[] = { __VA_ARGS__ };		\
 	struct expected_events __expected = {				\
 		._metadata = _metadata, .events = __events, .nr = ARRAY_SIZE(__events), \
 	};								\
 									\
-	EXPECT_EQ(0, for_each_event(_metadata, tracer, context, compare_event, &__expected)); \
+	EXPECT_EQ(0, each_event(_metadata, __from, context, compare_event, &__expected)); \
 	EXPECT_EQ(__expected.nr, __expected.seen);			\
-	EXPECT_EQ(0, tracer_write(tracer, "trace", ""));		\
+	EXPECT_EQ(0, tracer_write(__from, "trace", ""));		\
 } while (0)
 
 #endif /* _DOORBELL_TRACEFS_H */
