@@ -470,6 +470,7 @@ impl Line {
     fn send(self: Pin<&Self>, guard: &mut LineGuard<'_>, provenance: Provenance) {
         // Before the signal: a thread that the signal wakes finds the delivery counted.
         self.lock.stats().deliveries.add(1);
+        self.trace_deliver(provenance);
         guard.signal(provenance.key());
     }
 
