@@ -56,7 +56,7 @@ const THREADS_HELP: &str = "\
 The groups are one thread; two threads on one core; two threads on two cores.
 
 Rows of all groups:
-  eventfd            write and read without doorbell: the base of each ratio
+  eventfd            write, read without doorbell: the base of each ratio
   pipe, socket       write and read of a pipe, or of a UNIX stream socket
   signal             rt_tgsigqueueinfo, read of a signalfd
   message queue      mq_send, mq_receive
