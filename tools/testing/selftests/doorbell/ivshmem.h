@@ -178,6 +178,8 @@ static inline void start_server_with(struct __test_metadata *_metadata, struct s
 	ASSERT_LE(0, server->pid);
 	if (!server->pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		/* A shell may have made this process ignore it. */
+		signal(SIGINT, SIG_DFL);
 		umask(0);
 		dup2(STDERR_FILENO, STDOUT_FILENO);
 		execvp("doorbell", (char *const *)argv);
