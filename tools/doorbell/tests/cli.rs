@@ -428,7 +428,7 @@ fn measure(more: &str) -> Run {
 #[test]
 fn rtt_with_a_limit_is_a_test() {
     // An hour: no row breaks it. A nanosecond: each does.
-    measure("--limit max<3600s --limit ratio<1000000").exits(0);
+    measure("--limit max<3600s --limit eventfd.p50<3600s").exits(0);
     let run = measure("--limit max<3600s --limit futex.p50<1ns --json").exits(3);
     run.says(&["limit futex.p50<1ns does not hold: same-core futex: p50 is"]);
     assert!(!run.stderr.contains("pipe"), "{}", run.stderr);
