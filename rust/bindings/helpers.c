@@ -197,6 +197,9 @@ int doorbell_get_value(u64 *value, const void __user *from, size_t size)
 	u32 half;
 	int ret;
 
+	/* get_user() takes no part in fault injection. */
+	if (should_fail_usercopy())
+		return -EFAULT;
 	switch (size) {
 	case 4:
 		ret = get_user(half, (const u32 __user *)from);
