@@ -514,7 +514,7 @@ pub(crate) mod tests {
             .iter()
             .flat_map(|&group| {
                 let row = move |name| Row::example(group, name, 1000.0);
-                crate::rtt::names(group).map(row)
+                group.row_names().map(row)
             })
             .collect();
         fits(threads);

@@ -114,65 +114,24 @@ impl Group {
     }
 
     /// Returns the rows.
-    fn rows(self) -> &'static [Kind] {
+    fn rows(self) -> Vec<Kind> {
         use Kind::*;
-        match self {
-            Group::OneThread => &[
-                Eventfd,
-                Pipe,
-                Socket,
-                Signal,
-                Queue,
-                UringEventfd,
-                UringMessage,
-                Ioctl,
-                RingWait,
-                Irqfd,
-                Region,
-                RegionLine,
-                Batch,
-                Burst,
-                Skipped,
-            ],
-            Group::SameCore => &[
-                Eventfd,
-                SpinYielding,
-                Futex,
-                Pipe,
-                Socket,
-                Signal,
-                Queue,
-                UringEventfd,
-                UringMessage,
-                Ioctl,
-                RingWait,
-                Irqfd,
-                Spinning,
-            ],
-            Group::TwoCores => &[
-                Eventfd,
-                Spin,
-                Futex,
-                Pipe,
-                Socket,
-                Signal,
-                Queue,
-                UringEventfd,
-                UringMessage,
-                Ioctl,
-                RingWait,
-                Irqfd,
-                Spinning,
-            ],
+        const PEERS: &[Kind] = &[Pipe, Socket, Signal, Queue, UringEventfd, UringMessage];
+        const CALLS: &[Kind] = &[Ioctl, RingWait, Irqfd];
+        let (first, last): (&[Kind], &[Kind]) = match self {
+            Group::OneThread => (&[Eventfd], &[Region, RegionLine, Batch, Burst, Skipped]),
+            Group::SameCore => (&[Eventfd, SpinYielding, Futex], &[Spinning]),
+            Group::TwoCores => (&[Eventfd, Spin, Futex], &[Spinning]),
             // They have drivers of their own.
-            _ => &[],
-        }
+            _ => return Vec::new(),
+        };
+        [first, PEERS, CALLS, last].concat()
     }
 
     /// Returns the names of the rows.
     #[cfg(test)]
     pub(crate) fn row_names(self) -> impl Iterator<Item = &'static str> {
-        self.rows().iter().map(|kind| kind.name())
+        self.rows().into_iter().map(Kind::name)
     }
 
     /// Returns the number of lines that the doorbell rows use.
@@ -278,12 +237,6 @@ pub struct Options {
 /// A callback for progress: the activity, the amount done, and the total amount.
 pub type Progress<'a> = &'a mut dyn FnMut(&str, u64, u64);
 
-/// Returns the names of a group's rows.
-#[cfg(test)]
-pub(crate) fn names(group: Group) -> impl Iterator<Item = &'static str> {
-    group.rows().iter().map(|kind| kind.name())
-}
-
 /// Returns the "group name" of each row that a run with `filter` measures, if it can.
 ///
 /// # Errors
@@ -308,7 +261,7 @@ fn full_name((group, kind): (Group, Kind)) -> String {
 /// Returns the rows that `filter` selects, and the base row of each group with a selected row.
 fn choose(filter: &[String], groups: &[Group]) -> anyhow::Result<Vec<(Group, Kind)>> {
     let all = |groups: &[Group]| -> Vec<(Group, Kind)> {
-        let rows = |&group: &Group| group.rows().iter().map(move |&kind| (group, kind));
+        let rows = |&group: &Group| group.rows().into_iter().map(move |kind| (group, kind));
         groups.iter().flat_map(rows).collect()
     };
     let every: Vec<String> = all(&Group::ALL).into_iter().map(full_name).collect();
@@ -326,7 +279,7 @@ fn choose(filter: &[String], groups: &[Group]) -> anyhow::Result<Vec<(Group, Kin
     let mut chosen = all(groups);
     chosen.retain(|&(group, kind)| {
         wanted((group, kind))
-            || kind == Kind::Eventfd && group.rows().iter().any(|&kind| wanted((group, kind)))
+            || kind == Kind::Eventfd && group.rows().into_iter().any(|kind| wanted((group, kind)))
     });
     Ok(chosen)
 }
@@ -516,7 +469,7 @@ pub fn scale(options: &Options, progress: Progress<'_>) -> anyhow::Result<(Vec<S
         let paths = [Arc::new(DoorbellPath::new(&context, line)?)];
         let background = BackgroundLines::new(&context, nr_lines, line..line + 1, progress)?;
         backgrounds.push(background);
-        for &kind in Group::OneThread.rows() {
+        for kind in Group::OneThread.rows() {
             if kind.rings() || kind == Kind::Eventfd {
                 running.push(Running::new((Group::OneThread, kind), &paths, place)?);
             }

@@ -5,6 +5,7 @@
 #include <stddef.h>
 
 #include "blocked.h"
+#include "handled.h"
 
 FIXTURE(read) {
 	int db;
@@ -128,21 +129,6 @@ TEST_F(read, waits_for_a_delivery)
 	join_blocked(_metadata, &reader);
 	EXPECT_EQ(0, reader.ret);
 	EXPECT_EQ(1, reader.count);
-}
-
-static atomic_int handled;
-
-static void handler(int sig)
-{
-	(void)sig;
-	atomic_fetch_add(&handled, 1);
-}
-
-static void handle(struct __test_metadata *_metadata, int flags)
-{
-	struct sigaction action = { .sa_handler = handler, .sa_flags = flags };
-
-	ASSERT_EQ(0, sigaction(SIGUSR1, &action, NULL));
 }
 
 TEST_F(read, is_interrupted)

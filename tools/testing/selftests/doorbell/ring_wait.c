@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <sys/prctl.h>
 
+#include "handled.h"
 #include "ring_wait.h"
 
 #define NO_RING		DOORBELL_RING_WAIT_FLAG_NO_RING
@@ -255,21 +256,6 @@ TEST_F(ring_wait, many_waiters)
 	}
 	EXPECT_EQ(0, efd_count(self->efd));
 	EXPECT_EQ(ARRAY_SIZE(args), RINGS(REQUEST));
-}
-
-static atomic_int handled;
-
-static void handler(int sig)
-{
-	(void)sig;
-	atomic_fetch_add(&handled, 1);
-}
-
-static void handle(struct __test_metadata *_metadata, int flags)
-{
-	struct sigaction action = { .sa_handler = handler, .sa_flags = flags };
-
-	ASSERT_EQ(0, sigaction(SIGUSR1, &action, NULL));
 }
 
 /*
