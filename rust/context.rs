@@ -59,6 +59,7 @@ use crate::{
             Output,
             Triggers, //
         },
+        state::Reasons,
         status::{
             new_status,
             LineQuery,
@@ -166,7 +167,7 @@ impl Context {
     /// Masks all lines of a context that has no other user yet.
     pub(crate) fn mask_all(&self) {
         for line in self.lines.iter() {
-            line.mask_nosync();
+            line.mask_nosync(Reasons::VECTOR);
         }
     }
 
@@ -427,18 +428,18 @@ impl Context {
         Ok(count as u32)
     }
 
-    /// Makes `line` a level line or an edge line. Process context.
+    /// Makes `line` a level line or an edge line, that masks itself when it delivers or not. Process context.
     ///
     /// # Errors
     ///
     /// ENXIO, EBUSY: see the UAPI header.
-    pub(crate) fn set_type(&self, line: u32, level: bool) -> Result {
+    pub(crate) fn set_type(&self, line: u32, level: bool, automask: bool) -> Result {
         let target = self.line(line).ok_or(ENXIO)?;
         let _assignments = self.assignments.lock();
         if !level && self.usage_of(line).resamplefds != 0 {
             return Err(EBUSY);
         }
-        target.set_type(level)
+        target.set_type(level, automask)
     }
 
     /// Deassigns everything and waits until nothing is in flight. There must be no other user.

@@ -38,7 +38,10 @@ use crate::{
             Output,
             EVENTS, //
         },
-        state::Origin,
+        state::{
+            Origin,
+            Reasons, //
+        },
         status::LineStatus,
         Line, //
     },
@@ -131,6 +134,14 @@ impl Scope {
     }
 }
 
+/// Returns the mask reasons in the `flags` of a call. EINVAL for unknown flags.
+fn reasons(flags: u32) -> Result<Reasons> {
+    match flags {
+        0 => Ok(Reasons::VECTOR),
+        _ => Reasons::new(flags).ok_or(EINVAL),
+    }
+}
+
 impl DoorbellFile {
     /// Returns the context; ENXIO if its lines are not chosen yet.
     #[inline(always)]
@@ -183,10 +194,10 @@ impl DoorbellFile {
             DOORBELL_IOC_EVENTFD_READ => eventfd::read_eventfd(arg),
             DOORBELL_IOC_EVENTFD_PEEK => eventfd::peek_eventfd(arg),
             DOORBELL_IOC_RING_WAIT => self.ring_wait(arg),
-            DOORBELL_IOC_MASK => return self.line_set(arg, Line::mask),
-            DOORBELL_IOC_UNMASK => return self.line_set(arg, Line::unmask),
-            DOORBELL_IOC_CLEAR => return self.line_set(arg, Line::clear),
-            DOORBELL_IOC_PENDING => return self.line_set(arg, Line::pending),
+            DOORBELL_IOC_MASK => return self.mask(arg),
+            DOORBELL_IOC_UNMASK => return self.unmask(arg),
+            DOORBELL_IOC_CLEAR => return self.without_flags(arg, Line::clear),
+            DOORBELL_IOC_PENDING => return self.without_flags(arg, Line::pending),
             _ => Err(ENOTTY),
         }?;
         Ok(0)
@@ -197,7 +208,8 @@ impl DoorbellFile {
             | DOORBELL_FEATURE_MASK
             | DOORBELL_FEATURE_LEVEL
             | DOORBELL_FEATURE_BUS
-            | DOORBELL_FEATURE_RING_WAIT;
+            | DOORBELL_FEATURE_RING_WAIT
+            | DOORBELL_FEATURE_MASK_REASONS;
         if CAN_PEEK {
             features |= DOORBELL_FEATURE_EVENTFD_PEEK;
         }
@@ -308,14 +320,15 @@ impl DoorbellFile {
 
     fn set_type(&self, arg: &Argument) -> Result {
         let line: doorbell_set_type = arg.read()?;
-        check_flags(line.flags, 0)?;
+        check_flags(line.flags, DOORBELL_TYPE_FLAG_AUTOMASK)?;
         check_reserved(&line.reserved)?;
+        let automask = line.flags & DOORBELL_TYPE_FLAG_AUTOMASK != 0;
         let level = match line.type_ {
             DOORBELL_TYPE_EDGE => false,
             DOORBELL_TYPE_LEVEL => true,
             _ => return Err(EINVAL),
         };
-        self.context()?.set_type(line.line, level)
+        self.context()?.set_type(line.line, level, automask)
     }
 
     fn set_level(&self, arg: &Argument) -> Result<isize> {
@@ -333,9 +346,29 @@ impl DoorbellFile {
     }
 
     #[inline(never)]
-    fn line_set(&self, arg: &Argument, f: impl Fn(Pin<&Line>) -> bool) -> Result<isize> {
+    fn mask(&self, arg: &Argument) -> Result<isize> {
+        let set: doorbell_line_set = arg.read()?;
+        let reasons = reasons(set.flags)?;
+        self.line_set(&set, |line| line.mask(reasons))
+    }
+
+    #[inline(never)]
+    fn unmask(&self, arg: &Argument) -> Result<isize> {
+        let set: doorbell_line_set = arg.read()?;
+        let reasons = reasons(set.flags)?;
+        self.line_set(&set, |line| line.unmask(reasons))
+    }
+
+    #[inline(never)]
+    fn without_flags(&self, arg: &Argument, f: impl Fn(Pin<&Line>) -> bool) -> Result<isize> {
         let set: doorbell_line_set = arg.read()?;
         check_flags(set.flags, 0)?;
+        self.line_set(&set, f)
+    }
+
+    /// Calls `f` for the lines of `set`, and returns the number of those for which it returned true.
+    #[inline(always)]
+    fn line_set(&self, set: &doorbell_line_set, f: impl Fn(Pin<&Line>) -> bool) -> Result<isize> {
         check_reserved(&set.reserved)?;
         if set.nr_lines == 0 {
             return Err(EINVAL);
@@ -346,7 +379,7 @@ impl DoorbellFile {
         if set.lines == 0 && set.result == 0 {
             return Ok(lines.filter(|line| f(*line)).count() as isize);
         }
-        Ok(Bitmaps::new(&set)?.apply(lines, f) as isize)
+        Ok(Bitmaps::new(set)?.apply(lines, f) as isize)
     }
 
     fn query(&self, arg: &Argument) -> Result {

@@ -21,6 +21,7 @@ use self::{
         Origin,
         Place, //
         Provenance,
+        Reasons,
     },
     status::{
         LineStats,
@@ -65,12 +66,17 @@ use crate::{
         DOORBELL_ACK_NOTHING,
         DOORBELL_ACK_POSTPONED,
         DOORBELL_LINE_ASSERTED,
+        DOORBELL_LINE_AUTOMASK,
         DOORBELL_LINE_LEVEL,
         DOORBELL_LINE_MASKED,
         DOORBELL_LINE_PENDING,
         DOORBELL_LINE_RAISED,
+        DOORBELL_LINE_REASONS,
+        DOORBELL_LINE_REASONS_SHIFT,
         DOORBELL_LINE_RESAMPLE,
         DOORBELL_LINE_STATE,
+        DOORBELL_MASK_AUTO,
+        DOORBELL_MASK_VECTOR,
         DOORBELL_RING_COALESCED,
         DOORBELL_RING_DELIVERED,
         DOORBELL_RING_MASKED, //
@@ -93,6 +99,14 @@ const _: () = {
     assert!(state::ASSERTED == DOORBELL_LINE_ASSERTED);
     assert!(state::RAISED == DOORBELL_LINE_RAISED);
     assert!(state::RESAMPLE == DOORBELL_LINE_RESAMPLE);
+    assert!(state::AUTOMASK == DOORBELL_LINE_AUTOMASK);
+    assert!(state::REASONS == DOORBELL_LINE_REASONS);
+    assert!(state::REASONS_SHIFT == DOORBELL_LINE_REASONS_SHIFT);
+    const fn masked(reason: u32) -> u32 {
+        DOORBELL_LINE_MASKED | reason << DOORBELL_LINE_REASONS_SHIFT
+    }
+    assert!(Reasons::VECTOR.masked() == masked(DOORBELL_MASK_VECTOR));
+    assert!(Reasons::AUTO.masked() == masked(DOORBELL_MASK_AUTO));
     assert!(state::MAX_HOPS == DOORBELL_TRACE_HOPS);
 };
 

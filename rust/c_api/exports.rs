@@ -12,7 +12,8 @@ use crate::{
         outputs::{
             Output,
             EVENTS, //
-        }, //
+        },
+        state::Reasons, //
     }, //
 };
 use core::mem::ManuallyDrop;
@@ -168,7 +169,7 @@ export! {
         might_sleep();
         // SAFETY: By the requirements of this function.
         let ctx = unsafe { borrow(ctx) };
-        code(ctx.line(line).map(|line| u32::from(line.mask())))
+        code(ctx.line(line).map(|line| u32::from(line.mask(Reasons::VECTOR))))
     }
 
     /// # Safety
@@ -177,7 +178,7 @@ export! {
     fn doorbell_mask_nosync(ctx: RawCtx, line: u32) -> c_int {
         // SAFETY: By the requirements of this function.
         let ctx = unsafe { borrow(ctx) };
-        code(ctx.line(line).map(|line| u32::from(line.mask_nosync())))
+        code(ctx.line(line).map(|line| u32::from(line.mask_nosync(Reasons::VECTOR))))
     }
 
     /// # Safety
@@ -186,7 +187,7 @@ export! {
     fn doorbell_unmask(ctx: RawCtx, line: u32) -> c_int {
         // SAFETY: By the requirements of this function.
         let ctx = unsafe { borrow(ctx) };
-        code(ctx.line(line).map(|line| u32::from(line.unmask_nowait())))
+        code(ctx.line(line).map(|line| u32::from(line.unmask_nowait(Reasons::VECTOR))))
     }
 
     /// # Safety

@@ -13,10 +13,10 @@ mod context {
                 Acked,
                 Origin,
                 Provenance,
+                Reasons, //
                 LEVEL,
-                MASKED,
                 MAX_HOPS,
-                PENDING, //
+                PENDING,
             },
             Line,
             RingOutcome, //
@@ -30,6 +30,8 @@ mod context {
             Delta, //
         }, //
     };
+
+    const VECTOR: Reasons = Reasons::VECTOR;
 
     /// The lowest bit of the hops in a wake-up's key.
     const HOP: u32 = 1 << 16;
@@ -67,17 +69,17 @@ mod context {
     #[test]
     fn masked_line_keeps_one_message() -> Result {
         with_line(|line| {
-            assert!(line.mask());
-            assert!(!line.mask());
+            assert!(line.mask(VECTOR));
+            assert!(!line.mask(VECTOR));
             assert!(line.ring() == RingOutcome::Masked);
             assert!(line.ring() == RingOutcome::Coalesced);
             assert!(line.ring_from_wake(0) == RingOutcome::Coalesced);
             assert!(line.pending());
             let seen = line.snapshot();
-            assert_eq!(seen.state, MASKED | PENDING);
+            assert_eq!(seen.state, VECTOR.masked() | PENDING);
             assert_eq!((seen.rings, seen.deliveries), (3, 0));
-            assert!(line.unmask());
-            assert!(!line.unmask());
+            assert!(line.unmask(VECTOR));
+            assert!(!line.unmask(VECTOR));
             let seen = line.snapshot();
             assert_eq!((seen.state, seen.rings, seen.deliveries), (0, 3, 1));
         })
@@ -87,11 +89,11 @@ mod context {
     fn cleared_message_is_gone_and_counted() -> Result {
         with_line(|line| {
             assert!(!line.clear());
-            line.mask();
+            line.mask(VECTOR);
             line.ring();
             assert!(line.clear());
             assert!(!line.clear());
-            assert!(!line.unmask());
+            assert!(!line.unmask(VECTOR));
             let seen = line.snapshot();
             assert_eq!((seen.rings, seen.deliveries, seen.dropped), (1, 0, 1));
         })
@@ -112,11 +114,11 @@ mod context {
     #[test]
     fn callback_finds_the_line_masked() -> Result {
         with_line(|line| {
-            line.mask();
+            line.mask(VECTOR);
             assert!(line.ring_from_wake(MAX_HOPS * HOP) == RingOutcome::Masked);
             fsleep(Delta::from_millis(10));
             assert_eq!(line.snapshot().deliveries, 0);
-            assert!(line.unmask());
+            assert!(line.unmask(VECTOR));
             assert_eq!(line.snapshot().deliveries, 1);
         })
     }
@@ -127,24 +129,24 @@ mod context {
         let line = context.line(0).ok_or(ENXIO)?;
         assert!(line.ack(Origin::Caller).err() == Some(EOPNOTSUPP));
         assert!(line.raise(Origin::Caller).err() == Some(EOPNOTSUPP));
-        context.set_type(0, true)?;
+        context.set_type(0, true, false)?;
         assert!(line.raise(Origin::Caller)? == RingOutcome::Delivered);
         assert!(line.ring() == RingOutcome::Coalesced);
         // The level is still raised, so the ack sends the next message.
         assert!(line.ack(Origin::Caller)? != Acked::Nothing);
         assert_eq!(line.snapshot().deliveries, 2);
-        assert!(context.set_type(0, false).err() == Some(EBUSY));
+        assert!(context.set_type(0, false, false).err() == Some(EBUSY));
         assert!(!line.lower(Origin::Caller)?);
-        line.mask();
+        line.mask(VECTOR);
         assert!(line.ack(Origin::Caller)? != Acked::Nothing);
         assert!(line.ack(Origin::Caller)? == Acked::Nothing);
         assert!(line.raise(Origin::Wake(Provenance::NOTHING))? == RingOutcome::Masked);
         assert!(line.lower(Origin::Wake(Provenance::NOTHING))?);
-        assert!(!line.unmask());
+        assert!(!line.unmask(VECTOR));
         let seen = line.snapshot();
         assert_eq!((seen.rings, seen.deliveries, seen.dropped), (4, 2, 1));
         assert_eq!((seen.state, seen.acks), (LEVEL, 2));
-        context.set_type(0, false)?;
+        context.set_type(0, false, false)?;
         context.shut_down();
         Ok(())
     }
@@ -153,7 +155,7 @@ mod context {
     fn context_goes_while_messages_wait() -> Result {
         let context = Context::new(2)?;
         let line = |at| context.line(at).ok_or(ENXIO);
-        line(0)?.mask();
+        line(0)?.mask(VECTOR);
         line(0)?.ring();
         line(1)?.ring_from_wake(MAX_HOPS * HOP);
         context.shut_down();

@@ -8,9 +8,26 @@ use kernel::macros::kunit_tests;
 mod line {
     use crate::line::state::*;
 
+    const VECTOR: Reasons = Reasons::VECTOR;
+
+    /// All bits of a mask.
+    const MASK: u32 = MASKED | REASONS;
+
+    /// Returns the mask reason with that number.
+    fn reason(n: u32) -> Reasons {
+        Reasons::new(1 << n).unwrap_or(VECTOR)
+    }
+
     /// Returns each valid word of a level line, without hops.
     fn level_words() -> impl Iterator<Item = u32> {
-        const BITS: [u32; 6] = [PENDING, MASKED, ASSERTED, RAISED, RESAMPLE, IN_PROGRESS];
+        const BITS: [u32; 6] = [
+            PENDING,
+            VECTOR.masked(),
+            ASSERTED,
+            RAISED,
+            RESAMPLE,
+            IN_PROGRESS,
+        ];
         let words = (0..1u32 << BITS.len()).map(|n| {
             let bits = BITS.iter().enumerate();
             let chosen = bits.filter(|(at, _)| n & (1 << at) != 0);
@@ -28,7 +45,7 @@ mod line {
 
     /// Returns each valid word of an edge line: all combinations of its flags, with each hop count.
     fn words() -> impl Iterator<Item = u32> {
-        const BITS: [u32; 3] = [PENDING, MASKED, IN_PROGRESS];
+        const BITS: [u32; 3] = [PENDING, VECTOR.masked(), IN_PROGRESS];
         (0..8u32 * (MAX_HOPS + 1)).map(|n| {
             let bits = BITS.iter().enumerate();
             let chosen = bits.filter(|(at, _)| n & (1 << at) != 0);
@@ -91,12 +108,12 @@ mod line {
 
     #[test]
     fn longest_chain_of_relays_counts() {
-        let (word, _) = ring(MASKED, wake(40));
+        let (word, _) = ring(VECTOR.masked(), wake(40));
         let (word, _) = ring(word, wake(7));
         let (word, _) = ring(word, Origin::Caller);
         let (message, resample) = (Some(message(40)), false);
         assert_eq!(
-            unmask(word),
+            unmask(word, VECTOR),
             (IN_PROGRESS, Taken::Done { message, resample })
         );
     }
@@ -117,10 +134,10 @@ mod line {
     #[test]
     fn mask_changes_nothing_but_its_bit() {
         for word in words() {
-            let (after, masked) = mask(word);
+            let (after, masked) = mask(word, VECTOR);
             assert_eq!(masked.newly, word & MASKED == 0);
             assert_eq!(masked.busy, word & IN_PROGRESS != 0);
-            assert_eq!(after, word | MASKED);
+            assert_eq!(after, word | VECTOR.masked());
         }
     }
 
@@ -137,7 +154,7 @@ mod line {
             let pending = word & PENDING != 0;
             let (free, masked) = (word & IN_PROGRESS == 0, word & MASKED != 0);
 
-            let (after, taken) = unmask(word);
+            let (after, taken) = unmask(word, VECTOR);
             assert_eq!(message(taken), (free && masked).then_some(pending));
             let expected = match (free && masked, pending) {
                 (true, true) => IN_PROGRESS,
@@ -148,7 +165,7 @@ mod line {
 
             let (after, taken) = clear(word);
             assert_eq!(message(taken), (free && pending).then_some(true));
-            let cleared = IN_PROGRESS | (word & MASKED);
+            let cleared = IN_PROGRESS | (word & MASK);
             let expected = if free && pending { cleared } else { word };
             assert_eq!(after, expected);
         }
@@ -157,7 +174,7 @@ mod line {
     #[test]
     fn nowait_unmask_leaves_the_message_to_the_owner() {
         for word in words().chain(level_words()) {
-            let (after, done) = unmask_nowait(word);
+            let (after, done) = unmask_nowait(word, VECTOR);
             let Some(Unmasked { message, resample }) = done else {
                 assert_eq!((after, word & MASKED), (word, 0));
                 continue;
@@ -165,11 +182,72 @@ mod line {
             assert_eq!(message.is_some(), word & PENDING != 0);
             assert_eq!(resample, word & RESAMPLE != 0);
             if word & IN_PROGRESS != 0 {
-                assert_eq!(after, word & !(MASKED | RESAMPLE));
+                assert_eq!(after, word & !(MASK | RESAMPLE));
             } else {
-                assert_eq!((after, Taken::Done { message, resample }), unmask(word));
+                let taken = Taken::Done { message, resample };
+                assert_eq!((after, taken), unmask(word, VECTOR));
             }
         }
+    }
+
+    #[test]
+    fn last_reason_unmasks() {
+        for word in words().chain(level_words()) {
+            for (first, last) in [(0, 1), (1, 0), (2, 3), (3, 2)] {
+                let (first, last) = (reason(first), reason(last));
+                let none = word & !(MASK | RESAMPLE);
+                let (one, _) = mask(none, first);
+                let (both, masked) = mask(one, last);
+                assert!(!masked.newly);
+                assert_eq!(both, none | first.masked() | last.masked());
+                assert_eq!(mask(both, first).0, both);
+
+                // Also if the line has an owner: there is nothing to deliver.
+                assert_eq!(unmask(both, first), (none | last.masked(), Taken::Nothing));
+                assert_eq!(unmask_nowait(both, first), (none | last.masked(), None));
+                assert_eq!(unmask(one, last), (one, Taken::Nothing));
+                assert_eq!(unmask_nowait(one, last), (one, None));
+
+                let (left, _) = unmask(both, first);
+                let (open, taken) = unmask(left, last);
+                if word & IN_PROGRESS != 0 {
+                    assert_eq!((open, taken), (left, Taken::Busy));
+                } else {
+                    assert_eq!(open & MASK, 0);
+                    assert_eq!((open & IN_PROGRESS != 0), word & PENDING != 0);
+                }
+            }
+        }
+        assert_eq!(Reasons::new(0), None);
+        assert_eq!(Reasons::new(1 << 4), None);
+        assert_eq!(Reasons::new(1), Some(VECTOR));
+    }
+
+    #[test]
+    fn delivery_masks_a_line_that_masks_itself() {
+        const DELIVERS: u32 = AUTOMASK | Reasons::AUTO.masked() | IN_PROGRESS;
+        let deliver = Action::Deliver(Provenance::NOTHING);
+        assert_eq!(ring(AUTOMASK, Origin::Caller), (DELIVERS, deliver));
+        let (pending, _) = ring(AUTOMASK, wake(0));
+        assert_eq!(take(pending), (DELIVERS, deliver));
+        // The owner leaves a message that came meanwhile to the unmask.
+        let (again, action) = ring(DELIVERS, Origin::Caller);
+        assert_eq!((again, action), (DELIVERS | PENDING, Action::Keep));
+        let (held, action) = release(again, 1, Place::Caller);
+        assert_eq!((held, action), (again & !IN_PROGRESS, Action::Leave));
+        // The message of the unmask masks the line again.
+        let (message, resample) = (Some(Provenance::NOTHING), false);
+        let taken = Taken::Done { message, resample };
+        assert_eq!(unmask(held, Reasons::AUTO), (DELIVERS, taken));
+        assert_eq!(unmask(held, VECTOR), (held, Taken::Nothing));
+
+        let (level, _) = retype(IDLE, true, true);
+        assert_eq!(level, LEVEL | AUTOMASK);
+        let (sent, _) = ring(level, Origin::Caller);
+        assert_eq!(sent, LEVEL | ASSERTED | DELIVERS);
+        // A mask that the line has set outlives the mode.
+        let (kept, done) = retype(sent, true, false);
+        assert_eq!((kept, done), (sent & !AUTOMASK, true));
     }
 
     #[test]
@@ -281,7 +359,7 @@ mod line {
     fn type_changes_only_on_an_idle_line() {
         for word in words().chain(level_words()) {
             for level in [false, true] {
-                let (after, done) = retype(word, level);
+                let (after, done) = retype(word, level, false);
                 let same = level == (word & LEVEL != 0);
                 let quiet = word & (PENDING | ASSERTED | RAISED) == 0;
                 assert_eq!(done, same || quiet);
@@ -289,10 +367,7 @@ mod line {
                     assert_eq!(after, word);
                 } else {
                     assert_eq!(after & (LEVEL | RESAMPLE), if level { LEVEL } else { 0 });
-                    assert_eq!(
-                        after & (MASKED | IN_PROGRESS),
-                        word & (MASKED | IN_PROGRESS)
-                    );
+                    assert_eq!(after & (MASK | IN_PROGRESS), word & (MASK | IN_PROGRESS));
                 }
             }
         }

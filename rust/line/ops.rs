@@ -11,6 +11,7 @@ use super::{
         Acked,
         Origin,
         Provenance,
+        Reasons,
         Taken,
         Unmasked, //
     },
@@ -35,15 +36,17 @@ use kernel::{
 };
 
 impl Line {
-    /// Masks the line. Returns true if it was not masked before. When this has returned, no delivery is in
-    /// flight, and none starts until the unmask. (`disable_irq()`)
+    /// Masks the line for `reasons`. Returns true if it was not masked before. When this has returned, no
+    /// delivery is in flight, and none starts until all reasons have ended. (`disable_irq()`)
     ///
     /// # Context
     ///
     /// As of [`Line::lock_triggers`].
     #[inline]
-    pub(crate) fn mask(self: Pin<&Self>) -> bool {
-        let (masked, _) = self.lock.update(state::IDLE, state::mask);
+    pub(crate) fn mask(self: Pin<&Self>, reasons: Reasons) -> bool {
+        let (masked, _) = self
+            .lock
+            .update(state::IDLE, |word| state::mask(word, reasons));
         if masked.busy {
             self.wait_for_owner();
         }
@@ -56,14 +59,16 @@ impl Line {
         self.lock_triggers(|_| {});
     }
 
-    /// Masks the line, but does not wait for a delivery in flight. Returns true if the line was not masked
-    /// before. (`disable_irq_nosync()`)
+    /// Masks the line for `reasons`, but does not wait for a delivery in flight. Returns true if the line was
+    /// not masked before. (`disable_irq_nosync()`)
     ///
     /// # Context
     ///
     /// Any context where eventfds may be signalled.
-    pub(crate) fn mask_nosync(self: Pin<&Self>) -> bool {
-        let (masked, _) = self.lock.update(state::IDLE, state::mask);
+    pub(crate) fn mask_nosync(self: Pin<&Self>, reasons: Reasons) -> bool {
+        let (masked, _) = self
+            .lock
+            .update(state::IDLE, |word| state::mask(word, reasons));
         self.masked(masked.newly)
     }
 
@@ -76,14 +81,16 @@ impl Line {
         newly
     }
 
-    /// Unmasks the line and delivers the pending message. Returns true if there was one.
+    /// Ends `reasons` to mask the line. If there is no other one, delivers the pending message. Returns true
+    /// if there was one.
     ///
     /// # Context
     ///
     /// As of [`Line::lock_triggers`].
     #[inline]
-    pub(crate) fn unmask(self: Pin<&Self>) -> bool {
-        match self.lock.update(state::MASKED, state::unmask) {
+    pub(crate) fn unmask(self: Pin<&Self>, reasons: Reasons) -> bool {
+        let unmask = |word| state::unmask(word, reasons);
+        match self.lock.update(reasons.masked(), unmask) {
             (Taken::Nothing, _) => false,
             (
                 Taken::Done {
@@ -96,14 +103,19 @@ impl Line {
                 self.notifiers().notify(DOORBELL_NOTIFY_UNMASK, resample);
                 false
             }
-            taken => self.unmask_taken(taken),
+            taken => self.unmask_taken(taken, reasons),
         }
     }
 
     /// Ends an unmask that has `taken` a message, or that found an owner and must be repeated.
     #[cold]
-    fn unmask_taken(self: Pin<&Self>, taken: (Taken, Option<LineGuard<'_>>)) -> bool {
-        let Some((guard, message, resample)) = self.take(taken, state::unmask) else {
+    fn unmask_taken(
+        self: Pin<&Self>,
+        taken: (Taken, Option<LineGuard<'_>>),
+        reasons: Reasons,
+    ) -> bool {
+        let unmask = |word| state::unmask(word, reasons);
+        let Some((guard, message, resample)) = self.take(taken, unmask) else {
             return false;
         };
         self.trace_unmask(message.is_some(), resample);
@@ -114,14 +126,16 @@ impl Line {
         message.is_some()
     }
 
-    /// Unmasks the line. Returns true if a message was pending. The caller delivers it, or the owner if the
-    /// line has one.
+    /// Ends `reasons` to mask the line. If there is no other one and a message is pending, returns true. The
+    /// caller delivers it, or the owner if the line has one.
     ///
     /// # Context
     ///
     /// Any context where eventfds may be signalled.
-    pub(crate) fn unmask_nowait(self: Pin<&Self>) -> bool {
-        let (unmasked, guard) = self.lock.update(state::MASKED, state::unmask_nowait);
+    pub(crate) fn unmask_nowait(self: Pin<&Self>, reasons: Reasons) -> bool {
+        let (unmasked, guard) = self
+            .lock
+            .update(reasons.masked(), |word| state::unmask_nowait(word, reasons));
         let Some(Unmasked { message, resample }) = unmasked else {
             return false;
         };
@@ -141,7 +155,7 @@ impl Line {
     pub(crate) fn clear(self: Pin<&Self>) -> bool {
         let first = self
             .lock
-            .update(state::MASKED | state::PENDING, state::clear);
+            .update(Reasons::VECTOR.masked() | state::PENDING, state::clear);
         let Some((guard, _, resample)) = self.take(first, state::clear) else {
             return false;
         };
@@ -225,8 +239,8 @@ impl Line {
         }
     }
 
-    /// Makes the line a level line or an edge line. The line must have no resamplefd, and the caller keeps
-    /// others from assigning one.
+    /// Makes the line a level line or an edge line, that masks itself when it delivers or not. A line that
+    /// becomes an edge line must have no resamplefd, and the caller keeps others from assigning one.
     ///
     /// # Context
     ///
@@ -234,11 +248,11 @@ impl Line {
     ///
     /// # Errors
     ///
-    /// EBUSY: a message is pending, or the line is asserted or raised.
-    pub(crate) fn set_type(&self, level: bool) -> Result {
+    /// EBUSY: the type would change, and a message is pending, or the line is asserted or raised.
+    pub(crate) fn set_type(&self, level: bool, automask: bool) -> Result {
         let (done, _) = self
             .lock
-            .update(state::IDLE, |word| state::retype(word, level));
+            .update(state::IDLE, |word| state::retype(word, level, automask));
         if done {
             Ok(())
         } else {

@@ -12,7 +12,9 @@
 //! before it releases the line. So no ring waits, and no ring is lost that arrives while the owner is
 //! leaving. Assigning and deassigning triggers claims the line, too; this makes a deassign that has
 //! returned a barrier. If the line is masked, a pending message stays pending until the unmask. A mask
-//! is set whether the line is owned or not; it then waits for the owner, and is a barrier, too.
+//! is set whether the line is owned or not; it then waits for the owner, and is a barrier, too. A line is
+//! masked while it has any [`Reasons`] to be. An [`AUTOMASK`] line masks itself in the step that starts a
+//! delivery.
 //!
 //! A level line has two reasons to send a message. A ring asserts the line until the ack; a raised level
 //! asserts it until the level is lowered. Once a message is in flight the line is asserted, and sends no
@@ -34,7 +36,7 @@ pub(crate) const IN_PROGRESS: u32 = 1 << 31;
 /// A message waits to be delivered. The bits from here to [`RESAMPLE`] are part of the ABI.
 pub(crate) const PENDING: u32 = 1 << 0;
 
-/// The line delivers nothing.
+/// The line delivers nothing: it has at least one of [`REASONS`].
 pub(crate) const MASKED: u32 = 1 << 1;
 
 /// The line is a level line. The bits below belong to level lines only.
@@ -48,6 +50,15 @@ pub(crate) const RAISED: u32 = 1 << 4;
 
 /// The line was acked while masked: the unmask signals the resamplefds.
 pub(crate) const RESAMPLE: u32 = 1 << 5;
+
+/// The line masks itself when it delivers.
+pub(crate) const AUTOMASK: u32 = 1 << 6;
+
+/// Position of the mask reasons in the word. They are part of the ABI, too.
+pub(crate) const REASONS_SHIFT: u32 = 16;
+
+/// The mask reasons. [`MASKED`] is set if and only if one of them is.
+pub(crate) const REASONS: u32 = Reasons::ALL << REASONS_SHIFT;
 
 /// The message was withdrawn while the line had an owner: the level, its only reason, was lowered. The
 /// owner counts it as dropped.
@@ -76,6 +87,44 @@ pub(crate) const RELAY_LIMIT: u32 = 32;
 
 /// The maximum number of messages that an owner delivers before it leaves the rest to a callback.
 pub(crate) const MAX_ROUNDS: u32 = 4;
+
+/// Why a line is masked: one reason or several. Each is set and cleared by itself.
+///
+/// The type has no room for other bits of the word, so the compiler knows that a mask sets none of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Reasons(u8);
+
+impl Reasons {
+    /// The mask of the vector itself.
+    pub(crate) const VECTOR: Self = Self(1 << 0);
+    /// The line has masked itself.
+    pub(crate) const AUTO: Self = Self(1 << 3);
+
+    /// The bits of all reasons. The other two are those of a function, and of a stopped virtual machine.
+    const ALL: u32 = (1 << 4) - 1;
+
+    /// Returns the reasons whose bits, DOORBELL_MASK_*, are set in `bits`. Returns none if that is no
+    /// reason, or not only reasons.
+    pub(crate) const fn new(bits: u32) -> Option<Self> {
+        if bits == 0 || bits & !Self::ALL != 0 {
+            None
+        } else {
+            Some(Self(bits as u8))
+        }
+    }
+
+    /// Returns the bits of the word that stand for the reasons.
+    #[inline(always)]
+    const fn bits(self) -> u32 {
+        (self.0 as u32) << REASONS_SHIFT
+    }
+
+    /// Returns the bits of a masked word.
+    #[inline(always)]
+    pub(crate) const fn masked(self) -> u32 {
+        self.bits() | MASKED
+    }
+}
 
 impl Action {
     /// Returns true if the caller must not be preempted before it has done this.
@@ -110,7 +159,8 @@ pub(crate) enum Action {
 pub(crate) enum Taken {
     /// Another thread owns the line: try again.
     Busy,
-    /// The transition does not apply. The word has not changed.
+    /// There is nothing to do for the caller: the transition does not apply, or the line is masked for
+    /// another reason still.
     Nothing,
     /// The transition was made. If it took a message, the caller owns the line.
     Done {
@@ -259,11 +309,13 @@ pub(crate) fn is_rung(state: u32) -> bool {
 /// Returns the word after a message was sent.
 #[inline]
 fn sent(state: u32) -> u32 {
-    if state & LEVEL != 0 {
-        state | ASSERTED
+    let asserted = if state & LEVEL != 0 { ASSERTED } else { 0 };
+    let masked = if state & AUTOMASK != 0 {
+        Reasons::AUTO.masked()
     } else {
-        state
-    }
+        0
+    };
+    state | asserted | masked
 }
 
 /// Rings the line.
@@ -362,48 +414,55 @@ pub(crate) struct Masked {
     pub(crate) busy: bool,
 }
 
-/// Masks the line. If it has no owner, this is the barrier: no delivery is in flight, and a callback that
-/// is queued finds the mask.
+/// Masks the line for `reasons`. If it has no owner, this is the barrier: no delivery is in flight, and a
+/// callback that is queued finds the mask.
 #[inline(always)]
-pub(crate) fn mask(state: u32) -> (u32, Masked) {
+pub(crate) fn mask(state: u32, reasons: Reasons) -> (u32, Masked) {
     let masked = Masked {
         newly: state & MASKED == 0,
         busy: state & IN_PROGRESS != 0,
     };
-    (state | MASKED, masked)
+    (state | reasons.masked(), masked)
 }
 
-/// Unmasks the line. If a message is pending, claims the line and the message.
+/// Ends `reasons` to mask the line. If there is no other one, unmasks it; if then a message is pending,
+/// claims the line and the message.
 #[inline]
-pub(crate) fn unmask(state: u32) -> (u32, Taken) {
-    if state & MASKED == 0 {
-        return (state, Taken::Nothing);
-    }
-    if state & IN_PROGRESS != 0 {
+pub(crate) fn unmask(state: u32, reasons: Reasons) -> (u32, Taken) {
+    if state & IN_PROGRESS != 0 && ends_mask(state, reasons) {
         return (state, Taken::Busy);
     }
-    let (unmasked, Some(Unmasked { message, resample })) = unmask_nowait(state) else {
-        return (state, Taken::Nothing);
-    };
-    (unmasked, Taken::Done { message, resample })
+    match unmask_nowait(state, reasons) {
+        (unmasked, Some(Unmasked { message, resample })) => {
+            (unmasked, Taken::Done { message, resample })
+        }
+        (still_masked, None) => (still_masked, Taken::Nothing),
+    }
 }
 
-/// Unmasks the line. If a message is pending, claims the line and the message, unless the line has an
-/// owner, which then delivers the message. Returns none if the line was not masked.
+/// Ends `reasons` to mask the line. If there is no other one, unmasks it; if then a message is pending,
+/// claims the line and the message, unless the line has an owner, which then delivers the message. Returns
+/// none if the line was not masked, or still is.
 #[inline]
-pub(crate) fn unmask_nowait(state: u32) -> (u32, Option<Unmasked>) {
-    if state & MASKED == 0 {
-        return (state, None);
+pub(crate) fn unmask_nowait(state: u32, reasons: Reasons) -> (u32, Option<Unmasked>) {
+    if !ends_mask(state, reasons) {
+        return (state & !reasons.bits(), None);
     }
     let done = Unmasked {
         message: (state & PENDING != 0).then_some(provenance(state)),
         resample: state & RESAMPLE != 0,
     };
-    let open = state & !(MASKED | RESAMPLE);
+    let open = state & !(MASKED | REASONS | RESAMPLE);
     if state & IN_PROGRESS != 0 || done.message.is_none() {
         return (open, Some(done));
     }
     (sent(without_message(open)) | IN_PROGRESS, Some(done))
+}
+
+/// Returns true if the line is masked for some of `reasons` and no other one.
+#[inline(always)]
+fn ends_mask(state: u32, reasons: Reasons) -> bool {
+    state & MASKED != 0 && state & REASONS & !reasons.bits() == 0
 }
 
 /// Claims the line and its message, masked or not. For a level line this is also the ack. While the
@@ -468,17 +527,20 @@ pub(crate) fn renew(state: u32) -> (u32, ()) {
     }
 }
 
-/// Makes the line a level line, or an edge line. Returns true if it is one now.
-pub(crate) fn retype(state: u32, level: bool) -> (u32, bool) {
-    if level == (state & LEVEL != 0) {
-        (state, true)
+/// Makes the line a level line, or an edge line, that masks itself or not. Returns true if it is one now. A
+/// mask that the line has set stays.
+pub(crate) fn retype(state: u32, level: bool, automask: bool) -> (u32, bool) {
+    let kept = if level == (state & LEVEL != 0) {
+        state
     } else if state & (PENDING | ASSERTED | RAISED | WITHDRAWN) != 0 {
-        (state, false)
+        return (state, false);
     } else if level {
-        (state | LEVEL, true)
+        state | LEVEL
     } else {
-        (state & !(LEVEL | RESAMPLE), true)
-    }
+        state & !(LEVEL | RESAMPLE)
+    };
+    let mode = if automask { AUTOMASK } else { 0 };
+    (kept & !AUTOMASK | mode, true)
 }
 
 /// Claims the line to change its outputs. The caller owns the line if [`IN_PROGRESS`] is new in the

@@ -85,6 +85,7 @@
 #define DOORBELL_FEATURE_LEVEL		(1ULL << 3)	/* level lines, acks, resamplefds */
 #define DOORBELL_FEATURE_BUS		(1ULL << 4)	/* regions, records */
 #define DOORBELL_FEATURE_RING_WAIT	(1ULL << 5)	/* DOORBELL_RING_WAIT */
+#define DOORBELL_FEATURE_MASK_REASONS	(1ULL << 8)	/* DOORBELL_MASK_*, automask */
 
 /**
  * struct doorbell_get_info - DOORBELL_GET_INFO: properties of the module and the context
@@ -254,11 +255,14 @@ struct doorbell_notifier {
 #define DOORBELL_TYPE_EDGE		0
 #define DOORBELL_TYPE_LEVEL		1
 
+/* doorbell_set_type.flags */
+#define DOORBELL_TYPE_FLAG_AUTOMASK	(1U << 0)	/* masks itself when it delivers */
+
 /**
  * struct doorbell_set_type - DOORBELL_SET_TYPE: edge or level
  * @line: the line
  * @type: DOORBELL_TYPE_*; every line begins as an edge line
- * @flags: zero
+ * @flags: zero or DOORBELL_TYPE_FLAG_AUTOMASK
  * @reserved: zero
  *
  * A ring of an edge line is a message. A ring of a level line asserts the line. Its
@@ -267,6 +271,13 @@ struct doorbell_notifier {
  *
  * To change its type the line must be idle (EBUSY): no message pending, neither asserted
  * nor raised, and to become an edge line no irqfd with a resamplefd.
+ *
+ * With DOORBELL_TYPE_FLAG_AUTOMASK the line masks itself, with the reason
+ * DOORBELL_MASK_AUTO, in the same step in which a delivery starts, as VFIO's INTx does.
+ * So there is no second delivery before DOORBELL_UNMASK with DOORBELL_MASK_AUTO; what
+ * arrives meanwhile is pending. The delivery tells of this mask: notifiers of
+ * DOORBELL_NOTIFY_MASK are not signalled for it. The flag can be changed while the line
+ * is in use. A line that has masked itself stays masked if the flag is removed.
  */
 struct doorbell_set_type {
 	__u32 line;
@@ -303,11 +314,14 @@ struct doorbell_set_level {
  */
 #define DOORBELL_LINE_PENDING		(1U << 0)	/* a message waits to be delivered */
 #define DOORBELL_LINE_MASKED		(1U << 1)	/* it waits until the line is unmasked */
-#define DOORBELL_LINE_LEVEL		(1U << 2)	/* a level line, as all below */
+#define DOORBELL_LINE_LEVEL		(1U << 2)	/* a level line, as the next three */
 #define DOORBELL_LINE_ASSERTED		(1U << 3)	/* rung or delivered, and not acked since */
 #define DOORBELL_LINE_RAISED		(1U << 4)	/* DOORBELL_SET_LEVEL has raised it */
 #define DOORBELL_LINE_RESAMPLE		(1U << 5)	/* acked while masked */
-#define DOORBELL_LINE_STATE		0xffU
+#define DOORBELL_LINE_AUTOMASK		(1U << 6)	/* edge or level: masks itself */
+#define DOORBELL_LINE_REASONS		(0xfU << 16)	/* why it is masked: DOORBELL_MASK_* */
+#define DOORBELL_LINE_REASONS_SHIFT	16
+#define DOORBELL_LINE_STATE		0xf00ffU
 
 /**
  * struct doorbell_query - DOORBELL_QUERY: state and counters of a line
@@ -347,6 +361,16 @@ struct doorbell_query {
 	__u32 reserved[3];
 };
 
+/*
+ * doorbell_line_set.flags of DOORBELL_MASK and DOORBELL_UNMASK: why the lines are masked.
+ * A line is masked while it has at least one reason. Each reason is set and cleared by
+ * itself.
+ */
+#define DOORBELL_MASK_VECTOR		(1U << 0)	/* the mask of the vector itself */
+#define DOORBELL_MASK_FUNCTION		(1U << 1)	/* the mask of the whole function */
+#define DOORBELL_MASK_PAUSE		(1U << 2)	/* the virtual machine is stopped */
+#define DOORBELL_MASK_AUTO		(1U << 3)	/* DOORBELL_TYPE_FLAG_AUTOMASK */
+
 /**
  * struct doorbell_line_set - DOORBELL_MASK, _UNMASK, _CLEAR, _PENDING: lines of a call
  * @line: the first line
@@ -356,7 +380,8 @@ struct doorbell_query {
  *	selects all lines
  * @result: address where a bitmap of the same size is written: the lines that the
  *	call's return value counts. Or zero
- * @flags: zero
+ * @flags: for DOORBELL_MASK and DOORBELL_UNMASK DOORBELL_MASK_* bits, or zero for
+ *	DOORBELL_MASK_VECTOR; otherwise zero
  * @reserved: zero
  *
  * One call for one line (.line = 5, .nr_lines = 1) and for many. Each call returns the
@@ -368,8 +393,10 @@ struct doorbell_query {
  *	DOORBELL_PENDING	have a message pending (changes nothing)
  *
  * When DOORBELL_MASK has returned, no delivery of these lines is in flight, and none
- * starts until the line is unmasked; a ring is held as pending. When DOORBELL_UNMASK
- * has returned, what was pending is delivered, once. For a level line, DOORBELL_CLEAR
+ * starts until the line is unmasked; a ring is held as pending. DOORBELL_UNMASK ends the
+ * reasons in @flags. A line that has no other reason is unmasked: when the call has
+ * returned, what was pending is delivered, once. A line that has another one stays masked,
+ * and its message pending. For a level line, DOORBELL_CLEAR
  * of a message is also its ack, but only the resamplefds are signalled, not the
  * notifiers. While the line is raised, DOORBELL_CLEAR does not touch the message.
  */
@@ -384,7 +411,7 @@ struct doorbell_line_set {
 
 /**
  * struct doorbell_line_status - a line's entry in the status pages
- * @state: DOORBELL_LINE_* bits below DOORBELL_LINE_STATE
+ * @state: DOORBELL_LINE_* bits in DOORBELL_LINE_STATE
  * @reserved0: ignore it
  * @deliveries: deliveries of the line
  * @coalesced: rings that joined a delivery that had not started yet

@@ -3,7 +3,7 @@
 //! The invariants of the line model.
 
 use crate::{
-    line::{self, ASSERTED, IN_PROGRESS, LEVEL, MASKED, RAISED, RESAMPLE},
+    line::{self, ASSERTED, IN_PROGRESS, LEVEL, MASKED, RAISED, REASONS, RESAMPLE},
     line_model::LineModel,
     ops::Op,
     state::{Position, State},
@@ -18,8 +18,13 @@ impl State {
         if owners != usize::from(self.word & IN_PROGRESS != 0) {
             self.fail(Rule::Owner);
         }
-        if self.mask_returned && self.positions().any(Position::delivers) {
+        if !self.returned.is_empty() && self.positions().any(Position::delivers) {
             self.fail(Rule::MaskBarrier);
+        }
+        let reasons = self.reasons.iter();
+        let masked = reasons.fold(0, |bits, reason| bits | reason.masked());
+        if self.word & (MASKED | REASONS) != masked {
+            self.fail(Rule::State);
         }
         if self.pending() && !self.wanted(model) {
             self.fail(Rule::Pending);

@@ -5,10 +5,10 @@
 use crate::{
     all_rules_hold,
     line::{
-        self, Acked, Action, Masked, Origin, Place, Taken, Unmasked, IDLE, IN_PROGRESS, LEVEL,
-        MASKED,
+        self, Acked, Action, Masked, Origin, Place, Reasons, Taken, Unmasked, AUTOMASK, IDLE,
+        IN_PROGRESS, LEVEL,
     },
-    ops::{Op, LEVEL_OPS, NOWAIT_OPS, OPS},
+    ops::{Op, AUTOMASK_OPS, LEVEL_AUTOMASK_OPS, LEVEL_OPS, NOWAIT_OPS, OPS, REASON_OPS},
     state::{Callback, Continuation, Position, State},
 };
 use stateright::{Model, Property};
@@ -16,15 +16,18 @@ use stateright::{Model, Property};
 /// A transition of the state word, with its result.
 pub type Step<R> = fn(u32) -> (u32, R);
 
+/// The same for some mask reasons.
+pub(crate) type ReasonStep<R> = fn(u32, Reasons) -> (u32, R);
+
 /// The functions of rust/line/state.rs, and properties of their callers. A mutant replaces some.
 #[derive(Clone, Copy)]
 pub struct Functions {
     pub(crate) ring: fn(u32, Origin) -> (u32, Action),
     pub(crate) take: Step<Action>,
-    pub(crate) mask: Step<Masked>,
-    pub(crate) unmask: Step<Taken>,
+    pub(crate) mask: ReasonStep<Masked>,
+    pub(crate) unmask: ReasonStep<Taken>,
     pub(crate) clear: Step<Taken>,
-    pub(crate) unmask_nowait: Step<Option<Unmasked>>,
+    pub(crate) unmask_nowait: ReasonStep<Option<Unmasked>>,
     pub(crate) raise: fn(u32, Origin) -> (u32, Option<Action>),
     pub(crate) lower: Step<Option<bool>>,
     pub(crate) ack: Step<Option<Acked>>,
@@ -87,6 +90,8 @@ pub struct LineModel {
     pub ops: Vec<Op>,
     /// The line is a level line.
     pub level: bool,
+    /// The line masks itself when it delivers.
+    pub automask: bool,
     /// The number of messages that an owner has delivered at its start. A number near the limit
     /// makes the model reach it.
     pub rounds: u32,
@@ -136,6 +141,7 @@ pub fn scenarios(deep: bool) -> Vec<(String, LineModel)> {
                 ops_each,
                 ops: ops.to_vec(),
                 level,
+                automask: ops.contains(&Op::UnmaskAuto),
                 rounds: if near_limit { line::MAX_ROUNDS - 1 } else { 0 },
                 functions: REAL,
             };
@@ -147,6 +153,9 @@ pub fn scenarios(deep: bool) -> Vec<(String, LineModel)> {
     let level = ("no query", &LEVEL_OPS[..]);
     let level_query = ("all system calls", &level_and_query[..]);
     let nowait = ("by other modules", &NOWAIT_OPS[..]);
+    let reasons = ("two mask reasons", &REASON_OPS[..]);
+    let automask = ("automask", &AUTOMASK_OPS[..]);
+    let level_automask = ("automask", &LEVEL_AUTOMASK_OPS[..]);
     for near_limit in [false, true] {
         add(2, 2, any, near_limit);
         add(3, 1, any, near_limit);
@@ -154,6 +163,9 @@ pub fn scenarios(deep: bool) -> Vec<(String, LineModel)> {
         add(3, 2, level, near_limit);
         add(2, 2, level_query, near_limit);
         add(3, 2, nowait, near_limit);
+        add(3, 2, reasons, near_limit);
+        add(3, 2, automask, near_limit);
+        add(3, 2, level_automask, near_limit);
         if deep {
             add(3, 3, no_query, near_limit);
             add(2, 3, any, near_limit);
@@ -162,6 +174,9 @@ pub fn scenarios(deep: bool) -> Vec<(String, LineModel)> {
             add(3, 3, level, near_limit);
             add(2, 3, level_query, near_limit);
             add(3, 3, nowait, near_limit);
+            add(3, 3, reasons, near_limit);
+            add(3, 3, automask, near_limit);
+            add(3, 3, level_automask, near_limit);
         }
     }
     all
@@ -171,7 +186,9 @@ impl LineModel {
     /// Returns false if the first step of `op` has to wait.
     fn can_begin(&self, word: u32, op: Op) -> bool {
         match op {
-            Op::Unmask => (self.functions.unmask)(word).1 != Taken::Busy,
+            Op::Unmask | Op::UnmaskFunction | Op::UnmaskAuto => {
+                (self.functions.unmask)(word, op.reasons()).1 != Taken::Busy
+            }
             Op::Clear => (self.functions.clear)(word).1 != Taken::Busy,
             Op::Assign => word & IN_PROGRESS == 0,
             _ => true,
@@ -184,8 +201,10 @@ impl Model for LineModel {
     type Action = Move;
 
     fn init_states(&self) -> Vec<State> {
-        let word = if self.level { LEVEL } else { IDLE };
-        vec![State::new(self, word), State::new(self, word | MASKED)]
+        let level = if self.level { LEVEL } else { IDLE };
+        let automask = if self.automask { AUTOMASK } else { IDLE };
+        let open = State::new(self, level | automask);
+        vec![open.clone(), open.masked(Reasons::VECTOR)]
     }
 
     fn actions(&self, state: &State, moves: &mut Vec<Move>) {

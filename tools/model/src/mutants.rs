@@ -3,7 +3,8 @@
 //! Versions of the models with one deliberate mistake. The exploration must find each mistake.
 //!
 //! A mutant is a name, the rules that it violates first, and the functions or options that it
-//! replaces. [`delivery`], [`masks`], [`counters`] and [`level`] have the mutants of the line.
+//! replaces. [`delivery`], [`masks`], [`reasons`], [`counters`] and [`level`] have the mutants of the
+//! line.
 
 mod counters;
 mod delivery;
@@ -11,6 +12,7 @@ mod irqfd;
 mod level;
 mod masks;
 mod readers;
+mod reasons;
 mod records;
 
 use crate::{
@@ -18,7 +20,7 @@ use crate::{
     explore,
     irqfd::Irqfd,
     line_model::{Functions, LineModel},
-    ops::{Op, LEVEL_OPS, NOWAIT_OPS, OPS},
+    ops::{Op, AUTOMASK_OPS, LEVEL_AUTOMASK_OPS, LEVEL_OPS, NOWAIT_OPS, OPS, REASON_OPS},
     records::Ring,
     Exploration, Rule,
 };
@@ -85,6 +87,40 @@ impl Mutant {
         Self::new(name, rules, subject)
     }
 
+    /// Returns a mutant of an edge line that is masked for two reasons.
+    const fn reasons(name: &'static str, rules: &'static [Rule], functions: Functions) -> Self {
+        let subject = Subject::Line {
+            ops: &REASON_OPS,
+            level: false,
+            functions,
+        };
+        Self::new(name, rules, subject)
+    }
+
+    /// Returns a mutant of an edge line that masks itself.
+    const fn automask(name: &'static str, rules: &'static [Rule], functions: Functions) -> Self {
+        let subject = Subject::Line {
+            ops: &AUTOMASK_OPS,
+            level: false,
+            functions,
+        };
+        Self::new(name, rules, subject)
+    }
+
+    /// Returns a mutant of a level line that masks itself.
+    const fn level_automask(
+        name: &'static str,
+        rules: &'static [Rule],
+        functions: Functions,
+    ) -> Self {
+        let subject = Subject::Line {
+            ops: &LEVEL_AUTOMASK_OPS,
+            level: true,
+            functions,
+        };
+        Self::new(name, rules, subject)
+    }
+
     /// Searches for the mistake, on one CPU.
     pub fn explore(&self) -> Exploration {
         match self.subject.clone() {
@@ -98,6 +134,7 @@ impl Mutant {
                     ops_each: 2,
                     ops: ops.to_vec(),
                     level,
+                    automask: ops.contains(&Op::UnmaskAuto),
                     rounds: 0,
                     functions,
                 };
@@ -115,6 +152,7 @@ pub fn all() -> impl Iterator<Item = Mutant> {
     [
         delivery::MUTANTS,
         masks::MUTANTS,
+        reasons::MUTANTS,
         counters::MUTANTS,
         level::MUTANTS,
         irqfd::MUTANTS,

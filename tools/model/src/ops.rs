@@ -2,6 +2,8 @@
 
 //! The operations of the threads.
 
+use crate::line::Reasons;
+
 /// An operation of a thread on the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Op {
@@ -15,6 +17,12 @@ pub enum Op {
     Mask,
     /// DOORBELL_UNMASK.
     Unmask,
+    /// DOORBELL_MASK for the function.
+    MaskFunction,
+    /// DOORBELL_UNMASK for the function.
+    UnmaskFunction,
+    /// DOORBELL_UNMASK of a line that has masked itself.
+    UnmaskAuto,
     /// DOORBELL_CLEAR.
     Clear,
     /// An assign or deassign of a trigger, which claims the line.
@@ -34,6 +42,23 @@ pub enum Op {
     /// DOORBELL_ACK.
     Ack,
 }
+
+impl Op {
+    /// Returns the reasons of a mask or unmask.
+    pub(crate) fn reasons(self) -> Reasons {
+        match self {
+            Op::MaskFunction | Op::UnmaskFunction => FUNCTION,
+            Op::UnmaskAuto => Reasons::AUTO,
+            _ => Reasons::VECTOR,
+        }
+    }
+}
+
+/// The mask of a function, DOORBELL_MASK_FUNCTION.
+const FUNCTION: Reasons = match Reasons::new(1 << 1) {
+    Some(reasons) => reasons,
+    None => panic!("no such reason"),
+};
 
 /// The system calls and signals that every line takes.
 pub const OPS: [Op; 8] = [
@@ -69,5 +94,41 @@ pub const NOWAIT_OPS: [Op; 8] = [
     Op::Unmask,
     Op::UnmaskNowait,
     Op::Assign,
+    Op::Ack,
+];
+
+/// The masks of a vector and of its function, and the operations that race with them.
+pub const REASON_OPS: [Op; 8] = [
+    Op::Ring,
+    Op::Wake,
+    Op::Mask,
+    Op::Unmask,
+    Op::UnmaskNowait,
+    Op::MaskFunction,
+    Op::UnmaskFunction,
+    Op::Clear,
+];
+
+/// The operations of a line that masks itself.
+pub const AUTOMASK_OPS: [Op; 8] = [
+    Op::Ring,
+    Op::Wake,
+    Op::FarWake,
+    Op::Mask,
+    Op::Unmask,
+    Op::UnmaskAuto,
+    Op::Clear,
+    Op::Assign,
+];
+
+/// The operations of a level line that masks itself.
+pub const LEVEL_AUTOMASK_OPS: [Op; 8] = [
+    Op::Ring,
+    Op::Wake,
+    Op::Mask,
+    Op::Unmask,
+    Op::UnmaskAuto,
+    Op::Raise,
+    Op::Lower,
     Op::Ack,
 ];

@@ -3,7 +3,7 @@
 //! The state of a line, of the threads that use it, and of its callbacks.
 
 use crate::{
-    line::{IN_PROGRESS, MASKED, PENDING},
+    line::{Reasons, IN_PROGRESS, MASKED, PENDING},
     line_model::LineModel,
     ops::Op,
     ModelState, Rule,
@@ -24,8 +24,8 @@ pub(crate) enum Continuation {
     Return,
     /// MASK returns.
     Masked {
-        /// The line has not been unmasked since.
-        still_masked: bool,
+        /// The reason of the mask, if it has not been ended since.
+        reason: Option<Reasons>,
         /// The line was not masked before.
         newly_masked: bool,
     },
@@ -75,7 +75,7 @@ pub(crate) enum Position {
     /// MASK waits until the owner has released the line.
     MaskWaits {
         newly_masked: bool,
-        still_masked: bool,
+        reason: Option<Reasons>,
     },
     /// A callback takes the message.
     Take,
@@ -185,8 +185,10 @@ pub struct State {
     pub(crate) acking: bool,
     /// The line was acked while masked. The unmask has to signal the resamplefds.
     pub(crate) resample_postponed: bool,
-    /// MASK has returned, and the line has not been unmasked since.
-    pub(crate) mask_returned: bool,
+    /// The reasons that the line is masked for. Sorted.
+    pub(crate) reasons: Vec<Reasons>,
+    /// Those of them whose MASK has returned. Sorted.
+    pub(crate) returned: Vec<Reasons>,
     /// Transitions that have not been notified yet.
     pub(crate) unnotified: i8,
     /// Signals to the resamplefds that are due.
@@ -228,12 +230,20 @@ impl State {
             unacked: false,
             acking: false,
             resample_postponed: false,
-            mask_returned: false,
+            reasons: Vec::new(),
+            returned: Vec::new(),
             unnotified: 0,
             unsignalled: 0,
             reported: 0,
             violation: None,
         }
+    }
+
+    /// Returns the state with a mask for `reason`.
+    pub(crate) fn masked(mut self, reason: Reasons) -> Self {
+        self.word |= reason.masked();
+        insert(&mut self.reasons, reason);
+        self
     }
 
     /// Returns the positions of all threads and callbacks.
@@ -291,5 +301,12 @@ impl State {
             || runs(&self.defer)
             || queues(&self.helper)
             || self.threads.iter().any(|thread| queues(&thread.at))
+    }
+}
+
+/// Adds `reason` to the sorted set `reasons`.
+pub(crate) fn insert(reasons: &mut Vec<Reasons>, reason: Reasons) {
+    if let Err(at) = reasons.binary_search(&reason) {
+        reasons.insert(at, reason);
     }
 }

@@ -5,10 +5,10 @@
 mod operations;
 
 use crate::{
-    line::{self, Action, Origin, Place, Provenance, IN_PROGRESS},
+    line::{self, Action, Origin, Place, Provenance, Reasons, IN_PROGRESS},
     line_model::LineModel,
     ops::Op,
-    state::{Callback, Continuation, Notification, Position, QueryReads, State},
+    state::{insert, Callback, Continuation, Notification, Position, QueryReads, State},
     Rule,
 };
 
@@ -21,8 +21,11 @@ impl State {
         if !self.wanted(model) {
             self.fail(Rule::Invented);
         }
-        if self.mask_returned {
+        if !self.reasons.is_empty() {
             self.fail(Rule::MaskBarrier);
+        }
+        if model.automask {
+            insert(&mut self.reasons, Reasons::AUTO);
         }
         if model.level {
             self.unacked = true;
@@ -79,10 +82,12 @@ impl State {
     fn after_release(&mut self, model: &LineModel, then: Continuation) -> Continuation {
         match then {
             Continuation::Masked {
-                still_masked,
+                reason,
                 newly_masked,
             } => {
-                self.mask_returned |= still_masked;
+                if let Some(reason) = reason {
+                    insert(&mut self.returned, reason);
+                }
                 self.notify(model, newly_masked)
             }
             then => then,
@@ -118,13 +123,13 @@ impl State {
             }
             Position::MaskWaits {
                 newly_masked,
-                still_masked,
+                reason,
             } => {
                 self.claim(model)?;
                 Position::Release {
                     rounds,
                     then: Continuation::Masked {
-                        still_masked,
+                        reason,
                         newly_masked,
                     },
                 }

@@ -28,7 +28,7 @@ mod mutants;
 mod threads;
 
 use crate::{
-    line::{self, Action, Origin, Provenance},
+    line::{self, Action, Origin, Provenance, Reasons},
     region::Checked,
 };
 use loom::{
@@ -49,6 +49,9 @@ use threads::Consumer;
 #[path = "../../lib/doorbell/src/skip.rs"]
 #[allow(dead_code)]
 mod skip;
+
+/// The reason of all masks here.
+const VECTOR: Reasons = Reasons::VECTOR;
 
 /// The place of the producer's fence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +122,7 @@ struct Scenario {
 const SCENARIOS: [Scenario; 6] = [
     Scenario {
         name: "UNMASK delivers",
-        word: line::MASKED | line::PENDING,
+        word: VECTOR.masked() | line::PENDING,
         items: 1,
         consumer: Consumer::Unmasks,
         skips: true,
@@ -140,7 +143,7 @@ const SCENARIOS: [Scenario; 6] = [
     },
     Scenario {
         name: "the consumer polls under a mask, with CLEAR and UNMASK",
-        word: line::MASKED,
+        word: VECTOR.masked(),
         items: 2,
         consumer: Consumer::Clears,
         skips: true,
@@ -154,7 +157,7 @@ const SCENARIOS: [Scenario; 6] = [
     },
     Scenario {
         name: "a raised level is lowered under a mask",
-        word: line::LEVEL | line::MASKED | line::PENDING | line::RAISED,
+        word: line::LEVEL | VECTOR.masked() | line::PENDING | line::RAISED,
         items: 1,
         consumer: Consumer::Lowers,
         skips: false,
@@ -265,7 +268,9 @@ impl Memory {
 
     /// Unmasks the line as `Line::unmask_nowait()` does.
     fn unmask(&self, protocol: &Protocol) {
-        let (before, unmasked) = self.update(protocol, line::MASKED, line::unmask_nowait);
+        let (before, unmasked) = self.update(protocol, VECTOR.masked(), |word| {
+            line::unmask_nowait(word, VECTOR)
+        });
         let Some(unmasked) = unmasked else {
             return;
         };

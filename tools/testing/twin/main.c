@@ -62,7 +62,7 @@ static long set_lines(struct twin_context *context, const void __user *arg)
 	for (i = 0; i < set.nr_lines; i++) {
 		init_line(context, &lines[i], &status[i]);
 		if (set.flags & DOORBELL_SET_LINES_FLAG_MASKED)
-			atomic_set(&status[i].word, DOORBELL_LINE_MASKED);
+			atomic_set(&status[i].word, TWIN_MASKED);
 	}
 	context->lines = lines;
 	context->status = status;

@@ -29,6 +29,10 @@
  * IN_PROGRESS owns the line until it clears the bit, and cannot be preempted meanwhile.
  */
 #define LINE_IDLE		0
+
+/* A mask has one reason here. */
+#define TWIN_MASKED	(DOORBELL_LINE_MASKED | DOORBELL_MASK_VECTOR << DOORBELL_LINE_REASONS_SHIFT)
+
 #define LINE_IN_PROGRESS	(1U << 31)
 
 /* The origin of the pending message: the number of relays, and EPOLL_URING_WAKE. */

@@ -5,8 +5,8 @@
 use super::Mutant;
 use crate::{
     line::{
-        self, Acked, Action, Origin, Taken, ASSERTED, IN_PROGRESS, MASKED, PENDING, RAISED,
-        RESAMPLE,
+        self, Acked, Action, Origin, Reasons, Taken, ASSERTED, IN_PROGRESS, MASKED, PENDING,
+        RAISED, RESAMPLE,
     },
     line_model::{Functions, REAL},
     Rule::{Asserted, Count, Invented, Lost, Pending, Prompt, Resample, State, Stuck},
@@ -164,8 +164,8 @@ fn ack_ignores_mask(state: u32) -> (u32, Option<Acked>) {
     }
 }
 
-fn unmask_forgets_resample(state: u32) -> (u32, Taken) {
-    match line::unmask(state) {
+fn unmask_forgets_resample(state: u32, reasons: Reasons) -> (u32, Taken) {
+    match line::unmask(state, reasons) {
         (after, Taken::Done { message, .. }) => {
             let resample = false;
             (after, Taken::Done { message, resample })
@@ -174,8 +174,8 @@ fn unmask_forgets_resample(state: u32) -> (u32, Taken) {
     }
 }
 
-fn unmask_leaves_resample(state: u32) -> (u32, Taken) {
-    let (after, taken) = line::unmask(state);
+fn unmask_leaves_resample(state: u32, reasons: Reasons) -> (u32, Taken) {
+    let (after, taken) = line::unmask(state, reasons);
     (after | (state & RESAMPLE), taken)
 }
 

@@ -4,9 +4,11 @@
 
 use super::Mutant;
 use crate::{
-    line::{self, Masked, Provenance, Taken, Unmasked, IN_PROGRESS, MASKED, PENDING},
+    line::{
+        self, Masked, Provenance, Reasons, Taken, Unmasked, IN_PROGRESS, MASKED, PENDING, REASONS,
+    },
     line_model::{Functions, REAL},
-    Rule::{Asserted, Count, Invented, Lost, MaskBarrier, Notify, Owner, Pending, Prompt},
+    Rule::{Asserted, Count, Invented, Lost, MaskBarrier, Notify, Owner, Pending, Prompt, State},
 };
 
 pub(super) const MUTANTS: &[Mutant] = &[
@@ -76,7 +78,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     Mutant::edge(
         "CLEAR unmasks",
-        &[MaskBarrier, Notify, Pending],
+        &[State],
         Functions {
             clear: clear_unmasks,
             ..REAL
@@ -100,14 +102,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
 ];
 
-fn mask_ignores_owner(state: u32) -> (u32, Masked) {
-    let (after, masked) = line::mask(state);
+fn mask_ignores_owner(state: u32, reasons: Reasons) -> (u32, Masked) {
+    let (after, masked) = line::mask(state, reasons);
     let busy = false;
     (after, Masked { busy, ..masked })
 }
 
-fn unmask_always_delivers(state: u32) -> (u32, Taken) {
-    match line::unmask(state) {
+fn unmask_always_delivers(state: u32, reasons: Reasons) -> (u32, Taken) {
+    match line::unmask(state, reasons) {
         (after, Taken::Done { resample, .. }) => {
             let message = Some(Provenance::NOTHING);
             (after | IN_PROGRESS, Taken::Done { message, resample })
@@ -116,8 +118,8 @@ fn unmask_always_delivers(state: u32) -> (u32, Taken) {
     }
 }
 
-fn unmask_drops_message(state: u32) -> (u32, Taken) {
-    match line::unmask(state) {
+fn unmask_drops_message(state: u32, reasons: Reasons) -> (u32, Taken) {
+    match line::unmask(state, reasons) {
         (after, Taken::Done { resample, .. }) => {
             let message = None;
             (after, Taken::Done { message, resample })
@@ -126,41 +128,44 @@ fn unmask_drops_message(state: u32) -> (u32, Taken) {
     }
 }
 
-fn unmask_without_claim(state: u32) -> (u32, Taken) {
-    match line::unmask(state) {
+fn unmask_without_claim(state: u32, reasons: Reasons) -> (u32, Taken) {
+    match line::unmask(state, reasons) {
         (_, Taken::Done { resample, .. }) => {
             let message = None;
-            (state & !MASKED, Taken::Done { message, resample })
+            (
+                state & !(MASKED | REASONS),
+                Taken::Done { message, resample },
+            )
         }
         other => other,
     }
 }
 
-fn unmask_leaves_pending(state: u32) -> (u32, Taken) {
-    match line::unmask(state) {
+fn unmask_leaves_pending(state: u32, reasons: Reasons) -> (u32, Taken) {
+    match line::unmask(state, reasons) {
         (after, done @ Taken::Done { .. }) => (after | (state & PENDING), done),
         other => other,
     }
 }
 
-fn unmask_ignores_owner(state: u32) -> (u32, Taken) {
-    line::unmask(state & !IN_PROGRESS)
+fn unmask_ignores_owner(state: u32, reasons: Reasons) -> (u32, Taken) {
+    line::unmask(state & !IN_PROGRESS, reasons)
 }
 
 fn clear_unmasks(state: u32) -> (u32, Taken) {
     match line::clear(state) {
-        (after, done @ Taken::Done { .. }) => (after & !MASKED, done),
+        (after, done @ Taken::Done { .. }) => (after & !(MASKED | REASONS), done),
         other => other,
     }
 }
 
-fn unmask_nowait_clears_pending(state: u32) -> (u32, Option<Unmasked>) {
-    match line::unmask_nowait(state) {
+fn unmask_nowait_clears_pending(state: u32, reasons: Reasons) -> (u32, Option<Unmasked>) {
+    match line::unmask_nowait(state, reasons) {
         (after, done @ Some(_)) => (after & !PENDING, done),
         other => other,
     }
 }
 
-fn unmask_nowait_ignores_owner(state: u32) -> (u32, Option<Unmasked>) {
-    line::unmask_nowait(state & !IN_PROGRESS)
+fn unmask_nowait_ignores_owner(state: u32, reasons: Reasons) -> (u32, Option<Unmasked>) {
+    line::unmask_nowait(state & !IN_PROGRESS, reasons)
 }

@@ -3,10 +3,12 @@
 //! The first step of each operation, which is its first compare-exchange.
 
 use crate::{
-    line::{self, Acked, Masked, Origin, Provenance, Taken, Unmasked, IN_PROGRESS, MASKED},
+    line::{
+        self, Acked, Masked, Origin, Provenance, Reasons, Taken, Unmasked, IN_PROGRESS, MASKED,
+    },
     line_model::LineModel,
     ops::Op,
-    state::{Callback, Continuation, Notification, Position, QueryReads, State},
+    state::{insert, Callback, Continuation, Notification, Position, QueryReads, State},
     Rule,
 };
 
@@ -24,10 +26,12 @@ impl State {
                 model,
                 Origin::Wake(Provenance::new(line::RELAY_LIMIT, false)),
             ),
-            Op::Mask => self.mask(model),
-            Op::MaskNosync => self.mask_nosync(model),
-            Op::Unmask => return self.unmask(model),
-            Op::UnmaskNowait => self.unmask_nowait(model),
+            Op::Mask | Op::MaskFunction => self.mask(model, op.reasons()),
+            Op::MaskNosync => self.mask_nosync(model, op.reasons()),
+            Op::Unmask | Op::UnmaskFunction | Op::UnmaskAuto => {
+                return self.unmask(model, op.reasons());
+            }
+            Op::UnmaskNowait => self.unmask_nowait(model, op.reasons()),
             Op::Clear => return self.clear(model),
             Op::Raise => self.raise(model, Origin::Caller),
             Op::WakeRaise => self.raise(model, Origin::Wake(Provenance::NOTHING)),
@@ -56,67 +60,80 @@ impl State {
         self.after_ring(model, action, Continuation::Return)
     }
 
-    fn mask(&mut self, model: &LineModel) -> Position {
-        let masked = self.set_mask(model);
+    fn mask(&mut self, model: &LineModel, reason: Reasons) -> Position {
+        let masked = self.set_mask(model, reason);
         if masked.busy && model.functions.mask_waits {
             return Position::MaskWaits {
                 newly_masked: masked.newly,
-                still_masked: true,
+                reason: Some(reason),
             };
         }
-        self.mask_returned = true;
+        insert(&mut self.returned, reason);
         Position::after(self.notify(model, masked.newly))
     }
 
-    fn mask_nosync(&mut self, model: &LineModel) -> Position {
-        let masked = self.set_mask(model);
+    fn mask_nosync(&mut self, model: &LineModel, reason: Reasons) -> Position {
+        let masked = self.set_mask(model, reason);
         Position::after(self.notify(model, masked.newly))
     }
 
-    fn set_mask(&mut self, model: &LineModel) -> Masked {
-        let (word, masked) = (model.functions.mask)(self.word);
+    fn set_mask(&mut self, model: &LineModel, reason: Reasons) -> Masked {
+        let (word, masked) = (model.functions.mask)(self.word, reason);
         self.word = word;
         self.unnotified += i8::from(masked.newly);
+        insert(&mut self.reasons, reason);
         masked
     }
 
-    fn unmask(&mut self, model: &LineModel) -> Option<Position> {
-        let (word, taken) = (model.functions.unmask)(self.word);
-        Some(match taken {
+    fn unmask(&mut self, model: &LineModel, reason: Reasons) -> Option<Position> {
+        let (word, taken) = (model.functions.unmask)(self.word, reason);
+        let done = match taken {
             Taken::Busy => return None,
-            Taken::Nothing => Position::Idle,
-            Taken::Done { message, resample } => {
-                self.after_unmask(model, word, Unmasked { message, resample })
-            }
-        })
+            Taken::Nothing => None,
+            Taken::Done { message, resample } => Some(Unmasked { message, resample }),
+        };
+        Some(self.after_unmask(model, word, reason, done))
     }
 
-    fn unmask_nowait(&mut self, model: &LineModel) -> Position {
-        let (word, done) = (model.functions.unmask_nowait)(self.word);
-        match done {
-            Some(done) => self.after_unmask(model, word, done),
-            None => Position::Idle,
+    fn unmask_nowait(&mut self, model: &LineModel, reason: Reasons) -> Position {
+        let (word, done) = (model.functions.unmask_nowait)(self.word, reason);
+        self.after_unmask(model, word, reason, done)
+    }
+
+    /// Records that the mask for `ended` has ended.
+    fn end_mask(&mut self, ended: Reasons) {
+        self.reasons.retain(|reason| *reason != ended);
+        self.returned.retain(|reason| *reason != ended);
+        for thread in &mut self.threads {
+            match &mut thread.at {
+                Position::MaskWaits { reason, .. }
+                | Position::Count {
+                    then: Continuation::Masked { reason, .. },
+                    ..
+                }
+                | Position::Signal {
+                    then: Continuation::Masked { reason, .. },
+                    ..
+                }
+                | Position::Drop {
+                    then: Continuation::Masked { reason, .. },
+                    ..
+                }
+                | Position::Release {
+                    then: Continuation::Masked { reason, .. },
+                    ..
+                } if *reason == Some(ended) => *reason = None,
+                _ => {}
+            }
         }
     }
 
     /// Records that the line is unmasked. Returns the notification of the caller.
     fn unmasked(&mut self, resample: bool) -> Notification {
-        self.mask_returned = false;
-        for thread in &mut self.threads {
-            match &mut thread.at {
-                Position::MaskWaits { still_masked, .. } => *still_masked = false,
-                Position::Count { then, .. }
-                | Position::Signal { then, .. }
-                | Position::Drop { then, .. }
-                | Position::Release { then, .. } => {
-                    if let Continuation::Masked { still_masked, .. } = then {
-                        *still_masked = false;
-                    }
-                }
-                _ => {}
-            }
-        }
         self.unnotified += 1;
+        if !self.reasons.is_empty() {
+            self.fail(Rule::Notify);
+        }
         // The unmask signals the resamplefds exactly if an ack has postponed that.
         if resample != self.resample_postponed {
             self.fail(Rule::Resample);
@@ -129,10 +146,21 @@ impl State {
         }
     }
 
-    /// Stores the `word` after an unmask. Returns the step that follows.
-    fn after_unmask(&mut self, model: &LineModel, word: u32, done: Unmasked) -> Position {
+    /// Stores the `word` after an unmask for `reason`, which has unmasked the line or not. Returns the
+    /// step that follows.
+    fn after_unmask(
+        &mut self,
+        model: &LineModel,
+        word: u32,
+        reason: Reasons,
+        done: Option<Unmasked>,
+    ) -> Position {
         let claims = word & !self.word & IN_PROGRESS != 0;
         self.word = word;
+        self.end_mask(reason);
+        let Some(done) = done else {
+            return Position::Idle;
+        };
         let notification = self.unmasked(done.resample);
         let (rounds, then) = (model.rounds, Continuation::Notify(notification));
         if !claims {

@@ -41,7 +41,7 @@ TEST_F(nested, trigger_calls)
 	/* The thread that is delivering makes the delivery of the callback's ring next. */
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, seen.calls_made[1].ret);
 	EXPECT_EQ(1, seen.calls_made[2].ret);
-	EXPECT_EQ(DOORBELL_LINE_MASKED | DOORBELL_LINE_PENDING, seen.calls_made[3].ret);
+	EXPECT_EQ(VECTOR_MASKED | DOORBELL_LINE_PENDING, seen.calls_made[3].ret);
 	EXPECT_EQ(1, seen.calls_made[4].ret);
 	EXPECT_EQ(-EOPNOTSUPP, seen.calls_made[5].ret);
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, seen.calls_made[6].ret);
@@ -151,7 +151,7 @@ TEST_F(nested, notifier_calls)
 {
 	const int expected[] = {
 		0, 0, DOORBELL_RING_DELIVERED, DOORBELL_RING_COALESCED, 0, DOORBELL_ACK_DONE, 1,
-		DOORBELL_LINE_LEVEL | DOORBELL_LINE_MASKED,
+		DOORBELL_LINE_LEVEL | VECTOR_MASKED,
 	};
 	struct test_plan once = everything;
 	struct capi *c = &self->c;

@@ -58,7 +58,7 @@ TEST(status)
 	EXPECT_EQ(NR_LINES, status.nr_lines);
 	EXPECT_EQ(1, doorbell_mask(db, 69));
 	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(db, 69));
-	EXPECT_EQ(DOORBELL_LINE_MASKED | DOORBELL_LINE_PENDING,
+	EXPECT_EQ(VECTOR_MASKED | DOORBELL_LINE_PENDING,
 		  status_state(doorbell_status_of(&status, 69)));
 	EXPECT_EQ(0, status_state(doorbell_status_of(&status, 68)));
 	ASSERT_EQ(0, doorbell_query(db, 69, &query));

@@ -137,6 +137,10 @@ static inline const struct doorbell_line_status *map_status(struct __test_metada
 	return status.base;
 }
 
+/* The state of a line that DOORBELL_MASK without flags has masked. */
+#define VECTOR_MASKED	(DOORBELL_LINE_MASKED | \
+			 DOORBELL_MASK_VECTOR << DOORBELL_LINE_REASONS_SHIFT)
+
 static inline uint32_t status_state(const struct doorbell_line_status *status)
 {
 	return status->state & DOORBELL_LINE_STATE;

@@ -62,10 +62,20 @@ TEST_F(errors_lineset, einval)
 	unsigned int i;
 
 	WIRE_SETS();
-	for (i = 0; i < 32; i++) {
+	for (i = 4; i < 32; i++) {
 		set = good;
 		set.flags = 1U << i;
 		SETS_REFUSED(EINVAL, set, result);
+		set.flags |= DOORBELL_MASK_VECTOR;
+		SETS_REFUSED(EINVAL, set, result);
+	}
+	/* A message is not pending for a reason. */
+	for (i = 0; i < 4; i++) {
+		set = good;
+		set.flags = 1U << i;
+		UNTOUCHED(EINVAL, doorbell_ioctl(w->db[0], DOORBELL_CLEAR, &set));
+		UNTOUCHED(EINVAL, doorbell_ioctl(w->db[0], DOORBELL_PENDING, &set));
+		ASSERT_EQ(UINT64_MAX, result[0]);
 	}
 	for (i = 0; i < ARRAY_SIZE(set.reserved); i++) {
 		set = good;
@@ -126,7 +136,7 @@ TEST_F(errors_lineset, einval_wide)
 	lines[0] = 0;
 	lines[1] = 1;
 	EXPECT_EQ(1, doorbell_line_set(db, DOORBELL_MASK, 63, 65, lines, result));
-	EXPECT_EQ(DOORBELL_LINE_MASKED, status_state(&status[127]));
+	EXPECT_EQ(VECTOR_MASKED, status_state(&status[127]));
 }
 
 /* ENXIO: a line that does not exist among those that do, and sums that wrap around. */
@@ -244,7 +254,7 @@ TEST_F(errors_lineset, efault_halfway)
 	EXPECT_EQ(nr, doorbell_line_set(db, DOORBELL_MASK, 0, nr, NULL, NULL));
 	EXPECT_EQ(-EFAULT, doorbell_line_set(db, DOORBELL_UNMASK, 0, nr, NULL, mem));
 	for (i = 0; i < nr; i++)
-		ASSERT_EQ(DOORBELL_LINE_MASKED, status_state(&status[i]));
+		ASSERT_EQ(VECTOR_MASKED, status_state(&status[i]));
 }
 
 TEST_HARNESS_MAIN

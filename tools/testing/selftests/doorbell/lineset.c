@@ -6,8 +6,8 @@
 #include "doorbell_test.h"
 
 #define BITS	64
-#define MASKED	DOORBELL_LINE_MASKED
-#define HELD	(DOORBELL_LINE_MASKED | DOORBELL_LINE_PENDING)
+#define MASKED	VECTOR_MASKED
+#define HELD	(MASKED | DOORBELL_LINE_PENDING)
 
 static size_t words_of(uint32_t bits)
 {
@@ -27,7 +27,7 @@ static void set_bit(uint64_t *bits, uint32_t nr)
 /* The expected state of each line, and the expected messages. */
 struct model {
 	uint32_t nr;
-	uint8_t state[DOORBELL_MAX_LINES];
+	uint32_t state[DOORBELL_MAX_LINES];
 	uint64_t deliveries[DOORBELL_MAX_LINES];
 	uint64_t dropped[DOORBELL_MAX_LINES];
 };
@@ -36,8 +36,8 @@ static struct model model;
 
 static bool model_op(unsigned long cmd, uint32_t line)
 {
-	uint8_t *state = &model.state[line];
-	uint8_t was = *state;
+	uint32_t *state = &model.state[line];
+	uint32_t was = *state;
 
 	switch (cmd) {
 	case DOORBELL_MASK:

@@ -44,8 +44,8 @@ FIXTURE_TEARDOWN(mask)
 	settled(_metadata, self->db, 2);				\
 } while (0)
 
-#define MASKED	DOORBELL_LINE_MASKED
-#define HELD	(DOORBELL_LINE_MASKED | DOORBELL_LINE_PENDING)
+#define MASKED	VECTOR_MASKED
+#define HELD	(MASKED | DOORBELL_LINE_PENDING)
 
 TEST_F(mask, ring_is_held)
 {

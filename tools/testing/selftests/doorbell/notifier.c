@@ -374,7 +374,7 @@ TEST_F(notifier, rings_its_own_line)
 {
 	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, self->masks, 0));
 	EXPECT_EQ(1, doorbell_mask(self->db, 0));
-	EXPECT_EQ(DOORBELL_LINE_MASKED | DOORBELL_LINE_PENDING,
+	EXPECT_EQ(VECTOR_MASKED | DOORBELL_LINE_PENDING,
 		  line_of(_metadata, self->db, 0).state);
 	EXPECT_EQ(1, line_of(_metadata, self->db, 0).rings);
 	EXPECT_EQ(0, efd_count(self->out));

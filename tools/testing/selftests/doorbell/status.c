@@ -42,10 +42,10 @@ TEST_F(status, agrees_with_query)
 	ASSERT_TRUE(agrees(_metadata, self->db, self->status));
 
 	EXPECT_EQ(1, doorbell_mask(self->db, LAST));
-	EXPECT_EQ(DOORBELL_LINE_MASKED, status_state(line));
+	EXPECT_EQ(VECTOR_MASKED, status_state(line));
 	ASSERT_TRUE(agrees(_metadata, self->db, self->status));
 	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, LAST));
-	EXPECT_EQ(DOORBELL_LINE_MASKED | DOORBELL_LINE_PENDING, status_state(line));
+	EXPECT_EQ(VECTOR_MASKED | DOORBELL_LINE_PENDING, status_state(line));
 	EXPECT_EQ(0, line->coalesced);
 	ASSERT_TRUE(agrees(_metadata, self->db, self->status));
 	EXPECT_EQ(DOORBELL_RING_COALESCED, doorbell_ring(self->db, LAST));
@@ -53,7 +53,7 @@ TEST_F(status, agrees_with_query)
 	EXPECT_EQ(2, line->coalesced);
 	ASSERT_TRUE(agrees(_metadata, self->db, self->status));
 	EXPECT_EQ(1, doorbell_clear(self->db, LAST));
-	EXPECT_EQ(DOORBELL_LINE_MASKED, status_state(line));
+	EXPECT_EQ(VECTOR_MASKED, status_state(line));
 	EXPECT_EQ(1, line->dropped);
 	ASSERT_TRUE(agrees(_metadata, self->db, self->status));
 	ASSERT_EQ(0, efd_write(self->in, 1));
@@ -280,7 +280,7 @@ TEST_F(counted, never_goes_back)
 		if (rounds % 2)
 			doorbell_ring(self->db, 0);
 		back += now < deliveries || then < coalesced;
-		odd += state & ~(DOORBELL_LINE_MASKED | DOORBELL_LINE_PENDING);
+		odd += state & ~(VECTOR_MASKED | DOORBELL_LINE_PENDING);
 		deliveries = now;
 		coalesced = then;
 	}

@@ -228,7 +228,7 @@ TEST_F(status_mapping, outlives_the_descriptor)
 	ASSERT_EQ(1, efd_wait(self->out));
 	EXPECT_EQ(1, line->deliveries);
 	ASSERT_EQ(0, efd_write(held, 1));
-	EXPECT_EQ(DOORBELL_LINE_MASKED | DOORBELL_LINE_PENDING, status_state(&self->status[0]));
+	EXPECT_EQ(VECTOR_MASKED | DOORBELL_LINE_PENDING, status_state(&self->status[0]));
 	EXPECT_EQ(-EBUSY, doorbell_assign_irqfd(other, self->in, 0));
 
 	/* Half of the mapping is enough. */

@@ -146,6 +146,7 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(8, DOORBELL_FEATURE_LEVEL);
 	EXPECT_EQ(16, DOORBELL_FEATURE_BUS);
 	EXPECT_EQ(32, DOORBELL_FEATURE_RING_WAIT);
+	EXPECT_EQ(256, DOORBELL_FEATURE_MASK_REASONS);
 	EXPECT_EQ(1, DOORBELL_RING_WAIT_FLAG_NO_RING);
 	EXPECT_EQ(UINT64_MAX, DOORBELL_RING_WAIT_NO_TIMEOUT);
 	EXPECT_EQ(1, DOORBELL_LINE_PENDING);
@@ -154,7 +155,15 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(8, DOORBELL_LINE_ASSERTED);
 	EXPECT_EQ(16, DOORBELL_LINE_RAISED);
 	EXPECT_EQ(32, DOORBELL_LINE_RESAMPLE);
-	EXPECT_EQ(0xff, DOORBELL_LINE_STATE);
+	EXPECT_EQ(64, DOORBELL_LINE_AUTOMASK);
+	EXPECT_EQ(0xf0000, DOORBELL_LINE_REASONS);
+	EXPECT_EQ(16, DOORBELL_LINE_REASONS_SHIFT);
+	EXPECT_EQ(0xf00ff, DOORBELL_LINE_STATE);
+	EXPECT_EQ(1, DOORBELL_MASK_VECTOR);
+	EXPECT_EQ(2, DOORBELL_MASK_FUNCTION);
+	EXPECT_EQ(4, DOORBELL_MASK_PAUSE);
+	EXPECT_EQ(8, DOORBELL_MASK_AUTO);
+	EXPECT_EQ(1, DOORBELL_TYPE_FLAG_AUTOMASK);
 	EXPECT_EQ(1, DOORBELL_NOTIFY_MASK);
 	EXPECT_EQ(2, DOORBELL_NOTIFY_UNMASK);
 	EXPECT_EQ(4, DOORBELL_NOTIFY_ACK);
@@ -202,10 +211,12 @@ TEST(info)
 	EXPECT_EQ(DOORBELL_FEATURE_LEVEL, info.features & DOORBELL_FEATURE_LEVEL);
 	EXPECT_EQ(DOORBELL_FEATURE_BUS, info.features & DOORBELL_FEATURE_BUS);
 	EXPECT_EQ(DOORBELL_FEATURE_RING_WAIT, info.features & DOORBELL_FEATURE_RING_WAIT);
+	EXPECT_EQ(DOORBELL_FEATURE_MASK_REASONS, info.features & DOORBELL_FEATURE_MASK_REASONS);
 	EXPECT_EQ(0, info.features & ~(DOORBELL_FEATURE_EVENTFD_READ |
 				       DOORBELL_FEATURE_EVENTFD_PEEK | DOORBELL_FEATURE_MASK |
 				       DOORBELL_FEATURE_LEVEL | DOORBELL_FEATURE_BUS |
-				       DOORBELL_FEATURE_RING_WAIT));
+				       DOORBELL_FEATURE_RING_WAIT |
+				       DOORBELL_FEATURE_MASK_REASONS));
 	EXPECT_EQ(DOORBELL_MAX_LINES, info.max_lines);
 	EXPECT_EQ(DOORBELL_MAX_TRIGGERS_PER_LINE, info.max_triggers_per_line);
 	EXPECT_EQ(DOORBELL_MAX_IRQFDS, info.max_irqfds);
@@ -236,8 +247,8 @@ TEST(set_lines_masked)
 	EXPECT_EQ(-EEXIST, doorbell_set_lines(db, 3));
 	status = map_status(_metadata, db);
 	for (i = 0; i < 3; i++) {
-		EXPECT_EQ(DOORBELL_LINE_MASKED, line_of(_metadata, db, i).state);
-		EXPECT_EQ(DOORBELL_LINE_MASKED, status_state(&status[i]));
+		EXPECT_EQ(VECTOR_MASKED, line_of(_metadata, db, i).state);
+		EXPECT_EQ(VECTOR_MASKED, status_state(&status[i]));
 		EXPECT_EQ(0, doorbell_mask(db, i));
 	}
 	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(db, 1));
@@ -248,7 +259,7 @@ TEST(set_lines_masked)
 	EXPECT_EQ(1, efd_read(out));
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 1));
 	EXPECT_EQ(0, doorbell_unmask(db, 0));
-	EXPECT_EQ(DOORBELL_LINE_MASKED, line_of(_metadata, db, 2).state);
+	EXPECT_EQ(VECTOR_MASKED, line_of(_metadata, db, 2).state);
 }
 
 TEST(set_lines_smallest)
@@ -404,7 +415,7 @@ TEST(mask)
 	ASSERT_EQ(0, doorbell_assign_trigger(db, out, 1));
 	EXPECT_EQ(1, doorbell_line_set(db, DOORBELL_MASK, 0, 2, &chosen, &result));
 	EXPECT_EQ(2, result);
-	EXPECT_EQ(DOORBELL_LINE_MASKED, line_of(_metadata, db, 1).state);
+	EXPECT_EQ(VECTOR_MASKED, line_of(_metadata, db, 1).state);
 	EXPECT_EQ(0, line_of(_metadata, db, 0).state);
 	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(db, 1));
 	EXPECT_EQ(DOORBELL_RING_COALESCED, doorbell_ring(db, 1));
@@ -455,7 +466,7 @@ TEST(status)
 	EXPECT_EQ(1, status[1].deliveries);
 	EXPECT_EQ(0, status_state(&status[1]));
 	EXPECT_EQ(1, doorbell_mask(db, 1));
-	EXPECT_EQ(DOORBELL_LINE_MASKED, status_state(&status[1]));
+	EXPECT_EQ(VECTOR_MASKED, status_state(&status[1]));
 	EXPECT_EQ(0, status[0].deliveries);
 }
 

@@ -184,7 +184,7 @@ static inline int mask_line(struct wiring *w, int line)
 	int ret = lineset(w, DOORBELL_MASK, line), e;
 
 	if (ret == 1) {
-		w->state[line] |= DOORBELL_LINE_MASKED;
+		w->state[line] |= VECTOR_MASKED;
 		for (e = 0; e < NE; e++) {
 			if (w->notifier[line][e] & DOORBELL_NOTIFY_MASK)
 				model_signal(w, e);
