@@ -92,6 +92,19 @@ build() {
 	mount_lab
 }
 
+# share_tools: builds the tools only, if the sources have changed since the last build.
+# Afterwards it shares the lock of the source tree, as after build.
+share_tools() {
+	local rc=0
+	lock_file "$BUILD/lock" shared
+	if ! is_built; then
+		lock_file "$BUILD/lock" exclusive
+		is_built || build_tools || rc=1
+		lock_file "$BUILD/lock" shared
+	fi
+	return $rc
+}
+
 build_all() {
 	local key
 	key=$(build_key)

@@ -88,7 +88,7 @@ subcommands() {
 check_man() {
 	local page
 	rm -rf "$BUILD/generated"
-	cargo_static build &&
+	share_tools &&
 	built_doorbell generate man /build/generated/man &&
 	built_doorbell generate completions /build/generated/completions &&
 	diff <(subcommands | sort) <(cd "$BUILD/generated/man" && ls | sed 's/\.1$//' | sort) || return
