@@ -11,6 +11,12 @@ ARGS ?=
 ifneq ($(FLAVOUR),)
 export DOORBELL_FLAVOUR := $(FLAVOUR)
 endif
+ifneq ($(REPEAT),)
+export DOORBELL_REPEAT := $(REPEAT)
+endif
+ifneq ($(LOAD),)
+export DOORBELL_LOAD := $(LOAD)
+endif
 
 kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR)
 check-kdir := sh tools/check-kdir.sh
@@ -28,6 +34,7 @@ help:
 	@echo '  make report       - write these measurements with charts to doorbell-report.html'
 	@echo '  make test         - run all tests; ends with "N passed, N failed"'
 	@echo '                      T="mask* relay": only these; T="!model": all but this'
+	@echo '                      REPEAT=20 LOAD=20: 20 rounds of each, beside 20 busy processes'
 	@echo '  make test-debug   - run the tests on a debug kernel: KASAN, lockdep, kmemleak, fault'
 	@echo '                      injection, KUnit, ...; the first run builds that kernel'
 	@echo '  make model        - explore every interleaving of a line, and check that mutants fail'

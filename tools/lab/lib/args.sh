@@ -17,6 +17,8 @@ check_variables() {
 	esac
 	need_number DOORBELL_CPUS "${DOORBELL_CPUS:-}"
 	need_number DOORBELL_GUESTS "${DOORBELL_GUESTS:-}"
+	need_number DOORBELL_REPEAT "${DOORBELL_REPEAT:-}"
+	need_number DOORBELL_LOAD "${DOORBELL_LOAD:-}"
 	need_number DOORBELL_TIMEOUT "${DOORBELL_TIMEOUT:-}" seconds
 	[[ ${DOORBELL_MEM:-2G} =~ ^[1-9][0-9]*[MG]$ ]] ||
 		die "DOORBELL_MEM is '$DOORBELL_MEM'" "it is a number of megabytes or gigabytes: 512M, 2G"

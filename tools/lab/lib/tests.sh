@@ -6,9 +6,20 @@
 # run on the host. All others run in guests. The guests run in parallel and take tests
 # from one queue.
 
-# Prints the time limit of a test in seconds of the guest's clock.
+# The number of rounds of each test, and of busy processes in each guest.
+ROUNDS=${DOORBELL_REPEAT:-1} LOAD=${DOORBELL_LOAD:-0}
+
+# is_steadiness_run: succeeds if tests are repeated or loaded; their times do not count then
+is_steadiness_run() {
+	((ROUNDS > 1 || LOAD))
+}
+
+# Prints the time limit of a test in seconds of the guest's clock. Beside busy processes a
+# test gets its share of the CPUs.
 test_limit() {
-	[[ $FLAVOUR == debug ]] && echo 1200 || echo 240
+	local limit=240 cpus=${DOORBELL_CPUS:-2}
+	[[ $FLAVOUR != debug ]] || limit=1200
+	echo $((limit * (cpus + LOAD) / cpus))
 }
 
 # Prints the number of guests. Each has two CPUs and 2 GB of memory by default.
@@ -82,13 +93,19 @@ selected() {
 	[[ $found || -z $wanted ]]
 }
 
-# make_queue: writes the queue. New tests come first, then the slowest of the last run.
+# make_queue: writes the queue. New tests come first, then the slowest of the last run. With
+# several rounds, an entry is NAME@ROUND, and all tests run before one runs again.
 make_queue() {
-	local name
+	local name round tests
 	mkdir -p "$RUN"/{ktap,claims,done}
-	for name in $(all_tests); do
+	tests=$(for name in $(all_tests); do
 		! selected "$name" || echo "$(cat "$BUILD/took-$FLAVOUR/$name" 2>/dev/null || echo 9999999) $name"
-	done | sort -rn | cut -d' ' -f2 >"$RUN/queue"
+	done | sort -rn | cut -d' ' -f2)
+	for ((round = 1; round <= ROUNDS; round++)); do
+		for name in $tests; do
+			((ROUNDS == 1)) && echo "$name" || echo "$name@$round"
+		done
+	done >"$RUN/queue"
 }
 
 PASSED=0 FAILED=0
@@ -112,46 +129,76 @@ explain() {
 		END { for (i = 0; i < n; i++) if (lines[i] ~ /^#/) print lines[i] }' "$file" | tail -n 40 | sed 's/^/  | /' >&2
 }
 
-# finished NAME: counts and reports a test that has run in a guest
+# alone NAME: prints the command that runs a test as in this run, without the others
+alone() {
+	local command="make test T=$1"
+	[[ $FLAVOUR == amd64 ]] || command+=" FLAVOUR=$FLAVOUR"
+	((ROUNDS == 1)) || command+=" REPEAT=$ROUNDS"
+	((LOAD == 0)) || command+=" LOAD=$LOAD"
+	echo "$command"
+}
+
+# finished ENTRY: counts and reports a test, or a round of one, that has run in a guest.
+# Passed rounds are reported at the end.
 finished() {
-	local name=$1 p=0 f=1 took alone
-	[[ ! -s $RUN/ktap/$name ]] || read -r p f < <(count_ktap "$RUN/ktap/$name")
-	took=$(cat "$RUN/done/$name" 2>/dev/null)
-	if [[ $took ]]; then
+	local entry=$1 name=${1%@*} p=0 f=1 took
+	[[ ! -s $RUN/ktap/$entry ]] || read -r p f < <(count_ktap "$RUN/ktap/$entry")
+	took=$(cat "$RUN/done/$entry" 2>/dev/null)
+	if [[ $took ]] && ! is_steadiness_run; then
 		mkdir -p "$BUILD/took-$FLAVOUR"
 		echo "$took" >"$BUILD/took-$FLAVOUR/$name"
 	fi
-	alone="make test T=$name"
-	[[ $FLAVOUR == amd64 ]] || alone+=" FLAVOUR=$FLAVOUR"
+	((f == 0)) || FAILED_ROUNDS[$name]=$((${FAILED_ROUNDS[$name]:-0} + 1))
 	if ((f)); then
-		say "$name: $f failed, $p passed"
-		explain "$name"
-		tally "$p" "$f" "$name" "$alone"
-		failed_cases "$name"
+		say "${entry/@/, round }: $f failed, $p passed"
+		explain "$entry"
+		tally "$p" "$f" "${entry/@/, round }" "$(alone "$name")"
+		failed_cases "$entry"
 	else
 		tally "$p" 0 "$name"
-		[[ -z $took ]] || say "$name: $p passed in $((took / 1000)).$((took / 100 % 10)) s"
+		[[ -z $took ]] || ((ROUNDS > 1)) || say "$name: $p passed in $((took / 1000)).$((took / 100 % 10)) s"
 	fi
 }
+declare -gA FAILED_ROUNDS=()
 
-# failed_cases NAME: adds a line to FAILURES for each case that failed
+# rounds: prints a line for each test, with its rounds, and the verdict on all
+rounds() {
+	local name file
+	while read -r name; do
+		say "$name: ${FAILED_ROUNDS[$name]:-0} of $ROUNDS rounds failed; a round took $(for file in "$RUN/done/$name"@*; do
+			cat "$file"
+		done | sort -n | awk '{ t[NR] = $1 / 1000 } END { printf "%.1f to %.1f", t[1], t[NR] }') s"
+	done < <(sed 's/@.*//' "$RUN/queue" | sort -u)
+	say "$(wc -l <"$RUN/queue") rounds beside $LOAD busy processes: $(sum "${FAILED_ROUNDS[@]}") rounds of ${#FAILED_ROUNDS[@]} tests failed"
+}
+
+# sum NUMBER...
+sum() {
+	local sum=0 number
+	for number; do
+		((sum += number))
+	done
+	echo $sum
+}
+
+# failed_cases ENTRY: adds a line to FAILURES for each case that failed
 failed_cases() {
-	local case command
+	local case command name=${1%@*}
 	while read -r case; do
 		# Samples and 32-bit programs cannot run a single case by its name.
-		if [[ $1 == *_32 || $1 == sample_* || $1 == cli_* ]]; then
-			command="make test T=$1"
+		if is_steadiness_run || [[ $name == *_32 || $name == sample_* || $name == cli_* ]]; then
+			command=$(alone "$name")
 		else
-			command="tools/lab/lab run $1 -t ${case##*.}"
+			command="tools/lab/lab run $name -t ${case##*.}"
+			[[ $FLAVOUR == amd64 ]] || command="DOORBELL_FLAVOUR=$FLAVOUR $command"
 		fi
-		[[ $FLAVOUR == amd64 ]] || command="DOORBELL_FLAVOUR=$FLAVOUR $command"
-		FAILURES+=("  $1: $case: $command")
+		FAILURES+=("  ${1/@/, round }: $case: $command")
 	done < <(sed -nE 's/^not ok [0-9]+ //p' "$RUN/ktap/$1" 2>/dev/null | head -n 20)
 }
 
 # run_guest N: runs guest N and writes its result
 run_guest() {
-	boot "$1" env LIMIT="$(test_limit)" ${TORTURE_SECONDS:+TORTURE_SECONDS="$TORTURE_SECONDS"} \
+	boot "$1" env LIMIT="$(test_limit)" LOAD="$LOAD" ${TORTURE_SECONDS:+TORTURE_SECONDS="$TORTURE_SECONDS"} \
 		/doorbell/tools/lab/guest/test
 	echo "$? $OUTCOME" >"$RUN/$1.result"
 }
@@ -185,7 +232,7 @@ run_guests() {
 	guests=$(guest_count)
 	n=$(wc -l <"$RUN/queue")
 	((guests > n)) && guests=$n
-	say "booting $(kernel_version) ($ACCEL), $guests guest(s) for $n tests ..."
+	say "booting $(kernel_version) ($ACCEL), $guests guest(s) for $n $( ((ROUNDS > 1)) && echo rounds || echo tests) ..."
 	for ((n = 1; n <= guests; n++)); do
 		run_guest "$n" </dev/null >"$RUN/log/guest-$n.log" 2>&1 &
 		pid[$n]=$!
@@ -248,6 +295,8 @@ run_tests() {
 	prepare_guest
 	LOGS=$RUN/log
 	make_queue
+	# The others do not depend on a guest's time.
+	! is_steadiness_run || HOST_TESTS=()
 	for name in "${HOST_TESTS[@]}"; do
 		! selected "$name" || host+=("$name")
 	done
@@ -263,7 +312,11 @@ run_tests() {
 		count_host "$name" "${STAGE_STATUS[test-$name]}"
 	done
 	give_back
-	[[ ! -s $RUN/queue ]] || slowest
+	if ((ROUNDS > 1)); then
+		rounds
+	elif [[ -s $RUN/queue ]]; then
+		slowest
+	fi
 	for line in "${FAILURES[@]}"; do
 		say "FAILED $line"
 	done

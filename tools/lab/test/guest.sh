@@ -56,6 +56,8 @@ wait
 begin noinit DOORBELL_APPEND=rdinit=/nonexistent run true
 begin log run sh -c 'echo "WARNING: planted" >/dev/kmsg'
 wait
+begin steady DOORBELL_REPEAT=2 DOORBELL_LOAD=4 DOORBELL_GUESTS=1 test counter
+wait
 
 check "a run has the status of its own command" ended first 7 out '^first$'
 check "another one of the same tree, at the same time, has its own" ended second 0 out '^second$'
@@ -69,4 +71,6 @@ check "with the end of its console" ended crash 125 err 'Kernel Offset|end Kerne
 check "a guest is stopped at its limit" ended slow 124 err 'did not end within 4 s of its own time'
 check "a guest that dies before it has started is booted once more" ended noinit 125 err 'booting it once more'
 check "a complaint of the kernel fails the run" ended log 1 err 'the kernel complained'
+check "rounds under load: each test has a line" ended steady 0 err '^lab: counter: 0 of 2 rounds failed'
+check "and so have all" ended steady 0 err '^lab: 2 rounds beside 4 busy processes: 0 rounds of 0 tests failed'
 plan

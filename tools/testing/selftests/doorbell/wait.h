@@ -145,10 +145,18 @@ static inline int wait_child(pid_t pid)
 
 /*
  * The rounds of a race: @least rounds, and then up to @most while the process, with all its
- * threads, has used less than ROUNDS_CPU_MS of CPU time. Ends early if no round is added
- * before a timeout and @least are not reached.
+ * threads, has used less than ROUNDS_CPU_MS of CPU time, or the milliseconds in
+ * DOORBELL_ROUNDS_CPU_MS. Ends early if no round is added before a timeout and @least are
+ * not reached.
  */
 #define ROUNDS_CPU_MS	2000
+
+static inline uint64_t rounds_cpu_us(void)
+{
+	const char *text = getenv("DOORBELL_ROUNDS_CPU_MS");
+
+	return (text ? strtoull(text, NULL, 10) : ROUNDS_CPU_MS) * 1000;
+}
 
 struct rounds {
 	const unsigned long least;
@@ -172,7 +180,7 @@ static inline bool more_rounds(struct rounds *rounds, unsigned long done)
 		return true;
 	now = clock_us(CLOCK_PROCESS_CPUTIME_ID);
 	if (!rounds->end_us)
-		rounds->end_us = now + ROUNDS_CPU_MS * 1000;
+		rounds->end_us = now + rounds_cpu_us();
 	if (done != rounds->last)
 		rounds->timeout = (struct timeout){};
 	rounds->last = done;

@@ -1,0 +1,77 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# Tests the queue, the limit and the report of make test with REPEAT and LOAD. Files
+# replace what a guest writes.
+. "$(dirname "$0")/lib.sh"
+
+say() { echo "$*"; }
+FLAVOUR=amd64 BUILD=$SCRATCH/build RUN=$SCRATCH/run SELECTED=()
+# The time that a test took the last time decides its place.
+mkdir -p "$BUILD/took-amd64"
+echo 1000 >"$BUILD/took-amd64/quick"
+echo 2000 >"$BUILD/took-amd64/slow"
+
+# steady ROUNDS LOAD: reads the library for such a run, and writes the queue
+steady() {
+	rm -rf "$RUN"
+	mkdir -p "$RUN"
+	DOORBELL_REPEAT=$1 DOORBELL_LOAD=$2
+	# shellcheck source=/dev/null
+	. "$LAB_DIR/lib/tests.sh"
+	all_tests() { printf '%s\n' quick slow; }
+	make_queue
+}
+
+queue() {		# ROUNDS LOAD ENTRIES
+	steady "$1" "$2"
+	[[ $(tr '\n' ' ' <"$RUN/queue") == "$3" ]] || { cat "$RUN/queue" && return 1; }
+}
+
+none_selected() {
+	SELECTED=(nothing)
+	queue 2 0 ""
+}
+
+limit() {		# LOAD SECONDS
+	steady 1 "$1"
+	[[ $(test_limit) == "$2" ]] || { test_limit && return 1; }
+}
+
+# ran ENTRY MS ok|"not ok": writes what a guest writes
+ran() {
+	printf '1..1\n%s 1 a.case\n# exit status %d\n' "$3" "$([[ $3 == ok ]]; echo $?)" >"$RUN/ktap/$1"
+	echo "$2" >"$RUN/done/$1"
+	finished "$1" >>"$SCRATCH/report"
+}
+
+rounds_are_reported() {
+	local line
+	steady 2 20
+	ran slow@1 2100 ok
+	ran quick@1 1100 "not ok"
+	ran slow@2 4300 ok
+	ran quick@2 1200 ok
+	rounds >>"$SCRATCH/report"
+	for line in "quick, round 1: 1 failed, 0 passed" "quick: 1 of 2 rounds failed; a round took 1.1 to 1.2 s" \
+		    "slow: 0 of 2 rounds failed; a round took 2.1 to 4.3 s" \
+		    "4 rounds beside 20 busy processes: 1 rounds of 1 tests failed"; do
+		grep -qxF "$line" "$SCRATCH/report" || { echo "no '$line'" && cat "$SCRATCH/report" && return 1; }
+	done
+	! grep -q 'round 2' "$SCRATCH/report" || return
+	[[ $PASSED == 3 && $FAILED == 1 ]] || return
+	printf '%s\n' "${FAILURES[@]}" | grep -qxF "quick, round 1: 1 failed; alone: make test T=quick REPEAT=2 LOAD=20" &&
+		printf '%s\n' "${FAILURES[@]}" | grep -qxF "  quick, round 1: a.case: make test T=quick REPEAT=2 LOAD=20"
+}
+
+times_are_not_recorded() {
+	[[ $(cat "$BUILD/took-amd64"/*) == $'1000\n2000' ]]
+}
+
+check "without REPEAT each test is in the queue once" queue 1 0 "slow quick "
+check "with REPEAT all tests run before one runs again" queue 2 0 "slow@1 quick@1 slow@2 quick@2 "
+check "if no test matches, the queue is empty" none_selected
+check "without LOAD the limit is that of the flavour" limit 0 240
+check "with LOAD it grows by the share of the CPUs" limit 20 2640
+check "a failed round is reported, and each test has a line" rounds_are_reported
+check "such times are not recorded" times_are_not_recorded
+plan
