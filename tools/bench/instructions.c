@@ -60,6 +60,7 @@ struct path {
 	union argument {
 		struct doorbell_trigger trigger;
 		struct doorbell_irqfd irqfd;
+		struct doorbell_region region;
 		struct doorbell_query query;
 		struct doorbell_line_set set;
 		struct doorbell_bus_write write;
@@ -547,6 +548,25 @@ static void irqfd_change(struct path *path)
 	add_irqfd_change(path, fd, DOORBELL_IRQFD_FLAG_DEASSIGN);
 }
 
+static void add_region_change(struct path *path, int fd, int flags)
+{
+	union argument *arg = next_argument(path);
+
+	arg->region = (struct doorbell_region){
+		.addr = 2 * ADDR, .length = 4, .fd = fd, .flags = flags,
+	};
+	add_ioctl(path, 0, DOORBELL_REGION, (long)arg);
+}
+
+static void region_change(struct path *path)
+{
+	int fd = new_eventfd();
+
+	new_region(path);
+	add_region_change(path, fd, 0);
+	add_region_change(path, fd, DOORBELL_REGION_FLAG_DEASSIGN);
+}
+
 /* Each row of the table: a path of the two devices, and what is nearest to it of eventfds. */
 static const struct row {
 	const char *name;
@@ -586,6 +606,7 @@ static const struct row {
 	{ "level-asserted", "level line: ring, asserted", level_ring_asserted, NULL, 1 },
 	{ "trigger", "assign, deassign a trigger", trigger_change, NULL, 1 },
 	{ "irqfd", "assign, deassign an irqfd", irqfd_change, NULL, 1 },
+	{ "region-change", "assign, deassign a region", region_change, NULL, 1 },
 };
 
 static const struct device {
