@@ -198,7 +198,7 @@ int doorbell_get_value(u64 *value, const void __user *from, size_t size)
 	int ret;
 
 	/* get_user() takes no part in fault injection. */
-	if (should_fail_usercopy())
+	if (size != sizeof(*value) && should_fail_usercopy())
 		return -EFAULT;
 	switch (size) {
 	case 4:
@@ -214,7 +214,7 @@ int doorbell_get_value(u64 *value, const void __user *from, size_t size)
 		*value = byte;
 		return ret;
 	case 8:
-		return get_user(*value, (const u64 __user *)from);
+		return doorbell_get_user_words(value, (const void __force *)from, 1) ? 0 : -EFAULT;
 	default:
 		return -EINVAL;
 	}

@@ -65,6 +65,29 @@ impl<K, T> Snapshot<K, T> {
         };
         Ok(KBox::new(snapshot, flags)?)
     }
+
+    /// Returns the items.
+    #[inline(always)]
+    fn items(&self) -> Items<'_, T> {
+        // INVARIANT: By the type invariants each is valid and pinned, as long as the snapshot.
+        Items(&self.items)
+    }
+}
+
+/// The items of a snapshot, or of a part of it.
+///
+/// # Invariants
+///
+/// Each is valid and pinned during `'a`.
+struct Items<'a, T>(&'a [NonNull<T>]);
+
+impl<'a, T> Items<'a, T> {
+    #[inline(always)]
+    fn get(&self, at: usize) -> Option<Pin<&'a T>> {
+        let item = self.0.get(at)?;
+        // SAFETY: By the type invariants it is valid, and pinned.
+        Some(unsafe { Pin::new_unchecked(item.as_ref()) })
+    }
 }
 
 /// A sorted array of keys, with an item for each.
@@ -165,7 +188,8 @@ impl<K, T> Reader<'_, K, T> {
             return Partition {
                 numbers: &[],
                 keys: &[],
-                items: &[],
+                // INVARIANT: There is none.
+                items: Items(&[]),
             };
         };
         let range = if low {
@@ -179,7 +203,7 @@ impl<K, T> Reader<'_, K, T> {
             Partition {
                 numbers: snapshot.numbers.get_unchecked(range.clone()),
                 keys: snapshot.keys.get_unchecked(range.clone()),
-                items: snapshot.items.get_unchecked(range),
+                items: Items(snapshot.items.get_unchecked(range)),
             }
         }
     }
@@ -187,19 +211,15 @@ impl<K, T> Reader<'_, K, T> {
     /// Returns the item of the key at index `at`.
     #[inline]
     pub(crate) fn item(&self, at: usize) -> Option<Pin<&T>> {
-        item(self.snapshot(), at)
+        self.snapshot()?.items().get(at)
     }
 }
 
 /// A part of what a reader sees.
-///
-/// # Invariants
-///
-/// Each item is valid and pinned, as long as the reader exists.
 pub(crate) struct Partition<'a, K, T> {
     numbers: &'a [u64],
     keys: &'a [K],
-    items: &'a [NonNull<T>],
+    items: Items<'a, T>,
 }
 
 impl<'a, K, T> Partition<'a, K, T> {
@@ -218,17 +238,8 @@ impl<'a, K, T> Partition<'a, K, T> {
     /// Returns the item of the key at index `at` of this part.
     #[inline(always)]
     pub(crate) fn item(&self, at: usize) -> Option<Pin<&'a T>> {
-        let item = self.items.get(at)?;
-        // SAFETY: By the type invariants it is valid, and pinned.
-        Some(unsafe { Pin::new_unchecked(item.as_ref()) })
+        self.items.get(at)
     }
-}
-
-#[inline(always)]
-fn item<K, T>(snapshot: Option<&Snapshot<K, T>>, at: usize) -> Option<Pin<&T>> {
-    let item = snapshot?.items.get(at)?;
-    // SAFETY: By the type invariants it is valid, and pinned, as long as the snapshot exists.
-    Some(unsafe { Pin::new_unchecked(item.as_ref()) })
 }
 
 /// Memory for a new snapshot and for the list of removed items.
@@ -257,7 +268,7 @@ impl<K: Key, T: Send + Sync> Edit<'_, K, T> {
 
     /// Returns the item of the key at index `at`.
     pub(crate) fn item(&self, at: usize) -> Option<Pin<&T>> {
-        item(self.snapshot(), at)
+        self.snapshot()?.items().get(at)
     }
 
     /// Allocates memory for `added` more items, and for the list of `removed` items.
