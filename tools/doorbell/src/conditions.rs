@@ -31,24 +31,12 @@ impl Conditions {
     }
 
     fn below(root: &Path, cpus: &[usize], now: SystemTime) -> Self {
-        let read = |path: &str| {
-            let text = fs::read_to_string(root.join(path)).unwrap_or_default();
-            text.trim().to_owned()
-        };
-        let governor = |cpu| {
-            read(&format!(
-                "sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_governor"
-            ))
-        };
-        let mut governors: Vec<String> = cpus.iter().map(governor).collect();
-        governors.retain(|governor| !governor.is_empty());
-        governors.sort();
-        governors.dedup();
+        let read = |path| read(root, path);
         Self {
             date: humantime::format_rfc3339_seconds(now).to_string(),
             kernel_release: read("proc/sys/kernel/osrelease"),
             boot_parameters: read("proc/cmdline"),
-            governors,
+            governors: governors(root, cpus.iter().copied()),
             load: read("proc/loadavg")
                 .split_whitespace()
                 .take(3)
@@ -56,6 +44,27 @@ impl Conditions {
                 .collect(),
         }
     }
+}
+
+/// Returns the content of the file `path` below `root`, trimmed; an empty string if it cannot be read.
+fn read(root: &Path, path: &str) -> String {
+    let text = fs::read_to_string(root.join(path)).unwrap_or_default();
+    text.trim().to_owned()
+}
+
+/// Returns the frequency governors of `cpus` on the machine below `root`, sorted, each once.
+pub(crate) fn governors(root: &Path, cpus: impl Iterator<Item = usize>) -> Vec<String> {
+    let governor = |cpu| {
+        read(
+            root,
+            &format!("sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_governor"),
+        )
+    };
+    let mut governors: Vec<String> = cpus.map(governor).collect();
+    governors.retain(|governor| !governor.is_empty());
+    governors.sort();
+    governors.dedup();
+    governors
 }
 
 /// Time that the host of a virtual machine took from some CPUs, by /proc/stat.

@@ -7,10 +7,7 @@ use crate::machine::{cpu_list, Machine, BARE_METAL, UNKNOWN};
 
 pub(super) fn governor(host: &Host) -> Check {
     let about = About("CPU frequency", FIGURES);
-    let mut governors = host.of_cpus("cpufreq/scaling_governor");
-    governors.sort();
-    governors.dedup();
-    match &governors[..] {
+    match &host.governors()[..] {
         [] => about.good("not scaled, according to sysfs"),
         [only] if only == "performance" => about.good("governor performance"),
         other => about.advice(

@@ -2,6 +2,7 @@
 
 //! Files in which a machine describes itself.
 
+use crate::conditions::governors;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -79,17 +80,11 @@ impl Host {
         names.any(|name| name == process)
     }
 
-    /// Returns the content of `file` of each CPU.
-    pub(super) fn of_cpus(&self, file: &str) -> Vec<String> {
-        let is_cpu = |name: &str| {
-            name.strip_prefix("cpu")
-                .is_some_and(|number| number.parse::<u32>().is_ok())
-        };
-        list(&self.path("/sys/devices/system/cpu"))
-            .filter(|cpu| is_cpu(&name(cpu)))
-            .map(|cpu| read(&cpu.join(file)))
-            .filter(|text| !text.is_empty())
-            .collect()
+    /// Returns the frequency governors of its CPUs, sorted, each once.
+    pub(super) fn governors(&self) -> Vec<String> {
+        let cpus = self.entries("/sys/devices/system/cpu").into_iter();
+        let numbers = cpus.filter_map(|name| name.strip_prefix("cpu")?.parse().ok());
+        governors(&self.root, numbers)
     }
 
     /// Returns the idle state of the first CPU with the longest wake-up time, and that time in us.
