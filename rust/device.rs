@@ -17,6 +17,8 @@ use self::{
     },
     line_set::Bitmaps, //
 };
+#[cfg(CONFIG_COMPAT)]
+use crate::kernel_ext::uaccess::compat_ptr;
 use crate::{
     context::Context,
     kernel_ext::{
@@ -30,8 +32,7 @@ use crate::{
             WriteFile, //
         },
         mmap_pages::offset,
-        read_once::SetOnceArc,
-        uaccess::compat_ptr, //
+        read_once::SetOnceArc, //
     },
     line::{
         outputs::{

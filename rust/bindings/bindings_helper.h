@@ -106,7 +106,9 @@ void doorbell_notice_task_work(void);
 int doorbell_orphans_init(void);
 void doorbell_orphans_exit(void);
 void doorbell_orphans_queue(struct work_struct *work);
+#ifdef CONFIG_COMPAT
 unsigned long doorbell_compat_ptr(u32 uptr);
+#endif
 bool doorbell_get_user_words(u64 *to, const void *from, u32 words);
 bool doorbell_put_user_pair(void *to, u32 first, u64 second);
 bool doorbell_put_user_pair_nofault(void *to, u32 first, u64 second);

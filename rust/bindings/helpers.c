@@ -499,14 +499,12 @@ void doorbell_orphans_queue(struct work_struct *work)
 	rcu_read_unlock();
 }
 
+#ifdef CONFIG_COMPAT
 unsigned long doorbell_compat_ptr(u32 uptr)
 {
-#ifdef CONFIG_COMPAT
 	return (unsigned long)compat_ptr(uptr);
-#else
-	return uptr;
-#endif
 }
+#endif
 
 /*
  * Copies of a few words, which are several times faster than by copy_from_user() and

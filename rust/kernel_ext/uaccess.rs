@@ -144,6 +144,7 @@ pub(crate) fn write_nofault<T: AsBytes>(at: UserPtr, value: &T) -> bool {
 }
 
 /// Returns the address that `arg` of a 32-bit caller stands for.
+#[cfg(CONFIG_COMPAT)]
 pub(crate) fn compat_ptr(arg: usize) -> usize {
     // SAFETY: No requirements: it only computes an address.
     unsafe { bindings::doorbell_compat_ptr(arg as u32) }
