@@ -15,7 +15,10 @@ use self::{
         check_reserved,
         Argument, //
     },
-    line_set::Bitmaps, //
+    line_set::{
+        count,
+        Bitmaps, //
+    }, //
 };
 #[cfg(CONFIG_COMPAT)]
 use crate::kernel_ext::uaccess::compat_ptr;
@@ -44,7 +47,8 @@ use crate::{
             Reasons, //
         },
         status::LineStatus,
-        Line, //
+        Line,
+        RingOutcome, //
     },
     uapi::*, //
 };
@@ -103,6 +107,12 @@ pub(crate) struct DoorbellFile {
 /// Returns the eventfd `fd`. No other eventfd has its identity while the returned object exists.
 fn eventfd(fd: i32) -> Result<Output> {
     Ok(Output::EventFd(EventFdFile::from_fd(fd)?.eventfd()?))
+}
+
+/// Rings `line`. Returns true if that ring has a delivery of its own.
+#[inline(always)]
+fn delivers(line: Pin<&Line>) -> bool {
+    line.ring() == RingOutcome::Delivered
 }
 
 /// The scope of a call for triggers or notifiers.
@@ -199,6 +209,7 @@ impl DoorbellFile {
             DOORBELL_IOC_UNMASK => return self.unmask(arg),
             DOORBELL_IOC_CLEAR => return self.without_flags(arg, Line::clear),
             DOORBELL_IOC_PENDING => return self.without_flags(arg, Line::pending),
+            DOORBELL_IOC_RING_LINES => return self.without_flags(arg, delivers),
             _ => Err(ENOTTY),
         }?;
         Ok(0)
@@ -210,6 +221,7 @@ impl DoorbellFile {
             | DOORBELL_FEATURE_LEVEL
             | DOORBELL_FEATURE_BUS
             | DOORBELL_FEATURE_RING_WAIT
+            | DOORBELL_FEATURE_RING_LINES
             | DOORBELL_FEATURE_MASK_REASONS;
         if CAN_PEEK {
             features |= DOORBELL_FEATURE_EVENTFD_PEEK;
@@ -375,10 +387,10 @@ impl DoorbellFile {
             return Err(EINVAL);
         }
         let lines = self.context()?.lines();
-        let lines = lines.range(set.line as usize, set.nr_lines as usize);
+        let lines = lines.part(set.line as usize, set.nr_lines as usize);
         let lines = lines.ok_or(ENXIO)?;
         if set.lines == 0 && set.result == 0 {
-            return Ok(lines.filter(|line| f(*line)).count() as isize);
+            return Ok(count(lines, f) as isize);
         }
         Ok(Bitmaps::new(set)?.apply(lines, f) as isize)
     }

@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The lines that DOORBELL_MASK, _UNMASK, _CLEAR and _PENDING work on.
+//! The lines that DOORBELL_MASK, _UNMASK, _CLEAR, _PENDING and _RING_LINES work on.
 
 use crate::{
+    kernel_ext::{
+        pinned::PinnedPart,
+        task::{
+            cond_resched,
+            fatal_signal_pending, //
+        }, //
+    },
     line::Line,
     uapi::doorbell_line_set, //
 };
@@ -16,6 +23,47 @@ use kernel::{
 
 /// The number of lines in a word of a bitmap.
 const WORD: usize = u64::BITS as usize;
+
+/// Calls `f` with the index of each word of a bitmap, and with those of `lines` that it selects from.
+///
+/// A call for many lines can take long: 65,536 lines can have 64 triggers each. So other tasks can run
+/// between two words, and there is no further word once the caller has been killed. Process context.
+#[inline(always)]
+fn for_each_word<'a>(
+    mut lines: PinnedPart<'a, Line>,
+    mut f: impl FnMut(usize, PinnedPart<'a, Line>),
+) {
+    let mut word = 0usize;
+    loop {
+        let (first, rest) = lines.split_at_most(WORD);
+        f(word, first);
+        if rest.is_empty() || !may_continue() {
+            return;
+        }
+        lines = rest;
+        word = word.wrapping_add(1);
+    }
+}
+
+/// Lets other tasks run. Returns false if the caller has been killed.
+#[cold]
+fn may_continue() -> bool {
+    cond_resched();
+    !fatal_signal_pending()
+}
+
+/// Calls `f` for each of `lines`. Returns the number of lines for which it returned true. Process context.
+#[inline(always)]
+pub(crate) fn count(lines: PinnedPart<'_, Line>, f: impl Fn(Pin<&Line>) -> bool) -> usize {
+    let mut count = 0usize;
+    for_each_word(lines, |_, lines| {
+        for line in lines.iter() {
+            // Cannot overflow: there are at most 65,536 lines.
+            count = count.wrapping_add(usize::from(f(line)));
+        }
+    });
+    count
+}
 
 /// A bitmap in the caller's memory.
 #[derive(Clone, Copy)]
@@ -92,20 +140,20 @@ impl Bitmaps {
 
     /// Calls `f` for each of `lines` that is selected, and writes to the result the lines for which it
     /// returned true. Returns their number. Process context.
-    pub(crate) fn apply<'a>(
+    pub(crate) fn apply(
         self,
-        mut lines: impl ExactSizeIterator<Item = Pin<&'a Line>>,
+        lines: PinnedPart<'_, Line>,
         f: impl Fn(Pin<&Line>) -> bool,
     ) -> usize {
         let mut count = 0;
         let mut result = self.result;
-        for word in 0..lines.len().div_ceil(WORD) {
+        for_each_word(lines, |word, lines| {
             let chosen = match &self.chosen {
                 Some(chosen) => chosen.get(word).copied().unwrap_or(0),
                 None => u64::MAX,
             };
             let mut done = 0;
-            for (bit, line) in lines.by_ref().take(WORD).enumerate() {
+            for (bit, line) in lines.iter().enumerate() {
                 if chosen >> bit & 1 != 0 && f(line) {
                     done |= 1u64 << bit;
                     count += 1;
@@ -116,7 +164,7 @@ impl Bitmaps {
                     *word = done;
                 }
             }
-        }
+        });
         if let Some((bitmap, result)) = result {
             // The check above has written to it. If the caller has unmapped it since, the lines have been
             // changed all the same, and the return value gives their number.

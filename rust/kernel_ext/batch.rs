@@ -16,7 +16,8 @@ use super::{
         self,
         OwnerWork, //
     },
-    pinned::pinned, //
+    pinned::pinned,
+    task::cond_resched, //
 };
 use crate::bindings;
 use kernel::{
@@ -181,8 +182,7 @@ impl<T: RunInBatch> Run<OwnerWork> for Batch<T> {
         self.running.store(1u32, Relaxed);
         let all = self.take(MAX_RUN, |object| {
             object.run_in_batch();
-            // SAFETY: Process context, and no spinlock is held.
-            unsafe { bindings::doorbell_cond_resched() };
+            cond_resched();
         });
         self.running.store(0u32, Release);
         if !all {

@@ -51,19 +51,11 @@ impl<T> PinnedSlice<T> {
         Some(unsafe { Pin::new_unchecked(self.0.get(index)?) })
     }
 
-    /// Returns an iterator over the `len` objects from the index `first` on, or [`None`] if there are
-    /// less.
+    /// Returns the `len` objects from the index `first` on, or [`None`] if there are less.
     #[inline]
-    pub(crate) fn range(
-        &self,
-        first: usize,
-        len: usize,
-    ) -> Option<impl ExactSizeIterator<Item = Pin<&T>>> {
-        let objects = self.0.get(first..first.checked_add(len)?)?;
-        Some(objects.iter().map(|object| {
-            // SAFETY: The slice is pinned, so its elements are.
-            unsafe { Pin::new_unchecked(object) }
-        }))
+    pub(crate) fn part(&self, first: usize, len: usize) -> Option<PinnedPart<'_, T>> {
+        // INVARIANT: The slice is pinned, so its elements are.
+        Some(PinnedPart(self.0.get(first..first.checked_add(len)?)?))
     }
 
     /// Returns the number of objects.
@@ -73,8 +65,38 @@ impl<T> PinnedSlice<T> {
 
     /// Returns an iterator over all objects.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Pin<&T>> {
+        // INVARIANT: As in `part`.
+        PinnedPart(&self.0).iter()
+    }
+}
+
+/// Adjacent objects of a [`PinnedSlice`].
+///
+/// # Invariants
+///
+/// The objects are pinned.
+pub(crate) struct PinnedPart<'a, T>(&'a [T]);
+
+impl<'a, T> PinnedPart<'a, T> {
+    /// Returns the first `len` objects, or all if there are less, and the rest.
+    #[inline(always)]
+    pub(crate) fn split_at_most(self, len: usize) -> (Self, Self) {
+        let (first, rest) = self.0.split_at_checked(len).unwrap_or((self.0, &[]));
+        // INVARIANT: They are among the objects of `self`.
+        (Self(first), Self(rest))
+    }
+
+    /// Returns true if there are no objects.
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns an iterator over the objects.
+    #[inline(always)]
+    pub(crate) fn iter(self) -> impl Iterator<Item = Pin<&'a T>> {
         self.0.iter().map(|object| {
-            // SAFETY: The slice is pinned, so its elements are.
+            // SAFETY: By the type invariants the object is pinned.
             unsafe { Pin::new_unchecked(object) }
         })
     }

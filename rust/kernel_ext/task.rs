@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The current task's signals.
+//! The current task: its signals, and its time slice.
 //!
 //! C header: [`include/linux/sched/signal.h`](srctree/include/linux/sched/signal.h).
 
 use crate::bindings;
+
+/// Lets other tasks run, if the kernel is not preemptible and one of them should. Process context.
+pub(crate) fn cond_resched() {
+    // SAFETY: This is process context.
+    unsafe { bindings::doorbell_cond_resched() };
+}
 
 /// Returns true if the current task has been killed. Process context.
 pub(crate) fn fatal_signal_pending() -> bool {

@@ -373,6 +373,23 @@ static void ring_masked(struct path *path)
 	add_ioctl(path, DOORBELL_RING_COALESCED, DOORBELL_RING, 0);
 }
 
+static void ring_lines(struct path *path)
+{
+	for (int line = 0; line < MANY - 1; line++)
+		new_trigger(path, line);
+	new_unread_trigger(path, MANY - 1, 1);
+	add_set(path, MANY, DOORBELL_RING_LINES, 0, MANY);
+}
+
+static void ring_lines_masked(struct path *path)
+{
+	struct doorbell_line_set set = { .line = 0, .nr_lines = MANY };
+
+	must(ioctl(path->fd, DOORBELL_MASK, &set), "DOORBELL_MASK");
+	must(ioctl(path->fd, DOORBELL_RING_LINES, &set), "DOORBELL_RING_LINES");
+	add_set(path, 0, DOORBELL_RING_LINES, 0, MANY);
+}
+
 static void relay(struct path *path)
 {
 	int fd = new_irqfd(path, 0);
@@ -588,6 +605,8 @@ static const struct row {
 	{ "ring-none", "ring, no trigger", ring_none, NULL, 1 },
 	{ "ring-no-line", "ring, no such line (ENXIO)", ring_no_line, NULL, 1 },
 	{ "ring-masked", "ring a masked line, coalesces", ring_masked, NULL, 1 },
+	{ "ring-lines", "RING_LINES of 64, each line", ring_lines, NULL, MANY },
+	{ "ring-lines-masked", "RING_LINES of 64 masked, each", ring_lines_masked, NULL, MANY },
 	{ "relay", "write an irqfd", relay, raw_write, 1 },
 	{ "relay-read", "write an irqfd, read the trigger", relay_read, raw_both, 1 },
 	{ "region", "pwrite to a region", region, raw_write, 1 },

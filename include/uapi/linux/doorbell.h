@@ -85,6 +85,7 @@
 #define DOORBELL_FEATURE_LEVEL		(1ULL << 3)	/* level lines, acks, resamplefds */
 #define DOORBELL_FEATURE_BUS		(1ULL << 4)	/* regions, records */
 #define DOORBELL_FEATURE_RING_WAIT	(1ULL << 5)	/* DOORBELL_RING_WAIT */
+#define DOORBELL_FEATURE_RING_LINES	(1ULL << 7)	/* DOORBELL_RING_LINES */
 #define DOORBELL_FEATURE_MASK_REASONS	(1ULL << 8)	/* DOORBELL_MASK_*, automask */
 
 /**
@@ -372,7 +373,7 @@ struct doorbell_query {
 #define DOORBELL_MASK_AUTO		(1U << 3)	/* DOORBELL_TYPE_FLAG_AUTOMASK */
 
 /**
- * struct doorbell_line_set - DOORBELL_MASK, _UNMASK, _CLEAR, _PENDING: lines of a call
+ * struct doorbell_line_set - DOORBELL_MASK, _UNMASK, _CLEAR, _PENDING, _RING_LINES: lines
  * @line: the first line
  * @nr_lines: number of consecutive lines, at least 1
  * @lines: address of a bitmap of @nr_lines bits, in __u64 words, bit 0 for @line, that
@@ -391,6 +392,7 @@ struct doorbell_query {
  *	DOORBELL_UNMASK		delivered the message that they held
  *	DOORBELL_CLEAR		had a message pending, which was dropped
  *	DOORBELL_PENDING	have a message pending (changes nothing)
+ *	DOORBELL_RING_LINES	deliver this ring by itself (DOORBELL_RING_DELIVERED)
  *
  * When DOORBELL_MASK has returned, no delivery of these lines is in flight, and none
  * starts until the line is unmasked; a ring is held as pending. DOORBELL_UNMASK ends the
@@ -399,6 +401,17 @@ struct doorbell_query {
  * and its message pending. For a level line, DOORBELL_CLEAR
  * of a message is also its ack, but only the resamplefds are signalled, not the
  * notifiers. While the line is raised, DOORBELL_CLEAR does not touch the message.
+ *
+ * DOORBELL_RING_LINES rings each selected line once, in the order of their numbers, as
+ * DOORBELL_RING does. A line that is not in @result has coalesced the ring, or is masked
+ * and holds it: no other outcome exists, and DOORBELL_PENDING lists the lines that hold
+ * one. The lines are rung one after the other: a trigger can be signalled, and its
+ * reader can run, while later lines are not rung yet.
+ *
+ * No call is one step for all its lines, and none holds a lock for more than one line.
+ * Between groups of at most 64 lines other tasks can run. If a fatal signal arrives, the
+ * call ends after such a group and leaves the other lines as they are; the process never
+ * sees it return. No other signal interrupts a call.
  */
 struct doorbell_line_set {
 	__u32 line;
@@ -798,5 +811,6 @@ struct doorbell_ring_wait {
 #define DOORBELL_SET_RECORDS	_IOW(DOORBELL_IOC_MAGIC, 0x14, struct doorbell_set_records)
 #define DOORBELL_GET_BUS	_IOR(DOORBELL_IOC_MAGIC, 0x15, struct doorbell_get_bus)
 #define DOORBELL_RING_WAIT	_IOWR(DOORBELL_IOC_MAGIC, 0x16, struct doorbell_ring_wait)
+#define DOORBELL_RING_LINES	_IOW(DOORBELL_IOC_MAGIC, 0x18, struct doorbell_line_set)
 
 #endif /* _UAPI_LINUX_DOORBELL_H */

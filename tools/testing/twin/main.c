@@ -92,6 +92,11 @@ static __always_inline long for_lines(struct twin_context *context, const void _
 	return count;
 }
 
+static bool ring_delivers(struct twin_line *line)
+{
+	return ring_line(line) == DOORBELL_RING_DELIVERED;
+}
+
 static long query(struct twin_context *context, void __user *arg)
 {
 	struct doorbell_query query;
@@ -161,6 +166,8 @@ static noinline long ioctl_slow(struct twin_context *context, unsigned int cmd, 
 		return for_lines(context, arg, clear_line);
 	case DOORBELL_PENDING:
 		return for_lines(context, arg, line_is_pending);
+	case DOORBELL_RING_LINES:
+		return for_lines(context, arg, ring_delivers);
 	case DOORBELL_SET_TYPE:
 		return set_type(context, arg);
 	case DOORBELL_ACK:
