@@ -42,11 +42,21 @@ impl Line {
     /// # Context
     ///
     /// As of [`Line::lock_triggers`].
-    #[inline]
+    #[inline(always)]
     pub(crate) fn mask(self: Pin<&Self>, reasons: Reasons) -> bool {
-        let (masked, _) = self
-            .lock
-            .update(state::IDLE, |word| state::mask(word, reasons));
+        let mask = |word| state::mask(word, reasons);
+        match self.lock.try_update(state::IDLE, mask) {
+            // An idle line has no owner.
+            Ok((masked, _)) => self.masked(masked.newly),
+            Err(word) => self.mask_word(word, reasons),
+        }
+    }
+
+    /// Masks the line, which is not idle: its word was `word`.
+    #[cold]
+    fn mask_word(self: Pin<&Self>, word: u32, reasons: Reasons) -> bool {
+        let mask = |word| state::mask(word, reasons);
+        let (masked, _) = self.lock.update_from(word, mask);
         if masked.busy {
             self.wait_for_owner();
         }
@@ -87,34 +97,25 @@ impl Line {
     /// # Context
     ///
     /// As of [`Line::lock_triggers`].
-    #[inline]
+    #[inline(always)]
     pub(crate) fn unmask(self: Pin<&Self>, reasons: Reasons) -> bool {
         let unmask = |word| state::unmask(word, reasons);
-        match self.lock.update(reasons.masked(), unmask) {
-            (Taken::Nothing, _) => false,
-            (
-                Taken::Done {
-                    message: None,
-                    resample,
-                },
-                _,
-            ) => {
-                self.trace_unmask(false, resample);
-                self.notifiers().notify(DOORBELL_NOTIFY_UNMASK, resample);
+        match self.lock.try_update(reasons.masked(), unmask) {
+            // The word has nothing but the mask for these reasons.
+            Ok(_) => {
+                self.trace_unmask(false, false);
+                self.notifiers().notify(DOORBELL_NOTIFY_UNMASK, false);
                 false
             }
-            taken => self.unmask_taken(taken, reasons),
+            Err(word) => self.unmask_word(word, reasons),
         }
     }
 
-    /// Ends an unmask that has `taken` a message, or that found an owner and must be repeated.
+    /// Unmasks the line, whose word has more than the mask, or no mask: it was `word`.
     #[cold]
-    fn unmask_taken(
-        self: Pin<&Self>,
-        taken: (Taken, Option<LineGuard<'_>>),
-        reasons: Reasons,
-    ) -> bool {
+    fn unmask_word(self: Pin<&Self>, word: u32, reasons: Reasons) -> bool {
         let unmask = |word| state::unmask(word, reasons);
+        let taken = self.lock.update_from(word, unmask);
         let Some((guard, message, resample)) = self.take(taken, unmask) else {
             return false;
         };
