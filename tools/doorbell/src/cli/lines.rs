@@ -10,12 +10,12 @@ use std::str::FromStr;
 
 #[derive(Args)]
 pub struct RingArgs {
-    /// Ring the line LINE
-    #[arg(value_name = "LINE")]
-    line: u32,
+    /// Ring LINES: 3, 0-7, or 1,4,9-12
+    #[arg(value_name = "LINES")]
+    lines: LineListArg,
     #[command(flatten)]
     context: ContextArgs,
-    /// Ring N times
+    /// Ring each line N times
     #[arg(long, value_name = "N", default_value_t = 1)]
     count: u64,
     /// Print JSON
@@ -49,7 +49,34 @@ pub enum LineOp {
 
 pub fn ring(args: &RingArgs) -> anyhow::Result<()> {
     let context = require_context(&args.context)?;
-    let (line, mut delivered, mut masked) = (args.line, 0u64, 0u64);
+    let lines = &args.lines.0;
+    match (lines.iter().next(), lines.count()) {
+        (Some(line), 1) => ring_one(&context, line, args),
+        _ => ring_many(&context, lines, args),
+    }
+}
+
+/// Rings several lines, all in one system call.
+fn ring_many(context: &Context, lines: &LineSet, args: &RingArgs) -> anyhow::Result<()> {
+    let mut delivered = 0;
+    for _ in 0..args.count {
+        delivered += context.ring_lines(lines)?.count() as u64;
+    }
+    let others = args.count * lines.count() as u64 - delivered;
+    if args.json {
+        let numbers: Vec<_> = lines.iter().collect();
+        let value = json!({ "lines": numbers, "delivered": delivered, "not_delivered": others });
+        return print(&format!("{value}\n"));
+    }
+    print(&format!(
+        "lines {}: {delivered} delivered, {others} coalesced or held by a mask\n",
+        ranges(lines)
+    ))
+}
+
+/// Rings one line.
+fn ring_one(context: &Context, line: u32, args: &RingArgs) -> anyhow::Result<()> {
+    let (mut delivered, mut masked) = (0u64, 0u64);
     for _ in 0..args.count {
         match context.ring(line)? {
             RingOutcome::Delivered => delivered += 1,

@@ -88,10 +88,11 @@ Examples:
     /// Show the state, the counters and the assignments of lines
     #[command(after_help = query::HELP)]
     Query(query::Query),
-    /// Ring a line
+    /// Ring lines, all in one system call
     #[command(after_help = "\
 Examples:
   doorbell ring 2 --socket /tmp/d
+  doorbell ring 0-7,12 --socket /tmp/d
   doorbell ring 2 --count 1000 --json --fd 5")]
     Ring(lines::RingArgs),
     /// Mask lines: each holds its message until it is unmasked

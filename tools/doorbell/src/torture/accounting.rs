@@ -19,6 +19,8 @@ pub struct Issued {
     pub coalesced: u64,
     /// ... and DOORBELL_RING_MASKED.
     pub masked: u64,
+    /// Rings by DOORBELL_RING_LINES that have no delivery of their own.
+    pub joined: u64,
     /// Signals of irqfds. Each rings the line once.
     pub signals: u64,
     /// Writes that the line's region accepted. Each rings the line once.
@@ -76,6 +78,7 @@ impl AddAssign for Issued {
         self.delivered += other.delivered;
         self.coalesced += other.coalesced;
         self.masked += other.masked;
+        self.joined += other.joined;
         self.signals += other.signals;
         self.writes += other.writes;
         self.stored += other.stored;
@@ -154,7 +157,7 @@ pub fn compare(name: &str, issued: &Issued, observed: &Observed) -> (Balance, Ve
     // If more is left than was written, that is a violation: see below.
     let taken = issued.stored.saturating_sub(observed.left);
     // These operations do not return the outcome of their rings.
-    let unreported = issued.signals + taken + issued.writes;
+    let unreported = issued.signals + taken + issued.writes + issued.joined;
     let rings = outside(
         state.rings,
         by_ioctl + unreported,
@@ -172,9 +175,10 @@ pub fn compare(name: &str, issued: &Issued, observed: &Observed) -> (Balance, Ve
         violation(
             rule,
             format!(
-                "{} {what}: {by_ioctl} rings by ioctl, {} by signals of irqfds, {} by writes to \
+                "{} {what}: {} rings by ioctl, {} by signals of irqfds, {} by writes to \
                  regions, {taken} by semaphores{merging}, but the module counts {}",
                 rings.unsigned_abs(),
+                by_ioctl + issued.joined,
                 issued.signals,
                 issued.writes,
                 state.rings,

@@ -9,6 +9,7 @@ use super::{
     Violation,
 };
 use crate::{random::Random, sys::Aio};
+use doorbell::LineSet;
 use std::{os::fd::AsFd, sync::Arc};
 
 /// A worker that rings all lines with producers, in all ways.
@@ -125,6 +126,16 @@ impl Worker for Producer {
                     topology.announce_ring(index, self.number);
                     aio.signal(irqfd.as_fd(), n)?;
                     issued.signals += n as u64;
+                }
+            }
+            _ if self.random.one_in(4) => {
+                let set = LineSet::from_iter([line.number]);
+                for _ in 0..burst {
+                    topology.announce_ring(index, self.number);
+                    match context.ring_lines(&set)?.contains(line.number) {
+                        true => issued.delivered += 1,
+                        false => issued.joined += 1,
+                    }
                 }
             }
             _ => {

@@ -342,9 +342,10 @@ static inline int doorbell_ring_wait(int db, uint32_t line, int fd, uint32_t fla
 }
 
 /**
- * doorbell_line_set() - mask, unmask, clear or query many lines
+ * doorbell_line_set() - mask, unmask, clear, query or ring many lines
  * @db: the context
- * @cmd: DOORBELL_MASK, DOORBELL_UNMASK, DOORBELL_CLEAR or DOORBELL_PENDING
+ * @cmd: DOORBELL_MASK, DOORBELL_UNMASK, DOORBELL_CLEAR, DOORBELL_PENDING or
+ *	DOORBELL_RING_LINES
  * @line: the first line
  * @nr_lines: number of consecutive lines
  * @lines: bitmap that selects among them, or NULL for all
@@ -439,6 +440,23 @@ static inline int doorbell_pending_lines(int db, uint32_t line, uint32_t nr_line
 					 const uint64_t *lines, uint64_t *result)
 {
 	return doorbell_line_set(db, DOORBELL_PENDING, line, nr_lines, lines, result);
+}
+
+/**
+ * doorbell_ring_lines() - ring many lines, each once
+ * @db: the context
+ * @line: the first line
+ * @nr_lines: number of consecutive lines
+ * @lines: bitmap that selects among them, or NULL for all
+ * @result: bitmap to write, or NULL
+ *
+ * Return: the number of lines whose ring has a delivery of its own, which are those in
+ * @result. The other rings have coalesced, or their lines are masked and hold them.
+ */
+static inline int doorbell_ring_lines(int db, uint32_t line, uint32_t nr_lines,
+				      const uint64_t *lines, uint64_t *result)
+{
+	return doorbell_line_set(db, DOORBELL_RING_LINES, line, nr_lines, lines, result);
 }
 
 /**

@@ -36,7 +36,7 @@ pub enum Operation {
     GetInfo,
     /// [`Context::set_lines`](crate::Context::set_lines).
     SetLines,
-    /// [`Context::ring`](crate::Context::ring).
+    /// [`Context::ring`](crate::Context::ring) or [`ring_lines`](crate::Context::ring_lines).
     Ring,
     /// [`Context::ring_wait`](crate::Context::ring_wait).
     RingWait,

@@ -3,7 +3,7 @@
 use crate::{Context, Error, LineSet, Operation, Result, sys, uapi};
 use std::os::fd::AsFd;
 
-/// Masks and pending messages, of one line and of many.
+/// Masks and pending messages, of one line and of many, and rings of many.
 impl Context {
     fn one(&self, operation: Operation, cmd: u32, line: u32) -> Result<bool> {
         let lines = LineSet {
@@ -189,5 +189,28 @@ impl Context {
     /// ```
     pub fn pending_lines(&self, lines: &LineSet) -> Result<LineSet> {
         self.many(Operation::Pending, uapi::PENDING, lines)
+    }
+
+    /// Rings lines in one system call, each once and in the order of their numbers. Returns those whose
+    /// ring has a delivery of its own. The ring of each other line has coalesced, or the line is masked
+    /// and holds it.
+    ///
+    /// # Errors
+    ///
+    /// ENXIO if one of the lines does not exist. ENOTTY if the module lacks
+    /// [`FEATURE_RING_LINES`](uapi::FEATURE_RING_LINES).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::{Context, LineSet};
+    /// # let context = Context::open()?;
+    /// context.mask(5)?;
+    /// let delivered = context.ring_lines(&LineSet::from_iter([3, 5, 9]))?;
+    /// assert_eq!(delivered, LineSet::from_iter([3, 9]));
+    /// # Ok::<(), doorbell::Error>(())
+    /// ```
+    pub fn ring_lines(&self, lines: &LineSet) -> Result<LineSet> {
+        self.many(Operation::Ring, uapi::RING_LINES, lines)
     }
 }

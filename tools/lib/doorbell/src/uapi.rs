@@ -27,6 +27,7 @@ pub const FEATURE_MASK: u64 = 1 << 2;
 pub const FEATURE_LEVEL: u64 = 1 << 3;
 pub const FEATURE_BUS: u64 = 1 << 4;
 pub const FEATURE_RING_WAIT: u64 = 1 << 5;
+pub const FEATURE_RING_LINES: u64 = 1 << 7;
 pub const FEATURE_MASK_REASONS: u64 = 1 << 8;
 pub const SET_LINES_FLAG_MASKED: u32 = 1 << 0;
 pub const IRQFD_FLAG_DEASSIGN: u32 = 1 << 0;
@@ -155,7 +156,7 @@ pub struct Notifier {
     pub reserved: [u32; 4],
 }
 
-/// The argument of [`MASK`], [`UNMASK`], [`CLEAR`] and [`PENDING`].
+/// The argument of [`MASK`], [`UNMASK`], [`CLEAR`], [`PENDING`] and [`RING_LINES`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LineSet {
@@ -382,3 +383,4 @@ pub const BUS_WRITE: u32 = _IOW::<BusWrite>(IOC_MAGIC, 19) as u32;
 pub const SET_RECORDS: u32 = _IOW::<SetRecords>(IOC_MAGIC, 20) as u32;
 pub const GET_BUS: u32 = _IOR::<GetBus>(IOC_MAGIC, 21) as u32;
 pub const RING_WAIT: u32 = _IOWR::<RingWait>(IOC_MAGIC, 22) as u32;
+pub const RING_LINES: u32 = _IOW::<LineSet>(IOC_MAGIC, 24) as u32;
