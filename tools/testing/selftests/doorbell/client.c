@@ -46,6 +46,21 @@ TEST(masked_lines)
 	EXPECT_EQ(1ULL << 5, result[1]);
 }
 
+TEST(ring_lines)
+{
+	const uint64_t some[] = { 6, 1ULL << 5 };
+	uint64_t result[2] = {};
+	int db = doorbell_open();
+
+	ASSERT_EQ(0, doorbell_set_lines(db, NR_LINES));
+	EXPECT_EQ(1, doorbell_mask(db, 2));
+	EXPECT_EQ(2, doorbell_ring_lines(db, 0, NR_LINES, some, result));
+	EXPECT_EQ(2, result[0]);
+	EXPECT_EQ(1ULL << 5, result[1]);
+	EXPECT_EQ(NR_LINES - 1, doorbell_ring_lines(db, 0, NR_LINES, NULL, NULL));
+	EXPECT_EQ(1, doorbell_pending(db, 2));
+}
+
 TEST(status)
 {
 	struct doorbell_status_pages status = {};

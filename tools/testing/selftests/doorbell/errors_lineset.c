@@ -19,7 +19,7 @@ FIXTURE_TEARDOWN(errors_lineset)
 }
 
 static const unsigned long linesets[] = {
-	DOORBELL_MASK, DOORBELL_UNMASK, DOORBELL_CLEAR, DOORBELL_PENDING,
+	DOORBELL_MASK, DOORBELL_UNMASK, DOORBELL_CLEAR, DOORBELL_PENDING, DOORBELL_RING_LINES,
 };
 
 /* Expects an error. Uses queries only, so that each line stays as it is. */
@@ -28,7 +28,7 @@ static const unsigned long linesets[] = {
 	ASSERT_TRUE(same(w));						\
 } while (0)
 
-/* Expects the error from all four calls, and no change of the result, which is all ones. */
+/* Expects the error from all calls, and no change of the result, which is all ones. */
 #define SETS_REFUSED(error, set, result) do {				\
 	struct doorbell_line_set __set = set;				\
 	const uint64_t *__result = result;				\

@@ -344,6 +344,11 @@ static int call_pending(struct testbed *w)
 	return call_set(w, DOORBELL_PENDING);
 }
 
+static int call_ring_lines(struct testbed *w)
+{
+	return call_set(w, DOORBELL_RING_LINES);
+}
+
 static int call_mask_one(struct testbed *w)
 {
 	return doorbell_mask(w->db, 0);
@@ -400,6 +405,13 @@ TEST_F(fail_nth, pending)
 {
 	sweep(_metadata, &(struct sweep){
 		.lines = LINES, .prepare = prepare_messages, .call = call_pending,
+		.check = check_result });
+}
+
+TEST_F(fail_nth, ring_lines)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .prepare = prepare_messages, .call = call_ring_lines,
 		.check = check_result });
 }
 

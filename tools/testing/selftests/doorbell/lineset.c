@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * MASK, UNMASK, CLEAR and PENDING of many lines at once, by bitmaps, against a model. Runs
- * as a 32-bit program, too.
+ * MASK, UNMASK, CLEAR, PENDING and RING_LINES of many lines at once, by bitmaps, against a
+ * model. Runs as a 32-bit program, too.
  */
 #include "doorbell_test.h"
 
@@ -30,6 +30,7 @@ struct model {
 	uint32_t state[DOORBELL_MAX_LINES];
 	uint64_t deliveries[DOORBELL_MAX_LINES];
 	uint64_t dropped[DOORBELL_MAX_LINES];
+	uint64_t coalesced[DOORBELL_MAX_LINES];
 };
 
 static struct model model;
@@ -51,6 +52,13 @@ static bool model_op(unsigned long cmd, uint32_t line)
 		*state &= ~DOORBELL_LINE_PENDING;
 		model.dropped[line] += was == HELD;
 		return was == HELD;
+	case DOORBELL_RING_LINES:
+		if (was)
+			*state = HELD;
+		else
+			model.deliveries[line]++;
+		model.coalesced[line] += was == HELD;
+		return !was;
 	default:
 		return was == HELD;
 	}
@@ -65,10 +73,7 @@ static void ring_both(struct __test_metadata *_metadata, int db, uint32_t line)
 	else if (model.state[line] == MASKED)
 		expected = DOORBELL_RING_MASKED;
 	ASSERT_EQ(expected, doorbell_ring(db, line));
-	if (model.state[line])
-		model.state[line] = HELD;
-	else
-		model.deliveries[line]++;
+	model_op(DOORBELL_RING_LINES, line);
 }
 
 /* Returns true if all lines of the context are as in the model. */
@@ -79,7 +84,8 @@ static bool as_model(const struct doorbell_line_status *status)
 	for (i = 0; i < model.nr; i++) {
 		if (status_state(&status[i]) != model.state[i] ||
 		    status[i].deliveries != model.deliveries[i] ||
-		    status[i].dropped != model.dropped[i])
+		    status[i].dropped != model.dropped[i] ||
+		    status[i].coalesced != model.coalesced[i])
 			return false;
 	}
 	return true;
@@ -119,7 +125,7 @@ static void op_both(struct __test_metadata *_metadata, int db, unsigned long cmd
 }
 
 static const unsigned long all_cmds[] = {
-	DOORBELL_MASK, DOORBELL_PENDING, DOORBELL_CLEAR, DOORBELL_UNMASK,
+	DOORBELL_MASK, DOORBELL_PENDING, DOORBELL_CLEAR, DOORBELL_UNMASK, DOORBELL_RING_LINES,
 };
 
 FIXTURE(lineset) {
@@ -163,7 +169,7 @@ TEST_F(lineset, random)
 	unsigned int seed = variant->nr, round;
 
 	for (round = 0; round < 300; round++) {
-		unsigned long cmd = all_cmds[rand_r(&seed) % 4];
+		unsigned long cmd = all_cmds[rand_r(&seed) % ARRAY_SIZE(all_cmds)];
 		unsigned int dice = rand_r(&seed);
 		uint32_t i;
 
@@ -240,6 +246,12 @@ TEST(largest)
 	EXPECT_EQ(0, efd_count(out));
 	op_both(_metadata, db, DOORBELL_UNMASK, nr - 1, 1, NULL, result);
 	EXPECT_EQ(1, efd_read(out));
+	ASSERT_TRUE(as_model(status));
+	/* Rings all, and those that were selected above. */
+	op_both(_metadata, db, DOORBELL_RING_LINES, 0, nr, NULL, result);
+	EXPECT_EQ(1, efd_read(out));
+	op_both(_metadata, db, DOORBELL_RING_LINES, 0, nr, chosen, NULL);
+	EXPECT_EQ(0, efd_count(out));
 	ASSERT_TRUE(as_model(status));
 }
 
