@@ -30,6 +30,7 @@ use crate::{
         },
         eventfd::EventFd,
         pinned::PinnedSlice,
+        poll_queue::PollQueue,
         read_domain::ReadDomain,
         read_once::SetOnceArc,
         shared_array::{
@@ -264,15 +265,19 @@ pub(crate) struct Bus {
     regions: SharedArray<Key, Region>,
     /// Set by DOORBELL_SET_RECORDS, once.
     records: SetOnceArc<Records>,
+    /// The waiters for the context's file.
+    poll: Arc<PollQueue>,
 }
 
 impl Bus {
-    /// Creates a bus of the context `context`, without regions and records.
-    pub(crate) fn new(context: u32, domain: Arc<ReadDomain>) -> Self {
+    /// Creates a bus of the context `context`, without regions and records. `poll` has the waiters for the
+    /// context's file.
+    pub(crate) fn new(context: u32, domain: Arc<ReadDomain>, poll: Arc<PollQueue>) -> Self {
         Self {
             context,
             regions: SharedArray::new(domain),
             records: SetOnceArc::new(),
+            poll,
         }
     }
 
@@ -389,13 +394,36 @@ impl Bus {
     /// # Errors
     ///
     /// EEXIST: they are set. Those of `new`.
-    pub(crate) fn set_records(&self, new: impl FnOnce() -> Result<Arc<Records>>) -> Result {
+    pub(crate) fn set_records(
+        &self,
+        new: impl FnOnce(Arc<PollQueue>) -> Result<Arc<Records>>,
+    ) -> Result {
         // Of two concurrent callers one gets EEXIST from the second step.
-        if self.records().is_err() && self.records.set(new()?) {
-            Ok(())
-        } else {
-            Err(EEXIST)
+        if self.records().is_ok() || !self.records.set(new(self.poll.clone())?) {
+            return Err(EEXIST);
         }
+        // The exchange that has set them is a full barrier. Waiters that found no records are woken for
+        // those that were stored before the producers knew of them.
+        if self.poll.was_polled() && self.poll_records() {
+            self.poll.wake(0);
+        }
+        Ok(())
+    }
+
+    /// Returns true if there is a record. If there is none, each record from now on wakes the waiters for the
+    /// file. Process context.
+    pub(crate) fn poll_records(&self) -> bool {
+        let Ok(records) = self.records() else {
+            return false;
+        };
+        if !records.is_polled() {
+            records.start_polling();
+            // A writer that reserved a place before does not wake the waiters. Its record is visible after
+            // this.
+            self.regions.synchronize();
+            records.set_polled();
+        }
+        records.is_available()
     }
 }
 

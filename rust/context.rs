@@ -15,6 +15,7 @@
 
 mod assignments;
 mod memory;
+mod summary;
 mod usage;
 
 pub(crate) use self::{
@@ -50,7 +51,9 @@ use crate::{
             pinned,
             PinnedSlice, //
         },
+        poll_queue::PollQueue,
         read_domain::ReadDomain,
+        read_once::SetOnceArc,
         shared_list::Removed, //
     },
     line::{
@@ -68,6 +71,7 @@ use crate::{
         Line, //
     },
     quota::Quota,
+    summary::Summary,
     trace::{
         self,
         LineId, //
@@ -103,6 +107,10 @@ pub(crate) struct Context {
     /// The status pages.
     status: Arc<MmapPages<LineStatus>>,
     bus: Bus,
+    /// The waiters for the file.
+    poll: Arc<PollQueue>,
+    /// Set by the first assignment of the summary.
+    summary: SetOnceArc<Summary>,
     /// The limit on the eventfds that the context keeps alive.
     #[pin]
     pub(crate) quota: Quota,
@@ -120,14 +128,15 @@ pub(crate) struct Context {
 impl_has_deferred!(Context, reaper, WorkItem);
 
 impl Context {
-    /// Creates a context with `nr_lines` lines, charged to the caller's memory cgroup. Process context.
-    pub(crate) fn new(nr_lines: u32) -> Result<Arc<Self>> {
+    /// Creates a context with `nr_lines` lines, charged to the caller's memory cgroup. `poll` has the
+    /// waiters for its file. Process context.
+    pub(crate) fn new(nr_lines: u32, poll: Arc<PollQueue>) -> Result<Arc<Self>> {
         let len = nr_lines as usize;
         let flags = user_alloc_flags();
         let domain = ReadDomain::new(flags)?;
         let (status, each) = MmapPages::new(len, new_status, flags)?;
         let id = trace::new_context();
-        let bus = Bus::new(id, domain.clone());
+        let bus = Bus::new(id, domain.clone(), poll.clone());
         let batch = Batch::new(flags)?;
         let lines = each.enumerate().map(|(line, status)| {
             let id = LineId {
@@ -151,6 +160,8 @@ impl Context {
                 batch,
                 status,
                 bus,
+                poll,
+                summary: SetOnceArc::new(),
                 quota <- Quota::new(),
                 line_usage,
                 usage: UsageCounters::new(),

@@ -32,9 +32,15 @@ use crate::{
         },
         misc_file::{
             MiscFiles,
+            PollFile,
             WriteFile, //
         },
         mmap_pages::offset,
+        poll_queue::{
+            PollQueue,
+            PollTable,
+            ERROR, //
+        },
         read_once::SetOnceArc, //
     },
     line::{
@@ -85,6 +91,9 @@ const STATUS_OFFSET: u64 = 0;
 /// Offset of the mapping of the records, beyond the last status page.
 const RECORDS_OFFSET: u64 = 0x1000_0000;
 
+/// Offset of the mapping of the summary.
+const SUMMARY_OFFSET: u64 = 0x2000_0000;
+
 /// The files of the device.
 static FILES: MiscFiles<DoorbellFile> = MiscFiles::new();
 
@@ -102,6 +111,8 @@ pub(crate) fn context_of(file: &ARef<File>) -> Result<Arc<Context>> {
 pub(crate) struct DoorbellFile {
     /// Set by DOORBELL_SET_LINES, once.
     context: SetOnceArc<Context>,
+    /// The waiters for the file.
+    poll: Arc<PollQueue>,
 }
 
 /// Returns the eventfd `fd`. No other eventfd has its identity while the returned object exists.
@@ -193,6 +204,7 @@ impl DoorbellFile {
             DOORBELL_IOC_SET_LINES => self.set_lines(arg),
             DOORBELL_IOC_IRQFD => self.irqfd(arg),
             DOORBELL_IOC_TRIGGER => return self.trigger(arg),
+            DOORBELL_IOC_SUMMARY => self.summary(arg),
             DOORBELL_IOC_NOTIFIER => return self.notifier(arg),
             DOORBELL_IOC_REGION => self.region(arg),
             DOORBELL_IOC_REGIONS => self.regions(arg),
@@ -222,7 +234,8 @@ impl DoorbellFile {
             | DOORBELL_FEATURE_BUS
             | DOORBELL_FEATURE_RING_WAIT
             | DOORBELL_FEATURE_RING_LINES
-            | DOORBELL_FEATURE_MASK_REASONS;
+            | DOORBELL_FEATURE_MASK_REASONS
+            | DOORBELL_FEATURE_SUMMARY;
         if CAN_PEEK {
             features |= DOORBELL_FEATURE_EVENTFD_PEEK;
         }
@@ -239,6 +252,7 @@ impl DoorbellFile {
             max_records: DOORBELL_MAX_RECORDS,
             status_offset: STATUS_OFFSET,
             records_offset: RECORDS_OFFSET,
+            summary_offset: SUMMARY_OFFSET,
             ..Default::default()
         };
         if let Ok(context) = self.context() {
@@ -262,7 +276,7 @@ impl DoorbellFile {
         if self.context().is_ok() {
             return Err(EEXIST);
         }
-        let context = Context::new(lines.nr_lines)?;
+        let context = Context::new(lines.nr_lines, self.poll.clone())?;
         if lines.flags & DOORBELL_SET_LINES_FLAG_MASKED != 0 {
             context.mask_all();
         }
@@ -307,6 +321,33 @@ impl DoorbellFile {
             Scope::DeassignAll => return Ok(context.deassign_triggers(trigger.line)? as isize),
         }
         Ok(0)
+    }
+
+    fn summary(&self, arg: &Argument) -> Result {
+        let summary: doorbell_summary = arg.read()?;
+        check_flags(summary.flags, DOORBELL_SUMMARY_FLAG_DEASSIGN)?;
+        check_reserved(&summary.reserved)?;
+        if summary.nr_lines == 0 {
+            return Err(EINVAL);
+        }
+        let context = self.context()?;
+        let (first, len) = (summary.line, summary.nr_lines);
+        let lines = context.lines();
+        if lines.range(first as usize, len as usize).is_none() {
+            return Err(ENXIO);
+        }
+        let lines = Bitmaps::new(&doorbell_line_set {
+            line: first,
+            nr_lines: len,
+            lines: summary.lines,
+            ..Default::default()
+        })?;
+        let lines = lines.selected(first, len);
+        if summary.flags == 0 {
+            context.assign_summary(lines)
+        } else {
+            context.deassign_summary(lines)
+        }
     }
 
     fn notifier(&self, arg: &Argument) -> Result<isize> {
@@ -426,16 +467,26 @@ impl WriteFile for DoorbellFile {
     }
 }
 
+impl PollFile for DoorbellFile {
+    fn poll(&self, file: &File, table: &PollTable<'_>) -> u32 {
+        self.poll.register(file, table);
+        // Without lines nothing happens that a caller could wait for.
+        self.context().map_or(ERROR, Context::poll)
+    }
+}
+
 #[vtable]
 impl MiscDevice for DoorbellFile {
     type Ptr = KBox<Self>;
 
     fn open(file: &File, misc: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
         FILES.recognise(file, misc);
+        let flags = user_alloc_flags();
         let this = Self {
             context: SetOnceArc::new(),
+            poll: PollQueue::new(flags)?,
         };
-        Ok(KBox::new(this, user_alloc_flags())?)
+        Ok(KBox::new(this, flags)?)
     }
 
     fn release(this: KBox<Self>, _file: &File) {
@@ -449,6 +500,7 @@ impl MiscDevice for DoorbellFile {
         match offset(vma) {
             STATUS_OFFSET => context.map_status(vma),
             RECORDS_OFFSET => context.bus().records()?.map(vma),
+            SUMMARY_OFFSET => context.summary()?.map(vma),
             _ => Err(EINVAL),
         }
     }

@@ -8,7 +8,8 @@
 //! - `bus`: a context's bus. `bus::region`: the match of a write and a region, as pure functions;
 //!   `bus::records`: the writes that regions record;
 //! - `context`: the lines and the bus of an open file; `irqfd`: the eventfds that ring its lines;
-//!   `quota`: the limit on the eventfds that it keeps alive;
+//!   `quota`: the limit on the eventfds that it keeps alive; `summary`: which of its lines have fired.
+//!   `summary::words`: its words, as a pure function;
 //! - `device`: the ioctls. `device::bus`: those for the bus; `device::line_set`: the lines of a call;
 //! - `trace`: the tracepoints;
 //! - `uapi`: the types of the ioctls; `c_api`: the functions for other modules;
@@ -26,6 +27,7 @@ mod kernel_ext;
 mod kunit;
 mod line;
 mod quota;
+mod summary;
 mod trace;
 mod uapi;
 

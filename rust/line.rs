@@ -138,6 +138,12 @@ impl Provenance {
     }
 }
 
+/// Returns the bits of the key `mask` that matter to waiters which are not irqfds.
+#[inline]
+pub(crate) fn wake_key(mask: u32) -> u32 {
+    mask & URING_KEY
+}
+
 /// Returns the number of relays that a wake-up with the key `mask` came through.
 #[inline]
 pub(crate) fn hops_of_key(mask: u32) -> u32 {

@@ -24,6 +24,8 @@ pub(crate) use crate::bindings::{
     doorbell_set_lines,
     doorbell_set_records,
     doorbell_set_type,
+    doorbell_summary,
+    doorbell_summary_map,
     doorbell_trigger,
     DOORBELL_ABI_VERSION,
     DOORBELL_ACK_DONE,
@@ -52,6 +54,7 @@ pub(crate) use crate::bindings::{
     DOORBELL_IOC_SET_LINES,
     DOORBELL_IOC_SET_RECORDS,
     DOORBELL_IOC_SET_TYPE,
+    DOORBELL_IOC_SUMMARY,
     DOORBELL_IOC_TRIGGER,
     DOORBELL_IOC_UNMASK,
     DOORBELL_IRQFD_FLAG_DEASSIGN,
@@ -93,6 +96,8 @@ pub(crate) use crate::bindings::{
     DOORBELL_SET_LINES_FLAG_MASKED,
     DOORBELL_SPACE_MMIO,
     DOORBELL_SPACE_PIO,
+    DOORBELL_SUMMARY_FLAG_DEASSIGN,
+    DOORBELL_SUMMARY_GROUPS,
     DOORBELL_TRIGGER_FLAG_ALL,
     DOORBELL_TRIGGER_FLAG_DEASSIGN,
     DOORBELL_TYPE_EDGE,
@@ -120,6 +125,8 @@ pub(crate) const DOORBELL_FEATURE_RING_LINES: u64 = crate::bindings::DOORBELL_FE
 /// `DOORBELL_FEATURE_MASK_REASONS`.
 pub(crate) const DOORBELL_FEATURE_MASK_REASONS: u64 =
     crate::bindings::DOORBELL_FEATURES_MASK_REASONS;
+/// `DOORBELL_FEATURE_SUMMARY`.
+pub(crate) const DOORBELL_FEATURE_SUMMARY: u64 = crate::bindings::DOORBELL_FEATURES_SUMMARY;
 /// `DOORBELL_RING_WAIT_NO_TIMEOUT`; bindgen does not evaluate numbers above [`i64::MAX`].
 pub(crate) const DOORBELL_RING_WAIT_NO_TIMEOUT: u64 = u64::MAX;
 
@@ -142,7 +149,8 @@ impl_user_abi! {
         max_records: u32,
         status_offset: u64,
         records_offset: u64,
-        reserved: [u32; 12],
+        summary_offset: u64,
+        reserved: [u32; 10],
     }
     doorbell_set_lines {
         nr_lines: u32,
@@ -161,6 +169,13 @@ impl_user_abi! {
         line: u32,
         flags: u32,
         reserved: [u32; 5],
+    }
+    doorbell_summary {
+        line: u32,
+        nr_lines: u32,
+        lines: u64,
+        flags: u32,
+        reserved: [u32; 3],
     }
     doorbell_query {
         line: u32,

@@ -51,6 +51,7 @@ const u32 DOORBELL_IOC_SET_RECORDS = DOORBELL_SET_RECORDS;
 const u32 DOORBELL_IOC_GET_BUS = DOORBELL_GET_BUS;
 const u32 DOORBELL_IOC_RING_WAIT = DOORBELL_RING_WAIT;
 const u32 DOORBELL_IOC_RING_LINES = DOORBELL_RING_LINES;
+const u32 DOORBELL_IOC_SUMMARY = DOORBELL_SUMMARY;
 const u64 DOORBELL_FEATURES_EVENTFD_READ = DOORBELL_FEATURE_EVENTFD_READ;
 const u64 DOORBELL_FEATURES_EVENTFD_PEEK = DOORBELL_FEATURE_EVENTFD_PEEK;
 const u64 DOORBELL_FEATURES_MASK = DOORBELL_FEATURE_MASK;
@@ -59,6 +60,7 @@ const u64 DOORBELL_FEATURES_BUS = DOORBELL_FEATURE_BUS;
 const u64 DOORBELL_FEATURES_RING_WAIT = DOORBELL_FEATURE_RING_WAIT;
 const u64 DOORBELL_FEATURES_RING_LINES = DOORBELL_FEATURE_RING_LINES;
 const u64 DOORBELL_FEATURES_MASK_REASONS = DOORBELL_FEATURE_MASK_REASONS;
+const u64 DOORBELL_FEATURES_SUMMARY = DOORBELL_FEATURE_SUMMARY;
 #endif
 
 const u32 DOORBELL_GFP_RETRY_MAYFAIL = ___GFP_RETRY_MAYFAIL;
@@ -74,6 +76,12 @@ void doorbell_wait_queue_prepare(struct wait_queue_head *wqh, struct wait_queue_
 ktime_t doorbell_host_monotonic(ktime_t time);
 bool doorbell_sleep_until(ktime_t time);
 void doorbell_wake_writers(struct wait_queue_head *wqh);
+void doorbell_poll_init(struct wait_queue_head *wqh);
+void doorbell_poll_wait(struct file *file, struct wait_queue_head *wqh,
+			struct poll_table_struct *table);
+bool doorbell_poll_has_waiter(struct wait_queue_head *wqh);
+void doorbell_poll_wake(struct wait_queue_head *wqh, __poll_t key);
+u64 doorbell_fetch_or(u64 *word, u64 bits);
 struct doorbell_readers;
 atomic_t *doorbell_read_begin(struct doorbell_readers *readers, u32 phase);
 void doorbell_read_end(atomic_t *active);

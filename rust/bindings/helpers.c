@@ -13,6 +13,7 @@
 #include <linux/nsproxy.h>
 #include <linux/percpu.h>
 #include <linux/preempt.h>
+#include <linux/poll.h>
 #include <linux/sched.h>
 #include <linux/sched/clock.h>
 #include <linux/sched/signal.h>
@@ -43,6 +44,44 @@ void doorbell_signal_lockdep(struct eventfd_ctx *ctx, __poll_t mask)
 	eventfd_signal_mask(ctx, mask);
 	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
 		lock_map_release(&doorbell_signal_map);
+}
+
+void doorbell_poll_init(struct wait_queue_head *wqh)
+{
+	init_waitqueue_head(wqh);
+}
+
+void doorbell_poll_wait(struct file *file, struct wait_queue_head *wqh,
+			struct poll_table_struct *table)
+{
+	poll_wait(file, wqh, table);
+	/* For callers that poll without a table. */
+	smp_mb();
+}
+
+/* Pairs with the barrier of doorbell_poll_wait(). */
+bool doorbell_poll_has_waiter(struct wait_queue_head *wqh)
+{
+	return wq_has_sleeper(wqh);
+}
+
+/* Its context is that of doorbell_signal_lockdep(), and so is what lockdep is told. */
+void doorbell_poll_wake(struct wait_queue_head *wqh, __poll_t key)
+{
+	if (!wq_has_sleeper(wqh))
+		return;
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+		lock_map_acquire_try(&doorbell_signal_map);
+	wake_up_poll(wqh, key);
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+		lock_map_release(&doorbell_signal_map);
+}
+
+/* Fully ordered, as all operations that return the value before. */
+u64 doorbell_fetch_or(u64 *word, u64 bits)
+{
+	static_assert(sizeof(atomic64_t) == sizeof(u64));
+	return atomic64_fetch_or(bits, (atomic64_t *)word);
 }
 
 __poll_t doorbell_vfs_poll(struct file *file, struct poll_table_struct *pt)

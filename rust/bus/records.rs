@@ -10,8 +10,10 @@
 use crate::{
     bus::region::Access,
     kernel_ext::{
+        fetch_or::fetch_or,
         iov::revert,
-        mmap_pages::MmapPages, //
+        mmap_pages::MmapPages,
+        poll_queue::PollQueue, //
     },
     uapi::{
         doorbell_record,
@@ -63,20 +65,29 @@ const _: () = {
     assert!(offset_of!(doorbell_record, space) == 3 * WORD + WORD / 2);
 };
 
+/// A flag in `tail`: producers wake the waiters for the file. As it makes the ring look full, only the path
+/// of a full ring tests it. There never are that many records.
+const POLLED: u64 = 1 << 63;
+
 /// The records of a context.
 pub(crate) struct Records {
     pages: Arc<MmapPages<Words>>,
     /// Number of records, a power of two.
     len: u64,
-    /// Number of places reserved so far.
+    /// Number of places reserved so far, and [`POLLED`].
     tail: Atomic<u64>,
     /// Number of writes that found no room.
     refused: Atomic<u64>,
+    /// The waiters for the file.
+    poll: Arc<PollQueue>,
+    /// Not zero once all producers see [`POLLED`].
+    polled: Atomic<u32>,
 }
 
 impl Records {
-    /// Creates a ring of `len` records, a power of two. Process context.
-    pub(crate) fn new(len: u32, flags: Flags) -> Result<Arc<Self>> {
+    /// Creates a ring of `len` records, a power of two. `poll` has the waiters for the file. Process
+    /// context.
+    pub(crate) fn new(len: u32, poll: Arc<PollQueue>, flags: Flags) -> Result<Arc<Self>> {
         let words = || [const { Atomic::new(0u64) }; 4];
         let (pages, _) = MmapPages::new(HEADER + len as usize, words, flags)?;
         let records = Self {
@@ -84,6 +95,8 @@ impl Records {
             len: u64::from(len),
             tail: Atomic::new(0),
             refused: Atomic::new(0),
+            poll,
+            polled: Atomic::new(0),
         };
         Ok(Arc::new(records, flags)?)
     }
@@ -95,7 +108,7 @@ impl Records {
 
     /// Returns the number of writes that were recorded. Any context.
     pub(crate) fn recorded(&self) -> u64 {
-        self.tail.load(Relaxed)
+        self.tail.load(Relaxed) & !POLLED
     }
 
     /// Returns the number of writes that found no room. Any context.
@@ -110,6 +123,27 @@ impl Records {
     /// EINVAL, EACCES: see the UAPI header.
     pub(crate) fn map(&self, vma: &VmaNew) -> Result {
         self.pages.map_writable(vma)
+    }
+
+    /// Returns true once each record that is stored wakes the waiters. Process context.
+    pub(crate) fn is_polled(&self) -> bool {
+        self.polled.load(Acquire) != 0
+    }
+
+    /// Tells producers that reserve a place from now on to wake the waiters. Process context.
+    pub(crate) fn start_polling(&self) {
+        fetch_or(&self.tail, POLLED);
+    }
+
+    /// Records that no producer is left that began before [`Records::start_polling`]. Process context.
+    pub(crate) fn set_polled(&self) {
+        self.polled.store(1u32, Release);
+    }
+
+    /// Returns true if there is a record to consume. Any context.
+    pub(crate) fn is_available(&self) -> bool {
+        let head = self.head().load(Acquire);
+        self.place(head)[0].load(Acquire) == head.wrapping_add(1)
     }
 
     #[inline]
@@ -148,20 +182,51 @@ impl Records {
                     tail = now;
                     continue;
                 }
-                self.refused.fetch_add(1u64, Relaxed);
-                return Err(ENOBUFS);
+                return self.record_polled(access);
             }
             match self.tail.cmpxchg(tail, tail.wrapping_add(1), Relaxed) {
                 Ok(_) => break,
                 Err(now) => tail = now,
             }
         }
+        self.store(tail, access);
+        Ok(())
+    }
+
+    /// Stores `access` at the place `tail`, which the caller has reserved.
+    #[inline(always)]
+    fn store(&self, tail: u64, access: &Access) {
         let [sequence, addr, value, shape] = self.place(tail);
         addr.store(access.addr(), Relaxed);
         value.store(access.value(), Relaxed);
         shape.store(two_halves(access.length(), access.space()), Relaxed);
         sequence.store(tail.wrapping_add(1), Release);
-        Ok(())
+    }
+
+    /// Does what [`Records::record`] does if the file was polled, and wakes the waiters. Otherwise, or if
+    /// there is no room, counts the write as refused. Interrupts are off.
+    #[cold]
+    fn record_polled(&self, access: &Access) -> Result {
+        loop {
+            let now = self.tail.load(Relaxed);
+            let tail = now & !POLLED;
+            // As in `record()`.
+            let head = self.head().load(Acquire);
+            let has_room = matches!(tail.checked_sub(head), Some(used) if used < self.len);
+            if now == tail || !has_room {
+                if self.tail.load(Relaxed) != now {
+                    continue;
+                }
+                self.refused.fetch_add(1u64, Relaxed);
+                return Err(ENOBUFS);
+            }
+            if self.tail.cmpxchg(now, now.wrapping_add(1), Relaxed).is_ok() {
+                self.store(tail, access);
+                // Not here: the caller may be in the callback of a wake-up.
+                self.poll.wake_later();
+                return Ok(());
+            }
+        }
     }
 
     /// Copies records from the position `head` on to `block`, and returns the number of bytes. The caller

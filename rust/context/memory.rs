@@ -13,7 +13,10 @@ use crate::{
         Region, //
     },
     irqfd::Irqfd,
-    kernel_ext::shared_list::Node,
+    kernel_ext::{
+        poll_queue::PollQueue,
+        shared_list::Node, //
+    },
     line::{
         outputs::{
             Notifier,
@@ -22,6 +25,7 @@ use crate::{
         status::LineStatus,
         Line, //
     },
+    summary::Summary,
     uapi::doorbell_record, //
 };
 use kernel::prelude::*;
@@ -53,6 +57,8 @@ impl Context {
         let usage = self.usage();
         let records = self.bus().records().map_or(0, Records::len);
         size_of::<Self>()
+            + size_of::<PollQueue>()
+            + self.summary().map_or(0, Summary::size)
             + self.lines.len() * LINE
             + usage.irqfds as usize * IRQFD
             + usage.triggers as usize * TRIGGER

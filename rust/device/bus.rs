@@ -284,7 +284,7 @@ impl DoorbellFile {
         }
         self.context()?
             .bus()
-            .set_records(|| Records::new(len, user_alloc_flags()))
+            .set_records(|poll| Records::new(len, poll, user_alloc_flags()))
     }
 
     /// Handles DOORBELL_GET_BUS.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The lines that DOORBELL_MASK, _UNMASK, _CLEAR, _PENDING and _RING_LINES work on.
+//! The lines that DOORBELL_MASK, _UNMASK, _CLEAR, _PENDING, _RING_LINES and _SUMMARY work on.
 
 use crate::{
     kernel_ext::{
@@ -136,6 +136,24 @@ impl Bitmaps {
         });
         let result = result.transpose()?;
         Ok(Self { chosen, result })
+    }
+
+    /// Returns the selected ones of the lines that begin with the line `first`. There are `nr_lines`.
+    pub(crate) fn selected(
+        &self,
+        first: u32,
+        nr_lines: u32,
+    ) -> impl Iterator<Item = u32> + Clone + '_ {
+        let chosen = self.chosen.as_deref();
+        let is_chosen = move |at: u32| match chosen {
+            Some(words) => words
+                .get((at / u64::BITS) as usize)
+                .is_some_and(|word| word >> (at % u64::BITS) & 1 != 0),
+            None => true,
+        };
+        (0..nr_lines)
+            .filter(move |at| is_chosen(*at))
+            .map(move |at| first + at)
     }
 
     /// Calls `f` for each of `lines` that is selected, and writes to the result the lines for which it

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The open files of a misc device: access to their data, and `write`.
+//! The open files of a misc device: access to their data, `write` and `poll`.
 //!
 //! A module that gets a `struct file` from its caller must check that the file is one of its own
 //! device before it may use the file's data. KVM compares `f_op` for that (`file_is_kvm()`).
@@ -9,8 +9,12 @@
 //! iterator and a `struct kiocb`, which takes 150 instructions. [`WriteFile`] adds `write`, which the
 //! kernel prefers for these two calls.
 //!
+//! It has no `poll`, either: such files cannot be added to an epoll, and poll(2) reports them as always
+//! readable. [`PollFile`] adds it.
+//!
 //! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h).
 
+use super::poll_queue::PollTable;
 use core::marker::PhantomData;
 use kernel::{
     bindings::file_operations,
@@ -38,25 +42,49 @@ pub(crate) trait WriteFile: MiscDevice<Ptr = KBox<Self>> + Sync {
     fn write(&self, from: UserPtr, len: usize, pos: u64) -> Result<usize>;
 }
 
+/// A misc device whose files can be polled.
+pub(crate) trait PollFile: MiscDevice<Ptr = KBox<Self>> + Sync {
+    /// Handles poll(2) of `file`: registers the waiters of `table`, and returns the events of now, as a
+    /// mask of EPOLL* bits. Process context.
+    fn poll(&self, file: &File, table: &PollTable<'_>) -> u32;
+}
+
 /// The files of the misc device that `T` implements.
 ///
 /// # Invariants
 ///
-/// `operations` is null, or the file operations of `impl MiscDevice for T` with `write` added.
+/// `operations` is null, or the file operations of `impl MiscDevice for T` with `write` and `poll` added.
 pub(crate) struct MiscFiles<T> {
     operations: Atomic<*mut file_operations>,
     _device: PhantomData<fn(T)>,
 }
 
-impl<T: WriteFile> MiscFiles<T> {
+impl<T: WriteFile + PollFile> MiscFiles<T> {
     /// The file operations.
     const OPERATIONS: &file_operations = &{
         let device = MiscDeviceOptions { name: c"" }.into_raw::<T>();
         // SAFETY: The operations are a constant.
         let mut operations = unsafe { *device.fops };
         operations.write = Some(Self::write);
+        operations.poll = Some(Self::poll);
         operations
     };
+
+    /// Calls [`PollFile::poll`].
+    ///
+    /// # Safety
+    ///
+    /// `file` must be an open file of the device, and `table` null or valid.
+    unsafe extern "C" fn poll(
+        file: *mut kernel::bindings::file,
+        table: *mut kernel::bindings::poll_table_struct,
+    ) -> u32 {
+        // SAFETY: As in `write`.
+        let this = unsafe { &*(*file).private_data.cast::<T>().cast_const() };
+        // SAFETY: By the requirements of this function. No poll uses the file position.
+        let (file, table) = unsafe { (File::from_raw_file(file), PollTable::from_raw(table)) };
+        this.poll(file, &table)
+    }
 
     /// Calls [`WriteFile::write`].
     ///
@@ -88,8 +116,8 @@ impl<T: WriteFile> MiscFiles<T> {
         }
     }
 
-    /// Gives `file`, which is one of `device`, the operations with `write`, and recognises such files
-    /// from now on. Call it in [`MiscDevice::open`]. Any context.
+    /// Gives `file`, which is one of `device`, the operations with `write` and `poll`, and recognises such
+    /// files from now on. Call it in [`MiscDevice::open`]. Any context.
     pub(crate) fn recognise(&self, file: &File, device: &MiscDeviceRegistration<T>) {
         let operations = core::ptr::from_ref(Self::OPERATIONS);
         // INVARIANT: These operations.
@@ -99,7 +127,7 @@ impl<T: WriteFile> MiscFiles<T> {
             unsafe { (&raw mut (*file.as_ptr()).f_op, (*device.as_raw()).fops) };
         // SAFETY: The pointer is valid, and a volatile access to it is a single one. If the file has
         // the operations of `impl MiscDevice for T`, it may have the new ones: they differ in `write`
-        // only. They also have the same owner, whose reference `fput()` drops.
+        // and `poll` only. They also have the same owner, whose reference `fput()` drops.
         unsafe {
             if current.read_volatile() == original {
                 current.write_volatile(operations);

@@ -137,6 +137,15 @@ impl<K: Key, T: Send + Sync> SharedArray<K, T> {
         self.read().len()
     }
 
+    /// Waits until each [`Reader`] of now is dropped.
+    ///
+    /// # Context
+    ///
+    /// Process context, and not that of a reader of the domain.
+    pub(crate) fn synchronize(&self) {
+        self.domain.synchronize();
+    }
+
     /// Begins a change, and locks out other writers. Process context.
     pub(crate) fn edit(&self) -> Edit<'_, K, T> {
         Edit {

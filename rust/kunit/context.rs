@@ -8,6 +8,7 @@ use kernel::macros::kunit_tests;
 mod context {
     use crate::{
         context::Context,
+        kernel_ext::poll_queue::PollQueue,
         line::{
             state::{
                 Acked,
@@ -25,6 +26,7 @@ mod context {
     };
     use kernel::{
         prelude::*,
+        sync::Arc,
         time::{
             delay::fsleep,
             Delta, //
@@ -36,8 +38,12 @@ mod context {
     /// The lowest bit of the hops in a wake-up's key.
     const HOP: u32 = 1 << 16;
 
+    fn new_context(nr_lines: u32) -> Result<Arc<Context>> {
+        Context::new(nr_lines, PollQueue::new(GFP_KERNEL)?)
+    }
+
     fn with_line(f: impl FnOnce(Pin<&Line>)) -> Result {
-        let context = Context::new(3)?;
+        let context = new_context(3)?;
         f(context.line(2).ok_or(ENXIO)?);
         context.shut_down();
         Ok(())
@@ -56,7 +62,7 @@ mod context {
     #[test]
     fn has_as_many_lines_as_asked_for() -> Result {
         for nr_lines in [1, 63, 64, 65, DOORBELL_MAX_LINES] {
-            let context = Context::new(nr_lines)?;
+            let context = new_context(nr_lines)?;
             assert_eq!(context.nr_lines(), nr_lines);
             assert!(context.line(nr_lines - 1).is_some());
             assert!(context.line(nr_lines).is_none());
@@ -125,7 +131,7 @@ mod context {
 
     #[test]
     fn level_line_is_rung_acked_and_lowered() -> Result {
-        let context = Context::new(1)?;
+        let context = new_context(1)?;
         let line = context.line(0).ok_or(ENXIO)?;
         assert!(line.ack(Origin::Caller).err() == Some(EOPNOTSUPP));
         assert!(line.raise(Origin::Caller).err() == Some(EOPNOTSUPP));
@@ -153,7 +159,7 @@ mod context {
 
     #[test]
     fn context_goes_while_messages_wait() -> Result {
-        let context = Context::new(2)?;
+        let context = new_context(2)?;
         let line = |at| context.line(at).ok_or(ENXIO);
         line(0)?.mask(VECTOR);
         line(0)?.ring();

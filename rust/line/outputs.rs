@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The outputs of a line: eventfds and callbacks of other modules.
+//! The outputs of a line: eventfds, callbacks of other modules, and the context's summary.
 //!
 //! The owner of the line signals the triggers on each delivery. The thread that makes another transition
 //! signals the notifiers after it, without owning the line, so that they may use the line themselves. A
@@ -17,6 +17,7 @@ use crate::{
         lazy_vec::LazyVec,
         shared_list::SharedList, //
     },
+    summary::Summary,
     uapi::{
         DOORBELL_MAX_TRIGGERS_PER_LINE,
         DOORBELL_NOTIFY_ACK,
@@ -26,10 +27,13 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    sync::atomic::{
-        Acquire,
-        Atomic,
-        Release, //
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Release, //
+        },
+        Arc, //
     }, //
 };
 
@@ -42,12 +46,14 @@ const _: () = assert!(MAX <= u16::MAX as usize);
 /// The events that a notifier may ask for.
 pub(crate) const EVENTS: u32 = DOORBELL_NOTIFY_MASK | DOORBELL_NOTIFY_UNMASK | DOORBELL_NOTIFY_ACK;
 
-/// An eventfd or a callback.
+/// An eventfd, a callback or the summary.
 pub(crate) enum Output {
     /// An eventfd, which is signalled.
     EventFd(EventFd),
     /// A callback of another module, which is called.
     Callback(Callback),
+    /// The context's summary, in which the line of that number is marked.
+    Summary(Arc<Summary>, u32),
 }
 
 impl Output {
@@ -56,6 +62,7 @@ impl Output {
         match self {
             Self::EventFd(eventfd) => eventfd.id(),
             Self::Callback(callback) => callback.id(),
+            Self::Summary(summary, _) => summary.id(),
         }
     }
 
@@ -70,6 +77,7 @@ impl Output {
         match self {
             Self::EventFd(eventfd) => eventfd.signal(mask),
             Self::Callback(callback) => callback.call_at(hops_of_key(mask)),
+            Self::Summary(summary, line) => summary.deliver(*line, mask),
         }
     }
 
@@ -78,6 +86,8 @@ impl Output {
         match self {
             Self::EventFd(eventfd) => eventfd.signal(0),
             Self::Callback(callback) => callback.call(event),
+            // It is a trigger only.
+            Self::Summary(..) => {}
         }
     }
 }

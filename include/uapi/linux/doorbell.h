@@ -24,7 +24,8 @@
  *	EBADF		the fd in the argument is not open
  *	EINVAL		that fd is not an eventfd; unknown flag bit; reserved field
  *			not zero; value out of range
- *	ENXIO		no such line (also: the lines, or records, are not chosen yet)
+ *	ENXIO		no such line (also: the lines, or records, are not chosen yet;
+ *			mmap() of a summary that no line has had yet)
  *	ENOENT		no such assignment
  *	EEXIST		the same assignment exists; the lines, or records, are chosen
  *			already
@@ -40,7 +41,7 @@
  *	ENOBUFS		no room to record what was written
  *	EAGAIN		nothing to read, and the caller asked not to wait; no thread can
  *			be added to the process
- *	EACCES		mmap() of the status pages for writing, or of either mapping for
+ *	EACCES		mmap() of the status pages for writing, or of any mapping for
  *			execution
  *	EINTR		a signal arrived
  *	ETIMEDOUT	the time to wait until has passed
@@ -87,6 +88,7 @@
 #define DOORBELL_FEATURE_RING_WAIT	(1ULL << 5)	/* DOORBELL_RING_WAIT */
 #define DOORBELL_FEATURE_RING_LINES	(1ULL << 7)	/* DOORBELL_RING_LINES */
 #define DOORBELL_FEATURE_MASK_REASONS	(1ULL << 8)	/* DOORBELL_MASK_*, automask */
+#define DOORBELL_FEATURE_SUMMARY	(1ULL << 12)	/* DOORBELL_SUMMARY, poll(2) */
 
 /**
  * struct doorbell_get_info - DOORBELL_GET_INFO: properties of the module and the context
@@ -107,6 +109,7 @@
  * @max_records: maximum number of records of a context
  * @status_offset: offset for mmap() of the status pages (struct doorbell_line_status)
  * @records_offset: offset for mmap() of the records (struct doorbell_record_ring)
+ * @summary_offset: offset for mmap() of the summary (struct doorbell_summary_map)
  * @reserved: zero
  */
 struct doorbell_get_info {
@@ -127,7 +130,8 @@ struct doorbell_get_info {
 	__u32 max_records;
 	__u64 status_offset;
 	__u64 records_offset;
-	__u32 reserved[12];
+	__u64 summary_offset;
+	__u32 reserved[10];
 };
 
 /* doorbell_set_lines.flags */
@@ -218,6 +222,78 @@ struct doorbell_trigger {
 	__u32 line;
 	__u32 flags;
 	__u32 reserved[5];
+};
+
+/* doorbell_summary.flags */
+#define DOORBELL_SUMMARY_FLAG_DEASSIGN	(1U << 0)
+
+/**
+ * struct doorbell_summary - DOORBELL_SUMMARY: have lines mark the summary
+ * @line: the first line
+ * @nr_lines: number of consecutive lines, at least 1
+ * @lines: address of a bitmap that selects lines, as in struct doorbell_line_set, or zero
+ * @flags: zero to assign, DOORBELL_SUMMARY_FLAG_DEASSIGN to deassign
+ * @reserved: zero
+ *
+ * A context has one summary: a notification that many lines share, and a bitmap of the
+ * lines that have fired (struct doorbell_summary_map). The call makes the summary a
+ * trigger of all selected lines, beside their other triggers. Each delivery of such a line
+ * sets the line's bit. The file descriptor of the context is readable (EPOLLIN and
+ * EPOLLRDNORM) while a bit is set, for poll(2), select(2) and epoll(7).
+ *
+ * The call changes all selected lines or none: EEXIST if the summary is a trigger of one
+ * already, ENOSPC if one has DOORBELL_MAX_TRIGGERS_PER_LINE triggers. To deassign, it
+ * must be a trigger of each (ENOENT). When a deassign has returned, no delivery of the
+ * lines sets a bit. Bits that are set stay. DOORBELL_TRIGGER_FLAG_ALL does not deassign
+ * the summary, and it does not count as an eventfd.
+ */
+struct doorbell_summary {
+	__u32 line;
+	__u32 nr_lines;
+	__u64 lines;
+	__u32 flags;
+	__u32 reserved[3];
+};
+
+/* The number of groups in struct doorbell_summary_map. */
+#define DOORBELL_SUMMARY_GROUPS		16
+
+/**
+ * struct doorbell_summary_map - the mapping of the summary
+ * @top: bit G says that @groups[G] may have bits
+ * @reserved: ignore them
+ * @groups: bit W of @groups[G] says that @lines[64 * G + W] may have bits
+ * @lines: bit B of @lines[W] says that line 64 * W + B has fired
+ *
+ * Can be mapped, shared, from doorbell_get_info.summary_offset, once the summary has been
+ * assigned (ENXIO); @lines has a word for each 64 lines of the context, rounded up. The
+ * mapping keeps the context open, as a file descriptor does.
+ *
+ * The module sets bits from the bottom to the top. The consumer takes words from the top to
+ * the bottom: it exchanges @top with zero (atomically, sequentially consistent); for each
+ * bit that it got it does the same with a word of @groups, for each bit of these with a word
+ * of @lines, and it handles the line of each bit of these. So it takes what has fired in time
+ * that depends on the number of lines that fired, and on nothing else. Each bit goes to one
+ * of several consumers. A delivery sets its bit after the sources have stored their data: a
+ * consumer that has taken the bit finds the data. Several deliveries can be one bit. A
+ * consumer may also find no bit where the word above had one.
+ *
+ * A delivery that finds @top zero wakes the threads that wait for the file descriptor.
+ * Thus a consumer takes until @top is zero, and then waits. That is enough with EPOLLET,
+ * too: an edge is a delivery that makes @top nonzero. On PREEMPT_RT there are more: each
+ * delivery whose bit was not set is an edge. The records have edges of their own, see struct
+ * doorbell_record.
+ *
+ * A consumer that takes over from one that died between two steps finds the lines that are
+ * left by looking at all words. Each further delivery of such a line marks all three levels
+ * again. The module only sets bits; a caller that writes to the words can lose its own
+ * notifications, and nothing else.
+ */
+struct doorbell_summary_map {
+	__u64 top;
+	__u64 reserved[15];
+	__u64 groups[DOORBELL_SUMMARY_GROUPS];
+	__u64 lines[];
 };
 
 /* doorbell_notifier.flags */
@@ -633,7 +709,10 @@ struct doorbell_set_records {
  *
  * read(2) of the device consumes as many whole records as exist and fit, and returns
  * their size. It never sleeps: if there is none it fails with EAGAIN, because the
- * regions' eventfds and lines signal a new record. A buffer without room for one record
+ * regions' eventfds and lines signal a new record. The file descriptor is readable for
+ * poll(2), select(2) and epoll(7) while there is a record; with EPOLLET each record that is
+ * stored is an edge. Before DOORBELL_SET_LINES poll(2) reports EPOLLERR. The descriptor is
+ * always writable: no write sleeps. A buffer without room for one record
  * is EINVAL, but one of 1, 2, 4 or 8 bytes is an access to a register: EOPNOTSUPP.
  * Concurrent readers get different records. A record that could not be copied has not been
  * consumed: EFAULT, if it is the first.
@@ -812,5 +891,6 @@ struct doorbell_ring_wait {
 #define DOORBELL_GET_BUS	_IOR(DOORBELL_IOC_MAGIC, 0x15, struct doorbell_get_bus)
 #define DOORBELL_RING_WAIT	_IOWR(DOORBELL_IOC_MAGIC, 0x16, struct doorbell_ring_wait)
 #define DOORBELL_RING_LINES	_IOW(DOORBELL_IOC_MAGIC, 0x18, struct doorbell_line_set)
+#define DOORBELL_SUMMARY	_IOW(DOORBELL_IOC_MAGIC, 0x1d, struct doorbell_summary)
 
 #endif /* _UAPI_LINUX_DOORBELL_H */

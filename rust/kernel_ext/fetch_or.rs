@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `atomic64_fetch_or()`, which [`Atomic`] does not have.
+//!
+//! C header: [`include/linux/atomic.h`](srctree/include/linux/atomic.h).
+
+use crate::bindings;
+use kernel::sync::atomic::Atomic;
+
+/// Sets `bits` in `atomic`, and returns the value before. Fully ordered. Any context.
+#[inline(always)]
+pub(crate) fn fetch_or(atomic: &Atomic<u64>, bits: u64) -> u64 {
+    // SAFETY: The pointer is valid and aligned. The kernel's `atomic64_t` has the same layout, and all
+    // accesses to the word are atomic.
+    unsafe { bindings::doorbell_fetch_or(atomic.as_ptr(), bits) }
+}

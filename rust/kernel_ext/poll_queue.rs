@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The wait queue of a file for poll(2), select(2) and epoll(7).
+//!
+//! [`kernel::sync::poll::PollCondVar`] wakes without a key, so that epoll must query the file after each
+//! wake-up, and its wake-up is not for interrupts. A [`PollQueue`] wakes with a key, in any context but
+//! NMI. Its owner is the file: epoll removes its entries before the file is released, and all other
+//! waiters have a reference to the file. So nothing waits for them when the queue is freed.
+//!
+//! C header: [`include/linux/poll.h`](srctree/include/linux/poll.h).
+
+use super::{
+    deferred::{
+        impl_has_deferred,
+        Deferred,
+        IrqWork,
+        Run, //
+    },
+    pinned::pinned, //
+};
+use crate::bindings;
+use core::marker::PhantomData;
+use kernel::{
+    alloc::Flags,
+    bindings as kbindings,
+    fs::File,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
+    types::Opaque, //
+};
+
+// Casts that bindgen cannot evaluate, of include/uapi/linux/eventpoll.h.
+
+/// EPOLLIN and EPOLLRDNORM: there is something to read.
+pub(crate) const READABLE: u32 = 0x001 | 0x040;
+
+/// EPOLLOUT and EPOLLWRNORM: a write does not sleep.
+pub(crate) const WRITABLE: u32 = 0x004 | 0x100;
+
+/// EPOLLERR.
+pub(crate) const ERROR: u32 = 0x008;
+
+/// A table of the waiters that a call of `poll` may register.
+///
+/// # Invariants
+///
+/// The pointer is null or valid.
+pub(crate) struct PollTable<'a> {
+    table: *mut kbindings::poll_table_struct,
+    _call: PhantomData<&'a ()>,
+}
+
+impl PollTable<'_> {
+    /// Creates a table.
+    ///
+    /// # Safety
+    ///
+    /// The pointer must be null or valid for as long as the result exists.
+    pub(crate) unsafe fn from_raw(table: *mut kbindings::poll_table_struct) -> Self {
+        // INVARIANT: By the requirements of this function.
+        Self {
+            table,
+            _call: PhantomData,
+        }
+    }
+}
+
+/// The waiters for a file.
+#[pin_data]
+pub(crate) struct PollQueue {
+    // First, because it waits for its callback when it is dropped.
+    #[pin]
+    relay: Deferred<Self, IrqWork>,
+    #[pin]
+    queue: Opaque<kbindings::wait_queue_head>,
+    /// Not zero once the file was polled.
+    polled: Atomic<u32>,
+}
+
+impl_has_deferred!(PollQueue, relay, IrqWork);
+
+// SAFETY: A wait queue may be used from any thread. It has its own lock.
+unsafe impl Send for PollQueue {}
+// SAFETY: As above.
+unsafe impl Sync for PollQueue {}
+
+impl PollQueue {
+    /// Creates a queue. Process context.
+    pub(crate) fn new(flags: Flags) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                relay <- Deferred::new(),
+                queue <- Opaque::ffi_init(|queue| {
+                    // SAFETY: The queue is valid for writes.
+                    unsafe { bindings::doorbell_poll_init(queue) }
+                }),
+                polled: Atomic::new(0),
+            }),
+            flags,
+        )
+    }
+
+    /// Registers the waiters of `table`, which wait for `file`, the queue's owner.
+    ///
+    /// A change that the caller does not see after this wakes them. Before it wakes the queue, the thread
+    /// that makes the change must execute a full barrier; [`PollQueue::wake`] does. Process context.
+    pub(crate) fn register(&self, file: &File, table: &PollTable<'_>) {
+        if self.polled.load(Relaxed) == 0 {
+            self.polled.store(1u32, Relaxed);
+        }
+        // SAFETY: The file is valid, and the table is null or valid. The queue is initialised, and lives
+        // as long as the file, see above. The function ends with a full barrier.
+        unsafe { bindings::doorbell_poll_wait(file.as_ptr(), self.queue.get(), table.table) };
+    }
+
+    /// Returns true if the file was polled. The caller must execute a full barrier before: then either
+    /// this returns true, or the change before the barrier is visible to the first poll. Any context.
+    pub(crate) fn was_polled(&self) -> bool {
+        self.polled.load(Relaxed) != 0
+    }
+
+    /// Wakes the waiters for [`READABLE`]. `mask` is added to the key of the wake-up. If there is none, this
+    /// takes no lock.
+    ///
+    /// # Context
+    ///
+    /// Any context where eventfds may be signalled.
+    #[inline(always)]
+    pub(crate) fn wake(&self, mask: u32) {
+        // SAFETY: The queue is initialised.
+        unsafe { bindings::doorbell_poll_wake(self.queue.get(), READABLE | mask) };
+    }
+
+    /// Wakes the waiters for [`READABLE`] from an interrupt, or on PREEMPT_RT from a thread. Any context but
+    /// NMI.
+    pub(crate) fn wake_later(self: &Arc<Self>) {
+        // SAFETY: As in `wake`.
+        if unsafe { bindings::doorbell_poll_has_waiter(self.queue.get()) } {
+            Run::<IrqWork>::queue(pinned(self));
+        }
+    }
+}
+
+impl Run<IrqWork> for PollQueue {
+    fn run(self: Pin<&Self>) {
+        self.wake(0);
+    }
+}
