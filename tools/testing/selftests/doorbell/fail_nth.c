@@ -8,6 +8,8 @@
  * FAULT_INJECTION_DEBUG_FS. With kmemleak it also finds what is leaked on the way. Changes
  * the knobs in debugfs and leaves them so.
  */
+#include <doorbell_summary.h>
+
 #include "fail_nth.h"
 
 static int call_open(struct testbed *w)
@@ -260,6 +262,99 @@ TEST_F(fail_nth, trigger_deassign)
 {
 	sweep(_metadata, &(struct sweep){
 		.lines = LINES, .prepare = prepare_trigger, .call = call_trigger_deassign });
+}
+
+/* The summary: of 67 lines, all or none. */
+
+static int summarise(struct testbed *w, uint32_t flags)
+{
+	return doorbell_summary(w->db, 0, LINES, w->lines, flags);
+}
+
+static int call_summary(struct testbed *w)
+{
+	return summarise(w, 0);
+}
+
+/* Returns true if line 2 marks the summary or not, as @marks says, and line 65 never does. */
+static bool summary_works(struct testbed *w, bool marks)
+{
+	struct doorbell_summary_words summary = {};
+	struct doorbell_taker taker = {};
+	uint32_t line = UINT32_MAX;
+	bool works;
+
+	if (doorbell_map_summary(w->db, &summary))
+		return false;
+	while (doorbell_take(&summary, &taker, &line))
+		;
+	works = doorbell_ring(w->db, 65) == DOORBELL_RING_DELIVERED &&
+		doorbell_ring(w->db, 2) == DOORBELL_RING_DELIVERED &&
+		doorbell_take(&summary, &taker, &line) == marks && (!marks || line == 2) &&
+		!doorbell_take(&summary, &taker, &line);
+	doorbell_unmap_summary(&summary);
+	return works;
+}
+
+static bool check_summary(struct testbed *w)
+{
+	return summary_works(w, true);
+}
+
+TEST_F(fail_nth, summary)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .call = call_summary, .check = check_summary });
+}
+
+static void prepare_summary(struct __test_metadata *_metadata, struct testbed *w)
+{
+	ASSERT_EQ(0, call_summary(w));
+}
+
+static int call_summary_deassign(struct testbed *w)
+{
+	return summarise(w, DOORBELL_SUMMARY_FLAG_DEASSIGN);
+}
+
+static bool check_no_summary(struct testbed *w)
+{
+	return summary_works(w, false);
+}
+
+TEST_F(fail_nth, summary_deassign)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .prepare = prepare_summary, .call = call_summary_deassign,
+		.check = check_no_summary });
+}
+
+static void prepare_summary_mmap(struct __test_metadata *_metadata, struct testbed *w)
+{
+	prepare_summary(_metadata, w);
+	w->offset = info_of(_metadata, w->db).summary_offset;
+}
+
+static int call_summary_mmap(struct testbed *w)
+{
+	w->map = mmap(NULL, sizeof(struct doorbell_summary_map), PROT_READ | PROT_WRITE,
+		      MAP_SHARED, w->db, w->offset);
+	return w->map == MAP_FAILED ? -errno : 0;
+}
+
+static bool check_summary_mmap(struct testbed *w)
+{
+	const struct doorbell_summary_map *map = w->map;
+
+	return doorbell_ring(w->db, 2) == DOORBELL_RING_DELIVERED && map->top == 1 &&
+	       map->groups[0] == 1;
+}
+
+TEST_F(fail_nth, summary_mmap)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .prepare = prepare_summary_mmap, .call = call_summary_mmap,
+		.check = check_summary_mmap });
 }
 
 /* Notifiers. */

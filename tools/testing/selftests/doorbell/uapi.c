@@ -20,7 +20,8 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(60, offsetof(struct doorbell_get_info, max_records));
 	EXPECT_EQ(64, offsetof(struct doorbell_get_info, status_offset));
 	EXPECT_EQ(72, offsetof(struct doorbell_get_info, records_offset));
-	EXPECT_EQ(80, offsetof(struct doorbell_get_info, reserved));
+	EXPECT_EQ(80, offsetof(struct doorbell_get_info, summary_offset));
+	EXPECT_EQ(88, offsetof(struct doorbell_get_info, reserved));
 	EXPECT_EQ(32, sizeof(struct doorbell_set_lines));
 	EXPECT_EQ(32, sizeof(struct doorbell_irqfd));
 	EXPECT_EQ(12, offsetof(struct doorbell_irqfd, resamplefd));
@@ -103,6 +104,15 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(20, offsetof(struct doorbell_ring_wait, result));
 	EXPECT_EQ(24, offsetof(struct doorbell_ring_wait, count));
 	EXPECT_EQ(32, offsetof(struct doorbell_ring_wait, reserved));
+	EXPECT_EQ(32, sizeof(struct doorbell_summary));
+	EXPECT_EQ(4, offsetof(struct doorbell_summary, nr_lines));
+	EXPECT_EQ(8, offsetof(struct doorbell_summary, lines));
+	EXPECT_EQ(16, offsetof(struct doorbell_summary, flags));
+	EXPECT_EQ(20, offsetof(struct doorbell_summary, reserved));
+	EXPECT_EQ(256, sizeof(struct doorbell_summary_map));
+	EXPECT_EQ(0, offsetof(struct doorbell_summary_map, top));
+	EXPECT_EQ(128, offsetof(struct doorbell_summary_map, groups));
+	EXPECT_EQ(256, offsetof(struct doorbell_summary_map, lines));
 
 	EXPECT_EQ(0x8080db00U, DOORBELL_GET_INFO);
 	EXPECT_EQ(0x4020db01U, DOORBELL_SET_LINES);
@@ -128,6 +138,7 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(0x8040db15U, DOORBELL_GET_BUS);
 	EXPECT_EQ(0xc030db16U, DOORBELL_RING_WAIT);
 	EXPECT_EQ(0x4028db18U, DOORBELL_RING_LINES);
+	EXPECT_EQ(0x4020db1dU, DOORBELL_SUMMARY);
 
 	EXPECT_EQ(1, DOORBELL_ABI_VERSION);
 	EXPECT_EQ(1, DOORBELL_SET_LINES_FLAG_MASKED);
@@ -149,6 +160,9 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(32, DOORBELL_FEATURE_RING_WAIT);
 	EXPECT_EQ(128, DOORBELL_FEATURE_RING_LINES);
 	EXPECT_EQ(256, DOORBELL_FEATURE_MASK_REASONS);
+	EXPECT_EQ(4096, DOORBELL_FEATURE_SUMMARY);
+	EXPECT_EQ(1, DOORBELL_SUMMARY_FLAG_DEASSIGN);
+	EXPECT_EQ(16, DOORBELL_SUMMARY_GROUPS);
 	EXPECT_EQ(1, DOORBELL_RING_WAIT_FLAG_NO_RING);
 	EXPECT_EQ(UINT64_MAX, DOORBELL_RING_WAIT_NO_TIMEOUT);
 	EXPECT_EQ(1, DOORBELL_LINE_PENDING);
@@ -214,7 +228,8 @@ TEST(info)
 		  DOORBELL_FEATURE_BUS |
 		  DOORBELL_FEATURE_RING_WAIT |
 		  DOORBELL_FEATURE_RING_LINES |
-		  DOORBELL_FEATURE_MASK_REASONS,
+		  DOORBELL_FEATURE_MASK_REASONS |
+		  DOORBELL_FEATURE_SUMMARY,
 		  info.features & ~DOORBELL_FEATURE_EVENTFD_PEEK);
 	EXPECT_EQ(DOORBELL_MAX_LINES, info.max_lines);
 	EXPECT_EQ(DOORBELL_MAX_TRIGGERS_PER_LINE, info.max_triggers_per_line);
@@ -231,6 +246,10 @@ TEST(info)
 	/* The status pages of all lines are before the records. */
 	EXPECT_LE(info.status_offset + (uint64_t)info.max_lines * info.status_size,
 		  info.records_offset);
+	/* And the records before the summary. */
+	EXPECT_LE(info.records_offset + sizeof(struct doorbell_record_ring) +
+		  (uint64_t)info.max_records * sizeof(struct doorbell_record),
+		  info.summary_offset);
 	EXPECT_TRUE(all_zero(info.reserved, ARRAY_SIZE(info.reserved)));
 }
 
