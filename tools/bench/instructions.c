@@ -19,6 +19,8 @@
 #include <string.h>
 #include <unistd.h>
 #include <linux/doorbell.h>
+#include <doorbell_status.h>
+#include <doorbell_summary.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -56,6 +58,9 @@ struct path {
 	/* An eventfd that each iteration signals, if it does not read it, and how often. */
 	int signalled;
 	uint64_t signals;
+	/* Words of the summary that userspace clears before each call. */
+	__u64 *cleared[3];
+	int nr_cleared;
 	/* Arguments, in the order in which they are used. */
 	union argument {
 		struct doorbell_trigger trigger;
@@ -99,9 +104,12 @@ static __always_inline long iterate(const struct path *path, int iterations, boo
 {
 	long sum = 0;
 
-	while (iterations--)
+	while (iterations--) {
+		for (int i = 0; i < path->nr_cleared; i++)
+			__atomic_store_n(path->cleared[i], 0, __ATOMIC_RELAXED);
 		for (int i = 0; i < path->nr_calls; i++)
 			sum += enter(&path->calls[i], make);
+	}
 	return sum;
 }
 
@@ -358,6 +366,35 @@ static void ring_none(struct path *path)
 	add_ioctl(path, DOORBELL_RING_DELIVERED, DOORBELL_RING, 0);
 }
 
+static void summarise(struct path *path)
+{
+	struct doorbell_summary summary = { .line = 0, .nr_lines = LINES };
+
+	must(ioctl(path->fd, DOORBELL_SUMMARY, &summary), "DOORBELL_SUMMARY");
+}
+
+/* The line is marked already. */
+static void ring_marked(struct path *path)
+{
+	summarise(path);
+	add_ioctl(path, DOORBELL_RING_DELIVERED, DOORBELL_RING, 0);
+}
+
+/* The line is newly marked, and no thread waits. */
+static void ring_summary(struct path *path)
+{
+	struct doorbell_summary_words words;
+
+	summarise(path);
+	if (doorbell_map_summary(path->fd, &words))
+		errx(1, "cannot map the summary");
+	path->cleared[0] = &words.map->top;
+	path->cleared[1] = &words.map->groups[0];
+	path->cleared[2] = &words.map->lines[0];
+	path->nr_cleared = 3;
+	add_ioctl(path, DOORBELL_RING_DELIVERED, DOORBELL_RING, 0);
+}
+
 static void ring_no_line(struct path *path)
 {
 	add_ioctl(path, -ENXIO, DOORBELL_RING, LINES);
@@ -603,6 +640,8 @@ static const struct row {
 	{ "ring-8", "ring, 8 triggers", ring_8, NULL, 1 },
 	{ "ring-64", "ring, 64 triggers", ring_64, NULL, 1 },
 	{ "ring-none", "ring, no trigger", ring_none, NULL, 1 },
+	{ "ring-summary", "ring, marks the summary", ring_summary, NULL, 1 },
+	{ "ring-marked", "ring, the summary has the mark", ring_marked, NULL, 1 },
 	{ "ring-no-line", "ring, no such line (ENXIO)", ring_no_line, NULL, 1 },
 	{ "ring-masked", "ring a masked line, coalesces", ring_masked, NULL, 1 },
 	{ "ring-lines", "RING_LINES of 64, each line", ring_lines, NULL, MANY },
@@ -649,7 +688,12 @@ static int open_device(const struct device *device, int nr_lines)
 /* Returns the function that adds the calls of @row on @device, or NULL if there is none. */
 static void (*calls_of(const struct row *row, const struct device *device))(struct path *path)
 {
-	return device->path ? row->device : row->raw;
+	if (!device->path)
+		return row->raw;
+	/* The twin has no summary. */
+	if (device != &devices[0] && (row->device == ring_summary || row->device == ring_marked))
+		return NULL;
+	return row->device;
 }
 
 /* Sets up the path of @row on @device. */
@@ -782,6 +826,75 @@ static void measure_idle(const struct device *device)
 		     closed_one.ticks[BATCHES / 2], IDLE_LINES);
 }
 
+/* Returns the line whose number of deliveries has changed. */
+static __attribute_noinline__ uint32_t scan_status(const struct doorbell_status_pages *status,
+						   uint64_t *seen)
+{
+	uint32_t fired = status->nr_lines;
+
+	for (uint32_t line = 0; line < status->nr_lines; line++) {
+		uint64_t deliveries = __atomic_load_n(&doorbell_status_of(status, line)->deliveries,
+						      __ATOMIC_ACQUIRE);
+
+		if (deliveries != seen[line]) {
+			seen[line] = deliveries;
+			fired = line;
+		}
+	}
+	return fired;
+}
+
+/* Returns the line that has fired, if it is the only one. */
+static __attribute_noinline__ uint32_t take_fired(const struct doorbell_summary_words *summary)
+{
+	struct doorbell_taker taker = { 0 };
+	uint32_t line = DOORBELL_MAX_LINES, none;
+
+	if (doorbell_take(summary, &taker, &line) && doorbell_take(summary, &taker, &none))
+		errx(1, "two lines have fired");
+	return line;
+}
+
+/* Measures how userspace finds the line that has fired among the maximum number of lines. */
+static void measure_find(void)
+{
+	const uint32_t nr = DOORBELL_MAX_LINES;
+	struct sample taken = { .nr = BATCHES }, scanned = { .nr = BATCHES };
+	uint64_t *seen = calloc(nr, sizeof(*seen)), nothing = measure_nothing();
+	int fd = open_device(&devices[0], nr);
+	struct doorbell_summary_words summary;
+	struct doorbell_status_pages status;
+
+	if (!seen)
+		err(1, "calloc");
+	must(ioctl(fd, DOORBELL_SUMMARY, &(struct doorbell_summary){ .nr_lines = nr }),
+	     "DOORBELL_SUMMARY");
+	if (doorbell_map_summary(fd, &summary) || doorbell_map_status(fd, &status))
+		errx(1, "cannot map the summary and the status pages");
+	for (int i = -WARM_UP; i < BATCHES; i++) {
+		uint32_t line = (uint32_t)(i + WARM_UP) * 311 % nr, found[2];
+		uint64_t start, middle, end;
+
+		must(ioctl(fd, DOORBELL_RING, line), "DOORBELL_RING");
+		start = ticks();
+		found[0] = take_fired(&summary);
+		middle = ticks();
+		found[1] = scan_status(&status, seen);
+		end = ticks();
+		if (found[0] != line || found[1] != line)
+			errx(1, "line %u was rung, %u and %u were found", line, found[0], found[1]);
+		if (i < 0)
+			continue;
+		taken.ticks[i] = middle - start;
+		scanned.ticks[i] = end - middle;
+	}
+	print_figure("find", "find 1 of 65,536: the summary", &devices[0], &taken, nothing, 1);
+	print_figure("find-scan", "find 1 of 65,536: status pages", &devices[0], &scanned, nothing,
+		     1);
+	free(seen);
+	tear_down();
+}
+
 /* Runs the path for the profiler until the process is killed. */
 static void loop(const struct row *row, const struct device *device)
 {
@@ -837,7 +950,7 @@ static void list(void)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		puts(rows[i].name);
-	puts("set-lines\nclose");
+	puts("set-lines\nclose\nfind");
 }
 
 static void measure_all(char **filters, int nr)
@@ -860,6 +973,11 @@ static void measure_all(char **filters, int nr)
 		for (size_t d = 0; d < ARRAY_SIZE(devices); d++)
 			if (devices[d].path)
 				measure_idle(&devices[d]);
+	}
+	if (matches("find", filters, nr)) {
+		measured++;
+		fprintf(stderr, "measuring find\n");
+		measure_find();
 	}
 	if (!measured)
 		errx(1, "no path matches: --list prints the names");
