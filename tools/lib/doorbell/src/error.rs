@@ -58,6 +58,14 @@ pub enum Operation {
     AssignTrigger,
     /// [`Context::deassign_trigger`](crate::Context::deassign_trigger).
     DeassignTrigger,
+    /// [`Context::assign_summary`](crate::Context::assign_summary).
+    AssignSummary,
+    /// [`Context::deassign_summary`](crate::Context::deassign_summary).
+    DeassignSummary,
+    /// [`Context::map_summary`](crate::Context::map_summary).
+    MapSummary,
+    /// [`Summary::wait`](crate::Summary::wait).
+    WaitSummary,
     /// [`Context::assign_notifier`](crate::Context::assign_notifier).
     AssignNotifier,
     /// [`Context::deassign_notifier`](crate::Context::deassign_notifier).
@@ -124,6 +132,10 @@ impl fmt::Display for Operation {
             Self::DeassignIrqfd => "deassign irqfd of",
             Self::AssignTrigger => "assign trigger of",
             Self::DeassignTrigger => "deassign trigger of",
+            Self::AssignSummary => "assign the summary to",
+            Self::DeassignSummary => "deassign the summary from",
+            Self::MapSummary => "map the summary",
+            Self::WaitSummary => "wait for the summary",
             Self::AssignNotifier => "assign notifier of",
             Self::DeassignNotifier => "deassign notifier of",
             Self::Mask => "mask",

@@ -81,7 +81,9 @@ mod region;
 mod skip;
 mod spinning;
 mod status;
+mod summary;
 mod sys;
+mod take;
 pub mod uapi;
 mod wait;
 
@@ -96,4 +98,5 @@ pub use records::{Record, RecordRing};
 pub use region::{Access, Changes, Region, RegionInfo, Space, Target};
 pub use spinning::SpinningWait;
 pub use status::{LineStatus, StatusPages};
+pub use summary::{Fired, Summary};
 pub use wait::RingWait;

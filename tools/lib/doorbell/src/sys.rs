@@ -5,6 +5,7 @@
 use crate::{
     line_set::LineSet,
     region::Access,
+    take,
     uapi::{self, LineStatus},
 };
 use std::{
@@ -15,7 +16,7 @@ use std::{
     ptr::NonNull,
     sync::atomic::{
         AtomicU32, AtomicU64,
-        Ordering::{Acquire, Relaxed, Release},
+        Ordering::{Acquire, Relaxed, Release, SeqCst},
     },
     time::Duration,
 };
@@ -129,6 +130,24 @@ pub(crate) fn ioctl_lines(
     // SAFETY: Both bitmaps have a word for each 64 of `nr_lines` bits, or their address is zero.
     let count = unsafe { ioctl_arrays(fd, cmd, &mut arg) }?;
     Ok((count as u32, result))
+}
+
+/// Assigns the summary to all of `lines`, or deassigns it.
+pub(crate) fn ioctl_summary(fd: BorrowedFd<'_>, lines: &LineSet, flags: u32) -> io::Result<()> {
+    assert!(lines.bits.is_empty() || lines.bits.len() == lines.words());
+    let mut arg = uapi::Summary {
+        line: lines.first,
+        nr_lines: lines.len,
+        lines: match &lines.bits[..] {
+            [] => 0,
+            bits => bits.as_ptr().expose_provenance() as u64,
+        },
+        flags,
+        ..Default::default()
+    };
+    // SAFETY: The kernel only reads the bitmap, which has a word for each 64 of `nr_lines` bits, or its
+    // address is zero.
+    unsafe { ioctl_arrays(fd, uapi::SUMMARY, &mut arg) }.map(drop)
 }
 
 /// Assigns and deassigns all of `regions` or none. On a failure also returns the index of the region
@@ -396,6 +415,84 @@ impl RecordMapping {
         self.head().store(next, Release);
         Some(taken)
     }
+}
+
+/// The mapped summary.
+pub(crate) struct SummaryMapping {
+    mapping: Mapping,
+    /// Number of words, at least [`take::LINES`].
+    words: usize,
+}
+
+impl SummaryMapping {
+    /// Maps the summary of the context `fd`, which has `lines` lines.
+    pub(crate) fn new(fd: BorrowedFd<'_>, offset: u64, lines: u32) -> io::Result<Self> {
+        let words = take::LINES + lines.div_ceil(u64::BITS) as usize;
+        let prot = libc::PROT_READ | libc::PROT_WRITE;
+        let mapping = Mapping::new(fd, offset, words * size_of::<u64>(), prot)?;
+        Ok(Self { mapping, words })
+    }
+
+    /// Returns a word.
+    #[inline]
+    fn word(&self, at: usize) -> &AtomicU64 {
+        assert!(at < self.words);
+        // SAFETY: The mapping has `words` words, is aligned to pages, and lives as long as `self`.
+        unsafe { self.mapping.at.cast::<AtomicU64>().add(at).as_ref() }
+    }
+
+    /// Returns the top word.
+    #[inline]
+    pub(crate) fn top(&self) -> u64 {
+        self.word(take::TOP).load(Relaxed)
+    }
+
+    /// Sets bits in a word.
+    pub(crate) fn set(&self, at: usize, bits: u64) {
+        self.word(at).fetch_or(bits, SeqCst);
+    }
+
+    /// Sets the upper bits that stand for the word `at` of lines.
+    pub(crate) fn mark(&self, at: usize) {
+        let word = at - take::LINES;
+        let group = word / u64::BITS as usize;
+        self.set(take::GROUPS + group, 1 << (word % u64::BITS as usize));
+        self.set(take::TOP, 1 << group);
+    }
+}
+
+impl take::Words for SummaryMapping {
+    #[inline]
+    fn take(&self, at: usize) -> u64 {
+        let word = self.word(at);
+        if word.load(Relaxed) == 0 {
+            return 0;
+        }
+        word.swap(0, SeqCst)
+    }
+
+    #[inline]
+    fn len(&self) -> usize {
+        self.words
+    }
+}
+
+/// Waits until `fd` is readable. Returns false after `timeout`.
+pub(crate) fn poll_in(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<bool> {
+    let mut poll = libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let timeout = timeout.map(|timeout| libc::timespec {
+        tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_nsec: timeout.subsec_nanos().into(),
+    });
+    let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: `poll` is valid for reads and writes, `timeout` is null or valid for reads. No signal mask
+    // is passed.
+    let ret = unsafe { libc::ppoll(&raw mut poll, 1, timeout, std::ptr::null()) };
+    Ok(check(ret.into())? != 0)
 }
 
 /// Creates an eventfd.

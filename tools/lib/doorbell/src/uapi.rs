@@ -29,11 +29,14 @@ pub const FEATURE_BUS: u64 = 1 << 4;
 pub const FEATURE_RING_WAIT: u64 = 1 << 5;
 pub const FEATURE_RING_LINES: u64 = 1 << 7;
 pub const FEATURE_MASK_REASONS: u64 = 1 << 8;
+pub const FEATURE_SUMMARY: u64 = 1 << 12;
 pub const SET_LINES_FLAG_MASKED: u32 = 1 << 0;
 pub const IRQFD_FLAG_DEASSIGN: u32 = 1 << 0;
 pub const IRQFD_FLAG_RESAMPLE: u32 = 1 << 1;
 pub const TRIGGER_FLAG_DEASSIGN: u32 = 1 << 0;
 pub const TRIGGER_FLAG_ALL: u32 = 1 << 1;
+pub const SUMMARY_FLAG_DEASSIGN: u32 = 1 << 0;
+pub const SUMMARY_GROUPS: u32 = 16;
 pub const NOTIFIER_FLAG_DEASSIGN: u32 = 1 << 0;
 pub const NOTIFIER_FLAG_ALL: u32 = 1 << 1;
 pub const REGION_FLAG_DEASSIGN: u32 = 1 << 0;
@@ -93,7 +96,8 @@ pub struct GetInfo {
     pub max_records: u32,
     pub status_offset: u64,
     pub records_offset: u64,
-    pub reserved: [u32; 12],
+    pub summary_offset: u64,
+    pub reserved: [u32; 10],
 }
 
 /// The argument of [`SET_LINES`].
@@ -210,6 +214,26 @@ pub struct Eventfd {
     pub flags: u32,
     pub count: u64,
     pub reserved: [u32; 4],
+}
+
+/// The argument of [`SUMMARY`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Summary {
+    pub line: u32,
+    pub nr_lines: u32,
+    pub lines: u64,
+    pub flags: u32,
+    pub reserved: [u32; 3],
+}
+
+/// The mapped summary, without the words of its lines.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SummaryMap {
+    pub top: u64,
+    pub reserved: [u64; 15],
+    pub groups: [u64; 16],
 }
 
 /// The argument of [`RING_WAIT`].
@@ -346,6 +370,8 @@ const _: () = assert!(size_of::<LineSet>() == 40);
 const _: () = assert!(size_of::<LineStatus>() == 64);
 const _: () = assert!(size_of::<Eventfd>() == 32);
 const _: () = assert!(size_of::<RingWait>() == 48);
+const _: () = assert!(size_of::<Summary>() == 32);
+const _: () = assert!(size_of::<SummaryMap>() == 256);
 const _: () = assert!(size_of::<Region>() == 48);
 const _: () = assert!(size_of::<Regions>() == 32);
 const _: () = assert!(size_of::<RegionInfo>() == 48);
@@ -384,3 +410,4 @@ pub const SET_RECORDS: u32 = _IOW::<SetRecords>(IOC_MAGIC, 20) as u32;
 pub const GET_BUS: u32 = _IOR::<GetBus>(IOC_MAGIC, 21) as u32;
 pub const RING_WAIT: u32 = _IOWR::<RingWait>(IOC_MAGIC, 22) as u32;
 pub const RING_LINES: u32 = _IOW::<LineSet>(IOC_MAGIC, 24) as u32;
+pub const SUMMARY: u32 = _IOW::<Summary>(IOC_MAGIC, 29) as u32;

@@ -155,6 +155,10 @@ fn header_and_rust_agree() {
             "DOORBELL_SET_LINES_FLAG_MASKED" => SET_LINES_FLAG_MASKED,
             "DOORBELL_FEATURE_BUS" => FEATURE_BUS,
             "DOORBELL_FEATURE_RING_WAIT" => FEATURE_RING_WAIT,
+            "DOORBELL_FEATURE_SUMMARY" => FEATURE_SUMMARY,
+            "DOORBELL_SUMMARY_FLAG_DEASSIGN" => SUMMARY_FLAG_DEASSIGN,
+            "DOORBELL_SUMMARY_GROUPS" => SUMMARY_GROUPS,
+            "DOORBELL_SUMMARY" => SUMMARY,
             "DOORBELL_RING_WAIT_FLAG_NO_RING" => RING_WAIT_FLAG_NO_RING,
             "DOORBELL_RING_WAIT_NO_TIMEOUT" => RING_WAIT_NO_TIMEOUT,
             "DOORBELL_RING_WAIT" => RING_WAIT,
@@ -175,7 +179,7 @@ fn header_and_rust_agree() {
         layout!(doorbell_get_info, GetInfo: abi_version nr_lines features max_lines max_triggers_per_line
             max_irqfds nr_irqfds nr_triggers nr_notifiers status_size max_notifiers_per_line
             max_resamplefds_per_line max_regions nr_regions max_records status_offset
-            records_offset reserved),
+            records_offset summary_offset reserved),
         layout!(doorbell_set_lines, SetLines: nr_lines flags reserved),
         layout!(doorbell_irqfd, Irqfd: fd line flags resamplefd reserved),
         layout!(doorbell_trigger, Trigger: fd line flags reserved),
@@ -187,6 +191,8 @@ fn header_and_rust_agree() {
         layout!(doorbell_line_status, LineStatus: state reserved0 deliveries coalesced dropped deferred
             acks reserved),
         layout!(doorbell_eventfd, Eventfd: fd flags count reserved),
+        layout!(doorbell_summary, Summary: line nr_lines lines flags reserved),
+        layout!(doorbell_summary_map, SummaryMap: top reserved groups),
         layout!(doorbell_ring_wait, RingWait: line fd timeout flags result count reserved),
         layout!(doorbell_region, Region: addr datamatch space length fd line flags reserved),
         layout!(doorbell_regions, Regions: regions nr_regions failed flags reserved),
@@ -202,6 +208,7 @@ fn header_and_rust_agree() {
         pairs! {
             // `type` is a keyword.
             "offsetof(struct doorbell_record_ring, records)" => size_of::<RecordRing>(),
+            "offsetof(struct doorbell_summary_map, lines)" => size_of::<SummaryMap>(),
             "sizeof(struct doorbell_set_type)" => size_of::<SetType>(),
             "offsetof(struct doorbell_set_type, type)" => offset_of!(SetType, type_),
             "offsetof(struct doorbell_set_type, flags)" => offset_of!(SetType, flags),
