@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! `ring_if_needed()` of the client libraries under weak memory order.
+//! `ring_if_needed()` of the client libraries under weak memory order; in [`summary`] the summary.
 //!
 //! The producer skips its ring if it reads from the status page that the ring would coalesce. It takes part
 //! in no compare-exchange then, so this depends on the order of plain loads and stores, which the other
@@ -25,6 +25,7 @@
 //! loom treats two SeqCst fences as ordered, as LKMM does with two `smp_mb()`.
 
 mod mutants;
+mod summary;
 mod threads;
 
 use crate::{
@@ -410,7 +411,7 @@ fn skips_what_coalesces() -> Checked {
 }
 
 /// The number of results of [`all`].
-pub const RESULTS: usize = 1 + SCENARIOS.len() + mutants::MUTANTS.len();
+pub const RESULTS: usize = 1 + SCENARIOS.len() + mutants::MUTANTS.len() + summary::RESULTS;
 
 /// Explores the protocol in all scenarios, then the mutants.
 pub fn all() -> impl Iterator<Item = Checked> {
@@ -436,4 +437,5 @@ pub fn all() -> impl Iterator<Item = Checked> {
     std::iter::once_with(skips_what_coalesces)
         .chain(real)
         .chain(mutants)
+        .chain(summary::all())
 }
