@@ -32,6 +32,7 @@ mod ring;
 mod roles;
 mod rule;
 mod sequential;
+mod summary;
 mod topology;
 mod wait;
 
@@ -108,6 +109,13 @@ pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> 
     let (shared, limit, seen) = (pool.clone(), options.longest_wait, longest.clone());
     spawn_thread("wait", None, move || {
         if let Err(violation) = wait::watch(&shared, limit, &seen) {
+            shared.report(violation);
+        }
+    })?;
+
+    let (shared, limit) = (pool.clone(), options.longest_wait);
+    spawn_thread("summary", None, move || {
+        if let Err(violation) = summary::consume(&shared, limit) {
             shared.report(violation);
         }
     })?;
@@ -273,6 +281,7 @@ fn check_accounts(
             topology.paired_regions.check(),
             topology.echo.check(),
             topology.relay_chain.check(),
+            Ok(topology.summary.check(topology)),
         ] {
             for violation in violations.unwrap_or_else(|violation| vec![violation]) {
                 pool.report(violation);

@@ -10,6 +10,7 @@ use super::{
     level::Source,
     paired_regions::PairedRegions,
     relay_chain::RelayChain,
+    summary::SummaryCheck,
 };
 use doorbell::{Context, EventFd, LineStatus, LineType, Notify, StatusPages};
 use std::{
@@ -85,6 +86,8 @@ pub(super) struct Topology {
     pub(super) echo: Echo,
     /// A chain of relays whose last lines a worker delivers.
     pub(super) relay_chain: RelayChain,
+    /// The lines of the first context that have fired.
+    pub(super) summary: SummaryCheck,
     /// The clock of all limits.
     pub(super) clock: Clock,
 }
@@ -122,6 +125,7 @@ impl Topology {
                 .map(Context::map_status)
                 .collect::<Result<_, _>>()?,
             relay_chain: RelayChain::new(device)?,
+            summary: SummaryCheck::new(&contexts[0], lines)?,
             clock: Clock::new(),
             contexts: contexts.into(),
             lines: Vec::new(),
@@ -328,6 +332,7 @@ impl Topology {
     /// Returns true if no message is pending and consumers have read all deliveries.
     pub(super) fn is_quiet(&self) -> bool {
         (0..self.lines.len()).all(|line| !self.status(line).pending)
+            && self.summary.is_quiet(&self.status[0])
             && self
                 .fixed_triggers
                 .iter()
