@@ -71,10 +71,7 @@ impl SummaryCheck {
 
     /// Returns the lines that were not taken since their last delivery, each with the deliveries that were
     /// seen and that there are.
-    fn left<'a>(
-        &'a self,
-        status: &'a StatusPages,
-    ) -> impl Iterator<Item = (u32, u64, u64)> + 'a {
+    fn left<'a>(&'a self, status: &'a StatusPages) -> impl Iterator<Item = (u32, u64, u64)> + 'a {
         let taken = (0..).zip(&self.taken);
         let lines =
             taken.map(move |(line, taken)| (line, taken.load(Acquire), status.deliveries(line)));
@@ -116,7 +113,10 @@ pub(super) fn consume(pool: &WorkerPool, limit: Duration) -> Result<(), Violatio
             let now = clock.now();
             let since = *fired_since.get_or_insert(now);
             if now - since > limit {
-                let text = format!("lines have fired for {} ms without an edge", limit.as_millis());
+                let text = format!(
+                    "lines have fired for {} ms without an edge",
+                    limit.as_millis()
+                );
                 return Err(Violation::new(Rule::Prompt, "the summary", text));
             }
         }

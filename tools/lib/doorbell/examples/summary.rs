@@ -59,7 +59,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     summary.take().for_each(drop);
     assert!(!summary.has_fired());
     let all: u32 = sent.iter().map(|sent| sent.load(Relaxed)).sum();
-    assert_eq!((received, all), (PRODUCERS * MESSAGES, PRODUCERS * MESSAGES));
+    assert_eq!(
+        (received, all),
+        (PRODUCERS * MESSAGES, PRODUCERS * MESSAGES)
+    );
 
     // The rest is left if the caller stops early.
     for line in [5, 70, 65_535] {

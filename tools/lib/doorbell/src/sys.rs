@@ -488,7 +488,9 @@ pub(crate) fn poll_in(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Resu
         tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
         tv_nsec: timeout.subsec_nanos().into(),
     });
-    let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    let timeout = timeout
+        .as_ref()
+        .map_or(std::ptr::null(), std::ptr::from_ref);
     // SAFETY: `poll` is valid for reads and writes, `timeout` is null or valid for reads. No signal mask
     // is passed.
     let ret = unsafe { libc::ppoll(&raw mut poll, 1, timeout, std::ptr::null()) };

@@ -105,7 +105,7 @@ struct Scenario {
     preemptions: Option<usize>,
 }
 
-const SCENARIOS: [Scenario; 9] = [
+const SCENARIOS: [Scenario; 10] = [
     Scenario {
         name: "a line fires, and poll(2) waits",
         wait: Wait::Level,
@@ -178,12 +178,20 @@ const SCENARIOS: [Scenario; 9] = [
         died: false,
         preemptions: None,
     },
+    Scenario {
+        name: "a line of the same word fires after a consumer has died",
+        wait: Wait::Edge,
+        fires: &[&[0]],
+        before: Some(1),
+        died: true,
+        preemptions: None,
+    },
 ];
 
 /// The memory that the threads share.
 struct Memory {
     protocol: Protocol,
-    /// The number of times that each line has fired.
+    /// The data of each line. It grows each time that the line fires.
     data: [AtomicU32; LINES.len()],
     top: AtomicU64,
     groups: [AtomicU64; 2],
@@ -202,8 +210,6 @@ impl Memory {
         let is = |at: usize| before == Some(at);
         let in_group = [is(0) || is(1), is(2), is(3)];
         let tops = bit(in_group[0] || in_group[1], 1) | bit(in_group[2], 2);
-        // An edge that has not been consumed yet, or that the dead consumer has consumed.
-        let woken = u32::from(before.is_some() && !scenario.died);
         Self {
             protocol,
             data: std::array::from_fn(|at| AtomicU32::new(u32::from(is(at)))),
@@ -218,7 +224,8 @@ impl Memory {
                 AtomicU64::new(bit(is(3), 1)),
             ],
             registered: AtomicU32::new(u32::from(scenario.wait == Wait::Edge)),
-            woken: AtomicU32::new(woken),
+            // The consumer has consumed the edge of the line that has fired before.
+            woken: AtomicU32::new(0),
         }
     }
 
@@ -252,9 +259,9 @@ impl Memory {
         }
     }
 
-    /// Stores the data of the line with the index `at`, and delivers.
-    fn fire(&self, at: usize) {
-        self.data[at].fetch_add(1, Relaxed);
+    /// Stores the data `n` of the line with the index `at`, and delivers.
+    fn fire(&self, at: usize, n: u32) {
+        self.data[at].store(n, Relaxed);
         if self.protocol.produce != Order::Relaxed {
             full_fence();
         }
@@ -350,7 +357,11 @@ fn explore(scenario: Scenario, protocol: Protocol) -> Executions {
             .iter()
             .map(|fires| {
                 let memory = memory.clone();
-                thread::spawn(move || fires.iter().for_each(|&at| memory.fire(at)))
+                thread::spawn(move || {
+                    // Larger than the data before.
+                    let fires = fires.iter().zip(2..);
+                    fires.for_each(|(&at, n)| memory.fire(at, n));
+                })
             })
             .collect();
         let mut seen = [0; LINES.len()];

@@ -82,13 +82,15 @@ fn take_upwards(memory: &Memory, _: &mut Taker) -> Option<u32> {
         let (at, bit) = places(line)[0];
         memory.word(at).load(Relaxed) & bit != 0
     });
-    for line in found {
-        let (at, bit) = places(line)[0];
-        memory.operation(Order::Full, at, |word, order| word.fetch_and(!bit, order));
-    }
-    if found.is_none() {
-        for at in [words::GROUPS, words::TOP] {
-            take::Words::take(memory, at);
+    match found {
+        Some(line) => {
+            let (at, bit) = places(line)[0];
+            memory.operation(Order::Full, at, |word, order| word.fetch_and(!bit, order));
+        }
+        None => {
+            for at in [words::GROUPS, words::TOP] {
+                take::Words::take(memory, at);
+            }
         }
     }
     found
@@ -163,8 +165,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     },
     Mutant {
-        name: "the producer wakes if the line's word was empty",
-        scenario: 3,
+        name: "the producer wakes if the line's word was empty, and a consumer has died",
+        scenario: 9,
         protocol: Protocol {
             mark: mark_and_wake_by_word,
             ..REAL
