@@ -16,7 +16,6 @@ use crate::{
         mmap_pages::MmapPages,
         poll_queue::PollQueue, //
     },
-    line::wake_key,
     uapi::{
         doorbell_summary_map,
         DOORBELL_MAX_LINES,
@@ -96,8 +95,8 @@ impl Summary {
         self.pages.objects().load(words::TOP) != 0
     }
 
-    /// Records that `line` has delivered, and wakes the waiters if they may sleep. `mask` is that of the
-    /// delivery's wake-ups. Context as of [`PollQueue::wake`].
+    /// Records that `line` has delivered, and wakes the waiters if they may sleep. `mask` is added
+    /// to the key of their wake-up. Context as of [`PollQueue::wake`].
     #[inline(never)]
     pub(crate) fn deliver(&self, line: u32, mask: u32) {
         let wakes = match mark(self.pages.objects(), line) {
@@ -107,7 +106,7 @@ impl Summary {
             Marked::First => true,
         };
         if wakes {
-            self.poll.wake(wake_key(mask));
+            self.poll.wake(mask);
         }
     }
 }

@@ -8,7 +8,8 @@
 
 use super::{
     callback::Callback,
-    hops_of_key, //
+    hops_of_key,
+    wake_key, //
 };
 use crate::{
     kernel_ext::{
@@ -77,7 +78,7 @@ impl Output {
         match self {
             Self::EventFd(eventfd) => eventfd.signal(mask),
             Self::Callback(callback) => callback.call_at(hops_of_key(mask)),
-            Self::Summary(summary, line) => summary.deliver(*line, mask),
+            Self::Summary(summary, line) => summary.deliver(*line, wake_key(mask)),
         }
     }
 
