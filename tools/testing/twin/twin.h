@@ -4,8 +4,9 @@
  * in C. It answers the same ioctls and keeps the same rules, so the difference in
  * instructions is that of two implementations of one thing.
  *
- * It has neither notifiers, resamplefds, DOORBELL_SET_LEVEL, records and bitmaps of lines,
- * nor the limits of RLIMIT_MEMLOCK, the search for cycles and the API for other modules.
+ * It has neither notifiers, resamplefds, DOORBELL_SET_LEVEL, records, the summary and
+ * bitmaps of lines, nor the limits of RLIMIT_MEMLOCK, the search for cycles and the API
+ * for other modules.
  * What exceeds the budget of an interrupt goes to a workqueue, not to a thread of the
  * context's owner.
  */
