@@ -333,7 +333,7 @@ impl DoorbellFile {
         let context = self.context()?;
         let (first, len) = (summary.line, summary.nr_lines);
         let lines = context.lines();
-        if lines.range(first as usize, len as usize).is_none() {
+        if lines.part(first as usize, len as usize).is_none() {
             return Err(ENXIO);
         }
         let lines = Bitmaps::new(&doorbell_line_set {
