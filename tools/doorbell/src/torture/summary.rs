@@ -7,7 +7,7 @@
 //! taken each line after its last delivery was counted.
 
 use super::{pool::WorkerPool, Rule, Topology, Violation};
-use doorbell::{Context, LineSet, StatusPages, Summary};
+use doorbell::{Context, StatusPages, Summary};
 use rustix::event::{
     epoll::{self, CreateFlags, EventData, EventFlags},
     Timespec,
@@ -28,6 +28,12 @@ const WAIT: Timespec = Timespec {
     tv_nsec: 50_000_000,
 };
 
+/// Returns true if the line marks the summary. Every other line has only the triggers that it would have
+/// without this check, often one.
+fn is_marked(line: u32) -> bool {
+    line % 2 == 1
+}
+
 /// The summary of the first context, and what was taken from it.
 pub(super) struct SummaryCheck {
     summary: Summary,
@@ -37,9 +43,10 @@ pub(super) struct SummaryCheck {
 }
 
 impl SummaryCheck {
-    /// Assigns the summary to all `lines` lines of `context`.
+    /// Assigns the summary to every second one of the `lines` lines of `context`.
     pub(super) fn new(context: &Context, lines: u32) -> anyhow::Result<Self> {
-        context.assign_summary(&LineSet::range(0..lines))?;
+        let marked = (0..lines).filter(|&line| is_marked(line));
+        context.assign_summary(&marked.collect())?;
         let summary = context.map_summary()?;
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let edges = EventFlags::IN | EventFlags::ET;
@@ -72,7 +79,7 @@ impl SummaryCheck {
     /// Returns the lines that were not taken since their last delivery, each with the deliveries that were
     /// seen and that there are.
     fn left<'a>(&'a self, status: &'a StatusPages) -> impl Iterator<Item = (u32, u64, u64)> + 'a {
-        let taken = (0..).zip(&self.taken);
+        let taken = (0..).zip(&self.taken).filter(|(line, _)| is_marked(*line));
         let lines =
             taken.map(move |(line, taken)| (line, taken.load(Acquire), status.deliveries(line)));
         lines.filter(|(_, taken, deliveries)| taken != deliveries)
