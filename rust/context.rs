@@ -373,8 +373,8 @@ impl Context {
         let eventfds = usize::from(output.is_eventfd());
         let node = notifiers.node(Notifier::Events(output, events), user_alloc_flags())?;
 
-        // Only system calls and other modules make transitions, so assignments of eventfds cannot close a
-        // cycle here.
+        // A cycle through notifiers and unmaskfds or ackfds is not searched for: the relay limit bounds its
+        // cost.
         let assignments = self.assignments.lock();
         if notifiers.any(|notifier| notifier.is_output(id)) {
             return Err(EEXIST);
@@ -447,7 +447,8 @@ impl Context {
     pub(crate) fn set_type(&self, line: u32, level: bool, automask: bool) -> Result {
         let target = self.line(line).ok_or(ENXIO)?;
         let _assignments = self.assignments.lock();
-        if !level && self.usage_of(line).resamplefds != 0 {
+        let usage = self.usage_of(line);
+        if !level && (usage.resamplefds != 0 || usage.ackfds != 0) {
             return Err(EBUSY);
         }
         target.set_type(level, automask)

@@ -24,6 +24,7 @@ use self::{
 use crate::kernel_ext::uaccess::compat_ptr;
 use crate::{
     context::Context,
+    irqfd::Purpose,
     kernel_ext::{
         alloc::user_alloc_flags,
         eventfd::{
@@ -50,7 +51,8 @@ use crate::{
         },
         state::{
             Origin,
-            Reasons, //
+            Reasons,
+            Reply, //
         },
         status::LineStatus,
         Line,
@@ -235,6 +237,7 @@ impl DoorbellFile {
             | DOORBELL_FEATURE_RING_WAIT
             | DOORBELL_FEATURE_RING_LINES
             | DOORBELL_FEATURE_MASK_REASONS
+            | DOORBELL_FEATURE_UNMASKFD
             | DOORBELL_FEATURE_SUMMARY;
         if CAN_PEEK {
             features |= DOORBELL_FEATURE_EVENTFD_PEEK;
@@ -290,22 +293,33 @@ impl DoorbellFile {
 
     fn irqfd(&self, arg: &Argument) -> Result {
         let irqfd: doorbell_irqfd = arg.read()?;
+        const REPLY: u32 = DOORBELL_IRQFD_FLAG_UNMASK | DOORBELL_IRQFD_FLAG_ACK;
         check_flags(
             irqfd.flags,
-            DOORBELL_IRQFD_FLAG_DEASSIGN | DOORBELL_IRQFD_FLAG_RESAMPLE,
+            DOORBELL_IRQFD_FLAG_DEASSIGN | DOORBELL_IRQFD_FLAG_RESAMPLE | REPLY,
         )?;
         check_reserved(&irqfd.reserved)?;
-        let resamplefd = match irqfd.flags {
-            DOORBELL_IRQFD_FLAG_RESAMPLE => Some(irqfd.resamplefd),
-            0 | DOORBELL_IRQFD_FLAG_DEASSIGN if irqfd.resamplefd == 0 => None,
-            // A resamplefd is deassigned with its irqfd.
+        let (purpose, resamplefd) = match irqfd.flags {
+            DOORBELL_IRQFD_FLAG_RESAMPLE => (Some(Purpose::Ring), Some(irqfd.resamplefd)),
+            _ if irqfd.resamplefd != 0 => return Err(EINVAL),
+            DOORBELL_IRQFD_FLAG_DEASSIGN => (None, None),
+            0 => (Some(Purpose::Ring), None),
+            reply if reply & !REPLY == 0 => {
+                let reply = Reply {
+                    ack: reply & DOORBELL_IRQFD_FLAG_ACK != 0,
+                    unmask: reply & DOORBELL_IRQFD_FLAG_UNMASK != 0,
+                };
+                (Some(Purpose::Reply(reply)), None)
+            }
+            // A resamplefd is deassigned with its irqfd, and a reply has none.
             _ => return Err(EINVAL),
         };
-        if irqfd.flags == DOORBELL_IRQFD_FLAG_DEASSIGN {
-            self.context()?.deassign_irqfd(irqfd.fd, irqfd.line)
-        } else {
-            let context = self.context_arc()?;
-            context.assign_irqfd(irqfd.fd, irqfd.line, resamplefd)
+        match purpose {
+            Some(purpose) => {
+                let context = self.context_arc()?;
+                context.assign_irqfd(irqfd.fd, irqfd.line, purpose, resamplefd)
+            }
+            None => self.context()?.deassign_irqfd(irqfd.fd, irqfd.line),
         }
     }
 
@@ -455,6 +469,8 @@ impl DoorbellFile {
             nr_notifiers: usage.notifiers,
             nr_resamplefds: usage.resamplefds,
             acks: snapshot.acks,
+            nr_unmaskfds: usage.unmaskfds,
+            nr_ackfds: usage.ackfds,
             ..Default::default()
         })
     }

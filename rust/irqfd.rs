@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The eventfds that ring a line, and the resamplefds that go with them.
+//! The eventfds that ring, unmask or ack a line, and the resamplefds that go with the first.
 
 use crate::{
     context::{
@@ -25,9 +25,13 @@ use crate::{
             Removed, //
         }, //
     },
-    line::outputs::{
-        Notifier,
-        Notifiers, //
+    line::{
+        outputs::{
+            Notifier,
+            Notifiers, //
+        },
+        state::Reply,
+        Line, //
     },
     uapi::{
         DOORBELL_MAX_IRQFDS,
@@ -46,20 +50,60 @@ use kernel::{
 /// A resamplefd that was removed from its list.
 type RemovedResample = Removed<Notifier>;
 
-/// An irqfd: a listener on an eventfd that rings its line on each signal.
+/// An irqfd: a listener on an eventfd that rings, unmasks or acks its line on each signal.
 pub(crate) type Irqfd = Listener<Source>;
 
-/// The line that an irqfd rings.
+/// The effect of an irqfd's signal on its line.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Rings the line.
+    Ring,
+    /// Unmasks or acks it: an unmaskfd or ackfd.
+    Reply(Reply),
+}
+
+impl Purpose {
+    /// Returns the numbers in which the irqfd counts.
+    fn usage(self) -> impl Iterator<Item = UsageField> {
+        let (ack, unmask) = match self {
+            Self::Ring => (false, false),
+            Self::Reply(reply) => (reply.ack, reply.unmask),
+        };
+        [
+            (true, UsageField::Irqfds),
+            (unmask, UsageField::Unmaskfds),
+            (ack, UsageField::Ackfds),
+        ]
+        .into_iter()
+        .filter_map(|(counts, field)| counts.then_some(field))
+    }
+}
+
+/// The line of an irqfd.
 pub(crate) struct Source {
     context: Arc<Context>,
     line: u32,
+    /// The line that a signal rings: `line`, or no line of the context. So an irqfd that rings does not check
+    /// its purpose at each signal.
+    rings: u32,
+    purpose: Purpose,
     id: usize,
 }
 
 impl Source {
     /// Creates the source for the eventfd `id` and the line `line` of `context`, which must exist.
-    pub(crate) fn new(context: Arc<Context>, line: u32, id: usize) -> Self {
-        Self { context, line, id }
+    pub(crate) fn new(context: Arc<Context>, line: u32, purpose: Purpose, id: usize) -> Self {
+        let rings = match purpose {
+            Purpose::Ring => line,
+            Purpose::Reply(_) => u32::MAX,
+        };
+        Self {
+            context,
+            line,
+            rings,
+            purpose,
+            id,
+        }
     }
 
     /// Returns the number of the line.
@@ -68,11 +112,24 @@ impl Source {
     }
 }
 
+impl Source {
+    /// Handles a signal of an unmaskfd or ackfd, as of [`Listen::signalled`].
+    #[cold]
+    fn replied(&self, mask: u32) {
+        if let (Some(line), Purpose::Reply(reply)) = (self.context.line(self.line), self.purpose) {
+            line.reply_from_wake(reply, mask);
+        }
+    }
+}
+
 impl Listen for Source {
     #[inline]
     fn signalled(&self, _count: u64, mask: u32) {
-        if let Some(line) = self.context.line(self.line) {
-            line.ring_from_wake(mask);
+        match self.context.line(self.rings) {
+            Some(line) => {
+                line.ring_from_wake(mask);
+            }
+            None => self.replied(mask),
         }
     }
 
@@ -85,8 +142,8 @@ impl Listen for Source {
 }
 
 impl Context {
-    /// Makes each signal of the eventfd `fd` ring `line`. If its counter is not zero, rings once. Makes each
-    /// ack of the line signal `resamplefd`. Process context.
+    /// Makes each signal of the eventfd `fd` ring `line`, or do what else `purpose` says. A counter that is not
+    /// zero is one signal. Makes each ack of the line signal `resamplefd`. Process context.
     ///
     /// # Errors
     ///
@@ -96,6 +153,7 @@ impl Context {
         self: &Arc<Self>,
         fd: i32,
         line: u32,
+        purpose: Purpose,
         resamplefd: Option<i32>,
     ) -> Result {
         let target = self.line(line).ok_or(ENXIO)?;
@@ -103,7 +161,7 @@ impl Context {
         let file = EventFdFile::from_fd(fd)?;
         let queue = file.queue()?;
         let id = queue.eventfd().id();
-        let source = Source::new(self.clone(), line, id);
+        let source = Source::new(self.clone(), line, purpose, id);
         let irqfd = KBox::pin_init(Irqfd::new(queue, source), user_alloc_flags())?;
         let node = RBTreeNodeReservation::new(user_alloc_flags())?;
         let resample = resamplefd
@@ -112,7 +170,8 @@ impl Context {
 
         let mut assignments = self.assignments.lock();
         if let Some(other) = assignments.irqfds.get(&id) {
-            return Err(if other.listen().line() == line {
+            let other = other.listen();
+            return Err(if other.line == line && other.purpose == purpose {
                 EEXIST
             } else {
                 EBUSY
@@ -122,9 +181,11 @@ impl Context {
         if irqfds >= DOORBELL_MAX_IRQFDS {
             return Err(ENOSPC);
         }
-        if resample.is_some() {
+        if resample.is_some() || matches!(purpose, Purpose::Reply(Reply { ack: true, .. })) {
             // The mutex keeps it from becoming an edge line.
             target.check_level()?;
+        }
+        if resample.is_some() {
             if self.usage_of(line).resamplefds >= DOORBELL_MAX_RESAMPLEFDS_PER_LINE {
                 return Err(ENOSPC);
             }
@@ -149,11 +210,11 @@ impl Context {
         match irqfd.as_ref().attach(ready) {
             Ok(before) => {
                 assignments.irqfds.insert(node.into_node(id, irqfd));
-                self.count(&assignments, line, UsageField::Irqfds, 1);
+                for field in purpose.usage() {
+                    self.count(&assignments, line, field, 1);
+                }
                 drop(assignments);
-                before.deliver(|| {
-                    target.ring();
-                });
+                before.deliver(|| target.consumed(purpose));
                 Ok(())
             }
             Err(error) => {
@@ -183,14 +244,13 @@ impl Context {
             return Err(ENOENT);
         }
         // If the eventfd has lost its last file meanwhile, the reaper frees the irqfd.
+        let purpose = irqfd.listen().purpose;
         let left = irqfd.detach()?;
         let removed = self.remove_irqfd(&mut assignments, id);
         drop(assignments);
 
         self.drop_irqfd(removed);
-        left.deliver(|| {
-            target.ring();
-        });
+        left.deliver(|| target.consumed(purpose));
         Ok(())
     }
 
@@ -202,7 +262,9 @@ impl Context {
     ) -> Option<(Pin<KBox<Irqfd>>, Option<RemovedResample>)> {
         let irqfd = assignments.irqfds.remove(&id)?;
         let line = irqfd.listen().line();
-        self.count(assignments, line, UsageField::Irqfds, -1);
+        for field in irqfd.listen().purpose.usage() {
+            self.count(assignments, line, field, -1);
+        }
         Some((irqfd, self.remove_resample(assignments, line, id)))
     }
 
@@ -259,6 +321,18 @@ impl Context {
         // Cannot fail: `reserve_hung_up()` has made room for it.
         let _ = self.hung_up.lock().push_within_capacity(id);
         Run::<WorkItem>::queue(pinned(self));
+    }
+}
+
+impl Line {
+    /// Applies a count that was consumed when an irqfd was attached or detached: one signal. Process context.
+    fn consumed(self: Pin<&Self>, purpose: Purpose) {
+        match purpose {
+            Purpose::Ring => {
+                self.ring();
+            }
+            Purpose::Reply(reply) => self.reply_from_wake(reply, 0),
+        }
     }
 }
 

@@ -19,9 +19,11 @@ use self::{
         Acked,
         Action,
         Origin,
+        Owed,
         Place, //
         Provenance,
         Reasons,
+        Reply,
     },
     status::{
         LineStats,
@@ -149,6 +151,10 @@ pub(crate) fn wake_key(mask: u32) -> u32 {
 pub(crate) fn hops_of_key(mask: u32) -> u32 {
     (mask >> HOPS_KEY_SHIFT) & state::MAX_HOPS
 }
+
+/// The maximum number of notifiers and resamplefds that the irq_work signals. If a line has more, the
+/// worker signals them.
+const MAX_NOTIFIED_IN_INTERRUPT: usize = 8;
 
 /// The outcome of a ring.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -317,6 +323,37 @@ impl Line {
         }
     }
 
+    /// Applies `reply` from the wake callback of an unmaskfd or ackfd. The wake-up had the key `mask`. The line's
+    /// irq_work delivers and signals the notifiers; after [`state::RELAY_LIMIT`] relays the context's worker
+    /// does.
+    ///
+    /// # Context
+    ///
+    /// Any context but NMI.
+    pub(crate) fn reply_from_wake(self: Pin<&Self>, reply: Reply, mask: u32) {
+        let _preemption = Unpreempted::new();
+        let provenance = Provenance::of_key(mask);
+        let listened = !self.notifiers().is_empty();
+        let (replied, _) = self.lock.update_from(self.lock.word(), |word| {
+            state::reply(word, reply, listened, provenance)
+        });
+        if let Some(unmasked) = replied.unmasked {
+            self.trace_unmask(unmasked.message.is_some(), unmasked.resample);
+        }
+        if let Some(acked) = replied.acked {
+            self.trace_ack(&acked);
+            if acked != Acked::Nothing {
+                self.lock.stats().acks.fetch_add(1u64, Relaxed);
+            }
+        }
+        match replied.action {
+            Some(Action::Leave) => self.boost_owner(),
+            // The callback renews no budget: `of_key()` has done so for a task's signal.
+            Some(action) => self.queue(&action, Place::Interrupt),
+            None => {}
+        }
+    }
+
     /// Rings the line and leaves the delivery to a callback. Interrupts or preemption must be off.
     #[inline(always)]
     fn relayed(self: Pin<&Self>, provenance: Provenance) -> RingOutcome {
@@ -336,6 +373,13 @@ impl Line {
     fn relayed_word(self: Pin<&Self>, word: u32, provenance: Provenance) -> RingOutcome {
         let ring = |word| state::ring(word, Origin::Wake(provenance));
         let (action, _) = self.lock.update_from(word, ring);
+        self.relayed_action(action, provenance)
+    }
+
+    /// Carries out the `action` of a ring that came through relays, or of another request for a message.
+    /// Interrupts or preemption must be off.
+    #[inline(always)]
+    fn relayed_action(self: Pin<&Self>, action: Action, provenance: Provenance) -> RingOutcome {
         // In each arm, where the action is known: so the tracepoint is one instruction.
         let trace = || self.trace_ring(&action, Origin::Wake(provenance));
         match action {
@@ -590,10 +634,24 @@ impl Line {
 
     /// Claims the line and its message if the message may be delivered and the line has no owner.
     fn take_message(&self) -> Option<(LineGuard<'_>, Provenance)> {
-        match self.lock.update(state::PENDING, state::take) {
+        match self.lock.update(state::PENDING, state::take_message) {
             (Action::Deliver(provenance), Some(guard)) => Some((guard, provenance)),
             _ => None,
         }
+    }
+
+    /// Does what [`Line::take_message`] does, and takes the signals that a callback owes.
+    fn take_all(&self) -> (Option<(LineGuard<'_>, Provenance)>, Option<Owed>) {
+        let ((action, owed), guard) = self.lock.update(state::PENDING, state::take_all);
+        match (action, guard) {
+            (Action::Deliver(provenance), Some(guard)) => (Some((guard, provenance)), owed),
+            _ => (None, owed),
+        }
+    }
+
+    /// Returns true if there are signals that a callback owes. Any context.
+    fn owes(&self) -> bool {
+        self.lock.word() & state::OWED != 0
     }
 
     /// Delivers a message from the line's irq_work.
@@ -616,12 +674,24 @@ impl Line {
     }
 
     /// Does what the line's irq_work does if the line has no message, or one that was relayed more than
-    /// once.
+    /// once, or if the irq_work owes signals.
     #[cold]
     fn run_word(self: Pin<&Self>) {
-        if let Some((guard, provenance)) = self.take_message() {
+        let (message, owed) =
+            if self.owes() && self.notifiers().more_than(MAX_NOTIFIED_IN_INTERRUPT) {
+                self.queue_deferred();
+                (self.take_message(), None)
+            } else {
+                self.take_all()
+            };
+        let nothing = message.is_none() && owed.is_none();
+        if let Some((guard, provenance)) = message {
             self.deliver_in_interrupt(guard, provenance);
-        } else if cfg!(CONFIG_PREEMPT_RT) {
+        }
+        if let Some(owed) = owed {
+            self.settle(owed);
+        }
+        if nothing && cfg!(CONFIG_PREEMPT_RT) {
             // A ring that must not sleep has left a message to the owner: lend it this priority.
             self.lock.wait();
         }
@@ -660,10 +730,11 @@ impl Run<IrqWork> for Line {
 
 impl RunInBatch for Line {
     fn run_in_batch(self: Pin<&Self>) {
-        if self.finish(Place::Worker) {
+        if self.finish(Place::Worker) && !self.owes() {
             return;
         }
-        if let Some((guard, provenance)) = self.take_message() {
+        let (message, owed) = self.take_all();
+        if let Some((guard, provenance)) = message {
             self.lock.stats().deferred.add(1);
             // One message at a time, so that other threads of this priority can run.
             self.deliver_at(
@@ -672,6 +743,9 @@ impl RunInBatch for Line {
                 state::MAX_ROUNDS - 1,
                 Place::Worker,
             );
+        }
+        if let Some(owed) = owed {
+            self.settle(owed);
         }
     }
 }

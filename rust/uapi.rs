@@ -57,8 +57,10 @@ pub(crate) use crate::bindings::{
     DOORBELL_IOC_SUMMARY,
     DOORBELL_IOC_TRIGGER,
     DOORBELL_IOC_UNMASK,
+    DOORBELL_IRQFD_FLAG_ACK,
     DOORBELL_IRQFD_FLAG_DEASSIGN,
     DOORBELL_IRQFD_FLAG_RESAMPLE,
+    DOORBELL_IRQFD_FLAG_UNMASK,
     DOORBELL_LINE_ASSERTED,
     DOORBELL_LINE_AUTOMASK,
     DOORBELL_LINE_LEVEL,
@@ -125,6 +127,8 @@ pub(crate) const DOORBELL_FEATURE_RING_LINES: u64 = crate::bindings::DOORBELL_FE
 /// `DOORBELL_FEATURE_MASK_REASONS`.
 pub(crate) const DOORBELL_FEATURE_MASK_REASONS: u64 =
     crate::bindings::DOORBELL_FEATURES_MASK_REASONS;
+/// `DOORBELL_FEATURE_UNMASKFD`.
+pub(crate) const DOORBELL_FEATURE_UNMASKFD: u64 = crate::bindings::DOORBELL_FEATURES_UNMASKFD;
 /// `DOORBELL_FEATURE_SUMMARY`.
 pub(crate) const DOORBELL_FEATURE_SUMMARY: u64 = crate::bindings::DOORBELL_FEATURES_SUMMARY;
 /// `DOORBELL_RING_WAIT_NO_TIMEOUT`; bindgen does not evaluate numbers above [`i64::MAX`].
@@ -190,7 +194,9 @@ impl_user_abi! {
         nr_resamplefds: u32,
         acks: u64,
         flags: u32,
-        reserved: [u32; 3],
+        nr_unmaskfds: u32,
+        nr_ackfds: u32,
+        reserved: [u32; 1],
     }
     doorbell_notifier {
         fd: i32,

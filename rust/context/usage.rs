@@ -10,7 +10,7 @@ use kernel::sync::atomic::{
 /// The numbers of assignments of a line or of a context.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Usage {
-    /// Irqfds.
+    /// Irqfds of all kinds.
     pub(crate) irqfds: u32,
     /// Triggers.
     pub(crate) triggers: u32,
@@ -18,12 +18,16 @@ pub(crate) struct Usage {
     pub(crate) notifiers: u32,
     /// Irqfds with a resamplefd.
     pub(crate) resamplefds: u32,
+    /// Irqfds that unmask the line.
+    pub(crate) unmaskfds: u32,
+    /// Irqfds that ack the line.
+    pub(crate) ackfds: u32,
 }
 
 /// One of the numbers in [`Usage`].
 #[derive(Clone, Copy)]
 pub(crate) enum UsageField {
-    /// Irqfds.
+    /// Irqfds of all kinds.
     Irqfds,
     /// Triggers.
     Triggers,
@@ -31,15 +35,19 @@ pub(crate) enum UsageField {
     Notifiers,
     /// Irqfds with a resamplefd.
     Resamplefds,
+    /// Irqfds that unmask the line.
+    Unmaskfds,
+    /// Irqfds that ack the line.
+    Ackfds,
 }
 
 /// Numbers of assignments. They are written with the mutex of the assignments held, and read without it.
-pub(super) struct UsageCounters([Atomic<u32>; 4]);
+pub(super) struct UsageCounters([Atomic<u32>; 6]);
 
 impl UsageCounters {
     /// Creates counters of zero.
     pub(super) fn new() -> Self {
-        Self([const { Atomic::new(0) }; 4])
+        Self([const { Atomic::new(0) }; 6])
     }
 
     /// Returns the numbers. Any context.
@@ -50,6 +58,8 @@ impl UsageCounters {
             triggers: get(UsageField::Triggers),
             notifiers: get(UsageField::Notifiers),
             resamplefds: get(UsageField::Resamplefds),
+            unmaskfds: get(UsageField::Unmaskfds),
+            ackfds: get(UsageField::Ackfds),
         }
     }
 

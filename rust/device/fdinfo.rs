@@ -68,7 +68,9 @@ pub(super) fn show(context: Option<&Context>, m: &SeqFile) {
          doorbell-recorded:\t{}\n\
          doorbell-refused:\t{}\n\
          doorbell-context:\t{}\n\
-         doorbell-memory:\t{}\n",
+         doorbell-memory:\t{}\n\
+         doorbell-unmaskfds:\t{}\n\
+         doorbell-ackfds:\t{}\n",
         context.nr_lines(),
         usage.irqfds,
         usage.triggers,
@@ -86,6 +88,8 @@ pub(super) fn show(context: Option<&Context>, m: &SeqFile) {
         records.map_or(0, Records::recorded),
         records.map_or(0, Records::refused),
         context.id(),
-        context.memory()
+        context.memory(),
+        usage.unmaskfds,
+        usage.ackfds
     );
 }

@@ -103,6 +103,11 @@ impl<T: Send + Sync> SharedList<T> {
         }
     }
 
+    /// Returns true if the list has no item. Any context.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head.load(Relaxed).is_null()
+    }
+
     /// Calls `f` for each item, and returns true if `f` was true for one of them.
     pub(crate) fn any(&self, mut f: impl FnMut(&T) -> bool) -> bool {
         let mut any = false;

@@ -373,6 +373,147 @@ mod line {
         }
     }
 
+    const UNMASKFD: Reply = Reply {
+        ack: false,
+        unmask: true,
+    };
+    const ACKFD: Reply = Reply {
+        ack: true,
+        unmask: false,
+    };
+    const BOTH: Reply = Reply {
+        ack: true,
+        unmask: true,
+    };
+
+    /// Returns `word` with its mask, if it has one, for the reason AUTO instead.
+    fn automasked(word: u32) -> u32 {
+        if word & MASKED == 0 {
+            word
+        } else {
+            word & !MASK | Reasons::AUTO.masked()
+        }
+    }
+
+    #[test]
+    fn unmaskfd_ends_the_mask_of_the_line_itself_only() {
+        for word in words().chain(level_words()) {
+            for listened in [false, true] {
+                // Masked for another reason, or not masked.
+                let (after, replied) = reply(word, UNMASKFD, listened, message(0));
+                assert_eq!((after & MASK, replied.unmasked), (word & MASK, None));
+                assert_eq!(replied.action, None);
+                let auto = automasked(word);
+                let (after, replied) = reply(auto, UNMASKFD, listened, message(0));
+                assert_eq!(after & (MASKED | REASONS), 0);
+                assert_eq!(replied.unmasked.is_some(), word & MASKED != 0);
+                assert_eq!(
+                    after & (PENDING | IN_PROGRESS),
+                    word & (PENDING | IN_PROGRESS)
+                );
+                // With both reasons the line stays masked.
+                let (after, replied) = reply(auto | word, UNMASKFD, listened, message(0));
+                assert_eq!((after & MASK, replied.unmasked), (word & MASK, None));
+            }
+        }
+    }
+
+    #[test]
+    fn ackfd_needs_a_delivered_message_of_a_level_line() {
+        for word in words() {
+            let (after, replied) = reply(word, ACKFD, true, message(0));
+            assert_eq!((after, replied.acked, replied.action), (word, None, None));
+        }
+        for word in level_words() {
+            let (after, replied) = reply(word, ACKFD, true, message(0));
+            if word & (ASSERTED | PENDING) != ASSERTED {
+                assert_eq!((after, replied.acked), (word, Some(Acked::Nothing)));
+                continue;
+            }
+            assert_eq!(after & ASSERTED, 0);
+            // Masked or not, the resamplefds are owed.
+            assert_eq!(after & RESAMPLE, RESAMPLE);
+            assert_eq!(replied.action, Some(Action::Relay));
+            let (settled, (action, owed)) = take_all(after);
+            let Some(owed) = owed else {
+                assert!(owed.is_some());
+                continue;
+            };
+            assert!(owed.ack && !owed.unmask);
+            assert_eq!(owed.resample, word & MASKED == 0);
+            assert_eq!(settled & RESAMPLE != 0, word & MASKED != 0);
+            assert_eq!((action, settled & OWED), (Action::Leave, 0));
+        }
+    }
+
+    #[test]
+    fn ack_and_unmask_is_that_of_an_unmasked_line() {
+        let sent = LEVEL | ASSERTED | Reasons::AUTO.masked();
+        let (after, replied) = reply(sent, BOTH, true, message(3));
+        let done = Acked::Done {
+            resample: true,
+            again: false,
+        };
+        assert_eq!(replied.acked, Some(done));
+        assert!(replied.unmasked.is_some());
+        let (settled, (action, owed)) = take_all(after);
+        let owed = owed.map(|owed| (owed.ack, owed.unmask, owed.resample, owed.provenance));
+        assert_eq!(owed, Some((true, true, true, message(3))));
+        assert_eq!((settled, action), (LEVEL, Action::Leave));
+
+        // A message that was not sent yet is unmasked, but not acked.
+        let (after, replied) = reply(sent | PENDING, BOTH, true, message(0));
+        assert_eq!(replied.acked, Some(Acked::Nothing));
+        let (settled, (action, owed)) = take_all(after);
+        assert_eq!(action, Action::Deliver(Provenance::NOTHING));
+        assert_eq!(
+            owed.map(|owed| (owed.ack, owed.unmask)),
+            Some((false, true))
+        );
+        assert_eq!(settled, LEVEL | ASSERTED | IN_PROGRESS);
+    }
+
+    #[test]
+    fn reply_queues_a_callback_once() {
+        let sent = LEVEL | ASSERTED | Reasons::AUTO.masked();
+        let (acked, first) = reply(sent, ACKFD, true, message(0));
+        assert_eq!(first.action, Some(Action::Relay));
+        let (both, second) = reply(acked, UNMASKFD, true, message(0));
+        assert_eq!(second.action, None);
+        assert_eq!(take_all(both).0, LEVEL);
+        // Without notifiers there is nothing to signal, and without a message no callback to queue.
+        let (open, replied) = reply(sent, BOTH, false, message(0));
+        assert_eq!((open, replied.action), (LEVEL, None));
+        // The owner delivers.
+        let owned = IN_PROGRESS | PENDING | Reasons::AUTO.masked();
+        let (open, replied) = reply(owned, UNMASKFD, false, message(0));
+        assert_eq!(
+            (open, replied.action),
+            (IN_PROGRESS | PENDING, Some(Action::Leave))
+        );
+    }
+
+    #[test]
+    fn replies_count_relays() {
+        let sent = LEVEL | ASSERTED | RAISED | Reasons::AUTO.masked();
+        for hops in 0..=MAX_HOPS {
+            let far = hops >= RELAY_LIMIT;
+            let expected = if far { Action::Defer } else { Action::Relay };
+            let (word, replied) = reply(sent, BOTH, true, message(hops));
+            assert_eq!(replied.action, Some(expected));
+            // A ring in between joins them, and its delivery does not forget them.
+            let (rung, _) = ring(word, wake(1));
+            let (_, (action, owed)) = take_all(rung);
+            assert_eq!(action, Action::Deliver(message(hops.max(1))));
+            assert_eq!(owed.map(|owed| owed.provenance), Some(message(hops.max(1))));
+            let (owned, _) = claim(rung);
+            let (released, action) = release(owned, 0, Place::Worker);
+            assert_eq!(action, Action::Deliver(message(hops.max(1))));
+            let (_, (_, owed)) = take_all(released);
+            assert_eq!(owed.map(|owed| owed.provenance), Some(message(hops.max(1))));
+        }
+    }
+
     #[test]
     fn owner_delivers_pending_messages_up_to_the_maximum() {
         let (pending, _) = ring(IN_PROGRESS, Origin::Caller);

@@ -39,12 +39,12 @@ impl Callback {
         self.0.addr().get()
     }
 
-    /// Calls the function as a trigger, for a delivery that came through `depth` relays. A ring by the
+    /// Calls the function for a delivery, or with an `event`, that came through `depth` relays. A ring by the
     /// function continues from there. Context as of [`Callback::call`].
-    #[inline]
-    pub(crate) fn call_at(&self, depth: u32) {
+    #[inline(always)]
+    pub(crate) fn call_at(&self, depth: u32, event: u32) {
         // SAFETY: Valid by the type invariants, and it has a function.
-        unsafe { bindings::doorbell_call(self.0.as_ptr(), depth, 0) };
+        unsafe { bindings::doorbell_call(self.0.as_ptr(), depth, event) };
     }
 
     /// Calls the function.

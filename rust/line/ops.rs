@@ -10,6 +10,7 @@ use super::{
         self,
         Acked,
         Origin,
+        Owed,
         Provenance,
         Reasons,
         Taken,
@@ -229,6 +230,37 @@ impl Line {
         Ok(acked)
     }
 
+    /// Signals the notifiers and resamplefds of a callback that owed that. If the level is still raised after
+    /// an ack then, leaves the next message to a callback.
+    ///
+    /// # Context
+    ///
+    /// As of [`Line::ack`].
+    pub(super) fn settle(self: Pin<&Self>, owed: Owed) {
+        let key = owed.provenance.key();
+        // A reply that acks and unmasks has signalled the resamplefds once.
+        if owed.ack {
+            self.notifiers()
+                .notify_relayed(DOORBELL_NOTIFY_ACK, owed.resample, key);
+        }
+        if owed.unmask {
+            let resample = owed.resample && !owed.ack;
+            self.notifiers()
+                .notify_relayed(DOORBELL_NOTIFY_UNMASK, resample, key);
+        }
+        if owed.ack {
+            // As a ring in a wake callback: this renews no budget.
+            let _preemption = Unpreempted::new();
+            let provenance = owed.provenance.relayed();
+            let (action, _) = self.lock.update(state::LEVEL | state::RAISED, |state| {
+                state::assert_again(state, Origin::Wake(provenance))
+            });
+            if let Some(action) = action {
+                self.relayed_action(action, provenance);
+            }
+        }
+    }
+
     /// Sends the message of a level that is still raised after an ack.
     fn assert_again(self: Pin<&Self>, origin: Origin) {
         let _preemption = matches!(origin, Origin::Wake(_)).then(Unpreempted::new);
@@ -241,7 +273,7 @@ impl Line {
     }
 
     /// Makes the line a level line or an edge line, that masks itself when it delivers or not. A line that
-    /// becomes an edge line must have no resamplefd, and the caller keeps others from assigning one.
+    /// becomes an edge line must have no resamplefd or ackfd, and the caller keeps others from assigning one.
     ///
     /// # Context
     ///

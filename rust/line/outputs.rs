@@ -77,7 +77,7 @@ impl Output {
     fn deliver(&self, mask: u32) {
         match self {
             Self::EventFd(eventfd) => eventfd.signal(mask),
-            Self::Callback(callback) => callback.call_at(hops_of_key(mask)),
+            Self::Callback(callback) => callback.call_at(hops_of_key(mask), 0),
             Self::Summary(summary, line) => summary.deliver(*line, wake_key(mask)),
         }
     }
@@ -304,6 +304,28 @@ impl Notifiers {
             }
             _ => {}
         });
+    }
+
+    /// Does what [`Notifiers::notify`] does on behalf of a reply. `key` is in the key of the wake-ups, so that
+    /// they count the relays; other modules continue from there, too.
+    pub(crate) fn notify_relayed(&self, event: u32, resample: bool, key: u32) {
+        self.for_each(|notifier| match notifier {
+            Notifier::Events(output, events) if events & event != 0 => match output {
+                Output::EventFd(eventfd) => eventfd.signal(key),
+                Output::Callback(callback) => callback.call_at(hops_of_key(key), event),
+            },
+            Notifier::Resample { eventfd, armed, .. } if resample && armed.load(Acquire) != 0 => {
+                eventfd.signal(key)
+            }
+            _ => {}
+        });
+    }
+
+    /// Returns true if there are more than `max` notifiers and resamplefds. Any context but NMI.
+    pub(crate) fn more_than(&self, max: usize) -> bool {
+        let mut len = 0;
+        self.for_each(|_| len += 1);
+        len > max
     }
 
     /// Enables the resamplefd of the irqfd `id`, which listens now. Any context but NMI.

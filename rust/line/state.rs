@@ -22,6 +22,11 @@
 //! the line is masked, they do so at the unmask. If the level is still raised then, that is the next
 //! message.
 //!
+//! An unmaskfd and an ackfd end a mask and an assertion in the eventfd's wake callback ([`reply`]), where no
+//! eventfd may be signalled. The word changes there, so the order of a signal and a ring is the order in which
+//! they happened. Only the signals to notifiers and resamplefds wait: the line's callback owes them
+//! ([`OWED`]), as it owes a relayed message.
+//!
 //! Each function below is applied to the word by one compare-exchange, fully ordered.
 
 /// The state of an idle line.
@@ -48,11 +53,23 @@ pub(crate) const ASSERTED: u32 = 1 << 3;
 /// The level is raised.
 pub(crate) const RAISED: u32 = 1 << 4;
 
-/// The line was acked while masked: the unmask signals the resamplefds.
+/// The line was acked while masked: the unmask signals the resamplefds. Without a mask, the callback of
+/// [`OWED`] does.
 pub(crate) const RESAMPLE: u32 = 1 << 5;
 
 /// The line masks itself when it delivers.
 pub(crate) const AUTOMASK: u32 = 1 << 6;
+
+/// An unmaskfd has unmasked the line: the callback that is queued has to signal the notifiers.
+const OWES_UNMASK: u32 = 1 << 15;
+
+/// An ackfd has acked the line: the callback that is queued has to signal the notifiers. Then the level is
+/// the next message if it is still raised.
+const OWES_ACK: u32 = 1 << 20;
+
+/// The signals that a callback owes. While one of these bits is set, a callback is queued that will call
+/// [`take_all`]. If the line is not masked, that also signals the resamplefds of [`RESAMPLE`].
+pub(crate) const OWED: u32 = OWES_UNMASK | OWES_ACK;
 
 /// Position of the mask reasons in the word. They are part of the ABI, too.
 pub(crate) const REASONS_SHIFT: u32 = 16;
@@ -65,7 +82,7 @@ pub(crate) const REASONS: u32 = Reasons::ALL << REASONS_SHIFT;
 const WITHDRAWN: u32 = 1 << 30;
 
 /// The number of relays that the pending message came through: the maximum, if several rings
-/// coalesced.
+/// coalesced. The signals of [`OWED`] count, too.
 const HOPS_SHIFT: u32 = 8;
 const HOPS: u32 = MAX_HOPS << HOPS_SHIFT;
 
@@ -193,6 +210,40 @@ pub(crate) enum Acked {
         /// The level is still raised: the caller has to call [`assert_again`] after that.
         again: bool,
     },
+}
+
+/// The effect of an unmaskfd or ackfd: the consumer's answer to the message that was sent last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Reply {
+    /// An ackfd: acks the message.
+    pub(crate) ack: bool,
+    /// An unmaskfd: ends the mask that the line has set itself ([`Reasons::AUTO`]).
+    pub(crate) unmask: bool,
+}
+
+/// The result of a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Replied {
+    /// The result of the ack, if the reply is one and the line is a level line.
+    pub(crate) acked: Option<Acked>,
+    /// The line is not masked any more. If it has an owner, that owner delivers the message; otherwise the
+    /// callback does.
+    pub(crate) unmasked: Option<Unmasked>,
+    /// The callback to queue, or [`Action::Leave`] if the owner delivers the message.
+    pub(crate) action: Option<Action>,
+}
+
+/// The signals that a callback owed, and signals now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Owed {
+    /// To the notifiers of an ack. Then the caller calls [`assert_again`].
+    pub(crate) ack: bool,
+    /// To the notifiers of an unmask.
+    pub(crate) unmask: bool,
+    /// To the resamplefds.
+    pub(crate) resample: bool,
+    /// The relays of the replies.
+    pub(crate) provenance: Provenance,
 }
 
 /// The origin of a message: the number of relays that it came through, and a flag for an io_uring's own
@@ -372,11 +423,32 @@ fn request(state: u32, origin: Origin) -> (u32, Action) {
         let both = provenance(state).join(new);
         return (with(state, both), Action::Coalesce);
     }
-    let pending = with(state | PENDING, new);
+    if state & (WITHDRAWN | OWED) != 0 {
+        return request_rare(state, origin, new);
+    }
+    request_new(state, origin, new)
+}
+
+/// Does what [`request`] does if a message was withdrawn, or a callback owes signals.
+#[cold]
+fn request_rare(state: u32, origin: Origin, new: Provenance) -> (u32, Action) {
+    let new = if state & OWED != 0 {
+        new.join(provenance(state))
+    } else {
+        new
+    };
     if state & WITHDRAWN != 0 {
         // The new message replaces the withdrawn one, and the owner handles it.
+        let pending = with(state | PENDING, new);
         return (pending & !WITHDRAWN, Action::Coalesce);
     }
+    request_new(state, origin, new)
+}
+
+/// Requests the message of a line that has none.
+#[inline(always)]
+fn request_new(state: u32, origin: Origin, new: Provenance) -> (u32, Action) {
+    let pending = with(state | PENDING, new);
     if state & MASKED != 0 {
         return (pending, Action::Keep);
     }
@@ -393,16 +465,53 @@ fn request(state: u32, origin: Origin) -> (u32, Action) {
 }
 
 /// Claims the line and its message for a callback, if the message is still there, the line is not masked
-/// and has no owner.
+/// and has no owner. If the callback owes signals, leaves both to [`take_all`].
 #[inline(always)]
 pub(crate) fn take(state: u32) -> (u32, Action) {
-    if state & PENDING == 0 || state & (IN_PROGRESS | MASKED) != 0 {
+    if state & PENDING == 0 || state & (IN_PROGRESS | MASKED | OWED) != 0 {
         return (state, Action::Leave);
     }
     (
         sent(without_message(state)) | IN_PROGRESS,
         Action::Deliver(provenance(state)),
     )
+}
+
+/// Does what [`take`] does, and leaves the signals that the callback owes to another callback, which is queued.
+pub(crate) fn take_message(state: u32) -> (u32, Action) {
+    let (taken, action) = take(state & !OWED);
+    let counted = match action {
+        Action::Deliver(provenance) if state & OWED != 0 => with(taken, provenance),
+        _ => taken,
+    };
+    (counted | state & OWED, action)
+}
+
+/// Does what [`take`] does, and takes the signals that the callback owes. Resamplefds of a line that was masked
+/// since stay for the unmask.
+///
+/// One step takes both: otherwise a reply that comes in between would rely on a callback that has looked
+/// for a message already.
+pub(crate) fn take_all(state: u32) -> (u32, (Action, Option<Owed>)) {
+    if state & OWED == 0 {
+        let (taken, action) = take(state);
+        return (taken, (action, None));
+    }
+    let resample = state & RESAMPLE != 0 && state & MASKED == 0;
+    let owed = Owed {
+        ack: state & OWES_ACK != 0,
+        unmask: state & OWES_UNMASK != 0,
+        resample,
+        provenance: provenance(state),
+    };
+    let resampled = if resample { RESAMPLE } else { 0 };
+    let (taken, action) = take(state & !(OWED | resampled));
+    let taken = if taken & PENDING == 0 {
+        without_message(taken)
+    } else {
+        taken
+    };
+    (taken, (action, Some(owed)))
 }
 
 /// The result of a mask.
@@ -506,6 +615,63 @@ pub(crate) fn ack(state: u32) -> (u32, Option<Acked>) {
     (acked, Some(Acked::Done { resample, again }))
 }
 
+/// Applies the signal of an unmaskfd or ackfd that came through `new` relays, where no eventfd may be
+/// signalled. `listened` says that the line has notifiers or resamplefds.
+///
+/// With both, the ack is that of a line that is not masked any more. A message that was not sent yet is
+/// unmasked, but not acked. A reply to a line that has not masked itself, or is not asserted, does nothing.
+/// It is not kept either: it must not end the mask of a later message.
+pub(crate) fn reply(state: u32, reply: Reply, listened: bool, new: Provenance) -> (u32, Replied) {
+    let mut word = state;
+    let mut unmasked = None;
+    if reply.unmask {
+        word &= !Reasons::AUTO.bits();
+        if ends_mask(state, Reasons::AUTO) {
+            word &= !MASKED;
+            unmasked = Some(Unmasked {
+                message: (state & PENDING != 0).then_some(provenance(state)),
+                resample: state & RESAMPLE != 0,
+            });
+            word |= if listened { OWES_UNMASK } else { 0 };
+        }
+    }
+    let mut acked = None;
+    if reply.ack {
+        (word, acked) = ack(word);
+        if let Some(Acked::Done { resample, again }) = acked {
+            word |= if resample { RESAMPLE } else { 0 };
+            word |= if listened || again { OWES_ACK } else { 0 };
+        }
+    }
+    if word & MASKED == 0 && !listened {
+        word &= !RESAMPLE;
+    }
+    if word & (PENDING | OWED) != 0 {
+        word = with(word, provenance(state).join(new));
+    }
+    let message = matches!(
+        unmasked,
+        Some(Unmasked {
+            message: Some(_),
+            ..
+        })
+    );
+    let action = if state & OWED != 0 {
+        // The callback is queued, and has not taken anything yet.
+        None
+    } else if word & OWED != 0 || message && state & IN_PROGRESS == 0 {
+        Some(callback(word, Place::Caller))
+    } else {
+        message.then_some(Action::Leave)
+    };
+    let replied = Replied {
+        acked,
+        unmasked,
+        action,
+    };
+    (word, replied)
+}
+
 /// Ends an ack, after the resamplefds and notifiers were signalled. A level that is still raised is the
 /// next message, unless there is one already. The ack itself requests none, because the sources may lower
 /// the level when they check it.
@@ -554,9 +720,27 @@ pub(crate) fn claim(state: u32) -> (u32, ()) {
 /// to do.
 #[inline(always)]
 pub(crate) fn release(state: u32, rounds: u32, place: Place) -> (u32, Action) {
+    if state & (WITHDRAWN | OWED) != 0 {
+        return release_rare(state, rounds, place);
+    }
+    release_plain(state, rounds, place)
+}
+
+/// Does what [`release`] does if a message was withdrawn, or a callback owes signals. Their relays stay
+/// counted.
+#[cold]
+fn release_rare(state: u32, rounds: u32, place: Place) -> (u32, Action) {
     if state & WITHDRAWN != 0 {
         return (state & !WITHDRAWN, Action::Drop);
     }
+    match release_plain(state, rounds, place) {
+        (released, action @ Action::Deliver(provenance)) => (with(released, provenance), action),
+        other => other,
+    }
+}
+
+#[inline(always)]
+fn release_plain(state: u32, rounds: u32, place: Place) -> (u32, Action) {
     if state & PENDING == 0 || state & MASKED != 0 {
         return (state & !IN_PROGRESS, Action::Leave);
     }

@@ -88,6 +88,7 @@
 #define DOORBELL_FEATURE_RING_WAIT	(1ULL << 5)	/* DOORBELL_RING_WAIT */
 #define DOORBELL_FEATURE_RING_LINES	(1ULL << 7)	/* DOORBELL_RING_LINES */
 #define DOORBELL_FEATURE_MASK_REASONS	(1ULL << 8)	/* DOORBELL_MASK_*, automask */
+#define DOORBELL_FEATURE_UNMASKFD	(1ULL << 9)	/* unmaskfds, ackfds */
 #define DOORBELL_FEATURE_SUMMARY	(1ULL << 12)	/* DOORBELL_SUMMARY, poll(2) */
 
 /**
@@ -98,7 +99,7 @@
  * @max_lines: maximum number of lines of a context
  * @max_triggers_per_line: maximum number of triggers of a line
  * @max_irqfds: maximum number of irqfds of a context
- * @nr_irqfds: irqfds assigned in this context
+ * @nr_irqfds: irqfds assigned in this context, with unmaskfds and ackfds
  * @nr_triggers: triggers assigned in this context
  * @nr_notifiers: notifiers assigned in this context
  * @status_size: size of struct doorbell_line_status, the distance between two lines' status
@@ -156,13 +157,16 @@ struct doorbell_set_lines {
 /* doorbell_irqfd.flags */
 #define DOORBELL_IRQFD_FLAG_DEASSIGN	(1U << 0)
 #define DOORBELL_IRQFD_FLAG_RESAMPLE	(1U << 1)	/* with a resamplefd */
+#define DOORBELL_IRQFD_FLAG_UNMASK	(1U << 2)	/* an unmaskfd: does not ring */
+#define DOORBELL_IRQFD_FLAG_ACK		(1U << 3)	/* an ackfd: does not ring */
 
 /**
  * struct doorbell_irqfd - DOORBELL_IRQFD: listen on an eventfd
  * @fd: the eventfd
- * @line: the line that it rings
- * @flags: zero or DOORBELL_IRQFD_FLAG_RESAMPLE to assign, DOORBELL_IRQFD_FLAG_DEASSIGN
- *	to deassign
+ * @line: the line that it rings, unmasks or acks
+ * @flags: zero or DOORBELL_IRQFD_FLAG_RESAMPLE to assign an irqfd;
+ *	DOORBELL_IRQFD_FLAG_UNMASK, _ACK or both to assign an unmaskfd or ackfd;
+ *	DOORBELL_IRQFD_FLAG_DEASSIGN to deassign either
  * @resamplefd: with DOORBELL_IRQFD_FLAG_RESAMPLE, another eventfd; otherwise zero
  * @reserved: zero
  *
@@ -182,6 +186,30 @@ struct doorbell_set_lines {
  * acked, that signal is postponed until the unmask: a handler that runs masked (a
  * threaded, oneshot one) has served the source by then. Each irqfd of a line has its
  * own resamplefd, which is deassigned with it. Like a trigger it may be closed before.
+ *
+ * An unmaskfd or ackfd is the way back: its signal says that a message was handled. So
+ * the resamplefd of KVM's irqfd, or an ioeventfd that the guest writes to, can drive a
+ * level line or a line with DOORBELL_TYPE_FLAG_AUTOMASK without a thread. The signal of an
+ * unmaskfd ends the mask that the line has set itself, DOORBELL_MASK_AUTO, and no other
+ * reason. The signal of an ackfd acks a level line as DOORBELL_ACK does. With both flags
+ * the one signal acks and unmasks in one step; it acks a message that was sent, and
+ * unmasks one that was not sent yet.
+ *
+ * The signal takes effect before the write of it returns, and orders with rings and calls
+ * like a call of its own: a signal that finds the line not masked by itself, or not
+ * asserted, does nothing, and does not end the mask or the assertion of a later message.
+ * What it causes follows in the line's callback, as for an irqfd: the delivery of the
+ * pending message, and the signals to resamplefds and notifiers. Transitions that come
+ * before that callback share one signal. If the line is masked by then, resamplefds are
+ * postponed until the unmask.
+ *
+ * Everything else is as for an irqfd: it consumes the counter, is the eventfd's only
+ * consumer on the host (EBUSY), counts as an irqfd, and is deassigned by
+ * DOORBELL_IRQFD_FLAG_DEASSIGN, at the close of its last file or with the context. A
+ * counter that is not zero when it is assigned is one signal. EOPNOTSUPP: an ackfd of an
+ * edge line. EBUSY: the eventfd listens already, for another line or for another
+ * purpose. While a line has an ackfd, DOORBELL_SET_TYPE cannot make it an edge line
+ * (EBUSY).
  */
 struct doorbell_irqfd {
 	__s32 fd;
@@ -347,12 +375,12 @@ struct doorbell_notifier {
  * no other message: all rings until the ack coalesce.
  *
  * To change its type the line must be idle (EBUSY): no message pending, neither asserted
- * nor raised, and to become an edge line no irqfd with a resamplefd.
+ * nor raised, and to become an edge line no irqfd with a resamplefd, and no ackfd.
  *
  * With DOORBELL_TYPE_FLAG_AUTOMASK the line masks itself, with the reason
  * DOORBELL_MASK_AUTO, in the same step in which a delivery starts, as VFIO's INTx does.
- * So there is no second delivery before DOORBELL_UNMASK with DOORBELL_MASK_AUTO; what
- * arrives meanwhile is pending. The delivery tells of this mask: notifiers of
+ * So there is no second delivery before DOORBELL_UNMASK with DOORBELL_MASK_AUTO, or the
+ * signal of an unmaskfd (DOORBELL_IRQFD_FLAG_UNMASK); what arrives meanwhile is pending. The delivery tells of this mask: notifiers of
  * DOORBELL_NOTIFY_MASK are not signalled for it. The flag can be changed while the line
  * is in use. A line that has masked itself stays masked if the flag is removed.
  */
@@ -408,13 +436,15 @@ struct doorbell_set_level {
  * @deliveries: out: deliveries of the line
  * @deferred: out: deliveries by a worker: at the end of a long chain of relays, or
  *	beyond an interrupt's budget
- * @nr_irqfds: out: irqfds of the line
+ * @nr_irqfds: out: irqfds of the line, with unmaskfds and ackfds
  * @nr_triggers: out: triggers of the line
  * @dropped: out: messages that DOORBELL_CLEAR, or a lowered level, withdrew
  * @nr_notifiers: out: notifiers of the line
  * @nr_resamplefds: out: irqfds of the line that have a resamplefd
  * @acks: out: acks of the line
  * @flags: in: zero, out: zero
+ * @nr_unmaskfds: out: irqfds that unmask the line
+ * @nr_ackfds: out: irqfds that ack the line
  * @reserved: in: zero, out: zero
  *
  * State and counters are of one moment; each nr_* field is exact by itself. The query
@@ -435,7 +465,9 @@ struct doorbell_query {
 	__u32 nr_resamplefds;
 	__u64 acks;
 	__u32 flags;
-	__u32 reserved[3];
+	__u32 nr_unmaskfds;
+	__u32 nr_ackfds;
+	__u32 reserved[1];
 };
 
 /*
