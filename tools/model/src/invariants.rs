@@ -3,7 +3,7 @@
 //! The invariants of the line model.
 
 use crate::{
-    line::{self, ASSERTED, IN_PROGRESS, LEVEL, MASKED, RAISED, REASONS, RESAMPLE},
+    line::{self, ASSERTED, IN_PROGRESS, LEVEL, MASKED, OWED, RAISED, REASONS, RESAMPLE},
     line_model::LineModel,
     ops::Op,
     state::{Position, State},
@@ -57,7 +57,7 @@ impl State {
                 self.fail(Rule::State);
             }
         }
-        if self.resample_postponed && self.word & MASKED == 0 {
+        if self.resample_postponed && self.word & (MASKED | OWED) == 0 {
             self.fail(Rule::Resample);
         }
     }

@@ -5,10 +5,13 @@
 use crate::{
     all_rules_hold,
     line::{
-        self, Acked, Action, Masked, Origin, Place, Reasons, Taken, Unmasked, AUTOMASK, IDLE,
-        IN_PROGRESS, LEVEL,
+        self, Acked, Action, Masked, Origin, Owed, Place, Provenance, Reasons, Replied, Reply,
+        Taken, Unmasked, AUTOMASK, IDLE, IN_PROGRESS, LEVEL, OWED,
     },
-    ops::{Op, AUTOMASK_OPS, LEVEL_AUTOMASK_OPS, LEVEL_OPS, NOWAIT_OPS, OPS, REASON_OPS},
+    ops::{
+        Op, ACKFD_OPS, AUTOMASK_OPS, LEVEL_AUTOMASK_OPS, LEVEL_OPS, NOWAIT_OPS, OPS, REASON_OPS,
+        UNMASKFD_OPS,
+    },
     state::{Callback, Continuation, Position, State},
 };
 use stateright::{Model, Property};
@@ -24,6 +27,9 @@ pub(crate) type ReasonStep<R> = fn(u32, Reasons) -> (u32, R);
 pub struct Functions {
     pub(crate) ring: fn(u32, Origin) -> (u32, Action),
     pub(crate) take: Step<Action>,
+    pub(crate) take_all: Step<(Action, Option<Owed>)>,
+    pub(crate) take_message: Step<Action>,
+    pub(crate) reply: fn(u32, Reply, bool, Provenance) -> (u32, Replied),
     pub(crate) mask: ReasonStep<Masked>,
     pub(crate) unmask: ReasonStep<Taken>,
     pub(crate) clear: Step<Taken>,
@@ -50,6 +56,8 @@ pub struct Functions {
     pub(crate) release_is_pinned: bool,
     /// An irq_work that parks a delivery queues the worker.
     pub(crate) park_queues_worker: bool,
+    /// A worker that has finished a parked delivery takes the signals that it owes.
+    pub(crate) worker_takes_owed: bool,
     /// ACK signals and notifies before it makes the next message, not after.
     pub(crate) ack_notifies_first: bool,
 }
@@ -58,6 +66,9 @@ pub struct Functions {
 pub const REAL: Functions = Functions {
     ring: line::ring,
     take: line::take,
+    take_all: line::take_all,
+    take_message: line::take_message,
+    reply: line::reply,
     mask: line::mask,
     unmask: line::unmask,
     clear: line::clear,
@@ -76,6 +87,7 @@ pub const REAL: Functions = Functions {
     mask_notifies_once: true,
     release_is_pinned: true,
     park_queues_worker: true,
+    worker_takes_owed: true,
     ack_notifies_first: true,
 };
 
@@ -110,6 +122,8 @@ pub enum Move {
     Relay(usize),
     /// The irq_work has used up its budget before it starts. It queues the worker instead.
     Divert,
+    /// The irq_work starts, and leaves the signals that it owes to the worker: there are too many.
+    TakeMessage(usize),
     /// The irq_work has used up its budget during a delivery. It parks the delivery: the worker or
     /// a thread that waits for the line continues it.
     Park(usize),
@@ -141,7 +155,7 @@ pub fn scenarios(deep: bool) -> Vec<(String, LineModel)> {
                 ops_each,
                 ops: ops.to_vec(),
                 level,
-                automask: ops.contains(&Op::UnmaskAuto),
+                automask: masks_itself(ops),
                 rounds: if near_limit { line::MAX_ROUNDS - 1 } else { 0 },
                 functions: REAL,
             };
@@ -156,6 +170,8 @@ pub fn scenarios(deep: bool) -> Vec<(String, LineModel)> {
     let reasons = ("two mask reasons", &REASON_OPS[..]);
     let automask = ("automask", &AUTOMASK_OPS[..]);
     let level_automask = ("automask", &LEVEL_AUTOMASK_OPS[..]);
+    let unmaskfd = ("unmaskfds", &UNMASKFD_OPS[..]);
+    let ackfd = ("unmaskfds and ackfds", &ACKFD_OPS[..]);
     for near_limit in [false, true] {
         add(2, 2, any, near_limit);
         add(3, 1, any, near_limit);
@@ -166,6 +182,8 @@ pub fn scenarios(deep: bool) -> Vec<(String, LineModel)> {
         add(3, 2, reasons, near_limit);
         add(3, 2, automask, near_limit);
         add(3, 2, level_automask, near_limit);
+        add(3, 2, unmaskfd, near_limit);
+        add(3, 2, ackfd, near_limit);
         if deep {
             add(3, 3, no_query, near_limit);
             add(2, 3, any, near_limit);
@@ -177,9 +195,16 @@ pub fn scenarios(deep: bool) -> Vec<(String, LineModel)> {
             add(3, 3, reasons, near_limit);
             add(3, 3, automask, near_limit);
             add(3, 3, level_automask, near_limit);
+            add(3, 3, unmaskfd, near_limit);
+            add(3, 3, ackfd, near_limit);
         }
     }
     all
+}
+
+/// Returns true if `ops` are those of a line that masks itself.
+pub(crate) fn masks_itself(ops: &[Op]) -> bool {
+    ops.contains(&Op::UnmaskAuto) || ops.contains(&Op::Unmaskfd)
 }
 
 impl LineModel {
@@ -242,6 +267,9 @@ impl Model for LineModel {
             if starts || at != Position::Idle {
                 moves.push(Move::Relay(index));
             }
+            if starts && state.word & OWED != 0 {
+                moves.push(Move::TakeMessage(index));
+            }
             if matches!(at, Position::Signal { .. }) {
                 moves.push(Move::Park(index));
             }
@@ -280,20 +308,29 @@ impl Model for LineModel {
                     at => next.step(self, at, Place::Interrupt)?,
                 };
             }
+            Move::TakeMessage(index) => {
+                next.relay_queued = false;
+                next.defer_queued = true;
+                next.relays[index] = Position::TakeMessage;
+            }
             Move::Divert => {
                 next.relay_queued = false;
                 next.defer_queued = true;
             }
             Move::Park(index) => {
                 next.parked = next.relays[index];
+                // The irq_work itself signals what it owed.
+                let then = next.parked.then().map_or(Continuation::Return, |then| {
+                    core::mem::replace(then, Continuation::Return)
+                });
                 next.relays[index] = if self.functions.park_queues_worker {
                     Position::Queue {
                         callback: Callback::Defer,
                         pinned: true,
-                        then: Continuation::Return,
+                        then,
                     }
                 } else {
-                    Position::Idle
+                    Position::after(then)
                 };
             }
             Move::Help => {
@@ -308,7 +345,14 @@ impl Model for LineModel {
                         next.defer_queued = false;
                         match core::mem::replace(&mut next.parked, Position::Idle) {
                             Position::Idle => Position::Take,
-                            parked => parked,
+                            mut parked => {
+                                if let Some(then) = parked.then() {
+                                    if self.functions.worker_takes_owed {
+                                        *then = Continuation::Worker;
+                                    }
+                                }
+                                parked
+                            }
                         }
                     }
                     at => next.step(self, at, Place::Worker)?,

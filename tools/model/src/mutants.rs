@@ -3,7 +3,7 @@
 //! Versions of the models with one deliberate mistake. The exploration must find each mistake.
 //!
 //! A mutant is a name, the rules that it violates first, and the functions or options that it
-//! replaces. [`delivery`], [`masks`], [`reasons`], [`counters`] and [`level`] have the mutants of the
+//! replaces. [`delivery`], [`masks`], [`reasons`], [`replies`], [`counters`] and [`level`] have the mutants of the
 //! line.
 
 mod counters;
@@ -14,13 +14,17 @@ mod masks;
 mod readers;
 mod reasons;
 mod records;
+mod replies;
 
 use crate::{
     domain::Readers,
     explore,
     irqfd::Irqfd,
-    line_model::{Functions, LineModel},
-    ops::{Op, AUTOMASK_OPS, LEVEL_AUTOMASK_OPS, LEVEL_OPS, NOWAIT_OPS, OPS, REASON_OPS},
+    line_model::{masks_itself, Functions, LineModel},
+    ops::{
+        Op, ACKFD_OPS, AUTOMASK_OPS, LEVEL_AUTOMASK_OPS, LEVEL_OPS, NOWAIT_OPS, OPS, REASON_OPS,
+        UNMASKFD_OPS,
+    },
     records::Ring,
     Exploration, Rule,
 };
@@ -121,6 +125,26 @@ impl Mutant {
         Self::new(name, rules, subject)
     }
 
+    /// Returns a mutant of an edge line that masks itself and has an unmaskfd.
+    const fn unmaskfd(name: &'static str, rules: &'static [Rule], functions: Functions) -> Self {
+        let subject = Subject::Line {
+            ops: &UNMASKFD_OPS,
+            level: false,
+            functions,
+        };
+        Self::new(name, rules, subject)
+    }
+
+    /// Returns a mutant of a level line that masks itself and has unmaskfds and ackfds.
+    const fn ackfd(name: &'static str, rules: &'static [Rule], functions: Functions) -> Self {
+        let subject = Subject::Line {
+            ops: &ACKFD_OPS,
+            level: true,
+            functions,
+        };
+        Self::new(name, rules, subject)
+    }
+
     /// Searches for the mistake, on one CPU.
     pub fn explore(&self) -> Exploration {
         match self.subject.clone() {
@@ -134,7 +158,7 @@ impl Mutant {
                     ops_each: 2,
                     ops: ops.to_vec(),
                     level,
-                    automask: ops.contains(&Op::UnmaskAuto),
+                    automask: masks_itself(ops),
                     rounds: 0,
                     functions,
                 };
@@ -153,6 +177,7 @@ pub fn all() -> impl Iterator<Item = Mutant> {
         delivery::MUTANTS,
         masks::MUTANTS,
         reasons::MUTANTS,
+        replies::MUTANTS,
         counters::MUTANTS,
         level::MUTANTS,
         irqfd::MUTANTS,

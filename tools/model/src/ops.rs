@@ -2,7 +2,7 @@
 
 //! The operations of the threads.
 
-use crate::line::Reasons;
+use crate::line::{Reasons, Reply};
 
 /// An operation of a thread on the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,6 +41,14 @@ pub enum Op {
     Lower,
     /// DOORBELL_ACK.
     Ack,
+    /// A signal to an unmaskfd.
+    Unmaskfd,
+    /// A signal to an unmaskfd at the end of a long chain of relays.
+    FarUnmaskfd,
+    /// A signal to an ackfd.
+    Ackfd,
+    /// A signal to an eventfd that acks and unmasks.
+    AckUnmaskfd,
 }
 
 impl Op {
@@ -50,6 +58,16 @@ impl Op {
             Op::MaskFunction | Op::UnmaskFunction => FUNCTION,
             Op::UnmaskAuto => Reasons::AUTO,
             _ => Reasons::VECTOR,
+        }
+    }
+}
+
+impl Op {
+    /// Returns the effect of a signal to an unmaskfd or ackfd.
+    pub(crate) fn reply(self) -> Reply {
+        Reply {
+            ack: matches!(self, Op::Ackfd | Op::AckUnmaskfd),
+            unmask: !matches!(self, Op::Ackfd),
         }
     }
 }
@@ -131,4 +149,29 @@ pub const LEVEL_AUTOMASK_OPS: [Op; 8] = [
     Op::Raise,
     Op::Lower,
     Op::Ack,
+];
+
+/// The operations of a line that masks itself and has an unmaskfd.
+pub const UNMASKFD_OPS: [Op; 8] = [
+    Op::Ring,
+    Op::Wake,
+    Op::Mask,
+    Op::Unmask,
+    Op::UnmaskAuto,
+    Op::Unmaskfd,
+    Op::FarUnmaskfd,
+    Op::Clear,
+];
+
+/// The operations of a level line that masks itself and has unmaskfds and ackfds.
+pub const ACKFD_OPS: [Op; 9] = [
+    Op::Ring,
+    Op::Mask,
+    Op::Unmask,
+    Op::Raise,
+    Op::Lower,
+    Op::Ack,
+    Op::Unmaskfd,
+    Op::Ackfd,
+    Op::AckUnmaskfd,
 ];

@@ -3,7 +3,7 @@
 //! The state of a line, of the threads that use it, and of its callbacks.
 
 use crate::{
-    line::{Reasons, IN_PROGRESS, MASKED, PENDING},
+    line::{Owed, Reasons, IN_PROGRESS, MASKED, OWED, PENDING},
     line_model::LineModel,
     ops::Op,
     ModelState, Rule,
@@ -31,6 +31,10 @@ pub(crate) enum Continuation {
     },
     /// Signals notifiers or resamplefds.
     Notify(Notification),
+    /// A callback signals what it owed.
+    Settle(Owed),
+    /// The worker, which has finished a parked delivery, takes what it owes.
+    Worker,
 }
 
 /// The eventfds that an operation signals at its end.
@@ -84,7 +88,16 @@ pub(crate) enum Position {
         /// A level that is still raised makes the next message after this step.
         again: bool,
     },
-    AssertAgain,
+    AssertAgain {
+        /// Eventfds were signalled on behalf of an ackfd: the message is relayed.
+        relayed: bool,
+    },
+    /// A callback signals what it owed.
+    Settle(Owed),
+    /// A callback takes the message, and leaves the signals that it owes to another one.
+    TakeMessage,
+    /// The worker takes the signals that it owes, if there are any.
+    TakeOwed,
     /// A query reads without owning the line.
     Query(QueryReads),
     /// A query waits to claim the line.
@@ -123,7 +136,22 @@ impl Position {
                 notification,
                 again: false,
             },
+            Continuation::Settle(owed) => Position::Settle(owed),
+            Continuation::Worker => Position::TakeOwed,
             _ => Position::Idle,
+        }
+    }
+
+    /// Returns the continuation of an owner's step, or of one that queues a callback.
+    pub(crate) fn then(&mut self) -> Option<&mut Continuation> {
+        match self {
+            Position::Coalesced(then)
+            | Position::Queue { then, .. }
+            | Position::Drop { then, .. }
+            | Position::Count { then, .. }
+            | Position::Signal { then, .. }
+            | Position::Release { then, .. } => Some(then),
+            _ => None,
         }
     }
 
@@ -286,21 +314,31 @@ impl State {
     }
 
     /// Returns true if a deliverable message has an owner that cannot be preempted or a callback that
-    /// is queued or runs, and if a parked delivery will be continued.
+    /// is queued or runs, if signals that a callback owes have such a callback, and if a parked delivery will be continued.
     pub(crate) fn is_prompt(&self) -> bool {
         let worker = |at: &Position| matches!(at, Position::Queue { callback, .. } if *callback == Callback::Defer);
         if self.parked != Position::Idle && !self.defer_queued && !self.relays.iter().any(worker) {
             return false;
         }
         let queues = |at: &Position| matches!(at, Position::Queue { pinned: true, .. });
-        let runs = |at: &Position| *at == Position::Take || queues(at);
-        self.word & (PENDING | MASKED | IN_PROGRESS) != PENDING
+        let takes = |at: &Position| matches!(at, Position::Take | Position::TakeMessage);
+        let runs = |at: &Position| takes(at) || queues(at);
+        let deliverable = self.word & (PENDING | MASKED | IN_PROGRESS) == PENDING;
+        !deliverable && self.word & OWED == 0
             || self.relay_queued
             || self.defer_queued
             || self.relays.iter().any(runs)
             || runs(&self.defer)
+            || self.defer == Position::TakeOwed
+            || self.defer_takes_owed()
             || queues(&self.helper)
             || self.threads.iter().any(|thread| queues(&thread.at))
+    }
+
+    /// Returns true if the worker finishes a parked delivery and then takes what it owes.
+    fn defer_takes_owed(&self) -> bool {
+        let mut at = self.defer;
+        at.then().is_some_and(|then| *then == Continuation::Worker)
     }
 }
 

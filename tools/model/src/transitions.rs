@@ -5,7 +5,7 @@
 mod operations;
 
 use crate::{
-    line::{self, Action, Origin, Place, Provenance, Reasons, IN_PROGRESS},
+    line::{self, Action, Origin, Place, Provenance, Reasons, IN_PROGRESS, OWED},
     line_model::LineModel,
     ops::Op,
     state::{insert, Callback, Continuation, Notification, Position, QueryReads, State},
@@ -143,12 +143,28 @@ impl State {
                 if !again {
                     Position::Idle
                 } else if functions.ack_notifies_first {
-                    Position::AssertAgain
+                    Position::AssertAgain { relayed: false }
                 } else {
                     Position::Take
                 }
             }
-            Position::AssertAgain => self.assert_again(model),
+            Position::AssertAgain { relayed } => self.assert_again(model, relayed),
+            Position::Settle(owed) => {
+                self.unnotified -= i8::from(owed.ack) + i8::from(owed.unmask);
+                self.unsignalled -= i8::from(owed.resample);
+                if owed.ack {
+                    Position::AssertAgain { relayed: true }
+                } else {
+                    Position::Idle
+                }
+            }
+            Position::TakeMessage => {
+                let (word, action) = (functions.take_message)(self.word);
+                self.word = word;
+                self.after_take(model, action, Continuation::Return)
+            }
+            Position::TakeOwed if self.word & OWED != 0 => self.take(model),
+            Position::TakeOwed => Position::Idle,
             Position::Drop { rounds, then } => {
                 self.dropped += 1;
                 Position::Release { rounds, then }
@@ -197,8 +213,13 @@ impl State {
     }
 
     /// Makes the next message of a level that is still raised after its ack.
-    fn assert_again(&mut self, model: &LineModel) -> Position {
-        let (word, action) = (model.functions.assert_again)(self.word, Origin::Caller);
+    fn assert_again(&mut self, model: &LineModel, relayed: bool) -> Position {
+        let origin = if relayed {
+            Origin::Wake(Provenance::NOTHING)
+        } else {
+            Origin::Caller
+        };
+        let (word, action) = (model.functions.assert_again)(self.word, origin);
         self.word = word;
         self.acking = false;
         match action {
@@ -209,17 +230,36 @@ impl State {
     }
 
     fn take(&mut self, model: &LineModel) -> Position {
-        let (word, action) = (model.functions.take)(self.word);
+        let (word, (action, owed)) = if self.word & OWED == 0 {
+            let (word, action) = (model.functions.take)(self.word);
+            (word, (action, None))
+        } else {
+            (model.functions.take_all)(self.word)
+        };
         self.word = word;
+        if let Some(owed) = owed {
+            // The resamplefds of a line that is masked again wait for the unmask.
+            if owed.resample != (self.resample_postponed && self.reasons.is_empty()) {
+                self.fail(Rule::Resample);
+            }
+            self.resample_postponed &= !owed.resample;
+            self.unsignalled += i8::from(owed.resample);
+        }
+        let then = owed.map_or(Continuation::Return, Continuation::Settle);
+        self.after_take(model, action, then)
+    }
+
+    /// Returns the step that follows the attempt of a callback to take a message.
+    fn after_take(&mut self, model: &LineModel, action: Action, then: Continuation) -> Position {
         match action {
             Action::Deliver(_) => {
                 self.start(model);
                 Position::Count {
                     rounds: model.rounds,
-                    then: Continuation::Return,
+                    then,
                 }
             }
-            _ => Position::Idle,
+            _ => Position::after(then),
         }
     }
 

@@ -4,7 +4,8 @@
 
 use crate::{
     line::{
-        self, Acked, Masked, Origin, Provenance, Reasons, Taken, Unmasked, IN_PROGRESS, MASKED,
+        self, Acked, Action, Masked, Origin, Provenance, Reasons, Taken, Unmasked, IN_PROGRESS,
+        MASKED,
     },
     line_model::LineModel,
     ops::Op,
@@ -37,6 +38,7 @@ impl State {
             Op::WakeRaise => self.raise(model, Origin::Wake(Provenance::NOTHING)),
             Op::Lower => self.lower(model),
             Op::Ack => self.ack(model),
+            Op::Unmaskfd | Op::FarUnmaskfd | Op::Ackfd | Op::AckUnmaskfd => self.reply(model, op),
             Op::Assign => {
                 self.claim(model)?;
                 Position::Assigning
@@ -237,6 +239,54 @@ impl State {
                 resample,
             },
             again,
+        }
+    }
+
+    /// Applies a signal to an unmaskfd or ackfd. A callback owes the signals to notifiers and resamplefds.
+    fn reply(&mut self, model: &LineModel, op: Op) -> Position {
+        let hops = match op {
+            Op::FarUnmaskfd => line::RELAY_LIMIT,
+            _ => 0,
+        };
+        let (reply, provenance) = (op.reply(), Provenance::new(hops, false));
+        let owed = self.word & line::OWED;
+        let acks = reply.ack && model.level && self.unacked;
+        let unmasks = reply.unmask && self.reasons == [Reasons::AUTO];
+        let (word, replied) = (model.functions.reply)(self.word, reply, true, provenance);
+        let fresh = line::OWED & word & !owed;
+        self.word = word;
+        if reply.unmask {
+            self.end_mask(Reasons::AUTO);
+        }
+        if unmasks != replied.unmasked.is_some() {
+            self.fail(Rule::State);
+        }
+        let acked = match replied.acked {
+            Some(Acked::Done { again, .. }) => {
+                self.acking = again;
+                (self.requested, self.unacked) = (false, false);
+                self.resample_postponed = true;
+                true
+            }
+            _ => false,
+        };
+        if acks != acked {
+            self.fail(Rule::Asserted);
+        }
+        // Transitions that come before the callback share one signal.
+        self.unnotified += fresh.count_ones() as i8;
+        if (acked || unmasks) && word & line::OWED == 0 {
+            self.fail(Rule::Notify);
+        }
+        let (callback, then) = match replied.action {
+            Some(Action::Relay) => (Callback::Relay, Continuation::Return),
+            Some(Action::Defer) => (Callback::Defer, Continuation::Return),
+            _ => return Position::Idle,
+        };
+        Position::Queue {
+            callback,
+            pinned: true,
+            then,
         }
     }
 
