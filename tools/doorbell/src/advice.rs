@@ -55,9 +55,9 @@ pub fn advice(error: &Error) -> Option<&'static str> {
              a datamatch fits it"
         }
         (SetType, libc::EBUSY) => {
-            "a message is pending there, the line is asserted, or a source has a resamplefd"
+            "a message is pending there, the line is asserted, or it has a resamplefd or an ackfd"
         }
-        (AssignIrqfd | AssignResampled, libc::EBUSY) => {
+        (AssignIrqfd | AssignResampled | AssignUnmaskfd | AssignAckfd, libc::EBUSY) => {
             "the eventfd is an irqfd already: of this context, of another one or of KVM"
         }
         (ReadEventfd | PeekEventfd, libc::EOPNOTSUPP) => {

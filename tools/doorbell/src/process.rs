@@ -17,7 +17,7 @@ pub struct Counters {
     pub context: u64,
     /// Lines.
     pub lines: u64,
-    /// Assigned irqfds.
+    /// Assigned irqfds, with unmaskfds and ackfds.
     pub irqfds: u64,
     /// Assigned triggers.
     pub triggers: u64,
@@ -25,6 +25,10 @@ pub struct Counters {
     pub notifiers: u64,
     /// Assigned resamplefds.
     pub resamplefds: u64,
+    /// Irqfds that unmask a line.
+    pub unmaskfds: u64,
+    /// Irqfds that ack a line.
+    pub ackfds: u64,
     /// Assigned regions.
     pub regions: u64,
     /// Masked lines.
@@ -73,6 +77,8 @@ impl Counters {
                 "triggers" => &mut counters.triggers,
                 "notifiers" => &mut counters.notifiers,
                 "resamplefds" => &mut counters.resamplefds,
+                "unmaskfds" => &mut counters.unmaskfds,
+                "ackfds" => &mut counters.ackfds,
                 "regions" => &mut counters.regions,
                 "masked" => &mut counters.masked,
                 "pending" => &mut counters.pending,

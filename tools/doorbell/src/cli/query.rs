@@ -105,6 +105,10 @@ fn list(query: &LineQuery) -> String {
             "irqfds",
             format!("{}, {} with a resamplefd", query.irqfds, query.resamplefds),
         ),
+        (
+            "of these",
+            format!("{} unmaskfds, {} ackfds", query.unmaskfds, query.ackfds),
+        ),
         ("triggers", query.triggers.to_string()),
         ("notifiers", query.notifiers.to_string()),
     ];
@@ -174,6 +178,7 @@ mod tests {
             deliveries: 7,
             dropped: 4,
             triggers: 1,
+            unmaskfds: 1,
             ..LineQuery::default()
         }
     }
@@ -186,6 +191,7 @@ mod tests {
             "type        edge",
             "state       masked, a message is pending",
             "coalesced   2",
+            "of these    1 unmaskfds, 0 ackfds",
             "triggers    1",
         ] {
             assert!(text.contains(part), "{part}: {text}");

@@ -113,13 +113,13 @@ static inline int doorbell_set_lines_masked(int db, uint32_t nr_lines)
 	return doorbell_ioctl(db, DOORBELL_SET_LINES, &arg);
 }
 
-/* Irqfds: eventfds that ring a line. */
+/* Irqfds: eventfds that ring a line. Unmaskfds and ackfds: eventfds that unmask or ack it. */
 
 /**
  * doorbell_irqfd() - assign or deassign an irqfd
  * @db: the context
  * @fd: the eventfd
- * @line: the line that it rings
+ * @line: the line that it rings, unmasks or acks
  * @flags: DOORBELL_IRQFD_FLAG_*
  * @resamplefd: with DOORBELL_IRQFD_FLAG_RESAMPLE, an eventfd; otherwise zero
  *
@@ -160,7 +160,53 @@ static inline int doorbell_assign_resampled(int db, int fd, uint32_t line, int r
 }
 
 /**
- * doorbell_deassign_irqfd() - deassign an irqfd, and its resamplefd
+ * doorbell_assign_unmaskfd() - end a line's automask whenever an eventfd is signalled
+ * @db: the context
+ * @fd: the eventfd
+ * @line: the line, whose type has DOORBELL_TYPE_FLAG_AUTOMASK
+ *
+ * doorbell_deassign_irqfd() deassigns it.
+ *
+ * Return: 0, or a negative errno.
+ */
+static inline int doorbell_assign_unmaskfd(int db, int fd, uint32_t line)
+{
+	return doorbell_irqfd(db, fd, line, DOORBELL_IRQFD_FLAG_UNMASK, 0);
+}
+
+/**
+ * doorbell_assign_ackfd() - ack a line whenever an eventfd is signalled
+ * @db: the context
+ * @fd: the eventfd
+ * @line: the line, a level line
+ *
+ * doorbell_deassign_irqfd() deassigns it.
+ *
+ * Return: 0, or a negative errno.
+ */
+static inline int doorbell_assign_ackfd(int db, int fd, uint32_t line)
+{
+	return doorbell_irqfd(db, fd, line, DOORBELL_IRQFD_FLAG_ACK, 0);
+}
+
+/**
+ * doorbell_assign_ack_unmaskfd() - ack a line and end its automask at each signal
+ * @db: the context
+ * @fd: the eventfd
+ * @line: the line, a level line whose type has DOORBELL_TYPE_FLAG_AUTOMASK
+ *
+ * doorbell_deassign_irqfd() deassigns it.
+ *
+ * Return: 0, or a negative errno.
+ */
+static inline int doorbell_assign_ack_unmaskfd(int db, int fd, uint32_t line)
+{
+	return doorbell_irqfd(db, fd, line,
+			      DOORBELL_IRQFD_FLAG_ACK | DOORBELL_IRQFD_FLAG_UNMASK, 0);
+}
+
+/**
+ * doorbell_deassign_irqfd() - deassign an irqfd with its resamplefd, an unmaskfd or an ackfd
  * @db: the context
  * @fd: the eventfd
  * @line: the line

@@ -125,7 +125,83 @@ impl Context {
         )
     }
 
-    /// Deassigns an irqfd, and its resamplefd. When this returns, the module does not touch either
+    /// Assigns `fd` as an unmaskfd: each signal ends the mask that `line` has set itself.
+    ///
+    /// The line has this mask if its type says that it masks itself when it delivers (automask). A signal
+    /// that finds no such mask does nothing. If the counter of `fd` is not zero, that is one signal. When the
+    /// last file of the eventfd is closed, it is deassigned;
+    /// [`deassign_irqfd`](Context::deassign_irqfd) deassigns it, too.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`assign_irqfd`](Context::assign_irqfd).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::{Context, EventFd};
+    /// # let context = Context::open()?;
+    /// let done = EventFd::new(0)?;
+    /// context.assign_unmaskfd(&done, 3)?;
+    /// done.write(1)?;
+    /// assert_eq!(context.query(3)?.unmaskfds, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn assign_unmaskfd(&self, fd: &impl AsRawFd, line: u32) -> Result {
+        let flags = uapi::IRQFD_FLAG_UNMASK;
+        self.irqfd(Operation::AssignUnmaskfd, fd.as_raw_fd(), line, flags, 0)
+    }
+
+    /// Assigns `fd` as an ackfd: each signal acks `line`, as [`ack`](Context::ack) does.
+    ///
+    /// Otherwise it is like an [unmaskfd](Context::assign_unmaskfd). The resamplefd of an irqfd of KVM can be
+    /// one: then the guest's end of interrupt acks the line.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`assign_irqfd`](Context::assign_irqfd), and EOPNOTSUPP if the line is an edge line.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::{Context, EventFd, LineType};
+    /// # let context = Context::open()?;
+    /// context.set_type(3, LineType::Level)?;
+    /// let done = EventFd::new(0)?;
+    /// context.assign_ackfd(&done, 3)?;
+    /// context.ring(3)?;
+    /// done.write(1)?;
+    /// assert!(!context.query(3)?.asserted);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn assign_ackfd(&self, fd: &impl AsRawFd, line: u32) -> Result {
+        let flags = uapi::IRQFD_FLAG_ACK;
+        self.irqfd(Operation::AssignAckfd, fd.as_raw_fd(), line, flags, 0)
+    }
+
+    /// Assigns `fd` as an ackfd and unmaskfd: each signal acks `line` and ends the mask that it has set
+    /// itself, in one step.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`assign_ackfd`](Context::assign_ackfd).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::{Context, EventFd, LineType};
+    /// # let context = Context::open()?;
+    /// context.set_type(3, LineType::Level)?;
+    /// let done = EventFd::new(0)?;
+    /// context.assign_ack_unmaskfd(&done, 3)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn assign_ack_unmaskfd(&self, fd: &impl AsRawFd, line: u32) -> Result {
+        let flags = uapi::IRQFD_FLAG_ACK | uapi::IRQFD_FLAG_UNMASK;
+        self.irqfd(Operation::AssignAckfd, fd.as_raw_fd(), line, flags, 0)
+    }
+
+    /// Deassigns an irqfd and its resamplefd, an unmaskfd or an ackfd. When this returns, the module does not touch either
     /// of them any more.
     ///
     /// # Errors

@@ -52,6 +52,11 @@ pub enum Operation {
     AssignIrqfd,
     /// [`Context::assign_resampled`](crate::Context::assign_resampled).
     AssignResampled,
+    /// [`Context::assign_unmaskfd`](crate::Context::assign_unmaskfd).
+    AssignUnmaskfd,
+    /// [`Context::assign_ackfd`](crate::Context::assign_ackfd) and
+    /// [`Context::assign_ack_unmaskfd`](crate::Context::assign_ack_unmaskfd).
+    AssignAckfd,
     /// [`Context::deassign_irqfd`](crate::Context::deassign_irqfd).
     DeassignIrqfd,
     /// [`Context::assign_trigger`](crate::Context::assign_trigger).
@@ -129,6 +134,8 @@ impl fmt::Display for Operation {
             Self::Ack => "ack",
             Self::AssignIrqfd => "assign irqfd of",
             Self::AssignResampled => "assign irqfd with resamplefd of",
+            Self::AssignUnmaskfd => "assign unmaskfd of",
+            Self::AssignAckfd => "assign ackfd of",
             Self::DeassignIrqfd => "deassign irqfd of",
             Self::AssignTrigger => "assign trigger of",
             Self::DeassignTrigger => "deassign trigger of",

@@ -111,7 +111,7 @@ pub struct LineQuery {
     pub deferred: u64,
     /// Acks of the line.
     pub acks: u64,
-    /// Irqfds of the line.
+    /// Irqfds of the line, with unmaskfds and ackfds.
     pub irqfds: u32,
     /// Triggers of the line.
     pub triggers: u32,
@@ -119,6 +119,10 @@ pub struct LineQuery {
     pub notifiers: u32,
     /// Irqfds of the line that have a resamplefd.
     pub resamplefds: u32,
+    /// Irqfds that unmask the line.
+    pub unmaskfds: u32,
+    /// Irqfds that ack the line.
+    pub ackfds: u32,
 }
 
 impl LineQuery {
@@ -157,6 +161,8 @@ impl From<uapi::Query> for LineQuery {
             triggers: query.nr_triggers,
             notifiers: query.nr_notifiers,
             resamplefds: query.nr_resamplefds,
+            unmaskfds: query.nr_unmaskfds,
+            ackfds: query.nr_ackfds,
         }
     }
 }

@@ -29,10 +29,13 @@ pub const FEATURE_BUS: u64 = 1 << 4;
 pub const FEATURE_RING_WAIT: u64 = 1 << 5;
 pub const FEATURE_RING_LINES: u64 = 1 << 7;
 pub const FEATURE_MASK_REASONS: u64 = 1 << 8;
+pub const FEATURE_UNMASKFD: u64 = 1 << 9;
 pub const FEATURE_SUMMARY: u64 = 1 << 12;
 pub const SET_LINES_FLAG_MASKED: u32 = 1 << 0;
 pub const IRQFD_FLAG_DEASSIGN: u32 = 1 << 0;
 pub const IRQFD_FLAG_RESAMPLE: u32 = 1 << 1;
+pub const IRQFD_FLAG_UNMASK: u32 = 1 << 2;
+pub const IRQFD_FLAG_ACK: u32 = 1 << 3;
 pub const TRIGGER_FLAG_DEASSIGN: u32 = 1 << 0;
 pub const TRIGGER_FLAG_ALL: u32 = 1 << 1;
 pub const SUMMARY_FLAG_DEASSIGN: u32 = 1 << 0;
@@ -146,7 +149,9 @@ pub struct Query {
     pub nr_resamplefds: u32,
     pub acks: u64,
     pub flags: u32,
-    pub reserved: [u32; 3],
+    pub nr_unmaskfds: u32,
+    pub nr_ackfds: u32,
+    pub reserved: [u32; 1],
 }
 
 /// The argument of [`NOTIFIER`].
