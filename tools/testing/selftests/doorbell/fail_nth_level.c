@@ -131,6 +131,47 @@ TEST_F(fail_nth, resample_deassign)
 		.lines = LINES, .prepare = prepare_resample, .call = call_resample_deassign });
 }
 
+static int call_ack_unmaskfd(struct testbed *w)
+{
+	return doorbell_assign_ack_unmaskfd(w->db, w->spare, 2);
+}
+
+static bool check_ackfd(struct testbed *w)
+{
+	struct doorbell_query query;
+
+	return doorbell_ring(w->db, 2) == DOORBELL_RING_DELIVERED && !efd_write(w->spare, 1) &&
+	       !doorbell_query(w->db, 2, &query) && query.state == DOORBELL_LINE_LEVEL &&
+	       query.acks == 1 && query.nr_ackfds == 1 && query.nr_unmaskfds == 1;
+}
+
+TEST_F(fail_nth, ackfd)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .prepare = prepare_level, .call = call_ack_unmaskfd,
+		.check = check_ackfd });
+}
+
+/* The counter is not consumed before the ackfd is assigned for good. */
+TEST_F(fail_nth, ackfd_signalled)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .spare = 7, .prepare = prepare_level,
+		.call = call_ack_unmaskfd, .check = check_ackfd });
+}
+
+static void prepare_ackfd(struct __test_metadata *_metadata, struct testbed *w)
+{
+	prepare_level(_metadata, w);
+	ASSERT_EQ(0, doorbell_assign_ack_unmaskfd(w->db, w->spare, 2));
+}
+
+TEST_F(fail_nth, ackfd_deassign)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .prepare = prepare_ackfd, .call = call_resample_deassign });
+}
+
 /* An ack, its notifiers and resamplefds, and the delivery after it: nothing in it can fail. */
 TEST_F(fail_nth, ack)
 {

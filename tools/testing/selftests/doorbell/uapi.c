@@ -41,7 +41,9 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(52, offsetof(struct doorbell_query, nr_resamplefds));
 	EXPECT_EQ(56, offsetof(struct doorbell_query, acks));
 	EXPECT_EQ(64, offsetof(struct doorbell_query, flags));
-	EXPECT_EQ(68, offsetof(struct doorbell_query, reserved));
+	EXPECT_EQ(68, offsetof(struct doorbell_query, nr_unmaskfds));
+	EXPECT_EQ(72, offsetof(struct doorbell_query, nr_ackfds));
+	EXPECT_EQ(76, offsetof(struct doorbell_query, reserved));
 	EXPECT_EQ(40, sizeof(struct doorbell_line_set));
 	EXPECT_EQ(8, offsetof(struct doorbell_line_set, lines));
 	EXPECT_EQ(16, offsetof(struct doorbell_line_set, result));
@@ -160,6 +162,9 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(32, DOORBELL_FEATURE_RING_WAIT);
 	EXPECT_EQ(128, DOORBELL_FEATURE_RING_LINES);
 	EXPECT_EQ(256, DOORBELL_FEATURE_MASK_REASONS);
+	EXPECT_EQ(512, DOORBELL_FEATURE_UNMASKFD);
+	EXPECT_EQ(4, DOORBELL_IRQFD_FLAG_UNMASK);
+	EXPECT_EQ(8, DOORBELL_IRQFD_FLAG_ACK);
 	EXPECT_EQ(4096, DOORBELL_FEATURE_SUMMARY);
 	EXPECT_EQ(1, DOORBELL_SUMMARY_FLAG_DEASSIGN);
 	EXPECT_EQ(16, DOORBELL_SUMMARY_GROUPS);
@@ -229,6 +234,7 @@ TEST(info)
 		  DOORBELL_FEATURE_RING_WAIT |
 		  DOORBELL_FEATURE_RING_LINES |
 		  DOORBELL_FEATURE_MASK_REASONS |
+		  DOORBELL_FEATURE_UNMASKFD |
 		  DOORBELL_FEATURE_SUMMARY,
 		  info.features & ~DOORBELL_FEATURE_EVENTFD_PEEK);
 	EXPECT_EQ(DOORBELL_MAX_LINES, info.max_lines);
@@ -324,6 +330,8 @@ TEST(ring_unwired)
 	EXPECT_EQ(0, query.dropped);
 	EXPECT_EQ(0, query.nr_notifiers);
 	EXPECT_EQ(0, query.nr_resamplefds);
+	EXPECT_EQ(0, query.nr_unmaskfds);
+	EXPECT_EQ(0, query.nr_ackfds);
 	EXPECT_EQ(0, query.acks);
 	for (i = 0; i < ARRAY_SIZE(query.reserved); i++)
 		EXPECT_EQ(0, query.reserved[i]);
