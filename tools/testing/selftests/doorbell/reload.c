@@ -17,17 +17,14 @@
 #define NR_USERS	2
 
 /*
- * The users' behaviour. The module can be unloaded only while no user has the device open. In
- * the last two, that is often the case, and the unload comes soon after a close or races with
- * an open.
+ * The users' behaviour. The module can be unloaded only while no user has the device open. The
+ * close of a used context takes a grace period, so that is rare while they use it.
  */
 enum behaviour {
-	USE,		/* they use the device nearly all the time */
-	OPEN_ONLY,	/* they open and close it */
-	PAUSE,		/* they use it, and pause after the close */
+	USE,		/* they use the device */
+	OPEN_ONLY,	/* they open and close it: opens race with the unload */
+	LEAVE,		/* they use it once more, close it, and stay away */
 };
-
-#define PAUSE_US	1000
 
 struct user {
 	unsigned int cpu;
@@ -140,7 +137,9 @@ static void *use(void *arg)
 			atomic_fetch_add(&user->wrong, 1);
 		close(db);
 		atomic_fetch_add(&user->done, 1);
-		usleep(atomic_load(user->behaviour) == PAUSE ? PAUSE_US : 200);
+		do {
+			usleep(200);
+		} while (atomic_load(user->behaviour) == LEAVE && !atomic_load(user->stop));
 	}
 	return NULL;
 }
@@ -162,7 +161,7 @@ TEST_F(reload, while_it_is_used)
 		db = new_context(_metadata, i % 2);
 		ASSERT_EQ(-EWOULDBLOCK, unload());
 		close(db);
-		atomic_store(&self->behaviour, i % 4 < 2 ? OPEN_ONLY : PAUSE);
+		atomic_store(&self->behaviour, i % 4 < 2 ? OPEN_ONLY : LEAVE);
 		ASSERT_TRUE(SPIN_FOR((ret = unload(), in_use += ret == -EWOULDBLOCK,
 				      ret != -EWOULDBLOCK)));
 		ASSERT_EQ(0, ret);
