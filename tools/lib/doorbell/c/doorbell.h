@@ -388,6 +388,34 @@ static inline int doorbell_ring_wait(int db, uint32_t line, int fd, uint32_t fla
 }
 
 /**
+ * doorbell_line_set_for() - mask or unmask many lines for given reasons
+ * @db: the context
+ * @cmd: DOORBELL_MASK or DOORBELL_UNMASK; with zero @reasons also DOORBELL_CLEAR,
+ *	DOORBELL_PENDING or DOORBELL_RING_LINES
+ * @line: the first line
+ * @nr_lines: number of consecutive lines
+ * @lines: bitmap that selects among them, or NULL for all
+ * @result: bitmap to write, or NULL
+ * @reasons: DOORBELL_MASK_* bits, or zero for DOORBELL_MASK_VECTOR
+ *
+ * Bitmaps have @nr_lines bits; bit 0 is for @line. A line is masked while it has at least
+ * one reason, so that the mask of a whole function keeps those of its vectors.
+ *
+ * Return: the number of lines whose bit in @result is set. See struct
+ * doorbell_line_set.
+ */
+static inline int doorbell_line_set_for(int db, unsigned long cmd, uint32_t line,
+					uint32_t nr_lines, const uint64_t *lines,
+					uint64_t *result, uint32_t reasons)
+{
+	struct doorbell_line_set arg = {
+		line, nr_lines, (uintptr_t)lines, (uintptr_t)result, reasons, { 0 },
+	};
+
+	return doorbell_ioctl(db, cmd, &arg);
+}
+
+/**
  * doorbell_line_set() - mask, unmask, clear, query or ring many lines
  * @db: the context
  * @cmd: DOORBELL_MASK, DOORBELL_UNMASK, DOORBELL_CLEAR, DOORBELL_PENDING or
@@ -405,11 +433,7 @@ static inline int doorbell_ring_wait(int db, uint32_t line, int fd, uint32_t fla
 static inline int doorbell_line_set(int db, unsigned long cmd, uint32_t line, uint32_t nr_lines,
 				    const uint64_t *lines, uint64_t *result)
 {
-	struct doorbell_line_set arg = {
-		line, nr_lines, (uintptr_t)lines, (uintptr_t)result, 0, { 0 },
-	};
-
-	return doorbell_ioctl(db, cmd, &arg);
+	return doorbell_line_set_for(db, cmd, line, nr_lines, lines, result, 0);
 }
 
 /**
@@ -424,11 +448,32 @@ static inline int doorbell_mask(int db, uint32_t line)
 	return doorbell_line_set(db, DOORBELL_MASK, line, 1, NULL, NULL);
 }
 
+/**
+ * doorbell_mask_for() - mask a line for given reasons, and wait for a delivery in flight
+ * @db: the context
+ * @line: the line
+ * @reasons: DOORBELL_MASK_* bits, or zero for DOORBELL_MASK_VECTOR
+ *
+ * Return: 1 if the line was not masked before, or else 0.
+ */
+static inline int doorbell_mask_for(int db, uint32_t line, uint32_t reasons)
+{
+	return doorbell_line_set_for(db, DOORBELL_MASK, line, 1, NULL, NULL, reasons);
+}
+
 /* doorbell_mask() of many lines: see doorbell_line_set(). */
 static inline int doorbell_mask_lines(int db, uint32_t line, uint32_t nr_lines,
 				      const uint64_t *lines, uint64_t *result)
 {
 	return doorbell_line_set(db, DOORBELL_MASK, line, nr_lines, lines, result);
+}
+
+/* doorbell_mask_for() of many lines: see doorbell_line_set_for(). */
+static inline int doorbell_mask_lines_for(int db, uint32_t line, uint32_t nr_lines,
+					  const uint64_t *lines, uint64_t *result,
+					  uint32_t reasons)
+{
+	return doorbell_line_set_for(db, DOORBELL_MASK, line, nr_lines, lines, result, reasons);
 }
 
 /**
@@ -443,11 +488,34 @@ static inline int doorbell_unmask(int db, uint32_t line)
 	return doorbell_line_set(db, DOORBELL_UNMASK, line, 1, NULL, NULL);
 }
 
+/**
+ * doorbell_unmask_for() - end reasons to mask a line
+ * @db: the context
+ * @line: the line
+ * @reasons: DOORBELL_MASK_* bits, or zero for DOORBELL_MASK_VECTOR
+ *
+ * If the line has no other reason, delivers the message that it held.
+ *
+ * Return: 1 if there was a message and it is delivered, or else 0.
+ */
+static inline int doorbell_unmask_for(int db, uint32_t line, uint32_t reasons)
+{
+	return doorbell_line_set_for(db, DOORBELL_UNMASK, line, 1, NULL, NULL, reasons);
+}
+
 /* doorbell_unmask() of many lines: see doorbell_line_set(). */
 static inline int doorbell_unmask_lines(int db, uint32_t line, uint32_t nr_lines,
 					const uint64_t *lines, uint64_t *result)
 {
 	return doorbell_line_set(db, DOORBELL_UNMASK, line, nr_lines, lines, result);
+}
+
+/* doorbell_unmask_for() of many lines: see doorbell_line_set_for(). */
+static inline int doorbell_unmask_lines_for(int db, uint32_t line, uint32_t nr_lines,
+					    const uint64_t *lines, uint64_t *result,
+					    uint32_t reasons)
+{
+	return doorbell_line_set_for(db, DOORBELL_UNMASK, line, nr_lines, lines, result, reasons);
 }
 
 /**
@@ -516,6 +584,24 @@ static inline int doorbell_ring_lines(int db, uint32_t line, uint32_t nr_lines,
 static inline int doorbell_set_type(int db, uint32_t line, uint32_t type)
 {
 	struct doorbell_set_type arg = { line, type, 0, { 0 } };
+
+	return doorbell_ioctl(db, DOORBELL_SET_TYPE, &arg);
+}
+
+/**
+ * doorbell_set_type_automask() - make a line mask itself in each delivery, as VFIO's INTx does
+ * @db: the context
+ * @line: the line
+ * @type: DOORBELL_TYPE_EDGE or DOORBELL_TYPE_LEVEL
+ *
+ * After a delivery, doorbell_unmask_for() with DOORBELL_MASK_AUTO allows the next one.
+ * doorbell_set_type() makes the line one that does not mask itself.
+ *
+ * Return: 0, or a negative errno.
+ */
+static inline int doorbell_set_type_automask(int db, uint32_t line, uint32_t type)
+{
+	struct doorbell_set_type arg = { line, type, DOORBELL_TYPE_FLAG_AUTOMASK, { 0 } };
 
 	return doorbell_ioctl(db, DOORBELL_SET_TYPE, &arg);
 }
