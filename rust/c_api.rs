@@ -19,6 +19,10 @@ const _: () = {
     assert!(module_api::DOORBELL_RING_COALESCED as u32 == DOORBELL_RING_COALESCED);
     assert!(module_api::DOORBELL_RING_DELIVERED as u32 == DOORBELL_RING_DELIVERED);
     assert!(module_api::DOORBELL_RING_MASKED as u32 == DOORBELL_RING_MASKED);
+    assert!(module_api::DOORBELL_MASK_VECTOR == DOORBELL_MASK_VECTOR);
+    assert!(module_api::DOORBELL_MASK_FUNCTION == DOORBELL_MASK_FUNCTION);
+    assert!(module_api::DOORBELL_MASK_PAUSE == DOORBELL_MASK_PAUSE);
+    assert!(module_api::DOORBELL_MASK_AUTO == DOORBELL_MASK_AUTO);
     assert!(module_api::DOORBELL_SPACE_MMIO == DOORBELL_SPACE_MMIO);
     assert!(module_api::DOORBELL_SPACE_PIO == DOORBELL_SPACE_PIO);
 };

@@ -50,6 +50,26 @@ pub(crate) enum RingOutcome {
     Masked = raw::DOORBELL_RING_MASKED as isize,
 }
 
+/// Why a line is masked: one reason, or several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reasons(u32);
+
+impl Reasons {
+    /// The mask of the vector itself.
+    pub(crate) const VECTOR: Self = Self(raw::DOORBELL_MASK_VECTOR);
+    /// The mask of the whole function.
+    pub(crate) const FUNCTION: Self = Self(raw::DOORBELL_MASK_FUNCTION);
+    /// The virtual machine is stopped.
+    pub(crate) const PAUSE: Self = Self(raw::DOORBELL_MASK_PAUSE);
+    /// The line has masked itself.
+    pub(crate) const AUTO: Self = Self(raw::DOORBELL_MASK_AUTO);
+
+    /// Returns all reasons of both.
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
 /// An address space of a context's bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Space {
@@ -143,6 +163,28 @@ impl Context {
     pub(crate) fn unmask(&self, line: u32) -> Result<bool> {
         // SAFETY: A reference, by the type invariants.
         let code = unsafe { raw::doorbell_unmask(self.0.as_ptr(), line) };
+        result(code).map(|code| code != 0)
+    }
+
+    /// Masks a line for `reasons`, as [`Context::mask`] does for [`Reasons::VECTOR`].
+    pub(crate) fn mask_for(&self, line: u32, reasons: Reasons) -> Result<bool> {
+        // SAFETY: A reference, by the type invariants.
+        let code = unsafe { raw::doorbell_mask_for(self.0.as_ptr(), line, reasons.0) };
+        result(code).map(|code| code != 0)
+    }
+
+    /// Masks a line for `reasons`, as [`Context::mask_nosync`] does for [`Reasons::VECTOR`].
+    pub(crate) fn mask_for_nosync(&self, line: u32, reasons: Reasons) -> Result<bool> {
+        // SAFETY: A reference, by the type invariants.
+        let code = unsafe { raw::doorbell_mask_for_nosync(self.0.as_ptr(), line, reasons.0) };
+        result(code).map(|code| code != 0)
+    }
+
+    /// Ends `reasons` to mask a line. Returns true if that unmasked the line, and it held a message.
+    /// Context as of [`Context::unmask`].
+    pub(crate) fn unmask_for(&self, line: u32, reasons: Reasons) -> Result<bool> {
+        // SAFETY: A reference, by the type invariants.
+        let code = unsafe { raw::doorbell_unmask_for(self.0.as_ptr(), line, reasons.0) };
         result(code).map(|code| code != 0)
     }
 

@@ -137,6 +137,21 @@ int doorbell_ack(struct doorbell_ctx *ctx, u32 line);
 int doorbell_mask(struct doorbell_ctx *ctx, u32 line);
 
 /**
+ * doorbell_mask_for() - mask a line for given reasons, and wait for a delivery in flight
+ * @ctx: the context
+ * @line: the line
+ * @reasons: DOORBELL_MASK_* bits, at least one
+ *
+ * The line is masked while it has at least one reason; doorbell_mask() sets
+ * DOORBELL_MASK_VECTOR. Waits also if the line was masked already. See struct
+ * doorbell_line_set.
+ *
+ * Context: as doorbell_mask().
+ * Return: as doorbell_mask(); -EINVAL if @reasons are none or unknown.
+ */
+int doorbell_mask_for(struct doorbell_ctx *ctx, u32 line, u32 reasons);
+
+/**
  * doorbell_mask_nosync() - mask a line without waiting
  * @ctx: the context
  * @line: the line
@@ -149,16 +164,44 @@ int doorbell_mask(struct doorbell_ctx *ctx, u32 line);
 int doorbell_mask_nosync(struct doorbell_ctx *ctx, u32 line);
 
 /**
+ * doorbell_mask_for_nosync() - mask a line for given reasons without waiting
+ * @ctx: the context
+ * @line: the line
+ * @reasons: DOORBELL_MASK_* bits, at least one
+ *
+ * Context: as doorbell_mask_nosync().
+ * Return: as doorbell_mask_for().
+ */
+int doorbell_mask_for_nosync(struct doorbell_ctx *ctx, u32 line, u32 reasons);
+
+/**
  * doorbell_unmask() - unmask a line
  * @ctx: the context
  * @line: the line
  *
+ * Ends DOORBELL_MASK_VECTOR. A line that is masked for another reason, too, stays masked.
+ *
  * Context: where eventfds may be signalled. Calls unmask notifiers.
- * Return: 1 if a message was held, or else 0; -ENXIO if there is no such line. The message
- * has been delivered, unless another CPU is changing the line at the same time: then that
- * CPU is about to deliver it.
+ * Return: 1 if the line is unmasked now and a message was held, or else 0; -ENXIO if there
+ * is no such line. The message has been delivered, unless another CPU is changing the line
+ * at the same time: then that CPU is about to deliver it.
  */
 int doorbell_unmask(struct doorbell_ctx *ctx, u32 line);
+
+/**
+ * doorbell_unmask_for() - end reasons to mask a line
+ * @ctx: the context
+ * @line: the line
+ * @reasons: DOORBELL_MASK_* bits, at least one; DOORBELL_MASK_AUTO when the delivery of a
+ *	line with DOORBELL_TYPE_FLAG_AUTOMASK has been handled
+ *
+ * The trigger of a line may call it. If the line has no other reason and a message is
+ * pending, the line's owner delivers that next, after the trigger has returned.
+ *
+ * Context: as doorbell_unmask().
+ * Return: as doorbell_unmask(); -EINVAL if @reasons are none or unknown.
+ */
+int doorbell_unmask_for(struct doorbell_ctx *ctx, u32 line, u32 reasons);
 
 /**
  * doorbell_clear() - drop the pending message of a line
@@ -321,6 +364,24 @@ static inline int doorbell_mask_nosync(struct doorbell_ctx *ctx, u32 line)
 }
 
 static inline int doorbell_unmask(struct doorbell_ctx *ctx, u32 line)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int doorbell_mask_for(struct doorbell_ctx *ctx, u32 line,
+				    u32 reasons)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int doorbell_mask_for_nosync(struct doorbell_ctx *ctx, u32 line,
+					   u32 reasons)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int doorbell_unmask_for(struct doorbell_ctx *ctx, u32 line,
+				      u32 reasons)
 {
 	return -EOPNOTSUPP;
 }

@@ -81,6 +81,11 @@ fn code(result: Result<u32>) -> c_int {
     }
 }
 
+/// Returns the mask reasons; EINVAL if `reasons` are none or unknown.
+fn checked_reasons(reasons: u32) -> Result<Reasons> {
+    Reasons::new(reasons).ok_or(EINVAL)
+}
+
 fn errno(result: Result) -> c_int {
     code(result.map(|()| 0))
 }
@@ -188,6 +193,40 @@ export! {
         // SAFETY: By the requirements of this function.
         let ctx = unsafe { borrow(ctx) };
         code(ctx.line(line).map(|line| u32::from(line.unmask_nowait(Reasons::VECTOR))))
+    }
+
+    /// # Safety
+    ///
+    /// As of [`borrow`].
+    fn doorbell_mask_for(ctx: RawCtx, line: u32, reasons: u32) -> c_int {
+        might_sleep();
+        // SAFETY: By the requirements of this function.
+        let ctx = unsafe { borrow(ctx) };
+        code(checked_reasons(reasons).and_then(|reasons| {
+            Ok(u32::from(ctx.line(line)?.mask(reasons)))
+        }))
+    }
+
+    /// # Safety
+    ///
+    /// As of [`borrow`].
+    fn doorbell_mask_for_nosync(ctx: RawCtx, line: u32, reasons: u32) -> c_int {
+        // SAFETY: By the requirements of this function.
+        let ctx = unsafe { borrow(ctx) };
+        code(checked_reasons(reasons).and_then(|reasons| {
+            Ok(u32::from(ctx.line(line)?.mask_nosync(reasons)))
+        }))
+    }
+
+    /// # Safety
+    ///
+    /// As of [`borrow`].
+    fn doorbell_unmask_for(ctx: RawCtx, line: u32, reasons: u32) -> c_int {
+        // SAFETY: By the requirements of this function.
+        let ctx = unsafe { borrow(ctx) };
+        code(checked_reasons(reasons).and_then(|reasons| {
+            Ok(u32::from(ctx.line(line)?.unmask_nowait(reasons)))
+        }))
     }
 
     /// # Safety

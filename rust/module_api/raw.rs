@@ -18,6 +18,11 @@ pub(super) const DOORBELL_RING_COALESCED: c_int = 0;
 pub(super) const DOORBELL_RING_DELIVERED: c_int = 1;
 pub(super) const DOORBELL_RING_MASKED: c_int = 2;
 
+pub(super) const DOORBELL_MASK_VECTOR: u32 = 1 << 0;
+pub(super) const DOORBELL_MASK_FUNCTION: u32 = 1 << 1;
+pub(super) const DOORBELL_MASK_PAUSE: u32 = 1 << 2;
+pub(super) const DOORBELL_MASK_AUTO: u32 = 1 << 3;
+
 pub(super) const DOORBELL_SPACE_MMIO: u32 = 0;
 pub(super) const DOORBELL_SPACE_PIO: u32 = 1;
 
@@ -41,6 +46,13 @@ extern "C" {
     pub(super) fn doorbell_mask(ctx: *mut doorbell_ctx, line: u32) -> c_int;
     pub(super) fn doorbell_mask_nosync(ctx: *mut doorbell_ctx, line: u32) -> c_int;
     pub(super) fn doorbell_unmask(ctx: *mut doorbell_ctx, line: u32) -> c_int;
+    pub(super) fn doorbell_mask_for(ctx: *mut doorbell_ctx, line: u32, reasons: u32) -> c_int;
+    pub(super) fn doorbell_mask_for_nosync(
+        ctx: *mut doorbell_ctx,
+        line: u32,
+        reasons: u32,
+    ) -> c_int;
+    pub(super) fn doorbell_unmask_for(ctx: *mut doorbell_ctx, line: u32, reasons: u32) -> c_int;
     pub(super) fn doorbell_clear(ctx: *mut doorbell_ctx, line: u32) -> c_int;
     pub(super) fn doorbell_state(ctx: *mut doorbell_ctx, line: u32) -> c_int;
 }

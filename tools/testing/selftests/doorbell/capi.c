@@ -186,6 +186,65 @@ TEST_F(kernel_api, edge_line)
 	EXPECT_EQ(1, line_of(_metadata, c->db, 0).dropped);
 }
 
+/* A line stays masked until its last reason has ended. */
+TEST_F(kernel_api, reasons)
+{
+	static const unsigned int masks[] = { TEST_MASK_FOR, TEST_MASK_FOR_NOSYNC };
+	static const unsigned int all[] = { TEST_MASK_FOR, TEST_MASK_FOR_NOSYNC, TEST_UNMASK_FOR };
+	const uint32_t vector = DOORBELL_MASK_VECTOR, function = DOORBELL_MASK_FUNCTION;
+	struct capi *c = &self->c;
+	unsigned int i, bit;
+
+	ASSERT_EQ(1, get_ctx(c, c->db));
+	for (i = 0; i < ARRAY_SIZE(masks); i++) {
+		EXPECT_EQ(1, call_from(c, 0, masks[i], 0, function));
+		EXPECT_EQ(MASKED_FOR(function), call(c, TEST_STATE, 0));
+		EXPECT_EQ(0, call_from(c, 0, masks[i], 0, function | vector));
+		EXPECT_EQ(MASKED_FOR(function | vector), call(c, TEST_STATE, 0));
+		EXPECT_EQ(DOORBELL_RING_MASKED, call(c, TEST_RING, 0));
+		EXPECT_EQ(0, call_from(c, 0, TEST_UNMASK_FOR, 0, function));
+		EXPECT_EQ(MASKED_FOR(vector) | PENDING, call(c, TEST_STATE, 0));
+		EXPECT_EQ(0, call_from(c, 0, TEST_UNMASK_FOR, 0, function));
+		EXPECT_EQ(0, efd_count(c->out));
+		EXPECT_EQ(1, call(c, TEST_UNMASK, 0));
+		EXPECT_EQ(1, efd_read(c->out));
+		EXPECT_EQ(0, call(c, TEST_STATE, 0));
+	}
+	/* A wrong reason is one in any state, and changes nothing. */
+	EXPECT_EQ(1, call(c, TEST_MASK, 0));
+	for (i = 0; i < ARRAY_SIZE(all); i++) {
+		EXPECT_EQ(-EINVAL, call_from(c, 0, all[i], 0, 0));
+		for (bit = 4; bit < 32; bit++) {
+			EXPECT_EQ(-EINVAL, call_from(c, 0, all[i], 0, 1U << bit));
+			EXPECT_EQ(-EINVAL, call_from(c, 0, all[i], 0, 1U << bit | vector));
+		}
+		EXPECT_EQ(-EINVAL, call_from(c, 0, all[i], CAPI_LINES, 0));
+	}
+	EXPECT_EQ(MASKED, call(c, TEST_STATE, 0));
+}
+
+/* The end of an interrupt's handler, as a driver of an automask line has it. */
+TEST_F(kernel_api, automask)
+{
+	struct capi *c = &self->c;
+	int i;
+
+	ASSERT_EQ(0, doorbell_set_type_automask(c->db, 0, DOORBELL_TYPE_EDGE));
+	ASSERT_EQ(1, get_ctx(c, c->db));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, call(c, TEST_RING, 0));
+	for (i = 0; i < 3; i++) {
+		EXPECT_EQ(1, efd_read(c->out));
+		EXPECT_EQ(DOORBELL_LINE_AUTOMASK | MASKED_FOR(DOORBELL_MASK_AUTO),
+			  call(c, TEST_STATE, 0));
+		EXPECT_EQ(DOORBELL_RING_MASKED, call(c, TEST_RING, 0));
+		EXPECT_EQ(0, efd_count(c->out));
+		EXPECT_EQ(1, call_from(c, 0, TEST_UNMASK_FOR, 0, DOORBELL_MASK_AUTO));
+	}
+	EXPECT_EQ(1, efd_read(c->out));
+	EXPECT_EQ(0, call_from(c, 0, TEST_UNMASK_FOR, 0, DOORBELL_MASK_AUTO));
+	EXPECT_EQ(DOORBELL_LINE_AUTOMASK, call(c, TEST_STATE, 0));
+}
+
 TEST_F(kernel_api, level_line)
 {
 	int out = new_eventfd(_metadata, 0, 0), in = new_eventfd(_metadata, 0, 0);
@@ -345,6 +404,18 @@ TEST_F(kernel_api, ack_and_mask_from_interrupts)
 		EXPECT_EQ(1, efd_read(res));
 		EXPECT_EQ(1, efd_read(notified));
 		EXPECT_EQ(0, call_from(c, from, TEST_UNMASK, 1, 0));
+		EXPECT_EQ(DOORBELL_ACK_DONE, doorbell_ack(c->db, 1));
+		EXPECT_EQ(1, efd_read(res));
+		EXPECT_EQ(1, efd_read(notified));
+		/* Only the whole transitions are notified. */
+		EXPECT_EQ(1, call_from(c, from, TEST_MASK_FOR_NOSYNC, 1, DOORBELL_MASK_PAUSE));
+		EXPECT_EQ(0, call_from(c, from, TEST_MASK_NOSYNC, 1, 0));
+		EXPECT_EQ(DOORBELL_RING_MASKED, call_from(c, from, TEST_RING, 1, 0));
+		EXPECT_EQ(0, call_from(c, from, TEST_UNMASK, 1, 0));
+		EXPECT_EQ(1, efd_read(notified));
+		EXPECT_EQ(1, call_from(c, from, TEST_UNMASK_FOR, 1, DOORBELL_MASK_PAUSE));
+		EXPECT_EQ(1, efd_read(notified));
+		EXPECT_EQ(1, efd_read(out));
 		EXPECT_EQ(DOORBELL_ACK_DONE, doorbell_ack(c->db, 1));
 		EXPECT_EQ(1, efd_read(res));
 		EXPECT_EQ(1, efd_read(notified));

@@ -136,6 +136,40 @@ TEST_F(nested, trigger_acks_a_raised_level)
 	EXPECT_EQ(1, seen_by(_metadata, c, 0).concurrent);
 }
 
+/* The trigger of an automask line unmasks it: the owner delivers the next message. */
+TEST_F(nested, trigger_unmasks)
+{
+	const uint32_t automask = DOORBELL_LINE_AUTOMASK, function = DOORBELL_MASK_FUNCTION;
+	struct capi *c = &self->c;
+	struct test_seen seen;
+
+	plan(_metadata, c, &(struct test_plan){
+		.times = 2, .nr_calls = 6,
+		.calls = {
+			{ TEST_STATE, 0, 0, 0 }, { TEST_RING, 0, 0, 0 },
+			{ TEST_UNMASK_FOR, 0, DOORBELL_MASK_AUTO, 0 }, { TEST_STATE, 0, 0, 0 },
+			{ TEST_MASK_FOR_NOSYNC, 0, function, 0 },
+			{ TEST_UNMASK_FOR, 0, function, 0 },
+		} });
+	ASSERT_EQ(0, doorbell_set_type_automask(c->db, 0, DOORBELL_TYPE_EDGE));
+	ASSERT_EQ(0, add_trigger(c, 0, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(c->db, 0));
+	seen = seen_by(_metadata, c, 0);
+	EXPECT_EQ(automask | MASKED_FOR(DOORBELL_MASK_AUTO), seen.calls_made[0].ret);
+	EXPECT_EQ(DOORBELL_RING_MASKED, seen.calls_made[1].ret);
+	EXPECT_EQ(1, seen.calls_made[2].ret);
+	EXPECT_EQ(automask | DOORBELL_LINE_PENDING, seen.calls_made[3].ret);
+	EXPECT_EQ(1, seen.calls_made[4].ret);
+	EXPECT_EQ(1, seen.calls_made[5].ret);
+	/* Each of the two calls has rung once. The third one does nothing. */
+	EXPECT_EQ(3, seen.calls);
+	EXPECT_EQ(1, seen.concurrent);
+	EXPECT_EQ(3, efd_read(c->out));
+	EXPECT_EQ(automask | MASKED_FOR(DOORBELL_MASK_AUTO), line_of(_metadata, c->db, 0).state);
+	EXPECT_EQ(0, doorbell_unmask_for(c->db, 0, DOORBELL_MASK_AUTO));
+	EXPECT_EQ(3, line_of(_metadata, c->db, 0).deliveries);
+}
+
 /* All functions that do not wait for a notifier, for a line that is masked at first. */
 static const struct test_plan everything = {
 	.nr_calls = 8,

@@ -137,9 +137,9 @@ static inline const struct doorbell_line_status *map_status(struct __test_metada
 	return status.base;
 }
 
-/* The state of a line that DOORBELL_MASK without flags has masked. */
-#define VECTOR_MASKED	(DOORBELL_LINE_MASKED | \
-			 DOORBELL_MASK_VECTOR << DOORBELL_LINE_REASONS_SHIFT)
+/* The state of a line that is masked for @reasons, and that DOORBELL_MASK has masked. */
+#define MASKED_FOR(reasons)	(DOORBELL_LINE_MASKED | (reasons) << DOORBELL_LINE_REASONS_SHIFT)
+#define VECTOR_MASKED		MASKED_FOR(DOORBELL_MASK_VECTOR)
 
 static inline uint32_t status_state(const struct doorbell_line_status *status)
 {

@@ -30,10 +30,13 @@ enum test_func {
 	TEST_ASSIGN_NOTIFIER,
 	TEST_DEASSIGN_NOTIFIER,
 	TEST_MASK,
+	TEST_MASK_FOR,
 	TEST_CLEAR,
 	/* The functions from here on do not sleep. */
 	TEST_MASK_NOSYNC,
+	TEST_MASK_FOR_NOSYNC,
 	TEST_UNMASK,
+	TEST_UNMASK_FOR,
 	TEST_ACK,
 	TEST_STATE,
 	TEST_RING,
@@ -67,7 +70,7 @@ struct test_access {
  * @func: enum test_func
  * @from: enum test_from
  * @line: the line
- * @arg: the fd, the level, or the events
+ * @arg: the fd, the level, the events, or the mask reasons
  * @callback: 0 to TEST_CALLBACKS - 1, TEST_NULL or TEST_EMPTY
  * @eventfd: for TEST_FROM_WAKE, an eventfd, which is signalled
  * @ret: out: result of the function; 1 stands for a context

@@ -158,7 +158,9 @@ static bool may_be_called(const struct test_call *call)
 	case TEST_CTX_PUT:
 		return !IS_ENABLED(CONFIG_PREEMPT_RT);
 	case TEST_MASK_NOSYNC:
+	case TEST_MASK_FOR_NOSYNC:
 	case TEST_UNMASK:
+	case TEST_UNMASK_FOR:
 	case TEST_ACK:
 		/* Eventfds may be signalled in these. */
 		return call->from != TEST_FROM_WAKE && !IS_ENABLED(CONFIG_PREEMPT_RT);

@@ -20,12 +20,18 @@ int call_line(struct test *test, u32 func, u32 line, u32 arg, const struct test_
 	switch (func) {
 	case TEST_MASK:
 		return doorbell_mask(test->ctx, line);
+	case TEST_MASK_FOR:
+		return doorbell_mask_for(test->ctx, line, arg);
 	case TEST_CLEAR:
 		return doorbell_clear(test->ctx, line);
 	case TEST_MASK_NOSYNC:
 		return doorbell_mask_nosync(test->ctx, line);
 	case TEST_UNMASK:
 		return doorbell_unmask(test->ctx, line);
+	case TEST_MASK_FOR_NOSYNC:
+		return doorbell_mask_for_nosync(test->ctx, line, arg);
+	case TEST_UNMASK_FOR:
+		return doorbell_unmask_for(test->ctx, line, arg);
 	case TEST_ACK:
 		return doorbell_ack(test->ctx, line);
 	case TEST_STATE:
