@@ -144,9 +144,9 @@ struct doorbell_get_info {
  * @flags: zero or DOORBELL_SET_LINES_FLAG_MASKED
  * @reserved: zero
  *
- * All lines are edge lines. With DOORBELL_SET_LINES_FLAG_MASKED they begin masked, as
- * the vectors of MSI-X do: a line that is rung before it has a trigger holds its
- * message until it is unmasked.
+ * All lines are edge lines. With DOORBELL_SET_LINES_FLAG_MASKED they begin masked, for
+ * DOORBELL_MASK_VECTOR, as the vectors of MSI-X do: a line that is rung before it has a
+ * trigger holds its message until it is unmasked.
  */
 struct doorbell_set_lines {
 	__u32 nr_lines;
@@ -342,11 +342,11 @@ struct doorbell_summary_map {
  * @events: DOORBELL_NOTIFY_* bits to assign, zero to deassign
  * @reserved: zero
  *
- * The eventfd is signalled once for each transition that is among @events, after
- * the transition and before the call that made it returns. A MASK of a masked line, an
- * UNMASK of a line that is not masked and an ACK that finds nothing to ack are no
- * transitions. Lifetimes and barriers are those of a trigger. Resamplefds are no
- * notifiers.
+ * The eventfd is signalled once for each transition that is among @events, after the
+ * transition and before the call that made it returns. A MASK of a masked line, an UNMASK
+ * of a line that is not masked, or that stays masked for another reason, and an ACK that
+ * finds nothing to ack are no transitions. Lifetimes and barriers are those of a trigger.
+ * Resamplefds are no notifiers.
  */
 struct doorbell_notifier {
 	__s32 fd;
@@ -377,12 +377,15 @@ struct doorbell_notifier {
  * To change its type the line must be idle (EBUSY): no message pending, neither asserted
  * nor raised, and to become an edge line no irqfd with a resamplefd, and no ackfd.
  *
- * With DOORBELL_TYPE_FLAG_AUTOMASK the line masks itself, with the reason
+ * With DOORBELL_TYPE_FLAG_AUTOMASK the line masks itself, for the reason
  * DOORBELL_MASK_AUTO, in the same step in which a delivery starts, as VFIO's INTx does.
  * So there is no second delivery before DOORBELL_UNMASK with DOORBELL_MASK_AUTO, or the
- * signal of an unmaskfd (DOORBELL_IRQFD_FLAG_UNMASK); what arrives meanwhile is pending. The delivery tells of this mask: notifiers of
- * DOORBELL_NOTIFY_MASK are not signalled for it. The flag can be changed while the line
- * is in use. A line that has masked itself stays masked if the flag is removed.
+ * signal of an unmaskfd (DOORBELL_IRQFD_FLAG_UNMASK); what arrives meanwhile is pending. A
+ * delivery that finds no trigger masks the line, too. The
+ * delivery itself is the event of this mask: notifiers of DOORBELL_NOTIFY_MASK are not
+ * signalled for it, but those of DOORBELL_NOTIFY_UNMASK are for its end. The flag can be
+ * changed while the line is in use, and applies to deliveries that start after that. A
+ * line that has masked itself stays masked if the flag is removed.
  */
 struct doorbell_set_type {
 	__u32 line;
@@ -503,12 +506,13 @@ struct doorbell_query {
  *	DOORBELL_RING_LINES	deliver this ring by itself (DOORBELL_RING_DELIVERED)
  *
  * When DOORBELL_MASK has returned, no delivery of these lines is in flight, and none
- * starts until the line is unmasked; a ring is held as pending. DOORBELL_UNMASK ends the
- * reasons in @flags. A line that has no other reason is unmasked: when the call has
- * returned, what was pending is delivered, once. A line that has another one stays masked,
- * and its message pending. For a level line, DOORBELL_CLEAR
- * of a message is also its ack, but only the resamplefds are signalled, not the
- * notifiers. While the line is raised, DOORBELL_CLEAR does not touch the message.
+ * starts until the line is unmasked; a ring is held as pending. That is so, too, if the
+ * line was masked already. DOORBELL_UNMASK ends the reasons in @flags. A line that has no
+ * other reason is unmasked: when the call has returned, what was pending is delivered,
+ * once. A line that has another one stays masked, and its message pending. For a level
+ * line, DOORBELL_CLEAR of a message is also its ack, but only the resamplefds are
+ * signalled, not the notifiers. While the line is raised, DOORBELL_CLEAR does not touch the
+ * message.
  *
  * DOORBELL_RING_LINES rings each selected line once, in the order of their numbers, as
  * DOORBELL_RING does. A line that is not in @result has coalesced the ring, or is masked
