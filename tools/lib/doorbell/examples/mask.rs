@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Masks lines as an MSI-X table does: a function mask is one call, and a masked line holds one
-//! message.
+//! Masks lines as an MSI-X table does: a masked line holds one message, and the function mask is
+//! one call that keeps the masks of the vectors.
 
-use doorbell::{Context, EventFd, LineSet, Notify, RingOutcome};
+use doorbell::{Context, EventFd, LineSet, MaskReasons, Notify, RingOutcome};
 use std::{error::Error, time::Duration};
 
 const VECTORS: u32 = 16;
@@ -41,5 +41,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     assert_eq!(notifier.read()?, 2);
     println!("the notifier of line 3 was signalled for one mask and one unmask");
     assert_eq!(context.deassign_all_notifiers(3)?, 1);
+
+    // All vectors but the third are masked by themselves. The function mask covers all of them.
+    let masked = context.mask_lines_for(&all, MaskReasons::FUNCTION)?;
+    assert_eq!(masked, LineSet::from_iter([3]));
+    context.ring(3)?;
+    context.ring(5)?;
+    let delivered = context.unmask_lines_for(&all, MaskReasons::FUNCTION)?;
+    assert_eq!(delivered, LineSet::from_iter([3]));
+    assert_eq!(calls[3].read()?, 1);
+    assert_eq!(context.query(5)?.reasons, MaskReasons::VECTOR);
+    println!("the end of the function mask delivered line 3; line 5 is masked by itself");
     Ok(())
 }

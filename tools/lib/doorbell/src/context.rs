@@ -336,12 +336,42 @@ impl Context {
     /// # Ok::<(), doorbell::Error>(())
     /// ```
     pub fn set_type(&self, line: u32, line_type: LineType) -> Result {
+        self.set_type_with(line, line_type, 0)
+    }
+
+    /// Sets the type of a line, and makes it mask itself in each delivery, as VFIO's INTx does.
+    ///
+    /// There is no second delivery before [`unmask_for`](Context::unmask_for) with
+    /// [`MaskReasons::AUTO`](crate::MaskReasons::AUTO). [`set_type`](Context::set_type) makes the line one
+    /// that does not mask itself. Both can be called while the line is in use, if its type is the same.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`set_type`](Context::set_type).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::{Context, LineType, MaskReasons, RingOutcome};
+    /// # let context = Context::open()?;
+    /// context.set_type_automask(3, LineType::Edge)?;
+    /// assert_eq!(context.ring(3)?, RingOutcome::Delivered);
+    /// assert_eq!(context.ring(3)?, RingOutcome::Masked);
+    /// assert!(context.unmask_for(3, MaskReasons::AUTO)?);
+    /// # Ok::<(), doorbell::Error>(())
+    /// ```
+    pub fn set_type_automask(&self, line: u32, line_type: LineType) -> Result {
+        self.set_type_with(line, line_type, uapi::TYPE_FLAG_AUTOMASK)
+    }
+
+    fn set_type_with(&self, line: u32, line_type: LineType, flags: u32) -> Result {
         let mut arg = uapi::SetType {
             line,
             type_: match line_type {
                 LineType::Edge => uapi::TYPE_EDGE,
                 LineType::Level => uapi::TYPE_LEVEL,
             },
+            flags,
             ..Default::default()
         };
         match sys::ioctl(self.as_fd(), uapi::SET_TYPE, &mut arg) {

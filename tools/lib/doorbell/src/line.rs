@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-use crate::uapi;
+use crate::{MaskReasons, uapi};
 
 /// The outcome of a ring.
 ///
@@ -92,6 +92,10 @@ pub struct LineQuery {
     pub pending: bool,
     /// The line is masked.
     pub masked: bool,
+    /// The reasons why it is masked.
+    pub reasons: MaskReasons,
+    /// The line masks itself when it delivers.
+    pub automask: bool,
     /// The line is a level line. The next three fields are for level lines.
     pub level: bool,
     /// The line was rung or delivered and not acked since.
@@ -148,6 +152,8 @@ impl From<uapi::Query> for LineQuery {
             line: query.line,
             pending: is(uapi::LINE_PENDING),
             masked: is(uapi::LINE_MASKED),
+            reasons: MaskReasons::of_state(query.state),
+            automask: is(uapi::LINE_AUTOMASK),
             level: is(uapi::LINE_LEVEL),
             asserted: is(uapi::LINE_ASSERTED),
             raised: is(uapi::LINE_RAISED),
@@ -186,10 +192,12 @@ mod tests {
         assert!(line.pending && !line.masked);
         assert_eq!((line.line, line.coalesced(), line.triggers), (7, 2, 2));
         let masked = LineQuery::from(uapi::Query {
-            state: uapi::LINE_MASKED,
+            state: uapi::LINE_MASKED | uapi::LINE_AUTOMASK | uapi::MASK_AUTO << 16,
             ..query
         });
         assert!(masked.masked && !masked.pending);
+        assert!(masked.automask && !line.automask && line.reasons.is_empty());
+        assert_eq!(masked.reasons, MaskReasons::AUTO);
         assert_eq!(masked.coalesced(), 3);
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-use crate::{skip, sys::StatusMapping, uapi};
+use crate::{MaskReasons, skip, sys::StatusMapping, uapi};
 use std::{
     fmt,
     sync::atomic::{
@@ -36,6 +36,10 @@ pub struct LineStatus {
     pub pending: bool,
     /// The line is masked.
     pub masked: bool,
+    /// The reasons why it is masked.
+    pub reasons: MaskReasons,
+    /// The line masks itself when it delivers.
+    pub automask: bool,
     /// The line is a level line that was rung or delivered and not acked since.
     pub asserted: bool,
     /// Deliveries of the line.
@@ -184,6 +188,8 @@ impl StatusPages {
         LineStatus {
             pending: state & uapi::LINE_PENDING != 0,
             masked: state & uapi::LINE_MASKED != 0,
+            reasons: MaskReasons::of_state(state),
+            automask: state & uapi::LINE_AUTOMASK != 0,
             asserted: state & uapi::LINE_ASSERTED != 0,
             deliveries: live.deliveries.load(Acquire),
             coalesced: live.coalesced.load(Acquire),

@@ -110,6 +110,7 @@ pub(crate) fn ioctl_lines(
     fd: BorrowedFd<'_>,
     cmd: u32,
     lines: &LineSet,
+    flags: u32,
     with_bits: bool,
 ) -> io::Result<(u32, Vec<u64>)> {
     assert!(lines.bits.is_empty() || lines.bits.len() == lines.words());
@@ -125,6 +126,7 @@ pub(crate) fn ioctl_lines(
             false => 0,
             true => result.as_mut_ptr().expose_provenance() as u64,
         },
+        flags,
         ..Default::default()
     };
     // SAFETY: Both bitmaps have a word for each 64 of `nr_lines` bits, or their address is zero.

@@ -19,6 +19,7 @@ fn types_can_be_shared_between_threads() {
     is_shared::<SpinningWait<Arc<StatusPages>, Arc<EventFd>>>();
     is_shared::<RecordRing>();
     is_shared::<LineSet>();
+    is_shared::<MaskReasons>();
     is_shared::<Changes<'static>>();
     is_shared::<Target<'static>>();
     is_shared::<Error>();
