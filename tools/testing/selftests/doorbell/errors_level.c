@@ -124,6 +124,8 @@ TEST_F(errors_level, unknown_values)
 		type = good;
 		type.flags = 1U << bit;
 		REFUSED(EINVAL, doorbell_ioctl(w->db[0], DOORBELL_SET_TYPE, &type));
+		type.flags |= DOORBELL_TYPE_FLAG_AUTOMASK;
+		REFUSED(EINVAL, doorbell_ioctl(w->db[0], DOORBELL_SET_TYPE, &type));
 		REFUSED(EINVAL, doorbell_set_type(w->db[0], EDGE_LINE, 1U << bit));
 		REFUSED(EINVAL,
 			doorbell_set_type(w->db[0], EDGE_LINE, 1U << bit | DOORBELL_TYPE_LEVEL));
@@ -238,6 +240,10 @@ TEST_F(errors_level, type_in_use)
 	ASSERT_EQ(0, doorbell_set_type(w->db[0], EDGE_LINE, DOORBELL_TYPE_EDGE));
 	ASSERT_EQ(0, doorbell_set_type(w->db[0], LINE, DOORBELL_TYPE_LEVEL));
 	EXPECT_TRUE(intact(w));
+	/* With the flag, too; the line does not mask itself after the refusal. */
+	REFUSED(EBUSY, doorbell_set_type_automask(w->db[0], LINE, DOORBELL_TYPE_EDGE));
+	REFUSED(EBUSY, doorbell_set_type_automask(w->db[0], MASKED_LINE, DOORBELL_TYPE_EDGE));
+	REFUSED(EBUSY, doorbell_set_type_automask(w->db[0], EDGE_LINE, DOORBELL_TYPE_LEVEL));
 
 	/* After the ack only the resamplefd is in the way. */
 	ASSERT_EQ(model_ack(w, LINE), doorbell_ack(w->db[0], LINE));
@@ -326,7 +332,11 @@ TEST_F(errors_level, order_of_errors)
 	irqfd.resamplefd = w->efd[5];
 	REFUSED(EOPNOTSUPP, doorbell_ioctl(w->db[0], DOORBELL_IRQFD, &irqfd));
 	REFUSED(EINVAL, doorbell_ioctl(w->db[0], DOORBELL_SET_TYPE, &type));
+	type.flags = DOORBELL_TYPE_FLAG_AUTOMASK;
+	REFUSED(EINVAL, doorbell_ioctl(w->db[0], DOORBELL_SET_TYPE, &type));
 	type.type = DOORBELL_TYPE_LEVEL;
+	REFUSED(ENXIO, doorbell_ioctl(w->db[0], DOORBELL_SET_TYPE, &type));
+	type.flags = 0;
 	REFUSED(ENXIO, doorbell_ioctl(w->db[0], DOORBELL_SET_TYPE, &type));
 	REFUSED(EINVAL, doorbell_set_level(w->db[0], PER_DB, 2));
 	REFUSED(ENXIO, doorbell_set_level(w->db[0], PER_DB, 1));

@@ -111,6 +111,46 @@ TEST_F(errors_lineset, einval)
 	EXPECT_TRUE(intact(w));
 }
 
+/* Each set of reasons is valid, and no other error depends on them. */
+TEST_F(errors_lineset, reasons)
+{
+	struct wiring *w = &self->w;
+	uint64_t lines[2] = { 15, 0 }, result[2] = { UINT64_MAX, UINT64_MAX };
+	struct doorbell_line_set set;
+	unsigned int i, reasons;
+
+	WIRE_SETS();
+	for (i = 0; i < 2; i++) {
+		for (reasons = 1; reasons < 16; reasons++) {
+			set = (struct doorbell_line_set){
+				.nr_lines = PER_DB + 1, .lines = (uintptr_t)lines,
+				.result = (uintptr_t)result, .flags = reasons,
+			};
+			UNTOUCHED(ENXIO, doorbell_ioctl(w->db[0], linesets[i], &set));
+			set.nr_lines = 3;
+			UNTOUCHED(EINVAL, doorbell_ioctl(w->db[0], linesets[i], &set));
+			set.nr_lines = PER_DB;
+			set.result = 1;
+			UNTOUCHED(EFAULT, doorbell_ioctl(w->db[0], linesets[i], &set));
+			set.result = (uintptr_t)result;
+			set.reserved[0] = 1;
+			UNTOUCHED(EINVAL, doorbell_ioctl(w->db[0], linesets[i], &set));
+			/* The flags are checked before the lines. */
+			set.reserved[0] = 0;
+			set.line = UINT32_MAX;
+			set.flags |= 16;
+			UNTOUCHED(EINVAL, doorbell_ioctl(w->db[0], linesets[i], &set));
+			ASSERT_EQ(UINT64_MAX, result[0]);
+		}
+	}
+	for (reasons = 1; reasons < 16; reasons++) {
+		ASSERT_LE(0, doorbell_mask_lines_for(w->db[0], 0, PER_DB, lines, NULL, reasons));
+		ASSERT_EQ(0, doorbell_unmask_lines_for(w->db[0], 0, PER_DB, lines, NULL,
+						       reasons & ~DOORBELL_MASK_VECTOR ?:
+						       DOORBELL_MASK_FUNCTION));
+	}
+}
+
 /* In the second word, of 65 lines and of 128. */
 TEST_F(errors_lineset, einval_wide)
 {
