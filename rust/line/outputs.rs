@@ -91,6 +91,15 @@ impl Output {
             Self::Summary(..) => {}
         }
     }
+
+    /// Does what [`Output::notify`] does, with `key` in the key of the wake-up.
+    fn notify_relayed(&self, event: u32, key: u32) {
+        match self {
+            Self::EventFd(eventfd) => eventfd.signal(key),
+            Self::Callback(callback) => callback.call_at(hops_of_key(key), event),
+            Self::Summary(..) => {}
+        }
+    }
 }
 
 /// The triggers of a line. Only the owner of the line has a `&mut` to them.
@@ -310,10 +319,9 @@ impl Notifiers {
     /// they count the relays; other modules continue from there, too.
     pub(crate) fn notify_relayed(&self, event: u32, resample: bool, key: u32) {
         self.for_each(|notifier| match notifier {
-            Notifier::Events(output, events) if events & event != 0 => match output {
-                Output::EventFd(eventfd) => eventfd.signal(key),
-                Output::Callback(callback) => callback.call_at(hops_of_key(key), event),
-            },
+            Notifier::Events(output, events) if events & event != 0 => {
+                output.notify_relayed(event, key)
+            }
             Notifier::Resample { eventfd, armed, .. } if resample && armed.load(Acquire) != 0 => {
                 eventfd.signal(key)
             }

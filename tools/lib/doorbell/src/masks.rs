@@ -303,28 +303,6 @@ impl Context {
     pub fn pending_lines(&self, lines: &LineSet) -> Result<LineSet> {
         self.many(Operation::Pending, uapi::PENDING, lines, Ok(0))
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_reason_is_not_the_default_reason() {
-        let context = Context::open_path("/dev/null").unwrap();
-        let none = MaskReasons::default();
-        let lines = LineSet::range(2..9);
-        for error in [
-            context.mask_for(3, none).unwrap_err(),
-            context.unmask_for(3, none).unwrap_err(),
-            context.mask_lines_for(&lines, none).unwrap_err(),
-            context.unmask_lines_for(&lines, none).unwrap_err(),
-        ] {
-            assert_eq!(error.errno(), Some(libc::EINVAL), "{error}");
-        }
-        let error = context.mask_for(3, MaskReasons::ALL).unwrap_err();
-        assert_eq!(error.errno(), Some(libc::ENOTTY), "{error}");
-    }
 
     /// Rings lines in one system call, each once and in the order of their numbers. Returns those whose
     /// ring has a delivery of its own. The ring of each other line has coalesced, or the line is masked
@@ -346,6 +324,28 @@ mod tests {
     /// # Ok::<(), doorbell::Error>(())
     /// ```
     pub fn ring_lines(&self, lines: &LineSet) -> Result<LineSet> {
-        self.many(Operation::Ring, uapi::RING_LINES, lines)
+        self.many(Operation::Ring, uapi::RING_LINES, lines, Ok(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_reason_is_not_the_default_reason() {
+        let context = Context::open_path("/dev/null").unwrap();
+        let none = MaskReasons::default();
+        let lines = LineSet::range(2..9);
+        for error in [
+            context.mask_for(3, none).unwrap_err(),
+            context.unmask_for(3, none).unwrap_err(),
+            context.mask_lines_for(&lines, none).unwrap_err(),
+            context.unmask_lines_for(&lines, none).unwrap_err(),
+        ] {
+            assert_eq!(error.errno(), Some(libc::EINVAL), "{error}");
+        }
+        let error = context.mask_for(3, MaskReasons::ALL).unwrap_err();
+        assert_eq!(error.errno(), Some(libc::ENOTTY), "{error}");
     }
 }
