@@ -158,14 +158,6 @@ impl Scope {
     }
 }
 
-/// Returns the mask reasons in the `flags` of a call. EINVAL for unknown flags.
-fn reasons(flags: u32) -> Result<Reasons> {
-    match flags {
-        0 => Ok(Reasons::VECTOR),
-        _ => Reasons::new(flags).ok_or(EINVAL),
-    }
-}
-
 impl DoorbellFile {
     /// Returns the context; ENXIO if its lines are not chosen yet.
     #[inline(always)]
@@ -416,15 +408,33 @@ impl DoorbellFile {
     #[inline(never)]
     fn mask(&self, arg: &Argument) -> Result<isize> {
         let set: doorbell_line_set = arg.read()?;
-        let reasons = reasons(set.flags)?;
-        self.line_set(&set, |line| line.mask(reasons))
+        if set.flags == 0 {
+            // A constant reason: its transition is a compare-exchange of constants.
+            return self.line_set(&set, |line| line.mask(Reasons::VECTOR));
+        }
+        self.mask_for(&set)
+    }
+
+    #[cold]
+    fn mask_for(&self, set: &doorbell_line_set) -> Result<isize> {
+        let reasons = Reasons::new(set.flags).ok_or(EINVAL)?;
+        self.line_set(set, |line| line.mask(reasons))
     }
 
     #[inline(never)]
     fn unmask(&self, arg: &Argument) -> Result<isize> {
         let set: doorbell_line_set = arg.read()?;
-        let reasons = reasons(set.flags)?;
-        self.line_set(&set, |line| line.unmask(reasons))
+        if set.flags == 0 {
+            // As in `mask()`.
+            return self.line_set(&set, |line| line.unmask(Reasons::VECTOR));
+        }
+        self.unmask_for(&set)
+    }
+
+    #[cold]
+    fn unmask_for(&self, set: &doorbell_line_set) -> Result<isize> {
+        let reasons = Reasons::new(set.flags).ok_or(EINVAL)?;
+        self.line_set(set, |line| line.unmask(reasons))
     }
 
     #[inline(never)]

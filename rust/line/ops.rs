@@ -38,7 +38,8 @@ use kernel::{
 
 impl Line {
     /// Masks the line for `reasons`. Returns true if it was not masked before. When this has returned, no
-    /// delivery is in flight, and none starts until all reasons have ended. (`disable_irq()`)
+    /// delivery is in flight, also if the line was masked already, and none starts until all reasons have
+    /// ended. (`disable_irq()`)
     ///
     /// # Context
     ///
@@ -101,8 +102,12 @@ impl Line {
     #[inline(always)]
     pub(crate) fn unmask(self: Pin<&Self>, reasons: Reasons) -> bool {
         let unmask = |word| state::unmask(word, reasons);
-        match self.lock.try_update(reasons.masked(), unmask) {
-            // The word has nothing but the mask for these reasons.
+        if reasons != Reasons::VECTOR {
+            // Such a line is of many kinds: one that has masked itself has the bit of its mode, too.
+            return self.unmask_word(self.lock.word(), reasons);
+        }
+        match self.lock.try_update(Reasons::VECTOR.masked(), unmask) {
+            // The word has nothing but the mask of the vector.
             Ok(_) => {
                 self.trace_unmask(false, false);
                 self.notifiers().notify(DOORBELL_NOTIFY_UNMASK, false);
