@@ -338,7 +338,7 @@ impl Line {
             state::reply(word, reply, listened, provenance)
         });
         if let Some(unmasked) = replied.unmasked {
-            self.trace_unmask(unmasked.message.is_some(), unmasked.resample);
+            self.trace_unmask(Reasons::AUTO, unmasked.message.is_some(), unmasked.resample);
         }
         if let Some(acked) = replied.acked {
             self.trace_ack(&acked);

@@ -27,8 +27,8 @@ declare_trace! {
     /// Traces a ring; `outcome` is DOORBELL_TRACE_RING_*.
     pub(crate) fn doorbell_ring(context: u32, line: u32, outcome: u32, provenance: u32);
 
-    /// Traces the start of a delivery.
-    pub(crate) fn doorbell_deliver(context: u32, line: u32, provenance: u32);
+    /// Traces the start of a delivery. `automasked` is true if the line has masked itself.
+    pub(crate) fn doorbell_deliver(context: u32, line: u32, provenance: u32, automasked: bool);
 
     /// Traces that a line's irq_work is queued.
     pub(crate) fn doorbell_relay_queued(context: u32, line: u32);
@@ -36,11 +36,17 @@ declare_trace! {
     /// Traces that a message, or the rest of a delivery, is left to the context's worker.
     pub(crate) fn doorbell_deferred(context: u32, line: u32);
 
-    /// Traces that a line was masked.
-    pub(crate) fn doorbell_mask(context: u32, line: u32);
+    /// Traces that a line was masked; `reasons` are DOORBELL_MASK_* bits.
+    pub(crate) fn doorbell_mask(context: u32, line: u32, reasons: u32);
 
-    /// Traces that a line was unmasked.
-    pub(crate) fn doorbell_unmask(context: u32, line: u32, pending: bool, resample: bool);
+    /// Traces that a line was unmasked by the end of `reasons`.
+    pub(crate) fn doorbell_unmask(
+        context: u32,
+        line: u32,
+        reasons: u32,
+        pending: bool,
+        resample: bool,
+    );
 
     /// Traces an ack of a level line; `outcome` is DOORBELL_TRACE_ACK_*.
     pub(crate) fn doorbell_ack(context: u32, line: u32, outcome: u32);

@@ -49,7 +49,7 @@ impl Line {
         let mask = |word| state::mask(word, reasons);
         match self.lock.try_update(state::IDLE, mask) {
             // An idle line has no owner.
-            Ok((masked, _)) => self.masked(masked.newly),
+            Ok((masked, _)) => self.masked(masked.newly, reasons),
             Err(word) => self.mask_word(word, reasons),
         }
     }
@@ -62,7 +62,7 @@ impl Line {
         if masked.busy {
             self.wait_for_owner();
         }
-        self.masked(masked.newly)
+        self.masked(masked.newly, reasons)
     }
 
     /// Waits until a delivery in flight has ended. Context as of [`Line::lock_triggers`].
@@ -81,13 +81,13 @@ impl Line {
         let (masked, _) = self
             .lock
             .update(state::IDLE, |word| state::mask(word, reasons));
-        self.masked(masked.newly)
+        self.masked(masked.newly, reasons)
     }
 
     #[inline(always)]
-    fn masked(&self, newly: bool) -> bool {
+    fn masked(&self, newly: bool, reasons: Reasons) -> bool {
         if newly {
-            self.trace_mask();
+            self.trace_mask(reasons);
             self.notifiers().notify(DOORBELL_NOTIFY_MASK, false);
         }
         newly
@@ -109,7 +109,7 @@ impl Line {
         match self.lock.try_update(Reasons::VECTOR.masked(), unmask) {
             // The word has nothing but the mask of the vector.
             Ok(_) => {
-                self.trace_unmask(false, false);
+                self.trace_unmask(reasons, false, false);
                 self.notifiers().notify(DOORBELL_NOTIFY_UNMASK, false);
                 false
             }
@@ -125,7 +125,7 @@ impl Line {
         let Some((guard, message, resample)) = self.take(taken, unmask) else {
             return false;
         };
-        self.trace_unmask(message.is_some(), resample);
+        self.trace_unmask(reasons, message.is_some(), resample);
         if let Some(guard) = guard {
             self.deliver(guard, message, 0);
         }
@@ -146,7 +146,7 @@ impl Line {
         let Some(Unmasked { message, resample }) = unmasked else {
             return false;
         };
-        self.trace_unmask(message.is_some(), resample);
+        self.trace_unmask(reasons, message.is_some(), resample);
         if let Some(guard) = guard {
             self.deliver(guard, message, 0);
         }

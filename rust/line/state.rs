@@ -130,10 +130,16 @@ impl Reasons {
         }
     }
 
+    /// Returns the DOORBELL_MASK_* bits.
+    #[inline(always)]
+    pub(crate) const fn flags(self) -> u32 {
+        self.0 as u32
+    }
+
     /// Returns the bits of the word that stand for the reasons.
     #[inline(always)]
     const fn bits(self) -> u32 {
-        (self.0 as u32) << REASONS_SHIFT
+        self.flags() << REASONS_SHIFT
     }
 
     /// Returns the bits of a masked word.
@@ -566,6 +572,11 @@ pub(crate) fn unmask_nowait(state: u32, reasons: Reasons) -> (u32, Option<Unmask
         return (open, Some(done));
     }
     (sent(without_message(open)) | IN_PROGRESS, Some(done))
+}
+
+/// Returns true if the line has masked itself, and was not unmasked since.
+pub(crate) fn is_automasked(state: u32) -> bool {
+    state & Reasons::AUTO.bits() != 0
 }
 
 /// Returns true if the line is masked for some of `reasons` and no other one.

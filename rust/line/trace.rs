@@ -4,10 +4,12 @@
 
 use super::{
     state::{
+        is_automasked,
         Acked,
         Action,
         Origin,
-        Provenance, //
+        Provenance,
+        Reasons, //
     },
     Line, //
 };
@@ -67,7 +69,10 @@ impl Line {
     /// Traces the start of a delivery. Any context.
     #[inline(always)]
     pub(super) fn trace_deliver(&self, provenance: Provenance) {
-        trace::doorbell_deliver(move || (self.id.context, self.id.line, provenance.bits()));
+        trace::doorbell_deliver(move || {
+            let automasked = is_automasked(self.lock.word());
+            (self.id.context, self.id.line, provenance.bits(), automasked)
+        });
     }
 
     /// Traces that the irq_work is queued. Any context.
@@ -82,16 +87,17 @@ impl Line {
         trace::doorbell_deferred(move || (self.id.context, self.id.line));
     }
 
-    /// Traces a mask. Any context.
+    /// Traces a mask for `reasons`. Any context.
     #[inline(always)]
-    pub(super) fn trace_mask(&self) {
-        trace::doorbell_mask(move || (self.id.context, self.id.line));
+    pub(super) fn trace_mask(&self, reasons: Reasons) {
+        trace::doorbell_mask(move || (self.id.context, self.id.line, reasons.flags()));
     }
 
-    /// Traces an unmask, before its message is delivered. Any context.
+    /// Traces an unmask by the end of `reasons`, before its message is delivered. Any context.
     #[inline(always)]
-    pub(super) fn trace_unmask(&self, pending: bool, resample: bool) {
-        trace::doorbell_unmask(move || (self.id.context, self.id.line, pending, resample));
+    pub(super) fn trace_unmask(&self, reasons: Reasons, pending: bool, resample: bool) {
+        let reasons = reasons.flags();
+        trace::doorbell_unmask(move || (self.id.context, self.id.line, reasons, pending, resample));
     }
 
     /// Traces an ack, before the resamplefds are signalled. Any context.

@@ -12,6 +12,8 @@
 
 #include <linux/tracepoint.h>
 
+#include <uapi/linux/doorbell.h>
+
 /* Outcomes of a ring: the part of the module that delivers the message. */
 #define DOORBELL_TRACE_RING_DELIVERED	0	/* the ringing thread */
 #define DOORBELL_TRACE_RING_RELAYED	1	/* the line's irq_work */
@@ -30,6 +32,13 @@
 
 /* The number of relays in a provenance. */
 #define DOORBELL_TRACE_HOPS		63
+
+#define doorbell_trace_reasons(reasons)				\
+	__print_flags(reasons, "|",				\
+		      { DOORBELL_MASK_VECTOR, "vector" },	\
+		      { DOORBELL_MASK_FUNCTION, "function" },	\
+		      { DOORBELL_MASK_PAUSE, "pause" },		\
+		      { DOORBELL_MASK_AUTO, "auto" })
 
 TRACE_EVENT(doorbell_ring,
 	TP_PROTO(u32 ctx, u32 line, u32 outcome, u32 provenance),
@@ -58,19 +67,22 @@ TRACE_EVENT(doorbell_ring,
 );
 
 TRACE_EVENT(doorbell_deliver,
-	TP_PROTO(u32 ctx, u32 line, u32 provenance),
-	TP_ARGS(ctx, line, provenance),
+	TP_PROTO(u32 ctx, u32 line, u32 provenance, bool automasked),
+	TP_ARGS(ctx, line, provenance, automasked),
 	TP_STRUCT__entry(
 		__field(u32, ctx)
 		__field(u32, line)
 		__field(u8, hops)
+		__field(bool, automasked)
 	),
 	TP_fast_assign(
 		__entry->ctx = ctx;
 		__entry->line = line;
 		__entry->hops = provenance & DOORBELL_TRACE_HOPS;
+		__entry->automasked = automasked;
 	),
-	TP_printk("ctx=%u line=%u hops=%u", __entry->ctx, __entry->line, __entry->hops)
+	TP_printk("ctx=%u line=%u hops=%u automasked=%d", __entry->ctx, __entry->line,
+		  __entry->hops, __entry->automasked)
 );
 
 DECLARE_EVENT_CLASS(doorbell_line,
@@ -97,33 +109,48 @@ DEFINE_EVENT(doorbell_line, doorbell_deferred,
 	TP_ARGS(ctx, line)
 );
 
-DEFINE_EVENT(doorbell_line, doorbell_mask,
-	TP_PROTO(u32 ctx, u32 line),
-	TP_ARGS(ctx, line)
-);
-
 DEFINE_EVENT(doorbell_line, doorbell_hangup,
 	TP_PROTO(u32 ctx, u32 line),
 	TP_ARGS(ctx, line)
 );
 
-TRACE_EVENT(doorbell_unmask,
-	TP_PROTO(u32 ctx, u32 line, bool pending, bool resample),
-	TP_ARGS(ctx, line, pending, resample),
+TRACE_EVENT(doorbell_mask,
+	TP_PROTO(u32 ctx, u32 line, u32 reasons),
+	TP_ARGS(ctx, line, reasons),
 	TP_STRUCT__entry(
 		__field(u32, ctx)
 		__field(u32, line)
+		__field(u8, reasons)
+	),
+	TP_fast_assign(
+		__entry->ctx = ctx;
+		__entry->line = line;
+		__entry->reasons = reasons;
+	),
+	TP_printk("ctx=%u line=%u reasons=%s", __entry->ctx, __entry->line,
+		  doorbell_trace_reasons(__entry->reasons))
+);
+
+TRACE_EVENT(doorbell_unmask,
+	TP_PROTO(u32 ctx, u32 line, u32 reasons, bool pending, bool resample),
+	TP_ARGS(ctx, line, reasons, pending, resample),
+	TP_STRUCT__entry(
+		__field(u32, ctx)
+		__field(u32, line)
+		__field(u8, reasons)
 		__field(bool, pending)
 		__field(bool, resample)
 	),
 	TP_fast_assign(
 		__entry->ctx = ctx;
 		__entry->line = line;
+		__entry->reasons = reasons;
 		__entry->pending = pending;
 		__entry->resample = resample;
 	),
-	TP_printk("ctx=%u line=%u pending=%d resample=%d", __entry->ctx, __entry->line,
-		  __entry->pending, __entry->resample)
+	TP_printk("ctx=%u line=%u reasons=%s pending=%d resample=%d", __entry->ctx,
+		  __entry->line, doorbell_trace_reasons(__entry->reasons), __entry->pending,
+		  __entry->resample)
 );
 
 TRACE_EVENT(doorbell_ack,

@@ -46,6 +46,8 @@ pub enum Kind {
     Ring(Outcome),
     /// The start of a delivery.
     Deliver,
+    /// The start of a delivery, in which the line has masked itself.
+    DeliverAutomasked,
     /// The line's irq_work is queued.
     RelayQueued,
     /// The message is left to the worker.
@@ -250,6 +252,8 @@ fn event(formats: &[(&'static str, Format)], ns: u64, data: &[u8]) -> Option<Eve
     let number = |field| format.number(data, field);
     let kind = match *name {
         "ring" => Kind::Ring(Outcome::of_code(number("outcome")?)),
+        // A module that is older than the tools does not report it.
+        "deliver" if number("automasked") == Some(1) => Kind::DeliverAutomasked,
         "deliver" => Kind::Deliver,
         "relay_queued" => Kind::RelayQueued,
         "deferred" => Kind::Deferred,

@@ -90,7 +90,7 @@ impl LineTimes {
             }
             Kind::RelayQueued => self.open.relay = self.open.ring.map(|_| ns),
             Kind::Deferred => self.open.defer = Some(ns),
-            Kind::Deliver => {
+            Kind::Deliver | Kind::DeliverAutomasked => {
                 self.deliveries += 1;
                 let Open {
                     ring,
@@ -107,6 +107,9 @@ impl LineTimes {
                 ];
                 for (leg, from) in ended {
                     self.record(leg, from, ns);
+                }
+                if kind == Kind::DeliverAutomasked {
+                    self.open.mask = Some(ns);
                 }
             }
             Kind::Mask => {
@@ -214,6 +217,22 @@ mod tests {
         assert_eq!(
             legs(&line),
             [(Leg::HeldDeliver, 1, 100), (Leg::MaskUnmask, 1, 100)]
+        );
+        // The line masks itself until its handler has ended.
+        let line = times(&[
+            (100, MESSAGE),
+            (110, Kind::DeliverAutomasked),
+            (120, Kind::Ring(Outcome::Masked)),
+            (150, Kind::Unmask),
+            (151, Kind::DeliverAutomasked),
+        ]);
+        assert_eq!(
+            legs(&line),
+            [
+                (Leg::RingDeliver, 1, 10),
+                (Leg::HeldDeliver, 1, 31),
+                (Leg::MaskUnmask, 1, 40)
+            ]
         );
         // A message that was to be delivered when the line was masked.
         let line = times(&[

@@ -50,9 +50,9 @@ TEST_F(trace, ring)
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 2));
 	EVENTS("ring line=0 outcome=delivered hops=0",
-	       "deliver line=0 hops=0",
+	       "deliver line=0 hops=0 automasked=0",
 	       "ring line=2 outcome=delivered hops=0",
-	       "deliver line=2 hops=0");
+	       "deliver line=2 hops=0 automasked=0");
 
 	/* Calls that ring nothing. */
 	EXPECT_EQ(-ENXIO, doorbell_ring(self->db, LINES));
@@ -68,17 +68,17 @@ TEST_F(trace, relay)
 	EXPECT_EQ(1, efd_wait(self->out));
 	EVENTS("ring line=0 outcome=relayed hops=0",
 	       "relay_queued line=0",
-	       "deliver line=0 hops=0");
+	       "deliver line=0 hops=0 automasked=0");
 
 	/* The trigger of line 1 is the irqfd of line 0. */
 	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->in, 1));
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 1));
 	EXPECT_EQ(1, efd_wait(self->out));
 	EVENTS("ring line=1 outcome=delivered hops=0",
-	       "deliver line=1 hops=0",
+	       "deliver line=1 hops=0 automasked=0",
 	       "ring line=0 outcome=relayed hops=1",
 	       "relay_queued line=0",
-	       "deliver line=0 hops=1");
+	       "deliver line=0 hops=1 automasked=0");
 }
 
 /* The events of one line, each followed by a semicolon. */
@@ -112,7 +112,7 @@ TEST_F(trace, deferred)
 	EXPECT_EQ(1, settled(_metadata, db, limit).deferred);
 	EXPECT_EQ(0, each_event(_metadata, &self->tracer, context, collect_last, &last));
 	EXPECT_STREQ("ring line=32 outcome=deferred hops=32;deferred line=32;"
-		     "deliver line=32 hops=32;", last.text);
+		     "deliver line=32 hops=32 automasked=0;", last.text);
 }
 
 TEST_F(trace, mask)
@@ -124,22 +124,22 @@ TEST_F(trace, mask)
 	ASSERT_EQ(0, efd_write(self->in, 1));
 	EXPECT_EQ(1, doorbell_unmask(self->db, 0));
 	EXPECT_EQ(0, doorbell_unmask(self->db, 0));
-	EVENTS("mask line=0",
+	EVENTS("mask line=0 reasons=vector",
 	       "ring line=0 outcome=masked hops=0",
 	       "ring line=0 outcome=coalesced hops=0",
 	       "ring line=0 outcome=coalesced hops=0",
-	       "unmask line=0 pending=1 resample=0",
-	       "deliver line=0 hops=0");
+	       "unmask line=0 reasons=vector pending=1 resample=0",
+	       "deliver line=0 hops=0 automasked=0");
 
 	EXPECT_EQ(2, doorbell_line_set(self->db, DOORBELL_MASK, 0, 2, NULL, NULL));
 	ASSERT_EQ(0, efd_write(self->in, 1));
 	EXPECT_EQ(1, doorbell_clear(self->db, 0));
 	EXPECT_EQ(0, doorbell_line_set(self->db, DOORBELL_UNMASK, 0, 2, NULL, NULL));
-	EVENTS("mask line=0",
-	       "mask line=1",
+	EVENTS("mask line=0 reasons=vector",
+	       "mask line=1 reasons=vector",
 	       "ring line=0 outcome=masked hops=0",
-	       "unmask line=0 pending=0 resample=0",
-	       "unmask line=1 pending=0 resample=0");
+	       "unmask line=0 reasons=vector pending=0 resample=0",
+	       "unmask line=1 reasons=vector pending=0 resample=0");
 }
 
 TEST_F(trace, ack)
@@ -150,7 +150,7 @@ TEST_F(trace, ack)
 	EXPECT_EQ(DOORBELL_ACK_NOTHING, doorbell_ack(self->db, LEVEL_LINE));
 	EXPECT_EQ(-EOPNOTSUPP, doorbell_ack(self->db, 0));
 	EVENTS("ring line=3 outcome=delivered hops=0",
-	       "deliver line=3 hops=0",
+	       "deliver line=3 hops=0 automasked=0",
 	       "ring line=3 outcome=coalesced hops=0",
 	       "ack line=3 outcome=done",
 	       "ack line=3 outcome=nothing");
@@ -161,10 +161,10 @@ TEST_F(trace, ack)
 	EXPECT_EQ(DOORBELL_ACK_POSTPONED, doorbell_ack(self->db, LEVEL_LINE));
 	EXPECT_EQ(0, doorbell_unmask(self->db, LEVEL_LINE));
 	EVENTS("ring line=3 outcome=delivered hops=0",
-	       "deliver line=3 hops=0",
-	       "mask line=3",
+	       "deliver line=3 hops=0 automasked=0",
+	       "mask line=3 reasons=vector",
 	       "ack line=3 outcome=postponed",
-	       "unmask line=3 pending=0 resample=1");
+	       "unmask line=3 reasons=vector pending=0 resample=1");
 
 	/* A raised level is a ring, and one more after each ack. */
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_set_level(self->db, LEVEL_LINE, 1));
@@ -172,11 +172,46 @@ TEST_F(trace, ack)
 	EXPECT_EQ(0, doorbell_set_level(self->db, LEVEL_LINE, 0));
 	EXPECT_EQ(DOORBELL_ACK_DONE, doorbell_ack(self->db, LEVEL_LINE));
 	EVENTS("ring line=3 outcome=delivered hops=0",
-	       "deliver line=3 hops=0",
+	       "deliver line=3 hops=0 automasked=0",
 	       "ack line=3 outcome=done",
 	       "ring line=3 outcome=delivered hops=0",
-	       "deliver line=3 hops=0",
+	       "deliver line=3 hops=0 automasked=0",
 	       "ack line=3 outcome=done");
+}
+
+/* Only whole transitions are events. Each says why. */
+TEST_F(trace, reasons)
+{
+	const uint32_t function = DOORBELL_MASK_FUNCTION, pause = DOORBELL_MASK_PAUSE;
+
+	EXPECT_EQ(1, doorbell_mask_for(self->db, 0, function | pause));
+	EXPECT_EQ(0, doorbell_mask(self->db, 0));
+	EXPECT_EQ(0, doorbell_unmask_for(self->db, 0, function));
+	EXPECT_EQ(0, doorbell_unmask_for(self->db, 0, pause));
+	EVENTS("mask line=0 reasons=function|pause");
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(1, doorbell_unmask(self->db, 0));
+	EVENTS("ring line=0 outcome=masked hops=0",
+	       "unmask line=0 reasons=vector pending=1 resample=0",
+	       "deliver line=0 hops=0 automasked=0");
+
+	/* The delivery is the event of the mask that it sets. */
+	ASSERT_EQ(0, doorbell_set_type_automask(self->db, 0, DOORBELL_TYPE_EDGE));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(1, doorbell_unmask_for(self->db, 0, DOORBELL_MASK_AUTO));
+	EVENTS("ring line=0 outcome=delivered hops=0",
+	       "deliver line=0 hops=0 automasked=1",
+	       "ring line=0 outcome=masked hops=0",
+	       "unmask line=0 reasons=auto pending=1 resample=0",
+	       "deliver line=0 hops=0 automasked=1");
+	EXPECT_EQ(0, doorbell_unmask_for(self->db, 0, DOORBELL_MASK_AUTO));
+	EVENTS("unmask line=0 reasons=auto pending=0 resample=0");
+	ASSERT_EQ(0, efd_write(self->in, 1));
+	ASSERT_EQ(4, efd_wait(self->out));
+	EVENTS("ring line=0 outcome=relayed hops=0",
+	       "relay_queued line=0",
+	       "deliver line=0 hops=0 automasked=1");
 }
 
 TEST_F(trace, region_write)
@@ -193,7 +228,7 @@ TEST_F(trace, region_write)
 	EVENTS("region_write space=mmio addr=0x1000 length=4 value=0xfeed line=-1",
 	       "region_write space=pio addr=0x3f8 length=1 value=0x7 line=2",
 	       "ring line=2 outcome=delivered hops=0",
-	       "deliver line=2 hops=0");
+	       "deliver line=2 hops=0 automasked=0");
 
 	/* A write that matches two regions. */
 	ASSERT_EQ(0, change_region(self->db, matching(to_line(0x1000, 4, 1), 1)));
@@ -201,7 +236,7 @@ TEST_F(trace, region_write)
 	EVENTS("region_write space=mmio addr=0x1000 length=4 value=0x1 line=-1",
 	       "region_write space=mmio addr=0x1000 length=4 value=0x1 line=1",
 	       "ring line=1 outcome=delivered hops=0",
-	       "deliver line=1 hops=0");
+	       "deliver line=1 hops=0 automasked=0");
 }
 
 TEST_F(trace, hangup)
@@ -240,7 +275,7 @@ TEST_F(trace, contexts)
 	EVENTS();
 	ASSERT_EQ(0, tracer_write(&self->tracer, "events/doorbell/doorbell_deliver/enable", "1"));
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
-	EVENTS("deliver line=0 hops=0");
+	EVENTS("deliver line=0 hops=0 automasked=0");
 }
 
 /* Numbers of events. */
@@ -335,16 +370,16 @@ TEST_F(trace_callback, owned)
 		/* The irq_work lends its priority to the owner. */
 		EXPECT_EVENTS(&self->tracer, context_of(_metadata, c->db),
 			      "ring line=0 outcome=delivered hops=0",
-			      "deliver line=0 hops=0",
+			      "deliver line=0 hops=0 automasked=0",
 			      "ring line=0 outcome=owned hops=1",
 			      "relay_queued line=0",
-			      "deliver line=0 hops=1");
+			      "deliver line=0 hops=1 automasked=0");
 	} else {
 		EXPECT_EVENTS(&self->tracer, context_of(_metadata, c->db),
 			      "ring line=0 outcome=delivered hops=0",
-			      "deliver line=0 hops=0",
+			      "deliver line=0 hops=0 automasked=0",
 			      "ring line=0 outcome=owned hops=1",
-			      "deliver line=0 hops=1");
+			      "deliver line=0 hops=1 automasked=0");
 	}
 }
 
