@@ -4,7 +4,7 @@
 
 use crate::{print, require_context, ContextArgs};
 use clap::Args;
-use doorbell::{uapi, AckOutcome, Context, LineSet, RingOutcome};
+use doorbell::{uapi, AckOutcome, Context, LineSet, MaskReasons, RingOutcome};
 use serde_json::json;
 use std::str::FromStr;
 
@@ -36,11 +36,22 @@ pub struct LinesArgs {
     json: bool,
 }
 
+/// Arguments of the commands that mask and unmask lines.
+#[derive(Args)]
+pub struct MaskArgs {
+    #[command(flatten)]
+    lines: LinesArgs,
+    /// Set, or end, REASONS: vector, function, pause, auto, or several with commas between them. A line
+    /// is masked while it has at least one
+    #[arg(long, value_name = "REASONS", default_value = "vector")]
+    reasons: MaskReasons,
+}
+
 /// An operation on lines.
 #[derive(Clone, Copy)]
 pub enum LineOp {
-    Mask,
-    Unmask,
+    Mask(MaskReasons),
+    Unmask(MaskReasons),
     Clear,
     Ack,
     Raise,
@@ -103,6 +114,14 @@ fn ring_one(context: &Context, line: u32, args: &RingArgs) -> anyhow::Result<()>
     ))
 }
 
+pub fn mask(args: &MaskArgs) -> anyhow::Result<()> {
+    lines(LineOp::Mask(args.reasons), &args.lines)
+}
+
+pub fn unmask(args: &MaskArgs) -> anyhow::Result<()> {
+    lines(LineOp::Unmask(args.reasons), &args.lines)
+}
+
 pub fn lines(op: LineOp, args: &LinesArgs) -> anyhow::Result<()> {
     let context = require_context(&args.context)?;
     let asked = &args.lines.0;
@@ -148,12 +167,28 @@ impl LineOp {
         }
         let one = |key, text, lines| Ok(vec![(outcome(key, text), lines)]);
         match self {
-            LineOp::Mask => one("masked", "masked", context.mask_lines(asked)?),
-            LineOp::Unmask => one(
-                "delivered",
-                "unmasked, message delivered",
-                context.unmask_lines(asked)?,
-            ),
+            LineOp::Mask(reasons) => {
+                one("masked", "masked", context.mask_lines_for(asked, reasons)?)
+            }
+            LineOp::Unmask(reasons) => {
+                let delivered = context.unmask_lines_for(asked, reasons)?;
+                let mut masked = Vec::new();
+                for line in asked.iter().filter(|line| !delivered.contains(*line)) {
+                    if context.query(line)?.masked {
+                        masked.push(line);
+                    }
+                }
+                Ok(vec![
+                    (
+                        outcome("delivered", "unmasked, message delivered"),
+                        delivered,
+                    ),
+                    (
+                        outcome("masked", "still masked, for another reason"),
+                        masked.into_iter().collect(),
+                    ),
+                ])
+            }
             LineOp::Clear => one("dropped", "message dropped", context.clear_lines(asked)?),
             LineOp::Lower => {
                 let lines = only(&those(asked, |line| context.lower(line))?, true);
@@ -188,8 +223,8 @@ impl LineOp {
     /// Describes the lines that have no outcome of their own.
     fn otherwise(self) -> &'static str {
         match self {
-            LineOp::Mask => "masked already",
-            LineOp::Unmask => "unmasked, nothing was pending",
+            LineOp::Mask(_) => "masked already",
+            LineOp::Unmask(_) => "unmasked, nothing was pending",
             LineOp::Clear => "nothing was pending",
             LineOp::Raise => "raised, nothing new to deliver",
             LineOp::Lower => "lowered",
@@ -243,6 +278,24 @@ impl FromStr for LineListArg {
     }
 }
 
+/// Returns a letter for each mask reason.
+pub fn mask_letters(reasons: MaskReasons) -> [(bool, char); 4] {
+    [
+        (MaskReasons::VECTOR, 'V'),
+        (MaskReasons::FUNCTION, 'F'),
+        (MaskReasons::PAUSE, 'P'),
+        (MaskReasons::AUTO, 'A'),
+    ]
+    .map(|(reason, letter)| (reasons.contains(reason), letter))
+}
+
+/// Formats each bit as its letter or as a dash.
+pub fn letters(bits: impl IntoIterator<Item = (bool, char)>) -> String {
+    bits.into_iter()
+        .map(|(set, letter)| if set { letter } else { '-' })
+        .collect()
+}
+
 /// Formats lines as [`LineListArg`] parses them.
 fn ranges(lines: &LineSet) -> String {
     let mut ranges: Vec<(u32, u32)> = Vec::new();
@@ -289,6 +342,7 @@ mod tests {
 
     #[test]
     fn answer_tells_lines_apart() {
+        const VECTOR: MaskReasons = MaskReasons::VECTOR;
         let say = |op: LineOp, asked, results: &[(&'static str, &str)]| {
             let results: Vec<_> = results
                 .iter()
@@ -300,10 +354,13 @@ mod tests {
             op.say(&set(asked), &results)
         };
         assert_eq!(
-            say(LineOp::Mask, "0-3,8", &[("masked", "0-1,8")]),
+            say(LineOp::Mask(VECTOR), "0-3,8", &[("masked", "0-1,8")]),
             "lines 0-1,8: masked\nlines 2-3: masked already\n"
         );
-        assert_eq!(say(LineOp::Unmask, "5", &[("done", "5")]), "line 5: done\n");
+        assert_eq!(
+            say(LineOp::Unmask(VECTOR), "5", &[("done", "5")]),
+            "line 5: done\n"
+        );
         assert_eq!(
             say(LineOp::Clear, "5", &[("", "")]),
             "line 5: nothing was pending\n"

@@ -99,13 +99,20 @@ Examples:
     #[command(after_help = "\
 Examples:
   doorbell mask 3 --socket /tmp/d
+  doorbell mask 0-15 --reasons function --socket /tmp/d
   doorbell mask 1,4,9-12 --json --socket /tmp/d")]
-    Mask(lines::LinesArgs),
+    Mask(lines::MaskArgs),
     /// Unmask lines: each delivers the message that it holds
     #[command(after_help = "\
-Example:
-  doorbell unmask 0-3 --socket /tmp/d")]
-    Unmask(lines::LinesArgs),
+A line that is masked for another reason stays masked: 'doorbell query' shows
+the reasons.
+
+Examples:
+  doorbell unmask 0-3 --socket /tmp/d
+  doorbell unmask 0-15 --reasons function --socket /tmp/d
+  doorbell unmask 3 --reasons auto --pid 1234
+                                    end the handler of an automask line")]
+    Unmask(lines::MaskArgs),
     /// Drop the pending messages of lines
     #[command(after_help = "\
 Example:
@@ -238,8 +245,8 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Top(args) => top::top(args),
         Command::Query(args) => query::query(args),
         Command::Ring(args) => lines::ring(args),
-        Command::Mask(args) => lines::lines(LineOp::Mask, args),
-        Command::Unmask(args) => lines::lines(LineOp::Unmask, args),
+        Command::Mask(args) => lines::mask(args),
+        Command::Unmask(args) => lines::unmask(args),
         Command::Clear(args) => lines::lines(LineOp::Clear, args),
         Command::Ack(args) => lines::lines(LineOp::Ack, args),
         Command::Raise(args) => lines::lines(LineOp::Raise, args),
@@ -274,13 +281,16 @@ fn wide_table(header: &[&str], left: usize) -> comfy_table::Table {
 }
 
 /// The features, by the names that `doorbell info` prints.
-const FEATURES: [(u64, &str); 7] = [
+const FEATURES: [(u64, &str); 10] = [
     (uapi::FEATURE_EVENTFD_READ, "read"),
     (uapi::FEATURE_EVENTFD_PEEK, "peek"),
     (uapi::FEATURE_MASK, "mask"),
     (uapi::FEATURE_LEVEL, "level"),
     (uapi::FEATURE_BUS, "bus"),
     (uapi::FEATURE_RING_WAIT, "ring-wait"),
+    (uapi::FEATURE_RING_LINES, "ring-lines"),
+    (uapi::FEATURE_MASK_REASONS, "mask-reasons"),
+    (uapi::FEATURE_UNMASKFD, "unmaskfd"),
     (uapi::FEATURE_SUMMARY, "summary"),
 ];
 
@@ -433,6 +443,9 @@ mod tests {
             "trace --line x",
             "mask",
             "mask 7-3 --fd 5",
+            "mask 7 --reasons all --fd 5",
+            "unmask 7 --reasons vector, --fd 5",
+            "clear 7 --reasons vector --fd 5",
             "clear 1,x --fd 5",
             "unmask 65536 --fd 5",
             "ack",
@@ -496,6 +509,7 @@ mod tests {
         for command in [
             "ring 1",
             "mask 1",
+            "mask 1 --reasons vector,pause",
             "clear 1",
             "bus list",
             "bus write 0x10 1",

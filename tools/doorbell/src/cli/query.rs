@@ -2,7 +2,10 @@
 
 //! `doorbell query`.
 
-use crate::{lines::LineListArg, print, require_context, wide_table, ContextArgs};
+use crate::{
+    lines::{letters, mask_letters, LineListArg},
+    print, require_context, wide_table, ContextArgs,
+};
 use anyhow::ensure;
 use clap::Args;
 use doorbell::LineQuery;
@@ -12,12 +15,16 @@ It changes nothing and delivers nothing. The numbers of a line are as of one
 moment. One line is printed as a list, several lines as a table.
 
 Column 'state' of the table:
-  m-----  masked
-  -p----  a message is pending
-  --l---  a level line
-  ---a--  asserted: delivered and not acked yet
-  ----r-  its level is raised
-  -----s  the unmask will signal the resamplefds
+  V---------  masked: its own mask, that of a vector
+  -F--------  masked: the mask of the function
+  --P-------  masked: the virtual machine is paused
+  ---A------  masked: by itself, until its handler has ended
+  ----p-----  a message is pending
+  -----l----  a level line
+  ------a---  asserted: delivered and not acked yet
+  -------r--  its level is raised
+  --------s-  the unmask will signal the resamplefds
+  ---------m  automask: masks itself when it delivers
 Other columns: rings that coalesced, messages that were dropped, irqfds with a
 resamplefd, triggers, notifiers.
 
@@ -75,8 +82,9 @@ fn json(query: &LineQuery) -> anyhow::Result<serde_json::Value> {
 
 /// Describes one line.
 fn list(query: &LineQuery) -> String {
+    let masked = format!("masked ({})", query.reasons);
     let words = [
-        (query.masked, "masked"),
+        (query.masked, masked.as_str()),
         (query.pending, "a message is pending"),
         (query.asserted, "asserted: not acked yet"),
         (query.raised, "raised"),
@@ -91,7 +99,7 @@ fn list(query: &LineQuery) -> String {
         false => words.join(", "),
     };
     let rows = [
-        ("type", if query.level { "level" } else { "edge" }.into()),
+        ("type", line_type(query).into()),
         ("state", state),
         ("rings", query.rings.to_string()),
         (
@@ -150,30 +158,39 @@ fn table(queries: &[LineQuery]) -> comfy_table::Table {
     table
 }
 
+fn line_type(query: &LineQuery) -> &'static str {
+    match (query.level, query.automask) {
+        (false, false) => "edge",
+        (false, true) => "edge, masks itself when it delivers",
+        (true, false) => "level",
+        (true, true) => "level, masks itself when it delivers",
+    }
+}
+
 /// Formats the bits of a line's state as one word.
 fn state(query: &LineQuery) -> String {
-    [
-        (query.masked, 'm'),
+    let rest = [
         (query.pending, 'p'),
         (query.level, 'l'),
         (query.asserted, 'a'),
         (query.raised, 'r'),
         (query.resample, 's'),
-    ]
-    .map(|(set, letter)| if set { letter } else { '-' })
-    .into_iter()
-    .collect()
+        (query.automask, 'm'),
+    ];
+    letters(mask_letters(query.reasons).into_iter().chain(rest))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use doorbell::MaskReasons;
 
     fn held() -> LineQuery {
         LineQuery {
             line: 2,
             pending: true,
             masked: true,
+            reasons: MaskReasons::VECTOR | MaskReasons::PAUSE,
             rings: 14,
             deliveries: 7,
             dropped: 4,
@@ -189,7 +206,7 @@ mod tests {
         for part in [
             "line 2\n",
             "type        edge",
-            "state       masked, a message is pending",
+            "state       masked (vector,pause), a message is pending",
             "coalesced   2",
             "of these    1 unmaskfds, 0 ackfds",
             "triggers    1",
@@ -197,6 +214,13 @@ mod tests {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(list(&LineQuery::default()).contains("state       idle"));
+        let automask = LineQuery {
+            automask: true,
+            level: true,
+            ..held()
+        };
+        assert!(list(&automask).contains("type        level, masks itself"));
+        assert_eq!(state(&automask), "V-P-pl---m");
     }
 
     #[test]
@@ -213,7 +237,7 @@ mod tests {
             .map(|line| line.trim_end().chars().count())
             .max();
         assert!(widest <= Some(80), "{text}");
-        assert!(text.contains("mp----"), "{text}");
+        assert!(text.contains("V-P-p-----"), "{text}");
     }
 
     #[test]

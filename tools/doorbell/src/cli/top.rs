@@ -3,7 +3,12 @@
 //! `doorbell top`.
 
 use crate::{
-    context_args::ContextArgs, duration, lines::LineListArg, print, screen::Redraw, wide_table,
+    context_args::ContextArgs,
+    duration,
+    lines::{letters, mask_letters, LineListArg},
+    print,
+    screen::Redraw,
+    wide_table,
 };
 use anyhow::ensure;
 use clap::Args;
@@ -31,9 +36,10 @@ Columns, per second:
   acks/s     acks of level lines
 
 Column 'state' of lines:
-  m--  masked
-  -p-  a message is pending
-  --a  a level line is asserted
+  VFPA---  masked by the vector, by the function, by a pause, by itself
+  ----p--  a message is pending
+  -----a-  a level line is asserted
+  ------m  automask: masks itself when it delivers
 
 Examples:
   doorbell top                       all contexts
@@ -149,16 +155,18 @@ fn contexts() -> anyhow::Result<BTreeMap<Key, Sample>> {
     Ok(samples)
 }
 
-fn line_sample(line: u32, status: &LineStatus) -> Sample {
-    let bits = [
-        (status.masked, 'm'),
+/// Formats the bits of a line's state as one word.
+pub fn state_letters(status: &LineStatus) -> String {
+    let rest = [
         (status.pending, 'p'),
         (status.asserted, 'a'),
+        (status.automask, 'm'),
     ];
-    let state: String = bits
-        .map(|(set, letter)| if set { letter } else { '-' })
-        .into_iter()
-        .collect();
+    letters(mask_letters(status.reasons).into_iter().chain(rest))
+}
+
+fn line_sample(line: u32, status: &LineStatus) -> Sample {
+    let state = state_letters(status);
     let (labels, fields) = labelled([("line", line.into()), ("state", state.into())]);
     Sample {
         labels,

@@ -8,6 +8,7 @@ use crate::{
     lines::LineListArg,
     print,
     screen::Redraw,
+    top::state_letters,
     wide_table,
 };
 use anyhow::{ensure, Context as _};
@@ -28,9 +29,10 @@ per delivery and per change of a mask; it combines deliveries that are faster
 than the output. It changes nothing.
 
 Column 'state':
-  m--  masked
-  -p-  a message is pending
-  --a  a level line is asserted
+  VFPA---  masked by the vector, by the function, by a pause, by itself
+  ----p--  a message is pending
+  -----a-  a level line is asserted
+  ------m  automask: masks itself when it delivers
 
 Examples:
   doorbell watch --lines 4 --socket /tmp/d &
@@ -234,8 +236,11 @@ impl Change {
             parts.push(format!("{} dropped", now.dropped - before.dropped));
         }
         match (before.masked, now.masked) {
-            (false, true) => parts.push("masked".into()),
+            (false, true) => parts.push(format!("masked ({})", now.reasons)),
             (true, false) => parts.push("unmasked".into()),
+            (true, true) if now.reasons != before.reasons => {
+                parts.push(format!("still masked ({})", now.reasons));
+            }
             _ => {}
         }
         if now.acks != before.acks {
@@ -310,6 +315,8 @@ impl View {
                     "coalesced": now.coalesced,
                     "dropped": now.dropped,
                     "masked": now.masked,
+                    "reasons": now.reasons,
+                    "automask": now.automask,
                     "pending": now.pending,
                     "asserted": now.asserted,
                     "acks": now.acks,
@@ -378,14 +385,6 @@ fn shown(board: &Board) -> Vec<usize> {
     lines
 }
 
-/// Formats the bits of a line's state as one word.
-fn state(masked: bool, pending: bool, asserted: bool) -> String {
-    let bits = [(masked, 'm'), (pending, 'p'), (asserted, 'a')];
-    bits.map(|(set, letter)| if set { letter } else { '-' })
-        .into_iter()
-        .collect()
-}
-
 fn table(board: &Board, shown: &[usize]) -> comfy_table::Table {
     let header = [
         "line",
@@ -406,7 +405,7 @@ fn table(board: &Board, shown: &[usize]) -> comfy_table::Table {
             status.deliveries.to_string(),
             status.coalesced.to_string(),
             status.dropped.to_string(),
-            state(status.masked, status.pending, status.asserted),
+            state_letters(status),
             status.acks.to_string(),
             board.last[line].map_or("-".into(), |at| format!("{at:.3}")),
         ]);
@@ -417,6 +416,7 @@ fn table(board: &Board, shown: &[usize]) -> comfy_table::Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use doorbell::MaskReasons;
 
     fn board(lines: usize) -> Board {
         Board {
@@ -429,6 +429,7 @@ mod tests {
         LineStatus {
             pending: true,
             masked: true,
+            reasons: MaskReasons::VECTOR,
             deliveries: 7,
             coalesced: 2,
             dropped: 4,
@@ -445,7 +446,7 @@ mod tests {
         let cells: Vec<&str> = row.split_whitespace().collect();
         assert_eq!(
             cells,
-            ["3", "14", "7", "2", "4", "mp-", "0", "1.500"],
+            ["3", "14", "7", "2", "4", "V---p--", "0", "1.500"],
             "{text}"
         );
     }
@@ -483,11 +484,12 @@ mod tests {
         let told = text(board.update(1, held(), 0.5)).unwrap();
         assert_eq!(
             told,
-            "7 delivered (7 of 14 rings), 4 dropped, masked, a message is pending"
+            "7 delivered (7 of 14 rings), 4 dropped, masked (vector), a message is pending"
         );
         assert!(board.update(1, held(), 0.6).is_none());
         let unmasked = LineStatus {
             masked: false,
+            reasons: MaskReasons::default(),
             pending: false,
             deliveries: 8,
             ..held()
@@ -502,6 +504,13 @@ mod tests {
         assert_eq!(text(board.update(1, pending, 0.8)), None);
         let acked = LineStatus { acks: 2, ..pending };
         assert_eq!(text(board.update(1, acked, 0.9)).unwrap(), "2 acked");
+        let paused = LineStatus {
+            reasons: MaskReasons::VECTOR | MaskReasons::PAUSE,
+            ..held()
+        };
+        board.update(1, held(), 1.0);
+        let told = text(board.update(1, paused, 1.1)).unwrap();
+        assert_eq!(told, "still masked (vector,pause)");
     }
 
     #[test]
