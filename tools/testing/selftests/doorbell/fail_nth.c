@@ -444,6 +444,18 @@ static int call_ring_lines(struct testbed *w)
 	return call_set(w, DOORBELL_RING_LINES);
 }
 
+static int call_mask_for(struct testbed *w)
+{
+	return doorbell_mask_lines_for(w->db, 0, LINES, w->lines, w->result,
+				       DOORBELL_MASK_FUNCTION);
+}
+
+static int call_unmask_for(struct testbed *w)
+{
+	return doorbell_unmask_lines_for(w->db, 0, LINES, w->lines, w->result,
+					 DOORBELL_MASK_FUNCTION);
+}
+
 static int call_mask_one(struct testbed *w)
 {
 	return doorbell_mask(w->db, 0);
@@ -457,6 +469,14 @@ static void prepare_messages(struct __test_metadata *_metadata, struct testbed *
 	prepare_masked(_metadata, w);
 	for (i = 0; i < LINES; i += 2)
 		ASSERT_EQ(DOORBELL_RING_MASKED, doorbell_ring(w->db, i));
+}
+
+/* The lines are masked for two reasons, but for the first three. */
+static void prepare_reasons(struct __test_metadata *_metadata, struct testbed *w)
+{
+	prepare_messages(_metadata, w);
+	ASSERT_EQ(0, doorbell_mask_lines_for(w->db, 0, LINES, NULL, NULL, DOORBELL_MASK_FUNCTION));
+	ASSERT_EQ(0, doorbell_unmask_lines(w->db, 0, LOOKED_AT, NULL, NULL));
 }
 
 /* The result, even if half written, has no line that was not selected. */
@@ -480,6 +500,20 @@ TEST_F(fail_nth, mask)
 {
 	sweep(_metadata, &(struct sweep){
 		.lines = LINES, .call = call_mask, .check = check_result });
+}
+
+TEST_F(fail_nth, mask_for)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .prepare = prepare_messages, .call = call_mask_for,
+		.check = check_result });
+}
+
+TEST_F(fail_nth, unmask_for)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .prepare = prepare_reasons, .call = call_unmask_for,
+		.check = check_result });
 }
 
 TEST_F(fail_nth, unmask)

@@ -29,6 +29,25 @@ TEST_F(fail_nth, set_type)
 		.lines = LINES, .call = call_set_type, .check = check_level });
 }
 
+static int call_set_type_automask(struct testbed *w)
+{
+	return doorbell_set_type_automask(w->db, 2, DOORBELL_TYPE_LEVEL);
+}
+
+static bool check_automask(struct testbed *w)
+{
+	return doorbell_ring(w->db, 2) == DOORBELL_RING_DELIVERED &&
+	       doorbell_ack(w->db, 2) == DOORBELL_ACK_POSTPONED &&
+	       doorbell_ring(w->db, 2) == DOORBELL_RING_MASKED &&
+	       doorbell_unmask_for(w->db, 2, DOORBELL_MASK_AUTO) == 1;
+}
+
+TEST_F(fail_nth, set_type_automask)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .call = call_set_type_automask, .check = check_automask });
+}
+
 static int call_set_type_edge(struct testbed *w)
 {
 	return doorbell_set_type(w->db, 2, DOORBELL_TYPE_EDGE);

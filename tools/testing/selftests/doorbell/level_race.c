@@ -88,6 +88,17 @@ static void act_mask(struct crowd *crowd, unsigned int round)
 	dither(round / 64);
 }
 
+/* Another reason: the line is unmasked, and resamples, when both have ended. */
+static void act_pause(struct crowd *crowd, unsigned int round)
+{
+	const uint32_t reasons = DOORBELL_MASK_PAUSE;
+
+	dither(round / 64);
+	atomic_fetch_add(&crowd->masked, doorbell_mask_for(crowd->db, 0, reasons) == 1);
+	dither(round);
+	doorbell_unmask_for(crowd->db, 0, reasons);
+}
+
 static void act_level(struct crowd *crowd, unsigned int round)
 {
 	count(crowd, crowd->rung, 2, doorbell_set_level(crowd->db, 0, 1));
@@ -170,7 +181,7 @@ TEST_F(level_race, crowd)
 {
 	const act_fn acts[] = {
 		variant->by_irqfd ? act_write : act_ring, act_ack, act_mask, act_ack,
-		variant->by_irqfd ? act_write : act_ring,
+		variant->by_irqfd ? act_write : act_ring, act_pause,
 	};
 	struct crowd crowd = { .db = self->db, .in = self->in[0], .status = &self->status[0] };
 	int acks = new_eventfd(_metadata, 0, 0), masks = new_eventfd(_metadata, 0, 0);
@@ -213,7 +224,7 @@ static bool levels_happened(struct crowd *crowd)
 TEST_F(level_race, crowd_with_a_level)
 {
 	const act_fn acts[] = {
-		act_level, act_ack, act_mask, variant->by_irqfd ? act_write : act_ring,
+		act_level, act_ack, act_mask, variant->by_irqfd ? act_write : act_ring, act_pause,
 	};
 	struct crowd crowd = { .db = self->db, .in = self->in[0], .status = &self->status[0] };
 	struct doorbell_query query;

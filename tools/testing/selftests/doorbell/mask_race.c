@@ -247,9 +247,9 @@ static void crowd_ring(struct crowd *crowd)
 		atomic_fetch_add(&crowd->rung[ret], 1);
 }
 
-static void crowd_op(struct crowd *crowd, unsigned long cmd, atomic_ulong *sum)
+static void crowd_op(struct crowd *crowd, unsigned long cmd, uint32_t reasons, atomic_ulong *sum)
 {
-	int ret = doorbell_line_set(crowd->db, cmd, 0, 1, NULL, NULL);
+	int ret = doorbell_line_set_for(crowd->db, cmd, 0, 1, NULL, NULL, reasons);
 
 	if (ret < 0)
 		atomic_fetch_add(&crowd->failed, 1);
@@ -262,6 +262,7 @@ static void *mill_about(void *arg)
 	struct member *member = arg;
 	struct crowd *crowd = member->crowd;
 	unsigned int round;
+	uint32_t reasons;
 
 	pin_to(member->nr);
 	for (round = 0; !atomic_load(&crowd->stop); round++) {
@@ -273,13 +274,15 @@ static void *mill_about(void *arg)
 			break;
 		case 2:
 		case 3:
-			crowd_op(crowd, DOORBELL_MASK, &crowd->masked);
+			/* At times for the same reason, at times for two. */
+			reasons = 1U << (member->nr == 2 ? 0 : round / 32 % 4);
+			crowd_op(crowd, DOORBELL_MASK, reasons, &crowd->masked);
 			dither(round);
-			crowd_op(crowd, DOORBELL_UNMASK, &crowd->unmasked);
+			crowd_op(crowd, DOORBELL_UNMASK, reasons, &crowd->unmasked);
 			break;
 		default:
 			dither(round);
-			crowd_op(crowd, DOORBELL_CLEAR, &crowd->cleared);
+			crowd_op(crowd, DOORBELL_CLEAR, 0, &crowd->cleared);
 		}
 	}
 	return NULL;
