@@ -43,7 +43,7 @@ pub use rule::{Rule, Violation};
 
 use crate::{random::Random, rtt::Progress, sys};
 use accounting::Issued;
-use doorbell::LineSet;
+use doorbell::{LineSet, MaskReasons};
 use pool::{spawn_thread, IssuedCounts, WorkerPool};
 use roles::{roles, spawn_workers, Role};
 use std::{
@@ -74,7 +74,7 @@ pub struct Options {
 }
 
 /// The minimum number of lines: one of each kind.
-pub const MIN_LINES: u32 = 12;
+pub const MIN_LINES: u32 = 13;
 
 /// The minimum number of threads: one for each role.
 pub const MIN_THREADS: usize = 9;
@@ -211,6 +211,22 @@ fn run_until_check(
     }
 }
 
+/// Ends all reasons to mask a line. Returns true if a line was masked.
+fn unmask_all(pool: &WorkerPool, counts: &mut IssuedCounts) -> Result<bool, Violation> {
+    let topology = &pool.topology;
+    let masked = (0..topology.lines.len()).any(|line| topology.status(line).masked);
+    for (at, context) in topology.contexts.iter().enumerate() {
+        let set = LineSet::range(0..topology.status[at].nr_lines());
+        let released = context.unmask_lines_for(&set, MaskReasons::ALL)?;
+        for (line, issued) in topology.lines.iter().zip(&mut counts.lines) {
+            if line.context == at {
+                issued.released += u64::from(released.contains(line.number));
+            }
+        }
+    }
+    Ok(masked)
+}
+
 /// Unmasks all lines, waits until nothing is in flight, and checks the level lines. The caller has
 /// paused all threads.
 fn settle(
@@ -220,22 +236,19 @@ fn settle(
     counts: &mut IssuedCounts,
 ) -> Result<(), Violation> {
     let topology = &pool.topology;
-    for (at, context) in topology.contexts.iter().enumerate() {
-        let set = LineSet::range(0..topology.status[at].nr_lines());
-        let released = context.unmask_lines(&set)?;
-        for (line, issued) in topology.lines.iter().zip(&mut counts.lines) {
-            if line.context == at {
-                issued.released += u64::from(released.contains(line.number));
-            }
-        }
-    }
     // A run that has failed may never become quiet.
     let limit = match pool.failed() {
         true => options.longest_wait,
         false => STUCK_TIMEOUT,
     };
-    // If this times out, the accounts show the reason.
-    if wait_until_quiet(topology, limit) {
+    // If this times out, the accounts show the reason. An automask line has masked itself again if it
+    // had a message.
+    unmask_all(pool, counts)?;
+    let mut quiet = wait_until_quiet(topology, limit);
+    while quiet && unmask_all(pool, counts)? {
+        quiet = wait_until_quiet(topology, limit);
+    }
+    if quiet {
         level::handle_resamples(topology, counts)?;
         if wait_until_quiet(topology, limit) {
             level::check_level_lines(topology, random, options.longest_wait, counts)?;

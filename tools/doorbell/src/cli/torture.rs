@@ -24,7 +24,7 @@ Sums:
   rings made      = rings that the module counts
                   = deliveries + coalesced + dropped
   deliveries      = signals that arrived at each permanent trigger
-  masks, unmasks  = signals that arrived at notifiers
+  masks, unmasks  = signals that arrived at notifiers; a mask by a delivery is none
   acks            = signals of each resamplefd, with the postponed ones
                   = deliveries of a level line, less an unacked one
   writes taken    = rings, or signals of regions' eventfds
@@ -37,6 +37,7 @@ after the ack is delivered again. So is a source that asserts the line when its
 resamplefd is signalled.
 
 A masked line delivers nothing, and the unmask delivers a pending message once.
+Masks are for random reasons; the line is masked while it has one.
 A deassigned eventfd is not signalled. An eventfd that becomes an irqfd is
 emptied. No counter decreases. No message stays pending on an unmasked line for
 longer than --max-wait.
@@ -51,6 +52,7 @@ Lines:
   merging     ordinary eventfds come and go as irqfds
   prompt      never masked, with permanent triggers: only its own
               callback delivers a pending message
+  automask    masks itself in each delivery, unmasked by several threads
   ioctl       rung by ioctl only
   level       a level line with resamplefds, acked by several threads
   raised      the same, and it is raised and lowered

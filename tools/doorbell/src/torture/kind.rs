@@ -32,6 +32,8 @@ pub enum Kind {
     /// A level line on which only one thread works, like solo.
     #[serde(rename = "solo-level")]
     SoloLevel,
+    /// Like open, but it masks itself in each delivery. Only handlers unmask it.
+    Automask,
     /// Rung in all ways, never masked, and its triggers stay assigned. So a message that its own
     /// callback does not deliver stays pending.
     Prompt,
@@ -52,6 +54,7 @@ impl Kind {
         Kind::Solo,
         Kind::Ioctl,
         Kind::SoloLevel,
+        Kind::Automask,
     ];
 
     /// Returns its name.
@@ -70,6 +73,7 @@ impl Kind {
             Kind::Raised => "raised",
             Kind::SoloLevel => "solo-level",
             Kind::Prompt => "prompt",
+            Kind::Automask => "automask",
         }
     }
 
@@ -82,7 +86,7 @@ impl Kind {
     pub(super) fn masked_by_all(self) -> bool {
         !matches!(
             self,
-            Kind::Solo | Kind::SoloLevel | Kind::Barrier | Kind::Prompt
+            Kind::Solo | Kind::SoloLevel | Kind::Barrier | Kind::Prompt | Kind::Automask
         )
     }
 

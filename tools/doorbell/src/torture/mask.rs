@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Threads that mask, unmask and clear lines: shared lines, and lines that only one thread masks.
+//! Threads that mask, unmask and clear lines: shared lines, lines that mask themselves, and lines that
+//! only one thread masks.
 
 use super::{
     kind::Kind,
@@ -8,7 +9,7 @@ use super::{
     Rule, Violation,
 };
 use crate::random::Random;
-use doorbell::{EventFd, LineSet};
+use doorbell::{EventFd, LineSet, MaskReasons};
 use std::{sync::Arc, time::Duration};
 
 /// A worker that masks, unmasks and clears lines that all maskers share.
@@ -17,6 +18,18 @@ pub(super) struct Masker {
     random: Random,
     /// The indices of the lines that may be masked, by context.
     lines: Vec<Vec<usize>>,
+    /// The indices of the lines that mask themselves.
+    automask: Vec<usize>,
+}
+
+/// Returns the reason of one mask.
+fn one_reason(random: &mut Random) -> MaskReasons {
+    random.pick(&[
+        MaskReasons::VECTOR,
+        MaskReasons::FUNCTION,
+        MaskReasons::PAUSE,
+        MaskReasons::AUTO,
+    ])
 }
 
 impl Masker {
@@ -31,6 +44,7 @@ impl Masker {
             .filter(|lines| !lines.is_empty())
             .collect();
         Self {
+            automask: topology.lines_with(|kind| kind == Kind::Automask),
             pool,
             random,
             lines,
@@ -62,12 +76,21 @@ impl Worker for Masker {
         let context = topology.context(lines[0]);
         let number = |line: usize| topology.lines[line].number;
 
+        // The handlers of lines that mask themselves.
+        for &index in &self.automask {
+            let delivered = topology
+                .context(index)
+                .unmask_for(number(index), MaskReasons::AUTO)?;
+            counts.lines[index].released += u64::from(delivered);
+        }
+
+        let reason = one_reason(random);
         // One line ...
         if random.one_in(2) {
             let index = random.pick(lines);
             let line = number(index);
             let issued = &mut counts.lines[index];
-            issued.masks += u64::from(context.mask(line)?);
+            issued.masks += u64::from(context.mask_for(line, reason)?);
             delay(random, || Ok(()))?;
             if topology.lines[index].kind == Kind::Cleared && random.one_in(2) {
                 issued.cleared += u64::from(context.clear(line)?);
@@ -76,7 +99,7 @@ impl Worker for Masker {
                 // Another masker unmasks it later.
                 return Ok(());
             }
-            issued.released += u64::from(context.unmask(line)?);
+            issued.released += u64::from(context.unmask_for(line, reason)?);
             return Ok(());
         }
 
@@ -88,12 +111,12 @@ impl Worker for Masker {
             .filter(|_| random.one_in(odds))
             .collect();
         let set: LineSet = chosen.iter().map(|&line| number(line)).collect();
-        let masked = context.mask_lines(&set)?;
+        let masked = context.mask_lines_for(&set, reason)?;
         delay(random, || Ok(()))?;
         let mut clear: Vec<usize> = chosen.clone();
         clear.retain(|&line| topology.lines[line].kind == Kind::Cleared);
         let cleared = context.clear_lines(&clear.iter().map(|&line| number(line)).collect())?;
-        let released = context.unmask_lines(&set)?;
+        let released = context.unmask_lines_for(&set, reason)?;
         for &line in &chosen {
             let issued = &mut counts.lines[line];
             let at = number(line);
@@ -194,10 +217,11 @@ impl Worker for BarrierCheck {
             .collect();
         let set: LineSet = numbers.iter().copied().collect();
 
+        let reason = one_reason(&mut self.random);
         let masked = match one {
-            true if context.mask(numbers[0])? => set.clone(),
+            true if context.mask_for(numbers[0], reason)? => set.clone(),
             true => LineSet::range(0..0),
-            false => context.mask_lines(&set)?,
+            false => context.mask_lines_for(&set, reason)?,
         };
         for (&at, &number) in chosen.iter().zip(&numbers) {
             if !masked.contains(number) {
@@ -226,9 +250,22 @@ impl Worker for BarrierCheck {
             let text = format!("masked at {before} deliveries, and then there were {now}");
             return Err(self.violation(at, text));
         }
-        if self.random.one_in(8) && context.mask(numbers[0])? {
-            let text = "a second MASK returned that the line was not masked";
-            return Err(self.violation(chosen[0], text.into()));
+        if self.random.one_in(8) {
+            // For the same reason or for another one, which then holds the line alone for a moment.
+            let second = one_reason(&mut self.random);
+            if context.mask_for(numbers[0], second)? {
+                let text = "a second MASK returned that the line was not masked";
+                return Err(self.violation(chosen[0], text.into()));
+            }
+            if second != reason {
+                let between = context.unmask_for(numbers[0], reason)?
+                    || context.mask_for(numbers[0], reason)?
+                    || context.unmask_for(numbers[0], second)?;
+                if between {
+                    let text = "the end of one of two reasons unmasked the line";
+                    return Err(self.violation(chosen[0], text.into()));
+                }
+            }
         }
         self.check_idle("masked", &chosen)?;
 
@@ -237,9 +274,9 @@ impl Worker for BarrierCheck {
             .map(|&at| topology.status(self.lines[at]).pending)
             .collect();
         let released = match one {
-            true if context.unmask(numbers[0])? => set.clone(),
+            true if context.unmask_for(numbers[0], reason)? => set.clone(),
             true => LineSet::range(0..0),
-            false => context.unmask_lines(&set)?,
+            false => context.unmask_lines_for(&set, reason)?,
         };
         for (((&at, &number), &pending), &before) in
             chosen.iter().zip(&numbers).zip(&pending).zip(&deliveries)
@@ -258,7 +295,7 @@ impl Worker for BarrierCheck {
                 return Err(self.violation(at, text));
             }
         }
-        if self.random.one_in(8) && context.unmask(numbers[0])? {
+        if self.random.one_in(8) && context.unmask_for(numbers[0], MaskReasons::ALL)? {
             let text = "UNMASK of a line that is not masked returned that it delivered";
             return Err(self.violation(chosen[0], text.into()));
         }

@@ -5,13 +5,14 @@
 //! The model is exact if only one thread works on the line, and waits for each message before the
 //! next call.
 
-use doorbell::{AckOutcome, LineQuery, RingOutcome};
+use doorbell::{AckOutcome, LineQuery, MaskReasons, RingOutcome};
 
 /// The state that a line must have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Expected {
     pub(super) level: bool,
-    pub(super) masked: bool,
+    pub(super) reasons: MaskReasons,
+    pub(super) automask: bool,
     pub(super) pending: bool,
     pub(super) asserted: bool,
     pub(super) raised: bool,
@@ -21,8 +22,10 @@ pub(super) struct Expected {
     pub(super) deliveries: u64,
     pub(super) dropped: u64,
     pub(super) acks: u64,
-    /// The number of masks and unmasks.
+    /// The number of masks and unmasks, without the masks by a delivery.
     pub(super) transitions: u64,
+    /// The number of masks by a delivery.
+    pub(super) automasks: u64,
     /// The number of signals of each resamplefd.
     pub(super) resamples: u64,
 }
@@ -40,7 +43,8 @@ impl Expected {
     pub(super) fn from_state(state: &LineQuery) -> Self {
         Self {
             level: state.level,
-            masked: state.masked,
+            reasons: state.reasons,
+            automask: state.automask,
             pending: state.pending,
             asserted: state.asserted,
             raised: state.raised,
@@ -57,12 +61,19 @@ impl Expected {
     pub(super) fn difference(&self, state: &LineQuery) -> Option<(&'static str, u64, u64)> {
         let got = Self {
             transitions: self.transitions,
+            automasks: self.automasks,
             resamples: self.resamples,
             ..Self::from_state(state)
         };
         [
             ("level", got.level.into(), self.level.into()),
-            ("masked", got.masked.into(), self.masked.into()),
+            ("masked", state.masked.into(), self.masked().into()),
+            (
+                "mask reasons",
+                got.reasons.bits().into(),
+                self.reasons.bits().into(),
+            ),
+            ("automask", got.automask.into(), self.automask.into()),
             ("pending", got.pending.into(), self.pending.into()),
             ("asserted", got.asserted.into(), self.asserted.into()),
             ("raised", got.raised.into(), self.raised.into()),
@@ -79,6 +90,14 @@ impl Expected {
     fn send(&mut self) {
         self.deliveries += 1;
         self.asserted |= self.level;
+        if self.automask {
+            self.automasks += 1;
+            self.reasons = self.reasons | MaskReasons::AUTO;
+        }
+    }
+
+    pub(super) fn masked(&self) -> bool {
+        !self.reasons.is_empty()
     }
 
     /// Returns true if a message was delivered and waits for its ack.
@@ -87,7 +106,7 @@ impl Expected {
     }
 
     fn request(&mut self) -> RingOutcome {
-        match (self.masked, self.pending) {
+        match (self.masked(), self.pending) {
             (false, _) => {
                 self.send();
                 RingOutcome::Delivered
@@ -147,24 +166,38 @@ impl Expected {
     /// De-asserts the line. Returns true if the resamplefds are signalled now.
     fn deassert(&mut self) -> bool {
         self.asserted = false;
-        self.resample |= self.masked;
-        self.resamples += u64::from(!self.masked);
-        !self.masked
+        if self.masked() {
+            self.resample = true;
+            return false;
+        }
+        self.resamples += 1;
+        true
     }
 
     pub(super) fn mask(&mut self) -> bool {
-        let newly = !self.masked;
-        self.transitions += u64::from(newly);
-        self.masked = true;
-        newly
+        self.mask_for(MaskReasons::VECTOR)
+    }
+
+    pub(super) fn mask_for(&mut self, reasons: MaskReasons) -> bool {
+        let masked = self.masked();
+        if !masked {
+            self.transitions += 1;
+        }
+        self.reasons = self.reasons | reasons;
+        !masked
     }
 
     pub(super) fn unmask(&mut self) -> bool {
-        if !self.masked {
+        self.unmask_for(MaskReasons::VECTOR)
+    }
+
+    pub(super) fn unmask_for(&mut self, reasons: MaskReasons) -> bool {
+        let masked = self.masked();
+        self.reasons = self.reasons.without(reasons);
+        if !masked || self.masked() {
             return false;
         }
         self.transitions += 1;
-        self.masked = false;
         self.resamples += u64::from(std::mem::take(&mut self.resample));
         let delivers = std::mem::take(&mut self.pending);
         if delivers {
@@ -277,6 +310,29 @@ mod tests {
             (line.dropped, line.asserted, line.resample),
             (2, false, true)
         );
+    }
+
+    #[test]
+    fn last_reason_to_end_delivers() {
+        let mut line = Expected::default();
+        assert!(line.mask_for(MaskReasons::PAUSE) && !line.mask());
+        assert_eq!(line.ring(), RingOutcome::Masked);
+        assert!(!line.unmask_for(MaskReasons::PAUSE) && !line.unmask_for(MaskReasons::PAUSE));
+        assert!(line.unmask());
+        assert_eq!((line.deliveries, line.transitions), (1, 2));
+    }
+
+    #[test]
+    fn automask_line_delivers_once_for_each_unmask() {
+        let mut line = Expected {
+            automask: true,
+            ..Expected::default()
+        };
+        assert_eq!(line.ring(), RingOutcome::Delivered);
+        assert_eq!(line.ring(), RingOutcome::Masked);
+        assert!(line.unmask_for(MaskReasons::AUTO), "the second message");
+        assert!(!line.unmask_for(MaskReasons::AUTO), "no third one");
+        assert_eq!((line.automasks, line.transitions), (2, 2));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::{
     Rule, Violation,
 };
 use crate::random::Random;
-use doorbell::{Context, EventFd, LineStatus, Notify};
+use doorbell::{Context, EventFd, LineStatus, LineType, MaskReasons, Notify};
 use std::{sync::Arc, time::Duration};
 
 /// A worker that owns a line. Other threads only assign and deassign triggers, which must not
@@ -34,6 +34,8 @@ pub(super) struct Sequential {
     resamples_seen: u64,
     /// The number of resamples that are in the account.
     accounted: u64,
+    /// The number of masks by a delivery that are in the account.
+    automasks: u64,
     expected: Expected,
     /// The maximum time that a message may take.
     max_wait: Duration,
@@ -72,6 +74,7 @@ impl Sequential {
             resamplefd: EventFd::non_blocking(false)?,
             resamples_seen: 0,
             accounted: 0,
+            automasks: 0,
             expected: Expected::new(level),
             max_wait,
         })
@@ -148,8 +151,25 @@ impl Sequential {
         self.check_result(Rule::Level, "the resamplefd", got, want)
     }
 
-    /// Adds the new resamples to the account.
+    /// Makes the line one that masks itself, or one that does not, in whatever state it is.
+    fn set_automask(&mut self, automask: bool) -> Result<(), Violation> {
+        let number = self.pool.topology.lines[self.line].number;
+        let line_type = match self.expected.level {
+            true => LineType::Level,
+            false => LineType::Edge,
+        };
+        self.expected.automask = automask;
+        match automask {
+            true => self.context().set_type_automask(number, line_type)?,
+            false => self.context().set_type(number, line_type)?,
+        }
+        Ok(())
+    }
+
+    /// Adds the new resamples, and the new masks by deliveries, to the account.
     fn account(&mut self, issued: &mut Issued) {
+        let automasks = self.expected.automasks;
+        issued.automasks += automasks - std::mem::replace(&mut self.automasks, automasks);
         let resamples = self.expected.resamples;
         issued.resamples += resamples - std::mem::replace(&mut self.accounted, resamples);
     }
@@ -212,14 +232,19 @@ impl Sequential {
                 self.check_result(Rule::Results, "RING", got, want)?;
             }
             4 => {
-                let want = self.expected.mask();
-                let got = self.context().mask(number)?;
+                let reasons = random_reasons(&mut self.random);
+                let want = self.expected.mask_for(reasons);
+                let got = self.context().mask_for(number, reasons)?;
                 issued.masks += u64::from(got);
                 self.check_result(Rule::Mask, "MASK", got, want)?;
             }
             5 => {
-                let want = self.expected.unmask();
-                let got = self.context().unmask(number)?;
+                let reasons = match self.random.one_in(2) {
+                    true => MaskReasons::ALL,
+                    false => random_reasons(&mut self.random),
+                };
+                let want = self.expected.unmask_for(reasons);
+                let got = self.context().unmask_for(number, reasons)?;
                 issued.released += u64::from(got);
                 self.check_result(Rule::Mask, "UNMASK", got, want)?;
             }
@@ -228,6 +253,10 @@ impl Sequential {
                 let got = self.context().clear(number)?;
                 issued.cleared += u64::from(got);
                 self.check_result(Rule::Results, "CLEAR", got, want)?;
+            }
+            7 if self.random.one_in(2) => {
+                let automask = self.random.one_in(2);
+                self.set_automask(automask)?;
             }
             7 => {
                 let want = self.expected.pending;
@@ -299,6 +328,21 @@ impl Sequential {
     }
 }
 
+/// Returns one reason, or several.
+fn random_reasons(random: &mut Random) -> MaskReasons {
+    let one = [
+        MaskReasons::VECTOR,
+        MaskReasons::FUNCTION,
+        MaskReasons::PAUSE,
+        MaskReasons::AUTO,
+    ];
+    let first = random.pick(&one);
+    match random.one_in(4) {
+        true => first | random.pick(&one),
+        false => first,
+    }
+}
+
 impl Worker for Sequential {
     fn run_slice(&mut self, counts: &mut IssuedCounts) -> Result<(), Violation> {
         for _ in 0..8 {
@@ -309,8 +353,9 @@ impl Worker for Sequential {
 
     fn before_pause(&mut self, counts: &mut IssuedCounts) -> Result<(), Violation> {
         let number = self.pool.topology.lines[self.line].number;
-        let want = self.expected.unmask();
-        let got = self.context().unmask(number)?;
+        self.set_automask(false)?;
+        let want = self.expected.unmask_for(MaskReasons::ALL);
+        let got = self.context().unmask_for(number, MaskReasons::ALL)?;
         counts.lines[self.line].released += u64::from(got);
         self.account(&mut counts.lines[self.line]);
         self.check_result(Rule::Mask, "UNMASK", got, want)?;

@@ -182,6 +182,9 @@ impl Topology {
             here.assign_notifier(&eventfd, number, Notify::ACK)?;
             acked = Some(eventfd);
         }
+        if kind == Kind::Automask {
+            here.set_type_automask(number, LineType::Edge)?;
+        }
         let irqfd = match kind {
             Kind::Ioctl => None,
             _ if kind.level() => {
