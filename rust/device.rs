@@ -463,7 +463,7 @@ impl DoorbellFile {
     fn query(&self, arg: &Argument) -> Result {
         let query: doorbell_query = arg.read()?;
         check_flags(query.flags, 0)?;
-        check_reserved(&query.reserved)?;
+        check_reserved(&[query.reserved])?;
         let context = self.context()?;
         let snapshot = context.line(query.line).ok_or(ENXIO)?.snapshot();
         let usage = context.usage_of(query.line);

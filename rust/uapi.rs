@@ -196,7 +196,7 @@ impl_user_abi! {
         flags: u32,
         nr_unmaskfds: u32,
         nr_ackfds: u32,
-        reserved: [u32; 1],
+        reserved: u32,
     }
     doorbell_notifier {
         fd: i32,

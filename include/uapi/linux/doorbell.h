@@ -470,7 +470,7 @@ struct doorbell_query {
 	__u32 flags;
 	__u32 nr_unmaskfds;
 	__u32 nr_ackfds;
-	__u32 reserved[1];
+	__u32 reserved;
 };
 
 /*

@@ -104,7 +104,7 @@ static long query(struct twin_context *context, void __user *arg)
 
 	if (copy_from_user(&query, arg, sizeof(query)))
 		return -EFAULT;
-	if (query.flags || reserved_used(query.reserved, sizeof(query.reserved)))
+	if (query.flags || query.reserved)
 		return -EINVAL;
 	line = find_line(context, query.line);
 	if (!line)
@@ -116,6 +116,8 @@ static long query(struct twin_context *context, void __user *arg)
 	}
 	query.nr_notifiers = 0;
 	query.nr_resamplefds = 0;
+	query.nr_unmaskfds = 0;
+	query.nr_ackfds = 0;
 	return copy_to_user(arg, &query, sizeof(query)) ? -EFAULT : 0;
 }
 

@@ -100,7 +100,7 @@ static inline struct doorbell_query line_of(struct __test_metadata *_metadata, i
 	memset(&query, 0xff, sizeof(query));
 	query.line = line;
 	query.flags = 0;
-	memset(query.reserved, 0, sizeof(query.reserved));
+	query.reserved = 0;
 	ASSERT_EQ(0, doorbell_ioctl(db, DOORBELL_QUERY, &query));
 	return query;
 }

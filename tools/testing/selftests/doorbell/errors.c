@@ -152,10 +152,13 @@ TEST_F(errors, reserved_fields)
 		.fd = w->efd[5], .line = 3, .flags = DEASSIGN,
 	};
 	REFUSED_RESERVED(w->db[0], DOORBELL_NOTIFIER, notifier);
-	REFUSED_RESERVED(w->db[0], DOORBELL_QUERY, query);
 	for (bit = 0; bit < 32; bit++) {
+		query.reserved = 1U << bit;
+		REFUSED(EINVAL, doorbell_ioctl(w->db[0], DOORBELL_QUERY, &query));
+		query.reserved = 0;
 		query.flags = 1U << bit;
 		REFUSED(EINVAL, doorbell_ioctl(w->db[0], DOORBELL_QUERY, &query));
+		query.flags = 0;
 	}
 	REFUSED_RESERVED(fresh, DOORBELL_SET_LINES, lines);
 	EXPECT_EQ(0, info_of(_metadata, fresh).nr_lines);

@@ -333,8 +333,7 @@ TEST(ring_unwired)
 	EXPECT_EQ(0, query.nr_unmaskfds);
 	EXPECT_EQ(0, query.nr_ackfds);
 	EXPECT_EQ(0, query.acks);
-	for (i = 0; i < ARRAY_SIZE(query.reserved); i++)
-		EXPECT_EQ(0, query.reserved[i]);
+	EXPECT_EQ(0, query.reserved);
 
 	for (i = 0; i < 3; i += 2) {
 		query = line_of(_metadata, db, i);
