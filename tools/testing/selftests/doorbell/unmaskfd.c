@@ -563,11 +563,11 @@ static void *handle(void *arg)
  * Rings from another processor against a handler: between two deliveries there is always a
  * signal, no message is lost, and none is duplicated.
  */
-static void race_with_handler(struct __test_metadata *_metadata, FIXTURE_DATA(unmaskfd) *self,
-			      uint32_t line, void (*hit)(struct hammer *hammer))
+static void race_with_handler(struct __test_metadata *_metadata, int db, uint32_t line, int in,
+			      int out, int back)
 {
-	struct handler handler = { .out = self->out[line], .back = self->back[line] };
-	struct hammer hammer = { .fd = self->in[line], .hit = hit };
+	struct handler handler = { .out = out, .back = back };
+	struct hammer hammer = { .fd = in, .hit = hit_write };
 	struct rounds race = ROUNDS(200, 20000);
 	struct doorbell_query query;
 	unsigned long rounds;
@@ -579,13 +579,13 @@ static void race_with_handler(struct __test_metadata *_metadata, FIXTURE_DATA(un
 		usleep(100);
 	hammer_stop(&hammer);
 	/* The last message is handled, too. */
-	ASSERT_TRUE(WAIT_FOR((query = line_of(_metadata, self->db, line)).state ==
+	ASSERT_TRUE(WAIT_FOR((query = line_of(_metadata, db, line)).state ==
 			     (AUTOMASK | (line == INTX ? LEVEL : 0)) &&
 			     atomic_load(&handler.handled) == query.deliveries));
 	atomic_store(&handler.stop, true);
 	pthread_join(handler.thread, NULL);
 	EXPECT_EQ(0, atomic_load(&handler.doubled));
-	EXPECT_EQ(0, efd_count(self->out[line]));
+	EXPECT_EQ(0, efd_count(out));
 	EXPECT_LE(query.deliveries, query.rings);
 	if (line == INTX)
 		EXPECT_EQ(query.deliveries, query.acks);
@@ -594,12 +594,14 @@ static void race_with_handler(struct __test_metadata *_metadata, FIXTURE_DATA(un
 
 TEST_F(unmaskfd, race_unmask)
 {
-	race_with_handler(_metadata, self, EDGE_AUTO, hit_write);
+	race_with_handler(_metadata, self->db, EDGE_AUTO, self->in[EDGE_AUTO],
+			  self->out[EDGE_AUTO], self->back[EDGE_AUTO]);
 }
 
 TEST_F(unmaskfd, race_ack_and_unmask)
 {
-	race_with_handler(_metadata, self, INTX, hit_write);
+	race_with_handler(_metadata, self->db, INTX, self->in[INTX], self->out[INTX],
+			  self->back[INTX]);
 }
 
 static atomic_int ack_fd;
