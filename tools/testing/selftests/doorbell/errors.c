@@ -299,7 +299,7 @@ TEST_F(errors, same_assignment)
 TEST_F(errors, order_of_errors)
 {
 	struct wiring *w = &self->w;
-	struct doorbell_line_set set = { .line = PER_DB, .nr_lines = 1, .flags = 1 };
+	struct doorbell_line_set set = { .line = PER_DB, .nr_lines = 1, .flags = 1U << 31 };
 	struct doorbell_notifier notifier = { .fd = -1, .line = PER_DB, .events = 8 };
 
 	WIRE();
