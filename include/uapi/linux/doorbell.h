@@ -288,10 +288,10 @@ struct doorbell_summary {
 
 /**
  * struct doorbell_summary_map - the mapping of the summary
- * @top: bit G says that @groups[G] may have bits
+ * @top: bit G says that word G of @groups may have bits
  * @reserved: ignore them
- * @groups: bit W of @groups[G] says that @lines[64 * G + W] may have bits
- * @lines: bit B of @lines[W] says that line 64 * W + B has fired
+ * @groups: bit W of word G says that word 64 * G + W of @lines may have bits
+ * @lines: bit B of word W says that line 64 * W + B has fired
  *
  * Can be mapped, shared, from doorbell_get_info.summary_offset, once the summary has been
  * assigned (ENXIO); @lines has a word for each 64 lines of the context, rounded up. The

@@ -2,8 +2,8 @@
 /*
  * Client library of /dev/doorbell: one inline function for each call of
  * <linux/doorbell.h>, which defines the calls and their errors. doorbell_status.h has the
- * status pages, doorbell_wait.h has waits that poll them, doorbell_summary.h has the lines that have
- * fired, doorbell_bus.h has regions and records.
+ * status pages, doorbell_wait.h has waits that poll them, doorbell_summary.h has the lines
+ * that have fired, doorbell_bus.h has regions and records.
  *
  * Each function returns a value >= 0, or -errno; errno itself is as the system call
  * left it. No function retries, allocates, or prints. @db is a context: a file

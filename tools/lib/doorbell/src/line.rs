@@ -192,7 +192,9 @@ mod tests {
         assert!(line.pending && !line.masked);
         assert_eq!((line.line, line.coalesced(), line.triggers), (7, 2, 2));
         let masked = LineQuery::from(uapi::Query {
-            state: uapi::LINE_MASKED | uapi::LINE_AUTOMASK | uapi::MASK_AUTO << 16,
+            state: uapi::LINE_MASKED
+                | uapi::LINE_AUTOMASK
+                | (uapi::MASK_AUTO << uapi::LINE_REASONS_SHIFT),
             ..query
         });
         assert!(masked.masked && !masked.pending);

@@ -163,8 +163,8 @@ mod tests {
 
     #[test]
     fn reasons_come_from_a_state() {
-        let state =
-            uapi::LINE_MASKED | (uapi::MASK_FUNCTION | uapi::MASK_AUTO) << uapi::LINE_REASONS_SHIFT;
+        let state = uapi::LINE_MASKED
+            | ((uapi::MASK_FUNCTION | uapi::MASK_AUTO) << uapi::LINE_REASONS_SHIFT);
         let reasons = MaskReasons::of_state(state);
         assert_eq!(reasons, MaskReasons::FUNCTION | MaskReasons::AUTO);
         assert!(MaskReasons::of_state(!uapi::LINE_REASONS).is_empty());
