@@ -144,8 +144,9 @@ impl Triggers {
         }
     }
 
-    /// Does what [`Triggers::signal`] does for any number of outputs of any kind.
-    #[inline(never)]
+    /// Does what [`Triggers::signal`] does for any number of outputs of any kind. Cold, so that the only eventfd
+    /// of most lines is on the straight path.
+    #[cold]
     fn signal_all(&mut self, mask: u32) {
         self.undelivered |= self.outputs.is_empty();
         for output in self.outputs.iter() {
@@ -168,7 +169,7 @@ impl Triggers {
     }
 
     /// Does what [`Triggers::signal_while`] does for any number of outputs of any kind.
-    #[inline(never)]
+    #[cold]
     fn signal_many(&mut self, mask: u32, more: impl Fn(u32) -> bool) -> bool {
         const STRIDE: usize = 4;
         self.undelivered |= self.outputs.is_empty();
