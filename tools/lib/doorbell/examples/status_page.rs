@@ -2,7 +2,7 @@
 
 //! Reads state and counters of lines from mapped pages, without system calls.
 
-use doorbell::{Context, LineStatus};
+use doorbell::{Context, LineStatus, MaskReasons};
 use std::{
     error::Error,
     sync::atomic::{AtomicBool, Ordering},
@@ -44,6 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let expected = LineStatus {
         pending: true,
         masked: true,
+        reasons: MaskReasons::VECTOR,
         ..Default::default()
     };
     assert_eq!(status.line(200), expected);
