@@ -75,8 +75,18 @@ impl Output {
     /// Signals a delivery, as [`EventFd::signal`] does with `mask`. Context as of that.
     #[inline(always)]
     fn deliver(&self, mask: u32) {
+        if let Self::EventFd(eventfd) = self {
+            eventfd.signal(mask);
+        } else {
+            self.deliver_other(mask);
+        }
+    }
+
+    /// Does what [`Output::deliver`] does if this is no eventfd. Context as of that.
+    #[cold]
+    fn deliver_other(&self, mask: u32) {
         match self {
-            Self::EventFd(eventfd) => eventfd.signal(mask),
+            Self::EventFd(_) => {}
             Self::Callback(callback) => callback.call_at(hops_of_key(mask), 0),
             Self::Summary(summary, line) => summary.deliver(*line, wake_key(mask)),
         }
