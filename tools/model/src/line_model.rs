@@ -183,7 +183,7 @@ pub fn scenarios(deep: bool) -> Vec<(String, LineModel)> {
         add(3, 2, automask, near_limit);
         add(3, 2, level_automask, near_limit);
         add(3, 2, unmaskfd, near_limit);
-        add(3, 2, ackfd, near_limit);
+        add(2, 2, ackfd, near_limit);
         if deep {
             add(3, 3, no_query, near_limit);
             add(2, 3, any, near_limit);
@@ -196,6 +196,7 @@ pub fn scenarios(deep: bool) -> Vec<(String, LineModel)> {
             add(3, 3, automask, near_limit);
             add(3, 3, level_automask, near_limit);
             add(3, 3, unmaskfd, near_limit);
+            add(3, 2, ackfd, near_limit);
             add(3, 3, ackfd, near_limit);
         }
     }

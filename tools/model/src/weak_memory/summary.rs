@@ -15,6 +15,9 @@
 //! | a seq_cst exchange of userspace | SeqCst fence, relaxed `swap`, SeqCst fence |
 //! | `poll_wait()`, then the load of the top word | store, SeqCst fence, load |
 //! | `wq_has_sleeper()`, then `wake_up_poll()` | SeqCst fence, load, addition under a lock |
+//!
+//! In loom an atomic read-modify-write always reads the newest value. So the order among the producer's three
+//! operations, which the kernel's full barriers give, is not explored.
 
 mod mutants;
 

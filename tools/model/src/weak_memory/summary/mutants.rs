@@ -133,14 +133,6 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     },
     Mutant {
-        name: "the producer's operations have no order",
-        scenario: 1,
-        protocol: Protocol {
-            produce: Order::Relaxed,
-            ..REAL
-        },
-    },
-    Mutant {
         name: "the consumer's operations have no order",
         scenario: 1,
         protocol: Protocol {
