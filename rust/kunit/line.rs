@@ -441,7 +441,7 @@ mod line {
             };
             assert!(owed.ack && !owed.unmask);
             assert_eq!(owed.resample, word & MASKED == 0);
-            assert_eq!(settled & RESAMPLE != 0, word & MASKED != 0);
+            assert_eq!((settled & RESAMPLE != 0), word & MASKED != 0);
             assert_eq!((action, settled & OWED), (Action::Leave, 0));
         }
     }
