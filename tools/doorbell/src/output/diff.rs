@@ -95,10 +95,13 @@ pub fn human(diff: &Diff, names: [&str; 2]) -> String {
 mod tests {
     use super::*;
     use crate::diff::{self, tests::result, Saved};
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn compare(rounds: usize) -> Diff {
-        let dir =
-            std::env::temp_dir().join(format!("doorbell-diff-{}-{rounds}", std::process::id()));
+        // Tests run side by side.
+        static CALLS: AtomicUsize = AtomicUsize::new(0);
+        let call = CALLS.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("doorbell-diff-{}-{call}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let read = |name: &str, seed, factors| {
             let path = dir.join(name);
