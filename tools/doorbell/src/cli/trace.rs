@@ -33,8 +33,8 @@ Legs:
   relay-deliver   the part of it from the queueing of the irq_work
   defer-deliver   the part of it from the deferral to the context's worker
   held-deliver    from a ring until its delivery, if a mask held it
-  mask-unmask     the time for which the line was masked; if it masks itself,
-                  from its delivery: the time of the handler
+  mask-unmask     the time for which the line was masked; for a line that
+                  masks itself this is the time of its handler
 
 The time until the signalled thread runs is not part of a leg: it is the
 scheduler's. Trace it with the event sched:sched_waking.
