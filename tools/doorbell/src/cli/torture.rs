@@ -24,7 +24,8 @@ Sums:
   rings made      = rings that the module counts
                   = deliveries + coalesced + dropped
   deliveries      = signals that arrived at each permanent trigger
-  masks, unmasks  = signals that arrived at notifiers; a mask by a delivery is none
+  masks, unmasks  = signals that arrived at notifiers
+                    (the mask that a delivery sets signals none)
   acks            = signals of each resamplefd, with the postponed ones
                   = deliveries of a level line, less an unacked one
   writes taken    = rings, or signals of regions' eventfds
