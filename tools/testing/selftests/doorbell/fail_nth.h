@@ -223,7 +223,8 @@ static inline void still_works(struct __test_metadata *_metadata, const struct s
 
 	if (sweep->lines < LOOKED_AT)
 		return;
-	doorbell_line_set(w->db, DOORBELL_UNMASK, 0, sweep->lines, NULL, NULL);
+	doorbell_unmask_lines_for(w->db, 0, sweep->lines, NULL, NULL,
+				  DOORBELL_MASK_VECTOR | DOORBELL_MASK_FUNCTION);
 	efd_drain(w->out);
 	rings = line_of(_metadata, w->db, 0).rings;
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(w->db, 0));
