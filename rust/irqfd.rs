@@ -110,9 +110,7 @@ impl Source {
     pub(crate) fn line(&self) -> u32 {
         self.line
     }
-}
 
-impl Source {
     /// Handles a signal of an unmaskfd or ackfd, as of [`Listen::signalled`].
     #[cold]
     fn replied(&self, mask: u32) {
@@ -185,10 +183,10 @@ impl Context {
             // The mutex keeps it from becoming an edge line.
             target.check_level()?;
         }
-        if resample.is_some() {
-            if self.usage_of(line).resamplefds >= DOORBELL_MAX_RESAMPLEFDS_PER_LINE {
-                return Err(ENOSPC);
-            }
+        if resample.is_some()
+            && self.usage_of(line).resamplefds >= DOORBELL_MAX_RESAMPLEFDS_PER_LINE
+        {
+            return Err(ENOSPC);
         }
         if assignments.reaches(line, |_, triggers| triggers.contains(&id))? {
             return Err(ELOOP);

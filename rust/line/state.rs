@@ -660,13 +660,7 @@ pub(crate) fn reply(state: u32, reply: Reply, listened: bool, new: Provenance) -
     if word & (PENDING | OWED) != 0 {
         word = with(word, provenance(state).join(new));
     }
-    let message = matches!(
-        unmasked,
-        Some(Unmasked {
-            message: Some(_),
-            ..
-        })
-    );
+    let message = unmasked.is_some() && state & PENDING != 0;
     let action = if state & OWED != 0 {
         // The callback is queued, and has not taken anything yet.
         None

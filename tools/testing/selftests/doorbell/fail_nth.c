@@ -337,21 +337,15 @@ static void prepare_summary_mmap(struct __test_metadata *_metadata, struct testb
 
 static int call_summary_mmap(struct testbed *w)
 {
-	w->map = mmap(NULL, sizeof(struct doorbell_summary_map), PROT_READ | PROT_WRITE,
-		      MAP_SHARED, w->db, w->offset);
-	return w->map == MAP_FAILED ? -errno : 0;
+	return map_device(w, sizeof(struct doorbell_summary_map), PROT_READ | PROT_WRITE);
 }
 
 static bool check_summary_mmap(struct testbed *w)
 {
 	const struct doorbell_summary_map *map = w->map;
-	bool marks = doorbell_ring(w->db, 2) == DOORBELL_RING_DELIVERED && map->top == 1 &&
-		     map->groups[0] == 1;
 
-	/* It is smaller than the status pages. */
-	munmap(w->map, sizeof(*map));
-	w->map = MAP_FAILED;
-	return marks;
+	return doorbell_ring(w->db, 2) == DOORBELL_RING_DELIVERED && map->top == 1 &&
+	       map->groups[0] == 1;
 }
 
 TEST_F(fail_nth, summary_mmap)
@@ -610,8 +604,7 @@ static void prepare_mmap(struct __test_metadata *_metadata, struct testbed *w)
 
 static int call_mmap(struct testbed *w)
 {
-	w->map = mmap(NULL, status_size(LINES), PROT_READ, MAP_SHARED, w->db, w->offset);
-	return w->map == MAP_FAILED ? -errno : 0;
+	return map_device(w, status_size(LINES), PROT_READ);
 }
 
 static bool check_mmap(struct testbed *w)

@@ -57,6 +57,7 @@ struct testbed {
 	/* The result of the call. */
 	int fd;
 	void *map;
+	size_t map_size;
 	/* The offset of the mapping: a call that asks for it could fail, too. */
 	uint64_t offset;
 	uint64_t lines[WORDS];
@@ -201,11 +202,19 @@ static inline struct testbed new_testbed(struct __test_metadata *_metadata,
 	return w;
 }
 
+/* Maps @size bytes of the context from the offset that was prepared, as the call. */
+static inline int map_device(struct testbed *w, size_t size, int prot)
+{
+	w->map_size = size;
+	w->map = mmap(NULL, size, prot, MAP_SHARED, w->db, w->offset);
+	return w->map == MAP_FAILED ? -errno : 0;
+}
+
 /* Frees all but what the call's check has closed. */
 static inline void end_testbed(struct testbed *w)
 {
 	if (w->map != MAP_FAILED)
-		munmap(w->map, status_size(LINES));
+		munmap(w->map, w->map_size);
 	if (w->fd >= 0)
 		close(w->fd);
 	close(w->db);

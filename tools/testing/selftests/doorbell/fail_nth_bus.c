@@ -291,9 +291,7 @@ TEST_F(fail_nth, read)
 
 static int call_map(struct testbed *w)
 {
-	w->map = mmap(NULL, status_size(LINES), PROT_READ | PROT_WRITE, MAP_SHARED, w->db,
-		      w->offset);
-	return w->map == MAP_FAILED ? -errno : 0;
+	return map_device(w, status_size(LINES), PROT_READ | PROT_WRITE);
 }
 
 static bool check_map(struct testbed *w)
