@@ -110,11 +110,13 @@ pub(crate) fn style(name: &str) -> Style {
         "message queue" => (1, true),
         "io_uring eventfd" => (2, true),
         "io_uring msg_ring" => (0, true),
-        "userspace-mmio" | "circle-userspace" | "circle-qemu-mmio" => (1, false),
+        "userspace-mmio" | "circle-userspace" | "circle-qemu-mmio" | "intx-userspace" => (1, false),
         "userspace-pio" => (5, false),
-        "ioeventfd-mmio" | "circle-doorbell" | "circle-ioeventfd-mmio" => (2, false),
+        "ioeventfd-mmio" | "circle-doorbell" | "circle-ioeventfd-mmio" | "intx-doorbell" => {
+            (2, false)
+        }
         "ioeventfd-mmio-any" => (4, false),
-        "ioeventfd-pio" => (3, false),
+        "ioeventfd-pio" | "level-doorbell" => (3, false),
         "hypercall" | "circle-direct" => (0, false),
         // spin, either way
         _ => (7, true),

@@ -55,6 +55,8 @@ pub enum Group {
     KvmCircle,
     /// A guest writes, and another of its vCPUs is interrupted.
     KvmTwo,
+    /// A guest writes, is interrupted, and ends the interrupt.
+    KvmIntx,
     /// A guest of an unmodified QEMU writes.
     QemuWrite,
     /// A guest of QEMU is interrupted, and its handler writes.
@@ -65,7 +67,12 @@ impl Group {
     /// All groups without a guest.
     pub const ALL: [Group; 3] = [Group::OneThread, Group::SameCore, Group::TwoCores];
     /// The groups with a guest, see [`kvm`].
-    pub const KVM: [Group; 3] = [Group::KvmWrite, Group::KvmCircle, Group::KvmTwo];
+    pub const KVM: [Group; 4] = [
+        Group::KvmWrite,
+        Group::KvmCircle,
+        Group::KvmTwo,
+        Group::KvmIntx,
+    ];
     /// The groups with a guest of QEMU, see [`qemu`].
     pub const QEMU: [Group; 2] = [Group::QemuWrite, Group::QemuCircle];
 
@@ -78,6 +85,7 @@ impl Group {
             Group::KvmWrite => "kvm-write",
             Group::KvmCircle => "kvm-circle",
             Group::KvmTwo => "kvm-two-vcpus",
+            Group::KvmIntx => "kvm-intx",
             Group::QemuWrite => "qemu-write",
             Group::QemuCircle => "qemu-circle",
         }
@@ -98,6 +106,7 @@ impl Group {
             Group::KvmWrite => "a guest writes",
             Group::KvmCircle => "a guest writes, and is interrupted",
             Group::KvmTwo => "a guest writes to its other vCPU",
+            Group::KvmIntx => "a guest ends its interrupt, and writes",
             Group::QemuWrite => "QEMU's guest writes",
             Group::QemuCircle => "QEMU's guest is interrupted, and writes",
         }
@@ -109,6 +118,7 @@ impl Group {
             Group::OneThread | Group::SameCore | Group::TwoCores => "eventfd",
             Group::KvmWrite | Group::QemuWrite => "ioeventfd-mmio",
             Group::KvmCircle | Group::KvmTwo => "circle-doorbell",
+            Group::KvmIntx => "intx-doorbell",
             Group::QemuCircle => "circle-ioeventfd-mmio",
         }
     }

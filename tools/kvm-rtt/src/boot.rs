@@ -53,8 +53,12 @@ pub(crate) fn load(memory: &GuestMemoryMmap) -> Result<()> {
     let pages: Vec<u64> = (0..512).map(|page| (page << 21) | LARGE).collect();
     words(layout::PD, &pages)?;
     let handler = layout::CODE + guest::Entry::Interrupt.offset();
-    let vector = 16 * u64::from(layout::VECTOR);
-    words(layout::IDT + vector, &gate(handler))?;
+    for vector in (0..layout::PINS)
+        .map(layout::pin_vector)
+        .chain([layout::VECTOR])
+    {
+        words(layout::IDT + 16 * u64::from(vector), &gate(handler))?;
+    }
     memory.write_slice(guest::code(), GuestAddress(layout::CODE))?;
     Ok(())
 }

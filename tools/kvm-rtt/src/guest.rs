@@ -171,6 +171,8 @@ pub(crate) enum Entry {
     Vmcall,
     Vmmcall,
     Circle,
+    /// The same code. Measured from one interrupt to the next.
+    Whole,
     Ping,
     Pong,
     Interrupt,
@@ -184,7 +186,7 @@ impl Entry {
             Entry::Mmio => &raw const kvm_rtt_mmio,
             Entry::Vmcall => &raw const kvm_rtt_vmcall,
             Entry::Vmmcall => &raw const kvm_rtt_vmmcall,
-            Entry::Circle => &raw const kvm_rtt_circle,
+            Entry::Circle | Entry::Whole => &raw const kvm_rtt_circle,
             Entry::Ping => &raw const kvm_rtt_ping,
             Entry::Pong => &raw const kvm_rtt_pong,
             Entry::Interrupt => &raw const kvm_rtt_interrupt,
@@ -196,7 +198,7 @@ impl Entry {
     pub(crate) fn stamps(self, n: u32) -> usize {
         let n = n as usize;
         match self {
-            Entry::Circle | Entry::Ping => 2 * n,
+            Entry::Circle | Entry::Whole | Entry::Ping => 2 * n,
             Entry::Pong => n,
             _ => n + 1,
         }
@@ -207,6 +209,12 @@ impl Entry {
         let took = |pair: &[u64]| pair[1].wrapping_sub(pair[0]);
         match self {
             Entry::Circle | Entry::Ping => stamps.chunks_exact(2).map(took).collect(),
+            // The first one has no interrupt before it: from its write.
+            Entry::Whole => {
+                let interrupts = stamps.iter().copied().skip(1).step_by(2);
+                let from: Vec<u64> = stamps.iter().copied().take(1).chain(interrupts).collect();
+                from.windows(2).map(took).collect()
+            }
             _ => stamps.windows(2).map(took).collect(),
         }
     }
@@ -224,12 +232,13 @@ pub(crate) fn code() -> &'static [u8] {
 mod tests {
     use super::*;
 
-    const ALL: [Entry; 8] = [
+    const ALL: [Entry; 9] = [
         Entry::Pio,
         Entry::Mmio,
         Entry::Vmcall,
         Entry::Vmmcall,
         Entry::Circle,
+        Entry::Whole,
         Entry::Ping,
         Entry::Pong,
         Entry::Interrupt,
@@ -248,7 +257,7 @@ mod tests {
                 // rdtsc
                 Entry::Pio | Entry::Mmio | Entry::Vmcall | Entry::Vmmcall => &[0x0f, 0x31],
                 // mov r11d, [r13]
-                Entry::Circle | Entry::Ping => &[0x45, 0x8b, 0x5d, 0x00],
+                Entry::Circle | Entry::Whole | Entry::Ping => &[0x45, 0x8b, 0x5d, 0x00],
                 // cli
                 Entry::Pong => &[0xfa],
                 // inc dword ptr [r13]
@@ -268,6 +277,8 @@ mod tests {
         assert_eq!(Entry::Pio.ticks(&[10, 13, 17, 30]), [3, 4, 13]);
         assert_eq!(Entry::Circle.stamps(2), 4);
         assert_eq!(Entry::Circle.ticks(&[10, 13, 17, 30]), [3, 13]);
+        assert_eq!(Entry::Whole.stamps(3), 6);
+        assert_eq!(Entry::Whole.ticks(&[10, 13, 17, 30, 35, 36]), [3, 17, 6]);
         assert_eq!(Entry::Ping.ticks(&[u64::MAX, 4]), [5]);
         assert_eq!(Entry::Pong.stamps(5), 5);
     }

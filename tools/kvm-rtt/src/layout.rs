@@ -45,5 +45,14 @@ pub(crate) const DONE: u16 = 0x500;
 /// The value of the guest's writes. An ioeventfd with a datamatch compares it.
 pub(crate) const VALUE: u32 = 1;
 
-/// The interrupt vector.
+/// The vector of interrupts by messages.
 pub(crate) const VECTOR: u8 = 0x40;
+
+/// Maximum number of pins of the I/O APIC that interrupt the guest.
+pub(crate) const PINS: u8 = 4;
+
+/// Returns the vector of a pin's interrupts. Each has its own, so that the end of another interrupt
+/// is not taken for its end.
+pub(crate) const fn pin_vector(pin: u8) -> u8 {
+    0x50 + pin
+}

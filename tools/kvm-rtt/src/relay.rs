@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A thread that waits for one eventfd and signals another, in the place of a doorbell line.
+//! A thread that waits for an eventfd and passes its signals on, in the place of a doorbell's line or
+//! unmaskfd.
 
 use crate::testbench::pin;
 use anyhow::{Context, Result};
@@ -22,8 +23,12 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// Starts the thread, on `cpu` if given.
-    pub(crate) fn new(from: EventFd, to: EventFd, cpu: Option<usize>) -> Result<Self> {
+    /// Starts the thread, on `cpu` if given. It calls `pass_on` for each read of `from`.
+    pub(crate) fn new(
+        from: EventFd,
+        cpu: Option<usize>,
+        pass_on: impl Fn() -> io::Result<()> + Send + 'static,
+    ) -> Result<Self> {
         let seen = Arc::new(AtomicU64::new(0));
         let stop = Arc::new(AtomicBool::new(false));
         let input = from.try_clone()?;
@@ -38,7 +43,7 @@ impl Relay {
                     return Ok(());
                 }
                 count.fetch_add(n, Ordering::SeqCst);
-                to.write(1)?;
+                pass_on()?;
             }
         };
         let thread = thread::Builder::new().name("relay".into()).spawn(run);
@@ -74,7 +79,11 @@ mod tests {
     #[test]
     fn relay_passes_on_what_it_sees_and_ends() {
         let (from, to) = (EventFd::new(0).unwrap(), EventFd::new(0).unwrap());
-        let relay = Relay::new(from.try_clone().unwrap(), to.try_clone().unwrap(), None).unwrap();
+        let relay = Relay::new(from.try_clone().unwrap(), None, {
+            let to = to.try_clone().unwrap();
+            move || to.write(1)
+        })
+        .unwrap();
         for n in 1..=3 {
             from.write(1).unwrap();
             assert_eq!(to.read().unwrap(), 1);

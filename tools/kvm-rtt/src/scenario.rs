@@ -40,11 +40,19 @@ pub enum Scenario {
         /// True if the write interrupts another vCPU.
         other: bool,
     },
+    /// A circle over a line that masks itself and a level-triggered pin, as VFIO gives INTx to a guest.
+    /// The guest's end of interrupt unmasks the line.
+    Intx {
+        /// The part from KVM's resamplefd to the line: an unmaskfd, or a thread.
+        via: Via,
+    },
+    /// The same with a level line, which the guest's end of interrupt acks.
+    Level,
 }
 
 impl Scenario {
     /// All scenarios.
-    pub const ALL: [Scenario; 12] = [
+    pub const ALL: [Scenario; 15] = [
         Scenario::UserspaceMmio,
         Scenario::UserspacePio,
         Scenario::IoeventfdMmio,
@@ -57,6 +65,9 @@ impl Scenario {
         Scenario::circle(Via::Direct, true),
         Scenario::circle(Via::Doorbell, true),
         Scenario::circle(Via::Thread, true),
+        Scenario::Intx { via: Via::Doorbell },
+        Scenario::Intx { via: Via::Thread },
+        Scenario::Level,
     ];
 
     const fn circle(via: Via, other: bool) -> Self {
@@ -77,12 +88,28 @@ impl Scenario {
                 Via::Doorbell => "circle-doorbell",
                 Via::Thread => "circle-userspace",
             },
+            Scenario::Intx { via: Via::Thread } => "intx-userspace",
+            Scenario::Intx { .. } => "intx-doorbell",
+            Scenario::Level => "level-doorbell",
         }
     }
 
     /// Returns true if the scenario needs a second vCPU.
     pub fn is_for_two(self) -> bool {
         matches!(self, Scenario::Circle { other: true, .. })
+    }
+
+    /// Returns true if the guest waits for an interrupt after each write.
+    pub fn is_circle(self) -> bool {
+        matches!(
+            self,
+            Scenario::Circle { .. } | Scenario::Intx { .. } | Scenario::Level
+        )
+    }
+
+    /// Returns true if the guest's end of interrupt comes back to the line.
+    pub fn ends_interrupts(self) -> bool {
+        matches!(self, Scenario::Intx { .. } | Scenario::Level)
     }
 
     /// Returns true if the scenario rings a line.

@@ -13,7 +13,14 @@ use crate::{
 };
 use anyhow::{ensure, Context as _, Result};
 use doorbell::{Context, LineQuery};
-use std::{collections::HashMap, fmt, io, mem::size_of, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt, io,
+    mem::size_of,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 /// The CPUs of the threads.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,7 +63,7 @@ impl Testbench {
         let mut vm = Vm::new()?;
         let mut wired = Vec::new();
         for (at, &scenario) in (0..).zip(scenarios) {
-            let connected = Wired::new(scenario, at, &mut vm, doorbell.as_deref(), cpus)
+            let connected = Wired::new(scenario, at, &mut vm, doorbell.as_ref(), cpus)
                 .with_context(|| scenario.to_string())?;
             wired.push(connected);
         }
@@ -129,15 +136,20 @@ impl Testbench {
         self.vm.vcpu(0).start(regs)?;
         let ended = self.finish(wired);
 
-        let is_circle = matches!(wired.scenario, Scenario::Circle { .. });
-        let counts = Counts {
+        let ended = ended.and_then(|returns| self.settle(wired).map(|()| returns));
+        let is_circle = wired.scenario.is_circle();
+        let mut counts = Counts {
             writes: n,
             interrupts: is_circle.then(|| interrupts().wrapping_sub(interrupted)),
             line: before
                 .zip(self.count(wired)?)
                 .map(|(then, now)| now.since(then)),
+            acks: None,
             relayed: relayed().zip(relayed_before).map(|(now, then)| now - then),
         };
+        if wired.scenario == Scenario::Level {
+            counts.acks = counts.line.map(|line| line.acks);
+        }
         let returns = ended.with_context(|| counts.to_string())?;
         counts.agree()?;
         came_back(wired.scenario, returns, n)?;
@@ -161,6 +173,27 @@ impl Testbench {
             returns += self.vm.vcpu(1).finish(self.limit, happened)?;
         }
         Ok(returns)
+    }
+
+    /// Waits until the end of the guest's last interrupt has come back to the line.
+    fn settle(&self, wired: &Wired) -> Result<()> {
+        let both = self.doorbell.as_ref().zip(wired.line);
+        let Some((doorbell, line)) = both.filter(|_| wired.scenario.ends_interrupts()) else {
+            return Ok(());
+        };
+        let start = Instant::now();
+        loop {
+            let now = doorbell.query(line)?;
+            if !now.masked && !now.asserted {
+                return Ok(());
+            }
+            ensure!(
+                start.elapsed() < self.limit,
+                "the end of the last interrupt has not come back for {} s",
+                self.limit.as_secs()
+            );
+            thread::sleep(Duration::from_micros(100));
+        }
     }
 
     fn count(&self, wired: &Wired) -> Result<Option<Count>> {
@@ -188,6 +221,7 @@ impl Testbench {
 struct Count {
     rings: u64,
     deliveries: u64,
+    acks: u64,
     pending: bool,
 }
 
@@ -197,6 +231,7 @@ impl Count {
         Self {
             rings: self.rings - then.rings,
             deliveries: self.deliveries - then.deliveries,
+            acks: self.acks - then.acks,
             pending: self.pending,
         }
     }
@@ -207,6 +242,7 @@ impl From<LineQuery> for Count {
         Self {
             rings: line.rings,
             deliveries: line.deliveries,
+            acks: line.acks,
             pending: line.pending,
         }
     }
@@ -219,6 +255,8 @@ struct Counts {
     /// Interrupts of the guest, if the scenario is a circle.
     interrupts: Option<u32>,
     line: Option<Count>,
+    /// Acks of the line, if the guest's ends of interrupts ack it.
+    acks: Option<u64>,
     /// Signals that a thread has relayed.
     relayed: Option<u64>,
 }
@@ -234,6 +272,7 @@ impl Counts {
         });
         let all = line
             && self.interrupts.is_none_or(|count| count == self.writes)
+            && self.acks.is_none_or(|count| count == n)
             && self.relayed.is_none_or(|count| count == n);
         ensure!(all, "{self}");
         Ok(())
@@ -250,6 +289,9 @@ impl fmt::Display for Counts {
                 f,
                 "; the line: {rings} rings, {deliveries} deliveries{pending}"
             )?;
+        }
+        if let Some(acks) = self.acks {
+            write!(f, "; {acks} acks")?;
         }
         if let Some(relayed) = self.relayed {
             write!(f, "; the thread: {relayed}")?;
@@ -299,12 +341,14 @@ mod tests {
             Some(Count {
                 rings,
                 deliveries,
+                acks: 0,
                 pending,
             })
         };
         let counts = |line, relayed, interrupts| Counts {
             writes: 7,
             line,
+            acks: None,
             relayed,
             interrupts,
         };
@@ -319,6 +363,12 @@ mod tests {
         assert!(!good(counts(line(6, 6, false), None, None)), "lost");
         assert!(!good(counts(line(7, 7, false), None, Some(8))));
         assert!(!good(counts(None, Some(6), Some(7))));
+        let acked = |acks| Counts {
+            acks: Some(acks),
+            ..counts(line(7, 7, false), None, Some(7))
+        };
+        assert!(good(acked(7)));
+        assert!(!good(acked(6)));
         let error = counts(None, Some(6), Some(7)).agree().unwrap_err();
         assert_eq!(error.to_string(), "7 writes; the thread: 6; 7 interrupts");
     }

@@ -8,9 +8,10 @@ use crate::{
     layout,
     vcpu::{OnWrite, Vcpu},
 };
-use anyhow::{anyhow, Context, Result};
+use anyhow::{anyhow, ensure, Context, Result};
 use kvm_bindings::{
-    kvm_irq_routing_entry, kvm_irq_routing_msi, kvm_userspace_memory_region, KvmIrqRouting,
+    kvm_irq_routing_entry, kvm_irq_routing_irqchip, kvm_irq_routing_msi, kvm_irqchip,
+    kvm_userspace_memory_region, KvmIrqRouting, KVM_IRQCHIP_IOAPIC, KVM_IRQ_ROUTING_IRQCHIP,
     KVM_IRQ_ROUTING_MSI,
 };
 use kvm_ioctls::{Kvm, VmFd};
@@ -21,6 +22,9 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 const TSS: usize = 0xfffb_d000;
 /// The first GSI that is not a pin of the I/O APIC.
 const FIRST_GSI: u32 = 24;
+/// The bit of an I/O APIC's pin that makes it level-triggered. Other bits are zero: fixed delivery to
+/// the first vCPU, active high, not masked.
+const LEVEL: u64 = 1 << 15;
 /// The address of messages to APICs; the destination is in bits 12 to 19.
 const MSI_ADDRESS: u32 = 0xfee0_0000;
 
@@ -30,6 +34,8 @@ pub(crate) struct Vm {
     pub(crate) fd: VmFd,
     memory: GuestMemoryMmap,
     routes: Vec<kvm_irq_routing_entry>,
+    /// The number of the I/O APIC's pins that are in use.
+    pins: u8,
     pub(crate) exits: Option<Exits>,
     /// The frequency of the TSC in kHz, as KVM reports it.
     pub(crate) tsc_khz: Option<u32>,
@@ -74,6 +80,7 @@ impl Vm {
             fd,
             memory,
             routes: Vec::new(),
+            pins: 0,
             exits,
             tsc_khz: None,
         })
@@ -111,13 +118,50 @@ impl Vm {
             data: layout::VECTOR.into(),
             ..Default::default()
         };
+        self.route(entry)?;
+        Ok(gsi)
+    }
+
+    /// Adds a GSI that is a level-triggered pin of the I/O APIC, which interrupts the first vCPU, as
+    /// INTx of a PCI device does; returns the GSI.
+    pub(crate) fn add_pin(&mut self) -> Result<u32> {
+        let pin = self.pins;
+        ensure!(pin < layout::PINS, "there are {pin} pins");
+        self.pins += 1;
+        let mut chip = kvm_irqchip {
+            chip_id: KVM_IRQCHIP_IOAPIC,
+            ..Default::default()
+        };
+        self.fd
+            .get_irqchip(&mut chip)
+            .context("read the I/O APIC")?;
+        // SAFETY: KVM has written the state of an I/O APIC, whose fields can have any value.
+        unsafe {
+            chip.chip.ioapic.redirtbl[usize::from(pin)].bits =
+                u64::from(layout::pin_vector(pin)) | LEVEL;
+        }
+        self.fd.set_irqchip(&chip).context("set up the I/O APIC")?;
+        let gsi = FIRST_GSI + self.routes.len() as u32;
+        let mut entry = kvm_irq_routing_entry {
+            gsi,
+            type_: KVM_IRQ_ROUTING_IRQCHIP,
+            ..Default::default()
+        };
+        entry.u.irqchip = kvm_irq_routing_irqchip {
+            irqchip: KVM_IRQCHIP_IOAPIC,
+            pin: pin.into(),
+        };
+        self.route(entry)?;
+        Ok(gsi)
+    }
+
+    fn route(&mut self, entry: kvm_irq_routing_entry) -> Result<()> {
         self.routes.push(entry);
         // KVM replaces the whole table each time.
         let routing = KvmIrqRouting::from_entries(&self.routes)?;
         self.fd
             .set_gsi_routing(&routing)
-            .context("route interrupts")?;
-        Ok(gsi)
+            .context("route interrupts")
     }
 
     /// Returns the number of interrupts; 0 if the guest's memory cannot be read.

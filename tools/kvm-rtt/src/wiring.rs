@@ -11,9 +11,9 @@ use crate::{
     vm::Vm,
 };
 use anyhow::{Context as _, Result};
-use doorbell::Context;
+use doorbell::{Context, LineType, MaskReasons};
 use kvm_ioctls::{IoEventAddress, NoDatamatch};
-use std::fs;
+use std::{fs, io, sync::Arc};
 use vmm_sys_util::eventfd::{EventFd, EFD_CLOEXEC};
 
 /// The address of the guest's writes.
@@ -41,7 +41,7 @@ impl Wired {
         scenario: Scenario,
         at: u32,
         vm: &mut Vm,
-        context: Option<&Context>,
+        context: Option<&Arc<Context>>,
         cpus: Cpus,
     ) -> Result<Self> {
         let pio = Address::Pio(layout::pio(at));
@@ -54,6 +54,7 @@ impl Wired {
             }
             Scenario::Circle { other: false, .. } => (mmio, Entry::Circle),
             Scenario::Circle { other: true, .. } => (mmio, Entry::Ping),
+            Scenario::Intx { .. } | Scenario::Level => (mmio, Entry::Whole),
         };
         let mut wired = Self {
             scenario,
@@ -89,8 +90,9 @@ impl Wired {
                         &call
                     }
                     Via::Thread => {
-                        let ends = (kick.try_clone()?, call.try_clone()?);
-                        wired.relay = Some(Relay::new(ends.0, ends.1, cpus.other)?);
+                        let to = call.try_clone()?;
+                        let relay = Relay::new(kick.try_clone()?, cpus.other, move || to.write(1));
+                        wired.relay = Some(relay?);
                         &call
                     }
                 };
@@ -98,6 +100,39 @@ impl Wired {
                     .register_irqfd(to, gsi)
                     .context("assign a KVM irqfd")?;
                 wired._eventfds = vec![kick, call];
+            }
+            Scenario::Intx { .. } | Scenario::Level => {
+                let (kick, call) = (EventFd::new(EFD_CLOEXEC)?, EventFd::new(EFD_CLOEXEC)?);
+                let end = EventFd::new(EFD_CLOEXEC)?;
+                ioeventfd(vm, &kick, address, false)?;
+                context()?.assign_irqfd(&kick, at)?;
+                context()?.assign_trigger(&call, at)?;
+                match scenario {
+                    Scenario::Intx { via } => {
+                        context()?.set_type_automask(at, LineType::Edge)?;
+                        match via {
+                            Via::Thread => {
+                                let context = context()?.clone();
+                                let unmask = move || {
+                                    let unmasked = context.unmask_for(at, MaskReasons::AUTO);
+                                    unmasked.map(|_| ()).map_err(io::Error::other)
+                                };
+                                wired.relay =
+                                    Some(Relay::new(end.try_clone()?, cpus.other, unmask)?);
+                            }
+                            _ => context()?.assign_unmaskfd(&end, at)?,
+                        }
+                    }
+                    _ => {
+                        context()?.set_type(at, LineType::Level)?;
+                        context()?.assign_ackfd(&end, at)?;
+                    }
+                }
+                let gsi = vm.add_pin()?;
+                vm.fd
+                    .register_irqfd_with_resample(&call, &end, gsi)
+                    .context("assign a KVM irqfd with a resamplefd")?;
+                wired._eventfds = vec![kick, call, end];
             }
         }
         Ok(wired)

@@ -55,13 +55,14 @@ pub struct Ratio {
 
 /// Returns the ratios for which both rows are in `rows`, and steady.
 pub fn ratios(rows: &[Row]) -> Vec<Ratio> {
-    const PAIRS: [(Group, &str, &str); 8] = [
+    const PAIRS: [(Group, &str, &str); 9] = [
         (Group::KvmWrite, "userspace-mmio", "ioeventfd-mmio"),
         (Group::KvmWrite, "userspace-pio", "ioeventfd-pio"),
         (Group::KvmCircle, "circle-userspace", "circle-doorbell"),
         (Group::KvmTwo, "circle-userspace", "circle-doorbell"),
         (Group::KvmCircle, "circle-doorbell", "circle-direct"),
         (Group::KvmTwo, "circle-doorbell", "circle-direct"),
+        (Group::KvmIntx, "intx-userspace", "intx-doorbell"),
         (Group::QemuWrite, "qemu-mmio", "ioeventfd-mmio"),
         (
             Group::QemuCircle,

@@ -55,6 +55,7 @@ pub(super) fn group(row: kvm_rtt::Scenario) -> Group {
     match row {
         kvm_rtt::Scenario::Circle { other: true, .. } => Group::KvmTwo,
         kvm_rtt::Scenario::Circle { other: false, .. } => Group::KvmCircle,
+        kvm_rtt::Scenario::Intx { .. } | kvm_rtt::Scenario::Level => Group::KvmIntx,
         _ => Group::KvmWrite,
     }
 }
