@@ -51,7 +51,8 @@ pub(super) fn summarize(report: &Report, facts: &Facts, machine: &Machine) -> Su
     sheets.push(comparison(report));
     let mut key = format!(
         "RTT: median time from before the guest's write to after it; in a circle, to the handler of its \
-         interrupt. By the guest's TSC, reading it included; iops: 1 s / RTT.\n\
+         interrupt; with intx and level, from one handler to the next one. By the guest's TSC, reading it \
+         included; iops: 1 s / RTT.\n\
          exits, to VMM: exits from the guest, and returns to userspace, per write.\n\
          {} rounds, each with a turn of every row; {}.\n",
         report.rounds,

@@ -179,8 +179,8 @@ pub(super) fn run(
             false => "",
         };
         notes.push(format!(
-            "the vCPU that writes is on CPU {}; the other one, and the thread of \
-             circle-userspace, on CPU {other}{siblings}",
+            "the vCPU that writes is on CPU {}; the other one, and the threads of \
+             circle-userspace and intx-userspace, on CPU {other}{siblings}",
             place.first
         ));
     }
