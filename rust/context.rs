@@ -54,7 +54,8 @@ use crate::{
         poll_queue::PollQueue,
         read_domain::ReadDomain,
         read_once::SetOnceArc,
-        shared_list::Removed, //
+        shared_list::Removed,
+        task::cond_resched, //
     },
     line::{
         outputs::{
@@ -62,6 +63,7 @@ use crate::{
             Output,
             Triggers, //
         },
+        save::SavedLine,
         state::Reasons,
         status::{
             new_status,
@@ -454,6 +456,30 @@ impl Context {
         target.set_type(level, automask)
     }
 
+    /// Restores the lines from `first` on, one for each of `records`, or none of them. The states must be
+    /// restorable. Process context.
+    ///
+    /// # Errors
+    ///
+    /// ENXIO, EBUSY: see the UAPI header.
+    pub(crate) fn restore(&self, first: u32, records: &[SavedLine]) -> Result<(), Failed> {
+        let range = || self.lines.range(first as usize, records.len()).ok_or(ENXIO);
+        // A type changes only with the mutex held. So no line can become one that cannot be restored:
+        // all other transitions of a fresh line are those of an edge line, and can be merged.
+        let _assignments = self.assignments.lock();
+        for (line, index) in range()?.zip(0..) {
+            if !line.is_fresh() {
+                return Err(Failed::at(index)(EBUSY));
+            }
+            pause_after(index);
+        }
+        for ((line, record), index) in range()?.zip(records).zip(0..) {
+            line.restore(record);
+            pause_after(index);
+        }
+        Ok(())
+    }
+
     /// Deassigns everything and waits until nothing is in flight. There must be no other user.
     /// Process context.
     pub(crate) fn shut_down(self: &Arc<Self>) {
@@ -470,5 +496,13 @@ impl Context {
         self.batch.flush();
         retire_all(self.lines.iter());
         Run::<WorkItem>::sync(pinned(self));
+    }
+}
+
+/// Lets other tasks run after some lines, of which `index` is the last. Process context.
+pub(crate) fn pause_after(index: u32) {
+    const LINES: u32 = 64;
+    if index % LINES == LINES - 1 {
+        cond_resched();
     }
 }

@@ -8,6 +8,7 @@ mod eventfd;
 mod fdinfo;
 mod line_set;
 mod ring_wait;
+mod save;
 
 use self::{
     argument::{
@@ -211,6 +212,8 @@ impl DoorbellFile {
             DOORBELL_IOC_EVENTFD_READ => eventfd::read_eventfd(arg),
             DOORBELL_IOC_EVENTFD_PEEK => eventfd::peek_eventfd(arg),
             DOORBELL_IOC_RING_WAIT => self.ring_wait(arg),
+            DOORBELL_IOC_SAVE => self.save(arg),
+            DOORBELL_IOC_RESTORE => self.restore(arg),
             DOORBELL_IOC_MASK => return self.mask(arg),
             DOORBELL_IOC_UNMASK => return self.unmask(arg),
             DOORBELL_IOC_CLEAR => return self.without_flags(arg, Line::clear),
@@ -230,6 +233,7 @@ impl DoorbellFile {
             | DOORBELL_FEATURE_RING_LINES
             | DOORBELL_FEATURE_MASK_REASONS
             | DOORBELL_FEATURE_UNMASKFD
+            | DOORBELL_FEATURE_SAVE
             | DOORBELL_FEATURE_SUMMARY;
         if CAN_PEEK {
             features |= DOORBELL_FEATURE_EVENTFD_PEEK;

@@ -5,6 +5,7 @@
 pub(crate) mod callback;
 mod ops;
 pub(crate) mod outputs;
+pub(crate) mod save;
 pub(crate) mod state;
 pub(crate) mod status;
 mod trace;

@@ -19,7 +19,10 @@ pub(crate) use crate::bindings::{
     doorbell_region,
     doorbell_region_info,
     doorbell_regions,
+    doorbell_restore,
     doorbell_ring_wait,
+    doorbell_save,
+    doorbell_saved_line,
     doorbell_set_level,
     doorbell_set_lines,
     doorbell_set_records,
@@ -47,9 +50,11 @@ pub(crate) use crate::bindings::{
     DOORBELL_IOC_QUERY,
     DOORBELL_IOC_REGION,
     DOORBELL_IOC_REGIONS,
+    DOORBELL_IOC_RESTORE,
     DOORBELL_IOC_RING,
     DOORBELL_IOC_RING_LINES,
     DOORBELL_IOC_RING_WAIT,
+    DOORBELL_IOC_SAVE,
     DOORBELL_IOC_SET_LEVEL,
     DOORBELL_IOC_SET_LINES,
     DOORBELL_IOC_SET_RECORDS,
@@ -95,6 +100,10 @@ pub(crate) use crate::bindings::{
     DOORBELL_RING_DELIVERED,
     DOORBELL_RING_MASKED,
     DOORBELL_RING_WAIT_FLAG_NO_RING,
+    DOORBELL_SAVED_FLAG_UNDELIVERED,
+    DOORBELL_SAVED_LINE_SIZE,
+    DOORBELL_SAVED_LINE_SIZE_MAX,
+    DOORBELL_SAVED_STATE,
     DOORBELL_SET_LINES_FLAG_MASKED,
     DOORBELL_SPACE_MMIO,
     DOORBELL_SPACE_PIO,
@@ -129,6 +138,8 @@ pub(crate) const DOORBELL_FEATURE_MASK_REASONS: u64 =
     crate::bindings::DOORBELL_FEATURES_MASK_REASONS;
 /// `DOORBELL_FEATURE_UNMASKFD`.
 pub(crate) const DOORBELL_FEATURE_UNMASKFD: u64 = crate::bindings::DOORBELL_FEATURES_UNMASKFD;
+/// `DOORBELL_FEATURE_SAVE`.
+pub(crate) const DOORBELL_FEATURE_SAVE: u64 = crate::bindings::DOORBELL_FEATURES_SAVE;
 /// `DOORBELL_FEATURE_SUMMARY`.
 pub(crate) const DOORBELL_FEATURE_SUMMARY: u64 = crate::bindings::DOORBELL_FEATURES_SUMMARY;
 /// `DOORBELL_RING_WAIT_NO_TIMEOUT`; bindgen does not evaluate numbers above [`i64::MAX`].
@@ -290,6 +301,36 @@ impl_user_abi! {
         result: u32,
         count: u64,
         reserved: [u32; 4],
+    }
+    doorbell_saved_line {
+        state: u32,
+        flags: u32,
+        deliveries: u64,
+        coalesced: u64,
+        dropped: u64,
+        deferred: u64,
+        acks: u64,
+        nr_irqfds: u32,
+        nr_triggers: u32,
+        nr_notifiers: u32,
+        nr_resamplefds: u32,
+    }
+    doorbell_save {
+        lines: u64,
+        line: u32,
+        nr_lines: u32,
+        record_size: u32,
+        flags: u32,
+        reserved: [u32; 2],
+    }
+    doorbell_restore {
+        lines: u64,
+        line: u32,
+        nr_lines: u32,
+        record_size: u32,
+        failed: u32,
+        flags: u32,
+        reserved: [u32; 3],
     }
     doorbell_get_bus {
         nr_regions: u32,

@@ -237,6 +237,18 @@ impl Triggers {
         Ok(())
     }
 
+    /// Returns true if the last delivery found no trigger, and none was added since.
+    pub(crate) fn is_undelivered(&self) -> bool {
+        self.undelivered
+    }
+
+    /// Records that the last delivery found no trigger. Returns false if there are triggers: the caller
+    /// then has to deliver it once more.
+    pub(crate) fn set_undelivered(&mut self) -> bool {
+        self.undelivered = self.outputs.is_empty();
+        self.undelivered
+    }
+
     /// Returns true, once, if the last delivery found no trigger.
     pub(crate) fn take_undelivered(&mut self) -> bool {
         core::mem::take(&mut self.undelivered)

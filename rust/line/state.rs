@@ -77,6 +77,10 @@ pub(crate) const REASONS_SHIFT: u32 = 16;
 /// The mask reasons. [`MASKED`] is set if and only if one of them is.
 pub(crate) const REASONS: u32 = Reasons::ALL << REASONS_SHIFT;
 
+/// The bits of the word that are saved and restored.
+pub(crate) const SAVED: u32 =
+    PENDING | MASKED | LEVEL | ASSERTED | RAISED | RESAMPLE | AUTOMASK | REASONS;
+
 /// The message was withdrawn while the line had an owner: the level, its only reason, was lowered. The
 /// owner counts it as dropped.
 const WITHDRAWN: u32 = 1 << 30;
@@ -355,6 +359,12 @@ fn callback(state: u32, place: Place) -> Action {
     } else {
         Action::Relay
     }
+}
+
+/// Returns true if a message was withdrawn, and the line's owner has not counted it yet.
+#[inline]
+pub(crate) fn is_withdrawn(state: u32) -> bool {
+    state & WITHDRAWN != 0
 }
 
 /// Returns true if a ring is not accounted for yet: its message is pending, or was withdrawn.
@@ -691,7 +701,7 @@ pub(crate) fn assert_again(state: u32, origin: Origin) -> (u32, Option<Action>) 
 /// Makes the message of an asserted line pending again, unless it was acked: it had found no trigger, and
 /// now the line has one. The caller owns the line, and sends the message or leaves it to the unmask.
 pub(crate) fn renew(state: u32) -> (u32, ()) {
-    if state & (LEVEL | ASSERTED | PENDING) == LEVEL | ASSERTED {
+    if is_sent(state) {
         (state | PENDING, ())
     } else {
         (state, ())
@@ -712,6 +722,53 @@ pub(crate) fn retype(state: u32, level: bool, automask: bool) -> (u32, bool) {
     };
     let mode = if automask { AUTOMASK } else { 0 };
     (kept & !AUTOMASK | mode, true)
+}
+
+/// Returns true if a line can be in the state that consists of the `saved` bits of its word and no other
+/// ones.
+pub(crate) const fn is_restorable(saved: u32) -> bool {
+    let masked = saved & MASKED != 0;
+    if saved & !SAVED != 0 || masked != (saved & REASONS != 0) {
+        return false;
+    }
+    if saved & LEVEL == 0 {
+        return saved & (ASSERTED | RAISED | RESAMPLE) == 0;
+    }
+    let caused = saved & PENDING == 0 || saved & (ASSERTED | RAISED) != 0;
+    // An unmask ends a postponed resample before the next message is sent.
+    caused && (saved & RESAMPLE == 0 || masked && !is_sent(saved))
+}
+
+/// Returns true if the line has sent a message that was not acked. An edge line has no ack.
+#[inline]
+pub(crate) const fn is_sent(state: u32) -> bool {
+    state & (LEVEL | ASSERTED | PENDING) == LEVEL | ASSERTED
+}
+
+/// Returns true if the line can be restored: it is as it was created, but may be masked, and rung.
+pub(crate) const fn is_fresh(state: u32) -> bool {
+    state & SAVED & !(MASKED | REASONS | PENDING) == 0
+}
+
+/// Replaces the state of a fresh line with the `saved` bits, which must be restorable. The caller owns the
+/// line, and delivers the message or leaves it to the unmask.
+///
+/// A ring whose message was pending before is a ring of the restored line. Returns true if it coalesces. If
+/// the line was saved between an ack and [`assert_again`], requests the message of the level.
+pub(crate) fn restore(state: u32, saved: u32) -> (u32, bool) {
+    let rung = state & PENDING != 0;
+    let mut restored = state & !SAVED | saved;
+    if saved & (RAISED | ASSERTED | PENDING) == RAISED {
+        restored |= PENDING;
+    }
+    if !rung {
+        return (restored, false);
+    }
+    if restored & (ASSERTED | PENDING) == ASSERTED {
+        return (without_message(restored), true);
+    }
+    let asserted = if restored & LEVEL != 0 { ASSERTED } else { 0 };
+    (restored | asserted | PENDING, restored & PENDING != 0)
 }
 
 /// Claims the line to change its outputs. The caller owns the line if [`IN_PROGRESS`] is new in the

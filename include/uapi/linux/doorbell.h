@@ -17,7 +17,8 @@
  * The structure of DOORBELL_X is struct doorbell_x. Each structure that an ioctl
  * reads has flags and reserved words: a later version gives a reserved word a
  * meaning together with a flag bit and a bit of doorbell_get_info.features. An
- * element of an array cannot grow; a flag of the call selects another element.
+ * element of an array cannot grow; a flag of the call selects another element. Only
+ * struct doorbell_saved_line can: its callers pass its size.
  *
  * Each mistake has its own error:
  *
@@ -34,6 +35,7 @@
  *	ELOOP		the assignment would close a cycle inside this context
  *	ENOSPC		over a limit
  *	ENOMEM		no memory (or over the memory cgroup's limit)
+ *	E2BIG		a record of DOORBELL_RESTORE has a part that this module does not know
  *	EFAULT		the argument cannot be read or written
  *	ENOTTY		unknown ioctl
  *	EOPNOTSUPP	an edge line cannot do that; this build cannot do that (see
@@ -89,6 +91,7 @@
 #define DOORBELL_FEATURE_RING_LINES	(1ULL << 7)	/* DOORBELL_RING_LINES */
 #define DOORBELL_FEATURE_MASK_REASONS	(1ULL << 8)	/* DOORBELL_MASK_*, automask */
 #define DOORBELL_FEATURE_UNMASKFD	(1ULL << 9)	/* unmaskfds, ackfds */
+#define DOORBELL_FEATURE_SAVE		(1ULL << 10)	/* DOORBELL_SAVE, DOORBELL_RESTORE */
 #define DOORBELL_FEATURE_SUMMARY	(1ULL << 12)	/* DOORBELL_SUMMARY, poll(2) */
 
 /**
@@ -868,6 +871,131 @@ struct doorbell_ring_wait {
 	__u32 reserved[4];
 };
 
+/* doorbell_saved_line.flags */
+#define DOORBELL_SAVED_FLAG_UNDELIVERED	(1U << 0)	/* the last message found no trigger */
+
+/* doorbell_saved_line.state */
+#define DOORBELL_SAVED_STATE		0xf007fU
+
+/* doorbell_save.record_size and doorbell_restore.record_size: the least and the most. */
+#define DOORBELL_SAVED_LINE_SIZE	64
+#define DOORBELL_SAVED_LINE_SIZE_MAX	4096
+
+/**
+ * struct doorbell_saved_line - a line's record, from DOORBELL_SAVE to DOORBELL_RESTORE
+ * @state: DOORBELL_LINE_* bits in DOORBELL_SAVED_STATE: the type and its automask, all mask
+ *	reasons, the message that is pending, whether the line is asserted and raised, and
+ *	whether the unmask has to signal the resamplefds
+ * @flags: DOORBELL_SAVED_FLAG_UNDELIVERED for a level line whose last message found no
+ *	trigger and was not acked: it is sent once more to the first trigger
+ * @deliveries: as in struct doorbell_line_status
+ * @coalesced: as in struct doorbell_line_status
+ * @dropped: as in struct doorbell_line_status
+ * @deferred: as in struct doorbell_line_status
+ * @acks: as in struct doorbell_line_status
+ * @nr_irqfds: irqfds of the line; DOORBELL_RESTORE ignores this and the next three
+ * @nr_triggers: triggers of the line
+ * @nr_notifiers: notifiers of the line
+ * @nr_resamplefds: irqfds of the line that have a resamplefd
+ *
+ * The number of rings is @deliveries + @coalesced + @dropped, and one more if a message is
+ * pending. The record has no address, file descriptor or number of a context, so it means
+ * the same in another process and on another machine. What the line is wired to is known
+ * only to the program that has wired it: an eventfd has no name that outlives it. The
+ * numbers of assignments show whether that program has rebuilt all of them.
+ *
+ * A later version may append fields. There zero means what this version does. The bits that
+ * it may add to @state and @flags come with a bit of doorbell_get_info.features.
+ */
+struct doorbell_saved_line {
+	__u32 state;
+	__u32 flags;
+	__u64 deliveries;
+	__u64 coalesced;
+	__u64 dropped;
+	__u64 deferred;
+	__u64 acks;
+	__u32 nr_irqfds;
+	__u32 nr_triggers;
+	__u32 nr_notifiers;
+	__u32 nr_resamplefds;
+};
+
+/**
+ * struct doorbell_save - DOORBELL_SAVE: save state and counters of lines
+ * @lines: address of an array of @nr_lines records, to be written; each is a struct
+ *	doorbell_saved_line, and begins @record_size bytes after the one before
+ * @line: the first line
+ * @nr_lines: number of consecutive lines, at least 1
+ * @record_size: size of struct doorbell_saved_line as the caller knows it, a multiple of
+ *	8 from DOORBELL_SAVED_LINE_SIZE to DOORBELL_SAVED_LINE_SIZE_MAX
+ * @flags: zero
+ * @reserved: zero
+ *
+ * For a snapshot, a migration or a restart of the process that has wired the lines. Each
+ * record is of one moment, in which no delivery of the line is in flight: the call waits
+ * for one. Different lines are of different moments. The call changes nothing and delivers
+ * nothing. Bytes of a record beyond what the module knows are written as zero.
+ *
+ * To save all lines as of one moment, stop what moves them. While a line is masked with
+ * DOORBELL_MASK_PAUSE it delivers nothing, and a ring can only become pending or coalesce.
+ * Deassign the irqfds before the call: their signals then stay in the eventfds. A ring
+ * that comes after the call is not in the record and is lost with the context. A ring or an
+ * ack that is in progress may not be counted yet.
+ *
+ * If the call fails (EFAULT, or EINTR if the process is killed), some of the records may
+ * have been written.
+ */
+struct doorbell_save {
+	__u64 lines;
+	__u32 line;
+	__u32 nr_lines;
+	__u32 record_size;
+	__u32 flags;
+	__u32 reserved[2];
+};
+
+/**
+ * struct doorbell_restore - DOORBELL_RESTORE: bring lines into a saved state
+ * @lines: address of an array of @nr_lines records, as in struct doorbell_save
+ * @line: the first line
+ * @nr_lines: number of consecutive lines, at least 1
+ * @record_size: as in struct doorbell_save. If the records are larger than the module
+ *	knows, the bytes beyond must be zero (E2BIG)
+ * @failed: out: index of the record that made the call fail; ~0U if the call succeeds or
+ *	fails for another reason
+ * @flags: zero
+ * @reserved: zero
+ *
+ * Restores all lines or none. Each line gets the state of its record, with exactly its mask
+ * reasons, and the counters go on from those of the record. It signals no notifier. The
+ * lines are restored one after another. A message that is pending on a line that is not
+ * masked is delivered before the call returns, once; so restore lines that are paused, and
+ * unmask them when they are wired. The order of wiring and DOORBELL_RESTORE does not
+ * matter, except that a resamplefd needs a level line.
+ *
+ * A line must be fresh (EBUSY): an edge line without DOORBELL_TYPE_FLAG_AUTOMASK that has
+ * delivered, dropped and acked nothing. It may be masked, and a masked line may have been
+ * rung. Such a ring, and one that arrives during the call, is not lost: it joins the
+ * message of the record, or the line's assertion, or is a message itself.
+ *
+ * A record whose state no line can be in is EINVAL: bits outside of DOORBELL_SAVED_STATE;
+ * DOORBELL_LINE_MASKED without a reason, or a reason without it; DOORBELL_LINE_ASSERTED,
+ * _RAISED or _RESAMPLE on an edge line; a pending message of a level line that is neither
+ * asserted nor raised; DOORBELL_LINE_RESAMPLE on a line that is not masked, or is asserted
+ * without a pending message; DOORBELL_SAVED_FLAG_UNDELIVERED on a line that is not asserted
+ * or has a message pending.
+ */
+struct doorbell_restore {
+	__u64 lines;
+	__u32 line;
+	__u32 nr_lines;
+	__u32 record_size;
+	__u32 failed;
+	__u32 flags;
+	__u32 reserved[3];
+};
+
 /*
  * 0xDB is free in Documentation/userspace-api/ioctl/ioctl-number.rst of
  * Linux 7.3.
@@ -927,6 +1055,8 @@ struct doorbell_ring_wait {
 #define DOORBELL_GET_BUS	_IOR(DOORBELL_IOC_MAGIC, 0x15, struct doorbell_get_bus)
 #define DOORBELL_RING_WAIT	_IOWR(DOORBELL_IOC_MAGIC, 0x16, struct doorbell_ring_wait)
 #define DOORBELL_RING_LINES	_IOW(DOORBELL_IOC_MAGIC, 0x18, struct doorbell_line_set)
+#define DOORBELL_SAVE		_IOW(DOORBELL_IOC_MAGIC, 0x1a, struct doorbell_save)
+#define DOORBELL_RESTORE	_IOWR(DOORBELL_IOC_MAGIC, 0x1b, struct doorbell_restore)
 #define DOORBELL_SUMMARY	_IOW(DOORBELL_IOC_MAGIC, 0x1d, struct doorbell_summary)
 
 #endif /* _UAPI_LINUX_DOORBELL_H */

@@ -648,6 +648,52 @@ static inline int doorbell_query(int db, uint32_t line, struct doorbell_query *q
 	return doorbell_ioctl(db, DOORBELL_QUERY, query);
 }
 
+/* Snapshots. */
+
+/**
+ * doorbell_save_lines() - save the state and the counters of lines
+ * @db: the context
+ * @line: the first line
+ * @nr_lines: number of consecutive lines
+ * @lines: array of @nr_lines records to write
+ *
+ * Return: 0, or a negative errno. See struct doorbell_save.
+ */
+static inline int doorbell_save_lines(int db, uint32_t line, uint32_t nr_lines,
+				      struct doorbell_saved_line *lines)
+{
+	struct doorbell_save arg = {
+		(uintptr_t)lines, line, nr_lines, sizeof(*lines), 0, { 0 },
+	};
+
+	return doorbell_ioctl(db, DOORBELL_SAVE, &arg);
+}
+
+/**
+ * doorbell_restore_lines() - bring fresh lines into a saved state, all or none
+ * @db: the context
+ * @line: the first line
+ * @nr_lines: number of consecutive lines
+ * @lines: array of @nr_lines records
+ * @failed: is set to the index of the record that made the call fail; to ~0U if the call
+ *	succeeds or fails for another reason. Or NULL
+ *
+ * Return: 0, or a negative errno. See struct doorbell_restore.
+ */
+static inline int doorbell_restore_lines(int db, uint32_t line, uint32_t nr_lines,
+					 const struct doorbell_saved_line *lines,
+					 uint32_t *failed)
+{
+	struct doorbell_restore arg = {
+		(uintptr_t)lines, line, nr_lines, sizeof(*lines), ~0U, 0, { 0 },
+	};
+	int ret = doorbell_ioctl(db, DOORBELL_RESTORE, &arg);
+
+	if (failed)
+		*failed = arg.failed;
+	return ret;
+}
+
 /* Counters of eventfds. */
 
 /**

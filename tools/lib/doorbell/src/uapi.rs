@@ -30,6 +30,7 @@ pub const FEATURE_RING_WAIT: u64 = 1 << 5;
 pub const FEATURE_RING_LINES: u64 = 1 << 7;
 pub const FEATURE_MASK_REASONS: u64 = 1 << 8;
 pub const FEATURE_UNMASKFD: u64 = 1 << 9;
+pub const FEATURE_SAVE: u64 = 1 << 10;
 pub const FEATURE_SUMMARY: u64 = 1 << 12;
 pub const SET_LINES_FLAG_MASKED: u32 = 1 << 0;
 pub const IRQFD_FLAG_DEASSIGN: u32 = 1 << 0;
@@ -71,6 +72,10 @@ pub const LINE_STATE: u32 = 0xf00ff;
 pub const EVENTFD_FLAG_NOWAIT: u32 = 1 << 0;
 pub const RING_WAIT_FLAG_NO_RING: u32 = 1 << 0;
 pub const RING_WAIT_NO_TIMEOUT: u64 = u64::MAX;
+pub const SAVED_FLAG_UNDELIVERED: u32 = 1 << 0;
+pub const SAVED_STATE: u32 = 0xf007f;
+pub const SAVED_LINE_SIZE: u32 = 64;
+pub const SAVED_LINE_SIZE_MAX: u32 = 4096;
 pub const RING_COALESCED: i32 = 0;
 pub const RING_DELIVERED: i32 = 1;
 pub const RING_MASKED: i32 = 2;
@@ -363,6 +368,48 @@ pub struct GetBus {
     pub reserved: [u64; 5],
 }
 
+/// An element of the array that [`SAVE`] writes and [`RESTORE`] reads.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SavedLine {
+    pub state: u32,
+    pub flags: u32,
+    pub deliveries: u64,
+    pub coalesced: u64,
+    pub dropped: u64,
+    pub deferred: u64,
+    pub acks: u64,
+    pub nr_irqfds: u32,
+    pub nr_triggers: u32,
+    pub nr_notifiers: u32,
+    pub nr_resamplefds: u32,
+}
+
+/// The argument of [`SAVE`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Save {
+    pub lines: u64,
+    pub line: u32,
+    pub nr_lines: u32,
+    pub record_size: u32,
+    pub flags: u32,
+    pub reserved: [u32; 2],
+}
+
+/// The argument of [`RESTORE`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Restore {
+    pub lines: u64,
+    pub line: u32,
+    pub nr_lines: u32,
+    pub record_size: u32,
+    pub failed: u32,
+    pub flags: u32,
+    pub reserved: [u32; 3],
+}
+
 const _: () = assert!(size_of::<GetInfo>() == 128);
 const _: () = assert!(size_of::<SetLines>() == 32);
 const _: () = assert!(size_of::<Irqfd>() == 32);
@@ -387,6 +434,9 @@ const _: () = assert!(size_of::<SetRecords>() == 32);
 const _: () = assert!(size_of::<Record>() == 32);
 const _: () = assert!(size_of::<RecordRing>() == 128);
 const _: () = assert!(size_of::<GetBus>() == 64);
+const _: () = assert!(size_of::<SavedLine>() == 64);
+const _: () = assert!(size_of::<Save>() == 32);
+const _: () = assert!(size_of::<Restore>() == 40);
 
 pub const IOC_MAGIC: u32 = 0xDB;
 
@@ -415,4 +465,6 @@ pub const SET_RECORDS: u32 = _IOW::<SetRecords>(IOC_MAGIC, 20) as u32;
 pub const GET_BUS: u32 = _IOR::<GetBus>(IOC_MAGIC, 21) as u32;
 pub const RING_WAIT: u32 = _IOWR::<RingWait>(IOC_MAGIC, 22) as u32;
 pub const RING_LINES: u32 = _IOW::<LineSet>(IOC_MAGIC, 24) as u32;
+pub const SAVE: u32 = _IOW::<Save>(IOC_MAGIC, 26) as u32;
+pub const RESTORE: u32 = _IOWR::<Restore>(IOC_MAGIC, 27) as u32;
 pub const SUMMARY: u32 = _IOW::<Summary>(IOC_MAGIC, 29) as u32;

@@ -106,6 +106,29 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(20, offsetof(struct doorbell_ring_wait, result));
 	EXPECT_EQ(24, offsetof(struct doorbell_ring_wait, count));
 	EXPECT_EQ(32, offsetof(struct doorbell_ring_wait, reserved));
+	EXPECT_EQ(64, sizeof(struct doorbell_saved_line));
+	EXPECT_EQ(64, DOORBELL_SAVED_LINE_SIZE);
+	EXPECT_EQ(4, offsetof(struct doorbell_saved_line, flags));
+	EXPECT_EQ(8, offsetof(struct doorbell_saved_line, deliveries));
+	EXPECT_EQ(16, offsetof(struct doorbell_saved_line, coalesced));
+	EXPECT_EQ(24, offsetof(struct doorbell_saved_line, dropped));
+	EXPECT_EQ(32, offsetof(struct doorbell_saved_line, deferred));
+	EXPECT_EQ(40, offsetof(struct doorbell_saved_line, acks));
+	EXPECT_EQ(48, offsetof(struct doorbell_saved_line, nr_irqfds));
+	EXPECT_EQ(52, offsetof(struct doorbell_saved_line, nr_triggers));
+	EXPECT_EQ(56, offsetof(struct doorbell_saved_line, nr_notifiers));
+	EXPECT_EQ(60, offsetof(struct doorbell_saved_line, nr_resamplefds));
+	EXPECT_EQ(32, sizeof(struct doorbell_save));
+	EXPECT_EQ(8, offsetof(struct doorbell_save, line));
+	EXPECT_EQ(12, offsetof(struct doorbell_save, nr_lines));
+	EXPECT_EQ(16, offsetof(struct doorbell_save, record_size));
+	EXPECT_EQ(20, offsetof(struct doorbell_save, flags));
+	EXPECT_EQ(24, offsetof(struct doorbell_save, reserved));
+	EXPECT_EQ(40, sizeof(struct doorbell_restore));
+	EXPECT_EQ(16, offsetof(struct doorbell_restore, record_size));
+	EXPECT_EQ(20, offsetof(struct doorbell_restore, failed));
+	EXPECT_EQ(24, offsetof(struct doorbell_restore, flags));
+	EXPECT_EQ(28, offsetof(struct doorbell_restore, reserved));
 	EXPECT_EQ(32, sizeof(struct doorbell_summary));
 	EXPECT_EQ(4, offsetof(struct doorbell_summary, nr_lines));
 	EXPECT_EQ(8, offsetof(struct doorbell_summary, lines));
@@ -140,6 +163,8 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(0x8040db15U, DOORBELL_GET_BUS);
 	EXPECT_EQ(0xc030db16U, DOORBELL_RING_WAIT);
 	EXPECT_EQ(0x4028db18U, DOORBELL_RING_LINES);
+	EXPECT_EQ(0x4020db1aU, DOORBELL_SAVE);
+	EXPECT_EQ(0xc028db1bU, DOORBELL_RESTORE);
 	EXPECT_EQ(0x4020db1dU, DOORBELL_SUMMARY);
 
 	EXPECT_EQ(1, DOORBELL_ABI_VERSION);
@@ -165,6 +190,10 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(512, DOORBELL_FEATURE_UNMASKFD);
 	EXPECT_EQ(4, DOORBELL_IRQFD_FLAG_UNMASK);
 	EXPECT_EQ(8, DOORBELL_IRQFD_FLAG_ACK);
+	EXPECT_EQ(1024, DOORBELL_FEATURE_SAVE);
+	EXPECT_EQ(1, DOORBELL_SAVED_FLAG_UNDELIVERED);
+	EXPECT_EQ(0xf007f, DOORBELL_SAVED_STATE);
+	EXPECT_EQ(4096, DOORBELL_SAVED_LINE_SIZE_MAX);
 	EXPECT_EQ(4096, DOORBELL_FEATURE_SUMMARY);
 	EXPECT_EQ(1, DOORBELL_SUMMARY_FLAG_DEASSIGN);
 	EXPECT_EQ(16, DOORBELL_SUMMARY_GROUPS);
@@ -235,6 +264,7 @@ TEST(info)
 		  DOORBELL_FEATURE_RING_LINES |
 		  DOORBELL_FEATURE_MASK_REASONS |
 		  DOORBELL_FEATURE_UNMASKFD |
+		  DOORBELL_FEATURE_SAVE |
 		  DOORBELL_FEATURE_SUMMARY,
 		  info.features & ~DOORBELL_FEATURE_EVENTFD_PEEK);
 	EXPECT_EQ(DOORBELL_MAX_LINES, info.max_lines);
@@ -565,6 +595,25 @@ TEST(ring_wait)
 					DOORBELL_RING_WAIT_NO_TIMEOUT, &count));
 	EXPECT_EQ(1, count);
 	EXPECT_EQ(2, line_of(_metadata, db, 0).rings);
+}
+
+/* A pending message outlives its context; save.c has the rest. */
+TEST(save)
+{
+	int db = new_context(_metadata, 2), next = new_context(_metadata, 2);
+	int out = new_eventfd(_metadata, 0, 0);
+	struct doorbell_saved_line lines[2];
+
+	ASSERT_EQ(1, doorbell_mask(db, 1));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(db, 1));
+	EXPECT_EQ(0, doorbell_save_lines(db, 0, 2, lines));
+	EXPECT_EQ(0, close(db));
+	EXPECT_EQ(0, lines[0].state);
+	EXPECT_EQ(VECTOR_MASKED | DOORBELL_LINE_PENDING, lines[1].state);
+	EXPECT_EQ(0, doorbell_restore_lines(next, 0, 2, lines, NULL));
+	ASSERT_EQ(0, doorbell_assign_trigger(next, out, 1));
+	EXPECT_EQ(1, doorbell_unmask(next, 1));
+	EXPECT_EQ(1, efd_read(out));
 }
 
 TEST_HARNESS_MAIN

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Records of a line's state and counters, from which another line can go on.
+
+use super::{
+    state,
+    Line, //
+};
+use crate::uapi::{
+    doorbell_saved_line,
+    DOORBELL_SAVED_FLAG_UNDELIVERED,
+    DOORBELL_SAVED_STATE, //
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::Relaxed,
+        barrier::{
+            smp_mb,
+            Read, //
+        }, //
+    }, //
+};
+
+const _: () = assert!(state::SAVED == DOORBELL_SAVED_STATE);
+
+/// The state and the counters of a line.
+#[derive(Clone, Copy)]
+pub(crate) struct SavedLine {
+    /// DOORBELL_LINE_* bits, a state that is restorable.
+    state: u32,
+    /// The message of the asserted line found no trigger.
+    undelivered: bool,
+    deliveries: u64,
+    coalesced: u64,
+    dropped: u64,
+    deferred: u64,
+    acks: u64,
+}
+
+impl SavedLine {
+    /// Returns the record for userspace, without the numbers of assignments.
+    pub(crate) fn to_record(self) -> doorbell_saved_line {
+        doorbell_saved_line {
+            state: self.state,
+            flags: if self.undelivered {
+                DOORBELL_SAVED_FLAG_UNDELIVERED
+            } else {
+                0
+            },
+            deliveries: self.deliveries,
+            coalesced: self.coalesced,
+            dropped: self.dropped,
+            deferred: self.deferred,
+            acks: self.acks,
+            ..Default::default()
+        }
+    }
+
+    /// Returns the content of a `record` of userspace.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL: no line can be in that state.
+    pub(crate) fn from_record(record: &doorbell_saved_line) -> Result<Self> {
+        if !state::is_restorable(record.state) {
+            return Err(EINVAL);
+        }
+        let undelivered = match record.flags {
+            0 => false,
+            DOORBELL_SAVED_FLAG_UNDELIVERED if state::is_sent(record.state) => true,
+            _ => return Err(EINVAL),
+        };
+        Ok(Self {
+            state: record.state,
+            undelivered,
+            deliveries: record.deliveries,
+            coalesced: record.coalesced,
+            dropped: record.dropped,
+            deferred: record.deferred,
+            acks: record.acks,
+        })
+    }
+}
+
+impl Line {
+    /// Returns the state and the counters as of one moment in which no delivery is in flight. Delivers
+    /// nothing.
+    ///
+    /// # Context
+    ///
+    /// Process context. Claims the line for a moment, and sleeps if its owner does not release it soon. The
+    /// line's callback delivers messages that arrive in that moment.
+    pub(crate) fn save(self: Pin<&Self>) -> SavedLine {
+        let guard = self.claim();
+        let stats = self.lock.stats();
+        let (coalesced, acks) = (stats.coalesced.load(Relaxed), stats.acks.load(Relaxed));
+        // A ring or an ack changes the word before it counts. If it is counted here, the word must have it.
+        smp_mb(Read);
+        let word = self.lock.word();
+        let withdrawn = u64::from(state::is_withdrawn(word));
+        let saved = SavedLine {
+            state: word & state::SAVED,
+            undelivered: state::is_sent(word) && guard.is_undelivered(),
+            deliveries: stats.deliveries.get(),
+            coalesced,
+            dropped: stats.dropped.get().wrapping_add(withdrawn),
+            deferred: stats.deferred.get(),
+            acks,
+        };
+        // As if the maximum number of messages was delivered already: a callback delivers the rest.
+        self.deliver(guard, None, state::MAX_ROUNDS);
+        saved
+    }
+
+    /// Returns true if the line can be restored. Context as of [`Line::snapshot`].
+    pub(crate) fn is_fresh(self: Pin<&Self>) -> bool {
+        let now = self.snapshot();
+        let counted = now.deliveries | now.dropped | now.deferred | now.acks;
+        state::is_fresh(now.state) && counted == 0
+    }
+
+    /// Continues `saved`. The line must have been fresh, and must not have changed its type since. Delivers
+    /// the message if there is one and the line is not masked. Signals no notifier.
+    ///
+    /// # Context
+    ///
+    /// As of [`Line::lock_triggers`].
+    pub(crate) fn restore(self: Pin<&Self>, saved: &SavedLine) {
+        let mut guard = self.claim();
+        let stats = self.lock.stats();
+        stats.deliveries.add(saved.deliveries);
+        stats.dropped.add(saved.dropped);
+        stats.deferred.add(saved.deferred);
+        stats.coalesced.fetch_add(saved.coalesced, Relaxed);
+        stats.acks.fetch_add(saved.acks, Relaxed);
+        let renews = saved.undelivered && !guard.set_undelivered();
+        let (coalesced, _) = self.lock.update(state::IN_PROGRESS, |word| {
+            let (restored, coalesced) = state::restore(word, saved.state);
+            let renewed = if renews {
+                state::renew(restored).0
+            } else {
+                restored
+            };
+            (renewed, coalesced)
+        });
+        if coalesced {
+            stats.coalesced.fetch_add(1u64, Relaxed);
+        }
+        self.deliver(guard, None, 0);
+    }
+}
