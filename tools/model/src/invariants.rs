@@ -21,6 +21,10 @@ impl State {
         if !self.returned.is_empty() && self.positions().any(Position::delivers) {
             self.fail(Rule::MaskBarrier);
         }
+        if self.is_migrating() {
+            // The word is not that of the line, but of its future one.
+            return;
+        }
         let reasons = self.reasons.iter();
         let masked = reasons.fold(0, |bits, reason| bits | reason.masked());
         if self.word & (MASKED | REASONS) != masked {

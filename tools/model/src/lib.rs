@@ -8,12 +8,13 @@
 //!   irqfd to its eventfd, the record ring, and readers with a grace period.
 //! - [`mutants`] are versions with one deliberate mistake. The exploration must find each of them.
 //! - [`region`] compares region matching with a naive reference, and has mutants of its own.
+//! - [`saved`] lists the states of a line that can be saved and restored.
 //! - [`weak_memory`] explores `ring_if_needed()` of the client libraries under weak memory order, with loom.
 //!
 //! Atomic steps are sequentially consistent here, except in [`weak_memory`]. The module's compare-exchanges
 //! are fully ordered.
 
-// The model does not use `retype` and `renew`.
+// The model does not use all of it.
 #[path = "../../../rust/line/state.rs"]
 #[allow(missing_docs, dead_code)]
 mod line;
@@ -26,6 +27,7 @@ pub mod mutants;
 pub mod ops;
 pub mod records;
 pub mod region;
+pub mod saved;
 mod state;
 mod transitions;
 pub mod weak_memory;

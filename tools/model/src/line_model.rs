@@ -9,8 +9,8 @@ use crate::{
         Taken, Unmasked, AUTOMASK, IDLE, IN_PROGRESS, LEVEL, OWED,
     },
     ops::{
-        Op, ACKFD_OPS, AUTOMASK_OPS, LEVEL_AUTOMASK_OPS, LEVEL_OPS, NOWAIT_OPS, OPS, REASON_OPS,
-        UNMASKFD_OPS,
+        Op, ACKFD_OPS, AUTOMASK_OPS, LEVEL_AUTOMASK_OPS, LEVEL_MIGRATE_OPS, LEVEL_OPS, MIGRATE_OPS,
+        NOWAIT_OPS, OPS, REASON_OPS, UNMASKFD_OPS,
     },
     state::{Callback, Continuation, Position, State},
 };
@@ -39,6 +39,9 @@ pub struct Functions {
     pub(crate) ack: Step<Option<Acked>>,
     pub(crate) assert_again: fn(u32, Origin) -> (u32, Option<Action>),
     pub(crate) claim: Step<()>,
+    /// Returns the part of the word that is saved.
+    pub(crate) save: fn(u32) -> u32,
+    pub(crate) restore: fn(u32, u32) -> (u32, bool),
     pub(crate) release: fn(u32, u32, Place) -> (u32, Action),
     /// MASK waits until the owner has released the line.
     pub(crate) mask_waits: bool,
@@ -78,6 +81,8 @@ pub const REAL: Functions = Functions {
     ack: line::ack,
     assert_again: line::assert_again,
     claim: line::claim,
+    save: |word| word & line::SAVED,
+    restore: line::restore,
     release: line::release,
     mask_waits: true,
     queues_after_change: true,
@@ -172,6 +177,8 @@ pub fn scenarios(deep: bool) -> Vec<(String, LineModel)> {
     let level_automask = ("automask", &LEVEL_AUTOMASK_OPS[..]);
     let unmaskfd = ("unmaskfds", &UNMASKFD_OPS[..]);
     let ackfd = ("unmaskfds and ackfds", &ACKFD_OPS[..]);
+    let migrate = ("migration", &MIGRATE_OPS[..]);
+    let level_migrate = ("migration", &LEVEL_MIGRATE_OPS[..]);
     for near_limit in [false, true] {
         add(2, 2, any, near_limit);
         add(3, 1, any, near_limit);
@@ -184,6 +191,8 @@ pub fn scenarios(deep: bool) -> Vec<(String, LineModel)> {
         add(3, 2, level_automask, near_limit);
         add(3, 2, unmaskfd, near_limit);
         add(2, 2, ackfd, near_limit);
+        add(3, 2, migrate, near_limit);
+        add(3, 2, level_migrate, near_limit);
         if deep {
             add(3, 3, no_query, near_limit);
             add(2, 3, any, near_limit);
@@ -198,6 +207,8 @@ pub fn scenarios(deep: bool) -> Vec<(String, LineModel)> {
             add(3, 3, unmaskfd, near_limit);
             add(3, 2, ackfd, near_limit);
             add(3, 3, ackfd, near_limit);
+            add(3, 3, migrate, near_limit);
+            add(3, 3, level_migrate, near_limit);
         }
     }
     all
@@ -251,7 +262,7 @@ impl Model for LineModel {
                     moves.push(Move::Thread(index));
                 }
             } else if thread.ops_left > 0 {
-                let can = |op: &&Op| self.can_begin(state.word, **op);
+                let can = |op: &&Op| state.allows(**op) && self.can_begin(state.word, **op);
                 moves.extend(
                     self.ops
                         .iter()

@@ -4,9 +4,11 @@
 //!
 //! Fails if a model violates a rule, or if a mutant is not found.
 //! `doorbell-model deep` takes minutes and gigabytes; without `deep` it takes seconds.
+//! `doorbell-model saved` prints the table of states that the selftest of DOORBELL_SAVE is built with.
 
 use doorbell_model::{
-    domain, explore, irqfd, line_model, mutants, records, region, weak_memory, Exploration, Rule,
+    domain, explore, irqfd, line_model, mutants, records, region, saved, weak_memory, Exploration,
+    Rule,
 };
 use std::process::ExitCode;
 
@@ -63,8 +65,12 @@ fn main() -> ExitCode {
     let deep = match std::env::args().nth(1).as_deref() {
         None => false,
         Some("deep") => true,
+        Some("saved") => {
+            print!("{}", saved::table());
+            return ExitCode::SUCCESS;
+        }
         Some(_) => {
-            eprintln!("usage: doorbell-model [deep]");
+            eprintln!("usage: doorbell-model [deep | saved]");
             return ExitCode::from(2);
         }
     };
@@ -78,7 +84,7 @@ fn main() -> ExitCode {
     };
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     println!("KTAP version 1");
-    let checks = region::RESULTS + weak_memory::RESULTS;
+    let checks = region::RESULTS + saved::RESULTS + weak_memory::RESULTS;
     println!("1..{}", models + mutants::all().count() + checks);
     for (name, model) in lines {
         report.model(&name, &explore(model, cpus));
@@ -95,6 +101,9 @@ fn main() -> ExitCode {
     println!("# {} states in all; now the mutants", report.states);
     for mutant in mutants::all() {
         report.mutant(mutant.name, mutant.rules, &mutant.explore());
+    }
+    for checked in saved::all() {
+        report.result(checked.ok, checked.name, &checked.more);
     }
     let regions = region::all(if deep { 200_000 } else { 10_000 });
     for checked in regions.chain(weak_memory::all()) {

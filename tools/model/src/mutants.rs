@@ -3,14 +3,15 @@
 //! Versions of the models with one deliberate mistake. The exploration must find each mistake.
 //!
 //! A mutant is a name, the rules that it violates first, and the functions or options that it
-//! replaces. [`delivery`], [`masks`], [`reasons`], [`replies`], [`counters`] and [`level`] have the mutants of the
-//! line.
+//! replaces. [`delivery`], [`masks`], [`reasons`], [`replies`], [`counters`], [`level`] and [`migrate`]
+//! have the mutants of the line.
 
 mod counters;
 mod delivery;
 mod irqfd;
 mod level;
 mod masks;
+mod migrate;
 mod readers;
 mod reasons;
 mod records;
@@ -22,8 +23,8 @@ use crate::{
     irqfd::Irqfd,
     line_model::{masks_itself, Functions, LineModel},
     ops::{
-        Op, ACKFD_OPS, AUTOMASK_OPS, LEVEL_AUTOMASK_OPS, LEVEL_OPS, NOWAIT_OPS, OPS, REASON_OPS,
-        UNMASKFD_OPS,
+        Op, ACKFD_OPS, AUTOMASK_OPS, LEVEL_AUTOMASK_OPS, LEVEL_MIGRATE_OPS, LEVEL_OPS, MIGRATE_OPS,
+        NOWAIT_OPS, OPS, REASON_OPS, UNMASKFD_OPS,
     },
     records::Ring,
     Exploration, Rule,
@@ -135,10 +136,34 @@ impl Mutant {
         Self::new(name, rules, subject)
     }
 
+    /// Returns a mutant of an edge line that goes on in another context.
+    const fn migrate(name: &'static str, rules: &'static [Rule], functions: Functions) -> Self {
+        let subject = Subject::Line {
+            ops: &MIGRATE_OPS,
+            level: false,
+            functions,
+        };
+        Self::new(name, rules, subject)
+    }
+
     /// Returns a mutant of a level line that masks itself and has unmaskfds and ackfds.
     const fn ackfd(name: &'static str, rules: &'static [Rule], functions: Functions) -> Self {
         let subject = Subject::Line {
             ops: &ACKFD_OPS,
+            level: true,
+            functions,
+        };
+        Self::new(name, rules, subject)
+    }
+
+    /// Returns a mutant of a level line that goes on in another context.
+    const fn level_migrate(
+        name: &'static str,
+        rules: &'static [Rule],
+        functions: Functions,
+    ) -> Self {
+        let subject = Subject::Line {
+            ops: &LEVEL_MIGRATE_OPS,
             level: true,
             functions,
         };
@@ -180,6 +205,7 @@ pub fn all() -> impl Iterator<Item = Mutant> {
         replies::MUTANTS,
         counters::MUTANTS,
         level::MUTANTS,
+        migrate::MUTANTS,
         irqfd::MUTANTS,
         records::MUTANTS,
         readers::MUTANTS,

@@ -49,6 +49,9 @@ pub enum Op {
     Ackfd,
     /// A signal to an eventfd that acks and unmasks.
     AckUnmaskfd,
+    /// DOORBELL_SAVE of a masked line that no other thread uses, then the end of its context and
+    /// DOORBELL_RESTORE in the next one. There the line can be rung before it is restored.
+    Migrate,
 }
 
 impl Op {
@@ -174,4 +177,29 @@ pub const ACKFD_OPS: [Op; 9] = [
     Op::Unmaskfd,
     Op::Ackfd,
     Op::AckUnmaskfd,
+];
+
+/// The operations of a line that goes on in another context.
+pub const MIGRATE_OPS: [Op; 8] = [
+    Op::Ring,
+    Op::Wake,
+    Op::Mask,
+    Op::Unmask,
+    Op::MaskFunction,
+    Op::UnmaskFunction,
+    Op::Clear,
+    Op::Migrate,
+];
+
+/// The operations of a level line that goes on in another context.
+pub const LEVEL_MIGRATE_OPS: [Op; 9] = [
+    Op::Ring,
+    Op::Wake,
+    Op::Mask,
+    Op::Unmask,
+    Op::Clear,
+    Op::Raise,
+    Op::Lower,
+    Op::Ack,
+    Op::Migrate,
 ];

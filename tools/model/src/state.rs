@@ -102,6 +102,10 @@ pub(crate) enum Position {
     Query(QueryReads),
     /// A query waits to claim the line.
     QueryWaits(QueryReads),
+    /// RESTORE applies what was saved to the line of the next context.
+    Restore {
+        saved: u32,
+    },
     // Steps of the owner of the line.
     /// Counts a dropped message.
     Drop {
@@ -279,6 +283,26 @@ impl State {
         let others = [self.defer, self.parked, self.helper];
         let callbacks = self.relays.into_iter().chain(others);
         self.threads.iter().map(|thread| thread.at).chain(callbacks)
+    }
+
+    /// Returns true if the line is that of a new context, which is not restored yet.
+    pub(crate) fn is_migrating(&self) -> bool {
+        self.positions()
+            .any(|at| matches!(at, Position::Restore { .. }))
+    }
+
+    /// Returns true if `op` may begin. While the line is saved, it is masked and no thread uses it. Until
+    /// it is restored, it can only be rung.
+    pub(crate) fn allows(&self, op: Op) -> bool {
+        if self.is_migrating() {
+            return matches!(op, Op::Ring | Op::Wake);
+        }
+        let idle = |thread: &Thread| thread.at == Position::Idle;
+        op != Op::Migrate
+            || !self.returned.is_empty()
+                && self.word & IN_PROGRESS == 0
+                && self.helper == Position::Idle
+                && self.threads.iter().all(idle)
     }
 
     /// Records a violation, unless there is an earlier one.

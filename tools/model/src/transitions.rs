@@ -165,6 +165,16 @@ impl State {
             }
             Position::TakeOwed if self.word & OWED != 0 => self.take(model),
             Position::TakeOwed => Position::Idle,
+            Position::Restore { saved } => {
+                self.claim(model)?;
+                let (word, coalesced) = (functions.restore)(self.word, saved);
+                self.word = word;
+                self.coalesced += u8::from(coalesced);
+                Position::Release {
+                    rounds,
+                    then: Continuation::Return,
+                }
+            }
             Position::Drop { rounds, then } => {
                 self.dropped += 1;
                 Position::Release { rounds, then }

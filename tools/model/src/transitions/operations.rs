@@ -39,6 +39,7 @@ impl State {
             Op::Lower => self.lower(model),
             Op::Ack => self.ack(model),
             Op::Unmaskfd | Op::FarUnmaskfd | Op::Ackfd | Op::AckUnmaskfd => self.reply(model, op),
+            Op::Migrate => self.migrate(model),
             Op::Assign => {
                 self.claim(model)?;
                 Position::Assigning
@@ -50,6 +51,16 @@ impl State {
                 ..Default::default()
             }),
         })
+    }
+
+    /// Saves the line, and ends its context with its callbacks. The line of the next context is masked.
+    fn migrate(&mut self, model: &LineModel) -> Position {
+        let saved = (model.functions.save)(self.word);
+        self.word = Reasons::VECTOR.masked();
+        self.relays = [Position::Idle; 2];
+        self.defer = Position::Idle;
+        (self.relay_queued, self.defer_queued) = (false, false);
+        Position::Restore { saved }
     }
 
     fn raise(&mut self, model: &LineModel, from: Origin) -> Position {
