@@ -87,6 +87,13 @@ pub enum Operation {
     Pending,
     /// [`Context::query`](crate::Context::query).
     Query,
+    /// [`Context::snapshot`](crate::Context::snapshot) or [`save_lines`](crate::Context::save_lines).
+    Save,
+    /// [`Context::restore`](crate::Context::restore) or
+    /// [`restore_lines`](crate::Context::restore_lines).
+    Restore,
+    /// [`Context::resume`](crate::Context::resume).
+    Resume,
     /// [`Context::map_status`](crate::Context::map_status).
     MapStatus,
     /// [`Context::read_eventfd`](crate::Context::read_eventfd).
@@ -150,6 +157,9 @@ impl fmt::Display for Operation {
             Self::Clear => "clear",
             Self::Pending => "get pending state of",
             Self::Query => "query",
+            Self::Save => "save",
+            Self::Restore => "restore",
+            Self::Resume => "resume",
             Self::MapStatus => "map the status pages",
             Self::ReadEventfd => "read eventfd",
             Self::PeekEventfd => "peek at eventfd",

@@ -53,7 +53,8 @@
 //!
 //! # Features
 //!
-//! - `serde`: derives `serde::Serialize` for the types that report state and counters.
+//! - `serde`: derives `serde::Serialize` for the types that report state and counters, and
+//!   `serde::Deserialize` for a [`Snapshot`], too.
 //!
 //! [`AsFd`]: std::os::fd::AsFd
 //! [`AsRawFd`]: std::os::fd::AsRawFd
@@ -80,6 +81,7 @@ mod reasons;
 mod records;
 mod region;
 mod skip;
+mod snapshot;
 mod spinning;
 mod status;
 mod summary;
@@ -98,6 +100,7 @@ pub use line_set::LineSet;
 pub use reasons::MaskReasons;
 pub use records::{Record, RecordRing};
 pub use region::{Access, Changes, Region, RegionInfo, Space, Target};
+pub use snapshot::{SavedLine, Snapshot};
 pub use spinning::SpinningWait;
 pub use status::{LineStatus, StatusPages};
 pub use summary::{Fired, Summary};

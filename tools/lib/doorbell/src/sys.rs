@@ -12,6 +12,7 @@ use std::{
     fs::File,
     io,
     mem::{align_of, size_of, size_of_val},
+    ops::Range,
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
     ptr::NonNull,
     sync::atomic::{
@@ -185,6 +186,67 @@ pub(crate) fn region_infos(
     // SAFETY: The kernel writes at most `nr_infos` elements, and any bytes are valid ones.
     let count = unsafe { ioctl_arrays(fd, uapi::GET_REGIONS, &mut arg) }?;
     Ok((count as usize).min(infos.len()))
+}
+
+/// Saves lines.
+pub(crate) fn save_lines(
+    fd: BorrowedFd<'_>,
+    lines: Range<u32>,
+) -> io::Result<Vec<uapi::SavedLine>> {
+    let mut records = vec![uapi::SavedLine::default(); lines.len()];
+    let mut arg = uapi::Save {
+        lines: records.as_mut_ptr().expose_provenance() as u64,
+        line: lines.start,
+        nr_lines: length(records.len())?,
+        record_size: size_of::<uapi::SavedLine>() as u32,
+        ..Default::default()
+    };
+    // SAFETY: The kernel writes `nr_lines` elements of that size, and any bytes are valid ones.
+    unsafe { ioctl_arrays(fd, uapi::SAVE, &mut arg) }?;
+    Ok(records)
+}
+
+/// Restores all of `lines`, from the line `first` on, or none. On a failure also returns the index of the
+/// line that is the reason, or `u32::MAX` if none is.
+pub(crate) fn restore_lines(
+    fd: BorrowedFd<'_>,
+    first: u32,
+    lines: &[uapi::SavedLine],
+) -> Result<(), (io::Error, u32)> {
+    let mut arg = uapi::Restore {
+        lines: lines.as_ptr().expose_provenance() as u64,
+        line: first,
+        nr_lines: length(lines.len()).map_err(|error| (error, u32::MAX))?,
+        record_size: size_of::<uapi::SavedLine>() as u32,
+        failed: u32::MAX,
+        ..Default::default()
+    };
+    // SAFETY: The kernel only reads the array, which has `nr_lines` elements of that size.
+    unsafe { ioctl_arrays(fd, uapi::RESTORE, &mut arg) }
+        .map(drop)
+        .map_err(|error| (error, arg.failed))
+}
+
+/// Masks or unmasks `lines` for `reasons`.
+pub(crate) fn mask_for(
+    fd: BorrowedFd<'_>,
+    cmd: u32,
+    lines: &LineSet,
+    reasons: u32,
+) -> io::Result<()> {
+    assert!(lines.bits.is_empty() || lines.bits.len() == lines.words());
+    let mut arg = uapi::LineSet {
+        line: lines.first,
+        nr_lines: lines.len,
+        lines: match &lines.bits[..] {
+            [] => 0,
+            bits => bits.as_ptr().expose_provenance() as u64,
+        },
+        flags: reasons,
+        ..Default::default()
+    };
+    // SAFETY: The bitmap has a word for each 64 of `nr_lines` bits, or its address is zero.
+    unsafe { ioctl_arrays(fd, cmd, &mut arg) }.map(drop)
 }
 
 /// Writes to the bus, and returns the number of `accesses` that succeeded.
@@ -524,6 +586,13 @@ pub(crate) fn read_u64(fd: BorrowedFd<'_>) -> io::Result<u64> {
 pub(crate) fn write_u64(fd: BorrowedFd<'_>, n: u64) -> io::Result<()> {
     // SAFETY: `n` is valid for reads of eight bytes.
     check(unsafe { libc::write(fd.as_raw_fd(), (&raw const n).cast(), 8) } as i64)?;
+    Ok(())
+}
+
+/// Adds `n` to the counter of the eventfd `fd`.
+pub(crate) fn write_count(fd: RawFd, n: u64) -> io::Result<()> {
+    // SAFETY: `n` is valid for reads of eight bytes.
+    check(unsafe { libc::write(fd, (&raw const n).cast(), 8) } as i64)?;
     Ok(())
 }
 

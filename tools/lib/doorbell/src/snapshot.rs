@@ -1,0 +1,500 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+use crate::{Context, Error, LineSet, Operation, Result, sys, uapi};
+use std::{
+    io,
+    ops::Range,
+    os::fd::{AsFd, AsRawFd},
+};
+
+/// State and counters of one line, from which a line of another context goes on.
+///
+/// # Examples
+///
+/// ```no_run
+/// # let context = doorbell::Context::open()?;
+/// let lines = context.save_lines(0..16)?;
+/// println!("line 3 has been rung {} times", lines[3].rings());
+/// # Ok::<(), doorbell::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct SavedLine {
+    /// `uapi::LINE_*` bits in [`uapi::SAVED_STATE`].
+    pub state: u32,
+    /// `uapi::SAVED_FLAG_*` bits.
+    pub flags: u32,
+    /// Deliveries of the line.
+    pub deliveries: u64,
+    /// Rings that joined a delivery that had not started yet.
+    pub coalesced: u64,
+    /// Messages that were dropped on request.
+    pub dropped: u64,
+    /// Deliveries by a worker.
+    pub deferred: u64,
+    /// Acks of the line.
+    pub acks: u64,
+    /// Irqfds of the line.
+    pub irqfds: u32,
+    /// Triggers of the line.
+    pub triggers: u32,
+    /// Notifiers of the line.
+    pub notifiers: u32,
+    /// Irqfds of the line that have a resamplefd.
+    pub resamplefds: u32,
+}
+
+const PAUSED: u32 = uapi::LINE_MASKED | (uapi::MASK_PAUSE << uapi::LINE_REASONS_SHIFT);
+
+impl SavedLine {
+    /// Returns the number of rings of the line.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(doorbell::SavedLine::default().rings(), 0);
+    /// ```
+    pub fn rings(&self) -> u64 {
+        let pending = u64::from(self.state & uapi::LINE_PENDING);
+        self.deliveries + self.coalesced + self.dropped + pending
+    }
+
+    fn is_paused(&self) -> bool {
+        self.state & PAUSED == PAUSED
+    }
+
+    fn lacks_wiring_of(&self, saved: &Self) -> bool {
+        self.irqfds < saved.irqfds
+            || self.triggers < saved.triggers
+            || self.notifiers < saved.notifiers
+            || self.resamplefds < saved.resamplefds
+    }
+}
+
+impl From<uapi::SavedLine> for SavedLine {
+    fn from(line: uapi::SavedLine) -> Self {
+        Self {
+            state: line.state,
+            flags: line.flags,
+            deliveries: line.deliveries,
+            coalesced: line.coalesced,
+            dropped: line.dropped,
+            deferred: line.deferred,
+            acks: line.acks,
+            irqfds: line.nr_irqfds,
+            triggers: line.nr_triggers,
+            notifiers: line.nr_notifiers,
+            resamplefds: line.nr_resamplefds,
+        }
+    }
+}
+
+impl From<&SavedLine> for uapi::SavedLine {
+    fn from(line: &SavedLine) -> Self {
+        Self {
+            state: line.state,
+            flags: line.flags,
+            deliveries: line.deliveries,
+            coalesced: line.coalesced,
+            dropped: line.dropped,
+            deferred: line.deferred,
+            acks: line.acks,
+            nr_irqfds: line.irqfds,
+            nr_triggers: line.triggers,
+            nr_notifiers: line.notifiers,
+            nr_resamplefds: line.resamplefds,
+        }
+    }
+}
+
+/// The state of all lines of a context, and the counts that its triggers have not been read for.
+///
+/// It has no descriptor and no address, so it can be sent to another process or machine. With the
+/// feature `serde` it is `Serialize` and `Deserialize`. A snapshot that another version of the crate
+/// has written is restored, or refused by [`Context::restore`].
+///
+/// # Examples
+///
+/// ```no_run
+/// use doorbell::{Context, EventFd};
+///
+/// # fn wire(_: &Context, _: &EventFd) -> doorbell::Result { Ok(()) }
+/// # let call = EventFd::new(0)?;
+/// let context = Context::open()?;
+/// context.set_lines(16)?;
+/// let snapshot = context.snapshot(&[&call])?;
+/// drop(context);
+///
+/// // Later, in the same process or in another one.
+/// let context = Context::open()?;
+/// context.set_lines(snapshot.nr_lines())?;
+/// context.restore(&snapshot)?;
+/// wire(&context, &call)?;
+/// assert!(context.lines_lacking_wiring(&snapshot)?.is_empty());
+/// context.resume(&snapshot, &[&call])?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Snapshot {
+    version: u32,
+    lines: Vec<SavedLine>,
+    /// The lines that were paused before.
+    paused: Vec<u32>,
+    /// The counts of the triggers, in the order of the call.
+    counts: Vec<u64>,
+}
+
+impl Snapshot {
+    /// Version of the format.
+    const VERSION: u32 = 1;
+
+    /// Returns the number of lines.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # let context = doorbell::Context::open()?;
+    /// # context.set_lines(16)?;
+    /// assert_eq!(context.snapshot::<doorbell::EventFd>(&[])?.nr_lines(), 16);
+    /// # Ok::<(), doorbell::Error>(())
+    /// ```
+    pub fn nr_lines(&self) -> u32 {
+        self.lines.len() as u32
+    }
+
+    /// Returns the records of the lines. All of them are paused.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # let context = doorbell::Context::open()?;
+    /// # let snapshot = context.snapshot::<doorbell::EventFd>(&[])?;
+    /// let rings: u64 = snapshot.lines().iter().map(|line| line.rings()).sum();
+    /// # Ok::<(), doorbell::Error>(())
+    /// ```
+    pub fn lines(&self) -> &[SavedLine] {
+        &self.lines
+    }
+
+    /// Returns the lines that were not paused before the snapshot.
+    fn to_resume(&self) -> LineSet {
+        let resumed = |line: &u32| self.paused.binary_search(line).is_err();
+        (0..self.nr_lines()).filter(resumed).collect()
+    }
+
+    fn check(&self) -> io::Result<()> {
+        let sorted = self.paused.windows(2).all(|pair| pair[0] < pair[1]);
+        if self.version != Self::VERSION {
+            let text = format!(
+                "the snapshot has version {}, this crate knows {}",
+                self.version,
+                Self::VERSION
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        if !sorted || self.lines.is_empty() {
+            let text = "the snapshot is damaged";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        Ok(())
+    }
+}
+
+fn io_failed(operation: Operation) -> impl Fn(io::Error) -> Error {
+    move |source| Error::Context { operation, source }
+}
+
+/// Snapshots, for migrations and restarts.
+impl Context {
+    /// Returns state and counters of the lines in `lines`, each as of one moment.
+    ///
+    /// # Errors
+    ///
+    /// ENXIO if one of the lines does not exist, EINVAL if the range is empty.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # let context = doorbell::Context::open()?;
+    /// let lines = context.save_lines(0..16)?;
+    /// assert_eq!(lines.len(), 16);
+    /// # Ok::<(), doorbell::Error>(())
+    /// ```
+    pub fn save_lines(&self, lines: Range<u32>) -> Result<Vec<SavedLine>> {
+        match sys::save_lines(self.as_fd(), lines.clone()) {
+            Ok(records) => Ok(records.into_iter().map(SavedLine::from).collect()),
+            Err(source) => Err(Error::Lines {
+                operation: Operation::Save,
+                lines,
+                source,
+            }),
+        }
+    }
+
+    /// Brings the lines from `first` on into the states of `lines`: all of them or, if the call fails,
+    /// none.
+    ///
+    /// The lines must be fresh. A message that is pending on a line that is not masked is delivered.
+    ///
+    /// # Errors
+    ///
+    /// - EBUSY: a line has delivered, dropped or acked something, or its type was set.
+    /// - EINVAL: no line can be in such a state.
+    /// - ENXIO: there is no such line.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::Context;
+    /// # let (context, next) = (Context::open()?, Context::open()?);
+    /// next.restore_lines(0, &context.save_lines(0..16)?)?;
+    /// # Ok::<(), doorbell::Error>(())
+    /// ```
+    pub fn restore_lines(&self, first: u32, lines: &[SavedLine]) -> Result {
+        let records: Vec<_> = lines.iter().map(uapi::SavedLine::from).collect();
+        let operation = Operation::Restore;
+        sys::restore_lines(self.as_fd(), first, &records).map_err(|(source, failed)| match failed {
+            u32::MAX => Error::Lines {
+                operation,
+                lines: first..first.saturating_add(lines.len() as u32),
+                source,
+            },
+            index => Error::Line {
+                operation,
+                line: first.saturating_add(index),
+                source,
+            },
+        })
+    }
+
+    fn pause_or_resume(&self, cmd: u32, lines: &LineSet) -> io::Result<()> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        sys::mask_for(self.as_fd(), cmd, lines, uapi::MASK_PAUSE)
+    }
+
+    /// Pauses all lines, and saves them. Consumes the counters of `triggers`, which belong to the
+    /// snapshot as well. The lines stay paused.
+    ///
+    /// The caller has stopped the threads that ring the lines, and has deassigned the irqfds, whose
+    /// signals then stay in their counters. What rings the context after this call is lost with the
+    /// context.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL if the lines are not chosen yet, and the errors of
+    /// [`read_eventfd`](Context::read_eventfd). If the call fails, the counts are put back and the lines
+    /// resume.
+    ///
+    /// # Examples
+    ///
+    /// See [`Snapshot`].
+    pub fn snapshot<T: AsRawFd>(&self, triggers: &[&T]) -> Result<Snapshot> {
+        let failed = io_failed(Operation::Save);
+        let all = 0..self.info()?.nr_lines;
+        let before = self.save_lines(all.clone())?;
+        let was_paused = |line: &u32| before[*line as usize].is_paused();
+        let mut snapshot = Snapshot {
+            version: Snapshot::VERSION,
+            lines: before.clone(),
+            paused: all.clone().filter(was_paused).collect(),
+            counts: Vec::new(),
+        };
+        self.pause_or_resume(uapi::MASK, &LineSet::range(all.clone()))
+            .map_err(&failed)?;
+        let mut save = || -> Result {
+            for trigger in triggers {
+                snapshot.counts.push(0);
+                let count = snapshot.counts.last_mut().expect("a count");
+                self.drain(*trigger, count)?;
+            }
+            snapshot.lines = self.save_lines(all.clone())?;
+            Ok(())
+        };
+        match save() {
+            Ok(()) => Ok(snapshot),
+            Err(error) => {
+                // The first error is the one to report.
+                let _ = self.resume(&snapshot, triggers);
+                Err(error)
+            }
+        }
+    }
+
+    /// Adds the counter of `trigger` to `count`, and consumes it.
+    fn drain<T: AsRawFd>(&self, trigger: &T, count: &mut u64) -> Result {
+        loop {
+            // An EFD_SEMAPHORE eventfd has one unit for each read.
+            match self.read_eventfd(trigger, true) {
+                Ok(units) => *count = count.saturating_add(units),
+                Err(error) if error.errno() == Some(libc::EAGAIN) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Brings all lines of a fresh context into the state of `snapshot`. The lines are paused: they
+    /// deliver nothing before [`resume`](Context::resume).
+    ///
+    /// The caller assigns irqfds, triggers and notifiers before this call or after it. A resamplefd needs
+    /// a level line, and so comes after it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`restore_lines`](Context::restore_lines), and
+    /// [`InvalidData`](std::io::ErrorKind::InvalidData) for a snapshot of an unknown version.
+    ///
+    /// # Examples
+    ///
+    /// See [`Snapshot`].
+    pub fn restore(&self, snapshot: &Snapshot) -> Result {
+        snapshot.check().map_err(io_failed(Operation::Restore))?;
+        let mut lines = snapshot.lines.clone();
+        for line in &mut lines {
+            line.state |= PAUSED;
+        }
+        self.restore_lines(0, &lines)
+    }
+
+    /// Returns the lines that have fewer irqfds, triggers, notifiers or resamplefds than when `snapshot`
+    /// was taken.
+    ///
+    /// # Errors
+    ///
+    /// ENXIO if the context has fewer lines than the snapshot.
+    ///
+    /// # Examples
+    ///
+    /// See [`Snapshot`].
+    pub fn lines_lacking_wiring(&self, snapshot: &Snapshot) -> Result<LineSet> {
+        let now = self.save_lines(0..snapshot.nr_lines())?;
+        let lacking =
+            |line: &u32| now[*line as usize].lacks_wiring_of(&snapshot.lines[*line as usize]);
+        Ok((0..snapshot.nr_lines()).filter(lacking).collect())
+    }
+
+    /// Adds the counts of `snapshot` to the counters of `triggers`, which are in the order of
+    /// [`snapshot`](Context::snapshot), and ends the pause. The lines deliver what is pending. A line that
+    /// was paused before the snapshot stays paused.
+    ///
+    /// # Errors
+    ///
+    /// ENXIO if the context has fewer lines than the snapshot, and the errors of
+    /// [`read_eventfd`](Context::read_eventfd). If the call fails, the lines stay paused, and some counts
+    /// may have been added.
+    ///
+    /// # Examples
+    ///
+    /// See [`Snapshot`].
+    pub fn resume<T: AsRawFd>(&self, snapshot: &Snapshot, triggers: &[&T]) -> Result {
+        let failed = io_failed(Operation::Resume);
+        for (trigger, count) in triggers.iter().zip(&snapshot.counts) {
+            if *count == 0 {
+                continue;
+            }
+            // Unlike write(2), the read checks that it is an eventfd.
+            let mut sum = *count;
+            self.drain(*trigger, &mut sum)?;
+            sys::write_count(trigger.as_raw_fd(), sum).map_err(&failed)?;
+        }
+        self.pause_or_resume(uapi::UNMASK, &snapshot.to_resume())
+            .map_err(&failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot() -> Snapshot {
+        let line = |state, deliveries| SavedLine {
+            state,
+            deliveries,
+            ..Default::default()
+        };
+        Snapshot {
+            version: Snapshot::VERSION,
+            lines: vec![
+                line(PAUSED, u64::MAX),
+                line(PAUSED | uapi::LINE_PENDING, 1),
+                line(PAUSED, 2),
+            ],
+            paused: vec![1],
+            counts: vec![0, 7],
+        }
+    }
+
+    #[test]
+    fn records_keep_all_fields() {
+        let line = SavedLine {
+            state: 1,
+            flags: 2,
+            deliveries: 3,
+            coalesced: 4,
+            dropped: 5,
+            deferred: 6,
+            acks: 7,
+            irqfds: 8,
+            triggers: 9,
+            notifiers: 10,
+            resamplefds: 11,
+        };
+        let record = uapi::SavedLine::from(&line);
+        assert_eq!(record.nr_resamplefds, 11);
+        assert_eq!(SavedLine::from(record), line);
+        assert_eq!(line.rings(), 3 + 4 + 5 + 1);
+    }
+
+    #[test]
+    fn lines_that_were_paused_stay_so() {
+        assert_eq!(snapshot().to_resume(), LineSet::from_iter([0, 2]));
+    }
+
+    #[test]
+    fn less_wiring_is_found_and_more_is_not() {
+        let (none, one) = (SavedLine::default(), |set: fn(&mut SavedLine)| {
+            let mut line = SavedLine::default();
+            set(&mut line);
+            line
+        });
+        let lines = [
+            one(|line| line.irqfds = 1),
+            one(|line| line.triggers = 1),
+            one(|line| line.notifiers = 1),
+            one(|line| line.resamplefds = 1),
+        ];
+        for line in lines {
+            assert!(none.lacks_wiring_of(&line));
+            assert!(!line.lacks_wiring_of(&none));
+        }
+    }
+
+    #[test]
+    fn unknown_versions_and_damaged_snapshots_are_refused() {
+        let null = Context::open_path("/dev/null").unwrap();
+        let mut newer = snapshot();
+        newer.version += 1;
+        let error = null.restore(&newer).unwrap_err();
+        assert_eq!(
+            (error.operation(), error.errno()),
+            (Operation::Restore, None)
+        );
+        let mut damaged = snapshot();
+        damaged.paused = vec![2, 1];
+        assert_eq!(null.restore(&damaged).unwrap_err().errno(), None);
+        let error = null.restore(&snapshot()).unwrap_err();
+        assert_eq!(error.errno(), Some(libc::ENOTTY));
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn serialised_snapshots_are_the_same() {
+        let text = serde_json::to_string(&snapshot()).unwrap();
+        let back: Snapshot = serde_json::from_str(&text).unwrap();
+        assert_eq!(back, snapshot());
+        assert!(text.contains("\"version\":1"), "{text}");
+    }
+}
