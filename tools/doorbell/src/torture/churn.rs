@@ -361,6 +361,57 @@ impl Assigner {
         }
         Ok(())
     }
+
+    /// Moves a line to another context, and checks that each message arrives once.
+    fn migrated_context(&mut self, counts: &mut IssuedCounts) -> Result<(), Violation> {
+        let (input, output) = (EventFd::non_blocking(false)?, EventFd::non_blocking(false)?);
+        let masked = self.random.one_in(2);
+        let rings = 1 + self.random.below(3) as u64;
+        let open = || -> doorbell::Result<Context> {
+            let context = Context::open_path(&self.device)?;
+            context.set_lines(2)?;
+            Ok(context)
+        };
+        let context = open()?;
+        context.assign_trigger(&output, 1)?;
+        if masked {
+            context.mask(1)?;
+        }
+        for _ in 0..rings {
+            context.ring(1)?;
+        }
+        let snapshot = context.snapshot(&[&output])?;
+        drop(context);
+        input.write(1)?;
+        let context = open()?;
+        context.restore(&snapshot)?;
+        context.assign_trigger(&output, 1)?;
+        context.assign_irqfd(&input, 1)?;
+        counts.assigns += 3;
+        let early = output.take()?;
+        context.resume(&snapshot, &[&output])?;
+        if masked {
+            context.unmask(1)?;
+        }
+        let arrived = early + output.take()?;
+        // A masked line has one message for all.
+        let expected = if masked { 1 } else { rings + 1 };
+        let counted = context.query(1)?.rings;
+        if arrived == expected && early == 0 && counted == rings + 1 {
+            return Ok(());
+        }
+        let rule = if arrived < expected {
+            Rule::Lost
+        } else {
+            Rule::Invented
+        };
+        let text = format!(
+            "{} rings: {arrived} deliveries, {expected} expected, {early} of them before the line \
+             resumed; {counted} rings counted",
+            rings + 1
+        );
+        Err(Violation::new(rule, "a migrated context", text))
+    }
 }
 
 impl Worker for Assigner {
@@ -368,8 +419,9 @@ impl Worker for Assigner {
         if self.random.one_in(4) {
             std::thread::sleep(Duration::from_micros(50));
         }
-        match self.random.below(44) {
-            40.. => self.resampled_irqfd(counts),
+        match self.random.below(46) {
+            44.. => self.migrated_context(counts),
+            40..44 => self.resampled_irqfd(counts),
             0..12 => self.trigger(counts),
             12..18 => self.notifier(counts),
             18..29 => self.irqfd(counts),

@@ -77,6 +77,17 @@ impl Observer {
             .context(index)
             .query(number)
             .map_err(|error| error.to_string())?;
+        let saved = topology
+            .context(index)
+            .save_lines(number..number + 1)
+            .map_err(|error| error.to_string())?;
+        if saved[0].rings() < state.rings {
+            return Err(format!(
+                "QUERY returned {} rings, then SAVE {}",
+                state.rings,
+                saved[0].rings()
+            ));
+        }
         let after = topology.status(index);
         ascending(&before, &after)?;
         consistent(&before, &state, &after)?;
