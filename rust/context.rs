@@ -463,17 +463,17 @@ impl Context {
     ///
     /// ENXIO, EBUSY: see the UAPI header.
     pub(crate) fn restore(&self, first: u32, records: &[SavedLine]) -> Result<(), Failed> {
-        let range = || self.lines.range(first as usize, records.len()).ok_or(ENXIO);
+        let lines = || self.lines.part(first as usize, records.len()).ok_or(ENXIO);
         // A type changes only with the mutex held. So no line can become one that cannot be restored:
         // all other transitions of a fresh line are those of an edge line, and can be merged.
         let _assignments = self.assignments.lock();
-        for (line, index) in range()?.zip(0..) {
+        for (line, index) in lines()?.iter().zip(0..) {
             if !line.is_fresh() {
                 return Err(Failed::at(index)(EBUSY));
             }
             pause_after(index);
         }
-        for ((line, record), index) in range()?.zip(records).zip(0..) {
+        for ((line, record), index) in lines()?.iter().zip(records).zip(0..) {
             line.restore(record);
             pause_after(index);
         }

@@ -314,6 +314,8 @@ impl_user_abi! {
         nr_triggers: u32,
         nr_notifiers: u32,
         nr_resamplefds: u32,
+        nr_unmaskfds: u32,
+        nr_ackfds: u32,
     }
     doorbell_save {
         lines: u64,

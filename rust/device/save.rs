@@ -91,15 +91,17 @@ impl Records {
 
     /// Writes the records of the lines from `first` on.
     fn write(&self, context: &Context, first: u32) -> Result {
-        let lines = context.lines().range(first as usize, self.len);
+        let lines = context.lines().part(first as usize, self.len);
         let mut writer = self.slice().writer();
-        for (line, index) in lines.ok_or(ENXIO)?.zip(0..) {
+        for (line, index) in lines.ok_or(ENXIO)?.iter().zip(0..) {
             let usage = context.usage_of(first + index);
             writer.write(&doorbell_saved_line {
                 nr_irqfds: usage.irqfds,
                 nr_triggers: usage.triggers,
                 nr_notifiers: usage.notifiers,
                 nr_resamplefds: usage.resamplefds,
+                nr_unmaskfds: usage.unmaskfds,
+                nr_ackfds: usage.ackfds,
                 ..line.save().to_record()
             })?;
             self.each_piece(|zeroes| writer.write_slice(zeroes))?;
@@ -168,8 +170,10 @@ impl DoorbellFile {
         check_reserved(&restore.reserved)?;
         let records = Records::new(restore.lines, restore.record_size, restore.nr_lines)?;
         let context = self.context()?;
-        let lines = context.lines().range(restore.line as usize, records.len);
-        drop(lines.ok_or(ENXIO)?);
+        let lines = context.lines();
+        if lines.part(restore.line as usize, records.len).is_none() {
+            return Err(ENXIO);
+        }
         let restored = records
             .read()
             .and_then(|records| context.restore(restore.line, &records));

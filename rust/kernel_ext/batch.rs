@@ -230,6 +230,22 @@ impl<T: RunInBatch> BatchNode<T> {
     }
 }
 
+impl<T: RunInBatch> BatchNode<T> {
+    /// Waits until [`RunInBatch::run_in_batch`] has returned, if it runs. Does not wait for a call that is
+    /// only queued.
+    ///
+    /// A thread that finds the effect of such a call in fully ordered memory waits for the rest of it.
+    ///
+    /// # Context
+    ///
+    /// Process context, and not that of an object that is run.
+    pub(crate) fn wait(&self) {
+        if self.batch.running.load(Acquire) != 0 {
+            drop(self.batch.taken.lock());
+        }
+    }
+}
+
 #[pinned_drop]
 impl<T: RunInBatch> PinnedDrop for BatchNode<T> {
     fn drop(self: Pin<&mut Self>) {

@@ -6,10 +6,16 @@ use super::{
     state,
     Line, //
 };
-use crate::uapi::{
-    doorbell_saved_line,
-    DOORBELL_SAVED_FLAG_UNDELIVERED,
-    DOORBELL_SAVED_STATE, //
+use crate::{
+    kernel_ext::deferred::{
+        IrqWork,
+        Run, //
+    },
+    uapi::{
+        doorbell_saved_line,
+        DOORBELL_SAVED_FLAG_UNDELIVERED,
+        DOORBELL_SAVED_STATE, //
+    }, //
 };
 use kernel::{
     prelude::*,
@@ -85,19 +91,24 @@ impl SavedLine {
 
 impl Line {
     /// Returns the state and the counters as of one moment in which no delivery is in flight. Delivers
-    /// nothing.
+    /// nothing. Signals what a callback owes on behalf of unmaskfds and ackfds that were signalled before.
     ///
     /// # Context
     ///
-    /// Process context. Claims the line for a moment, and sleeps if its owner does not release it soon. The
-    /// line's callback delivers messages that arrive in that moment.
+    /// Process context, but not that of a notifier. Claims the line for a moment, and sleeps if its owner does
+    /// not release it soon. The line's callback delivers messages that arrive in that moment.
     pub(crate) fn save(self: Pin<&Self>) -> SavedLine {
+        self.settle_all();
         let guard = self.claim();
         let stats = self.lock.stats();
         let (coalesced, acks) = (stats.coalesced.load(Relaxed), stats.acks.load(Relaxed));
         // A ring or an ack changes the word before it counts. If it is counted here, the word must have it.
         smp_mb(Read);
-        let word = self.lock.word();
+        // What a reply since then owes is not part of the record: its signals are sent below.
+        let ((word, owed), _) = self.lock.update(state::IN_PROGRESS, |word| {
+            let (settled, owed) = state::take_owed(word);
+            (settled, (settled, owed))
+        });
         let withdrawn = u64::from(state::is_withdrawn(word));
         let saved = SavedLine {
             state: word & state::SAVED,
@@ -110,7 +121,20 @@ impl Line {
         };
         // As if the maximum number of messages was delivered already: a callback delivers the rest.
         self.deliver(guard, None, state::MAX_ROUNDS);
+        if let Some(owed) = owed {
+            self.settle(owed);
+        }
         saved
+    }
+
+    /// Signals what a callback owes, and waits for callbacks that have taken it already.
+    fn settle_all(self: Pin<&Self>) {
+        let (owed, _) = self.lock.update(state::IDLE, state::take_owed);
+        if let Some(owed) = owed {
+            self.settle(owed);
+        }
+        Run::<IrqWork>::sync(self);
+        self.defer.wait();
     }
 
     /// Returns true if the line can be restored. Context as of [`Line::snapshot`].

@@ -513,6 +513,16 @@ pub(crate) fn take_all(state: u32) -> (u32, (Action, Option<Owed>)) {
         let (taken, action) = take(state);
         return (taken, (action, None));
     }
+    let (settled, owed) = take_owed(state);
+    let (taken, action) = take(settled);
+    (taken, (action, owed))
+}
+
+/// Takes the signals that a callback owes, and leaves the message to it. The caller signals them.
+pub(crate) fn take_owed(state: u32) -> (u32, Option<Owed>) {
+    if state & OWED == 0 {
+        return (state, None);
+    }
     let resample = state & RESAMPLE != 0 && state & MASKED == 0;
     let owed = Owed {
         ack: state & OWES_ACK != 0,
@@ -521,13 +531,13 @@ pub(crate) fn take_all(state: u32) -> (u32, (Action, Option<Owed>)) {
         provenance: provenance(state),
     };
     let resampled = if resample { RESAMPLE } else { 0 };
-    let (taken, action) = take(state & !(OWED | resampled));
+    let taken = state & !(OWED | resampled);
     let taken = if taken & PENDING == 0 {
         without_message(taken)
     } else {
         taken
     };
-    (taken, (action, Some(owed)))
+    (taken, Some(owed))
 }
 
 /// The result of a mask.
@@ -691,7 +701,7 @@ pub(crate) fn reply(state: u32, reply: Reply, listened: bool, new: Provenance) -
 /// next message, unless there is one already. The ack itself requests none, because the sources may lower
 /// the level when they check it.
 pub(crate) fn assert_again(state: u32, origin: Origin) -> (u32, Option<Action>) {
-    if state & RAISED == 0 || state & (ASSERTED | PENDING) != 0 {
+    if !is_in_ack(state) {
         return (state, None);
     }
     let (requested, action) = request(state, origin);
@@ -735,14 +745,19 @@ pub(crate) const fn is_restorable(saved: u32) -> bool {
         return saved & (ASSERTED | RAISED | RESAMPLE) == 0;
     }
     let caused = saved & PENDING == 0 || saved & (ASSERTED | RAISED) != 0;
-    // An unmask ends a postponed resample before the next message is sent.
-    caused && (saved & RESAMPLE == 0 || masked && !is_sent(saved))
+    // A line that is not masked owes the signals of a resample to a callback. They are taken first.
+    caused && (saved & RESAMPLE == 0 || masked)
 }
 
 /// Returns true if the line has sent a message that was not acked. An edge line has no ack.
 #[inline]
 pub(crate) const fn is_sent(state: u32) -> bool {
     state & (LEVEL | ASSERTED | PENDING) == LEVEL | ASSERTED
+}
+
+/// Returns true if a raised line was acked, and [`assert_again`] has not requested its next message yet.
+pub(crate) const fn is_in_ack(state: u32) -> bool {
+    state & (RAISED | ASSERTED | PENDING) == RAISED
 }
 
 /// Returns true if the line can be restored: it is as it was created, but may be masked, and rung.
@@ -758,7 +773,7 @@ pub(crate) const fn is_fresh(state: u32) -> bool {
 pub(crate) fn restore(state: u32, saved: u32) -> (u32, bool) {
     let rung = state & PENDING != 0;
     let mut restored = state & !SAVED | saved;
-    if saved & (RAISED | ASSERTED | PENDING) == RAISED {
+    if is_in_ack(saved) {
         restored |= PENDING;
     }
     if !rung {

@@ -878,7 +878,7 @@ struct doorbell_ring_wait {
 #define DOORBELL_SAVED_STATE		0xf007fU
 
 /* doorbell_save.record_size and doorbell_restore.record_size: the least and the most. */
-#define DOORBELL_SAVED_LINE_SIZE	64
+#define DOORBELL_SAVED_LINE_SIZE	72
 #define DOORBELL_SAVED_LINE_SIZE_MAX	4096
 
 /**
@@ -893,10 +893,13 @@ struct doorbell_ring_wait {
  * @dropped: as in struct doorbell_line_status
  * @deferred: as in struct doorbell_line_status
  * @acks: as in struct doorbell_line_status
- * @nr_irqfds: irqfds of the line; DOORBELL_RESTORE ignores this and the next three
+ * @nr_irqfds: irqfds of the line, with unmaskfds and ackfds; DOORBELL_RESTORE ignores this
+ *	and the next five
  * @nr_triggers: triggers of the line
  * @nr_notifiers: notifiers of the line
  * @nr_resamplefds: irqfds of the line that have a resamplefd
+ * @nr_unmaskfds: irqfds that unmask the line
+ * @nr_ackfds: irqfds that ack the line
  *
  * The number of rings is @deliveries + @coalesced + @dropped, and one more if a message is
  * pending. The record has no address, file descriptor or number of a context, so it means
@@ -919,6 +922,8 @@ struct doorbell_saved_line {
 	__u32 nr_triggers;
 	__u32 nr_notifiers;
 	__u32 nr_resamplefds;
+	__u32 nr_unmaskfds;
+	__u32 nr_ackfds;
 };
 
 /**
@@ -935,7 +940,10 @@ struct doorbell_saved_line {
  * For a snapshot, a migration or a restart of the process that has wired the lines. Each
  * record is of one moment, in which no delivery of the line is in flight: the call waits
  * for one. Different lines are of different moments. The call changes nothing and delivers
- * nothing. Bytes of a record beyond what the module knows are written as zero.
+ * nothing. It also waits until what an unmaskfd or ackfd was signalled for is complete: the
+ * notifiers and resamplefds have their signals, and the level of an acked line that is still
+ * raised is its next message. Bytes of a record beyond what the module knows are written as
+ * zero.
  *
  * To save all lines as of one moment, stop what moves them. While a line is masked with
  * DOORBELL_MASK_PAUSE it delivers nothing, and a ring can only become pending or coalesce.
@@ -972,7 +980,9 @@ struct doorbell_save {
  * lines are restored one after another. A message that is pending on a line that is not
  * masked is delivered before the call returns, once; so restore lines that are paused, and
  * unmask them when they are wired. The order of wiring and DOORBELL_RESTORE does not
- * matter, except that a resamplefd needs a level line.
+ * matter, except that a resamplefd and an ackfd need a level line. A message that was
+ * delivered before the save marks no summary here. A pending one does when it is delivered,
+ * if the summary is a trigger of the line by then (see struct doorbell_summary).
  *
  * A line must be fresh (EBUSY): an edge line without DOORBELL_TYPE_FLAG_AUTOMASK that has
  * delivered, dropped and acked nothing. It may be masked, and a masked line may have been
@@ -982,9 +992,8 @@ struct doorbell_save {
  * A record whose state no line can be in is EINVAL: bits outside of DOORBELL_SAVED_STATE;
  * DOORBELL_LINE_MASKED without a reason, or a reason without it; DOORBELL_LINE_ASSERTED,
  * _RAISED or _RESAMPLE on an edge line; a pending message of a level line that is neither
- * asserted nor raised; DOORBELL_LINE_RESAMPLE on a line that is not masked, or is asserted
- * without a pending message; DOORBELL_SAVED_FLAG_UNDELIVERED on a line that is not asserted
- * or has a message pending.
+ * asserted nor raised; DOORBELL_LINE_RESAMPLE on a line that is not masked;
+ * DOORBELL_SAVED_FLAG_UNDELIVERED on a line that is not asserted or has a message pending.
  */
 struct doorbell_restore {
 	__u64 lines;

@@ -74,7 +74,7 @@ pub const RING_WAIT_FLAG_NO_RING: u32 = 1 << 0;
 pub const RING_WAIT_NO_TIMEOUT: u64 = u64::MAX;
 pub const SAVED_FLAG_UNDELIVERED: u32 = 1 << 0;
 pub const SAVED_STATE: u32 = 0xf007f;
-pub const SAVED_LINE_SIZE: u32 = 64;
+pub const SAVED_LINE_SIZE: u32 = 72;
 pub const SAVED_LINE_SIZE_MAX: u32 = 4096;
 pub const RING_COALESCED: i32 = 0;
 pub const RING_DELIVERED: i32 = 1;
@@ -383,6 +383,8 @@ pub struct SavedLine {
     pub nr_triggers: u32,
     pub nr_notifiers: u32,
     pub nr_resamplefds: u32,
+    pub nr_unmaskfds: u32,
+    pub nr_ackfds: u32,
 }
 
 /// The argument of [`SAVE`].
@@ -434,7 +436,7 @@ const _: () = assert!(size_of::<SetRecords>() == 32);
 const _: () = assert!(size_of::<Record>() == 32);
 const _: () = assert!(size_of::<RecordRing>() == 128);
 const _: () = assert!(size_of::<GetBus>() == 64);
-const _: () = assert!(size_of::<SavedLine>() == 64);
+const _: () = assert!(size_of::<SavedLine>() == 72);
 const _: () = assert!(size_of::<Save>() == 32);
 const _: () = assert!(size_of::<Restore>() == 40);
 

@@ -205,7 +205,7 @@ fn header_and_rust_agree() {
         layout!(doorbell_summary_map, SummaryMap: top reserved groups),
         layout!(doorbell_ring_wait, RingWait: line fd timeout flags result count reserved),
         layout!(doorbell_saved_line, SavedLine: state flags deliveries coalesced dropped deferred acks
-            nr_irqfds nr_triggers nr_notifiers nr_resamplefds),
+            nr_irqfds nr_triggers nr_notifiers nr_resamplefds nr_unmaskfds nr_ackfds),
         layout!(doorbell_save, Save: lines line nr_lines record_size flags reserved),
         layout!(doorbell_restore, Restore: lines line nr_lines record_size failed flags reserved),
         layout!(doorbell_region, Region: addr datamatch space length fd line flags reserved),

@@ -106,8 +106,8 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(20, offsetof(struct doorbell_ring_wait, result));
 	EXPECT_EQ(24, offsetof(struct doorbell_ring_wait, count));
 	EXPECT_EQ(32, offsetof(struct doorbell_ring_wait, reserved));
-	EXPECT_EQ(64, sizeof(struct doorbell_saved_line));
-	EXPECT_EQ(64, DOORBELL_SAVED_LINE_SIZE);
+	EXPECT_EQ(72, sizeof(struct doorbell_saved_line));
+	EXPECT_EQ(72, DOORBELL_SAVED_LINE_SIZE);
 	EXPECT_EQ(4, offsetof(struct doorbell_saved_line, flags));
 	EXPECT_EQ(8, offsetof(struct doorbell_saved_line, deliveries));
 	EXPECT_EQ(16, offsetof(struct doorbell_saved_line, coalesced));
@@ -118,6 +118,8 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(52, offsetof(struct doorbell_saved_line, nr_triggers));
 	EXPECT_EQ(56, offsetof(struct doorbell_saved_line, nr_notifiers));
 	EXPECT_EQ(60, offsetof(struct doorbell_saved_line, nr_resamplefds));
+	EXPECT_EQ(64, offsetof(struct doorbell_saved_line, nr_unmaskfds));
+	EXPECT_EQ(68, offsetof(struct doorbell_saved_line, nr_ackfds));
 	EXPECT_EQ(32, sizeof(struct doorbell_save));
 	EXPECT_EQ(8, offsetof(struct doorbell_save, line));
 	EXPECT_EQ(12, offsetof(struct doorbell_save, nr_lines));
