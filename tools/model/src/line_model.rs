@@ -9,8 +9,8 @@ use crate::{
         Taken, Unmasked, AUTOMASK, IDLE, IN_PROGRESS, LEVEL, OWED,
     },
     ops::{
-        Op, ACKFD_OPS, AUTOMASK_OPS, LEVEL_AUTOMASK_OPS, LEVEL_MIGRATE_OPS, LEVEL_OPS, MIGRATE_OPS,
-        NOWAIT_OPS, OPS, REASON_OPS, UNMASKFD_OPS,
+        Op, ACKFD_MIGRATE_OPS, ACKFD_OPS, AUTOMASK_OPS, LEVEL_AUTOMASK_OPS, LEVEL_MIGRATE_OPS,
+        LEVEL_OPS, MIGRATE_OPS, NOWAIT_OPS, OPS, REASON_OPS, SAVE_OPS, UNMASKFD_OPS,
     },
     state::{Callback, Continuation, Position, State},
 };
@@ -29,6 +29,7 @@ pub struct Functions {
     pub(crate) take: Step<Action>,
     pub(crate) take_all: Step<(Action, Option<Owed>)>,
     pub(crate) take_message: Step<Action>,
+    pub(crate) take_owed: Step<Option<Owed>>,
     pub(crate) reply: fn(u32, Reply, bool, Provenance) -> (u32, Replied),
     pub(crate) mask: ReasonStep<Masked>,
     pub(crate) unmask: ReasonStep<Taken>,
@@ -39,10 +40,12 @@ pub struct Functions {
     pub(crate) ack: Step<Option<Acked>>,
     pub(crate) assert_again: fn(u32, Origin) -> (u32, Option<Action>),
     pub(crate) claim: Step<()>,
-    /// Returns the part of the word that is saved.
-    pub(crate) save: fn(u32) -> u32,
+    /// Returns the part of the word that is saved, and the signals that the call takes from a callback.
+    pub(crate) save: Step<Option<Owed>>,
     pub(crate) restore: fn(u32, u32) -> (u32, bool),
     pub(crate) release: fn(u32, u32, Place) -> (u32, Action),
+    /// SAVE waits for callbacks that have taken signals to send.
+    pub(crate) save_waits: bool,
     /// MASK waits until the owner has released the line.
     pub(crate) mask_waits: bool,
     /// A callback is queued after the change of the word, not before.
@@ -65,12 +68,19 @@ pub struct Functions {
     pub(crate) ack_notifies_first: bool,
 }
 
+/// Returns what SAVE reads from the word, as `Line::save()` does.
+pub(crate) fn save(word: u32) -> (u32, Option<Owed>) {
+    let (settled, owed) = line::take_owed(word);
+    (settled & line::SAVED, owed)
+}
+
 /// The functions of the module.
 pub const REAL: Functions = Functions {
     ring: line::ring,
     take: line::take,
     take_all: line::take_all,
     take_message: line::take_message,
+    take_owed: line::take_owed,
     reply: line::reply,
     mask: line::mask,
     unmask: line::unmask,
@@ -81,9 +91,10 @@ pub const REAL: Functions = Functions {
     ack: line::ack,
     assert_again: line::assert_again,
     claim: line::claim,
-    save: |word| word & line::SAVED,
+    save,
     restore: line::restore,
     release: line::release,
+    save_waits: true,
     mask_waits: true,
     queues_after_change: true,
     query_rereads: true,
@@ -179,6 +190,8 @@ pub fn scenarios(deep: bool) -> Vec<(String, LineModel)> {
     let ackfd = ("unmaskfds and ackfds", &ACKFD_OPS[..]);
     let migrate = ("migration", &MIGRATE_OPS[..]);
     let level_migrate = ("migration", &LEVEL_MIGRATE_OPS[..]);
+    let save = ("saves and ackfds", &SAVE_OPS[..]);
+    let ackfd_migrate = ("migration with ackfds", &ACKFD_MIGRATE_OPS[..]);
     for near_limit in [false, true] {
         add(2, 2, any, near_limit);
         add(3, 1, any, near_limit);
@@ -193,6 +206,8 @@ pub fn scenarios(deep: bool) -> Vec<(String, LineModel)> {
         add(2, 2, ackfd, near_limit);
         add(3, 2, migrate, near_limit);
         add(3, 2, level_migrate, near_limit);
+        add(2, 2, save, near_limit);
+        add(2, 2, ackfd_migrate, near_limit);
         if deep {
             add(3, 3, no_query, near_limit);
             add(2, 3, any, near_limit);
@@ -209,6 +224,8 @@ pub fn scenarios(deep: bool) -> Vec<(String, LineModel)> {
             add(3, 3, ackfd, near_limit);
             add(3, 3, migrate, near_limit);
             add(3, 3, level_migrate, near_limit);
+            add(3, 2, save, near_limit);
+            add(2, 3, ackfd_migrate, near_limit);
         }
     }
     all
@@ -216,7 +233,9 @@ pub fn scenarios(deep: bool) -> Vec<(String, LineModel)> {
 
 /// Returns true if `ops` are those of a line that masks itself.
 pub(crate) fn masks_itself(ops: &[Op]) -> bool {
-    ops.contains(&Op::UnmaskAuto) || ops.contains(&Op::Unmaskfd)
+    [Op::UnmaskAuto, Op::Unmaskfd, Op::AckUnmaskfd]
+        .iter()
+        .any(|op| ops.contains(op))
 }
 
 impl LineModel {
@@ -262,7 +281,7 @@ impl Model for LineModel {
                     moves.push(Move::Thread(index));
                 }
             } else if thread.ops_left > 0 {
-                let can = |op: &&Op| state.allows(**op) && self.can_begin(state.word, **op);
+                let can = |op: &&Op| state.allows(self, **op) && self.can_begin(state.word, **op);
                 moves.extend(
                     self.ops
                         .iter()

@@ -23,8 +23,8 @@ use crate::{
     irqfd::Irqfd,
     line_model::{masks_itself, Functions, LineModel},
     ops::{
-        Op, ACKFD_OPS, AUTOMASK_OPS, LEVEL_AUTOMASK_OPS, LEVEL_MIGRATE_OPS, LEVEL_OPS, MIGRATE_OPS,
-        NOWAIT_OPS, OPS, REASON_OPS, UNMASKFD_OPS,
+        Op, ACKFD_MIGRATE_OPS, ACKFD_OPS, AUTOMASK_OPS, LEVEL_AUTOMASK_OPS, LEVEL_MIGRATE_OPS,
+        LEVEL_OPS, MIGRATE_OPS, NOWAIT_OPS, OPS, REASON_OPS, SAVE_OPS, UNMASKFD_OPS,
     },
     records::Ring,
     Exploration, Rule,
@@ -164,6 +164,30 @@ impl Mutant {
     ) -> Self {
         let subject = Subject::Line {
             ops: &LEVEL_MIGRATE_OPS,
+            level: true,
+            functions,
+        };
+        Self::new(name, rules, subject)
+    }
+
+    /// Returns a mutant of a level line with ackfds that is saved meanwhile.
+    const fn save(name: &'static str, rules: &'static [Rule], functions: Functions) -> Self {
+        let subject = Subject::Line {
+            ops: &SAVE_OPS,
+            level: true,
+            functions,
+        };
+        Self::new(name, rules, subject)
+    }
+
+    /// Returns a mutant of a level line with ackfds that goes on in another context.
+    const fn ackfd_migrate(
+        name: &'static str,
+        rules: &'static [Rule],
+        functions: Functions,
+    ) -> Self {
+        let subject = Subject::Line {
+            ops: &ACKFD_MIGRATE_OPS,
             level: true,
             functions,
         };

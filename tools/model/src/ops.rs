@@ -49,8 +49,11 @@ pub enum Op {
     Ackfd,
     /// A signal to an eventfd that acks and unmasks.
     AckUnmaskfd,
+    /// DOORBELL_SAVE of a line that goes on.
+    Save,
     /// DOORBELL_SAVE of a masked line that no other thread uses, then the end of its context and
-    /// DOORBELL_RESTORE in the next one. There the line can be rung before it is restored.
+    /// DOORBELL_RESTORE in the next one. There the line can be rung before it is restored. A callback may owe
+    /// signals to notifiers and resamplefds at the save.
     Migrate,
 }
 
@@ -202,4 +205,26 @@ pub const LEVEL_MIGRATE_OPS: [Op; 9] = [
     Op::Lower,
     Op::Ack,
     Op::Migrate,
+];
+
+/// The operations of a level line that masks itself, has ackfds, and goes on in another context.
+pub const ACKFD_MIGRATE_OPS: [Op; 7] = [
+    Op::Ring,
+    Op::Mask,
+    Op::Unmask,
+    Op::Raise,
+    Op::Ackfd,
+    Op::AckUnmaskfd,
+    Op::Migrate,
+];
+
+/// The operations of a level line that masks itself, has ackfds, and is saved meanwhile.
+pub const SAVE_OPS: [Op; 7] = [
+    Op::Ring,
+    Op::Mask,
+    Op::Unmask,
+    Op::Raise,
+    Op::Ackfd,
+    Op::AckUnmaskfd,
+    Op::Save,
 ];

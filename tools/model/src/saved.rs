@@ -7,9 +7,10 @@
 //! each, is tools/testing/selftests/doorbell/saved_states.h: `doorbell-model saved` prints it.
 
 use crate::line::{
-    self, Acked, Action, Origin, Place, Provenance, Reasons, Taken, ASSERTED, IDLE, IN_PROGRESS,
-    LEVEL, MAX_ROUNDS, PENDING, RAISED, SAVED,
+    self, Acked, Action, Origin, Place, Provenance, Reasons, Reply, Taken, IDLE, IN_PROGRESS,
+    LEVEL, MAX_ROUNDS, PENDING, SAVED,
 };
+use crate::line_model::save;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fmt::Write,
@@ -89,6 +90,9 @@ fn steps(word: u32) -> Vec<u32> {
         line::ring(word, Origin::Caller).0,
         line::ring(word, wake).0,
         line::take(word).0,
+        line::take_all(word).0,
+        line::take_message(word).0,
+        line::take_owed(word).0,
         line::clear(word).0,
         line::raise(word, Origin::Caller).0,
         line::raise(word, wake).0,
@@ -105,7 +109,13 @@ fn steps(word: u32) -> Vec<u32> {
     for (level, automask) in [(false, false), (false, true), (true, false), (true, true)] {
         next.push(line::retype(word, level, automask).0);
     }
-    if word & (RAISED | ASSERTED | PENDING) == RAISED {
+    for (ack, unmask) in [(true, false), (false, true), (true, true)] {
+        for listened in [false, true] {
+            let reply = Reply { ack, unmask };
+            next.push(line::reply(word, reply, listened, Provenance::NOTHING).0);
+        }
+    }
+    if line::is_in_ack(word) {
         next.push(line::assert_again(word, Origin::Caller).0);
         next.push(line::assert_again(word, wake).0);
     }
@@ -155,7 +165,7 @@ fn states() -> BTreeSet<u32> {
     reachable(IDLE, steps)
         .into_iter()
         .filter(|word| word & IN_PROGRESS == 0)
-        .map(|word| word & SAVED)
+        .map(|word| save(word).0)
         .collect()
 }
 
@@ -201,12 +211,11 @@ pub fn all() -> impl Iterator<Item = Checked> {
     let restorable: BTreeSet<u32> = (0..=SAVED)
         .filter(|bits| bits & !SAVED == 0 && line::is_restorable(*bits))
         .collect();
-    let owned = words.iter().all(|word| line::is_restorable(word & SAVED));
+    let owned = words.iter().all(|word| line::is_restorable(save(*word).0));
     // All but the window between an ack and the next message of a raised level.
     let same = states.iter().all(|&saved| {
         let (word, coalesced) = line::restore(IDLE | IN_PROGRESS, saved);
-        let missed = saved & (RAISED | ASSERTED | PENDING) == RAISED;
-        let expected = saved | if missed { PENDING } else { 0 };
+        let expected = saved | if line::is_in_ack(saved) { PENDING } else { 0 };
         word == expected | IN_PROGRESS && !coalesced
     });
     let merged = states.iter().all(|&saved| merges(saved));

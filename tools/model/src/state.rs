@@ -293,7 +293,7 @@ impl State {
 
     /// Returns true if `op` may begin. While the line is saved, it is masked and no thread uses it. Until
     /// it is restored, it can only be rung.
-    pub(crate) fn allows(&self, op: Op) -> bool {
+    pub(crate) fn allows(&self, model: &LineModel, op: Op) -> bool {
         if self.is_migrating() {
             return matches!(op, Op::Ring | Op::Wake);
         }
@@ -303,6 +303,18 @@ impl State {
                 && self.word & IN_PROGRESS == 0
                 && self.helper == Position::Idle
                 && self.threads.iter().all(idle)
+                && (self.is_settled() || !model.functions.save_waits)
+    }
+
+    /// Returns true if no callback has taken signals that it has not sent yet.
+    fn is_settled(&self) -> bool {
+        let settled = |at: &Position| {
+            matches!(
+                at,
+                Position::Idle | Position::Take | Position::TakeMessage | Position::TakeOwed
+            )
+        };
+        self.relays.iter().all(settled) && settled(&self.defer)
     }
 
     /// Records a violation, unless there is an earlier one.

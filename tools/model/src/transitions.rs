@@ -5,7 +5,7 @@
 mod operations;
 
 use crate::{
-    line::{self, Action, Origin, Place, Provenance, Reasons, IN_PROGRESS, OWED},
+    line::{self, Action, Origin, Owed, Place, Provenance, Reasons, IN_PROGRESS, OWED},
     line_model::LineModel,
     ops::Op,
     state::{insert, Callback, Continuation, Notification, Position, QueryReads, State},
@@ -169,6 +169,9 @@ impl State {
                 self.claim(model)?;
                 let (word, coalesced) = (functions.restore)(self.word, saved);
                 self.word = word;
+                // Saved between an ack and the next message of the level, which counts as a ring.
+                self.rings += u8::from(line::is_in_ack(saved));
+                self.acking = false;
                 self.coalesced += u8::from(coalesced);
                 Position::Release {
                     rounds,
@@ -247,16 +250,22 @@ impl State {
             (model.functions.take_all)(self.word)
         };
         self.word = word;
-        if let Some(owed) = owed {
-            // The resamplefds of a line that is masked again wait for the unmask.
-            if owed.resample != (self.resample_postponed && self.reasons.is_empty()) {
-                self.fail(Rule::Resample);
-            }
-            self.resample_postponed &= !owed.resample;
-            self.unsignalled += i8::from(owed.resample);
-        }
+        self.taken(owed);
         let then = owed.map_or(Continuation::Return, Continuation::Settle);
         self.after_take(model, action, then)
+    }
+
+    /// Records that a thread or callback has taken the signals that a callback owed.
+    fn taken(&mut self, owed: Option<Owed>) {
+        let Some(owed) = owed else {
+            return;
+        };
+        // The resamplefds of a line that is masked again wait for the unmask.
+        if owed.resample != (self.resample_postponed && self.reasons.is_empty()) {
+            self.fail(Rule::Resample);
+        }
+        self.resample_postponed &= !owed.resample;
+        self.unsignalled += i8::from(owed.resample);
     }
 
     /// Returns the step that follows the attempt of a callback to take a message.

@@ -4,9 +4,9 @@
 
 use super::Mutant;
 use crate::{
-    line::{self, ASSERTED, MASKED, PENDING, RAISED, REASONS, RESAMPLE, SAVED},
-    line_model::{Functions, REAL},
-    Rule::{Asserted, Count, Invented, Lost, MaskBarrier, Pending, Resample, State},
+    line::{self, Owed, ASSERTED, MASKED, OWED, PENDING, RAISED, REASONS, RESAMPLE, SAVED},
+    line_model::{save, Functions, REAL},
+    Rule::{Asserted, Count, Invented, Lost, MaskBarrier, Notify, Pending, Resample, State},
 };
 
 pub(super) const MUTANTS: &[Mutant] = &[
@@ -14,7 +14,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "a pending message is not saved",
         &[Count, Lost],
         Functions {
-            save: |word| word & SAVED & !PENDING,
+            save: |word| (word & SAVED & !PENDING, None),
             ..REAL
         },
     ),
@@ -22,7 +22,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "a mask is not saved",
         &[Lost, State, MaskBarrier],
         Functions {
-            save: |word| word & SAVED & !(MASKED | REASONS),
+            save: |word| (word & SAVED & !(MASKED | REASONS), None),
             ..REAL
         },
     ),
@@ -54,7 +54,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "an assertion is not saved",
         &[State],
         Functions {
-            save: |word| word & SAVED & !ASSERTED,
+            save: |word| (word & SAVED & !ASSERTED, None),
             ..REAL
         },
     ),
@@ -62,7 +62,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "a raised level is not saved",
         &[State],
         Functions {
-            save: |word| word & SAVED & !RAISED,
+            save: |word| (word & SAVED & !RAISED, None),
             ..REAL
         },
     ),
@@ -70,7 +70,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "a postponed resample is not saved",
         &[Resample, State],
         Functions {
-            save: |word| word & SAVED & !RESAMPLE,
+            save: |word| (word & SAVED & !RESAMPLE, None),
             ..REAL
         },
     ),
@@ -82,7 +82,91 @@ pub(super) const MUTANTS: &[Mutant] = &[
             ..REAL
         },
     ),
+    Mutant::ackfd_migrate(
+        "signals that a callback owes end with the context",
+        &[Notify],
+        Functions {
+            save: |word| (word & SAVED, None),
+            ..REAL
+        },
+    ),
+    Mutant::ackfd_migrate(
+        "the save does not wait for the signals of a callback",
+        &[Notify, Resample, Lost],
+        Functions {
+            save_waits: false,
+            ..REAL
+        },
+    ),
+    Mutant::ackfd_migrate(
+        "the save signals resamplefds that wait for the unmask",
+        &[Resample, State],
+        Functions {
+            save: save_ignores_mask,
+            ..REAL
+        },
+    ),
+    Mutant::ackfd_migrate(
+        "a level that is saved in an ack is not the next message",
+        &[Pending, Count],
+        Functions {
+            restore: restore_forgets_level,
+            ..REAL
+        },
+    ),
+    Mutant::save(
+        "a save drops the message with the signals that it takes from a callback",
+        &[Pending, Lost],
+        Functions {
+            take_owed: take_owed_drops_message,
+            ..REAL
+        },
+    ),
+    Mutant::save(
+        "a save takes signals, and the callback sends them, too",
+        &[Notify, Resample],
+        Functions {
+            take_owed: take_owed_leaves_it,
+            ..REAL
+        },
+    ),
 ];
+
+fn take_owed_drops_message(word: u32) -> (u32, Option<Owed>) {
+    let (after, owed) = line::take_owed(word);
+    (
+        if owed.is_some() {
+            after & !PENDING
+        } else {
+            after
+        },
+        owed,
+    )
+}
+
+fn take_owed_leaves_it(word: u32) -> (u32, Option<Owed>) {
+    let (after, owed) = line::take_owed(word);
+    (after | word & OWED, owed)
+}
+
+fn save_ignores_mask(word: u32) -> (u32, Option<Owed>) {
+    let (saved, owed) = save(word);
+    match owed {
+        Some(owed) if saved & RESAMPLE != 0 => {
+            let resample = true;
+            (saved & !RESAMPLE, Some(Owed { resample, ..owed }))
+        }
+        owed => (saved, owed),
+    }
+}
+
+fn restore_forgets_level(state: u32, saved: u32) -> (u32, bool) {
+    let (word, coalesced) = line::restore(state, saved);
+    if line::is_in_ack(saved) && state & PENDING == 0 {
+        return (word & !PENDING, coalesced);
+    }
+    (word, coalesced)
+}
 
 fn restore_loses_ring(state: u32, saved: u32) -> (u32, bool) {
     line::restore(state & !PENDING, saved)

@@ -39,6 +39,12 @@ impl State {
             Op::Lower => self.lower(model),
             Op::Ack => self.ack(model),
             Op::Unmaskfd | Op::FarUnmaskfd | Op::Ackfd | Op::AckUnmaskfd => self.reply(model, op),
+            Op::Save => {
+                let (word, owed) = (model.functions.take_owed)(self.word);
+                self.word = word;
+                self.taken(owed);
+                owed.map_or(Position::Idle, Position::Settle)
+            }
             Op::Migrate => self.migrate(model),
             Op::Assign => {
                 self.claim(model)?;
@@ -55,7 +61,12 @@ impl State {
 
     /// Saves the line, and ends its context with its callbacks. The line of the next context is masked.
     fn migrate(&mut self, model: &LineModel) -> Position {
-        let saved = (model.functions.save)(self.word);
+        let (saved, owed) = (model.functions.save)(self.word);
+        self.taken(owed);
+        if let Some(owed) = owed {
+            self.unnotified -= i8::from(owed.ack) + i8::from(owed.unmask);
+            self.unsignalled -= i8::from(owed.resample);
+        }
         self.word = Reasons::VECTOR.masked();
         self.relays = [Position::Idle; 2];
         self.defer = Position::Idle;
