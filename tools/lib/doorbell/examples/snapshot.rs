@@ -40,6 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     device.assign_triggers(&context)?;
     context.assign_irqfd(&device.kick, 0)?;
     context.assign_resampled(&EventFd::new(0)?, 1, &device.resample)?;
+    context.assign_summary(&LineSet::from_iter([2]))?;
 
     // An edge line whose handler has not run yet, one that is masked and holds a message, and a level
     // line that was delivered and not acked.
@@ -60,11 +61,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         "saved: {} lines, and the counts of their triggers",
         snapshot.nr_lines()
     );
+    // The consumer of the summary had not taken it.
+    assert_eq!(snapshot.fired(), [2]);
 
     let context = Context::open()?;
     context.set_lines(LINES)?;
     context.restore(&snapshot)?;
     device.assign_triggers(&context)?;
+    context.assign_summary(&LineSet::from_iter([2]))?;
     context.assign_irqfd(&device.kick, 0)?;
     // The resamplefd is still missing.
     assert_eq!(
@@ -79,6 +83,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     context.resume(&snapshot, &calls)?;
     assert_eq!(device.calls[0].read()?, 1);
     assert_eq!(device.calls[2].read()?, 2);
+    // Deliveries of the past mark nothing here.
+    assert!(!context.map_summary()?.has_fired());
     assert_eq!(context.ack(1)?, AckOutcome::Done);
     assert_eq!(device.resample.read()?, 1);
     // The mask of the vector is still there, the pause is not.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-use crate::{Context, Error, LineSet, Operation, Result, sys, uapi};
+use crate::{Context, Error, LineSet, MaskReasons, Operation, Result, sys, uapi};
 use std::{
     io,
     ops::Range,
@@ -35,7 +35,7 @@ pub struct SavedLine {
     pub deferred: u64,
     /// Acks of the line.
     pub acks: u64,
-    /// Irqfds of the line.
+    /// Irqfds of the line, with unmaskfds and ackfds.
     pub irqfds: u32,
     /// Triggers of the line.
     pub triggers: u32,
@@ -43,6 +43,10 @@ pub struct SavedLine {
     pub notifiers: u32,
     /// Irqfds of the line that have a resamplefd.
     pub resamplefds: u32,
+    /// Irqfds that unmask the line.
+    pub unmaskfds: u32,
+    /// Irqfds that ack the line.
+    pub ackfds: u32,
 }
 
 const PAUSED: u32 = uapi::LINE_MASKED | (uapi::MASK_PAUSE << uapi::LINE_REASONS_SHIFT);
@@ -57,7 +61,10 @@ impl SavedLine {
     /// ```
     pub fn rings(&self) -> u64 {
         let pending = u64::from(self.state & uapi::LINE_PENDING);
-        self.deliveries + self.coalesced + self.dropped + pending
+        // Any number may come from a file.
+        [self.coalesced, self.dropped, pending]
+            .into_iter()
+            .fold(self.deliveries, u64::wrapping_add)
     }
 
     fn is_paused(&self) -> bool {
@@ -69,6 +76,8 @@ impl SavedLine {
             || self.triggers < saved.triggers
             || self.notifiers < saved.notifiers
             || self.resamplefds < saved.resamplefds
+            || self.unmaskfds < saved.unmaskfds
+            || self.ackfds < saved.ackfds
     }
 }
 
@@ -86,6 +95,8 @@ impl From<uapi::SavedLine> for SavedLine {
             triggers: line.nr_triggers,
             notifiers: line.nr_notifiers,
             resamplefds: line.nr_resamplefds,
+            unmaskfds: line.nr_unmaskfds,
+            ackfds: line.nr_ackfds,
         }
     }
 }
@@ -104,11 +115,14 @@ impl From<&SavedLine> for uapi::SavedLine {
             nr_triggers: line.triggers,
             nr_notifiers: line.notifiers,
             nr_resamplefds: line.resamplefds,
+            nr_unmaskfds: line.unmaskfds,
+            nr_ackfds: line.ackfds,
         }
     }
 }
 
-/// The state of all lines of a context, and the counts that its triggers have not been read for.
+/// The state of all lines of a context, the counts that its triggers have not been read for, and the lines
+/// that its summary has not been taken for.
 ///
 /// It has no descriptor and no address, so it can be sent to another process or machine. With the
 /// feature `serde` it is `Serialize` and `Deserialize`. A snapshot that another version of the crate
@@ -144,6 +158,8 @@ pub struct Snapshot {
     paused: Vec<u32>,
     /// The counts of the triggers, in the order of the call.
     counts: Vec<u64>,
+    /// The lines whose marks were in the summary.
+    fired: Vec<u32>,
 }
 
 impl Snapshot {
@@ -176,6 +192,23 @@ impl Snapshot {
     /// ```
     pub fn lines(&self) -> &[SavedLine] {
         &self.lines
+    }
+
+    /// Returns the lines that had fired and were not taken from the summary, in the order in which a consumer
+    /// would have taken them. The next context's consumer handles them first.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # let context = doorbell::Context::open()?;
+    /// # let snapshot = context.snapshot::<doorbell::EventFd>(&[])?;
+    /// for line in snapshot.fired() {
+    ///     println!("line {line} has fired");
+    /// }
+    /// # Ok::<(), doorbell::Error>(())
+    /// ```
+    pub fn fired(&self) -> &[u32] {
+        &self.fired
     }
 
     /// Returns the lines that were not paused before the snapshot.
@@ -269,31 +302,23 @@ impl Context {
         })
     }
 
-    fn pause_or_resume(&self, cmd: u32, lines: &LineSet) -> io::Result<()> {
-        if lines.is_empty() {
-            return Ok(());
-        }
-        sys::mask_for(self.as_fd(), cmd, lines, uapi::MASK_PAUSE)
-    }
-
-    /// Pauses all lines, and saves them. Consumes the counters of `triggers`, which belong to the
-    /// snapshot as well. The lines stay paused.
+    /// Pauses all lines, and saves them. Consumes the counters of `triggers`, and takes the lines that have
+    /// fired from the summary: both belong to the snapshot as well. The lines stay paused.
     ///
-    /// The caller has stopped the threads that ring the lines, and has deassigned the irqfds, whose
-    /// signals then stay in their counters. What rings the context after this call is lost with the
-    /// context.
+    /// The caller has stopped the threads that use the lines, and those that take from the summary. It has
+    /// deassigned the irqfds, unmaskfds and ackfds, whose signals then stay in their counters. What rings the
+    /// context after this call is lost with the context.
     ///
     /// # Errors
     ///
     /// EINVAL if the lines are not chosen yet, and the errors of
-    /// [`read_eventfd`](Context::read_eventfd). If the call fails, the counts are put back and the lines
-    /// resume.
+    /// [`read_eventfd`](Context::read_eventfd) and [`map_summary`](Context::map_summary). If the call fails,
+    /// the counts are put back and the lines resume.
     ///
     /// # Examples
     ///
     /// See [`Snapshot`].
     pub fn snapshot<T: AsRawFd>(&self, triggers: &[&T]) -> Result<Snapshot> {
-        let failed = io_failed(Operation::Save);
         let all = 0..self.info()?.nr_lines;
         let before = self.save_lines(all.clone())?;
         let was_paused = |line: &u32| before[*line as usize].is_paused();
@@ -302,16 +327,19 @@ impl Context {
             lines: before.clone(),
             paused: all.clone().filter(was_paused).collect(),
             counts: Vec::new(),
+            fired: Vec::new(),
         };
-        self.pause_or_resume(uapi::MASK, &LineSet::range(all.clone()))
-            .map_err(&failed)?;
+        self.mask_lines_for(&LineSet::range(all.clone()), MaskReasons::PAUSE)?;
         let mut save = || -> Result {
+            // First: what an ackfd was signalled for can be a count.
+            snapshot.lines = self.save_lines(all.clone())?;
             for trigger in triggers {
                 snapshot.counts.push(0);
                 let count = snapshot.counts.last_mut().expect("a count");
                 self.drain(*trigger, count)?;
             }
-            snapshot.lines = self.save_lines(all.clone())?;
+            // Last: from here on nothing fails, so nothing that was taken is put back.
+            snapshot.fired = self.fired()?;
             Ok(())
         };
         match save() {
@@ -321,6 +349,16 @@ impl Context {
                 let _ = self.resume(&snapshot, triggers);
                 Err(error)
             }
+        }
+    }
+
+    /// Takes the lines that have fired from the summary, if the context has one.
+    fn fired(&self) -> Result<Vec<u32>> {
+        match self.map_summary() {
+            Ok(summary) => Ok(summary.take().collect()),
+            // No line has had the summary.
+            Err(error) if error.errno() == Some(libc::ENXIO) => Ok(Vec::new()),
+            Err(error) => Err(error),
         }
     }
 
@@ -339,8 +377,8 @@ impl Context {
     /// Brings all lines of a fresh context into the state of `snapshot`. The lines are paused: they
     /// deliver nothing before [`resume`](Context::resume).
     ///
-    /// The caller assigns irqfds, triggers and notifiers before this call or after it. A resamplefd needs
-    /// a level line, and so comes after it.
+    /// The caller assigns irqfds, triggers and notifiers before this call or after it. A resamplefd or ackfd
+    /// needs a level line, and so comes after it.
     ///
     /// # Errors
     ///
@@ -359,8 +397,8 @@ impl Context {
         self.restore_lines(0, &lines)
     }
 
-    /// Returns the lines that have fewer irqfds, triggers, notifiers or resamplefds than when `snapshot`
-    /// was taken.
+    /// Returns the lines that have fewer irqfds, triggers, notifiers, resamplefds, unmaskfds or ackfds than
+    /// when `snapshot` was taken.
     ///
     /// # Errors
     ///
@@ -378,7 +416,8 @@ impl Context {
 
     /// Adds the counts of `snapshot` to the counters of `triggers`, which are in the order of
     /// [`snapshot`](Context::snapshot), and ends the pause. The lines deliver what is pending. A line that
-    /// was paused before the snapshot stays paused.
+    /// was paused before the snapshot stays paused. The lines that had [fired](Snapshot::fired) are left to
+    /// the caller.
     ///
     /// # Errors
     ///
@@ -400,8 +439,8 @@ impl Context {
             self.drain(*trigger, &mut sum)?;
             sys::write_count(trigger.as_raw_fd(), sum).map_err(&failed)?;
         }
-        self.pause_or_resume(uapi::UNMASK, &snapshot.to_resume())
-            .map_err(&failed)
+        self.unmask_lines_for(&snapshot.to_resume(), MaskReasons::PAUSE)?;
+        Ok(())
     }
 }
 
@@ -424,6 +463,7 @@ mod tests {
             ],
             paused: vec![1],
             counts: vec![0, 7],
+            fired: vec![2],
         }
     }
 
@@ -441,9 +481,12 @@ mod tests {
             triggers: 9,
             notifiers: 10,
             resamplefds: 11,
+            unmaskfds: 12,
+            ackfds: 13,
         };
         let record = uapi::SavedLine::from(&line);
         assert_eq!(record.nr_resamplefds, 11);
+        assert_eq!((record.nr_unmaskfds, record.nr_ackfds), (12, 13));
         assert_eq!(SavedLine::from(record), line);
         assert_eq!(line.rings(), 3 + 4 + 5 + 1);
     }
@@ -465,6 +508,8 @@ mod tests {
             one(|line| line.triggers = 1),
             one(|line| line.notifiers = 1),
             one(|line| line.resamplefds = 1),
+            one(|line| line.unmaskfds = 1),
+            one(|line| line.ackfds = 1),
         ];
         for line in lines {
             assert!(none.lacks_wiring_of(&line));

@@ -227,28 +227,6 @@ pub(crate) fn restore_lines(
         .map_err(|error| (error, arg.failed))
 }
 
-/// Masks or unmasks `lines` for `reasons`.
-pub(crate) fn mask_for(
-    fd: BorrowedFd<'_>,
-    cmd: u32,
-    lines: &LineSet,
-    reasons: u32,
-) -> io::Result<()> {
-    assert!(lines.bits.is_empty() || lines.bits.len() == lines.words());
-    let mut arg = uapi::LineSet {
-        line: lines.first,
-        nr_lines: lines.len,
-        lines: match &lines.bits[..] {
-            [] => 0,
-            bits => bits.as_ptr().expose_provenance() as u64,
-        },
-        flags: reasons,
-        ..Default::default()
-    };
-    // SAFETY: The bitmap has a word for each 64 of `nr_lines` bits, or its address is zero.
-    unsafe { ioctl_arrays(fd, cmd, &mut arg) }.map(drop)
-}
-
 /// Writes to the bus, and returns the number of `accesses` that succeeded.
 #[inline]
 pub(crate) fn bus_write(fd: BorrowedFd<'_>, accesses: &[Access]) -> io::Result<usize> {
