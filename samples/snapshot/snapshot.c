@@ -30,13 +30,6 @@ struct state {
 	__u64 counts[LINES];
 };
 
-static int pause_lines(int db, unsigned long cmd)
-{
-	struct doorbell_line_set set = { .nr_lines = LINES, .flags = DOORBELL_MASK_PAUSE };
-
-	return doorbell_ioctl(db, cmd, &set);
-}
-
 /* A resamplefd needs a level line: wire after the restore. */
 static void wire(int db, const struct wiring *w)
 {
@@ -66,10 +59,11 @@ static void save(int db, const struct wiring *w, struct state *state)
 {
 	int i;
 
-	MUST(pause_lines(db, DOORBELL_MASK));
+	MUST(doorbell_mask_lines_for(db, 0, LINES, NULL, NULL, DOORBELL_MASK_PAUSE));
 	/* From here on the signals of the device stay in its eventfds. */
 	for (i = 0; i < LINES; i++)
 		MUST(doorbell_deassign_irqfd(db, w->in[i], i));
+	MUST(doorbell_save_lines(db, 0, LINES, state->lines));
 	/* No process of this machine will read them, if the guest moves to another one. */
 	for (i = 0; i < LINES; i++) {
 		struct doorbell_eventfd read = {
@@ -80,7 +74,6 @@ static void save(int db, const struct wiring *w, struct state *state)
 			MUST(ret);
 		state->counts[i] = read.count;
 	}
-	MUST(doorbell_save_lines(db, 0, LINES, state->lines));
 }
 
 /* The second process. */
@@ -99,7 +92,7 @@ static int restore(const struct wiring *w, const struct state *state)
 		if (state->counts[i])
 			MUST(write(w->out[i], &state->counts[i], sizeof(state->counts[i])));
 	}
-	MUST(pause_lines(db, DOORBELL_UNMASK));
+	MUST(doorbell_unmask_lines_for(db, 0, LINES, NULL, NULL, DOORBELL_MASK_PAUSE));
 	return db;
 }
 

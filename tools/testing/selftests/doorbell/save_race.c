@@ -19,6 +19,8 @@ enum {
 	LEVEL,
 	/* Raised, and lowered and acked after the delivery. */
 	RAISED,
+	/* Signalled by an irqfd with a resamplefd, masks itself; an eventfd acks and unmasks. */
+	INTX,
 	NR,
 };
 
@@ -29,13 +31,17 @@ struct stage {
 	int in[NR];
 	int out[NR];
 	int resample;
+	/* Acks and unmasks INTX, and the resamplefd that follows. */
+	int back;
+	int again;
 	atomic_bool stop;
 	atomic_bool failed;
 	/* Rings, signals and raises of each line, and the count of its trigger so far. */
 	atomic_ulong sent[NR];
 	atomic_ulong received[NR];
-	/* Acks of the level line that found something. */
+	/* Acks of the level line that found something, and those by the eventfd. */
 	atomic_ulong acked;
+	atomic_ulong replied;
 };
 
 FIXTURE(save_race) {
@@ -45,15 +51,24 @@ FIXTURE(save_race) {
 
 static int set_mask(int db, unsigned long cmd, uint32_t line, uint32_t nr_lines, uint32_t reasons)
 {
-	struct doorbell_line_set set = { .line = line, .nr_lines = nr_lines, .flags = reasons };
+	return doorbell_line_set_for(db, cmd, line, nr_lines, NULL, NULL, reasons);
+}
 
-	return doorbell_ioctl(db, cmd, &set);
+static void wire_irqfds(struct __test_metadata *_metadata, struct stage *stage, int db)
+{
+	ASSERT_EQ(0, doorbell_assign_irqfd(db, stage->in[EDGE], EDGE));
+}
+
+/* Assigns the eventfds that need a level line. */
+static void wire_level(struct __test_metadata *_metadata, struct stage *stage, int db)
+{
+	ASSERT_EQ(0, doorbell_assign_resampled(db, stage->in[LEVEL], LEVEL, stage->resample));
+	ASSERT_EQ(0, doorbell_assign_resampled(db, stage->in[INTX], INTX, stage->again));
+	ASSERT_EQ(0, doorbell_assign_ack_unmaskfd(db, stage->back, INTX));
 }
 
 FIXTURE_SETUP(save_race)
 {
-	struct doorbell_set_type automask = {
-		.line = AUTOMASKED, .flags = DOORBELL_TYPE_FLAG_AUTOMASK };
 	struct stage *stage = &self->stage;
 	pthread_rwlockattr_t attr;
 	int i;
@@ -65,17 +80,19 @@ FIXTURE_SETUP(save_race)
 	self->kmsg = kmsg_open();
 	stage->db = new_context(_metadata, NR);
 	stage->resample = new_eventfd(_metadata, 0, 0);
+	stage->back = new_eventfd(_metadata, 0, 0);
+	stage->again = new_eventfd(_metadata, 0, 0);
 	for (i = 0; i < NR; i++) {
 		stage->in[i] = new_eventfd(_metadata, 0, 0);
 		stage->out[i] = new_eventfd(_metadata, 0, 0);
 		ASSERT_EQ(0, doorbell_assign_trigger(stage->db, stage->out[i], i));
 	}
-	ASSERT_EQ(0, doorbell_ioctl(stage->db, DOORBELL_SET_TYPE, &automask));
+	ASSERT_EQ(0, doorbell_set_type_automask(stage->db, AUTOMASKED, DOORBELL_TYPE_EDGE));
 	ASSERT_EQ(0, doorbell_set_type(stage->db, LEVEL, DOORBELL_TYPE_LEVEL));
 	ASSERT_EQ(0, doorbell_set_type(stage->db, RAISED, DOORBELL_TYPE_LEVEL));
-	ASSERT_EQ(0, doorbell_assign_irqfd(stage->db, stage->in[EDGE], EDGE));
-	ASSERT_EQ(0, doorbell_assign_resampled(stage->db, stage->in[LEVEL], LEVEL,
-					       stage->resample));
+	ASSERT_EQ(0, doorbell_set_type_automask(stage->db, INTX, DOORBELL_TYPE_LEVEL));
+	wire_irqfds(_metadata, stage, stage->db);
+	wire_level(_metadata, stage, stage->db);
 }
 
 FIXTURE_TEARDOWN(save_race)
@@ -186,9 +203,24 @@ static void *raise_level(void *arg)
 	return NULL;
 }
 
-static void wire_irqfds(struct __test_metadata *_metadata, struct stage *stage, int db)
+static void *reply(void *arg)
 {
-	ASSERT_EQ(0, doorbell_assign_irqfd(db, stage->in[EDGE], EDGE));
+	struct stage *stage = arg;
+
+	while (!atomic_load(&stage->stop)) {
+		efd_write(stage->in[INTX], 1);
+		atomic_fetch_add(&stage->sent[INTX], 1);
+		if (!receive(stage, INTX))
+			break;
+		efd_write(stage->back, 1);
+		atomic_fetch_add(&stage->replied, 1);
+		/* The source checks again, once for each ack. */
+		if (efd_wait(stage->again) != 1) {
+			atomic_store(&stage->failed, true);
+			break;
+		}
+	}
+	return NULL;
 }
 
 static void wire_triggers(struct __test_metadata *_metadata, struct stage *stage, int db)
@@ -210,6 +242,8 @@ static void migrate(struct __test_metadata *_metadata, struct stage *stage, unsi
 	dither(round);
 	ASSERT_EQ(0, doorbell_deassign_irqfd(stage->db, stage->in[EDGE], EDGE));
 	ASSERT_EQ(0, doorbell_deassign_irqfd(stage->db, stage->in[LEVEL], LEVEL));
+	ASSERT_EQ(0, doorbell_deassign_irqfd(stage->db, stage->in[INTX], INTX));
+	ASSERT_EQ(0, doorbell_deassign_irqfd(stage->db, stage->back, INTX));
 	ASSERT_EQ(NR, set_mask(next, DOORBELL_MASK, 0, NR, DOORBELL_MASK_PAUSE));
 	if (first) {
 		wire_triggers(_metadata, stage, next);
@@ -225,7 +259,7 @@ static void migrate(struct __test_metadata *_metadata, struct stage *stage, unsi
 	for (i = 0; i < NR; i++)
 		EXPECT_TRUE(saved[i].state & DOORBELL_LINE_MASKED);
 	pthread_rwlock_unlock(&stage->lock);
-	ASSERT_EQ(0, doorbell_assign_resampled(next, stage->in[LEVEL], LEVEL, stage->resample));
+	wire_level(_metadata, stage, next);
 	if (!first) {
 		wire_irqfds(_metadata, stage, next);
 		wire_triggers(_metadata, stage, next);
@@ -236,7 +270,8 @@ static void migrate(struct __test_metadata *_metadata, struct stage *stage, unsi
 TEST_F(save_race, generations)
 {
 	void *(*const threads[])(void *) = {
-		storm, storm, unmask, signal_edge, signal_level, raise_level };
+		storm, storm, unmask, signal_edge, signal_level, raise_level,
+		reply };
 	pthread_t thread[ARRAY_SIZE(threads)];
 	struct rounds race = ROUNDS(50, 20000);
 	struct stage *stage = &self->stage;
@@ -280,6 +315,8 @@ TEST_F(save_race, generations)
 	}
 	EXPECT_EQ(atomic_load(&stage->acked), last[LEVEL].acks);
 	EXPECT_EQ(atomic_load(&stage->acked), efd_drain(stage->resample));
+	EXPECT_EQ(atomic_load(&stage->replied), last[INTX].acks);
+	EXPECT_EQ(0, efd_count(stage->again));
 	ksft_print_msg("%lu rings, %llu coalesced\n", atomic_load(&stage->sent[STORM]),
 		       (unsigned long long)last[STORM].coalesced);
 }
