@@ -281,7 +281,7 @@ fn wide_table(header: &[&str], left: usize) -> comfy_table::Table {
 }
 
 /// The features, by the names that `doorbell info` prints.
-const FEATURES: [(u64, &str); 10] = [
+const FEATURES: [(u64, &str); 11] = [
     (uapi::FEATURE_EVENTFD_READ, "read"),
     (uapi::FEATURE_EVENTFD_PEEK, "peek"),
     (uapi::FEATURE_MASK, "mask"),
@@ -291,6 +291,7 @@ const FEATURES: [(u64, &str); 10] = [
     (uapi::FEATURE_RING_LINES, "ring-lines"),
     (uapi::FEATURE_MASK_REASONS, "mask-reasons"),
     (uapi::FEATURE_UNMASKFD, "unmaskfd"),
+    (uapi::FEATURE_SAVE, "save"),
     (uapi::FEATURE_SUMMARY, "summary"),
 ];
 
