@@ -494,6 +494,49 @@ mod line {
     }
 
     #[test]
+    fn owed_signals_are_taken_without_the_message() {
+        // The level line has acked, and has a message again.
+        let acked = reply(LEVEL | ASSERTED, ACKFD, true, message(3)).0;
+        let rung = ring(acked, wake(0)).0;
+        let (word, owed) = take_owed(rung);
+        assert_eq!(
+            owed.map(|owed| (owed.ack, owed.resample)),
+            Some((true, true))
+        );
+        // The callback finds the message, and no signals any more.
+        let sent = LEVEL | ASSERTED | IN_PROGRESS;
+        assert_eq!(take_all(word), (sent, (Action::Deliver(message(3)), None)));
+        assert_eq!(take_owed(word), (word, None));
+    }
+
+    #[test]
+    fn restored_line_has_the_saved_message_and_its_own() {
+        let masked = reason(2).masked();
+        let saved = LEVEL | ASSERTED | PENDING | masked;
+        assert_eq!(restore(IN_PROGRESS, saved), (IN_PROGRESS | saved, false));
+        assert_eq!(
+            restore(IN_PROGRESS | PENDING, saved),
+            (IN_PROGRESS | saved, true)
+        );
+        // An asserted line has sent its message, and a raised one that was acked has the next one.
+        let sent = LEVEL | ASSERTED | masked;
+        assert_eq!(
+            restore(IN_PROGRESS | PENDING, sent),
+            (IN_PROGRESS | sent, true)
+        );
+        let raised = LEVEL | RAISED | masked;
+        assert_eq!(
+            restore(IN_PROGRESS, raised),
+            (IN_PROGRESS | raised | PENDING, false)
+        );
+        // No line has such a state.
+        assert!(!is_restorable(PENDING | MASKED));
+        assert!(!is_restorable(ASSERTED));
+        assert!(!is_restorable(LEVEL | RESAMPLE));
+        assert!(is_restorable(LEVEL | RESAMPLE | masked));
+    }
+
+    #[test]
     fn replies_count_relays() {
         let sent = LEVEL | ASSERTED | RAISED | Reasons::AUTO.masked();
         for hops in 0..=MAX_HOPS {
