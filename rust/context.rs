@@ -74,10 +74,7 @@ use crate::{
     },
     quota::Quota,
     summary::Summary,
-    trace::{
-        self,
-        LineId, //
-    },
+    trace,
     uapi::DOORBELL_MAX_NOTIFIERS_PER_LINE, //
 };
 use kernel::{
@@ -139,14 +136,10 @@ impl Context {
         let (status, each) = MmapPages::new(len, new_status, flags)?;
         let id = trace::new_context();
         let bus = Bus::new(id, domain.clone(), poll.clone());
-        let batch = Batch::new(flags)?;
-        let lines = each.enumerate().map(|(line, status)| {
-            let id = LineId {
-                context: id,
-                line: line as u32,
-            };
-            Line::new(id, status, domain.clone(), batch.clone())
-        });
+        let batch = Batch::new(id, flags)?;
+        let lines = each
+            .enumerate()
+            .map(|(line, status)| Line::new(line as u32, status, domain.clone(), batch.clone()));
         let lines = PinnedSlice::new(lines, flags)?;
         let mut line_usage = KVVec::with_capacity(len, flags)?;
         let mut triggers = KVVec::with_capacity(len, flags)?;

@@ -46,6 +46,7 @@ use crate::{
         read_once::SetOnceArc, //
     },
     line::{
+        moderation::Limits,
         outputs::{
             Output,
             EVENTS, //
@@ -61,6 +62,7 @@ use crate::{
     },
     uapi::*, //
 };
+use core::ops::RangeInclusive;
 use kernel::{
     fs::{
         File,
@@ -207,6 +209,7 @@ impl DoorbellFile {
             DOORBELL_IOC_SET_RECORDS => self.set_records(arg),
             DOORBELL_IOC_GET_BUS => self.get_bus(arg),
             DOORBELL_IOC_SET_TYPE => self.set_type(arg),
+            DOORBELL_IOC_MODERATE => self.moderate(arg),
             DOORBELL_IOC_SET_LEVEL => return self.set_level(arg),
             DOORBELL_IOC_QUERY => self.query(arg),
             DOORBELL_IOC_EVENTFD_READ => eventfd::read_eventfd(arg),
@@ -234,6 +237,7 @@ impl DoorbellFile {
             | DOORBELL_FEATURE_MASK_REASONS
             | DOORBELL_FEATURE_UNMASKFD
             | DOORBELL_FEATURE_SAVE
+            | DOORBELL_FEATURE_MODERATION
             | DOORBELL_FEATURE_SUMMARY;
         if CAN_PEEK {
             features |= DOORBELL_FEATURE_EVENTFD_PEEK;
@@ -393,6 +397,31 @@ impl DoorbellFile {
             _ => return Err(EINVAL),
         };
         self.context()?.set_type(line.line, level, automask)
+    }
+
+    fn moderate(&self, arg: &Argument) -> Result {
+        const INTERVALS: RangeInclusive<u32> = DOORBELL_MIN_INTERVAL..=DOORBELL_MAX_INTERVAL;
+        let moderate: doorbell_moderate = arg.read()?;
+        check_flags(moderate.flags, DOORBELL_MODERATE_FLAG_GET)?;
+        check_reserved(&moderate.reserved)?;
+        let limits = Limits {
+            interval: moderate.min_interval,
+            max_count: moderate.max_count,
+        };
+        let gets = moderate.flags & DOORBELL_MODERATE_FLAG_GET != 0;
+        if !gets && limits != Limits::NONE && !INTERVALS.contains(&limits.interval) {
+            return Err(EINVAL);
+        }
+        let line = self.context()?.line(moderate.line).ok_or(ENXIO)?;
+        if !gets {
+            return line.moderate(limits);
+        }
+        let limits = line.limits();
+        arg.write(&doorbell_moderate {
+            min_interval: limits.interval,
+            max_count: limits.max_count,
+            ..moderate
+        })
     }
 
     fn set_level(&self, arg: &Argument) -> Result<isize> {

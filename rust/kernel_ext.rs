@@ -14,6 +14,7 @@ pub(crate) mod fetch_or;
 pub(crate) mod handoff_lock;
 pub(crate) mod iov;
 pub(crate) mod kept_file;
+pub(crate) mod lazy_timer;
 pub(crate) mod lazy_vec;
 pub(crate) mod memlock;
 pub(crate) mod misc_file;

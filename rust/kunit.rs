@@ -10,3 +10,4 @@ mod array;
 mod context;
 mod handoff_lock;
 mod line;
+mod moderation;

@@ -3,6 +3,7 @@
 //! A line, and the ways to deliver its messages.
 
 pub(crate) mod callback;
+pub(crate) mod moderation;
 mod ops;
 pub(crate) mod outputs;
 pub(crate) mod save;
@@ -11,6 +12,7 @@ pub(crate) mod status;
 mod trace;
 
 use self::{
+    moderation::Limits,
     outputs::{
         Notifiers,
         Output,
@@ -58,12 +60,12 @@ use crate::{
             HandoffLock,
             IN_PROGRESS, //
         },
+        lazy_timer::LazyTimer,
         mmap_pages::SharedObject,
         preempt::Unpreempted,
         read_domain::ReadDomain,
         wait::wait_until, //
     },
-    trace::LineId,
     uapi::{
         DOORBELL_ACK_DONE,
         DOORBELL_ACK_NOTHING,
@@ -72,6 +74,7 @@ use crate::{
         DOORBELL_LINE_AUTOMASK,
         DOORBELL_LINE_LEVEL,
         DOORBELL_LINE_MASKED,
+        DOORBELL_LINE_MODERATED,
         DOORBELL_LINE_PENDING,
         DOORBELL_LINE_RAISED,
         DOORBELL_LINE_REASONS,
@@ -103,6 +106,7 @@ const _: () = {
     assert!(state::RAISED == DOORBELL_LINE_RAISED);
     assert!(state::RESAMPLE == DOORBELL_LINE_RESAMPLE);
     assert!(state::AUTOMASK == DOORBELL_LINE_AUTOMASK);
+    assert!(state::MODERATED == DOORBELL_LINE_MODERATED);
     assert!(state::REASONS == DOORBELL_LINE_REASONS);
     assert!(state::REASONS_SHIFT == DOORBELL_LINE_REASONS_SHIFT);
     const fn masked(reason: u32) -> u32 {
@@ -160,7 +164,7 @@ const MAX_NOTIFIED_IN_INTERRUPT: usize = 8;
 /// The outcome of a ring.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RingOutcome {
-    /// The ring has a delivery of its own, done or in flight.
+    /// The ring has a delivery of its own: done, in flight, or when the interval of the moderated line ends.
     Delivered,
     /// The ring joined a delivery that has not started yet.
     Coalesced,
@@ -211,13 +215,14 @@ pub(crate) type LineGuard<'a> = HandoffGuard<'a, Triggers, LineStats>;
 pub(crate) struct Line {
     // First, because they wait for their callbacks when they are dropped.
     #[pin]
+    timer: LazyTimer<Self>,
+    #[pin]
     relay: Deferred<Self, IrqWork>,
     #[pin]
     defer: BatchNode<Self>,
     #[pin]
     pub(crate) lock: HandoffLock<Triggers, LineStats>,
     notifiers: Notifiers,
-    id: LineId,
 }
 
 // Two cache lines: there may be 65,536 of them.
@@ -228,20 +233,20 @@ impl_has_deferred!(Line, relay, IrqWork);
 impl_has_batch_node!(Line, defer);
 
 impl Line {
-    /// Creates an initialiser for a line without outputs. If an interrupt has used up its budget,
-    /// `batch` delivers.
+    /// Creates an initialiser for the line `number` without outputs. If an interrupt has used up its
+    /// budget, `batch` delivers.
     pub(crate) fn new(
-        id: LineId,
+        number: u32,
         status: SharedObject<LineStatus>,
         domain: Arc<ReadDomain>,
         batch: Arc<Batch<Self>>,
     ) -> impl PinInit<Self> {
         pin_init!(Self {
+            timer <- LazyTimer::new(),
             relay <- Deferred::new(),
-            defer <- BatchNode::new(batch),
+            defer <- BatchNode::new(batch, number),
             lock <- HandoffLock::new(status, Triggers::new()),
             notifiers: Notifiers::new(domain),
-            id,
         })
     }
 
@@ -397,6 +402,10 @@ impl Line {
                 trace();
                 return RingOutcome::Masked;
             }
+            Action::Hold { coalesced } => {
+                trace();
+                return self.hold(coalesced);
+            }
             Action::Defer => {
                 trace();
                 self.queue_deferred();
@@ -406,7 +415,7 @@ impl Line {
                 self.boost_owner();
             }
             // This origin never causes these.
-            Action::Deliver(_) | Action::Drop => {}
+            Action::Deliver(_) | Action::StartTimer | Action::Drop => {}
         }
         RingOutcome::Delivered
     }
@@ -435,6 +444,14 @@ impl Line {
                 trace();
                 return RingOutcome::Masked;
             }
+            (Action::Hold { coalesced }, _) => {
+                trace();
+                if origin == Origin::Caller {
+                    // The timer's interrupt takes this task's time.
+                    fresh();
+                }
+                return self.hold(coalesced);
+            }
             (Action::Leave, _) => {
                 trace();
                 self.boost_owner();
@@ -445,6 +462,20 @@ impl Line {
             }
         }
         RingOutcome::Delivered
+    }
+
+    /// Does the rest of a ring whose message a moderated line holds. If `coalesced` is true, the line held
+    /// it already.
+    #[cold]
+    fn hold(self: Pin<&Self>, coalesced: bool) -> RingOutcome {
+        let outcome = if coalesced {
+            self.lock.stats().coalesced.fetch_add(1u64, Relaxed);
+            RingOutcome::Coalesced
+        } else {
+            RingOutcome::Delivered
+        };
+        self.count_held();
+        outcome
     }
 
     /// Gives the owner, for which the caller has left a message, the caller's priority on PREEMPT_RT. If
@@ -526,6 +557,8 @@ impl Line {
                     self.send(&mut guard, provenance);
                     rounds = rounds.wrapping_add(1);
                 }
+                // The timer was started when the word changed.
+                Action::StartTimer => {}
                 _ => self.lock.stats().dropped.add(1),
             }
         }
@@ -539,7 +572,8 @@ impl Line {
         guard.signal(provenance.key());
     }
 
-    /// Queues the irq_work or the worker if `action` asks for it. The caller must not be preemptible.
+    /// Queues the irq_work or the worker, or starts the timer of the interval, if `action` asks for it. The
+    /// caller must not be preemptible.
     #[inline]
     fn queue(self: Pin<&Self>, action: &Action, place: Place) {
         match action {
@@ -550,8 +584,13 @@ impl Line {
                 self.queue_relay();
             }
             Action::Defer => self.queue_deferred(),
-            Action::Deliver(_) | Action::Coalesce | Action::Leave | Action::Keep | Action::Drop => {
-            }
+            Action::Deliver(_)
+            | Action::Coalesce
+            | Action::Leave
+            | Action::Keep
+            | Action::Hold { .. }
+            | Action::Drop => {}
+            Action::StartTimer => self.start_timer(),
         }
     }
 
@@ -628,6 +667,10 @@ impl Line {
     /// Drops the triggers and waits for the line's irq_work. There must be no ring any more, and the
     /// caller has to flush the batch after this. Process context.
     pub(crate) fn shut_down(self: Pin<&Self>) {
+        if self.get_ref().timer.get().is_some() {
+            // This cannot fail: it allocates nothing.
+            let _ = self.moderate(Limits::NONE);
+        }
         // A message that was rung is still delivered, unless it is part of a cycle.
         Run::<IrqWork>::sync(self);
         drop(self.lock_triggers(Triggers::take));

@@ -14,15 +14,6 @@ pub(crate) fn new_context() -> u32 {
     LAST.fetch_add(1u32, Relaxed).wrapping_add(1)
 }
 
-/// The identity of a line in events.
-#[derive(Clone, Copy)]
-pub(crate) struct LineId {
-    /// The number of its context.
-    pub(crate) context: u32,
-    /// The number of the line.
-    pub(crate) line: u32,
-}
-
 declare_trace! {
     /// Traces a ring; `outcome` is DOORBELL_TRACE_RING_*.
     pub(crate) fn doorbell_ring(context: u32, line: u32, outcome: u32, provenance: u32);

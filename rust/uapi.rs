@@ -12,6 +12,7 @@ pub(crate) use crate::bindings::{
     doorbell_irqfd,
     doorbell_line_set,
     doorbell_line_status,
+    doorbell_moderate,
     doorbell_notifier,
     doorbell_query,
     doorbell_record,
@@ -45,6 +46,7 @@ pub(crate) use crate::bindings::{
     DOORBELL_IOC_GET_REGIONS,
     DOORBELL_IOC_IRQFD,
     DOORBELL_IOC_MASK,
+    DOORBELL_IOC_MODERATE,
     DOORBELL_IOC_NOTIFIER,
     DOORBELL_IOC_PENDING,
     DOORBELL_IOC_QUERY,
@@ -70,6 +72,7 @@ pub(crate) use crate::bindings::{
     DOORBELL_LINE_AUTOMASK,
     DOORBELL_LINE_LEVEL,
     DOORBELL_LINE_MASKED,
+    DOORBELL_LINE_MODERATED,
     DOORBELL_LINE_PENDING,
     DOORBELL_LINE_RAISED,
     DOORBELL_LINE_REASONS,
@@ -79,6 +82,7 @@ pub(crate) use crate::bindings::{
     DOORBELL_MASK_AUTO,
     DOORBELL_MASK_VECTOR,
     DOORBELL_MAX_EVENTFDS,
+    DOORBELL_MAX_INTERVAL,
     DOORBELL_MAX_IRQFDS,
     DOORBELL_MAX_LINES,
     DOORBELL_MAX_NOTIFIERS_PER_LINE,
@@ -87,6 +91,8 @@ pub(crate) use crate::bindings::{
     DOORBELL_MAX_RESAMPLEFDS_PER_LINE,
     DOORBELL_MAX_SEARCHED_TRIGGERS,
     DOORBELL_MAX_TRIGGERS_PER_LINE,
+    DOORBELL_MIN_INTERVAL,
+    DOORBELL_MODERATE_FLAG_GET,
     DOORBELL_NOTIFIER_FLAG_ALL,
     DOORBELL_NOTIFIER_FLAG_DEASSIGN,
     DOORBELL_NOTIFY_ACK,
@@ -140,6 +146,8 @@ pub(crate) const DOORBELL_FEATURE_MASK_REASONS: u64 =
 pub(crate) const DOORBELL_FEATURE_UNMASKFD: u64 = crate::bindings::DOORBELL_FEATURES_UNMASKFD;
 /// `DOORBELL_FEATURE_SAVE`.
 pub(crate) const DOORBELL_FEATURE_SAVE: u64 = crate::bindings::DOORBELL_FEATURES_SAVE;
+/// `DOORBELL_FEATURE_MODERATION`.
+pub(crate) const DOORBELL_FEATURE_MODERATION: u64 = crate::bindings::DOORBELL_FEATURES_MODERATION;
 /// `DOORBELL_FEATURE_SUMMARY`.
 pub(crate) const DOORBELL_FEATURE_SUMMARY: u64 = crate::bindings::DOORBELL_FEATURES_SUMMARY;
 /// `DOORBELL_RING_WAIT_NO_TIMEOUT`; bindgen does not evaluate numbers above [`i64::MAX`].
@@ -229,6 +237,13 @@ impl_user_abi! {
         type_: u32,
         flags: u32,
         reserved: [u32; 5],
+    }
+    doorbell_moderate {
+        line: u32,
+        flags: u32,
+        min_interval: u32,
+        max_count: u32,
+        reserved: [u32; 4],
     }
     doorbell_set_level {
         line: u32,

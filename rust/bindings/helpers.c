@@ -297,6 +297,9 @@ static DEFINE_PER_CPU(struct doorbell_cpu, doorbell_cpu);
 #define DOORBELL_BUDGET_NS	(100 * NSEC_PER_USEC)
 #define DOORBELL_BUDGET_SIGNALS	8
 
+/* The time after the end of a budget from which on a timer renews it. */
+#define DOORBELL_BUDGET_REST_NS	(900 * NSEC_PER_USEC)
+
 u32 doorbell_depth(void)
 {
 	if (likely(raw_cpu_read(doorbell_cpu.task) != current))
@@ -307,6 +310,14 @@ u32 doorbell_depth(void)
 void doorbell_fresh(void)
 {
 	raw_cpu_write(doorbell_cpu.signals, 0);
+}
+
+void doorbell_rested(void)
+{
+	struct doorbell_cpu *cpu = raw_cpu_ptr(&doorbell_cpu);
+
+	if (cpu->signals & DOORBELL_TIMED && local_clock() >= cpu->until + DOORBELL_BUDGET_REST_NS)
+		doorbell_fresh();
 }
 
 static bool doorbell_in_relay(void)

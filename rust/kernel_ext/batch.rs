@@ -65,6 +65,7 @@ pub(crate) struct Batch<T: RunInBatch> {
     taken: Mutex<Taken>,
     /// Set while objects are being run.
     running: Atomic<u32>,
+    number: u32,
     _objects: core::marker::PhantomData<fn(&T)>,
 }
 
@@ -108,8 +109,8 @@ fn node_of<T: RunInBatch>(this: &T) -> &BatchNode<T> {
 }
 
 impl<T: RunInBatch> Batch<T> {
-    /// Creates a batch without queued objects. Process context.
-    pub(crate) fn new(flags: kernel::alloc::Flags) -> Result<Arc<Self>> {
+    /// Creates a batch without queued objects. `number` is for the user. Process context.
+    pub(crate) fn new(number: u32, flags: kernel::alloc::Flags) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 work <- Deferred::new(),
@@ -120,6 +121,7 @@ impl<T: RunInBatch> Batch<T> {
                 // INVARIANT: An empty list.
                 taken <- new_mutex!(Taken(core::ptr::null_mut()), "doorbell_batch"),
                 running: Atomic::new(0),
+                number,
                 _objects: core::marker::PhantomData,
             }),
             flags,
@@ -197,6 +199,7 @@ pub(crate) struct BatchNode<T: RunInBatch> {
     node: Opaque<kbindings::llist_node>,
     /// Set while the node is on the list, or is about to be added.
     queued: Atomic<u32>,
+    number: u32,
     batch: Arc<Batch<T>>,
 }
 
@@ -207,15 +210,22 @@ unsafe impl<T: RunInBatch> Send for BatchNode<T> {}
 unsafe impl<T: RunInBatch> Sync for BatchNode<T> {}
 
 impl<T: RunInBatch> BatchNode<T> {
-    /// Creates an initialiser for a node that is not queued.
-    pub(crate) fn new(batch: Arc<Batch<T>>) -> impl PinInit<Self> {
+    /// Creates an initialiser for a node that is not queued. `number` is for the user: it takes no room.
+    pub(crate) fn new(batch: Arc<Batch<T>>, number: u32) -> impl PinInit<Self> {
         pin_init!(Self {
             node: Opaque::new(kbindings::llist_node {
                 next: core::ptr::null_mut(),
             }),
             queued: Atomic::new(0),
+            number,
             batch,
         })
+    }
+
+    /// Returns the number of the batch, and that of the node.
+    #[inline(always)]
+    pub(crate) fn numbers(&self) -> (u32, u32) {
+        (self.batch.number, self.number)
     }
 
     fn queue(&self) {

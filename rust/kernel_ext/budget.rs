@@ -16,6 +16,13 @@ pub(crate) fn fresh() {
     unsafe { bindings::doorbell_fresh() };
 }
 
+/// Renews the budget of this CPU if it was used up a millisecond ago or earlier, for the interrupt of a
+/// timer. So interrupts get at most a tenth of the time of a CPU that timers alone keep busy. Any context.
+pub(crate) fn rested() {
+    // SAFETY: No requirements.
+    unsafe { bindings::doorbell_rested() };
+}
+
 /// Charges `signals` to the budget of this CPU; returns false if the budget is used up.
 ///
 /// # Context

@@ -307,40 +307,36 @@ impl<T, C: Visible> HandoffGuard<'_, T, C> {
     /// Changes the word by `f`, which may be called several times and must be pure. Clearing
     /// [`IN_PROGRESS`] releases the lock.
     ///
-    /// If `urgent` is true for the result of a release, `after_release` is called with that result
-    /// before the caller can be preempted. It provides for the bits that remain in the word.
+    /// If `urgent` is true for the result, `after` is called with that result before the caller can be
+    /// preempted. It provides for the bits that remain in the word.
     ///
     /// Returns the guard if `f` left [`IN_PROGRESS`] set. Fully ordered.
     pub(crate) fn update<R>(
         self,
         f: impl Fn(u32) -> (u32, R),
         urgent: impl Fn(&R) -> bool,
-        after_release: impl FnOnce(&R),
+        after: impl FnOnce(&R),
     ) -> (R, Option<Self>) {
         let mut word = self.lock.word();
         loop {
             let (new, result) = f(word);
             let new = new & !PARKED;
-            let exchanged = if new & IN_PROGRESS != 0 {
-                match self.lock.cmpxchg(word, new) {
-                    Ok(()) => return (result, Some(self)),
-                    Err(now) => Err(now),
-                }
-            } else if urgent(&result) {
-                let preemption = Unpreempted::new();
-                let released = self.cmpxchg_release(word, new);
-                if released.is_ok() {
-                    after_release(&result);
-                    drop(preemption);
-                    self.forget();
-                    return (result, None);
-                }
-                released
-            } else {
+            let releases = new & IN_PROGRESS == 0;
+            let preemption = urgent(&result).then(Unpreempted::new);
+            let exchanged = if releases {
                 self.cmpxchg_release(word, new)
+            } else {
+                self.lock.cmpxchg(word, new)
             };
             match exchanged {
                 Ok(()) => {
+                    if preemption.is_some() {
+                        after(&result);
+                    }
+                    drop(preemption);
+                    if !releases {
+                        return (result, Some(self));
+                    }
                     self.forget();
                     return (result, None);
                 }

@@ -10,6 +10,7 @@ mod context {
         context::Context,
         kernel_ext::poll_queue::PollQueue,
         line::{
+            moderation::Limits,
             state::{
                 Acked,
                 Origin,
@@ -154,6 +155,55 @@ mod context {
         assert_eq!((seen.state, seen.acks), (LEVEL, 2));
         context.set_type(0, false, false)?;
         context.shut_down();
+        Ok(())
+    }
+
+    #[test]
+    fn timer_delivers_what_is_held() -> Result {
+        with_line(|line| {
+            let limits = Limits {
+                interval: 1_000_000,
+                max_count: 3,
+            };
+            assert!(line.limits() == Limits::NONE);
+            assert!(line.moderate(limits).is_ok());
+            assert!(line.limits() == limits);
+            for _ in 0..10 {
+                let before = line.snapshot();
+                line.ring();
+                line.ring();
+                assert!(wait_for(|| !line.pending()));
+                let seen = line.snapshot();
+                assert_eq!(seen.rings, before.rings + 2);
+                assert!(seen.deliveries > before.deliveries);
+                // The message that a mask keeps outlives the interval.
+                line.mask(VECTOR);
+                line.ring_from_wake(0);
+                fsleep(Delta::from_millis(3));
+                assert!(line.pending());
+                line.unmask(VECTOR);
+                assert!(wait_for(|| !line.pending()));
+            }
+            assert!(line.moderate(Limits::NONE).is_ok());
+            assert_eq!(line.snapshot().state, 0);
+        })
+    }
+
+    #[test]
+    fn context_goes_while_timers_run() -> Result {
+        for interval in [1_000, 10_000, 100_000, 1_000_000_000] {
+            let context = Context::new(1)?;
+            let line = context.line(0).ok_or(ENXIO)?;
+            let max_count = 0;
+            line.moderate(Limits {
+                interval,
+                max_count,
+            })?;
+            line.ring();
+            line.ring();
+            context.shut_down();
+            assert_eq!(line.snapshot().deliveries, 2);
+        }
         Ok(())
     }
 

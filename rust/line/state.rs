@@ -16,6 +16,11 @@
 //! masked while it has any [`Reasons`] to be. An [`AUTOMASK`] line masks itself in the step that starts a
 //! delivery.
 //!
+//! A [`MODERATED`] line rests for an interval after each delivery. Its owner sets [`HELD`] and starts a
+//! timer before it releases the line. While [`HELD`] is set, a message stays pending, as on a masked line.
+//! The timer clears the bit by [`expire`], and a callback delivers what is pending then. So each [`HELD`]
+//! has one timer, and each timer that ends clears one [`HELD`].
+//!
 //! A level line has two reasons to send a message. A ring asserts the line until the ack; a raised level
 //! asserts it until the level is lowered. Once a message is in flight the line is asserted, and sends no
 //! other message until the ack. An ack removes the assertion and makes the line's sources check again; if
@@ -70,6 +75,19 @@ const OWES_ACK: u32 = 1 << 20;
 /// The signals that a callback owes. While one of these bits is set, a callback is queued that will call
 /// [`take_all`]. If the line is not masked, that also signals the resamplefds of [`RESAMPLE`].
 pub(crate) const OWED: u32 = OWES_UNMASK | OWES_ACK;
+
+/// The line delivers at most one message in an interval. This bit is part of the ABI, too.
+pub(crate) const MODERATED: u32 = 1 << 22;
+
+/// The interval after a delivery has not ended: the line delivers nothing. Its timer is queued, or the
+/// thread that has removed the timer clears the bit.
+pub(crate) const HELD: u32 = 1 << 21;
+
+/// The owner has started a delivery, and has not started the timer of the interval yet.
+const TIMER_DUE: u32 = 1 << 23;
+
+/// The bits each of which keeps a message pending.
+const CLOSED: u32 = MASKED | HELD;
 
 /// Position of the mask reasons in the word. They are part of the ABI, too.
 pub(crate) const REASONS_SHIFT: u32 = 16;
@@ -157,7 +175,7 @@ impl Action {
     /// Returns true if the caller must not be preempted before it has done this.
     #[inline(always)]
     pub(crate) fn is_urgent(&self) -> bool {
-        matches!(self, Self::Relay | Self::Defer)
+        matches!(self, Self::Relay | Self::Defer | Self::StartTimer)
     }
 }
 
@@ -177,6 +195,12 @@ pub(crate) enum Action {
     Leave,
     /// Do nothing: the line is masked and holds the message.
     Keep,
+    /// Do nothing but count the ring: the interval of the moderated line has not ended, and the line's
+    /// timer delivers the message. If `coalesced` is true, the message was pending before.
+    Hold { coalesced: bool },
+    /// Start the timer of the interval. The caller owns the line, and must not be preempted before that: a
+    /// ring that the line holds meanwhile relies on the timer.
+    StartTimer,
     /// Count a message as dropped. The caller owns the line.
     Drop,
 }
@@ -374,7 +398,7 @@ pub(crate) fn is_rung(state: u32) -> bool {
 }
 
 /// Returns the word after a message was sent.
-#[inline]
+#[inline(always)]
 fn sent(state: u32) -> u32 {
     let asserted = if state & LEVEL != 0 { ASSERTED } else { 0 };
     let masked = if state & AUTOMASK != 0 {
@@ -382,7 +406,20 @@ fn sent(state: u32) -> u32 {
     } else {
         0
     };
-    state | asserted | masked
+    let timer = if state & MODERATED != 0 { TIMER_DUE } else { 0 };
+    state | asserted | masked | timer
+}
+
+/// Returns true if the line holds a message until its interval has ended, and not for a mask.
+#[inline(always)]
+fn is_held(state: u32) -> bool {
+    state & CLOSED == HELD
+}
+
+/// Returns true if a message is pending that no interval holds, or will hold.
+#[inline(always)]
+fn is_free(state: u32) -> bool {
+    state & (PENDING | HELD | TIMER_DUE) == PENDING
 }
 
 /// Rings the line.
@@ -436,8 +473,16 @@ fn request(state: u32, origin: Origin) -> (u32, Action) {
         Origin::Wake(provenance) => provenance,
     };
     if state & PENDING != 0 {
-        let both = provenance(state).join(new);
-        return (with(state, both), Action::Coalesce);
+        let both = with(state, provenance(state).join(new));
+        let coalesced = true;
+        return (
+            both,
+            if is_held(state) {
+                Action::Hold { coalesced }
+            } else {
+                Action::Coalesce
+            },
+        );
     }
     if state & (WITHDRAWN | OWED) != 0 {
         return request_rare(state, origin, new);
@@ -465,8 +510,16 @@ fn request_rare(state: u32, origin: Origin, new: Provenance) -> (u32, Action) {
 #[inline(always)]
 fn request_new(state: u32, origin: Origin, new: Provenance) -> (u32, Action) {
     let pending = with(state | PENDING, new);
-    if state & MASKED != 0 {
-        return (pending, Action::Keep);
+    if state & CLOSED != 0 {
+        let coalesced = false;
+        return (
+            pending,
+            if is_held(state) {
+                Action::Hold { coalesced }
+            } else {
+                Action::Keep
+            },
+        );
     }
     if state & IN_PROGRESS != 0 {
         return (pending, Action::Leave);
@@ -480,11 +533,11 @@ fn request_new(state: u32, origin: Origin, new: Provenance) -> (u32, Action) {
     }
 }
 
-/// Claims the line and its message for a callback, if the message is still there, the line is not masked
-/// and has no owner. If the callback owes signals, leaves both to [`take_all`].
+/// Claims the line and its message for a callback, if the message is still there, the line is neither
+/// masked nor held, and has no owner. If the callback owes signals, leaves both to [`take_all`].
 #[inline(always)]
 pub(crate) fn take(state: u32) -> (u32, Action) {
-    if state & PENDING == 0 || state & (IN_PROGRESS | MASKED | OWED) != 0 {
+    if state & PENDING == 0 || state & (IN_PROGRESS | CLOSED | OWED) != 0 {
         return (state, Action::Leave);
     }
     (
@@ -562,7 +615,7 @@ pub(crate) fn mask(state: u32, reasons: Reasons) -> (u32, Masked) {
 
 /// Ends `reasons` to mask the line. If there is no other one, unmasks it; if then a message is pending,
 /// claims the line and the message.
-#[inline]
+#[inline(always)]
 pub(crate) fn unmask(state: u32, reasons: Reasons) -> (u32, Taken) {
     if state & IN_PROGRESS != 0 && ends_mask(state, reasons) {
         return (state, Taken::Busy);
@@ -576,15 +629,16 @@ pub(crate) fn unmask(state: u32, reasons: Reasons) -> (u32, Taken) {
 }
 
 /// Ends `reasons` to mask the line. If there is no other one, unmasks it; if then a message is pending,
-/// claims the line and the message, unless the line has an owner, which then delivers the message. Returns
-/// none if the line was not masked, or still is.
-#[inline]
+/// claims the line and the message, unless the line has an owner, which then delivers the message. If the
+/// interval of a moderated line has not ended, the message stays pending. Returns none if the line was not
+/// masked, or still is.
+#[inline(always)]
 pub(crate) fn unmask_nowait(state: u32, reasons: Reasons) -> (u32, Option<Unmasked>) {
     if !ends_mask(state, reasons) {
         return (state & !reasons.bits(), None);
     }
     let done = Unmasked {
-        message: (state & PENDING != 0).then_some(provenance(state)),
+        message: is_free(state).then_some(provenance(state)),
         resample: state & RESAMPLE != 0,
     };
     let open = state & !(MASKED | REASONS | RESAMPLE);
@@ -660,7 +714,7 @@ pub(crate) fn reply(state: u32, reply: Reply, listened: bool, new: Provenance) -
         if ends_mask(state, Reasons::AUTO) {
             word &= !MASKED;
             unmasked = Some(Unmasked {
-                message: (state & PENDING != 0).then_some(provenance(state)),
+                message: is_free(state).then_some(provenance(state)),
                 resample: state & RESAMPLE != 0,
             });
             word |= if listened { OWES_UNMASK } else { 0 };
@@ -680,7 +734,7 @@ pub(crate) fn reply(state: u32, reply: Reply, listened: bool, new: Provenance) -
     if word & (PENDING | OWED) != 0 {
         word = with(word, provenance(state).join(new));
     }
-    let message = unmasked.is_some() && state & PENDING != 0;
+    let message = unmasked.is_some_and(|unmasked| unmasked.message.is_some());
     let action = if state & OWED != 0 {
         // The callback is queued, and has not taken anything yet.
         None
@@ -797,18 +851,21 @@ pub(crate) fn claim(state: u32) -> (u32, ()) {
 /// to do.
 #[inline(always)]
 pub(crate) fn release(state: u32, rounds: u32, place: Place) -> (u32, Action) {
-    if state & (WITHDRAWN | OWED) != 0 {
+    if state & (WITHDRAWN | OWED | TIMER_DUE) != 0 {
         return release_rare(state, rounds, place);
     }
     release_plain(state, rounds, place)
 }
 
-/// Does what [`release`] does if a message was withdrawn, or a callback owes signals. Their relays stay
-/// counted.
+/// Does what [`release`] does if a message was withdrawn, a callback owes signals, or the interval of a
+/// moderated line begins. The relays of the signals stay counted.
 #[cold]
 fn release_rare(state: u32, rounds: u32, place: Place) -> (u32, Action) {
     if state & WITHDRAWN != 0 {
         return (state & !WITHDRAWN, Action::Drop);
+    }
+    if state & TIMER_DUE != 0 {
+        return (state & !TIMER_DUE | HELD, Action::StartTimer);
     }
     match release_plain(state, rounds, place) {
         (released, action @ Action::Deliver(provenance)) => (with(released, provenance), action),
@@ -818,7 +875,7 @@ fn release_rare(state: u32, rounds: u32, place: Place) -> (u32, Action) {
 
 #[inline(always)]
 fn release_plain(state: u32, rounds: u32, place: Place) -> (u32, Action) {
-    if state & PENDING == 0 || state & MASKED != 0 {
+    if state & PENDING == 0 || state & CLOSED != 0 {
         return (state & !IN_PROGRESS, Action::Leave);
     }
     let provenance = provenance(state);
@@ -827,4 +884,29 @@ fn release_plain(state: u32, rounds: u32, place: Place) -> (u32, Action) {
     } else {
         (state & !IN_PROGRESS, callback(state, place))
     }
+}
+
+/// Ends the interval of a moderated line, for the thread or interrupt that has removed the line's timer.
+/// Returns the action for a message that is pending: [`Action::Leave`] if the owner delivers it. Returns
+/// none if there is no message to deliver.
+pub(crate) fn expire(state: u32) -> (u32, Option<Action>) {
+    let open = state & !HELD;
+    if open & PENDING == 0 || open & MASKED != 0 {
+        (open, None)
+    } else if open & IN_PROGRESS != 0 {
+        (open, Some(Action::Leave))
+    } else {
+        (open, Some(callback(open, Place::Interrupt)))
+    }
+}
+
+/// Makes the line moderated or not, and ends the interval. The caller owns the line, and delivers a message
+/// that is pending. `removed` says that the caller has removed the timer. Returns false if another thread
+/// has, and has not ended the interval yet: try again.
+pub(crate) fn moderate(state: u32, moderated: bool, removed: bool) -> (u32, bool) {
+    if state & HELD != 0 && !removed {
+        return (state, false);
+    }
+    let mode = if moderated { MODERATED } else { 0 };
+    (state & !(HELD | MODERATED) | mode, true)
 }

@@ -23,6 +23,7 @@ use crate::bindings::{
     DOORBELL_TRACE_RING_COALESCED,
     DOORBELL_TRACE_RING_DEFERRED,
     DOORBELL_TRACE_RING_DELIVERED,
+    DOORBELL_TRACE_RING_HELD,
     DOORBELL_TRACE_RING_MASKED,
     DOORBELL_TRACE_RING_OWNED,
     DOORBELL_TRACE_RING_RELAYED, //
@@ -31,12 +32,13 @@ use crate::bindings::{
 /// Returns the outcome of a ring that asks for `action`.
 fn ring_outcome(action: &Action) -> u32 {
     match action {
-        // A ring never asks to count a dropped message.
-        Action::Deliver(_) | Action::Drop => DOORBELL_TRACE_RING_DELIVERED,
+        // A ring never asks to count a dropped message, or to start the timer.
+        Action::Deliver(_) | Action::Drop | Action::StartTimer => DOORBELL_TRACE_RING_DELIVERED,
         Action::Relay => DOORBELL_TRACE_RING_RELAYED,
         Action::Defer => DOORBELL_TRACE_RING_DEFERRED,
         Action::Leave => DOORBELL_TRACE_RING_OWNED,
-        Action::Coalesce => DOORBELL_TRACE_RING_COALESCED,
+        Action::Coalesce | Action::Hold { coalesced: true } => DOORBELL_TRACE_RING_COALESCED,
+        Action::Hold { coalesced: false } => DOORBELL_TRACE_RING_HELD,
         Action::Keep => DOORBELL_TRACE_RING_MASKED,
     }
 }
@@ -53,6 +55,12 @@ fn ack_outcome(acked: &Acked) -> u32 {
 }
 
 impl Line {
+    /// Returns the number of the context in events, and that of the line.
+    #[inline(always)]
+    fn numbers(&self) -> (u32, u32) {
+        self.defer.numbers()
+    }
+
     /// Traces a ring from `origin`, before its `action` is carried out. Any context.
     #[inline(always)]
     pub(super) fn trace_ring(&self, action: &Action, origin: Origin) {
@@ -62,53 +70,64 @@ impl Line {
             Origin::Wake(provenance) => provenance,
         };
         // By value: a reference would keep the values in memory, also if the tracepoint is disabled.
-        let id = &self.id;
-        trace::doorbell_ring(move || (id.context, id.line, outcome, provenance.bits()));
+        trace::doorbell_ring(move || {
+            let (context, line) = self.numbers();
+            (context, line, outcome, provenance.bits())
+        });
     }
 
     /// Traces the start of a delivery. Any context.
     #[inline(always)]
     pub(super) fn trace_deliver(&self, provenance: Provenance) {
         trace::doorbell_deliver(move || {
+            let (context, line) = self.numbers();
             let automasked = is_automasked(self.lock.word());
-            (self.id.context, self.id.line, provenance.bits(), automasked)
+            (context, line, provenance.bits(), automasked)
         });
     }
 
     /// Traces that the irq_work is queued. Any context.
     #[inline(always)]
     pub(super) fn trace_relay_queued(&self) {
-        trace::doorbell_relay_queued(move || (self.id.context, self.id.line));
+        trace::doorbell_relay_queued(move || self.numbers());
     }
 
     /// Traces that the line is queued for the worker. Any context.
     #[inline(always)]
     pub(super) fn trace_deferred(&self) {
-        trace::doorbell_deferred(move || (self.id.context, self.id.line));
+        trace::doorbell_deferred(move || self.numbers());
     }
 
     /// Traces a mask for `reasons`. Any context.
     #[inline(always)]
     pub(super) fn trace_mask(&self, reasons: Reasons) {
-        trace::doorbell_mask(move || (self.id.context, self.id.line, reasons.flags()));
+        trace::doorbell_mask(move || {
+            let (context, line) = self.numbers();
+            (context, line, reasons.flags())
+        });
     }
 
     /// Traces an unmask by the end of `reasons`, before its message is delivered. Any context.
     #[inline(always)]
     pub(super) fn trace_unmask(&self, reasons: Reasons, pending: bool, resample: bool) {
-        let reasons = reasons.flags();
-        trace::doorbell_unmask(move || (self.id.context, self.id.line, reasons, pending, resample));
+        trace::doorbell_unmask(move || {
+            let (context, line) = self.numbers();
+            (context, line, reasons.flags(), pending, resample)
+        });
     }
 
     /// Traces an ack, before the resamplefds are signalled. Any context.
     #[inline(always)]
     pub(super) fn trace_ack(&self, acked: &Acked) {
-        trace::doorbell_ack(move || (self.id.context, self.id.line, ack_outcome(acked)));
+        trace::doorbell_ack(move || {
+            let (context, line) = self.numbers();
+            (context, line, ack_outcome(acked))
+        });
     }
 
     /// Traces that an irqfd of the line has lost its last file. Any context.
     #[inline(always)]
     pub(crate) fn trace_hangup(&self) {
-        trace::doorbell_hangup(move || (self.id.context, self.id.line));
+        trace::doorbell_hangup(move || self.numbers());
     }
 }

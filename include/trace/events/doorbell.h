@@ -21,6 +21,7 @@
 #define DOORBELL_TRACE_RING_OWNED	3	/* the owner of the line */
 #define DOORBELL_TRACE_RING_COALESCED	4	/* the ring joined a pending message */
 #define DOORBELL_TRACE_RING_MASKED	5	/* the line holds the message */
+#define DOORBELL_TRACE_RING_HELD	6	/* the timer of the moderated line */
 
 /* Outcomes of an ack. */
 #define DOORBELL_TRACE_ACK_NOTHING	0	/* no message was to be acked */
@@ -62,7 +63,8 @@ TRACE_EVENT(doorbell_ring,
 				   { DOORBELL_TRACE_RING_DEFERRED, "deferred" },
 				   { DOORBELL_TRACE_RING_OWNED, "owned" },
 				   { DOORBELL_TRACE_RING_COALESCED, "coalesced" },
-				   { DOORBELL_TRACE_RING_MASKED, "masked" }),
+				   { DOORBELL_TRACE_RING_MASKED, "masked" },
+				   { DOORBELL_TRACE_RING_HELD, "held" }),
 		  __entry->hops)
 );
 

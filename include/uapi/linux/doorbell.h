@@ -92,6 +92,7 @@
 #define DOORBELL_FEATURE_MASK_REASONS	(1ULL << 8)	/* DOORBELL_MASK_*, automask */
 #define DOORBELL_FEATURE_UNMASKFD	(1ULL << 9)	/* unmaskfds, ackfds */
 #define DOORBELL_FEATURE_SAVE		(1ULL << 10)	/* DOORBELL_SAVE, DOORBELL_RESTORE */
+#define DOORBELL_FEATURE_MODERATION	(1ULL << 11)	/* DOORBELL_MODERATE */
 #define DOORBELL_FEATURE_SUMMARY	(1ULL << 12)	/* DOORBELL_SUMMARY, poll(2) */
 
 /**
@@ -432,7 +433,8 @@ struct doorbell_set_level {
 #define DOORBELL_LINE_AUTOMASK		(1U << 6)	/* edge or level: masks itself */
 #define DOORBELL_LINE_REASONS		(0xfU << 16)	/* why it is masked: DOORBELL_MASK_* */
 #define DOORBELL_LINE_REASONS_SHIFT	16
-#define DOORBELL_LINE_STATE		0xf00ffU
+#define DOORBELL_LINE_MODERATED		(1U << 22)	/* DOORBELL_MODERATE has limits for it */
+#define DOORBELL_LINE_STATE		0x4f00ffU
 
 /**
  * struct doorbell_query - DOORBELL_QUERY: state and counters of a line
@@ -1005,6 +1007,60 @@ struct doorbell_restore {
 	__u32 reserved[3];
 };
 
+/* doorbell_moderate.flags */
+#define DOORBELL_MODERATE_FLAG_GET	(1U << 0)	/* only return the values */
+
+/* doorbell_moderate.min_interval, in nanoseconds. */
+#define DOORBELL_MIN_INTERVAL		1000
+#define DOORBELL_MAX_INTERVAL		1000000000
+
+/**
+ * struct doorbell_moderate - DOORBELL_MODERATE: limit the rate of a line's deliveries
+ * @line: in: the line
+ * @flags: in: zero, or DOORBELL_MODERATE_FLAG_GET
+ * @min_interval: the minimum time between a delivery and the next one, in nanoseconds:
+ *	DOORBELL_MIN_INTERVAL to DOORBELL_MAX_INTERVAL; or zero, together with @max_count:
+ *	no moderation
+ * @max_count: the number of held rings that end an interval early; zero: no number does
+ * @reserved: in: zero
+ *
+ * The notification coalescing of virtio, and the interrupt moderation of network and NVMe
+ * devices. An idle line delivers a ring at once, and begins an interval when it has
+ * signalled its triggers. During the interval the line holds its message, and further
+ * rings coalesce. The end of the interval delivers the message, which begins the next
+ * interval. If there is none, the line is idle again. So no message is lost, and each ring
+ * is followed by a delivery at most @min_interval later, plus the latency of the kernel's
+ * timers. The interval is never shorter; a busy machine can make it longer.
+ *
+ * With @max_count the line counts the rings that it holds, those that coalesce included.
+ * The ring with that number ends the interval, and the line delivers at once. Rings while a
+ * delivery is in flight, or the line is masked, do not count; nor do rings of a level line
+ * that is asserted. A @max_count without a @min_interval is EINVAL: nothing would deliver
+ * the last rings.
+ *
+ * A message that is held is pending: DOORBELL_QUERY and DOORBELL_PENDING report it, and
+ * DOORBELL_CLEAR drops it. DOORBELL_RING returns DOORBELL_RING_DELIVERED for the ring that
+ * made it pending, because that ring will have a delivery of its own, and
+ * DOORBELL_RING_COALESCED for the others. A mask and the interval are independent: a line
+ * delivers if it is not masked and the interval has ended. DOORBELL_UNMASK during an
+ * interval delivers nothing and does not count the line; the end of the interval delivers.
+ * A mask does not stop the interval. A level line that is acked while its level is raised
+ * delivers again when the interval ends.
+ *
+ * Each call ends the present interval: if the line is not masked, the message that was
+ * held is delivered when the call returns. Closing the context does the same. The first
+ * call for a line allocates memory (about 100 bytes, charged to the memory cgroup of the
+ * caller), which the context keeps until it is closed. DOORBELL_MODERATE_FLAG_GET writes
+ * the present values to @min_interval and @max_count, which it does not read.
+ */
+struct doorbell_moderate {
+	__u32 line;
+	__u32 flags;
+	__u32 min_interval;
+	__u32 max_count;
+	__u32 reserved[4];
+};
+
 /*
  * 0xDB is free in Documentation/userspace-api/ioctl/ioctl-number.rst of
  * Linux 7.3.
@@ -1018,9 +1074,9 @@ struct doorbell_restore {
  * DOORBELL_RING - ring a line
  *
  * The argument is the line's number itself. Returns DOORBELL_RING_DELIVERED if
- * this ring has a delivery of its own (done, or in flight),
- * DOORBELL_RING_COALESCED if it joined one that had not started yet, or
- * DOORBELL_RING_MASKED if the masked line holds it now.
+ * this ring has a delivery of its own (done, in flight, or when the interval of a
+ * moderated line ends), DOORBELL_RING_COALESCED if it joined one that had not started
+ * yet, or DOORBELL_RING_MASKED if the masked line holds it now.
  */
 #define DOORBELL_RING		_IO(DOORBELL_IOC_MAGIC, 0x02)
 #define DOORBELL_RING_COALESCED		0
@@ -1066,6 +1122,7 @@ struct doorbell_restore {
 #define DOORBELL_RING_LINES	_IOW(DOORBELL_IOC_MAGIC, 0x18, struct doorbell_line_set)
 #define DOORBELL_SAVE		_IOW(DOORBELL_IOC_MAGIC, 0x1a, struct doorbell_save)
 #define DOORBELL_RESTORE	_IOWR(DOORBELL_IOC_MAGIC, 0x1b, struct doorbell_restore)
+#define DOORBELL_MODERATE	_IOWR(DOORBELL_IOC_MAGIC, 0x1c, struct doorbell_moderate)
 #define DOORBELL_SUMMARY	_IOW(DOORBELL_IOC_MAGIC, 0x1d, struct doorbell_summary)
 
 #endif /* _UAPI_LINUX_DOORBELL_H */

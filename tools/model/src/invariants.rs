@@ -3,7 +3,10 @@
 //! The invariants of the line model.
 
 use crate::{
-    line::{self, ASSERTED, IN_PROGRESS, LEVEL, MASKED, OWED, RAISED, REASONS, RESAMPLE},
+    line::{
+        self, ASSERTED, HELD, IN_PROGRESS, LEVEL, MASKED, MODERATED, OWED, RAISED, REASONS,
+        RESAMPLE,
+    },
     line_model::LineModel,
     ops::Op,
     state::{Position, State},
@@ -28,6 +31,9 @@ impl State {
         let reasons = self.reasons.iter();
         let masked = reasons.fold(0, |bits, reason| bits | reason.masked());
         if self.word & (MASKED | REASONS) != masked {
+            self.fail(Rule::State);
+        }
+        if (self.word & MODERATED != 0) != self.moderated {
             self.fail(Rule::State);
         }
         if self.pending() && !self.wanted(model) {
@@ -70,6 +76,9 @@ impl State {
     fn check_end(&mut self, model: &LineModel) {
         if self.positions().any(|at| at != Position::Idle) || self.acking {
             self.fail(Rule::Stuck);
+        }
+        if self.word & HELD != 0 {
+            self.fail(Rule::Lost);
         }
         if self.wanted(model) && !(self.pending() && self.word & MASKED != 0) {
             self.fail(Rule::Lost);

@@ -66,6 +66,8 @@ pub enum Rule {
     Refused,
     /// The bits of the state word match the state of the line.
     State,
+    /// A moderated line starts no delivery before the interval of the last one has ended.
+    Rate,
     /// No thread waits for ever.
     Stuck,
 }
@@ -87,6 +89,7 @@ impl fmt::Display for Rule {
             Rule::Freed => "R4: freed while a reader uses it",
             Rule::Refused => "a write is refused although the ring has room",
             Rule::State => "the state word is wrong",
+            Rule::Rate => "a delivery within the interval of a moderated line",
             Rule::Stuck => "a thread waits for ever",
         })
     }

@@ -6,11 +6,10 @@ use crate::{
     all_rules_hold,
     line::{
         self, Acked, Action, Masked, Origin, Owed, Place, Provenance, Reasons, Replied, Reply,
-        Taken, Unmasked, AUTOMASK, IDLE, IN_PROGRESS, LEVEL, OWED,
+        Taken, Unmasked, AUTOMASK, IDLE, IN_PROGRESS, LEVEL, MODERATED, OWED,
     },
     ops::{
-        Op, ACKFD_MIGRATE_OPS, ACKFD_OPS, AUTOMASK_OPS, LEVEL_AUTOMASK_OPS, LEVEL_MIGRATE_OPS,
-        LEVEL_OPS, MIGRATE_OPS, NOWAIT_OPS, OPS, REASON_OPS, SAVE_OPS, UNMASKFD_OPS,
+        Op, ACKFD_MIGRATE_OPS, ACKFD_OPS, AUTOMASK_OPS, LEVEL_AUTOMASK_OPS, LEVEL_MIGRATE_OPS, LEVEL_MODERATED_OPS, LEVEL_OPS, MIGRATE_OPS, MODERATED_ACKFD_OPS, MODERATED_OPS, MODERATED_UNMASKFD_OPS, NOWAIT_OPS, OPS, REASON_OPS, SAVE_OPS, UNMASKFD_OPS,
     },
     state::{Callback, Continuation, Position, State},
 };
@@ -46,6 +45,12 @@ pub struct Functions {
     pub(crate) release: fn(u32, u32, Place) -> (u32, Action),
     /// SAVE waits for callbacks that have taken signals to send.
     pub(crate) save_waits: bool,
+    pub(crate) expire: Step<Option<Action>>,
+    pub(crate) moderate: fn(u32, bool, bool) -> (u32, bool),
+    /// The owner starts the timer of an interval.
+    pub(crate) starts_timer: bool,
+    /// A ring ends the interval only if it has removed the timer.
+    pub(crate) removes_timer: bool,
     /// MASK waits until the owner has released the line.
     pub(crate) mask_waits: bool,
     /// A callback is queued after the change of the word, not before.
@@ -95,6 +100,10 @@ pub const REAL: Functions = Functions {
     restore: line::restore,
     release: line::release,
     save_waits: true,
+    expire: line::expire,
+    moderate: line::moderate,
+    starts_timer: true,
+    removes_timer: true,
     mask_waits: true,
     queues_after_change: true,
     query_rereads: true,
@@ -120,6 +129,8 @@ pub struct LineModel {
     pub level: bool,
     /// The line masks itself when it delivers.
     pub automask: bool,
+    /// The line is moderated at the start.
+    pub moderated: bool,
     /// The number of messages that an owner has delivered at its start. A number near the limit
     /// makes the model reach it.
     pub rounds: u32,
@@ -143,6 +154,8 @@ pub enum Move {
     /// The irq_work has used up its budget during a delivery. It parks the delivery: the worker or
     /// a thread that waits for the line continues it.
     Park(usize),
+    /// The timer expires, or its interrupt continues.
+    Expire,
     /// The worker starts or continues.
     Defer,
     /// A thread that waits for the line continues a parked delivery.
@@ -172,6 +185,7 @@ pub fn scenarios(deep: bool) -> Vec<(String, LineModel)> {
                 ops: ops.to_vec(),
                 level,
                 automask: masks_itself(ops),
+                moderated: ops.contains(&Op::Unmoderate),
                 rounds: if near_limit { line::MAX_ROUNDS - 1 } else { 0 },
                 functions: REAL,
             };
@@ -192,6 +206,10 @@ pub fn scenarios(deep: bool) -> Vec<(String, LineModel)> {
     let level_migrate = ("migration", &LEVEL_MIGRATE_OPS[..]);
     let save = ("saves and ackfds", &SAVE_OPS[..]);
     let ackfd_migrate = ("migration with ackfds", &ACKFD_MIGRATE_OPS[..]);
+    let moderated = ("moderated", &MODERATED_OPS[..]);
+    let level_moderated = ("moderated", &LEVEL_MODERATED_OPS[..]);
+    let moderated_unmaskfd = ("moderated, unmaskfds", &MODERATED_UNMASKFD_OPS[..]);
+    let moderated_ackfd = ("moderated, unmaskfds and ackfds", &MODERATED_ACKFD_OPS[..]);
     for near_limit in [false, true] {
         add(2, 2, any, near_limit);
         add(3, 1, any, near_limit);
@@ -208,6 +226,11 @@ pub fn scenarios(deep: bool) -> Vec<(String, LineModel)> {
         add(3, 2, level_migrate, near_limit);
         add(2, 2, save, near_limit);
         add(2, 2, ackfd_migrate, near_limit);
+        add(2, 3, moderated, near_limit);
+        add(3, 2, moderated, near_limit);
+        add(3, 2, level_moderated, near_limit);
+        add(2, 2, moderated_unmaskfd, near_limit);
+        add(2, 2, moderated_ackfd, near_limit);
         if deep {
             add(3, 3, no_query, near_limit);
             add(2, 3, any, near_limit);
@@ -226,6 +249,10 @@ pub fn scenarios(deep: bool) -> Vec<(String, LineModel)> {
             add(3, 3, level_migrate, near_limit);
             add(3, 2, save, near_limit);
             add(2, 3, ackfd_migrate, near_limit);
+            add(3, 3, moderated, near_limit);
+            add(3, 3, level_moderated, near_limit);
+            add(3, 2, moderated_unmaskfd, near_limit);
+            add(3, 2, moderated_ackfd, near_limit);
         }
     }
     all
@@ -246,7 +273,7 @@ impl LineModel {
                 (self.functions.unmask)(word, op.reasons()).1 != Taken::Busy
             }
             Op::Clear => (self.functions.clear)(word).1 != Taken::Busy,
-            Op::Assign => word & IN_PROGRESS == 0,
+            Op::Assign | Op::Moderate | Op::Unmoderate => word & IN_PROGRESS == 0,
             _ => true,
         }
     }
@@ -259,7 +286,8 @@ impl Model for LineModel {
     fn init_states(&self) -> Vec<State> {
         let level = if self.level { LEVEL } else { IDLE };
         let automask = if self.automask { AUTOMASK } else { IDLE };
-        let open = State::new(self, level | automask);
+        let moderated = if self.moderated { MODERATED } else { IDLE };
+        let open = State::new(self, level | automask | moderated);
         vec![open.clone(), open.masked(Reasons::VECTOR)]
     }
 
@@ -269,6 +297,7 @@ impl Model for LineModel {
         }
         let waits = |at| match at {
             Position::MaskWaits { .. } | Position::QueryWaits(_) => state.word & IN_PROGRESS != 0,
+            Position::CancelTimer { .. } => state.expiry == Position::Expire,
             _ => false,
         };
         for (index, thread) in state.threads.iter().enumerate() {
@@ -307,6 +336,9 @@ impl Model for LineModel {
         }
         if state.relay_queued {
             moves.push(Move::Divert);
+        }
+        if state.expiry != Position::Idle || state.timer_queued {
+            moves.push(Move::Expire);
         }
         if state.defer != Position::Idle || state.defer_queued {
             moves.push(Move::Defer);
@@ -368,6 +400,15 @@ impl Model for LineModel {
                 next.helper = match next.helper {
                     Position::Idle => core::mem::replace(&mut next.parked, Position::Idle),
                     at => next.step(self, at, Place::Caller)?,
+                };
+            }
+            Move::Expire => {
+                next.expiry = match next.expiry {
+                    Position::Idle => {
+                        next.remove_timer();
+                        Position::Expire
+                    }
+                    at => next.step(self, at, Place::Interrupt)?,
                 };
             }
             Move::Defer => {

@@ -3,8 +3,8 @@
 //! Versions of the models with one deliberate mistake. The exploration must find each mistake.
 //!
 //! A mutant is a name, the rules that it violates first, and the functions or options that it
-//! replaces. [`delivery`], [`masks`], [`reasons`], [`replies`], [`counters`], [`level`] and [`migrate`]
-//! have the mutants of the line.
+//! replaces. [`delivery`], [`masks`], [`reasons`], [`replies`], [`moderation`], [`counters`],
+//! [`level`] and [`migrate`] have the mutants of the line.
 
 mod counters;
 mod delivery;
@@ -12,6 +12,7 @@ mod irqfd;
 mod level;
 mod masks;
 mod migrate;
+mod moderation;
 mod readers;
 mod reasons;
 mod records;
@@ -23,8 +24,7 @@ use crate::{
     irqfd::Irqfd,
     line_model::{masks_itself, Functions, LineModel},
     ops::{
-        Op, ACKFD_MIGRATE_OPS, ACKFD_OPS, AUTOMASK_OPS, LEVEL_AUTOMASK_OPS, LEVEL_MIGRATE_OPS,
-        LEVEL_OPS, MIGRATE_OPS, NOWAIT_OPS, OPS, REASON_OPS, SAVE_OPS, UNMASKFD_OPS,
+        Op, ACKFD_MIGRATE_OPS, ACKFD_OPS, AUTOMASK_OPS, LEVEL_AUTOMASK_OPS, LEVEL_MIGRATE_OPS, LEVEL_OPS, MIGRATE_OPS, MODERATED_OPS, MODERATED_UNMASKFD_OPS, NOWAIT_OPS, OPS, REASON_OPS, SAVE_OPS, UNMASKFD_OPS,
     },
     records::Ring,
     Exploration, Rule,
@@ -106,6 +106,30 @@ impl Mutant {
     const fn automask(name: &'static str, rules: &'static [Rule], functions: Functions) -> Self {
         let subject = Subject::Line {
             ops: &AUTOMASK_OPS,
+            level: false,
+            functions,
+        };
+        Self::new(name, rules, subject)
+    }
+
+    /// Returns a mutant of a moderated edge line.
+    const fn moderated(name: &'static str, rules: &'static [Rule], functions: Functions) -> Self {
+        let subject = Subject::Line {
+            ops: &MODERATED_OPS,
+            level: false,
+            functions,
+        };
+        Self::new(name, rules, subject)
+    }
+
+    /// Returns a mutant of a moderated line that masks itself and has an unmaskfd.
+    const fn moderated_unmaskfd(
+        name: &'static str,
+        rules: &'static [Rule],
+        functions: Functions,
+    ) -> Self {
+        let subject = Subject::Line {
+            ops: &MODERATED_UNMASKFD_OPS,
             level: false,
             functions,
         };
@@ -208,6 +232,7 @@ impl Mutant {
                     ops: ops.to_vec(),
                     level,
                     automask: masks_itself(ops),
+                    moderated: ops.contains(&Op::Unmoderate),
                     rounds: 0,
                     functions,
                 };
@@ -227,6 +252,7 @@ pub fn all() -> impl Iterator<Item = Mutant> {
         masks::MUTANTS,
         reasons::MUTANTS,
         replies::MUTANTS,
+        moderation::MUTANTS,
         counters::MUTANTS,
         level::MUTANTS,
         migrate::MUTANTS,

@@ -55,6 +55,12 @@ pub enum Op {
     /// DOORBELL_RESTORE in the next one. There the line can be rung before it is restored. A callback may owe
     /// signals to notifiers and resamplefds at the save.
     Migrate,
+    /// DOORBELL_RING that ends the interval if a moderated line holds it.
+    LastRing,
+    /// DOORBELL_MODERATE with an interval.
+    Moderate,
+    /// DOORBELL_MODERATE without an interval.
+    Unmoderate,
 }
 
 impl Op {
@@ -227,4 +233,52 @@ pub const SAVE_OPS: [Op; 7] = [
     Op::Ackfd,
     Op::AckUnmaskfd,
     Op::Save,
+/// The operations of a moderated line.
+pub const MODERATED_OPS: [Op; 9] = [
+    Op::Ring,
+    Op::LastRing,
+    Op::Wake,
+    Op::FarWake,
+    Op::Mask,
+    Op::Unmask,
+    Op::Clear,
+    Op::Moderate,
+    Op::Unmoderate,
+];
+
+/// The operations of a moderated line that masks itself and has an unmaskfd.
+pub const MODERATED_UNMASKFD_OPS: [Op; 8] = [
+    Op::Ring,
+    Op::LastRing,
+    Op::Wake,
+    Op::Mask,
+    Op::Unmask,
+    Op::Unmaskfd,
+    Op::FarUnmaskfd,
+    Op::Unmoderate,
+];
+
+/// The operations of a moderated level line that masks itself and has unmaskfds and ackfds.
+pub const MODERATED_ACKFD_OPS: [Op; 9] = [
+    Op::Ring,
+    Op::Mask,
+    Op::Unmask,
+    Op::Raise,
+    Op::Lower,
+    Op::Ack,
+    Op::Unmaskfd,
+    Op::AckUnmaskfd,
+    Op::Unmoderate,
+];
+
+/// The operations of a moderated level line.
+pub const LEVEL_MODERATED_OPS: [Op; 8] = [
+    Op::LastRing,
+    Op::Wake,
+    Op::Mask,
+    Op::UnmaskNowait,
+    Op::Raise,
+    Op::Lower,
+    Op::Ack,
+    Op::Unmoderate,
 ];

@@ -3,7 +3,7 @@
 //! The state of a line, of the threads that use it, and of its callbacks.
 
 use crate::{
-    line::{Owed, Reasons, IN_PROGRESS, MASKED, OWED, PENDING},
+    line::{Owed, Reasons, HELD, IN_PROGRESS, MASKED, OWED, PENDING},
     line_model::LineModel,
     ops::Op,
     ModelState, Rule,
@@ -98,6 +98,10 @@ pub(crate) enum Position {
     TakeMessage,
     /// The worker takes the signals that it owes, if there are any.
     TakeOwed,
+    /// Removes the timer, to end the interval.
+    RemoveTimer,
+    /// Ends the interval, after the timer was removed.
+    Expire,
     /// A query reads without owning the line.
     Query(QueryReads),
     /// A query waits to claim the line.
@@ -114,6 +118,21 @@ pub(crate) enum Position {
     },
     /// Changes the triggers.
     Assigning,
+    /// Starts the timer of the interval.
+    StartTimer {
+        rounds: u32,
+        then: Continuation,
+    },
+    /// Removes the timer, to change the moderation.
+    CancelTimer {
+        moderated: bool,
+    },
+    /// Changes the moderation.
+    ChangeModeration {
+        moderated: bool,
+        /// The timer was queued.
+        removed: bool,
+    },
     /// A query reads while it owns the line.
     QueryOwns(QueryReads),
     /// Counts a message that was taken.
@@ -165,6 +184,9 @@ impl Position {
             self,
             Position::Drop { .. }
                 | Position::Assigning
+                | Position::StartTimer { .. }
+                | Position::CancelTimer { .. }
+                | Position::ChangeModeration { .. }
                 | Position::QueryOwns(_)
                 | Position::Count { .. }
                 | Position::Signal { .. }
@@ -197,8 +219,11 @@ pub struct State {
     pub(crate) parked: Position,
     /// A thread that waits for the line and continues the parked delivery.
     pub(crate) helper: Position,
+    /// The interrupt of the line's timer.
+    pub(crate) expiry: Position,
     pub(crate) relay_queued: bool,
     pub(crate) defer_queued: bool,
+    pub(crate) timer_queued: bool,
     // The counters that the module keeps.
     pub(crate) deliveries: u8,
     pub(crate) coalesced: u8,
@@ -217,6 +242,10 @@ pub struct State {
     pub(crate) acking: bool,
     /// The line was acked while masked. The unmask has to signal the resamplefds.
     pub(crate) resample_postponed: bool,
+    /// The line is moderated.
+    pub(crate) moderated: bool,
+    /// A moderated line has started a delivery, and the interval of that delivery has not ended.
+    pub(crate) rests: bool,
     /// The reasons that the line is masked for. Sorted.
     pub(crate) reasons: Vec<Reasons>,
     /// Those of them whose MASK has returned. Sorted.
@@ -251,8 +280,10 @@ impl State {
             defer: Position::Idle,
             parked: Position::Idle,
             helper: Position::Idle,
+            expiry: Position::Idle,
             relay_queued: false,
             defer_queued: false,
+            timer_queued: false,
             deliveries: 0,
             coalesced: 0,
             dropped: 0,
@@ -262,6 +293,8 @@ impl State {
             unacked: false,
             acking: false,
             resample_postponed: false,
+            moderated: model.moderated,
+            rests: false,
             reasons: Vec::new(),
             returned: Vec::new(),
             unnotified: 0,
@@ -280,7 +313,7 @@ impl State {
 
     /// Returns the positions of all threads and callbacks.
     pub(crate) fn positions(&self) -> impl Iterator<Item = Position> + '_ {
-        let others = [self.defer, self.parked, self.helper];
+        let others = [self.defer, self.parked, self.helper, self.expiry];
         let callbacks = self.relays.into_iter().chain(others);
         self.threads.iter().map(|thread| thread.at).chain(callbacks)
     }
@@ -359,7 +392,18 @@ impl State {
         let queues = |at: &Position| matches!(at, Position::Queue { pinned: true, .. });
         let takes = |at: &Position| matches!(at, Position::Take | Position::TakeMessage);
         let runs = |at: &Position| takes(at) || queues(at);
-        let deliverable = self.word & (PENDING | MASKED | IN_PROGRESS) == PENDING;
+        // The end of each interval is queued, or a thread or interrupt that cannot be preempted is
+        // ending it.
+        let ends =
+            |at: Position| matches!(at, Position::Expire | Position::ChangeModeration { .. });
+        let starts = |at: Position| matches!(at, Position::StartTimer { .. });
+        if self.word & HELD != 0
+            && !self.timer_queued
+            && !self.positions().any(|at| ends(at) || starts(at))
+        {
+            return false;
+        }
+        let deliverable = self.word & (PENDING | MASKED | HELD | IN_PROGRESS) == PENDING;
         !deliverable && self.word & OWED == 0
             || self.relay_queued
             || self.defer_queued
@@ -368,6 +412,7 @@ impl State {
             || self.defer == Position::TakeOwed
             || self.defer_takes_owed()
             || queues(&self.helper)
+            || queues(&self.expiry)
             || self.threads.iter().any(|thread| queues(&thread.at))
     }
 

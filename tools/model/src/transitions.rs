@@ -24,6 +24,10 @@ impl State {
         if !self.reasons.is_empty() {
             self.fail(Rule::MaskBarrier);
         }
+        if self.rests {
+            self.fail(Rule::Rate);
+        }
+        self.rests = self.moderated;
         if model.automask {
             insert(&mut self.reasons, Reasons::AUTO);
         }
@@ -63,7 +67,45 @@ impl State {
                 then,
             },
             Action::Coalesce => Position::Coalesced(then),
-            Action::Leave | Action::Keep | Action::Drop => Position::after(then),
+            Action::Hold { coalesced: true } => Position::Coalesced(then),
+            Action::Leave
+            | Action::Keep
+            | Action::Hold { .. }
+            | Action::StartTimer
+            | Action::Drop => Position::after(then),
+        }
+    }
+
+    /// Rings the line. If it holds the ring, the ring is the last that it may hold.
+    fn last_ring(&mut self, model: &LineModel) -> Position {
+        let (_, action) = (model.functions.ring)(self.word, Origin::Caller);
+        let after = self.ring(model, Origin::Caller);
+        if let Action::Hold { coalesced } = action {
+            self.coalesced += u8::from(coalesced);
+            return Position::RemoveTimer;
+        }
+        after
+    }
+
+    /// Removes the timer from its queue. The interval has ended for the rules.
+    pub(crate) fn remove_timer(&mut self) {
+        self.timer_queued = false;
+        self.rests = false;
+    }
+
+    /// Ends the interval, at `place`.
+    fn expire(&mut self, model: &LineModel) -> Position {
+        let (word, action) = (model.functions.expire)(self.word);
+        self.word = word;
+        let callback = match action {
+            Some(Action::Relay) => Callback::Relay,
+            Some(Action::Defer) => Callback::Defer,
+            _ => return Position::Idle,
+        };
+        Position::Queue {
+            callback,
+            pinned: true,
+            then: Continuation::Return,
         }
     }
 
@@ -182,6 +224,40 @@ impl State {
                 self.dropped += 1;
                 Position::Release { rounds, then }
             }
+            Position::RemoveTimer if self.timer_queued => {
+                self.remove_timer();
+                Position::Expire
+            }
+            // The interval has ended, or another thread ends it.
+            Position::RemoveTimer if functions.removes_timer => Position::Idle,
+            Position::RemoveTimer | Position::Expire => self.expire(model),
+            Position::StartTimer { rounds, then } => {
+                self.timer_queued = functions.starts_timer;
+                Position::Release { rounds, then }
+            }
+            Position::CancelTimer { moderated } => {
+                // It waits for the timer's interrupt.
+                if self.expiry == Position::Expire {
+                    return None;
+                }
+                let removed = self.timer_queued;
+                if removed {
+                    self.remove_timer();
+                }
+                Position::ChangeModeration { moderated, removed }
+            }
+            Position::ChangeModeration { moderated, removed } => {
+                let (word, done) = (functions.moderate)(self.word, moderated, removed);
+                self.word = word;
+                // Otherwise the caller tries again, as if it had not begun.
+                if done {
+                    self.moderated = moderated;
+                }
+                Position::Release {
+                    rounds,
+                    then: Continuation::Return,
+                }
+            }
             Position::Assigning => Position::Release {
                 rounds,
                 then: Continuation::Return,
@@ -298,6 +374,7 @@ impl State {
                 return Position::Count { rounds, then };
             }
             Action::Drop => return Position::Drop { rounds, then },
+            Action::StartTimer => return Position::StartTimer { rounds, then },
             _ => {}
         }
         let then = self.after_release(model, then);

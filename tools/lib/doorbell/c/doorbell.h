@@ -607,6 +607,42 @@ static inline int doorbell_set_type_automask(int db, uint32_t line, uint32_t typ
 }
 
 /**
+ * doorbell_moderate() - limit the rate of a line's deliveries
+ * @db: the context
+ * @line: the line
+ * @min_interval: minimum time between two deliveries in nanoseconds; zero: no limit
+ * @max_count: number of held rings that are delivered at once; zero: no number is
+ *
+ * Return: 0, or a negative errno.
+ */
+static inline int doorbell_moderate(int db, uint32_t line, uint32_t min_interval,
+				    uint32_t max_count)
+{
+	struct doorbell_moderate arg = { line, 0, min_interval, max_count, { 0 } };
+
+	return doorbell_ioctl(db, DOORBELL_MODERATE, &arg);
+}
+
+/**
+ * doorbell_get_moderation() - get the limits of the rate of a line's deliveries
+ * @db: the context
+ * @line: the line
+ * @limits: receives the limits in its fields min_interval and max_count
+ *
+ * Return: 0, or a negative errno.
+ */
+static inline int doorbell_get_moderation(int db, uint32_t line,
+					  struct doorbell_moderate *limits)
+{
+	struct doorbell_moderate arg = { line, DOORBELL_MODERATE_FLAG_GET, 0, 0, { 0 } };
+	int ret = doorbell_ioctl(db, DOORBELL_MODERATE, &arg);
+
+	if (!ret)
+		*limits = arg;
+	return ret;
+}
+
+/**
  * doorbell_set_level() - raise or lower a level line
  * @db: the context
  * @line: the line

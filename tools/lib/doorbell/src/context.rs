@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use crate::{
-    AckOutcome, Error, LineQuery, LineType, Operation, Result, RingOutcome, StatusPages,
+    AckOutcome, Error, LineQuery, LineType, Moderation, Operation, Result, RingOutcome,
+    StatusPages,
     sys::{self, StatusMapping},
     uapi,
 };
@@ -397,6 +398,78 @@ impl Context {
             line,
             source,
         })
+    }
+
+    /// Limits the rate of the deliveries of `line`, or ends the limit. If the line is not masked, a message
+    /// that it held for the previous limit is delivered when this returns.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL if the interval is shorter than a microsecond or longer than a second, or if the count is
+    /// zero; ENXIO if there is no such line.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::{Context, Moderation};
+    /// # use std::time::Duration;
+    /// # let context = Context::open()?;
+    /// let min_interval = Duration::from_micros(50);
+    /// context.moderate(3, Some(Moderation { min_interval, max_count: None }))?;
+    /// # Ok::<(), doorbell::Error>(())
+    /// ```
+    pub fn moderate(&self, line: u32, moderation: Option<Moderation>) -> Result {
+        let (min_interval, max_count) = match moderation {
+            None => (0, 0),
+            Some(Moderation {
+                min_interval,
+                max_count,
+            }) => match (u32::try_from(min_interval.as_nanos()), max_count) {
+                // The module would take these for no limit.
+                (Ok(0) | Err(_), _) | (_, Some(0)) => {
+                    return Err(Error::Line {
+                        operation: Operation::Moderate,
+                        line,
+                        source: std::io::Error::from_raw_os_error(libc::EINVAL),
+                    });
+                }
+                (Ok(nanoseconds), count) => (nanoseconds, count.unwrap_or(0)),
+            },
+        };
+        let mut arg = uapi::Moderate {
+            line,
+            min_interval,
+            max_count,
+            ..Default::default()
+        };
+        self.line_ioctl(Operation::Moderate, uapi::MODERATE, line, &mut arg)?;
+        Ok(())
+    }
+
+    /// Returns the limits of the rate of the deliveries of `line`, if it has some.
+    ///
+    /// # Errors
+    ///
+    /// ENXIO if there is no such line.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # let context = doorbell::Context::open()?;
+    /// assert_eq!(context.moderation(3)?, None);
+    /// # Ok::<(), doorbell::Error>(())
+    /// ```
+    pub fn moderation(&self, line: u32) -> Result<Option<Moderation>> {
+        let mut arg = uapi::Moderate {
+            line,
+            flags: uapi::MODERATE_FLAG_GET,
+            ..Default::default()
+        };
+        self.line_ioctl(Operation::Moderation, uapi::MODERATE, line, &mut arg)?;
+        Ok((arg.min_interval != 0).then_some(Moderation {
+            min_interval: std::time::Duration::from_nanos(arg.min_interval.into()),
+            max_count: (arg.max_count != 0).then_some(arg.max_count),
+        }))
     }
 
     fn set_level(&self, operation: Operation, line: u32, level: u32) -> Result<i32> {

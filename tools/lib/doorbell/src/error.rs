@@ -42,6 +42,10 @@ pub enum Operation {
     RingWait,
     /// [`Context::set_type`](crate::Context::set_type).
     SetType,
+    /// [`Context::moderate`](crate::Context::moderate).
+    Moderate,
+    /// [`Context::moderation`](crate::Context::moderation).
+    Moderation,
     /// [`Context::raise`](crate::Context::raise).
     Raise,
     /// [`Context::lower`](crate::Context::lower).
@@ -136,6 +140,8 @@ impl fmt::Display for Operation {
             Self::Ring => "ring",
             Self::RingWait => "ring and wait for the answer to",
             Self::SetType => "set type of",
+            Self::Moderate => "moderate",
+            Self::Moderation => "get moderation of",
             Self::Raise => "raise",
             Self::Lower => "lower",
             Self::Ack => "ack",

@@ -95,7 +95,7 @@ pub use bus::BusInfo;
 pub use context::{Context, DEVICE, Info};
 pub use error::{Error, FailedChange, Operation, Result};
 pub use eventfd::EventFd;
-pub use line::{AckOutcome, LineQuery, LineType, RingOutcome};
+pub use line::{AckOutcome, LineQuery, LineType, Moderation, RingOutcome};
 pub use line_set::LineSet;
 pub use reasons::MaskReasons;
 pub use records::{Record, RecordRing};

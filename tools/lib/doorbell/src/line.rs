@@ -16,7 +16,7 @@ use crate::{MaskReasons, uapi};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RingOutcome {
-    /// The ring has a delivery of its own, which is done or in flight.
+    /// The ring has a delivery of its own: done, in flight, or when the interval of a moderated line ends.
     Delivered,
     /// The ring joined a delivery that had not started yet.
     Coalesced,
@@ -73,6 +73,27 @@ pub enum LineType {
     Level,
 }
 
+/// The limits of the rate of a line's deliveries, for [`Context::moderate`](crate::Context::moderate).
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let moderation = doorbell::Moderation {
+///     min_interval: Duration::from_micros(50),
+///     max_count: Some(32),
+/// };
+/// # let _ = moderation;
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moderation {
+    /// Minimum time between a delivery and the next one: 1 microsecond to 1 second.
+    pub min_interval: std::time::Duration,
+    /// Number of held rings that are delivered at once. Not zero.
+    pub max_count: Option<u32>,
+}
+
 /// State and counters of a line as of one moment, from [`Context::query`](crate::Context::query).
 ///
 /// # Examples
@@ -104,6 +125,8 @@ pub struct LineQuery {
     pub raised: bool,
     /// The line was acked while masked: the unmask signals its resamplefds.
     pub resample: bool,
+    /// The rate of the line's deliveries is limited.
+    pub moderated: bool,
     /// Rings of the line.
     pub rings: u64,
     /// Deliveries of the line.
@@ -158,6 +181,7 @@ impl From<uapi::Query> for LineQuery {
             asserted: is(uapi::LINE_ASSERTED),
             raised: is(uapi::LINE_RAISED),
             resample: is(uapi::LINE_RESAMPLE),
+            moderated: is(uapi::LINE_MODERATED),
             rings: query.rings,
             deliveries: query.deliveries,
             dropped: query.dropped,

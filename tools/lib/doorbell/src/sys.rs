@@ -59,6 +59,7 @@ impl_plain! {
     Notifier: NOTIFIER;
     SetType: SET_TYPE;
     SetLevel: SET_LEVEL;
+    Moderate: MODERATE;
     Query: QUERY;
     Eventfd: EVENTFD_READ EVENTFD_PEEK;
     RingWait: RING_WAIT;

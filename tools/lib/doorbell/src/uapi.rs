@@ -31,6 +31,7 @@ pub const FEATURE_RING_LINES: u64 = 1 << 7;
 pub const FEATURE_MASK_REASONS: u64 = 1 << 8;
 pub const FEATURE_UNMASKFD: u64 = 1 << 9;
 pub const FEATURE_SAVE: u64 = 1 << 10;
+pub const FEATURE_MODERATION: u64 = 1 << 11;
 pub const FEATURE_SUMMARY: u64 = 1 << 12;
 pub const SET_LINES_FLAG_MASKED: u32 = 1 << 0;
 pub const IRQFD_FLAG_DEASSIGN: u32 = 1 << 0;
@@ -68,7 +69,11 @@ pub const LINE_RESAMPLE: u32 = 1 << 5;
 pub const LINE_AUTOMASK: u32 = 1 << 6;
 pub const LINE_REASONS: u32 = 0xf << LINE_REASONS_SHIFT;
 pub const LINE_REASONS_SHIFT: u32 = 16;
-pub const LINE_STATE: u32 = 0xf00ff;
+pub const LINE_MODERATED: u32 = 1 << 22;
+pub const LINE_STATE: u32 = 0x4f_00ff;
+pub const MODERATE_FLAG_GET: u32 = 1 << 0;
+pub const MIN_INTERVAL: u32 = 1000;
+pub const MAX_INTERVAL: u32 = 1_000_000_000;
 pub const EVENTFD_FLAG_NOWAIT: u32 = 1 << 0;
 pub const RING_WAIT_FLAG_NO_RING: u32 = 1 << 0;
 pub const RING_WAIT_NO_TIMEOUT: u64 = u64::MAX;
@@ -204,6 +209,17 @@ pub struct SetType {
     pub type_: u32,
     pub flags: u32,
     pub reserved: [u32; 5],
+}
+
+/// The argument of [`MODERATE`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Moderate {
+    pub line: u32,
+    pub flags: u32,
+    pub min_interval: u32,
+    pub max_count: u32,
+    pub reserved: [u32; 4],
 }
 
 /// The argument of [`SET_LEVEL`].
@@ -469,4 +485,5 @@ pub const RING_WAIT: u32 = _IOWR::<RingWait>(IOC_MAGIC, 22) as u32;
 pub const RING_LINES: u32 = _IOW::<LineSet>(IOC_MAGIC, 24) as u32;
 pub const SAVE: u32 = _IOW::<Save>(IOC_MAGIC, 26) as u32;
 pub const RESTORE: u32 = _IOWR::<Restore>(IOC_MAGIC, 27) as u32;
+pub const MODERATE: u32 = _IOWR::<Moderate>(IOC_MAGIC, 28) as u32;
 pub const SUMMARY: u32 = _IOW::<Summary>(IOC_MAGIC, 29) as u32;

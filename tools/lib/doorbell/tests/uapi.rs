@@ -116,6 +116,12 @@ fn header_and_rust_agree() {
             "DOORBELL_ACK_DONE" => ACK_DONE,
             "DOORBELL_ACK_POSTPONED" => ACK_POSTPONED,
             "DOORBELL_SET_TYPE" => SET_TYPE,
+            "DOORBELL_MODERATE" => MODERATE,
+            "DOORBELL_MODERATE_FLAG_GET" => MODERATE_FLAG_GET,
+            "DOORBELL_MIN_INTERVAL" => MIN_INTERVAL,
+            "DOORBELL_MAX_INTERVAL" => MAX_INTERVAL,
+            "DOORBELL_LINE_MODERATED" => LINE_MODERATED,
+            "DOORBELL_FEATURE_MODERATION" => FEATURE_MODERATION,
             "DOORBELL_SET_LEVEL" => SET_LEVEL,
             "DOORBELL_ACK" => ACK,
             "DOORBELL_NOTIFY_MASK" => NOTIFY_MASK,
@@ -196,6 +202,7 @@ fn header_and_rust_agree() {
         layout!(doorbell_query, Query: line state rings deliveries deferred nr_irqfds nr_triggers
             dropped nr_notifiers nr_resamplefds acks flags nr_unmaskfds nr_ackfds reserved),
         layout!(doorbell_set_level, SetLevel: line level flags reserved),
+        layout!(doorbell_moderate, Moderate: line flags min_interval max_count reserved),
         layout!(doorbell_notifier, Notifier: fd line flags events reserved),
         layout!(doorbell_line_set, LineSet: line nr_lines lines result flags reserved),
         layout!(doorbell_line_status, LineStatus: state reserved0 deliveries coalesced dropped deferred

@@ -36,6 +36,13 @@ impl State {
             Op::Clear => return self.clear(model),
             Op::Raise => self.raise(model, Origin::Caller),
             Op::WakeRaise => self.raise(model, Origin::Wake(Provenance::NOTHING)),
+            Op::LastRing => self.last_ring(model),
+            Op::Moderate | Op::Unmoderate => {
+                self.claim(model)?;
+                Position::CancelTimer {
+                    moderated: op == Op::Moderate,
+                }
+            }
             Op::Lower => self.lower(model),
             Op::Ack => self.ack(model),
             Op::Unmaskfd | Op::FarUnmaskfd | Op::Ackfd | Op::AckUnmaskfd => self.reply(model, op),
@@ -140,6 +147,10 @@ impl State {
                     ..
                 }
                 | Position::Drop {
+                    then: Continuation::Masked { reason, .. },
+                    ..
+                }
+                | Position::StartTimer {
                     then: Continuation::Masked { reason, .. },
                     ..
                 }
