@@ -59,6 +59,38 @@ TEST_F(fail_nth, set_type_edge)
 		.lines = LINES, .prepare = prepare_level, .call = call_set_type_edge });
 }
 
+static int call_moderate(struct testbed *w)
+{
+	return doorbell_moderate(w->db, 2, DOORBELL_MAX_INTERVAL, 3);
+}
+
+/* The module's limits are those of the call that succeeded. */
+static bool check_moderate(struct testbed *w)
+{
+	struct doorbell_moderate limits;
+
+	return !doorbell_get_moderation(w->db, 2, &limits) &&
+	       limits.min_interval == DOORBELL_MAX_INTERVAL && limits.max_count == 3;
+}
+
+TEST_F(fail_nth, moderate)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .call = call_moderate, .check = check_moderate });
+}
+
+static int call_get_moderation(struct testbed *w)
+{
+	struct doorbell_moderate limits;
+
+	return doorbell_get_moderation(w->db, 2, &limits);
+}
+
+TEST_F(fail_nth, get_moderation)
+{
+	sweep(_metadata, &(struct sweep){ .lines = LINES, .call = call_get_moderation });
+}
+
 static int call_raise(struct testbed *w)
 {
 	return doorbell_set_level(w->db, 2, 1);
