@@ -89,6 +89,7 @@ fn list(query: &LineQuery) -> String {
         (query.asserted, "asserted: not acked yet"),
         (query.raised, "raised"),
         (query.resample, "the unmask will signal the resamplefds"),
+        (query.moderated, "moderated"),
     ];
     let words: Vec<&str> = words
         .into_iter()

@@ -38,6 +38,8 @@ pub struct Issued {
     pub automasks: u64,
     /// UNMASKs that delivered a message.
     pub released: u64,
+    /// UNMASKs of a moderated line that may have left a message to the line's timer.
+    pub timed: u64,
     /// CLEARs that dropped a message.
     pub cleared: u64,
     /// Raises of the level. Each is also counted as a ring by ioctl.
@@ -89,6 +91,7 @@ impl AddAssign for Issued {
         self.masks += other.masks;
         self.automasks += other.automasks;
         self.released += other.released;
+        self.timed += other.timed;
         self.cleared += other.cleared;
         self.raises += other.raises;
         self.withdrawn += other.withdrawn;
@@ -286,14 +289,14 @@ pub fn compare(name: &str, issued: &Issued, observed: &Observed) -> (Balance, Ve
             ),
         );
     }
-    // Each message that a mask held was released, cleared or withdrawn once.
-    if issued.masked > issued.released + issued.cleared + issued.withdrawn {
+    // Each message that a mask held was released, left to the timer, cleared or withdrawn once.
+    if issued.masked > issued.released + issued.timed + issued.cleared + issued.withdrawn {
         violation(
             Rule::Mask,
             format!(
-                "{} rings were held by the mask, but UNMASK delivered {}, CLEAR dropped {} and \
-                 lowering withdrew {}",
-                issued.masked, issued.released, issued.cleared, issued.withdrawn
+                "{} rings were held by the mask, but UNMASK delivered {} and left {} to the timer, \
+                 CLEAR dropped {} and lowering withdrew {}",
+                issued.masked, issued.released, issued.timed, issued.cleared, issued.withdrawn
             ),
         );
     }

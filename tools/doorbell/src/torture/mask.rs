@@ -9,7 +9,7 @@ use super::{
     Rule, Violation,
 };
 use crate::random::Random;
-use doorbell::{EventFd, LineSet, MaskReasons};
+use doorbell::{EventFd, LineSet, MaskReasons, Moderation};
 use std::{sync::Arc, time::Duration};
 
 /// A worker that masks, unmasks and clears lines that all maskers share.
@@ -141,13 +141,16 @@ impl Worker for Masker {
     }
 }
 
-/// A worker that masks lines that no other thread masks, and checks that the mask is a barrier.
+/// A worker that masks lines that no other thread masks, and checks that the mask is a barrier. It
+/// moderates the lines at times: the mask is a barrier for their timers, too.
 pub(super) struct BarrierCheck {
     pool: Arc<WorkerPool>,
     random: Random,
     lines: Vec<usize>,
     /// The number of signals that arrived at each line's last trigger.
     arrived: Vec<u64>,
+    /// The lines that are moderated.
+    moderated: Vec<bool>,
 }
 
 impl BarrierCheck {
@@ -155,6 +158,7 @@ impl BarrierCheck {
     pub(super) fn new(pool: Arc<WorkerPool>, random: Random, lines: Vec<usize>) -> Self {
         Self {
             arrived: vec![0; lines.len()],
+            moderated: vec![false; lines.len()],
             pool,
             random,
             lines,
@@ -164,6 +168,26 @@ impl BarrierCheck {
     fn violation(&self, at: usize, text: String) -> Violation {
         let name = self.pool.topology.name(self.lines[at]);
         Violation::new(Rule::Mask, &name, text)
+    }
+
+    /// Limits the rate of the line `at`, or ends the limit.
+    fn moderate(&mut self, at: usize, moderation: Option<Moderation>) -> Result<(), Violation> {
+        let topology = &self.pool.topology;
+        let index = self.lines[at];
+        let number = topology.lines[index].number;
+        topology.context(index).moderate(number, moderation)?;
+        self.moderated[at] = moderation.is_some();
+        Ok(())
+    }
+
+    /// Returns random limits, or none. The interval is short beside the time of a delivery, or long.
+    fn random_moderation(&mut self) -> Option<Moderation> {
+        let random = &mut self.random;
+        let micros = random.pick(&[0, 1, 20, 200, 1000]);
+        (micros != 0).then(|| Moderation {
+            min_interval: Duration::from_micros(micros),
+            max_count: random.one_in(2).then(|| 1 + random.below(8) as u32),
+        })
     }
 
     /// Returns the number of signals that have arrived at the last trigger of the line `at`.
@@ -209,6 +233,10 @@ impl Worker for BarrierCheck {
         let mut chosen: Vec<usize> = (0..self.lines.len()).collect();
         self.random.shuffle(&mut chosen);
         chosen.truncate(1 + self.random.below(chosen.len()));
+        if self.random.one_in(8) {
+            let moderation = self.random_moderation();
+            self.moderate(chosen[0], moderation)?;
+        }
         let one = chosen.len() == 1 && self.random.one_in(2);
         let index = |at: usize| self.lines[at];
         let numbers: Vec<u32> = chosen
@@ -283,7 +311,9 @@ impl Worker for BarrierCheck {
         {
             let delivered = released.contains(number);
             counts.lines[self.lines[at]].released += u64::from(delivered);
-            if pending && !delivered {
+            if self.moderated[at] && !delivered {
+                counts.lines[self.lines[at]].timed += 1;
+            } else if pending && !delivered {
                 let text = "a message was pending, and UNMASK did not deliver it";
                 return Err(self.violation(at, text.into()));
             }
@@ -300,5 +330,10 @@ impl Worker for BarrierCheck {
             return Err(self.violation(chosen[0], text.into()));
         }
         Ok(())
+    }
+
+    /// Ends the moderation, so that no message waits for a timer.
+    fn before_pause(&mut self, _: &mut IssuedCounts) -> Result<(), Violation> {
+        (0..self.lines.len()).try_for_each(|at| self.moderate(at, None))
     }
 }

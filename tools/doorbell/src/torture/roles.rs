@@ -71,6 +71,7 @@ impl pool::Worker for Exclusive {
     }
 
     fn before_pause(&mut self, counts: &mut IssuedCounts) -> Result<(), Violation> {
+        self.barrier.before_pause(counts)?;
         let mut sequential = self.sequential.iter_mut();
         sequential.try_for_each(|one| one.before_pause(counts))
     }
