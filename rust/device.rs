@@ -62,7 +62,6 @@ use crate::{
     },
     uapi::*, //
 };
-use core::ops::RangeInclusive;
 use kernel::{
     fs::{
         File,
@@ -400,23 +399,15 @@ impl DoorbellFile {
     }
 
     fn moderate(&self, arg: &Argument) -> Result {
-        const INTERVALS: RangeInclusive<u32> = DOORBELL_MIN_INTERVAL..=DOORBELL_MAX_INTERVAL;
         let moderate: doorbell_moderate = arg.read()?;
         check_flags(moderate.flags, DOORBELL_MODERATE_FLAG_GET)?;
         check_reserved(&moderate.reserved)?;
-        let limits = Limits {
-            interval: moderate.min_interval,
-            max_count: moderate.max_count,
-        };
-        let gets = moderate.flags & DOORBELL_MODERATE_FLAG_GET != 0;
-        if !gets && limits != Limits::NONE && !INTERVALS.contains(&limits.interval) {
-            return Err(EINVAL);
+        let line = || self.context()?.line(moderate.line).ok_or(ENXIO);
+        if moderate.flags & DOORBELL_MODERATE_FLAG_GET == 0 {
+            let limits = Limits::new(moderate.min_interval, moderate.max_count)?;
+            return line()?.moderate(limits);
         }
-        let line = self.context()?.line(moderate.line).ok_or(ENXIO)?;
-        if !gets {
-            return line.moderate(limits);
-        }
-        let limits = line.limits();
+        let limits = line()?.limits();
         arg.write(&doorbell_moderate {
             min_interval: limits.interval,
             max_count: limits.max_count,

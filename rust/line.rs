@@ -404,7 +404,7 @@ impl Line {
             }
             Action::Hold { coalesced } => {
                 trace();
-                return self.hold(coalesced);
+                return self.hold(coalesced, Origin::Wake(provenance));
             }
             Action::Defer => {
                 trace();
@@ -446,11 +446,7 @@ impl Line {
             }
             (Action::Hold { coalesced }, _) => {
                 trace();
-                if origin == Origin::Caller {
-                    // The timer's interrupt takes this task's time.
-                    fresh();
-                }
-                return self.hold(coalesced);
+                return self.hold(coalesced, origin);
             }
             (Action::Leave, _) => {
                 trace();
@@ -464,10 +460,15 @@ impl Line {
         RingOutcome::Delivered
     }
 
-    /// Does the rest of a ring whose message a moderated line holds. If `coalesced` is true, the line held
-    /// it already.
+    /// Does the rest of a ring from `origin` whose message a moderated line holds. If `coalesced` is true, the
+    /// line held it already.
     #[cold]
-    fn hold(self: Pin<&Self>, coalesced: bool) -> RingOutcome {
+    fn hold(self: Pin<&Self>, coalesced: bool, origin: Origin) -> RingOutcome {
+        if origin == Origin::Caller {
+            // The interrupt that ends the interval takes this task's time. For a wake-up that comes from a
+            // task, `wake_depth()` has done this.
+            fresh();
+        }
         let outcome = if coalesced {
             self.lock.stats().coalesced.fetch_add(1u64, Relaxed);
             RingOutcome::Coalesced

@@ -192,7 +192,7 @@ mod context {
     #[test]
     fn context_goes_while_timers_run() -> Result {
         for interval in [1_000, 10_000, 100_000, 1_000_000_000] {
-            let context = Context::new(1)?;
+            let context = new_context(1)?;
             let line = context.line(0).ok_or(ENXIO)?;
             let max_count = 0;
             line.moderate(Limits {

@@ -16,15 +16,21 @@ use super::{
     },
     Line, //
 };
-use crate::kernel_ext::{
-    alloc::user_alloc_flags,
-    budget::rested,
-    lazy_timer::{
-        impl_has_lazy_timer,
-        Expire, //
+use crate::{
+    kernel_ext::{
+        alloc::user_alloc_flags,
+        budget::rested,
+        lazy_timer::{
+            impl_has_lazy_timer,
+            Expire, //
+        },
+        preempt::Unpreempted,
+        wait::wait_until, //
     },
-    preempt::Unpreempted,
-    wait::wait_until, //
+    uapi::{
+        DOORBELL_MAX_INTERVAL,
+        DOORBELL_MIN_INTERVAL, //
+    }, //
 };
 use kernel::{
     prelude::*,
@@ -69,6 +75,25 @@ impl Limits {
         interval: 0,
         max_count: 0,
     };
+
+    /// Returns the limits that a caller has chosen.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL: an interval out of range, or a count without an interval.
+    pub(crate) fn new(interval: u32, max_count: u32) -> Result<Self> {
+        let limits = Self {
+            interval,
+            max_count,
+        };
+        if limits == Self::NONE
+            || (DOORBELL_MIN_INTERVAL..=DOORBELL_MAX_INTERVAL).contains(&interval)
+        {
+            Ok(limits)
+        } else {
+            Err(EINVAL)
+        }
+    }
 }
 
 impl_has_lazy_timer!(Line, timer);
@@ -100,10 +125,13 @@ impl Line {
         let moderated = limits != Limits::NONE;
         wait_until(|| {
             let guard = self.claim();
+            // Without the timer, rings that the line holds rely on this thread.
+            let preemption = Unpreempted::new();
             // The owner alone starts the timer, whose interrupt does not wait for the owner.
             let removed = timer.cancel();
             let moderate = |word| state::moderate(word, moderated, removed);
             let (done, guard) = guard.update(moderate, |_| false, |_| ());
+            drop(preemption);
             if done {
                 timer.data().interval.store(limits.interval, Relaxed);
                 timer.data().max_count.store(limits.max_count, Relaxed);
@@ -164,16 +192,17 @@ impl Line {
         // If this fails, the interval has ended, its interrupt is ending it, or its owner is starting it and
         // reads the count afterwards.
         if timer.remove() {
-            self.end_interval(Place::Caller);
+            self.end_interval();
         }
     }
 
-    /// Ends the interval. The caller has removed the timer, is at `place`, and must not be preemptible.
-    fn end_interval(self: Pin<&Self>, place: Place) {
+    /// Ends the interval. The caller has removed the timer, and must not be preemptible. This renews no
+    /// budget: the caller has done that if it may.
+    fn end_interval(self: Pin<&Self>) {
         let likely = state::MODERATED | state::HELD;
         match self.lock.update(likely, state::expire).0 {
             Some(Action::Leave) => self.boost_owner(),
-            Some(action) => self.queue(&action, place),
+            Some(action) => self.queue(&action, Place::Interrupt),
             None => {}
         }
     }
@@ -184,6 +213,6 @@ impl Expire for Line {
 
     fn expire(self: Pin<&Self>) {
         rested();
-        self.end_interval(Place::Interrupt);
+        self.end_interval();
     }
 }

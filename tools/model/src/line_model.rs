@@ -9,7 +9,9 @@ use crate::{
         Taken, Unmasked, AUTOMASK, IDLE, IN_PROGRESS, LEVEL, MODERATED, OWED,
     },
     ops::{
-        Op, ACKFD_MIGRATE_OPS, ACKFD_OPS, AUTOMASK_OPS, LEVEL_AUTOMASK_OPS, LEVEL_MIGRATE_OPS, LEVEL_MODERATED_OPS, LEVEL_OPS, MIGRATE_OPS, MODERATED_ACKFD_OPS, MODERATED_OPS, MODERATED_UNMASKFD_OPS, NOWAIT_OPS, OPS, REASON_OPS, SAVE_OPS, UNMASKFD_OPS,
+        Op, ACKFD_MIGRATE_OPS, ACKFD_OPS, AUTOMASK_OPS, LEVEL_AUTOMASK_OPS, LEVEL_MIGRATE_OPS,
+        LEVEL_MODERATED_OPS, LEVEL_OPS, MIGRATE_OPS, MODERATED_ACKFD_OPS, MODERATED_OPS,
+        MODERATED_UNMASKFD_OPS, NOWAIT_OPS, OPS, REASON_OPS, SAVE_OPS, UNMASKFD_OPS,
     },
     state::{Callback, Continuation, Position, State},
 };
@@ -65,6 +67,8 @@ pub struct Functions {
     pub(crate) mask_notifies_once: bool,
     /// The owner cannot be preempted between a release and the queueing of the callback.
     pub(crate) release_is_pinned: bool,
+    /// The owner cannot be preempted between the begin of an interval and the start of its timer.
+    pub(crate) timer_start_is_pinned: bool,
     /// An irq_work that parks a delivery queues the worker.
     pub(crate) park_queues_worker: bool,
     /// A worker that has finished a parked delivery takes the signals that it owes.
@@ -111,6 +115,7 @@ pub const REAL: Functions = Functions {
     counts_deliveries: true,
     mask_notifies_once: true,
     release_is_pinned: true,
+    timer_start_is_pinned: true,
     park_queues_worker: true,
     worker_takes_owed: true,
     ack_notifies_first: true,

@@ -121,6 +121,8 @@ pub(crate) enum Position {
     /// Starts the timer of the interval.
     StartTimer {
         rounds: u32,
+        /// The owner cannot be preempted before this step.
+        pinned: bool,
         then: Continuation,
     },
     /// Removes the timer, to change the moderation.
@@ -396,7 +398,7 @@ impl State {
         // ending it.
         let ends =
             |at: Position| matches!(at, Position::Expire | Position::ChangeModeration { .. });
-        let starts = |at: Position| matches!(at, Position::StartTimer { .. });
+        let starts = |at: Position| matches!(at, Position::StartTimer { pinned: true, .. });
         if self.word & HELD != 0
             && !self.timer_queued
             && !self.positions().any(|at| ends(at) || starts(at))

@@ -231,7 +231,7 @@ impl State {
             // The interval has ended, or another thread ends it.
             Position::RemoveTimer if functions.removes_timer => Position::Idle,
             Position::RemoveTimer | Position::Expire => self.expire(model),
-            Position::StartTimer { rounds, then } => {
+            Position::StartTimer { rounds, then, .. } => {
                 self.timer_queued = functions.starts_timer;
                 Position::Release { rounds, then }
             }
@@ -374,7 +374,14 @@ impl State {
                 return Position::Count { rounds, then };
             }
             Action::Drop => return Position::Drop { rounds, then },
-            Action::StartTimer => return Position::StartTimer { rounds, then },
+            Action::StartTimer => {
+                let pinned = model.functions.timer_start_is_pinned || place == Place::Interrupt;
+                return Position::StartTimer {
+                    rounds,
+                    pinned,
+                    then,
+                };
+            }
             _ => {}
         }
         let then = self.after_release(model, then);

@@ -22,6 +22,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
         },
     ),
     Mutant::moderated(
+        "the owner can be preempted before it starts the timer",
+        &[Prompt],
+        Functions {
+            timer_start_is_pinned: false,
+            ..REAL
+        },
+    ),
+    Mutant::moderated(
         "the timer does not end the interval",
         &[Prompt],
         Functions {
