@@ -44,7 +44,7 @@ unsafe impl Sync for Context {}
 pub(crate) enum RingOutcome {
     /// The ring joined a delivery that has not started yet.
     Coalesced = raw::DOORBELL_RING_COALESCED as isize,
-    /// The ring has a delivery of its own, done or in flight.
+    /// The ring has a delivery of its own: done, in flight, or when the interval of a moderated line ends.
     Delivered = raw::DOORBELL_RING_DELIVERED as isize,
     /// The masked line holds the message.
     Masked = raw::DOORBELL_RING_MASKED as isize,
@@ -193,6 +193,18 @@ impl Context {
         // SAFETY: A reference, by the type invariants.
         let code = unsafe { raw::doorbell_clear(self.0.as_ptr(), line) };
         result(code).map(|code| code != 0)
+    }
+
+    /// Delivers at most one message of a line in `min_interval` nanoseconds, or one at once for `max_count` held
+    /// rings. Two zeros end that. Process context.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL: the interval is out of range, or there is a count without an interval.
+    pub(crate) fn moderate(&self, line: u32, min_interval: u32, max_count: u32) -> Result {
+        let ctx = self.0.as_ptr();
+        // SAFETY: A reference, by the type invariants.
+        to_result(unsafe { raw::doorbell_moderate(ctx, line, min_interval, max_count) })
     }
 
     /// Returns DOORBELL_LINE_* bits; ENXIO if there is no such line. Any context.

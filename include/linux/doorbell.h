@@ -184,7 +184,8 @@ int doorbell_mask_for_nosync(struct doorbell_ctx *ctx, u32 line, u32 reasons);
  * Context: where eventfds may be signalled. Calls unmask notifiers.
  * Return: 1 if the line is unmasked now and a message was held, or else 0; -ENXIO if there
  * is no such line. The message has been delivered, unless another CPU is changing the line
- * at the same time: then that CPU is about to deliver it.
+ * at the same time: then that CPU is about to deliver it. During the interval of a moderated
+ * line the result is 0, and the end of the interval delivers.
  */
 int doorbell_unmask(struct doorbell_ctx *ctx, u32 line);
 
@@ -212,6 +213,24 @@ int doorbell_unmask_for(struct doorbell_ctx *ctx, u32 line, u32 reasons);
  * Return: 1 if there was a message, or else 0; -ENXIO if there is no such line.
  */
 int doorbell_clear(struct doorbell_ctx *ctx, u32 line);
+
+/**
+ * doorbell_moderate() - limit the rate of a line's deliveries
+ * @ctx: the context
+ * @line: the line
+ * @min_interval: the minimum time between a delivery and the next one, in nanoseconds:
+ *	DOORBELL_MIN_INTERVAL to DOORBELL_MAX_INTERVAL; zero, together with @max_count: no
+ *	limit
+ * @max_count: the number of held rings that end an interval early; zero: no number does
+ *
+ * A device model calls it when its driver sets the coalescing of a queue. Delivers what the
+ * line holds. The end of an interval delivers by an irq_work. See struct doorbell_moderate.
+ *
+ * Context: process context, may sleep. Not from a trigger of the line.
+ * Return: 0; -EINVAL if the interval is out of range or there is a count without an
+ * interval, -ENXIO if there is no such line, -ENOMEM.
+ */
+int doorbell_moderate(struct doorbell_ctx *ctx, u32 line, u32 min_interval, u32 max_count);
 
 /**
  * doorbell_state() - query the state of a line
@@ -387,6 +406,12 @@ static inline int doorbell_unmask_for(struct doorbell_ctx *ctx, u32 line,
 }
 
 static inline int doorbell_clear(struct doorbell_ctx *ctx, u32 line)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int doorbell_moderate(struct doorbell_ctx *ctx, u32 line,
+				    u32 min_interval, u32 max_count)
 {
 	return -EOPNOTSUPP;
 }

@@ -20,6 +20,7 @@ EXPORT_SYMBOL_GPL(doorbell_mask_for_nosync);
 EXPORT_SYMBOL_GPL(doorbell_unmask);
 EXPORT_SYMBOL_GPL(doorbell_unmask_for);
 EXPORT_SYMBOL_GPL(doorbell_clear);
+EXPORT_SYMBOL_GPL(doorbell_moderate);
 EXPORT_SYMBOL_GPL(doorbell_state);
 EXPORT_SYMBOL_GPL(doorbell_bus_write);
 EXPORT_SYMBOL_GPL(doorbell_assign_trigger);

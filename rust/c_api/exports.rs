@@ -9,6 +9,7 @@ use crate::{
     line::{
         self,
         callback::Callback,
+        moderation::Limits,
         outputs::{
             Output,
             EVENTS, //
@@ -237,6 +238,17 @@ export! {
         // SAFETY: By the requirements of this function.
         let ctx = unsafe { borrow(ctx) };
         code(ctx.line(line).map(|line| u32::from(line.clear())))
+    }
+
+    /// # Safety
+    ///
+    /// As of [`borrow`].
+    fn doorbell_moderate(ctx: RawCtx, line: u32, min_interval: u32, max_count: u32) -> c_int {
+        might_sleep();
+        // SAFETY: By the requirements of this function.
+        let ctx = unsafe { borrow(ctx) };
+        let limits = Limits::new(min_interval, max_count);
+        errno(limits.and_then(|limits| ctx.line(line)?.moderate(limits)))
     }
 
     /// # Safety

@@ -54,5 +54,11 @@ extern "C" {
     ) -> c_int;
     pub(super) fn doorbell_unmask_for(ctx: *mut doorbell_ctx, line: u32, reasons: u32) -> c_int;
     pub(super) fn doorbell_clear(ctx: *mut doorbell_ctx, line: u32) -> c_int;
+    pub(super) fn doorbell_moderate(
+        ctx: *mut doorbell_ctx,
+        line: u32,
+        min_interval: u32,
+        max_count: u32,
+    ) -> c_int;
     pub(super) fn doorbell_state(ctx: *mut doorbell_ctx, line: u32) -> c_int;
 }

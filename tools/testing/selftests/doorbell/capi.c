@@ -186,6 +186,42 @@ TEST_F(kernel_api, edge_line)
 	EXPECT_EQ(1, line_of(_metadata, c->db, 0).dropped);
 }
 
+/* A moderated line delivers at the end of the interval what a module rings. */
+TEST_F(kernel_api, moderation)
+{
+	static const unsigned int bad[] = {
+		1, DOORBELL_MIN_INTERVAL - 1, DOORBELL_MAX_INTERVAL + 1,
+	};
+	const uint32_t moderated = DOORBELL_LINE_MODERATED;
+	struct capi *c = &self->c;
+	unsigned int from, i;
+	uint64_t signals = 0;
+
+	ASSERT_EQ(1, get_ctx(c, c->db));
+	EXPECT_EQ(-ENXIO, call_from(c, 0, TEST_MODERATE, 99, DOORBELL_MIN_INTERVAL));
+	for (i = 0; i < ARRAY_SIZE(bad); i++)
+		EXPECT_EQ(-EINVAL, call_from(c, 0, TEST_MODERATE, 0, bad[i]));
+	EXPECT_EQ(0, call(c, TEST_STATE, 0));
+	for (from = 0; from < TEST_FROM_NR; from++) {
+		EXPECT_EQ(0, call_from(c, 0, TEST_MODERATE, 0, 5 * DOORBELL_MIN_INTERVAL));
+		EXPECT_EQ(moderated, call(c, TEST_STATE, 0));
+		for (i = 0; i < 8; i++) {
+			EXPECT_LE(0, call_from(c, from, TEST_RING, 0, 0));
+			ASSERT_EQ(POLLIN, efd_await(c->out, POLLIN));
+			signals += efd_read(c->out);
+		}
+		/* The last one of a burst waits until the limit is gone. */
+		EXPECT_EQ(0, call_from(c, 0, TEST_MODERATE, 0, DOORBELL_MAX_INTERVAL));
+		for (i = 0; i < 3; i++)
+			EXPECT_LE(0, call_from(c, from, TEST_RING, 0, 0));
+		EXPECT_EQ(0, call(c, TEST_MODERATE, 0));
+		settled(_metadata, c->db, 0);
+		EXPECT_EQ(0, call(c, TEST_STATE, 0));
+		EXPECT_TRUE(WAIT_FOR((signals += efd_read(c->out)) ==
+				     line_of(_metadata, c->db, 0).deliveries));
+	}
+}
+
 /* A line stays masked until its last reason has ended. */
 TEST_F(kernel_api, reasons)
 {

@@ -32,6 +32,7 @@ enum test_func {
 	TEST_MASK,
 	TEST_MASK_FOR,
 	TEST_CLEAR,
+	TEST_MODERATE,
 	/* The functions from here on do not sleep. */
 	TEST_MASK_NOSYNC,
 	TEST_MASK_FOR_NOSYNC,

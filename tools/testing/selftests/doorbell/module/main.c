@@ -24,6 +24,8 @@ int call_line(struct test *test, u32 func, u32 line, u32 arg, const struct test_
 		return doorbell_mask_for(test->ctx, line, arg);
 	case TEST_CLEAR:
 		return doorbell_clear(test->ctx, line);
+	case TEST_MODERATE:
+		return doorbell_moderate(test->ctx, line, arg, 0);
 	case TEST_MASK_NOSYNC:
 		return doorbell_mask_nosync(test->ctx, line);
 	case TEST_UNMASK:
