@@ -128,6 +128,7 @@ fn there_are_all_commands() {
         "trace",
         "ring",
         "unmask",
+        "moderate",
         "bus records",
         "watch",
         "torture",

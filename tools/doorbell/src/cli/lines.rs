@@ -297,7 +297,7 @@ pub fn letters(bits: impl IntoIterator<Item = (bool, char)>) -> String {
 }
 
 /// Formats lines as [`LineListArg`] parses them.
-fn ranges(lines: &LineSet) -> String {
+pub fn ranges(lines: &LineSet) -> String {
     let mut ranges: Vec<(u32, u32)> = Vec::new();
     for line in lines.iter() {
         match ranges.last_mut() {

@@ -11,6 +11,7 @@ mod generate;
 mod interrupt;
 mod ivshmem;
 mod lines;
+mod moderate;
 mod progress;
 mod ps;
 mod qemu;
@@ -113,6 +114,9 @@ Examples:
   doorbell unmask 3 --reasons auto --pid 1234
                                     end the handler of an automask line")]
     Unmask(lines::MaskArgs),
+    /// Limit the rate of the deliveries of lines, or show the limits
+    #[command(after_help = moderate::HELP)]
+    Moderate(moderate::Moderate),
     /// Drop the pending messages of lines
     #[command(after_help = "\
 Example:
@@ -247,6 +251,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Ring(args) => lines::ring(args),
         Command::Mask(args) => lines::mask(args),
         Command::Unmask(args) => lines::unmask(args),
+        Command::Moderate(args) => moderate::moderate(args),
         Command::Clear(args) => lines::lines(LineOp::Clear, args),
         Command::Ack(args) => lines::lines(LineOp::Ack, args),
         Command::Raise(args) => lines::lines(LineOp::Raise, args),
@@ -281,7 +286,7 @@ fn wide_table(header: &[&str], left: usize) -> comfy_table::Table {
 }
 
 /// The features, by the names that `doorbell info` prints.
-const FEATURES: [(u64, &str); 11] = [
+const FEATURES: [(u64, &str); 12] = [
     (uapi::FEATURE_EVENTFD_READ, "read"),
     (uapi::FEATURE_EVENTFD_PEEK, "peek"),
     (uapi::FEATURE_MASK, "mask"),
@@ -292,6 +297,7 @@ const FEATURES: [(u64, &str); 11] = [
     (uapi::FEATURE_MASK_REASONS, "mask-reasons"),
     (uapi::FEATURE_UNMASKFD, "unmaskfd"),
     (uapi::FEATURE_SAVE, "save"),
+    (uapi::FEATURE_MODERATION, "moderation"),
     (uapi::FEATURE_SUMMARY, "summary"),
 ];
 

@@ -4,27 +4,28 @@
 
 use crate::{
     lines::{letters, mask_letters, LineListArg},
-    print, require_context, wide_table, ContextArgs,
+    moderate, print, require_context, wide_table, ContextArgs,
 };
 use anyhow::ensure;
 use clap::Args;
-use doorbell::LineQuery;
+use doorbell::{LineQuery, Moderation};
 
 pub const HELP: &str = "\
 It changes nothing and delivers nothing. The numbers of a line are as of one
 moment. One line is printed as a list, several lines as a table.
 
 Column 'state' of the table:
-  V---------  masked: its own mask, that of a vector
-  -F--------  masked: the mask of the function
-  --P-------  masked: the virtual machine is paused
-  ---A------  masked: by itself, until its handler has ended
-  ----p-----  a message is pending
-  -----l----  a level line
-  ------a---  asserted: delivered and not acked yet
-  -------r--  its level is raised
-  --------s-  the unmask will signal the resamplefds
-  ---------m  automask: masks itself when it delivers
+  V----------  masked: its own mask, that of a vector
+  -F---------  masked: the mask of the function
+  --P--------  masked: the virtual machine is paused
+  ---A-------  masked: by itself, until its handler has ended
+  ----p------  a message is pending
+  -----l-----  a level line
+  ------a----  asserted: delivered and not acked yet
+  -------r---  its level is raised
+  --------s--  the unmask will signal the resamplefds
+  ---------m-  automask: masks itself when it delivers
+  ----------i  moderated: delivers once in an interval at most
 Other columns: rings that coalesced, messages that were dropped, irqfds with a
 resamplefd, triggers, notifiers.
 
@@ -62,26 +63,34 @@ pub fn query(args: &Query) -> anyhow::Result<()> {
         .iter()
         .map(|&line| context.query(line))
         .collect::<doorbell::Result<Vec<_>>>()?;
+    // Most lines have no limits to read.
+    let moderation = |query: &LineQuery| match query.moderated {
+        true => context.moderation(query.line),
+        false => Ok(None),
+    };
     if args.json {
         for query in &queries {
-            print(&format!("{}\n", json(query)?))?;
+            print(&format!("{}\n", json(query, moderation(query)?.as_ref())?))?;
         }
         return Ok(());
     }
     match &queries[..] {
-        [one] if args.lines.is_some() => print(&list(one)),
+        [one] if args.lines.is_some() => print(&list(one, moderation(one)?.as_ref())),
         all => print(&format!("{}\n", table(all))),
     }
 }
 
-fn json(query: &LineQuery) -> anyhow::Result<serde_json::Value> {
+fn json(query: &LineQuery, moderation: Option<&Moderation>) -> anyhow::Result<serde_json::Value> {
     let mut value = serde_json::to_value(query)?;
+    if query.moderated {
+        value["moderation"] = moderate::json(moderation);
+    }
     value["coalesced"] = query.coalesced().into();
     Ok(value)
 }
 
 /// Describes one line.
-fn list(query: &LineQuery) -> String {
+fn list(query: &LineQuery, moderation: Option<&Moderation>) -> String {
     let masked = format!("masked ({})", query.reasons);
     let words = [
         (query.masked, masked.as_str()),
@@ -89,7 +98,6 @@ fn list(query: &LineQuery) -> String {
         (query.asserted, "asserted: not acked yet"),
         (query.raised, "raised"),
         (query.resample, "the unmask will signal the resamplefds"),
-        (query.moderated, "moderated"),
     ];
     let words: Vec<&str> = words
         .into_iter()
@@ -102,6 +110,7 @@ fn list(query: &LineQuery) -> String {
     let rows = [
         ("type", line_type(query).into()),
         ("state", state),
+        ("moderation", moderate::describe(moderation)),
         ("rings", query.rings.to_string()),
         (
             "deliveries",
@@ -177,6 +186,7 @@ fn state(query: &LineQuery) -> String {
         (query.raised, 'r'),
         (query.resample, 's'),
         (query.automask, 'm'),
+        (query.moderated, 'i'),
     ];
     letters(mask_letters(query.reasons).into_iter().chain(rest))
 }
@@ -203,25 +213,38 @@ mod tests {
 
     #[test]
     fn list_has_the_whole_state() {
-        let text = list(&held());
+        let text = list(&held(), None);
         for part in [
             "line 2\n",
             "type        edge",
             "state       masked (vector,pause), a message is pending",
+            "moderation  none",
             "coalesced   2",
             "of these    1 unmaskfds, 0 ackfds",
             "triggers    1",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
-        assert!(list(&LineQuery::default()).contains("state       idle"));
+        assert!(list(&LineQuery::default(), None).contains("state       idle"));
         let automask = LineQuery {
             automask: true,
             level: true,
             ..held()
         };
-        assert!(list(&automask).contains("type        level, masks itself"));
-        assert_eq!(state(&automask), "V-P-pl---m");
+        assert!(list(&automask, None).contains("type        level, masks itself"));
+        assert_eq!(state(&automask), "V-P-pl---m-");
+        let limits = Moderation {
+            min_interval: std::time::Duration::from_micros(50),
+            max_count: None,
+        };
+        let moderated = LineQuery {
+            moderated: true,
+            ..held()
+        };
+        assert!(list(&moderated, Some(&limits)).contains("moderation  one delivery in 50us"));
+        assert_eq!(state(&moderated), "V-P-p-----i");
+        let value = json(&moderated, Some(&limits)).unwrap();
+        assert_eq!(value["moderation"]["min_interval_ns"], 50_000);
     }
 
     #[test]
@@ -238,11 +261,11 @@ mod tests {
             .map(|line| line.trim_end().chars().count())
             .max();
         assert!(widest <= Some(80), "{text}");
-        assert!(text.contains("V-P-p-----"), "{text}");
+        assert!(text.contains("V-P-p------"), "{text}");
     }
 
     #[test]
     fn json_has_the_coalesced_rings() {
-        assert_eq!(json(&held()).unwrap()["coalesced"], 2);
+        assert_eq!(json(&held(), None).unwrap()["coalesced"], 2);
     }
 }

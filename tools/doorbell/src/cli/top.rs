@@ -36,10 +36,11 @@ Columns, per second:
   acks/s     acks of level lines
 
 Column 'state' of lines:
-  VFPA---  masked by the vector, by the function, by a pause, by itself
-  ----p--  a message is pending
-  -----a-  a level line is asserted
-  ------m  automask: masks itself when it delivers
+  VFPA----  masked by the vector, by the function, by a pause, by itself
+  ----p---  a message is pending
+  -----a--  a level line is asserted
+  ------m-  automask: masks itself when it delivers
+  -------i  moderated: delivers once in an interval at most
 
 Examples:
   doorbell top                       all contexts
@@ -161,6 +162,7 @@ pub fn state_letters(status: &LineStatus) -> String {
         (status.pending, 'p'),
         (status.asserted, 'a'),
         (status.automask, 'm'),
+        (status.moderated, 'i'),
     ];
     letters(mask_letters(status.reasons).into_iter().chain(rest))
 }

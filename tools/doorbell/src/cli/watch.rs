@@ -29,10 +29,11 @@ per delivery and per change of a mask; it combines deliveries that are faster
 than the output. It changes nothing.
 
 Column 'state':
-  VFPA---  masked by the vector, by the function, by a pause, by itself
-  ----p--  a message is pending
-  -----a-  a level line is asserted
-  ------m  automask: masks itself when it delivers
+  VFPA----  masked by the vector, by the function, by a pause, by itself
+  ----p---  a message is pending
+  -----a--  a level line is asserted
+  ------m-  automask: masks itself when it delivers
+  -------i  moderated: delivers once in an interval at most
 
 Examples:
   doorbell watch --lines 4 --socket /tmp/d &
@@ -317,6 +318,7 @@ impl View {
                     "masked": now.masked,
                     "reasons": now.reasons,
                     "automask": now.automask,
+                    "moderated": now.moderated,
                     "pending": now.pending,
                     "asserted": now.asserted,
                     "acks": now.acks,

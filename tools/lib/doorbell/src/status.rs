@@ -40,6 +40,8 @@ pub struct LineStatus {
     pub reasons: MaskReasons,
     /// The line masks itself when it delivers.
     pub automask: bool,
+    /// The rate of the line's deliveries is limited.
+    pub moderated: bool,
     /// The line is a level line that was rung or delivered and not acked since.
     pub asserted: bool,
     /// Deliveries of the line.
@@ -190,6 +192,7 @@ impl StatusPages {
             masked: state & uapi::LINE_MASKED != 0,
             reasons: MaskReasons::of_state(state),
             automask: state & uapi::LINE_AUTOMASK != 0,
+            moderated: state & uapi::LINE_MODERATED != 0,
             asserted: state & uapi::LINE_ASSERTED != 0,
             deliveries: live.deliveries.load(Acquire),
             coalesced: live.coalesced.load(Acquire),
