@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * CPU hotplug: a processor goes offline and comes back, while threads on each processor
- * ring lines that relay to other lines. No ring is lost, no delivery is spurious.
+ * ring lines that relay to other lines. No ring is lost, no delivery is spurious. If the
+ * lines are moderated, the timers of the processor that goes offline move to the other one.
  */
 #include "doorbell_test.h"
 
@@ -40,6 +41,13 @@ FIXTURE(hotplug) {
 	atomic_bool stop;
 	bool offline;
 };
+
+FIXTURE_VARIANT(hotplug) {
+	uint32_t min_interval;
+};
+
+FIXTURE_VARIANT_ADD(hotplug, plain) { };
+FIXTURE_VARIANT_ADD(hotplug, moderated) { .min_interval = 50000 };
 
 /* Takes the second processor offline, or brings it back. */
 static bool set_online(bool online)
@@ -102,6 +110,9 @@ FIXTURE_SETUP(hotplug)
 			ASSERT_EQ(0, doorbell_assign_trigger(self->db, efd, line));
 			ASSERT_EQ(0,
 				  doorbell_assign_trigger(self->db, self->out[cpu][i], line + 1));
+			ASSERT_EQ(0, doorbell_moderate(self->db, line, variant->min_interval, 0));
+			ASSERT_EQ(0,
+				  doorbell_moderate(self->db, line + 1, variant->min_interval, 0));
 		}
 		for (kind = 0; kind < NR_KINDS; kind++) {
 			self->workers[cpu][kind] = (struct worker){

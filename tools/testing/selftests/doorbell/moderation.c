@@ -7,7 +7,9 @@
  * before the interval began knows that it has not ended, however slow the machine is. If
  * more time has passed, the test begins again.
  */
-#include "doorbell_test.h"
+#include <doorbell_bus.h>
+
+#include "summary.h"
 
 #define LONGEST		DOORBELL_MAX_INTERVAL
 #define MODERATED	DOORBELL_LINE_MODERATED
@@ -376,6 +378,36 @@ TEST_F(moderation, max_count_of_irqfd)
 	EXPECT_EQ(2, efd_read(self->out));
 }
 
+/* So do those by a region and by a set. */
+TEST_F(moderation, max_count_of_any_origin)
+{
+	const struct doorbell_region region = {
+		.space = DOORBELL_SPACE_MMIO, .length = 4, .flags = DOORBELL_REGION_FLAG_LINE,
+	};
+	struct doorbell_query held, query;
+	int assign, set, write;
+
+	WITHIN_INTERVAL(4) {
+		assign = doorbell_assign_region(self->db, &region);
+		doorbell_ring(self->db, 0);
+		DELIVERED();
+		efd_write(self->in, 1);
+		set = doorbell_ring_lines(self->db, 0, 1, NULL, NULL);
+		doorbell_ring(self->db, 0);
+		held = line_of(_metadata, self->db, 0);
+		write = doorbell_bus_write(self->db, DOORBELL_SPACE_MMIO, 0, 4, 1);
+		DELIVERED();
+		query = line_of(_metadata, self->db, 0);
+	}
+	EXPECT_EQ(0, assign);
+	EXPECT_EQ(0, set);
+	EXPECT_EQ(0, write);
+	EXPECT_EQ(HELD, held.state);
+	EXPECT_EQ(1, held.deliveries);
+	EXPECT_EQ(5, query.rings);
+	EXPECT_EQ(2, query.deliveries);
+}
+
 /* Rings of a masked line do not count. */
 TEST_F(moderation, max_count_while_masked)
 {
@@ -466,6 +498,87 @@ TEST_F(moderation, automask)
 	EXPECT_EQ(MODERATED | DOORBELL_LINE_AUTOMASK | DOORBELL_LINE_MASKED |
 		  DOORBELL_MASK_AUTO << DOORBELL_LINE_REASONS_SHIFT,
 		  line_of(_metadata, self->db, 0).state);
+}
+
+/* A signal to an unmaskfd ends the mask, not the interval. */
+TEST_F(moderation, unmaskfd)
+{
+	const struct doorbell_set_type automask = { .flags = DOORBELL_TYPE_FLAG_AUTOMASK };
+	int back = new_eventfd(_metadata, 0, 0);
+	struct seen seen;
+	uint64_t begin;
+
+	WITHIN_INTERVAL(0) {
+		doorbell_ioctl(self->db, DOORBELL_SET_TYPE, (void *)&automask);
+		seen.result = doorbell_assign_unmaskfd(self->db, back, 0);
+		begin = now_ns();
+		seen.first = doorbell_ring(self->db, 0);
+		seen.at_once = efd_read(self->out);
+		seen.second = doorbell_ring(self->db, 0);
+		efd_write(back, 1);
+		seen.query = line_of(_metadata, self->db, 0);
+		seen.later = efd_count(self->out);
+	}
+	EXPECT_EQ(0, seen.result);
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, seen.first);
+	EXPECT_EQ(1, seen.at_once);
+	EXPECT_EQ(DOORBELL_RING_MASKED, seen.second);
+	EXPECT_EQ(HELD | DOORBELL_LINE_AUTOMASK, seen.query.state);
+	EXPECT_EQ(0, seen.later);
+	ASSERT_EQ(1, efd_wait(self->out));
+	EXPECT_LE(LONGEST, now_ns() - begin);
+	EXPECT_EQ(2, line_of(_metadata, self->db, 0).deliveries);
+}
+
+/* Nor does a signal to an ackfd. A level that is still raised is delivered at its end. */
+TEST_F(moderation, ackfd)
+{
+	int back = new_eventfd(_metadata, 0, 0);
+	struct seen seen;
+	uint64_t begin;
+
+	WITHIN_INTERVAL(0) {
+		doorbell_set_type(self->db, 0, DOORBELL_TYPE_LEVEL);
+		seen.result = doorbell_assign_ackfd(self->db, back, 0);
+		begin = now_ns();
+		seen.first = doorbell_set_level(self->db, 0, 1);
+		seen.at_once = efd_read(self->out);
+		efd_write(back, 1);
+		seen.later = efd_count(self->out);
+	}
+	EXPECT_EQ(0, seen.result);
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, seen.first);
+	EXPECT_EQ(1, seen.at_once);
+	EXPECT_EQ(0, seen.later);
+	ASSERT_EQ(1, efd_wait(self->out));
+	EXPECT_LE(LONGEST, now_ns() - begin);
+	seen.query = line_of(_metadata, self->db, 0);
+	EXPECT_EQ(MODERATED | DOORBELL_LINE_LEVEL | DOORBELL_LINE_RAISED | DOORBELL_LINE_ASSERTED,
+		  seen.query.state);
+	EXPECT_EQ(1, seen.query.acks);
+	EXPECT_EQ(2, seen.query.deliveries);
+}
+
+/* The summary has a mark for what was delivered, and none for what is held. */
+TEST_F(moderation, summary)
+{
+	struct doorbell_summary_words words;
+	int assign, first = -1, second = -1, fired = -1;
+
+	WITHIN_INTERVAL(0) {
+		assign = doorbell_assign_summary(self->db, 0, 2);
+		words = map_summary(_metadata, self->db);
+		doorbell_ring(self->db, 0);
+		first = take_only(&words);
+		second = doorbell_ring(self->db, 0);
+		fired = doorbell_has_fired(&words);
+	}
+	EXPECT_EQ(0, assign);
+	EXPECT_EQ(0, first);
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, second);
+	EXPECT_EQ(0, fired);
+	ASSERT_EQ(POLLIN, efd_await(self->db, POLLIN));
+	EXPECT_EQ(0, take_only(&words));
 }
 
 /* The first trigger gets the message of an asserted level line at the end of the interval. */
