@@ -395,6 +395,34 @@ static void ring_summary(struct path *path)
 	add_ioctl(path, DOORBELL_RING_DELIVERED, DOORBELL_RING, 0);
 }
 
+/* Rings the line once: its interval has begun. */
+static void moderated(struct path *path, uint32_t max_count)
+{
+	struct doorbell_moderate limits = {
+		.line = 0, .min_interval = DOORBELL_MAX_INTERVAL, .max_count = max_count,
+	};
+
+	must(ioctl(path->fd, DOORBELL_MODERATE, &limits), "DOORBELL_MODERATE");
+	must(ioctl(path->fd, DOORBELL_RING, 0), "DOORBELL_RING");
+}
+
+/* The interval outlasts the measurement. */
+static void ring_held(struct path *path)
+{
+	new_trigger(path, 0);
+	moderated(path, 0);
+	must(ioctl(path->fd, DOORBELL_RING, 0), "DOORBELL_RING");
+	add_ioctl(path, DOORBELL_RING_COALESCED, DOORBELL_RING, 0);
+}
+
+/* Each ring ends an interval, and its delivery begins another one. */
+static void ring_count(struct path *path)
+{
+	moderated(path, 1);
+	new_unread_trigger(path, 0, 1);
+	add_ioctl(path, DOORBELL_RING_DELIVERED, DOORBELL_RING, 0);
+}
+
 static void ring_no_line(struct path *path)
 {
 	add_ioctl(path, -ENXIO, DOORBELL_RING, LINES);
@@ -642,6 +670,8 @@ static const struct row {
 	{ "ring-none", "ring, no trigger", ring_none, NULL, 1 },
 	{ "ring-summary", "ring, marks the summary", ring_summary, NULL, 1 },
 	{ "ring-marked", "ring, the summary has the mark", ring_marked, NULL, 1 },
+	{ "ring-held", "ring a moderated line, coalesces", ring_held, NULL, 1 },
+	{ "ring-count", "ring, ends an interval: delivers", ring_count, NULL, 1 },
 	{ "ring-no-line", "ring, no such line (ENXIO)", ring_no_line, NULL, 1 },
 	{ "ring-masked", "ring a masked line, coalesces", ring_masked, NULL, 1 },
 	{ "ring-lines", "RING_LINES of 64, each line", ring_lines, NULL, MANY },
@@ -690,8 +720,9 @@ static void (*calls_of(const struct row *row, const struct device *device))(stru
 {
 	if (!device->path)
 		return row->raw;
-	/* The twin has no summary. */
-	if (device != &devices[0] && (row->device == ring_summary || row->device == ring_marked))
+	/* The twin has neither a summary nor moderation. */
+	if (device != &devices[0] && (row->device == ring_summary || row->device == ring_marked ||
+				      row->device == ring_held || row->device == ring_count))
 		return NULL;
 	return row->device;
 }
