@@ -1035,8 +1035,8 @@ struct doorbell_restore {
  * With @max_count the line counts the rings that it holds, those that coalesce included.
  * The ring with that number ends the interval, and the line delivers at once. Rings while a
  * delivery is in flight, or the line is masked, do not count; nor do rings of a level line
- * that is asserted. A @max_count without a @min_interval is EINVAL: nothing would deliver
- * the last rings.
+ * that is asserted. A ring that is in progress when an interval ends may count in the next
+ * one. A @max_count without a @min_interval is EINVAL: nothing would deliver the last rings.
  *
  * A message that is held is pending: DOORBELL_QUERY and DOORBELL_PENDING report it, and
  * DOORBELL_CLEAR drops it. DOORBELL_RING returns DOORBELL_RING_DELIVERED for the ring that
@@ -1044,8 +1044,9 @@ struct doorbell_restore {
  * DOORBELL_RING_COALESCED for the others. A mask and the interval are independent: a line
  * delivers if it is not masked and the interval has ended. DOORBELL_UNMASK during an
  * interval delivers nothing and does not count the line; the end of the interval delivers.
- * A mask does not stop the interval. A level line that is acked while its level is raised
- * delivers again when the interval ends.
+ * A mask does not stop the interval. A line that masks itself (DOORBELL_TYPE_FLAG_AUTOMASK)
+ * does so in each delivery; signals of its unmaskfds and ackfds do not end the interval. A
+ * level line that is acked while its level is raised delivers again when the interval ends.
  *
  * Each call ends the present interval: if the line is not masked, the message that was
  * held is delivered when the call returns. Closing the context does the same. The first
