@@ -398,6 +398,7 @@ impl DoorbellFile {
         self.context()?.set_type(line.line, level, automask)
     }
 
+    #[inline(never)]
     fn moderate(&self, arg: &Argument) -> Result {
         let moderate: doorbell_moderate = arg.read()?;
         check_flags(moderate.flags, DOORBELL_MODERATE_FLAG_GET)?;

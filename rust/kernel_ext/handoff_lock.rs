@@ -321,22 +321,36 @@ impl<T, C: Visible> HandoffGuard<'_, T, C> {
         loop {
             let (new, result) = f(word);
             let new = new & !PARKED;
-            let releases = new & IN_PROGRESS == 0;
-            let preemption = urgent(&result).then(Unpreempted::new);
-            let exchanged = if releases {
-                self.cmpxchg_release(word, new)
-            } else {
-                self.lock.cmpxchg(word, new)
+            let exchanged = match (new & IN_PROGRESS != 0, urgent(&result)) {
+                (true, false) => match self.lock.cmpxchg(word, new) {
+                    Ok(()) => return (result, Some(self)),
+                    Err(now) => Err(now),
+                },
+                (true, true) => {
+                    let preemption = Unpreempted::new();
+                    let exchanged = self.lock.cmpxchg(word, new);
+                    if exchanged.is_ok() {
+                        after(&result);
+                        drop(preemption);
+                        return (result, Some(self));
+                    }
+                    exchanged
+                }
+                (false, true) => {
+                    let preemption = Unpreempted::new();
+                    let released = self.cmpxchg_release(word, new);
+                    if released.is_ok() {
+                        after(&result);
+                        drop(preemption);
+                        self.forget();
+                        return (result, None);
+                    }
+                    released
+                }
+                (false, false) => self.cmpxchg_release(word, new),
             };
             match exchanged {
                 Ok(()) => {
-                    if preemption.is_some() {
-                        after(&result);
-                    }
-                    drop(preemption);
-                    if !releases {
-                        return (result, Some(self));
-                    }
                     self.forget();
                     return (result, None);
                 }

@@ -161,6 +161,7 @@ impl Line {
     }
 
     /// Starts the timer of the interval. The caller owns the line, and must not be preemptible.
+    #[inline(never)]
     pub(super) fn start_timer(&self) {
         let Some(timer) = self.timer.get() else {
             return;

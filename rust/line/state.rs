@@ -472,54 +472,46 @@ fn request(state: u32, origin: Origin) -> (u32, Action) {
         Origin::Caller => Provenance::NOTHING,
         Origin::Wake(provenance) => provenance,
     };
-    if state & PENDING != 0 {
-        let both = with(state, provenance(state).join(new));
-        let coalesced = true;
-        return (
-            both,
-            if is_held(state) {
-                Action::Hold { coalesced }
-            } else {
-                Action::Coalesce
-            },
-        );
-    }
-    if state & (WITHDRAWN | OWED) != 0 {
+    if state & (WITHDRAWN | OWED | HELD) != 0 {
         return request_rare(state, origin, new);
+    }
+    if state & PENDING != 0 {
+        let both = provenance(state).join(new);
+        return (with(state, both), Action::Coalesce);
     }
     request_new(state, origin, new)
 }
 
-/// Does what [`request`] does if a message was withdrawn, or a callback owes signals.
+/// Does what [`request`] does if a message was withdrawn, a callback owes signals, or the interval of a
+/// moderated line has not ended.
 #[cold]
 fn request_rare(state: u32, origin: Origin, new: Provenance) -> (u32, Action) {
-    let new = if state & OWED != 0 {
+    let new = if state & (PENDING | OWED) != 0 {
         new.join(provenance(state))
     } else {
         new
     };
+    let pending = with(state | PENDING, new);
+    let coalesced = state & PENDING != 0;
     if state & WITHDRAWN != 0 {
         // The new message replaces the withdrawn one, and the owner handles it.
-        let pending = with(state | PENDING, new);
         return (pending & !WITHDRAWN, Action::Coalesce);
+    }
+    if is_held(state) {
+        return (pending, Action::Hold { coalesced });
+    }
+    if coalesced {
+        return (pending, Action::Coalesce);
     }
     request_new(state, origin, new)
 }
 
-/// Requests the message of a line that has none.
+/// Requests the message of a line that has none, and that holds none for an interval.
 #[inline(always)]
 fn request_new(state: u32, origin: Origin, new: Provenance) -> (u32, Action) {
     let pending = with(state | PENDING, new);
-    if state & CLOSED != 0 {
-        let coalesced = false;
-        return (
-            pending,
-            if is_held(state) {
-                Action::Hold { coalesced }
-            } else {
-                Action::Keep
-            },
-        );
+    if state & MASKED != 0 {
+        return (pending, Action::Keep);
     }
     if state & IN_PROGRESS != 0 {
         return (pending, Action::Leave);

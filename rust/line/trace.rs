@@ -80,8 +80,9 @@ impl Line {
     #[inline(always)]
     pub(super) fn trace_deliver(&self, provenance: Provenance) {
         trace::doorbell_deliver(move || {
-            let (context, line) = self.numbers();
+            // First: no number has to be kept during the call.
             let automasked = is_automasked(self.lock.word());
+            let (context, line) = self.numbers();
             (context, line, provenance.bits(), automasked)
         });
     }

@@ -324,12 +324,13 @@ TEST_F(kernel_api, no_such_line)
 		CAPI_LINES, DOORBELL_MAX_LINES, DOORBELL_MAX_LINES + 1, 1U << 31, UINT32_MAX,
 	};
 	struct capi *c = &self->c;
-	unsigned int i, func;
+	unsigned int i, func, arg;
 
 	ASSERT_EQ(1, get_ctx(c, c->db));
 	for (i = 0; i < ARRAY_SIZE(lines); i++) {
 		for (func = TEST_ASSIGN_TRIGGER; func <= TEST_SET_LEVEL; func++) {
-			EXPECT_EQ(-ENXIO, call_assign(c, func, lines[i], DOORBELL_NOTIFY_MASK, 0)) {
+			arg = func == TEST_MODERATE ? DOORBELL_MIN_INTERVAL : DOORBELL_NOTIFY_MASK;
+			EXPECT_EQ(-ENXIO, call_assign(c, func, lines[i], arg, 0)) {
 				TH_LOG("function %u", func);
 			}
 		}
