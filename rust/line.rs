@@ -8,6 +8,7 @@ pub(crate) mod outputs;
 pub(crate) mod state;
 pub(crate) mod status;
 mod trace;
+pub(crate) mod waiters;
 
 use self::{
     outputs::{
@@ -77,6 +78,7 @@ use crate::{
         DOORBELL_LINE_REASONS_SHIFT,
         DOORBELL_LINE_RESAMPLE,
         DOORBELL_LINE_STATE,
+        DOORBELL_LINE_WAITERS,
         DOORBELL_MASK_AUTO,
         DOORBELL_MASK_VECTOR,
         DOORBELL_RING_COALESCED,
@@ -102,6 +104,7 @@ const _: () = {
     assert!(state::RAISED == DOORBELL_LINE_RAISED);
     assert!(state::RESAMPLE == DOORBELL_LINE_RESAMPLE);
     assert!(state::AUTOMASK == DOORBELL_LINE_AUTOMASK);
+    assert!(state::WAITERS == DOORBELL_LINE_WAITERS);
     assert!(state::REASONS == DOORBELL_LINE_REASONS);
     assert!(state::REASONS_SHIFT == DOORBELL_LINE_REASONS_SHIFT);
     const fn masked(reason: u32) -> u32 {
@@ -284,7 +287,8 @@ impl Line {
     }
 
     /// Rings the line from an eventfd's wake callback. The wake-up had the key `mask`. The line's
-    /// irq_work delivers; after [`state::RELAY_LIMIT`] relays the context's worker does.
+    /// irq_work delivers; after [`state::RELAY_LIMIT`] relays the context's worker does. If the line's only
+    /// trigger is its waiters, this delivers at once.
     ///
     /// # Context
     ///
@@ -372,14 +376,19 @@ impl Line {
     #[cold]
     fn relayed_word(self: Pin<&Self>, word: u32, provenance: Provenance) -> RingOutcome {
         let ring = |word| state::ring(word, Origin::Wake(provenance));
-        let (action, _) = self.lock.update_from(word, ring);
-        self.relayed_action(action, provenance)
+        let (action, guard) = self.lock.update_from(word, ring);
+        self.relayed_action(action, guard, provenance)
     }
 
     /// Carries out the `action` of a ring that came through relays, or of another request for a message.
     /// Interrupts or preemption must be off.
     #[inline(always)]
-    fn relayed_action(self: Pin<&Self>, action: Action, provenance: Provenance) -> RingOutcome {
+    fn relayed_action(
+        self: Pin<&Self>,
+        action: Action,
+        guard: Option<LineGuard<'_>>,
+        provenance: Provenance,
+    ) -> RingOutcome {
         // In each arm, where the action is known: so the tracepoint is one instruction.
         let trace = || self.trace_ring(&action, Origin::Wake(provenance));
         match action {
@@ -404,10 +413,30 @@ impl Line {
                 trace();
                 self.boost_owner();
             }
-            // This origin never causes these.
-            Action::Deliver(_) | Action::Drop => {}
+            Action::Deliver(provenance) => {
+                trace();
+                if let Some(guard) = guard {
+                    self.deliver_to_waiters(guard, provenance);
+                }
+            }
+            // This origin never causes it.
+            Action::Drop => {}
         }
         RingOutcome::Delivered
+    }
+
+    /// Delivers a message to the waiters, which are the line's only trigger, and the messages that arrive
+    /// meanwhile. Then releases the line. Expects an edge line without a mask. Any context but NMI.
+    #[inline(always)]
+    fn deliver_to_waiters(self: Pin<&Self>, mut guard: LineGuard<'_>, provenance: Provenance) {
+        // Before the wake-up: a thread that it wakes finds the delivery counted.
+        self.lock.stats().deliveries.add(1);
+        self.trace_deliver(provenance);
+        guard.wake_waiters();
+        if let Err(guard) = guard.release_to(state::WAITERS) {
+            // This is not a task's own ring, so the rest goes on as after an interrupt's delivery.
+            self.deliver_at(guard, None, 1, Place::Interrupt);
+        }
     }
 
     /// Carries out the `action` of a ring, or of another request for a message, from `origin`. If the
@@ -613,8 +642,22 @@ impl Line {
         output: &mut Option<Output>,
         room: &mut KVec<Output>,
     ) -> Result {
+        self.add_output(output, room, || {})
+    }
+
+    /// Adds a trigger, and calls `then` if that succeeds, before the line can deliver to it. Context and
+    /// errors as of [`Line::add_trigger`].
+    fn add_output(
+        self: Pin<&Self>,
+        output: &mut Option<Output>,
+        room: &mut KVec<Output>,
+        then: impl FnOnce(),
+    ) -> Result {
         let mut guard = self.claim();
         let added = guard.add(output, room);
+        if added.is_ok() {
+            then();
+        }
         if added.is_ok() && guard.take_undelivered() {
             let _ = self
                 .lock

@@ -27,6 +27,9 @@
 //! they happened. Only the signals to notifiers and resamplefds wait: the line's callback owes them
 //! ([`OWED`]), as it owes a relayed message.
 //!
+//! A line whose only trigger is its own waiters signals no eventfd. So an eventfd's wake callback may
+//! deliver its message: a ring from there claims the line, as any other ring does.
+//!
 //! Each function below is applied to the word by one compare-exchange, fully ordered.
 
 /// The state of an idle line.
@@ -38,7 +41,7 @@ pub(crate) const IDLE: u32 = 0;
 /// [`IN_PROGRESS`]: ../kernel_ext/handoff_lock/constant.IN_PROGRESS.html
 pub(crate) const IN_PROGRESS: u32 = 1 << 31;
 
-/// A message waits to be delivered. The bits from here to [`RESAMPLE`] are part of the ABI.
+/// A message waits to be delivered. The bits from here to [`WAITERS`] are part of the ABI.
 pub(crate) const PENDING: u32 = 1 << 0;
 
 /// The line delivers nothing: it has at least one of [`REASONS`].
@@ -59,6 +62,10 @@ pub(crate) const RESAMPLE: u32 = 1 << 5;
 
 /// The line masks itself when it delivers.
 pub(crate) const AUTOMASK: u32 = 1 << 6;
+
+/// The line's only trigger is its waiters: threads in DOORBELL_WAIT. Only the owner changes this bit, with
+/// the triggers.
+pub(crate) const WAITERS: u32 = 1 << 7;
 
 /// An unmaskfd has unmasked the line: the callback that is queued has to signal the notifiers.
 const OWES_UNMASK: u32 = 1 << 15;
@@ -316,7 +323,7 @@ pub(crate) enum Origin {
     /// Eventfds may be signalled.
     Caller,
     /// Eventfds may not be signalled, as in an eventfd's wake callback; or another module's callback,
-    /// which would call itself without end.
+    /// which would call itself without end. Only the line's waiters may be woken.
     Wake(Provenance),
 }
 
@@ -429,15 +436,19 @@ fn request(state: u32, origin: Origin) -> (u32, Action) {
         let both = provenance(state).join(new);
         return (with(state, both), Action::Coalesce);
     }
-    if state & (WITHDRAWN | OWED) != 0 {
+    if state & (WITHDRAWN | OWED | WAITERS) != 0 {
         return request_rare(state, origin, new);
     }
     request_new(state, origin, new)
 }
 
-/// Does what [`request`] does if a message was withdrawn, or a callback owes signals.
+/// Does what [`request`] does if a message was withdrawn, a callback owes signals, or the line has waiters.
 #[cold]
 fn request_rare(state: u32, origin: Origin, new: Provenance) -> (u32, Action) {
+    if state & WAITERS != 0 && state & (WITHDRAWN | MASKED | IN_PROGRESS) == 0 {
+        // No eventfd is signalled, so this may deliver anywhere.
+        return (sent(state) | IN_PROGRESS, Action::Deliver(new));
+    }
     let new = if state & OWED != 0 {
         new.join(provenance(state))
     } else {
@@ -712,6 +723,16 @@ pub(crate) fn retype(state: u32, level: bool, automask: bool) -> (u32, bool) {
     };
     let mode = if automask { AUTOMASK } else { 0 };
     (kept & !AUTOMASK | mode, true)
+}
+
+/// Records that the line's only trigger is its waiters, or that it has none any more. The caller owns the
+/// line.
+pub(crate) fn set_waiters(state: u32, waiters: bool) -> (u32, ()) {
+    if waiters {
+        (state | WAITERS, ())
+    } else {
+        (state & !WAITERS, ())
+    }
 }
 
 /// Claims the line to change its outputs. The caller owns the line if [`IN_PROGRESS`] is new in the

@@ -75,6 +75,12 @@ impl Line {
         });
     }
 
+    /// Traces that a waiter has consumed `count` deliveries. Any context.
+    #[inline(always)]
+    pub(super) fn trace_take(&self, count: u64) {
+        trace::doorbell_take(move || (self.id.context, self.id.line, count));
+    }
+
     /// Traces that the irq_work is queued. Any context.
     #[inline(always)]
     pub(super) fn trace_relay_queued(&self) {
