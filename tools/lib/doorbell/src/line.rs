@@ -104,6 +104,10 @@ pub struct LineQuery {
     pub raised: bool,
     /// The line was acked while masked: the unmask signals its resamplefds.
     pub resample: bool,
+    /// The trigger of the line is its waiters, the callers of [`Context::wait`].
+    ///
+    /// [`Context::wait`]: crate::Context::wait
+    pub waiters: bool,
     /// Rings of the line.
     pub rings: u64,
     /// Deliveries of the line.
@@ -158,6 +162,7 @@ impl From<uapi::Query> for LineQuery {
             asserted: is(uapi::LINE_ASSERTED),
             raised: is(uapi::LINE_RAISED),
             resample: is(uapi::LINE_RESAMPLE),
+            waiters: is(uapi::LINE_WAITERS),
             rings: query.rings,
             deliveries: query.deliveries,
             dropped: query.dropped,
