@@ -182,6 +182,8 @@ TEST_F(status, reserved_is_zero)
 	for (i = 0; i < LINES; i++)
 		doorbell_ring(self->db, i);
 	for (i = 0; i < status_size(LINES) / sizeof(*self->status); i++) {
+		/* No line has waiters. */
+		ASSERT_EQ(0, self->status[i].taken);
 		for (j = 0; j < ARRAY_SIZE(self->status[i].reserved); j++)
 			ASSERT_EQ(0, self->status[i].reserved[j]);
 	}
