@@ -3,7 +3,7 @@
 //! The invariants of the line model.
 
 use crate::{
-    line::{self, ASSERTED, IN_PROGRESS, LEVEL, MASKED, OWED, RAISED, REASONS, RESAMPLE},
+    line::{self, ASSERTED, IN_PROGRESS, LEVEL, MASKED, OWED, RAISED, REASONS, RESAMPLE, WAITERS},
     line_model::LineModel,
     ops::Op,
     state::{Position, State},
@@ -34,6 +34,9 @@ impl State {
         }
         if model.level {
             self.check_level(model);
+        }
+        if (self.word & WAITERS != 0) != self.waiters {
+            self.fail(Rule::State);
         }
         let mut moves = Vec::new();
         model.actions(self, &mut moves);

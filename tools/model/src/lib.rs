@@ -4,8 +4,8 @@
 //!
 //! - [`line`] is the module's own rust/line/state.rs, compiled unmodified. [`line_model`] explores every
 //!   interleaving of its atomic steps by a number of threads, and checks the [`Rule`]s in each state.
-//! - [`irqfd`], [`records`] and [`domain`] mirror code that needs the kernel: the attachment of an
-//!   irqfd to its eventfd, the record ring, and readers with a grace period.
+//! - [`irqfd`], [`records`], [`domain`] and [`waiters`] mirror code that needs the kernel: the attachment of
+//!   an irqfd to its eventfd, the record ring, readers with a grace period, and threads that wait for a line.
 //! - [`mutants`] are versions with one deliberate mistake. The exploration must find each of them.
 //! - [`region`] compares region matching with a naive reference, and has mutants of its own.
 //! - [`weak_memory`] explores `ring_if_needed()` of the client libraries under weak memory order, with loom.
@@ -28,6 +28,7 @@ pub mod records;
 pub mod region;
 mod state;
 mod transitions;
+pub mod waiters;
 pub mod weak_memory;
 
 use stateright::{Checker, Model, Property};
@@ -66,6 +67,8 @@ pub enum Rule {
     State,
     /// No thread waits for ever.
     Stuck,
+    /// No eventfd is signalled in an eventfd's wake callback.
+    Context,
 }
 
 impl fmt::Display for Rule {
@@ -86,6 +89,7 @@ impl fmt::Display for Rule {
             Rule::Refused => "a write is refused although the ring has room",
             Rule::State => "the state word is wrong",
             Rule::Stuck => "a thread waits for ever",
+            Rule::Context => "an eventfd is signalled in a wake callback",
         })
     }
 }

@@ -9,8 +9,8 @@ use crate::{
         Taken, Unmasked, AUTOMASK, IDLE, IN_PROGRESS, LEVEL, OWED,
     },
     ops::{
-        Op, ACKFD_OPS, AUTOMASK_OPS, LEVEL_AUTOMASK_OPS, LEVEL_OPS, NOWAIT_OPS, OPS, REASON_OPS,
-        UNMASKFD_OPS,
+        Op, ACKFD_OPS, AUTOMASK_OPS, LEVEL_AUTOMASK_OPS, LEVEL_OPS, LEVEL_WAITER_OPS, NOWAIT_OPS, OPS,
+        REASON_OPS, REPLY_WAITER_OPS, UNMASKFD_OPS, WAITER_OPS,
     },
     state::{Callback, Continuation, Position, State},
 };
@@ -40,6 +40,7 @@ pub struct Functions {
     pub(crate) assert_again: fn(u32, Origin) -> (u32, Option<Action>),
     pub(crate) claim: Step<()>,
     pub(crate) release: fn(u32, u32, Place) -> (u32, Action),
+    pub(crate) set_waiters: fn(u32, bool) -> (u32, ()),
     /// MASK waits until the owner has released the line.
     pub(crate) mask_waits: bool,
     /// A callback is queued after the change of the word, not before.
@@ -79,6 +80,7 @@ pub const REAL: Functions = Functions {
     assert_again: line::assert_again,
     claim: line::claim,
     release: line::release,
+    set_waiters: line::set_waiters,
     mask_waits: true,
     queues_after_change: true,
     query_rereads: true,
@@ -172,6 +174,9 @@ pub fn scenarios(deep: bool) -> Vec<(String, LineModel)> {
     let level_automask = ("automask", &LEVEL_AUTOMASK_OPS[..]);
     let unmaskfd = ("unmaskfds", &UNMASKFD_OPS[..]);
     let ackfd = ("unmaskfds and ackfds", &ACKFD_OPS[..]);
+    let waiters = ("with waiters", &WAITER_OPS[..]);
+    let level_waiters = ("raised, with waiters", &LEVEL_WAITER_OPS[..]);
+    let reply_waiters = ("unmaskfds and ackfds, with waiters", &REPLY_WAITER_OPS[..]);
     for near_limit in [false, true] {
         add(2, 2, any, near_limit);
         add(3, 1, any, near_limit);
@@ -184,6 +189,10 @@ pub fn scenarios(deep: bool) -> Vec<(String, LineModel)> {
         add(3, 2, level_automask, near_limit);
         add(3, 2, unmaskfd, near_limit);
         add(2, 2, ackfd, near_limit);
+        add(2, 2, waiters, near_limit);
+        add(3, 1, waiters, near_limit);
+        add(3, 2, level_waiters, near_limit);
+        add(2, 2, reply_waiters, near_limit);
         if deep {
             add(3, 3, no_query, near_limit);
             add(2, 3, any, near_limit);
@@ -198,6 +207,9 @@ pub fn scenarios(deep: bool) -> Vec<(String, LineModel)> {
             add(3, 3, unmaskfd, near_limit);
             add(3, 2, ackfd, near_limit);
             add(3, 3, ackfd, near_limit);
+            add(2, 3, waiters, near_limit);
+            add(3, 2, waiters, near_limit);
+            add(3, 2, reply_waiters, near_limit);
         }
     }
     all
@@ -216,7 +228,7 @@ impl LineModel {
                 (self.functions.unmask)(word, op.reasons()).1 != Taken::Busy
             }
             Op::Clear => (self.functions.clear)(word).1 != Taken::Busy,
-            Op::Assign => word & IN_PROGRESS == 0,
+            Op::Assign | Op::Waiters => word & IN_PROGRESS == 0,
             _ => true,
         }
     }

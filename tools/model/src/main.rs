@@ -6,7 +6,8 @@
 //! `doorbell-model deep` takes minutes and gigabytes; without `deep` it takes seconds.
 
 use doorbell_model::{
-    domain, explore, irqfd, line_model, mutants, records, region, weak_memory, Exploration, Rule,
+    domain, explore, irqfd, line_model, mutants, records, region, waiters, weak_memory,
+    Exploration, Rule,
 };
 use std::process::ExitCode;
 
@@ -70,7 +71,8 @@ fn main() -> ExitCode {
     };
     let (lines, irqfds) = (line_model::scenarios(deep), irqfd::scenarios());
     let (rings, readers) = (records::scenarios(), domain::scenarios());
-    let models = lines.len() + irqfds.len() + rings.len() + readers.len();
+    let waiters = waiters::scenarios();
+    let models = lines.len() + irqfds.len() + rings.len() + readers.len() + waiters.len();
     let mut report = Report {
         number: 0,
         failed: 0,
@@ -90,6 +92,9 @@ fn main() -> ExitCode {
         report.model(name, &explore(model, cpus));
     }
     for (name, model) in readers {
+        report.model(name, &explore(model, cpus));
+    }
+    for (name, model) in waiters {
         report.model(name, &explore(model, cpus));
     }
     println!("# {} states in all; now the mutants", report.states);

@@ -15,6 +15,7 @@ mod readers;
 mod reasons;
 mod records;
 mod replies;
+mod waiters;
 
 use crate::{
     domain::Readers,
@@ -26,6 +27,7 @@ use crate::{
         UNMASKFD_OPS,
     },
     records::Ring,
+    waiters::Waiters,
     Exploration, Rule,
 };
 
@@ -40,6 +42,7 @@ enum Subject {
     Irqfd(Irqfd),
     Ring(Ring),
     Readers(Readers),
+    Waiters(Waiters),
 }
 
 /// A model with a mistake.
@@ -167,6 +170,7 @@ impl Mutant {
             Subject::Irqfd(irqfd) => explore(irqfd, 1),
             Subject::Ring(ring) => explore(ring, 1),
             Subject::Readers(readers) => explore(readers, 1),
+            Subject::Waiters(waiters) => explore(waiters, 1),
         }
     }
 }
@@ -183,6 +187,7 @@ pub fn all() -> impl Iterator<Item = Mutant> {
         irqfd::MUTANTS,
         records::MUTANTS,
         readers::MUTANTS,
+        waiters::MUTANTS,
     ]
     .concat()
     .into_iter()

@@ -47,6 +47,8 @@ FIXTURE_TEARDOWN(wait_line)
 	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
 }
 
+#define MASKED		VECTOR_MASKED
+
 #define EXPECT_WAITERS(line, expected)					\
 	EXPECT_STATE(line, (expected) | DOORBELL_LINE_WAITERS)
 
@@ -195,9 +197,9 @@ TEST_F(wait_line, masked)
 	start_blocked(_metadata, &waiter);
 	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, WAITED));
 	ASSERT_EQ(0, efd_write(self->in, 1));
-	EXPECT_WAITERS(WAITED, DOORBELL_LINE_MASKED | DOORBELL_LINE_PENDING);
+	EXPECT_WAITERS(WAITED, MASKED | DOORBELL_LINE_PENDING);
 	EXPECT_EQ(1, doorbell_clear(self->db, WAITED));
-	EXPECT_WAITERS(WAITED, DOORBELL_LINE_MASKED);
+	EXPECT_WAITERS(WAITED, MASKED);
 	ASSERT_EQ(0, efd_write(self->in, 1));
 	EXPECT_EQ(0, take(self->db, WAITED));
 	ASSERT_TRUE(sleeps(waiter.tid));
