@@ -101,6 +101,8 @@ pub(crate) fn style(name: &str) -> Style {
         "doorbell batch of 64" => (5, false),
         "doorbell burst of 64" => (6, false),
         "doorbell ring-wait" => (7, false),
+        "doorbell wait" => (2, true),
+        "doorbell ring+wait" => (1, true),
         "doorbell spinning" => (3, false),
         "doorbell skipped" => (7, true),
         "futex" => (4, true),

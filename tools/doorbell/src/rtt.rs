@@ -24,6 +24,7 @@ pub mod qemu;
 mod region;
 mod report;
 mod status_page;
+mod waiters;
 mod watchdog;
 
 use crate::{conditions::Conditions, explain, machine::Placement, stop::Stop, sys};
@@ -117,7 +118,7 @@ impl Group {
     fn rows(self) -> Vec<Kind> {
         use Kind::*;
         const PEERS: &[Kind] = &[Pipe, Socket, Signal, Queue, UringEventfd, UringMessage];
-        const CALLS: &[Kind] = &[Ioctl, RingWait, Irqfd];
+        const CALLS: &[Kind] = &[Ioctl, RingWait, Irqfd, Wait, RingWaitLine];
         let (first, last): (&[Kind], &[Kind]) = match self {
             Group::OneThread => (&[Eventfd], &[Region, RegionLine, Batch, Burst, Skipped]),
             Group::SameCore => (&[Eventfd, SpinYielding, Futex], &[Spinning]),
@@ -161,6 +162,8 @@ enum Kind {
     Ioctl,
     RingWait,
     Irqfd,
+    Wait,
+    RingWaitLine,
     Region,
     RegionLine,
     Batch,
@@ -185,6 +188,8 @@ impl Kind {
             Kind::Ioctl => "doorbell ioctl",
             Kind::RingWait => "doorbell ring-wait",
             Kind::Irqfd => "doorbell irqfd",
+            Kind::Wait => "doorbell wait",
+            Kind::RingWaitLine => "doorbell ring+wait",
             Kind::Region => "doorbell region",
             Kind::RegionLine => "doorbell region+line",
             Kind::Batch => "doorbell batch of 64",
@@ -206,7 +211,13 @@ impl Kind {
     fn rings(self) -> bool {
         matches!(
             self,
-            Kind::Ioctl | Kind::RingWait | Kind::Irqfd | Kind::RegionLine | Kind::Spinning
+            Kind::Ioctl
+                | Kind::RingWait
+                | Kind::Irqfd
+                | Kind::Wait
+                | Kind::RingWaitLine
+                | Kind::RegionLine
+                | Kind::Spinning
         )
     }
 }

@@ -15,16 +15,17 @@ It changes nothing and delivers nothing. The numbers of a line are as of one
 moment. One line is printed as a list, several lines as a table.
 
 Column 'state' of the table:
-  V---------  masked: its own mask, that of a vector
-  -F--------  masked: the mask of the function
-  --P-------  masked: the virtual machine is paused
-  ---A------  masked: by itself, until its handler has ended
-  ----p-----  a message is pending
-  -----l----  a level line
-  ------a---  asserted: delivered and not acked yet
-  -------r--  its level is raised
-  --------s-  the unmask will signal the resamplefds
-  ---------m  automask: masks itself when it delivers
+  V----------  masked: its own mask, that of a vector
+  -F---------  masked: the mask of the function
+  --P--------  masked: the virtual machine is paused
+  ---A-------  masked: by itself, until its handler has ended
+  ----p------  a message is pending
+  -----l-----  a level line
+  ------a----  asserted: delivered and not acked yet
+  -------r---  its level is raised
+  --------s--  the unmask will signal the resamplefds
+  ---------m-  automask: masks itself when it delivers
+  ----------w  its trigger is its waiters (DOORBELL_WAIT)
 Other columns: rings that coalesced, messages that were dropped, irqfds with a
 resamplefd, triggers, notifiers.
 
@@ -117,7 +118,13 @@ fn list(query: &LineQuery) -> String {
             "of these",
             format!("{} unmaskfds, {} ackfds", query.unmaskfds, query.ackfds),
         ),
-        ("triggers", query.triggers.to_string()),
+        (
+            "triggers",
+            match query.waiters {
+                true => "the waiters".into(),
+                false => query.triggers.to_string(),
+            },
+        ),
         ("notifiers", query.notifiers.to_string()),
     ];
     let mut text = format!("line {}\n", query.line);
@@ -176,6 +183,7 @@ fn state(query: &LineQuery) -> String {
         (query.raised, 'r'),
         (query.resample, 's'),
         (query.automask, 'm'),
+        (query.waiters, 'w'),
     ];
     letters(mask_letters(query.reasons).into_iter().chain(rest))
 }
@@ -220,7 +228,13 @@ mod tests {
             ..held()
         };
         assert!(list(&automask).contains("type        level, masks itself"));
-        assert_eq!(state(&automask), "V-P-pl---m");
+        assert_eq!(state(&automask), "V-P-pl---m-");
+        let waited = LineQuery {
+            waiters: true,
+            ..held()
+        };
+        assert!(list(&waited).contains("triggers    the waiters"));
+        assert_eq!(state(&waited), "V-P-p-----w");
     }
 
     #[test]

@@ -66,6 +66,9 @@ Rows of all groups:
   doorbell ioctl     DOORBELL_RING, line, trigger, read
   doorbell ring-wait DOORBELL_RING_WAIT: the same in one system call
   doorbell irqfd     write to an eventfd, irqfd, line, trigger, read
+  doorbell wait      write to an eventfd, irqfd, line with waiters,
+                     DOORBELL_WAIT
+  doorbell ring+wait DOORBELL_RING_WAIT of lines with waiters
 
 Rows of two threads only:
   spin               poll a word of shared memory (on one core: and yield)

@@ -12,6 +12,7 @@ use super::{
     region::{self, Register},
     report::Round,
     status_page::{Skipped, Spinning},
+    waiters,
     watchdog::{self, Watchdog},
     Group, Kind, Options, Progress, Row,
 };
@@ -342,6 +343,8 @@ fn new_probe(
                 })
             }
             Kind::RingWait => Box::new(Exchange(path)),
+            Kind::Wait => Box::new(waiters::Alone::<false>(path)),
+            Kind::RingWaitLine => Box::new(waiters::Alone::<true>(path)),
             Kind::Irqfd => Box::new(Echo {
                 signal: move || path.signal(),
                 back,
@@ -361,6 +364,8 @@ fn new_probe(
         Kind::Ioctl => Box::new(PingPong::new(Doorbell::<false>(two()), peer)),
         Kind::RingWait => Box::new(PingPong::new(Exchanges(two()), peer)),
         Kind::Irqfd => Box::new(PingPong::new(Doorbell::<true>(two()), peer)),
+        Kind::Wait => Box::new(waiters::TwoThreads::<false>::new(two(), peer)),
+        Kind::RingWaitLine => Box::new(waiters::TwoThreads::<true>::new(two(), peer)),
         Kind::Spinning => Box::new(Spinning::new(two(), peer)?),
         _ => bail!("{} has one thread", kind.name()),
     })
