@@ -4,6 +4,7 @@
  * has neither rung nor consumed anything. Runs as a 32-bit program, too.
  */
 #include "errors.h"
+#include "summary.h"
 
 #define WAITERS		DOORBELL_TRIGGER_FLAG_WAITERS
 #define LINE		DOORBELL_RING_WAIT_FLAG_LINE
@@ -201,9 +202,9 @@ TEST_F(errors, waiters_and_triggers)
 {
 	struct wiring *w = &self->w;
 
-	/* Line 1 of the wiring has a trigger. */
-	REFUSED(EBUSY, doorbell_assign_waiters(w->db[0], 1));
-	REFUSED(ENOENT, doorbell_deassign_waiters(w->db[0], 1));
+	/* Line 0 of the wiring has a trigger. */
+	REFUSED(EBUSY, doorbell_assign_waiters(w->db[0], 0));
+	REFUSED(ENOENT, doorbell_deassign_waiters(w->db[0], 0));
 	REFUSED(ENOENT, doorbell_deassign_waiters(self->db, 0));
 	REFUSED(EEXIST, doorbell_assign_waiters(self->db, WAITED));
 	REFUSED(EBUSY, doorbell_assign_trigger(self->db, w->efd[2], WAITED));
@@ -211,6 +212,20 @@ TEST_F(errors, waiters_and_triggers)
 	REFUSED(ENOENT, doorbell_deassign_trigger(self->db, w->efd[2], WAITED));
 	/* The waiters are no eventfd. */
 	REFUSED(0, doorbell_deassign_all_triggers(self->db, WAITED));
+}
+
+/* The summary is another trigger, too. A call for a set of lines changes none of them. */
+TEST_F(errors, waiters_and_the_summary)
+{
+	REFUSED(EBUSY, doorbell_assign_summary(self->db, WAITED, 1));
+	REFUSED(EBUSY, doorbell_assign_summary(self->db, 0, 3));
+	EXPECT_EQ(0, line_of(_metadata, self->db, 0).nr_triggers);
+	EXPECT_EQ(0, line_of(_metadata, self->db, 2).nr_triggers);
+	ASSERT_EQ(0, doorbell_assign_summary(self->db, 2, 1));
+	REFUSED(EBUSY, doorbell_assign_waiters(self->db, 2));
+	REFUSED(EEXIST, doorbell_assign_summary(self->db, 2, 1));
+	ASSERT_EQ(0, doorbell_deassign_summary(self->db, 2, 1));
+	EXPECT_EQ(0, doorbell_assign_waiters(self->db, 2));
 }
 
 TEST_HARNESS_MAIN

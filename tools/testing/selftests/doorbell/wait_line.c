@@ -8,6 +8,7 @@
 
 #include "handled.h"
 #include "ring_wait.h"
+#include "summary.h"
 #include "wait_line.h"
 
 #define NO_RING		DOORBELL_RING_WAIT_FLAG_NO_RING
@@ -180,7 +181,6 @@ TEST_F(wait_line, sleeps_until_a_delivery)
 		self->arg.timeout = i % 2 ? doorbell_deadline(1000000000000) : NO_TIMEOUT;
 		self->arg.count = 77;
 		start_blocked(_metadata, &waiter);
-		EXPECT_EQ(0, self->arg.count);
 		ASSERT_TRUE(wake[i](self->db, self->in));
 		join_blocked(_metadata, &waiter);
 		EXPECT_EQ(0, waiter.ret);
@@ -236,6 +236,101 @@ TEST_F(wait_line, level)
 	EXPECT_WAITERS(LEVEL, 0);
 	EXPECT_EQ(0, doorbell_deassign_waiters(self->db, LEVEL));
 	EXPECT_STATE(LEVEL, 0);
+}
+
+/* A line that masks itself does so inside the write, too, and then holds one message. */
+TEST_F(wait_line, automask)
+{
+	const uint32_t masked = DOORBELL_LINE_AUTOMASK | MASKED_FOR(DOORBELL_MASK_AUTO);
+	int i;
+
+	ASSERT_EQ(0, doorbell_set_type_automask(self->db, WAITED, DOORBELL_TYPE_EDGE));
+	EXPECT_WAITERS(WAITED, DOORBELL_LINE_AUTOMASK);
+	ASSERT_EQ(0, efd_write(self->in, 1));
+	for (i = 1; i < 5; i++) {
+		EXPECT_EQ(i, self->status[WAITED].deliveries);
+		EXPECT_WAITERS(WAITED, masked);
+		EXPECT_EQ(1, take(self->db, WAITED));
+		ASSERT_EQ(0, efd_write(self->in, 1));
+		ASSERT_EQ(0, efd_write(self->in, 1));
+		EXPECT_EQ(0, take(self->db, WAITED));
+		EXPECT_WAITERS(WAITED, masked | DOORBELL_LINE_PENDING);
+		EXPECT_EQ(1, doorbell_unmask_for(self->db, WAITED, DOORBELL_MASK_AUTO));
+	}
+}
+
+/* The unmaskfd's callback signals the notifier, and delivers the message that was held. */
+TEST_F(wait_line, unmaskfd)
+{
+	int back = new_eventfd(_metadata, 0, 0), told = new_eventfd(_metadata, 0, 0);
+	uint64_t count;
+	int i;
+
+	ASSERT_EQ(0, doorbell_set_type_automask(self->db, WAITED, DOORBELL_TYPE_EDGE));
+	ASSERT_EQ(0, doorbell_assign_unmaskfd(self->db, back, WAITED));
+	ASSERT_EQ(0, doorbell_assign_notifier(self->db, told, WAITED, DOORBELL_NOTIFY_UNMASK));
+	ASSERT_EQ(0, efd_write(self->in, 1));
+	for (i = 1; i < 5; i++) {
+		ASSERT_EQ(0, doorbell_wait(self->db, WAITED, NO_TIMEOUT, &count));
+		EXPECT_EQ(1, count);
+		ASSERT_EQ(0, efd_write(self->in, 1));
+		EXPECT_EQ(i, self->status[WAITED].deliveries);
+		ASSERT_EQ(0, efd_write(back, 1));
+		EXPECT_EQ(1, efd_wait(told));
+	}
+	/* Without a message, a signal ends the mask. The next one is then delivered at once. */
+	ASSERT_EQ(0, doorbell_wait(self->db, WAITED, NO_TIMEOUT, &count));
+	ASSERT_EQ(0, efd_write(back, 1));
+	EXPECT_EQ(1, efd_wait(told));
+	EXPECT_WAITERS(WAITED, DOORBELL_LINE_AUTOMASK);
+	ASSERT_EQ(0, efd_write(self->in, 1));
+	EXPECT_EQ(1, take(self->db, WAITED));
+}
+
+/* The level is still raised when the ackfd acks: its callback delivers the next message. */
+TEST_F(wait_line, ackfd)
+{
+	int back = new_eventfd(_metadata, 0, 0);
+	uint64_t count;
+	int i;
+
+	ASSERT_EQ(0, doorbell_assign_ackfd(self->db, back, LEVEL));
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_set_level(self->db, LEVEL, 1));
+	for (i = 1; i < 10; i++) {
+		ASSERT_EQ(0, doorbell_wait(self->db, LEVEL, NO_TIMEOUT, &count));
+		EXPECT_EQ(1, count);
+		EXPECT_EQ(i, self->status[LEVEL].deliveries);
+		ASSERT_EQ(0, efd_write(back, 1));
+	}
+	ASSERT_EQ(0, doorbell_wait(self->db, LEVEL, NO_TIMEOUT, &count));
+	ASSERT_EQ(0, doorbell_set_level(self->db, LEVEL, 0));
+	ASSERT_EQ(0, efd_write(back, 1));
+	EXPECT_EQ(0, settled(_metadata, self->db, LEVEL).state & DOORBELL_LINE_ASSERTED);
+	EXPECT_EQ(0, take(self->db, LEVEL));
+}
+
+/* One ring of a line that marks the summary, and of lines with waiters. */
+TEST_F(wait_line, ring_lines)
+{
+	struct doorbell_summary_words words;
+	struct blocked waiter = blocked_wait(self->db, &self->arg);
+	uint64_t result;
+
+	ASSERT_EQ(0, doorbell_assign_summary(self->db, 0, 1));
+	words = map_summary(_metadata, self->db);
+	start_blocked(_metadata, &waiter);
+	ASSERT_EQ(NR_LINES, doorbell_ring_lines(self->db, 0, NR_LINES, NULL, &result));
+	EXPECT_EQ((1 << NR_LINES) - 1, result);
+	join_blocked(_metadata, &waiter);
+	EXPECT_EQ(0, waiter.ret);
+	EXPECT_EQ(1, self->arg.count);
+	EXPECT_EQ(1, take(self->db, LEVEL));
+	EXPECT_EQ(0, take_only(&words));
+	/* The level line is asserted now. */
+	EXPECT_EQ(NR_LINES - 1, doorbell_ring_lines(self->db, 0, NR_LINES, NULL, &result));
+	EXPECT_EQ(1, take(self->db, WAITED));
+	EXPECT_EQ(0, take(self->db, LEVEL));
+	EXPECT_EQ(0, take_only(&words));
 }
 
 /* A level line's message that found no trigger is sent once more to the waiters. */

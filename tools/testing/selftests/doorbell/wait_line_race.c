@@ -228,6 +228,43 @@ TEST_F(race, mask_is_a_barrier)
 }
 
 /*
+ * A line that masks itself makes one delivery for each signal to its unmaskfd. That signal
+ * leaves a notification to a callback, while the next ring already delivers.
+ */
+TEST_F(race, masks_itself)
+{
+	struct rounds rounds = ROUNDS(500, 20000);
+	const struct doorbell_line_status *status = map_status(_metadata, self->db);
+	int back = new_eventfd(_metadata, 0, 0), told = new_eventfd(_metadata, 0, 0);
+	unsigned long round = 0;
+	uint64_t sum;
+
+	ASSERT_EQ(0, doorbell_set_type_automask(self->db, 0, DOORBELL_TYPE_EDGE));
+	ASSERT_EQ(0, doorbell_assign_unmaskfd(self->db, back, 0));
+	ASSERT_EQ(0, doorbell_assign_notifier(self->db, told, 0, DOORBELL_NOTIFY_UNMASK));
+	START_WAITERS(false);
+	hammer_start(_metadata, &self->hammer);
+	while (more_rounds(&rounds, round)) {
+		if (variant->signals)
+			pthread_kill(self->waiters[round % WAITERS].thread, SIGUSR1);
+		ASSERT_TRUE(SPIN_FOR(status->taken > round)) {
+			TH_LOG("no delivery of round %lu was consumed", round);
+		}
+		if (round % 2)
+			ASSERT_TRUE(hammer_passes(&self->hammer, 2));
+		round++;
+		ASSERT_EQ(round, status->deliveries);
+		ASSERT_EQ(0, efd_write(back, 1));
+		EXPECT_LT(0, efd_wait(told));
+	}
+	ASSERT_EQ(0, doorbell_set_type(self->db, 0, DOORBELL_TYPE_EDGE));
+	ASSERT_LE(0, doorbell_unmask_for(self->db, 0, DOORBELL_MASK_AUTO));
+	hammer_stop(&self->hammer);
+	sum = JOIN_WAITERS();
+	EXPECT_EQ(settled(_metadata, self->db, 0).deliveries, sum + take(self->db, 0));
+}
+
+/*
  * The waiters and an eventfd take turns as triggers while the line is rung. In an eventfd's
  * wake-up only the waiters can be served; the kernel complains of an eventfd.
  */
