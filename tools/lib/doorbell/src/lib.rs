@@ -98,7 +98,7 @@ pub use line_set::LineSet;
 pub use reasons::MaskReasons;
 pub use records::{Record, RecordRing};
 pub use region::{Access, Changes, Region, RegionInfo, Space, Target};
-pub use spinning::SpinningWait;
+pub use spinning::{LineWaiters, Sleep, SpinningWait};
 pub use status::{LineStatus, StatusPages};
 pub use summary::{Fired, Summary};
 pub use wait::RingWait;
