@@ -118,11 +118,12 @@ impl Group {
     fn rows(self) -> Vec<Kind> {
         use Kind::*;
         const PEERS: &[Kind] = &[Pipe, Socket, Signal, Queue, UringEventfd, UringMessage];
+        const SPINNING: &[Kind] = &[Spinning, WaitSpinning];
         const CALLS: &[Kind] = &[Ioctl, RingWait, Irqfd, Wait, RingWaitLine];
         let (first, last): (&[Kind], &[Kind]) = match self {
             Group::OneThread => (&[Eventfd], &[Region, RegionLine, Batch, Burst, Skipped]),
-            Group::SameCore => (&[Eventfd, SpinYielding, Futex], &[Spinning]),
-            Group::TwoCores => (&[Eventfd, Spin, Futex], &[Spinning]),
+            Group::SameCore => (&[Eventfd, SpinYielding, Futex], SPINNING),
+            Group::TwoCores => (&[Eventfd, Spin, Futex], SPINNING),
             // They have drivers of their own.
             _ => return Vec::new(),
         };
@@ -170,6 +171,7 @@ enum Kind {
     Burst,
     Skipped,
     Spinning,
+    WaitSpinning,
 }
 
 impl Kind {
@@ -196,6 +198,7 @@ impl Kind {
             Kind::Burst => "doorbell burst of 64",
             Kind::Skipped => "doorbell skipped",
             Kind::Spinning => "doorbell spinning",
+            Kind::WaitSpinning => "doorbell wait+spin",
         }
     }
 
@@ -218,6 +221,7 @@ impl Kind {
                 | Kind::RingWaitLine
                 | Kind::RegionLine
                 | Kind::Spinning
+                | Kind::WaitSpinning
         )
     }
 }

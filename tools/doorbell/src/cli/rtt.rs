@@ -75,6 +75,7 @@ Rows of two threads only:
   futex              store to a word, FUTEX_WAKE; FUTEX_WAIT
   doorbell spinning  the same as doorbell ioctl, but the receiver polls
                      the status page for up to 200 us before it sleeps
+  doorbell wait+spin the same as doorbell wait, but the receiver polls so
 
 Rows of one thread only:
   doorbell region       pwrite to an address, region, eventfd, read

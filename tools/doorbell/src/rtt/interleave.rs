@@ -11,7 +11,7 @@ use super::{
     quantile,
     region::{self, Register},
     report::Round,
-    status_page::{Skipped, Spinning},
+    status_page::{Skipped, Spinning, TriggerOf, WaitersOf},
     waiters,
     watchdog::{self, Watchdog},
     Group, Kind, Options, Progress, Row,
@@ -366,7 +366,8 @@ fn new_probe(
         Kind::Irqfd => Box::new(PingPong::new(Doorbell::<true>(two()), peer)),
         Kind::Wait => Box::new(waiters::TwoThreads::<false>::new(two(), peer)),
         Kind::RingWaitLine => Box::new(waiters::TwoThreads::<true>::new(two(), peer)),
-        Kind::Spinning => Box::new(Spinning::new(two(), peer)?),
+        Kind::Spinning => Box::new(Spinning::<TriggerOf>::new(two(), peer)?),
+        Kind::WaitSpinning => Box::new(Spinning::<WaitersOf>::new(two(), peer)?),
         _ => bail!("{} has one thread", kind.name()),
     })
 }

@@ -8,7 +8,7 @@ use super::probe::{Channel, DoorbellPath, PingPong, Probe};
 use std::{io, sync::Arc};
 
 /// Replaces the trigger of the line by waiters.
-fn assign(path: &DoorbellPath) -> io::Result<()> {
+pub(super) fn assign(path: &DoorbellPath) -> io::Result<()> {
     let context = path.context();
     context
         .deassign_trigger(&path.trigger, path.line)
@@ -17,7 +17,7 @@ fn assign(path: &DoorbellPath) -> io::Result<()> {
 }
 
 /// Replaces the waiters of the line by its trigger.
-fn restore(path: &DoorbellPath) -> io::Result<()> {
+pub(super) fn restore(path: &DoorbellPath) -> io::Result<()> {
     let context = path.context();
     context
         .deassign_waiters(path.line)
