@@ -333,6 +333,7 @@ impl DoorbellFile {
         }
     }
 
+    #[inline(always)]
     fn trigger(&self, arg: &Argument) -> Result<isize> {
         let trigger: doorbell_trigger = arg.read()?;
         let scope = Scope::of_trigger(trigger.flags, trigger.fd)?;
@@ -482,6 +483,7 @@ impl DoorbellFile {
         Ok(Bitmaps::new(set)?.apply(lines, f) as isize)
     }
 
+    #[inline(always)]
     fn query(&self, arg: &Argument) -> Result {
         let query: doorbell_query = arg.read()?;
         check_flags(query.flags, 0)?;

@@ -279,11 +279,49 @@ impl Line {
 
     /// Rings the line, which is not idle: its word was `word`.
     #[cold]
-    fn ring_word(self: Pin<&Self>, word: u32) -> RingOutcome {
-        let (action, guard) = self
-            .lock
-            .update_from(word, |word| state::ring(word, Origin::Caller));
+    fn ring_word(self: Pin<&Self>, mut word: u32) -> RingOutcome {
+        let ring = |word| state::ring(word, Origin::Caller);
+        loop {
+            if word & state::WAITERS != 0 {
+                return self.ring_waiters(word);
+            }
+            match self.lock.try_update(word, ring) {
+                Ok((action, guard)) => return self.rung(action, guard, Origin::Caller),
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Rings the line, whose trigger was its waiters: its word was `word`.
+    #[inline(never)]
+    fn ring_waiters(self: Pin<&Self>, word: u32) -> RingOutcome {
+        if word == state::WAITERS && self.ring_idle_waiters(Origin::Caller, Place::Caller) {
+            return RingOutcome::Delivered;
+        }
+        let ring = |word| state::ring(word, Origin::Caller);
+        let (action, guard) = self.lock.update_from(word, ring);
         self.rung(action, guard, Origin::Caller)
+    }
+
+    /// Rings an edge line that is expected to have waiters and to be otherwise idle. Returns false, without a
+    /// ring, if it is not.
+    #[inline(always)]
+    fn ring_idle_waiters(self: Pin<&Self>, origin: Origin, place: Place) -> bool {
+        let ring = |word| state::ring(word, origin);
+        let Ok((action @ Action::Deliver(provenance), Some(mut guard))) =
+            self.lock.try_update(state::WAITERS, ring)
+        else {
+            return false;
+        };
+        self.trace_ring(&action, origin);
+        // Before the wake-up: a thread that it wakes finds the delivery counted.
+        self.lock.stats().deliveries.add(1);
+        self.trace_deliver(provenance);
+        guard.wake_waiters();
+        if let Err(guard) = guard.release_to(state::WAITERS) {
+            self.deliver_at(guard, None, 1, place);
+        }
+        true
     }
 
     /// Rings the line from an eventfd's wake callback. The wake-up had the key `mask`. The line's
@@ -374,21 +412,55 @@ impl Line {
 
     /// Does what [`Line::relayed`] does for a line that is not idle: its word was `word`.
     #[cold]
-    fn relayed_word(self: Pin<&Self>, word: u32, provenance: Provenance) -> RingOutcome {
+    fn relayed_word(self: Pin<&Self>, mut word: u32, provenance: Provenance) -> RingOutcome {
         let ring = |word| state::ring(word, Origin::Wake(provenance));
-        let (action, guard) = self.lock.update_from(word, ring);
-        self.relayed_action(action, guard, provenance)
+        loop {
+            if word & state::WAITERS != 0 {
+                return self.relayed_to_waiters(word, provenance);
+            }
+            match self.lock.try_update(word, ring) {
+                Ok((action, _)) => return self.relayed_action(action, provenance),
+                Err(now) => word = now,
+            }
+        }
     }
 
-    /// Carries out the `action` of a ring that came through relays, or of another request for a message.
-    /// Interrupts or preemption must be off.
-    #[inline(always)]
-    fn relayed_action(
+    /// Does what [`Line::relayed`] does for a line whose trigger was its waiters: its word was `word`. They may be
+    /// woken anywhere.
+    #[inline(never)]
+    fn relayed_to_waiters(self: Pin<&Self>, word: u32, provenance: Provenance) -> RingOutcome {
+        // This is not a task's own ring, so what remains goes on as after an interrupt's delivery.
+        let (origin, place) = (Origin::Wake(provenance), Place::Interrupt);
+        if word == state::WAITERS && self.ring_idle_waiters(origin, place) {
+            return RingOutcome::Delivered;
+        }
+        let ring = |word| state::ring(word, origin);
+        let (action, guard) = self.lock.update_from(word, ring);
+        match guard {
+            None => self.relayed_action(action, provenance),
+            Some(guard) => self.deliver_relayed(action, guard, provenance),
+        }
+    }
+
+    /// Delivers the message of a ring that came through relays, to waiters, and the messages that arrive
+    /// meanwhile. Then releases the line. Interrupts or preemption must be off.
+    #[inline(never)]
+    fn deliver_relayed(
         self: Pin<&Self>,
         action: Action,
-        guard: Option<LineGuard<'_>>,
+        guard: LineGuard<'_>,
         provenance: Provenance,
     ) -> RingOutcome {
+        self.trace_ring(&action, Origin::Wake(provenance));
+        self.deliver_at(guard, Some(provenance), 0, Place::Interrupt);
+        RingOutcome::Delivered
+    }
+
+    /// Carries out the `action` of a ring that came through relays, or of another request for a message. If the
+    /// action made the caller the owner, the caller calls [`Line::deliver_relayed`] instead. Interrupts or
+    /// preemption must be off.
+    #[inline(always)]
+    fn relayed_action(self: Pin<&Self>, action: Action, provenance: Provenance) -> RingOutcome {
         // In each arm, where the action is known: so the tracepoint is one instruction.
         let trace = || self.trace_ring(&action, Origin::Wake(provenance));
         match action {
@@ -413,30 +485,10 @@ impl Line {
                 trace();
                 self.boost_owner();
             }
-            Action::Deliver(provenance) => {
-                trace();
-                if let Some(guard) = guard {
-                    self.deliver_to_waiters(guard, provenance);
-                }
-            }
-            // This origin never causes it.
-            Action::Drop => {}
+            // These make the caller the owner, or this origin never causes them.
+            Action::Deliver(_) | Action::Drop => {}
         }
         RingOutcome::Delivered
-    }
-
-    /// Delivers a message to the waiters, which are the line's only trigger, and the messages that arrive
-    /// meanwhile. Then releases the line. Expects an edge line without a mask. Any context but NMI.
-    #[inline(always)]
-    fn deliver_to_waiters(self: Pin<&Self>, mut guard: LineGuard<'_>, provenance: Provenance) {
-        // Before the wake-up: a thread that it wakes finds the delivery counted.
-        self.lock.stats().deliveries.add(1);
-        self.trace_deliver(provenance);
-        guard.wake_waiters();
-        if let Err(guard) = guard.release_to(state::WAITERS) {
-            // This is not a task's own ring, so the rest goes on as after an interrupt's delivery.
-            self.deliver_at(guard, None, 1, Place::Interrupt);
-        }
     }
 
     /// Carries out the `action` of a ring, or of another request for a message, from `origin`. If the

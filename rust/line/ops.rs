@@ -260,8 +260,14 @@ impl Line {
             let (action, guard) = self.lock.update(state::LEVEL | state::RAISED, |state| {
                 state::assert_again(state, Origin::Wake(provenance))
             });
-            if let Some(action) = action {
-                self.relayed_action(action, guard, provenance);
+            match (action, guard) {
+                (Some(action), None) => {
+                    self.relayed_action(action, provenance);
+                }
+                (Some(action), Some(guard)) => {
+                    self.deliver_relayed(action, guard, provenance);
+                }
+                (None, _) => {}
             }
         }
     }

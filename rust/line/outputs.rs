@@ -225,6 +225,7 @@ impl Triggers {
     ///
     /// EEXIST: the output is in the list. ENOSPC: the line has the maximum number. EAGAIN: neither the
     /// list nor `room` has enough room; allocate with [`Triggers::room`] and try again.
+    #[inline(always)]
     pub(crate) fn add(&mut self, output: &mut Option<Output>, room: &mut KVec<Output>) -> Result {
         let id = output.as_ref().map(Output::id);
         if self.ids().any(|other| Some(other) == id) {

@@ -437,18 +437,19 @@ fn request(state: u32, origin: Origin) -> (u32, Action) {
         return (with(state, both), Action::Coalesce);
     }
     if state & (WITHDRAWN | OWED | WAITERS) != 0 {
+        if state & (WAITERS | WITHDRAWN | MASKED | IN_PROGRESS) == WAITERS {
+            // No eventfd is signalled, so this may deliver anywhere.
+            return (sent(state) | IN_PROGRESS, Action::Deliver(new));
+        }
         return request_rare(state, origin, new);
     }
     request_new(state, origin, new)
 }
 
-/// Does what [`request`] does if a message was withdrawn, a callback owes signals, or the line has waiters.
+/// Does what [`request`] does if a message was withdrawn, a callback owes signals, or the line has waiters to
+/// which it cannot deliver now.
 #[cold]
 fn request_rare(state: u32, origin: Origin, new: Provenance) -> (u32, Action) {
-    if state & WAITERS != 0 && state & (WITHDRAWN | MASKED | IN_PROGRESS) == 0 {
-        // No eventfd is signalled, so this may deliver anywhere.
-        return (sent(state) | IN_PROGRESS, Action::Deliver(new));
-    }
     let new = if state & OWED != 0 {
         new.join(provenance(state))
     } else {
