@@ -185,8 +185,8 @@ void doorbell_swait_prepare(struct swait_queue_head *queue, struct swait_queue *
 }
 
 /*
- * Removes the entry. Unlike finish_swait() this always takes the lock: it orders the caller's next look at
- * the condition after each wake-up that has removed the entry.
+ * Removes the entry. Unlike finish_swait() this always takes the lock: it orders the
+ * caller's next look at the condition after each wake-up that has removed the entry.
  */
 void doorbell_swait_finish(struct swait_queue_head *queue, struct swait_queue *entry)
 {

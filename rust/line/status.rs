@@ -48,7 +48,7 @@ pub(crate) struct LineStats {
     pub(crate) deferred: SingleWriterCounter,
     pub(crate) acks: Atomic<u64>,
     pub(crate) taken: Atomic<u64>,
-    reserved: [u64; 1],
+    reserved: u64,
 }
 
 impl_visible!(LineStats {
@@ -58,7 +58,7 @@ impl_visible!(LineStats {
     deferred: SingleWriterCounter,
     acks: Atomic<u64>,
     taken: Atomic<u64>,
-    reserved: [u64; 1],
+    reserved: u64,
 });
 
 /// The entry of a line in the status pages: `struct doorbell_line_status`.
@@ -88,7 +88,7 @@ pub(crate) const fn new_status() -> LineStatus {
         deferred: SingleWriterCounter::new(),
         acks: Atomic::new(0),
         taken: Atomic::new(0),
-        reserved: [0; 1],
+        reserved: 0,
     })
 }
 

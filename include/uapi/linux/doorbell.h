@@ -441,7 +441,7 @@ struct doorbell_set_level {
 #define DOORBELL_LINE_RAISED		(1U << 4)	/* DOORBELL_SET_LEVEL has raised it */
 #define DOORBELL_LINE_RESAMPLE		(1U << 5)	/* acked while masked */
 #define DOORBELL_LINE_AUTOMASK		(1U << 6)	/* edge or level: masks itself */
-#define DOORBELL_LINE_WAITERS		(1U << 7)	/* edge or level: DOORBELL_WAIT is its trigger */
+#define DOORBELL_LINE_WAITERS		(1U << 7)	/* DOORBELL_WAIT is its trigger */
 #define DOORBELL_LINE_REASONS		(0xfU << 16)	/* why it is masked: DOORBELL_MASK_* */
 #define DOORBELL_LINE_REASONS_SHIFT	16
 #define DOORBELL_LINE_STATE		0xf00ffU
@@ -579,7 +579,7 @@ struct doorbell_line_status {
 	__u64 deferred;
 	__u64 acks;
 	__u64 taken;
-	__u64 reserved[1];
+	__u64 reserved;
 };
 
 /* The address spaces of a context's bus. */

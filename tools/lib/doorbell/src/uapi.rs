@@ -194,7 +194,7 @@ pub struct LineStatus {
     pub deferred: u64,
     pub acks: u64,
     pub taken: u64,
-    pub reserved: [u64; 1],
+    pub reserved: u64,
 }
 
 /// The argument of [`SET_TYPE`].

@@ -122,7 +122,9 @@ FIXTURE_TEARDOWN(race)
 									\
 	atomic_store(&self->stop, true);				\
 	for (__i = 0; __i < WAITERS; __i++) {				\
-		ASSERT_TRUE(WAIT_WITH(pthread_tryjoin_np(self->waiters[__i].thread, NULL) != EBUSY, \
+		pthread_t __thread = self->waiters[__i].thread;		\
+									\
+		ASSERT_TRUE(WAIT_WITH(pthread_tryjoin_np(__thread, NULL) != EBUSY, \
 				      doorbell_ring(self->db, 0)));	\
 		EXPECT_EQ(0, self->waiters[__i].error);			\
 		__sum += self->waiters[__i].sum;			\
