@@ -122,9 +122,9 @@ FIXTURE_TEARDOWN(race)
 									\
 	atomic_store(&self->stop, true);				\
 	for (__i = 0; __i < WAITERS; __i++) {				\
-		pthread_t __thread = self->waiters[__i].thread;		\
+		pthread_t __waiter = self->waiters[__i].thread;		\
 									\
-		ASSERT_TRUE(WAIT_WITH(pthread_tryjoin_np(__thread, NULL) != EBUSY, \
+		ASSERT_TRUE(WAIT_WITH(pthread_tryjoin_np(__waiter, NULL) != EBUSY, \
 				      doorbell_ring(self->db, 0)));	\
 		EXPECT_EQ(0, self->waiters[__i].error);			\
 		__sum += self->waiters[__i].sum;			\
