@@ -31,6 +31,8 @@ use kernel::bindings::{
     llist_head,
     llist_node,
     poll_table_struct,
+    swait_queue,
+    swait_queue_head,
     user_struct,
     wait_queue_entry,
     wait_queue_head,

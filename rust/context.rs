@@ -70,6 +70,11 @@ use crate::{
             LineQuery,
             LineStatus, //
         },
+        waiters::{
+            AllWaiters,
+            Wait,
+            Waiters, //
+        },
         Line, //
     },
     quota::Quota,
@@ -117,6 +122,8 @@ pub(crate) struct Context {
     line_usage: KVVec<UsageCounters>,
     /// Numbers of assignments of all lines together.
     usage: UsageCounters,
+    /// The waiters of the lines, once a line has some.
+    waiters: SetOnceArc<AllWaiters>,
     #[pin]
     pub(crate) assignments: Mutex<Assignments>,
     /// Identities of irqfds whose eventfd has no file any more. Has room for all assigned irqfds.
@@ -160,6 +167,7 @@ impl Context {
                 quota <- Quota::new(),
                 line_usage,
                 usage: UsageCounters::new(),
+                waiters: SetOnceArc::new(),
                 assignments <- new_mutex!(Assignments {
                     irqfds: RBTree::new(),
                     triggers,
@@ -275,7 +283,7 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// ENXIO, EEXIST, ELOOP, ENOSPC, EINTR, ENOMEM: see the UAPI header.
+    /// ENXIO, EEXIST, EBUSY, ELOOP, ENOSPC, EINTR, ENOMEM: see the UAPI header.
     pub(crate) fn assign_trigger(&self, output: Output, line: u32) -> Result {
         let target = self.line(line).ok_or(ENXIO)?;
         let id = output.id();
@@ -285,6 +293,9 @@ impl Context {
         let mut assignments = self.assignments.lock();
         if assignments.triggers_of(line).contains(&id) {
             return Err(EEXIST);
+        }
+        if target.has_waiters() {
+            return Err(EBUSY);
         }
         if let Some(irqfd) = assignments.irqfds.get(&id) {
             let next = irqfd.listen().line();
@@ -355,6 +366,77 @@ impl Context {
         drop(removed);
         self.quota.release(count);
         Ok(count as u32)
+    }
+
+    /// Makes the waiters of `line` its only trigger. Process context.
+    ///
+    /// # Errors
+    ///
+    /// ENXIO, EEXIST, EBUSY, ENOMEM: see the UAPI header.
+    pub(crate) fn assign_waiters(&self, line: u32) -> Result {
+        let target = self.line(line).ok_or(ENXIO)?;
+        let mut assignments = self.assignments.lock();
+        if target.has_waiters() {
+            return Err(EEXIST);
+        }
+        let ids = assignments.triggers.get_mut(line as usize).ok_or(ENXIO)?;
+        if !ids.is_empty() {
+            return Err(EBUSY);
+        }
+        let flags = user_alloc_flags();
+        if self.waiters.get().is_none() {
+            let all = AllWaiters::new(self.lines.len(), flags)?;
+            self.waiters.set(Arc::new(all, flags)?);
+        }
+        let all = self.waiters.get().ok_or(ENOMEM)?;
+        let new = match all.get(line) {
+            Some(_) => None,
+            None => Some(Arc::pin_init(Waiters::new(), flags)?),
+        };
+        let mut room = Triggers::room(0)?;
+        ids.reserve(1, flags)?;
+        let waiters = all.get_or_set(line, new).ok_or(ENXIO)?;
+        let id = waiters.id();
+        target.add_waiters(waiters, &mut room)?;
+        // Cannot fail: there is room.
+        let _ = ids.push_within_capacity(id);
+        self.count(&assignments, line, UsageField::Triggers, 1);
+        Ok(())
+    }
+
+    /// Deassigns the waiters of `line`. When this has returned, no delivery to them is in flight, and each
+    /// wait for the line has been ended. Process context.
+    ///
+    /// # Errors
+    ///
+    /// ENXIO, ENOENT: see the UAPI header.
+    pub(crate) fn deassign_waiters(&self, line: u32) -> Result {
+        let target = self.line(line).ok_or(ENXIO)?;
+        let mut assignments = self.assignments.lock();
+        let waiters = self.waiters.get().and_then(|all| all.get(line));
+        let waiters = waiters.ok_or(ENOENT)?;
+        let removed = target.remove_waiters(waiters).ok_or(ENOENT)?;
+        if let Some(ids) = assignments.triggers.get_mut(line as usize) {
+            ids.clear();
+        }
+        self.count(&assignments, line, UsageField::Triggers, -1);
+        drop(assignments);
+
+        drop(removed);
+        waiters.wake();
+        Ok(())
+    }
+
+    /// Returns a wait for the deliveries of `line`. Any context.
+    ///
+    /// # Errors
+    ///
+    /// ENXIO: there is no such line. ENOENT: it has no waiters.
+    #[inline(always)]
+    pub(crate) fn wait_for(&self, line: u32) -> Result<Wait<'_>> {
+        let target = self.line(line).ok_or(ENXIO)?;
+        let waiters = self.waiters.get().and_then(|all| all.get(line));
+        Wait::new(target, waiters.ok_or(ENOENT)?)
     }
 
     /// Makes `output` a notifier of `line`, for the transitions in `events`. Process context.

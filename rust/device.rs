@@ -9,6 +9,7 @@ mod fdinfo;
 mod line_set;
 mod ring_wait;
 mod save;
+mod wait;
 
 use self::{
     argument::{
@@ -139,9 +140,24 @@ enum Scope {
     Deassign,
     /// Deassigns all eventfds of the line.
     DeassignAll,
+    /// Assigns the line's waiters.
+    AssignWaiters,
+    /// Deassigns the line's waiters.
+    DeassignWaiters,
 }
 
 impl Scope {
+    /// Returns the scope of a call for triggers; EINVAL as of [`Scope::new`].
+    fn of_trigger(flags: u32, fd: i32) -> Result<Self> {
+        const WAITERS: u32 = DOORBELL_TRIGGER_FLAG_WAITERS;
+        const DEASSIGN_WAITERS: u32 = DOORBELL_TRIGGER_FLAG_DEASSIGN | WAITERS;
+        match flags {
+            WAITERS if fd == -1 => Ok(Self::AssignWaiters),
+            DEASSIGN_WAITERS if fd == -1 => Ok(Self::DeassignWaiters),
+            _ => Self::new(flags, fd),
+        }
+    }
+
     /// Returns the scope; EINVAL for unknown flags, or flags that do not fit together or with `fd`.
     fn new(flags: u32, fd: i32) -> Result<Self> {
         const DEASSIGN: u32 = DOORBELL_TRIGGER_FLAG_DEASSIGN;
@@ -214,6 +230,7 @@ impl DoorbellFile {
             DOORBELL_IOC_EVENTFD_READ => eventfd::read_eventfd(arg),
             DOORBELL_IOC_EVENTFD_PEEK => eventfd::peek_eventfd(arg),
             DOORBELL_IOC_RING_WAIT => self.ring_wait(arg),
+            DOORBELL_IOC_WAIT => self.wait(arg),
             DOORBELL_IOC_SAVE => self.save(arg),
             DOORBELL_IOC_RESTORE => self.restore(arg),
             DOORBELL_IOC_MASK => return self.mask(arg),
@@ -232,6 +249,7 @@ impl DoorbellFile {
             | DOORBELL_FEATURE_LEVEL
             | DOORBELL_FEATURE_BUS
             | DOORBELL_FEATURE_RING_WAIT
+            | DOORBELL_FEATURE_WAIT
             | DOORBELL_FEATURE_RING_LINES
             | DOORBELL_FEATURE_MASK_REASONS
             | DOORBELL_FEATURE_UNMASKFD
@@ -322,9 +340,10 @@ impl DoorbellFile {
         }
     }
 
+    #[inline(always)]
     fn trigger(&self, arg: &Argument) -> Result<isize> {
         let trigger: doorbell_trigger = arg.read()?;
-        let scope = Scope::new(trigger.flags, trigger.fd)?;
+        let scope = Scope::of_trigger(trigger.flags, trigger.fd)?;
         check_reserved(&trigger.reserved)?;
         let context = self.context()?;
         context.line(trigger.line).ok_or(ENXIO)?;
@@ -332,6 +351,8 @@ impl DoorbellFile {
             Scope::Assign => context.assign_trigger(eventfd(trigger.fd)?, trigger.line)?,
             Scope::Deassign => context.deassign_trigger(eventfd(trigger.fd)?.id(), trigger.line)?,
             Scope::DeassignAll => return Ok(context.deassign_triggers(trigger.line)? as isize),
+            Scope::AssignWaiters => context.assign_waiters(trigger.line)?,
+            Scope::DeassignWaiters => context.deassign_waiters(trigger.line)?,
         }
         Ok(0)
     }
@@ -381,6 +402,8 @@ impl DoorbellFile {
                 context.deassign_notifier(eventfd(notifier.fd)?.id(), notifier.line)?
             }
             Scope::DeassignAll => return Ok(context.deassign_notifiers(notifier.line)? as isize),
+            // `Scope::new` never returns these.
+            Scope::AssignWaiters | Scope::DeassignWaiters => return Err(EINVAL),
         }
         Ok(0)
     }
@@ -485,6 +508,7 @@ impl DoorbellFile {
         Ok(Bitmaps::new(set)?.apply(lines, f) as isize)
     }
 
+    #[inline(always)]
     fn query(&self, arg: &Argument) -> Result {
         let query: doorbell_query = arg.read()?;
         check_flags(query.flags, 0)?;

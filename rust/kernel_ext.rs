@@ -30,6 +30,7 @@ pub(crate) mod shared_array;
 pub(crate) mod shared_list;
 pub(crate) mod single_writer_counter;
 pub(crate) mod sort;
+pub(crate) mod swait_queue;
 pub(crate) mod task;
 pub(crate) mod tracepoint;
 pub(crate) mod uaccess;

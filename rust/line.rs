@@ -10,6 +10,7 @@ pub(crate) mod save;
 pub(crate) mod state;
 pub(crate) mod status;
 mod trace;
+pub(crate) mod waiters;
 
 use self::{
     moderation::Limits,
@@ -81,6 +82,7 @@ use crate::{
         DOORBELL_LINE_REASONS_SHIFT,
         DOORBELL_LINE_RESAMPLE,
         DOORBELL_LINE_STATE,
+        DOORBELL_LINE_WAITERS,
         DOORBELL_MASK_AUTO,
         DOORBELL_MASK_VECTOR,
         DOORBELL_RING_COALESCED,
@@ -106,6 +108,7 @@ const _: () = {
     assert!(state::RAISED == DOORBELL_LINE_RAISED);
     assert!(state::RESAMPLE == DOORBELL_LINE_RESAMPLE);
     assert!(state::AUTOMASK == DOORBELL_LINE_AUTOMASK);
+    assert!(state::WAITERS == DOORBELL_LINE_WAITERS);
     assert!(state::MODERATED == DOORBELL_LINE_MODERATED);
     assert!(state::REASONS == DOORBELL_LINE_REASONS);
     assert!(state::REASONS_SHIFT == DOORBELL_LINE_REASONS_SHIFT);
@@ -282,15 +285,54 @@ impl Line {
 
     /// Rings the line, which is not idle: its word was `word`.
     #[cold]
-    fn ring_word(self: Pin<&Self>, word: u32) -> RingOutcome {
-        let (action, guard) = self
-            .lock
-            .update_from(word, |word| state::ring(word, Origin::Caller));
+    fn ring_word(self: Pin<&Self>, mut word: u32) -> RingOutcome {
+        let ring = |word| state::ring(word, Origin::Caller);
+        loop {
+            if word & state::WAITERS != 0 {
+                return self.ring_waiters(word);
+            }
+            match self.lock.try_update(word, ring) {
+                Ok((action, guard)) => return self.rung(action, guard, Origin::Caller),
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Rings the line, whose trigger was its waiters: its word was `word`.
+    #[inline(never)]
+    fn ring_waiters(self: Pin<&Self>, word: u32) -> RingOutcome {
+        if word == state::WAITERS && self.ring_idle_waiters(Origin::Caller, Place::Caller) {
+            return RingOutcome::Delivered;
+        }
+        let ring = |word| state::ring(word, Origin::Caller);
+        let (action, guard) = self.lock.update_from(word, ring);
         self.rung(action, guard, Origin::Caller)
     }
 
+    /// Rings an edge line that is expected to have waiters and to be otherwise idle. Returns false, without a
+    /// ring, if it is not.
+    #[inline(always)]
+    fn ring_idle_waiters(self: Pin<&Self>, origin: Origin, place: Place) -> bool {
+        let ring = |word| state::ring(word, origin);
+        let Ok((action @ Action::Deliver(provenance), Some(mut guard))) =
+            self.lock.try_update(state::WAITERS, ring)
+        else {
+            return false;
+        };
+        self.trace_ring(&action, origin);
+        // Before the wake-up: a thread that it wakes finds the delivery counted.
+        self.lock.stats().deliveries.add(1);
+        self.trace_deliver(provenance);
+        guard.wake_waiters();
+        if let Err(guard) = guard.release_to(state::WAITERS) {
+            self.deliver_at(guard, None, 1, place);
+        }
+        true
+    }
+
     /// Rings the line from an eventfd's wake callback. The wake-up had the key `mask`. The line's
-    /// irq_work delivers; after [`state::RELAY_LIMIT`] relays the context's worker does.
+    /// irq_work delivers; after [`state::RELAY_LIMIT`] relays the context's worker does. If the line's only
+    /// trigger is its waiters, this delivers at once.
     ///
     /// # Context
     ///
@@ -376,14 +418,53 @@ impl Line {
 
     /// Does what [`Line::relayed`] does for a line that is not idle: its word was `word`.
     #[cold]
-    fn relayed_word(self: Pin<&Self>, word: u32, provenance: Provenance) -> RingOutcome {
+    fn relayed_word(self: Pin<&Self>, mut word: u32, provenance: Provenance) -> RingOutcome {
         let ring = |word| state::ring(word, Origin::Wake(provenance));
-        let (action, _) = self.lock.update_from(word, ring);
-        self.relayed_action(action, provenance)
+        loop {
+            if word & state::WAITERS != 0 {
+                return self.relayed_to_waiters(word, provenance);
+            }
+            match self.lock.try_update(word, ring) {
+                Ok((action, _)) => return self.relayed_action(action, provenance),
+                Err(now) => word = now,
+            }
+        }
     }
 
-    /// Carries out the `action` of a ring that came through relays, or of another request for a message.
-    /// Interrupts or preemption must be off.
+    /// Does what [`Line::relayed`] does for a line whose trigger was its waiters: its word was `word`. They may be
+    /// woken anywhere.
+    #[inline(never)]
+    fn relayed_to_waiters(self: Pin<&Self>, word: u32, provenance: Provenance) -> RingOutcome {
+        // This is not a task's own ring, so what remains goes on as after an interrupt's delivery.
+        let (origin, place) = (Origin::Wake(provenance), Place::Interrupt);
+        if word == state::WAITERS && self.ring_idle_waiters(origin, place) {
+            return RingOutcome::Delivered;
+        }
+        let ring = |word| state::ring(word, origin);
+        let (action, guard) = self.lock.update_from(word, ring);
+        match guard {
+            None => self.relayed_action(action, provenance),
+            Some(guard) => self.deliver_relayed(action, guard, provenance),
+        }
+    }
+
+    /// Delivers the message of a ring that came through relays, to waiters, and the messages that arrive
+    /// meanwhile. Then releases the line. Interrupts or preemption must be off.
+    #[inline(never)]
+    fn deliver_relayed(
+        self: Pin<&Self>,
+        action: Action,
+        guard: LineGuard<'_>,
+        provenance: Provenance,
+    ) -> RingOutcome {
+        self.trace_ring(&action, Origin::Wake(provenance));
+        self.deliver_at(guard, Some(provenance), 0, Place::Interrupt);
+        RingOutcome::Delivered
+    }
+
+    /// Carries out the `action` of a ring that came through relays, or of another request for a message. If the
+    /// action made the caller the owner, the caller calls [`Line::deliver_relayed`] instead. Interrupts or
+    /// preemption must be off.
     #[inline(always)]
     fn relayed_action(self: Pin<&Self>, action: Action, provenance: Provenance) -> RingOutcome {
         // In each arm, where the action is known: so the tracepoint is one instruction.
@@ -414,7 +495,7 @@ impl Line {
                 trace();
                 self.boost_owner();
             }
-            // This origin never causes these.
+            // These make the caller the owner, or this origin never causes them.
             Action::Deliver(_) | Action::StartTimer | Action::Drop => {}
         }
         RingOutcome::Delivered
@@ -654,8 +735,22 @@ impl Line {
         output: &mut Option<Output>,
         room: &mut KVec<Output>,
     ) -> Result {
+        self.add_output(output, room, || {})
+    }
+
+    /// Adds a trigger, and calls `then` if that succeeds, before the line can deliver to it. Context and
+    /// errors as of [`Line::add_trigger`].
+    fn add_output(
+        self: Pin<&Self>,
+        output: &mut Option<Output>,
+        room: &mut KVec<Output>,
+        then: impl FnOnce(),
+    ) -> Result {
         let mut guard = self.claim();
         let added = guard.add(output, room);
+        if added.is_ok() {
+            then();
+        }
         if added.is_ok() && guard.take_undelivered() {
             let _ = self
                 .lock

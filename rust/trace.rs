@@ -21,6 +21,9 @@ declare_trace! {
     /// Traces the start of a delivery. `automasked` is true if the line has masked itself.
     pub(crate) fn doorbell_deliver(context: u32, line: u32, provenance: u32, automasked: bool);
 
+    /// Traces that a waiter has consumed `count` deliveries.
+    pub(crate) fn doorbell_take(context: u32, line: u32, count: u64);
+
     /// Traces that a line's irq_work is queued.
     pub(crate) fn doorbell_relay_queued(context: u32, line: u32);
 

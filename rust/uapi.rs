@@ -31,6 +31,7 @@ pub(crate) use crate::bindings::{
     doorbell_summary,
     doorbell_summary_map,
     doorbell_trigger,
+    doorbell_wait,
     DOORBELL_ABI_VERSION,
     DOORBELL_ACK_DONE,
     DOORBELL_ACK_NOTHING,
@@ -64,6 +65,7 @@ pub(crate) use crate::bindings::{
     DOORBELL_IOC_SUMMARY,
     DOORBELL_IOC_TRIGGER,
     DOORBELL_IOC_UNMASK,
+    DOORBELL_IOC_WAIT,
     DOORBELL_IRQFD_FLAG_ACK,
     DOORBELL_IRQFD_FLAG_DEASSIGN,
     DOORBELL_IRQFD_FLAG_RESAMPLE,
@@ -79,6 +81,7 @@ pub(crate) use crate::bindings::{
     DOORBELL_LINE_REASONS_SHIFT,
     DOORBELL_LINE_RESAMPLE,
     DOORBELL_LINE_STATE,
+    DOORBELL_LINE_WAITERS,
     DOORBELL_MASK_AUTO,
     DOORBELL_MASK_VECTOR,
     DOORBELL_MAX_EVENTFDS,
@@ -105,6 +108,7 @@ pub(crate) use crate::bindings::{
     DOORBELL_RING_COALESCED,
     DOORBELL_RING_DELIVERED,
     DOORBELL_RING_MASKED,
+    DOORBELL_RING_WAIT_FLAG_LINE,
     DOORBELL_RING_WAIT_FLAG_NO_RING,
     DOORBELL_SAVED_FLAG_UNDELIVERED,
     DOORBELL_SAVED_LINE_SIZE,
@@ -117,6 +121,7 @@ pub(crate) use crate::bindings::{
     DOORBELL_SUMMARY_GROUPS,
     DOORBELL_TRIGGER_FLAG_ALL,
     DOORBELL_TRIGGER_FLAG_DEASSIGN,
+    DOORBELL_TRIGGER_FLAG_WAITERS,
     DOORBELL_TYPE_EDGE,
     DOORBELL_TYPE_FLAG_AUTOMASK,
     DOORBELL_TYPE_LEVEL, //
@@ -137,6 +142,8 @@ pub(crate) const DOORBELL_FEATURE_LEVEL: u64 = crate::bindings::DOORBELL_FEATURE
 pub(crate) const DOORBELL_FEATURE_BUS: u64 = crate::bindings::DOORBELL_FEATURES_BUS;
 /// `DOORBELL_FEATURE_RING_WAIT`.
 pub(crate) const DOORBELL_FEATURE_RING_WAIT: u64 = crate::bindings::DOORBELL_FEATURES_RING_WAIT;
+/// `DOORBELL_FEATURE_WAIT`.
+pub(crate) const DOORBELL_FEATURE_WAIT: u64 = crate::bindings::DOORBELL_FEATURES_WAIT;
 /// `DOORBELL_FEATURE_RING_LINES`.
 pub(crate) const DOORBELL_FEATURE_RING_LINES: u64 = crate::bindings::DOORBELL_FEATURES_RING_LINES;
 /// `DOORBELL_FEATURE_MASK_REASONS`.
@@ -152,6 +159,8 @@ pub(crate) const DOORBELL_FEATURE_MODERATION: u64 = crate::bindings::DOORBELL_FE
 pub(crate) const DOORBELL_FEATURE_SUMMARY: u64 = crate::bindings::DOORBELL_FEATURES_SUMMARY;
 /// `DOORBELL_RING_WAIT_NO_TIMEOUT`; bindgen does not evaluate numbers above [`i64::MAX`].
 pub(crate) const DOORBELL_RING_WAIT_NO_TIMEOUT: u64 = u64::MAX;
+/// `DOORBELL_WAIT_NO_TIMEOUT`.
+pub(crate) const DOORBELL_WAIT_NO_TIMEOUT: u64 = u64::MAX;
 
 impl_user_abi! {
     doorbell_get_info {
@@ -314,6 +323,13 @@ impl_user_abi! {
         timeout: u64,
         flags: u32,
         result: u32,
+        count: u64,
+        reserved: [u32; 4],
+    }
+    doorbell_wait {
+        line: u32,
+        flags: u32,
+        timeout: u64,
         count: u64,
         reserved: [u32; 4],
     }

@@ -88,7 +88,7 @@ void doorbell_ctx_put(struct doorbell_ctx *ctx);
  *
  * Delivers at once where eventfds may be signalled. Otherwise (in the wake callback of an
  * eventfd, in the callback of a trigger, or in atomic context on PREEMPT_RT) an irq_work
- * delivers.
+ * delivers. A line whose trigger is its waiters (DOORBELL_WAIT) delivers at once anywhere.
  *
  * Context: any but NMI, with interrupts disabled or enabled. Neither sleeps nor allocates.
  * Return: DOORBELL_RING_DELIVERED, DOORBELL_RING_COALESCED, DOORBELL_RING_MASKED;
@@ -278,7 +278,8 @@ int doorbell_bus_write(struct doorbell_ctx *ctx, u32 space, u64 addr, u32 length
  *
  * Context: process context.
  * Return: 0; -ENXIO if there is no such line, -EINVAL if @callback has no function,
- * -EEXIST if it is a trigger of the line already, -ENOSPC if the line has
+ * -EEXIST if it is a trigger of the line already, -EBUSY if userspace has given the line
+ * waiters (DOORBELL_TRIGGER_FLAG_WAITERS), -ENOSPC if the line has
  * DOORBELL_MAX_TRIGGERS_PER_LINE, -ENOMEM.
  */
 int doorbell_assign_trigger(struct doorbell_ctx *ctx, u32 line,

@@ -16,6 +16,7 @@
 #include <linux/sched/user.h>
 #include <linux/sched/vhost_task.h>
 #include <linux/sort.h>
+#include <linux/swait.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
 
@@ -50,6 +51,7 @@ const u32 DOORBELL_IOC_BUS_WRITE = DOORBELL_BUS_WRITE;
 const u32 DOORBELL_IOC_SET_RECORDS = DOORBELL_SET_RECORDS;
 const u32 DOORBELL_IOC_GET_BUS = DOORBELL_GET_BUS;
 const u32 DOORBELL_IOC_RING_WAIT = DOORBELL_RING_WAIT;
+const u32 DOORBELL_IOC_WAIT = DOORBELL_WAIT;
 const u32 DOORBELL_IOC_RING_LINES = DOORBELL_RING_LINES;
 const u32 DOORBELL_IOC_SAVE = DOORBELL_SAVE;
 const u32 DOORBELL_IOC_RESTORE = DOORBELL_RESTORE;
@@ -61,6 +63,7 @@ const u64 DOORBELL_FEATURES_MASK = DOORBELL_FEATURE_MASK;
 const u64 DOORBELL_FEATURES_LEVEL = DOORBELL_FEATURE_LEVEL;
 const u64 DOORBELL_FEATURES_BUS = DOORBELL_FEATURE_BUS;
 const u64 DOORBELL_FEATURES_RING_WAIT = DOORBELL_FEATURE_RING_WAIT;
+const u64 DOORBELL_FEATURES_WAIT = DOORBELL_FEATURE_WAIT;
 const u64 DOORBELL_FEATURES_RING_LINES = DOORBELL_FEATURE_RING_LINES;
 const u64 DOORBELL_FEATURES_MASK_REASONS = DOORBELL_FEATURE_MASK_REASONS;
 const u64 DOORBELL_FEATURES_UNMASKFD = DOORBELL_FEATURE_UNMASKFD;
@@ -88,6 +91,11 @@ void doorbell_poll_wait(struct file *file, struct wait_queue_head *wqh,
 bool doorbell_poll_has_waiter(struct wait_queue_head *wqh);
 void doorbell_poll_wake(struct wait_queue_head *wqh, __poll_t key);
 u64 doorbell_fetch_or(u64 *word, u64 bits);
+void doorbell_swait_init(struct swait_queue_head *queue);
+void doorbell_swait_wake(struct swait_queue_head *queue);
+void doorbell_swait_entry(struct swait_queue *entry);
+void doorbell_swait_prepare(struct swait_queue_head *queue, struct swait_queue *entry);
+void doorbell_swait_finish(struct swait_queue_head *queue, struct swait_queue *entry);
 struct doorbell_readers;
 atomic_t *doorbell_read_begin(struct doorbell_readers *readers, u32 phase);
 void doorbell_read_end(atomic_t *active);
@@ -129,5 +137,6 @@ unsigned long doorbell_compat_ptr(u32 uptr);
 bool doorbell_get_user_words(u64 *to, const void *from, u32 words);
 bool doorbell_put_user_pair(void *to, u32 first, u64 second);
 bool doorbell_put_user_pair_nofault(void *to, u32 first, u64 second);
+bool doorbell_put_user_u64(void *to, u64 value);
 
 #endif /* _DOORBELL_BINDINGS_HELPER_H */

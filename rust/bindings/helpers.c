@@ -17,6 +17,7 @@
 #include <linux/sched.h>
 #include <linux/sched/clock.h>
 #include <linux/sched/signal.h>
+#include <linux/swait.h>
 #include <linux/task_work.h>
 #include <linux/time_namespace.h>
 #include <linux/uaccess.h>
@@ -153,6 +154,47 @@ void doorbell_wake_writers(struct wait_queue_head *wqh)
 	current->in_eventfd = 1;
 	wake_up_locked_poll(wqh, EPOLLOUT);
 	current->in_eventfd = in_eventfd;
+}
+
+/* Each line's queue has the same lock class, which nests in that of an eventfd's queue. */
+void doorbell_swait_init(struct swait_queue_head *queue)
+{
+	init_swait_queue_head(queue);
+}
+
+/*
+ * Wakes one waiter, after the caller has made the condition true that it waits for. The
+ * barrier pairs with that of doorbell_swait_prepare(): either the waiter is seen here, or
+ * it sees the condition.
+ */
+void doorbell_swait_wake(struct swait_queue_head *queue)
+{
+	if (swq_has_sleeper(queue))
+		swake_up_one(queue);
+}
+
+void doorbell_swait_entry(struct swait_queue *entry)
+{
+	INIT_LIST_HEAD(&entry->task_list);
+}
+
+/* The entry leaves the queue when it is woken; then this adds it again, as the last one. */
+void doorbell_swait_prepare(struct swait_queue_head *queue, struct swait_queue *entry)
+{
+	prepare_to_swait_exclusive(queue, entry, TASK_INTERRUPTIBLE);
+}
+
+/*
+ * Removes the entry. Unlike finish_swait() this always takes the lock: it orders the
+ * caller's next look at the condition after each wake-up that has removed the entry.
+ */
+void doorbell_swait_finish(struct swait_queue_head *queue, struct swait_queue *entry)
+{
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&queue->lock, flags);
+	list_del_init(&entry->task_list);
+	raw_spin_unlock_irqrestore(&queue->lock, flags);
 }
 
 /*
@@ -606,4 +648,10 @@ bool doorbell_put_user_pair_nofault(void *to, u32 first, u64 second)
 	stored = doorbell_put_pair(to, first, second);
 	pagefault_enable();
 	return stored;
+}
+
+bool doorbell_put_user_u64(void *to, u64 value)
+{
+	/* put_user() takes no part in fault injection. */
+	return !should_fail_usercopy() && !put_user(value, (u64 __user *)to);
 }

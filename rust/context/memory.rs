@@ -23,6 +23,7 @@ use crate::{
             Output, //
         },
         status::LineStatus,
+        waiters::AllWaiters,
         Line, //
     },
     summary::Summary,
@@ -55,6 +56,7 @@ impl Context {
     /// context.
     pub(crate) fn memory(&self) -> usize {
         let usage = self.usage();
+        let waiters = self.waiters.get().map_or(0, AllWaiters::memory);
         let records = self.bus().records().map_or(0, Records::len);
         size_of::<Self>()
             + size_of::<PollQueue>()
@@ -62,6 +64,7 @@ impl Context {
             + self.lines.len() * LINE
             + usage.irqfds as usize * IRQFD
             + usage.triggers as usize * TRIGGER
+            + waiters
             + (usage.notifiers + usage.resamplefds) as usize * NOTIFIER
             + self.bus().nr_regions() as usize * REGION
             + records as usize * size_of::<doorbell_record>()

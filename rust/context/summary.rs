@@ -47,7 +47,7 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// EEXIST, ENOSPC, EINTR, ENOMEM: see the UAPI header. Then no line has changed.
+    /// EEXIST, EBUSY, ENOSPC, EINTR, ENOMEM: see the UAPI header. Then no line has changed.
     pub(crate) fn assign_summary(&self, lines: impl Iterator<Item = u32> + Clone) -> Result {
         let flags = user_alloc_flags();
         let mut assignments = self.assignments.lock();
@@ -58,6 +58,9 @@ impl Context {
             let ids = assignments.triggers_of(line);
             if ids.contains(&id) {
                 return Err(EEXIST);
+            }
+            if self.line(line).ok_or(ENXIO)?.has_waiters() {
+                return Err(EBUSY);
             }
             if ids.len() >= DOORBELL_MAX_TRIGGERS_PER_LINE as usize {
                 return Err(ENOSPC);

@@ -211,6 +211,7 @@ impl DoorbellFile {
     }
 
     /// Handles DOORBELL_BUS_WRITE.
+    #[inline(always)]
     pub(crate) fn bus_write(&self, arg: &Argument) -> Result<isize> {
         let write: doorbell_bus_write = arg.read()?;
         check_flags(write.flags, 0)?;

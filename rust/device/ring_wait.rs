@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! DOORBELL_RING_WAIT: a ring, and the read of the eventfd that signals the answer.
+//! DOORBELL_RING_WAIT: a ring, and the read of the eventfd that signals the answer, or the wait for the
+//! line of the answer.
 
 use super::{
     argument::{
@@ -19,8 +20,10 @@ use crate::{
         },
         wait_queue::Deadline, //
     },
+    line::Line,
     uapi::{
         doorbell_ring_wait,
+        DOORBELL_RING_WAIT_FLAG_LINE,
         DOORBELL_RING_WAIT_FLAG_NO_RING,
         DOORBELL_RING_WAIT_NO_TIMEOUT, //
     }, //
@@ -31,6 +34,11 @@ use kernel::{
     prelude::*, //
 };
 
+/// Offset of the outputs, which are adjacent.
+const RESULT: usize = offset_of!(doorbell_ring_wait, result);
+
+const _: () = assert!(RESULT + size_of::<u32>() == offset_of!(doorbell_ring_wait, count));
+
 impl DoorbellFile {
     /// Handles DOORBELL_RING_WAIT. May sleep.
     ///
@@ -40,21 +48,22 @@ impl DoorbellFile {
     #[inline(never)]
     pub(super) fn ring_wait(&self, arg: &Argument) -> Result {
         let wait: doorbell_ring_wait = arg.read_words()?;
-        check_flags(wait.flags, DOORBELL_RING_WAIT_FLAG_NO_RING)?;
+        check_flags(
+            wait.flags,
+            DOORBELL_RING_WAIT_FLAG_NO_RING | DOORBELL_RING_WAIT_FLAG_LINE,
+        )?;
         check_reserved(&wait.reserved)?;
         let deadline = match wait.timeout {
             DOORBELL_RING_WAIT_NO_TIMEOUT => Deadline::NONE,
             ns => Deadline::at(ns)?,
         };
         let line = self.context()?.line(wait.line).ok_or(ENXIO)?;
+        if wait.flags & DOORBELL_RING_WAIT_FLAG_LINE != 0 {
+            return self.ring_wait_line(arg, &wait, deadline, line);
+        }
         let file = LocalEventFd::from_fd(wait.fd)?;
         file.check_readable()?;
         let queue = file.queue();
-        // The outputs are adjacent.
-        const RESULT: usize = offset_of!(doorbell_ring_wait, result);
-        const {
-            assert!(RESULT + size_of::<u32>() == offset_of!(doorbell_ring_wait, count));
-        }
         let outputs = arg.field(RESULT);
         write_pair(outputs, wait.result, 0)?;
 
@@ -77,6 +86,40 @@ impl DoorbellFile {
         };
         write_pair(outputs, result, 0)?;
         Err(error)
+    }
+}
+
+impl DoorbellFile {
+    /// Does the rest of DOORBELL_RING_WAIT with DOORBELL_RING_WAIT_FLAG_LINE. `line` is the line to ring.
+    #[inline(never)]
+    fn ring_wait_line(
+        &self,
+        arg: &Argument,
+        wait: &doorbell_ring_wait,
+        deadline: Deadline,
+        line: Pin<&Line>,
+    ) -> Result {
+        // A negative number is that of no line.
+        let answer = self.context()?.wait_for(wait.fd as u32)?;
+        let outputs = arg.field(RESULT);
+        write_pair(outputs, wait.result, 0)?;
+
+        let rings = wait.flags & DOORBELL_RING_WAIT_FLAG_NO_RING == 0;
+        let result = if rings {
+            line.ring().code()
+        } else {
+            wait.result
+        };
+        let waited = answer.wait(deadline, |count| write_pair(outputs, result, count));
+        let Err(error) = waited else {
+            return Ok(());
+        };
+        write_pair(outputs, result, 0)?;
+        Err(if error == ERESTARTSYS {
+            interrupted(rings)
+        } else {
+            error
+        })
     }
 }
 

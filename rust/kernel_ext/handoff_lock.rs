@@ -271,7 +271,15 @@ impl<T, C: Visible> HandoffGuard<'_, T, C> {
     /// guard. Fully ordered.
     #[inline(always)]
     pub(crate) fn release_idle(self) -> Result<(), Self> {
-        match self.cmpxchg_release(IN_PROGRESS, 0) {
+        self.release_to(0)
+    }
+
+    /// Releases the lock if the bits of `word`, and no other bit but [`IN_PROGRESS`], are set in its
+    /// word; otherwise returns the guard. Fully ordered.
+    #[inline(always)]
+    pub(crate) fn release_to(self, word: u32) -> Result<(), Self> {
+        let word = word & !(IN_PROGRESS | PARKED);
+        match self.cmpxchg_release(word | IN_PROGRESS, word) {
             Ok(()) => {
                 self.forget();
                 Ok(())

@@ -127,6 +127,20 @@ pub(crate) fn write_pair_nofault(at: UserPtr, first: u32, second: u64) -> bool {
     unsafe { bindings::doorbell_put_user_pair_nofault(at.as_mut_ptr(), first, second) }
 }
 
+/// Writes a number to the current process' memory at `at`. Process context.
+///
+/// # Errors
+///
+/// EFAULT: it cannot be written. Then part of it may have been written.
+pub(crate) fn write_u64(at: UserPtr, value: u64) -> Result {
+    // SAFETY: The function checks that the address is userspace's.
+    if unsafe { bindings::doorbell_put_user_u64(at.as_mut_ptr(), value) } {
+        Ok(())
+    } else {
+        Err(EFAULT)
+    }
+}
+
 /// Writes `value` to the current process' memory at `at`, if that takes no page fault. Any context.
 ///
 /// Returns true if all of it was written. Otherwise part of it may have been written.

@@ -55,12 +55,12 @@ impl Deadline {
     }
 
     /// Returns true if this is the time zero, which has always passed.
-    fn is_zero(self) -> bool {
+    pub(super) fn is_zero(self) -> bool {
         self.0 == Self::ZERO.0
     }
 
     /// Returns the same time of the host's clock. Process context.
-    fn on_host(self) -> Self {
+    pub(super) fn on_host(self) -> Self {
         let on_host = |ns| {
             // SAFETY: No requirements: it only computes a number.
             unsafe { bindings::doorbell_host_monotonic(ns) }
@@ -74,7 +74,7 @@ impl Deadline {
     /// # Context
     ///
     /// Process context without locks.
-    fn sleep(self) -> bool {
+    pub(super) fn sleep(self) -> bool {
         match self.0 {
             // SAFETY: No requirements but the context.
             Some(ns) => unsafe { bindings::doorbell_sleep_until(ns) },

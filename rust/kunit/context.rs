@@ -8,7 +8,10 @@ use kernel::macros::kunit_tests;
 mod context {
     use crate::{
         context::Context,
-        kernel_ext::poll_queue::PollQueue,
+        kernel_ext::{
+            poll_queue::PollQueue,
+            wait_queue::Deadline, //
+        },
         line::{
             moderation::Limits,
             state::{
@@ -116,6 +119,35 @@ mod context {
             assert!(wait_for(|| line.snapshot().deliveries == 2));
             assert_eq!(line.snapshot().deferred, 1);
         })
+    }
+
+    #[test]
+    fn signal_is_delivered_to_waiters_at_once() -> Result {
+        let context = new_context(3)?;
+        let line = context.line(2).ok_or(ENXIO)?;
+        let take = || {
+            let mut taken = 0;
+            let wait = context.wait_for(2)?;
+            wait.wait(Deadline::ZERO, |count| {
+                taken = count;
+                Ok(())
+            })?;
+            Ok::<u64, Error>(taken)
+        };
+        assert!(take() == Err(ENOENT));
+        context.assign_waiters(2)?;
+        assert!(context.assign_waiters(2).err() == Some(EEXIST));
+        assert!(take() == Err(ETIMEDOUT));
+        for hops in [0, MAX_HOPS] {
+            assert!(line.ring_from_wake(hops * HOP) == RingOutcome::Delivered);
+            assert!(line.ring() == RingOutcome::Delivered);
+            assert!(take() == Ok(2));
+        }
+        assert_eq!(line.snapshot().deferred, 0);
+        context.deassign_waiters(2)?;
+        assert!(take() == Err(ENOENT));
+        context.shut_down();
+        Ok(())
     }
 
     #[test]

@@ -107,6 +107,30 @@ mod line {
     }
 
     #[test]
+    fn line_with_waiters_delivers_wherever_it_is_rung() {
+        for word in words().chain(level_words()) {
+            assert_eq!(set_waiters(word, true), (word | WAITERS, ()));
+            assert_eq!(set_waiters(word | WAITERS, false), (word, ()));
+            for origin in sources() {
+                let (plain, action) = ring(word, Origin::Caller);
+                let (after, waited) = ring(word | WAITERS, origin);
+                assert_eq!(after & WAITERS, WAITERS);
+                match (action, waited) {
+                    (Action::Deliver(_), Action::Deliver(provenance)) => {
+                        let expected = match origin {
+                            Origin::Caller => Provenance::NOTHING,
+                            Origin::Wake(provenance) => provenance,
+                        };
+                        assert_eq!(provenance, expected);
+                        assert_eq!(after, plain | WAITERS);
+                    }
+                    _ => assert_eq!(action, waited),
+                }
+            }
+        }
+    }
+
+    #[test]
     fn longest_chain_of_relays_counts() {
         let (word, _) = ring(VECTOR.masked(), wake(40));
         let (word, _) = ring(word, wake(7));

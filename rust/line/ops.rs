@@ -257,11 +257,17 @@ impl Line {
             // As a ring in a wake callback: this renews no budget.
             let _preemption = Unpreempted::new();
             let provenance = owed.provenance.relayed();
-            let (action, _) = self.lock.update(state::LEVEL | state::RAISED, |state| {
+            let (action, guard) = self.lock.update(state::LEVEL | state::RAISED, |state| {
                 state::assert_again(state, Origin::Wake(provenance))
             });
-            if let Some(action) = action {
-                self.relayed_action(action, provenance);
+            match (action, guard) {
+                (Some(action), None) => {
+                    self.relayed_action(action, provenance);
+                }
+                (Some(action), Some(guard)) => {
+                    self.deliver_relayed(action, guard, provenance);
+                }
+                (None, _) => {}
             }
         }
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The outputs of a line: eventfds, callbacks of other modules, and the context's summary.
+//! The outputs of a line: eventfds, callbacks of other modules, the context's summary, and the line's waiters.
 //!
 //! The owner of the line signals the triggers on each delivery. The thread that makes another transition
 //! signals the notifiers after it, without owning the line, so that they may use the line themselves. A
@@ -9,7 +9,8 @@
 use super::{
     callback::Callback,
     hops_of_key,
-    wake_key, //
+    waiters::Waiters, //
+    wake_key,
 };
 use crate::{
     kernel_ext::{
@@ -47,7 +48,7 @@ const _: () = assert!(MAX <= u16::MAX as usize);
 /// The events that a notifier may ask for.
 pub(crate) const EVENTS: u32 = DOORBELL_NOTIFY_MASK | DOORBELL_NOTIFY_UNMASK | DOORBELL_NOTIFY_ACK;
 
-/// An eventfd, a callback or the summary.
+/// An eventfd, a callback, the summary, or the waiters of a line.
 pub(crate) enum Output {
     /// An eventfd, which is signalled.
     EventFd(EventFd),
@@ -55,6 +56,8 @@ pub(crate) enum Output {
     Callback(Callback),
     /// The context's summary, in which the line of that number is marked.
     Summary(Arc<Summary>, u32),
+    /// The threads that wait for the line, which has no other trigger.
+    Waiters(Arc<Waiters>),
 }
 
 impl Output {
@@ -64,6 +67,7 @@ impl Output {
             Self::EventFd(eventfd) => eventfd.id(),
             Self::Callback(callback) => callback.id(),
             Self::Summary(summary, _) => summary.id(),
+            Self::Waiters(waiters) => waiters.id(),
         }
     }
 
@@ -89,6 +93,7 @@ impl Output {
             Self::EventFd(_) => {}
             Self::Callback(callback) => callback.call_at(hops_of_key(mask), 0),
             Self::Summary(summary, line) => summary.deliver(*line, wake_key(mask)),
+            Self::Waiters(waiters) => waiters.wake(),
         }
     }
 
@@ -97,8 +102,8 @@ impl Output {
         match self {
             Self::EventFd(eventfd) => eventfd.signal(0),
             Self::Callback(callback) => callback.call(event),
-            // It is a trigger only.
-            Self::Summary(..) => {}
+            // These are triggers only.
+            Self::Summary(..) | Self::Waiters(_) => {}
         }
     }
 
@@ -107,7 +112,7 @@ impl Output {
         match self {
             Self::EventFd(eventfd) => eventfd.signal(key),
             Self::Callback(callback) => callback.call_at(hops_of_key(key), event),
-            Self::Summary(..) => {}
+            Self::Summary(..) | Self::Waiters(_) => {}
         }
     }
 }
@@ -164,6 +169,14 @@ impl Triggers {
         }
     }
 
+    /// Wakes the waiters, which are the only trigger. Any context but NMI.
+    #[inline(always)]
+    pub(crate) fn wake_waiters(&mut self) {
+        if let [Output::Waiters(waiters)] = &self.outputs[..] {
+            waiters.wake();
+        }
+    }
+
     /// Signals like [`Triggers::signal`], but calls `more` after each four triggers, with the number of the
     /// next ones, and stops if that returns false. Returns false if triggers are left, for
     /// [`Triggers::signal_rest`].
@@ -212,6 +225,7 @@ impl Triggers {
     ///
     /// EEXIST: the output is in the list. ENOSPC: the line has the maximum number. EAGAIN: neither the
     /// list nor `room` has enough room; allocate with [`Triggers::room`] and try again.
+    #[inline(always)]
     pub(crate) fn add(&mut self, output: &mut Option<Output>, room: &mut KVec<Output>) -> Result {
         let id = output.as_ref().map(Output::id);
         if self.ids().any(|other| Some(other) == id) {

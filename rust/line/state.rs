@@ -32,6 +32,9 @@
 //! they happened. Only the signals to notifiers and resamplefds wait: the line's callback owes them
 //! ([`OWED`]), as it owes a relayed message.
 //!
+//! A line whose only trigger is its own waiters signals no eventfd. So an eventfd's wake callback may
+//! deliver its message: a ring from there claims the line, as any other ring does.
+//!
 //! Each function below is applied to the word by one compare-exchange, fully ordered.
 
 /// The state of an idle line.
@@ -43,7 +46,7 @@ pub(crate) const IDLE: u32 = 0;
 /// [`IN_PROGRESS`]: ../kernel_ext/handoff_lock/constant.IN_PROGRESS.html
 pub(crate) const IN_PROGRESS: u32 = 1 << 31;
 
-/// A message waits to be delivered. The bits from here to [`RESAMPLE`] are part of the ABI.
+/// A message waits to be delivered. The bits from here to [`WAITERS`] are part of the ABI.
 pub(crate) const PENDING: u32 = 1 << 0;
 
 /// The line delivers nothing: it has at least one of [`REASONS`].
@@ -64,6 +67,10 @@ pub(crate) const RESAMPLE: u32 = 1 << 5;
 
 /// The line masks itself when it delivers.
 pub(crate) const AUTOMASK: u32 = 1 << 6;
+
+/// The line's only trigger is its waiters: threads in DOORBELL_WAIT. Only the owner changes this bit, with
+/// the triggers.
+pub(crate) const WAITERS: u32 = 1 << 7;
 
 /// An unmaskfd has unmasked the line: the callback that is queued has to signal the notifiers.
 const OWES_UNMASK: u32 = 1 << 15;
@@ -344,7 +351,7 @@ pub(crate) enum Origin {
     /// Eventfds may be signalled.
     Caller,
     /// Eventfds may not be signalled, as in an eventfd's wake callback; or another module's callback,
-    /// which would call itself without end.
+    /// which would call itself without end. Only the line's waiters may be woken.
     Wake(Provenance),
 }
 
@@ -472,7 +479,11 @@ fn request(state: u32, origin: Origin) -> (u32, Action) {
         Origin::Caller => Provenance::NOTHING,
         Origin::Wake(provenance) => provenance,
     };
-    if state & (WITHDRAWN | OWED | HELD) != 0 {
+    if state & (WITHDRAWN | OWED | HELD | WAITERS) != 0 {
+        if state & (WAITERS | WITHDRAWN | PENDING | CLOSED | IN_PROGRESS) == WAITERS {
+            // No eventfd is signalled, so this may deliver anywhere.
+            return (sent(state) | IN_PROGRESS, Action::Deliver(new));
+        }
         return request_rare(state, origin, new);
     }
     if state & PENDING != 0 {
@@ -482,8 +493,8 @@ fn request(state: u32, origin: Origin) -> (u32, Action) {
     request_new(state, origin, new)
 }
 
-/// Does what [`request`] does if a message was withdrawn, a callback owes signals, or the interval of a
-/// moderated line has not ended.
+/// Does what [`request`] does if a message was withdrawn, a callback owes signals, the interval of a moderated
+/// line has not ended, or the line has waiters to which it cannot deliver now.
 #[cold]
 fn request_rare(state: u32, origin: Origin, new: Provenance) -> (u32, Action) {
     let new = if state & (PENDING | OWED) != 0 {
@@ -806,9 +817,10 @@ pub(crate) const fn is_in_ack(state: u32) -> bool {
     state & (RAISED | ASSERTED | PENDING) == RAISED
 }
 
-/// Returns true if the line can be restored: it is as it was created, but may be masked, and rung.
+/// Returns true if the line can be restored: it is as it was created, but may be masked, and rung. It has no
+/// waiters: they would take the deliveries of the record for their own.
 pub(crate) const fn is_fresh(state: u32) -> bool {
-    state & SAVED & !(MASKED | REASONS | PENDING) == 0
+    state & (SAVED | WAITERS) & !(MASKED | REASONS | PENDING) == 0
 }
 
 /// Replaces the state of a fresh line with the `saved` bits, which must be restorable. The caller owns the
@@ -830,6 +842,16 @@ pub(crate) fn restore(state: u32, saved: u32) -> (u32, bool) {
     }
     let asserted = if restored & LEVEL != 0 { ASSERTED } else { 0 };
     (restored | asserted | PENDING, restored & PENDING != 0)
+}
+
+/// Records that the line's only trigger is its waiters, or that it has none any more. The caller owns the
+/// line.
+pub(crate) fn set_waiters(state: u32, waiters: bool) -> (u32, ()) {
+    if waiters {
+        (state | WAITERS, ())
+    } else {
+        (state & !WAITERS, ())
+    }
 }
 
 /// Claims the line to change its outputs. The caller owns the line if [`IN_PROGRESS`] is new in the

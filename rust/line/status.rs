@@ -38,7 +38,8 @@ use kernel::{
 /// The counters of a line, in memory that userspace can map.
 ///
 /// Only the owner of the line writes those that need no atomic addition. `coalesced` and `acks` are off the
-/// fast path.
+/// fast path. The line's waiters change `taken`: it is the value of `deliveries` up to which they have
+/// consumed them.
 #[repr(C)]
 pub(crate) struct LineStats {
     pub(crate) deliveries: SingleWriterCounter,
@@ -46,7 +47,8 @@ pub(crate) struct LineStats {
     pub(crate) dropped: SingleWriterCounter,
     pub(crate) deferred: SingleWriterCounter,
     pub(crate) acks: Atomic<u64>,
-    reserved: [u64; 2],
+    pub(crate) taken: Atomic<u64>,
+    reserved: u64,
 }
 
 impl_visible!(LineStats {
@@ -55,7 +57,8 @@ impl_visible!(LineStats {
     dropped: SingleWriterCounter,
     deferred: SingleWriterCounter,
     acks: Atomic<u64>,
-    reserved: [u64; 2],
+    taken: Atomic<u64>,
+    reserved: u64,
 });
 
 /// The entry of a line in the status pages: `struct doorbell_line_status`.
@@ -73,7 +76,7 @@ const _: () = {
             );
         )+};
     }
-    check!(deliveries coalesced dropped deferred acks reserved);
+    check!(deliveries coalesced dropped deferred acks taken reserved);
 };
 
 /// Returns the status of an idle line without history.
@@ -84,7 +87,8 @@ pub(crate) const fn new_status() -> LineStatus {
         dropped: SingleWriterCounter::new(),
         deferred: SingleWriterCounter::new(),
         acks: Atomic::new(0),
-        reserved: [0; 2],
+        taken: Atomic::new(0),
+        reserved: 0,
     })
 }
 

@@ -87,6 +87,15 @@ impl Line {
         });
     }
 
+    /// Traces that a waiter has consumed `count` deliveries. Any context.
+    #[inline(always)]
+    pub(super) fn trace_take(&self, count: u64) {
+        trace::doorbell_take(move || {
+            let (context, line) = self.numbers();
+            (context, line, count)
+        });
+    }
+
     /// Traces that the irq_work is queued. Any context.
     #[inline(always)]
     pub(super) fn trace_relay_queued(&self) {

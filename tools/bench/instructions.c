@@ -69,6 +69,8 @@ struct path {
 		struct doorbell_query query;
 		struct doorbell_line_set set;
 		struct doorbell_bus_write write;
+		struct doorbell_ring_wait ring_wait;
+		struct doorbell_wait wait;
 	} args[MAX_CALLS];
 	struct doorbell_bus_access accesses[MANY];
 };
@@ -471,6 +473,68 @@ static void relay_read(struct path *path)
 	add_read(path, trigger);
 }
 
+static void add_waiters(struct path *path, int line)
+{
+	struct doorbell_trigger trigger = {
+		.fd = -1, .line = line, .flags = DOORBELL_TRIGGER_FLAG_WAITERS,
+	};
+
+	must(ioctl(path->fd, DOORBELL_TRIGGER, &trigger), "DOORBELL_TRIGGER");
+}
+
+static void add_wait(struct path *path, int line)
+{
+	union argument *arg = next_argument(path);
+
+	arg->wait = (struct doorbell_wait){ .line = line };
+	add_ioctl(path, 0, DOORBELL_WAIT, (long)arg);
+}
+
+static void add_ring_wait(struct path *path, int fd, int flags)
+{
+	union argument *arg = next_argument(path);
+
+	arg->ring_wait = (struct doorbell_ring_wait){ .line = 0, .fd = fd, .flags = flags };
+	add_ioctl(path, 0, DOORBELL_RING_WAIT, (long)arg);
+}
+
+static void relay_waiters(struct path *path)
+{
+	int irqfd = new_irqfd(path, 0);
+
+	add_waiters(path, 0);
+	add_write(path, irqfd);
+}
+
+static void relay_wait(struct path *path)
+{
+	relay_waiters(path);
+	add_wait(path, 0);
+}
+
+static void ring_waiters(struct path *path)
+{
+	add_waiters(path, 0);
+	add_ioctl(path, DOORBELL_RING_DELIVERED, DOORBELL_RING, 0);
+}
+
+static void ring_then_wait(struct path *path)
+{
+	ring_waiters(path);
+	add_wait(path, 0);
+}
+
+static void ring_wait(struct path *path)
+{
+	add_ring_wait(path, new_trigger(path, 0), 0);
+}
+
+static void ring_wait_line(struct path *path)
+{
+	add_waiters(path, 0);
+	add_ring_wait(path, 0, DOORBELL_RING_WAIT_FLAG_LINE);
+}
+
 static void region(struct path *path)
 {
 	path->signalled = new_region(path);
@@ -678,6 +742,12 @@ static const struct row {
 	{ "ring-lines-masked", "RING_LINES of 64 masked, each", ring_lines_masked, NULL, MANY },
 	{ "relay", "write an irqfd", relay, raw_write, 1 },
 	{ "relay-read", "write an irqfd, read the trigger", relay_read, raw_both, 1 },
+	{ "relay-waiters", "write an irqfd, line with waiters", relay_waiters, raw_write, 1 },
+	{ "relay-wait", "write an irqfd, WAIT", relay_wait, raw_both, 1 },
+	{ "ring-waiters", "ring a line with waiters", ring_waiters, raw_write, 1 },
+	{ "ring-then-wait", "ring, WAIT", ring_then_wait, raw_both, 1 },
+	{ "ring-wait", "RING_WAIT, eventfd", ring_wait, raw_both, 1 },
+	{ "ring-wait-line", "RING_WAIT, line", ring_wait_line, raw_both, 1 },
 	{ "region", "pwrite to a region", region, raw_write, 1 },
 	{ "region-read", "pwrite to a region, read", region_read, raw_both, 1 },
 	{ "region-line", "pwrite to a line's region", region_line, raw_write, 1 },
@@ -706,6 +776,12 @@ static const struct device {
 	{ "raw", NULL },
 };
 
+/* The paths of calls that the twin does not have. */
+static void (*const without_twin[])(struct path *path) = {
+	ring_summary, ring_marked, ring_held, ring_count,
+	relay_waiters, relay_wait, ring_waiters, ring_then_wait, ring_wait, ring_wait_line,
+};
+
 static int open_device(const struct device *device, int nr_lines)
 {
 	struct doorbell_set_lines lines = { .nr_lines = nr_lines };
@@ -720,10 +796,9 @@ static void (*calls_of(const struct row *row, const struct device *device))(stru
 {
 	if (!device->path)
 		return row->raw;
-	/* The twin has neither a summary nor moderation. */
-	if (device != &devices[0] && (row->device == ring_summary || row->device == ring_marked ||
-				      row->device == ring_held || row->device == ring_count))
-		return NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(without_twin); i++)
+		if (device != &devices[0] && row->device == without_twin[i])
+			return NULL;
 	return row->device;
 }
 

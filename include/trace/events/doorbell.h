@@ -175,6 +175,22 @@ TRACE_EVENT(doorbell_ack,
 				   { DOORBELL_TRACE_ACK_POSTPONED, "postponed" }))
 );
 
+TRACE_EVENT(doorbell_take,
+	TP_PROTO(u32 ctx, u32 line, u64 count),
+	TP_ARGS(ctx, line, count),
+	TP_STRUCT__entry(
+		__field(u64, count)
+		__field(u32, ctx)
+		__field(u32, line)
+	),
+	TP_fast_assign(
+		__entry->count = count;
+		__entry->ctx = ctx;
+		__entry->line = line;
+	),
+	TP_printk("ctx=%u line=%u count=%llu", __entry->ctx, __entry->line, __entry->count)
+);
+
 TRACE_EVENT(doorbell_region_write,
 	TP_PROTO(u32 ctx, u32 space, u64 addr, u32 length, u64 value, s32 line),
 	TP_ARGS(ctx, space, addr, length, value, line),

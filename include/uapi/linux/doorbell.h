@@ -27,11 +27,12 @@
  *			not zero; value out of range
  *	ENXIO		no such line (also: the lines, or records, are not chosen yet;
  *			mmap() of a summary that no line has had yet)
- *	ENOENT		no such assignment
+ *	ENOENT		no such assignment; the line has no waiters
  *	EEXIST		the same assignment exists; the lines, or records, are chosen
  *			already
- *	EBUSY		the eventfd is an irqfd already; the line is in use; a region
- *			overlaps another one of a different shape
+ *	EBUSY		the eventfd is an irqfd already; the line is in use, or has
+ *			triggers of another kind; a region overlaps another one of a
+ *			different shape
  *	ELOOP		the assignment would close a cycle inside this context
  *	ENOSPC		over a limit
  *	ENOMEM		no memory (or over the memory cgroup's limit)
@@ -88,6 +89,7 @@
 #define DOORBELL_FEATURE_LEVEL		(1ULL << 3)	/* level lines, acks, resamplefds */
 #define DOORBELL_FEATURE_BUS		(1ULL << 4)	/* regions, records */
 #define DOORBELL_FEATURE_RING_WAIT	(1ULL << 5)	/* DOORBELL_RING_WAIT */
+#define DOORBELL_FEATURE_WAIT		(1ULL << 6)	/* DOORBELL_WAIT, waiters of a line */
 #define DOORBELL_FEATURE_RING_LINES	(1ULL << 7)	/* DOORBELL_RING_LINES */
 #define DOORBELL_FEATURE_MASK_REASONS	(1ULL << 8)	/* DOORBELL_MASK_*, automask */
 #define DOORBELL_FEATURE_UNMASKFD	(1ULL << 9)	/* unmaskfds, ackfds */
@@ -226,13 +228,15 @@ struct doorbell_irqfd {
 /* doorbell_trigger.flags */
 #define DOORBELL_TRIGGER_FLAG_DEASSIGN	(1U << 0)
 #define DOORBELL_TRIGGER_FLAG_ALL	(1U << 1)	/* with DEASSIGN: all of the line */
+#define DOORBELL_TRIGGER_FLAG_WAITERS	(1U << 2)	/* callers of DOORBELL_WAIT, no eventfd */
 
 /**
  * struct doorbell_trigger - DOORBELL_TRIGGER: signal an eventfd
- * @fd: the eventfd; with DOORBELL_TRIGGER_FLAG_ALL, -1
+ * @fd: the eventfd; with DOORBELL_TRIGGER_FLAG_ALL or DOORBELL_TRIGGER_FLAG_WAITERS, -1
  * @line: the line on whose deliveries it is signalled
  * @flags: zero to assign, DOORBELL_TRIGGER_FLAG_DEASSIGN to deassign, and with
- *	DOORBELL_TRIGGER_FLAG_ALL to deassign all
+ *	DOORBELL_TRIGGER_FLAG_ALL to deassign all; DOORBELL_TRIGGER_FLAG_WAITERS with
+ *	neither or with DOORBELL_TRIGGER_FLAG_DEASSIGN
  * @reserved: zero
  *
  * The fd may be closed after assigning: the eventfd is signalled until it is
@@ -248,6 +252,15 @@ struct doorbell_irqfd {
  * DOORBELL_TRIGGER_FLAG_DEASSIGN | DOORBELL_TRIGGER_FLAG_ALL deassigns all eventfds
  * that are triggers of the line, and returns their number. Use it for peers that are
  * gone, whose eventfds have no file descriptor any more.
+ *
+ * DOORBELL_TRIGGER_FLAG_WAITERS makes the callers of DOORBELL_WAIT the line's only
+ * trigger, which counts as one. EBUSY if the line has another trigger, and for each
+ * other trigger after that; EEXIST if the line has waiters already. Such a line needs no
+ * eventfd to deliver, so it delivers at once wherever it is rung: an irqfd's signal
+ * reaches the waiter without an interrupt. Deliveries before the assignment are not
+ * consumed by DOORBELL_WAIT. Deassigning the waiters wakes all threads that sleep in
+ * DOORBELL_WAIT, which then fails with ENOENT; deliveries that were not consumed yet are
+ * lost. Without the line's waiters: ENOENT.
  */
 struct doorbell_trigger {
 	__s32 fd;
@@ -274,7 +287,8 @@ struct doorbell_trigger {
  * EPOLLRDNORM) while a bit is set, for poll(2), select(2) and epoll(7).
  *
  * The call changes all selected lines or none: EEXIST if the summary is a trigger of one
- * already, ENOSPC if one has DOORBELL_MAX_TRIGGERS_PER_LINE triggers. To deassign, it
+ * already, EBUSY if one has waiters (DOORBELL_TRIGGER_FLAG_WAITERS), ENOSPC if one has
+ * DOORBELL_MAX_TRIGGERS_PER_LINE triggers. To deassign, it
  * must be a trigger of each (ENOENT). When a deassign has returned, no delivery of the
  * lines sets a bit. Bits that are set stay. DOORBELL_TRIGGER_FLAG_ALL does not deassign
  * the summary, and it does not count as an eventfd.
@@ -431,6 +445,7 @@ struct doorbell_set_level {
 #define DOORBELL_LINE_RAISED		(1U << 4)	/* DOORBELL_SET_LEVEL has raised it */
 #define DOORBELL_LINE_RESAMPLE		(1U << 5)	/* acked while masked */
 #define DOORBELL_LINE_AUTOMASK		(1U << 6)	/* edge or level: masks itself */
+#define DOORBELL_LINE_WAITERS		(1U << 7)	/* DOORBELL_WAIT is its trigger */
 #define DOORBELL_LINE_REASONS		(0xfU << 16)	/* why it is masked: DOORBELL_MASK_* */
 #define DOORBELL_LINE_REASONS_SHIFT	16
 #define DOORBELL_LINE_MODERATED		(1U << 22)	/* DOORBELL_MODERATE has limits for it */
@@ -548,7 +563,9 @@ struct doorbell_line_set {
  * @dropped: messages that DOORBELL_CLEAR, or a lowered level, withdrew
  * @deferred: deliveries by a worker
  * @acks: acks of the line
- * @reserved: ignore them
+ * @taken: the value of @deliveries up to which DOORBELL_WAIT has consumed them; not
+ *	meaningful unless DOORBELL_LINE_WAITERS is set
+ * @reserved: ignore it
  *
  * An array of these, one per line, can be mapped from doorbell_get_info.status_offset:
  * shared, read-only, all of its pages or fewer. Line N's entry is at N times
@@ -566,7 +583,8 @@ struct doorbell_line_status {
 	__u64 dropped;
 	__u64 deferred;
 	__u64 acks;
-	__u64 reserved[2];
+	__u64 taken;
+	__u64 reserved;
 };
 
 /* The address spaces of a context's bus. */
@@ -829,6 +847,7 @@ struct doorbell_eventfd {
 
 /* doorbell_ring_wait.flags */
 #define DOORBELL_RING_WAIT_FLAG_NO_RING	(1U << 0)	/* only wait */
+#define DOORBELL_RING_WAIT_FLAG_LINE	(1U << 1)	/* wait for a line, as DOORBELL_WAIT does */
 
 /* doorbell_ring_wait.timeout */
 #define DOORBELL_RING_WAIT_NO_TIMEOUT	(~0ULL)
@@ -836,10 +855,11 @@ struct doorbell_eventfd {
 /**
  * struct doorbell_ring_wait - DOORBELL_RING_WAIT: ring a line, then read an eventfd
  * @line: in: the line to ring
- * @fd: in: the eventfd to read, for example the trigger of the answer's line
+ * @fd: in: the eventfd to read, for example the trigger of the answer's line; with
+ *	DOORBELL_RING_WAIT_FLAG_LINE the answer's line itself
  * @timeout: in: the time of CLOCK_MONOTONIC, in nanoseconds, at which the wait ends; 0
  *	or another time that has passed: do not sleep; DOORBELL_RING_WAIT_NO_TIMEOUT
- * @flags: in: zero or DOORBELL_RING_WAIT_FLAG_NO_RING
+ * @flags: in: DOORBELL_RING_WAIT_FLAG_*
  * @result: out: DOORBELL_RING_*, as DOORBELL_RING returns it; with
  *	DOORBELL_RING_WAIT_FLAG_NO_RING not written
  * @count: out: the count that was consumed; 0 if the call fails
@@ -862,6 +882,11 @@ struct doorbell_eventfd {
  * SA_RESTART restarts only calls with DOORBELL_RING_WAIT_FLAG_NO_RING. As @timeout is a
  * point in time, it stays the same. The count is lost only where
  * DOORBELL_EVENTFD_READ loses it.
+ *
+ * With DOORBELL_RING_WAIT_FLAG_LINE the second part is DOORBELL_WAIT of the line @fd,
+ * whose errors ENXIO and ENOENT come before the ring. If that line's waiters are deassigned
+ * later, the call fails with ENOENT after the ring: then @result is written. @line may
+ * be the same line.
  */
 struct doorbell_ring_wait {
 	__u32 line;
@@ -869,6 +894,44 @@ struct doorbell_ring_wait {
 	__u64 timeout;
 	__u32 flags;
 	__u32 result;
+	__u64 count;
+	__u32 reserved[4];
+};
+
+/* doorbell_wait.timeout */
+#define DOORBELL_WAIT_NO_TIMEOUT	(~0ULL)
+
+/**
+ * struct doorbell_wait - DOORBELL_WAIT: wait for the deliveries of a line
+ * @line: in: the line, which has waiters (DOORBELL_TRIGGER_FLAG_WAITERS)
+ * @flags: in: zero
+ * @timeout: in: the time of CLOCK_MONOTONIC, in nanoseconds, at which the wait ends; 0
+ *	or another time that has passed: do not sleep; DOORBELL_WAIT_NO_TIMEOUT
+ * @count: out: the number of deliveries that were consumed; 0 if the call fails after
+ *	its checks
+ * @reserved: in: zero
+ *
+ * Sleeps until the line has delivered, and consumes all of its deliveries that no other
+ * call has consumed: each delivery is consumed exactly once. Returns 0. A mapping of the
+ * status pages shows the deliveries that wait to be consumed: deliveries - taken of
+ * struct doorbell_line_status. A poller need not call before these differ.
+ *
+ * ENXIO: there is no such line. ENOENT: it has no waiters, or they were deassigned during
+ * the call. ETIMEDOUT: the time has passed. EINTR: a signal arrived; SA_RESTART restarts
+ * the call, whose @timeout stays the same point in time. EFAULT: the argument cannot be
+ * written. A call that fails has consumed nothing. If there is a delivery, the call
+ * succeeds, even if a signal is pending or the time has passed.
+ *
+ * Any number of threads and processes that share the context can wait for one line. Each
+ * delivery wakes one of them, the one that sleeps longest. It does not matter whether the
+ * line is masked: then it delivers at the unmask. A level line's delivery has to be acked
+ * as well. The call holds the context open, as each system call does: closing the file
+ * descriptor does not end the wait.
+ */
+struct doorbell_wait {
+	__u32 line;
+	__u32 flags;
+	__u64 timeout;
 	__u64 count;
 	__u32 reserved[4];
 };
@@ -982,14 +1045,15 @@ struct doorbell_save {
  * lines are restored one after another. A message that is pending on a line that is not
  * masked is delivered before the call returns, once; so restore lines that are paused, and
  * unmask them when they are wired. The order of wiring and DOORBELL_RESTORE does not
- * matter, except that a resamplefd and an ackfd need a level line. A message that was
+ * matter, except that a resamplefd and an ackfd need a level line, and that waiters are
+ * assigned afterwards. The limits of DOORBELL_MODERATE are wiring, too. A message that was
  * delivered before the save marks no summary here. A pending one does when it is delivered,
  * if the summary is a trigger of the line by then (see struct doorbell_summary).
  *
- * A line must be fresh (EBUSY): an edge line without DOORBELL_TYPE_FLAG_AUTOMASK that has
- * delivered, dropped and acked nothing. It may be masked, and a masked line may have been
- * rung. Such a ring, and one that arrives during the call, is not lost: it joins the
- * message of the record, or the line's assertion, or is a message itself.
+ * A line must be fresh (EBUSY): an edge line without DOORBELL_TYPE_FLAG_AUTOMASK and without
+ * waiters that has delivered, dropped and acked nothing. It may be masked, and a masked line
+ * may have been rung. Such a ring, and one that arrives during the call, is not lost: it
+ * joins the message of the record, or the line's assertion, or is a message itself.
  *
  * A record whose state no line can be in is EINVAL: bits outside of DOORBELL_SAVED_STATE;
  * DOORBELL_LINE_MASKED without a reason, or a reason without it; DOORBELL_LINE_ASSERTED,
@@ -1120,6 +1184,7 @@ struct doorbell_moderate {
 #define DOORBELL_SET_RECORDS	_IOW(DOORBELL_IOC_MAGIC, 0x14, struct doorbell_set_records)
 #define DOORBELL_GET_BUS	_IOR(DOORBELL_IOC_MAGIC, 0x15, struct doorbell_get_bus)
 #define DOORBELL_RING_WAIT	_IOWR(DOORBELL_IOC_MAGIC, 0x16, struct doorbell_ring_wait)
+#define DOORBELL_WAIT		_IOWR(DOORBELL_IOC_MAGIC, 0x17, struct doorbell_wait)
 #define DOORBELL_RING_LINES	_IOW(DOORBELL_IOC_MAGIC, 0x18, struct doorbell_line_set)
 #define DOORBELL_SAVE		_IOW(DOORBELL_IOC_MAGIC, 0x1a, struct doorbell_save)
 #define DOORBELL_RESTORE	_IOWR(DOORBELL_IOC_MAGIC, 0x1b, struct doorbell_restore)

@@ -79,7 +79,7 @@ pub(crate) struct Style {
     pub(crate) bold: bool,
 }
 
-const COLORS: [RGBColor; 8] = [
+const COLORS: [RGBColor; 9] = [
     RGBColor(0, 0, 0),
     RGBColor(213, 94, 0),
     RGBColor(0, 114, 178),
@@ -88,6 +88,7 @@ const COLORS: [RGBColor; 8] = [
     RGBColor(230, 159, 0),
     RGBColor(204, 121, 167),
     RGBColor(120, 120, 120),
+    RGBColor(120, 80, 40),
 ];
 
 /// Returns the style of a row. Peers are dashed.
@@ -101,7 +102,10 @@ pub(crate) fn style(name: &str) -> Style {
         "doorbell batch of 64" => (5, false),
         "doorbell burst of 64" => (6, false),
         "doorbell ring-wait" => (7, false),
+        "doorbell wait" => (8, false),
+        "doorbell ring+wait" => (8, true),
         "doorbell spinning" => (3, false),
+        "doorbell wait+spin" => (4, false),
         "doorbell skipped" => (7, true),
         "futex" => (4, true),
         "pipe" => (6, true),

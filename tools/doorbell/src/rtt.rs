@@ -24,6 +24,7 @@ pub mod qemu;
 mod region;
 mod report;
 mod status_page;
+mod waiters;
 mod watchdog;
 
 use crate::{conditions::Conditions, explain, machine::Placement, stop::Stop, sys};
@@ -127,11 +128,12 @@ impl Group {
     fn rows(self) -> Vec<Kind> {
         use Kind::*;
         const PEERS: &[Kind] = &[Pipe, Socket, Signal, Queue, UringEventfd, UringMessage];
-        const CALLS: &[Kind] = &[Ioctl, RingWait, Irqfd];
+        const SPINNING: &[Kind] = &[Spinning, WaitSpinning];
+        const CALLS: &[Kind] = &[Ioctl, RingWait, Irqfd, Wait, RingWaitLine];
         let (first, last): (&[Kind], &[Kind]) = match self {
             Group::OneThread => (&[Eventfd], &[Region, RegionLine, Batch, Burst, Skipped]),
-            Group::SameCore => (&[Eventfd, SpinYielding, Futex], &[Spinning]),
-            Group::TwoCores => (&[Eventfd, Spin, Futex], &[Spinning]),
+            Group::SameCore => (&[Eventfd, SpinYielding, Futex], SPINNING),
+            Group::TwoCores => (&[Eventfd, Spin, Futex], SPINNING),
             // They have drivers of their own.
             _ => return Vec::new(),
         };
@@ -171,12 +173,15 @@ enum Kind {
     Ioctl,
     RingWait,
     Irqfd,
+    Wait,
+    RingWaitLine,
     Region,
     RegionLine,
     Batch,
     Burst,
     Skipped,
     Spinning,
+    WaitSpinning,
 }
 
 impl Kind {
@@ -195,12 +200,15 @@ impl Kind {
             Kind::Ioctl => "doorbell ioctl",
             Kind::RingWait => "doorbell ring-wait",
             Kind::Irqfd => "doorbell irqfd",
+            Kind::Wait => "doorbell wait",
+            Kind::RingWaitLine => "doorbell ring+wait",
             Kind::Region => "doorbell region",
             Kind::RegionLine => "doorbell region+line",
             Kind::Batch => "doorbell batch of 64",
             Kind::Burst => "doorbell burst of 64",
             Kind::Skipped => "doorbell skipped",
             Kind::Spinning => "doorbell spinning",
+            Kind::WaitSpinning => "doorbell wait+spin",
         }
     }
 
@@ -216,7 +224,14 @@ impl Kind {
     fn rings(self) -> bool {
         matches!(
             self,
-            Kind::Ioctl | Kind::RingWait | Kind::Irqfd | Kind::RegionLine | Kind::Spinning
+            Kind::Ioctl
+                | Kind::RingWait
+                | Kind::Irqfd
+                | Kind::Wait
+                | Kind::RingWaitLine
+                | Kind::RegionLine
+                | Kind::Spinning
+                | Kind::WaitSpinning
         )
     }
 }

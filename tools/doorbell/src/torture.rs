@@ -35,6 +35,7 @@ mod sequential;
 mod summary;
 mod topology;
 mod wait;
+mod waited;
 
 pub use accounting::Balance;
 pub use kind::Kind;
@@ -293,6 +294,7 @@ fn check_accounts(
             topology.bus.check(&topology.contexts[0]),
             topology.paired_regions.check(),
             topology.echo.check(),
+            topology.waited.check(),
             topology.relay_chain.check(),
             Ok(topology.summary.check(topology)),
         ] {

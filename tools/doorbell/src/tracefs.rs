@@ -48,6 +48,8 @@ pub enum Kind {
     Deliver,
     /// The start of a delivery, in which the line has masked itself.
     DeliverAutomasked,
+    /// A waiter has consumed all deliveries.
+    Take,
     /// The line's irq_work is queued.
     RelayQueued,
     /// The message is left to the worker.
@@ -81,9 +83,10 @@ impl Outcome {
 }
 
 /// The events that are read, without "doorbell_".
-const EVENTS: [&str; 6] = [
+const EVENTS: [&str; 7] = [
     "ring",
     "deliver",
+    "take",
     "relay_queued",
     "deferred",
     "mask",
@@ -255,6 +258,7 @@ fn event(formats: &[(&'static str, Format)], ns: u64, data: &[u8]) -> Option<Eve
         // A module that is older than the tools does not report it.
         "deliver" if number("automasked") == Some(1) => Kind::DeliverAutomasked,
         "deliver" => Kind::Deliver,
+        "take" => Kind::Take,
         "relay_queued" => Kind::RelayQueued,
         "deferred" => Kind::Deferred,
         "mask" => Kind::Mask,

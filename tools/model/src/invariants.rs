@@ -5,7 +5,7 @@
 use crate::{
     line::{
         self, ASSERTED, HELD, IN_PROGRESS, LEVEL, MASKED, MODERATED, OWED, RAISED, REASONS,
-        RESAMPLE,
+        RESAMPLE, WAITERS,
     },
     line_model::LineModel,
     ops::Op,
@@ -44,6 +44,9 @@ impl State {
         }
         if model.level {
             self.check_level(model);
+        }
+        if (self.word & WAITERS != 0) != self.waiters {
+            self.fail(Rule::State);
         }
         let mut moves = Vec::new();
         model.actions(self, &mut moves);

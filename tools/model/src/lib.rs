@@ -4,8 +4,8 @@
 //!
 //! - [`line`] is the module's own rust/line/state.rs, compiled unmodified. [`line_model`] explores every
 //!   interleaving of its atomic steps by a number of threads, and checks the [`Rule`]s in each state.
-//! - [`irqfd`], [`records`] and [`domain`] mirror code that needs the kernel: the attachment of an
-//!   irqfd to its eventfd, the record ring, and readers with a grace period.
+//! - [`irqfd`], [`records`], [`domain`] and [`waiters`] mirror code that needs the kernel: the attachment of
+//!   an irqfd to its eventfd, the record ring, readers with a grace period, and threads that wait for a line.
 //! - [`mutants`] are versions with one deliberate mistake. The exploration must find each of them.
 //! - [`region`] compares region matching with a naive reference, and has mutants of its own.
 //! - [`saved`] lists the states of a line that can be saved and restored.
@@ -30,6 +30,7 @@ pub mod region;
 pub mod saved;
 mod state;
 mod transitions;
+pub mod waiters;
 pub mod weak_memory;
 
 use stateright::{Checker, Model, Property};
@@ -70,6 +71,8 @@ pub enum Rule {
     Rate,
     /// No thread waits for ever.
     Stuck,
+    /// No eventfd is signalled in an eventfd's wake callback.
+    Context,
 }
 
 impl fmt::Display for Rule {
@@ -91,6 +94,7 @@ impl fmt::Display for Rule {
             Rule::State => "the state word is wrong",
             Rule::Rate => "a delivery within the interval of a moderated line",
             Rule::Stuck => "a thread waits for ever",
+            Rule::Context => "an eventfd is signalled in a wake callback",
         })
     }
 }

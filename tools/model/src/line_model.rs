@@ -10,8 +10,9 @@ use crate::{
     },
     ops::{
         Op, ACKFD_MIGRATE_OPS, ACKFD_OPS, AUTOMASK_OPS, LEVEL_AUTOMASK_OPS, LEVEL_MIGRATE_OPS,
-        LEVEL_MODERATED_OPS, LEVEL_OPS, MIGRATE_OPS, MODERATED_ACKFD_OPS, MODERATED_OPS,
-        MODERATED_UNMASKFD_OPS, NOWAIT_OPS, OPS, REASON_OPS, SAVE_OPS, UNMASKFD_OPS,
+        LEVEL_MODERATED_OPS, LEVEL_OPS, LEVEL_WAITER_OPS, MIGRATE_OPS, MODERATED_ACKFD_OPS,
+        MODERATED_OPS, MODERATED_UNMASKFD_OPS, NOWAIT_OPS, OPS, REASON_OPS, REPLY_WAITER_OPS,
+        SAVE_OPS, UNMASKFD_OPS, WAITER_OPS,
     },
     state::{Callback, Continuation, Position, State},
 };
@@ -53,6 +54,7 @@ pub struct Functions {
     pub(crate) starts_timer: bool,
     /// A ring ends the interval only if it has removed the timer.
     pub(crate) removes_timer: bool,
+    pub(crate) set_waiters: fn(u32, bool) -> (u32, ()),
     /// MASK waits until the owner has released the line.
     pub(crate) mask_waits: bool,
     /// A callback is queued after the change of the word, not before.
@@ -108,6 +110,7 @@ pub const REAL: Functions = Functions {
     moderate: line::moderate,
     starts_timer: true,
     removes_timer: true,
+    set_waiters: line::set_waiters,
     mask_waits: true,
     queues_after_change: true,
     query_rereads: true,
@@ -215,6 +218,9 @@ pub fn scenarios(deep: bool) -> Vec<(String, LineModel)> {
     let level_moderated = ("moderated", &LEVEL_MODERATED_OPS[..]);
     let moderated_unmaskfd = ("moderated, unmaskfds", &MODERATED_UNMASKFD_OPS[..]);
     let moderated_ackfd = ("moderated, unmaskfds and ackfds", &MODERATED_ACKFD_OPS[..]);
+    let waiters = ("with waiters", &WAITER_OPS[..]);
+    let level_waiters = ("raised, with waiters", &LEVEL_WAITER_OPS[..]);
+    let reply_waiters = ("unmaskfds and ackfds, with waiters", &REPLY_WAITER_OPS[..]);
     for near_limit in [false, true] {
         add(2, 2, any, near_limit);
         add(3, 1, any, near_limit);
@@ -236,6 +242,10 @@ pub fn scenarios(deep: bool) -> Vec<(String, LineModel)> {
         add(3, 2, level_moderated, near_limit);
         add(2, 2, moderated_unmaskfd, near_limit);
         add(2, 2, moderated_ackfd, near_limit);
+        add(2, 2, waiters, near_limit);
+        add(3, 1, waiters, near_limit);
+        add(3, 2, level_waiters, near_limit);
+        add(2, 2, reply_waiters, near_limit);
         if deep {
             add(3, 3, no_query, near_limit);
             add(2, 3, any, near_limit);
@@ -258,6 +268,9 @@ pub fn scenarios(deep: bool) -> Vec<(String, LineModel)> {
             add(3, 3, level_moderated, near_limit);
             add(3, 2, moderated_unmaskfd, near_limit);
             add(3, 2, moderated_ackfd, near_limit);
+            add(2, 3, waiters, near_limit);
+            add(3, 2, waiters, near_limit);
+            add(3, 2, reply_waiters, near_limit);
         }
     }
     all
@@ -278,7 +291,7 @@ impl LineModel {
                 (self.functions.unmask)(word, op.reasons()).1 != Taken::Busy
             }
             Op::Clear => (self.functions.clear)(word).1 != Taken::Busy,
-            Op::Assign | Op::Moderate | Op::Unmoderate => word & IN_PROGRESS == 0,
+            Op::Assign | Op::Moderate | Op::Unmoderate | Op::Waiters => word & IN_PROGRESS == 0,
             _ => true,
         }
     }

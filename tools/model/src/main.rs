@@ -7,8 +7,8 @@
 //! `doorbell-model saved` prints the table of states that the selftest of DOORBELL_SAVE is built with.
 
 use doorbell_model::{
-    domain, explore, irqfd, line_model, mutants, records, region, saved, weak_memory, Exploration,
-    Rule,
+    domain, explore, irqfd, line_model, mutants, records, region, saved, waiters, weak_memory,
+    Exploration, Rule,
 };
 use std::process::ExitCode;
 
@@ -76,7 +76,8 @@ fn main() -> ExitCode {
     };
     let (lines, irqfds) = (line_model::scenarios(deep), irqfd::scenarios());
     let (rings, readers) = (records::scenarios(), domain::scenarios());
-    let models = lines.len() + irqfds.len() + rings.len() + readers.len();
+    let waiters = waiters::scenarios();
+    let models = lines.len() + irqfds.len() + rings.len() + readers.len() + waiters.len();
     let mut report = Report {
         number: 0,
         failed: 0,
@@ -96,6 +97,9 @@ fn main() -> ExitCode {
         report.model(name, &explore(model, cpus));
     }
     for (name, model) in readers {
+        report.model(name, &explore(model, cpus));
+    }
+    for (name, model) in waiters {
         report.model(name, &explore(model, cpus));
     }
     println!("# {} states in all; now the mutants", report.states);

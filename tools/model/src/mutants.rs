@@ -17,6 +17,7 @@ mod readers;
 mod reasons;
 mod records;
 mod replies;
+mod waiters;
 
 use crate::{
     domain::Readers,
@@ -29,6 +30,7 @@ use crate::{
         SAVE_OPS, UNMASKFD_OPS,
     },
     records::Ring,
+    waiters::Waiters,
     Exploration, Rule,
 };
 
@@ -43,6 +45,7 @@ enum Subject {
     Irqfd(Irqfd),
     Ring(Ring),
     Readers(Readers),
+    Waiters(Waiters),
 }
 
 /// A model with a mistake.
@@ -243,6 +246,7 @@ impl Mutant {
             Subject::Irqfd(irqfd) => explore(irqfd, 1),
             Subject::Ring(ring) => explore(ring, 1),
             Subject::Readers(readers) => explore(readers, 1),
+            Subject::Waiters(waiters) => explore(waiters, 1),
         }
     }
 }
@@ -261,6 +265,7 @@ pub fn all() -> impl Iterator<Item = Mutant> {
         irqfd::MUTANTS,
         records::MUTANTS,
         readers::MUTANTS,
+        waiters::MUTANTS,
     ]
     .concat()
     .into_iter()

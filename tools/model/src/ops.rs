@@ -27,6 +27,8 @@ pub enum Op {
     Clear,
     /// An assign or deassign of a trigger, which claims the line.
     Assign,
+    /// An assign or deassign of the line's waiters, which claims the line. The other trigger is an eventfd.
+    Waiters,
     /// DOORBELL_QUERY.
     Query,
     /// doorbell_mask_nosync().
@@ -233,6 +235,8 @@ pub const SAVE_OPS: [Op; 7] = [
     Op::Ackfd,
     Op::AckUnmaskfd,
     Op::Save,
+];
+
 /// The operations of a moderated line.
 pub const MODERATED_OPS: [Op; 9] = [
     Op::Ring,
@@ -281,4 +285,41 @@ pub const LEVEL_MODERATED_OPS: [Op; 8] = [
     Op::Lower,
     Op::Ack,
     Op::Unmoderate,
+];
+
+/// The operations that concern a line with waiters.
+pub const WAITER_OPS: [Op; 8] = [
+    Op::Ring,
+    Op::Wake,
+    Op::FarWake,
+    Op::Mask,
+    Op::Unmask,
+    Op::Clear,
+    Op::Waiters,
+    Op::Query,
+];
+
+/// The operations that concern a level line with waiters.
+pub const LEVEL_WAITER_OPS: [Op; 8] = [
+    Op::Ring,
+    Op::Wake,
+    Op::Mask,
+    Op::Unmask,
+    Op::WakeRaise,
+    Op::Lower,
+    Op::Ack,
+    Op::Waiters,
+];
+
+/// The operations of a level line that masks itself and has waiters, unmaskfds and ackfds.
+pub const REPLY_WAITER_OPS: [Op; 9] = [
+    Op::Ring,
+    Op::Wake,
+    Op::Mask,
+    Op::Unmask,
+    Op::Raise,
+    Op::Ack,
+    Op::Unmaskfd,
+    Op::AckUnmaskfd,
+    Op::Waiters,
 ];

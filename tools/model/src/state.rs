@@ -3,7 +3,7 @@
 //! The state of a line, of the threads that use it, and of its callbacks.
 
 use crate::{
-    line::{Owed, Reasons, HELD, IN_PROGRESS, MASKED, OWED, PENDING},
+    line::{Owed, Reasons, HELD, IN_PROGRESS, MASKED, OWED, PENDING, WAITERS},
     line_model::LineModel,
     ops::Op,
     ModelState, Rule,
@@ -135,6 +135,8 @@ pub(crate) enum Position {
         /// The timer was queued.
         removed: bool,
     },
+    /// Makes the waiters the only trigger, or removes them.
+    SettingWaiters(bool),
     /// A query reads while it owns the line.
     QueryOwns(QueryReads),
     /// Counts a message that was taken.
@@ -189,6 +191,7 @@ impl Position {
                 | Position::StartTimer { .. }
                 | Position::CancelTimer { .. }
                 | Position::ChangeModeration { .. }
+                | Position::SettingWaiters(_)
                 | Position::QueryOwns(_)
                 | Position::Count { .. }
                 | Position::Signal { .. }
@@ -237,6 +240,8 @@ pub struct State {
     pub(crate) requested: bool,
     /// The level.
     pub(crate) raised: bool,
+    /// The line's only trigger is its waiters. Otherwise it is an eventfd.
+    pub(crate) waiters: bool,
     /// A level line has sent a message that has not been acked.
     pub(crate) unacked: bool,
     /// An ack is in progress and the level was raised at its start. The level is no message until
@@ -292,6 +297,7 @@ impl State {
             rings: 0,
             requested: false,
             raised: false,
+            waiters: word & WAITERS != 0,
             unacked: false,
             acking: false,
             resample_postponed: false,

@@ -42,7 +42,17 @@ impl State {
         let (word, action) = (model.functions.ring)(self.word, from);
         self.word = word;
         self.requested = true;
+        self.check_context(action, from);
         self.after_ring(model, action, Continuation::Return)
+    }
+
+    /// Checks that a wake callback signals no eventfd. The triggers do not change before it has released the
+    /// line.
+    pub(crate) fn check_context(&mut self, action: Action, from: Origin) {
+        let delivers = matches!(action, Action::Deliver(_));
+        if delivers && from != Origin::Caller && !self.waiters {
+            self.fail(Rule::Context);
+        }
     }
 
     /// Returns the step that follows a ring, and counts the ring.
@@ -262,6 +272,14 @@ impl State {
                 rounds,
                 then: Continuation::Return,
             },
+            Position::SettingWaiters(waiters) => {
+                self.waiters = waiters;
+                self.word = (functions.set_waiters)(self.word, waiters).0;
+                Position::Release {
+                    rounds,
+                    then: Continuation::Return,
+                }
+            }
             Position::Take => self.take(model),
             Position::Count { rounds, then } => {
                 self.deliveries += u8::from(functions.counts_deliveries);
@@ -314,7 +332,10 @@ impl State {
         match action {
             None => Position::Idle,
             // It counts as a ring.
-            Some(action) => self.after_ring(model, action, Continuation::Return),
+            Some(action) => {
+                self.check_context(action, origin);
+                self.after_ring(model, action, Continuation::Return)
+            }
         }
     }
 

@@ -286,13 +286,14 @@ fn wide_table(header: &[&str], left: usize) -> comfy_table::Table {
 }
 
 /// The features, by the names that `doorbell info` prints.
-const FEATURES: [(u64, &str); 12] = [
+const FEATURES: [(u64, &str); 13] = [
     (uapi::FEATURE_EVENTFD_READ, "read"),
     (uapi::FEATURE_EVENTFD_PEEK, "peek"),
     (uapi::FEATURE_MASK, "mask"),
     (uapi::FEATURE_LEVEL, "level"),
     (uapi::FEATURE_BUS, "bus"),
     (uapi::FEATURE_RING_WAIT, "ring-wait"),
+    (uapi::FEATURE_WAIT, "wait"),
     (uapi::FEATURE_RING_LINES, "ring-lines"),
     (uapi::FEATURE_MASK_REASONS, "mask-reasons"),
     (uapi::FEATURE_UNMASKFD, "unmaskfd"),

@@ -25,7 +25,8 @@ Column 'state' of the table:
   -------r---  its level is raised
   --------s--  the unmask will signal the resamplefds
   ---------m-  automask: masks itself when it delivers
-  ----------i  moderated: delivers once in an interval at most
+  ----------i- moderated: delivers once in an interval at most
+  -----------w its trigger is its waiters (DOORBELL_WAIT)
 Other columns: rings that coalesced, messages that were dropped, irqfds with a
 resamplefd, triggers, notifiers.
 
@@ -127,7 +128,13 @@ fn list(query: &LineQuery, moderation: Option<&Moderation>) -> String {
             "of these",
             format!("{} unmaskfds, {} ackfds", query.unmaskfds, query.ackfds),
         ),
-        ("triggers", query.triggers.to_string()),
+        (
+            "triggers",
+            match query.waiters {
+                true => "the waiters".into(),
+                false => query.triggers.to_string(),
+            },
+        ),
         ("notifiers", query.notifiers.to_string()),
     ];
     let mut text = format!("line {}\n", query.line);
@@ -187,6 +194,7 @@ fn state(query: &LineQuery) -> String {
         (query.resample, 's'),
         (query.automask, 'm'),
         (query.moderated, 'i'),
+        (query.waiters, 'w'),
     ];
     letters(mask_letters(query.reasons).into_iter().chain(rest))
 }
@@ -232,7 +240,7 @@ mod tests {
             ..held()
         };
         assert!(list(&automask, None).contains("type        level, masks itself"));
-        assert_eq!(state(&automask), "V-P-pl---m-");
+        assert_eq!(state(&automask), "V-P-pl---m--");
         let limits = Moderation {
             min_interval: std::time::Duration::from_micros(50),
             max_count: None,
@@ -242,9 +250,15 @@ mod tests {
             ..held()
         };
         assert!(list(&moderated, Some(&limits)).contains("moderation  one delivery in 50us"));
-        assert_eq!(state(&moderated), "V-P-p-----i");
+        assert_eq!(state(&moderated), "V-P-p-----i-");
         let value = json(&moderated, Some(&limits)).unwrap();
         assert_eq!(value["moderation"]["min_interval_ns"], 50_000);
+        let waited = LineQuery {
+            waiters: true,
+            ..held()
+        };
+        assert!(list(&waited, None).contains("triggers    the waiters"));
+        assert_eq!(state(&waited), "V-P-p------w");
     }
 
     #[test]

@@ -66,12 +66,16 @@ Rows of all groups:
   doorbell ioctl     DOORBELL_RING, line, trigger, read
   doorbell ring-wait DOORBELL_RING_WAIT: the same in one system call
   doorbell irqfd     write to an eventfd, irqfd, line, trigger, read
+  doorbell wait      write to an eventfd, irqfd, line with waiters,
+                     DOORBELL_WAIT
+  doorbell ring+wait DOORBELL_RING_WAIT of lines with waiters
 
 Rows of two threads only:
   spin               poll a word of shared memory (on one core: and yield)
   futex              store to a word, FUTEX_WAKE; FUTEX_WAIT
   doorbell spinning  the same as doorbell ioctl, but the receiver polls
                      the status page for up to 200 us before it sleeps
+  doorbell wait+spin the same as doorbell wait, but the receiver polls so
 
 Rows of one thread only:
   doorbell region       pwrite to an address, region, eventfd, read

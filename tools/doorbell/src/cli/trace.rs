@@ -33,11 +33,14 @@ Legs:
   relay-deliver   the part of it from the queueing of the irq_work
   defer-deliver   the part of it from the deferral to the context's worker
   held-deliver    from a ring until its delivery, if a mask held it
+  deliver-take    from a delivery until a waiter of the line has consumed it
+                  (DOORBELL_WAIT); this includes the wake-up
   mask-unmask     the time for which the line was masked; for a line that
                   masks itself this is the time of its handler
 
-The time until the signalled thread runs is not part of a leg: it is the
-scheduler's. Trace it with the event sched:sched_waking.
+If an eventfd is the trigger, the time until its reader runs is not part of a
+leg: no event of the module shows when that thread reads it. Trace it with the
+event sched:sched_waking.
 
 Times are in microseconds. On a terminal the table refreshes itself every
 second; otherwise it is printed at the end.

@@ -11,7 +11,8 @@ use super::{
     quantile,
     region::{self, Register},
     report::Round,
-    status_page::{Skipped, Spinning},
+    status_page::{Skipped, Spinning, TriggerOf, WaitersOf},
+    waiters,
     watchdog::{self, Watchdog},
     Group, Kind, Options, Progress, Row,
 };
@@ -342,6 +343,8 @@ fn new_probe(
                 })
             }
             Kind::RingWait => Box::new(Exchange(path)),
+            Kind::Wait => Box::new(waiters::Alone::<false>(path)),
+            Kind::RingWaitLine => Box::new(waiters::Alone::<true>(path)),
             Kind::Irqfd => Box::new(Echo {
                 signal: move || path.signal(),
                 back,
@@ -361,7 +364,10 @@ fn new_probe(
         Kind::Ioctl => Box::new(PingPong::new(Doorbell::<false>(two()), peer)),
         Kind::RingWait => Box::new(PingPong::new(Exchanges(two()), peer)),
         Kind::Irqfd => Box::new(PingPong::new(Doorbell::<true>(two()), peer)),
-        Kind::Spinning => Box::new(Spinning::new(two(), peer)?),
+        Kind::Wait => Box::new(waiters::TwoThreads::<false>::new(two(), peer)),
+        Kind::RingWaitLine => Box::new(waiters::TwoThreads::<true>::new(two(), peer)),
+        Kind::Spinning => Box::new(Spinning::<TriggerOf>::new(two(), peer)?),
+        Kind::WaitSpinning => Box::new(Spinning::<WaitersOf>::new(two(), peer)?),
         _ => bail!("{} has one thread", kind.name()),
     })
 }

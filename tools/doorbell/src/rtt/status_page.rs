@@ -2,9 +2,12 @@
 
 //! Rows that use the mapped status page: rings that are skipped, and waits that poll.
 
-use super::probe::{Channel, DoorbellPath, PingPong, Probe};
+use super::{
+    probe::{Channel, DoorbellPath, PingPong, Probe},
+    waiters,
+};
 use anyhow::Context as _;
-use doorbell::{EventFd, RingOutcome, SpinningWait, StatusPages};
+use doorbell::{Context, EventFd, LineWaiters, RingOutcome, Sleep, SpinningWait, StatusPages};
 use std::{
     io,
     ops::Deref,
@@ -74,8 +77,26 @@ impl Probe for Skipped {
     }
 }
 
-/// The trigger of a path.
-struct TriggerOf(Arc<DoorbellPath>);
+/// A trigger of a line that a wait can sleep on, and the way to ring that line.
+pub(super) trait Trigger: Deref<Target: Sleep> + Send + 'static {
+    /// Creates the trigger of the line of `path`.
+    fn new(path: &Arc<DoorbellPath>) -> Self;
+
+    /// Makes it the trigger of the line.
+    fn assign(_path: &DoorbellPath) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Undoes [`assign`](Self::assign), and consumes the signals of deliveries that were polled.
+    fn restore(path: &DoorbellPath) -> io::Result<()>;
+
+    /// Rings the line.
+    fn ring(path: &DoorbellPath) -> io::Result<()>;
+}
+
+/// The eventfd of a path, whose line is rung by ioctl. A signal to the eventfd alone, as the watchdog's, does not
+/// end a wait.
+pub(super) struct TriggerOf(Arc<DoorbellPath>);
 
 impl Deref for TriggerOf {
     type Target = EventFd;
@@ -85,25 +106,73 @@ impl Deref for TriggerOf {
     }
 }
 
-type Wait = SpinningWait<Arc<StatusPages>, TriggerOf>;
+impl Trigger for TriggerOf {
+    fn new(path: &Arc<DoorbellPath>) -> Self {
+        Self(path.clone())
+    }
 
-/// A line in each direction, rung by ioctl. The receiver polls the status page, then sleeps.
-struct Lines {
+    fn restore(path: &DoorbellPath) -> io::Result<()> {
+        while path.trigger.wait(Duration::ZERO)? {
+            path.trigger.read()?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn ring(path: &DoorbellPath) -> io::Result<()> {
+        path.ring()
+    }
+}
+
+/// The waiters of a line, which is rung through its irqfd.
+pub(super) struct WaitersOf(LineWaiters<Arc<Context>>);
+
+impl Deref for WaitersOf {
+    type Target = LineWaiters<Arc<Context>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl Trigger for WaitersOf {
+    fn new(path: &Arc<DoorbellPath>) -> Self {
+        Self(LineWaiters::new(path.context().clone(), path.line))
+    }
+
+    fn assign(path: &DoorbellPath) -> io::Result<()> {
+        waiters::assign(path)
+    }
+
+    /// Deassigning drops the deliveries that were not consumed.
+    fn restore(path: &DoorbellPath) -> io::Result<()> {
+        waiters::restore(path)
+    }
+
+    #[inline]
+    fn ring(path: &DoorbellPath) -> io::Result<()> {
+        path.signal()
+    }
+}
+
+type Wait<T> = SpinningWait<Arc<StatusPages>, T>;
+
+/// A line in each direction. The receiver polls the status page, then sleeps.
+struct Lines<T> {
     paths: [Arc<DoorbellPath>; 2],
     status: Arc<StatusPages>,
     /// The waits of the two sides, between start and stop. Only their own side locks them.
-    waits: [Mutex<Option<Wait>>; 2],
+    waits: [Mutex<Option<Wait<T>>>; 2],
 }
 
-impl Lines {
-    /// The timeout of a wait. A signal to the trigger alone, as the watchdog's, does not end it.
+impl<T: Trigger> Lines<T> {
+    /// The timeout of a wait.
     const TIMEOUT: Duration = super::watchdog::LIMIT;
 
     /// Creates the wait of `side`, which receives from the other side's line.
-    fn wait(&self, side: usize) -> Wait {
+    fn wait(&self, side: usize) -> Wait<T> {
         let path = &self.paths[1 - side];
-        let (status, trigger) = (self.status.clone(), TriggerOf(path.clone()));
-        SpinningWait::new(status, path.line, trigger, MAX_POLL)
+        SpinningWait::new(self.status.clone(), path.line, T::new(path), MAX_POLL)
     }
 }
 
@@ -111,17 +180,17 @@ fn panicked<T>(_: T) -> io::Error {
     io::Error::other("the other thread panicked")
 }
 
-impl Channel for Arc<Lines> {
+impl<T: Trigger> Channel for Arc<Lines<T>> {
     #[inline]
     fn send(&self, side: usize) -> io::Result<()> {
-        self.paths[side].ring()
+        T::ring(&self.paths[side])
     }
 
     #[inline]
     fn receive(&self, side: usize) -> io::Result<()> {
         let mut wait = self.waits[side].lock().map_err(panicked)?;
         let wait = wait.get_or_insert_with(|| self.wait(side));
-        match wait.wait_timeout(Lines::TIMEOUT)? {
+        match wait.wait_timeout(Lines::<T>::TIMEOUT)? {
             1 => Ok(()),
             0 => Err(io::Error::other("a message was lost: please report this")),
             n => Err(io::Error::other(format!(
@@ -132,12 +201,12 @@ impl Channel for Arc<Lines> {
 }
 
 /// Two threads whose waits poll before they sleep. Other rows use the same lines.
-pub(super) struct Spinning {
-    lines: Arc<Lines>,
-    ping_pong: PingPong<Arc<Lines>>,
+pub(super) struct Spinning<T> {
+    lines: Arc<Lines<T>>,
+    ping_pong: PingPong<Arc<Lines<T>>>,
 }
 
-impl Spinning {
+impl<T: Trigger> Spinning<T> {
     /// Creates the probe. Its second thread runs on `cpu`.
     pub(super) fn new(paths: [Arc<DoorbellPath>; 2], cpu: usize) -> anyhow::Result<Self> {
         let lines = Arc::new(Lines {
@@ -150,23 +219,22 @@ impl Spinning {
     }
 }
 
-impl Probe for Spinning {
+impl<T: Trigger> Probe for Spinning<T> {
     fn start(&mut self) -> io::Result<()> {
         for side in 0..2 {
+            T::assign(&self.lines.paths[side])?;
             let wait = self.lines.wait(side);
             *self.lines.waits[side].lock().map_err(panicked)? = Some(wait);
         }
         self.ping_pong.start()
     }
 
-    /// Stops the second thread, and consumes the signals of deliveries that were polled.
     fn stop(&mut self) -> io::Result<u64> {
         let trips = self.ping_pong.stop()?;
-        for path in &self.lines.paths {
-            while path.trigger.wait(Duration::ZERO)? {
-                path.trigger.read()?;
-            }
-        }
+        self.lines
+            .paths
+            .iter()
+            .try_for_each(|path| T::restore(path))?;
         Ok(trips)
     }
 

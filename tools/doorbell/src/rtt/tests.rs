@@ -76,8 +76,8 @@ fn rows_that_need_the_device_are_left_out_unless_asked_for() {
     assert_eq!(names[..5], expected);
     let left_out = report.left_out.unwrap();
     let expected =
-        "not measured: doorbell ioctl, doorbell irqfd, doorbell ring-wait, doorbell spinning: open \
-         /nonexistent: ";
+        "not measured: doorbell ioctl, doorbell irqfd, doorbell ring+wait, doorbell ring-wait, doorbell \
+         spinning, doorbell wait, doorbell wait+spin: open /nonexistent: ";
     assert!(left_out.starts_with(expected), "{left_out}");
     assert!(
         left_out.contains("modprobe") && !left_out.contains('\n'),

@@ -72,6 +72,9 @@ impl Worker for Producer {
         if self.random.one_in(16) {
             return topology.echo.ring_wait(&mut self.random);
         }
+        if self.random.one_in(16) {
+            return topology.waited.run(&mut self.random);
+        }
         if self.random.one_in(128) {
             return topology.relay_chain.ring();
         }

@@ -11,6 +11,7 @@ use super::{
     paired_regions::PairedRegions,
     relay_chain::RelayChain,
     summary::SummaryCheck,
+    waited::Waited,
 };
 use doorbell::{Context, EventFd, LineStatus, LineType, Notify, StatusPages};
 use std::{
@@ -84,6 +85,7 @@ pub(super) struct Topology {
     pub(super) paired_regions: PairedRegions,
     /// A line whose ringers wait for its trigger.
     pub(super) echo: Echo,
+    pub(super) waited: Waited,
     /// A chain of relays whose last lines a worker delivers.
     pub(super) relay_chain: RelayChain,
     /// The lines of the first context that have fired.
@@ -120,6 +122,7 @@ impl Topology {
             bus: Bus::new(&contexts[0], &kinds, producers)?,
             paired_regions: PairedRegions::new(device, assigners)?,
             echo: Echo::new(device)?,
+            waited: Waited::new(device)?,
             status: contexts
                 .iter()
                 .map(Context::map_status)

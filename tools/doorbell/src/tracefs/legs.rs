@@ -17,17 +17,20 @@ pub enum Leg {
     DeferDeliver,
     /// From a ring to its delivery, if the line was masked in between.
     HeldDeliver,
+    /// From the first delivery that was not consumed yet until a waiter has consumed it.
+    DeliverTake,
     /// From a mask to the unmask.
     MaskUnmask,
 }
 
 impl Leg {
     /// All legs, in the order of output.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::RingDeliver,
         Self::RelayDeliver,
         Self::DeferDeliver,
         Self::HeldDeliver,
+        Self::DeliverTake,
         Self::MaskUnmask,
     ];
 
@@ -38,6 +41,7 @@ impl Leg {
             Self::RelayDeliver => "relay-deliver",
             Self::DeferDeliver => "defer-deliver",
             Self::HeldDeliver => "held-deliver",
+            Self::DeliverTake => "deliver-take",
             Self::MaskUnmask => "mask-unmask",
         }
     }
@@ -51,6 +55,7 @@ struct Open {
     defer: Option<u64>,
     held: Option<u64>,
     mask: Option<u64>,
+    delivery: Option<u64>,
 }
 
 /// The events of a line.
@@ -111,12 +116,18 @@ impl LineTimes {
                 if kind == Kind::DeliverAutomasked {
                     self.open.mask = Some(ns);
                 }
+                self.open.delivery.get_or_insert(ns);
+            }
+            Kind::Take => {
+                let from = self.open.delivery.take();
+                self.record(Leg::DeliverTake, from, ns);
             }
             Kind::Mask => {
                 // The line holds a message that was not delivered before the mask.
                 if let Some(ring) = self.open.ring.take() {
                     self.open = Open {
                         held: Some(ring),
+                        delivery: self.open.delivery,
                         ..Open::default()
                     };
                 }
@@ -252,6 +263,23 @@ mod tests {
     fn dropped_message_has_no_leg() {
         let line = times(&[(100, MESSAGE), (900, MESSAGE), (1000, Kind::Deliver)]);
         assert_eq!(legs(&line), [(Leg::RingDeliver, 1, 100)]);
+    }
+
+    #[test]
+    fn first_delivery_counts_until_it_is_taken() {
+        let line = times(&[
+            (100, Kind::Deliver),
+            (150, Kind::Deliver),
+            (190, Kind::Take),
+            (200, Kind::Deliver),
+            // A message that is held meanwhile.
+            (210, MESSAGE),
+            (220, Kind::Mask),
+            (230, Kind::Take),
+            (240, Kind::Take),
+        ]);
+        assert_eq!(legs(&line), [(Leg::DeliverTake, 2, 90)]);
+        assert_eq!(line.legs[&Leg::DeliverTake].min(), 30);
     }
 
     #[test]

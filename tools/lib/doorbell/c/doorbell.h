@@ -263,6 +263,33 @@ static inline int doorbell_deassign_trigger(int db, int fd, uint32_t line)
 }
 
 /**
+ * doorbell_assign_waiters() - make doorbell_wait() the only trigger of a line
+ * @db: the context
+ * @line: the line, which has no trigger
+ *
+ * Return: 0.
+ */
+static inline int doorbell_assign_waiters(int db, uint32_t line)
+{
+	return doorbell_trigger(db, -1, line, DOORBELL_TRIGGER_FLAG_WAITERS);
+}
+
+/**
+ * doorbell_deassign_waiters() - end all doorbell_wait() of a line
+ * @db: the context
+ * @line: the line
+ *
+ * Each of these calls returns -ENOENT.
+ *
+ * Return: 0.
+ */
+static inline int doorbell_deassign_waiters(int db, uint32_t line)
+{
+	return doorbell_trigger(db, -1, line,
+				DOORBELL_TRIGGER_FLAG_DEASSIGN | DOORBELL_TRIGGER_FLAG_WAITERS);
+}
+
+/**
  * doorbell_deassign_all_triggers() - deassign the eventfds that are triggers of a line
  * @db: the context
  * @line: the line
@@ -353,7 +380,7 @@ static inline int doorbell_ring(int db, uint32_t line)
  * doorbell_deadline() - convert a timeout to a time of CLOCK_MONOTONIC
  * @ns: the timeout in nanoseconds, less than 2^62
  *
- * Return: the time in nanoseconds, for doorbell_ring_wait().
+ * Return: the time in nanoseconds, for doorbell_ring_wait() and doorbell_wait().
  */
 static inline uint64_t doorbell_deadline(uint64_t ns)
 {
@@ -364,11 +391,29 @@ static inline uint64_t doorbell_deadline(uint64_t ns)
 }
 
 /**
+ * doorbell_wait() - wait for the deliveries of a line, and consume them
+ * @db: the context
+ * @line: the line; it has waiters, see doorbell_assign_waiters()
+ * @timeout: doorbell_deadline(), 0 not to sleep, or DOORBELL_WAIT_NO_TIMEOUT
+ * @count: is set to the number of deliveries that were consumed; to 0 if the call fails
+ *
+ * Return: 0.
+ */
+static inline int doorbell_wait(int db, uint32_t line, uint64_t timeout, uint64_t *count)
+{
+	struct doorbell_wait arg = { line, 0, timeout, 0, { 0 } };
+	int ret = doorbell_ioctl(db, DOORBELL_WAIT, &arg);
+
+	*count = arg.count;
+	return ret;
+}
+
+/**
  * doorbell_ring_wait() - ring a line, then consume an eventfd's counter
  * @db: the context
  * @line: the line
- * @fd: the eventfd
- * @flags: zero or DOORBELL_RING_WAIT_FLAG_NO_RING
+ * @fd: the eventfd; with DOORBELL_RING_WAIT_FLAG_LINE a line, as in doorbell_wait()
+ * @flags: DOORBELL_RING_WAIT_FLAG_*
  * @timeout: doorbell_deadline(), 0 not to sleep, or DOORBELL_RING_WAIT_NO_TIMEOUT
  * @count: is set to the count that was consumed; to 0 if the call fails
  *

@@ -306,6 +306,55 @@ impl Context {
             .map(|count| count as u32)
     }
 
+    /// Makes the callers of [`wait`](Context::wait) the only trigger of a line.
+    ///
+    /// Such a line needs no eventfd to deliver. It delivers at once wherever it is rung: a signal of its
+    /// irqfd reaches the waiter without an interrupt.
+    ///
+    /// # Errors
+    ///
+    /// - EEXIST: the line has waiters already.
+    /// - EBUSY: the line has another trigger.
+    /// - ENXIO: there is no such line.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::Context;
+    /// # let context = Context::open()?;
+    /// context.assign_waiters(3)?;
+    /// context.ring(3)?;
+    /// assert_eq!(context.wait(3, None)?, Some(1));
+    /// # Ok::<(), doorbell::Error>(())
+    /// ```
+    pub fn assign_waiters(&self, line: u32) -> Result {
+        let flags = uapi::TRIGGER_FLAG_WAITERS;
+        self.trigger(Operation::AssignWaiters, -1, line, flags)
+            .map(drop)
+    }
+
+    /// Deassigns the waiters of a line. All calls of [`wait`](Context::wait) that sleep fail with ENOENT.
+    /// Deliveries that were not consumed are lost.
+    ///
+    /// # Errors
+    ///
+    /// ENOENT if the line has no waiters, ENXIO if there is no such line.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::Context;
+    /// # let context = Context::open()?;
+    /// context.assign_waiters(3)?;
+    /// context.deassign_waiters(3)?;
+    /// # Ok::<(), doorbell::Error>(())
+    /// ```
+    pub fn deassign_waiters(&self, line: u32) -> Result {
+        let flags = uapi::TRIGGER_FLAG_DEASSIGN | uapi::TRIGGER_FLAG_WAITERS;
+        self.trigger(Operation::DeassignWaiters, -1, line, flags)
+            .map(drop)
+    }
+
     fn notifier(
         &self,
         operation: Operation,

@@ -40,6 +40,8 @@ pub enum Operation {
     Ring,
     /// [`Context::ring_wait`](crate::Context::ring_wait).
     RingWait,
+    /// [`Context::wait`](crate::Context::wait).
+    Wait,
     /// [`Context::set_type`](crate::Context::set_type).
     SetType,
     /// [`Context::moderate`](crate::Context::moderate).
@@ -67,6 +69,10 @@ pub enum Operation {
     AssignTrigger,
     /// [`Context::deassign_trigger`](crate::Context::deassign_trigger).
     DeassignTrigger,
+    /// [`Context::assign_waiters`](crate::Context::assign_waiters).
+    AssignWaiters,
+    /// [`Context::deassign_waiters`](crate::Context::deassign_waiters).
+    DeassignWaiters,
     /// [`Context::assign_summary`](crate::Context::assign_summary).
     AssignSummary,
     /// [`Context::deassign_summary`](crate::Context::deassign_summary).
@@ -139,6 +145,7 @@ impl fmt::Display for Operation {
             Self::SetLines => "set lines",
             Self::Ring => "ring",
             Self::RingWait => "ring and wait for the answer to",
+            Self::Wait => "wait for",
             Self::SetType => "set type of",
             Self::Moderate => "moderate",
             Self::Moderation => "get moderation of",
@@ -152,6 +159,8 @@ impl fmt::Display for Operation {
             Self::DeassignIrqfd => "deassign irqfd of",
             Self::AssignTrigger => "assign trigger of",
             Self::DeassignTrigger => "deassign trigger of",
+            Self::AssignWaiters => "assign waiters of",
+            Self::DeassignWaiters => "deassign waiters of",
             Self::AssignSummary => "assign the summary to",
             Self::DeassignSummary => "deassign the summary from",
             Self::MapSummary => "map the summary",

@@ -101,7 +101,7 @@ pub use reasons::MaskReasons;
 pub use records::{Record, RecordRing};
 pub use region::{Access, Changes, Region, RegionInfo, Space, Target};
 pub use snapshot::{SavedLine, Snapshot};
-pub use spinning::SpinningWait;
+pub use spinning::{LineWaiters, Sleep, SpinningWait};
 pub use status::{LineStatus, StatusPages};
 pub use summary::{Fired, Summary};
 pub use wait::RingWait;

@@ -127,6 +127,10 @@ pub struct LineQuery {
     pub resample: bool,
     /// The rate of the line's deliveries is limited.
     pub moderated: bool,
+    /// The trigger of the line is its waiters, the callers of [`Context::wait`].
+    ///
+    /// [`Context::wait`]: crate::Context::wait
+    pub waiters: bool,
     /// Rings of the line.
     pub rings: u64,
     /// Deliveries of the line.
@@ -182,6 +186,7 @@ impl From<uapi::Query> for LineQuery {
             raised: is(uapi::LINE_RAISED),
             resample: is(uapi::LINE_RESAMPLE),
             moderated: is(uapi::LINE_MODERATED),
+            waiters: is(uapi::LINE_WAITERS),
             rings: query.rings,
             deliveries: query.deliveries,
             dropped: query.dropped,

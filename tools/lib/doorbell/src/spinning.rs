@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-use crate::{EventFd, StatusPages, sys};
+use crate::{Context, EventFd, StatusPages, sys};
 use std::{
     fmt, hint, io,
     ops::Deref,
@@ -44,6 +44,98 @@ impl Window {
     }
 }
 
+/// A trigger on which a thread can sleep: an [`EventFd`], or the [`LineWaiters`] of a line.
+///
+/// # Examples
+///
+/// ```no_run
+/// use doorbell::{Context, LineWaiters, Sleep};
+///
+/// let context = Context::open()?;
+/// context.set_lines(1)?;
+/// context.assign_waiters(0)?;
+/// LineWaiters::new(&context, 0).sleep(None)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait Sleep {
+    /// Sleeps until the trigger has been signalled, and consumes that. Returns false if `timeout` passes
+    /// first.
+    ///
+    /// # Errors
+    ///
+    /// Fails as the system call does that sleeps.
+    fn sleep(&self, timeout: Option<Duration>) -> io::Result<bool>;
+}
+
+impl Sleep for EventFd {
+    fn sleep(&self, timeout: Option<Duration>) -> io::Result<bool> {
+        /// The maximum of poll(2) is 24 days.
+        const LONG: Duration = Duration::from_secs(3600);
+        match timeout {
+            None => {
+                while self.take()? == 0 {
+                    // The eventfd is non-blocking.
+                    self.wait(LONG)?;
+                }
+            }
+            Some(left) => {
+                if !self.wait(left)? {
+                    return Ok(false);
+                }
+                self.take()?;
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// The waiters of a line, as a trigger for [`SpinningWait`].
+///
+/// # Examples
+///
+/// ```no_run
+/// use doorbell::{Context, LineWaiters, SpinningWait};
+/// use std::time::Duration;
+///
+/// let context = Context::open()?;
+/// context.set_lines(1)?;
+/// context.assign_waiters(0)?;
+/// let (status, waiters) = (context.map_status()?, LineWaiters::new(&context, 0));
+/// let mut wait = SpinningWait::new(&status, 0, &waiters, Duration::from_micros(200));
+/// context.ring(0)?;
+/// assert_eq!(wait.wait()?, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct LineWaiters<C> {
+    context: C,
+    line: u32,
+}
+
+impl<C: Deref<Target = Context>> LineWaiters<C> {
+    /// Creates an object for the waiters of `line`. [`Context::assign_waiters`] assigns them.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::{Context, LineWaiters};
+    /// let context = std::sync::Arc::new(Context::open()?);
+    /// let waiters = LineWaiters::new(context.clone(), 3);
+    /// # Ok::<(), doorbell::Error>(())
+    /// ```
+    pub fn new(context: C, line: u32) -> Self {
+        Self { context, line }
+    }
+}
+
+impl<C: Deref<Target = Context>> Sleep for LineWaiters<C> {
+    /// Sleeps as [`Context::wait`] does: a signal does not end it.
+    fn sleep(&self, timeout: Option<Duration>) -> io::Result<bool> {
+        let waited = self.context.wait(self.line, timeout);
+        Ok(waited.map_err(io::Error::other)?.is_some())
+    }
+}
+
 /// Waits for deliveries of a line: polls the status page for a short time, then sleeps on the trigger.
 ///
 /// A wake-up costs far more than a ring. If the next delivery comes soon, a consumer that polls for it
@@ -77,8 +169,9 @@ impl Window {
 /// sleep consumes them and then sleeps, so they cause no spurious return. A wait returns only after a
 /// delivery: no other write to the trigger ends it.
 ///
-/// The eventfd may be blocking or non-blocking. With EFD_SEMAPHORE each leftover signal takes a read(2)
-/// of its own.
+/// An eventfd may be blocking or non-blocking. With EFD_SEMAPHORE each leftover signal takes a read(2)
+/// of its own. If the line has waiters, the trigger is a [`LineWaiters`], and no other thread may wait for the
+/// line.
 ///
 /// # Examples
 ///
@@ -111,7 +204,7 @@ pub struct SpinningWait<S, T> {
 impl<S, T> SpinningWait<S, T>
 where
     S: Deref<Target = StatusPages>,
-    T: Deref<Target = EventFd>,
+    T: Deref<Target: Sleep>,
 {
     /// Creates a wait for later deliveries of `line`, which signals `trigger`. It polls for at most `max`;
     /// KVM's default is 200 us. `status` and `trigger` are references, or for example `Arc`s.
@@ -155,7 +248,8 @@ where
     ///
     /// # Errors
     ///
-    /// Fails as read(2) of the trigger does, with EINTR if a signal arrives. No delivery is lost by that.
+    /// Fails as [`Sleep::sleep`] of the trigger does: for an eventfd with EINTR if a signal arrives. No delivery
+    /// is lost by that.
     ///
     /// # Examples
     ///
@@ -183,7 +277,7 @@ where
     ///
     /// # Errors
     ///
-    /// Fails as poll(2) and read(2) of the trigger do.
+    /// Fails as [`Sleep::sleep`] of the trigger does.
     ///
     /// # Examples
     ///
@@ -284,15 +378,9 @@ where
         let mut left = timeout;
         let deadline = timeout.map(|timeout| (Instant::now(), timeout));
         loop {
-            match left {
-                None => self.read_or_wait()?,
-                Some(left) => {
-                    if !self.trigger.wait(left)? {
-                        // The delivery may have been counted, and its signal not sent yet.
-                        return Ok(self.take());
-                    }
-                    self.trigger.take()?;
-                }
+            if !self.trigger.sleep(left)? {
+                // The delivery may have been counted, and its signal not sent yet.
+                return Ok(self.take());
             }
             // The delivery is counted before the trigger is signalled. So if there is none, that was the
             // signal of one that was returned already.
@@ -302,17 +390,6 @@ where
             }
             left = deadline.map(|(start, timeout)| timeout.saturating_sub(start.elapsed()));
         }
-    }
-
-    /// Consumes the trigger's counter, and sleeps while it is zero.
-    fn read_or_wait(&self) -> io::Result<()> {
-        /// The maximum of poll(2) is 24 days.
-        const LONG: Duration = Duration::from_secs(3600);
-        while self.trigger.take()? == 0 {
-            // The eventfd is non-blocking.
-            self.trigger.wait(LONG)?;
-        }
-        Ok(())
     }
 }
 

@@ -135,6 +135,35 @@ impl StatusPages {
         self.mapping.line(line).deliveries.load(Acquire)
     }
 
+    /// Reads the number of deliveries of `line` that no call of [`Context::wait`] has consumed yet. A poller
+    /// need not call that method while this is zero.
+    ///
+    /// The number is exact if the line has waiters, and has no meaning otherwise.
+    ///
+    /// [`Context::wait`]: crate::Context::wait
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no such line.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # let context = doorbell::Context::open()?;
+    /// let status = context.map_status()?;
+    /// context.assign_waiters(3)?;
+    /// context.ring(3)?;
+    /// assert_eq!(status.untaken(3), 1);
+    /// # Ok::<(), doorbell::Error>(())
+    /// ```
+    #[inline]
+    pub fn untaken(&self, line: u32) -> u64 {
+        let live = self.mapping.line(line);
+        // In this order: `taken` is never beyond the deliveries.
+        let taken = live.taken.load(Acquire);
+        live.deliveries.load(Acquire).wrapping_sub(taken)
+    }
+
     /// Returns false if a ring of `line` would coalesce, so that the caller can skip it.
     ///
     /// [`Context::ring_if_needed`](crate::Context::ring_if_needed) describes the guarantee, and calls this.

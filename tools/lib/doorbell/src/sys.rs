@@ -63,6 +63,7 @@ impl_plain! {
     Query: QUERY;
     Eventfd: EVENTFD_READ EVENTFD_PEEK;
     RingWait: RING_WAIT;
+    Wait: WAIT;
     Region: REGION;
     SetRecords: SET_RECORDS;
     GetBus: GET_BUS;
@@ -323,7 +324,8 @@ pub(crate) struct LiveStatus {
     pub(crate) dropped: AtomicU64,
     pub(crate) deferred: AtomicU64,
     pub(crate) acks: AtomicU64,
-    _reserved: [AtomicU64; 2],
+    pub(crate) taken: AtomicU64,
+    _reserved: [AtomicU64; 1],
 }
 
 const _: () = assert!(size_of::<LiveStatus>() == size_of::<LineStatus>());

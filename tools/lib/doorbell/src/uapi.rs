@@ -27,6 +27,7 @@ pub const FEATURE_MASK: u64 = 1 << 2;
 pub const FEATURE_LEVEL: u64 = 1 << 3;
 pub const FEATURE_BUS: u64 = 1 << 4;
 pub const FEATURE_RING_WAIT: u64 = 1 << 5;
+pub const FEATURE_WAIT: u64 = 1 << 6;
 pub const FEATURE_RING_LINES: u64 = 1 << 7;
 pub const FEATURE_MASK_REASONS: u64 = 1 << 8;
 pub const FEATURE_UNMASKFD: u64 = 1 << 9;
@@ -40,6 +41,7 @@ pub const IRQFD_FLAG_UNMASK: u32 = 1 << 2;
 pub const IRQFD_FLAG_ACK: u32 = 1 << 3;
 pub const TRIGGER_FLAG_DEASSIGN: u32 = 1 << 0;
 pub const TRIGGER_FLAG_ALL: u32 = 1 << 1;
+pub const TRIGGER_FLAG_WAITERS: u32 = 1 << 2;
 pub const SUMMARY_FLAG_DEASSIGN: u32 = 1 << 0;
 pub const SUMMARY_GROUPS: u32 = 16;
 pub const NOTIFIER_FLAG_DEASSIGN: u32 = 1 << 0;
@@ -67,6 +69,7 @@ pub const LINE_ASSERTED: u32 = 1 << 3;
 pub const LINE_RAISED: u32 = 1 << 4;
 pub const LINE_RESAMPLE: u32 = 1 << 5;
 pub const LINE_AUTOMASK: u32 = 1 << 6;
+pub const LINE_WAITERS: u32 = 1 << 7;
 pub const LINE_REASONS: u32 = 0xf << LINE_REASONS_SHIFT;
 pub const LINE_REASONS_SHIFT: u32 = 16;
 pub const LINE_MODERATED: u32 = 1 << 22;
@@ -76,11 +79,13 @@ pub const MIN_INTERVAL: u32 = 1000;
 pub const MAX_INTERVAL: u32 = 1_000_000_000;
 pub const EVENTFD_FLAG_NOWAIT: u32 = 1 << 0;
 pub const RING_WAIT_FLAG_NO_RING: u32 = 1 << 0;
+pub const RING_WAIT_FLAG_LINE: u32 = 1 << 1;
 pub const RING_WAIT_NO_TIMEOUT: u64 = u64::MAX;
 pub const SAVED_FLAG_UNDELIVERED: u32 = 1 << 0;
 pub const SAVED_STATE: u32 = 0xf007f;
 pub const SAVED_LINE_SIZE: u32 = 72;
 pub const SAVED_LINE_SIZE_MAX: u32 = 4096;
+pub const WAIT_NO_TIMEOUT: u64 = u64::MAX;
 pub const RING_COALESCED: i32 = 0;
 pub const RING_DELIVERED: i32 = 1;
 pub const RING_MASKED: i32 = 2;
@@ -198,7 +203,8 @@ pub struct LineStatus {
     pub dropped: u64,
     pub deferred: u64,
     pub acks: u64,
-    pub reserved: [u64; 2],
+    pub taken: u64,
+    pub reserved: u64,
 }
 
 /// The argument of [`SET_TYPE`].
@@ -271,6 +277,17 @@ pub struct RingWait {
     pub timeout: u64,
     pub flags: u32,
     pub result: u32,
+    pub count: u64,
+    pub reserved: [u32; 4],
+}
+
+/// The argument of [`WAIT`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wait {
+    pub line: u32,
+    pub flags: u32,
+    pub timeout: u64,
     pub count: u64,
     pub reserved: [u32; 4],
 }
@@ -440,6 +457,7 @@ const _: () = assert!(size_of::<LineSet>() == 40);
 const _: () = assert!(size_of::<LineStatus>() == 64);
 const _: () = assert!(size_of::<Eventfd>() == 32);
 const _: () = assert!(size_of::<RingWait>() == 48);
+const _: () = assert!(size_of::<Wait>() == 40);
 const _: () = assert!(size_of::<Summary>() == 32);
 const _: () = assert!(size_of::<SummaryMap>() == 256);
 const _: () = assert!(size_of::<Region>() == 48);
@@ -482,6 +500,7 @@ pub const BUS_WRITE: u32 = _IOW::<BusWrite>(IOC_MAGIC, 19) as u32;
 pub const SET_RECORDS: u32 = _IOW::<SetRecords>(IOC_MAGIC, 20) as u32;
 pub const GET_BUS: u32 = _IOR::<GetBus>(IOC_MAGIC, 21) as u32;
 pub const RING_WAIT: u32 = _IOWR::<RingWait>(IOC_MAGIC, 22) as u32;
+pub const WAIT: u32 = _IOWR::<Wait>(IOC_MAGIC, 23) as u32;
 pub const RING_LINES: u32 = _IOW::<LineSet>(IOC_MAGIC, 24) as u32;
 pub const SAVE: u32 = _IOW::<Save>(IOC_MAGIC, 26) as u32;
 pub const RESTORE: u32 = _IOWR::<Restore>(IOC_MAGIC, 27) as u32;

@@ -78,7 +78,7 @@ impl Context {
             timeout: deadline(timeout).map_err(failed)?,
             ..Default::default()
         };
-        let count = self.wait(&mut arg).map_err(failed)?;
+        let count = self.call(&mut arg).map_err(failed)?;
         Ok(RingWait {
             outcome: RingOutcome::from_code(arg.result as i32),
             count,
@@ -123,12 +123,117 @@ impl Context {
             flags: uapi::RING_WAIT_FLAG_NO_RING,
             ..Default::default()
         };
-        self.wait(&mut arg).map_err(failed)
+        self.call(&mut arg).map_err(failed)
+    }
+
+    /// Rings a line, then consumes the deliveries of the line `answer`, as [`wait`](Context::wait) does:
+    /// sends a request and waits for its answer in one system call, without an eventfd.
+    ///
+    /// Sleeps until the line `answer` has delivered or `timeout` passes. The line is rung once: if a signal
+    /// arrives, the method goes on waiting. After a timeout go on with [`wait`](Context::wait).
+    ///
+    /// # Errors
+    ///
+    /// A call that fails has not rung, unless the waiters are deassigned during the call.
+    ///
+    /// - ENXIO: one of the lines does not exist.
+    /// - ENOENT: the line `answer` has no waiters, or they were deassigned.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::Context;
+    /// # use std::time::Duration;
+    /// # let context = Context::open()?;
+    /// # context.set_lines(2)?;
+    /// context.assign_waiters(1)?;
+    /// // Another thread waits for line 0 and rings line 1.
+    /// let result = context.ring_wait_line(0, 1, Some(Duration::from_secs(1)))?;
+    /// if result.count.is_none() {
+    ///     eprintln!("no answer within a second");
+    ///     context.wait(1, None)?;
+    /// }
+    /// # Ok::<(), doorbell::Error>(())
+    /// ```
+    #[inline]
+    pub fn ring_wait_line(
+        &self,
+        line: u32,
+        answer: u32,
+        timeout: Option<Duration>,
+    ) -> Result<RingWait> {
+        let failed = |source| Error::Line {
+            operation: Operation::RingWait,
+            line,
+            source,
+        };
+        let mut arg = uapi::RingWait {
+            line,
+            fd: answer as i32,
+            timeout: deadline(timeout).map_err(failed)?,
+            flags: uapi::RING_WAIT_FLAG_LINE,
+            ..Default::default()
+        };
+        let count = self.call(&mut arg).map_err(failed)?;
+        Ok(RingWait {
+            outcome: RingOutcome::from_code(arg.result as i32),
+            count,
+        })
+    }
+
+    /// Consumes all deliveries of a line that no other call has consumed, and returns their number. Sleeps
+    /// until there is one, even if a signal arrives. Returns [`None`] if `timeout` passes.
+    ///
+    /// The line needs [`assign_waiters`](Context::assign_waiters) before. Each delivery is consumed exactly
+    /// once, and wakes one of the threads that wait.
+    ///
+    /// # Errors
+    ///
+    /// - ENXIO: there is no such line.
+    /// - ENOENT: the line has no waiters, or they were deassigned.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::{Context, EventFd};
+    /// # use std::time::Duration;
+    /// # let context = Context::open()?;
+    /// # context.set_lines(1)?;
+    /// let kick = EventFd::new(0)?;
+    /// context.assign_irqfd(&kick, 0)?;
+    /// context.assign_waiters(0)?;
+    /// kick.write(1)?;
+    /// assert_eq!(context.wait(0, None)?, Some(1));
+    /// assert_eq!(context.wait(0, Some(Duration::ZERO))?, None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[inline]
+    pub fn wait(&self, line: u32, timeout: Option<Duration>) -> Result<Option<u64>> {
+        let failed = |source| Error::Line {
+            operation: Operation::Wait,
+            line,
+            source,
+        };
+        let mut arg = uapi::Wait {
+            line,
+            timeout: deadline(timeout).map_err(failed)?,
+            ..Default::default()
+        };
+        loop {
+            match sys::ioctl(self.as_fd(), uapi::WAIT, &mut arg) {
+                Ok(_) => return Ok(Some(arg.count)),
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::ETIMEDOUT) => return Ok(None),
+                    Some(libc::EINTR) => {}
+                    _ => return Err(failed(error)),
+                },
+            }
+        }
     }
 
     /// Calls the ioctl until it consumes a count or the timeout passes.
     #[inline]
-    fn wait(&self, arg: &mut uapi::RingWait) -> io::Result<Option<u64>> {
+    fn call(&self, arg: &mut uapi::RingWait) -> io::Result<Option<u64>> {
         loop {
             match sys::ioctl(self.as_fd(), uapi::RING_WAIT, arg) {
                 Ok(_) => return Ok(Some(arg.count)),
@@ -175,6 +280,11 @@ mod tests {
         let eventfd = EventFd::new(1).unwrap();
         let error = context.ring_wait(3, &eventfd, None).unwrap_err();
         assert_eq!(error.to_string(), "ring and wait for the answer to line 3");
+        assert_eq!(error.errno(), Some(libc::ENOTTY));
+        let error = context.ring_wait_line(3, 4, None).unwrap_err();
+        assert_eq!(error.to_string(), "ring and wait for the answer to line 3");
+        let error = context.wait(4, None).unwrap_err();
+        assert_eq!(error.to_string(), "wait for line 4");
         assert_eq!(error.errno(), Some(libc::ENOTTY));
         let error = context.wait_eventfd(&eventfd, None).unwrap_err();
         assert_eq!(error.operation(), Operation::WaitEventfd);

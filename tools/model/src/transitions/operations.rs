@@ -57,6 +57,11 @@ impl State {
                 self.claim(model)?;
                 Position::Assigning
             }
+            Op::Waiters => {
+                let waiters = !self.waiters;
+                self.claim(model)?;
+                Position::SettingWaiters(waiters)
+            }
             Op::Query => Position::Query(QueryReads {
                 // Later queries must not report less.
                 least: (self.rings - self.uncounted()).max(self.reported),
@@ -88,6 +93,7 @@ impl State {
             return Position::Idle;
         };
         self.raised = true;
+        self.check_context(action, from);
         self.after_ring(model, action, Continuation::Return)
     }
 

@@ -15,6 +15,8 @@ struct blocked {
 	struct doorbell_eventfd *arg;
 	/* The argument of DOORBELL_RING_WAIT. */
 	struct doorbell_ring_wait *ring_wait;
+	/* The argument of DOORBELL_WAIT. */
+	struct doorbell_wait *wait;
 	int ret;
 	atomic_int tid;
 	atomic_bool done;

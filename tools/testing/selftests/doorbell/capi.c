@@ -370,6 +370,36 @@ TEST_F(kernel_api, ring_from_anywhere)
 	EXPECT_EQ(22 * TEST_FROM_NR, line_of(_metadata, c->db, 0).rings);
 }
 
+/* A line with waiters delivers before the call returns, in any context, on PREEMPT_RT, too. */
+TEST_F(kernel_api, waiters_from_anywhere)
+{
+	struct capi *c = &self->c;
+	uint64_t count;
+	int from, i;
+
+	ASSERT_EQ(0, doorbell_assign_waiters(c->db, 1));
+	ASSERT_EQ(0, doorbell_assign_waiters(c->db, 2));
+	ASSERT_EQ(1, get_ctx(c, c->db));
+	for (from = 0; from < TEST_FROM_NR; from++) {
+		for (i = 1; i < 5; i++) {
+			EXPECT_EQ(DOORBELL_RING_DELIVERED, call_from(c, from, TEST_RING, 2, 0)) {
+				TH_LOG("from %s", from_names[from]);
+			}
+			EXPECT_EQ(0, doorbell_wait(c->db, 2, 0, &count)) {
+				TH_LOG("from %s", from_names[from]);
+			}
+			EXPECT_EQ(1, count);
+		}
+		EXPECT_EQ(DOORBELL_RING_DELIVERED, call_from(c, from, TEST_SET_LEVEL, 1, 1));
+		EXPECT_EQ(0, doorbell_wait(c->db, 1, 0, &count));
+		EXPECT_EQ(0, call_from(c, from, TEST_SET_LEVEL, 1, 0));
+		EXPECT_EQ(DOORBELL_ACK_DONE, doorbell_ack(c->db, 1));
+	}
+	EXPECT_EQ(4 * TEST_FROM_NR, line_of(_metadata, c->db, 2).rings);
+	EXPECT_EQ(0, line_of(_metadata, c->db, 2).deferred);
+	EXPECT_EQ(-EBUSY, call_assign(c, TEST_ASSIGN_TRIGGER, 2, 0, 0));
+}
+
 TEST_F(kernel_api, set_level_from_anywhere)
 {
 	int out = new_eventfd(_metadata, 0, 0), from, i;

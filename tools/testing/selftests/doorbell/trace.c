@@ -81,6 +81,27 @@ TEST_F(trace, relay)
 	       "deliver line=0 hops=1 automasked=0");
 }
 
+/* The line's waiters are its trigger: no interrupt is needed. */
+TEST_F(trace, waiters)
+{
+	uint64_t count;
+
+	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, self->out, 1));
+	ASSERT_EQ(0, doorbell_assign_waiters(self->db, 1));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
+	ASSERT_EQ(0, efd_write(self->out, 1));
+	EXPECT_EQ(0, doorbell_wait(self->db, 1, 0, &count));
+	EXPECT_EQ(2, count);
+	EXPECT_EQ(-ETIMEDOUT, doorbell_wait(self->db, 1, 0, &count));
+	EVENTS("ring line=0 outcome=delivered hops=0",
+	       "deliver line=0 hops=0",
+	       "ring line=1 outcome=delivered hops=1",
+	       "deliver line=1 hops=1",
+	       "ring line=1 outcome=delivered hops=0",
+	       "deliver line=1 hops=0",
+	       "take line=1 count=2");
+}
+
 /* The events of one line, each followed by a semicolon. */
 struct last_line {
 	const char *line;
