@@ -970,7 +970,8 @@ struct doorbell_wait {
  * pending. The record has no address, file descriptor or number of a context, so it means
  * the same in another process and on another machine. What the line is wired to is known
  * only to the program that has wired it: an eventfd has no name that outlives it. The
- * numbers of assignments show whether that program has rebuilt all of them.
+ * numbers of assignments show whether that program has rebuilt all of them. Save them before
+ * the irqfds are deassigned.
  *
  * A later version may append fields. There zero means what this version does. The bits that
  * it may add to @state and @flags come with a bit of doorbell_get_info.features.

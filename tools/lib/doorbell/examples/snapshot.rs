@@ -11,6 +11,7 @@ const LINES: u32 = 4;
 /// The eventfds of a device, which outlive a context.
 struct Device {
     kick: EventFd,
+    level: EventFd,
     resample: EventFd,
     calls: Vec<EventFd>,
 }
@@ -27,6 +28,7 @@ impl Device {
 fn main() -> Result<(), Box<dyn Error>> {
     let device = Device {
         kick: EventFd::new(0)?,
+        level: EventFd::new(0)?,
         resample: EventFd::new(0)?,
         calls: (0..LINES)
             .map(|_| EventFd::new(0))
@@ -39,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     context.set_type(1, LineType::Level)?;
     device.assign_triggers(&context)?;
     context.assign_irqfd(&device.kick, 0)?;
-    context.assign_resampled(&EventFd::new(0)?, 1, &device.resample)?;
+    context.assign_resampled(&device.level, 1, &device.resample)?;
     context.assign_summary(&LineSet::from_iter([2]))?;
 
     // An edge line whose handler has not run yet, one that is masked and holds a message, and a level
@@ -52,9 +54,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     assert_eq!(device.calls[1].read()?, 1);
 
     // The device goes on: its signals stay in the eventfd.
+    let wired = context.save_lines(0..LINES)?;
     context.deassign_irqfd(&device.kick, 0)?;
+    context.deassign_irqfd(&device.level, 1)?;
     device.kick.write(1)?;
-    let snapshot = context.snapshot(&calls)?;
+    let mut snapshot = context.snapshot(&calls)?;
+    snapshot.set_wiring(&wired);
     drop(context);
     assert!(!device.calls[2].wait(Duration::ZERO)?);
     println!(
@@ -75,7 +80,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         context.lines_lacking_wiring(&snapshot)?,
         LineSet::from_iter([1])
     );
-    context.assign_resampled(&EventFd::new(0)?, 1, &device.resample)?;
+    context.assign_resampled(&device.level, 1, &device.resample)?;
+    assert!(context.lines_lacking_wiring(&snapshot)?.is_empty());
     println!("restored: the lines are paused, and line 3 is pending");
     assert!(!device.calls[0].wait(Duration::ZERO)?);
     assert!(context.pending(3)?);

@@ -194,6 +194,35 @@ impl Snapshot {
         &self.lines
     }
 
+    /// Replaces the numbers of assignments by those of `lines`, which were saved before the irqfds were
+    /// deassigned. [`lines_lacking_wiring`](Context::lines_lacking_wiring) compares with these.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::{Context, EventFd};
+    /// # let (context, kick, call) = (Context::open()?, EventFd::new(0)?, EventFd::new(0)?);
+    /// let wired = context.save_lines(0..16)?;
+    /// context.deassign_irqfd(&kick, 0)?;
+    /// let mut snapshot = context.snapshot(&[&call])?;
+    /// snapshot.set_wiring(&wired);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_wiring(&mut self, lines: &[SavedLine]) {
+        for (line, wired) in self.lines.iter_mut().zip(lines) {
+            *line = SavedLine {
+                state: line.state,
+                flags: line.flags,
+                deliveries: line.deliveries,
+                coalesced: line.coalesced,
+                dropped: line.dropped,
+                deferred: line.deferred,
+                acks: line.acks,
+                ..*wired
+            };
+        }
+    }
+
     /// Returns the lines that had fired and were not taken from the summary, in the order in which a consumer
     /// would have taken them. The next context's consumer handles them first.
     ///
@@ -398,7 +427,7 @@ impl Context {
     }
 
     /// Returns the lines that have fewer irqfds, triggers, notifiers, resamplefds, unmaskfds or ackfds than
-    /// when `snapshot` was taken.
+    /// when `snapshot` was taken. The irqfds were deassigned by then: see [`Snapshot::set_wiring`].
     ///
     /// # Errors
     ///
@@ -494,6 +523,25 @@ mod tests {
     #[test]
     fn lines_that_were_paused_stay_so() {
         assert_eq!(snapshot().to_resume(), LineSet::from_iter([0, 2]));
+    }
+
+    #[test]
+    fn wiring_of_before_replaces_the_numbers_only() {
+        let mut wired = snapshot();
+        let numbers = SavedLine {
+            deliveries: 99,
+            triggers: 3,
+            ackfds: 4,
+            ..Default::default()
+        };
+        wired.set_wiring(&[numbers]);
+        let expected = SavedLine {
+            triggers: 3,
+            ackfds: 4,
+            ..snapshot().lines[0]
+        };
+        assert_eq!(wired.lines[0], expected);
+        assert_eq!(wired.lines[1..], snapshot().lines[1..]);
     }
 
     #[test]
