@@ -177,6 +177,7 @@ impl Position {
             | Position::Drop { then, .. }
             | Position::Count { then, .. }
             | Position::Signal { then, .. }
+            | Position::StartTimer { then, .. }
             | Position::Release { then, .. } => Some(then),
             _ => None,
         }
