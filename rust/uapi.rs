@@ -27,6 +27,7 @@ pub(crate) use crate::bindings::{
     doorbell_summary,
     doorbell_summary_map,
     doorbell_trigger,
+    doorbell_value,
     DOORBELL_ABI_VERSION,
     DOORBELL_ACK_DONE,
     DOORBELL_ACK_NOTHING,
@@ -82,6 +83,7 @@ pub(crate) use crate::bindings::{
     DOORBELL_MAX_RESAMPLEFDS_PER_LINE,
     DOORBELL_MAX_SEARCHED_TRIGGERS,
     DOORBELL_MAX_TRIGGERS_PER_LINE,
+    DOORBELL_MAX_VALUES,
     DOORBELL_NOTIFIER_FLAG_ALL,
     DOORBELL_NOTIFIER_FLAG_DEASSIGN,
     DOORBELL_NOTIFY_ACK,
@@ -89,6 +91,7 @@ pub(crate) use crate::bindings::{
     DOORBELL_NOTIFY_UNMASK,
     DOORBELL_REGION_FLAG_DATAMATCH,
     DOORBELL_REGION_FLAG_DEASSIGN,
+    DOORBELL_REGION_FLAG_LAST,
     DOORBELL_REGION_FLAG_LINE,
     DOORBELL_REGION_FLAG_RECORD,
     DOORBELL_RING_COALESCED,
@@ -96,6 +99,7 @@ pub(crate) use crate::bindings::{
     DOORBELL_RING_MASKED,
     DOORBELL_RING_WAIT_FLAG_NO_RING,
     DOORBELL_SET_LINES_FLAG_MASKED,
+    DOORBELL_SET_RECORDS_FLAG_VALUES,
     DOORBELL_SPACE_MMIO,
     DOORBELL_SPACE_PIO,
     DOORBELL_SUMMARY_FLAG_DEASSIGN,
@@ -131,6 +135,8 @@ pub(crate) const DOORBELL_FEATURE_MASK_REASONS: u64 =
 pub(crate) const DOORBELL_FEATURE_UNMASKFD: u64 = crate::bindings::DOORBELL_FEATURES_UNMASKFD;
 /// `DOORBELL_FEATURE_SUMMARY`.
 pub(crate) const DOORBELL_FEATURE_SUMMARY: u64 = crate::bindings::DOORBELL_FEATURES_SUMMARY;
+/// `DOORBELL_FEATURE_LAST_VALUE`.
+pub(crate) const DOORBELL_FEATURE_LAST_VALUE: u64 = crate::bindings::DOORBELL_FEATURES_LAST_VALUE;
 /// `DOORBELL_RING_WAIT_NO_TIMEOUT`; bindgen does not evaluate numbers above [`i64::MAX`].
 pub(crate) const DOORBELL_RING_WAIT_NO_TIMEOUT: u64 = u64::MAX;
 
@@ -154,7 +160,9 @@ impl_user_abi! {
         status_offset: u64,
         records_offset: u64,
         summary_offset: u64,
-        reserved: [u32; 10],
+        values_offset: u64,
+        max_values: u32,
+        reserved: [u32; 7],
     }
     doorbell_set_lines {
         nr_lines: u32,
@@ -239,7 +247,8 @@ impl_user_abi! {
         fd: i32,
         line: u32,
         flags: u32,
-        reserved: [u32; 3],
+        slot: u32,
+        reserved: [u32; 2],
     }
     doorbell_regions {
         regions: u64,
@@ -256,7 +265,8 @@ impl_user_abi! {
         flags: u32,
         line: u32,
         writes: u64,
-        reserved: u64,
+        slot: u32,
+        reserved: u32,
     }
     doorbell_get_regions {
         infos: u64,
@@ -280,7 +290,8 @@ impl_user_abi! {
     doorbell_set_records {
         nr_records: u32,
         flags: u32,
-        reserved: [u32; 6],
+        nr_values: u32,
+        reserved: [u32; 5],
     }
     doorbell_ring_wait {
         line: u32,
@@ -296,6 +307,8 @@ impl_user_abi! {
         nr_records: u32,
         recorded: u64,
         refused: u64,
-        reserved: [u64; 5],
+        nr_values: u32,
+        reserved0: u32,
+        reserved: [u64; 4],
     }
 }

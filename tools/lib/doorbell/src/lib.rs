@@ -86,6 +86,7 @@ mod summary;
 mod sys;
 mod take;
 pub mod uapi;
+mod values;
 mod wait;
 
 pub use assign::Notify;
@@ -101,4 +102,5 @@ pub use region::{Access, Changes, Region, RegionInfo, Space, Target};
 pub use spinning::SpinningWait;
 pub use status::{LineStatus, StatusPages};
 pub use summary::{Fired, Summary};
+pub use values::{Value, Values};
 pub use wait::RingWait;
