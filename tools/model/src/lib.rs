@@ -9,9 +9,10 @@
 //! - [`mutants`] are versions with one deliberate mistake. The exploration must find each of them.
 //! - [`region`] compares region matching with a naive reference, and has mutants of its own.
 //! - [`weak_memory`] explores `ring_if_needed()` of the client libraries under weak memory order, with loom.
+//! - [`values`] mirrors the last value of a region and its reader, also under weak memory order.
 //!
-//! Atomic steps are sequentially consistent here, except in [`weak_memory`]. The module's compare-exchanges
-//! are fully ordered.
+//! Atomic steps are sequentially consistent here, except in [`weak_memory`] and [`values`]. The module's
+//! compare-exchanges are fully ordered.
 
 // The model does not use `retype` and `renew`.
 #[path = "../../../rust/line/state.rs"]
@@ -28,6 +29,7 @@ pub mod records;
 pub mod region;
 mod state;
 mod transitions;
+pub mod values;
 pub mod weak_memory;
 
 use stateright::{Checker, Model, Property};

@@ -6,7 +6,8 @@
 //! `doorbell-model deep` takes minutes and gigabytes; without `deep` it takes seconds.
 
 use doorbell_model::{
-    domain, explore, irqfd, line_model, mutants, records, region, weak_memory, Exploration, Rule,
+    domain, explore, irqfd, line_model, mutants, records, region, values, weak_memory, Exploration,
+    Rule,
 };
 use std::process::ExitCode;
 
@@ -78,7 +79,7 @@ fn main() -> ExitCode {
     };
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     println!("KTAP version 1");
-    let checks = region::RESULTS + weak_memory::RESULTS;
+    let checks = region::RESULTS + weak_memory::RESULTS + values::RESULTS;
     println!("1..{}", models + mutants::all().count() + checks);
     for (name, model) in lines {
         report.model(&name, &explore(model, cpus));
@@ -97,7 +98,7 @@ fn main() -> ExitCode {
         report.mutant(mutant.name, mutant.rules, &mutant.explore());
     }
     let regions = region::all(if deep { 200_000 } else { 10_000 });
-    for checked in regions.chain(weak_memory::all()) {
+    for checked in regions.chain(weak_memory::all()).chain(values::all()) {
         report.result(checked.ok, &checked.name, &checked.more);
     }
     ExitCode::from(u8::from(report.failed > 0))
