@@ -450,6 +450,22 @@ static void region(struct path *path)
 	add_pwrite(path);
 }
 
+static void region_last(struct path *path)
+{
+	struct doorbell_set_records set = {
+		.flags = DOORBELL_SET_RECORDS_FLAG_VALUES, .nr_values = 1,
+	};
+	struct doorbell_region region = {
+		.addr = ADDR, .length = 4, .fd = new_eventfd(), .flags = DOORBELL_REGION_FLAG_LAST,
+	};
+
+	must(ioctl(path->fd, DOORBELL_SET_RECORDS, &set), "DOORBELL_SET_RECORDS");
+	must(ioctl(path->fd, DOORBELL_REGION, &region), "DOORBELL_REGION");
+	path->signalled = region.fd;
+	path->signals = 1;
+	add_pwrite(path);
+}
+
 static void region_read(struct path *path)
 {
 	int fd = new_region(path);
@@ -649,6 +665,7 @@ static const struct row {
 	{ "relay", "write an irqfd", relay, raw_write, 1 },
 	{ "relay-read", "write an irqfd, read the trigger", relay_read, raw_both, 1 },
 	{ "region", "pwrite to a region", region, raw_write, 1 },
+	{ "region-last", "pwrite to a region, last value", region_last, raw_write, 1 },
 	{ "region-read", "pwrite to a region, read", region_read, raw_both, 1 },
 	{ "region-line", "pwrite to a line's region", region_line, raw_write, 1 },
 	{ "region-line-read", "pwrite to a line's region, read", region_line_read, raw_both, 1 },
@@ -690,8 +707,9 @@ static void (*calls_of(const struct row *row, const struct device *device))(stru
 {
 	if (!device->path)
 		return row->raw;
-	/* The twin has no summary. */
-	if (device != &devices[0] && (row->device == ring_summary || row->device == ring_marked))
+	/* The twin has neither a summary nor last values. */
+	if (device != &devices[0] && (row->device == ring_summary || row->device == ring_marked ||
+				      row->device == region_last))
 		return NULL;
 	return row->device;
 }
