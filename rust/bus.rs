@@ -6,6 +6,7 @@
 
 pub(crate) mod records;
 pub(crate) mod region;
+pub(crate) mod values;
 
 use self::{
     records::Records,
@@ -15,7 +16,8 @@ use self::{
         Found,
         Key,
         Shape, //
-    }, //
+    },
+    values::Values, //
 };
 use crate::{
     bindings::DOORBELL_TRACE_NO_LINE,
@@ -115,6 +117,17 @@ pub(crate) enum TargetSelector {
     Line(u32),
 }
 
+/// The way in which a region stores what is written.
+#[derive(Clone, Copy)]
+pub(crate) enum Store {
+    /// It stores nothing.
+    Nothing,
+    /// It records each write.
+    Record,
+    /// It stores the last value, in this slot.
+    Last(u16),
+}
+
 /// An address whose writes signal an eventfd or ring a line.
 #[pin_data]
 pub(crate) struct Region {
@@ -122,8 +135,7 @@ pub(crate) struct Region {
     #[pin]
     relay: Deferred<Self, IrqWork>,
     target: Target,
-    /// Writes are recorded.
-    record: bool,
+    store: Store,
     /// Number of relays of the last write from a context where eventfds may not be signalled.
     hops: Atomic<u32>,
     /// Number of writes.
@@ -138,11 +150,11 @@ impl_has_deferred!(Region, relay, IrqWork);
 
 impl Region {
     /// Creates a region that signals `target`. Process context.
-    pub(crate) fn new(target: Target, record: bool) -> Result<Pin<KBox<Self>>> {
+    pub(crate) fn new(target: Target, store: Store) -> Result<Pin<KBox<Self>>> {
         let region = pin_init!(Self {
             relay <- Deferred::new(),
             target,
-            record,
+            store,
             hops: Atomic::new(0),
             writes: Atomic::new(0),
         });
@@ -159,7 +171,21 @@ impl Region {
 
     /// Returns true if its writes are recorded.
     pub(crate) fn records(&self) -> bool {
-        self.record
+        matches!(self.store, Store::Record)
+    }
+
+    /// Returns the slot that has its last value, if it stores that.
+    pub(crate) fn slot(&self) -> Option<u16> {
+        match self.store {
+            Store::Last(slot) => Some(slot),
+            Store::Nothing | Store::Record => None,
+        }
+    }
+
+    /// Returns true if it stores what is written.
+    #[inline(always)]
+    fn stores(&self) -> bool {
+        !matches!(self.store, Store::Nothing)
     }
 
     /// Returns the number of writes.
@@ -265,18 +291,21 @@ pub(crate) struct Bus {
     regions: SharedArray<Key, Region>,
     /// Set by DOORBELL_SET_RECORDS, once.
     records: SetOnceArc<Records>,
+    /// Set by DOORBELL_SET_RECORDS, once.
+    values: SetOnceArc<Values>,
     /// The waiters for the context's file.
     poll: Arc<PollQueue>,
 }
 
 impl Bus {
-    /// Creates a bus of the context `context`, without regions and records. `poll` has the waiters for the
-    /// context's file.
+    /// Creates a bus of the context `context`, without regions, records and last values. `poll` has the
+    /// waiters for the context's file.
     pub(crate) fn new(context: u32, domain: Arc<ReadDomain>, poll: Arc<PollQueue>) -> Self {
         Self {
             context,
             regions: SharedArray::new(domain),
             records: SetOnceArc::new(),
+            values: SetOnceArc::new(),
             poll,
         }
     }
@@ -349,6 +378,8 @@ impl Bus {
         let more = eventfds.saturating_sub(gone_eventfds);
         let reservation = quota.reserve(more)?;
         let space = edit.reserve(new.len(), gone.len(), flags)?;
+        // The last step that can fail.
+        self.move_slots(&edit, &gone, &new)?;
         for (place, new) in places.into_iter().zip(new) {
             // Cannot fail: there is room.
             let _ = placed.push_within_capacity((place, new.key, new.region));
@@ -362,6 +393,36 @@ impl Bus {
             retire_all(retired.items());
         }
         quota.release(gone_eventfds.saturating_sub(eventfds));
+        Ok(())
+    }
+
+    /// Gives the slots of the `gone` regions back, and takes those of the `new` ones.
+    ///
+    /// # Errors
+    ///
+    /// EBUSY: another region has the slot. Nothing has changed then.
+    fn move_slots(
+        &self,
+        edit: &Edit<'_, Key, Region>,
+        gone: &[usize],
+        new: &[Assign],
+    ) -> Result<(), Failed> {
+        let Ok(values) = self.values() else {
+            return Ok(());
+        };
+        let gone = || gone.iter().filter_map(|&at| edit.item(at)?.slot());
+        gone().for_each(|slot| values.give_back(slot));
+        for (at, busy) in new.iter().enumerate() {
+            if busy.region.slot().is_none_or(|slot| values.take(slot)) {
+                continue;
+            }
+            let taken = new[..at].iter().filter_map(|new| new.region.slot());
+            taken.for_each(|slot| values.give_back(slot));
+            gone().for_each(|slot| {
+                values.take(slot);
+            });
+            return Err(Failed::at(busy.index)(EBUSY));
+        }
         Ok(())
     }
 
@@ -425,6 +486,26 @@ impl Bus {
         }
         records.is_available()
     }
+
+    /// Returns the last values; ENXIO if their number is not chosen yet. Any context.
+    #[inline]
+    pub(crate) fn values(&self) -> Result<&Values> {
+        self.values.get().ok_or(ENXIO)
+    }
+
+    /// Sets the last values, once. Process context.
+    ///
+    /// # Errors
+    ///
+    /// EEXIST: they are set. Those of `new`.
+    pub(crate) fn set_values(&self, new: impl FnOnce() -> Result<Arc<Values>>) -> Result {
+        // Of two concurrent callers one gets EEXIST from the second step.
+        if self.values().is_err() && self.values.set(new()?) {
+            Ok(())
+        } else {
+            Err(EEXIST)
+        }
+    }
 }
 
 /// A writer to the regions of a bus.
@@ -453,8 +534,9 @@ impl Writer<'_> {
             Found::Nothing => Err(EOPNOTSUPP),
             Found::One(at) => {
                 let region = part.item(at).ok_or(EOPNOTSUPP)?;
-                if region.record {
-                    record(self.bus, access.shape(), access.addr(), access.value())?;
+                if region.stores() {
+                    let (shape, addr, value) = (access.shape(), access.addr(), access.value());
+                    store(self.bus, region.get_ref(), shape, addr, value)?;
                 }
                 self.bus
                     .trace_write(&region, access.shape(), access.addr(), access.value());
@@ -468,14 +550,11 @@ impl Writer<'_> {
                 if wildcard.is_none() && datamatch.is_none() {
                     return Err(EOPNOTSUPP);
                 }
-                if [wildcard, datamatch]
-                    .into_iter()
-                    .flatten()
-                    .any(|region| region.record)
-                {
-                    record(self.bus, access.shape(), access.addr(), access.value())?;
-                }
                 let access = (access.shape(), access.addr(), access.value());
+                let regions = [wildcard, datamatch];
+                if regions.iter().flatten().any(|region| region.stores()) {
+                    store_each(self.bus, regions, access)?;
+                }
                 write_each(self.bus, self.lines, [wildcard, datamatch], access, origin);
                 Ok(())
             }
@@ -483,11 +562,36 @@ impl Writer<'_> {
     }
 }
 
-/// Records the access of `shape` to `addr`. It comes in parts, which the caller can keep in registers.
-/// Errors as of [`Writer::write`].
+/// Stores a write to `region`, in the way of that. The access comes in parts, which the caller can keep in
+/// registers. Errors as of [`Writer::write`].
 #[cold]
-fn record(bus: &Bus, shape: Shape, addr: u64, value: u64) -> Result {
-    bus.records()?.record(&Access::of_shape(shape, addr, value))
+fn store(bus: &Bus, region: &Region, shape: Shape, addr: u64, value: u64) -> Result {
+    match region.store {
+        Store::Nothing => {}
+        Store::Record => bus
+            .records()?
+            .record(&Access::of_shape(shape, addr, value))?,
+        Store::Last(slot) => bus.values()?.store(slot, value),
+    }
+    Ok(())
+}
+
+/// Stores a write to each of `regions`, but records it once. Errors as of [`Writer::write`]: then nothing is
+/// stored.
+#[cold]
+fn store_each(
+    bus: &Bus,
+    regions: [Option<Pin<&Region>>; 2],
+    (shape, addr, value): (Shape, u64, u64),
+) -> Result {
+    let all = || regions.into_iter().flatten().map(Pin::get_ref);
+    // First, because it is the only step that can fail.
+    if let Some(region) = all().find(|region| region.records()) {
+        store(bus, region, shape, addr, value)?;
+    }
+    all()
+        .filter(|region| region.slot().is_some())
+        .try_for_each(|region| store(bus, region, shape, addr, value))
 }
 
 /// Signals a write to each of `regions`. Context as of [`Writer::write`].

@@ -98,6 +98,8 @@ const RECORDS_OFFSET: u64 = 0x1000_0000;
 
 /// Offset of the mapping of the summary.
 const SUMMARY_OFFSET: u64 = 0x2000_0000;
+/// Offset of the mapping of the last values, beyond the last record.
+const VALUES_OFFSET: u64 = 0x3000_0000;
 
 /// The files of the device.
 static FILES: MiscFiles<DoorbellFile> = MiscFiles::new();
@@ -255,7 +257,8 @@ impl DoorbellFile {
             | DOORBELL_FEATURE_UNMASKFD
             | DOORBELL_FEATURE_SAVE
             | DOORBELL_FEATURE_MODERATION
-            | DOORBELL_FEATURE_SUMMARY;
+            | DOORBELL_FEATURE_SUMMARY
+            | DOORBELL_FEATURE_LAST_VALUE;
         if CAN_PEEK {
             features |= DOORBELL_FEATURE_EVENTFD_PEEK;
         }
@@ -273,6 +276,8 @@ impl DoorbellFile {
             status_offset: STATUS_OFFSET,
             records_offset: RECORDS_OFFSET,
             summary_offset: SUMMARY_OFFSET,
+            values_offset: VALUES_OFFSET,
+            max_values: DOORBELL_MAX_VALUES,
             ..Default::default()
         };
         if let Ok(context) = self.context() {
@@ -576,6 +581,7 @@ impl MiscDevice for DoorbellFile {
             STATUS_OFFSET => context.map_status(vma),
             RECORDS_OFFSET => context.bus().records()?.map(vma),
             SUMMARY_OFFSET => context.summary()?.map(vma),
+            VALUES_OFFSET => context.bus().values()?.map(vma),
             _ => Err(EINVAL),
         }
     }

@@ -31,6 +31,7 @@ pub(crate) use crate::bindings::{
     doorbell_summary,
     doorbell_summary_map,
     doorbell_trigger,
+    doorbell_value,
     doorbell_wait,
     DOORBELL_ABI_VERSION,
     DOORBELL_ACK_DONE,
@@ -94,6 +95,7 @@ pub(crate) use crate::bindings::{
     DOORBELL_MAX_RESAMPLEFDS_PER_LINE,
     DOORBELL_MAX_SEARCHED_TRIGGERS,
     DOORBELL_MAX_TRIGGERS_PER_LINE,
+    DOORBELL_MAX_VALUES,
     DOORBELL_MIN_INTERVAL,
     DOORBELL_MODERATE_FLAG_GET,
     DOORBELL_NOTIFIER_FLAG_ALL,
@@ -103,6 +105,7 @@ pub(crate) use crate::bindings::{
     DOORBELL_NOTIFY_UNMASK,
     DOORBELL_REGION_FLAG_DATAMATCH,
     DOORBELL_REGION_FLAG_DEASSIGN,
+    DOORBELL_REGION_FLAG_LAST,
     DOORBELL_REGION_FLAG_LINE,
     DOORBELL_REGION_FLAG_RECORD,
     DOORBELL_RING_COALESCED,
@@ -115,6 +118,7 @@ pub(crate) use crate::bindings::{
     DOORBELL_SAVED_LINE_SIZE_MAX,
     DOORBELL_SAVED_STATE,
     DOORBELL_SET_LINES_FLAG_MASKED,
+    DOORBELL_SET_RECORDS_FLAG_VALUES,
     DOORBELL_SPACE_MMIO,
     DOORBELL_SPACE_PIO,
     DOORBELL_SUMMARY_FLAG_DEASSIGN,
@@ -157,6 +161,8 @@ pub(crate) const DOORBELL_FEATURE_SAVE: u64 = crate::bindings::DOORBELL_FEATURES
 pub(crate) const DOORBELL_FEATURE_MODERATION: u64 = crate::bindings::DOORBELL_FEATURES_MODERATION;
 /// `DOORBELL_FEATURE_SUMMARY`.
 pub(crate) const DOORBELL_FEATURE_SUMMARY: u64 = crate::bindings::DOORBELL_FEATURES_SUMMARY;
+/// `DOORBELL_FEATURE_LAST_VALUE`.
+pub(crate) const DOORBELL_FEATURE_LAST_VALUE: u64 = crate::bindings::DOORBELL_FEATURES_LAST_VALUE;
 /// `DOORBELL_RING_WAIT_NO_TIMEOUT`; bindgen does not evaluate numbers above [`i64::MAX`].
 pub(crate) const DOORBELL_RING_WAIT_NO_TIMEOUT: u64 = u64::MAX;
 /// `DOORBELL_WAIT_NO_TIMEOUT`.
@@ -182,7 +188,9 @@ impl_user_abi! {
         status_offset: u64,
         records_offset: u64,
         summary_offset: u64,
-        reserved: [u32; 10],
+        values_offset: u64,
+        max_values: u32,
+        reserved: [u32; 7],
     }
     doorbell_set_lines {
         nr_lines: u32,
@@ -274,7 +282,8 @@ impl_user_abi! {
         fd: i32,
         line: u32,
         flags: u32,
-        reserved: [u32; 3],
+        slot: u32,
+        reserved: [u32; 2],
     }
     doorbell_regions {
         regions: u64,
@@ -291,7 +300,8 @@ impl_user_abi! {
         flags: u32,
         line: u32,
         writes: u64,
-        reserved: u64,
+        slot: u32,
+        reserved: u32,
     }
     doorbell_get_regions {
         infos: u64,
@@ -315,7 +325,8 @@ impl_user_abi! {
     doorbell_set_records {
         nr_records: u32,
         flags: u32,
-        reserved: [u32; 6],
+        nr_values: u32,
+        reserved: [u32; 5],
     }
     doorbell_ring_wait {
         line: u32,
@@ -370,6 +381,8 @@ impl_user_abi! {
         nr_records: u32,
         recorded: u64,
         refused: u64,
-        reserved: [u64; 5],
+        nr_values: u32,
+        reserved0: u32,
+        reserved: [u64; 4],
     }
 }

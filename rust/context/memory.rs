@@ -10,6 +10,7 @@ use crate::{
     bus::{
         records::Records,
         region::Key,
+        values::Values,
         Region, //
     },
     irqfd::Irqfd,
@@ -27,7 +28,10 @@ use crate::{
         Line, //
     },
     summary::Summary,
-    uapi::doorbell_record, //
+    uapi::{
+        doorbell_record,
+        doorbell_value, //
+    },
 };
 use kernel::prelude::*;
 
@@ -58,6 +62,7 @@ impl Context {
         let usage = self.usage();
         let waiters = self.waiters.get().map_or(0, AllWaiters::memory);
         let records = self.bus().records().map_or(0, Records::len);
+        let values = self.bus().values().map_or(0, Values::len);
         size_of::<Self>()
             + size_of::<PollQueue>()
             + self.summary().map_or(0, Summary::size)
@@ -68,5 +73,6 @@ impl Context {
             + (usage.notifiers + usage.resamplefds) as usize * NOTIFIER
             + self.bus().nr_regions() as usize * REGION
             + records as usize * size_of::<doorbell_record>()
+            + values as usize * size_of::<doorbell_value>()
     }
 }

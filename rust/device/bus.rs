@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The calls for regions, writes to the bus, and records.
+//! The calls for regions, writes to the bus, records and last values.
 
 use super::{
     argument::{
@@ -18,10 +18,12 @@ use crate::{
             Key,
             Shape, //
         },
+        values::Values,
         Assign,
         Deassign,
         Failed,
         Region,
+        Store,
         Target,
         TargetSelector,
         Writer, //
@@ -75,11 +77,17 @@ fn check(region: &doorbell_region) -> Result<Key> {
     let either = if region.flags & DOORBELL_REGION_FLAG_DEASSIGN != 0 {
         DOORBELL_REGION_FLAG_DEASSIGN
     } else {
-        DOORBELL_REGION_FLAG_RECORD
+        DOORBELL_REGION_FLAG_RECORD | DOORBELL_REGION_FLAG_LAST
     };
     let known = DOORBELL_REGION_FLAG_DATAMATCH | DOORBELL_REGION_FLAG_LINE | either;
     check_flags(region.flags, known)?;
     check_reserved(&region.reserved)?;
+    // A region stores in one way.
+    match region.flags & (DOORBELL_REGION_FLAG_RECORD | DOORBELL_REGION_FLAG_LAST) {
+        DOORBELL_REGION_FLAG_LAST => {}
+        0 | DOORBELL_REGION_FLAG_RECORD if region.slot == 0 => {}
+        _ => return Err(EINVAL),
+    }
     let datamatch =
         (region.flags & DOORBELL_REGION_FLAG_DATAMATCH != 0).then_some(region.datamatch);
     let nothing = if region.flags & DOORBELL_REGION_FLAG_LINE != 0 {
@@ -93,6 +101,25 @@ fn check(region: &doorbell_region) -> Result<Key> {
     Key::new(region.space, region.addr, region.length, datamatch).ok_or(EINVAL)
 }
 
+/// Returns the way in which a region stores what is written.
+///
+/// # Errors
+///
+/// ENXIO: the records, or the last values, are not chosen yet; or there is no such slot.
+fn store(context: &Context, region: &doorbell_region) -> Result<Store> {
+    if region.flags & DOORBELL_REGION_FLAG_RECORD != 0 {
+        context.bus().records()?;
+        return Ok(Store::Record);
+    }
+    if region.flags & DOORBELL_REGION_FLAG_LAST == 0 {
+        return Ok(Store::Nothing);
+    }
+    if region.slot >= context.bus().values()?.len() {
+        return Err(ENXIO);
+    }
+    Ok(Store::Last(u16::try_from(region.slot).map_err(|_| ENXIO)?))
+}
+
 impl Changes {
     /// Adds the element `index` of the caller's array, whose key is `key`.
     fn add(&mut self, context: &Context, region: &doorbell_region, key: Key, index: u32) -> Result {
@@ -100,10 +127,7 @@ impl Changes {
         if rings {
             context.line(region.line).ok_or(ENXIO)?;
         }
-        let record = region.flags & DOORBELL_REGION_FLAG_RECORD != 0;
-        if record {
-            context.bus().records()?;
-        }
+        let store = store(context, region)?;
         let eventfd = || EventFdFile::from_fd(region.fd)?.eventfd();
         if region.flags & DOORBELL_REGION_FLAG_DEASSIGN == 0 {
             let target = if rings {
@@ -111,7 +135,7 @@ impl Changes {
             } else {
                 Target::EventFd(eventfd()?)
             };
-            let region = Region::new(target, record)?;
+            let region = Region::new(target, store)?;
             self.new
                 .push(Assign { key, index, region }, user_alloc_flags())?;
         } else {
@@ -277,8 +301,14 @@ impl DoorbellFile {
     /// Handles DOORBELL_SET_RECORDS.
     pub(crate) fn set_records(&self, arg: &Argument) -> Result {
         let records: doorbell_set_records = arg.read()?;
-        check_flags(records.flags, 0)?;
+        check_flags(records.flags, DOORBELL_SET_RECORDS_FLAG_VALUES)?;
         check_reserved(&records.reserved)?;
+        if records.flags & DOORBELL_SET_RECORDS_FLAG_VALUES != 0 {
+            return self.set_values(&records);
+        }
+        if records.nr_values != 0 {
+            return Err(EINVAL);
+        }
         let len = records.nr_records;
         if !len.is_power_of_two() || len > DOORBELL_MAX_RECORDS {
             return Err(EINVAL);
@@ -288,11 +318,23 @@ impl DoorbellFile {
             .set_records(|poll| Records::new(len, poll, user_alloc_flags()))
     }
 
+    /// Handles DOORBELL_SET_RECORDS for last values.
+    fn set_values(&self, records: &doorbell_set_records) -> Result {
+        let len = records.nr_values;
+        if records.nr_records != 0 || !(1..=DOORBELL_MAX_VALUES).contains(&len) {
+            return Err(EINVAL);
+        }
+        self.context()?
+            .bus()
+            .set_values(|| Values::new(len, user_alloc_flags()))
+    }
+
     /// Handles DOORBELL_GET_BUS.
     pub(crate) fn get_bus(&self, arg: &Argument) -> Result {
         let context = self.context()?;
         let mut bus = doorbell_get_bus {
             nr_regions: context.bus().nr_regions(),
+            nr_values: context.bus().values().map_or(0, Values::len),
             ..Default::default()
         };
         if let Ok(records) = context.bus().records() {
@@ -367,9 +409,11 @@ fn list_regions(context: &Context, first: usize, infos: &mut [doorbell_region_in
             length: key.length(),
             flags: flag(key.datamatch().is_some(), DOORBELL_REGION_FLAG_DATAMATCH)
                 | flag(region.line().is_some(), DOORBELL_REGION_FLAG_LINE)
-                | flag(region.records(), DOORBELL_REGION_FLAG_RECORD),
+                | flag(region.records(), DOORBELL_REGION_FLAG_RECORD)
+                | flag(region.slot().is_some(), DOORBELL_REGION_FLAG_LAST),
             line: region.line().unwrap_or(0),
             writes: region.writes(),
+            slot: region.slot().map_or(0, u32::from),
             ..Default::default()
         };
         len += 1;

@@ -542,6 +542,22 @@ static void region(struct path *path)
 	add_pwrite(path);
 }
 
+static void region_last(struct path *path)
+{
+	struct doorbell_set_records set = {
+		.flags = DOORBELL_SET_RECORDS_FLAG_VALUES, .nr_values = 1,
+	};
+	struct doorbell_region region = {
+		.addr = ADDR, .length = 4, .fd = new_eventfd(), .flags = DOORBELL_REGION_FLAG_LAST,
+	};
+
+	must(ioctl(path->fd, DOORBELL_SET_RECORDS, &set), "DOORBELL_SET_RECORDS");
+	must(ioctl(path->fd, DOORBELL_REGION, &region), "DOORBELL_REGION");
+	path->signalled = region.fd;
+	path->signals = 1;
+	add_pwrite(path);
+}
+
 static void region_read(struct path *path)
 {
 	int fd = new_region(path);
@@ -749,6 +765,7 @@ static const struct row {
 	{ "ring-wait", "RING_WAIT, eventfd", ring_wait, raw_both, 1 },
 	{ "ring-wait-line", "RING_WAIT, line", ring_wait_line, raw_both, 1 },
 	{ "region", "pwrite to a region", region, raw_write, 1 },
+	{ "region-last", "pwrite to a region, last value", region_last, raw_write, 1 },
 	{ "region-read", "pwrite to a region, read", region_read, raw_both, 1 },
 	{ "region-line", "pwrite to a line's region", region_line, raw_write, 1 },
 	{ "region-line-read", "pwrite to a line's region, read", region_line_read, raw_both, 1 },
@@ -778,7 +795,7 @@ static const struct device {
 
 /* The paths of calls that the twin does not have. */
 static void (*const without_twin[])(struct path *path) = {
-	ring_summary, ring_marked, ring_held, ring_count,
+	ring_summary, ring_marked, ring_held, ring_count, region_last,
 	relay_waiters, relay_wait, ring_waiters, ring_then_wait, ring_wait, ring_wait_line,
 };
 

@@ -25,14 +25,14 @@
  *	EBADF		the fd in the argument is not open
  *	EINVAL		that fd is not an eventfd; unknown flag bit; reserved field
  *			not zero; value out of range
- *	ENXIO		no such line (also: the lines, or records, are not chosen yet;
- *			mmap() of a summary that no line has had yet)
+ *	ENXIO		no such line or slot (also: the lines, records or last values are
+ *			not chosen yet; mmap() of a summary that no line has had yet)
  *	ENOENT		no such assignment; the line has no waiters
- *	EEXIST		the same assignment exists; the lines, or records, are chosen
- *			already
+ *	EEXIST		the same assignment exists; the lines, records or last values are
+ *			chosen already
  *	EBUSY		the eventfd is an irqfd already; the line is in use, or has
  *			triggers of another kind; a region overlaps another one of a
- *			different shape
+ *			different shape, or has its slot
  *	ELOOP		the assignment would close a cycle inside this context
  *	ENOSPC		over a limit
  *	ENOMEM		no memory (or over the memory cgroup's limit)
@@ -44,8 +44,8 @@
  *	ENOBUFS		no room to record what was written
  *	EAGAIN		nothing to read, and the caller asked not to wait; no thread can
  *			be added to the process
- *	EACCES		mmap() of the status pages for writing, or of any mapping for
- *			execution
+ *	EACCES		mmap() of the status pages or the last values for writing, or of
+ *			any mapping for execution
  *	EINTR		a signal arrived
  *	ETIMEDOUT	the time to wait until has passed
  */
@@ -66,6 +66,7 @@
 #define DOORBELL_MAX_RESAMPLEFDS_PER_LINE	64
 #define DOORBELL_MAX_REGIONS		262144
 #define DOORBELL_MAX_RECORDS		1048576
+#define DOORBELL_MAX_VALUES		65536
 
 /*
  * The maximum number of eventfds that a context keeps alive. Each trigger, notifier,
@@ -96,6 +97,7 @@
 #define DOORBELL_FEATURE_SAVE		(1ULL << 10)	/* DOORBELL_SAVE, DOORBELL_RESTORE */
 #define DOORBELL_FEATURE_MODERATION	(1ULL << 11)	/* DOORBELL_MODERATE */
 #define DOORBELL_FEATURE_SUMMARY	(1ULL << 12)	/* DOORBELL_SUMMARY, poll(2) */
+#define DOORBELL_FEATURE_LAST_VALUE	(1ULL << 13)	/* DOORBELL_REGION_FLAG_LAST */
 
 /**
  * struct doorbell_get_info - DOORBELL_GET_INFO: properties of the module and the context
@@ -117,6 +119,8 @@
  * @status_offset: offset for mmap() of the status pages (struct doorbell_line_status)
  * @records_offset: offset for mmap() of the records (struct doorbell_record_ring)
  * @summary_offset: offset for mmap() of the summary (struct doorbell_summary_map)
+ * @values_offset: offset for mmap() of the last values (struct doorbell_value)
+ * @max_values: maximum number of last values of a context
  * @reserved: zero
  */
 struct doorbell_get_info {
@@ -138,7 +142,9 @@ struct doorbell_get_info {
 	__u64 status_offset;
 	__u64 records_offset;
 	__u64 summary_offset;
-	__u32 reserved[10];
+	__u64 values_offset;
+	__u32 max_values;
+	__u32 reserved[7];
 };
 
 /* doorbell_set_lines.flags */
@@ -596,6 +602,7 @@ struct doorbell_line_status {
 #define DOORBELL_REGION_FLAG_DATAMATCH	(1U << 1)	/* one value only */
 #define DOORBELL_REGION_FLAG_LINE	(1U << 2)	/* rings a line */
 #define DOORBELL_REGION_FLAG_RECORD	(1U << 3)	/* records what is written */
+#define DOORBELL_REGION_FLAG_LAST	(1U << 4)	/* stores the last value written */
 
 /**
  * struct doorbell_region - DOORBELL_REGION: an address whose writes signal
@@ -607,6 +614,7 @@ struct doorbell_line_status {
  * @fd: the eventfd to signal; with DOORBELL_REGION_FLAG_LINE zero
  * @line: with DOORBELL_REGION_FLAG_LINE, the line to ring; otherwise zero
  * @flags: DOORBELL_REGION_FLAG_*
+ * @slot: with DOORBELL_REGION_FLAG_LAST, the slot of the last value; otherwise zero
  * @reserved: zero
  *
  * A region is KVM's ioeventfd without KVM. A write matches if it begins at @addr, has
@@ -626,6 +634,12 @@ struct doorbell_line_status {
  * With DOORBELL_REGION_FLAG_RECORD a write is stored, before the signal, in the
  * context's records (struct doorbell_record), which must have been chosen (ENXIO).
  *
+ * With DOORBELL_REGION_FLAG_LAST a write is stored, before the signal, in @slot of the
+ * context's last values (struct doorbell_value), which must have been chosen and must have
+ * that slot (ENXIO). It never fails for lack of room. A slot has one region at a time
+ * (EBUSY); DOORBELL_REGIONS can hand it from one to another. A deassigned region leaves
+ * the value and the count as they are. A region cannot have both flags (EINVAL).
+ *
  * To deassign, @flags are DOORBELL_REGION_FLAG_DEASSIGN and those of
  * DOORBELL_REGION_FLAG_DATAMATCH and DOORBELL_REGION_FLAG_LINE that it was assigned
  * with. @fd can be -1 if the caller has closed it; another eventfd than it was assigned
@@ -641,7 +655,8 @@ struct doorbell_region {
 	__s32 fd;
 	__u32 line;
 	__u32 flags;
-	__u32 reserved[3];
+	__u32 slot;
+	__u32 reserved[2];
 };
 
 /**
@@ -674,6 +689,7 @@ struct doorbell_regions {
  * @flags: as in struct doorbell_region
  * @line: as in struct doorbell_region
  * @writes: number of writes that matched it
+ * @slot: as in struct doorbell_region
  * @reserved: zero
  */
 struct doorbell_region_info {
@@ -684,7 +700,8 @@ struct doorbell_region_info {
 	__u32 flags;
 	__u32 line;
 	__u64 writes;
-	__u64 reserved;
+	__u32 slot;
+	__u32 reserved;
 };
 
 /**
@@ -746,16 +763,26 @@ struct doorbell_bus_write {
 	__u32 reserved[4];
 };
 
+/* doorbell_set_records.flags */
+#define DOORBELL_SET_RECORDS_FLAG_VALUES	(1U << 0)	/* last values, not records */
+
 /**
  * struct doorbell_set_records - DOORBELL_SET_RECORDS: choose the number of records, once
- * @nr_records: a power of two, up to DOORBELL_MAX_RECORDS
- * @flags: zero
+ * @nr_records: a power of two, up to DOORBELL_MAX_RECORDS; with
+ *	DOORBELL_SET_RECORDS_FLAG_VALUES zero
+ * @flags: zero or DOORBELL_SET_RECORDS_FLAG_VALUES
+ * @nr_values: with DOORBELL_SET_RECORDS_FLAG_VALUES, 1 to DOORBELL_MAX_VALUES; otherwise
+ *	zero
  * @reserved: zero
+ *
+ * With DOORBELL_SET_RECORDS_FLAG_VALUES the call chooses the number of last values
+ * instead, also once. A context can have both.
  */
 struct doorbell_set_records {
 	__u32 nr_records;
 	__u32 flags;
-	__u32 reserved[6];
+	__u32 nr_values;
+	__u32 reserved[5];
 };
 
 /**
@@ -805,11 +832,47 @@ struct doorbell_record_ring {
 };
 
 /**
+ * struct doorbell_value - the last value written to a region, in the mapping of these
+ * @value: the value, bits beyond the length of the write being zero
+ * @writes: number of writes whose value is stored
+ * @started: number of writes that have begun to be stored
+ * @reserved: ignore them
+ *
+ * An array of these, one per slot, can be mapped from doorbell_get_info.values_offset:
+ * shared, read-only, all of its pages or fewer. It begins as zeroes. The module changes
+ * the words in place and never blocks: a write increments @started, stores @value and
+ * increments @writes (store-release both), and then signals. So a thread that the signal
+ * wakes finds its value or a later one, and its write counted.
+ *
+ * @value by itself is never torn (read it once, as a whole) and is the newest. To read it
+ * together with the number of writes that it is the result of::
+ *
+ *	do {
+ *		writes = load_acquire(&slot->writes);
+ *		value = load_acquire(&slot->value);
+ *	} while (load_acquire(&slot->started) != writes);
+ *
+ * The loop ends when no write was in flight during an iteration. The module is not
+ * preempted between the increments, which are few instructions apart. A reader that must
+ * be bounded reads @value alone after some iterations. Of two concurrent
+ * writes both are counted, and the one that stores later is the last; their signals can
+ * come in the other order.
+ */
+struct doorbell_value {
+	__u64 value;
+	__u64 writes;
+	__u64 started;
+	__u64 reserved[5];
+};
+
+/**
  * struct doorbell_get_bus - DOORBELL_GET_BUS: counters of the context's bus
  * @nr_regions: regions assigned
  * @nr_records: number of records, 0 until DOORBELL_SET_RECORDS
  * @recorded: writes that were recorded
  * @refused: writes that were refused because there was no room
+ * @nr_values: number of last values, 0 until DOORBELL_SET_RECORDS_FLAG_VALUES
+ * @reserved0: zero
  * @reserved: zero
  */
 struct doorbell_get_bus {
@@ -817,7 +880,9 @@ struct doorbell_get_bus {
 	__u32 nr_records;
 	__u64 recorded;
 	__u64 refused;
-	__u64 reserved[5];
+	__u32 nr_values;
+	__u32 reserved0;
+	__u64 reserved[4];
 };
 
 /* doorbell_eventfd.flags */

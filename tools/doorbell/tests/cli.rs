@@ -130,6 +130,7 @@ fn there_are_all_commands() {
         "unmask",
         "moderate",
         "bus records",
+        "bus values",
         "watch",
         "torture",
         "rtt threads",
@@ -280,6 +281,8 @@ fn mistakes_are_explained() {
     doorbell("mask 7-3 --fd 5").refuses(&["7-3", "behind the last"]);
     doorbell("clear 1,x --fd 5").refuses(&["\"x\"", "3, 0-7, or 1,4,9-12"]);
     doorbell("watch --records 3").refuses(&["power of two"]);
+    doorbell("watch --values 0").refuses(&["--values", "65536"]);
+    doorbell("bus assign 1 --line 1 --record --last 0").refuses(&["--record", "--last"]);
     doorbell("bus write zero 1").refuses(&["4096 or 0x1000"]);
     doorbell("bus write 0x1000 1 --length 3").refuses(&["1, 2, 4 or 8"]);
     doorbell("ivshmem serve -l 1.5M").refuses(&["65536, 64K, 4M or 1G"]);
@@ -322,6 +325,7 @@ fn missing_context_has_advice() {
         "bus deassign 1",
         "bus write 1 1",
         "bus records",
+        "bus values",
     ] {
         doorbell(command).fails(&["no context", "--socket", "--fd"]);
     }

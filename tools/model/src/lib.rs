@@ -10,9 +10,10 @@
 //! - [`region`] compares region matching with a naive reference, and has mutants of its own.
 //! - [`saved`] lists the states of a line that can be saved and restored.
 //! - [`weak_memory`] explores `ring_if_needed()` of the client libraries under weak memory order, with loom.
+//! - [`values`] mirrors the last value of a region and its reader, also under weak memory order.
 //!
-//! Atomic steps are sequentially consistent here, except in [`weak_memory`]. The module's compare-exchanges
-//! are fully ordered.
+//! Atomic steps are sequentially consistent here, except in [`weak_memory`] and [`values`]. The module's
+//! compare-exchanges are fully ordered.
 
 // The model does not use all of it.
 #[path = "../../../rust/line/state.rs"]
@@ -30,6 +31,7 @@ pub mod region;
 pub mod saved;
 mod state;
 mod transitions;
+pub mod values;
 pub mod waiters;
 pub mod weak_memory;
 

@@ -7,8 +7,8 @@
 //! `doorbell-model saved` prints the table of states that the selftest of DOORBELL_SAVE is built with.
 
 use doorbell_model::{
-    domain, explore, irqfd, line_model, mutants, records, region, saved, waiters, weak_memory,
-    Exploration, Rule,
+    domain, explore, irqfd, line_model, mutants, records, region, saved, values, waiters,
+    weak_memory, Exploration, Rule,
 };
 use std::process::ExitCode;
 
@@ -85,7 +85,8 @@ fn main() -> ExitCode {
     };
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     println!("KTAP version 1");
-    let checks = region::RESULTS + saved::RESULTS + weak_memory::RESULTS;
+    let checks =
+        region::RESULTS + saved::RESULTS + weak_memory::RESULTS + values::RESULTS;
     println!("1..{}", models + mutants::all().count() + checks);
     for (name, model) in lines {
         report.model(&name, &explore(model, cpus));
@@ -110,7 +111,7 @@ fn main() -> ExitCode {
         report.result(checked.ok, checked.name, &checked.more);
     }
     let regions = region::all(if deep { 200_000 } else { 10_000 });
-    for checked in regions.chain(weak_memory::all()) {
+    for checked in regions.chain(weak_memory::all()).chain(values::all()) {
         report.result(checked.ok, &checked.name, &checked.more);
     }
     ExitCode::from(u8::from(report.failed > 0))

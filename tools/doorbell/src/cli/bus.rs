@@ -5,7 +5,7 @@
 use crate::{print, require_context, wide_table, ContextArgs};
 use anyhow::{bail, ensure};
 use clap::{Args, Subcommand};
-use doorbell::{Access, BusInfo, Context, Record, Region, RegionInfo, Space, Target};
+use doorbell::{Access, BusInfo, Context, Record, Region, RegionInfo, Space, Target, Value};
 use doorbell_tools::explain;
 use serde_json::json;
 
@@ -20,6 +20,7 @@ Examples:
   doorbell bus write 0x1000 0xabcd --socket /tmp/d
   doorbell bus list --socket /tmp/d
   doorbell bus records --socket /tmp/d
+  doorbell bus values --socket /tmp/d
   doorbell bus deassign 0x1000 --socket /tmp/d";
 
 #[derive(Subcommand)]
@@ -35,6 +36,7 @@ Examples:
 Examples:
   doorbell bus assign 0x1000 --line 2 --record --socket /tmp/d
   doorbell bus assign 0x2000 --datamatch 7 --line 3 --socket /tmp/d
+  doorbell bus assign 0x3000 --line 2 --last 0 --socket /tmp/d
   doorbell bus assign 0xcf8 --pio --length 0 --line 3 --socket /tmp/d")]
     Assign(Assign),
     /// Deassign a region
@@ -55,6 +57,12 @@ Examples:
   doorbell bus records --socket /tmp/d
   doorbell bus records --max-records 10 --json --socket /tmp/d")]
     Records(TakeRecords),
+    /// Show the last values that were written, and the number of writes
+    #[command(after_help = "\
+Examples:
+  doorbell bus values --socket /tmp/d
+  doorbell bus values --all --json --socket /tmp/d")]
+    Values(ShowValues),
 }
 
 #[derive(Args)]
@@ -102,6 +110,9 @@ pub struct Assign {
     /// Record the writes for 'doorbell bus records'
     #[arg(long)]
     record: bool,
+    /// Store the last value in slot SLOT for 'doorbell bus values'
+    #[arg(long, value_name = "SLOT", conflicts_with = "record")]
+    last: Option<u32>,
     #[command(flatten)]
     context: ContextArgs,
     /// Print JSON
@@ -155,6 +166,18 @@ pub struct TakeRecords {
     json: bool,
 }
 
+#[derive(Args)]
+pub struct ShowValues {
+    /// Show also the slots that were never written
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    context: ContextArgs,
+    /// Print a JSON object per slot
+    #[arg(long)]
+    json: bool,
+}
+
 /// Parses an address or a value: decimal, or hexadecimal with 0x.
 fn number(text: &str) -> Result<u64, String> {
     let hex = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
@@ -188,6 +211,7 @@ pub fn bus(command: &BusCommand) -> anyhow::Result<()> {
         BusCommand::Deassign(args) => deassign(args),
         BusCommand::Write(args) => write(args),
         BusCommand::Records(args) => records(args),
+        BusCommand::Values(args) => values(args),
     }
 }
 
@@ -208,6 +232,11 @@ fn listing(regions: &[RegionInfo], bus: &BusInfo) -> String {
             "a ring of {size} records: {} writes recorded, {} refused",
             bus.recorded, bus.refused
         ),
+    };
+    let records = match bus.values {
+        0 => records,
+        1 => format!("{records}; 1 last value"),
+        slots => format!("{records}; {slots} last values"),
     };
     if regions.is_empty() {
         return format!("no regions, {records}\n  'doorbell bus assign' assigns one\n");
@@ -239,7 +268,11 @@ fn listing(regions: &[RegionInfo], bus: &BusInfo) -> String {
                 .datamatch
                 .map_or("-".into(), |value| format!("{value:#x}")),
             line.map_or("eventfd".into(), |line| format!("line {line}")),
-            if region.record { "record" } else { "-" }.into(),
+            match (region.record, region.last) {
+                (true, _) => "record".into(),
+                (false, Some(slot)) => format!("last {slot}"),
+                (false, None) => "-".into(),
+            },
             writes.to_string(),
         ]);
     }
@@ -255,9 +288,19 @@ fn assign(args: &Assign) -> anyhow::Result<()> {
         length: args.length,
         datamatch: args.datamatch,
         record: args.record,
+        last: args.last,
     };
     if args.record {
         ensure!(context.bus_info()?.records > 0, NO_RECORDS);
+    }
+    if let Some(slot) = args.last {
+        let slots = context.bus_info()?.values;
+        ensure!(slots > 0, NO_VALUES);
+        ensure!(
+            slot < slots,
+            "the context has slots 0 to {} only",
+            slots - 1
+        );
     }
     context.assign_region(&region, Target::line(args.line))?;
     print(&match args.json {
@@ -268,6 +311,9 @@ fn assign(args: &Assign) -> anyhow::Result<()> {
 
 const NO_RECORDS: &str = "the context has no record ring\n  \
     its owner creates one with DOORBELL_SET_RECORDS, or 'doorbell watch --records N'";
+
+const NO_VALUES: &str = "the context has no last values\n  \
+    its owner creates them with DOORBELL_SET_RECORDS_FLAG_VALUES, or 'doorbell watch --values N'";
 
 fn deassign(args: &Deassign) -> anyhow::Result<()> {
     let context = require_context(&args.context)?;
@@ -390,6 +436,37 @@ fn records(args: &TakeRecords) -> anyhow::Result<()> {
     ))
 }
 
+fn values(args: &ShowValues) -> anyhow::Result<()> {
+    let context = require_context(&args.context)?;
+    ensure!(context.bus_info()?.values > 0, NO_VALUES);
+    let values = context.map_values()?;
+    let all = (0..values.slots()).map(|slot| (slot, values.read(slot)));
+    let shown: Vec<(u32, Value)> = all
+        .filter(|(_, last)| args.all || last.writes > 0)
+        .collect();
+    if !args.json {
+        return print(&value_table(&shown, values.slots()));
+    }
+    for (slot, Value { value, writes }) in shown {
+        let object = json!({ "slot": slot, "value": value, "writes": writes });
+        print(&format!("{object}\n"))?;
+    }
+    Ok(())
+}
+
+/// Formats last values as a table, of a context that has `slots` of them.
+fn value_table(shown: &[(u32, Value)], slots: u32) -> String {
+    let mut out = String::new();
+    if !shown.is_empty() {
+        out += &format!("{:>6}  {:<18}  {:>12}\n", "slot", "value", "writes");
+    }
+    for (slot, Value { value, writes }) in shown {
+        out += &format!("{slot:>6}  {value:#018x}  {writes:>12}\n");
+    }
+    let written = shown.iter().filter(|(_, last)| last.writes > 0).count();
+    out + &format!("{written} of {slots} slots were written\n")
+}
+
 /// Formats a record as a line.
 fn line(record: &Record) -> String {
     let Record {
@@ -439,12 +516,14 @@ mod tests {
             info(Region::mmio(0x1000, 4).record(), Some(2), 17),
             info(Region::mmio(u64::MAX - 7, 8).datamatch(255), None, 0),
             info(Region::pio(0xcf8, 0), Some(0), 3),
+            info(Region::pio(0xcfc, 4).last(12), Some(1), 4),
         ];
         let bus = BusInfo {
-            regions: 3,
+            regions: 4,
             records: 64,
             recorded: 17,
             refused: 1,
+            values: 16,
         };
         let text = listing(&regions, &bus);
         let rows: Vec<Vec<&str>> = text
@@ -463,10 +542,11 @@ mod tests {
                 "0",
             ],
             vec!["pio", "0xcf8", "any", "-", "line", "0", "-", "3"],
+            vec!["pio", "0xcfc", "4", "-", "line", "1", "last", "12", "4"],
         ] {
             assert!(rows.contains(&row), "{row:?} in {text}");
         }
-        let ring = "3 regions, a ring of 64 records: 17 writes recorded, 1 refused";
+        let ring = "4 regions, a ring of 64 records: 17 writes recorded, 1 refused; 16 last values";
         assert!(text.contains(ring), "{text}");
         let none = listing(&[], &BusInfo::default());
         assert!(none.contains("bus assign") && none.contains("no record ring"));
@@ -476,13 +556,29 @@ mod tests {
     fn list_fits_a_terminal() {
         let region = Region::mmio(0xffff_fff0_0000, 8).datamatch(u64::MAX);
         let info = RegionInfo {
-            region: region.record(),
+            region: region.last(65_535),
             line: Some(65_535),
             writes: 99_999_999,
         };
         let text = listing(&[info], &BusInfo::default());
         let widest = text.lines().map(|line| line.chars().count()).max();
         assert!(widest <= Some(80), "{text}");
+    }
+
+    #[test]
+    fn last_values_are_listed_with_their_count() {
+        let last = Value {
+            value: 0xabcd,
+            writes: 17,
+        };
+        assert_eq!(
+            value_table(&[(0, Value::default()), (3, last)], 8),
+            "  slot  value                     writes\n     \
+                0  0x0000000000000000             0\n     \
+                3  0x000000000000abcd            17\n\
+             1 of 8 slots were written\n"
+        );
+        assert_eq!(value_table(&[], 8), "0 of 8 slots were written\n");
     }
 
     #[test]

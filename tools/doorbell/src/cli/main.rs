@@ -27,7 +27,7 @@ mod watch;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use context_args::ContextArgs;
-use doorbell::{uapi, Context};
+use doorbell::{uapi, BusInfo, Context};
 use doorbell_tools::{explain, output};
 use lines::LineOp;
 use serde_json::json;
@@ -286,7 +286,7 @@ fn wide_table(header: &[&str], left: usize) -> comfy_table::Table {
 }
 
 /// The features, by the names that `doorbell info` prints.
-const FEATURES: [(u64, &str); 13] = [
+const FEATURES: [(u64, &str); 14] = [
     (uapi::FEATURE_EVENTFD_READ, "read"),
     (uapi::FEATURE_EVENTFD_PEEK, "peek"),
     (uapi::FEATURE_MASK, "mask"),
@@ -300,6 +300,7 @@ const FEATURES: [(u64, &str); 13] = [
     (uapi::FEATURE_SAVE, "save"),
     (uapi::FEATURE_MODERATION, "moderation"),
     (uapi::FEATURE_SUMMARY, "summary"),
+    (uapi::FEATURE_LAST_VALUE, "last-value"),
 ];
 
 fn info(cli: &Cli, args: &Info) -> anyhow::Result<()> {
@@ -314,9 +315,9 @@ fn info(cli: &Cli, args: &Info) -> anyhow::Result<()> {
         .map(|(_, name)| name)
         .collect();
     // The bus exists only in a context with lines.
-    let records = match info.nr_lines != 0 && info.features & uapi::FEATURE_BUS != 0 {
-        true => context.bus_info()?.records,
-        false => 0,
+    let bus = match info.nr_lines != 0 && info.features & uapi::FEATURE_BUS != 0 {
+        true => context.bus_info()?,
+        false => BusInfo::default(),
     };
     if args.json {
         let value = json!({
@@ -334,7 +335,9 @@ fn info(cli: &Cli, args: &Info) -> anyhow::Result<()> {
             "max_regions": info.max_regions,
             "regions": info.nr_regions,
             "max_records": info.max_records,
-            "records": records,
+            "records": bus.records,
+            "max_values": info.max_values,
+            "values": bus.values,
         });
         return print(&format!("{value:#}\n"));
     }
@@ -366,8 +369,13 @@ fn info(cli: &Cli, args: &Info) -> anyhow::Result<()> {
     ]);
     table.add_row([
         "records".into(),
-        records.to_string(),
+        bus.records.to_string(),
         info.max_records.to_string(),
+    ]);
+    table.add_row([
+        "last values".into(),
+        bus.values.to_string(),
+        info.max_values.to_string(),
     ]);
     let name = args
         .context

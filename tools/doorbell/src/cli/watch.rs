@@ -53,6 +53,9 @@ pub struct Watch {
     /// Create a ring of N records, a power of two, for 'doorbell bus records'
     #[arg(long, value_name = "N", conflicts_with_all = ["fd", "pid"], value_parser = power_of_two)]
     records: Option<u32>,
+    /// Create N last values for 'doorbell bus values'
+    #[arg(long, value_name = "N", conflicts_with_all = ["fd", "pid"], value_parser = clap::value_parser!(u32).range(1..=i64::from(uapi::MAX_VALUES)))]
+    values: Option<u32>,
     /// Show the context of the running process PID; needs the right to trace it
     #[arg(long, value_name = "PID", conflicts_with = "lines", value_parser = clap::value_parser!(u32).range(1..))]
     pid: Option<u32>,
@@ -139,6 +142,9 @@ pub fn watch(device: &Path, args: &Watch) -> anyhow::Result<()> {
             context.set_lines(args.lines)?;
             if let Some(records) = args.records {
                 context.set_records(records)?;
+            }
+            if let Some(values) = args.values {
+                context.set_values(values)?;
             }
             for line in args.level.iter().flat_map(|lines| lines.0.iter()) {
                 context.set_type(line, LineType::Level)?;
@@ -522,6 +528,7 @@ mod tests {
             lines: 1,
             level: None,
             records: None,
+            values: None,
             pid: None,
             fd: Some(std::os::fd::AsRawFd::as_raw_fd(&file)),
             socket: None,

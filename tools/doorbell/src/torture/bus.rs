@@ -4,10 +4,11 @@
 //!
 //! Each line that all producers ring in all ways has a region. The region moves while producers
 //! write to it. If a region accepts a write, the line rings. Otherwise the write fails. Some
-//! regions record the values that are written. Each record is consumed once, and in order.
+//! regions record the values that are written. Each record is consumed once, and in order. Other
+//! regions store the last value; a region that moves hands its slot on.
 
 use super::{kind::Kind, Rule, Violation};
-use doorbell::{Access, Changes, Context, Record, RecordRing, Region, Space, Target};
+use doorbell::{Access, Changes, Context, Record, RecordRing, Region, Space, Target, Values};
 use std::sync::{
     atomic::{
         AtomicU64, AtomicUsize,
@@ -23,6 +24,8 @@ const RECORDS: u32 = 256;
 struct LineRegion {
     addresses: [u64; 2],
     record: bool,
+    /// The slot of its last value, and the number of writes that it accepted.
+    last: Option<(u32, AtomicU64)>,
     /// The index of its last known address.
     place: AtomicUsize,
 }
@@ -30,9 +33,10 @@ struct LineRegion {
 impl LineRegion {
     fn at(&self, place: usize) -> Region {
         let region = Region::mmio(self.addresses[place], 8);
-        match self.record {
-            true => region.record(),
-            false => region,
+        match (self.record, &self.last) {
+            (true, _) => region.record(),
+            (false, Some((slot, _))) => region.last(*slot),
+            (false, None) => region,
         }
     }
 }
@@ -48,6 +52,7 @@ pub(super) struct Bus {
     /// ... and the number of those that may have been: they ended a batch after other writes.
     unknown: AtomicU64,
     consumer: Mutex<Consumer>,
+    values: Values,
 }
 
 /// The consumer of records.
@@ -92,6 +97,7 @@ impl Bus {
     /// kinds of its lines.
     pub(super) fn new(context: &Context, kinds: &[Kind], producers: usize) -> anyhow::Result<Self> {
         context.set_records(RECORDS)?;
+        context.set_values(kinds.len() as u32)?;
         let mut regions = Vec::new();
         let mut changes = Changes::new();
         for (line, kind) in (0u32..).zip(kinds) {
@@ -99,7 +105,8 @@ impl Bus {
             let offset = 8 * u64::from(line);
             let region = LineRegion {
                 addresses: [0x1000 + offset, (1 << 46) - offset],
-                record: line % 2 == 1,
+                record: line % 3 == 1,
+                last: (line % 3 == 2).then_some((line, AtomicU64::new(0))),
                 place: AtomicUsize::new(0),
             };
             let has = kind.rung() && *kind != Kind::Ioctl;
@@ -121,6 +128,7 @@ impl Bus {
                     numbers: vec![0; producers],
                 },
             }),
+            values: context.map_values()?,
         })
     }
 
@@ -169,7 +177,30 @@ impl Bus {
         if region.record {
             self.recorded.fetch_add(taken, Relaxed);
         }
+        if let (Some((slot, stored)), 1..) = (&region.last, taken) {
+            stored.fetch_add(taken, Relaxed);
+            self.check_last(*slot, values, batch.is_none())?;
+        }
         Ok(taken)
+    }
+
+    /// Checks the last value of `slot` after a write by the producer of `values`. If that is `newest`,
+    /// none of its older values may be there.
+    fn check_last(&self, slot: u32, values: &UniqueValues, newest: bool) -> Result<(), Violation> {
+        let last = self.values.read(slot);
+        let (producer, number) = (
+            (last.value >> BITS) as usize,
+            last.value & ((1 << BITS) - 1),
+        );
+        let is_own = producer == values.producer;
+        if last.writes == 0 || number == 0 || is_own && newest && number != values.last {
+            let text = format!(
+                "{last:?} in slot {slot} after number {} of producer {}",
+                values.last, values.producer
+            );
+            return Err(Violation::new(Rule::Lost, "the last values", text));
+        }
+        Ok(())
     }
 
     /// Moves the regions of `lines` by one call. Returns their number. No other thread may move
@@ -257,6 +288,19 @@ impl Bus {
                 bus.refused
             );
             violation(Rule::Counters, text);
+        }
+        for (slot, stored) in self
+            .regions
+            .iter()
+            .flatten()
+            .flat_map(|region| &region.last)
+        {
+            let (stored, writes) = (stored.load(Acquire), self.values.read(*slot).writes);
+            if let Some(rule) = Rule::for_difference(writes, stored) {
+                let text =
+                    format!("{stored} writes to slot {slot}, but the module counts {writes}");
+                violation(rule, text);
+            }
         }
         let mut expected: Vec<(Region, Option<u32>)> = (0..)
             .zip(&self.regions)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Client library of /dev/doorbell: the bus of a context, its regions and records. See
- * doorbell.h for what all functions have in common.
+ * Client library of /dev/doorbell: the bus of a context, its regions, records and last
+ * values. See doorbell.h for what all functions have in common.
  */
 #ifndef _DOORBELL_BUS_CLIENT_H
 #define _DOORBELL_BUS_CLIENT_H
@@ -138,7 +138,7 @@ static inline int doorbell_get_bus(int db, struct doorbell_get_bus *bus)
  */
 static inline int doorbell_set_records(int db, uint32_t nr_records)
 {
-	struct doorbell_set_records arg = { nr_records, 0, { 0 } };
+	struct doorbell_set_records arg = { nr_records, 0, 0, { 0 } };
 
 	return doorbell_ioctl(db, DOORBELL_SET_RECORDS, &arg);
 }
@@ -238,6 +238,129 @@ static inline int doorbell_next_record(const struct doorbell_records *records,
 static inline int doorbell_unmap_records(const struct doorbell_records *records)
 {
 	return munmap(records->ring, doorbell_records_size(records->nr_records)) ? -errno : 0;
+}
+
+/* Last values: those of regions with DOORBELL_REGION_FLAG_LAST. */
+
+/**
+ * doorbell_set_values() - choose the number of last values, once
+ * @db: the context
+ * @nr_values: 1 to DOORBELL_MAX_VALUES
+ *
+ * Return: 0, or a negative errno.
+ */
+static inline int doorbell_set_values(int db, uint32_t nr_values)
+{
+	struct doorbell_set_records arg = {
+		0, DOORBELL_SET_RECORDS_FLAG_VALUES, nr_values, { 0 },
+	};
+
+	return doorbell_ioctl(db, DOORBELL_SET_RECORDS, &arg);
+}
+
+/**
+ * struct doorbell_values - a mapping of the last values
+ * @slots: the mapping
+ * @nr_values: number of slots
+ */
+struct doorbell_values {
+	const struct doorbell_value *slots;
+	uint32_t nr_values;
+};
+
+/**
+ * doorbell_map_values() - map the last values
+ * @db: the context
+ * @values: is written
+ *
+ * Return: 0 or -errno; -ENXIO if the last values have not been chosen yet.
+ */
+static inline int doorbell_map_values(int db, struct doorbell_values *values)
+{
+	struct doorbell_get_info info;
+	struct doorbell_get_bus bus;
+	void *slots;
+	int ret = doorbell_get_info(db, &info);
+
+	if (ret >= 0)
+		ret = doorbell_get_bus(db, &bus);
+	if (ret < 0)
+		return ret;
+	if (!bus.nr_values)
+		return -ENXIO;
+	slots = mmap(NULL, bus.nr_values * sizeof(struct doorbell_value), PROT_READ, MAP_SHARED,
+		     db, (off_t)info.values_offset);
+	if (slots == MAP_FAILED)
+		return -errno;
+	values->slots = (const struct doorbell_value *)slots;
+	values->nr_values = bus.nr_values;
+	return 0;
+}
+
+/**
+ * doorbell_last_value() - read the last value of a slot
+ * @values: the mapping
+ * @slot: a slot
+ *
+ * Return: the value, zero if none was written.
+ */
+static inline uint64_t doorbell_last_value(const struct doorbell_values *values, uint32_t slot)
+{
+	return __atomic_load_n(&values->slots[slot].value, __ATOMIC_ACQUIRE);
+}
+
+/**
+ * doorbell_try_read_value() - read the last value of a slot and the number of its writes
+ * @values: the mapping
+ * @slot: a slot
+ * @value: is set to the value
+ * @writes: is set to the number of writes that it is the result of
+ *
+ * Return: 1; or 0 if a write is in flight in the kernel: try again.
+ */
+static inline int doorbell_try_read_value(const struct doorbell_values *values, uint32_t slot,
+					  uint64_t *value, uint64_t *writes)
+{
+	const struct doorbell_value *last = &values->slots[slot];
+
+	/* Pairs with the module's last step: that many values are stored. */
+	*writes = __atomic_load_n(&last->writes, __ATOMIC_ACQUIRE);
+	/* Pairs with the module's store, before which it has incremented @started. */
+	*value = __atomic_load_n(&last->value, __ATOMIC_ACQUIRE);
+	return __atomic_load_n(&last->started, __ATOMIC_ACQUIRE) == *writes;
+}
+
+/**
+ * doorbell_read_value() - read the last value of a slot and the number of its writes
+ * @values: the mapping
+ * @slot: a slot
+ * @writes: is set to the number of writes that the value is the result of
+ *
+ * Spins while a write is in flight in the kernel, which is not preempted then.
+ *
+ * Return: the value, zero if none was written.
+ */
+static inline uint64_t doorbell_read_value(const struct doorbell_values *values, uint32_t slot,
+					   uint64_t *writes)
+{
+	uint64_t value;
+
+	while (!doorbell_try_read_value(values, slot, &value, writes))
+		;
+	return value;
+}
+
+/**
+ * doorbell_unmap_values() - unmap the last values
+ * @values: the mapping
+ *
+ * Return: 0, or a negative errno.
+ */
+static inline int doorbell_unmap_values(const struct doorbell_values *values)
+{
+	size_t size = values->nr_values * sizeof(struct doorbell_value);
+
+	return munmap((void *)(uintptr_t)values->slots, size) ? -errno : 0;
 }
 
 #endif /* _DOORBELL_BUS_CLIENT_H */

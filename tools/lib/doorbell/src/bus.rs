@@ -2,9 +2,9 @@
 
 use crate::{
     Access, Changes, Context, Error, FailedChange, Operation, Record, RecordRing, Region,
-    RegionInfo, Result, Target,
+    RegionInfo, Result, Target, Values,
     region::region_operation,
-    sys::{self, RecordMapping},
+    sys::{self, RecordMapping, ValueMapping},
     uapi,
 };
 use std::{io, os::fd::AsFd};
@@ -30,6 +30,8 @@ pub struct BusInfo {
     pub recorded: u64,
     /// Writes that were refused because there was no room to record them.
     pub refused: u64,
+    /// Number of last values, 0 until [`Context::set_values`].
+    pub values: u32,
 }
 
 /// The number of regions that one call lists.
@@ -41,10 +43,11 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// - EBUSY: the region overlaps another one of a different shape.
+    /// - EBUSY: the region overlaps another one of a different shape, or another one has its slot.
     /// - EEXIST: the region is assigned already.
     /// - EINVAL: length or datamatch are invalid, or the target is not an eventfd.
-    /// - ENXIO: there is no such line, or the number of records is not chosen yet.
+    /// - ENXIO: there is no such line or slot, or the number of records or last values is not
+    ///   chosen yet.
     ///
     /// # Examples
     ///
@@ -334,6 +337,61 @@ impl Context {
         Ok(records.into_iter().map(Record::from).collect())
     }
 
+    /// Chooses the number of last values, once.
+    ///
+    /// # Errors
+    ///
+    /// EEXIST if it is chosen already, EINVAL if the number is 0 or above the maximum, ENXIO if the
+    /// lines are not chosen yet.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # let context = doorbell::Context::open()?;
+    /// context.set_lines(16)?;
+    /// context.set_values(64)?;
+    /// # Ok::<(), doorbell::Error>(())
+    /// ```
+    pub fn set_values(&self, nr_values: u32) -> Result {
+        let mut arg = uapi::SetRecords {
+            flags: uapi::SET_RECORDS_FLAG_VALUES,
+            nr_values,
+            ..Default::default()
+        };
+        match sys::ioctl(self.as_fd(), uapi::SET_RECORDS, &mut arg) {
+            Ok(_) => Ok(()),
+            Err(source) => Err(Error::SetValues { nr_values, source }),
+        }
+    }
+
+    /// Maps the last values. Reading one then takes no system call.
+    ///
+    /// # Errors
+    ///
+    /// ENXIO if the number of last values is not chosen yet.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # let context = doorbell::Context::open()?;
+    /// context.set_values(64)?;
+    /// let values = context.map_values()?;
+    /// assert_eq!(values.read(3).writes, 0);
+    /// # Ok::<(), doorbell::Error>(())
+    /// ```
+    pub fn map_values(&self) -> Result<Values> {
+        let failed = |source| self.failed(Operation::MapValues, source);
+        match self.get_bus().map_err(failed)?.nr_values {
+            0 => Err(failed(io::Error::from_raw_os_error(libc::ENXIO))),
+            slots => {
+                let offset = self.get_info().map_err(failed)?.values_offset;
+                ValueMapping::new(self.as_fd(), offset, slots)
+                    .map(Values::new)
+                    .map_err(failed)
+            }
+        }
+    }
+
     fn get_bus(&self) -> io::Result<uapi::GetBus> {
         let mut bus = uapi::GetBus::default();
         sys::ioctl(self.as_fd(), uapi::GET_BUS, &mut bus)?;
@@ -363,6 +421,7 @@ impl Context {
             records: bus.nr_records,
             recorded: bus.recorded,
             refused: bus.refused,
+            values: bus.nr_values,
         })
     }
 }

@@ -65,6 +65,8 @@ pub struct Info {
     pub max_regions: u32,
     /// Maximum number of records of a context.
     pub max_records: u32,
+    /// Maximum number of last values of a context.
+    pub max_values: u32,
 }
 
 impl From<uapi::GetInfo> for Info {
@@ -84,6 +86,7 @@ impl From<uapi::GetInfo> for Info {
             max_resamplefds_per_line: info.max_resamplefds_per_line,
             max_regions: info.max_regions,
             max_records: info.max_records,
+            max_values: info.max_values,
         }
     }
 }

@@ -130,6 +130,10 @@ pub enum Operation {
     SetRecords,
     /// [`Context::map_records`](crate::Context::map_records).
     MapRecords,
+    /// [`Context::set_values`](crate::Context::set_values).
+    SetValues,
+    /// [`Context::map_values`](crate::Context::map_values).
+    MapValues,
     /// [`Context::read_records`](crate::Context::read_records).
     ReadRecords,
     /// [`Context::bus_info`](crate::Context::bus_info).
@@ -186,6 +190,8 @@ impl fmt::Display for Operation {
             Self::WriteBus | Self::Pwrite | Self::Pwritev => "write",
             Self::SetRecords => "set records",
             Self::MapRecords => "map the records",
+            Self::SetValues => "set last values",
+            Self::MapValues => "map the last values",
             Self::ReadRecords => "read records",
             Self::GetBus => "get the counters of the bus",
         })
@@ -339,6 +345,13 @@ pub enum Error {
         /// Cause of the failure.
         source: io::Error,
     },
+    /// The number of last values could not be chosen.
+    SetValues {
+        /// Number of last values.
+        nr_values: u32,
+        /// Cause of the failure.
+        source: io::Error,
+    },
 }
 
 impl Error {
@@ -356,7 +369,8 @@ impl Error {
             | Self::Write { source, .. }
             | Self::Pwrite { source, .. }
             | Self::Pwritev { source, .. }
-            | Self::SetRecords { source, .. } => source,
+            | Self::SetRecords { source, .. }
+            | Self::SetValues { source, .. } => source,
         }
     }
 
@@ -394,6 +408,7 @@ impl Error {
             Self::Pwrite { .. } => Operation::Pwrite,
             Self::Pwritev { .. } => Operation::Pwritev,
             Self::SetRecords { .. } => Operation::SetRecords,
+            Self::SetValues { .. } => Operation::SetValues,
             Self::Context { operation, .. }
             | Self::Line { operation, .. }
             | Self::Lines { operation, .. }
@@ -444,6 +459,7 @@ impl fmt::Display for Error {
                 write!(f, "write {parts} parts to mmio {addr:#x}")
             }
             Self::SetRecords { nr_records, .. } => write!(f, "set {nr_records} records"),
+            Self::SetValues { nr_values, .. } => write!(f, "set {nr_values} last values"),
         }
     }
 }

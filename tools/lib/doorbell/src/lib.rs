@@ -88,6 +88,7 @@ mod summary;
 mod sys;
 mod take;
 pub mod uapi;
+mod values;
 mod wait;
 
 pub use assign::Notify;
@@ -104,4 +105,5 @@ pub use snapshot::{SavedLine, Snapshot};
 pub use spinning::{LineWaiters, Sleep, SpinningWait};
 pub use status::{LineStatus, StatusPages};
 pub use summary::{Fired, Summary};
+pub use values::{Value, Values};
 pub use wait::RingWait;

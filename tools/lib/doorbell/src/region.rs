@@ -74,6 +74,8 @@ pub struct Region {
     pub datamatch: Option<u64>,
     /// Writes are recorded.
     pub record: bool,
+    /// Slot in which the last value is stored; `None` if it is not.
+    pub last: Option<u32>,
 }
 
 impl Region {
@@ -92,6 +94,7 @@ impl Region {
             length,
             datamatch: None,
             record: false,
+            last: None,
         }
     }
 
@@ -145,6 +148,21 @@ impl Region {
         self
     }
 
+    /// Makes the region store the last value written in `slot` of the context's
+    /// [`Values`](crate::Values). A slot has one region at a time. A region that records cannot do
+    /// this, too.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use doorbell::Region;
+    /// assert_eq!(Region::mmio(0x1000, 4).last(3).last, Some(3));
+    /// ```
+    pub fn last(mut self, slot: u32) -> Self {
+        self.last = Some(slot);
+        self
+    }
+
     pub(crate) fn arg(&self, target: Target<'_>, flags: u32) -> uapi::Region {
         let mut arg = uapi::Region {
             addr: self.addr,
@@ -157,8 +175,14 @@ impl Region {
         if self.datamatch.is_some() {
             arg.flags |= uapi::REGION_FLAG_DATAMATCH;
         }
-        if self.record && flags & uapi::REGION_FLAG_DEASSIGN == 0 {
-            arg.flags |= uapi::REGION_FLAG_RECORD;
+        if flags & uapi::REGION_FLAG_DEASSIGN == 0 {
+            if self.record {
+                arg.flags |= uapi::REGION_FLAG_RECORD;
+            }
+            if let Some(slot) = self.last {
+                arg.flags |= uapi::REGION_FLAG_LAST;
+                arg.slot = slot;
+            }
         }
         match target.kind {
             Kind::Eventfd(fd) => arg.fd = fd,
@@ -411,6 +435,7 @@ impl From<uapi::RegionInfo> for RegionInfo {
                 length: info.length,
                 datamatch: has(uapi::REGION_FLAG_DATAMATCH).then_some(info.datamatch),
                 record: has(uapi::REGION_FLAG_RECORD),
+                last: has(uapi::REGION_FLAG_LAST).then_some(info.slot),
             },
             line: has(uapi::REGION_FLAG_LINE).then_some(info.line),
             writes: info.writes,
@@ -497,6 +522,7 @@ mod tests {
         for (region, target) in [
             (Region::mmio(0x1000, 4).datamatch(5), Target::line(0)),
             (Region::pio(u64::MAX, 1).record(), Target::closed()),
+            (Region::mmio(0, 0).last(7), Target::line(1)),
         ] {
             let arg = region.arg(target, 0);
             let listed = RegionInfo::from(uapi::RegionInfo {
@@ -507,6 +533,7 @@ mod tests {
                 flags: arg.flags,
                 line: arg.line,
                 writes: 9,
+                slot: arg.slot,
                 reserved: 0,
             });
             assert_eq!((listed.region, listed.writes), (region, 9));

@@ -542,6 +542,69 @@ pub(crate) fn poll_in(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Resu
     Ok(check(ret.into())? != 0)
 }
 
+/// `struct doorbell_value` in memory that the kernel writes to.
+#[repr(C)]
+struct LiveValue {
+    value: AtomicU64,
+    writes: AtomicU64,
+    started: AtomicU64,
+    // Atomics, because a later module may write to them while references to the slot exist.
+    _reserved: [AtomicU64; 5],
+}
+
+const _: () = assert!(size_of::<LiveValue>() == size_of::<uapi::Value>());
+
+/// The mapped last values.
+pub(crate) struct ValueMapping {
+    mapping: Mapping,
+    slots: u32,
+}
+
+impl ValueMapping {
+    /// Maps the last values of the context `fd`, which has `slots` of them.
+    pub(crate) fn new(fd: BorrowedFd<'_>, offset: u64, slots: u32) -> io::Result<Self> {
+        let bytes = slots as usize * size_of::<LiveValue>();
+        let mapping = Mapping::new(fd, offset, bytes, libc::PROT_READ)?;
+        Ok(Self { mapping, slots })
+    }
+
+    /// Returns the number of slots.
+    pub(crate) fn slots(&self) -> u32 {
+        self.slots
+    }
+
+    /// Returns a slot.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no such slot.
+    fn slot(&self, slot: u32) -> &LiveValue {
+        assert!(slot < self.slots, "no slot {slot}");
+        let at = slot as usize;
+        // SAFETY: The mapping has `slots` elements, is aligned to pages, and lives as long as `self`. All
+        // fields are atomics.
+        unsafe { self.mapping.at.cast::<LiveValue>().add(at).as_ref() }
+    }
+
+    /// Returns the value of `slot`. Panics as [`slot`](Self::slot).
+    #[inline]
+    pub(crate) fn value(&self, slot: u32) -> u64 {
+        self.slot(slot).value.load(Acquire)
+    }
+
+    /// Tries to read the value of `slot` and the number of its writes as of one moment. Returns none if a
+    /// write was in flight. Panics as [`slot`](Self::slot).
+    #[inline]
+    pub(crate) fn try_read(&self, slot: u32) -> Option<(u64, u64)> {
+        let slot = self.slot(slot);
+        // Pairs with the kernel's increment of this counter, its last step: all these values are stored.
+        let writes = slot.writes.load(Acquire);
+        // Pairs with the kernel's store of the value, before which it has incremented `started`.
+        let value = slot.value.load(Acquire);
+        (slot.started.load(Acquire) == writes).then_some((value, writes))
+    }
+}
+
 /// Creates an eventfd.
 pub(crate) fn eventfd(count: u32, flags: libc::c_int) -> io::Result<OwnedFd> {
     // SAFETY: No memory is passed.

@@ -18,6 +18,7 @@ pub const MAX_IRQFDS: u32 = 262_144;
 pub const MAX_NOTIFIERS_PER_LINE: u32 = 64;
 pub const MAX_REGIONS: u32 = 262_144;
 pub const MAX_RECORDS: u32 = 1_048_576;
+pub const MAX_VALUES: u32 = 65536;
 pub const MAX_EVENTFDS: u32 = 262_144;
 pub const MAX_SEARCHED_TRIGGERS: u32 = 65536;
 pub const FEATURE_EVENTFD_READ: u64 = 1 << 0;
@@ -34,6 +35,7 @@ pub const FEATURE_UNMASKFD: u64 = 1 << 9;
 pub const FEATURE_SAVE: u64 = 1 << 10;
 pub const FEATURE_MODERATION: u64 = 1 << 11;
 pub const FEATURE_SUMMARY: u64 = 1 << 12;
+pub const FEATURE_LAST_VALUE: u64 = 1 << 13;
 pub const SET_LINES_FLAG_MASKED: u32 = 1 << 0;
 pub const IRQFD_FLAG_DEASSIGN: u32 = 1 << 0;
 pub const IRQFD_FLAG_RESAMPLE: u32 = 1 << 1;
@@ -50,6 +52,8 @@ pub const REGION_FLAG_DEASSIGN: u32 = 1 << 0;
 pub const REGION_FLAG_DATAMATCH: u32 = 1 << 1;
 pub const REGION_FLAG_LINE: u32 = 1 << 2;
 pub const REGION_FLAG_RECORD: u32 = 1 << 3;
+pub const REGION_FLAG_LAST: u32 = 1 << 4;
+pub const SET_RECORDS_FLAG_VALUES: u32 = 1 << 0;
 pub const SPACE_MMIO: u32 = 0;
 pub const SPACE_PIO: u32 = 1;
 pub const NOTIFY_MASK: u32 = 1 << 0;
@@ -115,7 +119,9 @@ pub struct GetInfo {
     pub status_offset: u64,
     pub records_offset: u64,
     pub summary_offset: u64,
-    pub reserved: [u32; 10],
+    pub values_offset: u64,
+    pub max_values: u32,
+    pub reserved: [u32; 7],
 }
 
 /// The argument of [`SET_LINES`].
@@ -303,7 +309,8 @@ pub struct Region {
     pub fd: i32,
     pub line: u32,
     pub flags: u32,
-    pub reserved: [u32; 3],
+    pub slot: u32,
+    pub reserved: [u32; 2],
 }
 
 /// The argument of [`REGIONS`].
@@ -328,7 +335,8 @@ pub struct RegionInfo {
     pub flags: u32,
     pub line: u32,
     pub writes: u64,
-    pub reserved: u64,
+    pub slot: u32,
+    pub reserved: u32,
 }
 
 /// The argument of [`GET_REGIONS`].
@@ -368,7 +376,8 @@ pub struct BusWrite {
 pub struct SetRecords {
     pub nr_records: u32,
     pub flags: u32,
-    pub reserved: [u32; 6],
+    pub nr_values: u32,
+    pub reserved: [u32; 5],
 }
 
 /// A recorded write.
@@ -390,6 +399,16 @@ pub struct RecordRing {
     pub reserved: [u64; 15],
 }
 
+/// The last value of a region, in the mapping of these.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Value {
+    pub value: u64,
+    pub writes: u64,
+    pub started: u64,
+    pub reserved: [u64; 5],
+}
+
 /// The argument of [`GET_BUS`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -398,7 +417,9 @@ pub struct GetBus {
     pub nr_records: u32,
     pub recorded: u64,
     pub refused: u64,
-    pub reserved: [u64; 5],
+    pub nr_values: u32,
+    pub reserved0: u32,
+    pub reserved: [u64; 4],
 }
 
 /// An element of the array that [`SAVE`] writes and [`RESTORE`] reads.
@@ -473,6 +494,7 @@ const _: () = assert!(size_of::<GetBus>() == 64);
 const _: () = assert!(size_of::<SavedLine>() == 72);
 const _: () = assert!(size_of::<Save>() == 32);
 const _: () = assert!(size_of::<Restore>() == 40);
+const _: () = assert!(size_of::<Value>() == 64);
 
 pub const IOC_MAGIC: u32 = 0xDB;
 

@@ -186,6 +186,10 @@ fn header_and_rust_agree() {
             "DOORBELL_SAVED_LINE_SIZE_MAX" => SAVED_LINE_SIZE_MAX,
             "DOORBELL_SAVE" => SAVE,
             "DOORBELL_RESTORE" => RESTORE,
+            "DOORBELL_MAX_VALUES" => MAX_VALUES,
+            "DOORBELL_FEATURE_LAST_VALUE" => FEATURE_LAST_VALUE,
+            "DOORBELL_REGION_FLAG_LAST" => REGION_FLAG_LAST,
+            "DOORBELL_SET_RECORDS_FLAG_VALUES" => SET_RECORDS_FLAG_VALUES,
             "DOORBELL_REGION_FLAG_DATAMATCH" => REGION_FLAG_DATAMATCH,
             "DOORBELL_REGION_FLAG_LINE" => REGION_FLAG_LINE,
             "DOORBELL_REGION_FLAG_RECORD" => REGION_FLAG_RECORD,
@@ -201,7 +205,7 @@ fn header_and_rust_agree() {
         layout!(doorbell_get_info, GetInfo: abi_version nr_lines features max_lines max_triggers_per_line
             max_irqfds nr_irqfds nr_triggers nr_notifiers status_size max_notifiers_per_line
             max_resamplefds_per_line max_regions nr_regions max_records status_offset
-            records_offset summary_offset reserved),
+            records_offset summary_offset values_offset max_values reserved),
         layout!(doorbell_set_lines, SetLines: nr_lines flags reserved),
         layout!(doorbell_irqfd, Irqfd: fd line flags resamplefd reserved),
         layout!(doorbell_trigger, Trigger: fd line flags reserved),
@@ -222,17 +226,19 @@ fn header_and_rust_agree() {
         layout!(doorbell_save, Save: lines line nr_lines record_size flags reserved),
         layout!(doorbell_restore, Restore: lines line nr_lines record_size failed flags reserved),
         layout!(doorbell_wait, Wait: line flags timeout count reserved),
-        layout!(doorbell_region, Region: addr datamatch space length fd line flags reserved),
+        layout!(doorbell_region, Region: addr datamatch space length fd line flags slot reserved),
         layout!(doorbell_regions, Regions: regions nr_regions failed flags reserved),
-        layout!(doorbell_region_info, RegionInfo: addr datamatch space length flags line writes
+        layout!(doorbell_region_info, RegionInfo: addr datamatch space length flags line writes slot
             reserved),
         layout!(doorbell_get_regions, GetRegions: infos first nr_infos flags reserved),
         layout!(doorbell_bus_access, BusAccess: addr value length space),
         layout!(doorbell_bus_write, BusWrite: accesses nr_accesses flags reserved),
-        layout!(doorbell_set_records, SetRecords: nr_records flags reserved),
+        layout!(doorbell_set_records, SetRecords: nr_records flags nr_values reserved),
         layout!(doorbell_record, Record: sequence addr value length space),
         layout!(doorbell_record_ring, RecordRing: head reserved),
-        layout!(doorbell_get_bus, GetBus: nr_regions nr_records recorded refused reserved),
+        layout!(doorbell_value, Value: value writes started reserved),
+        layout!(doorbell_get_bus, GetBus: nr_regions nr_records recorded refused nr_values reserved0
+            reserved),
         pairs! {
             // `type` is a keyword.
             "offsetof(struct doorbell_record_ring, records)" => size_of::<RecordRing>(),

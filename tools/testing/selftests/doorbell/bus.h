@@ -53,6 +53,7 @@ static inline struct doorbell_region in_space(struct doorbell_region region, uin
 static inline struct doorbell_region without(struct doorbell_region region)
 {
 	region.flags = DEASSIGN | (region.flags & (DATAMATCH | LINE));
+	region.slot = 0;
 	return region;
 }
 

@@ -71,7 +71,8 @@ TEST_F(errors_bus, unknown_values)
 		REGION_REFUSED(EINVAL, CHANGED(gone, length, lengths[i]));
 	}
 	for (bit = 0; bit < 32; bit++) {
-		const uint32_t known = DEASSIGN | DATAMATCH | LINE | RECORD;
+		const uint32_t known = DEASSIGN | DATAMATCH | LINE | RECORD |
+				       DOORBELL_REGION_FLAG_LAST;
 
 		for (i = 0; i < ARRAY_SIZE(good.reserved); i++) {
 			REGION_REFUSED(EINVAL, CHANGED(good, reserved[i], 1U << bit));

@@ -185,6 +185,64 @@ TEST_F(fail_nth, set_records)
 		.lines = LINES, .call = call_set_records, .check = check_set_records });
 }
 
+/* Last values. */
+
+static struct doorbell_region last_region(struct testbed *w)
+{
+	struct doorbell_region region = matching(to_eventfd(ADDR, 4, w->spare), 7);
+
+	region.flags |= DOORBELL_REGION_FLAG_LAST;
+	region.slot = 70;
+	return region;
+}
+
+static bool check_last(struct testbed *w)
+{
+	struct doorbell_values values = {};
+	uint64_t writes, before = efd_count(w->spare);
+	bool ok;
+
+	if (doorbell_map_values(w->db, &values))
+		return false;
+	ok = !mmio_write(w->db, ADDR, 4, 7) && efd_count(w->spare) == before + 1 &&
+	     doorbell_read_value(&values, 70, &writes) == 7 && writes == 1;
+	return !doorbell_unmap_values(&values) && ok;
+}
+
+static int call_set_values(struct testbed *w)
+{
+	return doorbell_set_values(w->db, 100);
+}
+
+static bool check_set_values(struct testbed *w)
+{
+	return !change_region(w->db, last_region(w)) && check_last(w);
+}
+
+TEST_F(fail_nth, set_values)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .call = call_set_values, .check = check_set_values });
+}
+
+static void prepare_values(struct __test_metadata *_metadata, struct testbed *w)
+{
+	ASSERT_EQ(0, doorbell_set_values(w->db, 100));
+}
+
+/* A call that fails leaves the slot free: the sweep makes it again. */
+static int call_last_region(struct testbed *w)
+{
+	return change_region(w->db, last_region(w));
+}
+
+TEST_F(fail_nth, last_region)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .prepare = prepare_values, .call = call_last_region,
+		.check = check_last });
+}
+
 /* A single write is carried out or not: nothing in between can fail. */
 static int call_write(struct testbed *w)
 {

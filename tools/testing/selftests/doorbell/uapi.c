@@ -21,7 +21,9 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(64, offsetof(struct doorbell_get_info, status_offset));
 	EXPECT_EQ(72, offsetof(struct doorbell_get_info, records_offset));
 	EXPECT_EQ(80, offsetof(struct doorbell_get_info, summary_offset));
-	EXPECT_EQ(88, offsetof(struct doorbell_get_info, reserved));
+	EXPECT_EQ(88, offsetof(struct doorbell_get_info, values_offset));
+	EXPECT_EQ(96, offsetof(struct doorbell_get_info, max_values));
+	EXPECT_EQ(100, offsetof(struct doorbell_get_info, reserved));
 	EXPECT_EQ(32, sizeof(struct doorbell_set_lines));
 	EXPECT_EQ(32, sizeof(struct doorbell_irqfd));
 	EXPECT_EQ(12, offsetof(struct doorbell_irqfd, resamplefd));
@@ -67,7 +69,8 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(24, offsetof(struct doorbell_region, fd));
 	EXPECT_EQ(28, offsetof(struct doorbell_region, line));
 	EXPECT_EQ(32, offsetof(struct doorbell_region, flags));
-	EXPECT_EQ(36, offsetof(struct doorbell_region, reserved));
+	EXPECT_EQ(36, offsetof(struct doorbell_region, slot));
+	EXPECT_EQ(40, offsetof(struct doorbell_region, reserved));
 	EXPECT_EQ(32, sizeof(struct doorbell_regions));
 	EXPECT_EQ(8, offsetof(struct doorbell_regions, nr_regions));
 	EXPECT_EQ(12, offsetof(struct doorbell_regions, failed));
@@ -77,7 +80,8 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(24, offsetof(struct doorbell_region_info, flags));
 	EXPECT_EQ(28, offsetof(struct doorbell_region_info, line));
 	EXPECT_EQ(32, offsetof(struct doorbell_region_info, writes));
-	EXPECT_EQ(40, offsetof(struct doorbell_region_info, reserved));
+	EXPECT_EQ(40, offsetof(struct doorbell_region_info, slot));
+	EXPECT_EQ(44, offsetof(struct doorbell_region_info, reserved));
 	EXPECT_EQ(32, sizeof(struct doorbell_get_regions));
 	EXPECT_EQ(8, offsetof(struct doorbell_get_regions, first));
 	EXPECT_EQ(12, offsetof(struct doorbell_get_regions, nr_infos));
@@ -88,6 +92,10 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(32, sizeof(struct doorbell_bus_write));
 	EXPECT_EQ(8, offsetof(struct doorbell_bus_write, nr_accesses));
 	EXPECT_EQ(32, sizeof(struct doorbell_set_records));
+	EXPECT_EQ(8, offsetof(struct doorbell_set_records, nr_values));
+	EXPECT_EQ(64, sizeof(struct doorbell_value));
+	EXPECT_EQ(8, offsetof(struct doorbell_value, writes));
+	EXPECT_EQ(16, offsetof(struct doorbell_value, started));
 	EXPECT_EQ(32, sizeof(struct doorbell_record));
 	EXPECT_EQ(8, offsetof(struct doorbell_record, addr));
 	EXPECT_EQ(16, offsetof(struct doorbell_record, value));
@@ -104,6 +112,8 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(8, offsetof(struct doorbell_moderate, min_interval));
 	EXPECT_EQ(12, offsetof(struct doorbell_moderate, max_count));
 	EXPECT_EQ(16, offsetof(struct doorbell_moderate, reserved));
+	EXPECT_EQ(24, offsetof(struct doorbell_get_bus, nr_values));
+	EXPECT_EQ(32, offsetof(struct doorbell_get_bus, reserved));
 	EXPECT_EQ(48, sizeof(struct doorbell_ring_wait));
 	EXPECT_EQ(4, offsetof(struct doorbell_ring_wait, fd));
 	EXPECT_EQ(8, offsetof(struct doorbell_ring_wait, timeout));
@@ -194,6 +204,8 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(2, DOORBELL_REGION_FLAG_DATAMATCH);
 	EXPECT_EQ(4, DOORBELL_REGION_FLAG_LINE);
 	EXPECT_EQ(8, DOORBELL_REGION_FLAG_RECORD);
+	EXPECT_EQ(16, DOORBELL_REGION_FLAG_LAST);
+	EXPECT_EQ(1, DOORBELL_SET_RECORDS_FLAG_VALUES);
 	EXPECT_EQ(1, DOORBELL_FEATURE_EVENTFD_READ);
 	EXPECT_EQ(2, DOORBELL_FEATURE_EVENTFD_PEEK);
 	EXPECT_EQ(4, DOORBELL_FEATURE_MASK);
@@ -214,6 +226,7 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(4096, DOORBELL_FEATURE_SUMMARY);
 	EXPECT_EQ(1, DOORBELL_SUMMARY_FLAG_DEASSIGN);
 	EXPECT_EQ(16, DOORBELL_SUMMARY_GROUPS);
+	EXPECT_EQ(8192, DOORBELL_FEATURE_LAST_VALUE);
 	EXPECT_EQ(1, DOORBELL_RING_WAIT_FLAG_NO_RING);
 	EXPECT_EQ(2, DOORBELL_RING_WAIT_FLAG_LINE);
 	EXPECT_EQ(UINT64_MAX, DOORBELL_RING_WAIT_NO_TIMEOUT);
@@ -291,7 +304,8 @@ TEST(info)
 		  DOORBELL_FEATURE_UNMASKFD |
 		  DOORBELL_FEATURE_SAVE |
 		  DOORBELL_FEATURE_MODERATION |
-		  DOORBELL_FEATURE_SUMMARY,
+		  DOORBELL_FEATURE_SUMMARY |
+		  DOORBELL_FEATURE_LAST_VALUE,
 		  info.features & ~DOORBELL_FEATURE_EVENTFD_PEEK);
 	EXPECT_EQ(DOORBELL_MAX_LINES, info.max_lines);
 	EXPECT_EQ(DOORBELL_MAX_TRIGGERS_PER_LINE, info.max_triggers_per_line);
@@ -305,6 +319,7 @@ TEST(info)
 	EXPECT_EQ(DOORBELL_MAX_REGIONS, info.max_regions);
 	EXPECT_EQ(0, info.nr_regions);
 	EXPECT_EQ(DOORBELL_MAX_RECORDS, info.max_records);
+	EXPECT_EQ(DOORBELL_MAX_VALUES, info.max_values);
 	/* The status pages of all lines are before the records. */
 	EXPECT_LE(info.status_offset + (uint64_t)info.max_lines * info.status_size,
 		  info.records_offset);
