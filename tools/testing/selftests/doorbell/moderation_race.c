@@ -77,7 +77,8 @@ TEST_F(moderation_race, rate)
 	struct doorbell_query query;
 	uint64_t begin, most, signals = 0, last, gap, longest = 0;
 
-	begin = last = now_ns();
+	begin = now_ns();
+	last = begin;
 	hammer_start(_metadata, &self->hammer);
 	while (more_rounds(&rounds, atomic_load(&self->hammer.done))) {
 		efd_await(self->out, POLLIN);
@@ -94,10 +95,10 @@ TEST_F(moderation_race, rate)
 	if (variant->max_count)
 		most += query.rings / variant->max_count;
 	EXPECT_LE(query.deliveries, most);
-	ksft_print_msg("%llu rings, %llu deliveries, at most %llu, %llu by the worker; longest gap %llu us\n",
-		       (unsigned long long)query.rings, (unsigned long long)query.deliveries,
-		       (unsigned long long)most, (unsigned long long)query.deferred,
-		       (unsigned long long)longest / 1000);
+	ksft_print_msg("%llu rings, at most %llu deliveries, %llu, %llu of them by the worker\n",
+		       (unsigned long long)query.rings, (unsigned long long)most,
+		       (unsigned long long)query.deliveries, (unsigned long long)query.deferred);
+	ksft_print_msg("longest gap %llu us\n", (unsigned long long)longest / 1000);
 }
 
 /*
