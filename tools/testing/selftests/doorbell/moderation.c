@@ -33,7 +33,7 @@ static uint64_t now_ns(void)
 }
 
 /* Puts a new context into place, with a trigger and an irqfd of the moderated line 0. */
-static void setup(struct __test_metadata *_metadata, FIXTURE_DATA(moderation) *self,
+static void setup(struct __test_metadata *_metadata, struct _test_data_moderation *self,
 		  uint32_t max_count)
 {
 	if (self->db >= 0) {
@@ -64,24 +64,35 @@ FIXTURE_TEARDOWN(moderation)
 	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
 }
 
+/* The executions of a block with WITHIN_INTERVAL(). */
+struct attempt {
+	uint32_t max_count;
+	bool begun;
+	uint64_t begin;
+};
+
+/* Returns true if the block has to be executed, and sets up its line for that. */
+static bool attempt(struct __test_metadata *_metadata, struct _test_data_moderation *self,
+		    struct attempt *attempt)
+{
+	if (attempt->begun) {
+		if (now_ns() - attempt->begin < LONGEST)
+			return false;
+		ASSERT_FALSE(timed_out(&self->timeout));
+	}
+	setup(_metadata, self, attempt->max_count);
+	attempt->begun = true;
+	attempt->begin = now_ns();
+	return true;
+}
+
 /*
  * Executes the block that follows until it took less time than the longest interval. Each
  * time the line has no history. The block must not wait.
  */
-#define WITHIN_INTERVAL(max_count)						\
-	for (uint64_t __begin = (setup(_metadata, self, max_count), now_ns()), __once = 1; \
-	     __once || (now_ns() - __begin >= LONGEST && again(_metadata, self, max_count, \
-							       &__begin));	\
-	     __once = 0)
-
-static bool again(struct __test_metadata *_metadata, FIXTURE_DATA(moderation) *self,
-		  uint32_t max_count, uint64_t *begin)
-{
-	ASSERT_FALSE(timed_out(&self->timeout));
-	setup(_metadata, self, max_count);
-	*begin = now_ns();
-	return true;
-}
+#define WITHIN_INTERVAL(count)							\
+	for (struct attempt __attempt = { .max_count = count };			\
+	     attempt(_metadata, self, &__attempt);)
 
 /* The observations in an interval. */
 struct seen {
@@ -103,18 +114,21 @@ struct seen {
 } while (0)
 
 /* Rings an idle line, and twice more. */
-#define RING_THREE(seen) do {						\
-	(seen).first = doorbell_ring(self->db, 0);			\
-	(seen).at_once = efd_read(self->out);				\
-	(seen).second = doorbell_ring(self->db, 0);			\
-	(seen).third = doorbell_ring(self->db, 0);			\
-} while (0)
+static void ring_three(struct _test_data_moderation *self, struct seen *seen)
+{
+	seen->first = doorbell_ring(self->db, 0);
+	seen->at_once = efd_read(self->out);
+	seen->second = doorbell_ring(self->db, 0);
+	seen->third = doorbell_ring(self->db, 0);
+}
 
-#define EXPECT_THREE(seen) do {						\
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, (seen).first);		\
-	EXPECT_EQ(1, (seen).at_once);					\
-	EXPECT_EQ(DOORBELL_RING_DELIVERED, (seen).second);		\
-	EXPECT_EQ(DOORBELL_RING_COALESCED, (seen).third);		\
+#define EXPECT_THREE(results) do {					\
+	const struct seen __three = results;				\
+									\
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, __three.first);		\
+	EXPECT_EQ(1, __three.at_once);					\
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, __three.second);		\
+	EXPECT_EQ(DOORBELL_RING_COALESCED, __three.third);		\
 } while (0)
 
 TEST_F(moderation, first_at_once_rest_held)
@@ -125,7 +139,7 @@ TEST_F(moderation, first_at_once_rest_held)
 
 	WITHIN_INTERVAL(0) {
 		begin = now_ns();
-		RING_THREE(seen);
+		ring_three(self, &seen);
 		pending = doorbell_pending(self->db, 0);
 		seen.query = line_of(_metadata, self->db, 0);
 		seen.later = efd_count(self->out);
@@ -205,7 +219,7 @@ TEST_F(moderation, off_delivers_what_is_held)
 	int i;
 
 	WITHIN_INTERVAL(0) {
-		RING_THREE(seen);
+		ring_three(self, &seen);
 		seen.result = doorbell_moderate(self->db, 0, 0, 0);
 		seen.later = efd_read(self->out);
 	}
@@ -224,7 +238,7 @@ TEST_F(moderation, new_limits_end_the_interval)
 	struct seen seen;
 
 	WITHIN_INTERVAL(0) {
-		RING_THREE(seen);
+		ring_three(self, &seen);
 		seen.result = doorbell_moderate(self->db, 0, LONGEST, 0);
 		seen.later = efd_read(self->out);
 		/* That delivery has begun an interval. */
@@ -245,7 +259,7 @@ TEST_F(moderation, close_delivers_what_is_held)
 	struct seen seen;
 
 	WITHIN_INTERVAL(0) {
-		RING_THREE(seen);
+		ring_three(self, &seen);
 		munmap((void *)self->status, status_size(2));
 		close(self->db);
 		seen.later = efd_read(self->out);
@@ -263,7 +277,7 @@ TEST_F(moderation, unmask_during_interval)
 	int mask;
 
 	WITHIN_INTERVAL(0) {
-		RING_THREE(seen);
+		ring_three(self, &seen);
 		mask = doorbell_mask(self->db, 0);
 		seen.query = line_of(_metadata, self->db, 0);
 		seen.result = doorbell_unmask(self->db, 0);
@@ -302,7 +316,7 @@ TEST_F(moderation, off_while_masked)
 	struct seen seen;
 
 	WITHIN_INTERVAL(0) {
-		RING_THREE(seen);
+		ring_three(self, &seen);
 		doorbell_mask(self->db, 0);
 		seen.result = doorbell_moderate(self->db, 0, 0, 0);
 		seen.later = efd_count(self->out);
@@ -321,7 +335,7 @@ TEST_F(moderation, clear_drops_what_is_held)
 	int clear;
 
 	WITHIN_INTERVAL(0) {
-		RING_THREE(seen);
+		ring_three(self, &seen);
 		clear = doorbell_clear(self->db, 0);
 		seen.query = line_of(_metadata, self->db, 0);
 		seen.result = doorbell_moderate(self->db, 0, 0, 0);
@@ -416,7 +430,7 @@ TEST_F(moderation, max_count_while_masked)
 	int i;
 
 	WITHIN_INTERVAL(3) {
-		RING_THREE(seen);
+		ring_three(self, &seen);
 		doorbell_mask(self->db, 0);
 		for (i = 0; i < 5; i++)
 			doorbell_ring(self->db, 0);
