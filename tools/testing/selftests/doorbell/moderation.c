@@ -133,9 +133,9 @@ static void ring_three(struct _test_data_moderation *self, struct seen *seen)
 
 TEST_F(moderation, first_at_once_rest_held)
 {
-	struct seen seen;
-	uint64_t begin;
-	int pending;
+	struct seen seen = {};
+	uint64_t begin = 0;
+	int pending = 0;
 
 	WITHIN_INTERVAL(0) {
 		begin = now_ns();
@@ -185,7 +185,7 @@ TEST_F(moderation, distance_of_deliveries)
 
 TEST_F(moderation, limits)
 {
-	struct doorbell_moderate limits;
+	struct doorbell_moderate limits = {};
 
 	ASSERT_EQ(0, doorbell_get_moderation(self->db, 1, &limits));
 	EXPECT_EQ(0, limits.min_interval);
@@ -215,7 +215,7 @@ TEST_F(moderation, limits)
 
 TEST_F(moderation, off_delivers_what_is_held)
 {
-	struct seen seen;
+	struct seen seen = {};
 	int i;
 
 	WITHIN_INTERVAL(0) {
@@ -235,7 +235,7 @@ TEST_F(moderation, off_delivers_what_is_held)
 
 TEST_F(moderation, new_limits_end_the_interval)
 {
-	struct seen seen;
+	struct seen seen = {};
 
 	WITHIN_INTERVAL(0) {
 		ring_three(self, &seen);
@@ -256,7 +256,7 @@ TEST_F(moderation, new_limits_end_the_interval)
 
 TEST_F(moderation, close_delivers_what_is_held)
 {
-	struct seen seen;
+	struct seen seen = {};
 
 	WITHIN_INTERVAL(0) {
 		ring_three(self, &seen);
@@ -273,8 +273,8 @@ TEST_F(moderation, close_delivers_what_is_held)
 /* An unmask during the interval leaves the message to the timer. */
 TEST_F(moderation, unmask_during_interval)
 {
-	struct seen seen;
-	int mask;
+	struct seen seen = {};
+	int mask = 0;
 
 	WITHIN_INTERVAL(0) {
 		ring_three(self, &seen);
@@ -313,7 +313,7 @@ TEST_F(moderation, unmask_after_interval)
 /* The end of moderation keeps a mask. */
 TEST_F(moderation, off_while_masked)
 {
-	struct seen seen;
+	struct seen seen = {};
 
 	WITHIN_INTERVAL(0) {
 		ring_three(self, &seen);
@@ -331,8 +331,8 @@ TEST_F(moderation, off_while_masked)
 
 TEST_F(moderation, clear_drops_what_is_held)
 {
-	struct seen seen;
-	int clear;
+	struct seen seen = {};
+	int clear = 0;
 
 	WITHIN_INTERVAL(0) {
 		ring_three(self, &seen);
@@ -352,7 +352,7 @@ TEST_F(moderation, clear_drops_what_is_held)
 /* The fourth ring that is held is delivered at once, and so is what came before it. */
 TEST_F(moderation, max_count)
 {
-	struct doorbell_query query;
+	struct doorbell_query query = {};
 	int ring[9], i;
 
 	WITHIN_INTERVAL(4) {
@@ -376,7 +376,7 @@ TEST_F(moderation, max_count)
 /* Rings by an irqfd count, too. */
 TEST_F(moderation, max_count_of_irqfd)
 {
-	struct doorbell_query query;
+	struct doorbell_query query = {};
 	int i;
 
 	WITHIN_INTERVAL(3) {
@@ -399,7 +399,7 @@ TEST_F(moderation, max_count_of_any_origin)
 		.space = DOORBELL_SPACE_MMIO, .length = 4, .flags = DOORBELL_REGION_FLAG_LINE,
 	};
 	struct doorbell_query held, query;
-	int assign, set, write;
+	int assign = 0, set = 0, write = 0;
 
 	WITHIN_INTERVAL(4) {
 		assign = doorbell_assign_region(self->db, &region);
@@ -425,8 +425,8 @@ TEST_F(moderation, max_count_of_any_origin)
 /* Rings of a masked line do not count. */
 TEST_F(moderation, max_count_while_masked)
 {
-	struct doorbell_query query;
-	struct seen seen;
+	struct doorbell_query query = {};
+	struct seen seen = {};
 	int i;
 
 	WITHIN_INTERVAL(3) {
@@ -449,8 +449,8 @@ TEST_F(moderation, max_count_while_masked)
 TEST_F(moderation, level)
 {
 	const uint32_t level = DOORBELL_LINE_LEVEL | MODERATED;
-	struct seen seen;
-	int lowered;
+	struct seen seen = {};
+	int lowered = 0;
 
 	WITHIN_INTERVAL(0) {
 		doorbell_set_type(self->db, 0, DOORBELL_TYPE_LEVEL);
@@ -491,7 +491,7 @@ TEST_F(moderation, automask)
 {
 	const struct doorbell_set_type automask = { .flags = DOORBELL_TYPE_FLAG_AUTOMASK };
 	struct doorbell_line_set handled = { .nr_lines = 1, .flags = DOORBELL_MASK_AUTO };
-	struct seen seen;
+	struct seen seen = {};
 
 	WITHIN_INTERVAL(0) {
 		doorbell_ioctl(self->db, DOORBELL_SET_TYPE, (void *)&automask);
@@ -519,8 +519,8 @@ TEST_F(moderation, unmaskfd)
 {
 	const struct doorbell_set_type automask = { .flags = DOORBELL_TYPE_FLAG_AUTOMASK };
 	int back = new_eventfd(_metadata, 0, 0);
-	struct seen seen;
-	uint64_t begin;
+	struct seen seen = {};
+	uint64_t begin = 0;
 
 	WITHIN_INTERVAL(0) {
 		doorbell_ioctl(self->db, DOORBELL_SET_TYPE, (void *)&automask);
@@ -548,8 +548,8 @@ TEST_F(moderation, unmaskfd)
 TEST_F(moderation, ackfd)
 {
 	int back = new_eventfd(_metadata, 0, 0);
-	struct seen seen;
-	uint64_t begin;
+	struct seen seen = {};
+	uint64_t begin = 0;
 
 	WITHIN_INTERVAL(0) {
 		doorbell_set_type(self->db, 0, DOORBELL_TYPE_LEVEL);
@@ -576,7 +576,7 @@ TEST_F(moderation, ackfd)
 /* The summary has a mark for what was delivered, and none for what is held. */
 TEST_F(moderation, summary)
 {
-	struct doorbell_summary_words words;
+	struct doorbell_summary_words words = {};
 	int assign, first = -1, second = -1, fired = -1;
 
 	WITHIN_INTERVAL(0) {
@@ -598,7 +598,7 @@ TEST_F(moderation, summary)
 /* The first trigger gets the message of an asserted level line at the end of the interval. */
 TEST_F(moderation, first_trigger)
 {
-	struct seen seen;
+	struct seen seen = {};
 
 	WITHIN_INTERVAL(0) {
 		doorbell_set_type(self->db, 0, DOORBELL_TYPE_LEVEL);
