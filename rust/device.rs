@@ -214,32 +214,43 @@ impl DoorbellFile {
         let arg = &Argument(UserPtr::from_addr(arg));
         match cmd {
             DOORBELL_IOC_BUS_WRITE => return self.bus_write(arg),
-            DOORBELL_IOC_GET_INFO => self.get_info(arg),
-            DOORBELL_IOC_SET_LINES => self.set_lines(arg),
             DOORBELL_IOC_IRQFD => self.irqfd(arg),
             DOORBELL_IOC_TRIGGER => return self.trigger(arg),
-            DOORBELL_IOC_SUMMARY => self.summary(arg),
             DOORBELL_IOC_NOTIFIER => return self.notifier(arg),
             DOORBELL_IOC_REGION => self.region(arg),
-            DOORBELL_IOC_REGIONS => self.regions(arg),
-            DOORBELL_IOC_GET_REGIONS => return self.get_regions(arg),
-            DOORBELL_IOC_SET_RECORDS => self.set_records(arg),
-            DOORBELL_IOC_GET_BUS => self.get_bus(arg),
-            DOORBELL_IOC_SET_TYPE => self.set_type(arg),
-            DOORBELL_IOC_MODERATE => self.moderate(arg),
             DOORBELL_IOC_SET_LEVEL => return self.set_level(arg),
             DOORBELL_IOC_QUERY => self.query(arg),
             DOORBELL_IOC_EVENTFD_READ => eventfd::read_eventfd(arg),
             DOORBELL_IOC_EVENTFD_PEEK => eventfd::peek_eventfd(arg),
             DOORBELL_IOC_RING_WAIT => self.ring_wait(arg),
             DOORBELL_IOC_WAIT => self.wait(arg),
-            DOORBELL_IOC_SAVE => self.save(arg),
-            DOORBELL_IOC_RESTORE => self.restore(arg),
             DOORBELL_IOC_MASK => return self.mask(arg),
             DOORBELL_IOC_UNMASK => return self.unmask(arg),
             DOORBELL_IOC_CLEAR => return self.without_flags(arg, Line::clear),
             DOORBELL_IOC_PENDING => return self.without_flags(arg, Line::pending),
             DOORBELL_IOC_RING_LINES => return self.without_flags(arg, delivers),
+            _ => return self.ioctl_rare(cmd, arg),
+        }?;
+        Ok(0)
+    }
+
+    /// Handles the ioctls that set up, list, or save a context. They must not lengthen the choice among the
+    /// other ones.
+    #[cold]
+    #[inline(never)]
+    fn ioctl_rare(&self, cmd: u32, arg: &Argument) -> Result<isize> {
+        match cmd {
+            DOORBELL_IOC_GET_INFO => self.get_info(arg),
+            DOORBELL_IOC_SET_LINES => self.set_lines(arg),
+            DOORBELL_IOC_SUMMARY => self.summary(arg),
+            DOORBELL_IOC_REGIONS => self.regions(arg),
+            DOORBELL_IOC_GET_REGIONS => return self.get_regions(arg),
+            DOORBELL_IOC_SET_RECORDS => self.set_records(arg),
+            DOORBELL_IOC_GET_BUS => self.get_bus(arg),
+            DOORBELL_IOC_SET_TYPE => self.set_type(arg),
+            DOORBELL_IOC_MODERATE => self.moderate(arg),
+            DOORBELL_IOC_SAVE => self.save(arg),
+            DOORBELL_IOC_RESTORE => self.restore(arg),
             _ => Err(ENOTTY),
         }?;
         Ok(0)
