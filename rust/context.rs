@@ -280,7 +280,7 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// ENXIO, EEXIST, ELOOP, ENOSPC, EINTR, ENOMEM: see the UAPI header.
+    /// ENXIO, EEXIST, EOPNOTSUPP, ELOOP, ENOSPC, EINTR, ENOMEM: see the UAPI header.
     pub(crate) fn assign_trigger(&self, output: Output, line: u32) -> Result {
         let target = self.line(line).ok_or(ENXIO)?;
         let id = output.id();

@@ -69,6 +69,7 @@ use crate::{
         DOORBELL_ACK_POSTPONED,
         DOORBELL_LINE_ASSERTED,
         DOORBELL_LINE_AUTOMASK,
+        DOORBELL_LINE_COUNTS,
         DOORBELL_LINE_LEVEL,
         DOORBELL_LINE_MASKED,
         DOORBELL_LINE_PENDING,
@@ -102,6 +103,7 @@ const _: () = {
     assert!(state::RAISED == DOORBELL_LINE_RAISED);
     assert!(state::RESAMPLE == DOORBELL_LINE_RESAMPLE);
     assert!(state::AUTOMASK == DOORBELL_LINE_AUTOMASK);
+    assert!(state::COUNTS == DOORBELL_LINE_COUNTS);
     assert!(state::REASONS == DOORBELL_LINE_REASONS);
     assert!(state::REASONS_SHIFT == DOORBELL_LINE_REASONS_SHIFT);
     const fn masked(reason: u32) -> u32 {
@@ -277,10 +279,29 @@ impl Line {
     /// Rings the line, which is not idle: its word was `word`.
     #[cold]
     fn ring_word(self: Pin<&Self>, word: u32) -> RingOutcome {
-        let (action, guard) = self
-            .lock
-            .update_from(word, |word| state::ring(word, Origin::Caller));
+        let (action, guard) = self.update_ring(word, Origin::Caller);
         self.rung(action, guard, Origin::Caller)
+    }
+
+    /// Applies a ring from `origin` to the line, which is not idle: its word was `word`.
+    #[inline(always)]
+    fn update_ring(&self, mut word: u32, origin: Origin) -> (Action, Option<LineGuard<'_>>) {
+        // The word says whether the line counts, and no other word is expected by that attempt.
+        while word & state::COUNTS == 0 {
+            let ring = |word| state::ring(word, origin);
+            match self.lock.try_update(word, ring) {
+                Ok(rung) => return rung,
+                Err(now) => word = now,
+            }
+        }
+        self.update_ring_counted(word, origin)
+    }
+
+    /// Does what [`Line::update_ring`] does for a line that counts.
+    #[cold]
+    fn update_ring_counted(&self, word: u32, origin: Origin) -> (Action, Option<LineGuard<'_>>) {
+        let ring = |word, units| state::ring_counted(word, units, origin);
+        self.lock.update_units(word, ring)
     }
 
     /// Rings the line from an eventfd's wake callback. The wake-up had the key `mask`. The line's
@@ -371,8 +392,7 @@ impl Line {
     /// Does what [`Line::relayed`] does for a line that is not idle: its word was `word`.
     #[cold]
     fn relayed_word(self: Pin<&Self>, word: u32, provenance: Provenance) -> RingOutcome {
-        let ring = |word| state::ring(word, Origin::Wake(provenance));
-        let (action, _) = self.lock.update_from(word, ring);
+        let (action, _) = self.update_ring(word, Origin::Wake(provenance));
         self.relayed_action(action, provenance)
     }
 
@@ -491,7 +511,7 @@ impl Line {
         provenance: Provenance,
         place: Place,
     ) {
-        self.send(&mut guard, provenance);
+        self.send_edge(&mut guard, provenance);
         if let Err(guard) = guard.release_idle() {
             self.deliver_at(guard, None, 1, place);
         }
@@ -532,6 +552,22 @@ impl Line {
 
     #[inline(always)]
     fn send(self: Pin<&Self>, guard: &mut LineGuard<'_>, provenance: Provenance) {
+        self.take_units(guard);
+        self.send_edge(guard, provenance);
+    }
+
+    /// Takes the units of a line that counts, for its triggers that do.
+    #[inline(always)]
+    fn take_units(&self, guard: &mut LineGuard<'_>) {
+        if self.lock.word() & state::COUNTS != 0 {
+            let units = guard.take_units();
+            guard.add_units(units);
+        }
+    }
+
+    /// Sends a message of a line that does not count.
+    #[inline(always)]
+    fn send_edge(self: Pin<&Self>, guard: &mut LineGuard<'_>, provenance: Provenance) {
         // Before the signal: a thread that the signal wakes finds the delivery counted.
         self.lock.stats().deliveries.add(1);
         self.trace_deliver(provenance);
@@ -596,10 +632,19 @@ impl Line {
     pub(crate) fn lock_triggers<R>(self: Pin<&Self>, f: impl FnOnce(&mut Triggers) -> R) -> R {
         let mut guard = self.claim();
         let result = f(&mut guard);
+        self.end_count(&guard);
         if let Err(guard) = guard.release_idle() {
             self.deliver(guard, None, 0);
         }
         result
+    }
+
+    /// Ends the count of a line whose last trigger that counts is gone.
+    fn end_count(&self, guard: &LineGuard<'_>) {
+        let word = self.lock.word();
+        if word & state::COUNTS != 0 && !guard.counts() {
+            self.lock.update_units(word, state::uncount);
+        }
     }
 
     /// Adds a trigger, as [`Triggers::add`] does. If the line is asserted and its last message found no
@@ -608,13 +653,27 @@ impl Line {
     /// # Context
     ///
     /// As of [`Line::lock_triggers`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Triggers::add`]. EOPNOTSUPP: the output counts, and the line is a level line.
     pub(crate) fn add_trigger(
         self: Pin<&Self>,
         output: &mut Option<Output>,
         room: &mut KVec<Output>,
     ) -> Result {
         let mut guard = self.claim();
+        if output.as_ref().is_some_and(Output::counts) {
+            let word = self.lock.word();
+            if !self.lock.update_units(word, state::count).0 {
+                self.deliver(guard, None, 0);
+                return Err(EOPNOTSUPP);
+            }
+        }
         let added = guard.add(output, room);
+        if added.is_err() {
+            self.end_count(&guard);
+        }
         if added.is_ok() && guard.take_undelivered() {
             let _ = self
                 .lock
@@ -685,7 +744,8 @@ impl Line {
                 self.take_all()
             };
         let nothing = message.is_none() && owed.is_none();
-        if let Some((guard, provenance)) = message {
+        if let Some((mut guard, provenance)) = message {
+            self.take_units(&mut guard);
             self.deliver_in_interrupt(guard, provenance);
         }
         if let Some(owed) = owed {

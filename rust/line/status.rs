@@ -38,7 +38,7 @@ use kernel::{
 /// The counters of a line, in memory that userspace can map.
 ///
 /// Only the owner of the line writes those that need no atomic addition. `coalesced` and `acks` are off the
-/// fast path.
+/// fast path. `dropped_units` are the rings of the messages in `dropped`, if the line counted them.
 #[repr(C)]
 pub(crate) struct LineStats {
     pub(crate) deliveries: SingleWriterCounter,
@@ -46,7 +46,8 @@ pub(crate) struct LineStats {
     pub(crate) dropped: SingleWriterCounter,
     pub(crate) deferred: SingleWriterCounter,
     pub(crate) acks: Atomic<u64>,
-    reserved: [u64; 2],
+    reserved: u64,
+    pub(crate) dropped_units: SingleWriterCounter,
 }
 
 impl_visible!(LineStats {
@@ -55,7 +56,8 @@ impl_visible!(LineStats {
     dropped: SingleWriterCounter,
     deferred: SingleWriterCounter,
     acks: Atomic<u64>,
-    reserved: [u64; 2],
+    reserved: u64,
+    dropped_units: SingleWriterCounter,
 });
 
 /// The entry of a line in the status pages: `struct doorbell_line_status`.
@@ -73,7 +75,8 @@ const _: () = {
             );
         )+};
     }
-    check!(deliveries coalesced dropped deferred acks reserved);
+    check!(deliveries coalesced dropped deferred acks reserved dropped_units);
+    assert!(core::mem::offset_of!(doorbell_line_status, units) == size_of::<u32>());
 };
 
 /// Returns the status of an idle line without history.
@@ -84,7 +87,8 @@ pub(crate) const fn new_status() -> LineStatus {
         dropped: SingleWriterCounter::new(),
         deferred: SingleWriterCounter::new(),
         acks: Atomic::new(0),
-        reserved: [0; 2],
+        reserved: 0,
+        dropped_units: SingleWriterCounter::new(),
     })
 }
 

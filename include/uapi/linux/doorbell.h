@@ -92,6 +92,7 @@
 #define DOORBELL_FEATURE_UNMASKFD	(1ULL << 9)	/* unmaskfds, ackfds */
 #define DOORBELL_FEATURE_SUMMARY	(1ULL << 12)	/* DOORBELL_SUMMARY, poll(2) */
 #define DOORBELL_FEATURE_LAST_VALUE	(1ULL << 13)	/* DOORBELL_REGION_FLAG_LAST */
+#define DOORBELL_FEATURE_COUNT		(1ULL << 14)	/* DOORBELL_TRIGGER_FLAG_COUNT */
 
 /**
  * struct doorbell_get_info - DOORBELL_GET_INFO: properties of the module and the context
@@ -228,13 +229,14 @@ struct doorbell_irqfd {
 /* doorbell_trigger.flags */
 #define DOORBELL_TRIGGER_FLAG_DEASSIGN	(1U << 0)
 #define DOORBELL_TRIGGER_FLAG_ALL	(1U << 1)	/* with DEASSIGN: all of the line */
+#define DOORBELL_TRIGGER_FLAG_COUNT	(1U << 3)	/* adds the number of rings */
 
 /**
  * struct doorbell_trigger - DOORBELL_TRIGGER: signal an eventfd
  * @fd: the eventfd; with DOORBELL_TRIGGER_FLAG_ALL, -1
  * @line: the line on whose deliveries it is signalled
- * @flags: zero to assign, DOORBELL_TRIGGER_FLAG_DEASSIGN to deassign, and with
- *	DOORBELL_TRIGGER_FLAG_ALL to deassign all
+ * @flags: zero or DOORBELL_TRIGGER_FLAG_COUNT to assign, DOORBELL_TRIGGER_FLAG_DEASSIGN
+ *	to deassign, and with DOORBELL_TRIGGER_FLAG_ALL to deassign all
  * @reserved: zero
  *
  * The fd may be closed after assigning: the eventfd is signalled until it is
@@ -250,6 +252,27 @@ struct doorbell_irqfd {
  * DOORBELL_TRIGGER_FLAG_DEASSIGN | DOORBELL_TRIGGER_FLAG_ALL deassigns all eventfds
  * that are triggers of the line, and returns their number. Use it for peers that are
  * gone, whose eventfds have no file descriptor any more.
+ *
+ * With DOORBELL_TRIGGER_FLAG_COUNT a delivery adds the number of rings to the counter, as
+ * one write(2) of that number does, where it otherwise adds one for all that coalesced.
+ * So the sum of what is read from the eventfd is the number of rings that the line has
+ * accepted, exactly: with EFD_SEMAPHORE each ring is a unit of its own. A ring is counted
+ * in the step that makes it pending, and a delivery takes all that are counted when it
+ * starts to signal. It can take a ring whose own message comes next: that one then adds
+ * less, or nothing, and does not wake. A masked line goes on counting. All such triggers
+ * of a line get the same numbers, its other triggers one per delivery.
+ *
+ * DOORBELL_CLEAR drops the rings of the message that it drops, and counts them in
+ * doorbell_line_status.dropped_units. The rings of a message that is pending when the
+ * first such trigger of a line is assigned count as one. Those that are counted when the
+ * last one is deassigned are dropped, and the message stays for the other triggers. A
+ * message counts up to 2^32-1 rings. A counter stops at its maximum, as it does after
+ * signals: nothing waits for its reader.
+ *
+ * A level line sends one message for all rings until the ack, so it cannot count:
+ * EOPNOTSUPP, also if this build lacks DOORBELL_FEATURE_COUNT. While a line counts,
+ * DOORBELL_SET_TYPE cannot make it a level line (EBUSY). A ring of a line that counts must
+ * not be skipped because it would coalesce: look at DOORBELL_LINE_COUNTS first.
  */
 struct doorbell_trigger {
 	__s32 fd;
@@ -435,7 +458,8 @@ struct doorbell_set_level {
 #define DOORBELL_LINE_AUTOMASK		(1U << 6)	/* edge or level: masks itself */
 #define DOORBELL_LINE_REASONS		(0xfU << 16)	/* why it is masked: DOORBELL_MASK_* */
 #define DOORBELL_LINE_REASONS_SHIFT	16
-#define DOORBELL_LINE_STATE		0xf00ffU
+#define DOORBELL_LINE_COUNTS		(1U << 24)	/* has a DOORBELL_TRIGGER_FLAG_COUNT */
+#define DOORBELL_LINE_STATE		0x10f00ffU
 
 /**
  * struct doorbell_query - DOORBELL_QUERY: state and counters of a line
@@ -543,13 +567,14 @@ struct doorbell_line_set {
 /**
  * struct doorbell_line_status - a line's entry in the status pages
  * @state: DOORBELL_LINE_* bits in DOORBELL_LINE_STATE
- * @reserved0: ignore it
+ * @units: with DOORBELL_LINE_COUNTS, rings that are counted and not delivered yet
  * @deliveries: deliveries of the line
  * @coalesced: rings that joined a delivery that had not started yet
  * @dropped: messages that DOORBELL_CLEAR, or a lowered level, withdrew
  * @deferred: deliveries by a worker
  * @acks: acks of the line
- * @reserved: ignore them
+ * @reserved: ignore it
+ * @dropped_units: rings that DOORBELL_CLEAR has dropped while the line counted
  *
  * An array of these, one per line, can be mapped from doorbell_get_info.status_offset:
  * shared, read-only, all of its pages or fewer. Line N's entry is at N times
@@ -561,13 +586,14 @@ struct doorbell_line_set {
  */
 struct doorbell_line_status {
 	__u32 state;
-	__u32 reserved0;
+	__u32 units;
 	__u64 deliveries;
 	__u64 coalesced;
 	__u64 dropped;
 	__u64 deferred;
 	__u64 acks;
-	__u64 reserved[2];
+	__u64 reserved;
+	__u64 dropped_units;
 };
 
 /* The address spaces of a context's bus. */

@@ -281,7 +281,7 @@ fn wide_table(header: &[&str], left: usize) -> comfy_table::Table {
 }
 
 /// The features, by the names that `doorbell info` prints.
-const FEATURES: [(u64, &str); 11] = [
+const FEATURES: [(u64, &str); 12] = [
     (uapi::FEATURE_EVENTFD_READ, "read"),
     (uapi::FEATURE_EVENTFD_PEEK, "peek"),
     (uapi::FEATURE_MASK, "mask"),
@@ -293,6 +293,7 @@ const FEATURES: [(u64, &str); 11] = [
     (uapi::FEATURE_UNMASKFD, "unmaskfd"),
     (uapi::FEATURE_SUMMARY, "summary"),
     (uapi::FEATURE_LAST_VALUE, "last-value"),
+    (uapi::FEATURE_COUNT, "count"),
 ];
 
 fn info(cli: &Cli, args: &Info) -> anyhow::Result<()> {

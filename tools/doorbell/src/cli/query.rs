@@ -117,7 +117,13 @@ fn list(query: &LineQuery) -> String {
             "of these",
             format!("{} unmaskfds, {} ackfds", query.unmaskfds, query.ackfds),
         ),
-        ("triggers", query.triggers.to_string()),
+        (
+            "triggers",
+            match query.counts {
+                true => format!("{}, and some count the rings", query.triggers),
+                false => query.triggers.to_string(),
+            },
+        ),
         ("notifiers", query.notifiers.to_string()),
     ];
     let mut text = format!("line {}\n", query.line);
@@ -219,6 +225,11 @@ mod tests {
             level: true,
             ..held()
         };
+        let counts = LineQuery {
+            counts: true,
+            ..held()
+        };
+        assert!(list(&counts).contains("triggers    1, and some count the rings"));
         assert!(list(&automask).contains("type        level, masks itself"));
         assert_eq!(state(&automask), "V-P-pl---m");
     }

@@ -61,6 +61,8 @@ pub enum Operation {
     DeassignIrqfd,
     /// [`Context::assign_trigger`](crate::Context::assign_trigger).
     AssignTrigger,
+    /// [`Context::assign_counting_trigger`](crate::Context::assign_counting_trigger).
+    AssignCountingTrigger,
     /// [`Context::deassign_trigger`](crate::Context::deassign_trigger).
     DeassignTrigger,
     /// [`Context::assign_summary`](crate::Context::assign_summary).
@@ -142,6 +144,7 @@ impl fmt::Display for Operation {
             Self::AssignAckfd => "assign ackfd of",
             Self::DeassignIrqfd => "deassign irqfd of",
             Self::AssignTrigger => "assign trigger of",
+            Self::AssignCountingTrigger => "assign counting trigger of",
             Self::DeassignTrigger => "deassign trigger of",
             Self::AssignSummary => "assign the summary to",
             Self::DeassignSummary => "deassign the summary from",

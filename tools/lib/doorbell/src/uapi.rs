@@ -33,6 +33,7 @@ pub const FEATURE_MASK_REASONS: u64 = 1 << 8;
 pub const FEATURE_UNMASKFD: u64 = 1 << 9;
 pub const FEATURE_SUMMARY: u64 = 1 << 12;
 pub const FEATURE_LAST_VALUE: u64 = 1 << 13;
+pub const FEATURE_COUNT: u64 = 1 << 14;
 pub const SET_LINES_FLAG_MASKED: u32 = 1 << 0;
 pub const IRQFD_FLAG_DEASSIGN: u32 = 1 << 0;
 pub const IRQFD_FLAG_RESAMPLE: u32 = 1 << 1;
@@ -40,6 +41,7 @@ pub const IRQFD_FLAG_UNMASK: u32 = 1 << 2;
 pub const IRQFD_FLAG_ACK: u32 = 1 << 3;
 pub const TRIGGER_FLAG_DEASSIGN: u32 = 1 << 0;
 pub const TRIGGER_FLAG_ALL: u32 = 1 << 1;
+pub const TRIGGER_FLAG_COUNT: u32 = 1 << 3;
 pub const SUMMARY_FLAG_DEASSIGN: u32 = 1 << 0;
 pub const SUMMARY_GROUPS: u32 = 16;
 pub const NOTIFIER_FLAG_DEASSIGN: u32 = 1 << 0;
@@ -71,7 +73,8 @@ pub const LINE_RESAMPLE: u32 = 1 << 5;
 pub const LINE_AUTOMASK: u32 = 1 << 6;
 pub const LINE_REASONS: u32 = 0xf << LINE_REASONS_SHIFT;
 pub const LINE_REASONS_SHIFT: u32 = 16;
-pub const LINE_STATE: u32 = 0xf00ff;
+pub const LINE_COUNTS: u32 = 1 << 24;
+pub const LINE_STATE: u32 = 0x10f_00ff;
 pub const EVENTFD_FLAG_NOWAIT: u32 = 1 << 0;
 pub const RING_WAIT_FLAG_NO_RING: u32 = 1 << 0;
 pub const RING_WAIT_NO_TIMEOUT: u64 = u64::MAX;
@@ -188,13 +191,14 @@ pub struct LineSet {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LineStatus {
     pub state: u32,
-    pub reserved0: u32,
+    pub units: u32,
     pub deliveries: u64,
     pub coalesced: u64,
     pub dropped: u64,
     pub deferred: u64,
     pub acks: u64,
-    pub reserved: [u64; 2],
+    pub reserved: u64,
+    pub dropped_units: u64,
 }
 
 /// The argument of [`SET_TYPE`].
