@@ -6,6 +6,7 @@
 //!   interleaving of its atomic steps by a number of threads, and checks the [`Rule`]s in each state.
 //! - [`irqfd`], [`records`] and [`domain`] mirror code that needs the kernel: the attachment of an
 //!   irqfd to its eventfd, the record ring, and readers with a grace period.
+//! - [`counts`] is a line that counts its rings, with the transitions of [`line`], too.
 //! - [`mutants`] are versions with one deliberate mistake. The exploration must find each of them.
 //! - [`region`] compares region matching with a naive reference, and has mutants of its own.
 //! - [`weak_memory`] explores `ring_if_needed()` of the client libraries under weak memory order, with loom.
@@ -19,6 +20,7 @@
 #[allow(missing_docs, dead_code)]
 mod line;
 
+pub mod counts;
 pub mod domain;
 mod invariants;
 pub mod irqfd;

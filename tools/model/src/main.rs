@@ -6,8 +6,8 @@
 //! `doorbell-model deep` takes minutes and gigabytes; without `deep` it takes seconds.
 
 use doorbell_model::{
-    domain, explore, irqfd, line_model, mutants, records, region, values, weak_memory, Exploration,
-    Rule,
+    counts, domain, explore, irqfd, line_model, mutants, records, region, values, weak_memory,
+    Exploration, Rule,
 };
 use std::process::ExitCode;
 
@@ -71,7 +71,8 @@ fn main() -> ExitCode {
     };
     let (lines, irqfds) = (line_model::scenarios(deep), irqfd::scenarios());
     let (rings, readers) = (records::scenarios(), domain::scenarios());
-    let models = lines.len() + irqfds.len() + rings.len() + readers.len();
+    let counting = counts::scenarios();
+    let models = lines.len() + irqfds.len() + rings.len() + readers.len() + counting.len();
     let mut report = Report {
         number: 0,
         failed: 0,
@@ -91,6 +92,9 @@ fn main() -> ExitCode {
         report.model(name, &explore(model, cpus));
     }
     for (name, model) in readers {
+        report.model(name, &explore(model, cpus));
+    }
+    for (name, model) in counting {
         report.model(name, &explore(model, cpus));
     }
     println!("# {} states in all; now the mutants", report.states);

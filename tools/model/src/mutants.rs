@@ -7,6 +7,7 @@
 //! line.
 
 mod counters;
+mod counts;
 mod delivery;
 mod irqfd;
 mod level;
@@ -17,6 +18,7 @@ mod records;
 mod replies;
 
 use crate::{
+    counts::Counts,
     domain::Readers,
     explore,
     irqfd::Irqfd,
@@ -40,6 +42,7 @@ enum Subject {
     Irqfd(Irqfd),
     Ring(Ring),
     Readers(Readers),
+    Counts(Counts),
 }
 
 /// A model with a mistake.
@@ -167,6 +170,7 @@ impl Mutant {
             Subject::Irqfd(irqfd) => explore(irqfd, 1),
             Subject::Ring(ring) => explore(ring, 1),
             Subject::Readers(readers) => explore(readers, 1),
+            Subject::Counts(counts) => explore(counts, 1),
         }
     }
 }
@@ -183,6 +187,7 @@ pub fn all() -> impl Iterator<Item = Mutant> {
         irqfd::MUTANTS,
         records::MUTANTS,
         readers::MUTANTS,
+        counts::MUTANTS,
     ]
     .concat()
     .into_iter()
