@@ -19,6 +19,7 @@ mod bus;
 mod churn;
 mod clock;
 mod consume;
+mod counting;
 mod echo;
 mod kind;
 mod level;
@@ -293,6 +294,7 @@ fn check_accounts(
             topology.bus.check(&topology.contexts[0]),
             topology.paired_regions.check(),
             topology.echo.check(),
+            topology.counting.check(),
             topology.relay_chain.check(),
             Ok(topology.summary.check(topology)),
         ] {

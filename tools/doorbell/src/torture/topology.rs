@@ -5,6 +5,7 @@
 use super::{
     bus::Bus,
     clock::Clock,
+    counting::Counting,
     echo::Echo,
     kind::{kinds, Kind},
     level::Source,
@@ -84,6 +85,8 @@ pub(super) struct Topology {
     pub(super) paired_regions: PairedRegions,
     /// A line whose ringers wait for its trigger.
     pub(super) echo: Echo,
+    /// A line whose triggers count its rings.
+    pub(super) counting: Counting,
     /// A chain of relays whose last lines a worker delivers.
     pub(super) relay_chain: RelayChain,
     /// The lines of the first context that have fired.
@@ -120,6 +123,7 @@ impl Topology {
             bus: Bus::new(&contexts[0], &kinds, producers)?,
             paired_regions: PairedRegions::new(device, assigners)?,
             echo: Echo::new(device)?,
+            counting: Counting::new(device)?,
             status: contexts
                 .iter()
                 .map(Context::map_status)
