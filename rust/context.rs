@@ -283,7 +283,7 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// ENXIO, EEXIST, EBUSY, ELOOP, ENOSPC, EINTR, ENOMEM: see the UAPI header.
+    /// ENXIO, EEXIST, EBUSY, EOPNOTSUPP, ELOOP, ENOSPC, EINTR, ENOMEM: see the UAPI header.
     pub(crate) fn assign_trigger(&self, output: Output, line: u32) -> Result {
         let target = self.line(line).ok_or(ENXIO)?;
         let id = output.id();

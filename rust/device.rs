@@ -271,7 +271,7 @@ impl DoorbellFile {
             | DOORBELL_FEATURE_SUMMARY
             | DOORBELL_FEATURE_LAST_VALUE;
         if CAN_PEEK {
-            features |= DOORBELL_FEATURE_EVENTFD_PEEK;
+            features |= DOORBELL_FEATURE_EVENTFD_PEEK | DOORBELL_FEATURE_COUNT;
         }
         let mut info = doorbell_get_info {
             abi_version: DOORBELL_ABI_VERSION,
@@ -359,11 +359,20 @@ impl DoorbellFile {
     #[inline(always)]
     fn trigger(&self, arg: &Argument) -> Result<isize> {
         let trigger: doorbell_trigger = arg.read()?;
-        let scope = Scope::of_trigger(trigger.flags, trigger.fd)?;
+        let counts = trigger.flags == DOORBELL_TRIGGER_FLAG_COUNT;
+        let scope = if counts {
+            Scope::Assign
+        } else {
+            Scope::of_trigger(trigger.flags, trigger.fd)?
+        };
         check_reserved(&trigger.reserved)?;
         let context = self.context()?;
         context.line(trigger.line).ok_or(ENXIO)?;
         match scope {
+            Scope::Assign if counts => {
+                let eventfd = EventFdFile::from_fd(trigger.fd)?.queue()?;
+                context.assign_trigger(Output::counting(eventfd.counting()?)?, trigger.line)?
+            }
             Scope::Assign => context.assign_trigger(eventfd(trigger.fd)?, trigger.line)?,
             Scope::Deassign => context.deassign_trigger(eventfd(trigger.fd)?.id(), trigger.line)?,
             Scope::DeassignAll => return Ok(context.deassign_triggers(trigger.line)? as isize),

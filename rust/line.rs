@@ -73,6 +73,7 @@ use crate::{
         DOORBELL_ACK_POSTPONED,
         DOORBELL_LINE_ASSERTED,
         DOORBELL_LINE_AUTOMASK,
+        DOORBELL_LINE_COUNTS,
         DOORBELL_LINE_LEVEL,
         DOORBELL_LINE_MASKED,
         DOORBELL_LINE_MODERATED,
@@ -110,6 +111,7 @@ const _: () = {
     assert!(state::AUTOMASK == DOORBELL_LINE_AUTOMASK);
     assert!(state::WAITERS == DOORBELL_LINE_WAITERS);
     assert!(state::MODERATED == DOORBELL_LINE_MODERATED);
+    assert!(state::COUNTS == DOORBELL_LINE_COUNTS);
     assert!(state::REASONS == DOORBELL_LINE_REASONS);
     assert!(state::REASONS_SHIFT == DOORBELL_LINE_REASONS_SHIFT);
     const fn masked(reason: u32) -> u32 {
@@ -287,26 +289,37 @@ impl Line {
     #[cold]
     fn ring_word(self: Pin<&Self>, mut word: u32) -> RingOutcome {
         let ring = |word| state::ring(word, Origin::Caller);
-        loop {
-            if word & state::WAITERS != 0 {
-                return self.ring_waiters(word);
-            }
+        while word & (state::WAITERS | state::COUNTS) == 0 {
             match self.lock.try_update(word, ring) {
                 Ok((action, guard)) => return self.rung(action, guard, Origin::Caller),
                 Err(now) => word = now,
             }
         }
+        self.ring_special(word)
     }
 
-    /// Rings the line, whose trigger was its waiters: its word was `word`.
+    /// Rings the line, whose trigger was its waiters, or which counts its rings: its word was `word`.
     #[inline(never)]
-    fn ring_waiters(self: Pin<&Self>, word: u32) -> RingOutcome {
+    fn ring_special(self: Pin<&Self>, word: u32) -> RingOutcome {
         if word == state::WAITERS && self.ring_idle_waiters(Origin::Caller, Place::Caller) {
             return RingOutcome::Delivered;
         }
-        let ring = |word| state::ring(word, Origin::Caller);
-        let (action, guard) = self.lock.update_from(word, ring);
+        let (action, guard) = self.update_special(word, Origin::Caller);
         self.rung(action, guard, Origin::Caller)
+    }
+
+    /// Applies a ring from `origin` to the line. Its word was `word`.
+    #[inline(always)]
+    fn update_special(&self, mut word: u32, origin: Origin) -> (Action, Option<LineGuard<'_>>) {
+        // The word says whether the line counts, and no other word is expected by that attempt.
+        while word & state::COUNTS == 0 {
+            match self.lock.try_update(word, |word| state::ring(word, origin)) {
+                Ok(rung) => return rung,
+                Err(now) => word = now,
+            }
+        }
+        let ring = |word, units| state::ring_counted(word, units, origin);
+        self.lock.update_units(word, ring)
     }
 
     /// Rings an edge line that is expected to have waiters and to be otherwise idle. Returns false, without a
@@ -420,28 +433,25 @@ impl Line {
     #[cold]
     fn relayed_word(self: Pin<&Self>, mut word: u32, provenance: Provenance) -> RingOutcome {
         let ring = |word| state::ring(word, Origin::Wake(provenance));
-        loop {
-            if word & state::WAITERS != 0 {
-                return self.relayed_to_waiters(word, provenance);
-            }
+        while word & (state::WAITERS | state::COUNTS) == 0 {
             match self.lock.try_update(word, ring) {
                 Ok((action, _)) => return self.relayed_action(action, provenance),
                 Err(now) => word = now,
             }
         }
+        self.relayed_special(word, provenance)
     }
 
-    /// Does what [`Line::relayed`] does for a line whose trigger was its waiters: its word was `word`. They may be
-    /// woken anywhere.
+    /// Does what [`Line::relayed`] does for a line whose trigger was its waiters, or which counts its rings: its
+    /// word was `word`. Waiters may be woken anywhere.
     #[inline(never)]
-    fn relayed_to_waiters(self: Pin<&Self>, word: u32, provenance: Provenance) -> RingOutcome {
+    fn relayed_special(self: Pin<&Self>, word: u32, provenance: Provenance) -> RingOutcome {
         // This is not a task's own ring, so what remains goes on as after an interrupt's delivery.
         let (origin, place) = (Origin::Wake(provenance), Place::Interrupt);
         if word == state::WAITERS && self.ring_idle_waiters(origin, place) {
             return RingOutcome::Delivered;
         }
-        let ring = |word| state::ring(word, origin);
-        let (action, guard) = self.lock.update_from(word, ring);
+        let (action, guard) = self.update_special(word, origin);
         match guard {
             None => self.relayed_action(action, provenance),
             Some(guard) => self.deliver_relayed(action, guard, provenance),
@@ -605,7 +615,7 @@ impl Line {
         provenance: Provenance,
         place: Place,
     ) {
-        self.send(&mut guard, provenance);
+        self.send_edge(&mut guard, provenance);
         if let Err(guard) = guard.release_idle() {
             self.deliver_at(guard, None, 1, place);
         }
@@ -648,6 +658,22 @@ impl Line {
 
     #[inline(always)]
     fn send(self: Pin<&Self>, guard: &mut LineGuard<'_>, provenance: Provenance) {
+        self.take_units(guard);
+        self.send_edge(guard, provenance);
+    }
+
+    /// Takes the units of a line that counts, for its triggers that do.
+    #[inline(always)]
+    fn take_units(&self, guard: &mut LineGuard<'_>) {
+        if self.lock.word() & state::COUNTS != 0 {
+            let units = guard.take_units();
+            guard.add_units(units);
+        }
+    }
+
+    /// Sends a message of a line that does not count.
+    #[inline(always)]
+    fn send_edge(self: Pin<&Self>, guard: &mut LineGuard<'_>, provenance: Provenance) {
         // Before the signal: a thread that the signal wakes finds the delivery counted.
         self.lock.stats().deliveries.add(1);
         self.trace_deliver(provenance);
@@ -718,10 +744,19 @@ impl Line {
     pub(crate) fn lock_triggers<R>(self: Pin<&Self>, f: impl FnOnce(&mut Triggers) -> R) -> R {
         let mut guard = self.claim();
         let result = f(&mut guard);
+        self.end_count(&guard);
         if let Err(guard) = guard.release_idle() {
             self.deliver(guard, None, 0);
         }
         result
+    }
+
+    /// Ends the count of a line whose last trigger that counts is gone.
+    fn end_count(&self, guard: &LineGuard<'_>) {
+        let word = self.lock.word();
+        if word & state::COUNTS != 0 && !guard.counts() {
+            self.lock.update_units(word, state::uncount);
+        }
     }
 
     /// Adds a trigger, as [`Triggers::add`] does. If the line is asserted and its last message found no
@@ -730,6 +765,10 @@ impl Line {
     /// # Context
     ///
     /// As of [`Line::lock_triggers`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Triggers::add`]. EOPNOTSUPP: the output counts, and the line is a level line.
     pub(crate) fn add_trigger(
         self: Pin<&Self>,
         output: &mut Option<Output>,
@@ -747,9 +786,17 @@ impl Line {
         then: impl FnOnce(),
     ) -> Result {
         let mut guard = self.claim();
+        if output.as_ref().is_some_and(Output::counts) {
+            let word = self.lock.word();
+            if !self.lock.update_units(word, state::count).0 {
+                self.deliver(guard, None, 0);
+                return Err(EOPNOTSUPP);
+            }
+        }
         let added = guard.add(output, room);
-        if added.is_ok() {
-            then();
+        match added {
+            Ok(()) => then(),
+            Err(_) => self.end_count(&guard),
         }
         if added.is_ok() && guard.take_undelivered() {
             let _ = self
@@ -825,7 +872,8 @@ impl Line {
                 self.take_all()
             };
         let nothing = message.is_none() && owed.is_none();
-        if let Some((guard, provenance)) = message {
+        if let Some((mut guard, provenance)) = message {
+            self.take_units(&mut guard);
             self.deliver_in_interrupt(guard, provenance);
         }
         if let Some(owed) = owed {

@@ -71,12 +71,14 @@ const u64 DOORBELL_FEATURES_SAVE = DOORBELL_FEATURE_SAVE;
 const u64 DOORBELL_FEATURES_MODERATION = DOORBELL_FEATURE_MODERATION;
 const u64 DOORBELL_FEATURES_SUMMARY = DOORBELL_FEATURE_SUMMARY;
 const u64 DOORBELL_FEATURES_LAST_VALUE = DOORBELL_FEATURE_LAST_VALUE;
+const u64 DOORBELL_FEATURES_COUNT = DOORBELL_FEATURE_COUNT;
 #endif
 
 const u32 DOORBELL_GFP_RETRY_MAYFAIL = ___GFP_RETRY_MAYFAIL;
 
 bool doorbell_signal_allowed(void);
 void doorbell_signal_lockdep(struct eventfd_ctx *ctx, __poll_t mask);
+void doorbell_eventfd_raise(struct wait_queue_head *wqh, u64 *count, u64 more);
 __poll_t doorbell_vfs_poll(struct file *file, struct poll_table_struct *pt);
 unsigned long doorbell_wait_queue_lock(struct wait_queue_head *wqh);
 void doorbell_wait_queue_unlock(struct wait_queue_head *wqh, unsigned long flags);
@@ -102,6 +104,7 @@ atomic_t *doorbell_read_begin(struct doorbell_readers *readers, u32 phase);
 void doorbell_read_end(atomic_t *active);
 int doorbell_get_value(u64 *value, const void __user *from, size_t size);
 int doorbell_word_cmpxchg(atomic_t *word, int old, int new);
+bool doorbell_units_cmpxchg(atomic_t *word, u32 old[2], u32 word_new, u32 units_new, bool claim);
 int doorbell_handoff_claim(atomic_t *word, int old, int new);
 int doorbell_handoff_release(atomic_t *word, int old, int new);
 void doorbell_preempt_disable(void);

@@ -47,6 +47,26 @@ void doorbell_signal_lockdep(struct eventfd_ctx *ctx, __poll_t mask)
 		lock_map_release(&doorbell_signal_map);
 }
 
+/*
+ * Adds @more to an eventfd's counter, without a wake-up. Its context is that of
+ * doorbell_signal_lockdep(), and so is what lockdep is told. A counter that cannot take
+ * all stops one below ULLONG_MAX, so that the signal that follows raises it to that: this
+ * is what so many signals do.
+ */
+void doorbell_eventfd_raise(struct wait_queue_head *wqh, u64 *count, u64 more)
+{
+	unsigned long flags;
+
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+		lock_map_acquire_try(&doorbell_signal_map);
+	spin_lock_irqsave(&wqh->lock, flags);
+	if (*count < ULLONG_MAX)
+		*count += min(more, ULLONG_MAX - 1 - *count);
+	spin_unlock_irqrestore(&wqh->lock, flags);
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+		lock_map_release(&doorbell_signal_map);
+}
+
 void doorbell_poll_init(struct wait_queue_head *wqh)
 {
 	init_waitqueue_head(wqh);
@@ -210,6 +230,32 @@ int doorbell_word_cmpxchg(atomic_t *word, int old, int new)
 		return now;
 	atomic_try_cmpxchg(word, &now, new);
 	return now;
+}
+
+/*
+ * Exchanges the word and the units beside it for new ones, if they are @old. Otherwise
+ * returns false, writes their values to @old, and orders nothing. With @claim it disables
+ * preemption as doorbell_handoff_claim() does.
+ */
+bool doorbell_units_cmpxchg(atomic_t *word, u32 old[2], u32 word_new, u32 units_new, bool claim)
+{
+	union {
+		u32 half[2];
+		s64 both;
+	} from = { .half = { old[0], old[1] } }, to = { .half = { word_new, units_new } };
+	bool done;
+
+	claim = claim && !IS_ENABLED(CONFIG_PREEMPT_RT);
+	if (claim)
+		preempt_disable();
+	done = atomic64_try_cmpxchg((atomic64_t *)word, &from.both, to.both);
+	if (done)
+		return true;
+	if (claim)
+		preempt_enable();
+	old[0] = from.half[0];
+	old[1] = from.half[1];
+	return false;
 }
 
 /*

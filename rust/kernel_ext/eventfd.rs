@@ -227,6 +227,20 @@ impl EventFdQueue {
         &self.eventfd
     }
 
+    /// Returns a reference through which signals can be counted.
+    ///
+    /// # Errors
+    ///
+    /// EOPNOTSUPP: as of [`EventFdGuard::peek`].
+    pub(crate) fn counting(self) -> Result<CountingEventFd> {
+        let offset = self.layout().ok_or(EOPNOTSUPP)?.count;
+        // INVARIANT: The layout is that of the eventfd's context.
+        Ok(CountingEventFd {
+            queue: self,
+            offset,
+        })
+    }
+
     /// Locks the counter: acquires the eventfd's wait-queue lock, with interrupts off.
     pub(crate) fn lock(&self) -> EventFdGuard<'_> {
         EventFdGuard {
@@ -319,6 +333,50 @@ impl EventFdQueue {
         } else {
             count
         })
+    }
+}
+
+/// An eventfd whose counter can be raised by more than one.
+///
+/// # Invariants
+///
+/// `offset` is that of the 64-bit counter in the eventfd's context, by the layout that
+/// [`EventFdQueue::peek_locked`] describes.
+pub(crate) struct CountingEventFd {
+    queue: EventFdQueue,
+    offset: usize,
+}
+
+impl CountingEventFd {
+    /// Returns the identity of the eventfd, as [`EventFd::id`] does.
+    pub(crate) fn id(&self) -> usize {
+        self.queue.eventfd.id()
+    }
+
+    /// Adds `count` to the counter and wakes the waiters once, as a write(2) of `count` does. It never waits:
+    /// the counter stops at its maximum, as after so many calls of [`EventFd::signal`]. Does nothing if
+    /// `count` is zero.
+    ///
+    /// # Context
+    ///
+    /// As of [`EventFd::signal`].
+    pub(crate) fn signal(&self, count: u64, mask: u32) {
+        let eventfd = &self.queue.eventfd;
+        if count > 1 {
+            // SAFETY: The context is valid, the queue is in it, and by the type invariants the counter is at the
+            // offset. All writers of the counter hold the queue's lock, as this does.
+            unsafe {
+                bindings::doorbell_eventfd_raise(
+                    self.queue.queue.as_ptr(),
+                    eventfd.0.as_ptr().byte_add(self.offset).cast::<u64>(),
+                    count - 1,
+                )
+            };
+        }
+        if count > 0 {
+            // A reader that comes before this one finds the others, and then this one.
+            eventfd.signal(mask);
+        }
     }
 }
 

@@ -13,7 +13,10 @@
 //! returns. The owner releases the lock by a compare-exchange of the same word, so it finds that
 //! bit before.
 //!
-//! The word is the first field of a [`StatusWord`], which userspace can map and read.
+//! The word is the first field of a [`StatusWord`], which userspace can map and read. Beside it is a second word
+//! of units, for users that count. [`HandoffLock::update_units`] changes both by one compare-exchange of 64 bits;
+//! all other functions change the first word only, so that the second costs them nothing. Both compare-exchanges
+//! are of the same eight aligned bytes, as those of the kernel's qspinlock are of parts of its word.
 //!
 //! A preempted owner delays the work that contenders have left to it. So preemption is off while
 //! the lock has an owner, as with a spinlock. On PREEMPT_RT a spinlock's owner is preemptible. The
@@ -43,7 +46,9 @@ use kernel::{
     prelude::*,
     sync::atomic::{
         Acquire,
-        Atomic, //
+        Atomic,
+        Full,
+        Relaxed, //
     },
     types::NotThreadSafe, //
 };
@@ -59,17 +64,20 @@ pub(crate) const PARKED: u32 = 1 << 29;
 #[repr(C)]
 pub(crate) struct StatusWord<C> {
     word: Atomic<u32>,
-    _reserved: u32,
+    units: Atomic<u32>,
     stats: C,
 }
 
 impl<C> StatusWord<C> {
     /// Creates a status with a word of zero.
     pub(crate) const fn new(stats: C) -> Self {
-        const { assert!(size_of::<Self>() == 2 * size_of::<u32>() + size_of::<C>()) };
+        const {
+            assert!(size_of::<Self>() == 2 * size_of::<u32>() + size_of::<C>());
+            assert!(core::mem::offset_of!(Self, units) == size_of::<u32>());
+        };
         Self {
             word: Atomic::new(0),
-            _reserved: 0,
+            units: Atomic::new(0),
             stats,
         }
     }
@@ -153,6 +161,45 @@ impl<T, C: Visible> HandoffLock<T, C> {
         match self.try_update(likely, &f) {
             Ok(done) => done,
             Err(now) => self.update_from(now, f),
+        }
+    }
+
+    /// Changes the word and the units beside it by `f`, in one step. The first attempt expects the word `word`.
+    /// `f`, the guard and the order are those of [`HandoffLock::update`].
+    ///
+    /// # Context
+    ///
+    /// Any context; neither sleeps nor allocates.
+    #[cold]
+    pub(crate) fn update_units<R>(
+        &self,
+        mut word: u32,
+        f: impl Fn(u32, u32) -> (u32, u32, R),
+    ) -> (R, Option<HandoffGuard<'_, T, C>>) {
+        let mut units = self.status.units.load(Relaxed);
+        loop {
+            let (new, new_units, result) = f(word, units);
+            let new = new & !PARKED | word & (IN_PROGRESS | PARKED);
+            let claims = new & !word & IN_PROGRESS != 0;
+            let owned = claims.then(|| self.owner_lock.acquire());
+            let mut old = [word, units];
+            // SAFETY: The pointers are valid, and the eight bytes of the word and the units are aligned: the
+            // pages that they are in are, and a status has the alignment and a multiple of the size of a `u64`.
+            // This is a full compare-exchange. If it succeeds and `claims` is true, it disables preemption.
+            let exchanged = unsafe {
+                bindings::doorbell_units_cmpxchg(
+                    self.as_ptr(),
+                    old.as_mut_ptr(),
+                    new,
+                    new_units,
+                    claims,
+                )
+            };
+            if exchanged {
+                // INVARIANT: As in `try_update`.
+                return (result, owned.map(|owned| self.guard(owned)));
+            }
+            [word, units] = old;
         }
     }
 
@@ -267,6 +314,12 @@ pub(crate) struct HandoffGuard<'a, T, C: Visible> {
 }
 
 impl<T, C: Visible> HandoffGuard<'_, T, C> {
+    /// Takes the units beside the word: returns their number, and leaves zero. Fully ordered.
+    #[cold]
+    pub(crate) fn take_units(&self) -> u32 {
+        self.lock.status.units.xchg(0u32, Full)
+    }
+
     /// Releases the lock if no bit but [`IN_PROGRESS`] is set in its word; otherwise returns the
     /// guard. Fully ordered.
     #[inline(always)]

@@ -148,6 +148,11 @@ impl WaitQueue {
         capture.found.map(Self)
     }
 
+    /// Returns the queue's pointer, which is valid as long as this object.
+    pub(crate) fn as_ptr(&self) -> *mut kbindings::wait_queue_head {
+        self.0.as_ptr()
+    }
+
     /// Returns the address, for comparisons.
     pub(crate) fn addr(&self) -> usize {
         self.0.addr().get()

@@ -56,6 +56,31 @@ mod handoff_lock {
     }
 
     #[test]
+    fn word_and_units_change_in_one_step() -> Result {
+        with_lock(|lock| {
+            let add = |word, units| (word | 5, units + 3, units);
+            // The word that is expected is wrong at first.
+            let (old, guard) = lock.update_units(8, add);
+            assert_eq!((old, lock.word()), (0, 5));
+            assert!(guard.is_none());
+            assert_eq!(lock.update_units(5, add).0, 3);
+            // All other changes leave the units.
+            lock.update(5, |word| (word & !1, ()));
+            let (_, guard) = lock.update_units(4, |_, units| (IN_PROGRESS, units, ()));
+            let Some(guard) = guard else {
+                return assert!(false);
+            };
+            // It does not release another owner's lock.
+            let (_, other) = lock.update_units(IN_PROGRESS, |_, units| (2, units, ()));
+            assert!(other.is_none());
+            assert_eq!(lock.word(), IN_PROGRESS | 2);
+            assert_eq!(guard.take_units(), 6);
+            assert_eq!(guard.take_units(), 0);
+            assert_eq!(lock.word(), IN_PROGRESS | 2);
+        })
+    }
+
+    #[test]
     fn guard_gives_access_and_is_released_by_an_update() -> Result {
         with_lock(|lock| {
             let (_, guard) = lock.update(0, |word| (word | IN_PROGRESS, ()));

@@ -275,6 +275,48 @@ mod line {
     }
 
     #[test]
+    fn each_ring_of_a_line_that_counts_is_a_unit() {
+        for word in words() {
+            for origin in sources() {
+                let (plain, action) = ring(word, origin);
+                assert_eq!(ring_counted(word, 7, origin), (plain, 7, action));
+                let counts = ring_counted(word | COUNTS, 7, origin);
+                assert_eq!(counts, (plain | COUNTS, 8, action));
+            }
+        }
+        // The number stops at its maximum.
+        let (_, units, _) = ring_counted(COUNTS | PENDING | MASK, u32::MAX, Origin::Caller);
+        assert_eq!(units, u32::MAX);
+    }
+
+    #[test]
+    fn clear_takes_the_units_of_its_message() {
+        for word in words().map(|word| word | COUNTS) {
+            let (plain, taken) = clear(word);
+            let (after, left, (counted, dropped)) = clear_counted(word, 7);
+            assert!(after == plain && counted == taken);
+            let took = matches!(taken, Taken::Done { .. });
+            assert_eq!((left, dropped), if took { (0, 7) } else { (7, 0) });
+        }
+    }
+
+    #[test]
+    fn count_begins_with_the_pending_message() {
+        for word in words() {
+            let message = u32::from(word & PENDING != 0);
+            assert_eq!(count(word, 0), (word | COUNTS, message, true));
+            assert_eq!(count(word | COUNTS, 7), (word | COUNTS, 7, true));
+            assert_eq!(uncount(word | COUNTS, 7), (word, 0, ()));
+            // A line that counts stays an edge line.
+            assert_eq!(retype(word | COUNTS, true, false), (word | COUNTS, false));
+            assert_eq!(retype(word | COUNTS, false, false), (word | COUNTS, true));
+        }
+        for word in level_words() {
+            assert_eq!(count(word, 0), (word, 0, false));
+        }
+    }
+
+    #[test]
     fn edge_lines_have_no_level_and_nothing_to_ack() {
         for word in words() {
             assert_eq!(ack(word), (word, None));

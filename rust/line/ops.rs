@@ -160,14 +160,27 @@ impl Line {
     ///
     /// As of [`Line::lock_triggers`].
     pub(crate) fn clear(self: Pin<&Self>) -> bool {
-        let first = self
-            .lock
-            .update(Reasons::VECTOR.masked() | state::PENDING, state::clear);
-        let Some((guard, _, resample)) = self.take(first, state::clear) else {
+        let this = self.get_ref();
+        // With the units, whether the line counts or not: an assignment may begin the count meanwhile.
+        let clear = || {
+            this.lock
+                .update_units(this.lock.word(), state::clear_counted)
+        };
+        let mut cleared = clear();
+        if cleared.0 .0 == Taken::Busy {
+            cleared = wait_until(|| {
+                self.help();
+                let again = clear();
+                (again.0 .0 != Taken::Busy).then_some(again)
+            });
+        }
+        let ((Taken::Done { resample, .. }, units), guard) = cleared else {
             return false;
         };
         if let Some(guard) = guard {
-            self.lock.stats().dropped.add(1);
+            let stats = this.lock.stats();
+            stats.dropped.add(1);
+            stats.dropped_units.add(u64::from(units));
             self.deliver(guard, None, 0);
         }
         self.notifiers().notify(0, resample);

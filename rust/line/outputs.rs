@@ -15,7 +15,10 @@ use super::{
 use crate::{
     kernel_ext::{
         alloc::user_alloc_flags,
-        eventfd::EventFd,
+        eventfd::{
+            CountingEventFd,
+            EventFd, //
+        },
         lazy_vec::LazyVec,
         shared_list::SharedList, //
     },
@@ -33,6 +36,7 @@ use kernel::{
         atomic::{
             Acquire,
             Atomic,
+            Relaxed,
             Release, //
         },
         Arc, //
@@ -48,10 +52,28 @@ const _: () = assert!(MAX <= u16::MAX as usize);
 /// The events that a notifier may ask for.
 pub(crate) const EVENTS: u32 = DOORBELL_NOTIFY_MASK | DOORBELL_NOTIFY_UNMASK | DOORBELL_NOTIFY_ACK;
 
+/// An eventfd that a delivery signals with the number of its rings.
+pub(crate) struct Counting {
+    eventfd: CountingEventFd,
+    /// The rings that the next signal adds. Only the owner of the line changes it.
+    units: Atomic<u64>,
+}
+
+impl Counting {
+    /// Signals the units, and leaves none. Context as of [`EventFd::signal`].
+    fn deliver(&self, mask: u32) {
+        let units = self.units.load(Relaxed);
+        self.units.store(0u64, Relaxed);
+        self.eventfd.signal(units, mask);
+    }
+}
+
 /// An eventfd, a callback, the summary, or the waiters of a line.
 pub(crate) enum Output {
     /// An eventfd, which is signalled.
     EventFd(EventFd),
+    /// An eventfd, to which the number of rings is added.
+    Counting(KBox<Counting>),
     /// A callback of another module, which is called.
     Callback(Callback),
     /// The context's summary, in which the line of that number is marked.
@@ -61,10 +83,23 @@ pub(crate) enum Output {
 }
 
 impl Output {
+    /// Creates an output that counts. Process context.
+    pub(crate) fn counting(eventfd: CountingEventFd) -> Result<Self> {
+        let units = Atomic::new(0u64);
+        let counting = KBox::new(Counting { eventfd, units }, user_alloc_flags())?;
+        Ok(Self::Counting(counting))
+    }
+
+    /// Returns true for an eventfd to which the number of rings is added.
+    pub(crate) fn counts(&self) -> bool {
+        matches!(self, Self::Counting(_))
+    }
+
     /// Returns the identity, which no other output has at the same time.
     pub(crate) fn id(&self) -> usize {
         match self {
             Self::EventFd(eventfd) => eventfd.id(),
+            Self::Counting(counting) => counting.eventfd.id(),
             Self::Callback(callback) => callback.id(),
             Self::Summary(summary, _) => summary.id(),
             Self::Waiters(waiters) => waiters.id(),
@@ -73,7 +108,7 @@ impl Output {
 
     /// Returns true for an eventfd, which userspace has assigned.
     pub(crate) fn is_eventfd(&self) -> bool {
-        matches!(self, Self::EventFd(_))
+        matches!(self, Self::EventFd(_) | Self::Counting(_))
     }
 
     /// Signals a delivery, as [`EventFd::signal`] does with `mask`. Context as of that.
@@ -91,6 +126,7 @@ impl Output {
     fn deliver_other(&self, mask: u32) {
         match self {
             Self::EventFd(_) => {}
+            Self::Counting(counting) => counting.deliver(mask),
             Self::Callback(callback) => callback.call_at(hops_of_key(mask), 0),
             Self::Summary(summary, line) => summary.deliver(*line, wake_key(mask)),
             Self::Waiters(waiters) => waiters.wake(),
@@ -103,7 +139,7 @@ impl Output {
             Self::EventFd(eventfd) => eventfd.signal(0),
             Self::Callback(callback) => callback.call(event),
             // These are triggers only.
-            Self::Summary(..) | Self::Waiters(_) => {}
+            Self::Summary(..) | Self::Counting(_) | Self::Waiters(_) => {}
         }
     }
 
@@ -112,7 +148,7 @@ impl Output {
         match self {
             Self::EventFd(eventfd) => eventfd.signal(key),
             Self::Callback(callback) => callback.call_at(hops_of_key(key), event),
-            Self::Summary(..) | Self::Waiters(_) => {}
+            Self::Summary(..) | Self::Counting(_) | Self::Waiters(_) => {}
         }
     }
 }
@@ -147,6 +183,21 @@ impl Triggers {
     /// Returns their identities.
     fn ids(&self) -> impl Iterator<Item = usize> + '_ {
         self.outputs.iter().map(Output::id)
+    }
+
+    /// Returns true if a trigger counts.
+    pub(crate) fn counts(&self) -> bool {
+        self.outputs.iter().any(Output::counts)
+    }
+
+    /// Adds `units` to what the next signal adds to the triggers that count.
+    pub(crate) fn add_units(&mut self, units: u32) {
+        for output in self.outputs.iter() {
+            if let Output::Counting(counting) = output {
+                let sum = counting.units.load(Relaxed);
+                counting.units.store(sum + u64::from(units), Relaxed);
+            }
+        }
     }
 
     /// Signals a delivery to all triggers, with `mask` in the key of the wake-ups. Context as of

@@ -35,6 +35,11 @@
 //! A line whose only trigger is its own waiters signals no eventfd. So an eventfd's wake callback may
 //! deliver its message: a ring from there claims the line, as any other ring does.
 //!
+//! A line whose word has [`COUNTS`] counts its rings in units beside the word. [`ring_counted`] changes both in
+//! one step: the number is exact, whatever a delivery, a CLEAR or another ring does at the same time. The owner
+//! takes the units after it has taken the message, in a step of its own. So it may add a ring whose message
+//! comes next; that message then adds less, or nothing.
+//!
 //! Each function below is applied to the word by one compare-exchange, fully ordered.
 
 /// The state of an idle line.
@@ -71,6 +76,9 @@ pub(crate) const AUTOMASK: u32 = 1 << 6;
 /// The line's only trigger is its waiters: threads in DOORBELL_WAIT. Only the owner changes this bit, with
 /// the triggers.
 pub(crate) const WAITERS: u32 = 1 << 7;
+
+/// The line has a trigger that adds the number of rings. The bit is part of the ABI.
+pub(crate) const COUNTS: u32 = 1 << 24;
 
 /// An unmaskfd has unmasked the line: the callback that is queued has to signal the notifiers.
 const OWES_UNMASK: u32 = 1 << 15;
@@ -677,6 +685,46 @@ pub(crate) fn clear(state: u32) -> (u32, Taken) {
     (cleared | IN_PROGRESS, Taken::Done { message, resample })
 }
 
+/// Rings the line, and counts the ring if the line counts. `units` are those beside the word; they stop at their
+/// maximum.
+#[inline]
+pub(crate) fn ring_counted(state: u32, units: u32, origin: Origin) -> (u32, u32, Action) {
+    let (rung, action) = ring(state, origin);
+    let units = if state & COUNTS != 0 {
+        units.saturating_add(1)
+    } else {
+        units
+    };
+    (rung, units, action)
+}
+
+/// Does what [`clear`] does, and takes the units of the message. Returns their number, which is zero for a line
+/// that does not count.
+#[inline]
+pub(crate) fn clear_counted(state: u32, units: u32) -> (u32, u32, (Taken, u32)) {
+    match clear(state) {
+        (cleared, taken @ Taken::Done { .. }) => (cleared, 0, (taken, units)),
+        (same, taken) => (same, units, (taken, 0)),
+    }
+}
+
+/// Makes the line count. A message that is pending has one unit, because its rings were not counted. Returns
+/// false for a level line, which sends one message for all rings until the ack.
+pub(crate) fn count(state: u32, units: u32) -> (u32, u32, bool) {
+    if state & LEVEL != 0 {
+        return (state, units, false);
+    }
+    if state & COUNTS != 0 {
+        return (state, units, true);
+    }
+    (state | COUNTS, u32::from(state & PENDING != 0), true)
+}
+
+/// Ends the count, and drops the units.
+pub(crate) fn uncount(state: u32, _units: u32) -> (u32, u32, ()) {
+    (state & !COUNTS, 0, ())
+}
+
 /// Removes an assertion. Returns true if the resamplefds have to be signalled now.
 fn deassert(state: u32) -> (u32, bool) {
     let deasserted = state & !ASSERTED;
@@ -776,11 +824,11 @@ pub(crate) fn renew(state: u32) -> (u32, ()) {
 }
 
 /// Makes the line a level line, or an edge line, that masks itself or not. Returns true if it is one now. A
-/// mask that the line has set stays.
+/// mask that the line has set stays. A line that counts stays an edge line.
 pub(crate) fn retype(state: u32, level: bool, automask: bool) -> (u32, bool) {
     let kept = if level == (state & LEVEL != 0) {
         state
-    } else if state & (PENDING | ASSERTED | RAISED | WITHDRAWN) != 0 {
+    } else if state & (PENDING | ASSERTED | RAISED | WITHDRAWN | COUNTS) != 0 {
         return (state, false);
     } else if level {
         state | LEVEL
@@ -818,9 +866,9 @@ pub(crate) const fn is_in_ack(state: u32) -> bool {
 }
 
 /// Returns true if the line can be restored: it is as it was created, but may be masked, and rung. It has no
-/// waiters: they would take the deliveries of the record for their own.
+/// waiters, which would take the deliveries of the record for their own, and does not count its rings.
 pub(crate) const fn is_fresh(state: u32) -> bool {
-    state & (SAVED | WAITERS) & !(MASKED | REASONS | PENDING) == 0
+    state & (SAVED | WAITERS | COUNTS) & !(MASKED | REASONS | PENDING) == 0
 }
 
 /// Replaces the state of a fresh line with the `saved` bits, which must be restorable. The caller owns the

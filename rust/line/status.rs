@@ -39,7 +39,8 @@ use kernel::{
 ///
 /// Only the owner of the line writes those that need no atomic addition. `coalesced` and `acks` are off the
 /// fast path. The line's waiters change `taken`: it is the value of `deliveries` up to which they have
-/// consumed them.
+/// consumed them. `dropped_units` are the
+/// rings of the messages in `dropped`, if the line counted them.
 #[repr(C)]
 pub(crate) struct LineStats {
     pub(crate) deliveries: SingleWriterCounter,
@@ -48,7 +49,7 @@ pub(crate) struct LineStats {
     pub(crate) deferred: SingleWriterCounter,
     pub(crate) acks: Atomic<u64>,
     pub(crate) taken: Atomic<u64>,
-    reserved: u64,
+    pub(crate) dropped_units: SingleWriterCounter,
 }
 
 impl_visible!(LineStats {
@@ -58,7 +59,7 @@ impl_visible!(LineStats {
     deferred: SingleWriterCounter,
     acks: Atomic<u64>,
     taken: Atomic<u64>,
-    reserved: u64,
+    dropped_units: SingleWriterCounter,
 });
 
 /// The entry of a line in the status pages: `struct doorbell_line_status`.
@@ -76,7 +77,8 @@ const _: () = {
             );
         )+};
     }
-    check!(deliveries coalesced dropped deferred acks taken reserved);
+    check!(deliveries coalesced dropped deferred acks taken dropped_units);
+    assert!(core::mem::offset_of!(doorbell_line_status, units) == size_of::<u32>());
 };
 
 /// Returns the status of an idle line without history.
@@ -88,7 +90,7 @@ pub(crate) const fn new_status() -> LineStatus {
         deferred: SingleWriterCounter::new(),
         acks: Atomic::new(0),
         taken: Atomic::new(0),
-        reserved: 0,
+        dropped_units: SingleWriterCounter::new(),
     })
 }
 

@@ -98,6 +98,7 @@
 #define DOORBELL_FEATURE_MODERATION	(1ULL << 11)	/* DOORBELL_MODERATE */
 #define DOORBELL_FEATURE_SUMMARY	(1ULL << 12)	/* DOORBELL_SUMMARY, poll(2) */
 #define DOORBELL_FEATURE_LAST_VALUE	(1ULL << 13)	/* DOORBELL_REGION_FLAG_LAST */
+#define DOORBELL_FEATURE_COUNT		(1ULL << 14)	/* DOORBELL_TRIGGER_FLAG_COUNT */
 
 /**
  * struct doorbell_get_info - DOORBELL_GET_INFO: properties of the module and the context
@@ -235,14 +236,15 @@ struct doorbell_irqfd {
 #define DOORBELL_TRIGGER_FLAG_DEASSIGN	(1U << 0)
 #define DOORBELL_TRIGGER_FLAG_ALL	(1U << 1)	/* with DEASSIGN: all of the line */
 #define DOORBELL_TRIGGER_FLAG_WAITERS	(1U << 2)	/* callers of DOORBELL_WAIT, no eventfd */
+#define DOORBELL_TRIGGER_FLAG_COUNT	(1U << 3)	/* adds the number of rings */
 
 /**
  * struct doorbell_trigger - DOORBELL_TRIGGER: signal an eventfd
  * @fd: the eventfd; with DOORBELL_TRIGGER_FLAG_ALL or DOORBELL_TRIGGER_FLAG_WAITERS, -1
  * @line: the line on whose deliveries it is signalled
- * @flags: zero to assign, DOORBELL_TRIGGER_FLAG_DEASSIGN to deassign, and with
- *	DOORBELL_TRIGGER_FLAG_ALL to deassign all; DOORBELL_TRIGGER_FLAG_WAITERS with
- *	neither or with DOORBELL_TRIGGER_FLAG_DEASSIGN
+ * @flags: zero or DOORBELL_TRIGGER_FLAG_COUNT to assign, DOORBELL_TRIGGER_FLAG_DEASSIGN
+ *	to deassign, and with DOORBELL_TRIGGER_FLAG_ALL to deassign all;
+ *	DOORBELL_TRIGGER_FLAG_WAITERS alone or with DOORBELL_TRIGGER_FLAG_DEASSIGN
  * @reserved: zero
  *
  * The fd may be closed after assigning: the eventfd is signalled until it is
@@ -267,6 +269,27 @@ struct doorbell_irqfd {
  * consumed by DOORBELL_WAIT. Deassigning the waiters wakes all threads that sleep in
  * DOORBELL_WAIT, which then fails with ENOENT; deliveries that were not consumed yet are
  * lost. Without the line's waiters: ENOENT.
+ *
+ * With DOORBELL_TRIGGER_FLAG_COUNT a delivery adds the number of rings to the counter, as
+ * one write(2) of that number does, where it otherwise adds one for all that coalesced.
+ * So the sum of what is read from the eventfd is the number of rings that the line has
+ * accepted, exactly: with EFD_SEMAPHORE each ring is a unit of its own. A ring is counted
+ * in the step that makes it pending, and a delivery takes all that are counted when it
+ * starts to signal. It can take a ring whose own message comes next: that one then adds
+ * less, or nothing, and does not wake. A masked line goes on counting. All such triggers
+ * of a line get the same numbers, its other triggers one per delivery.
+ *
+ * DOORBELL_CLEAR drops the rings of the message that it drops, and counts them in
+ * doorbell_line_status.dropped_units. The rings of a message that is pending when the
+ * first such trigger of a line is assigned count as one. Those that are counted when the
+ * last one is deassigned are dropped, and the message stays for the other triggers. A
+ * message counts up to 2^32-1 rings. A counter stops at its maximum, as it does after
+ * signals: nothing waits for its reader.
+ *
+ * A level line sends one message for all rings until the ack, so it cannot count:
+ * EOPNOTSUPP, also if this build lacks DOORBELL_FEATURE_COUNT. While a line counts,
+ * DOORBELL_SET_TYPE cannot make it a level line (EBUSY). A ring of a line that counts must
+ * not be skipped because it would coalesce: look at DOORBELL_LINE_COUNTS first.
  */
 struct doorbell_trigger {
 	__s32 fd;
@@ -455,7 +478,8 @@ struct doorbell_set_level {
 #define DOORBELL_LINE_REASONS		(0xfU << 16)	/* why it is masked: DOORBELL_MASK_* */
 #define DOORBELL_LINE_REASONS_SHIFT	16
 #define DOORBELL_LINE_MODERATED		(1U << 22)	/* DOORBELL_MODERATE has limits for it */
-#define DOORBELL_LINE_STATE		0x4f00ffU
+#define DOORBELL_LINE_COUNTS		(1U << 24)	/* has a DOORBELL_TRIGGER_FLAG_COUNT */
+#define DOORBELL_LINE_STATE		0x14f00ffU
 
 /**
  * struct doorbell_query - DOORBELL_QUERY: state and counters of a line
@@ -563,7 +587,7 @@ struct doorbell_line_set {
 /**
  * struct doorbell_line_status - a line's entry in the status pages
  * @state: DOORBELL_LINE_* bits in DOORBELL_LINE_STATE
- * @reserved0: ignore it
+ * @units: with DOORBELL_LINE_COUNTS, rings that are counted and not delivered yet
  * @deliveries: deliveries of the line
  * @coalesced: rings that joined a delivery that had not started yet
  * @dropped: messages that DOORBELL_CLEAR, or a lowered level, withdrew
@@ -571,7 +595,7 @@ struct doorbell_line_set {
  * @acks: acks of the line
  * @taken: the value of @deliveries up to which DOORBELL_WAIT has consumed them; not
  *	meaningful unless DOORBELL_LINE_WAITERS is set
- * @reserved: ignore it
+ * @dropped_units: rings that DOORBELL_CLEAR has dropped while the line counted
  *
  * An array of these, one per line, can be mapped from doorbell_get_info.status_offset:
  * shared, read-only, all of its pages or fewer. Line N's entry is at N times
@@ -583,14 +607,14 @@ struct doorbell_line_set {
  */
 struct doorbell_line_status {
 	__u32 state;
-	__u32 reserved0;
+	__u32 units;
 	__u64 deliveries;
 	__u64 coalesced;
 	__u64 dropped;
 	__u64 deferred;
 	__u64 acks;
 	__u64 taken;
-	__u64 reserved;
+	__u64 dropped_units;
 };
 
 /* The address spaces of a context's bus. */
@@ -1111,14 +1135,14 @@ struct doorbell_save {
  * lines are restored one after another. A message that is pending on a line that is not
  * masked is delivered before the call returns, once; so restore lines that are paused, and
  * unmask them when they are wired. The order of wiring and DOORBELL_RESTORE does not
- * matter, except that a resamplefd and an ackfd need a level line, and that waiters are
- * assigned afterwards. The limits of DOORBELL_MODERATE are wiring, too. A message that was
+ * matter, except that a resamplefd and an ackfd need a level line, and that waiters and
+ * triggers with DOORBELL_TRIGGER_FLAG_COUNT are assigned afterwards. The limits of DOORBELL_MODERATE are wiring, too. A message that was
  * delivered before the save marks no summary here. A pending one does when it is delivered,
  * if the summary is a trigger of the line by then (see struct doorbell_summary).
  *
- * A line must be fresh (EBUSY): an edge line without DOORBELL_TYPE_FLAG_AUTOMASK and without
- * waiters that has delivered, dropped and acked nothing. It may be masked, and a masked line
- * may have been rung. Such a ring, and one that arrives during the call, is not lost: it
+ * A line must be fresh (EBUSY): an edge line without DOORBELL_TYPE_FLAG_AUTOMASK, waiters and
+ * triggers that count, which has delivered, dropped and acked nothing. It may be masked, and
+ * a masked line may have been rung. Such a ring, and one that arrives during the call, is not lost: it
  * joins the message of the record, or the line's assertion, or is a message itself.
  *
  * A record whose state no line can be in is EINVAL: bits outside of DOORBELL_SAVED_STATE;

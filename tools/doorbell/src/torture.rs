@@ -19,6 +19,7 @@ mod bus;
 mod churn;
 mod clock;
 mod consume;
+mod counting;
 mod echo;
 mod kind;
 mod level;
@@ -295,6 +296,7 @@ fn check_accounts(
             topology.paired_regions.check(),
             topology.echo.check(),
             topology.waited.check(),
+            topology.counting.check(),
             topology.relay_chain.check(),
             Ok(topology.summary.check(topology)),
         ] {

@@ -6,6 +6,7 @@
 //!   interleaving of its atomic steps by a number of threads, and checks the [`Rule`]s in each state.
 //! - [`irqfd`], [`records`], [`domain`] and [`waiters`] mirror code that needs the kernel: the attachment of
 //!   an irqfd to its eventfd, the record ring, readers with a grace period, and threads that wait for a line.
+//! - [`counts`] is a line that counts its rings, with the transitions of [`line`], too.
 //! - [`mutants`] are versions with one deliberate mistake. The exploration must find each of them.
 //! - [`region`] compares region matching with a naive reference, and has mutants of its own.
 //! - [`saved`] lists the states of a line that can be saved and restored.
@@ -20,6 +21,7 @@
 #[allow(missing_docs, dead_code)]
 mod line;
 
+pub mod counts;
 pub mod domain;
 mod invariants;
 pub mod irqfd;

@@ -7,6 +7,7 @@
 //! [`level`] and [`migrate`] have the mutants of the line.
 
 mod counters;
+mod counts;
 mod delivery;
 mod irqfd;
 mod level;
@@ -20,6 +21,7 @@ mod replies;
 mod waiters;
 
 use crate::{
+    counts::Counts,
     domain::Readers,
     explore,
     irqfd::Irqfd,
@@ -46,6 +48,7 @@ enum Subject {
     Ring(Ring),
     Readers(Readers),
     Waiters(Waiters),
+    Counts(Counts),
 }
 
 /// A model with a mistake.
@@ -247,6 +250,7 @@ impl Mutant {
             Subject::Ring(ring) => explore(ring, 1),
             Subject::Readers(readers) => explore(readers, 1),
             Subject::Waiters(waiters) => explore(waiters, 1),
+            Subject::Counts(counts) => explore(counts, 1),
         }
     }
 }
@@ -266,6 +270,7 @@ pub fn all() -> impl Iterator<Item = Mutant> {
         records::MUTANTS,
         readers::MUTANTS,
         waiters::MUTANTS,
+        counts::MUTANTS,
     ]
     .concat()
     .into_iter()

@@ -396,7 +396,11 @@ fn skips_what_coalesces() -> Checked {
             words += 1;
             let (after, action) = line::ring(word, Origin::Caller);
             let coalesces = after == word && action == Action::Coalesce;
-            if skip::would_coalesce(public) != coalesces {
+            // A line that counts needs each ring.
+            let skips_counted = skip::would_coalesce(public | line::COUNTS);
+            if skip::would_coalesce(public) != coalesces
+                || skips_counted && public & line::LEVEL == 0
+            {
                 wrong.push(format!("{word:#x}"));
             }
         }

@@ -286,7 +286,7 @@ fn wide_table(header: &[&str], left: usize) -> comfy_table::Table {
 }
 
 /// The features, by the names that `doorbell info` prints.
-const FEATURES: [(u64, &str); 14] = [
+const FEATURES: [(u64, &str); 15] = [
     (uapi::FEATURE_EVENTFD_READ, "read"),
     (uapi::FEATURE_EVENTFD_PEEK, "peek"),
     (uapi::FEATURE_MASK, "mask"),
@@ -301,6 +301,7 @@ const FEATURES: [(u64, &str); 14] = [
     (uapi::FEATURE_MODERATION, "moderation"),
     (uapi::FEATURE_SUMMARY, "summary"),
     (uapi::FEATURE_LAST_VALUE, "last-value"),
+    (uapi::FEATURE_COUNT, "count"),
 ];
 
 fn info(cli: &Cli, args: &Info) -> anyhow::Result<()> {

@@ -130,9 +130,10 @@ fn list(query: &LineQuery, moderation: Option<&Moderation>) -> String {
         ),
         (
             "triggers",
-            match query.waiters {
-                true => "the waiters".into(),
-                false => query.triggers.to_string(),
+            match (query.waiters, query.counts) {
+                (true, _) => "the waiters".into(),
+                (_, true) => format!("{}, and some count the rings", query.triggers),
+                _ => query.triggers.to_string(),
             },
         ),
         ("notifiers", query.notifiers.to_string()),
@@ -239,6 +240,11 @@ mod tests {
             level: true,
             ..held()
         };
+        let counts = LineQuery {
+            counts: true,
+            ..held()
+        };
+        assert!(list(&counts, None).contains("triggers    1, and some count the rings"));
         assert!(list(&automask, None).contains("type        level, masks itself"));
         assert_eq!(state(&automask), "V-P-pl---m--");
         let limits = Moderation {

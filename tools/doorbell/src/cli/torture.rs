@@ -61,7 +61,8 @@ Lines:
   solo-level  the same, a level line
 
 A chain of 40 relays is rung, too: a worker thread delivers its last messages.
-Producers also ring a line and wait for its trigger in one system call.
+Producers also ring a line and wait for its trigger in one system call. The
+triggers of another line count its rings: what arrives is what was rung.
 
 Result:
 The column 'balance' has the rings that the module counted, less the rings made;

@@ -75,6 +75,9 @@ impl Worker for Producer {
         if self.random.one_in(16) {
             return topology.waited.run(&mut self.random);
         }
+        if self.random.one_in(32) {
+            return topology.counting.ring(&mut self.random);
+        }
         if self.random.one_in(128) {
             return topology.relay_chain.ring();
         }

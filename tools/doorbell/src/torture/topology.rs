@@ -5,6 +5,7 @@
 use super::{
     bus::Bus,
     clock::Clock,
+    counting::Counting,
     echo::Echo,
     kind::{kinds, Kind},
     level::Source,
@@ -85,7 +86,10 @@ pub(super) struct Topology {
     pub(super) paired_regions: PairedRegions,
     /// A line whose ringers wait for its trigger.
     pub(super) echo: Echo,
+    /// A line whose trigger is its waiters.
     pub(super) waited: Waited,
+    /// A line whose triggers count its rings.
+    pub(super) counting: Counting,
     /// A chain of relays whose last lines a worker delivers.
     pub(super) relay_chain: RelayChain,
     /// The lines of the first context that have fired.
@@ -123,6 +127,7 @@ impl Topology {
             paired_regions: PairedRegions::new(device, assigners)?,
             echo: Echo::new(device)?,
             waited: Waited::new(device)?,
+            counting: Counting::new(device)?,
             status: contexts
                 .iter()
                 .map(Context::map_status)

@@ -250,6 +250,22 @@ static inline int doorbell_assign_trigger(int db, int fd, uint32_t line)
 }
 
 /**
+ * doorbell_assign_counting_trigger() - add the number of rings to an eventfd when a line delivers
+ * @db: the context
+ * @fd: an eventfd; it may be closed afterwards
+ * @line: an edge line of the context
+ *
+ * The sum of what is read from the eventfd is the number of rings that the line has
+ * accepted, also if they coalesce. With EFD_SEMAPHORE each ring is a unit.
+ *
+ * Return: 0 or -errno; -EOPNOTSUPP for a level line.
+ */
+static inline int doorbell_assign_counting_trigger(int db, int fd, uint32_t line)
+{
+	return doorbell_trigger(db, fd, line, DOORBELL_TRIGGER_FLAG_COUNT);
+}
+
+/**
  * doorbell_deassign_trigger() - deassign a trigger, and wait for its last signal
  * @db: the context
  * @fd: the eventfd

@@ -262,6 +262,38 @@ impl Context {
             .map(drop)
     }
 
+    /// Assigns `fd` as a trigger that counts: each delivery of `line` adds the number of its rings.
+    ///
+    /// The sum of what is read from `fd` is the number of rings that the line has accepted, also if they
+    /// coalesce. If `fd` is a semaphore, each ring is a unit. [`clear`](Context::clear) drops the rings of the
+    /// message that it drops. The line must be an edge line, and stays one.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`assign_trigger`](Context::assign_trigger), and EOPNOTSUPP for a level line, or if the
+    /// module lacks [`FEATURE_COUNT`](uapi::FEATURE_COUNT).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::{Context, EventFd};
+    /// # let context = Context::open()?;
+    /// let work = EventFd::new(0)?;
+    /// context.assign_counting_trigger(&work, 3)?;
+    /// context.mask(3)?;
+    /// for _ in 0..5 {
+    ///     context.ring(3)?;
+    /// }
+    /// context.unmask(3)?;
+    /// assert_eq!(work.read()?, 5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn assign_counting_trigger(&self, fd: &impl AsRawFd, line: u32) -> Result {
+        let (fd, flags) = (fd.as_raw_fd(), uapi::TRIGGER_FLAG_COUNT);
+        self.trigger(Operation::AssignCountingTrigger, fd, line, flags)
+            .map(drop)
+    }
+
     /// Deassigns a trigger. When this returns, `fd` is not signalled any more.
     ///
     /// # Errors

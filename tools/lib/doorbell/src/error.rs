@@ -67,6 +67,8 @@ pub enum Operation {
     DeassignIrqfd,
     /// [`Context::assign_trigger`](crate::Context::assign_trigger).
     AssignTrigger,
+    /// [`Context::assign_counting_trigger`](crate::Context::assign_counting_trigger).
+    AssignCountingTrigger,
     /// [`Context::deassign_trigger`](crate::Context::deassign_trigger).
     DeassignTrigger,
     /// [`Context::assign_waiters`](crate::Context::assign_waiters).
@@ -162,6 +164,7 @@ impl fmt::Display for Operation {
             Self::AssignAckfd => "assign ackfd of",
             Self::DeassignIrqfd => "deassign irqfd of",
             Self::AssignTrigger => "assign trigger of",
+            Self::AssignCountingTrigger => "assign counting trigger of",
             Self::DeassignTrigger => "deassign trigger of",
             Self::AssignWaiters => "assign waiters of",
             Self::DeassignWaiters => "deassign waiters of",

@@ -117,6 +117,8 @@ pub struct LineQuery {
     pub reasons: MaskReasons,
     /// The line masks itself when it delivers.
     pub automask: bool,
+    /// The line has a trigger to which the number of rings is added.
+    pub counts: bool,
     /// The line is a level line. The next three fields are for level lines.
     pub level: bool,
     /// The line was rung or delivered and not acked since.
@@ -181,6 +183,7 @@ impl From<uapi::Query> for LineQuery {
             masked: is(uapi::LINE_MASKED),
             reasons: MaskReasons::of_state(query.state),
             automask: is(uapi::LINE_AUTOMASK),
+            counts: is(uapi::LINE_COUNTS),
             level: is(uapi::LINE_LEVEL),
             asserted: is(uapi::LINE_ASSERTED),
             raised: is(uapi::LINE_RAISED),
@@ -210,7 +213,7 @@ mod tests {
     fn counters_of_a_query_add_up() {
         let query = uapi::Query {
             line: 7,
-            state: uapi::LINE_PENDING,
+            state: uapi::LINE_PENDING | uapi::LINE_COUNTS,
             rings: 10,
             deliveries: 6,
             dropped: 1,
@@ -218,7 +221,7 @@ mod tests {
             ..Default::default()
         };
         let line = LineQuery::from(query);
-        assert!(line.pending && !line.masked);
+        assert!(line.pending && !line.masked && line.counts);
         assert_eq!((line.line, line.coalesced(), line.triggers), (7, 2, 2));
         let masked = LineQuery::from(uapi::Query {
             state: uapi::LINE_MASKED
@@ -226,7 +229,7 @@ mod tests {
                 | (uapi::MASK_AUTO << uapi::LINE_REASONS_SHIFT),
             ..query
         });
-        assert!(masked.masked && !masked.pending);
+        assert!(masked.masked && !masked.pending && !masked.counts);
         assert!(masked.automask && !line.automask && line.reasons.is_empty());
         assert_eq!(masked.reasons, MaskReasons::AUTO);
         assert_eq!(masked.coalesced(), 3);

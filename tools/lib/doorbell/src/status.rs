@@ -14,6 +14,7 @@ const _: () = {
     assert!(skip::PENDING == uapi::LINE_PENDING);
     assert!(skip::LEVEL == uapi::LINE_LEVEL);
     assert!(skip::ASSERTED == uapi::LINE_ASSERTED);
+    assert!(skip::COUNTS == uapi::LINE_COUNTS);
 };
 
 /// State and counters of a line, from the [status pages](StatusPages).
@@ -54,6 +55,12 @@ pub struct LineStatus {
     pub deferred: u64,
     /// Acks of the line.
     pub acks: u64,
+    /// The line has a trigger to which the number of rings is added.
+    pub counts: bool,
+    /// Rings that are counted and not delivered yet, if the line counts.
+    pub units: u32,
+    /// Rings that were dropped on request while the line counted.
+    pub dropped_units: u64,
 }
 
 impl LineStatus {
@@ -228,6 +235,9 @@ impl StatusPages {
             dropped: live.dropped.load(Acquire),
             deferred: live.deferred.load(Acquire),
             acks: live.acks.load(Acquire),
+            counts: state & uapi::LINE_COUNTS != 0,
+            units: live.units.load(Acquire),
+            dropped_units: live.dropped_units.load(Acquire),
         }
     }
 }

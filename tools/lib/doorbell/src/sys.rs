@@ -317,15 +317,14 @@ impl Drop for Mapping {
 #[repr(C)]
 pub(crate) struct LiveStatus {
     pub(crate) state: AtomicU32,
-    // Atomics, because a later module may write to them while references to the entry exist.
-    _reserved0: AtomicU32,
+    pub(crate) units: AtomicU32,
     pub(crate) deliveries: AtomicU64,
     pub(crate) coalesced: AtomicU64,
     pub(crate) dropped: AtomicU64,
     pub(crate) deferred: AtomicU64,
     pub(crate) acks: AtomicU64,
     pub(crate) taken: AtomicU64,
-    _reserved: [AtomicU64; 1],
+    pub(crate) dropped_units: AtomicU64,
 }
 
 const _: () = assert!(size_of::<LiveStatus>() == size_of::<LineStatus>());

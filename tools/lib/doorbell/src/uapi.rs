@@ -36,6 +36,7 @@ pub const FEATURE_SAVE: u64 = 1 << 10;
 pub const FEATURE_MODERATION: u64 = 1 << 11;
 pub const FEATURE_SUMMARY: u64 = 1 << 12;
 pub const FEATURE_LAST_VALUE: u64 = 1 << 13;
+pub const FEATURE_COUNT: u64 = 1 << 14;
 pub const SET_LINES_FLAG_MASKED: u32 = 1 << 0;
 pub const IRQFD_FLAG_DEASSIGN: u32 = 1 << 0;
 pub const IRQFD_FLAG_RESAMPLE: u32 = 1 << 1;
@@ -44,6 +45,7 @@ pub const IRQFD_FLAG_ACK: u32 = 1 << 3;
 pub const TRIGGER_FLAG_DEASSIGN: u32 = 1 << 0;
 pub const TRIGGER_FLAG_ALL: u32 = 1 << 1;
 pub const TRIGGER_FLAG_WAITERS: u32 = 1 << 2;
+pub const TRIGGER_FLAG_COUNT: u32 = 1 << 3;
 pub const SUMMARY_FLAG_DEASSIGN: u32 = 1 << 0;
 pub const SUMMARY_GROUPS: u32 = 16;
 pub const NOTIFIER_FLAG_DEASSIGN: u32 = 1 << 0;
@@ -77,7 +79,8 @@ pub const LINE_WAITERS: u32 = 1 << 7;
 pub const LINE_REASONS: u32 = 0xf << LINE_REASONS_SHIFT;
 pub const LINE_REASONS_SHIFT: u32 = 16;
 pub const LINE_MODERATED: u32 = 1 << 22;
-pub const LINE_STATE: u32 = 0x4f_00ff;
+pub const LINE_COUNTS: u32 = 1 << 24;
+pub const LINE_STATE: u32 = 0x14f_00ff;
 pub const MODERATE_FLAG_GET: u32 = 1 << 0;
 pub const MIN_INTERVAL: u32 = 1000;
 pub const MAX_INTERVAL: u32 = 1_000_000_000;
@@ -203,14 +206,14 @@ pub struct LineSet {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LineStatus {
     pub state: u32,
-    pub reserved0: u32,
+    pub units: u32,
     pub deliveries: u64,
     pub coalesced: u64,
     pub dropped: u64,
     pub deferred: u64,
     pub acks: u64,
     pub taken: u64,
-    pub reserved: u64,
+    pub dropped_units: u64,
 }
 
 /// The argument of [`SET_TYPE`].

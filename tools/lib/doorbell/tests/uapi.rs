@@ -131,6 +131,9 @@ fn header_and_rust_agree() {
             "DOORBELL_LINE_MASKED" => LINE_MASKED,
             "DOORBELL_LINE_STATE" => LINE_STATE,
             "DOORBELL_LINE_AUTOMASK" => LINE_AUTOMASK,
+            "DOORBELL_LINE_COUNTS" => LINE_COUNTS,
+            "DOORBELL_FEATURE_COUNT" => FEATURE_COUNT,
+            "DOORBELL_TRIGGER_FLAG_COUNT" => TRIGGER_FLAG_COUNT,
             "DOORBELL_LINE_REASONS" => LINE_REASONS,
             "DOORBELL_LINE_REASONS_SHIFT" => LINE_REASONS_SHIFT,
             "DOORBELL_MASK_VECTOR" => MASK_VECTOR,
@@ -215,8 +218,8 @@ fn header_and_rust_agree() {
         layout!(doorbell_moderate, Moderate: line flags min_interval max_count reserved),
         layout!(doorbell_notifier, Notifier: fd line flags events reserved),
         layout!(doorbell_line_set, LineSet: line nr_lines lines result flags reserved),
-        layout!(doorbell_line_status, LineStatus: state reserved0 deliveries coalesced dropped deferred
-            acks taken reserved),
+        layout!(doorbell_line_status, LineStatus: state units deliveries coalesced dropped deferred
+            acks taken dropped_units),
         layout!(doorbell_eventfd, Eventfd: fd flags count reserved),
         layout!(doorbell_summary, Summary: line nr_lines lines flags reserved),
         layout!(doorbell_summary_map, SummaryMap: top reserved groups),

@@ -199,6 +199,27 @@ static bool check_trigger(struct testbed *w)
 	       efd_count(w->spare) == before + 1;
 }
 
+static int call_counting_trigger(struct testbed *w)
+{
+	return doorbell_assign_counting_trigger(w->db, w->spare, 2);
+}
+
+static bool check_counting_trigger(struct testbed *w)
+{
+	const uint64_t before = efd_count(w->spare);
+
+	return doorbell_mask(w->db, 2) == 1 && doorbell_ring(w->db, 2) >= 0 &&
+	       doorbell_ring(w->db, 2) >= 0 && doorbell_unmask(w->db, 2) == 1 &&
+	       efd_count(w->spare) == before + 2;
+}
+
+TEST_F(fail_nth, counting_trigger)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .call = call_counting_trigger,
+		.check = check_counting_trigger });
+}
+
 TEST_F(fail_nth, trigger_first)
 {
 	sweep(_metadata, &(struct sweep){

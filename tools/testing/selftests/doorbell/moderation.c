@@ -577,7 +577,7 @@ TEST_F(moderation, ackfd)
 TEST_F(moderation, summary)
 {
 	struct doorbell_summary_words words = {};
-	int assign, first = -1, second = -1, fired = -1;
+	int assign = -1, first = -1, second = -1, fired = -1;
 
 	WITHIN_INTERVAL(0) {
 		assign = doorbell_assign_summary(self->db, 0, 2);

@@ -175,16 +175,16 @@ TEST_F(status, no_addresses)
 }
 
 /* Fields that have no meaning yet are zero, for every line. */
-TEST_F(status, reserved_is_zero)
+TEST_F(status, unused_is_zero)
 {
 	uint32_t i;
 
 	for (i = 0; i < LINES; i++)
 		doorbell_ring(self->db, i);
 	for (i = 0; i < status_size(LINES) / sizeof(*self->status); i++) {
-		/* No line has waiters. */
+		/* No line has waiters or counts. */
 		ASSERT_EQ(0, self->status[i].taken);
-		ASSERT_EQ(0, self->status[i].reserved);
+		ASSERT_EQ(0, self->status[i].dropped_units);
 	}
 }
 

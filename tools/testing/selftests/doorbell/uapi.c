@@ -53,13 +53,14 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(28, offsetof(struct doorbell_line_set, reserved));
 	EXPECT_EQ(64, sizeof(struct doorbell_line_status));
 	EXPECT_EQ(0, offsetof(struct doorbell_line_status, state));
+	EXPECT_EQ(4, offsetof(struct doorbell_line_status, units));
 	EXPECT_EQ(8, offsetof(struct doorbell_line_status, deliveries));
 	EXPECT_EQ(16, offsetof(struct doorbell_line_status, coalesced));
 	EXPECT_EQ(24, offsetof(struct doorbell_line_status, dropped));
 	EXPECT_EQ(32, offsetof(struct doorbell_line_status, deferred));
 	EXPECT_EQ(40, offsetof(struct doorbell_line_status, acks));
 	EXPECT_EQ(48, offsetof(struct doorbell_line_status, taken));
-	EXPECT_EQ(56, offsetof(struct doorbell_line_status, reserved));
+	EXPECT_EQ(56, offsetof(struct doorbell_line_status, dropped_units));
 	EXPECT_EQ(32, sizeof(struct doorbell_eventfd));
 	EXPECT_EQ(8, offsetof(struct doorbell_eventfd, count));
 	EXPECT_EQ(48, sizeof(struct doorbell_region));
@@ -198,6 +199,7 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(1, DOORBELL_TRIGGER_FLAG_DEASSIGN);
 	EXPECT_EQ(2, DOORBELL_TRIGGER_FLAG_ALL);
 	EXPECT_EQ(4, DOORBELL_TRIGGER_FLAG_WAITERS);
+	EXPECT_EQ(8, DOORBELL_TRIGGER_FLAG_COUNT);
 	EXPECT_EQ(1, DOORBELL_NOTIFIER_FLAG_DEASSIGN);
 	EXPECT_EQ(2, DOORBELL_NOTIFIER_FLAG_ALL);
 	EXPECT_EQ(1, DOORBELL_REGION_FLAG_DEASSIGN);
@@ -227,6 +229,7 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(1, DOORBELL_SUMMARY_FLAG_DEASSIGN);
 	EXPECT_EQ(16, DOORBELL_SUMMARY_GROUPS);
 	EXPECT_EQ(8192, DOORBELL_FEATURE_LAST_VALUE);
+	EXPECT_EQ(16384, DOORBELL_FEATURE_COUNT);
 	EXPECT_EQ(1, DOORBELL_RING_WAIT_FLAG_NO_RING);
 	EXPECT_EQ(2, DOORBELL_RING_WAIT_FLAG_LINE);
 	EXPECT_EQ(UINT64_MAX, DOORBELL_RING_WAIT_NO_TIMEOUT);
@@ -242,7 +245,8 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(0xf0000, DOORBELL_LINE_REASONS);
 	EXPECT_EQ(16, DOORBELL_LINE_REASONS_SHIFT);
 	EXPECT_EQ(0x400000, DOORBELL_LINE_MODERATED);
-	EXPECT_EQ(0x4f00ff, DOORBELL_LINE_STATE);
+	EXPECT_EQ(1 << 24, DOORBELL_LINE_COUNTS);
+	EXPECT_EQ(0x14f00ff, DOORBELL_LINE_STATE);
 	EXPECT_EQ(1, DOORBELL_MODERATE_FLAG_GET);
 	EXPECT_EQ(1000, DOORBELL_MIN_INTERVAL);
 	EXPECT_EQ(1000000000, DOORBELL_MAX_INTERVAL);
@@ -306,7 +310,10 @@ TEST(info)
 		  DOORBELL_FEATURE_MODERATION |
 		  DOORBELL_FEATURE_SUMMARY |
 		  DOORBELL_FEATURE_LAST_VALUE,
-		  info.features & ~DOORBELL_FEATURE_EVENTFD_PEEK);
+		  info.features & ~(DOORBELL_FEATURE_EVENTFD_PEEK | DOORBELL_FEATURE_COUNT));
+	/* Both need the layout of an eventfd. */
+	EXPECT_EQ(!(info.features & DOORBELL_FEATURE_EVENTFD_PEEK),
+		  !(info.features & DOORBELL_FEATURE_COUNT));
 	EXPECT_EQ(DOORBELL_MAX_LINES, info.max_lines);
 	EXPECT_EQ(DOORBELL_MAX_TRIGGERS_PER_LINE, info.max_triggers_per_line);
 	EXPECT_EQ(DOORBELL_MAX_IRQFDS, info.max_irqfds);
