@@ -1136,14 +1136,15 @@ struct doorbell_save {
  * masked is delivered before the call returns, once; so restore lines that are paused, and
  * unmask them when they are wired. The order of wiring and DOORBELL_RESTORE does not
  * matter, except that a resamplefd and an ackfd need a level line, and that waiters and
- * triggers with DOORBELL_TRIGGER_FLAG_COUNT are assigned afterwards. The limits of DOORBELL_MODERATE are wiring, too. A message that was
- * delivered before the save marks no summary here. A pending one does when it is delivered,
- * if the summary is a trigger of the line by then (see struct doorbell_summary).
+ * triggers with DOORBELL_TRIGGER_FLAG_COUNT are assigned afterwards. The limits of
+ * DOORBELL_MODERATE are wiring, too. A message that was delivered before the save marks no
+ * summary here. A pending one does when it is delivered, if the summary is a trigger of the
+ * line by then (see struct doorbell_summary).
  *
  * A line must be fresh (EBUSY): an edge line without DOORBELL_TYPE_FLAG_AUTOMASK, waiters and
  * triggers that count, which has delivered, dropped and acked nothing. It may be masked, and
- * a masked line may have been rung. Such a ring, and one that arrives during the call, is not lost: it
- * joins the message of the record, or the line's assertion, or is a message itself.
+ * a masked line may have been rung. Such a ring, and one that arrives during the call, is not
+ * lost: it joins the message of the record, or the line's assertion, or is a message itself.
  *
  * A record whose state no line can be in is EINVAL: bits outside of DOORBELL_SAVED_STATE;
  * DOORBELL_LINE_MASKED without a reason, or a reason without it; DOORBELL_LINE_ASSERTED,

@@ -86,8 +86,7 @@ fn main() -> ExitCode {
     };
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     println!("KTAP version 1");
-    let checks =
-        region::RESULTS + saved::RESULTS + weak_memory::RESULTS + values::RESULTS;
+    let checks = region::RESULTS + saved::RESULTS + weak_memory::RESULTS + values::RESULTS;
     println!("1..{}", models + mutants::all().count() + checks);
     for (name, model) in lines {
         report.model(&name, &explore(model, cpus));
