@@ -9,7 +9,6 @@ use super::{
     is_free,
     provenance,
     take,
-    unmask,
     with,
     without_message,
     Acked,

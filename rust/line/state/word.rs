@@ -135,7 +135,7 @@ impl Reasons {
 
     /// Returns the bits of the word that stand for the reasons.
     #[inline(always)]
-    const fn bits(self) -> u32 {
+    pub(super) const fn bits(self) -> u32 {
         self.flags() << REASONS_SHIFT
     }
 
@@ -194,7 +194,7 @@ impl Provenance {
 
     /// Returns the value of the message that two rings coalesce into.
     #[inline]
-    fn join(self, other: Self) -> Self {
+    pub(super) fn join(self, other: Self) -> Self {
         let hops = if other.hops() > self.hops() {
             other.hops()
         } else {
