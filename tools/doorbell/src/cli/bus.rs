@@ -27,6 +27,8 @@ Examples:
 pub enum BusCommand {
     /// Show the regions and the number of writes to each
     #[command(after_help = "\
+Column 'flags': 'record', or '#' and the slot of the last value.
+
 Examples:
   doorbell bus list --socket /tmp/d
   doorbell bus list --json --socket /tmp/d | jq '.regions[].writes'")]
@@ -270,7 +272,7 @@ fn listing(regions: &[RegionInfo], bus: &BusInfo) -> String {
             line.map_or("eventfd".into(), |line| format!("line {line}")),
             match (region.record, region.last) {
                 (true, _) => "record".into(),
-                (false, Some(slot)) => format!("last {slot}"),
+                (false, Some(slot)) => format!("#{slot}"),
                 (false, None) => "-".into(),
             },
             writes.to_string(),
@@ -542,7 +544,7 @@ mod tests {
                 "0",
             ],
             vec!["pio", "0xcf8", "any", "-", "line", "0", "-", "3"],
-            vec!["pio", "0xcfc", "4", "-", "line", "1", "last", "12", "4"],
+            vec!["pio", "0xcfc", "4", "-", "line", "1", "#12", "4"],
         ] {
             assert!(rows.contains(&row), "{row:?} in {text}");
         }
