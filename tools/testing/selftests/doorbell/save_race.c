@@ -240,6 +240,8 @@ static void migrate(struct __test_metadata *_metadata, struct stage *stage, unsi
 
 	ASSERT_LE(0, set_mask(stage->db, DOORBELL_MASK, 0, NR, DOORBELL_MASK_PAUSE));
 	dither(round);
+	/* Before the resamplefds go: an ack in progress would not find them any more. */
+	pthread_rwlock_wrlock(&stage->lock);
 	ASSERT_EQ(0, doorbell_deassign_irqfd(stage->db, stage->in[EDGE], EDGE));
 	ASSERT_EQ(0, doorbell_deassign_irqfd(stage->db, stage->in[LEVEL], LEVEL));
 	ASSERT_EQ(0, doorbell_deassign_irqfd(stage->db, stage->in[INTX], INTX));
@@ -249,7 +251,6 @@ static void migrate(struct __test_metadata *_metadata, struct stage *stage, unsi
 		wire_triggers(_metadata, stage, next);
 		wire_irqfds(_metadata, stage, next);
 	}
-	pthread_rwlock_wrlock(&stage->lock);
 	ASSERT_EQ(0, doorbell_save_lines(stage->db, 0, NR, saved));
 	ASSERT_EQ(0, close(stage->db));
 	stage->db = next;

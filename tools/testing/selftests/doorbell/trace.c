@@ -94,12 +94,28 @@ TEST_F(trace, waiters)
 	EXPECT_EQ(2, count);
 	EXPECT_EQ(-ETIMEDOUT, doorbell_wait(self->db, 1, 0, &count));
 	EVENTS("ring line=0 outcome=delivered hops=0",
-	       "deliver line=0 hops=0",
+	       "deliver line=0 hops=0 automasked=0",
 	       "ring line=1 outcome=delivered hops=1",
-	       "deliver line=1 hops=1",
+	       "deliver line=1 hops=1 automasked=0",
 	       "ring line=1 outcome=delivered hops=0",
-	       "deliver line=1 hops=0",
+	       "deliver line=1 hops=0 automasked=0",
 	       "take line=1 count=2");
+}
+
+/* During an interval the line holds its message. The end of the interval delivers it. */
+TEST_F(trace, held)
+{
+	/* Longer than this thread is delayed between two calls. */
+	ASSERT_EQ(0, doorbell_moderate(self->db, 0, DOORBELL_MAX_INTERVAL, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_COALESCED, doorbell_ring(self->db, 0));
+	ASSERT_EQ(0, doorbell_moderate(self->db, 0, 0, 0));
+	EVENTS("ring line=0 outcome=delivered hops=0",
+	       "deliver line=0 hops=0 automasked=0",
+	       "ring line=0 outcome=held hops=0",
+	       "ring line=0 outcome=coalesced hops=0",
+	       "deliver line=0 hops=0 automasked=0");
 }
 
 /* The events of one line, each followed by a semicolon. */
