@@ -31,27 +31,27 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant("CLEAR leaves the units", &[Invented], Mistake::ClearLeaves),
     mutant(
         "a delivery reads the units and then zeroes them",
-        &[Lost, Invented],
+        &[Lost, Invented, Count],
         Mistake::TakeInTwoSteps,
     ),
     mutant(
         "a delivery adds one for all rings",
-        &[Lost, Invented],
+        &[Lost, Invented, Count],
         Mistake::AddsOne,
     ),
     mutant(
         "the last deassign leaves the units",
-        &[Invented],
+        &[Invented, Count],
         Mistake::DeassignLeaves,
     ),
     mutant(
         "an assignment forgets the message that is pending",
-        &[Lost],
+        &[Lost, Count],
         Mistake::AssignForgets,
     ),
     mutant(
         "a callback takes the units before the message",
-        &[Lost],
+        &[Lost, Count],
         Mistake::TakesBeforeMessage,
     ),
 ];
