@@ -455,7 +455,7 @@ impl Model for Counts {
                 _ => moves.push(Move::Thread(index)),
             }
         }
-        if state.queued && state.callback == Position::Idle || state.callback != Position::Idle {
+        if state.queued || state.callback != Position::Idle {
             moves.push(Move::Callback);
         }
     }

@@ -91,9 +91,8 @@ TEST_F(count, all_ways_to_ring)
 	for (i = 0; i < ARRAY_SIZE(accesses); i++)
 		accesses[i] = (struct doorbell_bus_access){ .addr = ADDR, .length = 4 };
 	for (masked = 0; masked < 2; masked++) {
-		if (masked) {
+		if (masked)
 			EXPECT_EQ(1, doorbell_mask(self->db, 0));
-		}
 		EXPECT_LE(0, doorbell_ring(self->db, 0));
 		EXPECT_EQ(0, mmio_write(self->db, ADDR, 4, 0));
 		EXPECT_EQ(0, bus_write(self->db, BY_PWRITE, ADDR, 4, 0));
@@ -266,16 +265,14 @@ TEST_F(count, many_triggers_and_relays)
 
 	ASSERT_EQ(0, doorbell_assign_irqfd(db, irqfd, 0));
 	ASSERT_EQ(0, doorbell_assign_counting_trigger(db, first, 0));
-	for (i = 0; i < 40; i++) {
+	for (i = 0; i < 40; i++)
 		ASSERT_EQ(0, doorbell_assign_trigger(db, new_eventfd(_metadata, 0, 0), 0));
-	}
 	ASSERT_EQ(0, doorbell_assign_counting_trigger(db, self->sum, 0));
 	for (i = 1; i < nr; i++)
 		link_lines(_metadata, db, i - 1, db, i);
 	ASSERT_EQ(0, doorbell_assign_counting_trigger(db, out, nr - 1));
-	for (i = 0; i < 300; i++) {
+	for (i = 0; i < 300; i++)
 		ASSERT_EQ(0, efd_write(irqfd, 1));
-	}
 	ASSERT_TRUE(WAIT_FOR(efd_count(self->sum) == 300));
 	EXPECT_EQ(300, efd_read(first));
 	EXPECT_EQ(300, efd_read(self->sum));
@@ -307,11 +304,12 @@ TEST_F(count, ring_if_needed)
 }
 
 #define REFUSED(error, line, call) do {					\
-	const struct doorbell_query __before = line_of(_metadata, self->db, line); \
+	const uint32_t __line = line;					\
+	const struct doorbell_query __before = line_of(_metadata, self->db, __line); \
 	struct doorbell_query __after;					\
 									\
 	EXPECT_EQ(-(error), (call));					\
-	__after = line_of(_metadata, self->db, line);			\
+	__after = line_of(_metadata, self->db, __line);			\
 	EXPECT_EQ(0, memcmp(&__before, &__after, sizeof(__before)));	\
 } while (0)
 
@@ -495,9 +493,8 @@ static void storm(struct __test_metadata *_metadata, int db, int sum, int plain,
 		ASSERT_EQ(0, pthread_create(&ringers[i].thread, NULL, ringer_loop, &ringers[i]));
 	}
 	ASSERT_EQ(0, pthread_create(&masker, NULL, masker_loop, storm));
-	if (storm->churned >= 0) {
+	if (storm->churned >= 0)
 		ASSERT_EQ(0, pthread_create(&churner, NULL, churn_loop, storm));
-	}
 	for (rounds = 0; more_rounds(&race, rounds); rounds++) {
 		if (rounds % 1024 == 0)
 			pin_to(rounds / 1024);
@@ -534,9 +531,8 @@ static void storm(struct __test_metadata *_metadata, int db, int sum, int plain,
 	EXPECT_EQ(read, units);
 	EXPECT_EQ(storm->clears, status[0].dropped_units > 0);
 	/* Some have coalesced, or this has tested nothing. */
-	if (storm->masks) {
+	if (storm->masks)
 		EXPECT_LT(deliveries + status[0].dropped, rings);
-	}
 	ksft_print_msg("%llu rings, %llu deliveries\n", (unsigned long long)rings,
 		       (unsigned long long)deliveries);
 }

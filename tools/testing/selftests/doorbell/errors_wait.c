@@ -55,10 +55,12 @@ FIXTURE_TEARDOWN(errors)
 #define RING_WAIT(arg)		doorbell_ioctl(self->db, DOORBELL_RING_WAIT, arg)
 
 #define REFUSED_BOTH(error) do {					\
+	const int __error = error;					\
+									\
 	self->ring.flags = LINE;					\
-	REFUSED(error, RING_WAIT(&self->ring));				\
+	REFUSED(__error, RING_WAIT(&self->ring));			\
 	self->ring.flags = LINE | NO_RING;				\
-	REFUSED(error, RING_WAIT(&self->ring));				\
+	REFUSED(__error, RING_WAIT(&self->ring));			\
 } while (0)
 
 TEST_F(errors, wait_no_such_line)

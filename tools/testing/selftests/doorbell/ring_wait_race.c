@@ -215,7 +215,7 @@ struct reader {
 	int fd;
 	unsigned int cpu;
 	unsigned long calls;
-	_Atomic uint64_t sum;
+	atomic_ullong sum;
 	int error;
 	atomic_bool *stop;
 	pthread_t thread;

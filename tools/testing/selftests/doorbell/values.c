@@ -47,15 +47,17 @@ FIXTURE_TEARDOWN(values)
 
 /* Expects the value and the count of a slot, by all functions. */
 #define EXPECT_LAST(slot, expected, count) do {				\
+	const uint64_t __expected = expected, __count = count;		\
+	const uint32_t __slot = slot;					\
 	uint64_t __value = 0, __writes = 0;				\
 									\
-	EXPECT_EQ(expected, doorbell_last_value(&self->values, slot));	\
-	EXPECT_EQ(expected, doorbell_read_value(&self->values, slot, &__writes)); \
-	EXPECT_EQ(count, __writes);					\
-	EXPECT_EQ(1, doorbell_try_read_value(&self->values, slot, &__value, &__writes)); \
-	EXPECT_EQ(expected, __value);					\
-	EXPECT_EQ(count, __writes);					\
-	EXPECT_EQ(count, self->values.slots[slot].started);		\
+	EXPECT_EQ(__expected, doorbell_last_value(&self->values, __slot)); \
+	EXPECT_EQ(__expected, doorbell_read_value(&self->values, __slot, &__writes)); \
+	EXPECT_EQ(__count, __writes);					\
+	EXPECT_EQ(1, doorbell_try_read_value(&self->values, __slot, &__value, &__writes)); \
+	EXPECT_EQ(__expected, __value);					\
+	EXPECT_EQ(__count, __writes);					\
+	EXPECT_EQ(__count, self->values.slots[__slot].started);		\
 } while (0)
 
 static bool is_zero(const struct doorbell_value *slot)

@@ -291,7 +291,8 @@ TEST_F(race, triggers_take_turns)
 		signals = efd_read(out);
 		ASSERT_TRUE(hammer_passes(&self->hammer, 2));
 		EXPECT_EQ(0, efd_count(out)) {
-			TH_LOG("a signal after the deassign, and %" PRIu64 " before", signals);
+			TH_LOG("a signal after the deassign, and %llu before",
+			       (unsigned long long)signals);
 		}
 		ASSERT_EQ(0, doorbell_assign_waiters(self->db, 0));
 		ASSERT_EQ(-EBUSY, doorbell_assign_trigger(self->db, out, 0));
