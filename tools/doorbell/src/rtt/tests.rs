@@ -134,7 +134,7 @@ fn filter_takes_names_and_groups() {
             (Group::TwoCores, Kind::Spin)
         ]
     );
-    assert_eq!(choose("one-thread").len(), 15);
+    assert_eq!(choose("one-thread").len(), 17);
     assert_eq!(choose("irqfd").len(), 6);
     assert_eq!(
         choose("batch"),
