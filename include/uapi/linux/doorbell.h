@@ -39,8 +39,9 @@
  *	E2BIG		a record of DOORBELL_RESTORE has a part that this module does not know
  *	EFAULT		the argument cannot be read or written
  *	ENOTTY		unknown ioctl
- *	EOPNOTSUPP	an edge line cannot do that; this build cannot do that (see
- *			DOORBELL_FEATURE_*); no region matches this write to the bus
+ *	EOPNOTSUPP	an edge line cannot do that, or a level line cannot; this build cannot
+ *			do that (see DOORBELL_FEATURE_*); no region matches this write to the
+ *			bus
  *	ENOBUFS		no room to record what was written
  *	EAGAIN		nothing to read, and the caller asked not to wait; no thread can
  *			be added to the process
@@ -263,12 +264,13 @@ struct doorbell_irqfd {
  *
  * DOORBELL_TRIGGER_FLAG_WAITERS makes the callers of DOORBELL_WAIT the line's only
  * trigger, which counts as one. EBUSY if the line has another trigger, and for each
- * other trigger after that; EEXIST if the line has waiters already. Such a line needs no
- * eventfd to deliver, so it delivers at once wherever it is rung: an irqfd's signal
- * reaches the waiter without an interrupt. Deliveries before the assignment are not
- * consumed by DOORBELL_WAIT. Deassigning the waiters wakes all threads that sleep in
- * DOORBELL_WAIT, which then fails with ENOENT; deliveries that were not consumed yet are
- * lost. Without the line's waiters: ENOENT.
+ * other trigger and the summary after that; EEXIST if the line has waiters already. Such
+ * a line needs no eventfd to deliver, so it delivers at once wherever it is rung: an
+ * irqfd's signal reaches the waiter without an interrupt. Deliveries before the
+ * assignment are not consumed by DOORBELL_WAIT. Deassigning the waiters wakes all threads
+ * that sleep in DOORBELL_WAIT, which then fails with ENOENT; deliveries that were not
+ * consumed yet are lost. Without the line's waiters: ENOENT. DOORBELL_TRIGGER_FLAG_ALL
+ * does not deassign them.
  *
  * With DOORBELL_TRIGGER_FLAG_COUNT a delivery adds the number of rings to the counter, as
  * one write(2) of that number does, where it otherwise adds one for all that coalesced.
@@ -277,14 +279,15 @@ struct doorbell_irqfd {
  * in the step that makes it pending, and a delivery takes all that are counted when it
  * starts to signal. It can take a ring whose own message comes next: that one then adds
  * less, or nothing, and does not wake. A masked line goes on counting. All such triggers
- * of a line get the same numbers, its other triggers one per delivery.
+ * of a line get the same numbers, its other triggers one per delivery. An eventfd is one
+ * trigger of a line, with the flag or without it (EEXIST), and is deassigned without it.
  *
  * DOORBELL_CLEAR drops the rings of the message that it drops, and counts them in
  * doorbell_line_status.dropped_units. The rings of a message that is pending when the
  * first such trigger of a line is assigned count as one. Those that are counted when the
- * last one is deassigned are dropped, and the message stays for the other triggers. A
- * message counts up to 2^32-1 rings. A counter stops at its maximum, as it does after
- * signals: nothing waits for its reader.
+ * last one is deassigned are dropped and counted nowhere; the message stays for the other
+ * triggers. A message counts up to 2^32-1 rings. A counter stops at its maximum, as it
+ * does after signals: nothing waits for its reader.
  *
  * A level line sends one message for all rings until the ack, so it cannot count:
  * EOPNOTSUPP, also if this build lacks DOORBELL_FEATURE_COUNT. While a line counts,
@@ -422,7 +425,8 @@ struct doorbell_notifier {
  * no other message: all rings until the ack coalesce.
  *
  * To change its type the line must be idle (EBUSY): no message pending, neither asserted
- * nor raised, and to become an edge line no irqfd with a resamplefd, and no ackfd.
+ * nor raised. To become an edge line it must have no irqfd with a resamplefd, and no ackfd;
+ * to become a level line, no trigger with DOORBELL_TRIGGER_FLAG_COUNT.
  *
  * With DOORBELL_TYPE_FLAG_AUTOMASK the line masks itself, for the reason
  * DOORBELL_MASK_AUTO, in the same step in which a delivery starts, as VFIO's INTx does.
@@ -587,7 +591,8 @@ struct doorbell_line_set {
 /**
  * struct doorbell_line_status - a line's entry in the status pages
  * @state: DOORBELL_LINE_* bits in DOORBELL_LINE_STATE
- * @units: with DOORBELL_LINE_COUNTS, rings that are counted and not delivered yet
+ * @units: with DOORBELL_LINE_COUNTS, rings that are counted and not delivered yet, or else 0.
+ *	It can be 0 while a message is pending, if a delivery has taken that message's rings
  * @deliveries: deliveries of the line
  * @coalesced: rings that joined a delivery that had not started yet
  * @dropped: messages that DOORBELL_CLEAR, or a lowered level, withdrew
@@ -600,8 +605,9 @@ struct doorbell_line_set {
  * An array of these, one per line, can be mapped from doorbell_get_info.status_offset:
  * shared, read-only, all of its pages or fewer. Line N's entry is at N times
  * doorbell_get_info.status_size. The module changes these words in place, so they are
- * never stale. Each field is exact by itself (read it once, as a whole); DOORBELL_QUERY
- * returns all of them as of one moment. A delivery is counted before its triggers are
+ * never stale. Each field is exact by itself (read it once, as a whole). DOORBELL_QUERY
+ * returns the state and the counters as of one moment, but not @units, @taken and
+ * @dropped_units. A delivery is counted before its triggers are
  * signalled: a thread that a trigger wakes finds it counted. The mapping keeps the
  * context open, as a file descriptor does.
  */
@@ -638,7 +644,8 @@ struct doorbell_line_status {
  * @fd: the eventfd to signal; with DOORBELL_REGION_FLAG_LINE zero
  * @line: with DOORBELL_REGION_FLAG_LINE, the line to ring; otherwise zero
  * @flags: DOORBELL_REGION_FLAG_*
- * @slot: with DOORBELL_REGION_FLAG_LAST, the slot of the last value; otherwise zero
+ * @slot: with DOORBELL_REGION_FLAG_LAST, the slot of the last value; otherwise zero, also
+ *	to deassign such a region
  * @reserved: zero
  *
  * A region is KVM's ioeventfd without KVM. A write matches if it begins at @addr, has
@@ -1202,6 +1209,8 @@ struct doorbell_restore {
  * A mask does not stop the interval. A line that masks itself (DOORBELL_TYPE_FLAG_AUTOMASK)
  * does so in each delivery; signals of its unmaskfds and ackfds do not end the interval. A
  * level line that is acked while its level is raised delivers again when the interval ends.
+ * A delivery to waiters or to a trigger with DOORBELL_TRIGGER_FLAG_COUNT waits for the
+ * interval, too; a trigger that counts then gets all the rings.
  *
  * Each call ends the present interval: if the line is not masked, the message that was
  * held is delivered when the call returns. Closing the context does the same. The first

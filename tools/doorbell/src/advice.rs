@@ -25,16 +25,20 @@ pub fn advice(error: &Error) -> Option<&'static str> {
         }
         (SetLines, libc::EEXIST) => "the lines of a context can be chosen once",
         (SetRecords, libc::EEXIST) => "the number of records can be chosen once",
+        (SetValues, libc::EEXIST) => "the number of last values can be chosen once",
         (SetRecords, libc::EINVAL) => "it has to be a power of two; doorbell info shows the limit",
         (MapRecords | ReadRecords, libc::ENXIO) => {
             "the context records nothing yet: its owner has to choose how many records"
         }
+        (MapValues, libc::ENXIO) => {
+            "the context has no last values yet: its owner has to choose how many"
+        }
         (
-            SetRecords | GetRegions | GetBus | MapStatus | WriteBus | Pwrite | Pwritev,
+            SetRecords | SetValues | GetRegions | GetBus | MapStatus | WriteBus | Pwrite | Pwritev,
             libc::ENXIO,
         ) => NO_LINES,
         (AssignRegion | DeassignRegion | ChangeRegions, libc::ENXIO) => {
-            "there is no such line, or no records: doorbell info"
+            "there is no such line or slot, or no records or last values: doorbell info"
         }
         (_, libc::ENXIO) => "there is no such line: doorbell info shows how many there are",
         (WriteBus | Pwrite | Pwritev, libc::EOPNOTSUPP) => {
@@ -48,14 +52,23 @@ pub fn advice(error: &Error) -> Option<&'static str> {
             "1, 2, 4 or 8 bytes, within the space, of a value that fits them"
         }
         (AssignRegion | ChangeRegions, libc::EBUSY) => {
-            "it overlaps another region of a different shape: doorbell bus list shows them"
+            "it overlaps another region of a different shape, or another region has its slot: \
+             doorbell bus list shows them"
         }
         (AssignRegion | DeassignRegion | ChangeRegions, libc::EINVAL) => {
             "the length is 1, 2, 4 or 8 (or 0: any, without datamatch), within the space, and \
              a datamatch fits it"
         }
         (SetType, libc::EBUSY) => {
-            "a message is pending there, the line is asserted, or it has a resamplefd or an ackfd"
+            "a message is pending there, the line is asserted, or it has a resamplefd, an ackfd, \
+             or a trigger that counts"
+        }
+        (AssignTrigger | AssignCountingTrigger | AssignSummary, libc::EBUSY) => {
+            "the line has waiters (DOORBELL_WAIT), which are its only trigger"
+        }
+        (AssignWaiters, libc::EBUSY) => "waiters need a line without another trigger",
+        (Restore, libc::EBUSY) => {
+            "a line is not fresh: it was used, or has a type, waiters or a trigger that counts"
         }
         (AssignIrqfd | AssignResampled | AssignUnmaskfd | AssignAckfd, libc::EBUSY) => {
             "the eventfd is an irqfd already: of this context, of another one or of KVM"
@@ -63,10 +76,15 @@ pub fn advice(error: &Error) -> Option<&'static str> {
         (ReadEventfd | PeekEventfd, libc::EOPNOTSUPP) => {
             "the module was built without the kernel's BTF: install pahole and rebuild it"
         }
+        (AssignCountingTrigger, libc::EOPNOTSUPP) => {
+            "a level line cannot count its rings; no line can if the module was built without \
+             the kernel's BTF"
+        }
         (_, libc::EOPNOTSUPP) => {
             "only a level line can do that; lines are edge lines unless made otherwise"
         }
         (_, libc::EEXIST) => "it is assigned already",
+        (Wait, libc::ENOENT) => "the line has no waiters: its owner has to assign them",
         (_, libc::ENOENT) => "it is not assigned",
         (_, libc::ELOOP) => "the line would ring itself",
         (_, libc::ENOSPC) => "that is over a limit: doorbell info shows them",

@@ -11,12 +11,13 @@ use serde_json::json;
 
 pub const HELP: &str = "\
 A region is an address of a context's bus. A write to it signals an eventfd or
-rings a line, and the context can record the values. An ADDR or VALUE is decimal
-(4096) or hexadecimal (0x1000).
+rings a line. The context can record all values that are written, or store the
+last one. An ADDR or VALUE is decimal (4096) or hexadecimal (0x1000).
 
 Examples:
-  doorbell watch --lines 4 --records 64 --socket /tmp/d &
+  doorbell watch --lines 4 --records 64 --values 8 --socket /tmp/d &
   doorbell bus assign 0x1000 --line 2 --record --socket /tmp/d
+  doorbell bus assign 0x3000 --line 2 --last 0 --socket /tmp/d
   doorbell bus write 0x1000 0xabcd --socket /tmp/d
   doorbell bus list --socket /tmp/d
   doorbell bus records --socket /tmp/d

@@ -15,20 +15,21 @@ It changes nothing and delivers nothing. The numbers of a line are as of one
 moment. One line is printed as a list, several lines as a table.
 
 Column 'state' of the table:
-  V----------  masked: its own mask, that of a vector
-  -F---------  masked: the mask of the function
-  --P--------  masked: the virtual machine is paused
-  ---A-------  masked: by itself, until its handler has ended
-  ----p------  a message is pending
-  -----l-----  a level line
-  ------a----  asserted: delivered and not acked yet
-  -------r---  its level is raised
-  --------s--  the unmask will signal the resamplefds
-  ---------m-  automask: masks itself when it delivers
-  ----------i- moderated: delivers once in an interval at most
-  -----------w its trigger is its waiters (DOORBELL_WAIT)
+  V-----------  masked: its own mask, that of a vector
+  -F----------  masked: the mask of the function
+  --P---------  masked: the virtual machine is paused
+  ---A--------  masked: by itself, until its handler has ended
+  ----p-------  a message is pending
+  -----l------  a level line
+  ------a-----  asserted: delivered and not acked yet
+  -------r----  its level is raised
+  --------s---  the unmask will signal the resamplefds
+  ---------m--  automask: masks itself when it delivers
+  ----------i-  moderated: delivers once in an interval at most
+  -----------w  its trigger is its waiters (DOORBELL_WAIT)
 Other columns: rings that coalesced, messages that were dropped, irqfds with a
-resamplefd, triggers, notifiers.
+resamplefd, triggers, notifiers. The list of one line and --json also show
+whether a trigger counts the rings (DOORBELL_TRIGGER_FLAG_COUNT).
 
 Examples:
   doorbell query 2 --pid 1234         look at a line of a running VMM

@@ -111,14 +111,20 @@ Rows:
                      interrupt
   circle-direct      the same without a line: one eventfd is both
   circle-userspace   the same with a thread between ioeventfd and KVM irqfd
+  intx-doorbell      write, ..., a line that masks itself, KVM irqfd, a pin of
+                     the I/O APIC, interrupt; its end unmasks the line by an
+                     unmaskfd
+  intx-userspace     the same with a thread that unmasks the line
+  level-doorbell     the same with a level line, which an ackfd acks
 
 Circles are measured with one vCPU, and with one that writes and one that is
-interrupted.
+interrupted. The last three rows are measured with one vCPU.
 
 Examples:
   doorbell rtt kvm                      print the table of 2009
   doorbell rtt kvm --format classic     print its three lines
-  doorbell rtt kvm --filter circle --count 5000";
+  doorbell rtt kvm --filter circle --count 5000
+  doorbell rtt kvm --filter kvm-intx    measure the ends of interrupts";
 
 const QEMU_HELP: &str = "\
 Guests of an unmodified QEMU write to the register of an ivshmem-doorbell

@@ -26,7 +26,9 @@ use std::{
 pub const HELP: &str = "\
 On a terminal it shows a table that refreshes itself. Otherwise it prints a line
 per delivery and per change of a mask; it combines deliveries that are faster
-than the output. It changes nothing.
+than the output. It assigns a trigger and a notifier to each line, and changes
+nothing else. If a line has waiters (DOORBELL_WAIT) that fails with EBUSY: use
+'doorbell top' there.
 
 Column 'state':
   VFPA----  masked by the vector, by the function, by a pause, by itself

@@ -3,7 +3,7 @@
  * Client library of /dev/doorbell: one inline function for each call of
  * <linux/doorbell.h>, which defines the calls and their errors. doorbell_status.h has the
  * status pages, doorbell_wait.h has waits that poll them, doorbell_summary.h has the lines
- * that have fired, doorbell_bus.h has regions and records.
+ * that have fired, doorbell_bus.h has regions, records and last values.
  *
  * Each function returns a value >= 0, or -errno; errno itself is as the system call
  * left it. No function retries, allocates, or prints. @db is a context: a file
@@ -223,7 +223,7 @@ static inline int doorbell_deassign_irqfd(int db, int fd, uint32_t line)
 /**
  * doorbell_trigger() - assign or deassign a trigger
  * @db: the context
- * @fd: the eventfd; with DOORBELL_TRIGGER_FLAG_ALL, -1
+ * @fd: the eventfd; with DOORBELL_TRIGGER_FLAG_ALL or DOORBELL_TRIGGER_FLAG_WAITERS, -1
  * @line: the line
  * @flags: DOORBELL_TRIGGER_FLAG_*
  *
@@ -252,13 +252,14 @@ static inline int doorbell_assign_trigger(int db, int fd, uint32_t line)
 /**
  * doorbell_assign_counting_trigger() - add the number of rings to an eventfd when a line delivers
  * @db: the context
- * @fd: an eventfd; it may be closed afterwards
- * @line: an edge line of the context
+ * @fd: the eventfd; the caller may close it after that
+ * @line: the line, an edge line
  *
  * The sum of what is read from the eventfd is the number of rings that the line has
  * accepted, also if they coalesce. With EFD_SEMAPHORE each ring is a unit.
+ * doorbell_deassign_trigger() deassigns it.
  *
- * Return: 0 or -errno; -EOPNOTSUPP for a level line.
+ * Return: 0, or a negative errno: -EOPNOTSUPP for a level line.
  */
 static inline int doorbell_assign_counting_trigger(int db, int fd, uint32_t line)
 {
@@ -283,7 +284,7 @@ static inline int doorbell_deassign_trigger(int db, int fd, uint32_t line)
  * @db: the context
  * @line: the line, which has no trigger
  *
- * Return: 0.
+ * Return: 0, or a negative errno: -EBUSY if the line has a trigger.
  */
 static inline int doorbell_assign_waiters(int db, uint32_t line)
 {
@@ -297,7 +298,7 @@ static inline int doorbell_assign_waiters(int db, uint32_t line)
  *
  * Each of these calls returns -ENOENT.
  *
- * Return: 0.
+ * Return: 0, or a negative errno.
  */
 static inline int doorbell_deassign_waiters(int db, uint32_t line)
 {
@@ -413,7 +414,8 @@ static inline uint64_t doorbell_deadline(uint64_t ns)
  * @timeout: doorbell_deadline(), 0 not to sleep, or DOORBELL_WAIT_NO_TIMEOUT
  * @count: is set to the number of deliveries that were consumed; to 0 if the call fails
  *
- * Return: 0.
+ * Return: 0, or a negative errno: -ENOENT if the line has no waiters, or they are
+ * deassigned meanwhile; -ETIMEDOUT; -EINTR.
  */
 static inline int doorbell_wait(int db, uint32_t line, uint64_t timeout, uint64_t *count)
 {
@@ -671,7 +673,8 @@ static inline int doorbell_set_type_automask(int db, uint32_t line, uint32_t typ
  * doorbell_moderate() - limit the rate of a line's deliveries
  * @db: the context
  * @line: the line
- * @min_interval: minimum time between two deliveries in nanoseconds; zero: no limit
+ * @min_interval: minimum time between a delivery and the next one, in nanoseconds; zero,
+ *	together with @max_count: no limit
  * @max_count: number of held rings that are delivered at once; zero: no number is
  *
  * Return: 0, or a negative errno.

@@ -242,6 +242,7 @@ impl Context {
     /// - EBADF: `fd` is not open.
     /// - EINVAL: `fd` is not an eventfd.
     /// - EEXIST: `fd` is a trigger of this line already.
+    /// - EBUSY: the line has waiters.
     /// - ELOOP: the line would ring itself.
     /// - ENXIO: there is no such line.
     /// - ENOSPC: over a limit.

@@ -328,8 +328,10 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// EBUSY unless the line is idle: no message pending, neither asserted nor raised, no
-    /// resamplefd. ENXIO if there is no such line.
+    /// - EBUSY: the type would change, and the line is not idle: a message is pending, or it is asserted or
+    ///   raised. Or a line that would become an edge line has a resamplefd or an ackfd. Or a line that would
+    ///   become a level line has a trigger that counts.
+    /// - ENXIO: there is no such line.
     ///
     /// # Examples
     ///

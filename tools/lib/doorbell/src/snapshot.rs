@@ -302,7 +302,8 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// - EBUSY: a line has delivered, dropped or acked something, or its type was set.
+    /// - EBUSY: a line has delivered, dropped or acked something, its type was set, or it has waiters or a
+    ///   trigger that counts.
     /// - EINVAL: no line can be in such a state.
     /// - ENXIO: there is no such line.
     ///
@@ -337,6 +338,11 @@ impl Context {
     /// The caller has stopped the threads that use the lines, and those that take from the summary. It has
     /// deassigned the irqfds, unmaskfds and ackfds, whose signals then stay in their counters. What rings the
     /// context after this call is lost with the context.
+    ///
+    /// The snapshot does not have the deliveries that [`wait`](Context::wait) has not consumed, the
+    /// [units](crate::LineStatus::units) of lines that count their rings, the limits of
+    /// [`moderate`](Context::moderate), and the records and last values of the bus. The page
+    /// `Documentation/snapshot.rst` describes what to do with each of them.
     ///
     /// # Errors
     ///
@@ -407,7 +413,7 @@ impl Context {
     /// deliver nothing before [`resume`](Context::resume).
     ///
     /// The caller assigns irqfds, triggers and notifiers before this call or after it. A resamplefd or ackfd
-    /// needs a level line, and so comes after it.
+    /// needs a level line, and so comes after it. Waiters and triggers that count come after it, too.
     ///
     /// # Errors
     ///

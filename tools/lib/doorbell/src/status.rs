@@ -19,8 +19,8 @@ const _: () = {
 
 /// State and counters of a line, from the [status pages](StatusPages).
 ///
-/// Each field is exact by itself. [`Context::query`](crate::Context::query) returns all of them as
-/// of one moment.
+/// Each field is exact by itself. [`Context::query`](crate::Context::query) returns all of them but
+/// `units` and `dropped_units` as of one moment.
 ///
 /// # Examples
 ///
@@ -57,7 +57,8 @@ pub struct LineStatus {
     pub acks: u64,
     /// The line has a trigger to which the number of rings is added.
     pub counts: bool,
-    /// Rings that are counted and not delivered yet, if the line counts.
+    /// Rings that are counted and not delivered yet, if the line counts. It can be 0 while a message is
+    /// pending, whose rings a delivery has taken.
     pub units: u32,
     /// Rings that were dropped on request while the line counted.
     pub dropped_units: u64,

@@ -241,8 +241,8 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// ENXIO if one of the lines does not exist, EEXIST if the summary is a trigger of one already, ENOSPC
-    /// if one has the maximum number of triggers. Then no line has changed.
+    /// ENXIO if one of the lines does not exist, EEXIST if the summary is a trigger of one already, EBUSY if
+    /// one has waiters, ENOSPC if one has the maximum number of triggers. Then no line has changed.
     ///
     /// # Examples
     ///
