@@ -37,6 +37,7 @@ static inline int doorbell_deassign_region(int db, const struct doorbell_region 
 
 	arg.flags &= DOORBELL_REGION_FLAG_DATAMATCH | DOORBELL_REGION_FLAG_LINE;
 	arg.flags |= DOORBELL_REGION_FLAG_DEASSIGN;
+	arg.slot = 0;
 	return doorbell_ioctl(db, DOORBELL_REGION, &arg);
 }
 
