@@ -4,7 +4,8 @@
 //! page.
 //!
 //! It mirrors `Values::store()` of rust/bus/values.rs and `ValueMapping::read()` of tools/lib/doorbell, with
-//! the same orders. loom explores every execution that the C11 memory model permits.
+//! the same orders. loom explores every execution of one writer that the C11 memory model permits, and those of
+//! two writers with few preemptions.
 //!
 //! A reader that finds as many writes started as complete returns a value and a count. The count must be that
 //! of the writes whose value is stored, and the value the last one that any of them has stored. A reader that
@@ -121,16 +122,34 @@ fn add(counter: &AtomicUsize, condition: bool) {
     counter.fetch_add(usize::from(condition), Host::Relaxed);
 }
 
-/// Explores two writers, and a reader that looks before it knows of any signal or after one.
-fn explore(protocol: Protocol) -> Executions {
+/// The values that each writer stores, one after the other.
+type Writers = &'static [&'static [u64]];
+
+const ONE_WRITER: Writers = &[&[10, 20]];
+const TWO_WRITERS: Writers = &[&[10], &[20]];
+
+/// The maximum number of preemptions in an execution of two writers. All of them are too many to explore.
+const PREEMPTIONS: usize = 3;
+
+/// Explores writers, and a reader that looks before it knows of any signal or after one.
+fn explore(writers: Writers, protocol: Protocol) -> Executions {
     let executions = Arc::new(Executions::default());
     let counts = executions.clone();
-    Builder::new().check(move || {
+    let mut builder = Builder::new();
+    builder.preemption_bound = (writers.len() > 1).then_some(PREEMPTIONS);
+    builder.check(move || {
         let slot = Arc::new(Slot::new());
-        let writers = [10, 20].map(|value| {
-            let slot = slot.clone();
-            thread::spawn(move || slot.store(&protocol, value))
-        });
+        let writers: Vec<_> = writers
+            .iter()
+            .map(|values| {
+                let slot = slot.clone();
+                thread::spawn(move || {
+                    values
+                        .iter()
+                        .for_each(|&value| slot.store(&protocol, value))
+                })
+            })
+            .collect();
         let signals = slot.eventfd.swap(0, AcqRel);
         let read = slot.read(&protocol);
         for writer in writers {
@@ -227,21 +246,25 @@ const MUTANTS: [(&str, Protocol); 9] = [
 ];
 
 /// The number of results of [`all`].
-pub const RESULTS: usize = 1 + MUTANTS.len();
+pub const RESULTS: usize = 2 + MUTANTS.len();
 
 /// Explores the protocol, then the mutants.
 pub fn all() -> impl Iterator<Item = Checked> {
-    let real = std::iter::once_with(|| {
-        let executions = explore(REAL);
+    let scenarios = [
+        ("1 writer of 2 values", ONE_WRITER),
+        ("2 writers", TWO_WRITERS),
+    ];
+    let real = scenarios.into_iter().map(|(name, writers)| {
+        let executions = explore(writers, REAL);
         let is_read = executions.read.load(Host::Relaxed) > 0;
         Checked {
-            name: "last value: 2 writers and a reader".to_owned(),
+            name: format!("last value: {name} and a reader"),
             ok: executions.wrong.load(Host::Relaxed) == 0 && is_read,
             more: executions.describe(),
         }
     });
     let mutants = MUTANTS.iter().map(|&(name, protocol)| {
-        let executions = explore(protocol);
+        let executions = explore(TWO_WRITERS, protocol);
         Checked {
             name: format!("found: {name}"),
             ok: executions.wrong.load(Host::Relaxed) > 0,
