@@ -379,7 +379,7 @@ impl Bus {
         let reservation = quota.reserve(more)?;
         let space = edit.reserve(new.len(), gone.len(), flags)?;
         // The last step that can fail.
-        self.move_slots(&edit, &gone, &new)?;
+        let held = self.move_slots(&edit, &gone, &new)?;
         for (place, new) in places.into_iter().zip(new) {
             // Cannot fail: there is room.
             let _ = placed.push_within_capacity((place, new.key, new.region));
@@ -392,24 +392,31 @@ impl Bus {
             retired.wait();
             retire_all(retired.items());
         }
+        // From here on no writer of a region that is gone stores a value.
+        if let Ok(values) = self.values() {
+            held.iter().for_each(|&slot| values.give_back(slot));
+        }
         quota.release(gone_eventfds.saturating_sub(eventfds));
         Ok(())
     }
 
-    /// Gives the slots of the `gone` regions back, and takes those of the `new` ones.
+    /// Gives the slots of the `gone` regions to the `new` ones, and takes further ones. Returns the slots that
+    /// are to be given back when no writer uses them any more.
     ///
     /// # Errors
     ///
-    /// EBUSY: another region has the slot. Nothing has changed then.
+    /// EBUSY: another region has the slot. ENOMEM. Nothing has changed then.
     fn move_slots(
         &self,
         edit: &Edit<'_, Key, Region>,
         gone: &[usize],
         new: &[Assign],
-    ) -> Result<(), Failed> {
+    ) -> Result<KVVec<u16>, Failed> {
+        let mut held = KVVec::new();
         let Ok(values) = self.values() else {
-            return Ok(());
+            return Ok(held);
         };
+        held.reserve(gone.len(), user_alloc_flags())?;
         let gone = || gone.iter().filter_map(|&at| edit.item(at)?.slot());
         gone().for_each(|slot| values.give_back(slot));
         for (at, busy) in new.iter().enumerate() {
@@ -423,7 +430,11 @@ impl Bus {
             });
             return Err(Failed::at(busy.index)(EBUSY));
         }
-        Ok(())
+        for slot in gone().filter(|&slot| values.take(slot)) {
+            // Cannot fail: there is room.
+            let _ = held.push_within_capacity(slot);
+        }
+        Ok(held)
     }
 
     /// Returns the regions as they are now, for as long as the returned object exists. Any context but

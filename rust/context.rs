@@ -58,6 +58,7 @@ use crate::{
         task::cond_resched, //
     },
     line::{
+        moderation::Limits,
         outputs::{
             Notifier,
             Output,
@@ -80,7 +81,10 @@ use crate::{
     quota::Quota,
     summary::Summary,
     trace,
-    uapi::DOORBELL_MAX_NOTIFIERS_PER_LINE, //
+    uapi::{
+        DOORBELL_MAX_MODERATED,
+        DOORBELL_MAX_NOTIFIERS_PER_LINE, //
+    }, //
 };
 use kernel::{
     mm::virt::VmaNew,
@@ -89,6 +93,10 @@ use kernel::{
     prelude::*,
     rbtree::RBTree,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc,
         Mutex,
         SpinLockIrq, //
@@ -122,6 +130,11 @@ pub(crate) struct Context {
     line_usage: KVVec<UsageCounters>,
     /// Numbers of assignments of all lines together.
     usage: UsageCounters,
+    /// The number of lines that are or were moderated. Changes under the mutex of the assignments.
+    moderated: Atomic<u32>,
+    /// Held to save lines: the signals that one call takes from a callback are sent before another returns.
+    #[pin]
+    pub(crate) saving: Mutex<()>,
     /// The waiters of the lines, once a line has some.
     waiters: SetOnceArc<AllWaiters>,
     #[pin]
@@ -167,6 +180,8 @@ impl Context {
                 quota <- Quota::new(),
                 line_usage,
                 usage: UsageCounters::new(),
+                moderated: Atomic::new(0),
+                saving <- new_mutex!((), "doorbell_saving"),
                 waiters: SetOnceArc::new(),
                 assignments <- new_mutex!(Assignments {
                     irqfds: RBTree::new(),
@@ -542,9 +557,12 @@ impl Context {
         // A type changes only with the mutex held. So no line can become one that cannot be restored:
         // all other transitions of a fresh line are those of an edge line, and can be merged.
         let _assignments = self.assignments.lock();
-        for (line, index) in lines()?.iter().zip(0..) {
+        for ((line, record), index) in lines()?.iter().zip(records).zip(0..) {
             if !line.is_fresh() {
                 return Err(Failed::at(index)(EBUSY));
+            }
+            if !line.can_continue(record) {
+                return Err(Failed::at(index)(EOPNOTSUPP));
             }
             pause_after(index);
         }
@@ -553,6 +571,38 @@ impl Context {
             pause_after(index);
         }
         Ok(())
+    }
+
+    /// Limits the rate of a line's deliveries, as [`Line::moderate`] does.
+    ///
+    /// # Context
+    ///
+    /// Process context.
+    ///
+    /// # Errors
+    ///
+    /// ENXIO, ENOSPC, ENOMEM: see the UAPI header.
+    pub(crate) fn moderate(&self, line: u32, limits: Limits) -> Result {
+        let line = self.line(line).ok_or(ENXIO)?;
+        if limits != Limits::NONE && !line.has_timer() {
+            let _assignments = self.assignments.lock();
+            if !line.has_timer() {
+                // All timers that expire together do so in one interrupt.
+                let moderated = self.moderated.load(Relaxed);
+                if moderated >= DOORBELL_MAX_MODERATED {
+                    return Err(ENOSPC);
+                }
+                line.allocate_moderation()?;
+                self.moderated.store(moderated + 1, Relaxed);
+            }
+        }
+        line.moderate(limits);
+        Ok(())
+    }
+
+    /// Returns the number of lines that are or were moderated. Any context.
+    pub(crate) fn nr_moderated(&self) -> u32 {
+        self.moderated.load(Relaxed)
     }
 
     /// Deassigns everything and waits until nothing is in flight. There must be no other user.

@@ -451,12 +451,12 @@ impl DoorbellFile {
         let moderate: doorbell_moderate = arg.read()?;
         check_flags(moderate.flags, DOORBELL_MODERATE_FLAG_GET)?;
         check_reserved(&moderate.reserved)?;
-        let line = || self.context()?.line(moderate.line).ok_or(ENXIO);
         if moderate.flags & DOORBELL_MODERATE_FLAG_GET == 0 {
             let limits = Limits::new(moderate.min_interval, moderate.max_count)?;
-            return line()?.moderate(limits);
+            return self.context()?.moderate(moderate.line, limits);
         }
-        let limits = line()?.limits();
+        let line = self.context()?.line(moderate.line).ok_or(ENXIO)?;
+        let limits = line.limits();
         arg.write(&doorbell_moderate {
             min_interval: limits.interval,
             max_count: limits.max_count,

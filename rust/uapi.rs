@@ -90,6 +90,7 @@ pub(crate) use crate::bindings::{
     DOORBELL_MAX_INTERVAL,
     DOORBELL_MAX_IRQFDS,
     DOORBELL_MAX_LINES,
+    DOORBELL_MAX_MODERATED,
     DOORBELL_MAX_NOTIFIERS_PER_LINE,
     DOORBELL_MAX_RECORDS,
     DOORBELL_MAX_REGIONS,
@@ -362,6 +363,8 @@ impl_user_abi! {
         nr_resamplefds: u32,
         nr_unmaskfds: u32,
         nr_ackfds: u32,
+        units: u32,
+        reserved: u32,
     }
     doorbell_save {
         lines: u64,

@@ -228,7 +228,8 @@ int doorbell_clear(struct doorbell_ctx *ctx, u32 line);
  *
  * Context: process context, may sleep. Not from a trigger of the line.
  * Return: 0; -EINVAL if the interval is out of range or there is a count without an
- * interval, -ENXIO if there is no such line, -ENOMEM.
+ * interval, -ENXIO if there is no such line, -ENOSPC if the context has DOORBELL_MAX_MODERATED
+ * others, -ENOMEM.
  */
 int doorbell_moderate(struct doorbell_ctx *ctx, u32 line, u32 min_interval, u32 max_count);
 

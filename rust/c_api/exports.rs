@@ -248,7 +248,7 @@ export! {
         // SAFETY: By the requirements of this function.
         let ctx = unsafe { borrow(ctx) };
         let limits = Limits::new(min_interval, max_count);
-        errno(limits.and_then(|limits| ctx.line(line)?.moderate(limits)))
+        errno(limits.and_then(|limits| ctx.context().moderate(line, limits)))
     }
 
     /// # Safety

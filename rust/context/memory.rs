@@ -15,6 +15,7 @@ use crate::{
     },
     irqfd::Irqfd,
     kernel_ext::{
+        lazy_timer::Timer,
         poll_queue::PollQueue,
         shared_list::Node, //
     },
@@ -70,6 +71,7 @@ impl Context {
             + usage.irqfds as usize * IRQFD
             + usage.triggers as usize * TRIGGER
             + waiters
+            + self.nr_moderated() as usize * size_of::<Timer<Line>>()
             + (usage.notifiers + usage.resamplefds) as usize * NOTIFIER
             + self.bus().nr_regions() as usize * REGION
             + records as usize * size_of::<doorbell_record>()

@@ -92,6 +92,7 @@ impl Records {
     /// Writes the records of the lines from `first` on.
     fn write(&self, context: &Context, first: u32) -> Result {
         let lines = context.lines().part(first as usize, self.len);
+        let _saving = context.saving.lock();
         let mut writer = self.slice().writer();
         for (line, index) in lines.ok_or(ENXIO)?.iter().zip(0..) {
             let usage = context.usage_of(first + index);

@@ -138,9 +138,10 @@ impl<T: Expire> PinnedDrop for LazyTimer<T> {
         };
         // The owner should have done this before, while all other fields were certainly alive.
         timer.cancel();
-        let timer = read_once(&self.timer);
-        // SAFETY: By the type invariants it came from `into_raw` and is owned. The callback, which alone
-        // could start the timer now, has ended.
+        // INVARIANT: From here on there is no timer.
+        let timer = self.timer.xchg(null_mut(), Full);
+        // SAFETY: By the type invariants it came from `into_raw` and is owned. Its callback has ended. Other
+        // callbacks of the object have ended, too: their owner waits for them before it drops the object.
         drop(unsafe { KBox::from_raw(timer) });
     }
 }

@@ -115,12 +115,14 @@ impl SwaitQueue {
             }
             // SAFETY: No requirements.
             unsafe { bindings::doorbell_set_running() };
+            // `take` may sleep. A wake-up meanwhile is for the next waiter.
+            //
+            // SAFETY: The queue and the entry are initialised, and the entry is on no other queue.
+            unsafe { bindings::doorbell_swait_finish(self.raw.get(), entry.get()) };
             if let Some(found) = take() {
                 break Ok(found);
             }
         };
-        // SAFETY: The queue and the entry are initialised, and the entry is on no other queue.
-        unsafe { bindings::doorbell_swait_finish(self.raw.get(), entry.get()) };
         // A wake-up may have come for this thread after its last call of `take`.
         if ready() {
             self.wake_one();

@@ -198,7 +198,8 @@ mod context {
                 max_count: 3,
             };
             assert!(line.limits() == Limits::NONE);
-            assert!(line.moderate(limits).is_ok());
+            line.allocate_moderation()?;
+            line.moderate(limits);
             assert!(line.limits() == limits);
             for _ in 0..10 {
                 let before = line.snapshot();
@@ -216,7 +217,7 @@ mod context {
                 line.unmask(VECTOR);
                 assert!(wait_for(|| !line.pending()));
             }
-            assert!(line.moderate(Limits::NONE).is_ok());
+            line.moderate(Limits::NONE);
             assert_eq!(line.snapshot().state, 0);
         })
     }
@@ -227,10 +228,11 @@ mod context {
             let context = new_context(1)?;
             let line = context.line(0).ok_or(ENXIO)?;
             let max_count = 0;
+            line.allocate_moderation()?;
             line.moderate(Limits {
                 interval,
                 max_count,
-            })?;
+            });
             line.ring();
             line.ring();
             context.shut_down();

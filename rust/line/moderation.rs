@@ -99,28 +99,36 @@ impl Limits {
 impl_has_lazy_timer!(Line, timer);
 
 impl Line {
-    /// Moderates the line from now on, or no longer. Ends the present interval: a message that it held is
-    /// delivered when this has returned, unless the line is masked.
-    ///
-    /// # Context
-    ///
-    /// As of [`Line::lock_triggers`].
+    /// Returns true if the line is or was moderated. Any context.
+    pub(crate) fn has_timer(&self) -> bool {
+        self.timer.get().is_some()
+    }
+
+    /// Allocates what a moderated line needs, unless the line has it. Process context.
     ///
     /// # Errors
     ///
     /// ENOMEM.
-    pub(crate) fn moderate(self: Pin<&Self>, limits: Limits) -> Result {
-        if limits != Limits::NONE {
-            let moderation = Moderation {
-                interval: Atomic::new(0),
-                max_count: Atomic::new(0),
-                count: Atomic::new(0),
-            };
-            self.create_timer(moderation, user_alloc_flags())?;
-        }
+    pub(crate) fn allocate_moderation(self: Pin<&Self>) -> Result {
+        let moderation = Moderation {
+            interval: Atomic::new(0),
+            max_count: Atomic::new(0),
+            count: Atomic::new(0),
+        };
+        self.create_timer(moderation, user_alloc_flags())
+    }
+
+    /// Moderates the line from now on, or no longer. Ends the present interval: a message that it held is
+    /// delivered when this has returned, unless the line is masked. Does nothing without
+    /// [`Line::allocate_moderation`].
+    ///
+    /// # Context
+    ///
+    /// As of [`Line::lock_triggers`].
+    pub(crate) fn moderate(self: Pin<&Self>, limits: Limits) {
         // A line without a timer was never moderated.
         let Some(timer) = self.get_ref().timer.get() else {
-            return Ok(());
+            return;
         };
         let moderated = limits != Limits::NONE;
         wait_until(|| {
@@ -129,6 +137,9 @@ impl Line {
             let preemption = Unpreempted::new();
             // The owner alone starts the timer, whose interrupt does not wait for the owner.
             let removed = timer.cancel();
+            if removed {
+                timer.data().count.store(0u32, Relaxed);
+            }
             let moderate = |word| state::moderate(word, moderated, removed);
             let (done, guard) = guard.update(moderate, |_| false, |_| ());
             drop(preemption);
@@ -141,7 +152,6 @@ impl Line {
             }
             done.then_some(())
         });
-        Ok(())
     }
 
     /// Returns the limits of the moderation.
@@ -167,11 +177,11 @@ impl Line {
             return;
         };
         let data = timer.data();
-        data.count.store(0u32, Relaxed);
         timer.start(data.interval.load(Relaxed));
         // A ring that was held before the start found no timer to remove. Either it finds the timer now, or
         // this finds its count.
         if data.is_full(data.count.fetch_add(0u32, Full)) && timer.remove() {
+            data.count.store(0u32, Relaxed);
             // The owner itself delivers a message that is pending.
             let likely = state::MODERATED | state::HELD | state::PENDING | state::IN_PROGRESS;
             let _ = self.lock.update(likely, state::expire);
@@ -185,11 +195,12 @@ impl Line {
         let Some(timer) = self.get_ref().timer.get() else {
             return;
         };
+        // Between the count and the removal the next interval can begin, but not for long.
+        let _preemption = Unpreempted::new();
         let count = timer.data().count.fetch_add(1u32, Full).wrapping_add(1);
         if !timer.data().is_full(count) {
             return;
         }
-        let _preemption = Unpreempted::new();
         // If this fails, the interval has ended, its interrupt is ending it, or its owner is starting it and
         // reads the count afterwards.
         if timer.remove() {
@@ -200,6 +211,10 @@ impl Line {
     /// Ends the interval. The caller has removed the timer, and must not be preemptible. This renews no
     /// budget: the caller has done that if it may.
     fn end_interval(self: Pin<&Self>) {
+        // Before the bit is cleared: a ring that the next interval holds is counted afterwards.
+        if let Some(timer) = self.get_ref().timer.get() {
+            timer.data().count.store(0u32, Relaxed);
+        }
         let likely = state::MODERATED | state::HELD;
         match self.lock.update(likely, state::expire).0 {
             Some(Action::Leave) => self.boost_owner(),

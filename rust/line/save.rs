@@ -42,6 +42,8 @@ pub(crate) struct SavedLine {
     dropped: u64,
     deferred: u64,
     acks: u64,
+    /// The rings that a line that counts has not delivered.
+    units: u32,
 }
 
 impl SavedLine {
@@ -59,6 +61,7 @@ impl SavedLine {
             dropped: self.dropped,
             deferred: self.deferred,
             acks: self.acks,
+            units: self.units,
             ..Default::default()
         }
     }
@@ -69,7 +72,9 @@ impl SavedLine {
     ///
     /// EINVAL: no line can be in that state.
     pub(crate) fn from_record(record: &doorbell_saved_line) -> Result<Self> {
-        if !state::is_restorable(record.state) {
+        let possible =
+            state::is_restorable(record.state) && state::can_have_units(record.state, record.units);
+        if !possible || record.reserved != 0 {
             return Err(EINVAL);
         }
         let undelivered = match record.flags {
@@ -85,6 +90,7 @@ impl SavedLine {
             dropped: record.dropped,
             deferred: record.deferred,
             acks: record.acks,
+            units: record.units,
         })
     }
 }
@@ -105,9 +111,9 @@ impl Line {
         // A ring or an ack changes the word before it counts. If it is counted here, the word must have it.
         smp_mb(Read);
         // What a reply since then owes is not part of the record: its signals are sent below.
-        let ((word, owed), _) = self.lock.update(state::IN_PROGRESS, |word| {
+        let ((word, units, owed), _) = self.lock.update_units(state::IN_PROGRESS, |word, units| {
             let (settled, owed) = state::take_owed(word);
-            (settled, (settled, owed))
+            (settled, units, (settled, units, owed))
         });
         let withdrawn = u64::from(state::is_withdrawn(word));
         let saved = SavedLine {
@@ -118,6 +124,7 @@ impl Line {
             dropped: stats.dropped.get().wrapping_add(withdrawn),
             deferred: stats.deferred.get(),
             acks,
+            units,
         };
         // As if the maximum number of messages was delivered already: a callback delivers the rest.
         self.deliver(guard, None, state::MAX_ROUNDS);
@@ -144,6 +151,11 @@ impl Line {
         state::is_fresh(now.state) && counted == 0
     }
 
+    /// Returns true if the line, which is fresh, can go on from `saved`. Any context.
+    pub(crate) fn can_continue(&self, saved: &SavedLine) -> bool {
+        state::can_continue(self.lock.word(), saved.state, saved.units)
+    }
+
     /// Continues `saved`. The line must have been fresh, and must not have changed its type since. Delivers
     /// the message if there is one and the line is not masked. Signals no notifier.
     ///
@@ -159,14 +171,15 @@ impl Line {
         stats.coalesced.fetch_add(saved.coalesced, Relaxed);
         stats.acks.fetch_add(saved.acks, Relaxed);
         let renews = saved.undelivered && !guard.set_undelivered();
-        let (coalesced, _) = self.lock.update(state::IN_PROGRESS, |word| {
-            let (restored, coalesced) = state::restore(word, saved.state);
+        let (coalesced, _) = self.lock.update_units(state::IN_PROGRESS, |word, units| {
+            let (restored, units, coalesced) =
+                state::restore_counted(word, units, saved.state, saved.units);
             let renewed = if renews {
                 state::renew(restored).0
             } else {
                 restored
             };
-            (renewed, coalesced)
+            (renewed, units, coalesced)
         });
         if coalesced {
             stats.coalesced.fetch_add(1u64, Relaxed);

@@ -1039,7 +1039,7 @@ struct doorbell_wait {
 #define DOORBELL_SAVED_STATE		0xf007fU
 
 /* doorbell_save.record_size and doorbell_restore.record_size: the least and the most. */
-#define DOORBELL_SAVED_LINE_SIZE	72
+#define DOORBELL_SAVED_LINE_SIZE	80
 #define DOORBELL_SAVED_LINE_SIZE_MAX	4096
 
 /**
@@ -1061,6 +1061,8 @@ struct doorbell_wait {
  * @nr_resamplefds: irqfds of the line that have a resamplefd
  * @nr_unmaskfds: irqfds that unmask the line
  * @nr_ackfds: irqfds that ack the line
+ * @units: as in struct doorbell_line_status, for a line with DOORBELL_TRIGGER_FLAG_COUNT
+ * @reserved: zero
  *
  * The number of rings is @deliveries + @coalesced + @dropped, and one more if a message is
  * pending. The record has no address, file descriptor or number of a context, so it means
@@ -1086,6 +1088,8 @@ struct doorbell_saved_line {
 	__u32 nr_resamplefds;
 	__u32 nr_unmaskfds;
 	__u32 nr_ackfds;
+	__u32 units;
+	__u32 reserved;
 };
 
 /**
@@ -1142,22 +1146,25 @@ struct doorbell_save {
  * lines are restored one after another. A message that is pending on a line that is not
  * masked is delivered before the call returns, once; so restore lines that are paused, and
  * unmask them when they are wired. The order of wiring and DOORBELL_RESTORE does not
- * matter, except that a resamplefd and an ackfd need a level line, and that waiters and
- * triggers with DOORBELL_TRIGGER_FLAG_COUNT are assigned afterwards. The limits of
- * DOORBELL_MODERATE are wiring, too. A message that was delivered before the save marks no
- * summary here. A pending one does when it is delivered, if the summary is a trigger of the
- * line by then (see struct doorbell_summary).
+ * matter, with three exceptions: a resamplefd and an ackfd need a level line; waiters are
+ * assigned afterwards; triggers with DOORBELL_TRIGGER_FLAG_COUNT are assigned before. The
+ * limits of DOORBELL_MODERATE are wiring, too. A message that was delivered before the save
+ * marks no summary here. A pending one does when it is delivered, if the summary is a trigger
+ * of the line by then (see struct doorbell_summary).
  *
- * A line must be fresh (EBUSY): an edge line without DOORBELL_TYPE_FLAG_AUTOMASK, waiters and
- * triggers that count, which has delivered, dropped and acked nothing. It may be masked, and
- * a masked line may have been rung. Such a ring, and one that arrives during the call, is not
- * lost: it joins the message of the record, or the line's assertion, or is a message itself.
+ * A line must be fresh (EBUSY): an edge line without DOORBELL_TYPE_FLAG_AUTOMASK and without
+ * waiters, which has delivered, dropped and acked nothing. It may be masked, and a masked
+ * line may have been rung. Such a ring, and one that arrives during the call, is not lost: it
+ * joins the message of the record, or the line's assertion, or is a message itself. The units
+ * of a line that counts are those of both. EOPNOTSUPP: the record has @units and the line
+ * does not count, or the record is that of a level line and the line counts.
  *
  * A record whose state no line can be in is EINVAL: bits outside of DOORBELL_SAVED_STATE;
  * DOORBELL_LINE_MASKED without a reason, or a reason without it; DOORBELL_LINE_ASSERTED,
  * _RAISED or _RESAMPLE on an edge line; a pending message of a level line that is neither
  * asserted nor raised; DOORBELL_LINE_RESAMPLE on a line that is not masked;
- * DOORBELL_SAVED_FLAG_UNDELIVERED on a line that is not asserted or has a message pending.
+ * DOORBELL_SAVED_FLAG_UNDELIVERED on a line that is not asserted or has a message pending;
+ * units of a level line, or without a message that is pending.
  */
 struct doorbell_restore {
 	__u64 lines;
@@ -1175,6 +1182,8 @@ struct doorbell_restore {
 /* doorbell_moderate.min_interval, in nanoseconds. */
 #define DOORBELL_MIN_INTERVAL		1000
 #define DOORBELL_MAX_INTERVAL		1000000000
+/* The maximum number of lines of a context that have, or have had, limits (ENOSPC). */
+#define DOORBELL_MAX_MODERATED		1024
 
 /**
  * struct doorbell_moderate - DOORBELL_MODERATE: limit the rate of a line's deliveries
@@ -1194,11 +1203,12 @@ struct doorbell_restore {
  * is followed by a delivery at most @min_interval later, plus the latency of the kernel's
  * timers. The interval is never shorter; a busy machine can make it longer.
  *
- * With @max_count the line counts the rings that it holds, those that coalesce included.
- * The ring with that number ends the interval, and the line delivers at once. Rings while a
+ * With @max_count the line counts the rings that it holds, those that coalesce included. The
+ * ring with that number ends the interval, and the line delivers at once. Rings while a
  * delivery is in flight, or the line is masked, do not count; nor do rings of a level line
  * that is asserted. A ring that is in progress when an interval ends may count in the next
- * one. A @max_count without a @min_interval is EINVAL: nothing would deliver the last rings.
+ * one, or end it. A @max_count without a @min_interval is EINVAL: nothing would deliver the
+ * last rings.
  *
  * A message that is held is pending: DOORBELL_QUERY and DOORBELL_PENDING report it, and
  * DOORBELL_CLEAR drops it. DOORBELL_RING returns DOORBELL_RING_DELIVERED for the ring that
@@ -1215,8 +1225,10 @@ struct doorbell_restore {
  * Each call ends the present interval: if the line is not masked, the message that was
  * held is delivered when the call returns. Closing the context does the same. The first
  * call for a line allocates memory (about 100 bytes, charged to the memory cgroup of the
- * caller), which the context keeps until it is closed. DOORBELL_MODERATE_FLAG_GET writes
- * the present values to @min_interval and @max_count, which it does not read.
+ * caller), which the context keeps until it is closed. DOORBELL_MAX_MODERATED lines can
+ * have it (ENOSPC): timers that end together do so in one interrupt.
+ * DOORBELL_MODERATE_FLAG_GET writes the present values to @min_interval and @max_count, which
+ * it does not read.
  */
 struct doorbell_moderate {
 	__u32 line;

@@ -31,6 +31,21 @@ pub(crate) const fn is_restorable(saved: u32) -> bool {
     caused && (saved & RESAMPLE == 0 || masked)
 }
 
+/// Returns true if a line that counts can have that many units in the state of the `saved` bits.
+pub(crate) const fn can_have_units(saved: u32, units: u32) -> bool {
+    units == 0 || saved & (LEVEL | PENDING) == PENDING
+}
+
+/// Returns true if a line whose word is `state` can go on from the `saved` bits and units: a line that
+/// counts is no level line, and units need a line that counts.
+pub(crate) const fn can_continue(state: u32, saved: u32, units: u32) -> bool {
+    if state & COUNTS != 0 {
+        saved & LEVEL == 0
+    } else {
+        units == 0
+    }
+}
+
 /// Returns true if the line has sent a message that was not acked. An edge line has no ack.
 #[inline]
 pub(crate) const fn is_sent(state: u32) -> bool {
@@ -43,9 +58,9 @@ pub(crate) const fn is_in_ack(state: u32) -> bool {
 }
 
 /// Returns true if the line can be restored: it is as it was created, but may be masked, and rung. It has no
-/// waiters, which would take the deliveries of the record for their own, and does not count its rings.
+/// waiters, which would take the deliveries of the record for their own.
 pub(crate) const fn is_fresh(state: u32) -> bool {
-    state & (SAVED | WAITERS | COUNTS) & !(MASKED | REASONS | PENDING) == 0
+    state & (SAVED | WAITERS) & !(MASKED | REASONS | PENDING) == 0
 }
 
 /// Replaces the state of a fresh line with the `saved` bits, which must be restorable. The caller owns the
@@ -67,4 +82,20 @@ pub(crate) fn restore(state: u32, saved: u32) -> (u32, bool) {
     }
     let asserted = if restored & LEVEL != 0 { ASSERTED } else { 0 };
     (restored | asserted | PENDING, restored & PENDING != 0)
+}
+
+/// Does what [`restore`] does, and adds the units of the record to those of a line that counts.
+pub(crate) fn restore_counted(
+    state: u32,
+    units: u32,
+    saved: u32,
+    saved_units: u32,
+) -> (u32, u32, bool) {
+    let (restored, coalesced) = restore(state, saved);
+    let units = if state & COUNTS != 0 {
+        units.saturating_add(saved_units)
+    } else {
+        units
+    };
+    (restored, units, coalesced)
 }

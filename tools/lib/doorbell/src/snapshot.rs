@@ -47,6 +47,8 @@ pub struct SavedLine {
     pub unmaskfds: u32,
     /// Irqfds that ack the line.
     pub ackfds: u32,
+    /// Rings that a line with a trigger that counts has not delivered.
+    pub units: u32,
 }
 
 const PAUSED: u32 = uapi::LINE_MASKED | (uapi::MASK_PAUSE << uapi::LINE_REASONS_SHIFT);
@@ -97,6 +99,7 @@ impl From<uapi::SavedLine> for SavedLine {
             resamplefds: line.nr_resamplefds,
             unmaskfds: line.nr_unmaskfds,
             ackfds: line.nr_ackfds,
+            units: line.units,
         }
     }
 }
@@ -117,6 +120,8 @@ impl From<&SavedLine> for uapi::SavedLine {
             nr_resamplefds: line.resamplefds,
             nr_unmaskfds: line.unmaskfds,
             nr_ackfds: line.ackfds,
+            units: line.units,
+            reserved: 0,
         }
     }
 }
@@ -518,10 +523,12 @@ mod tests {
             resamplefds: 11,
             unmaskfds: 12,
             ackfds: 13,
+            units: 14,
         };
         let record = uapi::SavedLine::from(&line);
         assert_eq!(record.nr_resamplefds, 11);
         assert_eq!((record.nr_unmaskfds, record.nr_ackfds), (12, 13));
+        assert_eq!(record.units, 14);
         assert_eq!(SavedLine::from(record), line);
         assert_eq!(line.rings(), 3 + 4 + 5 + 1);
     }

@@ -84,13 +84,14 @@ pub const LINE_STATE: u32 = 0x14f_00ff;
 pub const MODERATE_FLAG_GET: u32 = 1 << 0;
 pub const MIN_INTERVAL: u32 = 1000;
 pub const MAX_INTERVAL: u32 = 1_000_000_000;
+pub const MAX_MODERATED: u32 = 1024;
 pub const EVENTFD_FLAG_NOWAIT: u32 = 1 << 0;
 pub const RING_WAIT_FLAG_NO_RING: u32 = 1 << 0;
 pub const RING_WAIT_FLAG_LINE: u32 = 1 << 1;
 pub const RING_WAIT_NO_TIMEOUT: u64 = u64::MAX;
 pub const SAVED_FLAG_UNDELIVERED: u32 = 1 << 0;
 pub const SAVED_STATE: u32 = 0xf007f;
-pub const SAVED_LINE_SIZE: u32 = 72;
+pub const SAVED_LINE_SIZE: u32 = 80;
 pub const SAVED_LINE_SIZE_MAX: u32 = 4096;
 pub const WAIT_NO_TIMEOUT: u64 = u64::MAX;
 pub const RING_COALESCED: i32 = 0;
@@ -442,6 +443,8 @@ pub struct SavedLine {
     pub nr_resamplefds: u32,
     pub nr_unmaskfds: u32,
     pub nr_ackfds: u32,
+    pub units: u32,
+    pub reserved: u32,
 }
 
 /// The argument of [`SAVE`].
@@ -494,7 +497,7 @@ const _: () = assert!(size_of::<SetRecords>() == 32);
 const _: () = assert!(size_of::<Record>() == 32);
 const _: () = assert!(size_of::<RecordRing>() == 128);
 const _: () = assert!(size_of::<GetBus>() == 64);
-const _: () = assert!(size_of::<SavedLine>() == 72);
+const _: () = assert!(size_of::<SavedLine>() == 80);
 const _: () = assert!(size_of::<Save>() == 32);
 const _: () = assert!(size_of::<Restore>() == 40);
 const _: () = assert!(size_of::<Value>() == 64);

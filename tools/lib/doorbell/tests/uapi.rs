@@ -95,6 +95,7 @@ fn header_and_rust_agree() {
             "DOORBELL_MAX_RESAMPLEFDS_PER_LINE" => MAX_RESAMPLEFDS_PER_LINE,
             "DOORBELL_FEATURE_MASK" => FEATURE_MASK,
             "DOORBELL_FEATURE_LEVEL" => FEATURE_LEVEL,
+            "DOORBELL_MAX_MODERATED" => MAX_MODERATED,
             "DOORBELL_MAX_NOTIFIERS_PER_LINE" => MAX_NOTIFIERS_PER_LINE,
             "DOORBELL_IRQFD_FLAG_DEASSIGN" => IRQFD_FLAG_DEASSIGN,
             "DOORBELL_TRIGGER_FLAG_DEASSIGN" => TRIGGER_FLAG_DEASSIGN,
@@ -225,7 +226,8 @@ fn header_and_rust_agree() {
         layout!(doorbell_summary_map, SummaryMap: top reserved groups),
         layout!(doorbell_ring_wait, RingWait: line fd timeout flags result count reserved),
         layout!(doorbell_saved_line, SavedLine: state flags deliveries coalesced dropped deferred acks
-            nr_irqfds nr_triggers nr_notifiers nr_resamplefds nr_unmaskfds nr_ackfds),
+            nr_irqfds nr_triggers nr_notifiers nr_resamplefds nr_unmaskfds nr_ackfds units
+            reserved),
         layout!(doorbell_save, Save: lines line nr_lines record_size flags reserved),
         layout!(doorbell_restore, Restore: lines line nr_lines record_size failed flags reserved),
         layout!(doorbell_wait, Wait: line flags timeout count reserved),

@@ -96,6 +96,21 @@ TEST_F(errors_moderation, no_such_line)
 	EXPECT_LIMITS();
 }
 
+/* ENOSPC: a context has that many timers. Those that it has can be used. */
+TEST(too_many)
+{
+	int db = new_context(_metadata, DOORBELL_MAX_MODERATED + 2);
+	uint32_t line;
+
+	for (line = 0; line < DOORBELL_MAX_MODERATED; line++)
+		ASSERT_EQ(0, doorbell_moderate(db, line, INTERVAL, 0));
+	EXPECT_EQ(-ENOSPC, doorbell_moderate(db, line, INTERVAL, 0));
+	EXPECT_EQ(0, doorbell_moderate(db, line, 0, 0));
+	EXPECT_EQ(0, doorbell_moderate(db, 0, 0, 0));
+	EXPECT_EQ(-ENOSPC, doorbell_moderate(db, line, INTERVAL, 0));
+	EXPECT_EQ(0, doorbell_moderate(db, 0, INTERVAL, 7));
+}
+
 TEST_F(errors_moderation, unreadable)
 {
 	const size_t page = sysconf(_SC_PAGESIZE);

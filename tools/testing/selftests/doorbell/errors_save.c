@@ -255,6 +255,17 @@ TEST_F(errors_save, impossible_states)
 	REFUSED_RESTORE(EINVAL, 1);
 	self->records[1].state = 0;
 	self->records[PER_DB - 1].state &= ~DOORBELL_LINE_PENDING;
+	/* Units without a message, and those of a level line. */
+	self->records[1].units = 1;
+	REFUSED_RESTORE(EINVAL, 1);
+	self->records[1].state = DOORBELL_LINE_LEVEL | DOORBELL_LINE_ASSERTED |
+				 DOORBELL_LINE_PENDING;
+	REFUSED_RESTORE(EINVAL, 1);
+	self->records[1].state = 0;
+	self->records[1].units = 0;
+	self->records[1].reserved = 1;
+	REFUSED_RESTORE(EINVAL, 1);
+	self->records[1].reserved = 0;
 	ACCEPTED_BOTH();
 }
 

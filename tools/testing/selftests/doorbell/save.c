@@ -335,6 +335,81 @@ TEST(counters_wrap)
 	EXPECT_EQ(0, kmsg_complaints(kmsg));
 }
 
+static uint64_t fdinfo_of(int fd, const char *counter)
+{
+	char line[128], name[64];
+	uint64_t value = 0;
+	FILE *file;
+
+	snprintf(line, sizeof(line), "/proc/self/fdinfo/%d", fd);
+	snprintf(name, sizeof(name), "doorbell-%s:", counter);
+	file = fopen(line, "r");
+	while (file && fgets(line, sizeof(line), file))
+		if (!strncmp(line, name, strlen(name)))
+			value = strtoull(line + strlen(name), NULL, 10);
+	if (file)
+		fclose(file);
+	return value;
+}
+
+/* So do their sums in fdinfo. */
+TEST(sums_wrap)
+{
+	const struct doorbell_saved_line saved = {
+		.deliveries = UINT64_MAX, .coalesced = UINT64_MAX, .dropped = UINT64_MAX,
+		.deferred = UINT64_MAX, .acks = UINT64_MAX };
+	int db = new_context(_metadata, 2), kmsg = kmsg_open(), line;
+
+	for (line = 0; line < 2; line++)
+		ASSERT_EQ(0, doorbell_restore_lines(db, line, 1, &saved, NULL));
+	EXPECT_EQ(UINT64_MAX - 1, fdinfo_of(db, "deliveries"));
+	EXPECT_EQ(UINT64_MAX - 1, fdinfo_of(db, "acks"));
+	EXPECT_EQ(0, kmsg_complaints(kmsg));
+}
+
+/* The rings that a line counts go on with it, in both orders of ring and restore. */
+TEST(units)
+{
+	struct doorbell_saved_line saved, plain = { .state = DOORBELL_LINE_LEVEL };
+	int db = new_context(_metadata, 1), next = new_context(_metadata, 2);
+	int out = new_eventfd(_metadata, 0, 0), i;
+	uint32_t failed;
+
+	if (!(info_of(_metadata, db).features & DOORBELL_FEATURE_COUNT))
+		SKIP(return, "this build cannot raise a counter");
+	ASSERT_EQ(0, doorbell_assign_counting_trigger(db, new_eventfd(_metadata, 0, 0), 0));
+	ASSERT_EQ(1, doorbell_mask(db, 0));
+	for (i = 0; i < 5; i++)
+		ASSERT_LE(0, doorbell_ring(db, 0));
+	ASSERT_EQ(0, doorbell_save_lines(db, 0, 1, &saved));
+	EXPECT_EQ(5, saved.units);
+	ASSERT_EQ(0, close(db));
+
+	/* Line 1 does not count, and line 0 is no level line. */
+	ASSERT_EQ(0, doorbell_assign_counting_trigger(next, out, 0));
+	EXPECT_EQ(-EOPNOTSUPP, doorbell_restore_lines(next, 1, 1, &saved, &failed));
+	EXPECT_EQ(0, failed);
+	EXPECT_EQ(-EOPNOTSUPP, doorbell_restore_lines(next, 0, 1, &plain, &failed));
+	EXPECT_EQ(0, failed);
+	ASSERT_EQ(1, doorbell_mask(next, 0));
+	ASSERT_LE(0, doorbell_ring(next, 0));
+	ASSERT_EQ(0, doorbell_restore_lines(next, 0, 1, &saved, NULL));
+	ASSERT_LE(0, doorbell_ring(next, 0));
+	EXPECT_EQ(0, efd_count(out));
+	ASSERT_EQ(1, doorbell_unmask(next, 0));
+	EXPECT_EQ(7, efd_read(out));
+
+	/* A delivery may have added the rings of the message that is pending. */
+	saved.units = 0;
+	ASSERT_EQ(0, close(next));
+	next = new_context(_metadata, 1);
+	ASSERT_EQ(0, doorbell_assign_counting_trigger(next, out, 0));
+	ASSERT_EQ(0, doorbell_restore_lines(next, 0, 1, &saved, NULL));
+	ASSERT_EQ(1, doorbell_unmask(next, 0));
+	EXPECT_EQ(0, efd_count(out));
+	EXPECT_EQ(saved.deliveries + 1, line_of(_metadata, next, 0).deliveries);
+}
+
 /* Only the lines of the range, with the record of each. */
 TEST(range)
 {
@@ -385,7 +460,7 @@ TEST(most_lines)
 /* Larger records: the rest is written as zero, and must be zero. */
 TEST(larger_records)
 {
-	static const uint32_t sizes[] = { 72, 80, 128, 200, 4088, 4096 };
+	static const uint32_t sizes[] = { 80, 88, 128, 200, 4088, 4096 };
 	struct doorbell_saved_line *record;
 	uint64_t words[3 * 4096 / sizeof(uint64_t)];
 	uint8_t *mem = (uint8_t *)words;

@@ -122,8 +122,9 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(20, offsetof(struct doorbell_ring_wait, result));
 	EXPECT_EQ(24, offsetof(struct doorbell_ring_wait, count));
 	EXPECT_EQ(32, offsetof(struct doorbell_ring_wait, reserved));
-	EXPECT_EQ(72, sizeof(struct doorbell_saved_line));
-	EXPECT_EQ(72, DOORBELL_SAVED_LINE_SIZE);
+	EXPECT_EQ(80, sizeof(struct doorbell_saved_line));
+	EXPECT_EQ(72, offsetof(struct doorbell_saved_line, units));
+	EXPECT_EQ(80, DOORBELL_SAVED_LINE_SIZE);
 	EXPECT_EQ(4, offsetof(struct doorbell_saved_line, flags));
 	EXPECT_EQ(8, offsetof(struct doorbell_saved_line, deliveries));
 	EXPECT_EQ(16, offsetof(struct doorbell_saved_line, coalesced));
@@ -250,6 +251,7 @@ TEST(abi_is_frozen)
 	EXPECT_EQ(1, DOORBELL_MODERATE_FLAG_GET);
 	EXPECT_EQ(1000, DOORBELL_MIN_INTERVAL);
 	EXPECT_EQ(1000000000, DOORBELL_MAX_INTERVAL);
+	EXPECT_EQ(1024, DOORBELL_MAX_MODERATED);
 	EXPECT_EQ(1, DOORBELL_MASK_VECTOR);
 	EXPECT_EQ(2, DOORBELL_MASK_FUNCTION);
 	EXPECT_EQ(4, DOORBELL_MASK_PAUSE);
