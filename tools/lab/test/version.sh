@@ -36,6 +36,7 @@ check "Cargo.toml has a version" test -n "$VERSION"
 check "the crates of the workspace have it" members
 check "Cargo.lock has it" lock
 check "the module has it" has 'doorbell-version := \(.*\)' Kbuild
+check "dkms.conf has it" has 'PACKAGE_VERSION="\(.*\)"' dkms.conf
 check "doorbell.pc has it" has 'VERSION := \(.*\)' tools/lib/doorbell/c/Makefile
 check "the changelog has it" has '.*The tools are \([0-9.]*[0-9]\), the ABI is version.*' CHANGELOG.md
 plan
