@@ -7,13 +7,13 @@
 TOOLS=${LAB_DIR%/lab}
 TEXT='rustc 1.85.1 (4eb161250 2025-03-15) (built from a source tarball)'
 export DOORBELL_SHARE=$SCRATCH/share DOORBELL_SOURCES=$SCRATCH/src DOORBELL_CACHE=$SCRATCH/cache \
-	DOORBELL_MODULES=$SCRATCH/modules
+	DOORBELL_MODULES=$SCRATCH/modules TMPDIR=$SCRATCH/tmp
 H=$SCRATCH/headers BIN=$SCRATCH/bin KERNEL=7.3.4+test-amd64
 
 # Makes headers and a source with which a build succeeds.
 prepare() {
 	rm -rf "${SCRATCH:?}"/*
-	mkdir -p "$H/include/config" "$H/include/generated/uapi/linux" "$BIN" "$SCRATCH"/{share,src,modules/$KERNEL,tools,rust}
+	mkdir -p "$H/include/config" "$H/include/generated/uapi/linux" "$BIN" "$SCRATCH"/{share,src,modules/$KERNEL,tools,rust,tmp}
 	cp "$TOOLS/dkms-build" "$TOOLS/check-kdir.sh" "$SCRATCH/tools/"
 	touch "$H/.config" "$H/Makefile" "$H/Module.symvers"
 	printf '#define LINUX_VERSION_CODE %d\n' $((7 << 16 | 3 << 8 | 4)) >"$H/include/generated/uapi/linux/version.h"
@@ -101,7 +101,7 @@ from_debian() {
 
 # refuses PATTERN: succeeds if the build fails, prints PATTERN for the user, and caches nothing
 refuses() {
-	says "$1" run && ! compgen -G "$DOORBELL_CACHE/*" && ! compgen -G '/var/tmp/doorbell-dkms.*'
+	says "$1" run && ! compgen -G "$DOORBELL_CACHE/*" && ! compgen -G "$TMPDIR/*"
 }
 
 if ! command -v zstd >/dev/null; then
