@@ -17,7 +17,8 @@ prepare() {
 	cp "$TOOLS/dkms-build" "$TOOLS/check-kdir.sh" "$SCRATCH/tools/"
 	touch "$H/.config" "$H/Makefile" "$H/Module.symvers"
 	printf '#define LINUX_VERSION_CODE %d\n' $((7 << 16 | 3 << 8 | 4)) >"$H/include/generated/uapi/linux/version.h"
-	printf 'CONFIG_RUST=y\nCONFIG_RUSTC_VERSION_TEXT="%s"\n' "$TEXT" >"$H/include/config/auto.conf"
+	# The kernel quotes it in .config only.
+	printf 'CONFIG_RUST=y\nCONFIG_RUSTC_VERSION_TEXT=%s\n' "$TEXT" >"$H/include/config/auto.conf"
 	tar -C "$SCRATCH" -cJf "$DOORBELL_SHARE/rust-7.3.4.tar.xz" rust
 	tool "$BIN/rustc" "echo '$TEXT'"
 	tool "$BIN/bindgen" 'echo "bindgen 0.71.1"'
@@ -136,6 +137,9 @@ check "and so is this machine's" refuses '^doorbell:   rustc:    rustc 1\.99\.0'
 prepare
 sed -i 's/rustc 1.85.1/rustc 1.95.0/' "$H/include/config/auto.conf"
 check "headers of a kernel that another rustc built" refuses 'was built with another Rust compiler'
+prepare
+sed -i '/CONFIG_RUSTC/d' "$H/include/config/auto.conf"
+check "headers without the compiler's version" refuses '^doorbell: .* has no CONFIG_RUSTC_VERSION_TEXT'
 prepare
 tool "$SCRATCH/tools/rust-metadata" 'exit 1'
 check "metadata that cannot be made" refuses '^doorbell: The Rust metadata cannot be made'

@@ -19,7 +19,7 @@ prepare() {
 		"$S"/{scripts/{Makefile,generate_rust_target.rs,unrelated.c},drivers/android/binder/{a.h,b.h}} \
 		"$S"/rust/{Makefile,kernel/lib.rs,.kernel.o.cmd,bindings/bindings_generated.rs}
 	printf 'VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 4\nEXTRAVERSION =\n' | tee "$H/Makefile" >"$S/Makefile"
-	printf 'CONFIG_RUST=y\nCONFIG_RUSTC_VERSION_TEXT="%s"\nCONFIG_BINDGEN_VERSION_TEXT="bindgen 0.71.1"\n' "$TEXT" \
+	printf 'CONFIG_RUST=y\nCONFIG_RUSTC_VERSION_TEXT=%s\nCONFIG_BINDGEN_VERSION_TEXT=bindgen 0.71.1\n' "$TEXT" \
 		>"$H/include/config/auto.conf"
 	printf '#include <linux/a.h>\n#include "../../drivers/android/binder/a.h"\n' >"$S/rust/bindings/bindings_helper.h"
 	echo 7.3.4-test >"$H/include/config/kernel.release"
