@@ -66,8 +66,8 @@ check_rust() {
 		'the same kernel (Debian: apt-get install linux-source-VERSION, and unpack it to SOURCE):' \
 		"	tools/rust-metadata $KDIR SOURCE DIR" \
 		'	make KDIR=DIR' \
-		'For Debian kernels the lab does all that: make module M=. builds doorbell.ko there. See' \
-		'Documentation/install.rst.'
+		'For Debian kernels the package doorbell-dkms does all that (make deb), and so does the' \
+		'lab: make module M=. builds doorbell.ko there. See Documentation/install.rst.'
 }
 
 # Checks the compilers. Only the compiler that wrote Rust metadata can read it.

@@ -38,5 +38,6 @@ check "Cargo.lock has it" lock
 check "the module has it" has 'doorbell-version := \(.*\)' Kbuild
 check "dkms.conf has it" has 'PACKAGE_VERSION="\(.*\)"' dkms.conf
 check "doorbell.pc has it" has 'VERSION := \(.*\)' tools/lib/doorbell/c/Makefile
+check "the newest entry of debian/changelog has it" has 'doorbell (\(.*\)) .*; urgency=.*' debian/changelog
 check "the changelog has it" has '.*The tools are \([0-9.]*[0-9]\), the ABI is version.*' CHANGELOG.md
 plan
