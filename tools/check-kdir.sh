@@ -62,10 +62,12 @@ check_rust() {
 		'try doorbell without it: make rtt'
 	[ -e "$KDIR/rust/libkernel.rmeta" ] || fail \
 		"$KDIR has no Rust metadata (rust/*.rmeta, rust/*.so, scripts/target.json)." \
-		'Distributions leave it out of their headers. It is made from the same source, with the' \
-		'same .config and compilers, by "make O=DIR olddefconfig prepare modules_prepare" in the' \
-		'kernel source; then: make KDIR=DIR. For Debian kernels the lab does all that: "make' \
-		'module M=." builds doorbell.ko there; see "An own kernel" in Documentation/lab.rst.'
+		'Distributions leave it out of their headers. It is made from them, and from the source of' \
+		'the same kernel (Debian: apt-get install linux-source-VERSION, and unpack it to SOURCE):' \
+		"	tools/rust-metadata $KDIR SOURCE DIR" \
+		'	make KDIR=DIR' \
+		'For Debian kernels the package doorbell-dkms does all that (make deb), and so does the' \
+		'lab: make module M=. builds doorbell.ko there. See Documentation/install.rst.'
 }
 
 # Checks the compilers. Only the compiler that wrote Rust metadata can read it.

@@ -10,6 +10,7 @@
 #include <linux/file.h>
 #include <linux/hrtimer.h>
 #include <linux/lockdep.h>
+#include <linux/module.h>
 #include <linux/nsproxy.h>
 #include <linux/percpu.h>
 #include <linux/preempt.h>
@@ -23,6 +24,9 @@
 #include <linux/uaccess.h>
 
 #include "bindings_helper.h"
+
+/* Rust's module! has no field for it. */
+MODULE_VERSION(DOORBELL_VERSION);
 
 /* On PREEMPT_RT an eventfd's lock may sleep. */
 bool doorbell_signal_allowed(void)

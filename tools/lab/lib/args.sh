@@ -73,7 +73,7 @@ check_arguments() {
 		[[ ${1:-} && ${1:-} != --* ]] || die "no path to profile" "for example: tools/lab/lab profile ring"
 		[[ $FLAVOUR != rt ]] || die "the twin does not run on PREEMPT_RT" "profile another flavour"
 		;;
-	setup | model | check | status | clean)
+	setup | model | check | deb | status | clean)
 		(($# == 0)) || [[ $cmd == model ]] || die "$cmd takes no arguments, not '$*'"
 		;;
 	esac

@@ -67,7 +67,7 @@ run_model() {
 # build_key: prints a hash of the sources, the kernel and the recipe
 build_key() {
 	{
-		find "$SRC" -name .git -prune -o -type f -printf '%P %T@ %s\n' | sort
+		find "$SRC" \( -name .git -o -path "$SRC/out" \) -prune -o -type f -printf '%P %T@ %s\n' | sort
 		kernel_version
 		kernel_recipe
 	} | sha

@@ -286,12 +286,17 @@ stage_packages() {
 	sync -f "$tree"
 }
 
-stage_clang() {
+# add_packages PACKAGE...: installs more packages in the finished tree
+add_packages() {
 	mount_tree "$TREE" rw && host_files "$TREE" || return
 	# The package lists are as old as the tree. An earlier installation may be incomplete.
 	in_tree "$TREE" sh -c 'dpkg --configure -a && apt-get -q update &&
-		apt-get -q install -f -y "$@" && apt-get -q clean' sh "${CLANG_PACKAGES[@]}" || return
+		apt-get -q install -f -y "$@" && apt-get -q clean' sh "$@" || return
 	umount -R "$TREE"
+}
+
+stage_clang() {
+	add_packages "${CLANG_PACKAGES[@]}" || return
 	clang_recipe >"$TREE/.doorbell-clang"
 	sync -f "$TREE"
 }

@@ -140,6 +140,8 @@ fails "a kernel without Rust" 'CONFIG_RUST is not set' KDIR="$KDIR"
 kdir nometa 7 3 4
 rm "$KDIR/rust/libkernel.rmeta"
 fails "headers without Rust metadata" 'has no Rust metadata' KDIR="$KDIR"
+grep -qF "tools/rust-metadata $KDIR SOURCE DIR" "$TMP/out"
+verdict $? "and the message has the command that makes it"
 
 # The compilers.
 KDIR=$TMP/good
