@@ -40,6 +40,7 @@ help:
 	@echo '  make model        - explore every interleaving of a line, and check that mutants fail'
 	@echo '  make check        - run format, lint and documentation checks'
 	@echo '  make deb          - build the Debian packages doorbell-dkms, -tools and -dev in out/'
+	@echo '  make test-install - install them in a fresh Debian, where dkms builds the module'
 	@echo '  make torture DURATION=60 - run random operations from many threads for 60 seconds'
 	@echo '  make samples      - run the samples; each prints its result'
 	@echo '  make bench        - measure assignments, the bus and scaling; ARGS="assign": only that'
@@ -89,7 +90,7 @@ module:
 test:
 	@$(LAB) test $(foreach t,$(T),'$(t)') $(ARGS)
 
-check shell model deb:
+check shell model deb test-install:
 	@$(LAB) $@
 
 samples:
@@ -137,5 +138,5 @@ rustfmt rustfmtcheck: have-kdir
 clean: have-kdir
 	+$(kbuild) clean
 
-.PHONY: default help rtt rtt-qemu report bench bench-instructions module samples test test-debug torture model check deb shell lab lab-status lab-clean \
+.PHONY: default help rtt rtt-qemu report bench bench-instructions module samples test test-debug torture model check deb test-install shell lab lab-status lab-clean \
 	have-kdir have-rust have-module modules modules_install clippy rustfmt rustfmtcheck rust-analyzer clean

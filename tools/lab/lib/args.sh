@@ -73,6 +73,10 @@ check_arguments() {
 		[[ ${1:-} && ${1:-} != --* ]] || die "no path to profile" "for example: tools/lab/lab profile ring"
 		[[ $FLAVOUR != rt ]] || die "the twin does not run on PREEMPT_RT" "profile another flavour"
 		;;
+	test-install)
+		[[ $FLAVOUR == amd64 ]] || die "the packages are tested with the default kernel" "leave FLAVOUR out"
+		(($# == 0)) || die "test-install takes no arguments, not '$*'"
+		;;
 	setup | model | check | deb | status | clean)
 		(($# == 0)) || [[ $cmd == model ]] || die "$cmd takes no arguments, not '$*'"
 		;;

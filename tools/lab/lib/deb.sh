@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
-# make deb: Debian packages.
+# make deb and make test-install: Debian packages, and a test that installs them.
 
 # The additional packages that build packages.
 DEB_PACKAGES=(debhelper dh-dkms lintian)
+
+# A fresh Debian to install them in, without a package that the test installs.
+FRESH=$LAB/fresh
+# The packages that apt has downloaded, for the next fresh Debian.
+ARCHIVES=$LAB/archives
 
 deb_recipe() {
 	echo "${DEB_PACKAGES[*]}" | sha
@@ -11,6 +16,17 @@ deb_recipe() {
 
 have_deb_tools() {
 	[[ $(cat "$TREE/.doorbell-deb" 2>/dev/null) == "$(deb_recipe)" ]]
+}
+
+fresh_recipe() {
+	{
+		echo "trixie $MIRROR"
+		declare -f stage_fresh
+	} | sha
+}
+
+have_fresh() {
+	[[ $(cat "$FRESH/.doorbell-recipe" 2>/dev/null) == "$(fresh_recipe)" ]]
 }
 
 # No other run uses the tree while it changes.
@@ -28,6 +44,39 @@ stage_deb-tools() {
 	add_packages "${DEB_PACKAGES[@]}" || return
 	deb_recipe >"$TREE/.doorbell-deb"
 	sync -f "$TREE"
+}
+
+setup_fresh() {
+	have_fresh && return
+	lock_file "$LAB/fresh-lock" exclusive
+	if ! have_fresh; then
+		need_space 3000 "a test of the packages"
+		setup_debootstrap
+		setup_stage fresh "fresh Debian 13"
+		stage_wait
+	fi
+	unlock_file "$LAB/fresh-lock"
+}
+
+stage_fresh() {
+	remove "$FRESH" "$FRESH.tmp"
+	mkdir -p "$ARCHIVES"
+	debootstrap --variant=minbase --include=ca-certificates --cache-dir="$ARCHIVES" trixie "$FRESH.tmp" "$MIRROR" || return
+	printf "deb $MIRROR %s main\n" trixie trixie-updates trixie-backports >"$FRESH.tmp/etc/apt/sources.list"
+	# Does not start services.
+	printf '#!/bin/sh\nexit 101\n' >"$FRESH.tmp/usr/sbin/policy-rc.d"
+	chmod +x "$FRESH.tmp/usr/sbin/policy-rc.d"
+	cat >"$FRESH.tmp/etc/apt/apt.conf.d/90doorbell" <<-CONF
+	Acquire::Retries "3";
+	Acquire::Languages "none";
+	Dpkg::Options { "--force-unsafe-io"; };
+	CONF
+	mkdir "$FRESH.tmp"/{doorbell,packages}
+	mount_tree "$FRESH.tmp" rw && host_files "$FRESH.tmp" && in_tree "$FRESH.tmp" apt-get -q update || return
+	umount -R "$FRESH.tmp"
+	fresh_recipe >"$FRESH.tmp/.doorbell-recipe"
+	sync -f "$FRESH.tmp"
+	mv "$FRESH.tmp" "$FRESH"
 }
 
 # build_debs: builds the packages in a copy of the source, as a build leaves files there
@@ -67,4 +116,83 @@ make_debs() {
 	for deb in "$SRC"/out/*.deb; do
 		say "$deb ($(du -h "$deb" | cut -f1))"
 	done
+}
+
+# A copy of the fresh Debian, which the test changes.
+INSTALLED=$LAB/installed.tmp
+
+# in_installed COMMAND...: runs a command there
+in_installed() {
+	if [[ ! -d $INSTALLED/doorbell/tools ]]; then
+		mount_tree "$INSTALLED" rw && host_files "$INSTALLED" &&
+			mount --bind "$ARCHIVES" "$INSTALLED/var/cache/apt/archives" &&
+			bind_ro "$SRC" "$INSTALLED/doorbell" && bind_ro "$BUILD/deb" "$INSTALLED/packages" || return
+	fi
+	in_tree "$INSTALLED" "$@"
+}
+
+install_debs() {
+	remove "$INSTALLED"
+	cp -a "$FRESH" "$INSTALLED" && in_installed bash /doorbell/tools/lab/install/test install "$(kernel_version)"
+}
+
+remove_debs() {
+	in_installed bash /doorbell/tools/lab/install/test remove "$(kernel_version)"
+}
+
+# Boots the copy with systemd, which runs install/boot.
+boot_installed() {
+	# shellcheck disable=SC2034 # run_qemu reads them.
+	local rc DOORBELL_APPEND="system=system systemd.unit=multi-user.target systemd.wants=doorbell-boot-test.service" QEMU_EXTRA
+	prepare_guest
+	mkdir -p "$TREE/tmp/installed" && mount --bind "$INSTALLED" "$TREE/tmp/installed" || return
+	QEMU_EXTRA=(-fsdev "local,id=system,path=/tmp/installed,security_model=none,multidevs=remap"
+		-device "virtio-9p-pci,fsdev=system,mount_tag=system")
+	mkdir "$RUN/install" && cp "$LAB_DIR/install/boot" "$LAB_DIR/test/lib.sh" "$RUN/install/" || return
+	DOORBELL_TIMEOUT=${DOORBELL_TIMEOUT:-1200} boot system true
+	rc=$?
+	umount "$TREE/tmp/installed"
+	[[ $OUTCOME != ended ]] || check_log "$RUN/system" || rc=1
+	cat "$RUN/system/ktap"
+	return $rc
+}
+
+# with_status COMMAND...: runs a command, and ends its KTAP with its exit status
+with_status() {
+	local rc
+	"$@"
+	rc=$?
+	echo "# exit status $rc"
+	return $rc
+}
+
+# count_install NAME: adds the results in the log of a stage to PASSED and FAILED
+count_install() {
+	local p f
+	# The lines before a verdict belong to it.
+	awk '/^# exit status/ { next } /^#/ { lines = lines $0 "\n"; next } /^not ok/ { printf "%s%s\n", lines, $0 } { lines = "" }' \
+		"$LOGS/$1.log" | cut -c1-300 | sed 's/^/  | /' >&2
+	read -r p f < <(count_ktap "$LOGS/$1.log")
+	tally "$p" "$f" "$1"
+}
+
+# test_install: builds the packages, and tests them in a fresh Debian
+test_install() {
+	local stage line
+	make_debs && setup_fresh || return
+	lock_file "$LAB/installed-lock" exclusive
+	LOGS=$BUILD/log
+	for stage in "install:installing the packages:install_debs" "boot:booting with systemd:boot_installed" \
+		"remove:upgrading and removing them:remove_debs"; do
+		stage_begin "${stage%%:*}" "$(cut -d: -f2 <<<"$stage")" with_status "${stage##*:}"
+		KEEP_GOING=1 STAGE_TAIL=5 stage_wait
+		count_install "${stage%%:*}"
+	done
+	for line in "${FAILURES[@]}"; do
+		say "FAILED $line; the log is in $LOGS"
+	done
+	# Lazily: a process may still have a terminal in its /dev.
+	umount -R -l "$INSTALLED" && remove "$INSTALLED"
+	echo "$PASSED passed, $FAILED failed"
+	((FAILED == 0))
 }

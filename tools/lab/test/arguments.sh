@@ -34,6 +34,7 @@ check "a lab in a path with a space" refuses "debootstrap cannot work in a path 
 check "no command to run" refuses "no command to run" lab run
 check "a shell without a terminal" refuses "a shell needs a terminal" lab shell </dev/null
 check "arguments that a command does not take" refuses "setup takes no arguments" lab setup now
+check "a test of the packages with another kernel" refuses "with the default kernel" doorbell_make test-install FLAVOUR=rt
 check "an unknown command" refuses "usage: tools/lab/lab" lab tset
 check "the unknown command's help says which there are" refuses "torture SECONDS" lab tset
 plan
