@@ -145,7 +145,7 @@ fn filter_takes_names_and_groups() {
     );
     assert_eq!(choose("io_uring").len(), 3 * 3);
     let groups = [Group::OneThread, Group::SameCore];
-    assert_eq!(super::choose(&[], &groups).unwrap().len(), 15 + 13);
+    assert_eq!(super::choose(&[], &groups).unwrap().len(), 17 + 16);
 }
 
 #[test]
