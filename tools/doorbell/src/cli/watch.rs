@@ -456,7 +456,7 @@ mod tests {
         let cells: Vec<&str> = row.split_whitespace().collect();
         assert_eq!(
             cells,
-            ["3", "14", "7", "2", "4", "V---p--", "0", "1.500"],
+            ["3", "14", "7", "2", "4", "V---p---", "0", "1.500"],
             "{text}"
         );
     }
