@@ -360,7 +360,9 @@ impl Line {
     /// Drops the triggers and waits for the line's irq_work. There must be no ring any more, and the
     /// caller has to flush the batch after this. Process context.
     pub(crate) fn shut_down(self: Pin<&Self>) {
-        self.moderate(Limits::NONE);
+        if self.has_timer() {
+            self.moderate(Limits::NONE);
+        }
         // A message that was rung is still delivered, unless it is part of a cycle.
         Run::<IrqWork>::sync(self);
         drop(self.lock_triggers(Triggers::take));
