@@ -33,8 +33,8 @@ Legs:
   relay-deliver   the part of it from the queueing of the irq_work
   defer-deliver   the part of it from the deferral to the context's worker
   held-deliver    from a ring until its delivery, if a mask held it
-  deliver-take    from a delivery until a waiter of the line has consumed it
-                  (DOORBELL_WAIT); this includes the wake-up
+  deliver-take    from a delivery until a waiter of the line has consumed
+                  it (DOORBELL_WAIT); this includes the wake-up
   mask-unmask     the time for which the line was masked; for a line that
                   masks itself this is the time of its handler
 
