@@ -112,8 +112,8 @@ Rows:
   circle-direct      the same without a line: one eventfd is both
   circle-userspace   the same with a thread between ioeventfd and KVM irqfd
   intx-doorbell      write, ..., a line that masks itself, KVM irqfd, a pin
-                     of the I/O APIC, interrupt; its end unmasks the line by
-                     an unmaskfd
+                     of the I/O APIC, interrupt; its end unmasks the line
+                     by an unmaskfd
   intx-userspace     the same with a thread that unmasks the line
   level-doorbell     the same with a level line, which an ackfd acks
 
