@@ -134,7 +134,7 @@ pub(crate) struct Context {
     moderated: Atomic<u32>,
     /// Held to save lines: the signals that one call takes from a callback are sent before another returns.
     #[pin]
-    pub(crate) saving: Mutex<()>,
+    saving: Mutex<()>,
     /// The waiters of the lines, once a line has some.
     waiters: SetOnceArc<AllWaiters>,
     #[pin]
@@ -546,12 +546,18 @@ impl Context {
         target.set_type(level, automask)
     }
 
+    /// Saves `line`, as [`Line::save`] does, and waits for other calls that do so. Process context.
+    pub(crate) fn save(&self, line: Pin<&Line>) -> SavedLine {
+        let _saving = self.saving.lock();
+        line.save()
+    }
+
     /// Restores the lines from `first` on, one for each of `records`, or none of them. The states must be
     /// restorable. Process context.
     ///
     /// # Errors
     ///
-    /// ENXIO, EBUSY: see the UAPI header.
+    /// ENXIO, EBUSY, EOPNOTSUPP: see the UAPI header.
     pub(crate) fn restore(&self, first: u32, records: &[SavedLine]) -> Result<(), Failed> {
         let lines = || self.lines.part(first as usize, records.len()).ok_or(ENXIO);
         // A type changes only with the mutex held. So no line can become one that cannot be restored:

@@ -92,7 +92,6 @@ impl Records {
     /// Writes the records of the lines from `first` on.
     fn write(&self, context: &Context, first: u32) -> Result {
         let lines = context.lines().part(first as usize, self.len);
-        let _saving = context.saving.lock();
         let mut writer = self.slice().writer();
         for (line, index) in lines.ok_or(ENXIO)?.iter().zip(0..) {
             let usage = context.usage_of(first + index);
@@ -103,7 +102,7 @@ impl Records {
                 nr_resamplefds: usage.resamplefds,
                 nr_unmaskfds: usage.unmaskfds,
                 nr_ackfds: usage.ackfds,
-                ..line.save().to_record()
+                ..context.save(line).to_record()
             })?;
             self.each_piece(|zeroes| writer.write_slice(zeroes))?;
             next(index)?;
