@@ -117,14 +117,14 @@ impl Line {
     }
 
     #[inline(always)]
-    pub(super) fn send(self: Pin<&Self>, guard: &mut LineGuard<'_>, provenance: Provenance) {
+    fn send(self: Pin<&Self>, guard: &mut LineGuard<'_>, provenance: Provenance) {
         self.take_units(guard);
         self.send_edge(guard, provenance);
     }
 
     /// Takes the units of a line that counts, for its triggers that do.
     #[inline(always)]
-    pub(super) fn take_units(&self, guard: &mut LineGuard<'_>) {
+    fn take_units(&self, guard: &mut LineGuard<'_>) {
         if self.lock.word() & state::COUNTS != 0 {
             let units = guard.take_units();
             guard.add_units(units);
@@ -133,7 +133,7 @@ impl Line {
 
     /// Sends a message of a line that does not count.
     #[inline(always)]
-    pub(super) fn send_edge(self: Pin<&Self>, guard: &mut LineGuard<'_>, provenance: Provenance) {
+    fn send_edge(self: Pin<&Self>, guard: &mut LineGuard<'_>, provenance: Provenance) {
         // Before the signal: a thread that the signal wakes finds the delivery counted.
         self.lock.stats().deliveries.add(1);
         self.trace_deliver(provenance);
@@ -171,7 +171,7 @@ impl Line {
     }
 
     /// Does what [`Line::take_message`] does, and takes the signals that a callback owes.
-    pub(super) fn take_all(&self) -> (Option<(LineGuard<'_>, Provenance)>, Option<Owed>) {
+    fn take_all(&self) -> (Option<(LineGuard<'_>, Provenance)>, Option<Owed>) {
         let ((action, owed), guard) = self.lock.update(state::PENDING, state::take_all);
         match (action, guard) {
             (Action::Deliver(provenance), Some(guard)) => (Some((guard, provenance)), owed),
@@ -180,17 +180,13 @@ impl Line {
     }
 
     /// Returns true if there are signals that a callback owes. Any context.
-    pub(super) fn owes(&self) -> bool {
+    fn owes(&self) -> bool {
         self.lock.word() & state::OWED != 0
     }
 
     /// Delivers a message from the line's irq_work.
     #[inline(always)]
-    pub(super) fn deliver_in_interrupt(
-        self: Pin<&Self>,
-        mut guard: LineGuard<'_>,
-        provenance: Provenance,
-    ) {
+    fn deliver_in_interrupt(self: Pin<&Self>, mut guard: LineGuard<'_>, provenance: Provenance) {
         // Before the signal: a thread that the signal wakes finds the delivery counted.
         self.lock.stats().deliveries.add(1);
         self.trace_deliver(provenance);
@@ -203,14 +199,14 @@ impl Line {
 
     /// Leaves the rest of a delivery to the context's worker.
     #[cold]
-    pub(super) fn park(self: Pin<&Self>, guard: LineGuard<'_>) {
+    fn park(self: Pin<&Self>, guard: LineGuard<'_>) {
         guard.park(|| self.queue_deferred());
     }
 
     /// Does what the line's irq_work does if the line has no message, or one that was relayed more than
     /// once, or if the irq_work owes signals.
     #[cold]
-    pub(super) fn run_word(self: Pin<&Self>) {
+    fn run_word(self: Pin<&Self>) {
         let (message, owed) =
             if self.owes() && self.notifiers().more_than(MAX_NOTIFIED_IN_INTERRUPT) {
                 self.queue_deferred();

@@ -166,14 +166,7 @@ impl Line {
             this.lock
                 .update_units(this.lock.word(), state::clear_counted)
         };
-        let mut cleared = clear();
-        if cleared.0 .0 == Taken::Busy {
-            cleared = wait_until(|| {
-                self.help();
-                let again = clear();
-                (again.0 .0 != Taken::Busy).then_some(again)
-            });
-        }
+        let cleared = self.retry(clear(), |(taken, _)| *taken == Taken::Busy, clear);
         let ((Taken::Done { resample, .. }, units), guard) = cleared else {
             return false;
         };
@@ -273,14 +266,8 @@ impl Line {
             let (action, guard) = self.lock.update(state::LEVEL | state::RAISED, |state| {
                 state::assert_again(state, Origin::Wake(provenance))
             });
-            match (action, guard) {
-                (Some(action), None) => {
-                    self.relayed_action(action, provenance);
-                }
-                (Some(action), Some(guard)) => {
-                    self.deliver_relayed(action, guard, provenance);
-                }
-                (None, _) => {}
+            if let Some(action) = action {
+                self.relayed_result(action, guard, provenance);
             }
         }
     }
@@ -330,20 +317,33 @@ impl Line {
     /// and true if the resamplefds have to be signalled.
     fn take<'a>(
         self: Pin<&'a Self>,
-        mut taken: (Taken, Option<LineGuard<'a>>),
+        taken: (Taken, Option<LineGuard<'a>>),
         f: impl Fn(u32) -> (u32, Taken),
     ) -> Option<(Option<LineGuard<'a>>, Option<Provenance>, bool)> {
         let this = self.get_ref();
-        if taken.0 == Taken::Busy {
-            taken = wait_until(|| {
-                self.help();
-                let again = this.lock.update(state::IDLE, &f);
-                (again.0 != Taken::Busy).then_some(again)
-            });
-        }
-        match taken {
+        let again = || this.lock.update(state::IDLE, &f);
+        match self.retry(taken, |taken| *taken == Taken::Busy, again) {
             (Taken::Done { message, resample }, guard) => Some((guard, message, resample)),
             _ => None,
         }
+    }
+
+    /// Calls `again` until its result is not busy, and helps the owner before each call. Does nothing if `first`
+    /// is not busy.
+    #[inline(always)]
+    fn retry<'a, R>(
+        self: Pin<&'a Self>,
+        first: (R, Option<LineGuard<'a>>),
+        is_busy: impl Fn(&R) -> bool,
+        again: impl Fn() -> (R, Option<LineGuard<'a>>),
+    ) -> (R, Option<LineGuard<'a>>) {
+        if !is_busy(&first.0) {
+            return first;
+        }
+        wait_until(|| {
+            self.help();
+            let result = again();
+            (!is_busy(&result.0)).then_some(result)
+        })
     }
 }

@@ -61,7 +61,7 @@ impl Line {
 
     /// Rings the line, which is not idle: its word was `word`.
     #[cold]
-    pub(super) fn ring_word(self: Pin<&Self>, mut word: u32) -> RingOutcome {
+    fn ring_word(self: Pin<&Self>, mut word: u32) -> RingOutcome {
         let ring = |word| state::ring(word, Origin::Caller);
         while word & (state::WAITERS | state::COUNTS) == 0 {
             match self.lock.try_update(word, ring) {
@@ -74,7 +74,7 @@ impl Line {
 
     /// Rings the line, whose trigger was its waiters, or which counts its rings: its word was `word`.
     #[inline(never)]
-    pub(super) fn ring_special(self: Pin<&Self>, word: u32) -> RingOutcome {
+    fn ring_special(self: Pin<&Self>, word: u32) -> RingOutcome {
         if word == state::WAITERS && self.ring_idle_waiters(Origin::Caller, Place::Caller) {
             return RingOutcome::Delivered;
         }
@@ -84,11 +84,7 @@ impl Line {
 
     /// Applies a ring from `origin` to the line. Its word was `word`.
     #[inline(always)]
-    pub(super) fn update_special(
-        &self,
-        mut word: u32,
-        origin: Origin,
-    ) -> (Action, Option<LineGuard<'_>>) {
+    fn update_special(&self, mut word: u32, origin: Origin) -> (Action, Option<LineGuard<'_>>) {
         // The word says whether the line counts, and no other word is expected by that attempt.
         while word & state::COUNTS == 0 {
             match self.lock.try_update(word, |word| state::ring(word, origin)) {
@@ -103,7 +99,7 @@ impl Line {
     /// Rings an edge line that is expected to have waiters and to be otherwise idle. Returns false, without a
     /// ring, if it is not.
     #[inline(always)]
-    pub(super) fn ring_idle_waiters(self: Pin<&Self>, origin: Origin, place: Place) -> bool {
+    fn ring_idle_waiters(self: Pin<&Self>, origin: Origin, place: Place) -> bool {
         let ring = |word| state::ring(word, origin);
         let Ok((action @ Action::Deliver(provenance), Some(mut guard))) =
             self.lock.try_update(state::WAITERS, ring)
@@ -142,7 +138,7 @@ impl Line {
 
     /// Does what [`Line::ring_from_wake`] does for any key. Interrupts or preemption must be off.
     #[cold]
-    pub(super) fn ring_from_key(self: Pin<&Self>, mask: u32) -> RingOutcome {
+    fn ring_from_key(self: Pin<&Self>, mask: u32) -> RingOutcome {
         self.relayed(Provenance::of_key(mask))
     }
 
@@ -209,11 +205,7 @@ impl Line {
 
     /// Does what [`Line::relayed`] does for a line that is not idle: its word was `word`.
     #[cold]
-    pub(super) fn relayed_word(
-        self: Pin<&Self>,
-        mut word: u32,
-        provenance: Provenance,
-    ) -> RingOutcome {
+    fn relayed_word(self: Pin<&Self>, mut word: u32, provenance: Provenance) -> RingOutcome {
         let ring = |word| state::ring(word, Origin::Wake(provenance));
         while word & (state::WAITERS | state::COUNTS) == 0 {
             match self.lock.try_update(word, ring) {
@@ -227,17 +219,25 @@ impl Line {
     /// Does what [`Line::relayed`] does for a line whose trigger was its waiters, or which counts its rings: its
     /// word was `word`. Waiters may be woken anywhere.
     #[inline(never)]
-    pub(super) fn relayed_special(
-        self: Pin<&Self>,
-        word: u32,
-        provenance: Provenance,
-    ) -> RingOutcome {
+    fn relayed_special(self: Pin<&Self>, word: u32, provenance: Provenance) -> RingOutcome {
         // This is not a task's own ring, so what remains goes on as after an interrupt's delivery.
         let (origin, place) = (Origin::Wake(provenance), Place::Interrupt);
         if word == state::WAITERS && self.ring_idle_waiters(origin, place) {
             return RingOutcome::Delivered;
         }
         let (action, guard) = self.update_special(word, origin);
+        self.relayed_result(action, guard, provenance)
+    }
+
+    /// Carries out the `action` of a ring that came through relays, or of another request for a message, which
+    /// made the caller the owner if there is a guard. Interrupts or preemption must be off.
+    #[inline(always)]
+    pub(super) fn relayed_result(
+        self: Pin<&Self>,
+        action: Action,
+        guard: Option<LineGuard<'_>>,
+        provenance: Provenance,
+    ) -> RingOutcome {
         match guard {
             None => self.relayed_action(action, provenance),
             Some(guard) => self.deliver_relayed(action, guard, provenance),
@@ -247,7 +247,7 @@ impl Line {
     /// Delivers the message of a ring that came through relays, to waiters, and the messages that arrive
     /// meanwhile. Then releases the line. Interrupts or preemption must be off.
     #[inline(never)]
-    pub(super) fn deliver_relayed(
+    fn deliver_relayed(
         self: Pin<&Self>,
         action: Action,
         guard: LineGuard<'_>,
@@ -262,11 +262,7 @@ impl Line {
     /// action made the caller the owner, the caller calls [`Line::deliver_relayed`] instead. Interrupts or
     /// preemption must be off.
     #[inline(always)]
-    pub(super) fn relayed_action(
-        self: Pin<&Self>,
-        action: Action,
-        provenance: Provenance,
-    ) -> RingOutcome {
+    fn relayed_action(self: Pin<&Self>, action: Action, provenance: Provenance) -> RingOutcome {
         // In each arm, where the action is known: so the tracepoint is one instruction.
         let trace = || self.trace_ring(&action, Origin::Wake(provenance));
         match action {
@@ -344,7 +340,7 @@ impl Line {
     /// Does the rest of a ring from `origin` whose message a moderated line holds. If `coalesced` is true, the
     /// line held it already.
     #[cold]
-    pub(super) fn hold(self: Pin<&Self>, coalesced: bool, origin: Origin) -> RingOutcome {
+    fn hold(self: Pin<&Self>, coalesced: bool, origin: Origin) -> RingOutcome {
         if origin == Origin::Caller {
             // The interrupt that ends the interval takes this task's time. For a wake-up that comes from a
             // task, `wake_depth()` has done this.

@@ -39,8 +39,7 @@ use kernel::{
 ///
 /// Only the owner of the line writes those that need no atomic addition. `coalesced` and `acks` are off the
 /// fast path. The line's waiters change `taken`: it is the value of `deliveries` up to which they have
-/// consumed them. `dropped_units` are the
-/// rings of the messages in `dropped`, if the line counted them.
+/// consumed them. `dropped_units` are the rings of the messages in `dropped`, if the line counted them.
 #[repr(C)]
 pub(crate) struct LineStats {
     pub(crate) deliveries: SingleWriterCounter,
