@@ -67,22 +67,7 @@ impl Context {
         fd: &impl AsRawFd,
         timeout: Option<Duration>,
     ) -> Result<RingWait> {
-        let failed = |source| Error::Line {
-            operation: Operation::RingWait,
-            line,
-            source,
-        };
-        let mut arg = uapi::RingWait {
-            line,
-            fd: fd.as_raw_fd(),
-            timeout: deadline(timeout).map_err(failed)?,
-            ..Default::default()
-        };
-        let count = self.call(&mut arg).map_err(failed)?;
-        Ok(RingWait {
-            outcome: RingOutcome::from_code(arg.result as i32),
-            count,
-        })
+        self.ring_and(line, fd.as_raw_fd(), 0, timeout)
     }
 
     /// Consumes the counter of an eventfd, as read(2) does, and returns it. Sleeps until the counter
@@ -162,6 +147,18 @@ impl Context {
         answer: u32,
         timeout: Option<Duration>,
     ) -> Result<RingWait> {
+        self.ring_and(line, answer as i32, uapi::RING_WAIT_FLAG_LINE, timeout)
+    }
+
+    /// Rings `line`, then waits for `fd`, which is a line with [`uapi::RING_WAIT_FLAG_LINE`].
+    #[inline]
+    fn ring_and(
+        &self,
+        line: u32,
+        fd: i32,
+        flags: u32,
+        timeout: Option<Duration>,
+    ) -> Result<RingWait> {
         let failed = |source| Error::Line {
             operation: Operation::RingWait,
             line,
@@ -169,9 +166,9 @@ impl Context {
         };
         let mut arg = uapi::RingWait {
             line,
-            fd: answer as i32,
+            fd,
             timeout: deadline(timeout).map_err(failed)?,
-            flags: uapi::RING_WAIT_FLAG_LINE,
+            flags,
             ..Default::default()
         };
         let count = self.call(&mut arg).map_err(failed)?;
