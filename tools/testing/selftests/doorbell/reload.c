@@ -11,7 +11,7 @@
 
 #define STRIPPED		"/tmp/doorbell-reload.ko"
 
-#define NR_RELOADS		200
+#define NR_RELOADS		60
 #define NR_RELOADS_DEBUG	20
 
 #define NR_USERS	2
