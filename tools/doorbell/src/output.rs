@@ -15,10 +15,11 @@ use crate::{
     machine::Machine,
     rtt::{
         baseline_2009::{baseline, ratios},
-        Group, Report, Round, Row, Source, UNSTEADY,
+        Directions, Group, Report, Round, Row, Source, UNSTEADY,
     },
 };
 use comfy_table::{presets, CellAlignment, Table, TableComponent};
+use hdrhistogram::Histogram;
 use serde_json::{json, Value};
 use std::fmt::Write;
 
@@ -87,7 +88,7 @@ fn percentile(row: &Row, percentile: f64) -> u64 {
 
 /// A table before its layout: a column of text, then columns of numbers.
 pub(crate) struct Sheet {
-    /// The group of the rows; none for a comparison.
+    /// The group of the rows, whose distributions a page draws; none if it draws none.
     pub(crate) group: Option<Group>,
     pub(crate) header: Vec<String>,
     pub(crate) rows: Vec<Vec<String>>,
@@ -241,6 +242,24 @@ pub(crate) fn value(report: &Report, machine: &Machine) -> Value {
     value
 }
 
+/// Returns a histogram as pairs, see [`whole`].
+fn pairs(histogram: &Histogram<u64>) -> Value {
+    let buckets = histogram.iter_recorded();
+    buckets
+        .map(|bucket| json!([bucket.value_iterated_to(), bucket.count_at_value()]))
+        .collect()
+}
+
+/// Returns the figures of a direction.
+fn direction(histogram: &Histogram<u64>) -> Value {
+    json!({
+        "p50_ns": histogram.value_at_percentile(50.0),
+        "p99_ns": histogram.value_at_percentile(99.0),
+        "max_ns": histogram.max(),
+        "histogram": pairs(histogram),
+    })
+}
+
 /// Returns the whole report as a value.
 ///
 /// A histogram is a list of pairs, each a time in ns and the number of round trips that took it.
@@ -248,11 +267,12 @@ pub(crate) fn value(report: &Report, machine: &Machine) -> Value {
 pub fn whole(report: &Report, machine: &Machine) -> Value {
     let mut value = value(report, machine);
     for (at, row) in report.rows.iter().enumerate() {
-        let buckets = row.histogram.iter_recorded();
         let value = &mut value["rows"][at];
-        value["histogram"] = buckets
-            .map(|bucket| json!([bucket.value_iterated_to(), bucket.count_at_value()]))
-            .collect();
+        value["histogram"] = pairs(&row.histogram);
+        if let Some(Directions { there, back }) = &row.directions {
+            value["there"] = direction(there);
+            value["back"] = direction(back);
+        }
         let of = |figure: fn(&Round) -> f64| -> Value { row.rounds.iter().map(figure).collect() };
         value["rounds_ns"] = json!({
             "rtt": of(|round| round.ns),
@@ -426,6 +446,47 @@ pub(crate) mod tests {
         assert_eq!(value["notes"].as_array().unwrap().len(), 1);
     }
 
+    /// Returns a report whose last row has directions: 1 to 100 us there, 201 to 300 us back.
+    fn both_ways() -> Report {
+        let mut report = report();
+        let mut ways = [0, 200].map(|more| {
+            let mut way = Histogram::new(3).unwrap();
+            for us in 1..=100 {
+                way.record(1000 * (more + us)).unwrap();
+            }
+            Some(way)
+        });
+        report.rows[1].directions = Some(Directions {
+            there: ways[0].take().unwrap(),
+            back: ways[1].take().unwrap(),
+        });
+        report
+    }
+
+    #[test]
+    fn directions_have_a_table_of_their_own() {
+        assert!(!human(&report(), &machine()).contains("one way"));
+        let text = human(&both_ways(), &machine());
+        assert!(!text.contains("one thread: one way"), "{text}");
+        let mut lines = text
+            .lines()
+            .filter(|line| line.starts_with("spin (yielding)"));
+        let line = lines.nth(1).unwrap();
+        let cells: Vec<&str> = line.split_whitespace().skip(2).collect();
+        assert_eq!(
+            cells,
+            ["50.0", "99.0", "100", "250", "299", "300"],
+            "{text}"
+        );
+        assert!(text.contains("\nThere: from before"), "{text}");
+        let value = whole(&both_ways(), &machine());
+        assert_eq!(value["rows"][0]["there"], Value::Null);
+        let row = &value["rows"][1];
+        assert_eq!(row["back"]["histogram"].as_array().unwrap().len(), 100);
+        let p50 = |way: &str| row[way]["p50_ns"].as_u64().unwrap() / 1000;
+        assert_eq!(["there", "back"].map(p50), [50, 250]);
+    }
+
     #[test]
     fn csv_has_as_many_fields_in_every_line() {
         let csv = csv(&report());
@@ -472,14 +533,23 @@ pub(crate) mod tests {
                 assert!(members.contains_key(name.as_str().unwrap()), "no {name}");
             }
         };
-        for report in [report(), kvm::tests::report(), qemu::tests::report()] {
+        for report in [
+            report(),
+            both_ways(),
+            kvm::tests::report(),
+            qemu::tests::report(),
+        ] {
             let value = whole(&report, &machine());
             check(&schema, &value);
             check(&schema["properties"]["machine"], &value["machine"]);
             for row in value["rows"].as_array().unwrap() {
-                let schema = &schema["properties"]["rows"]["items"];
-                check(schema, row);
-                check(&schema["properties"]["rounds_ns"], &row["rounds_ns"]);
+                let items = &schema["properties"]["rows"]["items"];
+                check(items, row);
+                check(&items["properties"]["rounds_ns"], &row["rounds_ns"]);
+                let ways = ["there", "back"].map(|way| &row[way]);
+                for way in ways.into_iter().filter(|way| way.is_object()) {
+                    check(&schema["$defs"]["direction"], way);
+                }
             }
         }
     }
@@ -493,6 +563,10 @@ pub(crate) mod tests {
             row.quartiles = (1.0, 59_999_999_999.0);
             row.ratio = 12_345.678;
             row.histogram.saturating_record(59_999_999_999);
+            row.directions = Some(Directions {
+                there: row.histogram.clone(),
+                back: row.histogram.clone(),
+            });
         }
         report.notes.push("a long remark ".repeat(20));
         let slow = human(&report, &machine);

@@ -33,7 +33,7 @@ use doorbell::{Context, EventFd};
 use interleave::{interleave, Running};
 use probe::DoorbellPath;
 use report::{compare, stolen, unsteady};
-pub use report::{Report, Round, Row, Source, Threads, UNSTEADY};
+pub use report::{Directions, Report, Round, Row, Source, Threads, UNSTEADY};
 use std::{
     ops::Range,
     path::{Path, PathBuf},
@@ -255,6 +255,8 @@ pub struct Options {
     /// Round trips per second that are sent whether or not the ones before have returned; as many as
     /// possible, one after the other, if none is given.
     pub rate: Option<f64>,
+    /// Time the two directions of round trips between two threads, too.
+    pub legs: bool,
     /// Ends the run early.
     pub stop: Stop,
 }
@@ -427,6 +429,10 @@ pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> 
         });
         running.push(Running::new((group, kind), paths, place)?);
     }
+    ensure!(
+        !options.legs || running.iter().any(Running::has_two_threads),
+        "--legs: the rows of one thread have none\n  choose others: --filter same-core"
+    );
     let rounds = interleave(&mut running, options, progress)?;
     let partial = options.stop.is_requested();
     if partial {

@@ -85,6 +85,7 @@ pub fn bench(device: &Path, args: &Bench) -> anyhow::Result<()> {
                 rows: Vec::new(),
                 device: device.to_owned(),
                 rate: None,
+                legs: false,
                 stop: Stop::default(),
             };
             let (rows, assigned) = with_progress(|progress| bench::scale(&options, progress))?;

@@ -89,6 +89,7 @@ pub fn report(device: &Path, args: &ReportArgs) -> anyhow::Result<()> {
         rows: Vec::new(),
         device: device.to_owned(),
         rate: None,
+        legs: false,
         stop: Stop::default(),
     };
     let all = [

@@ -95,6 +95,8 @@ Examples:
   doorbell rtt --fifo 50                measure as cyclictest -m -p 50 does
   doorbell rtt --latency 0              keep CPUs from idle states
   doorbell rtt --rate 10k/s --filter same-core
+  doorbell rtt --legs --filter two-cores
+                                        time each direction by itself
   doorbell rtt --duration 60s --plot rtt.svg";
 
 const KVM_HELP: &str = "\
@@ -188,6 +190,9 @@ struct Threads {
     /// Send N round trips per second, and time each from when it was due
     #[arg(long, value_name = "N/s", value_parser = rate)]
     rate: Option<f64>,
+    /// Time both directions of the round trips between two threads, too
+    #[arg(long, conflicts_with = "rate")]
+    legs: bool,
     #[command(flatten)]
     realtime: Realtime,
     #[command(flatten)]
@@ -365,6 +370,7 @@ impl Turns {
             rows: self.filter.clone(),
             device: device.to_owned(),
             rate: None,
+            legs: false,
             stop: stop.clone(),
         }
     }
@@ -418,6 +424,7 @@ fn threads(device: &Path, args: &Threads, stop: &Stop) -> anyhow::Result<()> {
         lines: args.lines,
         fill: args.fill,
         rate: args.rate,
+        legs: args.legs,
         ..args.turns.options(device, stop)
     };
     args.output.check(&rtt::selected(&options.rows)?)?;

@@ -5,7 +5,7 @@
 use super::{name, number, percentile, ratio, us, Sheet, Summary, PERCENTILES};
 use crate::{
     machine::Machine,
-    rtt::{Group, Report, Row, Threads},
+    rtt::{Directions, Group, Report, Row, Threads},
 };
 use serde_json::Value;
 
@@ -22,6 +22,30 @@ fn cells(row: &Row) -> Vec<String> {
     cells
 }
 
+/// The headers of the figures of a direction, which are percentiles and the maximum.
+const DIRECTION: [&str; 3] = ["p50", "p99", "max"];
+
+/// Returns the table of the directions of a group; without rows if they were not timed.
+fn directions(report: &Report, group: Group) -> Sheet {
+    let mut header = vec![format!("{}: one way", group.name())];
+    for way in ["there", "back"] {
+        header.extend(DIRECTION.map(|figure| format!("{way} {figure}")));
+    }
+    let mut sheet = Sheet::new(None, &header.iter().map(String::as_str).collect::<Vec<_>>());
+    for row in report.of(group) {
+        let Some(Directions { there, back }) = &row.directions else {
+            continue;
+        };
+        let mut cells = vec![row.name.to_string()];
+        for way in [there, back] {
+            let at = |p| way.value_at_percentile(p);
+            cells.extend([at(50.0), at(99.0), way.max()].map(|ns| us(ns as f64)));
+        }
+        sheet.rows.push(cells);
+    }
+    sheet
+}
+
 pub(super) fn summarize(report: &Report, facts: &Threads, machine: &Machine) -> Summary {
     let mut about = Vec::new();
     if facts.lines > 0 {
@@ -31,7 +55,7 @@ pub(super) fn summarize(report: &Report, facts: &Threads, machine: &Machine) -> 
         };
         about.push(format!("context of {} lines{others}", facts.lines));
     }
-    let sheets = Group::ALL.map(|group| {
+    let groups = Group::ALL.map(|group| {
         let header = [
             group.name(),
             "iops",
@@ -45,13 +69,13 @@ pub(super) fn summarize(report: &Report, facts: &Threads, machine: &Machine) -> 
         ];
         let mut sheet = Sheet::new(Some(group), &header);
         sheet.rows = report.of(group).map(cells).collect();
-        sheet
+        [sheet, directions(report, group)]
     });
     let paced = match facts.rate {
         Some(rate) => format!("{rate} a second, each from when it should have been sent"),
         None => "timed one by one".into(),
     };
-    let key = format!(
+    let mut key = format!(
         "iops, RTT, ratio (to the group's eventfd): median of short batches timed as a whole.\n\
          min to max, in us: round trips {paced}, reading the clock ({}, {} us) included.\n\
          {} rounds, each with a turn of every row.\n",
@@ -59,9 +83,14 @@ pub(super) fn summarize(report: &Report, facts: &Threads, machine: &Machine) -> 
         us(facts.clock_ns),
         report.rounds,
     );
+    if report.rows.iter().any(|row| row.directions.is_some()) {
+        key += "There: from before the first thread sends to when the second one has received, in us. Back: \
+                from then to when the first one has received the answer. Each includes reading the clock \
+                once.\n";
+    }
     Summary {
         about,
-        sheets: sheets.into(),
+        sheets: groups.into_iter().flatten().collect(),
         key,
     }
 }

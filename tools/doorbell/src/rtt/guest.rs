@@ -114,6 +114,7 @@ impl Running {
             quartiles,
             ratio: f64::NAN,
             histogram: self.histogram,
+            directions: None,
             rounds: self.rounds,
             steal: self.steal,
         };
@@ -328,6 +329,7 @@ mod tests {
             rows: vec!["ioeventfd-pio".into()],
             device: "/nonexistent".into(),
             rate: None,
+            legs: false,
             stop: Stop::default(),
         };
         let error = run(&options, Some(1), &mut |_, _, _| {}).unwrap_err();

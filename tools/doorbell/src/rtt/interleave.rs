@@ -10,7 +10,7 @@ use super::{
     },
     quantile,
     region::{self, Register},
-    report::Round,
+    report::{Directions, Round},
     status_page::{Skipped, Spinning, TriggerOf, WaitersOf},
     waiters,
     watchdog::{self, Watchdog},
@@ -51,6 +51,7 @@ pub(super) struct Running {
     batches: Vec<f64>,
     times: Vec<u64>,
     histogram: Histogram<u64>,
+    directions: Option<Directions>,
     rounds: Vec<Round>,
     steal: Duration,
     /// Number of paced calls, and of those that began when the next one was due, or later.
@@ -91,6 +92,7 @@ impl Running {
             batches: Vec::new(),
             times: Vec::new(),
             histogram: Histogram::new_with_bounds(1, 60_000_000_000, 3)?,
+            directions: None,
             rounds: Vec::new(),
             steal: Duration::ZERO,
             paced: (0, 0),
@@ -157,11 +159,43 @@ impl Running {
         self.per_batch = (BATCH.as_nanos() as f64 / call).max(1.0) as u64;
     }
 
-    /// Makes batches for the time `half`, then single round trips for the same time. Ends early if a
-    /// stop is requested.
+    /// Times the legs of `batches` batches, or of those that fit into `limit`; returns the number of round
+    /// trips, which is 0 if the probe has one thread.
+    fn time_legs(
+        &mut self,
+        batches: u128,
+        limit: Duration,
+        stop: &Stop,
+        watchdog: &Watchdog,
+    ) -> anyhow::Result<u64> {
+        let (start, mut times, mut trips) = (Instant::now(), Vec::new(), 0);
+        for _ in 0..batches {
+            if !self.probe.legs(self.per_batch, &mut times)? {
+                break;
+            }
+            let directions = match &mut self.directions {
+                Some(directions) => directions,
+                none => none.insert(Directions::new()?),
+            };
+            for legs in &times {
+                directions.there.saturating_record(legs.there);
+                directions.back.saturating_record(legs.back);
+            }
+            trips += self.per_batch;
+            watchdog.beat();
+            if start.elapsed() > limit || stop.is_requested() {
+                break;
+            }
+        }
+        Ok(trips)
+    }
+
+    /// Makes batches for the time `half`, then single round trips for the same time, and with `legs` more of
+    /// them, whose legs are timed. Ends early if a stop is requested.
     fn slot(
         &mut self,
         half: Duration,
+        legs: bool,
         rate: Option<f64>,
         stop: &Stop,
         watchdog: &Watchdog,
@@ -204,6 +238,9 @@ impl Running {
                 if start.elapsed() > limit || stop.is_requested() {
                     break;
                 }
+            }
+            if legs {
+                trips += row.time_legs(batches, limit, stop, watchdog)?;
             }
             Ok(trips)
         })?;
@@ -268,6 +305,10 @@ impl Running {
         })
     }
 
+    pub(super) fn has_two_threads(&self) -> bool {
+        self.group != Group::OneThread
+    }
+
     /// Returns true if the row has figures.
     pub(super) fn has_samples(&self) -> bool {
         !self.batches.is_empty() && !self.histogram.is_empty()
@@ -284,6 +325,7 @@ impl Running {
             batches: self.batches.len(),
             ratio: f64::NAN,
             histogram: self.histogram,
+            directions: self.directions,
             rounds: self.rounds,
             steal: self.steal,
         }
@@ -386,6 +428,7 @@ pub(super) fn interleave(
         time,
         rounds,
         rate,
+        legs,
         ref stop,
         ..
     } = *options;
@@ -413,7 +456,8 @@ pub(super) fn interleave(
     });
     let mut steal = Steal::new(&cpus);
     let total = u64::from(rounds + 1) * running.len() as u64;
-    let half = time.div_f64(2.0 * total as f64);
+    let parts = if legs { 3.0 } else { 2.0 };
+    let half = time.div_f64(parts * total as f64);
     if let Some(rate) = rate {
         let fits = |row: &&Running| row.probe.trips() as f64 <= rate * half.as_secs_f64();
         if let Some(row) = running.iter().find(|row| !fits(row)) {
@@ -447,7 +491,7 @@ pub(super) fn interleave(
                 return Ok(round);
             }
             let row = &mut running[at];
-            row.slot(half, rate, stop, &watchdog)?;
+            row.slot(half, legs, rate, stop, &watchdog)?;
             row.steal += steal.since();
             done += 1;
             progress("measuring", done, total);

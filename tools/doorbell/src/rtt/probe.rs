@@ -8,7 +8,7 @@ use doorbell::{Context, EventFd};
 use std::{
     hint, io,
     sync::{
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
         mpsc, Arc,
     },
     thread::{self, JoinHandle},
@@ -66,6 +66,12 @@ pub(super) trait Probe {
         Ok(())
     }
 
+    /// Makes `n` round trips, and stores the ns of their legs in `legs`. Makes none, and returns false, if
+    /// there is no second thread.
+    fn legs(&mut self, _n: u64, _legs: &mut Vec<Legs>) -> io::Result<bool> {
+        Ok(false)
+    }
+
     /// Calls [`once`](Self::once) `n` times, each when `schedule` says, or at once if that is past.
     /// Stores the ns per round trip in `times`, from when the call should have been made.
     ///
@@ -87,6 +93,16 @@ pub(super) trait Probe {
         }
         Ok(())
     }
+}
+
+/// The two directions of a round trip, each from before the call that sends to after the call that
+/// receives, in ns.
+#[derive(Clone, Copy)]
+pub(super) struct Legs {
+    /// To the second thread.
+    pub(super) there: u64,
+    /// From the second thread.
+    pub(super) back: u64,
 }
 
 /// The times at which calls are due, at a constant rate.
@@ -199,9 +215,34 @@ pub(super) trait Channel: Send + Sync + 'static {
     fn rescue(&self) {}
 }
 
+/// The time at which the second thread has received the last message.
+struct Arrival {
+    /// The second thread stores the times. It does not read the clock otherwise, which takes part of a round trip.
+    wanted: AtomicBool,
+    epoch: Instant,
+    /// In ns since `epoch`.
+    at: AtomicU64,
+}
+
+impl Arrival {
+    /// Returns the ns since `epoch`. All CPUs have the same clock.
+    #[inline]
+    fn now(&self) -> u64 {
+        self.epoch.elapsed().as_nanos() as u64
+    }
+
+    #[inline]
+    fn store(&self) {
+        if self.wanted.load(Ordering::Relaxed) {
+            self.at.store(self.now(), Ordering::Release);
+        }
+    }
+}
+
 /// Two threads: this one sends and waits for the answer, the other one answers.
 pub(super) struct PingPong<C> {
     channel: Arc<C>,
+    arrival: Arc<Arrival>,
     cpu: usize,
     stop: Arc<AtomicBool>,
     peer: Option<JoinHandle<io::Result<()>>>,
@@ -212,6 +253,11 @@ impl<C: Channel> PingPong<C> {
     pub(super) fn new(channel: C, cpu: usize) -> Self {
         Self {
             channel: Arc::new(channel),
+            arrival: Arc::new(Arrival {
+                wanted: AtomicBool::new(false),
+                epoch: Instant::now(),
+                at: AtomicU64::new(0),
+            }),
             cpu,
             stop: Arc::default(),
             peer: None,
@@ -224,6 +270,7 @@ impl<C: Channel> Probe for PingPong<C> {
         self.stop.store(false, Ordering::SeqCst);
         self.channel.enter(0)?;
         let (channel, stop, cpu) = (self.channel.clone(), self.stop.clone(), self.cpu);
+        let arrival = self.arrival.clone();
         let (ready, started) = mpsc::sync_channel(1);
         self.peer = Some(thread::spawn(move || {
             let pinned = sys::pin(&[cpu]).and_then(|()| channel.enter(1));
@@ -234,6 +281,7 @@ impl<C: Channel> Probe for PingPong<C> {
             }
             channel.receive(1)?;
             while !stop.load(Ordering::SeqCst) {
+                arrival.store();
                 channel.exchange(1)?;
             }
             // The last message is answered, too, so both directions carry the same number.
@@ -264,6 +312,31 @@ impl<C: Channel> Probe for PingPong<C> {
     #[inline]
     fn once(&mut self) -> io::Result<()> {
         self.channel.exchange(0)
+    }
+
+    fn legs(&mut self, n: u64, legs: &mut Vec<Legs>) -> io::Result<bool> {
+        legs.clear();
+        legs.reserve(n as usize);
+        // The second thread reads this after it has received the first message.
+        self.arrival.wanted.store(true, Ordering::Relaxed);
+        for _ in 0..n {
+            let sent = self.arrival.now();
+            self.channel.exchange(0)?;
+            let back = self.arrival.now();
+            let arrived = self.arrival.at.load(Ordering::Acquire);
+            if !(sent..=back).contains(&arrived) {
+                return Err(io::Error::other(format!(
+                    "a message sent at {sent} ns arrived at {arrived} ns, and its answer at {back} ns: the clocks \
+                     of the CPUs differ"
+                )));
+            }
+            legs.push(Legs {
+                there: arrived - sent,
+                back: back - arrived,
+            });
+        }
+        self.arrival.wanted.store(false, Ordering::Relaxed);
+        Ok(true)
     }
 }
 
@@ -470,6 +543,54 @@ mod tests {
         exercise(PingPong::new(Spin::<true>::default(), cpu));
         exercise(PingPong::new(Futex::default(), cpu));
         exercise(PingPong::new(Raw::new().unwrap(), cpu));
+    }
+
+    /// A channel whose messages to one side take `STALL` longer.
+    struct Slow(Raw, usize);
+
+    const STALL: Duration = Duration::from_millis(20);
+
+    impl Channel for Slow {
+        fn send(&self, side: usize) -> io::Result<()> {
+            if side == self.1 {
+                thread::sleep(STALL);
+            }
+            self.0.send(side)
+        }
+
+        fn receive(&self, side: usize) -> io::Result<()> {
+            self.0.receive(side)
+        }
+    }
+
+    #[test]
+    fn stall_is_in_the_leg_in_which_it_happens() {
+        let stall = STALL.as_nanos() as u64;
+        let cpu = sys::cpus().unwrap()[0];
+        for side in [0, 1] {
+            let mut probe = PingPong::new(Slow(Raw::new().unwrap(), side), cpu);
+            let (mut legs, mut times) = (Vec::new(), Vec::new());
+            probe.start().unwrap();
+            assert!(probe.legs(3, &mut legs).unwrap());
+            // The second thread stores no more times.
+            probe.sample(1, &mut times).unwrap();
+            probe.stop().unwrap();
+            assert_eq!(legs.len(), 3);
+            let slow = |legs: &Legs| [legs.there, legs.back][side];
+            let other = |legs: &Legs| [legs.back, legs.there][side];
+            assert!(legs.iter().map(slow).all(|ns| ns >= stall), "side {side}");
+            // A busy machine delays some of them.
+            let least = legs.iter().map(other).min().unwrap();
+            let most = legs.iter().map(slow).max().unwrap();
+            assert!(least < most, "side {side}: {least} {most}");
+        }
+    }
+
+    #[test]
+    fn one_thread_has_no_legs() {
+        let mut legs = Vec::new();
+        let mut probe = Bare(EventFd::new(0).unwrap());
+        assert!(!probe.legs(1, &mut legs).unwrap() && legs.is_empty());
     }
 
     /// A probe whose call number `at` takes the time `stall`, and all others none.

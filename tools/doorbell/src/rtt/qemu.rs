@@ -378,6 +378,7 @@ fn rows(bench: &mut Bench, options: &Options, progress: Progress<'_>) -> anyhow:
             quartiles: (quantile(&mut samples, 0.25), quantile(&mut samples, 0.75)),
             ratio: f64::NAN,
             histogram,
+            directions: None,
             rounds,
             steal,
         });

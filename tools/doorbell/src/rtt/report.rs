@@ -25,10 +25,34 @@ pub struct Row {
     pub ratio: f64,
     /// Round-trip times in ns, one by one; in [`Group::QemuWrite`] one per batch.
     pub histogram: Histogram<u64>,
+    /// The two directions, if they were timed and there are two threads.
+    pub directions: Option<Directions>,
     /// The figures of each round.
     pub rounds: Vec<Round>,
     /// Time that the host of this machine took from the row's CPUs while the row was measured.
     pub steal: Duration,
+}
+
+/// The times of the two directions of round trips, in ns, one by one.
+///
+/// Each is from before the call that sends to after the call that receives, so it has a reading of the clock
+/// in it.
+#[derive(Clone, Debug)]
+pub struct Directions {
+    /// From the first thread to the second.
+    pub there: Histogram<u64>,
+    /// From the second thread to the first.
+    pub back: Histogram<u64>,
+}
+
+impl Directions {
+    pub(super) fn new() -> anyhow::Result<Self> {
+        let new = || Histogram::new_with_bounds(1, 60_000_000_000, 3);
+        Ok(Self {
+            there: new()?,
+            back: new()?,
+        })
+    }
 }
 
 /// The figures of a row in one round, in ns.
@@ -212,6 +236,7 @@ impl Row {
             quartiles: (ns - 10.0, ns + 10.0),
             ratio: ns / 1000.0,
             histogram,
+            directions: None,
             rounds: vec![round; 20],
             steal: Duration::ZERO,
         }

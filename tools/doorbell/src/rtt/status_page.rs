@@ -3,7 +3,7 @@
 //! Rows that use the mapped status page: rings that are skipped, and waits that poll.
 
 use super::{
-    probe::{Channel, DoorbellPath, PingPong, Probe},
+    probe::{Channel, DoorbellPath, Legs, PingPong, Probe},
     waiters,
 };
 use anyhow::Context as _;
@@ -241,5 +241,9 @@ impl<T: Trigger> Probe for Spinning<T> {
     #[inline]
     fn once(&mut self) -> io::Result<()> {
         self.ping_pong.once()
+    }
+
+    fn legs(&mut self, n: u64, legs: &mut Vec<Legs>) -> io::Result<bool> {
+        self.ping_pong.legs(n, legs)
     }
 }

@@ -11,6 +11,7 @@ fn options(rows: &[&str]) -> Options {
         rows: rows.iter().map(ToString::to_string).collect(),
         device: "/nonexistent".into(),
         rate: None,
+        legs: false,
         stop: Stop::default(),
     }
 }
@@ -242,6 +243,31 @@ fn unsteady_row_has_no_ratio() {
     rows[0].quartiles = (100.0, 201.0);
     compare(&mut rows);
     assert!(rows.iter().all(|row| row.ratio.is_nan()));
+}
+
+#[test]
+fn legs_are_those_of_rows_with_two_threads() {
+    let options = Options {
+        legs: true,
+        ..options(&["eventfd", "same-core pipe", "futex"])
+    };
+    let report = run(&options, &mut |_, _, _| {}).unwrap();
+    for row in &report.rows {
+        let Some(Directions { there, back }) = &row.directions else {
+            assert_eq!(row.group, Group::OneThread, "{}", row.full_name());
+            continue;
+        };
+        assert_ne!(row.group, Group::OneThread, "{}", row.full_name());
+        // Each round trip has both.
+        assert_eq!(there.len(), back.len());
+        assert!(!there.is_empty() && there.min() > 0, "{}", row.full_name());
+    }
+    let options = Options {
+        rows: vec!["one-thread".into()],
+        ..options
+    };
+    let error = run(&options, &mut |_, _, _| {}).unwrap_err().to_string();
+    assert!(error.contains("--filter same-core"), "{error}");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //!
 //! Other rows use the same lines with their triggers. So the waiters are assigned for a slot only.
 
-use super::probe::{Channel, DoorbellPath, PingPong, Probe};
+use super::probe::{Channel, DoorbellPath, Legs, PingPong, Probe};
 use std::{io, sync::Arc};
 
 /// Replaces the trigger of the line by waiters.
@@ -146,5 +146,9 @@ impl<const ONE_CALL: bool> Probe for TwoThreads<ONE_CALL> {
     #[inline]
     fn once(&mut self) -> io::Result<()> {
         self.threads.once()
+    }
+
+    fn legs(&mut self, n: u64, legs: &mut Vec<Legs>) -> io::Result<bool> {
+        self.threads.legs(n, legs)
     }
 }
