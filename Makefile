@@ -77,7 +77,7 @@ ifneq ($(strip $(ARGS)),)
 	@$(LAB) bench $(ARGS)
 else
 	@$(LAB) run /doorbell/tools/lab/guest/with-kvm \
-		sh -c 'doorbell bench assign && doorbell bench bus && doorbell bench scale'
+		sh -c 'doorbell bench assign && doorbell bench mask && doorbell bench bus && doorbell bench scale'
 endif
 
 bench-instructions:

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Benchmarks of assigning and closing, and of scale.
+//! Benchmarks of assigning and closing, of masks, and of scale.
 
 pub mod bus;
+pub mod mask;
 
 pub use crate::rtt::scale;
 

@@ -40,6 +40,7 @@
 //! | `scenario.rs` | the scenarios: the paths of a write |
 //! | `wiring.rs` | the connections of each scenario |
 //! | `testbench.rs` | the test bench, which checks that each write arrived |
+//! | `target.rs` | a VM that is interrupted and does not run |
 //! | `exits.rs` | KVM's own count of exits |
 //!
 //! A [`Testbench`] is a VM with the eventfds of all scenarios connected. The guest reads the TSC before and
@@ -58,6 +59,7 @@ mod guest;
 mod layout;
 mod relay;
 mod scenario;
+mod target;
 mod testbench;
 mod vcpu;
 mod vm;
@@ -65,4 +67,5 @@ mod wiring;
 
 pub use layout::MOST_WRITES;
 pub use scenario::{Scenario, Via};
+pub use target::Target;
 pub use testbench::{Cpus, Run, Testbench};

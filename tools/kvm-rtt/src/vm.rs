@@ -26,7 +26,7 @@ const FIRST_GSI: u32 = 24;
 /// the first vCPU, active high, not masked.
 const LEVEL: u64 = 1 << 15;
 /// The address of messages to APICs; the destination is in bits 12 to 19.
-const MSI_ADDRESS: u32 = 0xfee0_0000;
+pub(crate) const MSI_ADDRESS: u32 = 0xfee0_0000;
 
 pub(crate) struct Vm {
     vcpus: Vec<Vcpu>,
@@ -44,22 +44,8 @@ pub(crate) struct Vm {
 impl Vm {
     pub(crate) fn new() -> Result<Self> {
         let kvm = open()?;
-        let fd = kvm.create_vm().map_err(|error| {
-            let advice = match error.errno() {
-                libc::EBUSY => {
-                    "\n  another hypervisor uses this CPU: stop its VMs, unload its module"
-                }
-                libc::ENODEV | libc::EIO => "\n  virtualisation is disabled in the firmware",
-                _ => "",
-            };
-            anyhow!("create a VM: {error}{advice}")
-        })?;
+        let fd = create(&kvm)?;
         let exits = Exits::of(fd.as_raw_fd());
-        fd.set_tss_address(TSS).context("set the TSS address")?;
-        // PICs, an I/O APIC and the vCPUs' APICs, all in the kernel.
-        fd.create_irq_chip()
-            .context("create an interrupt controller")?;
-
         let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), layout::MEMORY as usize)])?;
         let region = kvm_userspace_memory_region {
             slot: 0,
@@ -183,7 +169,23 @@ impl Vm {
     }
 }
 
-fn open() -> Result<Kvm> {
+/// Creates a VM with PICs, an I/O APIC and the vCPUs' APICs, all in the kernel.
+pub(crate) fn create(kvm: &Kvm) -> Result<VmFd> {
+    let fd = kvm.create_vm().map_err(|error| {
+        let advice = match error.errno() {
+            libc::EBUSY => "\n  another hypervisor uses this CPU: stop its VMs, unload its module",
+            libc::ENODEV | libc::EIO => "\n  virtualisation is disabled in the firmware",
+            _ => "",
+        };
+        anyhow!("create a VM: {error}{advice}")
+    })?;
+    fd.set_tss_address(TSS).context("set the TSS address")?;
+    fd.create_irq_chip()
+        .context("create an interrupt controller")?;
+    Ok(fd)
+}
+
+pub(crate) fn open() -> Result<Kvm> {
     Kvm::new().map_err(|error| anyhow!("open /dev/kvm: {error}{}", advice(error.errno())))
 }
 

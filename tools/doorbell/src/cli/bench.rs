@@ -3,6 +3,7 @@
 //! `doorbell bench`.
 
 mod bus;
+mod mask;
 
 use crate::{duration, print, progress::with_progress};
 use bus::{bench_bus, BenchBus};
@@ -15,6 +16,7 @@ use doorbell_tools::{
     rtt::Options,
     stop::Stop,
 };
+use mask::{bench_mask, BenchMask};
 use serde_json::json;
 use std::{path::Path, time::Duration};
 
@@ -22,6 +24,7 @@ pub const HELP: &str = "\
 Examples:
   doorbell bench assign         measure assign and deassign, next to KVM's
   doorbell bench bus --json     measure regions
+  doorbell bench mask           measure masks, next to KVM's
   doorbell bench scale          compare one line with the maximum";
 
 #[derive(Subcommand)]
@@ -42,6 +45,9 @@ Examples:
     /// Measure assign, deassign, writes and close by the number of regions
     #[command(after_help = bus::HELP)]
     Bus(BenchBus),
+    /// Measure mask and unmask, and count the messages that get lost
+    #[command(after_help = mask::HELP)]
+    Mask(BenchMask),
     /// Measure the one-thread rows of 'rtt' with one line and with N full ones
     #[command(after_help = "\
 Examples:
@@ -63,6 +69,7 @@ Examples:
 pub fn bench(device: &Path, args: &Bench) -> anyhow::Result<()> {
     match *args {
         Bench::Bus(ref args) => bench_bus(device, args),
+        Bench::Mask(ref args) => bench_mask(device, args),
         Bench::Assign { irqfds, json } => {
             let result = with_progress(|progress| bench::assign(device, irqfds, progress))?;
             let machine = Machine::this();
