@@ -6,7 +6,7 @@
 //! a timeout. If the guest hangs, because an interrupt was lost or because KVM does not work on
 //! this machine, a signal interrupts it.
 
-use crate::{layout, wiring::Address};
+use crate::layout;
 use anyhow::{anyhow, bail, ensure, Context, Result};
 use kvm_bindings::{kvm_msr_entry, kvm_regs, Msrs};
 use kvm_ioctls::{VcpuExit, VcpuFd};
@@ -31,8 +31,19 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 const MSR_TSC: u32 = 0x10;
 
-/// The handler of the guest's writes without an ioeventfd.
-pub(crate) type OnWrite = Arc<dyn Fn(Address) -> Result<()> + Send + Sync>;
+/// An access of the guest to an address without memory and without an ioeventfd.
+#[derive(Debug)]
+pub enum Access<'a> {
+    /// A write to an I/O port.
+    PortWrite(u16, &'a [u8]),
+    /// A write to an MMIO address.
+    MmioWrite(u64, &'a [u8]),
+    /// A read of an MMIO address. The handler stores the value, which is zero otherwise.
+    MmioRead(u64, &'a mut [u8]),
+}
+
+/// The handler of accesses. The vCPU that makes the access waits until it returns.
+pub type OnAccess = Arc<dyn Fn(Access<'_>) -> Result<()> + Send + Sync>;
 
 enum Command {
     Run(kvm_regs),
@@ -52,7 +63,8 @@ enum Reply {
     Tsc(Tsc),
 }
 
-pub(crate) struct Vcpu {
+/// A vCPU and its thread.
+pub struct Vcpu {
     commands: Option<Sender<Command>>,
     replies: Receiver<Result<Reply>>,
     stop: Arc<AtomicBool>,
@@ -65,7 +77,7 @@ impl Vcpu {
         fd: VcpuFd,
         memory: GuestMemoryMmap,
         cpu: Option<usize>,
-        on_write: OnWrite,
+        on_access: OnAccess,
     ) -> Result<Self> {
         extern "C" fn nothing(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
         // The signal interrupts ioctl(KVM_RUN).
@@ -76,7 +88,7 @@ impl Vcpu {
         let inside = Inside {
             fd,
             _memory: memory,
-            on_write,
+            on_access,
             stop: stop.clone(),
         };
         let thread = thread::Builder::new()
@@ -91,7 +103,11 @@ impl Vcpu {
     }
 
     /// Starts the guest with these registers.
-    pub(crate) fn start(&self, regs: kvm_regs) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// The thread has ended, after an error that [`wait`](Vcpu::wait) has returned.
+    pub fn start(&self, regs: kvm_regs) -> Result<()> {
         self.tell(Command::Run(regs))
     }
 
@@ -101,6 +117,23 @@ impl Vcpu {
     /// `happened` counts rings and interrupts. Whenever it grows, the timeout `limit` starts anew.
     pub(crate) fn finish(&self, limit: Duration, happened: impl Fn() -> u64) -> Result<u64> {
         match self.reply(limit, happened)? {
+            Reply::Ran(returns) => Ok(returns),
+            Reply::Tsc(_) => bail!("the reply is for another command"),
+        }
+    }
+
+    /// Waits until the guest has written to [`layout::DONE`], for as long as it takes; returns the number
+    /// of its accesses.
+    ///
+    /// # Errors
+    ///
+    /// The handler of an access has failed, or the guest has ended in another way.
+    pub fn wait(&self) -> Result<u64> {
+        match self
+            .replies
+            .recv()
+            .context("the vCPU's thread has ended")??
+        {
             Reply::Ran(returns) => Ok(returns),
             Reply::Tsc(_) => bail!("the reply is for another command"),
         }
@@ -183,7 +216,7 @@ struct Inside {
     fd: VcpuFd,
     /// The guest's memory, kept as long as the guest may use it.
     _memory: GuestMemoryMmap,
-    on_write: OnWrite,
+    on_access: OnAccess,
     stop: Arc<AtomicBool>,
 }
 
@@ -214,10 +247,14 @@ impl Inside {
                 let rip = self.fd.get_regs()?.rip;
                 bail!("interrupted at code+{:#x}", rip.wrapping_sub(layout::CODE));
             }
-            let address = match self.fd.run() {
+            let access = match self.fd.run() {
                 Ok(VcpuExit::IoOut(layout::DONE, _)) => break,
-                Ok(VcpuExit::IoOut(port, _)) => Address::Pio(port),
-                Ok(VcpuExit::MmioWrite(address, _)) => Address::Mmio(address),
+                Ok(VcpuExit::IoOut(port, data)) => Access::PortWrite(port, data),
+                Ok(VcpuExit::MmioWrite(address, data)) => Access::MmioWrite(address, data),
+                Ok(VcpuExit::MmioRead(address, data)) => {
+                    data.fill(0);
+                    Access::MmioRead(address, data)
+                }
                 Ok(exit) => {
                     let what = format!("{exit:?}");
                     let regs = self.fd.get_regs()?;
@@ -227,7 +264,7 @@ impl Inside {
                 Err(error) => return Err(anyhow!(error).context("run the guest")),
             };
             returns += 1;
-            (self.on_write)(address)?;
+            (self.on_access)(access)?;
         }
         // The write to the port is complete, and the registers can be changed, only after KVM has
         // been entered once more.
