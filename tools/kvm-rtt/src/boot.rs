@@ -52,7 +52,11 @@ pub struct Program {
 }
 
 /// Loads the memory that all vCPUs share: descriptors, page tables, the program.
-pub(crate) fn load(memory: &GuestMemoryMmap, program: &Program) -> Result<()> {
+///
+/// # Errors
+///
+/// The code is larger than its page, or the memory is smaller than [`layout::MEMORY`].
+pub fn load(memory: &GuestMemoryMmap, program: &Program) -> Result<()> {
     ensure!(
         program.code.len() <= PAGE,
         "the guest's code has {} bytes, more than its page",

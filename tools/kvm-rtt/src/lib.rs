@@ -37,6 +37,7 @@
 //! | `vcpu.rs` | the thread of a vCPU, which can be stopped at any instruction of the guest |
 //! | `vm.rs` | the VM: memory, vCPUs, pins |
 //! | `routes.rs` | the routes of interrupts |
+//! | `state.rs` | the state of a vCPU that goes on in another VM |
 //! | `relay.rs` | the alternative to a doorbell: a thread from one eventfd to another |
 //! | `scenario.rs` | the scenarios: the paths of a write |
 //! | `wiring.rs` | the connections of each scenario |
@@ -62,15 +63,17 @@ pub mod layout;
 mod relay;
 mod routes;
 mod scenario;
+mod state;
 mod testbench;
 mod vcpu;
 mod vm;
 mod wiring;
 
-pub use boot::{registers, Program};
+pub use boot::{load, registers, Program};
 pub use layout::MOST_WRITES;
 pub use routes::{Message, Routes};
 pub use scenario::{Scenario, Via};
+pub use state::VcpuState;
 pub use testbench::{Cpus, Run, Testbench};
 pub use vcpu::{Access, OnAccess, Vcpu};
 pub use vm::Vm;

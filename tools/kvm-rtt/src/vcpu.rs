@@ -6,7 +6,9 @@
 //! a timeout. If the guest hangs, because an interrupt was lost or because KVM does not work on
 //! this machine, a signal interrupts it.
 
-use crate::layout;
+mod pause;
+
+use crate::{layout, state::VcpuState};
 use anyhow::{anyhow, bail, ensure, Context, Result};
 use kvm_bindings::{kvm_msr_entry, kvm_regs, Msrs};
 use kvm_ioctls::{VcpuExit, VcpuFd};
@@ -47,7 +49,10 @@ pub type OnAccess = Arc<dyn Fn(Access<'_>) -> Result<()> + Send + Sync>;
 
 enum Command {
     Run(kvm_regs),
+    GoOn,
     Tsc,
+    State,
+    SetState(Box<VcpuState>),
 }
 
 /// A reading of the guest's TSC.
@@ -60,7 +65,11 @@ pub(crate) struct Tsc {
 enum Reply {
     /// The number of returns to the VMM.
     Ran(u64),
+    /// The guest was paused.
+    Paused,
     Tsc(Tsc),
+    State(Box<VcpuState>),
+    Set,
 }
 
 /// A vCPU and its thread.
@@ -68,6 +77,7 @@ pub struct Vcpu {
     commands: Option<Sender<Command>>,
     replies: Receiver<Result<Reply>>,
     stop: Arc<AtomicBool>,
+    pause: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -85,11 +95,13 @@ impl Vcpu {
         let (commands, inbox) = mpsc::channel();
         let (outbox, replies) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
+        let pause = Arc::new(AtomicBool::new(false));
         let inside = Inside {
             fd,
             _memory: memory,
             on_access,
             stop: stop.clone(),
+            pause: pause.clone(),
         };
         let thread = thread::Builder::new()
             .name("vcpu".into())
@@ -98,6 +110,7 @@ impl Vcpu {
             commands: Some(commands),
             replies,
             stop,
+            pause,
             thread: Some(thread),
         })
     }
@@ -118,7 +131,7 @@ impl Vcpu {
     pub(crate) fn finish(&self, limit: Duration, happened: impl Fn() -> u64) -> Result<u64> {
         match self.reply(limit, happened)? {
             Reply::Ran(returns) => Ok(returns),
-            Reply::Tsc(_) => bail!("the reply is for another command"),
+            _ => bail!("the reply is for another command"),
         }
     }
 
@@ -135,7 +148,7 @@ impl Vcpu {
             .context("the vCPU's thread has ended")??
         {
             Reply::Ran(returns) => Ok(returns),
-            Reply::Tsc(_) => bail!("the reply is for another command"),
+            _ => bail!("the reply is for another command"),
         }
     }
 
@@ -143,7 +156,7 @@ impl Vcpu {
         self.tell(Command::Tsc)?;
         match self.reply(LIMIT, || 0)? {
             Reply::Tsc(tsc) => Ok(tsc),
-            Reply::Ran(_) => bail!("the reply is for another command"),
+            _ => bail!("the reply is for another command"),
         }
     }
 
@@ -218,6 +231,7 @@ struct Inside {
     _memory: GuestMemoryMmap,
     on_access: OnAccess,
     stop: Arc<AtomicBool>,
+    pause: Arc<AtomicBool>,
 }
 
 impl Inside {
@@ -230,8 +244,11 @@ impl Inside {
         let mut pinned = cpu.map_or(Ok(()), crate::testbench::pin);
         for command in inbox {
             let reply = std::mem::replace(&mut pinned, Ok(())).and_then(|()| match command {
-                Command::Run(regs) => self.run(&regs).map(Reply::Ran),
+                Command::Run(regs) => self.start(&regs),
+                Command::GoOn => self.run(),
                 Command::Tsc => self.tsc().map(Reply::Tsc),
+                Command::State => VcpuState::of(&self.fd).map(|s| Reply::State(Box::new(s))),
+                Command::SetState(state) => state.restore(&self.fd).map(|()| Reply::Set),
             });
             if outbox.send(reply).is_err() || self.stop.load(Ordering::SeqCst) {
                 return;
@@ -239,13 +256,21 @@ impl Inside {
         }
     }
 
-    fn run(&mut self, regs: &kvm_regs) -> Result<u64> {
+    fn start(&mut self, regs: &kvm_regs) -> Result<Reply> {
         self.fd.set_regs(regs)?;
+        self.run()
+    }
+
+    fn run(&mut self) -> Result<Reply> {
         let mut returns = 0;
         loop {
             if self.stop.load(Ordering::SeqCst) {
                 let rip = self.fd.get_regs()?.rip;
                 bail!("interrupted at code+{:#x}", rip.wrapping_sub(layout::CODE));
+            }
+            if self.pause.load(Ordering::SeqCst) {
+                self.complete()?;
+                return Ok(Reply::Paused);
             }
             let access = match self.fd.run() {
                 Ok(VcpuExit::IoOut(layout::DONE, _)) => break,
@@ -266,8 +291,13 @@ impl Inside {
             returns += 1;
             (self.on_access)(access)?;
         }
-        // The write to the port is complete, and the registers can be changed, only after KVM has
-        // been entered once more.
+        self.complete()?;
+        Ok(Reply::Ran(returns))
+    }
+
+    /// Completes an access. It is complete, and the registers can be read and changed, only after KVM has been
+    /// entered once more.
+    fn complete(&mut self) -> Result<()> {
         self.fd.set_kvm_immediate_exit(1);
         let entered = self.fd.run().map(|exit| format!("{exit:?}"));
         self.fd.set_kvm_immediate_exit(0);
@@ -276,7 +306,7 @@ impl Inside {
             Err(error) => return Err(anyhow!(error).context("leave the guest")),
             Ok(exit) => bail!("the guest went on: {exit}"),
         }
-        Ok(returns)
+        Ok(())
     }
 
     /// Reads the guest's TSC between two readings of the clock. Of several results, returns the one

@@ -45,6 +45,18 @@ impl Vm {
     ///
     /// There is no KVM that works; the message says what to do about it.
     pub fn new(program: &Program) -> Result<Self> {
+        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), layout::MEMORY as usize)])?;
+        boot::load(&memory, program)?;
+        Self::with_memory(memory)
+    }
+
+    /// Creates a VM without a vCPU. Its memory has been [loaded](crate::load), here or by another VM; it begins
+    /// at address 0, and has [`layout::MEMORY`] bytes.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`new`](Vm::new), and other memory.
+    pub fn with_memory(memory: GuestMemoryMmap) -> Result<Self> {
         let kvm = open()?;
         let fd = kvm.create_vm().map_err(|error| {
             let advice = match error.errno() {
@@ -62,7 +74,8 @@ impl Vm {
         fd.create_irq_chip()
             .context("create an interrupt controller")?;
 
-        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), layout::MEMORY as usize)])?;
+        let slice = memory.get_slice(GuestAddress(0), layout::MEMORY as usize);
+        slice.context("the guest's memory is too small")?;
         let region = kvm_userspace_memory_region {
             slot: 0,
             guest_phys_addr: 0,
@@ -72,10 +85,9 @@ impl Vm {
                 .expose_provenance() as u64,
             flags: 0,
         };
-        // SAFETY: The memory is that large, and has no other user. Only vCPUs access it; each of
+        // SAFETY: The memory is that large, and only vCPUs access it by this mapping; each of
         // their threads has a reference to it.
         unsafe { fd.set_user_memory_region(region) }.context("give the guest memory")?;
-        boot::load(&memory, program)?;
         let fd = Arc::new(fd);
         Ok(Self {
             vcpus: Vec::new(),
