@@ -45,9 +45,14 @@ fn micros(time: Duration) -> f64 {
 }
 
 impl Results {
-    /// Returns the sum of the counts.
-    pub fn sum(&self) -> Counts {
-        let counts = self.scenarios.iter().map(|&(_, counts)| counts);
+    /// Returns the sum of the counts of those scenarios that `other` has, too.
+    pub fn sum_as(&self, other: &Self) -> Counts {
+        let is_in = |scenario| other.scenarios.iter().any(|&(has, _)| has == scenario);
+        let scenarios = self
+            .scenarios
+            .iter()
+            .filter(|&&(scenario, _)| is_in(scenario));
+        let counts = scenarios.map(|&(_, counts)| counts);
         counts.reduce(|a, b| a + b).unwrap_or_default()
     }
 
@@ -104,8 +109,8 @@ fn scenario_row(name: &dyn fmt::Display, counts: &Counts) -> String {
     )
 }
 
-fn comparison_row(results: &Results) -> String {
-    let sum = results.sum();
+fn comparison_row(results: &Results, other: &Results) -> String {
+    let sum = results.sum_as(other);
     let time = results.pair.map(|time| format!("{:.1}", micros(time)));
     format!(
         "{:22} {:8} {:10} {:8} {:6} {:5} {:8} {:>6}\n",
@@ -133,9 +138,9 @@ impl fmt::Display for Report {
                 f.write_str(&scenario_row(scenario, counts))?;
             }
         }
-        if self.irqfds.is_empty() {
+        let Some(other) = self.irqfds.first() else {
             return Ok(());
-        }
+        };
         writeln!(
             f,
             "\nThe same without /dev/doorbell: a mask deassigns KVM's irqfd\n\n\
@@ -143,7 +148,7 @@ impl fmt::Display for Report {
             ""
         )?;
         for results in self.doorbell.iter().chain(&self.irqfds) {
-            f.write_str(&comparison_row(results))?;
+            f.write_str(&comparison_row(results, other))?;
         }
         writeln!(
             f,
@@ -208,6 +213,16 @@ mod tests {
         assert!(rows.clone().all(|row| ends(row) == ends(4)), "{text}");
         assert!(text.contains(" 12.3\n"), "{text}");
         assert!(text.contains("irqfds, PBA is polled: storm: 3 wrong pending bits\n"));
+    }
+
+    #[test]
+    fn comparison_is_of_the_same_scenarios() {
+        let report = report();
+        let (doorbell, mut irqfds) = (report.doorbell.unwrap(), report.irqfds[0].clone());
+        assert_eq!(doorbell.sum_as(&irqfds).signals, 8 * 9_999_999);
+        irqfds.scenarios.truncate(3);
+        assert_eq!(doorbell.sum_as(&irqfds).signals, 3 * 9_999_999);
+        assert_eq!(irqfds.sum_as(&doorbell).wrong_bits, 9);
     }
 
     #[test]
