@@ -145,9 +145,16 @@ msix_vmm_retarget:
 	mov	rax, [rax]
 	sub	rax, [rbp + 32]
 	add	[r13 + {spurious}], rax
+# When the mask returns, or else the last of the writes, nothing is in flight. An earlier message may be in
+# the APIC of the old target, and interrupts now. From then on no other one may.
+	mov	r15, [rbx + 24]
 	test	r8d, r8d
 	jz	3f
 	mov	dword ptr [rdi + 12], 1
+	call	msix_vmm_sync
+	mov	rax, [rbx + 16]
+	mov	rax, [rax]
+	mov	[rbx + 32], rax
 3:	mov	rax, [rbp]
 	mov	[rdi], eax
 	shr	rax, 32
@@ -157,13 +164,12 @@ msix_vmm_retarget:
 	test	r8d, r8d
 	jz	4f
 	mov	dword ptr [rdi + 12], 0
-# An earlier message may be in the APIC of the old target. It interrupts now.
-4:	mov	r15, [rbx + 24]
-	call	msix_vmm_sync
+	jmp	5f
+4:	call	msix_vmm_sync
 	mov	rax, [rbx + 16]
 	mov	rax, [rax]
 	mov	[rbx + 32], rax
-	mov	rbx, rbp
+5:	mov	rbx, rbp
 	inc	qword ptr [r13 + {rounds}]
 	cmp	qword ptr [r14 + {stop}], 0
 	je	1b

@@ -89,8 +89,11 @@ pub mod shared {
     pub const STOP: u64 = 24;
 }
 
-/// The address of the targets of a vector.
+/// The address of the targets of a vector. Each has eight words, of which the first five are used: address,
+/// data, the address of its count, the counts of its vCPU, the count when the vector left it.
 pub const TARGETS: u64 = 0x15000;
+/// The size of a target.
+pub const TARGET_SIZE: u64 = 64;
 
 /// Returns the address of a vCPU's script.
 pub const fn script(vcpu: u64) -> u64 {

@@ -92,6 +92,18 @@ impl Memory {
         self.load(layout::count(target.vcpu, target.vector))
     }
 
+    /// Returns the number of interrupts by the device's messages.
+    pub fn interrupts(&self) -> u64 {
+        let of = |vcpu| {
+            let vectors = layout::FIRST..layout::FIRST + layout::VECTORS;
+            vectors.map(move |vector| Target { vcpu, vector })
+        };
+        (0..layout::VCPUS)
+            .flat_map(of)
+            .map(|target| self.count(target))
+            .sum()
+    }
+
     /// Returns the sum of a result over the vCPUs.
     pub fn sum(&self, offset: u64) -> u64 {
         let words = (0..layout::VCPUS).map(|vcpu| self.load(layout::counts(vcpu) + offset));
@@ -167,8 +179,8 @@ impl<F: Function + 'static> Machine<F> {
         self.vm.vcpu(vcpu).wait().map(drop)
     }
 
-    /// Lets the first vCPU execute `steps` for a vector with this target. The other vCPU has to
-    /// [`serve`](Machine::serve) if it is the target and there is a [`Step::Sync`].
+    /// Lets the first vCPU execute `steps` for a vector with this target. The other vCPU takes interrupts
+    /// meanwhile.
     pub fn execute(&self, target: Target, steps: &[Step]) -> Result<Vec<Stepped>> {
         ensure!(steps.len() <= layout::MOST_STEPS, "the script is too long");
         let base = layout::script(0);
@@ -176,11 +188,13 @@ impl<F: Function + 'static> Machine<F> {
         for (address, word) in (base..).step_by(8).zip(words) {
             self.memory.store(address, word);
         }
+        self.serve(1)?;
         self.start(0, Entry::Script, target.vcpu, |regs| {
             regs.rdi = base;
             regs.r11 = layout::count(target.vcpu, target.vector);
         })?;
         self.finish(0)?;
+        self.drain(1)?;
         let stepped = |at: u64| Stepped {
             value: self.memory.load(at + 16),
             count: self.memory.load(at + 24),

@@ -74,6 +74,8 @@ fn register(address: u64) -> Result<Register> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::function::Line;
+    use vmm_sys_util::eventfd::EventFd;
 
     #[test]
     fn registers_have_their_places() {
@@ -108,6 +110,12 @@ mod tests {
         fn write_control(&mut self, value: u16) -> Result<()> {
             self.0.push(format!("write control {value:#x}"));
             Ok(())
+        }
+        fn irqfd(&self, vector: u16) -> Result<EventFd> {
+            bail!("no eventfd for vector {vector}")
+        }
+        fn line(&self, _: u16) -> Result<Option<Line>> {
+            Ok(None)
         }
         fn settle(&mut self) -> Result<()> {
             Ok(())
