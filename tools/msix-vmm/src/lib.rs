@@ -20,6 +20,7 @@
 //! | `bench.rs` | the test bench, which runs them |
 //! | `mutant.rs` | defects that the scenarios must find |
 //! | `report.rs` | the tables |
+//! | `vhost.rs` | a vhost-user backend that is killed, and a VMM that is migrated |
 
 #[cfg(not(target_arch = "x86_64"))]
 compile_error!("the guest's code is for x86-64");
@@ -35,6 +36,7 @@ mod machine;
 mod mutant;
 mod report;
 mod scenario;
+pub mod vhost;
 mod window;
 
 pub use bench::{Bench, VECTORS};

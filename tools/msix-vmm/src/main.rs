@@ -3,9 +3,11 @@
 //! `msix-vmm`: checks that nothing is lost or spurious while a guest masks MSI-X vectors.
 
 use anyhow::{Context as _, Result};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use doorbell::{Context, DEVICE};
-use msix_vmm::{Bench, Function, Irqfds, Lines, Mutant, Pba, Report, Results, Scenario, VECTORS};
+use msix_vmm::{
+    vhost, Bench, Function, Irqfds, Lines, Mutant, Pba, Report, Results, Scenario, VECTORS,
+};
 use std::{
     fs,
     io::{self, Write},
@@ -57,8 +59,10 @@ Examples:
   msix-vmm --without-irqfds --mutant late-route; echo $?";
 
 #[derive(Parser)]
-#[command(version, about = HELP, after_help = AFTER)]
+#[command(version, about = HELP, after_help = AFTER, args_conflicts_with_subcommands = true)]
 struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Signal about N times in each scenario
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(8..=10_000_000))]
     signals: u64,
@@ -80,6 +84,26 @@ struct Args {
     /// Open the device PATH
     #[arg(long, value_name = "PATH", default_value = DEVICE, env = "DOORBELL_DEVICE")]
     device: PathBuf,
+}
+
+/// Another program than the scenarios.
+#[derive(Subcommand)]
+enum Command {
+    Vhost(vhost::Vhost),
+    #[command(hide = true)]
+    VhostBackend(vhost::Backend),
+    #[command(hide = true)]
+    VhostVmm(vhost::Vmm),
+}
+
+impl Command {
+    fn run(&self) -> Result<bool> {
+        match self {
+            Command::Vhost(vhost) => vhost.run(),
+            Command::VhostBackend(backend) => backend.run().map(|()| true),
+            Command::VhostVmm(vmm) => vmm.run().map(|()| true),
+        }
+    }
 }
 
 /// A test bench of any function.
@@ -187,7 +211,12 @@ fn run(args: &Args) -> Result<bool> {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
+    let args = Args::parse();
+    let passed = match &args.command {
+        Some(command) => command.run(),
+        None => run(&args),
+    };
+    match passed {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
