@@ -20,6 +20,7 @@
 //! | `bench.rs` | the test bench, which runs them |
 //! | `mutant.rs` | defects that the scenarios must find |
 //! | `report.rs` | the tables |
+//! | `masks.rs` | the command `masks` |
 
 #[cfg(not(target_arch = "x86_64"))]
 compile_error!("the guest's code is for x86-64");
@@ -32,6 +33,7 @@ mod irqfds;
 pub mod layout;
 mod lines;
 mod machine;
+mod masks;
 mod mutant;
 mod report;
 mod scenario;
@@ -43,6 +45,7 @@ pub use guest::Entry;
 pub use irqfds::{Irqfds, Pba};
 pub use lines::{KvmRoutes, Lines};
 pub use machine::{Machine, Memory, Step, Stepped, Target};
+pub use masks::{Masks, HELP as MASKS_HELP};
 pub use mutant::Mutant;
 pub use report::{Report, Results};
 pub use scenario::{Counts, Scenario};
