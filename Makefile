@@ -75,7 +75,7 @@ rtt-qemu:
 	@$(LAB) rtt qemu $(ARGS)
 
 msix:
-	@$(LAB) run /doorbell/tools/lab/guest/with-kvm msix-vmm $(ARGS)
+	@$(LAB) run /doorbell/tools/lab/guest/with-kvm msix-vmm masks $(ARGS)
 
 bench:
 ifneq ($(strip $(ARGS)),)

@@ -353,12 +353,11 @@ impl<F: Function + 'static> Bench<F> {
                 memory.store(layout::counts(vcpu) + offset, 0);
             }
         }
-        let stop = layout::SHARED + shared::STOP;
-        memory.store(stop, 0);
+        memory.store(layout::STOP, 0);
         self.machine.serve(1)?;
         start()?;
         let signalled = signal();
-        memory.store(stop, 1);
+        memory.store(layout::STOP, 1);
         self.machine.finish(0)?;
         self.machine.drain(1)?;
         let [spurious, lost, vanished, pending] = results.map(|offset| memory.sum(offset));
@@ -371,7 +370,9 @@ impl<F: Function + 'static> Bench<F> {
         signalled
     }
 
+    /// Each signal waits for the interrupt of an earlier one, so there are fewer of them.
     fn moves(&self, signals: u64, masked: bool) -> Result<Counts> {
+        let signals = signals.div_ceil(10);
         let vector = USED[2];
         let targets = ring_of_targets();
         let irqfd = self.irqfd(vector)?;

@@ -59,7 +59,7 @@ impl<'a> Device<'a> {
                 self.signal_once(eventfd)?;
                 if left % 32 == 0 {
                     let rounds = self.rounds();
-                    wait(|| self.rounds() != rounds);
+                    wait(|| self.is_over() || self.rounds() != rounds);
                 }
             }
             Ok(())
@@ -76,7 +76,8 @@ impl<'a> Device<'a> {
                 self.signal_once(eventfd)?;
                 if left % 10 < 4 || left == 1 {
                     let rounds = self.rounds();
-                    wait(|| self.is_answered() || self.rounds() - rounds > PATIENCE);
+                    let waited = || self.is_over() || self.rounds() - rounds > PATIENCE;
+                    wait(|| self.is_answered() || waited());
                     lost += u64::from(!self.is_answered());
                 }
             }
@@ -87,6 +88,11 @@ impl<'a> Device<'a> {
     /// Returns true if an interrupt handler has run since the last signal.
     pub fn is_answered(&self) -> bool {
         self.memory.seen() >= self.sequence
+    }
+
+    /// Returns true if the guest's loop has ended, which it does before the device only after an error.
+    fn is_over(&self) -> bool {
+        self.memory.load(layout::STOP) != 0
     }
 
     fn rounds(&self) -> u64 {

@@ -89,6 +89,9 @@ pub mod shared {
     pub const STOP: u64 = 24;
 }
 
+/// The address of the word that ends a loop.
+pub const STOP: u64 = SHARED + shared::STOP;
+
 /// The address of the targets of a vector. Each has eight words, of which the first five are used: address,
 /// data, the address of its count, the counts of its vCPU, the count when the vector left it.
 pub const TARGETS: u64 = 0x15000;

@@ -20,6 +20,7 @@
 //! | `bench.rs` | the test bench, which runs them |
 //! | `mutant.rs` | defects that the scenarios must find |
 //! | `report.rs` | the tables |
+//! | `masks.rs` | the command `masks` |
 //! | `vhost.rs` | a vhost-user backend that is killed, and a VMM that is migrated |
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -33,6 +34,7 @@ mod irqfds;
 pub mod layout;
 mod lines;
 mod machine;
+mod masks;
 mod mutant;
 mod report;
 mod scenario;
@@ -45,6 +47,7 @@ pub use guest::Entry;
 pub use irqfds::{Irqfds, Pba};
 pub use lines::{KvmRoutes, Lines};
 pub use machine::{Machine, Memory, Step, Stepped, Target};
+pub use masks::{Masks, HELP as MASKS_HELP};
 pub use mutant::Mutant;
 pub use report::{Report, Results};
 pub use scenario::{Counts, Scenario};

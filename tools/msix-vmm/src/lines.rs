@@ -71,7 +71,7 @@ pub struct Lines {
     msix: Msix<KvmRoutes>,
     context: Arc<Context>,
     vectors: u16,
-    /// What the device signals.
+    /// The eventfds that the device signals.
     irqfds: Vec<EventFd>,
     /// Kept open: closing an eventfd removes its irqfd, and makes its ioeventfd useless.
     _eventfds: Vec<EventFd>,

@@ -1,94 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! `msix-vmm`: checks that nothing is lost or spurious while a guest masks MSI-X vectors.
+//! `msix-vmm`: a VMM whose guest masks MSI-X vectors while a device signals them.
 
-use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
-use doorbell::{Context, DEVICE};
-use msix_vmm::{
-    vhost, Bench, Function, Irqfds, Lines, Mutant, Pba, Report, Results, Scenario, VECTORS,
-};
-use std::{
-    fs,
-    io::{self, Write},
-    path::PathBuf,
-    process::ExitCode,
-    thread,
-    time::Duration,
-};
-
-const HELP: &str = "\
-Boot a guest that masks, unmasks and moves MSI-X vectors while another thread
-signals their eventfds. Compare the signals of the device, the counters of the
-lines, and the interrupts and pending bits that the guest has seen.
-
-The first table is of a VMM whose vectors are lines of /dev/doorbell. The second
-one compares it with VMMs that mask a vector by KVM_IRQFD: they deassign its
-irqfd, and assign it to unmask. Such a VMM answers a read of the pending bits
-(PBA) with zero; or it polls the eventfd; or it reads the eventfd, and signals
-it again at the unmask.";
-
-const AFTER: &str = "\
-Scenarios:
-  pending        Signal a masked vector. One interrupt must follow the unmask
-  quiet          Unmask a vector that nothing has signalled
-  function       Mask the function and vectors, in both orders
-  move-masked    Move a masked vector to another vCPU or interrupt vector
-  move-unmasked  The same without a mask
-  storm          Mask and unmask in a loop, while the device signals
-  storm-other    The same with a vector of the other vCPU
-  automask       Mask in each delivery, unmask in the interrupt handler
-
-Columns:
-  signals        Writes of the device to the eventfd
-  delivered      Deliveries of the lines; each interrupts the guest, unless its
-                 APIC has the same interrupt already
-  coalesced      Signals that joined the delivery of another signal
-  PBA set        Pending bits that the guest read as 1; wrong: those that were
-                 not what the device had done
-  lost           Messages that did not arrive
-  spurious       Interrupts while masked, after none or two for one signal
-
-Exit status: 0 if all counts of the lines agree, 1 if they do not, 2 after an
-error. The VMMs without /dev/doorbell do not count.
-
-Examples:
-  msix-vmm
-  msix-vmm --signals 1000000 --scenario storm --scenario storm-other
-  msix-vmm --json | jq '.irqfds[] | {name, pair_us}'
-  msix-vmm --without-irqfds --mutant late-route; echo $?";
+use msix_vmm::{vhost, Masks};
+use std::process::ExitCode;
 
 #[derive(Parser)]
-#[command(version, about = HELP, after_help = AFTER, args_conflicts_with_subcommands = true)]
-struct Args {
+#[command(
+    version,
+    about = "Test MSI-X with a guest, with and without /dev/doorbell"
+)]
+struct Cli {
     #[command(subcommand)]
-    command: Option<Command>,
-    /// Signal about N times in each scenario
-    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(8..=10_000_000))]
-    signals: u64,
-    /// Run only SCENARIO; can be given several times
-    #[arg(long, value_name = "SCENARIO", hide_possible_values = true)]
-    scenario: Vec<Scenario>,
-    /// Measure the time of N masks and unmasks, 20 times; 0: do not measure
-    #[arg(long, value_name = "N", default_value_t = 200)]
-    pairs: u32,
-    /// Test the lines only
-    #[arg(long)]
-    without_irqfds: bool,
-    /// Break the VMM or the device: the exit status must be 1
-    #[arg(long, value_name = "DEFECT")]
-    mutant: Option<Mutant>,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-    /// Open the device PATH
-    #[arg(long, value_name = "PATH", default_value = DEVICE, env = "DOORBELL_DEVICE")]
-    device: PathBuf,
+    command: Command,
 }
 
-/// Another program than the scenarios.
 #[derive(Subcommand)]
 enum Command {
+    #[command(about = msix_vmm::MASKS_HELP)]
+    Masks(Masks),
     Vhost(vhost::Vhost),
     #[command(hide = true)]
     VhostBackend(vhost::Backend),
@@ -96,125 +27,12 @@ enum Command {
     VhostVmm(vhost::Vmm),
 }
 
-impl Command {
-    fn run(&self) -> Result<bool> {
-        match self {
-            Command::Vhost(vhost) => vhost.run(),
-            Command::VhostBackend(backend) => backend.run().map(|()| true),
-            Command::VhostVmm(vmm) => vmm.run().map(|()| true),
-        }
-    }
-}
-
-/// A test bench of any function.
-trait AnyBench {
-    fn run(&self, scenario: Scenario, signals: u64) -> Result<Option<msix_vmm::Counts>>;
-    fn time_of_pair(&self, n: u32) -> Result<Duration>;
-}
-
-impl<F: Function + 'static> AnyBench for Bench<F> {
-    fn run(&self, scenario: Scenario, signals: u64) -> Result<Option<msix_vmm::Counts>> {
-        Bench::run(self, scenario, signals)
-    }
-
-    fn time_of_pair(&self, n: u32) -> Result<Duration> {
-        Bench::time_of_pair(self, n)
-    }
-}
-
-/// Returns the test benches, with the names of their functions. That with lines is the first.
-fn benches(args: &Args) -> Result<Vec<(&'static str, Box<dyn AnyBench>)>> {
-    let context = Context::open_path(&args.device)
-        .context("no doorbell (is the module loaded? modprobe doorbell)")?;
-    let lines = Bench::new(
-        |vm| Lines::new(vm, context, VECTORS, args.mutant),
-        args.mutant,
-    )?;
-    let mut benches: Vec<(_, Box<dyn AnyBench>)> = vec![("doorbell", Box::new(lines))];
-    if !args.without_irqfds {
-        for (name, pba) in [
-            ("irqfds, PBA is zero", Pba::Zero),
-            ("irqfds, PBA is polled", Pba::Poll),
-            ("irqfds, PBA is read", Pba::Read),
-        ] {
-            let irqfds = Bench::new(|vm| Irqfds::new(vm, VECTORS, pba), None)?;
-            benches.push((name, Box::new(irqfds)));
-        }
-    }
-    Ok(benches)
-}
-
-/// The number of measurements of each time. They take turns.
-const TURNS: usize = 20;
-
-fn measure(args: &Args) -> Result<Report> {
-    let benches = benches(args)?;
-    let scenarios = match args.scenario.is_empty() {
-        true => Scenario::ALL.to_vec(),
-        false => args.scenario.clone(),
-    };
-    let steps = benches.len() * scenarios.len();
-    let mut step = 0;
-    let mut all = Vec::new();
-    for (name, bench) in &benches {
-        let mut results = Results {
-            name,
-            scenarios: Vec::new(),
-            pair: None,
-        };
-        for &scenario in &scenarios {
-            step += 1;
-            eprintln!("{step}/{steps} {name}: {scenario}");
-            let counts = bench.run(scenario, args.signals);
-            if let Some(counts) = counts.with_context(|| name.to_string())? {
-                results.scenarios.push((scenario, counts));
-            }
-        }
-        all.push(results);
-    }
-    if args.pairs > 0 {
-        eprintln!("times of a mask and an unmask");
-        let mut times = vec![Vec::new(); benches.len()];
-        for _ in 0..TURNS {
-            for (times, (_, bench)) in times.iter_mut().zip(&benches) {
-                times.push(bench.time_of_pair(args.pairs)?);
-            }
-        }
-        for (results, mut times) in all.iter_mut().zip(times) {
-            times.sort_unstable();
-            results.pair = Some(times[times.len() / 2]);
-        }
-    }
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    let mut all = all.into_iter();
-    Ok(Report {
-        kernel: kernel.trim().into(),
-        cpus: thread::available_parallelism()?.get(),
-        signals: args.signals,
-        doorbell: all.next(),
-        irqfds: all.collect(),
-    })
-}
-
-fn run(args: &Args) -> Result<bool> {
-    let report = measure(args)?;
-    let text = match args.json {
-        true => format!("{:#}\n", serde_json::to_value(&report)?),
-        false => report.to_string(),
-    };
-    io::stdout().write_all(text.as_bytes())?;
-    let faults = report.faults();
-    for fault in &faults {
-        eprintln!("msix-vmm: doorbell: {fault}");
-    }
-    Ok(faults.is_empty())
-}
-
 fn main() -> ExitCode {
-    let args = Args::parse();
-    let passed = match &args.command {
-        Some(command) => command.run(),
-        None => run(&args),
+    let passed = match Cli::parse().command {
+        Command::Masks(masks) => masks.run(),
+        Command::Vhost(vhost) => vhost.run(),
+        Command::VhostBackend(backend) => backend.run().map(|()| true),
+        Command::VhostVmm(vmm) => vmm.run().map(|()| true),
     };
     match passed {
         Ok(true) => ExitCode::SUCCESS,
@@ -230,21 +48,28 @@ fn main() -> ExitCode {
 mod tests {
     use super::*;
     use clap::{CommandFactory, ValueEnum};
+    use msix_vmm::Scenario;
 
     #[test]
     fn arguments_are_consistent() {
-        Args::command().debug_assert();
+        Cli::command().debug_assert();
     }
 
     #[test]
-    fn help_fits_a_terminal_and_has_all_scenarios() {
-        let help = Args::command()
-            .term_width(80)
-            .render_long_help()
-            .to_string();
-        for line in help.lines() {
-            assert!(line.chars().count() <= 80, "{line}");
+    fn help_fits_a_terminal() {
+        for command in Cli::command().get_subcommands_mut() {
+            let help = command.clone().term_width(80).render_long_help();
+            for line in help.to_string().lines() {
+                assert!(line.chars().count() <= 80, "{line}");
+            }
         }
+    }
+
+    #[test]
+    fn help_has_all_scenarios() {
+        let mut command = Cli::command();
+        let masks = command.find_subcommand_mut("masks").unwrap();
+        let help = masks.render_long_help().to_string();
         for scenario in Scenario::value_variants() {
             let name = scenario.to_possible_value().unwrap().get_name().to_owned();
             assert!(help.contains(&format!("\n  {name} ")), "{name}");

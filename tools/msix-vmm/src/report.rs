@@ -41,7 +41,7 @@ fn in_us<S: serde::Serializer>(time: &Option<Duration>, serializer: S) -> Result
 }
 
 fn micros(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e6
+    time.as_nanos() as f64 / 1e3
 }
 
 impl Results {
