@@ -33,6 +33,7 @@ help:
 	@echo '  make rtt-qemu     - measure doorbell writes by a guest of an unmodified QEMU'
 	@echo '  make msix         - boot a guest that masks MSI-X vectors while they are signalled; compare'
 	@echo '                      with VMMs without doorbell'
+	@echo '  make msix-vhost   - kill the vhost-user backend of such a guest, and migrate its VMM'
 	@echo '  make report       - write these measurements with charts to doorbell-report.html'
 	@echo '  make test         - run all tests; ends with "N passed, N failed"'
 	@echo '                      T="mask* relay": only these; T="!model": all but this'
@@ -76,6 +77,9 @@ rtt-qemu:
 
 msix:
 	@$(LAB) run /doorbell/tools/lab/guest/with-kvm msix-vmm masks $(ARGS)
+
+msix-vhost:
+	@$(LAB) run /doorbell/tools/lab/guest/with-kvm msix-vmm vhost $(ARGS)
 
 bench:
 ifneq ($(strip $(ARGS)),)
@@ -143,5 +147,5 @@ rustfmt rustfmtcheck: have-kdir
 clean: have-kdir
 	+$(kbuild) clean
 
-.PHONY: default help rtt rtt-qemu msix report bench bench-instructions module samples test test-debug torture model check deb test-install shell lab lab-status lab-clean \
+.PHONY: default help rtt rtt-qemu msix msix-vhost report bench bench-instructions module samples test test-debug torture model check deb test-install shell lab lab-status lab-clean \
 	have-kdir have-rust have-module modules modules_install clippy rustfmt rustfmtcheck rust-analyzer clean
