@@ -31,6 +31,9 @@ help:
 	@echo 'In the lab: on any Debian 12 or 13; the first run sets up the lab'
 	@echo '  make rtt          - boot a VM, load the module, print tables of round-trip times'
 	@echo '  make rtt-qemu     - measure doorbell writes by a guest of an unmodified QEMU'
+	@echo '  make msix         - boot a guest that masks MSI-X vectors while they are signalled; compare'
+	@echo '                      with VMMs without doorbell'
+	@echo '  make msix-vhost   - kill the vhost-user backend of such a guest, and migrate its VMM'
 	@echo '  make report       - write these measurements with charts to doorbell-report.html'
 	@echo '  make test         - run all tests; ends with "N passed, N failed"'
 	@echo '                      T="mask* relay": only these; T="!model": all but this'
@@ -71,6 +74,12 @@ rtt report:
 
 rtt-qemu:
 	@$(LAB) rtt qemu $(ARGS)
+
+msix:
+	@$(LAB) run /doorbell/tools/lab/guest/with-kvm msix-vmm masks $(ARGS)
+
+msix-vhost:
+	@$(LAB) run /doorbell/tools/lab/guest/with-kvm msix-vmm vhost $(ARGS)
 
 bench:
 ifneq ($(strip $(ARGS)),)
@@ -138,5 +147,5 @@ rustfmt rustfmtcheck: have-kdir
 clean: have-kdir
 	+$(kbuild) clean
 
-.PHONY: default help rtt rtt-qemu report bench bench-instructions module samples test test-debug torture model check deb test-install shell lab lab-status lab-clean \
+.PHONY: default help rtt rtt-qemu msix msix-vhost report bench bench-instructions module samples test test-debug torture model check deb test-install shell lab lab-status lab-clean \
 	have-kdir have-rust have-module modules modules_install clippy rustfmt rustfmtcheck rust-analyzer clean

@@ -5,14 +5,16 @@
 //! A vCPU comes out of reset in real mode. KVM lets the VMM set another state, so the guest needs
 //! no code for the transition.
 
-use crate::{guest, layout};
-use anyhow::{Context, Result};
+use crate::layout;
+use anyhow::{ensure, Context, Result};
 use kvm_bindings::{
     kvm_lapic_state, kvm_mp_state, kvm_regs, kvm_segment, KVM_MAX_CPUID_ENTRIES,
     KVM_MP_STATE_RUNNABLE,
 };
 use kvm_ioctls::{Kvm, VcpuFd};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+
+const PAGE: usize = 0x1000;
 
 const CODE_SELECTOR: u16 = 8;
 const DATA_SELECTOR: u16 = 16;
@@ -40,8 +42,26 @@ const APIC_BASE_X2APIC: u64 = 1 << 10;
 const APIC_SPIV: usize = 0xf0;
 const APIC_SPIV_ON: u32 = 0x1ff;
 
-/// Loads the memory that all vCPUs share: descriptors, page tables, the code.
-pub(crate) fn load(memory: &GuestMemoryMmap) -> Result<()> {
+/// The program of a guest. All vCPUs run the same one.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The code, which is copied to [`layout::CODE`]: position-independent, at most a page.
+    pub code: &'static [u8],
+    /// The interrupt handlers: vectors, and the offsets of the handlers in the code.
+    pub handlers: Vec<(u8, u64)>,
+}
+
+/// Loads the memory that all vCPUs share: descriptors, page tables, the program.
+///
+/// # Errors
+///
+/// The code is larger than its page, or the memory is smaller than [`layout::MEMORY`].
+pub fn load(memory: &GuestMemoryMmap, program: &Program) -> Result<()> {
+    ensure!(
+        program.code.len() <= PAGE,
+        "the guest's code has {} bytes, more than its page",
+        program.code.len()
+    );
     let words = |at: u64, words: &[u64]| {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         memory.write_slice(&bytes, GuestAddress(at))
@@ -52,14 +72,11 @@ pub(crate) fn load(memory: &GuestMemoryMmap) -> Result<()> {
     // An identity mapping of the first gigabyte, most of which has no memory.
     let pages: Vec<u64> = (0..512).map(|page| (page << 21) | LARGE).collect();
     words(layout::PD, &pages)?;
-    let handler = layout::CODE + guest::Entry::Interrupt.offset();
-    for vector in (0..layout::PINS)
-        .map(layout::pin_vector)
-        .chain([layout::VECTOR])
-    {
-        words(layout::IDT + 16 * u64::from(vector), &gate(handler))?;
+    for &(vector, offset) in &program.handlers {
+        let at = layout::IDT + 16 * u64::from(vector);
+        words(at, &gate(layout::CODE + offset))?;
     }
-    memory.write_slice(guest::code(), GuestAddress(layout::CODE))?;
+    memory.write_slice(program.code, GuestAddress(layout::CODE))?;
     Ok(())
 }
 
@@ -128,17 +145,13 @@ fn set_register(lapic: &mut kvm_lapic_state, at: usize, value: u32) {
     }
 }
 
-/// Returns the registers of the vCPU `id` at `entry`. Those that depend on the scenario are zero.
-pub(crate) fn registers(entry: guest::Entry, id: u64, n: u32) -> kvm_regs {
+/// Returns the registers of the vCPU `id` at `offset` of the code: its stack, interrupts disabled. The
+/// others are zero.
+pub fn registers(offset: u64, id: u64) -> kvm_regs {
     kvm_regs {
-        rip: layout::CODE + entry.offset(),
+        rip: layout::CODE + offset,
         rsp: layout::stack(id),
         rflags: RFLAGS,
-        rdi: layout::stamps(id),
-        r9: n.into(),
-        r10: layout::VALUE.into(),
-        r13: layout::COUNT,
-        r14: n.into(),
         ..Default::default()
     }
 }
@@ -146,6 +159,7 @@ pub(crate) fn registers(entry: guest::Entry, id: u64, n: u32) -> kvm_regs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guest;
 
     #[test]
     fn gate_has_the_address_in_three_parts() {

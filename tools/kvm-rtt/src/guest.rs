@@ -23,7 +23,11 @@
 //! The code may change rax, rcx, rdx and r11. The handler may change all of them but r11: where
 //! interrupts are enabled, the others hold nothing.
 
-use crate::layout::DONE;
+use crate::{
+    boot::{self, Program},
+    layout::{self, DONE},
+};
+use kvm_bindings::kvm_regs;
 
 std::arch::global_asm!(
     r#"
@@ -226,6 +230,30 @@ pub(crate) fn code() -> &'static [u8] {
     let len = (&raw const kvm_rtt_code_end).addr() - start.addr();
     // SAFETY: The assembler places the labels in this order in one section, with constants between.
     unsafe { std::slice::from_raw_parts(start, len) }
+}
+
+/// Returns the program: one handler for messages and pins.
+pub(crate) fn program() -> Program {
+    let vectors = (0..layout::PINS).map(layout::pin_vector);
+    Program {
+        code: code(),
+        handlers: vectors
+            .chain([layout::VECTOR])
+            .map(|vector| (vector, Entry::Interrupt.offset()))
+            .collect(),
+    }
+}
+
+/// Returns the registers of the vCPU `id` at `entry`. Those that depend on the scenario are zero.
+pub(crate) fn registers(entry: Entry, id: u64, n: u32) -> kvm_regs {
+    kvm_regs {
+        rdi: layout::stamps(id),
+        r9: n.into(),
+        r10: layout::VALUE.into(),
+        r13: layout::COUNT,
+        r14: n.into(),
+        ..boot::registers(entry.offset(), id)
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! Layout of the guest's address spaces.
+//!
+//! The first gigabyte is mapped, each address to itself. The memory is at its begin.
 
 /// The size of the memory: one large page.
-pub(crate) const MEMORY: u64 = 2 << 20;
+pub const MEMORY: u64 = 2 << 20;
 
 pub(crate) const GDT: u64 = 0x1000;
 pub(crate) const IDT: u64 = 0x2000;
@@ -11,12 +13,13 @@ pub(crate) const IDT: u64 = 0x2000;
 pub(crate) const PML4: u64 = 0x3000;
 pub(crate) const PDPT: u64 = 0x4000;
 pub(crate) const PD: u64 = 0x5000;
-pub(crate) const CODE: u64 = 0x6000;
+/// The page of the code.
+pub const CODE: u64 = 0x6000;
 /// The address of the interrupt count.
 pub(crate) const COUNT: u64 = 0x7000;
 
 /// Returns the initial stack pointer of a vCPU. Each stack has one page.
-pub(crate) const fn stack(vcpu: u64) -> u64 {
+pub const fn stack(vcpu: u64) -> u64 {
     0x9000 + 0x1000 * vcpu
 }
 
@@ -40,7 +43,7 @@ pub(crate) const fn pio(at: u32) -> u16 {
 }
 
 /// The port that the guest writes to at the end of a run.
-pub(crate) const DONE: u16 = 0x500;
+pub const DONE: u16 = 0x500;
 
 /// The value of the guest's writes. An ioeventfd with a datamatch compares it.
 pub(crate) const VALUE: u32 = 1;

@@ -35,7 +35,9 @@
 //! | `guest.rs` | the guest: 340 bytes of code that write, wait and read the TSC |
 //! | `boot.rs` | a vCPU in long mode with its local APIC enabled |
 //! | `vcpu.rs` | the thread of a vCPU, which can be stopped at any instruction of the guest |
-//! | `vm.rs` | the VM: memory, interrupt routes, vCPUs |
+//! | `vm.rs` | the VM: memory, vCPUs, pins |
+//! | `routes.rs` | the routes of interrupts |
+//! | `state.rs` | the state of a vCPU that goes on in another VM |
 //! | `relay.rs` | the alternative to a doorbell: a thread from one eventfd to another |
 //! | `scenario.rs` | the scenarios: the paths of a write |
 //! | `wiring.rs` | the connections of each scenario |
@@ -47,6 +49,8 @@
 //! after each write, so that no code of the VMM is measured. If the counter of the line's rings
 //! does not grow by the number of the guest's writes, the run fails.
 //!
+//! Another VMM can use [`Vm`] and [`Vcpu`] with a [`Program`] of its own, as `tools/msix-vmm` does.
+//!
 //! `doorbell rtt kvm` uses this crate and prints a table. The crate's own program only checks and
 //! prints medians: `kvm-rtt [WRITES]`.
 
@@ -56,16 +60,23 @@ compile_error!("the guest's code is for x86-64");
 mod boot;
 mod exits;
 mod guest;
-mod layout;
+pub mod layout;
 mod relay;
+mod routes;
 mod scenario;
+mod state;
 mod target;
 mod testbench;
 mod vcpu;
 mod vm;
 mod wiring;
 
+pub use boot::{load, registers, Program};
 pub use layout::MOST_WRITES;
+pub use routes::{Message, Routes};
 pub use scenario::{Scenario, Via};
+pub use state::VcpuState;
 pub use target::Target;
 pub use testbench::{Cpus, Run, Testbench};
+pub use vcpu::{Access, OnAccess, Vcpu};
+pub use vm::Vm;

@@ -4,7 +4,7 @@
 //!
 //! So the VMM can see whether an interrupt was injected, without a guest that takes it.
 
-use crate::{boot, layout, vm};
+use crate::{boot, layout, routes, vm, Message};
 use anyhow::{Context, Result};
 use kvm_bindings::{
     kvm_irq_routing_entry, kvm_irq_routing_msi, KvmIrqRouting, KVM_IRQ_ROUTING_MSI,
@@ -45,11 +45,7 @@ impl Target {
             type_: KVM_IRQ_ROUTING_MSI,
             ..Default::default()
         };
-        entry.u.msi = kvm_irq_routing_msi {
-            address_lo: vm::MSI_ADDRESS,
-            data: layout::VECTOR.into(),
-            ..Default::default()
-        };
+        entry.u.msi = routes::msi(Message::to(0, layout::VECTOR));
         let target = Self {
             // SAFETY: `irqfd` is a descriptor that nothing else owns.
             irqfd: unsafe { EventFd::from_raw_fd(irqfd) },

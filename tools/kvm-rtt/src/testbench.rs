@@ -3,15 +3,14 @@
 //! The test bench: makes the guest write, and checks that each write arrived.
 
 use crate::{
-    boot,
-    guest::Entry,
+    guest::{self, Entry},
     layout,
     scenario::Scenario,
-    vcpu::{Tsc, LIMIT},
+    vcpu::{Access, Tsc, LIMIT},
     vm::Vm,
     wiring::{Address, Wired},
 };
-use anyhow::{ensure, Context as _, Result};
+use anyhow::{bail, ensure, Context as _, Result};
 use doorbell::{Context, LineQuery};
 use std::{
     collections::HashMap,
@@ -60,7 +59,7 @@ impl Testbench {
         if let Some(doorbell) = &doorbell {
             doorbell.set_lines(scenarios.len().max(1) as u32)?;
         }
-        let mut vm = Vm::new()?;
+        let mut vm = Vm::new(&guest::program())?;
         let mut wired = Vec::new();
         for (at, &scenario) in (0..).zip(scenarios) {
             let connected = Wired::new(scenario, at, &mut vm, doorbell.as_ref(), cpus)
@@ -75,7 +74,12 @@ impl Testbench {
             .collect();
         let ring = {
             let doorbell = doorbell.clone();
-            move |address| {
+            move |access: Access<'_>| {
+                let address = match access {
+                    Access::PortWrite(port, _) => Address::Pio(port),
+                    Access::MmioWrite(address, _) => Address::Mmio(address),
+                    Access::MmioRead(address, _) => bail!("a read of {address:#x}"),
+                };
                 let doorbell = doorbell.as_ref().context("there is no doorbell")?;
                 let line = lines.get(&address);
                 doorbell.ring(*line.with_context(|| format!("no line is at {address:x?}"))?)?;
@@ -124,9 +128,9 @@ impl Testbench {
         let entry = wired.entry;
         if entry == Entry::Ping {
             // The other vCPU may start late: an interrupt stays pending until then.
-            self.vm.vcpu(1).start(boot::registers(Entry::Pong, 1, n))?;
+            self.vm.vcpu(1).start(guest::registers(Entry::Pong, 1, n))?;
         }
-        let mut regs = boot::registers(entry, 0, n);
+        let mut regs = guest::registers(entry, 0, n);
         match wired.address {
             Address::Pio(port) => regs.r8 = port.into(),
             Address::Mmio(address) => regs.rsi = address,

@@ -6,7 +6,9 @@
 //! a timeout. If the guest hangs, because an interrupt was lost or because KVM does not work on
 //! this machine, a signal interrupts it.
 
-use crate::{layout, wiring::Address};
+mod pause;
+
+use crate::{layout, state::VcpuState};
 use anyhow::{anyhow, bail, ensure, Context, Result};
 use kvm_bindings::{kvm_msr_entry, kvm_regs, Msrs};
 use kvm_ioctls::{VcpuExit, VcpuFd};
@@ -31,12 +33,26 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 const MSR_TSC: u32 = 0x10;
 
-/// The handler of the guest's writes without an ioeventfd.
-pub(crate) type OnWrite = Arc<dyn Fn(Address) -> Result<()> + Send + Sync>;
+/// An access of the guest to an address without memory and without an ioeventfd.
+#[derive(Debug)]
+pub enum Access<'a> {
+    /// A write to an I/O port.
+    PortWrite(u16, &'a [u8]),
+    /// A write to an MMIO address.
+    MmioWrite(u64, &'a [u8]),
+    /// A read of an MMIO address. The handler stores the value, which is zero otherwise.
+    MmioRead(u64, &'a mut [u8]),
+}
+
+/// The handler of accesses. The vCPU that makes the access waits until it returns.
+pub type OnAccess = Arc<dyn Fn(Access<'_>) -> Result<()> + Send + Sync>;
 
 enum Command {
     Run(kvm_regs),
+    GoOn,
     Tsc,
+    State,
+    SetState(Box<VcpuState>),
 }
 
 /// A reading of the guest's TSC.
@@ -49,13 +65,19 @@ pub(crate) struct Tsc {
 enum Reply {
     /// The number of returns to the VMM.
     Ran(u64),
+    /// The guest was paused.
+    Paused,
     Tsc(Tsc),
+    State(Box<VcpuState>),
+    Set,
 }
 
-pub(crate) struct Vcpu {
+/// A vCPU and its thread.
+pub struct Vcpu {
     commands: Option<Sender<Command>>,
     replies: Receiver<Result<Reply>>,
     stop: Arc<AtomicBool>,
+    pause: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -65,7 +87,7 @@ impl Vcpu {
         fd: VcpuFd,
         memory: GuestMemoryMmap,
         cpu: Option<usize>,
-        on_write: OnWrite,
+        on_access: OnAccess,
     ) -> Result<Self> {
         extern "C" fn nothing(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
         // The signal interrupts ioctl(KVM_RUN).
@@ -73,11 +95,13 @@ impl Vcpu {
         let (commands, inbox) = mpsc::channel();
         let (outbox, replies) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
+        let pause = Arc::new(AtomicBool::new(false));
         let inside = Inside {
             fd,
             _memory: memory,
-            on_write,
+            on_access,
             stop: stop.clone(),
+            pause: pause.clone(),
         };
         let thread = thread::Builder::new()
             .name("vcpu".into())
@@ -86,12 +110,17 @@ impl Vcpu {
             commands: Some(commands),
             replies,
             stop,
+            pause,
             thread: Some(thread),
         })
     }
 
     /// Starts the guest with these registers.
-    pub(crate) fn start(&self, regs: kvm_regs) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// The thread has ended, after an error that [`wait`](Vcpu::wait) has returned.
+    pub fn start(&self, regs: kvm_regs) -> Result<()> {
         self.tell(Command::Run(regs))
     }
 
@@ -102,7 +131,24 @@ impl Vcpu {
     pub(crate) fn finish(&self, limit: Duration, happened: impl Fn() -> u64) -> Result<u64> {
         match self.reply(limit, happened)? {
             Reply::Ran(returns) => Ok(returns),
-            Reply::Tsc(_) => bail!("the reply is for another command"),
+            _ => bail!("the reply is for another command"),
+        }
+    }
+
+    /// Waits until the guest has written to [`layout::DONE`], for as long as it takes; returns the number
+    /// of its accesses.
+    ///
+    /// # Errors
+    ///
+    /// The handler of an access has failed, or the guest has ended in another way.
+    pub fn wait(&self) -> Result<u64> {
+        match self
+            .replies
+            .recv()
+            .context("the vCPU's thread has ended")??
+        {
+            Reply::Ran(returns) => Ok(returns),
+            _ => bail!("the reply is for another command"),
         }
     }
 
@@ -110,7 +156,7 @@ impl Vcpu {
         self.tell(Command::Tsc)?;
         match self.reply(LIMIT, || 0)? {
             Reply::Tsc(tsc) => Ok(tsc),
-            Reply::Ran(_) => bail!("the reply is for another command"),
+            _ => bail!("the reply is for another command"),
         }
     }
 
@@ -183,8 +229,9 @@ struct Inside {
     fd: VcpuFd,
     /// The guest's memory, kept as long as the guest may use it.
     _memory: GuestMemoryMmap,
-    on_write: OnWrite,
+    on_access: OnAccess,
     stop: Arc<AtomicBool>,
+    pause: Arc<AtomicBool>,
 }
 
 impl Inside {
@@ -197,8 +244,11 @@ impl Inside {
         let mut pinned = cpu.map_or(Ok(()), crate::testbench::pin);
         for command in inbox {
             let reply = std::mem::replace(&mut pinned, Ok(())).and_then(|()| match command {
-                Command::Run(regs) => self.run(&regs).map(Reply::Ran),
+                Command::Run(regs) => self.start(&regs),
+                Command::GoOn => self.run(),
                 Command::Tsc => self.tsc().map(Reply::Tsc),
+                Command::State => VcpuState::of(&self.fd).map(|s| Reply::State(Box::new(s))),
+                Command::SetState(state) => state.restore(&self.fd).map(|()| Reply::Set),
             });
             if outbox.send(reply).is_err() || self.stop.load(Ordering::SeqCst) {
                 return;
@@ -206,18 +256,30 @@ impl Inside {
         }
     }
 
-    fn run(&mut self, regs: &kvm_regs) -> Result<u64> {
+    fn start(&mut self, regs: &kvm_regs) -> Result<Reply> {
         self.fd.set_regs(regs)?;
+        self.run()
+    }
+
+    fn run(&mut self) -> Result<Reply> {
         let mut returns = 0;
         loop {
             if self.stop.load(Ordering::SeqCst) {
                 let rip = self.fd.get_regs()?.rip;
                 bail!("interrupted at code+{:#x}", rip.wrapping_sub(layout::CODE));
             }
-            let address = match self.fd.run() {
+            if self.pause.load(Ordering::SeqCst) {
+                self.complete()?;
+                return Ok(Reply::Paused);
+            }
+            let access = match self.fd.run() {
                 Ok(VcpuExit::IoOut(layout::DONE, _)) => break,
-                Ok(VcpuExit::IoOut(port, _)) => Address::Pio(port),
-                Ok(VcpuExit::MmioWrite(address, _)) => Address::Mmio(address),
+                Ok(VcpuExit::IoOut(port, data)) => Access::PortWrite(port, data),
+                Ok(VcpuExit::MmioWrite(address, data)) => Access::MmioWrite(address, data),
+                Ok(VcpuExit::MmioRead(address, data)) => {
+                    data.fill(0);
+                    Access::MmioRead(address, data)
+                }
                 Ok(exit) => {
                     let what = format!("{exit:?}");
                     let regs = self.fd.get_regs()?;
@@ -227,10 +289,15 @@ impl Inside {
                 Err(error) => return Err(anyhow!(error).context("run the guest")),
             };
             returns += 1;
-            (self.on_write)(address)?;
+            (self.on_access)(access)?;
         }
-        // The write to the port is complete, and the registers can be changed, only after KVM has
-        // been entered once more.
+        self.complete()?;
+        Ok(Reply::Ran(returns))
+    }
+
+    /// Completes an access. It is complete, and the registers can be read and changed, only after KVM has been
+    /// entered once more.
+    fn complete(&mut self) -> Result<()> {
         self.fd.set_kvm_immediate_exit(1);
         let entered = self.fd.run().map(|exit| format!("{exit:?}"));
         self.fd.set_kvm_immediate_exit(0);
@@ -239,7 +306,7 @@ impl Inside {
             Err(error) => return Err(anyhow!(error).context("leave the guest")),
             Ok(exit) => bail!("the guest went on: {exit}"),
         }
-        Ok(returns)
+        Ok(())
     }
 
     /// Reads the guest's TSC between two readings of the clock. Of several results, returns the one

@@ -1,39 +1,36 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The VM: memory, interrupt routes, vCPUs.
+//! The VM: memory, vCPUs, pins of the I/O APIC.
 
 use crate::{
-    boot,
+    boot::{self, Program},
     exits::Exits,
     layout,
-    vcpu::{OnWrite, Vcpu},
+    routes::{Message, Routes},
+    vcpu::{OnAccess, Vcpu},
 };
 use anyhow::{anyhow, ensure, Context, Result};
-use kvm_bindings::{
-    kvm_irq_routing_entry, kvm_irq_routing_irqchip, kvm_irq_routing_msi, kvm_irqchip,
-    kvm_userspace_memory_region, KvmIrqRouting, KVM_IRQCHIP_IOAPIC, KVM_IRQ_ROUTING_IRQCHIP,
-    KVM_IRQ_ROUTING_MSI,
-};
+use kvm_bindings::{kvm_irqchip, kvm_userspace_memory_region, KVM_IRQCHIP_IOAPIC};
 use kvm_ioctls::{Kvm, VmFd};
-use std::{os::fd::AsRawFd, sync::atomic::Ordering};
+use std::{
+    os::fd::AsRawFd,
+    sync::{atomic::Ordering, Arc},
+};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 /// Three pages that KVM needs on Intel's CPUs that cannot run real mode. Nothing else is there.
 const TSS: usize = 0xfffb_d000;
-/// The first GSI that is not a pin of the I/O APIC.
-const FIRST_GSI: u32 = 24;
 /// The bit of an I/O APIC's pin that makes it level-triggered. Other bits are zero: fixed delivery to
 /// the first vCPU, active high, not masked.
 const LEVEL: u64 = 1 << 15;
-/// The address of messages to APICs; the destination is in bits 12 to 19.
-pub(crate) const MSI_ADDRESS: u32 = 0xfee0_0000;
 
-pub(crate) struct Vm {
+/// A VM under KVM, with interrupt controllers in the kernel.
+pub struct Vm {
     vcpus: Vec<Vcpu>,
     kvm: Kvm,
-    pub(crate) fd: VmFd,
+    pub(crate) fd: Arc<VmFd>,
     memory: GuestMemoryMmap,
-    routes: Vec<kvm_irq_routing_entry>,
+    routes: Arc<Routes>,
     /// The number of the I/O APIC's pins that are in use.
     pins: u8,
     pub(crate) exits: Option<Exits>,
@@ -42,11 +39,29 @@ pub(crate) struct Vm {
 }
 
 impl Vm {
-    pub(crate) fn new() -> Result<Self> {
+    /// Creates a VM without a vCPU, with `program` in its memory.
+    ///
+    /// # Errors
+    ///
+    /// There is no KVM that works; the message says what to do about it.
+    pub fn new(program: &Program) -> Result<Self> {
+        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), layout::MEMORY as usize)])?;
+        boot::load(&memory, program)?;
+        Self::with_memory(memory)
+    }
+
+    /// Creates a VM without a vCPU. Its memory has been [loaded](crate::load), here or by another VM; it begins
+    /// at address 0, and has [`layout::MEMORY`] bytes.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`new`](Vm::new), and other memory.
+    pub fn with_memory(memory: GuestMemoryMmap) -> Result<Self> {
         let kvm = open()?;
         let fd = create(&kvm)?;
         let exits = Exits::of(fd.as_raw_fd());
-        let memory = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), layout::MEMORY as usize)])?;
+        let slice = memory.get_slice(GuestAddress(0), layout::MEMORY as usize);
+        slice.context("the guest's memory is too small")?;
         let region = kvm_userspace_memory_region {
             slot: 0,
             guest_phys_addr: 0,
@@ -56,56 +71,66 @@ impl Vm {
                 .expose_provenance() as u64,
             flags: 0,
         };
-        // SAFETY: The memory is that large, and has no other user. Only vCPUs access it; each of
+        // SAFETY: The memory is that large, and only vCPUs access it by this mapping; each of
         // their threads has a reference to it.
         unsafe { fd.set_user_memory_region(region) }.context("give the guest memory")?;
-        boot::load(&memory)?;
+        let fd = Arc::new(fd);
         Ok(Self {
             vcpus: Vec::new(),
             kvm,
+            routes: Arc::new(Routes::new(fd.clone())),
             fd,
             memory,
-            routes: Vec::new(),
             pins: 0,
             exits,
             tsc_khz: None,
         })
     }
 
-    /// Adds a vCPU.
-    pub(crate) fn add_vcpu(&mut self, cpu: Option<usize>, on_write: OnWrite) -> Result<()> {
+    /// Adds a vCPU, whose thread runs on `cpu` if given. Its number and the ID of its APIC are the number
+    /// of vCPUs before it.
+    ///
+    /// # Errors
+    ///
+    /// KVM cannot create the vCPU, or give it this state.
+    pub fn add_vcpu(&mut self, cpu: Option<usize>, on_access: OnAccess) -> Result<()> {
         let fd = self.fd.create_vcpu(self.vcpus.len() as u64);
         let fd = fd.context("create a vCPU")?;
         boot::prepare(&self.kvm, &fd)?;
         self.tsc_khz = fd.get_tsc_khz().ok();
         self.vcpus
-            .push(Vcpu::new(fd, self.memory.clone(), cpu, on_write)?);
+            .push(Vcpu::new(fd, self.memory.clone(), cpu, on_access)?);
         Ok(())
     }
 
-    pub(crate) fn vcpu(&self, id: u64) -> &Vcpu {
+    /// Returns a vCPU.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no such vCPU.
+    pub fn vcpu(&self, id: u64) -> &Vcpu {
         &self.vcpus[id as usize]
+    }
+
+    /// Returns KVM's descriptor of the VM, for ioctls that this type does not have.
+    pub fn fd(&self) -> &Arc<VmFd> {
+        &self.fd
+    }
+
+    /// Returns the guest's memory.
+    pub fn memory(&self) -> &GuestMemoryMmap {
+        &self.memory
+    }
+
+    /// Returns the interrupt routes, which other threads may change.
+    pub fn routes(&self) -> &Arc<Routes> {
+        &self.routes
     }
 
     /// Adds a GSI that interrupts the vCPU `id` by a message, as a PCI device does; returns the
     /// GSI.
-    ///
-    /// With such a route KVM can inject the interrupt in the context that signals the eventfd. For
-    /// a pin of a controller it would need a sleeping lock, and so a workqueue.
     pub(crate) fn add_msi(&mut self, id: u64) -> Result<u32> {
-        let gsi = FIRST_GSI + self.routes.len() as u32;
-        let mut entry = kvm_irq_routing_entry {
-            gsi,
-            type_: KVM_IRQ_ROUTING_MSI,
-            ..Default::default()
-        };
-        entry.u.msi = kvm_irq_routing_msi {
-            address_lo: MSI_ADDRESS | ((id as u32) << 12),
-            data: layout::VECTOR.into(),
-            ..Default::default()
-        };
-        self.route(entry)?;
-        Ok(gsi)
+        self.routes.add_msi(Message::to(id, layout::VECTOR))
     }
 
     /// Adds a GSI that is a level-triggered pin of the I/O APIC, which interrupts the first vCPU, as
@@ -127,27 +152,7 @@ impl Vm {
                 u64::from(layout::pin_vector(pin)) | LEVEL;
         }
         self.fd.set_irqchip(&chip).context("set up the I/O APIC")?;
-        let gsi = FIRST_GSI + self.routes.len() as u32;
-        let mut entry = kvm_irq_routing_entry {
-            gsi,
-            type_: KVM_IRQ_ROUTING_IRQCHIP,
-            ..Default::default()
-        };
-        entry.u.irqchip = kvm_irq_routing_irqchip {
-            irqchip: KVM_IRQCHIP_IOAPIC,
-            pin: pin.into(),
-        };
-        self.route(entry)?;
-        Ok(gsi)
-    }
-
-    fn route(&mut self, entry: kvm_irq_routing_entry) -> Result<()> {
-        self.routes.push(entry);
-        // KVM replaces the whole table each time.
-        let routing = KvmIrqRouting::from_entries(&self.routes)?;
-        self.fd
-            .set_gsi_routing(&routing)
-            .context("route interrupts")
+        self.routes.add_pin(pin)
     }
 
     /// Returns the number of interrupts; 0 if the guest's memory cannot be read.

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A function whose vectors are lines of `/dev/doorbell`.
+
+use crate::{
+    function::{Function, Line, FUNCTION_MASK},
+    layout,
+    mutant::Mutant,
+};
+use anyhow::{Context as _, Result};
+use doorbell::{
+    msix::{Message, Msix, Route, ENTRY_SIZE},
+    Context, LineSet, LineType, MaskReasons,
+};
+use kvm_ioctls::{IoEventAddress, NoDatamatch};
+use kvm_rtt::{Routes, Vm};
+use std::{io, mem, sync::Arc};
+use vmm_sys_util::eventfd::{EventFd, EFD_CLOEXEC};
+
+/// KVM's routes, one GSI for each vector.
+pub struct KvmRoutes {
+    routes: Arc<Routes>,
+    gsis: Vec<u32>,
+    /// Routes that [`Mutant::LateRoute`] holds back.
+    late: Option<Vec<(u16, Message)>>,
+}
+
+impl KvmRoutes {
+    /// Adds a GSI of `vm` for each vector.
+    ///
+    /// # Errors
+    ///
+    /// KVM refuses the routes.
+    pub fn new(vm: &Vm, vectors: u16) -> Result<Self> {
+        let routes = vm.routes().clone();
+        let gsis = (0..vectors).map(|_| routes.add_msi(kvm_rtt::Message::default()));
+        Ok(Self {
+            gsis: gsis.collect::<Result<_>>()?,
+            routes,
+            late: None,
+        })
+    }
+
+    /// Returns the GSI of a vector.
+    pub fn gsi(&self, vector: u16) -> u32 {
+        self.gsis[usize::from(vector)]
+    }
+
+    fn set(&self, vector: u16, message: Message) -> io::Result<()> {
+        let message = kvm_rtt::Message {
+            address: message.address,
+            data: message.data,
+        };
+        let set = self.routes.set_msi(self.gsi(vector), message);
+        set.map_err(|error| io::Error::other(format!("{error:#}")))
+    }
+}
+
+impl Route for KvmRoutes {
+    fn route(&mut self, vector: u16, message: Message) -> io::Result<()> {
+        if let Some(late) = &mut self.late {
+            late.push((vector, message));
+            return Ok(());
+        }
+        self.set(vector, message)
+    }
+}
+
+/// MSI-X of lines: the device signals a line's irqfd, and the line's trigger is KVM's irqfd.
+pub struct Lines {
+    msix: Msix<KvmRoutes>,
+    context: Arc<Context>,
+    vectors: u16,
+    /// The eventfds that the device signals.
+    irqfds: Vec<EventFd>,
+    /// Kept open: closing an eventfd removes its irqfd, and makes its ioeventfd useless.
+    _eventfds: Vec<EventFd>,
+    mutant: Option<Mutant>,
+}
+
+impl Lines {
+    /// Creates a function with `vectors` vectors, which are the lines of `context`. The line of the last
+    /// one masks itself.
+    ///
+    /// # Errors
+    ///
+    /// `context` has lines already, or KVM refuses an eventfd or a route.
+    pub fn new(vm: &Vm, context: Context, vectors: u16, mutant: Option<Mutant>) -> Result<Self> {
+        let context = Arc::new(context);
+        context.set_lines_masked(vectors.into())?;
+        let mut routes = KvmRoutes::new(vm, vectors)?;
+        if mutant == Some(Mutant::LateRoute) {
+            routes.late = Some(Vec::new());
+        }
+        let (mut irqfds, mut others) = (Vec::new(), Vec::new());
+        for vector in 0..vectors {
+            let (irqfd, trigger) = (EventFd::new(EFD_CLOEXEC)?, EventFd::new(EFD_CLOEXEC)?);
+            context.assign_irqfd(&irqfd, vector.into())?;
+            context.assign_trigger(&trigger, vector.into())?;
+            let assigned = vm.fd().register_irqfd(&trigger, routes.gsi(vector));
+            assigned.context("assign a KVM irqfd")?;
+            irqfds.push(irqfd);
+            others.push(trigger);
+        }
+        let msix = Msix::new(context.clone(), 0, vectors, routes)?;
+
+        let last = vectors - 1;
+        context.set_type_automask(last.into(), LineType::Edge)?;
+        let unmask = EventFd::new(EFD_CLOEXEC)?;
+        context.assign_unmaskfd(&unmask, last.into())?;
+        let address = IoEventAddress::Mmio(layout::unmask(last));
+        let assigned = vm.fd().register_ioevent(&unmask, &address, NoDatamatch);
+        assigned.context("assign an ioeventfd")?;
+        others.push(unmask);
+        Ok(Self {
+            msix,
+            context,
+            vectors,
+            irqfds,
+            _eventfds: others,
+            mutant,
+        })
+    }
+
+    /// Returns the MSI-X capability.
+    pub fn msix(&mut self) -> &mut Msix<KvmRoutes> {
+        &mut self.msix
+    }
+
+    fn is(&self, mutant: Mutant) -> bool {
+        self.mutant == Some(mutant)
+    }
+
+    /// Sets the routes that the defect has held back.
+    fn route_late(&mut self) -> Result<()> {
+        let routes = self.msix.route_mut();
+        let held = routes.late.as_mut().map(mem::take).unwrap_or_default();
+        for (vector, message) in held {
+            routes.set(vector, message)?;
+        }
+        Ok(())
+    }
+}
+
+impl Function for Lines {
+    fn read_table(&mut self, offset: u64, data: &mut [u8]) -> Result<()> {
+        self.msix.read_table(offset, data);
+        Ok(())
+    }
+
+    fn write_table(&mut self, offset: u64, data: &[u8]) -> Result<()> {
+        let is_control = offset % ENTRY_SIZE == 12;
+        let is_unmask = is_control && data.first().is_some_and(|&bits| bits & 1 == 0);
+        if self.is(Mutant::NoVectorMask) && is_control && !is_unmask {
+            return Ok(());
+        }
+        let line = (offset / ENTRY_SIZE) as u32;
+        let twice = self.is(Mutant::DoubleUnmask) && is_unmask && self.context.pending(line)?;
+        self.msix.write_table(offset, data)?;
+        if twice {
+            self.context.ring(line)?;
+        }
+        self.route_late()
+    }
+
+    fn read_pba(&mut self, offset: u64, data: &mut [u8]) -> Result<()> {
+        self.msix.read_pba(offset, data);
+        if self.is(Mutant::InvertedPba) {
+            data.iter_mut().for_each(|bits| *bits = !*bits);
+        }
+        Ok(())
+    }
+
+    fn control(&mut self) -> u16 {
+        self.msix.control()
+    }
+
+    fn write_control(&mut self, value: u16) -> Result<()> {
+        let ignored = match self.mutant {
+            Some(Mutant::NoFunctionMask) => FUNCTION_MASK,
+            _ => 0,
+        };
+        self.msix.write_control(value & !ignored)?;
+        self.route_late()
+    }
+
+    fn irqfd(&self, vector: u16) -> Result<EventFd> {
+        Ok(self.irqfds[usize::from(vector)].try_clone()?)
+    }
+
+    fn line(&self, vector: u16) -> Result<Option<Line>> {
+        let line = self.context.query(vector.into())?;
+        Ok(Some(line.into()))
+    }
+
+    fn automasked(&self) -> Option<u16> {
+        Some(self.vectors - 1)
+    }
+
+    /// A mask returns when nothing is in flight, and an unmask delivers what is pending.
+    fn settle(&mut self) -> Result<()> {
+        let lines = LineSet::range(0..self.vectors.into());
+        self.context.mask_lines_for(&lines, MaskReasons::PAUSE)?;
+        self.context.unmask_lines_for(&lines, MaskReasons::PAUSE)?;
+        Ok(())
+    }
+}
