@@ -33,7 +33,7 @@ cargo_static() {
 	local command=$1
 	shift
 	cargo_env RUSTFLAGS='-C target-feature=+crt-static' cargo "$command" --release --locked \
-		--target "$TARGET" --workspace --exclude doorbell-model "$@"
+		--target "$TARGET" --workspace --exclude doorbell-model --all-features "$@"
 }
 
 build_module() {

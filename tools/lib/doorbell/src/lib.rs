@@ -55,6 +55,7 @@
 //!
 //! - `serde`: derives `serde::Serialize` for the types that report state and counters, and
 //!   `serde::Deserialize` for a [`Snapshot`], too.
+//! - `msix`: the module `msix`, the device side of an MSI-X capability.
 //!
 //! [`AsFd`]: std::os::fd::AsFd
 //! [`AsRawFd`]: std::os::fd::AsRawFd
@@ -62,6 +63,7 @@
 //! [`File`]: std::fs::File
 //! [`OwnedFd`]: std::os::fd::OwnedFd
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(missing_docs, missing_debug_implementations)]
 
 /// Compiles the example of the README.
@@ -77,6 +79,8 @@ mod eventfd;
 mod line;
 mod line_set;
 mod masks;
+#[cfg(feature = "msix")]
+pub mod msix;
 mod reasons;
 mod records;
 mod region;

@@ -172,6 +172,12 @@ impl StatusPages {
         live.deliveries.load(Acquire).wrapping_sub(taken)
     }
 
+    /// Returns true if a message of `line` waits to be delivered.
+    #[cfg(feature = "msix")]
+    pub(crate) fn is_pending(&self, line: u32) -> bool {
+        self.mapping.line(line).state.load(Acquire) & uapi::LINE_PENDING != 0
+    }
+
     /// Returns false if a ring of `line` would coalesce, so that the caller can skip it.
     ///
     /// [`Context::ring_if_needed`](crate::Context::ring_if_needed) describes the guarantee, and calls this.

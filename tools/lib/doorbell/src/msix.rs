@@ -1,0 +1,524 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The device side of an MSI-X capability: a table, a PBA and Message Control, whose vectors are lines.
+//!
+//! A VMM passes the guest's accesses to an [`Msix`], and the device, in this process or another one, signals
+//! an irqfd of the line. The lines keep what PCI asks for: a masked vector holds one message, its pending bit
+//! is set, and the unmask sends that message once. It does not matter who signals the eventfd, so this also
+//! holds for a vhost-user backend, VFIO or another VM.
+//!
+//! ```no_run
+//! use doorbell::{Context, EventFd, msix::{Message, Msix}};
+//! use std::sync::Arc;
+//!
+//! # fn set_gsi_route(_: u16, _: Message) -> std::io::Result<()> { Ok(()) }
+//! let context = Arc::new(Context::open()?);
+//! context.set_lines_masked(16)?;
+//! let (call, irqfd) = (EventFd::new(0)?, EventFd::new(0)?);
+//! context.assign_irqfd(&call, 3)?; // for the backend
+//! context.assign_trigger(&irqfd, 3)?; // for KVM_IRQFD
+//!
+//! // Reprograms KVM's routing table.
+//! let route = |vector, message| set_gsi_route(vector, message);
+//! let mut msix = Msix::new(context, 0, 16, route)?;
+//! // A guest programs vector 3, unmasks it, and enables MSI-X.
+//! msix.write_table(0x30, &0xfee0_0000_u64.to_le_bytes())?;
+//! msix.write_table(0x38, &0x41_u64.to_le_bytes())?;
+//! msix.write_control(0x8000)?;
+//! // The backend signals an interrupt, which KVM delivers.
+//! call.write(1)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Registers
+//!
+//! The layout is that of the PCI Local Bus Specification 3.0, 6.8.2, and of the PCI Express Base Specification
+//! 6.0, 7.7.2. An access is 4 or 8 bytes long, aligned to its length and little-endian. PCI leaves all other
+//! accesses undefined. Here they read as all ones and change nothing, and so do accesses beyond the end.
+//!
+//! | register | reads as | a write |
+//! |---|---|---|
+//! | Message Address | what was written, with the lower two bits zero | |
+//! | Message Upper Address, Message Data | what was written | |
+//! | Vector Control, bit 0 | the mask bit, 1 after a reset | masks or unmasks the vector |
+//! | Vector Control, other bits | 0 | is ignored: they are reserved without the TPH capability |
+//! | PBA | a bit for each vector, 0 beyond the last | is ignored: there is no method for it |
+//! | Message Control, bits 15 and 14 | enable, function mask | changes both |
+//! | Message Control, other bits | number of vectors - 1 | is ignored |
+//!
+//! # Masks
+//!
+//! The line of a vector is masked for [`MaskReasons::VECTOR`] while the guest has masked the vector, and for
+//! [`MaskReasons::FUNCTION`] while the guest has masked the function or has not enabled MSI-X. Other reasons
+//! are the caller's: a VMM that pauses the VM masks the lines for [`MaskReasons::PAUSE`]. No other code may
+//! change the first two for these lines.
+//!
+//! A write that masks returns when no delivery of the vector is in flight. From then on the pending bit is exact:
+//! it is set if, and only if, the device has signalled since. While MSI-X is not enabled, a signal is held as
+//! under a function mask. To drop it, for example when the device uses INTx meanwhile, call
+//! [`Context::clear_lines`].
+//!
+//! # Routes
+//!
+//! A [`Route`] has the VMM's part: it makes the eventfd that is the line's trigger send another message. It is
+//! called only for a vector that is about to be unmasked and whose message is not the one that it is routed to.
+//! It is called while the line is masked, so that nothing is sent to an old address after the write has
+//! returned. So the three writes that change a masked entry cost one call, at the unmask, and masking and
+//! unmasking cost none. PCI leaves a change of an unmasked entry undefined. Here the line is masked around the
+//! call, for each write.
+//!
+//! # Failures
+//!
+//! If a route fails, the vector's line stays masked, though the guest sees an unmasked vector, and holds its
+//! message. The error is returned. The next write to the vector's entry, or to Message Control, and
+//! [`Msix::reroute`] try again.
+//!
+//! # Save and restore
+//!
+//! [`Msix::save`] returns the registers. The pending messages are the lines', and belong to a
+//! [`Snapshot`](crate::Snapshot) of the context. Save both in any order after the vCPUs have stopped and the
+//! snapshot has paused the lines.
+//!
+//! To restore, call [`Context::restore`] first, then [`Msix::new`] and [`Msix::restore`], and
+//! [`Context::resume`] last. `Context::restore` sets the mask reasons of the record. `Msix::restore` sets
+//! those of the registers, after it has routed the vectors, so it must be the later one. Nothing is delivered
+//! before `Context::resume` ends the pause.
+
+mod device;
+mod error;
+mod registers;
+mod state;
+
+pub use error::Error;
+pub use state::MsixState;
+
+use crate::{Context, uapi};
+use device::{Device, KernelLines};
+use error::Result;
+use std::{fmt, io, sync::Arc};
+
+#[cfg(doc)]
+use crate::MaskReasons;
+
+/// The size of an entry of the table, in bytes.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(doorbell::msix::ENTRY_SIZE, 16);
+/// ```
+pub const ENTRY_SIZE: u64 = 16;
+
+/// The maximum number of vectors of a function.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(doorbell::msix::MAX_VECTORS, 2048);
+/// ```
+pub const MAX_VECTORS: u16 = 2048;
+
+/// The bit of Message Control that enables MSI-X.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(doorbell::msix::ENABLE, 0x8000);
+/// ```
+pub const ENABLE: u16 = registers::ENABLE;
+
+/// The bit of Message Control that masks all vectors.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(doorbell::msix::FUNCTION_MASK, 0x4000);
+/// ```
+pub const FUNCTION_MASK: u16 = registers::FUNCTION_MASK;
+
+/// A message: a write of `data` to `address`.
+///
+/// # Examples
+///
+/// ```
+/// use doorbell::msix::Message;
+///
+/// let message = Message { address: 0xfee0_0000, data: 0x41 };
+/// assert_eq!(message.to_string(), "address 0xfee00000, data 0x41");
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Message {
+    /// The address, a multiple of 4.
+    pub address: u64,
+    /// The data.
+    pub data: u32,
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "address {:#x}, data {:#x}", self.address, self.data)
+    }
+}
+
+/// The VMM's part of a vector: what its line's trigger sends.
+///
+/// A closure that takes a vector and a message is a `Route`, too.
+///
+/// # Examples
+///
+/// ```
+/// use doorbell::msix::{Message, Route};
+/// use std::{collections::BTreeMap, io};
+///
+/// /// Collects changes, and makes them with one KVM_SET_GSI_ROUTING.
+/// struct KvmRoutes {
+///     table: BTreeMap<u32, Message>,
+///     first_gsi: u32,
+/// }
+///
+/// impl Route for KvmRoutes {
+///     fn route(&mut self, vector: u16, message: Message) -> io::Result<()> {
+///         self.table.insert(self.first_gsi + u32::from(vector), message);
+///         Ok(())
+///     }
+///
+///     fn commit(&mut self) -> io::Result<()> {
+///         // Pass the whole table to KVM here.
+///         Ok(())
+///     }
+/// }
+/// ```
+pub trait Route {
+    /// Makes the trigger of `vector` send `message` from now on, or from [`commit`](Route::commit) on.
+    ///
+    /// # Errors
+    ///
+    /// Any. The vector stays masked then.
+    fn route(&mut self, vector: u16, message: Message) -> io::Result<()>;
+
+    /// Makes all routes since the last call effective. It is called once for all vectors that one operation
+    /// routes, before any of them is unmasked.
+    ///
+    /// # Errors
+    ///
+    /// Any. The vectors stay masked then.
+    fn commit(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<F: FnMut(u16, Message) -> io::Result<()>> Route for F {
+    fn route(&mut self, vector: u16, message: Message) -> io::Result<()> {
+        self(vector, message)
+    }
+}
+
+/// The MSI-X capability of a function, whose vectors are lines of a context.
+///
+/// The [module](self) describes registers, masks, routes and failures. Methods that write take `&mut self`:
+/// a VMM whose vCPUs share an `Msix` puts it into a mutex. Dropping it leaves the lines as they are; call
+/// [`reset`](Msix::reset) first if the device is removed.
+///
+/// # Examples
+///
+/// ```no_run
+/// use doorbell::{Context, msix::Msix};
+/// use std::sync::Arc;
+///
+/// let context = Arc::new(Context::open()?);
+/// context.set_lines_masked(16)?;
+/// let mut msix = Msix::new(context.clone(), 0, 16, |_, _| Ok(()))?;
+/// context.ring(3)?;
+/// let mut pba = [0; 8];
+/// msix.read_pba(0, &mut pba);
+/// assert_eq!(u64::from_le_bytes(pba), 1 << 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Msix<R> {
+    device: Device<KernelLines, R>,
+}
+
+impl<R: Route> Msix<R> {
+    /// Creates the capability of a function with `vectors` vectors. Vector `v` is line `first_line + v`.
+    ///
+    /// The registers are those after a reset: MSI-X is not enabled, and all vectors are masked. So are the
+    /// lines when this returns. A message that a line holds is kept.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Vectors`]: `vectors` is 0 or above [`MAX_VECTORS`].
+    /// - [`Error::NoLines`]: the context does not have these lines.
+    /// - [`Error::NotEdge`]: one of the lines is a level line or masks itself.
+    /// - [`Error::Lines`]: a call on the lines failed.
+    ///
+    /// # Examples
+    ///
+    /// See [`Msix`].
+    pub fn new(context: Arc<Context>, first_line: u32, vectors: u16, route: R) -> Result<Self> {
+        if !(1..=MAX_VECTORS).contains(&vectors) {
+            return Err(Error::Vectors { vectors });
+        }
+        let nr_lines = context.info()?.nr_lines;
+        let lines = u64::from(first_line)..u64::from(first_line) + u64::from(vectors);
+        if lines.end > nr_lines.into() {
+            return Err(Error::NoLines { lines, nr_lines });
+        }
+        let saved = context.save_lines(first_line..first_line + u32::from(vectors))?;
+        let is_edge = |state| state & (uapi::LINE_LEVEL | uapi::LINE_AUTOMASK) == 0;
+        if let Some(at) = saved.iter().position(|line| !is_edge(line.state)) {
+            let line = first_line + at as u32;
+            return Err(Error::NotEdge { line });
+        }
+        let status = context.map_status()?;
+        let lines = KernelLines { context, status };
+        let device = Device::new(lines, first_line, vectors, route)?;
+        Ok(Self { device })
+    }
+
+    /// Reads from the table into `data`, at `offset` bytes from its begin.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::{Context, msix::Msix};
+    /// # fn f(msix: &Msix<fn(u16, doorbell::msix::Message) -> std::io::Result<()>>) {
+    /// let mut control = [0; 4];
+    /// msix.read_table(0x3c, &mut control);
+    /// let vector_3_is_masked = control[0] & 1 != 0;
+    /// # }
+    /// ```
+    pub fn read_table(&self, offset: u64, data: &mut [u8]) {
+        self.device.registers.read_table(offset, data);
+    }
+
+    /// Writes `data` to the table, at `offset` bytes from its begin.
+    ///
+    /// If the write masks the vector, no delivery is in flight when this returns. If it unmasks the vector,
+    /// the message that the line holds has been delivered.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Route`], [`Error::Commit`] and [`Error::Lines`]. The register has the new value; the
+    /// [module](self#failures) describes what happens to the vector.
+    ///
+    /// # Examples
+    ///
+    /// See the [module](self).
+    pub fn write_table(&mut self, offset: u64, data: &[u8]) -> Result<()> {
+        self.device.write_table(offset, data)
+    }
+
+    /// Reads from the PBA into `data`, at `offset` bytes from its begin. It takes no system call.
+    ///
+    /// Each bit is the pending message of the vector's line at that moment, whether or not the line is masked.
+    /// Signals that have arrived before this call are in it. The bit of a vector that is not masked is set
+    /// only while a delivery is about to start.
+    ///
+    /// # Examples
+    ///
+    /// See [`Msix`].
+    pub fn read_pba(&self, offset: u64, data: &mut [u8]) {
+        self.device.read_pba(offset, data);
+    }
+
+    /// Returns Message Control: [`ENABLE`], [`FUNCTION_MASK`], and the number of vectors - 1.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::msix::{ENABLE, Msix};
+    /// # fn f(msix: &Msix<fn(u16, doorbell::msix::Message) -> std::io::Result<()>>) {
+    /// let uses_intx = msix.control() & ENABLE == 0;
+    /// # }
+    /// ```
+    pub fn control(&self) -> u16 {
+        self.device.registers.control()
+    }
+
+    /// Writes Message Control. All vectors are masked, or unmasked if they are not masked by themselves, in
+    /// one call.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`write_table`](Msix::write_table). The vectors that have their routes are unmasked.
+    ///
+    /// # Examples
+    ///
+    /// See the [module](self).
+    pub fn write_control(&mut self, value: u16) -> Result<()> {
+        self.device.write_control(value)
+    }
+
+    /// Resets the function: masks all vectors, drops their messages, and resets the registers.
+    ///
+    /// Stop the device first, or its later signals are pending after the reset.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Lines`]. The registers have been reset.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::msix::Msix;
+    /// # fn f(msix: &mut Msix<fn(u16, doorbell::msix::Message) -> std::io::Result<()>>) -> Result<(), doorbell::msix::Error> {
+    /// msix.reset()?;
+    /// assert_eq!(msix.control(), msix.vectors() - 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn reset(&mut self) -> Result<()> {
+        self.device.reset()
+    }
+
+    /// Routes all vectors that may send messages once more, each with its line masked.
+    ///
+    /// Call it if the VMM has lost its routes, or if an interrupt remapping table has changed.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`write_control`](Msix::write_control).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::msix::Msix;
+    /// # fn f(msix: &mut Msix<fn(u16, doorbell::msix::Message) -> std::io::Result<()>>) -> Result<(), doorbell::msix::Error> {
+    /// msix.reroute()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn reroute(&mut self) -> Result<()> {
+        self.device.reroute()
+    }
+
+    /// Returns the registers. The pending messages are in a [`Snapshot`](crate::Snapshot) of the context.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::msix::{Error, Message, Msix};
+    /// # type Route = fn(u16, Message) -> std::io::Result<()>;
+    /// # fn f(msix: Msix<Route>, mut next: Msix<Route>) -> Result<(), Error> {
+    /// let state = msix.save();
+    /// next.restore(&state)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn save(&self) -> MsixState {
+        MsixState::of(&self.device.registers)
+    }
+
+    /// Brings the registers into `state`, routes the vectors, and sets the masks of the lines.
+    ///
+    /// Call it after [`Context::restore`]; the [module](self#save-and-restore) has the order of all calls. If the
+    /// lines are not paused, they deliver what they hold.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::StateVersion`], [`Error::StateVectors`], [`Error::StateAddress`]: nothing has changed.
+    /// - Those of [`write_control`](Msix::write_control): the registers are restored.
+    ///
+    /// # Examples
+    ///
+    /// See [`save`](Msix::save).
+    pub fn restore(&mut self, state: &MsixState) -> Result<()> {
+        let registers = state.to_registers(self.vectors())?;
+        self.device.restore(registers)
+    }
+}
+
+impl<R> Msix<R> {
+    /// Returns the number of vectors.
+    ///
+    /// # Examples
+    ///
+    /// See [`reset`](Msix::reset).
+    pub fn vectors(&self) -> u16 {
+        self.device.registers.vectors()
+    }
+
+    /// Returns the size of the table, in bytes.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::msix::{ENTRY_SIZE, Msix};
+    /// # fn f<R>(msix: &Msix<R>) {
+    /// assert_eq!(msix.table_size(), u64::from(msix.vectors()) * ENTRY_SIZE);
+    /// # }
+    /// ```
+    pub fn table_size(&self) -> u64 {
+        self.device.registers.table_size()
+    }
+
+    /// Returns the size of the PBA, in bytes.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::msix::Msix;
+    /// # fn f<R>(msix: &Msix<R>) {
+    /// assert_eq!(msix.pba_size() % 8, 0);
+    /// # }
+    /// ```
+    pub fn pba_size(&self) -> u64 {
+        self.device.registers.pba_size()
+    }
+
+    /// Returns the context.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::msix::Msix;
+    /// # fn f<R>(msix: &Msix<R>) -> doorbell::Result {
+    /// msix.context().ring(3)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn context(&self) -> &Arc<Context> {
+        &self.device.lines.context
+    }
+
+    /// Returns the routes.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::msix::Msix;
+    /// # struct KvmRoutes { first_gsi: u32 }
+    /// # fn f(msix: &Msix<KvmRoutes>) {
+    /// let first_gsi = msix.route().first_gsi;
+    /// # }
+    /// ```
+    pub fn route(&self) -> &R {
+        &self.device.route
+    }
+
+    /// Returns the routes, to change them. Call [`reroute`](Msix::reroute) if they are lost.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::msix::Msix;
+    /// # struct KvmRoutes { first_gsi: u32 }
+    /// # fn f(msix: &mut Msix<KvmRoutes>) {
+    /// msix.route_mut().first_gsi = 24;
+    /// # }
+    /// ```
+    pub fn route_mut(&mut self) -> &mut R {
+        &mut self.device.route
+    }
+}
+
+/// Formats the registers and not the routes, whose type need not be [`Debug`].
+impl<R> fmt::Debug for Msix<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Msix")
+            .field("first_line", &self.device.first_line())
+            .field("registers", &self.device.registers)
+            .finish_non_exhaustive()
+    }
+}
