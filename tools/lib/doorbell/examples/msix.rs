@@ -56,7 +56,8 @@ struct Device {
 
 impl Device {
     fn new() -> io::Result<Self> {
-        let eventfds = || (0..VECTORS).map(|_| EventFd::new(0)).collect();
+        let eventfds =
+            || -> io::Result<Vec<EventFd>> { (0..VECTORS).map(|_| EventFd::new(0)).collect() };
         Ok(Self {
             calls: eventfds()?,
             irqfds: eventfds()?,
@@ -197,7 +198,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
             Ok(())
         });
-        let masks = || -> Result<(), Box<dyn std::error::Error>> {
+        let mut masks = || -> Result<(), Box<dyn std::error::Error>> {
             for round in 0..200 {
                 set_mask(&mut msix, 2, true)?;
                 device.messages(2)?;

@@ -88,6 +88,8 @@ mod device;
 mod error;
 mod registers;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use error::Error;
 pub use state::MsixState;

@@ -47,7 +47,7 @@ impl Lines for KernelLines {
     }
 }
 
-/// What lines and routes are now, beside the registers that say what they should be.
+/// The registers, and the masks and routes that are in effect.
 #[derive(Debug)]
 pub(super) struct Device<L, R> {
     pub(super) lines: L,
