@@ -109,12 +109,16 @@ impl Device {
         self.signals[usize::from(vector)].load(Ordering::Relaxed)
     }
 
-    /// Writes a register. Only the request registers have an effect, and only writes of 4 bytes.
+    /// Writes a register. Only writes of 4 bytes to the request registers have an effect.
     pub fn write(&self, offset: u64, data: &[u8]) -> doorbell::Result {
-        if matches!(data.len(), 1 | 2 | 4 | 8) {
-            self.context.pwrite(offset, data)?;
+        if !matches!(data.len(), 1 | 2 | 4 | 8) {
+            return Ok(());
         }
-        Ok(())
+        match self.context.pwrite(offset, data) {
+            // No region matches.
+            Err(error) if error.errno() == Some(libc::EOPNOTSUPP) => Ok(()),
+            result => result,
+        }
     }
 
     /// Reads registers. What is none reads as zero.

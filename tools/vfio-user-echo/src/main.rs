@@ -12,7 +12,7 @@ mod device;
 mod layout;
 mod vectors;
 
-use anyhow::{ensure, Context as _};
+use anyhow::{anyhow, ensure, Context as _};
 use backend::Backend;
 use clap::Parser;
 use device::Device;
@@ -88,6 +88,12 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Backend::irqs(cli.vectors),
         Backend::regions(),
     )
+    .map_err(|error| match error {
+        vfio_user::Error::SocketPathExists => {
+            anyhow!("it exists: remove it, if no server uses it")
+        }
+        error => error.into(),
+    })
     .with_context(|| format!("listen on {}", cli.socket.display()))?;
     println!("listening on {}", cli.socket.display());
     io::stdout().flush()?;
@@ -100,9 +106,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     let served = server.run(&mut backend);
     device.drain();
     device.stop()?;
-    worker
-        .join()
-        .map_err(|_| anyhow::anyhow!("the worker panicked"))?;
+    worker.join().map_err(|_| anyhow!("the worker panicked"))?;
     served.context("serve QEMU")?;
     print(&context, &device, lines)
 }
