@@ -44,7 +44,7 @@
 /* The number of signals in a burst. */
 #define BURST 50
 /* A signal that has no interrupt after this time is lost. */
-#define LOST (60 * HZ)
+#define LOST (30 * HZ)
 
 static unsigned int trips = 400;
 module_param(trips, uint, 0444);
@@ -250,6 +250,10 @@ static void test_trips(struct echo *echo)
 	ktime_t start = ktime_get();
 	unsigned int i;
 
+	/* Neither of these is a request. */
+	writel(1, echo->regs + REG_ID);
+	writel(1, echo->regs + REG_REQUEST(ECHO_VECTORS));
+	writew(1, echo->regs + REG_REQUEST(0));
 	for (i = 0; i < trips && !echo->wrong[0]; i++)
 		trip(&echo->vectors[i % ECHO_VECTORS]);
 	pr_info("# %llu ns for a request and its interrupt\n",
@@ -435,10 +439,14 @@ static void test_bursts(struct echo *echo)
 	report(echo, "an interrupt follows the last of many signals while its vector moves");
 }
 
-static void free_vectors(struct echo *echo, unsigned int nr)
+static void free_vectors(struct echo *echo)
 {
-	while (nr--)
-		free_irq(echo->vectors[nr].irq, &echo->vectors[nr]);
+	unsigned int i;
+
+	for (i = 0; i < ECHO_VECTORS && echo->vectors[i].irq; i++) {
+		free_irq(echo->vectors[i].irq, &echo->vectors[i]);
+		echo->vectors[i].irq = 0;
+	}
 	pci_free_irq_vectors(echo->pdev);
 }
 
@@ -452,24 +460,25 @@ static int allocate_vectors(struct echo *echo)
 		return ret;
 	for (i = 0; i < ECHO_VECTORS; i++) {
 		struct vector *vector = &echo->vectors[i];
+		int irq = pci_irq_vector(echo->pdev, i);
 
-		vector->irq = pci_irq_vector(echo->pdev, i);
-		ret = request_irq(vector->irq, echo_interrupt, 0, "doorbell_echo", vector);
+		ret = request_irq(irq, echo_interrupt, 0, "doorbell_echo", vector);
 		if (ret) {
-			free_vectors(echo, i);
+			free_vectors(echo);
 			return ret;
 		}
+		vector->irq = irq;
 	}
 	return 0;
 }
 
 /* The device holds what it signals while MSI-X is disabled. Vector 2 has had bursts. */
-static int test_disable(struct echo *echo)
+static void test_disable(struct echo *echo)
 {
 	unsigned int v;
 	int ret;
 
-	free_vectors(echo, ECHO_VECTORS);
+	free_vectors(echo);
 	request(&echo->vectors[1], 2);
 	wait_done(&echo->vectors[1]);
 	expect_pending(echo, BIT(1), "disabled");
@@ -485,23 +494,35 @@ static int test_disable(struct echo *echo)
 		expect_pending(echo, 0, "all done");
 	}
 	report(echo, "MSI-X is disabled and enabled again");
-	return ret;
 }
 
-/* Returns an error if there are no vectors afterwards. */
-static int echo_test(struct echo *echo)
+static const struct {
+	void (*run)(struct echo *echo);
+	bool masks_vectors;
+} tests[] = {
+	{ test_trips },
+	{ test_vector_mask, true },
+	{ test_unmask_without_message, true },
+	{ test_function_mask },
+	{ test_both_masks, true },
+	{ test_moves },
+	{ test_bursts },
+	{ test_disable },
+};
+
+/* Runs the tests, up to the first that fails: its interrupts can arrive later. */
+static void echo_test(struct echo *echo)
 {
-	test_trips(echo);
-	if (vector_masks) {
-		test_vector_mask(echo);
-		test_unmask_without_message(echo);
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(tests) && !echo->failed; i++) {
+		if (!tests[i].masks_vectors || vector_masks)
+			tests[i].run(echo);
 	}
-	test_function_mask(echo);
-	if (vector_masks)
-		test_both_masks(echo);
-	test_moves(echo);
-	test_bursts(echo);
-	return test_disable(echo);
+	for (i = 0; i < ECHO_VECTORS; i++)
+		pr_info("vector %u: %u signals, %u interrupts\n", i, echo->vectors[i].signals,
+			interrupts(&echo->vectors[i]));
+	pr_info("1..%u\n", echo->cases);
 }
 
 static int echo_probe(struct pci_dev *pdev, const struct pci_device_id *id)
@@ -532,12 +553,8 @@ static int echo_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	ret = allocate_vectors(echo);
 	if (ret)
 		return dev_err_probe(&pdev->dev, ret, "no MSI-X vectors\n");
-	if (!echo_test(echo))
-		free_vectors(echo, ECHO_VECTORS);
-	for (i = 0; i < ECHO_VECTORS; i++)
-		pr_info("vector %u: %u signals, %u interrupts\n", i, echo->vectors[i].signals,
-			interrupts(&echo->vectors[i]));
-	pr_info("1..%u\n", echo->cases);
+	echo_test(echo);
+	free_vectors(echo);
 	return echo->failed ? -EIO : 0;
 }
 
