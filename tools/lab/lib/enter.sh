@@ -58,7 +58,8 @@ mount_lab() {
 	bind_ro "$SRC" "$TREE/doorbell" &&
 	mount --bind "$BUILD" "$TREE/build" &&
 	mount --bind "$BUILD/$(module_dir)" "$TREE/build/module" &&
-	mount --bind "$LAB/cargo" "$TREE/cargo" ||
+	mount --bind "$LAB/cargo" "$TREE/cargo" &&
+	{ [[ ! -d $QEMU ]] || bind_ro "$QEMU" "$TREE/opt"; } ||
 		die "cannot mount the lab at $TREE"
 	LAB_MOUNTED=1
 }

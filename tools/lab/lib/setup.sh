@@ -105,11 +105,16 @@ remove() {
 # Each source tree has a directory of its own for build output and logs.
 BUILD=$LAB/build/$(echo "$SRC" | sha)
 
-# Sets up the missing parts. No other run uses the tree while it changes. A new kernel
-# does not disturb the others; one run at a time builds one.
+# Sets up the missing parts.
 setup() {
 	lock_lab shared
-	have_all && return
+	have_all || setup_base
+	setup_qemu
+}
+
+# Sets up the tree and the kernel. No other run uses the tree while it changes. A new
+# kernel does not disturb the others; one run at a time builds one.
+setup_base() {
 	if ! have_tree || ! have_clang; then
 		lock_lab exclusive
 		have_tree || need_space 5000 "the lab"
