@@ -278,11 +278,10 @@ impl<F: Function + 'static> Bench<F> {
             let read = self.machine.execute(targets[0], &steps)?;
             let read = &read[steps.len() - USED.len()..];
             self.machine.settle()?;
-            for at in 0..USED.len() {
-                let bit = u64::from(words[at].bit);
+            for (at, (word, target)) in words.iter().zip(targets).enumerate() {
+                let bit = u64::from(word.bit);
                 counts.check_pba(read[at].value, bit, bits[at] * bit);
-                let got = memory.count(targets[at]) - before[at];
-                counts.check_interrupts(got, interrupts[at]);
+                counts.check_interrupts(memory.count(target) - before[at], interrupts[at]);
             }
             anyhow::Ok(())
         };

@@ -14,6 +14,7 @@ use super::{
 };
 use anyhow::{bail, Result};
 use doorbell::uapi;
+use kvm_rtt::Vm;
 use rustix::fs::{memfd_create, MemfdFlags};
 use std::{
     ffi::OsString,
@@ -72,6 +73,8 @@ struct Run<'a> {
     memory_path: OsString,
     ledger_path: OsString,
     memory: GuestMemoryMmap,
+    /// A VM without vCPUs. While it exists, KVM does not switch virtualisation off and on at each migration.
+    _vm: Vm,
     ledger: Ledger,
     backend: Option<Backend>,
     vmm: Option<Vmm>,
@@ -312,6 +315,7 @@ pub(crate) fn run(options: Options, tell: &mut dyn FnMut(&Report)) -> Result<Rep
         _files: [memory_file, ledger_file],
         memory_path,
         ledger_path,
+        _vm: Vm::with_memory(memory.clone())?,
         memory,
         backend: None,
         vmm: None,
