@@ -68,6 +68,7 @@ pub struct Vcpu {
     commands: Option<Sender<Command>>,
     replies: Receiver<Result<Reply>>,
     stop: Arc<AtomicBool>,
+    running: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -85,11 +86,13 @@ impl Vcpu {
         let (commands, inbox) = mpsc::channel();
         let (outbox, replies) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
+        let running = Arc::new(AtomicBool::new(false));
         let inside = Inside {
             fd,
             _memory: memory,
             on_access,
             stop: stop.clone(),
+            running: running.clone(),
         };
         let thread = thread::Builder::new()
             .name("vcpu".into())
@@ -98,6 +101,7 @@ impl Vcpu {
             commands: Some(commands),
             replies,
             stop,
+            running,
             thread: Some(thread),
         })
     }
@@ -108,6 +112,7 @@ impl Vcpu {
     ///
     /// The thread has ended, after an error that [`wait`](Vcpu::wait) has returned.
     pub fn start(&self, regs: kvm_regs) -> Result<()> {
+        self.running.store(true, Ordering::SeqCst);
         self.tell(Command::Run(regs))
     }
 
@@ -120,6 +125,12 @@ impl Vcpu {
             Reply::Ran(returns) => Ok(returns),
             Reply::Tsc(_) => bail!("the reply is for another command"),
         }
+    }
+
+    /// Returns a flag that is true from [`start`](Vcpu::start) until the run has ended. A thread that waits
+    /// for something that the guest does checks it, since the guest may have ended with an error.
+    pub fn running(&self) -> Arc<AtomicBool> {
+        self.running.clone()
     }
 
     /// Waits until the guest has written to [`layout::DONE`], for as long as it takes; returns the number
@@ -218,6 +229,7 @@ struct Inside {
     _memory: GuestMemoryMmap,
     on_access: OnAccess,
     stop: Arc<AtomicBool>,
+    running: Arc<AtomicBool>,
 }
 
 impl Inside {
@@ -233,6 +245,7 @@ impl Inside {
                 Command::Run(regs) => self.run(&regs).map(Reply::Ran),
                 Command::Tsc => self.tsc().map(Reply::Tsc),
             });
+            self.running.store(false, Ordering::SeqCst);
             if outbox.send(reply).is_err() || self.stop.load(Ordering::SeqCst) {
                 return;
             }
