@@ -60,6 +60,9 @@
 //!
 //! # Routes
 //!
+//! Assign the trigger of a line before the guest can unmask its vector: a message of a line without a trigger is
+//! lost. The trigger is an eventfd of the hypervisor, for KVM that of KVM_IRQFD.
+//!
 //! A [`Route`] has the VMM's part: it makes the eventfd that is the line's trigger send another message. It is
 //! called only for a vector that is about to be unmasked and whose message is not the one that it is routed to.
 //! It is called while the line is masked, so that nothing is sent to an old address after the write has
@@ -315,7 +318,7 @@ impl<R: Route> Msix<R> {
     ///
     /// Each bit is the pending message of the vector's line at that moment, whether or not the line is masked.
     /// Signals that have arrived before this call are in it. The bit of a vector that is not masked is set
-    /// only while a delivery is about to start.
+    /// while a delivery is about to start, or while a [moderated](Context::moderate) line holds it.
     ///
     /// # Examples
     ///

@@ -25,6 +25,15 @@ fn types_can_be_shared_between_threads() {
     is_shared::<Error>();
 }
 
+#[cfg(feature = "msix")]
+#[test]
+fn msix_can_be_shared_between_threads() {
+    is_shared::<msix::Msix<()>>();
+    is_shared::<msix::MsixState>();
+    fn is_error<T: std::error::Error + Send + Sync + 'static>() {}
+    is_error::<msix::Error>();
+}
+
 fn is_descriptor<T: AsFd + AsRawFd + From<OwnedFd> + Into<OwnedFd>>() {}
 
 #[test]
@@ -53,4 +62,6 @@ fn state_can_be_serialized() {
     is_serialize::<BusInfo>();
     is_serialize::<RegionInfo>();
     is_serialize::<Record>();
+    #[cfg(feature = "msix")]
+    is_serialize::<msix::MsixState>();
 }

@@ -26,6 +26,7 @@ enum Step {
     SetStopped { stopped: bool },
     Reset,
     Reroute,
+    Restore,
     Migrate,
     FailLines { after: u32 },
     FailRoute { after: u32 },
@@ -68,6 +69,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<bool>().prop_map(|stopped| Step::SetStopped { stopped }),
         1 => Just(Step::Reset),
         1 => Just(Step::Reroute),
+        1 => Just(Step::Restore),
         1 => Just(Step::Migrate),
     ]
 }
@@ -169,6 +171,7 @@ impl Pair {
             }
             Step::Reset => {
                 self.hardware.reset();
+                self.world.lose_routes();
                 let result = self.device.reset();
                 // A reset that has failed is repeated as a whole.
                 result.or_else(|_| self.device.reset())
@@ -176,6 +179,13 @@ impl Pair {
             Step::Reroute => {
                 self.hardware.drain_all();
                 self.device.reroute()
+            }
+            Step::Restore => {
+                self.hardware.drain_all();
+                self.world.lose_routes();
+                let state = sent(MsixState::of(&self.device.registers));
+                let registers = state.to_registers(vectors).expect("its own state");
+                self.device.restore(registers)
             }
             Step::Migrate => {
                 let stopped = self.hardware.stopped;
@@ -519,6 +529,22 @@ fn a_route_that_fails_leaves_the_others_open() {
     device.write_table(28, &[0; 4]).unwrap();
     assert_eq!(pending(&world), [false; 3]);
     assert_eq!(world.state().sent.len(), 3);
+}
+
+#[test]
+fn the_old_route_is_gone_if_the_new_one_fails() {
+    let world = World::new(1);
+    let mut device = device(&world, 1);
+    write(&mut device, 8, 0x41);
+    write(&mut device, 12, 0);
+    device.write_control(ENABLE).unwrap();
+    world.state().route_fails = Some(0);
+    device.write_table(8, &[0x42, 0, 0, 0]).unwrap_err();
+    write(&mut device, 8, 0x41);
+    assert_eq!(world.state().routes, 3);
+    world.ring(0, true);
+    assert_eq!(world.state().sent.len(), 1);
+    assert_eq!(world.state().faults, [] as [String; 0]);
 }
 
 #[test]

@@ -145,6 +145,15 @@ impl World {
         LineSet::range(FIRST_LINE..FIRST_LINE + self.state().lines.len() as u32)
     }
 
+    /// Takes all routes away, as a hypervisor may in a reset. What is in flight has read its route.
+    pub(super) fn lose_routes(&self) {
+        let mut state = self.state();
+        // Lines that cannot be masked go on sending.
+        if state.lines_fail.is_none() {
+            state.lines.iter_mut().for_each(|line| line.route = None);
+        }
+    }
+
     /// Returns a world whose lines go on from these, as after a snapshot, in another process.
     pub(super) fn migrate(&self) -> Self {
         let next = Self::new(self.state().lines.len() as u16);
