@@ -78,6 +78,7 @@ pub struct Vcpu {
     replies: Receiver<Result<Reply>>,
     stop: Arc<AtomicBool>,
     pause: Arc<AtomicBool>,
+    running: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -96,12 +97,14 @@ impl Vcpu {
         let (outbox, replies) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let pause = Arc::new(AtomicBool::new(false));
+        let running = Arc::new(AtomicBool::new(false));
         let inside = Inside {
             fd,
             _memory: memory,
             on_access,
             stop: stop.clone(),
             pause: pause.clone(),
+            running: running.clone(),
         };
         let thread = thread::Builder::new()
             .name("vcpu".into())
@@ -111,6 +114,7 @@ impl Vcpu {
             replies,
             stop,
             pause,
+            running,
             thread: Some(thread),
         })
     }
@@ -121,6 +125,7 @@ impl Vcpu {
     ///
     /// The thread has ended, after an error that [`wait`](Vcpu::wait) has returned.
     pub fn start(&self, regs: kvm_regs) -> Result<()> {
+        self.running.store(true, Ordering::SeqCst);
         self.tell(Command::Run(regs))
     }
 
@@ -133,6 +138,12 @@ impl Vcpu {
             Reply::Ran(returns) => Ok(returns),
             _ => bail!("the reply is for another command"),
         }
+    }
+
+    /// Returns a flag that is true from [`start`](Vcpu::start) until the run has ended. A thread that waits
+    /// for something that the guest does checks it, since the guest may have ended with an error.
+    pub fn running(&self) -> Arc<AtomicBool> {
+        self.running.clone()
     }
 
     /// Waits until the guest has written to [`layout::DONE`], for as long as it takes; returns the number
@@ -232,6 +243,7 @@ struct Inside {
     on_access: OnAccess,
     stop: Arc<AtomicBool>,
     pause: Arc<AtomicBool>,
+    running: Arc<AtomicBool>,
 }
 
 impl Inside {
@@ -250,6 +262,7 @@ impl Inside {
                 Command::State => VcpuState::of(&self.fd).map(|s| Reply::State(Box::new(s))),
                 Command::SetState(state) => state.restore(&self.fd).map(|()| Reply::Set),
             });
+            self.running.store(false, Ordering::SeqCst);
             if outbox.send(reply).is_err() || self.stop.load(Ordering::SeqCst) {
                 return;
             }

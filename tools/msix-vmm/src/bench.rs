@@ -13,7 +13,10 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use kvm_rtt::Vm;
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 use vmm_sys_util::eventfd::EventFd;
 
 /// The number of vectors of the function: two words of pending bits.
@@ -149,7 +152,8 @@ impl<F: Function + 'static> Bench<F> {
     }
 
     fn device(&self) -> Device<'_> {
-        Device::new(self.machine.memory(), self.mutant)
+        let running = self.machine.vm().vcpu(0).running();
+        Device::new(self.machine.memory(), running, self.mutant)
     }
 
     /// Runs `scenario` between two readings of the counters of `vectors` and of the interrupts.
@@ -468,13 +472,14 @@ impl<F: Function + 'static> Bench<F> {
         let memory = self.machine.memory();
         let irqfd = self.irqfd(vector)?;
         let mut device = self.device();
-        // The handler ends the automask, so the line delivers again, until nothing is pending.
-        let idle = || {
+        // The handler ends the automask, so the line delivers again, until nothing is pending. An error of
+        // the guest is returned later.
+        let idle = |vcpu| {
+            let running = self.machine.vm().vcpu(vcpu).running();
+            let is_idle = |line: Line| line.pending == 0 && !line.is_masked;
             wait(|| {
-                let line = self.machine.function().line(vector);
-                line.ok()
-                    .flatten()
-                    .is_none_or(|line| line.pending == 0 && !line.is_masked)
+                let line = self.machine.function().line(vector).ok().flatten();
+                line.is_none_or(is_idle) || !running.load(Ordering::SeqCst)
             });
         };
         let mut counts = self.counted(&[vector], |counts| {
@@ -491,7 +496,7 @@ impl<F: Function + 'static> Bench<F> {
                     self.machine.serve(vcpu)?;
                     device.signal(&irqfd, 1)?;
                     counts.signals += 1;
-                    idle();
+                    idle(vcpu);
                     self.machine.drain(vcpu)?;
                     let interrupts = memory.count(target) - before;
                     counts.lost += u64::from(interrupts == 0);
@@ -501,7 +506,7 @@ impl<F: Function + 'static> Bench<F> {
                 self.machine.serve(vcpu)?;
                 device.signal(&irqfd, signals / 2)?;
                 counts.signals += signals / 2;
-                idle();
+                idle(vcpu);
                 self.machine.drain(vcpu)?;
                 counts.lost += u64::from(!device.is_answered());
                 self.machine.execute(target, &[mask(vector)])?;

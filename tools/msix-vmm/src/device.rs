@@ -8,7 +8,13 @@ use crate::{
     mutant::Mutant,
 };
 use anyhow::Result;
-use std::thread;
+use std::{
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        Arc,
+    },
+    thread,
+};
 use vmm_sys_util::eventfd::EventFd;
 
 /// A device that signals the eventfd of a vector. Before each signal it writes the number of the signal to
@@ -17,6 +23,8 @@ pub struct Device<'a> {
     memory: &'a Memory,
     /// The number of the last signal.
     sequence: u64,
+    /// The first vCPU is running.
+    running: Arc<AtomicBool>,
     /// The next signal is to be skipped.
     skip: bool,
 }
@@ -26,11 +34,12 @@ pub struct Device<'a> {
 const PATIENCE: u64 = 1000;
 
 impl<'a> Device<'a> {
-    /// Creates a device of the guest with this memory.
-    pub fn new(memory: &'a Memory, mutant: Option<Mutant>) -> Self {
+    /// Creates a device of the guest with this memory, whose first vCPU is running while `running` is true.
+    pub fn new(memory: &'a Memory, running: Arc<AtomicBool>, mutant: Option<Mutant>) -> Self {
         Self {
             memory,
             sequence: memory.load(layout::SHARED + shared::SEQUENCE),
+            running,
             skip: mutant == Some(Mutant::LostSignal),
         }
     }
@@ -92,7 +101,7 @@ impl<'a> Device<'a> {
 
     /// Returns true if the guest's loop has ended, which it does before the device only after an error.
     fn is_over(&self) -> bool {
-        self.memory.load(layout::STOP) != 0
+        !self.running.load(Ordering::SeqCst)
     }
 
     fn rounds(&self) -> u64 {

@@ -157,8 +157,8 @@ fn word(vector: &Vector, offset: u64) -> u32 {
 fn set_word(vector: &mut Vector, offset: u64, value: u32) {
     let message = &mut vector.message;
     match offset {
-        0 => message.address = message.address & !0xffff_ffff | u64::from(value),
-        4 => message.address = message.address & 0xffff_ffff | u64::from(value) << 32,
+        0 => message.address = (message.address & !0xffff_ffff) | u64::from(value),
+        4 => message.address = (message.address & 0xffff_ffff) | (u64::from(value) << 32),
         8 => message.data = value,
         _ => vector.masked = value & 1 != 0,
     }
@@ -203,7 +203,7 @@ impl Function for Irqfds {
 
     fn write_control(&mut self, value: u16) -> Result<()> {
         let changeable = ENABLE | FUNCTION_MASK;
-        self.control = self.control & !changeable | value & changeable;
+        self.control = (self.control & !changeable) | (value & changeable);
         (0..self.vectors.len()).try_for_each(|vector| self.update(vector))
     }
 

@@ -134,15 +134,9 @@ impl<F: Function + 'static> Machine<F> {
         let mut vm = Vm::new(&guest::program())?;
         let function = Arc::new(Mutex::new(make(&vm)?));
         let memory = Memory(vm.memory().clone());
-        let (inside, shared) = (function.clone(), memory.clone());
-        let on_access = Arc::new(move |access: Access<'_>| {
-            let done = window::access(&mut *lock(&inside), access);
-            if done.is_err() {
-                // The vCPU will not run on, so the device must not wait for it.
-                shared.store(layout::STOP, 1);
-            }
-            done
-        });
+        let inside = function.clone();
+        let on_access =
+            Arc::new(move |access: Access<'_>| window::access(&mut *lock(&inside), access));
         for _ in 0..layout::VCPUS {
             vm.add_vcpu(None, on_access.clone())?;
         }
