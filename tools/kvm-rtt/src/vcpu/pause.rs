@@ -50,6 +50,7 @@ impl Vcpu {
     ///
     /// The thread has ended.
     pub fn go_on(&self) -> Result<()> {
+        self.running.store(true, Ordering::SeqCst);
         self.tell(Command::GoOn)
     }
 
