@@ -76,6 +76,10 @@ fn text(result: &Mask) -> String {
         "wrong",
     ];
     let mut table = new_table(&header, 1);
+    // Seven columns fit a terminal with one space between them.
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 1));
+    }
     let first = result.rows.first().map_or(f64::NAN, |row| row.pair_ns);
     for row in &result.rows {
         table.add_row([
