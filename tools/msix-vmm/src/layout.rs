@@ -127,7 +127,9 @@ mod tests {
         }
         let (last, size) = ranges.last().unwrap();
         assert!(last + size <= kvm_rtt::layout::MEMORY);
-        assert!(TABLE + TABLE_SIZE <= PBA && PBA + PBA_SIZE <= CONTROL);
-        assert!(WINDOW >= kvm_rtt::layout::MEMORY && WINDOW + WINDOW_SIZE <= 1 << 30);
+        const {
+            assert!(TABLE + TABLE_SIZE <= PBA && PBA + PBA_SIZE <= CONTROL);
+            assert!(WINDOW >= kvm_rtt::layout::MEMORY && WINDOW + WINDOW_SIZE <= 1 << 30);
+        }
     }
 }
