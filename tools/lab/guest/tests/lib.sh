@@ -12,7 +12,8 @@ WRONG=
 KVM_WRITES=200
 [[ $(uname -r) != *-debug ]] || KVM_WRITES=16
 
-begin_report "cli_${0##*/}"
+# A round of a steadiness run has a report of its own.
+begin_report "${DOORBELL_REPORT:-cli_${0##*/}}"
 trap end_report EXIT
 
 try() {
