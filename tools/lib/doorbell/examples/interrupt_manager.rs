@@ -155,7 +155,7 @@ impl LineGroup {
             (InterruptSourceType::LegacyIrq, InterruptSourceConfig::LegacyIrq(_)) => Ok(()),
             (InterruptSourceType::MsiIrq, InterruptSourceConfig::MsiIrq(msi)) => {
                 let message = Message {
-                    address: u64::from(msi.high_addr) << 32 | u64::from(msi.low_addr),
+                    address: (u64::from(msi.high_addr) << 32) | u64::from(msi.low_addr),
                     data: msi.data,
                 };
                 self.hypervisor.set_route(line, message)

@@ -92,9 +92,10 @@
 //! to a vector's entry, or to Message Control, and [`Msix::reroute`] try again.
 //!
 //! If a call on the lines fails ([`Error::Lines`]), a line may still be unmasked whose register says masked, and
-//! the device's messages go on. The causes are a shortage of memory (ENOMEM) and a defect of the VMM. Try the
-//! write again. If that fails, stop the device, for example by deassigning its irqfds, and report it as broken.
-//! A line never sends to an old address because of a failure.
+//! a line whose message has changed may still send the message of before. The causes are a shortage of memory
+//! (ENOMEM) and a defect of the VMM. Try the write again. If that fails, stop the device, for example by
+//! deassigning its irqfds, and report it as broken. If routes fail in the same operation, this error is the one
+//! that is returned.
 //!
 //! # Save and restore
 //!

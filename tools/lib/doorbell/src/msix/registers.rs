@@ -125,7 +125,7 @@ impl Registers {
             (0..32)
                 .filter(|bit| first + bit < self.entries.len() as u64)
                 .filter(|bit| pending((first + bit) as u16))
-                .fold(0, |dword, bit| dword | 1 << bit)
+                .fold(0, |dword, bit| dword | (1 << bit))
         });
     }
 

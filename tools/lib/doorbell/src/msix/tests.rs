@@ -504,7 +504,7 @@ proptest! {
 
     #[test]
     fn reads_that_pci_does_not_define_are_all_ones(
-        offset in prop_oneof![0..64u64, any::<u64>(), (0..64u64).prop_map(|at| at | 1 << 32)],
+        offset in prop_oneof![0..64u64, any::<u64>(), (0..64u64).prop_map(|at| at | (1 << 32))],
         len in 0..20usize,
     ) {
         let pair = Pair::new(3);
