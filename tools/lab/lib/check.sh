@@ -17,7 +17,8 @@ check_cargo_fmt() {
 }
 
 check_cargo_clippy() {
-	cargo_env cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
+	cargo_env cargo clippy --locked --workspace --all-targets --all-features -- -D warnings &&
+		cargo_env cargo clippy --locked -p doorbell --all-targets -- -D warnings
 }
 
 # The client library is complete without the rest of the tree. Builds it from the package.

@@ -12,7 +12,7 @@ pub const ENABLE: u16 = 1 << 15;
 /// Function mask, in Message Control.
 pub const FUNCTION_MASK: u16 = 1 << 14;
 
-/// The registers of MSI-X. Offsets are from the begin of the table, or of the pending bit array.
+/// The registers of MSI-X. Offsets are from the beginning of the table, or of the pending bit array.
 ///
 /// A write returns after it has taken effect. The guest's instruction ends then.
 pub trait Function: Send {

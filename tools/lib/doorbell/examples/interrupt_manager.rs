@@ -9,14 +9,15 @@
 use dbs_device::resources::{DeviceResources, MsiIrqType, Resource};
 use dbs_interrupt::{
     DeviceInterruptManager, DeviceInterruptMode, InterruptIndex, InterruptManager,
-    InterruptSourceConfig, InterruptSourceGroup, InterruptSourceType,
+    InterruptSourceConfig, InterruptSourceGroup, InterruptSourceType, LegacyIrqSourceConfig,
+    MsiIrqSourceConfig,
 };
 use doorbell::{Context, EventFd, LineSet, LineType, MaskReasons, StatusPages, msix::Message};
 use std::{
     collections::BTreeMap,
     io,
     os::fd::AsFd,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 // The version of the traits.
@@ -32,6 +33,9 @@ struct Hypervisor {
 }
 
 impl Hypervisor {
+    /// The address of a message that it refuses.
+    const INVALID: u64 = 0xbad0;
+
     /// Returns a new irqfd of `gsi` (KVM_IRQFD).
     fn assign_irqfd(&self, gsi: u32) -> io::Result<EventFd> {
         let irqfd = EventFd::new(0)?;
@@ -40,9 +44,20 @@ impl Hypervisor {
         Ok(irqfd)
     }
 
-    /// Changes a route (KVM_SET_GSI_ROUTING).
-    fn set_route(&self, gsi: u32, message: Message) {
+    /// Ends the irqfd of `gsi` (KVM_IRQFD_FLAG_DEASSIGN).
+    fn deassign_irqfd(&self, gsi: u32) {
+        self.irqfds.lock().unwrap().remove(&gsi);
+    }
+
+    /// Changes a route (KVM_SET_GSI_ROUTING with the routes of the whole VM).
+    fn set_route(&self, gsi: u32, message: Message) -> io::Result<()> {
+        if message.address == Self::INVALID {
+            return Err(invalid());
+        }
+        let is_late = self.has_interrupt(gsi)?;
+        assert!(!is_late, "an interrupt of {gsi} came before its route");
         self.routes.lock().unwrap().insert(gsi, message);
+        Ok(())
     }
 
     /// Waits for an interrupt of `gsi`. Returns its message, or none if it is a pin, and the number of
@@ -75,8 +90,16 @@ struct LineManager {
     context: Arc<Context>,
     status: Arc<StatusPages>,
     hypervisor: Arc<Hypervisor>,
-    /// An eventfd that the guest's end of interrupt signals: the resamplefd of KVM_IRQFD.
-    end_of_interrupt: VmmEventFd,
+    /// For each pin, an eventfd that the guest's end of interrupt signals: the resamplefd of KVM_IRQFD. An
+    /// eventfd can be an ackfd of one line.
+    ends_of_interrupt: Mutex<BTreeMap<u32, VmmEventFd>>,
+}
+
+/// An interrupt source. Its line is masked for the vector while the source is masked or has no route.
+#[derive(Clone, Copy, Default)]
+struct Source {
+    masked: bool,
+    routed: bool,
 }
 
 /// Interrupt sources of a device, which are lines.
@@ -86,9 +109,9 @@ struct LineGroup {
     hypervisor: Arc<Hypervisor>,
     kind: InterruptSourceType,
     base: InterruptIndex,
-    /// The irqfds, which backends signal. A source is masked or not.
+    /// The irqfds, which backends signal.
     notifiers: Vec<VmmEventFd>,
-    masked: Mutex<Vec<bool>>,
+    sources: Mutex<Vec<Source>>,
 }
 
 impl LineGroup {
@@ -103,18 +126,30 @@ impl LineGroup {
         }
     }
 
+    fn sources(&self) -> MutexGuard<'_, Vec<Source>> {
+        self.sources.lock().expect("no panic")
+    }
+
+    /// Masks or unmasks the line as `source` asks for.
+    fn apply(&self, line: u32, source: Source) -> io::Result<()> {
+        match source.routed && !source.masked {
+            true => self.context.unmask(line),
+            false => self.context.mask(line),
+        }
+        .map(drop)
+        .map_err(os_error)
+    }
+
     fn set_masked(&self, index: InterruptIndex, masked: bool) -> io::Result<()> {
         let line = self.line(index)?;
-        let mut all = self.masked.lock().unwrap();
-        match masked {
-            true => self.context.mask(line),
-            false => self.context.unmask(line),
-        }
-        .map_err(os_error)?;
-        all[index as usize] = masked;
+        let mut sources = self.sources();
+        let source = &mut sources[index as usize];
+        self.apply(line, Source { masked, ..*source })?;
+        source.masked = masked;
         Ok(())
     }
 
+    /// Routes a source whose line is masked.
     fn route(&self, line: u32, config: &InterruptSourceConfig) -> io::Result<()> {
         match (&self.kind, config) {
             (InterruptSourceType::LegacyIrq, InterruptSourceConfig::LegacyIrq(_)) => Ok(()),
@@ -123,8 +158,7 @@ impl LineGroup {
                     address: (u64::from(msi.high_addr) << 32) | u64::from(msi.low_addr),
                     data: msi.data,
                 };
-                self.hypervisor.set_route(line, message);
-                Ok(())
+                self.hypervisor.set_route(line, message)
             }
             _ => Err(invalid()),
         }
@@ -144,13 +178,22 @@ impl InterruptSourceGroup for LineGroup {
         self.base
     }
 
+    /// Routes all sources, and unmasks those that are not masked by themselves. If a route fails, no source
+    /// is unmasked.
     fn enable(&self, configs: &[InterruptSourceConfig]) -> io::Result<()> {
         if configs.len() != self.notifiers.len() {
             return Err(invalid());
         }
-        // The lines are masked for the function until all have their routes.
-        for (line, config) in (self.base..).zip(configs) {
+        let mut sources = self.sources();
+        // The lines are masked for the function, also if this is not the first call.
+        self.disable()?;
+        for ((line, config), source) in (self.base..).zip(configs).zip(sources.iter_mut()) {
+            source.routed = false;
             self.route(line, config)?;
+            source.routed = true;
+        }
+        for (line, source) in (self.base..).zip(sources.iter()) {
+            self.apply(line, *source)?;
         }
         let unmasked = self
             .context
@@ -158,7 +201,7 @@ impl InterruptSourceGroup for LineGroup {
         unmasked.map(drop).map_err(os_error)
     }
 
-    /// Masks all sources. When this returns, no interrupt is in flight. Signals are pending until the group
+    /// Masks all sources. When this returns, no delivery is in flight. Signals are pending until the group
     /// is enabled.
     fn disable(&self) -> io::Result<()> {
         let masked = self
@@ -167,16 +210,17 @@ impl InterruptSourceGroup for LineGroup {
         masked.map(drop).map_err(os_error)
     }
 
+    /// Changes a route. If that fails, the source holds its signals until the next call, whatever `unmask`
+    /// is called meanwhile.
     fn update(&self, index: InterruptIndex, config: &InterruptSourceConfig) -> io::Result<()> {
         let line = self.line(index)?;
-        let all = self.masked.lock().unwrap();
+        let mut sources = self.sources();
+        let source = &mut sources[index as usize];
         self.context.mask(line).map_err(os_error)?;
-        // If there is no route, the line stays masked until the next update.
+        source.routed = false;
         self.route(line, config)?;
-        if !all[index as usize] {
-            self.context.unmask(line).map_err(os_error)?;
-        }
-        Ok(())
+        source.routed = true;
+        self.apply(line, *source)
     }
 
     fn notifier(&self, index: InterruptIndex) -> Option<&VmmEventFd> {
@@ -202,7 +246,58 @@ impl InterruptSourceGroup for LineGroup {
     }
 }
 
+/// Treats an eventfd that is not assigned as one that was deassigned.
+fn ignore_missing(result: doorbell::Result) -> doorbell::Result {
+    match result {
+        Err(error) if error.errno() == Some(libc::ENOENT) => Ok(()),
+        result => result,
+    }
+}
+
+impl LineManager {
+    /// Signals the end of interrupt of a pin, as KVM does for the guest.
+    fn end_interrupt(&self, pin: u32) -> io::Result<()> {
+        self.ends_of_interrupt.lock().unwrap()[&pin].write(1)
+    }
+
+    /// Connects a backend, the line and the hypervisor. The line is masked.
+    fn wire(&self, line: u32, notifier: &VmmEventFd, is_legacy: bool) -> io::Result<()> {
+        if is_legacy {
+            self.context
+                .set_type(line, LineType::Level)
+                .map_err(os_error)?;
+            let end = VmmEventFd::new(EFD_CLOEXEC)?;
+            self.context.assign_ackfd(&end, line).map_err(os_error)?;
+            self.ends_of_interrupt.lock().unwrap().insert(line, end);
+        }
+        let irqfd = self.hypervisor.assign_irqfd(line)?;
+        self.context
+            .assign_trigger(&irqfd, line)
+            .map_err(os_error)?;
+        self.context.assign_irqfd(notifier, line).map_err(os_error)
+    }
+
+    /// Undoes [`wire`](Self::wire), also one that has failed half way. The line is an idle edge line then, as
+    /// it was before, and stays masked.
+    fn unwire(&self, line: u32, notifier: &VmmEventFd) -> doorbell::Result {
+        let both = MaskReasons::VECTOR | MaskReasons::FUNCTION;
+        self.context.mask_for(line, both)?;
+        ignore_missing(self.context.deassign_irqfd(notifier, line))?;
+        if let Some(end) = self.ends_of_interrupt.lock().unwrap().remove(&line) {
+            self.context.deassign_irqfd(&end, line)?;
+        }
+        self.context.deassign_all_triggers(line)?;
+        self.hypervisor.deassign_irqfd(line);
+        if self.context.query(line)?.level {
+            self.context.ack(line)?;
+        }
+        self.context.clear(line)?;
+        self.context.set_type(line, LineType::Edge)
+    }
+}
+
 impl InterruptManager for LineManager {
+    /// Creates a group, whose lines are masked until it is enabled. If this fails, nothing is assigned.
     fn create_group(
         &self,
         kind: InterruptSourceType,
@@ -214,23 +309,20 @@ impl InterruptManager for LineManager {
         if count == 0 || (is_legacy && count != 1) {
             return Err(invalid());
         }
+        let both = MaskReasons::VECTOR | MaskReasons::FUNCTION;
         self.context
-            .mask_lines_for(&LineSet::range(base..end), MaskReasons::FUNCTION)
+            .mask_lines_for(&LineSet::range(base..end), both)
             .map_err(os_error)?;
-        let mut notifiers = Vec::new();
-        for line in base..end {
-            let notifier = VmmEventFd::new(EFD_CLOEXEC)?;
-            let irqfd = self.hypervisor.assign_irqfd(line)?;
-            let assign = || -> doorbell::Result {
-                if is_legacy {
-                    self.context.set_type(line, LineType::Level)?;
-                    self.context.assign_ackfd(&self.end_of_interrupt, line)?;
+        let notifiers: Vec<VmmEventFd> = (0..count)
+            .map(|_| VmmEventFd::new(EFD_CLOEXEC))
+            .collect::<io::Result<_>>()?;
+        for (line, notifier) in (base..).zip(&notifiers) {
+            if let Err(error) = self.wire(line, notifier, is_legacy) {
+                for (line, notifier) in (base..=line).zip(&notifiers) {
+                    self.unwire(line, notifier).map_err(os_error)?;
                 }
-                self.context.assign_irqfd(&notifier, line)?;
-                self.context.assign_trigger(&irqfd, line)
-            };
-            assign().map_err(os_error)?;
-            notifiers.push(notifier);
+                return Err(error);
+            }
         }
         Ok(Arc::new(Box::new(LineGroup {
             context: self.context.clone(),
@@ -238,43 +330,45 @@ impl InterruptManager for LineManager {
             hypervisor: self.hypervisor.clone(),
             kind,
             base,
-            masked: Mutex::new(vec![false; notifiers.len()]),
+            sources: Mutex::new(vec![Source::default(); notifiers.len()]),
             notifiers,
         })))
     }
 
     /// Deassigns the eventfds, and drops pending signals.
     fn destroy_group(&self, group: Arc<Box<dyn InterruptSourceGroup>>) -> io::Result<()> {
-        let destroy = || -> doorbell::Result {
-            for index in 0..group.len() {
-                let line = group.base() + index;
-                let notifier = group.notifier(index).expect("a notifier");
-                self.context.deassign_irqfd(notifier, line)?;
-                if group.interrupt_type() == InterruptSourceType::LegacyIrq {
-                    self.context.deassign_irqfd(&self.end_of_interrupt, line)?;
-                }
-                self.context.deassign_all_triggers(line)?;
-                self.context.clear(line)?;
-            }
-            Ok(())
-        };
-        destroy().map_err(os_error)
+        for index in 0..group.len() {
+            let notifier = group.notifier(index).expect("a notifier");
+            self.unwire(group.base() + index, notifier)
+                .map_err(os_error)?;
+        }
+        Ok(())
     }
 }
 
 const PIN: u32 = 0;
 const FIRST_MSI: u32 = 1;
 const VECTORS: u32 = 3;
+const OTHER_PIN: u32 = FIRST_MSI + VECTORS;
+
+fn msi(address: u64, data: u32) -> InterruptSourceConfig {
+    InterruptSourceConfig::MsiIrq(MsiIrqSourceConfig {
+        high_addr: (address >> 32) as u32,
+        low_addr: address as u32,
+        data,
+        ..Default::default()
+    })
+}
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let context = Arc::new(Context::open()?);
-    context.set_lines(FIRST_MSI + VECTORS)?;
+    context.set_lines(OTHER_PIN + 1)?;
     let hypervisor = Arc::new(Hypervisor::default());
     let manager = Arc::new(LineManager {
         status: Arc::new(context.map_status()?),
         context: context.clone(),
         hypervisor: hypervisor.clone(),
-        end_of_interrupt: VmmEventFd::new(EFD_CLOEXEC)?,
+        ends_of_interrupt: Mutex::default(),
     });
 
     // The device model of the crate creates its groups from the device's resources.
@@ -318,6 +412,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert_eq!(hypervisor.interrupt(gsi)?, (message(0xfee0_1000, 0x41), 1));
     println!("masked: the backend's signal was pending, and went to the new address");
 
+    // The hypervisor has no route for the next address. A mask and an unmask do not send to the old one.
+    let error = msix.update(1, &msi(Hypervisor::INVALID, 0x41)).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
+    backend.write(1)?;
+    msix.mask(1)?;
+    msix.unmask(1)?;
+    assert!(msix.get_pending_state(1) && !hypervisor.has_interrupt(gsi)?);
+    msix.update(1, &msi(0xfee0_2000, 0x42))?;
+    assert_eq!(hypervisor.interrupt(gsi)?, (message(0xfee0_2000, 0x42), 1));
+    println!("a route that failed: the signal was held until there was one");
+
     device.reset()?;
     backend.write(1)?;
     assert!(msix.get_pending_state(1) && !hypervisor.has_interrupt(gsi)?);
@@ -337,13 +442,30 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     pin.trigger(0)?;
     assert_eq!(hypervisor.interrupt(PIN)?, (None, 1));
     assert!(!hypervisor.has_interrupt(PIN)?);
-    manager.end_of_interrupt.write(1)?;
+    manager.end_interrupt(PIN)?;
     assert!(!context.query(PIN)?.asserted);
     pin.trigger(0)?;
     assert_eq!(hypervisor.interrupt(PIN)?, (None, 1));
     println!("pin: one interrupt until the guest's end of interrupt, which needs no thread");
 
+    // Another device has a pin, too. It is asserted when its group is destroyed.
+    let pins = |kind| manager.create_group(kind, OTHER_PIN, 1);
+    let other = pins(InterruptSourceType::LegacyIrq)?;
+    other.enable(&[InterruptSourceConfig::LegacyIrq(LegacyIrqSourceConfig {})])?;
+    other.trigger(0)?;
+    assert_eq!(hypervisor.interrupt(OTHER_PIN)?, (None, 1));
+    manager.destroy_group(other)?;
+    let other = pins(InterruptSourceType::MsiIrq)?;
+    other.enable(&[msi(0xfee0_0000, 0x50)])?;
+    other.trigger(0)?;
+    other.trigger(0)?;
+    let interrupt = hypervisor.interrupt(OTHER_PIN)?;
+    assert_eq!(interrupt, (message(0xfee0_0000, 0x50), 2));
+    manager.destroy_group(other)?;
+    println!("a line that was a pin is a vector afterwards");
+
     device.reset()?;
+    msix.mask(1)?;
     for group in [pin, msix] {
         manager.destroy_group(group)?;
     }
@@ -354,8 +476,26 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         1,
         "the line does not consume the signal any more"
     );
-    let error = manager.create_group(InterruptSourceType::MsiIrq, FIRST_MSI, VECTORS + 1);
-    assert_eq!(error.err().unwrap().raw_os_error(), Some(libc::ENXIO));
+    let vectors = |count| manager.create_group(InterruptSourceType::MsiIrq, FIRST_MSI, count);
+    let error = vectors(VECTORS + 2).err().unwrap();
+    assert_eq!(error.raw_os_error(), Some(libc::ENXIO));
     println!("destroyed: signals stay in the backend's eventfd");
+
+    // A line with waiters cannot have another trigger.
+    context.assign_waiters(gsi)?;
+    let error = vectors(VECTORS).err().unwrap();
+    assert_eq!(error.raw_os_error(), Some(libc::EBUSY));
+    let first = context.query(FIRST_MSI)?;
+    assert_eq!((first.irqfds, first.triggers), (0, 0));
+    println!("a group that could not be created has left nothing behind");
+
+    context.deassign_waiters(gsi)?;
+    let again = vectors(VECTORS)?;
+    let configs: Vec<_> = (0..VECTORS).map(|data| msi(0xfee0_0000, data)).collect();
+    again.enable(&configs)?;
+    again.trigger(1)?;
+    assert_eq!(hypervisor.interrupt(gsi)?, (message(0xfee0_0000, 1), 1));
+    manager.destroy_group(again)?;
+    println!("a new group of the same lines begins unmasked, and delivers");
     Ok(())
 }

@@ -9,26 +9,49 @@ use doorbell::{
     msix::{ENABLE, Error, FUNCTION_MASK, Message, Msix, Route},
 };
 use std::{
-    io,
+    io, mem,
+    os::fd::AsFd,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 const VECTORS: u16 = 80;
-/// The table is not at the begin of the context.
+/// The table is not at the beginning of the context.
 const FIRST_LINE: u32 = 5;
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The routes of a VMM: what its hypervisor sends when a vector's irqfd is signalled.
 #[derive(Default)]
 struct Routes {
     table: Vec<Option<Message>>,
+    /// The routes since the last commit.
+    staged: Vec<(u16, Message)>,
+    /// The irqfds of the vectors.
+    irqfds: Vec<EventFd>,
     calls: usize,
     commits: usize,
     fails: bool,
+    /// A commit with this message fails, as KVM refuses a table with an invalid address.
+    invalid: Option<Message>,
+}
+
+impl Routes {
+    fn new(device: &Device) -> io::Result<Self> {
+        let irqfds = device.irqfds.iter().map(duplicate);
+        Ok(Self {
+            table: vec![None; VECTORS.into()],
+            irqfds: irqfds.collect::<io::Result<_>>()?,
+            ..Self::default()
+        })
+    }
+}
+
+fn duplicate(eventfd: &EventFd) -> io::Result<EventFd> {
+    Ok(eventfd.as_fd().try_clone_to_owned()?.into())
 }
 
 impl Route for Routes {
@@ -36,14 +59,29 @@ impl Route for Routes {
         if self.fails {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        self.table.resize(VECTORS.into(), None);
-        self.table[usize::from(vector)] = Some(message);
+        self.staged.push((vector, message));
         self.calls += 1;
         Ok(())
     }
 
     fn commit(&mut self) -> io::Result<()> {
         self.commits += 1;
+        let staged = mem::take(&mut self.staged);
+        if staged
+            .iter()
+            .any(|(_, message)| Some(*message) == self.invalid)
+        {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        for (vector, message) in staged {
+            let at = usize::from(vector);
+            let is_late = self.irqfds[at].wait(Duration::ZERO)?;
+            assert!(
+                !is_late,
+                "a message of vector {vector} came before its route"
+            );
+            self.table[at] = Some(message);
+        }
         Ok(())
     }
 }
@@ -127,7 +165,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = Device::new()?;
     let context = context()?;
     device.assign(&context)?;
-    let mut msix = Msix::new(context.clone(), FIRST_LINE, VECTORS, Routes::default())?;
+    let routes = Routes::new(&device)?;
+    let mut msix = Msix::new(context.clone(), FIRST_LINE, VECTORS, routes)?;
     assert_eq!(msix.control(), VECTORS - 1);
 
     // Before the guest has programmed anything.
@@ -188,6 +227,42 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert_eq!((device.messages(70)?, pending(&msix)), (1, vec![71]));
     println!("a route that failed left vector 70 masked; the next write sent its message");
 
+    // The hypervisor refuses the message of vector 71, and with it each table that has the message.
+    let refused = Message {
+        address: 0xfee0_0000,
+        data: 0xdead,
+    };
+    msix.route_mut().invalid = Some(refused);
+    msix.write_control(0)?;
+    for (vector, message) in [(2, moved), (3, moved), (71, refused), (72, moved)] {
+        program(&mut msix, vector, message)?;
+        set_mask(&mut msix, vector, false)?;
+    }
+    for vector in [2, 3, 71, 72] {
+        device.signal(vector)?;
+    }
+    let error = msix.write_control(ENABLE).unwrap_err();
+    assert!(
+        matches!(&error, Error::Commit { vectors, .. } if vectors == &[71]),
+        "{error}"
+    );
+    assert_eq!(pending(&msix), [71]);
+    for vector in [2, 3, 72] {
+        assert_eq!(device.messages(vector)?, 1);
+    }
+    set_mask(&mut msix, 71, true)?;
+    println!("a message that the hypervisor refuses left vector 71 masked, and no other one");
+
+    device.signal(3)?;
+    assert_eq!(device.messages(3)?, 1);
+    set_mask(&mut msix, 3, true)?;
+    device.signal(3)?;
+    assert_eq!(pending(&msix), [3, 71]);
+    msix.withdraw(3)?;
+    set_mask(&mut msix, 3, false)?;
+    assert_eq!((pending(&msix), device.messages(3)?), (vec![71], 0));
+    println!("withdrawn: the event of vector 3 was satisfied while it was masked");
+
     // A device in another thread signals all the time. After a mask no message is sent.
     let done = AtomicBool::new(false);
     thread::scope(|scope| -> Result<(), Box<dyn std::error::Error>> {
@@ -203,7 +278,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 set_mask(&mut msix, 2, true)?;
                 device.messages(2)?;
                 // The device's next signal is held.
+                let begin = Instant::now();
                 while pending(&msix) != [2, 71] {
+                    assert!(begin.elapsed() < TIMEOUT, "the device's signals are lost");
                     thread::yield_now();
                 }
                 assert_eq!(device.messages(2)?, 0, "a message of a masked vector");
@@ -235,7 +312,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let context = self::context()?;
     context.restore(&snapshot)?;
-    let mut msix = Msix::new(context.clone(), FIRST_LINE, VECTORS, Routes::default())?;
+    let status = Arc::new(context.map_status()?);
+    let routes = Routes::new(&device)?;
+    let mut msix = Msix::with_status(context.clone(), status, FIRST_LINE, VECTORS, routes)?;
     msix.restore(&state)?;
     assert_eq!(msix.save(), state);
     assert_eq!(msix.route().table[70], Some(moved));

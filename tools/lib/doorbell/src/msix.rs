@@ -8,7 +8,7 @@
 //! holds for a vhost-user backend, VFIO or another VM.
 //!
 //! ```no_run
-//! use doorbell::{Context, EventFd, msix::{Message, Msix}};
+//! use doorbell::{Context, EventFd, msix::{FnRoute, Message, Msix}};
 //! use std::sync::Arc;
 //!
 //! # fn set_gsi_route(_: u16, _: Message) -> std::io::Result<()> { Ok(()) }
@@ -19,7 +19,7 @@
 //! context.assign_trigger(&irqfd, 3)?; // for KVM_IRQFD
 //!
 //! // Reprograms KVM's routing table.
-//! let route = |vector, message| set_gsi_route(vector, message);
+//! let route = FnRoute(|vector, message| set_gsi_route(vector, message));
 //! let mut msix = Msix::new(context, 0, 16, route)?;
 //! // A guest programs vector 3, unmasks it, and enables MSI-X.
 //! msix.write_table(0x30, &0xfee0_0000_u64.to_le_bytes())?;
@@ -53,10 +53,23 @@
 //! are the caller's: a VMM that pauses the VM masks the lines for [`MaskReasons::PAUSE`]. No other code may
 //! change the first two for these lines.
 //!
-//! A write that masks returns when no delivery of the vector is in flight. From then on the pending bit is exact:
-//! it is set if, and only if, the device has signalled since. While MSI-X is not enabled, a signal is held as
+//! A write that masks returns when no delivery of the line is in flight. From then on the pending bit is exact:
+//! it is set if, and only if, a signal has not been delivered. While MSI-X is not enabled, a signal is held as
 //! under a function mask. To drop it, for example when the device uses INTx meanwhile, call
 //! [`Context::clear_lines`].
+//!
+//! If the event of a masked vector is satisfied by other means, the function must clear the pending bit (PCI
+//! 3.0, 6.8.3.5). A driver that polls a queue while its vector is masked is the usual case. Only the device
+//! can know that. It calls [`Msix::withdraw`].
+//!
+//! # What KVM still holds
+//!
+//! The barrier is that of the line: its trigger is not signalled any more. KVM may still have a signal that it
+//! took from its irqfd before. If it cannot inject a message at once, it queues a work item, which injects the
+//! message a moment later, with the route of that time. So a guest can get one message just after its mask.
+//! KVM_IRQFD with KVM_IRQFD_FLAG_DEASSIGN is stronger there: it returns when that work item has ended. A VMM
+//! that needs this after a write that masks deassigns the vector's irqfd then, and assigns it again before
+//! the unmask. The line holds the signals meanwhile.
 //!
 //! # Routes
 //!
@@ -65,7 +78,7 @@
 //!
 //! A [`Route`] has the VMM's part: it makes the eventfd that is the line's trigger send another message. It is
 //! called only for a vector that is about to be unmasked and whose message is not the one that it is routed to.
-//! It is called while the line is masked, so that nothing is sent to an old address after the write has
+//! It is called while the line is masked, so that the line sends nothing to an old address after the write has
 //! returned. So the three writes that change a masked entry cost one call, at the unmask, and masking and
 //! unmasking cost none. PCI leaves a change of an unmasked entry undefined. Here the line is masked around the
 //! call, for each write.
@@ -73,19 +86,35 @@
 //! # Failures
 //!
 //! If a route fails, the vector's line stays masked, though the guest sees an unmasked vector, and holds its
-//! message. The error is returned. The next write to the vector's entry, or to Message Control, and
-//! [`Msix::reroute`] try again.
+//! message. If a commit of several vectors fails, each half of them is routed by itself, and so on, so that
+//! only those vectors stay masked that are refused alone. The guest chooses the messages, so this happens: KVM
+//! refuses a whole table for one message with an invalid address. The error names the vectors. The next write
+//! to a vector's entry, or to Message Control, and [`Msix::reroute`] try again.
+//!
+//! If a call on the lines fails ([`Error::Lines`]), a line may still be unmasked whose register says masked, and
+//! a line whose message has changed may still send the message of before. The causes are a shortage of memory
+//! (ENOMEM) and a defect of the VMM. Try the write again. If that fails, stop the device, for example by
+//! deassigning its irqfds, and report it as broken. If routes fail in the same operation, this error is the one
+//! that is returned.
 //!
 //! # Save and restore
 //!
 //! [`Msix::save`] returns the registers. The pending messages are the lines', and belong to a
-//! [`Snapshot`](crate::Snapshot) of the context. Save both in any order after the vCPUs have stopped and the
-//! snapshot has paused the lines.
+//! [`Snapshot`](crate::Snapshot) of the context. The order of a migration:
 //!
-//! To restore, call [`Context::restore`] first, then [`Msix::new`] and [`Msix::restore`], and
-//! [`Context::resume`] last. `Context::restore` sets the mask reasons of the record. `Msix::restore` sets
-//! those of the registers, after it has routed the vectors, so it must be the later one. Nothing is delivered
-//! before `Context::resume` ends the pause.
+//! 1. Stop the vCPUs, mask all lines for [`MaskReasons::PAUSE`], and stop the backends.
+//! 2. [`Context::deassign_irqfd`] for each backend, so that its later signals stay in the eventfd.
+//! 3. [`Context::snapshot`] and [`Msix::save`], in any order.
+//! 4. KVM_IRQFD with KVM_IRQFD_FLAG_DEASSIGN for each trigger. When it has returned, KVM has no message in its
+//!    hands. Only then save the interrupt controllers.
+//!
+//! To restore, restore the interrupt controllers, and call [`Context::restore`], then [`Msix::new`] and
+//! [`Msix::restore`]. Assign KVM's irqfds, the triggers and the irqfds, and call [`Context::resume`] last.
+//! `Context::restore` sets the mask reasons of the record. `Msix::restore` sets those of the registers, after
+//! it has routed the vectors, so it must be the later one. Nothing is delivered before `Context::resume` ends
+//! the pause.
+//!
+//! If only the process is replaced, the context lives on. `Documentation/vmm.rst` has that order.
 
 mod device;
 mod error;
@@ -97,7 +126,7 @@ mod tests;
 pub use error::Error;
 pub use state::MsixState;
 
-use crate::{Context, uapi};
+use crate::{Context, StatusPages, uapi};
 use device::{Device, KernelLines};
 use error::Result;
 use std::{fmt, io, sync::Arc};
@@ -168,34 +197,67 @@ impl fmt::Display for Message {
 
 /// The VMM's part of a vector: what its line's trigger sends.
 ///
-/// A closure that takes a vector and a message is a `Route`, too.
+/// [`FnRoute`] makes a closure a `Route`, without commits.
+///
+/// With KVM the table belongs to the VM and not to the function: each KVM_SET_GSI_ROUTING replaces the whole
+/// table. So all functions, and everything else that has routes, share one table behind one mutex, as below.
+/// The lock of an [`Msix`] comes first and that of the table second. Code that has locked the table calls no
+/// method of an `Msix`.
 ///
 /// # Examples
 ///
 /// ```
 /// use doorbell::msix::{Message, Route};
-/// use std::{collections::BTreeMap, io};
+/// use std::{collections::BTreeMap, io, mem, sync::{Arc, Mutex}};
 ///
-/// /// Collects changes, and makes them with one KVM_SET_GSI_ROUTING.
+/// type Table = BTreeMap<u32, Message>;
+///
+/// /// The routes of one function, in the table of the VM.
 /// struct KvmRoutes {
-///     table: BTreeMap<u32, Message>,
+///     vm: Arc<Mutex<Table>>,
 ///     first_gsi: u32,
+///     staged: Table,
+/// }
+///
+/// /// Passes the whole table to KVM: KVM_SET_GSI_ROUTING.
+/// fn set_gsi_routing(table: &Table) -> io::Result<()> {
+///     # let _ = table;
+///     Ok(())
 /// }
 ///
 /// impl Route for KvmRoutes {
 ///     fn route(&mut self, vector: u16, message: Message) -> io::Result<()> {
-///         self.table.insert(self.first_gsi + u32::from(vector), message);
+///         self.staged.insert(self.first_gsi + u32::from(vector), message);
 ///         Ok(())
 ///     }
 ///
 ///     fn commit(&mut self) -> io::Result<()> {
-///         // Pass the whole table to KVM here.
+///         let staged = mem::take(&mut self.staged); // dropped if KVM refuses it
+///         let mut table = self.vm.lock().expect("no panic");
+///         let mut next = table.clone();
+///         next.extend(staged);
+///         set_gsi_routing(&next)?;
+///         *table = next;
 ///         Ok(())
 ///     }
 /// }
+///
+/// let vm = Arc::new(Mutex::new(Table::new()));
+/// let function = |first_gsi| KvmRoutes { vm: vm.clone(), first_gsi, staged: Table::new() };
+/// let (mut net, mut block) = (function(24), function(32));
+/// let message = Message { address: 0xfee0_0000, data: 0x41 };
+/// net.route(3, message)?;
+/// net.commit()?;
+/// block.route(0, message)?;
+/// block.commit()?;
+/// assert_eq!(vm.lock().unwrap().keys().copied().collect::<Vec<_>>(), [27, 32]);
+/// # Ok::<(), io::Error>(())
 /// ```
 pub trait Route {
     /// Makes the trigger of `vector` send `message` from now on, or from [`commit`](Route::commit) on.
+    ///
+    /// It may be called again for the same message. It may create the vector's GSI and trigger at the first
+    /// call: the line is masked, and no message is sent before this returns.
     ///
     /// # Errors
     ///
@@ -207,33 +269,82 @@ pub trait Route {
     ///
     /// # Errors
     ///
-    /// Any. The vectors stay masked then.
+    /// Any. The routes must then be those after the last commit that succeeded: drop what `route` has changed
+    /// since. Otherwise one message that the hypervisor refuses lets each later commit fail. If the commit was
+    /// for several vectors, `route` and `commit` are called again for fewer of them. If it was for one, the
+    /// vector stays masked.
     fn commit(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
 
-impl<F: FnMut(u16, Message) -> io::Result<()>> Route for F {
+/// A closure that is a [`Route`]: it takes a vector and a message, and makes the route effective at once.
+///
+/// # Examples
+///
+/// ```
+/// use doorbell::msix::{FnRoute, Message, Route};
+///
+/// let mut routed = Vec::new();
+/// let mut route = FnRoute(|vector, _message| {
+///     routed.push(vector);
+///     Ok(())
+/// });
+/// route.route(3, Message::default())?;
+/// assert_eq!(routed, [3]);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Copy)]
+pub struct FnRoute<F>(pub F);
+
+impl<F> fmt::Debug for FnRoute<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FnRoute")
+    }
+}
+
+impl<F: FnMut(u16, Message) -> io::Result<()>> Route for FnRoute<F> {
     fn route(&mut self, vector: u16, message: Message) -> io::Result<()> {
-        self(vector, message)
+        self.0(vector, message)
+    }
+}
+
+impl<R: Route + ?Sized> Route for Box<R> {
+    fn route(&mut self, vector: u16, message: Message) -> io::Result<()> {
+        (**self).route(vector, message)
+    }
+
+    fn commit(&mut self) -> io::Result<()> {
+        (**self).commit()
+    }
+}
+
+impl<R: Route + ?Sized> Route for &mut R {
+    fn route(&mut self, vector: u16, message: Message) -> io::Result<()> {
+        (**self).route(vector, message)
+    }
+
+    fn commit(&mut self) -> io::Result<()> {
+        (**self).commit()
     }
 }
 
 /// The MSI-X capability of a function, whose vectors are lines of a context.
 ///
 /// The [module](self) describes registers, masks, routes and failures. Methods that write take `&mut self`:
-/// a VMM whose vCPUs share an `Msix` puts it into a mutex. Dropping it leaves the lines as they are; call
-/// [`reset`](Msix::reset) first if the device is removed.
+/// a VMM whose vCPUs share an `Msix` puts it into an [`RwLock`](std::sync::RwLock), so that reads do not wait
+/// for each other. Dropping it leaves the lines as they are; call [`reset`](Msix::reset) first if the device
+/// is removed.
 ///
 /// # Examples
 ///
 /// ```no_run
-/// use doorbell::{Context, msix::Msix};
+/// use doorbell::{Context, msix::{FnRoute, Msix}};
 /// use std::sync::Arc;
 ///
 /// let context = Arc::new(Context::open()?);
 /// context.set_lines_masked(16)?;
-/// let mut msix = Msix::new(context.clone(), 0, 16, |_, _| Ok(()))?;
+/// let mut msix = Msix::new(context.clone(), 0, 16, FnRoute(|_, _| Ok(())))?;
 /// context.ring(3)?;
 /// let mut pba = [0; 8];
 /// msix.read_pba(0, &mut pba);
@@ -261,10 +372,47 @@ impl<R: Route> Msix<R> {
     ///
     /// See [`Msix`].
     pub fn new(context: Arc<Context>, first_line: u32, vectors: u16, route: R) -> Result<Self> {
-        if !(1..=MAX_VECTORS).contains(&vectors) {
-            return Err(Error::Vectors { vectors });
-        }
+        Self::check_vectors(vectors)?;
+        let status = Arc::new(context.map_status()?);
+        Self::with_status(context, status, first_line, vectors, route)
+    }
+
+    /// Creates the capability as [`new`](Msix::new) does, with status pages that functions of the context share.
+    ///
+    /// `status` must be pages of `context`, or pending bits are those of other lines.
+    ///
+    /// # Errors
+    ///
+    /// Those of `new`, and [`Error::StatusPages`] if the pages have another number of lines.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::{Context, msix::{FnRoute, Msix}};
+    /// # use std::sync::Arc;
+    /// # let context = Arc::new(Context::open()?);
+    /// context.set_lines_masked(24)?;
+    /// let status = Arc::new(context.map_status()?);
+    /// let route = FnRoute(|_, _| Ok(()));
+    /// let net = Msix::with_status(context.clone(), status.clone(), 0, 16, route)?;
+    /// let block = Msix::with_status(context, status, 16, 8, route)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with_status(
+        context: Arc<Context>,
+        status: Arc<StatusPages>,
+        first_line: u32,
+        vectors: u16,
+        route: R,
+    ) -> Result<Self> {
+        Self::check_vectors(vectors)?;
         let nr_lines = context.info()?.nr_lines;
+        if status.nr_lines() != nr_lines {
+            return Err(Error::StatusPages {
+                nr_lines: status.nr_lines(),
+                expected: nr_lines,
+            });
+        }
         let lines = u64::from(first_line)..u64::from(first_line) + u64::from(vectors);
         if lines.end > nr_lines.into() {
             return Err(Error::NoLines { lines, nr_lines });
@@ -275,19 +423,25 @@ impl<R: Route> Msix<R> {
             let line = first_line + at as u32;
             return Err(Error::NotEdge { line });
         }
-        let status = context.map_status()?;
         let lines = KernelLines { context, status };
         let device = Device::new(lines, first_line, vectors, route)?;
         Ok(Self { device })
     }
 
-    /// Reads from the table into `data`, at `offset` bytes from its begin.
+    fn check_vectors(vectors: u16) -> Result<()> {
+        match vectors {
+            1..=MAX_VECTORS => Ok(()),
+            _ => Err(Error::Vectors { vectors }),
+        }
+    }
+
+    /// Reads from the table into `data`, at `offset` bytes from its beginning.
     ///
     /// # Examples
     ///
     /// ```no_run
     /// # use doorbell::{Context, msix::Msix};
-    /// # fn f(msix: &Msix<fn(u16, doorbell::msix::Message) -> std::io::Result<()>>) {
+    /// # fn f(msix: &Msix<Box<dyn doorbell::msix::Route>>) {
     /// let mut control = [0; 4];
     /// msix.read_table(0x3c, &mut control);
     /// let vector_3_is_masked = control[0] & 1 != 0;
@@ -297,10 +451,11 @@ impl<R: Route> Msix<R> {
         self.device.registers.read_table(offset, data);
     }
 
-    /// Writes `data` to the table, at `offset` bytes from its begin.
+    /// Writes `data` to the table, at `offset` bytes from its beginning.
     ///
-    /// If the write masks the vector, no delivery is in flight when this returns. If it unmasks the vector,
-    /// the message that the line holds has been delivered.
+    /// If the write masks the vector, no delivery of the line is in flight when this returns. If it unmasks the
+    /// vector, the message that the line holds has been delivered, unless the line is masked for another
+    /// reason (the function's, a pause) or [moderated](Context::moderate).
     ///
     /// # Errors
     ///
@@ -314,7 +469,7 @@ impl<R: Route> Msix<R> {
         self.device.write_table(offset, data)
     }
 
-    /// Reads from the PBA into `data`, at `offset` bytes from its begin. It takes no system call.
+    /// Reads from the PBA into `data`, at `offset` bytes from its beginning. It takes no system call.
     ///
     /// Each bit is the pending message of the vector's line at that moment, whether or not the line is masked.
     /// Signals that have arrived before this call are in it. The bit of a vector that is not masked is set
@@ -333,7 +488,7 @@ impl<R: Route> Msix<R> {
     ///
     /// ```no_run
     /// # use doorbell::msix::{ENABLE, Msix};
-    /// # fn f(msix: &Msix<fn(u16, doorbell::msix::Message) -> std::io::Result<()>>) {
+    /// # fn f(msix: &Msix<Box<dyn doorbell::msix::Route>>) {
     /// let uses_intx = msix.control() & ENABLE == 0;
     /// # }
     /// ```
@@ -355,6 +510,53 @@ impl<R: Route> Msix<R> {
         self.device.write_control(value)
     }
 
+    /// Writes `data` to the capability in the configuration space, at `offset` bytes from its beginning.
+    ///
+    /// The write may have any length. Message Control is at offset 2, and a guest may reach it by a byte, a word or
+    /// a dword. All else of the capability is read-only.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`write_control`](Msix::write_control).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::msix::{ENABLE, Msix, Route};
+    /// # fn f<R: Route>(msix: &mut Msix<R>) -> Result<(), doorbell::msix::Error> {
+    /// msix.write_capability(0, &0x8000_0000_u32.to_le_bytes())?;
+    /// assert_ne!(msix.control() & ENABLE, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn write_capability(&mut self, offset: u64, data: &[u8]) -> Result<()> {
+        self.device.write_capability(offset, data)
+    }
+
+    /// Drops the pending message of `vector`.
+    ///
+    /// A device calls it if the event of a masked vector has been satisfied by other means. Then PCI asks for
+    /// a pending bit of 0 and no message at the unmask. A signal that arrives during the call is dropped or kept.
+    /// So the device calls it first, then checks for new events, and signals if it finds one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoVector`] and [`Error::Lines`]: the message is kept.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use doorbell::msix::{Msix, Route};
+    /// # fn f<R: Route>(msix: &Msix<R>) -> Result<(), doorbell::msix::Error> {
+    /// // The guest has polled the queue of vector 3, and it is empty.
+    /// msix.withdraw(3)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn withdraw(&self, vector: u16) -> Result<()> {
+        self.device.withdraw(vector)
+    }
+
     /// Resets the function: masks all vectors, drops their messages, and resets the registers.
     ///
     /// Stop the device first, or its later signals are pending after the reset.
@@ -367,7 +569,7 @@ impl<R: Route> Msix<R> {
     ///
     /// ```no_run
     /// # use doorbell::msix::Msix;
-    /// # fn f(msix: &mut Msix<fn(u16, doorbell::msix::Message) -> std::io::Result<()>>) -> Result<(), doorbell::msix::Error> {
+    /// # fn f(msix: &mut Msix<Box<dyn doorbell::msix::Route>>) -> Result<(), doorbell::msix::Error> {
     /// msix.reset()?;
     /// assert_eq!(msix.control(), msix.vectors() - 1);
     /// # Ok(())
@@ -389,7 +591,7 @@ impl<R: Route> Msix<R> {
     ///
     /// ```no_run
     /// # use doorbell::msix::Msix;
-    /// # fn f(msix: &mut Msix<fn(u16, doorbell::msix::Message) -> std::io::Result<()>>) -> Result<(), doorbell::msix::Error> {
+    /// # fn f(msix: &mut Msix<Box<dyn doorbell::msix::Route>>) -> Result<(), doorbell::msix::Error> {
     /// msix.reroute()?;
     /// # Ok(())
     /// # }
@@ -403,9 +605,8 @@ impl<R: Route> Msix<R> {
     /// # Examples
     ///
     /// ```no_run
-    /// # use doorbell::msix::{Error, Message, Msix};
-    /// # type Route = fn(u16, Message) -> std::io::Result<()>;
-    /// # fn f(msix: Msix<Route>, mut next: Msix<Route>) -> Result<(), Error> {
+    /// # use doorbell::msix::{Error, Msix, Route};
+    /// # fn f<R: Route>(msix: Msix<R>, mut next: Msix<R>) -> Result<(), Error> {
     /// let state = msix.save();
     /// next.restore(&state)?;
     /// # Ok(())
@@ -418,7 +619,7 @@ impl<R: Route> Msix<R> {
     /// Brings the registers into `state`, routes the vectors, and sets the masks of the lines.
     ///
     /// Call it after [`Context::restore`]; the [module](self#save-and-restore) has the order of all calls. If the
-    /// lines are not paused, they deliver what they hold.
+    /// lines are not paused, they deliver what they hold. Then the triggers must be assigned before.
     ///
     /// # Errors
     ///

@@ -30,6 +30,7 @@ fn types_can_be_shared_between_threads() {
 fn msix_can_be_shared_between_threads() {
     is_shared::<msix::Msix<()>>();
     is_shared::<msix::MsixState>();
+    is_shared::<msix::FnRoute<fn()>>();
     fn is_error<T: std::error::Error + Send + Sync + 'static>() {}
     is_error::<msix::Error>();
 }

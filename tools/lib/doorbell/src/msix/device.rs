@@ -5,7 +5,7 @@
 
 use super::{Error, Message, Route, error::Result, registers::Registers};
 use crate::{Context, LineSet, MaskReasons, StatusPages};
-use std::{ops::Range, sync::Arc};
+use std::{io, ops::Range, sync::Arc};
 
 /// The calls of a context that the device needs.
 pub(super) trait Lines {
@@ -26,7 +26,7 @@ pub(super) trait Lines {
 #[derive(Debug)]
 pub(super) struct KernelLines {
     pub(super) context: Arc<Context>,
-    pub(super) status: StatusPages,
+    pub(super) status: Arc<StatusPages>,
 }
 
 impl Lines for KernelLines {
@@ -57,9 +57,9 @@ pub(super) struct Device<L, R> {
     /// The message that each vector was routed to.
     routed: Vec<Option<Message>>,
     /// The vectors whose line is masked for the vector's own reason.
-    held: Vec<bool>,
+    masked: Vec<bool>,
     /// The lines are masked for the function.
-    function_held: bool,
+    function_masked: bool,
 }
 
 impl<L, R> Device<L, R> {
@@ -77,10 +77,10 @@ impl<L: Lines, R: Route> Device<L, R> {
             registers: Registers::new(vectors),
             first_line,
             routed: vec![None; vectors.into()],
-            held: vec![false; vectors.into()],
-            function_held: false,
+            masked: vec![false; vectors.into()],
+            function_masked: false,
         };
-        device.hold_all()?;
+        device.mask_all()?;
         Ok(device)
     }
 
@@ -97,27 +97,37 @@ impl<L: Lines, R: Route> Device<L, R> {
     }
 
     /// Masks all lines for both reasons, whatever they were masked for, and forgets the routes.
-    fn hold_all(&mut self) -> Result {
+    fn mask_all(&mut self) -> Result {
         self.routed.fill(None);
         let both = MaskReasons::VECTOR | MaskReasons::FUNCTION;
         self.lines.mask(&self.all(), both)?;
-        self.held.fill(true);
-        self.function_held = true;
+        self.masked.fill(true);
+        self.function_masked = true;
         Ok(())
     }
 
     pub(super) fn write_table(&mut self, offset: u64, data: &[u8]) -> Result {
         match self.registers.write_table(offset, data) {
             // The function's mask is not that of its register, because a call has failed.
-            Some(_) if self.function_held == self.registers.is_open() => self.settle_all(),
-            Some(vector) => self.settle(vector..vector + 1),
+            Some(_) if self.function_masked == self.registers.is_open() => self.apply_all(),
+            Some(vector) => self.apply(vector..vector + 1),
             None => Ok(()),
         }
     }
 
     pub(super) fn write_control(&mut self, value: u16) -> Result {
         self.registers.set_control(value);
-        self.settle_all()
+        self.apply_all()
+    }
+
+    /// Writes to the capability in the configuration space. Only the upper byte of Message Control, at offset 3,
+    /// has bits that can be written.
+    pub(super) fn write_capability(&mut self, offset: u64, data: &[u8]) -> Result {
+        let at = 3_u64.checked_sub(offset).map(|at| at as usize);
+        match at.and_then(|at| data.get(at)) {
+            Some(&upper) => self.write_control(u16::from(upper) << 8),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn read_pba(&self, offset: u64, data: &mut [u8]) {
@@ -131,22 +141,30 @@ impl<L: Lines, R: Route> Device<L, R> {
 
     pub(super) fn reset(&mut self) -> Result {
         self.registers = Registers::new(self.registers.vectors());
-        self.hold_all()?;
+        self.mask_all()?;
         Ok(self.lines.clear(&self.all())?)
+    }
+
+    pub(super) fn withdraw(&self, vector: u16) -> Result {
+        let vectors = self.registers.vectors();
+        if vector >= vectors {
+            return Err(Error::NoVector { vector, vectors });
+        }
+        Ok(self.lines.clear(&self.lines_of(&[vector]))?)
     }
 
     pub(super) fn restore(&mut self, registers: Registers) -> Result {
         self.registers = registers;
-        self.hold_all()?;
-        self.settle_all()
+        self.mask_all()?;
+        self.apply_all()
     }
 
     pub(super) fn reroute(&mut self) -> Result {
         self.routed.fill(None);
-        self.settle_all()
+        self.apply_all()
     }
 
-    fn is_masked(&self, vector: u16) -> bool {
+    fn is_masked_by_guest(&self, vector: u16) -> bool {
         self.registers.entries[usize::from(vector)].masked
     }
 
@@ -159,65 +177,66 @@ impl<L: Lines, R: Route> Device<L, R> {
     }
 
     /// Brings all vectors and the function into the state of the registers.
-    fn settle_all(&mut self) -> Result {
+    fn apply_all(&mut self) -> Result {
         let open = self.registers.is_open();
-        if !open && !self.function_held {
+        if !open && !self.function_masked {
             self.lines.mask(&self.all(), MaskReasons::FUNCTION)?;
-            self.function_held = true;
+            self.function_masked = true;
         }
-        let routed = match self.settle(0..self.registers.vectors()) {
+        let routed = match self.apply(0..self.registers.vectors()) {
             Err(error) if !error.is_route() => return Err(error),
             // The vectors that have no route are masked by themselves.
             routed => routed,
         };
-        if open && self.function_held {
+        if open && self.function_masked {
             self.lines.unmask(&self.all(), MaskReasons::FUNCTION)?;
-            self.function_held = false;
+            self.function_masked = false;
         }
         routed
     }
 
     /// Brings `vectors` into the state of the registers: masks, routes, and then unmasks.
-    fn settle(&mut self, vectors: Range<u16>) -> Result {
+    fn apply(&mut self, vectors: Range<u16>) -> Result {
         // The function's mask covers a route as well as the vector's own does.
-        self.hold(vectors.clone(), |device, vector| {
-            device.is_masked(vector) || (!device.function_held && device.is_stale(vector))
+        self.mask_where(vectors.clone(), |device, vector| {
+            device.is_masked_by_guest(vector)
+                || (!device.function_masked && device.is_stale(vector))
         })?;
         let routed = self.route_stale(vectors.clone());
-        self.hold(vectors.clone(), Self::is_stale)?;
-        self.release(vectors)?;
+        self.mask_where(vectors.clone(), Self::is_stale)?;
+        self.unmask_ready(vectors)?;
         routed
     }
 
     /// Masks the lines of those `vectors` that `which` chooses and that are not masked yet.
-    fn hold(&mut self, vectors: Range<u16>, which: impl Fn(&Self, u16) -> bool) -> Result {
-        let hold: Vec<u16> = vectors
-            .filter(|&vector| !self.held[usize::from(vector)] && which(self, vector))
+    fn mask_where(&mut self, vectors: Range<u16>, which: impl Fn(&Self, u16) -> bool) -> Result {
+        let mask: Vec<u16> = vectors
+            .filter(|&vector| !self.masked[usize::from(vector)] && which(self, vector))
             .collect();
-        if hold.is_empty() {
+        if mask.is_empty() {
             return Ok(());
         }
         self.lines
-            .mask(&self.lines_of(&hold), MaskReasons::VECTOR)?;
-        for vector in hold {
-            self.held[usize::from(vector)] = true;
+            .mask(&self.lines_of(&mask), MaskReasons::VECTOR)?;
+        for vector in mask {
+            self.masked[usize::from(vector)] = true;
         }
         Ok(())
     }
 
     /// Unmasks the lines of those `vectors` that are not masked by the guest and have their route.
-    fn release(&mut self, vectors: Range<u16>) -> Result {
-        let release: Vec<u16> = vectors
-            .filter(|&vector| self.held[usize::from(vector)])
-            .filter(|&vector| !self.is_masked(vector) && !self.is_stale(vector))
+    fn unmask_ready(&mut self, vectors: Range<u16>) -> Result {
+        let ready: Vec<u16> = vectors
+            .filter(|&vector| self.masked[usize::from(vector)])
+            .filter(|&vector| !self.is_masked_by_guest(vector) && !self.is_stale(vector))
             .collect();
-        if release.is_empty() {
+        if ready.is_empty() {
             return Ok(());
         }
         self.lines
-            .unmask(&self.lines_of(&release), MaskReasons::VECTOR)?;
-        for vector in release {
-            self.held[usize::from(vector)] = false;
+            .unmask(&self.lines_of(&ready), MaskReasons::VECTOR)?;
+        for vector in ready {
+            self.masked[usize::from(vector)] = false;
         }
         Ok(())
     }
@@ -225,42 +244,71 @@ impl<L: Lines, R: Route> Device<L, R> {
     /// Routes those of `vectors` that are stale. Returns the first error; the vectors that have failed are
     /// still stale.
     fn route_stale(&mut self, vectors: Range<u16>) -> Result {
-        let mut result = Ok(());
+        let stale: Vec<u16> = vectors.filter(|&vector| self.is_stale(vector)).collect();
+        let mut errors = RouteErrors::default();
+        self.route_all(&stale, &mut errors);
+        errors.into_result()
+    }
+
+    /// Routes `vectors` with one commit. If it fails, routes each half by itself, so that only those vectors
+    /// fail that are refused alone.
+    fn route_all(&mut self, vectors: &[u16], errors: &mut RouteErrors) {
         let mut routed = Vec::new();
-        for vector in vectors {
-            if !self.is_stale(vector) {
-                continue;
-            }
+        for &vector in vectors {
             let at = usize::from(vector);
             let message = self.registers.entries[at].message;
             // The old route may be gone, also if the call fails.
             self.routed[at] = None;
             match self.route.route(vector, message) {
-                Ok(()) => {
-                    self.routed[at] = Some(message);
-                    routed.push(vector);
-                }
+                Ok(()) => routed.push(vector),
                 Err(source) => {
-                    result = result.and(Err(Error::Route {
+                    errors.route.get_or_insert(Error::Route {
                         vector,
                         message,
                         source,
-                    }));
+                    });
                 }
             }
         }
         if routed.is_empty() {
-            return result;
+            return;
         }
-        if let Err(source) = self.route.commit() {
-            for &vector in &routed {
-                self.routed[usize::from(vector)] = None;
+        match self.route.commit() {
+            Ok(()) => {
+                for vector in routed {
+                    let at = usize::from(vector);
+                    self.routed[at] = Some(self.registers.entries[at].message);
+                }
             }
-            result = result.and(Err(Error::Commit {
-                vectors: routed.len(),
-                source,
-            }));
+            Err(source) if routed.len() == 1 => errors.add_refused(routed[0], source),
+            Err(_) => {
+                let (first, second) = routed.split_at(routed.len() / 2);
+                self.route_all(first, errors);
+                self.route_all(second, errors);
+            }
         }
-        result
+    }
+}
+
+/// The failures of one operation on routes.
+#[derive(Default)]
+struct RouteErrors {
+    /// The first vector that could not be routed.
+    route: Option<Error>,
+    /// The vectors whose commit failed, and the first cause.
+    refused: Vec<u16>,
+    cause: Option<io::Error>,
+}
+
+impl RouteErrors {
+    fn add_refused(&mut self, vector: u16, source: io::Error) {
+        self.refused.push(vector);
+        self.cause.get_or_insert(source);
+    }
+
+    fn into_result(self) -> Result {
+        let vectors = self.refused;
+        let commit = self.cause.map(|source| Error::Commit { vectors, source });
+        self.route.or(commit).map_or(Ok(()), Err)
     }
 }

@@ -8,8 +8,8 @@ pub(super) type Result<T = ()> = std::result::Result<T, Error>;
 /// An operation of an [`Msix`](super::Msix) that failed.
 ///
 /// If a write fails, its register has the new value all the same: the guest cannot be told of the failure.
-/// Vectors that are affected stay masked. The next write to the entry of the vector, or to Message Control,
-/// tries again.
+/// The [module](super#failures) describes what happens to the vectors. The next write to the entry of the
+/// vector, or to Message Control, tries again.
 ///
 /// # Examples
 ///
@@ -40,7 +40,21 @@ pub enum Error {
         /// The line.
         line: u32,
     },
-    /// A call on the lines failed.
+    /// The function does not have this vector.
+    NoVector {
+        /// The vector.
+        vector: u16,
+        /// Number of vectors.
+        vectors: u16,
+    },
+    /// The status pages have another number of lines than the context.
+    StatusPages {
+        /// Number of lines of the status pages.
+        nr_lines: u32,
+        /// Number of lines of the context.
+        expected: u32,
+    },
+    /// A call on the lines failed. It is returned if routes have failed, too.
     Lines(crate::Error),
     /// A vector could not be routed to its message. The vector stays masked.
     Route {
@@ -51,11 +65,11 @@ pub enum Error {
         /// Cause of the failure.
         source: io::Error,
     },
-    /// The routes of some vectors could not be committed. The vectors stay masked.
+    /// The routes of some vectors could not be committed, each by itself. These vectors stay masked.
     Commit {
-        /// Number of vectors.
-        vectors: usize,
-        /// Cause of the failure.
+        /// The vectors.
+        vectors: Vec<u16>,
+        /// Cause of the first failure.
         source: io::Error,
     },
     /// A state has an unknown version.
@@ -114,6 +128,27 @@ impl Error {
     }
 }
 
+/// Displays vectors: the first ones, and the number of the others.
+struct Vectors<'a>(&'a [u16]);
+
+impl fmt::Display for Vectors<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 8;
+        f.write_str(if self.0.len() == 1 {
+            "vector"
+        } else {
+            "vectors"
+        })?;
+        for (at, vector) in self.0.iter().take(SHOWN).enumerate() {
+            write!(f, "{} {vector}", if at == 0 { "" } else { "," })?;
+        }
+        match self.0.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
 impl From<crate::Error> for Error {
     fn from(error: crate::Error) -> Self {
         Self::Lines(error)
@@ -135,11 +170,20 @@ impl fmt::Display for Error {
                 f,
                 "line {line} is a level line or masks itself: make it an edge line with set_type()"
             ),
+            Self::NoVector { vector, vectors } => {
+                write!(f, "vector {vector}: the function has {vectors}")
+            }
+            Self::StatusPages { nr_lines, expected } => write!(
+                f,
+                "the status pages have {nr_lines} lines, the context {expected}: map them after set_lines()"
+            ),
             Self::Lines(error) => error.fmt(f),
             Self::Route {
                 vector, message, ..
             } => write!(f, "route vector {vector} to {message}"),
-            Self::Commit { vectors, .. } => write!(f, "commit the routes of {vectors} vectors"),
+            Self::Commit { vectors, .. } => {
+                write!(f, "commit the route of {}", Vectors(vectors))
+            }
             Self::StateVersion { version } => {
                 write!(f, "the state has version {version}, which is unknown")
             }

@@ -6,12 +6,12 @@ mod fake;
 mod hardware;
 
 use super::{
-    ENABLE, Error, FUNCTION_MASK, Message, MsixState,
+    ENABLE, Error, FUNCTION_MASK, Message, MsixState, Route,
     device::{Device, Lines as _},
     registers::Registers,
 };
 use crate::MaskReasons;
-use fake::{FIRST_LINE, World};
+use fake::{FIRST_LINE, Topology};
 use hardware::Hardware;
 use proptest::{prelude::*, sample::select, test_runner::TestCaseError};
 
@@ -21,6 +21,8 @@ enum Step {
     WriteEntry { vector: u16, at: u64, data: Vec<u8> },
     WriteTable { offset: u64, data: Vec<u8> },
     WriteControl { value: u16 },
+    WriteCapability { offset: u64, data: Vec<u8> },
+    Withdraw { vector: u16 },
     Signal { vector: u16, ends: bool },
     Finish { vector: u16 },
     SetStopped { stopped: bool },
@@ -64,6 +66,9 @@ fn step() -> impl Strategy<Value = Step> {
             1 => select(vec![0, FUNCTION_MASK, ENABLE | FUNCTION_MASK]),
             1 => any::<u16>(),
         ].prop_map(|value| Step::WriteControl { value }),
+        1 => (prop_oneof![0..8u64, any::<u64>()], proptest::collection::vec(any::<u8>(), 0..6))
+            .prop_map(|(offset, data)| Step::WriteCapability { offset, data }),
+        1 => vector.prop_map(|vector| Step::Withdraw { vector }),
         10 => (vector, any::<bool>()).prop_map(|(vector, ends)| Step::Signal { vector, ends }),
         3 => vector.prop_map(|vector| Step::Finish { vector }),
         2 => any::<bool>().prop_map(|stopped| Step::SetStopped { stopped }),
@@ -94,15 +99,23 @@ fn vectors() -> impl Strategy<Value = u16> {
     prop_oneof![3 => 1..4u16, 1 => select(vec![32, 33, 64, 65, 130])]
 }
 
-/// A device and its world, and the hardware that it is compared with.
+/// Counts for a vector that the device cannot change.
+#[derive(Clone, Copy, Default)]
+struct Account {
+    signals: usize,
+    /// There was a signal since the last delivery started, or since the last reset or withdrawal.
+    owed: bool,
+}
+
+/// A device and its topology, and the hardware that it is compared with.
 struct Pair {
-    world: World,
-    device: Device<World, World>,
+    topology: Topology,
+    device: Device<Topology, Topology>,
     hardware: Hardware,
 }
 
-fn device(world: &World, vectors: u16) -> Device<World, World> {
-    Device::new(world.clone(), FIRST_LINE, vectors, world.clone()).expect("a device")
+fn device(topology: &Topology, vectors: u16) -> Device<Topology, Topology> {
+    Device::new(topology.clone(), FIRST_LINE, vectors, topology.clone()).expect("a device")
 }
 
 /// Returns a state that was sent to another process.
@@ -115,11 +128,11 @@ fn sent(state: MsixState) -> MsixState {
 
 impl Pair {
     fn new(vectors: u16) -> Self {
-        let world = World::new(vectors);
+        let topology = Topology::new(vectors);
         Self {
-            device: device(&world, vectors),
+            device: device(&topology, vectors),
             hardware: Hardware::new(vectors),
-            world,
+            topology,
         }
     }
 
@@ -148,30 +161,38 @@ impl Pair {
                 self.hardware.write_control(value);
                 self.device.write_control(value)
             }
+            Step::WriteCapability { offset, ref data } => {
+                self.hardware.write_capability(offset, data);
+                self.device.write_capability(offset, data)
+            }
+            Step::Withdraw { vector } => {
+                self.hardware.withdraw(vector % vectors);
+                self.device.withdraw(vector % vectors)
+            }
             Step::Signal { vector, ends } => {
                 self.hardware.signal(vector % vectors, ends);
-                self.world.ring(vector % vectors, ends);
+                self.topology.ring(vector % vectors, ends);
                 Ok(())
             }
             Step::Finish { vector } => {
                 self.hardware.finish(vector % vectors);
-                self.world.finish(vector % vectors);
+                self.topology.finish(vector % vectors);
                 Ok(())
             }
             Step::SetStopped { stopped } => {
                 self.hardware.set_stopped(stopped);
-                let (all, failing) = (self.world.all(), self.world.state().lines_fail.take());
+                let (all, failing) = (self.topology.all(), self.topology.state().lines_fail.take());
                 let result = match stopped {
-                    true => self.world.mask(&all, MaskReasons::PAUSE),
-                    false => self.world.unmask(&all, MaskReasons::PAUSE),
+                    true => self.topology.mask(&all, MaskReasons::PAUSE),
+                    false => self.topology.unmask(&all, MaskReasons::PAUSE),
                 };
                 result.expect("nothing fails");
-                self.world.state().lines_fail = failing;
+                self.topology.state().lines_fail = failing;
                 Ok(())
             }
             Step::Reset => {
                 self.hardware.reset();
-                self.world.lose_routes();
+                self.topology.lose_routes();
                 let result = self.device.reset();
                 // A reset that has failed is repeated as a whole.
                 result.or_else(|_| self.device.reset())
@@ -182,7 +203,7 @@ impl Pair {
             }
             Step::Restore => {
                 self.hardware.drain_all();
-                self.world.lose_routes();
+                self.topology.lose_routes();
                 let state = sent(MsixState::of(&self.device.registers));
                 let registers = state.to_registers(vectors).expect("its own state");
                 self.device.restore(registers)
@@ -190,25 +211,25 @@ impl Pair {
             Step::Migrate => {
                 let stopped = self.hardware.stopped;
                 self.step(&Step::SetStopped { stopped: true })?;
-                self.world.state().lines_fail = None;
+                self.topology.state().lines_fail = None;
                 let state = sent(MsixState::of(&self.device.registers));
-                self.world = self.world.migrate();
-                self.device = device(&self.world, vectors);
+                self.topology = self.topology.migrate();
+                self.device = device(&self.topology, vectors);
                 let registers = state.to_registers(vectors).expect("its own state");
                 let result = self.device.restore(registers);
                 self.step(&Step::SetStopped { stopped })?;
                 result
             }
             Step::FailLines { after } => {
-                self.world.state().lines_fail = Some(after);
+                self.topology.state().lines_fail = Some(after);
                 Ok(())
             }
             Step::FailRoute { after } => {
-                self.world.state().route_fails = Some(after);
+                self.topology.state().route_fails = Some(after);
                 Ok(())
             }
             Step::FailCommit { after } => {
-                self.world.state().commit_fails = Some(after);
+                self.topology.state().commit_fails = Some(after);
                 Ok(())
             }
         }
@@ -242,10 +263,11 @@ impl Pair {
 
     fn check_reasons(&self) -> Result<(), TestCaseError> {
         for vector in 0..self.vectors() {
-            let reasons = self.world.reasons(vector);
+            let reasons = self.topology.reasons(vector);
             prop_assert_eq!(
                 reasons.contains(MaskReasons::VECTOR),
-                self.hardware.is_masked(vector),
+                self.hardware.is_masked(vector)
+                    || (self.hardware.is_open() && self.hardware.is_refused(vector)),
                 "vector {}",
                 vector
             );
@@ -267,13 +289,13 @@ impl Pair {
                 of_vector.map(|sent| sent.message).collect()
             };
             prop_assert_eq!(
-                of(&self.world.state().sent),
+                of(&self.topology.state().sent),
                 of(&self.hardware.sent),
                 "messages of vector {}",
                 vector
             );
             prop_assert_eq!(
-                self.world.in_flight(vector),
+                self.topology.in_flight(vector),
                 self.hardware.in_flight[usize::from(vector)],
                 "in flight of vector {}",
                 vector
@@ -283,7 +305,7 @@ impl Pair {
     }
 
     fn check_faults(&self) -> Result<(), TestCaseError> {
-        let faults = &self.world.state().faults;
+        let faults = &self.topology.state().faults;
         prop_assert!(faults.is_empty(), "{faults:?}");
         Ok(())
     }
@@ -299,7 +321,7 @@ impl Pair {
     /// Ends all failures, and writes to registers what they contain.
     fn repair(&mut self, by_control: bool) -> Result<(), TestCaseError> {
         {
-            let mut state = self.world.state();
+            let mut state = self.topology.state();
             (state.lines_fail, state.route_fails, state.commit_fails) = (None, None, None);
         }
         if by_control {
@@ -317,18 +339,57 @@ impl Pair {
         Ok(())
     }
 
-    /// Checks that no vector holds a message that it may send, and that no message was invented.
-    fn check_nothing_owed(&self, signals: &[usize]) -> Result<(), TestCaseError> {
-        for vector in 0..self.vectors() {
-            let at = usize::from(vector);
-            let owes = self.world.pending(vector) && self.world.in_flight(vector).is_none();
+    /// Returns the number of deliveries of `vector` that have started.
+    fn started(&self, vector: u16) -> usize {
+        let in_flight = usize::from(self.topology.in_flight(vector).is_some());
+        let state = self.topology.state();
+        let sent = state.sent.iter().filter(|sent| sent.vector == vector);
+        sent.count() + in_flight
+    }
+
+    /// Does `step`, and accounts for the messages.
+    fn step_on(&mut self, accounts: &mut [Account], step: &Step) -> Result<(), Error> {
+        let vectors = self.vectors();
+        let before: Vec<usize> = (0..vectors).map(|vector| self.started(vector)).collect();
+        let result = self.step(step);
+        match *step {
+            Step::Signal { vector, .. } => {
+                let account = &mut accounts[usize::from(vector % vectors)];
+                account.signals += 1;
+                account.owed = true;
+            }
+            Step::Reset => accounts.iter_mut().for_each(|account| account.owed = false),
+            Step::Withdraw { vector } if result.is_ok() => {
+                accounts[usize::from(vector % vectors)].owed = false;
+            }
+            _ => {}
+        }
+        self.update_accounts(accounts, &before);
+        result
+    }
+
+    /// Nothing is owed to a vector any more if a delivery has started.
+    fn update_accounts(&self, accounts: &mut [Account], before: &[usize]) {
+        for ((vector, account), before) in (0..).zip(accounts).zip(before) {
+            account.owed &= self.started(vector) == *before;
+        }
+    }
+
+    /// Checks that each signal was delivered or is pending, that no vector holds a message that it may send,
+    /// and that no message was invented.
+    fn check_nothing_owed(&self, accounts: &[Account]) -> Result<(), TestCaseError> {
+        for (vector, account) in (0..).zip(accounts) {
+            let pending = self.topology.pending(vector);
+            prop_assert_eq!(pending, account.owed, "dropped or kept: vector {}", vector);
+            let owes = pending && self.topology.in_flight(vector).is_none();
             prop_assert!(
-                !owes || !self.world.reasons(vector).is_empty(),
+                !owes || !self.topology.reasons(vector).is_empty(),
                 "lost: vector {vector}"
             );
-            let state = self.world.state();
-            let sent = state.sent.iter().filter(|sent| sent.vector == vector);
-            prop_assert!(sent.count() <= signals[at], "invented: vector {vector}");
+            prop_assert!(
+                self.started(vector) <= account.signals,
+                "invented: vector {vector}"
+            );
         }
         Ok(())
     }
@@ -342,16 +403,13 @@ fn fail_and_repair(
     lines_fail: bool,
 ) -> Result<(), TestCaseError> {
     let mut pair = Pair::new(vectors);
-    let mut signals = vec![0; vectors.into()];
+    let mut accounts = vec![Account::default(); vectors.into()];
     for step in steps {
         let before: Vec<Message> = (0..vectors)
             .map(|vector| pair.hardware.message(vector))
             .collect();
-        let sent = pair.world.state().sent.len();
-        if let Step::Signal { vector, .. } = step {
-            signals[usize::from(vector % vectors)] += 1;
-        }
-        let result = pair.step(step);
+        let sent = pair.topology.state().sent.len();
+        let result = pair.step_on(&mut accounts, step);
         pair.check_faults()?;
         pair.check_registers()?;
         if lines_fail {
@@ -360,23 +418,25 @@ fn fail_and_repair(
         // Nothing but routes fails, so that masks are those of the guest, and more.
         prop_assert!(result.is_ok() || result.is_err_and(|error| error.is_route()));
         for vector in 0..vectors {
-            let reasons = pair.world.reasons(vector);
+            let reasons = pair.topology.reasons(vector);
             let masked = pair.hardware.is_masked(vector);
             prop_assert!(reasons.contains(MaskReasons::VECTOR) || !masked);
             let open = pair.hardware.is_open();
             prop_assert_eq!(reasons.contains(MaskReasons::FUNCTION), !open);
         }
-        for sent in &pair.world.state().sent[sent..] {
+        for sent in &pair.topology.state().sent[sent..] {
             let after = pair.hardware.message(sent.vector);
             let before = before[usize::from(sent.vector)];
             prop_assert!(sent.message == before || sent.message == after);
         }
     }
+    let before: Vec<usize> = (0..vectors).map(|vector| pair.started(vector)).collect();
     pair.repair(by_control)?;
+    pair.update_accounts(&mut accounts, &before);
     pair.check_faults()?;
     pair.check_registers()?;
     pair.check_reasons()?;
-    pair.check_nothing_owed(&signals)
+    pair.check_nothing_owed(&accounts)
 }
 
 fn config() -> ProptestConfig {
@@ -403,6 +463,28 @@ proptest! {
     }
 
     #[test]
+    fn only_vectors_whose_message_is_refused_stay_masked(
+        vectors in vectors(),
+        invalid in select(vec![0, 1, 2, 0xfee0_0000]),
+        steps in proptest::collection::vec(step(), 0..60),
+    ) {
+        let mut pair = Pair::new(vectors);
+        pair.topology.state().invalid = Some(invalid);
+        pair.hardware.invalid = Some(invalid);
+        for step in &steps {
+            match pair.step(step) {
+                Ok(()) => {}
+                Err(Error::Commit { vectors, .. }) => {
+                    let refused = |&vector: &u16| pair.hardware.is_refused(vector);
+                    prop_assert!(!vectors.is_empty() && vectors.iter().all(refused), "{vectors:?}");
+                }
+                Err(error) => prop_assert!(false, "{error}"),
+            }
+            pair.check_all()?;
+        }
+    }
+
+    #[test]
     fn routes_that_fail_are_repaired(
         vectors in vectors(),
         steps in proptest::collection::vec(failing_step(), 0..60),
@@ -421,14 +503,23 @@ proptest! {
     }
 
     #[test]
-    fn reads_that_pci_does_not_define_are_all_ones(offset: u64, mut data: Vec<u8>) {
+    fn reads_that_pci_does_not_define_are_all_ones(
+        offset in prop_oneof![0..64u64, any::<u64>(), (0..64u64).prop_map(|at| at | (1 << 32))],
+        len in 0..20usize,
+    ) {
         let pair = Pair::new(3);
-        let (len, offset) = (data.len(), offset % 64);
         let defined = |size| [4, 8].contains(&len) && offset % len as u64 == 0 && offset < size;
-        pair.device.registers.read_table(offset, &mut data);
-        prop_assert!(defined(48) || data.iter().all(|&byte| byte == 0xff));
-        pair.device.read_pba(offset, &mut data);
-        prop_assert!(defined(8) || data.iter().all(|&byte| byte == 0xff));
+        let (mut ours, mut theirs) = (vec![0x5a; len], vec![0xa5; len]);
+        pair.device.registers.read_table(offset, &mut ours);
+        pair.hardware.read_table(offset, &mut theirs);
+        prop_assert_eq!(&ours, &theirs);
+        prop_assert!(defined(48) || ours.iter().all(|&byte| byte == 0xff));
+        ours.fill(0x5a);
+        theirs.fill(0xa5);
+        pair.device.read_pba(offset, &mut ours);
+        pair.hardware.read_pba(offset, &mut theirs);
+        prop_assert_eq!(&ours, &theirs);
+        prop_assert!(defined(8) || ours.iter().all(|&byte| byte == 0xff));
     }
 }
 
@@ -459,16 +550,16 @@ fn reserved_bits_read_as_zero() {
     assert_eq!(registers.control(), ENABLE | FUNCTION_MASK | 1);
 }
 
-fn write(device: &mut Device<World, World>, offset: u64, dword: u32) {
+fn write(device: &mut Device<Topology, Topology>, offset: u64, dword: u32) {
     device.write_table(offset, &dword.to_le_bytes()).unwrap();
 }
 
 #[test]
 fn a_message_is_routed_once_and_only_if_it_has_changed() {
-    let world = World::new(4);
-    let mut device = device(&world, 4);
+    let topology = Topology::new(4);
+    let mut device = device(&topology, 4);
     let counts = || {
-        let state = world.state();
+        let state = topology.state();
         (state.routes, state.commits)
     };
     for vector in 0..3 {
@@ -490,69 +581,131 @@ fn a_message_is_routed_once_and_only_if_it_has_changed() {
     write(&mut device, 4, 1);
     write(&mut device, 8, 0x99);
     assert_eq!(counts(), (3, 1), "the vector is masked");
-    let calls = world.state().calls;
+    let calls = topology.state().calls;
     write(&mut device, 12, 0);
     assert_eq!(counts(), (4, 2));
-    assert_eq!(world.state().calls, calls + 1, "an unmask");
+    assert_eq!(topology.state().calls, calls + 1, "an unmask");
     write(&mut device, 8, 0x98);
     assert_eq!(counts(), (5, 3), "the vector is not masked");
-    assert_eq!(world.state().calls, calls + 3, "a mask and an unmask");
-    world.ring(0, true);
+    assert_eq!(topology.state().calls, calls + 3, "a mask and an unmask");
+    topology.ring(0, true);
     let message = Message {
         address: 0x1_fee0_1000,
         data: 0x98,
     };
-    assert_eq!(world.state().sent.last().unwrap().message, message);
-    assert_eq!(world.state().faults, [] as [String; 0]);
+    assert_eq!(topology.state().sent.last().unwrap().message, message);
+    assert_eq!(topology.state().faults, [] as [String; 0]);
 }
 
 #[test]
 fn a_route_that_fails_leaves_the_others_open() {
-    let world = World::new(3);
-    let mut device = device(&world, 3);
+    let topology = Topology::new(3);
+    let mut device = device(&topology, 3);
     for vector in 0..3 {
         write(&mut device, vector * 16 + 12, 0);
     }
-    (0..3).for_each(|vector| world.ring(vector, true));
-    world.state().route_fails = Some(1);
+    (0..3).for_each(|vector| topology.ring(vector, true));
+    topology.state().route_fails = Some(1);
     let error = device.write_control(ENABLE).unwrap_err();
     assert!(matches!(error, Error::Route { vector: 1, .. }), "{error}");
     assert_eq!(error.errno(), Some(libc::ENOSPC));
-    let pending = |world: &World| [0, 1, 2].map(|vector| world.pending(vector));
-    assert_eq!(pending(&world), [false, true, false]);
+    let pending = |topology: &Topology| [0, 1, 2].map(|vector| topology.pending(vector));
+    assert_eq!(pending(&topology), [false, true, false]);
     // The guest finds what it has written.
     assert_eq!(device.registers.control(), ENABLE | 2);
-    world.state().commit_fails = Some(0);
+    topology.state().commit_fails = Some(0);
     let error = device.write_table(28, &[0; 4]).unwrap_err();
-    assert!(matches!(error, Error::Commit { vectors: 1, .. }), "{error}");
-    assert_eq!(pending(&world), [false, true, false]);
+    assert_eq!(error.to_string(), "commit the route of vector 1");
+    assert_eq!(pending(&topology), [false, true, false]);
     device.write_table(28, &[0; 4]).unwrap();
-    assert_eq!(pending(&world), [false; 3]);
-    assert_eq!(world.state().sent.len(), 3);
+    assert_eq!(pending(&topology), [false; 3]);
+    assert_eq!(topology.state().sent.len(), 3);
+}
+
+#[test]
+fn one_message_that_is_refused_masks_one_vector() {
+    let topology = Topology::new(64);
+    let mut device = device(&topology, 64);
+    topology.state().invalid = Some(5);
+    for vector in 0..64 {
+        write(&mut device, vector * 16 + 8, vector as u32);
+        write(&mut device, vector * 16 + 12, 0);
+    }
+    (0..64).for_each(|vector| topology.ring(vector, true));
+    let error = device.write_control(ENABLE).unwrap_err();
+    assert_eq!(error.to_string(), "commit the route of vector 5");
+    assert!(matches!(error, Error::Commit { vectors, .. } if vectors == [5]));
+    let pending: Vec<u16> = (0..64)
+        .filter(|&vector| device.is_pending(vector))
+        .collect();
+    assert_eq!(pending, [5]);
+    let sent = topology.state().sent.len();
+    assert_eq!(sent, 63);
+    // Halves, so that not each vector costs a commit.
+    let commits = topology.state().commits;
+    assert_eq!(commits, 13);
+    // The next message of the vector is valid.
+    write(&mut device, 5 * 16 + 8, 0x45);
+    assert!(!device.is_pending(5));
+    // The fault of one vector does not concern the next commit of another one.
+    device.write_table(8, &[5, 0, 0, 0]).unwrap_err();
+    write(&mut device, 16 + 8, 0x41);
+    assert_eq!(topology.state().faults, [] as [String; 0]);
+}
+
+#[test]
+fn all_routes_of_a_box_and_a_reference_are_those_behind_it() {
+    let topology = Topology::new(2);
+    let mut borrowed = topology.clone();
+    let mut boxed: Box<dyn Route + '_> = Box::new(&mut borrowed);
+    let mut device = Device::new(topology.clone(), FIRST_LINE, 2, &mut boxed).expect("a device");
+    device.write_table(12, &[0; 4]).unwrap();
+    device.write_control(ENABLE).unwrap();
+    let state = topology.state();
+    assert_eq!((state.routes, state.commits), (1, 1));
+}
+
+#[test]
+fn a_withdrawn_message_is_not_sent() {
+    let topology = Topology::new(2);
+    let mut device = device(&topology, 2);
+    write(&mut device, 16 + 12, 0);
+    topology.ring(0, true);
+    topology.ring(1, true);
+    device.withdraw(1).unwrap();
+    assert!(device.is_pending(0) && !device.is_pending(1));
+    device.write_control(ENABLE).unwrap();
+    assert!(topology.state().sent.is_empty());
+    let error = device.withdraw(2).unwrap_err();
+    assert_eq!(error.to_string(), "vector 2: the function has 2");
+    topology.state().lines_fail = Some(0);
+    let error = device.withdraw(0).unwrap_err();
+    assert_eq!(error.errno(), Some(libc::ENOMEM));
+    assert!(device.is_pending(0));
 }
 
 #[test]
 fn the_old_route_is_gone_if_the_new_one_fails() {
-    let world = World::new(1);
-    let mut device = device(&world, 1);
+    let topology = Topology::new(1);
+    let mut device = device(&topology, 1);
     write(&mut device, 8, 0x41);
     write(&mut device, 12, 0);
     device.write_control(ENABLE).unwrap();
-    world.state().route_fails = Some(0);
+    topology.state().route_fails = Some(0);
     device.write_table(8, &[0x42, 0, 0, 0]).unwrap_err();
     write(&mut device, 8, 0x41);
-    assert_eq!(world.state().routes, 3);
-    world.ring(0, true);
-    assert_eq!(world.state().sent.len(), 1);
-    assert_eq!(world.state().faults, [] as [String; 0]);
+    assert_eq!(topology.state().routes, 3);
+    topology.ring(0, true);
+    assert_eq!(topology.state().sent.len(), 1);
+    assert_eq!(topology.state().faults, [] as [String; 0]);
 }
 
 #[test]
 fn a_new_device_keeps_messages_and_a_reset_drops_them() {
-    let world = World::new(2);
-    world.mask(&world.all(), MaskReasons::VECTOR).unwrap();
-    world.ring(1, true);
-    let mut device = device(&world, 2);
+    let topology = Topology::new(2);
+    topology.mask(&topology.all(), MaskReasons::VECTOR).unwrap();
+    topology.ring(1, true);
+    let mut device = device(&topology, 2);
     assert!(device.is_pending(1) && !device.is_pending(0));
     device.reset().unwrap();
     assert!(!device.is_pending(1));
@@ -603,6 +756,18 @@ fn errors_name_what_failed() {
     assert_eq!(error.errno(), Some(libc::ENOMEM));
     let source = std::error::Error::source(&error).unwrap().to_string();
     assert!(source.starts_with("Cannot allocate"), "{source}");
+    let source = || std::io::Error::from_raw_os_error(libc::EINVAL);
+    let commit = |vectors| Error::Commit {
+        vectors,
+        source: source(),
+    };
+    let text = commit(vec![1, 2]).to_string();
+    assert_eq!(text, "commit the route of vectors 1, 2");
+    let text = commit((0..64).collect()).to_string();
+    assert_eq!(
+        text,
+        "commit the route of vectors 0, 1, 2, 3, 4, 5, 6, 7 and 56 more"
+    );
     let error = Error::NoLines {
         lines: 4..20,
         nr_lines: 16,

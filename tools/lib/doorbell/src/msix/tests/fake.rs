@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The world around a device: lines that behave as the kernel's, and a hypervisor that has their routes.
+//! The topology of a device: lines that behave as the kernel's, and a hypervisor that has their routes.
 
 use super::super::{Message, Route, device::Lines};
 use crate::{Error, LineSet, MaskReasons, Operation};
@@ -39,6 +39,8 @@ pub(super) struct State {
     pub(super) lines_fail: Option<u32>,
     pub(super) route_fails: Option<u32>,
     pub(super) commit_fails: Option<u32>,
+    /// The data of messages that the hypervisor refuses. A commit with one of them fails, each time.
+    pub(super) invalid: Option<u32>,
 }
 
 /// Counts down to a failure.
@@ -96,12 +98,12 @@ impl State {
     }
 }
 
-/// A handle to the world. The device has one, and the test.
+/// A handle to the topology. The device has one, and the test.
 #[derive(Clone, Debug)]
-pub(super) struct World(Rc<RefCell<State>>);
+pub(super) struct Topology(Rc<RefCell<State>>);
 
-impl World {
-    /// Returns a world of lines that are not masked.
+impl Topology {
+    /// Returns a topology of lines that are not masked.
     pub(super) fn new(vectors: u16) -> Self {
         Self(Rc::new(RefCell::new(State {
             lines: vec![Line::default(); vectors.into()],
@@ -154,7 +156,7 @@ impl World {
         }
     }
 
-    /// Returns a world whose lines go on from these, as after a snapshot, in another process.
+    /// Returns a topology whose lines go on from these, as after a snapshot, in another process.
     pub(super) fn migrate(&self) -> Self {
         let next = Self::new(self.state().lines.len() as u16);
         self.mask(&self.all(), MaskReasons::PAUSE).expect("masked");
@@ -167,6 +169,7 @@ impl World {
             next.sent = std::mem::take(&mut state.sent);
             next.faults = std::mem::take(&mut state.faults);
             (next.route_fails, next.commit_fails) = (state.route_fails, state.commit_fails);
+            next.invalid = state.invalid;
         }
         next
     }
@@ -180,7 +183,7 @@ fn injected(operation: Operation, lines: &LineSet) -> Error {
     }
 }
 
-impl Lines for World {
+impl Lines for Topology {
     fn mask(&self, lines: &LineSet, reasons: MaskReasons) -> crate::Result {
         let mut state = self.state();
         state.calls += 1;
@@ -229,7 +232,7 @@ impl Lines for World {
     }
 }
 
-impl Route for World {
+impl Route for Topology {
     fn route(&mut self, vector: u16, message: Message) -> io::Result<()> {
         let mut state = self.state();
         state.routes += 1;
@@ -251,7 +254,11 @@ impl Route for World {
     fn commit(&mut self) -> io::Result<()> {
         let mut state = self.state();
         state.commits += 1;
-        let failed = fails(&mut state.commit_fails);
+        let invalid = state.invalid;
+        let is_invalid = |message: Message| Some(message.data) == invalid;
+        let mut staged = state.lines.iter().filter_map(|line| line.staged);
+        let refused = staged.any(is_invalid);
+        let failed = fails(&mut state.commit_fails) || refused;
         for line in &mut state.lines {
             match line.staged.take() {
                 Some(_) if failed => line.route = None,

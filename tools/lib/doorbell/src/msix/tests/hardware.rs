@@ -14,6 +14,8 @@ pub(super) struct Hardware {
     pub(super) in_flight: Vec<Option<Message>>,
     pub(super) sent: Vec<Sent>,
     pub(super) stopped: bool,
+    /// The data of messages that the hypervisor refuses, so that the vector sends none.
+    pub(super) invalid: Option<u32>,
 }
 
 impl Hardware {
@@ -26,6 +28,7 @@ impl Hardware {
             in_flight: vec![None; n],
             sent: Vec::new(),
             stopped: false,
+            invalid: None,
         };
         hardware.reset();
         hardware
@@ -44,7 +47,13 @@ impl Hardware {
     }
 
     fn may_send(&self, vector: u16) -> bool {
-        self.is_open() && !self.is_masked(vector) && !self.stopped
+        let is_sent = !self.is_masked(vector) && !self.is_refused(vector);
+        self.is_open() && is_sent && !self.stopped
+    }
+
+    /// Returns true if the hypervisor refuses the vector's message.
+    pub(super) fn is_refused(&self, vector: u16) -> bool {
+        Some(self.message(vector).data) == self.invalid
     }
 
     pub(super) fn message(&self, vector: u16) -> Message {
@@ -63,7 +72,7 @@ impl Hardware {
     }
 
     /// Sends all pending messages that may be sent.
-    fn settle(&mut self) {
+    fn send_pending(&mut self) {
         for vector in 0..self.vectors() {
             let at = usize::from(vector);
             if self.pending[at] && self.may_send(vector) && self.in_flight[at].is_none() {
@@ -85,13 +94,13 @@ impl Hardware {
                 self.drain(vector);
             }
         }
-        self.settle();
+        self.send_pending();
     }
 
     /// Sends all that is on its way, as a device may at each of its masks.
     pub(super) fn drain_all(&mut self) {
         (0..self.vectors()).for_each(|vector| self.drain(vector));
-        self.settle();
+        self.send_pending();
     }
 
     pub(super) fn signal(&mut self, vector: u16, ends: bool) {
@@ -108,7 +117,7 @@ impl Hardware {
 
     pub(super) fn finish(&mut self, vector: u16) {
         self.drain(vector);
-        self.settle();
+        self.send_pending();
     }
 
     pub(super) fn read_table(&self, offset: u64, data: &mut [u8]) {
@@ -143,6 +152,20 @@ impl Hardware {
 
     pub(super) fn write_control(&mut self, value: u16) {
         self.change(|hardware| hardware.control = value & 0xc000);
+    }
+
+    /// Writes to the capability, whose bytes 2 and 3 are Message Control.
+    pub(super) fn write_capability(&mut self, offset: u64, data: &[u8]) {
+        let mut bytes = [[0; 2], self.control().to_le_bytes()].concat();
+        for (byte, value) in bytes.iter_mut().skip(offset as usize).zip(data) {
+            *byte = *value;
+        }
+        self.write_control(u16::from_le_bytes([bytes[2], bytes[3]]));
+    }
+
+    /// The event of a vector is satisfied.
+    pub(super) fn withdraw(&mut self, vector: u16) {
+        self.pending[usize::from(vector)] = false;
     }
 
     pub(super) fn reset(&mut self) {
