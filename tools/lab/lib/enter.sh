@@ -59,7 +59,7 @@ mount_lab() {
 	mount --bind "$BUILD" "$TREE/build" &&
 	mount --bind "$BUILD/$(module_dir)" "$TREE/build/module" &&
 	mount --bind "$LAB/cargo" "$TREE/cargo" &&
-	{ [[ ! -d $QEMU ]] || bind_ro "$QEMU" "$TREE/opt"; } ||
+	{ ! use_qemu || bind_ro "$QEMU" "$TREE/opt"; } ||
 		die "cannot mount the lab at $TREE"
 	LAB_MOUNTED=1
 }

@@ -109,7 +109,6 @@ BUILD=$LAB/build/$(echo "$SRC" | sha)
 setup() {
 	lock_lab shared
 	have_all || setup_base
-	setup_qemu
 }
 
 # Sets up the tree and the kernel. No other run uses the tree while it changes. A new
@@ -454,6 +453,7 @@ status() {
 		have_clang && have_kernel && v=$(kernel_version)
 		printf '%-8s%s\n' "$FLAVOUR:" "$v"
 	done
+	printf '%-8s%s\n' qemu: "$(qemu_status)"
 	du -shx "$LAB" 2>/dev/null | sed 's/\t.*//; s/^/size:   /'
 }
 

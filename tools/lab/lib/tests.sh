@@ -73,7 +73,7 @@ all_tests() {
 	echo sample_kvm-rtt
 	local test
 	for test in "$LAB_DIR"/guest/tests/*; do
-		[[ $test == *.sh ]] || echo "cli_${test##*/}"
+		[[ $test == *.sh || cli_${test##*/} == "$QEMU_TEST" && $FLAVOUR == debug ]] || echo "cli_${test##*/}"
 	done
 }
 
@@ -91,6 +91,11 @@ selected() {
 		fi
 	done
 	[[ $found || -z $wanted ]]
+}
+
+# needs_qemu: succeeds if the test that needs the second QEMU is to run
+needs_qemu() {
+	[[ $FLAVOUR != debug ]] && selected "$QEMU_TEST"
 }
 
 # make_queue: writes the queue. New tests come first, then the slowest of the last run. With
@@ -291,7 +296,9 @@ slowest() {
 run_tests() {
 	local name rc start=$SECONDS host=() line
 	SELECTED=("$@")
-	setup && build || return
+	setup || return
+	! needs_qemu || setup_qemu
+	build || return
 	prepare_guest
 	LOGS=$RUN/log
 	make_queue

@@ -26,6 +26,8 @@ pub struct Backend {
     vectors: Vectors,
     device: Arc<Device>,
     lines: Lines,
+    /// The last write of Message Control has failed.
+    is_stale: bool,
 }
 
 impl Backend {
@@ -36,6 +38,7 @@ impl Backend {
             vectors,
             device,
             lines,
+            is_stale: false,
         }
     }
 
@@ -98,13 +101,15 @@ impl Backend {
             VFIO_PCI_CONFIG_REGION_INDEX => {
                 ensure!(self.config.write(offset, data));
                 let control = self.config.msix_control();
-                if control != self.vectors.msix().control() {
+                // The guest can repeat a write that has failed.
+                if self.is_stale || control != self.vectors.msix().control() {
+                    self.is_stale = true;
                     self.vectors.msix().write_control(control)?;
+                    self.is_stale = false;
                 }
             }
             REGISTERS_BAR => self.device.write(offset, data)?,
-            // QEMU keeps the table to itself. Other clients can forward it.
-            _ if offset < PBA_OFFSET => self.vectors.msix().write_table(offset, data)?,
+            _ if offset < PBA_OFFSET => self.vectors.write_table(offset, data)?,
             _ => {}
         }
         Ok(())
@@ -127,7 +132,7 @@ impl Backend {
                 (0..self.lines.vectors).try_for_each(|v| self.vectors.remove_eventfds(v))
             }
             (VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_IRQ_SET_DATA_NONE) => {
-                { vectors }.try_for_each(|v| self.vectors.signal(v))
+                { vectors }.try_for_each(|v| Ok(self.device.signal(v)?))
             }
             // The client sends the eventfds of all these vectors, or of none.
             (VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_IRQ_SET_DATA_EVENTFD) if fds.is_empty() => {
@@ -223,6 +228,7 @@ impl ServerBackend for Backend {
         // Signals that the device makes later would be pending after the reset.
         self.device.drain();
         self.config = ConfigSpace::new(self.lines.vectors);
+        self.is_stale = false;
         reply(self.vectors.reset().context("reset the device"))
     }
 

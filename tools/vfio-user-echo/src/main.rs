@@ -10,6 +10,7 @@ mod backend;
 mod config;
 mod device;
 mod layout;
+mod socket;
 mod vectors;
 
 use anyhow::{anyhow, ensure, Context as _};
@@ -20,6 +21,7 @@ use doorbell::Context;
 use layout::{Lines, MAX_VECTORS};
 use std::{
     io::{self, Write},
+    panic::{self, AssertUnwindSafe},
     path::PathBuf,
     process,
     sync::Arc,
@@ -39,7 +41,8 @@ Example:
     '{\"driver\":\"vfio-user-pci\",\"socket\":{\"type\":\"unix\",\"path\":\"/tmp/echo\"}}'
 
 The guest writes N to a register of BAR 0, and gets N signals of a vector. The
-process ends when QEMU does, and prints the counters of each vector."
+process ends when QEMU does, and prints the counters of each vector. SIGINT,
+SIGTERM and SIGHUP end it, too, without counters."
 )]
 struct Cli {
     /// Listen on the UNIX socket at PATH, which must not exist
@@ -80,7 +83,8 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         vectors: cli.vectors,
     };
     context.set_lines(lines.count())?;
-    let device = Arc::new(Device::new(context.clone(), lines)?);
+    let (device, records) = Device::new(context.clone(), lines)?;
+    let device = Arc::new(device);
     let mut backend = Backend::new(Vectors::new(context.clone(), lines)?, device.clone(), lines);
     let server = vfio_user::Server::new(
         &cli.socket,
@@ -95,20 +99,44 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         error => error.into(),
     })
     .with_context(|| format!("listen on {}", cli.socket.display()))?;
+    socket::remove_at_signals(&cli.socket).context("handle signals")?;
     println!("listening on {}", cli.socket.display());
     io::stdout().flush()?;
 
     let worker = thread::spawn({
         let device = device.clone();
-        // Without it no request would ever be done.
-        move || device.run().unwrap_or_else(|error| fail(&error))
+        // Without it no request would ever be done, and a reset would wait for that.
+        move || match panic::catch_unwind(AssertUnwindSafe(|| device.run(records))) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => fail_worker(&error),
+            Err(_) => fail_worker(&anyhow!("the worker panicked")),
+        }
     });
     let served = server.run(&mut backend);
     device.drain();
     device.stop()?;
     worker.join().map_err(|_| anyhow!("the worker panicked"))?;
-    served.context("serve QEMU")?;
-    print(&context, &device, lines)
+    match served {
+        Err(error) if !is_end(&error) => Err(error).context("serve QEMU"),
+        _ => print(&context, &device, lines),
+    }
+}
+
+/// Returns whether the client has gone. A QEMU that is killed leaves messages unread or incomplete.
+fn is_end(error: &vfio_user::Error) -> bool {
+    use vfio_user::Error;
+    match error {
+        Error::StreamRead(error) | Error::StreamWrite(error) => matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionReset
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::UnexpectedEof
+        ),
+        Error::ReceiveWithFd(error) | Error::SendWithFd(error) => {
+            matches!(error.errno(), libc::ECONNRESET | libc::EPIPE)
+        }
+        _ => false,
+    }
 }
 
 /// Prints the counters, and checks that they agree.
@@ -128,6 +156,12 @@ fn print(context: &Context, device: &Device, lines: Lines) -> anyhow::Result<()>
     Ok(())
 }
 
+/// Ends the process from the worker.
+fn fail_worker(error: &anyhow::Error) -> ! {
+    socket::remove();
+    fail(error)
+}
+
 /// Ends the process.
 fn fail(error: &anyhow::Error) -> ! {
     eprintln!("vfio-user-echo: {error:#}");
@@ -138,4 +172,27 @@ fn main() {
     log::set_max_level(log::LevelFilter::Warn);
     log::set_logger(&Log).expect("there is no other logger");
     run(&Cli::parse()).unwrap_or_else(|error| fail(&error));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vfio_user::Error;
+
+    #[test]
+    fn a_client_that_has_gone_is_the_end() {
+        for kind in [
+            io::ErrorKind::ConnectionReset,
+            io::ErrorKind::BrokenPipe,
+            io::ErrorKind::UnexpectedEof,
+        ] {
+            assert!(is_end(&Error::StreamRead(kind.into())), "{kind}");
+            assert!(is_end(&Error::StreamWrite(kind.into())), "{kind}");
+        }
+        assert!(!is_end(&Error::StreamRead(io::ErrorKind::TimedOut.into())));
+        assert!(!is_end(&Error::SocketAccept(
+            io::ErrorKind::BrokenPipe.into()
+        )));
+        assert!(!is_end(&Error::InvalidInput));
+    }
 }

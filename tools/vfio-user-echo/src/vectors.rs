@@ -2,7 +2,8 @@
 
 //! The vectors as the client of the protocol sees them: an eventfd for each, and masks.
 //!
-//! A vector's eventfd is the trigger of its line. A vector without an eventfd is masked.
+//! A vector's eventfd is the trigger of its line. A vector without an eventfd is masked, and so is one
+//! that the client masks. Either of these reasons can end while the other holds; see [`Mask`].
 //!
 //! # How QEMU masks
 //!
@@ -14,18 +15,20 @@
 //!
 //! The attempt to assign an eventfd to another line tells whether KVM listens on it: KVM's irqfd is
 //! exclusive, so the attempt fails with EBUSY. Without KVM no eventfd has such a listener. Then each
-//! eventfd is taken as it is, and a mask is not visible to the server.
+//! eventfd is taken as it is, and a mask is not visible to the server. An attempt that succeeds takes
+//! the count of the eventfd, so the count is written back. An eventfd that another vector has already
+//! is not assigned once more.
 
 use crate::layout::Lines;
 use anyhow::{ensure, Context as _};
 use doorbell::{
     msix::{Message, Msix, Route, ENTRY_SIZE},
-    Context,
+    Context, EventFd,
 };
 use std::{
     fs::{self, File},
     io,
-    os::fd::AsRawFd,
+    os::fd::{AsRawFd, OwnedFd},
     sync::Arc,
 };
 
@@ -60,12 +63,46 @@ struct Eventfds {
     masked: Option<Identified>,
 }
 
+/// Why a vector is masked. The mask bit of its entry is set while there is a reason.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Mask {
+    /// The client has masked it, by VFIO_IRQ_SET_ACTION_MASK or in the table.
+    client: bool,
+    /// It has no eventfd, or one that stands for a mask.
+    eventfd: bool,
+}
+
+impl Mask {
+    /// The mask of a vector after a reset.
+    const RESET: Self = Self {
+        client: false,
+        eventfd: true,
+    };
+
+    fn is_set(self) -> bool {
+        self.client || self.eventfd
+    }
+}
+
+/// Notes the client's masks in a write to the table, and sets the mask bits of `data` that have
+/// another reason.
+fn merge_masks(masks: &mut [Mask], offset: u64, data: &mut [u8]) {
+    for (vector, mask) in (0..).zip(masks) {
+        let at = (vector * ENTRY_SIZE + VECTOR_CONTROL).checked_sub(offset);
+        if let Some(byte) = at.and_then(|at| data.get_mut(usize::try_from(at).ok()?)) {
+            mask.client = *byte & 1 != 0;
+            *byte |= u8::from(mask.is_set());
+        }
+    }
+}
+
 /// The vectors.
 #[derive(Debug)]
 pub struct Vectors {
     msix: Msix<NoRoute>,
     lines: Lines,
     eventfds: Vec<Eventfds>,
+    masks: Vec<Mask>,
 }
 
 impl Vectors {
@@ -75,6 +112,7 @@ impl Vectors {
             msix: Msix::new(context, 0, lines.vectors, NoRoute)?,
             lines,
             eventfds: (0..lines.vectors).map(|_| Eventfds::default()).collect(),
+            masks: vec![Mask::RESET; lines.vectors.into()],
         })
     }
 
@@ -87,18 +125,31 @@ impl Vectors {
         self.msix.context()
     }
 
-    /// Masks or unmasks a vector, as a write to its entry does.
+    /// Masks or unmasks a vector for the client.
     pub fn mask(&mut self, vector: u16, masked: bool) -> anyhow::Result<()> {
+        self.masks[usize::from(vector)].client = masked;
+        self.apply(vector)
+    }
+
+    /// Masks or unmasks a vector for its eventfd.
+    fn hold(&mut self, vector: u16, held: bool) -> anyhow::Result<()> {
+        self.masks[usize::from(vector)].eventfd = held;
+        self.apply(vector)
+    }
+
+    fn apply(&mut self, vector: u16) -> anyhow::Result<()> {
         let at = u64::from(vector) * ENTRY_SIZE + VECTOR_CONTROL;
+        let masked = self.masks[usize::from(vector)].is_set();
         self.msix
             .write_table(at, &u32::from(masked).to_le_bytes())
             .with_context(|| format!("mask vector {vector}: {masked}"))
     }
 
-    /// Makes the device's signal, as the protocol lets a client request.
-    pub fn signal(&self, vector: u16) -> anyhow::Result<()> {
-        self.context().ring(vector.into())?;
-        Ok(())
+    /// Writes to the table. QEMU keeps it to itself. Other clients can forward it.
+    pub fn write_table(&mut self, offset: u64, data: &[u8]) -> anyhow::Result<()> {
+        let mut data = data.to_vec();
+        merge_masks(&mut self.masks, offset, &mut data);
+        Ok(self.msix.write_table(offset, &data)?)
     }
 
     /// Sets the eventfd of a vector, or masks the vector if the eventfd stands for that.
@@ -107,14 +158,17 @@ impl Vectors {
         let id = eventfd_id(&file)?;
         let is = |eventfd: &Option<Identified>| eventfd.as_ref().is_some_and(|e| e.id == id);
         if is(&self.eventfds[at].trigger) {
-            return self.mask(vector, false);
+            return self.hold(vector, false);
         }
-        self.mask(vector, true)?;
+        self.hold(vector, true)?;
         if is(&self.eventfds[at].masked) {
             return Ok(());
         }
-        // It is new. No line signals it, so that the probe takes no message from it.
-        let by_kvm = self.kvm_listens(&file)?;
+        let shared = self.eventfds.iter().find(|eventfds| is(&eventfds.trigger));
+        let by_kvm = match shared {
+            Some(eventfds) => eventfds.by_kvm,
+            None => self.kvm_listens(&file)?,
+        };
         if self.eventfds[at].by_kvm && !by_kvm {
             self.eventfds[at].masked = Some(Identified { file, id });
             return Ok(());
@@ -129,12 +183,12 @@ impl Vectors {
             }
         }
         self.eventfds[at].by_kvm = by_kvm;
-        self.mask(vector, false)
+        self.hold(vector, false)
     }
 
     /// Masks a vector, and forgets its eventfds.
     pub fn remove_eventfds(&mut self, vector: u16) -> anyhow::Result<()> {
-        self.mask(vector, true)?;
+        self.hold(vector, true)?;
         let old = std::mem::take(&mut self.eventfds[usize::from(vector)]);
         if let Some(trigger) = old.trigger {
             self.context()
@@ -148,14 +202,23 @@ impl Vectors {
         for vector in 0..self.lines.vectors {
             self.remove_eventfds(vector)?;
         }
+        self.masks.fill(Mask::RESET);
         Ok(self.msix.reset()?)
     }
 
+    /// Returns whether KVM, or another irqfd, listens on an eventfd that no line signals.
     fn kvm_listens(&self, file: &File) -> anyhow::Result<bool> {
         let probe = self.lines.probe();
+        let eventfd = EventFd::from(OwnedFd::from(file.try_clone()?));
+        let count = eventfd.count()?;
+        let rings = self.context().query(probe)?.rings;
         match self.context().assign_irqfd(file, probe) {
             Ok(()) => {
                 self.context().deassign_irqfd(file, probe)?;
+                // The line has taken the count. Another reader may wait for it.
+                if self.context().query(probe)?.rings != rings {
+                    eventfd.write(count.max(1))?;
+                }
                 Ok(false)
             }
             Err(error) if error.errno() == Some(libc::EBUSY) => Ok(true),
@@ -177,8 +240,36 @@ fn eventfd_id(file: &File) -> anyhow::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use doorbell::EventFd;
-    use std::os::fd::OwnedFd;
+
+    #[test]
+    fn a_mask_ends_with_its_last_reason() {
+        let mut masks = [Mask::RESET; 2];
+        let write = |masks: &mut [Mask; 2], offset, data: &[u8]| {
+            let mut data = data.to_vec();
+            merge_masks(masks, offset, &mut data);
+            data
+        };
+        // Without an eventfd, the client's unmask has no effect.
+        assert_eq!(write(&mut masks, 12, &[0; 4]), [1, 0, 0, 0]);
+        masks[0].eventfd = false;
+        assert!(!masks[0].is_set() && masks[1].is_set());
+        assert_eq!(
+            write(&mut masks, 8, &[7, 0, 0, 0, 1, 0, 0, 0]),
+            [7, 0, 0, 0, 1, 0, 0, 0]
+        );
+        // The eventfd that comes back does not end the client's mask.
+        masks[0].eventfd = true;
+        masks[0].eventfd = false;
+        assert!(masks[0].is_set());
+        assert_eq!(write(&mut masks, 12, &[0; 4]), [0; 4]);
+        assert!(!masks[0].is_set());
+        // Writes elsewhere in the table.
+        let before = masks;
+        for offset in [0, 8, 13, 16, 44] {
+            assert_eq!(write(&mut masks, offset, &[1; 4]), [1; 4]);
+        }
+        assert_eq!(masks, before);
+    }
 
     #[test]
     fn eventfds_have_different_ids() {
