@@ -5,7 +5,7 @@
 //! programmed meanwhile.
 
 use doorbell::{
-    Context, EventFd, LineType, MaskReasons, RingOutcome,
+    Context, EventFd, LineSet, LineType, MaskReasons, RingOutcome,
     msix::{ENABLE, Error, FUNCTION_MASK, Message, Msix, Route},
 };
 use std::{
@@ -92,10 +92,12 @@ struct Device {
     irqfds: Vec<EventFd>,
 }
 
+fn eventfds() -> io::Result<Vec<EventFd>> {
+    (0..VECTORS).map(|_| EventFd::new(0)).collect()
+}
+
 impl Device {
     fn new() -> io::Result<Self> {
-        let eventfds =
-            || -> io::Result<Vec<EventFd>> { (0..VECTORS).map(|_| EventFd::new(0)).collect() };
         Ok(Self {
             calls: eventfds()?,
             irqfds: eventfds()?,
@@ -162,7 +164,7 @@ fn pending<R: Route>(msix: &Msix<R>) -> Vec<u16> {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let device = Device::new()?;
+    let mut device = Device::new()?;
     let context = context()?;
     device.assign(&context)?;
     let routes = Routes::new(&device)?;
@@ -327,6 +329,25 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     set_mask(&mut msix, 2, false)?;
     assert_eq!(device.messages(2)?, 1);
     println!("restored: pending bits, masks and routes are those of before");
+
+    // The VMM restarts, and passes its context to the next process. The device's eventfds stay.
+    let lines = LineSet::range(FIRST_LINE..FIRST_LINE + u32::from(VECTORS));
+    context.mask_lines_for(&lines, MaskReasons::PAUSE)?;
+    device.signal(70)?;
+    let state = msix.save();
+    drop(msix);
+    device.irqfds = eventfds()?;
+    for (line, irqfd) in (FIRST_LINE..).zip(&device.irqfds) {
+        context.deassign_all_triggers(line)?;
+        context.assign_trigger(irqfd, line)?;
+    }
+    let routes = Routes::new(&device)?;
+    let mut msix = Msix::new(context.clone(), FIRST_LINE, VECTORS, routes)?;
+    msix.restore(&state)?;
+    assert_eq!((device.messages(70)?, pending(&msix)), (0, vec![70, 71]));
+    context.unmask_lines_for(&lines, MaskReasons::PAUSE)?;
+    assert_eq!((device.messages(70)?, pending(&msix)), (1, vec![71]));
+    println!("restarted: the new irqfds get what the lines have held");
 
     device.signal(2)?;
     set_mask(&mut msix, 2, true)?;
