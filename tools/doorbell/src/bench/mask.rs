@@ -147,7 +147,7 @@ impl Drop for Storm {
     }
 }
 
-/// What has gone wrong in the trials of a way.
+/// The numbers of faults in the trials of a way.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Faults {
     lost: u64,
