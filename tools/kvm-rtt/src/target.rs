@@ -6,9 +6,7 @@
 
 use crate::{boot, layout, routes, vm, Message};
 use anyhow::{Context, Result};
-use kvm_bindings::{
-    kvm_irq_routing_entry, KvmIrqRouting, KVM_IRQ_ROUTING_MSI,
-};
+use kvm_bindings::{kvm_irq_routing_entry, KvmIrqRouting, KVM_IRQ_ROUTING_MSI};
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd};
 use vmm_sys_util::eventfd::EventFd;

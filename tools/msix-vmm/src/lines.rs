@@ -7,12 +7,11 @@ use crate::{
     layout,
     mutant::Mutant,
 };
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use doorbell::{
     msix::{Message, Msix, Route, ENTRY_SIZE},
     Context, LineSet, LineType, MaskReasons,
 };
-use kvm_ioctls::{IoEventAddress, NoDatamatch};
 use kvm_rtt::{Routes, Vm};
 use std::{io, mem, sync::Arc};
 use vmm_sys_util::eventfd::{EventFd, EFD_CLOEXEC};
@@ -97,8 +96,7 @@ impl Lines {
             let (irqfd, trigger) = (EventFd::new(EFD_CLOEXEC)?, EventFd::new(EFD_CLOEXEC)?);
             context.assign_irqfd(&irqfd, vector.into())?;
             context.assign_trigger(&trigger, vector.into())?;
-            let assigned = vm.fd().register_irqfd(&trigger, routes.gsi(vector));
-            assigned.context("assign a KVM irqfd")?;
+            vm.irqs().assign_irqfd(&trigger, routes.gsi(vector))?;
             irqfds.push(irqfd);
             others.push(trigger);
         }
@@ -108,9 +106,8 @@ impl Lines {
         context.set_type_automask(last.into(), LineType::Edge)?;
         let unmask = EventFd::new(EFD_CLOEXEC)?;
         context.assign_unmaskfd(&unmask, last.into())?;
-        let address = IoEventAddress::Mmio(layout::unmask(last));
-        let assigned = vm.fd().register_ioevent(&unmask, &address, NoDatamatch);
-        assigned.context("assign an ioeventfd")?;
+        vm.irqs()
+            .assign_ioeventfd(&unmask, layout::unmask(last))?;
         others.push(unmask);
         Ok(Self {
             msix,

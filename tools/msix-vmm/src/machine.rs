@@ -8,8 +8,8 @@ use crate::{
     layout::{self, result},
     window,
 };
-use anyhow::{ensure, Context, Result};
-use kvm_bindings::{kvm_msi, kvm_regs};
+use anyhow::{ensure, Result};
+use kvm_bindings::kvm_regs;
 use kvm_rtt::{Access, Message, Vm};
 use std::sync::{atomic::Ordering, Arc, Mutex, MutexGuard, PoisonError};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
@@ -215,15 +215,8 @@ impl<F: Function + 'static> Machine<F> {
             vector: layout::FENCE,
         };
         let count = self.memory.count(fence) + 1;
-        let message = fence.message();
-        let msi = kvm_msi {
-            address_lo: message.address as u32,
-            address_hi: (message.address >> 32) as u32,
-            data: message.data,
-            ..Default::default()
-        };
-        let sent = self.vm.fd().signal_msi(msi).context("send a message")?;
-        ensure!(sent > 0, "the vCPU {vcpu} does not take messages");
+        let sent = self.vm.irqs().send(fence.message())?;
+        ensure!(sent, "the vCPU {vcpu} does not take messages");
         Ok(count)
     }
 

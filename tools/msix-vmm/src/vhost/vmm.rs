@@ -22,7 +22,6 @@ use super::{
 use crate::KvmRoutes;
 use anyhow::{bail, ensure, Context as _, Result};
 use doorbell::{msix::Msix, Context, LineSet, MaskReasons, DEVICE};
-use kvm_ioctls::{IoEventAddress, NoDatamatch};
 use kvm_rtt::{registers, Access, Vm};
 use rustix::{
     event::{poll, PollFd, PollFlags, Timespec},
@@ -190,13 +189,10 @@ impl Vmm {
     }
 
     fn wire(&self) -> Result<()> {
-        let notify = IoEventAddress::Mmio(layout::NOTIFY);
-        let fd = self.vm.fd();
-        fd.register_ioevent(&self.written, &notify, NoDatamatch)
-            .context("assign the ioeventfd")?;
+        let irqs = self.vm.irqs();
+        irqs.assign_ioeventfd(&self.written, layout::NOTIFY)?;
         for (vector, (interrupt, &gsi)) in (0..).zip(self.interrupts.iter().zip(&self.gsis)) {
-            fd.register_irqfd(interrupt, gsi)
-                .context("assign KVM's irqfd")?;
+            irqs.assign_irqfd(interrupt, gsi)?;
             self.context
                 .assign_trigger(interrupt, layout::FIRST_LINE + vector)?;
         }
@@ -206,7 +202,7 @@ impl Vmm {
         match self.mutant {
             Some(Mutant::StraightCall) => {
                 let gsi = self.gsis[usize::from(layout::QUEUE_VECTOR)];
-                fd.register_irqfd(&self.call, gsi)?;
+                irqs.assign_irqfd(&self.call, gsi)?;
             }
             _ => self.context.assign_irqfd(&self.call, layout::CALL_LINE)?,
         }
@@ -282,9 +278,7 @@ impl Vmm {
         let mut lines = self.context.snapshot(&self.triggers())?;
         lines.set_wiring(&wired);
         for (interrupt, &gsi) in self.interrupts.iter().zip(&self.gsis) {
-            let fd = self.vm.fd();
-            fd.unregister_irqfd(interrupt, gsi)
-                .context("deassign KVM's irqfd")?;
+            self.vm.irqs().deassign_irqfd(interrupt, gsi)?;
         }
         let msix = self.with_msix(|msix| Ok(msix.save()))?;
         ensure!(self.unread(&self.written)? == 0, "a kick of a paused guest");
