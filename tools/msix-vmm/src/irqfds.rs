@@ -19,10 +19,10 @@ use vmm_sys_util::{
 pub enum Pba {
     /// No bit is ever set.
     Zero,
-    /// A bit is set while the eventfd is readable.
+    /// A bit is set while the vector is masked and its eventfd is readable.
     Poll,
-    /// A bit is set if a read of the eventfd took signals since the mask. The unmask signals the eventfd
-    /// again.
+    /// A bit is set if a read of the eventfd took signals since the mask. The VMM signals the eventfd again
+    /// before it unmasks the vector.
     Read,
 }
 
@@ -97,10 +97,11 @@ impl Irqfds {
             return Ok(());
         }
         if wanted {
-            self.irqs.assign_irqfd(&vector.eventfd, vector.gsi)?;
+            // KVM injects an interrupt for a counter that is not zero.
             if std::mem::take(&mut vector.taken) {
                 vector.eventfd.write(1)?;
             }
+            self.irqs.assign_irqfd(&vector.eventfd, vector.gsi)?;
         } else {
             self.irqs.deassign_irqfd(&vector.eventfd, vector.gsi)?;
         }
@@ -118,6 +119,7 @@ impl Irqfds {
                 Ok(events[..n]
                     .iter()
                     .map(|event| event.data() as usize)
+                    .filter(|&vector| !self.vectors[vector].is_assigned)
                     .collect())
             }
             Pba::Read => {

@@ -19,24 +19,15 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 pub enum Step {
     /// Writes 32 bits to an address.
     Write32(u64, u32),
-    /// Writes 64 bits to an address.
-    Write64(u64, u64),
     /// Reads 32 bits of an address.
     Read32(u64),
-    /// Reads 64 bits of an address.
-    Read64(u64),
-    /// Waits until the vCPU that the vector interrupts has taken the interrupts in its APIC.
-    Sync,
 }
 
 impl Step {
     fn words(self) -> [u64; 4] {
         match self {
             Step::Write32(address, value) => [1, address, value.into(), 0],
-            Step::Write64(address, value) => [2, address, value, 0],
-            Step::Read32(address) => [3, address, 0, 0],
-            Step::Read64(address) => [4, address, 0, 0],
-            Step::Sync => [5, 0, 0, 0],
+            Step::Read32(address) => [2, address, 0, 0],
         }
     }
 }
