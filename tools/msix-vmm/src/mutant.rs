@@ -34,7 +34,7 @@ pub enum Mutant {
     /// Send a message twice at the unmask
     DoubleUnmask,
     /// Ignore the handler that ends an automask
-    LostAutomaskEnd,
+    StuckAutomask,
 }
 
 /// A function with a defect.
@@ -52,7 +52,7 @@ impl Broken {
     ///
     /// The function fails.
     pub fn new(lines: Lines, mutant: Mutant) -> Result<Self> {
-        if mutant == Mutant::LostAutomaskEnd {
+        if mutant == Mutant::StuckAutomask {
             lines.deassign_unmaskfd()?;
         }
         Ok(Self {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The VMM: a process that runs the guest until the guest has ended, or until the run tells it to save.
+//! The VMM: a process that runs the guest until the guest has ended, or until the run orders it to save.
 //!
 //! Each message between guest and backend goes through a line, in both directions:
 //!
@@ -16,13 +16,13 @@ use super::{
     driver,
     frontend::{Connection, QueueFds},
     layout,
-    mutant::Mutant,
+    mutant::{BrokenAccess, Mutant},
     protocol::{receive, send, Inspection, Order, Reply, Saved, Totals},
 };
 use crate::KvmRoutes;
 use anyhow::{bail, ensure, Context as _, Result};
 use doorbell::{msix::Msix, Context, LineSet, MaskReasons, DEVICE};
-use kvm_rtt::{registers, Access, Vm};
+use kvm_rtt::{registers, Access, OnAccess, Vm};
 use rustix::{
     event::{poll, PollFd, PollFlags, Timespec},
     io::Errno,
@@ -33,7 +33,7 @@ use std::{
     io::{self, BufReader},
     os::fd::AsFd,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{atomic::AtomicBool, Arc, Mutex},
 };
 use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap};
 use vmm_sys_util::eventfd::{EventFd, EFD_CLOEXEC, EFD_NONBLOCK};
@@ -58,7 +58,7 @@ fn eventfd() -> io::Result<EventFd> {
 }
 
 /// Handles an access of the guest to the device's registers.
-fn access(msix: &Mutex<Msix<KvmRoutes>>, access: Access<'_>) -> Result<()> {
+pub(super) fn access(msix: &Mutex<Msix<KvmRoutes>>, access: Access<'_>) -> Result<()> {
     const PAGE: u64 = 0x1000;
     let mut msix = msix.lock().ok().context("another access has failed")?;
     match access {
@@ -97,6 +97,9 @@ struct Vmm {
     interrupts: Vec<EventFd>,
     connection: Option<Connection>,
     resignals: u64,
+    rekicks: u64,
+    /// The guest and the line of its interrupts are paused for a save.
+    held: bool,
     mutant: Option<Mutant>,
 }
 
@@ -128,17 +131,28 @@ impl Vmm {
             .collect();
         let msix = Msix::new(context.clone(), layout::FIRST_LINE, layout::VECTORS, routes)?;
         let msix = Arc::new(Mutex::new(msix));
-        let on_access = {
-            let msix = msix.clone();
-            move |from: Access<'_>| access(&msix, from)
+        let interrupts = (0..layout::VECTORS).map(|_| eventfd());
+        let interrupts = interrupts.collect::<io::Result<Vec<_>>>()?;
+        let on_access: OnAccess = match mutant {
+            None => {
+                let msix = msix.clone();
+                Arc::new(move |from: Access<'_>| access(&msix, from))
+            }
+            Some(mutant) => BrokenAccess {
+                mutant,
+                msix: msix.clone(),
+                context: context.clone(),
+                interrupt: interrupts[usize::from(layout::QUEUE_VECTOR)].try_clone()?,
+                owes: AtomicBool::new(false),
+            }
+            .handler(),
         };
-        vm.add_vcpu(None, Arc::new(on_access))?;
+        vm.add_vcpu(None, on_access)?;
         // Before the wiring: the state of the APIC would replace an interrupt that comes earlier.
         if let Some(saved) = saved.filter(|_| mutant != Some(Mutant::LateApic)) {
             vm.vcpu(0).set_state(&saved.vcpu)?;
         }
 
-        let interrupts = (0..layout::VECTORS).map(|_| eventfd());
         let mut vmm = Self {
             memory,
             socket: socket.into(),
@@ -149,9 +163,11 @@ impl Vmm {
             written: eventfd()?,
             kick: eventfd()?,
             call: eventfd()?,
-            interrupts: interrupts.collect::<io::Result<_>>()?,
+            interrupts,
             connection: None,
             resignals: saved.map_or(0, |saved| saved.resignals),
+            rekicks: saved.map_or(0, |saved| saved.rekicks),
+            held: false,
             mutant,
         };
         // A signal that found no line is in the counter of the new eventfd, so that the line gets it.
@@ -210,6 +226,9 @@ impl Vmm {
     }
 
     /// Connects to a backend, which goes on at the index `base` of the available ring.
+    ///
+    /// The backend before it may have read a kick, and not have taken the requests. So the line of the kicks is
+    /// rung. At worst the backend finds nothing.
     fn connect(&mut self, mut base: u16) -> Result<()> {
         loop {
             let fds = QueueFds {
@@ -218,6 +237,8 @@ impl Vmm {
             };
             self.connection = Connection::open(&self.socket, &self.memory, &fds, base)?;
             if self.connection.is_some() {
+                self.context.ring(layout::KICK_LINE)?;
+                self.rekicks += 1;
                 return Ok(());
             }
             // It may have been killed after it had answered a request.
@@ -225,7 +246,7 @@ impl Vmm {
         }
     }
 
-    /// Makes good for a backend that has ended without notice; returns the index of the available ring at
+    /// Replaces the signal of a backend that was killed; returns the index of the available ring at
     /// which the next one goes on.
     ///
     /// The backend answers in order, so that is the index of the used ring. A request that the backend has
@@ -289,6 +310,7 @@ impl Vmm {
             base,
             calls: self.unread(&self.call)?,
             resignals: self.resignals,
+            rekicks: self.rekicks,
         })
     }
 
@@ -305,6 +327,8 @@ impl Vmm {
             call_rings: call.rings,
             call_deliveries: call.deliveries,
             resignals: self.resignals,
+            rekicks: self.rekicks,
+            pending: u64::from(kick.pending) + u64::from(call.pending),
         })
     }
 
@@ -361,6 +385,9 @@ pub(crate) fn run(memory: &Path, socket: &str, mutant: Option<Mutant>) -> Result
     let mut vmm = match receive(&mut input)? {
         Some(Order::Boot) => {
             kvm_rtt::load(&memory, &driver::program())?;
+            if mutant == Some(Mutant::ShortDescriptor) {
+                driver::shorten_answer(&memory)?;
+            }
             Vmm::new(memory, socket, None, mutant)?
         }
         Some(Order::Restore(saved)) => Vmm::new(memory, socket, Some(&saved), mutant)?,
@@ -381,16 +408,26 @@ pub(crate) fn run(memory: &Path, socket: &str, mutant: Option<Mutant>) -> Result
             continue;
         }
         match receive(&mut input)? {
+            Some(Order::Hold) => {
+                let call = LineSet::range(layout::CALL_LINE..layout::CALL_LINE + 1);
+                vmm.context.mask_lines_for(&call, MaskReasons::PAUSE)?;
+                ensure!(!vmm.vm.vcpu(0).pause()?, "the guest has ended");
+                vmm.held = true;
+                send(&mut output, &Reply::Held)?;
+            }
             Some(Order::Save) => {
                 vmm.pause()?;
-                let reply = match vmm.vm.vcpu(0).pause()? {
+                let reply = match !vmm.held && vmm.vm.vcpu(0).pause()? {
                     true => {
                         vmm.go_on()?;
                         Reply::Done(vmm.finish()?)
                     }
                     false => Reply::Saved(Box::new(vmm.save()?)),
                 };
-                return send(&mut output, &reply);
+                send(&mut output, &reply)?;
+                // A backend ends with its connection. The run may be about to kill it, so the connection stays
+                // until then.
+                return receive::<Order>(&mut input).map(drop);
             }
             Some(Order::Inspect) => {
                 let inspection = match vmm.vm.vcpu(0).pause()? {
