@@ -37,6 +37,7 @@
 //! | `vcpu.rs` | the thread of a vCPU, which can be stopped at any instruction of the guest |
 //! | `vm.rs` | the VM: memory, vCPUs, pins |
 //! | `routes.rs` | the routes of interrupts |
+//! | `irqs.rs` | eventfds and messages of the VM |
 //! | `state.rs` | the state of a vCPU that goes on in another VM |
 //! | `relay.rs` | the alternative to a doorbell: a thread from one eventfd to another |
 //! | `scenario.rs` | the scenarios: the paths of a write |
@@ -60,6 +61,7 @@ compile_error!("the guest's code is for x86-64");
 mod boot;
 mod exits;
 mod guest;
+mod irqs;
 pub mod layout;
 mod relay;
 mod routes;
@@ -72,6 +74,7 @@ mod vm;
 mod wiring;
 
 pub use boot::{load, registers, Program};
+pub use irqs::Irqs;
 pub use layout::MOST_WRITES;
 pub use routes::{Message, Routes};
 pub use scenario::{Scenario, Via};

@@ -14,9 +14,9 @@ use kvm_bindings::{kvm_msr_entry, kvm_regs, Msrs};
 use kvm_ioctls::{VcpuExit, VcpuFd};
 use std::{
     sync::{
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{self, Receiver, RecvTimeoutError, Sender},
-        Arc,
+        Arc, OnceLock,
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -46,6 +46,10 @@ pub enum Access<'a> {
 
 /// The handler of accesses. The vCPU that makes the access waits until it returns.
 pub type OnAccess = Arc<dyn Fn(Access<'_>) -> Result<()> + Send + Sync>;
+
+/// The error of the first vCPU of a VM that has failed. It ends the waits for the others, whose guest may wait
+/// for that vCPU.
+pub(crate) type Failure = Arc<OnceLock<String>>;
 
 enum Command {
     Run(kvm_regs),
@@ -79,6 +83,9 @@ pub struct Vcpu {
     stop: Arc<AtomicBool>,
     pause: Arc<AtomicBool>,
     running: Arc<AtomicBool>,
+    /// The number of accesses in all runs.
+    accesses: Arc<AtomicU64>,
+    failure: Failure,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -89,6 +96,7 @@ impl Vcpu {
         memory: GuestMemoryMmap,
         cpu: Option<usize>,
         on_access: OnAccess,
+        failure: Failure,
     ) -> Result<Self> {
         extern "C" fn nothing(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
         // The signal interrupts ioctl(KVM_RUN).
@@ -98,6 +106,7 @@ impl Vcpu {
         let stop = Arc::new(AtomicBool::new(false));
         let pause = Arc::new(AtomicBool::new(false));
         let running = Arc::new(AtomicBool::new(false));
+        let accesses = Arc::new(AtomicU64::new(0));
         let inside = Inside {
             fd,
             _memory: memory,
@@ -105,6 +114,8 @@ impl Vcpu {
             stop: stop.clone(),
             pause: pause.clone(),
             running: running.clone(),
+            accesses: accesses.clone(),
+            failure: failure.clone(),
         };
         let thread = thread::Builder::new()
             .name("vcpu".into())
@@ -115,6 +126,8 @@ impl Vcpu {
             stop,
             pause,
             running,
+            accesses,
+            failure,
             thread: Some(thread),
         })
     }
@@ -146,21 +159,14 @@ impl Vcpu {
         self.running.clone()
     }
 
-    /// Waits until the guest has written to [`layout::DONE`], for as long as it takes; returns the number
-    /// of its accesses.
+    /// Waits until the guest has written to [`layout::DONE`]; returns the number of its accesses.
     ///
     /// # Errors
     ///
-    /// The handler of an access has failed, or the guest has ended in another way.
+    /// The handler of an access has failed, the guest has ended in another way, or another vCPU has failed.
+    /// Or the guest has made no access for a long time: it waits for an interrupt that does not come.
     pub fn wait(&self) -> Result<u64> {
-        match self
-            .replies
-            .recv()
-            .context("the vCPU's thread has ended")??
-        {
-            Reply::Ran(returns) => Ok(returns),
-            _ => bail!("the reply is for another command"),
-        }
+        self.finish(LIMIT, || self.accesses.load(Ordering::Relaxed))
     }
 
     pub(crate) fn tsc(&self) -> Result<Tsc> {
@@ -185,6 +191,10 @@ impl Vcpu {
                 Ok(reply) => return reply,
                 Err(RecvTimeoutError::Disconnected) => bail!("the vCPU's thread has ended"),
                 Err(RecvTimeoutError::Timeout) => {}
+            }
+            if let Some(failure) = self.failure.get() {
+                self.interrupt();
+                bail!("another vCPU has failed: {failure}");
             }
             let now = happened();
             if now != last.0 {
@@ -244,6 +254,8 @@ struct Inside {
     stop: Arc<AtomicBool>,
     pause: Arc<AtomicBool>,
     running: Arc<AtomicBool>,
+    accesses: Arc<AtomicU64>,
+    failure: Failure,
 }
 
 impl Inside {
@@ -263,6 +275,10 @@ impl Inside {
                 Command::SetState(state) => state.restore(&self.fd).map(|()| Reply::Set),
             });
             self.running.store(false, Ordering::SeqCst);
+            if let Err(error) = &reply {
+                // Later errors may follow from the first one.
+                let _ = self.failure.set(format!("{error:#}"));
+            }
             if outbox.send(reply).is_err() || self.stop.load(Ordering::SeqCst) {
                 return;
             }
@@ -302,6 +318,7 @@ impl Inside {
                 Err(error) => return Err(anyhow!(error).context("run the guest")),
             };
             returns += 1;
+            self.accesses.fetch_add(1, Ordering::Relaxed);
             (self.on_access)(access)?;
         }
         self.complete()?;

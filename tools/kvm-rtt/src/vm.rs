@@ -5,9 +5,10 @@
 use crate::{
     boot::{self, Program},
     exits::Exits,
+    irqs::Irqs,
     layout,
     routes::{Message, Routes},
-    vcpu::{OnAccess, Vcpu},
+    vcpu::{Failure, OnAccess, Vcpu},
 };
 use anyhow::{anyhow, ensure, Context, Result};
 use kvm_bindings::{kvm_irqchip, kvm_userspace_memory_region, KVM_IRQCHIP_IOAPIC};
@@ -31,6 +32,9 @@ pub struct Vm {
     pub(crate) fd: Arc<VmFd>,
     memory: GuestMemoryMmap,
     routes: Arc<Routes>,
+    irqs: Irqs,
+    /// The error of the first vCPU that has failed.
+    failure: Failure,
     /// The number of the I/O APIC's pins that are in use.
     pins: u8,
     pub(crate) exits: Option<Exits>,
@@ -71,18 +75,21 @@ impl Vm {
                 .expose_provenance() as u64,
             flags: 0,
         };
-        // SAFETY: The memory is that large, and only vCPUs access it by this mapping; each of
-        // their threads has a reference to it.
+        // SAFETY: The memory is that large, and only vCPUs access it by this mapping. All vCPUs come from
+        // `add_vcpu()`, as no caller outside of this crate gets the descriptor of the VM. Each of their threads
+        // has a reference to the memory, so it stays mapped as long as a vCPU can run.
         unsafe { fd.set_user_memory_region(region) }.context("give the guest memory")?;
         let fd = Arc::new(fd);
         Ok(Self {
             vcpus: Vec::new(),
             kvm,
             routes: Arc::new(Routes::new(fd.clone())),
+            irqs: Irqs::new(fd.clone()),
             fd,
             memory,
             pins: 0,
             exits,
+            failure: Failure::default(),
             tsc_khz: None,
         })
     }
@@ -98,8 +105,9 @@ impl Vm {
         let fd = fd.context("create a vCPU")?;
         boot::prepare(&self.kvm, &fd)?;
         self.tsc_khz = fd.get_tsc_khz().ok();
+        let failure = self.failure.clone();
         self.vcpus
-            .push(Vcpu::new(fd, self.memory.clone(), cpu, on_access)?);
+            .push(Vcpu::new(fd, self.memory.clone(), cpu, on_access, failure)?);
         Ok(())
     }
 
@@ -112,9 +120,9 @@ impl Vm {
         &self.vcpus[id as usize]
     }
 
-    /// Returns KVM's descriptor of the VM, for ioctls that this type does not have.
-    pub fn fd(&self) -> &Arc<VmFd> {
-        &self.fd
+    /// Returns the VM's eventfds and messages, which other threads may use.
+    pub fn irqs(&self) -> &Irqs {
+        &self.irqs
     }
 
     /// Returns the guest's memory.

@@ -17,8 +17,10 @@ use std::{
 };
 use vmm_sys_util::eventfd::EventFd;
 
-/// A device that signals the eventfd of a vector. Before each signal it writes the number of the signal to
-/// the guest's memory, where the interrupt handler reads it.
+/// A device that signals the eventfd of a vector.
+///
+/// It writes the number of a signal to the guest's memory before the signal, and again after it. The interrupt
+/// handler reads the first word, and so does the guest's loop, which compares it with the second one.
 pub struct Device<'a> {
     memory: &'a Memory,
     /// The number of the last signal.
@@ -27,10 +29,25 @@ pub struct Device<'a> {
     running: Arc<AtomicBool>,
     /// The next signal is to be skipped.
     skip: bool,
+    /// Every hundredth last signal of a group is to be skipped.
+    skip_last: Option<u64>,
 }
 
-/// The rounds of the guest's loop after which a signal is lost. Each round takes all interrupts that have
-/// been sent before it.
+/// The outcome of signals to a guest's loop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// Last signals of a group to which the guest got no interrupt.
+    pub lost: u64,
+    /// Interrupts beyond the first one to the last signal of a group.
+    pub spurious: u64,
+}
+
+/// The rounds of the guest's loop after which a message has arrived, or is lost. The first round may have
+/// begun before the signal. In each of the others the guest masks the vector, takes the interrupts that were
+/// sent, and unmasks the vector.
+const ROUNDS: u64 = 3;
+/// The rounds after which a message is counted as lost. So a message that KVM or the kernel leaves to a worker
+/// is not.
 const PATIENCE: u64 = 1000;
 
 impl<'a> Device<'a> {
@@ -38,19 +55,22 @@ impl<'a> Device<'a> {
     pub fn new(memory: &'a Memory, running: Arc<AtomicBool>, mutant: Option<Mutant>) -> Self {
         Self {
             memory,
-            sequence: memory.load(layout::SHARED + shared::SEQUENCE),
+            sequence: memory.load(layout::SHARED + shared::BEGUN),
             running,
             skip: mutant == Some(Mutant::LostSignal),
+            skip_last: (mutant == Some(Mutant::LostLast)).then_some(0),
         }
     }
 
     /// Signals `eventfd` once.
     fn signal_once(&mut self, eventfd: &EventFd) -> Result<()> {
+        let skip = std::mem::take(&mut self.skip);
         self.sequence += 1;
-        let address = layout::SHARED + shared::SEQUENCE;
-        self.memory.store(address, self.sequence);
-        if !std::mem::take(&mut self.skip) {
+        let (begun, done) = (shared::BEGUN, shared::DONE);
+        self.memory.store(layout::SHARED + begun, self.sequence);
+        if !skip {
             eventfd.write(1)?;
+            self.memory.store(layout::SHARED + done, self.sequence);
         }
         Ok(())
     }
@@ -60,52 +80,58 @@ impl<'a> Device<'a> {
         in_thread(|| (0..n).try_for_each(|_| self.signal_once(eventfd)))
     }
 
-    /// Signals `eventfd` `n` times beside the guest's loop, in a thread of its own: a group of signals, and
-    /// then none until the loop has made a round.
-    pub fn signal_by_rounds(&mut self, eventfd: &EventFd, n: u64) -> Result<()> {
+    /// Signals `eventfd` `n` times beside the guest's loop, in a thread of its own, in groups.
+    ///
+    /// `is_last` returns true if the group ends when so many signals are left. The signals of a group follow
+    /// each other as fast as they can, but for the last one. That comes after the interrupts of the others, at
+    /// any point of the loop, so one interrupt must follow it, and only one.
+    pub fn signal_groups(
+        &mut self,
+        eventfd: &EventFd,
+        n: u64,
+        is_last: impl Fn(u64) -> bool + Send + Sync,
+    ) -> Result<Answers> {
         in_thread(|| {
-            for left in (1..=n).rev() {
-                self.signal_once(eventfd)?;
-                if left % 32 == 0 {
-                    let rounds = self.rounds();
-                    wait(|| self.is_over() || self.rounds() != rounds);
+            let mut answers = Answers::default();
+            for left in (0..n).rev() {
+                if left != 0 && !is_last(left) {
+                    self.signal_once(eventfd)?;
+                    continue;
                 }
+                self.pass(ROUNDS, || false);
+                let before = self.memory.interrupts();
+                self.skip_now_and_then();
+                self.signal_once(eventfd)?;
+                self.pass(PATIENCE, || self.is_answered());
+                self.pass(ROUNDS, || false);
+                answers.lost += u64::from(!self.is_answered());
+                let interrupts = self.memory.interrupts() - before;
+                answers.spurious += interrupts.saturating_sub(1);
             }
-            Ok(())
+            Ok(answers)
         })
     }
 
-    /// Signals `eventfd` `n` times beside the guest's loop, in a thread of its own: one to four signals, and
-    /// then none until an interrupt handler has seen the last of them. Returns the number of those that no
-    /// handler has seen.
-    pub fn signal_by_answers(&mut self, eventfd: &EventFd, n: u64) -> Result<u64> {
-        in_thread(|| {
-            let mut lost = 0;
-            for left in (1..=n).rev() {
-                self.signal_once(eventfd)?;
-                if left % 10 < 4 || left == 1 {
-                    let rounds = self.rounds();
-                    let waited = || self.is_over() || self.rounds() - rounds > PATIENCE;
-                    wait(|| self.is_answered() || waited());
-                    lost += u64::from(!self.is_answered());
-                }
-            }
-            Ok(lost)
-        })
+    /// Lets [`Mutant::LostLast`] skip the next signal, or not.
+    fn skip_now_and_then(&mut self) {
+        if let Some(number) = &mut self.skip_last {
+            *number += 1;
+            self.skip = *number % 100 == 1;
+        }
     }
 
-    /// Returns true if an interrupt handler has run since the last signal.
+    /// Returns true if an interrupt handler has run since the last signal has begun. The interrupts of earlier
+    /// signals must have come before it.
     pub fn is_answered(&self) -> bool {
         self.memory.seen() >= self.sequence
     }
 
-    /// Returns true if the guest's loop has ended, which it does before the device only after an error.
-    fn is_over(&self) -> bool {
-        !self.running.load(Ordering::SeqCst)
-    }
-
-    fn rounds(&self) -> u64 {
-        self.memory.sum(result::ROUNDS)
+    /// Waits until the guest's loop has made `rounds` rounds, or until `happened` returns true. The loop ends
+    /// before the device only after an error.
+    fn pass(&self, rounds: u64, happened: impl Fn() -> bool) {
+        let begin = self.memory.sum(result::ROUNDS);
+        let passed = || self.memory.sum(result::ROUNDS) - begin >= rounds;
+        wait(|| happened() || passed() || !self.running.load(Ordering::SeqCst));
     }
 }
 
@@ -117,7 +143,7 @@ fn in_thread<T: Send>(run: impl FnOnce() -> Result<T> + Send) -> Result<T> {
 }
 
 /// Waits until `happened` returns true.
-pub fn wait(happened: impl Fn() -> bool) {
+fn wait(happened: impl Fn() -> bool) {
     while !happened() {
         thread::yield_now();
     }

@@ -45,8 +45,8 @@ pub struct Line {
     pub rings: u64,
     /// Deliveries.
     pub deliveries: u64,
-    /// Rings that joined the delivery of another ring.
-    pub coalesced: u64,
+    /// Messages that were dropped on request. The VMM requests none.
+    pub dropped: u64,
     /// Messages that wait: of one line, zero or one.
     pub pending: u64,
     /// The line is masked.
@@ -55,12 +55,19 @@ pub struct Line {
 }
 
 impl Line {
+    /// Returns the number of rings that joined the delivery of another ring. No counter has it: it is the
+    /// difference of the others.
+    pub fn coalesced(self) -> u64 {
+        let other = self.deliveries + self.dropped + self.pending;
+        self.rings.saturating_sub(other)
+    }
+
     /// Returns the counters since `then`.
     pub fn since(self, then: Self) -> Self {
         Self {
             rings: self.rings - then.rings,
             deliveries: self.deliveries - then.deliveries,
-            coalesced: self.coalesced - then.coalesced,
+            dropped: self.dropped - then.dropped,
             ..self
         }
     }
@@ -73,7 +80,7 @@ impl std::ops::Add for Line {
         Self {
             rings: self.rings + other.rings,
             deliveries: self.deliveries + other.deliveries,
-            coalesced: self.coalesced + other.coalesced,
+            dropped: self.dropped + other.dropped,
             pending: self.pending + other.pending,
             is_masked: self.is_masked || other.is_masked,
         }
@@ -85,7 +92,7 @@ impl From<LineQuery> for Line {
         Self {
             rings: line.rings,
             deliveries: line.deliveries,
-            coalesced: line.coalesced(),
+            dropped: line.dropped,
             pending: line.pending.into(),
             is_masked: line.masked,
         }

@@ -50,8 +50,8 @@ msix_vmm_wait:
 	jmp	1b
 
 # Executes the script at rdi: steps of four words. The first is the operation: 0 end, 1 write 32 bits,
-# 2 write 64 bits, 3 read 32 bits, 4 read 64 bits, 5 synchronize with the other vCPU. The second is the
-# address, the third the value. The fourth becomes the count at r11 after the step.
+# 2 read 32 bits. The second is the address, the third the value. The fourth becomes the count at r11 after
+# the step.
 msix_vmm_script:
 	sti
 1:	mov	eax, [rdi]
@@ -61,22 +61,10 @@ msix_vmm_script:
 	je	11f
 	cmp	eax, 2
 	je	12f
-	cmp	eax, 3
-	je	13f
-	cmp	eax, 4
-	je	14f
-	cmp	eax, 5
-	je	15f
 	jmp	msix_vmm_done
 11:	mov	[rsi], edx
 	jmp	2f
-12:	mov	[rsi], rdx
-	jmp	2f
-13:	mov	edx, [rsi]
-	jmp	2f
-14:	mov	rdx, [rsi]
-	jmp	2f
-15:	call	msix_vmm_sync
+12:	mov	edx, [rsi]
 2:	mov	[rdi + 16], rdx
 	mov	rcx, [r11]
 	mov	[rdi + 24], rcx
@@ -86,7 +74,8 @@ msix_vmm_script:
 # Masks and unmasks until it is stopped. Arguments: r8, r9: addresses of the vector control and of the
 # 32 bits of the PBA with the pending bit; r10d: that bit; r11: the address of the count; rdi: the
 # interrupt vector. In rbx: the number of rounds. In rbp: the pending bit, as last read. In rsi: the
-# count of the last round.
+# count of the last round. In r12: the last signal that had begun before the mask was complete. If a later
+# one is complete, it was sent to the masked vector, so its bit is one.
 msix_vmm_storm:
 	sti
 	xor	ebx, ebx
@@ -102,14 +91,23 @@ msix_vmm_storm:
 	inc	qword ptr [r13 + {lost}]
 2:	mov	rsi, rcx
 	mov	[r14 + {quiet}], rdi
+	mov	r12, [r14 + {begun}]
 	mov	ebp, [r9]
 	and	ebp, r10d
 	mov	edx, 16
 3:	pause
 	dec	edx
 	jnz	3b
+	mov	rdx, [r14 + {complete}]
 	mov	eax, [r9]
 	and	eax, r10d
+	cmp	rdx, r12
+	jbe	7f
+	inc	qword ptr [r13 + {decided}]
+	test	eax, eax
+	jnz	7f
+	inc	qword ptr [r13 + {unseen}]
+7:	test	eax, eax
 	jnz	4f
 	test	ebp, ebp
 	jz	5f
@@ -230,7 +228,7 @@ msix_vmm_interrupt:
 	cmp	[r14 + {quiet}], rax
 	jne	1f
 	inc	qword ptr [r13 + {spurious}]
-1:	mov	rcx, [r14 + {sequence}]
+1:	mov	rcx, [r14 + {begun}]
 	mov	[r13 + {seen}], rcx
 	mov	rcx, [r14 + {unmask}]
 	test	rcx, rcx
@@ -259,8 +257,11 @@ msix_vmm_code_end:
     vanished = const result::VANISHED,
     rounds = const result::ROUNDS,
     pending = const result::PENDING,
+    unseen = const result::UNSEEN,
+    decided = const result::DECIDED,
     quiet = const shared::QUIET,
-    sequence = const shared::SEQUENCE,
+    begun = const shared::BEGUN,
+    complete = const shared::DONE,
     unmask = const shared::UNMASK,
     stop = const shared::STOP,
 );

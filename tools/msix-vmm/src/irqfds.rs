@@ -5,8 +5,7 @@
 
 use crate::function::{Function, Line, ENABLE, FUNCTION_MASK};
 use anyhow::{ensure, Context, Result};
-use kvm_ioctls::VmFd;
-use kvm_rtt::{Message, Routes, Vm};
+use kvm_rtt::{Irqs, Message, Routes, Vm};
 use serde::Serialize;
 use std::{io::ErrorKind, os::fd::AsRawFd, sync::Arc};
 use vmm_sys_util::{
@@ -20,10 +19,10 @@ use vmm_sys_util::{
 pub enum Pba {
     /// No bit is ever set.
     Zero,
-    /// A bit is set while the eventfd is readable.
+    /// A bit is set while the vector is masked and its eventfd is readable.
     Poll,
-    /// A bit is set if a read of the eventfd took signals since the mask. The unmask signals the eventfd
-    /// again.
+    /// A bit is set if a read of the eventfd took signals since the mask. The VMM signals the eventfd again
+    /// before it unmasks the vector.
     Read,
 }
 
@@ -43,7 +42,7 @@ struct Vector {
 
 /// MSI-X of KVM's irqfds.
 pub struct Irqfds {
-    fd: Arc<VmFd>,
+    irqs: Irqs,
     routes: Arc<Routes>,
     vectors: Vec<Vector>,
     control: u16,
@@ -76,7 +75,7 @@ impl Irqfds {
             })
         };
         Ok(Self {
-            fd: vm.fd().clone(),
+            irqs: vm.irqs().clone(),
             routes: vm.routes().clone(),
             vectors: (0..vectors).map(vector).collect::<Result<_>>()?,
             control: vectors - 1,
@@ -98,14 +97,13 @@ impl Irqfds {
             return Ok(());
         }
         if wanted {
-            let assigned = self.fd.register_irqfd(&vector.eventfd, vector.gsi);
-            assigned.context("assign a KVM irqfd")?;
+            // KVM injects an interrupt for a counter that is not zero.
             if std::mem::take(&mut vector.taken) {
                 vector.eventfd.write(1)?;
             }
+            self.irqs.assign_irqfd(&vector.eventfd, vector.gsi)?;
         } else {
-            let deassigned = self.fd.unregister_irqfd(&vector.eventfd, vector.gsi);
-            deassigned.context("deassign a KVM irqfd")?;
+            self.irqs.deassign_irqfd(&vector.eventfd, vector.gsi)?;
         }
         vector.is_assigned = wanted;
         Ok(())
@@ -121,6 +119,7 @@ impl Irqfds {
                 Ok(events[..n]
                     .iter()
                     .map(|event| event.data() as usize)
+                    .filter(|&vector| !self.vectors[vector].is_assigned)
                     .collect())
             }
             Pba::Read => {
@@ -220,10 +219,10 @@ impl Function for Irqfds {
     fn settle(&mut self) -> Result<()> {
         for vector in &self.vectors {
             if vector.is_assigned {
-                self.fd.unregister_irqfd(&vector.eventfd, vector.gsi)?;
+                self.irqs.deassign_irqfd(&vector.eventfd, vector.gsi)?;
                 let empty = vector.eventfd.read();
                 ensure!(empty.is_err(), "a signal came from a device that was quiet");
-                self.fd.register_irqfd(&vector.eventfd, vector.gsi)?;
+                self.irqs.assign_irqfd(&vector.eventfd, vector.gsi)?;
             }
         }
         Ok(())

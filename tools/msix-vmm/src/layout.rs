@@ -72,6 +72,10 @@ pub mod result {
     pub const ROUNDS: u64 = 0x820;
     /// Rounds in which the pending bit was set.
     pub const PENDING: u64 = 0x828;
+    /// Pending bits that were zero, although a signal was complete since the mask.
+    pub const UNSEEN: u64 = 0x830;
+    /// Rounds in which a signal was complete since the mask, so that the pending bit had to be set.
+    pub const DECIDED: u64 = 0x838;
 }
 
 /// The address of the words that all vCPUs share.
@@ -81,12 +85,14 @@ pub const SHARED: u64 = 0x14000;
 pub mod shared {
     /// The interrupt vector that must not be taken, or zero.
     pub const QUIET: u64 = 0;
-    /// The sequence number of the next signal.
-    pub const SEQUENCE: u64 = 8;
+    /// The sequence number of the last signal that has begun.
+    pub const BEGUN: u64 = 8;
     /// The address that the handlers of the device's messages write to, or zero.
     pub const UNMASK: u64 = 16;
     /// Not zero at the end of a loop.
     pub const STOP: u64 = 24;
+    /// The sequence number of the last signal whose write has returned.
+    pub const DONE: u64 = 32;
 }
 
 /// The address of the word that ends a loop.
@@ -112,12 +118,12 @@ mod tests {
     #[test]
     fn nothing_overlaps() {
         let mut ranges = vec![
-            (SHARED, 0x20),
+            (SHARED, 0x28),
             (TARGETS, 0x1000),
             (kvm_rtt::layout::CODE, 0x1000),
         ];
         for vcpu in 0..VCPUS {
-            ranges.push((counts(vcpu), 0x830));
+            ranges.push((counts(vcpu), 0x840));
             ranges.push((script(vcpu), 32 * (MOST_STEPS as u64 + 1)));
             ranges.push((kvm_rtt::layout::stack(vcpu) - 0x1000, 0x1000));
         }

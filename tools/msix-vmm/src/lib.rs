@@ -18,7 +18,7 @@
 //! | `device.rs` | the device |
 //! | `scenario.rs` | the scenarios, and what they count |
 //! | `bench.rs` | the test bench, which runs them |
-//! | `mutant.rs` | defects that the scenarios must find |
+//! | `mutant.rs` | defects that the scenarios must find, and a function that has them |
 //! | `report.rs` | the tables |
 //! | `masks.rs` | the command `masks` |
 //! | `vhost.rs` | a vhost-user backend that is killed, and a VMM that is migrated |
@@ -48,6 +48,6 @@ pub use irqfds::{Irqfds, Pba};
 pub use lines::{KvmRoutes, Lines};
 pub use machine::{Machine, Memory, Step, Stepped, Target};
 pub use masks::{Masks, HELP as MASKS_HELP};
-pub use mutant::Mutant;
+pub use mutant::{Broken, Mutant};
 pub use report::{Report, Results};
 pub use scenario::{Counts, Scenario};

@@ -3,26 +3,22 @@
 //! A function whose vectors are lines of `/dev/doorbell`.
 
 use crate::{
-    function::{Function, Line, FUNCTION_MASK},
+    function::{Function, Line},
     layout,
-    mutant::Mutant,
 };
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use doorbell::{
-    msix::{Message, Msix, Route, ENTRY_SIZE},
+    msix::{Message, Msix, Route},
     Context, LineSet, LineType, MaskReasons,
 };
-use kvm_ioctls::{IoEventAddress, NoDatamatch};
 use kvm_rtt::{Routes, Vm};
-use std::{io, mem, sync::Arc};
+use std::{io, sync::Arc};
 use vmm_sys_util::eventfd::{EventFd, EFD_CLOEXEC};
 
 /// KVM's routes, one GSI for each vector.
 pub struct KvmRoutes {
     routes: Arc<Routes>,
     gsis: Vec<u32>,
-    /// Routes that [`Mutant::LateRoute`] holds back.
-    late: Option<Vec<(u16, Message)>>,
 }
 
 impl KvmRoutes {
@@ -37,7 +33,6 @@ impl KvmRoutes {
         Ok(Self {
             gsis: gsis.collect::<Result<_>>()?,
             routes,
-            late: None,
         })
     }
 
@@ -45,24 +40,16 @@ impl KvmRoutes {
     pub fn gsi(&self, vector: u16) -> u32 {
         self.gsis[usize::from(vector)]
     }
+}
 
-    fn set(&self, vector: u16, message: Message) -> io::Result<()> {
+impl Route for KvmRoutes {
+    fn route(&mut self, vector: u16, message: Message) -> io::Result<()> {
         let message = kvm_rtt::Message {
             address: message.address,
             data: message.data,
         };
         let set = self.routes.set_msi(self.gsi(vector), message);
         set.map_err(|error| io::Error::other(format!("{error:#}")))
-    }
-}
-
-impl Route for KvmRoutes {
-    fn route(&mut self, vector: u16, message: Message) -> io::Result<()> {
-        if let Some(late) = &mut self.late {
-            late.push((vector, message));
-            return Ok(());
-        }
-        self.set(vector, message)
     }
 }
 
@@ -74,8 +61,9 @@ pub struct Lines {
     /// The eventfds that the device signals.
     irqfds: Vec<EventFd>,
     /// Kept open: closing an eventfd removes its irqfd, and makes its ioeventfd useless.
-    _eventfds: Vec<EventFd>,
-    mutant: Option<Mutant>,
+    _triggers: Vec<EventFd>,
+    /// The eventfd that the guest signals to end the automask of the last line.
+    unmask: EventFd,
 }
 
 impl Lines {
@@ -85,22 +73,18 @@ impl Lines {
     /// # Errors
     ///
     /// `context` has lines already, or KVM refuses an eventfd or a route.
-    pub fn new(vm: &Vm, context: Context, vectors: u16, mutant: Option<Mutant>) -> Result<Self> {
+    pub fn new(vm: &Vm, context: Context, vectors: u16) -> Result<Self> {
         let context = Arc::new(context);
         context.set_lines_masked(vectors.into())?;
-        let mut routes = KvmRoutes::new(vm, vectors)?;
-        if mutant == Some(Mutant::LateRoute) {
-            routes.late = Some(Vec::new());
-        }
-        let (mut irqfds, mut others) = (Vec::new(), Vec::new());
+        let routes = KvmRoutes::new(vm, vectors)?;
+        let (mut irqfds, mut triggers) = (Vec::new(), Vec::new());
         for vector in 0..vectors {
             let (irqfd, trigger) = (EventFd::new(EFD_CLOEXEC)?, EventFd::new(EFD_CLOEXEC)?);
             context.assign_irqfd(&irqfd, vector.into())?;
             context.assign_trigger(&trigger, vector.into())?;
-            let assigned = vm.fd().register_irqfd(&trigger, routes.gsi(vector));
-            assigned.context("assign a KVM irqfd")?;
+            vm.irqs().assign_irqfd(&trigger, routes.gsi(vector))?;
             irqfds.push(irqfd);
-            others.push(trigger);
+            triggers.push(trigger);
         }
         let msix = Msix::new(context.clone(), 0, vectors, routes)?;
 
@@ -108,37 +92,26 @@ impl Lines {
         context.set_type_automask(last.into(), LineType::Edge)?;
         let unmask = EventFd::new(EFD_CLOEXEC)?;
         context.assign_unmaskfd(&unmask, last.into())?;
-        let address = IoEventAddress::Mmio(layout::unmask(last));
-        let assigned = vm.fd().register_ioevent(&unmask, &address, NoDatamatch);
-        assigned.context("assign an ioeventfd")?;
-        others.push(unmask);
+        vm.irqs().assign_ioeventfd(&unmask, layout::unmask(last))?;
         Ok(Self {
             msix,
             context,
             vectors,
             irqfds,
-            _eventfds: others,
-            mutant,
+            _triggers: triggers,
+            unmask,
         })
     }
 
-    /// Returns the MSI-X capability.
-    pub fn msix(&mut self) -> &mut Msix<KvmRoutes> {
-        &mut self.msix
+    /// Returns the context of the lines.
+    pub fn context(&self) -> &Arc<Context> {
+        &self.context
     }
 
-    fn is(&self, mutant: Mutant) -> bool {
-        self.mutant == Some(mutant)
-    }
-
-    /// Sets the routes that the defect has held back.
-    fn route_late(&mut self) -> Result<()> {
-        let routes = self.msix.route_mut();
-        let held = routes.late.as_mut().map(mem::take).unwrap_or_default();
-        for (vector, message) in held {
-            routes.set(vector, message)?;
-        }
-        Ok(())
+    /// Deassigns the eventfd that ends the automask of the last line.
+    pub(crate) fn deassign_unmaskfd(&self) -> Result<()> {
+        let last = u32::from(self.vectors) - 1;
+        Ok(self.context.deassign_irqfd(&self.unmask, last)?)
     }
 }
 
@@ -149,25 +122,11 @@ impl Function for Lines {
     }
 
     fn write_table(&mut self, offset: u64, data: &[u8]) -> Result<()> {
-        let is_control = offset % ENTRY_SIZE == 12;
-        let is_unmask = is_control && data.first().is_some_and(|&bits| bits & 1 == 0);
-        if self.is(Mutant::NoVectorMask) && is_control && !is_unmask {
-            return Ok(());
-        }
-        let line = (offset / ENTRY_SIZE) as u32;
-        let twice = self.is(Mutant::DoubleUnmask) && is_unmask && self.context.pending(line)?;
-        self.msix.write_table(offset, data)?;
-        if twice {
-            self.context.ring(line)?;
-        }
-        self.route_late()
+        Ok(self.msix.write_table(offset, data)?)
     }
 
     fn read_pba(&mut self, offset: u64, data: &mut [u8]) -> Result<()> {
         self.msix.read_pba(offset, data);
-        if self.is(Mutant::InvertedPba) {
-            data.iter_mut().for_each(|bits| *bits = !*bits);
-        }
         Ok(())
     }
 
@@ -176,12 +135,7 @@ impl Function for Lines {
     }
 
     fn write_control(&mut self, value: u16) -> Result<()> {
-        let ignored = match self.mutant {
-            Some(Mutant::NoFunctionMask) => FUNCTION_MASK,
-            _ => 0,
-        };
-        self.msix.write_control(value & !ignored)?;
-        self.route_late()
+        Ok(self.msix.write_control(value)?)
     }
 
     fn irqfd(&self, vector: u16) -> Result<EventFd> {

@@ -8,8 +8,8 @@ use crate::{
     layout::{self, result},
     window,
 };
-use anyhow::{ensure, Context, Result};
-use kvm_bindings::{kvm_msi, kvm_regs};
+use anyhow::{ensure, Result};
+use kvm_bindings::kvm_regs;
 use kvm_rtt::{Access, Message, Vm};
 use std::sync::{atomic::Ordering, Arc, Mutex, MutexGuard, PoisonError};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
@@ -19,24 +19,15 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 pub enum Step {
     /// Writes 32 bits to an address.
     Write32(u64, u32),
-    /// Writes 64 bits to an address.
-    Write64(u64, u64),
     /// Reads 32 bits of an address.
     Read32(u64),
-    /// Reads 64 bits of an address.
-    Read64(u64),
-    /// Waits until the vCPU that the vector interrupts has taken the interrupts in its APIC.
-    Sync,
 }
 
 impl Step {
     fn words(self) -> [u64; 4] {
         match self {
             Step::Write32(address, value) => [1, address, value.into(), 0],
-            Step::Write64(address, value) => [2, address, value, 0],
-            Step::Read32(address) => [3, address, 0, 0],
-            Step::Read64(address) => [4, address, 0, 0],
-            Step::Sync => [5, 0, 0, 0],
+            Step::Read32(address) => [2, address, 0, 0],
         }
     }
 }
@@ -215,15 +206,8 @@ impl<F: Function + 'static> Machine<F> {
             vector: layout::FENCE,
         };
         let count = self.memory.count(fence) + 1;
-        let message = fence.message();
-        let msi = kvm_msi {
-            address_lo: message.address as u32,
-            address_hi: (message.address >> 32) as u32,
-            data: message.data,
-            ..Default::default()
-        };
-        let sent = self.vm.fd().signal_msi(msi).context("send a message")?;
-        ensure!(sent > 0, "the vCPU {vcpu} does not take messages");
+        let sent = self.vm.irqs().send(fence.message())?;
+        ensure!(sent, "the vCPU {vcpu} does not take messages");
         Ok(count)
     }
 

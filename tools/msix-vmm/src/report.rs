@@ -26,12 +26,15 @@ fn by_name<S: serde::Serializer>(
 ) -> Result<S::Ok, S::Error> {
     let with_faults = |counts: &Counts| {
         let mut value = json!(counts);
+        if let Some(line) = counts.line {
+            value["line"]["coalesced"] = json!(line.coalesced());
+        }
         value["faults"] = json!(counts.faults());
         value
     };
     let map: Map<String, Value> = scenarios
         .iter()
-        .map(|(scenario, counts)| (scenario.name().into(), with_faults(counts)))
+        .map(|(scenario, counts)| (scenario.key(), with_faults(counts)))
         .collect();
     map.serialize(serializer)
 }
@@ -100,7 +103,7 @@ fn scenario_row(name: &dyn fmt::Display, counts: &Counts) -> String {
         "{name:13} {:7} {:9} {:9} {:10} {:7} {:5} {:4} {:8}\n",
         counts.signals,
         line.deliveries,
-        line.coalesced,
+        line.coalesced(),
         counts.interrupts,
         counts.bits_set,
         counts.wrong_bits,
@@ -111,7 +114,10 @@ fn scenario_row(name: &dyn fmt::Display, counts: &Counts) -> String {
 
 fn comparison_row(results: &Results, other: &Results) -> String {
     let sum = results.sum_as(other);
-    let time = results.pair.map(|time| format!("{:.1}", micros(time)));
+    let time = results.pair.map(|time| match micros(time) {
+        long if long >= 1000.0 => format!("{long:.0}"),
+        short => format!("{short:.1}"),
+    });
     format!(
         "{:22} {:8} {:10} {:8} {:6} {:5} {:8} {:>6}\n",
         results.name,
@@ -212,6 +218,11 @@ mod tests {
         let rows = 4 + 1..4 + 1 + Scenario::ALL.len();
         assert!(rows.clone().all(|row| ends(row) == ends(4)), "{text}");
         assert!(text.contains(" 12.3\n"), "{text}");
+        let mut slow = report();
+        slow.irqfds[0].pair = Some(Duration::from_millis(12));
+        let text = slow.to_string();
+        assert!(text.lines().all(|line| line.chars().count() <= 80));
+        assert!(text.contains(" 12000\n"), "{text}");
         assert!(text.contains("irqfds, PBA is polled: storm: 3 wrong pending bits\n"));
     }
 
@@ -237,6 +248,11 @@ mod tests {
     #[test]
     fn json_has_all_counts() {
         let value = json!(report());
+        let scenarios = value["doorbell"]["scenarios"].as_object().unwrap();
+        for scenario in Scenario::ALL {
+            assert!(scenarios.contains_key(&scenario.key()), "{scenario}");
+        }
+        assert_eq!(scenarios["move-masked"]["line"]["coalesced"], 0);
         assert_eq!(
             value["doorbell"]["scenarios"]["storm"]["line"]["rings"],
             9_999_999

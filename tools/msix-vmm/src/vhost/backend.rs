@@ -16,8 +16,10 @@ use std::{
     io,
     os::{fd::AsFd, unix::net::UnixListener},
     path::Path,
+    process,
     sync::{Arc, Mutex},
     thread,
+    time::Duration,
 };
 use vhost::vhost_user::{
     message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures},
@@ -36,16 +38,19 @@ use vmm_sys_util::{
 /// The bit of VIRTIO_F_VERSION_1.
 const VERSION_1: u64 = 1 << 32;
 
+/// The interval of looking whether a stop has ended.
+const LOOK: Duration = Duration::from_micros(100);
+
 struct Echo {
     ledger: Ledger,
     memory: Option<GuestMemoryAtomic<GuestMemoryMmap>>,
 }
 
-/// Stops at the point at which the run kills this process.
-fn stop(ledger: &Ledger) -> ! {
+/// Stops until the run kills this process, or lets it go on.
+fn stop(ledger: &Ledger) {
     ledger.set(Entry::Stopped, 1);
-    loop {
-        thread::park();
+    while ledger.get(Entry::StopAt) != 0 {
+        thread::sleep(LOOK);
     }
 }
 
@@ -136,7 +141,12 @@ impl VhostUserBackendMut for Echo {
         if !vring.get_queue().ready() || !vring.is_enabled() {
             return Ok(());
         }
-        self.answer_all(&mut vring)
+        // Without the abort only the thread of the queue would end, and the process would go on without it.
+        if let Err(error) = self.answer_all(&mut vring) {
+            eprintln!("msix-vmm: backend: {error:#}");
+            process::abort();
+        }
+        Ok(())
     }
 }
 

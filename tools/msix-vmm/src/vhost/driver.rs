@@ -2,14 +2,14 @@
 
 //! The guest: a driver of one virtqueue.
 //!
-//! The driver posts a batch of one to eight requests, kicks the device, and halts until the interrupt
+//! The driver posts a batch of one to eight requests, or always one, kicks the device, and halts until the interrupt
 //! handler has found all answers. Only the handler reads the used ring, so a lost interrupt stops the
 //! driver. The handler compares each answer with its request. Before one batch in eight the driver masks its
 //! MSI-X vector. It then polls the pending bit, during which no interrupt may come, and unmasks the
 //! vector.
 //!
-//! All state is in memory, in the words of [`Word`], or in the vCPU's registers. So the guest does not
-//! notice that the VMM goes on in another process.
+//! All state is in memory, in the words of [`Word`], or in the vCPU's registers. So the guest
+//! is the same when the VMM goes on in another process.
 
 use super::layout;
 use anyhow::Result;
@@ -49,13 +49,29 @@ pub(crate) enum Word {
     Phase,
     /// State of the random numbers. Set by the run.
     Random,
+    /// The size of the largest batch, a power of two, less one. Set by the run.
+    Batch,
+    /// See [`Masking`]. Set by the run.
+    Masking,
+}
+
+/// The batches before which the driver masks its vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub(crate) enum Masking {
+    /// One in eight.
+    Random,
+    /// Each.
+    Always,
+    /// None.
+    Never,
 }
 
 /// The number of [`Word`]s.
 pub(crate) const WORDS: usize = Word::ALL.len();
 
 impl Word {
-    pub(crate) const ALL: [Word; 14] = [
+    pub(crate) const ALL: [Word; 16] = [
         Word::Posted,
         Word::Seen,
         Word::Limit,
@@ -70,6 +86,8 @@ impl Word {
         Word::Masked,
         Word::Phase,
         Word::Random,
+        Word::Batch,
+        Word::Masking,
     ];
 
     pub(crate) const fn offset(self) -> u64 {
@@ -147,13 +165,18 @@ msix_vhost_start:
 	mov	[rbx + {random}], r12
 	mov	r14, r12
 	shr	r14, 33
-	and	r14d, 7
+	and	r14, [rbx + {batch}]
 	inc	r14d
 	cmp	r14, rcx
 	cmova	r14, rcx
 	mov	r13, r12
 	shr	r13, 40
 	and	r13d, 7
+	mov	rdx, [rbx + {masking}]
+	test	edx, edx
+	jz	1f
+	lea	r13d, [rdx - {always}]
+1:	test	r13d, r13d
 	jnz	.Lpost
 
 # Masks the vector. When the entry has been read back, no interrupt is on its way.
@@ -318,6 +341,9 @@ msix_vhost_code_end:
     masked = const Word::Masked.offset(),
     phase = const Word::Phase.offset(),
     random = const Word::Random.offset(),
+    batch = const Word::Batch.offset(),
+    masking = const Word::Masking.offset(),
+    always = const Masking::Always as u64,
     runs = const Phase::Runs as u64,
     idle = const Phase::Idle as u64,
     waits = const Phase::Waits as u64,
@@ -353,7 +379,12 @@ pub(crate) fn program() -> Program {
 }
 
 /// Prepares the memory of a guest that has not run yet: the descriptors and the words.
-pub(crate) fn prepare(memory: &GuestMemoryMmap, requests: u64, seed: u64) -> Result<()> {
+pub(crate) fn prepare(
+    memory: &GuestMemoryMmap,
+    requests: u64,
+    batch: u64,
+    seed: u64,
+) -> Result<()> {
     const NEXT: u16 = 1;
     const WRITE: u16 = 2;
     for slot in 0..layout::SLOTS {
@@ -365,7 +396,13 @@ pub(crate) fn prepare(memory: &GuestMemoryMmap, requests: u64, seed: u64) -> Res
         descriptor(memory, at + 16, answer, layout::ANSWER_SIZE, WRITE, 0)?;
     }
     Word::Total.set(memory, requests)?;
+    Word::Batch.set(memory, batch - 1)?;
     Word::Random.set(memory, seed)
+}
+
+/// Leaves no room for the answer in the first request, as a driver with a defect does.
+pub(crate) fn shorten_answer(memory: &GuestMemoryMmap) -> Result<()> {
+    Ok(memory.write_obj(0u32, GuestAddress(layout::DESCRIPTORS + 16 + 8))?)
 }
 
 fn descriptor(

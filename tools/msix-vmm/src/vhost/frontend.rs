@@ -4,7 +4,10 @@
 
 use super::layout;
 use anyhow::{anyhow, ensure, Context, Result};
-use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::{
+    event::{poll, PollFd, PollFlags, Timespec},
+    io::Errno,
+};
 use std::{
     io,
     os::{
@@ -127,14 +130,21 @@ impl Connection {
         &self.stream
     }
 
-    /// Returns true if the backend has ended. All of its threads have then released the eventfds and the memory.
+    /// Returns true if the backend has ended, or has closed its socket.
+    ///
+    /// The run ends backends by SIGKILL. The kernel then closes the socket after all threads have left user space
+    /// for ever. The process has not been waited for yet: the run does that before it starts the next one.
     pub(crate) fn has_ended(&self) -> io::Result<bool> {
         let mut fds = [PollFd::new(&self.stream, PollFlags::RDHUP)];
         let now = Timespec {
             tv_sec: 0,
             tv_nsec: 0,
         };
-        poll(&mut fds, Some(&now))?;
+        match poll(&mut fds, Some(&now)) {
+            Ok(_) => {}
+            Err(Errno::INTR) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
         Ok(fds[0]
             .revents()
             .intersects(PollFlags::RDHUP | PollFlags::HUP))

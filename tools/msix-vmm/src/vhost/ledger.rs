@@ -31,7 +31,7 @@ pub(crate) enum Entry {
     StopAt,
     /// The [`Stage`] at which it stops. Set by the run.
     StopStage,
-    /// One when it has stopped.
+    /// One while it has stopped.
     Stopped,
 }
 
@@ -107,7 +107,7 @@ impl Ledger {
         at != 0 && ids.contains(&at) && self.get(Entry::StopStage) == stage as u64
     }
 
-    /// Revokes [`stop_at`](Ledger::stop_at).
+    /// Revokes [`stop_at`](Ledger::stop_at). A backend that has stopped goes on.
     pub(crate) fn stop_nowhere(&self) {
         self.set(Entry::StopAt, 0);
         self.set(Entry::Stopped, 0);

@@ -19,6 +19,8 @@ pub(crate) enum Moment {
     At(Stage),
     /// When the guest has masked its vector, after it has seen the answer of the request.
     Masked,
+    /// When the message of the request's answer is pending, with the vector masked or not.
+    Pending { masked: bool },
 }
 
 /// An event.
@@ -52,13 +54,14 @@ pub(crate) fn events(requests: u64, kills: u64, migrations: u64, seed: u64) -> R
     let mut random = fastrand::Rng::with_seed(seed);
     // A migration in four has a kill at the same time.
     let both = (kills / 2).min(migrations / 4);
-    let parts = kills + migrations - both + 1;
+    let parts = (kills - both).saturating_add(migrations).saturating_add(1);
     let part = requests / parts;
+    // Also keeps the list of the events short.
     ensure!(
         part >= LEAST_REQUESTS,
         "{requests} requests are too few for {kills} kills and {migrations} migrations\n  use \
          --requests {}",
-        LEAST_REQUESTS * parts
+        LEAST_REQUESTS.saturating_mul(parts)
     );
     let mut actions = Vec::new();
     for number in 0..kills - both {
@@ -72,9 +75,11 @@ pub(crate) fn events(requests: u64, kills: u64, migrations: u64, seed: u64) -> R
     for number in 0..migrations {
         actions.push(Action::Migrate {
             kill: (number < both).then(|| random.u32(..MOST_DELAY)),
-            // A message is pending then, or soon.
-            when: match number % 2 {
-                0 => Moment::After(random.u32(..MOST_DELAY)),
+            when: match number % 4 {
+                0 => Moment::Pending { masked: true },
+                1 => Moment::Pending { masked: false },
+                2 => Moment::After(random.u32(..MOST_DELAY)),
+                // A message is pending then, or soon.
                 _ => Moment::Masked,
             },
         });
@@ -112,6 +117,26 @@ mod tests {
         let of = |seed| events(10_000, 20, 40, seed).unwrap();
         assert_eq!(of(1), of(1));
         assert_ne!(of(1), of(2));
+    }
+
+    #[test]
+    fn migrations_carry_messages_of_both_kinds() {
+        let events = events(1000, 0, 2, 1).unwrap();
+        for masked in [true, false] {
+            let action = Action::Migrate {
+                kill: None,
+                when: Moment::Pending { masked },
+            };
+            assert!(events.iter().any(|event| event.action == action));
+        }
+    }
+
+    #[test]
+    fn numbers_too_large_for_a_run_are_refused() {
+        for (kills, migrations) in [(u64::MAX, 0), (0, u64::MAX), (u64::MAX, u64::MAX)] {
+            let error = events(100, kills, migrations, 1).unwrap_err();
+            assert!(error.to_string().contains("too few"));
+        }
     }
 
     #[test]

@@ -6,18 +6,23 @@ use super::{
     mutant::Mutant,
     protocol::{receive, send, Order, Reply},
 };
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{bail, Context, Result};
 use clap::ValueEnum;
+use rustix::process::Signal;
 use std::{
+    error,
     ffi::OsStr,
-    fs,
+    fmt, fs,
     io::{self, BufReader},
     os::{
         fd::OwnedFd,
         linux::net::SocketAddrExt,
-        unix::net::{SocketAddr, UnixListener},
+        unix::{
+            net::{SocketAddr, UnixListener},
+            process::ExitStatusExt,
+        },
     },
-    process::{self, Child, ChildStdin, Command, Stdio},
+    process::{self, Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::mpsc::{self, Receiver, TryRecvError},
     thread,
 };
@@ -29,6 +34,27 @@ const SELF: &str = "/proc/self/exe";
 pub(crate) const BACKEND: &str = "vhost-backend";
 /// The name of the hidden subcommand of a VMM.
 pub(crate) const VMM: &str = "vhost-vmm";
+
+/// The end of a process by a signal that the run has not sent: a defect, and no error of the run.
+#[derive(Debug)]
+pub(crate) struct Crash(String);
+
+impl fmt::Display for Crash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl error::Error for Crash {}
+
+/// Checks the status of a process that has ended by itself.
+fn check(name: &str, status: ExitStatus) -> Result<()> {
+    match status.signal() {
+        Some(_) => Err(Crash(format!("{name} has ended: {status}")).into()),
+        None if !status.success() => bail!("{name} has failed: {status}"),
+        None => Ok(()),
+    }
+}
 
 /// A child that is killed if the run ends early.
 struct Process(Child);
@@ -50,7 +76,9 @@ pub(crate) struct Socket {
 
 impl Socket {
     pub(crate) fn new() -> Result<Self> {
-        let name = format!("msix-vmm-vhost-{}", process::id());
+        // Processes of other PID namespaces can have the same ID, and the same names.
+        let random = fastrand::Rng::new().u64(..);
+        let name = format!("msix-vmm-vhost-{}-{random:016x}", process::id());
         let address = SocketAddr::from_abstract_name(&name)?;
         let listener = UnixListener::bind_addr(&address).context("create the backend's socket")?;
         Ok(Self { listener, name })
@@ -75,25 +103,29 @@ impl Backend {
         Ok(Self(Process(child.context("start a backend")?)))
     }
 
-    /// Kills it, and waits for its end.
-    pub(crate) fn kill(mut self) -> Result<()> {
+    /// Kills it, and waits for its end. Returns false if it had ended by itself, because its VMM had ended the
+    /// connection.
+    pub(crate) fn kill(mut self) -> Result<bool> {
         self.0 .0.kill().context("kill the backend")?;
-        self.0 .0.wait()?;
-        Ok(())
+        let status = self.0 .0.wait()?;
+        if status.signal() == Some(Signal::KILL.as_raw()) {
+            return Ok(true);
+        }
+        check("the backend", status)?;
+        Ok(false)
     }
 
     /// Waits until it ends by itself.
     pub(crate) fn wait(mut self) -> Result<()> {
         let status = self.0 .0.wait()?;
-        ensure!(status.success(), "the backend has failed: {status}");
-        Ok(())
+        check("the backend", status)
     }
 
     /// Returns true if it has ended by itself, because its VMM has ended the connection.
     pub(crate) fn has_ended(&mut self) -> Result<bool> {
         match self.0 .0.try_wait()? {
-            Some(status) if !status.success() => bail!("the backend has failed: {status}"),
-            status => Ok(status.is_some()),
+            Some(status) => check("the backend", status).map(|()| true),
+            None => Ok(false),
         }
     }
 
@@ -188,23 +220,33 @@ impl Vmm {
         match reply.context("read the VMM's reply")? {
             Some(reply) => Ok(reply),
             None => {
-                let status = self.process.0.wait()?;
-                bail!("the VMM has ended without a reply: {status}")
+                check("the VMM", self.process.0.wait()?)?;
+                bail!("the VMM has ended without a reply")
             }
         }
     }
 
     /// Waits until it ends, after its last reply.
-    pub(crate) fn wait(mut self) -> Result<()> {
-        let status = self.process.0.wait()?;
-        ensure!(status.success(), "the VMM has failed: {status}");
-        Ok(())
+    pub(crate) fn wait(self) -> Result<()> {
+        let mut process = self.process;
+        // A VMM that has saved waits for the end of its orders.
+        drop(self.orders);
+        check("the VMM", process.0.wait()?)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn end_by_a_signal_is_a_crash() {
+        assert!(check("it", ExitStatus::from_raw(0)).is_ok());
+        let failed = check("it", ExitStatus::from_raw(2 << 8)).unwrap_err();
+        assert!(failed.downcast_ref::<Crash>().is_none());
+        let aborted = check("it", ExitStatus::from_raw(6)).unwrap_err();
+        assert!(aborted.downcast_ref::<Crash>().is_some());
+    }
 
     #[test]
     fn state_of_a_thread_is_after_its_name() {

@@ -6,7 +6,10 @@ use anyhow::{Context, Result};
 use doorbell::{msix::MsixState, Snapshot};
 use kvm_rtt::VcpuState;
 use serde::{Deserialize, Serialize};
-use std::io::{BufRead, Write};
+use std::{
+    fmt,
+    io::{BufRead, Write},
+};
 
 /// An order to a VMM, at its standard input.
 #[derive(Debug, Serialize, Deserialize)]
@@ -15,6 +18,8 @@ pub(crate) enum Order {
     Boot,
     /// Go on with the guest of another VMM.
     Restore(Box<Saved>),
+    /// Pause the line of the interrupts and the guest. `Save` follows.
+    Hold,
     /// Save and exit.
     Save,
     /// Report what the guest waits for.
@@ -24,6 +29,8 @@ pub(crate) enum Order {
 /// A reply of a VMM, at its standard output.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Reply {
+    /// The reply to `Hold`.
+    Held,
     /// It has saved, and exits.
     Saved(Box<Saved>),
     /// The guest has ended, and so does the VMM.
@@ -45,8 +52,10 @@ pub(crate) struct Saved {
     pub(crate) base: u16,
     /// The count of the call eventfd, which had no line any more.
     pub(crate) calls: u64,
-    /// Rings by the VMM itself so far.
+    /// Rings of the line of the interrupts by the VMM itself so far.
     pub(crate) resignals: u64,
+    /// Rings of the line of the kicks by the VMM itself so far.
+    pub(crate) rekicks: u64,
 }
 
 /// The counters of a VM at its end.
@@ -60,6 +69,10 @@ pub(crate) struct Totals {
     pub(crate) call_deliveries: u64,
     /// Rings of the line of the interrupts by the VMM.
     pub(crate) resignals: u64,
+    /// Rings of the line of the kicks by the VMM.
+    pub(crate) rekicks: u64,
+    /// Messages that are pending in both lines.
+    pub(crate) pending: u64,
 }
 
 /// The messages that are on their way to the guest or to the backend.
@@ -77,6 +90,31 @@ pub(crate) struct Inspection {
     pub(crate) kick_unread: bool,
     /// Another eventfd has a count.
     pub(crate) others_unread: bool,
+}
+
+impl fmt::Display for Inspection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let masked = match self.call_masked {
+            true => "the masked line of the interrupts",
+            false => "the line of the interrupts, which is not masked",
+        };
+        let places = [
+            (self.call_pending, masked),
+            (self.in_apic, "the APIC"),
+            (self.kick_pending, "the line of the kicks"),
+            (
+                self.kick_unread,
+                "the kick eventfd, which the backend does not read",
+            ),
+            (self.others_unread, "an eventfd that nothing reads"),
+        ];
+        let places = places.iter().filter(|(is_there, _)| *is_there);
+        let places: Vec<&str> = places.map(|&(_, place)| place).collect();
+        match places.is_empty() {
+            true => f.write_str("nothing is on its way"),
+            false => write!(f, "a message stays in {}", places.join(", in ")),
+        }
+    }
 }
 
 impl Inspection {
@@ -145,6 +183,22 @@ mod tests {
             }
             assert!(!one.is_silent(false), "{one:?}");
         }
+    }
+
+    #[test]
+    fn places_have_names() {
+        let silent = Inspection::default();
+        assert_eq!(silent.to_string(), "nothing is on its way");
+        let stranded = Inspection {
+            call_pending: true,
+            kick_unread: true,
+            ..Inspection::default()
+        };
+        assert_eq!(
+            stranded.to_string(),
+            "a message stays in the line of the interrupts, which is not masked, in the kick eventfd, \
+             which the backend does not read"
+        );
     }
 
     #[test]

@@ -3,17 +3,18 @@
 //! The run: starts backends and VMMs, kills and migrates them, and counts.
 
 use super::{
-    driver::{Phase, Word, WORDS},
-    ledger::{self, Entry, Ledger, ENTRIES},
+    driver::{Masking, Phase, Word, WORDS},
+    layout::CALL_LINE,
+    ledger::{self, Entry, Ledger, Stage, ENTRIES},
     mutant::Mutant,
     plan::{events, Action, Event, Moment},
-    process::{Backend, Socket, Vmm},
-    protocol::{Order, Reply, Saved, Totals},
+    process::{Backend, Crash, Socket, Vmm},
+    protocol::{Inspection, Order, Reply, Saved, Totals},
     report::Report,
     vmm::map,
 };
 use anyhow::{bail, Result};
-use doorbell::uapi;
+use doorbell::{uapi, SavedLine};
 use kvm_rtt::Vm;
 use rustix::fs::{memfd_create, MemfdFlags};
 use std::{
@@ -29,10 +30,15 @@ use vm_memory::GuestMemoryMmap;
 
 /// The interval of looking at the guest's words.
 const LOOK: Duration = Duration::from_micros(100);
-/// The time without progress after which the run looks for the cause. A run is not stopped for time alone.
+/// The time without progress after which the run inspects the VM. A run is not stopped for time alone.
 const QUIET: Duration = Duration::from_secs(1);
 /// The number of times in a row that nothing may be on its way. The first could be between two places.
 const SILENT: u32 = 3;
+
+/// The number of times in a row that the same messages may be on their way without any progress.
+const STRANDED: u32 = 10;
+/// The size of the largest batch, unless the guest posts single requests.
+const BATCH: u64 = 8;
 
 /// The size of a run.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +46,8 @@ pub(crate) struct Options {
     pub(crate) requests: u64,
     pub(crate) kills: u64,
     pub(crate) migrations: u64,
+    /// Post one request at a time.
+    pub(crate) single: bool,
     pub(crate) seed: u64,
     pub(crate) mutant: Option<Mutant>,
 }
@@ -58,7 +66,8 @@ enum End {
     Happened,
     /// The VMM has replied.
     Replied(Reply),
-    /// A message was lost: nothing is on its way to the guest or to the backend, and the guest waits.
+    /// A message was lost: the guest waits, and nothing is on its way to it or to the backend, or what is on
+    /// its way does not arrive.
     Silent,
 }
 
@@ -82,6 +91,8 @@ struct Run<'a> {
     report: Report,
     last: (Progress, Instant),
     silent: u32,
+    /// The messages on their way at the last inspections, and the number of those that were the same.
+    stranded: (Inspection, u32),
     tell: &'a mut dyn FnMut(&Report),
 }
 
@@ -134,6 +145,7 @@ impl Run<'_> {
     fn wait(&mut self, happened: impl Fn(&Self) -> Result<bool>) -> Result<End> {
         self.last = (self.progress()?, Instant::now());
         self.silent = 0;
+        self.stranded = Default::default();
         let mut asked = false;
         loop {
             if happened(self)? {
@@ -144,12 +156,17 @@ impl Run<'_> {
                     asked = false;
                     self.totals = totals;
                     let polls = self.phase()? == Some(Phase::Polls);
-                    let silent = inspection.is_silent(polls) && self.backend().sleeps()?;
-                    self.silent = match silent && self.progress()? == self.last.0 {
+                    let still = self.backend().sleeps()? && self.progress()? == self.last.0;
+                    self.silent = match still && inspection.is_silent(polls) {
                         true => self.silent + 1,
                         false => 0,
                     };
-                    if self.silent == SILENT {
+                    self.stranded = match still && inspection == self.stranded.0 {
+                        true => (inspection, self.stranded.1 + 1),
+                        false => (inspection, 0),
+                    };
+                    if self.silent == SILENT || self.stranded.1 == STRANDED {
+                        self.report.place = Some(inspection.to_string());
                         return Ok(End::Silent);
                     }
                     self.last.1 = Instant::now();
@@ -159,10 +176,13 @@ impl Run<'_> {
             }
             if self.backend().has_ended()? {
                 // Its VMM has ended the connection, and is about to reply.
-                return match self.vmm().last_reply()? {
-                    Reply::Inspected(..) => bail!("a VMM goes on without a backend"),
-                    reply => Ok(End::Replied(reply)),
-                };
+                loop {
+                    match self.vmm().last_reply()? {
+                        // The reply to an order from before.
+                        Reply::Inspected(..) => {}
+                        reply => return Ok(End::Replied(reply)),
+                    }
+                }
             }
             let progress = self.progress()?;
             if progress != self.last.0 {
@@ -188,14 +208,26 @@ impl Run<'_> {
 
     /// Makes the event happen. Returns false if a message was lost.
     fn event(&mut self, event: Event) -> Result<bool> {
-        if let Action::Kill(Moment::At(stage)) = event.action {
-            // Before the guest may post that request.
-            self.ledger.stop_at(event.request, stage);
-        }
-        Word::Limit.set(&self.memory, event.limit)?;
         let (Action::Kill(moment) | Action::Migrate { when: moment, .. }) = event.action;
+        // Before the guest may post that request.
+        let masking = match moment {
+            Moment::At(stage) => {
+                self.ledger.stop_at(event.request, stage);
+                Masking::Random
+            }
+            Moment::Pending { masked } => {
+                self.ledger.stop_at(event.request, Stage::Taken);
+                match masked {
+                    true => Masking::Always,
+                    false => Masking::Never,
+                }
+            }
+            Moment::After(_) | Moment::Masked => Masking::Random,
+        };
+        Word::Masking.set(&self.memory, masking as u64)?;
+        Word::Limit.set(&self.memory, event.limit)?;
         let reached = self.wait(|run| match moment {
-            Moment::At(_) => Ok(run.ledger.get(Entry::Stopped) == 1),
+            Moment::At(_) | Moment::Pending { .. } => Ok(run.ledger.get(Entry::Stopped) == 1),
             Moment::After(_) => Ok(run.seen()? >= event.request),
             // The guest may have masked the vector for the last time.
             Moment::Masked => Ok(run.seen()? >= event.request
@@ -211,65 +243,102 @@ impl Run<'_> {
         }
         match event.action {
             Action::Kill(_) => {
-                // The next backend must not stop there, too.
-                self.ledger.stop_nowhere();
                 self.kill()?;
                 Ok(true)
             }
-            Action::Migrate { kill, .. } => {
-                self.migrate(kill)?;
+            Action::Migrate { kill, when } => {
+                let pending = matches!(when, Moment::Pending { .. });
+                if pending {
+                    self.hold()?;
+                }
+                let carried = self.migrate(kill)?;
+                self.report.uncarried += u64::from(pending && !carried);
                 Ok(true)
             }
+        }
+    }
+
+    /// Makes a message pending: pauses the guest and its line while the backend has stopped, and then lets the
+    /// backend answer.
+    fn hold(&mut self) -> Result<()> {
+        self.vmm().order(&Order::Hold)?;
+        loop {
+            match self.reply()? {
+                Reply::Held => break,
+                // The reply to an order from before.
+                Reply::Inspected(..) => {}
+                reply => bail!("the VMM does not hold the guest: {reply:?}"),
+            }
+        }
+        let signals = self.ledger.get(Entry::SignalsSent);
+        self.ledger.stop_nowhere();
+        while self.ledger.get(Entry::SignalsSent) == signals {
+            if self.backend().has_ended()? {
+                bail!("the backend has ended before its answer");
+            }
+            thread::sleep(LOOK);
+        }
+        Ok(())
+    }
+
+    /// Waits for a reply of the VMM. A process that fails meanwhile ends the wait.
+    fn reply(&mut self) -> Result<Reply> {
+        loop {
+            if let Some(reply) = self.vmm().reply()? {
+                return Ok(reply);
+            }
+            // A backend whose VMM has gone ends, without an error.
+            self.backend().has_ended()?;
+            thread::sleep(LOOK);
         }
     }
 
     /// Kills the backend, and starts another one.
     fn kill(&mut self) -> Result<()> {
-        self.backend.take().expect("a backend runs").kill()?;
-        self.report.kills += 1;
+        // A backend that has lost its VMM ends by itself.
+        let killed = self.backend.take().expect("a backend runs").kill()?;
+        self.report.kills += u64::from(killed);
+        // The next backend must not stop there, too.
+        self.ledger.stop_nowhere();
         self.start_backend()
     }
 
-    /// Makes the VMM save and exit, and starts another VMM with its state and another backend.
-    fn migrate(&mut self, kill: Option<u32>) -> Result<()> {
+    /// Makes the VMM save and exit, and starts another VMM with its state and another backend. Returns true if a
+    /// message for the guest was pending.
+    fn migrate(&mut self, kill: Option<u32>) -> Result<bool> {
         self.vmm().order(&Order::Save)?;
         if let Some(micros) = kill {
             spin(micros);
             self.kill()?;
         }
-        // A backend whose VMM has gone ends, so it is not checked here.
         let saved = loop {
-            match self.vmm().reply()? {
-                Some(Reply::Saved(saved)) => break saved,
+            match self.reply()? {
+                Reply::Saved(saved) => break saved,
                 // The reply to an order from before.
-                Some(Reply::Inspected(..)) => {}
-                Some(reply) => bail!("the VMM has not saved: {reply:?}"),
-                None => thread::sleep(LOOK),
+                Reply::Inspected(..) => {}
+                reply => bail!("the VMM has not saved: {reply:?}"),
             }
         };
         self.vmm.take().expect("a VMM runs").wait()?;
         let backend = self.backend.take().expect("a backend runs");
         match kill {
             // The new backend may be connected, or not.
-            Some(_) => backend.kill()?,
+            Some(_) => drop(backend.kill()?),
             None => backend.wait()?,
         }
-        self.count(&saved);
+        let carried = self.count(&saved);
         self.start_backend()?;
         self.start_vmm(&Order::Restore(saved))?;
         self.report.migrations += 1;
-        Ok(())
+        Ok(carried)
     }
 
-    /// Counts the messages that go from one VMM to the next one.
-    fn count(&mut self, saved: &Saved) {
+    /// Counts the migrations with pending messages. Returns true if one of them is for the guest.
+    fn count(&mut self, saved: &Saved) -> bool {
         let lines = saved.lines.lines();
-        if lines
-            .iter()
-            .any(|line| line.state & uapi::LINE_PENDING != 0)
-        {
-            self.report.carried += 1;
-        }
+        let is_pending = |line: &SavedLine| line.state & uapi::LINE_PENDING != 0;
+        self.report.carried += u64::from(lines.iter().any(is_pending));
+        lines.get(CALL_LINE as usize).is_some_and(is_pending)
     }
 
     /// Runs until the guest has ended, or a message was lost.
@@ -287,6 +356,7 @@ impl Run<'_> {
                 return Ok(());
             }
         }
+        Word::Masking.set(&self.memory, Masking::Random as u64)?;
         Word::Limit.set(&self.memory, self.options.requests)?;
         match self.wait(|_| Ok(false))? {
             End::Replied(Reply::Done(totals)) => {
@@ -307,7 +377,11 @@ pub(crate) fn run(options: Options, tell: &mut dyn FnMut(&Report)) -> Result<Rep
     let (memory_file, memory_path) = shared("guest", kvm_rtt::layout::MEMORY)?;
     let (ledger_file, ledger_path) = shared("ledger", ledger::SIZE as u64)?;
     let memory = map(Path::new(&memory_path))?;
-    super::driver::prepare(&memory, options.requests, options.seed)?;
+    let batch = match options.single {
+        true => 1,
+        false => BATCH,
+    };
+    super::driver::prepare(&memory, options.requests, batch, options.seed)?;
     let mut run = Run {
         options,
         socket: Socket::new()?,
@@ -323,9 +397,15 @@ pub(crate) fn run(options: Options, tell: &mut dyn FnMut(&Report)) -> Result<Rep
         report: Report::new(&options),
         last: (([0; WORDS], [0; ENTRIES]), Instant::now()),
         silent: 0,
+        stranded: Default::default(),
         tell,
     };
-    run.run()?;
+    if let Err(error) = run.run() {
+        match error.downcast::<Crash>() {
+            Ok(crash) => run.report.place = Some(crash.to_string()),
+            Err(error) => return Err(error),
+        }
+    }
     let mut report = run.report.clone();
     report.fill(&run.memory, &run.ledger, &run.totals)?;
     Ok(report)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The VMM: a process that runs the guest until the guest has ended, or until the run tells it to save.
+//! The VMM: a process that runs the guest until the guest has ended, or until the run orders it to save.
 //!
 //! Each message between guest and backend goes through a line, in both directions:
 //!
@@ -16,14 +16,13 @@ use super::{
     driver,
     frontend::{Connection, QueueFds},
     layout,
-    mutant::Mutant,
+    mutant::{BrokenAccess, Mutant},
     protocol::{receive, send, Inspection, Order, Reply, Saved, Totals},
 };
 use crate::KvmRoutes;
 use anyhow::{bail, ensure, Context as _, Result};
 use doorbell::{msix::Msix, Context, LineSet, MaskReasons, DEVICE};
-use kvm_ioctls::{IoEventAddress, NoDatamatch};
-use kvm_rtt::{registers, Access, Vm};
+use kvm_rtt::{registers, Access, OnAccess, Vm};
 use rustix::{
     event::{poll, PollFd, PollFlags, Timespec},
     io::Errno,
@@ -34,7 +33,7 @@ use std::{
     io::{self, BufReader},
     os::fd::AsFd,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{atomic::AtomicBool, Arc, Mutex},
 };
 use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap};
 use vmm_sys_util::eventfd::{EventFd, EFD_CLOEXEC, EFD_NONBLOCK};
@@ -59,7 +58,7 @@ fn eventfd() -> io::Result<EventFd> {
 }
 
 /// Handles an access of the guest to the device's registers.
-fn access(msix: &Mutex<Msix<KvmRoutes>>, access: Access<'_>) -> Result<()> {
+pub(super) fn access(msix: &Mutex<Msix<KvmRoutes>>, access: Access<'_>) -> Result<()> {
     const PAGE: u64 = 0x1000;
     let mut msix = msix.lock().ok().context("another access has failed")?;
     match access {
@@ -98,6 +97,9 @@ struct Vmm {
     interrupts: Vec<EventFd>,
     connection: Option<Connection>,
     resignals: u64,
+    rekicks: u64,
+    /// The guest and the line of its interrupts are paused for a save.
+    held: bool,
     mutant: Option<Mutant>,
 }
 
@@ -129,17 +131,28 @@ impl Vmm {
             .collect();
         let msix = Msix::new(context.clone(), layout::FIRST_LINE, layout::VECTORS, routes)?;
         let msix = Arc::new(Mutex::new(msix));
-        let on_access = {
-            let msix = msix.clone();
-            move |from: Access<'_>| access(&msix, from)
+        let interrupts = (0..layout::VECTORS).map(|_| eventfd());
+        let interrupts = interrupts.collect::<io::Result<Vec<_>>>()?;
+        let on_access: OnAccess = match mutant {
+            None => {
+                let msix = msix.clone();
+                Arc::new(move |from: Access<'_>| access(&msix, from))
+            }
+            Some(mutant) => BrokenAccess {
+                mutant,
+                msix: msix.clone(),
+                context: context.clone(),
+                interrupt: interrupts[usize::from(layout::QUEUE_VECTOR)].try_clone()?,
+                owes: AtomicBool::new(false),
+            }
+            .handler(),
         };
-        vm.add_vcpu(None, Arc::new(on_access))?;
+        vm.add_vcpu(None, on_access)?;
         // Before the wiring: the state of the APIC would replace an interrupt that comes earlier.
         if let Some(saved) = saved.filter(|_| mutant != Some(Mutant::LateApic)) {
             vm.vcpu(0).set_state(&saved.vcpu)?;
         }
 
-        let interrupts = (0..layout::VECTORS).map(|_| eventfd());
         let mut vmm = Self {
             memory,
             socket: socket.into(),
@@ -150,9 +163,11 @@ impl Vmm {
             written: eventfd()?,
             kick: eventfd()?,
             call: eventfd()?,
-            interrupts: interrupts.collect::<io::Result<_>>()?,
+            interrupts,
             connection: None,
             resignals: saved.map_or(0, |saved| saved.resignals),
+            rekicks: saved.map_or(0, |saved| saved.rekicks),
+            held: false,
             mutant,
         };
         // A signal that found no line is in the counter of the new eventfd, so that the line gets it.
@@ -190,13 +205,10 @@ impl Vmm {
     }
 
     fn wire(&self) -> Result<()> {
-        let notify = IoEventAddress::Mmio(layout::NOTIFY);
-        let fd = self.vm.fd();
-        fd.register_ioevent(&self.written, &notify, NoDatamatch)
-            .context("assign the ioeventfd")?;
+        let irqs = self.vm.irqs();
+        irqs.assign_ioeventfd(&self.written, layout::NOTIFY)?;
         for (vector, (interrupt, &gsi)) in (0..).zip(self.interrupts.iter().zip(&self.gsis)) {
-            fd.register_irqfd(interrupt, gsi)
-                .context("assign KVM's irqfd")?;
+            irqs.assign_irqfd(interrupt, gsi)?;
             self.context
                 .assign_trigger(interrupt, layout::FIRST_LINE + vector)?;
         }
@@ -206,7 +218,7 @@ impl Vmm {
         match self.mutant {
             Some(Mutant::StraightCall) => {
                 let gsi = self.gsis[usize::from(layout::QUEUE_VECTOR)];
-                fd.register_irqfd(&self.call, gsi)?;
+                irqs.assign_irqfd(&self.call, gsi)?;
             }
             _ => self.context.assign_irqfd(&self.call, layout::CALL_LINE)?,
         }
@@ -214,6 +226,9 @@ impl Vmm {
     }
 
     /// Connects to a backend, which goes on at the index `base` of the available ring.
+    ///
+    /// The backend before it may have read a kick, and not have taken the requests. So the line of the kicks is
+    /// rung. At worst the backend finds nothing.
     fn connect(&mut self, mut base: u16) -> Result<()> {
         loop {
             let fds = QueueFds {
@@ -222,6 +237,8 @@ impl Vmm {
             };
             self.connection = Connection::open(&self.socket, &self.memory, &fds, base)?;
             if self.connection.is_some() {
+                self.context.ring(layout::KICK_LINE)?;
+                self.rekicks += 1;
                 return Ok(());
             }
             // It may have been killed after it had answered a request.
@@ -229,7 +246,7 @@ impl Vmm {
         }
     }
 
-    /// Makes good for a backend that has ended without notice; returns the index of the available ring at
+    /// Replaces the signal of a backend that was killed; returns the index of the available ring at
     /// which the next one goes on.
     ///
     /// The backend answers in order, so that is the index of the used ring. A request that the backend has
@@ -282,9 +299,7 @@ impl Vmm {
         let mut lines = self.context.snapshot(&self.triggers())?;
         lines.set_wiring(&wired);
         for (interrupt, &gsi) in self.interrupts.iter().zip(&self.gsis) {
-            let fd = self.vm.fd();
-            fd.unregister_irqfd(interrupt, gsi)
-                .context("deassign KVM's irqfd")?;
+            self.vm.irqs().deassign_irqfd(interrupt, gsi)?;
         }
         let msix = self.with_msix(|msix| Ok(msix.save()))?;
         ensure!(self.unread(&self.written)? == 0, "a kick of a paused guest");
@@ -295,6 +310,7 @@ impl Vmm {
             base,
             calls: self.unread(&self.call)?,
             resignals: self.resignals,
+            rekicks: self.rekicks,
         })
     }
 
@@ -311,6 +327,8 @@ impl Vmm {
             call_rings: call.rings,
             call_deliveries: call.deliveries,
             resignals: self.resignals,
+            rekicks: self.rekicks,
+            pending: u64::from(kick.pending) + u64::from(call.pending),
         })
     }
 
@@ -367,6 +385,9 @@ pub(crate) fn run(memory: &Path, socket: &str, mutant: Option<Mutant>) -> Result
     let mut vmm = match receive(&mut input)? {
         Some(Order::Boot) => {
             kvm_rtt::load(&memory, &driver::program())?;
+            if mutant == Some(Mutant::ShortDescriptor) {
+                driver::shorten_answer(&memory)?;
+            }
             Vmm::new(memory, socket, None, mutant)?
         }
         Some(Order::Restore(saved)) => Vmm::new(memory, socket, Some(&saved), mutant)?,
@@ -387,16 +408,26 @@ pub(crate) fn run(memory: &Path, socket: &str, mutant: Option<Mutant>) -> Result
             continue;
         }
         match receive(&mut input)? {
+            Some(Order::Hold) => {
+                let call = LineSet::range(layout::CALL_LINE..layout::CALL_LINE + 1);
+                vmm.context.mask_lines_for(&call, MaskReasons::PAUSE)?;
+                ensure!(!vmm.vm.vcpu(0).pause()?, "the guest has ended");
+                vmm.held = true;
+                send(&mut output, &Reply::Held)?;
+            }
             Some(Order::Save) => {
                 vmm.pause()?;
-                let reply = match vmm.vm.vcpu(0).pause()? {
+                let reply = match !vmm.held && vmm.vm.vcpu(0).pause()? {
                     true => {
                         vmm.go_on()?;
                         Reply::Done(vmm.finish()?)
                     }
                     false => Reply::Saved(Box::new(vmm.save()?)),
                 };
-                return send(&mut output, &reply);
+                send(&mut output, &reply)?;
+                // A backend ends with its connection. The run may be about to kill it, so the connection stays
+                // until then.
+                return receive::<Order>(&mut input).map(drop);
             }
             Some(Order::Inspect) => {
                 let inspection = match vmm.vm.vcpu(0).pause()? {
