@@ -77,7 +77,7 @@ Examples:
 #[command(after_help = AFTER)]
 pub struct Masks {
     /// Signal about N times in each scenario
-    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(8..=9_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(8..=9_000_000))]
     signals: u64,
     /// Run only SCENARIO; can be given several times
     #[arg(long, value_name = "SCENARIO", hide_possible_values = true)]
