@@ -17,6 +17,7 @@ use std::{
 };
 use vhost::{
     vhost_user::{
+        self,
         message::{VhostUserHeaderFlag, VhostUserProtocolFeatures, VhostUserVirtioFeatures},
         Frontend, VhostUserFrontend,
     },
@@ -117,6 +118,15 @@ impl Connection {
     pub(crate) fn stop(&self) -> Result<Option<u16>> {
         match self.frontend.get_vring_base(QUEUE) {
             Ok(base) => Ok(Some(base as u16)),
+            // A request to a backend that ends can fail before its socket has hung up.
+            Err(vhost::Error::VhostUserProtocol(
+                vhost_user::Error::SocketBroken(_)
+                | vhost_user::Error::Disconnected
+                | vhost_user::Error::PartialMessage,
+            )) => {
+                while !self.hangs_up(None)? {}
+                Ok(None)
+            }
             Err(error) => {
                 let error = anyhow!(error);
                 ensure!(self.has_ended()?, error.context("stop the backend's queue"));
@@ -135,12 +145,17 @@ impl Connection {
     /// The run ends backends by SIGKILL. The kernel then closes the socket after all threads have left user space
     /// for ever. The process has not been waited for yet: the run does that before it starts the next one.
     pub(crate) fn has_ended(&self) -> io::Result<bool> {
-        let mut fds = [PollFd::new(&self.stream, PollFlags::RDHUP)];
         let now = Timespec {
             tv_sec: 0,
             tv_nsec: 0,
         };
-        match poll(&mut fds, Some(&now)) {
+        self.hangs_up(Some(&now))
+    }
+
+    /// Waits for up to `timeout` until the socket hangs up; returns true if it has. A signal ends the wait.
+    fn hangs_up(&self, timeout: Option<&Timespec>) -> io::Result<bool> {
+        let mut fds = [PollFd::new(&self.stream, PollFlags::RDHUP)];
+        match poll(&mut fds, timeout) {
             Ok(_) => {}
             Err(Errno::INTR) => return Ok(false),
             Err(error) => return Err(error.into()),
