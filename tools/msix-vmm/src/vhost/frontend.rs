@@ -62,7 +62,7 @@ impl Connection {
         };
         match connection.start(memory, fds, base) {
             Ok(()) => Ok(Some(connection)),
-            Err(_) if connection.has_ended()? => Ok(None),
+            Err(error) if connection.is_end(&error)? => Ok(None),
             Err(error) => Err(error.context("start the backend's queue")),
         }
     }
@@ -118,21 +118,29 @@ impl Connection {
     pub(crate) fn stop(&self) -> Result<Option<u16>> {
         match self.frontend.get_vring_base(QUEUE) {
             Ok(base) => Ok(Some(base as u16)),
-            // A request to a backend that ends can fail before its socket has hung up.
-            Err(vhost::Error::VhostUserProtocol(
-                vhost_user::Error::SocketBroken(_)
-                | vhost_user::Error::Disconnected
-                | vhost_user::Error::PartialMessage,
-            )) => {
-                while !self.hangs_up(None)? {}
-                Ok(None)
-            }
             Err(error) => {
                 let error = anyhow!(error);
-                ensure!(self.has_ended()?, error.context("stop the backend's queue"));
+                ensure!(
+                    self.is_end(&error)?,
+                    error.context("stop the backend's queue")
+                );
                 Ok(None)
             }
         }
+    }
+
+    /// Returns true if the cause of `error` is that the backend has ended. A request to a backend that ends can
+    /// fail before its socket has hung up, so this waits for that.
+    fn is_end(&self, error: &anyhow::Error) -> io::Result<bool> {
+        use vhost_user::Error::{Disconnected, PartialMessage, SocketBroken};
+        let cause = match error.downcast_ref() {
+            Some(vhost::Error::VhostUserProtocol(cause)) => Some(cause),
+            _ => error.downcast_ref(),
+        };
+        if let Some(SocketBroken(_) | Disconnected | PartialMessage) = cause {
+            while !self.hangs_up(None)? {}
+        }
+        self.has_ended()
     }
 
     /// Returns the socket, which hangs up when the backend ends.
