@@ -26,8 +26,6 @@ pub struct Backend {
     vectors: Vectors,
     device: Arc<Device>,
     lines: Lines,
-    /// The last write of Message Control has failed.
-    is_stale: bool,
 }
 
 impl Backend {
@@ -38,27 +36,20 @@ impl Backend {
             vectors,
             device,
             lines,
-            is_stale: false,
         }
     }
 
     /// Returns the regions, by their number.
     pub fn regions() -> Vec<ServerRegion> {
-        let size = |index| match index {
-            REGISTERS_BAR => REGISTERS_SIZE,
-            TABLE_BAR => TABLE_SIZE,
-            VFIO_PCI_CONFIG_REGION_INDEX => config::SIZE as u64,
-            _ => 0,
-        };
         let region = |index| ServerRegion {
             region_info: vfio_region_info {
                 argsz: size_of::<vfio_region_info>() as u32,
-                flags: match size(index) {
+                flags: match region_size(index) {
                     0 => 0,
                     _ => VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE,
                 },
                 index,
-                size: size(index),
+                size: region_size(index),
                 ..Default::default()
             },
             sparse_areas: Vec::new(),
@@ -100,13 +91,9 @@ impl Backend {
         match region {
             VFIO_PCI_CONFIG_REGION_INDEX => {
                 ensure!(self.config.write(offset, data));
+                // Changes nothing if the register has not changed, unless a write of it has failed.
                 let control = self.config.msix_control();
-                // The guest can repeat a write that has failed.
-                if self.is_stale || control != self.vectors.msix().control() {
-                    self.is_stale = true;
-                    self.vectors.msix().write_control(control)?;
-                    self.is_stale = false;
-                }
+                self.vectors.msix().write_control(control)?;
             }
             REGISTERS_BAR => self.device.write(offset, data)?,
             _ if offset < PBA_OFFSET => self.vectors.write_table(offset, data)?,
@@ -178,11 +165,19 @@ impl Range {
     }
 }
 
+/// Returns the size of a region; 0 if the device does not have it.
+fn region_size(index: u32) -> u64 {
+    match index {
+        REGISTERS_BAR => REGISTERS_SIZE,
+        TABLE_BAR => TABLE_SIZE,
+        VFIO_PCI_CONFIG_REGION_INDEX => config::SIZE as u64,
+        _ => 0,
+    }
+}
+
 /// Checks that an access is within its region.
 fn check_range(region: u32, offset: u64, len: usize) -> anyhow::Result<()> {
-    let size = Backend::regions()
-        .get(region as usize)
-        .map_or(0, |region| region.region_info.size);
+    let size = region_size(region);
     let end = u64::try_from(len)
         .ok()
         .and_then(|len| offset.checked_add(len));
@@ -228,7 +223,6 @@ impl ServerBackend for Backend {
         // Signals that the device makes later would be pending after the reset.
         self.device.drain();
         self.config = ConfigSpace::new(self.lines.vectors);
-        self.is_stale = false;
         reply(self.vectors.reset().context("reset the device"))
     }
 
