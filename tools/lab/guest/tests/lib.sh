@@ -33,6 +33,14 @@ same() {
 	[[ $1 == "$2" ]] || { echo "'$1' is not '$2'" >&2 && return 1; }
 }
 
+# exits STATUS COMMAND...: succeeds if the command exits with this status. Writes its messages to "stderr".
+exits() {
+	local expected=$1
+	shift
+	"$@" 2>stderr
+	same $? "$expected"
+}
+
 # has FILE PATTERN [COUNT]: succeeds if COUNT lines of the file match, or at least one
 has() {
 	local n
