@@ -76,12 +76,7 @@ impl Vcpu {
     ///
     /// KVM cannot read it.
     pub fn state(&self) -> Result<Box<VcpuState>> {
-        self.tell(Command::State)?;
-        match self
-            .replies
-            .recv()
-            .context("the vCPU's thread has ended")??
-        {
+        match self.ask(Command::State)? {
             Reply::State(state) => Ok(state),
             _ => bail!("the reply is for another command"),
         }
@@ -96,14 +91,16 @@ impl Vcpu {
     ///
     /// KVM refuses the state.
     pub fn set_state(&self, state: &VcpuState) -> Result<()> {
-        self.tell(Command::SetState(Box::new(state.clone())))?;
-        match self
-            .replies
-            .recv()
-            .context("the vCPU's thread has ended")??
-        {
+        match self.ask(Command::SetState(Box::new(state.clone())))? {
             Reply::Set => Ok(()),
             _ => bail!("the reply is for another command"),
         }
+    }
+
+    /// Makes the thread execute `command`, which does not run the guest; returns the reply.
+    fn ask(&self, command: Command) -> Result<Reply> {
+        self.tell(command)?;
+        let reply = self.replies.recv();
+        reply.context("the vCPU's thread has ended")?
     }
 }
