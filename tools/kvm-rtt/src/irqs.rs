@@ -2,8 +2,9 @@
 
 //! The VM's eventfds and messages.
 
-use crate::routes::{msi, Message};
+use crate::routes::msi;
 use anyhow::{Context, Result};
+use doorbell::msix::Message;
 use kvm_bindings::kvm_msi;
 use kvm_ioctls::{IoEventAddress, NoDatamatch, VmFd};
 use std::sync::Arc;

@@ -76,7 +76,7 @@ mod wiring;
 pub use boot::{load, registers, Program};
 pub use irqs::Irqs;
 pub use layout::MOST_WRITES;
-pub use routes::{Message, Routes};
+pub use routes::{message_to, Routes};
 pub use scenario::{Scenario, Via};
 pub use state::VcpuState;
 pub use target::Target;

@@ -3,6 +3,7 @@
 //! The routes of interrupts: what an eventfd that KVM listens on does to the guest.
 
 use anyhow::{ensure, Context, Result};
+use doorbell::msix::Message;
 use kvm_bindings::{
     kvm_irq_routing_entry, kvm_irq_routing_irqchip, kvm_irq_routing_msi, KvmIrqRouting,
     KVM_IRQCHIP_IOAPIC, KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQ_ROUTING_MSI,
@@ -15,22 +16,11 @@ const FIRST_GSI: u32 = 24;
 /// The address of messages to APICs; the destination is in bits 12 to 19.
 const MSI_ADDRESS: u64 = 0xfee0_0000;
 
-/// A message of a PCI device: a write of `data` to `address`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Message {
-    /// The address: the destination.
-    pub address: u64,
-    /// The value: the vector.
-    pub data: u32,
-}
-
-impl Message {
-    /// Returns the message that interrupts the vCPU `id` with `vector`.
-    pub fn to(id: u64, vector: u8) -> Self {
-        Self {
-            address: MSI_ADDRESS | (id << 12),
-            data: vector.into(),
-        }
+/// Returns the message that interrupts the vCPU `id` with `vector`.
+pub fn message_to(id: u64, vector: u8) -> Message {
+    Message {
+        address: MSI_ADDRESS | (id << 12),
+        data: vector.into(),
     }
 }
 
@@ -126,7 +116,7 @@ mod tests {
 
     #[test]
     fn message_has_the_destination_in_its_address() {
-        let message = Message::to(3, 0x41);
+        let message = message_to(3, 0x41);
         assert_eq!(message.address, 0xfee0_3000);
         assert_eq!(message.data, 0x41);
         let high = Message {

@@ -4,7 +4,7 @@
 //!
 //! So the VMM can see whether an interrupt was injected, without a guest that takes it.
 
-use crate::{boot, layout, routes, vm, Message};
+use crate::{boot, layout, routes, vm};
 use anyhow::{Context, Result};
 use kvm_bindings::{kvm_irq_routing_entry, KvmIrqRouting, KVM_IRQ_ROUTING_MSI};
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
@@ -43,7 +43,7 @@ impl Target {
             type_: KVM_IRQ_ROUTING_MSI,
             ..Default::default()
         };
-        entry.u.msi = routes::msi(Message::to(0, layout::VECTOR));
+        entry.u.msi = routes::msi(routes::message_to(0, layout::VECTOR));
         let target = Self {
             // SAFETY: `irqfd` is a descriptor that nothing else owns.
             irqfd: unsafe { EventFd::from_raw_fd(irqfd) },

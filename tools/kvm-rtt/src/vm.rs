@@ -7,7 +7,7 @@ use crate::{
     exits::Exits,
     irqs::Irqs,
     layout,
-    routes::{Message, Routes},
+    routes::{message_to, Routes},
     vcpu::{Failure, OnAccess, Vcpu},
 };
 use anyhow::{anyhow, ensure, Context, Result};
@@ -138,7 +138,7 @@ impl Vm {
     /// Adds a GSI that interrupts the vCPU `id` by a message, as a PCI device does; returns the
     /// GSI.
     pub(crate) fn add_msi(&mut self, id: u64) -> Result<u32> {
-        self.routes.add_msi(Message::to(id, layout::VECTOR))
+        self.routes.add_msi(message_to(id, layout::VECTOR))
     }
 
     /// Adds a GSI that is a level-triggered pin of the I/O APIC, which interrupts the first vCPU, as

@@ -4,7 +4,7 @@
 
 use crate::{
     device::{Answers, Device},
-    function::{Function, Line, ENABLE, FUNCTION_MASK},
+    function::{Function, Line},
     guest::Entry,
     layout::{self, result, shared, TARGETS, TARGET_SIZE},
     machine::{Machine, Step, Target},
@@ -12,6 +12,7 @@ use crate::{
     scenario::{Counts, Scenario},
 };
 use anyhow::{Context, Result};
+use doorbell::msix::{ENABLE, FUNCTION_MASK};
 use kvm_rtt::Vm;
 use std::time::{Duration, Instant};
 use vmm_sys_util::eventfd::EventFd;

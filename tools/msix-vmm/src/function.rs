@@ -7,11 +7,6 @@ use doorbell::LineQuery;
 use serde::Serialize;
 use vmm_sys_util::eventfd::EventFd;
 
-/// MSI-X enable, in Message Control.
-pub const ENABLE: u16 = 1 << 15;
-/// Function mask, in Message Control.
-pub const FUNCTION_MASK: u16 = 1 << 14;
-
 /// The registers of MSI-X. Offsets are from the beginning of the table, or of the pending bit array.
 ///
 /// A write returns after it has taken effect. The guest's instruction ends then.

@@ -3,9 +3,10 @@
 //! A function as VMMs without `/dev/doorbell` have it: the device signals KVM's irqfd. To mask a vector,
 //! the VMM deassigns its irqfd. The counter of the eventfd then holds the signals.
 
-use crate::function::{Function, Line, ENABLE, FUNCTION_MASK};
+use crate::function::{Function, Line};
 use anyhow::{ensure, Context, Result};
-use kvm_rtt::{Irqs, Message, Routes, Vm};
+use doorbell::msix::{Message, ENABLE, FUNCTION_MASK};
+use kvm_rtt::{Irqs, Routes, Vm};
 use serde::Serialize;
 use std::{io::ErrorKind, os::fd::AsRawFd, sync::Arc};
 use vmm_sys_util::{

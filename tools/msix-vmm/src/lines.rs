@@ -29,7 +29,7 @@ impl KvmRoutes {
     /// KVM refuses the routes.
     pub fn new(vm: &Vm, vectors: u16) -> Result<Self> {
         let routes = vm.routes().clone();
-        let gsis = (0..vectors).map(|_| routes.add_msi(kvm_rtt::Message::default()));
+        let gsis = (0..vectors).map(|_| routes.add_msi(Message::default()));
         Ok(Self {
             gsis: gsis.collect::<Result<_>>()?,
             routes,
@@ -44,10 +44,6 @@ impl KvmRoutes {
 
 impl Route for KvmRoutes {
     fn route(&mut self, vector: u16, message: Message) -> io::Result<()> {
-        let message = kvm_rtt::Message {
-            address: message.address,
-            data: message.data,
-        };
         let set = self.routes.set_msi(self.gsi(vector), message);
         set.map_err(|error| io::Error::other(format!("{error:#}")))
     }

@@ -9,8 +9,9 @@ use crate::{
     window,
 };
 use anyhow::{ensure, Result};
+use doorbell::msix::Message;
 use kvm_bindings::kvm_regs;
-use kvm_rtt::{Access, Message, Vm};
+use kvm_rtt::{message_to, Access, Vm};
 use std::sync::{atomic::Ordering, Arc, Mutex, MutexGuard, PoisonError};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
@@ -53,7 +54,7 @@ pub struct Target {
 impl Target {
     /// Returns the message that interrupts the target.
     pub fn message(self) -> Message {
-        Message::to(self.vcpu, self.vector)
+        message_to(self.vcpu, self.vector)
     }
 }
 

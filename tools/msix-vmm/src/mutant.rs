@@ -3,12 +3,15 @@
 //! Defects that the scenarios must find.
 
 use crate::{
-    function::{Function, Line, FUNCTION_MASK},
+    function::{Function, Line},
     lines::Lines,
 };
 use anyhow::Result;
 use clap::ValueEnum;
-use doorbell::{msix::ENTRY_SIZE, LineSet};
+use doorbell::{
+    msix::{ENTRY_SIZE, FUNCTION_MASK},
+    LineSet,
+};
 use std::mem;
 use vmm_sys_util::eventfd::EventFd;
 
