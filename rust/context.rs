@@ -481,14 +481,20 @@ impl Context {
     }
 
     /// Deassigns the notifier `id` of `line`. When this has returned, no signal to it is in flight, and none
-    /// will come. Process context, but not that of a notifier.
+    /// will come. Before, it is signalled for the replies of unmaskfds and ackfds that came before this call.
+    /// Process context, but not that of a notifier.
     ///
     /// # Errors
     ///
     /// ENXIO, ENOENT: see the UAPI header.
     pub(crate) fn deassign_notifier(&self, id: usize, line: u32) -> Result {
-        let notifiers = self.line(line).ok_or(ENXIO)?.get_ref().notifiers();
+        let target = self.line(line).ok_or(ENXIO)?;
+        let notifiers = target.get_ref().notifiers();
         let assignments = self.assignments.lock();
+        if !notifiers.any(|notifier| notifier.is_output(id)) {
+            return Err(ENOENT);
+        }
+        target.settle_all();
         let removed = notifiers.remove(|notifier| notifier.is_output(id));
         let removed = removed.ok_or(ENOENT)?;
         self.count(&assignments, line, UsageField::Notifiers, -1);
@@ -501,8 +507,8 @@ impl Context {
     }
 
     /// Deassigns all eventfds that are notifiers of `line`, and returns their number. When this has
-    /// returned, no signal of a transition is in flight, and none will come. Process context, but not that
-    /// of a notifier.
+    /// returned, no signal of a transition is in flight, and none will come. Before, they are signalled as by
+    /// [`Context::deassign_notifier`]. Process context, but not that of a notifier.
     ///
     /// Resamplefds and callbacks of other modules stay.
     ///
@@ -510,10 +516,12 @@ impl Context {
     ///
     /// ENXIO, ENOMEM: see the UAPI header.
     pub(crate) fn deassign_notifiers(&self, line: u32) -> Result<u32> {
-        let notifiers = self.line(line).ok_or(ENXIO)?.get_ref().notifiers();
+        let target = self.line(line).ok_or(ENXIO)?;
+        let notifiers = target.get_ref().notifiers();
         let assignments = self.assignments.lock();
         let len = self.usage_of(line).notifiers as usize;
         let mut all = KVec::with_capacity(len, user_alloc_flags())?;
+        target.settle_all();
         while all.len() < len {
             let Some(removed) = notifiers.remove(Notifier::is_eventfd) else {
                 break;

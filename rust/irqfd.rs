@@ -225,7 +225,8 @@ impl Context {
     }
 
     /// Deassigns the irqfd `fd` of `line`, and its resamplefd. When this has returned, the module touches
-    /// neither of them again. Process context.
+    /// neither of them again. Before, the resamplefd is signalled for the acks that came before this call.
+    /// Process context.
     ///
     /// # Errors
     ///
@@ -244,6 +245,9 @@ impl Context {
         // If the eventfd has lost its last file meanwhile, the reaper frees the irqfd.
         let purpose = irqfd.listen().purpose;
         let left = irqfd.detach()?;
+        if target.notifiers().any(|notifier| notifier.belongs_to(id)) {
+            target.settle_all();
+        }
         let removed = self.remove_irqfd(&mut assignments, id);
         drop(assignments);
 

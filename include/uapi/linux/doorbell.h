@@ -215,7 +215,8 @@ struct doorbell_set_lines {
  * What it causes follows in the line's callback, as for an irqfd: the delivery of the
  * pending message, and the signals to resamplefds and notifiers. Transitions that come
  * before that callback share one signal. If the line is masked by then, resamplefds are
- * postponed until the unmask.
+ * postponed until the unmask. A call that deassigns a resamplefd or a notifier first sends
+ * what the callback owes: an ack that came before the call has its signal.
  *
  * Everything else is as for an irqfd: it consumes the counter, is the eventfd's only
  * consumer on the host (EBUSY), counts as an irqfd, and is deassigned by

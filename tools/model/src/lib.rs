@@ -6,7 +6,8 @@
 //!   interleaving of its atomic steps by a number of threads, and checks the [`Rule`]s in each state.
 //! - [`irqfd`], [`records`], [`domain`] and [`waiters`] mirror code that needs the kernel: the attachment of
 //!   an irqfd to its eventfd, the record ring, readers with a grace period, and threads that wait for a line.
-//! - [`counts`] is a line that counts its rings, with the transitions of [`line`], too.
+//! - [`removal`] is a resamplefd that is removed while an ackfd acks its line, with the transitions of [`line`].
+//! - [`counts`] is a line that counts its rings, with these transitions, too.
 //! - [`mutants`] are versions with one deliberate mistake. The exploration must find each of them.
 //! - [`region`] compares region matching with a naive reference, and has mutants of its own.
 //! - [`saved`] lists the states of a line that can be saved and restored.
@@ -30,6 +31,7 @@ pub mod mutants;
 pub mod ops;
 pub mod records;
 pub mod region;
+pub mod removal;
 pub mod saved;
 mod state;
 mod transitions;

@@ -7,8 +7,8 @@
 //! `doorbell-model saved` prints the table of states that the selftest of DOORBELL_SAVE is built with.
 
 use doorbell_model::{
-    counts, domain, explore, irqfd, line_model, mutants, records, region, saved, values, waiters,
-    weak_memory, Exploration, Rule,
+    counts, domain, explore, irqfd, line_model, mutants, records, region, removal, saved, values,
+    waiters, weak_memory, Exploration, Rule,
 };
 use std::process::ExitCode;
 
@@ -77,8 +77,9 @@ fn main() -> ExitCode {
     let (lines, irqfds) = (line_model::scenarios(deep), irqfd::scenarios());
     let (rings, readers) = (records::scenarios(), domain::scenarios());
     let (waiters, counting) = (waiters::scenarios(), counts::scenarios());
+    let removals = removal::scenarios();
     let models = lines.len() + irqfds.len() + rings.len() + readers.len();
-    let models = models + waiters.len() + counting.len();
+    let models = models + waiters.len() + counting.len() + removals.len();
     let mut report = Report {
         number: 0,
         failed: 0,
@@ -104,6 +105,9 @@ fn main() -> ExitCode {
         report.model(name, &explore(model, cpus));
     }
     for (name, model) in counting {
+        report.model(name, &explore(model, cpus));
+    }
+    for (name, model) in removals {
         report.model(name, &explore(model, cpus));
     }
     println!("# {} states in all; now the mutants", report.states);

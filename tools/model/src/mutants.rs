@@ -17,6 +17,7 @@ mod moderation;
 mod readers;
 mod reasons;
 mod records;
+mod removal;
 mod replies;
 mod waiters;
 
@@ -32,6 +33,7 @@ use crate::{
         SAVE_OPS, UNMASKFD_OPS,
     },
     records::Ring,
+    removal::Removal,
     waiters::Waiters,
     Exploration, Rule,
 };
@@ -45,6 +47,7 @@ enum Subject {
         functions: Functions,
     },
     Irqfd(Irqfd),
+    Removal(Removal),
     Ring(Ring),
     Readers(Readers),
     Waiters(Waiters),
@@ -247,6 +250,7 @@ impl Mutant {
                 explore(model, 1)
             }
             Subject::Irqfd(irqfd) => explore(irqfd, 1),
+            Subject::Removal(removal) => explore(removal, 1),
             Subject::Ring(ring) => explore(ring, 1),
             Subject::Readers(readers) => explore(readers, 1),
             Subject::Waiters(waiters) => explore(waiters, 1),
@@ -267,6 +271,7 @@ pub fn all() -> impl Iterator<Item = Mutant> {
         level::MUTANTS,
         migrate::MUTANTS,
         irqfd::MUTANTS,
+        removal::MUTANTS,
         records::MUTANTS,
         readers::MUTANTS,
         waiters::MUTANTS,
