@@ -17,7 +17,8 @@ use std::{
 #[derive(Debug)]
 pub struct Server {
     listener: UnixListener,
-    path: PathBuf,
+    /// The path to remove, if this process has made the socket.
+    path: Option<PathBuf>,
 }
 
 impl Server {
@@ -26,11 +27,17 @@ impl Server {
         if UnixStream::connect(path).is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused) {
             fs::remove_file(path)?;
         }
-        let listener = UnixListener::bind(path)?;
+        let mut server = Self::from_listener(UnixListener::bind(path)?)?;
+        server.path = Some(path.to_owned());
+        Ok(server)
+    }
+
+    /// Listens at a socket that another process has made, such as a service manager. Its path stays.
+    pub fn from_listener(listener: UnixListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         Ok(Self {
             listener,
-            path: path.to_owned(),
+            path: None,
         })
     }
 
@@ -64,7 +71,9 @@ impl AsFd for Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
+        if let Some(path) = &self.path {
+            let _ = fs::remove_file(path);
+        }
     }
 }
 
@@ -103,6 +112,19 @@ mod tests {
         assert_eq!(eventfd.read().unwrap(), 42);
         drop(server);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn socket_of_another_process_stays() {
+        let path = path("passed");
+        let passed = UnixListener::bind(&path).unwrap();
+        let server = Server::from_listener(passed).unwrap();
+        assert!(server.accept().unwrap().is_none());
+        let _client = UnixStream::connect(&path).unwrap();
+        assert!(server.accept().unwrap().is_some());
+        drop(server);
+        assert!(path.exists());
+        fs::remove_file(&path).unwrap();
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 //! `doorbell ivshmem`, and `doorbell ivshmem-server`, the same as `doorbell ivshmem serve`.
 
-use crate::{duration, print, wide_table};
+use crate::{duration, print, service, wide_table};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use doorbell::uapi;
@@ -13,7 +13,7 @@ use doorbell_tools::{
         operator::{self, Setup, Snapshot},
         server, vm, Server,
     },
-    output, sys,
+    output, share, sys,
 };
 use serde_json::json;
 use std::{
@@ -39,6 +39,9 @@ message. Vector V of peer P is line P * VECTORS + V.
 
 The short options are those of QEMU's ivshmem-server. -F is accepted: the server
 always stays in the foreground. Without -M and -m the shared memory has no name.
+
+A service manager may pass the peers' socket (sd_listen_fds), which then replaces
+--socket, and is notified when the server is ready (sd_notify).
 
 Examples:
   doorbell ivshmem serve --vectors 2 --keep
@@ -116,19 +119,21 @@ fn size(text: &str) -> Result<u64, String> {
 pub fn serve(device: &Path, args: &ServerArgs) -> anyhow::Result<()> {
     // From here on a signal ends the server, and everything is cleaned up.
     let end = sys::termination()?;
+    let passed = service::listener()?;
+    let socket = passed.as_ref().map_or(&args.socket, |(_, path)| path);
     let shm_place = match (&args.shm_name, &args.shm_dir) {
         (Some(name), _) => memory::Place::Named(name.clone()),
         (_, Some(directory)) => memory::Place::Directory(directory.clone()),
         _ => memory::Place::Anonymous,
     };
     let control = args.control.clone();
-    let control = control.unwrap_or_else(|| operator::path_beside(&args.socket, "control"));
+    let control = control.unwrap_or_else(|| operator::path_beside(socket, "control"));
     let keeper = keeper::Options {
-        socket: operator::path_beside(&args.socket, "keeper"),
+        socket: operator::path_beside(socket, "keeper"),
         start: start_keeper,
     };
     let options = server::Options {
-        socket: args.socket.clone(),
+        socket: socket.clone(),
         control: control.clone(),
         vectors: args.vectors,
         max_peers: args.max_peers,
@@ -138,9 +143,15 @@ pub fn serve(device: &Path, args: &ServerArgs) -> anyhow::Result<()> {
         device: device.to_owned(),
         keeper: args.keep.then_some(keeper),
     };
+    let socket = socket.clone();
+    let listener = match passed {
+        Some((listener, _)) => share::Server::from_listener(listener)?,
+        None => operator::open(&socket)?,
+    };
     let verbose = args.verbose;
     let server = Server::new(
         options,
+        listener,
         Box::new(move |important, text| {
             if important || verbose {
                 eprintln!("doorbell: {text}");
@@ -154,11 +165,13 @@ pub fn serve(device: &Path, args: &ServerArgs) -> anyhow::Result<()> {
     let keeper = server.keeper();
     print(&format!(
         "peers: {}, operator: {}{}\n",
-        args.socket.display(),
+        socket.display(),
         control.display(),
         keeper.map_or_else(String::new, |pid| format!(", keeper: process {pid}"))
     ))?;
+    service::ready()?;
     let result = server.run(end.as_fd());
+    service::stopping();
     if let Some(path) = &args.pid_file {
         let _ = fs::remove_file(path);
     }
@@ -167,7 +180,7 @@ pub fn serve(device: &Path, args: &ServerArgs) -> anyhow::Result<()> {
 
 /// Starts the keeper: a process that survives this one and its terminal.
 fn start_keeper(socket: &Path) -> io::Result<Child> {
-    Command::new("/proc/self/exe")
+    service::hide_from(&mut Command::new("/proc/self/exe"))
         .args(["ivshmem", "keep", "--socket"])
         .arg(std::path::absolute(socket)?)
         .current_dir("/")

@@ -20,6 +20,7 @@ mod realtime;
 mod report;
 mod rtt;
 mod screen;
+mod service;
 mod top;
 mod torture;
 mod trace;

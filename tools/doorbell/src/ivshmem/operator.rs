@@ -150,8 +150,8 @@ pub fn path_beside(socket: &Path, what: &str) -> std::path::PathBuf {
     path.into()
 }
 
-/// Opens a control socket.
-pub(super) fn open(path: &Path) -> anyhow::Result<share::Server> {
+/// Listens at `path`, for the operator or for peers.
+pub fn open(path: &Path) -> anyhow::Result<share::Server> {
     share::Server::bind(path).with_context(|| format!("listen at {}", path.display()))
 }
 

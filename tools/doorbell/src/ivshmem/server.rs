@@ -35,7 +35,7 @@ use std::{
 /// Parameters of a server.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The path of the peers' socket.
+    /// The path of the peers' socket, for the operator.
     pub socket: PathBuf,
     /// The path of the operator's socket.
     pub control: PathBuf,
@@ -97,9 +97,9 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the device and the sockets. Peers can connect from now on, and are served as soon as
-    /// the server [runs](Server::run).
-    pub fn new(options: Options, log: Log) -> anyhow::Result<Self> {
+    /// Opens the device and the operator's socket. Peers that connect to `listener` are served as soon
+    /// as the server [runs](Server::run).
+    pub fn new(options: Options, listener: share::Server, log: Log) -> anyhow::Result<Self> {
         let Options {
             vectors, max_peers, ..
         } = options;
@@ -128,8 +128,6 @@ impl Server {
             "{max_peers} peers of {vectors} vectors need {files} open files, and {allowed} are \
              allowed: raise ulimit -n, or use fewer peers"
         );
-        let listener = share::Server::bind(&options.socket)
-            .with_context(|| format!("listen at {}", options.socket.display()))?;
         let operator = operator::open(&options.control)?;
         // After the sockets: of two servers with the same socket, the second one fails before this.
         let (mut keeper, mut kept) = match &options.keeper {

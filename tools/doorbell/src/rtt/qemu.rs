@@ -255,9 +255,14 @@ pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> 
             eprintln!("doorbell: {text}");
         }
     };
-    let server = Server::new(Bench::server(&scratch, &options.device), Box::new(log))?;
-    let context = server.context();
     let socket = scratch.path("peers");
+    let peers = operator::open(&socket)?;
+    let server = Server::new(
+        Bench::server(&scratch, &options.device),
+        peers,
+        Box::new(log),
+    )?;
+    let context = server.context();
     let stop = EventFd::new(0)?;
     thread::scope(|scope| {
         let running = scope.spawn(|| server.run(stop.as_fd()));
