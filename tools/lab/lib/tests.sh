@@ -17,7 +17,7 @@ is_steadiness_run() {
 # Prints the time limit of a test in seconds of the guest's clock. Beside busy processes a
 # test gets its share of the CPUs.
 test_limit() {
-	local limit=240 cpus=${DOORBELL_CPUS:-2}
+	local limit=400 cpus=${DOORBELL_CPUS:-2}
 	[[ $FLAVOUR != debug ]] || limit=1200
 	echo $((limit * (cpus + LOAD) / cpus))
 }
