@@ -6,6 +6,16 @@
 KSRC=/kernel/source
 KDIR=/kernel/kdir
 TARGET=x86_64-unknown-linux-gnu
+PROGRAMS=$BUILD
+# The arguments of the programs' makefiles, and of cargo.
+CROSS_CC=() EXCLUDED=(doorbell-model)
+if [[ $ARCH == arm64 ]]; then
+	TARGET=aarch64-unknown-linux-gnu
+	PROGRAMS=$BUILD/$ARCH
+	CROSS_CC=(CC=aarch64-linux-gnu-gcc-14 CC32=arm-linux-gnueabihf-gcc-14)
+	# The code of its guests is for x86-64.
+	EXCLUDED+=(msix-vmm)
+fi
 
 # Each flavour has its own module directory, mounted at /build/module.
 module_dir() {
@@ -13,7 +23,17 @@ module_dir() {
 }
 
 build_dirs() {
-	mkdir -p "$BUILD"/{module,"$(module_dir)",clippy,target,model,selftests,samples,bench,docs,log} "$LAB/cargo"
+	mkdir -p "$BUILD"/{module,"$(module_dir)",clippy,target,model,selftests,samples,bench,docs,log} "$LAB/cargo" \
+		"$PROGRAMS"/{selftests,samples,bench}
+}
+
+# Mounts the C programs of another architecture, which has directories of its own for them.
+mount_programs() {
+	local dir
+	[[ $PROGRAMS != "$BUILD" ]] || return 0
+	for dir in selftests samples bench; do
+		mount --bind "$PROGRAMS/$dir" "$TREE/build/$dir" || return
+	done
 }
 
 make_module() {		# DIRECTORY ARGUMENT...
@@ -33,7 +53,7 @@ cargo_static() {
 	local command=$1
 	shift
 	cargo_env RUSTFLAGS='-C target-feature=+crt-static' cargo "$command" --release --locked \
-		--target "$TARGET" --workspace --exclude doorbell-model --all-features "$@"
+		--target "$TARGET" --workspace "${EXCLUDED[@]/#/--exclude=}" --all-features "$@"
 }
 
 build_module() {
@@ -46,15 +66,15 @@ build_tools() {
 
 build_selftests() {
 	in_tree "$TREE" make -C /doorbell/tools/testing/selftests/doorbell \
-		OUTPUT=/build/selftests KSRC="$KSRC" -j"$(nproc)"
+		OUTPUT=/build/selftests KSRC="$KSRC" "${CROSS_CC[@]}" -j"$(nproc)"
 }
 
 build_bench() {
-	in_tree "$TREE" make -C /doorbell/tools/bench OUTPUT=/build/bench
+	in_tree "$TREE" make -C /doorbell/tools/bench OUTPUT=/build/bench "${CROSS_CC[@]}"
 }
 
 build_samples() {
-	in_tree "$TREE" make -C /doorbell/samples OUTPUT=/build/samples -j"$(nproc)"
+	in_tree "$TREE" make -C /doorbell/samples OUTPUT=/build/samples "${CROSS_CC[@]}" -j"$(nproc)"
 }
 
 # run_model [ARGUMENT...]: prints KTAP. It has a target directory of its own, as cargo
