@@ -11,6 +11,10 @@ ARGS ?=
 ifneq ($(FLAVOUR),)
 export DOORBELL_FLAVOUR := $(FLAVOUR)
 endif
+# In the environment it belongs to a kernel's build.
+ifeq ($(origin ARCH),command line)
+export DOORBELL_ARCH := $(ARCH)
+endif
 ifneq ($(REPEAT),)
 export DOORBELL_REPEAT := $(REPEAT)
 endif
@@ -66,6 +70,7 @@ help:
 	@echo
 	@echo 'FLAVOUR=rt or FLAVOUR=debug: use PREEMPT_RT or the debug kernel, not the default one. All'
 	@echo 'targets of the lab accept it.'
+	@echo 'ARCH=arm64: build for arm64 and boot an emulated arm64 guest: lab, test, rtt, shell, ...'
 	@echo 'ARGS="..." is passed to the command: make rtt ARGS="--json". Variables of the'
 	@echo 'lab, such as DOORBELL_LAB and DOORBELL_KERNEL: see Documentation/lab.rst.'
 

@@ -21,10 +21,13 @@ config_text() {
 	sed -n "s/^$1=//p" "$config" | sed 's/^"\(.*\)"$/\1/'
 }
 
+# Debian's name of this architecture.
+debian=$(dpkg --print-architecture 2>/dev/null || echo amd64)
+
 check_exists() {
 	[ -e "$KDIR/Makefile" ] || fail \
 		"No kernel build directory at $KDIR." \
-		'Install the headers of the running kernel (apt-get install linux-headers-amd64), or name' \
+		"Install the headers of the running kernel (apt-get install linux-headers-$debian), or name" \
 		'another build directory: make KDIR=/path/to/build. Without any: make rtt'
 	# The Makefile of a separate build directory includes that of the source.
 	source=$(sed -n 's,^include \(/.*\)/Makefile$,\1,p' "$KDIR/Makefile" | head -n 1)

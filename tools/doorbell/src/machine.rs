@@ -48,7 +48,7 @@ impl Machine {
         let release = read("/proc/sys/kernel/osrelease");
         let version = read("/proc/sys/kernel/version");
         Self {
-            cpu: cpu_model(&cpuinfo).unwrap_or("unknown CPU").to_owned(),
+            cpu: cpu_model(&cpuinfo).unwrap_or_else(|| "unknown CPU".into()),
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             kernel: format!("{release} {version}"),
             accelerator: Signs::below(Path::new("/"), crate::sys::hypervisor()).accelerator(),
@@ -73,13 +73,27 @@ impl fmt::Display for Machine {
     }
 }
 
-fn cpu_model(cpuinfo: &str) -> Option<&str> {
+fn cpu_model(cpuinfo: &str) -> Option<String> {
     // The first is x86's. Other architectures have other names, or none.
     let names = ["model name", "uarch", "cpu model", "Hardware", "machine"];
-    names.iter().find_map(|name| {
-        let line = cpuinfo.lines().find(|line| line.starts_with(name))?;
-        Some(line.split_once(':')?.1.trim())
+    let name = names.iter().find_map(|name| value(cpuinfo, name));
+    name.map(str::to_owned).or_else(|| {
+        let implementer = value(cpuinfo, "CPU implementer")?;
+        let part = value(cpuinfo, "CPU part")?;
+        Some(format!("CPU of implementer {implementer}, part {part}"))
     })
+}
+
+/// Returns the first value of `name` in `/proc/cpuinfo`.
+fn value<'a>(cpuinfo: &'a str, name: &str) -> Option<&'a str> {
+    let line = cpuinfo.lines().find(|line| line.starts_with(name))?;
+    Some(line.split_once(':')?.1.trim())
+}
+
+/// Returns true for the arm64 CPU "max" of QEMU, which exists under emulation only. Implementer 0
+/// is reserved for software.
+fn is_max_of_tcg(cpuinfo: &str) -> bool {
+    value(cpuinfo, "CPU implementer") == Some("0x00") && value(cpuinfo, "CPU part") == Some("0x051")
 }
 
 /// Makers of virtual machines, as the firmware's tables name them; see systemd-detect-virt(1).
@@ -156,7 +170,7 @@ impl Signs {
         }
         let made_by = |name: &&&str| self.vendor.contains(**name) || self.product.contains(**name);
         let has_flag = self.cpuinfo.contains(" hypervisor");
-        if self.cpuinfo.contains("QEMU TCG") {
+        if self.cpuinfo.contains("QEMU TCG") || is_max_of_tcg(&self.cpuinfo) {
             "emulated (QEMU TCG)".into()
         } else if !self.hypervisor.is_empty() {
             format!("virtual machine ({})", self.hypervisor)
@@ -238,8 +252,13 @@ mod tests {
     #[test]
     fn model_name_is_found() {
         let cpuinfo = "processor\t: 0\nmodel name\t: A CPU @ 1 GHz\nflags\t: fpu hypervisor\n";
-        assert_eq!(cpu_model(cpuinfo), Some("A CPU @ 1 GHz"));
+        assert_eq!(cpu_model(cpuinfo).as_deref(), Some("A CPU @ 1 GHz"));
         assert_eq!(cpu_model("processor\t: 0\n"), None);
+        let arm64 = "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n";
+        assert_eq!(
+            cpu_model(arm64).as_deref(),
+            Some("CPU of implementer 0x41, part 0xd0c")
+        );
     }
 
     #[test]
@@ -300,6 +319,17 @@ mod tests {
                 vec![
                     vendor,
                     ("proc/cpuinfo", "model name\t: QEMU TCG CPU version 2.5+\n"),
+                ],
+                "emulated (QEMU TCG)",
+            ),
+            (
+                "max of arm64",
+                vec![
+                    ("proc/device-tree/compatible", "linux,dummy-virt\0"),
+                    (
+                        "proc/cpuinfo",
+                        "CPU implementer\t: 0x00\nCPU part\t: 0x051\n",
+                    ),
                 ],
                 "emulated (QEMU TCG)",
             ),

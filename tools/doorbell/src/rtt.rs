@@ -13,7 +13,7 @@
 //! process, takes the CPU away, that disturbs some batches and not their median.
 
 pub mod baseline_2009;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod guest;
 mod interleave;
 pub mod kvm;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Set-up of a vCPU in long mode, with its interrupt controller enabled.
+//! Set-up of an x86-64 vCPU in long mode, with its interrupt controller enabled.
 //!
 //! A vCPU comes out of reset in real mode. KVM lets the VMM set another state, so the guest needs
 //! no code for the transition.
@@ -8,13 +8,15 @@
 use crate::layout;
 use anyhow::{ensure, Context, Result};
 use kvm_bindings::{
-    kvm_lapic_state, kvm_mp_state, kvm_regs, kvm_segment, KVM_MAX_CPUID_ENTRIES,
-    KVM_MP_STATE_RUNNABLE,
+    kvm_lapic_state, kvm_mp_state, kvm_msr_entry, kvm_regs, kvm_segment, Msrs,
+    KVM_MAX_CPUID_ENTRIES, KVM_MP_STATE_RUNNABLE,
 };
-use kvm_ioctls::{Kvm, VcpuFd};
+use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 const PAGE: usize = 0x1000;
+
+const MSR_TSC: u32 = 0x10;
 
 const CODE_SELECTOR: u16 = 8;
 const DATA_SELECTOR: u16 = 16;
@@ -88,7 +90,7 @@ fn gate(handler: u64) -> [u64; 2] {
 }
 
 /// Makes `vcpu` ready to run. [`load`] must have been called.
-pub(crate) fn prepare(kvm: &Kvm, vcpu: &VcpuFd) -> Result<()> {
+pub(crate) fn prepare(kvm: &Kvm, _: &VmFd, vcpu: &VcpuFd) -> Result<()> {
     // All features that KVM supports; x2APIC is one of them.
     let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)?;
     vcpu.set_cpuid2(&cpuid).context("set the vCPU's CPUID")?;
@@ -145,10 +147,40 @@ fn set_register(lapic: &mut kvm_lapic_state, at: usize, value: u32) {
     }
 }
 
+/// The registers of a vCPU.
+pub type Registers = kvm_regs;
+
+/// Sets the registers of a vCPU.
+pub(crate) fn set_registers(vcpu: &VcpuFd, registers: &Registers) -> Result<()> {
+    Ok(vcpu.set_regs(registers)?)
+}
+
+/// Returns the address of the vCPU's next instruction.
+pub(crate) fn position(vcpu: &VcpuFd) -> Result<u64> {
+    Ok(vcpu.get_regs()?.rip)
+}
+
+/// Returns the TSC of the vCPU, which the guest's time stamps are from.
+pub(crate) fn counter(vcpu: &VcpuFd) -> Result<u64> {
+    let entry = kvm_msr_entry {
+        index: MSR_TSC,
+        ..Default::default()
+    };
+    let mut msrs = Msrs::from_entries(&[entry])?;
+    let got = vcpu.get_msrs(&mut msrs).context("read the guest's TSC")?;
+    ensure!(got == 1, "KVM does not let the guest's TSC be read");
+    Ok(msrs.as_slice()[0].data)
+}
+
+/// Returns true if this exit is the guest's write to [`layout::DONE`].
+pub(crate) fn is_done(exit: &VcpuExit<'_>) -> Result<bool> {
+    Ok(matches!(exit, VcpuExit::IoOut(layout::DONE, _)))
+}
+
 /// Returns the registers of the vCPU `id` at `offset` of the code: its stack, interrupts disabled. The
 /// others are zero.
-pub fn registers(offset: u64, id: u64) -> kvm_regs {
-    kvm_regs {
+pub fn registers(offset: u64, id: u64) -> Registers {
+    Registers {
         rip: layout::CODE + offset,
         rsp: layout::stack(id),
         rflags: RFLAGS,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The code of the guest.
+//! The code of the guest on x86-64.
 //!
 //! The assembler places it in this crate's constants, and the VMM copies it to the guest's memory.
 //! It is never executed here. It is position-independent. To disassemble it, use
@@ -24,10 +24,10 @@
 //! interrupts are enabled, the others hold nothing.
 
 use crate::{
-    boot::{self, Program},
+    boot::{self, Program, Registers},
     layout::{self, DONE},
+    wiring::Address,
 };
-use kvm_bindings::kvm_regs;
 
 std::arch::global_asm!(
     r#"
@@ -183,6 +183,16 @@ pub(crate) enum Entry {
 }
 
 impl Entry {
+    /// Returns the entry of this CPU's hypercall instruction. KVM would replace the wrong one by the
+    /// right one.
+    pub(crate) fn hypercall() -> Self {
+        let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        match cpuinfo.split_whitespace().any(|flag| flag == "svm") {
+            true => Entry::Vmmcall,
+            false => Entry::Vmcall,
+        }
+    }
+
     /// Returns the offset from the beginning of the code.
     pub(crate) fn offset(self) -> u64 {
         let at = match self {
@@ -196,31 +206,6 @@ impl Entry {
             Entry::Interrupt => &raw const kvm_rtt_interrupt,
         };
         (at.addr() - (&raw const kvm_rtt_code).addr()) as u64
-    }
-
-    /// Returns the number of time stamps of `n` writes.
-    pub(crate) fn stamps(self, n: u32) -> usize {
-        let n = n as usize;
-        match self {
-            Entry::Circle | Entry::Whole | Entry::Ping => 2 * n,
-            Entry::Pong => n,
-            _ => n + 1,
-        }
-    }
-
-    /// Returns the ticks of each write, from its time stamps.
-    pub(crate) fn ticks(self, stamps: &[u64]) -> Vec<u64> {
-        let took = |pair: &[u64]| pair[1].wrapping_sub(pair[0]);
-        match self {
-            Entry::Circle | Entry::Ping => stamps.chunks_exact(2).map(took).collect(),
-            // The first one has no interrupt before it: from its write.
-            Entry::Whole => {
-                let interrupts = stamps.iter().copied().skip(1).step_by(2);
-                let from: Vec<u64> = stamps.iter().copied().take(1).chain(interrupts).collect();
-                from.windows(2).map(took).collect()
-            }
-            _ => stamps.windows(2).map(took).collect(),
-        }
     }
 }
 
@@ -244,9 +229,17 @@ pub(crate) fn program() -> Program {
     }
 }
 
-/// Returns the registers of the vCPU `id` at `entry`. Those that depend on the scenario are zero.
-pub(crate) fn registers(entry: Entry, id: u64, n: u32) -> kvm_regs {
-    kvm_regs {
+/// Returns the registers of the vCPU `id` at `entry`, for writes to `address`.
+pub(crate) fn registers(entry: Entry, id: u64, n: u32, address: Option<Address>) -> Registers {
+    let (mut port, mut mmio) = (0, 0);
+    match address {
+        Some(Address::Pio(at)) => port = at.into(),
+        Some(Address::Mmio(at)) => mmio = at,
+        None => {}
+    }
+    Registers {
+        rsi: mmio,
+        r8: port,
         rdi: layout::stamps(id),
         r9: n.into(),
         r10: layout::VALUE.into(),
@@ -297,17 +290,5 @@ mod tests {
         assert!(code().starts_with(&[0xba, 0x00, 0x05, 0x00, 0x00, 0xee]));
         // iretq
         assert!(code().ends_with(&[0x48, 0xcf]));
-    }
-
-    #[test]
-    fn stamps_are_of_writes_or_of_pairs() {
-        assert_eq!(Entry::Pio.stamps(3), 4);
-        assert_eq!(Entry::Pio.ticks(&[10, 13, 17, 30]), [3, 4, 13]);
-        assert_eq!(Entry::Circle.stamps(2), 4);
-        assert_eq!(Entry::Circle.ticks(&[10, 13, 17, 30]), [3, 13]);
-        assert_eq!(Entry::Whole.stamps(3), 6);
-        assert_eq!(Entry::Whole.ticks(&[10, 13, 17, 30, 35, 36]), [3, 17, 6]);
-        assert_eq!(Entry::Ping.ticks(&[u64::MAX, 4]), [5]);
-        assert_eq!(Entry::Pong.stamps(5), 5);
     }
 }

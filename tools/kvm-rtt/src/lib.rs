@@ -35,16 +35,21 @@
 //! | `guest.rs` | the guest: 340 bytes of code that write, wait and read the TSC |
 //! | `boot.rs` | a vCPU in long mode with its local APIC enabled |
 //! | `vcpu.rs` | the thread of a vCPU, which can be stopped at any instruction of the guest |
-//! | `vm.rs` | the VM: memory, vCPUs, pins |
+//! | `vm.rs` | the VM: memory, vCPUs |
+//! | `controller.rs` | the interrupt controllers in the kernel, and their pins |
 //! | `routes.rs` | the routes of interrupts |
 //! | `irqs.rs` | eventfds and messages of the VM |
 //! | `state.rs` | the state of a vCPU that goes on in another VM |
 //! | `relay.rs` | the alternative to a doorbell: a thread from one eventfd to another |
 //! | `scenario.rs` | the scenarios: the paths of a write |
 //! | `wiring.rs` | the connections of each scenario |
+//! | `stamps.rs` | the guest's time stamps |
 //! | `testbench.rs` | the test bench, which checks that each write arrived |
 //! | `target.rs` | a VM that is interrupted and does not run |
 //! | `exits.rs` | KVM's own count of exits |
+//!
+//! On arm64, `arm64/` has other versions of `boot.rs`, `controller.rs` and `guest.rs`. Messages and the state of a
+//! vCPU are missing there: `routes.rs`, `irqs.rs`, `state.rs` and `target.rs` are for x86-64.
 //!
 //! A [`Testbench`] is a VM with the eventfds of all scenarios connected. The guest reads the TSC before and
 //! after each write, so that no code of the VMM is measured. If the counter of the line's rings
@@ -55,30 +60,43 @@
 //! `doorbell rtt kvm` uses this crate and prints a table. The crate's own program only checks and
 //! prints medians: `kvm-rtt [WRITES]`.
 
-#[cfg(not(target_arch = "x86_64"))]
-compile_error!("the guest's code is for x86-64");
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+compile_error!("the guest's code is for x86-64 and arm64");
 
+#[cfg_attr(target_arch = "aarch64", path = "arm64/boot.rs")]
 mod boot;
+#[cfg_attr(target_arch = "aarch64", path = "arm64/controller.rs")]
+mod controller;
 mod exits;
+#[cfg_attr(target_arch = "aarch64", path = "arm64/guest.rs")]
 mod guest;
+#[cfg(target_arch = "x86_64")]
 mod irqs;
 pub mod layout;
 mod relay;
+#[cfg(target_arch = "x86_64")]
 mod routes;
 mod scenario;
+mod stamps;
+#[cfg(target_arch = "x86_64")]
 mod state;
+#[cfg(target_arch = "x86_64")]
 mod target;
 mod testbench;
 mod vcpu;
 mod vm;
 mod wiring;
 
-pub use boot::{load, registers, Program};
+pub use boot::{load, registers, Program, Registers};
+#[cfg(target_arch = "x86_64")]
 pub use irqs::Irqs;
 pub use layout::MOST_WRITES;
+#[cfg(target_arch = "x86_64")]
 pub use routes::{message_to, Routes};
 pub use scenario::{Scenario, Via};
+#[cfg(target_arch = "x86_64")]
 pub use state::VcpuState;
+#[cfg(target_arch = "x86_64")]
 pub use target::Target;
 pub use testbench::{Cpus, Run, Testbench};
 pub use vcpu::{Access, OnAccess, Vcpu};

@@ -31,6 +31,7 @@ fn run() -> Result<bool> {
     println!("TAP version 13\n1..{}", Scenario::ALL.len());
     let no_kvm = !Path::new("/dev/kvm").exists();
     let skip = |scenario: Scenario| match &doorbell {
+        _ if scenario.impossible().is_some() => scenario.impossible().map(str::to_owned),
         _ if no_kvm => Some("there is no /dev/kvm".into()),
         Err(error) if scenario.needs_doorbell() => Some(format!("{error:#}")),
         _ if scenario.is_for_two() && one_cpu => Some("there is one CPU".into()),

@@ -17,6 +17,9 @@ pub enum Via {
     Thread,
 }
 
+/// The reason why an architecture other than x86-64 has no scenarios with I/O ports.
+pub(crate) const NO_PORTS: &str = "this architecture has no I/O ports";
+
 /// A path of a guest's write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scenario {
@@ -94,6 +97,12 @@ impl Scenario {
         }
     }
 
+    /// Returns the reason if this architecture cannot have the scenario.
+    pub fn impossible(self) -> Option<&'static str> {
+        let port = matches!(self, Scenario::UserspacePio | Scenario::IoeventfdPio);
+        (port && !cfg!(target_arch = "x86_64")).then_some(NO_PORTS)
+    }
+
     /// Returns true if the scenario needs a second vCPU.
     pub fn is_for_two(self) -> bool {
         matches!(self, Scenario::Circle { other: true, .. })
@@ -135,6 +144,16 @@ impl fmt::Display for Scenario {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_ports_are_impossible_elsewhere() {
+        let impossible = Scenario::ALL.map(|scenario| scenario.impossible().is_some());
+        let ports = Scenario::ALL.map(|scenario| scenario.name().ends_with("-pio"));
+        match cfg!(target_arch = "x86_64") {
+            true => assert!(!impossible.contains(&true)),
+            false => assert_eq!(impossible, ports),
+        }
+    }
 
     #[test]
     fn names_are_unique() {

@@ -4,7 +4,7 @@
 //!
 //! So the VMM can see whether an interrupt was injected, without a guest that takes it.
 
-use crate::{boot, layout, routes, vm};
+use crate::{boot, controller, layout, routes, vm};
 use anyhow::{Context, Result};
 use kvm_bindings::{kvm_irq_routing_entry, KvmIrqRouting, KVM_IRQ_ROUTING_MSI};
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
@@ -36,8 +36,9 @@ impl Target {
         let irqfd = irqfd.try_clone_to_owned()?.into_raw_fd();
         let kvm: Kvm = vm::open()?;
         let vm = vm::create(&kvm)?;
+        controller::create(&vm)?;
         let vcpu = vm.create_vcpu(0).context("create a vCPU")?;
-        boot::prepare(&kvm, &vcpu)?;
+        boot::prepare(&kvm, &vm, &vcpu)?;
         let mut entry = kvm_irq_routing_entry {
             gsi: GSI,
             type_: KVM_IRQ_ROUTING_MSI,

@@ -16,7 +16,7 @@ use std::{
     collections::HashMap,
     fmt, io,
     mem::size_of,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     thread,
     time::{Duration, Instant},
 };
@@ -60,20 +60,10 @@ impl Testbench {
             doorbell.set_lines(scenarios.len().max(1) as u32)?;
         }
         let mut vm = Vm::new(&guest::program())?;
-        let mut wired = Vec::new();
-        for (at, &scenario) in (0..).zip(scenarios) {
-            let connected = Wired::new(scenario, at, &mut vm, doorbell.as_ref(), cpus)
-                .with_context(|| scenario.to_string())?;
-            wired.push(connected);
-        }
-
         // A write to an address without an ioeventfd returns to the VMM, which rings the line.
-        let lines: HashMap<Address, u32> = wired
-            .iter()
-            .filter_map(|wired| Some((wired.address, wired.line?)))
-            .collect();
+        let lines = Arc::new(OnceLock::<HashMap<Address, u32>>::new());
         let ring = {
-            let doorbell = doorbell.clone();
+            let (doorbell, lines) = (doorbell.clone(), lines.clone());
             move |access: Access<'_>| {
                 let address = match access {
                     Access::PortWrite(port, _) => Address::Pio(port),
@@ -81,7 +71,7 @@ impl Testbench {
                     Access::MmioRead(address, _) => bail!("a read of {address:#x}"),
                 };
                 let doorbell = doorbell.as_ref().context("there is no doorbell")?;
-                let line = lines.get(&address);
+                let line = lines.get().and_then(|lines| lines.get(&address));
                 doorbell.ring(*line.with_context(|| format!("no line is at {address:x?}"))?)?;
                 Ok(())
             }
@@ -91,6 +81,19 @@ impl Testbench {
         if scenarios.iter().any(|scenario| scenario.is_for_two()) {
             vm.add_vcpu(cpus.other, ring)?;
         }
+        // Before, arm64 has neither routes nor irqfds.
+        vm.enable_interrupts()?;
+        let mut wired = Vec::new();
+        for (at, &scenario) in (0..).zip(scenarios) {
+            let connected = Wired::new(scenario, at, &mut vm, doorbell.as_ref(), cpus)
+                .with_context(|| scenario.to_string())?;
+            wired.push(connected);
+        }
+        let addresses = wired
+            .iter()
+            .filter_map(|wired| Some((wired.address, wired.line?)));
+        // The guest does not run yet.
+        let _ = lines.set(addresses.collect());
         let begin = vm.vcpu(0).tsc()?;
         Ok(Self {
             scenarios: wired,
@@ -128,13 +131,10 @@ impl Testbench {
         let entry = wired.entry;
         if entry == Entry::Ping {
             // The other vCPU may start late: an interrupt stays pending until then.
-            self.vm.vcpu(1).start(guest::registers(Entry::Pong, 1, n))?;
+            let regs = guest::registers(Entry::Pong, 1, n, None);
+            self.vm.vcpu(1).start(regs)?;
         }
-        let mut regs = guest::registers(entry, 0, n);
-        match wired.address {
-            Address::Pio(port) => regs.r8 = port.into(),
-            Address::Mmio(address) => regs.rsi = address,
-        }
+        let regs = guest::registers(entry, 0, n, Some(wired.address));
         let interrupts = || self.vm.interrupts();
         let interrupted = interrupts();
         self.vm.vcpu(0).start(regs)?;

@@ -8,9 +8,13 @@
 
 mod pause;
 
-use crate::{layout, state::VcpuState};
+#[cfg(target_arch = "x86_64")]
+use crate::state::VcpuState;
+use crate::{
+    boot::{self, Registers},
+    layout,
+};
 use anyhow::{anyhow, bail, ensure, Context, Result};
-use kvm_bindings::{kvm_msr_entry, kvm_regs, Msrs};
 use kvm_ioctls::{VcpuExit, VcpuFd};
 use std::{
     sync::{
@@ -31,8 +35,6 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// The timeout of a thread that gets a signal.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-const MSR_TSC: u32 = 0x10;
-
 /// An access of the guest to an address without memory and without an ioeventfd.
 #[derive(Debug)]
 pub enum Access<'a> {
@@ -52,14 +54,16 @@ pub type OnAccess = Arc<dyn Fn(Access<'_>) -> Result<()> + Send + Sync>;
 pub(crate) type Failure = Arc<OnceLock<String>>;
 
 enum Command {
-    Run(kvm_regs),
+    Run(Box<Registers>),
     GoOn,
     Tsc,
+    #[cfg(target_arch = "x86_64")]
     State,
+    #[cfg(target_arch = "x86_64")]
     SetState(Box<VcpuState>),
 }
 
-/// A reading of the guest's TSC.
+/// A reading of the guest's TSC, or on arm64 of its CNTVCT_EL0.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tsc {
     pub(crate) ticks: u64,
@@ -72,7 +76,9 @@ enum Reply {
     /// The guest was paused.
     Paused,
     Tsc(Tsc),
+    #[cfg(target_arch = "x86_64")]
     State(Box<VcpuState>),
+    #[cfg(target_arch = "x86_64")]
     Set,
 }
 
@@ -137,9 +143,9 @@ impl Vcpu {
     /// # Errors
     ///
     /// The thread has ended, after an error that [`wait`](Vcpu::wait) has returned.
-    pub fn start(&self, regs: kvm_regs) -> Result<()> {
+    pub fn start(&self, regs: Registers) -> Result<()> {
         self.running.store(true, Ordering::SeqCst);
-        self.tell(Command::Run(regs))
+        self.tell(Command::Run(Box::new(regs)))
     }
 
     /// Waits until the guest has written to [`layout::DONE`]; returns the number of returns to the
@@ -271,7 +277,9 @@ impl Inside {
                 Command::Run(regs) => self.start(&regs),
                 Command::GoOn => self.run(),
                 Command::Tsc => self.tsc().map(Reply::Tsc),
+                #[cfg(target_arch = "x86_64")]
                 Command::State => VcpuState::of(&self.fd).map(|s| Reply::State(Box::new(s))),
+                #[cfg(target_arch = "x86_64")]
                 Command::SetState(state) => state.restore(&self.fd).map(|()| Reply::Set),
             });
             self.running.store(false, Ordering::SeqCst);
@@ -285,8 +293,8 @@ impl Inside {
         }
     }
 
-    fn start(&mut self, regs: &kvm_regs) -> Result<Reply> {
-        self.fd.set_regs(regs)?;
+    fn start(&mut self, regs: &Registers) -> Result<Reply> {
+        boot::set_registers(&self.fd, regs)?;
         self.run()
     }
 
@@ -294,15 +302,15 @@ impl Inside {
         let mut returns = 0;
         loop {
             if self.stop.load(Ordering::SeqCst) {
-                let rip = self.fd.get_regs()?.rip;
-                bail!("interrupted at code+{:#x}", rip.wrapping_sub(layout::CODE));
+                let at = boot::position(&self.fd)?;
+                bail!("interrupted at code+{:#x}", at.wrapping_sub(layout::CODE));
             }
             if self.pause.load(Ordering::SeqCst) {
                 self.complete()?;
                 return Ok(Reply::Paused);
             }
             let access = match self.fd.run() {
-                Ok(VcpuExit::IoOut(layout::DONE, _)) => break,
+                Ok(exit) if boot::is_done(&exit)? => break,
                 Ok(VcpuExit::IoOut(port, data)) => Access::PortWrite(port, data),
                 Ok(VcpuExit::MmioWrite(address, data)) => Access::MmioWrite(address, data),
                 Ok(VcpuExit::MmioRead(address, data)) => {
@@ -311,8 +319,8 @@ impl Inside {
                 }
                 Ok(exit) => {
                     let what = format!("{exit:?}");
-                    let regs = self.fd.get_regs()?;
-                    bail!("the guest ended with {what} at {:#x}", regs.rip);
+                    let at = boot::position(&self.fd)?;
+                    bail!("the guest ended with {what} at {at:#x}");
                 }
                 Err(error) if error.errno() == libc::EINTR => continue,
                 Err(error) => return Err(anyhow!(error).context("run the guest")),
@@ -339,25 +347,16 @@ impl Inside {
         Ok(())
     }
 
-    /// Reads the guest's TSC between two readings of the clock. Of several results, returns the one
+    /// Reads the guest's TSC, or arm64's counter, between two readings of the clock. Of several results, returns the one
     /// with the shortest time between them.
     fn tsc(&mut self) -> Result<Tsc> {
         let mut best: Option<(Duration, Tsc)> = None;
         for _ in 0..20 {
-            let entry = kvm_msr_entry {
-                index: MSR_TSC,
-                ..Default::default()
-            };
-            let mut msrs = Msrs::from_entries(&[entry])?;
             let before = Instant::now();
-            let got = self
-                .fd
-                .get_msrs(&mut msrs)
-                .context("read the guest's TSC")?;
+            let ticks = boot::counter(&self.fd)?;
             let took = before.elapsed();
-            ensure!(got == 1, "KVM does not let the guest's TSC be read");
             let tsc = Tsc {
-                ticks: msrs.as_slice()[0].data,
+                ticks,
                 at: before + took / 2,
             };
             if best.is_none_or(|(least, _)| took < least) {

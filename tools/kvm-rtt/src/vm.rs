@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The VM: memory, vCPUs, pins of the I/O APIC.
+//! The VM: memory, vCPUs, an interrupt controller.
 
 use crate::{
     boot::{self, Program},
+    controller::Controller,
     exits::Exits,
-    irqs::Irqs,
     layout,
-    routes::{message_to, Routes},
     vcpu::{Failure, OnAccess, Vcpu},
 };
-use anyhow::{anyhow, ensure, Context, Result};
-use kvm_bindings::{kvm_irqchip, kvm_userspace_memory_region, KVM_IRQCHIP_IOAPIC};
+#[cfg(target_arch = "x86_64")]
+use crate::{irqs::Irqs, routes::Routes};
+use anyhow::{anyhow, Context, Result};
+use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::{Kvm, VmFd};
 use std::{
     os::fd::AsRawFd,
@@ -19,24 +20,17 @@ use std::{
 };
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
-/// Three pages that KVM needs on Intel's CPUs that cannot run real mode. Nothing else is there.
-const TSS: usize = 0xfffb_d000;
-/// The bit of an I/O APIC's pin that makes it level-triggered. Other bits are zero: fixed delivery to
-/// the first vCPU, active high, not masked.
-const LEVEL: u64 = 1 << 15;
-
 /// A VM under KVM, with interrupt controllers in the kernel.
 pub struct Vm {
     vcpus: Vec<Vcpu>,
     kvm: Kvm,
     pub(crate) fd: Arc<VmFd>,
     memory: GuestMemoryMmap,
-    routes: Arc<Routes>,
+    #[cfg(target_arch = "x86_64")]
     irqs: Irqs,
+    controller: Controller,
     /// The error of the first vCPU that has failed.
     failure: Failure,
-    /// The number of the I/O APIC's pins that are in use.
-    pins: u8,
     pub(crate) exits: Option<Exits>,
     /// The frequency of the TSC in kHz, as KVM reports it.
     pub(crate) tsc_khz: Option<u32>,
@@ -83,11 +77,11 @@ impl Vm {
         Ok(Self {
             vcpus: Vec::new(),
             kvm,
-            routes: Arc::new(Routes::new(fd.clone())),
+            controller: Controller::new(&fd)?,
+            #[cfg(target_arch = "x86_64")]
             irqs: Irqs::new(fd.clone()),
             fd,
             memory,
-            pins: 0,
             exits,
             failure: Failure::default(),
             tsc_khz: None,
@@ -103,12 +97,20 @@ impl Vm {
     pub fn add_vcpu(&mut self, cpu: Option<usize>, on_access: OnAccess) -> Result<()> {
         let fd = self.fd.create_vcpu(self.vcpus.len() as u64);
         let fd = fd.context("create a vCPU")?;
-        boot::prepare(&self.kvm, &fd)?;
-        self.tsc_khz = fd.get_tsc_khz().ok();
+        boot::prepare(&self.kvm, &self.fd, &fd)?;
+        #[cfg(target_arch = "x86_64")]
+        {
+            self.tsc_khz = fd.get_tsc_khz().ok();
+        }
         let failure = self.failure.clone();
         self.vcpus
             .push(Vcpu::new(fd, self.memory.clone(), cpu, on_access, failure)?);
         Ok(())
+    }
+
+    /// Enables the interrupt controller. All vCPUs have been added.
+    pub(crate) fn enable_interrupts(&self) -> Result<()> {
+        self.controller.enable(self.vcpus.len() as u64)
     }
 
     /// Returns a vCPU.
@@ -121,6 +123,7 @@ impl Vm {
     }
 
     /// Returns the VM's eventfds and messages, which other threads may use.
+    #[cfg(target_arch = "x86_64")]
     pub fn irqs(&self) -> &Irqs {
         &self.irqs
     }
@@ -131,36 +134,19 @@ impl Vm {
     }
 
     /// Returns the interrupt routes, which other threads may change.
+    #[cfg(target_arch = "x86_64")]
     pub fn routes(&self) -> &Arc<Routes> {
-        &self.routes
+        self.controller.routes()
     }
 
-    /// Adds a GSI that interrupts the vCPU `id` by a message, as a PCI device does; returns the
-    /// GSI.
-    pub(crate) fn add_msi(&mut self, id: u64) -> Result<u32> {
-        self.routes.add_msi(message_to(id, layout::VECTOR))
+    /// Adds a GSI that interrupts the vCPU `id`; returns the GSI.
+    pub(crate) fn add_message(&mut self, id: u64) -> Result<u32> {
+        self.controller.add_message(id)
     }
 
-    /// Adds a GSI that is a level-triggered pin of the I/O APIC, which interrupts the first vCPU, as
-    /// INTx of a PCI device does; returns the GSI.
+    /// Adds a GSI that interrupts the first vCPU as long as it is raised; returns the GSI.
     pub(crate) fn add_pin(&mut self) -> Result<u32> {
-        let pin = self.pins;
-        ensure!(pin < layout::PINS, "there are {pin} pins");
-        self.pins += 1;
-        let mut chip = kvm_irqchip {
-            chip_id: KVM_IRQCHIP_IOAPIC,
-            ..Default::default()
-        };
-        self.fd
-            .get_irqchip(&mut chip)
-            .context("read the I/O APIC")?;
-        // SAFETY: KVM has written the state of an I/O APIC, whose fields can have any value.
-        unsafe {
-            chip.chip.ioapic.redirtbl[usize::from(pin)].bits =
-                u64::from(layout::pin_vector(pin)) | LEVEL;
-        }
-        self.fd.set_irqchip(&chip).context("set up the I/O APIC")?;
-        self.routes.add_pin(pin)
+        self.controller.add_pin()
     }
 
     /// Returns the number of interrupts; 0 if the guest's memory cannot be read.
@@ -182,20 +168,16 @@ impl Vm {
     }
 }
 
-/// Creates a VM with PICs, an I/O APIC and the vCPUs' APICs, all in the kernel.
+/// Creates a VM.
 pub(crate) fn create(kvm: &Kvm) -> Result<VmFd> {
-    let fd = kvm.create_vm().map_err(|error| {
+    kvm.create_vm().map_err(|error| {
         let advice = match error.errno() {
             libc::EBUSY => "\n  another hypervisor uses this CPU: stop its VMs, unload its module",
             libc::ENODEV | libc::EIO => "\n  virtualisation is disabled in the firmware",
             _ => "",
         };
         anyhow!("create a VM: {error}{advice}")
-    })?;
-    fd.set_tss_address(TSS).context("set the TSS address")?;
-    fd.create_irq_chip()
-        .context("create an interrupt controller")?;
-    Ok(fd)
+    })
 }
 
 pub(crate) fn open() -> Result<Kvm> {
@@ -205,6 +187,10 @@ pub(crate) fn open() -> Result<Kvm> {
 /// Returns advice for an error in opening /dev/kvm.
 fn advice(errno: i32) -> &'static str {
     match errno {
+        libc::ENOENT | libc::ENODEV | libc::ENXIO if cfg!(target_arch = "aarch64") => {
+            "\n  it is a part of the kernel (CONFIG_KVM), which must start at EL2; in a VM, its host must \
+             support nested virtualization"
+        }
         libc::ENOENT | libc::ENODEV | libc::ENXIO => {
             "\n  load it: modprobe kvm-amd, or modprobe kvm-intel. If that fails, the CPU has no \
              virtualisation, or the firmware does not enable it; in a VM, its host does not \
@@ -223,7 +209,11 @@ mod tests {
 
     #[test]
     fn missing_and_inaccessible_devices_have_different_advice() {
-        assert!(advice(libc::ENOENT).contains("modprobe kvm-"));
+        let found = match cfg!(target_arch = "aarch64") {
+            true => "CONFIG_KVM",
+            false => "modprobe kvm-",
+        };
+        assert!(advice(libc::ENOENT).contains(found));
         assert!(advice(libc::EACCES).contains("group kvm"));
         assert_eq!(advice(libc::EINTR), "");
     }

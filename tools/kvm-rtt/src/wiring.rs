@@ -2,6 +2,8 @@
 
 //! Connections of each scenario.
 
+#[cfg(not(target_arch = "x86_64"))]
+use crate::scenario::NO_PORTS;
 use crate::{
     guest::Entry,
     layout,
@@ -13,7 +15,7 @@ use crate::{
 use anyhow::{Context as _, Result};
 use doorbell::{Context, LineType, MaskReasons};
 use kvm_ioctls::{IoEventAddress, NoDatamatch};
-use std::{fs, io, sync::Arc};
+use std::{io, sync::Arc};
 use vmm_sys_util::eventfd::{EventFd, EFD_CLOEXEC};
 
 /// The address of the guest's writes.
@@ -44,11 +46,15 @@ impl Wired {
         context: Option<&Arc<Context>>,
         cpus: Cpus,
     ) -> Result<Self> {
-        let pio = Address::Pio(layout::pio(at));
         let mmio = Address::Mmio(layout::mmio(at));
         let (address, entry) = match scenario {
-            Scenario::Hypercall => (mmio, hypercall()),
-            Scenario::UserspacePio | Scenario::IoeventfdPio => (pio, Entry::Pio),
+            Scenario::Hypercall => (mmio, Entry::hypercall()),
+            #[cfg(target_arch = "x86_64")]
+            Scenario::UserspacePio | Scenario::IoeventfdPio => {
+                (Address::Pio(layout::pio(at)), Entry::Pio)
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            Scenario::UserspacePio | Scenario::IoeventfdPio => anyhow::bail!(NO_PORTS),
             Scenario::UserspaceMmio | Scenario::IoeventfdMmio | Scenario::IoeventfdMmioAny => {
                 (mmio, Entry::Mmio)
             }
@@ -81,7 +87,7 @@ impl Wired {
                 // The names are those of vhost: a guest kicks the host, which calls the guest.
                 let (kick, call) = (EventFd::new(EFD_CLOEXEC)?, EventFd::new(EFD_CLOEXEC)?);
                 ioeventfd(vm, &kick, address, false)?;
-                let gsi = vm.add_msi(other.into())?;
+                let gsi = vm.add_message(other.into())?;
                 let to = match via {
                     Via::Direct => &kick,
                     Via::Doorbell => {
@@ -151,13 +157,4 @@ fn ioeventfd(vm: &Vm, fd: &EventFd, address: Address, exact: bool) -> Result<()>
         false => vm.fd.register_ioevent(fd, &address, NoDatamatch),
     }
     .context("assign an ioeventfd")
-}
-
-/// Returns the hypercall instruction of this CPU. KVM would replace the wrong one by the right one.
-fn hypercall() -> Entry {
-    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    match cpuinfo.split_whitespace().any(|flag| flag == "svm") {
-        true => Entry::Vmmcall,
-        false => Entry::Vmcall,
-    }
 }

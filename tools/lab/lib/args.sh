@@ -9,6 +9,7 @@ need_number() {
 }
 
 check_variables() {
+	check_arch "$1"
 	[[ " ${FLAVOURS[*]} " == *" $FLAVOUR "* ]] ||
 		die "there is no flavour '$FLAVOUR'" "FLAVOUR is one of: ${FLAVOURS[*]}"
 	case ${DOORBELL_ACCEL:-} in

@@ -6,6 +6,16 @@
 KSRC=/kernel/source
 KDIR=/kernel/kdir
 TARGET=x86_64-unknown-linux-gnu
+PROGRAMS=$BUILD
+# The arguments of the programs' makefiles, and of cargo.
+CROSS_CC=() EXCLUDED=(doorbell-model)
+if [[ $ARCH == arm64 ]]; then
+	TARGET=aarch64-unknown-linux-gnu
+	PROGRAMS=$BUILD/$ARCH
+	CROSS_CC=(CC=aarch64-linux-gnu-gcc-14 CC32=arm-linux-gnueabihf-gcc-14)
+	# The code of its guests is for x86-64.
+	EXCLUDED+=(msix-vmm)
+fi
 
 # Each flavour has its own module directory, mounted at /build/module.
 module_dir() {
@@ -13,7 +23,17 @@ module_dir() {
 }
 
 build_dirs() {
-	mkdir -p "$BUILD"/{module,"$(module_dir)",clippy,target,model,selftests,samples,bench,docs,log} "$LAB/cargo"
+	mkdir -p "$BUILD"/{module,"$(module_dir)",clippy,target,model,selftests,samples,bench,docs,log} "$LAB/cargo" \
+		"$PROGRAMS"/{selftests,samples}
+}
+
+# Mounts the C programs of another architecture, which has directories of its own for them.
+mount_programs() {
+	local dir
+	[[ $PROGRAMS != "$BUILD" ]] || return 0
+	for dir in selftests samples; do
+		mount --bind "$PROGRAMS/$dir" "$TREE/build/$dir" || return
+	done
 }
 
 make_module() {		# DIRECTORY ARGUMENT...
@@ -33,7 +53,7 @@ cargo_static() {
 	local command=$1
 	shift
 	cargo_env RUSTFLAGS='-C target-feature=+crt-static' cargo "$command" --release --locked \
-		--target "$TARGET" --workspace --exclude doorbell-model --all-features "$@"
+		--target "$TARGET" --workspace "${EXCLUDED[@]/#/--exclude=}" --all-features "$@"
 }
 
 build_module() {
@@ -46,7 +66,7 @@ build_tools() {
 
 build_selftests() {
 	in_tree "$TREE" make -C /doorbell/tools/testing/selftests/doorbell \
-		OUTPUT=/build/selftests KSRC="$KSRC" -j"$(nproc)"
+		OUTPUT=/build/selftests KSRC="$KSRC" "${CROSS_CC[@]}" -j"$(nproc)"
 }
 
 build_bench() {
@@ -54,7 +74,7 @@ build_bench() {
 }
 
 build_samples() {
-	in_tree "$TREE" make -C /doorbell/samples OUTPUT=/build/samples -j"$(nproc)"
+	in_tree "$TREE" make -C /doorbell/samples OUTPUT=/build/samples "${CROSS_CC[@]}" -j"$(nproc)"
 }
 
 # run_model [ARGUMENT...]: prints KTAP. It has a target directory of its own, as cargo
@@ -115,7 +135,8 @@ build_all() {
 	stage_begin build-tools "building the tools" build_tools
 	stage_begin build-selftests "building the tests" build_selftests
 	stage_begin build-samples "building the samples" build_samples
-	stage_begin build-bench "building the benchmark" build_bench
+	# It is in amd64 code, as its figures are.
+	[[ $ARCH != amd64 ]] || stage_begin build-bench "building the benchmark" build_bench
 	stage_wait
 	echo "$key" >"$BUILD/built-$FLAVOUR"
 }

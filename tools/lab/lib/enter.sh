@@ -30,7 +30,7 @@ in_tree() {
 	env=(PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 	     HOME=/root LC_ALL=C.UTF-8 TERM="${TERM:-dumb}" DEBIAN_FRONTEND=noninteractive
 	     DEB_BUILD_ARCH=amd64 CARGO_HOME=/cargo CARGO_TARGET_DIR=/build/target
-	     CARGO_TERM_PROGRESS_WHEN=never PYTHONDONTWRITEBYTECODE=1)
+	     CARGO_TERM_PROGRESS_WHEN=never PYTHONDONTWRITEBYTECODE=1 "${FOREIGN[@]}")
 	for v in http_proxy https_proxy ftp_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
 		[[ -n ${!v:-} ]] && env+=("$v=${!v}")
 	done
@@ -59,6 +59,7 @@ mount_lab() {
 	mount --bind "$BUILD" "$TREE/build" &&
 	mount --bind "$BUILD/$(module_dir)" "$TREE/build/module" &&
 	mount --bind "$LAB/cargo" "$TREE/cargo" &&
+	mount_programs && mount_guest_root &&
 	{ ! use_qemu || bind_ro "$QEMU" "$TREE/opt"; } ||
 		die "cannot mount the lab at $TREE"
 	LAB_MOUNTED=1

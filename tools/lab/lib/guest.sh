@@ -9,11 +9,20 @@
 # not mix with it. The directory of the run is the guest's /out. Each guest has a
 # directory there, with its exit status; a guest that dies leaves no status.
 
+# The emulated machine, the names of its serial ports, and the guest's root in the tree.
+QEMU_SYSTEM=qemu-system-x86_64 MACHINE=q35 EMULATED_CPU=max SERIAL=ttyS GUEST_ROOT=/
+if [[ $ARCH == arm64 ]]; then
+	# The kernel has KVM if it starts at EL2. The architecture's own algorithm of pointer
+	# authentication would take half of the time.
+	QEMU_SYSTEM=qemu-system-aarch64 MACHINE=virt,gic-version=3,virtualization=on EMULATED_CPU=max,pauth-impdef=on
+	SERIAL=ttyAMA GUEST_ROOT=/guest
+fi
+
 initramfs() {
 	local v=$1 image=$2 dir module
 	dir=$(mktemp -d "$BUILD/initramfs.XXXXXX")
 	mkdir -p "$dir"/{bin,proc,sys,dev,root,modules}
-	cp "$TREE/bin/busybox" "$dir/bin/"
+	cp "$TREE${GUEST_ROOT%/}/bin/busybox" "$dir/bin/"
 	for module in fs/netfs/netfs net/9p/9pnet fs/9p/9p net/9p/9pnet_virtio; do
 		# A missing module is built in.
 		[[ -e $KERNELS/$v/modules/$v/kernel/$module.ko.xz ]] || continue
@@ -30,6 +39,7 @@ initramfs() {
 find_accelerator() {
 	local key known
 	ACCEL=${DOORBELL_ACCEL:-}
+	[[ $ARCH == amd64 || $ACCEL ]] || ACCEL=tcg
 	[[ -z $ACCEL ]] || return
 	key=$(cat /proc/sys/kernel/random/boot_id)
 	known=$(cat "$LAB/accel" 2>/dev/null)
@@ -66,7 +76,7 @@ run_qemu() {
 	local guest=$1 v image cpu append="guest=$1"
 	v=$(kernel_version)
 	image=$BUILD/initramfs-$v.cpio
-	[[ $ACCEL == kvm ]] && cpu=host || cpu=max
+	[[ $ACCEL == kvm ]] && cpu=host || cpu=$EMULATED_CPU
 	# With five levels of page tables, KASAN of the debug kernel has given false
 	# reports early at boot.
 	[[ $FLAVOUR == debug && $cpu == max ]] && cpu=max,la57=off
@@ -75,16 +85,16 @@ run_qemu() {
 	[[ $FLAVOUR == debug ]] && append+=" slab_debug=F"
 	# On a busy host the first interrupts of an emulated timer can be late, and the
 	# kernel then panics: it takes the IO-APIC for broken.
-	[[ $ACCEL == kvm ]] || append+=" no_timer_check"
+	[[ $ACCEL == kvm || $ARCH != amd64 ]] || append+=" no_timer_check"
 	local qemu=(
-		qemu-system-x86_64 -accel "$ACCEL" -cpu "$cpu" -M q35 -nodefaults -no-user-config
+		"$QEMU_SYSTEM" -accel "$ACCEL" -cpu "$cpu" -M "$MACHINE" -nodefaults -no-user-config
 		-display none -no-reboot -smp "${DOORBELL_CPUS:-2}" -m "${DOORBELL_MEM:-2G}"
 		-pidfile "/build/${RUN##*/}/$guest/qemu.pid"
 		-kernel "/usr/lib/modules/$v/${VMLINUZ##*/}" -initrd "/build/${image##*/}"
-		-append "console=ttyS0 panic=-1 $append ${DOORBELL_APPEND:-}"
+		-append "console=${SERIAL}0 terminal=${SERIAL}1 panic=-1 $append ${DOORBELL_APPEND:-}"
 		-serial "file:/build/${RUN##*/}/$guest/console.log"
 		-chardev "stdio,id=out,signal=${INTERACTIVE:-on}" -serial chardev:out
-		-fsdev "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap"
+		-fsdev "local,id=root,path=$GUEST_ROOT,security_model=none,readonly=on,multidevs=remap"
 		-device virtio-9p-pci,fsdev=root,mount_tag=root
 		-fsdev "local,id=out,path=/build/${RUN##*/},security_model=none"
 		-device virtio-9p-pci,fsdev=out,mount_tag=out

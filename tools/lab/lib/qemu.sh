@@ -35,7 +35,7 @@ tried_today() {
 # setup_qemu [again]: sets the second QEMU up. It tries once a day, or now with "again". A
 # failure does not end the run.
 setup_qemu() {
-	have_qemu && return
+	[[ $ARCH != amd64 ]] || have_qemu && return
 	[[ ${1:-} == again ]] || ! tried_today || return 0
 	mkdir -p "${QEMU%/*}" || return 0
 	lock_file "$LAB/qemu-lock" exclusive

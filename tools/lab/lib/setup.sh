@@ -8,7 +8,9 @@
 #	kernels/source-U	kernel source, for all flavours of an upstream version
 #	kernels/V		a kernel: prepared build directory, image, modules
 
-TREE=$LAB/tree
+BASE_TREE=$LAB/tree
+TREE=$BASE_TREE
+[[ $ARCH == amd64 ]] || TREE=$LAB/tree-$ARCH
 KERNELS=$LAB/kernels
 MIRROR=${DOORBELL_MIRROR:-http://deb.debian.org/debian}
 
@@ -52,6 +54,7 @@ named_kernel() {
 	*:)	;;
 	rt:*)	v=${v%-amd64} v=${v%-rt}-rt-amd64 ;;
 	debug:*) v=${v%%[+-]*}-debug ;;
+	arm64:*) v=${v%-amd64} v=${v%-arm64}-arm64 ;;
 	esac
 	echo "$v"
 }
@@ -73,7 +76,7 @@ kernel_source() {
 }
 
 have_tree() {
-	[[ $(cat "$TREE/.doorbell-recipe" 2>/dev/null) == "$(tree_recipe)" ]]
+	[[ $(cat "$BASE_TREE/.doorbell-recipe" 2>/dev/null) == "$(tree_recipe)" ]]
 }
 
 have_kernel() {
@@ -88,7 +91,7 @@ have_clang() {
 }
 
 have_all() {
-	have_tree && have_clang && have_kernel
+	have_tree && have_clang && have_foreign && have_kernel
 }
 
 # Removes directories, after a check that nothing is mounted there. A tree in use has
@@ -123,6 +126,7 @@ setup_base() {
 		setup_clang
 		lock_lab shared
 	fi
+	setup_foreign
 	have_kernel && return
 	lock_file "$LAB/kernel-lock" exclusive
 	if ! have_kernel; then
@@ -147,7 +151,7 @@ setup_debootstrap() {
 
 setup_tree() {
 	have_tree && return
-	remove "$TREE" "$LAB/tree.tmp"
+	remove "$BASE_TREE" "$LAB/tree.tmp"
 	if [[ $(cat "$LAB/tree.base/.doorbell-recipe" 2>/dev/null) != "$(tree_recipe)" ]]; then
 		remove "$LAB/tree.base"
 		setup_stage base "base system (Debian 13)"
@@ -155,13 +159,19 @@ setup_tree() {
 	fi
 	mv "$LAB/tree.base" "$LAB/tree.tmp"
 	# The stamp is set already, so the tree has a temporary name until it has the packages.
-	have_kernel || setup_resolve
+	early_kernel || setup_resolve
 	# The downloads need the network and the installation needs the CPU: run both at once.
 	setup_stage packages "packages"
-	have_kernel || setup_fetch
+	early_kernel || setup_fetch
 	stage_wait
 	# The kernel's stages use the temporary name until here.
-	mv "$LAB/tree.tmp" "$TREE"
+	mv "$LAB/tree.tmp" "$BASE_TREE"
+}
+
+# early_kernel: succeeds if there is no kernel to fetch while the tree is set up. That of
+# another architecture needs a tree of its own.
+early_kernel() {
+	[[ $ARCH != amd64 ]] || have_kernel
 }
 
 setup_resolve() {
@@ -266,7 +276,7 @@ stage_resolve() {
 	local tree v flavour found same
 	case $FLAVOUR in
 	rt)	flavour=rt-amd64 ;;
-	*)	flavour=amd64 ;;
+	*)	flavour=$ARCH ;;
 	esac
 	tree=$(working_tree)
 	mount_tree "$tree" rw && host_files "$tree" || return
@@ -453,6 +463,7 @@ status() {
 		have_clang && have_kernel && v=$(kernel_version)
 		printf '%-8s%s\n' "$FLAVOUR:" "$v"
 	done
+	[[ $ARCH != amd64 ]] || arm64_status
 	printf '%-8s%s\n' qemu: "$(qemu_status)"
 	du -shx "$LAB" 2>/dev/null | sed 's/\t.*//; s/^/size:   /'
 }

@@ -62,14 +62,16 @@ test_lab() {
 	return $rc
 }
 
-# Figures are recorded for the default flavour only.
+# Figures are recorded for the default flavour only. This machine runs no arm64 programs, and
+# the others do not depend on the architecture.
 HOST_TESTS=(tools model lab)
 [[ $FLAVOUR != amd64 ]] || HOST_TESTS+=(instructions)
+[[ $ARCH == amd64 ]] || HOST_TESTS=()
 
 # all_tests: prints the names of the tests that run in guests
 all_tests() {
-	cat "$BUILD/selftests/TESTS"
-	sed 's/^/sample_/' "$BUILD/samples/SAMPLES"
+	cat "$PROGRAMS/selftests/TESTS"
+	sed 's/^/sample_/' "$PROGRAMS/samples/SAMPLES"
 	echo sample_kvm-rtt
 	local test
 	for test in "$LAB_DIR"/guest/tests/*; do
@@ -95,7 +97,7 @@ selected() {
 
 # needs_qemu: succeeds if the test that needs the second QEMU is to run
 needs_qemu() {
-	[[ $FLAVOUR != debug ]] && selected "$QEMU_TEST"
+	[[ $FLAVOUR != debug && $ARCH == amd64 ]] && selected "$QEMU_TEST"
 }
 
 # make_queue: writes the queue. New tests come first, then the slowest of the last run. With
@@ -134,10 +136,18 @@ explain() {
 		END { for (i = 0; i < n; i++) if (lines[i] ~ /^#/) print lines[i] }' "$file" | tail -n 40 | sed 's/^/  | /' >&2
 }
 
+# Prints the variable that selects the kernel in a command of make, unless it is the default.
+kernel_variable() {
+	case $FLAVOUR in
+	"$ARCH")	[[ $ARCH == amd64 ]] || echo " ARCH=$ARCH" ;;
+	*)		echo " FLAVOUR=$FLAVOUR" ;;
+	esac
+}
+
 # alone NAME: prints the command that runs a test as in this run, without the others
 alone() {
 	local command="make test T=$1"
-	[[ $FLAVOUR == amd64 ]] || command+=" FLAVOUR=$FLAVOUR"
+	command+=$(kernel_variable)
 	((ROUNDS == 1)) || command+=" REPEAT=$ROUNDS"
 	((LOAD == 0)) || command+=" LOAD=$LOAD"
 	echo "$command"
@@ -195,7 +205,7 @@ failed_cases() {
 			command=$(alone "$name")
 		else
 			command="tools/lab/lab run $name -t ${case##*.}"
-			[[ $FLAVOUR == amd64 ]] || command="DOORBELL_FLAVOUR=$FLAVOUR $command"
+			[[ $FLAVOUR == amd64 ]] || command="DOORBELL$(kernel_variable | sed 's/ /_/') $command"
 		fi
 		FAILURES+=("  ${1/@/, round }: $case: $command")
 	done < <(sed -nE 's/^not ok [0-9]+ //p' "$RUN/ktap/$1" 2>/dev/null | head -n 20)

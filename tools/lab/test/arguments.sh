@@ -29,6 +29,17 @@ check "a load that is no number" refuses "DOORBELL_LOAD is 'high'" doorbell_make
 check "a time limit with a unit" refuses "DOORBELL_TIMEOUT is '10m'" env DOORBELL_TIMEOUT=10m "$LAB_DIR/lab" run true
 check "memory without a unit" refuses "DOORBELL_MEM is '2048'" env DOORBELL_MEM=2048 "$LAB_DIR/lab" run true
 check "an unknown flavour" refuses "there is no flavour 'arm'" doorbell_make test FLAVOUR=arm
+check "an unknown architecture" refuses "there is no architecture 'foo'.*" doorbell_make lab ARCH=foo
+check "an architecture that is not in the lab" refuses "ARCH is one of: amd64 arm64" doorbell_make test ARCH=riscv
+check "an unknown architecture without make" refuses "there is no architecture 'foo'" env DOORBELL_ARCH=foo "$LAB_DIR/lab" shell
+check "a flavour that another architecture has" refuses "FLAVOUR is one of: arm64" doorbell_make test ARCH=arm64 FLAVOUR=debug
+check "the hardware virtualisation of another architecture" refuses "cannot run arm64 guests by KVM" \
+	env DOORBELL_ACCEL=kvm DOORBELL_ARCH=arm64 "$LAB_DIR/lab" run true
+check "figures of another architecture" refuses "those of amd64" doorbell_make bench-instructions ARCH=arm64
+check "packages for another architecture" refuses "deb is for amd64 only" doorbell_make deb ARCH=arm64
+check "a model for an architecture" refuses "model does not depend on the architecture" doorbell_make model ARCH=arm64
+check "an architecture in the environment is that of a kernel's build, and does not count" \
+	refuses "setup takes no arguments" env ARCH=foo make --no-print-directory -C "$SRC" lab LAB="$LAB_DIR/lab setup now"
 check "a kernel that is a path" refuses "DOORBELL_KERNEL is '/boot/vmlinuz'" env DOORBELL_KERNEL=/boot/vmlinuz "$LAB_DIR/lab" run true
 check "a lab in a path with a space" refuses "debootstrap cannot work in a path with spaces" env DOORBELL_LAB="$SCRATCH/l ab" "$LAB_DIR/lab" setup
 check "no command to run" refuses "no command to run" lab run

@@ -6,7 +6,7 @@
 
 say() { echo "$*" >&2; }
 die() { say "$@"; exit 1; }
-SRC=$SCRATCH/src BUILD=$SCRATCH/build FLAVOUR=amd64
+SRC=$SCRATCH/src BUILD=$SCRATCH/build FLAVOUR=amd64 ARCH=amd64
 mkdir -p "$SRC" "$BUILD"
 . "$LAB_DIR/lib/run.sh"
 . "$LAB_DIR/lib/build.sh"

@@ -8,7 +8,7 @@ shopt -s nullglob
 
 export DOORBELL_LAB=$SCRATCH/lab
 SRC=$(realpath "$LAB_DIR/../..")
-FLAVOUR=amd64
+FLAVOUR=amd64 ARCH=amd64
 for lib in common run enter setup qemu tests; do
 	# shellcheck source=/dev/null
 	. "$LAB_DIR/lib/$lib.sh"

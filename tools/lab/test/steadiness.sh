@@ -5,7 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 
 say() { echo "$*"; }
-FLAVOUR=amd64 BUILD=$SCRATCH/build RUN=$SCRATCH/run SELECTED=()
+FLAVOUR=amd64 ARCH=amd64 BUILD=$SCRATCH/build RUN=$SCRATCH/run SELECTED=()
 # The time that a test took the last time decides its place.
 mkdir -p "$BUILD/took-amd64"
 echo 1000 >"$BUILD/took-amd64/quick"

@@ -16,10 +16,7 @@ pub(super) fn kvm(device: &Path) -> Check {
                 io::ErrorKind::PermissionDenied => {
                     "run as root; or sudo adduser $USER kvm, and log in again"
                 }
-                _ => {
-                    "sudo modprobe kvm-intel or kvm-amd; if there is no such device, turn \
-                     virtualization on in the firmware, or nested virtualization on the host"
-                }
+                _ => no_device(std::env::consts::ARCH),
             };
             return about.missing(format!("{}: {error}", device.display()), advice);
         }
@@ -46,6 +43,21 @@ pub(super) fn kvm(device: &Path) -> Check {
     runs(&about, device, guest())
 }
 
+/// Returns the remedy if there is no device.
+fn no_device(arch: &str) -> &'static str {
+    match arch {
+        "x86_64" => {
+            "sudo modprobe kvm-intel or kvm-amd; if there is no such device, turn virtualization \
+             on in the firmware, or nested virtualization on the host"
+        }
+        "aarch64" => {
+            "KVM is a part of the kernel (CONFIG_KVM), which must start at EL2: dmesg | grep -i \
+             kvm; in a virtual machine, the host must support nested virtualization"
+        }
+        _ => "a kernel with CONFIG_KVM, on hardware with virtualization, is needed",
+    }
+}
+
 /// Returns the check of a KVM with all extensions. `guest` is the result of a guest, or `None` if
 /// no guest was tried.
 fn runs(about: &About, device: &Path, guest: anyhow::Result<Option<()>>) -> Check {
@@ -55,7 +67,7 @@ fn runs(about: &About, device: &Path, guest: anyhow::Result<Option<()>>) -> Chec
         Ok(None) => about.advice(
             format!("{device}, with irqfd and ioeventfd; a guest was not tried"),
             format!(
-                "the guest of doctor and rtt kvm is for x86-64, this is {}; try another one: \
+                "the guest of doctor and rtt kvm is for x86-64 and arm64, this is {}; try another one: \
                  qemu-system-{} -accel kvm",
                 std::env::consts::ARCH,
                 std::env::consts::ARCH
@@ -69,11 +81,11 @@ fn runs(about: &About, device: &Path, guest: anyhow::Result<Option<()>>) -> Chec
 }
 
 /// The timeout of a guest for a single hypercall.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Runs a guest, if there is one for this architecture. Guests may hang although the device exists.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 fn guest() -> anyhow::Result<Option<()>> {
     let scenario = kvm_rtt::Scenario::Hypercall;
     let bench = kvm_rtt::Testbench::new(None, &[scenario], kvm_rtt::Cpus::default())?;
@@ -81,7 +93,7 @@ fn guest() -> anyhow::Result<Option<()>> {
     Ok(Some(()))
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn guest() -> anyhow::Result<Option<()>> {
     Ok(None)
 }
@@ -115,6 +127,15 @@ pub(super) fn qemu() -> Check {
 mod tests {
     use super::*;
     use crate::doctor::Verdict;
+
+    #[test]
+    fn remedy_is_that_of_the_architecture() {
+        assert!(no_device("x86_64").contains("modprobe kvm-"));
+        for other in ["aarch64", "riscv64"] {
+            assert!(!no_device(other).contains("modprobe"), "{other}");
+        }
+        assert!(no_device("aarch64").contains("EL2"));
+    }
 
     #[test]
     fn untried_guest_is_not_reported_as_good() {

@@ -13,7 +13,13 @@ use crate::{
 };
 use serde_json::{json, Value};
 
-/// Describes the host of the guest, and the guest's TSC.
+/// The counter that the guest reads.
+const COUNTER: &str = match cfg!(target_arch = "aarch64") {
+    true => "counter",
+    false => "TSC",
+};
+
+/// Describes the host of the guest, and the guest's counter.
 fn accelerator(facts: &Facts, machine: &Machine) -> Vec<String> {
     let khz = match facts.tsc_khz {
         Some(khz) if (f64::from(khz) * 1000.0 / facts.tsc_hz - 1.0).abs() > 0.01 => {
@@ -23,7 +29,7 @@ fn accelerator(facts: &Facts, machine: &Machine) -> Vec<String> {
     };
     vec![
         format!("guest with {}{}", facts.module, guest::nested(machine)),
-        format!("its TSC ticks at {:.1} MHz{khz}", facts.tsc_hz / 1e6),
+        format!("its {COUNTER} ticks at {:.1} MHz{khz}", facts.tsc_hz / 1e6),
     ]
 }
 
@@ -51,7 +57,7 @@ pub(super) fn summarize(report: &Report, facts: &Facts, machine: &Machine) -> Su
     sheets.push(comparison(report));
     let mut key = format!(
         "RTT: median time from before the guest's write to after it; in a circle, to the handler of its \
-         interrupt; with intx and level, from one handler to the next one. By the guest's TSC, reading it \
+         interrupt; with intx and level, from one handler to the next one. By the guest's {COUNTER}, reading it \
          included; iops: 1 s / RTT.\n\
          exits, to VMM: exits from the guest, and returns to userspace, per write.\n\
          {} rounds, each with a turn of every row; {}.\n",

@@ -135,9 +135,11 @@ fn selects(text: &str, row: kvm_rtt::Scenario) -> bool {
     }
 }
 
-/// Returns the "group name" of each row that `filter` selects.
+/// Returns the "group name" of each row that `filter` selects, and that this architecture can have.
 pub(super) fn selected(filter: &[String]) -> anyhow::Result<Vec<String>> {
-    Ok(choose(filter)?.into_iter().map(full_name).collect())
+    let mut rows = choose(filter)?;
+    rows.retain(|row| row.impossible().is_none());
+    Ok(rows.into_iter().map(full_name).collect())
 }
 
 /// Returns the rows that `filter` selects.
@@ -156,6 +158,32 @@ pub(super) fn choose(filter: &[String]) -> anyhow::Result<Vec<kvm_rtt::Scenario>
     Ok(all.into_iter().filter(chosen).collect())
 }
 
+/// Removes the rows that this architecture cannot have, and returns a sentence that names them.
+///
+/// # Errors
+///
+/// Fails if then no row is left that a text in `filter` selects.
+fn remove_impossible(
+    rows: &mut Vec<kvm_rtt::Scenario>,
+    filter: &[String],
+    impossible: impl Fn(kvm_rtt::Scenario) -> Option<&'static str>,
+) -> anyhow::Result<Option<String>> {
+    let names: Vec<&str> = rows
+        .iter()
+        .filter(|&&row| impossible(row).is_some())
+        .map(|row| row.name())
+        .collect();
+    let Some(why) = rows.iter().find_map(|&row| impossible(row)) else {
+        return Ok(None);
+    };
+    rows.retain(|&row| impossible(row).is_none());
+    for text in filter {
+        let left = rows.iter().any(|&row| selects(text, row));
+        ensure!(left, "--filter {text}: {why}");
+    }
+    Ok(Some(format!("not measured: {}: {why}", names.join(", "))))
+}
+
 pub(super) fn run(
     options: &Options,
     count: Option<u32>,
@@ -166,6 +194,9 @@ pub(super) fn run(
     let place = Placement::among(&cpus);
     let mut notes = Vec::new();
     let mut rows = choose(&options.rows)?;
+    notes.extend(remove_impossible(&mut rows, &options.rows, |row| {
+        row.impossible()
+    })?);
     if place.other.is_none() && rows.iter().any(|row| row.is_for_two()) {
         rows.retain(|row| !row.is_for_two());
         notes.push(format!(
@@ -326,7 +357,7 @@ mod tests {
             rounds: 1,
             lines: 1,
             fill: false,
-            rows: vec!["ioeventfd-pio".into()],
+            rows: vec!["ioeventfd-mmio".into()],
             device: "/nonexistent".into(),
             rate: None,
             legs: false,
@@ -357,6 +388,27 @@ mod tests {
                 .starts_with("--filter circle-doorbell: open"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn impossible_rows_are_named() {
+        let without_ports = |filter: &[&str]| {
+            let filter: Vec<String> = filter.iter().map(ToString::to_string).collect();
+            let mut rows = choose(&filter).unwrap();
+            let impossible = |row: kvm_rtt::Scenario| {
+                let port = row.name().ends_with("-pio");
+                port.then_some("there are no ports")
+            };
+            remove_impossible(&mut rows, &filter, impossible).map(|why| (rows.len(), why))
+        };
+        let (rows, why) = without_ports(&[]).unwrap();
+        assert_eq!(rows, kvm_rtt::Scenario::ALL.len() - 2);
+        let expected = "not measured: userspace-pio, ioeventfd-pio: there are no ports";
+        assert_eq!(why.as_deref(), Some(expected));
+        assert_eq!(without_ports(&["hypercall"]).unwrap(), (1, None));
+        let error = without_ports(&["hypercall", "userspace-pio"]).unwrap_err();
+        let expected = "--filter userspace-pio: there are no ports";
+        assert_eq!(error.to_string(), expected);
     }
 
     #[test]

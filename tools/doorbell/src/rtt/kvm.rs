@@ -12,7 +12,7 @@ use super::{Options, Progress, Report};
 pub struct Facts {
     /// The kernel module that runs the guest.
     pub module: &'static str,
-    /// Frequency of the guest's TSC: ticks per second of CLOCK_MONOTONIC.
+    /// Frequency of the guest's TSC, or on arm64 of its counter: ticks per second of CLOCK_MONOTONIC.
     pub tsc_hz: f64,
     /// The frequency that KVM_GET_TSC_KHZ returns.
     pub tsc_khz: Option<u32>,
@@ -39,14 +39,14 @@ pub struct Counts {
 ///
 /// If a text in `filter` selects none.
 pub fn selected(filter: &[String]) -> anyhow::Result<Vec<String>> {
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     {
         super::guest::selected(filter)
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     {
         let _ = filter;
-        anyhow::bail!("there is no guest for this architecture, only for x86-64")
+        anyhow::bail!("there is no guest for this architecture, only for x86-64 and arm64")
     }
 }
 
@@ -56,13 +56,13 @@ pub fn run(
     count: Option<u32>,
     progress: Progress<'_>,
 ) -> anyhow::Result<Report> {
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     {
         super::guest::run(options, count, progress)
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     {
         let _ = (options, count, progress);
-        anyhow::bail!("there is no guest for this architecture, only for x86-64")
+        anyhow::bail!("there is no guest for this architecture, only for x86-64 and arm64")
     }
 }

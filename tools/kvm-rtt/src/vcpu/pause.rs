@@ -3,6 +3,7 @@
 //! Pauses of the guest, between any two of its instructions.
 
 use super::{Command, Reply, Vcpu};
+#[cfg(target_arch = "x86_64")]
 use crate::state::VcpuState;
 use anyhow::{bail, Context, Result};
 use std::{
@@ -75,6 +76,7 @@ impl Vcpu {
     /// # Errors
     ///
     /// KVM cannot read it.
+    #[cfg(target_arch = "x86_64")]
     pub fn state(&self) -> Result<Box<VcpuState>> {
         match self.ask(Command::State)? {
             Reply::State(state) => Ok(state),
@@ -90,6 +92,7 @@ impl Vcpu {
     /// # Errors
     ///
     /// KVM refuses the state.
+    #[cfg(target_arch = "x86_64")]
     pub fn set_state(&self, state: &VcpuState) -> Result<()> {
         match self.ask(Command::SetState(Box::new(state.clone())))? {
             Reply::Set => Ok(()),
@@ -98,6 +101,7 @@ impl Vcpu {
     }
 
     /// Makes the thread execute `command`, which does not run the guest; returns the reply.
+    #[cfg(target_arch = "x86_64")]
     fn ask(&self, command: Command) -> Result<Reply> {
         self.tell(command)?;
         let reply = self.replies.recv();

@@ -58,7 +58,17 @@ result() {
 
 # Debian's PREEMPT_RT kernel has no KVM. A VM under KVM has it only if it can nest.
 have_kvm() {
-	[[ -e /dev/kvm ]] || { grep -q 'QEMU TCG' /proc/cpuinfo && [[ $(uname -r) != *-rt-* ]]; }
+	[[ -e /dev/kvm || $(uname -m) == aarch64 ]] || { grep -q 'QEMU TCG' /proc/cpuinfo && [[ $(uname -r) != *-rt-* ]]; }
+}
+
+# only_on_x86 NAME...: on another architecture, reports these tests as skipped and ends
+only_on_x86() {
+	local name
+	[[ $(uname -m) != x86_64 ]] || return
+	for name; do
+		skip "$name" "the code of its guest is for x86-64"
+	done
+	exit
 }
 
 # eventually COMMAND...: succeeds within 60 s of the guest's clock

@@ -3,7 +3,9 @@
  * EBUSY, ELOOP and ENOSPC of irqfds, triggers and notifiers. A refused call must change
  * nothing; see errors.c. Runs as a 32-bit program, too.
  */
+#if __has_include(<asm/kvm.h>)
 #include <linux/kvm.h>
+#endif
 
 #include "errors.h"
 
@@ -37,6 +39,36 @@ TEST_F(errors_assign, irqfd_in_use)
 	REFUSED(EBUSY, irqfd(w, 0, 0, 0));
 }
 
+#if __has_include(<asm/kvm.h>)
+#ifdef __aarch64__
+/* KVM accepts irqfds as soon as a GICv3 is initialised, which needs a vCPU. */
+static int create_irqchip(int vm)
+{
+	__u64 distributor = 0x08000000, redistributors = 0x080a0000;
+	struct kvm_create_device gic = { .type = KVM_DEV_TYPE_ARM_VGIC_V3 };
+	struct kvm_device_attr attr = { .group = KVM_DEV_ARM_VGIC_GRP_ADDR };
+
+	if (ioctl(vm, KVM_CREATE_VCPU, 0) < 0 || ioctl(vm, KVM_CREATE_DEVICE, &gic))
+		return -1;
+	attr.attr = KVM_VGIC_V3_ADDR_TYPE_DIST;
+	attr.addr = (uintptr_t)&distributor;
+	if (ioctl(gic.fd, KVM_SET_DEVICE_ATTR, &attr))
+		return -1;
+	attr.attr = KVM_VGIC_V3_ADDR_TYPE_REDIST;
+	attr.addr = (uintptr_t)&redistributors;
+	if (ioctl(gic.fd, KVM_SET_DEVICE_ATTR, &attr))
+		return -1;
+	attr.group = KVM_DEV_ARM_VGIC_GRP_CTRL;
+	attr.attr = KVM_DEV_ARM_VGIC_CTRL_INIT;
+	return ioctl(gic.fd, KVM_SET_DEVICE_ATTR, &attr);
+}
+#else
+static int create_irqchip(int vm)
+{
+	return ioctl(vm, KVM_CREATE_IRQCHIP, 0);
+}
+#endif
+
 /* An eventfd that is an irqfd of KVM may still be a trigger. */
 TEST_F(errors_assign, kvm_irqfd)
 {
@@ -49,7 +81,7 @@ TEST_F(errors_assign, kvm_irqfd)
 	if (kvm < 0)
 		SKIP(return, "/dev/kvm: %s", strerror(errno));
 	vm = ioctl(kvm, KVM_CREATE_VM, 0);
-	if (vm < 0 || ioctl(vm, KVM_CREATE_IRQCHIP, 0))
+	if (vm < 0 || create_irqchip(vm))
 		SKIP(return, "/dev/kvm cannot make a VM: %s", strerror(errno));
 
 	ASSERT_EQ(0, doorbell_ioctl(vm, KVM_IRQFD, &mine));
@@ -67,6 +99,7 @@ TEST_F(errors_assign, kvm_irqfd)
 	mine.flags = 0;
 	REFUSED(EBUSY, doorbell_ioctl(vm, KVM_IRQFD, &mine));
 }
+#endif
 
 /* ELOOP: a line's trigger may not be an irqfd that leads back to it. */
 TEST_F(errors_assign, loop_direct)
