@@ -175,8 +175,9 @@ setup_resolve() {
 	if [[ -n $v ]]; then
 		echo "$v" >"$(version_file).new"
 	elif ! have_fetched; then
-		setup_stage resolve "looking for the newest kernel"
+		setup_stage resolve "looking for a kernel"
 		stage_wait
+		report_unknown kernel "$(cat "$(version_file).new")"
 	fi
 }
 
@@ -211,7 +212,12 @@ setup_kernel() {
 		setup_stage kdir "build directory with Rust metadata"
 	fi
 	stage_wait
-	mv "$(version_file).new" "$(version_file)"
+	# A kernel that the user has named is not the next run's.
+	if [[ ${DOORBELL_KERNEL:-} ]]; then
+		rm -f "$(version_file).new"
+	else
+		mv "$(version_file).new" "$(version_file)"
+	fi
 }
 
 # Prints the directory of the tree for stages that write to it.
@@ -260,23 +266,16 @@ host_files() {
 	mv -f "$1/etc/resolv.conf.$$" "$1/etc/resolv.conf"
 }
 
-# Finds the newest kernel. Another flavour has the version of the default one, if the
+# Chooses the kernel. The flavours rt and debug have the version of the default one, if the
 # archive still has it.
 stage_resolve() {
-	local tree v flavour found same
-	case $FLAVOUR in
-	rt)	flavour=rt-amd64 ;;
-	*)	flavour=amd64 ;;
-	esac
+	local tree v found
 	tree=$(working_tree)
 	mount_tree "$tree" rw && host_files "$tree" || return
 	[[ $tree == "$TREE" ]] && in_tree "$tree" apt-get -q update
-	found=$(in_tree "$tree" apt-cache search --names-only "^linux-headers-7\.[0-9.]+.*-$flavour\$" |
-		sed -nE "s/^linux-headers-(7\.[0-9.]+\+deb13-$flavour) .*/\1/p" | sort -V)
-	[[ $FLAVOUR == amd64 ]] || same=$(sed "s/-amd64\$/-$flavour/" "$LAB/kernel-version-amd64" 2>/dev/null)
-	v=$(grep -xF "${same:-none}" <<<"$found" || tail -n 1 <<<"$found")
-	[[ -n $v ]] || { echo "no 7.x kernel in trixie-backports" && return 1; }
-	[[ $FLAVOUR != debug ]] || v=${v%%+*}-debug
+	found=$(in_tree "$tree" apt-cache search --names-only '^linux-headers-7') || return
+	v=$(choose_kernel "$(cat "$LAB/kernel-version-amd64" 2>/dev/null)" <<<"$found")
+	[[ -n $v ]] || { echo "no $(kernel_series)x kernel in trixie-backports" && return 1; }
 	echo "$v"
 	echo "$v" >"$(version_file).new"
 }
