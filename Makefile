@@ -41,7 +41,7 @@ help:
 	@echo '  make test-debug   - run the tests on a debug kernel: KASAN, lockdep, kmemleak, fault'
 	@echo '                      injection, KUnit, ...; the first run builds that kernel'
 	@echo '  make model        - explore every interleaving of a line, and check that mutants fail'
-	@echo '  make check        - run format, lint and documentation checks'
+	@echo '  make check        - run format, lint and documentation checks; FLAVOUR=7.2: lint the module for it'
 	@echo '  make deb          - build the Debian packages doorbell-dkms, -tools and -dev in out/'
 	@echo '  make test-install - install them in a fresh Debian, where dkms builds the module'
 	@echo '  make torture DURATION=60 - run random operations from many threads for 60 seconds'
@@ -64,8 +64,8 @@ help:
 	@echo '  make rust-analyzer - write rust-project.json for an editor'
 	@echo '  make clean        - remove all built files'
 	@echo
-	@echo 'FLAVOUR=rt or FLAVOUR=debug: use PREEMPT_RT or the debug kernel, not the default one. All'
-	@echo 'targets of the lab accept it.'
+	@echo 'FLAVOUR=rt, FLAVOUR=debug or FLAVOUR=7.2: use PREEMPT_RT, the debug kernel or Linux 7.2, not'
+	@echo 'the default one. All targets of the lab accept it.'
 	@echo 'ARGS="..." is passed to the command: make rtt ARGS="--json". Variables of the'
 	@echo 'lab, such as DOORBELL_LAB and DOORBELL_KERNEL: see Documentation/lab.rst.'
 

@@ -50,6 +50,7 @@ named_kernel() {
 	local v=${DOORBELL_KERNEL:-}
 	case $FLAVOUR:$v in
 	*:)	;;
+	7.2:*)	v=${v%-amd64}-amd64 ;;
 	rt:*)	v=${v%-amd64} v=${v%-rt}-rt-amd64 ;;
 	debug:*) v=${v%%[+-]*}-debug ;;
 	esac
