@@ -31,9 +31,11 @@ use kernel::bindings::{
     llist_head,
     llist_node,
     poll_table_struct,
+    spinlock_t,
     swait_queue,
     swait_queue_head,
     user_struct,
+    vm_flags_t,
     wait_queue_entry,
     wait_queue_head,
     work_struct, //

@@ -23,6 +23,7 @@ use crate::{
     bindings::DOORBELL_TRACE_NO_LINE,
     kernel_ext::{
         alloc::user_alloc_flags,
+        compat::EOPNOTSUPP,
         deferred::{
             impl_has_deferred,
             retire_all,

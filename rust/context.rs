@@ -38,6 +38,12 @@ use crate::{
     kernel_ext::{
         alloc::user_alloc_flags,
         batch::Batch,
+        compat::{
+            new_spinlock_irq,
+            SpinLockIrq,
+            ELOOP,
+            EOPNOTSUPP, //
+        },
         deferred::{
             impl_has_deferred,
             retire_all,
@@ -89,7 +95,6 @@ use crate::{
 use kernel::{
     mm::virt::VmaNew,
     new_mutex,
-    new_spinlock_irq,
     prelude::*,
     rbtree::RBTree,
     sync::{
@@ -98,8 +103,7 @@ use kernel::{
             Relaxed, //
         },
         Arc,
-        Mutex,
-        SpinLockIrq, //
+        Mutex, //
     }, //
 };
 

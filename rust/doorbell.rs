@@ -31,11 +31,11 @@ mod summary;
 mod trace;
 mod uapi;
 
-use crate::kernel_ext::owner_work::Orphans;
-use kernel::{
-    miscdevice::MiscDeviceRegistration,
-    prelude::*, //
+use crate::kernel_ext::{
+    compat::misc_device::Registration,
+    owner_work::Orphans, //
 };
+use kernel::prelude::*;
 
 module! {
     type: Doorbell,
@@ -48,7 +48,7 @@ module! {
 #[pin_data]
 struct Doorbell {
     #[pin]
-    _device: MiscDeviceRegistration<device::DoorbellFile>,
+    _device: Registration<device::DoorbellFile>,
     // Last: contexts use it.
     _orphans: Orphans,
 }
@@ -57,7 +57,7 @@ impl kernel::InPlaceModule for Doorbell {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             _orphans: Orphans::new()?,
-            _device <- MiscDeviceRegistration::register(device::OPTIONS),
+            _device <- Registration::register(device::OPTIONS),
         })
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     },
     kernel_ext::{
         alloc::user_alloc_flags,
+        compat::ELOOP,
         deferred::{
             Run,
             WorkItem, //

@@ -45,6 +45,7 @@ use crate::{
             depth,
             wake_depth, //
         },
+        compat::EOPNOTSUPP,
         deferred::{
             impl_has_deferred,
             Deferred,

@@ -9,7 +9,7 @@
 #	check-kdir.sh install KDIR DIR		the module that was built in DIR is for KDIR
 
 # The module uses Rust abstractions that older kernels do not have.
-MIN_VERSION=7.3
+MIN_VERSION=7.2
 
 fail() {
 	printf '%s\n' "$@" >&2

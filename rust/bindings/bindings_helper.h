@@ -12,6 +12,7 @@
 #include <linux/gfp_types.h>
 #include <linux/irq_work.h>
 #include <linux/llist.h>
+#include <linux/mm.h>
 #include <linux/poll.h>
 #include <linux/sched/user.h>
 #include <linux/sched/vhost_task.h>
@@ -72,9 +73,9 @@ const u64 DOORBELL_FEATURES_MODERATION = DOORBELL_FEATURE_MODERATION;
 const u64 DOORBELL_FEATURES_SUMMARY = DOORBELL_FEATURE_SUMMARY;
 const u64 DOORBELL_FEATURES_LAST_VALUE = DOORBELL_FEATURE_LAST_VALUE;
 const u64 DOORBELL_FEATURES_COUNT = DOORBELL_FEATURE_COUNT;
-#endif
-
 const u32 DOORBELL_GFP_RETRY_MAYFAIL = ___GFP_RETRY_MAYFAIL;
+const vm_flags_t DOORBELL_VM_MAYSHARE = VM_MAYSHARE;
+#endif
 
 bool doorbell_signal_allowed(void);
 void doorbell_signal_lockdep(struct eventfd_ctx *ctx, __poll_t mask);
@@ -142,5 +143,12 @@ bool doorbell_get_user_words(u64 *to, const void *from, u32 words);
 bool doorbell_put_user_pair(void *to, u32 first, u64 second);
 bool doorbell_put_user_pair_nofault(void *to, u32 first, u64 second);
 bool doorbell_put_user_u64(void *to, u64 value);
+
+/* compat_7_2.c */
+unsigned long doorbell_irq_save(void);
+void doorbell_irq_restore(unsigned long flags);
+unsigned long doorbell_spin_lock_irqsave(spinlock_t *lock);
+bool doorbell_spin_trylock_irqsave(spinlock_t *lock, unsigned long *flags);
+void doorbell_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags);
 
 #endif /* _DOORBELL_BINDINGS_HELPER_H */

@@ -10,6 +10,10 @@
 use crate::{
     bus::region::Access,
     kernel_ext::{
+        compat::{
+            local_interrupt_disable,
+            ENOBUFS, //
+        },
         fetch_or::fetch_or,
         iov::revert,
         mmap_pages::MmapPages,
@@ -24,7 +28,6 @@ use core::mem::offset_of;
 use kernel::{
     alloc::Flags,
     current,
-    interrupt::local_interrupt_disable,
     iov::IovIterDest,
     mm::virt::VmaNew,
     prelude::*,

@@ -31,6 +31,7 @@ use crate::{
     context::Context,
     kernel_ext::{
         alloc::user_alloc_flags,
+        compat::EOPNOTSUPP,
         eventfd::EventFdFile,
         iov::segment_len,
         uaccess::{

@@ -10,12 +10,12 @@
 //! C headers: [`include/linux/irq_work.h`](srctree/include/linux/irq_work.h),
 //! [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h).
 
+use super::compat::synchronize_rcu;
 use core::marker::PhantomData;
 use kernel::{
     bindings,
     prelude::*,
     static_lock_class,
-    sync::rcu::synchronize_rcu,
     time::{
         delay::fsleep,
         Delta, //

@@ -19,10 +19,13 @@
 //!
 //! C header: [`include/linux/eventfd.h`](srctree/include/linux/eventfd.h).
 
-use super::wait_queue::{
-    Deadline,
-    WaitQueue, //
-    WaitQueueGuard,
+use super::{
+    compat::EOPNOTSUPP,
+    wait_queue::{
+        Deadline,
+        WaitQueue, //
+        WaitQueueGuard,
+    }, //
 };
 use crate::bindings;
 use core::{

@@ -9,7 +9,10 @@
 //!
 //! C header: [`include/linux/hrtimer.h`](srctree/include/linux/hrtimer.h).
 
-use super::read_once::read_once;
+use super::{
+    compat::HRTIMER_NORESTART,
+    read_once::read_once, //
+};
 use core::{
     marker::PhantomPinned,
     ptr::null_mut, //
@@ -206,7 +209,7 @@ impl<T: Expire> Timer<T> {
         let owner = unsafe { &*(*raw.cast::<Self>()).owner };
         // SAFETY: As above, it is pinned.
         T::expire(unsafe { Pin::new_unchecked(owner) });
-        bindings::hrtimer_restart::HRTIMER_NORESTART
+        HRTIMER_NORESTART
     }
 }
 

@@ -14,14 +14,16 @@
 //!
 //! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h).
 
-use super::poll_queue::PollTable;
+use super::{
+    compat::misc_device::operations,
+    poll_queue::PollTable, //
+};
 use core::marker::PhantomData;
 use kernel::{
     bindings::file_operations,
     fs::File,
     miscdevice::{
         MiscDevice,
-        MiscDeviceOptions,
         MiscDeviceRegistration, //
     },
     prelude::*,
@@ -62,9 +64,7 @@ pub(crate) struct MiscFiles<T> {
 impl<T: WriteFile + PollFile> MiscFiles<T> {
     /// The file operations.
     const OPERATIONS: &file_operations = &{
-        let device = MiscDeviceOptions { name: c"" }.into_raw::<T>();
-        // SAFETY: The operations are a constant.
-        let mut operations = unsafe { *device.fops };
+        let mut operations = operations::<T>();
         operations.write = Some(Self::write);
         operations.poll = Some(Self::poll);
         operations

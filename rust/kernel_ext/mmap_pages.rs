@@ -8,7 +8,10 @@
 //!
 //! C header: [`include/linux/mm.h`](srctree/include/linux/mm.h).
 
-use super::single_writer_counter::SingleWriterCounter;
+use super::{
+    compat::MAYSHARE,
+    single_writer_counter::SingleWriterCounter, //
+};
 use core::{
     ops::Deref,
     ptr::NonNull, //
@@ -19,10 +22,7 @@ use kernel::{
         flags::__GFP_ZERO,
         Flags, //
     },
-    mm::virt::{
-        flags::MAYSHARE,
-        VmaNew, //
-    },
+    mm::virt::VmaNew,
     page::PAGE_SIZE,
     prelude::*,
     sync::{

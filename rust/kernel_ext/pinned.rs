@@ -2,6 +2,7 @@
 
 //! Objects that are pinned although their type does not say so.
 
+use super::compat::raw_init;
 use kernel::{
     prelude::*,
     sync::Arc, //
@@ -33,7 +34,7 @@ impl<T> PinnedSlice<T> {
                 // none, nothing has been written.
                 unsafe {
                     pin_init::pin_init_from_closure(move |slot| -> Result {
-                        pin_init::raw_init(slot, init.ok_or(EINVAL)?);
+                        raw_init(slot, init.ok_or(EINVAL)?);
                         Ok(())
                     })
                 }

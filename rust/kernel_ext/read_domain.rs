@@ -13,6 +13,10 @@
 //! writer does not poll.
 
 use super::{
+    compat::barrier::{
+        smp_mb,
+        Full, //
+    },
     read_once::{
         read_once,
         SetOnceArc, //
@@ -31,7 +35,6 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
-        barrier::smp_mb,
         Arc,
         Mutex,
         MutexGuard, //
@@ -133,7 +136,7 @@ impl ReadDomain {
         let Some(readers) = self.readers.get() else {
             return;
         };
-        smp_mb(kernel::sync::barrier::Full);
+        smp_mb(Full);
         let _waiting = self.waiting.lock();
         let phase = self.phase.load(Relaxed) & 1;
         // A reader that loaded the phase before the previous flip may use this counter. Such readers

@@ -9,6 +9,7 @@ mod context {
     use crate::{
         context::Context,
         kernel_ext::{
+            compat::EOPNOTSUPP,
             poll_queue::PollQueue,
             wait_queue::Deadline, //
         },

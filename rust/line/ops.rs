@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     kernel_ext::{
+        compat::EOPNOTSUPP,
         preempt::Unpreempted,
         wait::wait_until, //
     },

@@ -7,9 +7,15 @@ use super::{
     Line, //
 };
 use crate::{
-    kernel_ext::deferred::{
-        IrqWork,
-        Run, //
+    kernel_ext::{
+        compat::barrier::{
+            smp_mb,
+            Read, //
+        },
+        deferred::{
+            IrqWork,
+            Run, //
+        }, //
     },
     uapi::{
         doorbell_saved_line,
@@ -19,13 +25,7 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    sync::{
-        atomic::Relaxed,
-        barrier::{
-            smp_mb,
-            Read, //
-        }, //
-    }, //
+    sync::atomic::Relaxed, //
 };
 
 const _: () = assert!(state::SAVED == DOORBELL_SAVED_STATE);

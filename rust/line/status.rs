@@ -11,6 +11,10 @@ use super::{
 };
 use crate::{
     kernel_ext::{
+        compat::barrier::{
+            smp_mb,
+            Read, //
+        },
         handoff_lock::StatusWord,
         mmap_pages::impl_visible,
         single_writer_counter::SingleWriterCounter, //
@@ -23,15 +27,9 @@ use crate::{
 use kernel::{
     prelude::*,
     processor::cpu_relax,
-    sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
-        barrier::{
-            smp_mb,
-            Read, //
-        }, //
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
     }, //
 };
 

@@ -6,6 +6,11 @@
 #[path = "../../rust/module_api.rs"]
 mod doorbell;
 
+// Linux 7.2 would let the module go while its device is open.
+#[path = "../../rust/kernel_ext/compat/misc_device.rs"]
+#[allow(dead_code)]
+mod misc_device;
+
 use doorbell::Context;
 use kernel::{
     fs::File,
@@ -60,13 +65,13 @@ module! {
 #[pin_data]
 struct Module {
     #[pin]
-    _device: MiscDeviceRegistration<Ring>,
+    _device: misc_device::Registration<Ring>,
 }
 
 impl kernel::InPlaceModule for Module {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            _device <- MiscDeviceRegistration::register(MiscDeviceOptions {
+            _device <- misc_device::Registration::register(MiscDeviceOptions {
                 name: c"doorbell-ring_rust",
             }),
         })

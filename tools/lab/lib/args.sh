@@ -25,6 +25,8 @@ check_variables() {
 		die "DOORBELL_MEM is '$DOORBELL_MEM'" "it is a number of megabytes or gigabytes: 512M, 2G"
 	[[ ${DOORBELL_KERNEL:-} =~ ^([0-9]+\.[0-9]+[-+.~0-9a-z]*)?$ ]] ||
 		die "DOORBELL_KERNEL is '$DOORBELL_KERNEL'" "it is a version: 7.3.4+deb13-amd64"
+	[[ $FLAVOUR != 7.2 || ${DOORBELL_KERNEL:-7.2.} == 7.2.* ]] ||
+		die "DOORBELL_KERNEL is '$DOORBELL_KERNEL'" "FLAVOUR=7.2 needs a kernel 7.2, or leave one of the two out"
 	# debootstrap and apt do not quote the path of the tree.
 	[[ $LAB =~ ^[-+./_@~A-Za-z0-9]+$ ]] ||
 		die "DOORBELL_LAB is '$LAB'" \
@@ -75,10 +77,11 @@ check_arguments() {
 		[[ $FLAVOUR != rt ]] || die "the twin does not run on PREEMPT_RT" "profile another flavour"
 		;;
 	test-install)
-		[[ $FLAVOUR == amd64 ]] || die "the packages are tested with the default kernel" "leave FLAVOUR out"
+		[[ $FLAVOUR == amd64 || $FLAVOUR == 7.2 ]] ||
+			die "the packages are tested with the default kernel" "leave FLAVOUR out, or set FLAVOUR=7.2"
 		(($# == 0)) || die "test-install takes no arguments, not '$*'"
 		;;
-	setup | model | check | deb | status | clean)
+	setup | model | check | deb | crate | status | clean)
 		(($# == 0)) || [[ $cmd == model ]] || die "$cmd takes no arguments, not '$*'"
 		;;
 	esac

@@ -17,14 +17,15 @@ if [[ $ARCH == arm64 ]]; then
 	EXCLUDED+=(msix-vmm)
 fi
 
-# Each flavour has its own module directory, mounted at /build/module.
+# module_dir [NAME]: prints this flavour's directory of that name. That of the module itself
+# is mounted at /build/module.
 module_dir() {
-	[[ $FLAVOUR == amd64 ]] && echo module || echo "module-$FLAVOUR"
+	[[ $FLAVOUR == amd64 ]] && echo "${1:-module}" || echo "${1:-module}-$FLAVOUR"
 }
 
 build_dirs() {
-	mkdir -p "$BUILD"/{module,"$(module_dir)",clippy,target,model,selftests,samples,bench,docs,log} "$LAB/cargo" \
-		"$PROGRAMS"/{selftests,samples}
+	mkdir -p "$BUILD"/{module,"$(module_dir)","$(module_dir clippy)",target,model,selftests,samples,bench,docs,log} \
+		"$LAB/cargo" "$PROGRAMS"/{selftests,samples}
 }
 
 # Mounts the C programs of another architecture, which has directories of its own for them.

@@ -61,7 +61,10 @@ try_qemu() {
 		return 1
 	fi
 	setup_stage qemu "QEMU of backports"
-	KEEP_GOING=1 stage_wait && return
+	if KEEP_GOING=1 stage_wait; then
+		[[ -s $QEMU/missing ]] || report_unknown QEMU "$(cat "$QEMU/version")"
+		return 0
+	fi
 	echo "its set-up failed, see $LOGS/qemu.log" >"$QEMU.failed"
 	return 1
 }
@@ -91,7 +94,7 @@ remove_unused_qemus() {
 # those of the tree are as old as the tree. Without "missing" a failure is temporary: apt
 # must have read the list of trixie-backports.
 stage_qemu() {
-	local new=$QEMU.tmp lists=$TREE/var/lib/apt/lists
+	local version new=$QEMU.tmp lists=$TREE/var/lib/apt/lists
 	remove "$new"
 	mkdir -p "$new/deb"
 	mount_tree "$TREE" && mount --bind "$TREE/run/host/resolv.conf" "$TREE/etc/resolv.conf" &&
@@ -99,8 +102,10 @@ stage_qemu() {
 	mount --bind "$new" "$TREE/kernel" && in_tree "$TREE" apt-get -q update --error-on=any || return
 	[[ -n $(compgen -G "$lists/*_trixie-backports_*_Packages*") ]] ||
 		{ echo "apt has no list of trixie-backports" && return 1; }
-	if in_tree "$TREE" apt-cache madison qemu-system-x86 | grep -F trixie-backports; then
-		unpack_qemu "$new" || return
+	version=$(in_tree "$TREE" apt-cache madison qemu-system-x86 |
+		awk '$6 ~ /^trixie-backports\// { print $3 }' | sort -V | choose_version QEMU)
+	if [[ -n $version ]]; then
+		unpack_qemu "$new" "$version" || return
 		probe_qemu "$new"
 	else
 		echo "trixie-backports has no QEMU" >"$new/missing"
@@ -111,11 +116,16 @@ stage_qemu() {
 	mv -T "$new" "$QEMU"
 }
 
-# unpack_qemu DIRECTORY: downloads the packages and keeps the program and its firmware
+# unpack_qemu DIRECTORY VERSION: downloads the packages and keeps the program and its firmware
 unpack_qemu() {
-	local package deb=$1/deb
+	local package deb=$1/deb packages=()
+	for package in "${QEMU_PACKAGES[@]}"; do
+		# Those of QEMU's own source have its version.
+		[[ $package != qemu-* ]] || package+="=$2"
+		packages+=("$package")
+	done
 	# apt-get downloads to its current directory.
-	in_tree "$TREE" env -C /kernel/deb apt-get -q -t trixie-backports download "${QEMU_PACKAGES[@]}" || return
+	in_tree "$TREE" env -C /kernel/deb apt-get -q -t trixie-backports download "${packages[@]}" || return
 	for package in "$deb"/*.deb; do
 		in_tree "$TREE" dpkg-deb -x "/kernel/deb/${package##*/}" /kernel/deb/root || return
 	done

@@ -52,6 +52,7 @@ named_kernel() {
 	local v=${DOORBELL_KERNEL:-}
 	case $FLAVOUR:$v in
 	*:)	;;
+	7.2:*)	v=${v%-amd64}-amd64 ;;
 	rt:*)	v=${v%-amd64} v=${v%-rt}-rt-amd64 ;;
 	debug:*) v=${v%%[+-]*}-debug ;;
 	arm64:*) v=${v%-amd64} v=${v%-arm64}-arm64 ;;
@@ -121,7 +122,7 @@ setup_base() {
 		lock_lab exclusive
 		have_tree || need_space 5000 "the lab"
 		say "setting up the lab in $LAB; this is done once and takes some minutes"
-		setup_debootstrap
+		have_tree || setup_debootstrap
 		setup_tree
 		setup_clang
 		lock_lab shared
@@ -138,7 +139,6 @@ setup_base() {
 }
 
 setup_debootstrap() {
-	have_tree && return
 	command -v debootstrap >/dev/null && return
 	command -v apt-get >/dev/null ||
 		die "debootstrap is missing and this is no Debian" "install debootstrap"
@@ -185,8 +185,9 @@ setup_resolve() {
 	if [[ -n $v ]]; then
 		echo "$v" >"$(version_file).new"
 	elif ! have_fetched; then
-		setup_stage resolve "looking for the newest kernel"
+		setup_stage resolve "looking for a kernel"
 		stage_wait
+		report_unknown kernel "$(cat "$(version_file).new")"
 	fi
 }
 
@@ -221,7 +222,12 @@ setup_kernel() {
 		setup_stage kdir "build directory with Rust metadata"
 	fi
 	stage_wait
-	mv "$(version_file).new" "$(version_file)"
+	# A kernel that the user has named is not the next run's.
+	if [[ ${DOORBELL_KERNEL:-} ]]; then
+		rm -f "$(version_file).new"
+	else
+		mv "$(version_file).new" "$(version_file)"
+	fi
 }
 
 # Prints the directory of the tree for stages that write to it.
@@ -270,23 +276,16 @@ host_files() {
 	mv -f "$1/etc/resolv.conf.$$" "$1/etc/resolv.conf"
 }
 
-# Finds the newest kernel. Another flavour has the version of the default one, if the
+# Chooses the kernel. The flavours rt and debug have the version of the default one, if the
 # archive still has it.
 stage_resolve() {
-	local tree v flavour found same
-	case $FLAVOUR in
-	rt)	flavour=rt-amd64 ;;
-	*)	flavour=$ARCH ;;
-	esac
+	local tree v found
 	tree=$(working_tree)
 	mount_tree "$tree" rw && host_files "$tree" || return
 	[[ $tree == "$TREE" ]] && in_tree "$tree" apt-get -q update
-	found=$(in_tree "$tree" apt-cache search --names-only "^linux-headers-7\.[0-9.]+.*-$flavour\$" |
-		sed -nE "s/^linux-headers-(7\.[0-9.]+\+deb13-$flavour) .*/\1/p" | sort -V)
-	[[ $FLAVOUR == amd64 ]] || same=$(sed "s/-amd64\$/-$flavour/" "$LAB/kernel-version-amd64" 2>/dev/null)
-	v=$(grep -xF "${same:-none}" <<<"$found" || tail -n 1 <<<"$found")
-	[[ -n $v ]] || { echo "no 7.x kernel in trixie-backports" && return 1; }
-	[[ $FLAVOUR != debug ]] || v=${v%%+*}-debug
+	found=$(in_tree "$tree" apt-cache search --names-only '^linux-headers-7') || return
+	v=$(choose_kernel "$(cat "$LAB/kernel-version-amd64" 2>/dev/null)" <<<"$found")
+	[[ -n $v ]] || { echo "no $(kernel_series)x kernel in trixie-backports" && return 1; }
 	echo "$v"
 	echo "$v" >"$(version_file).new"
 }

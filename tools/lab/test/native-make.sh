@@ -112,13 +112,13 @@ fails "a build directory without its source is recognised" \
 	"source in $TMP/gone, which is not on this machine" KDIR="$KDIR"
 
 # The version.
-for version in '6 8 0' '7 2 13'; do
+for version in '6 8 0' '7 1 13'; do
 	# shellcheck disable=SC2086
 	kdir old $version
 	fails "Linux ${version// /.} is too old" \
-		"is ${version// /.}. The module needs 7.3 or newer" KDIR="$KDIR"
+		"is ${version// /.}. The module needs 7.2 or newer" KDIR="$KDIR"
 done
-for version in '7 3 0' '7 10 0' '8 0 1'; do
+for version in '7 2 0' '7 3 0' '7 10 0' '8 0 1'; do
 	# shellcheck disable=SC2086
 	kdir new $version
 	passes "Linux ${version// /.} is new enough" 'KBUILD modules' KDIR="$KDIR"

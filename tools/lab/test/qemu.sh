@@ -9,11 +9,13 @@ shopt -s nullglob
 export DOORBELL_LAB=$SCRATCH/lab
 SRC=$(realpath "$LAB_DIR/../..")
 FLAVOUR=amd64 ARCH=amd64
-for lib in common run enter setup qemu tests; do
+for lib in common run enter versions setup qemu tests; do
 	# shellcheck source=/dev/null
 	. "$LAB_DIR/lib/$lib.sh"
 done
 mkdir -p "$TREE/var/lib/apt/lists"
+KNOWN_VERSIONS=$SCRATCH/known
+echo 'QEMU 1:11.1' >"$KNOWN_VERSIONS"
 
 # A stage is a process of this test, and mounts nothing.
 setup_stage() { stage_begin "$1" "$2" "stage_$1"; }
@@ -22,7 +24,8 @@ mount() { :; }
 umount() { :; }
 
 # The archive is "offline", or reads no list of trixie-backports ("partial"), or has no
-# QEMU ("empty"), or fails in the download ("moved"), or is "good".
+# QEMU ("empty"), or a newer one ("newer") or two ("both"), or fails in the download ("moved"),
+# or is "good".
 ARCHIVE=good
 # The program is "good", or lacks a library or the device, or says nothing.
 PROGRAM=good
@@ -41,10 +44,14 @@ in_tree() {
 		;;
 	"apt-cache madison qemu-system-x86")
 		echo "qemu-system-x86 | 1:10.0 | debian trixie/main amd64 Packages"
-		[[ $ARCHIVE == empty ]] || echo "qemu-system-x86 | 1:11.1 | debian trixie-backports/main amd64 Packages"
+		[[ $ARCHIVE != newer && $ARCHIVE != both ]] ||
+			echo "qemu-system-x86 | 1:11.10 | debian trixie-backports/main amd64 Packages"
+		[[ $ARCHIVE == empty || $ARCHIVE == newer ]] ||
+			echo "qemu-system-x86 | 1:11.1 | debian trixie-backports/main amd64 Packages"
 		;;
 	"env -C /kernel/deb apt-get -q -t trixie-backports download "*)
 		[[ $ARCHIVE != moved ]] || return 100
+		sed 's/.* qemu-system-x86=\([^ ]*\).*/\1/' <<<"$*" >"$SCRATCH/downloaded"
 		for package in "${QEMU_PACKAGES[@]}"; do
 			touch "$new/deb/${package}_1_amd64.deb"
 		done
@@ -54,7 +61,7 @@ in_tree() {
 		touch "$new/deb/root/usr/bin/qemu-system-x86_64"
 		;;
 	"sh -c dpkg-deb -f "*)
-		echo "1:11.1"
+		cat "$SCRATCH/downloaded"
 		;;
 	"/kernel/usr/bin/qemu-system-x86_64 -device vfio-user-pci,help")
 		[[ -e $new/usr/bin/qemu-system-x86_64 ]] || return 127
@@ -143,6 +150,22 @@ good() {
 	attempt && ((CALLS == 0)) && use_qemu
 }
 
+# chooses VERSION NOTE: sets up this version, and prints a note or none
+chooses() {
+	anew
+	attempt 2>"$SCRATCH/messages"
+	[[ $(qemu_status) == "$1" && $(grep -c 'trying the QEMU' "$SCRATCH/messages") == "$2" ]] ||
+		{ qemu_status && cat "$SCRATCH/messages" && return 1; }
+}
+
+both() {
+	ARCHIVE=both chooses 1:11.1 0
+}
+
+newer() {
+	ARCHIVE=newer chooses 1:11.10 1
+}
+
 # Another tree has other packages. What it sets up must leave alone what a guest uses.
 two_trees() (
 	local ours=$QEMU unused=$LAB/qemu/unused kept=$LAB/qemu/kept
@@ -186,6 +209,8 @@ check "an archive without QEMU is asked once" empty
 check "a program without a library of its own is not kept" library
 check "a program that fails in silence is not kept" silent
 check "a program that works is kept, with its firmware and version" good
+check "a known version goes before a newer one" both
+check "without a known version the newest is tried, and that is printed" newer
 check "trees with other recipes do not remove each other's" two_trees
 check "only the runs of $QEMU_TEST set it up" needed
 plan

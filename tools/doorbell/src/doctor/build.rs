@@ -25,7 +25,7 @@ fn is_able(host: &Host) -> bool {
 }
 
 /// The oldest usable kernel. The kernel crate of older ones lacks parts that the module uses.
-const OLDEST: (u32, u32) = (7, 3);
+const OLDEST: (u32, u32) = (7, 2);
 
 pub(super) fn kernel(host: &Host) -> Check {
     let about = About("kernel", ALL);
@@ -42,7 +42,7 @@ pub(super) fn kernel(host: &Host) -> Check {
         ),
         None => about.advice(
             release,
-            "the release has no number; 7.3 or newer with CONFIG_RUST=y is needed",
+            "the release has no number; 7.2 or newer with CONFIG_RUST=y is needed",
         ),
     }
 }
@@ -173,7 +173,7 @@ mod tests {
         let old = host("too-old", &[("proc/sys/kernel/osrelease", "6.12.1\n")]);
         let advice = kernel(&old).advice.unwrap();
         assert!(
-            advice.contains("7.3 or newer with CONFIG_RUST=y"),
+            advice.contains("7.2 or newer with CONFIG_RUST=y"),
             "{advice}"
         );
         assert!(to_build(&old).is_empty());
