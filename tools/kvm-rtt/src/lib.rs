@@ -48,8 +48,8 @@
 //! | `target.rs` | a VM that is interrupted and does not run |
 //! | `exits.rs` | KVM's own count of exits |
 //!
-//! On arm64, `arm64/` has other versions of `boot.rs`, `controller.rs` and `guest.rs`. Messages and the state of a
-//! vCPU are missing there: `routes.rs`, `irqs.rs`, `state.rs` and `target.rs` are for x86-64.
+//! On arm64, `arm64/` has other versions of `boot.rs`, `controller.rs` and `guest.rs`. Messages, level-triggered pins
+//! and the state of a vCPU are missing there: `routes.rs`, `irqs.rs`, `state.rs` and `target.rs` are for x86-64.
 //!
 //! A [`Testbench`] is a VM with the eventfds of all scenarios connected. The guest reads the TSC before and
 //! after each write, so that no code of the VMM is measured. If the counter of the line's rings

@@ -20,6 +20,9 @@ pub enum Via {
 /// The reason why an architecture other than x86-64 has no scenarios with I/O ports.
 pub(crate) const NO_PORTS: &str = "this architecture has no I/O ports";
 
+/// The reason why it has none with level-triggered interrupts.
+pub(crate) const NO_PINS: &str = "level-triggered interrupts are connected on x86-64 only";
+
 /// A path of a guest's write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scenario {
@@ -99,8 +102,14 @@ impl Scenario {
 
     /// Returns the reason if this architecture cannot have the scenario.
     pub fn impossible(self) -> Option<&'static str> {
-        let port = matches!(self, Scenario::UserspacePio | Scenario::IoeventfdPio);
-        (port && !cfg!(target_arch = "x86_64")).then_some(NO_PORTS)
+        if cfg!(target_arch = "x86_64") {
+            return None;
+        }
+        match self {
+            Scenario::UserspacePio | Scenario::IoeventfdPio => Some(NO_PORTS),
+            Scenario::Intx { .. } | Scenario::Level => Some(NO_PINS),
+            _ => None,
+        }
     }
 
     /// Returns true if the scenario needs a second vCPU.
@@ -146,12 +155,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_ports_are_impossible_elsewhere() {
+    fn only_ports_and_pins_are_impossible_elsewhere() {
         let impossible = Scenario::ALL.map(|scenario| scenario.impossible().is_some());
-        let ports = Scenario::ALL.map(|scenario| scenario.name().ends_with("-pio"));
+        let expected = Scenario::ALL
+            .map(|scenario| scenario.name().ends_with("-pio") || scenario.ends_interrupts());
         match cfg!(target_arch = "x86_64") {
             true => assert!(!impossible.contains(&true)),
-            false => assert_eq!(impossible, ports),
+            false => assert_eq!(impossible, expected),
         }
     }
 

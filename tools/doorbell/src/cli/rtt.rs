@@ -119,8 +119,8 @@ Rows:
   intx-userspace     the same with a thread that unmasks the line
   level-doorbell     the same with a level line, which an ackfd acks
 
-arm64 has no I/O ports, so the rows with pio are left out there; its pins
-are those of the GIC.
+arm64 has no I/O ports, so the rows with pio are left out there, as are
+intx and level.
 
 Circles are measured with one vCPU, and with one that writes and one that is
 interrupted. The last three rows are measured with one vCPU.

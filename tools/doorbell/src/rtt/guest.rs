@@ -158,7 +158,7 @@ pub(super) fn choose(filter: &[String]) -> anyhow::Result<Vec<kvm_rtt::Scenario>
     Ok(all.into_iter().filter(chosen).collect())
 }
 
-/// Removes the rows that this architecture cannot have, and returns a sentence that names them.
+/// Removes the rows that this architecture cannot have, and returns a sentence for each reason.
 ///
 /// # Errors
 ///
@@ -167,21 +167,27 @@ fn remove_impossible(
     rows: &mut Vec<kvm_rtt::Scenario>,
     filter: &[String],
     impossible: impl Fn(kvm_rtt::Scenario) -> Option<&'static str>,
-) -> anyhow::Result<Option<String>> {
-    let names: Vec<&str> = rows
-        .iter()
-        .filter(|&&row| impossible(row).is_some())
-        .map(|row| row.name())
-        .collect();
-    let Some(why) = rows.iter().find_map(|&row| impossible(row)) else {
-        return Ok(None);
-    };
-    rows.retain(|&row| impossible(row).is_none());
+) -> anyhow::Result<Vec<String>> {
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
     for text in filter {
-        let left = rows.iter().any(|&row| selects(text, row));
-        ensure!(left, "--filter {text}: {why}");
+        let mut selected = rows.iter().filter(|&&row| selects(text, row));
+        let why = selected.clone().find_map(|&row| impossible(row));
+        let left = selected.any(|&row| impossible(row).is_none());
+        ensure!(left, "--filter {text}: {}", why.unwrap_or_default());
     }
-    Ok(Some(format!("not measured: {}: {why}", names.join(", "))))
+    rows.retain(|&row| {
+        let Some(why) = impossible(row) else {
+            return true;
+        };
+        match reasons.iter_mut().find(|(reason, _)| *reason == why) {
+            Some((_, names)) => names.push(row.name()),
+            None => reasons.push((why, vec![row.name()])),
+        }
+        false
+    });
+    let sentence =
+        |(why, names): (&str, Vec<&str>)| format!("not measured: {}: {why}", names.join(", "));
+    Ok(reasons.into_iter().map(sentence).collect())
 }
 
 pub(super) fn run(
@@ -392,21 +398,25 @@ mod tests {
 
     #[test]
     fn impossible_rows_are_named() {
-        let without_ports = |filter: &[&str]| {
+        let some = |filter: &[&str]| {
             let filter: Vec<String> = filter.iter().map(ToString::to_string).collect();
             let mut rows = choose(&filter).unwrap();
-            let impossible = |row: kvm_rtt::Scenario| {
-                let port = row.name().ends_with("-pio");
-                port.then_some("there are no ports")
+            let impossible = |row: kvm_rtt::Scenario| match row.name() {
+                "userspace-pio" | "ioeventfd-pio" => Some("there are no ports"),
+                "level-doorbell" => Some("there are no pins"),
+                _ => None,
             };
             remove_impossible(&mut rows, &filter, impossible).map(|why| (rows.len(), why))
         };
-        let (rows, why) = without_ports(&[]).unwrap();
-        assert_eq!(rows, kvm_rtt::Scenario::ALL.len() - 2);
-        let expected = "not measured: userspace-pio, ioeventfd-pio: there are no ports";
-        assert_eq!(why.as_deref(), Some(expected));
-        assert_eq!(without_ports(&["hypercall"]).unwrap(), (1, None));
-        let error = without_ports(&["hypercall", "userspace-pio"]).unwrap_err();
+        let (rows, why) = some(&[]).unwrap();
+        assert_eq!(rows, kvm_rtt::Scenario::ALL.len() - 3);
+        let expected = [
+            "not measured: userspace-pio, ioeventfd-pio: there are no ports",
+            "not measured: level-doorbell: there are no pins",
+        ];
+        assert_eq!(why, expected);
+        assert_eq!(some(&["hypercall"]).unwrap(), (1, vec![]));
+        let error = some(&["hypercall", "userspace-pio"]).unwrap_err();
         let expected = "--filter userspace-pio: there are no ports";
         assert_eq!(error.to_string(), expected);
     }
