@@ -44,6 +44,8 @@ help:
 	@echo '  make check        - run format, lint and documentation checks; FLAVOUR=7.2: lint the module for it'
 	@echo '  make deb          - build the Debian packages doorbell-dkms, -tools and -dev in out/'
 	@echo '  make test-install - install them in a fresh Debian, where dkms builds the module'
+	@echo '  make check-kernels - print the kernels of Debian that build the module today, and those that'
+	@echo '                      do not; it continues after an interruption'
 	@echo '  make torture DURATION=60 - run random operations from many threads for 60 seconds'
 	@echo '  make samples      - run the samples; each prints its result'
 	@echo '  make bench        - measure assignments, the bus and scaling; ARGS="assign": only that'
@@ -102,6 +104,9 @@ test:
 check shell model deb test-install:
 	@$(LAB) $@
 
+check-kernels:
+	@$(LAB) $@ $(ARGS)
+
 samples:
 	@$(LAB) run /doorbell/samples/run $(ARGS)
 
@@ -147,5 +152,5 @@ rustfmt rustfmtcheck: have-kdir
 clean: have-kdir
 	+$(kbuild) clean
 
-.PHONY: default help rtt rtt-qemu msix msix-vhost report bench bench-instructions module samples test test-debug torture model check deb test-install shell lab lab-status lab-clean \
+.PHONY: default help rtt rtt-qemu msix msix-vhost report bench bench-instructions module samples test test-debug torture model check deb test-install check-kernels shell lab lab-status lab-clean \
 	have-kdir have-rust have-module modules modules_install clippy rustfmt rustfmtcheck rust-analyzer clean

@@ -119,7 +119,7 @@ setup_base() {
 		lock_lab exclusive
 		have_tree || need_space 5000 "the lab"
 		say "setting up the lab in $LAB; this is done once and takes some minutes"
-		setup_debootstrap
+		have_tree || setup_debootstrap
 		setup_tree
 		setup_clang
 		lock_lab shared
@@ -135,7 +135,6 @@ setup_base() {
 }
 
 setup_debootstrap() {
-	have_tree && return
 	command -v debootstrap >/dev/null && return
 	command -v apt-get >/dev/null ||
 		die "debootstrap is missing and this is no Debian" "install debootstrap"
