@@ -46,6 +46,8 @@ help:
 	@echo '  make test-install - install them in a fresh Debian, where dkms builds the module'
 	@echo '  make check-kernels - print the kernels of Debian that build the module today, and those that'
 	@echo '                      do not; it continues after an interruption'
+	@echo '  make crate        - check that the client library could be published; publishes nothing'
+	@echo '  make release-check - run all that a release needs; continues after a failure'
 	@echo '  make torture DURATION=60 - run random operations from many threads for 60 seconds'
 	@echo '  make samples      - run the samples; each prints its result'
 	@echo '  make bench        - measure assignments, the bus and scaling; ARGS="assign": only that'
@@ -65,6 +67,7 @@ help:
 	@echo '  make rustfmtcheck - check the format of the module; make rustfmt changes it'
 	@echo '  make rust-analyzer - write rust-project.json for an editor'
 	@echo '  make clean        - remove all built files'
+	@echo '  make dist         - write the tarball of a release to out/, from the last commit'
 	@echo
 	@echo 'FLAVOUR=rt, FLAVOUR=debug or FLAVOUR=7.2: use PREEMPT_RT, the debug kernel or Linux 7.2, not'
 	@echo 'the default one. All targets of the lab accept it.'
@@ -101,11 +104,17 @@ module:
 test:
 	@$(LAB) test $(foreach t,$(T),'$(t)') $(ARGS)
 
-check shell model deb test-install:
+check shell model deb test-install crate:
 	@$(LAB) $@
 
 check-kernels:
 	@$(LAB) $@ $(ARGS)
+
+release-check:
+	@tools/release/check $(ARGS)
+
+dist:
+	@tools/release/dist
 
 samples:
 	@$(LAB) run /doorbell/samples/run $(ARGS)
@@ -152,5 +161,5 @@ rustfmt rustfmtcheck: have-kdir
 clean: have-kdir
 	+$(kbuild) clean
 
-.PHONY: default help rtt rtt-qemu msix msix-vhost report bench bench-instructions module samples test test-debug torture model check deb test-install check-kernels shell lab lab-status lab-clean \
+.PHONY: default help rtt rtt-qemu msix msix-vhost report bench bench-instructions module samples test test-debug torture model check deb test-install crate check-kernels dist release-check shell lab lab-status lab-clean \
 	have-kdir have-rust have-module modules modules_install clippy rustfmt rustfmtcheck rust-analyzer clean

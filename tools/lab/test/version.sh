@@ -23,6 +23,15 @@ members() {
 	done
 }
 
+# The client library is the only crate for a registry.
+published() {
+	local file found=
+	for file in "$SRC"/tools/*/Cargo.toml "$SRC"/tools/lib/*/Cargo.toml; do
+		grep -qx 'publish = false' "$file" || found+=" ${file#"$SRC"/}"
+	done
+	[[ $found == " tools/lib/doorbell/Cargo.toml" ]] || { echo "published:$found" && return 1; }
+}
+
 # Each crate of the workspace has no source in the lock file.
 lock() {
 	local others
@@ -35,6 +44,7 @@ lock() {
 check "Cargo.toml has a version" test -n "$VERSION"
 check "the crates of the workspace have it" members
 check "Cargo.lock has it" lock
+check "the client library is the only crate that is published" published
 check "the module has it" has 'doorbell-version := \(.*\)' Kbuild
 check "dkms.conf has it" has 'PACKAGE_VERSION="\(.*\)"' dkms.conf
 check "doorbell.pc has it" has 'VERSION := \(.*\)' tools/lib/doorbell/c/Makefile
