@@ -3,11 +3,14 @@
  * A timer in the kernel rings a line; this program checks the deliveries. It serves the
  * module in C and the one in Rust.
  */
+#include <sys/syscall.h>
+
 #include "../sample.h"
 #include "../ring_c/ring.h"
 
 #ifndef DEVICE
 #define DEVICE	"/dev/doorbell-ring_c"
+#define MODULE	"doorbell_ring_c"
 #endif
 
 #define LINES		4
@@ -91,6 +94,12 @@ static void ring_and_mask(int ring, int db, int efd)
 	       query.rings, query.deliveries, got);
 }
 
+static void remove_module(void)
+{
+	ktap_result(syscall(SYS_delete_module, MODULE, O_NONBLOCK) == -1 && errno == EWOULDBLOCK,
+		    "the module cannot be removed while its device is open");
+}
+
 /* The module keeps the context until it is closed itself. Closes @ring and @db. */
 static void close_all(int ring, int db, int efd)
 {
@@ -111,9 +120,10 @@ int main(void)
 	int db = new_context(LINES);
 	int efd = new_trigger(db, LINE);
 
-	ktap_plan(7);
+	ktap_plan(8);
 	attach_wrongly(ring, db);
 	ring_and_mask(ring, db, efd);
+	remove_module();
 	close_all(ring, db, efd);
 	return ktap_status();
 }
