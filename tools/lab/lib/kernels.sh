@@ -5,8 +5,8 @@
 # none of them.
 #
 #	suites/TREE		a Debian with the compilers of a suite
-#	suites/SUITE_VERSION	the result of a kernel: the source's hash, the rustc, the
-#				verdict and the first error, a line each
+#	suites/SUITE_VERSION	the result of a kernel: the hash of all that it depends on,
+#				the rustc, the verdict and the first error, a line each
 
 SUITES=$LAB/suites
 
@@ -44,6 +44,7 @@ stage_suite() {
 	mount_tree "$tree" rw && host_files "$tree" &&
 		in_tree "$tree" apt-get -q -o Acquire::Check-Valid-Until=false update --error-on=any &&
 		in_tree "$tree" sh -c 'dpkg --configure -a && apt-get -q install -f -y "$@" && apt-get -q clean' sh "${SUITE_PACKAGES[@]}" &&
+		in_tree "$tree" sh -c 'rustc --version && bindgen --version' >"$tree/compilers" &&
 		in_tree "$tree" sh -c 'apt-cache madison $(apt-cache pkgnames linux-headers-7)' >"$tree/kernels"
 }
 
@@ -60,6 +61,15 @@ list_kernels() {
 module_hash() {
 	(cd "$SRC" && find Kbuild rust include tools/rust-metadata tools/check-kdir.sh -type f ! -name '.*' ! -name '*.o' ! -name '*generated*' |
 		sort | xargs sha256sum) | sha
+}
+
+# result_key TREE VERSION: prints a hash of the module, the compilers and the kernel's package
+result_key() {
+	{
+		module_hash
+		cat "$SUITES/$1/compilers"
+		grep -F " linux-headers-$2 " "$SUITES/$1/kernels"
+	} | sha
 }
 
 # first_error LOG: prints the first line that says why a build failed
@@ -87,7 +97,7 @@ stage_module() {
 		verdict=fails
 	fi
 	{
-		module_hash
+		result_key "$1" "$v"
 		echo "${rustc:--}"
 		echo "$verdict"
 		[[ $verdict != fails ]] || first_error "$tree/build/log"
@@ -121,18 +131,18 @@ kernel_files() {
 		rm -rf deb'
 }
 
-# has_result SUITE VERSION: succeeds if the kernel was built with this source
+# has_result TREE SUITE VERSION: succeeds if the result of the kernel is still valid
 has_result() {
-	[[ $(head -n 1 "$SUITES/$1_$2" 2>/dev/null) == "$MODULE_HASH" ]]
+	[[ $(head -n 1 "$SUITES/$2_$3" 2>/dev/null) == "$(result_key "$1" "$3")" ]]
 }
 
-# print_kernels: reads lines "SUITE VERSION" and prints the table
+# print_kernels: reads lines "TREE SUITE VERSION" and prints the table
 print_kernels() {
-	local suite v rustc verdict error
+	local tree suite v rustc verdict error
 	printf '%-26s%-18s%-9s%s\n' version suite rustc result
-	while read -r suite v; do
+	while read -r tree suite v; do
 		rustc=- verdict="not built" error=''
-		if has_result "$suite" "$v"; then
+		if has_result "$tree" "$suite" "$v"; then
 			{ read -r _ && read -r rustc && read -r verdict && read -r error; } <"$SUITES/${suite}_$v"
 		fi
 		printf '%-26s%-18s%-9s%s\n' "$v" "$suite" "$rustc" "$verdict"
@@ -164,14 +174,13 @@ wants_suite() {
 # check_kernels [PATTERN...]: builds for all kernels, or for those whose version or suite
 # matches
 check_kernels() {
-	local entry suite v tree at=0 rc=0 kernels=() trees=()
+	local entry suite v tree at=0 rc=0 kernels=()
 	PATTERNS=("$@")
 	lock_lab shared
 	lock_file "$LAB/suites-lock" exclusive
 	need_space 5000 "the Debian of each suite"
 	setup_debootstrap
 	mkdir -p "$SUITES"
-	MODULE_HASH=$(module_hash)
 	for entry in "${SUITE_TREES[@]}"; do
 		tree=${entry%%:*}
 		# shellcheck disable=SC2086 # Several suites.
@@ -185,14 +194,15 @@ check_kernels() {
 		fi
 		for suite in ${entry#*:}; do
 			while read -r v; do
-				kernels+=("$suite $v") trees+=("$tree")
+				kernels+=("$tree $suite $v")
 			done < <(list_kernels "$suite" <"$SUITES/$tree/kernels")
 		done
 	done
 	for entry in "${kernels[@]}"; do
-		suite=${entry% *} v=${entry#* } tree=${trees[at]} at=$((at + 1))
+		read -r tree suite v <<<"$entry"
+		at=$((at + 1))
 		matches "$suite" "$v" || continue
-		if has_result "$suite" "$v"; then
+		if has_result "$tree" "$suite" "$v"; then
 			say "$at of ${#kernels[@]}: $v ($suite): built before"
 			continue
 		fi
@@ -201,8 +211,8 @@ check_kernels() {
 		[[ ! -s $LOGS/module.log ]] || cp "$LOGS/module.log" "$LOGS/module-$suite-$v.log"
 	done
 	for entry in "${kernels[@]}"; do
-		# shellcheck disable=SC2086
-		! matches $entry || echo "$entry"
+		read -r tree suite v <<<"$entry"
+		! matches "$suite" "$v" || echo "$entry"
 	done | print_kernels
 	return $rc
 }

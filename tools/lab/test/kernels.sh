@@ -32,13 +32,14 @@ stage_suite() {
 			madison "$suite" 7.3-rc7 6.19.2 ;;
 		esac
 	done >"$SUITES/$1/kernels"
+	echo "${COMPILERS:-1.85.1}" >"$SUITES/$1/compilers"
 }
 
 madison() {		# SUITE RELEASE...
 	local v suffix
 	for v in "${@:2}"; do
 		for suffix in amd64 cloud-amd64 common rt-amd64; do
-			echo " linux-headers-$v-$suffix | $v-1 | http://debian $1/main amd64 Packages"
+			echo " linux-headers-$v-$suffix | $v-${REVISION:-1} | http://debian $1/main amd64 Packages"
 		done
 	done
 }
@@ -48,7 +49,7 @@ stage_module() {
 	echo "$1 $2 $3" >>"$SCRATCH/builds"
 	[[ $3 != "${BROKEN:-}" ]] || return 1
 	{
-		module_hash
+		result_key "$1" "$3"
 		echo 1.85.1
 		if [[ $3 == 7.3-rc7* ]]; then
 			printf 'fails\nerror[E0599]: %s\n' "$(printf 'no method named x %.0s' 1 2 3 4 5 6 7 8 9)"
@@ -97,6 +98,14 @@ again() {
 changed() {
 	echo changed >>"$SRC/rust/doorbell.rs"
 	kernels "$BACKPORTS" trixie-backports
+}
+
+changed_compiler() {
+	COMPILERS=1.86.0 kernels "$BACKPORTS" trixie-backports && COMPILERS=1.86.0 kernels "" trixie-backports
+}
+
+changed_kernel() {
+	REVISION=2 kernels "$BACKPORTS" trixie-backports && REVISION=2 kernels "" trixie-backports
 }
 
 interrupted() {
@@ -151,6 +160,8 @@ other_error() {
 check "each kernel of each suite is built, and the table has its result" all
 check "a kernel is not built again" again
 check "a change of the module builds again, a pattern limits it to a suite" changed
+check "another compiler of the suite builds again" changed_compiler
+check "another revision of the kernel builds again" changed_kernel
 check "after an interruption the rest is built" interrupted
 check "a suite that cannot be set up is left out, and the run fails" offline
 check "a pattern limits it to versions" pattern
