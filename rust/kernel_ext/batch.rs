@@ -141,6 +141,19 @@ impl<T: RunInBatch> Batch<T> {
     /// again by then. Returns false if the queue may not be empty.
     fn take(&self, max: u32, f: impl Fn(Pin<&T>)) -> bool {
         let mut taken = self.taken.lock();
+        // With the mutex held: while the thread starts, it and the work item may both be here, and the one that
+        // ends first must not clear this for the other.
+        //
+        // The barrier of the exchange that clears an object's `queued` orders this store before it.
+        // A thread that finds `queued` clear also finds this set, unless the object has been run.
+        self.running.store(1u32, Relaxed);
+        let all = self.take_from(&mut taken, max, f);
+        self.running.store(0u32, Release);
+        all
+    }
+
+    /// Does what [`Batch::take`] does, with the list that the mutex protects.
+    fn take_from(&self, taken: &mut Taken, max: u32, f: impl Fn(Pin<&T>)) -> bool {
         for _ in 0..max {
             if taken.0.is_null() {
                 // SAFETY: By the type invariants it is a list. From here on its nodes belong to
@@ -179,14 +192,10 @@ impl<T: RunInBatch> Batch<T> {
 
 impl<T: RunInBatch> Run<OwnerWork> for Batch<T> {
     fn run(self: Pin<&Self>) {
-        // The barrier of the exchange that clears an object's `queued` orders this store before it.
-        // A thread that finds `queued` clear also finds this set, unless the object has been run.
-        self.running.store(1u32, Relaxed);
         let all = self.take(MAX_RUN, |object| {
             object.run_in_batch();
             cond_resched();
         });
-        self.running.store(0u32, Release);
         if !all {
             Run::<OwnerWork>::queue(self);
         }
