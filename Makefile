@@ -45,6 +45,8 @@ help:
 	@echo '  make test-debug   - run the tests on a debug kernel: KASAN, lockdep, kmemleak, fault'
 	@echo '                      injection, KUnit, ...; the first run builds that kernel'
 	@echo '  make model        - explore every interleaving of a line, and check that mutants fail'
+	@echo '  make mutants      - make single mistakes in the module; tests must find each'
+	@echo '                      T="values*": only these'
 	@echo '  make check        - run format, lint and documentation checks; FLAVOUR=7.2: lint the module for it'
 	@echo '  make deb          - build the Debian packages doorbell-dkms, -tools and -dev in out/'
 	@echo '  make test-install - install them in a fresh Debian, where dkms builds the module'
@@ -109,6 +111,9 @@ module:
 test:
 	@$(LAB) test $(foreach t,$(T),'$(t)') $(ARGS)
 
+mutants:
+	@$(LAB) mutants $(foreach t,$(T),'$(t)') $(ARGS)
+
 check shell model deb test-install crate:
 	@$(LAB) $@
 
@@ -166,5 +171,5 @@ rustfmt rustfmtcheck: have-kdir
 clean: have-kdir
 	+$(kbuild) clean
 
-.PHONY: default help rtt rtt-qemu msix msix-vhost report bench bench-instructions module samples test test-debug torture model check deb test-install crate check-kernels dist release-check shell lab lab-status lab-clean \
+.PHONY: default help rtt rtt-qemu msix msix-vhost report bench bench-instructions module samples test test-debug torture model mutants check deb test-install crate check-kernels dist release-check shell lab lab-status lab-clean \
 	have-kdir have-rust have-module modules modules_install clippy rustfmt rustfmtcheck rust-analyzer clean

@@ -191,12 +191,15 @@ impl Region {
 
     /// Returns the number of writes.
     pub(crate) fn writes(&self) -> u64 {
+        // ORDERING: None: a count for statistics, of any moment of the call.
         self.writes.load(Relaxed)
     }
 
     /// Signals a write. Any context but NMI; `origin` says whether eventfds may be signalled.
     #[inline(always)]
     fn signal_write(self: Pin<&Self>, lines: &PinnedSlice<Line>, origin: Origin) {
+        // ORDERING: None for the count, which is for statistics. `hops` pairs with the `run` of the irq_work:
+        // queueing is a fully ordered operation that comes after the store.
         self.writes.add(1u64, Relaxed);
         match (&self.target, origin) {
             (Target::EventFd(eventfd), Origin::Caller) => eventfd.signal(0),
@@ -225,6 +228,8 @@ fn ring_line(lines: &PinnedSlice<Line>, line: u32) {
 impl Run<IrqWork> for Region {
     fn run(self: Pin<&Self>) {
         if let Target::EventFd(eventfd) = &self.target {
+            // ORDERING: Pairs with `Region::signal_write`: the irq_work is claimed by a fully ordered operation
+            // before its callback runs.
             let hops = self.hops.load(Relaxed);
             eventfd.signal(Provenance::new(hops, false).key());
         }

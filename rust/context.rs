@@ -606,6 +606,7 @@ impl Context {
             let _assignments = self.assignments.lock();
             if !line.has_timer() {
                 // All timers that expire together do so in one interrupt.
+                // ORDERING: None: the mutex of the assignments serialises the writers.
                 let moderated = self.moderated.load(Relaxed);
                 if moderated >= DOORBELL_MAX_MODERATED {
                     return Err(ENOSPC);
@@ -620,6 +621,7 @@ impl Context {
 
     /// Returns the number of lines that are or were moderated. Any context.
     pub(crate) fn nr_moderated(&self) -> u32 {
+        // ORDERING: None: a count for statistics, of any moment of the call.
         self.moderated.load(Relaxed)
     }
 

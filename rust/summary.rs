@@ -55,6 +55,8 @@ pub(crate) struct Summary {
 impl Words for [Atomic<u64>] {
     #[inline(always)]
     fn load(&self, at: usize) -> u64 {
+        // ORDERING: None: `mark` uses the value only after a fully ordered operation, and the consumer repeats
+        // it.
         self[at].load(Relaxed)
     }
 

@@ -11,6 +11,7 @@ use kernel::sync::atomic::{
 /// Returns the number of a new context. The first one is 1; the numbers repeat after 2^32 contexts.
 pub(crate) fn new_context() -> u32 {
     static LAST: Atomic<u32> = Atomic::new(0);
+    // ORDERING: None: each caller needs only a number of its own.
     LAST.fetch_add(1u32, Relaxed).wrapping_add(1)
 }
 

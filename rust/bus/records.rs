@@ -111,11 +111,13 @@ impl Records {
 
     /// Returns the number of writes that were recorded. Any context.
     pub(crate) fn recorded(&self) -> u64 {
+        // ORDERING: None: a count for statistics, of any moment of the call.
         self.tail.load(Relaxed) & !POLLED
     }
 
     /// Returns the number of writes that found no room. Any context.
     pub(crate) fn refused(&self) -> u64 {
+        // ORDERING: None: a count for statistics, of any moment of the call.
         self.refused.load(Relaxed)
     }
 
@@ -130,6 +132,8 @@ impl Records {
 
     /// Returns true once each record that is stored wakes the waiters. Process context.
     pub(crate) fn is_polled(&self) -> bool {
+        // ORDERING: Pairs with `Records::set_polled`: the producers that began before `start_polling` have
+        // ended.
         self.polled.load(Acquire) != 0
     }
 
@@ -140,11 +144,15 @@ impl Records {
 
     /// Records that no producer is left that began before [`Records::start_polling`]. Process context.
     pub(crate) fn set_polled(&self) {
+        // ORDERING: Pairs with `Records::is_polled`: the grace period that the caller has waited for comes
+        // before.
         self.polled.store(1u32, Release);
     }
 
     /// Returns true if there is a record to consume. Any context.
     pub(crate) fn is_available(&self) -> bool {
+        // ORDERING: The head pairs with `Records::read` or the consumer in userspace, `RecordMapping::take`. The
+        // sequence number pairs with `Records::store`.
         let head = self.head().load(Acquire);
         self.place(head)[0].load(Acquire) == head.wrapping_add(1)
     }
@@ -172,6 +180,9 @@ impl Records {
     pub(crate) fn record(&self, access: &Access) -> Result {
         // A producer that is interrupted after it has reserved a place would hide later records.
         let _interrupts = local_interrupt_disable();
+        // ORDERING: The head pairs with `Records::read`, and with `RecordMapping::take` of the client library:
+        // the consumer has read the place before this writes to it. The tail needs no order: its exchange only
+        // makes the place this caller's, and `Records::store` publishes the record.
         let mut tail = self.tail.load(Relaxed);
         loop {
             // Acquire: the consumer has read the place before it advances `head`.
@@ -200,6 +211,8 @@ impl Records {
     #[inline(always)]
     fn store(&self, tail: u64, access: &Access) {
         let [sequence, addr, value, shape] = self.place(tail);
+        // ORDERING: Pairs with `Records::copy`, and with `RecordMapping::take` of the client library: the record
+        // is complete before its sequence number.
         addr.store(access.addr(), Relaxed);
         value.store(access.value(), Relaxed);
         shape.store(two_halves(access.length(), access.space()), Relaxed);
@@ -211,6 +224,7 @@ impl Records {
     #[cold]
     fn record_polled(&self, access: &Access) -> Result {
         loop {
+            // ORDERING: As in `record()`; the head pairs with `Records::read`.
             let now = self.tail.load(Relaxed);
             let tail = now & !POLLED;
             // As in `record()`.
@@ -238,6 +252,8 @@ impl Records {
         let mut done = 0;
         for (position, record) in (head..u64::MAX).zip(block.chunks_exact_mut(RECORD)) {
             let words = self.place(position);
+            // ORDERING: Pairs with `Records::store`: a record with its sequence number is complete.
+            // `Records::read` checks the head afterwards, so that no next record is mixed in.
             if words[0].load(Acquire) != position + 1 {
                 break;
             }
@@ -273,6 +289,9 @@ impl Records {
         while iov.len() >= RECORD {
             let before = iov.len();
             let room = block.len().min(before);
+            // ORDERING: The load pairs with the exchange of another reader in `Records::read`. The exchange
+            // pairs with the load in `Records::record`: this reader has copied the records before a producer
+            // overwrites them.
             let head = self.head().load(Acquire);
             let len = self.copy(head, &mut block[..room]);
             let copied = iov.copy_to_iter(&block[..len]);

@@ -90,6 +90,8 @@ impl Values {
         };
         // A writer that is preempted in between would make the readers wait.
         let _preemption = Unpreempted::new();
+        // ORDERING: The releases of the value and of `writes` pair with the loads in `ValueMapping::read`.
+        // `started` needs none of its own: the release of the value orders it.
         started.add(1u64, Relaxed);
         // Release: a reader that loads this value finds the write started.
         last.store(value, Release);
@@ -108,6 +110,7 @@ impl Values {
         let Some((word, bit)) = self.taken(slot) else {
             return false;
         };
+        // ORDERING: None: the caller's lock protects the bitmap.
         let before = word.load(Relaxed);
         word.store(before | bit, Relaxed);
         before & bit == 0
@@ -115,6 +118,7 @@ impl Values {
 
     /// Gives `slot` back. The caller holds the lock of the regions.
     pub(super) fn give_back(&self, slot: u16) {
+        // ORDERING: None: the caller's lock protects the bitmap.
         if let Some((word, bit)) = self.taken(slot) {
             word.store(word.load(Relaxed) & !bit, Relaxed);
         }

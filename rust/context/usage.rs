@@ -52,6 +52,7 @@ impl UsageCounters {
 
     /// Returns the numbers. Any context.
     pub(super) fn read(&self) -> Usage {
+        // ORDERING: None: each number is of a moment of its own.
         let get = |field| self.0[field as usize].load(Relaxed);
         Usage {
             irqfds: get(UsageField::Irqfds),
@@ -66,6 +67,7 @@ impl UsageCounters {
     /// Adds `change` to the number that `field` names. The mutex must be held.
     pub(super) fn add(&self, field: UsageField, change: i32) {
         let number = &self.0[field as usize];
+        // ORDERING: None: the mutex serialises the writers, and each number is read by itself.
         number.store(number.load(Relaxed).wrapping_add_signed(change), Relaxed);
     }
 }

@@ -141,6 +141,21 @@ impl<T: RunInBatch> Batch<T> {
     /// again by then. Returns false if the queue may not be empty.
     fn take(&self, max: u32, f: impl Fn(Pin<&T>)) -> bool {
         let mut taken = self.taken.lock();
+        // With the mutex held: while the thread starts, it and the work item may both be here, and the one that
+        // ends first must not clear this for the other.
+        //
+        // ORDERING: The release pairs with the loads in `BatchNode::wait` and `BatchNode::drop`: what the
+        // objects have done is visible to a thread that finds this clear. The exchange in `Batch::take_from`
+        // orders the first store before an object's `queued` is clear: a thread that finds that also finds this
+        // set, unless the object has been run.
+        self.running.store(1u32, Relaxed);
+        let all = self.take_from(&mut taken, max, f);
+        self.running.store(0u32, Release);
+        all
+    }
+
+    /// Does what [`Batch::take`] does, with the list that the mutex protects.
+    fn take_from(&self, taken: &mut Taken, max: u32, f: impl Fn(Pin<&T>)) -> bool {
         for _ in 0..max {
             if taken.0.is_null() {
                 // SAFETY: By the type invariants it is a list. From here on its nodes belong to
@@ -159,6 +174,8 @@ impl<T: RunInBatch> Batch<T> {
                 Pin::new_unchecked(&*node.byte_sub(offset).cast::<T>())
             };
             // An event from here on queues the object again.
+            // ORDERING: Pairs with the exchange in `BatchNode::queue`: the object runs with what its caller has
+            // written before.
             node_of(&*object).queued.xchg(0u32, Full);
             f(object);
         }
@@ -179,14 +196,10 @@ impl<T: RunInBatch> Batch<T> {
 
 impl<T: RunInBatch> Run<OwnerWork> for Batch<T> {
     fn run(self: Pin<&Self>) {
-        // The barrier of the exchange that clears an object's `queued` orders this store before it.
-        // A thread that finds `queued` clear also finds this set, unless the object has been run.
-        self.running.store(1u32, Relaxed);
         let all = self.take(MAX_RUN, |object| {
             object.run_in_batch();
             cond_resched();
         });
-        self.running.store(0u32, Release);
         if !all {
             Run::<OwnerWork>::queue(self);
         }
@@ -229,6 +242,8 @@ impl<T: RunInBatch> BatchNode<T> {
     }
 
     fn queue(&self) {
+        // ORDERING: Pairs with the exchange in `Batch::take_from`: if this finds the object queued already, that
+        // exchange is still to come.
         if self.queued.xchg(1u32, Full) != 0 {
             return;
         }
@@ -250,6 +265,7 @@ impl<T: RunInBatch> BatchNode<T> {
     ///
     /// Process context, and not that of an object that is run.
     pub(crate) fn wait(&self) {
+        // ORDERING: Pairs with the release in `Batch::take`.
         if self.batch.running.load(Acquire) != 0 {
             drop(self.batch.taken.lock());
         }
@@ -259,6 +275,8 @@ impl<T: RunInBatch> BatchNode<T> {
 #[pinned_drop]
 impl<T: RunInBatch> PinnedDrop for BatchNode<T> {
     fn drop(self: Pin<&mut Self>) {
+        // ORDERING: Both pair with `Batch::take_from` and `Batch::take`: an object that is not queued, in a
+        // batch that does not run, is not used any more.
         if self.queued.load(Acquire) != 0 || self.batch.running.load(Acquire) != 0 {
             self.batch.flush();
         }

@@ -113,12 +113,15 @@ impl RawIrqWork {
     #[inline]
     fn record_use(&self) {
         #[cfg(CONFIG_PREEMPT_RT)]
+        // ORDERING: Pairs with the exchange in `RawIrqWork::was_used`: the irq_work was queued before.
         self.used.store(1u32, kernel::sync::atomic::Release);
     }
 
     /// Returns true if it was queued since the last call.
     fn was_used(&self) -> bool {
         #[cfg(CONFIG_PREEMPT_RT)]
+        // ORDERING: Pairs with the store in `RawIrqWork::record_use`; the accesses of the `sync` that follows
+        // come after it.
         return self.used.xchg(0u32, kernel::sync::atomic::Full) != 0;
         #[cfg(not(CONFIG_PREEMPT_RT))]
         return true;

@@ -132,6 +132,8 @@ impl<T, C: Visible> HandoffLock<T, C> {
 
     /// Returns the word. Any context.
     pub(crate) fn word(&self) -> u32 {
+        // ORDERING: Pairs with the exchange in `cmpxchg_release`: what the owner has done before it released the
+        // lock is visible after this, such as its counters.
         self.status.word.load(Acquire)
     }
 
@@ -176,6 +178,8 @@ impl<T, C: Visible> HandoffLock<T, C> {
         mut word: u32,
         f: impl Fn(u32, u32) -> (u32, u32, R),
     ) -> (R, Option<HandoffGuard<'_, T, C>>) {
+        // ORDERING: None for this load, whose value the exchange checks. That is fully ordered, and pairs with
+        // all other exchanges of the word.
         let mut units = self.status.units.load(Relaxed);
         loop {
             let (new, new_units, result) = f(word, units);
@@ -317,6 +321,8 @@ impl<T, C: Visible> HandoffGuard<'_, T, C> {
     /// Takes the units beside the word: returns their number, and leaves zero. Fully ordered.
     #[cold]
     pub(crate) fn take_units(&self) -> u32 {
+        // ORDERING: Pairs with the exchange in `HandoffLock::update_units`, which adds units of a ring together
+        // with its bit.
         self.lock.status.units.xchg(0u32, Full)
     }
 

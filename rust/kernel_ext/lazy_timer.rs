@@ -65,6 +65,8 @@ pub(crate) trait Expire: HasLazyTimer + Sync {
             )
         };
         let timer = KBox::into_raw(timer);
+        // ORDERING: Pairs with the address dependency in `LazyTimer::get`: the timer is set up before it can be
+        // reached.
         // INVARIANT: It comes from `into_raw`, is set up, and its owner is the pinned object that has
         // this field. The exchange orders the writes to it before it can be reached.
         if field.timer.cmpxchg(null_mut(), timer, Full).is_err() {
@@ -141,6 +143,8 @@ impl<T: Expire> PinnedDrop for LazyTimer<T> {
         };
         // The owner should have done this before, while all other fields were certainly alive.
         timer.cancel();
+        // ORDERING: Pairs with the exchange in `create_timer`; the object is dropped, so no other thread has the
+        // field.
         // INVARIANT: From here on there is no timer.
         let timer = self.timer.xchg(null_mut(), Full);
         // SAFETY: By the type invariants it came from `into_raw` and is owned. Its callback has ended. Other

@@ -120,6 +120,8 @@ impl<T: WriteFile + PollFile> MiscFiles<T> {
     /// files from now on. Call it in [`MiscDevice::open`]. Any context.
     pub(crate) fn recognise(&self, file: &File, device: &MiscDeviceRegistration<T>) {
         let operations = core::ptr::from_ref(Self::OPERATIONS);
+        // ORDERING: None: every store has the same value, of a constant; a file reaches other threads only after
+        // it.
         // INVARIANT: These operations.
         self.operations.store(operations.cast_mut(), Relaxed);
         // SAFETY: The file is valid, and the device is registered, so that its fields do not change.
@@ -145,6 +147,7 @@ impl<T: WriteFile + PollFile> MiscFiles<T> {
         // SAFETY: The file is valid, and the operations of an open file do not change. A thread
         // that has a file of the device got it after `open` had called `recognise`.
         let operations = unsafe { (*raw).f_op };
+        // ORDERING: None: the value is an address to compare with.
         if operations.is_null() || operations != self.operations.load(Relaxed).cast_const() {
             return None;
         }

@@ -84,6 +84,8 @@ impl RawOwnerWork {
     unsafe fn run(this: *mut Self) -> bool {
         // SAFETY: By the requirements of this function.
         let raw = unsafe { &*this };
+        // ORDERING: The first two pair with the exchange and the poll in `OwnerWork::sync`: if this finds the
+        // callback queued, that finds it running. The last one pairs with the same poll: the callback has ended.
         raw.running.fetch_add(1u32, Full);
         let queued = raw.queued.xchg(0u32, Full) != 0;
         if queued {
@@ -104,6 +106,8 @@ impl RawOwnerWork {
         // The thread is about to sleep. If the callback is queued after this read, that wakes the
         // thread.
         //
+        // ORDERING: Pairs with the exchange in `OwnerWork::queue`, and the wake-up after it: `vhost_task_fn()`
+        // executes a full barrier before, when it sets the state of the thread.
         // SAFETY: By the requirements of this function.
         if unsafe { (*this).queued.load(Relaxed) } == 0 {
             return false;
@@ -126,8 +130,8 @@ impl RawOwnerWork {
         let this: *mut Self = data.cast();
         // SAFETY: By the requirements of this function.
         let raw = unsafe { &*this };
-        // A caller of `queue` that still finds the thread alive has set `queued` before this. The
-        // work item starts afterwards, and finds it set.
+        // ORDERING: Pairs with the exchange in `OwnerWork::queue`. A caller that still finds the thread alive has
+        // set `queued` before this. The work item starts afterwards, and finds it set.
         raw.state.xchg(DEAD, Full);
         // SAFETY: The work item is initialised, and stays pinned until `retire`.
         unsafe { bindings::doorbell_orphans_queue(raw.orphan.get()) };
@@ -185,6 +189,8 @@ unsafe impl Backend for OwnerWork {
     unsafe fn queue(raw: *mut Self::Raw) {
         // SAFETY: By the requirements of this function.
         let raw = unsafe { &*raw };
+        // ORDERING: The exchange pairs with those in `RawOwnerWork::run` and `RawOwnerWork::killed`. The load of
+        // the state pairs with the release in `owner_work::start`, after which there is a task.
         if raw.queued.xchg(1u32, Full) != 0 {
             return;
         }
@@ -201,11 +207,15 @@ unsafe impl Backend for OwnerWork {
     unsafe fn sync(raw: *mut Self::Raw) {
         // SAFETY: By the requirements of this function.
         let raw = unsafe { &*raw };
+        // ORDERING: Pairs with `RawOwnerWork::run`: either that finds the callback cancelled, or this finds it
+        // running.
         raw.queued.xchg(0u32, Full);
         super::wait::wait_until(|| (raw.running.load(Acquire) == 0).then_some(()));
     }
 
     unsafe fn retire(raw: *mut Self::Raw) {
+        // ORDERING: Pairs with the release in `owner_work::start`.
+        //
         // SAFETY: By the requirements of this function. No other thread uses `raw` any more, so no
         // caller of `start` is creating the thread.
         unsafe {
@@ -235,6 +245,8 @@ pub(crate) fn start<T: Run<OwnerWork> + HasDeferred<OwnerWork>>(this: Pin<&T>) -
     let raw = super::deferred::raw_field::<T, OwnerWork>(&this);
     // SAFETY: The field is initialised by its type invariants.
     let work = unsafe { &*raw };
+    // ORDERING: The release of ALIVE pairs with the loads in `OwnerWork::queue` and `OwnerWork::retire`: there
+    // is a task. The exchange makes this caller the only one that creates it; the other stores give that back.
     if work.state.load(Relaxed) != NONE || work.state.cmpxchg(NONE, STARTING, Full).is_err() {
         return Ok(());
     }

@@ -111,6 +111,8 @@ impl PollQueue {
     /// A change that the caller does not see after this wakes them. Before it wakes the queue, the thread
     /// that makes the change must execute a full barrier; [`PollQueue::wake`] does. Process context.
     pub(crate) fn register(&self, file: &File, table: &PollTable<'_>) {
+        // ORDERING: Pairs with `PollQueue::was_polled`: `doorbell_poll_wait()` executes a full barrier after the
+        // store.
         if self.polled.load(Relaxed) == 0 {
             self.polled.store(1u32, Relaxed);
         }
@@ -122,6 +124,7 @@ impl PollQueue {
     /// Returns true if the file was polled. The caller must execute a full barrier before: then either
     /// this returns true, or the change before the barrier is visible to the first poll. Any context.
     pub(crate) fn was_polled(&self) -> bool {
+        // ORDERING: Pairs with `PollQueue::register`, by the full barrier of the caller.
         self.polled.load(Relaxed) != 0
     }
 

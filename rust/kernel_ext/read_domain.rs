@@ -136,6 +136,8 @@ impl ReadDomain {
         let Some(readers) = self.readers.get() else {
             return;
         };
+        // ORDERING: The barrier pairs with that in `doorbell_read_begin()`. The phase needs no order: a reader
+        // may use either counter, and both are polled.
         smp_mb(Full);
         let _waiting = self.waiting.lock();
         let phase = self.phase.load(Relaxed) & 1;
@@ -153,6 +155,7 @@ impl Readers {
         for slot in self.0.iter() {
             // The readers' accesses are ordered before those that the caller makes next.
             let active = &slot.0[(phase & 1) as usize];
+            // ORDERING: Pairs with the barrier in `doorbell_read_end()`.
             wait_until(|| (active.load(Acquire) == 0).then_some(()));
         }
     }

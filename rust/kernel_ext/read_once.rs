@@ -76,6 +76,7 @@ impl<T: Send + Sync> SetOnceArc<T> {
     /// of `new`.
     pub(crate) fn set(&self, new: Arc<T>) -> bool {
         let new = Arc::into_raw(new);
+        // ORDERING: Pairs with the address dependency in `SetOnceArc::get`.
         // INVARIANT: It comes from `into_raw`. It was null before, and so never changes again. The
         // exchange orders the writes to the object before it can be reached.
         let set = self

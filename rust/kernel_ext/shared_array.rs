@@ -157,6 +157,7 @@ impl<K: Key, T: Send + Sync> SharedArray<K, T> {
 
 impl<K: Key, T: Send + Sync> Drop for SharedArray<K, T> {
     fn drop(&mut self) {
+        // ORDERING: None: no other thread has the array any more.
         let Some(current) = NonNull::new(self.current.load(Relaxed)) else {
             return;
         };
@@ -265,6 +266,7 @@ pub(crate) struct Edit<'a, K: Key, T: Send + Sync> {
 
 impl<K: Key, T: Send + Sync> Edit<'_, K, T> {
     fn snapshot(&self) -> Option<&Snapshot<K, T>> {
+        // ORDERING: None: this writer owns the mutex.
         // SAFETY: By the type invariants it is null or a snapshot. It stays until a writer replaces
         // it, and this writer owns the mutex.
         unsafe { self.array.current.load(Relaxed).as_ref() }
@@ -360,6 +362,8 @@ impl<K: Key, T: Send + Sync> Edit<'_, K, T> {
         removed: KVVec<NonNull<T>>,
     ) -> Option<Retired<K, T>> {
         let current = &self.array.current;
+        // ORDERING: The release pairs with the address dependency in `SharedArray::read`. The load needs no
+        // order: this writer owns the mutex.
         let old = NonNull::new(current.load(Relaxed));
         snapshot.low = snapshot.keys.partition_point(K::in_low_partition);
         // INVARIANT: It comes from a box. Its items are those of the old one without `removed`, and

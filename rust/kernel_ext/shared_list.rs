@@ -94,6 +94,8 @@ impl<T: Send + Sync> SharedList<T> {
         let Some(_guard) = self.domain.read() else {
             return;
         };
+        // ORDERING: Pairs with the release in `SharedList::push`, and with that in `SharedList::remove`, which
+        // keeps the order of it.
         let mut at = self.head.load(Acquire);
         // SAFETY: By the type invariants it is null or a node, which stays until the guard is
         // dropped.
@@ -105,6 +107,7 @@ impl<T: Send + Sync> SharedList<T> {
 
     /// Returns true if the list has no item. Any context.
     pub(crate) fn is_empty(&self) -> bool {
+        // ORDERING: None: the caller uses no node.
         self.head.load(Relaxed).is_null()
     }
 
@@ -119,6 +122,8 @@ impl<T: Send + Sync> SharedList<T> {
     pub(crate) fn push(&self, node: KBox<Node<T>>) {
         let _changes = self.domain.lock();
         let mut last = &self.head;
+        // ORDERING: The release pairs with the loads in `SharedList::walk`. The loads need no order: this writer
+        // owns the mutex.
         // SAFETY: By the type invariants it is null or a node. A node is freed only after it was
         // removed, which needs the mutex, so the mutex keeps the node.
         while let Some(node) = unsafe { last.load(Relaxed).as_ref() } {
@@ -134,6 +139,8 @@ impl<T: Send + Sync> SharedList<T> {
         let _changes = self.domain.lock();
         let mut link = &self.head;
         loop {
+            // ORDERING: The release pairs with the loads in `SharedList::walk`. The loads need no order: this
+            // writer owns the mutex.
             let at = link.load(Relaxed);
             // SAFETY: As in `push`.
             let node = unsafe { at.as_ref() }?;
@@ -154,6 +161,7 @@ impl<T: Send + Sync> SharedList<T> {
 
 impl<T: Send + Sync> Drop for SharedList<T> {
     fn drop(&mut self) {
+        // ORDERING: None: no other thread has the list any more.
         let mut at = self.head.load(Relaxed);
         while !at.is_null() {
             // SAFETY: By the type invariants it is owned and came from a box. `self` is borrowed

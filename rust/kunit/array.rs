@@ -58,6 +58,7 @@ mod array {
 
     impl Drop for Item {
         fn drop(&mut self) {
+            // ORDERING: Pairs with the load in `Test::alive`, in the same thread.
             self.alive.fetch_sub(1, Full);
         }
     }
@@ -76,6 +77,7 @@ mod array {
         }
 
         fn alive(&self) -> i32 {
+            // ORDERING: None: a test has one thread.
             self.alive.load(Relaxed)
         }
 
@@ -95,6 +97,7 @@ mod array {
                     key: new,
                     alive: self.alive.clone(),
                 };
+                // ORDERING: Pairs with the load in `Test::alive`, in the same thread.
                 self.alive.fetch_add(1, Full);
                 items.push((place, key, KBox::pin(item, GFP_KERNEL)?), GFP_KERNEL)?;
             }
@@ -195,6 +198,7 @@ mod array {
         assert_eq!(test.alive(), 3);
         let alive = test.alive.clone();
         drop(test);
+        // ORDERING: None: a test has one thread.
         assert_eq!(alive.load(Relaxed), 0);
         Ok(())
     }

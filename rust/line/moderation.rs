@@ -55,6 +55,7 @@ impl Moderation {
     /// Returns true if the interval that has held `count` rings ends early. A ring that is in progress when
     /// an interval ends can count in the next one.
     fn is_full(&self, count: u32) -> bool {
+        // ORDERING: None: a ring that is in progress may use the limit of before.
         let max_count = self.max_count.load(Relaxed);
         max_count != 0 && count >= max_count
     }
@@ -137,6 +138,9 @@ impl Line {
             let preemption = Unpreempted::new();
             // The owner alone starts the timer, whose interrupt does not wait for the owner.
             let removed = timer.cancel();
+            // ORDERING: None of their own. The exchange of the word in `HandoffGuard::update` orders the count
+            // before the next interval, and the claim of the line orders the limits: `Line::start_timer` reads
+            // the interval as the owner.
             if removed {
                 timer.data().count.store(0u32, Relaxed);
             }
@@ -164,6 +168,7 @@ impl Line {
             return Limits::NONE;
         };
         // While the line has this owner, no other thread changes them.
+        // ORDERING: None: the owner alone changes them, and this is the owner.
         self.lock_triggers(|_| Limits {
             interval: timer.data().interval.load(Relaxed),
             max_count: timer.data().max_count.load(Relaxed),
@@ -177,6 +182,9 @@ impl Line {
             return;
         };
         let data = timer.data();
+        // ORDERING: The addition of zero pairs with that in `Line::count_held`: one of both finds the other, and
+        // removes the timer. The reset is ordered by the exchange of the word that follows, and the interval by
+        // the ownership of the line.
         timer.start(data.interval.load(Relaxed));
         // A ring that was held before the start found no timer to remove. Either it finds the timer now, or
         // this finds its count.
@@ -197,6 +205,8 @@ impl Line {
         };
         // Between the count and the removal the next interval can begin, but not for long.
         let _preemption = Unpreempted::new();
+        // ORDERING: Pairs with the addition in `Line::start_timer`: either this finds the timer, or that finds
+        // the count.
         let count = timer.data().count.fetch_add(1u32, Full).wrapping_add(1);
         if !timer.data().is_full(count) {
             return;
@@ -213,6 +223,8 @@ impl Line {
     fn end_interval(self: Pin<&Self>) {
         // Before the bit is cleared: a ring that the next interval holds is counted afterwards.
         if let Some(timer) = self.get_ref().timer.get() {
+            // ORDERING: Pairs with `Line::count_held`: the exchange of the word that follows orders the reset
+            // before a ring that the next interval holds.
             timer.data().count.store(0u32, Relaxed);
         }
         let likely = state::MODERATED | state::HELD;

@@ -234,6 +234,8 @@ impl Line {
         let Acked::Done { resample, again } = acked else {
             return Ok(acked);
         };
+        // ORDERING: None: a count for statistics. The exchange of the word comes before it, as `Line::save`
+        // expects.
         self.lock.stats().acks.fetch_add(1u64, Relaxed);
         self.notifiers().notify(DOORBELL_NOTIFY_ACK, resample);
         if again {

@@ -62,6 +62,7 @@ pub(crate) struct Counting {
 impl Counting {
     /// Signals the units, and leaves none. Context as of [`EventFd::signal`].
     fn deliver(&self, mask: u32) {
+        // ORDERING: None: the owner of the line alone uses the units.
         let units = self.units.load(Relaxed);
         self.units.store(0u64, Relaxed);
         self.eventfd.signal(units, mask);
@@ -194,6 +195,7 @@ impl Triggers {
     pub(crate) fn add_units(&mut self, units: u32) {
         for output in self.outputs.iter() {
             if let Output::Counting(counting) = output {
+                // ORDERING: None: the owner of the line alone uses the units.
                 let sum = counting.units.load(Relaxed);
                 counting.units.store(sum + u64::from(units), Relaxed);
             }
@@ -394,6 +396,7 @@ impl Notifiers {
     /// Signals all notifiers of `event`, and all resamplefds if `resample` is true. Context as of
     /// [`EventFd::signal`].
     pub(crate) fn notify(&self, event: u32, resample: bool) {
+        // ORDERING: Pairs with the release in `Notifiers::arm`.
         self.for_each(|notifier| match notifier {
             Notifier::Events(output, events) if events & event != 0 => output.notify(event),
             Notifier::Resample { eventfd, armed, .. } if resample && armed.load(Acquire) != 0 => {
@@ -406,6 +409,7 @@ impl Notifiers {
     /// Does what [`Notifiers::notify`] does on behalf of a reply. `key` is in the key of the wake-ups, so that
     /// they count the relays; other modules continue from there, too.
     pub(crate) fn notify_relayed(&self, event: u32, resample: bool, key: u32) {
+        // ORDERING: Pairs with the release in `Notifiers::arm`.
         self.for_each(|notifier| match notifier {
             Notifier::Events(output, events) if events & event != 0 => {
                 output.notify_relayed(event, key)
@@ -429,6 +433,8 @@ impl Notifiers {
         self.for_each(|notifier| {
             if let Notifier::Resample { irqfd, armed, .. } = notifier {
                 if *irqfd == id {
+                    // ORDERING: Pairs with the loads in `Notifiers::notify` and `Notifiers::notify_relayed`: the
+                    // irqfd listens.
                     armed.store(1u32, Release);
                 }
             }

@@ -178,6 +178,8 @@ impl Line {
         if let Some(acked) = replied.acked {
             self.trace_ack(&acked);
             if acked != Acked::Nothing {
+                // ORDERING: None: a count for statistics. The exchange of the word comes before it, as
+                // `Line::save` expects.
                 self.lock.stats().acks.fetch_add(1u64, Relaxed);
             }
         }
@@ -272,6 +274,8 @@ impl Line {
             }
             Action::Coalesce => {
                 trace();
+                // ORDERING: None: a count for statistics. The exchange of the word comes before it, as
+                // `Line::save` expects.
                 self.lock.stats().coalesced.fetch_add(1u64, Relaxed);
                 return RingOutcome::Coalesced;
             }
@@ -314,6 +318,8 @@ impl Line {
             }
             (Action::Coalesce, _) => {
                 trace();
+                // ORDERING: None: a count for statistics. The exchange of the word comes before it, as
+                // `Line::save` expects.
                 self.lock.stats().coalesced.fetch_add(1u64, Relaxed);
                 return RingOutcome::Coalesced;
             }
@@ -347,6 +353,8 @@ impl Line {
             fresh();
         }
         let outcome = if coalesced {
+            // ORDERING: None: a count for statistics. The exchange of the word comes before it, as `Line::save`
+            // expects.
             self.lock.stats().coalesced.fetch_add(1u64, Relaxed);
             RingOutcome::Coalesced
         } else {

@@ -107,6 +107,8 @@ impl Line {
         self.settle_all();
         let guard = self.claim();
         let stats = self.lock.stats();
+        // ORDERING: The barrier pairs with the exchange of the word before an addition, as in `Line::rung` and
+        // `Line::ack`.
         let (coalesced, acks) = (stats.coalesced.load(Relaxed), stats.acks.load(Relaxed));
         // A ring or an ack changes the word before it counts. If it is counted here, the word must have it.
         smp_mb(Read);
@@ -174,6 +176,7 @@ impl Line {
         stats.deliveries.add(saved.deliveries);
         stats.dropped.add(saved.dropped);
         stats.deferred.add(saved.deferred);
+        // ORDERING: None: the owner of a fresh line adds, and the release of the line orders that.
         stats.coalesced.fetch_add(saved.coalesced, Relaxed);
         stats.acks.fetch_add(saved.acks, Relaxed);
         let renews = saved.undelivered && !guard.set_undelivered();

@@ -146,6 +146,8 @@ impl Line {
             let before = self.lock.word();
             let snapshot = self.read();
             last = snapshot;
+            // ORDERING: Pairs with the exchanges of the owner, which counts between them, as in
+            // `Line::send_edge`.
             smp_mb(Read);
             // The line has no owner now and had none before. So each owner in between has counted its
             // deliveries and drops. The word has to be read before the counters.
@@ -167,6 +169,8 @@ impl Line {
         let counters = self.lock.stats();
         let (deliveries, dropped) = (counters.deliveries.get(), counters.dropped.get());
         // The counters first: a ring that moves from the word to a counter in between would count twice.
+        // ORDERING: The barrier pairs with the exchange in `Line::take_message`, before the owner counts the
+        // message. The counters that follow are of any moment: no other ring moves there.
         smp_mb(Read);
         let word = self.lock.word();
         let rung = u64::from(state::is_rung(word));

@@ -72,6 +72,8 @@ impl Waiters {
 
     /// Begins the next epoch. The caller owns the line.
     fn next_epoch(&self) {
+        // ORDERING: The release pairs with the loads in `Wait::new` and `Wait::is_over`: `taken` was set before,
+        // and no delivery of the last epoch wakes a waiter. The load needs no order: the owner alone writes.
         let next = self.epoch.load(Relaxed).wrapping_add(1);
         self.epoch.store(next, Release);
     }
@@ -132,6 +134,7 @@ impl<'a> Wait<'a> {
     /// ENOENT: the waiters are not assigned.
     #[inline(always)]
     pub(crate) fn new(line: Pin<&'a Line>, waiters: &'a Waiters) -> Result<Self> {
+        // ORDERING: Pairs with the release in `Waiters::next_epoch`.
         let epoch = waiters.epoch.load(Acquire);
         if epoch % 2 == 0 {
             return Err(ENOENT);
@@ -176,6 +179,7 @@ impl<'a> Wait<'a> {
     /// Returns true if the waiters were deassigned since.
     #[inline(always)]
     fn is_over(&self) -> bool {
+        // ORDERING: Pairs with the release in `Waiters::next_epoch`.
         self.waiters.epoch.load(Acquire) != self.epoch
     }
 }
@@ -200,6 +204,8 @@ impl Line {
         let mut output = Some(Output::Waiters(waiters.clone()));
         self.add_output(&mut output, room, || {
             let stats = self.lock.stats();
+            // ORDERING: Pairs with the load in `Line::take_deliveries`, as the release in `Waiters::next_epoch`
+            // does.
             stats.taken.store(stats.deliveries.get(), Release);
             waiters.next_epoch();
             self.lock
@@ -224,6 +230,8 @@ impl Line {
     #[inline(always)]
     fn has_untaken(&self) -> bool {
         let stats = self.lock.stats();
+        // ORDERING: None: a caller that sleeps looks after the barrier of `doorbell_swait_prepare()`, and one
+        // that consumes looks again.
         stats.deliveries.get() != stats.taken.load(Relaxed)
     }
 
@@ -234,6 +242,9 @@ impl Line {
         let stats = self.lock.stats();
         loop {
             // In this order, because `taken` follows: so it is never beyond the deliveries.
+            // ORDERING: The load pairs with the exchange below of another waiter, and with the store in
+            // `Line::add_waiters`. The exchange pairs with the claim of the line by the thread that rang, as in
+            // `Line::ring_idle_waiters`.
             let taken = stats.taken.load(Acquire);
             let deliveries = stats.deliveries.get();
             if deliveries == taken {

@@ -82,6 +82,16 @@ check_prose() {
 	in_tree "$TREE" python3 /doorbell/tools/lab/lib/prose.py /doorbell
 }
 
+# Each memory order names its partner.
+check_orderings() {
+	in_tree "$TREE" python3 /doorbell/tools/lab/lib/orderings.py /doorbell
+}
+
+# The list of mutants fits the sources.
+check_mutants() {
+	in_tree "$TREE" python3 /doorbell/tools/mutants/mutants.py check /doorbell
+}
+
 check_guarantees() {
 	in_tree "$TREE" python3 /doorbell/tools/lab/lib/guarantees.py /doorbell
 }
@@ -119,7 +129,7 @@ check_man() {
 	bash -n "$BUILD/generated/completions/doorbell.bash"
 }
 
-CHECKS=(rustfmt clippy cargo_fmt cargo_clippy cargo_package checkpatch kernel_doc docs guarantees unsafe imports prose man)
+CHECKS=(rustfmt clippy cargo_fmt cargo_clippy cargo_package checkpatch kernel_doc docs guarantees unsafe orderings mutants imports prose man)
 
 run_checks() {
 	local check passed=0 failed=0

@@ -13,8 +13,9 @@
 //! - [`saved`] lists the states of a line that can be saved and restored.
 //! - [`weak_memory`] explores `ring_if_needed()` of the client libraries under weak memory order, with loom.
 //! - [`values`] mirrors the last value of a region and its reader, also under weak memory order.
+//! - [`litmus`] has a test for each pair of memory orders in the other files of rust/.
 //!
-//! Atomic steps are sequentially consistent here, except in [`weak_memory`] and [`values`]. The module's
+//! Atomic steps are sequentially consistent here, except in [`weak_memory`], [`values`] and [`litmus`]. The module's
 //! compare-exchanges are fully ordered.
 
 // The model does not use all of it.
@@ -27,6 +28,7 @@ pub mod domain;
 mod invariants;
 pub mod irqfd;
 pub mod line_model;
+pub mod litmus;
 pub mod mutants;
 pub mod ops;
 pub mod records;

@@ -4,11 +4,12 @@
 //!
 //! Fails if a model violates a rule, or if a mutant is not found.
 //! `doorbell-model deep` takes minutes and gigabytes; without `deep` it takes seconds.
+//! `doorbell-model litmus` runs the litmus tests only.
 //! `doorbell-model saved` prints the table of states that the selftest of DOORBELL_SAVE is built with.
 
 use doorbell_model::{
-    counts, domain, explore, irqfd, line_model, mutants, records, region, removal, saved, values,
-    waiters, weak_memory, Exploration, Rule,
+    counts, domain, explore, irqfd, line_model, litmus, mutants, records, region, region::Checked,
+    removal, saved, values, waiters, weak_memory, Exploration, Rule,
 };
 use std::process::ExitCode;
 
@@ -20,6 +21,37 @@ struct Report {
 }
 
 impl Report {
+    /// Prints the plan.
+    fn new(results: usize) -> Self {
+        println!("KTAP version 1");
+        println!("1..{results}");
+        Self {
+            number: 0,
+            failed: 0,
+            states: 0,
+        }
+    }
+
+    fn end(&self) -> ExitCode {
+        ExitCode::from(u8::from(self.failed > 0))
+    }
+
+    fn checked(&mut self, checked: &Checked) {
+        self.result(checked.ok, &checked.name, &checked.more);
+    }
+
+    /// Runs the litmus tests and counts them.
+    fn litmus(&mut self) {
+        let (tests, mistakes) = litmus::numbers();
+        let (mut hold, mut found) = (0, 0);
+        for checked in litmus::all() {
+            let mistake = checked.name.starts_with("found: ");
+            *(if mistake { &mut found } else { &mut hold }) += usize::from(checked.ok);
+            self.checked(&checked);
+        }
+        println!("# {tests} litmus tests: {hold} hold, {found} of {mistakes} mistakes found");
+    }
+
     fn exploration(&mut self, ok: bool, name: &str, exploration: &Exploration, more: &str) {
         let Exploration {
             states,
@@ -65,12 +97,18 @@ fn main() -> ExitCode {
     let deep = match std::env::args().nth(1).as_deref() {
         None => false,
         Some("deep") => true,
+        Some("litmus") => {
+            let (tests, mistakes) = litmus::numbers();
+            let mut report = Report::new(tests + mistakes);
+            report.litmus();
+            return report.end();
+        }
         Some("saved") => {
             print!("{}", saved::table());
             return ExitCode::SUCCESS;
         }
         Some(_) => {
-            eprintln!("usage: doorbell-model [deep | saved]");
+            eprintln!("usage: doorbell-model [deep | litmus | saved]");
             return ExitCode::from(2);
         }
     };
@@ -80,15 +118,10 @@ fn main() -> ExitCode {
     let removals = removal::scenarios();
     let models = lines.len() + irqfds.len() + rings.len() + readers.len();
     let models = models + waiters.len() + counting.len() + removals.len();
-    let mut report = Report {
-        number: 0,
-        failed: 0,
-        states: 0,
-    };
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    println!("KTAP version 1");
     let checks = region::RESULTS + saved::RESULTS + weak_memory::RESULTS + values::RESULTS;
-    println!("1..{}", models + mutants::all().count() + checks);
+    let (tests, mistakes) = litmus::numbers();
+    let mut report = Report::new(models + mutants::all().count() + checks + tests + mistakes);
     for (name, model) in lines {
         report.model(&name, &explore(model, cpus));
     }
@@ -119,7 +152,8 @@ fn main() -> ExitCode {
     }
     let regions = region::all(if deep { 200_000 } else { 10_000 });
     for checked in regions.chain(weak_memory::all()).chain(values::all()) {
-        report.result(checked.ok, &checked.name, &checked.more);
+        report.checked(&checked);
     }
-    ExitCode::from(u8::from(report.failed > 0))
+    report.litmus();
+    report.end()
 }

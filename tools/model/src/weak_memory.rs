@@ -169,7 +169,7 @@ const SCENARIOS: [Scenario; 6] = [
 ///
 /// A SeqCst fence is a release fence, too. loom needs to be told: its SeqCst fence takes the snapshot that
 /// later relaxed stores release before it joins the order of the SeqCst fences.
-fn full_fence() {
+pub(crate) fn full_fence() {
     fence(SeqCst);
     fence(Release);
 }

@@ -216,14 +216,13 @@ impl Snapshot {
     pub fn set_wiring(&mut self, lines: &[SavedLine]) {
         for (line, wired) in self.lines.iter_mut().zip(lines) {
             *line = SavedLine {
-                state: line.state,
-                flags: line.flags,
-                deliveries: line.deliveries,
-                coalesced: line.coalesced,
-                dropped: line.dropped,
-                deferred: line.deferred,
-                acks: line.acks,
-                ..*wired
+                irqfds: wired.irqfds,
+                triggers: wired.triggers,
+                notifiers: wired.notifiers,
+                resamplefds: wired.resamplefds,
+                unmaskfds: wired.unmaskfds,
+                ackfds: wired.ackfds,
+                ..*line
             };
         }
     }
@@ -307,8 +306,8 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// - EBUSY: a line has delivered, dropped or acked something, its type was set, or it has waiters or a
-    ///   trigger that counts.
+    /// - EBUSY: a line has delivered, dropped or acked something, its type was set, or it has waiters.
+    /// - EOPNOTSUPP: the units of a line that does not count, or a level line that does.
     /// - EINVAL: no line can be in such a state.
     /// - ENXIO: there is no such line.
     ///
@@ -344,8 +343,7 @@ impl Context {
     /// deassigned the irqfds, unmaskfds and ackfds, whose signals then stay in their counters. What rings the
     /// context after this call is lost with the context.
     ///
-    /// The snapshot does not have the deliveries that [`wait`](Context::wait) has not consumed, the
-    /// [units](crate::LineStatus::units) of lines that count their rings, the limits of
+    /// The snapshot does not have the deliveries that [`wait`](Context::wait) has not consumed, the limits of
     /// [`moderate`](Context::moderate), and the records and last values of the bus. The page
     /// `Documentation/snapshot.rst` describes what to do with each of them.
     ///
@@ -418,7 +416,7 @@ impl Context {
     /// deliver nothing before [`resume`](Context::resume).
     ///
     /// The caller assigns irqfds, triggers and notifiers before this call or after it. A resamplefd or ackfd
-    /// needs a level line, and so comes after it. Waiters and triggers that count come after it, too.
+    /// needs a level line, and so comes after it. Waiters come after it, too. Triggers that count come before it.
     ///
     /// # Errors
     ///
@@ -509,22 +507,7 @@ mod tests {
 
     #[test]
     fn records_keep_all_fields() {
-        let line = SavedLine {
-            state: 1,
-            flags: 2,
-            deliveries: 3,
-            coalesced: 4,
-            dropped: 5,
-            deferred: 6,
-            acks: 7,
-            irqfds: 8,
-            triggers: 9,
-            notifiers: 10,
-            resamplefds: 11,
-            unmaskfds: 12,
-            ackfds: 13,
-            units: 14,
-        };
+        let line = distinct(1);
         let record = uapi::SavedLine::from(&line);
         assert_eq!(record.nr_resamplefds, 11);
         assert_eq!((record.nr_unmaskfds, record.nr_ackfds), (12, 13));
@@ -538,23 +521,44 @@ mod tests {
         assert_eq!(snapshot().to_resume(), LineSet::from_iter([0, 2]));
     }
 
+    /// Returns a line in which all fields differ from each other, and from those with another `first`.
+    fn distinct(first: u32) -> SavedLine {
+        let field = |at: u32| first + at;
+        SavedLine {
+            state: field(0),
+            flags: field(1),
+            deliveries: field(2).into(),
+            coalesced: field(3).into(),
+            dropped: field(4).into(),
+            deferred: field(5).into(),
+            acks: field(6).into(),
+            irqfds: field(7),
+            triggers: field(8),
+            notifiers: field(9),
+            resamplefds: field(10),
+            unmaskfds: field(11),
+            ackfds: field(12),
+            units: field(13),
+        }
+    }
+
     #[test]
     fn wiring_of_before_replaces_the_numbers_only() {
-        let mut wired = snapshot();
-        let numbers = SavedLine {
-            deliveries: 99,
-            triggers: 3,
-            ackfds: 4,
-            ..Default::default()
-        };
-        wired.set_wiring(&[numbers]);
+        let mut saved = snapshot();
+        let (before, wired) = (distinct(1), distinct(100));
+        saved.lines[0] = before;
+        saved.set_wiring(&[wired]);
         let expected = SavedLine {
-            triggers: 3,
-            ackfds: 4,
-            ..snapshot().lines[0]
+            irqfds: wired.irqfds,
+            triggers: wired.triggers,
+            notifiers: wired.notifiers,
+            resamplefds: wired.resamplefds,
+            unmaskfds: wired.unmaskfds,
+            ackfds: wired.ackfds,
+            ..before
         };
-        assert_eq!(wired.lines[0], expected);
-        assert_eq!(wired.lines[1..], snapshot().lines[1..]);
+        assert_eq!(saved.lines[0], expected);
+        assert_eq!(saved.lines[1..], snapshot().lines[1..]);
     }
 
     #[test]

@@ -110,6 +110,83 @@ TEST_F(bus, long_batch)
 	EXPECT_EQ(NR + NR - 1 + 4321, writes_to(self->db, 0));
 }
 
+/* A batch that reaches unreadable memory carries out what comes before, in blocks or not. */
+TEST_F(bus, batch_ends_in_unreadable_memory)
+{
+	const size_t page = sysconf(_SC_PAGESIZE);
+	struct doorbell_bus_access *end;
+	int readable, i;
+	char *mem;
+
+	mem = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_TRUE(mem != MAP_FAILED);
+	ASSERT_EQ(0, munmap(mem + page, page));
+	end = (void *)(mem + page);
+	ASSIGN(to_eventfd(ADDR, 4, self->efd[0]));
+	for (i = 1; i <= 40; i++)
+		end[-i] = (struct doorbell_bus_access){ .addr = ADDR, .length = 4, .value = i };
+	for (readable = 1; readable <= 40; readable++) {
+		for (i = 1; i <= 40; i++) {
+			EXPECT_EQ(readable, doorbell_bus_writes(self->db, end - readable,
+								readable + i));
+			EXPECT_EQ(readable, efd_read(self->efd[0]));
+		}
+	}
+	EXPECT_EQ(-EFAULT, doorbell_bus_writes(self->db, end, 40));
+	ASSERT_EQ(0, munmap(mem, page));
+}
+
+static void ignore(int sig)
+{
+	(void)sig;
+}
+
+/*
+ * A signal ends a batch early: the call returns the number of writes that it made. There is
+ * a signal every 20 ms, and the batch would take much longer.
+ */
+TEST_F(bus, signal_ends_a_batch)
+{
+	const struct itimerspec often = {
+		.it_value.tv_nsec = 20000000, .it_interval.tv_nsec = 20000000 };
+	const struct sigaction action = { .sa_handler = ignore };
+	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1 };
+	enum { PART = 1 << 16, PARTS = 256 };
+	const size_t size = PART * sizeof(struct doorbell_bus_access);
+	struct doorbell_bus_access *part;
+	int memory, written;
+	unsigned int i;
+	timer_t timer;
+	char *all;
+
+	/* The same memory over and over, so that there is no end in time. */
+	memory = memfd_create("accesses", MFD_CLOEXEC);
+	ASSERT_LE(0, memory);
+	ASSERT_EQ(0, ftruncate(memory, size));
+	all = mmap(NULL, PARTS * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+		   0);
+	ASSERT_TRUE(all != MAP_FAILED);
+	for (i = 0; i < PARTS; i++)
+		ASSERT_TRUE(mmap(all + i * size, size, PROT_READ | PROT_WRITE,
+				 MAP_SHARED | MAP_FIXED, memory, 0) != MAP_FAILED);
+	part = (struct doorbell_bus_access *)all;
+	for (i = 0; i < PART; i++)
+		part[i] = (struct doorbell_bus_access){ .addr = ADDR, .length = 4 };
+
+	ASSIGN(to_eventfd(ADDR, 4, self->efd[0]));
+	ASSERT_EQ(0, sigaction(SIGUSR1, &action, NULL));
+	ASSERT_EQ(0, timer_create(CLOCK_MONOTONIC, &event, &timer));
+	ASSERT_EQ(0, timer_settime(timer, 0, &often, NULL));
+	written = doorbell_bus_writes(self->db, part, PART * PARTS);
+	EXPECT_LT(0, written);
+	EXPECT_GT(PART * PARTS, written);
+	EXPECT_EQ(written, efd_read(self->efd[0]));
+	EXPECT_EQ(written, writes_to(self->db, 0));
+	ASSERT_EQ(0, timer_delete(timer));
+	munmap(all, PARTS * size);
+	close(memory);
+}
+
 /* An invalid access stops a batch, too. */
 TEST_F(bus, batch_with_an_invalid_access)
 {

@@ -170,6 +170,44 @@ TEST_F(nested, trigger_unmasks)
 	EXPECT_EQ(3, line_of(_metadata, c->db, 0).deliveries);
 }
 
+/*
+ * A line that is unmasked while a thread delivers: the caller of the unmask signals the
+ * notifiers and the resamplefds, and leaves only the message to the owner.
+ */
+TEST_F(nested, unmask_in_a_delivery_notifies)
+{
+	int in = new_eventfd(_metadata, 0, 0), res = new_eventfd(_metadata, 0, 0);
+	struct capi *c = &self->c;
+	struct test_seen seen;
+
+	ASSERT_EQ(0, doorbell_set_type_automask(c->db, 1, DOORBELL_TYPE_LEVEL));
+	ASSERT_EQ(0, doorbell_assign_resampled(c->db, in, 1, res));
+	plan(_metadata, c, &(struct test_plan){ .callback = 1 });
+	ASSERT_EQ(0, add_notifier(c, 1, ALL, 1));
+	plan(_metadata, c, &(struct test_plan){
+		.times = 1, .nr_calls = 4,
+		.calls = {
+			{ TEST_ACK, 1, 0, 0 }, { TEST_UNMASK_FOR, 1, DOORBELL_MASK_AUTO, 0 },
+			{ TEST_MASK_NOSYNC, 1, 0, 0 }, { TEST_UNMASK, 1, 0, 0 },
+		} });
+	ASSERT_EQ(0, add_trigger(c, 1, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(c->db, 1));
+	seen = seen_by(_metadata, c, 0);
+	EXPECT_EQ(DOORBELL_ACK_POSTPONED, seen.calls_made[0].ret);
+	EXPECT_EQ(0, seen.calls_made[1].ret);
+	EXPECT_EQ(1, seen.calls_made[2].ret);
+	EXPECT_EQ(0, seen.calls_made[3].ret);
+	/* The first unmask has made the postponed signal. */
+	EXPECT_EQ(1, efd_read(res));
+	seen = seen_by(_metadata, c, 1);
+	EXPECT_EQ(1, seen.by_event[1]);
+	EXPECT_EQ(2, seen.by_event[2]);
+	EXPECT_EQ(1, seen.by_event[3]);
+	EXPECT_EQ(0, seen.unexpected);
+	EXPECT_EQ(0, del_notifier(c, 1, 1));
+	EXPECT_EQ(0, del_trigger(c, 1, 0));
+}
+
 /* All functions that do not wait for a notifier, for a line that is masked at first. */
 static const struct test_plan everything = {
 	.nr_calls = 8,

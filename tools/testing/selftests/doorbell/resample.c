@@ -3,6 +3,8 @@
  * Resamplefds: signalled once for each ack, at once or at the unmask; their lifetimes; and
  * ack notifiers. Runs as a 32-bit program, too.
  */
+#include <sys/epoll.h>
+
 #include "level.h"
 
 FIXTURE(resample) {
@@ -427,6 +429,49 @@ TEST_F(resample, relay)
 	EXPECT_EQ(DONE, doorbell_ack(other, 1));
 	EXPECT_EQ(1, efd_read(back));
 	EXPECT_EQ(0, doorbell_pending(other, 1));
+}
+
+/*
+ * All resamplefds of a line are signalled in the order of their assignment: epoll(7) lists
+ * files in the order in which they became ready.
+ */
+TEST_F(resample, in_the_order_of_assignment)
+{
+	enum { NR = 9 };
+	struct epoll_event event = { .events = EPOLLIN | EPOLLET }, events[NR + 1];
+	struct source sources[NR];
+	int epoll, i, round;
+
+	for (i = 0; i < NR; i++)
+		sources[i] = new_source(_metadata, self->db);
+	/* One in the middle is assigned again, and so is the last one now. */
+	ASSERT_EQ(0, doorbell_deassign_irqfd(self->db, sources[3].in, 0));
+	ASSERT_EQ(0, doorbell_assign_resampled(self->db, sources[3].in, 0, sources[3].res));
+	for (round = 0; round < 3; round++) {
+		epoll = epoll_create1(EPOLL_CLOEXEC);
+		ASSERT_LE(0, epoll);
+		/* The order of these calls is another one. */
+		for (i = NR - 1; i >= 0; i--) {
+			event.data.u32 = i;
+			ASSERT_EQ(0, epoll_ctl(epoll, EPOLL_CTL_ADD, sources[i].res, &event));
+		}
+		ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
+		if (round)
+			EXPECT_EQ(1, doorbell_mask(self->db, 0));
+		EXPECT_EQ(round ? POSTPONED : DONE, doorbell_ack(self->db, 0));
+		/* At the ack, or at the unmask. */
+		if (round)
+			EXPECT_EQ(0, doorbell_unmask(self->db, 0));
+		ASSERT_EQ(NR, epoll_wait(epoll, events, NR + 1, 0));
+		for (i = 0; i < NR; i++) {
+			static const uint32_t order[NR] = { 0, 1, 2, 4, 5, 6, 7, 8, 3 };
+
+			EXPECT_EQ(order[i], events[i].data.u32);
+		}
+		for (i = 0; i < NR; i++)
+			EXPECT_EQ(1, efd_read(sources[i].res));
+		close(epoll);
+	}
 }
 
 /* The lines of /proc/PID/fdinfo about resamplefds. */

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Calls for a line whose owner is another thread, in the middle of a delivery: UNMASK and
+ * CLEAR wait for the owner, and a message that is withdrawn is counted as dropped.
+ */
+#include "slow_line.h"
+
+#define AUTO		DOORBELL_MASK_AUTO
+#define AUTOMASK	DOORBELL_LINE_AUTOMASK
+#define AUTOMASKED	(AUTOMASK | MASKED_FOR(AUTO))
+
+/* The time of a delivery. The other thread's call has to begin within it. */
+#define DELIVERY_US	2000
+
+/* The rounds in which the other thread's call has begun before the delivery had ended. */
+#define OVERLAPS_MIN	3
+
+FIXTURE(owned) {
+	int kmsg;
+	struct slow_line slow;
+	/* The owner: it rings once for each round. */
+	atomic_uint go;
+	atomic_uint done;
+	atomic_bool stop;
+	pthread_t thread;
+};
+
+static void *own(void *arg)
+{
+	struct _test_data_owned *self = arg;
+	unsigned int round;
+
+	pin_to(1);
+	for (round = 1;; round++) {
+		while (atomic_load(&self->go) != round) {
+			if (atomic_load(&self->stop))
+				return NULL;
+			sched_yield();
+		}
+		doorbell_ring(self->slow.db, 0);
+		atomic_store(&self->done, round);
+	}
+}
+
+FIXTURE_SETUP(owned)
+{
+	self->kmsg = kmsg_open();
+	pin_to(0);
+	slow_line_setup(_metadata, &self->slow, DELIVERY_US);
+	ASSERT_EQ(0, pthread_create(&self->thread, NULL, own, self));
+}
+
+FIXTURE_TEARDOWN(owned)
+{
+	atomic_store(&self->stop, true);
+	pthread_join(self->thread, NULL);
+	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
+}
+
+/* Begins a round: returns as soon as the owner has counted the delivery that it makes. */
+#define BEGIN(round) do {						\
+	const uint64_t __before = slow_line_deliveries(&self->slow);	\
+									\
+	atomic_store(&self->go, round);					\
+	ASSERT_TRUE(SPIN_FOR(slow_line_deliveries(&self->slow) != __before)); \
+} while (0)
+
+/* Ends a round: waits for the owner. */
+#define END(round)	ASSERT_TRUE(SPIN_FOR(atomic_load(&self->done) == (round)))
+
+/* Returns true while the owner is in its call. */
+#define OWNED(round)	(atomic_load(&self->done) != (round))
+
+TEST_F(owned, unmask_waits)
+{
+	struct rounds race = ROUNDS(10, 200);
+	unsigned int round, overlaps = 0, gave_up = 0;
+
+	ASSERT_EQ(0, doorbell_unmask_for(self->slow.db, 0, AUTO));
+	ASSERT_EQ(0, doorbell_set_type_automask(self->slow.db, 0, DOORBELL_TYPE_EDGE));
+	for (round = 1; more_rounds(&race, round) || lacks(&race, overlaps < OVERLAPS_MIN);
+	     round++) {
+		BEGIN(round);
+		/* The line masked itself when the delivery began. */
+		overlaps += OWNED(round);
+		ASSERT_EQ(0, doorbell_unmask_for(self->slow.db, 0, AUTO));
+		gave_up += line_of(_metadata, self->slow.db, 0).state != AUTOMASK;
+		END(round);
+		ASSERT_EQ(0, doorbell_unmask_for(self->slow.db, 0, AUTO));
+	}
+	EXPECT_EQ(0, gave_up);
+	/* Otherwise the test proves nothing. */
+	EXPECT_LE(OVERLAPS_MIN, overlaps);
+}
+
+TEST_F(owned, clear_waits)
+{
+	const int db = self->slow.db;
+	unsigned int round, overlaps = 0, gave_up = 0;
+	struct rounds race = ROUNDS(10, 200);
+	uint64_t dropped = 0;
+
+	ASSERT_EQ(0, doorbell_set_type_automask(db, 0, DOORBELL_TYPE_EDGE));
+	for (round = 1; more_rounds(&race, round) || lacks(&race, overlaps < OVERLAPS_MIN);
+	     round++) {
+		BEGIN(round);
+		ASSERT_EQ(DOORBELL_RING_MASKED, doorbell_ring(db, 0));
+		overlaps += OWNED(round);
+		gave_up += doorbell_clear(db, 0) != 1;
+		gave_up += line_of(_metadata, db, 0).state != AUTOMASKED;
+		ASSERT_EQ(++dropped, line_of(_metadata, db, 0).dropped);
+		END(round);
+		ASSERT_EQ(0, doorbell_unmask_for(db, 0, AUTO));
+	}
+	EXPECT_EQ(0, gave_up);
+	EXPECT_LE(OVERLAPS_MIN, overlaps);
+}
+
+/* A level that is raised and lowered during a delivery, after an ack: its message is dropped. */
+TEST_F(owned, withdrawn_is_dropped)
+{
+	const int db = self->slow.db;
+	unsigned int round, overlaps = 0, withdrawn = 0;
+	struct rounds race = ROUNDS(10, 200);
+	struct doorbell_query query;
+
+	ASSERT_EQ(0, doorbell_set_type(db, 0, DOORBELL_TYPE_LEVEL));
+	for (round = 1; more_rounds(&race, round) || lacks(&race, overlaps < OVERLAPS_MIN);
+	     round++) {
+		BEGIN(round);
+		ASSERT_EQ(DOORBELL_ACK_DONE, doorbell_ack(db, 0));
+		ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_set_level(db, 0, 1));
+		switch (doorbell_set_level(db, 0, 0)) {
+		case 0:
+			/* The owner had left before, and the message was sent. */
+			ASSERT_EQ(DOORBELL_ACK_DONE, doorbell_ack(db, 0));
+			break;
+		case 1:
+			withdrawn++;
+			overlaps += OWNED(round);
+			break;
+		default:
+			ASSERT_TRUE(false);
+		}
+		END(round);
+		query = line_of(_metadata, db, 0);
+		ASSERT_EQ(withdrawn, query.dropped);
+		ASSERT_EQ(DOORBELL_LINE_LEVEL, query.state);
+		ASSERT_TRUE(status_agrees(self->slow.status, &query));
+	}
+	EXPECT_LE(OVERLAPS_MIN, overlaps);
+}
+
+TEST_HARNESS_MAIN
