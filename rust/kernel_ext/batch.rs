@@ -7,6 +7,7 @@
 //! thousands. A node is queued once at a time.
 
 use super::{
+    coverage::CoverageHandle,
     deferred::{
         impl_has_deferred_of,
         Deferred,
@@ -66,6 +67,7 @@ pub(crate) struct Batch<T: RunInBatch> {
     /// Set while objects are being run.
     running: Atomic<u32>,
     number: u32,
+    coverage: CoverageHandle,
     _objects: core::marker::PhantomData<fn(&T)>,
 }
 
@@ -122,6 +124,7 @@ impl<T: RunInBatch> Batch<T> {
                 taken <- new_mutex!(Taken(core::ptr::null_mut()), "doorbell_batch"),
                 running: Atomic::new(0),
                 number,
+                coverage: CoverageHandle::current(),
                 _objects: core::marker::PhantomData,
             }),
             flags,
@@ -182,9 +185,11 @@ impl<T: RunInBatch> Run<OwnerWork> for Batch<T> {
         // The barrier of the exchange that clears an object's `queued` orders this store before it.
         // A thread that finds `queued` clear also finds this set, unless the object has been run.
         self.running.store(1u32, Relaxed);
-        let all = self.take(MAX_RUN, |object| {
-            object.run_in_batch();
-            cond_resched();
+        let all = self.coverage.record(|| {
+            self.take(MAX_RUN, |object| {
+                object.run_in_batch();
+                cond_resched();
+            })
         });
         self.running.store(0u32, Release);
         if !all {

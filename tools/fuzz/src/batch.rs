@@ -59,6 +59,8 @@ pub enum Work<'a> {
         seed: u64,
         /// The number of programs.
         count: usize,
+        /// One thread makes all calls.
+        alone: bool,
     },
     /// These programs, so many times.
     Replay(&'a [Program], usize),
@@ -98,10 +100,11 @@ pub fn run(batch: Batch, work: Work<'_>) -> ! {
             corpus,
             seed,
             count,
+            alone,
         } => {
             let mut random = fastrand::Rng::with_seed(seed);
             for _ in 0..count {
-                let program = if corpus.is_empty() || random.u32(..5) == 0 {
+                let mut program = if corpus.is_empty() || random.u32(..5) == 0 {
                     generate(&mut random)
                 } else {
                     // The newer half is the less explored one.
@@ -110,6 +113,10 @@ pub fn run(batch: Batch, work: Work<'_>) -> ! {
                     let other = &corpus[random.usize(..corpus.len())];
                     mutate(&mut random, base, other)
                 };
+                if alone {
+                    program.calls.retain(|call| call.form().name != "fork");
+                    program.calls.iter_mut().for_each(|call| call.thread = 0);
+                }
                 runner.explore(program);
             }
         }
@@ -119,6 +126,7 @@ pub fn run(batch: Batch, work: Work<'_>) -> ! {
 
 impl Runner {
     fn new(batch: Batch, world: &'static World) -> Self {
+        let of_workers = Kcov::of_workers();
         let workers = (1..THREADS)
             .map(|thread| worker(batch, world, thread))
             .collect();
@@ -129,7 +137,7 @@ impl Runner {
             batch,
             world,
             hand: Hand::new(world, 0),
-            of_workers: Kcov::of_workers(),
+            of_workers,
             kcov: Kcov::of_thread(),
             workers,
         }

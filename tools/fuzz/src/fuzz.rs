@@ -228,6 +228,8 @@ impl Fuzzer<'_> {
         let mut batch = self.batch;
         batch.job = number;
         let corpus: Vec<Program>;
+        // At the limit, a page fault of another thread would call the OOM killer.
+        let limited = self.environment.can_limit() && self.random.u32(..8) == 0;
         let work = if batches == 0 {
             Work::Replay(seeds, 1)
         } else {
@@ -237,11 +239,15 @@ impl Fuzzer<'_> {
                 corpus: &corpus,
                 seed: self.random.u64(..),
                 count: BATCH,
+                alone: limited,
             }
         };
         let kill = batches > 0 && self.random.u32(..8) == 0;
         let kill_after = kill.then(|| Duration::from_millis(self.random.u64(..400)));
         let job = Job::start(batch, work, kill_after).context("start a child")?;
+        if limited && batches > 0 {
+            self.environment.limit(job.child());
+        }
         Ok(job)
     }
 

@@ -89,6 +89,11 @@ impl Job {
         })
     }
 
+    /// Returns the number of the process.
+    pub fn child(&self) -> i32 {
+        self.child
+    }
+
     /// Returns the descriptor that is readable when there are messages, or at the end.
     pub fn descriptor(&self) -> RawFd {
         self.from

@@ -15,9 +15,6 @@ const KCOV_INIT_TRACE: u32 = 0x8008_6301;
 const KCOV_ENABLE: u32 = 0x6364;
 const KCOV_REMOTE_ENABLE: u32 = 0x4018_6366;
 
-/// The handle of the work that other threads do for this process, see Documentation/dev-tools/kcov.rst.
-const COMMON_HANDLE: u64 = 1;
-
 /// A trace that KCOV writes. It ends with the process.
 #[derive(Debug)]
 pub struct Kcov {
@@ -40,12 +37,13 @@ impl Kcov {
         (sys::ioctl(fd, KCOV_ENABLE, 0) == 0).then_some(kcov)
     }
 
-    /// Starts a trace of what the module's worker does for contexts that the calling thread opens. The
-    /// module must be built for that.
+    /// Starts a trace of the module's workers, for contexts that the calling thread opens, and the threads that
+    /// it starts from now on.
     pub fn of_workers() -> Option<Self> {
         let (fd, kcov) = Self::open()?;
-        // struct kcov_remote_arg: trace mode, area size, number of handles, common handle.
-        let argument = [(WORDS as u64) << 32, 0, COMMON_HANDLE];
+        // struct kcov_remote_arg: trace mode, area size, number of handles, common handle. The handle is a number
+        // that no other process uses.
+        let argument = [(WORDS as u64) << 32, 0, u64::from(std::process::id())];
         let enabled = sys::ioctl(fd, KCOV_REMOTE_ENABLE, argument.as_ptr() as u64);
         (enabled == 0).then_some(kcov)
     }

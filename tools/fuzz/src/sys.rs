@@ -385,6 +385,18 @@ pub fn map_words(fd: RawFd, words: usize) -> io::Result<&'static [std::sync::ato
     Ok(unsafe { std::slice::from_raw_parts(at.cast(), words) })
 }
 
+/// Mounts the second hierarchy of cgroups.
+pub fn mount_cgroup(at: &std::path::Path) -> io::Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    let at = std::ffi::CString::new(at.as_os_str().as_bytes())?;
+    let (kind, null) = (c"cgroup2".as_ptr(), std::ptr::null());
+    // SAFETY: The strings are valid, and only read.
+    match unsafe { libc::mount(kind, at.as_ptr(), kind, 0, null) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Returns the time of CLOCK_MONOTONIC in nanoseconds.
 pub fn now() -> u64 {
     let mut time = libc::timespec {

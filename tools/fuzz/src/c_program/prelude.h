@@ -355,9 +355,12 @@ static long do_map(u64 map, u64 number, u64 kind, u64 pages, u64 protection, u64
 
 static long do_unmap(u64 map, u64 first, u64 pages)
 {
+	void *at;
+
 	first %= MAP_PAGES;
-	return mmap(map_at(map) + first * PAGE, (1 + (pages - 1) % (MAP_PAGES - first)) * PAGE,
-		    PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED ? -1 : 0;
+	at = mmap(map_at(map) + first * PAGE, (1 + (pages - 1) % (MAP_PAGES - first)) * PAGE,
+		  PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	return at == MAP_FAILED ? -1 : 0;
 }
 
 static long do_protect(u64 map, u64 protection)
@@ -388,12 +391,14 @@ static struct io_uring_params params;
 
 static int ring(void)
 {
+	int both = PROT_READ | PROT_WRITE;
+
 	if (ring_fd >= 0)
 		return ring_fd;
 	memset(&params, 0, sizeof(params));
 	ring_fd = syscall(SYS_io_uring_setup, 4, &params);
-	rings = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, ring_fd, IORING_OFF_SQ_RING);
-	entry = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, ring_fd, IORING_OFF_SQES);
+	rings = mmap(NULL, 4 * PAGE, both, MAP_SHARED, ring_fd, IORING_OFF_SQ_RING);
+	entry = mmap(NULL, PAGE, both, MAP_SHARED, ring_fd, IORING_OFF_SQES);
 	return ring_fd;
 }
 
@@ -457,8 +462,10 @@ static long do_fail_nth(u64 nth)
 
 static long do_pause(u64 spins)
 {
-	for (volatile u64 at = 0; at < spins % 1000; at++)
-		;
+	u64 at;
+
+	for (at = 0; at < spins % 1000; at++)
+		asm volatile("" : : : "memory");
 	return sched_yield();
 }
 
