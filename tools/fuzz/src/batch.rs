@@ -62,6 +62,8 @@ pub enum Work<'a> {
         /// One thread makes all calls.
         alone: bool,
     },
+    /// The programs to begin with. Those that reach something new are sent as they are.
+    Seeds(&'a [Program]),
     /// These programs, so many times.
     Replay(&'a [Program], usize),
 }
@@ -90,6 +92,15 @@ pub fn run(batch: Batch, work: Work<'_>) -> ! {
     };
     let mut runner = Runner::new(batch, Box::leak(Box::new(world)));
     match work {
+        Work::Seeds(programs) => {
+            for program in programs {
+                let features = runner.new_features(program);
+                if !features.is_empty() {
+                    batch.shared.see(&features);
+                    runner.send(&Message::Found(program.clone(), features));
+                }
+            }
+        }
         Work::Replay(programs, times) => {
             for program in (0..times).flat_map(|_| programs) {
                 let features = runner.run(program);
@@ -145,9 +156,7 @@ impl Runner {
 
     /// Runs a program. If it reaches something new, sends it, without the calls that are not needed.
     fn explore(&mut self, mut program: Program) {
-        let shared = self.batch.shared;
-        let mut features = self.run(&program);
-        features.retain(|feature| shared.is_new(*feature));
+        let features = self.new_features(&program);
         if features.is_empty() {
             return;
         }
@@ -159,8 +168,15 @@ impl Runner {
                 program = shorter;
             }
         }
-        shared.see(&features);
+        self.batch.shared.see(&features);
         self.send(&Message::Found(program, features));
+    }
+
+    /// Runs a program. Returns its features that are new.
+    fn new_features(&mut self, program: &Program) -> Vec<u32> {
+        let mut features = self.run(program);
+        features.retain(|feature| self.batch.shared.is_new(*feature));
+        features
     }
 
     fn send(&self, message: &Message) {

@@ -18,6 +18,7 @@ use anyhow::Context;
 use std::{
     collections::HashSet,
     fmt, fs,
+    hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -95,11 +96,12 @@ pub fn batch(module: &Path, jobs: usize, oracle: bool) -> anyhow::Result<Batch> 
     // A module without KCOV has no blocks, and one that is not there either.
     let blocks = BlockMap::new(module).unwrap_or_default();
     crate::arena::map().context("reserve memory")?;
-    let shared = Shared::new(blocks.blocks.len(), jobs).context("map memory")?;
+    let shared = Shared::new(blocks.blocks.len(), jobs + 1).context("map memory")?;
     Ok(Batch {
         shared: Box::leak(Box::new(shared)),
         blocks: Box::leak(Box::new(blocks)),
-        job: 0,
+        // One more job, for reductions beside the others.
+        job: jobs,
         pipe: -1,
         oracle,
     })
@@ -231,10 +233,13 @@ impl Fuzzer<'_> {
         // At the limit, a page fault of another thread would call the OOM killer.
         let limited = self.environment.can_limit() && self.random.u32(..8) == 0;
         let work = if batches == 0 {
-            Work::Replay(seeds, 1)
+            Work::Seeds(seeds)
         } else {
-            let programs = self.corpus.iter().map(|entry| &entry.program).chain(seeds);
-            corpus = programs.cloned().collect();
+            corpus = self
+                .corpus
+                .iter()
+                .map(|entry| entry.program.clone())
+                .collect();
             Work::Fuzz {
                 corpus: &corpus,
                 seed: self.random.u64(..),
@@ -273,7 +278,11 @@ impl Fuzzer<'_> {
 
     /// Prints, reduces and writes a failure, unless its kind and first line are known.
     fn fail(&mut self, failure: Failure) {
-        let title = failure.text.lines().next().unwrap_or_default().to_owned();
+        let mut lines = failure
+            .text
+            .lines()
+            .filter(|line| !line.contains("cut here"));
+        let title = lines.next().unwrap_or_default().to_owned();
         // Numbers differ between two reports of one mistake.
         let key: String = title.chars().filter(|c| !c.is_ascii_hexdigit()).collect();
         if !self.known.insert(format!("{:?} {key}", failure.kind))
@@ -343,8 +352,11 @@ impl Fuzzer<'_> {
     fn write_results(&self) -> anyhow::Result<()> {
         let corpus = self.options.out.join("corpus");
         fs::create_dir_all(&corpus).with_context(|| format!("create {}", corpus.display()))?;
-        for (number, program) in self.minimal().iter().enumerate() {
-            fs::write(corpus.join(format!("{number:05}.txt")), program.to_string())?;
+        for program in self.minimal() {
+            let text = program.to_string();
+            let mut hasher = DefaultHasher::new();
+            text.hash(&mut hasher);
+            fs::write(corpus.join(format!("{:016x}.txt", hasher.finish())), text)?;
         }
         let blocks = &self.batch.blocks.blocks;
         let reached = self.batch.shared.reached().map(|at| &blocks[at]);

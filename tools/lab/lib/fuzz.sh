@@ -12,8 +12,19 @@ fuzz() {
 	guest_command "${KVM[@]}" doorbell-fuzz fuzz --duration "$duration" \
 		--corpus /doorbell/tools/fuzz/seeds --corpus /doorbell/out/fuzz/corpus "$@"
 	rc=$?
+	old_programs "$RUN/guest/files/out/fuzz/corpus"
 	[[ ! -s $RUN/guest/files/out/fuzz/reached ]] || coverage "/build/${RUN##*/}/guest/files/out/fuzz/reached" || rc=1
 	return $rc
+}
+
+# old_programs DIRECTORY: removes the programs of the corpus that are not in the directory, the corpus of
+# the last run
+old_programs() {
+	local file
+	[[ -d $1 ]] || return
+	for file in out/fuzz/corpus/*.txt; do
+		[[ -e $1/${file##*/} ]] || rm -f "$file"
+	done
 }
 
 # coverage FILE: prints what the blocks in FILE, a path in the tree, are of each source file

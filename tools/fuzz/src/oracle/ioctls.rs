@@ -16,7 +16,8 @@ impl Oracle {
         let name = call.form().name;
         let context = self.context(call.values[0])?;
         let ok = result >= 0;
-        let plain = call.get("at") == 0 && call.get("reserved") == 0;
+        let plain =
+            matches!(call.get("at") % arena::PLACES, 0 | 1 | 7) && call.get("reserved") == 0;
         let efault = result == -i64::from(libc::EFAULT);
         let key = self.key(call.values[0], call.get("line"));
         if matches!(call.get("at") % arena::PLACES, 3 | 4) {
@@ -37,7 +38,7 @@ impl Oracle {
                 // The call may have made its changes before it failed.
                 self.off |= ok || efault;
             }
-            "moderate" if ok && call.get("flags") == 0 => self.forget(key?),
+            "moderate" if ok && call.get("flags") as u32 == 0 => self.forget(key?),
             "summary" | "restore" if ok => self.off = true,
             "region" if ok && call.get("flags") & 1 == 0 => self.off = true,
             "regions" if ok => self.off = true,
@@ -163,7 +164,7 @@ impl Oracle {
                 let resamplefd = (flags != 0)
                     .then(|| self.eventfd(call.get("resamplefd").wrapping_sub(1)))
                     .flatten();
-                let unknown = flags != 0 && resamplefd.is_none();
+                let unknown = flags != 0 && resamplefd.is_none() || self.eventfds[id].semaphore;
                 let peeked = self.peeked;
                 self.eventfds[id].listener = Some(key);
                 let line = self.line(key);
