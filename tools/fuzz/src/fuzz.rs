@@ -166,7 +166,7 @@ impl Fuzzer<'_> {
         let mut jobs: Vec<Option<Job>> = (0..self.options.jobs).map(|_| None).collect();
         let mut printed = Instant::now();
         let mut batches = 0;
-        while !self.is_over() || jobs.iter().any(Option::is_some) {
+        loop {
             for (number, job) in jobs.iter_mut().enumerate() {
                 let Some(running) = job else {
                     if !self.is_over() {
@@ -182,6 +182,11 @@ impl Fuzzer<'_> {
                 let Some(end) = end else { continue };
                 *job = None;
                 self.ended(number, end);
+            }
+            if self.is_over() {
+                // Their programs end with them.
+                jobs.iter_mut().for_each(|job| *job = None);
+                break;
             }
             self.environment.step(&mut self.random);
             let lines = log.read();

@@ -65,6 +65,8 @@ pub struct Oracle {
     off: bool,
     /// The count of the eventfd that the call is about to make an irqfd.
     peeked: Option<u64>,
+    /// An allocation or user copy of the next call fails.
+    injected: bool,
     /// The lines that the call has rung by relays.
     relayed: Vec<Key>,
     /// The lines that the call has changed itself.
@@ -99,6 +101,11 @@ impl Oracle {
         }
         self.relayed.clear();
         self.touched.clear();
+        if std::mem::take(&mut self.injected) && result < 0 {
+            // A failed call changes nothing, but one for a set of lines can fail after its changes.
+            self.off |= result == -i64::from(libc::EFAULT);
+            return Ok(());
+        }
         match call.form().action {
             Action::Other(op) => self.other(op, call, result),
             Action::Store(..) => {}
@@ -261,6 +268,7 @@ impl Oracle {
                     self.contexts[context].mapped = true;
                 }
             }
+            Op::FailNth => self.injected = true,
             Op::UringWriteEventFd | Op::UringNotify | Op::Fork => self.off = true,
             _ => {}
         }
