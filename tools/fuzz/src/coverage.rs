@@ -118,10 +118,8 @@ fn resolve(module: &Path, all: &[Block]) -> anyhow::Result<Vec<Option<Function>>
             .spawn()
             .context("addr2line")?;
         // An offset is that behind the call.
-        let addresses: String = rest[..len]
-            .iter()
-            .map(|(_, at)| format!("{:#x}\n", at - 1))
-            .collect();
+        let lines = rest[..len].iter().map(|(_, at)| format!("{:#x}", at - 1));
+        let addresses = lines.collect::<Vec<_>>().join("\n") + "\n";
         let mut input = child.stdin.take().context("addr2line")?;
         let writer = std::thread::spawn(move || input.write_all(addresses.as_bytes()));
         let output = child.wait_with_output()?;

@@ -365,9 +365,8 @@ impl Fuzzer<'_> {
         }
         let blocks = &self.batch.blocks.blocks;
         let reached = self.batch.shared.reached().map(|at| &blocks[at]);
-        let text: String = reached
-            .map(|(section, at)| format!("{section} {at:#x}\n"))
-            .collect();
+        let lines = reached.map(|(section, at)| format!("{section} {at:#x}"));
+        let text = lines.collect::<Vec<_>>().join("\n") + "\n";
         fs::write(self.options.out.join("reached"), text)?;
         Ok(())
     }

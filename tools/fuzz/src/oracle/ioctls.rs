@@ -219,7 +219,7 @@ impl Oracle {
         let mut signals = Signals::new();
         let mut unknown = false;
         for at in 0..count {
-            if selected[(at / 64) as usize] >> (at % 64) & 1 == 0 {
+            if (selected[(at / 64) as usize] >> (at % 64)) & 1 == 0 {
                 continue;
             }
             let line = self.line((context, first + at));
