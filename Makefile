@@ -55,6 +55,7 @@ help:
 	@echo '  make crate        - check that the client library could be published; publishes nothing'
 	@echo '  make release-check - run all that a release needs; continues after a failure'
 	@echo '  make torture DURATION=60 - run random operations from many threads for 60 seconds'
+	@echo '  make fuzz DURATION=60 - fuzz the device for 60 seconds; FLAVOUR=debug: guided by coverage'
 	@echo '  make samples      - run the samples; each prints its result'
 	@echo '  make bench        - measure assignments, the bus and scaling; ARGS="assign": only that'
 	@echo '  make bench-instructions - count the instructions of each path, of doorbell and of its'
@@ -136,6 +137,9 @@ DURATION ?= 60
 torture:
 	@$(LAB) torture '$(DURATION)' $(ARGS)
 
+fuzz:
+	@$(LAB) fuzz '$(DURATION)' $(ARGS)
+
 lab:
 	@$(LAB) setup
 
@@ -171,5 +175,5 @@ rustfmt rustfmtcheck: have-kdir
 clean: have-kdir
 	+$(kbuild) clean
 
-.PHONY: default help rtt rtt-qemu msix msix-vhost report bench bench-instructions module samples test test-debug torture model mutants check deb test-install crate check-kernels dist release-check shell lab lab-status lab-clean \
+.PHONY: default help rtt rtt-qemu msix msix-vhost report bench bench-instructions module samples test test-debug torture fuzz model mutants check deb test-install crate check-kernels dist release-check shell lab lab-status lab-clean \
 	have-kdir have-rust have-module modules modules_install clippy rustfmt rustfmtcheck rust-analyzer clean

@@ -9,6 +9,7 @@ pub(crate) mod alloc;
 pub(crate) mod batch;
 pub(crate) mod budget;
 pub(crate) mod compat;
+pub(crate) mod coverage;
 pub(crate) mod deferred;
 pub(crate) mod eventfd;
 pub(crate) mod fetch_or;

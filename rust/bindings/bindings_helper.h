@@ -136,6 +136,11 @@ void doorbell_notice_task_work(void);
 int doorbell_orphans_init(void);
 void doorbell_orphans_exit(void);
 void doorbell_orphans_queue(struct work_struct *work);
+#ifdef CONFIG_KCOV
+u64 doorbell_kcov_handle(void);
+void doorbell_kcov_start(u64 handle);
+void doorbell_kcov_stop(void);
+#endif
 #ifdef CONFIG_COMPAT
 unsigned long doorbell_compat_ptr(u32 uptr);
 #endif

@@ -9,6 +9,7 @@
 #include <linux/fault-inject-usercopy.h>
 #include <linux/file.h>
 #include <linux/hrtimer.h>
+#include <linux/kcov.h>
 #include <linux/lockdep.h>
 #include <linux/module.h>
 #include <linux/nsproxy.h>
@@ -705,3 +706,21 @@ bool doorbell_put_user_u64(void *to, u64 value)
 	/* put_user() takes no part in fault injection. */
 	return !should_fail_usercopy() && !put_user(value, (u64 __user *)to);
 }
+
+#ifdef CONFIG_KCOV
+u64 doorbell_kcov_handle(void)
+{
+	return kcov_common_handle().val;
+}
+
+void doorbell_kcov_start(u64 handle)
+{
+	if (handle)
+		kcov_remote_start(kcov_remote_handle(KCOV_SUBSYSTEM_COMMON, handle));
+}
+
+void doorbell_kcov_stop(void)
+{
+	kcov_remote_stop();
+}
+#endif

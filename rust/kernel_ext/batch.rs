@@ -7,6 +7,7 @@
 //! thousands. A node is queued once at a time.
 
 use super::{
+    coverage::CoverageHandle,
     deferred::{
         impl_has_deferred_of,
         Deferred,
@@ -66,6 +67,7 @@ pub(crate) struct Batch<T: RunInBatch> {
     /// Set while objects are being run.
     running: Atomic<u32>,
     number: u32,
+    coverage: CoverageHandle,
     _objects: core::marker::PhantomData<fn(&T)>,
 }
 
@@ -122,6 +124,7 @@ impl<T: RunInBatch> Batch<T> {
                 taken <- new_mutex!(Taken(core::ptr::null_mut()), "doorbell_batch"),
                 running: Atomic::new(0),
                 number,
+                coverage: CoverageHandle::current(),
                 _objects: core::marker::PhantomData,
             }),
             flags,
@@ -196,9 +199,11 @@ impl<T: RunInBatch> Batch<T> {
 
 impl<T: RunInBatch> Run<OwnerWork> for Batch<T> {
     fn run(self: Pin<&Self>) {
-        let all = self.take(MAX_RUN, |object| {
-            object.run_in_batch();
-            cond_resched();
+        let all = self.coverage.record(|| {
+            self.take(MAX_RUN, |object| {
+                object.run_in_batch();
+                cond_resched();
+            })
         });
         if !all {
             Run::<OwnerWork>::queue(self);

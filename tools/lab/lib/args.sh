@@ -69,6 +69,10 @@ check_arguments() {
 		[[ ${1:-} =~ ^[0-9]+([.][0-9]+)?$ ]] ||
 			die "the duration is '${1:-}'" "it is a number of seconds: make torture DURATION=60"
 		;;
+	fuzz)
+		[[ ${1:-} =~ ^[0-9]+([.][0-9]+)?$ ]] ||
+			die "the duration is '${1:-}'" "it is a number of seconds: make fuzz DURATION=60"
+		;;
 	bench-instructions)
 		check_instructions "$@"
 		;;

@@ -96,6 +96,12 @@ check_guarantees() {
 	in_tree "$TREE" python3 /doorbell/tools/lab/lib/guarantees.py /doorbell
 }
 
+# The descriptions for syzkaller have each ioctl, flag and structure of the header.
+check_syzlang() {
+	in_tree "$TREE" python3 /doorbell/tools/lab/lib/syzlang.py /doorbell/include/uapi/linux/doorbell.h \
+		/doorbell/tools/testing/syzkaller/dev_doorbell.txt
+}
+
 built_doorbell() {
 	in_tree "$TREE" "/build/target/$TARGET/release/doorbell" "$@"
 }
@@ -129,7 +135,7 @@ check_man() {
 	bash -n "$BUILD/generated/completions/doorbell.bash"
 }
 
-CHECKS=(rustfmt clippy cargo_fmt cargo_clippy cargo_package checkpatch kernel_doc docs guarantees unsafe orderings mutants imports prose man)
+CHECKS=(rustfmt clippy cargo_fmt cargo_clippy cargo_package checkpatch kernel_doc docs guarantees syzlang unsafe orderings mutants imports prose man)
 
 run_checks() {
 	local check passed=0 failed=0

@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The fuzzer: starts batches, keeps the corpus, collects failures, and prints the result.
+
+use crate::{
+    batch::{Batch, Work},
+    blocks::BlockMap,
+    c_program::c_program,
+    environment::Environment,
+    job::{now, End, Job},
+    program::Program,
+    reduce::{Failure, Kind, Reducer},
+    reports::{self, Log},
+    shared::{Message, Shared},
+    sys,
+};
+use anyhow::Context;
+use std::{
+    collections::HashSet,
+    fmt, fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+/// The number of programs of a batch.
+const BATCH: usize = 200;
+
+/// The time between two lines of progress.
+const PROGRESS: Duration = Duration::from_secs(10);
+
+/// The time for the reduction of one failure.
+const REDUCTION: Duration = Duration::from_secs(300);
+
+/// The number of failures after which the run ends.
+const MAX_FAILURES: usize = 5;
+
+/// The options of a run.
+#[derive(Debug)]
+pub struct Options {
+    /// The time that the run takes.
+    pub duration: Duration,
+    /// The number of calls after which it ends.
+    pub calls: u64,
+    /// The seed of the random numbers.
+    pub seed: u64,
+    /// The number of children at a time.
+    pub jobs: usize,
+    /// Directories of programs to begin with.
+    pub corpus: Vec<PathBuf>,
+    /// The directory for the corpus, the reached blocks and the reports.
+    pub out: PathBuf,
+    /// The file of the module.
+    pub module: PathBuf,
+    /// Run no oracle.
+    pub no_oracle: bool,
+    /// Reduce no failure.
+    pub no_reduction: bool,
+}
+
+/// A program of the corpus, and the features that it was the first to have.
+struct Entry {
+    program: Program,
+    features: Vec<u32>,
+}
+
+/// The state of a run.
+struct Fuzzer<'a> {
+    options: &'a Options,
+    batch: Batch,
+    random: fastrand::Rng,
+    corpus: Vec<Entry>,
+    known: HashSet<String>,
+    failures: Vec<Failure>,
+    start: Duration,
+    environment: Environment,
+}
+
+/// Reads the programs of a directory.
+pub fn read_corpus(directory: &Path) -> anyhow::Result<Vec<Program>> {
+    let mut paths: Vec<_> = match fs::read_dir(directory) {
+        Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
+        Err(_) => return Ok(Vec::new()),
+    };
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "txt"));
+    paths.sort();
+    let program = |path: &PathBuf| {
+        let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+        Program::parse(&text).with_context(|| format!("{}", path.display()))
+    };
+    paths.iter().map(program).collect()
+}
+
+/// Returns what children need, for `jobs` of them.
+pub fn batch(module: &Path, jobs: usize, oracle: bool) -> anyhow::Result<Batch> {
+    // A module without KCOV has no blocks, and one that is not there either.
+    let blocks = BlockMap::new(module).unwrap_or_default();
+    crate::arena::map().context("reserve memory")?;
+    let shared = Shared::new(blocks.blocks.len(), jobs + 1).context("map memory")?;
+    Ok(Batch {
+        shared: Box::leak(Box::new(shared)),
+        blocks: Box::leak(Box::new(blocks)),
+        // One more job, for reductions beside the others.
+        job: jobs,
+        pipe: -1,
+        oracle,
+    })
+}
+
+/// Runs the fuzzer. Returns true if nothing failed.
+pub fn fuzz(options: &Options) -> anyhow::Result<bool> {
+    let batch = batch(&options.module, options.jobs, !options.no_oracle)?;
+    if batch.blocks.blocks.is_empty() || !Path::new("/sys/kernel/debug/kcov").exists() {
+        println!("blind: the kernel or the module has no KCOV; results of calls guide the fuzzer");
+    }
+    reports::set_up_faults();
+    let mut fuzzer = Fuzzer {
+        options,
+        batch,
+        random: fastrand::Rng::with_seed(options.seed),
+        corpus: Vec::new(),
+        known: HashSet::new(),
+        failures: Vec::new(),
+        start: now(),
+        environment: Environment::new(),
+    };
+    println!("seed {}, {} jobs", options.seed, options.jobs);
+    let mut seeds = Vec::new();
+    for directory in &options.corpus {
+        seeds.extend(read_corpus(directory)?);
+    }
+    fuzzer.run(&seeds)?;
+    fuzzer.write_results()?;
+    println!("{fuzzer}");
+    Ok(fuzzer.failures.is_empty())
+}
+
+impl fmt::Display for Fuzzer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shared = self.batch.shared;
+        let (calls, corpus) = (shared.calls(), self.corpus.len());
+        let (reached, blocks) = (shared.reached().count(), self.batch.blocks.blocks.len());
+        let reports = self.failures.len();
+        write!(f, "{calls} calls, {corpus} programs in the corpus, {reached} of {blocks} blocks, {reports} reports")
+    }
+}
+
+impl Fuzzer<'_> {
+    fn elapsed(&self) -> Duration {
+        now().saturating_sub(self.start)
+    }
+
+    fn is_over(&self) -> bool {
+        let calls = self.batch.shared.calls();
+        self.elapsed() >= self.options.duration
+            || calls >= self.options.calls
+            || self.failures.len() >= MAX_FAILURES
+    }
+
+    fn run(&mut self, seeds: &[Program]) -> anyhow::Result<()> {
+        let mut log = Log::open();
+        let kmemleak = reports::has_kmemleak();
+        if kmemleak {
+            reports::forget_leaks();
+        }
+        let mut jobs: Vec<Option<Job>> = (0..self.options.jobs).map(|_| None).collect();
+        let mut printed = Instant::now();
+        let mut batches = 0;
+        loop {
+            for (number, job) in jobs.iter_mut().enumerate() {
+                let Some(running) = job else {
+                    if !self.is_over() {
+                        *job = Some(self.start_job(number, batches, seeds)?);
+                        batches += 1;
+                    }
+                    continue;
+                };
+                sys::wait_readable(running.descriptor(), 2);
+                let end = running.end();
+                let messages = running.messages();
+                self.receive(messages);
+                let Some(end) = end else { continue };
+                *job = None;
+                self.ended(number, end);
+            }
+            if self.is_over() {
+                // Their programs end with them.
+                jobs.iter_mut().for_each(|job| *job = None);
+                break;
+            }
+            self.environment.step(&mut self.random);
+            let lines = log.read();
+            if !lines.is_empty() {
+                let last = (0..self.options.jobs).flat_map(|job| self.batch.shared.last(job));
+                let programs = last.collect();
+                self.fail(Failure {
+                    kind: Kind::Report,
+                    text: lines.join("\n"),
+                    programs,
+                });
+                // Reductions need the machine for themselves.
+                jobs.iter_mut().for_each(|job| *job = None);
+                log = Log::open();
+            }
+            if printed.elapsed() >= PROGRESS {
+                printed = Instant::now();
+                println!("{} s: {self}", self.elapsed().as_secs());
+            }
+        }
+        self.environment.restore();
+        if kmemleak && self.failures.is_empty() {
+            let text = reports::leaks();
+            if !text.is_empty() {
+                let programs = self
+                    .corpus
+                    .iter()
+                    .map(|entry| entry.program.clone())
+                    .collect();
+                self.fail(Failure {
+                    kind: Kind::Leak,
+                    text,
+                    programs,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn start_job(
+        &mut self,
+        number: usize,
+        batches: usize,
+        seeds: &[Program],
+    ) -> anyhow::Result<Job> {
+        let mut batch = self.batch;
+        batch.job = number;
+        let corpus: Vec<Program>;
+        // At the limit, a page fault of another thread would call the OOM killer.
+        let limited = self.environment.can_limit() && self.random.u32(..8) == 0;
+        let work = if batches == 0 {
+            Work::Seeds(seeds)
+        } else {
+            corpus = self
+                .corpus
+                .iter()
+                .map(|entry| entry.program.clone())
+                .collect();
+            Work::Fuzz {
+                corpus: &corpus,
+                seed: self.random.u64(..),
+                count: BATCH,
+                alone: limited,
+            }
+        };
+        let kill = batches > 0 && self.random.u32(..8) == 0;
+        let kill_after = kill.then(|| Duration::from_millis(self.random.u64(..400)));
+        let job = Job::start(batch, work, kill_after).context("start a child")?;
+        if limited && batches > 0 {
+            self.environment.limit(job.child());
+        }
+        Ok(job)
+    }
+
+    fn receive(&mut self, messages: Vec<Message>) {
+        for message in messages {
+            match message {
+                Message::Found(program, features) => self.corpus.push(Entry { program, features }),
+                Message::Wrong(program, text) => self.fail(Failure {
+                    kind: Kind::Wrong,
+                    text,
+                    programs: vec![program],
+                }),
+            }
+        }
+    }
+
+    fn ended(&mut self, number: usize, end: End) {
+        let programs = self.batch.shared.last(number);
+        if let Some(failure) = Failure::of_end(end, programs) {
+            self.fail(failure);
+        }
+    }
+
+    /// Prints, reduces and writes a failure, unless its kind and first line are known.
+    fn fail(&mut self, failure: Failure) {
+        let mut lines = failure
+            .text
+            .lines()
+            .filter(|line| !line.contains("cut here"));
+        let title = lines.next().unwrap_or_default().to_owned();
+        // Numbers differ between two reports of one mistake.
+        let key: String = title.chars().filter(|c| !c.is_ascii_hexdigit()).collect();
+        if !self.known.insert(format!("{:?} {key}", failure.kind))
+            || self.failures.len() >= MAX_FAILURES
+        {
+            return;
+        }
+        println!("{:?}: {title}", failure.kind);
+        let (failure, again) = if self.options.no_reduction {
+            (failure, false)
+        } else {
+            println!("reducing it ...");
+            Reducer::new(self.batch, REDUCTION).reduce(&failure)
+        };
+        if let Err(error) = self.write_failure(&failure, again) {
+            println!("cannot write the report: {error:#}");
+        }
+        self.failures.push(failure);
+    }
+
+    fn write_failure(&self, failure: &Failure, again: bool) -> anyhow::Result<()> {
+        let directory = self
+            .options
+            .out
+            .join(format!("report-{}", self.failures.len() + 1));
+        fs::create_dir_all(&directory)?;
+        let again = if again {
+            "the programs cause it again"
+        } else {
+            "not reproduced"
+        };
+        let report = format!("{:?}, {again}\n{}\n", failure.kind, failure.text);
+        fs::write(directory.join("report.txt"), &report)?;
+        for (number, program) in failure.programs.iter().enumerate() {
+            fs::write(
+                directory.join(format!("program-{number}.txt")),
+                program.to_string(),
+            )?;
+            fs::write(
+                directory.join(format!("program-{number}.c")),
+                c_program(program),
+            )?;
+        }
+        print!("{report}");
+        if let Some(program) = failure.programs.last() {
+            println!("the program, also in {}:\n{program}", directory.display());
+        }
+        Ok(())
+    }
+
+    /// Returns the programs that are needed for all features, those with most of them first.
+    fn minimal(&self) -> Vec<&Program> {
+        let mut entries: Vec<&Entry> = self.corpus.iter().collect();
+        entries.sort_by_key(|entry| std::cmp::Reverse(entry.features.len()));
+        let mut covered = HashSet::new();
+        entries.retain(|entry| {
+            entry
+                .features
+                .iter()
+                .filter(|feature| covered.insert(**feature))
+                .count()
+                > 0
+        });
+        entries.iter().map(|entry| &entry.program).collect()
+    }
+
+    fn write_results(&self) -> anyhow::Result<()> {
+        let corpus = self.options.out.join("corpus");
+        fs::create_dir_all(&corpus).with_context(|| format!("create {}", corpus.display()))?;
+        for program in self.minimal() {
+            let text = program.to_string();
+            let mut hasher = DefaultHasher::new();
+            text.hash(&mut hasher);
+            fs::write(corpus.join(format!("{:016x}.txt", hasher.finish())), text)?;
+        }
+        let blocks = &self.batch.blocks.blocks;
+        let reached = self.batch.shared.reached().map(|at| &blocks[at]);
+        let lines = reached.map(|(section, at)| format!("{section} {at:#x}"));
+        let text = lines.collect::<Vec<_>>().join("\n") + "\n";
+        fs::write(self.options.out.join("reached"), text)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Reduction of a failure: programs, calls and values are removed as long as it still happens.
+
+use crate::{
+    batch::{Batch, Work},
+    job::{End, Job},
+    program::Program,
+    reports::{self, Log},
+    shared::Message,
+    sys,
+};
+use std::time::{Duration, Instant};
+
+/// The number of runs of a program of several threads, whose failures depend on time.
+const TIMES: usize = 40;
+
+/// The kind of a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The oracle predicted another result or state.
+    Wrong,
+    /// The kernel has written a report to its log.
+    Report,
+    /// A call neither ended nor was interrupted.
+    Hang,
+    /// A child died.
+    Death,
+    /// kmemleak has found memory.
+    Leak,
+}
+
+/// A failure.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The kind.
+    pub kind: Kind,
+    /// The text of the report.
+    pub text: String,
+    /// Programs of which at least one is to blame. The last one is the most likely.
+    pub programs: Vec<Program>,
+}
+
+impl Failure {
+    /// Returns the failure that an unexpected end of a child is, if it is one.
+    pub fn of_end(end: End, programs: Vec<Program>) -> Option<Self> {
+        let (kind, text) = match end {
+            End::Done | End::Killed => return None,
+            End::Died(status) => (Kind::Death, format!("a child died with status {status:#x}")),
+            End::Hung(true) => (
+                Kind::Hang,
+                "a call did not end before the process was killed".into(),
+            ),
+            End::Hung(false) => (Kind::Hang, "a process cannot be killed".into()),
+        };
+        Some(Self {
+            kind,
+            text,
+            programs,
+        })
+    }
+}
+
+/// Runs the programs, and returns the failure that they cause, if any. Waits for leaks only if `leaks` is true.
+pub fn replay(batch: Batch, programs: &[Program], times: usize, leaks: bool) -> Option<Failure> {
+    let mut log = Log::open();
+    if leaks {
+        reports::forget_leaks();
+    }
+    let mut job = Job::start(batch, Work::Replay(programs, times), None).ok()?;
+    let mut found = None;
+    let end = loop {
+        sys::wait_readable(job.descriptor(), 20);
+        for message in job.messages() {
+            if let Message::Wrong(program, text) = message {
+                found.get_or_insert(Failure {
+                    kind: Kind::Wrong,
+                    text,
+                    programs: vec![program],
+                });
+            }
+        }
+        if let Some(end) = job.end() {
+            break end;
+        }
+    };
+    // Callbacks and kworkers report a little later.
+    std::thread::sleep(Duration::from_millis(50));
+    let lines = log.read();
+    if !lines.is_empty() {
+        return Some(Failure {
+            kind: Kind::Report,
+            text: lines.join("\n"),
+            programs: programs.to_vec(),
+        });
+    }
+    let ended = Failure::of_end(end, programs.to_vec());
+    if let Some(failure) = ended.or(found) {
+        return Some(failure);
+    }
+    let text = if leaks {
+        reports::leaks()
+    } else {
+        String::new()
+    };
+    (!text.is_empty()).then(|| Failure {
+        kind: Kind::Leak,
+        text,
+        programs: programs.to_vec(),
+    })
+}
+
+/// Reduces failures, for a limited time each.
+pub struct Reducer {
+    batch: Batch,
+    end: Instant,
+}
+
+impl Reducer {
+    /// Creates a reducer that stops after `limit`.
+    pub fn new(batch: Batch, limit: Duration) -> Self {
+        Self {
+            batch,
+            end: Instant::now() + limit,
+        }
+    }
+
+    /// Returns the failure that the programs cause if it is one of `kind`.
+    fn fails(&self, programs: &[Program], kind: Kind) -> Option<Failure> {
+        if Instant::now() > self.end || programs.iter().all(|program| program.calls.is_empty()) {
+            return None;
+        }
+        let parallel = programs.iter().any(|program| !program.is_sequential());
+        let times = match kind {
+            Kind::Leak => 3,
+            _ if parallel => TIMES,
+            _ => 1,
+        };
+        replay(self.batch, programs, times, kind == Kind::Leak)
+            .filter(|failure| failure.kind == kind)
+    }
+
+    /// Returns a smaller failure of the same kind, and true if it happens again and again.
+    pub fn reduce(&self, failure: &Failure) -> (Failure, bool) {
+        let kind = failure.kind;
+        let mut best = failure.clone();
+        let last = best
+            .programs
+            .last()
+            .cloned()
+            .into_iter()
+            .collect::<Vec<_>>();
+        if let Some(again) = self.fails(&last, kind) {
+            best = again;
+        } else if let Some(again) = self.fails(&failure.programs, kind) {
+            best = again;
+        } else {
+            return (best, false);
+        }
+        best.programs = shrink(
+            best.programs,
+            |programs| self.fails(programs, kind).map(|failure| failure.text),
+            &mut best.text,
+        );
+        for at in 0..best.programs.len() {
+            let (before, after) = (
+                best.programs[..at].to_vec(),
+                best.programs[at + 1..].to_vec(),
+            );
+            let around = |program: &Program| {
+                [&before[..], std::slice::from_ref(program), &after[..]].concat()
+            };
+            let program = best.programs[at].clone();
+            let calls = shrink(
+                program.calls,
+                |calls| {
+                    let program = Program {
+                        calls: calls.to_vec(),
+                    };
+                    self.fails(&around(&program), kind)
+                        .map(|failure| failure.text)
+                },
+                &mut best.text,
+            );
+            let program = self.simplify(Program { calls }, kind, around);
+            best.programs[at] = program;
+        }
+        (best, true)
+    }
+
+    /// Replaces values by zero, and threads by the first one.
+    fn simplify(
+        &self,
+        mut program: Program,
+        kind: Kind,
+        around: impl Fn(&Program) -> Vec<Program>,
+    ) -> Program {
+        let mut single = program.clone();
+        single.calls.iter_mut().for_each(|call| call.thread = 0);
+        if single != program && self.fails(&around(&single), kind).is_some() {
+            program = single;
+        }
+        for at in 0..program.calls.len() {
+            for field in 0..program.calls[at].form().fields.len() {
+                let mut simpler = program.clone();
+                simpler.calls[at].values[field] = 0;
+                if simpler != program && self.fails(&around(&simpler), kind).is_some() {
+                    program = simpler;
+                }
+            }
+        }
+        program
+    }
+}
+
+/// Removes parts of a list, halves first, as long as `fails` returns the text of a failure.
+fn shrink<T: Clone>(
+    mut list: Vec<T>,
+    fails: impl Fn(&[T]) -> Option<String>,
+    text: &mut String,
+) -> Vec<T> {
+    let mut size = list.len() / 2;
+    while size > 0 {
+        let mut at = 0;
+        while at < list.len() {
+            let mut shorter = list.clone();
+            shorter.drain(at..(at + size).min(list.len()));
+            match fails(&shorter) {
+                Some(new) if !shorter.is_empty() => {
+                    *text = new;
+                    list = shorter;
+                }
+                _ => at += size,
+            }
+        }
+        size /= 2;
+    }
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_shrinks_to_what_fails() {
+        let mut text = String::new();
+        let fails = |list: &[u32]| {
+            (list.contains(&3) && list.contains(&11)).then(|| format!("{} numbers", list.len()))
+        };
+        assert_eq!(shrink((0..20).collect(), fails, &mut text), [3, 11]);
+        assert_eq!(text, "2 numbers");
+    }
+}

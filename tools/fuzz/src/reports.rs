@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Reports of the kernel: its log, and kmemleak.
+
+use crate::sys;
+use std::{fs, os::fd::RawFd, path::Path, time::Duration};
+
+/// The debug file system.
+const DEBUG: &str = "/sys/kernel/debug";
+
+/// Texts of which a kernel log must have none, as in tools/lab/lib/guest.sh.
+const BAD: [&str; 30] = [
+    "WARNING:",
+    "BUG:",
+    "kernel BUG",
+    "cut here",
+    "Oops",
+    "Call Trace",
+    "general protection",
+    "INFO: ",
+    "possible circular locking",
+    "possible recursive locking",
+    "suspicious RCU",
+    "KASAN",
+    "UBSAN",
+    "KCSAN",
+    "ODEBUG",
+    "Kernel memory leak detector disabled",
+    "Cannot allocate a kmemleak",
+    "refcount_t:",
+    "soft lockup",
+    "hard LOCKUP",
+    "workqueue lockup",
+    "blocked for more than",
+    "Kernel panic",
+    "panicked",
+    "unable to handle",
+    "scheduling while atomic",
+    "EXPECTATION FAILED",
+    "ASSERTION FAILED",
+    "detected stall",
+    "self-detected",
+];
+
+/// The kernel log from now on.
+#[derive(Debug)]
+pub struct Log {
+    fd: RawFd,
+    /// The lines that are left of the report that is being read.
+    rest: usize,
+}
+
+impl Log {
+    /// Opens the log at its end.
+    pub fn open() -> Self {
+        let fd = sys::open(c"/dev/kmsg", libc::O_RDONLY | libc::O_NONBLOCK) as RawFd;
+        sys::seek_end(fd);
+        // The kernel prints each of these once otherwise.
+        let _ = fs::write(format!("{DEBUG}/clear_warn_once"), "1");
+        Self { fd, rest: 0 }
+    }
+
+    /// Returns the new lines that belong to reports.
+    pub fn read(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut record = [0; 8192];
+        loop {
+            let Some(len) = sys::read_bytes(self.fd, &mut record) else {
+                return lines;
+            };
+            let text = String::from_utf8_lossy(&record[..len]);
+            let line = text
+                .split_once(';')
+                .map_or("", |(_, rest)| rest)
+                .lines()
+                .next()
+                .unwrap_or("");
+            if BAD.iter().any(|bad| line.contains(bad)) {
+                self.rest = 40;
+            }
+            if self.rest > 0 {
+                self.rest -= 1;
+                lines.push(line.to_owned());
+            }
+        }
+    }
+}
+
+/// Returns true if kmemleak runs.
+pub fn has_kmemleak() -> bool {
+    fs::write(format!("{DEBUG}/kmemleak"), "scan=off").is_ok()
+}
+
+/// Makes kmemleak forget its findings.
+pub fn forget_leaks() {
+    let _ = fs::write(format!("{DEBUG}/kmemleak"), "clear");
+}
+
+/// Returns the report of kmemleak; empty if nothing has leaked. It reports nothing that is younger than 5 s,
+/// and two scans have missed leaks that four found.
+pub fn leaks() -> String {
+    std::thread::sleep(Duration::from_secs(6));
+    for _ in 0..4 {
+        if fs::write(format!("{DEBUG}/kmemleak"), "scan").is_err() {
+            return String::new();
+        }
+    }
+    fs::read_to_string(format!("{DEBUG}/kmemleak")).unwrap_or_default()
+}
+
+/// Lets /proc/self/fail-nth fail every kind of allocation, and not log that.
+pub fn set_up_faults() {
+    for (file, value) in [
+        ("failslab/ignore-gfp-wait", "N"),
+        ("failslab/cache-filter", "N"),
+        ("failslab/verbose", "0"),
+        ("fail_page_alloc/ignore-gfp-wait", "N"),
+        ("fail_page_alloc/ignore-gfp-highmem", "N"),
+        ("fail_page_alloc/verbose", "0"),
+        ("fail_usercopy/verbose", "0"),
+    ] {
+        let path = Path::new(DEBUG).join(file);
+        if path.exists() {
+            let _ = fs::write(path, value);
+        }
+    }
+}

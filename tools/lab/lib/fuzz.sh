@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+# make fuzz: runs the fuzzer in a guest, and prints the coverage.
+
+# fuzz SECONDS [ARGUMENT...]: begins with the corpus in out/fuzz of the source tree, if the last run
+# has left one there. Returns the status of the fuzzer.
+fuzz() {
+	local rc duration=$1
+	shift
+	# By default KASAN reports once.
+	[[ $FLAVOUR != debug ]] || DOORBELL_APPEND+=" kasan_multi_shot"
+	guest_command "${KVM[@]}" doorbell-fuzz fuzz --duration "$duration" \
+		--corpus /doorbell/tools/fuzz/seeds --corpus /doorbell/out/fuzz/corpus "$@"
+	rc=$?
+	old_programs "$RUN/guest/files/out/fuzz/corpus"
+	[[ ! -s $RUN/guest/files/out/fuzz/reached ]] || coverage "/build/${RUN##*/}/guest/files/out/fuzz/reached" || rc=1
+	return $rc
+}
+
+# old_programs DIRECTORY: removes the programs of the corpus that are not in the directory, the corpus of
+# the last run
+old_programs() {
+	local file
+	[[ -d $1 ]] || return
+	for file in out/fuzz/corpus/*.txt; do
+		[[ -e $1/${file##*/} ]] || rm -f "$file"
+	done
+}
+
+# coverage FILE: prints what the blocks in FILE, a path in the tree, are of each source file
+coverage() {
+	in_tree "$TREE" "/build/target/$TARGET/release/doorbell-fuzz" coverage \
+		--module /build/module/doorbell.ko --reached "$1" --explained /doorbell/tools/fuzz/unreached.txt
+}
