@@ -44,6 +44,7 @@ pub(crate) mod barrier {
     /// Orders loads before it and loads after it.
     pub(crate) struct Read;
     /// Orders all accesses before it and all accesses after it.
+    // ORDERING: None: the callers' comments have the partners.
     pub(crate) struct Full;
 
     /// A barrier between CPUs.
@@ -58,9 +59,11 @@ pub(crate) mod barrier {
         }
     }
 
+    // ORDERING: None: the callers' comments have the partners.
     impl SmpBarrier for Full {
         #[inline(always)]
         fn run() {
+            // ORDERING: None: the callers' comments have the partners.
             kernel::sync::barrier::smp_mb();
         }
     }
