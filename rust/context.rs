@@ -498,7 +498,7 @@ impl Context {
         if !notifiers.any(|notifier| notifier.is_output(id)) {
             return Err(ENOENT);
         }
-        target.settle_all();
+        target.settle_listeners();
         let removed = notifiers.remove(|notifier| notifier.is_output(id));
         let removed = removed.ok_or(ENOENT)?;
         self.count(&assignments, line, UsageField::Notifiers, -1);
@@ -525,7 +525,7 @@ impl Context {
         let assignments = self.assignments.lock();
         let len = self.usage_of(line).notifiers as usize;
         let mut all = KVec::with_capacity(len, user_alloc_flags())?;
-        target.settle_all();
+        target.settle_listeners();
         while all.len() < len {
             let Some(removed) = notifiers.remove(Notifier::is_eventfd) else {
                 break;

@@ -247,7 +247,7 @@ impl Context {
         let purpose = irqfd.listen().purpose;
         let left = irqfd.detach()?;
         if target.notifiers().any(|notifier| notifier.belongs_to(id)) {
-            target.settle_all();
+            target.settle_listeners();
         }
         let removed = self.remove_irqfd(&mut assignments, id);
         drop(assignments);

@@ -105,6 +105,27 @@ impl<T: Send + Sync> SharedList<T> {
         }
     }
 
+    /// Calls `f` as a reader of the domain, for which [`SharedList::synchronize`] waits.
+    ///
+    /// # Context
+    ///
+    /// As of [`SharedList::for_each`].
+    #[inline]
+    pub(crate) fn as_reader<R>(&self, f: impl FnOnce() -> R) -> R {
+        // Without a guard no list of the domain has had an item.
+        let _guard = self.domain.read();
+        f()
+    }
+
+    /// Waits until the readers of the domain that have started before this call have ended.
+    ///
+    /// # Context
+    ///
+    /// Process context, and not that of a reader.
+    pub(crate) fn synchronize(&self) {
+        self.domain.synchronize();
+    }
+
     /// Returns true if the list has no item. Any context.
     pub(crate) fn is_empty(&self) -> bool {
         // ORDERING: None: the caller uses no node.

@@ -204,9 +204,13 @@ impl Line {
     }
 
     /// Does what the line's irq_work does if the line has no message, or one that was relayed more than
-    /// once, or if the irq_work owes signals.
+    /// once, or if the irq_work owes signals. [`Line::settle_listeners`] waits for it.
     #[cold]
     fn run_word(self: Pin<&Self>) {
+        self.notifiers().as_reader(|| self.run_word_as_reader());
+    }
+
+    fn run_word_as_reader(self: Pin<&Self>) {
         let (message, owed) =
             if self.owes() && self.notifiers().more_than(MAX_NOTIFIED_IN_INTERRUPT) {
                 self.queue_deferred();
@@ -264,6 +268,14 @@ impl RunInBatch for Line {
         if self.finish(Place::Worker) && !self.owes() {
             return;
         }
+        self.notifiers().as_reader(|| self.run_all());
+    }
+}
+
+impl Line {
+    /// Delivers a message and sends the signals that a callback owes. [`Line::settle_listeners`] waits for it.
+    /// Process context.
+    fn run_all(self: Pin<&Self>) {
         let (message, owed) = self.take_all();
         if let Some((guard, provenance)) = message {
             self.lock.stats().deferred.add(1);

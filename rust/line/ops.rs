@@ -275,6 +275,21 @@ impl Line {
         }
     }
 
+    /// Signals what a callback owes on behalf of unmaskfds and ackfds that were signalled before, and waits
+    /// for a callback that has taken it already. A thread that removes a resamplefd or a notifier calls this
+    /// before: an ack that came first still finds it. Callbacks that start meanwhile are not waited for.
+    ///
+    /// # Context
+    ///
+    /// Process context, but not that of a notifier.
+    pub(crate) fn settle_listeners(self: Pin<&Self>) {
+        let (owed, _) = self.lock.update(state::IDLE, state::take_owed);
+        if let Some(owed) = owed {
+            self.settle(owed);
+        }
+        self.notifiers().synchronize();
+    }
+
     /// Sends the message of a level that is still raised after an ack.
     fn assert_again(self: Pin<&Self>, origin: Origin) {
         let _preemption = matches!(origin, Origin::Wake(_)).then(Unpreempted::new);

@@ -136,14 +136,8 @@ impl Line {
         saved
     }
 
-    /// Signals what a callback owes on behalf of unmaskfds and ackfds that were signalled before, and waits
-    /// for callbacks that have taken it already. A thread that removes a resamplefd or a notifier calls this
-    /// before: an ack that came first still finds it.
-    ///
-    /// # Context
-    ///
-    /// Process context, but not that of a notifier.
-    pub(crate) fn settle_all(self: Pin<&Self>) {
+    /// Signals what a callback owes, and waits for callbacks that have taken it already.
+    fn settle_all(self: Pin<&Self>) {
         let (owed, _) = self.lock.update(state::IDLE, state::take_owed);
         if let Some(owed) = owed {
             self.settle(owed);
