@@ -26,6 +26,9 @@
 
 #include "bindings_helper.h"
 
+/* rust/kernel_ext/compat.rs has it. */
+static_assert(HRTIMER_NORESTART == 0);
+
 /* Rust's module! has no field for it. */
 MODULE_VERSION(DOORBELL_VERSION);
 

@@ -20,7 +20,6 @@ pub(crate) use self::linux_7_2::{
     ELOOP,
     ENOBUFS,
     EOPNOTSUPP,
-    HRTIMER_NORESTART,
     MAYSHARE, //
 };
 #[cfg(not(doorbell_linux_7_2))]
@@ -42,7 +41,10 @@ pub(crate) use kernel::{
 #[cfg(not(doorbell_linux_7_2))]
 pub(crate) use pin_init::raw_init;
 
-/// The timer is not started again.
-#[cfg(not(doorbell_linux_7_2))]
-pub(crate) const HRTIMER_NORESTART: kernel::bindings::hrtimer_restart =
-    kernel::bindings::hrtimer_restart::HRTIMER_NORESTART;
+/// The timer is not started again. In some kernels `hrtimer_restart` is an integer, in others a
+/// structure, and the constant has another name.
+pub(crate) const HRTIMER_NORESTART: kernel::bindings::hrtimer_restart = {
+    assert!(size_of::<kernel::bindings::hrtimer_restart>() == size_of::<u32>());
+    // SAFETY: It is an integer, or a structure of one, and `helpers.c` asserts that the value is 0.
+    unsafe { core::mem::zeroed() }
+};

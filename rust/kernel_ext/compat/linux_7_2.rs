@@ -35,10 +35,6 @@ pub(crate) const ELOOP: Error = error(kbindings::ELOOP);
 pub(crate) const ENOBUFS: Error = error(kbindings::ENOBUFS);
 pub(crate) const EOPNOTSUPP: Error = error(kbindings::EOPNOTSUPP);
 
-/// The timer is not started again. The constants of C enums have other names in 7.2.
-pub(crate) const HRTIMER_NORESTART: kbindings::hrtimer_restart =
-    kbindings::hrtimer_restart_HRTIMER_NORESTART;
-
 /// Memory barriers.
 pub(crate) mod barrier {
     /// Orders loads before it and loads after it.

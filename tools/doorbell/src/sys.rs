@@ -196,14 +196,19 @@ pub(crate) fn time_stamp() -> Option<u64> {
 pub(crate) fn hypervisor() -> Option<String> {
     #[cfg(target_arch = "x86_64")]
     {
-        use std::arch::x86_64::__cpuid;
+        use std::arch::x86_64::{CpuidResult, __cpuid};
 
-        // SAFETY: Every x86_64 has CPUID; leaf 1 always exists.
-        if unsafe { __cpuid(1) }.ecx & (1 << 31) == 0 {
+        // Newer compilers have it as a safe function.
+        #[allow(unused_unsafe)]
+        fn cpuid(leaf: u32) -> CpuidResult {
+            // SAFETY: Every x86-64 has CPUID. It defines the result of each leaf.
+            unsafe { __cpuid(leaf) }
+        }
+        if cpuid(1).ecx & (1 << 31) == 0 {
             return None;
         }
-        // SAFETY: A CPU with that bit has this leaf.
-        let leaf = unsafe { __cpuid(0x4000_0000) };
+        // A CPU with that bit has this leaf.
+        let leaf = cpuid(0x4000_0000);
         let bytes: Vec<u8> = [leaf.ebx, leaf.ecx, leaf.edx]
             .iter()
             .flat_map(|register| register.to_le_bytes())
