@@ -94,9 +94,9 @@ impl Controller {
 
     /// Fails: level-triggered interrupts are not connected.
     ///
-    /// KVM of Linux 7.3 (`vgic_v3_fold_lr()`) sees the end of an interrupt only if the vCPU has returned to KVM
-    /// while it was active. The handler of this guest returns nothing to KVM, so the interrupt would be taken again
-    /// until KVM interrupts the vCPU for another reason.
+    /// KVM of Linux 7.3 signals a resamplefd at the end of an interrupt only if an earlier exit of the vCPU has found
+    /// the interrupt active (`vgic_v3_fold_lr()`). This guest's handler causes no exit between begin and end. KVM
+    /// does not report such an end and keeps the pin asserted, so the guest takes the interrupt again.
     pub(crate) fn add_pin(&mut self) -> Result<u32> {
         bail!(NO_PINS)
     }
