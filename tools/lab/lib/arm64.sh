@@ -34,19 +34,13 @@ have_foreign() {
 	[[ $ARCH == amd64 || $(cat "$TREE/.doorbell-arm64" 2>/dev/null) == "$(arm64_recipe)" ]]
 }
 
-# Sets up the copy of the tree. The caller shares the lock of the lab.
+# Sets up the copy of the tree. The caller has locked the lab exclusively: other runs may use the
+# copy that is replaced, or install packages in the tree that is copied.
 setup_foreign() {
 	have_foreign && return
-	# Other runs may use a copy that is to be replaced. A first one disturbs none.
-	[[ ! -e $TREE ]] || lock_lab exclusive
-	lock_file "$LAB/arm64-lock" exclusive
-	if ! have_foreign; then
-		need_space "$ARM64_SPACE" "cross compilers and a guest's files"
-		setup_stage arm64 "cross compilers and guest for arm64"
-		stage_wait
-	fi
-	unlock_file "$LAB/arm64-lock"
-	lock_lab shared
+	need_space "$ARM64_SPACE" "cross compilers and a guest's files"
+	setup_stage arm64 "cross compilers and guest for arm64"
+	stage_wait
 }
 
 stage_arm64() {
