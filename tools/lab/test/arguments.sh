@@ -32,6 +32,7 @@ check "an unknown flavour" refuses "there is no flavour 'arm'" doorbell_make tes
 check "an unknown architecture" refuses "there is no architecture 'foo'.*" doorbell_make lab ARCH=foo
 check "an architecture that is not in the lab" refuses "ARCH is one of: amd64 arm64" doorbell_make test ARCH=riscv
 check "an unknown architecture without make" refuses "there is no architecture 'foo'" env DOORBELL_ARCH=foo "$LAB_DIR/lab" shell
+check "static checks for an unknown architecture" refuses "there is no architecture 'foo'" doorbell_make check ARCH=foo
 check "a flavour that another architecture has" refuses "FLAVOUR is one of: arm64" doorbell_make test ARCH=arm64 FLAVOUR=debug
 check "the hardware virtualisation of another architecture" refuses "cannot run arm64 guests by KVM" \
 	env DOORBELL_ACCEL=kvm DOORBELL_ARCH=arm64 "$LAB_DIR/lab" run true

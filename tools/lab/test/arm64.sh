@@ -10,7 +10,7 @@ export DOORBELL_LAB=$SCRATCH/lab
 SRC=$(realpath "$LAB_DIR/../..")
 FLAVOUR=arm64 ARCH=arm64
 FLAVOURS=(arm64) ARCHES=(amd64 arm64)
-for lib in common run enter versions setup arm64 qemu; do
+for lib in common run enter versions setup arm64 qemu build check; do
 	# shellcheck source=/dev/null
 	. "$LAB_DIR/lib/$lib.sh"
 done
@@ -43,4 +43,17 @@ check "what is set up is not set up again" sets_up "kernel shared"
 echo stale >"$TREE/.doorbell-arm64"
 check "no other run uses a copy that is replaced" sets_up "arm64 exclusive" "kernel shared"
 check "afterwards the lab is shared" shares
+
+mount_lab() { :; }
+in_tree() {
+	shift
+	echo "$*" >>"$SCRATCH/commands"
+}
+# lints: succeeds if the static checks lint the tools for arm64, and do nothing else
+lints() {
+	run_checks | diff <(echo "1 passed, 0 failed") - || return
+	diff <(echo 1) <(wc -l <"$SCRATCH/commands") &&
+		grep -q 'cargo clippy .*--target aarch64-unknown-linux-gnu .*-- -D warnings$' "$SCRATCH/commands"
+}
+check "the static checks lint the tools for arm64" lints
 plan
