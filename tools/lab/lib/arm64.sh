@@ -119,7 +119,7 @@ mount_guest_root() {
 	done
 }
 
-# check_arch COMMAND: dies if the command has no meaning for the architecture
+# check_arch COMMAND [ARGUMENT...]: dies if the command has no meaning for the architecture
 check_arch() {
 	[[ " ${ARCHES[*]} " == *" $ARCH "* ]] || die "there is no architecture '$ARCH'" "ARCH is one of: ${ARCHES[*]}"
 	[[ $ARCH != amd64 ]] || return 0
@@ -130,6 +130,13 @@ check_arch() {
 		die "$1 is for amd64 only" "leave ARCH out" ;;
 	bench-instructions | profile)
 		die "the figures of $1 are those of amd64" "leave ARCH out" ;;
+	esac
+	# The guests that these boot in the guest.
+	case "$*" in
+	report | "report "* | "rtt qemu" | "rtt qemu "*)
+		die "the guests of doorbell report and rtt qemu are x86-64 code" "leave ARCH out" ;;
+	"run msix-vmm"* | "run "*" msix-vmm"*)
+		die "the guests of msix-vmm are x86-64 code" "leave ARCH out" ;;
 	esac
 	[[ ${DOORBELL_ACCEL:-} != kvm ]] ||
 		die "DOORBELL_ACCEL is 'kvm', and this machine cannot run arm64 guests by KVM" "leave it out"

@@ -39,6 +39,10 @@ check "the hardware virtualisation of another architecture" refuses "cannot run 
 check "figures of another architecture" refuses "those of amd64" doorbell_make bench-instructions ARCH=arm64
 check "packages for another architecture" refuses "deb is for amd64 only" doorbell_make deb ARCH=arm64
 check "a model for an architecture" refuses "model does not depend on the architecture" doorbell_make model ARCH=arm64
+for target in report rtt-qemu msix msix-vhost; do
+	check "$target, whose guest is not for the architecture" refuses "are x86-64 code" doorbell_make $target ARCH=arm64
+done
+check "a report with arguments" refuses "are x86-64 code" doorbell_make report ARCH=arm64 ARGS="--duration 1s"
 check "an architecture in the environment is that of a kernel's build, and does not count" \
 	refuses "setup takes no arguments" env ARCH=foo make --no-print-directory -C "$SRC" lab LAB="$LAB_DIR/lab setup now"
 check "a kernel that is a path" refuses "DOORBELL_KERNEL is '/boot/vmlinuz'" env DOORBELL_KERNEL=/boot/vmlinuz "$LAB_DIR/lab" run true
