@@ -4,8 +4,8 @@
 //!
 //! It has no ITS, so a message is an edge-triggered shared interrupt here. KVM injects it from a workqueue.
 
-use crate::{layout, scenario::NO_PINS};
-use anyhow::{bail, ensure, Context, Result};
+use crate::{layout, scenario::NO_PINS, Unsupported};
+use anyhow::{anyhow, bail, ensure, Context, Result};
 use kvm_bindings::{
     kvm_create_device, kvm_device_attr, kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V3,
     KVM_DEV_ARM_VGIC_CTRL_INIT, KVM_DEV_ARM_VGIC_GRP_ADDR, KVM_DEV_ARM_VGIC_GRP_CPU_SYSREGS,
@@ -41,15 +41,25 @@ pub(crate) struct Controller {
 
 impl Controller {
     /// Creates the controller of `vm`, which has no vCPU yet.
+    ///
+    /// # Errors
+    ///
+    /// The error is [`Unsupported`] on a host with a GICv2, where KVM has only such a controller.
     pub(crate) fn new(vm: &VmFd) -> Result<Self> {
         let mut create = kvm_create_device {
             type_: kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V3,
             fd: 0,
             flags: 0,
         };
-        let device = vm.create_device(&mut create).context(
-            "create an interrupt controller: a GICv3 is needed, which the host must have, too",
-        )?;
+        let device = vm
+            .create_device(&mut create)
+            .map_err(|error| match error.errno() {
+                libc::ENODEV => anyhow!(Unsupported(
+                    "the guest needs a GICv3, and the host's interrupt controller is another one"
+                )),
+                _ => anyhow!(error),
+            })
+            .context("create an interrupt controller")?;
         let controller = Self { device, used: 0 };
         for (what, address) in [
             (KVM_VGIC_V3_ADDR_TYPE_DIST, layout::DISTRIBUTOR),
