@@ -18,8 +18,8 @@ ARM64_GUEST_PACKAGES=(
 	base-files base-passwd bash busybox-static coreutils cpio dash diffutils findutils grep gzip
 	hostname iproute2 kmod libc-bin mawk mount ncurses-base procps sed util-linux xz-utils
 )
-# The space that the copy takes, in megabytes.
-ARM64_SPACE=1000
+# The space that the set-up of the copy needs, in megabytes.
+ARM64_SPACE=1300
 
 arm64_recipe() {
 	{
@@ -53,9 +53,8 @@ stage_arm64() {
 	mkdir "$new/guest"
 	mount_tree "$new" rw && host_files "$new" || return
 	in_tree "$new" sh -c 'dpkg --add-architecture arm64 && apt-get -q update &&
-		apt-get -q install -y "$@"' sh "${ARM64_PACKAGES[@]}" || return
+		apt-get -q install -y "$@" && apt-get -q clean' sh "${ARM64_PACKAGES[@]}" || return
 	arm64_rust "$new" && arm64_guest_root "$new" || return
-	in_tree "$new" apt-get -q clean
 	umount -R "$new"
 	arm64_recipe >"$new/.doorbell-arm64"
 	sync -f "$new"
