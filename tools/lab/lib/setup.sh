@@ -459,7 +459,7 @@ status() {
 	have_tree && echo "tree:   ready" || echo "tree:   not set up"
 	for FLAVOUR in "${FLAVOURS[@]}"; do
 		v="not set up"
-		have_clang && have_kernel && v=$(kernel_version)
+		have_clang && have_foreign && have_kernel && v=$(kernel_version)
 		printf '%-8s%s\n' "$FLAVOUR:" "$v"
 	done
 	[[ $ARCH != amd64 ]] || arm64_status

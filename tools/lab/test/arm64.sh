@@ -44,6 +44,16 @@ echo stale >"$TREE/.doorbell-arm64"
 check "no other run uses a copy that is replaced" sets_up "arm64 exclusive" "kernel shared"
 check "afterwards the lab is shared" shares
 
+have_kernel() { :; }
+kernel_version() { echo 7.3.4+deb13-arm64; }
+# shows VERSION: succeeds if make lab-status ARCH=arm64 prints this for the kernel
+shows() {
+	status | grep -q "^arm64: *$1\$"
+}
+check "the status has the kernel" shows 7.3.4+deb13-arm64
+echo stale >"$TREE/.doorbell-arm64"
+check "a kernel without the copy of the tree is not set up" shows "not set up"
+
 mount_lab() { :; }
 in_tree() {
 	shift
