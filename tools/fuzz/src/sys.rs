@@ -151,18 +151,18 @@ pub fn epoll(fd: RawFd, edge: bool) -> i64 {
     i64::from(count)
 }
 
-/// Opens a file.
+/// Opens a file. The call is openat(2), as arm64 has no open(2).
 pub fn open(path: &std::ffi::CStr, flags: i32) -> i64 {
     let args = [
+        libc::AT_FDCWD as u64,
         path.as_ptr() as u64,
         (flags | libc::O_CLOEXEC) as u64,
         0,
         0,
         0,
-        0,
     ];
     // SAFETY: The path is valid, and only read.
-    unsafe { raw(libc::SYS_open, args) }
+    unsafe { raw(libc::SYS_openat, args) }
 }
 
 /// Closes a descriptor that the caller owns.

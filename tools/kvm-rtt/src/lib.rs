@@ -87,6 +87,8 @@ mod vcpu;
 mod vm;
 mod wiring;
 
+use std::{error, fmt};
+
 pub use boot::{load, registers, Program, Registers};
 #[cfg(target_arch = "x86_64")]
 pub use irqs::Irqs;
@@ -101,3 +103,15 @@ pub use target::Target;
 pub use testbench::{Cpus, Run, Testbench};
 pub use vcpu::{Access, OnAccess, Vcpu};
 pub use vm::Vm;
+
+/// The reason why KVM on this machine cannot run a [`Testbench`], although it may run other guests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsupported(pub &'static str);
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl error::Error for Unsupported {}

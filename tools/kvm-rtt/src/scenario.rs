@@ -20,8 +20,10 @@ pub enum Via {
 /// The reason why an architecture other than x86-64 has no scenarios with I/O ports.
 pub(crate) const NO_PORTS: &str = "this architecture has no I/O ports";
 
-/// The reason why it has none with level-triggered interrupts.
-pub(crate) const NO_PINS: &str = "level-triggered interrupts are connected on x86-64 only";
+/// The reason why arm64 has none with level-triggered interrupts.
+pub(crate) const NO_PINS: &str =
+    "KVM on arm64 does not report the end of a level-triggered interrupt that begins and \
+     ends between two exits";
 
 /// A path of a guest's write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -347,8 +347,8 @@ impl Inside {
         Ok(())
     }
 
-    /// Reads the guest's TSC, or arm64's counter, between two readings of the clock. Of several results, returns the one
-    /// with the shortest time between them.
+    /// Reads the guest's TSC, or arm64's counter, between two readings of the clock. Of several results, returns the
+    /// one with the shortest time between them.
     fn tsc(&mut self) -> Result<Tsc> {
         let mut best: Option<(Duration, Tsc)> = None;
         for _ in 0..20 {
@@ -363,6 +363,7 @@ impl Inside {
                 best = Some((took, tsc));
             }
         }
-        best.map(|(_, tsc)| tsc).context("no reading of the TSC")
+        best.map(|(_, tsc)| tsc)
+            .context("no reading of the guest's counter")
     }
 }

@@ -8,8 +8,9 @@ need_number() {
 		die "$1 is '$2'" "it is a number${3:+ of $3}, 1 or more: $1=4"
 }
 
+# check_variables COMMAND [ARGUMENT...]
 check_variables() {
-	check_arch "$1"
+	check_arch "$@"
 	[[ " ${FLAVOURS[*]} " == *" $FLAVOUR "* ]] ||
 		die "there is no flavour '$FLAVOUR'" "FLAVOUR is one of: ${FLAVOURS[*]}"
 	case ${DOORBELL_ACCEL:-} in

@@ -118,16 +118,16 @@ setup() {
 # Sets up the tree and the kernel. No other run uses the tree while it changes. A new
 # kernel does not disturb the others; one run at a time builds one.
 setup_base() {
-	if ! have_tree || ! have_clang; then
+	if ! have_tree || ! have_clang || ! have_foreign; then
 		lock_lab exclusive
 		have_tree || need_space 5000 "the lab"
 		say "setting up the lab in $LAB; this is done once and takes some minutes"
 		have_tree || setup_debootstrap
 		setup_tree
 		setup_clang
+		setup_foreign
 		lock_lab shared
 	fi
-	setup_foreign
 	have_kernel && return
 	lock_file "$LAB/kernel-lock" exclusive
 	if ! have_kernel; then
@@ -459,7 +459,7 @@ status() {
 	have_tree && echo "tree:   ready" || echo "tree:   not set up"
 	for FLAVOUR in "${FLAVOURS[@]}"; do
 		v="not set up"
-		have_clang && have_kernel && v=$(kernel_version)
+		have_clang && have_foreign && have_kernel && v=$(kernel_version)
 		printf '%-8s%s\n' "$FLAVOUR:" "$v"
 	done
 	[[ $ARCH != amd64 ]] || arm64_status

@@ -32,12 +32,17 @@ check "an unknown flavour" refuses "there is no flavour 'arm'" doorbell_make tes
 check "an unknown architecture" refuses "there is no architecture 'foo'.*" doorbell_make lab ARCH=foo
 check "an architecture that is not in the lab" refuses "ARCH is one of: amd64 arm64" doorbell_make test ARCH=riscv
 check "an unknown architecture without make" refuses "there is no architecture 'foo'" env DOORBELL_ARCH=foo "$LAB_DIR/lab" shell
+check "static checks for an unknown architecture" refuses "there is no architecture 'foo'" doorbell_make check ARCH=foo
 check "a flavour that another architecture has" refuses "FLAVOUR is one of: arm64" doorbell_make test ARCH=arm64 FLAVOUR=debug
 check "the hardware virtualisation of another architecture" refuses "cannot run arm64 guests by KVM" \
 	env DOORBELL_ACCEL=kvm DOORBELL_ARCH=arm64 "$LAB_DIR/lab" run true
 check "figures of another architecture" refuses "those of amd64" doorbell_make bench-instructions ARCH=arm64
 check "packages for another architecture" refuses "deb is for amd64 only" doorbell_make deb ARCH=arm64
 check "a model for an architecture" refuses "model does not depend on the architecture" doorbell_make model ARCH=arm64
+for target in report rtt-qemu msix msix-vhost; do
+	check "$target, whose guest is not for the architecture" refuses "are x86-64 code" doorbell_make $target ARCH=arm64
+done
+check "a report with arguments" refuses "are x86-64 code" doorbell_make report ARCH=arm64 ARGS="--duration 1s"
 check "an architecture in the environment is that of a kernel's build, and does not count" \
 	refuses "setup takes no arguments" env ARCH=foo make --no-print-directory -C "$SRC" lab LAB="$LAB_DIR/lab setup now"
 check "a kernel that is a path" refuses "DOORBELL_KERNEL is '/boot/vmlinuz'" env DOORBELL_KERNEL=/boot/vmlinuz "$LAB_DIR/lab" run true

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# Tests the counter of KTAP: counts, and malformed streams that must fail.
+# Tests the counter of KTAP: counts, and malformed streams that must fail; and the reason that a
+# test of the command prints.
 . "$(dirname "$0")/lib.sh"
 
 # counts "PASSED FAILED" LINE...: succeeds if the stream of these lines has these
@@ -40,4 +41,19 @@ check "no exit status: it was cut off" counts "1 1" 1..1 "ok 1 a"
 check "an exit status that says failure" counts "1 1" 1..1 "ok 1 a" "# exit status 139"
 check "two exit statuses" counts "1 1" 1..1 "ok 1 a" "$END" "$END"
 check "zero bytes in between" counts "1 1" 1..2 "ok 1 a" $'\001ok 2 b' "$END"
+
+# The functions of the tests of the command, without the report that they begin.
+eval "$(sed -n '/^\(try\|same\|exits\)() {/,/^}/p' "$LAB_DIR/guest/tests/lib.sh")"
+# reason PATTERN COMMAND...: succeeds if "try exits 0" of the command fails with this reason
+reason() {
+	local pattern=$1
+	shift
+	cd "$SCRATCH" && WRONG='' || return
+	try exits 0 "$@" >output
+	# shellcheck disable=SC2053 # a pattern
+	[[ $WRONG == $pattern ]] || { echo "the reason is '$WRONG'" && return 1; }
+}
+check "an exit status as expected" reason "" true
+check "another exit status, with the end of what the command says" \
+	reason "exits 0 *: '3' is not '0' second third " sh -c 'printf "%s\n" first second third >&2; exit 3'
 plan

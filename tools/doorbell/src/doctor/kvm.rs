@@ -58,18 +58,28 @@ fn no_device(arch: &str) -> &'static str {
     }
 }
 
-/// Returns the check of a KVM with all extensions. `guest` is the result of a guest, or `None` if
-/// no guest was tried.
-fn runs(about: &About, device: &Path, guest: anyhow::Result<Option<()>>) -> Check {
+/// The result of a guest.
+#[derive(Debug)]
+enum Guest {
+    #[cfg_attr(
+        not(any(target_arch = "x86_64", target_arch = "aarch64")),
+        allow(dead_code)
+    )]
+    Runs,
+    /// There is no guest for this machine, for this reason.
+    Untried(String),
+}
+
+/// Returns the check of a KVM with all extensions.
+fn runs(about: &About, device: &Path, guest: anyhow::Result<Guest>) -> Check {
     let device = device.display();
     match guest {
-        Ok(Some(())) => about.good(format!("{device}, with irqfd and ioeventfd; a guest runs")),
-        Ok(None) => about.advice(
+        Ok(Guest::Runs) => about.good(format!("{device}, with irqfd and ioeventfd; a guest runs")),
+        Ok(Guest::Untried(why)) => about.advice(
             format!("{device}, with irqfd and ioeventfd; a guest was not tried"),
             format!(
-                "the guest of doctor and rtt kvm is for x86-64 and arm64, this is {}; try another one: \
+                "the guest of doctor and rtt kvm cannot run here: {why}; try another one: \
                  qemu-system-{} -accel kvm",
-                std::env::consts::ARCH,
                 std::env::consts::ARCH
             ),
         ),
@@ -84,18 +94,32 @@ fn runs(about: &About, device: &Path, guest: anyhow::Result<Option<()>>) -> Chec
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// Runs a guest, if there is one for this architecture. Guests may hang although the device exists.
+/// Runs a guest, if there is one for this machine. Guests may hang although the device exists.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-fn guest() -> anyhow::Result<Option<()>> {
+fn guest() -> anyhow::Result<Guest> {
     let scenario = kvm_rtt::Scenario::Hypercall;
-    let bench = kvm_rtt::Testbench::new(None, &[scenario], kvm_rtt::Cpus::default())?;
-    bench.with_limit(PATIENCE).run(scenario, 1)?;
-    Ok(Some(()))
+    let bench = kvm_rtt::Testbench::new(None, &[scenario], kvm_rtt::Cpus::default());
+    outcome(bench.and_then(|bench| bench.with_limit(PATIENCE).run(scenario, 1)))
+}
+
+/// Returns the result of a guest. A host that cannot have this guest may run others.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+fn outcome<T>(run: anyhow::Result<T>) -> anyhow::Result<Guest> {
+    match run {
+        Ok(_) => Ok(Guest::Runs),
+        Err(error) => match error.downcast_ref::<kvm_rtt::Unsupported>() {
+            Some(why) => Ok(Guest::Untried(why.to_string())),
+            None => Err(error),
+        },
+    }
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn guest() -> anyhow::Result<Option<()>> {
-    Ok(None)
+fn guest() -> anyhow::Result<Guest> {
+    let arch = std::env::consts::ARCH;
+    Ok(Guest::Untried(format!(
+        "it is for x86-64 and arm64, this is {arch}"
+    )))
 }
 
 /// Checks the QEMU on the PATH.
@@ -140,14 +164,25 @@ mod tests {
     #[test]
     fn untried_guest_is_not_reported_as_good() {
         let check = |guest| runs(&About("KVM", KVM), Path::new("/dev/kvm"), guest);
-        let good = check(Ok(Some(())));
+        let good = check(Ok(Guest::Runs));
         assert_eq!(good.verdict, Verdict::Good);
         assert!(good.found.contains("a guest runs"));
-        let unknown = check(Ok(None));
+        let unknown = check(Ok(Guest::Untried("it is for others".into())));
         assert_eq!(unknown.verdict, Verdict::Advice);
         assert!(unknown.found.contains("not tried"), "{}", unknown.found);
+        assert!(unknown.advice.unwrap().contains("here: it is for others;"));
         let hangs = check(Err(anyhow::anyhow!("nothing happened for 2 s")));
         assert_eq!(hangs.verdict, Verdict::Missing);
         assert!(hangs.advice.unwrap().contains("2 s"));
+    }
+
+    #[test]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    fn host_that_cannot_have_the_guest_is_not_reported_as_bad() {
+        let unsupported = anyhow::Error::from(kvm_rtt::Unsupported("no GICv3"));
+        let error = Err::<(), _>(unsupported.context("create an interrupt controller"));
+        assert!(matches!(outcome(error), Ok(Guest::Untried(why)) if why == "no GICv3"));
+        assert!(outcome(Err::<(), _>(anyhow::anyhow!("it hangs"))).is_err());
+        assert!(matches!(outcome(Ok(())), Ok(Guest::Runs)));
     }
 }

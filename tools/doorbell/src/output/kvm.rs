@@ -7,17 +7,11 @@ use crate::{
     machine::Machine,
     rtt::{
         baseline_2009::baseline,
-        kvm::{Counts, Facts},
+        kvm::{Counts, Facts, COUNTER},
         Group, Report, Row,
     },
 };
 use serde_json::{json, Value};
-
-/// The counter that the guest reads.
-const COUNTER: &str = match cfg!(target_arch = "aarch64") {
-    true => "counter",
-    false => "TSC",
-};
 
 /// Describes the host of the guest, and the guest's counter.
 fn accelerator(facts: &Facts, machine: &Machine) -> Vec<String> {

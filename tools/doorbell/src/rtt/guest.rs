@@ -4,7 +4,7 @@
 
 use super::{
     interrupted,
-    kvm::{Counts, Facts},
+    kvm::{Counts, Facts, COUNTER},
     open_for, quantile,
     report::{compare, stolen, unsteady},
     Group, Options, Progress, Report, Round, Row, Source,
@@ -309,8 +309,8 @@ pub(super) fn run(
     let drift = bench.tsc_hz()? / tsc_hz;
     if (drift - 1.0).abs() > 0.005 {
         notes.push(format!(
-            "the frequency of the guest's TSC is not constant: at the end it is {drift:.4} times \
-             that at the beginning"
+            "the frequency of the guest's {COUNTER} is not constant: at the end it is {drift:.4} \
+             times that at the beginning"
         ));
     }
 

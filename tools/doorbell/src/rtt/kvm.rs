@@ -7,6 +7,12 @@
 
 use super::{Options, Progress, Report};
 
+/// The counter that the guest reads.
+pub(crate) const COUNTER: &str = match cfg!(target_arch = "aarch64") {
+    true => "counter",
+    false => "TSC",
+};
+
 /// Facts about a run with a guest, besides its rows.
 #[derive(Clone, Debug)]
 pub struct Facts {

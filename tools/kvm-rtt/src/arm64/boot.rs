@@ -160,45 +160,60 @@ pub(crate) fn is_done(exit: &VcpuExit<'_>) -> Result<bool> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::guest;
+// The registers have the kernel's numbers. The last but one is SCTLR_EL1.
+const _: () = assert!(core(0) == 0x6030_0000_0010_0000);
+const _: () = assert!(PC == 0x6030_0000_0010_0040);
+const _: () = assert!(PSTATE_REGISTER == 0x6030_0000_0010_0042);
+const _: () = assert!(system(3, 0, 1, 0, 0) == 0x6030_0000_0013_c080);
+const _: () = assert!(COUNTER == 0x6030_0000_0013_df1a);
 
-    #[test]
-    fn registers_have_the_numbers_of_the_kernel() {
-        assert_eq!(core(0), 0x6030_0000_0010_0000);
-        assert_eq!(PC, 0x6030_0000_0010_0040);
-        assert_eq!(PSTATE_REGISTER, 0x6030_0000_0010_0042);
-        // SCTLR_EL1
-        assert_eq!(system(3, 0, 1, 0, 0), 0x6030_0000_0013_c080);
-        assert_eq!(COUNTER, 0x6030_0000_0013_df1a);
+// Nothing overlaps. The addresses of devices are mapped, and are no memory.
+const _: () = {
+    /// Returns true if all `ranges`, of an address and a size, are between `from` and `to`, and none overlaps another.
+    const fn are_apart(ranges: &[(u64, u64)], from: u64, to: u64) -> bool {
+        let mut at = 0;
+        while at < ranges.len() {
+            let (begin, size) = ranges[at];
+            if begin < from || begin + size > to {
+                return false;
+            }
+            let mut other = 0;
+            while other < at {
+                let (other_begin, other_size) = ranges[other];
+                if begin < other_begin + other_size && other_begin < begin + size {
+                    return false;
+                }
+                other += 1;
+            }
+            at += 1;
+        }
+        true
     }
+    // A range overlaps itself, but not the one that begins at its end.
+    assert!(!are_apart(&[(2, 2), (2, 2)], 0, 9));
+    assert!(!are_apart(&[(2, 2), (3, 2)], 0, 9) && !are_apart(&[(3, 2), (2, 2)], 0, 9));
+    assert!(are_apart(&[(2, 2), (4, 2)], 2, 6));
+    assert!(!are_apart(&[(2, 2)], 3, 9) && !are_apart(&[(2, 2)], 0, 3));
 
-    #[test]
-    fn nothing_overlaps() {
-        let mut ends = vec![
-            (LEVEL1, LEVEL1 + 0x1000),
-            (LEVEL2, LEVEL2 + 0x1000),
-            (layout::CODE, layout::CODE + guest::code().len() as u64),
-            (layout::COUNT, layout::COUNT + 4),
-        ];
-        for id in 0..2 {
-            let most = 2 * u64::from(layout::MOST_WRITES);
-            ends.push((layout::stamps(id), layout::stamps(id) + 8 * most));
-        }
-        ends.sort_unstable();
-        for pair in ends.windows(2) {
-            assert!(pair[0].1 <= pair[1].0, "{pair:x?}");
-        }
-        assert!(ends.last().unwrap().1 <= layout::MEMORY);
-        for device in [
-            layout::DONE,
-            layout::FAULT,
-            layout::mmio(0),
-            layout::mmio(99),
-        ] {
-            assert!((layout::MEMORY..1 << 30).contains(&device), "{device:#x}");
-        }
-    }
-}
+    let page = PAGE as u64;
+    // Each write may have two time stamps.
+    let stamps = 8 * 2 * layout::MOST_WRITES as u64;
+    let memory = [
+        (LEVEL1, page),
+        (LEVEL2, page),
+        (layout::CODE, page),
+        (layout::COUNT, 4),
+        (layout::stamps(0), stamps),
+        (layout::stamps(1), stamps),
+    ];
+    assert!(are_apart(&memory, 0, layout::MEMORY));
+    let devices = [
+        (layout::DISTRIBUTOR, 0x1_0000),
+        // Two frames of 64 KiB for each vCPU.
+        (layout::REDISTRIBUTORS, 2 * 2 * 0x1_0000),
+        (layout::DONE, 4),
+        (layout::FAULT, 4),
+        (layout::mmio(0), layout::mmio(100) - layout::mmio(0)),
+    ];
+    assert!(are_apart(&devices, layout::MEMORY, 1 << 30));
+};

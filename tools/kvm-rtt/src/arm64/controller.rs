@@ -4,8 +4,8 @@
 //!
 //! It has no ITS, so a message is an edge-triggered shared interrupt here. KVM injects it from a workqueue.
 
-use crate::{layout, scenario::NO_PINS};
-use anyhow::{bail, ensure, Context, Result};
+use crate::{layout, scenario::NO_PINS, Unsupported};
+use anyhow::{anyhow, bail, ensure, Context, Result};
 use kvm_bindings::{
     kvm_create_device, kvm_device_attr, kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V3,
     KVM_DEV_ARM_VGIC_CTRL_INIT, KVM_DEV_ARM_VGIC_GRP_ADDR, KVM_DEV_ARM_VGIC_GRP_CPU_SYSREGS,
@@ -41,15 +41,25 @@ pub(crate) struct Controller {
 
 impl Controller {
     /// Creates the controller of `vm`, which has no vCPU yet.
+    ///
+    /// # Errors
+    ///
+    /// The error is [`Unsupported`] on a host with a GICv2, where KVM has only such a controller.
     pub(crate) fn new(vm: &VmFd) -> Result<Self> {
         let mut create = kvm_create_device {
             type_: kvm_device_type_KVM_DEV_TYPE_ARM_VGIC_V3,
             fd: 0,
             flags: 0,
         };
-        let device = vm.create_device(&mut create).context(
-            "create an interrupt controller: a GICv3 is needed, which the host must have, too",
-        )?;
+        let device = vm
+            .create_device(&mut create)
+            .map_err(|error| match error.errno() {
+                libc::ENODEV => anyhow!(Unsupported(
+                    "the guest needs a GICv3, and the host's interrupt controller is another one"
+                )),
+                _ => anyhow!(error),
+            })
+            .context("create an interrupt controller")?;
         let controller = Self { device, used: 0 };
         for (what, address) in [
             (KVM_VGIC_V3_ADDR_TYPE_DIST, layout::DISTRIBUTOR),
@@ -94,9 +104,9 @@ impl Controller {
 
     /// Fails: level-triggered interrupts are not connected.
     ///
-    /// KVM of Linux 7.3 (`vgic_v3_fold_lr()`) sees the end of an interrupt only if the vCPU has returned to KVM
-    /// while it was active. The handler of this guest returns nothing to KVM, so the interrupt would be taken again
-    /// until KVM interrupts the vCPU for another reason.
+    /// KVM of Linux 7.3 signals a resamplefd at the end of an interrupt only if an earlier exit of the vCPU has found
+    /// the interrupt active (`vgic_v3_fold_lr()`). This guest's handler causes no exit between begin and end. KVM
+    /// does not report such an end and keeps the pin asserted, so the guest takes the interrupt again.
     pub(crate) fn add_pin(&mut self) -> Result<u32> {
         bail!(NO_PINS)
     }

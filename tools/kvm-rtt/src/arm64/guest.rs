@@ -210,36 +210,3 @@ pub(crate) fn registers(entry: Entry, id: u64, n: u32, address: Option<Address>)
     registers.x[14] = n.into();
     registers
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn word(offset: u64) -> u32 {
-        let at = offset as usize;
-        u32::from_le_bytes(code()[at..at + 4].try_into().unwrap())
-    }
-
-    #[test]
-    fn code_fits_its_page() {
-        assert!((0xa80..=0x1000).contains(&code().len()), "{}", code().len());
-    }
-
-    #[test]
-    fn entries_are_in_the_code_and_begin_as_they_should() {
-        const ISB: u32 = 0xd503_3fdf;
-        for entry in [Entry::Mmio, Entry::Hvc] {
-            assert_eq!(word(entry.offset()), ISB, "{entry:?}");
-        }
-        // ldr w11, [x13]
-        for entry in [Entry::Circle, Entry::Whole, Entry::Ping] {
-            assert_eq!(word(entry.offset()), 0xb940_01ab, "{entry:?}");
-        }
-        // msr daifset, #2
-        assert_eq!(word(Entry::Pong.offset()), 0xd503_42df);
-        // The handler is that of IRQs of the current level: mrs x4, icc_iar1_el1.
-        assert_eq!(word(boot::VECTORS + 0x280), 0xd538_cc04);
-        // eret
-        assert_eq!(word(code().len() as u64 - 4), 0xd69f_03e0);
-    }
-}

@@ -33,12 +33,13 @@ same() {
 	[[ $1 == "$2" ]] || { echo "'$1' is not '$2'" >&2 && return 1; }
 }
 
-# exits STATUS COMMAND...: succeeds if the command exits with this status. Writes its messages to "stderr".
+# exits STATUS COMMAND...: succeeds if the command exits with this status. Writes its messages to "stderr",
+# and prints their end if it does not.
 exits() {
 	local expected=$1
 	shift
 	"$@" 2>stderr
-	same $? "$expected"
+	same $? "$expected" || { tail -n 2 stderr >&2 && return 1; }
 }
 
 # has FILE PATTERN [COUNT]: succeeds if COUNT lines of the file match, or at least one
