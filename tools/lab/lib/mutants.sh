@@ -111,7 +111,9 @@ run_mutants() {
 		result=$(cat "$BUILD/$MUTANTS/results/$name" 2>/dev/null)
 		if [[ ${result%% *} != "$key" ]]; then
 			# shellcheck disable=SC2086
-			result="$key $(test_mutant "$name" $tests)"
+			result=$(test_mutant "$name" $tests)
+			[[ -n $result ]] || die "$name was interrupted" "make mutants continues with it"
+			result="$key $result"
 			echo "$result" >"$BUILD/$MUTANTS/results/$name"
 		fi
 		result=${result#* }
