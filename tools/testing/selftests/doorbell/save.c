@@ -681,6 +681,44 @@ TEST(notifiers)
 	EXPECT_EQ(1, efd_read(efd));
 }
 
+/* A record has the numbers of the assignments of its own line, each in its field. */
+TEST(numbers_of_assignments)
+{
+	int db = new_context(_metadata, 2), i;
+	struct doorbell_saved_line saved[2];
+
+	ASSERT_EQ(0, set_type(db, 0, true, false));
+	/* Irqfds: one plain, 2 with a resamplefd, 3 unmaskfds and 4 ackfds. */
+	for (i = 0; i < 10; i++) {
+		const int fd = new_eventfd(_metadata, 0, 0);
+
+		if (i < 1) {
+			ASSERT_EQ(0, doorbell_assign_irqfd(db, fd, 0));
+		} else if (i < 3) {
+			ASSERT_EQ(0, doorbell_assign_resampled(db, fd, 0,
+							       new_eventfd(_metadata, 0, 0)));
+		} else if (i < 6) {
+			ASSERT_EQ(0, doorbell_assign_unmaskfd(db, fd, 0));
+		} else {
+			ASSERT_EQ(0, doorbell_assign_ackfd(db, fd, 0));
+		}
+	}
+	for (i = 0; i < 5; i++)
+		ASSERT_EQ(0, doorbell_assign_trigger(db, new_eventfd(_metadata, 0, 0), 0));
+	for (i = 0; i < 6; i++)
+		ASSERT_EQ(0, doorbell_assign_notifier(db, new_eventfd(_metadata, 0, 0), 0,
+						      DOORBELL_NOTIFY_ACK));
+	ASSERT_EQ(0, doorbell_save_lines(db, 0, 2, saved));
+	EXPECT_EQ(10, saved[0].nr_irqfds);
+	EXPECT_EQ(2, saved[0].nr_resamplefds);
+	EXPECT_EQ(3, saved[0].nr_unmaskfds);
+	EXPECT_EQ(4, saved[0].nr_ackfds);
+	EXPECT_EQ(5, saved[0].nr_triggers);
+	EXPECT_EQ(6, saved[0].nr_notifiers);
+	EXPECT_EQ(0, saved[1].nr_irqfds + saved[1].nr_resamplefds + saved[1].nr_unmaskfds +
+		     saved[1].nr_ackfds + saved[1].nr_triggers + saved[1].nr_notifiers);
+}
+
 /* The call waits for a delivery in flight, and a parked one is finished. The counts say so. */
 TEST(saved_counts_are_of_one_moment)
 {
