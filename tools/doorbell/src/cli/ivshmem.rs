@@ -40,8 +40,8 @@ message. Vector V of peer P is line P * VECTORS + V.
 The short options are those of QEMU's ivshmem-server. -F is accepted: the server
 always stays in the foreground. Without -M and -m the shared memory has no name.
 
-A service manager may pass the peers' socket (sd_listen_fds), which then replaces
---socket, and is notified when the server is ready (sd_notify).
+A service manager may pass the peers' socket (sd_listen_fds), which replaces the
+path of -S, and is notified when the server is ready (sd_notify).
 
 Examples:
   doorbell ivshmem serve --vectors 2 --keep
