@@ -71,6 +71,8 @@ pub fn replay(batch: Batch, programs: &[Program], times: usize, leaks: bool) -> 
     let mut found = None;
     let end = loop {
         sys::wait_readable(job.descriptor(), 20);
+        // A child can send a message just before it ends.
+        let end = job.end();
         for message in job.messages() {
             if let Message::Wrong(program, text) = message {
                 found.get_or_insert(Failure {
@@ -80,7 +82,7 @@ pub fn replay(batch: Batch, programs: &[Program], times: usize, leaks: bool) -> 
                 });
             }
         }
-        if let Some(end) = job.end() {
+        if let Some(end) = end {
             break end;
         }
     };
