@@ -73,6 +73,12 @@ impl Environment {
     }
 }
 
+impl Drop for Environment {
+    fn drop(&mut self) {
+        self.restore();
+    }
+}
+
 /// Creates a memory cgroup with [`LIMIT`].
 fn cgroup() -> std::io::Result<PathBuf> {
     let root = std::env::temp_dir().join("doorbell-fuzz-cgroup");

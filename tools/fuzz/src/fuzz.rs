@@ -16,7 +16,7 @@ use crate::{
 };
 use anyhow::Context;
 use std::{
-    collections::HashSet,
+    collections::{HashSet, VecDeque},
     fmt, fs,
     hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
@@ -72,6 +72,8 @@ struct Fuzzer<'a> {
     corpus: Vec<Entry>,
     known: HashSet<String>,
     failures: Vec<Failure>,
+    /// Failures that wait for the end of the jobs.
+    pending: VecDeque<Failure>,
     start: Duration,
     environment: Environment,
 }
@@ -121,6 +123,7 @@ pub fn fuzz(options: &Options) -> anyhow::Result<bool> {
         corpus: Vec::new(),
         known: HashSet::new(),
         failures: Vec::new(),
+        pending: VecDeque::new(),
         start: now(),
         environment: Environment::new(),
     };
@@ -183,31 +186,36 @@ impl Fuzzer<'_> {
                 *job = None;
                 self.ended(number, end);
             }
-            if self.is_over() {
-                // Their programs end with them.
-                jobs.iter_mut().for_each(|job| *job = None);
-                break;
+            let mut lines = log.read();
+            if lines.is_empty() && self.pending.is_empty() && !self.is_over() {
+                self.environment.step(&mut self.random);
+                if printed.elapsed() >= PROGRESS {
+                    printed = Instant::now();
+                    println!("{} s: {self}", self.elapsed().as_secs());
+                }
+                continue;
             }
-            self.environment.step(&mut self.random);
-            let lines = log.read();
+            // Reductions need the machine for themselves.
+            self.stop(&mut jobs);
+            // Callbacks and kworkers report a little later, as does the end of a child.
+            std::thread::sleep(Duration::from_millis(50));
+            lines.extend(log.read());
             if !lines.is_empty() {
                 let last = (0..self.options.jobs).flat_map(|job| self.batch.shared.last(job));
-                let programs = last.collect();
-                self.fail(Failure {
+                self.pending.push_front(Failure {
                     kind: Kind::Report,
                     text: lines.join("\n"),
-                    programs,
+                    programs: last.collect(),
                 });
-                // Reductions need the machine for themselves.
-                jobs.iter_mut().for_each(|job| *job = None);
-                log = Log::open();
             }
-            if printed.elapsed() >= PROGRESS {
-                printed = Instant::now();
-                println!("{} s: {self}", self.elapsed().as_secs());
+            while let Some(failure) = self.pending.pop_front() {
+                self.fail(failure);
             }
+            if self.is_over() {
+                break;
+            }
+            log = Log::open();
         }
-        self.environment.restore();
         if kmemleak && self.failures.is_empty() {
             let text = reports::leaks();
             if !text.is_empty() {
@@ -224,6 +232,19 @@ impl Fuzzer<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Ends all jobs, notes what they have found, and undoes the changes of the machine.
+    fn stop(&mut self, jobs: &mut [Option<Job>]) {
+        jobs.iter_mut().flatten().for_each(Job::kill);
+        for (number, job) in jobs.iter_mut().enumerate() {
+            if let Some(mut job) = job.take() {
+                let end = job.stop();
+                self.receive(job.messages());
+                self.ended(number, end);
+            }
+        }
+        self.environment.restore();
     }
 
     fn start_job(
@@ -265,7 +286,7 @@ impl Fuzzer<'_> {
         for message in messages {
             match message {
                 Message::Found(program, features) => self.corpus.push(Entry { program, features }),
-                Message::Wrong(program, text) => self.fail(Failure {
+                Message::Wrong(program, text) => self.pending.push_back(Failure {
                     kind: Kind::Wrong,
                     text,
                     programs: vec![program],
@@ -276,9 +297,7 @@ impl Fuzzer<'_> {
 
     fn ended(&mut self, number: usize, end: End) {
         let programs = self.batch.shared.last(number);
-        if let Some(failure) = Failure::of_end(end, programs) {
-            self.fail(failure);
-        }
+        self.pending.extend(Failure::of_end(end, programs));
     }
 
     /// Prints, reduces and writes a failure, unless its kind and first line are known.

@@ -86,6 +86,12 @@ impl Log {
     }
 }
 
+impl Drop for Log {
+    fn drop(&mut self) {
+        sys::close(self.fd);
+    }
+}
+
 /// Returns true if kmemleak runs.
 pub fn has_kmemleak() -> bool {
     fs::write(format!("{DEBUG}/kmemleak"), "scan=off").is_ok()
