@@ -286,7 +286,7 @@ impl Fuzzer<'_> {
         for message in messages {
             match message {
                 Message::Found(program, features) => self.corpus.push(Entry { program, features }),
-                Message::Wrong(program, text) => self.pending.push_back(Failure {
+                Message::Wrong(program, text) => self.note(Failure {
                     kind: Kind::Wrong,
                     text,
                     programs: vec![program],
@@ -297,29 +297,43 @@ impl Fuzzer<'_> {
 
     fn ended(&mut self, number: usize, end: End) {
         let programs = self.batch.shared.last(number);
-        self.pending.extend(Failure::of_end(end, programs));
+        if let Some(failure) = Failure::of_end(end, programs) {
+            self.note(failure);
+        }
     }
 
-    /// Prints, reduces and writes a failure, unless its kind and first line are known.
-    fn fail(&mut self, failure: Failure) {
-        let mut lines = failure
-            .text
-            .lines()
-            .filter(|line| !line.contains("cut here"));
-        let title = lines.next().unwrap_or_default().to_owned();
-        // Numbers differ between two reports of one mistake.
-        let key: String = title.chars().filter(|c| !c.is_ascii_hexdigit()).collect();
-        if !self.known.insert(format!("{:?} {key}", failure.kind))
-            || self.failures.len() >= MAX_FAILURES
-        {
-            return;
+    /// Queues a failure. One that is known does not stop the jobs.
+    fn note(&mut self, failure: Failure) {
+        if failure.keys().iter().all(|key| self.known.contains(key)) {
+            println!("again: {}", failure.titles()[0]);
+        } else {
+            self.pending.push_back(failure);
         }
-        println!("{:?}: {title}", failure.kind);
+    }
+
+    /// Prints, reduces and writes a failure, unless all its titles are known.
+    fn fail(&mut self, failure: Failure) {
+        let mut new = None;
+        for title in failure.titles() {
+            let key = failure.key(title);
+            if self.known.insert(key.clone()) {
+                println!("{:?}: {title}", failure.kind);
+                new.get_or_insert(key);
+            } else {
+                println!("again: {title}");
+            }
+        }
+        let Some(key) = new.filter(|_| self.failures.len() < MAX_FAILURES) else {
+            return;
+        };
         let (failure, again) = if self.options.no_reduction {
             (failure, false)
         } else {
             println!("reducing it ...");
-            Reducer::new(self.batch, REDUCTION).reduce(&failure)
+            let reducer = Reducer::new(self.batch, key, REDUCTION);
+            let reduced = reducer.reduce(&failure);
+            self.pending.extend(reducer.others());
+            reduced
         };
         if let Err(error) = self.write_failure(&failure, again) {
             println!("cannot write the report: {error:#}");

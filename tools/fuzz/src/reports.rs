@@ -42,6 +42,33 @@ const BAD: [&str; 30] = [
     "self-detected",
 ];
 
+/// Texts of the first line of a report, or of the first one after "cut here".
+const TITLES: [&str; 6] = [
+    "WARNING:",
+    "BUG:",
+    "INFO: ",
+    "UBSAN:",
+    "Oops",
+    "Kernel panic",
+];
+
+/// Returns the first lines of the reports in a text: it has more than one if they come together.
+pub fn titles(text: &str) -> Vec<&str> {
+    let is_title = |line: &&str| TITLES.iter().any(|title| line.contains(title));
+    // Reports after one of lockdep say so.
+    let lines = text
+        .lines()
+        .filter(|line| !line.contains("lockdep is turned off"));
+    let mut lines = lines.filter(|line| !line.contains("cut here")).peekable();
+    let first = lines.peek().copied();
+    let titles: Vec<&str> = lines.filter(is_title).collect();
+    if titles.is_empty() {
+        first.into_iter().collect()
+    } else {
+        titles
+    }
+}
+
 /// The kernel log from now on.
 #[derive(Debug)]
 pub struct Log {
