@@ -76,6 +76,20 @@ struct Fuzzer<'a> {
     pending: VecDeque<Failure>,
     start: Duration,
     environment: Environment,
+    seeds: Seeds,
+    /// KCOV does not guide the run.
+    blind: bool,
+}
+
+/// What is known of the first batch, that of the programs to begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seeds {
+    /// It runs.
+    Run,
+    /// All of its programs ran.
+    Done,
+    /// It did not come to its end.
+    Lost,
 }
 
 /// Reads the programs of a directory.
@@ -112,7 +126,8 @@ pub fn batch(module: &Path, jobs: usize, oracle: bool) -> anyhow::Result<Batch> 
 /// Runs the fuzzer. Returns true if nothing failed.
 pub fn fuzz(options: &Options) -> anyhow::Result<bool> {
     let batch = batch(&options.module, options.jobs, !options.no_oracle)?;
-    if batch.blocks.blocks.is_empty() || !Path::new("/sys/kernel/debug/kcov").exists() {
+    let blind = batch.blocks.blocks.is_empty() || !Path::new("/sys/kernel/debug/kcov").exists();
+    if blind {
         println!("blind: the kernel or the module has no KCOV; results of calls guide the fuzzer");
     }
     reports::set_up_faults();
@@ -126,6 +141,8 @@ pub fn fuzz(options: &Options) -> anyhow::Result<bool> {
         pending: VecDeque::new(),
         start: now(),
         environment: Environment::new(),
+        seeds: Seeds::Run,
+        blind,
     };
     println!("seed {}, {} jobs", options.seed, options.jobs);
     let mut seeds = Vec::new();
@@ -153,10 +170,11 @@ impl Fuzzer<'_> {
         now().saturating_sub(self.start)
     }
 
+    /// Returns true if the run ends: not before the first batch, however slow the machine is.
     fn is_over(&self) -> bool {
         let calls = self.batch.shared.calls();
-        self.elapsed() >= self.options.duration
-            || calls >= self.options.calls
+        self.seeds != Seeds::Run
+            && (self.elapsed() >= self.options.duration || calls >= self.options.calls)
             || self.failures.len() >= MAX_FAILURES
     }
 
@@ -208,9 +226,7 @@ impl Fuzzer<'_> {
                     programs: last.collect(),
                 });
             }
-            while let Some(failure) = self.pending.pop_front() {
-                self.fail(failure);
-            }
+            self.fail_pending();
             if self.is_over() {
                 break;
             }
@@ -224,11 +240,12 @@ impl Fuzzer<'_> {
                     .iter()
                     .map(|entry| entry.program.clone())
                     .collect();
-                self.fail(Failure {
+                self.pending.push_back(Failure {
                     kind: Kind::Leak,
                     text,
                     programs,
                 });
+                self.fail_pending();
             }
         }
         Ok(())
@@ -296,9 +313,23 @@ impl Fuzzer<'_> {
     }
 
     fn ended(&mut self, number: usize, end: End) {
+        // The first batch is the first one of the first job.
+        if number == 0 && self.seeds == Seeds::Run {
+            self.seeds = if end == End::Done {
+                Seeds::Done
+            } else {
+                Seeds::Lost
+            };
+        }
         let programs = self.batch.shared.last(number);
         if let Some(failure) = Failure::of_end(end, programs) {
             self.note(failure);
+        }
+    }
+
+    fn fail_pending(&mut self) {
+        while let Some(failure) = self.pending.pop_front() {
+            self.fail(failure);
         }
     }
 
@@ -401,6 +432,13 @@ impl Fuzzer<'_> {
         let lines = reached.map(|(section, at)| format!("{section} {at:#x}"));
         let text = lines.collect::<Vec<_>>().join("\n") + "\n";
         fs::write(self.options.out.join("reached"), text)?;
+        // Without it the corpus does not replace an older one.
+        let complete = self.options.out.join("complete");
+        if self.seeds == Seeds::Done && !self.blind {
+            fs::write(complete, "")?;
+        } else if complete.exists() {
+            fs::remove_file(complete)?;
+        }
         Ok(())
     }
 }
