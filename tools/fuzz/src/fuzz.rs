@@ -140,7 +140,7 @@ pub fn fuzz(options: &Options) -> anyhow::Result<bool> {
         failures: Vec::new(),
         pending: VecDeque::new(),
         start: now(),
-        environment: Environment::new(),
+        environment: Environment::new(options.jobs),
         seeds: Seeds::Run,
         blind,
     };
@@ -294,7 +294,7 @@ impl Fuzzer<'_> {
         let kill_after = kill.then(|| Duration::from_millis(self.random.u64(..400)));
         let job = Job::start(batch, work, kill_after).context("start a child")?;
         if limited && batches > 0 {
-            self.environment.limit(job.child());
+            self.environment.limit(number, job.child());
         }
         Ok(job)
     }
@@ -312,7 +312,11 @@ impl Fuzzer<'_> {
         }
     }
 
-    fn ended(&mut self, number: usize, end: End) {
+    fn ended(&mut self, number: usize, mut end: End) {
+        let out_of_memory = self.environment.take_kill(number);
+        if out_of_memory && end == End::Died(libc::SIGKILL) {
+            end = End::Killed;
+        }
         // The first batch is the first one of the first job.
         if number == 0 && self.seeds == Seeds::Run {
             self.seeds = if end == End::Done {

@@ -73,8 +73,46 @@ pub fn titles(text: &str) -> Vec<&str> {
 #[derive(Debug)]
 pub struct Log {
     fd: RawFd,
+    lines: Lines,
+}
+
+/// Chooses the lines of reports.
+#[derive(Debug, Default)]
+struct Lines {
     /// The lines that are left of the report that is being read.
     rest: usize,
+    /// The lines from the first call trace of the OOM killer on, until it says whose memory ran out.
+    oom: Option<Vec<String>>,
+}
+
+impl Lines {
+    /// Adds `line` to `chosen` if it belongs to a report. The OOM killer's message about a cgroup is none:
+    /// the fuzzer limits the memory of children by one.
+    fn choose(&mut self, line: &str, chosen: &mut Vec<String>) {
+        let mut bad = BAD.iter().any(|bad| line.contains(bad));
+        if line.contains("invoked oom-killer") {
+            self.oom = Some(Vec::new());
+        }
+        if let Some(held) = &mut self.oom {
+            if bad && line.contains("Call Trace") || !held.is_empty() {
+                held.push(line.to_owned());
+                bad &= !line.contains("Call Trace");
+            }
+            if line.contains("no killable processes") || line.contains("oom-kill:constraint=") {
+                if !line.contains("constraint=CONSTRAINT_MEMCG") {
+                    chosen.append(held);
+                }
+                self.oom = None;
+            }
+        }
+        if bad {
+            self.rest = 40;
+        }
+        if self.rest > 0 {
+            self.rest -= 1;
+            chosen.push(line.to_owned());
+        }
+    }
 }
 
 impl Log {
@@ -84,7 +122,10 @@ impl Log {
         sys::seek_end(fd);
         // The kernel prints each of these once otherwise.
         let _ = fs::write(format!("{DEBUG}/clear_warn_once"), "1");
-        Self { fd, rest: 0 }
+        Self {
+            fd,
+            lines: Lines::default(),
+        }
     }
 
     /// Returns the new lines that belong to reports.
@@ -102,13 +143,7 @@ impl Log {
                 .lines()
                 .next()
                 .unwrap_or("");
-            if BAD.iter().any(|bad| line.contains(bad)) {
-                self.rest = 40;
-            }
-            if self.rest > 0 {
-                self.rest -= 1;
-                lines.push(line.to_owned());
-            }
+            self.lines.choose(line, &mut lines);
         }
     }
 }
@@ -156,5 +191,29 @@ pub fn set_up_faults() {
         if path.exists() {
             let _ = fs::write(path, value);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(log: &str) -> Vec<String> {
+        let (mut lines, mut chosen) = (Lines::default(), Vec::new());
+        for line in log.lines() {
+            lines.choose(line, &mut chosen);
+        }
+        chosen
+    }
+
+    #[test]
+    fn the_oom_killer_of_a_cgroup_is_no_report() {
+        let memcg = "a invoked oom-killer: b\nCall Trace:\n <TASK>\noom-kill:constraint=CONSTRAINT_MEMCG\nc";
+        assert_eq!(chosen(memcg), [""; 0]);
+        let global = memcg.replace("MEMCG", "NONE");
+        assert_eq!(chosen(&global)[0], "Call Trace:");
+        assert_eq!(chosen(&format!("{memcg}\nCall Trace:")), ["Call Trace:"]);
+        let both = memcg.replace(" <TASK>", "BUG: KASAN: d");
+        assert_eq!(chosen(&both)[0], "BUG: KASAN: d");
     }
 }
