@@ -81,7 +81,7 @@ struct Fuzzer<'a> {
     blind: bool,
 }
 
-/// What is known of the first batch, that of the programs to begin with.
+/// The state of the first batch, that of the programs to begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Seeds {
     /// It runs.

@@ -91,7 +91,7 @@ struct FuzzArgs {
     /// End after so many calls, but not before all programs of the corpus have run
     #[arg(long, default_value_t = u64::MAX, value_name = "COUNT", hide_default_value = true)]
     calls: u64,
-    /// Seed of the random numbers
+    /// Seed of the random numbers, which does not reproduce a run
     #[arg(long)]
     seed: Option<u64>,
     /// Number of children at a time [default: number of CPUs]

@@ -172,7 +172,7 @@ pub fn replay(batch: Batch, programs: &[Program], times: usize, leaks: bool) -> 
 pub struct Reducer {
     batch: Batch,
     end: Instant,
-    /// What the failure must have in its keys.
+    /// The key of the failure that must happen again.
     key: String,
     /// Other failures that replays have caused.
     others: RefCell<Vec<Failure>>,

@@ -8,7 +8,8 @@ use std::{fs, os::fd::RawFd, path::Path, time::Duration};
 /// The debug file system.
 const DEBUG: &str = "/sys/kernel/debug";
 
-/// Texts of which a kernel log must have none, as in tools/lab/lib/guest.sh.
+/// Texts of which a kernel log must have none. tools/lab/lib/guest.sh has these, if partly in other words, and
+/// those of failed KUnit tests and of leaks, which [`leaks`] finds here.
 const BAD: [&str; 30] = [
     "WARNING:",
     "BUG:",
