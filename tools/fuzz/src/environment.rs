@@ -6,7 +6,7 @@
 use crate::sys;
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -24,16 +24,20 @@ const LIMIT: &str = "25165824";
 pub struct Environment {
     next: Instant,
     offline: bool,
-    cgroup: Option<PathBuf>,
+    /// The directory of the children's cgroups.
+    root: Option<PathBuf>,
+    /// The kills of the OOM killer in the cgroup of each job, before its child was limited; none if it is not.
+    kills: Vec<Option<u64>>,
 }
 
 impl Environment {
     /// Creates an environment in which nothing has changed yet.
-    pub fn new() -> Self {
+    pub fn new(jobs: usize) -> Self {
         Self {
             next: Instant::now() + Duration::from_millis(INTERVAL),
             offline: false,
-            cgroup: cgroup().ok(),
+            root: cgroups(jobs).ok(),
+            kills: vec![None; jobs],
         }
     }
 
@@ -54,14 +58,27 @@ impl Environment {
 
     /// Returns true if the memory of children can be limited.
     pub fn can_limit(&self) -> bool {
-        self.cgroup.is_some()
+        self.root.is_some()
     }
 
-    /// Limits the memory of a child. Beyond the limit an allocation of the module fails.
-    pub fn limit(&self, child: i32) {
-        if let Some(cgroup) = &self.cgroup {
+    /// Limits the memory of the child of a job. Beyond the limit an allocation of the module fails, and a page
+    /// fault calls the OOM killer.
+    pub fn limit(&mut self, job: usize, child: i32) {
+        if let Some(root) = &self.root {
+            let cgroup = cgroup(root, job);
+            self.kills[job] = kills(&cgroup);
             let _ = fs::write(cgroup.join("cgroup.procs"), child.to_string());
         }
+    }
+
+    /// Returns true if the OOM killer has killed the child of a job, which has ended.
+    pub fn take_kill(&mut self, job: usize) -> bool {
+        let before = self.kills[job].take();
+        let after = self
+            .root
+            .as_ref()
+            .and_then(|root| kills(&cgroup(root, job)));
+        before.is_some_and(|before| after.is_some_and(|after| after > before))
     }
 
     /// Undoes the changes.
@@ -73,16 +90,53 @@ impl Environment {
     }
 }
 
-/// Creates a memory cgroup with [`LIMIT`].
-fn cgroup() -> std::io::Result<PathBuf> {
+impl Drop for Environment {
+    fn drop(&mut self) {
+        self.restore();
+    }
+}
+
+/// Creates a memory cgroup with [`LIMIT`] for each job.
+fn cgroups(jobs: usize) -> std::io::Result<PathBuf> {
     let root = std::env::temp_dir().join("doorbell-fuzz-cgroup");
     fs::create_dir_all(&root)?;
     if !root.join("cgroup.procs").exists() {
         sys::mount_cgroup(&root)?;
     }
     fs::write(root.join("cgroup.subtree_control"), "+memory")?;
-    let cgroup = root.join("doorbell-fuzz");
-    fs::create_dir_all(&cgroup)?;
-    fs::write(cgroup.join("memory.max"), LIMIT)?;
-    Ok(cgroup)
+    for job in 0..jobs {
+        let cgroup = cgroup(&root, job);
+        fs::create_dir_all(&cgroup)?;
+        fs::write(cgroup.join("memory.max"), LIMIT)?;
+    }
+    Ok(root)
+}
+
+fn cgroup(root: &Path, job: usize) -> PathBuf {
+    root.join(format!("doorbell-fuzz-{job}"))
+}
+
+/// Returns how many processes of a cgroup the OOM killer has killed.
+fn kills(cgroup: &Path) -> Option<u64> {
+    oom_kills(&fs::read_to_string(cgroup.join("memory.events")).ok()?)
+}
+
+/// Returns the number in the text of memory.events.
+fn oom_kills(events: &str) -> Option<u64> {
+    let mut counts = events
+        .lines()
+        .filter_map(|line| line.strip_prefix("oom_kill "));
+    counts.next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::oom_kills;
+
+    #[test]
+    fn memory_events_has_the_kills() {
+        let events = "low 0\nhigh 0\nmax 7\noom 5\noom_kill 3\noom_group_kill 1\n";
+        assert_eq!(oom_kills(events), Some(3));
+        assert_eq!(oom_kills("oom 5\n"), None);
+    }
 }

@@ -16,7 +16,7 @@ use crate::{
 };
 use anyhow::Context;
 use std::{
-    collections::HashSet,
+    collections::{HashSet, VecDeque},
     fmt, fs,
     hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
@@ -72,8 +72,24 @@ struct Fuzzer<'a> {
     corpus: Vec<Entry>,
     known: HashSet<String>,
     failures: Vec<Failure>,
+    /// Failures that wait for the end of the jobs.
+    pending: VecDeque<Failure>,
     start: Duration,
     environment: Environment,
+    seeds: Seeds,
+    /// KCOV does not guide the run.
+    blind: bool,
+}
+
+/// The state of the first batch, that of the programs to begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seeds {
+    /// It runs.
+    Run,
+    /// All of its programs ran.
+    Done,
+    /// It did not come to its end.
+    Lost,
 }
 
 /// Reads the programs of a directory.
@@ -110,7 +126,8 @@ pub fn batch(module: &Path, jobs: usize, oracle: bool) -> anyhow::Result<Batch> 
 /// Runs the fuzzer. Returns true if nothing failed.
 pub fn fuzz(options: &Options) -> anyhow::Result<bool> {
     let batch = batch(&options.module, options.jobs, !options.no_oracle)?;
-    if batch.blocks.blocks.is_empty() || !Path::new("/sys/kernel/debug/kcov").exists() {
+    let blind = batch.blocks.blocks.is_empty() || !Path::new("/sys/kernel/debug/kcov").exists();
+    if blind {
         println!("blind: the kernel or the module has no KCOV; results of calls guide the fuzzer");
     }
     reports::set_up_faults();
@@ -121,8 +138,11 @@ pub fn fuzz(options: &Options) -> anyhow::Result<bool> {
         corpus: Vec::new(),
         known: HashSet::new(),
         failures: Vec::new(),
+        pending: VecDeque::new(),
         start: now(),
-        environment: Environment::new(),
+        environment: Environment::new(options.jobs),
+        seeds: Seeds::Run,
+        blind,
     };
     println!("seed {}, {} jobs", options.seed, options.jobs);
     let mut seeds = Vec::new();
@@ -150,10 +170,11 @@ impl Fuzzer<'_> {
         now().saturating_sub(self.start)
     }
 
+    /// Returns true if the run ends: not before the first batch, however slow the machine is.
     fn is_over(&self) -> bool {
         let calls = self.batch.shared.calls();
-        self.elapsed() >= self.options.duration
-            || calls >= self.options.calls
+        self.seeds != Seeds::Run
+            && (self.elapsed() >= self.options.duration || calls >= self.options.calls)
             || self.failures.len() >= MAX_FAILURES
     }
 
@@ -183,31 +204,34 @@ impl Fuzzer<'_> {
                 *job = None;
                 self.ended(number, end);
             }
-            if self.is_over() {
-                // Their programs end with them.
-                jobs.iter_mut().for_each(|job| *job = None);
-                break;
+            let mut lines = log.read();
+            if lines.is_empty() && self.pending.is_empty() && !self.is_over() {
+                self.environment.step(&mut self.random);
+                if printed.elapsed() >= PROGRESS {
+                    printed = Instant::now();
+                    println!("{} s: {self}", self.elapsed().as_secs());
+                }
+                continue;
             }
-            self.environment.step(&mut self.random);
-            let lines = log.read();
+            // Reductions need the machine for themselves.
+            self.stop(&mut jobs);
+            // Callbacks and kworkers report a little later, as does the end of a child.
+            std::thread::sleep(Duration::from_millis(50));
+            lines.extend(log.read());
             if !lines.is_empty() {
                 let last = (0..self.options.jobs).flat_map(|job| self.batch.shared.last(job));
-                let programs = last.collect();
-                self.fail(Failure {
+                self.pending.push_front(Failure {
                     kind: Kind::Report,
                     text: lines.join("\n"),
-                    programs,
+                    programs: last.collect(),
                 });
-                // Reductions need the machine for themselves.
-                jobs.iter_mut().for_each(|job| *job = None);
-                log = Log::open();
             }
-            if printed.elapsed() >= PROGRESS {
-                printed = Instant::now();
-                println!("{} s: {self}", self.elapsed().as_secs());
+            self.fail_pending();
+            if self.is_over() {
+                break;
             }
+            log = Log::open();
         }
-        self.environment.restore();
         if kmemleak && self.failures.is_empty() {
             let text = reports::leaks();
             if !text.is_empty() {
@@ -216,14 +240,28 @@ impl Fuzzer<'_> {
                     .iter()
                     .map(|entry| entry.program.clone())
                     .collect();
-                self.fail(Failure {
+                self.pending.push_back(Failure {
                     kind: Kind::Leak,
                     text,
                     programs,
                 });
+                self.fail_pending();
             }
         }
         Ok(())
+    }
+
+    /// Ends all jobs, notes what they have found, and undoes the changes of the machine.
+    fn stop(&mut self, jobs: &mut [Option<Job>]) {
+        jobs.iter_mut().flatten().for_each(Job::kill);
+        for (number, job) in jobs.iter_mut().enumerate() {
+            if let Some(mut job) = job.take() {
+                let end = job.stop();
+                self.receive(job.messages());
+                self.ended(number, end);
+            }
+        }
+        self.environment.restore();
     }
 
     fn start_job(
@@ -256,7 +294,7 @@ impl Fuzzer<'_> {
         let kill_after = kill.then(|| Duration::from_millis(self.random.u64(..400)));
         let job = Job::start(batch, work, kill_after).context("start a child")?;
         if limited && batches > 0 {
-            self.environment.limit(job.child());
+            self.environment.limit(number, job.child());
         }
         Ok(job)
     }
@@ -265,7 +303,7 @@ impl Fuzzer<'_> {
         for message in messages {
             match message {
                 Message::Found(program, features) => self.corpus.push(Entry { program, features }),
-                Message::Wrong(program, text) => self.fail(Failure {
+                Message::Wrong(program, text) => self.note(Failure {
                     kind: Kind::Wrong,
                     text,
                     programs: vec![program],
@@ -274,33 +312,63 @@ impl Fuzzer<'_> {
         }
     }
 
-    fn ended(&mut self, number: usize, end: End) {
+    fn ended(&mut self, number: usize, mut end: End) {
+        let out_of_memory = self.environment.take_kill(number);
+        if out_of_memory && end == End::Died(libc::SIGKILL) {
+            end = End::Killed;
+        }
+        // The first batch is the first one of the first job.
+        if number == 0 && self.seeds == Seeds::Run {
+            self.seeds = if end == End::Done {
+                Seeds::Done
+            } else {
+                Seeds::Lost
+            };
+        }
         let programs = self.batch.shared.last(number);
         if let Some(failure) = Failure::of_end(end, programs) {
+            self.note(failure);
+        }
+    }
+
+    fn fail_pending(&mut self) {
+        while let Some(failure) = self.pending.pop_front() {
             self.fail(failure);
         }
     }
 
-    /// Prints, reduces and writes a failure, unless its kind and first line are known.
-    fn fail(&mut self, failure: Failure) {
-        let mut lines = failure
-            .text
-            .lines()
-            .filter(|line| !line.contains("cut here"));
-        let title = lines.next().unwrap_or_default().to_owned();
-        // Numbers differ between two reports of one mistake.
-        let key: String = title.chars().filter(|c| !c.is_ascii_hexdigit()).collect();
-        if !self.known.insert(format!("{:?} {key}", failure.kind))
-            || self.failures.len() >= MAX_FAILURES
-        {
-            return;
+    /// Queues a failure. One that is known does not stop the jobs.
+    fn note(&mut self, failure: Failure) {
+        if failure.keys().iter().all(|key| self.known.contains(key)) {
+            println!("again: {}", failure.titles()[0]);
+        } else {
+            self.pending.push_back(failure);
         }
-        println!("{:?}: {title}", failure.kind);
+    }
+
+    /// Prints, reduces and writes a failure, unless all its titles are known.
+    fn fail(&mut self, failure: Failure) {
+        let mut new = None;
+        for title in failure.titles() {
+            let key = failure.key(title);
+            if self.known.insert(key.clone()) {
+                println!("{:?}: {title}", failure.kind);
+                new.get_or_insert(key);
+            } else {
+                println!("again: {title}");
+            }
+        }
+        let Some(key) = new.filter(|_| self.failures.len() < MAX_FAILURES) else {
+            return;
+        };
         let (failure, again) = if self.options.no_reduction {
             (failure, false)
         } else {
             println!("reducing it ...");
-            Reducer::new(self.batch, REDUCTION).reduce(&failure)
+            let reducer = Reducer::new(self.batch, key, REDUCTION);
+            let reduced = reducer.reduce(&failure);
+            self.pending.extend(reducer.others());
+            reduced
         };
         if let Err(error) = self.write_failure(&failure, again) {
             println!("cannot write the report: {error:#}");
@@ -368,6 +436,13 @@ impl Fuzzer<'_> {
         let lines = reached.map(|(section, at)| format!("{section} {at:#x}"));
         let text = lines.collect::<Vec<_>>().join("\n") + "\n";
         fs::write(self.options.out.join("reached"), text)?;
+        // Without it the corpus does not replace an older one.
+        let complete = self.options.out.join("complete");
+        if self.seeds == Seeds::Done && !self.blind {
+            fs::write(complete, "")?;
+        } else if complete.exists() {
+            fs::remove_file(complete)?;
+        }
         Ok(())
     }
 }

@@ -85,13 +85,13 @@ enum Command {
 
 #[derive(Args)]
 struct FuzzArgs {
-    /// End after so many seconds
+    /// End after so many seconds, but not before all programs of the corpus have run
     #[arg(long, default_value_t = 60.0, value_name = "SECONDS")]
     duration: f64,
-    /// End after so many calls
+    /// End after so many calls, but not before all programs of the corpus have run
     #[arg(long, default_value_t = u64::MAX, value_name = "COUNT", hide_default_value = true)]
     calls: u64,
-    /// Seed of the random numbers
+    /// Seed of the random numbers, which does not reproduce a run
     #[arg(long)]
     seed: Option<u64>,
     /// Number of children at a time [default: number of CPUs]

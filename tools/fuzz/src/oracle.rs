@@ -18,18 +18,19 @@ use self::line::{Id, LineModel, Seen, Signals};
 use crate::{
     arena,
     calls::{Action, Op, CONTEXTS, EVENTFDS},
+    job::now,
     program::Call,
     sys,
     world::World,
 };
 use doorbell::uapi;
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 /// The maximum number of relays that one call may cause.
 const MAX_RELAYS: usize = 8;
 
-/// The time in nanoseconds that callbacks have to do what a call has caused.
-const PATIENCE: u64 = 10_000_000_000;
+/// The time that callbacks have to do what a call has caused.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A line: the number of its context, and its own.
 type Key = (usize, u64);
@@ -155,20 +156,23 @@ impl Oracle {
             return Ok(());
         };
         let expected = line.seen();
-        let end = sys::now() + PATIENCE;
+        let mut end = None;
         loop {
+            // The query after the deadline decides: this thread may not have run since the last one.
+            let over = end.is_some_and(|end| now() > end);
             let Some(seen) = query(world.context(slot as u64), key.1 as u32) else {
                 return Ok(());
             };
             if seen == expected {
                 return Ok(());
             }
-            if sys::now() > end {
+            if over {
                 return Err(format!(
                     "line {} of context {slot} is {seen:?} instead of {expected:?}",
                     key.1
                 ));
             }
+            end.get_or_insert_with(|| now() + PATIENCE);
             sys::yield_now();
         }
     }

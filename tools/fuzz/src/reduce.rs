@@ -10,7 +10,10 @@ use crate::{
     shared::Message,
     sys,
 };
-use std::time::{Duration, Instant};
+use std::{
+    cell::RefCell,
+    time::{Duration, Instant},
+};
 
 /// The number of runs of a program of several threads, whose failures depend on time.
 const TIMES: usize = 40;
@@ -42,6 +45,38 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// Returns the lines that name the failure: for a report of the kernel, that of each report in the text.
+    pub fn titles(&self) -> Vec<&str> {
+        let mut titles = match self.kind {
+            Kind::Report => reports::titles(&self.text),
+            _ => Vec::new(),
+        };
+        if titles.is_empty() {
+            titles.push(self.text.lines().next().unwrap_or_default());
+        }
+        titles
+    }
+
+    /// Returns what a title of this failure has in common with those of the same mistake.
+    pub fn key(&self, title: &str) -> String {
+        let words = title.split_whitespace();
+        // A simpler program has other fields.
+        let words = words.filter(|word| self.kind != Kind::Wrong || !word.contains('='));
+        let words = words.map(without_numbers);
+        let words: Vec<String> = words
+            .map(|word| word.trim_end_matches(':').into())
+            .collect();
+        format!("{:?} {}", self.kind, words.join(" "))
+    }
+
+    /// Returns the keys of all titles.
+    pub fn keys(&self) -> Vec<String> {
+        self.titles()
+            .into_iter()
+            .map(|title| self.key(title))
+            .collect()
+    }
+
     /// Returns the failure that an unexpected end of a child is, if it is one.
     pub fn of_end(end: End, programs: Vec<Program>) -> Option<Self> {
         let (kind, text) = match end {
@@ -61,6 +96,27 @@ impl Failure {
     }
 }
 
+/// Removes decimal numbers, those that begin with 0x, and addresses. Letters of names stay.
+fn without_numbers(word: &str) -> String {
+    let mut rest = String::new();
+    let mut from = word;
+    while let Some(first) = from.chars().next() {
+        let hex = |text: &str| text.chars().take_while(char::is_ascii_hexdigit).count();
+        let decimal = from.chars().take_while(char::is_ascii_digit).count();
+        let skip = match from.strip_prefix("0x").map_or(0, hex) {
+            // The kernel prints an address without 0x as 16 digits.
+            0 if hex(from) == 16 => 16,
+            0 => decimal,
+            digits => 2 + digits,
+        };
+        if skip == 0 {
+            rest.push(first);
+        }
+        from = &from[skip.max(if skip == 0 { first.len_utf8() } else { 0 })..];
+    }
+    rest
+}
+
 /// Runs the programs, and returns the failure that they cause, if any. Waits for leaks only if `leaks` is true.
 pub fn replay(batch: Batch, programs: &[Program], times: usize, leaks: bool) -> Option<Failure> {
     let mut log = Log::open();
@@ -71,6 +127,8 @@ pub fn replay(batch: Batch, programs: &[Program], times: usize, leaks: bool) -> 
     let mut found = None;
     let end = loop {
         sys::wait_readable(job.descriptor(), 20);
+        // A child can send a message just before it ends.
+        let end = job.end();
         for message in job.messages() {
             if let Message::Wrong(program, text) = message {
                 found.get_or_insert(Failure {
@@ -80,7 +138,7 @@ pub fn replay(batch: Batch, programs: &[Program], times: usize, leaks: bool) -> 
                 });
             }
         }
-        if let Some(end) = job.end() {
+        if let Some(end) = end {
             break end;
         }
     };
@@ -114,18 +172,29 @@ pub fn replay(batch: Batch, programs: &[Program], times: usize, leaks: bool) -> 
 pub struct Reducer {
     batch: Batch,
     end: Instant,
+    /// The key of the failure that must happen again.
+    key: String,
+    /// Other failures that replays have caused.
+    others: RefCell<Vec<Failure>>,
 }
 
 impl Reducer {
-    /// Creates a reducer that stops after `limit`.
-    pub fn new(batch: Batch, limit: Duration) -> Self {
+    /// Creates a reducer of failures with a key that stops after `limit`.
+    pub fn new(batch: Batch, key: String, limit: Duration) -> Self {
         Self {
             batch,
             end: Instant::now() + limit,
+            key,
+            others: RefCell::default(),
         }
     }
 
-    /// Returns the failure that the programs cause if it is one of `kind`.
+    /// Returns the other failures that replays have caused.
+    pub fn others(self) -> Vec<Failure> {
+        self.others.into_inner()
+    }
+
+    /// Returns the failure that the programs cause if it is the expected one.
     fn fails(&self, programs: &[Program], kind: Kind) -> Option<Failure> {
         if Instant::now() > self.end || programs.iter().all(|program| program.calls.is_empty()) {
             return None;
@@ -136,11 +205,19 @@ impl Reducer {
             _ if parallel => TIMES,
             _ => 1,
         };
-        replay(self.batch, programs, times, kind == Kind::Leak)
-            .filter(|failure| failure.kind == kind)
+        let failure = replay(self.batch, programs, times, kind == Kind::Leak)?;
+        let keys = failure.keys();
+        if keys.contains(&self.key) {
+            return Some(failure);
+        }
+        let mut others = self.others.borrow_mut();
+        if others.iter().all(|other| other.keys() != keys) {
+            others.push(failure);
+        }
+        None
     }
 
-    /// Returns a smaller failure of the same kind, and true if it happens again and again.
+    /// Returns a smaller failure with the key, and true if it happens again and again.
     pub fn reduce(&self, failure: &Failure) -> (Failure, bool) {
         let kind = failure.kind;
         let mut best = failure.clone();
@@ -250,5 +327,51 @@ mod tests {
         };
         assert_eq!(shrink((0..20).collect(), fails, &mut text), [3, 11]);
         assert_eq!(text, "2 numbers");
+    }
+
+    fn keys(kind: Kind, text: &str) -> Vec<String> {
+        let failure = Failure {
+            kind,
+            text: text.to_owned(),
+            programs: Vec::new(),
+        };
+        failure.keys()
+    }
+
+    #[test]
+    fn a_key_has_the_letters_of_names_and_no_numbers() {
+        let report = |text| keys(Kind::Report, text);
+        assert_eq!(
+            report("BUG: KASAN: bad-access in feed_bad+0x1f/0x20"),
+            ["Report BUG KASAN bad-access in feed_bad+/"]
+        );
+        assert_ne!(report("BUG: KASAN: in feed"), report("BUG: KASAN: in lose"));
+        assert_ne!(report("BUG: KASAN: in ab"), report("BUG: KASAN: in cd"));
+        assert_eq!(
+            report("BUG: no page for address: ffff888012345678"),
+            report("BUG: no page for address: ffff8880fedcba98")
+        );
+    }
+
+    #[test]
+    fn a_log_with_two_reports_has_two_keys() {
+        let text = "------------[ cut here ]------------\nWARNING: a.c:1\nCall Trace:\nBUG: b";
+        assert_eq!(
+            keys(Kind::Report, text),
+            ["Report WARNING a.c", "Report BUG b"]
+        );
+    }
+
+    #[test]
+    fn a_simpler_program_has_the_same_key() {
+        let wrong = |text| keys(Kind::Wrong, text);
+        assert_eq!(
+            wrong("0 ring context=1 line=3: -22 instead of 0"),
+            wrong("0 ring: -22 instead of 0")
+        );
+        assert_ne!(
+            wrong("0 ring: 1 instead of 0"),
+            wrong("0 ack: 1 instead of 0")
+        );
     }
 }

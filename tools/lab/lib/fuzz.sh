@@ -12,18 +12,18 @@ fuzz() {
 	guest_command "${KVM[@]}" doorbell-fuzz fuzz --duration "$duration" \
 		--corpus /doorbell/tools/fuzz/seeds --corpus /doorbell/out/fuzz/corpus "$@"
 	rc=$?
-	old_programs "$RUN/guest/files/out/fuzz/corpus"
+	old_programs "$RUN/guest/files/out/fuzz"
 	[[ ! -s $RUN/guest/files/out/fuzz/reached ]] || coverage "/build/${RUN##*/}/guest/files/out/fuzz/reached" || rc=1
 	return $rc
 }
 
-# old_programs DIRECTORY: removes the programs of the corpus that are not in the directory, the corpus of
-# the last run
+# old_programs DIRECTORY: removes the programs of out/fuzz/corpus that are not in the corpus of the run whose
+# output the directory is. The run must have run them all, with KCOV: otherwise it does not know which are needed.
 old_programs() {
 	local file
-	[[ -d $1 ]] || return
+	[[ -e $1/complete ]] || return
 	for file in out/fuzz/corpus/*.txt; do
-		[[ -e $1/${file##*/} ]] || rm -f "$file"
+		[[ -e $1/corpus/${file##*/} ]] || rm -f "$file"
 	done
 }
 
