@@ -187,7 +187,7 @@ setup_resolve() {
 	elif ! have_fetched; then
 		setup_stage resolve "looking for a kernel"
 		stage_wait
-		report_unknown kernel "$(cat "$(version_file).new")"
+		report_choice kernel "$(cat "$(version_file).new")"
 	fi
 }
 

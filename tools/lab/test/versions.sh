@@ -58,8 +58,21 @@ newest_known() {
 	ARCHIVE="7.3.10 7.2.12 7.3.4" chooses amd64 7.3.10+deb13-amd64
 }
 
-older_known() {
-	ARCHIVE="7.2.12 7.3.5 7.3.11" chooses amd64 7.2.12+deb13-amd64
+# The default lab does not become one of an older series.
+untried() {
+	ARCHIVE="7.2.12 7.3.5 7.3.11" chooses amd64 7.3.11+deb13-amd64 note &&
+		ARCHIVE="7.2.12 7.3.5 7.3.11" chooses rt 7.3.11+deb13-rt-amd64 note
+}
+
+# A known kernel of an older series, or an untried one, goes before a series that is not known.
+older_series() {
+	ARCHIVE="7.1.5 7.2.12 7.2.13 7.20.1 7.4.1" chooses amd64 7.2.12+deb13-amd64 note &&
+		ARCHIVE="7.2.13 7.4.1" chooses amd64 7.2.13+deb13-amd64 note
+}
+
+new_series() {
+	ARCHIVE="7.3.5 7.4.1" chooses amd64 7.3.5+deb13-amd64 note &&
+		ARCHIVE="7.4.1 7.5.2" chooses amd64 7.5.2+deb13-amd64 note
 }
 
 unknown() {
@@ -117,7 +130,9 @@ real() {
 
 check "a known kernel goes before a newer one" known_first
 check "of several known ones, the newest is taken" newest_known
-check "an older known one goes before unknown ones" older_known
+check "an untried one goes before a known one of an older series" untried
+check "an older series is taken if the newest known one is gone, and that is printed" older_series
+check "a series that is not known is the last choice" new_series
 check "without a known one the newest is tried, and that is printed" unknown
 check "a version is compared as a whole" whole
 check "FLAVOUR=7.2 has a kernel 7.2" series
