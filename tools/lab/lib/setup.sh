@@ -60,8 +60,11 @@ named_kernel() {
 	echo "$v"
 }
 
+# Prints the file with the version of the kernel. While one is set up, its version is in the
+# file with .new appended, and after a failure the next run continues with that. But the kernel
+# that DOORBELL_KERNEL names is for one run.
 version_file() {
-	echo "$LAB/kernel-version-$FLAVOUR"
+	echo "$LAB/kernel-version-$FLAVOUR${DOORBELL_KERNEL:+.named}"
 }
 
 # Prints the version of the kernel. Without DOORBELL_KERNEL, the set-up has chosen it.

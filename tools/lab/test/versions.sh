@@ -122,6 +122,34 @@ named_once() {
 	[[ $(kernel_version) == 7.2.12+deb13-amd64 ]]
 }
 
+# sets_up: runs the set-up of the kernel, whose stages build nothing, in a process of its own
+sets_up() (
+	have_kernel() { return 1; }
+	setup_fetch() {
+		local v
+		v=$(cat "$(version_file).new")
+		mkdir -p "$KERNELS/$v.tmp" && kernel_recipe >"$KERNELS/$v.tmp/fetched"
+	}
+	stage_kdir() { ! grep -qx "$BROKEN" "$(version_file).new"; }
+	FLAVOUR=amd64 ARCHIVE=7.3.4
+	setup_kernel
+)
+
+# Nor does it if it fails.
+named_fails() {
+	local BROKEN=7.3.9+deb13-amd64
+	rm -f "$LAB"/kernel-version-*
+	! DOORBELL_KERNEL=$BROKEN sets_up || return
+	sets_up && [[ $(cat "$LAB/kernel-version-amd64") == 7.3.4+deb13-amd64 ]]
+}
+
+# Without DOORBELL_KERNEL, the next run continues with the version of the one that failed.
+continues() {
+	rm -f "$LAB"/kernel-version-*
+	! BROKEN=7.3.4+deb13-amd64 sets_up && grep -qx 7.3.4+deb13-amd64 "$LAB/kernel-version-amd64.new" &&
+		BROKEN=none sets_up && [[ $(ls "$LAB"/kernel-version-*) == "$LAB/kernel-version-amd64" ]]
+}
+
 # Each line names a release of Debian, or a version of its QEMU.
 real() {
 	! grep -vE '^(#.*|kernel 7(\.[0-9]+)+\+deb13|QEMU [0-9]+:[0-9.]+[^ ]*~bpo13\+[0-9]+)$' "$SCRATCH/real" &&
@@ -140,5 +168,7 @@ check "an archive without a kernel 7.2 is an error" says "no 7\.2\.x kernel in t
 check "other flavours have the version of the default one, if there is one" follow
 check "DOORBELL_KERNEL goes before all" named
 check "DOORBELL_KERNEL is for one run" named_once
+check "also if it cannot be set up" named_fails
+check "a set-up that fails leaves its version to the next run only" continues
 check "the list in the tree can be read" real
 plan
