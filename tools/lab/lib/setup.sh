@@ -181,9 +181,9 @@ setup_resolve() {
 	local v
 	v=$(named_kernel)
 	if [[ -z $v && $FLAVOUR == debug ]]; then
-		# Prefer a kernel source that is present.
-		v=$(printf '%s\n' "$KERNELS"/source-* | sed -n 's/.*source-\([0-9.]*[0-9]\)$/\1-debug/p' |
-			sort -V | tail -n 1)
+		# The source of the default kernel, if it is present. Others may be of other series.
+		v=$(cat "$LAB/kernel-version-amd64" 2>/dev/null)
+		[[ -n $v && -d $(kernel_source "$v") ]] && v=${v%%[+-]*}-debug || v=
 	fi
 	if [[ -n $v ]]; then
 		echo "$v" >"$(version_file).new"

@@ -103,6 +103,17 @@ follow() {
 		ARCH=arm64 ARCHIVE="7.2.12 7.3.4 7.3.5" chooses arm64 7.3.5+deb13-arm64 note
 }
 
+# The debug kernel is built from the default kernel's source, even if the archive has moved on.
+debug_source() {
+	mkdir "$KERNELS"/source-{7.2.12,7.3.3,7.3.9}
+	echo 7.3.3+deb13-amd64 >"$LAB/kernel-version-amd64"
+	ARCHIVE="7.2.12 7.3.4" chooses debug 7.3.3-debug || return
+	rmdir "$KERNELS"/source-7.3.*
+	ARCHIVE="7.2.12 7.3.4" chooses debug 7.3.4-debug || return
+	rm "$LAB/kernel-version-amd64"
+	ARCHIVE="7.2.12 7.3.4" chooses debug 7.3.4-debug && rmdir "$KERNELS"/source-*
+}
+
 named() {
 	local DOORBELL_KERNEL
 	export DOORBELL_KERNEL=7.3.5+deb13-amd64
@@ -166,6 +177,7 @@ check "a version is compared as a whole" whole
 check "FLAVOUR=7.2 has a kernel 7.2" series
 check "an archive without a kernel 7.2 is an error" says "no 7\.2\.x kernel in trixie-backports" no_series
 check "other flavours have the version of the default one, if there is one" follow
+check "the debug kernel is of the default one's source, not of another that is there" debug_source
 check "DOORBELL_KERNEL goes before all" named
 check "DOORBELL_KERNEL is for one run" named_once
 check "also if it cannot be set up" named_fails
