@@ -67,7 +67,7 @@ oldest() {
 }
 
 check "tools/check-kdir.sh has the oldest kernel" grep -qE '^[0-9]+\.[0-9]+$' <<<"$OLDEST"
-check "dkms.conf has it" oldest '^BUILD_EXCLUSIVE_KERNEL_MIN="\(.*\)"' dkms.conf
+check "dkms.conf has it" oldest 'BUILD_EXCLUSIVE_KERNEL_MIN="\(.*\)"' dkms.conf
 check "debian/control has it" oldest 'linux-headers-amd64 (>= \([0-9.]*\))' debian/control
 check "the description of doorbell-dkms has it" oldest 'each kernel from \([0-9.]*\) on' debian/control
 check "doorbell doctor has it" oldest ' \([0-9]\.[0-9]\) or newer' tools/doorbell/src/doctor/build.rs
