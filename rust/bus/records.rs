@@ -11,7 +11,7 @@ use crate::{
     bus::region::Access,
     kernel_ext::{
         compat::{
-            local_interrupt_disable,
+            with_interrupts_disabled,
             ENOBUFS, //
         },
         fetch_or::fetch_or,
@@ -179,7 +179,12 @@ impl Records {
     #[inline]
     pub(crate) fn record(&self, access: &Access) -> Result {
         // A producer that is interrupted after it has reserved a place would hide later records.
-        let _interrupts = local_interrupt_disable();
+        with_interrupts_disabled(|| self.record_uninterrupted(access))
+    }
+
+    /// Does what [`Records::record`] does. Interrupts are off.
+    #[inline(always)]
+    fn record_uninterrupted(&self, access: &Access) -> Result {
         // ORDERING: The head pairs with `Records::read`, and with `RecordMapping::take` of the client library:
         // the consumer has read the place before this writes to it. The tail needs no order: its exchange only
         // makes the place this caller's, and `Records::store` publishes the record.

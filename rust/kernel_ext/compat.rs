@@ -12,10 +12,10 @@ pub(crate) mod misc_device;
 #[cfg(doorbell_linux_7_2)]
 pub(crate) use self::linux_7_2::{
     barrier,
-    local_interrupt_disable,
     new_spinlock_irq,
     raw_init,
     synchronize_rcu,
+    with_interrupts_disabled,
     SpinLockIrq,
     ELOOP,
     ENOBUFS,
@@ -29,7 +29,6 @@ pub(crate) use kernel::{
         ENOBUFS,
         EOPNOTSUPP, //
     },
-    interrupt::local_interrupt_disable,
     mm::virt::flags::MAYSHARE,
     new_spinlock_irq,
     sync::{
@@ -48,3 +47,12 @@ pub(crate) const HRTIMER_NORESTART: kernel::bindings::hrtimer_restart = {
     // SAFETY: It is an integer, or a structure of one, and `helpers.c` asserts that the value is 0.
     unsafe { core::mem::zeroed() }
 };
+
+/// Calls `f` with the interrupts of this CPU off. Any context. Linux 7.2 has no guard that may be dropped in
+/// any order.
+#[cfg(not(doorbell_linux_7_2))]
+#[inline(always)]
+pub(crate) fn with_interrupts_disabled<R>(f: impl FnOnce() -> R) -> R {
+    let _interrupts = kernel::interrupt::local_interrupt_disable();
+    f()
+}

@@ -11,8 +11,7 @@ use kernel::{
     sync::lock::{
         Backend,
         Lock, //
-    },
-    types::NotThreadSafe, //
+    }, //
 };
 
 /// The mapping is shared. That of 7.2 has the value of VM_MAYEXEC.
@@ -89,36 +88,18 @@ pub(crate) unsafe fn raw_init<T>(slot: *mut T, init: impl PinInit<T>) {
     unsafe { init.__pinned_init(slot).unwrap_or_else(|e| match e {}) }
 }
 
-/// The interrupts of this CPU are off, until the drop.
-///
-/// # Invariants
-///
-/// `flags` are those of [`bindings::doorbell_irq_save`]. Guards are dropped in the reverse order.
-pub(crate) struct LocalInterruptDisabled {
-    flags: usize,
-    _cpu: NotThreadSafe,
+/// Calls `f` with the interrupts of this CPU off. Any context.
+#[inline(always)]
+pub(crate) fn with_interrupts_disabled<R>(f: impl FnOnce() -> R) -> R {
+    // SAFETY: It may always be called.
+    let flags = unsafe { bindings::doorbell_irq_save() };
+    let result = f();
+    // SAFETY: These are the flags of the call above, on the same CPU. Calls within `f` have restored theirs.
+    unsafe { bindings::doorbell_irq_restore(flags) };
+    result
 }
 
-/// Disables the interrupts of this CPU. Drop the guards in the reverse order. Any context.
-#[inline]
-pub(crate) fn local_interrupt_disable() -> LocalInterruptDisabled {
-    // INVARIANT: These flags.
-    LocalInterruptDisabled {
-        // SAFETY: It may always be called.
-        flags: unsafe { bindings::doorbell_irq_save() },
-        _cpu: NotThreadSafe,
-    }
-}
-
-impl Drop for LocalInterruptDisabled {
-    #[inline]
-    fn drop(&mut self) {
-        // SAFETY: By the type invariants.
-        unsafe { bindings::doorbell_irq_restore(self.flags) };
-    }
-}
-
-/// A spinlock whose owner has interrupts off.
+/// A spinlock whose owner has interrupts off. On PREEMPT_RT they stay on, and the lock may sleep.
 pub(crate) type SpinLockIrq<T> = Lock<T, SpinLockIrqBackend>;
 
 /// `spinlock_t` with `spin_lock_irqsave()`.

@@ -52,7 +52,7 @@ run_crate() {
 # format of their own.
 check_checkpatch() {
 	local files
-	files=$(cd "$SRC" && find . \( -name '*.c' -o -name '*.h' \) ! -path '*/trace/events/*' -type f -printf '/doorbell/%P\n' | sort)
+	files=$(cd "$SRC" && find . -path ./out -prune -o \( -name '*.c' -o -name '*.h' \) ! -path '*/trace/events/*' -type f -printf '/doorbell/%P\n' | sort)
 	# shellcheck disable=SC2086
 	in_tree "$TREE" env -C "$KSRC" perl scripts/checkpatch.pl --no-tree --strict --quiet \
 		--show-types --ignore BIT_MACRO,EXPORT_SYMBOL -f $files &&

@@ -171,6 +171,14 @@ wants_suite() {
 	return 1
 }
 
+# have_suites: succeeds if no tree of a suite is missing
+have_suites() {
+	local entry
+	for entry in "${SUITE_TREES[@]}"; do
+		[[ -d $SUITES/${entry%%:*} ]] || return
+	done
+}
+
 # check_kernels [PATTERN...]: builds for all kernels, or for those whose version or suite
 # matches
 check_kernels() {
@@ -178,7 +186,11 @@ check_kernels() {
 	PATTERNS=("$@")
 	lock_lab shared
 	lock_file "$LAB/suites-lock" exclusive
-	need_space 5000 "the Debian of each suite"
+	if have_suites; then
+		need_space 1000 "the headers of a kernel"
+	else
+		need_space 5000 "the Debian of each suite"
+	fi
 	setup_debootstrap
 	mkdir -p "$SUITES"
 	for entry in "${SUITE_TREES[@]}"; do

@@ -62,7 +62,7 @@ try_qemu() {
 	fi
 	setup_stage qemu "QEMU of backports"
 	if KEEP_GOING=1 stage_wait; then
-		[[ -s $QEMU/missing ]] || report_unknown QEMU "$(cat "$QEMU/version")"
+		[[ -s $QEMU/missing ]] || report_choice QEMU "$(cat "$QEMU/version")"
 		return 0
 	fi
 	echo "its set-up failed, see $LOGS/qemu.log" >"$QEMU.failed"

@@ -60,8 +60,11 @@ named_kernel() {
 	echo "$v"
 }
 
+# Prints the file with the version of the kernel. While one is set up, its version is in the
+# file with .new appended, and after a failure the next run continues with that. But the kernel
+# that DOORBELL_KERNEL names is for one run.
 version_file() {
-	echo "$LAB/kernel-version-$FLAVOUR"
+	echo "$LAB/kernel-version-$FLAVOUR${DOORBELL_KERNEL:+.named}"
 }
 
 # Prints the version of the kernel. Without DOORBELL_KERNEL, the set-up has chosen it.
@@ -178,16 +181,16 @@ setup_resolve() {
 	local v
 	v=$(named_kernel)
 	if [[ -z $v && $FLAVOUR == debug ]]; then
-		# Prefer a kernel source that is present.
-		v=$(printf '%s\n' "$KERNELS"/source-* | sed -n 's/.*source-\([0-9.]*[0-9]\)$/\1-debug/p' |
-			sort -V | tail -n 1)
+		# The source of the default kernel, if it is present. Others may be of other series.
+		v=$(cat "$LAB/kernel-version-amd64" 2>/dev/null)
+		[[ -n $v && -d $(kernel_source "$v") ]] && v=${v%%[+-]*}-debug || v=
 	fi
 	if [[ -n $v ]]; then
 		echo "$v" >"$(version_file).new"
 	elif ! have_fetched; then
 		setup_stage resolve "looking for a kernel"
 		stage_wait
-		report_unknown kernel "$(cat "$(version_file).new")"
+		report_choice kernel "$(cat "$(version_file).new")"
 	fi
 }
 

@@ -32,6 +32,35 @@ choose_version() {
 	echo "${known:-$newest}"
 }
 
+# series_of VERSION: prints its series: 7.3 for 7.3.4+deb13-amd64
+series_of() {
+	[[ $1 =~ ^[0-9]+\.[0-9]+ ]] && echo "${BASH_REMATCH[0]}"
+}
+
+# known_series: prints the series of the known kernels that the flavour can have, the newest
+# first
+known_series() {
+	local kind v start
+	start=$(kernel_series)
+	while read -r kind v; do
+		[[ $kind != kernel || $v != "$start"* ]] || series_of "$v"
+	done <"$KNOWN_VERSIONS" | sort -Vru
+}
+
+# choose_release: reads kernels, the newest last, and prints the best one of the newest known
+# series that is there. A known release of an older series does not go before an untried one,
+# and a series that is not known comes last: it probably needs changes to the module.
+choose_release() {
+	local found series versions
+	found=$(cat)
+	for series in $(known_series); do
+		versions=$(grep -E "^${series//./\\.}[^0-9]" <<<"$found") || continue
+		choose_version kernel <<<"$versions"
+		return
+	done
+	choose_version kernel <<<"$found"
+}
+
 # kernel_series: prints the start of the versions that the flavour can have
 kernel_series() {
 	[[ $FLAVOUR == 7.2 ]] && echo 7.2. || echo 7.
@@ -48,13 +77,19 @@ choose_kernel() {
 	case $FLAVOUR in
 	rt | debug | arm64) same=${1%-amd64}-$suffix ;;
 	esac
-	v=$(grep -xF -e "$same" <<<"$found" || choose_version kernel <<<"$found")
+	v=$(grep -xF -e "$same" <<<"$found" || choose_release <<<"$found")
 	[[ $FLAVOUR != debug || -z $v ]] || v=${v%%+*}-debug
 	echo "$v"
 }
 
-# report_unknown kernel|QEMU VERSION: prints a note if the version is not known
-report_unknown() {
-	is_known "$1" "$2" ||
-		say "trying the $1 $2: it is not in tools/lab/known-versions, and the archive has none of those"
+# report_choice kernel|QEMU VERSION: prints a note if the version is not known, or is of an
+# older series than others that are
+report_choice() {
+	local newest=''
+	[[ $1 != kernel ]] || newest=$(known_series | head -n 1)
+	if [[ $newest && $(series_of "$2") != "$newest" ]]; then
+		say "trying the kernel $2: the archive has none of Linux $newest, the newest in tools/lab/known-versions"
+	elif ! is_known "$1" "$2"; then
+		say "trying the $1 $2: it is not in tools/lab/known-versions, and the archive has none${newest:+ of Linux $newest} that is"
+	fi
 }

@@ -106,6 +106,23 @@ refuses() {
 	says "$1" run && ! compgen -G "$DOORBELL_CACHE/*" && ! compgen -G "$TMPDIR/*"
 }
 
+# oldest VERSION: succeeds if dkms.conf accepts kernels from this version on
+oldest() {
+	local kernel_source_dir=$H kernelver=$KERNEL BUILD_EXCLUSIVE_KERNEL_MIN
+	# shellcheck source=/dev/null
+	. "${TOOLS%/tools}/dkms.conf"
+	[[ $BUILD_EXCLUSIVE_KERNEL_MIN == "$1" ]] || { echo "$BUILD_EXCLUSIVE_KERNEL_MIN" && return 1; }
+}
+
+# 7.2 needs a source: of the package or of Debian, or headers that have the metadata.
+accepts_7_2() {
+	local file
+	mkdir "$H/rust"
+	for file in "$DOORBELL_SHARE/rust-7.2.12.tar.xz" "$DOORBELL_SOURCES/linux-source-7.2.tar.xz" "$H/rust/libkernel.rmeta"; do
+		touch "$file" && oldest 7.2 && rm "$file" && oldest 7.3 || return
+	done
+}
+
 if ! command -v zstd >/dev/null; then
 	echo "# NOT TESTED: this machine has no zstd"
 	plan
@@ -151,5 +168,7 @@ fails() {
 }
 check "a build that fails" fails
 prepare
+check "kernels 7.2 are skipped if there is no source of them" oldest 7.3
+check "and accepted if there is one" accepts_7_2
 check "arguments that are missing" says 'usage: dkms-build KERNEL HEADERS' "$TOOLS/dkms-build" "$KERNEL"
 plan

@@ -132,6 +132,17 @@ realtime() {
 	kernels "$(sed 's/amd64$/rt-amd64/' <<<"$BACKPORTS")" trixie-backports
 }
 
+# A small disk is enough for the rest, but not for another tree.
+space() {
+	free_mb() { echo 1500; }
+	kernels "" && ((RC == 0)) || return
+	mv "$SUITES/sid" "$SCRATCH/"
+	kernels "" && ((RC != 0)) && grep -q '1500 MB are free' "$SCRATCH/messages"
+	local rc=$?
+	mv "$SCRATCH/sid" "$SUITES/"
+	return $rc
+}
+
 # reason LINE: succeeds if this line of a log is the first error
 reason() {
 	[[ $(first_error "$SCRATCH/log") == "$1" ]] || { first_error "$SCRATCH/log" && return 1; }
@@ -164,6 +175,7 @@ check "another compiler of the suite builds again" changed_compiler
 check "another revision of the kernel builds again" changed_kernel
 check "after an interruption the rest is built" interrupted
 check "a suite that cannot be set up is left out, and the run fails" offline
+check "only a missing tree needs much space" space
 check "a pattern limits it to versions" pattern
 check "FLAVOUR=rt builds for those with PREEMPT_RT" realtime
 check "the first error of rustc" rust_error

@@ -58,6 +58,10 @@ else
 	echo "# NOT TESTED: the tarball: no git or xz, or the source is no repository"
 fi
 
+if ! type -P git xz >/dev/null; then
+	echo "# NOT TESTED: make release-check: no git or xz"
+	plan
+fi
 # The steps: a source with a "make" that records its arguments and fails at FAIL.
 R=$SCRATCH/release
 mkdir -p "$R/tools/lab/test" "$R/tools/release"
@@ -71,10 +75,13 @@ args="$*"
 # The directory of the tarball is below out/.
 [[ $args != "-C "*/out/release/dist/doorbell-0.1.0" "* ]] || args="in the tarball: ${args#* * }"
 echo "$args" >>"$CALLS"
-[[ $args != dist ]] || { mkdir -p out doorbell-0.1.0 && tar -cJf out/doorbell-0.1.0.tar.xz doorbell-0.1.0 && rmdir doorbell-0.1.0; }
+[[ $args != dist ]] || { mkdir -p out && git archive --prefix=doorbell-0.1.0/ HEAD | xz >out/doorbell-0.1.0.tar.xz; }
 [[ -z ${FAIL:-} || $args != $FAIL ]]
 MAKE
 chmod +x "$BIN/make"
+echo /out/ >"$R/.gitignore"
+touch "$R/tools/b"
+git -C "$R" init -q && git -C "$R" add -A && git -C "$R" commit -q -m first
 export CALLS=$SCRATCH/calls
 GUESTS='T=!tools !model !lab'
 ALL="version
@@ -121,9 +128,9 @@ continues() {
 	release && calls "$(tail -n +7 <<<"$ALL")"
 }
 
-# The tarball's build fails, not the tarball.
+# The tarball's build fails, not the tarball. It leaves no copy of the source.
 fails_in_the_tarball() {
-	! FAIL='in the tarball: *' release dist && calls "in the tarball: test T=uapi"
+	! FAIL='in the tarball: *' release dist && calls "in the tarball: test T=uapi" && [[ ! -e $R/out/release/dist ]]
 }
 
 changed_source() {
@@ -132,8 +139,48 @@ changed_source() {
 	release && calls "$ALL"
 }
 
+# The message is in the tarball's bytes: the commit has another name.
+amended() {
+	release && git -C "$R" commit -q --amend -m second && release && calls "$ALL"
+}
+
+# out/ has no tarball, or that of another commit.
+tarball_again() {
+	rm "$R"/out/*.tar.xz
+	release && calls dist || return
+	(cd "$R" && git archive --prefix=doorbell-0.1.0/ 'HEAD^{tree}' | xz >out/doorbell-0.1.0.tar.xz)
+	release && calls dist
+}
+
+ignored() {
+	echo log >"$R/out/log" && release && calls ""
+}
+
+removed() {
+	rm "$R/tools/b" && release && calls "$ALL"
+}
+
+without_git() {
+	mv "$R/.git" "$SCRATCH/git" && says 'no git repository' release && calls ""
+	local rc=$?
+	mv "$SCRATCH/git" "$R/.git"
+	return $rc
+}
+
 one_step() {
 	release crate && calls crate
+}
+
+# by_make VARIABLE...: runs "make release-check", where only the lab is not real
+by_make() {
+	: >"$CALLS"
+	make --no-print-directory -C "$R" release-check "$@"
+}
+
+# The steps pass; without the others this is not ready.
+variables() {
+	says '^2 passed, 0 failed' by_make ARGS='test-rt test' T=uapi FLAVOUR=7.2 REPEAT=2 LOAD=3 &&
+		calls $'rt - test !tools !model !lab\n- - test'
 }
 
 check "all steps run in order" all_pass
@@ -141,9 +188,25 @@ check "steps that have passed are not run again" nothing_again
 check "a failure stops it, and the summary names it" stops
 check "the same command continues" continues
 check "a tarball from which nothing builds is a failure" fails_in_the_tarball
-check "a changed source begins anew" changed_source
+check "a changed file begins anew" changed_source
+check "and so does a removed one" removed
+check "and a commit with another message" amended
+check "a tarball that is missing, or of another commit, is made again" tarball_again
+check "what git ignores is no source" ignored
+check "without git it cannot run" without_git
 check "a step that is named runs again" one_step
 check "an unknown step" says "there is no step 'tset'" release tset
+if type -P make >/dev/null; then
+	cp "$SRC/Makefile" "$R/"
+	cat >"$R/tools/lab/lab" <<-'LAB'
+	#!/bin/sh
+	echo "${DOORBELL_FLAVOUR:--} ${DOORBELL_REPEAT:--} $*" >>"$CALLS"
+	LAB
+	chmod +x "$R/tools/lab/lab"
+	check "variables of make release-check are not those of its steps" variables
+else
+	echo "# NOT TESTED: make release-check: no make"
+fi
 check "--list runs none" release --list
 check "and prints them" calls ""
 plan

@@ -58,8 +58,21 @@ newest_known() {
 	ARCHIVE="7.3.10 7.2.12 7.3.4" chooses amd64 7.3.10+deb13-amd64
 }
 
-older_known() {
-	ARCHIVE="7.2.12 7.3.5 7.3.11" chooses amd64 7.2.12+deb13-amd64
+# The default lab does not become one of an older series.
+untried() {
+	ARCHIVE="7.2.12 7.3.5 7.3.11" chooses amd64 7.3.11+deb13-amd64 note &&
+		ARCHIVE="7.2.12 7.3.5 7.3.11" chooses rt 7.3.11+deb13-rt-amd64 note
+}
+
+# A known kernel of an older series, or an untried one, goes before a series that is not known.
+older_series() {
+	ARCHIVE="7.1.5 7.2.12 7.2.13 7.20.1 7.4.1" chooses amd64 7.2.12+deb13-amd64 note &&
+		ARCHIVE="7.2.13 7.4.1" chooses amd64 7.2.13+deb13-amd64 note
+}
+
+new_series() {
+	ARCHIVE="7.3.5 7.4.1" chooses amd64 7.3.5+deb13-amd64 note &&
+		ARCHIVE="7.4.1 7.5.2" chooses amd64 7.5.2+deb13-amd64 note
 }
 
 unknown() {
@@ -90,6 +103,17 @@ follow() {
 		ARCH=arm64 ARCHIVE="7.2.12 7.3.4 7.3.5" chooses arm64 7.3.5+deb13-arm64 note
 }
 
+# The debug kernel is built from the default kernel's source, even if the archive has moved on.
+debug_source() {
+	mkdir "$KERNELS"/source-{7.2.12,7.3.3,7.3.9}
+	echo 7.3.3+deb13-amd64 >"$LAB/kernel-version-amd64"
+	ARCHIVE="7.2.12 7.3.4" chooses debug 7.3.3-debug || return
+	rmdir "$KERNELS"/source-7.3.*
+	ARCHIVE="7.2.12 7.3.4" chooses debug 7.3.4-debug || return
+	rm "$LAB/kernel-version-amd64"
+	ARCHIVE="7.2.12 7.3.4" chooses debug 7.3.4-debug && rmdir "$KERNELS"/source-*
+}
+
 named() {
 	local DOORBELL_KERNEL
 	export DOORBELL_KERNEL=7.3.5+deb13-amd64
@@ -109,6 +133,34 @@ named_once() {
 	[[ $(kernel_version) == 7.2.12+deb13-amd64 ]]
 }
 
+# sets_up: runs the set-up of the kernel, whose stages build nothing, in a process of its own
+sets_up() (
+	have_kernel() { return 1; }
+	setup_fetch() {
+		local v
+		v=$(cat "$(version_file).new")
+		mkdir -p "$KERNELS/$v.tmp" && kernel_recipe >"$KERNELS/$v.tmp/fetched"
+	}
+	stage_kdir() { ! grep -qx "$BROKEN" "$(version_file).new"; }
+	FLAVOUR=amd64 ARCHIVE=7.3.4
+	setup_kernel
+)
+
+# Nor does it if it fails.
+named_fails() {
+	local BROKEN=7.3.9+deb13-amd64
+	rm -f "$LAB"/kernel-version-*
+	! DOORBELL_KERNEL=$BROKEN sets_up || return
+	sets_up && [[ $(cat "$LAB/kernel-version-amd64") == 7.3.4+deb13-amd64 ]]
+}
+
+# Without DOORBELL_KERNEL, the next run continues with the version of the one that failed.
+continues() {
+	rm -f "$LAB"/kernel-version-*
+	! BROKEN=7.3.4+deb13-amd64 sets_up && grep -qx 7.3.4+deb13-amd64 "$LAB/kernel-version-amd64.new" &&
+		BROKEN=none sets_up && [[ $(ls "$LAB"/kernel-version-*) == "$LAB/kernel-version-amd64" ]]
+}
+
 # Each line names a release of Debian, or a version of its QEMU.
 real() {
 	! grep -vE '^(#.*|kernel 7(\.[0-9]+)+\+deb13|QEMU [0-9]+:[0-9.]+[^ ]*~bpo13\+[0-9]+)$' "$SCRATCH/real" &&
@@ -117,13 +169,18 @@ real() {
 
 check "a known kernel goes before a newer one" known_first
 check "of several known ones, the newest is taken" newest_known
-check "an older known one goes before unknown ones" older_known
+check "an untried one goes before a known one of an older series" untried
+check "an older series is taken if the newest known one is gone, and that is printed" older_series
+check "a series that is not known is the last choice" new_series
 check "without a known one the newest is tried, and that is printed" unknown
 check "a version is compared as a whole" whole
 check "FLAVOUR=7.2 has a kernel 7.2" series
 check "an archive without a kernel 7.2 is an error" says "no 7\.2\.x kernel in trixie-backports" no_series
 check "other flavours have the version of the default one, if there is one" follow
+check "the debug kernel is of the default one's source, not of another that is there" debug_source
 check "DOORBELL_KERNEL goes before all" named
 check "DOORBELL_KERNEL is for one run" named_once
+check "also if it cannot be set up" named_fails
+check "a set-up that fails leaves its version to the next run only" continues
 check "the list in the tree can be read" real
 plan
