@@ -114,7 +114,7 @@ run_twice() {
 
 # baseline_key TEST...: prints the hash of the module's sources with the tests
 baseline_key() {
-	mutant_key "$(cd "$SRC" && find rust -type f | sort | xargs cat | sha)" "$@"
+	mutant_key "$(cd "$SRC" && find rust include Kbuild -type f | sort | xargs cat | sha)" "$@"
 }
 
 # baseline TEST...: sets BASE to the times of the tests without a mistake. Fails, with the

@@ -10,11 +10,11 @@ A use of Relaxed, Acquire, Release or Full, or of smp_mb(), needs a comment in t
 It either begins with "None" and has a reason, or names a partner in backquotes after "pairs with": `Type::function`,
 with an order, a barrier or a lock in its body, or a free function, a C helper, or one of the kernel's in KERNEL.
 
-Does not check what only a reader can: one comment serves all uses that follow in the function; a reason can be wrong; the
-partner can use another variable, or an order that is too weak. The litmus tests check orders.
+Does not check what only a reader can. One comment serves all uses that follow in the function. A reason can be wrong.
+The partner can use another variable, or an order that is too weak.
 
-Prints what is missing as FILE:LINE: TEXT, and exits with 1 if there is
-something. Also checks the functions that the litmus tests name.
+Prints what is missing as FILE:LINE: TEXT, and exits with 1 if there is something. Also checks that the functions exist
+that the litmus tests name.
 
 Usage: orderings.py DIRECTORY
 """
@@ -26,7 +26,7 @@ import sys
 ORDER = re.compile(r"\b(?:Relaxed|Acquire|Release|Full)\b|\bsmp_mb\(")
 FUNCTION = re.compile(r"^\s*(?:pub(?:\([^)]*\))?\s+)?(?:const\s+)?(?:unsafe\s+)?(?:extern\s+\"C\"\s+)?fn\s+(\w+)")
 # What a partner has: an order, a barrier, or an operation that is a lock or has one.
-LOCKED = re.compile(r"\b(?:Relaxed|Acquire|Release|AcqRel|SeqCst|Full)\b|\bsmp_\w+|\bbarrier|\bx?chg\b|cmpxchg|"
+LOCKED = re.compile(r"\b(?:Relaxed|Acquire|Release|AcqRel|SeqCst|Full)\b|\bsmp_\w+|\bbarrier|\bxchg\b|cmpxchg|"
                     r"\block\(|\block_\w+\(|_lock\(|\bREAD_ONCE\b|\bread_once\(|"
                     r"\block\.(?:try_)?update\w*\(|synchronize")
 MARK = "// ORDERING:"

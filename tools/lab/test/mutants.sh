@@ -11,8 +11,8 @@ verdict() (
 	export ARCH=amd64 FLAVOUR=amd64
 	LAB=$SCRATCH BUILD=$SCRATCH/build RUN=$SCRATCH/run SRC=$SCRATCH/src OUTCOME=
 	rm -rf "$RUN"
-	mkdir -p "$RUN/log" "$SRC/rust" "$SRC/tools/testing/selftests/doorbell"
-	echo source >"$SRC/rust/a.rs"
+	mkdir -p "$RUN/log" "$SRC"/{rust,include} "$SRC/tools/testing/selftests/doorbell"
+	echo source | tee "$SRC/Kbuild" >"$SRC/rust/a.rs"
 	echo test >"$SRC/tools/testing/selftests/doorbell/one.c"
 	for lib in guest tests mutants; do
 		# shellcheck source=/dev/null
