@@ -90,8 +90,8 @@ impl Values {
         };
         // A writer that is preempted in between would make the readers wait.
         let _preemption = Unpreempted::new();
-        // ORDERING: The releases of the value and of `writes` pair with the loads in `ValueMapping::read`.
-        // `started` needs none of its own: the release of the value orders it.
+        // ORDERING: The releases of the value and of `writes` pair with the loads in
+        // `ValueMapping::try_read`. `started` needs none of its own: the release of the value orders it.
         started.add(1u64, Relaxed);
         // Release: a reader that loads this value finds the write started.
         last.store(value, Release);

@@ -431,7 +431,8 @@ impl LocalEventFd {
         let file = NonNull::new(unsafe { bindings::doorbell_fd_file(*fd) }).ok_or(EBADF)?;
         // SAFETY: The file is valid, and its operations and private data do not change.
         let (operations, data) = unsafe { ((*file.as_ptr()).f_op, (*file.as_ptr()).private_data) };
-        // ORDERING: Pairs with the store in `counted_queue`: the checks that the layout has passed come before.
+        // ORDERING: Pairs with the store in `LocalEventFd::counted_queue`: the checks that the layout has
+        // passed come before.
         let (queue, counted) = match (NonNull::new(data), LAYOUT.as_ref()) {
             (Some(data), Some(layout)) if operations.addr() == KNOWN_OPERATIONS.load(Acquire) => {
                 // INVARIANT: The file is an eventfd's, and `data` its context: see
@@ -471,7 +472,7 @@ impl LocalEventFd {
             )
         };
         if queue.layout().is_some() && queue.eventfd.id() == data.addr() {
-            // ORDERING: Pairs with the load in `EventFdFile::from_fd`.
+            // ORDERING: Pairs with the load in `LocalEventFd::from_fd`.
             KNOWN_OPERATIONS.store(operations.addr(), Release);
         }
         Ok(queue)

@@ -132,8 +132,8 @@ impl<T, C: Visible> HandoffLock<T, C> {
 
     /// Returns the word. Any context.
     pub(crate) fn word(&self) -> u32 {
-        // ORDERING: Pairs with the exchange in `cmpxchg_release`: what the owner has done before it released the
-        // lock is visible after this, such as its counters.
+        // ORDERING: Pairs with the exchange in `HandoffGuard::cmpxchg_release`: what the owner has done before
+        // it released the lock is visible after this, such as its counters.
         self.status.word.load(Acquire)
     }
 

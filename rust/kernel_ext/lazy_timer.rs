@@ -143,8 +143,8 @@ impl<T: Expire> PinnedDrop for LazyTimer<T> {
         };
         // The owner should have done this before, while all other fields were certainly alive.
         timer.cancel();
-        // ORDERING: Pairs with the exchange in `create_timer`; the object is dropped, so no other thread has the
-        // field.
+        // ORDERING: Pairs with the exchange in `Expire::create_timer`; the object is dropped, so no other
+        // thread has the field.
         // INVARIANT: From here on there is no timer.
         let timer = self.timer.xchg(null_mut(), Full);
         // SAFETY: By the type invariants it came from `into_raw` and is owned. Its callback has ended. Other

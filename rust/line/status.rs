@@ -147,7 +147,7 @@ impl Line {
             let snapshot = self.read();
             last = snapshot;
             // ORDERING: Pairs with the exchanges of the owner, which counts between them, as in
-            // `Line::send_edge`.
+            // `HandoffGuard::update`.
             smp_mb(Read);
             // The line has no owner now and had none before. So each owner in between has counted its
             // deliveries and drops. The word has to be read before the counters.
