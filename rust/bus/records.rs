@@ -294,8 +294,8 @@ impl Records {
         while iov.len() >= RECORD {
             let before = iov.len();
             let room = block.len().min(before);
-            // ORDERING: The load pairs with the exchange of another reader in `Records::read`. The exchange
-            // pairs with the load in `Records::record`: this reader has copied the records before a producer
+            // ORDERING: The load pairs with the exchange of another reader in `Records::read`. The exchange pairs
+            // with the load in `Records::record_uninterrupted`: this reader has copied the records before a producer
             // overwrites them.
             let head = self.head().load(Acquire);
             let len = self.copy(head, &mut block[..room]);
