@@ -283,11 +283,19 @@ impl Line {
     ///
     /// Process context, but not that of a notifier.
     pub(crate) fn settle_listeners(self: Pin<&Self>) {
-        let (owed, _) = self.lock.update(state::IDLE, state::take_owed);
-        if let Some(owed) = owed {
-            self.settle(owed);
-        }
+        self.settle_owed();
         self.notifiers().synchronize();
+    }
+
+    /// Signals what a callback owes. As a reader: [`Line::settle_listeners`] of another thread waits for it.
+    /// Process context, but not that of a notifier.
+    pub(super) fn settle_owed(self: Pin<&Self>) {
+        self.notifiers().as_reader(|| {
+            let (owed, _) = self.lock.update(state::IDLE, state::take_owed);
+            if let Some(owed) = owed {
+                self.settle(owed);
+            }
+        });
     }
 
     /// Sends the message of a level that is still raised after an ack.

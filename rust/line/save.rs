@@ -4,7 +4,8 @@
 
 use super::{
     state,
-    Line, //
+    Line,
+    LineGuard, //
 };
 use crate::{
     kernel_ext::{
@@ -106,6 +107,12 @@ impl Line {
     pub(crate) fn save(self: Pin<&Self>) -> SavedLine {
         self.settle_all();
         let guard = self.claim();
+        // What it takes from a callback, it signals before another thread removes a listener.
+        self.notifiers().as_reader(|| self.record(guard))
+    }
+
+    /// Returns the record of the line that `guard` owns, and releases the line. Context as of [`Line::save`].
+    fn record(self: Pin<&Self>, guard: LineGuard<'_>) -> SavedLine {
         let stats = self.lock.stats();
         // ORDERING: The barrier pairs with the exchange of the word before an addition, as in `Line::rung` and
         // `Line::ack`.
@@ -138,10 +145,7 @@ impl Line {
 
     /// Signals what a callback owes, and waits for callbacks that have taken it already.
     fn settle_all(self: Pin<&Self>) {
-        let (owed, _) = self.lock.update(state::IDLE, state::take_owed);
-        if let Some(owed) = owed {
-            self.settle(owed);
-        }
+        self.settle_owed();
         Run::<IrqWork>::sync(self);
         self.defer.wait();
     }
