@@ -149,7 +149,7 @@ static inline int wait_child(pid_t pid)
  * DOORBELL_ROUNDS_CPU_MS. Ends early if no round is added before a timeout and @least are
  * not reached.
  */
-#define ROUNDS_CPU_MS	2000
+#define ROUNDS_CPU_MS	1000
 
 static inline uint64_t rounds_cpu_us(void)
 {
