@@ -5,16 +5,14 @@
 //! A vCPU comes out of reset in real mode. KVM lets the VMM set another state, so the guest needs
 //! no code for the transition.
 
-use crate::layout;
+use crate::{layout, memory};
 use anyhow::{ensure, Context, Result};
 use kvm_bindings::{
     kvm_lapic_state, kvm_mp_state, kvm_msr_entry, kvm_regs, kvm_segment, Msrs,
     KVM_MAX_CPUID_ENTRIES, KVM_MP_STATE_RUNNABLE,
 };
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
-
-const PAGE: usize = 0x1000;
+use vm_memory::GuestMemoryMmap;
 
 const MSR_TSC: u32 = 0x10;
 
@@ -59,27 +57,21 @@ pub struct Program {
 ///
 /// The code is larger than its page, or the memory is smaller than [`layout::MEMORY`].
 pub fn load(memory: &GuestMemoryMmap, program: &Program) -> Result<()> {
-    ensure!(
-        program.code.len() <= PAGE,
-        "the guest's code has {} bytes, more than its page",
-        program.code.len()
-    );
-    let words = |at: u64, words: &[u64]| {
-        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        memory.write_slice(&bytes, GuestAddress(at))
-    };
-    words(layout::GDT, &DESCRIPTORS)?;
-    words(layout::PML4, &[layout::PDPT | TABLE])?;
-    words(layout::PDPT, &[layout::PD | TABLE])?;
-    // An identity mapping of the first gigabyte, most of which has no memory.
-    let pages: Vec<u64> = (0..512).map(|page| (page << 21) | LARGE).collect();
-    words(layout::PD, &pages)?;
-    for &(vector, offset) in &program.handlers {
+    let tables = [
+        (layout::GDT, DESCRIPTORS.to_vec()),
+        (layout::PML4, vec![layout::PDPT | TABLE]),
+        (layout::PDPT, vec![layout::PD | TABLE]),
+        // An identity mapping of the first gigabyte, most of which has no memory.
+        (
+            layout::PD,
+            (0..512).map(|page| (page << 21) | LARGE).collect(),
+        ),
+    ];
+    let gates = program.handlers.iter().map(|&(vector, offset)| {
         let at = layout::IDT + 16 * u64::from(vector);
-        words(at, &gate(layout::CODE + offset))?;
-    }
-    memory.write_slice(program.code, GuestAddress(layout::CODE))?;
-    Ok(())
+        (at, gate(layout::CODE + offset).to_vec())
+    });
+    memory::write(memory, program.code, tables.into_iter().chain(gates))
 }
 
 /// Returns the descriptor of an interrupt handler: present, 64-bit interrupt gate.
@@ -216,7 +208,7 @@ mod tests {
             (layout::PML4, layout::PML4 + 0x1000),
             (layout::PDPT, layout::PDPT + 0x1000),
             (layout::PD, layout::PD + 0x1000),
-            (layout::CODE, layout::CODE + guest::code().len() as u64),
+            (layout::CODE, layout::CODE + memory::code().len() as u64),
             (layout::COUNT, layout::COUNT + 4),
         ];
         for id in 0..2 {

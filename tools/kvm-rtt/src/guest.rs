@@ -26,6 +26,7 @@
 use crate::{
     boot::{self, Program, Registers},
     layout::{self, DONE},
+    memory,
     wiring::Address,
 };
 
@@ -155,8 +156,6 @@ kvm_rtt_code_end:
 );
 
 extern "C" {
-    static kvm_rtt_code: u8;
-    static kvm_rtt_code_end: u8;
     static kvm_rtt_pio: u8;
     static kvm_rtt_mmio: u8;
     static kvm_rtt_vmcall: u8;
@@ -205,23 +204,15 @@ impl Entry {
             Entry::Pong => &raw const kvm_rtt_pong,
             Entry::Interrupt => &raw const kvm_rtt_interrupt,
         };
-        (at.addr() - (&raw const kvm_rtt_code).addr()) as u64
+        memory::offset(at)
     }
-}
-
-/// Returns the code.
-pub(crate) fn code() -> &'static [u8] {
-    let start = &raw const kvm_rtt_code;
-    let len = (&raw const kvm_rtt_code_end).addr() - start.addr();
-    // SAFETY: The assembler places the labels in this order in one section, with constants between.
-    unsafe { std::slice::from_raw_parts(start, len) }
 }
 
 /// Returns the program: one handler for messages and pins.
 pub(crate) fn program() -> Program {
     let vectors = (0..layout::PINS).map(layout::pin_vector);
     Program {
-        code: code(),
+        code: memory::code(),
         handlers: vectors
             .chain([layout::VECTOR])
             .map(|vector| (vector, Entry::Interrupt.offset()))
@@ -252,6 +243,7 @@ pub(crate) fn registers(entry: Entry, id: u64, n: u32, address: Option<Address>)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::code;
 
     const ALL: [Entry; 9] = [
         Entry::Pio,

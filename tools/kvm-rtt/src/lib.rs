@@ -33,6 +33,7 @@
 //! |---|---|
 //! | `layout.rs` | the guest's address spaces |
 //! | `guest.rs` | the guest: 340 bytes of code that write, wait and read the TSC |
+//! | `memory.rs` | the memory that all vCPUs share |
 //! | `boot.rs` | a vCPU in long mode with its local APIC enabled |
 //! | `vcpu.rs` | the thread of a vCPU, which can be stopped at any instruction of the guest |
 //! | `vm.rs` | the VM: memory, vCPUs |
@@ -73,6 +74,7 @@ mod guest;
 #[cfg(target_arch = "x86_64")]
 mod irqs;
 pub mod layout;
+mod memory;
 mod relay;
 #[cfg(target_arch = "x86_64")]
 mod routes;

@@ -4,15 +4,14 @@
 //!
 //! Without translation the guest's accesses would bypass the caches, and the VMM would see old values.
 
-use crate::layout;
-use anyhow::{anyhow, ensure, Context, Result};
+use crate::{layout, memory, memory::PAGE};
+use anyhow::{anyhow, Context, Result};
 use kvm_bindings::{
     kvm_vcpu_init, KVM_ARM_VCPU_PSCI_0_2, KVM_REG_ARM64, KVM_REG_ARM_CORE, KVM_REG_SIZE_U64,
 };
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vm_memory::GuestMemoryMmap;
 
-const PAGE: usize = 0x1000;
 /// The offset of the exception vectors in the code.
 pub const VECTORS: u64 = 0x800;
 
@@ -82,21 +81,10 @@ pub fn registers(offset: u64) -> Registers {
 ///
 /// The code is larger than its page, or the memory is smaller than [`layout::MEMORY`].
 pub fn load(memory: &GuestMemoryMmap, program: &Program) -> Result<()> {
-    ensure!(
-        program.code.len() <= PAGE,
-        "the guest's code has {} bytes, more than its page",
-        program.code.len()
-    );
-    let words = |at: u64, words: &[u64]| {
-        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        memory.write_slice(&bytes, GuestAddress(at))
-    };
-    words(LEVEL1, &[LEVEL2 | TABLE])?;
     // An identity mapping of the first gigabyte. Only the first block is memory.
     let blocks = (0..512).map(|block| (block << 21) | if block == 0 { MEMORY } else { DEVICES });
-    words(LEVEL2, &blocks.collect::<Vec<_>>())?;
-    memory.write_slice(program.code, GuestAddress(layout::CODE))?;
-    Ok(())
+    let tables = [(LEVEL1, vec![LEVEL2 | TABLE]), (LEVEL2, blocks.collect())];
+    memory::write(memory, program.code, tables)
 }
 
 /// Makes `vcpu` ready to run. [`load`] must have been called.

@@ -23,6 +23,7 @@
 use crate::{
     boot::{self, Program, Registers},
     layout::{self, DONE, FAULT},
+    memory,
     wiring::Address,
 };
 
@@ -144,8 +145,6 @@ kvm_rtt_code_end:
 );
 
 extern "C" {
-    static kvm_rtt_code: u8;
-    static kvm_rtt_code_end: u8;
     static kvm_rtt_mmio: u8;
     static kvm_rtt_hvc: u8;
     static kvm_rtt_circle: u8;
@@ -180,21 +179,15 @@ impl Entry {
             Entry::Ping => &raw const kvm_rtt_ping,
             Entry::Pong => &raw const kvm_rtt_pong,
         };
-        (at.addr() - (&raw const kvm_rtt_code).addr()) as u64
+        memory::offset(at)
     }
-}
-
-/// Returns the code.
-pub(crate) fn code() -> &'static [u8] {
-    let start = &raw const kvm_rtt_code;
-    let len = (&raw const kvm_rtt_code_end).addr() - start.addr();
-    // SAFETY: The assembler places the labels in this order in one section, with constants between.
-    unsafe { std::slice::from_raw_parts(start, len) }
 }
 
 /// Returns the program, which has one handler for all interrupts.
 pub(crate) fn program() -> Program {
-    Program { code: code() }
+    Program {
+        code: memory::code(),
+    }
 }
 
 /// Returns the registers of the vCPU `id` at `entry`, for writes to `address`.
