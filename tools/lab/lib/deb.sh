@@ -131,13 +131,23 @@ in_installed() {
 	in_tree "$INSTALLED" "$@"
 }
 
+# Prints the flavour whose kernel arrives when the packages are there already.
+second_flavour() {
+	[[ $FLAVOUR == 7.2 ]] && echo amd64 || echo 7.2
+}
+
+# test_installed STAGE: runs a stage of install/test there
+test_installed() {
+	in_installed bash /doorbell/tools/lab/install/test "$1" "$(kernel_version)" "$(FLAVOUR=$(second_flavour) kernel_version)"
+}
+
 install_debs() {
 	remove "$INSTALLED"
-	cp -a "$FRESH" "$INSTALLED" && in_installed bash /doorbell/tools/lab/install/test install "$(kernel_version)"
+	cp -a "$FRESH" "$INSTALLED" && test_installed install
 }
 
 remove_debs() {
-	in_installed bash /doorbell/tools/lab/install/test remove "$(kernel_version)"
+	test_installed remove
 }
 
 # Boots the copy with systemd, which runs install/boot.
@@ -179,6 +189,8 @@ count_install() {
 # test_install: builds the packages, and tests them in a fresh Debian
 test_install() {
 	local stage line
+	# doorbell-dkms has the sources of the kernels that are set up.
+	(FLAVOUR=$(second_flavour) && setup) || return
 	make_debs && setup_fresh || return
 	lock_file "$LAB/installed-lock" exclusive
 	LOGS=$BUILD/log
