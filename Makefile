@@ -54,6 +54,8 @@ help:
 	@echo '  make check-kernels - print the kernels of Debian that build the module today, and those that'
 	@echo '                      do not; it continues after an interruption'
 	@echo '  make crate        - check that the client library could be published; publishes nothing'
+	@echo '  make series       - check the changes to the kernel in tools/in-tree/patches, and write them to'
+	@echo '                      out/patches, as a series to send'
 	@echo '  make release-check - run all that a release needs; continues after a failure'
 	@echo '  make torture DURATION=60 - run random operations from many threads for 60 seconds'
 	@echo '  make fuzz DURATION=60 - fuzz the device for 60 seconds; FLAVOUR=debug: guided by coverage'
@@ -116,7 +118,7 @@ test:
 mutants:
 	@$(LAB) mutants $(foreach t,$(T),'$(t)') $(ARGS)
 
-check shell model deb test-install crate:
+check shell model deb test-install crate series:
 	@$(LAB) $@
 
 check-kernels:
@@ -176,5 +178,5 @@ rustfmt rustfmtcheck: have-kdir
 clean: have-kdir
 	+$(kbuild) clean
 
-.PHONY: default help rtt rtt-qemu msix msix-vhost report bench bench-instructions module samples test test-debug torture fuzz model mutants check deb test-install crate check-kernels dist release-check shell lab lab-status lab-clean \
+.PHONY: default help rtt rtt-qemu msix msix-vhost report bench bench-instructions module samples test test-debug torture fuzz model mutants check deb test-install crate series check-kernels dist release-check shell lab lab-status lab-clean \
 	have-kdir have-rust have-module modules modules_install clippy rustfmt rustfmtcheck rust-analyzer clean

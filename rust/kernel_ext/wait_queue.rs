@@ -98,6 +98,7 @@ impl WaitQueue {
     }
 
     /// Returns the queue's pointer, which is valid as long as this object.
+    #[cfg(not(doorbell_eventfd_exports))]
     pub(crate) fn as_ptr(&self) -> *mut kbindings::wait_queue_head {
         self.0.as_ptr()
     }
