@@ -90,10 +90,9 @@ pub(super) unsafe fn queue_of_file(
     // SAFETY: The file and the table are valid, and the table is the first field of a
     // `QueueCapture`. An eventfd's poll offers one wait queue and does not sleep.
     unsafe { bindings::doorbell_vfs_poll(file.as_ptr(), table) };
+    let queue = capture.found?;
     // SAFETY: The queue is part of the context, for which the caller has promised that.
-    capture
-        .found
-        .map(|queue| unsafe { WaitQueue::from_raw(queue) })
+    Some(unsafe { WaitQueue::from_raw(queue) })
 }
 
 /// Returns the wait queue at the place that the layout says, or [`None`] if there is no layout.

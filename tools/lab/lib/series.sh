@@ -124,9 +124,11 @@ series_exceptions() {
 series_stubs() {
 	local rc=0
 	cp "$SERIES/kdir/.config" "$SERIES/config.eventfd" || return
-	sed -i 's/^CONFIG_EVENTFD=y/# CONFIG_EVENTFD is not set/' "$SERIES/kdir/.config"
+	# MEMCG selects it.
+	sed -i -E 's/^CONFIG_(EVENTFD|MEMCG)=y/# CONFIG_\1 is not set/' "$SERIES/kdir/.config"
 	series_make olddefconfig >/dev/null &&
-		grep -qxF '# CONFIG_EVENTFD is not set' "$SERIES/kdir/.config" &&
+		{ grep -qxF '# CONFIG_EVENTFD is not set' "$SERIES/kdir/.config" ||
+			{ echo "CONFIG_EVENTFD cannot be switched off" && false; }; } &&
 		cp "$SRC/tools/in-tree/stubs.c" "$SERIES/source/fs/doorbell_stubs.c" &&
 		series_make fs/aio.o io_uring/eventfd.o fs/doorbell_stubs.o 2>&1 | series_warnings || rc=1
 	rm -f "$SERIES/source/fs/doorbell_stubs.c"
