@@ -71,24 +71,9 @@ renew_file() {
 	cp "$1" "$1.new" && mv "$1.new" "$1"
 }
 
-# place_of FILE: prints the places of a file of this repository; nothing if it has none
-place_of() {
-	awk -v file="$1" '
-		/^#/ || NF != 2 { next }
-		$1 == file || $1 ~ /\/$/ && index(file, $1) == 1 {
-			if (length($1) < longest) next
-			if (length($1) > longest) n = 0
-			longest = length($1)
-			place[n++] = $2 ~ /\/$/ ? $2 substr(file, length($1) + 1) : $2
-		}
-		END { for (i = 0; i < n; i++) print place[i] }' "$SRC/tools/in-tree/places"
-}
-
-# in_tree_files: prints "FILE PLACE" for all files that have a place of their own
-in_tree_files() {
-	(cd "$SRC" && find Kbuild Kconfig rust include Documentation samples tools/testing/selftests/doorbell tools/lib/doorbell/c \
-		tools/in-tree/files -type f ! -name '.*' ! -name '*.o' ! -name '*.ko' ! -name '*.mod*' \
-		! -name modules.order ! -name Module.symvers ! -name '*_generated.rs' ! -name eventfd_layout.rs) | sort |
+# places: reads names of files of this repository and prints "FILE PLACE" for each place; for a
+# file without a line in the table "FILE ?", and at the end "? LINE" for each line without a file
+places() {
 	awk '
 		NR == FNR {
 			if (!/^#/ && NF == 2) { from[+n] = $1; to[n++] = $2 }
@@ -97,15 +82,32 @@ in_tree_files() {
 		{
 			longest = 0
 			for (i = 0; i < n; i++) {
-				if ($1 != from[i] && (from[i] !~ /\/$/ || index($1, from[i]) != 1)) continue
+				if ($0 != from[i] && (from[i] !~ /\/$/ || index($0, from[i]) != 1)) continue
 				if (length(from[i]) < longest) continue
 				if (length(from[i]) > longest) m = 0
 				longest = length(from[i])
-				place[m++] = to[i] ~ /\/$/ ? to[i] substr($1, longest + 1) : to[i]
+				line[m++] = i
 			}
-			for (i = 0; longest && i < m; i++)
-				if (place[i] != "-" && place[i] != "MAINTAINERS") print $1, place[i]
-		}' "$SRC/tools/in-tree/places" -
+			if (!longest) print $0, "?"
+			for (i = 0; longest && i < m; i++) {
+				used[line[i]] = 1
+				place = to[line[i]]
+				print $0, place ~ /\/$/ ? place substr($0, longest + 1) : place
+			}
+		}
+		END { for (i = 0; i < n; i++) if (!used[i]) print "?", from[i] }' "$SRC/tools/in-tree/places" -
+}
+
+# source_files: prints the files of this repository, without built ones
+source_files() {
+	(cd "$SRC" && find . \( -path ./.git -o -path ./out -o -name target \) -prune -o ! -type d ! -name '*.o' ! -name '*.ko' \
+		! -name '*.mod' ! -name '*.mod.c' ! -name '.*.cmd' ! -name '.*.d' ! -name modules.order ! -name Module.symvers \
+		! -name '*_generated.rs' ! -name eventfd_layout.rs ! -name .git -printf '%P\n') | sort
+}
+
+# in_tree_files: prints "FILE PLACE" for the files that are copied to a kernel tree
+in_tree_files() {
+	source_files | places | awk '$1 != "?" && $2 !~ /^(-|[?]|MAINTAINERS)$/'
 }
 
 # put FILE: replaces FILE by the standard input, unless they are equal
@@ -246,7 +248,7 @@ build_in_tree() {
 # make in-tree: builds that kernel and runs the checks of a reviewer. Each check prints its
 # findings, and writes a summary with their number to COUNT.
 
-IN_TREE_CHECKS=(places module checkpatch kernel_doc docs selftests sparse clippy rustdoc smatch built_in lto)
+IN_TREE_CHECKS=(places module checkpatch kernel_doc docs selftests sparse clippy rustdoc smatch built_in)
 
 # in_tree_patch: prints the driver as one patch
 in_tree_patch() {
@@ -323,10 +325,131 @@ in_tree_kernel_doc() {
 	((n == 0))
 }
 
+in_tree_places() {
+	local n
+	source_files | places | grep -F '?' | tee "$COUNT.log"
+	n=$(wc -l <"$COUNT.log")
+	echo "$(in_tree_files | wc -l) files, $n without a line or a file" >"$COUNT"
+	((n == 0))
+}
+
+in_tree_module() {
+	build_in_tree || return
+	echo "$(grep -c doorbell "$BUILD/$FLAVOUR/kdir/modules.order") modules, for make test KERNEL=in-tree" >"$COUNT"
+}
+
+# The built-in driver has a build directory of its own, which begins as a copy.
+in_tree_built_in() {
+	local kdir=$IN_TREE/kdir FLAVOUR=in-tree-y
+	build_dirs
+	[[ -s $BUILD/$FLAVOUR/kdir/.config || ! -s $kdir/.config ]] || cp -a "$kdir/." "$BUILD/$FLAVOUR/kdir/"
+	build_in_tree || return
+	grep -q ' doorbell_ring$' "$BUILD/$FLAVOUR/kdir/System.map" || { echo "no driver in vmlinux" && return 1; }
+	echo "for make test KERNEL=in-tree-y" >"$COUNT"
+}
+
+# Writes the findings of a compiler, as in "path:1:2: warning: text", and their number.
+count_findings() {
+	local n
+	tee "$COUNT.log"
+	n=$(grep -cE '(warning|error|WARNING|ERROR)(\[[A-Z0-9]+\])?: ' "$COUNT.log")
+	echo "$n findings" >"$COUNT"
+	((n == 0))
+}
+
+# Warnings of other pages of the kernel do not count.
+in_tree_docs() {
+	in_tree_make SPHINXDIRS=misc-devices htmldocs >"$COUNT.all" 2>&1 ||
+		{ tail -n 20 "$COUNT.all" && return 1; }
+	grep -iE 'doorbell.*(warning|error)' "$COUNT.all" | count_findings
+}
+
+in_tree_selftests() {
+	in_tree_make headers_install >/dev/null || return
+	in_tree_make -C /build/in-tree/source/tools/testing/selftests TARGETS=doorbell KBUILD_OUTPUT="/build/$FLAVOUR/kdir" \
+		2>&1 | count_findings || return
+	echo "$(find "$BUILD/$FLAVOUR/kdir/kselftest/doorbell" -type f -executable | wc -l) programs" >"$COUNT"
+}
+
+# driver_rustc COMMAND ARGUMENT...: runs another command with the arguments of the compiler of the driver
+driver_rustc() {
+	local command=$1
+	shift
+	# shellcheck disable=SC2016
+	in_tree "$TREE" env -C "/build/$FLAVOUR/kdir" RUSTC_BOOTSTRAP=1 CLIPPY_CONF_DIR=/build/in-tree/source \
+		DOORBELL_OBJ="/build/$FLAVOUR/kdir/drivers/misc/doorbell" sh -c '
+		line=$(sed -nE "1s/^savedcmd_[^ ]* := //p" drivers/misc/doorbell/rust/.doorbell.o.cmd |
+			sed -E "s/ rustc / $0 /; s/ --out-dir [^ ]+//; s/ --emit=[^ ]+//g; s/;.*//")
+		# rustdoc has no options of the code generator.
+		[ "$0" != rustdoc ] || line=$(printf %s "$line" | sed -E "s/ -Z(binary_dep_depinfo|function-sections|cf-protection|no-jump-tables|tune-cpu|function-return|patchable-function-entry)[^ ]*//g")
+		eval "$line $*"' "$command" "$@" 2>&1
+}
+
+in_tree_clippy() {
+	driver_rustc clippy-driver -Dwarnings --emit=metadata=/tmp/doorbell.rmeta | count_findings
+}
+
+in_tree_rustdoc() {
+	driver_rustc rustdoc -Dwarnings --document-private-items -o /tmp/rustdoc | count_findings
+}
+
+# sparse of sid, as that of trixie does not know all of this kernel. It needs nothing but the
+# tree's C library. It has a directory of its own, so the tree does not change: /srv in the tree.
+SPARSE=$LAB/sparse
+
+# The tree is read-only and may be in use, as for the second QEMU.
+stage_sparse() {
+	local new=$SPARSE.tmp apt=(-o Dir::Etc::SourceList=/tmp/sid.list -o Dir::Etc::SourceParts=/dev/null
+		-o Dir::State::Lists=/tmp/lists -o Acquire::Check-Valid-Until=false)
+	remove "$new"
+	mkdir -p "$new/deb"
+	mount_tree "$TREE" && mount --bind "$TREE/run/host/resolv.conf" "$TREE/etc/resolv.conf" &&
+	mount -t tmpfs cache "$TREE/var/cache/apt" && mount --bind "$new" "$TREE/srv" || return
+	mkdir "$TREE/tmp/lists"
+	echo "deb $MIRROR sid main" >"$TREE/tmp/sid.list"
+	in_tree "$TREE" apt-get -q "${apt[@]}" update --error-on=any &&
+	in_tree "$TREE" env -C /srv/deb apt-get -q "${apt[@]}" download sparse &&
+	in_tree "$TREE" sh -c 'dpkg-deb -x /srv/deb/sparse_*.deb /srv && dpkg-deb -f /srv/deb/sparse_*.deb Version >/srv/version' &&
+	in_tree "$TREE" /srv/usr/bin/sparse --version || return
+	rm -rf "$new/deb" "$new/usr/share"
+	umount -R "$TREE"
+	sync -f "$new"
+	mv -T "$new" "$SPARSE"
+}
+
+# setup_sparse: downloads sparse if it is to run and is missing
+setup_sparse() {
+	! selected sparse || [[ -d $SPARSE ]] && return
+	lock_file "$LAB/sparse-lock" exclusive
+	if [[ ! -d $SPARSE ]]; then
+		setup_stage sparse "sparse of sid"
+		KEEP_GOING=1 stage_wait
+	fi
+	unlock_file "$LAB/sparse-lock"
+}
+
+in_tree_sparse() {
+	local dir
+	[[ -d $SPARSE ]] || { echo "sparse is not set up: see $LAB/log/sparse.log" && return 1; }
+	bind_ro "$SPARSE" "$TREE/srv" || return
+	# C=2 checks each C source below the directory, compiled before or not.
+	for dir in drivers/misc/doorbell samples/doorbell; do
+		in_tree_make C=2 CHECK=/srv/usr/bin/sparse "$dir/"
+	done 2>&1 | count_findings || return
+	echo "0 findings in $(grep -c '^ *CHECK ' "$COUNT.log") files, version $(<"$SPARSE/version")" >"$COUNT"
+}
+
+# smatch is not a package of Debian; if it becomes one, this check is to be written.
+in_tree_smatch() {
+	[[ -z $(in_tree "$TREE" apt-cache policy smatch 2>/dev/null) ]] || { echo "trixie has smatch now" && return 1; }
+	echo "# SKIP trixie has no package smatch" >"$COUNT"
+}
+
 run_in_tree() {
 	local check at=0 failed=0 names=("${IN_TREE_CHECKS[@]}") counts
 	SELECTED=("$@")
 	setup || return
+	setup_sparse
 	build_dirs
 	LOGS=$BUILD/log
 	counts=$BUILD/in-tree/count
@@ -342,9 +465,9 @@ run_in_tree() {
 		rm -f "$COUNT"
 		stage_begin "check-in-tree-$check" "in-tree: $check" "in_tree_$check"
 		if KEEP_GOING=1 STAGE_TAIL=60 stage_wait; then
-			echo "ok $at - $check: $(cat "$COUNT" 2>/dev/null)"
+			echo "ok $at - $check $(cat "$COUNT" 2>/dev/null)"
 		else
-			echo "not ok $at - $check: $(cat "$COUNT" 2>/dev/null || echo "see above")"
+			echo "not ok $at - $check $(cat "$COUNT" 2>/dev/null)"
 			failed=$((failed + 1))
 		fi
 	done
