@@ -21,8 +21,8 @@
 #include <linux/wait.h>
 #include <linux/workqueue.h>
 
-#include "../../include/linux/doorbell.h"
-#include "../../include/trace/events/doorbell.h"
+#include <linux/doorbell.h>
+#include <trace/events/doorbell.h>
 
 /*
  * bindgen evaluates function-like macros only if a constant uses them. The constants are
