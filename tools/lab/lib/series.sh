@@ -11,6 +11,11 @@ SERIES=$BUILD/series
 # The objects that a patch can break. The in-tree kernel builds the rest.
 SERIES_OBJECTS=(kernel/sched/build_utility.o fs/eventfd.o fs/aio.o io_uring/eventfd.o)
 
+# The files of the kernel to which the driver adds lines.
+SERIES_DRIVER_LINES=(drivers/misc/{Kconfig,Makefile} samples/{Kconfig,Makefile} MAINTAINERS
+	Documentation/misc-devices/index.rst Documentation/userspace-api/ioctl/ioctl-number.rst
+	tools/testing/selftests/Makefile)
+
 series_make() {
 	in_tree "$TREE" make -C /build/series/source O=/build/series/kdir -j"$(nproc)" "$@"
 }
@@ -25,6 +30,9 @@ series_source() {
 	mkdir -p "$SERIES"/{git,selftests} && touch "$SERIES/changed" || return
 	series_files >>"$SERIES/changed"
 	sort -u -o "$SERIES/changed" "$SERIES/changed"
+	for file in "${SERIES_DRIVER_LINES[@]}"; do
+		install -D -m 644 "$base/$file" "$SERIES/git/$file" || return
+	done
 	while read -r file; do
 		[[ -f $base/$file ]] || continue
 		cp "$base/$file" "$SERIES/source/$file.new" &&
@@ -136,6 +144,20 @@ series_stubs() {
 	return $rc
 }
 
+# Adds the driver, as the last patch. "make in-tree" checks it and builds it.
+series_driver() {
+	local file mode
+	make_in_tree || return
+	while read -r file; do
+		mode=644
+		[[ ! -x $IN_TREE/source/$file ]] || mode=755
+		install -D -m "$mode" "$IN_TREE/source/$file" "$SERIES/git/$file" || return
+	done < <(printf '%s\n' "${SERIES_DRIVER_LINES[@]}" && cut -d' ' -f 2 "$IN_TREE/source/.in-tree-placed")
+	# The message is that of the patch which "make in-tree" checks.
+	series_git add -A -f && in_tree_patch | sed -n '/^Subject: /,/^---$/p' | sed 's/^Subject: \[PATCH\] //; /^---$/d' |
+		series_git commit -q -F -
+}
+
 # Prints the cover letter. @NAME@ in it is the recorded number of instructions of a path, and
 # @NAME-twin@ that of its twin.
 cover_letter() {
@@ -179,6 +201,7 @@ run_series() {
 	if ((!failed)); then
 		series_step series-stubs "without CONFIG_EVENTFD" series_stubs
 		series_step series-exceptions "each exception is needed" series_exceptions
+		series_step series-driver "the driver" series_driver
 		series_step series-write "written to out/patches" series_write
 	fi
 	if ((!failed)); then

@@ -23,6 +23,8 @@ in_lab() (
 	shopt -s nullglob
 	# shellcheck source=/dev/null
 	. "$LAB_DIR/lib/in-tree.sh"
+	# The repository's own patches are for a real kernel.
+	[[ ${REPOSITORY:-} ]] || IN_TREE_PATCHES=$SCRATCH/none
 	"$@"
 )
 
