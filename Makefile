@@ -8,6 +8,10 @@ KDIR ?= /lib/modules/$(shell uname -r)/build
 LAB := tools/lab/lab
 ARGS ?=
 
+# A kernel that has the driver in its tree is a flavour of the lab.
+ifneq ($(filter in-tree in-tree-y,$(KERNEL)),)
+FLAVOUR := $(KERNEL)
+endif
 ifneq ($(FLAVOUR),)
 export DOORBELL_FLAVOUR := $(FLAVOUR)
 endif
@@ -53,7 +57,11 @@ help:
 	@echo '  make test-install - install them in a fresh Debian, where dkms builds the module'
 	@echo '  make check-kernels - print the kernels of Debian that build the module today, and those that'
 	@echo '                      do not; it continues after an interruption'
+	@echo '  make in-tree      - put the driver into a kernel tree, build that kernel and check it as a'
+	@echo '                      reviewer would; T="checkpatch sparse": only these checks'
 	@echo '  make crate        - check that the client library could be published; publishes nothing'
+	@echo '  make series       - check the changes to the kernel in tools/in-tree/patches, and write them to'
+	@echo '                      out/patches, as a series to send'
 	@echo '  make release-check - run all that a release needs; continues after a failure'
 	@echo '  make torture DURATION=60 - run random operations from many threads for 60 seconds'
 	@echo '  make fuzz DURATION=60 - fuzz the device for 60 seconds; FLAVOUR=debug: guided by coverage'
@@ -79,6 +87,7 @@ help:
 	@echo
 	@echo 'FLAVOUR=rt, FLAVOUR=debug or FLAVOUR=7.2: use PREEMPT_RT, the debug kernel or Linux 7.2, not'
 	@echo 'the default one. All targets of the lab accept it.'
+	@echo 'KERNEL=in-tree or in-tree-y: use a kernel with the driver in its tree, as a module or built in.'
 	@echo 'ARCH=arm64: build for arm64 and boot an emulated arm64 guest: lab, test, rtt, shell, ...'
 	@echo 'ARGS="..." is passed to the command: make rtt ARGS="--json". Variables of the'
 	@echo 'lab, such as DOORBELL_LAB and DOORBELL_KERNEL: see Documentation/lab.rst.'
@@ -113,10 +122,13 @@ module:
 test:
 	@$(LAB) test $(foreach t,$(T),'$(t)') $(ARGS)
 
+in-tree:
+	@$(LAB) in-tree $(foreach t,$(T),'$(t)')
+
 mutants:
 	@$(LAB) mutants $(foreach t,$(T),'$(t)') $(ARGS)
 
-check shell model deb test-install crate:
+check shell model deb test-install crate series:
 	@$(LAB) $@
 
 check-kernels:
@@ -176,5 +188,5 @@ rustfmt rustfmtcheck: have-kdir
 clean: have-kdir
 	+$(kbuild) clean
 
-.PHONY: default help rtt rtt-qemu msix msix-vhost report bench bench-instructions module samples test test-debug torture fuzz model mutants check deb test-install crate check-kernels dist release-check shell lab lab-status lab-clean \
+.PHONY: default help rtt rtt-qemu msix msix-vhost report bench bench-instructions module samples test test-debug torture fuzz model mutants in-tree check deb test-install crate series check-kernels dist release-check shell lab lab-status lab-clean \
 	have-kdir have-rust have-module modules modules_install clippy rustfmt rustfmtcheck rust-analyzer clean

@@ -23,7 +23,7 @@ mod context;
 mod device;
 mod irqfd;
 mod kernel_ext;
-#[cfg(CONFIG_KUNIT = "y")]
+#[cfg(CONFIG_DOORBELL_KUNIT_TEST)]
 mod kunit;
 mod line;
 mod quota;

@@ -21,8 +21,8 @@
 #include <linux/wait.h>
 #include <linux/workqueue.h>
 
-#include "../../include/linux/doorbell.h"
-#include "../../include/trace/events/doorbell.h"
+#include <linux/doorbell.h>
+#include <trace/events/doorbell.h>
 
 /*
  * bindgen evaluates function-like macros only if a constant uses them. The constants are
@@ -79,16 +79,20 @@ const vm_flags_t DOORBELL_VM_MAYSHARE = VM_MAYSHARE;
 
 bool doorbell_signal_allowed(void);
 void doorbell_signal_lockdep(struct eventfd_ctx *ctx, __poll_t mask);
+#ifdef DOORBELL_EVENTFD_EXPORTS
+void doorbell_signal_count(struct eventfd_ctx *ctx, u64 count, __poll_t mask);
+#else
 void doorbell_eventfd_raise(struct wait_queue_head *wqh, u64 *count, u64 more);
 __poll_t doorbell_vfs_poll(struct file *file, struct poll_table_struct *pt);
+void doorbell_wait_queue_add(struct wait_queue_head *wqh, struct wait_queue_entry *entry);
+void doorbell_wake_writers(struct wait_queue_head *wqh);
+#endif
 unsigned long doorbell_wait_queue_lock(struct wait_queue_head *wqh);
 void doorbell_wait_queue_unlock(struct wait_queue_head *wqh, unsigned long flags);
-void doorbell_wait_queue_add(struct wait_queue_head *wqh, struct wait_queue_entry *entry);
 void doorbell_wait_queue_del(struct wait_queue_entry *entry);
 void doorbell_wait_queue_prepare(struct wait_queue_head *wqh, struct wait_queue_entry *entry);
 ktime_t doorbell_host_monotonic(ktime_t time);
 bool doorbell_sleep_until(ktime_t time);
-void doorbell_wake_writers(struct wait_queue_head *wqh);
 void doorbell_poll_init(struct wait_queue_head *wqh);
 void doorbell_poll_wait(struct file *file, struct wait_queue_head *wqh,
 			struct poll_table_struct *table);

@@ -55,6 +55,16 @@ void doorbell_signal_lockdep(struct eventfd_ctx *ctx, __poll_t mask)
 		lock_map_release(&doorbell_signal_map);
 }
 
+#ifdef DOORBELL_EVENTFD_EXPORTS
+void doorbell_signal_count(struct eventfd_ctx *ctx, u64 count, __poll_t mask)
+{
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+		lock_map_acquire_try(&doorbell_signal_map);
+	eventfd_signal_count(ctx, count, mask);
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+		lock_map_release(&doorbell_signal_map);
+}
+#else
 /*
  * Adds @more to an eventfd's counter, without a wake-up. Its context is that of
  * doorbell_signal_lockdep(), and so is what lockdep is told. A counter that cannot take
@@ -74,6 +84,33 @@ void doorbell_eventfd_raise(struct wait_queue_head *wqh, u64 *count, u64 more)
 	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
 		lock_map_release(&doorbell_signal_map);
 }
+
+__poll_t doorbell_vfs_poll(struct file *file, struct poll_table_struct *pt)
+{
+	return vfs_poll(file, pt);
+}
+
+void doorbell_wait_queue_add(struct wait_queue_head *wqh, struct wait_queue_entry *entry)
+{
+	__add_wait_queue(wqh, entry);
+}
+
+/*
+ * Does the same as eventfd_read(): the callbacks run with a wait-queue lock held, and
+ * current->in_eventfd makes eventfd_signal_allowed() false for them.
+ */
+void doorbell_wake_writers(struct wait_queue_head *wqh)
+{
+	unsigned int in_eventfd = current->in_eventfd;
+
+	/* The lock is held, so no waiter can be adding itself. */
+	if (!waitqueue_active(wqh))
+		return;
+	current->in_eventfd = 1;
+	wake_up_locked_poll(wqh, EPOLLOUT);
+	current->in_eventfd = in_eventfd;
+}
+#endif
 
 void doorbell_poll_init(struct wait_queue_head *wqh)
 {
@@ -113,11 +150,6 @@ u64 doorbell_fetch_or(u64 *word, u64 bits)
 	return atomic64_fetch_or(bits, (atomic64_t *)word);
 }
 
-__poll_t doorbell_vfs_poll(struct file *file, struct poll_table_struct *pt)
-{
-	return vfs_poll(file, pt);
-}
-
 unsigned long doorbell_wait_queue_lock(struct wait_queue_head *wqh)
 {
 	unsigned long flags;
@@ -129,11 +161,6 @@ unsigned long doorbell_wait_queue_lock(struct wait_queue_head *wqh)
 void doorbell_wait_queue_unlock(struct wait_queue_head *wqh, unsigned long flags)
 {
 	spin_unlock_irqrestore(&wqh->lock, flags);
-}
-
-void doorbell_wait_queue_add(struct wait_queue_head *wqh, struct wait_queue_entry *entry)
-{
-	__add_wait_queue(wqh, entry);
 }
 
 void doorbell_wait_queue_del(struct wait_queue_entry *entry)
@@ -166,22 +193,6 @@ ktime_t doorbell_host_monotonic(ktime_t time)
 bool doorbell_sleep_until(ktime_t time)
 {
 	return schedule_hrtimeout_range(&time, current->timer_slack_ns, HRTIMER_MODE_ABS);
-}
-
-/*
- * Does the same as eventfd_read(): the callbacks run with a wait-queue lock held, and
- * current->in_eventfd makes eventfd_signal_allowed() false for them.
- */
-void doorbell_wake_writers(struct wait_queue_head *wqh)
-{
-	unsigned int in_eventfd = current->in_eventfd;
-
-	/* The lock is held, so no waiter can be adding itself. */
-	if (!waitqueue_active(wqh))
-		return;
-	current->in_eventfd = 1;
-	wake_up_locked_poll(wqh, EPOLLOUT);
-	current->in_eventfd = in_eventfd;
 }
 
 /* Each line's queue has the same lock class, which nests in that of an eventfd's queue. */

@@ -39,7 +39,10 @@ type RawCallback = *mut bindings::doorbell_callback;
 
 /// Exports the functions, and checks their types against those of the header.
 macro_rules! export {
-    ($($(#[$attr:meta])* fn $name:ident($($arg:ident: $ty:ty),*) $(-> $ret:ty)? $body:block)+) => {$(
+    ($(
+        $(#[$attr:meta])*
+        fn $name:ident($($arg:ident: $ty:ty),*) $(-> $ret:ty)? $body:block
+    )+) => {$(
         $(#[$attr])*
         #[no_mangle]
         unsafe extern "C" fn $name($($arg: $ty),*) $(-> $ret)? $body
@@ -267,7 +270,10 @@ export! {
         // SAFETY: By the requirements of this function.
         let ctx = unsafe { borrow(ctx) };
         let access = Access::new(space, addr, length, value).ok_or(EINVAL);
-        errno(access.and_then(|access| ctx.context().bus_writer().write(&access, line::origin_of_caller())))
+        errno(access.and_then(|access| {
+            let writer = ctx.context().bus_writer();
+            writer.write(&access, line::origin_of_caller())
+        }))
     }
 
     /// # Safety

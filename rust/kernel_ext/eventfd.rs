@@ -13,9 +13,8 @@
 //!
 //! A [`Listener`] is called for each signal, under that same lock.
 //!
-//! `struct eventfd_ctx` is private to fs/eventfd.c. Its wait-queue lock is reached by poll(2)'s
-//! mechanism. [`EventFdGuard::peek`] reaches the counter by the layout that the kernel's BTF gave
-//! at build time (`LAYOUT`), and only if the lock is at the place that the layout says.
+//! `struct eventfd_ctx` is private to fs/eventfd.c. The module `access` reaches its wait queue and
+//! its counter: by the functions that the kernel exports, or if it exports none, by other means.
 //!
 //! C header: [`include/linux/eventfd.h`](srctree/include/linux/eventfd.h).
 
@@ -55,21 +54,11 @@ use kernel::{
     }, //
 };
 
-/// The offsets of fields in `struct eventfd_ctx`.
-struct Layout {
-    wqh: usize,
-    count: usize,
-    flags: usize,
-}
+#[cfg_attr(doorbell_eventfd_exports, path = "eventfd/exports.rs")]
+#[cfg_attr(not(doorbell_eventfd_exports), path = "eventfd/layout.rs")]
+mod access;
 
-// Defines `LAYOUT: Option<Layout>`.
-include!(concat!(
-    env!("DOORBELL_OBJ"),
-    "/rust/bindings/eventfd_layout.rs"
-));
-
-/// `EFD_SEMAPHORE` of the UAPI header.
-const EFD_SEMAPHORE: u32 = 1;
+pub(crate) use access::CAN_PEEK;
 
 /// `READ` of `include/linux/kernel.h`.
 const READ: c_int = 0;
@@ -77,8 +66,21 @@ const READ: c_int = 0;
 /// `FMODE_READ` of `include/linux/fs.h`, a cast that bindgen cannot evaluate.
 const FMODE_READ: u32 = 1;
 
-/// True if [`EventFdGuard::peek`] can succeed in this build.
-pub(crate) const CAN_PEEK: bool = LAYOUT.is_some();
+/// Adds one to the counter of `ctx` and wakes the waiters.
+///
+/// # Safety
+///
+/// `ctx` must be valid.
+#[inline]
+unsafe fn signal_one(ctx: NonNull<bindings::eventfd_ctx>, mask: u32) {
+    let signal = if cfg!(CONFIG_PROVE_LOCKING) {
+        bindings::doorbell_signal_lockdep
+    } else {
+        bindings::eventfd_signal_mask
+    };
+    // SAFETY: By the requirements of this function.
+    unsafe { signal(ctx.as_ptr(), mask) };
+}
 
 /// Returns true if [`EventFd::signal`] may be called in this context. Any context.
 #[inline]
@@ -176,13 +178,8 @@ impl EventFd {
     /// contexts with interrupts or preemption off.
     #[inline]
     pub(crate) fn signal(&self, mask: u32) {
-        let signal = if cfg!(CONFIG_PROVE_LOCKING) {
-            bindings::doorbell_signal_lockdep
-        } else {
-            bindings::eventfd_signal_mask
-        };
         // SAFETY: Valid by the type invariants.
-        unsafe { signal(self.0.as_ptr(), mask) };
+        unsafe { signal_one(self.0, mask) };
     }
 }
 
@@ -216,11 +213,9 @@ impl EventFdQueue {
     unsafe fn of_file(file: NonNull<kbindings::file>) -> Result<Self> {
         // SAFETY: By the requirements of this function.
         let eventfd = unsafe { EventFd::of_file(file) }?;
-        // SAFETY: As above. Eventfds do not use the file position.
-        let file = unsafe { File::from_raw_file(file.as_ptr()) };
-        // SAFETY: An eventfd's poll offers one wait queue and does not sleep. The queue is part of
-        // the context, and the result owns a reference to the context.
-        let queue = unsafe { WaitQueue::of_file(file) }.ok_or(EINVAL)?;
+        // SAFETY: The file is valid, and `eventfd` its context. The queue is part of the context, and the
+        // result owns a reference to the context.
+        let queue = unsafe { access::queue_of_file(file, eventfd.0) }.ok_or(EINVAL)?;
         // INVARIANT: The queue is this eventfd's.
         Ok(Self { queue, eventfd })
     }
@@ -236,12 +231,10 @@ impl EventFdQueue {
     ///
     /// EOPNOTSUPP: as of [`EventFdGuard::peek`].
     pub(crate) fn counting(self) -> Result<CountingEventFd> {
-        let offset = self.layout().ok_or(EOPNOTSUPP)?.count;
-        // INVARIANT: The layout is that of the eventfd's context.
-        Ok(CountingEventFd {
-            queue: self,
-            offset,
-        })
+        // SAFETY: By the type invariants.
+        let raise = unsafe { access::Raise::new(self.eventfd.0, self.queue) }.ok_or(EOPNOTSUPP)?;
+        // INVARIANT: It is that of this eventfd.
+        Ok(CountingEventFd { queue: self, raise })
     }
 
     /// Locks the counter: acquires the eventfd's wait-queue lock, with interrupts off.
@@ -288,17 +281,16 @@ impl EventFdQueue {
         store: &mut impl FnMut(u64) -> bool,
     ) -> Option<Result<bool>> {
         // `store` comes first, because a consumed count cannot be returned to the counter.
-        let next = self.next_read(lock);
+        let next = self.peek_read(lock);
         match next {
             Some(0) => return None,
             Some(count) if !store(count) => return Some(Ok(false)),
             _ => {}
         }
-        let count = consume_locked(&self.eventfd, lock);
+        let count = self.consume(lock);
         if count == 0 {
             return None;
         }
-        lock.wake_writers();
         if next == Some(count) || store(count) {
             Some(Ok(true))
         } else {
@@ -306,36 +298,24 @@ impl EventFdQueue {
         }
     }
 
-    /// Returns the layout of the eventfd's context, if the queue is where the layout says.
-    fn layout(&self) -> Option<&'static Layout> {
-        let layout = LAYOUT.as_ref()?;
-        (self.queue.addr() == self.eventfd.id() + layout.wqh).then_some(layout)
+    /// Returns the counter, or [`None`] if it cannot be known. `_lock` must be the lock of this queue.
+    fn peek(&self, _lock: &WaitQueueGuard<'_>) -> Option<u64> {
+        // SAFETY: By the type invariants. The lock is held.
+        unsafe { access::peek(self.eventfd.0, self.queue) }
     }
 
-    /// Returns the counter, or [`None`] if its offset is not known. `_lock` must be the lock of
-    /// this queue.
-    fn peek_locked(&self, _lock: &WaitQueueGuard<'_>) -> Option<u64> {
-        let at = self.layout()?.count;
-        // SAFETY: The context is valid, and the offset is that of its 64-bit counter. The offset
-        // comes from the BTF of the kernel that the module is built for. That is the kernel that
-        // the module is loaded into: `vermagic` names its version. `layout()` has just verified
-        // another offset from the BTF. All writers of the counter own the lock, and so does this
-        // thread.
-        Some(unsafe { self.eventfd.0.as_ptr().byte_add(at).cast::<u64>().read() })
-    }
-
-    /// Returns the count that a read would consume, or [`None`] if it is not known. `lock` must be
+    /// Returns the count that a read would consume, or [`None`] if it cannot be known. `_lock` must be
     /// the lock of this queue.
-    fn next_read(&self, lock: &WaitQueueGuard<'_>) -> Option<u64> {
-        let count = self.peek_locked(lock)?;
-        let at = self.layout()?.flags;
-        // SAFETY: As in `peek_locked`. The flags have 32 bits, and never change.
-        let flags = unsafe { self.eventfd.0.as_ptr().byte_add(at).cast::<u32>().read() };
-        Some(if flags & EFD_SEMAPHORE != 0 {
-            count.min(1)
-        } else {
-            count
-        })
+    fn peek_read(&self, _lock: &WaitQueueGuard<'_>) -> Option<u64> {
+        // SAFETY: By the type invariants. The lock is held.
+        unsafe { access::peek_read(self.eventfd.0, self.queue) }
+    }
+
+    /// Consumes the counter, or one of it if EFD_SEMAPHORE is set, and wakes writers. `_lock` must be
+    /// the lock of this queue.
+    fn consume(&self, _lock: &mut WaitQueueGuard<'_>) -> u64 {
+        // SAFETY: By the type invariants. The lock is held.
+        unsafe { access::read(self.eventfd.0, self.queue) }
     }
 }
 
@@ -343,11 +323,10 @@ impl EventFdQueue {
 ///
 /// # Invariants
 ///
-/// `offset` is that of the 64-bit counter in the eventfd's context, by the layout that
-/// [`EventFdQueue::peek_locked`] describes.
+/// `raise` is that of the eventfd and queue in `queue`.
 pub(crate) struct CountingEventFd {
     queue: EventFdQueue,
-    offset: usize,
+    raise: access::Raise,
 }
 
 impl CountingEventFd {
@@ -364,28 +343,19 @@ impl CountingEventFd {
     ///
     /// As of [`EventFd::signal`].
     pub(crate) fn signal(&self, count: u64, mask: u32) {
-        let eventfd = &self.queue.eventfd;
-        if count > 1 {
-            // SAFETY: The context is valid, the queue is in it, and by the type invariants the counter is at the
-            // offset. All writers of the counter hold the queue's lock, as this does.
-            unsafe {
-                bindings::doorbell_eventfd_raise(
-                    self.queue.queue.as_ptr(),
-                    eventfd.0.as_ptr().byte_add(self.offset).cast::<u64>(),
-                    count - 1,
-                )
-            };
-        }
-        if count > 0 {
-            // A reader that comes before this one finds the others, and then this one.
-            eventfd.signal(mask);
+        let EventFdQueue { queue, eventfd } = &self.queue;
+        match count {
+            0 => {}
+            1 => eventfd.signal(mask),
+            // SAFETY: By the type invariants.
+            _ => unsafe { self.raise.signal(eventfd.0, *queue, count, mask) },
         }
     }
 }
 
 /// The operations of all eventfds' files, once one of these files has shown that `private_data` is the
-/// eventfd's context, and that its queue is where [`LAYOUT`] says. Both hold for all of them, because
-/// fs/eventfd.c has one constructor of such files.
+/// eventfd's context, and that its queue is where `access` finds it in a context. Both hold for all of
+/// them, because fs/eventfd.c has one constructor of such files.
 static KNOWN_OPERATIONS: Atomic<usize> = Atomic::new(0);
 
 /// An eventfd that is open in the current process, for use in the current system call.
@@ -431,19 +401,20 @@ impl LocalEventFd {
         let file = NonNull::new(unsafe { bindings::doorbell_fd_file(*fd) }).ok_or(EBADF)?;
         // SAFETY: The file is valid, and its operations and private data do not change.
         let (operations, data) = unsafe { ((*file.as_ptr()).f_op, (*file.as_ptr()).private_data) };
-        // ORDERING: Pairs with the store in `LocalEventFd::counted_queue`: the checks that the layout has
+        // ORDERING: Pairs with the store in `LocalEventFd::counted_queue`: the checks that the context has
         // passed come before.
-        let (queue, counted) = match (NonNull::new(data), LAYOUT.as_ref()) {
-            (Some(data), Some(layout)) if operations.addr() == KNOWN_OPERATIONS.load(Acquire) => {
-                // INVARIANT: The file is an eventfd's, and `data` its context: see
-                // `KNOWN_OPERATIONS`. The result drops no reference to it.
-                let eventfd = EventFd(data.cast());
-                // SAFETY: The queue is at that offset, see there. The file keeps the context.
-                let queue = unsafe { WaitQueue::from_raw(data.byte_add(layout.wqh).cast()) };
-                (EventFdQueue { queue, eventfd }, false)
-            }
+        let known = NonNull::new(data)
+            .filter(|_| CAN_PEEK && operations.addr() == KNOWN_OPERATIONS.load(Acquire));
+        // SAFETY: The file is an eventfd's, `data` its context, and the queue is there: see
+        // `KNOWN_OPERATIONS`. The file keeps the context.
+        let known = known.and_then(|data| unsafe {
+            access::queue_of_context(data.cast()).map(|queue| (queue, EventFd(data.cast())))
+        });
+        let (queue, counted) = match known {
+            // INVARIANT: The queue is the eventfd's. The result drops no reference to the eventfd.
+            Some((queue, eventfd)) => (EventFdQueue { queue, eventfd }, false),
             // SAFETY: The file is valid.
-            _ => (unsafe { Self::counted_queue(file) }?, true),
+            None => (unsafe { Self::counted_queue(file) }?, true),
         };
         // INVARIANT: As above.
         Ok(Self {
@@ -471,7 +442,11 @@ impl LocalEventFd {
                 (*file.as_ptr()).private_data,
             )
         };
-        if queue.layout().is_some() && queue.eventfd.id() == data.addr() {
+        // SAFETY: The context is valid, and the result is only compared.
+        let found = unsafe { access::queue_of_context(queue.eventfd.0) };
+        if found.map(|found| found.addr()) == Some(queue.queue.addr())
+            && queue.eventfd.id() == data.addr()
+        {
             // ORDERING: Pairs with the load in `LocalEventFd::from_fd`.
             KNOWN_OPERATIONS.store(operations.addr(), Release);
         }
@@ -530,15 +505,6 @@ impl Drop for LocalEventFd {
     }
 }
 
-/// Consumes the counter, or one of it if EFD_SEMAPHORE is set. `_lock` must be the lock of that
-/// eventfd: callers in this file have it from the same [`EventFdQueue`].
-fn consume_locked(eventfd: &EventFd, _lock: &mut WaitQueueGuard<'_>) -> u64 {
-    let mut count = 0;
-    // SAFETY: The context is valid, and its lock is held.
-    unsafe { bindings::eventfd_ctx_do_read(eventfd.0.as_ptr(), &mut count) };
-    count
-}
-
 /// Proof that an eventfd's counter is locked.
 pub(crate) struct EventFdGuard<'a> {
     queue: &'a EventFdQueue,
@@ -549,20 +515,17 @@ impl EventFdGuard<'_> {
     /// Consumes the counter, or one of it if EFD_SEMAPHORE is set, and wakes writers. Returns the
     /// consumed count, which is zero if the counter was zero.
     pub(crate) fn read(&mut self) -> u64 {
-        let count = consume_locked(&self.queue.eventfd, &mut self.lock);
-        if count != 0 {
-            self.lock.wake_writers();
-        }
-        count
+        self.queue.consume(&mut self.lock)
     }
 
     /// Returns the counter, and consumes nothing.
     ///
     /// # Errors
     ///
-    /// EOPNOTSUPP: the layout of the eventfd's context is not known, or not the one of the build.
+    /// EOPNOTSUPP: the kernel does not export it, and the layout of the eventfd's context is not known,
+    /// or not the one of the build.
     pub(crate) fn peek(&self) -> Result<u64> {
-        self.queue.peek_locked(&self.lock).ok_or(EOPNOTSUPP)
+        self.queue.peek(&self.lock).ok_or(EOPNOTSUPP)
     }
 }
 
@@ -660,8 +623,8 @@ impl<L: Listen> Listener<L> {
     /// The caller must own a reference to a file of the eventfd: otherwise it might miss the close
     /// of the last file.
     ///
-    /// `ready` is called when nothing can fail any more, before the first signal is consumed. It is
-    /// called with the lock held and must not sleep.
+    /// `ready` is called when nothing can fail any more, in the same critical section: before
+    /// [`Listen`] is called, and before the consumed count is returned. It must not sleep.
     ///
     /// # Errors
     ///
@@ -671,11 +634,13 @@ impl<L: Listen> Listener<L> {
         if !self.detached(&guard.lock) {
             return Err(EBUSY);
         }
-        // SAFETY: The list is empty, so the entry is on no queue. It is pinned, and removed by
-        // `drop` at the latest.
-        unsafe { guard.lock.add_exclusive_priority(self.entry.get()) }?;
+        // SAFETY: The lock is that of the context's queue. The list is empty, so the entry is on no
+        // queue. It is pinned, and removed by `drop` at the latest.
+        let count = unsafe {
+            access::add_consumer(self.queue.eventfd.0, &mut guard.lock, self.entry.get())
+        }?;
         ready();
-        Ok(Consumed(guard.read()))
+        Ok(Consumed(count))
     }
 
     /// Stops listening and consumes the counter in one critical section. Returns the consumed
@@ -742,10 +707,15 @@ impl<L: Listen> Listener<L> {
                 // After a write of zero to an EFD_SEMAPHORE eventfd the counter is lower than
                 // before, and a writer may be waiting for that.
                 //
-                // SAFETY: This is the queue's callback for `entry`, which `add_exclusive_priority`
-                // has made an exclusive one, and the callback returns 1. All wake-ups with EPOLLIN
-                // are those of fs/eventfd.c, which wake one exclusive entry.
-                unsafe { this.queue.queue.wake_writers_from_callback(entry) };
+                // SAFETY: The lock is held. This is the queue's callback for `entry`, which `add_consumer`
+                // has made an exclusive one, and the callback returns 1. All wake-ups with EPOLLIN are
+                // those of fs/eventfd.c, which wake one exclusive entry. So the wake-up ends with
+                // `entry`, and does not use the next entry, which this may remove from the queue.
+                unsafe {
+                    if this.queue.queue.has_next(entry) {
+                        access::wake_writers(this.queue.eventfd.0, this.queue.queue);
+                    }
+                }
                 consumed = 1;
             }
         }

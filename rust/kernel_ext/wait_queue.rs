@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A file's wait queue: its lock as a type, callbacks and waiting.
+//! Wait queues: the lock as a type, and waiting.
 //!
 //! C header: [`include/linux/wait.h`](srctree/include/linux/wait.h).
 
@@ -12,7 +12,6 @@ use core::{
 use kernel::{
     bindings as kbindings,
     current,
-    fs::File,
     prelude::*,
     types::{
         NotThreadSafe,
@@ -87,29 +86,6 @@ impl Deadline {
     }
 }
 
-/// A poll table that records the wait queue that a file's poll passes to it.
-#[repr(C)]
-struct QueueCapture {
-    /// The first field, so that a pointer to it is also one to the structure.
-    table: kbindings::poll_table_struct,
-    found: Option<NonNull<kbindings::wait_queue_head>>,
-}
-
-/// Records `wqh` in the [`QueueCapture`] of `table`.
-///
-/// # Safety
-///
-/// `table` must be the first field of a [`QueueCapture`].
-unsafe extern "C" fn capture_queue(
-    _file: *mut kbindings::file,
-    wqh: *mut kbindings::wait_queue_head,
-    table: *mut kbindings::poll_table_struct,
-) {
-    // SAFETY: By the requirements of this function. `of_file` made the object for this call, so
-    // there is no other access to it.
-    unsafe { (*table.cast::<QueueCapture>()).found = NonNull::new(wqh) };
-}
-
 impl WaitQueue {
     /// Creates an object for a queue.
     ///
@@ -121,34 +97,8 @@ impl WaitQueue {
         Self(queue)
     }
 
-    /// Queries the wait queue of `file`, as poll(2) does.
-    ///
-    /// # Context
-    ///
-    /// Process context; does not sleep unless the file's poll does.
-    ///
-    /// # Safety
-    ///
-    /// The file's poll must offer one wait queue, and the caller must not use the result after that
-    /// queue was freed.
-    pub(crate) unsafe fn of_file(file: &File) -> Option<Self> {
-        let mut capture = QueueCapture {
-            table: kbindings::poll_table_struct {
-                _qproc: Some(capture_queue),
-                _key: !0,
-            },
-            found: None,
-        };
-        // A pointer to the whole object, not to the field: `capture_queue` uses the whole.
-        let table = (&raw mut capture).cast::<kbindings::poll_table_struct>();
-        // SAFETY: The file and the table are valid, and the table is the first field of a
-        // `QueueCapture`.
-        unsafe { bindings::doorbell_vfs_poll(file.as_ptr(), table) };
-        // INVARIANT: Promised by the caller.
-        capture.found.map(Self)
-    }
-
     /// Returns the queue's pointer, which is valid as long as this object.
+    #[cfg(not(doorbell_eventfd_exports))]
     pub(crate) fn as_ptr(&self) -> *mut kbindings::wait_queue_head {
         self.0.as_ptr()
     }
@@ -171,28 +121,14 @@ impl WaitQueue {
         }
     }
 
-    /// Does the same as [`WaitQueueGuard::wake_writers`] from within a wake-up of this queue, if
-    /// there is an entry after `entry`. The callbacks, that of `entry` among them, get EPOLLOUT
-    /// alone as the key.
+    /// Returns true if an entry follows `entry`.
     ///
     /// # Safety
     ///
-    /// The caller must be the callback of `entry`, which must be exclusive and on this queue. The
-    /// wake-up that calls it must be one of a single exclusive entry, and the callback must return
-    /// one: then the wake-up ends with `entry`, and does not use the next entry, which this may
-    /// remove from the queue.
-    pub(crate) unsafe fn wake_writers_from_callback(
-        &self,
-        entry: *mut kbindings::wait_queue_entry,
-    ) {
-        let queue = self.0.as_ptr();
-        // SAFETY: By the requirements of this function the queue's lock is held, and the entry is on
-        // the queue.
-        unsafe {
-            if (*entry).entry.next != &raw mut (*queue).head {
-                bindings::doorbell_wake_writers(queue);
-            }
-        }
+    /// `entry` must be on this queue, and the caller must hold the queue's lock.
+    pub(crate) unsafe fn has_next(&self, entry: *mut kbindings::wait_queue_entry) -> bool {
+        // SAFETY: By the requirements of this function.
+        unsafe { (*entry).entry.next != &raw mut (*self.0.as_ptr()).head }
     }
 
     /// Calls `ready` with the queue's lock held until it returns a value, and sleeps before each further
@@ -237,11 +173,11 @@ pub(crate) struct WaitQueueGuard<'a> {
 }
 
 impl WaitQueueGuard<'_> {
-    /// Wakes the threads that wait to write to the counter. Their callbacks find
-    /// `eventfd_signal_allowed()` false.
-    pub(crate) fn wake_writers(&mut self) {
-        // SAFETY: By the type invariants the lock is held.
-        unsafe { bindings::doorbell_wake_writers(self.wqh.as_ptr()) };
+    /// Returns the queue, which is locked.
+    #[cfg(not(doorbell_eventfd_exports))]
+    pub(crate) fn queue(&self) -> WaitQueue {
+        // INVARIANT: The guard borrows an object that is valid.
+        WaitQueue(self.wqh)
     }
 
     /// Does the rest of [`WaitQueue::wait_interruptible`].
@@ -285,41 +221,6 @@ impl WaitQueueGuard<'_> {
         // SAFETY: The queue is valid, see `WaitQueue`.
         self.flags = unsafe { bindings::doorbell_wait_queue_lock(self.wqh.as_ptr()) };
         result
-    }
-
-    /// Adds `entry` at the head of the queue, as an exclusive entry and the only priority entry.
-    /// This is `add_wait_queue_priority_exclusive()` for a caller that owns the lock.
-    ///
-    /// # Errors
-    ///
-    /// EBUSY: the queue has a priority entry.
-    ///
-    /// # Safety
-    ///
-    /// `entry` must be off every queue, and stay valid until it is removed from this one.
-    pub(crate) unsafe fn add_exclusive_priority(
-        &mut self,
-        entry: *mut kbindings::wait_queue_entry,
-    ) -> Result {
-        // SAFETY: The queue is valid, and its lock is held.
-        let head = unsafe { &raw mut (*self.wqh.as_ptr()).head };
-        // SAFETY: As above; the list head does not change while the lock is held.
-        let first = unsafe { (*head).next };
-        if first != head {
-            // SAFETY: Each node of a wait queue's list is the `entry` field of a wait queue entry.
-            let other = unsafe { kernel::container_of!(first, kbindings::wait_queue_entry, entry) };
-            // SAFETY: The other entry cannot leave the queue while the lock is held.
-            if unsafe { (*other).flags } & kbindings::WQ_FLAG_PRIORITY != 0 {
-                return Err(EBUSY);
-            }
-        }
-        // SAFETY: By the requirements of this function. The entry is not on a queue, so there is no
-        // other access to it.
-        unsafe {
-            (*entry).flags |= kbindings::WQ_FLAG_PRIORITY | kbindings::WQ_FLAG_EXCLUSIVE;
-            bindings::doorbell_wait_queue_add(self.wqh.as_ptr(), entry);
-        }
-        Ok(())
     }
 }
 

@@ -27,7 +27,7 @@
 //! the line is masked, they do so at the unmask. If the level is still raised then, that is the next
 //! message.
 //!
-//! An unmaskfd and an ackfd end a mask and an assertion in the eventfd's wake callback ([`reply`]), where no
+//! An unmaskfd and an ackfd end a mask and an assertion in the eventfd's wake callback ([`reply()`]), where no
 //! eventfd may be signalled. The word changes there, so the order of a signal and a ring is the order in which
 //! they happened. Only the signals to notifiers and resamplefds wait: the line's callback owes them
 //! ([`OWED`]), as it owes a relayed message.

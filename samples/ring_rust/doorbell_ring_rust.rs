@@ -3,11 +3,23 @@
 //! /dev/doorbell-ring_rust: rings a line from hard interrupt context, as an interrupt handler does.
 //! The source of the interrupts is a timer. See ../ring_c for the same in C, and for its ABI.
 
-#[path = "../../rust/module_api.rs"]
+// In a kernel tree, the driver has another place.
+#[cfg_attr(
+    CONFIG_DOORBELL,
+    path = "../../../drivers/misc/doorbell/rust/module_api.rs"
+)]
+#[cfg_attr(not(CONFIG_DOORBELL), path = "../../rust/module_api.rs")]
 mod doorbell;
 
 // Linux 7.2 would let the module go while its device is open.
-#[path = "../../rust/kernel_ext/compat/misc_device.rs"]
+#[cfg_attr(
+    CONFIG_DOORBELL,
+    path = "../../../drivers/misc/doorbell/rust/kernel_ext/compat/misc_device.rs"
+)]
+#[cfg_attr(
+    not(CONFIG_DOORBELL),
+    path = "../../rust/kernel_ext/compat/misc_device.rs"
+)]
 #[allow(dead_code)]
 mod misc_device;
 

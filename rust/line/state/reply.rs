@@ -50,7 +50,7 @@ pub(crate) struct Replied {
 /// The signals that a callback owed, and signals now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Owed {
-    /// To the notifiers of an ack. Then the caller calls [`assert_again`].
+    /// To the notifiers of an ack. Then the caller calls [`super::assert_again`].
     pub(crate) ack: bool,
     /// To the notifiers of an unmask.
     pub(crate) unmask: bool,

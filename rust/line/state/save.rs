@@ -52,7 +52,8 @@ pub(crate) const fn is_sent(state: u32) -> bool {
     state & (LEVEL | ASSERTED | PENDING) == LEVEL | ASSERTED
 }
 
-/// Returns true if a raised line was acked, and [`assert_again`] has not requested its next message yet.
+/// Returns true if a raised line was acked, and [`super::assert_again`] has not requested its next
+/// message yet.
 pub(crate) const fn is_in_ack(state: u32) -> bool {
     state & (RAISED | ASSERTED | PENDING) == RAISED
 }
@@ -67,7 +68,7 @@ pub(crate) const fn is_fresh(state: u32) -> bool {
 /// line, and delivers the message or leaves it to the unmask.
 ///
 /// A ring whose message was pending before is a ring of the restored line. Returns true if it coalesces. If
-/// the line was saved between an ack and [`assert_again`], requests the message of the level.
+/// the line was saved between an ack and [`super::assert_again`], requests the message of the level.
 pub(crate) fn restore(state: u32, saved: u32) -> (u32, bool) {
     let rung = state & PENDING != 0;
     let mut restored = state & !SAVED | saved;

@@ -48,7 +48,7 @@ pub(super) const OWES_UNMASK: u32 = 1 << 15;
 pub(super) const OWES_ACK: u32 = 1 << 20;
 
 /// The signals that a callback owes. While one of these bits is set, a callback is queued that will call
-/// [`take_all`]. If the line is not masked, that also signals the resamplefds of [`RESAMPLE`].
+/// [`super::take_all`]. If the line is not masked, that also signals the resamplefds of [`RESAMPLE`].
 pub(crate) const OWED: u32 = OWES_UNMASK | OWES_ACK;
 
 /// The line delivers at most one message in an interval. This bit is part of the ABI, too.

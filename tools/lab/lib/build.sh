@@ -26,6 +26,7 @@ module_dir() {
 build_dirs() {
 	mkdir -p "$BUILD"/{module,"$(module_dir)","$(module_dir clippy)",target,model,selftests,samples,bench,docs,log} \
 		"$LAB/cargo" "$PROGRAMS"/{selftests,samples}
+	! is_in_tree || mkdir -p "$IN_TREE/source" "$(kernel_dir)"/{kdir,modules,source}
 }
 
 # Mounts the C programs of another architecture, which has directories of its own for them.
@@ -58,6 +59,10 @@ cargo_static() {
 }
 
 build_module() {
+	if is_in_tree; then
+		build_in_tree
+		return
+	fi
 	make_module module CONFIG_SAMPLE_DOORBELL=m CONFIG_TEST_DOORBELL=m
 }
 
@@ -129,6 +134,12 @@ share_tools() {
 build_all() {
 	local key
 	key=$(build_key)
+	if is_in_tree; then
+		# The copy is mounted with the lab.
+		mkdir -p "$BUILD/log"
+		LOGS=$BUILD/log stage_begin build-source "putting the driver into a kernel tree" make_in_tree
+		stage_wait
+	fi
 	mount_lab
 	LOGS=$BUILD/log
 	rm -f "$BUILD/built-$FLAVOUR"

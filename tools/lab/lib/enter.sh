@@ -52,9 +52,9 @@ mount_lab() {
 	local v
 	v=$(kernel_version)
 	mount_tree "$TREE" ro &&
-	bind_ro "$KERNELS/$v" "$TREE/kernel" &&
-	bind_ro "$(kernel_source "$v")" "$TREE/kernel/source" &&
-	mount --bind "$KERNELS/$v/modules" "$TREE/usr/lib/modules" &&
+	bind_ro "$(kernel_dir)" "$TREE/kernel" &&
+	bind_ro "$(is_in_tree && echo "$IN_TREE/source" || kernel_source "$v")" "$TREE/kernel/source" &&
+	mount --bind "$(kernel_dir)/modules" "$TREE/usr/lib/modules" &&
 	bind_ro "$SRC" "$TREE/doorbell" &&
 	mount --bind "$BUILD" "$TREE/build" &&
 	mount --bind "$BUILD/$(module_dir)" "$TREE/build/module" &&

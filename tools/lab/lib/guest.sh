@@ -25,7 +25,7 @@ initramfs() {
 	cp "$TREE${GUEST_ROOT%/}/bin/busybox" "$dir/bin/"
 	for module in fs/netfs/netfs net/9p/9pnet fs/9p/9p net/9p/9pnet_virtio; do
 		# A missing module is built in.
-		[[ -e $KERNELS/$v/modules/$v/kernel/$module.ko.xz ]] || continue
+		[[ -e $(kernel_dir)/modules/$v/kernel/$module.ko.xz ]] || continue
 		in_tree "$TREE" xz -dc "/usr/lib/modules/$v/kernel/$module.ko.xz" \
 			>"$dir/modules/${module##*/}.ko" || return 1
 	done
@@ -168,10 +168,10 @@ boot() {
 VMLINUZ=
 find_image() {
 	local image
-	for image in "$KERNELS/$(kernel_version)/modules/$(kernel_version)"/vmlinuz{,.unsigned}; do
+	for image in "$(kernel_dir)/modules/$(kernel_version)"/vmlinuz{,.unsigned}; do
 		[[ -s $image ]] && VMLINUZ=$image && return
 	done
-	die "no kernel image in $KERNELS/$(kernel_version)"
+	die "no kernel image in $(kernel_dir)"
 }
 
 # The lines that a kernel log must not have. guest/debug silences injected failures.

@@ -55,6 +55,7 @@ named_kernel() {
 	7.2:*)	v=${v%-amd64}-amd64 ;;
 	rt:*)	v=${v%-amd64} v=${v%-rt}-rt-amd64 ;;
 	debug:*) v=${v%%[+-]*}-debug ;;
+	in-tree:* | in-tree-y:*) v=${v%%[+-]*}-$FLAVOUR ;;
 	arm64:*) v=${v%-amd64} v=${v%-arm64}-arm64 ;;
 	esac
 	echo "$v"
@@ -70,6 +71,7 @@ version_file() {
 # Prints the version of the kernel. Without DOORBELL_KERNEL, the set-up has chosen it.
 kernel_version() {
 	[[ -z ${DOORBELL_KERNEL:-} ]] || { named_kernel && return; }
+	! is_in_tree || { echo "$(in_tree_base)-$FLAVOUR" && return; }
 	cat "$(version_file)" 2>/dev/null
 }
 
@@ -77,6 +79,12 @@ kernel_version() {
 # version share: kernels/source-7.3.4
 kernel_source() {
 	echo "$KERNELS/source-${1%%[+-]*}"
+}
+
+# kernel_dir: prints the directory with this run's build directory, image and modules. Each
+# source tree has its own in-tree kernel.
+kernel_dir() {
+	is_in_tree && echo "$BUILD/$FLAVOUR" || echo "$KERNELS/$(kernel_version)"
 }
 
 have_tree() {
@@ -115,6 +123,11 @@ BUILD=$LAB/build/$(echo "$SRC" | sha)
 # Sets up the missing parts.
 setup() {
 	lock_lab shared
+	if is_in_tree; then
+		# It is built from the source of the default one, as the module is.
+		local FLAVOUR=$ARCH DOORBELL_FLAVOUR=$ARCH
+		export DOORBELL_FLAVOUR
+	fi
 	have_all || setup_base
 }
 
@@ -462,6 +475,7 @@ status() {
 	have_tree && echo "tree:   ready" || echo "tree:   not set up"
 	for FLAVOUR in "${FLAVOURS[@]}"; do
 		v="not set up"
+		! is_in_tree || { [[ ! -s $(kernel_dir)/built ]] || v=$(kernel_version); printf '%-11s%s\n' "$FLAVOUR:" "$v"; continue; }
 		have_clang && have_foreign && have_kernel && v=$(kernel_version)
 		printf '%-8s%s\n' "$FLAVOUR:" "$v"
 	done

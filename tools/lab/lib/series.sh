@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+# make series: checks the changes to the kernel in tools/in-tree/patches, one after the other,
+# and writes them to out/patches as git format-patch does.
+#
+#	build/*/series/source	the copy of the kernel's source that has the patches so far
+#	build/*/series/kdir	its build directory, whose objects are kept for the next run
+#	build/*/series/git	a repository of the files that the patches change
+
+SERIES=$BUILD/series
+# The objects that a patch can break. The in-tree kernel builds the rest.
+SERIES_OBJECTS=(kernel/sched/build_utility.o fs/eventfd.o fs/aio.o io_uring/eventfd.o)
+
+# The files of the kernel to which the driver adds lines.
+SERIES_DRIVER_LINES=(drivers/misc/{Kconfig,Makefile} samples/{Kconfig,Makefile} MAINTAINERS
+	Documentation/misc-devices/index.rst Documentation/userspace-api/ioctl/ioctl-number.rst
+	tools/testing/selftests/Makefile)
+
+series_make() {
+	in_tree "$TREE" make -C /build/series/source O=/build/series/kdir -j"$(nproc)" "$@"
+}
+
+# Makes the copy without patches. A file that a patch changed in the last run gets a new time,
+# or Kbuild would not compile it again.
+series_source() {
+	local base file
+	base=$(kernel_source "$(in_tree_base)")
+	remove "$SERIES/source" "$SERIES/git"
+	cp -al "$base" "$SERIES/source" || return
+	mkdir -p "$SERIES"/{git,selftests} && touch "$SERIES/changed" || return
+	series_files >>"$SERIES/changed"
+	sort -u -o "$SERIES/changed" "$SERIES/changed"
+	for file in "${SERIES_DRIVER_LINES[@]}"; do
+		install -D -m 644 "$base/$file" "$SERIES/git/$file" || return
+	done
+	while read -r file; do
+		[[ -f $base/$file ]] || continue
+		cp "$base/$file" "$SERIES/source/$file.new" &&
+			mv "$SERIES/source/$file.new" "$SERIES/source/$file" &&
+			install -D -m 644 "$base/$file" "$SERIES/git/$file" || return
+	done <"$SERIES/changed"
+	series_git init -q && series_git add -A -f && series_git commit -q -m "Linux ${base##*-}" || return
+	series_git config core.abbrev 12
+	cp "$SRC/tools/in-tree/series.config" "$SERIES/config.new"
+	if ! cmp -s "$SERIES/config.new" "$SERIES/config"; then
+		rm -rf "$SERIES/kdir"
+		mkdir "$SERIES/kdir"
+		series_make tinyconfig && cat "$SERIES/config.new" >>"$SERIES/kdir/.config" &&
+			series_make olddefconfig || return
+		while read -r file; do
+			grep -qxF "$file" "$SERIES/kdir/.config" ||
+				{ echo "series.config: not possible with this kernel: $file" && return 1; }
+		done < <(grep ^CONFIG_ "$SERIES/config.new")
+		mv "$SERIES/config.new" "$SERIES/config"
+	fi
+	series_make "${SERIES_OBJECTS[@]}"
+}
+
+# series_files [PATCH...]: prints the files that the patches change
+series_files() {
+	(($#)) || set -- "$IN_TREE_PATCHES"/*.patch
+	sed -n 's|^+++ b/||p' "$@" | sort -u
+}
+
+series_git() {
+	in_tree "$TREE" git -C /build/series/git -c user.name="The doorbell authors" \
+		-c user.email=maintainers@doorbell.invalid -c safe.directory='*' "$@"
+}
+
+# series_patch PATCH: applies the next patch, and checks it
+series_patch() {
+	local patch=$1 name=${1##*/} file
+	# git replaces the files that a patch changes, and their hard links stay.
+	if ! in_tree "$TREE" git -C /build/series/source apply --whitespace=error - <"$patch" ||
+		! series_git am -q --committer-date-is-author-date <"$patch"; then
+		echo "$name does not apply"
+		return 1
+	fi
+	grep -q '^Signed-off-by: ' "$patch" || { echo "$name has no Signed-off-by" && return 1; }
+	series_checkpatch "$patch" || return
+	for file in $(series_files "$patch"); do
+		case $file in
+		*.c | *.h)	in_tree "$TREE" env -C /build/series/source scripts/kernel-doc -none -Wall "$file" 2>&1 ;;
+		esac
+	done | series_new_kernel_doc "$name" || return
+	series_make olddefconfig >/dev/null &&
+		series_make "${SERIES_OBJECTS[@]}" 2>&1 | series_warnings || return
+	if grep -q '^+++ b/tools/testing/selftests/' "$patch"; then
+		in_tree "$TREE" make -C /build/series/source/tools/testing/selftests/filesystems/eventfd \
+			OUTPUT=/build/series/selftests 2>&1 | series_warnings || return
+	fi
+}
+
+# Prints the build's output. Fails if the build failed, or if the compiler warned.
+series_warnings() {
+	awk '{ print } /warning:|error:|^make.*Error/ { bad = 1 } END { exit bad }'
+}
+
+# series_new_kernel_doc NAME: fails if the patch has brought a warning of kernel-doc
+series_new_kernel_doc() {
+	sed -E 's/:[0-9]+ /: /' | sort >"$SERIES/kernel-doc.$1"
+	comm -23 "$SERIES/kernel-doc.$1" "$SERIES/kernel-doc" | grep . && return 1
+	return 0
+}
+
+# series_checkpatch PATCH: prints the findings that tools/in-tree/series-exceptions does not argue
+series_checkpatch() {
+	local name=${1##*/}
+	in_tree "$TREE" env -C /build/series/source perl scripts/checkpatch.pl --strict --terse \
+		--show-types --no-summary - <"$1" 2>&1 |
+	awk -v number="${name%%-*}" -v used="$SERIES/used" '
+		NR == FNR { if (!/^#/ && NF >= 3) argued[$1 " " $2] = 1; next }
+		/^[^ ]*:[0-9]+: / {
+			split($0, part, ":")
+			key = number " " part[4]
+			if (key in argued) { print key >>used; next }
+			print
+			bad = 1
+		}
+		END { exit bad }' "$SRC/tools/in-tree/series-exceptions" -
+}
+
+# Fails if an exception is argued that no patch needs.
+series_exceptions() {
+	local unused
+	unused=$(comm -23 <(awk '!/^#/ && NF >= 3 { print $1, $2 }' "$SRC/tools/in-tree/series-exceptions" | sort -u) \
+		<(sort -u "$SERIES/used"))
+	[[ -z $unused ]] || { echo "no finding any more: $unused" && return 1; }
+}
+
+# Compiles the stubs: with all users of them, and each stub by a call.
+series_stubs() {
+	local rc=0
+	cp "$SERIES/kdir/.config" "$SERIES/config.eventfd" || return
+	# MEMCG selects it.
+	sed -i -E 's/^CONFIG_(EVENTFD|MEMCG)=y/# CONFIG_\1 is not set/' "$SERIES/kdir/.config"
+	series_make olddefconfig >/dev/null &&
+		{ grep -qxF '# CONFIG_EVENTFD is not set' "$SERIES/kdir/.config" ||
+			{ echo "CONFIG_EVENTFD cannot be switched off" && false; }; } &&
+		cp "$SRC/tools/in-tree/stubs.c" "$SERIES/source/fs/doorbell_stubs.c" &&
+		series_make fs/aio.o io_uring/eventfd.o fs/doorbell_stubs.o 2>&1 | series_warnings || rc=1
+	rm -f "$SERIES/source/fs/doorbell_stubs.c"
+	cp "$SERIES/config.eventfd" "$SERIES/kdir/.config" && series_make olddefconfig >/dev/null || rc=1
+	return $rc
+}
+
+# Adds the driver, as the last patch. "make in-tree" checks it and builds it.
+series_driver() {
+	local file mode
+	make_in_tree || return
+	while read -r file; do
+		mode=644
+		[[ ! -x $IN_TREE/source/$file ]] || mode=755
+		install -D -m "$mode" "$IN_TREE/source/$file" "$SERIES/git/$file" || return
+	done < <(printf '%s\n' "${SERIES_DRIVER_LINES[@]}" && cut -d' ' -f 2 "$IN_TREE/source/.in-tree-placed")
+	# The message is that of the patch which "make in-tree" checks.
+	series_git add -A -f && in_tree_patch | sed -n '/^Subject: /,/^---$/p' | sed 's/^Subject: \[PATCH\] //; /^---$/d' |
+		series_git commit -q -F -
+}
+
+# Prints the cover letter. @NAME@ in it is the recorded number of instructions of a path, and
+# @NAME-twin@ that of its twin.
+cover_letter() {
+	python3 - "$SRC/tools/bench/instructions.json" "$SRC/tools/in-tree/cover-letter.txt" <<-'PYTHON'
+	import json, re, sys
+	paths = json.load(open(sys.argv[1]))["paths"]
+	def figure(match):
+	    name, twin = re.fullmatch("(.*?)(-twin)?", match[1]).groups()
+	    return f"{paths[name]['twin' if twin else 'doorbell']:,.0f}"
+	print(re.sub("@([a-z0-9-]+)@", figure, open(sys.argv[2]).read()), end="")
+	PYTHON
+}
+
+# Writes out/patches, with the cover letter.
+series_write() {
+	local base
+	base=$(series_git rev-list --max-parents=0 HEAD) || return
+	cover_letter >"$SERIES/cover-letter" || return
+	remove "$SERIES/patches" "$SRC/out/patches"
+	series_git format-patch -q --cover-letter --cover-from-description=subject \
+		--description-file=/build/series/cover-letter --subject-prefix='RFC PATCH' \
+		--no-signature -o /build/series/patches "$base"..HEAD || return
+	mkdir -p "$SRC/out" && cp -r "$SERIES/patches" "$SRC/out/patches"
+}
+
+run_series() {
+	local patch name n=0 failed=0
+	setup && build_dirs && mkdir -p "$SERIES" "$BUILD/log" || return
+	# shellcheck disable=SC2034 # stage_begin reads it
+	LOGS=$BUILD/log
+	lock_file "$BUILD/series-lock" exclusive
+	mount_lab
+	: >"$SERIES/used"
+	stage_begin series-source "preparing the kernel's source" series_source
+	stage_wait
+	series_baseline
+	for patch in "$IN_TREE_PATCHES"/*.patch; do
+		name=${patch##*/}
+		series_step "series-${name%%-*}" "${name%.patch}" series_patch "$patch" || break
+	done
+	if ((!failed)); then
+		series_step series-stubs "without CONFIG_EVENTFD" series_stubs
+		series_step series-exceptions "each exception is needed" series_exceptions
+		series_step series-driver "the driver" series_driver
+		series_step series-write "written to out/patches" series_write
+	fi
+	if ((!failed)); then
+		series_git log --reverse --stat=72 --format='%n%s' "$(series_git rev-list --max-parents=0 HEAD)..HEAD"
+		echo
+	fi
+	echo "$((n - failed)) passed, $failed failed"
+	((failed == 0))
+}
+
+# Records the warnings of kernel-doc that the kernel has without the patches.
+series_baseline() {
+	local file
+	for file in $(series_files); do
+		case $file in
+		*.c | *.h)	in_tree "$TREE" env -C /build/series/source scripts/kernel-doc -none -Wall "$file" 2>&1 ;;
+		esac
+	done | sed -E 's/:[0-9]+ /: /' | sort >"$SERIES/kernel-doc"
+}
+
+# series_step NAME TITLE COMMAND...: runs a check, and prints its result
+series_step() {
+	local name=$1 title=$2
+	shift 2
+	n=$((n + 1))
+	stage_begin "$name" "$title" "$@"
+	if KEEP_GOING=1 STAGE_TAIL=40 stage_wait; then
+		echo "ok $n - $title"
+	else
+		echo "not ok $n - $title"
+		failed=$((failed + 1))
+		return 1
+	fi
+}

@@ -1,0 +1,145 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# Tests the table of tools/in-tree, the copy of the kernel's source, and the comments that are
+# wrapped for it. It needs no kernel.
+# shellcheck disable=SC1091,SC2030,SC2031,SC2034,SC2317 # the fakes are for sourced code
+. "$(dirname "$0")/lib.sh"
+ROOT=${LAB_DIR%/tools/lab}
+
+# in_lab FUNCTION [ARGUMENT...]: calls a function of lib/in-tree.sh for the repository REPOSITORY
+in_lab() (
+	SRC=${REPOSITORY:-$ROOT} LAB=$SCRATCH/lab BUILD=$SCRATCH/build FLAVOUR=in-tree DOORBELL_KERNEL=1.2.3+deb TREE=
+	sha() { sha256sum | cut -c1-16; }
+	remove() { rm -rf "$@"; }
+	kernel_source() { echo "$SCRATCH/kernel"; }
+	# Outside the tree, without its mount.
+	mount() { MOUNTED=$2; }
+	umount() { :; }
+	in_tree() {
+		local args=("${@:2}")
+		args=("${args[@]/#\/mnt/$MOUNTED}")
+		GIT_CEILING_DIRECTORIES=$SCRATCH "${args[@]}"
+	}
+	shopt -s nullglob
+	# shellcheck source=/dev/null
+	. "$LAB_DIR/lib/in-tree.sh"
+	# The repository's own patches are for a real kernel.
+	[[ ${REPOSITORY:-} ]] || IN_TREE_PATCHES=$SCRATCH/none
+	"$@"
+)
+
+# The list is git's own: it does not depend on the lab's.
+every_file_has_a_place() {
+	local bad
+	bad=$(git -C "$ROOT" -c safe.directory="$ROOT" ls-files | in_lab places | grep -F '?')
+	[[ -z $bad ]] || { echo "$bad" && return 1; }
+}
+
+lab_finds_files_of_git() {
+	diff <(git -C "$ROOT" -c safe.directory="$ROOT" ls-files | sort) <(in_lab source_files) |
+		grep '^<' && return 1
+	return 0
+}
+
+# A copy of the table with a line less, or more, is wrong.
+faults_are_found() {
+	local repository=$SCRATCH/faulty
+	mkdir -p "$repository/tools/in-tree"
+	{ echo "gone.c -" && grep -v '^Kconfig' "$ROOT/tools/in-tree/places"; } >"$repository/tools/in-tree/places"
+	[[ $(printf '%s\n' Kbuild Kconfig | REPOSITORY=$repository in_lab places | grep -F '?' | head -n 2) == "Kconfig ?"$'\n'"? gone.c" ]]
+}
+
+longest_name_counts() {
+	[[ $(echo samples/template/Kbuild | in_lab places | head -n 1) == "samples/template/Kbuild -" &&
+	   $(echo samples/vbus/Kbuild | in_lab places | head -n 1) == "samples/vbus/Kbuild samples/doorbell/vbus/Kbuild" ]]
+}
+
+# A kernel with the files that the driver changes, and one that a patch changes.
+make_kernel() {
+	local k=$SCRATCH/kernel file
+	rm -rf "$k" "$SCRATCH/repository" "$SCRATCH/copy"
+	mkdir -p "$SCRATCH/repository/tools/in-tree/patches" "$k"/{drivers/misc,samples,fs,Documentation/misc-devices} \
+		"$k/Documentation/userspace-api/ioctl" "$k/tools/testing/selftests"
+	echo endmenu >"$k/drivers/misc/Kconfig"
+	echo 'endif # SAMPLES' >"$k/samples/Kconfig"
+	echo 'DPAA2 DATAPATH I/O (DPIO) DRIVER' >"$k/MAINTAINERS"
+	echo '   dw-xdata-pcie' >"$k/Documentation/misc-devices/index.rst"
+	echo 'TARGETS += drivers/dma-buf' >"$k/tools/testing/selftests/Makefile"
+	echo '0xDD  00-3F' >"$k/Documentation/userspace-api/ioctl/ioctl-number.rst"
+	echo '# a file' | tee "$k/drivers/misc/Makefile" >"$k/samples/Makefile"
+	printf '%s\n' one two >"$k/fs/eventfd.c"
+	find "$k" -type f -exec touch -d '2020-01-01' {} +
+	printf '%s\n' '--- a/fs/eventfd.c' '+++ b/fs/eventfd.c' '@@ -1,2 +1,2 @@' ' one' '-two' '+three' \
+		>"$SCRATCH/repository/tools/in-tree/patches/0001-three.patch"
+}
+
+# sums: prints all files of the kernel with their sums and times
+sums() {
+	(cd "$SCRATCH/kernel" && find . -type f -exec sha256sum {} + -printf '%p %T@\n' | sort)
+}
+
+patch_changes_copy_only() {
+	local before
+	make_kernel
+	before=$(sums)
+	REPOSITORY=$SCRATCH/repository in_lab in_tree_source "$SCRATCH/copy" || return
+	[[ $(sums) == "$before" ]] || { echo "the kernel's source has changed" && return 1; }
+	[[ $(tail -n 1 "$SCRATCH/copy/fs/eventfd.c") == three ]] || { echo "the patch is not there" && return 1; }
+	[[ $SCRATCH/copy/MAINTAINERS -ef $SCRATCH/kernel/MAINTAINERS ]] || { echo "no hard link" && return 1; }
+}
+
+# Kbuild must compile a file again if it is not patched any more.
+removed_patch_renews_file() {
+	patch_changes_copy_only || return
+	rm "$SCRATCH/repository/tools/in-tree/patches/0001-three.patch"
+	REPOSITORY=$SCRATCH/repository in_lab in_tree_source "$SCRATCH/copy" &&
+	[[ $(tail -n 1 "$SCRATCH/copy/fs/eventfd.c") == two && $SCRATCH/copy/fs/eventfd.c -nt $SCRATCH/kernel/fs/eventfd.c &&
+	   $SCRATCH/copy/MAINTAINERS -ef $SCRATCH/kernel/MAINTAINERS ]]
+}
+
+bad_patch_fails() {
+	make_kernel
+	sed -i 's/^-two/-four/' "$SCRATCH/repository/tools/in-tree/patches/0001-three.patch"
+	REPOSITORY=$SCRATCH/repository says '0001-three.patch does not apply' in_lab in_tree_source "$SCRATCH/copy" &&
+	[[ ! -e $SCRATCH/copy ]]
+}
+
+# The driver is put there twice; the second time nothing changes.
+driver_is_put_once() {
+	local before times
+	make_kernel
+	before=$(sums)
+	in_lab in_tree_source "$SCRATCH/copy" && in_lab in_tree_driver "$SCRATCH/copy" || return
+	times=$(find "$SCRATCH/copy" -type f ! -name '.in-tree*' -printf '%p %T@ %i\n' | sort)
+	in_lab in_tree_driver "$SCRATCH/copy" || return
+	[[ $(sums) == "$before" ]] || { echo "the kernel's source has changed" && return 1; }
+	diff <(echo "$times") <(find "$SCRATCH/copy" -type f ! -name '.in-tree*' -printf '%p %T@ %i\n' | sort) || return
+	for line in 'source "drivers/misc/doorbell/Kconfig"' 'TARGETS += doorbell' '   doorbell/index'; do
+		[[ $(grep -rxF -- "$line" "$SCRATCH/copy" | wc -l) == 1 ]] || { echo "not once: $line" && return 1; }
+	done
+	[[ -s $SCRATCH/copy/drivers/misc/doorbell/Makefile && -s $SCRATCH/copy/drivers/misc/doorbell/rust/doorbell.rs &&
+	   -s $SCRATCH/copy/include/uapi/linux/doorbell.h && ! -e $SCRATCH/copy/README.md ]]
+}
+
+# Nothing but the ends of comment lines differs, and none is too long.
+comments_are_wrapped() {
+	local file
+	for file in "$ROOT"/rust/*.rs "$ROOT"/rust/*/*.rs "$ROOT"/rust/*/*/*.rs; do
+		awk -f "$ROOT/tools/in-tree/wrap.awk" "$file" >"$SCRATCH/wrapped" || return
+		awk 'length($0) > 100 { print; bad = 1 } END { exit bad }' "$SCRATCH/wrapped" || return
+		cmp <(grep -vE '^ *//' "$file") <(grep -vE '^ *//' "$SCRATCH/wrapped") &&
+		cmp <(sed -nE 's,^ *//[/!]? *,,p' "$file" | tr -s ' \n' '\n') \
+			<(sed -nE 's,^ *//[/!]? *,,p' "$SCRATCH/wrapped" | tr -s ' \n' '\n') || { echo "$file" && return 1; }
+	done
+}
+
+check "each file of the repository has a place, and each line a file" every_file_has_a_place
+check "the lab finds all files of git" lab_finds_files_of_git
+check "a missing and a superfluous line are found" faults_are_found
+check "the longest name counts" longest_name_counts
+check "a patch changes the copy only" patch_changes_copy_only
+check "a file whose patch is gone is new" removed_patch_renews_file
+check "a patch that does not apply is an error" bad_patch_fails
+check "the driver is put into the copy once" driver_is_put_once
+check "comments are wrapped, and nothing else changes" comments_are_wrapped
+plan
