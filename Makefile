@@ -49,6 +49,7 @@ help:
 	@echo '  make test-debug   - run the tests on a debug kernel: KASAN, lockdep, kmemleak, fault'
 	@echo '                      injection, KUnit, ...; the first run builds that kernel'
 	@echo '  make model        - explore every interleaving of a line, and check that mutants fail'
+	@echo '  make kvm-selftest - run the selftest of the change to KVM in tools/in-tree/patches, without and with it'
 	@echo '  make mutants      - make single mistakes in the module; tests must find each'
 	@echo '                      T="values*": only these'
 	@echo '  make check        - run format, lint and documentation checks; FLAVOUR=7.2: lint the module for'
@@ -128,7 +129,7 @@ in-tree:
 mutants:
 	@$(LAB) mutants $(foreach t,$(T),'$(t)') $(ARGS)
 
-check shell model deb test-install crate series:
+check shell model deb test-install crate series kvm-selftest:
 	@$(LAB) $@
 
 check-kernels:
@@ -188,5 +189,5 @@ rustfmt rustfmtcheck: have-kdir
 clean: have-kdir
 	+$(kbuild) clean
 
-.PHONY: default help rtt rtt-qemu msix msix-vhost report bench bench-instructions module samples test test-debug torture fuzz model mutants in-tree check deb test-install crate series check-kernels dist release-check shell lab lab-status lab-clean \
+.PHONY: default help rtt rtt-qemu msix msix-vhost report bench bench-instructions module samples test test-debug torture fuzz model mutants in-tree check deb test-install crate kvm-selftest series check-kernels dist release-check shell lab lab-status lab-clean \
 	have-kdir have-rust have-module modules modules_install clippy rustfmt rustfmtcheck rust-analyzer clean
