@@ -21,6 +21,12 @@ mod bus;
 mod c_api;
 mod context;
 mod device;
+// The examples of the documentation, which tools/lab/lib/examples.py compiles.
+#[cfg(doorbell_examples)]
+#[allow(unused)]
+mod examples {
+    include!(env!("DOORBELL_EXAMPLES"));
+}
 mod irqfd;
 mod kernel_ext;
 #[cfg(CONFIG_KUNIT = "y")]

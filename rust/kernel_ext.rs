@@ -8,6 +8,7 @@
 pub(crate) mod alloc;
 pub(crate) mod batch;
 pub(crate) mod budget;
+pub(crate) mod callback;
 pub(crate) mod compat;
 pub(crate) mod coverage;
 pub(crate) mod deferred;

@@ -125,6 +125,7 @@ void doorbell_memlock_uncharge(struct user_struct *user, unsigned long pages);
 bool doorbell_llist_add(struct llist_node *node, struct llist_head *head);
 struct llist_node *doorbell_llist_take(struct llist_head *head);
 bool doorbell_irq_work_is_busy(struct irq_work *work);
+bool doorbell_irq_work_close(struct irq_work *work);
 void doorbell_fput(struct file *file);
 unsigned long doorbell_fdget(int fd);
 struct file *doorbell_fd_file(unsigned long word);

@@ -17,6 +17,59 @@
 //! mechanism. [`EventFdGuard::peek`] reaches the counter by the layout that the kernel's BTF gave
 //! at build time (`LAYOUT`), and only if the lock is at the place that the layout says.
 //!
+//! # Examples
+//!
+//! ```
+//! use crate::kernel_ext::eventfd::{signal_allowed, EventFdFile, Listen, Listener};
+//! use kernel::sync::atomic::{Atomic, Full};
+//!
+//! /// Counts the signals of an eventfd.
+//! struct Meter(Atomic<i32>);
+//!
+//! impl Listen for Meter {
+//!     fn signalled(&self, _count: u64, _mask: u32) {
+//!         self.0.fetch_add(1, Full);
+//!     }
+//!
+//!     fn hung_up(&self) {}
+//! }
+//!
+//! let fd = 3;
+//! let file = EventFdFile::from_fd(fd)?;
+//! let eventfd = file.eventfd()?;
+//! let queue = file.queue()?;
+//!
+//! if signal_allowed() {
+//!     eventfd.signal(0);
+//! }
+//! // Locked, the counter can be peeked at and consumed.
+//! let mut guard = queue.lock();
+//! let count = guard.peek()?;
+//! assert!(guard.read() <= count);
+//! drop(guard);
+//!
+//! let meter = Meter(Atomic::new(0));
+//! let listener = KBox::pin_init(Listener::new(queue, meter), GFP_KERNEL)?;
+//! listener.as_ref().attach(|| {})?.deliver(|| pr_info!("signalled before\n"));
+//! listener.detach()?.deliver(|| pr_info!("a count is left\n"));
+//! ```
+//!
+//! A listener that borrows is refused: it could be leaked, and be called after the loan.
+//!
+//! ```compile_fail,E0478
+//! # use crate::kernel_ext::eventfd::{EventFdFile, Listen, Listener};
+//! # use kernel::sync::atomic::{Atomic, Full};
+//! struct Meter<'a>(&'a Atomic<i32>);
+//!
+//! impl Listen for Meter<'_> {
+//!     fn signalled(&self, _count: u64, _mask: u32) {
+//!         self.0.fetch_add(1, Full);
+//!     }
+//!
+//!     fn hung_up(&self) {}
+//! }
+//! ```
+//!
 //! C header: [`include/linux/eventfd.h`](srctree/include/linux/eventfd.h).
 
 use super::{
@@ -581,7 +634,7 @@ impl Consumed {
 }
 
 /// The callbacks of a [`Listener`].
-pub(crate) trait Listen: Send + Sync {
+pub(crate) trait Listen: Send + Sync + 'static {
     /// Handles a signal. `count` was consumed from the counter, and is not zero. `mask` is the key
     /// of the wake-up: EPOLLIN and the mask that was passed to [`EventFd::signal`].
     ///

@@ -7,6 +7,18 @@
 //! with a spinlock. On PREEMPT_RT a spinlock's owner is preemptible, and inherits the priority of
 //! the waiters. There the owner of a `HandoffLock` also owns a spinlock. A waiter acquires that
 //! spinlock and releases it at once.
+//!
+//! # Examples
+//!
+//! ```
+//! use crate::kernel_ext::owner_lock::OwnerLock;
+//!
+//! let lock = KBox::pin_init(OwnerLock::new(), GFP_KERNEL)?;
+//! let owned = lock.acquire();
+//! // On PREEMPT_RT, a thread that calls `wait` now boosts this one; elsewhere `wait` returns false.
+//! drop(owned);
+//! lock.wait();
+//! ```
 
 #[cfg(CONFIG_PREEMPT_RT)]
 use crate::bindings;
