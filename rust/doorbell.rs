@@ -61,6 +61,8 @@ struct Doorbell {
 
 impl kernel::InPlaceModule for Doorbell {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        #[cfg(CONFIG_KUNIT = "y")]
+        kernel_ext::kunit_support::take_eventfds();
         try_pin_init!(Self {
             _orphans: Orphans::new()?,
             _device <- Registration::register(device::OPTIONS),

@@ -150,6 +150,11 @@ bool doorbell_put_user_pair(void *to, u32 first, u64 second);
 bool doorbell_put_user_pair_nofault(void *to, u32 first, u64 second);
 bool doorbell_put_user_u64(void *to, u64 value);
 
+#if IS_BUILTIN(CONFIG_KUNIT)
+void doorbell_kunit_skip(const char *reason);
+bool doorbell_in_hardirq(void);
+#endif
+
 /* compat_7_2.c */
 unsigned long doorbell_irq_save(void);
 void doorbell_irq_restore(unsigned long flags);

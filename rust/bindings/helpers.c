@@ -739,3 +739,19 @@ void doorbell_kcov_stop(void)
 	kcov_remote_stop();
 }
 #endif
+
+#if IS_BUILTIN(CONFIG_KUNIT)
+#include <kunit/test-bug.h>
+#include <kunit/test.h>
+
+/* Marks the current test as skipped. The test must return. */
+void doorbell_kunit_skip(const char *reason)
+{
+	kunit_mark_skipped(kunit_get_current_test(), "%s", reason);
+}
+
+bool doorbell_in_hardirq(void)
+{
+	return in_hardirq();
+}
+#endif

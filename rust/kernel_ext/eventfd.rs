@@ -166,6 +166,23 @@ impl EventFdFile {
         NonNull::new(file).map(Self).ok_or(EBADF)
     }
 
+    /// Returns the pointer, with the reference.
+    #[cfg(CONFIG_KUNIT = "y")]
+    pub(super) fn into_raw(self) -> NonNull<kbindings::file> {
+        ManuallyDrop::new(self).0
+    }
+
+    /// Does the opposite of [`EventFdFile::into_raw`].
+    ///
+    /// # Safety
+    ///
+    /// The pointer must be from that function, and be used once.
+    #[cfg(CONFIG_KUNIT = "y")]
+    pub(super) unsafe fn from_raw(file: NonNull<kbindings::file>) -> Self {
+        // INVARIANT: By the requirements of this function.
+        Self(file)
+    }
+
     /// Returns a reference to the eventfd itself.
     pub(crate) fn eventfd(&self) -> Result<EventFd> {
         // SAFETY: The file is valid.
