@@ -549,8 +549,8 @@ bool doorbell_irq_work_is_busy(struct irq_work *work)
 }
 
 /*
- * Claims @work for ever, so that irq_work_queue() finds it queued and does nothing. Returns false if @work
- * is queued or its callback runs.
+ * Claims @work for ever, so that irq_work_queue() finds it queued and does nothing. Returns
+ * false if @work is queued or its callback runs.
  */
 bool doorbell_irq_work_close(struct irq_work *work)
 {

@@ -56,7 +56,7 @@
 //!
 //! A listener that borrows is refused: it could be leaked, and be called after the loan.
 //!
-//! ```compile_fail,E0478
+//! ```compile_fail,E0478,E0495
 //! # use crate::kernel_ext::eventfd::{EventFdFile, Listen, Listener};
 //! # use kernel::sync::atomic::{Atomic, Full};
 //! struct Meter<'a>(&'a Atomic<i32>);

@@ -39,7 +39,7 @@
 //! const REQUEST: u32 = 1;
 //!
 //! // Makes a request. The thread that sets IN_PROGRESS gets the guard; others leave it to that thread.
-//! let (_, guard) = lock.update(0, |word| (word | REQUEST | IN_PROGRESS, ()));
+//! let ((), guard) = lock.update(0, |word| (word | REQUEST | IN_PROGRESS, ()));
 //! let mut guard = guard;
 //! while let Some(mut owned) = guard {
 //!     *owned += 1;
@@ -48,7 +48,7 @@
 //!         0 => (word & !IN_PROGRESS, ()),
 //!         _ => (word & !REQUEST, ()),
 //!     };
-//!     guard = owned.update(next, |_| false, |_| ()).1;
+//!     guard = owned.update(next, |()| false, |()| ()).1;
 //! }
 //! ```
 

@@ -14,9 +14,11 @@
 //! use crate::kernel_ext::owner_lock::OwnerLock;
 //!
 //! let lock = KBox::pin_init(OwnerLock::new(), GFP_KERNEL)?;
-//! let owned = lock.acquire();
-//! // On PREEMPT_RT, a thread that calls `wait` now boosts this one; elsewhere `wait` returns false.
-//! drop(owned);
+//! {
+//!     // On PREEMPT_RT, a thread that calls `wait` meanwhile boosts this one.
+//!     let _owned = lock.acquire();
+//! }
+//! // Elsewhere there is nothing to wait for, and this returns false.
 //! lock.wait();
 //! ```
 
