@@ -23,9 +23,9 @@ use crate::{
     bindings::DOORBELL_TRACE_NO_LINE,
     kernel_ext::{
         alloc::user_alloc_flags,
+        callback::impl_has_callbacks,
         compat::EOPNOTSUPP,
         deferred::{
-            impl_has_deferred,
             retire_all,
             Deferred,
             IrqWork,
@@ -130,9 +130,8 @@ pub(crate) enum Store {
 }
 
 /// An address whose writes signal an eventfd or ring a line.
-#[pin_data]
+#[pin_data(PinnedDrop)]
 pub(crate) struct Region {
-    // First, because it waits for its callback when it is dropped.
     #[pin]
     relay: Deferred<Self, IrqWork>,
     target: Target,
@@ -147,7 +146,9 @@ pub(crate) struct Region {
 #[cfg(not(any(CONFIG_LOCKDEP, CONFIG_PREEMPT_RT)))]
 const _: () = assert!(size_of::<Region>() <= 64);
 
-impl_has_deferred!(Region, relay, IrqWork);
+impl_has_callbacks!(Region {
+    relay: Deferred<Self, IrqWork>,
+});
 
 impl Region {
     /// Creates a region that signals `target`. Process context.

@@ -38,6 +38,7 @@ use crate::{
     kernel_ext::{
         alloc::user_alloc_flags,
         batch::Batch,
+        callback::impl_has_callbacks,
         compat::{
             new_spinlock_irq,
             SpinLockIrq,
@@ -45,7 +46,6 @@ use crate::{
             EOPNOTSUPP, //
         },
         deferred::{
-            impl_has_deferred,
             retire_all,
             Deferred,
             Run,
@@ -110,9 +110,8 @@ use kernel::{
 /// A context. It is created when the number of lines is chosen.
 ///
 /// Irqfds hold references to it, and it owns the irqfds: [`Context::shut_down`] ends this cycle.
-#[pin_data]
+#[pin_data(PinnedDrop)]
 pub(crate) struct Context {
-    // First, because it waits for its callback when it is dropped.
     #[pin]
     reaper: Deferred<Self, WorkItem>,
     /// The number of the context in fdinfo and in trace events.
@@ -148,7 +147,9 @@ pub(crate) struct Context {
     pub(crate) hung_up: SpinLockIrq<KVVec<usize>>,
 }
 
-impl_has_deferred!(Context, reaper, WorkItem);
+impl_has_callbacks!(Context {
+    reaper: Deferred<Self, WorkItem>,
+});
 
 impl Context {
     /// Creates a context with `nr_lines` lines, charged to the caller's memory cgroup. `poll` has the

@@ -21,6 +21,12 @@ mod bus;
 mod c_api;
 mod context;
 mod device;
+// The examples of the documentation, which tools/lab/lib/examples.py compiles.
+#[cfg(doorbell_examples)]
+#[allow(unused)]
+mod examples {
+    include!(env!("DOORBELL_EXAMPLES"));
+}
 mod irqfd;
 mod kernel_ext;
 #[cfg(CONFIG_DOORBELL_KUNIT_TEST)]
@@ -55,6 +61,8 @@ struct Doorbell {
 
 impl kernel::InPlaceModule for Doorbell {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        #[cfg(CONFIG_KUNIT = "y")]
+        kernel_ext::kunit_support::take_eventfds();
         try_pin_init!(Self {
             _orphans: Orphans::new()?,
             _device <- Registration::register(device::OPTIONS),

@@ -8,6 +8,7 @@
 pub(crate) mod alloc;
 pub(crate) mod batch;
 pub(crate) mod budget;
+pub(crate) mod callback;
 pub(crate) mod compat;
 pub(crate) mod coverage;
 pub(crate) mod deferred;
@@ -16,6 +17,8 @@ pub(crate) mod fetch_or;
 pub(crate) mod handoff_lock;
 pub(crate) mod iov;
 pub(crate) mod kept_file;
+#[cfg(CONFIG_KUNIT = "y")]
+pub(crate) mod kunit_support;
 pub(crate) mod lazy_timer;
 pub(crate) mod lazy_vec;
 pub(crate) mod memlock;

@@ -37,7 +37,6 @@ use crate::{
     bindings::DOORBELL_TRACE_HOPS,
     kernel_ext::{
         batch::{
-            impl_has_batch_node,
             Batch,
             BatchNode, //
         },
@@ -45,9 +44,9 @@ use crate::{
             depth,
             wake_depth, //
         },
+        callback::impl_has_callbacks,
         compat::EOPNOTSUPP,
         deferred::{
-            impl_has_deferred,
             Deferred,
             IrqWork,
             Run, //
@@ -208,10 +207,9 @@ pub(crate) fn origin_of_caller() -> Origin {
 pub(crate) type LineGuard<'a> = HandoffGuard<'a, Triggers, LineStats>;
 
 /// A line. It has cache lines of its own, so that two lines can be used on two CPUs at full speed.
-#[pin_data]
+#[pin_data(PinnedDrop)]
 #[repr(align(128))]
 pub(crate) struct Line {
-    // First, because they wait for their callbacks when they are dropped.
     #[pin]
     timer: LazyTimer<Self>,
     #[pin]
@@ -227,8 +225,11 @@ pub(crate) struct Line {
 #[cfg(not(any(CONFIG_LOCKDEP, CONFIG_PREEMPT_RT)))]
 const _: () = assert!(size_of::<Line>() <= 128);
 
-impl_has_deferred!(Line, relay, IrqWork);
-impl_has_batch_node!(Line, defer);
+impl_has_callbacks!(Line {
+    timer: LazyTimer<Self>,
+    relay: Deferred<Self, IrqWork>,
+    defer: BatchNode<Self>,
+});
 
 impl Line {
     /// Creates an initialiser for the line `number` without outputs. If an interrupt has used up its

@@ -129,6 +129,7 @@ void doorbell_memlock_uncharge(struct user_struct *user, unsigned long pages);
 bool doorbell_llist_add(struct llist_node *node, struct llist_head *head);
 struct llist_node *doorbell_llist_take(struct llist_head *head);
 bool doorbell_irq_work_is_busy(struct irq_work *work);
+bool doorbell_irq_work_close(struct irq_work *work);
 void doorbell_fput(struct file *file);
 unsigned long doorbell_fdget(int fd);
 struct file *doorbell_fd_file(unsigned long word);
@@ -152,6 +153,11 @@ bool doorbell_get_user_words(u64 *to, const void *from, u32 words);
 bool doorbell_put_user_pair(void *to, u32 first, u64 second);
 bool doorbell_put_user_pair_nofault(void *to, u32 first, u64 second);
 bool doorbell_put_user_u64(void *to, u64 value);
+
+#if IS_BUILTIN(CONFIG_KUNIT)
+void doorbell_kunit_skip(const char *reason);
+bool doorbell_in_hardirq(void);
+#endif
 
 /* compat_7_2.c */
 unsigned long doorbell_irq_save(void);

@@ -560,6 +560,18 @@ bool doorbell_irq_work_is_busy(struct irq_work *work)
 }
 
 /*
+ * Claims @work for ever, so that irq_work_queue() finds it queued and does nothing. Returns
+ * false if @work is queued or its callback runs.
+ */
+bool doorbell_irq_work_close(struct irq_work *work)
+{
+	int flags = atomic_read(&work->node.a_flags);
+
+	return !(flags & IRQ_WORK_CLAIMED) &&
+	       atomic_try_cmpxchg(&work->node.a_flags, &flags, flags | IRQ_WORK_PENDING);
+}
+
+/*
  * The current thread may be the worker of the context that @file belongs to. If its own
  * task work closed the file, that would wait for the end of this thread. So a kworker
  * closes the file, as it does for an interrupt.
@@ -736,5 +748,21 @@ void doorbell_kcov_start(u64 handle)
 void doorbell_kcov_stop(void)
 {
 	kcov_remote_stop();
+}
+#endif
+
+#if IS_BUILTIN(CONFIG_KUNIT)
+#include <kunit/test-bug.h>
+#include <kunit/test.h>
+
+/* Marks the current test as skipped. The test must return. */
+void doorbell_kunit_skip(const char *reason)
+{
+	kunit_mark_skipped(kunit_get_current_test(), "%s", reason);
+}
+
+bool doorbell_in_hardirq(void)
+{
+	return in_hardirq();
 }
 #endif

@@ -1,6 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Allocation flags for memory that a system call makes the kernel keep.
+//!
+//! # Examples
+//!
+//! ```
+//! use crate::kernel_ext::alloc::user_alloc_flags;
+//!
+//! // Charged to the caller's memory cgroup; fails without a warning.
+//! let numbers: KVVec<u64> = KVVec::with_capacity(1 << 16, user_alloc_flags())?;
+//! ```
 
 use crate::bindings;
 use core::mem::transmute;

@@ -5,11 +5,48 @@
 //!
 //! Queueing an object costs an exchange and a compare-exchange, also in an interrupt that queues
 //! thousands. A node is queued once at a time.
+//!
+//! # Examples
+//!
+//! ```
+//! use crate::kernel_ext::{
+//!     batch::{Batch, BatchNode, RunInBatch},
+//!     callback::impl_has_callbacks,
+//! };
+//!
+//! #[pin_data(PinnedDrop)]
+//! struct Job {
+//!     #[pin]
+//!     node: BatchNode<Self>,
+//! }
+//!
+//! impl_has_callbacks!(Job {
+//!     node: BatchNode<Self>,
+//! });
+//!
+//! impl RunInBatch for Job {
+//!     fn run_in_batch(self: Pin<&Self>) {
+//!         let (batch, job) = self.node.numbers();
+//!         pr_info!("{batch}: {job}\n");
+//!     }
+//! }
+//!
+//! let batch = Batch::new(1, GFP_KERNEL)?;
+//! // Without this, a workqueue of the module runs the jobs.
+//! batch.start()?;
+//! let job = pin_init!(Job { node <- BatchNode::new(batch.clone(), 2) });
+//! let job = KBox::pin_init(job, GFP_KERNEL)?;
+//! job.as_ref().queue_in_batch();
+//! ```
 
 use super::{
+    callback::{
+        impl_has_callbacks,
+        CallbackField,
+        HasCallback, //
+    },
     coverage::CoverageHandle,
     deferred::{
-        impl_has_deferred_of,
         Deferred,
         Run, //
     },
@@ -55,9 +92,8 @@ unsafe impl Send for Taken {}
 ///
 /// `queued` and `taken` are lists of the `node`s of pinned `T`s that are alive, each of them with
 /// [`BatchNode::queued`] set.
-#[pin_data]
+#[pin_data(PinnedDrop)]
 pub(crate) struct Batch<T: RunInBatch> {
-    // The first field, because it waits for its callback when it is dropped.
     #[pin]
     work: Deferred<Self, OwnerWork>,
     queued: Opaque<kbindings::llist_head>,
@@ -71,25 +107,17 @@ pub(crate) struct Batch<T: RunInBatch> {
     _objects: core::marker::PhantomData<fn(&T)>,
 }
 
-impl_has_deferred_of!({T: RunInBatch} Batch<T>, work, OwnerWork);
+impl_has_callbacks!([T: RunInBatch] Batch<T> {
+    work: Deferred<Self, OwnerWork>,
+});
 
 // SAFETY: The list may be used from any thread.
 unsafe impl<T: RunInBatch> Send for Batch<T> {}
 // SAFETY: The functions that change the list are atomic.
 unsafe impl<T: RunInBatch> Sync for Batch<T> {}
 
-/// A type with an embedded [`BatchNode`].
-///
-/// # Safety
-///
-/// `OFFSET` must be the offset of a field of type `BatchNode<Self>`. Use [`impl_has_batch_node`].
-pub(crate) unsafe trait HasBatchNode: Sized {
-    /// The offset of the field in bytes.
-    const OFFSET: usize;
-}
-
 /// An object that a [`Batch`] runs.
-pub(crate) trait RunInBatch: HasBatchNode + Sync {
+pub(crate) trait RunInBatch: HasCallback<BatchNode<Self>> + Sync {
     /// Runs the object, once for each time that it was queued, in process context.
     fn run_in_batch(self: Pin<&Self>);
 
@@ -147,7 +175,7 @@ impl<T: RunInBatch> Batch<T> {
         // With the mutex held: while the thread starts, it and the work item may both be here, and the one that
         // ends first must not clear this for the other.
         //
-        // ORDERING: The release pairs with the loads in `BatchNode::wait` and `BatchNode::drop`: what the
+        // ORDERING: The release pairs with the loads in `BatchNode::wait`: what the
         // objects have done is visible to a thread that finds this clear. The exchange in `Batch::take_from`
         // orders the first store before an object's `queued` is clear: a thread that finds that also finds this
         // set, unless the object has been run.
@@ -170,7 +198,7 @@ impl<T: RunInBatch> Batch<T> {
                 return true;
             }
             // SAFETY: By the type invariants the node is that of a pinned `T` that is alive. The
-            // `drop` of the `T` waits until `queued`, which is cleared below, is clear.
+            // `drop` of the `T` closes the node, which waits until this has cleared `queued` and run `f`.
             let object = unsafe {
                 taken.0 = (*node).next;
                 let offset = T::OFFSET + core::mem::offset_of!(BatchNode<T>, node);
@@ -212,10 +240,11 @@ impl<T: RunInBatch> Run<OwnerWork> for Batch<T> {
 }
 
 /// An object's link in the queue of a [`Batch`].
-#[pin_data(PinnedDrop)]
+#[pin_data]
 pub(crate) struct BatchNode<T: RunInBatch> {
+    #[pin]
     node: Opaque<kbindings::llist_node>,
-    /// Set while the node is on the list, or is about to be added.
+    /// Set while the node is on the list, or is about to be added; and for ever when the node is closed.
     queued: Atomic<u32>,
     number: u32,
     batch: Arc<Batch<T>>,
@@ -231,8 +260,9 @@ impl<T: RunInBatch> BatchNode<T> {
     /// Creates an initialiser for a node that is not queued. `number` is for the user: it takes no room.
     pub(crate) fn new(batch: Arc<Batch<T>>, number: u32) -> impl PinInit<Self> {
         pin_init!(Self {
-            node: Opaque::new(kbindings::llist_node {
-                next: core::ptr::null_mut(),
+            node <- Opaque::ffi_init(|node: *mut kbindings::llist_node| {
+                // SAFETY: The node is valid for writes.
+                unsafe { (*node).next = core::ptr::null_mut() }
             }),
             queued: Atomic::new(0),
             number,
@@ -253,7 +283,7 @@ impl<T: RunInBatch> BatchNode<T> {
             return;
         }
         // SAFETY: The node was not on the list, and no other thread adds it now. The node and the
-        // list stay alive: `drop` waits until the node is not queued.
+        // list stay alive: the `drop` of the object closes the node, which is then not queued.
         if unsafe { bindings::doorbell_llist_add(self.node.get(), self.batch.queued.get()) } {
             Run::<OwnerWork>::queue(pinned(&self.batch));
         }
@@ -277,29 +307,16 @@ impl<T: RunInBatch> BatchNode<T> {
     }
 }
 
-#[pinned_drop]
-impl<T: RunInBatch> PinnedDrop for BatchNode<T> {
-    fn drop(self: Pin<&mut Self>) {
-        // ORDERING: Both pair with `Batch::take_from` and `Batch::take`: an object that is not queued, in a
-        // batch that does not run, is not used any more.
-        if self.queued.load(Acquire) != 0 || self.batch.running.load(Acquire) != 0 {
+// SAFETY: A closed node is not on the list, and `BatchNode::queue` does not add it any more. `close` also
+// waits for the object to be run.
+unsafe impl<T: RunInBatch> CallbackField for BatchNode<T> {
+    #[inline]
+    unsafe fn close(&self) {
+        // ORDERING: Pairs with the exchange in `Batch::take_from`: if this finds the object not queued, it was
+        // never queued, or `wait` finds the batch running until the object has been run.
+        while self.queued.cmpxchg(0u32, 1u32, Full).is_err() {
             self.batch.flush();
         }
+        self.wait();
     }
 }
-
-/// Implements [`HasBatchNode`] for a field.
-macro_rules! impl_has_batch_node {
-    ($owner:ty, $field:ident) => {
-        // SAFETY: The offset is that of the field, and `_check` verifies the field's type.
-        unsafe impl $crate::kernel_ext::batch::HasBatchNode for $owner {
-            const OFFSET: usize = {
-                fn _check(this: &$owner) -> &$crate::kernel_ext::batch::BatchNode<$owner> {
-                    &this.$field
-                }
-                core::mem::offset_of!($owner, $field)
-            };
-        }
-    };
-}
-pub(crate) use impl_has_batch_node;

@@ -6,6 +6,19 @@
 //! listeners, or another CPU continues to queue them. After each request of a task on a CPU
 //! ([`fresh`]), callbacks there get 100 microseconds or 8 signals. Beyond that they must leave the
 //! rest to a worker. The first callback does not read a clock.
+//!
+//! # Examples
+//!
+//! ```
+//! use crate::kernel_ext::budget::{fresh, within_budget};
+//!
+//! // In a system call:
+//! fresh();
+//! // In an interrupt that follows, before it signals three eventfds:
+//! if !within_budget(3) {
+//!     // Leave them to a worker.
+//! }
+//! ```
 
 use crate::bindings;
 

@@ -5,6 +5,8 @@
 //! All code outside this file and `compat/` is the same for both. Kbuild sets `doorbell_linux_7_2`. When
 //! 7.3 is the oldest kernel that matters, the users import these names from [`kernel`] again.
 
+// No examples: it has names of the kernel crate, whose documentation has examples.
+
 #[cfg(doorbell_linux_7_2)]
 mod linux_7_2;
 pub(crate) mod misc_device;

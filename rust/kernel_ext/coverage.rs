@@ -5,6 +5,17 @@
 //! KCOV records the system calls of the threads that enable it. A thread that does work for them records it in
 //! sections of its own, which the fuzzer finds by a handle. Without CONFIG_KCOV nothing of this exists.
 //!
+//! # Examples
+//!
+//! ```
+//! use crate::kernel_ext::coverage::CoverageHandle;
+//!
+//! // In the system call that causes the work:
+//! let handle = CoverageHandle::current();
+//! // In the thread that does the work:
+//! let result = handle.record(|| 1 + 1);
+//! ```
+//!
 //! C header: `include/linux/kcov.h`.
 
 #[cfg(CONFIG_KCOV)]

@@ -2,15 +2,65 @@
 
 //! Callbacks that are embedded in the object that they work on: `irq_work` and work items.
 //!
-//! Mainline's [`kernel::workqueue`] passes a reference to the queue and back. A line is one of up
-//! to 65,536 in a single allocation and has no reference count of its own. So here the callback
-//! borrows the object that it is embedded in, and the destruction of the object waits for the
-//! callback.
+//! The callback borrows the object, whose destruction waits for it; see [`super::callback`].
+//!
+//! # Examples
+//!
+//! ```
+//! use crate::kernel_ext::{
+//!     callback::impl_has_callbacks,
+//!     deferred::{retire_all, Deferred, IrqWork, Run, WorkItem},
+//!     pinned::PinnedSlice,
+//! };
+//!
+//! /// An object with two callbacks: one in an interrupt, and one in a kworker.
+//! #[pin_data(PinnedDrop)]
+//! struct Port {
+//!     number: u32,
+//!     #[pin]
+//!     soon: Deferred<Self, IrqWork>,
+//!     #[pin]
+//!     late: Deferred<Self, WorkItem>,
+//! }
+//!
+//! impl_has_callbacks!(Port {
+//!     soon: Deferred<Self, IrqWork>,
+//!     late: Deferred<Self, WorkItem>,
+//! });
+//!
+//! impl Run<IrqWork> for Port {
+//!     fn run(self: Pin<&Self>) {
+//!         Run::<WorkItem>::queue(self);
+//!     }
+//! }
+//!
+//! impl Run<WorkItem> for Port {
+//!     fn run(self: Pin<&Self>) {
+//!         pr_info!("port {}\n", self.number);
+//!     }
+//! }
+//!
+//! let inits = (0..16).map(|number| {
+//!     pin_init!(Port { number, soon <- Deferred::new(), late <- Deferred::new() })
+//! });
+//! let ports = PinnedSlice::new(inits, GFP_KERNEL)?;
+//! if let Some(port) = ports.get(3) {
+//!     Run::<IrqWork>::queue(port);
+//! }
+//! // One grace period for all, on PREEMPT_RT.
+//! retire_all(ports.iter());
+//! ```
 //!
 //! C headers: [`include/linux/irq_work.h`](srctree/include/linux/irq_work.h),
 //! [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h).
 
-use super::compat::synchronize_rcu;
+use super::{
+    callback::{
+        CallbackField,
+        HasCallback, //
+    },
+    compat::synchronize_rcu, //
+};
 use core::marker::PhantomData;
 use kernel::{
     bindings,
@@ -31,8 +81,8 @@ use kernel::{
 ///   idle, it must call `func` with a pointer to itself, as an `Argument`.
 /// - After `sync` has returned, and unless it is queued again, `func` must neither run nor be going
 ///   to run.
-/// - After `retire` has returned, and unless it is queued again, the `Raw` must not be accessed any
-///   more.
+/// - After `close` has returned, `func` must neither run nor be going to run, even if it is queued.
+/// - After `close` and `release` have returned, the `Raw` must not be accessed any more.
 pub(crate) unsafe trait Backend {
     /// The C object.
     type Raw;
@@ -51,7 +101,7 @@ pub(crate) unsafe trait Backend {
     ///
     /// # Safety
     ///
-    /// `raw` must be initialised and stay pinned until a `sync` that follows.
+    /// `raw` must be initialised and stay pinned until a `release` that follows.
     unsafe fn queue(raw: *mut Self::Raw);
 
     /// Waits until `raw` is idle, or prevents it from running.
@@ -61,15 +111,19 @@ pub(crate) unsafe trait Backend {
     /// `raw` must be initialised. Process context, and not that of the callback itself.
     unsafe fn sync(raw: *mut Self::Raw);
 
-    /// Syncs, and waits until `raw` is not accessed any more.
+    /// Syncs, and prevents the callback from running again.
     ///
     /// # Safety
     ///
-    /// As of `sync`.
-    unsafe fn retire(raw: *mut Self::Raw) {
-        // SAFETY: By the requirements of this function.
-        unsafe { Self::sync(raw) };
-    }
+    /// As of `sync`, and this must be the first call for `raw`.
+    unsafe fn close(raw: *mut Self::Raw);
+
+    /// Waits until `raw` is not accessed any more.
+    ///
+    /// # Safety
+    ///
+    /// As of `sync`. Either `raw` was never queued, or it is closed, and no thread is queueing it.
+    unsafe fn release(_raw: *mut Self::Raw) {}
 }
 
 /// A [`Backend`] whose callback runs in hard interrupt context as soon as this CPU takes interrupts
@@ -130,7 +184,8 @@ impl RawIrqWork {
 
 // SAFETY: `irq_work_queue()` calls `func` once for each time that it claims the work.
 // `irq_work_sync()` waits until the work is neither pending nor busy. If it lingers,
-// `irq_work_sync()` also waits for a grace period, which `sync` leaves to `retire`.
+// `irq_work_sync()` also waits for a grace period, which `sync` leaves to `release`. `close` claims the
+// work for ever, after which the kernel does not add it to a list any more.
 unsafe impl Backend for IrqWork {
     type Raw = RawIrqWork;
     type Argument = bindings::irq_work;
@@ -163,15 +218,21 @@ unsafe impl Backend for IrqWork {
     }
 
     #[inline]
-    unsafe fn retire(raw: *mut Self::Raw) {
-        // SAFETY: By the requirements of this function. If the work lingers, `irq_work_sync()` waits for
-        // a grace period, too.
+    unsafe fn close(raw: *mut Self::Raw) {
+        // SAFETY: By the requirements of this function. It is not closed yet, so the loop ends when the
+        // callback does.
         unsafe {
-            if !LINGERS {
+            while !crate::bindings::doorbell_irq_work_close(raw.cast()) {
                 Self::sync(raw);
-            } else if (*raw).was_used() {
-                bindings::irq_work_sync(raw.cast());
             }
+        }
+    }
+
+    #[inline]
+    unsafe fn release(raw: *mut Self::Raw) {
+        // SAFETY: By the requirements of this function.
+        if LINGERS && unsafe { (*raw).was_used() } {
+            synchronize_rcu();
         }
     }
 }
@@ -200,7 +261,8 @@ pub(crate) fn retire_all<'a, T: Run<IrqWork> + 'a>(objects: impl Iterator<Item =
 pub(crate) enum WorkItem {}
 
 // SAFETY: `queue_work_on()` calls `func` once for each time that it queues an idle item.
-// `cancel_work_sync()` removes the item and waits for a running callback.
+// `cancel_work_sync()` removes the item and waits for a running callback. After `disable_work_sync()`,
+// which does the same, the item cannot be queued any more.
 unsafe impl Backend for WorkItem {
     type Raw = bindings::work_struct;
     type Argument = bindings::work_struct;
@@ -234,6 +296,11 @@ unsafe impl Backend for WorkItem {
         // SAFETY: By the requirements of this function.
         unsafe { bindings::cancel_work_sync(raw) };
     }
+
+    unsafe fn close(raw: *mut Self::Raw) {
+        // SAFETY: By the requirements of this function.
+        unsafe { bindings::disable_work_sync(raw) };
+    }
 }
 
 /// A callback of backend `B`, embedded in a `T`.
@@ -254,18 +321,8 @@ unsafe impl<T, B: Backend> Send for Deferred<T, B> {}
 // SAFETY: As above. The C functions do their own locking.
 unsafe impl<T, B: Backend> Sync for Deferred<T, B> {}
 
-/// A type with an embedded [`Deferred`] of backend `B`.
-///
-/// # Safety
-///
-/// `OFFSET` must be the offset of a field of type `Deferred<Self, B>`. Use [`impl_has_deferred`].
-pub(crate) unsafe trait HasDeferred<B: Backend>: Sized {
-    /// The offset of the field in bytes.
-    const OFFSET: usize;
-}
-
 /// An object with a callback that a [`Deferred`] runs.
-pub(crate) trait Run<B: Backend>: HasDeferred<B> + Sync {
+pub(crate) trait Run<B: Backend>: HasCallback<Deferred<Self, B>> + Sync {
     /// Runs the callback, in the context of the backend.
     fn run(self: Pin<&Self>);
 
@@ -273,7 +330,7 @@ pub(crate) trait Run<B: Backend>: HasDeferred<B> + Sync {
     #[inline]
     fn queue(self: Pin<&Self>) {
         // SAFETY: The field is initialised by its type invariants. It is pinned with `self` until
-        // it is dropped, and its `drop` syncs.
+        // it is dropped, and its `drop` releases it.
         unsafe { B::queue(raw_field::<Self, B>(&self)) };
     }
 
@@ -290,7 +347,7 @@ pub(crate) trait Run<B: Backend>: HasDeferred<B> + Sync {
 }
 
 /// Returns the C object in `this`.
-pub(super) fn raw_field<T: HasDeferred<B>, B: Backend>(this: &T) -> *mut B::Raw {
+pub(super) fn raw_field<T: HasCallback<Deferred<T, B>>, B: Backend>(this: &T) -> *mut B::Raw {
     let base: *const T = this;
     // `Deferred` and `Opaque` are transparent, so the field's address is that of the C object. The
     // object is interior-mutable, so a shared reference is enough to create a mutable pointer.
@@ -317,56 +374,29 @@ impl<T: Run<B>, B: Backend> Deferred<T, B> {
     /// `raw` must be the C object in a `Deferred` field of a pinned `T` at `T::OFFSET`.
     unsafe extern "C" fn entry(raw: *mut B::Argument) {
         // SAFETY: Only `Run::queue` queues the object, on the field of a pinned `T`. That `T` is
-        // alive: before it is freed, `Deferred::drop` waits for this call.
+        // alive: before it drops a field, it closes this one, which waits for this call.
         let this = unsafe { &*raw.byte_sub(T::OFFSET).cast::<T>() };
         // SAFETY: As above, it is pinned.
         T::run(unsafe { Pin::new_unchecked(this) });
     }
 }
 
-#[pinned_drop]
-impl<T, B: Backend> PinnedDrop for Deferred<T, B> {
-    fn drop(self: Pin<&mut Self>) {
-        // The owner of `T` should have synced before, while all other fields were certainly alive.
-        // Then there is nothing to wait for here.
-        //
-        // SAFETY: By the type invariants the object is initialised.
-        unsafe { B::retire(self.raw.get()) };
+// SAFETY: By the requirements of `Backend`.
+unsafe impl<T, B: Backend> CallbackField for Deferred<T, B> {
+    #[inline]
+    unsafe fn close(&self) {
+        // SAFETY: By the type invariants the object is initialised, and by the requirements of this function
+        // this is the first call.
+        unsafe { B::close(self.raw.get()) };
     }
 }
 
-/// Implements [`HasDeferred`] for a field.
-macro_rules! impl_has_deferred {
-    ($owner:ty, $field:ident, $backend:ty) => {
-        // SAFETY: The offset is that of the field, and `_check` verifies the field's type.
-        unsafe impl $crate::kernel_ext::deferred::HasDeferred<$backend> for $owner {
-            const OFFSET: usize = {
-                fn _check(
-                    this: &$owner,
-                ) -> &$crate::kernel_ext::deferred::Deferred<$owner, $backend> {
-                    &this.$field
-                }
-                core::mem::offset_of!($owner, $field)
-            };
-        }
-    };
+#[pinned_drop]
+impl<T, B: Backend> PinnedDrop for Deferred<T, B> {
+    #[inline]
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: By the type invariants the object is initialised. If it was ever queued, it is the field
+        // of a `T`, whose `drop` has closed it, and all callbacks that could be queueing it.
+        unsafe { B::release(self.raw.get()) };
+    }
 }
-pub(crate) use impl_has_deferred;
-
-/// Implements [`HasDeferred`] for a field of a type with parameters: `{T: Bound} Owner<T>`.
-macro_rules! impl_has_deferred_of {
-    ({$($generics:tt)*} $owner:ty, $field:ident, $backend:ty) => {
-        // SAFETY: The offset is that of the field, and `_check` verifies the field's type.
-        unsafe impl<$($generics)*> $crate::kernel_ext::deferred::HasDeferred<$backend> for $owner {
-            const OFFSET: usize = {
-                fn _check<$($generics)*>(
-                    this: &$owner,
-                ) -> &$crate::kernel_ext::deferred::Deferred<$owner, $backend> {
-                    &this.$field
-                }
-                core::mem::offset_of!($owner, $field)
-            };
-        }
-    };
-}
-pub(crate) use impl_has_deferred_of;

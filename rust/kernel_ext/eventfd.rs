@@ -16,6 +16,59 @@
 //! `struct eventfd_ctx` is private to fs/eventfd.c. The module `access` reaches its wait queue and
 //! its counter: by the functions that the kernel exports, or if it exports none, by other means.
 //!
+//! # Examples
+//!
+//! ```
+//! use crate::kernel_ext::eventfd::{signal_allowed, EventFdFile, Listen, Listener};
+//! use kernel::sync::atomic::{Atomic, Full};
+//!
+//! /// Counts the signals of an eventfd.
+//! struct Meter(Atomic<i32>);
+//!
+//! impl Listen for Meter {
+//!     fn signalled(&self, _count: u64, _mask: u32) {
+//!         self.0.fetch_add(1, Full);
+//!     }
+//!
+//!     fn hung_up(&self) {}
+//! }
+//!
+//! let fd = 3;
+//! let file = EventFdFile::from_fd(fd)?;
+//! let eventfd = file.eventfd()?;
+//! let queue = file.queue()?;
+//!
+//! if signal_allowed() {
+//!     eventfd.signal(0);
+//! }
+//! // Locked, the counter can be peeked at and consumed.
+//! let mut guard = queue.lock();
+//! let count = guard.peek()?;
+//! assert!(guard.read() <= count);
+//! drop(guard);
+//!
+//! let meter = Meter(Atomic::new(0));
+//! let listener = KBox::pin_init(Listener::new(queue, meter), GFP_KERNEL)?;
+//! listener.as_ref().attach(|| {})?.deliver(|| pr_info!("signalled before\n"));
+//! listener.detach()?.deliver(|| pr_info!("a count is left\n"));
+//! ```
+//!
+//! A listener that borrows is refused: it could be leaked, and be called after the loan.
+//!
+//! ```compile_fail,E0478,E0495
+//! # use crate::kernel_ext::eventfd::{EventFdFile, Listen, Listener};
+//! # use kernel::sync::atomic::{Atomic, Full};
+//! struct Meter<'a>(&'a Atomic<i32>);
+//!
+//! impl Listen for Meter<'_> {
+//!     fn signalled(&self, _count: u64, _mask: u32) {
+//!         self.0.fetch_add(1, Full);
+//!     }
+//!
+//!     fn hung_up(&self) {}
+//! }
+//! ```
+//!
 //! C header: [`include/linux/eventfd.h`](srctree/include/linux/eventfd.h).
 
 use super::{
@@ -113,6 +166,23 @@ impl EventFdFile {
         let file = from_err_ptr(unsafe { bindings::eventfd_fget(fd) })?;
         // INVARIANT: `eventfd_fget()` checked the operations and took a reference.
         NonNull::new(file).map(Self).ok_or(EBADF)
+    }
+
+    /// Returns the pointer, with the reference.
+    #[cfg(CONFIG_KUNIT = "y")]
+    pub(super) fn into_raw(self) -> NonNull<kbindings::file> {
+        ManuallyDrop::new(self).0
+    }
+
+    /// Does the opposite of [`EventFdFile::into_raw`].
+    ///
+    /// # Safety
+    ///
+    /// The pointer must be from that function, and be used once.
+    #[cfg(CONFIG_KUNIT = "y")]
+    pub(super) unsafe fn from_raw(file: NonNull<kbindings::file>) -> Self {
+        // INVARIANT: By the requirements of this function.
+        Self(file)
     }
 
     /// Returns a reference to the eventfd itself.
@@ -544,7 +614,7 @@ impl Consumed {
 }
 
 /// The callbacks of a [`Listener`].
-pub(crate) trait Listen: Send + Sync {
+pub(crate) trait Listen: Send + Sync + 'static {
     /// Handles a signal. `count` was consumed from the counter, and is not zero. `mask` is the key
     /// of the wake-up: EPOLLIN and the mask that was passed to [`EventFd::signal`].
     ///

@@ -2,6 +2,18 @@
 
 //! `atomic64_fetch_or()`, which [`Atomic`] does not have.
 //!
+//! # Examples
+//!
+//! ```
+//! use crate::kernel_ext::fetch_or::fetch_or;
+//! use kernel::sync::atomic::Atomic;
+//!
+//! let flags = Atomic::new(0u64);
+//! if fetch_or(&flags, 1 << 3) & 1 << 3 == 0 {
+//!     pr_info!("set by this call\n");
+//! }
+//! ```
+//!
 //! C header: [`include/linux/atomic.h`](srctree/include/linux/atomic.h).
 
 use crate::bindings;

@@ -22,6 +22,35 @@
 //! the lock has an owner, as with a spinlock. On PREEMPT_RT a spinlock's owner is preemptible. The
 //! owner of a [`HandoffLock`] is preemptible there, too, and inherits the priority of the threads
 //! that wait for it ([`HandoffLock::wait`]).
+//!
+//! # Examples
+//!
+//! ```
+//! use crate::kernel_ext::{
+//!     handoff_lock::{HandoffLock, StatusWord, IN_PROGRESS},
+//!     mmap_pages::MmapPages,
+//! };
+//!
+//! let (_pages, mut words) = MmapPages::new(1, || StatusWord::new(0u64), GFP_KERNEL)?;
+//! let word = words.next().ok_or(EINVAL)?;
+//! let lock = KBox::pin_init(HandoffLock::new(word, 42), GFP_KERNEL)?;
+//!
+//! /// The bit of a request.
+//! const REQUEST: u32 = 1;
+//!
+//! // Makes a request. The thread that sets IN_PROGRESS gets the guard; others leave it to that thread.
+//! let ((), guard) = lock.update(0, |word| (word | REQUEST | IN_PROGRESS, ()));
+//! let mut guard = guard;
+//! while let Some(mut owned) = guard {
+//!     *owned += 1;
+//!     // Handles one request, and releases the lock unless there is another.
+//!     let next = |word: u32| match word & REQUEST {
+//!         0 => (word & !IN_PROGRESS, ()),
+//!         _ => (word & !REQUEST, ()),
+//!     };
+//!     guard = owned.update(next, |()| false, |()| ()).1;
+//! }
+//! ```
 
 use super::{
     mmap_pages::{

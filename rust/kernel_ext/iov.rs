@@ -2,6 +2,30 @@
 
 //! Functions that [`kernel::iov`] lacks.
 //!
+//! # Examples
+//!
+//! ```
+//! use crate::kernel_ext::iov::{revert, segment_len};
+//! use kernel::iov::{IovIterDest, IovIterSource};
+//!
+//! /// Copies the first segment of a writev(2).
+//! fn first_segment(iov: &mut IovIterSource<'_>) -> Result<KVec<u8>> {
+//!     let mut buffer = KVec::from_elem(0, segment_len(iov), GFP_KERNEL)?;
+//!     iov.copy_from_iter(&mut buffer);
+//!     Ok(buffer)
+//! }
+//!
+//! /// Stores `record` completely, or nothing of it.
+//! fn store(iov: &mut IovIterDest<'_>, record: &[u8]) -> bool {
+//!     let before = iov.len();
+//!     let complete = iov.copy_to_iter(record) == record.len();
+//!     if !complete {
+//!         revert(iov, before);
+//!     }
+//!     complete
+//! }
+//! ```
+//!
 //! C header: [`include/linux/uio.h`](srctree/include/linux/uio.h).
 
 use kernel::{

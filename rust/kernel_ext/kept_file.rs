@@ -1,6 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! References to files that any thread may drop.
+//!
+//! # Examples
+//!
+//! ```
+//! use crate::kernel_ext::kept_file::KeptFile;
+//! use kernel::{fs::File, sync::aref::ARef};
+//!
+//! /// Keeps a file open; may be dropped where `close` must not run at once.
+//! struct Client {
+//!     file: KeptFile,
+//! }
+//!
+//! fn client(file: ARef<File>) -> Client {
+//!     Client { file: KeptFile::new(file) }
+//! }
+//! ```
 
 use crate::bindings;
 use core::mem::ManuallyDrop;

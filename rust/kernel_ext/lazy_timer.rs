@@ -4,12 +4,53 @@
 //!
 //! Mainline's [`kernel::time::hrtimer`] embeds the timer in the object, 64 bytes, and consumes a
 //! pointer to the object when the timer is started. Here a field of eight bytes points to the timer
-//! and to data of the user. The callback borrows the object, and the destruction of the object waits
-//! for the callback, as in [`super::deferred`].
+//! and to data of the user. The callback borrows the object, whose destruction waits for it; see
+//! [`super::callback`].
+//!
+//! # Examples
+//!
+//! ```
+//! use crate::kernel_ext::{
+//!     callback::impl_has_callbacks,
+//!     lazy_timer::{Expire, LazyTimer},
+//! };
+//!
+//! #[pin_data(PinnedDrop)]
+//! struct Alarm {
+//!     #[pin]
+//!     timer: LazyTimer<Self>,
+//! }
+//!
+//! impl_has_callbacks!(Alarm {
+//!     timer: LazyTimer<Self>,
+//! });
+//!
+//! impl Expire for Alarm {
+//!     /// A name, which only an alarm with a timer has.
+//!     type Data = &'static str;
+//!
+//!     fn expire(self: Pin<&Self>) {
+//!         if let Some(timer) = self.timer.get() {
+//!             pr_info!("{}\n", timer.data());
+//!         }
+//!     }
+//! }
+//!
+//! let alarm = KBox::pin_init(pin_init!(Alarm { timer <- LazyTimer::new() }), GFP_KERNEL)?;
+//! alarm.as_ref().create_timer("tea", GFP_KERNEL)?;
+//! if let Some(timer) = alarm.timer.get() {
+//!     timer.start(1_000_000);
+//!     timer.cancel();
+//! }
+//! ```
 //!
 //! C header: [`include/linux/hrtimer.h`](srctree/include/linux/hrtimer.h).
 
 use super::{
+    callback::{
+        CallbackField,
+        HasCallback, //
+    },
     compat::HRTIMER_NORESTART,
     read_once::read_once, //
 };
@@ -23,13 +64,14 @@ use kernel::{
     prelude::*,
     sync::atomic::{
         Atomic,
-        Full, //
+        Full,
+        Relaxed, //
     },
     types::Opaque, //
 };
 
 /// An object with a timer.
-pub(crate) trait Expire: HasLazyTimer + Sync {
+pub(crate) trait Expire: HasCallback<LazyTimer<Self>> + Sync {
     /// The data that is allocated with the timer.
     type Data: Send + Sync;
 
@@ -50,6 +92,7 @@ pub(crate) trait Expire: HasLazyTimer + Sync {
             Timer {
                 raw: Opaque::uninit(),
                 owner: self.get_ref(),
+                closed: Atomic::new(0),
                 data,
             },
             flags,
@@ -75,16 +118,6 @@ pub(crate) trait Expire: HasLazyTimer + Sync {
         }
         Ok(())
     }
-}
-
-/// A type with an embedded [`LazyTimer`].
-///
-/// # Safety
-///
-/// `OFFSET` must be the offset of a field of type `LazyTimer<Self>`. Use [`impl_has_lazy_timer`].
-pub(crate) unsafe trait HasLazyTimer: Sized {
-    /// The offset of the field in bytes.
-    const OFFSET: usize;
 }
 
 fn field_of<T: Expire>(this: &T) -> &LazyTimer<T> {
@@ -134,6 +167,20 @@ impl<T: Expire> LazyTimer<T> {
     }
 }
 
+// SAFETY: `close` waits for the callback. If the timer is started afterwards, `Timer::entry` finds it
+// closed. The timer is there until the field is dropped.
+unsafe impl<T: Expire> CallbackField for LazyTimer<T> {
+    #[inline]
+    unsafe fn close(&self) {
+        if let Some(timer) = self.get() {
+            // ORDERING: Pairs with the load in `Timer::entry`: the cancellation waits for a callback that runs,
+            // and takes the lock of the queue, which orders a callback that starts later after it.
+            timer.closed.store(1u32, Relaxed);
+            timer.cancel();
+        }
+    }
+}
+
 #[pinned_drop]
 impl<T: Expire> PinnedDrop for LazyTimer<T> {
     #[inline(always)]
@@ -141,14 +188,14 @@ impl<T: Expire> PinnedDrop for LazyTimer<T> {
         let Some(timer) = self.get() else {
             return;
         };
-        // The owner should have done this before, while all other fields were certainly alive.
+        // The timer is closed, but another callback may have started it since.
         timer.cancel();
         // ORDERING: Pairs with the exchange in `Expire::create_timer`; the object is dropped, so no other
         // thread has the field.
         // INVARIANT: From here on there is no timer.
         let timer = self.timer.xchg(null_mut(), Full);
         // SAFETY: By the type invariants it came from `into_raw` and is owned. Its callback has ended. Other
-        // callbacks of the object have ended, too: their owner waits for them before it drops the object.
+        // callbacks of the object have ended, too: the `drop` of the object has closed them.
         drop(unsafe { KBox::from_raw(timer) });
     }
 }
@@ -159,6 +206,8 @@ pub(crate) struct Timer<T: Expire> {
     /// The first field, so that a pointer to it is also one to the structure.
     raw: Opaque<bindings::hrtimer>,
     owner: *const T,
+    /// Set when the callback must not use the owner any more.
+    closed: Atomic<u32>,
     data: T::Data,
 }
 
@@ -206,29 +255,17 @@ impl<T: Expire> Timer<T> {
     ///
     /// # Safety
     ///
-    /// `raw` must be the first field of a `Timer<T>` whose owner is pinned and alive.
+    /// `raw` must be the first field of a `Timer<T>` that is closed, or whose owner is pinned and alive.
     unsafe extern "C" fn entry(raw: *mut bindings::hrtimer) -> bindings::hrtimer_restart {
         // SAFETY: By the requirements of this function. Before the timer is freed, the owner's field
         // waits for this call.
-        let owner = unsafe { &*(*raw.cast::<Self>()).owner };
-        // SAFETY: As above, it is pinned.
-        T::expire(unsafe { Pin::new_unchecked(owner) });
+        let timer = unsafe { &*raw.cast::<Self>() };
+        // ORDERING: Pairs with the store in `LazyTimer::close`.
+        if timer.closed.load(Relaxed) == 0 {
+            // SAFETY: By the requirements of this function. Before the owner drops a field, it waits for
+            // this call.
+            T::expire(unsafe { Pin::new_unchecked(&*timer.owner) });
+        }
         HRTIMER_NORESTART
     }
 }
-
-/// Implements [`HasLazyTimer`] for a field.
-macro_rules! impl_has_lazy_timer {
-    ($owner:ty, $field:ident) => {
-        // SAFETY: The offset is that of the field, and `_check` verifies the field's type.
-        unsafe impl $crate::kernel_ext::lazy_timer::HasLazyTimer for $owner {
-            const OFFSET: usize = {
-                fn _check(this: &$owner) -> &$crate::kernel_ext::lazy_timer::LazyTimer<$owner> {
-                    &this.$field
-                }
-                core::mem::offset_of!($owner, $field)
-            };
-        }
-    };
-}
-pub(crate) use impl_has_lazy_timer;

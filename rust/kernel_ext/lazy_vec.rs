@@ -1,6 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A vector that is cheap to drop while it has no memory.
+//!
+//! # Examples
+//!
+//! ```
+//! use crate::kernel_ext::lazy_vec::LazyVec;
+//!
+//! // Many of these are dropped without a call if they are empty.
+//! let mut ids = LazyVec::new();
+//! ids.push(1, GFP_KERNEL)?;
+//! assert!(ids.contains(&1));
+//! ```
 
 use core::{
     mem::ManuallyDrop,

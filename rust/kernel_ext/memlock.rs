@@ -5,6 +5,17 @@
 //! It limits the pages that the kernel keeps for a user and that are neither swapped nor charged to
 //! a memory cgroup. io_uring and iommufd charge the same counter, for the same reason.
 //!
+//! # Examples
+//!
+//! ```
+//! use crate::kernel_ext::memlock::MemlockAccount;
+//!
+//! let account = MemlockAccount::current();
+//! // Fails if RLIMIT_MEMLOCK does not allow it.
+//! account.charge(4)?;
+//! account.uncharge(4);
+//! ```
+//!
 //! C header: [`include/linux/sched/user.h`](srctree/include/linux/sched/user.h).
 
 use crate::bindings;

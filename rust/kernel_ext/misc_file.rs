@@ -14,6 +14,8 @@
 //!
 //! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h).
 
+// No examples: it needs a complete misc device; see rust/device.rs.
+
 use super::{
     compat::misc_device::operations,
     poll_queue::PollTable, //

@@ -6,6 +6,31 @@
 //! Userspace cannot write to them: the mapping is shared and read-only, and stays so. [`Writable`]
 //! objects are the exception.
 //!
+//! # Examples
+//!
+//! ```
+//! use crate::kernel_ext::mmap_pages::MmapPages;
+//! use kernel::{mm::virt::VmaNew, sync::{atomic::{Atomic, Relaxed}, Arc}};
+//!
+//! /// Counters that userspace can map.
+//! struct Counters {
+//!     pages: Arc<MmapPages<Atomic<u64>>>,
+//! }
+//!
+//! impl Counters {
+//!     /// Maps the counters. Call it in an mmap hook.
+//!     fn mmap(&self, vma: &VmaNew) -> Result {
+//!         self.pages.map(vma)
+//!     }
+//! }
+//!
+//! let (pages, objects) = MmapPages::new(8, || Atomic::new(0), GFP_KERNEL)?;
+//! for object in objects {
+//!     object.store(1u64, Relaxed);
+//! }
+//! let counters = Counters { pages };
+//! ```
+//!
 //! C header: [`include/linux/mm.h`](srctree/include/linux/mm.h).
 
 use super::{

@@ -7,6 +7,20 @@
 //! with a spinlock. On PREEMPT_RT a spinlock's owner is preemptible, and inherits the priority of
 //! the waiters. There the owner of a `HandoffLock` also owns a spinlock. A waiter acquires that
 //! spinlock and releases it at once.
+//!
+//! # Examples
+//!
+//! ```
+//! use crate::kernel_ext::owner_lock::OwnerLock;
+//!
+//! let lock = KBox::pin_init(OwnerLock::new(), GFP_KERNEL)?;
+//! {
+//!     // On PREEMPT_RT, a thread that calls `wait` meanwhile boosts this one.
+//!     let _owned = lock.acquire();
+//! }
+//! // Elsewhere there is nothing to wait for, and this returns false.
+//! lock.wait();
+//! ```
 
 #[cfg(CONFIG_PREEMPT_RT)]
 use crate::bindings;

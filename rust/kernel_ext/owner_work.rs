@@ -7,11 +7,40 @@
 //! the priority of the process apply to it. When the process has exited, a workqueue of the module
 //! runs the work, at most a fifth of the time.
 //!
+//! # Examples
+//!
+//! ```
+//! use crate::kernel_ext::{
+//!     callback::impl_has_callbacks,
+//!     deferred::{Deferred, Run},
+//!     owner_work::{start, OwnerWork},
+//! };
+//!
+//! #[pin_data(PinnedDrop)]
+//! struct Server {
+//!     #[pin]
+//!     work: Deferred<Self, OwnerWork>,
+//! }
+//!
+//! impl_has_callbacks!(Server {
+//!     work: Deferred<Self, OwnerWork>,
+//! });
+//!
+//! impl Run<OwnerWork> for Server {
+//!     fn run(self: Pin<&Self>) {
+//!         pr_info!("in a thread of the process\n");
+//!     }
+//! }
+//!
+//! let server = KBox::pin_init(pin_init!(Server { work <- Deferred::new() }), GFP_KERNEL)?;
+//! start(server.as_ref())?;
+//! Run::<OwnerWork>::queue(server.as_ref());
+//! ```
+//!
 //! C header: `include/linux/sched/vhost_task.h`.
 
 use super::deferred::{
     Backend,
-    HasDeferred,
     Run, //
 };
 use crate::bindings;
@@ -72,6 +101,8 @@ pub(crate) struct RawOwnerWork {
     queued: Atomic<u32>,
     /// The number of threads that read `queued` or run the callback.
     running: Atomic<u32>,
+    /// Set when the callback must not run any more.
+    closed: Atomic<u32>,
     orphan: Opaque<kbindings::work_struct>,
 }
 
@@ -85,9 +116,10 @@ impl RawOwnerWork {
         // SAFETY: By the requirements of this function.
         let raw = unsafe { &*this };
         // ORDERING: The first two pair with the exchange and the poll in `OwnerWork::sync`: if this finds the
-        // callback queued, that finds it running. The last one pairs with the same poll: the callback has ended.
+        // callback queued, that finds it running. The first one also pairs with the exchange in
+        // `OwnerWork::close`. The last one pairs with the same poll: the callback has ended.
         raw.running.fetch_add(1u32, Full);
-        let queued = raw.queued.xchg(0u32, Full) != 0;
+        let queued = raw.queued.xchg(0u32, Full) != 0 && raw.closed.load(Relaxed) == 0;
         if queued {
             // SAFETY: By the requirements of this function.
             unsafe { (raw.func)(this) };
@@ -133,7 +165,7 @@ impl RawOwnerWork {
         // ORDERING: Pairs with the exchange in `OwnerWork::queue`. A caller that still finds the thread alive has
         // set `queued` before this. The work item starts afterwards, and finds it set.
         raw.state.xchg(DEAD, Full);
-        // SAFETY: The work item is initialised, and stays pinned until `retire`.
+        // SAFETY: The work item is initialised, and stays pinned until `release`.
         unsafe { bindings::doorbell_orphans_queue(raw.orphan.get()) };
     }
 
@@ -156,8 +188,8 @@ const MAX_PAUSE: i64 = 10_000_000;
 
 // SAFETY: `run` calls `func` once for each time that `queued` was set: in the thread or in the work
 // item. If `queue` finds it clear, it wakes the thread or queues the work item, and both read
-// `queued` after that. `sync` clears it, and waits until neither can have read it set. `retire`
-// ends both.
+// `queued` after that. `sync` clears it, and waits until neither can have read it set. `close` does the
+// same, after which both find it closed. `release` ends both.
 unsafe impl Backend for OwnerWork {
     type Raw = RawOwnerWork;
     type Argument = RawOwnerWork;
@@ -170,6 +202,7 @@ unsafe impl Backend for OwnerWork {
             state: Atomic::new(NONE),
             queued: Atomic::new(0),
             running: Atomic::new(0),
+            closed: Atomic::new(0),
             orphan: Opaque::uninit(),
         };
         // SAFETY: By the requirements of this function `raw` is valid for writes. The name and the
@@ -195,11 +228,11 @@ unsafe impl Backend for OwnerWork {
             return;
         }
         if raw.state.load(Acquire) == ALIVE {
-            // SAFETY: By the type invariants the thread has not been freed. Only `retire` frees it,
+            // SAFETY: By the type invariants the thread has not been freed. Only `release` frees it,
             // which comes later.
             unsafe { bindings::vhost_task_wake(raw.task.load(Relaxed)) };
         } else {
-            // SAFETY: The work item is initialised, and stays pinned until `retire`.
+            // SAFETY: The work item is initialised, and stays pinned until `release`.
             unsafe { bindings::doorbell_orphans_queue(raw.orphan.get()) };
         }
     }
@@ -213,11 +246,22 @@ unsafe impl Backend for OwnerWork {
         super::wait::wait_until(|| (raw.running.load(Acquire) == 0).then_some(()));
     }
 
-    unsafe fn retire(raw: *mut Self::Raw) {
+    unsafe fn close(raw: *mut Self::Raw) {
+        // ORDERING: Pairs with `RawOwnerWork::run`: either that finds the callback closed, or the poll in
+        // `sync` finds it running.
+        //
+        // SAFETY: By the requirements of this function.
+        unsafe {
+            (*raw).closed.xchg(1u32, Full);
+            Self::sync(raw);
+        }
+    }
+
+    unsafe fn release(raw: *mut Self::Raw) {
         // ORDERING: Pairs with the release in `owner_work::start`.
         //
         // SAFETY: By the requirements of this function. No other thread uses `raw` any more, so no
-        // caller of `start` is creating the thread.
+        // caller of `start` is creating the thread, and no callback is queueing the work item.
         unsafe {
             if matches!((*raw).state.load(Acquire), ALIVE | DEAD) {
                 bindings::vhost_task_stop((*raw).task.load(Relaxed));
@@ -241,11 +285,11 @@ unsafe impl Backend for OwnerWork {
 ///
 /// - EAGAIN: RLIMIT_NPROC or the pids cgroup allows no thread.
 /// - ENOMEM: out of memory.
-pub(crate) fn start<T: Run<OwnerWork> + HasDeferred<OwnerWork>>(this: Pin<&T>) -> Result {
+pub(crate) fn start<T: Run<OwnerWork>>(this: Pin<&T>) -> Result {
     let raw = super::deferred::raw_field::<T, OwnerWork>(&this);
     // SAFETY: The field is initialised by its type invariants.
     let work = unsafe { &*raw };
-    // ORDERING: The release of ALIVE pairs with the loads in `OwnerWork::queue` and `OwnerWork::retire`: there
+    // ORDERING: The release of ALIVE pairs with the loads in `OwnerWork::queue` and `OwnerWork::release`: there
     // is a task. The exchange makes this caller the only one that creates it; the other stores give that back.
     if work.state.load(Relaxed) != NONE || work.state.cmpxchg(NONE, STARTING, Full).is_err() {
         return Ok(());
@@ -263,7 +307,7 @@ pub(crate) fn start<T: Run<OwnerWork> + HasDeferred<OwnerWork>>(this: Pin<&T>) -
         work.state.store(NONE, Release);
         return Ok(());
     }
-    // INVARIANT: `retire` frees the thread, and nothing else does.
+    // INVARIANT: `release` frees the thread, and nothing else does.
     work.task.store(task, Relaxed);
     work.state.store(ALIVE, Release);
     // A callback that was queued before runs in the work item.

@@ -1,6 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Objects that are pinned although their type does not say so.
+//!
+//! # Examples
+//!
+//! ```
+//! use crate::kernel_ext::pinned::{pinned, PinnedSlice};
+//! use kernel::{new_mutex, sync::{Arc, Mutex}};
+//!
+//! let mutexes = PinnedSlice::new((0..8).map(|number| new_mutex!(number)), GFP_KERNEL)?;
+//! let total: i32 = mutexes.iter().map(|mutex| *mutex.get_ref().lock()).sum();
+//!
+//! let shared = Arc::pin_init(new_mutex!(total), GFP_KERNEL)?;
+//! let mutex: Pin<&Mutex<i32>> = pinned(&shared);
+//! ```
 
 use super::compat::raw_init;
 use kernel::{

@@ -7,11 +7,40 @@
 //! NMI. Its owner is the file: epoll removes its entries before the file is released, and all other
 //! waiters have a reference to the file. So nothing waits for them when the queue is freed.
 //!
+//! # Examples
+//!
+//! ```
+//! use crate::kernel_ext::poll_queue::{PollQueue, PollTable, READABLE};
+//! use kernel::{fs::File, sync::{atomic::{Atomic, Full, Relaxed}, Arc}};
+//!
+//! /// A file that is readable when there are events.
+//! struct Events {
+//!     count: Atomic<u32>,
+//!     queue: Arc<PollQueue>,
+//! }
+//!
+//! impl Events {
+//!     fn poll(&self, file: &File, table: &PollTable<'_>) -> u32 {
+//!         self.queue.register(file, table);
+//!         if self.count.load(Relaxed) != 0 { READABLE } else { 0 }
+//!     }
+//!
+//!     /// Adds an event. Any context but NMI.
+//!     fn add(&self) {
+//!         self.count.fetch_add(1u32, Full);
+//!         self.queue.wake_later();
+//!     }
+//! }
+//!
+//! let events = Events { count: Atomic::new(0), queue: PollQueue::new(GFP_KERNEL)? };
+//! events.add();
+//! ```
+//!
 //! C header: [`include/linux/poll.h`](srctree/include/linux/poll.h).
 
 use super::{
+    callback::impl_has_callbacks,
     deferred::{
-        impl_has_deferred,
         Deferred,
         IrqWork,
         Run, //
@@ -72,9 +101,8 @@ impl PollTable<'_> {
 }
 
 /// The waiters for a file.
-#[pin_data]
+#[pin_data(PinnedDrop)]
 pub(crate) struct PollQueue {
-    // First, because it waits for its callback when it is dropped.
     #[pin]
     relay: Deferred<Self, IrqWork>,
     #[pin]
@@ -83,7 +111,9 @@ pub(crate) struct PollQueue {
     polled: Atomic<u32>,
 }
 
-impl_has_deferred!(PollQueue, relay, IrqWork);
+impl_has_callbacks!(PollQueue {
+    relay: Deferred<Self, IrqWork>,
+});
 
 // SAFETY: A wait queue may be used from any thread. It has its own lock.
 unsafe impl Send for PollQueue {}

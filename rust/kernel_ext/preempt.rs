@@ -1,6 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Disabled preemption as an object.
+//!
+//! # Examples
+//!
+//! ```
+//! use crate::kernel_ext::preempt::Unpreempted;
+//!
+//! let preemption = Unpreempted::new();
+//! // No other thread runs on this CPU here.
+//! drop(preemption);
+//! ```
 
 use crate::bindings;
 use kernel::types::NotThreadSafe;

@@ -11,6 +11,21 @@
 //! polls each counter until it is zero. A reader that increments it later cannot reach the object
 //! that the writer has unlinked. There may always be some reader, so each CPU has two counters. New readers use the counter that the
 //! writer does not poll.
+//!
+//! # Examples
+//!
+//! ```
+//! use crate::kernel_ext::{read_domain::ReadDomain, shared_list::SharedList};
+//!
+//! // Lists of one domain share the counters of their readers, and one grace period serves all of them.
+//! let domain = ReadDomain::new(GFP_KERNEL)?;
+//! let lists = [SharedList::new(domain.clone()), SharedList::new(domain)];
+//! for list in &lists {
+//!     list.push(list.node(7, GFP_KERNEL)?);
+//! }
+//! lists[0].as_reader(|| lists[1].for_each(|number| pr_info!("{number}\n")));
+//! lists[0].synchronize();
+//! ```
 
 use super::{
     compat::barrier::{

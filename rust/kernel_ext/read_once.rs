@@ -4,6 +4,20 @@
 //!
 //! [`Atomic::load`] calls a C function. That is a tenth of the instructions of a ring.
 //!
+//! # Examples
+//!
+//! ```
+//! use crate::kernel_ext::read_once::SetOnceArc;
+//! use kernel::sync::Arc;
+//!
+//! let name: SetOnceArc<u32> = SetOnceArc::new();
+//! assert!(name.get().is_none());
+//! assert!(name.set(Arc::new(1, GFP_KERNEL)?));
+//! // Later objects are dropped.
+//! assert!(!name.set(Arc::new(2, GFP_KERNEL)?));
+//! assert!(name.get() == Some(&1));
+//! ```
+//!
 //! C header: [`include/asm-generic/rwonce.h`](srctree/include/asm-generic/rwonce.h).
 
 use core::{

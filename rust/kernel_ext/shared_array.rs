@@ -4,6 +4,40 @@
 //!
 //! A writer makes a new snapshot of the array. The snapshot has pointers to the same items; no item
 //! is copied. The old snapshot and the removed items are freed after a grace period ([`Retired`]).
+//!
+//! # Examples
+//!
+//! ```
+//! use crate::kernel_ext::{read_domain::ReadDomain, shared_array::{Key, SharedArray}};
+//!
+//! #[derive(Clone, Copy)]
+//! struct Address(u64);
+//!
+//! impl Key for Address {
+//!     fn in_low_partition(&self) -> bool {
+//!         true
+//!     }
+//!
+//!     fn number(&self) -> u64 {
+//!         self.0
+//!     }
+//! }
+//!
+//! let array = SharedArray::new(ReadDomain::new(GFP_KERNEL)?);
+//!
+//! // Replaces the array by one with another item, at the index 0.
+//! let edit = array.edit();
+//! let room = edit.reserve(1, 0, GFP_KERNEL)?;
+//! let mut added = KVVec::new();
+//! added.push((0, Address(0x1000), KBox::pin(7, GFP_KERNEL)?), GFP_KERNEL)?;
+//! let retired = edit.replace(room, &[], added);
+//! drop(retired);
+//!
+//! // Readers search the numbers, which are sorted.
+//! let reader = array.read();
+//! let low = reader.partition(true);
+//! let found = low.numbers().binary_search(&0x1000).ok().and_then(|at| low.item(at));
+//! ```
 
 use super::{
     read_domain::{

@@ -5,6 +5,22 @@
 //! A reader walks a list without a lock, and may sleep. So may the function that it calls for each
 //! item. That function may also change the list, or another list of the same [`ReadDomain`]. It
 //! must not wait until a removed item is freed ([`Removed`]): that would be waiting for itself.
+//!
+//! # Examples
+//!
+//! ```
+//! use crate::kernel_ext::{read_domain::ReadDomain, shared_list::SharedList};
+//!
+//! let list = SharedList::new(ReadDomain::new(GFP_KERNEL)?);
+//! list.push(list.node(7, GFP_KERNEL)?);
+//!
+//! // In any context but NMI:
+//! list.for_each(|number| pr_info!("{number}\n"));
+//!
+//! // Readers may still use the removed item; dropping it waits for them.
+//! let removed = list.remove(|number| *number == 7);
+//! drop(removed);
+//! ```
 
 use super::{
     read_domain::ReadDomain,

@@ -1,6 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A counter for one writer at a time and any number of readers.
+//!
+//! # Examples
+//!
+//! ```
+//! use crate::kernel_ext::single_writer_counter::SingleWriterCounter;
+//!
+//! let signals = SingleWriterCounter::new();
+//! // By the thread that owns the counter:
+//! signals.add(1);
+//! // By any thread:
+//! assert!(signals.get() == 1);
+//! ```
 
 use core::cell::UnsafeCell;
 

@@ -5,6 +5,16 @@
 //! The sort of `core` contains functions that do not return and that the kernel's objtool does not
 //! know.
 //!
+//! # Examples
+//!
+//! ```
+//! use crate::kernel_ext::sort::sort_by_key;
+//!
+//! let mut items = [(3, 'c'), (1, 'a'), (2, 'b')];
+//! sort_by_key(&mut items, |(number, _)| *number);
+//! assert!(items.is_sorted());
+//! ```
+//!
 //! C header: [`include/linux/sort.h`](srctree/include/linux/sort.h).
 
 use crate::bindings;

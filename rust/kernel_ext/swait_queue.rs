@@ -5,6 +5,24 @@
 //! The lock of such a queue never sleeps, not even on PREEMPT_RT. The owner of any other lock may wake
 //! a waiter, and so may an interrupt that is never threaded.
 //!
+//! # Examples
+//!
+//! ```
+//! use crate::kernel_ext::{swait_queue::SwaitQueue, wait_queue::Deadline};
+//! use kernel::sync::atomic::{Atomic, Full, Relaxed};
+//!
+//! let tokens = Atomic::new(0i32);
+//! let queue = KBox::pin_init(SwaitQueue::new(), GFP_KERNEL)?;
+//!
+//! // In any context but NMI:
+//! tokens.fetch_add(1, Full);
+//! queue.wake_one();
+//!
+//! // Takes a token, or sleeps until there is one.
+//! let take = || tokens.cmpxchg(1, 0, Full).ok();
+//! queue.wait_interruptible(Deadline::NONE, || tokens.load(Relaxed) != 0, take)?;
+//! ```
+//!
 //! C header: [`include/linux/swait.h`](srctree/include/linux/swait.h).
 
 use super::wait_queue::Deadline;

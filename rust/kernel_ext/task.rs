@@ -2,6 +2,19 @@
 
 //! The current task: its signals, and its time slice.
 //!
+//! # Examples
+//!
+//! ```
+//! use crate::kernel_ext::task::{cond_resched, fatal_signal_pending};
+//!
+//! for _ in 0..1000 {
+//!     if fatal_signal_pending() {
+//!         return Err(EINTR);
+//!     }
+//!     cond_resched();
+//! }
+//! ```
+//!
 //! C header: [`include/linux/sched/signal.h`](srctree/include/linux/sched/signal.h).
 
 use crate::bindings;

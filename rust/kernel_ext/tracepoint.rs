@@ -7,6 +7,8 @@
 //! enabled. A tracepoint that is disabled costs one instruction, a nop, if the kernel has
 //! CONFIG_JUMP_LABEL. Without CONFIG_TRACEPOINTS it costs nothing.
 
+// No examples: the macros need tracepoints in C; see rust/trace.rs.
+
 /// Returns true if the tracepoint is enabled.
 ///
 /// The same as `kernel::jump_label::static_branch_unlikely`, except that the compiler may keep values

@@ -1,6 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Copies of structures and addresses between the kernel and userspace.
+//!
+//! # Examples
+//!
+//! ```
+//! use crate::kernel_ext::uaccess::{read_value, write_u64};
+//! use kernel::uaccess::UserPtr;
+//!
+//! /// Doubles a number of userspace.
+//! fn double(at: UserPtr) -> Result {
+//!     write_u64(at, read_value(at, size_of::<u64>())? * 2)
+//! }
+//! ```
 
 use crate::bindings;
 use core::mem::MaybeUninit;

@@ -1,6 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Polling for an event that occurs soon.
+//!
+//! # Examples
+//!
+//! ```
+//! use crate::kernel_ext::wait::wait_until;
+//! use kernel::sync::atomic::{Acquire, Atomic};
+//!
+//! let running = Atomic::new(0u32);
+//! wait_until(|| (running.load(Acquire) == 0).then_some(()));
+//! ```
 
 use kernel::{
     processor::cpu_relax,

@@ -2,6 +2,38 @@
 
 //! Wait queues: the lock as a type, and waiting.
 //!
+//! # Examples
+//!
+//! ```
+//! use crate::kernel_ext::wait_queue::{Deadline, WaitQueue};
+//! use kernel::sync::atomic::{Atomic, Relaxed};
+//!
+//! /// Waits until `ready`, which changes with the queue's lock held, is not zero.
+//! fn wait(queue: &WaitQueue, ready: &Atomic<u32>, deadline: Deadline) -> Result<u32> {
+//!     queue.wait_interruptible(deadline, |_guard| match ready.load(Relaxed) {
+//!         0 => None,
+//!         number => Some(number),
+//!     })
+//! }
+//!
+//! /// Changes it.
+//! fn set(queue: &WaitQueue, ready: &Atomic<u32>, number: u32) {
+//!     let _guard = queue.lock();
+//!     ready.store(number, Relaxed);
+//! }
+//! ```
+//!
+//! The guard stays on the thread that has acquired the lock:
+//!
+//! ```compile_fail,E0277
+//! # use crate::kernel_ext::wait_queue::{WaitQueue, WaitQueueGuard};
+//! fn send<T: Send>(_: T) {}
+//!
+//! fn lock(queue: &WaitQueue) {
+//!     send(queue.lock());
+//! }
+//! ```
+//!
 //! C header: [`include/linux/wait.h`](srctree/include/linux/wait.h).
 
 use crate::bindings;

@@ -20,10 +20,7 @@ use crate::{
     kernel_ext::{
         alloc::user_alloc_flags,
         budget::rested,
-        lazy_timer::{
-            impl_has_lazy_timer,
-            Expire, //
-        },
+        lazy_timer::Expire,
         preempt::Unpreempted,
         wait::wait_until, //
     },
@@ -96,8 +93,6 @@ impl Limits {
         }
     }
 }
-
-impl_has_lazy_timer!(Line, timer);
 
 impl Line {
     /// Returns true if the line is or was moderated. Any context.

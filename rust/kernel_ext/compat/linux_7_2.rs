@@ -2,6 +2,8 @@
 
 //! Interfaces of Linux 7.3 that Linux 7.2 lacks.
 
+// No examples: it has names of the kernel crate, whose documentation has examples.
+
 use crate::bindings;
 use core::num::NonZeroI32;
 use kernel::{

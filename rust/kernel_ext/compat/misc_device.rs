@@ -7,6 +7,8 @@
 //!
 //! This file uses no other file, so that a sample can include it.
 
+// No examples: samples/ring_rust uses it.
+
 use kernel::{
     bindings::file_operations,
     miscdevice::{

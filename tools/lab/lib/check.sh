@@ -93,6 +93,13 @@ check_orderings() {
 	in_tree "$TREE" python3 /doorbell/tools/lab/lib/orderings.py /doorbell
 }
 
+# The examples of the abstractions compile, and those that must not are refused. Uses the command that the
+# check "clippy" has saved.
+check_examples() {
+	in_tree "$TREE" python3 /doorbell/tools/lab/lib/examples.py /doorbell/rust/kernel_ext \
+		"/build/$(module_dir clippy)"
+}
+
 # The list of mutants fits the sources.
 check_mutants() {
 	in_tree "$TREE" python3 /doorbell/tools/mutants/mutants.py check /doorbell
@@ -141,7 +148,7 @@ check_man() {
 	bash -n "$BUILD/generated/completions/doorbell.bash"
 }
 
-CHECKS=(rustfmt clippy cargo_fmt cargo_clippy cargo_package checkpatch kernel_doc docs guarantees syzlang unsafe orderings mutants imports prose man)
+CHECKS=(rustfmt clippy examples cargo_fmt cargo_clippy cargo_package checkpatch kernel_doc docs guarantees syzlang unsafe orderings mutants imports prose man)
 
 run_checks() {
 	local check passed=0 failed=0

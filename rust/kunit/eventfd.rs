@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! KUnit suite of eventfds: the counter, and listeners.
+
+use kernel::macros::kunit_tests;
+
+#[kunit_tests(doorbell_eventfd)]
+mod eventfd {
+    use crate::kernel_ext::{
+        callback::impl_has_callbacks,
+        deferred::{
+            Deferred,
+            Run,
+            WorkItem, //
+        },
+        eventfd::{
+            EventFd,
+            EventFdQueue,
+            Listen,
+            Listener, //
+        },
+        kunit_support::{
+            eventfd,
+            Tally, //
+        }, //
+    };
+    use kernel::{
+        bindings::POLLIN,
+        prelude::*,
+        sync::Arc,
+        time::{
+            delay::udelay,
+            Delta, //
+        }, //
+    };
+
+    /// The calls of a listener.
+    struct Heard {
+        signals: Tally,
+        counts: Tally,
+        /// The sum of the masks.
+        masks: Tally,
+        hangups: Tally,
+    }
+
+    /// A listener that records its calls.
+    struct Recorder(Arc<Heard>);
+
+    impl Listen for Recorder {
+        fn signalled(&self, count: u64, mask: u32) {
+            self.0.counts.add(count);
+            self.0.masks.add(mask.into());
+            self.0.signals.add(1);
+        }
+
+        fn hung_up(&self) {
+            self.0.hangups.add(1);
+        }
+    }
+
+    impl Heard {
+        /// Returns the number of signals, and the sum of their counts.
+        fn signals(&self) -> (u64, u64) {
+            (self.signals.get(), self.counts.get())
+        }
+    }
+
+    fn listener(queue: EventFdQueue) -> Result<(Pin<KBox<Listener<Recorder>>>, Arc<Heard>)> {
+        let heard = Heard {
+            signals: Tally::new(),
+            counts: Tally::new(),
+            masks: Tally::new(),
+            hangups: Tally::new(),
+        };
+        let heard = Arc::new(heard, GFP_KERNEL)?;
+        let listener = Listener::new(queue, Recorder(heard.clone()));
+        Ok((KBox::pin_init(listener, GFP_KERNEL)?, heard))
+    }
+
+    fn signal(eventfd: &EventFd, times: u32) {
+        for _ in 0..times {
+            eventfd.signal(0);
+        }
+    }
+
+    /// The count that was consumed.
+    fn delivered(consumed: crate::kernel_ext::eventfd::Consumed) -> bool {
+        let mut delivered = false;
+        consumed.deliver(|| delivered = true);
+        delivered
+    }
+
+    #[test]
+    fn counter_is_read_and_peeked_at_under_the_guard() -> Result {
+        let Some(file) = eventfd(0) else {
+            return Ok(());
+        };
+        let (queue, eventfd) = (file.queue()?, file.eventfd()?);
+        assert_eq!(queue.eventfd().id(), eventfd.id());
+        signal(&eventfd, 3);
+        let mut guard = queue.lock();
+        let found = (
+            guard.peek(),
+            guard.peek(),
+            guard.read(),
+            guard.peek(),
+            guard.read(),
+        );
+        drop(guard);
+        assert_eq!(found, (Ok(3), Ok(3), 3, Ok(0), 0));
+        Ok(())
+    }
+
+    #[test]
+    fn listener_gets_the_signals_between_attach_and_detach() -> Result {
+        let Some(file) = eventfd(1) else {
+            return Ok(());
+        };
+        let (queue, eventfd) = (file.queue()?, file.eventfd()?);
+        let (listener, heard) = listener(file.queue()?)?;
+        assert!(listener.detach().is_err_and(|error| error == ENOENT));
+
+        signal(&eventfd, 2);
+        let mut before_ready = None;
+        let consumed = listener
+            .as_ref()
+            .attach(|| before_ready = Some(heard.signals()))?;
+        assert!(delivered(consumed));
+        assert_eq!(before_ready, Some((0, 0)));
+        assert_eq!(heard.signals(), (0, 0));
+
+        signal(&eventfd, 2);
+        assert_eq!(heard.signals(), (2, 2));
+        assert_eq!(heard.masks.get(), 2 * u64::from(POLLIN));
+        eventfd.signal(1 << 16);
+        assert_eq!(heard.masks.get(), 3 * u64::from(POLLIN) + (1 << 16));
+        assert_eq!(queue.lock().read(), 0);
+
+        assert!(!delivered(listener.detach()?));
+        signal(&eventfd, 1);
+        assert_eq!(heard.signals(), (3, 3));
+        assert_eq!(queue.lock().read(), 1);
+        assert_eq!(heard.hangups.get(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn eventfd_has_one_listener() -> Result {
+        let Some(file) = eventfd(2) else {
+            return Ok(());
+        };
+        let eventfd = file.eventfd()?;
+        let (first, heard) = listener(file.queue()?)?;
+        let (second, other) = listener(file.queue()?)?;
+        let busy = |listener: &Pin<KBox<Listener<Recorder>>>| {
+            let mut ready = false;
+            let result = listener.as_ref().attach(|| ready = true);
+            assert!(!ready);
+            result.is_err_and(|error| error == EBUSY)
+        };
+        assert!(!delivered(first.as_ref().attach(|| {})?));
+        assert!(busy(&first));
+        assert!(busy(&second));
+        // A listener that is dropped is detached.
+        drop(first);
+        assert!(!delivered(second.as_ref().attach(|| {})?));
+        signal(&eventfd, 1);
+        assert_eq!((heard.signals(), other.signals()), ((0, 0), (1, 1)));
+        Ok(())
+    }
+
+    #[test]
+    fn last_close_detaches_the_listener() -> Result {
+        let Some(file) = eventfd(3) else {
+            return Ok(());
+        };
+        let (queue, eventfd) = (file.queue()?, file.eventfd()?);
+        let (listener, heard) = listener(file.queue()?)?;
+        assert!(!delivered(listener.as_ref().attach(|| {})?));
+        assert_eq!(heard.hangups.get(), 0);
+        drop(file);
+        // A kernel thread leaves the close to a work item.
+        heard.hangups.wait_for(1);
+        assert!(listener.detach().is_err_and(|error| error == ENOENT));
+        signal(&eventfd, 1);
+        assert_eq!(heard.signals(), (0, 0));
+        assert_eq!(queue.lock().read(), 1);
+        assert_eq!(heard.hangups.get(), 1);
+        Ok(())
+    }
+
+    /// A thread that signals an eventfd.
+    #[pin_data(PinnedDrop)]
+    struct Signaller {
+        started: Tally,
+        signalled: Tally,
+        eventfd: EventFd,
+        #[pin]
+        work: Deferred<Self, WorkItem>,
+    }
+
+    impl_has_callbacks!(Signaller {
+        work: Deferred<Self, WorkItem>,
+    });
+
+    impl Run<WorkItem> for Signaller {
+        fn run(self: Pin<&Self>) {
+            self.started.add(1);
+            self.eventfd.signal(0);
+            self.signalled.add(1);
+        }
+    }
+
+    #[test]
+    fn guard_excludes_signals() -> Result {
+        let Some(file) = eventfd(4) else {
+            return Ok(());
+        };
+        let queue = file.queue()?;
+        let signaller = pin_init!(Signaller {
+            started: Tally::new(),
+            signalled: Tally::new(),
+            eventfd: file.eventfd()?,
+            work <- Deferred::new(),
+        }? Error);
+        let signaller = KBox::pin_init(signaller, GFP_KERNEL)?;
+        let guard = queue.lock();
+        Run::<WorkItem>::queue(signaller.as_ref());
+        // The other thread cannot start if it is on this CPU, where interrupts are off.
+        for _ in 0..1000 {
+            udelay(Delta::from_micros(10));
+            if signaller.started.get() != 0 {
+                udelay(Delta::from_micros(200));
+                break;
+            }
+        }
+        let found = (signaller.signalled.get(), guard.peek());
+        drop(guard);
+        assert_eq!(found, (0, Ok(0)));
+        signaller.signalled.wait_for(1);
+        assert_eq!(queue.lock().read(), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn semaphore_is_read_one_by_one() -> Result {
+        let Some(file) = eventfd(5) else {
+            return Ok(());
+        };
+        let (queue, eventfd) = (file.queue()?, file.eventfd()?);
+        signal(&eventfd, 3);
+        let mut guard = queue.lock();
+        let found = (guard.read(), guard.peek(), guard.read());
+        drop(guard);
+        assert_eq!(found, (1, Ok(2), 1));
+        // One is left for the listener, which takes one, and one that it leaves.
+        signal(&eventfd, 1);
+        let (listener, heard) = listener(file.queue()?)?;
+        assert!(delivered(listener.as_ref().attach(|| {})?));
+        assert_eq!(queue.lock().peek(), Ok(1));
+        signal(&eventfd, 1);
+        assert_eq!(heard.signals(), (1, 1));
+        assert!(delivered(listener.detach()?));
+        assert_eq!(queue.lock().peek(), Ok(0));
+        Ok(())
+    }
+}
