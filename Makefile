@@ -46,7 +46,7 @@ help:
 	@echo '                      injection, KUnit, ...; the first run builds that kernel'
 	@echo '  make model        - explore every interleaving of a line, and check that mutants fail'
 	@echo '  make mutants      - make single mistakes in the module; tests must find each'
-	@echo '                      T="values*": only these'
+	@echo '                      T="values*": only these; DURATION=200: stop after 200 seconds'
 	@echo '  make check        - run format, lint and documentation checks; FLAVOUR=7.2: lint the module for'
 	@echo '                      it; ARCH=arm64: lint the tools for it'
 	@echo '  make deb          - build the Debian packages doorbell-dkms, -tools and -dev in out/'
@@ -113,8 +113,9 @@ module:
 test:
 	@$(LAB) test $(foreach t,$(T),'$(t)') $(ARGS)
 
+# DURATION=200: no further one begins after that time.
 mutants:
-	@$(LAB) mutants $(foreach t,$(T),'$(t)') $(ARGS)
+	@$(LAB) mutants $(if $(findstring command,$(origin DURATION)),--duration '$(DURATION)') $(foreach t,$(T),'$(t)') $(ARGS)
 
 check shell model deb test-install crate:
 	@$(LAB) $@
