@@ -9,7 +9,7 @@
 #	BUILD/mutants/FLAVOUR/N/module		the module that is built from it
 #	BUILD/mutants/FLAVOUR/N/joined		the modules with the joined mistakes, and "key", "alone"
 #	BUILD/mutants/FLAVOUR/N/alone/NAME	the modules with one mistake, and "key"
-#	BUILD/mutants/FLAVOUR/tests/TEST	"HASH MS": the time of a test that passes without a mistake
+#	BUILD/mutants/FLAVOUR/tests/TEST	the time in ms that a test took when it passed last
 #	BUILD/mutants/FLAVOUR/results/NAME	"HASH VERDICT"
 MUTANTS=mutants/$FLAVOUR
 COPY=
@@ -139,6 +139,8 @@ build_alone() {
 mutant_guests() {
 	local n guests
 	guests=$(guest_count)
+	# The order matters in a fresh guest.
+	! grep -q '^none-' "$RUN/queue" || guests=1
 	n=$(wc -l <"$RUN/queue")
 	((n >= guests)) || guests=$n
 	rm -rf "$RUN"/{claims,results}
@@ -243,37 +245,22 @@ verdict() {
 	fi
 }
 
-# test_limits TEST...: prints TEST=LIMIT for each: three times the time that it takes without a mistake, and 20 s
+# test_limits TEST...: prints TEST=LIMIT for each: three times the time that it takes when it passes, and 20 s
 test_limits() {
-	local test hash ms
+	local test ms
 	for test; do
-		read -r hash ms <"$BUILD/$MUTANTS/tests/$test"
+		ms=$(cat "$BUILD/$MUTANTS/tests/$test" 2>/dev/null ||
+			cat "$BUILD/took-$FLAVOUR/${test%%:*}" 2>/dev/null || echo 10000)
 		echo "$test=$((ms * 3 / 1000 + 20))"
 	done
 }
 
-# baseline TEST...: measures the tests without a mistake, unless that was done. Prints those that fail.
-baseline() {
-	local test key ms dir
-	key=$(module_key)
+# keep_times NAME TEST...: stores the times of the tests that have passed
+keep_times() {
+	local dir=$RUN/results/$1 test
+	shift
 	for test; do
-		[[ $(cat "$BUILD/$MUTANTS/tests/$test" 2>/dev/null) == "$(mutant_key "$key" "$test") "* ]] ||
-			echo "none-$test /build/$COPY/joined 0 - $test=400"
-	done >"$RUN/queue"
-	[[ -s $RUN/queue ]] || return 0
-	say "running $(wc -l <"$RUN/queue") tests without a mistake ..."
-	mutant_guests
-	for test in $(sed -E 's/^none-([^ ]*).*/\1/' "$RUN/queue"); do
-		dir=$RUN/results/none-$test
-		[[ -e $RUN/claims/none-$test ]] || continue
-		if [[ $(verdict "none-$test" '' "$test") == survived ]]; then
-			ms=$(<"$dir/$test.ms")
-			echo "$(mutant_key "$key" "$test") $ms" >"$BUILD/$MUTANTS/tests/$test"
-		else
-			say "$test fails without a mistake: $(reason_of "$dir/$test")"
-			rm -f "$BUILD/$MUTANTS/tests/$test"
-			echo "$test"
-		fi
+		! grep -qsx '# exit status 0' "$dir/$test" || cp "$dir/$test.ms" "$BUILD/$MUTANTS/tests/$test"
 	done
 }
 
@@ -292,9 +279,15 @@ run_queue() {
 	for line in "${QUEUE[@]}"; do
 		name=${line%% *}
 		[[ -e $RUN/claims/$name ]] || continue
+		[[ $name != none-* ]] || continue
 		# shellcheck disable=SC2086
 		RESULT[$name]=$(verdict "$name" "$fresh" ${TESTS[$name]})
-		if [[ ${RESULT[$name]} == again ]]; then
+		# shellcheck disable=SC2086
+		keep_times "$name" ${TESTS[$name]}
+		# shellcheck disable=SC2086
+		if [[ $fresh && $(verdict "none-$name" '' ${TESTS[$name]}) != survived ]]; then
+			RESULT[$name]="unknown: its tests fail without the mistake"
+		elif [[ ${RESULT[$name]} == again ]]; then
 			AGAIN+=("$line")
 			RESULT[$name]="unknown: its failure is not confirmed, and the time was over"
 			[[ -z $fresh ]] || RESULT[$name]="unknown: no verdict of its tests"
@@ -307,7 +300,7 @@ run_queue() {
 
 # run_passes: runs the entries of the array QUEUE. Those without a verdict run once more, and then alone in fresh guests.
 run_passes() {
-	local line AGAIN=()
+	local line name AGAIN=()
 	say "running ${#QUEUE[@]} mutants ..."
 	run_queue ''
 	if ((${#AGAIN[@]} > 1)) && ! is_over; then
@@ -316,8 +309,10 @@ run_passes() {
 	fi
 	for line in "${AGAIN[@]}"; do
 		! is_over || break
-		QUEUE=("$line")
-		say "${line%% *}: once more, in a fresh guest"
+		name=${line%% *}
+		say "$name: once more, in a fresh guest"
+		# Without the mistake first.
+		QUEUE=("none-$name /build/$COPY/joined 0 - $(cut -d' ' -f5- <<<"$line")" "$line")
 		run_queue fresh
 	done
 }
@@ -325,7 +320,7 @@ run_passes() {
 # run_mutants [--duration SECONDS] [PATTERN...]: tests the mutants whose names match. After that time, no further one
 # begins; the next run continues.
 run_mutants() {
-	local name hash how number leaks tests test line wanted key joined_key error bad QUEUE=() NAMES=()
+	local name hash how number leaks tests line wanted key joined_key error QUEUE=() NAMES=()
 	local -A HOW=() TESTS=() KEY=() RESULT=() HASH=() LEAKS=()
 	MUTANTS_START=$SECONDS
 	if [[ ${1:-} == --duration ]]; then
@@ -352,19 +347,10 @@ run_mutants() {
 	if ((${#RESULT[@]} < ${#NAMES[@]})); then
 		joined_key=$({ module_key && cat "$SRC/tools/mutants"/mutants.*; } | sha)
 		build_joined "$joined_key" || return
-		# shellcheck disable=SC2046
-		bad=" $(baseline $(for name in "${NAMES[@]}"; do
-			[[ ${RESULT[$name]:-} ]] || tr ' ' '\n' <<<"${TESTS[$name]}"
-		done | sort -u) | tr '\n' ' ')"
 	fi
 	for name in "${NAMES[@]}"; do
 		[[ -z ${RESULT[$name]:-} ]] || continue
 		! is_over || break
-		for test in ${TESTS[$name]}; do
-			[[ $bad != *" $test "* ]] || RESULT[$name]="unknown: $test fails without the mistake"
-			[[ -e $BUILD/$MUTANTS/tests/$test ]] || RESULT[$name]=${RESULT[$name]:-unknown: the time was over}
-		done
-		[[ -z ${RESULT[$name]:-} ]] || continue
 		if [[ ${HOW[$name]} == alone ]] || grep -qx "$name" "$BUILD/$COPY/joined/alone"; then
 			HOW[$name]=-
 			if ! error=$(build_alone "$name" "$(echo "$(module_key) ${HASH[$name]}" | sha)"); then

@@ -17,14 +17,17 @@ verdict() (
 	say() { :; }
 	mutant_guests() {
 		rm -rf "$RUN"/{claims,results}
-		DIR=$RUN/results/name
-		mkdir -p "$RUN/claims/name" "$DIR"
-		echo "a line" >"$DIR/dmesg"
-		echo 0 >"$DIR/tainted"
+		for DIR in "$RUN/results/"{none-name,name}; do
+			mkdir -p "$RUN/claims/${DIR##*/}" "$DIR"
+			echo "a line" >"$DIR/dmesg"
+			echo 0 >"$DIR/tainted"
+			echo 500 >"$DIR/one.ms"
+			[[ $DIR == */name ]] || "${WITHOUT:-good}"
+		done
 		"${FAKES[GUESTS++]}"
 		echo "$GUESTS" >"$SCRATCH/guests"
 	}
-	mkdir -p "$RUN" "$BUILD/$MUTANTS/results"
+	mkdir -p "$RUN" "$BUILD/$MUTANTS"/{results,tests}
 	declare -A TESTS=([name]=one) KEY=([name]=key) RESULT=()
 	QUEUE=("name /modules 1 - one=20")
 	run_passes
@@ -66,6 +69,9 @@ check "tests that pass" gives '^survived$' 1 good
 check "a failed test kills if it passes without the mistake" gives '^killed by one: a$' 1 confirmed
 check "or if it fails in a fresh guest, too" gives '^killed by one: a$' 2 bad bad
 check "but not if it passes there" gives '^survived$' 2 bad good
+WITHOUT=bad
+check "nor if it fails there without the mistake" gives '^unknown: its tests fail without the mistake$' 2 bad bad
+WITHOUT=
 check "a hang kills" gives '^killed by one: it hangs$' 1 hang
 check "so does a crash" gives '^killed by one: exit status 139$' 1 crash
 check "and a test that cannot be killed" gives '^killed by one: it hangs in the kernel$' 1 stuck
@@ -82,6 +88,16 @@ check "what is unknown is not kept" test ! -e "$SCRATCH/build/mutants/amd64/resu
 check "nor is a mutant that has not run" gives '^$' 1 unclaimed
 gives '^survived$' 1 good
 check "a verdict is" grep -qx "key survived" "$SCRATCH/build/mutants/amd64/results/name"
+
+limits() (
+	export ARCH=amd64 FLAVOUR=amd64
+	LAB=$SCRATCH BUILD=$SCRATCH/build
+	. "$LAB_DIR/lib/mutants.sh"
+	mkdir -p "$BUILD/$MUTANTS/tests"
+	echo 5000 >"$BUILD/$MUTANTS/tests/one"
+	[[ $(test_limits one two | tr '\n' ' ') == "one=35 two=50 " ]]
+)
+check "the limit is three times the time of a test that passed, and 20 s" limits
 
 # The list, and the sources with joined mistakes.
 TOOL=$LAB_DIR/../mutants/mutants.py
