@@ -82,7 +82,9 @@ module_key() {
 keep_modules() {
 	rm -rf "$1" && mkdir -p "$1" &&
 	in_tree "$TREE" rsync -a --include='*/' --include='*.ko' --exclude='*' --prune-empty-dirs \
-		/build/module/ "/build/${1#"$BUILD/"}/"
+		/build/module/ "/build/${1#"$BUILD/"}/" &&
+	# Each load reads all of it.
+	in_tree "$TREE" strip --strip-debug "/build/${1#"$BUILD/"}/doorbell.ko"
 }
 
 # build_mutant NAME: builds the module from the copy
