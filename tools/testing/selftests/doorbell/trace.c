@@ -200,6 +200,34 @@ TEST_F(trace, deferred)
 		     "deliver line=32 hops=32 automasked=0;", last.text);
 }
 
+static void collect_deferred(void *arg, const char *text)
+{
+	char *deliveries = arg;
+
+	if (strstr(text, "deliver line=32") || strstr(text, "deliver line=33"))
+		sprintf(deliveries + strlen(deliveries), "%.15s;", text);
+}
+
+/* The worker, on this processor, delivers in the order in which an interrupt queued the lines. */
+TEST_F(trace, deferred_in_order)
+{
+	const unsigned int limit = 32;
+	int db = new_context(_metadata, limit + 2);
+	unsigned int context = context_of(_metadata, db), i;
+	char deliveries[64] = "";
+
+	for (i = 0; i < limit; i++)
+		link_lines(_metadata, db, i, db, i + 1);
+	link_lines(_metadata, db, limit - 1, db, limit + 1);
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 0));
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, db, limit).deliveries == 1 &&
+			     line_of(_metadata, db, limit + 1).deliveries == 1));
+	EXPECT_EQ(1, settled(_metadata, db, limit).deferred);
+	EXPECT_EQ(1, settled(_metadata, db, limit + 1).deferred);
+	EXPECT_EQ(0, each_event(_metadata, &self->tracer, context, collect_deferred, deliveries));
+	EXPECT_STREQ("deliver line=32;deliver line=33;", deliveries);
+}
+
 TEST_F(trace, mask)
 {
 	EXPECT_EQ(1, doorbell_mask(self->db, 0));
