@@ -70,6 +70,10 @@ check_arguments() {
 		[[ ${1:-} =~ ^[0-9]+([.][0-9]+)?$ ]] ||
 			die "the duration is '${1:-}'" "it is a number of seconds: make torture DURATION=60"
 		;;
+	mutants)
+		[[ ${1:-} != --duration || ${2:-} =~ ^[1-9][0-9]*$ ]] ||
+			die "the duration is '${2:-}'" "it is a number of seconds: make mutants DURATION=200"
+		;;
 	fuzz)
 		[[ ${1:-} =~ ^[0-9]+([.][0-9]+)?$ ]] ||
 			die "the duration is '${1:-}'" "it is a number of seconds: make fuzz DURATION=60"

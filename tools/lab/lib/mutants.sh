@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
-# make mutants: makes one mistake of tools/mutants/mutants.txt at a time in a copy of the
-# sources, builds the module, and runs the tests that must find it. A result stays until
-# its entry, the file of the mistake or one of its tests changes.
+# make mutants: makes each single mistake of tools/mutants/mutants.txt in a copy of the sources, and runs the tests that
+# must find it. Most mistakes are joined in one module, whose parameter "mutant" chooses one of them; so one build and
+# one boot serve many. The others have a module of their own. A result stays until its entry, the file of the mistake or
+# one of its tests changes.
 #
 #	BUILD/mutants/FLAVOUR/N/src		the copy; runs in parallel have different N
 #	BUILD/mutants/FLAVOUR/N/module		the module that is built from it
+#	BUILD/mutants/FLAVOUR/N/joined		the modules with the joined mistakes, and "key", "alone"
+#	BUILD/mutants/FLAVOUR/N/alone/NAME	the modules with one mistake, and "key"
+#	BUILD/mutants/FLAVOUR/tests/TEST	the time in ms that a test took when it passed last
 #	BUILD/mutants/FLAVOUR/results/NAME	"HASH VERDICT"
 MUTANTS=mutants/$FLAVOUR
 COPY=
 
-# The time limit of a test in seconds of the guest's clock.
-MUTANT_LIMIT=120
+# The time in seconds after which no further mutant begins, or 0.
+MUTANTS_SECONDS=0
 
 mutants_py() {
 	in_tree "$TREE" python3 /doorbell/tools/mutants/mutants.py "$@"
@@ -20,7 +24,7 @@ mutants_py() {
 # choose_copy: chooses a copy that no other run uses
 choose_copy() {
 	local n=0 fd
-	mkdir -p "$BUILD/$MUTANTS/results"
+	mkdir -p "$BUILD/$MUTANTS"/{results,tests}
 	while [[ -z $COPY ]]; do
 		n=$((n + 1))
 		exec {fd}>>"$BUILD/$MUTANTS/$n.lock" || return
@@ -47,119 +51,219 @@ mount_mutants() {
 	mount --bind "$dir/module" "$TREE/build/module"
 }
 
+# sources_of TEST: prints the files of a test
+sources_of() {
+	local name=${1%%:*}
+	case $name in
+	sample_*)	find "$SRC/samples/${name#sample_}" -type f | sort ;;
+	*)		echo "$SRC/tools/testing/selftests/doorbell/${name%_32}.c" ;;
+	esac
+}
+
 # mutant_key HASH TEST...: prints the hash of an entry with its tests, and of the version of
 # the rules for verdicts
 mutant_key() {
-	local test hash=$1 files=()
+	local test hash=$1
 	shift
-	for test; do
-		files+=("$SRC/tools/testing/selftests/doorbell/${test%_32}.c")
-	done
-	{ echo "2 $hash" && cat "${files[@]}"; } | sha
+	{
+		echo "3 $hash"
+		for test; do
+			sources_of "$test" | xargs cat
+		done
+	} | sha
 }
 
-# run_once TEST...: runs the tests in a guest, and prints "passed TEST=MS ...", "killed by ...",
-# or "unknown: ..." if the guest or a test gave no verdict. BASE has the times of a run
-# without a mistake, TEST=MS.
-run_once() {
-	local test p f took base log killers=() silent=() times=()
-	rm -rf "$RUN"/{ktap,claims,done,queue,1,1.result}
-	SELECTED=("$@")
-	make_queue
-	boot 1 env LIMIT="$MUTANT_LIMIT" LOAD=0 /doorbell/tools/lab/guest/test \
-		</dev/null >"$RUN/log/guest-1.log" 2>&1
-	for test; do
-		took=$(cat "$RUN/done/$test" 2>/dev/null)
-		times+=("$test=${took:-0}")
-		p=0 f=1
-		[[ ! -s $RUN/ktap/$test ]] || read -r p f < <(count_ktap "$RUN/ktap/$test")
-		if grep -qs '^not ok ' "$RUN/ktap/$test"; then
-			killers+=("$test")
-		elif ((f || p == 0)); then
-			# A test that has ended much sooner without the mistake hangs.
-			base=$(tr ' ' '\n' <<<"${BASE:-}" | sed -n "s/^$test=//p")
-			if [[ $OUTCOME == ended && $base ]] && ((base < MUTANT_LIMIT * 1000 / 4)) &&
-				grep -qs '^# stopped: ' "$RUN/ktap/$test"; then
-				killers+=("$test")
-			else
-				silent+=("$test")
-			fi
+# module_key: prints the hash of the module's sources
+module_key() {
+	(cd "$SRC" && find rust include Kbuild -type f | sort | xargs cat | sha)
+}
+
+# keep_modules DIRECTORY: moves the modules that were built last there
+keep_modules() {
+	rm -rf "$1" && mkdir -p "$1" &&
+	in_tree "$TREE" rsync -a --include='*/' --include='*.ko' --exclude='*' --prune-empty-dirs \
+		/build/module/ "/build/${1#"$BUILD/"}/" &&
+	# Each load reads all of it.
+	in_tree "$TREE" strip --strip-debug "/build/${1#"$BUILD/"}/doorbell.ko"
+}
+
+# build_mutant NAME: builds the module from the copy
+build_mutant() {
+	make_module module CONFIG_SAMPLE_DOORBELL=m CONFIG_TEST_DOORBELL=m >"$RUN/log/mutant-$1.log" 2>&1
+}
+
+revert_mutants() {
+	mutants_py revert "/build/$COPY/src" "/build/$COPY/original"
+}
+
+# build_joined KEY: builds the module with all mistakes that can be joined. Those that do not build there are left
+# out, for modules of their own.
+build_joined() {
+	local dir=$BUILD/$COPY/joined log=$RUN/log/mutant-joined.log try more alone=()
+	[[ $(cat "$dir/key" 2>/dev/null) != "$1" ]] || return 0
+	say "building the module with the joined mistakes ..."
+	for try in 1 2 3 4 5 6; do
+		mutants_py join "/build/$COPY/src" "${alone[@]}" || return
+		if build_mutant joined; then
+			revert_mutants
+			keep_modules "$dir" && printf '%s\n' "${alone[@]}" >"$dir/alone" && echo "$1" >"$dir/key"
+			return
+		fi
+		cp "$log" "$BUILD/$COPY/log"
+		mapfile -t more < <(mutants_py blame "/build/$COPY/src" "/build/$COPY/log")
+		revert_mutants
+		[[ ${more[0]:-} ]] || break
+		say "alone, as they cannot be joined: ${more[*]}"
+		alone+=("${more[@]}")
+	done
+	say "the joined module does not build; the end of $log:"
+	tail -n 25 "$log" >&2
+	return 1
+}
+
+# build_alone NAME KEY: builds the module with one mistake. Prints the error if that fails.
+build_alone() {
+	local name=$1 dir=$BUILD/$COPY/alone/$1 rc=0
+	[[ $(cat "$dir/key" 2>/dev/null) != "$2" ]] || return 0
+	say "$name: building a module of its own ..."
+	mutants_py apply "/build/$COPY/src" "$name" || return
+	if build_mutant "$name"; then
+		keep_modules "$dir" && echo "$2" >"$dir/key"
+	else
+		grep -m 1 -E '^error|: error: ' "$RUN/log/mutant-$name.log"
+		rc=1
+	fi
+	revert_mutants
+	return $rc
+}
+
+# mutant_guests: runs the entries of the queue in guests
+mutant_guests() {
+	local n guests
+	guests=$(guest_count)
+	# The order matters in a fresh guest.
+	! grep -q '^none-' "$RUN/queue" || guests=1
+	n=$(wc -l <"$RUN/queue")
+	((n >= guests)) || guests=$n
+	rm -rf "$RUN"/{claims,results}
+	mkdir -p "$RUN"/{claims,results}
+	for ((n = 1; n <= guests; n++)); do
+		mutant_guest "$n" </dev/null >"$RUN/log/guest-$n.log" 2>&1 &
+	done
+	wait
+}
+
+# is_over: succeeds if no further mutant may begin
+is_over() {
+	((MUTANTS_SECONDS && SECONDS - MUTANTS_START >= MUTANTS_SECONDS))
+}
+
+# mutant_guest N: boots guest N until no entry of the queue is left
+mutant_guest() {
+	local left name watch
+	while [[ $(find "$RUN/claims" -mindepth 1 | wc -l) -lt $(wc -l <"$RUN/queue") ]] && ! is_over; do
+		left=$((MUTANTS_SECONDS ? MUTANTS_SECONDS - (SECONDS - MUTANTS_START) : 0))
+		end_stuck "$1" &
+		watch=$!
+		boot "$1" env CONTROL="/build/$COPY/joined" BAD="$BAD" SECONDS_LEFT="$left" /doorbell/tools/lab/guest/mutants
+		kill "$watch" 2>/dev/null
+		wait "$watch" 2>/dev/null
+		[[ -s $RUN/$1/current ]] || { [[ $OUTCOME == ended ]] && continue || break; }
+		name=$(<"$RUN/$1/current")
+		mkdir -p "$RUN/results/$name"
+		cp "$RUN/$1/console.log" "$RUN/results/$name/console.log"
+		echo "$OUTCOME" >"$RUN/results/$name/outcome"
+	done
+}
+
+# end_stuck N: ends guest N if it has a test that cannot be killed
+end_stuck() {
+	local name
+	while sleep 1; do
+		name=$(cat "$RUN/$1/current" 2>/dev/null)
+		if [[ $name && -e $RUN/results/$name/stuck ]]; then
+			kill -KILL "$(<"$RUN/$1/qemu.pid")"
+			return
 		fi
 	done
-	log=$RUN/1/dmesg
-	[[ -s $log ]] || log=$RUN/1/console.log
-	if grep -qsE "$BAD" "$log"; then
-		echo "killed by ${killers[*]:-the kernel log}: the kernel complained"
-	elif ((${#killers[@]})); then
-		echo "killed by ${killers[*]}: $(sed -nE 's/^not ok [0-9]+ ([^ ]*).*/\1/p' "${killers[@]/#/$RUN/ktap/}" |
-			sort -u | head -n 3 | tr '\n' ' ')"
-	elif [[ $OUTCOME != ended ]]; then
-		echo "unknown: the guest $OUTCOME"
-	elif ((${#silent[@]})); then
-		echo "unknown: no verdict of ${silent[*]}"
-	elif ! check_log "$RUN/1" >/dev/null 2>&1; then
-		echo "killed by the kernel log: the kernel is tainted"
+}
+
+# reason_of FILE: prints the first failed cases of a test, or how it ended
+reason_of() {
+	if grep -q '^not ok ' "$1"; then
+		sed -nE 's/^not ok [0-9]+ ([^ ]*).*/\1/p' "$1" | head -n 3 | tr '\n' ' ' | sed 's/ $//'
+	elif grep -q '^# stopped: ' "$1"; then
+		echo "it hangs"
 	else
-		echo "passed ${times[*]}"
+		tail -n 1 "$1" | sed 's/^# //'
 	fi
 }
 
-# run_twice TEST...: as run_once, but tries a second time if the first one gives no verdict
-run_twice() {
-	local result
-	result=$(run_once "$@")
-	[[ $result != unknown* ]] || result=$(run_once "$@")
-	echo "$result"
-}
-
-# baseline_key TEST...: prints the hash of the module's sources with the tests
-baseline_key() {
-	mutant_key "$(cd "$SRC" && find rust include Kbuild -type f | sort | xargs cat | sha)" "$@"
-}
-
-# baseline TEST...: sets BASE to the times of the tests without a mistake. Fails, with the
-# reason in BASE, unless they pass. A pass stays until the sources or the tests change.
-baseline() {
-	local key file
-	key=$(baseline_key "$@")
-	file=$BUILD/$MUTANTS/baseline/$(echo "$*" | sha)
-	BASE=$(cat "$file" 2>/dev/null)
-	if [[ ${BASE%% *} == "$key" ]]; then
-		BASE=${BASE#* }
+# verdict NAME FRESH TEST...: prints the verdict on a mutant whose results are there: "killed by ...", "survived",
+# or "again" if it must run in a fresh guest. With FRESH it has: a test that fails then fails because of the mistake.
+verdict() {
+	local dir=$RUN/results/$1 fresh=$2 test status log
+	shift 2
+	if [[ -e $dir/stuck ]]; then
+		echo "killed by $(<"$dir/stuck"): it hangs in the kernel"
 		return
 	fi
-	BASE=
-	if ! make_module module CONFIG_TEST_DOORBELL=m >"$RUN/log/mutant-none.log" 2>&1; then
-		BASE="the module does not build"
-		return 1
+	log=$dir/dmesg
+	[[ -s $log ]] || log=$dir/console.log
+	if grep -qsE "$BAD" "$log"; then
+		echo "killed by the kernel log: $(grep -m 1 -oE "($BAD).*" "$log" | tr -d '\r' | cut -c 1-80)"
+		return
 	fi
-	BASE=$(run_twice "$@")
-	[[ $BASE == passed* ]] || return
-	mkdir -p "${file%/*}"
-	echo "$key $BASE" >"$file"
-}
-
-# mutant_verdict TEST...: runs the tests in a guest, and prints "killed by ...", "survived"
-# or "unknown: ..."
-mutant_verdict() {
-	local result
-	result=$(run_twice "$@")
-	[[ $result != passed* ]] || result=survived
-	echo "$result"
-}
-
-# test_mutant NAME TEST...: prints the verdict on a mutant
-test_mutant() {
-	local name=$1 BASE=
-	shift
-	baseline "$@" || { echo "unknown: without the mistake: $BASE" && return; }
-	mutants_py apply "/build/$COPY/src" "$name" || return
-	if make_module module CONFIG_TEST_DOORBELL=m >"$RUN/log/mutant-$name.log" 2>&1; then
-		mutant_verdict "$@"
+	if [[ ! -e $dir/done ]]; then
+		[[ $fresh ]] && echo "killed by a guest that $(<"$dir/outcome")" || echo again
+		return
+	fi
+	if [[ -e $dir/not-loaded ]]; then
+		[[ $fresh ]] && echo "killed by insmod: $(tail -n 1 "$dir/insmod")" || echo again
+		return
+	fi
+	for test; do
+		[[ -s $dir/$test ]] || break
+		status=$(sed -n 's/^# exit status //p' "$dir/$test")
+		[[ ${status:-1} != 0 ]] || ! grep -q '^# stopped: ' "$dir/$test" || status=1
+		[[ ${status:-1} != 0 ]] || continue
+		if [[ $fresh || -e $dir/confirmed ]]; then
+			echo "killed by $test: $(reason_of "$dir/$test")"
+		else
+			echo again
+		fi
+		return
+	done
+	if [[ -s $dir/leaks ]]; then
+		echo "killed by kmemleak: $(grep -c '^unreferenced' "$dir/leaks") objects"
+	elif [[ -e $dir/in-use ]]; then
+		[[ $fresh ]] && echo "killed by rmmod: the module is in use" || echo again
+	elif (($(cat "$dir/tainted") & ~TAINT)); then
+		[[ $fresh ]] && echo "killed by the kernel's taint: $(<"$dir/tainted")" || echo again
+	elif [[ ! -s $dir/${!#} ]]; then
+		echo again
 	else
-		echo "did not build: $(grep -m 1 '^error' "$RUN/log/mutant-$name.log")"
+		echo survived
 	fi
-	mutants_py revert "/build/$COPY/src" "/build/$COPY/original" "$name"
+}
+
+# test_limits TEST...: prints TEST=LIMIT for each: three times the time that it takes when it passes, and 20 s
+test_limits() {
+	local test ms
+	for test; do
+		ms=$(cat "$BUILD/$MUTANTS/tests/$test" 2>/dev/null ||
+			cat "$BUILD/took-$FLAVOUR/${test%%:*}" 2>/dev/null || echo 10000)
+		echo "$test=$((ms * 3 / 1000 + 20))"
+	done
+}
+
+# keep_times NAME TEST...: stores the times of the tests that have passed
+keep_times() {
+	local dir=$RUN/results/$1 test
+	shift
+	for test; do
+		! grep -qsx '# exit status 0' "$dir/$test" || cp "$dir/$test.ms" "$BUILD/$MUTANTS/tests/$test"
+	done
 }
 
 # keep_result NAME RESULT: stores the result, "HASH VERDICT", unless it is unknown
@@ -167,35 +271,123 @@ keep_result() {
 	[[ $2 == *" unknown:"* ]] || echo "$2" >"$BUILD/$MUTANTS/results/$1"
 }
 
-# run_mutants [PATTERN...]: tests the mutants whose names match
+# run_queue FRESH: runs the entries of the array QUEUE, and sets RESULT[NAME] of those that have a verdict. AGAIN has
+# those that must run in a fresh guest.
+run_queue() {
+	local fresh=$1 line name
+	AGAIN=()
+	printf '%s\n' "${QUEUE[@]}" >"$RUN/queue"
+	mutant_guests
+	for line in "${QUEUE[@]}"; do
+		name=${line%% *}
+		[[ -e $RUN/claims/$name ]] || continue
+		[[ $name != none-* ]] || continue
+		# shellcheck disable=SC2086
+		RESULT[$name]=$(verdict "$name" "$fresh" ${TESTS[$name]})
+		# shellcheck disable=SC2086
+		keep_times "$name" ${TESTS[$name]}
+		# shellcheck disable=SC2086
+		if [[ $fresh && $(verdict "none-$name" '' ${TESTS[$name]}) != survived ]]; then
+			RESULT[$name]="unknown: its tests fail without the mistake"
+		elif [[ ${RESULT[$name]} == again ]]; then
+			AGAIN+=("$line")
+			RESULT[$name]="unknown: its failure is not confirmed, and the time was over"
+			[[ -z $fresh ]] || RESULT[$name]="unknown: no verdict of its tests"
+		else
+			keep_result "$name" "${KEY[$name]} ${RESULT[$name]}"
+			say "$name: ${RESULT[$name]}"
+		fi
+	done
+}
+
+# run_passes: runs the entries of the array QUEUE. Those without a verdict run once more, and then alone in fresh guests.
+run_passes() {
+	local line name AGAIN=()
+	say "running ${#QUEUE[@]} mutants ..."
+	run_queue ''
+	if ((${#AGAIN[@]} > 1)) && ! is_over; then
+		QUEUE=("${AGAIN[@]}")
+		run_queue ''
+	fi
+	for line in "${AGAIN[@]}"; do
+		! is_over || break
+		name=${line%% *}
+		say "$name: once more, in a fresh guest"
+		# Without the mistake first.
+		QUEUE=("none-$name /build/$COPY/joined 0 - $(cut -d' ' -f5- <<<"$line")" "$line")
+		run_queue fresh
+	done
+}
+
+# run_mutants [--duration SECONDS] [PATTERN...]: tests the mutants whose names match. After that time, no further one
+# begins; the next run continues.
 run_mutants() {
-	local name hash tests key result wanted=("$@") total=0 score
-	local -A count=([killed]=0 [survived]=0 [did]=0 [unknown]=0)
+	local name hash how number leaks tests line wanted key joined_key error QUEUE=() NAMES=()
+	local -A HOW=() TESTS=() KEY=() RESULT=() HASH=() LEAKS=()
+	MUTANTS_START=$SECONDS
+	if [[ ${1:-} == --duration ]]; then
+		MUTANTS_SECONDS=$2
+		shift 2
+	fi
+	wanted=("$@")
 	setup && build || return
 	mount_mutants || die "cannot mount the copy of the sources"
 	prepare_guest
-	while read -r name hash tests; do
+	while read -r name hash how number leaks tests; do
 		# shellcheck disable=SC2034 # selected uses it
 		SELECTED=("${wanted[@]}")
 		selected "$name" || continue
+		NAMES+=("$name")
+		HOW[$name]=$how TESTS[$name]=$tests HASH[$name]=$hash LEAKS[$name]=$leaks
+		[[ $how == alone ]] || HOW[$name]=$number
 		# shellcheck disable=SC2086
-		key=$(mutant_key "$hash" $tests)
-		result=$(cat "$BUILD/$MUTANTS/results/$name" 2>/dev/null)
-		if [[ ${result%% *} != "$key" ]]; then
-			# shellcheck disable=SC2086
-			result=$(test_mutant "$name" $tests)
-			[[ -n $result ]] || die "$name was interrupted" "make mutants continues with it"
-			result="$key $result"
-			keep_result "$name" "$result"
-		fi
-		result=${result#* }
-		say "$name: $result"
-		result=${result%% *}
-		((++count[${result%:}], ++total))
+		KEY[$name]=$(mutant_key "$hash" $tests)
+		line=$(cat "$BUILD/$MUTANTS/results/$name" 2>/dev/null)
+		[[ ${line%% *} != "${KEY[$name]}" ]] || RESULT[$name]=${line#* }
 	done < <(mutants_py list /doorbell "$FLAVOUR")
+	((${#NAMES[@]})) || die "no mutant is called ${wanted[*]}" "see tools/mutants/mutants.txt"
+	if ((${#RESULT[@]} < ${#NAMES[@]})); then
+		joined_key=$({ module_key && cat "$SRC/tools/mutants"/mutants.*; } | sha)
+		build_joined "$joined_key" || return
+	fi
+	for name in "${NAMES[@]}"; do
+		[[ -z ${RESULT[$name]:-} ]] || continue
+		! is_over || break
+		if [[ ${HOW[$name]} == alone ]] || grep -qx "$name" "$BUILD/$COPY/joined/alone"; then
+			HOW[$name]=-
+			if ! error=$(build_alone "$name" "$(echo "$(module_key) ${HASH[$name]}" | sha)"); then
+				RESULT[$name]="did not build: $error"
+				continue
+			fi
+			key=/build/$COPY/alone/$name
+		else
+			key=/build/$COPY/joined
+		fi
+		# shellcheck disable=SC2086
+		QUEUE+=("$name $key ${HOW[$name]} ${LEAKS[$name]} $(test_limits ${TESTS[$name]} | tr '\n' ' ')")
+	done
+	((${#QUEUE[@]} == 0)) || run_passes
 	give_back
-	((total)) || die "no mutant is called ${wanted[*]}" "see tools/mutants/mutants.txt"
-	score=$((100 * count[killed] / total))
-	echo "$total mutants: ${count[killed]} killed, ${count[survived]} survived, ${count[did]} did not build, ${count[unknown]} unknown; score $score %"
-	((count[killed] == total))
+	report_mutants
+}
+
+# report_mutants: prints the verdicts that are no kill, and the score
+report_mutants() {
+	local name verdict total=${#NAMES[@]} left=0
+	local -A count=([killed]=0 [survived]=0 [did]=0 [unknown]=0)
+	for name in "${NAMES[@]}"; do
+		if [[ -z ${RESULT[$name]:-} ]]; then
+			((++left))
+			continue
+		fi
+		verdict=${RESULT[$name]%% *}
+		verdict=${verdict%:}
+		((++count[$verdict]))
+		[[ $verdict == killed ]] || echo "$name: ${RESULT[$name]}"
+	done
+	echo "$(mutants_py equivalent | wc -l) entries are equivalent, and did not run"
+	((left == 0)) || echo "$left of $total mutants have not run yet; the same command continues"
+	total=$((total - left))
+	echo "$total mutants: ${count[killed]} killed, ${count[survived]} survived, ${count[did]} did not build, ${count[unknown]} unknown; score $((total ? 100 * count[killed] / total : 0)) %"
+	((left == 0 && count[killed] == total))
 }

@@ -1,89 +1,136 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# Tests the verdicts of "make mutants", with a fake guest: only a failed test, a hang or a
-# complaint of the kernel kills a mutant, and only if the tests pass without it.
+# Tests the verdicts of "make mutants", with fake guests: a test that fails kills a mutant if it passes in the same guest
+# without the mistake, or if it fails in a fresh guest, too.
 # shellcheck disable=SC1091,SC2030,SC2031,SC2034,SC2317 # the fakes are for sourced code
 . "$(dirname "$0")/lib.sh"
 
-# verdict FAKE...: prints the verdict; the fakes are functions, one for each boot in turn,
-# the first one for the run without a mistake
+# verdict FAKE...: prints the verdict; the fakes are functions, one for each guest in turn
 verdict() (
 	export ARCH=amd64 FLAVOUR=amd64
 	LAB=$SCRATCH BUILD=$SCRATCH/build RUN=$SCRATCH/run SRC=$SCRATCH/src OUTCOME=
-	rm -rf "$RUN"
-	mkdir -p "$RUN/log" "$SRC"/{rust,include} "$SRC/tools/testing/selftests/doorbell"
-	echo source | tee "$SRC/Kbuild" >"$SRC/rust/a.rs"
-	echo test >"$SRC/tools/testing/selftests/doorbell/one.c"
 	for lib in guest tests mutants; do
 		# shellcheck source=/dev/null
 		. "$LAB_DIR/lib/$lib.sh"
 	done
-	FAKES=("$@")
-	echo 0 >"$SCRATCH/boots"
-	sha() { sha256sum | cut -c1-16; }
+	FAKES=("$@") GUESTS=0 MUTANTS_START=0
 	say() { :; }
-	make_queue() { mkdir -p "$RUN"/{ktap,done}; }
-	make_module() { :; }
-	mutants_py() { :; }
-	boot() {
-		local n
-		n=$(<"$SCRATCH/boots")
-		echo $((n + 1)) >"$SCRATCH/boots"
-		mkdir -p "$RUN/1"
-		echo 0 >"$RUN/1/tainted"
-		echo "a line" >"$RUN/1/dmesg"
-		OUTCOME=ended
-		"${FAKES[n]}"
+	mutant_guests() {
+		rm -rf "$RUN"/{claims,results}
+		for DIR in "$RUN/results/"{none-name,name}; do
+			mkdir -p "$RUN/claims/${DIR##*/}" "$DIR"
+			echo "a line" >"$DIR/dmesg"
+			echo 0 >"$DIR/tainted"
+			echo 500 >"$DIR/one.ms"
+			[[ $DIR == */name ]] || "${WITHOUT:-good}"
+		done
+		"${FAKES[GUESTS++]}"
+		echo "$GUESTS" >"$SCRATCH/guests"
 	}
-	mkdir -p "$BUILD/$MUTANTS/results"
-	result=$(test_mutant name one)
-	keep_result name "key $result"
-	echo "$result"
+	mkdir -p "$RUN" "$BUILD/$MUTANTS"/{results,tests}
+	declare -A TESTS=([name]=one) KEY=([name]=key) RESULT=()
+	QUEUE=("name /modules 1 - one=20")
+	run_passes
+	echo "${RESULT[name]}"
 )
 
-# ktap MS LINE...: the test wrote these lines
+# ktap LINE...: the test wrote these lines, and the mutant has run
 ktap() {
-	echo "$1" >"$RUN/done/one"
-	shift
-	printf '%s\n' "$@" >"$RUN/ktap/one"
+	printf '%s\n' "$@" >"$DIR/one"
+	: >"$DIR/done"
 }
-good() { ktap 500 1..1 "ok 1 a" "# exit status 0"; }
-slow() { ktap 60000 1..1 "ok 1 a" "# exit status 0"; }
-bad() { ktap 500 1..1 "not ok 1 a" "# exit status 1"; }
-hang() { ktap 120000 1..1 "# stopped: it did not end within 120 s" "# exit status 124"; }
-nothing() { :; }
-partial() { ktap 500 1..2 "ok 1 a"; }
-died() { OUTCOME=died; }
-stopped() { hang; OUTCOME=stopped; }
-panics() { OUTCOME=died; rm "$RUN/1/dmesg"; echo "Kernel panic - not syncing" >"$RUN/1/console.log"; }
-warns() { good; echo "WARNING: planted" >"$RUN/1/dmesg"; }
+good() { ktap 1..1 "ok 1 a" "# exit status 0"; }
+bad() { ktap 1..1 "not ok 1 a" "# exit status 1"; }
+confirmed() { bad && : >"$DIR/confirmed"; }
+hang() { ktap 1..1 "# stopped: it did not end within 20 s" "# exit status 137" && : >"$DIR/confirmed"; }
+crash() { ktap 1..1 "# exit status 139" && : >"$DIR/confirmed"; }
+nothing() { : >"$DIR/done"; }
+unclaimed() { rmdir "$RUN/claims/name"; }
+died() { echo died >"$DIR/outcome"; rm "$DIR/dmesg"; echo "a line" >"$DIR/console.log"; }
+panics() { died; echo "Kernel panic - not syncing" >"$DIR/console.log"; }
+stuck() { echo one >"$DIR/stuck"; }
+warns() { good; echo "WARNING: planted" >"$DIR/dmesg"; }
+leaks() { good; echo "unreferenced object" >"$DIR/leaks"; }
+in_use() { good; : >"$DIR/in-use"; }
+tainted() { good; echo 512 >"$DIR/tainted"; }
+refused() { : >"$DIR/not-loaded"; : >"$DIR/done"; echo "insmod: cannot" >"$DIR/insmod"; }
 
-# gives PATTERN BOOTS FAKE...: succeeds if the verdict matches, after this many boots
+# gives PATTERN GUESTS FAKE...: succeeds if the verdict matches, after this many guests
 gives() {
-	local pattern=$1 boots=$2 out
+	local pattern=$1 guests=$2 out
 	shift 2
-	[[ ${KEEP:-} ]] || rm -rf "$SCRATCH/build"
+	rm -rf "$SCRATCH"/{build,run}
 	out=$(verdict "$@")
 	[[ $out =~ $pattern ]] || { echo "it gives '$out', not '$pattern'" && return 1; }
-	[[ $(<"$SCRATCH/boots") == "$boots" ]] || { echo "$(<"$SCRATCH/boots") boots, not $boots" && return 1; }
+	[[ $(<"$SCRATCH/guests") == "$guests" ]] || { echo "$(<"$SCRATCH/guests") guests, not $guests" && return 1; }
 }
 
-check "tests that pass" gives '^survived$' 2 good good
-check "a failed test kills" gives '^killed by one: a' 2 good bad
-check "a complaint of the kernel kills" gives '^killed by the kernel log' 2 good warns
-check "so does a panic" gives '^killed by the kernel log' 2 good panics
-check "a guest that dies does not, and is tried again" gives '^unknown: the guest died$' 3 good died died
-check "nor does one that is stopped" gives '^unknown: the guest stopped$' 3 good stopped stopped
-check "nor a test without output" gives '^unknown: no verdict of one$' 3 good nothing nothing
-check "nor output that is cut off" gives '^unknown: no verdict of one$' 3 good partial partial
-check "the second try counts" gives '^killed by one' 3 good died bad
-check "a hang kills if the test is quick without the mistake" gives '^killed by one' 2 good hang
-check "but not if it is slow" gives '^unknown: no verdict of one$' 3 slow hang hang
-check "tests that fail without the mistake" gives '^unknown: without the mistake: killed by one' 1 bad bad
-check "a guest that dies without it" gives '^unknown: without the mistake: unknown: the guest died' 2 died died
+check "tests that pass" gives '^survived$' 1 good
+check "a failed test kills if it passes without the mistake" gives '^killed by one: a$' 1 confirmed
+check "or if it fails in a fresh guest, too" gives '^killed by one: a$' 2 bad bad
+check "but not if it passes there" gives '^survived$' 2 bad good
+WITHOUT=bad
+check "nor if it fails there without the mistake" gives '^unknown: its tests fail without the mistake$' 2 bad bad
+WITHOUT=
+check "a hang kills" gives '^killed by one: it hangs$' 1 hang
+check "so does a crash" gives '^killed by one: exit status 139$' 1 crash
+check "and a test that cannot be killed" gives '^killed by one: it hangs in the kernel$' 1 stuck
+check "a complaint of the kernel kills" gives '^killed by the kernel log: WARNING: planted$' 1 warns
+check "so does a panic" gives '^killed by the kernel log: Kernel panic' 1 panics
+check "and a leak" gives '^killed by kmemleak: 1 objects$' 1 leaks
+check "a guest that dies once does not" gives '^survived$' 2 died good
+check "one that dies twice does" gives '^killed by a guest that died$' 2 died died
+check "a module that cannot be unloaded kills" gives '^killed by rmmod' 2 in_use in_use
+check "so does a taint" gives '^killed by the kernel.s taint: 512$' 2 tainted tainted
+check "and a module that cannot be loaded" gives '^killed by insmod: insmod: cannot$' 2 refused refused
+check "a test without output" gives '^unknown: no verdict of its tests$' 2 nothing nothing
 check "what is unknown is not kept" test ! -e "$SCRATCH/build/mutants/amd64/results/name"
-gives '^survived$' 2 good good
+check "nor is a mutant that has not run" gives '^$' 1 unclaimed
+gives '^survived$' 1 good
 check "a verdict is" grep -qx "key survived" "$SCRATCH/build/mutants/amd64/results/name"
-KEEP=1
-check "the run without the mistake is kept" gives '^killed by one' 1 bad
+
+limits() (
+	export ARCH=amd64 FLAVOUR=amd64
+	LAB=$SCRATCH BUILD=$SCRATCH/build
+	. "$LAB_DIR/lib/mutants.sh"
+	mkdir -p "$BUILD/$MUTANTS/tests"
+	echo 5000 >"$BUILD/$MUTANTS/tests/one"
+	[[ $(test_limits one two | tr '\n' ' ') == "one=35 two=50 " ]]
+)
+check "the limit is three times the time of a test that passed, and 20 s" limits
+
+# The list, and the sources with joined mistakes.
+TOOL=$LAB_DIR/../mutants/mutants.py
+ROOT=$SCRATCH/root
+mkdir -p "$ROOT/rust/bindings" "$ROOT/tools"
+joined() {
+	printf '%s\n' 'impl A {' '    fn f(&self) -> u32 {' '        1' '    }' '}' >"$ROOT/rust/a.rs"
+	printf '%s\n' 'void f(void)' '{' '	g();' '}' >"$ROOT/rust/bindings/helpers.c"
+	: >"$ROOT/rust/doorbell.rs"
+	cp "$TOOL" "$ROOT/tools/mutants.py"
+	printf '%s\n' "$@" >"$ROOT/tools/mutants.txt"
+	python3 "$ROOT/tools/mutants.py" join "$ROOT"
+}
+ENTRIES=('mutant one' 'file rust/a.rs' 'in fn f(' '- 1' '+ 2' 'tests x'
+	'mutant two' 'file rust/bindings/helpers.c' '- g();' '+ h();' 'tests x')
+in_rust() {
+	joined "${ENTRIES[@]}" && tr -d '\n' <"$ROOT/rust/a.rs" |
+		grep -q 'if crate::mutant(1) { return {        2} }// end of one        1'
+}
+in_c() {
+	joined "${ENTRIES[@]}" && tr -d '\n' <"$ROOT/rust/bindings/helpers.c" |
+		grep -q 'if (doorbell_mutant == 2) {	h();return;}// end of two	g();'
+}
+blamed() {
+	joined "${ENTRIES[@]}" && echo "error: x
+ --> /doorbell/rust/a.rs:$(grep -n '^        2' "$ROOT/rust/a.rs" | cut -d: -f1):9" >"$ROOT/log"
+	[[ $(python3 "$ROOT/tools/mutants.py" blame "$ROOT" "$ROOT/log") == one ]]
+}
+file_without_an_entry() {
+	joined "${ENTRIES[@]:0:6}" && says 'no mistake in rust/bindings/helpers.c' python3 "$ROOT/tools/mutants.py" check "$ROOT"
+}
+check "a joined mistake is a copy of its function's body" in_rust
+check "also in C" in_c
+check "an error in a copy blames its mistake" blamed
+check "a file without a mistake is reported" file_without_an_entry
 plan

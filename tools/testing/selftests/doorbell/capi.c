@@ -76,6 +76,22 @@ TEST_F(kernel_api, ctx_errors)
 	EXPECT_EQ(0, call(c, TEST_CTX_PUT_ERR, 0));
 }
 
+/* The first reference starts a worker in the process, if no irqfd has. */
+TEST_F(kernel_api, ctx_has_a_worker)
+{
+	int db = new_context(_metadata, 1);
+	struct capi *c = &self->c;
+	pid_t tid;
+
+	EXPECT_EQ(0, workers(getpid(), &tid));
+	EXPECT_EQ(1, get_ctx(c, db));
+	EXPECT_EQ(1, workers(getpid(), &tid));
+	EXPECT_EQ(1, call(c, TEST_CTX_GET, 0));
+	EXPECT_EQ(1, workers(getpid(), &tid));
+	EXPECT_EQ(0, call(c, TEST_CTX_PUT, 0));
+	EXPECT_EQ(0, call(c, TEST_CTX_PUT, 0));
+}
+
 /* By fd and by file it is the same context. */
 TEST_F(kernel_api, ctx_get_and_put)
 {

@@ -296,4 +296,29 @@ TEST_F(nested, notifier_drives_another_line)
 	EXPECT_EQ(0, seen.calls_made[1].ret);
 }
 
+/*
+ * An ack notifier raises a level that is raised already. That is no ring of its own: after
+ * the notifiers, the ack sends the message of the level.
+ */
+TEST_F(nested, notifier_raises_a_raised_level)
+{
+	struct capi *c = &self->c;
+	struct test_seen seen;
+
+	plan(_metadata, c, &(struct test_plan){
+		.times = 1, .nr_calls = 2,
+		.calls = { { TEST_SET_LEVEL, 1, 1, 0 }, { TEST_STATE, 1, 0, 0 } } });
+	ASSERT_EQ(0, add_notifier(c, 1, ACK, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_set_level(c->db, 1, 1));
+	EXPECT_EQ(DOORBELL_ACK_DONE, doorbell_ack(c->db, 1));
+	seen = seen_by(_metadata, c, 0);
+	EXPECT_EQ(1, seen.calls);
+	EXPECT_EQ(DOORBELL_RING_COALESCED, seen.calls_made[0].ret);
+	EXPECT_EQ(DOORBELL_LINE_LEVEL | DOORBELL_LINE_RAISED, seen.calls_made[1].ret);
+	EXPECT_EQ(2, line_of(_metadata, c->db, 1).deliveries);
+	EXPECT_EQ(DOORBELL_LINE_LEVEL | DOORBELL_LINE_ASSERTED | DOORBELL_LINE_RAISED,
+		  line_of(_metadata, c->db, 1).state);
+	EXPECT_EQ(0, del_notifier(c, 1, 0));
+}
+
 TEST_HARNESS_MAIN

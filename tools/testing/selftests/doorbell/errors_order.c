@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The order of errors, for every ioctl: if several apply, an invalid structure (EINVAL)
- * comes before a missing line (ENXIO), that before an fd or a bitmap, and that before all
- * others. Each test begins with an argument that has all errors of the call, and repairs one
- * at a time. Runs as a 32-bit program, too.
+ * The order of errors, for every ioctl: if several apply, an argument that cannot be read
+ * (EFAULT) comes before an invalid structure (EINVAL), that before a missing line (ENXIO),
+ * that before an fd or a bitmap, and that before all others. DOORBELL_GET_BUS reads no
+ * argument, so there ENXIO comes before EFAULT. Each test begins with an argument that has
+ * all errors of the call, and repairs one at a time. Runs as a 32-bit program, too.
  */
 #include <doorbell_summary.h>
 
@@ -111,10 +112,13 @@ static void order_of_context(struct __test_metadata *_metadata,
 {
 	struct doorbell_set_lines lines = { .flags = BAD_FLAG };
 	struct doorbell_query query = { .line = NO_LINE, .flags = BAD_FLAG };
+	struct doorbell_get_bus bus;
 
 	/* These have one error, or two that exclude each other. */
 	FAILS(EFAULT, self->db, DOORBELL_GET_INFO, NULL);
 	FAILS(EFAULT, self->db, DOORBELL_GET_BUS, NULL);
+	FAILS(ENXIO, self->fresh, DOORBELL_GET_BUS, &bus);
+	FAILS(ENXIO, self->fresh, DOORBELL_GET_BUS, NULL);
 	FAILS(ENXIO, self->db, DOORBELL_RING, (void *)NO_LINE);
 	FAILS(ENXIO, self->fresh, DOORBELL_RING, NULL);
 
@@ -128,6 +132,25 @@ static void order_of_context(struct __test_metadata *_metadata,
 	EINVAL_FIRST(DOORBELL_QUERY, query, query.flags = 0; query.reserved = 1);
 	EINVAL_FIRST(DOORBELL_QUERY, query, query.reserved = 0);
 	ENXIO_LAST(DOORBELL_QUERY, query);
+}
+
+/* A context without lines would be an error, too. */
+static void unreadable_first(struct __test_metadata *_metadata,
+			     struct _test_data_errors_order *self)
+{
+	static const unsigned long readers[] = {
+		DOORBELL_SET_LINES, DOORBELL_IRQFD, DOORBELL_TRIGGER, DOORBELL_NOTIFIER,
+		DOORBELL_QUERY, DOORBELL_MASK, DOORBELL_UNMASK, DOORBELL_CLEAR, DOORBELL_PENDING,
+		DOORBELL_RING_LINES, DOORBELL_SET_TYPE, DOORBELL_SET_LEVEL, DOORBELL_MODERATE,
+		DOORBELL_SUMMARY, DOORBELL_REGION, DOORBELL_REGIONS, DOORBELL_GET_REGIONS,
+		DOORBELL_SET_RECORDS, DOORBELL_BUS_WRITE, DOORBELL_EVENTFD_READ,
+		DOORBELL_EVENTFD_PEEK, DOORBELL_RING_WAIT, DOORBELL_WAIT, DOORBELL_SAVE,
+		DOORBELL_RESTORE,
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(readers); i++)
+		BOTH_FAIL(EFAULT, readers[i], NULL);
 }
 
 static void order_of_assignments(struct __test_metadata *_metadata,
@@ -386,6 +409,7 @@ TEST_F(errors_order, every_ioctl)
 	/* No ioctl has the number 0x19. */
 	const uint64_t all = ((1ULL << (_IOC_NR(DOORBELL_SUMMARY) + 1)) - 1) & ~(1ULL << 0x19);
 
+	unreadable_first(_metadata, self);
 	order_of_context(_metadata, self);
 	order_of_assignments(_metadata, self);
 	order_of_lines(_metadata, self);

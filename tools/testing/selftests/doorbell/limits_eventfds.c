@@ -192,6 +192,8 @@ FIXTURE_TEARDOWN(kept_alive)
 	const struct doorbell_region __region = to_eventfd(ADDR, 4, self->efd[0]); \
 	const uint32_t __last = info_of(_metadata, __db).nr_lines - 1;	\
 									\
+	/* A level line cannot count: a failure gives back what it has reserved. */ \
+	EXPECT_EQ(-EOPNOTSUPP, doorbell_assign_counting_trigger(__db, self->efd[0], __last)); \
 	EXPECT_EQ(0, doorbell_assign_trigger(__db, self->efd[0], __last)); \
 	EXPECT_EQ(-EEXIST, doorbell_assign_trigger(__db, self->efd[0], __last)); \
 	EXPECT_EQ(0, doorbell_deassign_trigger(__db, self->efd[0], __last)); \

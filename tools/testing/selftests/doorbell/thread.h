@@ -3,10 +3,13 @@
 #ifndef _DOORBELL_THREAD_H
 #define _DOORBELL_THREAD_H
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -147,6 +150,37 @@ static inline bool hammer_passes(struct hammer *hammer, unsigned long more)
 	unsigned long target = atomic_load(&hammer->started) + more;
 
 	return SPIN_FOR(atomic_load(&hammer->done) >= target);
+}
+
+/*
+ * Returns the number of the process's threads with the name of a worker; the last one in
+ * @tid.
+ */
+static inline int workers(pid_t pid, pid_t *tid)
+{
+	char path[64], name[32] = "";
+	struct dirent *entry;
+	int fd, nr = 0;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	dir = opendir(path);
+	if (!dir)
+		return -1;
+	while ((entry = readdir(dir))) {
+		snprintf(path, sizeof(path), "/proc/%d/task/%.20s/comm", pid, entry->d_name);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		memset(name, 0, sizeof(name));
+		if (read(fd, name, sizeof(name) - 1) > 0 && !strcmp(name, "doorbell\n")) {
+			*tid = strtol(entry->d_name, NULL, 10);
+			nr++;
+		}
+		close(fd);
+	}
+	closedir(dir);
+	return nr;
 }
 
 #endif /* _DOORBELL_THREAD_H */

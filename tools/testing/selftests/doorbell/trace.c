@@ -81,6 +81,54 @@ TEST_F(trace, relay)
 	       "deliver line=0 hops=1 automasked=0");
 }
 
+/* A message of several rings has come through as many relays as any of them. */
+TEST_F(trace, coalesced)
+{
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->in, 1));
+	EXPECT_EQ(1, doorbell_mask(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 1));
+	EXPECT_EQ(DOORBELL_RING_COALESCED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(1, doorbell_unmask(self->db, 0));
+	EVENTS("mask line=0 reasons=vector",
+	       "ring line=1 outcome=delivered hops=0",
+	       "deliver line=1 hops=0 automasked=0",
+	       "ring line=0 outcome=masked hops=1",
+	       "ring line=0 outcome=coalesced hops=0",
+	       "unmask line=0 reasons=vector pending=1 resample=0",
+	       "deliver line=0 hops=1 automasked=0");
+}
+
+/* The relays of a reply count for the message that it unmasks, and for no later one. */
+TEST_F(trace, reply)
+{
+	int unmask = new_eventfd(_metadata, 0, 0);
+
+	ASSERT_EQ(0, doorbell_set_type_automask(self->db, 0, DOORBELL_TYPE_EDGE));
+	ASSERT_EQ(0, doorbell_assign_unmaskfd(self->db, unmask, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, unmask, 1));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(1, efd_read(self->out));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 1));
+	EXPECT_EQ(1, efd_wait(self->out));
+	EVENTS("ring line=0 outcome=delivered hops=0",
+	       "deliver line=0 hops=0 automasked=1",
+	       "ring line=0 outcome=masked hops=0",
+	       "ring line=1 outcome=delivered hops=0",
+	       "deliver line=1 hops=0 automasked=0",
+	       "unmask line=0 reasons=auto pending=1 resample=0",
+	       "relay_queued line=0",
+	       "deliver line=0 hops=1 automasked=1");
+
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 0));
+	ASSERT_EQ(0, efd_write(unmask, 1));
+	EXPECT_EQ(1, efd_wait(self->out));
+	EVENTS("ring line=0 outcome=masked hops=0",
+	       "unmask line=0 reasons=auto pending=1 resample=0",
+	       "relay_queued line=0",
+	       "deliver line=0 hops=0 automasked=1");
+}
+
 /* The line's waiters are its trigger: no interrupt is needed. */
 TEST_F(trace, waiters)
 {
@@ -150,6 +198,34 @@ TEST_F(trace, deferred)
 	EXPECT_EQ(0, each_event(_metadata, &self->tracer, context, collect_last, &last));
 	EXPECT_STREQ("ring line=32 outcome=deferred hops=32;deferred line=32;"
 		     "deliver line=32 hops=32 automasked=0;", last.text);
+}
+
+static void collect_deferred(void *arg, const char *text)
+{
+	char *deliveries = arg;
+
+	if (strstr(text, "deliver line=32") || strstr(text, "deliver line=33"))
+		sprintf(deliveries + strlen(deliveries), "%.15s;", text);
+}
+
+/* The worker, on this processor, delivers in the order in which an interrupt queued the lines. */
+TEST_F(trace, deferred_in_order)
+{
+	const unsigned int limit = 32;
+	int db = new_context(_metadata, limit + 2);
+	unsigned int context = context_of(_metadata, db), i;
+	char deliveries[64] = "";
+
+	for (i = 0; i < limit; i++)
+		link_lines(_metadata, db, i, db, i + 1);
+	link_lines(_metadata, db, limit - 1, db, limit + 1);
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 0));
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, db, limit).deliveries == 1 &&
+			     line_of(_metadata, db, limit + 1).deliveries == 1));
+	EXPECT_EQ(1, settled(_metadata, db, limit).deferred);
+	EXPECT_EQ(1, settled(_metadata, db, limit + 1).deferred);
+	EXPECT_EQ(0, each_event(_metadata, &self->tracer, context, collect_deferred, deliveries));
+	EXPECT_STREQ("deliver line=32;deliver line=33;", deliveries);
 }
 
 TEST_F(trace, mask)

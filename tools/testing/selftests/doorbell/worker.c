@@ -4,7 +4,6 @@
  * the work that a process causes counts as its own. It delivers what interrupts have no
  * time for. A worker of the kernel replaces it when the process has ended.
  */
-#include <dirent.h>
 #include <sys/epoll.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -31,37 +30,6 @@ FIXTURE_SETUP(worker)
 FIXTURE_TEARDOWN(worker)
 {
 	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
-}
-
-/*
- * Returns the number of the process's threads with the name of a worker; the last one in
- * @tid.
- */
-static int workers(pid_t pid, pid_t *tid)
-{
-	char path[64], name[32] = "";
-	struct dirent *entry;
-	int fd, nr = 0;
-	DIR *dir;
-
-	snprintf(path, sizeof(path), "/proc/%d/task", pid);
-	dir = opendir(path);
-	if (!dir)
-		return -1;
-	while ((entry = readdir(dir))) {
-		snprintf(path, sizeof(path), "/proc/%d/task/%.20s/comm", pid, entry->d_name);
-		fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (fd < 0)
-			continue;
-		memset(name, 0, sizeof(name));
-		if (read(fd, name, sizeof(name) - 1) > 0 && !strcmp(name, "doorbell\n")) {
-			*tid = strtol(entry->d_name, NULL, 10);
-			nr++;
-		}
-		close(fd);
-	}
-	closedir(dir);
-	return nr;
 }
 
 /* Returns the time that the thread has run, in ns. */
