@@ -175,10 +175,9 @@ impl<T: RunInBatch> Batch<T> {
         // With the mutex held: while the thread starts, it and the work item may both be here, and the one that
         // ends first must not clear this for the other.
         //
-        // ORDERING: The release pairs with the loads in `BatchNode::wait`: what the
-        // objects have done is visible to a thread that finds this clear. The exchange in `Batch::take_from`
-        // orders the first store before an object's `queued` is clear: a thread that finds that also finds this
-        // set, unless the object has been run.
+        // ORDERING: The release pairs with the loads in `BatchNode::wait`: what the objects have done is visible
+        // to a thread that finds this clear. The exchange in `Batch::take_from` orders the first store before an
+        // object is idle: a thread that finds it idle also finds this set, unless the object has been run.
         self.running.store(1u32, Relaxed);
         let all = self.take_from(&mut taken, max, f);
         self.running.store(0u32, Release);
@@ -198,7 +197,7 @@ impl<T: RunInBatch> Batch<T> {
                 return true;
             }
             // SAFETY: By the type invariants the node is that of a pinned `T` that is alive. The
-            // `drop` of the `T` closes the node, which waits until this has cleared `queued` and run `f`.
+            // `drop` of the `T` closes the node, which waits until this has changed `queued` and run `f`.
             let object = unsafe {
                 taken.0 = (*node).next;
                 let offset = T::OFFSET + core::mem::offset_of!(BatchNode<T>, node);
@@ -207,7 +206,7 @@ impl<T: RunInBatch> Batch<T> {
             // An event from here on queues the object again.
             // ORDERING: Pairs with the exchange in `BatchNode::queue`: the object runs with what its caller has
             // written before.
-            node_of(&*object).queued.xchg(0u32, Full);
+            node_of(&*object).queued.xchg(IDLE, Full);
             f(object);
         }
         false
@@ -239,12 +238,19 @@ impl<T: RunInBatch> Run<OwnerWork> for Batch<T> {
     }
 }
 
+/// The node was never queued.
+const UNUSED: u32 = 0;
+/// The node is queued.
+const QUEUED: u32 = 1;
+/// The node was queued, and is not any more.
+const IDLE: u32 = 2;
+
 /// An object's link in the queue of a [`Batch`].
 #[pin_data]
 pub(crate) struct BatchNode<T: RunInBatch> {
     #[pin]
     node: Opaque<kbindings::llist_node>,
-    /// Set while the node is on the list, or is about to be added; and for ever when the node is closed.
+    /// [`QUEUED`] while the node is on the list, or is about to be added; and for ever when the node is closed.
     queued: Atomic<u32>,
     number: u32,
     batch: Arc<Batch<T>>,
@@ -264,7 +270,7 @@ impl<T: RunInBatch> BatchNode<T> {
                 // SAFETY: The node is valid for writes.
                 unsafe { (*node).next = core::ptr::null_mut() }
             }),
-            queued: Atomic::new(0),
+            queued: Atomic::new(UNUSED),
             number,
             batch,
         })
@@ -279,7 +285,7 @@ impl<T: RunInBatch> BatchNode<T> {
     fn queue(&self) {
         // ORDERING: Pairs with the exchange in `Batch::take_from`: if this finds the object queued already, that
         // exchange is still to come.
-        if self.queued.xchg(1u32, Full) != 0 {
+        if self.queued.xchg(QUEUED, Full) == QUEUED {
             return;
         }
         // SAFETY: The node was not on the list, and no other thread adds it now. The node and the
@@ -311,10 +317,17 @@ impl<T: RunInBatch> BatchNode<T> {
 // waits for the object to be run.
 unsafe impl<T: RunInBatch> CallbackField for BatchNode<T> {
     #[inline]
+    fn is_unused(&self) -> bool {
+        // ORDERING: None: the thread that has queued it has given the object up since, or its callback is one
+        // that this object's `drop` finds used, too.
+        self.queued.load(Relaxed) == UNUSED
+    }
+
+    #[inline]
     unsafe fn close(&self) {
-        // ORDERING: Pairs with the exchange in `Batch::take_from`: if this finds the object not queued, it was
-        // never queued, or `wait` finds the batch running until the object has been run.
-        while self.queued.cmpxchg(0u32, 1u32, Full).is_err() {
+        // ORDERING: Pairs with the exchange in `Batch::take_from`: if this finds the object idle, `wait` finds
+        // the batch running until the object has been run.
+        while self.queued.xchg(QUEUED, Full) == QUEUED {
             self.batch.flush();
         }
         self.wait();

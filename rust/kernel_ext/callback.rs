@@ -161,9 +161,15 @@
 ///
 /// # Safety
 ///
-/// After [`CallbackField::close`] has returned, the callback must neither run nor start again, even if it
-/// is queued. The field must stay usable until it is dropped: callbacks of other fields may still queue it.
+/// - After [`CallbackField::close`] has returned, the callback must neither run nor start again, even if it
+///   is queued. The field must stay usable until it is dropped: callbacks of other fields may still queue it.
+/// - [`CallbackField::is_unused`] must return false if the callback was ever queued.
 pub(crate) unsafe trait CallbackField {
+    /// Returns true only if the callback was never queued. False is always correct.
+    fn is_unused(&self) -> bool {
+        false
+    }
+
     /// Waits until the callback does not run, and prevents it from running again.
     ///
     /// # Context
@@ -184,7 +190,7 @@ pub(crate) unsafe trait CallbackField {
 ///
 /// - `OFFSET` must be the offset of a pinned field of type `F`.
 /// - Before a field of an object is dropped, its `drop` must call [`CallbackField::close`] on that field,
-///   and on those of all other implementations of this trait.
+///   and on those of all other implementations of this trait, unless all of them are unused.
 ///
 /// Use [`impl_has_callbacks`].
 pub(crate) unsafe trait HasCallback<F>: Sized + 'static {
@@ -213,6 +219,11 @@ macro_rules! impl_has_callbacks {
         impl<$($generics)*> PinnedDrop for $owner {
             #[inline]
             fn drop(self: Pin<&mut Self>) {
+                // Nothing but a callback of the object can queue one now. So if none was ever queued, none
+                // will be.
+                if $( $crate::kernel_ext::callback::CallbackField::is_unused(&self.$field) )&&+ {
+                    return;
+                }
                 $(
                     // SAFETY: This is the `drop` of the owner.
                     unsafe { $crate::kernel_ext::callback::CallbackField::close(&self.$field) };

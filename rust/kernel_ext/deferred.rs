@@ -82,6 +82,7 @@ use kernel::{
 /// - After `sync` has returned, and unless it is queued again, `func` must neither run nor be going
 ///   to run.
 /// - After `close` has returned, `func` must neither run nor be going to run, even if it is queued.
+/// - `is_unused` must return false if the `Raw` was ever queued.
 /// - After `close` and `release` have returned, the `Raw` must not be accessed any more.
 pub(crate) unsafe trait Backend {
     /// The C object.
@@ -110,6 +111,15 @@ pub(crate) unsafe trait Backend {
     ///
     /// `raw` must be initialised. Process context, and not that of the callback itself.
     unsafe fn sync(raw: *mut Self::Raw);
+
+    /// Returns true only if `raw` was never queued.
+    ///
+    /// # Safety
+    ///
+    /// `raw` must be initialised.
+    unsafe fn is_unused(_raw: *mut Self::Raw) -> bool {
+        false
+    }
 
     /// Syncs, and prevents the callback from running again.
     ///
@@ -215,6 +225,14 @@ unsafe impl Backend for IrqWork {
             }
             fsleep(Delta::from_micros(50));
         }
+    }
+
+    #[inline]
+    unsafe fn is_unused(raw: *mut Self::Raw) -> bool {
+        // The first claim sets the type of the node for ever.
+        //
+        // SAFETY: By the requirements of this function. The flags are an integer of the same size in C.
+        unsafe { (&raw const (*raw).work.node.__bindgen_anon_1.u_flags).read_volatile() == 0 }
     }
 
     #[inline]
@@ -383,6 +401,12 @@ impl<T: Run<B>, B: Backend> Deferred<T, B> {
 
 // SAFETY: By the requirements of `Backend`.
 unsafe impl<T, B: Backend> CallbackField for Deferred<T, B> {
+    #[inline]
+    fn is_unused(&self) -> bool {
+        // SAFETY: By the type invariants the object is initialised.
+        unsafe { B::is_unused(self.raw.get()) }
+    }
+
     #[inline]
     unsafe fn close(&self) {
         // SAFETY: By the type invariants the object is initialised, and by the requirements of this function

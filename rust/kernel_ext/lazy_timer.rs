@@ -171,6 +171,11 @@ impl<T: Expire> LazyTimer<T> {
 // closed. The timer is there until the field is dropped.
 unsafe impl<T: Expire> CallbackField for LazyTimer<T> {
     #[inline]
+    fn is_unused(&self) -> bool {
+        self.get().is_none()
+    }
+
+    #[inline]
     unsafe fn close(&self) {
         if let Some(timer) = self.get() {
             // ORDERING: Pairs with the load in `Timer::entry`: the cancellation waits for a callback that runs,
