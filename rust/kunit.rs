@@ -6,6 +6,9 @@
 //! assertions and overflow checks, so the suites run with these, too. Tests that need eventfds run
 //! in userspace.
 
+// The macro kunit_tests gives the suite the name of its module, which is in a file of that name.
+#![allow(clippy::module_inception)]
+
 mod array;
 mod context;
 mod handoff_lock;
