@@ -7,6 +7,9 @@
 //! from the process that loads the module; see `kernel_ext::kunit_support`. Other tests that need eventfds run
 //! in userspace.
 
+// The macro kunit_tests gives the suite the name of its module, which is in a file of that name.
+#![allow(clippy::module_inception)]
+
 mod array;
 mod context;
 mod deferred;

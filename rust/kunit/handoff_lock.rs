@@ -43,7 +43,7 @@ mod handoff_lock {
     fn guard_is_the_only_one() -> Result {
         with_lock(|lock| {
             let claim = |word| (word | IN_PROGRESS, ());
-            let (_, guard) = lock.update(0, claim);
+            let ((), guard) = lock.update(0, claim);
             assert!(guard.is_some());
             // No update can release another owner's lock, whatever word it writes.
             assert!(lock.update(IN_PROGRESS, claim).1.is_none());
@@ -66,12 +66,12 @@ mod handoff_lock {
             assert_eq!(lock.update_units(5, add).0, 3);
             // All other changes leave the units.
             lock.update(5, |word| (word & !1, ()));
-            let (_, guard) = lock.update_units(4, |_, units| (IN_PROGRESS, units, ()));
+            let ((), guard) = lock.update_units(4, |_, units| (IN_PROGRESS, units, ()));
             let Some(guard) = guard else {
                 return assert!(false);
             };
             // It does not release another owner's lock.
-            let (_, other) = lock.update_units(IN_PROGRESS, |_, units| (2, units, ()));
+            let ((), other) = lock.update_units(IN_PROGRESS, |_, units| (2, units, ()));
             assert!(other.is_none());
             assert_eq!(lock.word(), IN_PROGRESS | 2);
             assert_eq!(guard.take_units(), 6);
@@ -83,12 +83,12 @@ mod handoff_lock {
     #[test]
     fn guard_gives_access_and_is_released_by_an_update() -> Result {
         with_lock(|lock| {
-            let (_, guard) = lock.update(0, |word| (word | IN_PROGRESS, ()));
+            let ((), guard) = lock.update(0, |word| (word | IN_PROGRESS, ()));
             let Some(mut guard) = guard else {
                 return assert!(false);
             };
             *guard += 1;
-            let (_, kept) = guard.update(|word| (word | 1, ()), |_| false, |_| {});
+            let ((), kept) = guard.update(|word| (word | 1, ()), |()| false, |()| {});
             let Some(guard) = kept else {
                 return assert!(false);
             };
@@ -97,11 +97,14 @@ mod handoff_lock {
                 return assert!(false);
             };
             let mut last = false;
-            let (_, kept) =
-                guard.update(|word| (word & !IN_PROGRESS, ()), |_| true, |_| last = true);
+            let ((), kept) = guard.update(
+                |word| (word & !IN_PROGRESS, ()),
+                |()| true,
+                |()| last = true,
+            );
             assert!(kept.is_none() && last);
             assert_eq!(lock.word(), 1);
-            let (_, guard) = lock.update(1, |_| (IN_PROGRESS, ()));
+            let ((), guard) = lock.update(1, |_| (IN_PROGRESS, ()));
             assert!(guard.is_some_and(|guard| guard.release_idle().is_ok()));
             assert_eq!(lock.word(), 0);
         })

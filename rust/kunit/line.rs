@@ -615,7 +615,7 @@ mod line {
             let (_, (action, owed)) = take_all(rung);
             assert_eq!(action, Action::Deliver(message(hops.max(1))));
             assert_eq!(owed.map(|owed| owed.provenance), Some(message(hops.max(1))));
-            let (owned, _) = claim(rung);
+            let (owned, ()) = claim(rung);
             let (released, action) = release(owned, 0, Place::Worker);
             assert_eq!(action, Action::Deliver(message(hops.max(1))));
             let (_, (_, owed)) = take_all(released);

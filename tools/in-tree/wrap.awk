@@ -24,7 +24,7 @@ function emit(line,   at) {
 		print line
 		return
 	}
-	match(text, /^ *([-*] )?/)
+	match(text, /^ *([-*] |[0-9]+\. )?/)
 	list = substr("        ", 1, RLENGTH)
 	at = 100
 	while (at > length(prefix) + RLENGTH && substr(line, at + 1, 1) != " ") at--

@@ -425,7 +425,7 @@ stage_sparse() {
 	in_tree "$TREE" env -C /srv/deb apt-get -q "${apt[@]}" download sparse &&
 	in_tree "$TREE" sh -c 'dpkg-deb -x /srv/deb/sparse_*.deb /srv && dpkg-deb -f /srv/deb/sparse_*.deb Version >/srv/version' &&
 	in_tree "$TREE" /srv/usr/bin/sparse --version || return
-	rm -rf "$new"/{deb,usr/share}
+	rm -rf "${new:?}/deb" "${new:?}/usr/share"
 	umount -R "$TREE"
 	sync -f "$new"
 	mv -T "$new" "$SPARSE"
