@@ -40,6 +40,7 @@ mod deferred {
         timer: Tally,
         /// The number of calls of the work item that have ended.
         done: Tally,
+        go: Tally,
         /// The number of calls outside of hard interrupts that should be there.
         outside: Tally,
     }
@@ -53,6 +54,10 @@ mod deferred {
         circle: bool,
         /// The work item sleeps before it queues.
         pause: bool,
+        /// The work item waits for `go`.
+        wait: bool,
+        /// The work item sleeps, and sets `go`. It counts nothing.
+        release: bool,
     }
 
     /// An object with callbacks of all kinds. What they use comes first: it would be dropped first.
@@ -82,19 +87,24 @@ mod deferred {
                     work: Tally::new(),
                     timer: Tally::new(),
                     done: Tally::new(),
+                    go: Tally::new(),
                     outside: Tally::new(),
                 },
                 GFP_KERNEL,
             )?;
-            let (shared, plan) = (calls.clone(), KBox::new(plan, GFP_KERNEL)?);
+            Ok((Self::with(plan, calls.clone())?, calls))
+        }
+
+        fn with(plan: Plan, calls: Arc<Calls>) -> Result<Pin<KBox<Self>>> {
+            let plan = KBox::new(plan, GFP_KERNEL)?;
             let node = pin_init!(Self {
-                calls: shared,
+                calls,
                 plan,
                 work <- Deferred::new(),
                 irq <- Deferred::new(),
                 timer <- LazyTimer::new(),
             });
-            Ok((KBox::pin_init(node, GFP_KERNEL)?, calls))
+            KBox::pin_init(node, GFP_KERNEL)
         }
 
         fn start_timer(&self) {
@@ -121,9 +131,16 @@ mod deferred {
 
     impl Run<WorkItem> for Node {
         fn run(self: Pin<&Self>) {
-            self.calls.work.add(1);
-            if self.plan.pause {
+            if self.plan.pause || self.plan.release {
                 fsleep(Delta::from_millis(20));
+            }
+            if self.plan.release {
+                self.calls.go.add(1);
+                return;
+            }
+            self.calls.work.add(1);
+            if self.plan.wait {
+                self.calls.go.wait_for(1);
             }
             if self.plan.circle {
                 Run::<IrqWork>::queue(self);
@@ -195,14 +212,24 @@ mod deferred {
     #[test]
     fn drop_waits_for_a_work_item_that_runs() -> Result {
         let (node, calls) = Node::new(Plan {
-            pause: true,
+            wait: true,
             ..Plan::default()
         })?;
+        let other = Node::with(
+            Plan {
+                release: true,
+                ..Plan::default()
+            },
+            calls.clone(),
+        )?;
         Run::<WorkItem>::queue(node.as_ref());
         calls.work.wait_for(1);
-        assert_eq!(calls.done.get(), 0);
+        let before = calls.done.get();
+        // The callback ends only when that of the other node has slept.
+        Run::<WorkItem>::queue(other.as_ref());
         drop(node);
-        assert_eq!(calls.done.get(), 1);
+        let after = calls.done.get();
+        assert_eq!((before, after), (0, 1));
         Ok(())
     }
 
