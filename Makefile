@@ -65,6 +65,8 @@ help:
 	@echo '                      out/patches, as a series to send'
 	@echo '  make release-check - run all that a release needs; continues after a failure'
 	@echo '  make torture DURATION=60 - run random operations from many threads for 60 seconds'
+	@echo '  make endurance RINGS=100000000 - run torture in rounds, reload the module meanwhile, and'
+	@echo '                      check that no memory leaks; HOURS=2: for two hours'
 	@echo '  make fuzz DURATION=60 - fuzz the device for 60 seconds; FLAVOUR=debug: guided by coverage'
 	@echo '  make samples      - run the samples; each prints its result'
 	@echo '  make bench        - measure assignments, the bus and scaling; ARGS="assign": only that'
@@ -86,8 +88,8 @@ help:
 	@echo '  make clean        - remove all built files'
 	@echo '  make dist         - write the tarball of a release to out/, from the last commit'
 	@echo
-	@echo 'FLAVOUR=rt, FLAVOUR=debug or FLAVOUR=7.2: use PREEMPT_RT, the debug kernel or Linux 7.2, not'
-	@echo 'the default one. All targets of the lab accept it.'
+	@echo 'FLAVOUR=rt, debug, cfi or 7.2: use PREEMPT_RT, the debug kernel, one that checks indirect calls'
+	@echo 'and the time with interrupts off, or Linux 7.2. All targets of the lab accept it.'
 	@echo 'KERNEL=in-tree or in-tree-y: use a kernel with the driver in its tree, as a module or built in.'
 	@echo 'ARCH=arm64: build for arm64 and boot an emulated arm64 guest: lab, test, rtt, shell, ...'
 	@echo 'ARGS="..." is passed to the command: make rtt ARGS="--json". Variables of the'
@@ -152,6 +154,10 @@ DURATION ?= 60
 torture:
 	@$(LAB) torture '$(DURATION)' $(ARGS)
 
+RINGS ?= 100000000
+endurance:
+	@$(LAB) endurance '$(if $(HOURS),$(HOURS)h,$(RINGS))' $(ARGS)
+
 fuzz:
 	@$(LAB) fuzz '$(DURATION)' $(ARGS)
 
@@ -190,5 +196,5 @@ rustfmt rustfmtcheck: have-kdir
 clean: have-kdir
 	+$(kbuild) clean
 
-.PHONY: default help rtt rtt-qemu msix msix-vhost report bench bench-instructions module samples test test-debug torture fuzz model mutants in-tree check deb test-install crate kvm-selftest series check-kernels dist release-check shell lab lab-status lab-clean \
+.PHONY: default help rtt rtt-qemu msix msix-vhost report bench bench-instructions module samples test test-debug torture endurance fuzz model mutants in-tree check deb test-install crate kvm-selftest series check-kernels dist release-check shell lab lab-status lab-clean \
 	have-kdir have-rust have-module modules modules_install clippy rustfmt rustfmtcheck rust-analyzer clean

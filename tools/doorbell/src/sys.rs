@@ -132,6 +132,16 @@ pub(crate) fn cpus() -> io::Result<Vec<usize>> {
         .collect())
 }
 
+/// Loads the module whose file is `image`, without parameters.
+pub(crate) fn init_module(image: &[u8]) -> rustix::io::Result<()> {
+    rustix::system::init_module(image, c"")
+}
+
+/// Unloads a module that is not in use.
+pub(crate) fn delete_module(name: &std::ffi::CStr) -> rustix::io::Result<()> {
+    rustix::system::delete_module(name, libc::O_NONBLOCK)
+}
+
 /// Pins this thread to `cpus`.
 pub(crate) fn pin(cpus: &[usize]) -> io::Result<()> {
     let mut set = CpuSet::new();
@@ -196,7 +206,7 @@ pub(crate) fn time_stamp() -> Option<u64> {
 pub(crate) fn hypervisor() -> Option<String> {
     #[cfg(target_arch = "x86_64")]
     {
-        use std::arch::x86_64::{CpuidResult, __cpuid};
+        use std::arch::x86_64::{__cpuid, CpuidResult};
 
         // Newer compilers have it as a safe function.
         #[allow(unused_unsafe)]

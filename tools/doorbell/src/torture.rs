@@ -21,9 +21,12 @@ mod clock;
 mod consume;
 mod counting;
 mod echo;
+mod endurance;
+mod faults;
 mod kind;
 mod level;
 mod mask;
+mod memory;
 mod oracle;
 mod paired_regions;
 mod pool;
@@ -39,12 +42,14 @@ mod wait;
 mod waited;
 
 pub use accounting::Balance;
+pub use endurance::{endure, Change, EnduranceOptions, EnduranceReport};
 pub use kind::Kind;
 pub use report::{Account, Report};
 pub use rule::{Rule, Violation};
 
 use crate::{random::Random, rtt::Progress, sys};
 use accounting::Issued;
+use clock::Clock;
 use doorbell::{LineSet, MaskReasons};
 use pool::{spawn_thread, IssuedCounts, WorkerPool};
 use roles::{roles, spawn_workers, Role};
@@ -73,6 +78,8 @@ pub struct Options {
     pub seed: u64,
     /// The maximum time that a message may wait on a line that is not masked.
     pub longest_wait: Duration,
+    /// Make allocations of some calls fail.
+    pub faults: bool,
 }
 
 /// The minimum number of lines: one of each kind.
@@ -104,6 +111,7 @@ pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> 
         count(Role::Ring),
         count(Role::Assign),
     )?;
+    let faults = options.faults.then(faults::Faults::new).transpose()?;
     let pool = WorkerPool::new(topology);
     let start = Instant::now();
     spawn_workers(&pool, options, &roles)?;
@@ -143,6 +151,7 @@ pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> 
         pool.resume();
     };
     pool.stop();
+    drop(faults);
 
     let seconds = start.elapsed().as_secs_f64();
     let total = |of: fn(&Account) -> u64| accounts.iter().map(of).sum::<u64>();
@@ -166,6 +175,7 @@ pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> 
         deferred: total(|line| line.deferred) + pool.topology.relay_chain.deferred(),
         longest_wait_ms: longest.get().as_micros() as f64 / 1000.0,
         assigns: sum.assigns,
+        faults: faults::failed(),
         checks,
         seconds,
         seed: options.seed,
@@ -361,6 +371,7 @@ mod tests {
             threads: MIN_THREADS,
             seed: 1,
             longest_wait: Duration::from_secs(2),
+            faults: false,
         };
         let error = run(&options, &mut |_, _, _| {}).unwrap_err();
         let text = crate::explain(error.as_ref());

@@ -17,6 +17,10 @@ check_variables() {
 	'' | kvm | tcg | icount) ;;
 	*) die "DOORBELL_ACCEL is '$DOORBELL_ACCEL'" "it is one of: kvm tcg icount" ;;
 	esac
+	case ${DOORBELL_TRACER:-} in
+	'' | irqsoff | preemptoff | preemptirqsoff) ;;
+	*) die "DOORBELL_TRACER is '$DOORBELL_TRACER'" "it is one of: irqsoff preemptoff preemptirqsoff" ;;
+	esac
 	need_number DOORBELL_CPUS "${DOORBELL_CPUS:-}"
 	need_number DOORBELL_GUESTS "${DOORBELL_GUESTS:-}"
 	need_number DOORBELL_REPEAT "${DOORBELL_REPEAT:-}"
@@ -73,6 +77,11 @@ check_arguments() {
 	mutants)
 		[[ ${1:-} != --duration || ${2:-} =~ ^[1-9][0-9]*$ ]] ||
 			die "the duration is '${2:-}'" "it is a number of seconds: make mutants DURATION=200"
+		;;
+	endurance)
+		[[ ${1:-} =~ ^([1-9][0-9]*|[0-9]+([.][0-9]+)?h)$ ]] ||
+			die "the length is '${1:-}'" "it is a number of rings, or of hours: make endurance RINGS=100000000" \
+			    "make endurance HOURS=0.5"
 		;;
 	fuzz)
 		[[ ${1:-} =~ ^[0-9]+([.][0-9]+)?$ ]] ||

@@ -6,7 +6,8 @@ Prints each name that does not exist as FILE:LINE: TEXT, and exits with 1 if the
 for each rule. In each field, names are inline literals, except where noted:
 
   Selftests        program.case, or program
-  Fault injection  program
+  Fault injection  program, or cli_NAME, a script in tools/lab/guest/tests
+  Endurance        the same
   KUnit            suite, followed by the names of its cases without markup
   Model            a variant of the model's enum Rule, or a file
   Mutants          a mutant's name, in double quotes without markup
@@ -71,9 +72,11 @@ class Sources:
     def missing(self, field, text):
         """Yields the names in a field that do not exist."""
         literals = LITERAL.findall(text)
-        if field in ("Selftests", "Fault injection"):
+        if field in ("Selftests", "Fault injection", "Endurance"):
             for name in literals:
                 program, _, case = name.partition(".")
+                if (self.root / "tools/lab/guest/tests" / program.removeprefix("cli_")).exists():
+                    continue
                 cases = self.cases(program)
                 if not cases or case and case not in cases:
                     yield f"no selftest {name}"

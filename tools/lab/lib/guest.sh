@@ -176,20 +176,20 @@ find_image() {
 
 # The lines that a kernel log must not have. guest/debug silences injected failures.
 # kmemleak may report one that hits kmemleak itself, as long as it stays on.
-BAD='WARNING:|BUG:|kernel BUG|cut here|Oops|Call Trace|general protection|INFO: |possible (circular|recursive) locking|suspicious RCU|KASAN|UBSAN|KCSAN|ODEBUG|kmemleak: ([0-9]|Kernel memory leak detector disabled|Memory pool|Cannot allocate a kmemleak)|refcount_t:|rcu:.*stall|soft lockup|hard LOCKUP|workqueue lockup|blocked for more than|Kernel panic|panicked|unable to handle|scheduling while atomic|not ok [0-9]|EXPECTATION FAILED|ASSERTION FAILED'
+BAD='WARNING:|BUG:|CFI failure|kernel BUG|cut here|Oops|Call Trace|general protection|INFO: |possible (circular|recursive) locking|suspicious RCU|KASAN|UBSAN|KCSAN|ODEBUG|kmemleak: ([0-9]|Kernel memory leak detector disabled|Memory pool|Cannot allocate a kmemleak)|refcount_t:|rcu:.*stall|soft lockup|hard LOCKUP|workqueue lockup|blocked for more than|Kernel panic|panicked|unable to handle|scheduling while atomic|not ok [0-9]|EXPECTATION FAILED|ASSERTION FAILED'
 # The permitted taints: an unsigned module, an out-of-tree module, and tests. KUnit
 # tests set the last one, as does a module that is built below tools/testing.
 TAINT=$((1 << 12 | 1 << 13 | 1 << 18))
 
 # without_oom FILE: prints a kernel log. The call trace of the OOM killer is none to grep for if it comes
-# from a cgroup of the fuzzer, which limits the memory of children by one.
+# from a cgroup of the fuzzer, which limits the memory of children by one, or of the test memcg.
 without_oom() {
 	awk '
 		function flush(i) { for (i = 0; i < n; i++) print held[i]; n = 0 }
 		/ invoked oom-killer:/ { flush(); holds = 1 }
 		{ held[n++] = $0 }
 		/oom-kill:constraint=/ {
-			if (holds && /oom_memcg=[^,]*\/doorbell-fuzz-[0-9]/)
+			if (holds && /oom_memcg=[^,]*\/doorbell-(fuzz|oom)-[0-9]/)
 				for (i = 0; i < n; i++) sub(/Call Trace:/, "(call trace)", held[i])
 			holds = 0
 		}

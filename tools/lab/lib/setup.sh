@@ -22,10 +22,10 @@ PACKAGES=(
 	qemu-system-x86 busybox-static python3-sphinx python3-ply python3-git
 )
 
-# The additional packages for the debug kernel: KASAN with Rust needs clang.
+# The additional packages for these kernels: KASAN and CFI with Rust need clang.
 CLANG_PACKAGES=(clang-19 lld-19 llvm-19)
 LLVM=()
-[[ $FLAVOUR != debug ]] || LLVM=(LLVM=-19)
+! is_from_source || LLVM=(LLVM=-19)
 
 # A changed recipe makes its result stale.
 tree_recipe() {
@@ -40,8 +40,8 @@ clang_recipe() {
 }
 
 kernel_recipe() {
-	if [[ $FLAVOUR == debug ]]; then
-		{ declare -f stage_debug && cat "$LAB_DIR/debug.config"; } | sha
+	if is_from_source; then
+		{ declare -f stage_from_source && cat "$LAB_DIR"/{small,"$FLAVOUR"}.config; } | sha
 	else
 		declare -f stage_kernel stage_kdir | sha
 	fi
@@ -54,8 +54,7 @@ named_kernel() {
 	*:)	;;
 	7.2:*)	v=${v%-amd64}-amd64 ;;
 	rt:*)	v=${v%-amd64} v=${v%-rt}-rt-amd64 ;;
-	debug:*) v=${v%%[+-]*}-debug ;;
-	in-tree:* | in-tree-y:*) v=${v%%[+-]*}-$FLAVOUR ;;
+	debug:* | cfi:* | in-tree:* | in-tree-y:*) v=${v%%[+-]*}-$FLAVOUR ;;
 	arm64:*) v=${v%-amd64} v=${v%-arm64}-arm64 ;;
 	esac
 	echo "$v"
@@ -99,7 +98,7 @@ have_kernel() {
 }
 
 have_clang() {
-	[[ $FLAVOUR != debug || $(cat "$TREE/.doorbell-clang" 2>/dev/null) == "$(clang_recipe)" ]]
+	! is_from_source || [[ $(cat "$TREE/.doorbell-clang" 2>/dev/null) == "$(clang_recipe)" ]]
 }
 
 have_all() {
@@ -147,7 +146,7 @@ setup_base() {
 	have_kernel && return
 	lock_file "$LAB/kernel-lock" exclusive
 	if ! have_kernel; then
-		need_space "$([[ $FLAVOUR == debug ]] && echo 3000 || echo 1000)" "a kernel"
+		need_space "$(is_from_source && echo 3000 || echo 1000)" "a kernel"
 		say "setting up the kernel ($FLAVOUR); this is done once and takes some minutes"
 		setup_kernel
 	fi
@@ -193,10 +192,10 @@ early_kernel() {
 setup_resolve() {
 	local v
 	v=$(named_kernel)
-	if [[ -z $v && $FLAVOUR == debug ]]; then
+	if [[ -z $v ]] && is_from_source; then
 		# The source of the default kernel, if it is present. Others may be of other series.
 		v=$(cat "$LAB/kernel-version-amd64" 2>/dev/null)
-		[[ -n $v && -d $(kernel_source "$v") ]] && v=${v%%[+-]*}-debug || v=
+		[[ -n $v && -d $(kernel_source "$v") ]] && v=${v%%[+-]*}-$FLAVOUR || v=
 	fi
 	if [[ -n $v ]]; then
 		echo "$v" >"$(version_file).new"
@@ -218,7 +217,7 @@ setup_fetch() {
 	local v
 	v=$(cat "$(version_file).new")
 	[[ -d $(kernel_source "$v") ]] || setup_stage source "kernel source"
-	[[ $FLAVOUR == debug ]] || have_fetched || setup_stage kernel "kernel and headers"
+	is_from_source || have_fetched || setup_stage kernel "kernel and headers"
 }
 
 setup_clang() {
@@ -232,8 +231,8 @@ setup_kernel() {
 	setup_resolve
 	setup_fetch
 	stage_wait
-	if [[ $FLAVOUR == debug ]]; then
-		setup_stage debug "debug kernel"
+	if is_from_source; then
+		setup_stage from_source "kernel from source ($FLAVOUR)"
 	else
 		setup_stage kdir "build directory with Rust metadata"
 	fi
@@ -292,7 +291,7 @@ host_files() {
 	mv -f "$1/etc/resolv.conf.$$" "$1/etc/resolv.conf"
 }
 
-# Chooses the kernel. The flavours rt and debug have the version of the default one, if the
+# Chooses the kernel. The flavours rt, debug and cfi have the version of the default one, if the
 # archive still has it.
 stage_resolve() {
 	local tree v found
@@ -422,12 +421,13 @@ stage_kdir() {
 	mv "$new" "$KERNELS/$v"
 }
 
-# Builds the debug kernel from source. Its checks are more important than its speed.
-stage_debug() {
+# Builds a kernel from source. Its checks are more important than its speed.
+stage_from_source() {
 	local v new line recipe lost=
+	local -r configs=("$LAB_DIR"/{small,"$FLAVOUR"}.config)
 	v=$(cat "$(version_file).new")
 	new=$KERNELS/$v.tmp
-	# The recipe of this build, even if debug.config changes during the build.
+	# The recipe of this build, even if a configuration changes during the build.
 	recipe=$(kernel_recipe)
 	# Kbuild reuses the valid objects of an interrupted build or of another configuration.
 	[[ -d $new || ! -d $KERNELS/$v ]] || mv "$KERNELS/$v" "$new"
@@ -438,7 +438,7 @@ stage_debug() {
 	kmake() {
 		in_tree "$TREE" make -C /kernel/source O=/kernel/kdir "${LLVM[@]}" -j"$(nproc)" "$@"
 	}
-	kmake tinyconfig && cat "$LAB_DIR/debug.config" >>"$new/kdir/.config" &&
+	kmake tinyconfig && cat "${configs[@]}" >>"$new/kdir/.config" &&
 	kmake olddefconfig || return
 	# olddefconfig silently drops an option whose dependencies are missing.
 	while read -r line; do
@@ -446,8 +446,8 @@ stage_debug() {
 		CONFIG_*)	grep -qxF "$line" "$new/kdir/.config" ;;
 		'# CONFIG_'*)	! grep -q "^${line:2:-11}=" "$new/kdir/.config" ;;
 		esac || lost+=" ${line//[# ]/}"
-	done < <(grep CONFIG_ "$LAB_DIR/debug.config")
-	[[ -z $lost ]] || { echo "debug.config: not possible with this kernel:$lost" && return 1; }
+	done < <(grep -hE '^(CONFIG_|# CONFIG_[A-Z0-9_]+ is not set$)' "${configs[@]}")
+	[[ -z $lost ]] || { echo "$FLAVOUR.config: not possible with this kernel:$lost" && return 1; }
 	kmake bzImage modules && kmake INSTALL_MOD_PATH=/kernel/root modules_install || return
 	mv "$new/root/lib/modules/$v" "$new/modules/" || return
 	rm -rf "$new/root"

@@ -18,7 +18,7 @@ is_steadiness_run() {
 # test gets its share of the CPUs.
 test_limit() {
 	local limit=400 cpus=${DOORBELL_CPUS:-2}
-	[[ $FLAVOUR != debug ]] || limit=1200
+	! is_from_source || limit=1200
 	echo $((limit * (cpus + LOAD) / cpus))
 }
 
@@ -31,10 +31,10 @@ guest_count() {
 	echo "${DOORBELL_GUESTS:-$n}"
 }
 
-# count_ktap FILE: prints "PASSED FAILED". The debug kernel has all facilities, so a
-# skipped test counts as failed there.
+# count_ktap FILE: prints "PASSED FAILED". A kernel that the lab builds has all facilities, so a
+# skipped test counts as failed there. With one CPU, as with icount, some are skipped.
 count_ktap() {
-	awk -v all="$([[ $FLAVOUR != debug ]] || echo 1)" -f "$LAB_DIR/lib/ktap.awk" "$1"
+	awk -v all="$(is_from_source && [[ ${ACCEL:-} != icount ]] && echo 1)" -f "$LAB_DIR/lib/ktap.awk" "$1"
 }
 
 test_tools() {
@@ -75,7 +75,8 @@ all_tests() {
 	echo sample_kvm-rtt
 	local test
 	for test in "$LAB_DIR"/guest/tests/*; do
-		[[ $test == *.sh || cli_${test##*/} == "$QEMU_TEST" && $FLAVOUR == debug ]] || echo "cli_${test##*/}"
+		[[ $test != *.sh ]] || continue
+		[[ cli_${test##*/} == "$QEMU_TEST" ]] && is_from_source || echo "cli_${test##*/}"
 	done
 }
 
@@ -97,7 +98,7 @@ selected() {
 
 # needs_qemu: succeeds if the test that needs the second QEMU is to run
 needs_qemu() {
-	[[ $FLAVOUR != debug && $ARCH == amd64 ]] && selected "$QEMU_TEST"
+	! is_from_source && [[ $ARCH == amd64 ]] && selected "$QEMU_TEST"
 }
 
 # make_queue: writes the queue. New tests come first, then the slowest of the last run. With
@@ -214,7 +215,7 @@ failed_cases() {
 # run_guest N: runs guest N and writes its result
 run_guest() {
 	boot "$1" env LIMIT="$(test_limit)" LOAD="$LOAD" ${TORTURE_SECONDS:+TORTURE_SECONDS="$TORTURE_SECONDS"} \
-		/doorbell/tools/lab/guest/test
+		${DOORBELL_TRACER:+TRACER="$DOORBELL_TRACER"} /doorbell/tools/lab/guest/test
 	echo "$? $OUTCOME" >"$RUN/$1.result"
 }
 
@@ -294,6 +295,13 @@ count_host() {
 	tally "$p" "$f" "$name" "make test T=$name"
 }
 
+# latencies: prints the longest time with interrupts off of each guest
+latencies() {
+	sed -nE 's/^# (irqsoff|preemptoff|preemptirqsoff): /\1: /p' "$RUN"/ktap/cfi.* | while read -r line; do
+		say "$line"
+	done
+}
+
 # slowest: prints the slowest tests of the guests
 slowest() {
 	local file
@@ -334,6 +342,7 @@ run_tests() {
 	elif [[ -s $RUN/queue ]]; then
 		slowest
 	fi
+	[[ $FLAVOUR != cfi ]] || latencies
 	for line in "${FAILURES[@]}"; do
 		say "FAILED $line"
 	done

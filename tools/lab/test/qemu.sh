@@ -194,8 +194,8 @@ needed() {
 	! needs_qemu || return
 	SELECTED=("$QEMU_TEST")
 	needs_qemu || return
-	for flavour in rt debug; do
-		FLAVOUR=$flavour needs_qemu && [[ $flavour == debug ]] && return 1
+	for flavour in debug cfi; do
+		! FLAVOUR=$flavour needs_qemu || return 1
 	done
 	[[ -e $LAB_DIR/guest/tests/${QEMU_TEST#cli_} ]]
 }

@@ -17,6 +17,8 @@ steady() {
 	mkdir -p "$RUN"
 	DOORBELL_REPEAT=$1 DOORBELL_LOAD=$2
 	# shellcheck source=/dev/null
+	. "$LAB_DIR/lib/versions.sh"
+	# shellcheck source=/dev/null
 	. "$LAB_DIR/lib/tests.sh"
 	all_tests() { printf '%s\n' quick slow; }
 	make_queue
@@ -71,6 +73,9 @@ check "without REPEAT each test is in the queue once" queue 1 0 "slow quick "
 check "with REPEAT all tests run before one runs again" queue 2 0 "slow@1 quick@1 slow@2 quick@2 "
 check "if no test matches, the queue is empty" none_selected
 check "without LOAD the limit is that of the flavour" limit 0 400
+FLAVOUR=cfi
+check "that of a kernel that the lab builds is longer" limit 0 1200
+FLAVOUR=amd64
 check "with LOAD it grows by the share of the CPUs" limit 20 4400
 check "a failed round is reported, and each test has a line" rounds_are_reported
 check "such times are not recorded" times_are_not_recorded

@@ -5,11 +5,12 @@
 use crate::{duration, print, progress::with_progress, wide_table};
 use anyhow::bail;
 use clap::Args;
-use doorbell_tools::torture::{self, Options, Report};
+use doorbell_tools::torture::{self, EnduranceOptions, EnduranceReport, Options, Report};
 use std::{
     fmt::Write as _,
-    path::Path,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 pub const HELP: &str = "\
@@ -72,11 +73,19 @@ status is 1: the module has lost or duplicated a message. Please report it. The
 same --seed repeats the choices of each thread, but not their interleaving. To
 repeat a failure, run for longer and with more --threads.
 
+Endurance:
+With --endurance the run consists of rounds of up to a million rings, each a
+process of its own. After the first round and at the end the kernel's memory is
+compared: objects of each slab cache, per-CPU memory, memory of modules, stacks;
+and kmemleak must report nothing, if the kernel has it. With --module the module
+is unloaded and loaded after each round. The last line is the verdict.
+
 Examples:
   doorbell torture
   doorbell torture --rings 10000000
   doorbell torture --max-wait 50ms       run on a quiet machine
-  doorbell torture --seed 42 --threads 32 --duration 10m";
+  doorbell torture --seed 42 --threads 32 --duration 10m
+  doorbell torture --endurance --rings 100000000 --module doorbell.ko --reloads 10";
 
 #[derive(Args)]
 pub struct Torture {
@@ -103,6 +112,24 @@ pub struct Torture {
     /// the longest wait.
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
     max_wait: Duration,
+    /// Make allocations of calls that assign, deassign, open and close fail at random
+    ///
+    /// A call that fails with ENOMEM is repeated, and must have changed nothing. Needs a kernel with
+    /// fault injection.
+    #[arg(long)]
+    faults: bool,
+    /// Run in rounds, and compare the kernel's memory after the first and the last
+    #[arg(long)]
+    endurance: bool,
+    /// With --endurance: unload the module and load FILE after each round
+    #[arg(long, value_name = "FILE", requires = "endurance")]
+    module: Option<PathBuf>,
+    /// With --module: reload N times after each round
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "module", value_parser = clap::value_parser!(u64).range(1..=10000))]
+    reloads: u64,
+    /// With --endurance: take the second CPU offline and online during the rounds
+    #[arg(long, requires = "endurance")]
+    hotplug: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -110,14 +137,19 @@ pub struct Torture {
 
 pub fn torture(device: &Path, args: &Torture) -> anyhow::Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let seed = args.seed.unwrap_or(u64::from(now.subsec_nanos()));
+    if args.endurance {
+        return endurance(device, args, seed);
+    }
     let options = Options {
         device: device.to_owned(),
         duration: args.duration,
         rings: args.rings,
         lines: args.lines,
         threads: args.threads as usize,
-        seed: args.seed.unwrap_or(u64::from(now.subsec_nanos())),
+        seed,
         longest_wait: args.max_wait,
+        faults: args.faults,
     };
     let report = with_progress(|progress| torture::run(&options, progress))?;
     print(&match args.json {
@@ -128,6 +160,107 @@ pub fn torture(device: &Path, args: &Torture) -> anyhow::Result<()> {
         return Ok(());
     }
     bail!("{}", verdict(&report))
+}
+
+/// Runs the rounds of an endurance run.
+fn endurance(device: &Path, args: &Torture, seed: u64) -> anyhow::Result<()> {
+    let mut arguments = vec!["--device".to_owned(), device.display().to_string()];
+    arguments.extend(["torture".into(), "--lines".into(), args.lines.to_string()]);
+    arguments.extend(["--threads".into(), args.threads.to_string()]);
+    let max_wait = format!("{}us", args.max_wait.as_micros());
+    arguments.extend(["--max-wait".into(), max_wait]);
+    if args.faults {
+        arguments.push("--faults".into());
+    }
+    let options = EnduranceOptions {
+        program: std::env::current_exe()?,
+        arguments,
+        device: device.to_owned(),
+        rings: args.rings,
+        duration: args.duration,
+        reload: args.module.clone().map(|file| (file, args.reloads)),
+        hotplug: args.hotplug,
+        seed,
+    };
+    let lines = !args.json && !std::io::stderr().is_terminal();
+    let mut next = Duration::ZERO;
+    let start = Instant::now();
+    let report = with_progress(|progress| {
+        torture::endure(&options, &mut |what, done, of| {
+            // Without a terminal there is no bar: a line every ten seconds shows that it goes on.
+            if lines && start.elapsed() >= next {
+                eprintln!("{what}");
+                next = start.elapsed() + Duration::from_secs(10);
+            }
+            progress(what, done, of);
+        })
+    })?;
+    print(&match args.json {
+        true => format!("{}\n", serde_json::to_string(&report)?),
+        false => endurance_text(&report),
+    })?;
+    if !report.passed() {
+        bail!("{}", endurance_verdict(&report, seed));
+    }
+    Ok(())
+}
+
+/// Formats the figures of an endurance run, and its verdict if it passed.
+fn endurance_text(report: &EnduranceReport) -> String {
+    let mut table = wide_table(&["memory", "after round 1", "at the end", "change", ""], 1);
+    for change in &report.memory {
+        table.add_row([
+            change.name.clone(),
+            change.before.to_string(),
+            change.after.to_string(),
+            signed(change.after as i64 - change.before as i64),
+            String::from(if change.leaked { "LEAK" } else { "" }),
+        ]);
+    }
+    let mut text = format!("{table}\n");
+    let _ = writeln!(
+        text,
+        "{:.0} s, {} rings in {} rounds, {:.0} rings/s, {} assigns, {} reloads, {} hotplugs, {} faults",
+        report.seconds,
+        report.rings,
+        report.rounds,
+        report.rings as f64 / report.seconds,
+        report.assigns,
+        report.reloads,
+        report.hotplugs,
+        report.faults,
+    );
+    if report.passed() {
+        let kmemleak = match report.kmemleak {
+            Some(_) => ", nothing by kmemleak",
+            None => "",
+        };
+        let _ = writeln!(
+            text,
+            "nothing lost, nothing invented, nothing leaked{kmemleak}"
+        );
+    }
+    text
+}
+
+/// Lists what went wrong.
+fn endurance_verdict(report: &EnduranceReport, seed: u64) -> String {
+    let mut text = String::from("the endurance run failed:");
+    if let Some(failure) = &report.failure {
+        let _ = write!(text, "\n  {failure}");
+    }
+    for change in report.memory.iter().filter(|change| change.leaked) {
+        let _ = write!(
+            text,
+            "\n  {}: {} after the first round, {} at the end",
+            change.name, change.before, change.after
+        );
+    }
+    if let Some(leaks) = report.kmemleak.as_ref().filter(|leaks| !leaks.is_empty()) {
+        let _ = write!(text, "\n  kmemleak: {leaks}");
+    }
+    let _ = write!(text, "\nPlease report it. To repeat: --seed {seed}");
+    text
 }
 
 /// Formats a difference: with its sign, unless it is 0.
@@ -273,6 +406,7 @@ mod tests {
             deferred: 9,
             longest_wait_ms: 1.234,
             assigns: 3,
+            faults: 0,
             checks: 2,
             seconds: 2.0,
             seed: 42,
@@ -336,6 +470,40 @@ mod tests {
     }
 
     #[test]
+    fn endurance_ends_with_a_verdict() {
+        let mut report = EnduranceReport {
+            rings: 1000,
+            rounds: 5,
+            seconds: 10.0,
+            ..EnduranceReport::default()
+        };
+        let text = endurance_text(&report);
+        assert!(
+            text.contains("1000 rings in 5 rounds, 100 rings/s"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("nothing invented, nothing leaked\n"),
+            "{text}"
+        );
+        report.memory.push(torture::Change {
+            name: "kmalloc-64".into(),
+            before: 10,
+            after: 2010,
+            leaked: true,
+        });
+        let text = endurance_text(&report);
+        assert!(text.contains("+2000") && text.contains("LEAK"), "{text}");
+        assert!(!text.contains("nothing leaked"), "{text}");
+        let text = endurance_verdict(&report, 42);
+        assert!(
+            text.contains("kmalloc-64: 10 after the first round, 2010 at the end"),
+            "{text}"
+        );
+        assert!(text.contains("--seed 42"), "{text}");
+    }
+
+    #[test]
     fn json_has_what_programs_look_for() {
         let value = serde_json::to_value(report(1)).unwrap();
         for key in [
@@ -354,6 +522,7 @@ mod tests {
             "deferred",
             "longest_wait_ms",
             "assigns",
+            "faults",
             "seconds",
             "seed",
         ] {

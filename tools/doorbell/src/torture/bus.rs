@@ -7,7 +7,7 @@
 //! regions record the values that are written. Each record is consumed once, and in order. Other
 //! regions store the last value; a region that moves hands its slot on.
 
-use super::{kind::Kind, Rule, Violation};
+use super::{faults, kind::Kind, Rule, Violation};
 use doorbell::{Access, Changes, Context, Record, RecordRing, Region, Space, Target, Values};
 use std::sync::{
     atomic::{
@@ -221,7 +221,7 @@ impl Bus {
             changes.deassign(&region.at(place), target);
             changes.assign(&region.at(1 - place), target);
         }
-        context.change_regions(&changes)?;
+        faults::call(|| context.change_regions(&changes))?;
         for (_, region) in regions() {
             region.place.store(1 - region.place.load(Relaxed), Release);
         }

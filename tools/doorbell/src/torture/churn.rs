@@ -4,6 +4,7 @@
 //! close contexts.
 
 use super::{
+    faults,
     kind::Kind,
     paired_regions::PAIRS_PER_ASSIGNER,
     pool::{IssuedCounts, Worker, WorkerPool},
@@ -109,9 +110,8 @@ impl Assigner {
             self.check_silent("a trigger", slot)?;
             let line = self.random.pick(&self.lines);
             let before = topology.deliveries(line);
-            topology
-                .context(line)
-                .assign_trigger(&slot.eventfd, topology.lines[line].number)?;
+            let (context, number) = (topology.context(line), topology.lines[line].number);
+            faults::call(|| context.assign_trigger(&slot.eventfd, number))?;
             let after = topology.deliveries(line);
             counts.assigns += 1;
             self.triggers[at].assignment = Some(Assignment {
@@ -123,9 +123,8 @@ impl Assigner {
         };
         let line = assignment.line;
         let before = topology.deliveries(line);
-        topology
-            .context(line)
-            .deassign_trigger(&slot.eventfd, topology.lines[line].number)?;
+        let (context, number) = (topology.context(line), topology.lines[line].number);
+        faults::call(|| context.deassign_trigger(&slot.eventfd, number))?;
         let arrived = slot.eventfd.take()?;
         let after = topology.deliveries(line);
         // A delivery is counted before it signals. It signals either all or none of the triggers
@@ -158,9 +157,9 @@ impl Assigner {
         let at = self.random.below(self.notifiers.len());
         let slot = &self.notifiers[at];
         if let Some(assignment) = slot.assignment {
-            topology
-                .context(assignment.line)
-                .deassign_notifier(&slot.eventfd, topology.lines[assignment.line].number)?;
+            let line = assignment.line;
+            let (context, number) = (topology.context(line), topology.lines[line].number);
+            faults::call(|| context.deassign_notifier(&slot.eventfd, number))?;
             slot.eventfd.take()?;
             self.notifiers[at].assignment = None;
             return Ok(());
@@ -173,11 +172,8 @@ impl Assigner {
         if topology.lines[line].kind.level() && self.random.one_in(2) {
             notify = notify | Notify::ACK;
         }
-        topology.context(line).assign_notifier(
-            &slot.eventfd,
-            topology.lines[line].number,
-            notify,
-        )?;
+        let (context, number) = (topology.context(line), topology.lines[line].number);
+        faults::call(|| context.assign_notifier(&slot.eventfd, number, notify))?;
         counts.assigns += 1;
         self.notifiers[at].assignment = Some(Assignment {
             line,
@@ -215,11 +211,11 @@ impl Assigner {
         match self.assigned.iter().position(|&one| one == (line, at)) {
             Some(assigned) => {
                 self.check_drained(line, at)?;
-                context.deassign_irqfd(eventfd, number)?;
+                faults::call(|| context.deassign_irqfd(eventfd, number))?;
                 self.assigned.swap_remove(assigned);
             }
             None => {
-                context.assign_irqfd(eventfd, number)?;
+                faults::call(|| context.assign_irqfd(eventfd, number))?;
                 counts.assigns += 1;
                 self.assigned.push((line, at));
                 self.check_drained(line, at)?;
@@ -234,20 +230,16 @@ impl Assigner {
         let (irqfd, resamplefd, at) = &self.resampled;
         let line = match *at {
             Some(line) => {
-                topology
-                    .context(line)
-                    .deassign_irqfd(irqfd, topology.lines[line].number)?;
+                let (context, number) = (topology.context(line), topology.lines[line].number);
+                faults::call(|| context.deassign_irqfd(irqfd, number))?;
                 resamplefd.take()?;
                 None
             }
             None => {
                 self.check_resamplefd_silent()?;
                 let line = self.random.pick(&topology.lines_with(Kind::acked_by_all));
-                topology.context(line).assign_resampled(
-                    irqfd,
-                    topology.lines[line].number,
-                    resamplefd,
-                )?;
+                let (context, number) = (topology.context(line), topology.lines[line].number);
+                faults::call(|| context.assign_resampled(irqfd, number, resamplefd))?;
                 counts.assigns += 1;
                 counts.lines[line].signals += 1;
                 irqfd.write(1)?;
@@ -283,9 +275,8 @@ impl Assigner {
             eventfd.write(3)?;
             eventfd.write(4)?;
         }
-        topology
-            .context(line)
-            .assign_irqfd(&eventfd, topology.lines[line].number)?;
+        let (context, number) = (topology.context(line), topology.lines[line].number);
+        faults::call(|| context.assign_irqfd(&eventfd, number))?;
         for _ in 0..n {
             eventfd.write(1)?;
         }
@@ -325,12 +316,13 @@ impl Assigner {
     fn short_lived_context(&mut self, counts: &mut IssuedCounts) -> Result<(), Violation> {
         let what = "a short-lived context";
         let (input, output) = (EventFd::non_blocking(false)?, EventFd::non_blocking(false)?);
-        let context = Context::open_path(&self.device)?;
-        context.set_lines(3)?;
-        context.assign_trigger(&output, 1)?;
+        let context = faults::call(|| Context::open_path(&self.device))?;
+        faults::call(|| context.set_lines(3))?;
+        faults::call(|| context.assign_trigger(&output, 1))?;
         input.write(5)?;
-        context.assign_irqfd(&input, 1)?;
-        context.assign_notifier(&output, 2, Notify::MASK | Notify::UNMASK)?;
+        faults::call(|| context.assign_irqfd(&input, 1))?;
+        let notify = Notify::MASK | Notify::UNMASK;
+        faults::call(|| context.assign_notifier(&output, 2, notify))?;
         counts.assigns += 3;
         if !output.wait(Duration::from_secs(5))? {
             let text = "the signal before the ASSIGN of its irqfd was not delivered";
@@ -343,7 +335,7 @@ impl Assigner {
         }
         let masked = context.pending(1)? || context.query(1)?.masked;
         input.write(1)?;
-        drop(context);
+        faults::drop_armed(context);
         // The close has deassigned the eventfds.
         let arrived = output.take()?;
         input.write(7)?;
@@ -368,8 +360,8 @@ impl Assigner {
         let masked = self.random.one_in(2);
         let rings = 1 + self.random.below(3) as u64;
         let open = || -> doorbell::Result<Context> {
-            let context = Context::open_path(&self.device)?;
-            context.set_lines(2)?;
+            let context = faults::call(|| Context::open_path(&self.device))?;
+            faults::call(|| context.set_lines(2))?;
             Ok(context)
         };
         let context = open()?;

@@ -4,6 +4,7 @@
 //! only one thread masks.
 
 use super::{
+    faults,
     kind::Kind,
     pool::{IssuedCounts, Worker, WorkerPool},
     Rule, Violation,
@@ -175,7 +176,7 @@ impl BarrierCheck {
         let topology = &self.pool.topology;
         let index = self.lines[at];
         let number = topology.lines[index].number;
-        topology.context(index).moderate(number, moderation)?;
+        faults::call(|| topology.context(index).moderate(number, moderation))?;
         self.moderated[at] = moderation.is_some();
         Ok(())
     }

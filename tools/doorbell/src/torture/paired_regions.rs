@@ -6,7 +6,7 @@
 //! an eventfd. So a deassign often meets a write that is between the two. A write must reach both
 //! regions or none.
 
-use super::{Rule, Violation};
+use super::{faults, Rule, Violation};
 use crate::random::Random;
 use doorbell::{
     uapi::MAX_TRIGGERS_PER_LINE, Access, Changes, Context, EventFd, Region, Space, Target,
@@ -97,7 +97,7 @@ impl PairedRegions {
         let mut changes = Changes::new();
         changes.assign(&pair.line_region, Target::line(SLOW_LINE));
         changes.assign(&pair.eventfd_region, Target::eventfd(&pair.eventfd));
-        Ok(self.context.change_regions(&changes)?)
+        Ok(faults::call(|| self.context.change_regions(&changes))?)
     }
 
     /// Deassigns a pair. No signal may arrive afterwards.
@@ -111,7 +111,7 @@ impl PairedRegions {
         let mut changes = Changes::new();
         changes.deassign(&pair.eventfd_region, target);
         changes.deassign(&pair.line_region, Target::line(SLOW_LINE));
-        self.context.change_regions(&changes)?;
+        faults::call(|| self.context.change_regions(&changes))?;
         let arrived = pair.eventfd.take()?;
         pair.arrived.fetch_add(arrived, Relaxed);
         Ok(())

@@ -71,6 +71,8 @@ pub struct Report {
     pub longest_wait_ms: f64,
     /// The number of assignments.
     pub assigns: u64,
+    /// The number of calls that failed because an allocation was made to fail.
+    pub faults: u64,
     /// The number of times that the accounts were checked.
     pub checks: u64,
     /// The duration of the run, pauses included.

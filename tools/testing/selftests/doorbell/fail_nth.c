@@ -55,6 +55,22 @@ TEST_F(fail_nth, set_lines_large)
 	sweep(_metadata, &(struct sweep){ .call = call_set_lines_large, .check = check_lines });
 }
 
+static int call_set_lines_masked(struct testbed *w)
+{
+	return doorbell_set_lines_masked(w->db, 1024);
+}
+
+static bool check_lines_masked(struct testbed *w)
+{
+	return doorbell_ring(w->db, 1) == DOORBELL_RING_MASKED && doorbell_unmask(w->db, 1) == 1;
+}
+
+TEST_F(fail_nth, set_lines_masked)
+{
+	sweep(_metadata, &(struct sweep){
+		.call = call_set_lines_masked, .check = check_lines_masked });
+}
+
 static int call_info(struct testbed *w)
 {
 	struct doorbell_get_info info;
@@ -285,6 +301,18 @@ TEST_F(fail_nth, trigger_deassign)
 		.lines = LINES, .prepare = prepare_trigger, .call = call_trigger_deassign });
 }
 
+static int call_deassign_all_triggers(struct testbed *w)
+{
+	return doorbell_deassign_all_triggers(w->db, 2);
+}
+
+TEST_F(fail_nth, trigger_deassign_all)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .prepare = prepare_four_triggers,
+		.call = call_deassign_all_triggers });
+}
+
 /* The summary: of 67 lines, all or none. */
 
 static int summarise(struct testbed *w, uint32_t flags)
@@ -429,6 +457,17 @@ TEST_F(fail_nth, notifier_deassign)
 {
 	sweep(_metadata, &(struct sweep){
 		.lines = LINES, .prepare = prepare_notifier, .call = call_notifier_deassign });
+}
+
+static int call_deassign_all_notifiers(struct testbed *w)
+{
+	return doorbell_deassign_all_notifiers(w->db, 2);
+}
+
+TEST_F(fail_nth, notifier_deassign_all)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .prepare = prepare_notifier, .call = call_deassign_all_notifiers });
 }
 
 /* Sets of lines: the structure and both bitmaps, word by word. */

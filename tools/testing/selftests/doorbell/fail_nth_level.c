@@ -223,6 +223,37 @@ TEST_F(fail_nth, ackfd_deassign)
 		.lines = LINES, .prepare = prepare_ackfd, .call = call_resample_deassign });
 }
 
+/* An unmaskfd of an edge line, which is masked. */
+static int call_unmaskfd(struct testbed *w)
+{
+	return doorbell_assign_unmaskfd(w->db, w->spare, 2);
+}
+
+static bool check_unmaskfd(struct testbed *w)
+{
+	struct doorbell_query query;
+
+	return doorbell_mask(w->db, 2) == 1 && !efd_write(w->spare, 1) &&
+	       !doorbell_query(w->db, 2, &query) && query.nr_unmaskfds == 1;
+}
+
+TEST_F(fail_nth, unmaskfd)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .call = call_unmaskfd, .check = check_unmaskfd });
+}
+
+static void prepare_unmaskfd(struct __test_metadata *_metadata, struct testbed *w)
+{
+	ASSERT_EQ(0, doorbell_assign_unmaskfd(w->db, w->spare, 2));
+}
+
+TEST_F(fail_nth, unmaskfd_deassign)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .prepare = prepare_unmaskfd, .call = call_resample_deassign });
+}
+
 /* An ack, its notifiers and resamplefds, and the delivery after it: nothing in it can fail. */
 TEST_F(fail_nth, ack)
 {

@@ -31,6 +31,28 @@ TEST_F(fail_nth, save)
 		.check = check_save });
 }
 
+/* A moderated line whose message its timer holds, with an unmaskfd: the save stops the timer. */
+static void prepare_moderated(struct __test_metadata *_metadata, struct testbed *w)
+{
+	prepare_masked(_metadata, w);
+	ASSERT_EQ(0, doorbell_assign_unmaskfd(w->db, w->spare, 2));
+	ASSERT_EQ(0, doorbell_moderate(w->db, 2, DOORBELL_MAX_INTERVAL, 3));
+	ASSERT_EQ(DOORBELL_RING_MASKED, doorbell_ring(w->db, 2));
+}
+
+static bool check_save_moderated(struct testbed *w)
+{
+	return saved[2].state == (VECTOR_MASKED | DOORBELL_LINE_PENDING) &&
+	       doorbell_pending(w->db, 2) == 1;
+}
+
+TEST_F(fail_nth, save_moderated)
+{
+	sweep(_metadata, &(struct sweep){
+		.lines = LINES, .prepare = prepare_moderated, .call = call_save,
+		.check = check_save_moderated });
+}
+
 /* Each line with a message, one of them without a mask: the call delivers it. */
 static int call_restore(struct testbed *w)
 {

@@ -192,4 +192,70 @@ TEST_F(memcg, notifiers)
 	EXPECT_ALL_ALIVE();
 }
 
+/*
+ * The OOM killer kills the owner of a context: the context goes as with any other end, and its
+ * memory returns.
+ */
+TEST_F(memcg, oom_killer)
+{
+	int efd = new_eventfd(_metadata, 0, 0), other = new_context(_metadata, 1);
+	int *ready = mmap(NULL, sizeof(*ready), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+			  -1, 0);
+	const long users = refcnt();
+	char path[64], text[96];
+	pid_t pid;
+	int fd;
+
+	ASSERT_TRUE(ready != MAP_FAILED);
+	/* The lab accepts the OOM killer's report on a cgroup of this name. */
+	snprintf(path, sizeof(path), "%s/doorbell-oom-%d", self->root, getpid());
+	ASSERT_EQ(0, mkdir(path, 0755));
+	ASSERT_EQ(0, cgroup_put(path, "memory.max", LIMIT));
+	cgroup_put(path, "memory.swap.max", "0");
+	pid = fork_in(path);
+	if (!pid) {
+		int db = open(DEVICE, O_RDWR | O_CLOEXEC);
+		uint32_t i;
+
+		if (doorbell_set_lines(db, 1024) || doorbell_assign_irqfd(db, efd, 5))
+			_exit(1);
+		for (i = 0; i < 64; i++) {
+			if (doorbell_assign_trigger(db, eventfd(0, EFD_CLOEXEC), i))
+				_exit(2);
+		}
+		*ready = 1;
+		for (;;) {
+			char *more = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE,
+					  MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+			if (more != MAP_FAILED)
+				memset(more, 1, 1 << 20);
+			efd_write(efd, 1);
+		}
+	}
+	EXPECT_EQ(SIGKILL, wait_child(pid));
+	EXPECT_EQ(1, *ready);
+	EXPECT_LE(1, nr_events(path, "oom_kill"));
+	/* The irqfd belongs to no context any more, and the module has as many users as before. */
+	ASSERT_TRUE(WAIT_FOR(!doorbell_assign_irqfd(other, efd, 0)));
+	if (users >= 0)
+		ASSERT_TRUE(WAIT_FOR(refcnt() == users));
+	/* All memory of the context is returned: the kernel keeps some pages per CPU. */
+	snprintf(text, sizeof(text), "%s/memory.current", path);
+	fd = open(text, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		char current[32];
+
+		ASSERT_TRUE(WAIT_FOR(({
+			ssize_t len = pread(fd, current, sizeof(current) - 1, 0);
+
+			current[len > 0 ? len : 0] = '\0';
+			len > 0 && strtol(current, NULL, 10) < 1 << 20;
+		})));
+		close(fd);
+	}
+	EXPECT_TRUE(WAIT_FOR(!rmdir(path)));
+	close(other);
+}
+
 TEST_HARNESS_MAIN

@@ -14,6 +14,7 @@ PROGS += summary summary_race poll
 PROGS += errors errors_assign errors_lineset errors_level errors_bus errors_write errors_ring_wait
 PROGS += errors_wait errors_summary errors_order
 PROGS += fail_nth fail_nth_wait fail_nth_level fail_nth_bus fail_nth_save limits limits_eventfds memcg
+PROGS += signals
 PROGS += capi capi_callback capi_nested capi_bus
 PROGS += trace
 PROGS += ivshmem ivshmem_slow ivshmem_keep ivshmem_qemu

@@ -4,6 +4,7 @@
  */
 #include <linux/delay.h>
 #include <linux/doorbell.h>
+#include <linux/moduleparam.h>
 #include <linux/sched.h>
 
 #include "test.h"
@@ -77,12 +78,22 @@ static void called(struct doorbell_callback *base, u32 event)
 	atomic_dec(&callback->inside);
 }
 
+static bool wrong_type;
+module_param(wrong_type, bool, 0);
+MODULE_PARM_DESC(wrong_type, "Have doorbell call a function of another type: with CONFIG_CFI, an oops");
+
+/* Without CONFIG_CFI, a call with an event instead of the pointer works. */
+static void called_with_pointer(struct doorbell_callback *base, void *event)
+{
+	called(base, (unsigned long)event);
+}
+
 void callback_init(struct test *test)
 {
 	int i;
 
 	for (i = 0; i < TEST_CALLBACKS; i++) {
-		test->callbacks[i].base.func = called;
+		test->callbacks[i].base.func = wrong_type ? (void *)called_with_pointer : called;
 		test->callbacks[i].test = test;
 	}
 }

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The kernel's memory: slab objects by cache, and parts of /proc/meminfo.
+
+use super::endurance::Change;
+use anyhow::Context as _;
+use std::{collections::BTreeMap, fs, time::Duration};
+
+/// The memory at one time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Memory {
+    /// The objects of each slab cache.
+    slabs: BTreeMap<String, u64>,
+    /// Fields of /proc/meminfo, in kB.
+    fields: BTreeMap<String, u64>,
+}
+
+/// The fields of /proc/meminfo that are compared, and the growth in kB that is none. Per-CPU memory
+/// comes in pages for each CPU; the module's text and data are in vmalloc's, a thread has 16 kB of
+/// stack.
+const FIELDS: [(&str, u64); 3] = [("Percpu", 256), ("VmallocUsed", 1024), ("KernelStack", 256)];
+
+/// The growth of a cache in objects that is none. The rest of the system has some hundred objects
+/// more or less at any time: timers, files, pages of other programs. A leak in each context or
+/// assignment of a run is thousands of objects.
+const SLACK: u64 = 400;
+
+/// The number of readings before growth is a leak.
+const READINGS: usize = 20;
+
+impl Memory {
+    /// Reads the memory, with caches shrunk, until `good` accepts it or the last reading. Memory
+    /// that RCU and workqueues free is returned some time after the last user.
+    pub(super) fn settled(good: impl Fn(&Memory) -> bool) -> anyhow::Result<Self> {
+        for _ in 1..READINGS {
+            std::thread::sleep(Duration::from_millis(250));
+            let memory = Self::read()?;
+            if good(&memory) {
+                return Ok(memory);
+            }
+        }
+        Self::read()
+    }
+
+    fn read() -> anyhow::Result<Self> {
+        // Cached directory entries and inodes. The first write keeps the second out of the log.
+        for mode in ["4", "2"] {
+            fs::write("/proc/sys/vm/drop_caches", mode).context("drop_caches: are you root?")?;
+        }
+        // Free objects that CPUs keep count as used until their cache is shrunk.
+        for cache in fs::read_dir("/sys/kernel/slab").into_iter().flatten() {
+            let _ = fs::write(cache?.path().join("shrink"), "1");
+        }
+        let read = |file: &str| fs::read_to_string(file).with_context(|| file.to_owned());
+        Ok(Self {
+            slabs: slabs(&read("/proc/slabinfo")?),
+            fields: fields(&read("/proc/meminfo")?),
+        })
+    }
+
+    /// Returns the differences to `before`.
+    pub(super) fn changes(&self, before: &Self) -> Vec<Change> {
+        let slack = |name: &str| {
+            let field = FIELDS.iter().find(|(field, _)| *field == name);
+            field.map_or(SLACK, |(_, slack)| *slack)
+        };
+        let all = self.fields.iter().chain(&self.slabs);
+        all.filter_map(|(name, &after)| {
+            let before = before.fields.get(name).or_else(|| before.slabs.get(name));
+            let before = before.copied().unwrap_or(0);
+            (after != before).then(|| Change {
+                name: name.clone(),
+                before,
+                after,
+                leaked: after > before + slack(name),
+            })
+        })
+        .collect()
+    }
+}
+
+/// Reads the names and the used objects of /proc/slabinfo.
+fn slabs(text: &str) -> BTreeMap<String, u64> {
+    // The second word of both headings is no number.
+    text.lines()
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            Some((words.next()?.to_owned(), words.next()?.parse().ok()?))
+        })
+        .collect()
+}
+
+/// Reads [`FIELDS`] of /proc/meminfo.
+fn fields(text: &str) -> BTreeMap<String, u64> {
+    text.lines()
+        .filter_map(|line| {
+            let (name, rest) = line.split_once(':')?;
+            FIELDS.iter().find(|(field, _)| *field == name)?;
+            let number = rest.split_whitespace().next()?.parse().ok()?;
+            Some((name.to_owned(), number))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SLABS: &str = "slabinfo - version: 2.1\n\
+        # name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab>\n\
+        sighand_cache         93    105   2112   15    8 : tunables 0 0 0\n\
+        kmalloc-64          4000   4096     64   64    1 : tunables 0 0 0\n";
+
+    #[test]
+    fn caches_and_fields_are_read() {
+        let slabs = slabs(SLABS);
+        assert_eq!(slabs.len(), 2, "{slabs:?}");
+        assert_eq!(slabs["kmalloc-64"], 4000);
+        assert_eq!(slabs["sighand_cache"], 93);
+        let fields = fields("MemFree:  5 kB\nPercpu:     1234 kB\nVmallocUsed: 9 kB\n");
+        assert_eq!(fields["Percpu"], 1234);
+        assert_eq!(fields.len(), 2);
+    }
+
+    #[test]
+    fn growth_is_a_leak_beyond_the_slack() {
+        let memory = |objects, percpu| Memory {
+            slabs: [("kmalloc-64".to_owned(), objects)].into(),
+            fields: [("Percpu".to_owned(), percpu)].into(),
+        };
+        let before = memory(1000, 400);
+        let leaks = |after: Memory| -> Vec<String> {
+            let changes = after.changes(&before).into_iter();
+            changes
+                .filter(|one| one.leaked)
+                .map(|one| one.name)
+                .collect()
+        };
+        assert!(before.changes(&before).is_empty());
+        assert!(leaks(memory(1000 + SLACK, 656)).is_empty());
+        assert!(leaks(memory(10, 4)).is_empty());
+        assert_eq!(leaks(memory(1001 + SLACK, 400)), ["kmalloc-64"]);
+        assert_eq!(leaks(memory(1000, 657)), ["Percpu"]);
+    }
+}

@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Signals at each call that waits. A call that waits for another thread of the kernel (a mask,
+ * a deassign, a save, a close) does not end early: a storm of signals changes no result. A call
+ * that waits for a message (DOORBELL_WAIT, DOORBELL_RING_WAIT, DOORBELL_EVENTFD_READ) ends with
+ * EINTR, and loses no message. SIGKILL ends each of them, and leaves nothing behind.
+ */
+#include "wait_line.h"
+
+#define NR_LINES	2
+
+FIXTURE(signals) {
+	int kmsg;
+	int db;
+	int in, out;
+	struct hammer hammer;
+	timer_t timer;
+};
+
+static atomic_ulong nr_signals;
+
+static void count_signal(int signal)
+{
+	(void)signal;
+	atomic_fetch_add(&nr_signals, 1);
+}
+
+/* From now on this thread gets a signal every 200 us. Calls are not restarted. */
+static void start_storm(struct __test_metadata *_metadata, timer_t *timer)
+{
+	const struct itimerspec often = {
+		.it_value.tv_nsec = 200000, .it_interval.tv_nsec = 200000 };
+	const struct sigaction action = { .sa_handler = count_signal };
+	struct sigevent event = {
+		.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGUSR1 };
+
+	event._sigev_un._tid = gettid();
+	ASSERT_EQ(0, sigaction(SIGUSR1, &action, NULL));
+	ASSERT_EQ(0, timer_create(CLOCK_MONOTONIC, &event, timer));
+	ASSERT_EQ(0, timer_settime(*timer, 0, &often, NULL));
+}
+
+/* Another thread rings line 0, whose deliveries the calls of the test wait for. */
+FIXTURE_SETUP(signals)
+{
+	self->kmsg = kmsg_open();
+	self->db = new_context(_metadata, NR_LINES);
+	self->in = new_eventfd(_metadata, 0, 0);
+	self->out = new_eventfd(_metadata, 0, 0);
+	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, self->in, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->out, 0));
+	self->hammer = (struct hammer){ .hit = hit_write, .fd = self->in };
+	hammer_start(_metadata, &self->hammer);
+	start_storm(_metadata, &self->timer);
+}
+
+FIXTURE_TEARDOWN(signals)
+{
+	timer_delete(self->timer);
+	hammer_stop(&self->hammer);
+	/* Else the test proves nothing. */
+	EXPECT_LT(0, atomic_load(&nr_signals));
+	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
+}
+
+/* Calls @call until there were signals, and expects @expected each time. */
+#define NEVER_INTERRUPTED(expected, call) do {				\
+	const unsigned long __end = atomic_load(&nr_signals) + 50;	\
+	unsigned int __calls = 0;					\
+	struct timeout __timeout = {};					\
+									\
+	while (__calls < 100 || atomic_load(&nr_signals) < __end) {	\
+		ASSERT_EQ(expected, call);				\
+		__calls++;						\
+		ASSERT_FALSE(timed_out(&__timeout));			\
+	}								\
+} while (0)
+
+TEST_F(signals, mask_is_not_interrupted)
+{
+	uint64_t before;
+
+	NEVER_INTERRUPTED(1, ({
+		int masked = doorbell_mask(self->db, 0);
+
+		before = line_of(_metadata, self->db, 0).deliveries;
+		dither(before);
+		EXPECT_EQ(before, line_of(_metadata, self->db, 0).deliveries);
+		EXPECT_LE(0, doorbell_unmask(self->db, 0));
+		masked;
+	}));
+}
+
+TEST_F(signals, deassign_is_not_interrupted)
+{
+	int efd = new_eventfd(_metadata, 0, 0);
+
+	NEVER_INTERRUPTED(0, ({
+		int ret = doorbell_assign_trigger(self->db, efd, 0);
+
+		ret = ret ? ret : doorbell_deassign_trigger(self->db, efd, 0);
+		efd_drain(efd);
+		ret;
+	}));
+	EXPECT_EQ(0, efd_count(efd));
+	NEVER_INTERRUPTED(0, ({
+		int ret = doorbell_assign_irqfd(self->db, efd, 1);
+
+		ret ? ret : doorbell_deassign_irqfd(self->db, efd, 1);
+	}));
+	NEVER_INTERRUPTED(0, ({
+		int ret = doorbell_assign_notifier(self->db, efd, 0, DOORBELL_NOTIFY_MASK);
+
+		ret ? ret : doorbell_deassign_notifier(self->db, efd, 0);
+	}));
+	NEVER_INTERRUPTED(0, ({
+		int ret = doorbell_assign_waiters(self->db, 1);
+
+		ret ? ret : doorbell_deassign_waiters(self->db, 1);
+	}));
+}
+
+TEST_F(signals, save_is_not_interrupted)
+{
+	struct doorbell_saved_line saved[NR_LINES];
+
+	NEVER_INTERRUPTED(0, doorbell_save_lines(self->db, 0, NR_LINES, saved));
+}
+
+TEST_F(signals, close_is_not_interrupted)
+{
+	NEVER_INTERRUPTED(0, ({
+		int db = new_context(_metadata, 1), efd = new_eventfd(_metadata, 0, 0);
+		int ret = doorbell_assign_irqfd(db, efd, 0) || efd_write(efd, 1);
+
+		ret = ret || close(db);
+		/* The close has deassigned the irqfd. */
+		EXPECT_EQ(0, efd_write(efd, 3));
+		EXPECT_EQ(3, efd_read(efd));
+		close(efd);
+		ret;
+	}));
+}
+
+/* Each delivery is returned once, by a wait that no signal has ended. */
+TEST_F(signals, waits_lose_nothing)
+{
+	uint64_t taken = 0, seen = 0, count, deliveries;
+	unsigned int interrupted = 0;
+	struct timeout timeout = {};
+	struct doorbell_query query;
+	int ret;
+
+	ASSERT_EQ(0, doorbell_assign_waiters(self->db, 1));
+	while (!interrupted || taken < 1000) {
+		ASSERT_FALSE(timed_out(&timeout));
+		/* One in four waits has no message, so a signal ends it. */
+		if (seen++ % 4)
+			ASSERT_LE(0, doorbell_ring(self->db, 1));
+		ret = doorbell_wait(self->db, 1, NO_TIMEOUT, &count);
+		ASSERT_TRUE(!ret || ret == -EINTR) {
+			TH_LOG("%s", strerror(-ret));
+		}
+		if (ret)
+			interrupted++;
+		else
+			taken += count;
+	}
+	while (!doorbell_wait(self->db, 1, 0, &count))
+		taken += count;
+	ASSERT_EQ(0, doorbell_query(self->db, 1, &query));
+	deliveries = query.deliveries;
+	EXPECT_EQ(deliveries, taken);
+	ksft_print_msg("%u waits were interrupted\n", interrupted);
+}
+
+TEST_F(signals, reads_lose_nothing)
+{
+	/* With O_NONBLOCK a read does not wait. */
+	int efd = eventfd(0, EFD_CLOEXEC);
+	uint64_t taken = 0, written = 0, count;
+	unsigned int interrupted = 0;
+	struct timeout timeout = {};
+	int ret;
+
+	while (!interrupted || taken < 1000) {
+		ASSERT_FALSE(timed_out(&timeout));
+		if (written % 4 || interrupted % 2) {
+			ASSERT_EQ(0, efd_write(efd, 1));
+			written++;
+		} else {
+			/* A wait without a ring, which a signal ends. */
+			ret = doorbell_eventfd_read(self->db, efd, 0, &count);
+			ASSERT_TRUE(!ret || ret == -EINTR);
+			interrupted += !!ret;
+			taken += ret ? 0 : count;
+			ASSERT_EQ(0, efd_write(efd, 1));
+			written++;
+		}
+		ret = doorbell_eventfd_read(self->db, efd, 0, &count);
+		ASSERT_TRUE(!ret || ret == -EINTR);
+		interrupted += !!ret;
+		taken += ret ? 0 : count;
+	}
+	EXPECT_EQ(written, taken + efd_count(efd));
+	ksft_print_msg("%u reads were interrupted\n", interrupted);
+}
+
+/*
+ * A process that waits is killed. Its context goes, so its irqfd can be assigned elsewhere and
+ * the module has no more users than before.
+ */
+FIXTURE(killed) {
+	long users;
+	int efd;
+};
+
+FIXTURE_VARIANT(killed) {
+	enum { IN_WAIT, IN_READ, IN_RING_WAIT, IN_LOOP } where;
+};
+
+FIXTURE_VARIANT_ADD(killed, wait) { .where = IN_WAIT };
+FIXTURE_VARIANT_ADD(killed, read) { .where = IN_READ };
+FIXTURE_VARIANT_ADD(killed, ring_wait) { .where = IN_RING_WAIT };
+FIXTURE_VARIANT_ADD(killed, mask_deassign_and_save) { .where = IN_LOOP };
+
+FIXTURE_SETUP(killed)
+{
+	self->users = refcnt();
+	self->efd = new_eventfd(_metadata, 0, 0);
+}
+
+FIXTURE_TEARDOWN(killed)
+{
+}
+
+static void *ring_for_ever(void *arg)
+{
+	for (;;)
+		doorbell_ring(*(int *)arg, 0);
+	return NULL;
+}
+
+/* Calls all calls that wait for deliveries, beside a thread that rings. */
+static void loop_for_ever(int db, int in, int started)
+{
+	struct doorbell_saved_line saved;
+	pthread_t thread;
+	int efd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	if (pthread_create(&thread, NULL, ring_for_ever, &db))
+		_exit(3);
+	for (;;) {
+		doorbell_mask(db, 0);
+		doorbell_unmask(db, 0);
+		doorbell_assign_trigger(db, efd, 0);
+		doorbell_deassign_trigger(db, efd, 0);
+		doorbell_save_lines(db, 0, 1, &saved);
+		efd_write(in, 1);
+		efd_write(started, 1);
+	}
+}
+
+TEST_F(killed, leaves_nothing)
+{
+	int other = new_context(_metadata, 1), started = new_eventfd(_metadata, 0, 0);
+	unsigned int round;
+
+	for (round = 0; round < 20; round++) {
+		char stat[40];
+		pid_t pid = fork();
+
+		ASSERT_LE(0, pid);
+		if (!pid) {
+			int db = open(DEVICE, O_RDWR | O_CLOEXEC);
+			int efd = eventfd(0, EFD_CLOEXEC);
+			struct doorbell_ring_wait arg = {
+				.line = 0, .fd = efd, .timeout = DOORBELL_RING_WAIT_NO_TIMEOUT };
+			uint64_t count;
+
+			if (doorbell_set_lines(db, 2) || doorbell_assign_irqfd(db, self->efd, 1))
+				_exit(1);
+			if (variant->where == IN_LOOP)
+				loop_for_ever(db, self->efd, started);
+			if (variant->where == IN_WAIT && doorbell_assign_waiters(db, 0))
+				_exit(2);
+			efd_write(started, 1);
+			if (variant->where == IN_WAIT)
+				doorbell_wait(db, 0, NO_TIMEOUT, &count);
+			else if (variant->where == IN_READ)
+				doorbell_eventfd_read(db, efd, 0, &count);
+			else
+				doorbell_ioctl(db, DOORBELL_RING_WAIT, &arg);
+			/* Only a signal ends the wait. */
+			_exit(4);
+		}
+		ASSERT_TRUE(WAIT_FOR(efd_count(started) > 0));
+		snprintf(stat, sizeof(stat), "/proc/%d/stat", pid);
+		dither(round);
+		ASSERT_TRUE(variant->where == IN_LOOP || WAIT_FOR(stat_sleeps(stat)));
+		ASSERT_EQ(-EBUSY, doorbell_assign_irqfd(other, self->efd, 0));
+		ASSERT_EQ(0, kill(pid, SIGKILL));
+		EXPECT_EQ(SIGKILL, wait_child(pid));
+		ASSERT_TRUE(WAIT_FOR(!doorbell_assign_irqfd(other, self->efd, 0)));
+		ASSERT_EQ(0, doorbell_deassign_irqfd(other, self->efd, 0));
+		efd_drain(self->efd);
+		efd_drain(started);
+	}
+	close(other);
+	if (self->users >= 0)
+		ASSERT_TRUE(WAIT_FOR(refcnt() == self->users));
+}
+
+TEST_HARNESS_MAIN
