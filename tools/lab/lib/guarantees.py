@@ -12,7 +12,7 @@ for each rule. In each field, names are inline literals, except where noted:
   Model            a variant of the model's enum Rule, or a file
   Mutants          a mutant's name, in double quotes without markup
   Torture          a variant of the torture's enum Rule
-  Debug kernel     options of tools/lab/debug.config, without markup and without CONFIG_
+  Debug kernel     options of tools/lab/{small,debug}.config, without markup and without CONFIG_
 
 Usage: guarantees.py DIRECTORY
 """
@@ -36,7 +36,7 @@ class Sources:
                                       self.text("tools/doorbell/src/torture", "*.rs"))
         self.mutants = self.text("tools/model/src", "*.rs")
         self.suites = self.kunit_suites()
-        self.options = set(re.findall(r"^CONFIG_(\w+)=", self.text("tools/lab", "debug.config"), re.M))
+        self.options = set(re.findall(r"^CONFIG_(\w+)=", self.text("tools/lab", "*.config"), re.M))
 
     def text(self, directory, pattern):
         """Returns the content of all files of a directory that match a pattern."""
@@ -103,7 +103,7 @@ class Sources:
         elif field == "Debug kernel":
             for name in re.findall(r"\b[A-Z0-9]+_[A-Z0-9_]+\b", text):
                 if name not in self.options:
-                    yield f"no option {name} in tools/lab/debug.config"
+                    yield f"no option {name} in tools/lab/*.config"
         else:
             yield f"unknown field {field}"
 
