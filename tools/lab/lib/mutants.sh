@@ -253,7 +253,7 @@ test_limits() {
 	for test; do
 		ms=$(cat "$BUILD/$MUTANTS/tests/$test" 2>/dev/null ||
 			cat "$BUILD/took-$FLAVOUR/${test%%:*}" 2>/dev/null || echo 10000)
-		echo "$test=$((ms * 3 / 1000 + 20))"
+		echo "$test=$((10#${ms##* } * 3 / 1000 + 20))"
 	done
 }
 
