@@ -99,10 +99,10 @@ revert_mutants() {
 # build_joined KEY: builds the module with all mistakes that can be joined. Those that do not build there are left
 # out, for modules of their own.
 build_joined() {
-	local dir=$BUILD/$COPY/joined log=$RUN/log/mutant-joined.log try more alone=()
+	local dir=$BUILD/$COPY/joined log=$RUN/log/mutant-joined.log more alone=()
 	[[ $(cat "$dir/key" 2>/dev/null) != "$1" ]] || return 0
 	say "building the module with the joined mistakes ..."
-	for try in 1 2 3 4 5 6; do
+	for _ in 1 2 3 4 5 6; do
 		mutants_py join "/build/$COPY/src" "${alone[@]}" || return
 		if build_mutant joined; then
 			revert_mutants
@@ -168,7 +168,10 @@ mutant_guest() {
 		boot "$1" env CONTROL="/build/$COPY/joined" BAD="$BAD" SECONDS_LEFT="$left" /doorbell/tools/lab/guest/mutants
 		kill "$watch" 2>/dev/null
 		wait "$watch" 2>/dev/null
-		[[ -s $RUN/$1/current ]] || { [[ $OUTCOME == ended ]] && continue || break; }
+		if [[ ! -s $RUN/$1/current ]]; then
+			[[ $OUTCOME != ended ]] || continue
+			break
+		fi
 		name=$(<"$RUN/$1/current")
 		mkdir -p "$RUN/results/$name"
 		cp "$RUN/$1/console.log" "$RUN/results/$name/console.log"
@@ -253,7 +256,7 @@ test_limits() {
 	for test; do
 		ms=$(cat "$BUILD/$MUTANTS/tests/$test" 2>/dev/null ||
 			cat "$BUILD/took-$FLAVOUR/${test%%:*}" 2>/dev/null || echo 10000)
-		echo "$test=$((ms * 3 / 1000 + 20))"
+		echo "$test=$((10#${ms##* } * 3 / 1000 + 20))"
 	done
 }
 
