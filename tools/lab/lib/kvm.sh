@@ -18,13 +18,44 @@ kvm_patches() {
 	echo "$SRC"/tools/in-tree/patches/*-KVM-*.patch
 }
 
+# kvm_checkpatch: prints what checkpatch.pl --strict finds in the patches, and
+# tools/in-tree/kvm-exceptions does not argue; fails if there is a finding
+kvm_checkpatch() {
+	local patch name
+	for patch in $(kvm_patches); do
+		name=${patch##*/}
+		# It fails if it finds something.
+		in_tree "$TREE" env -C "$KSRC" perl scripts/checkpatch.pl --strict --terse --show-types \
+			--no-summary - <"$patch" 2>&1 | sed "s/^/${name%%-*} /"
+	done | kvm_argued "$SRC/tools/in-tree/kvm-exceptions"
+}
+
+# kvm_argued EXCEPTIONS: reads lines "PATCH -:LINE: LEVEL:TYPE: text"; prints those without an
+# exception, and the exceptions without a line, and fails if there is one
+kvm_argued() {
+	awk '
+		NR == FNR { if (!/^#/ && NF >= 3) argued[$1 " " $2] = 1; next }
+		{
+			split($0, part, ":")
+			key = $1 " " part[4]
+			if (key in argued) { used[key] = 1; next }
+			print
+			bad = 1
+		}
+		END {
+			for (key in argued)
+				if (!(key in used)) { print "no finding any more: " key; bad = 1 }
+			exit bad
+		}' "$1" -
+}
+
 # kvm_source DIRECTORY SOURCE: makes DIRECTORY a copy of a part of the kernel's source, with
-# the patches
+# the patches. The copy has old times, so objects of other patches are removed.
 kvm_source() {
 	local dir=$1 source=$2 patch path key
 	key=$(kvm_patches | xargs cat | sha)
 	[[ $(cat "$dir/.key" 2>/dev/null) != "$key" ]] || return 0
-	rm -rf "$dir"
+	rm -rf "$dir" "${dir%/source}/modules" "${dir%/source}/selftests"
 	for path in "${KVM_PATHS[@]}" Documentation/virt/kvm/api.rst; do
 		mkdir -p "$dir/$(dirname "$path")" && cp -a "$source/$path" "$dir/$path" || return
 	done
@@ -80,6 +111,8 @@ kvm_selftest() {
 	mount_lab
 	kvm_source "$BUILD/$dir/source" "$(kernel_source "$v")" || die "cannot apply the patches"
 	LOGS=$BUILD/log
+	stage_begin kvm-checkpatch "checking the patches" kvm_checkpatch
+	stage_wait
 	stage_begin build-kvm "building KVM with the patch" build_kvm "/build/$dir"
 	stage_wait
 	prepare_guest

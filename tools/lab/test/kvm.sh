@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# Tests the verdict of make kvm-selftest, and which patches it takes.
+# Tests the verdict of make kvm-selftest, which patches it takes, what it removes if they change,
+# and what of checkpatch.pl it accepts.
 . "$(dirname "$0")/lib.sh"
 SRC=${LAB_DIR%/tools/lab}
 shopt -s nullglob
@@ -46,4 +47,60 @@ has_patches() {
 		grep -q "^+++ b/tools/testing/selftests/kvm/$KVM_TEST.c" "${patches[1]}"
 }
 check "the patches are there" has_patches
+
+# argued LINE...: gives the findings to kvm_argued
+argued() {
+	printf '%s\n' "$@" | kvm_argued "$SCRATCH/exceptions"
+}
+printf '%s\n' "# comment" "0100 LONG_LINE it is a table" >"$SCRATCH/exceptions"
+LONG="0100 -:7: WARNING:LONG_LINE: line length of 103 exceeds 100 columns"
+check "an argued finding" argued "$LONG"
+check "a finding" says "^0100 -:9: CHECK:SPACING" argued "$LONG" "0100 -:9: CHECK:SPACING: spaces: preferred"
+check "the finding of another patch" says "^0101 -:7: WARNING:LONG_LINE" argued "$LONG" "${LONG/0100/0101}"
+check "no finding for an exception" says "no finding any more: 0100 LONG_LINE" kvm_argued "$SCRATCH/exceptions" </dev/null
+check "a program that does not run" says "^0100 env: " argued "$LONG" "0100 env: 'perl': No such file or directory"
+
+# A source with one file, and two versions of a patch.
+BUILD=$SCRATCH/build TREE=
+# shellcheck disable=SC2034 # kvm_source reads it
+KVM_PATHS=(virt/kvm)
+say() { :; }
+sha() { sha256sum; }
+in_tree() { shift && "${@/#\/build/$BUILD}"; }
+mkdir -p "$SCRATCH"/kernel/{virt/kvm,Documentation/virt/kvm} "$SCRATCH/patches" "$BUILD/kvm/1"
+echo old >"$SCRATCH/kernel/virt/kvm/eventfd.c"
+touch "$SCRATCH/kernel/Documentation/virt/kvm/api.rst"
+kvm_patches() { echo "$SCRATCH/patches/"*; }
+
+# kvm_patch LINE: writes a patch that makes LINE the file's only one
+kvm_patch() {
+	printf '%s\n' "--- a/virt/kvm/eventfd.c" "+++ b/virt/kvm/eventfd.c" "@@ -1 +1 @@" -old "+$1" >"$SCRATCH/patches/0100-KVM"
+}
+
+# patched LINE: makes the source, and succeeds if the file has LINE
+patched() {
+	kvm_source "$BUILD/kvm/1/source" "$SCRATCH/kernel" && grep -qx "$1" "$BUILD/kvm/1/source/virt/kvm/eventfd.c"
+}
+
+# built: as after a build
+built() {
+	mkdir -p "$BUILD"/kvm/1/{modules,selftests,headers}
+}
+
+kept() {
+	[[ -d $BUILD/kvm/1/modules && -d $BUILD/kvm/1/selftests ]]
+}
+
+removed() {
+	[[ ! -e $BUILD/kvm/1/modules && ! -e $BUILD/kvm/1/selftests ]]
+}
+kvm_patch new
+check "the source has the patch" patched new
+built
+check "the source is kept" patched new
+check "the objects of the same patch are kept" kept
+kvm_patch newer
+check "a changed patch is applied to the original" patched newer
+check "the objects of the other patch are removed" removed
+check "the headers are kept" [ -d "$BUILD/kvm/1/headers" ]
 plan
