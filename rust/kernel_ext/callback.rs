@@ -36,7 +36,8 @@
 //! }
 //!
 //! let name = KBox::new(1, GFP_KERNEL)?;
-//! let greeter = KBox::pin_init(pin_init!(Greeter { name, greet <- Deferred::new() }), GFP_KERNEL)?;
+//! let greeter = pin_init!(Greeter { name, greet <- Deferred::new() });
+//! let greeter = KBox::pin_init(greeter, GFP_KERNEL)?;
 //! Run::<IrqWork>::queue(greeter.as_ref());
 //! // Waits for the callback, and only then frees the name.
 //! drop(greeter);
@@ -82,7 +83,8 @@
 //! one whose callbacks are closed separately,
 //!
 //! ```compile_fail,E0119
-//! # use crate::kernel_ext::{callback::impl_has_callbacks, deferred::{Deferred, IrqWork, WorkItem}};
+//! # use crate::kernel_ext::callback::impl_has_callbacks;
+//! # use crate::kernel_ext::deferred::{Deferred, IrqWork, WorkItem};
 //! #[pin_data(PinnedDrop)]
 //! struct Greeter {
 //!     #[pin]
@@ -233,7 +235,9 @@ macro_rules! impl_has_callbacks {
     };
     (@all $generics:tt $owner:ty { $($field:ident: $callback:ty),+ $(,)? }) => {
         $(
-            $crate::kernel_ext::callback::impl_has_callbacks!(@field $generics $owner, $field, $callback);
+            $crate::kernel_ext::callback::impl_has_callbacks!(
+                @field $generics $owner, $field, $callback
+            );
         )+
         $crate::kernel_ext::callback::impl_has_callbacks!(@drop $generics $owner, $($field)+);
     };

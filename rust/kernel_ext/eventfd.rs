@@ -406,8 +406,7 @@ impl CountingEventFd {
     }
 
     /// Adds `count` to the counter and wakes the waiters once, as a write(2) of `count` does. It never waits:
-    /// the counter stops at its maximum, as after so many calls of [`EventFd::signal`]. Does nothing if
-    /// `count` is zero.
+    /// the counter stops at `u64::MAX`. One exclusive waiter is woken. Does nothing if `count` is zero.
     ///
     /// # Context
     ///

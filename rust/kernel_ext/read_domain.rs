@@ -17,7 +17,8 @@
 //! ```
 //! use crate::kernel_ext::{read_domain::ReadDomain, shared_list::SharedList};
 //!
-//! // Lists of one domain share the counters of their readers, and one grace period serves all of them.
+//! // Lists of one domain share the counters of their readers. One grace period serves all
+//! // of them.
 //! let domain = ReadDomain::new(GFP_KERNEL)?;
 //! let lists = [SharedList::new(domain.clone()), SharedList::new(domain)];
 //! for list in &lists {

@@ -3,8 +3,8 @@
 //! Access to an eventfd's counter and wait queue on a kernel that does not export it.
 //!
 //! The wait queue is reached by poll(2)'s mechanism. The counter is reached by the layout that the
-//! kernel's BTF gave at build time (`LAYOUT`), and only if the queue is at the place that the layout
-//! says. `exports.rs` has the same functions for a kernel that exports them.
+//! kernel's BTF gave at build time (`LAYOUT`), and only if the counter follows the queue there as in
+//! this configuration, and the queue is at the place that the layout says. `exports.rs` has the same functions for a kernel that exports them.
 
 use crate::{
     bindings,
@@ -27,11 +27,42 @@ struct Layout {
     flags: usize,
 }
 
-// Defines `LAYOUT: Option<Layout>`.
+impl Layout {
+    /// Returns the layout if the counter follows the queue, whose size depends on the configuration.
+    ///
+    /// The BTF of a kernel with another configuration can have the queue at the same place, and the
+    /// counter at another.
+    const fn verified(self) -> Option<Self> {
+        if self.count == self.wqh + size_of::<kbindings::wait_queue_head>() {
+            Some(self)
+        } else {
+            None
+        }
+    }
+}
+
+// Defines `BTF_LAYOUT: Option<Layout>`.
 include!(concat!(
     env!("DOORBELL_OBJ"),
     "/rust/bindings/eventfd_layout.rs"
 ));
+
+const LAYOUT: Option<Layout> = match BTF_LAYOUT {
+    Some(layout) => layout.verified(),
+    None => None,
+};
+
+/// Returns true if [`Layout::verified`] accepts a counter `gap` bytes behind the queue.
+const fn accepts(gap: usize) -> bool {
+    let layout = Layout {
+        wqh: 8,
+        count: 8 + size_of::<kbindings::wait_queue_head>() + gap,
+        flags: 0,
+    };
+    layout.verified().is_some()
+}
+
+const _: () = assert!(accepts(0) && !accepts(8));
 
 /// `EFD_SEMAPHORE` of the UAPI header.
 const EFD_SEMAPHORE: u32 = 1;
@@ -127,8 +158,9 @@ pub(super) unsafe fn peek(ctx: NonNull<bindings::eventfd_ctx>, queue: WaitQueue)
     let at = layout(ctx, queue)?.count;
     // SAFETY: The context is valid, and the offset is that of its 64-bit counter. The offset comes from
     // the BTF of the kernel that the module is built for. That is the kernel that the module is loaded
-    // into: `vermagic` names its version. `layout()` has just verified another offset from the BTF. All
-    // writers of the counter own the lock, and so does this thread.
+    // into: `vermagic` names its version. The counter follows the queue, by `Layout::verified`, and
+    // `layout()` has just verified the offset of the queue. All writers of the counter own the lock,
+    // and so does this thread.
     Some(unsafe { ctx.as_ptr().byte_add(at).cast::<u64>().read() })
 }
 

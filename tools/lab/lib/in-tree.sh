@@ -13,6 +13,19 @@
 IN_TREE=$BUILD/in-tree
 IN_TREE_PATCHES=$SRC/tools/in-tree/patches
 
+# patches_of SERIES: prints the patches of one series, in order: eventfd or kvm. Each series is
+# posted, checked and built on its own; the in-tree kernel has both.
+patches_of() {
+	local patch
+	for patch in "$IN_TREE_PATCHES"/*.patch; do
+		case $1:${patch##*/} in
+		kvm:*-KVM-*)	echo "$patch" ;;
+		kvm:* | eventfd:*-KVM-*)	;;
+		eventfd:*)	echo "$patch" ;;
+		esac
+	done
+}
+
 # is_in_tree: succeeds if this run uses the in-tree kernel
 is_in_tree() {
 	[[ $FLAVOUR == in-tree || $FLAVOUR == in-tree-y ]]
@@ -43,21 +56,23 @@ in_tree_source() {
 	local dir=$1 key file patch
 	key=$(in_tree_key)
 	[[ $(cat "$dir/.in-tree-key" 2>/dev/null) != "$key" ]] || return 0
-	# An earlier copy may have a change that this one has not. The time of such a file must
-	# be new, or Kbuild would not compile it again.
-	: >"$dir.changed"
-	[[ ! -s $dir/.in-tree-changed ]] || cat "$dir/.in-tree-changed" >"$dir.changed"
-	remove "$dir" "$dir.tmp"
+	# A patch may be gone whose file is compiled already. The time of such a file must be new,
+	# or Kbuild would not compile it again. The list is never shortened: a run that fails here
+	# may be followed by one without the patch.
+	touch "$dir.changed" || return
+	for patch in "$IN_TREE_PATCHES"/*.patch; do
+		sed -n 's|^+++ b/||p' "$patch" >>"$dir.changed"
+	done
+	sort -u -o "$dir.changed" "$dir.changed" || return
+	remove "$dir.tmp"
 	cp -al "$(kernel_source "$(in_tree_base)")" "$dir.tmp" || return
 	while read -r file; do
 		[[ ! -f $dir.tmp/$file ]] || renew_file "$dir.tmp/$file" || return
 	done <"$dir.changed"
-	rm -f "$dir.changed"
 	mount --bind "$dir.tmp" "$TREE/mnt" || return
 	for patch in "$IN_TREE_PATCHES"/*.patch; do
 		echo "applying ${patch##*/}"
 		# git replaces the files that a patch changes.
-		in_tree "$TREE" git -C /mnt apply --numstat - <"$patch" | cut -f 3 >>"$dir.tmp/.in-tree-changed"
 		if ! in_tree "$TREE" git -C /mnt apply --whitespace=nowarn - <"$patch"; then
 			echo "${patch##*/} does not apply"
 			umount "$TREE/mnt"
@@ -65,7 +80,12 @@ in_tree_source() {
 		fi
 	done
 	umount "$TREE/mnt"
+	# A file that is the same as in the earlier copy keeps its time: what was compiled is right.
+	while read -r file; do
+		! cmp -s "$dir/$file" "$dir.tmp/$file" || ln -f "$dir/$file" "$dir.tmp/$file" || return
+	done <"$dir.changed"
 	echo "$key" >"$dir.tmp/.in-tree-key"
+	remove "$dir"
 	mv "$dir.tmp" "$dir"
 }
 
@@ -205,6 +225,14 @@ in_tree_config() {
 	fi
 }
 
+# other_base KDIR: succeeds if KDIR was last built from another version of the kernel. Its objects
+# may be newer than the files of this one.
+other_base() {
+	local release
+	release=$(cat "$1/include/config/kernel.release" 2>/dev/null) || return
+	[[ ${release%%[+-]*} != "$(in_tree_base)" ]]
+}
+
 # configure_in_tree: writes the configuration, unless it is the same
 configure_in_tree() {
 	local dir=$BUILD/$FLAVOUR line lost=
@@ -212,6 +240,7 @@ configure_in_tree() {
 	if [[ ! -s $dir/kdir/.config && -s $IN_TREE/built ]]; then
 		cp -a "$IN_TREE/kdir/." "$dir/kdir/" || return
 	fi
+	! other_base "$dir/kdir" || find "$dir/kdir" -mindepth 1 -delete || return
 	in_tree_config >"$dir/config.new"
 	if [[ ! -s $dir/kdir/.config ]] || ! cmp -s "$dir/config.new" "$dir/config"; then
 		rm -f "$dir/config"
@@ -236,8 +265,7 @@ build_in_tree() {
 	out=$BUILD/$(module_dir)
 	v=$(kernel_version)
 	configure_in_tree || return
-	# In two steps, as the driver needs the BTF of the kernel.
-	in_tree_make bzImage && in_tree_make modules || return
+	in_tree_make bzImage modules || return
 	rm -rf "$dir/root"
 	in_tree_make INSTALL_MOD_PATH="/build/$FLAVOUR/root" modules_install || return
 	mkdir -p "$dir/modules/$v" &&
@@ -327,30 +355,40 @@ argued() {
 in_tree_checkpatch() {
 	in_tree_patch >"$IN_TREE/driver.patch"
 	in_tree "$TREE" env -C /build/in-tree/source perl scripts/checkpatch.pl --strict --terse --showfile --show-types \
-		--no-summary --codespell --codespellfile /nonexistent /build/in-tree/driver.patch 2>&1 | argued checkpatch
+		--no-summary --codespell --codespellfile /nonexistent /build/in-tree/driver.patch >"$COUNT.log" 2>&1
+	ran checkpatch $? 1 && argued checkpatch <"$COUNT.log"
+}
+
+# ran COMMAND STATUS [MAXIMUM]: fails if a checker did not run to its end. Findings are a status
+# of at most MAXIMUM; otherwise it is zero.
+ran() {
+	(($2 <= ${3:-0})) || { cat "$COUNT.log"; echo "error: $1 has ended with status $2"; return 1; }
 }
 
 in_tree_kernel_doc() {
-	local n
-	# shellcheck disable=SC2046
-	in_tree "$TREE" env -C /build/in-tree/source scripts/kernel-doc -none -Wall \
-		$(cut -d' ' -f 2 "$IN_TREE/source/.in-tree-placed" | grep '\.[ch]$') 2>&1 | tee "$COUNT.log"
-	n=$(grep -ciE '(warning|error): ' "$COUNT.log")
-	echo "$n findings" >"$COUNT"
-	((n == 0))
+	local files
+	mapfile -t files < <(cut -d' ' -f 2 "$IN_TREE/source/.in-tree-placed" | grep '\.[ch]$')
+	some "${#files[@]}" files || return
+	counted in_tree "$TREE" env -C /build/in-tree/source scripts/kernel-doc -none -Wall "${files[@]}"
 }
 
 in_tree_places() {
-	local n
-	source_files | places | grep -F '?' | tee "$COUNT.log"
+	local n files
+	set -o pipefail
+	source_files | places >"$COUNT.all" || return
+	grep -F '?' "$COUNT.all" | tee "$COUNT.log"
 	n=$(wc -l <"$COUNT.log")
-	echo "$(in_tree_files | wc -l) files, $n without a line or a file" >"$COUNT"
+	files=$(in_tree_files | wc -l) && some "$files" files || return
+	echo "$files files, $n without a line or a file" >"$COUNT"
 	((n == 0))
 }
 
 in_tree_module() {
+	local modules
 	build_in_tree || return
-	echo "$(grep -c doorbell "$BUILD/$FLAVOUR/kdir/modules.order") modules, for make test KERNEL=in-tree" >"$COUNT"
+	modules=$(grep -c doorbell "$BUILD/$FLAVOUR/kdir/modules.order")
+	some "$modules" modules || return
+	echo "$modules modules, for make test KERNEL=in-tree" >"$COUNT"
 }
 
 in_tree_built_in() {
@@ -365,25 +403,45 @@ in_tree_built_in() {
 count_findings() {
 	local n
 	tee "$COUNT.log"
-	n=$(grep -cE '(warning|error|WARNING|ERROR)(\[[A-Z0-9]+\])?: ' "$COUNT.log")
+	n=$(grep -ciE '(warning|error)(\[[A-Z0-9]+\])?: ' "$COUNT.log")
 	echo "$n findings" >"$COUNT"
 	((n == 0))
+}
+
+# counted COMMAND...: runs a checker and counts its findings. Fails if there are any, or if the
+# checker fails.
+counted() (
+	set -o pipefail
+	"$@" 2>&1 | count_findings
+)
+
+# some NUMBER WHAT: fails if a check has looked at nothing
+some() {
+	((${1:-0} > 0)) || { echo "error: no $2 to check"; echo "0 $2" >"$COUNT"; return 1; }
 }
 
 # The kernel's own "make htmldocs" needs more of Python than the lab has; its extension for
 # kernel-doc comments is the same.
 in_tree_docs() {
-	in_tree "$TREE" env KERNEL_SOURCE=/build/in-tree/source sphinx-build -q -W --keep-going -b html -c /doorbell/Documentation \
-		-D kerneldoc_srctree=/build/in-tree/source /build/in-tree/source/Documentation/misc-devices/doorbell /tmp/html 2>&1 |
-		count_findings || return
-	echo "0 findings in $(grep -c misc-devices/doorbell "$IN_TREE/source/.in-tree-placed") pages" >"$COUNT"
+	local pages
+	pages=$(grep -c misc-devices/doorbell "$IN_TREE/source/.in-tree-placed")
+	some "$pages" pages || return
+	counted in_tree "$TREE" env KERNEL_SOURCE=/build/in-tree/source sphinx-build -q -W --keep-going -b html \
+		-c /doorbell/Documentation -D kerneldoc_srctree=/build/in-tree/source \
+		/build/in-tree/source/Documentation/misc-devices/doorbell /tmp/html || return
+	echo "0 findings in $pages pages" >"$COUNT"
 }
 
 in_tree_selftests() {
+	local programs
 	in_tree_make headers_install >/dev/null || return
-	in_tree_make -C /build/in-tree/source/tools/testing/selftests TARGETS=doorbell KBUILD_OUTPUT="/build/$FLAVOUR/kdir" \
-		2>&1 | count_findings || return
-	echo "$(find "$BUILD/$FLAVOUR/kdir/kselftest/doorbell" -type f -executable | wc -l) programs" >"$COUNT"
+	# Programs of an earlier build do not count.
+	rm -rf "$BUILD/$FLAVOUR/kdir/kselftest/doorbell"
+	counted in_tree_make -C /build/in-tree/source/tools/testing/selftests TARGETS=doorbell \
+		KBUILD_OUTPUT="/build/$FLAVOUR/kdir" || return
+	programs=$(find "$BUILD/$FLAVOUR/kdir/kselftest/doorbell" -type f -executable | wc -l)
+	some "$programs" programs || return
+	echo "$programs programs" >"$COUNT"
 }
 
 # driver_rustc COMMAND ARGUMENT...: runs another command with the arguments of the compiler of the driver
@@ -395,17 +453,18 @@ driver_rustc() {
 		DOORBELL_OBJ="/build/$FLAVOUR/kdir/drivers/misc/doorbell" sh -c '
 		line=$(sed -nE "1s/^savedcmd_[^ ]* := //p" drivers/misc/doorbell/rust/.doorbell.o.cmd |
 			sed -E "s/ rustc / $0 /; s/ --out-dir [^ ]+//; s/ --emit=[^ ]+//g; s/;.*//")
+		[ -n "$line" ] || { echo "error: the driver is not built: make in-tree T=module builds it"; exit 1; }
 		# rustdoc has no options of the code generator.
 		[ "$0" != rustdoc ] || line=$(printf %s "$line" | sed -E "s/ -Z(binary_dep_depinfo|function-sections|cf-protection|no-jump-tables|tune-cpu|function-return|patchable-function-entry)[^ ]*//g")
 		eval "$line $*"' "$command" "$@" 2>&1
 }
 
 in_tree_clippy() {
-	driver_rustc clippy-driver -Dwarnings --emit=metadata=/tmp/doorbell.rmeta | count_findings
+	counted driver_rustc clippy-driver -Dwarnings --emit=metadata=/tmp/doorbell.rmeta
 }
 
 in_tree_rustdoc() {
-	driver_rustc rustdoc -Dwarnings --document-private-items -o /tmp/rustdoc | count_findings
+	counted driver_rustc rustdoc -Dwarnings --document-private-items -o /tmp/rustdoc
 }
 
 # sparse of sid, as that of trixie does not know all of this kernel. It needs nothing but the
@@ -443,15 +502,21 @@ setup_sparse() {
 	unlock_file "$LAB/sparse-lock"
 }
 
-in_tree_sparse() {
+# C=2 checks each C source below the directory, compiled before or not.
+run_sparse() {
 	local dir
-	[[ -d $SPARSE ]] || { echo "sparse is not set up: see $LAB/log/sparse.log" && return 1; }
-	bind_ro "$SPARSE" "$TREE/srv" || return
-	# C=2 checks each C source below the directory, compiled before or not.
 	for dir in drivers/misc/doorbell samples/doorbell; do
-		in_tree_make C=2 CHECK=/srv/usr/bin/sparse "$dir/"
-	done 2>&1 | count_findings || return
-	echo "0 findings in $(grep -c '^ *CHECK ' "$COUNT.log") files, version $(<"$SPARSE/version")" >"$COUNT"
+		in_tree_make C=2 CHECK=/srv/usr/bin/sparse "$dir/" || return
+	done
+}
+
+in_tree_sparse() {
+	local files
+	[[ -d $SPARSE ]] || { echo "sparse is not set up: see $LAB/log/sparse.log" && return 1; }
+	bind_ro "$SPARSE" "$TREE/srv" && counted run_sparse || return
+	files=$(grep -c '^ *CHECK ' "$COUNT.log")
+	some "$files" files || return
+	echo "0 findings in $files files, version $(<"$SPARSE/version")" >"$COUNT"
 }
 
 # smatch is not a package of Debian; if it becomes one, this check is to be written.
@@ -461,7 +526,7 @@ in_tree_smatch() {
 }
 
 run_in_tree() {
-	local check at=0 failed=0 names=("${IN_TREE_CHECKS[@]}") counts
+	local check at=0 failed=0 skipped=0 names=("${IN_TREE_CHECKS[@]}") counts
 	SELECTED=("$@")
 	setup || return
 	setup_sparse
@@ -481,6 +546,7 @@ run_in_tree() {
 		stage_begin "check-in-tree-$check" "in-tree: $check" "in_tree_$check"
 		if KEEP_GOING=1 STAGE_TAIL=60 stage_wait; then
 			echo "ok $at - $check $(cat "$COUNT" 2>/dev/null)"
+			! grep -q '^# SKIP' "$COUNT" 2>/dev/null || skipped=$((skipped + 1))
 		else
 			echo "not ok $at - $check $(cat "$COUNT" 2>/dev/null)"
 			failed=$((failed + 1))
@@ -488,6 +554,7 @@ run_in_tree() {
 	done
 	((at)) || die "no check is called $*" "there are: ${names[*]}"
 	unlock_file "$BUILD/lock"
-	echo "$((at - failed)) passed, $failed failed"
+	((!skipped)) || echo "# $skipped skipped"
+	echo "$((at - failed - skipped)) passed, $failed failed"
 	((failed == 0))
 }

@@ -15,7 +15,7 @@ KVM_PATHS=(arch/x86/kvm virt/kvm include/linux/kvm_host.h include/linux/kvm_irqf
 KVM_TEST=x86/irqfd_resample_test
 
 kvm_patches() {
-	echo "$SRC"/tools/in-tree/patches/*-KVM-*.patch
+	patches_of kvm
 }
 
 # kvm_checkpatch: prints what checkpatch.pl --strict finds in the patches, and

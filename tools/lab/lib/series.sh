@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
-# make series: checks the changes to the kernel in tools/in-tree/patches, one after the other,
-# and writes them to out/patches as git format-patch does.
+# make series: checks the changes to eventfds in tools/in-tree/patches, one after the other,
+# and writes them to out/patches as git format-patch does. The changes to KVM are another series:
+# see kvm.sh.
 #
 #	build/*/series/source	the copy of the kernel's source that has the patches so far
 #	build/*/series/kdir	its build directory, whose objects are kept for the next run
@@ -42,8 +43,8 @@ series_source() {
 	series_git init -q && series_git add -A -f && series_git commit -q -m "Linux ${base##*-}" || return
 	series_git config core.abbrev 12
 	cp "$SRC/tools/in-tree/series.config" "$SERIES/config.new"
-	if ! cmp -s "$SERIES/config.new" "$SERIES/config"; then
-		rm -rf "$SERIES/kdir"
+	if ! cmp -s "$SERIES/config.new" "$SERIES/config" || other_base "$SERIES/kdir"; then
+		rm -rf "$SERIES/kdir" "$SERIES/config"
 		mkdir "$SERIES/kdir"
 		series_make tinyconfig && cat "$SERIES/config.new" >>"$SERIES/kdir/.config" &&
 			series_make olddefconfig || return
@@ -58,7 +59,8 @@ series_source() {
 
 # series_files [PATCH...]: prints the files that the patches change
 series_files() {
-	(($#)) || set -- "$IN_TREE_PATCHES"/*.patch
+	local all
+	(($#)) || { mapfile -t all < <(patches_of eventfd) && set -- "${all[@]}"; }
 	sed -n 's|^+++ b/||p' "$@" | sort -u
 }
 
@@ -68,7 +70,8 @@ series_git() {
 }
 
 # series_patch PATCH: applies the next patch, and checks it
-series_patch() {
+series_patch() (
+	set -o pipefail
 	local patch=$1 name=${1##*/} file
 	# git replaces the files that a patch changes, and their hard links stay.
 	if ! in_tree "$TREE" git -C /build/series/source apply --whitespace=error - <"$patch" ||
@@ -78,22 +81,37 @@ series_patch() {
 	fi
 	grep -q '^Signed-off-by: ' "$patch" || { echo "$name has no Signed-off-by" && return 1; }
 	series_checkpatch "$patch" || return
-	for file in $(series_files "$patch"); do
-		case $file in
-		*.c | *.h)	in_tree "$TREE" env -C /build/series/source scripts/kernel-doc -none -Wall "$file" 2>&1 ;;
-		esac
-	done | series_new_kernel_doc "$name" || return
+	series_files "$patch" | series_kernel_doc >"$SERIES/kernel-doc.out" ||
+		{ cat "$SERIES/kernel-doc.out" && return 1; }
+	series_new_kernel_doc "$name" <"$SERIES/kernel-doc.out" || return
 	series_make olddefconfig >/dev/null &&
 		series_make "${SERIES_OBJECTS[@]}" 2>&1 | series_warnings || return
 	if grep -q '^+++ b/tools/testing/selftests/' "$patch"; then
 		in_tree "$TREE" make -C /build/series/source/tools/testing/selftests/filesystems/eventfd \
 			OUTPUT=/build/series/selftests 2>&1 | series_warnings || return
 	fi
+)
+
+# Reads names of files, and prints the warnings of kernel-doc about them. Fails if kernel-doc
+# does not run.
+series_kernel_doc() {
+	local file out rc
+	while read -r -u 4 file; do
+		[[ $file == *.[ch] ]] || continue
+		[[ -f $SERIES/source/$file ]] || continue
+		out=$(in_tree "$TREE" env -C /build/series/source scripts/kernel-doc -none -Wall "$file" 2>&1 </dev/null)
+		rc=$?
+		[[ -z $out ]] || echo "$out"
+		if [[ $out == *Traceback* ]] || { ((rc)) && ! grep -qiE '^(warning|error): ' <<<"$out"; }; then
+			echo "kernel-doc has ended with status $rc: $file"
+			return 1
+		fi
+	done 4<&0
 }
 
 # Prints the build's output. Fails if the build failed, or if the compiler warned.
 series_warnings() {
-	awk '{ print } /warning:|error:|^make.*Error/ { bad = 1 } END { exit bad }'
+	awk '{ print } /warning:|error:|^make.*\*\*\*/ { bad = 1 } END { exit bad }'
 }
 
 # series_new_kernel_doc NAME: fails if the patch has brought a warning of kernel-doc
@@ -128,10 +146,12 @@ series_exceptions() {
 	[[ -z $unused ]] || { echo "no finding any more: $unused" && return 1; }
 }
 
-# Compiles the stubs: with all users of them, and each stub by a call.
-series_stubs() {
+# Compiles the stubs: with all users of them, and each stub by a call. "config" is gone while the
+# build directory has another configuration, so that a run after an interruption makes it anew.
+series_stubs() (
+	set -o pipefail
 	local rc=0
-	cp "$SERIES/kdir/.config" "$SERIES/config.eventfd" || return
+	cp "$SERIES/kdir/.config" "$SERIES/config.eventfd" && mv "$SERIES/config" "$SERIES/config.stubs" || return
 	# MEMCG selects it.
 	sed -i -E 's/^CONFIG_(EVENTFD|MEMCG)=y/# CONFIG_\1 is not set/' "$SERIES/kdir/.config"
 	series_make olddefconfig >/dev/null &&
@@ -140,9 +160,10 @@ series_stubs() {
 		cp "$SRC/tools/in-tree/stubs.c" "$SERIES/source/fs/doorbell_stubs.c" &&
 		series_make fs/aio.o io_uring/eventfd.o fs/doorbell_stubs.o 2>&1 | series_warnings || rc=1
 	rm -f "$SERIES/source/fs/doorbell_stubs.c"
-	cp "$SERIES/config.eventfd" "$SERIES/kdir/.config" && series_make olddefconfig >/dev/null || rc=1
+	cp "$SERIES/config.eventfd" "$SERIES/kdir/.config" && series_make olddefconfig >/dev/null &&
+		mv "$SERIES/config.stubs" "$SERIES/config" || rc=1
 	return $rc
-}
+)
 
 # Adds the driver, as the last patch. "make in-tree" checks it and builds it.
 series_driver() {
@@ -193,15 +214,20 @@ run_series() {
 	: >"$SERIES/used"
 	stage_begin series-source "preparing the kernel's source" series_source
 	stage_wait
-	series_baseline
-	for patch in "$IN_TREE_PATCHES"/*.patch; do
+	stage_begin series-baseline "reading the kernel's warnings" series_baseline
+	stage_wait
+	while read -r -u 3 patch; do
 		name=${patch##*/}
 		series_step "series-${name%%-*}" "${name%.patch}" series_patch "$patch" || break
-	done
+	done 3< <(patches_of eventfd)
+	((n)) || die "there are no patches"
 	if ((!failed)); then
 		series_step series-stubs "without CONFIG_EVENTFD" series_stubs
 		series_step series-exceptions "each exception is needed" series_exceptions
+		# It makes the copy that "make in-tree" and the tests of that kernel use.
+		lock_file "$BUILD/lock" exclusive
 		series_step series-driver "the driver" series_driver
+		unlock_file "$BUILD/lock"
 		series_step series-write "written to out/patches" series_write
 	fi
 	if ((!failed)); then
@@ -214,12 +240,9 @@ run_series() {
 
 # Records the warnings of kernel-doc that the kernel has without the patches.
 series_baseline() {
-	local file
-	for file in $(series_files); do
-		case $file in
-		*.c | *.h)	in_tree "$TREE" env -C /build/series/source scripts/kernel-doc -none -Wall "$file" 2>&1 ;;
-		esac
-	done | sed -E 's/:[0-9]+ /: /' | sort >"$SERIES/kernel-doc"
+	set -o pipefail
+	series_files | series_kernel_doc >"$SERIES/kernel-doc.out" || { cat "$SERIES/kernel-doc.out" && return 1; }
+	sed -E 's/:[0-9]+ /: /' "$SERIES/kernel-doc.out" | sort >"$SERIES/kernel-doc"
 }
 
 # series_step NAME TITLE COMMAND...: runs a check, and prints its result

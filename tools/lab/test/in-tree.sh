@@ -105,6 +105,76 @@ bad_patch_fails() {
 	[[ ! -e $SCRATCH/copy ]]
 }
 
+# A run that fails must not hide from the next one which file had a patch.
+failed_run_is_no_gap() {
+	local patches=$SCRATCH/repository/tools/in-tree/patches
+	patch_changes_copy_only || return
+	printf '%s\n' '--- a/fs/eventfd.c' '+++ b/fs/eventfd.c' '@@ -1,2 +1,2 @@' ' one' '-four' '+five' >"$patches/0002-five.patch"
+	REPOSITORY=$SCRATCH/repository says '0002-five.patch does not apply' in_lab in_tree_source "$SCRATCH/copy" || return
+	rm "$patches"/*
+	# The copy is gone, too.
+	rm -rf "$SCRATCH/copy"
+	REPOSITORY=$SCRATCH/repository in_lab in_tree_source "$SCRATCH/copy" &&
+	[[ $(tail -n 1 "$SCRATCH/copy/fs/eventfd.c") == two && $SCRATCH/copy/fs/eventfd.c -nt $SCRATCH/kernel/fs/eventfd.c ]]
+}
+
+# Kbuild need not compile a file again that another patch left alone.
+same_file_keeps_time() {
+	local before
+	patch_changes_copy_only || return
+	touch -d 2021-01-01 "$SCRATCH/copy/fs/eventfd.c"
+	before=$(stat -c '%i %y' "$SCRATCH/copy/fs/eventfd.c")
+	printf '%s\n' '--- a/MAINTAINERS' '+++ b/MAINTAINERS' '@@ -1 +1,2 @@' ' DPAA2 DATAPATH I/O (DPIO) DRIVER' '+more' \
+		>"$SCRATCH/repository/tools/in-tree/patches/0002-more.patch"
+	REPOSITORY=$SCRATCH/repository in_lab in_tree_source "$SCRATCH/copy" || return
+	[[ $(tail -n 1 "$SCRATCH/copy/MAINTAINERS") == more && $(stat -c '%i %y' "$SCRATCH/copy/fs/eventfd.c") == "$before" ]]
+}
+
+other_version_is_found() {
+	local kdir=$SCRATCH/kdir
+	mkdir -p "$kdir/include/config"
+	! in_lab other_base "$kdir" && echo 1.2.3-in-tree >"$kdir/include/config/kernel.release" &&
+	! in_lab other_base "$kdir" && echo 1.2.2-in-tree >"$kdir/include/config/kernel.release" &&
+	in_lab other_base "$kdir"
+}
+
+# with_tools STATUS CHECK: runs a check whose tools print nothing and return STATUS, on the files
+# in PLACED
+with_tools() {
+	local status=$1 check=$2
+	in_tree() { return "$status"; }
+	in_tree_patch() { :; }
+	bind_ro() { :; }
+	argued() { cat >/dev/null; }
+	LLVM=() COUNT=$SCRATCH/count SPARSE=$SCRATCH LAB_DIR=$LAB_DIR
+	mkdir -p "$IN_TREE/source" "$BUILD/$FLAVOUR/kdir" && echo 1 >"$SCRATCH/version"
+	printf '%s' "$PLACED" >"$IN_TREE/source/.in-tree-placed"
+	"in_tree_$check"
+}
+
+missing_tool_is_an_error() {
+	local check PLACED=$'include/linux/doorbell.h include/linux/doorbell.h\nDocumentation/uapi.rst Documentation/misc-devices/doorbell/uapi.rst\n'
+	for check in checkpatch kernel_doc docs selftests sparse clippy rustdoc; do
+		! in_lab with_tools 127 "$check" || { echo "$check succeeds" && return 1; }
+	done
+	for check in checkpatch kernel_doc docs clippy rustdoc; do
+		in_lab with_tools 0 "$check" || { echo "$check fails" && return 1; }
+	done
+}
+
+no_file_is_an_error() {
+	local check PLACED=
+	for check in kernel_doc docs selftests sparse; do
+		says 'no (files|pages|programs) to check' in_lab with_tools 0 "$check" || { echo "$check" && return 1; }
+	done
+}
+
+absent_command_is_an_error() {
+	COUNT=$SCRATCH/count says 'not found' in_lab counted no-such-command &&
+	COUNT=$SCRATCH/count says 'warning: x' in_lab counted echo 'a.c:1:2: warning: x' &&
+	COUNT=$SCRATCH/count in_lab counted true
+}
+
 # The driver is put there twice; the second time nothing changes.
 driver_is_put_once() {
 	local before times
@@ -141,6 +211,12 @@ check "the longest name counts" longest_name_counts
 check "a patch changes the copy only" patch_changes_copy_only
 check "a file whose patch is gone is new" removed_patch_renews_file
 check "a patch that does not apply is an error" bad_patch_fails
+check "a file keeps its new time after a run that failed" failed_run_is_no_gap
+check "a file that stays the same keeps its time" same_file_keeps_time
+check "a build directory of another version is found" other_version_is_found
+check "a check whose tool does not run fails" missing_tool_is_an_error
+check "a check of no files fails" no_file_is_an_error
+check "a command that does not exist is an error" absent_command_is_an_error
 check "the driver is put into the copy once" driver_is_put_once
 check "comments are wrapped, and nothing else changes" comments_are_wrapped
 plan

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # Tests the checks of "make series" with a checkpatch and a kernel-doc that are not real, and the
 # patches themselves as far as that needs no kernel.
+# shellcheck disable=SC1091,SC2317 # the fakes are for sourced code
 . "$(dirname "$0")/lib.sh"
 set -u
 shopt -s nullglob
@@ -83,9 +84,77 @@ figures() {
 }
 check "the cover letter has the recorded figures" figures
 
+make_without_rule() {
+	says 'No rule' series_warnings <<<"make: *** No rule to make target 'fs/eventfd.o'.  Stop."
+}
+check "a target without a rule is an error" make_without_rule
+
+# A make that fails and prints nothing.
+silent_make() (
+	in_tree() { cat >/dev/null; }
+	series_git() { cat >/dev/null; }
+	series_make() { [[ $1 == olddefconfig || $MAKES == y ]]; }
+	argue ''
+	echo 'Signed-off-by: A' >"$SCRATCH/0003-silent.patch"
+	: >"$SERIES/kernel-doc"
+	MAKES=y
+	series_patch "$SCRATCH/0003-silent.patch" || { echo "it fails if make succeeds" && return 1; }
+	MAKES=n
+	! series_patch "$SCRATCH/0003-silent.patch"
+)
+check "a make that prints nothing can fail" silent_make
+
+# kernel-doc that ends with STATUS and prints TEXT.
+kernel_doc_fails() (
+	mkdir -p "$SERIES/source" && : >"$SERIES/source/a.c"
+	in_tree() { echo "$TEXT"; return "$STATUS"; }
+	TEXT='Warning: a.c:10 no description' STATUS=1
+	series_kernel_doc <<<a.c || return
+	TEXT='Traceback (most recent call last):' STATUS=1
+	says Traceback series_kernel_doc <<<a.c || return
+	TEXT='python3: not found' STATUS=127
+	says 'status 127' series_kernel_doc <<<a.c || return
+	TEXT='Warning: b.c:10 no description' STATUS=0
+	[[ -z $(series_kernel_doc <<<b.c) ]]
+)
+check "a kernel-doc that does not run is an error" kernel_doc_fails
+
+# An interruption leaves the build directory with the stubs' configuration.
+stubs_lose_config() (
+	mkdir -p "$SERIES/kdir" "$SERIES/source/fs" && echo x >"$SERIES/config"
+	echo CONFIG_EVENTFD=y >"$SERIES/kdir/.config"
+	echo '/* a stub */' >"$SRC/tools/in-tree/stubs.c"
+	series_make() { [[ ! -e $SERIES/config ]] || echo "error: the configuration is claimed"; }
+	series_stubs && [[ -e $SERIES/config && $(<"$SERIES/kdir/.config") == CONFIG_EVENTFD=y ]]
+)
+check "the configuration of the stubs is not taken for that of the series" stubs_lose_config
+
+# Each patch is in one series.
+series_are_disjoint() (
+	IN_TREE_PATCHES=$REAL/tools/in-tree/patches
+	diff <({ patches_of eventfd; patches_of kvm; } | sort) <(printf '%s\n' "$IN_TREE_PATCHES"/*.patch | sort) || return
+	[[ -n $(patches_of kvm) ]] || return
+	! patches_of eventfd | xargs grep -lE '^\+\+\+ b/(arch|virt)/' && ! patches_of kvm | xargs grep -l '^+++ b/fs/'
+)
+check "the changes to KVM are not in the series of eventfds" series_are_disjoint
+
+# Kbuild looks for the last function that the series declares: with a part of the series the
+# module uses none of it.
+last_declaration() (
+	IN_TREE_PATCHES=$REAL/tools/in-tree/patches
+	local last
+	# shellcheck disable=SC2016
+	last=$(patches_of eventfd | xargs awk '/^diff / { header = / b\/include\/linux\/eventfd.h$/ }
+		header && /^\+[a-z_].*\(/ && !/^\+static/ { match($0, /[a-z_]+\(/); name = substr($0, RSTART, RLENGTH - 1) }
+		END { print name }')
+	[[ -n $last ]] || return
+	grep -A 2 '^doorbell-exports :=' "$REAL/Kbuild" | grep -w "$last" || { echo "not in Kbuild: $last" && return 1; }
+)
+check "Kbuild looks for the last declaration of the series" last_declaration
+
 patches() {
-	local patch n=0 line
-	for patch in "$REAL"/tools/in-tree/patches/*.patch; do
+	local patch n=0 line IN_TREE_PATCHES=$REAL/tools/in-tree/patches
+	for patch in $(patches_of eventfd); do
 		n=$((n + 1))
 		[[ ${patch##*/} == "$(printf %04d $n)"-* ]] || { echo "${patch##*/} is number $n" && return 1; }
 		for line in 'From: The doorbell authors <maintainers@doorbell.invalid>' \
