@@ -5,7 +5,7 @@
     mutants.py check DIRECTORY          print each entry that no longer applies, and each file of the module without one;
                                         exit with 1 if there is one
     mutants.py list DIRECTORY FLAVOUR   print for each entry of that flavour: the name, a hash of the entry and its file,
-                                        "joined N" or "alone", "leaks" or "-", and the tests
+                                        "joined N", "alone" or "missed", "leaks" or "-", and the tests
     mutants.py equivalent               print the entries that change nothing that a test could see
     mutants.py join DIRECTORY [NAME...] make all mistakes but the named ones in the sources below DIRECTORY, each behind
                                         the number of the module's parameter "mutant"
@@ -29,8 +29,9 @@ HELPERS = "rust/bindings/helpers.c"
 ROOT = "rust/doorbell.rs"
 # Modules in Rust include these files.
 OTHER_CRATES = ("rust/module_api", "rust/kernel_ext/compat/misc_device.rs")
-# These have no code of the module, but tests, and declarations. The build compares those of raw.rs with the header.
-NO_CODE = ("rust/kunit/", "rust/kunit.rs", "rust/bindings.rs", "rust/bindings/bindings_helper.h", "rust/bindings/trace.c",
+# These have no code that a user of the module runs: the KUnit suites, what only these use, and declarations. The build
+# compares those of raw.rs with the header.
+NO_CODE = ("rust/kunit/", "rust/kunit.rs", "rust/kernel_ext/kunit_support.rs", "rust/bindings.rs", "rust/bindings/bindings_helper.h", "rust/bindings/trace.c",
            "rust/module_api/raw.rs")
 
 FUNCTION = re.compile(r"(pub(\(\w+\))? )?(?P<const>const )?(unsafe )?(extern \"C\" )?fn \w+")
@@ -46,7 +47,7 @@ class Mutant:
 
     def __init__(self, name, number):
         self.name, self.number = name, number
-        self.file = self.within = self.flavour = self.equivalent = ""
+        self.file = self.within = self.flavour = self.equivalent = self.missed = ""
         self.leaks = False
         self.old, self.new, self.tests = [], [], []
 
@@ -151,6 +152,8 @@ def read():
             mutants[-1].flavour = value
         elif key == "equivalent":
             mutants[-1].equivalent += f" {value}" if mutants[-1].equivalent else value
+        elif key == "missed":
+            mutants[-1].missed += f" {value}" if mutants[-1].missed else value
         elif key == "leaks" and not value:
             mutants[-1].leaks = True
         elif key == "tests":
@@ -177,8 +180,8 @@ def check(root):
             if mutant.name in names or not re.fullmatch(r"[a-z0-9-]+", mutant.name):
                 raise ValueError("the name is not unique, or has other characters")
             names.add(mutant.name)
-            if not mutant.old or not (mutant.tests or mutant.equivalent):
-                raise ValueError("no lines, or no tests")
+            if not mutant.old or [bool(mutant.tests), bool(mutant.equivalent), bool(mutant.missed)].count(True) != 1:
+                raise ValueError("no lines, or not one of tests, equivalent and missed")
             mutant.applied((root / mutant.file).read_text())
             for test in mutant.tests:
                 if not source_of(root, test).exists():
@@ -211,7 +214,7 @@ def numbers(root, mutants):
 
 def join(root, excluded):
     """Makes all mistakes that can be joined in the sources below `root`."""
-    mutants = [mutant for mutant in read() if not mutant.equivalent]
+    mutants = [mutant for mutant in read() if mutant.tests]
     joined = numbers(root, mutants)
     by_file = {}
     for mutant in mutants:
@@ -275,14 +278,15 @@ def main():
     if command == "check":
         return check(root)
     if command == "list":
-        runs = [mutant for mutant in mutants if not mutant.equivalent]
-        joined = numbers(root, runs)
-        for mutant in runs:
+        joined = numbers(root, [mutant for mutant in mutants if mutant.tests])
+        for mutant in mutants:
+            if mutant.equivalent:
+                continue
             if (mutant.flavour or sys.argv[3]) != sys.argv[3]:
                 continue
             text = repr((mutant.file, mutant.within, mutant.old, mutant.new, mutant.tests, mutant.leaks))
             text += (root / mutant.file).read_text()
-            how = f"joined {joined[mutant.name]}" if mutant.name in joined else "alone -"
+            how = f"joined {joined[mutant.name]}" if mutant.name in joined else "alone -" if mutant.tests else "missed -"
             print(mutant.name, hashlib.sha256(text.encode()).hexdigest()[:16], how, "leaks" if mutant.leaks else "-",
                   *mutant.tests)
     elif command == "equivalent":

@@ -2,20 +2,24 @@
 # shellcheck shell=bash
 # make mutants: makes each single mistake of tools/mutants/mutants.txt in a copy of the sources, and runs the tests that
 # must find it. Most mistakes are joined in one module, whose parameter "mutant" chooses one of them; so one build and
-# one boot serve many. The others have a module of their own. A result stays until its entry, the file of the mistake or
-# one of its tests changes.
+# one boot serve many. The others have a module of their own. A kill stays until its entry, the file of the mistake, one
+# of its tests or a header of the tests changes. If the mutant survived, or a test of races has killed it, the result also
+# changes with every other file of the module.
 #
 #	BUILD/mutants/FLAVOUR/N/src		the copy; runs in parallel have different N
 #	BUILD/mutants/FLAVOUR/N/module		the module that is built from it
 #	BUILD/mutants/FLAVOUR/N/joined		the modules with the joined mistakes, and "key", "alone"
 #	BUILD/mutants/FLAVOUR/N/alone/NAME	the modules with one mistake, and "key"
 #	BUILD/mutants/FLAVOUR/tests/TEST	the time in ms that a test took when it passed last
-#	BUILD/mutants/FLAVOUR/results/NAME	"HASH VERDICT"
+#	BUILD/mutants/FLAVOUR/results/NAME	"HASH VERDICT", or "HASH+HASH-OF-THE-MODULE VERDICT" of one that survived
 MUTANTS=mutants/$FLAVOUR
 COPY=
 
 # The time in seconds after which no further mutant begins, or 0.
 MUTANTS_SECONDS=0
+
+# Messages that an overloaded host causes, too.
+STALLS='rcu:.*stall|soft lockup|hard LOCKUP|workqueue lockup|blocked for more than'
 
 mutants_py() {
 	in_tree "$TREE" python3 /doorbell/tools/mutants/mutants.py "$@"
@@ -56,19 +60,21 @@ sources_of() {
 	local name=${1%%:*}
 	case $name in
 	sample_*)	find "$SRC/samples/${name#sample_}" -type f | sort ;;
-	*)		echo "$SRC/tools/testing/selftests/doorbell/${name%_32}.c" ;;
+	cli_*)		printf '%s\n' "$SRC/tools/lab/guest/tests/"{"${name#cli_}",lib.sh} ;;
+	*)		printf '%s\n' "$SRC/tools/testing/selftests/doorbell/"{"${name%_32}.c",*.h} ;;
 	esac
 }
 
 # mutant_key HASH TEST...: prints the hash of an entry with its tests, and of the version of
-# the rules for verdicts
+# the rules for verdicts. Races depend on the whole module.
 mutant_key() {
 	local test hash=$1
 	shift
 	{
-		echo "3 $hash"
+		echo "4 $hash"
 		for test; do
 			sources_of "$test" | xargs cat
+			[[ $test != *race* && $test != *storm* && $test != cli_torture* ]] || module_key
 		done
 	} | sha
 }
@@ -202,18 +208,21 @@ reason_of() {
 	fi
 }
 
-# verdict NAME FRESH TEST...: prints the verdict on a mutant whose results are there: "killed by ...", "survived",
-# or "again" if it must run in a fresh guest. With FRESH it has: a test that fails then fails because of the mistake.
+# verdict NAME FRESH TEST...: prints the verdict on a mutant whose results are there: "killed by ...", "survived ...", or
+# "again" if it must run again. A test kills only if its failure is confirmed. All else kills only with FRESH: the
+# mutant ran in a fresh guest, in which the same has not happened without the mistake. A stall never kills.
 verdict() {
-	local dir=$RUN/results/$1 fresh=$2 test status log
+	local dir=$RUN/results/$1 fresh=$2 test status log stalled=
 	shift 2
 	if [[ -e $dir/stuck ]]; then
-		echo "killed by $(<"$dir/stuck"): it hangs in the kernel"
+		[[ $fresh ]] && echo "killed by $(<"$dir/stuck"): it hangs in the kernel" || echo again
 		return
 	fi
 	log=$dir/dmesg
 	[[ -s $log ]] || log=$dir/console.log
-	if grep -qsE "$BAD" "$log"; then
+	! grep -qsE "$STALLS" "$log" || stalled=1
+	if [[ -z $stalled ]] && grep -qsE "$BAD" "$log"; then
+		[[ $fresh ]] || { echo again && return; }
 		echo "killed by the kernel log: $(grep -m 1 -oE "($BAD).*" "$log" | tr -d '\r' | cut -c 1-80)"
 		return
 	fi
@@ -230,20 +239,22 @@ verdict() {
 		status=$(sed -n 's/^# exit status //p' "$dir/$test")
 		[[ ${status:-1} != 0 ]] || ! grep -q '^# stopped: ' "$dir/$test" || status=1
 		[[ ${status:-1} != 0 ]] || continue
-		if [[ $fresh || -e $dir/confirmed ]]; then
+		if [[ -e $dir/confirmed ]]; then
 			echo "killed by $test: $(reason_of "$dir/$test")"
+		elif [[ $fresh && -s $dir/$test.repeat ]]; then
+			echo "survived: $test fails only now and then: $(reason_of "$dir/$test")"
 		else
 			echo again
 		fi
 		return
 	done
 	if [[ -s $dir/leaks ]]; then
-		echo "killed by kmemleak: $(grep -c '^unreferenced' "$dir/leaks") objects"
+		[[ $fresh ]] && echo "killed by kmemleak: $(grep -c '^unreferenced' "$dir/leaks") objects" || echo again
 	elif [[ -e $dir/in-use ]]; then
 		[[ $fresh ]] && echo "killed by rmmod: the module is in use" || echo again
 	elif (($(cat "$dir/tainted") & ~TAINT)); then
 		[[ $fresh ]] && echo "killed by the kernel's taint: $(<"$dir/tainted")" || echo again
-	elif [[ ! -s $dir/${!#} ]]; then
+	elif [[ $stalled || ! -s $dir/${!#} ]]; then
 		echo again
 	else
 		echo survived
@@ -269,9 +280,13 @@ keep_times() {
 	done
 }
 
-# keep_result NAME RESULT: stores the result, "HASH VERDICT", unless it is unknown
+# keep_result NAME: stores the result, unless it is unknown
 keep_result() {
-	[[ $2 == *" unknown:"* ]] || echo "$2" >"$BUILD/$MUTANTS/results/$1"
+	case ${RESULT[$1]} in
+	unknown:*)	return ;;
+	survived*)	echo "${KEY[$1]}+$MODULE_KEY ${RESULT[$1]}" ;;
+	*)		echo "${KEY[$1]} ${RESULT[$1]}" ;;
+	esac >"$BUILD/$MUTANTS/results/$1.new" && mv "$BUILD/$MUTANTS/results/$1"{.new,}
 }
 
 # run_queue FRESH: runs the entries of the array QUEUE, and sets RESULT[NAME] of those that have a verdict. AGAIN has
@@ -297,7 +312,7 @@ run_queue() {
 			RESULT[$name]="unknown: its failure is not confirmed, and the time was over"
 			[[ -z $fresh ]] || RESULT[$name]="unknown: no verdict of its tests"
 		else
-			keep_result "$name" "${KEY[$name]} ${RESULT[$name]}"
+			keep_result "$name"
 			say "$name: ${RESULT[$name]}"
 		fi
 	done
@@ -317,7 +332,7 @@ run_passes() {
 		name=${line%% *}
 		say "$name: once more, in a fresh guest"
 		# Without the mistake first.
-		QUEUE=("none-$name /build/$COPY/joined 0 - $(cut -d' ' -f5- <<<"$line")" "$line")
+		QUEUE=("none-$name /build/$COPY/joined 0 $(cut -d' ' -f4- <<<"$line")" "$line")
 		run_queue fresh
 	done
 }
@@ -327,7 +342,7 @@ run_passes() {
 run_mutants() {
 	local name hash how number leaks tests line wanted key joined_key error QUEUE=() NAMES=()
 	local -A HOW=() TESTS=() KEY=() RESULT=() HASH=() LEAKS=()
-	MUTANTS_START=$SECONDS
+	MUTANTS_START=$SECONDS MODULE_KEY=$(module_key)
 	if [[ ${1:-} == --duration ]]; then
 		MUTANTS_SECONDS=$2
 		shift 2
@@ -336,18 +351,23 @@ run_mutants() {
 	setup && build || return
 	mount_mutants || die "cannot mount the copy of the sources"
 	prepare_guest
+	mutants_py list /doorbell "$FLAVOUR" >"$RUN/list" || die "tools/mutants/mutants.txt does not fit the sources" "see 'make check'"
 	while read -r name hash how number leaks tests; do
 		# shellcheck disable=SC2034 # selected uses it
 		SELECTED=("${wanted[@]}")
 		selected "$name" || continue
 		NAMES+=("$name")
 		HOW[$name]=$how TESTS[$name]=$tests HASH[$name]=$hash LEAKS[$name]=$leaks
+		if [[ $how == missed ]]; then
+			RESULT[$name]="missed: its entry says why"
+			continue
+		fi
 		[[ $how == alone ]] || HOW[$name]=$number
 		# shellcheck disable=SC2086
 		KEY[$name]=$(mutant_key "$hash" $tests)
 		line=$(cat "$BUILD/$MUTANTS/results/$name" 2>/dev/null)
-		[[ ${line%% *} != "${KEY[$name]}" ]] || RESULT[$name]=${line#* }
-	done < <(mutants_py list /doorbell "$FLAVOUR")
+		[[ ${line%% *} != "${KEY[$name]}" && ${line%% *} != "${KEY[$name]}+$MODULE_KEY" ]] || RESULT[$name]=${line#* }
+	done <"$RUN/list"
 	((${#NAMES[@]})) || die "no mutant is called ${wanted[*]}" "see tools/mutants/mutants.txt"
 	if ((${#RESULT[@]} < ${#NAMES[@]})); then
 		joined_key=$({ module_key && cat "$SRC/tools/mutants"/mutants.*; } | sha)
@@ -374,10 +394,16 @@ run_mutants() {
 	report_mutants
 }
 
-# report_mutants: prints the verdicts that are no kill, and the score
+# is_unnamed VERDICT: succeeds if no failed case of a test has killed
+is_unnamed() {
+	[[ $1 =~ ^killed\ by\ (kmemleak|insmod|rmmod|a\ guest|the\ kernel|[^\ ]*:\ (it\ hangs|exit\ status)) ]]
+}
+
+# report_mutants: prints the verdicts that are no kill, and the score. Succeeds if all are killed but those that the list
+# calls missed, which the score counts as survivors.
 report_mutants() {
-	local name verdict total=${#NAMES[@]} left=0
-	local -A count=([killed]=0 [survived]=0 [did]=0 [unknown]=0)
+	local name verdict total=${#NAMES[@]} left=0 unnamed=0
+	local -A count=([killed]=0 [survived]=0 [missed]=0 [did]=0 [unknown]=0)
 	for name in "${NAMES[@]}"; do
 		if [[ -z ${RESULT[$name]:-} ]]; then
 			((++left))
@@ -387,10 +413,12 @@ report_mutants() {
 		verdict=${verdict%:}
 		((++count[$verdict]))
 		[[ $verdict == killed ]] || echo "$name: ${RESULT[$name]}"
+		! is_unnamed "${RESULT[$name]}" || ((++unnamed))
 	done
 	echo "$(mutants_py equivalent | wc -l) entries are equivalent, and did not run"
+	((unnamed == 0)) || echo "$unnamed were killed by a hang, a crash or the kernel, and not by a case of a test"
 	((left == 0)) || echo "$left of $total mutants have not run yet; the same command continues"
 	total=$((total - left))
-	echo "$total mutants: ${count[killed]} killed, ${count[survived]} survived, ${count[did]} did not build, ${count[unknown]} unknown; score $((total ? 100 * count[killed] / total : 0)) %"
-	((left == 0 && count[killed] == total))
+	echo "$total mutants: ${count[killed]} killed, ${count[survived]} survived, ${count[missed]} missed, ${count[did]} did not build, ${count[unknown]} unknown; score $((total ? 100 * count[killed] / total : 0)) %"
+	((left == 0 && count[killed] + count[missed] == total))
 }

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# Tests the verdicts of "make mutants", with fake guests: a test that fails kills a mutant if it passes in the same guest
-# without the mistake, or if it fails in a fresh guest, too.
+# Tests the verdicts of "make mutants", with fake guests: a test that fails kills a mutant if it then passes without the
+# mistake and fails again with it; all else kills in a fresh guest only.
 # shellcheck disable=SC1091,SC2030,SC2031,SC2034,SC2317 # the fakes are for sourced code
 . "$(dirname "$0")/lib.sh"
 
@@ -13,7 +13,7 @@ verdict() (
 		# shellcheck source=/dev/null
 		. "$LAB_DIR/lib/$lib.sh"
 	done
-	FAKES=("$@") GUESTS=0 MUTANTS_START=0
+	FAKES=("$@") GUESTS=0 MUTANTS_START=0 MODULE_KEY=module
 	say() { :; }
 	mutant_guests() {
 		rm -rf "$RUN"/{claims,results}
@@ -41,6 +41,8 @@ ktap() {
 }
 good() { ktap 1..1 "ok 1 a" "# exit status 0"; }
 bad() { ktap 1..1 "not ok 1 a" "# exit status 1"; }
+# It passes when it runs again, with the mistake.
+flaky() { bad && cp "$DIR/one" "$DIR/one.repeat"; }
 confirmed() { bad && : >"$DIR/confirmed"; }
 hang() { ktap 1..1 "# stopped: it did not end within 20 s" "# exit status 137" && : >"$DIR/confirmed"; }
 crash() { ktap 1..1 "# exit status 139" && : >"$DIR/confirmed"; }
@@ -50,6 +52,7 @@ died() { echo died >"$DIR/outcome"; rm "$DIR/dmesg"; echo "a line" >"$DIR/consol
 panics() { died; echo "Kernel panic - not syncing" >"$DIR/console.log"; }
 stuck() { echo one >"$DIR/stuck"; }
 warns() { good; echo "WARNING: planted" >"$DIR/dmesg"; }
+stalls() { good; printf '%s\n' "watchdog: BUG: soft lockup - CPU#0 stuck for 22s" "Call Trace:" >"$DIR/dmesg"; }
 leaks() { good; echo "unreferenced object" >"$DIR/leaks"; }
 in_use() { good; : >"$DIR/in-use"; }
 tainted() { good; echo 512 >"$DIR/tainted"; }
@@ -66,18 +69,27 @@ gives() {
 }
 
 check "tests that pass" gives '^survived$' 1 good
-check "a failed test kills if it passes without the mistake" gives '^killed by one: a$' 1 confirmed
-check "or if it fails in a fresh guest, too" gives '^killed by one: a$' 2 bad bad
+check "a failed test kills if it passes without the mistake, and fails again" gives '^killed by one: a$' 1 confirmed
+check "also in a fresh guest" gives '^killed by one: a$' 2 bad confirmed
 check "but not if it passes there" gives '^survived$' 2 bad good
+check "nor if it fails only now and then" gives '^survived: one fails only now and then: a$' 2 flaky flaky
+check "nor if it cannot be run again" gives '^unknown: no verdict of its tests$' 2 bad bad
 WITHOUT=bad
-check "nor if it fails there without the mistake" gives '^unknown: its tests fail without the mistake$' 2 bad bad
+check "nor if it fails there without the mistake" gives '^unknown: its tests fail without the mistake$' 2 bad confirmed
+WITHOUT=warns
+check "nor does the kernel log if it has the same without the mistake" gives '^unknown: its tests fail without' 2 warns warns
+WITHOUT=leaks
+check "nor does a leak" gives '^unknown: its tests fail without the mistake$' 2 leaks leaks
 WITHOUT=
 check "a hang kills" gives '^killed by one: it hangs$' 1 hang
 check "so does a crash" gives '^killed by one: exit status 139$' 1 crash
-check "and a test that cannot be killed" gives '^killed by one: it hangs in the kernel$' 1 stuck
-check "a complaint of the kernel kills" gives '^killed by the kernel log: WARNING: planted$' 1 warns
-check "so does a panic" gives '^killed by the kernel log: Kernel panic' 1 panics
-check "and a leak" gives '^killed by kmemleak: 1 objects$' 1 leaks
+check "and a test that cannot be killed, twice" gives '^killed by one: it hangs in the kernel$' 2 stuck stuck
+check "a complaint of the kernel kills, in a fresh guest" gives '^killed by the kernel log: WARNING: planted$' 2 warns warns
+check "but not if it does not come again" gives '^survived$' 2 warns good
+check "a panic kills" gives '^killed by the kernel log: Kernel panic' 2 panics panics
+check "and a leak" gives '^killed by kmemleak: 1 objects$' 2 leaks leaks
+check "but not if there is none in a fresh guest" gives '^survived$' 2 leaks good
+check "a stall does not kill" gives '^unknown: no verdict of its tests$' 2 stalls stalls
 check "a guest that dies once does not" gives '^survived$' 2 died good
 check "one that dies twice does" gives '^killed by a guest that died$' 2 died died
 check "a module that cannot be unloaded kills" gives '^killed by rmmod' 2 in_use in_use
@@ -86,8 +98,10 @@ check "and a module that cannot be loaded" gives '^killed by insmod: insmod: can
 check "a test without output" gives '^unknown: no verdict of its tests$' 2 nothing nothing
 check "what is unknown is not kept" test ! -e "$SCRATCH/build/mutants/amd64/results/name"
 check "nor is a mutant that has not run" gives '^$' 1 unclaimed
+gives '^killed' 1 confirmed
+check "a kill is" grep -qx "key killed by one: a" "$SCRATCH/build/mutants/amd64/results/name"
 gives '^survived$' 1 good
-check "a verdict is" grep -qx "key survived" "$SCRATCH/build/mutants/amd64/results/name"
+check "a survivor is, for this version of the module" grep -qx "key+module survived" "$SCRATCH/build/mutants/amd64/results/name"
 
 limits() (
 	export ARCH=amd64 FLAVOUR=amd64
@@ -98,6 +112,38 @@ limits() (
 	[[ $(test_limits one two | tr '\n' ' ') == "one=35 two=50 " ]]
 )
 check "the limit is three times the time of a test that passed, and 20 s" limits
+
+# key_changes FILE TEST: succeeds if the hash of an entry with that test changes with the file
+key_changes() (
+	export ARCH=amd64 FLAVOUR=amd64
+	LAB=$SCRATCH BUILD=$SCRATCH/build SRC=$SCRATCH/sources
+	. "$LAB_DIR/lib/mutants.sh"
+	sha() { sha256sum | cut -c 1-16; }
+	rm -rf "$SRC"
+	mkdir -p "$SRC"/{rust,include,tools/testing/selftests/doorbell,tools/lab/guest/tests}
+	touch "$SRC"/{Kbuild,rust/a.rs,tools/testing/selftests/doorbell/{one.c,race.c,wait.h},tools/lab/guest/tests/{two,lib.sh}}
+	before=$(mutant_key hash "$2")
+	echo "a line" >"$SRC/$1"
+	[[ $(mutant_key hash "$2") != "$before" ]]
+)
+SELFTESTS=tools/testing/selftests/doorbell
+check "a result changes with its test" key_changes $SELFTESTS/one.c one:a
+check "and with a header of the tests" key_changes $SELFTESTS/wait.h one:a
+check "one of a test of the command does, too" key_changes tools/lab/guest/tests/two cli_two
+check "one of a race changes with the module" key_changes rust/a.rs race:a
+key_stays() { ! key_changes "$@"; }
+check "others do not" key_stays rust/a.rs one:a
+
+counted() (
+	export ARCH=amd64 FLAVOUR=amd64
+	LAB=$SCRATCH BUILD=$SCRATCH/build
+	. "$LAB_DIR/lib/mutants.sh"
+	mutants_py() { echo "one: because"; }
+	declare -A RESULT=([a]="killed by one: a_case" [b]="killed by one: it hangs" [c]="missed: its entry says why" [d]="killed by one: b")
+	NAMES=(a b c d)
+	out=$(report_mutants) && [[ $out == *"1 were killed by a hang, a crash or the kernel"* && $out == *"4 mutants: 3 killed, 0 survived, 1 missed,"*"score 75 %" ]]
+)
+check "a mistake that is missed counts in the score; kills without a failed case are counted apart" counted
 
 # The list, and the sources with joined mistakes.
 TOOL=$LAB_DIR/../mutants/mutants.py
@@ -129,6 +175,15 @@ blamed() {
 file_without_an_entry() {
 	joined "${ENTRIES[@]:0:6}" && says 'no mistake in rust/bindings/helpers.c' python3 "$ROOT/tools/mutants.py" check "$ROOT"
 }
+entry_with() {
+	joined "${ENTRIES[@]}" "$@" && says 'not one of tests, equivalent and missed' python3 "$ROOT/tools/mutants.py" check "$ROOT"
+}
+missed_is_listed() {
+	joined "${ENTRIES[@]:0:5}" 'missed it is rare' && [[ $(python3 "$ROOT/tools/mutants.py" list "$ROOT" amd64) =~ ^one\ [0-9a-f]+\ missed\ -\ -$ ]] &&
+		! grep -q 'mutant(' "$ROOT/rust/a.rs"
+}
+check "an entry with tests is neither equivalent nor missed" entry_with 'missed it is rare'
+check "what is missed is listed, and not made" missed_is_listed
 check "a joined mistake is a copy of its function's body" in_rust
 check "also in C" in_c
 check "an error in a copy blames its mistake" blamed
