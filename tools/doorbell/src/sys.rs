@@ -206,7 +206,7 @@ pub(crate) fn time_stamp() -> Option<u64> {
 pub(crate) fn hypervisor() -> Option<String> {
     #[cfg(target_arch = "x86_64")]
     {
-        use std::arch::x86_64::{__cpuid, CpuidResult};
+        use std::arch::x86_64::{CpuidResult, __cpuid};
 
         // Newer compilers have it as a safe function.
         #[allow(unused_unsafe)]

@@ -83,6 +83,9 @@ run_qemu() {
 	# The allocator's sheaves keep pointers to allocated objects, so kmemleak misses
 	# the last hundred leaks of a size. slab_debug turns sheaves off.
 	[[ $FLAVOUR == debug ]] && append+=" slab_debug=F"
+	# A busy host can hold an emulated CPU up for longer than the limits of cfi.config.
+	[[ $FLAVOUR == cfi && $ACCEL != kvm ]] &&
+		append+=" rcupdate.rcu_cpu_stall_timeout=10 rcupdate.rcu_exp_cpu_stall_timeout=10000"
 	# On a busy host the first interrupts of an emulated timer can be late, and the
 	# kernel then panics: it takes the IO-APIC for broken.
 	[[ $ACCEL == kvm || $ARCH != amd64 ]] || append+=" no_timer_check"
