@@ -4,9 +4,7 @@
  */
 #include <linux/eventfd.h>
 
-int doorbell_stubs(struct eventfd_ctx *ctx, wait_queue_entry_t *wait, __u64 *cnt);
-
-int doorbell_stubs(struct eventfd_ctx *ctx, wait_queue_entry_t *wait, __u64 *cnt)
+static int __used call_stubs(struct eventfd_ctx *ctx, wait_queue_entry_t *wait, __u64 *cnt)
 {
 	eventfd_signal_count(ctx, 2, 0);
 	if (eventfd_ctx_wait_queue(ctx))
