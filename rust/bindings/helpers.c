@@ -554,9 +554,15 @@ struct llist_node *doorbell_llist_take(struct llist_head *head)
 	return llist_reverse_order(llist_del_all(head));
 }
 
+/*
+ * Returns true if @work is queued or its callback runs. If it returns false, what the
+ * callback has done is visible. A work that is closed is not busy, even if
+ * irq_work_queue() has set that flag again.
+ */
 bool doorbell_irq_work_is_busy(struct irq_work *work)
 {
-	return irq_work_is_busy(work);
+	return atomic_read_acquire(&work->node.a_flags) & IRQ_WORK_BUSY &&
+	       READ_ONCE(work->func);
 }
 
 /*
@@ -567,8 +573,12 @@ bool doorbell_irq_work_close(struct irq_work *work)
 {
 	int flags = atomic_read(&work->node.a_flags);
 
-	return !(flags & IRQ_WORK_CLAIMED) &&
-	       atomic_try_cmpxchg(&work->node.a_flags, &flags, flags | IRQ_WORK_PENDING);
+	if (flags & IRQ_WORK_CLAIMED ||
+	    !atomic_try_cmpxchg(&work->node.a_flags, &flags, flags | IRQ_WORK_PENDING))
+		return false;
+	/* For doorbell_irq_work_is_busy(). Nothing calls it any more. */
+	WRITE_ONCE(work->func, NULL);
+	return true;
 }
 
 /*
