@@ -761,9 +761,27 @@ void doorbell_kcov_stop(void)
 }
 #endif
 
-#if IS_BUILTIN(CONFIG_KUNIT)
+#ifdef CONFIG_DOORBELL_KUNIT_TEST
 #include <kunit/test-bug.h>
 #include <kunit/test.h>
+
+static int doorbell_kunit_eventfds[6];
+static unsigned int doorbell_nr_kunit_eventfds;
+module_param_array_named(kunit_eventfds, doorbell_kunit_eventfds, int,
+			 &doorbell_nr_kunit_eventfds, 0);
+MODULE_PARM_DESC(kunit_eventfds, "Eventfds of the loading process that the KUnit tests may use");
+
+/* Returns a descriptor, or -1. */
+int doorbell_kunit_eventfd(unsigned int index)
+{
+	return index < doorbell_nr_kunit_eventfds ? doorbell_kunit_eventfds[index] : -1;
+}
+
+/* Returns true if there is another reference to @file than the caller's. */
+bool doorbell_kunit_is_shared(struct file *file)
+{
+	return file_count(file) > 1;
+}
 
 /* Marks the current test as skipped. The test must return. */
 void doorbell_kunit_skip(const char *reason)
