@@ -4,7 +4,7 @@
 //!
 //! `layout.rs` has the same functions for kernels without these exports.
 
-// No examples: eventfd.rs has them.
+// No examples: the module `eventfd` has them.
 
 use crate::{
     bindings,

@@ -7,7 +7,9 @@
 //! this configuration, and the queue is at the place that the layout says. `exports.rs` has the same
 //! functions for a kernel that exports them.
 
-// No examples: eventfd.rs has them.
+// No examples: the module `eventfd` has them.
+
+// No examples: the module `eventfd` has them.
 
 use crate::{
     bindings,
