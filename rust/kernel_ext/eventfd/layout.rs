@@ -9,8 +9,6 @@
 
 // No examples: the module `eventfd` has them.
 
-// No examples: the module `eventfd` has them.
-
 use crate::{
     bindings,
     kernel_ext::wait_queue::{
