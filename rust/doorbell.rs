@@ -53,6 +53,8 @@ module! {
 
 #[pin_data]
 struct Doorbell {
+    #[cfg(CONFIG_DOORBELL_KUNIT_TEST)]
+    _eventfds: kernel_ext::kunit_support::TestEventFds,
     #[pin]
     _device: Registration<device::DoorbellFile>,
     // Last: contexts use it.
@@ -61,9 +63,9 @@ struct Doorbell {
 
 impl kernel::InPlaceModule for Doorbell {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        #[cfg(CONFIG_KUNIT = "y")]
-        kernel_ext::kunit_support::take_eventfds();
         try_pin_init!(Self {
+            #[cfg(CONFIG_DOORBELL_KUNIT_TEST)]
+            _eventfds: kernel_ext::kunit_support::TestEventFds::take()?,
             _orphans: Orphans::new()?,
             _device <- Registration::register(device::OPTIONS),
         })

@@ -17,7 +17,7 @@ pub(crate) mod fetch_or;
 pub(crate) mod handoff_lock;
 pub(crate) mod iov;
 pub(crate) mod kept_file;
-#[cfg(CONFIG_KUNIT = "y")]
+#[cfg(CONFIG_DOORBELL_KUNIT_TEST)]
 pub(crate) mod kunit_support;
 pub(crate) mod lazy_timer;
 pub(crate) mod lazy_vec;

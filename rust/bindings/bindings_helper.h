@@ -154,7 +154,9 @@ bool doorbell_put_user_pair(void *to, u32 first, u64 second);
 bool doorbell_put_user_pair_nofault(void *to, u32 first, u64 second);
 bool doorbell_put_user_u64(void *to, u64 value);
 
-#if IS_BUILTIN(CONFIG_KUNIT)
+#ifdef CONFIG_DOORBELL_KUNIT_TEST
+int doorbell_kunit_eventfd(unsigned int index);
+bool doorbell_kunit_is_shared(struct file *file);
 void doorbell_kunit_skip(const char *reason);
 bool doorbell_in_hardirq(void);
 #endif

@@ -554,9 +554,15 @@ struct llist_node *doorbell_llist_take(struct llist_head *head)
 	return llist_reverse_order(llist_del_all(head));
 }
 
+/*
+ * Returns true if @work is queued or its callback runs. If it returns false, what the
+ * callback has done is visible. A work that is closed is not busy, even if
+ * irq_work_queue() has set that flag again.
+ */
 bool doorbell_irq_work_is_busy(struct irq_work *work)
 {
-	return irq_work_is_busy(work);
+	return atomic_read_acquire(&work->node.a_flags) & IRQ_WORK_BUSY &&
+	       READ_ONCE(work->func);
 }
 
 /*
@@ -567,8 +573,12 @@ bool doorbell_irq_work_close(struct irq_work *work)
 {
 	int flags = atomic_read(&work->node.a_flags);
 
-	return !(flags & IRQ_WORK_CLAIMED) &&
-	       atomic_try_cmpxchg(&work->node.a_flags, &flags, flags | IRQ_WORK_PENDING);
+	if (flags & IRQ_WORK_CLAIMED ||
+	    !atomic_try_cmpxchg(&work->node.a_flags, &flags, flags | IRQ_WORK_PENDING))
+		return false;
+	/* For doorbell_irq_work_is_busy(). Nothing calls it any more. */
+	WRITE_ONCE(work->func, NULL);
+	return true;
 }
 
 /*
@@ -751,9 +761,27 @@ void doorbell_kcov_stop(void)
 }
 #endif
 
-#if IS_BUILTIN(CONFIG_KUNIT)
+#ifdef CONFIG_DOORBELL_KUNIT_TEST
 #include <kunit/test-bug.h>
 #include <kunit/test.h>
+
+static int doorbell_kunit_eventfds[6];
+static unsigned int doorbell_nr_kunit_eventfds;
+module_param_array_named(kunit_eventfds, doorbell_kunit_eventfds, int,
+			 &doorbell_nr_kunit_eventfds, 0);
+MODULE_PARM_DESC(kunit_eventfds, "Eventfds of the loading process that the KUnit tests may use");
+
+/* Returns a descriptor, or -1. */
+int doorbell_kunit_eventfd(unsigned int index)
+{
+	return index < doorbell_nr_kunit_eventfds ? doorbell_kunit_eventfds[index] : -1;
+}
+
+/* Returns true if there is another reference to @file than the caller's. */
+bool doorbell_kunit_is_shared(struct file *file)
+{
+	return file_count(file) > 1;
+}
 
 /* Marks the current test as skipped. The test must return. */
 void doorbell_kunit_skip(const char *reason)

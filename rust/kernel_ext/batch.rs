@@ -55,7 +55,8 @@ use super::{
         OwnerWork, //
     },
     pinned::pinned,
-    task::cond_resched, //
+    task::cond_resched,
+    wait::wait_until, //
 };
 use crate::bindings;
 use kernel::{
@@ -314,7 +315,7 @@ impl<T: RunInBatch> BatchNode<T> {
 }
 
 // SAFETY: A closed node is not on the list, and `BatchNode::queue` does not add it any more. `close` also
-// waits for the object to be run.
+// waits for the object to be run. It may run other objects.
 unsafe impl<T: RunInBatch> CallbackField for BatchNode<T> {
     #[inline]
     fn is_unused(&self) -> bool {
@@ -327,9 +328,20 @@ unsafe impl<T: RunInBatch> CallbackField for BatchNode<T> {
     unsafe fn close(&self) {
         // ORDERING: Pairs with the exchange in `Batch::take_from`: if this finds the object idle, `wait` finds
         // the batch running until the object has been run.
-        while self.queued.xchg(QUEUED, Full) == QUEUED {
-            self.batch.flush();
-        }
+        wait_until(|| {
+            if self.queued.xchg(QUEUED, Full) != QUEUED {
+                return Some(());
+            }
+            // Removes this object from the list, and runs those that were queued before it, and maybe some after.
+            // The callback of the batch runs the rest.
+            self.batch.take(MAX_RUN, |object| {
+                if !core::ptr::eq(node_of(object.get_ref()), self) {
+                    object.run_in_batch();
+                    cond_resched();
+                }
+            });
+            None
+        });
         self.wait();
     }
 }

@@ -36,7 +36,8 @@
 //! }
 //!
 //! let name = KBox::new(1, GFP_KERNEL)?;
-//! let greeter = KBox::pin_init(pin_init!(Greeter { name, greet <- Deferred::new() }), GFP_KERNEL)?;
+//! let greeter = pin_init!(Greeter { name, greet <- Deferred::new() });
+//! let greeter = KBox::pin_init(greeter, GFP_KERNEL)?;
 //! Run::<IrqWork>::queue(greeter.as_ref());
 //! // Waits for the callback, and only then frees the name.
 //! drop(greeter);
@@ -82,7 +83,8 @@
 //! one whose callbacks are closed separately,
 //!
 //! ```compile_fail,E0119
-//! # use crate::kernel_ext::{callback::impl_has_callbacks, deferred::{Deferred, IrqWork, WorkItem}};
+//! # use crate::kernel_ext::callback::impl_has_callbacks;
+//! # use crate::kernel_ext::deferred::{Deferred, IrqWork, WorkItem};
 //! #[pin_data(PinnedDrop)]
 //! struct Greeter {
 //!     #[pin]
@@ -127,7 +129,7 @@
 //!
 //! a field that is not pinned,
 //!
-//! ```compile_fail,E0308
+//! ```compile_fail,E0277=Init
 //! # use crate::kernel_ext::{callback::impl_has_callbacks, deferred::{Deferred, IrqWork}};
 //! #[pin_data(PinnedDrop)]
 //! struct Greeter {
@@ -138,7 +140,7 @@
 //!     greet: Deferred<Self, IrqWork>,
 //! });
 //!
-//! let greeter = KBox::pin_init(pin_init!(Greeter { greet: Deferred::new() }), GFP_KERNEL)?;
+//! let greeter = KBox::pin_init(pin_init!(Greeter { greet <- Deferred::new() }), GFP_KERNEL)?;
 //! ```
 //!
 //! and an owner that borrows: it could be leaked, and its callback would run after the loan.
@@ -162,7 +164,10 @@
 /// # Safety
 ///
 /// - After [`CallbackField::close`] has returned, the callback must neither run nor start again, even if it
-///   is queued. The field must stay usable until it is dropped: callbacks of other fields may still queue it.
+///   is queued. The field must stay usable until it is dropped: callbacks of other fields may still queue or
+///   sync it.
+/// - A field that does not do so by `close` does it by [`CallbackField::finish`]. A type must have at most one
+///   such field.
 /// - [`CallbackField::is_unused`] must return false if the callback was ever queued.
 pub(crate) unsafe trait CallbackField {
     /// Returns true only if the callback was never queued. False is always correct.
@@ -179,7 +184,19 @@ pub(crate) unsafe trait CallbackField {
     /// # Safety
     ///
     /// The caller must be the `drop` of the owner, and must call this once.
-    unsafe fn close(&self);
+    unsafe fn close(&self) {}
+
+    /// Does what [`CallbackField::close`] does, when no other callback of the owner can start this one or
+    /// create it.
+    ///
+    /// # Context
+    ///
+    /// As of [`CallbackField::close`].
+    ///
+    /// # Safety
+    ///
+    /// The caller must be the `drop` of the owner, must call this once, and must have closed all fields before.
+    unsafe fn finish(&self) {}
 }
 
 /// A type with a field of type `F` whose callback borrows it.
@@ -190,7 +207,8 @@ pub(crate) unsafe trait CallbackField {
 ///
 /// - `OFFSET` must be the offset of a pinned field of type `F`.
 /// - Before a field of an object is dropped, its `drop` must call [`CallbackField::close`] on that field,
-///   and on those of all other implementations of this trait, unless all of them are unused.
+///   and on those of all other implementations of this trait, and then [`CallbackField::finish`] on each;
+///   unless all of them are unused.
 ///
 /// Use [`impl_has_callbacks`].
 pub(crate) unsafe trait HasCallback<F>: Sized + 'static {
@@ -202,8 +220,10 @@ pub(crate) unsafe trait HasCallback<F>: Sized + 'static {
 ///
 /// The type must be `#[pin_data(PinnedDrop)]`, the fields must be `#[pin]`, and one invocation must name all
 /// of them. A type with parameters has them first: `[T: Bound] Owner<T> { ... }`.
+///
+/// The arms that begin with `unsafe` are for this macro only: each does a part of what the trait requires.
 macro_rules! impl_has_callbacks {
-    (@field [$($generics:tt)*] $owner:ty, $field:ident, $callback:ty) => {
+    (unsafe @field [$($generics:tt)*] $owner:ty, $field:ident, $callback:ty) => {
         // SAFETY: The offset is that of the field, and `_check` verifies the field's type: a raw pointer
         // is not coerced. The field is pinned, because it has only a pinned initialiser. The `drop` is that
         // of `@drop`.
@@ -214,7 +234,7 @@ macro_rules! impl_has_callbacks {
             };
         }
     };
-    (@drop [$($generics:tt)*] $owner:ty, $($field:ident)+) => {
+    (unsafe @drop [$($generics:tt)*] $owner:ty, $($field:ident)+) => {
         #[pinned_drop]
         impl<$($generics)*> PinnedDrop for $owner {
             #[inline]
@@ -224,24 +244,34 @@ macro_rules! impl_has_callbacks {
                 if $( $crate::kernel_ext::callback::CallbackField::is_unused(&self.$field) )&&+ {
                     return;
                 }
+                // Finds a caller in the wrong context even if nothing has to be waited for.
+                kernel::task::might_sleep();
                 $(
                     // SAFETY: This is the `drop` of the owner.
                     unsafe { $crate::kernel_ext::callback::CallbackField::close(&self.$field) };
                 )+
+                $(
+                    // SAFETY: As above, and all fields are closed.
+                    unsafe { $crate::kernel_ext::callback::CallbackField::finish(&self.$field) };
+                )+
             }
         }
     };
-    (@all $generics:tt $owner:ty { $($field:ident: $callback:ty),+ $(,)? }) => {
+    (unsafe @all $generics:tt $owner:ty { $($field:ident: $callback:ty),+ $(,)? }) => {
         $(
-            $crate::kernel_ext::callback::impl_has_callbacks!(@field $generics $owner, $field, $callback);
+            $crate::kernel_ext::callback::impl_has_callbacks!(
+                unsafe @field $generics $owner, $field, $callback
+            );
         )+
-        $crate::kernel_ext::callback::impl_has_callbacks!(@drop $generics $owner, $($field)+);
+        $crate::kernel_ext::callback::impl_has_callbacks!(
+            unsafe @drop $generics $owner, $($field)+
+        );
     };
     ([$($generics:tt)*] $($owner:tt)+) => {
-        $crate::kernel_ext::callback::impl_has_callbacks!(@all [$($generics)*] $($owner)+);
+        $crate::kernel_ext::callback::impl_has_callbacks!(unsafe @all [$($generics)*] $($owner)+);
     };
     ($($owner:tt)+) => {
-        $crate::kernel_ext::callback::impl_has_callbacks!(@all [] $($owner)+);
+        $crate::kernel_ext::callback::impl_has_callbacks!(unsafe @all [] $($owner)+);
     };
 }
 pub(crate) use impl_has_callbacks;

@@ -32,8 +32,8 @@ impl CoverageHandle {
     /// Returns the handle of the current process. Process context.
     pub(crate) fn current() -> Self {
         Self {
-            // SAFETY: It reads a field of the current task.
             #[cfg(CONFIG_KCOV)]
+            // SAFETY: It reads a field of the current task.
             handle: unsafe { bindings::doorbell_kcov_handle() },
         }
     }

@@ -59,17 +59,14 @@ use super::{
         CallbackField,
         HasCallback, //
     },
-    compat::synchronize_rcu, //
+    compat::synchronize_rcu,
+    wait::wait_until, //
 };
 use core::marker::PhantomData;
 use kernel::{
     bindings,
     prelude::*,
     static_lock_class,
-    time::{
-        delay::fsleep,
-        Delta, //
-    },
     types::Opaque, //
 };
 
@@ -81,7 +78,8 @@ use kernel::{
 ///   idle, it must call `func` with a pointer to itself, as an `Argument`.
 /// - After `sync` has returned, and unless it is queued again, `func` must neither run nor be going
 ///   to run.
-/// - After `close` has returned, `func` must neither run nor be going to run, even if it is queued.
+/// - After `close` has returned, `func` must neither run nor be going to run, even if it is queued. `sync`
+///   must still return.
 /// - `is_unused` must return false if the `Raw` was ever queued.
 /// - After `close` and `release` have returned, the `Raw` must not be accessed any more.
 pub(crate) unsafe trait Backend {
@@ -192,10 +190,10 @@ impl RawIrqWork {
     }
 }
 
-// SAFETY: `irq_work_queue()` calls `func` once for each time that it claims the work.
-// `irq_work_sync()` waits until the work is neither pending nor busy. If it lingers,
-// `irq_work_sync()` also waits for a grace period, which `sync` leaves to `release`. `close` claims the
-// work for ever, after which the kernel does not add it to a list any more.
+// SAFETY: `irq_work_queue()` calls `func` once for each time that it claims the work. `sync` waits until the
+// work is neither pending nor busy, as `irq_work_sync()` does. If it lingers, that also waits for a grace period,
+// which `sync` leaves to `release`. `close` claims the work for ever, after which the kernel does not add it to
+// a list any more, and `sync` does not find it busy.
 unsafe impl Backend for IrqWork {
     type Raw = RawIrqWork;
     type Argument = bindings::irq_work;
@@ -216,15 +214,11 @@ unsafe impl Backend for IrqWork {
 
     #[inline]
     unsafe fn sync(raw: *mut Self::Raw) {
+        // `irq_work_sync()` would wait for ever for one that is closed and queued again.
+        //
         // SAFETY: By the requirements of this function.
-        while unsafe { crate::bindings::doorbell_irq_work_is_busy(raw.cast()) } {
-            if !LINGERS {
-                // SAFETY: As above.
-                unsafe { bindings::irq_work_sync(raw.cast()) };
-                return;
-            }
-            fsleep(Delta::from_micros(50));
-        }
+        let is_busy = || unsafe { crate::bindings::doorbell_irq_work_is_busy(raw.cast()) };
+        wait_until(|| (!is_busy()).then_some(()));
     }
 
     #[inline]
@@ -348,7 +342,8 @@ pub(crate) trait Run<B: Backend>: HasCallback<Deferred<Self, B>> + Sync {
     #[inline]
     fn queue(self: Pin<&Self>) {
         // SAFETY: The field is initialised by its type invariants. It is pinned with `self` until
-        // it is dropped, and its `drop` releases it.
+        // it is dropped. Then the `drop` of `self` has closed it and all callbacks that could be queueing it,
+        // and its own `drop` releases it.
         unsafe { B::queue(raw_field::<Self, B>(&self)) };
     }
 

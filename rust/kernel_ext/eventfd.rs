@@ -169,7 +169,7 @@ impl EventFdFile {
     }
 
     /// Returns the pointer, with the reference.
-    #[cfg(CONFIG_KUNIT = "y")]
+    #[cfg(CONFIG_DOORBELL_KUNIT_TEST)]
     pub(super) fn into_raw(self) -> NonNull<kbindings::file> {
         ManuallyDrop::new(self).0
     }
@@ -179,10 +179,17 @@ impl EventFdFile {
     /// # Safety
     ///
     /// The pointer must be from that function, and be used once.
-    #[cfg(CONFIG_KUNIT = "y")]
+    #[cfg(CONFIG_DOORBELL_KUNIT_TEST)]
     pub(super) unsafe fn from_raw(file: NonNull<kbindings::file>) -> Self {
         // INVARIANT: By the requirements of this function.
         Self(file)
+    }
+
+    /// Returns true if there are other references to the file, such as open descriptors.
+    #[cfg(CONFIG_DOORBELL_KUNIT_TEST)]
+    pub(crate) fn is_shared(&self) -> bool {
+        // SAFETY: The file is valid.
+        unsafe { bindings::doorbell_kunit_is_shared(self.0.as_ptr().cast()) }
     }
 
     /// Returns a reference to the eventfd itself.

@@ -38,7 +38,7 @@
 //! /// The bit of a request.
 //! const REQUEST: u32 = 1;
 //!
-//! // Makes a request. The thread that sets IN_PROGRESS gets the guard; others leave it to that thread.
+//! // Makes a request. The thread that sets IN_PROGRESS gets the guard.
 //! let ((), guard) = lock.update(0, |word| (word | REQUEST | IN_PROGRESS, ()));
 //! let mut guard = guard;
 //! while let Some(mut owned) = guard {

@@ -3,7 +3,8 @@
 //! Objects that the KUnit suites of the abstractions need.
 //!
 //! KUnit runs a test in a kernel thread, which cannot create an eventfd. So the suites use those of the
-//! process that loads the module.
+//! process that loads the module, if it names them; tools/lab/guest/insmod-kunit does. Otherwise the tests that
+//! need them are skipped.
 
 // No examples: only tests use this.
 
@@ -23,44 +24,139 @@ use kernel::{
         Full,
         Relaxed, //
     },
+    time::{
+        delay::udelay,
+        Delta, //
+    },
     types::Opaque, //
 };
 
 /// The eventfds that a suite can use, each once.
 const EVENTFDS: usize = 6;
 
-/// The descriptors that are searched for them.
-const FIRST_FD: i32 = 3;
-const LAST_FD: i32 = 40;
-
 // A file, or null. Zero-initialised: there are none.
 static FILES: [Atomic<usize>; EVENTFDS] = [const { Atomic::new(0) }; EVENTFDS];
 
-/// Takes the eventfds of the process that loads the module, in the order of their descriptors, and closes
-/// the descriptors. The module's `init` calls this.
-pub(crate) fn take_eventfds() {
-    let fds = FIRST_FD..LAST_FD;
-    let files = fds.filter_map(|fd| Some((fd, EventFdFile::from_fd(fd).ok()?)));
-    for (slot, (fd, file)) in FILES.iter().zip(files) {
-        // SAFETY: The process is in a system call that loads a module. It has no `LocalEventFd`.
-        unsafe { kbindings::close_fd(fd as u32) };
-        // ORDERING: None: `init` returns before the first suite starts.
-        slot.store(file.into_raw().addr().get(), Relaxed);
+/// References to the eventfds that the parameter `kunit_eventfds` names: descriptors of the process that loads
+/// the module. The descriptors stay open. The drop releases the references that no test took.
+pub(crate) struct TestEventFds(());
+
+impl TestEventFds {
+    /// Takes the references. The module's `init` calls this.
+    ///
+    /// # Errors
+    ///
+    /// - EBADF: a descriptor is not open.
+    /// - EINVAL: one is not an eventfd.
+    pub(crate) fn take() -> Result<Self> {
+        let taken = Self(());
+        for (index, slot) in (0..).zip(&FILES) {
+            // SAFETY: No requirements.
+            let fd = unsafe { bindings::doorbell_kunit_eventfd(index) };
+            if fd >= 0 {
+                let file = EventFdFile::from_fd(fd)?.into_raw();
+                // ORDERING: None: `init` returns before the first suite starts.
+                slot.store(file.as_ptr().expose_provenance(), Relaxed);
+            }
+        }
+        Ok(taken)
     }
 }
 
-/// Returns the eventfd `index`. If there is none, or if it was returned before, marks the current test as
-/// skipped. The lab gives the last one EFD_SEMAPHORE.
-pub(crate) fn eventfd(index: usize) -> Option<EventFdFile> {
-    // ORDERING: None: `init` has stored it before the suite has started.
-    let file = FILES.get(index).map(|slot| slot.xchg(0usize, Full));
-    let file = NonNull::new(core::ptr::with_exposed_provenance_mut(file.unwrap_or(0)));
-    if file.is_none() {
-        // SAFETY: No requirements.
-        unsafe { bindings::doorbell_kunit_skip(c"no eventfd from insmod".as_char_ptr()) };
+impl Drop for TestEventFds {
+    fn drop(&mut self) {
+        (0..EVENTFDS).for_each(|index| drop(take_file(index)));
     }
+}
+
+fn take_file(index: usize) -> Option<EventFdFile> {
+    // ORDERING: None: `init` has stored it before the suite has started.
+    let file = FILES.get(index)?.xchg(0usize, Full);
+    let file = NonNull::new(core::ptr::with_exposed_provenance_mut(file))?;
     // SAFETY: It comes from `into_raw`, once.
-    file.map(|file| unsafe { EventFdFile::from_raw(file) })
+    Some(unsafe { EventFdFile::from_raw(file) })
+}
+
+/// Returns the eventfd `index`. If there is none, or if it was returned before, marks the current test as
+/// skipped. The last one has EFD_SEMAPHORE.
+pub(crate) fn eventfd(index: usize) -> Option<EventFdFile> {
+    let file = take_file(index);
+    if file.is_none() {
+        skip(c"no eventfd; see the parameter kunit_eventfds");
+    }
+    file
+}
+
+/// Marks the current test as skipped.
+pub(crate) fn skip(reason: &'static CStr) {
+    // SAFETY: The string is terminated.
+    unsafe { bindings::doorbell_kunit_skip(reason.as_char_ptr()) };
+}
+
+/// Tests whether a guard excludes another thread. `start` makes that thread run, which counts each run in
+/// `started`, waits until `go` is at least that, counts in `trying`, and then acquires the lock. With the guard
+/// of `lock`, `holds` must return true.
+///
+/// The other thread may not run while this holds the lock with interrupts off, if it needs this CPU. So there
+/// are several rounds, and if none has shown anything, the test is skipped.
+pub(crate) fn excludes<G>(
+    turns: &Turns,
+    start: impl Fn(),
+    lock: impl Fn() -> G,
+    holds: impl Fn(&mut G, u64) -> bool,
+) -> bool {
+    for round in 1..=20 {
+        start();
+        turns.started.wait_for(round);
+        let mut guard = lock();
+        turns.go.add(1);
+        for _ in 0..200 {
+            udelay(Delta::from_micros(10));
+            if turns.trying.get() == round {
+                break;
+            }
+        }
+        let tried = turns.trying.get() == round;
+        udelay(Delta::from_micros(200));
+        if !holds(&mut guard, round - 1) {
+            return false;
+        }
+        drop(guard);
+        turns.ended.wait_for(round);
+        if tried {
+            return true;
+        }
+    }
+    skip(c"the other thread never ran while the lock was held");
+    true
+}
+
+/// The numbers of steps that the threads of [`excludes`] have made.
+pub(crate) struct Turns {
+    started: Tally,
+    go: Tally,
+    trying: Tally,
+    pub(crate) ended: Tally,
+}
+
+impl Turns {
+    /// Creates zeroes.
+    pub(crate) fn new() -> Self {
+        Self {
+            started: Tally::new(),
+            go: Tally::new(),
+            trying: Tally::new(),
+            ended: Tally::new(),
+        }
+    }
+
+    /// Calls `acquire`, which needs the lock, at the time that the test wants. Process context.
+    pub(crate) fn take(&self, acquire: impl FnOnce()) {
+        self.go.wait_for(self.started.add(1));
+        self.trying.add(1);
+        acquire();
+        self.ended.add(1);
+    }
 }
 
 /// A number that the threads and callbacks of a test share.

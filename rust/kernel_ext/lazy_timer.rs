@@ -64,8 +64,7 @@ use kernel::{
     prelude::*,
     sync::atomic::{
         Atomic,
-        Full,
-        Relaxed, //
+        Full, //
     },
     types::Opaque, //
 };
@@ -92,7 +91,6 @@ pub(crate) trait Expire: HasCallback<LazyTimer<Self>> + Sync {
             Timer {
                 raw: Opaque::uninit(),
                 owner: self.get_ref(),
-                closed: Atomic::new(0),
                 data,
             },
             flags,
@@ -167,8 +165,9 @@ impl<T: Expire> LazyTimer<T> {
     }
 }
 
-// SAFETY: `close` waits for the callback. If the timer is started afterwards, `Timer::entry` finds it
-// closed. The timer is there until the field is dropped.
+// SAFETY: `finish` waits for the callback, even if that has started the timer again. The other callbacks of
+// the owner have ended by then, so nothing creates or starts the timer afterwards. A type has one such field:
+// `Expire` has the callback of the field for the type itself.
 unsafe impl<T: Expire> CallbackField for LazyTimer<T> {
     #[inline]
     fn is_unused(&self) -> bool {
@@ -176,11 +175,8 @@ unsafe impl<T: Expire> CallbackField for LazyTimer<T> {
     }
 
     #[inline]
-    unsafe fn close(&self) {
+    unsafe fn finish(&self) {
         if let Some(timer) = self.get() {
-            // ORDERING: Pairs with the load in `Timer::entry`: the cancellation waits for a callback that runs,
-            // and takes the lock of the queue, which orders a callback that starts later after it.
-            timer.closed.store(1u32, Relaxed);
             timer.cancel();
         }
     }
@@ -190,17 +186,15 @@ unsafe impl<T: Expire> CallbackField for LazyTimer<T> {
 impl<T: Expire> PinnedDrop for LazyTimer<T> {
     #[inline(always)]
     fn drop(self: Pin<&mut Self>) {
-        let Some(timer) = self.get() else {
+        if self.get().is_none() {
             return;
-        };
-        // The timer is closed, but another callback may have started it since.
-        timer.cancel();
+        }
         // ORDERING: Pairs with the exchange in `Expire::create_timer`; the object is dropped, so no other
         // thread has the field.
         // INVARIANT: From here on there is no timer.
         let timer = self.timer.xchg(null_mut(), Full);
-        // SAFETY: By the type invariants it came from `into_raw` and is owned. Its callback has ended. Other
-        // callbacks of the object have ended, too: the `drop` of the object has closed them.
+        // SAFETY: By the type invariants it came from `into_raw` and is owned. Its callback has ended, and so have
+        // other callbacks of the object: the `drop` of the object has closed and finished them.
         drop(unsafe { KBox::from_raw(timer) });
     }
 }
@@ -211,8 +205,6 @@ pub(crate) struct Timer<T: Expire> {
     /// The first field, so that a pointer to it is also one to the structure.
     raw: Opaque<bindings::hrtimer>,
     owner: *const T,
-    /// Set when the callback must not use the owner any more.
-    closed: Atomic<u32>,
     data: T::Data,
 }
 
@@ -260,17 +252,13 @@ impl<T: Expire> Timer<T> {
     ///
     /// # Safety
     ///
-    /// `raw` must be the first field of a `Timer<T>` that is closed, or whose owner is pinned and alive.
+    /// `raw` must be the first field of a `Timer<T>` whose owner is pinned and alive.
     unsafe extern "C" fn entry(raw: *mut bindings::hrtimer) -> bindings::hrtimer_restart {
-        // SAFETY: By the requirements of this function. Before the timer is freed, the owner's field
-        // waits for this call.
+        // SAFETY: By the requirements of this function. Before the owner drops a field, of which one frees the
+        // timer, it waits for this call.
         let timer = unsafe { &*raw.cast::<Self>() };
-        // ORDERING: Pairs with the store in `LazyTimer::close`.
-        if timer.closed.load(Relaxed) == 0 {
-            // SAFETY: By the requirements of this function. Before the owner drops a field, it waits for
-            // this call.
-            T::expire(unsafe { Pin::new_unchecked(&*timer.owner) });
-        }
+        // SAFETY: As above.
+        T::expire(unsafe { Pin::new_unchecked(&*timer.owner) });
         HRTIMER_NORESTART
     }
 }

@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! KUnit suite of the callbacks: irq_work, work items and timers, by themselves and together.
+//! KUnit suite of the callbacks: irq_work, work items, timers and batches, by themselves and together.
 
 use kernel::macros::kunit_tests;
 
 #[kunit_tests(doorbell_deferred)]
 mod deferred {
     use crate::kernel_ext::{
+        batch::{
+            Batch,
+            BatchNode,
+            RunInBatch, //
+        },
         callback::impl_has_callbacks,
+        compat::with_interrupts_disabled,
         deferred::{
             Deferred,
             IrqWork,
@@ -16,7 +22,6 @@ mod deferred {
         },
         kunit_support::{
             in_hardirq,
-            OwnedWaitQueue,
             Tally, //
         },
         lazy_timer::{
@@ -43,6 +48,25 @@ mod deferred {
         go: Tally,
         /// The number of calls outside of hard interrupts that should be there.
         outside: Tally,
+        /// The number of nodes whose fields are dropped.
+        dropped: Tally,
+        /// The number of calls since then.
+        late: Tally,
+    }
+
+    /// The first field of a node: the drop of the fields begins with it, and takes a while.
+    struct First {
+        calls: Arc<Calls>,
+        pause: bool,
+    }
+
+    impl Drop for First {
+        fn drop(&mut self) {
+            self.calls.dropped.add(1);
+            if self.pause {
+                fsleep(Delta::from_millis(100));
+            }
+        }
     }
 
     /// Each callback of a node queues others.
@@ -58,11 +82,16 @@ mod deferred {
         wait: bool,
         /// The work item sleeps, and sets `go`. It counts nothing.
         release: bool,
+        /// The work item creates the timer. It expires when the node would be half gone.
+        create: bool,
+        /// The work item queues the irq_work, and waits for it.
+        sync: bool,
     }
 
     /// An object with callbacks of all kinds. What they use comes first: it would be dropped first.
     #[pin_data(PinnedDrop)]
     struct Node {
+        first: First,
         calls: Arc<Calls>,
         plan: KBox<Plan>,
         #[pin]
@@ -89,6 +118,8 @@ mod deferred {
                     done: Tally::new(),
                     go: Tally::new(),
                     outside: Tally::new(),
+                    dropped: Tally::new(),
+                    late: Tally::new(),
                 },
                 GFP_KERNEL,
             )?;
@@ -96,8 +127,13 @@ mod deferred {
         }
 
         fn with(plan: Plan, calls: Arc<Calls>) -> Result<Pin<KBox<Self>>> {
+            let first = First {
+                calls: calls.clone(),
+                pause: plan.create,
+            };
             let plan = KBox::new(plan, GFP_KERNEL)?;
             let node = pin_init!(Self {
+                first,
                 calls,
                 plan,
                 work <- Deferred::new(),
@@ -109,15 +145,23 @@ mod deferred {
 
         fn start_timer(&self) {
             if let Some(timer) = self.timer.get() {
-                timer.start(1000);
+                timer.start(if self.plan.create { 30_000_000 } else { 1000 });
+            }
+        }
+
+        fn called(&self) {
+            if self.first.calls.dropped.get() != 0 {
+                self.first.calls.late.add(1);
             }
         }
     }
 
     impl Run<IrqWork> for Node {
         fn run(self: Pin<&Self>) {
+            self.called();
             let calls = self.calls.irq.add(1);
-            if !in_hardirq() {
+            // There it runs in a thread.
+            if !cfg!(CONFIG_PREEMPT_RT) && !in_hardirq() {
                 self.calls.outside.add(1);
             }
             if calls < self.plan.repeat_irq {
@@ -138,9 +182,17 @@ mod deferred {
                 self.calls.go.add(1);
                 return;
             }
+            self.called();
             self.calls.work.add(1);
             if self.plan.wait {
                 self.calls.go.wait_for(1);
+            }
+            if self.plan.create && self.create_timer((), GFP_KERNEL).is_ok() {
+                self.start_timer();
+            }
+            if self.plan.sync {
+                Run::<IrqWork>::queue(self);
+                Run::<IrqWork>::sync(self);
             }
             if self.plan.circle {
                 Run::<IrqWork>::queue(self);
@@ -154,6 +206,7 @@ mod deferred {
         type Data = ();
 
         fn expire(self: Pin<&Self>) {
+            self.called();
             self.calls.timer.add(1);
             if !in_hardirq() {
                 self.calls.outside.add(1);
@@ -165,11 +218,9 @@ mod deferred {
     #[test]
     fn irq_work_runs_once_for_each_time_that_it_was_idle() -> Result {
         let (node, calls) = Node::new(Plan::default())?;
-        let queue = KBox::pin_init(OwnedWaitQueue::new(), GFP_KERNEL)?;
         for round in 1..=3 {
-            // The guard disables interrupts: the callback runs afterwards.
-            let before = queue.with(|queue| {
-                let _guard = queue.lock();
+            // The callback runs afterwards.
+            let before = with_interrupts_disabled(|| {
                 for _ in 0..5 {
                     Run::<IrqWork>::queue(node.as_ref());
                 }
@@ -209,12 +260,10 @@ mod deferred {
         Ok(())
     }
 
-    #[test]
-    fn drop_waits_for_a_work_item_that_runs() -> Result {
-        let (node, calls) = Node::new(Plan {
-            wait: true,
-            ..Plan::default()
-        })?;
+    /// Queues the work item of a node with `plan`, which waits, and drops the node. Meanwhile the work item goes
+    /// on. Returns the numbers of calls that had ended before the drop, and after it; and the calls.
+    fn drop_while_it_runs(plan: Plan) -> Result<(u64, u64, Arc<Calls>)> {
+        let (node, calls) = Node::new(Plan { wait: true, ..plan })?;
         let other = Node::with(
             Plan {
                 release: true,
@@ -228,8 +277,36 @@ mod deferred {
         // The callback ends only when that of the other node has slept.
         Run::<WorkItem>::queue(other.as_ref());
         drop(node);
-        let after = calls.done.get();
+        Ok((before, calls.done.get(), calls))
+    }
+
+    #[test]
+    fn drop_waits_for_a_work_item_that_runs() -> Result {
+        let (before, after, calls) = drop_while_it_runs(Plan::default())?;
         assert_eq!((before, after), (0, 1));
+        assert_eq!(calls.late.get(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn drop_ends_a_timer_that_a_callback_creates() -> Result {
+        let (_, after, calls) = drop_while_it_runs(Plan {
+            create: true,
+            ..Plan::default()
+        })?;
+        assert_eq!(after, 1);
+        assert_eq!((calls.dropped.get(), calls.late.get()), (1, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn sync_of_a_closed_irq_work_returns() -> Result {
+        let (_, after, calls) = drop_while_it_runs(Plan {
+            sync: true,
+            ..Plan::default()
+        })?;
+        assert_eq!(after, 1);
+        assert_eq!(calls.late.get(), 0);
         Ok(())
     }
 
@@ -251,7 +328,72 @@ mod deferred {
             let before = counts();
             fsleep(Delta::from_millis(60));
             assert_eq!(counts(), before);
+            assert_eq!(calls.late.get(), 0);
         }
+        Ok(())
+    }
+
+    /// An object that a batch runs.
+    #[pin_data(PinnedDrop)]
+    struct Job {
+        calls: Arc<JobCalls>,
+        #[pin]
+        node: BatchNode<Self>,
+    }
+
+    impl_has_callbacks!(Job {
+        node: BatchNode<Self>,
+    });
+
+    /// The number of calls of a [`Job`], which end when `go` is set.
+    struct JobCalls {
+        started: Tally,
+        go: Tally,
+    }
+
+    impl RunInBatch for Job {
+        fn run_in_batch(self: Pin<&Self>) {
+            self.calls.started.add(1);
+            self.calls.go.wait_for(1);
+        }
+    }
+
+    impl Job {
+        fn new(batch: &Arc<Batch<Self>>, go: u64) -> Result<(Pin<KBox<Self>>, Arc<JobCalls>)> {
+            let calls = JobCalls {
+                started: Tally::new(),
+                go: Tally::new(),
+            };
+            calls.go.add(go);
+            let calls = Arc::new(calls, GFP_KERNEL)?;
+            let (own, batch) = (calls.clone(), batch.clone());
+            let job = pin_init!(Self {
+                calls: own,
+                node <- BatchNode::new(batch, 0),
+            });
+            Ok((KBox::pin_init(job, GFP_KERNEL)?, calls))
+        }
+    }
+
+    #[test]
+    fn drop_of_a_queued_object_leaves_the_others() -> Result {
+        // The workqueue runs one batch at a time, so the jobs of the other one wait.
+        let (busy, batch) = (Batch::new(0, GFP_KERNEL)?, Batch::new(1, GFP_KERNEL)?);
+        let (blocker, blocks) = Job::new(&busy, 0)?;
+        let (first, first_calls) = Job::new(&batch, 1)?;
+        let (second, second_calls) = Job::new(&batch, 1)?;
+        let (third, third_calls) = Job::new(&batch, 1)?;
+        blocker.as_ref().queue_in_batch();
+        blocks.started.wait_for(1);
+        first.as_ref().queue_in_batch();
+        second.as_ref().queue_in_batch();
+        drop(first);
+        third.as_ref().queue_in_batch();
+        blocks.go.add(1);
+        third_calls.started.wait_for(1);
+        assert_eq!(second_calls.started.get(), 1);
+        // With several NUMA nodes the workqueue may have run it before.
+        assert!(first_calls.started.get() <= 1);
         Ok(())
     }
 }

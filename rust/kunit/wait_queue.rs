@@ -14,23 +14,19 @@ mod wait_queue {
             WorkItem, //
         },
         kunit_support::{
+            excludes,
             OwnedWaitQueue,
-            Tally, //
+            Tally,
+            Turns, //
         },
         wait_queue::Deadline, //
     };
-    use kernel::{
-        prelude::*,
-        time::{
-            delay::udelay,
-            Delta, //
-        }, //
-    };
+    use kernel::prelude::*;
 
     /// A queue, and a thread that acquires its lock.
     #[pin_data(PinnedDrop)]
     struct Contended {
-        started: Tally,
+        turns: Turns,
         acquired: Tally,
         #[pin]
         queue: OwnedWaitQueue,
@@ -42,48 +38,35 @@ mod wait_queue {
         work: Deferred<Self, WorkItem>,
     });
 
-    impl Contended {
-        fn new() -> Result<Pin<KBox<Self>>> {
-            KBox::pin_init(
-                pin_init!(Self {
-                    started: Tally::new(),
-                    acquired: Tally::new(),
-                    queue <- OwnedWaitQueue::new(),
-                    work <- Deferred::new(),
-                }),
-                GFP_KERNEL,
-            )
-        }
-    }
-
     impl Run<WorkItem> for Contended {
         fn run(self: Pin<&Self>) {
-            self.started.add(1);
-            self.queue.with(|queue| {
-                let _guard = queue.lock();
-                self.acquired.add(1);
+            self.turns.take(|| {
+                self.queue.with(|queue| {
+                    let _guard = queue.lock();
+                    self.acquired.add(1);
+                })
             });
         }
     }
 
     #[test]
     fn guard_excludes_another_thread() -> Result {
-        let contended = Contended::new()?;
-        let acquired = contended.queue.with(|queue| {
-            let _guard = queue.lock();
-            Run::<WorkItem>::queue(contended.as_ref());
-            // The other thread cannot start if it is on this CPU, where interrupts are off.
-            for _ in 0..1000 {
-                udelay(Delta::from_micros(10));
-                if contended.started.get() != 0 {
-                    udelay(Delta::from_micros(200));
-                    break;
-                }
-            }
-            contended.acquired.get()
+        let contended = pin_init!(Contended {
+            turns: Turns::new(),
+            acquired: Tally::new(),
+            queue <- OwnedWaitQueue::new(),
+            work <- Deferred::new(),
         });
-        assert_eq!(acquired, 0);
-        contended.acquired.wait_for(1);
+        let contended = KBox::pin_init(contended, GFP_KERNEL)?;
+        let excluded = contended.queue.with(|queue| {
+            excludes(
+                &contended.turns,
+                || Run::<WorkItem>::queue(contended.as_ref()),
+                || queue.lock(),
+                |_, before| contended.acquired.get() == before,
+            )
+        });
+        assert!(excluded);
         Ok(())
     }
 

@@ -4,6 +4,8 @@
 //!
 //! `layout.rs` has the same functions for kernels without these exports.
 
+// No examples: the module `eventfd` has them.
+
 use crate::{
     bindings,
     kernel_ext::wait_queue::{

@@ -6,6 +6,8 @@
 //! kernel's BTF gave at build time (`LAYOUT`), and only if the queue is at the place that the layout
 //! says. `exports.rs` has the same functions for a kernel that exports them.
 
+// No examples: the module `eventfd` has them.
+
 use crate::{
     bindings,
     kernel_ext::wait_queue::{

@@ -6,8 +6,9 @@ usage: examples.py DIRECTORY BUILD
 
 rustdoc cannot test them: they use private items, and the kernel's rustdoc tests are built with the kernel
 only. So this compiles the crate once with all examples, as functions of a module of the crate, and once
-with each example that must not compile, which must fail with the error that it names. The compiler's
-command is that of the build in BUILD. An example has the prelude of the kernel, and may use "?".
+with each example that must not compile, which must fail with the error that it names. "E0277=Init" means an
+error E0277 with the text "Init". The compiler's command is that of the build in BUILD. An example has the
+prelude of the kernel, and may use "?".
 
 DIRECTORY has the sources; each file must have an example, unless the line "// No examples: REASON" says why
 it has none.
@@ -20,7 +21,8 @@ import sys
 import tempfile
 
 COMMENT = re.compile(r"\s*//[/!] ?(.*)")
-FENCE = re.compile(r"```(\S*)\s*$")
+FENCE = re.compile(r"(?:```|~~~)(.*)$")
+ERROR = re.compile(r"(E\d{4})(?:=(.+))?")
 EXEMPT = re.compile(r"^// No examples: \S", re.M)
 
 
@@ -29,7 +31,10 @@ class Example:
         self.name = f"{path.name}:{line}"
         self.function = f"{path.stem}_{line}"
         self.fails = "compile_fail" in attributes
-        self.errors = [a for a in attributes if re.fullmatch(r"E\d{4}", a)]
+        errors = [ERROR.fullmatch(a) for a in attributes if a != "compile_fail"]
+        if None in errors:
+            sys.exit(f"{self.name}: unknown attribute in {attributes}")
+        self.errors = {error[1]: error[2] or "" for error in errors}
         self.lines = []
 
     def source(self):
@@ -56,7 +61,9 @@ def examples_of(path):
             else:
                 current.lines.append(comment[1])
         elif fence and fence[1] not in ("text", "ignore"):
-            current = Example(path, number, fence[1].split(","))
+            current = Example(path, number, [a for a in re.split(r"[,\s]+", fence[1]) if a])
+    if current:
+        sys.exit(f"{path}: the last example does not end")
     return found
 
 
@@ -64,7 +71,8 @@ def command(build):
     """Returns the command that compiled the crate, without its outputs."""
     saved = build / "rust/.doorbell.o.cmd"
     match = re.search(r"^savedcmd_\S+ := (.*)$", saved.read_text(), re.M)
-    return re.sub(r"--emit=\S+|--out-dir \S+", "", match[1])
+    # What follows the compiler's command works on the object file.
+    return re.sub(r"--emit=\S+|--out-dir \S+", "", match[1].split(" ; ")[0])
 
 
 def compile_crate(build, source):
@@ -100,10 +108,14 @@ def main():
         if not example.fails:
             continue
         status, messages = compile_crate(build, example.source())
-        errors = set(re.findall(r"^error\[(E\d{4})\]", messages, re.M))
-        if not status or not example.errors or errors != set(example.errors):
-            print(f"{example.name}: must fail with {example.errors}, has {sorted(errors)}\n{messages}")
+        errors = dict(re.findall(r"^error\[(E\d{4})\]: (.*)", messages, re.M))
+        if (not status or not example.errors or errors.keys() != example.errors.keys()
+                or any(text not in errors[code] for code, text in example.errors.items())):
+            print(f"{example.name}: must fail with {example.errors}, has {errors}\n{messages}")
             failed += 1
+    if not good or len(good) == len(examples):
+        print("no examples of one kind")
+        failed += 1
     print(f"{len(good)} examples, {len(examples) - len(good)} that must not compile: {failed} problems")
     return failed != 0
 

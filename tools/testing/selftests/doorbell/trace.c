@@ -200,12 +200,15 @@ TEST_F(trace, deferred)
 		     "deliver line=32 hops=32 automasked=0;", last.text);
 }
 
+#define DELIVERIES_SIZE	64
+
 static void collect_deferred(void *arg, const char *text)
 {
 	char *deliveries = arg;
+	size_t length = strlen(deliveries);
 
 	if (strstr(text, "deliver line=32") || strstr(text, "deliver line=33"))
-		sprintf(deliveries + strlen(deliveries), "%.15s;", text);
+		snprintf(deliveries + length, DELIVERIES_SIZE - length, "%.15s;", text);
 }
 
 /* The worker, on this processor, delivers in the order in which an interrupt queued the lines. */
@@ -214,7 +217,7 @@ TEST_F(trace, deferred_in_order)
 	const unsigned int limit = 32;
 	int db = new_context(_metadata, limit + 2);
 	unsigned int context = context_of(_metadata, db), i;
-	char deliveries[64] = "";
+	char deliveries[DELIVERIES_SIZE] = "";
 
 	for (i = 0; i < limit; i++)
 		link_lines(_metadata, db, i, db, i + 1);
