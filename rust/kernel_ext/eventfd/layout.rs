@@ -52,17 +52,20 @@ const LAYOUT: Option<Layout> = match BTF_LAYOUT {
     None => None,
 };
 
-/// Returns true if [`Layout::verified`] accepts a counter `gap` bytes behind the queue.
-const fn accepts(gap: usize) -> bool {
-    let layout = Layout {
+const _: () = {
+    let queue = size_of::<kbindings::wait_queue_head>();
+    let right = Layout {
         wqh: 8,
-        count: 8 + size_of::<kbindings::wait_queue_head>() + gap,
+        count: 8 + queue,
         flags: 0,
     };
-    layout.verified().is_some()
-}
-
-const _: () = assert!(accepts(0) && !accepts(8));
+    let wrong = Layout {
+        wqh: 8,
+        count: 16 + queue,
+        flags: 0,
+    };
+    assert!(right.verified().is_some() && wrong.verified().is_none());
+};
 
 /// `EFD_SEMAPHORE` of the UAPI header.
 const EFD_SEMAPHORE: u32 = 1;
