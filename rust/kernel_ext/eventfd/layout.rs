@@ -56,12 +56,18 @@ const LAYOUT: Option<Layout> = match BTF_LAYOUT {
 };
 
 const _: () = {
-    let wqh = 8;
-    let count = wqh + size_of::<kbindings::wait_queue_head>();
-    let flags = 0;
-    assert!(Layout { wqh, count, flags }.verified().is_some());
-    let count = count + 8;
-    assert!(Layout { wqh, count, flags }.verified().is_none());
+    let queue = size_of::<kbindings::wait_queue_head>();
+    let right = Layout {
+        wqh: 8,
+        count: 8 + queue,
+        flags: 0,
+    };
+    let wrong = Layout {
+        wqh: 8,
+        count: 16 + queue,
+        flags: 0,
+    };
+    assert!(right.verified().is_some() && wrong.verified().is_none());
 };
 
 /// `EFD_SEMAPHORE` of the UAPI header.
