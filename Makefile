@@ -156,6 +156,7 @@ torture:
 
 RINGS ?= 100000000
 endurance:
+	@$(if $(HOURS),$(if $(findstring file,$(origin RINGS)),,echo 'HOURS and RINGS exclude each other: leave one of them out' >&2; exit 1;)) :
 	@$(LAB) endurance '$(if $(HOURS),$(HOURS)h,$(RINGS))' $(ARGS)
 
 fuzz:

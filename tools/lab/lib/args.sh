@@ -79,7 +79,7 @@ check_arguments() {
 			die "the duration is '${2:-}'" "it is a number of seconds: make mutants DURATION=200"
 		;;
 	endurance)
-		[[ ${1:-} =~ ^([1-9][0-9]*|[0-9]+([.][0-9]+)?h)$ ]] ||
+		[[ ${1:-} =~ ^([1-9][0-9]*|[0-9]+([.][0-9]+)?h)$ && ! ${1:-} =~ ^[0.]+h$ ]] ||
 			die "the length is '${1:-}'" "it is a number of rings, or of hours: make endurance RINGS=100000000" \
 			    "make endurance HOURS=0.5"
 		;;

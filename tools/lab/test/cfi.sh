@@ -16,7 +16,7 @@ cd "$SCRATCH" || exit
 calls() {
 	# shellcheck disable=SC2016 # the guest's variable
 	"$LAB_DIR/lab" run sh -c 'insmod "$DOORBELL_TEST_MODULE" wrong_type='"$1"' &&
-		timeout 60 capi_callback -t trigger_is_called'
+		timeout 600 capi_callback -t trigger_is_called'
 }
 
 check "a callback of the right type is called" calls 0

@@ -75,17 +75,20 @@ repeat a failure, run for longer and with more --threads.
 
 Endurance:
 With --endurance the run consists of rounds of up to a million rings, each a
-process of its own. After the first round and at the end the kernel's memory is
-compared: objects of each slab cache, per-CPU memory, memory of modules, stacks;
-and kmemleak must report nothing, if the kernel has it. With --module the module
-is unloaded and loaded after each round. The last line is the verdict.
+process of its own. After the stress of a round, 200 contexts, irqfds, triggers
+and notifiers come and go. After the first round and at the end the kernel's
+memory is compared: objects of each slab cache, per-CPU memory, memory of
+modules, stacks; and kmemleak must report nothing, if the kernel has it. Pages
+of the page allocator are not compared: larger objects of kmalloc() are such.
+With --module the module is unloaded and loaded after each round. The last line
+is the verdict.
 
 Examples:
   doorbell torture
   doorbell torture --rings 10000000
   doorbell torture --max-wait 50ms       run on a quiet machine
   doorbell torture --seed 42 --threads 32 --duration 10m
-  doorbell torture --endurance --rings 100000000 --module doorbell.ko --reloads 10";
+  doorbell torture --endurance --duration 8h --module doorbell.ko --reloads 10";
 
 #[derive(Args)]
 pub struct Torture {
@@ -187,7 +190,8 @@ fn endurance(device: &Path, args: &Torture, seed: u64) -> anyhow::Result<()> {
     let start = Instant::now();
     let report = with_progress(|progress| {
         torture::endure(&options, &mut |what, done, of| {
-            // Without a terminal there is no bar: a line every ten seconds shows that it goes on.
+            // Without a terminal there is no bar. A round's start prints a line, if the last one is
+            // older than ten seconds.
             if lines && start.elapsed() >= next {
                 eprintln!("{what}");
                 next = start.elapsed() + Duration::from_secs(10);
@@ -416,6 +420,12 @@ mod tests {
                 .map(|at| Violation::new(Rule::Lost, "line 0.2", format!("reason {at}")))
                 .collect(),
         }
+    }
+
+    #[test]
+    fn help_fits_a_terminal() {
+        let widest = HELP.lines().map(|line| line.chars().count()).max();
+        assert!(widest <= Some(80), "{widest:?}");
     }
 
     #[test]

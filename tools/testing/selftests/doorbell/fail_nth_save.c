@@ -31,19 +31,24 @@ TEST_F(fail_nth, save)
 		.check = check_save });
 }
 
-/* A moderated line whose message its timer holds, with an unmaskfd: the save stops the timer. */
+/*
+ * A moderated line with an unmaskfd. Its first message begins an interval, so the timer runs and
+ * holds the second one. The save stops the timer.
+ */
 static void prepare_moderated(struct __test_metadata *_metadata, struct testbed *w)
 {
-	prepare_masked(_metadata, w);
 	ASSERT_EQ(0, doorbell_assign_unmaskfd(w->db, w->spare, 2));
 	ASSERT_EQ(0, doorbell_moderate(w->db, 2, DOORBELL_MAX_INTERVAL, 3));
-	ASSERT_EQ(DOORBELL_RING_MASKED, doorbell_ring(w->db, 2));
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(w->db, 2));
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(w->db, 2));
+	/* The mask keeps the message, and does not stop the timer. */
+	prepare_masked(_metadata, w);
 }
 
 static bool check_save_moderated(struct testbed *w)
 {
 	return saved[2].state == (VECTOR_MASKED | DOORBELL_LINE_PENDING) &&
-	       doorbell_pending(w->db, 2) == 1;
+	       saved[2].deliveries == 1 && doorbell_pending(w->db, 2) == 1;
 }
 
 TEST_F(fail_nth, save_moderated)

@@ -198,6 +198,8 @@ TEST_F(memcg, notifiers)
  */
 TEST_F(memcg, oom_killer)
 {
+	/* 4 MB: more than the kernel keeps. */
+	enum { NR_LINES = 32768 };
 	int efd = new_eventfd(_metadata, 0, 0), other = new_context(_metadata, 1);
 	int *ready = mmap(NULL, sizeof(*ready), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 			  -1, 0);
@@ -217,7 +219,7 @@ TEST_F(memcg, oom_killer)
 		int db = open(DEVICE, O_RDWR | O_CLOEXEC);
 		uint32_t i;
 
-		if (doorbell_set_lines(db, 1024) || doorbell_assign_irqfd(db, efd, 5))
+		if (doorbell_set_lines(db, NR_LINES) || doorbell_assign_irqfd(db, efd, 5))
 			_exit(1);
 		for (i = 0; i < 64; i++) {
 			if (doorbell_assign_trigger(db, eventfd(0, EFD_CLOEXEC), i))
