@@ -88,7 +88,7 @@ Examples:
   doorbell torture --rings 10000000
   doorbell torture --max-wait 50ms       run on a quiet machine
   doorbell torture --seed 42 --threads 32 --duration 10m
-  doorbell torture --endurance --duration 8h --module doorbell.ko --reloads 10";
+  doorbell torture --endurance --duration 8h --module doorbell.ko";
 
 #[derive(Args)]
 pub struct Torture {
