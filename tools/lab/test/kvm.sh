@@ -5,6 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 SRC=${LAB_DIR%/tools/lab}
 shopt -s nullglob
+. "$LAB_DIR/lib/in-tree.sh"
 . "$LAB_DIR/lib/kvm.sh"
 
 # results FILE PASSED FAILED [END]: writes what a selftest prints
@@ -42,7 +43,7 @@ check "does not end without the patch" says "without the patch 3 fail" verdict
 # has_patches: succeeds if there is the change, and the selftest
 has_patches() {
 	local patches
-	read -ra patches < <(kvm_patches)
+	mapfile -t patches < <(kvm_patches)
 	((${#patches[@]} == 2)) && grep -q '^+++ b/virt/kvm/eventfd.c' "${patches[0]}" &&
 		grep -q "^+++ b/tools/testing/selftests/kvm/$KVM_TEST.c" "${patches[1]}"
 }

@@ -71,7 +71,7 @@ report $? "its directory is as it was"
 # A module in Rust, by a relative path: it includes rust/module_api.rs by another one.
 fresh rust/deep/mine_rust ring_rust
 up=$(realpath --relative-to="$TMP/rust/deep/mine_rust" "$SRC")
-sed -i "s,#\[path = \"../../,#[path = \"$up/," "$TMP/rust/deep/mine_rust/doorbell_ring_rust.rs"
+sed -i "s,path = \"../../rust/,path = \"$up/rust/," "$TMP/rust/deep/mine_rust/doorbell_ring_rust.rs"
 contents "$TMP/rust/deep/mine_rust" >"$TMP/before"
 doorbell_build >"$TMP/doorbell"
 own "$(realpath --relative-to="$SRC" "$TMP/rust/deep/mine_rust")"
