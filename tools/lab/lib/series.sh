@@ -124,8 +124,9 @@ series_new_kernel_doc() {
 # series_checkpatch PATCH: prints the findings that tools/in-tree/series-exceptions does not argue
 series_checkpatch() {
 	local name=${1##*/}
-	in_tree "$TREE" env -C /build/series/source perl scripts/checkpatch.pl --strict --terse \
-		--show-types --no-summary - <"$1" 2>&1 |
+	# Its exit status is 1 if it has findings.
+	{ in_tree "$TREE" env -C /build/series/source perl scripts/checkpatch.pl --strict --terse \
+		--show-types --no-summary - <"$1" 2>&1 || (($? == 1)); } |
 	awk -v number="${name%%-*}" -v used="$SERIES/used" '
 		NR == FNR { if (!/^#/ && NF >= 3) argued[$1 " " $2] = 1; next }
 		/^[^ ]*:[0-9]+: / {
