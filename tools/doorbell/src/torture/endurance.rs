@@ -287,7 +287,12 @@ fn kmemleak() -> anyhow::Result<Option<String>> {
     const FILE: &str = "/sys/kernel/debug/kmemleak";
     match fs::write(FILE, "scan=off") {
         // EPERM: it is off.
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::NotFound | ErrorKind::PermissionDenied
+            ) =>
+        {
             return Ok(None);
         }
         result => result.context(FILE)?,
