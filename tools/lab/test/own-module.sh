@@ -110,12 +110,15 @@ report $? "another directory of the same name takes its place"
 doorbell_build | diff "$TMP/doorbell" - >"$TMP/out" && [[ -s $TMP/doorbell ]]
 report $? "the lab's build of doorbell is as it was"
 
+# A module is built by the compiler of its kernel.
+compiler=
+[[ ${LAB_FLAVOUR-} != @(debug|cfi) ]] || compiler=LLVM=-19
 # shellcheck disable=SC2016 # The tree's.
 "$SRC/tools/lab/lab" enter sh -c 'mkdir /tmp/doorbell && cp -r /doorbell/samples/template /tmp/native &&
 	ln -s /doorbell/include /doorbell/tools /build/module/Module.symvers /tmp/doorbell/ &&
-	make -C /tmp/native KDIR=/kernel/kdir DOORBELL=/tmp/doorbell &&
+	make -C /tmp/native KDIR=/kernel/kdir DOORBELL=/tmp/doorbell $1 &&
 	test -s /tmp/native/doorbell_template.ko && make -C /tmp/native KDIR=/kernel/kdir clean &&
-	diff -r /doorbell/samples/template /tmp/native' </dev/null >"$TMP/out" 2>&1
+	diff -r /doorbell/samples/template /tmp/native' sh "$compiler" </dev/null >"$TMP/out" 2>&1
 report $? "the Makefile of the template builds natively, and cleans up"
 
 # shellcheck disable=SC2016 # The guest's.
