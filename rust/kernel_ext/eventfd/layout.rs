@@ -308,6 +308,6 @@ impl Raise {
         // A reader that comes before this one finds the others, and then this one.
         //
         // SAFETY: By the requirements of this function.
-        unsafe { super::signal_one(ctx, mask) };
+        unsafe { super::counter::signal_one(ctx, mask) };
     }
 }

@@ -2,7 +2,7 @@
 
 //! The model of an irqfd that is attached to an eventfd and detached again, while others write.
 //!
-//! It mirrors rust/kernel_ext/eventfd.rs, which needs the kernel's eventfds and cannot be compiled
+//! It mirrors rust/kernel_ext/eventfd/listener.rs, which needs the kernel's eventfds and cannot be compiled
 //! here. All that happens under one hold of the wait-queue lock is one step.
 
 use crate::{all_rules_hold, ModelState, Rule};
