@@ -145,7 +145,7 @@ build_alone() {
 
 # mutant_guests: runs the entries of the queue in guests
 mutant_guests() {
-	local n guests
+	local n guests pids=()
 	guests=$(guest_count)
 	# The order matters in a fresh guest.
 	! grep -q '^none-' "$RUN/queue" || guests=1
@@ -155,8 +155,13 @@ mutant_guests() {
 	mkdir -p "$RUN"/{claims,results}
 	for ((n = 1; n <= guests; n++)); do
 		mutant_guest "$n" </dev/null >"$RUN/log/guest-$n.log" 2>&1 &
+		pids+=($!)
 	done
-	wait
+	while kill -0 "${pids[@]}" 2>/dev/null; do
+		sleep 1
+		keep_done
+	done
+	wait "${pids[@]}"
 }
 
 # is_over: succeeds if no further mutant may begin
@@ -289,10 +294,26 @@ keep_result() {
 	esac >"$BUILD/$MUTANTS/results/$1.new" && mv "$BUILD/$MUTANTS/results/$1"{.new,}
 }
 
+# keep_done: stores the verdicts of the entries of the array QUEUE that have ended and need no confirmation, so that
+# an interrupted run loses none of them
+keep_done() {
+	local line name
+	! grep -q '^none-' "$RUN/queue" || return 0
+	for line in "${QUEUE[@]}"; do
+		name=${line%% *}
+		[[ -e $RUN/results/$name/done && -z ${SEEN[$name]:-} ]] || continue
+		SEEN[$name]=1
+		# shellcheck disable=SC2086
+		RESULT[$name]=$(verdict "$name" '' ${TESTS[$name]})
+		[[ ${RESULT[$name]} == again ]] || keep_result "$name"
+	done
+}
+
 # run_queue FRESH: runs the entries of the array QUEUE, and sets RESULT[NAME] of those that have a verdict. AGAIN has
 # those that must run in a fresh guest.
 run_queue() {
 	local fresh=$1 line name
+	local -A SEEN=()
 	AGAIN=()
 	printf '%s\n' "${QUEUE[@]}" >"$RUN/queue"
 	mutant_guests
@@ -342,7 +363,7 @@ run_passes() {
 run_mutants() {
 	local name hash how number leaks tests line wanted key joined_key error QUEUE=() NAMES=()
 	local -A HOW=() TESTS=() KEY=() RESULT=() HASH=() LEAKS=()
-	MUTANTS_START=$SECONDS MODULE_KEY=$(module_key)
+	MODULE_KEY=$(module_key)
 	if [[ ${1:-} == --duration ]]; then
 		MUTANTS_SECONDS=$2
 		shift 2
@@ -373,6 +394,8 @@ run_mutants() {
 		joined_key=$({ module_key && cat "$SRC/tools/mutants"/mutants.*; } | sha)
 		build_joined "$joined_key" || return
 	fi
+	# The builds above have no results to continue with, so the time begins here.
+	MUTANTS_START=$SECONDS
 	for name in "${NAMES[@]}"; do
 		[[ -z ${RESULT[$name]:-} ]] || continue
 		! is_over || break

@@ -103,6 +103,32 @@ check "a kill is" grep -qx "key killed by one: a" "$SCRATCH/build/mutants/amd64/
 gives '^survived$' 1 good
 check "a survivor is, for this version of the module" grep -qx "key+module survived" "$SCRATCH/build/mutants/amd64/results/name"
 
+# kept FAKE: succeeds if the verdict is stored while other guests still run
+kept() (
+	export ARCH=amd64 FLAVOUR=amd64
+	LAB=$SCRATCH BUILD=$SCRATCH/build RUN=$SCRATCH/run OUTCOME=
+	for lib in guest tests mutants; do
+		# shellcheck source=/dev/null
+		. "$LAB_DIR/lib/$lib.sh"
+	done
+	MODULE_KEY=module DIR=$RUN/results/name
+	rm -rf "$RUN" "$BUILD/$MUTANTS/results"
+	mkdir -p "$DIR" "$BUILD/$MUTANTS/results"
+	declare -A TESTS=([name]=one) KEY=([name]=key) RESULT=() SEEN=()
+	QUEUE=("name /modules 1 - one=20")
+	printf '%s\n' "${QUEUE[@]}" >"$RUN/queue"
+	echo "a line" >"$DIR/dmesg"
+	echo 0 >"$DIR/tainted"
+	"$1"
+	keep_done
+	grep -qsx "key killed by one: a" "$BUILD/$MUTANTS/results/name"
+)
+check "a confirmed failure is stored at once" kept confirmed
+not_kept() { ! kept "$1"; }
+check "one that is not confirmed is not" not_kept bad
+running() { bad && : >"$DIR/confirmed" && rm "$DIR/done"; }
+check "nor is that of a test that still runs" not_kept running
+
 limits() (
 	export ARCH=amd64 FLAVOUR=amd64
 	LAB=$SCRATCH BUILD=$SCRATCH/build
