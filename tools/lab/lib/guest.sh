@@ -187,17 +187,7 @@ TAINT=$((1 << 12 | 1 << 13 | 1 << 18))
 # without_oom FILE: prints a kernel log. The call trace of the OOM killer is none to grep for if it comes
 # from a cgroup of the fuzzer, which limits the memory of children by one, or of the test memcg.
 without_oom() {
-	awk '
-		function flush(i) { for (i = 0; i < n; i++) print held[i]; n = 0 }
-		/ invoked oom-killer:/ { flush(); holds = 1 }
-		{ held[n++] = $0 }
-		/oom-kill:constraint=/ {
-			if (holds && /oom_memcg=[^,]*\/doorbell-(fuzz|oom)-[0-9]/)
-				for (i = 0; i < n; i++) sub(/Call Trace:/, "(call trace)", held[i])
-			holds = 0
-		}
-		!holds { flush() }
-		END { flush() }' "$1"
+	awk -f "$LAB_DIR/guest/without-oom.awk" "$1"
 }
 
 # check_log DIRECTORY: checks the kernel log and the taint of a guest, and prints the
