@@ -453,4 +453,62 @@ TEST_F(race, juggling)
 	EXPECT_EQ(juggle.triggers, triggers);
 }
 
+/* One of two threads that make the lines of a context, in each round of a new one. */
+struct setter {
+	unsigned int cpu;
+	int db;
+	int ret;
+	bool stop;
+	pthread_barrier_t *barrier;
+	pthread_t thread;
+};
+
+static void *set_lines_on(void *arg)
+{
+	struct setter *setter = arg;
+
+	pin_to(setter->cpu);
+	for (;;) {
+		pthread_barrier_wait(setter->barrier);
+		if (setter->stop)
+			return NULL;
+		setter->ret = doorbell_set_lines(setter->db, 4096);
+		pthread_barrier_wait(setter->barrier);
+	}
+}
+
+/* Of two calls at the same time, one makes the lines. */
+TEST_F(race, set_lines_once)
+{
+	struct rounds race = ROUNDS(50, 1000);
+	struct setter setters[2] = {};
+	pthread_barrier_t barrier;
+	unsigned long rounds;
+	unsigned int i;
+	int db;
+
+	pthread_barrier_init(&barrier, NULL, 3);
+	for (i = 0; i < 2; i++) {
+		setters[i].cpu = i;
+		setters[i].barrier = &barrier;
+		ASSERT_EQ(0, pthread_create(&setters[i].thread, NULL, set_lines_on, &setters[i]));
+	}
+	for (rounds = 0; more_rounds(&race, rounds); rounds++) {
+		db = new_context(_metadata, 0);
+		for (i = 0; i < 2; i++)
+			setters[i].db = db;
+		pthread_barrier_wait(&barrier);
+		pthread_barrier_wait(&barrier);
+		/* One of both returns 0. */
+		EXPECT_EQ(-EEXIST, setters[0].ret + setters[1].ret);
+		close(db);
+	}
+	for (i = 0; i < 2; i++)
+		setters[i].stop = true;
+	pthread_barrier_wait(&barrier);
+	for (i = 0; i < 2; i++)
+		pthread_join(setters[i].thread, NULL);
+	pthread_barrier_destroy(&barrier);
+}
+
 TEST_HARNESS_MAIN

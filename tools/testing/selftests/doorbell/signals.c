@@ -221,6 +221,97 @@ TEST_F(signals, reads_lose_nothing)
 	ksft_print_msg("%u reads were interrupted\n", interrupted);
 }
 
+/* A thread that sends a message and then a signal, each time that the test is about to wait. */
+struct sender {
+	int db;
+	/* The eventfd, or -1: line 1. */
+	int efd;
+	pid_t tid;
+	atomic_ulong waits;
+	atomic_ulong sent;
+	atomic_bool stop;
+	pthread_t thread;
+};
+
+static void *send_with_signal(void *arg)
+{
+	struct sender *sender = arg;
+	unsigned long last = 0, now;
+
+	pin_to(1);
+	while (!atomic_load(&sender->stop)) {
+		now = atomic_load(&sender->waits);
+		if (now == last) {
+			sched_yield();
+			continue;
+		}
+		last = now;
+		dither(now);
+		if (sender->efd < 0)
+			doorbell_ring(sender->db, 1);
+		else
+			efd_write(sender->efd, 1);
+		atomic_fetch_add(&sender->sent, 1);
+		syscall(SYS_tgkill, getpid(), sender->tid, SIGUSR1);
+	}
+	return NULL;
+}
+
+/* A wait that a message and a signal end at the same time returns the message, or leaves it. */
+static uint64_t take_beside_signals(struct __test_metadata *_metadata, struct sender *sender)
+{
+	struct rounds race = ROUNDS(200, 20000);
+	unsigned long interrupted = 0, rounds;
+	uint64_t taken = 0, count;
+	int ret;
+
+	sender->tid = gettid();
+	ASSERT_EQ(0, pthread_create(&sender->thread, NULL, send_with_signal, sender));
+	for (rounds = 0; more_rounds(&race, rounds) || lacks(&race, !interrupted); rounds++) {
+		atomic_fetch_add(&sender->waits, 1);
+		ret = sender->efd < 0 ?
+		      doorbell_wait(sender->db, 1, NO_TIMEOUT, &count) :
+		      doorbell_eventfd_read(sender->db, sender->efd, 0, &count);
+		ASSERT_TRUE(!ret || ret == -EINTR) {
+			TH_LOG("%s", strerror(-ret));
+		}
+		interrupted += !!ret;
+		taken += ret ? 0 : count;
+	}
+	atomic_store(&sender->stop, true);
+	pthread_join(sender->thread, NULL);
+	EXPECT_LT(0, interrupted);
+	ksft_print_msg("%lu of %lu calls were interrupted\n", interrupted, rounds);
+	return taken;
+}
+
+TEST_F(signals, message_beside_a_signal)
+{
+	struct sender sender = { .db = self->db, .efd = -1 };
+	struct doorbell_query query;
+	uint64_t taken, count;
+
+	ASSERT_TRUE(hammer_pause(&self->hammer));
+	ASSERT_EQ(0, doorbell_assign_waiters(self->db, 1));
+	taken = take_beside_signals(_metadata, &sender);
+	while (!doorbell_wait(self->db, 1, 0, &count))
+		taken += count;
+	ASSERT_EQ(0, doorbell_query(self->db, 1, &query));
+	EXPECT_EQ(query.deliveries, taken);
+}
+
+TEST_F(signals, count_beside_a_signal)
+{
+	/* With O_NONBLOCK a read does not wait. */
+	struct sender sender = { .db = self->db, .efd = eventfd(0, EFD_CLOEXEC) };
+	uint64_t taken;
+
+	ASSERT_LE(0, sender.efd);
+	ASSERT_TRUE(hammer_pause(&self->hammer));
+	taken = take_beside_signals(_metadata, &sender);
+	EXPECT_EQ(atomic_load(&sender.sent), taken + efd_count(sender.efd));
+}
+
 /*
  * A process that waits is killed. Its context goes, so its irqfd can be assigned elsewhere and
  * the module has no more users than before.

@@ -129,6 +129,68 @@ TEST_F(trace, reply)
 	       "deliver line=0 hops=0 automasked=1");
 }
 
+/* Nor do the relays of a message count for the reply to it. */
+TEST_F(trace, reply_to_a_relayed_message)
+{
+	int unmask = new_eventfd(_metadata, 0, 0), note = new_eventfd(_metadata, 0, 0);
+
+	ASSERT_EQ(0, doorbell_set_type_automask(self->db, 0, DOORBELL_TYPE_EDGE));
+	ASSERT_EQ(0, doorbell_assign_unmaskfd(self->db, unmask, 0));
+	ASSERT_EQ(0, doorbell_assign_notifier(self->db, note, 0, DOORBELL_NOTIFY_UNMASK));
+	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, note, 2));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->out, 2));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->in, 1));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 1));
+	EXPECT_EQ(1, efd_wait(self->out));
+	EVENTS("ring line=1 outcome=delivered hops=0",
+	       "deliver line=1 hops=0 automasked=0",
+	       "ring line=0 outcome=relayed hops=1",
+	       "relay_queued line=0",
+	       "deliver line=0 hops=1 automasked=1");
+
+	ASSERT_EQ(0, efd_write(unmask, 1));
+	EXPECT_EQ(1, efd_wait(self->out));
+	EVENTS("unmask line=0 reasons=auto pending=0 resample=0",
+	       "relay_queued line=0",
+	       "ring line=2 outcome=relayed hops=1",
+	       "relay_queued line=2",
+	       "deliver line=2 hops=1 automasked=0");
+}
+
+/* An interrupt signals few notifiers, and leaves more to the worker. */
+TEST_F(trace, many_notifiers)
+{
+	int ack = new_eventfd(_metadata, 0, 0), notes[9];
+	unsigned int i;
+
+	ASSERT_EQ(0, doorbell_assign_ackfd(self->db, ack, LEVEL_LINE));
+	for (i = 0; i < ARRAY_SIZE(notes); i++) {
+		notes[i] = new_eventfd(_metadata, 0, 0);
+		ASSERT_EQ(0, doorbell_assign_notifier(self->db, notes[i], LEVEL_LINE,
+						      DOORBELL_NOTIFY_ACK));
+	}
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, LEVEL_LINE));
+	ASSERT_EQ(0, efd_write(ack, 1));
+	for (i = 0; i < ARRAY_SIZE(notes); i++)
+		EXPECT_EQ(1, efd_wait(notes[i]));
+	EVENTS("ring line=3 outcome=delivered hops=0",
+	       "deliver line=3 hops=0 automasked=0",
+	       "ack line=3 outcome=done",
+	       "relay_queued line=3",
+	       "deferred line=3");
+
+	/* With one less there is no need for it. */
+	ASSERT_EQ(0, doorbell_deassign_notifier(self->db, notes[0], LEVEL_LINE));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, LEVEL_LINE));
+	ASSERT_EQ(0, efd_write(ack, 1));
+	for (i = 1; i < ARRAY_SIZE(notes); i++)
+		EXPECT_EQ(1, efd_wait(notes[i]));
+	EVENTS("ring line=3 outcome=delivered hops=0",
+	       "deliver line=3 hops=0 automasked=0",
+	       "ack line=3 outcome=done",
+	       "relay_queued line=3");
+}
+
 /* The line's waiters are its trigger: no interrupt is needed. */
 TEST_F(trace, waiters)
 {

@@ -369,6 +369,43 @@ TEST_F(unmaskfd, many_notifiers)
 	EXPECT_COUNTS(INTX, 11, 11, 10);
 }
 
+/*
+ * A notifier that is removed after a signal gets the event of that signal, also if the worker
+ * has not signalled it yet.
+ */
+TEST_F(unmaskfd, deassign_settles)
+{
+	const struct sched_param high = { .sched_priority = 1 }, normal = {};
+	uint64_t counts[2];
+	pid_t tid = 0;
+	cpu_set_t set;
+	int acks[16];
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(acks); i++) {
+		acks[i] = new_eventfd(_metadata, 0, 0);
+		ASSERT_EQ(0, doorbell_assign_notifier(self->db, acks[i], INTX,
+						      DOORBELL_NOTIFY_ACK));
+	}
+	ASSERT_EQ(1, workers(getpid(), &tid));
+	CPU_ZERO(&set);
+	CPU_SET(0, &set);
+	ASSERT_EQ(0, sched_setaffinity(tid, sizeof(set), &set));
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, INTX));
+	settled(_metadata, self->db, INTX);
+	/* From here on the worker cannot run, unless this thread sleeps. */
+	ASSERT_EQ(0, sched_setscheduler(0, SCHED_FIFO, &high));
+	SIGNAL(INTX);
+	ASSERT_EQ(0, doorbell_deassign_notifier(self->db, acks[0], INTX));
+	counts[0] = efd_count(acks[0]);
+	counts[1] = efd_count(acks[1]);
+	ASSERT_EQ(0, sched_setscheduler(0, SCHED_OTHER, &normal));
+	EXPECT_EQ(1, counts[0]);
+	EXPECT_EQ(1, counts[1]);
+	ASSERT_EQ(1, efd_wait(self->res[INTX]));
+	EXPECT_COUNTS(INTX, 1, 1, 1);
+}
+
 /* A count from before the assignment is one signal; an EFD_SEMAPHORE one gives one at a time. */
 TEST_F(unmaskfd, counters)
 {
