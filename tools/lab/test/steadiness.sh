@@ -29,6 +29,15 @@ queue() {		# ROUNDS LOAD ENTRIES
 	[[ $(tr '\n' ' ' <"$RUN/queue") == "$3" ]] || { cat "$RUN/queue" && return 1; }
 }
 
+# On a kernel without times those of another one give the order.
+other_kernel() {
+	local FLAVOUR=debug
+	queue 1 0 "slow quick " || return
+	mkdir -p "$BUILD/took-debug"
+	echo 3000 >"$BUILD/took-debug/quick"
+	queue 1 0 "quick slow "
+}
+
 none_selected() {
 	SELECTED=(nothing)
 	queue 2 0 ""
@@ -71,6 +80,7 @@ times_are_not_recorded() {
 
 check "without REPEAT each test is in the queue once" queue 1 0 "slow quick "
 check "with REPEAT all tests run before one runs again" queue 2 0 "slow@1 quick@1 slow@2 quick@2 "
+check "on another kernel the slowest test comes first, too" other_kernel
 check "if no test matches, the queue is empty" none_selected
 check "without LOAD the limit is that of the flavour" limit 0 400
 FLAVOUR=cfi
