@@ -25,6 +25,7 @@ check_variables() {
 	need_number DOORBELL_GUESTS "${DOORBELL_GUESTS:-}"
 	need_number DOORBELL_REPEAT "${DOORBELL_REPEAT:-}"
 	need_number DOORBELL_LOAD "${DOORBELL_LOAD:-}"
+	need_number DOORBELL_ROUNDS_CPU_MS "${DOORBELL_ROUNDS_CPU_MS:-}" milliseconds
 	need_number DOORBELL_TIMEOUT "${DOORBELL_TIMEOUT:-}" seconds
 	[[ ${DOORBELL_MEM:-2G} =~ ^[1-9][0-9]*[MG]$ ]] ||
 		die "DOORBELL_MEM is '$DOORBELL_MEM'" "it is a number of megabytes or gigabytes: 512M, 2G"

@@ -222,6 +222,7 @@ failed_cases() {
 # run_guest N: runs guest N and writes its result
 run_guest() {
 	boot "$1" env LIMIT="$(test_limit)" LOAD="$LOAD" ${TORTURE_SECONDS:+TORTURE_SECONDS="$TORTURE_SECONDS"} \
+		${DOORBELL_ROUNDS_CPU_MS:+DOORBELL_ROUNDS_CPU_MS="$DOORBELL_ROUNDS_CPU_MS"} \
 		${DOORBELL_TRACER:+TRACER="$DOORBELL_TRACER"} /doorbell/tools/lab/guest/test
 	echo "$? $OUTCOME" >"$RUN/$1.result"
 }

@@ -26,6 +26,7 @@ check "no CPU" refuses "DOORBELL_CPUS is '0'" env DOORBELL_CPUS=0 "$LAB_DIR/lab"
 check "a number of guests that is none" refuses "DOORBELL_GUESTS is '-1'" env DOORBELL_GUESTS=-1 "$LAB_DIR/lab" test
 check "rounds that are no number" refuses "DOORBELL_REPEAT is 'often'" doorbell_make test REPEAT=often
 check "a load that is no number" refuses "DOORBELL_LOAD is 'high'" doorbell_make test LOAD=high
+check "a race's time with a unit" refuses "DOORBELL_ROUNDS_CPU_MS is '1s'" env DOORBELL_ROUNDS_CPU_MS=1s "$LAB_DIR/lab" test
 check "a time limit with a unit" refuses "DOORBELL_TIMEOUT is '10m'" env DOORBELL_TIMEOUT=10m "$LAB_DIR/lab" run true
 check "memory without a unit" refuses "DOORBELL_MEM is '2048'" env DOORBELL_MEM=2048 "$LAB_DIR/lab" run true
 check "an unknown flavour" refuses "there is no flavour 'arm'" doorbell_make test FLAVOUR=arm
