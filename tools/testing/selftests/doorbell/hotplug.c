@@ -8,6 +8,7 @@
 
 #define ONLINE		"/sys/devices/system/cpu/cpu1/online"
 #define NR_TRIPS	20
+#define NR_TRIPS_DEBUG	8
 #define NR_PINNED	2
 
 /*
@@ -155,6 +156,7 @@ static void all_go_on(struct __test_metadata *_metadata, struct worker (*workers
 
 TEST_F(hotplug, nothing_is_lost)
 {
+	const unsigned int trips = debug_kernel() ? NR_TRIPS_DEBUG : NR_TRIPS;
 	unsigned int cpu, kind, trip;
 	uint64_t rings;
 
@@ -164,7 +166,7 @@ TEST_F(hotplug, nothing_is_lost)
 						    &self->workers[cpu][kind]));
 	}
 	all_go_on(_metadata, self->workers, true);
-	for (trip = 0; trip < NR_TRIPS; trip++) {
+	for (trip = 0; trip < trips; trip++) {
 		ASSERT_TRUE(WAIT_FOR(set_online(false))) {
 			TH_LOG("the processor does not go offline: %s", strerror(errno));
 		}
