@@ -97,8 +97,9 @@ fn sign(host: &Host, secure_boot: bool) -> String {
         false => format!("; or {WITHOUT}"),
     };
     format!(
-        "{make}sudo kmodsign sha512 {key} {certificate} doorbell.ko; once: sudo mokutil --import \
-         {certificate}, reboot, and enroll it; DKMS signs by itself{without}; {SEE}"
+        "{make}sudo /lib/modules/$(uname -r)/build/scripts/sign-file sha256 {key} {certificate} \
+         doorbell.ko; once: sudo mokutil --import {certificate}, reboot, and enroll it; DKMS signs \
+         by itself{without}; {SEE}"
     )
 }
 
@@ -150,7 +151,11 @@ mod tests {
         assert_eq!(enforce.verdict, Verdict::Missing);
         assert!(enforce.found.contains("sig_enforce"));
         let advice = enforce.advice.unwrap();
-        for part in ["kmodsign", "mokutil --import", "boot without"] {
+        for part in [
+            "build/scripts/sign-file sha256 /var/lib/dkms/mok.key /var/lib/dkms/mok.pub doorbell.ko",
+            "mokutil --import",
+            "boot without",
+        ] {
             assert!(advice.contains(part), "{part} in {advice}");
         }
         let files = [
