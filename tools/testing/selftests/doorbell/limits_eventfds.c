@@ -234,9 +234,9 @@ TEST_F(kept_alive, per_context)
 /* A user without CAP_IPC_LOCK has a maximum for all contexts: RLIMIT_MEMLOCK. */
 TEST_F(kept_alive, per_user)
 {
-	const uint32_t nr_lines = 4;
 	/* Each counts as 64 bytes. */
 	const unsigned int per_page = sysconf(_SC_PAGESIZE) / 64;
+	const uint32_t nr_lines = 2 * per_page / PER_LINE + 2;
 	unsigned int i;
 
 	ASSERT_EQ(0, set_rlimit(RLIMIT_MEMLOCK, 3 * sysconf(_SC_PAGESIZE)));
@@ -263,8 +263,8 @@ TEST_F(kept_alive, per_user)
 	/* Closing a context gives its share back. */
 	close(self->db[0]);
 	for (i = 0; i < per_page; i++)
-		ASSERT_EQ(0, doorbell_assign_notifier(self->db[1], self->efd[i], 0,
-						      DOORBELL_NOTIFY_ACK));
+		ASSERT_EQ(0, doorbell_assign_notifier(self->db[1], self->efd[i % PER_LINE],
+						      i / PER_LINE, DOORBELL_NOTIFY_ACK));
 	EXPECT_FULL(self->db[1]);
 }
 

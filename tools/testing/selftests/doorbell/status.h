@@ -5,8 +5,8 @@
 
 #include "doorbell_test.h"
 
-/* Two pages, with room for lines in the second. */
-#define LINES		70
+/* Two pages, with room for lines in the second: 70 lines with pages of 4 KB. */
+#define LINES	((uint32_t)(sysconf(_SC_PAGESIZE) / sizeof(struct doorbell_line_status) + 6))
 #define LAST		(LINES - 1)
 
 /* The last line has a trigger and an irqfd. */
