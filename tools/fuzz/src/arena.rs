@@ -19,8 +19,12 @@ pub const MAPS: u64 = 4;
 /// The pages of such a place.
 pub const MAP_PAGES: u64 = 32;
 
-/// The size of a page.
-pub const PAGE: u64 = 4096;
+/// The size of a page, or of four, as kernels for arm64 have pages of 4 or 16 KB.
+pub const PAGE: u64 = if cfg!(target_arch = "aarch64") {
+    16384
+} else {
+    4096
+};
 
 /// The address of the range.
 pub const BASE: u64 = 0x10_0000_0000;

@@ -25,7 +25,12 @@
 #include <time.h>
 #include <unistd.h>
 
+/* Kernels for arm64 have pages of 4 or 16 KB. */
+#ifdef __aarch64__
+#define PAGE		16384UL
+#else
 #define PAGE		4096UL
+#endif
 #define CONTEXTS	3
 #define EVENTFDS	8
 #define MAPS		4
@@ -397,8 +402,8 @@ static int ring(void)
 		return ring_fd;
 	memset(&params, 0, sizeof(params));
 	ring_fd = syscall(SYS_io_uring_setup, 4, &params);
-	rings = mmap(NULL, 4 * PAGE, both, MAP_SHARED, ring_fd, IORING_OFF_SQ_RING);
-	entry = mmap(NULL, PAGE, both, MAP_SHARED, ring_fd, IORING_OFF_SQES);
+	rings = mmap(NULL, 4 * 4096, both, MAP_SHARED, ring_fd, IORING_OFF_SQ_RING);
+	entry = mmap(NULL, 4096, both, MAP_SHARED, ring_fd, IORING_OFF_SQES);
 	return ring_fd;
 }
 
