@@ -91,7 +91,8 @@ help:
 	@echo 'FLAVOUR=rt, debug, cfi or 7.2: use PREEMPT_RT, the debug kernel, one that checks indirect calls'
 	@echo 'and the time with interrupts off, or Linux 7.2. All targets of the lab accept it.'
 	@echo 'KERNEL=in-tree or in-tree-y: use a kernel with the driver in its tree, as a module or built in.'
-	@echo 'ARCH=arm64: build for arm64 and boot an emulated arm64 guest: lab, test, rtt, shell, ...'
+	@echo 'ARCH=arm64: build for arm64 and boot an emulated arm64 guest: lab, test, rtt, shell, ...;'
+	@echo 'with FLAVOUR=16k: Debian'"'"'s arm64 kernel with pages of 16 KB.'
 	@echo 'ARGS="..." is passed to the command: make rtt ARGS="--json". Variables of the'
 	@echo 'lab, such as DOORBELL_LAB and DOORBELL_KERNEL: see Documentation/lab.rst.'
 

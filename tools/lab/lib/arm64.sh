@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
-# ARCH=arm64: builds for arm64 by cross compilers, and runs it in an emulated guest. An amd64
-# machine executes no arm64 program, neither here nor during the set-up.
+# ARCH=arm64: builds for arm64 by cross compilers, and runs it in an emulated guest. FLAVOUR=16k is
+# the kernel with pages of 16 KB. An amd64 machine executes no arm64 program, neither here nor
+# during the set-up.
 #
 #	tree-arm64		a copy of the tree with cross compilers and QEMU for arm64. The
 #				files of /usr are hard links. The copy is needed because
@@ -103,10 +104,12 @@ arm64_guest_root() {
 		done'
 }
 
-# Prints the version of the arm64 kernel in a run for amd64.
+# Prints the versions of the arm64 kernels in a run for amd64.
 arm64_status() {
-	local ARCH=arm64 FLAVOUR=arm64 TREE=$LAB/tree-arm64
-	printf '%-8s%s\n' arm64: "$(have_foreign && have_kernel && kernel_version || echo "not set up")"
+	local ARCH=arm64 FLAVOUR TREE=$LAB/tree-arm64
+	for FLAVOUR in arm64 16k; do
+		printf '%-8s%s\n' "$FLAVOUR:" "$(have_foreign && have_kernel && kernel_version || echo "not set up")"
+	done
 }
 
 # mount_guest_root: mounts in /guest what the guest sees of the lab

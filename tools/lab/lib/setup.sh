@@ -55,7 +55,10 @@ named_kernel() {
 	7.2:*)	v=${v%-amd64}-amd64 ;;
 	rt:*)	v=${v%-amd64} v=${v%-rt}-rt-amd64 ;;
 	debug:* | cfi:* | in-tree:* | in-tree-y:*) v=${v%%[+-]*}-$FLAVOUR ;;
-	arm64:*) v=${v%-amd64} v=${v%-arm64}-arm64 ;;
+	arm64:* | 16k:*)
+		v=${v%-16k} v=${v%-amd64} v=${v%-arm64}-arm64
+		[[ $FLAVOUR != 16k ]] || v+=-16k
+		;;
 	esac
 	echo "$v"
 }

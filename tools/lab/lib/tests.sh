@@ -144,18 +144,17 @@ explain() {
 		END { for (i = 0; i < n; i++) if (lines[i] ~ /^#/) print lines[i] }' "$file" | tail -n 40 | sed 's/^/  | /' >&2
 }
 
-# Prints the variable that selects the kernel in a command of make, unless it is the default.
-kernel_variable() {
-	case $FLAVOUR in
-	"$ARCH")	[[ $ARCH == amd64 ]] || echo " ARCH=$ARCH" ;;
-	*)		echo " FLAVOUR=$FLAVOUR" ;;
-	esac
+# kernel_variables [PREFIX]: prints the variables that select the kernel in a command of make, or
+# with the prefix in the environment. The default kernel needs none.
+kernel_variables() {
+	[[ $ARCH == amd64 ]] || echo -n " ${1:-}ARCH=$ARCH"
+	[[ $FLAVOUR == "$ARCH" ]] || echo -n " ${1:-}FLAVOUR=$FLAVOUR"
 }
 
 # alone NAME: prints the command that runs a test as in this run, without the others
 alone() {
 	local command="make test T=$1"
-	command+=$(kernel_variable)
+	command+=$(kernel_variables)
 	((ROUNDS == 1)) || command+=" REPEAT=$ROUNDS"
 	((LOAD == 0)) || command+=" LOAD=$LOAD"
 	echo "$command"
@@ -212,8 +211,8 @@ failed_cases() {
 		if is_steadiness_run || [[ $name == *_32 || $name == sample_* || $name == cli_* ]]; then
 			command=$(alone "$name")
 		else
-			command="tools/lab/lab run $name -t ${case##*.}"
-			[[ $FLAVOUR == amd64 ]] || command="DOORBELL$(kernel_variable | sed 's/ /_/') $command"
+			command="$(kernel_variables DOORBELL_) tools/lab/lab run $name -t ${case##*.}"
+			command=${command# }
 		fi
 		FAILURES+=("  ${1/@/, round }: $case: $command")
 	done < <(sed -nE 's/^not ok [0-9]+ //p' "$RUN/ktap/$1" 2>/dev/null | head -n 20)

@@ -73,15 +73,16 @@ kernel_series() {
 }
 
 # choose_kernel DEFAULT: reads the lines of "apt-cache search" for linux-headers-*, and prints
-# the version for this flavour. The flavours rt, debug, cfi and arm64 have the version DEFAULT,
-# that of the default flavour, if the archive still has it.
+# the version for this flavour. All flavours but 7.2 have the version DEFAULT, that of the default
+# flavour, if the archive still has it.
 choose_kernel() {
 	local found v same=none suffix=$ARCH series
 	[[ $FLAVOUR != rt ]] || suffix=rt-amd64
+	[[ $FLAVOUR != 16k ]] || suffix=arm64-16k
 	series=$(kernel_series)
 	found=$(sed -nE "s/^linux-headers-(${series//./\\.}[0-9.]+\+deb13-$suffix) .*/\1/p" | sort -V)
 	case $FLAVOUR in
-	rt | debug | cfi | arm64) same=${1%-amd64}-$suffix ;;
+	rt | debug | cfi | arm64 | 16k) same=${1%-amd64}-$suffix ;;
 	esac
 	v=$(grep -xF -e "$same" <<<"$found" || choose_release <<<"$found")
 	! is_from_source || [[ -z $v ]] || v=${v%%+*}-$FLAVOUR

@@ -34,7 +34,8 @@ check "an unknown architecture" refuses "there is no architecture 'foo'.*" doorb
 check "an architecture that is not in the lab" refuses "ARCH is one of: amd64 arm64" doorbell_make test ARCH=riscv
 check "an unknown architecture without make" refuses "there is no architecture 'foo'" env DOORBELL_ARCH=foo "$LAB_DIR/lab" shell
 check "static checks for an unknown architecture" refuses "there is no architecture 'foo'" doorbell_make check ARCH=foo
-check "a flavour that another architecture has" refuses "FLAVOUR is one of: arm64" doorbell_make test ARCH=arm64 FLAVOUR=debug
+check "a flavour that another architecture has" refuses "FLAVOUR is one of: arm64 16k$" doorbell_make test ARCH=arm64 FLAVOUR=debug
+check "a flavour of arm64 for amd64" refuses "there is no flavour '16k'" doorbell_make test FLAVOUR=16k
 check "the hardware virtualisation of another architecture" refuses "cannot run arm64 guests by KVM" \
 	env DOORBELL_ACCEL=kvm DOORBELL_ARCH=arm64 "$LAB_DIR/lab" run true
 check "figures of another architecture" refuses "those of amd64" doorbell_make bench-instructions ARCH=arm64

@@ -10,7 +10,7 @@ export DOORBELL_LAB=$SCRATCH/lab
 SRC=$(realpath "$LAB_DIR/../..")
 FLAVOUR=arm64 ARCH=arm64
 FLAVOURS=(arm64) ARCHES=(amd64 arm64)
-for lib in common run enter versions setup arm64 qemu build check; do
+for lib in common run enter versions setup arm64 qemu build tests check; do
 	# shellcheck source=/dev/null
 	. "$LAB_DIR/lib/$lib.sh"
 done
@@ -66,4 +66,15 @@ lints() {
 		grep -q 'cargo clippy .*--target aarch64-unknown-linux-gnu .*-- -D warnings$' "$SCRATCH/commands"
 }
 check "the static checks lint the tools for arm64" lints
+
+# repeats FLAVOUR TEST CASE: a test of it that fails is reported with these commands
+repeats() {
+	local FLAVOUR=$1 RUN=$SCRATCH/run FAILURES=()
+	mkdir -p "$RUN/ktap" && echo "not ok 1 mask.exact" >"$RUN/ktap/mask" && failed_cases mask || return
+	diff <(echo "$2") <(alone mask) && diff <(echo "  mask: mask.exact: $3") <(printf '%s\n' "${FAILURES[@]}")
+}
+check "a failure has the commands that repeat it" repeats arm64 \
+	"make test T=mask ARCH=arm64" "DOORBELL_ARCH=arm64 tools/lab/lab run mask -t exact"
+check "on the kernel with larger pages, too" repeats 16k \
+	"make test T=mask ARCH=arm64 FLAVOUR=16k" "DOORBELL_ARCH=arm64 DOORBELL_FLAVOUR=16k tools/lab/lab run mask -t exact"
 plan

@@ -30,7 +30,7 @@ in_tree() {
 	"apt-get -q update") ;;
 	"apt-cache search --names-only ^linux-headers-7")
 		for v in $ARCHIVE; do
-			for suffix in amd64 arm64 cloud-amd64 common rt-amd64; do
+			for suffix in amd64 arm64 arm64-16k cloud-amd64 common rt-amd64; do
 				echo "linux-headers-$v+deb13-$suffix - for Linux"
 			done
 		done
@@ -101,7 +101,9 @@ follow() {
 		ARCHIVE="7.2.12 7.3.4 7.3.6" chooses rt 7.3.4+deb13-rt-amd64 &&
 		ARCHIVE="7.2.12 7.3.4 7.3.6" chooses debug 7.3.4-debug &&
 		ARCHIVE="7.2.12 7.3.4 7.3.6" chooses cfi 7.3.4-cfi &&
-		ARCH=arm64 ARCHIVE="7.2.12 7.3.4 7.3.5" chooses arm64 7.3.5+deb13-arm64 note
+		ARCH=arm64 ARCHIVE="7.2.12 7.3.4 7.3.5" chooses arm64 7.3.5+deb13-arm64 note &&
+		ARCH=arm64 ARCHIVE="7.2.12 7.3.4 7.3.5" chooses 16k 7.3.5+deb13-arm64-16k note &&
+		ARCH=arm64 ARCHIVE="7.2.12 7.3.4 7.3.6" chooses 16k 7.3.4+deb13-arm64-16k
 }
 
 # The debug kernel is built from the default kernel's source, even if the archive has moved on.
@@ -118,7 +120,10 @@ debug_source() {
 named() {
 	local DOORBELL_KERNEL
 	export DOORBELL_KERNEL=7.3.5+deb13-amd64
-	ARCHIVE="7.3.4" chooses amd64 7.3.5+deb13-amd64 && ARCHIVE="7.3.4" chooses rt 7.3.5+deb13-rt-amd64
+	ARCHIVE="7.3.4" chooses amd64 7.3.5+deb13-amd64 && ARCHIVE="7.3.4" chooses rt 7.3.5+deb13-rt-amd64 &&
+		ARCH=arm64 ARCHIVE="7.3.4" chooses 16k 7.3.5+deb13-arm64-16k || return
+	DOORBELL_KERNEL=7.3.5+deb13-arm64-16k
+	ARCH=arm64 ARCHIVE="7.3.4" chooses 16k 7.3.5+deb13-arm64-16k && ARCH=arm64 ARCHIVE="7.3.4" chooses arm64 7.3.5+deb13-arm64
 }
 
 # A run with DOORBELL_KERNEL leaves the version of other runs alone.
