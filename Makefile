@@ -51,7 +51,7 @@ help:
 	@echo '  make model        - explore every interleaving of a line, and check that mutants fail'
 	@echo '  make kvm-selftest - run the selftest of the change to KVM in tools/in-tree/patches, without and with it'
 	@echo '  make mutants      - make single mistakes in the module; tests must find each'
-	@echo '                      T="values*": only these; DURATION=200: stop after 200 seconds'
+	@echo '                      T="values*": only these; DURATION=200: stop 200 s after the build'
 	@echo '  make check        - run format, lint and documentation checks; FLAVOUR=7.2: lint the module for'
 	@echo '                      it; ARCH=arm64: lint the tools for it'
 	@echo '  make deb          - build the Debian packages doorbell-dkms, -tools and -dev in out/'
@@ -129,7 +129,7 @@ test:
 in-tree:
 	@$(LAB) in-tree $(foreach t,$(T),'$(t)')
 
-# DURATION=200: no further one begins after that time.
+# DURATION=200: no further one begins after that time, which starts after the build of the joined module.
 mutants:
 	@$(LAB) mutants $(if $(findstring command,$(origin DURATION)),--duration '$(DURATION)') $(foreach t,$(T),'$(t)') $(ARGS)
 

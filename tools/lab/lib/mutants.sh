@@ -49,7 +49,9 @@ mount_mutants() {
 	# The first module is built from what the build of the sources has left.
 	[[ -e $dir/module/doorbell.ko ]] ||
 		{ rm -rf "$dir/module" && cp -a "$BUILD/$(module_dir)" "$dir/module"; } || return
-	in_tree "$TREE" rsync -a --delete --exclude=/.git --exclude=/out /doorbell/ "/build/$COPY/src/" &&
+	# A file whose content is another one is newer than what was built from it. With the times of the sources, what
+	# was built from a mistake would stay.
+	in_tree "$TREE" rsync -a --checksum --no-times --delete --exclude=/.git --exclude=/out /doorbell/ "/build/$COPY/src/" &&
 	bind_ro "$SRC" "$TREE/build/$COPY/original" &&
 	bind_ro "$dir/src" "$TREE/doorbell" &&
 	mount --bind "$dir/module" "$TREE/build/module"
@@ -71,7 +73,7 @@ mutant_key() {
 	local test hash=$1
 	shift
 	{
-		echo "4 $hash"
+		echo "5 $hash"
 		for test; do
 			sources_of "$test" | xargs cat
 			[[ $test != *race* && $test != *storm* && $test != cli_torture* ]] || module_key
@@ -176,7 +178,9 @@ mutant_guest() {
 		left=$((MUTANTS_SECONDS ? MUTANTS_SECONDS - (SECONDS - MUTANTS_START) : 0))
 		end_stuck "$1" &
 		watch=$!
-		boot "$1" env CONTROL="/build/$COPY/joined" BAD="$BAD" SECONDS_LEFT="$left" /doorbell/tools/lab/guest/mutants
+		boot "$1" env CONTROL="/build/$COPY/joined" BAD="$BAD" SECONDS_LEFT="$left" \
+			${DOORBELL_ROUNDS_CPU_MS:+DOORBELL_ROUNDS_CPU_MS="$DOORBELL_ROUNDS_CPU_MS"} \
+			/doorbell/tools/lab/guest/mutants
 		kill "$watch" 2>/dev/null
 		wait "$watch" 2>/dev/null
 		if [[ ! -s $RUN/$1/current ]]; then
