@@ -487,6 +487,7 @@ TEST_F(race, set_lines_once)
 	unsigned int i;
 	int db;
 
+	pin_to(0);
 	pthread_barrier_init(&barrier, NULL, 3);
 	for (i = 0; i < 2; i++) {
 		setters[i].cpu = i;
