@@ -157,6 +157,7 @@ alone() {
 	command+=$(kernel_variables)
 	((ROUNDS == 1)) || command+=" REPEAT=$ROUNDS"
 	((LOAD == 0)) || command+=" LOAD=$LOAD"
+	[[ -z ${DOORBELL_ROUNDS_CPU_MS:-} ]] || command="DOORBELL_ROUNDS_CPU_MS=$DOORBELL_ROUNDS_CPU_MS $command"
 	echo "$command"
 }
 

@@ -73,8 +73,8 @@ kernel_series() {
 }
 
 # choose_kernel DEFAULT: reads the lines of "apt-cache search" for linux-headers-*, and prints
-# the version for this flavour. All flavours but 7.2 have the version DEFAULT, that of the default
-# flavour, if the archive still has it.
+# the version for this flavour. The flavours rt, debug, cfi, arm64 and 16k have the version DEFAULT,
+# that of the default flavour, if the archive still has it.
 choose_kernel() {
 	local found v same=none suffix=$ARCH series
 	[[ $FLAVOUR != rt ]] || suffix=rt-amd64

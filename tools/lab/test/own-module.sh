@@ -111,6 +111,7 @@ doorbell_build | diff "$TMP/doorbell" - >"$TMP/out" && [[ -s $TMP/doorbell ]]
 report $? "the lab's build of doorbell is as it was"
 
 # A module is built by the compiler of its kernel.
+# As LLVM of lib/setup.sh.
 compiler=
 [[ ${LAB_FLAVOUR-} != @(debug|cfi) ]] || compiler=LLVM=-19
 # shellcheck disable=SC2016 # The tree's.

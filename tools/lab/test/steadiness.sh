@@ -32,10 +32,11 @@ queue() {		# ROUNDS LOAD ENTRIES
 # On a kernel without times those of another one give the order.
 other_kernel() {
 	local FLAVOUR=debug
-	queue 1 0 "slow quick " || return
-	mkdir -p "$BUILD/took-debug"
-	echo 3000 >"$BUILD/took-debug/quick"
-	queue 1 0 "quick slow "
+	mkdir -p "$BUILD"/took-{rt,debug}
+	echo 3000 >"$BUILD/took-rt/quick"
+	queue 1 0 "quick slow " || return
+	echo 1000 >"$BUILD/took-debug/quick"
+	queue 1 0 "slow quick "
 }
 
 none_selected() {
