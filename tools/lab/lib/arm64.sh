@@ -17,7 +17,7 @@ ARM64_PACKAGES=(
 # Their dependencies are unpacked, too; maintainer scripts are not run.
 ARM64_GUEST_PACKAGES=(
 	base-files base-passwd bash busybox-static coreutils cpio dash diffutils findutils grep gzip
-	hostname iproute2 kmod libc-bin mawk mount ncurses-base procps sed util-linux xz-utils
+	hostname iproute2 kmod libc-bin mawk mount ncurses-base procps python3 sed util-linux xz-utils
 )
 # The space that the set-up of the copy needs, in megabytes.
 ARM64_SPACE=1300
