@@ -48,11 +48,32 @@ impl State {
         if (self.word & WAITERS != 0) != self.waiters {
             self.fail(Rule::State);
         }
-        let mut moves = Vec::new();
-        model.actions(self, &mut moves);
-        if moves.is_empty() {
-            self.check_end(model);
+        if !self.has_step() {
+            let mut moves = Vec::new();
+            model.actions(self, &mut moves);
+            if moves.is_empty() {
+                self.check_end(model);
+            }
         }
+    }
+
+    /// Returns true if a step is certain to follow: a callback runs or is queued, or a thread is in a call
+    /// and waits for nothing. It is cheaper than the list of all moves.
+    fn has_step(&self) -> bool {
+        let runs = |at: &Position| {
+            !matches!(
+                at,
+                Position::Idle
+                    | Position::MaskWaits { .. }
+                    | Position::QueryWaits(_)
+                    | Position::CancelTimer { .. }
+            )
+        };
+        self.relay_queued
+            || self.defer_queued
+            || self.timer_queued
+            || self.threads.iter().any(|thread| runs(&thread.at))
+            || self.relays.iter().any(runs)
     }
 
     /// Compares the word of a level line with the truth.

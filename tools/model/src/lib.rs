@@ -25,6 +25,7 @@ mod line;
 
 pub mod counts;
 pub mod domain;
+pub mod explore;
 mod invariants;
 pub mod irqfd;
 pub mod line_model;
@@ -41,8 +42,8 @@ pub mod values;
 pub mod waiters;
 pub mod weak_memory;
 
-use stateright::{Checker, Model, Property};
-use std::{fmt, hash::Hash, time::Instant};
+use stateright::{Model, Property};
+use std::fmt;
 
 /// A property that the module guarantees. R1 to R11 are the rules of Documentation/guarantees.rst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -118,44 +119,4 @@ fn all_rules_hold<M: Model<State: ModelState>>() -> Vec<Property<M>> {
     vec![Property::always("all rules hold", |_, state: &M::State| {
         state.violation().is_none()
     })]
-}
-
-/// The result of an exploration.
-#[derive(Debug)]
-pub struct Exploration {
-    /// The number of distinct states.
-    pub states: usize,
-    /// The number of steps from one state to another.
-    pub steps: usize,
-    /// The length of the longest of the shortest paths.
-    pub depth: usize,
-    /// The duration in seconds.
-    pub seconds: f64,
-    /// The violated rule, and the shortest path to the violation.
-    pub violation: Option<(Rule, Vec<String>)>,
-}
-
-/// Visits every reachable state of `model`, or stops at the first violation.
-///
-/// The search uses `threads` CPUs. With one, the violation that it finds is always the same.
-pub fn explore<M>(model: M, threads: usize) -> Exploration
-where
-    M: Model + Send + Sync + 'static,
-    M::State: ModelState + Hash + fmt::Debug + Clone + PartialEq + Send + Sync,
-    M::Action: fmt::Debug + Clone + PartialEq + Send + Sync,
-{
-    let start = Instant::now();
-    let checker = model.checker().threads(threads).spawn_bfs().join();
-    let violation = checker.discoveries().into_values().next().map(|path| {
-        let rule = path.last_state().violation().expect("a violation");
-        let steps = path.into_actions();
-        (rule, steps.iter().map(|step| format!("{step:?}")).collect())
-    });
-    Exploration {
-        states: checker.unique_state_count(),
-        steps: checker.state_count(),
-        depth: checker.max_depth(),
-        seconds: start.elapsed().as_secs_f64(),
-        violation,
-    }
 }

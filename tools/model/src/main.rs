@@ -8,10 +8,14 @@
 //! `doorbell-model saved` prints the table of states that the selftest of DOORBELL_SAVE is built with.
 
 use doorbell_model::{
-    counts, domain, explore, irqfd, line_model, litmus, mutants, records, region, region::Checked,
-    removal, saved, values, waiters, weak_memory, Exploration, Rule,
+    counts, domain,
+    explore::{explore, run_all, Exploration, Job},
+    irqfd, line_model, litmus, mutants, records, region,
+    region::Checked,
+    removal, saved, values, waiters, weak_memory, ModelState, Rule,
 };
-use std::process::ExitCode;
+use stateright::Model;
+use std::{fmt::Debug, hash::Hash, process::ExitCode};
 
 /// Prints and counts the results.
 struct Report {
@@ -93,6 +97,29 @@ impl Report {
     }
 }
 
+/// Returns the exploration of a model, which begins when it is called.
+fn job<M>(model: M) -> Job
+where
+    M: Model + Send + Sync + 'static,
+    M::State: ModelState + Hash + Debug + Clone + PartialEq + Send + Sync,
+    M::Action: Debug + Clone + PartialEq + Send + Sync,
+{
+    Box::new(move || explore(model))
+}
+
+/// Returns the explorations of models, with their names.
+fn jobs<M>(
+    scenarios: impl IntoIterator<Item = (&'static str, M)>,
+) -> impl Iterator<Item = (String, Job)>
+where
+    M: Model + Send + Sync + 'static,
+    M::State: ModelState + Hash + Debug + Clone + PartialEq + Send + Sync,
+    M::Action: Debug + Clone + PartialEq + Send + Sync,
+{
+    let named = scenarios.into_iter();
+    named.map(|(name, model)| (name.to_string(), job(model)))
+}
+
 fn main() -> ExitCode {
     let deep = match std::env::args().nth(1).as_deref() {
         None => false,
@@ -116,37 +143,29 @@ fn main() -> ExitCode {
     let (rings, readers) = (records::scenarios(), domain::scenarios());
     let (waiters, counting) = (waiters::scenarios(), counts::scenarios());
     let removals = removal::scenarios();
-    let models = lines.len() + irqfds.len() + rings.len() + readers.len();
-    let models = models + waiters.len() + counting.len() + removals.len();
+    let mut models: Vec<(String, Job)> = Vec::new();
+    models.extend(lines.into_iter().map(|(name, model)| (name, job(model))));
+    models.extend(jobs(irqfds));
+    models.extend(jobs(rings));
+    models.extend(jobs(readers));
+    models.extend(jobs(waiters));
+    models.extend(jobs(counting));
+    models.extend(jobs(removals));
+    let (names, models): (Vec<_>, Vec<_>) = models.into_iter().unzip();
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let checks = region::RESULTS + saved::RESULTS + weak_memory::RESULTS + values::RESULTS;
     let (tests, mistakes) = litmus::numbers();
-    let mut report = Report::new(models + mutants::all().count() + checks + tests + mistakes);
-    for (name, model) in lines {
-        report.model(&name, &explore(model, cpus));
-    }
-    for (name, model) in irqfds {
-        report.model(name, &explore(model, cpus));
-    }
-    for (name, model) in rings {
-        report.model(name, &explore(model, cpus));
-    }
-    for (name, model) in readers {
-        report.model(name, &explore(model, cpus));
-    }
-    for (name, model) in waiters {
-        report.model(name, &explore(model, cpus));
-    }
-    for (name, model) in counting {
-        report.model(name, &explore(model, cpus));
-    }
-    for (name, model) in removals {
-        report.model(name, &explore(model, cpus));
-    }
+    let mut report = Report::new(models.len() + mutants::all().count() + checks + tests + mistakes);
+    run_all(models, cpus, |index, exploration| {
+        report.model(&names[index], &exploration);
+    });
     println!("# {} states in all; now the mutants", report.states);
-    for mutant in mutants::all() {
-        report.mutant(mutant.name, mutant.rules, &mutant.explore());
-    }
+    let mutants: Vec<_> = mutants::all().collect();
+    let searches = mutants.iter().cloned();
+    let searches = searches.map(|mutant| Box::new(move || mutant.explore()) as Job);
+    run_all(searches.collect(), cpus, |index, exploration| {
+        report.mutant(mutants[index].name, mutants[index].rules, &exploration);
+    });
     for checked in saved::all() {
         report.result(checked.ok, checked.name, &checked.more);
     }

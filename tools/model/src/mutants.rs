@@ -24,7 +24,7 @@ mod waiters;
 use crate::{
     counts::Counts,
     domain::Readers,
-    explore,
+    explore::{explore, Exploration},
     irqfd::Irqfd,
     line_model::{masks_itself, Functions, LineModel},
     ops::{
@@ -35,7 +35,7 @@ use crate::{
     records::Ring,
     removal::Removal,
     waiters::Waiters,
-    Exploration, Rule,
+    Rule,
 };
 
 /// The model that has the mistake.
@@ -230,7 +230,7 @@ impl Mutant {
     }
 
     /// Searches for the mistake, on one CPU.
-    pub fn explore(&self) -> Exploration {
+    pub fn explore(self) -> Exploration {
         match self.subject.clone() {
             Subject::Line {
                 ops,
@@ -247,14 +247,14 @@ impl Mutant {
                     rounds: 0,
                     functions,
                 };
-                explore(model, 1)
+                explore(model)
             }
-            Subject::Irqfd(irqfd) => explore(irqfd, 1),
-            Subject::Removal(removal) => explore(removal, 1),
-            Subject::Ring(ring) => explore(ring, 1),
-            Subject::Readers(readers) => explore(readers, 1),
-            Subject::Waiters(waiters) => explore(waiters, 1),
-            Subject::Counts(counts) => explore(counts, 1),
+            Subject::Irqfd(irqfd) => explore(irqfd),
+            Subject::Removal(removal) => explore(removal),
+            Subject::Ring(ring) => explore(ring),
+            Subject::Readers(readers) => explore(readers),
+            Subject::Waiters(waiters) => explore(waiters),
+            Subject::Counts(counts) => explore(counts),
         }
     }
 }

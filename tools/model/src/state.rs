@@ -8,6 +8,7 @@ use crate::{
     ops::Op,
     ModelState, Rule,
 };
+use smallvec::{smallvec, SmallVec};
 
 /// A callback that delivers for the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -217,7 +218,7 @@ pub(crate) struct Thread {
 pub struct State {
     pub(crate) word: u32,
     /// Sorted, as the threads are interchangeable.
-    pub(crate) threads: Vec<Thread>,
+    pub(crate) threads: Few<Thread>,
     /// An irq_work can be queued again on another CPU while it runs.
     pub(crate) relays: [Position; 2],
     pub(crate) defer: Position,
@@ -255,9 +256,9 @@ pub struct State {
     /// A moderated line has started a delivery, and the interval of that delivery has not ended.
     pub(crate) rests: bool,
     /// The reasons that the line is masked for. Sorted.
-    pub(crate) reasons: Vec<Reasons>,
+    pub(crate) reasons: Few<Reasons>,
     /// Those of them whose MASK has returned. Sorted.
-    pub(crate) returned: Vec<Reasons>,
+    pub(crate) returned: Few<Reasons>,
     /// Transitions that have not been notified yet.
     pub(crate) unnotified: i8,
     /// Signals to the resamplefds that are due.
@@ -277,7 +278,7 @@ impl State {
     pub(crate) fn new(model: &LineModel, word: u32) -> Self {
         Self {
             word,
-            threads: vec![
+            threads: smallvec![
                 Thread {
                     ops_left: model.ops_each,
                     at: Position::Idle,
@@ -304,8 +305,8 @@ impl State {
             resample_postponed: false,
             moderated: model.moderated,
             rests: false,
-            reasons: Vec::new(),
-            returned: Vec::new(),
+            reasons: Few::new(),
+            returned: Few::new(),
             unnotified: 0,
             unsignalled: 0,
             reported: 0,
@@ -432,8 +433,11 @@ impl State {
     }
 }
 
+/// A short list in place: to copy a state allocates nothing.
+pub(crate) type Few<T> = SmallVec<[T; 4]>;
+
 /// Adds `reason` to the sorted set `reasons`.
-pub(crate) fn insert(reasons: &mut Vec<Reasons>, reason: Reasons) {
+pub(crate) fn insert(reasons: &mut Few<Reasons>, reason: Reasons) {
     if let Err(at) = reasons.binary_search(&reason) {
         reasons.insert(at, reason);
     }

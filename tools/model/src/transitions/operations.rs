@@ -290,7 +290,7 @@ impl State {
         let (reply, provenance) = (op.reply(), Provenance::new(hops, false));
         let owed = self.word & line::OWED;
         let acks = reply.ack && model.level && self.unacked;
-        let unmasks = reply.unmask && self.reasons == [Reasons::AUTO];
+        let unmasks = reply.unmask && *self.reasons == [Reasons::AUTO];
         let (word, replied) = (model.functions.reply)(self.word, reply, true, provenance);
         let fresh = line::OWED & word & !owed;
         self.word = word;
