@@ -7,8 +7,6 @@
 #include "doorbell_test.h"
 
 #define ONLINE		"/sys/devices/system/cpu/cpu1/online"
-#define NR_TRIPS	20
-#define NR_TRIPS_DEBUG	8
 #define NR_PINNED	2
 
 /*
@@ -156,7 +154,7 @@ static void all_go_on(struct __test_metadata *_metadata, struct worker (*workers
 
 TEST_F(hotplug, nothing_is_lost)
 {
-	const unsigned int trips = debug_kernel() ? NR_TRIPS_DEBUG : NR_TRIPS;
+	const unsigned int trips = repeats(20, 8);
 	unsigned int cpu, kind, trip;
 	uint64_t rings;
 

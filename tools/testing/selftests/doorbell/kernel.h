@@ -48,6 +48,12 @@ static inline bool debug_kernel(void)
 	return !uname(&name) && strstr(name.release, "-debug");
 }
 
+/* Returns how often a test repeats what takes many times as long on the debug kernel. */
+static inline unsigned int repeats(unsigned int number, unsigned int on_debug_kernel)
+{
+	return debug_kernel() ? on_debug_kernel : number;
+}
+
 /* Opens the kernel's log at its end. Returns -1 if this process may not read it. */
 static inline int kmsg_open(void)
 {

@@ -65,9 +65,6 @@ TEST_F(search, is_bounded)
 	EXPECT_EQ(0, doorbell_assign_irqfd(self->db, efd, NR_LINES - 1));
 }
 
-#define SEARCHES	60
-#define SEARCHES_DEBUG	12
-
 struct querier {
 	int db;
 	atomic_ulong done;
@@ -90,7 +87,7 @@ static void *query_loop(void *arg)
 /* While one thread searches, another one's status calls go on. */
 TEST_F(search, holds_up_no_query)
 {
-	const unsigned int searches = debug_kernel() ? SEARCHES_DEBUG : SEARCHES;
+	const unsigned int searches = repeats(60, 12);
 	int efd = new_eventfd(_metadata, 0, 0);
 	struct querier querier = { .db = self->db };
 	unsigned long before;

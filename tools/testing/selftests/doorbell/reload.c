@@ -14,9 +14,6 @@
 /* The KUnit suites that run when a module is loaded, as a pattern. */
 #define KUNIT_FILTER		"/sys/module/kunit/parameters/filter_glob"
 
-#define NR_RELOADS		60
-#define NR_RELOADS_DEBUG	20
-
 #define NR_USERS	2
 
 /*
@@ -167,7 +164,7 @@ static void *use(void *arg)
 
 TEST_F(reload, while_it_is_used)
 {
-	const unsigned int reloads = debug_kernel() ? NR_RELOADS_DEBUG : NR_RELOADS;
+	const unsigned int reloads = repeats(60, 20);
 	unsigned int i, j, in_use = 0;
 	unsigned long done;
 	int db, ret;
