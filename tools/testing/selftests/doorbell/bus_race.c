@@ -302,15 +302,17 @@ TEST_F(bus_race, records_and_lines)
 
 	ASSERT_EQ(0, doorbell_set_records(self->db, 65536));
 	start(_metadata, &writer);
-	/* Some writes must match no region, or the test proves nothing. */
-	for (rounds = 0;
-	     more_rounds(&race, rounds) || lacks(&race, !atomic_load(&writer.unmatched));
-	     rounds++) {
+	/*
+	 * Some writes must match no region, or the test proves nothing. On a busy machine the
+	 * writer may not run meanwhile: now and then, wait for it.
+	 */
+	for (rounds = 0; more_rounds(&race, rounds); rounds++) {
 		ASSERT_EQ(0, CHANGE(recorded(to_line(ADDR, 4, 0))));
 		dither(rounds);
 		if (rounds % 2)
 			ASSERT_TRUE(passes(&writer, 2));
 		ASSERT_EQ(0, CHANGE(without(to_line(ADDR, 4, 0))));
+		ASSERT_TRUE(rounds % 8 || passes(&writer, 2));
 		/* All has been signalled: nothing more comes of a deassigned region. */
 		while ((nr = read_records(self->db, got, ARRAY_SIZE(got))) > 0)
 			records += nr;

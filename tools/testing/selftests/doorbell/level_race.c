@@ -37,6 +37,9 @@ struct crowd {
 	int in;
 	const struct doorbell_line_status *status;
 	atomic_bool stop;
+	struct rest ringers;
+	struct rest ackers;
+	struct rest maskers;
 	/* Counts by the results of the calls. */
 	atomic_ulong rung[3];
 	atomic_ulong acked[3];
@@ -64,24 +67,28 @@ static void count(struct crowd *crowd, atomic_ulong *sums, unsigned int most, in
 
 static void act_ring(struct crowd *crowd, unsigned int round)
 {
+	rest_point(&crowd->ringers, &crowd->stop);
 	dither(round);
 	count(crowd, crowd->rung, 2, doorbell_ring(crowd->db, 0));
 }
 
 static void act_write(struct crowd *crowd, unsigned int round)
 {
+	rest_point(&crowd->ringers, &crowd->stop);
 	dither(round);
 	count(crowd, &crowd->written, 0, efd_write(crowd->in, 1));
 }
 
 static void act_ack(struct crowd *crowd, unsigned int round)
 {
+	rest_point(&crowd->ackers, &crowd->stop);
 	dither(round / 8);
 	count(crowd, crowd->acked, 2, doorbell_ack(crowd->db, 0));
 }
 
 static void act_mask(struct crowd *crowd, unsigned int round)
 {
+	rest_point(&crowd->maskers, &crowd->stop);
 	atomic_fetch_add(&crowd->masked, doorbell_mask(crowd->db, 0) == 1);
 	dither(round);
 	doorbell_unmask(crowd->db, 0);
@@ -93,6 +100,7 @@ static void act_pause(struct crowd *crowd, unsigned int round)
 {
 	const uint32_t reasons = DOORBELL_MASK_PAUSE;
 
+	rest_point(&crowd->maskers, &crowd->stop);
 	dither(round / 64);
 	atomic_fetch_add(&crowd->masked, doorbell_mask_for(crowd->db, 0, reasons) == 1);
 	dither(round);
@@ -122,14 +130,18 @@ static void *mill_about(void *arg)
 
 typedef void (*act_fn)(struct crowd *crowd, unsigned int round);
 
-/* Runs until each thread has had its rounds and each result has occurred. */
+/*
+ * Runs until each thread has had its rounds. At times make_all_happen() makes each result
+ * occur: the scheduler may seldom do.
+ */
 static void run_crowd(struct __test_metadata *_metadata, struct crowd *crowd, const act_fn *acts,
-		      unsigned int nr, bool (*all_happened)(struct crowd *crowd))
+		      unsigned int nr, bool (*make_all_happen)(struct crowd *crowd),
+		      bool (*all_happened)(struct crowd *crowd))
 {
 	struct rounds race = ROUNDS(ROUNDS_MIN, 20000);
 	struct member members[8];
+	unsigned int i, turn = 0;
 	unsigned long least;
-	unsigned int i;
 
 	for (i = 0; i < nr; i++) {
 		members[i] = (struct member){ .crowd = crowd, .act = acts[i], .cpu = i };
@@ -137,12 +149,14 @@ static void run_crowd(struct __test_metadata *_metadata, struct crowd *crowd, co
 	}
 	do {
 		usleep(1000);
+		if (turn++ % TURNS_APART == 0)
+			EXPECT_TRUE(make_all_happen(crowd));
 		least = ULONG_MAX;
 		for (i = 0; i < nr; i++) {
 			if (atomic_load(&members[i].rounds) < least)
 				least = atomic_load(&members[i].rounds);
 		}
-	} while (more_rounds(&race, least) || lacks(&race, !all_happened(crowd)));
+	} while (more_rounds(&race, least));
 	atomic_store(&crowd->stop, true);
 	for (i = 0; i < nr; i++)
 		pthread_join(members[i].thread, NULL);
@@ -165,6 +179,49 @@ static void run_crowd(struct __test_metadata *_metadata, struct crowd *crowd, co
 	count(__crowd, __crowd->acked, 2, doorbell_ack(self->db, 0));	\
 	EXPECT_STATE(0, LEVEL);						\
 } while (0)
+
+static bool is_unacked(const struct crowd *crowd)
+{
+	struct doorbell_query query;
+
+	return !doorbell_query(crowd->db, 0, &query) && query.deliveries > query.acks;
+}
+
+/* Waits until a delivery has not been acked, and a ring coalesces. */
+static bool coalesces(struct crowd *crowd)
+{
+	const __u64 *coalesced = &crowd->status->coalesced;
+	const uint64_t before = *coalesced;
+
+	return WAIT_FOR(is_unacked(crowd)) &&
+	       WAIT_FOR(__atomic_load_n(coalesced, __ATOMIC_SEQ_CST) > before);
+}
+
+/* Lets the ackers go on, under a mask: the first of them postpones the resample. */
+static bool postpones(struct crowd *crowd)
+{
+	const unsigned long before = atomic_load(&crowd->acked[POSTPONED]);
+
+	return rest_end(&crowd->ackers) && WAIT_FOR(atomic_load(&crowd->acked[POSTPONED]) > before);
+}
+
+/* Two threads ring, two ack, and two mask. */
+static bool make_acks_happen(struct crowd *crowd)
+{
+	/* No mask is left. */
+	if (!rest_begin(&crowd->maskers, 2) || !grows(&crowd->acked[DONE], 2))
+		return false;
+	if (!rest_begin(&crowd->ringers, 2) || !grows(&crowd->acked[NOTHING], 1))
+		return false;
+	/* The first ring is delivered, the second waits for an ack, and others coalesce with it. */
+	if (!rest_begin(&crowd->ackers, 2) || !rest_end(&crowd->ringers) || !coalesces(crowd))
+		return false;
+	atomic_fetch_add(&crowd->masked, doorbell_mask(crowd->db, 0) == 1);
+	if (!postpones(crowd))
+		return false;
+	doorbell_unmask(crowd->db, 0);
+	return rest_end(&crowd->maskers);
+}
 
 static bool acks_happened(struct crowd *crowd)
 {
@@ -190,7 +247,7 @@ TEST_F(level_race, crowd)
 
 	ASSERT_EQ(0, doorbell_assign_notifier(self->db, acks, 0, DOORBELL_NOTIFY_ACK));
 	ASSERT_EQ(0, doorbell_assign_notifier(self->db, masks, 0, DOORBELL_NOTIFY_MASK));
-	run_crowd(_metadata, &crowd, acts, ARRAY_SIZE(acts), acks_happened);
+	run_crowd(_metadata, &crowd, acts, ARRAY_SIZE(acts), make_acks_happen, acks_happened);
 	FINISH(&crowd);
 
 	query = line_of(_metadata, self->db, 0);
@@ -211,6 +268,28 @@ TEST_F(level_race, crowd)
 	EXPECT_GE(nr_acks, resampled);
 }
 
+/* One thread raises and lowers the level, one acks, two mask, and one rings. */
+static bool make_levels_happen(struct crowd *crowd)
+{
+	/* No mask is left. */
+	if (!rest_begin(&crowd->maskers, 2) || !grows(&crowd->acked[DONE], 1))
+		return false;
+	/* No ring is left, either: under a mask the level makes the message, and withdraws it. */
+	if (!rest_begin(&crowd->ringers, 1) || !WAIT_FOR(!(status_state(crowd->status) & PENDING)))
+		return false;
+	atomic_fetch_add(&crowd->masked, doorbell_mask(crowd->db, 0) == 1);
+	if (!grows(&crowd->lowered, 1))
+		return false;
+	doorbell_unmask(crowd->db, 0);
+	if (!rest_begin(&crowd->ackers, 1) || !rest_end(&crowd->ringers) || !coalesces(crowd))
+		return false;
+	atomic_fetch_add(&crowd->masked, doorbell_mask(crowd->db, 0) == 1);
+	if (!postpones(crowd))
+		return false;
+	doorbell_unmask(crowd->db, 0);
+	return rest_end(&crowd->maskers);
+}
+
 static bool levels_happened(struct crowd *crowd)
 {
 	return crowd->lowered && crowd->acked[DONE] && crowd->acked[POSTPONED];
@@ -229,7 +308,7 @@ TEST_F(level_race, crowd_with_a_level)
 	struct crowd crowd = { .db = self->db, .in = self->in[0], .status = &self->status[0] };
 	struct doorbell_query query;
 
-	run_crowd(_metadata, &crowd, acts, ARRAY_SIZE(acts), levels_happened);
+	run_crowd(_metadata, &crowd, acts, ARRAY_SIZE(acts), make_levels_happen, levels_happened);
 	FINISH(&crowd);
 	query = line_of(_metadata, self->db, 0);
 	EXPECT_EQ(0, crowd.failed);

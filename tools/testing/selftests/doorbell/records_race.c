@@ -24,6 +24,7 @@ struct producer {
 	unsigned int nr;
 	/* Waits until the consumer has the last one. */
 	const atomic_ulong *wait_for;
+	struct rest *rest;
 	atomic_bool *stop;
 	/* Values 1 to this. */
 	atomic_ulong made;
@@ -35,6 +36,7 @@ struct producer {
 /* In memory that a forked consumer shares. */
 struct consumer {
 	atomic_bool stop;
+	struct rest rest;
 	/* The last value of each producer. */
 	atomic_ulong last[PRODUCERS];
 	uint64_t taken;
@@ -132,6 +134,7 @@ static void *consume(void *arg)
 	bool stop;
 
 	for (round = 0;; round++) {
+		rest_point(&c->rest, &c->stop);
 		stop = atomic_load(&c->stop);
 		dither(round / 16);
 		if (take_some(job, round))
@@ -162,6 +165,7 @@ static void *produce(void *arg)
 
 	pin_to(p->nr);
 	while (!atomic_load(p->stop) && !p->failed) {
+		rest_point(p->rest, p->stop);
 		ret = bus_write(p->db, p->nr ? BY_PWRITE : BY_IOCTL, ADDR_OF(p->nr), 8,
 				p->made + 1);
 		if (ret == -ENOBUFS) {
@@ -235,6 +239,11 @@ static bool has_failed(struct producer *producers, struct consumer *c)
 	return c->wrong || c->not_woken;
 }
 
+static bool was_refused(const struct producer *producers)
+{
+	return producers[0].refused || producers[1].refused;
+}
+
 /* All records have come, in order and once, and each was signalled. */
 static void race(struct __test_metadata *_metadata, struct _test_data_records_race *self,
 		 const struct _fixture_variant_records_race *variant,
@@ -246,6 +255,8 @@ static void race(struct __test_metadata *_metadata, struct _test_data_records_ra
 	unsigned long made = 0, refused = 0;
 	atomic_bool end = false;
 	struct doorbell_get_bus bus;
+	struct rest producers_rest = {};
+	unsigned int turn = 0;
 	struct job job;
 	int i;
 
@@ -263,21 +274,27 @@ static void race(struct __test_metadata *_metadata, struct _test_data_records_ra
 	for (i = 0; i < PRODUCERS; i++) {
 		producers[i] = (struct producer){
 			.db = self->db, .nr = i, .stop = &end,
-			.wait_for = wait ? &c->last[i] : NULL,
+			.wait_for = wait ? &c->last[i] : NULL, .rest = &producers_rest,
 		};
 		ASSERT_EQ(0, pthread_create(&producers[i].thread, NULL, produce, &producers[i]));
 	}
 	/*
 	 * The ring must have been full or never full, and empty now and then, or the test
-	 * proves nothing.
+	 * proves nothing. So at times the consumer rests, or the producers do.
 	 */
 	do {
 		usleep(1000);
-	} while (!has_failed(producers, c) &&
-		 (more_rounds(&rounds, least_made(producers)) ||
-		  lacks(&rounds,
-			(!wait && !producers[0].refused && !producers[1].refused) ||
-			(variant->sleeps && !c->slept))));
+		if (turn++ % TURNS_APART || has_failed(producers, c))
+			continue;
+		if (!wait) {
+			EXPECT_TRUE(rest_begin(&c->rest, 1) && WAIT_FOR(was_refused(producers)) &&
+				    rest_end(&c->rest));
+		}
+		if (variant->sleeps) {
+			EXPECT_TRUE(rest_begin(&producers_rest, PRODUCERS) &&
+				    WAIT_FOR(c->slept) && rest_end(&producers_rest));
+		}
+	} while (!has_failed(producers, c) && more_rounds(&rounds, least_made(producers)));
 	atomic_store(&end, true);
 	for (i = 0; i < PRODUCERS; i++)
 		pthread_join(producers[i].thread, NULL);

@@ -46,6 +46,50 @@ static inline void pin_to(unsigned int n)
 	sched_setaffinity(0, sizeof(one), &one);
 }
 
+/*
+ * Lets some threads of a race rest, so that what the scheduler alone seldom brings about
+ * happens for certain: they hold no mask then, or ring no line. Each of them calls
+ * rest_point() between two rounds.
+ */
+struct rest {
+	atomic_bool wanted;
+	atomic_uint resting;
+};
+
+/* The main thread does so in one of that many turns. In all others they race without it. */
+#define TURNS_APART	16
+
+static inline void rest_point(struct rest *rest, const atomic_bool *stop)
+{
+	if (!atomic_load(&rest->wanted))
+		return;
+	atomic_fetch_add(&rest->resting, 1);
+	while (atomic_load(&rest->wanted) && !atomic_load(stop))
+		sched_yield();
+	atomic_fetch_sub(&rest->resting, 1);
+}
+
+/* Waits until all @nr threads rest. */
+static inline bool rest_begin(struct rest *rest, unsigned int nr)
+{
+	atomic_store(&rest->wanted, true);
+	return WAIT_FOR(atomic_load(&rest->resting) == nr);
+}
+
+static inline bool rest_end(struct rest *rest)
+{
+	atomic_store(&rest->wanted, false);
+	return WAIT_FOR(!atomic_load(&rest->resting));
+}
+
+/* Waits until other threads have added @more to the number. */
+static inline bool grows(const atomic_ulong *number, unsigned long more)
+{
+	const unsigned long target = atomic_load(number) + more;
+
+	return WAIT_FOR(atomic_load(number) >= target);
+}
+
 /* Returns true if the thread of that "stat" file sleeps. */
 static inline bool stat_sleeps(const char *path)
 {
