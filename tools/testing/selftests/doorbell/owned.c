@@ -154,4 +154,89 @@ TEST_F(owned, withdrawn_is_dropped)
 	EXPECT_LE(OVERLAPS_MIN, overlaps);
 }
 
+/*
+ * The same, and then the line is rung or raised again before the delivery has ended: the owner
+ * sends that message, and drops none.
+ */
+TEST_F(owned, withdrawn_comes_again)
+{
+	const int db = self->slow.db;
+	unsigned int round, replaced = 0, dropped = 0;
+	struct rounds race = ROUNDS(10, 200);
+	struct doorbell_query query;
+	uint64_t messages = 0;
+	int withdrawn, ret;
+
+	if (preempt_rt())
+		SKIP(return, "on PREEMPT_RT a thread that raises the level waits for the owner");
+	ASSERT_EQ(0, doorbell_set_type(db, 0, DOORBELL_TYPE_LEVEL));
+	messages = slow_line_deliveries(&self->slow);
+	for (round = 1; more_rounds(&race, round) || lacks(&race, replaced < OVERLAPS_MIN);
+	     round++) {
+		BEGIN(round);
+		messages++;
+		ASSERT_EQ(DOORBELL_ACK_DONE, doorbell_ack(db, 0));
+		ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_set_level(db, 0, 1));
+		withdrawn = doorbell_set_level(db, 0, 0);
+		ASSERT_TRUE(withdrawn == 0 || withdrawn == 1);
+		messages++;
+		if (withdrawn) {
+			ret = round % 2 ? doorbell_ring(db, 0) : doorbell_set_level(db, 0, 1);
+			/* If the owner had dropped the withdrawn message before, this is another one. */
+			ASSERT_TRUE(ret == DOORBELL_RING_COALESCED ||
+				    ret == DOORBELL_RING_DELIVERED);
+			if (ret == DOORBELL_RING_COALESCED)
+				replaced++;
+			else
+				dropped++;
+		}
+		END(round);
+		ASSERT_EQ(0, doorbell_set_level(db, 0, 0));
+		query = line_of(_metadata, db, 0);
+		ASSERT_EQ(messages, query.deliveries);
+		ASSERT_EQ(dropped, query.dropped);
+		ASSERT_EQ(DOORBELL_ACK_DONE, doorbell_ack(db, 0));
+		EXPECT_EQ(DOORBELL_LINE_LEVEL, line_of(_metadata, db, 0).state);
+	}
+	EXPECT_LE(OVERLAPS_MIN, replaced);
+}
+
+/* Number of relays from which on the worker delivers. */
+#define RELAYS	32
+
+/* A message that came through too many relays is left to the worker by the owner, too. */
+TEST_F(owned, deep_relay_is_deferred)
+{
+	const int chain = new_context(_metadata, RELAYS), db = self->slow.db;
+	struct rounds race = ROUNDS(10, 200);
+	unsigned int round, i, overlaps = 0;
+	struct doorbell_query query;
+	uint64_t before;
+
+	if (preempt_rt())
+		SKIP(return, "on PREEMPT_RT the irq_work that lends the owner a priority may deliver");
+	for (i = 0; i < RELAYS - 1; i++)
+		link_lines(_metadata, chain, i, chain, i + 1);
+	link_lines(_metadata, chain, RELAYS - 1, db, 0);
+	before = slow_line_deliveries(&self->slow);
+	for (round = 1; more_rounds(&race, round) || lacks(&race, overlaps < OVERLAPS_MIN);
+	     round++) {
+		/* All relays but the last one come before the delivery. */
+		ASSERT_EQ(1, doorbell_mask(chain, RELAYS - 1));
+		ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(chain, 0));
+		ASSERT_TRUE(WAIT_FOR(doorbell_pending(chain, RELAYS - 1) == 1));
+		BEGIN(round);
+		ASSERT_EQ(1, doorbell_unmask(chain, RELAYS - 1));
+		overlaps += OWNED(round);
+		END(round);
+		ASSERT_TRUE(WAIT_FOR(slow_line_deliveries(&self->slow) == before + 2 * round));
+		query = settled(_metadata, db, 0);
+		ASSERT_EQ(round, query.deferred);
+		/* Waits for the worker: it would deliver the next ring, too. */
+		ASSERT_EQ(1, doorbell_mask(db, 0));
+		ASSERT_EQ(0, doorbell_unmask(db, 0));
+	}
+	EXPECT_LE(OVERLAPS_MIN, overlaps);
+}
+
 TEST_HARNESS_MAIN
