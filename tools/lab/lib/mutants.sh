@@ -73,7 +73,7 @@ mutant_key() {
 	local test hash=$1
 	shift
 	{
-		echo "5 $hash"
+		echo "6 $hash"
 		for test; do
 			sources_of "$test" | xargs cat
 			[[ $test != *race* && $test != *storm* && $test != cli_torture* ]] || module_key
@@ -270,13 +270,13 @@ verdict() {
 	fi
 }
 
-# test_limits TEST...: prints TEST=LIMIT for each: three times the time that it takes when it passes, and 20 s
+# test_limits TEST...: prints TEST=LIMIT for each: three times the time that it takes when it passes, and 10 s
 test_limits() {
 	local test ms
 	for test; do
 		ms=$(cat "$BUILD/$MUTANTS/tests/$test" 2>/dev/null ||
 			cat "$BUILD/took-$FLAVOUR/${test%%:*}" 2>/dev/null || echo 10000)
-		echo "$test=$((10#${ms##* } * 3 / 1000 + 20))"
+		echo "$test=$((10#${ms##* } * 3 / 1000 + 10))"
 	done
 }
 
@@ -343,9 +343,22 @@ run_queue() {
 	done
 }
 
-# run_passes: runs the entries of the array QUEUE. Those without a verdict run once more, and then alone in fresh guests.
+# limits_of LINE: prints the sum of the limits in a line of the queue
+limits_of() {
+	local field sum=0
+	for field in $(cut -d' ' -f5- <<<"$1"); do
+		((sum += ${field##*=}))
+	done
+	echo $sum
+}
+
+# run_passes: runs the entries of the array QUEUE, first those with the shortest tests. Those without a verdict run once
+# more, and then alone in fresh guests.
 run_passes() {
 	local line name AGAIN=()
+	mapfile -t QUEUE < <(for line in "${QUEUE[@]}"; do
+		echo "$(limits_of "$line") $line"
+	done | sort -sn -k1,1 | cut -d' ' -f2-)
 	say "running ${#QUEUE[@]} mutants ..."
 	run_queue ''
 	if ((${#AGAIN[@]} > 1)) && ! is_over; then
