@@ -345,8 +345,9 @@ run_queue() {
 
 # limits_of LINE: prints the sum of the limits in a line of the queue
 limits_of() {
-	local field sum=0
-	for field in $(cut -d' ' -f5- <<<"$1"); do
+	local field fields sum=0
+	read -ra fields <<<"$1"
+	for field in "${fields[@]:4}"; do
 		((sum += ${field##*=}))
 	done
 	echo $sum

@@ -182,7 +182,7 @@ TEST_F(owned, withdrawn_comes_again)
 		messages++;
 		if (withdrawn) {
 			ret = round % 2 ? doorbell_ring(db, 0) : doorbell_set_level(db, 0, 1);
-			/* If the owner had dropped the withdrawn message before, this is another one. */
+			/* If the owner has dropped the withdrawn message, this is another one. */
 			ASSERT_TRUE(ret == DOORBELL_RING_COALESCED ||
 				    ret == DOORBELL_RING_DELIVERED);
 			if (ret == DOORBELL_RING_COALESCED)
@@ -214,7 +214,7 @@ TEST_F(owned, deep_relay_is_deferred)
 	uint64_t before;
 
 	if (preempt_rt())
-		SKIP(return, "on PREEMPT_RT the irq_work that lends the owner a priority may deliver");
+		SKIP(return, "on PREEMPT_RT the irq_work that boosts the owner may deliver");
 	for (i = 0; i < RELAYS - 1; i++)
 		link_lines(_metadata, chain, i, chain, i + 1);
 	link_lines(_metadata, chain, RELAYS - 1, db, 0);
