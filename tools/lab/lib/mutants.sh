@@ -138,7 +138,7 @@ build_alone() {
 	if build_mutant "$name"; then
 		keep_modules "$dir" && echo "$2" >"$dir/key"
 	else
-		grep -m 1 -E '^error|: error: ' "$RUN/log/mutant-$name.log"
+		grep -m 1 -E '^error|: error: |^ERROR: modpost: ' "$RUN/log/mutant-$name.log"
 		rc=1
 	fi
 	revert_mutants
