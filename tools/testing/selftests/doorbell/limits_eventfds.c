@@ -229,6 +229,8 @@ TEST_F(kept_alive, per_context)
 	for (j = 0; j < PER_LINE; j++)
 		ASSERT_EQ(0, doorbell_assign_trigger(db, self->efd[j], 7));
 	EXPECT_FULL(db);
+	/* The other errors come before ENOSPC. */
+	EXPECT_EQ(-EEXIST, doorbell_assign_trigger(db, self->efd[0], 7));
 }
 
 /* A user without CAP_IPC_LOCK has a maximum for all contexts: RLIMIT_MEMLOCK. */
