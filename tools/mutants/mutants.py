@@ -125,7 +125,7 @@ def c_function(lines, at, end):
     if first < 0 or not first < at <= end <= close or any(re.match(r"\w+:", line) for line in lines[first:close]):
         return None
     head = first
-    while lines[head - 1] and lines[head - 1] not in ("}", " */"):
+    while lines[head - 1] and lines[head - 1] != "}" and not lines[head - 1].endswith("*/"):
         head -= 1
     returns = not re.search(r"\bvoid \w+\(", lines[head])
     return first + 1, close, returns

@@ -201,7 +201,7 @@ ROOT=$SCRATCH/root
 mkdir -p "$ROOT/rust/bindings" "$ROOT/tools"
 joined() {
 	printf '%s\n' 'impl A {' '    fn f(&self) -> u32 {' '        1' '    }' '}' >"$ROOT/rust/a.rs"
-	printf '%s\n' 'void f(void)' '{' '	g();' '}' >"$ROOT/rust/bindings/helpers.c"
+	printf '%s\n' "${COMMENT:-}" 'void f(void)' '{' '	g();' '}' >"$ROOT/rust/bindings/helpers.c"
 	: >"$ROOT/rust/doorbell.rs"
 	cp "$TOOL" "$ROOT/tools/mutants.py"
 	printf '%s\n' "$@" >"$ROOT/tools/mutants.txt"
@@ -236,6 +236,9 @@ check "an entry with tests is neither equivalent nor missed" entry_with 'missed 
 check "what is missed is listed, and not made" missed_is_listed
 check "a joined mistake is a copy of its function's body" in_rust
 check "also in C" in_c
+COMMENT='/* Calls g(). */'
+check "and there after a comment, too" in_c
+COMMENT=
 check "an error in a copy blames its mistake" blamed
 check "a file without a mistake is reported" file_without_an_entry
 plan
