@@ -94,6 +94,24 @@ static void ring_and_mask(int ring, int db, int efd)
 	       query.rings, query.deliveries, got);
 }
 
+/* The timer detaches before the unmask: all its rings find the line masked. */
+static void ring_masked(int ring, int db, int efd)
+{
+	__u64 before = query_line(db, LINE).rings;
+	struct ring_counts counts;
+	bool rung;
+
+	MUST(doorbell_mask(db, LINE));
+	must(attach(ring, db, LINE, PERIOD_NS), "RING_ATTACH");
+	rung = WAIT_FOR(query_line(db, LINE).rings >= before + 2);
+	must(detach(ring, &counts), "RING_DETACH");
+	ktap_result(rung && counts.rings[DOORBELL_RING_MASKED] == 1 &&
+		    counts.rings[DOORBELL_RING_DELIVERED] == 0 &&
+		    counts.rings[DOORBELL_RING_COALESCED] >= 1 &&
+		    doorbell_unmask(db, LINE) == 1 && consume(efd, 0) == 1,
+		    "the first ring of a masked line returns that the line is masked");
+}
+
 static void remove_module(void)
 {
 	ktap_result(syscall(SYS_delete_module, MODULE, O_NONBLOCK) == -1 && errno == EWOULDBLOCK,
@@ -120,9 +138,10 @@ int main(void)
 	int db = new_context(LINES);
 	int efd = new_trigger(db, LINE);
 
-	ktap_plan(8);
+	ktap_plan(9);
 	attach_wrongly(ring, db);
 	ring_and_mask(ring, db, efd);
+	ring_masked(ring, db, efd);
 	remove_module();
 	close_all(ring, db, efd);
 	return ktap_status();

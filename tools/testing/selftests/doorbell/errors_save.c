@@ -103,7 +103,12 @@ TEST_F(errors_save, reserved_fields)
 /* No lines; sizes that are too small, too large, and no multiples of 8. */
 TEST_F(errors_save, sizes)
 {
-	static const uint32_t sizes[] = { 0, 8, 64, 71, 73, 76, 4097, 4104, 1U << 31, UINT32_MAX };
+	static const uint32_t sizes[] = {
+		0, 8, DOORBELL_SAVED_LINE_SIZE - 8, DOORBELL_SAVED_LINE_SIZE - 1,
+		DOORBELL_SAVED_LINE_SIZE + 1, DOORBELL_SAVED_LINE_SIZE + 4,
+		DOORBELL_SAVED_LINE_SIZE_MAX + 1, DOORBELL_SAVED_LINE_SIZE_MAX + 8, 1U << 31,
+		UINT32_MAX,
+	};
 	struct wiring *w = &self->w;
 	unsigned int i;
 
