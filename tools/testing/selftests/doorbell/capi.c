@@ -92,6 +92,27 @@ TEST_F(kernel_api, ctx_has_a_worker)
 	EXPECT_EQ(0, call(c, TEST_CTX_PUT, 0));
 }
 
+/*
+ * Each ring in a wake callback has an interrupt's whole budget, eight signals: no worker
+ * delivers.
+ */
+TEST_F(kernel_api, rings_in_wake_ups_are_not_deferred)
+{
+	struct capi *c = &self->c;
+	unsigned int i;
+
+	pin_to(0);
+	ASSERT_EQ(1, get_ctx(c, c->db));
+	for (i = 0; i < 3; i++)
+		ASSERT_EQ(0, doorbell_assign_trigger(c->db, new_eventfd(_metadata, 0, 0), 0));
+	for (i = 0; i < 300; i++) {
+		ASSERT_EQ(DOORBELL_RING_DELIVERED,
+			  call_from(c, TEST_FROM_WAKE, TEST_RING, 0, 0));
+		ASSERT_EQ(1, efd_wait(c->out));
+	}
+	EXPECT_EQ(0, settled(_metadata, c->db, 0).deferred);
+}
+
 /* By fd and by file it is the same context. */
 TEST_F(kernel_api, ctx_get_and_put)
 {

@@ -223,6 +223,22 @@ TEST_F(values, one_region_per_slot)
 	EXPECT_LAST(4, 0, 0);
 }
 
+/* No slot is taken or given back with another one. */
+TEST_F(values, each_slot_by_itself)
+{
+	enum { MANY = 130, FREE = 70 };
+	int db = new_context(_metadata, LINES);
+	unsigned int i;
+
+	ASSERT_EQ(0, doorbell_set_values(db, MANY));
+	for (i = 0; i < MANY; i++)
+		ASSERT_EQ(0, change_region(db, last_in(to_line(ADDR + 8 * i, 4, 0), i)));
+	ASSERT_EQ(0, change_region(db, without(to_line(ADDR + 8 * FREE, 4, 0))));
+	for (i = 0; i < MANY; i++)
+		EXPECT_EQ(i == FREE ? 0 : -EBUSY,
+			  change_region(db, last_in(to_line(ADDR + 8 * (MANY + i), 4, 0), i)));
+}
+
 #define REFUSED(error, call) do {					\
 	ASSERT_EQ(-(error), (call));					\
 	ASSERT_EQ(0, info_of(_metadata, db).nr_regions);		\
