@@ -198,6 +198,8 @@ FIXTURE_TEARDOWN(kept_alive)
 	EXPECT_EQ(-EEXIST, doorbell_assign_trigger(__db, self->efd[0], __last)); \
 	EXPECT_EQ(0, doorbell_deassign_trigger(__db, self->efd[0], __last)); \
 	EXPECT_EQ(0, doorbell_assign_notifier(__db, self->efd[0], __last, DOORBELL_NOTIFY_ACK)); \
+	EXPECT_EQ(0, doorbell_deassign_notifier(__db, self->efd[0], __last)); \
+	EXPECT_EQ(0, doorbell_assign_notifier(__db, self->efd[0], __last, DOORBELL_NOTIFY_ACK)); \
 	EXPECT_EQ(1, doorbell_deassign_all_notifiers(__db, __last));	\
 	EXPECT_EQ(0, change_region(__db, __region));			\
 	EXPECT_EQ(0, change_region(__db, without(__region)));		\
@@ -261,6 +263,17 @@ TEST_F(kept_alive, per_user)
 	EXPECT_ONE_MORE(self->db[1]);
 
 	ASSERT_EQ(0, doorbell_assign_trigger(self->db[1], self->efd[0], 0));
+
+	/* A page of eventfds that a context gives back is for another one. */
+	for (i = 0; i < per_page / PER_LINE; i++)
+		ASSERT_EQ(PER_LINE, doorbell_deassign_all_triggers(self->db[1], i));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db[0], self->efd[0], nr_lines - 1));
+	EXPECT_EQ(-ENOSPC, doorbell_assign_trigger(self->db[1], self->efd[0], 0));
+	ASSERT_EQ(0, doorbell_deassign_trigger(self->db[0], self->efd[0], nr_lines - 1));
+	for (i = 0; i < per_page; i++)
+		ASSERT_EQ(0, doorbell_assign_trigger(self->db[1], self->efd[i % PER_LINE],
+						     i / PER_LINE));
+	EXPECT_FULL(self->db[0]);
 
 	/* Closing a context gives its share back. */
 	close(self->db[0]);
