@@ -351,6 +351,31 @@ FIXTURE_VARIANT(orphan) {
 FIXTURE_VARIANT_ADD(orphan, owner_has_exited) { };
 FIXTURE_VARIANT_ADD(orphan, owner_runs_another_program) { .execs = true };
 
+/* Returns true if a kernel thread runs work of the module's workqueue, or did last. */
+static bool has_kworker(void)
+{
+	struct dirent *entry;
+	char path[64], name[64];
+	bool found = false;
+	DIR *dir = opendir("/proc");
+	ssize_t len;
+	int fd;
+
+	while (dir && !found && (entry = readdir(dir))) {
+		snprintf(path, sizeof(path), "/proc/%.20s/comm", entry->d_name);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		len = read(fd, name, sizeof(name) - 1);
+		close(fd);
+		name[len > 0 ? len : 0] = '\0';
+		found = !strncmp(name, "kworker/", strlen("kworker/")) && strstr(name, "doorbell");
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
 /* The worker's process has ended: deferred messages are still delivered. */
 TEST_F(orphan, delivers)
 {
@@ -387,6 +412,8 @@ TEST_F(orphan, delivers)
 
 	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(a, 0));
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, b, 0).deferred > 1000));
+	/* Its CPUs and its priority can be set. */
+	EXPECT_TRUE(WAIT_FOR(has_kworker()));
 	close(a);
 	deferred = settled(_metadata, b, 0).deferred;
 	usleep(20000);
