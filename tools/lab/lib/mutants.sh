@@ -61,7 +61,8 @@ mount_mutants() {
 sources_of() {
 	local name=${1%%:*}
 	case $name in
-	sample_*)	find "$SRC/samples/${name#sample_}" -type f | sort ;;
+	# Samples share files.
+	sample_*)	find "$SRC/samples" -type f | sort ;;
 	cli_*)		printf '%s\n' "$SRC/tools/lab/guest/tests/"{"${name#cli_}",lib.sh} ;;
 	*)		printf '%s\n' "$SRC/tools/testing/selftests/doorbell/"{"${name%_32}.c",*.h} ;;
 	esac
