@@ -3,6 +3,8 @@
  * The tracepoints: known sequences cause exactly the expected events, in their order, with
  * the expected fields. The number of events agrees with the counters of a line.
  */
+#include <sys/epoll.h>
+
 #include "bus.h"
 #include "capi_callback.h"
 #include "tracefs.h"
@@ -291,6 +293,42 @@ TEST_F(trace, deferred_in_order)
 	EXPECT_EQ(1, settled(_metadata, db, limit + 1).deferred);
 	EXPECT_EQ(0, each_event(_metadata, &self->tracer, context, collect_deferred, deliveries));
 	EXPECT_STREQ("deliver line=32;deliver line=33;", deliveries);
+}
+
+/*
+ * An interrupt that has used up the budget of a ring, eight signals and 100 microseconds, leaves
+ * the next line to the worker.
+ */
+TEST_F(trace, beyond_the_budget)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+	int in = new_eventfd(_metadata, 0, 0), slow[11], epoll;
+	int db = new_context(_metadata, 2);
+	unsigned int i, j;
+
+	ASSERT_EQ(0, doorbell_assign_irqfd(db, in, 0));
+	link_lines(_metadata, db, 0, db, 1);
+	for (i = 0; i < ARRAY_SIZE(slow); i++) {
+		slow[i] = new_eventfd(_metadata, 0, 0);
+		ASSERT_EQ(0, doorbell_assign_trigger(db, slow[i], 0));
+	}
+	for (j = 0; j < 600; j++) {
+		epoll = epoll_create1(EPOLL_CLOEXEC);
+		ASSERT_LE(0, epoll);
+		for (i = 0; i < ARRAY_SIZE(slow); i++)
+			ASSERT_EQ(0, epoll_ctl(epoll, EPOLL_CTL_ADD, slow[i], &event));
+	}
+	ASSERT_EQ(0, doorbell_assign_trigger(db, self->out, 1));
+	ASSERT_EQ(0, efd_write(in, 1));
+	EXPECT_EQ(1, efd_wait(self->out));
+	EXPECT_EVENTS(&self->tracer, context_of(_metadata, db),
+		      "ring line=0 outcome=relayed hops=0",
+		      "relay_queued line=0",
+		      "deliver line=0 hops=0 automasked=0",
+		      "ring line=1 outcome=relayed hops=1",
+		      "relay_queued line=1",
+		      "deferred line=1",
+		      "deliver line=1 hops=1 automasked=0");
 }
 
 TEST_F(trace, mask)
