@@ -296,14 +296,14 @@ TEST_F(trace, deferred_in_order)
 }
 
 /*
- * An interrupt that has used up the budget of a ring, eight signals and 100 microseconds, leaves
- * the next line to the worker.
+ * Line 0 of a new context rings line 1, and then signals so many triggers that an interrupt
+ * uses up the budget of a ring: eight signals and 100 microseconds. @in rings line 0, and line
+ * 1 signals @out. Returns the context.
  */
-TEST_F(trace, beyond_the_budget)
+static int long_delivery(struct __test_metadata *_metadata, int in, int out)
 {
 	struct epoll_event event = { .events = EPOLLIN };
-	int in = new_eventfd(_metadata, 0, 0), slow[11], epoll;
-	int db = new_context(_metadata, 2);
+	int db = new_context(_metadata, 2), slow[11], epoll;
 	unsigned int i, j;
 
 	ASSERT_EQ(0, doorbell_assign_irqfd(db, in, 0));
@@ -318,7 +318,15 @@ TEST_F(trace, beyond_the_budget)
 		for (i = 0; i < ARRAY_SIZE(slow); i++)
 			ASSERT_EQ(0, epoll_ctl(epoll, EPOLL_CTL_ADD, slow[i], &event));
 	}
-	ASSERT_EQ(0, doorbell_assign_trigger(db, self->out, 1));
+	ASSERT_EQ(0, doorbell_assign_trigger(db, out, 1));
+	return db;
+}
+
+/* Then the next line is left to the worker. */
+TEST_F(trace, beyond_the_budget)
+{
+	int in = new_eventfd(_metadata, 0, 0), db = long_delivery(_metadata, in, self->out);
+
 	ASSERT_EQ(0, efd_write(in, 1));
 	EXPECT_EQ(1, efd_wait(self->out));
 	EXPECT_EVENTS(&self->tracer, context_of(_metadata, db),
@@ -328,6 +336,34 @@ TEST_F(trace, beyond_the_budget)
 		      "ring line=1 outcome=relayed hops=1",
 		      "relay_queued line=1",
 		      "deferred line=1",
+		      "deliver line=1 hops=1 automasked=0");
+}
+
+/* DOORBELL_SAVE leaves to an interrupt what the worker has not delivered yet. */
+TEST_F(trace, saved_before_the_worker)
+{
+	int in = new_eventfd(_metadata, 0, 0), db = long_delivery(_metadata, in, self->out);
+	const struct sched_param high = { .sched_priority = 1 }, normal = {};
+	struct doorbell_saved_line saved;
+
+	if (preempt_rt())
+		SKIP(return, "on PREEMPT_RT the irq_work would not run before this thread sleeps");
+	/* The worker has the same processor. */
+	ASSERT_EQ(0, sched_setscheduler(0, SCHED_FIFO, &high));
+	EXPECT_EQ(0, efd_write(in, 1));
+	EXPECT_EQ(0, doorbell_save_lines(db, 1, 1, &saved));
+	ASSERT_EQ(0, sched_setscheduler(0, SCHED_OTHER, &normal));
+	EXPECT_EQ(DOORBELL_LINE_PENDING, saved.state);
+	EXPECT_EQ(0, saved.deliveries);
+	EXPECT_EQ(1, efd_wait(self->out));
+	EXPECT_EVENTS(&self->tracer, context_of(_metadata, db),
+		      "ring line=0 outcome=relayed hops=0",
+		      "relay_queued line=0",
+		      "deliver line=0 hops=0 automasked=0",
+		      "ring line=1 outcome=relayed hops=1",
+		      "relay_queued line=1",
+		      "deferred line=1",
+		      "relay_queued line=1",
 		      "deliver line=1 hops=1 automasked=0");
 }
 
