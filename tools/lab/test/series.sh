@@ -145,7 +145,7 @@ last_declaration() (
 	local last
 	# shellcheck disable=SC2016
 	last=$(patches_of eventfd | xargs awk '/^diff / { header = / b\/include\/linux\/eventfd.h$/ }
-		header && /^\+[a-z_].*\(/ && !/^\+static/ { match($0, /[a-z_]+\(/); name = substr($0, RSTART, RLENGTH - 1) }
+		header && /^\+[a-z_].*\(/ && !/^\+static/ && !/eventfd_kunit_/ { match($0, /[a-z_]+\(/); name = substr($0, RSTART, RLENGTH - 1) }
 		END { print name }')
 	[[ -n $last ]] || return
 	grep -A 2 '^doorbell-exports :=' "$REAL/Kbuild" | grep -w "$last" || { echo "not in Kbuild: $last" && return 1; }
