@@ -6,11 +6,15 @@
 #
 #	build/*/series/source	the copy of the kernel's source that has the patches so far
 #	build/*/series/kdir	its build directory, whose objects are kept for the next run
+#	build/*/series/rust	the same of a kernel with Rust, which is booted after the last patch
 #	build/*/series/git	a repository of the files that the patches change
 
 SERIES=$BUILD/series
 # The objects that a patch can break. The in-tree kernel builds the rest.
 SERIES_OBJECTS=(kernel/sched/build_utility.o fs/eventfd.o fs/aio.o io_uring/eventfd.o)
+
+# The suites of KUnit that the patches add, and the doctests of the kernel crate, with these.
+SERIES_SUITES=(eventfd rust_kernel_irq_work rust_kernel_wait_queue rust_kernel_eventfd rust_doctests_kernel)
 
 # The files of the kernel to which the driver adds lines.
 SERIES_DRIVER_LINES=(drivers/misc/{Kconfig,Makefile} samples/{Kconfig,Makefile} MAINTAINERS
@@ -19,6 +23,25 @@ SERIES_DRIVER_LINES=(drivers/misc/{Kconfig,Makefile} samples/{Kconfig,Makefile} 
 
 series_make() {
 	in_tree "$TREE" make -C /build/series/source O=/build/series/kdir -j"$(nproc)" "$@"
+}
+
+# series_rust_make [ARGUMENT...]: the same with Rust; clippy compiles it
+series_rust_make() {
+	in_tree "$TREE" make -C /build/series/source O=/build/series/rust CLIPPY=1 -j"$(nproc)" "$@"
+}
+
+# Makes the build directory of the kernel with Rust, unless the last run has made it.
+series_rust_kdir() {
+	if ! cmp -s "$SRC/tools/in-tree/series-rust.config" "$SERIES/rust.config" || other_base "$SERIES/rust"; then
+		rm -rf "$SERIES/rust" "$SERIES/rust.config"
+		mkdir "$SERIES/rust" && series_rust_make tinyconfig || return
+	fi
+	series_rust_config && cp "$SRC/tools/in-tree/series-rust.config" "$SERIES/rust.config"
+}
+
+# Sets the options. One that a patch adds is unknown before that patch, and Kconfig drops it.
+series_rust_config() {
+	cat "$SRC/tools/in-tree/series-rust.config" >>"$SERIES/rust/.config" && series_rust_make olddefconfig
 }
 
 # Makes the copy without patches. A file that a patch changed in the last run gets a new time,
@@ -54,7 +77,7 @@ series_source() {
 		done < <(grep ^CONFIG_ "$SERIES/config.new")
 		mv "$SERIES/config.new" "$SERIES/config"
 	fi
-	series_make "${SERIES_OBJECTS[@]}"
+	series_make "${SERIES_OBJECTS[@]}" && series_rust_kdir
 }
 
 # series_files [PATCH...]: prints the files that the patches change
@@ -86,10 +109,31 @@ series_patch() (
 	series_new_kernel_doc "$name" <"$SERIES/kernel-doc.out" || return
 	series_make olddefconfig >/dev/null &&
 		series_make "${SERIES_OBJECTS[@]}" 2>&1 | series_warnings || return
-	if grep -q '^+++ b/tools/testing/selftests/' "$patch"; then
-		in_tree "$TREE" make -C /build/series/source/tools/testing/selftests/filesystems/eventfd \
-			OUTPUT=/build/series/selftests 2>&1 | series_warnings || return
+	series_selftests "$patch" | series_warnings || return
+	! grep -qE '^\+\+\+ b/(rust|samples/rust)/' "$patch" || series_rust "$patch"
+)
+
+# series_selftests PATCH: builds the selftests that the patch changes
+series_selftests() {
+	local dir
+	series_files "$1" | sed -nE 's,^(tools/testing/selftests/.*)/[^/]+$,\1,p' | sort -u | while read -r -u 5 dir; do
+		in_tree "$TREE" make -C "/build/series/source/$dir" OUTPUT=/build/series/selftests LDFLAGS=-static 2>&1 || return
+	done 5<&0
+}
+
+# series_rust PATCH: checks the format of the files in Rust, and compiles what the patch can break
+series_rust() (
+	set -o pipefail
+	local file files=() objects=(rust/kernel.o)
+	mapfile -t files < <(series_files "$1" | grep '\.rs$')
+	if ((${#files[@]})); then
+		in_tree "$TREE" env -C /build/series/source rustfmt --check --config-path .rustfmt.toml "${files[@]}" || return
 	fi
+	series_rust_config >/dev/null 2>&1 || return
+	for file in "${files[@]}"; do
+		[[ $file != samples/* ]] || objects+=("${file%.rs}.o")
+	done
+	series_rust_make "${objects[@]}" 2>&1 | series_warnings
 )
 
 # Reads names of files, and prints the warnings of kernel-doc about them. Fails if kernel-doc
@@ -166,6 +210,60 @@ series_stubs() (
 	return $rc
 )
 
+# Boots the kernel with Rust: it runs the KUnit tests and the doctests, and then the selftest of
+# the sample.
+series_boot() (
+	set -o pipefail
+	local line dir=$SERIES/initramfs
+	while read -r line; do
+		grep -qxF "$line" "$SERIES/rust/.config" ||
+			{ echo "series-rust.config: not possible with this kernel: $line" && return 1; }
+	done < <(grep ^CONFIG_ "$SRC/tools/in-tree/series-rust.config")
+	series_rust_make bzImage 2>&1 | series_warnings || return
+	rm -rf "$dir" "$SERIES"/{console.log,booted} && mkdir -p "$dir"/{bin,dev} || return
+	cp "$TREE/bin/busybox" "$dir/bin/" && cp "$SERIES/selftests/eventfd_relay_test" "$dir/bin/" || return
+	cat >"$dir/init" <<-'INIT' && chmod +x "$dir/init" || return
+	#!/bin/busybox sh
+	/bin/busybox mount -t devtmpfs dev /dev
+	echo "# selftest"
+	/bin/eventfd_relay_test
+	echo "# exit status $?"
+	/bin/busybox reboot -f
+	INIT
+	in_tree "$TREE" sh -c 'cd /build/series/initramfs && find . | cpio -o -H newc --quiet >../initramfs.cpio' || return
+	# TCG, since guests can hang although /dev/kvm exists. no_timer_check: see run_qemu.
+	in_tree "$TREE" timeout -k 5 "${SERIES_TIMEOUT:-900}" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -M q35 \
+		-nodefaults -no-user-config -display none -no-reboot -smp 2 -m 512M -kernel /build/series/rust/arch/x86/boot/bzImage \
+		-initrd /build/series/initramfs.cpio -append "console=ttyS0 panic=-1 no_timer_check" \
+		-serial file:/build/series/console.log </dev/null || { echo "the kernel did not end" && return 1; }
+	series_console <"$SERIES/console.log" | tee "$SERIES/booted" || { tail -n 60 "$SERIES/console.log" && return 1; }
+)
+
+# Reads what that kernel has printed, and prints a line for each suite. Fails if a test failed, if
+# a suite or the selftest did not run, or if the kernel has complained.
+series_console() {
+	awk -v suites="${SERIES_SUITES[*]}" '
+		function say(what) { print what; bad = 1 }
+		{ sub(/\r$/, "") }
+		/(WARNING|BUG|INFO|Oops|panic)[: ]|possible recursive|Call Trace/ { say($0) }
+		/^ *not ok / { say($0) }
+		/^# [a-z_]+: pass:[0-9]+ / { counts[substr($2, 1, length($2) - 1)] = $3 ", " $4 ", " $5 }
+		!selftest && /^ok [0-9]+ [a-z_]+$/ { ok[$3] = 1 }
+		$0 == "# selftest" { selftest = 1 }
+		selftest && /^# Totals: / { totals = $3 ", " $4 ", " $7 }
+		selftest && /^# exit status / { status = $4 "" }
+		END {
+			n = split(suites, suite, " ")
+			for (i = 1; i <= n; i++) {
+				if (!(suite[i] in ok) || counts[suite[i]] !~ /pass:[1-9]/) say("did not pass: " suite[i])
+				else print suite[i] ": " counts[suite[i]]
+			}
+			if (status != "0" || totals !~ /pass:[1-9].*skip:0/) say("did not pass: the selftest (" totals ")")
+			else print "selftest: " totals
+			exit bad
+		}'
+}
+
 # Adds the driver, as the last patch. "make in-tree" checks it and builds it.
 series_driver() {
 	local file mode
@@ -225,6 +323,9 @@ run_series() {
 	if ((!failed)); then
 		series_step series-stubs "without CONFIG_EVENTFD" series_stubs
 		series_step series-exceptions "each exception is needed" series_exceptions
+		if series_step series-boot "the kernel with Rust runs its tests" series_boot; then
+			sed 's/^/# /' "$SERIES/booted"
+		fi
 		# It makes the copy that "make in-tree" and the tests of that kernel use.
 		lock_file "$BUILD/lock" exclusive
 		series_step series-driver "the driver" series_driver

@@ -129,6 +129,66 @@ stubs_lose_config() (
 )
 check "the configuration of the stubs is not taken for that of the series" stubs_lose_config
 
+# The output of the kernel with Rust: a suite of each name, and the selftest.
+console() {
+	local suite n=0
+	for suite in "${SERIES_SUITES[@]}"; do
+		n=$((n + 1))
+		printf '    ok 1 a_test\r\n# %s: pass:2 fail:0 skip:0 total:2\r\nok %s %s\r\n' "$suite" "$n" "$suite"
+	done
+	printf '%s\r\n' '# selftest' 'ok 1 relay.counts' '# Totals: pass:1 fail:0 xfail:0 xpass:0 skip:0 error:0' '# exit status 0'
+}
+
+console_fails() {
+	local fault
+	console | series_console || return
+	console | says 'not ok 1 a_test' series_console_of 's/    ok 1/    not ok 1/' || return
+	console | says 'did not pass: eventfd' series_console_of 's/^ok 1 eventfd/not ok 1 eventfd/' || return
+	console | says 'did not pass: rust_kernel_irq_work' series_console_of '/rust_kernel_irq_work/d' || return
+	console | says 'did not pass: rust_doctests' series_console_of 's/\(doctests_kernel\): pass:2/\1: pass:0/' || return
+	for fault in '/exit status/d' 's/exit status 0/exit status 1/' '/# Totals/d' 's/skip:0 error/skip:1 error/' \
+		's/# Totals: pass:1/# Totals: pass:0/'; do
+		console | says 'did not pass: the selftest' series_console_of "$fault" || { echo "$fault" && return 1; }
+	done
+	for fault in 'WARNING: possible circular locking dependency detected' 'BUG: sleeping function called' \
+		'INFO: task kunit_try_catch blocked' 'Kernel panic - not syncing: Fatal exception' 'Call Trace:'; do
+		console | says "${fault:0:20}" series_console_of "1i $fault" || { echo "$fault" && return 1; }
+	done
+}
+series_console_of() {
+	sed "$1" | series_console
+}
+check "a test in the booted kernel that fails or does not run is an error" console_fails
+
+# rustfmt that ends with FORMAT, and a compiler that prints COMPILED.
+rust_fails() (
+	in_tree() { return "$FORMAT"; }
+	series_rust_make() {
+		case $1 in
+		tinyconfig | olddefconfig)	;;
+		*)	echo "  RUSTC L $*" && echo "$COMPILED" ;;
+		esac
+	}
+	mkdir -p "$SERIES/rust" && : >"$SRC/tools/in-tree/series-rust.config"
+	echo '+++ b/samples/rust/rust_relay.rs' >"$SCRATCH/0004-rust.patch"
+	FORMAT=0 COMPILED=
+	[[ $(series_rust "$SCRATCH/0004-rust.patch") == *'rust/kernel.o samples/rust/rust_relay.o'* ]] || return
+	FORMAT=1
+	! series_rust "$SCRATCH/0004-rust.patch" || { echo "the format is not checked" && return 1; }
+	FORMAT=0 COMPILED='warning: unused variable'
+	says unused series_rust "$SCRATCH/0004-rust.patch"
+)
+check "a patch in Rust is formatted, and compiled without warnings" rust_fails
+
+selftests_built() (
+	in_tree() { echo "make ${*:4:1}"; }
+	printf '+++ b/%s\n' fs/eventfd.c tools/testing/selftests/rust/{Makefile,a.c} >"$SCRATCH/0005-selftest.patch"
+	[[ $(series_selftests "$SCRATCH/0005-selftest.patch") == 'make /build/series/source/tools/testing/selftests/rust' ]] || return
+	in_tree() { return 2; }
+	! series_selftests "$SCRATCH/0005-selftest.patch"
+)
+check "each selftest that a patch changes is built" selftests_built
+
 # Each patch is in one series.
 series_are_disjoint() (
 	IN_TREE_PATCHES=$REAL/tools/in-tree/patches
@@ -145,7 +205,7 @@ last_declaration() (
 	local last
 	# shellcheck disable=SC2016
 	last=$(patches_of eventfd | xargs awk '/^diff / { header = / b\/include\/linux\/eventfd.h$/ }
-		header && /^\+[a-z_].*\(/ && !/^\+static/ && !/eventfd_kunit_/ { match($0, /[a-z_]+\(/); name = substr($0, RSTART, RLENGTH - 1) }
+		header && /^\+[a-z_].*\(/ && !/^\+static/ { match($0, /[a-z_]+\(/); name = substr($0, RSTART, RLENGTH - 1) }
 		END { print name }')
 	[[ -n $last ]] || return
 	grep -A 2 '^doorbell-exports :=' "$REAL/Kbuild" | grep -w "$last" || { echo "not in Kbuild: $last" && return 1; }
