@@ -219,7 +219,7 @@ series_boot() (
 		grep -qxF "$line" "$SERIES/rust/.config" ||
 			{ echo "series-rust.config: not possible with this kernel: $line" && return 1; }
 	done < <(grep ^CONFIG_ "$SRC/tools/in-tree/series-rust.config")
-	series_rust_make bzImage 2>&1 | series_warnings || return
+	series_rust_make bzImage || return
 	rm -rf "$dir" "$SERIES"/{console.log,booted} && mkdir -p "$dir"/{bin,dev} || return
 	cp "$TREE/bin/busybox" "$dir/bin/" && cp "$SERIES/selftests/eventfd_relay_test" "$dir/bin/" || return
 	cat >"$dir/init" <<-'INIT' && chmod +x "$dir/init" || return
