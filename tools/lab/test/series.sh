@@ -160,6 +160,38 @@ series_console_of() {
 }
 check "a test in the booted kernel that fails or does not run is an error" console_fails
 
+# A QEMU that ends with QEMU, and prints CONSOLE if that is not empty; a make that ends with MAKE.
+boot_fails() (
+	in_tree() {
+		case " $* " in
+		*" make "*)	return "$MAKE" ;;
+		*" qemu-system-x86_64 "*)
+			[[ -z $CONSOLE ]] || echo "$CONSOLE" >"$SERIES/console.log"
+			return "$QEMU" ;;
+		esac
+	}
+	mkdir -p "$TREE/bin" "$SERIES"/{rust,selftests} || return
+	: >"$TREE/bin/busybox" && : >"$SERIES/selftests/eventfd_relay_test" || return
+	printf 'CONFIG_%s=y\n' RUST KUNIT >"$SRC/tools/in-tree/series-rust.config"
+	cp "$SRC/tools/in-tree/series-rust.config" "$SERIES/rust/.config"
+	MAKE=0 QEMU=0 CONSOLE=$(console)
+	series_boot || return
+	[[ $(head -n 1 "$SERIES/initramfs/init") == '#!/bin/busybox sh' && -x $SERIES/initramfs/init &&
+	   -e $SERIES/initramfs/bin/eventfd_relay_test && $(tail -n 1 "$SERIES/booted") == selftest:* ]] || return
+	# The output of the last run does not count.
+	CONSOLE=''
+	! series_boot || { echo "no output" && return 1; }
+	CONSOLE=$(console | sed 's/^ok 1 eventfd/not &/')
+	says 'did not pass: eventfd' series_boot || return
+	QEMU=124 CONSOLE=$(console)
+	says 'did not end' series_boot || return
+	MAKE=2 QEMU=0
+	! series_boot || { echo "make fails" && return 1; }
+	MAKE=0 && sed -i /RUST/d "$SERIES/rust/.config"
+	says 'not possible with this kernel: CONFIG_RUST=y' series_boot
+)
+check "a kernel that does not boot, or is not the right one, is an error" boot_fails
+
 # rustfmt that ends with FORMAT, and a compiler that prints COMPILED.
 rust_fails() (
 	in_tree() { return "$FORMAT"; }
