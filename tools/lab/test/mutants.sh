@@ -139,27 +139,30 @@ limits() (
 )
 check "the limit is three times the time of a test that passed, and 10 s" limits
 
-# limited CONDITION: succeeds if the limit kills a process of another group of the session, with STOP_IF=CONDITION, and
-# leaves REACHED as the second argument says
-limited() (
-	export DOORBELL_CLOCK=$SCRATCH/clock
-	LIMIT_DIR=$SCRATCH STOP_IF=$1
-	echo 1000 >"$DOORBELL_CLOCK"
-	rm -f "$SCRATCH/child"
-	# shellcheck source=/dev/null
-	. "$LAB_DIR/guest/limit"
-	has_child() { [[ -s $SCRATCH/child ]]; }
-	goes_on() { ! has_child || echo 9000 >"$DOORBELL_CLOCK"; false; }
-	# shellcheck disable=SC2016 # the shell of the session expands it
-	limit 5 bash -c 'set -m; sleep 600 & echo $! >"$1"; wait' _ "$SCRATCH/child"
-	for _ in {1..50}; do
-		! kill -0 "$(<"$SCRATCH/child")" 2>/dev/null || { sleep 0.1 && continue; }
-		[[ $REACHED == "${2:-}" ]]
-		return
-	done
-	kill "$(<"$SCRATCH/child")"
-	return 1
-)
+# limited CONDITION [REACHED]: succeeds if the limit kills a process of another group of the session, with
+# STOP_IF=CONDITION, and leaves REACHED as the second argument says
+cat >"$SCRATCH/limited" <<'END'
+export DOORBELL_CLOCK=$SCRATCH/clock
+LIMIT_DIR=$SCRATCH STOP_IF=$1
+echo 1000 >"$DOORBELL_CLOCK"
+rm -f "$SCRATCH/child"
+. "$LAB_DIR/guest/limit"
+has_child() { [[ -s $SCRATCH/child ]]; }
+goes_on() { ! has_child || echo 9000 >"$DOORBELL_CLOCK"; false; }
+limit 5 bash -c 'set -m; sleep 600 & echo $! >"$1"; wait' _ "$SCRATCH/child"
+for _ in {1..50}; do
+	! kill -0 "$(<"$SCRATCH/child")" 2>/dev/null || { sleep 0.1 && continue; }
+	[[ $REACHED == "${2:-}" ]]
+	exit
+done
+kill "$(<"$SCRATCH/child")"
+exit 1
+END
+# The lab runs its tests in a namespace of processes whose numbers are not those in its /proc.
+limited() {
+	local script=$SCRATCH/limited
+	SCRATCH=$SCRATCH LAB_DIR=$LAB_DIR unshare --mount --pid --fork --mount-proc "$BASH" "$script" "$@"
+}
 check "the limit of a test ends its cases, too" limited goes_on 1
 check "so does the first case that fails" limited has_child
 
