@@ -170,7 +170,14 @@ impl Vm {
 
 /// Creates a VM.
 pub(crate) fn create(kvm: &Kvm) -> Result<VmFd> {
-    kvm.create_vm().map_err(|error| {
+    let vm = loop {
+        match kvm.create_vm() {
+            // The kernel takes all locks of the address space, unless a signal is pending.
+            Err(error) if error.errno() == libc::EINTR => {}
+            result => break result,
+        }
+    };
+    vm.map_err(|error| {
         let advice = match error.errno() {
             libc::EBUSY => "\n  another hypervisor uses this CPU: stop its VMs, unload its module",
             libc::ENODEV | libc::EIO => "\n  virtualisation is disabled in the firmware",

@@ -56,7 +56,13 @@ impl System {
     /// Creates an empty VM.
     pub(crate) fn create_vm(&self) -> io::Result<OwnedFd> {
         const KVM_CREATE_VM: u32 = 0xae01;
-        let vm = ioctl_value(self.0.as_fd(), KVM_CREATE_VM, 0)?;
+        let vm = loop {
+            match ioctl_value(self.0.as_fd(), KVM_CREATE_VM, 0) {
+                // The kernel takes all locks of the address space, unless a signal is pending.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => break result?,
+            }
+        };
         // SAFETY: Just created.
         Ok(unsafe { OwnedFd::from_raw_fd(vm) })
     }
