@@ -393,6 +393,9 @@ TEST_F(count, lifetime)
 
 /* Rings in all ways, by threads on all processors, while masks come and go. */
 
+/* Enough for masks with two rings and a clear. */
+#define TURNS_MIN	16
+
 enum ring_way { RING_IOCTL, RING_IRQFD, RING_PWRITE, RING_WAYS };
 
 struct storm {
@@ -402,6 +405,9 @@ struct storm {
 	bool masks;
 	bool clears;
 	int churned;
+	/* Of masker_loop(). */
+	uint64_t rings;
+	atomic_uint turns;
 };
 
 struct ringer {
@@ -446,10 +452,17 @@ static void *masker_loop(void *arg)
 		dither(++i);
 		if (storm->masks)
 			doorbell_mask(storm->db, 0);
+		/* The ringers may never run while the line is masked. */
+		if (storm->masks && i % 4 == 1) {
+			doorbell_ring(storm->db, 0);
+			doorbell_ring(storm->db, 0);
+			storm->rings += 2;
+		}
 		if (storm->clears && i % 2)
 			doorbell_clear(storm->db, 0);
 		if (storm->masks)
 			doorbell_unmask(storm->db, 0);
+		atomic_store(&storm->turns, i);
 	}
 	return NULL;
 }
@@ -495,7 +508,8 @@ static void storm(struct __test_metadata *_metadata, int db, int sum, int plain,
 	ASSERT_EQ(0, pthread_create(&masker, NULL, masker_loop, storm));
 	if (storm->churned >= 0)
 		ASSERT_EQ(0, pthread_create(&churner, NULL, churn_loop, storm));
-	for (rounds = 0; more_rounds(&race, rounds); rounds++) {
+	for (rounds = 0; more_rounds(&race, rounds) ||
+	     lacks(&race, atomic_load(&storm->turns) < TURNS_MIN); rounds++) {
 		if (rounds % 1024 == 0)
 			pin_to(rounds / 1024);
 		read += efd_read(sum);
@@ -511,6 +525,8 @@ static void storm(struct __test_metadata *_metadata, int db, int sum, int plain,
 		rings += ringers[i].rings;
 	}
 	ASSERT_EQ(0, pthread_join(masker, NULL));
+	EXPECT_LE(TURNS_MIN, atomic_load(&storm->turns));
+	rings += storm->rings;
 	if (storm->churned >= 0) {
 		ASSERT_EQ(0, pthread_join(churner, NULL));
 		churned = efd_read(storm->churned);
@@ -596,6 +612,7 @@ TEST_F(count, storm_of_first_assignments)
 	EXPECT_EQ(0, self->status[0].units);
 	EXPECT_STATE(0, 0);
 	EXPECT_LT(0, sum);
+	ringer.rings += storm.rings;
 	EXPECT_GE(ringer.rings, sum);
 	deliveries = line_of(_metadata, self->db, 0).deliveries;
 	EXPECT_EQ(deliveries, efd_read(self->plain));
