@@ -106,8 +106,9 @@ TEST_F(lifetime, last_close_detaches)
 
 	step(_metadata, &child);
 	end_child(_metadata, &child);
+	/* A worker detaches it: the two counts are not decremented at once. */
 	ASSERT_TRUE(WAIT_FOR(info_of(_metadata, self->db).nr_irqfds == 0));
-	EXPECT_EQ(0, line_of(_metadata, self->db, 0).nr_irqfds);
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, self->db, 0).nr_irqfds == 0));
 	/* Closing is no ring, and the rest of the line stays as it was. */
 	EXPECT_EQ(2, settled(_metadata, self->db, 0).rings);
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 0));
