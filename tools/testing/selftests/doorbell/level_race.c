@@ -205,6 +205,16 @@ static bool postpones(struct crowd *crowd)
 	return rest_end(&crowd->ackers) && WAIT_FOR(atomic_load(&crowd->acked[POSTPONED]) > before);
 }
 
+/* The same, while the main thread masks the line. Then the maskers go on. */
+static bool postpones_under_mask(struct crowd *crowd)
+{
+	atomic_fetch_add(&crowd->masked, doorbell_mask(crowd->db, 0) == 1);
+	if (!postpones(crowd))
+		return false;
+	doorbell_unmask(crowd->db, 0);
+	return rest_end(&crowd->maskers);
+}
+
 /* Two threads ring, two ack, and two mask. */
 static bool make_acks_happen(struct crowd *crowd)
 {
@@ -216,11 +226,7 @@ static bool make_acks_happen(struct crowd *crowd)
 	/* The first ring is delivered, the second waits for an ack, and others coalesce with it. */
 	if (!rest_begin(&crowd->ackers, 2) || !rest_end(&crowd->ringers) || !coalesces(crowd))
 		return false;
-	atomic_fetch_add(&crowd->masked, doorbell_mask(crowd->db, 0) == 1);
-	if (!postpones(crowd))
-		return false;
-	doorbell_unmask(crowd->db, 0);
-	return rest_end(&crowd->maskers);
+	return postpones_under_mask(crowd);
 }
 
 static bool acks_happened(struct crowd *crowd)
@@ -283,11 +289,7 @@ static bool make_levels_happen(struct crowd *crowd)
 	doorbell_unmask(crowd->db, 0);
 	if (!rest_begin(&crowd->ackers, 1) || !rest_end(&crowd->ringers) || !coalesces(crowd))
 		return false;
-	atomic_fetch_add(&crowd->masked, doorbell_mask(crowd->db, 0) == 1);
-	if (!postpones(crowd))
-		return false;
-	doorbell_unmask(crowd->db, 0);
-	return rest_end(&crowd->maskers);
+	return postpones_under_mask(crowd);
 }
 
 static bool levels_happened(struct crowd *crowd)
