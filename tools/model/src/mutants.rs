@@ -231,7 +231,7 @@ impl Mutant {
 
     /// Searches for the mistake, on one CPU.
     pub fn explore(self) -> Exploration {
-        match self.subject.clone() {
+        match self.subject {
             Subject::Line {
                 ops,
                 level,
