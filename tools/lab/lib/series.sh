@@ -116,9 +116,9 @@ series_patch() (
 # series_selftests PATCH: builds the selftests that the patch changes
 series_selftests() {
 	local dir
-	series_files "$1" | sed -nE 's,^(tools/testing/selftests/.*)/[^/]+$,\1,p' | sort -u | while read -r -u 5 dir; do
-		in_tree "$TREE" make -C "/build/series/source/$dir" OUTPUT=/build/series/selftests LDFLAGS=-static 2>&1 || return
-	done 5<&0
+	series_files "$1" | sed -nE 's,^(tools/testing/selftests/.*)/[^/]+$,\1,p' | sort -u | while read -r dir; do
+		in_tree "$TREE" make -C "/build/series/source/$dir" OUTPUT=/build/series/selftests LDFLAGS=-static </dev/null 2>&1 || return
+	done
 }
 
 # series_rust PATCH: checks the format of the files in Rust, and compiles what the patch can break
@@ -129,7 +129,7 @@ series_rust() (
 	if ((${#files[@]})); then
 		in_tree "$TREE" env -C /build/series/source rustfmt --check --config-path .rustfmt.toml "${files[@]}" || return
 	fi
-	series_rust_config >/dev/null 2>&1 || return
+	series_rust_config >/dev/null || return
 	for file in "${files[@]}"; do
 		[[ $file != samples/* ]] || objects+=("${file%.rs}.o")
 	done
