@@ -143,7 +143,7 @@ pub(crate) struct Region {
 }
 
 // There may be 262,144 of them.
-#[cfg(not(any(CONFIG_LOCKDEP, CONFIG_PREEMPT_RT)))]
+#[cfg(not(CONFIG_LOCKDEP))]
 const _: () = assert!(size_of::<Region>() <= 64);
 
 impl_has_callbacks!(Region {

@@ -559,6 +559,25 @@ impl Context {
         target.set_type(level, automask)
     }
 
+    /// Signals what callbacks owe for `lines` of this context, on behalf of unmaskfds and ackfds that were signalled
+    /// before, and waits for callbacks that have taken it already.
+    ///
+    /// # Context
+    ///
+    /// Process context, but not that of a notifier.
+    pub(crate) fn settle<'a>(&self, lines: impl Iterator<Item = Pin<&'a Line>>) {
+        let mut last = None;
+        for (line, index) in lines.zip(0..) {
+            line.settle_owed();
+            last = Some(line);
+            pause_after(index);
+        }
+        // All lines have the same domain of readers.
+        if let Some(line) = last {
+            line.notifiers().synchronize();
+        }
+    }
+
     /// Saves `line`, as [`Line::save`] does, and waits for other calls that do so. Process context.
     pub(crate) fn save(&self, line: Pin<&Line>) -> SavedLine {
         let _saving = self.saving.lock();
@@ -626,8 +645,8 @@ impl Context {
         self.moderated.load(Relaxed)
     }
 
-    /// Deassigns everything and waits until nothing is in flight. There must be no other user.
-    /// Process context.
+    /// Deassigns everything, delivers what was rung before, and waits until nothing is in flight. There must
+    /// be no other user. Process context.
     pub(crate) fn shut_down(self: &Arc<Self>) {
         let mut assignments = self.assignments.lock();
         let irqfds = core::mem::replace(&mut assignments.irqfds, RBTree::new());
@@ -636,11 +655,21 @@ impl Context {
         // EFD_SEMAPHORE eventfd stays in its counter.
         drop(irqfds);
         self.bus.retire();
-        for line in self.lines.iter() {
-            line.shut_down();
+        if self.nr_moderated() != 0 {
+            for (line, index) in self.lines.iter().zip(0..) {
+                line.moderate(Limits::NONE);
+                pause_after(index);
+            }
         }
-        self.batch.flush();
+        // A message that was rung is still delivered: by a callback, or else by this thread.
         retire_all(self.lines.iter());
+        self.batch.flush();
+        for (line, index) in self.lines.iter().zip(0..) {
+            line.shut_down();
+            pause_after(index);
+        }
+        // A line may have left something to the worker, which this thread has done then.
+        self.batch.flush();
         Run::<WorkItem>::sync(pinned(self));
     }
 }

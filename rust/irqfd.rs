@@ -166,6 +166,10 @@ impl Context {
         let resample = resamplefd
             .map(|fd| resample_node(target.notifiers(), fd, id))
             .transpose()?;
+        if matches!(purpose, Purpose::Reply(_)) {
+            // DOORBELL_SAVE waits for the callbacks that have taken what a reply owes.
+            target.notifiers().prepare(user_alloc_flags())?;
+        }
 
         let mut assignments = self.assignments.lock();
         if let Some(other) = assignments.irqfds.get(&id) {

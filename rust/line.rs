@@ -15,7 +15,6 @@ mod trace;
 pub(crate) mod waiters;
 
 use self::{
-    moderation::Limits,
     outputs::{
         Notifiers,
         Output,
@@ -48,8 +47,7 @@ use crate::{
         compat::EOPNOTSUPP,
         deferred::{
             Deferred,
-            IrqWork,
-            Run, //
+            IrqWork, //
         },
         eventfd::signal_allowed,
         handoff_lock::{
@@ -359,14 +357,12 @@ impl Line {
         added
     }
 
-    /// Drops the triggers and waits for the line's irq_work. There must be no ring any more, and the
-    /// caller has to flush the batch after this. Process context.
+    /// Sends what the callbacks have left, and drops the triggers. No thread may ring the line any more, and its
+    /// callbacks must have ended. Process context.
     pub(crate) fn shut_down(self: Pin<&Self>) {
-        if self.has_timer() {
-            self.moderate(Limits::NONE);
+        if self.lock.word() & (state::PENDING | state::OWED) != 0 {
+            self.deliver_rest();
         }
-        // A message that was rung is still delivered, unless it is part of a cycle.
-        Run::<IrqWork>::sync(self);
         drop(self.lock_triggers(Triggers::take));
     }
 }

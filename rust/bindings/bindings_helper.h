@@ -128,8 +128,14 @@ bool doorbell_memlock_charge(struct user_struct *user, unsigned long pages);
 void doorbell_memlock_uncharge(struct user_struct *user, unsigned long pages);
 bool doorbell_llist_add(struct llist_node *node, struct llist_head *head);
 struct llist_node *doorbell_llist_take(struct llist_head *head);
+
+/*
+ * The driver queues no lazy irq_work. So this flag, which changes nothing for a work that is
+ * on no list, marks one that is closed.
+ */
+enum { DOORBELL_IRQ_WORK_CLOSED = IRQ_WORK_LAZY };
 bool doorbell_irq_work_is_busy(struct irq_work *work);
-bool doorbell_irq_work_close(struct irq_work *work);
+int doorbell_irq_work_close(struct irq_work *work);
 void doorbell_fput(struct file *file);
 unsigned long doorbell_fdget(int fd);
 struct file *doorbell_fd_file(unsigned long word);
@@ -156,6 +162,9 @@ bool doorbell_put_user_u64(void *to, u64 value);
 
 #ifdef CONFIG_DOORBELL_KUNIT_TEST
 int doorbell_kunit_eventfd(unsigned int index);
+int doorbell_kunit_cpu(unsigned int index);
+bool doorbell_kunit_queue_on(struct irq_work *work, int cpu);
+bool doorbell_kunit_stay_on(int cpu);
 bool doorbell_kunit_is_shared(struct file *file);
 void doorbell_kunit_skip(const char *reason);
 bool doorbell_in_hardirq(void);

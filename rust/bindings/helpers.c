@@ -555,30 +555,32 @@ struct llist_node *doorbell_llist_take(struct llist_head *head)
 }
 
 /*
- * Returns true if @work is queued or its callback runs. If it returns false, what the
- * callback has done is visible. A work that is closed is not busy, even if
- * irq_work_queue() has set that flag again.
+ * Returns true if @work is queued. May return true while its callback runs. A work that is
+ * closed is not busy, even if irq_work_queue() has set that flag again.
  */
 bool doorbell_irq_work_is_busy(struct irq_work *work)
 {
-	return atomic_read_acquire(&work->node.a_flags) & IRQ_WORK_BUSY &&
-	       READ_ONCE(work->func);
+	int flags = atomic_read_acquire(&work->node.a_flags);
+
+	return flags & IRQ_WORK_BUSY && !(flags & DOORBELL_IRQ_WORK_CLOSED);
 }
 
 /*
- * Claims @work for ever, so that irq_work_queue() finds it queued and does nothing. Returns
- * false if @work is queued or its callback runs.
+ * Claims @work for ever, unless it is closed already: irq_work_queue() then finds it queued and
+ * does nothing. Returns the flags before, or -EBUSY if @work is queued. May return -EBUSY while
+ * its callback runs.
  */
-bool doorbell_irq_work_close(struct irq_work *work)
+int doorbell_irq_work_close(struct irq_work *work)
 {
 	int flags = atomic_read(&work->node.a_flags);
 
+	if (flags & DOORBELL_IRQ_WORK_CLOSED)
+		return flags;
 	if (flags & IRQ_WORK_CLAIMED ||
-	    !atomic_try_cmpxchg(&work->node.a_flags, &flags, flags | IRQ_WORK_PENDING))
-		return false;
-	/* For doorbell_irq_work_is_busy(). Nothing calls it any more. */
-	WRITE_ONCE(work->func, NULL);
-	return true;
+	    !atomic_try_cmpxchg(&work->node.a_flags, &flags,
+				flags | IRQ_WORK_PENDING | DOORBELL_IRQ_WORK_CLOSED))
+		return -EBUSY;
+	return flags;
 }
 
 /*
@@ -781,6 +783,62 @@ int doorbell_kunit_eventfd(unsigned int index)
 bool doorbell_kunit_is_shared(struct file *file)
 {
 	return file_count(file) > 1;
+}
+
+/* Returns the number of an online CPU, each once, or -1. */
+int doorbell_kunit_cpu(unsigned int index)
+{
+	int cpu;
+
+	for_each_online_cpu(cpu) {
+		if (!index--)
+			return cpu;
+	}
+	return -1;
+}
+
+struct doorbell_kunit_queued {
+	struct irq_work *work;
+	bool done;
+};
+
+static void doorbell_kunit_queue(void *arg)
+{
+	struct doorbell_kunit_queued *queued = arg;
+
+	irq_work_queue(queued->work);
+	/* Pairs with the acquire in doorbell_kunit_queue_on(). */
+	smp_store_release(&queued->done, true);
+}
+
+/*
+ * Queues @work on @cpu, another one that takes interrupts. Returns false if a call of this
+ * function is not over yet, or the CPU is offline. The kernel does not export
+ * irq_work_queue_on().
+ */
+bool doorbell_kunit_queue_on(struct irq_work *work, int cpu)
+{
+	static call_single_data_t csd = CSD_INIT(doorbell_kunit_queue, NULL);
+	static atomic_t busy;
+	struct doorbell_kunit_queued queued = { .work = work };
+	bool sent;
+
+	if (atomic_xchg(&busy, 1))
+		return false;
+	csd.info = &queued;
+	sent = !smp_call_function_single_async(cpu, &csd);
+	/* Pairs with the release in doorbell_kunit_queue(), which then no longer uses @queued. */
+	while (sent && !smp_load_acquire(&queued.done))
+		cpu_relax();
+	/* Pairs with the exchange above. */
+	atomic_set_release(&busy, 0);
+	return sent;
+}
+
+/* Moves the current thread to @cpu; to any CPU if it is negative. Returns false if that fails. */
+bool doorbell_kunit_stay_on(int cpu)
+{
+	return !set_cpus_allowed_ptr(current, cpu < 0 ? cpu_possible_mask : cpumask_of(cpu));
 }
 
 /* Marks the current test as skipped. The test must return. */

@@ -91,9 +91,13 @@ impl Records {
 
     /// Writes the records of the lines from `first` on.
     fn write(&self, context: &Context, first: u32) -> Result {
-        let lines = context.lines().part(first as usize, self.len);
+        let lines = || {
+            let part = context.lines().part(first as usize, self.len);
+            part.ok_or(ENXIO)
+        };
         let mut writer = self.slice().writer();
-        for (line, index) in lines.ok_or(ENXIO)?.iter().zip(0..) {
+        context.settle(lines()?.iter());
+        for (line, index) in lines()?.iter().zip(0..) {
             let usage = context.usage_of(first + index);
             writer.write(&doorbell_saved_line {
                 nr_irqfds: usage.irqfds,

@@ -47,7 +47,7 @@
 //! if let Some(port) = ports.get(3) {
 //!     Run::<IrqWork>::queue(port);
 //! }
-//! // One grace period for all, on PREEMPT_RT.
+//! // One grace period for all.
 //! retire_all(ports.iter());
 //! ```
 //!
@@ -142,125 +142,117 @@ pub(crate) unsafe trait Backend {
 /// To queue: any context but NMI.
 pub(crate) enum IrqWork {}
 
-/// On PREEMPT_RT the kernel accesses an irq_work, under RCU, even after its callback has returned.
-const LINGERS: bool = cfg!(CONFIG_PREEMPT_RT);
-
-/// An irq_work, and a flag that says that freeing it needs a grace period.
-#[repr(C)]
-pub(crate) struct RawIrqWork {
-    /// The first field, so that a pointer to it is also one to the structure.
-    work: bindings::irq_work,
-    /// It was queued, and no grace period has passed since.
-    #[cfg(CONFIG_PREEMPT_RT)]
-    used: kernel::sync::atomic::Atomic<u32>,
-}
-
-impl RawIrqWork {
-    fn new(func: unsafe extern "C" fn(*mut bindings::irq_work)) -> Self {
-        Self {
-            // The same values as `init_irq_work()` writes: all zeroes but for the function.
-            work: bindings::irq_work {
-                func: Some(func),
-                ..pin_init::zeroed()
-            },
-            #[cfg(CONFIG_PREEMPT_RT)]
-            used: kernel::sync::atomic::Atomic::new(0),
-        }
-    }
-
-    /// Records that it was queued.
-    ///
-    /// The caller must call this after queueing. A call of [`RawIrqWork::was_used`] that is too
-    /// early to see the record is followed by a `sync`, which finds the irq_work busy or done.
-    #[inline]
-    fn record_use(&self) {
-        #[cfg(CONFIG_PREEMPT_RT)]
-        // ORDERING: Pairs with the exchange in `RawIrqWork::was_used`: the irq_work was queued before.
-        self.used.store(1u32, kernel::sync::atomic::Release);
-    }
-
-    /// Returns true if it was queued since the last call.
-    fn was_used(&self) -> bool {
-        #[cfg(CONFIG_PREEMPT_RT)]
-        // ORDERING: Pairs with the store in `RawIrqWork::record_use`; the accesses of the `sync` that follows
-        // come after it.
-        return self.used.xchg(0u32, kernel::sync::atomic::Full) != 0;
-        #[cfg(not(CONFIG_PREEMPT_RT))]
-        return true;
-    }
-}
-
-// SAFETY: `irq_work_queue()` calls `func` once for each time that it claims the work. `sync` waits until the
-// work is neither pending nor busy, as `irq_work_sync()` does. If it lingers, that also waits for a grace period,
-// which `sync` leaves to `release`. `close` claims the work for ever, after which the kernel does not add it to
-// a list any more, and `sync` does not find it busy.
+// SAFETY: `irq_work_queue()` calls `func` once for each time that it claims the work. A work is claimed until its
+// callback starts. So `wait_until_started` returns after the start of each callback that was to run. The kernel calls
+// `func`, and accesses the work afterwards, with interrupts off or under RCU: a grace period that begins after that
+// start waits for both. `close` claims the work for ever, so that the kernel does not add it to a list any more.
+// If `retire_all` has closed it, that has waited as well: it borrows the owner, and so it has returned. Or another
+// callback of the owner called it, against the rules. The `drop` of the owner waits for that callback, too, before it
+// drops a field.
+//
+// The flag IRQ_WORK_BUSY is not enough. If one CPU queues the work while its callback runs on another one, both run
+// it. The end of one clears the flag, as `irq_work_single()` compares flags that are equal again, and the other one
+// still runs.
 unsafe impl Backend for IrqWork {
-    type Raw = RawIrqWork;
+    type Raw = bindings::irq_work;
     type Argument = bindings::irq_work;
 
     unsafe fn init(raw: *mut Self::Raw, func: unsafe extern "C" fn(*mut Self::Argument)) {
+        // The same values as `init_irq_work()` writes: all zeroes but for the function.
+        let work = bindings::irq_work {
+            func: Some(func),
+            ..pin_init::zeroed()
+        };
         // SAFETY: By the requirements of this function `raw` is valid for writes.
-        unsafe { raw.write(RawIrqWork::new(func)) };
+        unsafe { raw.write(work) };
     }
 
     #[inline]
     unsafe fn queue(raw: *mut Self::Raw) {
-        // SAFETY: By the requirements of this function. The work is the structure's first field.
-        unsafe {
-            bindings::irq_work_queue(raw.cast());
-            (*raw).record_use();
-        }
+        // SAFETY: By the requirements of this function.
+        unsafe { bindings::irq_work_queue(raw) };
     }
 
-    #[inline]
     unsafe fn sync(raw: *mut Self::Raw) {
-        // `irq_work_sync()` would wait for ever for one that is closed and queued again.
-        //
         // SAFETY: By the requirements of this function.
-        let is_busy = || unsafe { crate::bindings::doorbell_irq_work_is_busy(raw.cast()) };
-        wait_until(|| (!is_busy()).then_some(()));
+        unsafe { wait_until_started(raw) };
+        synchronize_rcu();
     }
 
     #[inline]
     unsafe fn is_unused(raw: *mut Self::Raw) -> bool {
-        // The first claim sets the type of the node for ever.
-        //
         // SAFETY: By the requirements of this function. The flags are an integer of the same size in C.
-        unsafe { (&raw const (*raw).work.node.__bindgen_anon_1.u_flags).read_volatile() == 0 }
+        !was_queued(unsafe { (&raw const (*raw).node.__bindgen_anon_1.u_flags).read_volatile() })
     }
 
-    #[inline]
     unsafe fn close(raw: *mut Self::Raw) {
-        // SAFETY: By the requirements of this function. It is not closed yet, so the loop ends when the
-        // callback does.
-        unsafe {
-            while !crate::bindings::doorbell_irq_work_close(raw.cast()) {
-                Self::sync(raw);
-            }
-        }
-    }
-
-    #[inline]
-    unsafe fn release(raw: *mut Self::Raw) {
         // SAFETY: By the requirements of this function.
-        if LINGERS && unsafe { (*raw).was_used() } {
+        let before = unsafe { claim_for_ever(raw) };
+        // If it was closed before, `retire_all` has waited.
+        let closed = before & crate::bindings::DOORBELL_IRQ_WORK_CLOSED != 0;
+        if !closed && was_queued(before) {
             synchronize_rcu();
         }
     }
 }
 
-/// Syncs the irq_works of all `objects`, and waits for one grace period on behalf of all.
-/// Afterwards each object can be dropped without a grace period of its own. Process context.
-pub(crate) fn retire_all<'a, T: Run<IrqWork> + 'a>(objects: impl Iterator<Item = Pin<&'a T>>) {
-    let mut used = false;
-    for object in objects {
-        // SAFETY: The field is initialised by its type invariants. `was_used` comes first, then
-        // `sync`: an irq_work that is being queued is either seen busy, or its use is recorded
-        // afterwards.
-        used |= LINGERS && unsafe { (*raw_field::<T, IrqWork>(&object)).was_used() };
-        object.sync();
+/// Waits until the callback of `work` has started, if it is to run. It may still run afterwards. If `work` is closed,
+/// returns at once. Process context.
+///
+/// # Safety
+///
+/// `work` must be initialised. The caller must not be its callback.
+unsafe fn wait_until_started(work: *mut bindings::irq_work) {
+    // SAFETY: By the requirements of this function.
+    let is_busy = || unsafe { crate::bindings::doorbell_irq_work_is_busy(work) };
+    wait_until(|| (!is_busy()).then_some(()));
+}
+
+/// Waits until the callback of `work` has started, if it is to run, and prevents it from starting again. It may still
+/// run afterwards. Returns the flags before that. Process context.
+///
+/// # Safety
+///
+/// As of [`wait_until_started`].
+#[inline]
+unsafe fn claim_for_ever(work: *mut bindings::irq_work) -> u32 {
+    loop {
+        // SAFETY: By the requirements of this function.
+        match unsafe { crate::bindings::doorbell_irq_work_close(work) } {
+            // SAFETY: As above.
+            ..0 => unsafe { wait_until_started(work) },
+            flags => return flags as u32,
+        }
     }
-    if used {
+}
+
+/// Returns true if an irq_work with these flags was ever queued: the first claim sets the type for ever.
+#[inline]
+fn was_queued(flags: u32) -> bool {
+    flags & bindings::CSD_TYPE_IRQ_WORK != 0
+}
+
+/// Waits for the irq_works of all `objects`, and prevents them from running again. Waits for one grace period on
+/// behalf of all. Afterwards each object can be dropped without a grace period of its own.
+///
+/// The caller must not queue them any more. An irq_work that was never queued is not closed, and would run.
+///
+/// # Context
+///
+/// Process context, and not that of a callback of the objects.
+pub(crate) fn retire_all<'a, T: Run<IrqWork> + 'a>(objects: impl Iterator<Item = Pin<&'a T>>) {
+    let mut may_run = false;
+    for object in objects {
+        let work = raw_field::<T, IrqWork>(&object);
+        // SAFETY: The field is initialised by its type invariants.
+        unsafe {
+            if !IrqWork::is_unused(work) {
+                claim_for_ever(work);
+                may_run = true;
+            }
+        }
+    }
+    if may_run {
         synchronize_rcu();
     }
 }
@@ -348,7 +340,7 @@ pub(crate) trait Run<B: Backend>: HasCallback<Deferred<Self, B>> + Sync {
     }
 
     /// Waits until [`Run::run`] is not running. A work item that has not started is cancelled; an
-    /// irq_work that has not started is waited for.
+    /// irq_work that has not started is waited for. For an irq_work this also waits for a grace period of RCU.
     ///
     /// # Context
     ///

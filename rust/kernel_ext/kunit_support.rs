@@ -9,12 +9,21 @@
 // No examples: only tests use this.
 
 use super::{
+    deferred::{
+        raw_field,
+        IrqWork,
+        Run, //
+    },
     eventfd::EventFdFile,
     wait::wait_until,
     wait_queue::WaitQueue, //
 };
 use crate::bindings;
-use core::ptr::NonNull;
+use core::{
+    marker::PhantomData,
+    pin::Pin,
+    ptr::NonNull, //
+};
 use kernel::{
     bindings as kbindings,
     prelude::*,
@@ -214,6 +223,59 @@ impl OwnedWaitQueue {
         // SAFETY: The pointer is not null. The queue is pinned, because only an initialiser creates it, and
         // it lives longer than the call of `f`; no test keeps a copy.
         f(unsafe { &WaitQueue::from_raw(NonNull::new_unchecked(self.queue.get())) })
+    }
+}
+
+/// A CPU that is online. No test takes one offline.
+#[derive(Clone, Copy)]
+pub(crate) struct TestCpu(i32);
+
+impl TestCpu {
+    /// Returns two CPUs. If there is one only, marks the current test as skipped.
+    pub(crate) fn two() -> Option<(Self, Self)> {
+        // SAFETY: No requirements.
+        let (one, other) = unsafe {
+            (
+                bindings::doorbell_kunit_cpu(0),
+                bindings::doorbell_kunit_cpu(1),
+            )
+        };
+        if other < 0 {
+            skip(c"needs two CPUs");
+            return None;
+        }
+        Some((Self(one), Self(other)))
+    }
+
+    /// Moves the current thread to this CPU, until the drop of the returned object. Process context.
+    ///
+    /// # Errors
+    ///
+    /// ENXIO: the CPU is offline.
+    pub(crate) fn stay(self) -> Result<Stay> {
+        // SAFETY: It is a CPU.
+        if unsafe { bindings::doorbell_kunit_stay_on(self.0) } {
+            Ok(Stay(PhantomData))
+        } else {
+            Err(ENXIO)
+        }
+    }
+
+    /// Queues the irq_work of `object` on this CPU, which must be another one and take interrupts. Returns false if
+    /// that fails. Any context but NMI.
+    pub(crate) fn queue<T: Run<IrqWork>>(self, object: Pin<&T>) -> bool {
+        // SAFETY: It is a CPU. For the irq_work, as in `Run::queue`: it is queued when this returns.
+        unsafe { bindings::doorbell_kunit_queue_on(raw_field::<T, IrqWork>(&object), self.0) }
+    }
+}
+
+/// Proof that the current thread stays on a CPU.
+pub(crate) struct Stay(PhantomData<*mut ()>);
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        // SAFETY: No requirements.
+        unsafe { bindings::doorbell_kunit_stay_on(-1) };
     }
 }
 

@@ -24,7 +24,7 @@
 //! for list in &lists {
 //!     list.push(list.node(7, GFP_KERNEL)?);
 //! }
-//! lists[0].as_reader(|| lists[1].for_each(|number| pr_info!("{number}\n")));
+//! lists[0].as_reader(|_| lists[1].for_each(|number| pr_info!("{number}\n")));
 //! lists[0].synchronize();
 //! ```
 
@@ -116,8 +116,8 @@ impl ReadDomain {
         Ok(())
     }
 
-    /// Begins a read, or returns [`None`] if there never was an object. The reader may sleep. Any context
-    /// but NMI.
+    /// Begins a read, or returns [`None`] if the domain was not prepared yet, so that there is no object. The
+    /// reader may sleep. Any context but NMI.
     ///
     /// An object that the reader reaches after this is not freed before the returned guard is
     /// dropped. That holds if a writer frees the object only after making it unreachable and then

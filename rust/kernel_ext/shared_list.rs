@@ -82,6 +82,16 @@ impl<T: Send + Sync> SharedList<T> {
         }
     }
 
+    /// Makes [`SharedList::synchronize`] wait for the readers that start after this, even if no list of the domain
+    /// ever has an item. Process context.
+    ///
+    /// # Errors
+    ///
+    /// ENOMEM.
+    pub(crate) fn prepare(&self, flags: kernel::alloc::Flags) -> Result {
+        self.domain.prepare(flags)
+    }
+
     /// Allocates a node for `item`. Without it no reader would reach the items of this domain. Process
     /// context.
     pub(crate) fn node(&self, item: T, flags: kernel::alloc::Flags) -> Result<KBox<Node<T>>> {
@@ -121,16 +131,17 @@ impl<T: Send + Sync> SharedList<T> {
         }
     }
 
-    /// Calls `f` as a reader of the domain, for which [`SharedList::synchronize`] waits.
+    /// Calls `f` as a reader of the domain, for which [`SharedList::synchronize`] waits. `f` is called with false
+    /// if the domain was not prepared yet: then nothing waits for it.
     ///
     /// # Context
     ///
     /// As of [`SharedList::for_each`].
     #[inline]
-    pub(crate) fn as_reader<R>(&self, f: impl FnOnce() -> R) -> R {
-        // Without a guard no list of the domain has had an item.
-        let _guard = self.domain.read();
-        f()
+    pub(crate) fn as_reader<R>(&self, f: impl FnOnce(bool) -> R) -> R {
+        // Without a guard no list of the domain has had an item, and none was prepared.
+        let guard = self.domain.read();
+        f(guard.is_some())
     }
 
     /// Waits until the readers of the domain that have started before this call have ended.

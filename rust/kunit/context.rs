@@ -228,12 +228,11 @@ mod context {
         for interval in [1_000, 10_000, 100_000, 1_000_000_000] {
             let context = new_context(1)?;
             let line = context.line(0).ok_or(ENXIO)?;
-            let max_count = 0;
-            line.allocate_moderation()?;
-            line.moderate(Limits {
+            let limits = Limits {
                 interval,
-                max_count,
-            });
+                max_count: 0,
+            };
+            context.moderate(0, limits)?;
             line.ring();
             line.ring();
             context.shut_down();
@@ -250,6 +249,8 @@ mod context {
         line(0)?.ring();
         line(1)?.ring_from_wake(MAX_HOPS * HOP);
         context.shut_down();
+        assert_eq!(line(0)?.snapshot().deliveries, 0);
+        assert_eq!(line(1)?.snapshot().deliveries, 1);
         Ok(())
     }
 }

@@ -15,6 +15,7 @@ mod deferred {
         callback::impl_has_callbacks,
         compat::with_interrupts_disabled,
         deferred::{
+            retire_all,
             Deferred,
             IrqWork,
             Run,
@@ -22,7 +23,9 @@ mod deferred {
         },
         kunit_support::{
             in_hardirq,
-            Tally, //
+            skip,
+            Tally,
+            TestCpu, //
         },
         lazy_timer::{
             Expire,
@@ -33,7 +36,10 @@ mod deferred {
         prelude::*,
         sync::Arc,
         time::{
-            delay::fsleep,
+            delay::{
+                fsleep,
+                udelay, //
+            },
             Delta, //
         }, //
     };
@@ -86,6 +92,9 @@ mod deferred {
         create: bool,
         /// The work item queues the irq_work, and waits for it.
         sync: bool,
+        /// The first call of the irq_work queues it on this CPU, and ends as soon as it runs there. That second
+        /// call ends a while after `go`.
+        overlap: Option<TestCpu>,
     }
 
     /// An object with callbacks of all kinds. What they use comes first: it would be dropped first.
@@ -149,6 +158,36 @@ mod deferred {
             }
         }
 
+        /// Runs the irq_work on two CPUs at a time. Does not use the node after the second call has started.
+        fn overlap(self: Pin<&Self>, other: TestCpu) {
+            let calls = self.calls.clone();
+            if calls.work.add(1) == 1 {
+                if !other.queue(self) {
+                    // The test tries again.
+                    calls.done.add(1);
+                    calls.work.add(1);
+                }
+                for _ in 0..1_000_000 {
+                    if calls.work.get() >= 2 {
+                        break;
+                    }
+                    udelay(Delta::from_micros(1));
+                }
+                return;
+            }
+            for _ in 0..50_000 {
+                if calls.go.get() != 0 {
+                    break;
+                }
+                udelay(Delta::from_micros(10));
+            }
+            for _ in 0..1000 {
+                udelay(Delta::from_micros(10));
+            }
+            calls.late.add(calls.dropped.get());
+            calls.done.add(1);
+        }
+
         fn called(&self) {
             if self.first.calls.dropped.get() != 0 {
                 self.first.calls.late.add(1);
@@ -164,7 +203,9 @@ mod deferred {
             if !cfg!(CONFIG_PREEMPT_RT) && !in_hardirq() {
                 self.calls.outside.add(1);
             }
-            if calls < self.plan.repeat_irq {
+            if let Some(other) = self.plan.overlap {
+                self.overlap(other);
+            } else if calls < self.plan.repeat_irq {
                 Run::<IrqWork>::queue(self);
             }
             if self.plan.circle {
@@ -231,6 +272,67 @@ mod deferred {
             assert_eq!(calls.irq.get(), round);
         }
         assert_eq!(calls.outside.get(), 0);
+        Ok(())
+    }
+
+    /// Runs the irq_work of a node on two CPUs at a time. After the first call has ended, calls `end`, which must wait
+    /// for the second one. `end` returns true if that one had ended when it had waited.
+    fn waits_for_second_call(end: impl Fn(Pin<KBox<Node>>, &Calls) -> bool) -> Result<bool> {
+        let Some((here, other)) = TestCpu::two() else {
+            return Ok(true);
+        };
+        for _ in 0..10 {
+            let (node, calls) = Node::new(Plan {
+                overlap: Some(other),
+                ..Plan::default()
+            })?;
+            let stay = here.stay()?;
+            Run::<IrqWork>::queue(node.as_ref());
+            calls.work.wait_for(2);
+            let runs = calls.done.get() == 0;
+            calls.go.add(1);
+            let waited = end(node, &calls);
+            drop(stay);
+            calls.done.wait_for(1);
+            if !waited || calls.late.get() != 0 {
+                return Ok(false);
+            }
+            if runs {
+                return Ok(true);
+            }
+        }
+        skip(c"the second call has always ended before it was waited for");
+        Ok(true)
+    }
+
+    #[test]
+    fn drop_waits_for_both_calls_of_an_irq_work() -> Result {
+        assert!(waits_for_second_call(|node, calls| {
+            drop(node);
+            calls.done.get() == 1
+        })?);
+        Ok(())
+    }
+
+    #[test]
+    fn sync_waits_for_both_calls_of_an_irq_work() -> Result {
+        assert!(waits_for_second_call(|node, calls| {
+            Run::<IrqWork>::sync(node.as_ref());
+            calls.done.get() == 1
+        })?);
+        Ok(())
+    }
+
+    #[test]
+    fn retire_all_waits_for_both_calls_of_an_irq_work() -> Result {
+        assert!(waits_for_second_call(|node, calls| {
+            retire_all(core::iter::once(node.as_ref()));
+            let waited = calls.done.get() == 1;
+            // It does not run any more.
+            Run::<IrqWork>::queue(node.as_ref());
+            Run::<IrqWork>::sync(node.as_ref());
+            waited && calls.work.get() == 2
+        })?);
         Ok(())
     }
 

@@ -171,7 +171,13 @@ impl Line {
     }
 
     /// Does what [`Line::take_message`] does, and takes the signals that a callback owes.
-    fn take_all(&self) -> (Option<(LineGuard<'_>, Provenance)>, Option<Owed>) {
+    ///
+    /// Takes none if the callback is no reader: none was owed when it began, and a signal that is owed since then
+    /// has queued the next callback. [`Line::settle_listeners`] waits for that one.
+    fn take_all(&self, is_reader: bool) -> (Option<(LineGuard<'_>, Provenance)>, Option<Owed>) {
+        if !is_reader {
+            return (self.take_message(), None);
+        }
         let ((action, owed), guard) = self.lock.update(state::PENDING, state::take_all);
         match (action, guard) {
             (Action::Deliver(provenance), Some(guard)) => (Some((guard, provenance)), owed),
@@ -207,16 +213,17 @@ impl Line {
     /// once, or if the irq_work owes signals. [`Line::settle_listeners`] waits for it.
     #[cold]
     fn run_word(self: Pin<&Self>) {
-        self.notifiers().as_reader(|| self.run_word_as_reader());
+        self.notifiers()
+            .as_reader(|is_reader| self.run_word_as(is_reader));
     }
 
-    fn run_word_as_reader(self: Pin<&Self>) {
+    fn run_word_as(self: Pin<&Self>, is_reader: bool) {
         let (message, owed) =
             if self.owes() && self.notifiers().more_than(MAX_NOTIFIED_IN_INTERRUPT) {
                 self.queue_deferred();
                 (self.take_message(), None)
             } else {
-                self.take_all()
+                self.take_all(is_reader)
             };
         let nothing = message.is_none() && owed.is_none();
         if let Some((mut guard, provenance)) = message {
@@ -230,6 +237,20 @@ impl Line {
             // A ring that must not sleep has left a message to the owner: lend it this priority.
             self.lock.wait();
         }
+    }
+
+    /// Does what the callbacks have left to do, after they have ended. No thread may ring the line any more, so that
+    /// this ends. Process context.
+    pub(super) fn deliver_rest(self: Pin<&Self>) {
+        self.settle_owed();
+        let guard = match self.lock.unpark() {
+            Some(mut guard) => {
+                guard.signal_rest();
+                guard
+            }
+            None => self.claim(),
+        };
+        self.deliver_at(guard, None, 0, Place::Worker);
     }
 
     /// Finishes a delivery that an interrupt has parked. Returns false if there is none.
@@ -268,15 +289,16 @@ impl RunInBatch for Line {
         if self.finish(Place::Worker) && !self.owes() {
             return;
         }
-        self.notifiers().as_reader(|| self.run_all());
+        self.notifiers()
+            .as_reader(|is_reader| self.run_all(is_reader));
     }
 }
 
 impl Line {
     /// Delivers a message and sends the signals that a callback owes. [`Line::settle_listeners`] waits for it.
     /// Process context.
-    fn run_all(self: Pin<&Self>) {
-        let (message, owed) = self.take_all();
+    fn run_all(self: Pin<&Self>, is_reader: bool) {
+        let (message, owed) = self.take_all(is_reader);
         if let Some((guard, provenance)) = message {
             self.lock.stats().deferred.add(1);
             // One message at a time, so that other threads of this priority can run.

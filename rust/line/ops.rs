@@ -289,8 +289,12 @@ impl Line {
 
     /// Signals what a callback owes. As a reader: [`Line::settle_listeners`] of another thread waits for it.
     /// Process context, but not that of a notifier.
-    pub(super) fn settle_owed(self: Pin<&Self>) {
-        self.notifiers().as_reader(|| {
+    pub(crate) fn settle_owed(self: Pin<&Self>) {
+        self.notifiers().as_reader(|is_reader| {
+            if !is_reader {
+                // Nothing was owed when this began.
+                return;
+            }
             let (owed, _) = self.lock.update(state::IDLE, state::take_owed);
             if let Some(owed) = owed {
                 self.settle(owed);

@@ -8,15 +8,9 @@ use super::{
     LineGuard, //
 };
 use crate::{
-    kernel_ext::{
-        compat::barrier::{
-            smp_mb,
-            Read, //
-        },
-        deferred::{
-            IrqWork,
-            Run, //
-        }, //
+    kernel_ext::compat::barrier::{
+        smp_mb,
+        Read, //
     },
     uapi::{
         doorbell_saved_line,
@@ -98,17 +92,16 @@ impl SavedLine {
 
 impl Line {
     /// Returns the state and the counters as of one moment in which no delivery is in flight. Delivers
-    /// nothing. Signals what a callback owes on behalf of unmaskfds and ackfds that were signalled before.
+    /// nothing. Signals what a callback still owes. `Context::settle` of the same thread has waited for callbacks.
     ///
     /// # Context
     ///
     /// Process context, but not that of a notifier. Claims the line for a moment, and sleeps if its owner does
     /// not release it soon. The line's callback delivers messages that arrive in that moment.
     pub(crate) fn save(self: Pin<&Self>) -> SavedLine {
-        self.settle_all();
         let guard = self.claim();
         // What it takes from a callback, it signals before another thread removes a listener.
-        self.notifiers().as_reader(|| self.record(guard))
+        self.notifiers().as_reader(|_| self.record(guard))
     }
 
     /// Returns the record of the line that `guard` owns, and releases the line. Context as of [`Line::save`].
@@ -141,13 +134,6 @@ impl Line {
             self.settle(owed);
         }
         saved
-    }
-
-    /// Signals what a callback owes, and waits for callbacks that have taken it already.
-    fn settle_all(self: Pin<&Self>) {
-        self.settle_owed();
-        Run::<IrqWork>::sync(self);
-        self.defer.wait();
     }
 
     /// Returns true if the line can be restored. Context as of [`Line::snapshot`].
