@@ -254,7 +254,7 @@ TEST_F(kernel_api, moderation)
 		EXPECT_EQ(0, call(c, TEST_MODERATE, 0));
 		settled(_metadata, c->db, 0);
 		EXPECT_EQ(0, call(c, TEST_STATE, 0));
-		EXPECT_TRUE(WAIT_FOR((signals += efd_read(c->out)) ==
+		ASSERT_TRUE(WAIT_FOR((signals += efd_read(c->out)) ==
 				     line_of(_metadata, c->db, 0).deliveries));
 	}
 }

@@ -247,7 +247,7 @@ TEST(kept_lines_are_freed_wherever_the_server_is_killed)
 		for (; j < MAX_PEERS; j++)
 			close(socks[j]);
 		start_server_with(_metadata, &server, VECTORS, MAX_PEERS, "1", keep);
-		EXPECT_TRUE(WAIT_FOR(has_irqfds(_metadata, &server, VECTORS)));
+		ASSERT_TRUE(WAIT_FOR(has_irqfds(_metadata, &server, VECTORS)));
 		EXPECT_EQ(0, lines_in_use(_metadata, &server));
 		/* The peer still has its own vectors. */
 		ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(server.db, stays.id * VECTORS));

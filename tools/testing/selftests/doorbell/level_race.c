@@ -128,6 +128,13 @@ static void *mill_about(void *arg)
 	return NULL;
 }
 
+static void log_crowd(struct __test_metadata *_metadata, const struct crowd *crowd)
+{
+	TH_LOG("acked %lu, %lu, %lu; masked %lu, lowered %lu, coalesced %llu", crowd->acked[0],
+	       crowd->acked[1], crowd->acked[2], crowd->masked, crowd->lowered,
+	       (unsigned long long)crowd->status->coalesced);
+}
+
 typedef void (*act_fn)(struct crowd *crowd, unsigned int round);
 
 /*
@@ -149,8 +156,11 @@ static void run_crowd(struct __test_metadata *_metadata, struct crowd *crowd, co
 	}
 	do {
 		usleep(1000);
-		if (turn++ % TURNS_APART == 0)
-			EXPECT_TRUE(make_all_happen(crowd));
+		if (turn++ % TURNS_APART == 0) {
+			ASSERT_TRUE(make_all_happen(crowd)) {
+				log_crowd(_metadata, crowd);
+			}
+		}
 		least = ULONG_MAX;
 		for (i = 0; i < nr; i++) {
 			if (atomic_load(&members[i].rounds) < least)
@@ -163,9 +173,7 @@ static void run_crowd(struct __test_metadata *_metadata, struct crowd *crowd, co
 	/* Otherwise the test proves nothing. */
 	EXPECT_LE(ROUNDS_MIN, least);
 	EXPECT_TRUE(all_happened(crowd)) {
-		TH_LOG("acked %lu, %lu, %lu; masked %lu, lowered %lu, coalesced %llu",
-		       crowd->acked[0], crowd->acked[1], crowd->acked[2], crowd->masked,
-		       crowd->lowered, (unsigned long long)crowd->status->coalesced);
+		log_crowd(_metadata, crowd);
 	}
 }
 

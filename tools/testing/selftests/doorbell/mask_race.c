@@ -297,6 +297,12 @@ static void *mill_about(void *arg)
 	return NULL;
 }
 
+static void log_crowd(struct __test_metadata *_metadata, const struct crowd *crowd)
+{
+	TH_LOG("rung %lu, %lu, %lu; masked %lu, unmasked %lu, cleared %lu", crowd->rung[0],
+	       crowd->rung[1], crowd->rung[2], crowd->masked, crowd->unmasked, crowd->cleared);
+}
+
 static bool all_happened(struct crowd *crowd)
 {
 	return crowd->rung[DOORBELL_RING_DELIVERED] && crowd->rung[DOORBELL_RING_COALESCED] &&
@@ -356,8 +362,11 @@ TEST_F(contest, crowd)
 	}
 	do {
 		usleep(1000);
-		if (turn++ % TURNS_APART == 0)
-			EXPECT_TRUE(make_all_happen(&crowd, &self->status[0]));
+		if (turn++ % TURNS_APART == 0) {
+			ASSERT_TRUE(make_all_happen(&crowd, &self->status[0])) {
+				log_crowd(_metadata, &crowd);
+			}
+		}
 		least = ULONG_MAX;
 		for (i = 0; i < NR_THREADS; i++) {
 			if (atomic_load(&members[i].rounds) < least)
@@ -386,8 +395,7 @@ TEST_F(contest, crowd)
 	/* Otherwise the test proves nothing. */
 	EXPECT_LE(ROUNDS_MIN, least);
 	EXPECT_TRUE(all_happened(&crowd)) {
-		TH_LOG("rung %lu, %lu, %lu; masked %lu, unmasked %lu, cleared %lu", crowd.rung[0],
-		       crowd.rung[1], crowd.rung[2], crowd.masked, crowd.unmasked, crowd.cleared);
+		log_crowd(_metadata, &crowd);
 	}
 }
 

@@ -475,6 +475,13 @@ static void *mill_about(void *arg)
 	return NULL;
 }
 
+static void log_crowd(struct __test_metadata *_metadata, const struct crowd *crowd)
+{
+	TH_LOG("rung %lu, %lu, %lu; newly masked %lu, masked already %lu, unmasked %lu",
+	       crowd->rung[0], crowd->rung[1], crowd->rung[2], crowd->newly, crowd->already,
+	       crowd->unmasked);
+}
+
 static bool all_happened(struct crowd *crowd)
 {
 	return crowd->rung[DOORBELL_RING_DELIVERED] && crowd->rung[DOORBELL_RING_COALESCED] &&
@@ -536,8 +543,11 @@ TEST_F(reasons, crowd)
 	}
 	do {
 		usleep(1000);
-		if (turn++ % TURNS_APART == 0)
-			EXPECT_TRUE(make_all_happen(&crowd));
+		if (turn++ % TURNS_APART == 0) {
+			ASSERT_TRUE(make_all_happen(&crowd)) {
+				log_crowd(_metadata, &crowd);
+			}
+		}
 		least = ULONG_MAX;
 		for (i = 0; i < ARRAY_SIZE(members); i++) {
 			if (atomic_load(&members[i].rounds) < least)
@@ -563,9 +573,7 @@ TEST_F(reasons, crowd)
 	/* Otherwise the test proves nothing. */
 	EXPECT_LE(ROUNDS_MIN, least);
 	EXPECT_TRUE(all_happened(&crowd)) {
-		TH_LOG("rung %lu, %lu, %lu; newly masked %lu, masked already %lu, unmasked %lu",
-		       crowd.rung[0], crowd.rung[1], crowd.rung[2], crowd.newly, crowd.already,
-		       crowd.unmasked);
+		log_crowd(_metadata, &crowd);
 	}
 }
 

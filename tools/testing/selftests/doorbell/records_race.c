@@ -287,11 +287,11 @@ static void race(struct __test_metadata *_metadata, struct _test_data_records_ra
 		if (turn++ % TURNS_APART || has_failed(producers, c))
 			continue;
 		if (!wait) {
-			EXPECT_TRUE(rest_begin(&c->rest, 1) && WAIT_FOR(was_refused(producers)) &&
+			ASSERT_TRUE(rest_begin(&c->rest, 1) && WAIT_FOR(was_refused(producers)) &&
 				    rest_end(&c->rest));
 		}
 		if (variant->sleeps) {
-			EXPECT_TRUE(rest_begin(&producers_rest, PRODUCERS) &&
+			ASSERT_TRUE(rest_begin(&producers_rest, PRODUCERS) &&
 				    WAIT_FOR(c->slept) && rest_end(&producers_rest));
 		}
 	} while (!has_failed(producers, c) && more_rounds(&rounds, least_made(producers)));

@@ -274,7 +274,7 @@ static void race(struct __test_metadata *_metadata, struct _test_data_summary_ra
 		usleep(1000);
 		/* A consumer finds nothing, and sleeps. */
 		if (turn++ % TURNS_APART == 0) {
-			EXPECT_TRUE(rest_begin(&producers_rest, PRODUCERS) &&
+			ASSERT_TRUE(rest_begin(&producers_rest, PRODUCERS) &&
 				    WAIT_FOR(shared->slept) && rest_end(&producers_rest));
 		}
 	} while (!shared->missed && !self->producers[0].failed && !self->producers[1].failed &&
@@ -283,12 +283,13 @@ static void race(struct __test_metadata *_metadata, struct _test_data_summary_ra
 	for (i = 0; i < PRODUCERS; i++)
 		pthread_join(self->producers[i].thread, NULL);
 	/* The consumers come to know of the last deliveries by a wake-up alone. */
-	for (i = 0; i < EACH; i++)
-		EXPECT_TRUE(WAIT_FOR(atomic_load(&shared->seen[i]) ==
+	for (i = 0; i < EACH; i++) {
+		ASSERT_TRUE(WAIT_FOR(atomic_load(&shared->seen[i]) ==
 				     atomic_load(&shared->stored[i]) || shared->missed)) {
 			TH_LOG("line %u: %lu of %lu", lines[i], shared->seen[i],
 			       shared->stored[i]);
 		}
+	}
 	atomic_store(&shared->stop, true);
 	for (i = 0; i < variant->consumers; i++)
 		pthread_join(self->consumers[i].thread, NULL);

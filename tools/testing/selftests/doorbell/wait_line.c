@@ -276,7 +276,7 @@ TEST_F(wait_line, unmaskfd)
 		ASSERT_EQ(0, efd_write(self->in, 1));
 		EXPECT_EQ(i, self->status[WAITED].deliveries);
 		ASSERT_EQ(0, efd_write(back, 1));
-		EXPECT_EQ(1, efd_wait(told));
+		ASSERT_EQ(1, efd_wait(told));
 	}
 	/* Without a message, a signal ends the mask. The next one is then delivered at once. */
 	ASSERT_EQ(0, doorbell_wait(self->db, WAITED, NO_TIMEOUT, &count));

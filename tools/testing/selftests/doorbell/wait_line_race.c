@@ -257,7 +257,7 @@ TEST_F(race, masks_itself)
 		round++;
 		ASSERT_EQ(round, status->deliveries);
 		ASSERT_EQ(0, efd_write(back, 1));
-		EXPECT_LT(0, efd_wait(told));
+		ASSERT_LT(0, efd_wait(told));
 	}
 	ASSERT_EQ(0, doorbell_set_type(self->db, 0, DOORBELL_TYPE_EDGE));
 	ASSERT_LE(0, doorbell_unmask_for(self->db, 0, DOORBELL_MASK_AUTO));
