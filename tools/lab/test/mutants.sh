@@ -139,8 +139,8 @@ limits() (
 )
 check "the limit is three times the time of a test that passed, and 10 s" limits
 
-# limited CONDITION [REACHED]: succeeds if the limit kills a process of another group of the session, with
-# STOP_IF=CONDITION, and leaves REACHED as the second argument says
+# limited CONDITION [REACHED [END STATUS]]: succeeds if the limit kills a process of another group of the session, with
+# STOP_IF=CONDITION, and leaves REACHED as the second argument says. The command ends with END, and the status is STATUS.
 cat >"$SCRATCH/limited" <<'END'
 export DOORBELL_CLOCK=$SCRATCH/clock
 LIMIT_DIR=$SCRATCH STOP_IF=$1
@@ -149,10 +149,11 @@ rm -f "$SCRATCH/child"
 . "$LAB_DIR/guest/limit"
 has_child() { [[ -s $SCRATCH/child ]]; }
 goes_on() { ! has_child || echo 9000 >"$DOORBELL_CLOCK"; false; }
-limit 5 bash -c 'set -m; sleep 600 & echo $! >"$1"; wait' _ "$SCRATCH/child"
+limit 5 bash -c 'set -m; sleep 600 & echo $! >"$1"; '"${3:-wait}" _ "$SCRATCH/child"
+status=$?
 for _ in {1..50}; do
 	! kill -0 "$(<"$SCRATCH/child")" 2>/dev/null || { sleep 0.1 && continue; }
-	[[ $REACHED == "${2:-}" ]]
+	[[ $REACHED == "${2:-}" && $status == "${4:-137}" ]]
 	exit
 done
 kill "$(<"$SCRATCH/child")"
@@ -165,6 +166,9 @@ limited() {
 }
 check "the limit of a test ends its cases, too" limited goes_on 1
 check "so does the first case that fails" limited has_child
+check "what a command leaves ends with it" limited false '' 'exit 0' 0
+check "also if the command fails" limited false '' 'exit 3' 3
+check "or is killed" limited false '' 'kill -KILL $$' 137
 
 # key_changes FILE TEST: succeeds if the hash of an entry with that test changes with the file
 key_changes() (
