@@ -170,6 +170,24 @@ check "what a command leaves ends with it" limited false '' 'exit 0' 0
 check "also if the command fails" limited false '' 'exit 3' 3
 check "or is killed" limited false '' 'kill -KILL $$' 137
 
+# tidied: succeeds if tidy() undoes what a stopped test has left in a fake /sys, and nothing else
+tidied() (
+	SYSFS=$SCRATCH/sys
+	mkdir -p "$SYSFS"/kernel/tracing/instances/{doorbell_test_7,doorbell_test_12,other}
+	mkdir -p "$SYSFS"/{devices/system/cpu/cpu{0,1,2,12},module/kunit/parameters}
+	echo 0 | tee "$SYSFS"/devices/system/cpu/cpu{1,12}/online >"$SYSFS/module/kunit/parameters/filter_glob"
+	echo 1 >"$SYSFS/devices/system/cpu/cpu2/online"
+	. "$LAB_DIR/guest/tidy"
+	tidy || return
+	[[ $(cat "$SYSFS"/devices/system/cpu/cpu*/online | tr '\n' ' ') == "1 1 1 " ]] || return
+	[[ ! -e $SYSFS/devices/system/cpu/cpu0/online ]] || return
+	[[ $(<"$SYSFS/module/kunit/parameters/filter_glob") == '*' ]] || return
+	[[ $(ls "$SYSFS/kernel/tracing/instances") == other ]] || return
+	# There may be nothing to do, and none of the facilities.
+	tidy && rm -r "$SYSFS" && tidy
+)
+check "the next mutant does not meet what a stopped test has left" tidied
+
 # key_changes FILE TEST: succeeds if the hash of an entry with that test changes with the file
 key_changes() (
 	export ARCH=amd64 FLAVOUR=amd64
