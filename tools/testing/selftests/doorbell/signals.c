@@ -248,8 +248,8 @@ static void *send_with_signal(void *arg)
 		last = now;
 		if (now % 16 == 0) {
 			/*
-			 * No message comes before this signal. It is sent after a timeout, too: nothing
-			 * else ends the wait but the storm.
+			 * No message comes before this signal. It is sent after a timeout, too, or
+			 * nothing but the storm would end the wait.
 			 */
 			(void)SPIN_FOR(sleeps(sender->tid) || atomic_load(&sender->stop));
 		} else {
