@@ -5,7 +5,7 @@
  */
 #include <sys/prctl.h>
 
-#include "doorbell_test.h"
+#include "slow_line.h"
 
 FIXTURE(relay) {
 	int kmsg;
@@ -95,40 +95,181 @@ TEST_F(relay, diamond)
  * One signal reaches many lines: interrupts deliver to some of them, the worker to the
  * rest. No machine signals all the triggers within the budget.
  */
-TEST_F(relay, wide)
+#define NR_MIDDLE	16
+#define PER_MIDDLE	32
+#define NR_LEAVES	(NR_MIDDLE * PER_MIDDLE)
+#define NR_FAN_LINES	(1 + NR_MIDDLE + NR_LEAVES)
+#define NR_TRIGGERS	32
+
+struct fan {
+	int db;
+	/* The eventfds of the irqfds. */
+	int in;
+	int middle[NR_MIDDLE];
+	int leaves[NR_LEAVES];
+	/* The triggers of each leaf. */
+	int out[NR_TRIGGERS];
+};
+
+static void wire_fan(struct __test_metadata *_metadata, struct fan *fan)
 {
-	const uint32_t nr_middle = 16, per_middle = 32, nr_lines = 1 + nr_middle * (1 + per_middle);
-	const uint32_t nr_triggers = 32;
-	int db = new_context(_metadata, nr_lines);
-	int in = new_eventfd(_metadata, 0, 0), more[nr_triggers];
-	struct doorbell_query query;
-	uint64_t deferred = 0;
 	uint32_t i, j, line;
 
-	ASSERT_EQ(0, doorbell_assign_irqfd(db, in, 0));
-	for (j = 1; j < nr_triggers; j++)
-		more[j] = new_eventfd(_metadata, 0, 0);
-	for (i = 0; i < nr_middle; i++)
-		link_lines(_metadata, db, 0, db, 1 + i);
-	for (i = 0; i < nr_middle * per_middle; i++) {
-		line = 1 + nr_middle + i;
-		link_lines(_metadata, db, 1 + i / per_middle, db, line);
-		for (j = 1; j < nr_triggers; j++)
-			ASSERT_EQ(0, doorbell_assign_trigger(db, more[j], line));
-		ASSERT_EQ(0, doorbell_assign_trigger(db, self->out, line));
+	fan->db = new_context(_metadata, NR_FAN_LINES);
+	fan->in = new_eventfd(_metadata, 0, 0);
+	ASSERT_EQ(0, doorbell_assign_irqfd(fan->db, fan->in, 0));
+	for (j = 0; j < NR_TRIGGERS; j++)
+		fan->out[j] = new_eventfd(_metadata, 0, 0);
+	for (i = 0; i < NR_MIDDLE; i++)
+		fan->middle[i] = link_lines(_metadata, fan->db, 0, fan->db, 1 + i);
+	for (i = 0; i < NR_LEAVES; i++) {
+		line = 1 + NR_MIDDLE + i;
+		fan->leaves[i] = link_lines(_metadata, fan->db, 1 + i / PER_MIDDLE, fan->db, line);
+		for (j = 0; j < NR_TRIGGERS; j++)
+			ASSERT_EQ(0, doorbell_assign_trigger(fan->db, fan->out[j], line));
 	}
-	ASSERT_EQ(0, efd_write(in, 1));
-	ASSERT_TRUE(WAIT_FOR(efd_count(self->out) == nr_middle * per_middle));
-	for (line = 0; line < nr_lines; line++) {
-		query = settled(_metadata, db, line);
+}
+
+TEST_F(relay, wide)
+{
+	struct doorbell_query query;
+	uint64_t deferred = 0;
+	struct fan fan;
+	uint32_t j, line;
+
+	wire_fan(_metadata, &fan);
+	ASSERT_EQ(0, efd_write(fan.in, 1));
+	ASSERT_TRUE(WAIT_FOR(efd_count(fan.out[NR_TRIGGERS - 1]) == NR_LEAVES));
+	for (line = 0; line < NR_FAN_LINES; line++) {
+		query = settled(_metadata, fan.db, line);
 		EXPECT_EQ(1, query.rings);
 		EXPECT_EQ(1, query.deliveries);
 		deferred += query.deferred;
 	}
 	EXPECT_LT(0, deferred);
-	EXPECT_EQ(nr_middle * per_middle, efd_read(self->out));
-	for (j = 1; j < nr_triggers; j++)
-		EXPECT_EQ(nr_middle * per_middle, efd_read(more[j]));
+	for (j = 0; j < NR_TRIGGERS; j++)
+		EXPECT_EQ(NR_LEAVES, efd_read(fan.out[j]));
+}
+
+/*
+ * The worker of this process, which has one, runs only when this thread sleeps: both are on
+ * one processor.
+ */
+static void hold_worker_back(struct __test_metadata *_metadata)
+{
+	const struct sched_param none = {};
+	cpu_set_t here;
+	pid_t tid = 0;
+
+	/* That of the previous context may end a moment after its close. */
+	ASSERT_TRUE(WAIT_FOR(workers(getpid(), &tid) == 1));
+	ASSERT_EQ(0, sched_getaffinity(0, sizeof(here), &here));
+	ASSERT_EQ(0, sched_setaffinity(tid, sizeof(here), &here));
+	ASSERT_EQ(0, sched_setscheduler(tid, SCHED_IDLE, &none));
+}
+
+/*
+ * Returns the number of leaves that were not rung: the signal of an irqfd came after the
+ * close had deassigned it, and has stayed in the eventfd.
+ */
+static uint64_t leaves_not_rung(const struct fan *fan)
+{
+	uint64_t nr = 0;
+	uint32_t i;
+
+	for (i = 0; i < NR_MIDDLE; i++)
+		nr += PER_MIDDLE * efd_count(fan->middle[i]);
+	for (i = 0; i < NR_LEAVES; i++)
+		nr += efd_count(fan->leaves[i]);
+	return nr;
+}
+
+static void close_fan(const struct fan *fan)
+{
+	uint32_t i;
+
+	close(fan->in);
+	for (i = 0; i < NR_MIDDLE; i++)
+		close(fan->middle[i]);
+	for (i = 0; i < NR_LEAVES; i++)
+		close(fan->leaves[i]);
+	for (i = 0; i < NR_TRIGGERS; i++)
+		close(fan->out[i]);
+}
+
+/*
+ * A message that was rung before the last close of its context is delivered, though it waits
+ * for the worker. When the close has returned, each trigger has its signals.
+ */
+TEST_F(relay, close_delivers_what_is_deferred)
+{
+	unsigned int round, held_back = 0, waited = 0;
+	uint64_t before, delivered;
+	struct fan fan;
+	uint32_t j;
+
+	for (round = 0; round < 8; round++) {
+		const bool hold = round % 2 == 0;
+
+		pin_to(0);
+		wire_fan(_metadata, &fan);
+		if (hold)
+			hold_worker_back(_metadata);
+		ASSERT_EQ(0, efd_write(fan.in, 1));
+		if (!hold)
+			dither(round);
+		before = efd_count(fan.out[NR_TRIGGERS - 1]);
+		ASSERT_EQ(0, close(fan.db));
+		delivered = efd_read(fan.out[0]);
+		EXPECT_EQ(NR_LEAVES, delivered + leaves_not_rung(&fan));
+		for (j = 1; j < NR_TRIGGERS; j++)
+			EXPECT_EQ(delivered, efd_read(fan.out[j]));
+		EXPECT_EQ(0, efd_count(fan.in));
+		held_back += hold;
+		waited += hold && before < delivered;
+		close_fan(&fan);
+	}
+	/* Otherwise the test proves nothing. */
+	EXPECT_LT(0, waited);
+	ksft_print_msg("messages waited at the close in %u of %u rounds\n", waited, held_back);
+}
+
+/* Many times the budget. */
+#define DELIVERY_US	1000
+
+/*
+ * An interrupt has left the rest of a delivery to the worker, and a second message has come
+ * since. The last close of the context delivers both to each trigger.
+ */
+TEST_F(relay, close_delivers_to_all_triggers)
+{
+	unsigned int round, i, short_of = 0, waited = 0;
+	struct rounds race = ROUNDS(20, 200);
+	struct slow_line slow;
+
+	pin_to(0);
+	slow_line_setup(_metadata, &slow, DELIVERY_US);
+	for (round = 0; more_rounds(&race, round) || lacks(&race, !waited); round++) {
+		int db = new_context(_metadata, 1), in = new_eventfd(_metadata, 0, 0);
+
+		for (i = 0; i < ARRAY_SIZE(slow.triggers); i++) {
+			efd_drain(slow.triggers[i]);
+			ASSERT_EQ(0, doorbell_assign_trigger(db, slow.triggers[i], 0));
+		}
+		ASSERT_EQ(0, doorbell_assign_irqfd(db, in, 0));
+		hold_worker_back(_metadata);
+		ASSERT_EQ(0, efd_write(in, 1));
+		ASSERT_LE(0, doorbell_ring(db, 0));
+		waited += !efd_count(slow.triggers[i - 1]);
+		ASSERT_EQ(0, close(db));
+		for (i = 0; i < ARRAY_SIZE(slow.triggers); i++)
+			short_of += efd_read(slow.triggers[i]) != 2;
+		close(in);
+	}
+	EXPECT_EQ(0, short_of);
+	/* Otherwise the test proves nothing. */
+	EXPECT_LT(0, waited);
+	ksft_print_msg("a delivery waited at the close in %u of %u rounds\n", waited, round);
 }
 
 FIXTURE(chain) {
