@@ -4,6 +4,8 @@
  * context, without a message lost, duplicated or spurious. Runs as a 32-bit program, too.
  * The errors are in errors_save.c.
  */
+#include <sys/epoll.h>
+
 #include "doorbell_test.h"
 
 /* Each state with the calls that lead to it: the states that the model finds. */
@@ -630,6 +632,84 @@ TEST(replies)
 			ASSERT_EQ(1, efd_drain(resample));
 		}
 	}
+}
+
+/* A thread on the second processor that signals an unmaskfd when it is told. */
+struct replier {
+	int back;
+	atomic_uint go;
+	atomic_bool stop;
+	pthread_t thread;
+};
+
+static void *reply_when_told(void *arg)
+{
+	struct replier *replier = arg;
+	unsigned int round;
+
+	pin_to(1);
+	for (round = 1;; round++) {
+		while (atomic_load(&replier->go) != round) {
+			if (atomic_load(&replier->stop))
+				return NULL;
+			sched_yield();
+		}
+		efd_write(replier->back, 1);
+	}
+}
+
+/* The most notifiers that an interrupt signals, and the epoll instances that each wakes. */
+#define NR_NOTIFIED	8
+#define NR_EPOLLS	600
+
+/*
+ * A save waits for a callback that signals the notifiers on behalf of an unmaskfd. Each signal
+ * but the first and the last takes long, and the save begins after the first one.
+ */
+TEST(reply_in_flight)
+{
+	const int db = new_context(_metadata, 1), out = new_eventfd(_metadata, 0, 0);
+	struct replier replier = { .back = new_eventfd(_metadata, 0, 0) };
+	struct epoll_event event = { .events = EPOLLIN };
+	struct doorbell_saved_line saved;
+	struct rounds race = ROUNDS(50, 5000);
+	const bool smp = sysconf(_SC_NPROCESSORS_ONLN) > 1;
+	unsigned int round, in_flight = 0;
+	int notifiers[NR_NOTIFIED], epoll, i, j;
+
+	pin_to(0);
+	ASSERT_EQ(0, set_type(db, 0, false, true));
+	ASSERT_EQ(0, doorbell_assign_trigger(db, out, 0));
+	ASSERT_EQ(0, doorbell_assign_unmaskfd(db, replier.back, 0));
+	for (i = 0; i < NR_NOTIFIED; i++) {
+		notifiers[i] = new_eventfd(_metadata, 0, 0);
+		ASSERT_EQ(0, doorbell_assign_notifier(db, notifiers[i], 0, DOORBELL_NOTIFY_UNMASK));
+	}
+	for (j = 0; j < NR_EPOLLS; j++) {
+		epoll = epoll_create1(EPOLL_CLOEXEC);
+		ASSERT_LE(0, epoll);
+		for (i = 1; i < NR_NOTIFIED - 1; i++)
+			ASSERT_EQ(0, epoll_ctl(epoll, EPOLL_CTL_ADD, notifiers[i], &event));
+	}
+	ASSERT_EQ(0, pthread_create(&replier.thread, NULL, reply_when_told, &replier));
+	/* With one processor the interrupt has always ended. */
+	for (round = 1; more_rounds(&race, round) || lacks(&race, smp && !in_flight); round++) {
+		ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 0));
+		ASSERT_EQ(1, efd_read(out));
+		atomic_store(&replier.go, round);
+		ASSERT_TRUE(SPIN_FOR(efd_poll(notifiers[0], POLLIN, 0)));
+		in_flight += !efd_poll(notifiers[NR_NOTIFIED - 1], POLLIN, 0);
+		ASSERT_EQ(0, doorbell_save_lines(db, 0, 1, &saved));
+		for (i = 0; i < NR_NOTIFIED; i++)
+			ASSERT_EQ(1, efd_read(notifiers[i]));
+		EXPECT_EQ(DOORBELL_LINE_AUTOMASK, saved.state);
+	}
+	atomic_store(&replier.stop, true);
+	pthread_join(replier.thread, NULL);
+	/* Otherwise the test proves nothing. */
+	EXPECT_TRUE(in_flight || !smp);
+	ksft_print_msg("in %u of %u rounds the callback had not ended before the save\n", in_flight,
+		       round - 1);
 }
 
 /* Rings of a masked line that come before the restore join what is restored, for each state. */
