@@ -101,11 +101,13 @@ impl Line {
     pub(crate) fn save(self: Pin<&Self>) -> SavedLine {
         let guard = self.claim();
         // What it takes from a callback, it signals before another thread removes a listener.
-        self.notifiers().as_reader(|_| self.record(guard))
+        self.notifiers()
+            .as_reader(|is_reader| self.record(guard, is_reader))
     }
 
-    /// Returns the record of the line that `guard` owns, and releases the line. Context as of [`Line::save`].
-    fn record(self: Pin<&Self>, guard: LineGuard<'_>) -> SavedLine {
+    /// Returns the record of the line that `guard` owns, and releases the line. If this is no reader, no thread
+    /// waits for it, and it leaves what is owed to a callback. Context as of [`Line::save`].
+    fn record(self: Pin<&Self>, guard: LineGuard<'_>, is_reader: bool) -> SavedLine {
         let stats = self.lock.stats();
         // ORDERING: The barrier pairs with the exchange of the word before an addition, as in `Line::rung` and
         // `Line::ack`.
@@ -115,7 +117,12 @@ impl Line {
         // What a reply since then owes is not part of the record: its signals are sent below.
         let ((word, units, owed), _) = self.lock.update_units(state::IN_PROGRESS, |word, units| {
             let (settled, owed) = state::take_owed(word);
-            (settled, units, (settled, units, owed))
+            let (new, owed) = if is_reader {
+                (settled, owed)
+            } else {
+                (word, None)
+            };
+            (new, units, (settled, units, owed))
         });
         let withdrawn = u64::from(state::is_withdrawn(word));
         let saved = SavedLine {
