@@ -77,6 +77,10 @@ run_qemu() {
 	v=$(kernel_version)
 	image=$BUILD/initramfs-$v.cpio
 	[[ $ACCEL == kvm ]] && cpu=host || cpu=$EMULATED_CPU
+	# The kernel and the C library copy and clear memory by byte if the CPU does that fast. An
+	# emulator does not: words take half of its time. Each level of page tables takes
+	# time, too. The figures of guests that count instructions are with these features.
+	[[ $ACCEL != tcg || $ARCH != amd64 ]] || cpu+=,la57=off,erms=off,fsrm=off,fzrm=off,fsrs=off,fsrc=off
 	# With five levels of page tables, KASAN of the debug kernel has given false
 	# reports early at boot.
 	[[ $FLAVOUR == debug && $cpu == max ]] && cpu=max,la57=off
