@@ -236,9 +236,10 @@ series_boot() (
 	watch_guest "$guest" 0 &
 	watch=$!
 	# TCG, since guests can hang although /dev/kvm exists. no_timer_check: see run_qemu. A busy
-	# host can hold an emulated CPU up for longer than the limit of a stall of RCU.
+	# host can hold an emulated CPU up for longer than the limit of a stall of RCU. The kernel has
+	# no ACPI, and the MP table has one CPU of each socket.
 	in_tree "$TREE" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -M q35 \
-		-nodefaults -no-user-config -display none -no-reboot -smp 2 -m 512M -kernel /build/series/rust/arch/x86/boot/bzImage \
+		-nodefaults -no-user-config -display none -no-reboot -smp 2,sockets=2 -m 512M -kernel /build/series/rust/arch/x86/boot/bzImage \
 		-initrd /build/series/initramfs.cpio -pidfile /build/series/guest/qemu.pid \
 		-append "console=ttyS0 panic=-1 no_timer_check rcupdate.rcu_cpu_stall_suppress=1" \
 		-serial file:/build/series/guest/console.log </dev/null
