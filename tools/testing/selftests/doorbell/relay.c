@@ -243,9 +243,10 @@ TEST_F(relay, close_delivers_what_is_deferred)
  */
 TEST_F(relay, close_delivers_to_all_triggers)
 {
-	unsigned int round, i, short_of = 0, waited = 0;
+	unsigned int round, i, expected, wrong = 0, waited = 0;
 	struct rounds race = ROUNDS(20, 200);
 	struct slow_line slow;
+	int ret;
 
 	pin_to(0);
 	slow_line_setup(_metadata, &slow, DELIVERY_US);
@@ -259,14 +260,17 @@ TEST_F(relay, close_delivers_to_all_triggers)
 		ASSERT_EQ(0, doorbell_assign_irqfd(db, in, 0));
 		hold_worker_back(_metadata);
 		ASSERT_EQ(0, efd_write(in, 1));
-		ASSERT_LE(0, doorbell_ring(db, 0));
+		ret = doorbell_ring(db, 0);
+		ASSERT_LE(0, ret);
+		/* The first message may be pending still: on PREEMPT_RT a thread delivers it. */
+		expected = ret == DOORBELL_RING_COALESCED ? 1 : 2;
 		waited += !efd_count(slow.triggers[i - 1]);
 		ASSERT_EQ(0, close(db));
 		for (i = 0; i < ARRAY_SIZE(slow.triggers); i++)
-			short_of += efd_read(slow.triggers[i]) != 2;
+			wrong += efd_read(slow.triggers[i]) != expected;
 		close(in);
 	}
-	EXPECT_EQ(0, short_of);
+	EXPECT_EQ(0, wrong);
 	/* Otherwise the test proves nothing. */
 	EXPECT_LT(0, waited);
 	ksft_print_msg("a delivery waited at the close in %u of %u rounds\n", waited, round);
