@@ -151,11 +151,46 @@ TEST_F(relay, wide)
 		EXPECT_EQ(NR_LEAVES, efd_read(fan.out[j]));
 }
 
+/* A thread that keeps processor 0 busy, until a deadline. */
+struct spinner {
+	pthread_t thread;
+	atomic_ullong until;
+	atomic_bool stop;
+};
+
+static void *spin(void *arg)
+{
+	struct spinner *spinner = arg;
+
+	pin_to(0);
+	while (!atomic_load(&spinner->stop)) {
+		if (doorbell_deadline(0) >= atomic_load(&spinner->until))
+			usleep(1000);
+	}
+	return NULL;
+}
+
+static void start_spinner(struct __test_metadata *_metadata, struct spinner *spinner)
+{
+	atomic_init(&spinner->until, 0);
+	atomic_init(&spinner->stop, false);
+	ASSERT_EQ(0, pthread_create(&spinner->thread, NULL, spin, spinner));
+}
+
+static void stop_spinner(struct spinner *spinner)
+{
+	atomic_store(&spinner->stop, true);
+	pthread_join(spinner->thread, NULL);
+}
+
+/* A close sleeps for a grace period of RCU. */
+#define HELD_BACK_NS	100000000
+
 /*
- * The worker of this process, which has one, runs only when this thread sleeps: both are on
- * one processor.
+ * The worker of this process, which has one, hardly runs until the deadline: another thread is
+ * busy on this processor.
  */
-static void hold_worker_back(struct __test_metadata *_metadata)
+static void hold_worker_back(struct __test_metadata *_metadata, struct spinner *spinner)
 {
 	const struct sched_param none = {};
 	cpu_set_t here;
@@ -166,6 +201,7 @@ static void hold_worker_back(struct __test_metadata *_metadata)
 	ASSERT_EQ(0, sched_getaffinity(0, sizeof(here), &here));
 	ASSERT_EQ(0, sched_setaffinity(tid, sizeof(here), &here));
 	ASSERT_EQ(0, sched_setscheduler(tid, SCHED_IDLE, &none));
+	atomic_store(&spinner->until, doorbell_deadline(HELD_BACK_NS));
 }
 
 /*
@@ -205,16 +241,18 @@ TEST_F(relay, close_delivers_what_is_deferred)
 {
 	unsigned int round, held_back = 0, waited = 0;
 	uint64_t before, delivered;
+	struct spinner spinner;
 	struct fan fan;
 	uint32_t j;
 
+	start_spinner(_metadata, &spinner);
 	for (round = 0; round < 8; round++) {
 		const bool hold = round % 2 == 0;
 
 		pin_to(0);
 		wire_fan(_metadata, &fan);
 		if (hold)
-			hold_worker_back(_metadata);
+			hold_worker_back(_metadata, &spinner);
 		ASSERT_EQ(0, efd_write(fan.in, 1));
 		if (!hold)
 			dither(round);
@@ -229,6 +267,7 @@ TEST_F(relay, close_delivers_what_is_deferred)
 		waited += hold && before < delivered;
 		close_fan(&fan);
 	}
+	stop_spinner(&spinner);
 	/* Otherwise the test proves nothing. */
 	EXPECT_LT(0, waited);
 	ksft_print_msg("messages waited at the close in %u of %u rounds\n", waited, held_back);
@@ -245,11 +284,13 @@ TEST_F(relay, close_delivers_to_all_triggers)
 {
 	unsigned int round, i, expected, wrong = 0, waited = 0;
 	struct rounds race = ROUNDS(20, 200);
+	struct spinner spinner;
 	struct slow_line slow;
 	int ret;
 
 	pin_to(0);
 	slow_line_setup(_metadata, &slow, DELIVERY_US);
+	start_spinner(_metadata, &spinner);
 	for (round = 0; more_rounds(&race, round) || lacks(&race, !waited); round++) {
 		int db = new_context(_metadata, 1), in = new_eventfd(_metadata, 0, 0);
 
@@ -258,7 +299,7 @@ TEST_F(relay, close_delivers_to_all_triggers)
 			ASSERT_EQ(0, doorbell_assign_trigger(db, slow.triggers[i], 0));
 		}
 		ASSERT_EQ(0, doorbell_assign_irqfd(db, in, 0));
-		hold_worker_back(_metadata);
+		hold_worker_back(_metadata, &spinner);
 		ASSERT_EQ(0, efd_write(in, 1));
 		ret = doorbell_ring(db, 0);
 		ASSERT_LE(0, ret);
@@ -270,6 +311,7 @@ TEST_F(relay, close_delivers_to_all_triggers)
 			wrong += efd_read(slow.triggers[i]) != expected;
 		close(in);
 	}
+	stop_spinner(&spinner);
 	EXPECT_EQ(0, wrong);
 	/* Otherwise the test proves nothing. */
 	EXPECT_LT(0, waited);

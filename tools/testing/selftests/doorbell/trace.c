@@ -173,8 +173,9 @@ TEST_F(trace, many_notifiers)
 	}
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, LEVEL_LINE));
 	ASSERT_EQ(0, efd_write(ack, 1));
-	for (i = 0; i < ARRAY_SIZE(notes); i++)
-		ASSERT_EQ(1, efd_wait(notes[i]));
+	for (i = 0; i < ARRAY_SIZE(notes) && efd_wait(notes[i]) == 1; i++)
+		;
+	ASSERT_EQ(ARRAY_SIZE(notes), i);
 	EVENTS("ring line=3 outcome=delivered hops=0",
 	       "deliver line=3 hops=0 automasked=0",
 	       "ack line=3 outcome=done",
@@ -185,8 +186,9 @@ TEST_F(trace, many_notifiers)
 	ASSERT_EQ(0, doorbell_deassign_notifier(self->db, notes[0], LEVEL_LINE));
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, LEVEL_LINE));
 	ASSERT_EQ(0, efd_write(ack, 1));
-	for (i = 1; i < ARRAY_SIZE(notes); i++)
-		ASSERT_EQ(1, efd_wait(notes[i]));
+	for (i = 1; i < ARRAY_SIZE(notes) && efd_wait(notes[i]) == 1; i++)
+		;
+	ASSERT_EQ(ARRAY_SIZE(notes), i);
 	EVENTS("ring line=3 outcome=delivered hops=0",
 	       "deliver line=3 hops=0 automasked=0",
 	       "ack line=3 outcome=done",
