@@ -3,6 +3,8 @@
  * Callbacks of the in-kernel API that call its functions.
  */
 #include "capi_callback.h"
+#include "kernel.h"
+#include "tracefs.h"
 
 FIXTURE(nested) {
 	struct capi c;
@@ -68,6 +70,84 @@ TEST_F(nested, trigger_calls)
 	EXPECT_EQ(DOORBELL_ACK_DONE, seen.calls_made[2].ret);
 	EXPECT_EQ(1, seen.calls);
 	EXPECT_EQ(DOORBELL_LINE_LEVEL, line_of(_metadata, c->db, 1).state);
+}
+
+/* A ring that the thread makes after a callback is no relay. */
+TEST_F(nested, trigger_ends)
+{
+	struct capi *c = &self->c;
+	struct tracer tracer;
+
+	plan(_metadata, c, &(struct test_plan){});
+	ASSERT_EQ(0, add_trigger(c, 0, 0));
+	tracer_start(_metadata, &tracer);
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(c->db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, call(c, TEST_RING, 2));
+	EXPECT_EVENTS(&tracer, context_of(_metadata, c->db),
+		      "ring line=0 outcome=delivered hops=0",
+		      "deliver line=0 hops=0 automasked=0",
+		      "ring line=2 outcome=delivered hops=0",
+		      "deliver line=2 hops=0 automasked=0");
+	tracer_stop(_metadata, &tracer);
+	EXPECT_EQ(1, seen_by(_metadata, c, 0).calls);
+}
+
+/* A wake-up that a trigger causes has the trigger's relays, although the eventfd's key has none. */
+TEST_F(nested, trigger_wakes)
+{
+	struct capi *c = &self->c;
+	struct tracer tracer;
+	int in = new_eventfd(_metadata, 0, 0);
+
+	ASSERT_EQ(0, doorbell_assign_irqfd(c->db, in, 0));
+	ASSERT_EQ(0, doorbell_assign_irqfd(c->db, c->out, 2));
+	plan(_metadata, c, &(struct test_plan){});
+	ASSERT_EQ(0, add_trigger(c, 0, 0));
+	tracer_start(_metadata, &tracer);
+	ASSERT_EQ(0, efd_write(in, 1));
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, c->db, 2).deliveries == 1));
+	EXPECT_EVENTS(&tracer, context_of(_metadata, c->db),
+		      "ring line=0 outcome=relayed hops=0",
+		      "relay_queued line=0",
+		      "deliver line=0 hops=0 automasked=0",
+		      "ring line=2 outcome=relayed hops=1",
+		      "relay_queued line=2",
+		      "deliver line=2 hops=1 automasked=0");
+	tracer_stop(_metadata, &tracer);
+}
+
+/*
+ * A trigger rings another line twice. The first of these rings is delivered before the
+ * callback goes on, and calls a trigger itself. The second one still has the relays of the
+ * callback that makes it.
+ */
+TEST_F(nested, trigger_goes_on)
+{
+	struct capi *c = &self->c;
+	struct tracer tracer;
+
+	if (preempt_rt())
+		SKIP(return, "PREEMPT_RT: a thread delivers, and may do so later");
+	plan(_metadata, c, &(struct test_plan){ .callback = 1 });
+	ASSERT_EQ(0, add_trigger(c, 2, 1));
+	plan(_metadata, c, &(struct test_plan){
+		.times = 1, .nr_calls = 2,
+		.calls = { { TEST_RING, 2, 0, 0 }, { TEST_RING, 2, 0, 0 } } });
+	ASSERT_EQ(0, add_trigger(c, 0, 0));
+	tracer_start(_metadata, &tracer);
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(c->db, 0));
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, c->db, 2).deliveries == 2));
+	EXPECT_EVENTS(&tracer, context_of(_metadata, c->db),
+		      "ring line=0 outcome=delivered hops=0",
+		      "deliver line=0 hops=0 automasked=0",
+		      "ring line=2 outcome=relayed hops=1",
+		      "relay_queued line=2",
+		      "deliver line=2 hops=1 automasked=0",
+		      "ring line=2 outcome=relayed hops=1",
+		      "relay_queued line=2",
+		      "deliver line=2 hops=1 automasked=0");
+	tracer_stop(_metadata, &tracer);
+	EXPECT_EQ(0, del_trigger(c, 2, 1));
 }
 
 /* A trigger rings its own line: interrupts stop delivering at their budget. */

@@ -246,7 +246,7 @@ TEST_F(relay, close_delivers_what_is_deferred)
 	uint32_t j;
 
 	start_spinner(_metadata, &spinner);
-	for (round = 0; round < 8; round++) {
+	for (round = 0; round < 20; round++) {
 		const bool hold = round % 2 == 0;
 
 		pin_to(0);

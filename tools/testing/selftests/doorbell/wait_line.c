@@ -356,6 +356,12 @@ TEST_F(wait_line, many_waiters)
 	struct blocked waiters[ARRAY_SIZE(args)];
 	unsigned int i, j;
 
+	/* Waiters that leave at their timeout leave nothing in the queue. */
+	for (i = 0; i < 3; i++) {
+		args[0] = self->arg;
+		args[0].timeout = doorbell_deadline(1000000);
+		ASSERT_EQ(-ETIMEDOUT, wait_line(self->db, &args[0]));
+	}
 	for (i = 0; i < ARRAY_SIZE(args); i++) {
 		args[i] = self->arg;
 		waiters[i] = blocked_wait(self->db, &args[i]);
