@@ -54,12 +54,18 @@ bench_instructions() {
 	fi
 }
 
-# test_instructions: prints KTAP, a test for each path
+# test_instructions: prints KTAP, a test for each path. Where the kernel places its objects differs
+# from boot to boot, and seldom moves a figure. So a path has become dearer if it is in two boots.
 test_instructions() {
-	local rc
-	count_instructions instructions /doorbell/tools/lab/guest/instructions &&
-	figures check --recorded "/doorbell/$RECORDED"
-	rc=$?
+	local rc guest
+	for guest in instructions instructions-again; do
+		rm -f "$RUN/figures"
+		count_instructions "$guest" /doorbell/tools/lab/guest/instructions &&
+		figures check --recorded "/doorbell/$RECORDED" >"$RUN/instructions.ktap"
+		rc=$?
+		((rc == 0)) && grep -q '^not ok' "$RUN/instructions.ktap" || break
+	done
+	cat "$RUN/instructions.ktap"
 	echo "# exit status $rc"
 	return $rc
 }
