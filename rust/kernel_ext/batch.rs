@@ -176,8 +176,8 @@ impl<T: RunInBatch> Batch<T> {
         // With the mutex held: while the thread starts, it and the work item may both be here, and the one that
         // ends first must not clear this for the other.
         //
-        // ORDERING: The release pairs with the loads in `BatchNode::wait`: what the objects have done is visible
-        // to a thread that finds this clear. The exchange in `Batch::take_from` orders the first store before an
+        // ORDERING: The release pairs with the load in `close`: what the objects have done is visible to a
+        // thread that finds this clear. The exchange in `Batch::take_from` orders the first store before an
         // object is idle: a thread that finds it idle also finds this set, unless the object has been run.
         self.running.store(1u32, Relaxed);
         let all = self.take_from(&mut taken, max, f);
@@ -297,23 +297,6 @@ impl<T: RunInBatch> BatchNode<T> {
     }
 }
 
-impl<T: RunInBatch> BatchNode<T> {
-    /// Waits until [`RunInBatch::run_in_batch`] has returned, if it runs. Does not wait for a call that is
-    /// only queued.
-    ///
-    /// A thread that finds the effect of such a call in fully ordered memory waits for the rest of it.
-    ///
-    /// # Context
-    ///
-    /// Process context, and not that of an object that is run.
-    pub(crate) fn wait(&self) {
-        // ORDERING: Pairs with the release in `Batch::take`.
-        if self.batch.running.load(Acquire) != 0 {
-            drop(self.batch.taken.lock());
-        }
-    }
-}
-
 // SAFETY: A closed node is not on the list, and `BatchNode::queue` does not add it any more. `close` also
 // waits for the object to be run. It may run other objects.
 unsafe impl<T: RunInBatch> CallbackField for BatchNode<T> {
@@ -326,8 +309,8 @@ unsafe impl<T: RunInBatch> CallbackField for BatchNode<T> {
 
     #[inline]
     unsafe fn close(&self) {
-        // ORDERING: Pairs with the exchange in `Batch::take_from`: if this finds the object idle, `wait` finds
-        // the batch running until the object has been run.
+        // ORDERING: Pairs with the exchange in `Batch::take_from`: if this finds the object idle, the
+        // load below finds the batch running until the object has been run.
         wait_until(|| {
             if self.queued.xchg(QUEUED, Full) != QUEUED {
                 return Some(());
@@ -342,6 +325,11 @@ unsafe impl<T: RunInBatch> CallbackField for BatchNode<T> {
             });
             None
         });
-        self.wait();
+        // The object may be running still, if it was taken from the list before.
+        //
+        // ORDERING: Pairs with the release in `Batch::take`.
+        if self.batch.running.load(Acquire) != 0 {
+            drop(self.batch.taken.lock());
+        }
     }
 }

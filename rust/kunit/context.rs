@@ -10,6 +10,7 @@ mod context {
         context::Context,
         kernel_ext::{
             compat::EOPNOTSUPP,
+            deferred::retire_all,
             poll_queue::PollQueue,
             wait_queue::Deadline, //
         },
@@ -252,5 +253,20 @@ mod context {
         assert_eq!(line(0)?.snapshot().deliveries, 0);
         assert_eq!(line(1)?.snapshot().deliveries, 1);
         Ok(())
+    }
+
+    #[test]
+    fn line_goes_while_a_message_waits() -> Result {
+        with_line(|line| {
+            line.ring_from_wake(0);
+            assert!(wait_for(|| line.snapshot().deliveries == 1));
+            retire_all(core::iter::once(line));
+            // The irq_work was used, so it is closed, and the message stays.
+            assert!(line.ring_from_wake(0) == RingOutcome::Delivered);
+            assert!(line.pending());
+            line.shut_down();
+            assert!(!line.pending());
+            assert_eq!(line.snapshot().deliveries, 2);
+        })
     }
 }

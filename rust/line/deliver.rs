@@ -173,7 +173,7 @@ impl Line {
     /// Does what [`Line::take_message`] does, and takes the signals that a callback owes.
     ///
     /// Takes none if the callback is no reader: none was owed when it began, and a signal that is owed since then
-    /// has queued the next callback. [`Line::settle_listeners`] waits for that one.
+    /// has queued the next callback. `Context::settle` waits for that one.
     fn take_all(&self, is_reader: bool) -> (Option<(LineGuard<'_>, Provenance)>, Option<Owed>) {
         if !is_reader {
             return (self.take_message(), None);
@@ -210,7 +210,7 @@ impl Line {
     }
 
     /// Does what the line's irq_work does if the line has no message, or one that was relayed more than
-    /// once, or if the irq_work owes signals. [`Line::settle_listeners`] waits for it.
+    /// once, or if the irq_work owes signals. `Context::settle` waits for it.
     #[cold]
     fn run_word(self: Pin<&Self>) {
         self.notifiers()
@@ -243,23 +243,23 @@ impl Line {
     /// this ends. Process context.
     pub(super) fn deliver_rest(self: Pin<&Self>) {
         self.settle_owed();
-        let guard = match self.lock.unpark() {
-            Some(mut guard) => {
-                guard.signal_rest();
-                guard
-            }
-            None => self.claim(),
-        };
+        let guard = self.unpark().unwrap_or_else(|| self.claim());
         self.deliver_at(guard, None, 0, Place::Worker);
+    }
+
+    /// Claims a line whose delivery an interrupt has parked, and signals the rest of its triggers.
+    fn unpark(&self) -> Option<LineGuard<'_>> {
+        let mut guard = self.lock.unpark()?;
+        self.lock.stats().deferred.add(1);
+        guard.signal_rest();
+        Some(guard)
     }
 
     /// Finishes a delivery that an interrupt has parked. Returns false if there is none.
     pub(super) fn finish(self: Pin<&Self>, place: Place) -> bool {
-        let Some(mut guard) = self.lock.unpark() else {
+        let Some(guard) = self.unpark() else {
             return false;
         };
-        self.lock.stats().deferred.add(1);
-        guard.signal_rest();
         let rounds = match place {
             Place::Worker => state::MAX_ROUNDS,
             _ => 1,
@@ -295,7 +295,7 @@ impl RunInBatch for Line {
 }
 
 impl Line {
-    /// Delivers a message and sends the signals that a callback owes. [`Line::settle_listeners`] waits for it.
+    /// Delivers a message and sends the signals that a callback owes. `Context::settle` waits for it.
     /// Process context.
     fn run_all(self: Pin<&Self>, is_reader: bool) {
         let (message, owed) = self.take_all(is_reader);
