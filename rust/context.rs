@@ -499,7 +499,7 @@ impl Context {
         if !notifiers.any(|notifier| notifier.is_output(id)) {
             return Err(ENOENT);
         }
-        target.settle_listeners();
+        self.settle(core::iter::once(target));
         let removed = notifiers.remove(|notifier| notifier.is_output(id));
         let removed = removed.ok_or(ENOENT)?;
         self.count(&assignments, line, UsageField::Notifiers, -1);
@@ -526,7 +526,7 @@ impl Context {
         let assignments = self.assignments.lock();
         let len = self.usage_of(line).notifiers as usize;
         let mut all = KVec::with_capacity(len, user_alloc_flags())?;
-        target.settle_listeners();
+        self.settle(core::iter::once(target));
         while all.len() < len {
             let Some(removed) = notifiers.remove(Notifier::is_eventfd) else {
                 break;
@@ -560,7 +560,8 @@ impl Context {
     }
 
     /// Signals what callbacks owe for `lines` of this context, on behalf of unmaskfds and ackfds that were signalled
-    /// before, and waits for callbacks that have taken it already.
+    /// before, and waits for callbacks that have taken it already. A thread that removes a resamplefd or a notifier
+    /// calls this before: an ack that came first still finds it. Callbacks that start meanwhile are not waited for.
     ///
     /// # Context
     ///

@@ -251,7 +251,7 @@ impl Context {
         let purpose = irqfd.listen().purpose;
         let left = irqfd.detach()?;
         if target.notifiers().any(|notifier| notifier.belongs_to(id)) {
-            target.settle_listeners();
+            self.settle(core::iter::once(target));
         }
         let removed = self.remove_irqfd(&mut assignments, id);
         drop(assignments);

@@ -275,19 +275,7 @@ impl Line {
         }
     }
 
-    /// Signals what a callback owes on behalf of unmaskfds and ackfds that were signalled before, and waits
-    /// for a callback that has taken it already. A thread that removes a resamplefd or a notifier calls this
-    /// before: an ack that came first still finds it. Callbacks that start meanwhile are not waited for.
-    ///
-    /// # Context
-    ///
-    /// Process context, but not that of a notifier.
-    pub(crate) fn settle_listeners(self: Pin<&Self>) {
-        self.settle_owed();
-        self.notifiers().synchronize();
-    }
-
-    /// Signals what a callback owes. As a reader: [`Line::settle_listeners`] of another thread waits for it.
+    /// Signals what a callback owes. As a reader: `Context::settle` of another thread waits for it.
     /// Process context, but not that of a notifier.
     pub(crate) fn settle_owed(self: Pin<&Self>) {
         self.notifiers().as_reader(|is_reader| {

@@ -2,7 +2,7 @@
 
 //! The model of a resamplefd that is removed from a line while an ackfd acks it.
 //!
-//! It mirrors `Context::deassign_irqfd()` of rust/irqfd.rs and `Line::settle_listeners()` of rust/line/ops.rs with
+//! It mirrors `Context::deassign_irqfd()` of rust/irqfd.rs and `Context::settle()` of rust/context.rs with
 //! the transitions of [`line`](crate::line). The owner of the context removes a resamplefd, with a mask before
 //! or without, and saves the line. Each ack has its signal, or the record says that it is due.
 
