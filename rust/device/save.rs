@@ -96,7 +96,8 @@ impl Records {
             part.ok_or(ENXIO)
         };
         let mut writer = self.slice().writer();
-        context.settle(lines()?.iter());
+        // What is owed for many lines takes long. If the task is killed, the loop below ends after its first line.
+        context.settle(lines()?.iter().take_while(|_| !fatal_signal_pending()));
         for (line, index) in lines()?.iter().zip(0..) {
             let usage = context.usage_of(first + index);
             writer.write(&doorbell_saved_line {

@@ -5,6 +5,7 @@
  * The errors are in errors_save.c.
  */
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 
 #include "doorbell_test.h"
 
@@ -632,6 +633,74 @@ TEST(replies)
 			ASSERT_EQ(1, efd_drain(resample));
 		}
 	}
+}
+
+#define NR_OWED		256
+
+/*
+ * A killed process ends its save after a line. What it has not sent yet for the other lines is
+ * still owed, and sent later. The process that has the worker is stopped meanwhile, so the save
+ * sends all.
+ */
+TEST(killed)
+{
+	static struct doorbell_saved_line saved[NR_OWED];
+	int db = new_context(_metadata, NR_OWED), backs[NR_OWED];
+	int notifiers[DOORBELL_MAX_NOTIFIERS_PER_LINE], status, i;
+	const int last = DOORBELL_MAX_NOTIFIERS_PER_LINE - 1;
+	struct timeout timeout = {};
+	uint64_t sent = NR_OWED;
+	pid_t owner, pid;
+
+	for (i = 0; i <= last; i++)
+		notifiers[i] = new_eventfd(_metadata, 0, 0);
+	for (i = 0; i < NR_OWED; i++)
+		backs[i] = new_eventfd(_metadata, 0, 0);
+	owner = fork();
+	ASSERT_LE(0, owner);
+	if (!owner) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (i = 0; i < NR_OWED; i++) {
+			if (set_type(db, i, true, false) || doorbell_assign_ackfd(db, backs[i], i))
+				_exit(1);
+		}
+		raise(SIGSTOP);
+		pause();
+	}
+	ASSERT_EQ(owner, waitpid(owner, &status, WUNTRACED));
+	ASSERT_TRUE(WIFSTOPPED(status));
+	for (i = 0; i < NR_OWED * (last + 1); i++)
+		ASSERT_EQ(0, doorbell_assign_notifier(db, notifiers[i % (last + 1)],
+						      i / (last + 1), DOORBELL_NOTIFY_ACK));
+
+	while (sent == NR_OWED && !timed_out(&timeout)) {
+		for (i = 0; i < NR_OWED; i++) {
+			ASSERT_LE(0, doorbell_set_level(db, i, 1));
+			ASSERT_LE(0, doorbell_set_level(db, i, 0));
+			ASSERT_EQ(0, efd_write(backs[i], 1));
+		}
+		ASSERT_EQ(0, efd_count(notifiers[0]));
+		pid = fork();
+		ASSERT_LE(0, pid);
+		if (!pid) {
+			doorbell_save_lines(db, 0, NR_OWED, saved);
+			_exit(0);
+		}
+		ASSERT_TRUE(SPIN_FOR(efd_count(notifiers[0]) != 0));
+		ASSERT_EQ(0, kill(pid, SIGKILL));
+		ASSERT_LE(0, wait_child(pid));
+		sent = efd_count(notifiers[0]);
+		/* The rest is still owed. */
+		ASSERT_EQ(sent, efd_drain(notifiers[last]));
+		ASSERT_EQ(0, doorbell_save_lines(db, 0, NR_OWED, saved));
+		ASSERT_EQ(NR_OWED, efd_drain(notifiers[0]));
+		ASSERT_EQ(NR_OWED - sent, efd_drain(notifiers[last]));
+	}
+	EXPECT_GT(NR_OWED, sent) {
+		TH_LOG("each save has sent all before it was killed");
+	}
+	kill(owner, SIGKILL);
+	ASSERT_LE(0, wait_child(owner));
 }
 
 /* A thread on the second processor that signals an unmaskfd when it is told. */
