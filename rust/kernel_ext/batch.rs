@@ -74,12 +74,20 @@ use kernel::{
         Arc,
         Mutex, //
     },
+    time::{
+        Delta,
+        Instant,
+        Monotonic, //
+    },
     types::Opaque, //
 };
 
 /// The maximum number of objects that one callback runs. Afterwards other batches that share the
 /// workqueue have their turn, and a thread handles signals.
 const MAX_RUN: u32 = 64;
+
+/// The time after which a callback runs no further object, as after [`MAX_RUN`] of them.
+const MAX_RUN_TIME: Delta = Delta::from_millis(2);
 
 /// A list of nodes from [`Batch::queued`].
 struct Taken(*mut kbindings::llist_node);
@@ -169,9 +177,9 @@ impl<T: RunInBatch> Batch<T> {
         owner_work::start(pinned(self))
     }
 
-    /// Removes at most `max` objects from the queue, and calls `f` with each; each can be queued
-    /// again by then. Returns false if the queue may not be empty.
-    fn take(&self, max: u32, f: impl Fn(Pin<&T>)) -> bool {
+    /// Removes at most `max` objects from the queue, and calls `f` with each, until that returns false; each can
+    /// be queued again by then. Returns false if the queue may not be empty.
+    fn take(&self, max: u32, f: impl Fn(Pin<&T>) -> bool) -> bool {
         let mut taken = self.taken.lock();
         // With the mutex held: while the thread starts, it and the work item may both be here, and the one that
         // ends first must not clear this for the other.
@@ -186,7 +194,7 @@ impl<T: RunInBatch> Batch<T> {
     }
 
     /// Does what [`Batch::take`] does, with the list that the mutex protects.
-    fn take_from(&self, taken: &mut Taken, max: u32, f: impl Fn(Pin<&T>)) -> bool {
+    fn take_from(&self, taken: &mut Taken, max: u32, f: impl Fn(Pin<&T>) -> bool) -> bool {
         for _ in 0..max {
             if taken.0.is_null() {
                 // SAFETY: By the type invariants it is a list. From here on its nodes belong to
@@ -208,7 +216,9 @@ impl<T: RunInBatch> Batch<T> {
             // ORDERING: Pairs with the exchange in `BatchNode::queue`: the object runs with what its caller has
             // written before.
             node_of(&*object).queued.xchg(IDLE, Full);
-            f(object);
+            if !f(object) {
+                break;
+            }
         }
         false
     }
@@ -221,16 +231,18 @@ impl<T: RunInBatch> Batch<T> {
     /// Process context, and not that of an object that is run.
     pub(crate) fn flush(self: &Arc<Self>) {
         Run::<OwnerWork>::sync(pinned(self));
-        self.take(u32::MAX, |_| {});
+        self.take(u32::MAX, |_| true);
     }
 }
 
 impl<T: RunInBatch> Run<OwnerWork> for Batch<T> {
     fn run(self: Pin<&Self>) {
+        let start = Instant::<Monotonic>::now();
         let all = self.coverage.record(|| {
             self.take(MAX_RUN, |object| {
                 object.run_in_batch();
                 cond_resched();
+                start.elapsed() < MAX_RUN_TIME
             })
         });
         if !all {
@@ -322,6 +334,7 @@ unsafe impl<T: RunInBatch> CallbackField for BatchNode<T> {
                     object.run_in_batch();
                     cond_resched();
                 }
+                true
             });
             None
         });

@@ -183,8 +183,9 @@ impl RawOwnerWork {
     }
 }
 
-/// The maximum idle time of the workqueue after a callback, in ns.
-const MAX_PAUSE: i64 = 10_000_000;
+/// The maximum idle time of the workqueue after a callback, in ns. The `release` of a callback can wait that long.
+/// The work exceeds its share only if a callback runs for more than a second.
+const MAX_PAUSE: i64 = 4_000_000_000;
 
 // SAFETY: `run` calls `func` once for each time that `queued` was set: in the thread or in the work
 // item. If `queue` finds it clear, it wakes the thread or queues the work item, and both read

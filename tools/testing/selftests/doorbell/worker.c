@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 
 #include "cgroup.h"
-#include "doorbell_test.h"
+#include "slow_line.h"
 
 /* The user and the group "nobody". */
 #define NOBODY_ID	65534
@@ -351,29 +351,57 @@ FIXTURE_VARIANT(orphan) {
 FIXTURE_VARIANT_ADD(orphan, owner_has_exited) { };
 FIXTURE_VARIANT_ADD(orphan, owner_runs_another_program) { .execs = true };
 
+/* Returns true if the process @pid is a kworker, and its name, which may have that of a workqueue. */
+static bool is_kworker(const char *pid, char name[64])
+{
+	char path[64];
+	ssize_t len;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%.20s/comm", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	len = read(fd, name, 63);
+	close(fd);
+	name[len > 0 ? len : 0] = '\0';
+	return !strncmp(name, "kworker/", strlen("kworker/"));
+}
+
 /* Returns true if a kernel thread runs work of the module's workqueue, or did last. */
 static bool has_kworker(void)
 {
 	struct dirent *entry;
-	char path[64], name[64];
 	bool found = false;
+	char name[64];
 	DIR *dir = opendir("/proc");
-	ssize_t len;
-	int fd;
 
-	while (dir && !found && (entry = readdir(dir))) {
-		snprintf(path, sizeof(path), "/proc/%.20s/comm", entry->d_name);
-		fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (fd < 0)
-			continue;
-		len = read(fd, name, sizeof(name) - 1);
-		close(fd);
-		name[len > 0 ? len : 0] = '\0';
-		found = !strncmp(name, "kworker/", strlen("kworker/")) && strstr(name, "doorbell");
-	}
+	while (dir && !found && (entry = readdir(dir)))
+		found = is_kworker(entry->d_name, name) && strstr(name, "doorbell");
 	if (dir)
 		closedir(dir);
 	return found;
+}
+
+/* Returns the CPU time of all kworkers, in ns. */
+static uint64_t kworkers_have_run(void)
+{
+	struct timespec now;
+	struct dirent *entry;
+	char name[64];
+	uint64_t sum = 0;
+	clockid_t clock;
+	DIR *dir = opendir("/proc");
+
+	while (dir && (entry = readdir(dir))) {
+		if (is_kworker(entry->d_name, name) &&
+		    !clock_getcpuclockid(atoi(entry->d_name), &clock) &&
+		    !clock_gettime(clock, &now))
+			sum += now.tv_sec * 1000000000ULL + now.tv_nsec;
+	}
+	if (dir)
+		closedir(dir);
+	return sum;
 }
 
 /* The worker's process has ended: deferred messages are still delivered. */
@@ -421,6 +449,44 @@ TEST_F(orphan, delivers)
 	close(hold[1]);
 	if (variant->execs)
 		wait_child(pid);
+}
+
+/* The time of a delivery, which is far above the time after which a work item ends. */
+#define SLOW_US		20000
+
+/*
+ * The lines of a cycle, whose process has ended, get a fifth of a CPU, however long a delivery
+ * takes.
+ */
+TEST(orphans_get_a_fifth)
+{
+	int b = new_context(_metadata, 1), back = new_eventfd(_metadata, 0, 0);
+	uint64_t deliveries, start, took, ran;
+	struct slow_line slow;
+	pid_t pid;
+
+	slow_line_setup(_metadata, &slow, SLOW_US);
+	ASSERT_EQ(0, doorbell_assign_trigger(b, back, 0));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		_exit(doorbell_assign_irqfd(b, slow.triggers[0], 0) ||
+		      doorbell_assign_irqfd(slow.db, back, 0));
+	ASSERT_EQ(0, wait_child(pid));
+
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(slow.db, 0));
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, b, 0).deferred > 3));
+	start = clock_us(CLOCK_MONOTONIC);
+	ran = kworkers_have_run();
+	deliveries = slow_line_deliveries(&slow);
+	ASSERT_TRUE(WAIT_FOR(slow_line_deliveries(&slow) >= deliveries + 10));
+	ran = (kworkers_have_run() - ran) / 1000;
+	took = clock_us(CLOCK_MONOTONIC) - start;
+	ksft_print_msg("%llu us of %llu us\n", (unsigned long long)ran,
+		       (unsigned long long)took);
+	EXPECT_LT(SLOW_US, ran);
+	/* The rest is the time of other work, and one delivery that had begun. */
+	EXPECT_GT(took, 4 * ran);
 }
 
 TEST_HARNESS_MAIN
