@@ -154,7 +154,7 @@ pub(crate) fn hops_of_key(mask: u32) -> u32 {
 
 /// The maximum number of notifiers and resamplefds that the irq_work signals. If a line has more, the
 /// worker signals them.
-const MAX_NOTIFIED_IN_INTERRUPT: usize = 8;
+const MAX_NOTIFIED_IN_INTERRUPT: u32 = 8;
 
 /// The outcome of a ring.
 #[derive(Clone, Copy, PartialEq, Eq)]

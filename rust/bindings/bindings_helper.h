@@ -120,6 +120,7 @@ void doorbell_call(struct doorbell_callback *callback, u32 depth, u32 event);
 void doorbell_fresh(void);
 void doorbell_rested(void);
 bool doorbell_within_budget(u32 signals);
+void doorbell_charge(u32 signals);
 void doorbell_cond_resched(void);
 bool doorbell_fatal_signal_pending(void);
 struct user_struct *doorbell_memlock_user(void);

@@ -480,6 +480,12 @@ bool doorbell_within_budget(u32 signals)
 	return true;
 }
 
+/* As above. Never fails: the next call of the function above sees the charge. */
+void doorbell_charge(u32 signals)
+{
+	raw_cpu_add(doorbell_cpu.signals, signals);
+}
+
 /*
  * Calls another module. On PREEMPT_RT other threads may run on this CPU meanwhile and
  * change its state. Then the previous state must not be restored.

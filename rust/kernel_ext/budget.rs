@@ -47,6 +47,16 @@ pub(crate) fn within_budget(signals: u32) -> bool {
     unsafe { bindings::doorbell_within_budget(signals) }
 }
 
+/// Charges `signals` to the budget of this CPU, after a call of [`within_budget`]. The next call sees them.
+///
+/// # Context
+///
+/// As of [`within_budget`].
+pub(crate) fn charge(signals: u32) {
+    // SAFETY: No requirements.
+    unsafe { bindings::doorbell_charge(signals) }
+}
+
 /// Returns the number of relays that led to the trigger's callback that runs on this CPU. Returns
 /// zero outside of such a callback. Any context.
 #[inline]

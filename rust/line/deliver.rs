@@ -18,6 +18,7 @@ use crate::{
     kernel_ext::{
         batch::RunInBatch,
         budget::{
+            charge,
             fresh,
             within_budget, //
         },
@@ -218,19 +219,25 @@ impl Line {
     }
 
     fn run_word_as(self: Pin<&Self>, is_reader: bool) {
-        let (message, owed) =
-            if self.owes() && self.notifiers().more_than(MAX_NOTIFIED_IN_INTERRUPT) {
-                self.queue_deferred();
-                (self.take_message(), None)
-            } else {
-                self.take_all(is_reader)
-            };
+        let listeners = if self.owes() {
+            self.notifiers().len()
+        } else {
+            0
+        };
+        let (message, owed) = if listeners > MAX_NOTIFIED_IN_INTERRUPT {
+            self.queue_deferred();
+            (self.take_message(), None)
+        } else {
+            self.take_all(is_reader)
+        };
         let nothing = message.is_none() && owed.is_none();
         if let Some((mut guard, provenance)) = message {
             self.take_units(&mut guard);
             self.deliver_in_interrupt(guard, provenance);
         }
         if let Some(owed) = owed {
+            // An ack and an unmask signal each of them once.
+            charge(2 * listeners);
             self.settle(owed);
         }
         if nothing && cfg!(CONFIG_PREEMPT_RT) {

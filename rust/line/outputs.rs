@@ -421,11 +421,11 @@ impl Notifiers {
         });
     }
 
-    /// Returns true if there are more than `max` notifiers and resamplefds. Any context but NMI.
-    pub(crate) fn more_than(&self, max: usize) -> bool {
+    /// Returns the number of notifiers and resamplefds. Any context but NMI.
+    pub(crate) fn len(&self) -> u32 {
         let mut len = 0;
         self.for_each(|_| len += 1);
-        len > max
+        len
     }
 
     /// Enables the resamplefd of the irqfd `id`, which listens now. Any context but NMI.

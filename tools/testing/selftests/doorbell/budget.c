@@ -3,6 +3,7 @@
  * Interrupts do a bounded amount of work for one ring of a task; a worker does the rest.
  * Wirings without cycles never reach that bound. Cycles and chains are in relay.c.
  */
+#include <sys/prctl.h>
 #include <sys/resource.h>
 
 #include "slow_line.h"
@@ -293,6 +294,71 @@ TEST_F(capture, other_processors_go_on)
 	ksft_print_msg("a thread did not run for %u deliveries at most\n", most);
 	EXPECT_GT(MOST_IN_A_ROW, most);
 	EXPECT_LT(0, line_of(_metadata, slow->db, 0).deferred);
+}
+
+#define NR_REPLIES	16
+/* The most notifiers that an interrupt signals for an ackfd. The last one is the next ackfd. */
+#define NR_NOTIFIED	8
+#define NR_EPOLLS	200
+
+/*
+ * The signals for an ackfd count: a chain of ackfds is deferred soon if each has slow
+ * notifiers. The process that has the worker is stopped, so what is deferred is not sent yet.
+ */
+TEST_F(budget, replies_are_charged)
+{
+	int db = new_context(_metadata, NR_REPLIES), backs[NR_REPLIES + 1], slow[NR_NOTIFIED - 1];
+	struct epoll_event event = { .events = EPOLLIN };
+	int epoll, status;
+	uint64_t signalled;
+	unsigned int i, j;
+	pid_t owner;
+
+	for (j = 0; j < NR_NOTIFIED - 1; j++)
+		slow[j] = new_eventfd(_metadata, 0, 0);
+	for (i = 0; i < NR_EPOLLS; i++) {
+		epoll = epoll_create1(EPOLL_CLOEXEC);
+		ASSERT_LE(0, epoll);
+		for (j = 0; j < NR_NOTIFIED - 1; j++)
+			ASSERT_EQ(0, epoll_ctl(epoll, EPOLL_CTL_ADD, slow[j], &event));
+	}
+	for (i = 0; i <= NR_REPLIES; i++)
+		backs[i] = new_eventfd(_metadata, 0, 0);
+	owner = fork();
+	ASSERT_LE(0, owner);
+	if (!owner) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (i = 0; i < NR_REPLIES; i++) {
+			if (doorbell_set_type(db, i, DOORBELL_TYPE_LEVEL) ||
+			    doorbell_assign_ackfd(db, backs[i], i))
+				_exit(1);
+		}
+		raise(SIGSTOP);
+		pause();
+	}
+	ASSERT_EQ(owner, waitpid(owner, &status, WUNTRACED));
+	ASSERT_TRUE(WIFSTOPPED(status));
+	for (i = 0; i < NR_REPLIES; i++) {
+		for (j = 0; j < NR_NOTIFIED - 1; j++)
+			ASSERT_EQ(0, doorbell_assign_notifier(db, slow[j], i, DOORBELL_NOTIFY_ACK));
+		ASSERT_EQ(0, doorbell_assign_notifier(db, backs[i + 1], i, DOORBELL_NOTIFY_ACK));
+		ASSERT_LE(0, doorbell_set_level(db, i, 1));
+		ASSERT_LE(0, doorbell_set_level(db, i, 0));
+	}
+
+	ASSERT_EQ(0, efd_write(backs[0], 1));
+	ASSERT_TRUE(WAIT_FOR(efd_count(slow[0]) != 0));
+	/* Interrupts come at once. */
+	usleep(20000);
+	signalled = efd_count(slow[0]);
+	ksft_print_msg("%llu of %u lines were not deferred\n", (unsigned long long)signalled,
+		       NR_REPLIES);
+	EXPECT_GE(5, signalled);
+	ASSERT_EQ(0, kill(owner, SIGCONT));
+	EXPECT_TRUE(WAIT_FOR(efd_count(backs[NR_REPLIES]) == 1));
+	EXPECT_EQ(NR_REPLIES, efd_count(slow[0]));
+	kill(owner, SIGKILL);
+	ASSERT_LE(0, wait_child(owner));
 }
 
 TEST_HARNESS_MAIN
