@@ -122,6 +122,7 @@ void doorbell_rested(void);
 bool doorbell_within_budget(u32 signals);
 void doorbell_charge(u32 signals);
 void doorbell_cond_resched(void);
+bool doorbell_cpu_is_active(void);
 bool doorbell_fatal_signal_pending(void);
 struct user_struct *doorbell_memlock_user(void);
 void doorbell_memlock_user_put(struct user_struct *user);

@@ -516,6 +516,12 @@ void doorbell_cond_resched(void)
 	cond_resched();
 }
 
+/* The CPU may change if the caller is preemptible. */
+bool doorbell_cpu_is_active(void)
+{
+	return cpu_active(raw_smp_processor_id());
+}
+
 bool doorbell_fatal_signal_pending(void)
 {
 	return fatal_signal_pending(current);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The current task: its signals, and its time slice.
+//! The current task: its signals, its time slice, and its CPU.
 //!
 //! # Examples
 //!
@@ -29,4 +29,11 @@ pub(crate) fn cond_resched() {
 pub(crate) fn fatal_signal_pending() -> bool {
     // SAFETY: No requirements.
     unsafe { bindings::doorbell_fatal_signal_pending() }
+}
+
+/// Returns false if this CPU goes offline. If the caller is not preemptible and this returns true, the CPU's threads of
+/// the kernel are still there: the kernel waits for a grace period of RCU before it stops them. Any context.
+pub(crate) fn cpu_is_active() -> bool {
+    // SAFETY: No requirements.
+    unsafe { bindings::doorbell_cpu_is_active() }
 }

@@ -25,7 +25,8 @@ use crate::{
         deferred::{
             IrqWork,
             Run, //
-        }, //
+        },
+        task::cpu_is_active, //
     }, //
 };
 use kernel::prelude::*;
@@ -40,9 +41,13 @@ impl Line {
         }
     }
 
-    /// Queues the irq_work.
+    /// Queues the irq_work, or the worker if the thread that runs irq_works on PREEMPT_RT goes away with its CPU.
+    /// The caller must not be preemptible.
     #[inline(always)]
     pub(super) fn queue_relay(self: Pin<&Self>) {
+        if cfg!(CONFIG_PREEMPT_RT) && !cpu_is_active() {
+            return self.queue_deferred();
+        }
         self.trace_relay_queued();
         Run::<IrqWork>::queue(self);
     }
