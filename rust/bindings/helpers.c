@@ -377,15 +377,26 @@ void doorbell_preempt_enable(void)
 }
 
 /*
+ * A call of another module by @task, or by an interrupt of it, to which @depth relays have
+ * led. Rings by the callback count those relays, too. It is on the caller's stack. @older is
+ * the call that was the newest one on this CPU before.
+ */
+struct doorbell_frame {
+	struct task_struct *task;
+	struct doorbell_frame *older;
+	u32 depth;
+};
+
+/*
  * The work of this CPU in interrupt context. Interrupts have sent @signals since a task
- * last rang a line here, and may send more until @until. @task is in a callback of another
- * module, to which @depth relays have led. Rings by that callback count those relays, too.
+ * last rang a line here, and may send more until @until. @newest heads the list of calls
+ * of other modules here. If a call is preemptible, several threads have calls in the list,
+ * and these may end in any order.
  */
 struct doorbell_cpu {
 	u32 signals;
-	u32 depth;
 	u64 until;
-	struct task_struct *task;
+	struct doorbell_frame *newest;
 	/* On PREEMPT_RT: the thread that runs what is an interrupt on other kernels. */
 	struct task_struct *relayer;
 };
@@ -407,11 +418,29 @@ static DEFINE_PER_CPU(struct doorbell_cpu, doorbell_cpu);
 /* The time after the end of a budget from which on a timer renews it. */
 #define DOORBELL_BUDGET_REST_NS	(900 * NSEC_PER_USEC)
 
+static noinline u32 doorbell_depth_of_current(void)
+{
+	const struct doorbell_frame *frame;
+	u32 depth = 0;
+
+	/* The calls of other threads do not end meanwhile. */
+	preempt_disable();
+	for (frame = raw_cpu_read(doorbell_cpu.newest); frame; frame = frame->older) {
+		if (frame->task == current) {
+			depth = frame->depth;
+			break;
+		}
+	}
+	preempt_enable();
+	return depth;
+}
+
 u32 doorbell_depth(void)
 {
-	if (likely(raw_cpu_read(doorbell_cpu.task) != current))
+	/* A thread in a callback stays on its CPU. */
+	if (likely(!raw_cpu_read(doorbell_cpu.newest)))
 		return 0;
-	return raw_cpu_read(doorbell_cpu.depth);
+	return doorbell_depth_of_current();
 }
 
 void doorbell_fresh(void)
@@ -487,27 +516,27 @@ void doorbell_charge(u32 signals)
 }
 
 /*
- * Calls another module. On PREEMPT_RT other threads may run on this CPU meanwhile and
- * change its state. Then the previous state must not be restored.
+ * Calls another module. An interrupt may come at any time: it leaves the list as it was, and
+ * finds the call in it, or not yet, or not any more.
  */
 void doorbell_call(struct doorbell_callback *callback, u32 depth, u32 event)
 {
-	struct doorbell_cpu *cpu, before;
+	struct doorbell_frame frame = { .task = current, .depth = depth };
+	struct doorbell_frame **at;
 
 	migrate_disable();
-	cpu = raw_cpu_ptr(&doorbell_cpu);
-	before = *cpu;
-	cpu->depth = depth;
+	preempt_disable();
+	frame.older = raw_cpu_read(doorbell_cpu.newest);
 	barrier();
-	cpu->task = current;
+	raw_cpu_write(doorbell_cpu.newest, &frame);
+	preempt_enable();
 	callback->func(callback, event);
-	if (!IS_ENABLED(CONFIG_PREEMPT_RT)) {
-		cpu->task = before.task;
-		barrier();
-		cpu->depth = before.depth;
-	} else if (cpu->task == current) {
-		cpu->task = NULL;
-	}
+	preempt_disable();
+	at = &raw_cpu_ptr(&doorbell_cpu)->newest;
+	while (*at != &frame)
+		at = &(*at)->older;
+	WRITE_ONCE(*at, frame.older);
+	preempt_enable();
 	migrate_enable();
 }
 

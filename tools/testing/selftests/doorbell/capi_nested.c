@@ -150,6 +150,38 @@ TEST_F(nested, trigger_goes_on)
 	EXPECT_EQ(0, del_trigger(c, 2, 1));
 }
 
+/*
+ * A trigger rings another line, whose trigger is called before this one goes on, and then
+ * its own line. It is still in its own callback then, and leaves the message to itself. On
+ * PREEMPT_RT the irq_work's thread calls the other trigger.
+ */
+TEST_F(nested, trigger_rings_on_after_another_one)
+{
+	const unsigned int times = 20;
+	struct capi *c = &self->c;
+	struct test_seen seen;
+	unsigned int i;
+
+	plan(_metadata, c, &(struct test_plan){ .callback = 1 });
+	ASSERT_EQ(0, add_trigger(c, 2, 1));
+	plan(_metadata, c, &(struct test_plan){
+		.times = times, .nr_calls = 2,
+		.calls = { { TEST_RING, 2, 0, 0 }, { TEST_RING, 0, 0, 0 } } });
+	ASSERT_EQ(0, add_trigger(c, 0, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(c->db, 0));
+	ASSERT_TRUE(WAIT_FOR(settled(_metadata, c->db, 0).deliveries == times + 1));
+	for (i = 0; i < 2; i++) {
+		seen = seen_by(_metadata, c, i);
+		EXPECT_EQ(1, seen.concurrent);
+		EXPECT_EQ(0, seen.unexpected);
+	}
+	seen = seen_by(_metadata, c, 0);
+	EXPECT_EQ(times + 1, seen.calls);
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, seen.calls_made[1].ret);
+	EXPECT_EQ(0, del_trigger(c, 0, 0));
+	EXPECT_EQ(0, del_trigger(c, 2, 1));
+}
+
 /* A trigger rings its own line: interrupts stop delivering at their budget. */
 TEST_F(nested, trigger_rings_its_line)
 {
