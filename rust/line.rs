@@ -192,12 +192,24 @@ impl Acked {
 }
 
 /// Returns the origin of a transition that another module makes in the current context. Within a
-/// trigger's callback the origin is a wake-up although eventfds may be signalled: a ring by the callback
-/// is relayed, because callbacks could otherwise call each other without end.
+/// trigger's callback the origin is a wake-up although eventfds may be signalled: a ring or an unmask by the
+/// callback is relayed, because callbacks could otherwise call each other without end.
 pub(crate) fn origin_of_caller() -> Origin {
     match depth() {
         0 if signal_allowed() => Origin::Caller,
         hops => Origin::Wake(Provenance::new(hops, false)),
+    }
+}
+
+impl Origin {
+    /// Returns the place of a transition's caller. If relays have led to the transition, the place is that of
+    /// an interrupt: it renews no budget.
+    #[inline(always)]
+    fn place(self) -> Place {
+        match self {
+            Origin::Wake(provenance) if provenance.hops() != 0 => Place::Interrupt,
+            _ => Place::Caller,
+        }
     }
 }
 

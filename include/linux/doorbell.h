@@ -184,8 +184,9 @@ int doorbell_mask_for_nosync(struct doorbell_ctx *ctx, u32 line, u32 reasons);
  * Context: where eventfds may be signalled. Calls unmask notifiers.
  * Return: 1 if the line is unmasked now and a message was held, or else 0; -ENXIO if there
  * is no such line. The message has been delivered, unless another CPU is changing the line
- * at the same time: then that CPU is about to deliver it. During the interval of a moderated
- * line the result is 0, and the end of the interval delivers.
+ * at the same time: then that CPU is about to deliver it. In the callback of a trigger, an
+ * irq_work delivers the message of another line. During the interval of a moderated line
+ * the result is 0, and the end of the interval delivers.
  */
 int doorbell_unmask(struct doorbell_ctx *ctx, u32 line);
 

@@ -196,7 +196,9 @@ export! {
     fn doorbell_unmask(ctx: RawCtx, line: u32) -> c_int {
         // SAFETY: By the requirements of this function.
         let ctx = unsafe { borrow(ctx) };
-        code(ctx.line(line).map(|line| u32::from(line.unmask_nowait(Reasons::VECTOR))))
+        code(ctx.line(line).map(|line| {
+            u32::from(line.unmask_nowait(Reasons::VECTOR, line::origin_of_caller()))
+        }))
     }
 
     /// # Safety
@@ -229,7 +231,8 @@ export! {
         // SAFETY: By the requirements of this function.
         let ctx = unsafe { borrow(ctx) };
         code(checked_reasons(reasons).and_then(|reasons| {
-            Ok(u32::from(ctx.line(line)?.unmask_nowait(reasons)))
+            let line = ctx.line(line)?;
+            Ok(u32::from(line.unmask_nowait(reasons, line::origin_of_caller())))
         }))
     }
 

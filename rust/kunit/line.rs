@@ -215,6 +215,30 @@ mod line {
     }
 
     #[test]
+    fn relayed_unmask_leaves_the_message() {
+        for word in words().chain(level_words()) {
+            let (after, done) = unmask_relayed(word, VECTOR, Provenance::new(3, false));
+            let Some((unmasked, action)) = done else {
+                assert_eq!((after, word & MASKED), (word, 0));
+                continue;
+            };
+            assert_eq!(Some(unmasked), unmask_nowait(word, VECTOR).1);
+            let open = word & !(MASK | RESAMPLE);
+            if word & PENDING == 0 {
+                assert_eq!((after, action), (open, None));
+                continue;
+            }
+            // The word is that of one more ring, which is no ring of a level line.
+            assert_eq!(after, ring(open & !LEVEL, wake(3)).0 | word & LEVEL);
+            let expected = match word & IN_PROGRESS {
+                0 => release(after | IN_PROGRESS, MAX_ROUNDS, Place::Caller),
+                _ => (after, Action::Leave),
+            };
+            assert_eq!((after, action), (expected.0, Some(expected.1)));
+        }
+    }
+
+    #[test]
     fn last_reason_unmasks() {
         for word in words().chain(level_words()) {
             for (first, last) in [(0, 1), (1, 0), (2, 3), (3, 2)] {

@@ -9,6 +9,7 @@ use super::{
     state::{
         self,
         Acked,
+        Action,
         Origin,
         Owed,
         Provenance,
@@ -135,12 +136,15 @@ impl Line {
     }
 
     /// Ends `reasons` to mask the line. If there is no other one and a message is pending, returns true. The
-    /// caller delivers it, or the owner if the line has one.
+    /// caller delivers it, or the owner if the line has one. If `origin` is a wake-up, a callback delivers it.
     ///
     /// # Context
     ///
     /// Any context where eventfds may be signalled.
-    pub(crate) fn unmask_nowait(self: Pin<&Self>, reasons: Reasons) -> bool {
+    pub(crate) fn unmask_nowait(self: Pin<&Self>, reasons: Reasons, origin: Origin) -> bool {
+        if let Origin::Wake(provenance) = origin {
+            return self.unmask_relayed(reasons, provenance);
+        }
         let (unmasked, guard) = self
             .lock
             .update(reasons.masked(), |word| state::unmask_nowait(word, reasons));
@@ -151,6 +155,27 @@ impl Line {
         if let Some(guard) = guard {
             self.deliver(guard, message, 0);
         }
+        self.notifiers().notify(DOORBELL_NOTIFY_UNMASK, resample);
+        message.is_some()
+    }
+
+    /// Does what [`Line::unmask_nowait`] does in a callback of another module, to which relays have led.
+    #[cold]
+    fn unmask_relayed(self: Pin<&Self>, reasons: Reasons, provenance: Provenance) -> bool {
+        let preemption = Unpreempted::new();
+        let (unmasked, _) = self.lock.update(reasons.masked(), |word| {
+            state::unmask_relayed(word, reasons, provenance)
+        });
+        let Some((Unmasked { message, resample }, action)) = unmasked else {
+            return false;
+        };
+        self.trace_unmask(reasons, message.is_some(), resample);
+        match action {
+            Some(Action::Leave) => self.boost_owner(),
+            Some(action) => self.queue(&action, Origin::Wake(provenance).place()),
+            None => {}
+        }
+        drop(preemption);
         self.notifiers().notify(DOORBELL_NOTIFY_UNMASK, resample);
         message.is_some()
     }
@@ -212,7 +237,7 @@ impl Line {
                 Origin::Caller => 0,
                 Origin::Wake(_) => state::MAX_ROUNDS,
             };
-            self.deliver(guard, None, rounds);
+            self.deliver_at(guard, None, rounds, origin.place());
         }
         withdrawn.ok_or(EOPNOTSUPP)
     }

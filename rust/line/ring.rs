@@ -314,7 +314,7 @@ impl Line {
         match (action, guard) {
             (Action::Deliver(provenance), Some(guard)) => {
                 trace();
-                self.deliver(guard, Some(provenance), 0);
+                self.deliver_at(guard, Some(provenance), 0, origin.place());
             }
             (Action::Coalesce, _) => {
                 trace();
@@ -337,7 +337,7 @@ impl Line {
             }
             (action, _) => {
                 trace();
-                self.queue(&action, Place::Caller);
+                self.queue(&action, origin.place());
             }
         }
         RingOutcome::Delivered

@@ -336,6 +336,31 @@ pub(crate) fn unmask_nowait(state: u32, reasons: Reasons) -> (u32, Option<Unmask
     (sent(without_message(open)) | IN_PROGRESS, Some(done))
 }
 
+/// Does what [`unmask_nowait`] does in a callback of another module, to which `new` relays have led: if the line
+/// has no owner, a callback of the line delivers the message. Also returns the callback to queue;
+/// [`Action::Leave`] if the owner delivers.
+pub(crate) fn unmask_relayed(
+    state: u32,
+    reasons: Reasons,
+    new: Provenance,
+) -> (u32, Option<(Unmasked, Option<Action>)>) {
+    let (unmasked, done) = unmask_nowait(state | IN_PROGRESS, reasons);
+    let open = unmasked & !IN_PROGRESS | state & IN_PROGRESS;
+    let Some(done) = done else {
+        return (open, None);
+    };
+    if done.message.is_none() {
+        return (open, Some((done, None)));
+    }
+    let pending = with(open, provenance(state).join(new));
+    let action = if state & IN_PROGRESS != 0 {
+        Action::Leave
+    } else {
+        callback(pending, Place::Caller)
+    };
+    (pending, Some((done, Some(action))))
+}
+
 /// Returns true if the line has masked itself, and was not unmasked since.
 pub(crate) fn is_automasked(state: u32) -> bool {
     state & Reasons::AUTO.bits() != 0

@@ -24,6 +24,10 @@ pub type Step<R> = fn(u32) -> (u32, R);
 /// The same for some mask reasons.
 pub(crate) type ReasonStep<R> = fn(u32, Reasons) -> (u32, R);
 
+/// The same for an unmask in a callback, with the relays that have led to it.
+pub(crate) type RelayedUnmask =
+    fn(u32, Reasons, Provenance) -> (u32, Option<(Unmasked, Option<Action>)>);
+
 /// The functions of rust/line/state.rs, and properties of their callers. A mutant replaces some.
 #[derive(Clone, Copy)]
 pub struct Functions {
@@ -37,6 +41,7 @@ pub struct Functions {
     pub(crate) unmask: ReasonStep<Taken>,
     pub(crate) clear: Step<Taken>,
     pub(crate) unmask_nowait: ReasonStep<Option<Unmasked>>,
+    pub(crate) unmask_relayed: RelayedUnmask,
     pub(crate) raise: fn(u32, Origin) -> (u32, Option<Action>),
     pub(crate) lower: Step<Option<bool>>,
     pub(crate) ack: Step<Option<Acked>>,
@@ -97,6 +102,7 @@ pub const REAL: Functions = Functions {
     unmask: line::unmask,
     clear: line::clear,
     unmask_nowait: line::unmask_nowait,
+    unmask_relayed: line::unmask_relayed,
     raise: line::raise,
     lower: line::lower,
     ack: line::ack,

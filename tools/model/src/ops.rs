@@ -35,6 +35,8 @@ pub enum Op {
     MaskNosync,
     /// doorbell_unmask().
     UnmaskNowait,
+    /// doorbell_unmask() in a callback of another module.
+    CallbackUnmask,
     /// DOORBELL_SET_LEVEL to high.
     Raise,
     /// Set the level to high in a context where eventfds may not be signalled.
@@ -118,13 +120,14 @@ pub const LEVEL_OPS: [Op; 9] = [
 ];
 
 /// The operations of other modules that do not wait, and those that can race with them.
-pub const NOWAIT_OPS: [Op; 8] = [
+pub const NOWAIT_OPS: [Op; 9] = [
     Op::Ring,
     Op::Wake,
     Op::Mask,
     Op::MaskNosync,
     Op::Unmask,
     Op::UnmaskNowait,
+    Op::CallbackUnmask,
     Op::Assign,
     Op::Ack,
 ];

@@ -5,7 +5,8 @@
 use super::Mutant;
 use crate::{
     line::{
-        self, Masked, Provenance, Reasons, Taken, Unmasked, IN_PROGRESS, MASKED, PENDING, REASONS,
+        self, Action, Masked, Provenance, Reasons, Taken, Unmasked, IN_PROGRESS, MASKED, PENDING,
+        REASONS,
     },
     line_model::{Functions, REAL},
     Rule::{Asserted, Count, Invented, Lost, MaskBarrier, Notify, Owner, Pending, Prompt, State},
@@ -100,6 +101,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
             ..REAL
         },
     ),
+    Mutant::nowait(
+        "an unmask in a callback leaves the message to a callback that is not queued",
+        &[Prompt],
+        Functions {
+            unmask_relayed: unmask_relayed_queues_nothing,
+            ..REAL
+        },
+    ),
 ];
 
 fn mask_ignores_owner(state: u32, reasons: Reasons) -> (u32, Masked) {
@@ -168,4 +177,13 @@ fn unmask_nowait_clears_pending(state: u32, reasons: Reasons) -> (u32, Option<Un
 
 fn unmask_nowait_ignores_owner(state: u32, reasons: Reasons) -> (u32, Option<Unmasked>) {
     line::unmask_nowait(state & !IN_PROGRESS, reasons)
+}
+
+fn unmask_relayed_queues_nothing(
+    state: u32,
+    reasons: Reasons,
+    new: Provenance,
+) -> (u32, Option<(Unmasked, Option<Action>)>) {
+    let (after, done) = line::unmask_relayed(state, reasons, new);
+    (after, done.map(|(unmasked, _)| (unmasked, None)))
 }

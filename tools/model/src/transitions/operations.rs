@@ -33,6 +33,7 @@ impl State {
                 return self.unmask(model, op.reasons());
             }
             Op::UnmaskNowait => self.unmask_nowait(model, op.reasons()),
+            Op::CallbackUnmask => self.unmask_relayed(model, op.reasons()),
             Op::Clear => return self.clear(model),
             Op::Raise => self.raise(model, Origin::Caller),
             Op::WakeRaise => self.raise(model, Origin::Wake(Provenance::NOTHING)),
@@ -135,6 +136,30 @@ impl State {
     fn unmask_nowait(&mut self, model: &LineModel, reason: Reasons) -> Position {
         let (word, done) = (model.functions.unmask_nowait)(self.word, reason);
         self.after_unmask(model, word, reason, done)
+    }
+
+    fn unmask_relayed(&mut self, model: &LineModel, reason: Reasons) -> Position {
+        let relays = Provenance::new(1, false);
+        let (word, done) = (model.functions.unmask_relayed)(self.word, reason, relays);
+        if word & !self.word & IN_PROGRESS != 0 {
+            self.fail(Rule::State);
+        }
+        self.word = word;
+        self.end_mask(reason);
+        let Some((done, action)) = done else {
+            return Position::Idle;
+        };
+        let then = Continuation::Notify(self.unmasked(done.resample));
+        let callback = match action {
+            Some(Action::Relay) => Callback::Relay,
+            Some(Action::Defer) => Callback::Defer,
+            _ => return Position::after(then),
+        };
+        Position::Queue {
+            callback,
+            pinned: true,
+            then,
+        }
     }
 
     /// Records that the mask for `ended` has ended.

@@ -232,6 +232,114 @@ TEST_F(nested, trigger_rings_a_cycle)
 	EXPECT_EQ(0, del_trigger(c, 0, 0));
 }
 
+/* Length of the chains below: more than an interrupt delivers, and than it may recurse. */
+#define CHAIN		24
+
+/*
+ * Makes @chain a context of its own, where the trigger of each line calls @func for the next
+ * line. A call takes a while, so the budget of an interrupt does not last for the chain.
+ */
+static void chain_setup(struct __test_metadata *_metadata, struct capi *chain, uint32_t func,
+			uint32_t arg)
+{
+	uint32_t i;
+
+	chain->db = new_context(_metadata, CHAIN);
+	chain->test = open(TEST_DEVICE, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, chain->test);
+	ASSERT_EQ(1, get_ctx(chain, chain->db));
+	for (i = 0; i < CHAIN; i++) {
+		plan(_metadata, chain, &(struct test_plan){
+			.callback = i, .spin_us = 50, .times = i < CHAIN - 1, .nr_calls = 1,
+			.calls = { { func, i + 1, arg, 0 } } });
+		ASSERT_EQ(0, add_trigger(chain, i, i));
+	}
+}
+
+/* Rings the first line, and expects one call of each callback that returned @ret. */
+static void chain_run(struct __test_metadata *_metadata, struct capi *chain, int ret)
+{
+	uint64_t deferred = 0;
+	uint32_t i;
+
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(chain->db, 0));
+	ASSERT_TRUE(WAIT_FOR(settled(_metadata, chain->db, CHAIN - 1).deliveries == 1));
+	for (i = 0; i < CHAIN; i++) {
+		struct test_seen seen = seen_by(_metadata, chain, i);
+
+		EXPECT_EQ(1, seen.calls);
+		if (i < CHAIN - 1)
+			EXPECT_EQ(ret, seen.calls_made[0].ret);
+		/* Interrupts of the thread and of the worker, at most. */
+		EXPECT_GE(4, seen.nested);
+		deferred += settled(_metadata, chain->db, i).deferred;
+		EXPECT_EQ(0, line_of(_metadata, chain->db, i).state & DOORBELL_LINE_PENDING);
+	}
+	EXPECT_LT(0, deferred);
+	close(chain->test);
+	close(chain->db);
+}
+
+/*
+ * The trigger of a masked line unmasks the next one, which holds a message, and so on. The
+ * messages are relayed: the callbacks do not call each other, and interrupts stop at their
+ * budget.
+ */
+TEST_F(nested, triggers_unmask_a_chain)
+{
+	struct capi chain;
+	uint32_t i;
+
+	chain_setup(_metadata, &chain, TEST_UNMASK, 0);
+	for (i = 1; i < CHAIN; i++) {
+		ASSERT_EQ(1, doorbell_mask(chain.db, i));
+		ASSERT_EQ(DOORBELL_RING_MASKED, doorbell_ring(chain.db, i));
+	}
+	chain_run(_metadata, &chain, 1);
+}
+
+/* The same with levels: a raise by a callback does not renew the budget either. */
+TEST_F(nested, triggers_raise_a_chain)
+{
+	struct capi chain;
+	uint32_t i;
+
+	chain_setup(_metadata, &chain, TEST_SET_LEVEL, 1);
+	for (i = 1; i < CHAIN; i++)
+		ASSERT_EQ(0, doorbell_set_type(chain.db, i, DOORBELL_TYPE_LEVEL));
+	chain_run(_metadata, &chain, DOORBELL_RING_DELIVERED);
+}
+
+/* An unmask by a trigger relays the message, which then has one relay more. */
+TEST_F(nested, trigger_unmasks_another_line)
+{
+	struct capi *c = &self->c;
+	struct tracer tracer;
+	int in = new_eventfd(_metadata, 0, 0);
+
+	ASSERT_EQ(0, doorbell_assign_irqfd(c->db, in, 0));
+	ASSERT_EQ(1, doorbell_mask(c->db, 2));
+	ASSERT_EQ(DOORBELL_RING_MASKED, doorbell_ring(c->db, 2));
+	plan(_metadata, c, &(struct test_plan){
+		.times = 1, .nr_calls = 2,
+		.calls = { { TEST_UNMASK, 2, 0, 0 }, { TEST_UNMASK, 2, 0, 0 } } });
+	ASSERT_EQ(0, add_trigger(c, 0, 0));
+	tracer_start(_metadata, &tracer);
+	/* This renews the budget of interrupts, too. */
+	ASSERT_EQ(0, efd_write(in, 1));
+	ASSERT_TRUE(WAIT_FOR(settled(_metadata, c->db, 2).deliveries == 1));
+	EXPECT_EVENTS(&tracer, context_of(_metadata, c->db),
+		      "ring line=0 outcome=relayed hops=0",
+		      "relay_queued line=0",
+		      "deliver line=0 hops=0 automasked=0",
+		      "unmask line=2 reasons=vector pending=1 resample=0",
+		      "relay_queued line=2",
+		      "deliver line=2 hops=1 automasked=0");
+	tracer_stop(_metadata, &tracer);
+	EXPECT_EQ(1, seen_by(_metadata, c, 0).calls_made[0].ret);
+	EXPECT_EQ(0, seen_by(_metadata, c, 0).calls_made[1].ret);
+}
+
 /* A level stays raised while its trigger acks: each ack causes one more delivery. */
 TEST_F(nested, trigger_acks_a_raised_level)
 {

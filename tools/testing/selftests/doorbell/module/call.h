@@ -141,6 +141,7 @@ struct test_plan {
  * @concurrent: maximum number of calls at the same time
  * @contexts: contexts of the calls, TEST_IN_*
  * @by_planner: number of calls in the thread that called TEST_PLAN
+ * @nested: maximum number of calls of all callbacks of the file, at the time of such a call
  * @calls_made: results of its own calls
  */
 struct test_seen {
@@ -151,6 +152,7 @@ struct test_seen {
 	__u32 concurrent;
 	__u32 contexts;
 	__u32 by_planner;
+	__u32 nested;
 	struct test_nested calls_made[TEST_NESTED];
 };
 

@@ -42,6 +42,7 @@ static void called(struct doorbell_callback *base, u32 event)
 	u32 i;
 
 	raise_to(&callback->concurrent, atomic_inc_return(&callback->inside));
+	raise_to(&callback->nested, atomic_inc_return(&callback->test->inside));
 	atomic_inc(&callback->calls);
 	atomic_or(context(), &callback->contexts);
 	if (in_task() && current == READ_ONCE(callback->planner))
@@ -75,6 +76,7 @@ static void called(struct doorbell_callback *base, u32 event)
 			WRITE_ONCE(nested->ret, ret);
 		}
 	}
+	atomic_dec(&callback->test->inside);
 	atomic_dec(&callback->inside);
 }
 
@@ -171,6 +173,7 @@ int callback_plan(struct test *test, const struct test_plan *plan)
 		atomic_set(&callback->by_event[i], 0);
 	atomic_set(&callback->unexpected, 0);
 	atomic_set(&callback->concurrent, 0);
+	atomic_set(&callback->nested, 0);
 	atomic_set(&callback->contexts, 0);
 	atomic_set(&callback->by_planner, 0);
 	WRITE_ONCE(callback->planner, current);
@@ -190,6 +193,7 @@ int callback_seen(struct test *test, struct test_seen *seen)
 		seen->by_event[i] = atomic_read(&callback->by_event[i]);
 	seen->unexpected = atomic_read(&callback->unexpected);
 	seen->concurrent = atomic_read(&callback->concurrent);
+	seen->nested = atomic_read(&callback->nested);
 	seen->contexts = atomic_read(&callback->contexts);
 	seen->by_planner = atomic_read(&callback->by_planner);
 	memcpy(seen->calls_made, callback->plan.calls, sizeof(seen->calls_made));

@@ -31,6 +31,7 @@ struct test_callback {
 	atomic_t by_event[4];
 	atomic_t unexpected;
 	atomic_t concurrent;
+	atomic_t nested;
 	atomic_t contexts;
 };
 
@@ -42,6 +43,8 @@ struct test {
 	struct mutex worker_lock;
 	struct vhost_task *worker;
 	struct errand *for_worker;
+	/* The callbacks that are being called. */
+	atomic_t inside;
 	struct doorbell_callback empty;
 	struct test_callback callbacks[TEST_CALLBACKS];
 };
