@@ -631,12 +631,17 @@ int doorbell_irq_work_close(struct irq_work *work)
  */
 void doorbell_fput(struct file *file)
 {
-	bool by_kworker = current->flags & PF_USER_WORKER && !in_interrupt() && !irqs_disabled();
+	bool by_kworker = current->flags & PF_USER_WORKER && !in_interrupt();
 
 	if (by_kworker)
 		local_bh_disable();
 	fput(file);
-	if (by_kworker)
+	if (!by_kworker)
+		return;
+	/* PREEMPT_RT does not allow this with interrupts off. */
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT) && irqs_disabled())
+		_local_bh_enable();
+	else
 		local_bh_enable();
 }
 

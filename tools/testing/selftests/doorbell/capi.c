@@ -378,6 +378,7 @@ TEST_F(kernel_api, no_such_line)
 
 static const char * const from_names[] = {
 	"process", "irqs off", "softirq", "hardirq", "wake callback", "worker",
+	"worker, irqs off",
 };
 
 /* A ring of each line, from any context, is one delivery. */

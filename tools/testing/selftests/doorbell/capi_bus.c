@@ -23,6 +23,7 @@ FIXTURE_VARIANT_ADD(kernel_bus, softirq) { .from = TEST_FROM_SOFTIRQ };
 FIXTURE_VARIANT_ADD(kernel_bus, hardirq) { .from = TEST_FROM_HARDIRQ };
 FIXTURE_VARIANT_ADD(kernel_bus, wake) { .from = TEST_FROM_WAKE };
 FIXTURE_VARIANT_ADD(kernel_bus, worker) { .from = TEST_FROM_WORKER };
+FIXTURE_VARIANT_ADD(kernel_bus, worker_irqs_off) { .from = TEST_FROM_WORKER_IRQS_OFF };
 
 FIXTURE_SETUP(kernel_bus)
 {

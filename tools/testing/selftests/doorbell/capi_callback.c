@@ -93,7 +93,7 @@ TEST_F(callback, trigger_is_called)
 {
 	const uint32_t where[] = {
 		TEST_IN_TASK, TEST_IN_TASK, TEST_IN_SOFTIRQ, TEST_IN_HARDIRQ, TEST_IN_HARDIRQ,
-		TEST_IN_WORKER,
+		TEST_IN_WORKER, TEST_IN_WORKER,
 	};
 	struct capi *c = &self->c;
 	struct test_seen seen;

@@ -55,6 +55,7 @@ enum test_from {
 	TEST_FROM_WAKE,
 	/* A thread that never leaves the kernel, like a context's worker. */
 	TEST_FROM_WORKER,
+	TEST_FROM_WORKER_IRQS_OFF,
 	TEST_FROM_NR
 };
 

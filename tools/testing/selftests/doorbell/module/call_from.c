@@ -108,11 +108,16 @@ static struct errand *next_for_worker(void *data)
 static bool work(void *data)
 {
 	struct errand *errand = next_for_worker(data);
+	unsigned long flags;
 
 	if (!errand)
 		return false;
 	__set_current_state(TASK_RUNNING);
+	if (errand->call->from == TEST_FROM_WORKER_IRQS_OFF)
+		local_irq_save(flags);
 	errand->call->ret = checked_call(errand, current->flags & PF_USER_WORKER);
+	if (errand->call->from == TEST_FROM_WORKER_IRQS_OFF)
+		local_irq_restore(flags);
 	complete(&errand->done);
 	return true;
 }
@@ -191,6 +196,7 @@ int call_from(struct test *test, struct test_call *call)
 	case TEST_FROM_WAKE:
 		return call_from_wake(&errand);
 	case TEST_FROM_WORKER:
+	case TEST_FROM_WORKER_IRQS_OFF:
 		return call_from_worker(&errand);
 	default:
 		return -EINVAL;
