@@ -400,11 +400,18 @@ impl Bus {
             retire_all(retired.items());
         }
         // From here on no writer of a region that is gone stores a value.
-        if let Ok(values) = self.values() {
-            held.iter().for_each(|&slot| values.give_back(slot));
-        }
+        self.give_back(&held);
         quota.release(gone_eventfds.saturating_sub(eventfds));
         Ok(())
+    }
+
+    /// Gives back the slots that [`Bus::move_slots`] has returned. Process context.
+    fn give_back(&self, held: &[u16]) {
+        if let (Ok(values), false) = (self.values(), held.is_empty()) {
+            // The change has ended, and others may change slots of the same word.
+            let edit = self.regions.edit();
+            held.iter().for_each(|&slot| values.give_back(&edit, slot));
+        }
     }
 
     /// Gives the slots of the `gone` regions to the `new` ones, and takes further ones. Returns the slots that
@@ -425,19 +432,23 @@ impl Bus {
         };
         held.reserve(gone.len(), user_alloc_flags())?;
         let gone = || gone.iter().filter_map(|&at| edit.item(at)?.slot());
-        gone().for_each(|slot| values.give_back(slot));
+        gone().for_each(|slot| values.give_back(edit, slot));
         for (at, busy) in new.iter().enumerate() {
-            if busy.region.slot().is_none_or(|slot| values.take(slot)) {
+            if busy
+                .region
+                .slot()
+                .is_none_or(|slot| values.take(edit, slot))
+            {
                 continue;
             }
             let taken = new[..at].iter().filter_map(|new| new.region.slot());
-            taken.for_each(|slot| values.give_back(slot));
+            taken.for_each(|slot| values.give_back(edit, slot));
             gone().for_each(|slot| {
-                values.take(slot);
+                values.take(edit, slot);
             });
             return Err(Failed::at(busy.index)(EBUSY));
         }
-        for slot in gone().filter(|&slot| values.take(slot)) {
+        for slot in gone().filter(|&slot| values.take(edit, slot)) {
             // Cannot fail: there is room.
             let _ = held.push_within_capacity(slot);
         }

@@ -7,10 +7,15 @@
 //! A reader that finds both counters equal knows that no write was in flight in between; the value belongs
 //! to that count then. `tools/model` explores this under weak memory order.
 
+use super::{
+    region::Key,
+    Region, //
+};
 use crate::{
     kernel_ext::{
         mmap_pages::MmapPages,
-        preempt::Unpreempted, //
+        preempt::Unpreempted,
+        shared_array::Edit, //
     },
     uapi::doorbell_value, //
 };
@@ -48,7 +53,7 @@ const BITS: usize = u64::BITS as usize;
 pub(crate) struct Values {
     pages: Arc<MmapPages<Words>>,
     len: u32,
-    /// The slots that have a region, a bit each. The caller's lock protects them.
+    /// The slots that have a region, a bit each. The lock of the regions protects them.
     taken: KVVec<Atomic<u64>>,
 }
 
@@ -105,20 +110,21 @@ impl Values {
         Some((self.taken.get(slot / BITS)?, 1 << (slot % BITS)))
     }
 
-    /// Takes `slot` for a region. Returns false if it is taken. The caller holds the lock of the regions.
-    pub(super) fn take(&self, slot: u16) -> bool {
+    /// Takes `slot` for a region. Returns false if it is taken. `_edit` proves that the caller
+    /// owns the lock of the regions.
+    pub(super) fn take(&self, _edit: &Edit<'_, Key, Region>, slot: u16) -> bool {
         let Some((word, bit)) = self.taken(slot) else {
             return false;
         };
-        // ORDERING: None: the caller's lock protects the bitmap.
+        // ORDERING: None: the lock of the regions protects the bitmap.
         let before = word.load(Relaxed);
         word.store(before | bit, Relaxed);
         before & bit == 0
     }
 
-    /// Gives `slot` back. The caller holds the lock of the regions.
-    pub(super) fn give_back(&self, slot: u16) {
-        // ORDERING: None: the caller's lock protects the bitmap.
+    /// Gives `slot` back. `_edit` as of [`Values::take`].
+    pub(super) fn give_back(&self, _edit: &Edit<'_, Key, Region>, slot: u16) {
+        // ORDERING: None: the lock of the regions protects the bitmap.
         if let Some((word, bit)) = self.taken(slot) {
             word.store(word.load(Relaxed) & !bit, Relaxed);
         }

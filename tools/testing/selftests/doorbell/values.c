@@ -527,4 +527,71 @@ TEST(race_of_writers)
 	race(_metadata, WRITERS);
 }
 
+/* A thread that assigns and deassigns a region with a slot of its own. */
+struct changer {
+	int db;
+	uint32_t slot;
+	atomic_bool *stop;
+	unsigned long done;
+	/* The slot was taken, though no other region has it. */
+	unsigned long busy;
+	unsigned long failed;
+	pthread_t thread;
+};
+
+static void change_slot(struct changer *changer)
+{
+	const struct doorbell_region region =
+		last_in(to_line(ADDR + 8 * changer->slot, 4, 0), changer->slot);
+	const int ret = change_region(changer->db, region);
+
+	changer->done++;
+	changer->busy += ret == -EBUSY;
+	changer->failed += ret && ret != -EBUSY;
+	if (!ret)
+		changer->failed += change_region(changer->db, without(region)) != 0;
+}
+
+static void *changer_loop(void *arg)
+{
+	struct changer *changer = arg;
+
+	pin_to(changer->slot);
+	while (!atomic_load(changer->stop))
+		change_slot(changer);
+	return NULL;
+}
+
+/* Threads that change slots next to each other: each finds its own one free. */
+TEST(slots_change_side_by_side)
+{
+	static atomic_bool stop;
+	struct changer changers[] = {
+		{ .slot = 0, .stop = &stop }, { .slot = 1, .stop = &stop },
+	};
+	struct rounds race = ROUNDS(100, 200000);
+	int db = new_context(_metadata, 1);
+	unsigned int i;
+
+	/* The processors are counted here. */
+	pin_to(0);
+	ASSERT_EQ(0, doorbell_set_values(db, 2));
+	for (i = 0; i < ARRAY_SIZE(changers); i++)
+		changers[i].db = db;
+	ASSERT_EQ(0, pthread_create(&changers[1].thread, NULL, changer_loop, &changers[1]));
+	while (more_rounds(&race, changers[0].done))
+		change_slot(&changers[0]);
+	atomic_store(&stop, true);
+	ASSERT_EQ(0, pthread_join(changers[1].thread, NULL));
+	for (i = 0; i < ARRAY_SIZE(changers); i++) {
+		EXPECT_LT(0, changers[i].done);
+		EXPECT_EQ(0, changers[i].busy);
+		EXPECT_EQ(0, changers[i].failed);
+		/* None has lost its slot, or left one taken. */
+		EXPECT_EQ(0, change_region(db, last_in(to_line(ADDR + 8 * i, 4, 0), i)));
+	}
+	EXPECT_EQ(-EBUSY, change_region(db, last_in(to_line(ADDR + 64, 4, 0), 0)));
+	EXPECT_EQ(-EBUSY, change_region(db, last_in(to_line(ADDR + 64, 4, 0), 1)));
+}
+
 TEST_HARNESS_MAIN
