@@ -68,9 +68,16 @@ const _: () = {
     assert!(offset_of!(doorbell_record, space) == 3 * WORD + WORD / 2);
 };
 
-/// A flag in `tail`: producers wake the waiters for the file. As it makes the ring look full, only the path
-/// of a full ring tests it. There never are that many records.
+/// A flag in `tail`: producers wake the waiters for the file. A producer that finds it takes the path of a
+/// full ring. There never are that many records.
 const POLLED: u64 = 1 << 63;
+
+/// Returns true if a ring of `len` records with the tail `tail`, without [`POLLED`], has room. An impossible
+/// `head` is a full ring.
+#[inline(always)]
+fn has_room(tail: u64, head: u64, len: u64) -> bool {
+    matches!(tail.checked_sub(head), Some(used) if used < len)
+}
 
 /// The records of a context.
 pub(crate) struct Records {
@@ -192,8 +199,8 @@ impl Records {
         loop {
             // Acquire: the consumer has read the place before it advances `head`.
             let head = self.head().load(Acquire);
-            let has_room = matches!(tail.checked_sub(head), Some(used) if used < self.len);
-            if !has_room {
+            // With the flag, the difference to a head that userspace has made up could be small.
+            if tail & POLLED != 0 || !has_room(tail, head, self.len) {
                 // A head beyond the tail is impossible, unless other producers have advanced the tail since
                 // it was read, and the consumer has consumed their records.
                 let now = self.tail.load(Relaxed);
@@ -234,8 +241,7 @@ impl Records {
             let tail = now & !POLLED;
             // As in `record()`.
             let head = self.head().load(Acquire);
-            let has_room = matches!(tail.checked_sub(head), Some(used) if used < self.len);
-            if now == tail || !has_room {
+            if now == tail || !has_room(tail, head, self.len) {
                 if self.tail.load(Relaxed) != now {
                     continue;
                 }

@@ -460,26 +460,45 @@ TEST_F(records, come_late)
 	}
 }
 
-/* A head that is impossible: the ring is full, and nothing else happens. */
+/*
+ * A head that is impossible: the ring is full, and nothing else happens, whether the file was
+ * polled or not.
+ */
 TEST_F(records, hostile_head)
 {
-	static const uint64_t heads[] = {
-		UINT64_MAX, 1ULL << 63, (1ULL << 63) + 1, (1ULL << 63) - 1, 100, UINT64_MAX - 3,
+	const uint64_t high = 1ULL << 63;
+	const uint64_t heads[] = {
+		UINT64_MAX, UINT64_MAX - 1, UINT64_MAX - 3, high, high + 1, high + 2, high - 1,
+		high - 2, 100, 3,
 	};
 	struct doorbell_records records;
-	unsigned int i;
+	unsigned int i, refused = 0, recorded;
 
 	ASSERT_EQ(0, doorbell_set_records(self->db, 4));
 	records = map_records(_metadata, self->db);
 	record_region(_metadata, self->db);
-	EXPECT_EQ(0, efd_poll(self->db, POLLIN, 0));
-	for (i = 0; i < ARRAY_SIZE(heads); i++) {
-		records.ring->head = heads[i];
-		efd_poll(self->db, POLLIN, 0);
-		mmio_write(self->db, ADDR, 4, 1);
-		efd_poll(self->db, POLLIN, 0);
+	for (recorded = 0; recorded <= 2; recorded++) {
+		struct sleeper sleeper = { .call = sleep_in_poll, .fd = self->db };
+
+		for (i = 0; i < ARRAY_SIZE(heads); i++) {
+			records.ring->head = heads[i];
+			EXPECT_EQ(-ENOBUFS, mmio_write(self->db, ADDR, 4, 1));
+			/* An empty place has the sequence number after UINT64_MAX. */
+			if (heads[i] != UINT64_MAX)
+				EXPECT_EQ(0, efd_poll(self->db, POLLIN, 0));
+			EXPECT_EQ(-ENOBUFS, mmio_write(self->db, ADDR, 4, 1));
+			refused += 2;
+		}
+		EXPECT_EQ(recorded, bus_of(_metadata, self->db).recorded);
+		EXPECT_EQ(refused, bus_of(_metadata, self->db).refused);
+		/* When it is possible again, the next record comes, and wakes. */
+		records.ring->head = recorded;
+		EXPECT_EQ(0, efd_poll(self->db, POLLIN, 0));
+		start_sleeper(_metadata, &sleeper);
+		RECORDED();
+		expect_woken(_metadata, &sleeper);
+		EXPECT_TRUE(CONSUME());
 	}
-	EXPECT_GE(ARRAY_SIZE(heads), bus_of(_metadata, self->db).recorded);
 }
 
 TEST_HARNESS_MAIN
