@@ -205,11 +205,19 @@ pub(crate) struct WaitQueueGuard<'a> {
 }
 
 impl WaitQueueGuard<'_> {
-    /// Returns the queue, which is locked.
-    #[cfg(not(doorbell_eventfd_exports))]
-    pub(crate) fn queue(&self) -> WaitQueue {
-        // INVARIANT: The guard borrows an object that is valid.
-        WaitQueue(self.wqh)
+    /// Returns true if the first entry of the queue has priority (WQ_FLAG_PRIORITY).
+    pub(super) fn has_priority_entry(&self) -> bool {
+        // SAFETY: The guard borrows a queue that is valid, and its lock is held.
+        let head = unsafe { &raw mut (*self.wqh.as_ptr()).head };
+        // SAFETY: As above; the list head does not change while the lock is held.
+        let first = unsafe { (*head).next };
+        if first == head {
+            return false;
+        }
+        // SAFETY: Each node of a wait queue's list is the `entry` field of a wait queue entry.
+        let entry = unsafe { kernel::container_of!(first, kbindings::wait_queue_entry, entry) };
+        // SAFETY: The entry cannot leave the queue while the lock is held.
+        unsafe { (*entry).flags & kbindings::WQ_FLAG_PRIORITY != 0 }
     }
 
     /// Does the rest of [`WaitQueue::wait_interruptible`].

@@ -106,10 +106,11 @@ pub(super) unsafe fn read(ctx: NonNull<bindings::eventfd_ctx>, _queue: WaitQueue
 ///
 /// # Safety
 ///
-/// `ctx` must be a valid context, and `_lock` the lock of its queue. `entry` must be off every queue,
-/// and stay valid until it is removed from this one.
+/// `ctx` must be a valid context, `_queue` its queue, and `_lock` the lock of that. `entry` must be off
+/// every queue, and stay valid until it is removed from this one.
 pub(super) unsafe fn add_consumer(
     ctx: NonNull<bindings::eventfd_ctx>,
+    _queue: WaitQueue,
     _lock: &mut WaitQueueGuard<'_>,
     entry: *mut kbindings::wait_queue_entry,
 ) -> Result<u64> {

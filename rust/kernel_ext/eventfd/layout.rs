@@ -230,25 +230,16 @@ pub(super) unsafe fn read(ctx: NonNull<bindings::eventfd_ctx>, queue: WaitQueue)
 ///
 /// # Safety
 ///
-/// `ctx` must be a valid context, and `lock` the lock of its queue. `entry` must be off every queue, and
-/// stay valid until it is removed from this one.
+/// `ctx` must be a valid context, `queue` its queue, and `lock` the lock of that. `entry` must be off every
+/// queue, and stay valid until it is removed from this one.
 pub(super) unsafe fn add_consumer(
     ctx: NonNull<bindings::eventfd_ctx>,
+    queue: WaitQueue,
     lock: &mut WaitQueueGuard<'_>,
     entry: *mut kbindings::wait_queue_entry,
 ) -> Result<u64> {
-    let queue = lock.queue();
-    // SAFETY: The queue is valid, and its lock is held.
-    let head = unsafe { &raw mut (*queue.as_ptr()).head };
-    // SAFETY: As above; the list head does not change while the lock is held.
-    let first = unsafe { (*head).next };
-    if first != head {
-        // SAFETY: Each node of a wait queue's list is the `entry` field of a wait queue entry.
-        let other = unsafe { kernel::container_of!(first, kbindings::wait_queue_entry, entry) };
-        // SAFETY: The other entry cannot leave the queue while the lock is held.
-        if unsafe { (*other).flags } & kbindings::WQ_FLAG_PRIORITY != 0 {
-            return Err(EBUSY);
-        }
+    if lock.has_priority_entry() {
+        return Err(EBUSY);
     }
     // SAFETY: By the requirements of this function. The entry is not on a queue, so there is no other
     // access to it. The context is valid, and its lock is held.

@@ -128,11 +128,10 @@ impl<L: Listen> Listener<L> {
         if !self.detached(&guard.lock) {
             return Err(EBUSY);
         }
-        // SAFETY: The lock is that of the context's queue. The list is empty, so the entry is on no
-        // queue. It is pinned, and removed by `drop` at the latest.
-        let count = unsafe {
-            access::add_consumer(self.queue.eventfd.0, &mut guard.lock, self.entry.get())
-        }?;
+        let (EventFdQueue { queue, eventfd }, entry) = (&self.queue, self.entry.get());
+        // SAFETY: The queue is the context's, by the type invariants, and the lock is that of the queue. The
+        // list is empty, so the entry is on no queue. It is pinned, and removed by `drop` at the latest.
+        let count = unsafe { access::add_consumer(eventfd.0, *queue, &mut guard.lock, entry) }?;
         ready();
         Ok(Consumed(count))
     }
