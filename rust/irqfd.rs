@@ -196,12 +196,19 @@ impl Context {
         if assignments.reaches(line, |_, triggers| triggers.contains(&id))? {
             return Err(ELOOP);
         }
+        let reservation = match resample {
+            Some(_) => Some(self.quota.reserve(1)?),
+            None => None,
+        };
         self.reserve_hung_up(irqfds as usize + 1)?;
+        // A call that is refused starts no thread. Only a consumer that comes after this check makes the call fail
+        // with one, which stays until the context is closed.
+        irqfd.check_free()?;
         self.start_worker()?;
         // The resamplefd comes first, because a signal can be acked as soon as it arrives. It is not
         // signalled before the irqfd listens.
-        if let Some(resample) = resample {
-            self.quota.reserve(1)?.keep();
+        if let (Some(resample), Some(reservation)) = (resample, reservation) {
+            reservation.keep();
             target.get_ref().notifiers().push(resample);
             self.count(&assignments, line, UsageField::Resamplefds, 1);
         }

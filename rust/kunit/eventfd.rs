@@ -170,7 +170,10 @@ mod eventfd {
             assert!(!ready);
             result.is_err_and(|error| error == EBUSY)
         };
+        first.check_free()?;
+        second.check_free()?;
         assert!(!delivered(first.as_ref().attach(|| {})?));
+        assert!(second.check_free().is_err_and(|error| error == EBUSY));
         assert!(busy(&first));
         assert!(busy(&second));
         // A listener that is dropped is detached.

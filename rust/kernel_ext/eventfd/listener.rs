@@ -110,6 +110,18 @@ impl<L: Listen> Listener<L> {
         &self.listen
     }
 
+    /// Checks that [`Listener::attach`] would succeed now. Another consumer may come before that. Any context.
+    ///
+    /// # Errors
+    ///
+    /// EBUSY: as of [`Listener::attach`].
+    pub(crate) fn check_free(&self) -> Result {
+        if self.queue.lock().lock.has_priority_entry() {
+            return Err(EBUSY);
+        }
+        Ok(())
+    }
+
     /// Starts to listen and consumes the counter in one critical section. Returns the consumed
     /// count.
     ///

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "cgroup.h"
+#include "rlimit.h"
 #include "slow_line.h"
 
 /* The user and the group "nobody". */
@@ -138,6 +139,43 @@ TEST_F(worker, counts_as_a_thread)
 			_exit(7);
 		if (workers(getpid(), &tid) != 1 || line_of(_metadata, db, 0).rings != 1)
 			_exit(8);
+		_exit(0);
+	}
+	EXPECT_EQ(0, wait_child(pid));
+}
+
+/* An irqfd that is refused leaves no thread, which would for instance make unshare(2) fail. */
+TEST_F(worker, does_not_come_with_an_error)
+{
+	const int other = new_context(_metadata, 1), db = new_context(_metadata, 0);
+	const int in = new_eventfd(_metadata, 0, 0), resample = new_eventfd(_metadata, 0, 0);
+	pid_t pid, tid;
+
+	/* The worker of this irqfd is gone with its process. */
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		_exit(doorbell_assign_irqfd(other, self->efd, 0) ? 1 : 0);
+	ASSERT_EQ(0, wait_child(pid));
+
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		if (set_rlimit(RLIMIT_MEMLOCK, 0) || setresuid(NOBODY_ID, NOBODY_ID, NOBODY_ID))
+			_exit(1);
+		if (doorbell_set_lines(db, 1) || doorbell_set_type(db, 0, DOORBELL_TYPE_LEVEL))
+			_exit(2);
+		if (doorbell_assign_irqfd(db, self->efd, 0) != -EBUSY)
+			_exit(3);
+		if (workers(getpid(), &tid))
+			_exit(4);
+		/* The resamplefd is one eventfd too many. */
+		if (doorbell_assign_resampled(db, in, 0, resample) != -ENOSPC)
+			_exit(5);
+		if (workers(getpid(), &tid))
+			_exit(6);
+		if (doorbell_assign_irqfd(db, in, 0) || workers(getpid(), &tid) != 1)
+			_exit(7);
 		_exit(0);
 	}
 	EXPECT_EQ(0, wait_child(pid));
