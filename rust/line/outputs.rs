@@ -309,11 +309,11 @@ impl Triggers {
         self.undelivered
     }
 
-    /// Records that the last delivery found no trigger. Returns false if there are triggers: the caller
-    /// then has to deliver it once more.
-    pub(crate) fn set_undelivered(&mut self) -> bool {
-        self.undelivered = self.outputs.is_empty();
-        self.undelivered
+    /// Records that the last delivery found no trigger, or that it found one if `undelivered` is false. Returns
+    /// true if it found none, and there are triggers now: the caller then has to deliver it once more.
+    pub(crate) fn restore_undelivered(&mut self, undelivered: bool) -> bool {
+        self.undelivered = undelivered && self.outputs.is_empty();
+        undelivered && !self.undelivered
     }
 
     /// Returns true, once, if the last delivery found no trigger.

@@ -170,7 +170,8 @@ impl Line {
         // ORDERING: None: the owner of a fresh line adds, and the release of the line orders that.
         stats.coalesced.fetch_add(saved.coalesced, Relaxed);
         stats.acks.fetch_add(saved.acks, Relaxed);
-        let renews = saved.undelivered && !guard.set_undelivered();
+        // A ring since `is_fresh` may have found no trigger. Its message is not that of the record.
+        let renews = guard.restore_undelivered(saved.undelivered);
         let (coalesced, _) = self.lock.update_units(state::IN_PROGRESS, |word, units| {
             let (restored, units, coalesced) =
                 state::restore_counted(word, units, saved.state, saved.units);

@@ -548,6 +548,33 @@ TEST(undelivered)
 	}
 }
 
+/*
+ * A ring before the restore that found no trigger is not the message of the record, which was
+ * delivered: the first trigger does not get that once more.
+ */
+TEST(undelivered_before)
+{
+	/* One more delivery, and the line is as fresh as before. */
+	const struct doorbell_saved_line last = { .deliveries = UINT64_MAX };
+	const struct doorbell_saved_line asserted = {
+		.state = DOORBELL_LINE_LEVEL | DOORBELL_LINE_ASSERTED, .deliveries = 7,
+	};
+	int db = new_context(_metadata, 1), out = new_eventfd(_metadata, 0, 0);
+	struct doorbell_saved_line saved;
+
+	ASSERT_EQ(0, doorbell_restore_lines(db, 0, 1, &last, NULL));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 0));
+	ASSERT_EQ(0, doorbell_restore_lines(db, 0, 1, &asserted, NULL));
+	ASSERT_EQ(0, doorbell_save_lines(db, 0, 1, &saved));
+	EXPECT_EQ(0, memcmp(&asserted, &saved, sizeof(saved)));
+	ASSERT_EQ(0, doorbell_assign_trigger(db, out, 0));
+	EXPECT_EQ(0, efd_drain(out));
+	EXPECT_EQ(7, line_of(_metadata, db, 0).deliveries);
+	EXPECT_EQ(DOORBELL_ACK_DONE, doorbell_ack(db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 0));
+	EXPECT_EQ(1, efd_drain(out));
+}
+
 /* The unmask of the restored line signals the resamplefds of an ack before the save. */
 TEST(resample)
 {
