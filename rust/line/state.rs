@@ -415,7 +415,7 @@ pub(crate) fn release(state: u32, rounds: u32, place: Place) -> (u32, Action) {
 }
 
 /// Does what [`release`] does if a message was withdrawn, a callback owes signals, or the interval of a
-/// moderated line begins. The relays of the signals stay counted.
+/// moderated line begins.
 #[cold]
 fn release_rare(state: u32, rounds: u32, place: Place) -> (u32, Action) {
     if state & WITHDRAWN != 0 {
@@ -424,10 +424,7 @@ fn release_rare(state: u32, rounds: u32, place: Place) -> (u32, Action) {
     if state & TIMER_DUE != 0 {
         return (state & !TIMER_DUE | HELD, Action::StartTimer);
     }
-    match release_plain(state, rounds, place) {
-        (released, action @ Action::Deliver(provenance)) => (with(released, provenance), action),
-        other => other,
-    }
+    release_plain(state, rounds, place)
 }
 
 #[inline(always)]

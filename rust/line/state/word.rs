@@ -214,8 +214,12 @@ pub(super) fn with(state: u32, provenance: Provenance) -> u32 {
     (state & !(HOPS | URING)) | (provenance.0 << HOPS_SHIFT)
 }
 
-/// Returns the word without its message.
+/// Returns the word without its message. If a callback owes signals, the relays stay counted for them.
 #[inline]
 pub(super) fn without_message(state: u32) -> u32 {
-    state & !(PENDING | HOPS | URING)
+    if state & OWED == 0 {
+        state & !(PENDING | HOPS | URING)
+    } else {
+        state & !PENDING
+    }
 }

@@ -57,6 +57,18 @@ impl State {
         }
     }
 
+    /// Checks that the step from the word `before` has kept the relays of the signals that the callback owes, if
+    /// it has kept the signals.
+    pub(crate) fn check_relays(&mut self, before: u32) {
+        let hops = |word| match line::take_owed(word).1 {
+            Some(owed) => owed.provenance.hops(),
+            None => 0,
+        };
+        if before & OWED & !self.word == 0 && hops(self.word) < hops(before) {
+            self.fail(Rule::State);
+        }
+    }
+
     /// Returns true if a step is certain to follow: a callback runs or is queued, or a thread is in a call
     /// and waits for nothing. It is cheaper than the list of all moves.
     fn has_step(&self) -> bool {

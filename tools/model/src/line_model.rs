@@ -455,6 +455,7 @@ impl Model for LineModel {
                 };
             }
         }
+        next.check_relays(state.word);
         next.check_invariants(self);
         next.normalise(self);
         Some(next)

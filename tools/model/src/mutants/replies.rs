@@ -5,8 +5,8 @@
 use super::Mutant;
 use crate::{
     line::{
-        self, Acked, Action, Owed, Provenance, Reasons, Replied, Reply, IN_PROGRESS, MASKED, OWED,
-        PENDING, RESAMPLE,
+        self, Acked, Action, Owed, Provenance, Reasons, Replied, Reply, Taken, IN_PROGRESS, MASKED,
+        OWED, PENDING, RESAMPLE,
     },
     line_model::{Functions, REAL},
     Rule::{Asserted, Invented, Lost, MaskBarrier, Notify, Pending, Prompt, Resample, State},
@@ -66,6 +66,22 @@ pub(super) const MUTANTS: &[Mutant] = &[
         &[Notify],
         Functions {
             take_message: take_message_drops_owed,
+            ..REAL
+        },
+    ),
+    Mutant::unmaskfd(
+        "a CLEAR forgets the relays of the signals that the callback owes",
+        &[State],
+        Functions {
+            clear: clear_forgets_relays,
+            ..REAL
+        },
+    ),
+    Mutant::unmaskfd(
+        "an UNMASK that takes the message forgets the relays of the signals that the callback owes",
+        &[State],
+        Functions {
+            unmask: unmask_forgets_relays,
             ..REAL
         },
     ),
@@ -218,6 +234,16 @@ fn reply_unmasks_first(
         ..first
     };
     (after, replied)
+}
+
+fn clear_forgets_relays(state: u32) -> (u32, Taken) {
+    let (after, taken) = line::clear(state & !OWED);
+    (after | state & OWED, taken)
+}
+
+fn unmask_forgets_relays(state: u32, reasons: Reasons) -> (u32, Taken) {
+    let (after, taken) = line::unmask(state & !OWED, reasons);
+    (after | state & OWED, taken)
 }
 
 fn take_ignores_mask(state: u32) -> (u32, (Action, Option<Owed>)) {
