@@ -41,7 +41,6 @@ use crate::{
         mmap_pages::offset,
         poll_queue::{
             PollQueue,
-            PollTable,
             ERROR, //
         },
         read_once::SetOnceArc, //
@@ -568,8 +567,11 @@ impl WriteFile for DoorbellFile {
 }
 
 impl PollFile for DoorbellFile {
-    fn poll(&self, file: &File, table: &PollTable<'_>) -> u32 {
-        self.poll.register(file, table);
+    fn poll_queue(&self) -> &PollQueue {
+        &self.poll
+    }
+
+    fn poll(&self) -> u32 {
         // Without lines nothing happens that a caller could wait for.
         self.context().map_or(ERROR, Context::poll)
     }

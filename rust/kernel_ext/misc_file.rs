@@ -18,7 +18,7 @@
 
 use super::{
     compat::misc_device::operations,
-    poll_queue::PollTable, //
+    poll_queue::PollQueue, //
 };
 use core::marker::PhantomData;
 use kernel::{
@@ -48,9 +48,13 @@ pub(crate) trait WriteFile: MiscDevice<Ptr = KBox<Self>> + Sync {
 
 /// A misc device whose files can be polled.
 pub(crate) trait PollFile: MiscDevice<Ptr = KBox<Self>> + Sync {
-    /// Handles poll(2) of `file`: registers the waiters of `table`, and returns the events of now, as a
-    /// mask of EPOLL* bits. Process context.
-    fn poll(&self, file: &File, table: &PollTable<'_>) -> u32;
+    /// Returns the queue of the waiters for the file. As it is borrowed from the file's data, it stays as
+    /// long as the file. Process context.
+    fn poll_queue(&self) -> &PollQueue;
+
+    /// Handles poll(2): returns the events of now, as a mask of EPOLL* bits. The waiters are registered by then:
+    /// a change that this does not see wakes them, see [`PollQueue`]. Process context.
+    fn poll(&self) -> u32;
 }
 
 /// The files of the misc device that `T` implements.
@@ -72,7 +76,7 @@ impl<T: WriteFile + PollFile> MiscFiles<T> {
         operations
     };
 
-    /// Calls [`PollFile::poll`].
+    /// Registers waiters, and calls [`PollFile::poll`].
     ///
     /// # Safety
     ///
@@ -84,8 +88,12 @@ impl<T: WriteFile + PollFile> MiscFiles<T> {
         // SAFETY: As in `write`.
         let this = unsafe { &*(*file).private_data.cast::<T>().cast_const() };
         // SAFETY: By the requirements of this function. No poll uses the file position.
-        let (file, table) = unsafe { (File::from_raw_file(file), PollTable::from_raw(table)) };
-        this.poll(file, &table)
+        let file = unsafe { File::from_raw_file(file) };
+        // SAFETY: By the requirements of this function. The queue is borrowed from the data, of which
+        // there are only shared references until `release` takes it back. By then epoll has removed its
+        // entries, and all other waiters had a reference to the file.
+        unsafe { this.poll_queue().register(file, table) };
+        this.poll()
     }
 
     /// Calls [`WriteFile::write`].
@@ -153,9 +161,10 @@ impl<T: WriteFile + PollFile> MiscFiles<T> {
         if operations.is_null() || operations != self.operations.load(Relaxed).cast_const() {
             return None;
         }
-        // SAFETY: By the type invariants the file is one of `T`'s device. The caller has an owned reference, so its `open` has returned. Then `private_data` is the
-        // pointer that `KBox::<T>::into_foreign()` returned. Only the last `fput()` takes that back,
-        // and `file` owns a reference to the file.
+        // SAFETY: By the type invariants the file is one of `T`'s device. The caller has an owned
+        // reference, so its `open` has returned. Then `private_data` is the pointer that
+        // `KBox::<T>::into_foreign()` returned. Only the last `fput()` takes that back, and `file` owns a
+        // reference to the file.
         Some(unsafe { &*(*raw).private_data.cast::<T>().cast_const() })
     }
 }

@@ -4,14 +4,16 @@
 //!
 //! [`kernel::sync::poll::PollCondVar`] wakes without a key, so that epoll must query the file after each
 //! wake-up, and its wake-up is not for interrupts. A [`PollQueue`] wakes with a key, in any context but
-//! NMI. Its owner is the file: epoll removes its entries before the file is released, and all other
-//! waiters have a reference to the file. So nothing waits for them when the queue is freed.
+//! NMI. Its owner is the data of the file, from which
+//! [`PollFile::poll_queue`](super::misc_file::PollFile::poll_queue) borrows it: epoll removes its entries
+//! before the file is released, and all other waiters have a reference to the file. So nothing waits for them
+//! when the queue is freed.
 //!
 //! # Examples
 //!
 //! ```
-//! use crate::kernel_ext::poll_queue::{PollQueue, PollTable, READABLE};
-//! use kernel::{fs::File, sync::{atomic::{Atomic, Full, Relaxed}, Arc}};
+//! use crate::kernel_ext::poll_queue::{PollQueue, READABLE};
+//! use kernel::sync::{atomic::{Atomic, Full, Relaxed}, Arc};
 //!
 //! /// A file that is readable when there are events.
 //! struct Events {
@@ -20,8 +22,13 @@
 //! }
 //!
 //! impl Events {
-//!     fn poll(&self, file: &File, table: &PollTable<'_>) -> u32 {
-//!         self.queue.register(file, table);
+//!     /// Returns the queue, as of `PollFile::poll_queue`.
+//!     fn poll_queue(&self) -> &PollQueue {
+//!         &self.queue
+//!     }
+//!
+//!     /// Returns the events, as of `PollFile::poll`.
+//!     fn poll(&self) -> u32 {
 //!         if self.count.load(Relaxed) != 0 { READABLE } else { 0 }
 //!     }
 //!
@@ -48,7 +55,6 @@ use super::{
     pinned::pinned, //
 };
 use crate::bindings;
-use core::marker::PhantomData;
 use kernel::{
     alloc::Flags,
     bindings as kbindings,
@@ -74,31 +80,6 @@ pub(crate) const WRITABLE: u32 = 0x004 | 0x100;
 
 /// EPOLLERR.
 pub(crate) const ERROR: u32 = 0x008;
-
-/// A table of the waiters that a call of `poll` may register.
-///
-/// # Invariants
-///
-/// The pointer is null or valid.
-pub(crate) struct PollTable<'a> {
-    table: *mut kbindings::poll_table_struct,
-    _call: PhantomData<&'a ()>,
-}
-
-impl PollTable<'_> {
-    /// Creates a table.
-    ///
-    /// # Safety
-    ///
-    /// The pointer must be null or valid for as long as the result exists.
-    pub(crate) unsafe fn from_raw(table: *mut kbindings::poll_table_struct) -> Self {
-        // INVARIANT: By the requirements of this function.
-        Self {
-            table,
-            _call: PhantomData,
-        }
-    }
-}
 
 /// The waiters for a file.
 #[pin_data(PinnedDrop)]
@@ -136,19 +117,23 @@ impl PollQueue {
         )
     }
 
-    /// Registers the waiters of `table`, which wait for `file`, the queue's owner.
+    /// Registers the waiters of `table`, which wait for `file`.
     ///
     /// A change that the caller does not see after this wakes them. Before it wakes the queue, the thread
     /// that makes the change must execute a full barrier; [`PollQueue::wake`] does. Process context.
-    pub(crate) fn register(&self, file: &File, table: &PollTable<'_>) {
+    ///
+    /// # Safety
+    ///
+    /// The queue must stay until the file is released, and `table` must be null or valid.
+    pub(super) unsafe fn register(&self, file: &File, table: *mut kbindings::poll_table_struct) {
         // ORDERING: Pairs with `PollQueue::was_polled`: `doorbell_poll_wait()` executes a full barrier after the
         // store.
         if self.polled.load(Relaxed) == 0 {
             self.polled.store(1u32, Relaxed);
         }
-        // SAFETY: The file is valid, and the table is null or valid. The queue is initialised, and lives
-        // as long as the file, see above. The function ends with a full barrier.
-        unsafe { bindings::doorbell_poll_wait(file.as_ptr(), self.queue.get(), table.table) };
+        // SAFETY: The file is valid. The queue is initialised. The rest by the requirements of this function.
+        // It ends with a full barrier.
+        unsafe { bindings::doorbell_poll_wait(file.as_ptr(), self.queue.get(), table) };
     }
 
     /// Returns true if the file was polled. The caller must execute a full barrier before: then either
