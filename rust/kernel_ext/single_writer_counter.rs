@@ -25,8 +25,13 @@ use core::cell::UnsafeCell;
 #[derive(Default)]
 pub(crate) struct SingleWriterCounter(UnsafeCell<u64>);
 
+const _: () = assert!(
+    usize::BITS >= u64::BITS,
+    "on a 32-bit machine a reader of SingleWriterCounter could get half of an addition"
+);
+
 // SAFETY: All accesses are single aligned volatile ones: READ_ONCE() and WRITE_ONCE() in the
-// kernel's memory model. They do not tear on the 64-bit machines that the kernel supports Rust on.
+// kernel's memory model. They do not tear, because the machine has 64-bit words, see above.
 unsafe impl Sync for SingleWriterCounter {}
 
 impl SingleWriterCounter {
