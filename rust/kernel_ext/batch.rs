@@ -184,8 +184,8 @@ impl<T: RunInBatch> Batch<T> {
         // With the mutex held: while the thread starts, it and the work item may both be here, and the one that
         // ends first must not clear this for the other.
         //
-        // ORDERING: The release pairs with the load in `close`: what the objects have done is visible to a
-        // thread that finds this clear. The exchange in `Batch::take_from` orders the first store before an
+        // ORDERING: The release pairs with the load in `BatchNode::close`: what the objects have done is visible
+        // to a thread that finds this clear. The exchange in `Batch::take_from` orders the first store before an
         // object is idle: a thread that finds it idle also finds this set, unless the object has been run.
         self.running.store(1u32, Relaxed);
         let all = self.take_from(&mut taken, max, f);

@@ -2,7 +2,7 @@
 /*
  * The worker of a context is a thread of the process that assigned the first irqfd, so that
  * the work that a process causes counts as its own. It delivers what interrupts have no
- * time for. A worker of the kernel replaces it when the process has ended.
+ * time for. What replaces it when the process has ended is in orphan.c.
  */
 #include <sys/epoll.h>
 #include <sys/mount.h>
@@ -12,7 +12,7 @@
 
 #include "cgroup.h"
 #include "rlimit.h"
-#include "slow_line.h"
+#include "wire_cycle.h"
 
 /* The user and the group "nobody". */
 #define NOBODY_ID	65534
@@ -48,13 +48,6 @@ static uint64_t has_run(pid_t tid)
 		ns = 0;
 	fclose(file);
 	return ns;
-}
-
-/* Makes the lines 0 of two contexts ring each other. The eventfds must stay open. */
-static int wire_cycle(int a, int b, const int *efds)
-{
-	return doorbell_assign_irqfd(b, efds[0], 0) || doorbell_assign_trigger(a, efds[0], 0) ||
-	       doorbell_assign_irqfd(a, efds[1], 0) || doorbell_assign_trigger(b, efds[1], 0);
 }
 
 TEST_F(worker, comes_with_the_first_irqfd)
@@ -366,165 +359,6 @@ TEST_F(half, ends_before_a_deassign_returns)
 		ASSERT_EQ(0, doorbell_assign_trigger(self->db, last, 0));
 		ASSERT_TRUE(WAIT_FOR(signalled(_metadata, self->out, round) == NR_OUT));
 	}
-}
-
-FIXTURE(orphan) {
-	int kmsg;
-};
-
-FIXTURE_SETUP(orphan)
-{
-	self->kmsg = kmsg_open();
-}
-
-FIXTURE_TEARDOWN(orphan)
-{
-	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
-}
-
-FIXTURE_VARIANT(orphan) {
-	bool execs;
-};
-
-FIXTURE_VARIANT_ADD(orphan, owner_has_exited) { };
-FIXTURE_VARIANT_ADD(orphan, owner_runs_another_program) { .execs = true };
-
-/* Returns true if the process @pid is a kworker, and its name, which may have that of a workqueue. */
-static bool is_kworker(const char *pid, char name[64])
-{
-	char path[64];
-	ssize_t len;
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/%.20s/comm", pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	len = read(fd, name, 63);
-	close(fd);
-	name[len > 0 ? len : 0] = '\0';
-	return !strncmp(name, "kworker/", strlen("kworker/"));
-}
-
-/* Returns true if a kernel thread runs work of the module's workqueue, or did last. */
-static bool has_kworker(void)
-{
-	struct dirent *entry;
-	bool found = false;
-	char name[64];
-	DIR *dir = opendir("/proc");
-
-	while (dir && !found && (entry = readdir(dir)))
-		found = is_kworker(entry->d_name, name) && strstr(name, "doorbell");
-	if (dir)
-		closedir(dir);
-	return found;
-}
-
-/* Returns the CPU time of all kworkers, in ns. */
-static uint64_t kworkers_have_run(void)
-{
-	struct timespec now;
-	struct dirent *entry;
-	char name[64];
-	uint64_t sum = 0;
-	clockid_t clock;
-	DIR *dir = opendir("/proc");
-
-	while (dir && (entry = readdir(dir))) {
-		if (is_kworker(entry->d_name, name) &&
-		    !clock_getcpuclockid(atoi(entry->d_name), &clock) &&
-		    !clock_gettime(clock, &now))
-			sum += now.tv_sec * 1000000000ULL + now.tv_nsec;
-	}
-	if (dir)
-		closedir(dir);
-	return sum;
-}
-
-/* The worker's process has ended: deferred messages are still delivered. */
-TEST_F(orphan, delivers)
-{
-	int a = new_context(_metadata, 1), b = new_context(_metadata, 1);
-	int efds[2] = { new_eventfd(_metadata, 0, 0), new_eventfd(_metadata, 0, 0) };
-	int hold[2], wired[2];
-	uint64_t deferred;
-	char byte = 0;
-	pid_t pid, tid;
-
-	ASSERT_EQ(0, pipe(hold));
-	ASSERT_EQ(0, pipe2(wired, O_CLOEXEC));
-	pid = fork();
-	ASSERT_LE(0, pid);
-	if (!pid) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		close(hold[1]);
-		byte = wire_cycle(a, b, efds) || workers(getpid(), &tid) != 2;
-		if (write(wired[1], &byte, 1) != 1)
-			_exit(1);
-		if (!variant->execs)
-			_exit(0);
-		dup2(hold[0], 0);
-		execl("/bin/sh", "sh", "-c", "read -r line", NULL);
-		_exit(2);
-	}
-	close(wired[1]);
-	ASSERT_EQ(1, read(wired[0], &byte, 1));
-	ASSERT_EQ(0, byte);
-	/* The end of the pipe: the process has exited, or runs the other program. */
-	ASSERT_EQ(0, read(wired[0], &byte, 1));
-	EXPECT_EQ(0, variant->execs ? workers(pid, &tid) : wait_child(pid));
-	EXPECT_EQ(0, workers(getpid(), &tid));
-
-	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(a, 0));
-	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, b, 0).deferred > 1000));
-	/* Its CPUs and its priority can be set. */
-	EXPECT_TRUE(WAIT_FOR(has_kworker()));
-	close(a);
-	deferred = settled(_metadata, b, 0).deferred;
-	usleep(20000);
-	EXPECT_EQ(deferred, line_of(_metadata, b, 0).deferred);
-	close(hold[1]);
-	if (variant->execs)
-		wait_child(pid);
-}
-
-/* The time of a delivery, which is far above the time after which a work item ends. */
-#define SLOW_US		20000
-
-/*
- * The lines of a cycle, whose process has ended, get a fifth of a CPU, however long a delivery
- * takes.
- */
-TEST(orphans_get_a_fifth)
-{
-	int b = new_context(_metadata, 1), back = new_eventfd(_metadata, 0, 0);
-	uint64_t deliveries, start, took, ran;
-	struct slow_line slow;
-	pid_t pid;
-
-	slow_line_setup(_metadata, &slow, SLOW_US);
-	ASSERT_EQ(0, doorbell_assign_trigger(b, back, 0));
-	pid = fork();
-	ASSERT_LE(0, pid);
-	if (!pid)
-		_exit(doorbell_assign_irqfd(b, slow.triggers[0], 0) ||
-		      doorbell_assign_irqfd(slow.db, back, 0));
-	ASSERT_EQ(0, wait_child(pid));
-
-	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(slow.db, 0));
-	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, b, 0).deferred > 3));
-	start = clock_us(CLOCK_MONOTONIC);
-	ran = kworkers_have_run();
-	deliveries = slow_line_deliveries(&slow);
-	ASSERT_TRUE(WAIT_FOR(slow_line_deliveries(&slow) >= deliveries + 10));
-	ran = (kworkers_have_run() - ran) / 1000;
-	took = clock_us(CLOCK_MONOTONIC) - start;
-	ksft_print_msg("%llu us of %llu us\n", (unsigned long long)ran,
-		       (unsigned long long)took);
-	EXPECT_LT(SLOW_US, ran);
-	/* The rest is the time of other work, and one delivery that had begun. */
-	EXPECT_GT(took, 4 * ran);
 }
 
 TEST_HARNESS_MAIN
