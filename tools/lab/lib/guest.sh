@@ -10,13 +10,27 @@
 # directory there, with its exit status; a guest that dies leaves no status.
 
 # The emulated machine, the names of its serial ports, and the guest's root in the tree.
-QEMU_SYSTEM=qemu-system-x86_64 MACHINE=q35 EMULATED_CPU=max SERIAL=ttyS GUEST_ROOT=/
+QEMU_SYSTEM=qemu-system-x86_64 MACHINE=q35 SERIAL=ttyS GUEST_ROOT=/
 if [[ $ARCH == arm64 ]]; then
-	# The kernel has KVM if it starts at EL2. The architecture's own algorithm of pointer
-	# authentication would take half of the time.
-	QEMU_SYSTEM=qemu-system-aarch64 MACHINE=virt,gic-version=3,virtualization=on EMULATED_CPU=max,pauth-impdef=on
-	SERIAL=ttyAMA GUEST_ROOT=/guest
+	# The kernel has KVM if it starts at EL2.
+	QEMU_SYSTEM=qemu-system-aarch64 MACHINE=virt,gic-version=3,virtualization=on SERIAL=ttyAMA GUEST_ROOT=/guest
 fi
+
+# Prints the CPU of the guest, with the features that it lacks.
+guest_cpu() {
+	case $ACCEL-$ARCH-$FLAVOUR in
+	kvm-*)			echo host ;;
+	# The architecture's own algorithm of pointer authentication would take half of the time.
+	*-arm64-*)		echo max,pauth-impdef=on ;;
+	# The kernel and the C library copy and clear memory by byte if the CPU does that fast. An
+	# emulator does not: words take half of its time. Each level of page tables takes time, too.
+	tcg-*)			echo max,la57=off,erms=off,fsrm=off,fzrm=off,fsrs=off,fsrc=off ;;
+	# With five levels of page tables, KASAN has given false reports early at boot.
+	icount-*-debug)		echo max,la57=off ;;
+	# The figures of guests that count instructions are with all features.
+	icount-*)		echo max ;;
+	esac
+}
 
 initramfs() {
 	local v=$1 image=$2 dir module
@@ -73,17 +87,9 @@ QEMU_EXTRA=()
 # run_qemu GUEST: boots a guest that runs the command in its directory, and waits until
 # the guest ends
 run_qemu() {
-	local guest=$1 v image cpu append="guest=$1"
+	local guest=$1 v image append="guest=$1"
 	v=$(kernel_version)
 	image=$BUILD/initramfs-$v.cpio
-	[[ $ACCEL == kvm ]] && cpu=host || cpu=$EMULATED_CPU
-	# The kernel and the C library copy and clear memory by byte if the CPU does that fast. An
-	# emulator does not: words take half of its time. Each level of page tables takes
-	# time, too. The figures of guests that count instructions are with these features.
-	[[ $ACCEL != tcg || $ARCH != amd64 ]] || cpu+=,la57=off,erms=off,fsrm=off,fzrm=off,fsrs=off,fsrc=off
-	# With five levels of page tables, KASAN of the debug kernel has given false
-	# reports early at boot.
-	[[ $FLAVOUR == debug && $cpu == max ]] && cpu=max,la57=off
 	# The allocator's sheaves keep pointers to allocated objects, so kmemleak misses
 	# the last hundred leaks of a size. slab_debug turns sheaves off.
 	[[ $FLAVOUR == debug ]] && append+=" slab_debug=F"
@@ -98,7 +104,7 @@ run_qemu() {
 	# much on such a host has interrupts that find nothing to do, which the kernel reports.
 	[[ $ACCEL == kvm || $ARCH != amd64 ]] || append+=" no_timer_check noirqdebug"
 	local qemu=(
-		"$QEMU_SYSTEM" -accel "$ACCEL" -cpu "$cpu" -M "$MACHINE" -nodefaults -no-user-config
+		"$QEMU_SYSTEM" -accel "$ACCEL" -cpu "$(guest_cpu)" -M "$MACHINE" -nodefaults -no-user-config
 		-display none -no-reboot -smp "${DOORBELL_CPUS:-2}" -m "${DOORBELL_MEM:-2G}"
 		-pidfile "/build/${RUN##*/}/$guest/qemu.pid"
 		-kernel "/usr/lib/modules/$v/${VMLINUZ##*/}" -initrd "/build/${image##*/}"
