@@ -87,8 +87,10 @@ QEMU_EXTRA=()
 # run_qemu GUEST: boots a guest that runs the command in its directory, and waits until
 # the guest ends
 run_qemu() {
-	local guest=$1 v image append="guest=$1"
+	local guest=$1 v kernel image append="guest=$1"
 	v=$(kernel_version)
+	kernel=/usr/lib/modules/$v/${VMLINUZ##*/}
+	[[ $ACCEL != tcg || ! -s $(kernel_dir)/vmlinux ]] || kernel=/kernel/vmlinux
 	image=$BUILD/initramfs-$v.cpio
 	# The allocator's sheaves keep pointers to allocated objects, so kmemleak misses
 	# the last hundred leaks of a size. slab_debug turns sheaves off.
@@ -107,7 +109,7 @@ run_qemu() {
 		"$QEMU_SYSTEM" -accel "$ACCEL" -cpu "$(guest_cpu)" -M "$MACHINE" -nodefaults -no-user-config
 		-display none -no-reboot -smp "${DOORBELL_CPUS:-2}" -m "${DOORBELL_MEM:-2G}"
 		-pidfile "/build/${RUN##*/}/$guest/qemu.pid"
-		-kernel "/usr/lib/modules/$v/${VMLINUZ##*/}" -initrd "/build/${image##*/}"
+		-kernel "$kernel" -initrd "/build/${image##*/}"
 		-append "console=${SERIAL}0 terminal=${SERIAL}1 panic=-1 $append ${DOORBELL_APPEND:-}"
 		-serial "file:/build/${RUN##*/}/$guest/console.log"
 		-chardev "stdio,id=out,signal=${INTERACTIVE:-on}" -serial chardev:out
@@ -191,6 +193,17 @@ find_image() {
 	die "no kernel image in $(kernel_dir)"
 }
 
+# An emulated guest would take a second to unpack its kernel. An empty file says that this kernel cannot be
+# unpacked here.
+make_vmlinux() {
+	local vmlinux
+	vmlinux=$(kernel_dir)/vmlinux
+	[[ $ARCH == amd64 && ! $vmlinux -nt $VMLINUZ ]] || return 0
+	in_tree "$TREE" python3 /doorbell/tools/lab/lib/vmlinux.py "/usr/lib/modules/$(kernel_version)/${VMLINUZ##*/}" \
+		2>/dev/null >"$vmlinux.$$" || : >"$vmlinux.$$"
+	mv "$vmlinux.$$" "$vmlinux"
+}
+
 # The lines that a kernel log must not have. guest/debug silences injected failures.
 # kmemleak may report one that hits kmemleak itself, as long as it stays on.
 BAD='WARNING:|BUG:|CFI failure|kernel BUG|cut here|Oops|Call Trace|general protection|INFO: |possible (circular|recursive) locking|suspicious RCU|KASAN|UBSAN|KCSAN|ODEBUG|kmemleak: ([0-9]|Kernel memory leak detector disabled|Memory pool|Cannot allocate a kmemleak)|refcount_t:|rcu:.*stall|soft lockup|hard LOCKUP|workqueue lockup|blocked for more than|Kernel panic|panicked|unable to handle|scheduling while atomic|not ok [0-9]|EXPECTATION FAILED|ASSERTION FAILED'
@@ -223,6 +236,7 @@ check_log() {
 prepare_guest() {
 	find_image
 	begin_run
+	make_vmlinux
 	make_initramfs
 	find_accelerator
 }
