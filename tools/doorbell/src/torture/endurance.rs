@@ -154,11 +154,11 @@ pub fn endure(
         }
         report.rounds += 1;
         if reference.is_none() {
-            reference = Some(Memory::settled(|_| true)?);
+            reference = Some(Memory::reference()?);
         }
     }
     if let (Some(reference), None) = (reference, &report.failure) {
-        let last = Memory::settled(|now| !now.changes(&reference).iter().any(|one| one.leaked))?;
+        let last = Memory::settled(&reference)?;
         report.memory = last.changes(&reference);
     }
     match kmemleak() {

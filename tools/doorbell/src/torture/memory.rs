@@ -4,7 +4,7 @@
 
 use super::endurance::Change;
 use anyhow::Context as _;
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 /// The memory at one time.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,29 +32,44 @@ const OF_DEBUGGING: [&str; 2] = ["kmemleak_object", "debug_objects_cache"];
 /// The number of readings before growth is a leak.
 const READINGS: usize = 20;
 
+/// The time before a reading.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// A directory for each slab cache.
+const SLABS: &str = "/sys/kernel/slab";
+
 impl Memory {
-    /// Reads the memory, with caches shrunk, until `good` accepts it or the last reading. Memory
-    /// that RCU and workqueues free is returned some time after the last user.
-    pub(super) fn settled(good: impl Fn(&Memory) -> bool) -> anyhow::Result<Self> {
-        for _ in 1..READINGS {
-            std::thread::sleep(Duration::from_millis(250));
-            let memory = Self::read()?;
-            if good(&memory) {
-                return Ok(memory);
-            }
-        }
+    /// Reads the memory that later readings are compared with.
+    pub(super) fn reference() -> anyhow::Result<Self> {
+        std::thread::sleep(PAUSE);
+        drop_caches()?;
+        shrink_all()?;
         Self::read()
     }
 
+    /// Reads the memory until nothing has leaked since `reference`, or the last reading. Memory that
+    /// RCU and workqueues free is returned some time after the last user.
+    pub(super) fn settled(reference: &Memory) -> anyhow::Result<Self> {
+        let mut memory = Self::reference()?;
+        for _ in 1..READINGS {
+            if !memory.changes(reference).iter().any(|one| one.leaked) {
+                break;
+            }
+            std::thread::sleep(PAUSE);
+            drop_caches()?;
+            memory = Self::read()?;
+            // To shrink a cache only lowers its number, so the others need it no more.
+            for change in memory.changes(reference) {
+                if change.leaked {
+                    shrink(&Path::new(SLABS).join(&change.name));
+                }
+            }
+            memory = Self::read()?;
+        }
+        Ok(memory)
+    }
+
     fn read() -> anyhow::Result<Self> {
-        // Cached directory entries and inodes. The first write keeps the second out of the log.
-        for mode in ["4", "2"] {
-            fs::write("/proc/sys/vm/drop_caches", mode).context("drop_caches: are you root?")?;
-        }
-        // Free objects that CPUs keep count as used until their cache is shrunk.
-        for cache in fs::read_dir("/sys/kernel/slab").into_iter().flatten() {
-            let _ = fs::write(cache?.path().join("shrink"), "1");
-        }
         let read = |file: &str| fs::read_to_string(file).with_context(|| file.to_owned());
         Ok(Self {
             slabs: slabs(&read("/proc/slabinfo")?),
@@ -81,6 +96,31 @@ impl Memory {
         })
         .collect()
     }
+}
+
+/// Drops cached directory entries and inodes.
+fn drop_caches() -> anyhow::Result<()> {
+    // The first write keeps the second out of the log.
+    for mode in ["4", "2"] {
+        fs::write("/proc/sys/vm/drop_caches", mode).context("drop_caches: are you root?")?;
+    }
+    Ok(())
+}
+
+/// Frees the free objects that CPUs keep of a cache. Until then they count as used.
+fn shrink(cache: &Path) {
+    let _ = fs::write(cache.join("shrink"), "1");
+}
+
+fn shrink_all() -> anyhow::Result<()> {
+    for cache in fs::read_dir(SLABS).into_iter().flatten() {
+        let cache = cache?;
+        // A link is another name of a cache.
+        if cache.file_type()?.is_dir() {
+            shrink(&cache.path());
+        }
+    }
+    Ok(())
 }
 
 /// Reads the names and the used objects of /proc/slabinfo.
