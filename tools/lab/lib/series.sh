@@ -11,10 +11,10 @@
 
 SERIES=$BUILD/series
 # The objects that a patch can break. The in-tree kernel builds the rest.
-SERIES_OBJECTS=(kernel/sched/build_utility.o fs/eventfd.o fs/aio.o io_uring/eventfd.o)
+SERIES_OBJECTS=(kernel/sched/build_utility.o kernel/irq_work.o fs/eventfd.o fs/aio.o io_uring/eventfd.o)
 
 # The suites of KUnit that the patches add, and the doctests of the kernel crate, with these.
-SERIES_SUITES=(eventfd rust_kernel_irq_work rust_kernel_wait_queue rust_kernel_eventfd rust_doctests_kernel)
+SERIES_SUITES=(eventfd irq_work rust_kernel_irq_work rust_kernel_wait_queue rust_kernel_eventfd rust_doctests_kernel)
 
 # The files of the kernel to which the driver adds lines.
 SERIES_DRIVER_LINES=(drivers/misc/{Kconfig,Makefile} samples/{Kconfig,Makefile} MAINTAINERS
@@ -95,7 +95,7 @@ series_git() {
 # series_patch PATCH: applies the next patch, and checks it
 series_patch() (
 	set -o pipefail
-	local patch=$1 name=${1##*/} file
+	local patch=$1 name=${1##*/} file objects
 	# git replaces the files that a patch changes, and their hard links stay.
 	if ! in_tree "$TREE" git -C /build/series/source apply --whitespace=error - <"$patch" ||
 		! series_git am -q --committer-date-is-author-date <"$patch"; then
@@ -107,11 +107,18 @@ series_patch() (
 	series_files "$patch" | series_kernel_doc >"$SERIES/kernel-doc.out" ||
 		{ cat "$SERIES/kernel-doc.out" && return 1; }
 	series_new_kernel_doc "$name" <"$SERIES/kernel-doc.out" || return
+	mapfile -t objects < <(series_kunit "$patch")
 	series_make olddefconfig >/dev/null &&
-		series_make "${SERIES_OBJECTS[@]}" 2>&1 | series_warnings || return
+		series_make "${SERIES_OBJECTS[@]}" "${objects[@]}" 2>&1 | series_warnings || return
 	series_selftests "$patch" | series_warnings || return
 	! grep -qE '^\+\+\+ b/(rust|samples/rust)/' "$patch" || series_rust "$patch"
 )
+
+# series_kunit PATCH: prints the objects of KUnit tests that the patch changes. Those of fs/ are
+# included in fs/eventfd.c.
+series_kunit() {
+	series_files "$1" | sed -n 's,^\(kernel/.*_kunit\)\.c$,\1.o,p'
+}
 
 # series_selftests PATCH: builds the selftests that the patch changes
 series_selftests() {

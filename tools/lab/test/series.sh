@@ -251,6 +251,12 @@ rust_fails() (
 )
 check "a patch in Rust is formatted, and compiled without warnings" rust_fails
 
+kunit_compiled() {
+	printf '+++ b/%s\n' fs/tests/eventfd_kunit.c kernel/irq_work_kunit.c kernel/irq_work.c >"$SCRATCH/0006-kunit.patch"
+	[[ $(series_kunit "$SCRATCH/0006-kunit.patch") == kernel/irq_work_kunit.o ]]
+}
+check "KUnit tests with an object of their own are compiled" kunit_compiled
+
 selftests_built() (
 	in_tree() { echo "make ${*:4:1}"; }
 	printf '+++ b/%s\n' fs/eventfd.c tools/testing/selftests/rust/{Makefile,a.c} >"$SCRATCH/0005-selftest.patch"
