@@ -60,6 +60,39 @@ check_instructions() {
 	[[ -z $reason || $update ]] || die "--reason belongs to --update"
 }
 
+# source_tests: prints the names of all tests that the sources have, of any flavour and architecture
+source_tests() {
+	local name word
+	printf '%s\n' tools model lab instructions sample_kvm-rtt
+	while read -r name _ word; do
+		for word in $word; do
+			case $name in
+			PROGS)		echo "$word" ;;
+			COMPAT_PROGS)	echo "${word}_32" ;;
+			esac
+		done
+	done <"$SRC/tools/testing/selftests/doorbell/progs.mk"
+	sed -n 's/^SAMPLES += /sample_/p' "$SRC/samples/Makefile"
+	for name in "$LAB_DIR"/guest/tests/*; do
+		[[ $name == *.sh ]] || echo "cli_${name##*/}"
+	done
+}
+
+# check_tests [PATTERN...]: dies if a test is asked for that the sources do not have
+check_tests() {
+	local pattern name names
+	(($#)) || return 0
+	mapfile -t names < <(source_tests)
+	for pattern; do
+		[[ $pattern != !* ]] || continue
+		for name in "${names[@]}"; do
+			# shellcheck disable=SC2053 # a pattern
+			[[ $name != $pattern ]] || continue 2
+		done
+		die "no test is called $pattern" "there are: ${names[*]}"
+	done
+}
+
 # check_arguments COMMAND [ARGUMENT...]
 check_arguments() {
 	local cmd=$1
@@ -70,6 +103,9 @@ check_arguments() {
 		;;
 	shell)
 		[[ -t 0 ]] || die "a shell needs a terminal" "tools/lab/lab run COMMAND runs a command"
+		;;
+	test)
+		check_tests "$@"
 		;;
 	torture)
 		[[ ${1:-} =~ ^[0-9]+([.][0-9]+)?$ ]] ||

@@ -49,6 +49,21 @@ check "an architecture in the environment is that of a kernel's build, and does 
 	refuses "setup takes no arguments" env ARCH=foo make --no-print-directory -C "$SRC" lab LAB="$LAB_DIR/lab setup now"
 check "a kernel that is a path" refuses "DOORBELL_KERNEL is '/boot/vmlinuz'" env DOORBELL_KERNEL=/boot/vmlinuz "$LAB_DIR/lab" run true
 check "a lab in a path with a space" refuses "debootstrap cannot work in a path with spaces" env DOORBELL_LAB="$SCRATCH/l ab" "$LAB_DIR/lab" setup
+check "a test that does not exist" refuses "no test is called typo" doorbell_make test T=typo
+check "a pattern that matches no test, beside one that does" refuses "no test is called nil\*" doorbell_make test T='mask nil*'
+# known NAME: succeeds if the test's name passes.
+# shellcheck disable=SC2317 # die() is called by the library.
+known() {
+	(
+		SRC=${LAB_DIR%/tools/lab}
+		die() { printf '%s\n' "$@"; exit 1; }
+		# shellcheck source=/dev/null
+		. "$LAB_DIR/lib/args.sh"
+		check_tests "$@"
+	)
+}
+check "the kinds of tests are known" known mask 'mask*' uapi_32 sample_snapshot sample_kvm-rtt cli_without_module instructions lab '!model'
+check "a test that is excluded need not exist" known '!typo'
 check "no command to run" refuses "no command to run" lab run
 check "a shell without a terminal" refuses "a shell needs a terminal" lab shell </dev/null
 check "arguments that a command does not take" refuses "setup takes no arguments" lab setup now
