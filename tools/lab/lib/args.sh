@@ -136,7 +136,7 @@ check_arguments() {
 			die "the packages are tested with the default kernel" "leave FLAVOUR out, or set FLAVOUR=7.2"
 		(($# == 0)) || die "test-install takes no arguments, not '$*'"
 		;;
-	setup | model | check | deb | crate | kvm-selftest | status | clean)
+	setup | model | check | htmldocs | deb | crate | kvm-selftest | status | clean)
 		(($# == 0)) || [[ $cmd == model ]] || die "$cmd takes no arguments, not '$*'"
 		;;
 	esac

@@ -72,6 +72,11 @@ check_docs() {
 		/doorbell/Documentation /build/docs/html
 }
 
+# build_htmldocs: builds the pages, and prints where they are
+build_htmldocs() {
+	setup && build_dirs && mount_lab && check_docs && say "the pages: $BUILD/docs/html/index.html"
+}
+
 # Only the abstractions, and the boundary to other modules, may use unsafe.
 check_unsafe() {
 	! find "$SRC/rust" "$SRC"/samples/*/*.rs -name '*.rs' ! -path '*/rust/kernel_ext/*' ! -path '*/rust/c_api/*' \

@@ -66,6 +66,7 @@ check "the kinds of tests are known" known mask 'mask*' uapi_32 sample_snapshot 
 check "a test that is excluded need not exist" known '!typo'
 check "no command to run" refuses "no command to run" lab run
 check "a shell without a terminal" refuses "a shell needs a terminal" lab shell </dev/null
+check "pages with arguments" refuses "htmldocs takes no arguments" lab htmldocs now
 check "arguments that a command does not take" refuses "setup takes no arguments" lab setup now
 check "a test of the packages with another kernel" refuses "with the default kernel" doorbell_make test-install FLAVOUR=rt
 check "an unknown command" refuses "usage: tools/lab/lab" lab tset
