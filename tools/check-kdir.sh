@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 # Checks a kernel build directory before Kbuild uses it, and prints what to do about
-# a problem. Prints nothing if there is none.
+# a problem. Prints nothing if there is none. A warning is no failure.
 #
 #	check-kdir.sh exists KDIR		KDIR can be used on this machine
 #	check-kdir.sh build KDIR RUSTC BINDGEN	the module can be built for KDIR
@@ -98,6 +98,22 @@ check_compilers() {
 		'Install that one (Debian: apt-get install bindgen), or name it: make BINDGEN=/path/to/bindgen'
 }
 
+# Warns if the layout of struct eventfd_ctx will be unknown. The kernel with the patches in
+# tools/in-tree exports what the module needs instead.
+check_btf() {
+	grep -qsw eventfd_signal_count "$KDIR/include/linux/eventfd.h" \
+		"${source:-$KDIR}/include/linux/eventfd.h" && return
+	if ! command -v pahole >/dev/null; then
+		lacks='there is no pahole (Debian: apt-get install pahole).'
+	elif ! [ -r "$KDIR/vmlinux" ]; then
+		lacks="$KDIR has no vmlinux, whose BTF is needed."
+	else
+		return 0
+	fi
+	printf '%s\n' "Warning: $lacks" \
+		'The module will lack DOORBELL_EVENTFD_PEEK and DOORBELL_TRIGGER_FLAG_COUNT.' >&2
+}
+
 check_built() {
 	if ! [ -s "$DIR/modules.order" ] || ! [ -e "$DIR/doorbell.ko" ]; then
 		fail 'There is no module to install. Build it first: make (as an ordinary user), and then' \
@@ -131,6 +147,7 @@ build)
 	check_version
 	check_rust
 	check_compilers
+	check_btf
 	;;
 install)
 	DIR=$3

@@ -27,6 +27,7 @@ tool() {
 }
 tool rustc "$TEXT"
 tool bindgen 'bindgen 0.71.1'
+tool pahole 'v1.30'
 
 # kernel_makefile DIR: makes a Makefile with the targets of Kbuild, which print their
 # arguments
@@ -47,7 +48,7 @@ kdir() {
 	echo "$2.$3.$4-test" >"$KDIR/include/config/kernel.release"
 	printf 'CONFIG_RUST=y\nCONFIG_RUSTC_VERSION_TEXT=%s\n' "$TEXT" \
 		>"$KDIR/include/config/auto.conf"
-	touch "$KDIR/rust/libkernel.rmeta"
+	touch "$KDIR/rust/libkernel.rmeta" "$KDIR/vmlinux"
 }
 
 # stub DIR SOURCE: makes the Makefile of a separate build directory
@@ -62,7 +63,7 @@ stub() {
 
 # native ARGUMENT...: runs make with the fake tools; the output goes to $TMP/out
 native() {
-	env -u MAKEFLAGS -u MAKELEVEL -u KDIR PATH="$TMP/bin:/usr/bin:/bin" \
+	env -u MAKEFLAGS -u MAKELEVEL -u KDIR PATH="$TMP/bin:${SYSTEM_PATH:-/usr/bin:/bin}" \
 		make --no-print-directory -C "$TMP/src" "$@" >"$TMP/out" 2>&1
 }
 
@@ -165,6 +166,31 @@ fails "no rustc: the kernel's is named" "There is no no-rustc" KDIR="$KDIR" RUST
 tool rustc "$TEXT"
 fails "no bindgen" "There is no no-bindgen" KDIR="$KDIR" BINDGEN=no-bindgen
 
+# The layout of eventfds.
+LACKS='will lack DOORBELL_EVENTFD_PEEK and DOORBELL_TRIGGER_FLAG_COUNT'
+passes "with pahole and BTF" 'KBUILD modules' KDIR="$KDIR"
+! grep -q Warning "$TMP/out"
+verdict $? "there is no warning"
+# All programs of the machine except pahole.
+mkdir "$TMP/system"
+ln -sf /bin/* /usr/bin/* "$TMP/system/"
+rm -f "$TMP/system/pahole" "$TMP/bin/pahole"
+SYSTEM_PATH=$TMP/system passes "without pahole, the module is built" 'KBUILD modules' KDIR="$KDIR"
+grep -qF 'apt-get install pahole' "$TMP/out" && grep -qF "$LACKS" "$TMP/out"
+verdict $? "and a warning names the package and the missing features"
+tool pahole 'v1.30'
+rm "$KDIR/vmlinux"
+passes "without vmlinux, the module is built" 'KBUILD modules' KDIR="$KDIR"
+grep -qF "$KDIR has no vmlinux" "$TMP/out" && grep -qF "$LACKS" "$TMP/out"
+verdict $? "and a warning names the missing features"
+mkdir -p "$KDIR/include/linux"
+echo 'void eventfd_signal_count(struct eventfd_ctx *ctx);' >"$KDIR/include/linux/eventfd.h"
+passes "a kernel that exports what the module needs" 'KBUILD modules' KDIR="$KDIR"
+! grep -q Warning "$TMP/out"
+verdict $? "needs no BTF"
+rm "$KDIR/include/linux/eventfd.h"
+touch "$KDIR/vmlinux"
+
 kdir quoted 7 3 4
 rm "$KDIR/include/config/auto.conf"
 printf 'CONFIG_RUST=y\nCONFIG_RUSTC_VERSION_TEXT="%s"\n' "$TEXT" >"$KDIR/.config"
@@ -184,6 +210,9 @@ fails "make modules_install for another kernel than make" \
 	'doorbell.ko was built for 7.3.4-test' modules_install KDIR="$KDIR"
 
 # Targets of the lab.
+passes "make help" 'make test' help
+! grep -qE '.{81}' "$TMP/out"
+verdict $? "its lines fit a terminal"
 passes "make bench ARGS= chooses the benchmark" 'tools/lab/lab bench assign --json' \
 	-n bench ARGS='assign --json'
 passes "make bench without ARGS runs all" 'doorbell bench assign && doorbell bench mask && doorbell bench bus' -n bench

@@ -15,6 +15,7 @@ pub(super) fn to_build(host: &Host) -> Vec<Check> {
         checks.push(headers(host));
         let wanted = host.config_text("CONFIG_RUSTC_VERSION_TEXT");
         checks.extend(wanted.map(|wanted| compiler(&wanted, rustc())));
+        checks.push(btf(host, has_pahole()));
     }
     checks
 }
@@ -146,6 +147,28 @@ fn compiler(wanted: &str, version: io::Result<String>) -> Check {
     )
 }
 
+/// Returns true if `pahole` can be run, which reads BTF.
+fn has_pahole() -> bool {
+    let output = Command::new("pahole").arg("--version").output();
+    output.is_ok_and(|output| output.status.success())
+}
+
+/// Checks for `pahole` and the kernel's BTF, from which a build gets the layout of eventfds.
+fn btf(host: &Host, has_pahole: bool) -> Check {
+    const LACKS: &str =
+        "the module then lacks DOORBELL_EVENTFD_PEEK and DOORBELL_TRIGGER_FLAG_COUNT";
+    let about = About("BTF", BUILD);
+    if !has_pahole {
+        return about.advice("no pahole", format!("apt install pahole; {LACKS}"));
+    }
+    let build = host.modules().join("build");
+    let vmlinux = build.join("vmlinux");
+    match build.join("Makefile").exists() && !vmlinux.exists() {
+        true => about.advice(format!("no {}", vmlinux.display()), LACKS),
+        false => about.good("pahole"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{
@@ -251,6 +274,29 @@ mod tests {
         let with = host("with", &files);
         assert_eq!(rust(&with).verdict, Verdict::Good);
         assert_eq!(headers(&with).verdict, Verdict::Good);
+    }
+
+    #[test]
+    fn features_that_need_btf_are_named() {
+        let makefile = ("lib/modules/7.3.4+deb13-amd64/build/Makefile", "");
+        let vmlinux = ("lib/modules/7.3.4+deb13-amd64/build/vmlinux", "");
+        let whole = host("btf", &[RELEASE, makefile, vmlinux]);
+        assert_eq!(btf(&whole, true).verdict, Verdict::Good);
+        let check = btf(&whole, false);
+        assert_eq!(check.verdict, Verdict::Advice);
+        let advice = check.advice.unwrap();
+        assert!(advice.contains("apt install pahole"), "{advice}");
+        assert!(advice.contains("DOORBELL_TRIGGER_FLAG_COUNT"), "{advice}");
+        let check = btf(&host("no-btf", &[RELEASE, makefile]), true);
+        assert_eq!(check.verdict, Verdict::Advice);
+        assert!(check.found.ends_with("build/vmlinux"), "{}", check.found);
+        // The check of the headers has reported that there are none.
+        assert_eq!(
+            btf(&host("no-headers", &[RELEASE]), true).verdict,
+            Verdict::Good
+        );
+        let checks = to_build(&whole);
+        assert!(checks.iter().any(|check| check.what == "BTF"));
     }
 
     #[test]
