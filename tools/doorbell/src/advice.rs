@@ -17,8 +17,8 @@ pub fn advice(error: &Error) -> Option<&'static str> {
             "the module is not loaded: modprobe doorbell, or insmod doorbell.ko as root"
         }
         (Open, libc::EACCES | libc::EPERM) => {
-            "only root may open it unless a udev rule says otherwise: \
-             KERNEL==\"doorbell\", GROUP=\"kvm\", MODE=\"0660\""
+            "with the Debian packages: sudo adduser $USER doorbell, and log in again; without \
+             them: run as root, or add a udev rule (\"Permissions\" in Documentation/uapi.rst)"
         }
         (_, libc::ENOTTY) => {
             "the device does not know this request: it is no doorbell, or an older module"

@@ -114,7 +114,8 @@ fn opened(device: &Path, loaded: bool) -> Check {
     let found = errno.map_or_else(|| explain(&error), |errno| format!("{name}: {errno}"));
     let advice = match error.errno() {
         Some(libc::EACCES | libc::EPERM) => {
-            "run as root, or give a group access: Documentation/uapi.rst has a rule for udev"
+            "with the Debian packages: sudo adduser $USER doorbell, and log in again; without \
+             them: run as root, or add a udev rule (Documentation/uapi.rst, Permissions)"
         }
         Some(libc::ENOENT) if loaded => "udev has not created it for the module: see 'dmesg'",
         Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => "load the module, which creates it",

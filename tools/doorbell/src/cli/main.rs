@@ -166,7 +166,7 @@ Example:
     /// Serve QEMU guests: the same as 'ivshmem serve'
     #[command(after_help = ivshmem::SERVE_HELP)]
     IvshmemServer(ivshmem::ServerArgs),
-    /// Measure the costs of assigning, by the number of lines and regions
+    /// Measure assigning, masks, the bus, and small against large contexts
     #[command(subcommand, after_help = bench::HELP)]
     Bench(bench::Bench),
     /// Write man pages or shell completions
