@@ -190,6 +190,8 @@ int main(void)
 	pid = MUST(fork());
 	if (!pid)
 		first_process(&w, to[0], from[1]);
+	/* Only the other process writes to it: if that ends early, the pipe ends, too. */
+	MUST(close(from[1]));
 	receive(from[0], &byte, 1);
 	/* Line 0 is read by the guest, line 2 is not, and the level line is not acked. */
 	signal_fd(w.in[0]);
@@ -207,9 +209,12 @@ int main(void)
 	ktap_result(!take(w.out[0], false) && !take(w.out[2], false),
 		    "there is no delivery without a process");
 
+	MUST(close(from[0]));
+	MUST(pipe(from));
 	pid = MUST(fork());
 	if (!pid)
 		second_process(&w, to[0], from[1], &state);
+	MUST(close(from[1]));
 	receive(from[0], &byte, 1);
 	/* Both signals were in one counter, which is one ring. */
 	ktap_result(take(w.out[0], true) == 1 && take(w.out[2], true) == 1 &&
