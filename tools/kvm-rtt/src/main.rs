@@ -3,7 +3,7 @@
 //! `kvm-rtt [WRITES]`: makes so many writes in each scenario. It prints as KTAP whether all of them
 //! arrived, and their median time. Without a doorbell, scenarios that need one are skipped.
 
-use anyhow::{ensure, Context as _, Result};
+use anyhow::{Context as _, Result};
 use doorbell::{Context, DEVICE};
 use kvm_rtt::{Cpus, Scenario, Testbench, MOST_WRITES};
 use std::{
@@ -14,15 +14,27 @@ use std::{
     time::Duration,
 };
 
+const HELP: &str = "\
+Usage: kvm-rtt [WRITES]
+Make WRITES writes in each scenario [default: 1000], print KTAP.";
+
+/// Parses the number of writes from the command line.
+fn parse_writes(text: &str) -> Result<u32> {
+    let writes = text.parse().ok();
+    writes
+        .filter(|writes| (1..=MOST_WRITES).contains(writes))
+        .with_context(|| format!("WRITES is a number from 1 to {MOST_WRITES}, not '{text}'"))
+}
+
 fn run() -> Result<bool> {
-    let writes: u32 = match env::args().nth(1) {
-        Some(text) => text.parse().context("usage: kvm-rtt [WRITES]")?,
+    let writes = match env::args().nth(1).as_deref() {
+        Some("-h" | "--help") => {
+            println!("{HELP}");
+            return Ok(true);
+        }
+        Some(text) => parse_writes(text)?,
         None => 1000,
     };
-    ensure!(
-        (1..=MOST_WRITES).contains(&writes),
-        "1 to {MOST_WRITES} writes"
-    );
     let device = env::var_os("DOORBELL_DEVICE").unwrap_or(DEVICE.into());
     let doorbell = Context::open_path(PathBuf::from(device))
         .context("no doorbell (is the module loaded? modprobe doorbell)");
@@ -86,6 +98,24 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("kvm-rtt: {error:#}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn number_of_writes_has_a_range() {
+        assert_eq!(parse_writes("1").unwrap(), 1);
+        let most = MOST_WRITES.to_string();
+        assert_eq!(parse_writes(&most).unwrap(), MOST_WRITES);
+        let more = (MOST_WRITES + 1).to_string();
+        for text in ["0", &more, "-1", "--foo", ""] {
+            let error = parse_writes(text).unwrap_err().to_string();
+            let range = format!("WRITES is a number from 1 to {MOST_WRITES}, not '{text}'");
+            assert_eq!(error, range);
         }
     }
 }
