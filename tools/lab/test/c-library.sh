@@ -9,16 +9,17 @@ C=$SRC/tools/lib/doorbell/c
 WARNINGS=(-Wall -Wextra -Wpedantic -Werror -fsyntax-only)
 
 # Each header alone, and all of them twice.
-for name in doorbell doorbell_status doorbell_bus doorbell_wait; do
+for name in doorbell doorbell_status doorbell_bus doorbell_wait doorbell_summary; do
 	printf '#include <%s.h>\nint main(void) { return 0; }\n' $name >"$SCRATCH/$name.c"
 done
-printf '#include <%s.h>\n' doorbell_wait doorbell_bus doorbell doorbell_status doorbell_bus doorbell_wait \
+printf '#include <%s.h>\n' doorbell_wait doorbell_bus doorbell doorbell_status doorbell_summary doorbell_bus \
+	doorbell_wait \
 	>"$SCRATCH/all.c"
 
 # compile COMMAND...: these files
 compile() {
 	local file
-	for file in doorbell doorbell_status doorbell_bus doorbell_wait all; do
+	for file in doorbell doorbell_status doorbell_bus doorbell_wait doorbell_summary all; do
 		"$@" "${WARNINGS[@]}" -I"$C" -I"$SRC/include/uapi" "$SCRATCH/$file.c" || return
 	done
 }
@@ -30,6 +31,11 @@ example() {
 		sed -n '/^```c$/,/^```$/{/^```/!p}' "$C/README.md" >"$SCRATCH/example.c" &&
 		"$1" -I"$SCRATCH/root/usr/include" -Wall -Wextra -Werror -o "$SCRATCH/example" \
 			"$SCRATCH/example.c"
+}
+
+# The example says why it cannot open the device: there is none, or it is for root only.
+example_without_device() {
+	says '^/dev/doorbell: (No such file or directory|Permission denied)$' "$SCRATCH/example"
 }
 
 # check_with COMPILER NAME FUNCTION: nothing is checked if this machine has no such compiler
@@ -50,4 +56,7 @@ check_with cc "the headers compile as C11" as_c
 check_with cc "the headers compile as GNU C11" as_gnu
 check_with c++ "the headers compile as C++17" as_cxx
 check_with cc "the example of the README compiles with the installed headers" with_cc
+if [[ -x $SCRATCH/example && ! -w /dev/doorbell ]]; then
+	check "it says that it cannot open the device" example_without_device
+fi
 plan

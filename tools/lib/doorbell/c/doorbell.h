@@ -9,7 +9,7 @@
  * left it. No function retries, allocates, or prints. @db is a context: a file
  * descriptor of /dev/doorbell. The functions may be called from any thread.
  *
- * For C11 and C++17.
+ * For C11 and C++17. With -std=c11, define _POSIX_C_SOURCE=200809L before any header.
  */
 #ifndef _DOORBELL_CLIENT_H
 #define _DOORBELL_CLIENT_H
