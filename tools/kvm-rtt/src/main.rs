@@ -20,7 +20,7 @@ Make WRITES writes in each scenario [default: 1000], print KTAP.";
 
 /// Parses the number of writes from the command line.
 fn parse_writes(text: &str) -> Result<u32> {
-    let writes = text.parse().ok();
+    let writes = text.parse::<u32>().ok();
     writes
         .filter(|writes| (1..=MOST_WRITES).contains(writes))
         .with_context(|| format!("WRITES is a number from 1 to {MOST_WRITES}, not '{text}'"))
