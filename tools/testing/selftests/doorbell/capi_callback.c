@@ -198,7 +198,7 @@ TEST_F(callback, one_at_a_time)
 	struct test_seen seen;
 	unsigned int rounds;
 
-	plan(_metadata, c, &(struct test_plan){ .spin_us = 2 });
+	plan(_metadata, c, &(struct test_plan){ .spin_us = 50 });
 	ASSERT_EQ(0, add_trigger(c, 0, 0));
 	ASSERT_EQ(0, doorbell_assign_irqfd(c->db, in, 0));
 	ASSERT_EQ(0, pthread_create(&writer.thread, NULL, ring_on, &writer));
@@ -328,6 +328,21 @@ TEST_F(callback, deassign_notifier_is_a_barrier)
 }
 
 /* Closing the file deassigns its callbacks, and puts the last reference to the context. */
+/* DOORBELL_TRIGGER_FLAG_ALL deassigns the eventfds of a line, and no callback. */
+TEST_F(callback, stays_without_the_eventfds)
+{
+	struct capi *c = &self->c;
+	int efd = new_eventfd(_metadata, 0, 0);
+
+	ASSERT_EQ(0, add_trigger(c, 0, 0));
+	ASSERT_EQ(0, doorbell_assign_trigger(c->db, efd, 0));
+	EXPECT_LT(0, doorbell_deassign_all_triggers(c->db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(c->db, 0));
+	EXPECT_EQ(0, efd_count(efd));
+	EXPECT_EQ(1, seen_by(_metadata, c, 0).calls);
+	EXPECT_EQ(0, del_trigger(c, 0, 0));
+}
+
 TEST_F(callback, goes_with_its_file)
 {
 	struct capi *c = &self->c;

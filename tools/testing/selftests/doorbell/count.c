@@ -117,6 +117,19 @@ TEST_F(count, all_ways_to_ring)
 	EXPECT_EQ(line_of(_metadata, self->db, 0).deliveries, count);
 }
 
+/* A message that an irq_work delivers leaves no unit. */
+TEST_F(count, relayed)
+{
+	unsigned int i;
+
+	for (i = 1; i <= 10; i++) {
+		ASSERT_EQ(0, efd_write(self->irqfd, 1));
+		settled(_metadata, self->db, 0);
+		EXPECT_EQ(i, efd_count(self->sum));
+		EXPECT_EQ(0, self->status[0].units);
+	}
+}
+
 /* EFD_SEMAPHORE: each ring is a unit of its own. */
 TEST_F(count, semaphore)
 {

@@ -281,7 +281,7 @@ TEST_F(errors_save, busy)
 	struct doorbell_saved_line now[PER_DB];
 	int way;
 
-	for (way = 0; way < 6; way++) {
+	for (way = 0; way < 7; way++) {
 		const uint32_t line = PER_DB - 1;
 		int db = new_context(_metadata, PER_DB);
 
@@ -309,6 +309,9 @@ TEST_F(errors_save, busy)
 			ASSERT_EQ(0, doorbell_set_type(db, line, DOORBELL_TYPE_EDGE));
 			break;
 		case 5:
+			ASSERT_EQ(0, doorbell_assign_waiters(db, line));
+			break;
+		case 6:
 			ASSERT_EQ(0, doorbell_restore_lines(db, line, 1, &self->records[1], NULL));
 			break;
 		}

@@ -154,11 +154,12 @@ TEST_F(unmaskfd, is_not_kept)
 /* Only the line's own mask ends, and only that of its own. */
 TEST_F(unmaskfd, other_reasons_stay)
 {
+	const uint32_t others = DOORBELL_MASK_VECTOR | DOORBELL_MASK_FUNCTION |
+				DOORBELL_MASK_PAUSE;
 	struct doorbell_line_set pause = {
-		.line = EDGE_AUTO, .nr_lines = 1, .flags = DOORBELL_MASK_PAUSE,
+		.line = EDGE_AUTO, .nr_lines = 1, .flags = others,
 	};
-	const uint32_t paused = DOORBELL_LINE_MASKED |
-				DOORBELL_MASK_PAUSE << DOORBELL_LINE_REASONS_SHIFT;
+	const uint32_t paused = DOORBELL_LINE_MASKED | others << DOORBELL_LINE_REASONS_SHIFT;
 
 	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, EDGE_AUTO));
 	ASSERT_EQ(0, doorbell_ioctl(self->db, DOORBELL_MASK, &pause));
