@@ -97,11 +97,13 @@ TEST_F(nested, trigger_wakes)
 {
 	struct capi *c = &self->c;
 	struct tracer tracer;
-	int in = new_eventfd(_metadata, 0, 0);
+	int in = new_eventfd(_metadata, 0, 0), own = new_eventfd(_metadata, 0, 0);
 
 	ASSERT_EQ(0, doorbell_assign_irqfd(c->db, in, 0));
-	ASSERT_EQ(0, doorbell_assign_irqfd(c->db, c->out, 2));
-	plan(_metadata, c, &(struct test_plan){});
+	ASSERT_EQ(0, doorbell_assign_irqfd(c->db, own, 2));
+	ASSERT_EQ(0, call_from(c, TEST_FROM_PROCESS, TEST_EVENTFD, 0, own));
+	plan(_metadata, c, &(struct test_plan){
+		.times = 1, .nr_calls = 1, .calls = { { TEST_SIGNAL, 0, 0, 0 } } });
 	ASSERT_EQ(0, add_trigger(c, 0, 0));
 	tracer_start(_metadata, &tracer);
 	ASSERT_EQ(0, efd_write(in, 1));

@@ -25,6 +25,8 @@ enum test_func {
 	TEST_CTX_PUT,
 	TEST_CTX_PUT_NULL,
 	TEST_CTX_PUT_ERR,
+	/* Keeps the eventfd whose descriptor is the argument, for TEST_SIGNAL. */
+	TEST_EVENTFD,
 	TEST_ASSIGN_TRIGGER,
 	TEST_DEASSIGN_TRIGGER,
 	TEST_ASSIGN_NOTIFIER,
@@ -43,6 +45,8 @@ enum test_func {
 	TEST_RING,
 	TEST_SET_LEVEL,
 	TEST_BUS_WRITE,
+	/* eventfd_signal() */
+	TEST_SIGNAL,
 };
 
 enum test_from {

@@ -4,6 +4,7 @@
  * call.h.
  */
 #include <linux/doorbell.h>
+#include <linux/eventfd.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/miscdevice.h>
@@ -45,6 +46,11 @@ int call_line(struct test *test, u32 func, u32 line, u32 arg, const struct test_
 	case TEST_BUS_WRITE:
 		return doorbell_bus_write(test->ctx, access->space, access->addr, access->length,
 					  access->value);
+	case TEST_SIGNAL:
+		if (!test->eventfd)
+			return -ENODEV;
+		eventfd_signal(test->eventfd);
+		return 0;
 	default:
 		return -ENOTTY;
 	}
@@ -76,6 +82,19 @@ static int call_get(struct test *test, const struct test_call *call)
 	return got(test, ctx);
 }
 
+static int keep_eventfd(struct test *test, int fd)
+{
+	struct eventfd_ctx *eventfd;
+
+	if (test->eventfd)
+		return -EEXIST;
+	eventfd = eventfd_ctx_fdget(fd);
+	if (IS_ERR(eventfd))
+		return PTR_ERR(eventfd);
+	test->eventfd = eventfd;
+	return 0;
+}
+
 static void put(struct test *test)
 {
 	struct doorbell_ctx *ctx = test->ctx;
@@ -97,6 +116,8 @@ int call_here(struct test *test, struct test_call *call)
 	case TEST_CTX_PUT_ERR:
 		doorbell_ctx_put(ERR_PTR(-EBADF));
 		return 0;
+	case TEST_EVENTFD:
+		return keep_eventfd(test, call->arg);
 	}
 	if (!test->ctx)
 		return -ENODEV;
@@ -199,6 +220,8 @@ static int test_release(struct inode *inode, struct file *file)
 		put(test);
 	if (test->worker)
 		vhost_task_stop(test->worker);
+	if (test->eventfd)
+		eventfd_ctx_put(test->eventfd);
 	kvfree(test);
 	return 0;
 }

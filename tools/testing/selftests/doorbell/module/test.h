@@ -10,6 +10,7 @@
 #include "call.h"
 
 struct errand;
+struct eventfd_ctx;
 struct task_struct;
 struct test;
 struct vhost_task;
@@ -43,6 +44,7 @@ struct test {
 	struct mutex worker_lock;
 	struct vhost_task *worker;
 	struct errand *for_worker;
+	struct eventfd_ctx *eventfd;
 	/* The callbacks that are being called. */
 	atomic_t inside;
 	struct doorbell_callback empty;
