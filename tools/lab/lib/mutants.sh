@@ -82,9 +82,9 @@ mutant_key() {
 	} | sha
 }
 
-# module_key: prints the hash of the module's sources
+# module_key: prints the hash of the sources of the module and of the test module
 module_key() {
-	(cd "$SRC" && find rust include Kbuild -type f | sort | xargs cat | sha)
+	(cd "$SRC" && find rust include Kbuild tools/testing/selftests/doorbell/module -type f | sort | xargs cat | sha)
 }
 
 # keep_modules DIRECTORY: moves the modules that were built last there
