@@ -3,10 +3,10 @@
  * Interrupts do a bounded amount of work for one ring of a task; a worker does the rest.
  * Wirings without cycles never reach that bound. Cycles and chains are in relay.c.
  */
-#include <sys/prctl.h>
 #include <sys/resource.h>
 
 #include "slow_line.h"
+#include "stopped_owner.h"
 
 FIXTURE(budget) {
 	int kmsg;
@@ -309,7 +309,7 @@ TEST_F(budget, replies_are_charged)
 {
 	int db = new_context(_metadata, NR_REPLIES), backs[NR_REPLIES + 1], slow[NR_NOTIFIED - 1];
 	struct epoll_event event = { .events = EPOLLIN };
-	int epoll, status;
+	int epoll;
 	uint64_t signalled;
 	unsigned int i, j;
 	pid_t owner;
@@ -324,20 +324,7 @@ TEST_F(budget, replies_are_charged)
 	}
 	for (i = 0; i <= NR_REPLIES; i++)
 		backs[i] = new_eventfd(_metadata, 0, 0);
-	owner = fork();
-	ASSERT_LE(0, owner);
-	if (!owner) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		for (i = 0; i < NR_REPLIES; i++) {
-			if (doorbell_set_type(db, i, DOORBELL_TYPE_LEVEL) ||
-			    doorbell_assign_ackfd(db, backs[i], i))
-				_exit(1);
-		}
-		raise(SIGSTOP);
-		pause();
-	}
-	ASSERT_EQ(owner, waitpid(owner, &status, WUNTRACED));
-	ASSERT_TRUE(WIFSTOPPED(status));
+	owner = start_stopped_owner(_metadata, db, backs, NR_REPLIES);
 	for (i = 0; i < NR_REPLIES; i++) {
 		for (j = 0; j < NR_NOTIFIED - 1; j++)
 			ASSERT_EQ(0, doorbell_assign_notifier(db, slow[j], i, DOORBELL_NOTIFY_ACK));

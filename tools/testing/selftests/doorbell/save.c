@@ -5,9 +5,8 @@
  * The errors are in errors_save.c.
  */
 #include <sys/epoll.h>
-#include <sys/prctl.h>
 
-#include "doorbell_test.h"
+#include "stopped_owner.h"
 
 /* Each state with the calls that lead to it: the states that the model finds. */
 static const struct saved_state {
@@ -673,7 +672,7 @@ TEST(killed)
 {
 	static struct doorbell_saved_line saved[NR_OWED];
 	int db = new_context(_metadata, NR_OWED), backs[NR_OWED];
-	int notifiers[DOORBELL_MAX_NOTIFIERS_PER_LINE], status, i;
+	int notifiers[DOORBELL_MAX_NOTIFIERS_PER_LINE], i;
 	const int last = DOORBELL_MAX_NOTIFIERS_PER_LINE - 1;
 	struct timeout timeout = {};
 	uint64_t sent = NR_OWED;
@@ -683,19 +682,7 @@ TEST(killed)
 		notifiers[i] = new_eventfd(_metadata, 0, 0);
 	for (i = 0; i < NR_OWED; i++)
 		backs[i] = new_eventfd(_metadata, 0, 0);
-	owner = fork();
-	ASSERT_LE(0, owner);
-	if (!owner) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		for (i = 0; i < NR_OWED; i++) {
-			if (set_type(db, i, true, false) || doorbell_assign_ackfd(db, backs[i], i))
-				_exit(1);
-		}
-		raise(SIGSTOP);
-		pause();
-	}
-	ASSERT_EQ(owner, waitpid(owner, &status, WUNTRACED));
-	ASSERT_TRUE(WIFSTOPPED(status));
+	owner = start_stopped_owner(_metadata, db, backs, NR_OWED);
 	for (i = 0; i < NR_OWED * (last + 1); i++)
 		ASSERT_EQ(0, doorbell_assign_notifier(db, notifiers[i % (last + 1)],
 						      i / (last + 1), DOORBELL_NOTIFY_ACK));
