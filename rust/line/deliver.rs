@@ -137,12 +137,17 @@ impl Line {
         }
     }
 
+    /// Counts a delivery before its signal: a thread that the signal wakes finds the delivery counted.
+    #[inline(always)]
+    pub(super) fn count_delivery(&self, provenance: Provenance) {
+        self.lock.stats().deliveries.add(1);
+        self.trace_deliver(provenance);
+    }
+
     /// Sends a message of a line that does not count.
     #[inline(always)]
     fn send_edge(self: Pin<&Self>, guard: &mut LineGuard<'_>, provenance: Provenance) {
-        // Before the signal: a thread that the signal wakes finds the delivery counted.
-        self.lock.stats().deliveries.add(1);
-        self.trace_deliver(provenance);
+        self.count_delivery(provenance);
         guard.signal(provenance.key());
     }
 
@@ -199,9 +204,7 @@ impl Line {
     /// Delivers a message from the line's irq_work.
     #[inline(always)]
     fn deliver_in_interrupt(self: Pin<&Self>, mut guard: LineGuard<'_>, provenance: Provenance) {
-        // Before the signal: a thread that the signal wakes finds the delivery counted.
-        self.lock.stats().deliveries.add(1);
-        self.trace_deliver(provenance);
+        self.count_delivery(provenance);
         if !guard.signal_while(provenance.key(), within_budget) {
             self.park(guard);
         } else if let Err(guard) = guard.release_idle() {

@@ -107,9 +107,7 @@ impl Line {
             return false;
         };
         self.trace_ring(&action, origin);
-        // Before the wake-up: a thread that it wakes finds the delivery counted.
-        self.lock.stats().deliveries.add(1);
-        self.trace_deliver(provenance);
+        self.count_delivery(provenance);
         guard.wake_waiters();
         if let Err(guard) = guard.release_to(state::WAITERS) {
             self.deliver_at(guard, None, 1, place);
@@ -274,10 +272,7 @@ impl Line {
             }
             Action::Coalesce => {
                 trace();
-                // ORDERING: None: a count for statistics. The exchange of the word comes before it, as
-                // `Line::save` expects.
-                self.lock.stats().coalesced.fetch_add(1u64, Relaxed);
-                return RingOutcome::Coalesced;
+                return self.count_coalesced();
             }
             Action::Keep => {
                 trace();
@@ -318,10 +313,7 @@ impl Line {
             }
             (Action::Coalesce, _) => {
                 trace();
-                // ORDERING: None: a count for statistics. The exchange of the word comes before it, as
-                // `Line::save` expects.
-                self.lock.stats().coalesced.fetch_add(1u64, Relaxed);
-                return RingOutcome::Coalesced;
+                return self.count_coalesced();
             }
             (Action::Keep, _) => {
                 trace();
@@ -343,6 +335,15 @@ impl Line {
         RingOutcome::Delivered
     }
 
+    /// Counts a ring that joined a message.
+    #[inline(always)]
+    fn count_coalesced(&self) -> RingOutcome {
+        // ORDERING: None: a count for statistics. The exchange of the word comes before it, as `Line::save`
+        // expects.
+        self.lock.stats().coalesced.fetch_add(1u64, Relaxed);
+        RingOutcome::Coalesced
+    }
+
     /// Does the rest of a ring from `origin` whose message a moderated line holds. If `coalesced` is true, the
     /// line held it already.
     #[cold]
@@ -353,10 +354,7 @@ impl Line {
             fresh();
         }
         let outcome = if coalesced {
-            // ORDERING: None: a count for statistics. The exchange of the word comes before it, as `Line::save`
-            // expects.
-            self.lock.stats().coalesced.fetch_add(1u64, Relaxed);
-            RingOutcome::Coalesced
+            self.count_coalesced()
         } else {
             RingOutcome::Delivered
         };

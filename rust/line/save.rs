@@ -109,8 +109,8 @@ impl Line {
     /// waits for it, and it leaves what is owed to a callback. Context as of [`Line::save`].
     fn record(self: Pin<&Self>, guard: LineGuard<'_>, is_reader: bool) -> SavedLine {
         let stats = self.lock.stats();
-        // ORDERING: The barrier pairs with the exchange of the word before an addition, as in `Line::rung` and
-        // `Line::ack`.
+        // ORDERING: The barrier pairs with the exchange of the word before an addition, as in
+        // `Line::count_coalesced` and `Line::ack`.
         let (coalesced, acks) = (stats.coalesced.load(Relaxed), stats.acks.load(Relaxed));
         // A ring or an ack changes the word before it counts. If it is counted here, the word must have it.
         smp_mb(Read);

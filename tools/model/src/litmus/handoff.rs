@@ -224,7 +224,7 @@ pub(super) const TESTS: &[Litmus] = &[
     },
     Litmus {
         name: "a ring that becomes a delivery counts once",
-        code: "Line::read, Line::take_message; Line::save, Line::rung",
+        code: "Line::read, Line::take_message; Line::save, Line::count_coalesced",
         run: counted_once,
         mistakes: &[
             "the message is taken without order",
