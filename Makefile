@@ -9,7 +9,7 @@ LAB := tools/lab/lab
 ARGS ?=
 
 # A kernel that has the driver in its tree is a flavour of the lab.
-ifneq ($(filter in-tree in-tree-y,$(KERNEL)),)
+ifneq ($(filter in-tree in-tree-y in-tree-lto,$(KERNEL)),)
 FLAVOUR := $(KERNEL)
 endif
 ifneq ($(FLAVOUR),)
@@ -110,12 +110,12 @@ help:
 	@echo
 	@echo 'FLAVOUR=rt, debug, cfi or 7.2: use PREEMPT_RT, the debug kernel, one that checks'
 	@echo 'indirect calls and the time with interrupts off, or Linux 7.2. All targets of'
-	@echo 'the lab accept it. KERNEL=in-tree or in-tree-y: use a kernel with the driver in'
-	@echo 'its tree, as a module or built in. ARCH=arm64: build for arm64 and boot an'
-	@echo 'emulated arm64 guest: lab, test, rtt, shell, ...; with FLAVOUR=16k: Debian'"'"'s'
-	@echo 'arm64 kernel with pages of 16 KB. ARGS="..." is passed to the command: make rtt'
-	@echo 'ARGS="--json". Variables of the lab, such as DOORBELL_LAB and DOORBELL_KERNEL:'
-	@echo 'see Documentation/lab.rst.'
+	@echo 'the lab accept it. KERNEL=in-tree, in-tree-y or in-tree-lto: use a kernel with'
+	@echo 'the driver in its tree, as a module, built in, or with LTO. ARCH=arm64: build'
+	@echo 'for arm64 and boot an emulated arm64 guest: lab, test, rtt, shell, ...; with'
+	@echo 'FLAVOUR=16k: Debian'"'"'s arm64 kernel with pages of 16 KB. ARGS="..." is passed'
+	@echo 'to the command: make rtt ARGS="--json". Variables of the lab, such as'
+	@echo 'DOORBELL_LAB and DOORBELL_KERNEL: see Documentation/lab.rst.'
 
 rtt report:
 	@$(LAB) $@ $(ARGS)

@@ -28,7 +28,7 @@ patches_of() {
 
 # is_in_tree: succeeds if this run uses the in-tree kernel
 is_in_tree() {
-	[[ $FLAVOUR == in-tree || $FLAVOUR == in-tree-y ]]
+	[[ $FLAVOUR == in-tree* ]]
 }
 
 # Prints the upstream version of the in-tree kernel: 7.3.4
@@ -216,13 +216,14 @@ in_tree_make() {
 # in_tree_config: prints what the configuration has on top of tinyconfig
 in_tree_config() {
 	# Without the checks, which begin there.
-	sed '/^# Undefined behaviour,/,$d' "$LAB_DIR/small.config"
-	if [[ $FLAVOUR == in-tree-y ]]; then
-		sed 's/^CONFIG_DOORBELL=m/CONFIG_DOORBELL=y/; s/^CONFIG_LOCALVERSION="-in-tree"/CONFIG_LOCALVERSION="-in-tree-y"/' \
-			"$SRC/tools/in-tree/in-tree.config"
-	else
-		cat "$SRC/tools/in-tree/in-tree.config"
-	fi
+	{ sed '/^# Undefined behaviour,/,$d' "$LAB_DIR/small.config" && cat "$SRC/tools/in-tree/in-tree.config"; } |
+		case $FLAVOUR in
+		in-tree)	cat ;;
+		in-tree-y)	sed 's/^CONFIG_DOORBELL=m/CONFIG_DOORBELL=y/; s/^CONFIG_LOCALVERSION=.*/CONFIG_LOCALVERSION="-in-tree-y"/' ;;
+		# A kernel with Rust has either LTO or BTF.
+		in-tree-lto)	sed 's/^CONFIG_DEBUG_INFO_BTF=y/# CONFIG_DEBUG_INFO_BTF is not set/
+				s/^CONFIG_LOCALVERSION=.*/CONFIG_LOCALVERSION="-in-tree-lto"\nCONFIG_LTO_CLANG_THIN=y/' ;;
+		esac
 }
 
 # other_base KDIR: succeeds if KDIR was last built from another version of the kernel. Its objects
@@ -237,7 +238,7 @@ other_base() {
 configure_in_tree() {
 	local dir=$BUILD/$FLAVOUR line lost=
 	# The built-in driver has a build directory of its own, which begins as a copy.
-	if [[ ! -s $dir/kdir/.config && -s $IN_TREE/built ]]; then
+	if [[ $FLAVOUR == in-tree-y && ! -s $dir/kdir/.config && -s $IN_TREE/built ]]; then
 		cp -a "$IN_TREE/kdir/." "$dir/kdir/" || return
 	fi
 	! other_base "$dir/kdir" || find "$dir/kdir" -mindepth 1 -delete || return
@@ -291,7 +292,7 @@ build_in_tree() {
 # make in-tree: builds that kernel and runs the checks of a reviewer. Each check prints its
 # findings, and writes a summary with their number to COUNT.
 
-IN_TREE_CHECKS=(places module checkpatch kernel_doc docs selftests sparse clippy rustdoc smatch built_in)
+IN_TREE_CHECKS=(places module checkpatch kernel_doc docs selftests sparse clippy rustdoc smatch built_in lto)
 
 # in_tree_patch: prints the driver as one patch
 in_tree_patch() {
@@ -397,6 +398,14 @@ in_tree_built_in() {
 	build_in_tree || return
 	grep -q ' doorbell_ring$' "$BUILD/$FLAVOUR/kdir/System.map" || { echo "no driver in vmlinux" && return 1; }
 	echo "for make test KERNEL=in-tree-y" >"$COUNT"
+}
+
+in_tree_lto() {
+	local FLAVOUR=in-tree-lto LLVM=(LLVM=-19)
+	build_dirs
+	build_in_tree || return
+	grep -qx CONFIG_LTO_CLANG_THIN=y "$BUILD/$FLAVOUR/kdir/.config" || { echo "a kernel without LTO" && return 1; }
+	echo "for make test KERNEL=in-tree-lto" >"$COUNT"
 }
 
 # Writes the findings of a compiler, as in "path:1:2: warning: text", and their number.
@@ -528,6 +537,7 @@ in_tree_smatch() {
 run_in_tree() {
 	local check at=0 failed=0 skipped=0 names=("${IN_TREE_CHECKS[@]}") counts
 	SELECTED=("$@")
+	! selected lto || NEEDS_CLANG=1
 	setup || return
 	setup_sparse
 	build_dirs

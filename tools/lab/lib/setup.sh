@@ -22,10 +22,14 @@ PACKAGES=(
 	qemu-system-x86 busybox-static python3-sphinx python3-ply python3-git
 )
 
-# The additional packages for these kernels: KASAN and CFI with Rust need clang.
+# The additional packages for these kernels: KASAN and CFI with Rust, and LTO, need clang.
 CLANG_PACKAGES=(clang-19 lld-19 llvm-19)
 LLVM=()
-! is_from_source || LLVM=(LLVM=-19)
+NEEDS_CLANG=
+if is_from_source || [[ $FLAVOUR == in-tree-lto ]]; then
+	LLVM=(LLVM=-19)
+	NEEDS_CLANG=1
+fi
 
 # A changed recipe makes its result stale.
 tree_recipe() {
@@ -54,7 +58,7 @@ named_kernel() {
 	*:)	;;
 	7.2:*)	v=${v%-amd64}-amd64 ;;
 	rt:*)	v=${v%-amd64} v=${v%-rt}-rt-amd64 ;;
-	debug:* | cfi:* | in-tree:* | in-tree-y:*) v=${v%%[+-]*}-$FLAVOUR ;;
+	debug:* | cfi:* | in-tree*:*) v=${v%%[+-]*}-$FLAVOUR ;;
 	arm64:* | 16k:*)
 		v=${v%-16k} v=${v%-amd64} v=${v%-arm64}-arm64
 		[[ $FLAVOUR != 16k ]] || v+=-16k
@@ -101,7 +105,7 @@ have_kernel() {
 }
 
 have_clang() {
-	! is_from_source || [[ $(cat "$TREE/.doorbell-clang" 2>/dev/null) == "$(clang_recipe)" ]]
+	[[ -z $NEEDS_CLANG || $(cat "$TREE/.doorbell-clang" 2>/dev/null) == $(clang_recipe) ]]
 }
 
 have_all() {

@@ -175,6 +175,21 @@ absent_command_is_an_error() {
 	COUNT=$SCRATCH/count in_lab counted true
 }
 
+# configuration FLAVOUR: prints what its kernel has of what flavours differ in
+configuration() {
+	FLAVOUR=$1
+	in_tree_config | grep -E '^(# )?CONFIG_(DOORBELL|LOCALVERSION|LTO_[A-Z_]*|DEBUG_INFO_BTF)[ =]' | LC_ALL=C sort | xargs
+}
+
+flavours_differ_in_this() {
+	local common='CONFIG_DEBUG_INFO_BTF=y'
+	diff - <(in_lab configuration in-tree && in_lab configuration in-tree-y && in_lab configuration in-tree-lto) <<-EXPECTED
+		$common CONFIG_DOORBELL=m CONFIG_LOCALVERSION=-in-tree
+		$common CONFIG_DOORBELL=y CONFIG_LOCALVERSION=-in-tree-y
+		# CONFIG_DEBUG_INFO_BTF is not set CONFIG_DOORBELL=m CONFIG_LOCALVERSION=-in-tree-lto CONFIG_LTO_CLANG_THIN=y
+	EXPECTED
+}
+
 # The driver is put there twice; the second time nothing changes.
 driver_is_put_once() {
 	local before times
@@ -217,6 +232,7 @@ check "a build directory of another version is found" other_version_is_found
 check "a check whose tool does not run fails" missing_tool_is_an_error
 check "a check of no files fails" no_file_is_an_error
 check "a command that does not exist is an error" absent_command_is_an_error
+check "each flavour has its configuration" flavours_differ_in_this
 check "the driver is put into the copy once" driver_is_put_once
 check "comments are wrapped, and nothing else changes" comments_are_wrapped
 plan
