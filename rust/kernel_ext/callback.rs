@@ -129,7 +129,7 @@
 //!
 //! a field that is not pinned,
 //!
-//! ```compile_fail,E0277=Init
+//! ```compile_fail,E0277:Init
 //! # use crate::kernel_ext::{callback::impl_has_callbacks, deferred::{Deferred, IrqWork}};
 //! #[pin_data(PinnedDrop)]
 //! struct Greeter {
@@ -216,7 +216,7 @@ pub(crate) unsafe trait HasCallback<F>: Sized + 'static {
     const OFFSET: usize;
 }
 
-/// Implements [`HasCallback`] for the fields of a type, and its [`PinnedDrop`](kernel::prelude::PinnedDrop).
+/// Implements [`HasCallback`] for the fields of a type, and its `PinnedDrop`.
 ///
 /// The type must be `#[pin_data(PinnedDrop)]`, the fields must be `#[pin]`, and one invocation must name all
 /// of them. A type with parameters has them first: `[T: Bound] Owner<T> { ... }`.

@@ -6,7 +6,7 @@ usage: examples.py DIRECTORY BUILD
 
 rustdoc cannot test them: they use private items, and the kernel's rustdoc tests are built with the kernel
 only. So this compiles the crate once with all examples, as functions of a module of the crate, and once
-with each example that must not compile, which must fail with the error that it names. "E0277=Init" means an
+with each example that must not compile, which must fail with the error that it names. "E0277:Init" means an
 error E0277 with the text "Init". The compiler's command is that of the build in BUILD. An example has the
 prelude of the kernel, and may use "?".
 
@@ -22,7 +22,7 @@ import tempfile
 
 COMMENT = re.compile(r"\s*//[/!] ?(.*)")
 FENCE = re.compile(r"(?:```|~~~)(.*)$")
-ERROR = re.compile(r"(E\d{4})(?:=(.+))?")
+ERROR = re.compile(r"(E\d{4})(?::(.+))?")
 EXEMPT = re.compile(r"^// No examples: \S", re.M)
 
 
