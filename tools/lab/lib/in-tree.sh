@@ -281,6 +281,8 @@ build_in_tree() {
 		samples/doorbell/*)		put "$out/samples/${module#samples/doorbell/}" ;;
 		esac <"$dir/kdir/$module" || return
 	done < <(sed 's/\.o$/.ko/' "$dir/kdir/modules.order" | grep doorbell)
+	# A module outside the tree finds what the driver exports in the kernel's own Module.symvers.
+	put "$out/Module.symvers" </dev/null || return
 	# These stay outside the kernel tree.
 	for module in twin vfio-user; do
 		in_tree "$TREE" make -C "/build/$FLAVOUR/kdir" M="/doorbell/tools/testing/$module" \

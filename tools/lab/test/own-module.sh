@@ -71,7 +71,7 @@ report $? "its directory is as it was"
 # A module in Rust, by a relative path: it includes rust/module_api.rs by another one.
 fresh rust/deep/mine_rust ring_rust
 up=$(realpath --relative-to="$TMP/rust/deep/mine_rust" "$SRC")
-sed -i "s,path = \"../../rust/,path = \"$up/rust/," "$TMP/rust/deep/mine_rust/doorbell_ring_rust.rs"
+sed -Ei "s,path = \"(../../../drivers/misc/doorbell|../..)/rust/,path = \"$up/rust/," "$TMP/rust/deep/mine_rust/doorbell_ring_rust.rs"
 contents "$TMP/rust/deep/mine_rust" >"$TMP/before"
 doorbell_build >"$TMP/doorbell"
 own "$(realpath --relative-to="$SRC" "$TMP/rust/deep/mine_rust")"
@@ -113,7 +113,7 @@ report $? "the lab's build of doorbell is as it was"
 # A module is built by the compiler of its kernel.
 # As LLVM of lib/setup.sh.
 compiler=
-[[ ${LAB_FLAVOUR-} != @(debug|cfi) ]] || compiler=LLVM=-19
+[[ ${LAB_FLAVOUR-} != @(debug|cfi|in-tree-lto) ]] || compiler=LLVM=-19
 # shellcheck disable=SC2016 # The tree's.
 "$SRC/tools/lab/lab" enter sh -c 'mkdir /tmp/doorbell && cp -r /doorbell/samples/template /tmp/native &&
 	ln -s /doorbell/include /doorbell/tools /build/module/Module.symvers /tmp/doorbell/ &&

@@ -179,7 +179,7 @@ by_make() {
 
 # The steps pass; without the others this is not ready.
 variables() {
-	says '^2 passed, 0 failed' by_make ARGS='test-rt test' T=uapi FLAVOUR=7.2 REPEAT=2 LOAD=3 &&
+	says '^2 passed, 0 failed' by_make ARGS='test-rt test' T=uapi FLAVOUR=7.2 KERNEL=in-tree REPEAT=2 LOAD=3 &&
 		calls $'rt - test !tools !model !lab\n- - test'
 }
 
