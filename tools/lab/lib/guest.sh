@@ -154,6 +154,7 @@ boot() {
 	for try in 1 2; do
 		rm -rf "$dir"
 		mkdir -p "$dir/files"
+		((try == 1)) || : >"$dir/booted-again"
 		[[ $ACCEL == icount ]] && : >"$dir/counting"
 		[[ ! -t 1 || ! -t 2 ]] || echo "${TERM:-dumb} $(stty size 2>/dev/null </dev/tty)" >"$dir/tty"
 		printf '%q ' "$@" >"$dir/command"
@@ -164,7 +165,7 @@ boot() {
 		kill "$watch" 2>/dev/null
 		wait "$watch" 2>/dev/null
 		[[ ! -e $dir/started && ! -e $dir/stopped && $try == 1 ]] || break
-		say "the guest died before it had started (status $rc); the end of its console:"
+		say "the guest ended before it had started (status $rc); the end of its console:"
 		tail -n 8 "$dir/console.log" >&2
 		say "booting it once more ..."
 	done

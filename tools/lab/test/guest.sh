@@ -55,6 +55,8 @@ begin crash run sh -c 'echo c >/proc/sysrq-trigger || { echo 2 >/proc/sys/vm/pan
 begin slow DOORBELL_TIMEOUT=4 run sleep 1000
 wait
 begin noinit DOORBELL_APPEND=rdinit=/nonexistent run true
+begin clock DOORBELL_APPEND=tsc=unstable run echo ran
+wait
 begin log run sh -c 'echo "WARNING: planted" >/dev/kmsg'
 wait
 begin steady DOORBELL_REPEAT=2 DOORBELL_LOAD=4 DOORBELL_GUESTS=1 test counter
@@ -71,6 +73,9 @@ check "a guest that dies is told from a command that fails" ended crash 125 err 
 check "with the end of its console" ended crash 125 err 'Kernel Offset|end Kernel panic'
 check "a guest is stopped at its limit" ended slow 124 err 'did not end within 4 s of its own time'
 check "a guest that dies before it has started is booted once more" ended noinit 125 err 'booting it once more'
+if [[ ${LAB_FLAVOUR:-} != @(arm64|16k) ]]; then
+	check "and so is one whose clock stands still" ended clock 0 err 'booting it once more' out '^ran$'
+fi
 check "a complaint of the kernel fails the run" ended log 1 err 'the kernel complained'
 check "rounds under load: each test has a line" ended steady 0 err '^lab: counter: 0 of 2 rounds failed'
 check "and so have all" ended steady 0 err '^lab: 2 rounds beside 4 busy processes: 0 rounds of 0 tests failed'
