@@ -389,13 +389,15 @@ struct doorbell_frame {
 
 /*
  * The work of this CPU in interrupt context. Interrupts have sent @signals since a task
- * last rang a line here, and may send more until @until. @newest heads the list of calls
- * of other modules here. If a call is preemptible, several threads have calls in the list,
- * and these may end in any order.
+ * last rang a line here. From @began on they have spent @spent ns, and more since @since if
+ * that is not 0. @newest heads the list of calls of other modules here. If a call is
+ * preemptible, several threads have calls in the list, and these may end in any order.
  */
 struct doorbell_cpu {
 	u32 signals;
-	u64 until;
+	u64 began;
+	u64 spent;
+	u64 since;
 	struct doorbell_frame *newest;
 	/* On PREEMPT_RT: the thread that runs what is an interrupt on other kernels. */
 	struct task_struct *relayer;
@@ -403,20 +405,19 @@ struct doorbell_cpu {
 
 static DEFINE_PER_CPU(struct doorbell_cpu, doorbell_cpu);
 
-/* A flag in @signals: @until is set. */
+/* A flag in @signals: @began, @spent and @since are set. */
 #define DOORBELL_TIMED		BIT(31)
 
 /*
- * The time in which interrupts may deliver for one ring by a task, and the number of
- * signals that they may send even after that time: a virtual CPU may be preempted
- * meanwhile. The delivery that is in flight then is finished. The rest is left to the
- * workers of the contexts.
+ * The time that interrupts may spend for one ring by a task, and the number of signals that
+ * they may send even after that time: a virtual CPU may be preempted meanwhile. The delivery
+ * that is in flight then is finished. The rest is left to the workers of the contexts.
  */
 #define DOORBELL_BUDGET_NS	(100 * NSEC_PER_USEC)
 #define DOORBELL_BUDGET_SIGNALS	8
 
-/* The time after the end of a budget from which on a timer renews it. */
-#define DOORBELL_BUDGET_REST_NS	(900 * NSEC_PER_USEC)
+/* The share of the time of a CPU that interrupts may spend where no task rings: a tenth. */
+#define DOORBELL_BUDGET_SHARE	10
 
 static noinline u32 doorbell_depth_of_current(void)
 {
@@ -448,14 +449,6 @@ void doorbell_fresh(void)
 	raw_cpu_write(doorbell_cpu.signals, 0);
 }
 
-void doorbell_rested(void)
-{
-	struct doorbell_cpu *cpu = raw_cpu_ptr(&doorbell_cpu);
-
-	if (cpu->signals & DOORBELL_TIMED && local_clock() >= cpu->until + DOORBELL_BUDGET_REST_NS)
-		doorbell_fresh();
-}
-
 static bool doorbell_in_relay(void)
 {
 	if (IS_ENABLED(CONFIG_PREEMPT_RT))
@@ -482,16 +475,30 @@ u32 doorbell_wake_depth(u32 hops)
 static noinline bool doorbell_within_time(u32 before, u32 signals)
 {
 	struct doorbell_cpu *cpu = raw_cpu_ptr(&doorbell_cpu);
+	u64 now = local_clock();
 
 	if (!(before & DOORBELL_TIMED)) {
-		cpu->until = local_clock() + DOORBELL_BUDGET_NS;
 		before |= DOORBELL_TIMED;
-	} else if (before - DOORBELL_TIMED >= DOORBELL_BUDGET_SIGNALS &&
-		   local_clock() >= cpu->until) {
-		return false;
+		cpu->began = now;
+		cpu->spent = 0;
+	} else {
+		if (cpu->since)
+			cpu->spent += now - cpu->since;
+		cpu->since = 0;
+		if (before - DOORBELL_TIMED >= DOORBELL_BUDGET_SIGNALS &&
+		    cpu->spent >= DOORBELL_BUDGET_NS) {
+			if (now - cpu->began < cpu->spent * DOORBELL_BUDGET_SHARE)
+				return false;
+			before = DOORBELL_TIMED;
+			cpu->began = now;
+			cpu->spent = 0;
+		}
 	}
-	/* This cannot overflow: to send 2^31 signals takes far longer than the budget. */
-	cpu->signals = before + signals;
+	cpu->since = now;
+	/* More do not count, so this never overflows. */
+	if (before - DOORBELL_TIMED < DOORBELL_BUDGET_SIGNALS)
+		before += signals;
+	cpu->signals = before;
 	return true;
 }
 
@@ -512,7 +519,19 @@ bool doorbell_within_budget(u32 signals)
 /* As above. Never fails: the next call of the function above sees the charge. */
 void doorbell_charge(u32 signals)
 {
-	raw_cpu_add(doorbell_cpu.signals, signals);
+	if ((raw_cpu_read(doorbell_cpu.signals) & ~DOORBELL_TIMED) < DOORBELL_BUDGET_SIGNALS)
+		raw_cpu_add(doorbell_cpu.signals, signals);
+}
+
+/* Ends the time that the calls of doorbell_within_budget() measure. Context as there. */
+void doorbell_spent(void)
+{
+	struct doorbell_cpu *cpu = raw_cpu_ptr(&doorbell_cpu);
+
+	if (likely(!cpu->since))
+		return;
+	cpu->spent += local_clock() - cpu->since;
+	cpu->since = 0;
 }
 
 /*

@@ -5,35 +5,32 @@
 //! Callbacks in interrupt context can cause more callbacks: they signal eventfds that have
 //! listeners, or another CPU continues to queue them. After each request of a task on a CPU
 //! ([`fresh`]), callbacks there get 100 microseconds or 8 signals. Beyond that they must leave the
-//! rest to a worker. The first callback does not read a clock.
+//! rest to a worker, until they have spent no more than a tenth of the time: interrupts of devices and
+//! timers make requests, too, and cannot be told from callbacks that continue each other. The first
+//! callback after a request of a task does not read a clock.
 //!
 //! # Examples
 //!
 //! ```
-//! use crate::kernel_ext::budget::{fresh, within_budget};
+//! use crate::kernel_ext::budget::{fresh, spent, within_budget};
 //!
 //! // In a system call:
 //! fresh();
 //! // In an interrupt that follows, before it signals three eventfds:
-//! if !within_budget(3) {
+//! if within_budget(3) {
+//!     // Signal them.
+//!     spent();
+//! } else {
 //!     // Leave them to a worker.
 //! }
 //! ```
 
 use crate::bindings;
 
-/// Renews the budget of this CPU: a task or the interrupt of a device has made a request. Any
-/// context.
+/// Renews the budget of this CPU: a task has made a request. Any context.
 pub(crate) fn fresh() {
     // SAFETY: No requirements.
     unsafe { bindings::doorbell_fresh() };
-}
-
-/// Renews the budget of this CPU if it was used up a millisecond ago or earlier, for the interrupt of a
-/// timer. So interrupts get at most a tenth of the time of a CPU that timers alone keep busy. Any context.
-pub(crate) fn rested() {
-    // SAFETY: No requirements.
-    unsafe { bindings::doorbell_rested() };
 }
 
 /// Charges `signals` to the budget of this CPU; returns false if the budget is used up.
@@ -55,6 +52,17 @@ pub(crate) fn within_budget(signals: u32) -> bool {
 pub(crate) fn charge(signals: u32) {
     // SAFETY: No requirements.
     unsafe { bindings::doorbell_charge(signals) }
+}
+
+/// Ends the time that a callback spends: what follows is not measured. Call it if [`within_budget`] was true.
+///
+/// # Context
+///
+/// As of [`within_budget`].
+#[inline]
+pub(crate) fn spent() {
+    // SAFETY: No requirements.
+    unsafe { bindings::doorbell_spent() };
 }
 
 /// Returns the number of relays that led to the trigger's callback that runs on this CPU. Returns

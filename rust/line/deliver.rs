@@ -20,6 +20,7 @@ use crate::{
         budget::{
             charge,
             fresh,
+            spent,
             within_budget, //
         },
         deferred::{
@@ -296,6 +297,7 @@ impl Run<IrqWork> for Line {
             }
             _ => self.run_word(),
         }
+        spent();
     }
 }
 

@@ -19,7 +19,6 @@ use super::{
 use crate::{
     kernel_ext::{
         alloc::user_alloc_flags,
-        budget::rested,
         lazy_timer::Expire,
         preempt::Unpreempted,
         wait::wait_until, //
@@ -235,7 +234,6 @@ impl Expire for Line {
     type Data = Moderation;
 
     fn expire(self: Pin<&Self>) {
-        rested();
         self.end_interval();
     }
 }

@@ -230,6 +230,7 @@ impl Line {
     ///
     /// As of [`Line::raise`].
     pub(crate) fn lower(self: Pin<&Self>, origin: Origin) -> Result<bool> {
+        let _preemption = matches!(origin, Origin::Wake(_)).then(Unpreempted::new);
         let (withdrawn, guard) = self.lock.update(state::LEVEL | state::RAISED, state::lower);
         if let Some(guard) = guard {
             self.lock.stats().dropped.add(1);

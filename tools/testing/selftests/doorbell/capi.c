@@ -113,6 +113,41 @@ TEST_F(kernel_api, rings_in_wake_ups_are_not_deferred)
 	EXPECT_EQ(0, settled(_metadata, c->db, 0).deferred);
 }
 
+/*
+ * The interrupt of a device signals an irqfd's eventfd, as VFIO's does, on a processor where no
+ * task rings. Interrupts deliver as long as this takes less than a tenth of the time. A host that
+ * takes the processor away during a delivery makes the worker deliver for a while.
+ */
+#define NR_BY_INTERRUPTS	50
+
+TEST_F(kernel_api, device_interrupts_are_not_deferred)
+{
+	int in = new_eventfd(_metadata, 0, 0);
+	struct capi *c = &self->c;
+	struct doorbell_query query;
+	unsigned int i;
+
+	pin_to(0);
+	ASSERT_EQ(1, get_ctx(c, c->db));
+	ASSERT_EQ(0, doorbell_assign_irqfd(c->db, in, 0));
+	ASSERT_EQ(0, call_from(c, TEST_FROM_PROCESS, TEST_EVENTFD, 0, in));
+	for (i = 0; i < 5000; i++) {
+		int ret = call_from(c, TEST_FROM_HARDIRQ, TEST_SIGNAL, 0, 0);
+
+		if (ret == -EINVAL)
+			SKIP(return, "a PREEMPT_RT kernel");
+		ASSERT_EQ(0, ret);
+		ASSERT_EQ(1, efd_wait(c->out));
+		query = settled(_metadata, c->db, 0);
+		if (query.deliveries - query.deferred >= NR_BY_INTERRUPTS)
+			break;
+		usleep(1000);
+	}
+	ksft_print_msg("%llu of %llu deliveries were deferred\n",
+		       (unsigned long long)query.deferred, (unsigned long long)query.deliveries);
+	EXPECT_LE(NR_BY_INTERRUPTS, query.deliveries - query.deferred);
+}
+
 /* By fd and by file it is the same context. */
 TEST_F(kernel_api, ctx_get_and_put)
 {

@@ -167,6 +167,7 @@ static bool may_be_called(const struct test_call *call)
 	case TEST_UNMASK:
 	case TEST_UNMASK_FOR:
 	case TEST_ACK:
+	case TEST_SIGNAL:
 		/* Eventfds may be signalled in these. */
 		return call->from != TEST_FROM_WAKE && !IS_ENABLED(CONFIG_PREEMPT_RT);
 	default:
