@@ -7,7 +7,8 @@ FIGURES has a line of JSON for the kernel, and one for each path and device:
     {"kernel": "7.3.4 #1 SMP"}
     {"path": "ring", "text": "ring", "device": "twin", "min": 700.0, "median": 700.0, "p90": 701.2}
 
-The recorded figures are the medians of an earlier run, with the reason for the last change of each.
+The recorded figures are the medians of an earlier run, with the reason for the last change of each. A path
+whose work depends on when the next tick is due has a "tolerance" there: its figure may differ by that share.
 """
 
 import argparse
@@ -47,9 +48,9 @@ def repeats(figure):
     return figure["p90"] - figure["min"] <= SPREAD * figure["median"]
 
 
-def is_minimum(figure):
+def is_minimum(figure, spread):
     """Returns true if half of the batches took as few instructions as the best one."""
-    return figure["median"] - figure["min"] <= SPREAD * figure["median"]
+    return figure["median"] - figure["min"] <= spread * figure["median"]
 
 
 def column(figure, width):
@@ -121,6 +122,8 @@ def update(figures, recorded, reason):
         else:
             changed.append(path)
             new["reason"] = reason
+        if old and "tolerance" in old:
+            new["tolerance"] = old["tolerance"]
         recorded["paths"][path] = new
     if changed and not reason:
         sys.exit("these figures have changed, so a reason is needed: --update --reason 'TEXT': "
@@ -130,7 +133,7 @@ def update(figures, recorded, reason):
     print()
 
 
-def judge(name, old, new):
+def judge(name, old, new, tolerance):
     """Returns a verdict on doorbell's figure of a path, and a comment or None."""
     if old is None:
         return False, f"{name} is not recorded yet: {RECORD}"
@@ -138,11 +141,16 @@ def judge(name, old, new):
         return False, f"{name} is recorded, but was not measured: remove it from the file"
     by = change(old, new)
     text = f"{name}: {new:.1f} instructions, recorded {old:.1f}, {by:+.1%}"
-    if by > TOLERANCE:
+    if by > tolerance:
         return False, f"{text}: make it cheaper again, or record it: {RECORD}"
-    if by < -TOLERANCE:
+    if by < -tolerance:
         return True, f"{text}: cheaper; record it: {RECORD}"
     return True, None
+
+
+def tolerance(recorded, name, least):
+    """Returns by how much a figure of a path may differ: at least by the given share."""
+    return max(least, recorded["paths"].get(name, {}).get("tolerance", 0))
 
 
 def check(figures, recorded):
@@ -154,7 +162,7 @@ def check(figures, recorded):
     print(f"1..{len(names) + 1}")
     # An allocator's refill in a tenth of the batches does not move the median.
     spread = [name for name in names if name in figures.paths
-              and not is_minimum(figures.paths[name]["doorbell"])]
+              and not is_minimum(figures.paths[name]["doorbell"], tolerance(recorded, name, SPREAD))]
     if spread:
         print("# the median is more than a percent above the minimum: " + ", ".join(spread))
     print(f"{'not ok' if spread else 'ok'} 1 medians are near the minimum")
@@ -166,7 +174,7 @@ def check(figures, recorded):
     for number, name in enumerate(names, 2):
         old = recorded["paths"].get(name, {}).get("doorbell")
         new = figures.median(name, "doorbell") if name in figures.paths else None
-        good, comment = judge(name, old, new)
+        good, comment = judge(name, old, new, tolerance(recorded, name, TOLERANCE))
         if comment and not skip:
             print(f"# {comment}")
         print(f"{'ok' if good or skip else 'not ok'} {number} {name}{skip}")

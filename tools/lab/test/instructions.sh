@@ -56,6 +56,11 @@ measured K
 figure ring doorbell 755
 figure write raw 600
 check "a path that is dearer fails" prints '^not ok 2 ring$' verdicts
+cp recorded strict
+sed -i 's/"reason": "first"/"tolerance": 0.02, &/' recorded
+check "it passes within a tolerance of its own" prints '^ok 2 ring$' verdicts
+check "which stays when the figures are recorded" prints '"tolerance": 0.02' figures update --recorded recorded --reason next
+mv strict recorded
 check "it names the command" prints '^# ring: 755\.0 .*recorded 750\.0, \+0\.7%.*make bench-instructions' verdicts
 check "a changed figure needs a reason" says "a reason is needed.*ring" figures update --recorded recorded
 check "a changed figure gets its reason" prints '"reason": "second"' \
