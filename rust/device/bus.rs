@@ -355,6 +355,7 @@ fn write_all(context: &Context, reader: &mut UserSliceReader, done: &mut usize) 
     if reader.len() >= size_of::<Block>() {
         write_blocks(context, reader, done)?;
     }
+    // Fewer than a block.
     while !reader.is_empty() {
         let access = reader.read()?;
         write_one(&context.bus_writer(), &access)?;
@@ -368,17 +369,21 @@ fn write_all(context: &Context, reader: &mut UserSliceReader, done: &mut usize) 
 fn write_blocks(context: &Context, reader: &mut UserSliceReader, done: &mut usize) -> Result {
     let mut block: Block = core::array::from_fn(|_| doorbell_bus_access::default());
     while reader.len() >= size_of::<Block>() {
-        // If not all of them can be read, some still may.
-        if read_in_place(reader, &mut block).is_err() {
-            break;
+        if read_in_place(reader, &mut block).is_ok() {
+            // Entered once for a block. Deassignments wait for the end of it.
+            let bus = context.bus_writer();
+            for access in &block {
+                write_one(&bus, access)?;
+                *done += 1;
+            }
+        } else {
+            // If not all of them can be read, some still may.
+            for _ in 0..block.len() {
+                let access = reader.read()?;
+                write_one(&context.bus_writer(), &access)?;
+                *done += 1;
+            }
         }
-        // Entered once for a block. Deassignments wait for the end of it.
-        let bus = context.bus_writer();
-        for access in &block {
-            write_one(&bus, access)?;
-            *done += 1;
-        }
-        drop(bus);
         if current!().signal_pending() {
             return Err(EINTR);
         }

@@ -3,7 +3,10 @@
  * The bus: many writes in one call, by ioctl and by vectors, and where such a call stops;
  * the results of reads and of DOORBELL_GET_REGIONS. Runs as a 32-bit program, too.
  */
+#include <limits.h>
+
 #include "bus.h"
+#include "slow_line.h"
 
 #define NE	8
 
@@ -141,50 +144,134 @@ static void ignore(int sig)
 	(void)sig;
 }
 
-/*
- * A signal ends a batch early: the call returns the number of writes that it made. There is
- * a signal every 20 ms, and the batch would take much longer.
- */
-TEST_F(bus, signal_ends_a_batch)
+/* The same accesses over and over, so that a batch of them does not end in time. */
+enum { PART = 1 << 16, PARTS = 256 };
+
+struct endless {
+	struct doorbell_bus_access *all;
+	timer_t timer;
+};
+
+#define ENDLESS_SIZE	(PART * sizeof(struct doorbell_bus_access))
+
+/* All of them are writes to ADDR. From now on there is a signal every 20 ms. */
+static void endless_setup(struct __test_metadata *_metadata, struct endless *endless)
 {
 	const struct itimerspec often = {
 		.it_value.tv_nsec = 20000000, .it_interval.tv_nsec = 20000000 };
 	const struct sigaction action = { .sa_handler = ignore };
 	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1 };
-	enum { PART = 1 << 16, PARTS = 256 };
-	const size_t size = PART * sizeof(struct doorbell_bus_access);
-	struct doorbell_bus_access *part;
-	int memory, written;
 	unsigned int i;
-	timer_t timer;
+	int memory;
 	char *all;
 
-	/* The same memory over and over, so that there is no end in time. */
 	memory = memfd_create("accesses", MFD_CLOEXEC);
 	ASSERT_LE(0, memory);
-	ASSERT_EQ(0, ftruncate(memory, size));
-	all = mmap(NULL, PARTS * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-		   0);
+	ASSERT_EQ(0, ftruncate(memory, ENDLESS_SIZE));
+	all = mmap(NULL, PARTS * ENDLESS_SIZE, PROT_NONE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	ASSERT_TRUE(all != MAP_FAILED);
 	for (i = 0; i < PARTS; i++)
-		ASSERT_TRUE(mmap(all + i * size, size, PROT_READ | PROT_WRITE,
+		ASSERT_TRUE(mmap(all + i * ENDLESS_SIZE, ENDLESS_SIZE, PROT_READ | PROT_WRITE,
 				 MAP_SHARED | MAP_FIXED, memory, 0) != MAP_FAILED);
-	part = (struct doorbell_bus_access *)all;
+	close(memory);
+	endless->all = (struct doorbell_bus_access *)all;
 	for (i = 0; i < PART; i++)
-		part[i] = (struct doorbell_bus_access){ .addr = ADDR, .length = 4 };
+		endless->all[i] = (struct doorbell_bus_access){ .addr = ADDR, .length = 4 };
+	ASSERT_EQ(0, sigaction(SIGUSR1, &action, NULL));
+	ASSERT_EQ(0, timer_create(CLOCK_MONOTONIC, &event, &endless->timer));
+	ASSERT_EQ(0, timer_settime(endless->timer, 0, &often, NULL));
+}
+
+static void endless_teardown(struct __test_metadata *_metadata, struct endless *endless)
+{
+	ASSERT_EQ(0, timer_delete(endless->timer));
+	munmap(endless->all, PARTS * ENDLESS_SIZE);
+}
+
+/*
+ * A signal ends a batch early: the call returns the number of writes that it made. The batch
+ * would take much longer than the time to the next signal.
+ */
+TEST_F(bus, signal_ends_a_batch)
+{
+	struct endless endless;
+	int written;
 
 	ASSIGN(to_eventfd(ADDR, 4, self->efd[0]));
-	ASSERT_EQ(0, sigaction(SIGUSR1, &action, NULL));
-	ASSERT_EQ(0, timer_create(CLOCK_MONOTONIC, &event, &timer));
-	ASSERT_EQ(0, timer_settime(timer, 0, &often, NULL));
-	written = doorbell_bus_writes(self->db, part, PART * PARTS);
+	endless_setup(_metadata, &endless);
+	written = doorbell_bus_writes(self->db, endless.all, PART * PARTS);
 	EXPECT_LT(0, written);
 	EXPECT_GT(PART * PARTS, written);
 	EXPECT_EQ(written, efd_read(self->efd[0]));
 	EXPECT_EQ(written, writes_to(self->db, 0));
-	ASSERT_EQ(0, timer_delete(timer));
-	munmap(all, PARTS * size);
-	close(memory);
+	endless_teardown(_metadata, &endless);
+}
+
+/* The number of accesses before the one that cannot be read. */
+#define BEFORE	15
+
+/* A thread that makes a page readable when the line has delivered once more. */
+struct mender {
+	struct slow_line slow;
+	void *page;
+	atomic_ulong deliveries;
+	atomic_bool stop;
+};
+
+static void *mend(void *arg)
+{
+	struct mender *mender = arg;
+	sigset_t all;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, NULL);
+	while (!atomic_load(&mender->stop)) {
+		if (slow_line_deliveries(&mender->slow) <= atomic_load(&mender->deliveries)) {
+			sched_yield();
+			continue;
+		}
+		mprotect(mender->page, sysconf(_SC_PAGESIZE), PROT_READ | PROT_WRITE);
+		atomic_store(&mender->deliveries, ULONG_MAX);
+	}
+	return NULL;
+}
+
+/*
+ * So it does if some accesses could not be read at first. A batch is read in parts, and the first
+ * part of this one goes wrong. Its first accesses take long. Meanwhile the rest becomes readable.
+ */
+TEST_F(bus, signal_ends_a_batch_after_a_fault)
+{
+	const size_t page = sysconf(_SC_PAGESIZE);
+	struct doorbell_bus_access *start;
+	struct mender mender = { .deliveries = ULONG_MAX };
+	struct endless endless;
+	pthread_t thread;
+	int written, i;
+
+	slow_line_setup(_metadata, &mender.slow, 500);
+	ASSERT_EQ(0, change_region(mender.slow.db, to_eventfd(ADDR, 4, self->efd[0])));
+	ASSERT_EQ(0, change_region(mender.slow.db, to_line(ADDR + 8, 4, 0)));
+	endless_setup(_metadata, &endless);
+	mender.page = (char *)endless.all + page;
+	/* The next one is on the page, or begins just before it. */
+	start = endless.all + page / sizeof(*start) - BEFORE;
+	for (i = 0; i < BEFORE; i++)
+		start[i].addr = ADDR + 8;
+	ASSERT_EQ(0, pthread_create(&thread, NULL, mend, &mender));
+	do {
+		ASSERT_EQ(0, mprotect(mender.page, page, PROT_NONE));
+		atomic_store(&mender.deliveries, slow_line_deliveries(&mender.slow));
+		written = doorbell_bus_writes(mender.slow.db, start, PART * (PARTS - 1));
+		ASSERT_LE(BEFORE, written);
+		ASSERT_TRUE(WAIT_FOR(atomic_load(&mender.deliveries) == ULONG_MAX));
+	} while (written == BEFORE);
+	EXPECT_GT(PART * (PARTS - 1), written);
+	atomic_store(&mender.stop, true);
+	pthread_join(thread, NULL);
+	endless_teardown(_metadata, &endless);
+	close(mender.slow.db);
 }
 
 /* An invalid access stops a batch, too. */
