@@ -196,13 +196,21 @@ impl DoorbellFile {
     fn change(&self, context: &Context, regions: &doorbell_regions) -> Result<(), Failed> {
         let len = regions.nr_regions;
         let mut reader = array::<doorbell_region>(regions.regions, len)?.reader();
+        // The caller's memory can make this take for ever. So the eventfds, which are in no quota yet,
+        // are looked up afterwards.
+        let mut list = KVVec::new();
+        let mut read = || -> Result {
+            list.push(reader.read::<doorbell_region>()?, user_alloc_flags())?;
+            Ok(())
+        };
+        let unread = (0..len).find_map(|index| read().err().map(Failed::at(index)));
         let mut changes = Changes::default();
-        for index in 0..len {
-            let mut add = || {
-                let region = reader.read()?;
-                changes.add(context, &region, check(&region)?, index)
-            };
+        for (index, region) in (0..).zip(list) {
+            let mut add = || changes.add(context, &region, check(&region)?, index);
             add().map_err(Failed::at(index))?;
+        }
+        if let Some(failed) = unread {
+            return Err(failed);
         }
         context.change_regions(changes.new, changes.old)
     }

@@ -170,17 +170,20 @@ static void *slow_reader(void *arg)
 	return NULL;
 }
 
-/* Starts a read of 4 records at @to, and waits until it waits for the page. */
-#define START_SLOW(reader, at) do {					\
-	struct slow *__reader = reader;					\
+/* Starts @func with @length at @at, and waits until it waits for the page. */
+#define START_FUNC(call, func, at, length) do {				\
+	struct slow *__slow = call;					\
 	struct uffd_msg __msg;						\
 									\
-	*__reader = (struct slow){ .db = self->db, .to = at,		\
-				   .len = 4 * sizeof(struct doorbell_record) }; \
-	ASSERT_EQ(0, pthread_create(&__reader->thread, NULL, slow_reader, __reader)); \
+	*__slow = (struct slow){ .db = self->db, .to = at, .len = length }; \
+	ASSERT_EQ(0, pthread_create(&__slow->thread, NULL, func, __slow)); \
 	ASSERT_TRUE(WAIT_FOR(read(self->uffd, &__msg, sizeof(__msg)) == sizeof(__msg))); \
 	ASSERT_EQ(UFFD_EVENT_PAGEFAULT, __msg.event);			\
 } while (0)
+
+/* Starts a read of 4 records at @at, and waits until it waits for the page. */
+#define START_SLOW(reader, at) \
+	START_FUNC(reader, slow_reader, at, 4 * sizeof(struct doorbell_record))
 
 /* Adds the page and waits until the read ends. */
 #define END_SLOW(reader) do {						\
@@ -268,6 +271,65 @@ TEST_F(slow_read, fails_half_way)
 	EXPECT_EQ(1, read_records(self->db, &record, 1));
 	EXPECT_EQ(4, record.sequence);
 	EXPECT_EQ(-EAGAIN, read_records(self->db, &record, 1));
+}
+
+static void *slow_changer(void *arg)
+{
+	struct slow *slow = arg;
+
+	slow->ret = doorbell_change_regions(slow->db, slow->to, slow->len, NULL);
+	return NULL;
+}
+
+/* Returns the kernel's number of an eventfd. */
+static int eventfd_id(int fd)
+{
+	char path[40], line[64];
+	int id = -1;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file))
+		sscanf(line, "eventfd-id: %d", &id);
+	if (file)
+		fclose(file);
+	return id;
+}
+
+/*
+ * While DOORBELL_REGIONS waits for memory, it keeps no eventfd alive: there is no limit on the
+ * number of such calls.
+ */
+TEST_F(slow_read, regions_keep_no_eventfd)
+{
+	enum { NR = 16 };
+	struct doorbell_region *regions = (void *)(self->pages + self->size);
+	int efd[NR], id[NR], fd, new_id, last = 0, found = 0, i;
+	struct slow slow;
+
+	regions -= NR;
+	for (i = 0; i < NR; i++) {
+		efd[i] = new_eventfd(_metadata, 0, 0);
+		id[i] = eventfd_id(efd[i]);
+		ASSERT_LE(0, id[i]);
+		if (id[i] > last)
+			last = id[i];
+		regions[i] = to_eventfd(ADDR + 8 + 8 * i, 4, efd[i]);
+	}
+	START_FUNC(&slow, slow_changer, regions, NR + 1);
+	for (i = 0; i < NR; i++)
+		close(efd[i]);
+	/* The kernel uses the lowest numbers that are free. Another process may use some, too. */
+	do {
+		fd = new_eventfd(_metadata, 0, 0);
+		new_id = eventfd_id(fd);
+		for (i = 0; i < NR; i++)
+			found += id[i] == new_id;
+	} while (new_id < last);
+	EXPECT_LT(NR / 2, found);
+	END_SLOW(&slow);
+	EXPECT_GT(0, slow.ret);
 }
 
 TEST_HARNESS_MAIN
