@@ -15,7 +15,6 @@
 #include <linux/mm.h>
 #include <linux/poll.h>
 #include <linux/sched/user.h>
-#include <linux/sched/vhost_task.h>
 #include <linux/sort.h>
 #include <linux/swait.h>
 #include <linux/wait.h>
@@ -142,8 +141,13 @@ void doorbell_fput(struct file *file);
 unsigned long doorbell_fdget(int fd);
 struct file *doorbell_fd_file(unsigned long word);
 void doorbell_fdput(unsigned long word);
-struct vhost_task *doorbell_thread_create(bool (*func)(void *data), void (*killed)(void *data),
-					  void *data);
+struct doorbell_thread;
+struct doorbell_thread *doorbell_thread_create(bool (*func)(void *data),
+					       void (*killed)(void *data), void *data);
+void doorbell_thread_start(struct doorbell_thread *thread);
+void doorbell_thread_wake(struct doorbell_thread *thread);
+void doorbell_thread_stop(struct doorbell_thread *thread);
+void doorbell_threads_exit(void);
 void doorbell_set_running(void);
 void doorbell_notice_task_work(void);
 int doorbell_orphans_init(void);

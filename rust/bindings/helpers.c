@@ -680,18 +680,6 @@ void doorbell_fdput(unsigned long word)
 	fdput((struct fd){ word });
 }
 
-/*
- * Creates a thread of the current process, for work that is charged to the process.
- * Returns NULL if the process or the kernel cannot have such a thread.
- */
-struct vhost_task *doorbell_thread_create(bool (*func)(void *data), void (*killed)(void *data),
-					  void *data)
-{
-	if (!IS_ENABLED(CONFIG_VHOST_TASK) || current->flags & (PF_KTHREAD | PF_USER_WORKER))
-		return NULL;
-	return vhost_task_create(func, killed, data, "doorbell");
-}
-
 void doorbell_set_running(void)
 {
 	__set_current_state(TASK_RUNNING);
@@ -733,6 +721,7 @@ void doorbell_orphans_exit(void)
 
 	synchronize_rcu();
 	destroy_workqueue(queue);
+	doorbell_threads_exit();
 }
 
 void doorbell_orphans_queue(struct work_struct *work)

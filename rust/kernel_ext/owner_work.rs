@@ -37,7 +37,11 @@
 //! Run::<OwnerWork>::queue(server.as_ref());
 //! ```
 //!
-//! C header: `include/linux/sched/vhost_task.h`.
+//! The thread ends before the object that has the callback is freed. If its process is stopped or
+//! frozen, the object does not wait for that: the thread is left behind, runs no callback, and ends
+//! when the process goes on.
+//!
+//! C header: `include/linux/sched/vhost_task.h`; see `rust/bindings/thread.c`.
 
 use super::deferred::{
     Backend,
@@ -95,7 +99,7 @@ const DEAD: u32 = 3;
 /// while `state` is [`STARTING`], and only by the thread that has set that state.
 pub(crate) struct RawOwnerWork {
     func: unsafe extern "C" fn(*mut RawOwnerWork),
-    task: Atomic<*mut bindings::vhost_task>,
+    task: Atomic<*mut bindings::doorbell_thread>,
     state: Atomic<u32>,
     /// Set while a call of the callback is queued.
     queued: Atomic<u32>,
@@ -132,7 +136,8 @@ impl RawOwnerWork {
     ///
     /// # Safety
     ///
-    /// `data` must be a `RawOwnerWork` that was initialised, and is pinned until the thread ends.
+    /// `data` must be a `RawOwnerWork` that was initialised, and is pinned until `release`, which waits for
+    /// this function.
     unsafe extern "C" fn thread(data: *mut c_void) -> bool {
         let this: *mut Self = data.cast();
         // The thread is about to sleep. If the callback is queued after this read, that wakes the
@@ -190,7 +195,7 @@ const MAX_PAUSE: i64 = 4_000_000_000;
 // SAFETY: `run` calls `func` once for each time that `queued` was set: in the thread or in the work
 // item. If `queue` finds it clear, it wakes the thread or queues the work item, and both read
 // `queued` after that. `sync` clears it, and waits until neither can have read it set. `close` does the
-// same, after which both find it closed. `release` ends both.
+// same, after which both find it closed. `release` ends both, or the thread does not use the `Raw` any more.
 unsafe impl Backend for OwnerWork {
     type Raw = RawOwnerWork;
     type Argument = RawOwnerWork;
@@ -231,7 +236,7 @@ unsafe impl Backend for OwnerWork {
         if raw.state.load(Acquire) == ALIVE {
             // SAFETY: By the type invariants the thread has not been freed. Only `release` frees it,
             // which comes later.
-            unsafe { bindings::vhost_task_wake(raw.task.load(Relaxed)) };
+            unsafe { bindings::doorbell_thread_wake(raw.task.load(Relaxed)) };
         } else {
             // SAFETY: The work item is initialised, and stays pinned until `release`.
             unsafe { bindings::doorbell_orphans_queue(raw.orphan.get()) };
@@ -265,7 +270,7 @@ unsafe impl Backend for OwnerWork {
         // caller of `start` is creating the thread, and no callback is queueing the work item.
         unsafe {
             if matches!((*raw).state.load(Acquire), ALIVE | DEAD) {
-                bindings::vhost_task_stop((*raw).task.load(Relaxed));
+                bindings::doorbell_thread_stop((*raw).task.load(Relaxed));
             }
             kbindings::cancel_work_sync((*raw).orphan.get());
         }
@@ -295,7 +300,7 @@ pub(crate) fn start<T: Run<OwnerWork>>(this: Pin<&T>) -> Result {
     if work.state.load(Relaxed) != NONE || work.state.cmpxchg(NONE, STARTING, Full).is_err() {
         return Ok(());
     }
-    // SAFETY: The object is initialised, and pinned until its `drop`, which ends the thread.
+    // SAFETY: The object is initialised, and pinned until its `drop`, after which the thread does not use it.
     let task = unsafe {
         bindings::doorbell_thread_create(
             Some(RawOwnerWork::thread),
@@ -314,7 +319,7 @@ pub(crate) fn start<T: Run<OwnerWork>>(this: Pin<&T>) -> Result {
     // A callback that was queued before runs in the work item.
     //
     // SAFETY: The thread was just created.
-    unsafe { bindings::vhost_task_start(task) };
+    unsafe { bindings::doorbell_thread_start(task) };
     Ok(())
 }
 

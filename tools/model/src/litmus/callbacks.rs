@@ -8,6 +8,7 @@ use loom::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 const STARTING: u32 = 1;
 const ALIVE: u32 = 2;
 const DEAD: u32 = 3;
+const LEAVES: u32 = 4;
 
 memory!(Work {
     state,
@@ -90,6 +91,29 @@ fn cancelled(mistake: Mistake) -> bool {
         },
     );
     runs && idle
+}
+
+/// The thread calls the object's function while it is told to leave. It does not, or it is waited for.
+fn leaves(mistake: Mistake) -> bool {
+    let work = Work::new();
+    work.state.store(ALIVE, Relaxed);
+    let (calls, idle) = both(
+        &work,
+        move |work| {
+            work.running.fetch_add(1, Relaxed);
+            mistake.barrier(0);
+            work.state.load(Relaxed) == ALIVE
+        },
+        |work| {
+            mistake.full(1, || {
+                work.state
+                    .compare_exchange(ALIVE, LEAVES, Relaxed, Relaxed)
+                    .is_ok()
+            });
+            work.running.load(Acquire) == 0
+        },
+    );
+    calls && idle
 }
 
 /// A thread that finds the callback not running any more finds what it has done.
@@ -261,6 +285,15 @@ pub(super) const TESTS: &[Litmus] = &[
         mistakes: &[
             "the run is counted without order",
             "the callback is cancelled without order",
+        ],
+    },
+    Litmus {
+        name: "a thread that is left behind does not use the callback",
+        code: "doorbell_thread_stop, thread_enter",
+        run: leaves,
+        mistakes: &[
+            "the thread enters without a barrier",
+            "the thread is told to leave without order",
         ],
     },
     Litmus {

@@ -17,6 +17,9 @@
 /* The user and the group "nobody". */
 #define NOBODY_ID	65534
 
+#define CGROUP_PARENT	"/tmp/doorbell-cgroup"
+#define CGROUP		CGROUP_PARENT "/worker"
+
 FIXTURE(worker) {
 	int kmsg;
 	int efd;
@@ -173,9 +176,6 @@ TEST_F(worker, does_not_come_with_an_error)
 	}
 	EXPECT_EQ(0, wait_child(pid));
 }
-
-#define CGROUP_PARENT	"/tmp/doorbell-cgroup"
-#define CGROUP		CGROUP_PARENT "/worker"
 
 /* Returns the CPU time that the cgroup has used, in us. */
 static uint64_t cgroup_usage(void)
@@ -359,6 +359,161 @@ TEST_F(half, ends_before_a_deassign_returns)
 		ASSERT_EQ(0, doorbell_assign_trigger(self->db, last, 0));
 		ASSERT_TRUE(WAIT_FOR(signalled(_metadata, self->out, round) == NR_OUT));
 	}
+}
+
+/* A process that has a worker, and is halted. */
+FIXTURE(halted) {
+	int kmsg;
+	int efd;
+	long refcnt;
+};
+
+FIXTURE_VARIANT(halted) {
+	bool frozen;
+	bool killed;
+};
+
+FIXTURE_VARIANT_ADD(halted, stopped) { };
+FIXTURE_VARIANT_ADD(halted, stopped_and_killed) { .killed = true };
+FIXTURE_VARIANT_ADD(halted, frozen) { .frozen = true };
+FIXTURE_VARIANT_ADD(halted, frozen_and_killed) { .frozen = true, .killed = true };
+
+FIXTURE_SETUP(halted)
+{
+	self->kmsg = kmsg_open();
+	self->efd = new_eventfd(_metadata, 0, 0);
+	self->refcnt = refcnt();
+	if (!variant->frozen)
+		return;
+	mkdir(CGROUP_PARENT, 0755);
+	ASSERT_EQ(0, mount("cgroup2", CGROUP_PARENT, "cgroup2", 0, NULL));
+	ASSERT_EQ(0, mkdir(CGROUP, 0755));
+}
+
+FIXTURE_TEARDOWN(halted)
+{
+	if (variant->frozen) {
+		EXPECT_TRUE(WAIT_FOR(!rmdir(CGROUP)));
+		umount2(CGROUP_PARENT, MNT_DETACH);
+		rmdir(CGROUP_PARENT);
+	}
+	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
+}
+
+/* Returns true if all processes of the cgroup are frozen. */
+static bool cgroup_is_frozen(void)
+{
+	FILE *file = fopen(CGROUP "/cgroup.events", "re");
+	char line[64];
+	bool is = false;
+
+	if (!file)
+		return false;
+	while (fgets(line, sizeof(line), file))
+		is |= !strcmp(line, "frozen 1\n");
+	fclose(file);
+	return is;
+}
+
+static void halt(pid_t owner, bool freeze)
+{
+	if (freeze)
+		cgroup_put(CGROUP, "cgroup.freeze", "1");
+	else
+		kill(owner, SIGSTOP);
+}
+
+static void go_on(pid_t owner, bool freeze)
+{
+	if (freeze)
+		cgroup_put(CGROUP, "cgroup.freeze", "0");
+	else
+		kill(owner, SIGCONT);
+}
+
+/* Returns true if the process has stopped, with all its threads. */
+static bool has_stopped(pid_t owner)
+{
+	int status;
+
+	return waitpid(owner, &status, WNOHANG | WUNTRACED) == owner && WIFSTOPPED(status);
+}
+
+/* Closes @db in a child, which has the last descriptor of it. Returns true if that returns. */
+static bool close_last(struct __test_metadata *_metadata, int db)
+{
+	int closed[2], status;
+	char byte;
+	pid_t pid;
+
+	ASSERT_EQ(0, pipe2(closed, O_CLOEXEC));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		close(closed[1]);
+		if (read(closed[0], &byte, 1))
+			_exit(1);
+		close(db);
+		_exit(0);
+	}
+	close(closed[0]);
+	close(db);
+	close(closed[1]);
+	return WAIT_FOR(waitpid(pid, &status, WNOHANG) == pid) && !status;
+}
+
+/*
+ * The last close of a context does not wait for the process that has the worker, which may not go
+ * on. The worker ends when the process does, and only the worker. Until then it keeps the module.
+ */
+TEST_F(halted, is_not_waited_for)
+{
+	const int rounds = 3;
+	char pid_text[16], byte;
+	int db[3], ready[2], end[2], i;
+	pid_t owner, tid;
+
+	for (i = 0; i < rounds; i++)
+		db[i] = new_context(_metadata, 1);
+	ASSERT_EQ(0, pipe2(ready, O_CLOEXEC));
+	ASSERT_EQ(0, pipe2(end, O_CLOEXEC));
+	owner = fork();
+	ASSERT_LE(0, owner);
+	if (!owner) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(end[1]);
+		snprintf(pid_text, sizeof(pid_text), "%d", getpid());
+		byte = variant->frozen && cgroup_put(CGROUP, "cgroup.procs", pid_text);
+		for (i = 0; i < rounds; i++) {
+			byte |= !!doorbell_assign_irqfd(db[i], new_eventfd(_metadata, 0, 0), 0);
+			close(db[i]);
+		}
+		if (write(ready[1], &byte, 1) != 1)
+			_exit(1);
+		_exit(read(end[0], &byte, 1) ? 2 : 42);
+	}
+	close(end[0]);
+	ASSERT_EQ(1, read(ready[0], &byte, 1));
+	ASSERT_EQ(0, byte);
+	ASSERT_EQ(rounds, workers(owner, &tid));
+	halt(owner, variant->frozen);
+	ASSERT_TRUE(WAIT_FOR(variant->frozen ? cgroup_is_frozen() : has_stopped(owner)));
+	for (i = 0; i < rounds; i++)
+		EXPECT_TRUE(close_last(_metadata, db[i]));
+	/* Of the module of a kernel tree it is -1. */
+	if (self->refcnt >= 0)
+		EXPECT_EQ(self->refcnt + rounds, refcnt());
+	EXPECT_EQ(rounds, workers(owner, &tid));
+	if (variant->killed)
+		kill(owner, SIGKILL);
+	else
+		go_on(owner, variant->frozen);
+	if (!variant->killed) {
+		EXPECT_TRUE(WAIT_FOR(workers(owner, &tid) == 0));
+		close(end[1]);
+	}
+	EXPECT_EQ(variant->killed ? SIGKILL : 42 << 8, wait_child(owner));
+	EXPECT_TRUE(WAIT_FOR(refcnt() == self->refcnt));
 }
 
 TEST_HARNESS_MAIN
