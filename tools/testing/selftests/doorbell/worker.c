@@ -472,6 +472,7 @@ TEST_F(halted, is_not_waited_for)
 	char pid_text[16], byte;
 	int db[3], ready[2], end[2], i;
 	pid_t owner, tid;
+	bool closed;
 
 	for (i = 0; i < rounds; i++)
 		db[i] = new_context(_metadata, 1);
@@ -498,8 +499,10 @@ TEST_F(halted, is_not_waited_for)
 	ASSERT_EQ(rounds, workers(owner, &tid));
 	halt(owner, variant->frozen);
 	ASSERT_TRUE(WAIT_FOR(variant->frozen ? cgroup_is_frozen() : has_stopped(owner)));
-	for (i = 0; i < rounds; i++)
-		EXPECT_TRUE(close_last(_metadata, db[i]));
+	for (i = 0; i < rounds; i++) {
+		closed = close_last(_metadata, db[i]);
+		ASSERT_TRUE(closed);
+	}
 	/* Of the module of a kernel tree it is -1. */
 	if (self->refcnt >= 0)
 		EXPECT_EQ(self->refcnt + rounds, refcnt());
@@ -509,11 +512,11 @@ TEST_F(halted, is_not_waited_for)
 	else
 		go_on(owner, variant->frozen);
 	if (!variant->killed) {
-		EXPECT_TRUE(WAIT_FOR(workers(owner, &tid) == 0));
+		ASSERT_TRUE(WAIT_FOR(workers(owner, &tid) == 0));
 		close(end[1]);
 	}
 	EXPECT_EQ(variant->killed ? SIGKILL : 42 << 8, wait_child(owner));
-	EXPECT_TRUE(WAIT_FOR(refcnt() == self->refcnt));
+	ASSERT_TRUE(WAIT_FOR(refcnt() == self->refcnt));
 }
 
 TEST_HARNESS_MAIN
