@@ -495,11 +495,12 @@ impl Context {
     pub(crate) fn deassign_notifier(&self, id: usize, line: u32) -> Result {
         let target = self.line(line).ok_or(ENXIO)?;
         let notifiers = target.get_ref().notifiers();
-        let assignments = self.assignments.lock();
         if !notifiers.any(|notifier| notifier.is_output(id)) {
             return Err(ENOENT);
         }
+        // Before the mutex, which a notifier that this waits for may take.
         self.settle(core::iter::once(target));
+        let assignments = self.assignments.lock();
         let removed = notifiers.remove(|notifier| notifier.is_output(id));
         let removed = removed.ok_or(ENOENT)?;
         self.count(&assignments, line, UsageField::Notifiers, -1);
@@ -523,10 +524,11 @@ impl Context {
     pub(crate) fn deassign_notifiers(&self, line: u32) -> Result<u32> {
         let target = self.line(line).ok_or(ENXIO)?;
         let notifiers = target.get_ref().notifiers();
+        // Before the mutex, which a notifier that this waits for may take.
+        self.settle(core::iter::once(target));
         let assignments = self.assignments.lock();
         let len = self.usage_of(line).notifiers as usize;
         let mut all = KVec::with_capacity(len, user_alloc_flags())?;
-        self.settle(core::iter::once(target));
         while all.len() < len {
             let Some(removed) = notifiers.remove(Notifier::is_eventfd) else {
                 break;
@@ -565,7 +567,8 @@ impl Context {
     ///
     /// # Context
     ///
-    /// Process context, but not that of a notifier.
+    /// Process context, but not that of a notifier. The mutex of the assignments must not be held: a notifier may
+    /// wait for it.
     pub(crate) fn settle<'a>(&self, lines: impl Iterator<Item = Pin<&'a Line>>) {
         let mut last = None;
         for (line, index) in lines.zip(0..) {

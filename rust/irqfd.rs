@@ -258,7 +258,11 @@ impl Context {
         let purpose = irqfd.listen().purpose;
         let left = irqfd.detach()?;
         if target.notifiers().any(|notifier| notifier.belongs_to(id)) {
+            // A notifier that this waits for may take the mutex. Until the irqfd is removed, another thread neither
+            // detaches it nor assigns its eventfd.
+            drop(assignments);
             self.settle(core::iter::once(target));
+            assignments = self.assignments.lock();
         }
         let removed = self.remove_irqfd(&mut assignments, id);
         drop(assignments);

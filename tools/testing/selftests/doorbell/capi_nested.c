@@ -2,6 +2,8 @@
 /*
  * Callbacks of the in-kernel API that call its functions.
  */
+#include <sys/prctl.h>
+
 #include "capi_callback.h"
 #include "kernel.h"
 #include "tracefs.h"
@@ -541,6 +543,118 @@ TEST_F(nested, notifier_raises_a_raised_level)
 	EXPECT_EQ(DOORBELL_LINE_LEVEL | DOORBELL_LINE_ASSERTED | DOORBELL_LINE_RAISED,
 		  line_of(_metadata, c->db, 1).state);
 	EXPECT_EQ(0, del_notifier(c, 1, 0));
+}
+
+/* The number of rounds that two processes have made. */
+struct progress {
+	atomic_ulong masks;
+	atomic_ulong deassigned;
+};
+
+/*
+ * Starts a process, which must be killed. It keeps no output open: if the kernel blocks it for
+ * ever, the programs after this one run.
+ */
+static pid_t start_loop(struct __test_metadata *_metadata)
+{
+	pid_t pid = fork();
+
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close_range(STDIN_FILENO, STDERR_FILENO, 0);
+	}
+	return pid;
+}
+
+/*
+ * A process masks line 0, whose notifier assigns and deassigns a trigger, while another one calls
+ * @deassign in a loop. That waits for the notifier, so it must not hold what an assignment needs.
+ */
+static void assign_beside(struct __test_metadata *_metadata, struct capi *c,
+			  int (*deassign)(int db, int fd))
+{
+	const unsigned int rounds = 200;
+	int fd = new_eventfd(_metadata, 0, 0);
+	struct progress *progress;
+	struct test_seen seen;
+	pid_t pids[2];
+	int i;
+
+	plan(_metadata, c, &(struct test_plan){ .callback = 1 });
+	plan(_metadata, c, &(struct test_plan){
+		.spin_us = 100, .times = INT32_MAX, .nr_calls = 2,
+		.calls = {
+			{ TEST_ASSIGN_TRIGGER, 2, 1, 0 }, { TEST_DEASSIGN_TRIGGER, 2, 1, 0 },
+		} });
+	ASSERT_EQ(0, add_notifier(c, 0, MASK, 0));
+	progress = mmap(NULL, sizeof(*progress), PROT_READ | PROT_WRITE,
+			MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, progress);
+	pids[0] = start_loop(_metadata);
+	if (!pids[0]) {
+		pin_to(0);
+		while (doorbell_mask(c->db, 0) == 1 && !doorbell_unmask(c->db, 0))
+			atomic_fetch_add(&progress->masks, 1);
+		_exit(1);
+	}
+	pids[1] = start_loop(_metadata);
+	if (!pids[1]) {
+		pin_to(1);
+		while (!deassign(c->db, fd))
+			atomic_fetch_add(&progress->deassigned, 1);
+		_exit(1);
+	}
+	ASSERT_TRUE(WAIT_FOR(atomic_load(&progress->masks) >= rounds &&
+			     atomic_load(&progress->deassigned) >= rounds)) {
+		TH_LOG("%lu masks, %lu deassigned", atomic_load(&progress->masks),
+		       atomic_load(&progress->deassigned));
+	}
+	for (i = 0; i < 2; i++) {
+		kill(pids[i], SIGKILL);
+		ASSERT_TRUE(WAIT_FOR(waitpid(pids[i], NULL, WNOHANG) == pids[i]));
+	}
+	seen = seen_by(_metadata, c, 0);
+	EXPECT_EQ(0, seen.calls_made[0].ret);
+	EXPECT_EQ(0, seen.calls_made[1].ret);
+	EXPECT_EQ(0, del_notifier(c, 0, 0));
+	EXPECT_EQ(0, munmap(progress, sizeof(*progress)));
+}
+
+static int deassign_all_notifiers(int db, int fd)
+{
+	return doorbell_assign_notifier(db, fd, 0, ACK) ||
+	       doorbell_deassign_all_notifiers(db, 0) != 1;
+}
+
+TEST_F(nested, notifier_assigns_beside_deassign_all)
+{
+	assign_beside(_metadata, &self->c, deassign_all_notifiers);
+}
+
+static int deassign_one_notifier(int db, int fd)
+{
+	return doorbell_assign_notifier(db, fd, 0, ACK) || doorbell_deassign_notifier(db, fd, 0);
+}
+
+TEST_F(nested, notifier_assigns_beside_deassign)
+{
+	assign_beside(_metadata, &self->c, deassign_one_notifier);
+}
+
+/* The eventfd of line 0 becomes the resamplefd of line 1. */
+static int deassign_resampled(int db, int fd)
+{
+	static int in = -1;
+
+	if (in < 0)
+		in = eventfd(0, EFD_CLOEXEC);
+	return doorbell_assign_resampled(db, in, 1, fd) || doorbell_deassign_irqfd(db, in, 1);
+}
+
+TEST_F(nested, notifier_assigns_beside_deassign_resampled)
+{
+	assign_beside(_metadata, &self->c, deassign_resampled);
 }
 
 TEST_HARNESS_MAIN

@@ -99,7 +99,7 @@ struct test_call {
  * struct test_nested - a call that a callback makes
  * @func: a function that may be called there
  * @line: the line
- * @arg: as of struct test_call
+ * @arg: as of struct test_call; the callback, if the function takes one
  * @ret: out: result of the last call
  * @access: of TEST_BUS_WRITE
  */

@@ -70,10 +70,12 @@ static void called(struct doorbell_callback *base, u32 event)
 	if (atomic_dec_if_positive(&callback->times) >= 0) {
 		for (i = 0; i < callback->plan.nr_calls; i++) {
 			struct test_nested *nested = &callback->plan.calls[i];
-			int ret = call_line(callback->test, nested->func, nested->line,
-					      nested->arg, &nested->access);
+			struct test_call call = {
+				.func = nested->func, .line = nested->line, .arg = nested->arg,
+				.callback = nested->arg, .access = nested->access,
+			};
 
-			WRITE_ONCE(nested->ret, ret);
+			WRITE_ONCE(nested->ret, call_here(callback->test, &call));
 		}
 	}
 	atomic_dec(&callback->test->inside);

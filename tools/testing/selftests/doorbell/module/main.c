@@ -16,7 +16,9 @@
 
 #include "test.h"
 
-int call_line(struct test *test, u32 func, u32 line, u32 arg, const struct test_access *access)
+/* Calls a function that takes a line. */
+static int call_line(struct test *test, u32 func, u32 line, u32 arg,
+		     const struct test_access *access)
 {
 	switch (func) {
 	case TEST_MASK:

@@ -36,7 +36,10 @@ struct test_callback {
 	atomic_t contexts;
 };
 
-/* An open file. Before several threads use it, one of them makes all assignments. */
+/*
+ * An open file. Before several threads use it, one of them makes all assignments, except for
+ * callbacks that only another callback assigns.
+ */
 struct test {
 	struct doorbell_ctx *ctx;
 	unsigned int refs;
@@ -51,8 +54,7 @@ struct test {
 	struct test_callback callbacks[TEST_CALLBACKS];
 };
 
-/* main.c: calls a function that takes a line; any function; in the current context. */
-int call_line(struct test *test, u32 func, u32 line, u32 arg, const struct test_access *access);
+/* main.c: calls a function in the current context. */
 int call_here(struct test *test, struct test_call *call);
 
 /* callback.c */
