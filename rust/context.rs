@@ -61,7 +61,10 @@ use crate::{
         read_domain::ReadDomain,
         read_once::SetOnceArc,
         shared_list::Removed,
-        task::cond_resched, //
+        task::{
+            cond_resched,
+            fatal_signal_pending, //
+        }, //
     },
     line::{
         moderation::Limits,
@@ -589,11 +592,12 @@ impl Context {
     }
 
     /// Restores the lines from `first` on, one for each of `records`, or none of them. The states must be
-    /// restorable. Process context.
+    /// restorable. If the task is killed after the first line was restored, the worker delivers the messages of
+    /// the lines that follow. Process context.
     ///
     /// # Errors
     ///
-    /// ENXIO, EBUSY, EOPNOTSUPP: see the UAPI header.
+    /// ENXIO, EBUSY, EOPNOTSUPP, EINTR: see the UAPI header.
     pub(crate) fn restore(&self, first: u32, records: &[SavedLine]) -> Result<(), Failed> {
         let lines = || self.lines.part(first as usize, records.len()).ok_or(ENXIO);
         // A type changes only with the mutex held. So no line can become one that cannot be restored:
@@ -607,9 +611,12 @@ impl Context {
                 return Err(Failed::at(index)(EOPNOTSUPP));
             }
             pause_after(index);
+            if fatal_signal_pending() {
+                return Err(EINTR.into());
+            }
         }
         for ((line, record), index) in lines()?.iter().zip(records).zip(0..) {
-            line.restore(record);
+            line.restore(record, fatal_signal_pending());
             pause_after(index);
         }
         Ok(())

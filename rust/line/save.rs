@@ -3,7 +3,10 @@
 //! Records of a line's state and counters, from which another line can go on.
 
 use super::{
-    state,
+    state::{
+        self,
+        Place, //
+    },
     Line,
     LineGuard, //
 };
@@ -156,12 +159,13 @@ impl Line {
     }
 
     /// Continues `saved`. The line must have been fresh, and must not have changed its type since. Delivers
-    /// the message if there is one and the line is not masked. Signals no notifier.
+    /// the message if there is one and the line is not masked. If `later` is true, the context's worker delivers
+    /// it. Signals no notifier.
     ///
     /// # Context
     ///
     /// As of [`Line::lock_triggers`].
-    pub(crate) fn restore(self: Pin<&Self>, saved: &SavedLine) {
+    pub(crate) fn restore(self: Pin<&Self>, saved: &SavedLine, later: bool) {
         let mut guard = self.claim();
         let stats = self.lock.stats();
         stats.deliveries.add(saved.deliveries);
@@ -185,6 +189,11 @@ impl Line {
         if coalesced {
             stats.coalesced.fetch_add(1u64, Relaxed);
         }
-        self.deliver(guard, None, 0);
+        if later {
+            // As if the worker had delivered the maximum number of messages already.
+            self.deliver_at(guard, None, state::MAX_ROUNDS, Place::Worker);
+        } else {
+            self.deliver(guard, None, 0);
+        }
     }
 }

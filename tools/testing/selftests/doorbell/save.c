@@ -717,6 +717,62 @@ TEST(killed)
 	ASSERT_LE(0, wait_child(owner));
 }
 
+/*
+ * A killed process ends its restore soon: it restores all lines, but leaves the messages that
+ * it has not delivered yet to the worker. The process that has the worker is stopped meanwhile.
+ * After the end of that process the module delivers them.
+ */
+TEST(killed_restore)
+{
+	static struct doorbell_saved_line saved[NR_OWED];
+	const int last = DOORBELL_MAX_TRIGGERS_PER_LINE - 1;
+	int triggers[DOORBELL_MAX_TRIGGERS_PER_LINE], back = new_eventfd(_metadata, 0, 0), db, i;
+	struct timeout timeout = {};
+	uint64_t sent = NR_OWED;
+	pid_t owner, pid;
+
+	for (i = 0; i <= last; i++)
+		triggers[i] = new_eventfd(_metadata, 0, 0);
+	for (i = 0; i < NR_OWED; i++)
+		saved[i] = (struct doorbell_saved_line){
+			.state = DOORBELL_LINE_PENDING, .deliveries = 7,
+		};
+	while (sent == NR_OWED && !timed_out(&timeout)) {
+		/* Line 0 is that of the owner. */
+		db = new_context(_metadata, NR_OWED + 1);
+		owner = start_stopped_owner(_metadata, db, &back, 1);
+		for (i = 0; i < NR_OWED * (last + 1); i++)
+			ASSERT_EQ(0, doorbell_assign_trigger(db, triggers[i % (last + 1)],
+							     1 + i / (last + 1)));
+		pid = fork();
+		ASSERT_LE(0, pid);
+		if (!pid) {
+			doorbell_restore_lines(db, 1, NR_OWED, saved, NULL);
+			_exit(0);
+		}
+		ASSERT_TRUE(SPIN_FOR(efd_count(triggers[0]) != 0));
+		ASSERT_EQ(0, kill(pid, SIGKILL));
+		ASSERT_LE(0, wait_child(pid));
+		sent = efd_count(triggers[0]);
+		EXPECT_EQ(sent, efd_count(triggers[last]));
+		for (i = 1; i <= NR_OWED; i++)
+			EXPECT_LE(7, line_of(_metadata, db, i).deliveries);
+		kill(owner, SIGKILL);
+		ASSERT_LE(0, wait_child(owner));
+		ASSERT_TRUE(WAIT_FOR(efd_count(triggers[last]) == NR_OWED));
+		for (i = 0; i <= last; i++)
+			EXPECT_EQ(NR_OWED, efd_drain(triggers[i]));
+		for (i = 1; i <= NR_OWED; i++) {
+			EXPECT_EQ(8, line_of(_metadata, db, i).deliveries);
+			EXPECT_EQ(0, line_of(_metadata, db, i).state & DOORBELL_LINE_PENDING);
+		}
+		ASSERT_EQ(0, close(db));
+	}
+	EXPECT_GT(NR_OWED, sent) {
+		TH_LOG("each restore has delivered all before it was killed");
+	}
+}
+
 /* A thread on the second processor that signals an unmaskfd when it is told. */
 struct replier {
 	int back;
