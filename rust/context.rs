@@ -537,7 +537,7 @@ impl Context {
                 break;
             };
             // Cannot fail: there is room.
-            let _ = all.push_within_capacity(removed);
+            let _ = all.push_within_capacity(Some(removed));
         }
         let count = all.len();
         self.count(&assignments, line, UsageField::Notifiers, -(count as i32));

@@ -24,7 +24,8 @@ use crate::{
         shared_list::{
             Node,
             Removed, //
-        }, //
+        },
+        task::cond_resched, //
     },
     line::{
         outputs::{
@@ -50,6 +51,12 @@ use kernel::{
 
 /// A resamplefd that was removed from its list.
 type RemovedResample = Removed<Notifier>;
+
+/// An irqfd that was removed, and its resamplefd.
+type RemovedIrqfd = (Pin<KBox<Irqfd>>, Option<RemovedResample>);
+
+/// The maximum number of irqfds without a file that are removed in one hold of the mutex. They are on the stack.
+const MAX_REAPED: usize = 32;
 
 /// An irqfd: a listener on an eventfd that rings, unmasks or acks its line on each signal.
 pub(crate) type Irqfd = Listener<Source>;
@@ -273,11 +280,7 @@ impl Context {
     }
 
     /// Removes the irqfd `id`, and its resamplefd, for [`Context::drop_irqfd`].
-    fn remove_irqfd(
-        &self,
-        assignments: &mut Assignments,
-        id: usize,
-    ) -> Option<(Pin<KBox<Irqfd>>, Option<RemovedResample>)> {
+    fn remove_irqfd(&self, assignments: &mut Assignments, id: usize) -> Option<RemovedIrqfd> {
         let irqfd = assignments.irqfds.remove(&id)?;
         let line = irqfd.listen().line();
         for field in irqfd.listen().purpose.usage() {
@@ -286,9 +289,9 @@ impl Context {
         Some((irqfd, self.remove_resample(assignments, line, id)))
     }
 
-    /// Frees an irqfd that was removed, and its resamplefd. Waits for a grace period, so the mutex must not
-    /// be held. Process context.
-    fn drop_irqfd(&self, removed: Option<(Pin<KBox<Irqfd>>, Option<RemovedResample>)>) {
+    /// Frees an irqfd that was removed, and its resamplefd. Unless [`Removed::wait_for_all`] was called, waits for a
+    /// grace period, so the mutex must not be held. Process context.
+    fn drop_irqfd(&self, removed: Option<RemovedIrqfd>) {
         if let Some((irqfd, resample)) = removed {
             drop(irqfd);
             self.drop_resample(resample);
@@ -333,6 +336,28 @@ impl Context {
         Ok(())
     }
 
+    /// Frees some irqfds whose eventfd has no file any more. Waits for one grace period on behalf of all their
+    /// resamplefds. Process context.
+    fn reap_some(&self) {
+        let mut irqfds = [const { None }; MAX_REAPED];
+        let mut resamples = [const { None }; MAX_REAPED];
+        let mut assignments = self.assignments.lock();
+        for (irqfd, resample) in irqfds.iter_mut().zip(resamples.iter_mut()) {
+            let Some(id) = self.hung_up.lock().pop() else {
+                break;
+            };
+            (*irqfd, *resample) = self.remove_irqfd(&mut assignments, id).unzip();
+        }
+        drop(assignments);
+
+        drop(irqfds);
+        let mut resamples = resamples.map(Option::flatten);
+        Removed::wait_for_all(&mut resamples);
+        for resample in resamples {
+            self.drop_resample(resample);
+        }
+    }
+
     /// Queues the irqfd `id` to be freed. Its eventfd has lost its last file, and the irqfd is off the wait
     /// queue, whose lock is held.
     pub(crate) fn queue_reap(self: &Arc<Self>, id: usize) {
@@ -375,14 +400,9 @@ fn resample_node(notifiers: &Notifiers, fd: i32, irqfd: usize) -> Result<KBox<No
 impl Run<WorkItem> for Context {
     /// Frees irqfds whose eventfd has no file any more.
     fn run(self: Pin<&Self>) {
-        loop {
-            let Some(id) = self.hung_up.lock().pop() else {
-                break;
-            };
-            let mut assignments = self.assignments.lock();
-            let removed = self.remove_irqfd(&mut assignments, id);
-            drop(assignments);
-            self.drop_irqfd(removed);
+        while !self.hung_up.lock().is_empty() {
+            self.reap_some();
+            cond_resched();
         }
     }
 }

@@ -242,18 +242,18 @@ pub(crate) struct Removed<T: Send + Sync> {
 
 impl<T: Send + Sync> Removed<T> {
     /// Waits for one grace period on behalf of all of `removed`, which must be from lists of one
-    /// domain.
+    /// domain. All of them are removed when this is called: an iterator could remove items meanwhile.
     ///
     /// # Context
     ///
     /// Process context, and not from within [`SharedList::for_each`].
-    pub(crate) fn wait_for_all(removed: &mut [Self]) {
-        let Some(first) = removed.first() else {
+    pub(crate) fn wait_for_all(removed: &mut [Option<Self>]) {
+        let Some(first) = removed.iter().flatten().next() else {
             return;
         };
         let domain = first.domain.clone();
         domain.synchronize();
-        for removed in removed.iter_mut() {
+        for removed in removed.iter_mut().flatten() {
             removed.waited = Arc::ptr_eq(&removed.domain, &domain);
         }
     }

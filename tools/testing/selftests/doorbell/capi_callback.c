@@ -367,4 +367,55 @@ TEST_F(callback, goes_with_its_file)
 	EXPECT_EQ(1, seen_by(_metadata, c, 0).calls);
 }
 
+/* A thread on the second processor that masks line 0, whose notifier takes long. */
+static void hit_mask(struct hammer *hammer)
+{
+	doorbell_mask(hammer->fd, 0);
+	doorbell_unmask(hammer->fd, 0);
+}
+
+/*
+ * Eventfds with resamplefds that are closed together: the module waits for notifiers on behalf of
+ * many of them at once. A notifier is always in flight, so each wait lasts until one returns.
+ * The first close can begin a wait of its own.
+ */
+TEST_F(callback, closed_eventfds_share_a_wait)
+{
+	const unsigned int nr = DOORBELL_MAX_RESAMPLEFDS_PER_LINE;
+	struct hammer hammer = { .hit = hit_mask, .fd = self->c.db };
+	int res = new_eventfd(_metadata, 0, 0), least = INT32_MAX, calls;
+	struct capi *c = &self->c;
+	struct timeout timeout = {};
+	unsigned int i;
+
+	plan(_metadata, c, &(struct test_plan){ .spin_us = 1000 });
+	ASSERT_EQ(0, add_notifier(c, 0, MASK, 0));
+	hammer_start(_metadata, &hammer);
+	do {
+		int fd, first = fcntl(res, F_DUPFD_CLOEXEC, 500);
+
+		ASSERT_LE(500, first);
+		ASSERT_EQ(0, close(first));
+		for (i = 0; i < nr; i++) {
+			fd = new_eventfd(_metadata, 0, 0);
+			ASSERT_EQ(0, doorbell_assign_resampled(c->db, fd, 1, res));
+			ASSERT_EQ(first + i, dup3(fd, first + i, O_CLOEXEC));
+			ASSERT_EQ(0, close(fd));
+		}
+		ASSERT_TRUE(hammer_passes(&hammer, 1));
+		calls = seen_by(_metadata, c, 0).calls;
+		ASSERT_EQ(0, close_range(first, first + nr - 1, 0));
+		ASSERT_TRUE(WAIT_FOR(!line_of(_metadata, c->db, 1).nr_irqfds));
+		calls = seen_by(_metadata, c, 0).calls - calls;
+		if (calls < least)
+			least = calls;
+	} while (least > nr / 4 && !timed_out(&timeout));
+	hammer_stop(&hammer);
+	EXPECT_GE(nr / 4, least) {
+		TH_LOG("%d notifiers have returned meanwhile", least);
+	}
+	EXPECT_EQ(0, line_of(_metadata, c->db, 1).nr_resamplefds);
+	EXPECT_EQ(0, del_notifier(c, 0, 0));
+}
+
 TEST_HARNESS_MAIN
