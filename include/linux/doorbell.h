@@ -48,7 +48,9 @@ struct doorbell_callback {
  * Context: process context.
  * Return: the context, or ERR_PTR: -EBADF if @fd is not open, -EINVAL if it is another
  * file, -ENXIO if its lines have not been chosen yet, -EAGAIN if the thread cannot be
- * created, -ENOMEM.
+ * created, -ERESTARTNOINTR or -EINTR if the thread is not created because the caller has a
+ * pending signal, -ENOMEM. A system call may return -ERESTARTNOINTR: the kernel then
+ * handles the signal and restarts the call.
  */
 struct doorbell_ctx *doorbell_ctx_fdget(int fd);
 

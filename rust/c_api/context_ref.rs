@@ -35,7 +35,7 @@ impl ContextRef {
     /// # Errors
     ///
     /// EINVAL: the file is not a context. ENXIO: its lines are not chosen yet. EAGAIN: no thread can be
-    /// added to the process. ENOMEM.
+    /// added to the process. ERESTARTNOINTR, EINTR: the caller has a pending signal. ENOMEM.
     pub(super) fn new(file: ARef<File>) -> Result<Arc<Self>> {
         let context = device::context_of(&file)?;
         context.start_worker()?;
