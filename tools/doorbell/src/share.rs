@@ -8,7 +8,10 @@ use std::{
     fs, io,
     os::{
         fd::{AsFd, BorrowedFd},
-        unix::net::{UnixListener, UnixStream},
+        unix::{
+            fs::FileTypeExt,
+            net::{UnixListener, UnixStream},
+        },
     },
     path::{Path, PathBuf},
 };
@@ -23,10 +26,12 @@ pub struct Server {
 
 impl Server {
     /// Listens at `path`, which must not exist, or be a socket without a listener.
+    ///
+    /// # Errors
+    ///
+    /// EADDRINUSE: a process listens at `path`, or there is a file of another kind. Its text says which.
     pub fn bind(path: &Path) -> io::Result<Self> {
-        if UnixStream::connect(path).is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused) {
-            fs::remove_file(path)?;
-        }
+        remove_stale(path)?;
         let mut server = Self::from_listener(UnixListener::bind(path)?)?;
         server.path = Some(path.to_owned());
         Ok(server)
@@ -74,6 +79,29 @@ impl Drop for Server {
         if let Some(path) = &self.path {
             let _ = fs::remove_file(path);
         }
+    }
+}
+
+/// Removes a socket that has no listener. A symbolic link to one stays, and so does any other file.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let in_use = |text| io::Error::new(io::ErrorKind::AddrInUse, text);
+    let kind = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        result => result?.file_type(),
+    };
+    // connect(2) fails with ECONNREFUSED for every file that is not a socket, too.
+    if !kind.is_socket() {
+        return Err(in_use(
+            "the path has a file that is no socket: choose another path, or remove the file",
+        ));
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Ok(_) => Err(in_use(
+            "another process listens there: end it, or choose another path",
+        )),
+        // For example a socket that this user may not open: bind(2) reports that it exists.
+        Err(_) => Ok(()),
     }
 }
 
@@ -132,7 +160,36 @@ mod tests {
         let path = path("stale");
         drop(UnixListener::bind(&path).unwrap());
         let server = Server::bind(&path).unwrap();
-        assert!(Server::bind(&path).is_err());
+        let error = Server::bind(&path).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(error.to_string().contains("listens"), "{error}");
         drop(server);
+    }
+
+    #[test]
+    fn file_that_is_no_socket_stays() {
+        let (file, link) = (path("file"), path("link"));
+        fs::write(&file, "notes").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        for path in [&file, &link] {
+            let error = Server::bind(path).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+            assert!(error.to_string().contains("no socket"), "{error}");
+        }
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&file).unwrap(), "notes");
+        fs::remove_file(&link).unwrap();
+        fs::remove_file(&file).unwrap();
+    }
+
+    #[test]
+    fn link_to_a_stale_socket_stays() {
+        let (target, link) = (path("target"), path("link-to-socket"));
+        drop(UnixListener::bind(&target).unwrap());
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        Server::bind(&link).unwrap_err();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        fs::remove_file(&link).unwrap();
+        fs::remove_file(&target).unwrap();
     }
 }
