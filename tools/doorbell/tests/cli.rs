@@ -76,6 +76,19 @@ impl Run {
     }
 }
 
+/// Returns the exit status of `doorbell` with `arguments` if the reader of its output is gone.
+fn status_without_reader(arguments: &str) -> Option<i32> {
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    drop(reader);
+    let status = Command::new(env!("CARGO_BIN_EXE_doorbell"))
+        .args(arguments.split_whitespace())
+        .env("DOORBELL_DEVICE", "/nonexistent")
+        .stdout(writer)
+        .stderr(Stdio::null())
+        .status();
+    status.unwrap().code()
+}
+
 /// Returns all commands that the help lists, such as "bus list"; the first is "".
 fn commands() -> Vec<String> {
     let mut commands = vec![String::new()];
@@ -354,6 +367,43 @@ fn rtt_refuses_rows_that_need_the_module() {
     doorbell("rtt --filter irqfd").fails(&["--filter irqfd: open", "modprobe"]);
     doorbell("rtt --duration 1s --lines 5").fails(&["--lines and --fill need the module"]);
     doorbell("rtt --duration 1s --fill").fails(&["--lines and --fill need the module"]);
+}
+
+#[test]
+fn closed_output_does_not_change_the_verdict() {
+    let dir = scratch("closed");
+    let row = "rtt --duration 100ms --rounds 20 --filter one-thread";
+    let json = doorbell(&format!("{row} --json")).succeeds();
+    let mut value: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let (a, b) = (dir.join("a"), dir.join("b"));
+    fs::write(&a, &json).unwrap();
+    slow_down(&mut value["rows"]);
+    fs::write(&b, value.to_string()).unwrap();
+    let diff = |a: &Path, b: &Path| format!("diff {} {}", a.display(), b.display());
+    doorbell(&diff(&a, &b)).exits(1);
+    assert_eq!(status_without_reader(&diff(&a, &b)), Some(1));
+    assert_eq!(status_without_reader(&diff(&a, &a)), Some(0));
+
+    doorbell("doctor").fails(&["missing: "]);
+    assert_eq!(status_without_reader("doctor"), Some(1));
+    assert_eq!(status_without_reader("doctor --json"), Some(1));
+    let limit = |limit| status_without_reader(&format!("{row} --limit {limit}"));
+    assert_eq!(limit("p50<1ns"), Some(3));
+    assert_eq!(limit("p50<1000s"), Some(0));
+    fs::remove_dir_all(&dir).unwrap();
+}
+
+/// Multiplies all times of the rows of a result by 10.
+fn slow_down(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Array(values) => values.iter_mut().for_each(slow_down),
+        serde_json::Value::Object(fields) => fields.values_mut().for_each(slow_down),
+        serde_json::Value::Number(number) => {
+            let ten_times = number.as_f64().map(|number| 10.0 * number);
+            *value = ten_times.into();
+        }
+        _ => {}
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 //! `doorbell diff`.
 
-use crate::{print, Exit};
+use crate::{conclude, print, Exit};
 use clap::Args;
 use doorbell_tools::{
     diff::{diff, Saved, Verdict},
@@ -73,23 +73,23 @@ pub fn run(args: &DiffArgs) -> anyhow::Result<()> {
         status: TROUBLE,
         text: explain(error.as_ref()),
     })?;
-    print(&match args.json {
+    let printed = print(&match args.json {
         true => output::json::pretty(&serde_json::to_value(&diff)?),
         false => {
             let names = [&args.a, &args.b].map(|path| path.display().to_string());
             output::diff::human(&diff, [&names[0], &names[1]])
         }
-    })?;
+    });
     let worse = diff.rows.iter().filter(|row| row.verdict == Verdict::Worse);
     let worse: Vec<String> = worse
         .map(|row| format!("{} {}: {}", row.group, row.name, row.figure))
         .collect();
-    if worse.is_empty() {
-        return Ok(());
-    }
-    Err(Exit {
-        status: WORSE,
-        text: format!("worse: {}", worse.join(", ")),
-    }
-    .into())
+    let verdict = match worse.is_empty() {
+        true => Ok(()),
+        false => Err(Exit {
+            status: WORSE,
+            text: format!("worse: {}", worse.join(", ")),
+        }),
+    };
+    conclude(printed, verdict.map_err(Into::into))
 }

@@ -2,8 +2,8 @@
 
 //! `doorbell doctor`.
 
-use crate::print;
-use anyhow::bail;
+use crate::{conclude, print};
+use anyhow::anyhow;
 use clap::Args;
 use comfy_table::ContentArrangement;
 use doorbell_tools::{
@@ -32,16 +32,17 @@ pub fn doctor(device: &Path, args: &Doctor) -> anyhow::Result<()> {
     let checks = doctor::examine(&Host::this(), device);
     let missing = checks.iter().filter(|c| c.verdict == Verdict::Missing);
     let missing: Vec<&str> = missing.map(|check| check.what).collect();
-    if args.json {
+    let printed = if args.json {
         let value = json!({ "missing": missing, "checks": checks });
-        print(&format!("{value:#}\n"))?;
+        print(&format!("{value:#}\n"))
     } else {
-        print(&human(&checks))?;
-    }
-    if missing.is_empty() {
-        return Ok(());
-    }
-    bail!("missing: {}", missing.join(", "))
+        print(&human(&checks))
+    };
+    let verdict = match missing.is_empty() {
+        true => Ok(()),
+        false => Err(anyhow!("missing: {}", missing.join(", "))),
+    };
+    conclude(printed, verdict)
 }
 
 /// Formats the checks as a table, followed by the advice.

@@ -21,6 +21,7 @@ mod report;
 mod rtt;
 mod screen;
 mod service;
+mod stdout;
 mod top;
 mod torture;
 mod trace;
@@ -32,7 +33,8 @@ use doorbell::{uapi, BusInfo, Context};
 use doorbell_tools::{explain, output};
 use lines::LineOp;
 use serde_json::json;
-use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+use stdout::{conclude, print, Closed};
 
 /// Control, watch and measure /dev/doorbell, an interrupt controller for eventfds
 #[derive(Parser)]
@@ -226,14 +228,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
-        // The reader of the output has closed it.
-        Err(error)
-            if error
-                .downcast_ref::<std::io::Error>()
-                .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) =>
-        {
-            ExitCode::SUCCESS
-        }
+        Err(error) if error.is::<Closed>() => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("doorbell: {}", explain(error.as_ref()));
             let exit = error.downcast_ref::<Exit>();
@@ -269,12 +264,6 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Command::Bench(args) => bench::bench(&cli.device, args),
         Command::Generate(args) => generate::generate(Cli::command(), args),
     }
-}
-
-/// Writes `text` to the standard output.
-fn print(text: &str) -> anyhow::Result<()> {
-    std::io::stdout().write_all(text.as_bytes())?;
-    Ok(())
 }
 
 /// Creates a table of many columns, with less space between them than in others.

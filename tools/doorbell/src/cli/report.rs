@@ -2,7 +2,7 @@
 
 //! `doorbell report`.
 
-use crate::{duration, print, progress::with_progress, qemu::Qemu};
+use crate::{conclude, duration, print, progress::with_progress, qemu::Qemu};
 use anyhow::Context as _;
 use clap::Args;
 use doorbell_tools::{
@@ -126,14 +126,14 @@ pub fn report(device: &Path, args: &ReportArgs) -> anyhow::Result<()> {
     file.set_len(0)
         .and_then(|()| file.write_all(page.as_bytes()))
         .with_context(|| format!("write {path}"))?;
-    print(&match args.json {
+    let printed = print(&match args.json {
         true => format!("{:#}\n", summary(&args.file, &parts)),
         false => format!("{path}\n"),
-    })?;
+    });
     for (part, error) in parts.iter().zip(errors) {
         match (&part.result, error) {
             // The page has the error, too.
-            (_, Some(error)) => return Err(error),
+            (_, Some(error)) => return conclude(printed, Err(error)),
             (Err(why), None) => eprintln!("doorbell: {}: not measured: {why}", part.command),
             (Ok(report), None) => {
                 if let Some(left_out) = &report.left_out {
@@ -142,7 +142,7 @@ pub fn report(device: &Path, args: &ReportArgs) -> anyhow::Result<()> {
             }
         }
     }
-    Ok(())
+    printed
 }
 
 /// Describes a page for programs: its file, and the measurements that it has.

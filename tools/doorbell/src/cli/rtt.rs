@@ -3,7 +3,8 @@
 //! `doorbell rtt`.
 
 use crate::{
-    duration, interrupt, print, progress::with_progress, qemu::Qemu, realtime::Realtime, Exit,
+    conclude, duration, interrupt, print, progress::with_progress, qemu::Qemu, realtime::Realtime,
+    Exit,
 };
 use anyhow::Context as _;
 use clap::{builder::UnknownArgumentValueParser, Args, Subcommand, ValueEnum};
@@ -317,7 +318,7 @@ impl Output {
                 eprintln!("doorbell: {note}");
             }
         }
-        print(&match self.format() {
+        let printed = print(&match self.format() {
             Format::Table => output::human(report, &machine),
             Format::Json => {
                 let mut value = output::whole(report, &machine);
@@ -328,11 +329,14 @@ impl Output {
             }
             Format::Csv => output::csv(report),
             Format::Classic => output::classic(report),
-        })?;
-        if let Some(path) = &self.plot {
-            plot::draw(report, &machine, path)
-                .with_context(|| format!("draw {}", path.display()))?;
-        }
+        });
+        let drawn = match &self.plot {
+            Some(path) => plot::draw(report, &machine, path)
+                .with_context(|| format!("draw {}", path.display())),
+            None => Ok(()),
+        };
+        // A picture that could not be drawn is a fault, a closed output is none.
+        let written = conclude(printed, drawn);
         let broken: Vec<String> = outcomes
             .iter()
             .flat_map(|outcome| {
@@ -341,25 +345,25 @@ impl Output {
                 outcome.broken_by.iter().map(breach)
             })
             .collect();
-        if let Some(signal) = stop.signal() {
+        let verdict = if let Some(signal) = stop.signal() {
             broken.iter().for_each(|text| eprintln!("doorbell: {text}"));
-            return Err(Exit {
+            Err(Exit {
                 status: interrupt::status(signal),
                 text: "interrupted: the result is partial".into(),
             }
-            .into());
-        }
-        if let Some(Err(error)) = failed.into_iter().next() {
-            return Err(error);
-        }
-        if !broken.is_empty() {
-            return Err(Exit {
+            .into())
+        } else if let Some(Err(error)) = failed.into_iter().next() {
+            Err(error)
+        } else if !broken.is_empty() {
+            Err(Exit {
                 status: LIMIT_BROKEN,
                 text: broken.join("\ndoorbell: "),
             }
-            .into());
-        }
-        Ok(())
+            .into())
+        } else {
+            Ok(())
+        };
+        conclude(written, verdict)
     }
 }
 

@@ -2,8 +2,8 @@
 
 //! `doorbell torture`.
 
-use crate::{duration, print, progress::with_progress, wide_table};
-use anyhow::bail;
+use crate::{conclude, duration, print, progress::with_progress, wide_table};
+use anyhow::anyhow;
 use clap::Args;
 use doorbell_tools::torture::{self, EnduranceOptions, EnduranceReport, Options, Report};
 use std::{
@@ -155,14 +155,15 @@ pub fn torture(device: &Path, args: &Torture) -> anyhow::Result<()> {
         faults: args.faults,
     };
     let report = with_progress(|progress| torture::run(&options, progress))?;
-    print(&match args.json {
+    let printed = print(&match args.json {
         true => format!("{}\n", serde_json::to_string(&report)?),
         false => human(&report),
-    })?;
-    if report.violations.is_empty() {
-        return Ok(());
-    }
-    bail!("{}", verdict(&report))
+    });
+    let verdict = match report.violations.is_empty() {
+        true => Ok(()),
+        false => Err(anyhow!("{}", verdict(&report))),
+    };
+    conclude(printed, verdict)
 }
 
 /// Runs the rounds of an endurance run.
@@ -199,14 +200,15 @@ fn endurance(device: &Path, args: &Torture, seed: u64) -> anyhow::Result<()> {
             progress(what, done, of);
         })
     })?;
-    print(&match args.json {
+    let printed = print(&match args.json {
         true => format!("{}\n", serde_json::to_string(&report)?),
         false => endurance_text(&report),
-    })?;
-    if !report.passed() {
-        bail!("{}", endurance_verdict(&report, seed));
-    }
-    Ok(())
+    });
+    let verdict = match report.passed() {
+        true => Ok(()),
+        false => Err(anyhow!("{}", endurance_verdict(&report, seed))),
+    };
+    conclude(printed, verdict)
 }
 
 /// Formats the figures of an endurance run, and its verdict if it passed.

@@ -2,8 +2,8 @@
 
 //! `doorbell bench mask`.
 
-use crate::{print, progress::with_progress};
-use anyhow::ensure;
+use crate::{conclude, print, progress::with_progress};
+use anyhow::anyhow;
 use clap::Args;
 use doorbell_tools::{
     bench::mask::{self, Mask},
@@ -50,19 +50,21 @@ pub struct BenchMask {
 pub fn bench_mask(device: &Path, args: &BenchMask) -> anyhow::Result<()> {
     let result = with_progress(|progress| mask::mask(device, args.trials, progress))?;
     let machine = Machine::this();
-    match args.json {
+    let printed = match args.json {
         true => {
             let value = json!({ "machine": machine, "mask": result });
-            print(&format!("{value:#}\n"))?;
+            print(&format!("{value:#}\n"))
         }
-        false => print(&format!("{machine}\n{}", text(&result)))?,
-    }
+        false => print(&format!("{machine}\n{}", text(&result))),
+    };
     let mut ours = result.rows.iter().filter(|row| row.doorbell);
-    ensure!(
-        ours.all(mask::Row::is_exact),
-        "a mask of doorbell has lost or invented a message: please report this"
-    );
-    Ok(())
+    let verdict = match ours.all(mask::Row::is_exact) {
+        true => Ok(()),
+        false => Err(anyhow!(
+            "a mask of doorbell has lost or invented a message: please report this"
+        )),
+    };
+    conclude(printed, verdict)
 }
 
 fn text(result: &Mask) -> String {
