@@ -57,14 +57,19 @@ pub enum Kind {
     /// The line was masked.
     Mask,
     /// The line was unmasked.
-    Unmask,
+    Unmask {
+        /// The line holds a message, which is delivered next.
+        pending: bool,
+    },
 }
 
 /// The outcome of a ring, as far as it matters for times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// There will be a delivery of its own.
+    /// There will be a delivery of its own. The line was free: there is no earlier message.
     Message,
+    /// There will be a delivery of its own, after another one, or after the interval of the line.
+    Queued,
     /// The ring joined another message.
     Coalesced,
     /// The line is masked and holds the message.
@@ -75,9 +80,10 @@ impl Outcome {
     /// Returns the outcome of a DOORBELL_TRACE_RING_* code.
     fn of_code(code: u64) -> Self {
         match code {
+            0..=2 => Self::Message,
             4 => Self::Coalesced,
             5 => Self::Masked,
-            _ => Self::Message,
+            _ => Self::Queued,
         }
     }
 }
@@ -262,7 +268,9 @@ fn event(formats: &[(&'static str, Format)], ns: u64, data: &[u8]) -> Option<Eve
         "relay_queued" => Kind::RelayQueued,
         "deferred" => Kind::Deferred,
         "mask" => Kind::Mask,
-        _ => Kind::Unmask,
+        _ => Kind::Unmask {
+            pending: number("pending")? != 0,
+        },
     };
     Some(Event {
         ns,
@@ -312,5 +320,47 @@ mod tests {
         assert_eq!(event(&formats, 99, &data), Some(expected));
         data[..2].copy_from_slice(&1802u16.to_ne_bytes());
         assert_eq!(event(&formats, 99, &data), None);
+    }
+
+    #[test]
+    fn outcomes_are_those_of_the_header() {
+        let header = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../include/trace/events/doorbell.h"
+        );
+        let header = fs::read_to_string(header).unwrap();
+        for (name, outcome) in [
+            ("DELIVERED", Outcome::Message),
+            ("RELAYED", Outcome::Message),
+            ("DEFERRED", Outcome::Message),
+            ("OWNED", Outcome::Queued),
+            ("COALESCED", Outcome::Coalesced),
+            ("MASKED", Outcome::Masked),
+            ("HELD", Outcome::Queued),
+        ] {
+            let define = format!("#define DOORBELL_TRACE_RING_{name}\t");
+            let (_, rest) = header.split_once(&define).unwrap();
+            let code = rest.split_whitespace().next().unwrap().parse().unwrap();
+            assert_eq!(Outcome::of_code(code), outcome, "{name}");
+        }
+    }
+
+    #[test]
+    fn unmask_says_if_a_message_is_pending() {
+        let unmask = "name: doorbell_unmask\nID: 9\nformat:\n\
+            \tfield:u32 ctx;\toffset:8;\tsize:4;\tsigned:0;\n\
+            \tfield:u32 line;\toffset:12;\tsize:4;\tsigned:0;\n\
+            \tfield:u32 reasons;\toffset:16;\tsize:4;\tsigned:0;\n\
+            \tfield:bool pending;\toffset:20;\tsize:1;\tsigned:0;\n\
+            \tfield:bool resample;\toffset:21;\tsize:1;\tsigned:0;\n";
+        let formats = [("unmask", Format::parse(unmask).unwrap())];
+        let mut data = [0u8; 24];
+        data[..2].copy_from_slice(&9u16.to_ne_bytes());
+        data[21] = 1;
+        for (byte, pending) in [(0, false), (1, true)] {
+            data[20] = byte;
+            let event = event(&formats, 99, &data).unwrap();
+            assert_eq!(event.kind, Kind::Unmask { pending });
+        }
     }
 }

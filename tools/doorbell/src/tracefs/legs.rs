@@ -58,6 +58,18 @@ struct Open {
     delivery: Option<u64>,
 }
 
+impl Open {
+    /// Begins with the ring of a line that has no other message.
+    fn start(&mut self, ns: u64) {
+        *self = Self {
+            ring: Some(ns),
+            mask: self.mask,
+            delivery: self.delivery,
+            ..Self::default()
+        };
+    }
+}
+
 /// The events of a line.
 #[derive(Debug, Default)]
 pub struct LineTimes {
@@ -90,7 +102,9 @@ impl LineTimes {
                 match outcome {
                     Outcome::Coalesced => self.coalesced += 1,
                     Outcome::Masked => self.open.held = Some(ns),
-                    Outcome::Message => self.open.ring = Some(ns),
+                    Outcome::Queued => self.open.ring = Some(ns),
+                    // Without a delivery, an earlier message was dropped: a CLEAR is no event.
+                    Outcome::Message => self.open.start(ns),
                 }
             }
             Kind::RelayQueued => self.open.relay = self.open.ring.map(|_| ns),
@@ -133,7 +147,10 @@ impl LineTimes {
                 }
                 self.open.mask = Some(ns);
             }
-            Kind::Unmask => {
+            Kind::Unmask { pending } => {
+                if !pending {
+                    self.open.held = None;
+                }
                 let from = self.open.mask.take();
                 self.record(Leg::MaskUnmask, from, ns);
             }
@@ -222,7 +239,7 @@ mod tests {
         let line = times(&[
             (100, Kind::Mask),
             (110, Kind::Ring(Outcome::Masked)),
-            (200, Kind::Unmask),
+            (200, Kind::Unmask { pending: true }),
             (210, Kind::Deliver),
         ]);
         assert_eq!(
@@ -234,7 +251,7 @@ mod tests {
             (100, MESSAGE),
             (110, Kind::DeliverAutomasked),
             (120, Kind::Ring(Outcome::Masked)),
-            (150, Kind::Unmask),
+            (150, Kind::Unmask { pending: true }),
             (151, Kind::DeliverAutomasked),
         ]);
         assert_eq!(
@@ -250,7 +267,7 @@ mod tests {
             (100, MESSAGE),
             (101, Kind::RelayQueued),
             (110, Kind::Mask),
-            (200, Kind::Unmask),
+            (200, Kind::Unmask { pending: true }),
             (201, Kind::Deliver),
         ]);
         assert_eq!(
@@ -263,6 +280,71 @@ mod tests {
     fn dropped_message_has_no_leg() {
         let line = times(&[(100, MESSAGE), (900, MESSAGE), (1000, Kind::Deliver)]);
         assert_eq!(legs(&line), [(Leg::RingDeliver, 1, 100)]);
+    }
+
+    #[test]
+    fn held_message_that_was_dropped_has_no_leg() {
+        // A CLEAR between the ring and the unmask is no event.
+        let line = times(&[
+            (100, Kind::Mask),
+            (110, Kind::Ring(Outcome::Masked)),
+            (200, Kind::Unmask { pending: false }),
+            (1000, Kind::Ring(Outcome::Queued)),
+            (1005, Kind::Deliver),
+        ]);
+        assert_eq!(
+            legs(&line),
+            [(Leg::RingDeliver, 1, 5), (Leg::MaskUnmask, 1, 100)]
+        );
+        // The event of a ring that the owner has delivered comes after the delivery.
+        let line = times(&[
+            (100, MESSAGE),
+            (110, Kind::Deliver),
+            (120, Kind::Deliver),
+            (121, Kind::Ring(Outcome::Queued)),
+            (200, Kind::Mask),
+            (210, Kind::Unmask { pending: false }),
+            (1000, MESSAGE),
+            (1007, Kind::Deliver),
+        ]);
+        assert_eq!(
+            legs(&line),
+            [(Leg::RingDeliver, 2, 10), (Leg::MaskUnmask, 1, 10)]
+        );
+        // The event of the unmask comes after that of a ring on another CPU.
+        let line = times(&[
+            (100, Kind::Mask),
+            (110, Kind::Ring(Outcome::Masked)),
+            (1000, MESSAGE),
+            (1007, Kind::Deliver),
+            (1008, Kind::Unmask { pending: false }),
+        ]);
+        assert_eq!(
+            legs(&line),
+            [(Leg::RingDeliver, 1, 7), (Leg::MaskUnmask, 1, 908)]
+        );
+    }
+
+    #[test]
+    fn parts_of_a_dropped_message_have_no_leg() {
+        let line = times(&[
+            (100, MESSAGE),
+            (101, Kind::RelayQueued),
+            (102, Kind::Deferred),
+            (900, MESSAGE),
+            (1000, Kind::Deliver),
+        ]);
+        assert_eq!(legs(&line), [(Leg::RingDeliver, 1, 100)]);
+        // The owner defers the rest of its delivery, and then delivers the message of the ring.
+        let line = times(&[
+            (100, Kind::Deferred),
+            (110, Kind::Ring(Outcome::Queued)),
+            (150, Kind::Deliver),
+        ]);
+        assert_eq!(
+            legs(&line),
+            [(Leg::RingDeliver, 1, 40), (Leg::DeferDeliver, 1, 50)]
+        );
     }
 
     #[test]
