@@ -8,6 +8,7 @@
 pub mod legs;
 mod page;
 
+use crate::machine::cpu_list;
 use anyhow::{anyhow, bail, Context as _};
 use page::{Format, PageLayout};
 use std::{
@@ -20,11 +21,20 @@ use std::{
 /// The usual mount point of tracefs.
 const TRACEFS: &str = "/sys/kernel/tracing";
 
+/// The list of the CPUs that are online.
+const ONLINE: &str = "/sys/devices/system/cpu/online";
+
 /// The clock of the events: CLOCK_MONOTONIC, in nanoseconds.
 const CLOCK: &str = "mono";
 
-/// The size of the buffer of each CPU, in KiB: half a second of a million events per second.
-const BUFFER_KB: u32 = 16 * 1024;
+/// The maximal size of the buffer of a CPU, in KiB: half a second of a million events per second.
+const BUFFER_MAX_KB: usize = 16 * 1024;
+
+/// The minimal size of the buffer of a CPU, in KiB.
+const BUFFER_MIN_KB: usize = 1024;
+
+/// The maximal size of the buffers of all CPUs, in KiB, unless each has its minimum.
+const BUFFERS_KB: usize = 256 * 1024;
 
 /// An event of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,6 +137,11 @@ fn read_once(path: &Path) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&bytes[..len]).into_owned())
 }
 
+/// Returns the size of the buffer of each of `cpus` CPUs, in KiB.
+fn buffer_kb(cpus: usize) -> usize {
+    (BUFFERS_KB / cpus.max(1)).clamp(BUFFER_MIN_KB, BUFFER_MAX_KB)
+}
+
 /// Returns the directory of tracefs, or an error with advice.
 fn find_tracefs(root: &Path) -> anyhow::Result<PathBuf> {
     match fs::read_dir(root) {
@@ -177,7 +192,10 @@ impl Instance {
 
     fn start(&mut self, filter: &str) -> anyhow::Result<()> {
         write(&self.dir.join("trace_clock"), CLOCK)?;
-        write(&self.dir.join("buffer_size_kb"), &BUFFER_KB.to_string())?;
+        // A CPU that is offline has no buffer before it comes online.
+        let cpus = cpu_list(read(Path::new(ONLINE))?.trim()).len();
+        let size = buffer_kb(cpus).to_string();
+        write(&self.dir.join("buffer_size_kb"), &size)?;
         for cpu in fs::read_dir(self.dir.join("per_cpu"))? {
             let path = cpu?.path().join("trace_pipe_raw");
             let file = OpenOptions::new()
@@ -361,6 +379,21 @@ mod tests {
             data[20] = byte;
             let event = event(&formats, 99, &data).unwrap();
             assert_eq!(event.kind, Kind::Unmask { pending });
+        }
+    }
+
+    #[test]
+    fn buffers_of_many_cpus_are_smaller() {
+        for (cpus, kb) in [
+            (0, 16_384),
+            (1, 16_384),
+            (16, 16_384),
+            (17, 15_420),
+            (64, 4096),
+            (256, 1024),
+            (4096, 1024),
+        ] {
+            assert_eq!(buffer_kb(cpus), kb, "{cpus} CPUs");
         }
     }
 }
