@@ -4,7 +4,7 @@
 
 use super::protocol::SharedFd;
 use crate::explain;
-use doorbell::{Context, EventFd, LineQuery, LineSet};
+use doorbell::{Context, EventFd, LineQuery, LineSet, MaskReasons};
 use std::sync::Arc;
 
 /// The two eventfds of a vector.
@@ -80,11 +80,17 @@ impl Wires {
         self.kept = kept;
     }
 
+    /// Drops the messages of `vectors` lines, and ends all masks and limits that an operator has set.
     fn reset(&self, vectors: u32) -> doorbell::Result {
         let lines = LineSet::range(self.first..self.first + vectors);
         self.context.mask_lines(&lines)?;
         self.context.clear_lines(&lines)?;
-        self.context.unmask_lines(&lines)?;
+        for line in lines.iter() {
+            if self.context.query(line)?.moderated {
+                self.context.moderate(line, None)?;
+            }
+        }
+        self.context.unmask_lines_for(&lines, MaskReasons::ALL)?;
         Ok(())
     }
 

@@ -257,6 +257,48 @@ TEST_F(ivshmem, eventfds_of_a_former_peer_ring_nothing)
 	client_close(&c);
 }
 
+/* Masks for other reasons than the vector's, and limits of deliveries, end with the peer. */
+TEST_F(ivshmem, next_peer_has_fresh_lines)
+{
+	const uint32_t all = DOORBELL_MASK_VECTOR | DOORBELL_MASK_FUNCTION | DOORBELL_MASK_PAUSE;
+	struct server *server = &self->server;
+	struct client a, b, c;
+	uint32_t line;
+	int64_t id;
+
+	client_join(_metadata, server, &a, 0);
+	client_join(_metadata, server, &b, 1);
+	ASSERT_TRUE(client_hears(_metadata, &a, b.id, VECTORS));
+	id = b.id;
+	line = id * VECTORS;
+	EXPECT_EQ(1, doorbell_mask_for(server->db, line, DOORBELL_MASK_PAUSE));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(server->db, line));
+	EXPECT_EQ(0, doorbell_moderate(server->db, line + 1, DOORBELL_MAX_INTERVAL, 0));
+	client_close(&b);
+	ASSERT_TRUE(client_hears(_metadata, &a, id, 0));
+	EXPECT_EQ(0, line_of(_metadata, server->db, line).state);
+	EXPECT_EQ(0, line_of(_metadata, server->db, line + 1).state);
+	ASSERT_CLEAN(server, 1);
+
+	/* While no peer has the lines, an operator masks them again. */
+	EXPECT_EQ(1, doorbell_mask_for(server->db, line, all));
+	EXPECT_EQ(0, doorbell_moderate(server->db, line, DOORBELL_MAX_INTERVAL, 0));
+	client_join(_metadata, server, &c, 1);
+	while (c.id != id) {
+		ASSERT_TRUE(client_hears(_metadata, &a, c.id, VECTORS));
+		client_close(&c);
+		ASSERT_TRUE(client_hears(_metadata, &a, c.id, 0));
+		client_join(_metadata, server, &c, 1);
+	}
+	EXPECT_EQ(0, line_of(_metadata, server->db, line).state);
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(server->db, line));
+	ASSERT_EQ(1, efd_wait(c.own[0]));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(server->db, line));
+	ASSERT_EQ(1, efd_wait(c.own[0]));
+	client_close(&a);
+	client_close(&c);
+}
+
 TEST_F(ivshmem, peer_that_sends_is_disconnected)
 {
 	static char flood[65536];
