@@ -45,6 +45,19 @@ pub fn new_table<T: ToString>(header: &[T], left: usize) -> Table {
     table
 }
 
+/// Returns `text` of another user for a terminal: control characters, which could move the cursor or
+/// hide a row, are escaped as in Rust.
+pub fn printable(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c.is_control() {
+            true => safe.extend(c.escape_default()),
+            false => safe.push(c),
+        }
+    }
+    safe
+}
+
 /// Formats ns as µs, with about three significant digits. Times from 100 ms on have their unit, so
 /// that they take six columns at most.
 pub fn us(ns: f64) -> String {
@@ -381,6 +394,16 @@ pub(crate) mod tests {
             clock_source: "sundial".into(),
             settings: InEffect::default(),
         }
+    }
+
+    #[test]
+    fn control_characters_are_escaped() {
+        assert_eq!(printable("qemu-system-x86 ä"), "qemu-system-x86 ä");
+        // The last one is CSI in one character.
+        assert_eq!(
+            printable("a\x1b[2J\r\n\x7f\u{9b}"),
+            "a\\u{1b}[2J\\r\\n\\u{7f}\\u{9b}"
+        );
     }
 
     #[test]

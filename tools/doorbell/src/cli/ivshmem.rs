@@ -342,7 +342,7 @@ fn peers(snapshot: &Snapshot) -> String {
          {} vectors per peer, {} KiB shared{keeper}\n\
          {} peers connected so far, {} were disconnected, {} refused\n\
          {peers}\n\n{vectors}\n",
-        snapshot.socket,
+        output::printable(&snapshot.socket),
         snapshot.peers.len(),
         snapshot.max_peers,
         snapshot.vectors,
@@ -385,7 +385,7 @@ mod tests {
         let text = peers(&Snapshot {
             pid: 1,
             keeper: Some(4321),
-            socket: "/s".into(),
+            socket: "/s\x1b[2J".into(),
             vectors: 2,
             max_peers: 9,
             shm_size: 1 << 20,
@@ -412,6 +412,7 @@ mod tests {
         assert_eq!(cells(13), second, "{text}");
         let widest = text.lines().map(|line| line.chars().count()).max();
         assert!(widest <= Some(80), "{text}");
+        assert!(text.starts_with("/s\\u{1b}[2J: 1 of "), "{text}");
         assert!(
             text.contains("1 of at most 9 peers")
                 && text.contains("1024 KiB shared, kept by process 4321"),

@@ -4,7 +4,10 @@
 
 use crate::{context_args::contexts_of, print, wide_table};
 use clap::Args;
-use doorbell_tools::process::{self, OpenContext, Processes};
+use doorbell_tools::{
+    output::printable,
+    process::{self, OpenContext, Processes},
+};
 
 pub const HELP: &str = "\
 It reads /proc and changes nothing. It lists the processes that this user may
@@ -85,7 +88,7 @@ fn table(contexts: &[OpenContext]) -> comfy_table::Table {
         let counters = &open.counters;
         table.add_row([
             open.pid.to_string(),
-            open.comm.clone(),
+            printable(&open.comm),
             open.fd.to_string(),
             counters.context.to_string(),
             counters.lines.to_string(),
@@ -118,6 +121,19 @@ mod tests {
         ] {
             assert_eq!(bytes(n), text);
         }
+    }
+
+    #[test]
+    fn name_of_a_process_does_not_reach_the_terminal_raw() {
+        let open = OpenContext {
+            pid: 1,
+            comm: "a\x1b[2J\nb".into(),
+            fd: 3,
+            counters: Counters::default(),
+        };
+        let text = table(&[open]).to_string();
+        assert!(text.contains("a\\u{1b}[2J\\nb"), "{text}");
+        assert!(!text.contains('\x1b'), "{text}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::{
 use anyhow::ensure;
 use clap::Args;
 use doorbell::{LineStatus, StatusPages};
-use doorbell_tools::{process, sys};
+use doorbell_tools::{output::printable, process, sys};
 use serde_json::{json, Map, Value};
 use std::{
     collections::BTreeMap,
@@ -98,7 +98,8 @@ enum Source {
 
 fn labelled<const N: usize>(fields: [(&str, Value); N]) -> (Vec<String>, Map<String, Value>) {
     let label = |value: &Value| match value {
-        Value::String(text) => text.clone(),
+        // The name of another user's process.
+        Value::String(text) => printable(text),
         other => other.to_string(),
     };
     let labels = fields.iter().map(|(_, value)| label(value)).collect();
@@ -361,6 +362,14 @@ mod tests {
         // The new one has no rate yet, and a sum that decreased has none.
         assert_eq!(rows[3].rates[0], 0.0);
         assert_eq!(super::rows(&now, &before, 1.0)[0].rates[0], 0.0);
+    }
+
+    #[test]
+    fn text_of_another_user_is_escaped_in_tables_only() {
+        let comm = "a\x1b[2J";
+        let (labels, fields) = labelled([("comm", comm.into())]);
+        assert_eq!(labels, ["a\\u{1b}[2J"]);
+        assert_eq!(fields["comm"], comm);
     }
 
     #[test]
