@@ -6,7 +6,7 @@ use doorbell::Context;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags};
 use std::{
     fs, io,
-    os::{fd::RawFd, unix::fs::MetadataExt},
+    os::fd::RawFd,
     path::{Path, PathBuf},
 };
 
@@ -101,9 +101,12 @@ impl Counters {
     }
 
     /// Returns the number of rings that joined another ring's message, except the dropped ones.
+    ///
+    /// The owner of the context can set any counters by DOORBELL_RESTORE.
     pub fn coalesced(&self) -> u64 {
+        let others = self.deliveries.saturating_add(self.dropped);
         self.rings
-            .saturating_sub(self.deliveries + self.dropped + self.pending)
+            .saturating_sub(others.saturating_add(self.pending))
     }
 }
 
@@ -112,7 +115,7 @@ impl Counters {
 pub struct OpenContext {
     /// The process.
     pub pid: u32,
-    /// Name of the process.
+    /// Name of the process, as the process has set it: it may have control characters.
     pub comm: String,
     /// Number of the descriptor.
     pub fd: RawFd,
@@ -147,14 +150,20 @@ fn numbers(dir: &Path) -> io::Result<Vec<u32>> {
     Ok(numbers)
 }
 
-/// Returns the device number of the module's device, if there is one.
-fn device_number() -> Option<u64> {
-    let text = fs::read_to_string("/sys/class/misc/doorbell/dev").ok()?;
-    let (major, minor) = text.trim().split_once(':')?;
-    Some(rustix::fs::makedev(
-        major.parse().ok()?,
-        minor.parse().ok()?,
-    ))
+/// Returns true if a descriptor can be a device, by the target of its link in /proc/PID/fd. The link
+/// has a path, whatever the device is called. Those of sockets, pipes and anonymous files have none.
+///
+/// stat(2) would be exact, but it follows the link to the file. That takes forever if the file is on a
+/// network file system, or on one in user space, that does not answer.
+fn has_path(link: &Path) -> bool {
+    link.is_absolute()
+}
+
+/// Returns the name of the process whose directory is `dir`. It may be any bytes: the process sets it.
+fn name(dir: &Path) -> String {
+    let comm = fs::read(dir.join("comm")).unwrap_or_default();
+    let comm = comm.strip_suffix(b"\n").unwrap_or(&comm);
+    String::from_utf8_lossy(comm).into_owned()
 }
 
 /// Returns the doorbells of the process `pid`, sorted by descriptor.
@@ -163,14 +172,11 @@ fn device_number() -> Option<u64> {
 ///
 /// ENOENT: there is no such process. EACCES: this process must not read its descriptors.
 pub fn contexts_of(pid: u32) -> io::Result<Vec<OpenContext>> {
-    let device = device_number();
     let dir = PathBuf::from(format!("/proc/{pid}"));
     let mut contexts = Vec::new();
     for fd in numbers(&dir.join("fd"))? {
-        // Files that are not the device need not be read.
-        let path = dir.join("fd").join(fd.to_string());
-        let metadata = fs::metadata(path).ok();
-        if device.is_some() && metadata.is_none_or(|metadata| Some(metadata.rdev()) != device) {
+        let link = fs::read_link(dir.join("fd").join(fd.to_string()));
+        if link.is_ok_and(|link| !has_path(&link)) {
             continue;
         }
         let info = dir.join("fdinfo").join(fd.to_string());
@@ -185,11 +191,10 @@ pub fn contexts_of(pid: u32) -> io::Result<Vec<OpenContext>> {
     if contexts.is_empty() {
         return Ok(Vec::new());
     }
-    let comm = fs::read_to_string(dir.join("comm")).unwrap_or_default();
-    let comm = comm.trim_end();
+    let comm = name(&dir);
     let contexts = contexts.into_iter().map(|(fd, counters)| OpenContext {
         pid,
-        comm: comm.to_owned(),
+        comm: comm.clone(),
         fd,
         counters,
     });
@@ -233,7 +238,7 @@ pub fn copy_context(pid: u32, fd: RawFd) -> io::Result<Context> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsRawFd;
+    use std::os::fd::{AsFd, AsRawFd};
 
     #[test]
     fn fdinfo_of_a_context_is_parsed() {
@@ -243,6 +248,47 @@ mod tests {
         let counters = Counters::parse(text).unwrap();
         assert_eq!((counters.lines, counters.context), (4, 7));
         assert_eq!(counters.coalesced(), 2);
+    }
+
+    #[test]
+    fn restored_counters_do_not_overflow() {
+        let counters = Counters {
+            rings: u64::MAX,
+            deliveries: u64::MAX,
+            dropped: 1,
+            pending: 1,
+            ..Counters::default()
+        };
+        assert_eq!(counters.coalesced(), 0);
+    }
+
+    #[test]
+    fn only_files_with_a_path_can_be_the_device() {
+        let pid = std::process::id();
+        let link = |fd: std::os::fd::BorrowedFd<'_>| {
+            fs::read_link(format!("/proc/{pid}/fd/{}", fd.as_raw_fd())).unwrap()
+        };
+        let device = fs::File::open("/dev/null").unwrap();
+        assert!(has_path(&link(device.as_fd())));
+        // A device in a container, and a node that was removed.
+        for path in ["/doorbell", "/dev/doorbell (deleted)"] {
+            assert!(has_path(Path::new(path)), "{path}");
+        }
+        let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let eventfd = doorbell::EventFd::new(0).unwrap();
+        for fd in [socket.as_fd(), eventfd.as_fd()] {
+            assert!(!has_path(&link(fd)), "{:?}", link(fd));
+        }
+    }
+
+    #[test]
+    fn name_may_be_any_bytes() {
+        let dir = std::env::temp_dir().join(format!("doorbell-comm-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("comm"), b"a\x1b[2J\xff \n").unwrap();
+        assert_eq!(name(&dir), "a\u{1b}[2J\u{fffd} ");
+        fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(name(&dir), "");
     }
 
     #[test]
