@@ -26,9 +26,14 @@ use std::{
 pub const HELP: &str = "\
 On a terminal it shows a table that refreshes itself. Otherwise it prints a line
 per delivery and per change of a mask; it combines deliveries that are faster
-than the output. It assigns a trigger and a notifier to each line, and changes
-nothing else. If a line has waiters (DOORBELL_WAIT) that fails with EBUSY: use
-'doorbell top' there.
+than the output.
+
+It assigns a trigger and a notifier to each line while it runs. A level line of
+another process gets the notifier only: a message that has found no trigger is
+sent once more to the first one, which has to be the owner's. The deliveries of
+such a line are shown after 100 ms at most. A line with waiters (DOORBELL_WAIT)
+accepts no trigger, and this fails with EBUSY: use 'doorbell top' there. A line
+accepts no waiters while it has the trigger.
 
 Column 'state':
   VFPA----  masked by the vector, by the function, by a pause, by itself
@@ -95,26 +100,28 @@ const EVERY: Duration = Duration::from_millis(100);
 struct Alarm<'a> {
     context: &'a Context,
     eventfd: EventFd,
-    /// The lines of which it is a trigger and a notifier.
-    assigned: Vec<u32>,
+    /// The lines of which it is a trigger, if true, or a notifier.
+    assigned: Vec<(u32, bool)>,
 }
 
 impl<'a> Alarm<'a> {
-    fn new(context: &'a Context, lines: u32) -> anyhow::Result<Self> {
+    /// Assigns the eventfd. `ours` are the lines of a context that this process has created.
+    ///
+    /// A level line of another process gets no trigger: a message that finds no trigger is sent once more
+    /// to the first one that is assigned, which has to be the owner's.
+    fn new(context: &'a Context, lines: u32, ours: bool) -> anyhow::Result<Self> {
         let mut alarm = Self {
             context,
             eventfd: EventFd::non_blocking(false)?,
             assigned: Vec::new(),
         };
         for line in 0..lines {
-            context.assign_trigger(&alarm.eventfd, line)?;
-            if let Err(error) =
-                context.assign_notifier(&alarm.eventfd, line, Notify::MASK | Notify::UNMASK)
-            {
-                context.deassign_trigger(&alarm.eventfd, line)?;
-                return Err(error.into());
+            context.assign_notifier(&alarm.eventfd, line, Notify::MASK | Notify::UNMASK)?;
+            alarm.assigned.push((line, false));
+            if ours || !context.query(line)?.level {
+                context.assign_trigger(&alarm.eventfd, line)?;
+                alarm.assigned.push((line, true));
             }
-            alarm.assigned.push(line);
         }
         Ok(alarm)
     }
@@ -122,14 +129,13 @@ impl<'a> Alarm<'a> {
 
 impl Drop for Alarm<'_> {
     fn drop(&mut self) {
-        for &line in &self.assigned {
-            for result in [
-                self.context.deassign_trigger(&self.eventfd, line),
-                self.context.deassign_notifier(&self.eventfd, line),
-            ] {
-                if let Err(error) = result {
-                    eprintln!("doorbell: {}", explain(&error));
-                }
+        for &(line, trigger) in &self.assigned {
+            let result = match trigger {
+                true => self.context.deassign_trigger(&self.eventfd, line),
+                false => self.context.deassign_notifier(&self.eventfd, line),
+            };
+            if let Err(error) = result {
+                eprintln!("doorbell: {}", explain(&error));
             }
         }
     }
@@ -164,7 +170,8 @@ pub fn watch(device: &Path, args: &Watch) -> anyhow::Result<()> {
     let status = context.map_status()?;
     let start = Instant::now();
     let mut board = Board::new(&status);
-    let alarm = Alarm::new(&context, lines)?;
+    let ours = args.pid.is_none() && args.fd.is_none();
+    let alarm = Alarm::new(&context, lines, ours)?;
     let server = args
         .socket
         .as_deref()
