@@ -164,6 +164,95 @@ fn there_are_all_commands() {
     }
 }
 
+/// Returns the command lines of `doorbell` in a page, whose literals are between `quote`s.
+fn command_lines(page: &str, quote: &str) -> Vec<String> {
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let literals = page.split(quote).skip(1).step_by(2).map(words);
+    let lines = page.lines().filter(|line| line.starts_with("  "));
+    let lines = lines.map(|line| {
+        let line = line.trim_start();
+        let line = ["$ ", "# "]
+            .iter()
+            .find_map(|prompt| line.strip_prefix(prompt))
+            .unwrap_or(line);
+        // A description, a comment, or another command follows.
+        let end = ["  ", " #", " |", " >", " &", ";"]
+            .iter()
+            .filter_map(|end| line.find(end))
+            .min();
+        line[..end.unwrap_or(line.len())].to_owned()
+    });
+    let of_doorbell = |line: String| line.strip_prefix("doorbell ").map(str::to_owned);
+    literals.chain(lines).filter_map(of_doorbell).collect()
+}
+
+/// Returns the mistake in a command line of a page, if there is one.
+fn mistake(line: &str, commands: &[String]) -> Option<String> {
+    let known = |command: &str| commands.iter().any(|known| known == command);
+    let words: Vec<&str> = line.split(' ').collect();
+    let option = |word: &&str| word.starts_with("--");
+    let mut command = words[0].to_owned();
+    if !known(&command) {
+        // The name of a row of 'doorbell rtt', perhaps.
+        let has_options = words.iter().any(option);
+        return has_options.then(|| format!("there is no command {command:?}"));
+    }
+    let is_group = commands
+        .iter()
+        .any(|known| known.starts_with(&format!("{command} ")));
+    let name = |word: &&&str| word.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+    if let Some(second) = words.get(1).filter(|word| is_group && !option(word)) {
+        name(&second).then_some(())?;
+        command = format!("{command} {second}");
+        if !known(&command) {
+            return Some(format!("there is no command {command:?}"));
+        }
+    }
+    let help = doorbell(&format!("{command} --help")).succeeds();
+    let mut options = words.iter().filter(|word| option(word));
+    let is_wrong = |word: &&&str| {
+        let (name, _) = word.split_once('=').unwrap_or((word, ""));
+        !help
+            .split([' ', ',', '\n', '[', ']'])
+            .any(|known| known == name)
+    };
+    let wrong = options.find(is_wrong)?;
+    Some(format!("{command:?} has no option {wrong}"))
+}
+
+#[test]
+fn pages_name_commands_and_options_that_exist() {
+    let commands = commands();
+    for (line, wrong) in [
+        ("ivshmem guest --help", "no command \"ivshmem guest\""),
+        ("rign --socket x", "no command \"rign\""),
+        ("ring 3 --sockets x", "no option --sockets"),
+    ] {
+        let found = mistake(line, &commands);
+        assert!(found.is_some_and(|found| found.contains(wrong)), "{line}");
+    }
+
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut pages = vec![root.join("README.md"), root.join("CHANGELOG.md")];
+    let documentation = fs::read_dir(root.join("Documentation")).unwrap();
+    pages.extend(documentation.map(|entry| entry.unwrap().path()));
+    let (mut count, mut mistakes) = (0, Vec::new());
+    for page in pages {
+        let quote = match page.extension().and_then(|ending| ending.to_str()) {
+            Some("rst") => "``",
+            Some("md") => "`",
+            _ => continue,
+        };
+        for line in command_lines(&fs::read_to_string(&page).unwrap(), quote) {
+            count += 1;
+            let mistake = mistake(&line, &commands);
+            mistakes.extend(mistake.map(|text| format!("{}: {line}: {text}", page.display())));
+        }
+    }
+    assert!(count > 100, "{count} command lines");
+    assert!(mistakes.is_empty(), "{mistakes:#?}");
+}
+
 #[test]
 fn help_fits_100_columns() {
     for command in commands() {
