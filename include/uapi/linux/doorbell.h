@@ -365,8 +365,9 @@ struct doorbell_summary {
  *
  * A consumer that takes over from one that died between two steps finds the lines that are
  * left by looking at all words. Each further delivery of such a line marks all three levels
- * again. The module only sets bits; a caller that writes to the words can lose its own
- * notifications, and nothing else.
+ * again. The module only sets bits, and trusts no word. Each process that maps the words can
+ * set and clear any bit. So a consumer may lose a notification or get one of any line of the
+ * context, and it ignores bits of lines that the context does not have.
  */
 struct doorbell_summary_map {
 	__u64 top;

@@ -68,10 +68,12 @@ static inline int doorbell_deassign_summary(int db, uint32_t line, uint32_t nr_l
  * struct doorbell_summary_words - a mapping of the summary
  * @map: the words
  * @nr_words: number of elements of @map->lines
+ * @last: the bits of the last element that stand for lines of the context
  */
 struct doorbell_summary_words {
 	struct doorbell_summary_map *map;
 	uint32_t nr_words;
+	uint64_t last;
 };
 
 /**
@@ -97,6 +99,7 @@ static inline int doorbell_map_summary(int db, struct doorbell_summary_words *su
 		return -errno;
 	summary->map = (struct doorbell_summary_map *)map;
 	summary->nr_words = nr_words;
+	summary->last = ~0ULL >> (63 & -info.nr_lines);
 	return 0;
 }
 
@@ -156,6 +159,9 @@ static inline uint64_t doorbell_take_word(__u64 *word)
  * before that has lines in @taker, and goes on with the same @taker or calls
  * doorbell_take_all() later.
  *
+ * The line exists: a bit beyond the context's lines, which another process has set in the
+ * mapping, is skipped.
+ *
  * Return: 1, or 0 if there is no line left.
  */
 static inline int doorbell_take(const struct doorbell_summary_words *summary,
@@ -166,7 +172,7 @@ static inline int doorbell_take(const struct doorbell_summary_words *summary,
 
 	while (!taker->lines) {
 		while (!taker->group) {
-			/* Bits that stand for no group can only come from this process. */
+			/* Any process that maps the words can set bits that stand for no group. */
 			if (!taker->top)
 				taker->top = doorbell_take_word(&map->top) &
 					     ((1ULL << DOORBELL_SUMMARY_GROUPS) - 1);
@@ -179,8 +185,11 @@ static inline int doorbell_take(const struct doorbell_summary_words *summary,
 		word = 64 * taker->at_group + (uint32_t)__builtin_ctzll(taker->group);
 		taker->group &= taker->group - 1;
 		taker->at_word = word;
-		if (word < summary->nr_words)
+		if (word < summary->nr_words) {
 			taker->lines = doorbell_take_word(&map->lines[word]);
+			if (word == summary->nr_words - 1)
+				taker->lines &= summary->last;
+		}
 	}
 	*line = 64 * taker->at_word + (uint32_t)__builtin_ctzll(taker->lines);
 	taker->lines &= taker->lines - 1;

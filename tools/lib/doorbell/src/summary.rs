@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use crate::{
-    Context, Error, LineSet, Operation, Result,
+    Context, Error, EventFd, LineSet, Operation, Result,
     sys::{self, SummaryMapping},
     take::{self, Taker, Words},
     uapi,
 };
 use std::{
-    fmt,
+    fmt, io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 const _: () = {
@@ -31,8 +31,10 @@ const _: () = {
 /// the iterator ends, and then wait. The descriptor is also readable if the context has
 /// [records](crate::RecordRing).
 ///
-/// Several threads and processes may take. Each delivery is returned to one of them. The mapping keeps
-/// the context open, as a file descriptor does.
+/// Several threads and processes may take. Each delivery is returned to one of them. An iterator that is
+/// dropped before it has ended gives back the rest, which wakes the threads in [`wait`](Summary::wait) of
+/// this `Summary` and no others. If another process, or another thread by epoll or a runtime, waits for the
+/// same lines, take until the iterator ends. The mapping keeps the context open, as a file descriptor does.
 ///
 /// # Examples
 ///
@@ -55,13 +57,28 @@ const _: () = {
 pub struct Summary {
     mapping: SummaryMapping,
     fd: OwnedFd,
+    /// Wakes the threads in [`wait`](Summary::wait). The module wakes them only for a delivery that finds the
+    /// top word zero, so lines that are given back need a wake-up of their own.
+    given_back: EventFd,
 }
 
 impl Summary {
+    fn new(fd: OwnedFd, mapping: SummaryMapping) -> io::Result<Self> {
+        Ok(Self {
+            mapping,
+            fd,
+            given_back: EventFd::non_blocking(false)?,
+        })
+    }
+
     /// Returns an iterator that takes the lines that have fired.
     ///
     /// The iterator ends when no line has fired that was not taken. Dropped before that, it gives back the
-    /// lines that it has taken and not returned: a later call takes them.
+    /// lines that it has taken and not returned: a later call, of any consumer, takes them. Threads in
+    /// [`wait`](Summary::wait) wake.
+    ///
+    /// All lines exist: a bit beyond the context's lines, which another process has set in the mapping, is
+    /// skipped.
     ///
     /// # Examples
     ///
@@ -76,7 +93,7 @@ impl Summary {
     #[inline]
     pub fn take(&self) -> Fired<'_> {
         Fired {
-            words: &self.mapping,
+            summary: self,
             taker: Taker::default(),
         }
     }
@@ -95,10 +112,18 @@ impl Summary {
     /// # Ok::<(), doorbell::Error>(())
     /// ```
     pub fn take_over(&self) -> Fired<'_> {
-        for word in take::LINES..self.mapping.len() {
-            self.mapping.mark(word);
+        for word in 0..self.mapping.nr_lines().div_ceil(u64::BITS) {
+            let group = take::GROUPS + (word / u64::BITS) as usize;
+            self.mapping.set(group, 1 << (word % u64::BITS));
         }
-        self.take()
+        let taker = Taker {
+            top: (1 << take::MAX_GROUPS) - 1,
+            ..Taker::default()
+        };
+        Fired {
+            summary: self,
+            taker,
+        }
     }
 
     /// Returns true if a line has fired that was not taken. This is one load.
@@ -117,7 +142,7 @@ impl Summary {
         self.mapping.top() != 0
     }
 
-    /// Waits until the file descriptor is readable, by poll(2). Returns false after `timeout`; without one
+    /// Waits until the file descriptor is readable, by ppoll(2). Returns false after `timeout`; without one
     /// there is no limit.
     ///
     /// # Errors
@@ -135,10 +160,33 @@ impl Summary {
     /// # Ok::<(), doorbell::Error>(())
     /// ```
     pub fn wait(&self, timeout: Option<Duration>) -> Result<bool> {
-        sys::poll_in(self.as_fd(), timeout).map_err(|source| Error::Context {
-            operation: Operation::WaitSummary,
-            source,
-        })
+        self.wait_readable(timeout)
+            .map_err(|source| Error::Context {
+                operation: Operation::WaitSummary,
+                source,
+            })
+    }
+
+    fn wait_readable(&self, timeout: Option<Duration>) -> io::Result<bool> {
+        let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut left = timeout;
+        loop {
+            // In this order: a thread that misses the write sees the top word, which was set before it.
+            let fds = [self.given_back.as_fd(), self.fd.as_fd()];
+            let [given_back, readable] = sys::poll_in(fds, left)?;
+            if given_back {
+                // The write has woken all threads that slept here.
+                self.given_back.take()?;
+            }
+            if readable || (given_back && self.has_fired()) {
+                return Ok(true);
+            }
+            if !given_back {
+                return Ok(false);
+            }
+            // Another thread has taken the lines.
+            left = end.map(|end| end.saturating_duration_since(Instant::now()));
+        }
     }
 }
 
@@ -172,7 +220,7 @@ impl fmt::Debug for Summary {
 /// # Ok::<(), doorbell::Error>(())
 /// ```
 pub struct Fired<'a> {
-    words: &'a SummaryMapping,
+    summary: &'a Summary,
     taker: Taker,
 }
 
@@ -181,7 +229,7 @@ impl Iterator for Fired<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<u32> {
-        self.taker.next(self.words)
+        self.taker.next(&self.summary.mapping)
     }
 }
 
@@ -195,26 +243,33 @@ impl Drop for Fired<'_> {
 }
 
 impl Fired<'_> {
-    /// Sets the bits again, from the bottom to the top, as the module does.
+    /// Sets the bits again, from the bottom to the top, and wakes if the top word was zero, as the module does.
     #[cold]
     fn give_back(&mut self) {
         let Taker {
-            top,
-            group,
+            mut top,
+            mut group,
             lines,
             at_group,
             at_word,
         } = self.taker;
+        let Summary {
+            mapping,
+            given_back,
+            ..
+        } = self.summary;
         if lines != 0 {
-            let word = take::LINES + at_word as usize;
-            self.words.set(word, lines);
-            self.words.mark(word);
+            mapping.set(take::LINES + at_word as usize, lines);
+            group |= 1 << (at_word % u64::BITS);
         }
         if group != 0 {
-            self.words.set(take::GROUPS + at_group as usize, group);
+            mapping.set(take::GROUPS + at_group as usize, group);
+            top |= 1 << at_group;
         }
-        let at = if group != 0 { 1 << at_group } else { 0 };
-        self.words.set(take::TOP, top | at);
+        if mapping.set(take::TOP, top) == 0 {
+            // It fails only if the counter is at its maximum, and then the threads are awake.
+            let _ = given_back.write(1);
+        }
     }
 }
 
@@ -283,7 +338,7 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// ENXIO if the summary was never assigned.
+    /// ENXIO if the summary was never assigned, EMFILE or ENFILE if there are too many open files: it has two.
     ///
     /// # Examples
     ///
@@ -301,25 +356,28 @@ impl Context {
         let fd = self.as_fd().try_clone_to_owned().map_err(failed)?;
         let mapping = SummaryMapping::new(fd.as_fd(), info.summary_offset, info.nr_lines);
         let mapping = mapping.map_err(failed)?;
-        Ok(Summary { mapping, fd })
+        Summary::new(fd, mapping).map_err(failed)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::RefCell;
+    use std::{
+        cell::RefCell,
+        sync::atomic::{AtomicI32, Ordering::SeqCst},
+    };
 
     /// Words without a module.
-    struct Plain(RefCell<Vec<u64>>);
+    struct Plain(RefCell<Vec<u64>>, u32);
 
     impl Words for Plain {
         fn take(&self, at: usize) -> u64 {
             std::mem::take(&mut self.0.borrow_mut()[at])
         }
 
-        fn len(&self) -> usize {
-            self.0.borrow().len()
+        fn nr_lines(&self) -> u32 {
+            self.1
         }
     }
 
@@ -330,7 +388,7 @@ mod tests {
             words[take::GROUPS + (line / 4096) as usize] |= 1 << (line / 64 % 64);
             words[take::TOP] |= 1 << (line / 4096);
         }
-        Plain(RefCell::new(words))
+        Plain(RefCell::new(words), nr_lines)
     }
 
     fn take_all(words: &Plain) -> Vec<u32> {
@@ -357,11 +415,86 @@ mod tests {
 
     #[test]
     fn bits_beyond_the_lines_are_ignored() {
-        let words = words(&[69], 70);
-        words.0.borrow_mut()[take::TOP] = u64::MAX;
-        for group in 0..16 {
-            words.0.borrow_mut()[take::GROUPS + group] = u64::MAX;
+        for nr_lines in [1, 63, 64, 65, 70, 4095, 4096, 4097, 65535, 65536] {
+            let words = words(&[], nr_lines);
+            words.0.borrow_mut().fill(u64::MAX);
+            assert!(take_all(&words).into_iter().eq(0..nr_lines), "{nr_lines}");
         }
-        assert_eq!(take_all(&words), [69]);
+    }
+
+    /// A summary of `nr_lines` lines without a module. Its file descriptor is never readable.
+    fn summary(name: &str, nr_lines: u32) -> Summary {
+        let words = take::LINES + nr_lines.div_ceil(64) as usize;
+        let file = sys::tests::file(name, 0);
+        file.set_len(sys::tests::OFFSET + 8 * words as u64).unwrap();
+        let mapping = SummaryMapping::new(file.as_fd(), sys::tests::OFFSET, nr_lines).unwrap();
+        Summary::new(EventFd::new(0).unwrap().into(), mapping).unwrap()
+    }
+
+    fn fire(summary: &Summary, line: u32) {
+        let words = &summary.mapping;
+        words.set(take::LINES + (line / 64) as usize, 1 << (line % 64));
+        words.set(take::GROUPS + (line / 4096) as usize, 1 << (line / 64 % 64));
+        words.set(take::TOP, 1 << (line / 4096));
+    }
+
+    #[test]
+    fn lines_that_were_not_returned_are_given_back() {
+        let lines = [3, 5, 64, 4095, 4096, 8191, 8192];
+        let summary = summary("given-back", 8193);
+        for taken in 0..=lines.len() {
+            for line in lines {
+                fire(&summary, line);
+            }
+            let mut iterator = summary.take();
+            for line in &lines[..taken] {
+                assert_eq!(iterator.next(), Some(*line));
+            }
+            drop(iterator);
+            assert_eq!(summary.has_fired(), taken < lines.len());
+            assert_eq!(summary.take().collect::<Vec<_>>(), lines[taken..]);
+        }
+    }
+
+    #[test]
+    fn all_words_are_taken_over() {
+        let summary = summary("taken-over", 8193);
+        let words = &summary.mapping;
+        for line in [7, 8192] {
+            words.set(take::LINES + line / 64, 1 << (line % 64));
+        }
+        assert_eq!(summary.take().next(), None);
+        // Gives back all.
+        drop(summary.take_over());
+        assert!(summary.has_fired());
+        assert_eq!(summary.take_over().collect::<Vec<_>>(), [7, 8192]);
+        assert_eq!(summary.take().next(), None);
+    }
+
+    #[test]
+    fn waiting_threads_get_lines_that_are_given_back() {
+        let summary = summary("woken", 128);
+        let thread = AtomicI32::new(0);
+        let rest = std::thread::scope(|scope| {
+            fire(&summary, 1);
+            fire(&summary, 100);
+            let mut iterator = summary.take();
+            assert_eq!(iterator.next(), Some(1));
+            // The top word is zero now, and so this thread sleeps.
+            let other = scope.spawn(|| {
+                thread.store(sys::tests::thread_id(), SeqCst);
+                // Without a wake-up the wait ends with false.
+                let woken = summary.wait(Some(Duration::from_secs(20))).unwrap();
+                woken.then(|| summary.take().collect::<Vec<_>>())
+            });
+            while !sys::tests::sleeps(thread.load(SeqCst)) {
+                std::thread::yield_now();
+            }
+            drop(iterator);
+            other.join().unwrap()
+        });
+        assert_eq!(rest, Some(vec![100]));
+        // The wake-up is consumed, and nothing has fired.
+        assert!(!summary.wait(Some(Duration::ZERO)).unwrap());
     }
 }

@@ -464,24 +464,26 @@ impl RecordMapping {
 /// The mapped summary.
 pub(crate) struct SummaryMapping {
     mapping: Mapping,
-    /// Number of words, at least [`take::LINES`].
-    words: usize,
+    lines: u32,
 }
 
 impl SummaryMapping {
     /// Maps the summary of the context `fd`, which has `lines` lines.
     pub(crate) fn new(fd: BorrowedFd<'_>, offset: u64, lines: u32) -> io::Result<Self> {
-        let words = take::LINES + lines.div_ceil(u64::BITS) as usize;
         let prot = libc::PROT_READ | libc::PROT_WRITE;
-        let mapping = Mapping::new(fd, offset, words * size_of::<u64>(), prot)?;
-        Ok(Self { mapping, words })
+        let mapping = Mapping::new(fd, offset, Self::words_for(lines) * size_of::<u64>(), prot)?;
+        Ok(Self { mapping, lines })
+    }
+
+    fn words_for(lines: u32) -> usize {
+        take::LINES + lines.div_ceil(u64::BITS) as usize
     }
 
     /// Returns a word.
     #[inline]
     fn word(&self, at: usize) -> &AtomicU64 {
-        assert!(at < self.words);
-        // SAFETY: The mapping has `words` words, is aligned to pages, and lives as long as `self`.
+        assert!(at < Self::words_for(self.lines));
+        // SAFETY: The mapping has as many words, is aligned to pages, and lives as long as `self`.
         unsafe { self.mapping.at.cast::<AtomicU64>().add(at).as_ref() }
     }
 
@@ -491,17 +493,9 @@ impl SummaryMapping {
         self.word(take::TOP).load(Relaxed)
     }
 
-    /// Sets bits in a word.
-    pub(crate) fn set(&self, at: usize, bits: u64) {
-        self.word(at).fetch_or(bits, SeqCst);
-    }
-
-    /// Sets the upper bits that stand for the word `at` of lines.
-    pub(crate) fn mark(&self, at: usize) {
-        let word = at - take::LINES;
-        let group = word / u64::BITS as usize;
-        self.set(take::GROUPS + group, 1 << (word % u64::BITS as usize));
-        self.set(take::TOP, 1 << group);
+    /// Sets bits in a word, and returns the word before.
+    pub(crate) fn set(&self, at: usize, bits: u64) -> u64 {
+        self.word(at).fetch_or(bits, SeqCst)
     }
 }
 
@@ -516,18 +510,21 @@ impl take::Words for SummaryMapping {
     }
 
     #[inline]
-    fn len(&self) -> usize {
-        self.words
+    fn nr_lines(&self) -> u32 {
+        self.lines
     }
 }
 
-/// Waits until `fd` is readable. Returns false after `timeout`.
-pub(crate) fn poll_in(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<bool> {
-    let mut poll = libc::pollfd {
+/// Waits until one of `fds` is readable, and returns for each whether it is. All are false after `timeout`.
+pub(crate) fn poll_in<const N: usize>(
+    fds: [BorrowedFd<'_>; N],
+    timeout: Option<Duration>,
+) -> io::Result<[bool; N]> {
+    let mut polls = fds.map(|fd| libc::pollfd {
         fd: fd.as_raw_fd(),
         events: libc::POLLIN,
         revents: 0,
-    };
+    });
     let timeout = timeout.map(|timeout| libc::timespec {
         tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
         tv_nsec: timeout.subsec_nanos().into(),
@@ -535,10 +532,11 @@ pub(crate) fn poll_in(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Resu
     let timeout = timeout
         .as_ref()
         .map_or(std::ptr::null(), std::ptr::from_ref);
-    // SAFETY: `poll` is valid for reads and writes, `timeout` is null or valid for reads. No signal mask
-    // is passed.
-    let ret = unsafe { libc::ppoll(&raw mut poll, 1, timeout, std::ptr::null()) };
-    Ok(check(ret.into())? != 0)
+    // SAFETY: `polls` is valid for reads and writes of `N` elements, `timeout` is null or valid for reads. No
+    // signal mask is passed.
+    let ret = unsafe { libc::ppoll(polls.as_mut_ptr(), N as _, timeout, std::ptr::null()) };
+    check(ret.into())?;
+    Ok(polls.map(|poll| poll.revents != 0))
 }
 
 /// `struct doorbell_value` in memory that the kernel writes to.
@@ -704,6 +702,20 @@ pub(crate) mod tests {
         // SAFETY: `set` is valid for reads of its size.
         let ret = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &set) };
         check(ret.into()).unwrap();
+    }
+
+    /// Returns the identity of the calling thread.
+    pub(crate) fn thread_id() -> i32 {
+        // SAFETY: The call takes no arguments.
+        unsafe { libc::gettid() }
+    }
+
+    /// Returns true if the thread `id` of this process sleeps.
+    pub(crate) fn sleeps(id: i32) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/self/task/{id}/stat"));
+        // The state follows the name, which may contain anything.
+        let state = |stat: &str| stat.rfind(')').and_then(|at| stat[at..].chars().nth(2));
+        stat.is_ok_and(|stat| state(&stat) == Some('S'))
     }
 
     /// Creates a file that has room for `records` records at [`OFFSET`].

@@ -11,8 +11,8 @@ pub(crate) trait Words {
     /// If the word is zero, the exchange may be left out.
     fn take(&self, at: usize) -> u64;
 
-    /// Returns the number of words.
-    fn len(&self) -> usize;
+    /// Returns the number of lines. Each 64 of them have a word, from [`LINES`] on.
+    fn nr_lines(&self) -> u32;
 }
 
 /// The index of the top word.
@@ -43,7 +43,7 @@ fn pop(word: &mut u64) -> u32 {
 }
 
 impl Taker {
-    /// Takes the next line that has fired. Returns none if the top word is zero.
+    /// Takes the next line that has fired, below [`Words::nr_lines`]. Returns none if the top word is zero.
     ///
     /// A word is taken before the words that its bits stand for. A producer sets bits from the bottom to the
     /// top. So a line whose bit this does not find has, or gets, a bit above it that a later call finds.
@@ -52,7 +52,7 @@ impl Taker {
         while self.lines == 0 {
             while self.group == 0 {
                 if self.top == 0 {
-                    // The module sets no other bits. Any others are a mistake of this process.
+                    // The module sets no other bits. A process that maps the words may.
                     self.top = words.take(TOP) & ((1 << MAX_GROUPS) - 1);
                 }
                 if self.top == 0 {
@@ -62,9 +62,10 @@ impl Taker {
                 self.group = words.take(GROUPS + self.at_group as usize);
             }
             self.at_word = self.at_group * u64::BITS + pop(&mut self.group);
-            let at = LINES + self.at_word as usize;
-            if at < words.len() {
-                self.lines = words.take(at);
+            let first = self.at_word * u64::BITS;
+            if first < words.nr_lines() {
+                let valid = u64::MAX >> (u64::BITS - (words.nr_lines() - first).min(u64::BITS));
+                self.lines = words.take(LINES + self.at_word as usize) & valid;
             }
         }
         Some(self.at_word * u64::BITS + pop(&mut self.lines))

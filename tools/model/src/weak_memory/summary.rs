@@ -331,8 +331,8 @@ impl take::Words for Memory {
         self.operation(self.protocol.consume, at, |word, order| word.swap(0, order))
     }
 
-    fn len(&self) -> usize {
-        words::LINES + 65
+    fn nr_lines(&self) -> u32 {
+        LINES[LINES.len() - 1] + 1
     }
 }
 

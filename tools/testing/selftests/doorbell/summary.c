@@ -29,6 +29,7 @@ FIXTURE_SETUP(summary)
 	ASSERT_EQ(0, doorbell_assign_summary(self->db, 0, LINES));
 	self->words = map_summary(_metadata, self->db);
 	ASSERT_EQ(WORDS, self->words.nr_words);
+	ASSERT_EQ((1ULL << (LINES % 64)) - 1, self->words.last);
 }
 
 FIXTURE_TEARDOWN(summary)
@@ -411,7 +412,8 @@ TEST_F(summary, hostile_words)
 	/* Words that stand for nothing are ignored. */
 	memset(map, 0xff, size);
 	EXPECT_EQ(POLLIN, efd_poll(self->db, POLLIN, 0));
-	EXPECT_EQ(64 * WORDS, take_lines(&self->words, self->fired, WORDS));
+	EXPECT_EQ(LINES, take_lines(&self->words, self->fired, WORDS));
+	EXPECT_EQ((1ULL << LINES % 64) - 1, self->fired[WORDS - 1]);
 	EXPECT_NONE();
 	RING(4096);
 	EXPECT_FIRED(4096);
