@@ -272,7 +272,7 @@ mod tests {
     fn table_fits_a_terminal() {
         let query = LineQuery {
             rings: 999_999_999,
-            deliveries: 999_999_999,
+            deliveries: 999_999_990,
             line: 65_535,
             ..held()
         };

@@ -159,7 +159,8 @@ pub struct LineQuery {
 }
 
 impl LineQuery {
-    /// Returns the number of rings that joined a delivery that had not started yet.
+    /// Returns the number of rings that joined a delivery that had not started yet. It wraps around, as the
+    /// counters do.
     ///
     /// # Examples
     ///
@@ -169,8 +170,10 @@ impl LineQuery {
     /// assert_eq!(query.coalesced(), 3);
     /// ```
     pub fn coalesced(&self) -> u64 {
-        let other = self.deliveries + self.dropped + u64::from(self.pending);
-        self.rings.saturating_sub(other)
+        // Any number may come from a restored record. The module's sum wraps around, too.
+        [self.deliveries, self.dropped, u64::from(self.pending)]
+            .into_iter()
+            .fold(self.rings, u64::wrapping_sub)
     }
 }
 
@@ -233,5 +236,26 @@ mod tests {
         assert!(masked.automask && !line.automask && line.reasons.is_empty());
         assert_eq!(masked.reasons, MaskReasons::AUTO);
         assert_eq!(masked.coalesced(), 3);
+    }
+
+    #[test]
+    fn counters_wrap_around() {
+        let line = LineQuery {
+            pending: true,
+            rings: 1,
+            deliveries: u64::MAX - 2,
+            dropped: 1,
+            ..Default::default()
+        };
+        assert_eq!(line.coalesced(), 2);
+        // Without overflow checks only the query's saturation would show.
+        let status = crate::LineStatus {
+            pending: true,
+            deliveries: u64::MAX,
+            coalesced: 2,
+            dropped: 1,
+            ..Default::default()
+        };
+        assert_eq!(status.rings(), 3);
     }
 }
