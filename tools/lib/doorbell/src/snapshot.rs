@@ -459,15 +459,21 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// ENXIO if the context has fewer lines than the snapshot, and the errors of
-    /// [`read_eventfd`](Context::read_eventfd). If the call fails, the lines stay paused, and some counts
-    /// may have been added.
+    /// [`InvalidInput`](std::io::ErrorKind::InvalidInput) if there are fewer triggers than at the snapshot and
+    /// the others had counts; then no count was added. ENXIO if the context has fewer lines than the snapshot,
+    /// and the errors of [`read_eventfd`](Context::read_eventfd). If the call fails, the lines stay paused,
+    /// and some counts may have been added.
     ///
     /// # Examples
     ///
     /// See [`Snapshot`].
     pub fn resume<T: AsRawFd>(&self, snapshot: &Snapshot, triggers: &[&T]) -> Result {
         let failed = io_failed(Operation::Resume);
+        let mut without_trigger = snapshot.counts.iter().skip(triggers.len());
+        if without_trigger.any(|&count| count != 0) {
+            let text = "the snapshot has counts of more triggers";
+            return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, text)));
+        }
         for (trigger, count) in triggers.iter().zip(&snapshot.counts) {
             if *count == 0 {
                 continue;
@@ -596,6 +602,25 @@ mod tests {
         damaged.paused = vec![2, 1];
         assert_eq!(null.restore(&damaged).unwrap_err().errno(), None);
         let error = null.restore(&snapshot()).unwrap_err();
+        assert_eq!(error.errno(), Some(libc::ENOTTY));
+    }
+
+    #[test]
+    fn counts_without_a_trigger_are_refused() {
+        let null = Context::open_path("/dev/null").unwrap();
+        let kind = |snapshot: &Snapshot, triggers: &[&Context]| {
+            let error = null.resume(snapshot, triggers).unwrap_err();
+            assert_eq!(error.operation(), Operation::Resume);
+            let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref());
+            source.map(io::Error::kind)
+        };
+        let mut saved = snapshot();
+        saved.counts = vec![0, 7, 0];
+        for triggers in [&[][..], &[&null]] {
+            assert_eq!(kind(&saved, triggers), Some(io::ErrorKind::InvalidInput));
+        }
+        // A trigger that had no count may be missing.
+        let error = null.resume(&saved, &[&null, &null]).unwrap_err();
         assert_eq!(error.errno(), Some(libc::ENOTTY));
     }
 
