@@ -195,6 +195,10 @@ pub(crate) fn save_lines(
     fd: BorrowedFd<'_>,
     lines: Range<u32>,
 ) -> io::Result<Vec<uapi::SavedLine>> {
+    // No context has more. The kernel would say so, but only after the records are allocated.
+    if lines.len() > uapi::MAX_LINES as usize {
+        return Err(io::Error::from_raw_os_error(libc::ENXIO));
+    }
     let mut records = vec![uapi::SavedLine::default(); lines.len()];
     let mut arg = uapi::Save {
         lines: records.as_mut_ptr().expose_provenance() as u64,
@@ -769,6 +773,17 @@ pub(crate) mod tests {
         assert_eq!(ring.take().map(|record| record.value), Some(50));
         assert_eq!(ring.take().map(|record| record.value), Some(60));
         assert!(ring.take().is_none());
+    }
+
+    #[test]
+    fn more_lines_than_possible_are_refused() {
+        let null = File::open("/dev/null").unwrap();
+        let errno = |lines| {
+            let error = save_lines(null.as_fd(), lines).err();
+            error.and_then(|error| error.raw_os_error())
+        };
+        assert_eq!(errno(5..uapi::MAX_LINES + 5), Some(libc::ENOTTY));
+        assert_eq!(errno(5..uapi::MAX_LINES + 6), Some(libc::ENXIO));
     }
 
     #[test]
