@@ -230,7 +230,9 @@ int main(void)
 	ktap_result(byte == 1 && take(w.out[3], false) == 1,
 		    "the vector is still masked, and the unmask delivers");
 	send_to(to[1], "x", 1);
-	if (!ended_well(pid))
+	if (!ended_well(pid)) {
 		printf("Bail out! the second process failed\n");
+		return 1;
+	}
 	return ktap_status();
 }
