@@ -111,9 +111,10 @@ static inline int doorbell_ring_is_needed(const struct doorbell_status_pages *st
  * the line still owes starts after the data that the caller has stored has become visible
  * to the consumer; for an asserted level line the same holds for the ack. A consumer that
  * drops the message with DOORBELL_CLEAR looks for data after that. The counters of the
- * line do not contain a skipped ring. No ring of a line that counts
- * (DOORBELL_TRIGGER_FLAG_COUNT) is skipped, except one that is concurrent with the
- * assignment of its first such trigger.
+ * line do not contain a skipped ring. Nor does the number of held rings that
+ * doorbell_moderate() limits: skipped rings do not end the interval early. No ring of a
+ * line that counts (DOORBELL_TRIGGER_FLAG_COUNT) is skipped, except one that is concurrent
+ * with the assignment of its first such trigger.
  *
  * A skipped ring takes a fence, a load and a test. That is most useful if the consumer
  * masks the line while it polls, as NAPI does: all rings but the first are skipped then.

@@ -296,8 +296,9 @@ impl Context {
     /// A message that is dropped with CLEAR is dropped for the skipped rings, too. So a consumer has to
     /// look for data after CLEAR, and not before.
     ///
-    /// The module does not see a skipped ring: neither `rings` nor `coalesced` counts it. The line's owner
-    /// is not boosted on PREEMPT_RT.
+    /// The module does not see a skipped ring: neither `rings` nor `coalesced` counts it, and it is not one of
+    /// the [`max_count`](Moderation::max_count) rings that end a moderated line's interval early. The line's
+    /// owner is not boosted on PREEMPT_RT.
     ///
     /// # Errors
     ///

@@ -281,6 +281,38 @@ TEST_F(automask, intx)
 	EXPECT_ACCOUNTS(line, 9, 5, 5);
 }
 
+/*
+ * INTx Disable while the guest serves the device, as Documentation/vmm.rst describes it. No
+ * end of interrupt follows, so the caller also ends the mask of the line itself.
+ */
+TEST_F(automask, intx_disable)
+{
+	const uint32_t line = LEVEL_LINE;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, line));
+		EXPECT_EQ(1, efd_read(self->out[line]));
+		EXPECT_EQ(0, doorbell_mask(self->db, line));
+		EXPECT_EQ(POSTPONED, doorbell_ack(self->db, line));
+		if (!i) {
+			EXPECT_EQ(0, doorbell_unmask_for(self->db, line,
+							 DOORBELL_MASK_VECTOR | AUTO));
+			EXPECT_EQ(1, efd_read(self->res[0]));
+			EXPECT_STATE(line, LEVEL | AUTOMASK);
+		}
+	}
+	/* The vector's mask alone leaves the pin without interrupts. */
+	EXPECT_EQ(0, doorbell_unmask_for(self->db, line, DOORBELL_MASK_VECTOR));
+	EXPECT_EQ(0, efd_count(self->res[0]));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, line));
+	EXPECT_EQ(0, efd_count(self->out[line]));
+	EXPECT_STATE(line, LEVEL | AUTOMASKED | RESAMPLE | ASSERTED | PENDING);
+	EXPECT_EQ(1, doorbell_unmask_for(self->db, line, AUTO));
+	EXPECT_EQ(1, efd_read(self->out[line]));
+	EXPECT_EQ(1, efd_read(self->res[0]));
+}
+
 /* A raised level is delivered once more after the ack, but not before the unmask. */
 TEST_F(automask, raised)
 {
