@@ -3,7 +3,11 @@
 //! The kernel, and the requirements of building and loading the module.
 
 use super::{About, Check, Host, Verdict, ALL, BUILD};
-use std::{io, path::PathBuf, process::Command};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// Checks the requirements of a build, unless no module can be built for this kernel at all.
 pub(super) fn to_build(host: &Host) -> Vec<Check> {
@@ -93,10 +97,11 @@ fn headers(host: &Host) -> Check {
 
 pub(super) fn module(host: &Host) -> Check {
     let about = About("module", ALL);
+    let file = installed(host);
     if host.path("/sys/module/doorbell").exists() {
-        return about.good("loaded");
+        return loaded(host, file.and_then(|file| modinfo(&file)));
     }
-    if installed(host).is_some() {
+    if file.is_some() {
         return about.missing("installed, not loaded", "sudo modprobe doorbell");
     }
     about.missing(
@@ -111,6 +116,40 @@ pub(super) fn module(host: &Host) -> Check {
             }
         },
     )
+}
+
+/// Compares the loaded module with the installed file, of which `modinfo` is the description. An upgrade does not
+/// replace the loaded one.
+fn loaded(host: &Host, modinfo: Option<String>) -> Check {
+    let about = About("module", ALL);
+    let modinfo = modinfo.unwrap_or_default();
+    let field = |name: &str| {
+        let mut lines = modinfo.lines();
+        lines.find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim()))
+    };
+    for name in ["version", "srcversion"] {
+        let running = host.read(&format!("/sys/module/doorbell/{name}"));
+        // One that is not known says nothing.
+        match field(name) {
+            Some(file) if !running.is_empty() && file != running => {
+                return about.advice(
+                    format!("loaded, {name} {running}; the installed file has {file}"),
+                    "the tools and headers are those of the file: sudo modprobe -r doorbell && \
+                     sudo modprobe doorbell, or reboot; 'doorbell ps' lists the processes that have \
+                     the device open",
+                );
+            }
+            _ => {}
+        }
+    }
+    about.good("loaded")
+}
+
+/// Describes a file of a module. Its directory may not be in a user's PATH.
+fn modinfo(file: &Path) -> Option<String> {
+    let output = Command::new("/sbin/modinfo").arg(file).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    output.status.success().then_some(text)
 }
 
 /// Finds the module in the directories for modules that were built on the machine.
@@ -308,5 +347,35 @@ mod tests {
         assert_eq!(module(&loaded).verdict, Verdict::Good);
         let none = host("none", &[RELEASE]);
         assert!(module(&none).advice.unwrap().contains("make"));
+    }
+
+    #[test]
+    fn loaded_module_is_that_of_the_file() {
+        let machine = host(
+            "upgraded",
+            &[
+                RELEASE,
+                ("sys/module/doorbell/version", "0.1.0\n"),
+                ("sys/module/doorbell/srcversion", "0123456789ABCDEF\n"),
+            ],
+        );
+        let check = |version: &str, source: &str| {
+            let text = format!(
+                "filename:       /lib/modules/doorbell.ko\nversion:        {version}\n\
+                 license:        GPL\nsrcversion:     {source}\nvermagic:       7.3.4\n"
+            );
+            loaded(&machine, Some(text))
+        };
+        assert_eq!(check("0.1.0", "0123456789ABCDEF").verdict, Verdict::Good);
+        let newer = check("0.2.0", "0123456789ABCDEF");
+        assert_eq!(newer.verdict, Verdict::Advice);
+        assert!(newer.found.contains("0.1.0") && newer.found.contains("0.2.0"));
+        assert!(newer.advice.unwrap().contains("modprobe -r doorbell"));
+        assert_eq!(check("0.1.0", "FEDCBA9876543210").verdict, Verdict::Advice);
+        // Without modinfo, or with a module that has no version, there is nothing to compare.
+        assert_eq!(loaded(&machine, None).verdict, Verdict::Good);
+        let plain = host("plain", &[RELEASE, ("sys/module/doorbell/refcnt", "0")]);
+        let text = String::from("version:        0.2.0\n");
+        assert_eq!(loaded(&plain, Some(text)).verdict, Verdict::Good);
     }
 }
