@@ -325,7 +325,9 @@ TEST_F(summary, outlives_descriptor)
 	EXPECT_EQ(4096, take_only(&self->words));
 	EXPECT_EQ(before, refcnt());
 	ASSERT_EQ(0, doorbell_unmap_summary(&self->words));
-	EXPECT_EQ(before - 1, refcnt());
+	/* A driver in the kernel has no count. */
+	if (before >= 0)
+		EXPECT_EQ(before - 1, refcnt());
 	EXPECT_EQ(0, efd_write(in, 1));
 	EXPECT_EQ(1, efd_read(in));
 }
