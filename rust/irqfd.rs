@@ -289,8 +289,8 @@ impl Context {
         Some((irqfd, self.remove_resample(assignments, line, id)))
     }
 
-    /// Frees an irqfd that was removed, and its resamplefd. Unless [`Removed::wait_for_all`] was called, waits for a
-    /// grace period, so the mutex must not be held. Process context.
+    /// Frees an irqfd that was removed, and its resamplefd. Waits for a grace period, so the mutex must not
+    /// be held. Process context.
     fn drop_irqfd(&self, removed: Option<RemovedIrqfd>) {
         if let Some((irqfd, resample)) = removed {
             drop(irqfd);
