@@ -77,14 +77,11 @@ static inline uint64_t efd_wait(int fd)
 	return efd_read(fd);
 }
 
-/*
- * Returns the counter from /proc. That uses none of the module's ioctls and consumes
- * nothing.
- */
-static inline uint64_t efd_count(int fd)
+/* Returns the number after @name in the eventfd's fdinfo, or UINT64_MAX if it is not there. */
+static inline uint64_t efd_info(int fd, const char *name, int base)
 {
 	char path[40], buf[256], *at;
-	uint64_t count = UINT64_MAX;
+	uint64_t number = UINT64_MAX;
 	ssize_t len;
 	int info;
 
@@ -93,13 +90,28 @@ static inline uint64_t efd_count(int fd)
 	len = info < 0 ? -1 : read(info, buf, sizeof(buf) - 1);
 	if (len > 0) {
 		buf[len] = '\0';
-		at = strstr(buf, "eventfd-count:");
+		at = strstr(buf, name);
 		if (at)
-			count = strtoull(at + strlen("eventfd-count:"), NULL, 16);
+			number = strtoull(at + strlen(name), NULL, base);
 	}
 	if (info >= 0)
 		close(info);
-	return count;
+	return number;
+}
+
+/*
+ * Returns the counter from /proc. That uses none of the module's ioctls and consumes
+ * nothing.
+ */
+static inline uint64_t efd_count(int fd)
+{
+	return efd_info(fd, "eventfd-count:", 16);
+}
+
+/* Returns the id from /proc: the smallest free number when the eventfd was made; or -1. */
+static inline long efd_id(int fd)
+{
+	return efd_info(fd, "eventfd-id:", 10);
 }
 
 #endif /* _DOORBELL_EVENTFD_H */

@@ -211,6 +211,19 @@ TEST_F(ivshmem, join_leave_and_join_again)
 	ASSERT_CLEAN(server, 0);
 }
 
+/* Joins, beside @other, again and again until the server gives @client the free @id. */
+static void client_join_as(struct __test_metadata *_metadata, const struct server *server,
+			   struct client *other, struct client *client, int64_t id)
+{
+	client_join(_metadata, server, client, 1);
+	while (client->id != id) {
+		ASSERT_TRUE(client_hears(_metadata, other, client->id, VECTORS));
+		client_close(client);
+		ASSERT_TRUE(client_hears(_metadata, other, client->id, 0));
+		client_join(_metadata, server, client, 1);
+	}
+}
+
 TEST_F(ivshmem, eventfds_of_a_former_peer_ring_nothing)
 {
 	struct server *server = &self->server;
@@ -235,13 +248,7 @@ TEST_F(ivshmem, eventfds_of_a_former_peer_ring_nothing)
 	/* While no peer has the line, the operator masks and rings it. */
 	EXPECT_EQ(1, doorbell_mask(server->db, line));
 	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(server->db, line));
-	client_join(_metadata, server, &c, 1);
-	while (c.id != id) {
-		ASSERT_TRUE(client_hears(_metadata, &a, c.id, VECTORS));
-		client_close(&c);
-		ASSERT_TRUE(client_hears(_metadata, &a, c.id, 0));
-		client_join(_metadata, server, &c, 1);
-	}
+	client_join_as(_metadata, server, &a, &c, id);
 	ASSERT_TRUE(client_hears(_metadata, &a, id, VECTORS));
 	EXPECT_EQ(0, efd_count(c.own[0]));
 	EXPECT_EQ(0, line_of(_metadata, server->db, line).state);
@@ -283,13 +290,7 @@ TEST_F(ivshmem, next_peer_has_fresh_lines)
 	/* While no peer has the lines, an operator masks them again. */
 	EXPECT_EQ(1, doorbell_mask_for(server->db, line, all));
 	EXPECT_EQ(0, doorbell_moderate(server->db, line, DOORBELL_MAX_INTERVAL, 0));
-	client_join(_metadata, server, &c, 1);
-	while (c.id != id) {
-		ASSERT_TRUE(client_hears(_metadata, &a, c.id, VECTORS));
-		client_close(&c);
-		ASSERT_TRUE(client_hears(_metadata, &a, c.id, 0));
-		client_join(_metadata, server, &c, 1);
-	}
+	client_join_as(_metadata, server, &a, &c, id);
 	EXPECT_EQ(0, line_of(_metadata, server->db, line).state);
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(server->db, line));
 	ASSERT_EQ(1, efd_wait(c.own[0]));

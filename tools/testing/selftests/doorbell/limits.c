@@ -281,22 +281,6 @@ static void *slow_changer(void *arg)
 	return NULL;
 }
 
-/* Returns the kernel's number of an eventfd. */
-static int eventfd_id(int fd)
-{
-	char path[40], line[64];
-	int id = -1;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
-	file = fopen(path, "re");
-	while (file && fgets(line, sizeof(line), file))
-		sscanf(line, "eventfd-id: %d", &id);
-	if (file)
-		fclose(file);
-	return id;
-}
-
 /*
  * While DOORBELL_REGIONS waits for memory, it keeps no eventfd alive: there is no limit on the
  * number of such calls.
@@ -305,13 +289,14 @@ TEST_F(slow_read, regions_keep_no_eventfd)
 {
 	enum { NR = 16 };
 	struct doorbell_region *regions = (void *)(self->pages + self->size);
-	int efd[NR], id[NR], fd, new_id, last = 0, found = 0, i;
+	int efd[NR], fd, found = 0, i;
+	long id[NR], new_id, last = 0;
 	struct slow slow;
 
 	regions -= NR;
 	for (i = 0; i < NR; i++) {
 		efd[i] = new_eventfd(_metadata, 0, 0);
-		id[i] = eventfd_id(efd[i]);
+		id[i] = efd_id(efd[i]);
 		ASSERT_LE(0, id[i]);
 		if (id[i] > last)
 			last = id[i];
@@ -323,7 +308,7 @@ TEST_F(slow_read, regions_keep_no_eventfd)
 	/* The kernel uses the lowest numbers that are free. Another process may use some, too. */
 	do {
 		fd = new_eventfd(_metadata, 0, 0);
-		new_id = eventfd_id(fd);
+		new_id = efd_id(fd);
 		for (i = 0; i < NR; i++)
 			found += id[i] == new_id;
 	} while (new_id < last);

@@ -416,27 +416,11 @@ TEST_F(notifier, rings_another_line)
 	EXPECT_EQ(1, efd_read(out));
 }
 
-/* Returns the id of an eventfd in /proc: the smallest free number when it was made. */
-static long eventfd_id(int fd)
-{
-	char path[40], line[128];
-	long id = -1;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
-	file = fopen(path, "re");
-	while (file && fgets(line, sizeof(line), file))
-		sscanf(line, "eventfd-id: %ld", &id);
-	if (file)
-		fclose(file);
-	return id;
-}
-
 /* Returns true if the id is free, because the next eventfd gets it. */
 static bool is_free(long id)
 {
 	int fd = eventfd(0, EFD_CLOEXEC);
-	bool free = eventfd_id(fd) == id;
+	bool free = efd_id(fd) == id;
 
 	close(fd);
 	return free;
@@ -449,7 +433,7 @@ TEST_F(notifier, keeps_and_gives_back)
 	long id;
 
 	fd = new_eventfd(_metadata, 0, 0);
-	id = eventfd_id(fd);
+	id = efd_id(fd);
 	if (id < 0)
 		SKIP(return, "this kernel's fdinfo has no eventfd-id");
 	close(fd);
@@ -457,7 +441,7 @@ TEST_F(notifier, keeps_and_gives_back)
 		SKIP(return, "other eventfds come and go on this machine");
 
 	fd = new_eventfd(_metadata, 0, 0);
-	ASSERT_EQ(id, eventfd_id(fd));
+	ASSERT_EQ(id, efd_id(fd));
 	ASSERT_EQ(0, doorbell_assign_notifier(db, fd, 0, MASK));
 	copy = dup(fd);
 	close(fd);
@@ -467,7 +451,7 @@ TEST_F(notifier, keeps_and_gives_back)
 
 	/* An assignment that fails keeps nothing. */
 	fd = new_eventfd(_metadata, 0, 0);
-	ASSERT_EQ(id, eventfd_id(fd));
+	ASSERT_EQ(id, efd_id(fd));
 	ASSERT_EQ(0, doorbell_assign_notifier(db, fd, 0, MASK));
 	EXPECT_EQ(-EEXIST, doorbell_assign_notifier(db, fd, 0, MASK));
 	EXPECT_EQ(-ENXIO, doorbell_assign_notifier(db, fd, 1, MASK));
