@@ -106,6 +106,10 @@ void doorbell_swait_finish(struct swait_queue_head *queue, struct swait_queue *e
 struct doorbell_readers;
 atomic_t *doorbell_read_begin(struct doorbell_readers *readers, u32 phase);
 void doorbell_read_end(atomic_t *active);
+#ifdef CONFIG_DEBUG_LOCK_ALLOC
+void doorbell_wait_for_readers(void);
+bool doorbell_reads(void);
+#endif
 int doorbell_get_value(u64 *value, const void __user *from, size_t size);
 int doorbell_word_cmpxchg(atomic_t *word, int old, int new);
 bool doorbell_units_cmpxchg(atomic_t *word, u32 old[2], u32 word_new, u32 units_new, bool claim);

@@ -313,6 +313,40 @@ struct doorbell_readers {
 	atomic_t active[2];
 } ____cacheline_aligned;
 
+#ifdef CONFIG_DEBUG_LOCK_ALLOC
+/*
+ * The readers of all domains are one lock to lockdep, held shared and recursively, as the
+ * readers of RCU are. So it finds a reader that waits for readers, also of another domain, and
+ * a lock that a reader takes while its holder waits for readers.
+ */
+static struct lock_class_key doorbell_read_key;
+static struct lockdep_map doorbell_read_map =
+	STATIC_LOCKDEP_MAP_INIT("doorbell_readers", &doorbell_read_key);
+
+static void doorbell_read_acquired(void)
+{
+	lock_acquire(&doorbell_read_map, 0, 0, 2, 1, NULL, _RET_IP_);
+}
+
+static void doorbell_read_released(void)
+{
+	lock_release(&doorbell_read_map, _RET_IP_);
+}
+
+void doorbell_wait_for_readers(void)
+{
+	lock_sync(&doorbell_read_map, 0, 0, 1, NULL, _RET_IP_);
+}
+
+bool doorbell_reads(void)
+{
+	return lock_is_held(&doorbell_read_map);
+}
+#else
+static inline void doorbell_read_acquired(void) { }
+static inline void doorbell_read_released(void) { }
+#endif
+
 /*
  * Counts a reader on this CPU, and returns its counter. @readers has an element for each
  * possible CPU. Migration to another CPU does no harm: the elements are only counters that
@@ -322,6 +356,7 @@ atomic_t *doorbell_read_begin(struct doorbell_readers *readers, u32 phase)
 {
 	atomic_t *active = &readers[raw_smp_processor_id()].active[phase & 1];
 
+	doorbell_read_acquired();
 	atomic_inc(active);
 	/* Pairs with the barrier of the writer, between its change and its look at the counter. */
 	smp_mb__after_atomic();
@@ -333,6 +368,7 @@ void doorbell_read_end(atomic_t *active)
 	/* The reader's accesses come before those of a writer that finds no reader left. */
 	smp_mb__before_atomic();
 	atomic_dec(active);
+	doorbell_read_released();
 }
 
 /* Reads a value of @size bytes. Returns -EINVAL unless that is 1, 2, 4 or 8; or -EFAULT. */

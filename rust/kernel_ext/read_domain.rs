@@ -12,6 +12,10 @@
 //! that the writer has unlinked. There may always be some reader, so each CPU has two counters. New readers use the counter that the
 //! writer does not poll.
 //!
+//! Lockdep knows the readers of all domains as one lock, as it knows those of RCU. It reports a
+//! reader that waits for readers, and a mutex that a reader acquires while its owner waits for
+//! readers.
+//!
 //! # Examples
 //!
 //! ```
@@ -54,7 +58,8 @@ use kernel::{
         Arc,
         Mutex,
         MutexGuard, //
-    }, //
+    },
+    types::NotThreadSafe, //
 };
 
 /// The number of readers that began on a CPU, for each of the two phases: `struct doorbell_readers`.
@@ -134,7 +139,10 @@ impl ReadDomain {
         // layout as the C type, and its counters are atomic.
         let active =
             unsafe { &*bindings::doorbell_read_begin(slots, read_once(&self.phase)).cast() };
-        Some(ReadGuard { active })
+        Some(ReadGuard {
+            active,
+            _not_send: NotThreadSafe,
+        })
     }
 
     /// Locks out other writers. Process context.
@@ -149,6 +157,11 @@ impl ReadDomain {
     ///
     /// Process context, and not that of a reader of the domain.
     pub(super) fn synchronize(&self) {
+        // SAFETY: No requirements.
+        #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
+        unsafe {
+            bindings::doorbell_wait_for_readers()
+        };
         let Some(readers) = self.readers.get() else {
             return;
         };
@@ -181,6 +194,8 @@ impl Readers {
 #[must_use = "if unused, the read ends at once"]
 pub(super) struct ReadGuard<'a> {
     active: &'a Atomic<u32>,
+    /// Lockdep has the read among the locks of this task.
+    _not_send: NotThreadSafe,
 }
 
 impl Drop for ReadGuard<'_> {
@@ -189,4 +204,11 @@ impl Drop for ReadGuard<'_> {
         // SAFETY: The pointer is valid; the counter is an atomic one, as in `read`.
         unsafe { bindings::doorbell_read_end(self.active.as_ptr().cast()) };
     }
+}
+
+/// Returns true if lockdep finds a reader of any domain in this task, for tests. Any context.
+#[cfg(all(CONFIG_DEBUG_LOCK_ALLOC, CONFIG_DOORBELL_KUNIT_TEST))]
+pub(crate) fn reads() -> bool {
+    // SAFETY: No requirements.
+    unsafe { bindings::doorbell_reads() }
 }

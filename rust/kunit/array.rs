@@ -6,6 +6,8 @@ use kernel::macros::kunit_tests;
 
 #[kunit_tests(doorbell_array)]
 mod array {
+    #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
+    use crate::kernel_ext::read_domain::reads;
     use crate::kernel_ext::{
         read_domain::ReadDomain,
         shared_array::{
@@ -200,6 +202,22 @@ mod array {
         drop(test);
         // ORDERING: None: a test has one thread.
         assert_eq!(alive.load(Relaxed), 0);
+        Ok(())
+    }
+
+    #[test]
+    #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
+    fn lockdep_knows_each_reader() -> Result {
+        let test = Test::new()?;
+        drop(test.change(&[], &[2])?);
+        assert!(!reads());
+        let outer = test.array.read();
+        let inner = test.array.read();
+        assert!(reads());
+        drop(inner);
+        assert!(reads());
+        drop(outer);
+        assert!(!reads());
         Ok(())
     }
 }
