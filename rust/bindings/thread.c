@@ -4,6 +4,7 @@
  * It is a thread of vhost_task, which is not waited for while its process is stopped or
  * frozen: vhost_task_stop() would wait until the process goes on.
  */
+#include <linux/cgroup.h>
 #include <linux/completion.h>
 #include <linux/delay.h>
 #include <linux/jiffies.h>
@@ -14,6 +15,8 @@
 #include <linux/slab.h>
 
 #include "bindings_helper.h"
+
+#ifdef CONFIG_VHOST_TASK
 
 enum fate {
 	/* It runs callbacks. */
@@ -47,10 +50,7 @@ struct doorbell_thread {
 	struct llist_node node;
 };
 
-/* The number of threads that were left behind and are not freed. Each holds the module. */
-static atomic_t left_behind = ATOMIC_INIT(0);
-
-/* Those of them that are gone. */
+/* The threads that were left behind and are gone. Each holds the module. */
 static LLIST_HEAD(left_and_gone);
 
 static void doorbell_thread_free(struct doorbell_thread *thread)
@@ -66,7 +66,6 @@ static void see_off(struct work_struct *work)
 	llist_for_each_entry_safe(thread, next, llist_del_all(&left_and_gone), node) {
 		/* It is about to exit, and executes no code of the module after that. */
 		doorbell_thread_free(thread);
-		atomic_dec(&left_behind);
 		/* doorbell_threads_exit() waits for the rest of this function. */
 		module_put(THIS_MODULE);
 	}
@@ -92,12 +91,16 @@ static void thread_leave(struct doorbell_thread *thread)
 /*
  * Ends the current thread alone, by a signal that is not sent to its process. A thread with
  * this signal is not stopped any more. It can still be frozen before it handles the signal.
+ *
+ * A thread that a tracer wants to stop does so first, and comes here again. With the signal
+ * it would not stop and the request would stay, so that get_signal() would never return.
  */
 static void end_by_signal(void)
 {
 	__set_current_state(TASK_RUNNING);
 	spin_lock_irq(&current->sighand->siglock);
-	sigaddset(&current->pending.signal, SIGKILL);
+	if (!(current->jobctl & JOBCTL_TRAP_MASK))
+		sigaddset(&current->pending.signal, SIGKILL);
 	set_thread_flag(TIF_SIGPENDING);
 	spin_unlock_irq(&current->sighand->siglock);
 }
@@ -149,7 +152,7 @@ struct doorbell_thread *doorbell_thread_create(bool (*func)(void *data),
 	struct doorbell_thread *thread;
 	struct vhost_task *task;
 
-	if (!IS_ENABLED(CONFIG_VHOST_TASK) || current->flags & (PF_KTHREAD | PF_USER_WORKER))
+	if (current->flags & (PF_KTHREAD | PF_USER_WORKER))
 		return NULL;
 	thread = kzalloc_obj(*thread, GFP_KERNEL_ACCOUNT);
 	if (!thread)
@@ -186,33 +189,23 @@ static bool is_halted(struct doorbell_thread *thread)
 		return false;
 	if (READ_ONCE(self->__state) & (__TASK_STOPPED | __TASK_TRACED | TASK_FROZEN))
 		return true;
-#ifdef CONFIG_CGROUPS
-	/* In a frozen cgroup. */
-	return self->frozen;
-#else
-	return false;
-#endif
+	/* The thread changes other bits of the same word. */
+	return data_race(cgroup_task_frozen(self));
 }
 
-/*
- * Waits for at most a second until the thread is gone, and not while it is halted. A thread
- * that was left behind keeps the module from being unloaded. So there is no reason to wait
- * for another one then.
- */
+/* Waits for at most a second until the thread is gone, and not while it is halted. */
 static bool thread_goes(struct doorbell_thread *thread)
 {
 	const unsigned long end = jiffies + HZ;
 
 	vhost_task_wake(thread->task);
-	while (!atomic_read(&left_behind) && !is_halted(thread) && time_before(jiffies, end)) {
+	while (!is_halted(thread) && time_before(jiffies, end)) {
 		if (wait_for_completion_timeout(&thread->gone, 1))
 			return true;
 	}
 	__module_get(THIS_MODULE);
-	atomic_inc(&left_behind);
 	if (atomic_cmpxchg(&thread->fate, LEAVES, LEFT_BEHIND) == LEAVES)
 		return false;
-	atomic_dec(&left_behind);
 	module_put(THIS_MODULE);
 	return true;
 }
@@ -238,3 +231,18 @@ void doorbell_threads_exit(void)
 {
 	flush_work(&see_off_work);
 }
+
+#else
+
+struct doorbell_thread *doorbell_thread_create(bool (*func)(void *data),
+					       void (*killed)(void *data), void *data)
+{
+	return NULL;
+}
+
+void doorbell_thread_start(struct doorbell_thread *thread) { }
+void doorbell_thread_wake(struct doorbell_thread *thread) { }
+void doorbell_thread_stop(struct doorbell_thread *thread) { }
+void doorbell_threads_exit(void) { }
+
+#endif

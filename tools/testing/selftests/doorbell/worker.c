@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -520,3 +521,75 @@ TEST_F(halted, is_not_waited_for)
 }
 
 TEST_HARNESS_MAIN
+
+/* A thread that is stopped again and again, after longer and longer times. */
+struct traced {
+	pid_t tid;
+	unsigned int stops;
+	/* It was told to stop. If it is told again, it stops again as soon as it goes on. */
+	bool stopping;
+};
+
+/* Stops the thread, or lets it go on if it has stopped. Returns true if it has ended. */
+static bool stop_or_go_on(struct traced *thread)
+{
+	uint64_t until = clock_us(CLOCK_MONOTONIC) + rand() % (100 * (thread->stops + 1));
+	int status;
+
+	if (!thread->stopping) {
+		while (clock_us(CLOCK_MONOTONIC) < until)
+			;
+		ptrace(PTRACE_INTERRUPT, thread->tid, NULL, NULL);
+		thread->stopping = true;
+	}
+	if (waitpid(thread->tid, &status, __WALL | WNOHANG) != thread->tid)
+		return false;
+	if (!WIFSTOPPED(status))
+		return true;
+	ptrace(PTRACE_CONT, thread->tid, NULL, NULL);
+	thread->stopping = false;
+	thread->stops++;
+	return false;
+}
+
+/* The worker ends, too, if a tracer stops it on its way out. */
+TEST_F(worker, ends_while_it_is_traced)
+{
+	const int rounds = debug_kernel() ? 50 : 300;
+	int wired[2], closing[2], round, db;
+	unsigned int stops = 0;
+	struct traced thread;
+	pid_t owner;
+	char byte = 0;
+
+	ASSERT_EQ(0, pipe2(wired, O_CLOEXEC));
+	ASSERT_EQ(0, pipe2(closing, O_CLOEXEC));
+	owner = fork();
+	ASSERT_LE(0, owner);
+	if (!owner) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(closing[1]);
+		for (;;) {
+			db = new_context(_metadata, 1);
+			byte = !!doorbell_assign_irqfd(db, self->efd, 0);
+			if (write(wired[1], &byte, 1) != 1 || read(closing[0], &byte, 1) != 1)
+				_exit(0);
+			close(db);
+		}
+	}
+	close(closing[0]);
+	for (round = 0; round < rounds; round++) {
+		ASSERT_EQ(1, read(wired[0], &byte, 1));
+		ASSERT_EQ(0, byte);
+		memset(&thread, 0, sizeof(thread));
+		ASSERT_EQ(1, workers(owner, &thread.tid));
+		ASSERT_EQ(0, ptrace(PTRACE_SEIZE, thread.tid, NULL, NULL));
+		ASSERT_EQ(1, write(closing[1], &byte, 1));
+		ASSERT_TRUE(SPIN_FOR(stop_or_go_on(&thread)));
+		stops += thread.stops;
+	}
+	ksft_print_msg("%u stops of %d workers\n", stops, rounds);
+	ASSERT_EQ(1, read(wired[0], &byte, 1));
+	close(closing[1]);
+	EXPECT_EQ(0, wait_child(owner));
+}
