@@ -455,6 +455,12 @@ static DEFINE_PER_CPU(struct doorbell_cpu, doorbell_cpu);
 /* The share of the time of a CPU that interrupts may spend where no task rings: a tenth. */
 #define DOORBELL_BUDGET_SHARE	10
 
+/*
+ * A delivery is not charged more than this. What takes longer is a virtual CPU without its
+ * time slice, or on PREEMPT_RT a more urgent thread, and not the work of the delivery.
+ */
+#define DOORBELL_BUDGET_CHARGE	(10 * DOORBELL_BUDGET_NS)
+
 static noinline u32 doorbell_depth_of_current(void)
 {
 	const struct doorbell_frame *frame;
@@ -508,6 +514,14 @@ u32 doorbell_wake_depth(u32 hops)
 	return hops;
 }
 
+/* Charges the time since @since. */
+static void doorbell_charge_time(struct doorbell_cpu *cpu, u64 now)
+{
+	if (cpu->since)
+		cpu->spent += min_t(u64, now - cpu->since, DOORBELL_BUDGET_CHARGE);
+	cpu->since = 0;
+}
+
 static noinline bool doorbell_within_time(u32 before, u32 signals)
 {
 	struct doorbell_cpu *cpu = raw_cpu_ptr(&doorbell_cpu);
@@ -518,9 +532,7 @@ static noinline bool doorbell_within_time(u32 before, u32 signals)
 		cpu->began = now;
 		cpu->spent = 0;
 	} else {
-		if (cpu->since)
-			cpu->spent += now - cpu->since;
-		cpu->since = 0;
+		doorbell_charge_time(cpu, now);
 		if (before - DOORBELL_TIMED >= DOORBELL_BUDGET_SIGNALS &&
 		    cpu->spent >= DOORBELL_BUDGET_NS) {
 			if (now - cpu->began < cpu->spent * DOORBELL_BUDGET_SHARE)
@@ -566,8 +578,7 @@ void doorbell_spent(void)
 
 	if (likely(!cpu->since))
 		return;
-	cpu->spent += local_clock() - cpu->since;
-	cpu->since = 0;
+	doorbell_charge_time(cpu, local_clock());
 }
 
 /*

@@ -423,3 +423,43 @@ TEST_F(callback, closed_eventfds_share_a_wait)
 }
 
 TEST_HARNESS_MAIN
+
+/*
+ * A delivery that takes long because its processor was taken away, as this callback does, is no
+ * work of interrupts: after some milliseconds they deliver again. It would be a second if they had
+ * to wait for ten times as long as the delivery took.
+ */
+#define LOST_US		100000
+#define NR_AFTER	200
+
+TEST_F(callback, lost_time_is_not_charged)
+{
+	int in = new_eventfd(_metadata, 0, 0);
+	struct capi *c = &self->c;
+	struct doorbell_query query;
+	unsigned int i;
+
+	plan(_metadata, c, &(struct test_plan){ .spin_us = LOST_US });
+	ASSERT_EQ(0, doorbell_assign_irqfd(c->db, in, 0));
+	ASSERT_EQ(0, call_from(c, TEST_FROM_PROCESS, TEST_EVENTFD, 0, in));
+	for (i = 0; i < NR_AFTER; i++) {
+		int ret;
+
+		/* The time of the first delivery is not measured. */
+		if (i == 1)
+			ASSERT_EQ(0, add_trigger(c, 0, 0));
+		ret = call_from(c, TEST_FROM_HARDIRQ, TEST_SIGNAL, 0, 0);
+
+		if (ret == -EINVAL)
+			SKIP(return, "a PREEMPT_RT kernel");
+		ASSERT_EQ(0, ret);
+		ASSERT_EQ(1, efd_wait(c->out));
+		if (i == 1)
+			ASSERT_EQ(0, del_trigger(c, 0, 0));
+		usleep(debug_kernel() ? 10000 : 1000);
+	}
+	query = settled(_metadata, c->db, 0);
+	ksft_print_msg("%llu of %llu deliveries were deferred\n",
+		       (unsigned long long)query.deferred, (unsigned long long)query.deliveries);
+	EXPECT_LT(query.deferred, NR_AFTER / 2);
+}
