@@ -249,8 +249,15 @@ impl Line {
             charge(2 * listeners);
             self.settle(owed);
         }
-        if nothing && cfg!(CONFIG_PREEMPT_RT) {
-            // A ring that must not sleep has left a message to the owner: lend it this priority.
+        if nothing {
+            self.lend_priority();
+        }
+    }
+
+    /// Lends the priority of this thread on PREEMPT_RT to the owner, to whom a ring that must not sleep may have left
+    /// a message.
+    fn lend_priority(&self) {
+        if cfg!(CONFIG_PREEMPT_RT) {
             self.lock.wait();
         }
     }
@@ -289,7 +296,8 @@ impl Run<IrqWork> for Line {
     #[inline]
     fn run(self: Pin<&Self>) {
         if !within_budget(1) {
-            return self.queue_deferred();
+            self.queue_deferred();
+            return self.lend_priority();
         }
         match self.lock.try_update(state::PENDING, state::take) {
             Ok((Action::Deliver(provenance), Some(guard))) => {
