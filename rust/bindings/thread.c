@@ -97,12 +97,15 @@ static void thread_leave(struct doorbell_thread *thread)
  */
 static void end_by_signal(void)
 {
+	/* A living thread has one, and keeps it. */
+	struct sighand_struct *sighand = rcu_dereference_protected(current->sighand, true);
+
 	__set_current_state(TASK_RUNNING);
-	spin_lock_irq(&current->sighand->siglock);
+	spin_lock_irq(&sighand->siglock);
 	if (!(current->jobctl & JOBCTL_TRAP_MASK))
 		sigaddset(&current->pending.signal, SIGKILL);
 	set_thread_flag(TIF_SIGPENDING);
-	spin_unlock_irq(&current->sighand->siglock);
+	spin_unlock_irq(&sighand->siglock);
 }
 
 static bool thread_func(void *data)
