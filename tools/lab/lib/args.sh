@@ -60,10 +60,29 @@ check_instructions() {
 	[[ -z $reason || $update ]] || die "--reason belongs to --update"
 }
 
+# matches_test NAME PATTERN: succeeds if the pattern is one of the test. A pattern with a colon is one of
+# a part of a test: "lab:guest".
+matches_test() {
+	local name=$1
+	[[ $2 == *:* ]] || name=${1%%:*}
+	# shellcheck disable=SC2053 # a pattern
+	[[ $name == $2 ]]
+}
+
+# lab_tests: prints the names of the lab's own tests, as parts of the test "lab"
+lab_tests() {
+	local name
+	for name in "$LAB_DIR"/test/*.sh; do
+		name=${name##*/}
+		[[ $name == lib.sh ]] || echo "lab:${name%.sh}"
+	done
+}
+
 # source_tests: prints the names of all tests that the sources have, of any flavour and architecture
 source_tests() {
 	local name word
-	printf '%s\n' tools model lab instructions sample_kvm-rtt
+	printf '%s\n' tools model lab instructions module sample_kvm-rtt
+	lab_tests
 	while read -r name _ word; do
 		for word in $word; do
 			case $name in
@@ -84,10 +103,10 @@ check_tests() {
 	(($#)) || return 0
 	mapfile -t names < <(source_tests)
 	for pattern; do
-		[[ $pattern != !* ]] || continue
+		# cargo knows the cases of the tools.
+		[[ $pattern != !* && $pattern != tools:?* ]] || continue
 		for name in "${names[@]}"; do
-			# shellcheck disable=SC2053 # a pattern
-			[[ $name != $pattern ]] || continue 2
+			! matches_test "$name" "$pattern" || continue 2
 		done
 		die "no test is called $pattern" "there are: ${names[*]}"
 	done

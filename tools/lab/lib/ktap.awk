@@ -4,48 +4,85 @@
 # counted, as the line after them has their verdict. The last line is the program's
 # exit status: "# exit status N".
 #
-# -v all=1: a skipped test counts as failed. Without it, as neither.
+# -v all=1: a skipped test counts as failed. Without it, as neither; nor does a skipped
+# program, whose plan is "1..0 # SKIP".
+# -v list=1: prints a line for each failure instead of the numbers: the case, a tab, and a
+# remark unless it is "not ok". The case of a malformed stream is that which had begun, or "-".
 #
 # A malformed stream is one more failure: no plan, two plans or a plan of zero tests;
 # results whose numbers are not 1, 2, 3 up to the plan; a result after a plan at the
 # end; a bail-out; no exit status; or a non-zero one although no test failed.
 
+function malformed(why) {
+	if (odd == "")
+		odd = why
+}
+
+# Returns the name of the case in the line of a result.
+function name(line) {
+	line = $0
+	sub(/^(not )?ok *[0-9]* */, "", line)
+	sub(/ +# .*/, "", line)
+	return line
+}
+
+function failure(remark) {
+	failed++
+	if (list)
+		print name() "\t" remark
+}
+
 function result(ok) {
 	n++
 	if ($(ok ? 2 : 3) != n "")
-		odd = 1
+		malformed("result " n " has another number")
 	if (plans && !plan_first)
-		odd = 1
+		malformed("a result after the plan")
+	running = ""
 	if (!ok)
-		failed++
+		failure("")
 	else if (!/# SKIP/)
 		passed++
 	else if (all)
-		failed++
+		failure("skipped")
 }
 
 { sub(/\r$/, "") }
+# The harness of the selftests prints this before each case.
+/^#  RUN / { running = $3 }
 /^ok( |$)/ { result(1) }
 /^not ok( |$)/ { result(0) }
 /^1\.\./ {
 	if (plans++)
-		odd = 1
+		malformed("two plans")
 	planned = substr($1, 4)
-	if (planned !~ /^[1-9][0-9]*$/)
-		odd = 1
+	if (planned !~ /^[1-9][0-9]*$/ && (all || !/^1\.\.0 # SKIP/))
+		malformed("a plan of no tests")
 	if (!n)
 		plan_first = 1
 }
-/^Bail out!/ { odd = 1 }
+/^Bail out!/ { malformed($0) }
+/^# stopped: / { stopped = substr($0, 12) }
 /^# exit status/ {
 	if (seen++)
-		odd = 1
+		malformed("two exit statuses")
 	status = $4
 	if (status !~ /^[0-9]+$/)
-		odd = 1
+		malformed("no exit status")
 }
 END {
-	if (plans != 1 || planned + 0 != n || seen != 1 || (status + 0 && !failed))
-		odd = 1
-	print passed + 0, failed + odd + 0
+	if (!seen)
+		malformed("it was cut off after " n + 0 " results")
+	if (!plans)
+		malformed("no plan")
+	if (planned + 0 != n)
+		malformed(n + 0 " of " planned " results; exit status " status)
+	if (status + 0 && !failed)
+		malformed("exit status " status)
+	if (odd != "" && stopped != "")
+		odd = stopped
+	if (!list)
+		print passed + 0, failed + (odd != "")
+	else if (odd != "")
+		print (running == "" ? "-" : running) "\t" odd
 }

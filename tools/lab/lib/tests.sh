@@ -4,7 +4,8 @@
 #
 # The tests of the tools ("tools"), the model ("model") and the lab's own tests ("lab")
 # run on the host. All others run in guests. The guests run in parallel and take tests
-# from one queue.
+# from one queue. Each guest also makes checks of its own, such as the module's unit tests;
+# "module" is a guest that does nothing else.
 
 # The number of rounds of each test, and of busy processes in each guest.
 ROUNDS=${DOORBELL_REPEAT:-1} LOAD=${DOORBELL_LOAD:-0}
@@ -31,14 +32,24 @@ guest_count() {
 	echo "${DOORBELL_GUESTS:-$n}"
 }
 
-# count_ktap FILE: prints "PASSED FAILED". A kernel that the lab builds has all facilities, so a
-# skipped test counts as failed there. With one CPU, as with icount, some are skipped.
+# count_ktap FILE [list]: prints "PASSED FAILED", or a line for each failure. A kernel that the lab
+# builds has all facilities, so a skipped test counts as failed there. With one CPU, as with icount,
+# some are skipped. The lab's own tests skip what the host lacks.
 count_ktap() {
-	awk -v all="$(is_from_source && [[ ${ACCEL:-} != icount ]] && echo 1)" -f "$LAB_DIR/lib/ktap.awk" "$1"
+	awk -v all="$(is_from_source && [[ ${ACCEL:-} != icount && ${1##*/} != lab:* ]] && echo 1)" \
+		-v list="${2:+1}" -f "$LAB_DIR/lib/ktap.awk" "$1"
 }
 
+# Runs the tests of the tools. "tools:TEXT" selects those whose names contain it.
 test_tools() {
-	cargo_static test
+	local pattern filters=()
+	for pattern in "${SELECTED[@]}"; do
+		case $pattern in
+		tools:*)	filters+=("${pattern#tools:}") ;;
+		!tools:*)	filters+=(--skip "${pattern#!tools:}") ;;
+		esac
+	done
+	cargo_static test --no-fail-fast -- "${filters[@]}"
 }
 
 test_model() {
@@ -49,15 +60,19 @@ test_model() {
 	return $rc
 }
 
-# Runs the lab's own tests, which use the build of this run.
+# Runs the lab's own tests that are selected, which use the build of this run. Each has a file in
+# RUN/ktap.
 test_lab() {
-	local test rc=0
-	for test in "$LAB_DIR"/test/*.sh; do
-		[[ $test != */lib.sh ]] || continue
-		echo "# ${test##*/}"
+	local name rc=0 status
+	for name in $(lab_tests); do
+		selected "$name" || continue
+		echo "# $name"
 		env -u DOORBELL_INNER -u MAKEFLAGS -u MAKELEVEL DOORBELL_LAB="$LAB" LAB_OF_TESTS="$LAB" \
 			DOORBELL_FLAVOUR="$FLAVOUR" LAB_FLAVOUR="$FLAVOUR" DOORBELL_BUILT=1 \
-			"$BASH" "$test" || rc=1
+			"$BASH" "$LAB_DIR/test/${name#lab:}.sh" | tee "$RUN/ktap/$name"
+		status=${PIPESTATUS[0]}
+		echo "# exit status $status" >>"$RUN/ktap/$name"
+		((status == 0)) || rc=1
 	done
 	return $rc
 }
@@ -85,15 +100,28 @@ all_tests() {
 selected() {
 	local pattern found= wanted=
 	for pattern in "${SELECTED[@]}"; do
-		# shellcheck disable=SC2053 # a pattern
 		if [[ $pattern == !* ]]; then
-			[[ $1 != ${pattern:1} ]] || return 1
+			! matches_test "$1" "${pattern:1}" || return 1
 		else
 			wanted=1
-			[[ $1 != $pattern ]] || found=1
+			! matches_test "$1" "$pattern" || found=1
 		fi
 	done
 	[[ $found || -z $wanted ]]
+}
+
+# selected_host NAME: succeeds if a test on the host, or a part of it, is to run
+selected_host() {
+	local name
+	case $1 in
+	lab)	for name in $(lab_tests); do
+			! selected "$name" || return 0
+		done
+		return 1 ;;
+	tools)	! selected tools && [[ " ${SELECTED[*]}" != *" tools:"* ]] || return 0
+		return 1 ;;
+	*)	selected "$1" ;;
+	esac
 }
 
 # needs_qemu: succeeds if the test that needs the second QEMU is to run
@@ -154,11 +182,34 @@ kernel_variables() {
 # alone NAME: prints the command that runs a test as in this run, without the others
 alone() {
 	local command="make test T=$1"
+	[[ $1 != *' '* ]] || command="make test T='$1'"
 	command+=$(kernel_variables)
 	((ROUNDS == 1)) || command+=" REPEAT=$ROUNDS"
 	((LOAD == 0)) || command+=" LOAD=$LOAD"
 	[[ -z ${DOORBELL_ROUNDS_CPU_MS:-} ]] || command="DOORBELL_ROUNDS_CPU_MS=$DOORBELL_ROUNDS_CPU_MS $command"
 	echo "$command"
+}
+
+# alone_case NAME CASE: prints the command that runs a case of a test, or the test if it cannot run
+# one by its name
+alone_case() {
+	local command
+	case $1 in
+	sample_* | cli_* | module | lab:* | model | instructions)
+		alone "$1" ;;
+	# The name of an example in the documentation is "FILE - ITEM (line N)".
+	tools)	[[ $2 ]] || { alone tools && return; }
+		case=${2#* - }
+		case=${case%% *}
+		[[ $case != '(line' ]] || case=${2%% *}
+		alone "tools:$case" ;;
+	*)	if is_steadiness_run || [[ -z $2 ]]; then
+			alone "$1"
+			return
+		fi
+		command="$(kernel_variables DOORBELL_) tools/lab/lab run $1 -t ${2##*.}"
+		echo "${command# }" ;;
+	esac
 }
 
 # finished ENTRY: counts and reports a test, or a round of one, that has run in a guest.
@@ -176,7 +227,7 @@ finished() {
 		say "${entry/@/, round }: $f failed, $p passed"
 		explain "$entry"
 		tally "$p" "$f" "${entry/@/, round }" "$(alone "$name")"
-		failed_cases "$entry"
+		failed_cases "$RUN/ktap/$entry" "${entry/@/, round }" "$name"
 	else
 		tally "$p" 0 "$name"
 		[[ -z $took ]] || ((ROUNDS > 1)) || say "$name: $p passed in $((took / 1000)).$((took / 100 % 10)) s"
@@ -204,19 +255,19 @@ sum() {
 	echo $sum
 }
 
-# failed_cases ENTRY: adds a line to FAILURES for each case that failed
+# failed_cases FILE TITLE NAME: adds a line to FAILURES for each case of a test that failed
 failed_cases() {
-	local case command name=${1%@*}
-	while read -r case; do
-		# Samples and 32-bit programs cannot run a single case by its name.
-		if is_steadiness_run || [[ $name == *_32 || $name == sample_* || $name == cli_* ]]; then
-			command=$(alone "$name")
-		else
-			command="$(kernel_variables DOORBELL_) tools/lab/lab run $name -t ${case##*.}"
-			command=${command# }
-		fi
-		FAILURES+=("  ${1/@/, round }: $case: $command")
-	done < <(sed -nE 's/^not ok [0-9]+ //p' "$RUN/ktap/$1" 2>/dev/null | head -n 20)
+	local case remark
+	[[ -s $1 ]] || return 0
+	while IFS=$'\t' read -r case remark; do
+		failed_case "$2" "$case" "$remark" "$3"
+	done < <(count_ktap "$1" list | head -n 20)
+}
+
+# failed_case TITLE CASE REMARK NAME: adds a line to FAILURES. The case "-" is none.
+failed_case() {
+	local case=${2#-}
+	FAILURES+=("  $1: $case${3:+${case:+ }($3)}: $(alone_case "$4" "$case")")
 }
 
 # run_guest N: runs guest N and writes its result
@@ -227,35 +278,67 @@ run_guest() {
 	echo "$? $OUTCOME" >"$RUN/$1.result"
 }
 
+# in_flight N: prints the names of the tests that had not ended in guest N
+in_flight() {
+	local entry
+	for entry in "$RUN"/claims/*; do
+		entry=${entry##*/}
+		[[ $(cat "$RUN/claims/$entry/guest" 2>/dev/null) != "$1" || -e $RUN/done/$entry ]] || echo "${entry%@*}"
+	done
+}
+
+# complained DIRECTORY: prints the names of the tests during which the kernel complained
+complained() {
+	local log=$1/dmesg line name=module
+	[[ -s $log ]] || log=$1/console.log
+	without_oom "$log" | grep -oE "lab: test [^ ]+|$BAD" | while read -r line; do
+		case $line in
+		"lab: test "*)	name=${line##* } name=${name%@*} ;;
+		*)		echo "$name" ;;
+		esac
+	done | uniq | sort -u
+}
+
+# failed_guest TITLE NAME...: counts a failure of a guest, with the tests that may have caused it
+failed_guest() {
+	local title=$1
+	shift
+	(($#)) || set -- module
+	tally 0 1 "$title, during $*" "$(alone "$*")"
+}
+
 # count_guest N: counts the exit of the guest, its kernel log and its own checks
 count_guest() {
-	local n=$1 rc outcome p f file
+	local n=$1 rc outcome p f file names
 	read -r rc outcome <"$RUN/$n.result"
 	if [[ $outcome == ended && $rc == 0 ]]; then
 		tally 1 0
 	else
-		tally 0 1 "guest $n ($outcome)"
+		mapfile -t names < <(in_flight "$n")
+		failed_guest "guest $n ($outcome)" "${names[@]}"
 	fi
 	if [[ $outcome == ended ]] && check_log "$RUN/$n"; then
 		tally 1 0
 	else
-		tally 0 1 "the kernel log of guest $n"
+		mapfile -t names < <(complained "$RUN/$n" | grep . || in_flight "$n")
+		failed_guest "the kernel log of guest $n" "${names[@]}"
 	fi
 	for file in "$RUN"/ktap/*."$n"; do
 		read -r p f < <(count_ktap "$file")
-		tally "$p" "$f" "${file##*/}"
+		tally "$p" "$f" "${file##*/}" "$(alone module)"
 		((f == 0)) || explain "${file##*/}"
+		failed_cases "$file" "${file##*/}" module
 	done
-	[[ -s $RUN/ktap/module.$n ]] || tally 0 1 "module.$n"
+	[[ -s $RUN/ktap/module.$n ]] || tally 0 1 "module.$n" "$(alone module)"
 }
 
 # run_guests: runs the tests of the queue in guests and counts them
 run_guests() {
-	local n guests name running
+	local n guests name
 	local -A pid=() counted=()
 	guests=$(guest_count)
 	n=$(wc -l <"$RUN/queue")
-	((guests > n)) && guests=$n
+	((guests > n)) && guests=$((n ? n : 1))
 	say "booting $(kernel_version) ($ACCEL), $guests guest(s) for $n $( ((ROUNDS > 1)) && echo rounds || echo tests) ..."
 	for ((n = 1; n <= guests; n++)); do
 		run_guest "$n" </dev/null >"$RUN/log/guest-$n.log" 2>&1 &
@@ -285,22 +368,33 @@ run_guests() {
 
 # count_host NAME STATUS: counts a test that has run on the host
 count_host() {
-	local name=$1 rc=$2 p f
+	local name=$1 rc=$2 log=$LOGS/test-$1.log file files p f program case remark
 	case $name in
 	model | instructions)
-		read -r p f < <(count_ktap "$LOGS/test-$name.log")
+		read -r p f < <(count_ktap "$log")
+		tally "$p" "$f" "$name" "$(alone "$name")"
+		failed_cases "$log" "$name" "$name"
 		;;
 	lab)
-		# The log has the output of several programs, each with a plan.
-		read -r p f < <(awk '/^ok /{ p++ } /^not ok /{ f++ } END { print p + 0, f + 0 }' "$LOGS/test-lab.log")
+		files=("$RUN"/ktap/lab:*)
+		((${#files[@]})) || tally 0 1 "lab: nothing has run" "$(alone lab)"
+		for file in "${files[@]}"; do
+			name=${file##*/}
+			read -r p f < <(count_ktap "$file")
+			((f == 0)) || explain "$name"
+			tally "$p" "$f" "$name" "$(alone "$name")"
+			failed_cases "$file" "$name" "$name"
+		done
 		;;
 	tools)
-		read -r p f < <(awk '/^test result:/ { p += $4; f += $6 } END { print p + 0, f + 0 }' \
-			"$LOGS/test-tools.log")
+		read -r p f < <(awk -f "$LAB_DIR/lib/cargo.awk" "$log")
+		((f || (p && rc == 0))) || f=1
+		tally "$p" "$f" tools "$(alone tools)"
+		while IFS=$'\t' read -r program case remark; do
+			failed_case "tools: $program" "$case" "$remark" tools
+		done < <(awk -v list=1 -f "$LAB_DIR/lib/cargo.awk" "$log" | head -n 20)
 		;;
 	esac
-	((p == 0 || (rc != 0 && f == 0))) && f=$((f + 1))
-	tally "$p" "$f" "$name" "make test T=$name"
 }
 
 # latencies: prints the longest time with interrupts off of each guest
@@ -320,7 +414,7 @@ slowest() {
 
 # run_tests [PATTERN...]: runs the tests whose names match. "!PATTERN" excludes tests.
 run_tests() {
-	local name rc start=$SECONDS host=() line
+	local name start=$SECONDS host=() guests=1 line
 	SELECTED=("$@")
 	setup || return
 	! needs_qemu || setup_qemu
@@ -331,15 +425,16 @@ run_tests() {
 	# The others do not depend on a guest's time.
 	! is_steadiness_run || HOST_TESTS=()
 	for name in "${HOST_TESTS[@]}"; do
-		! selected "$name" || host+=("$name")
+		! selected_host "$name" || host+=("$name")
 	done
-	if [[ ! -s $RUN/queue ]] && ((${#host[@]} == 0)); then
-		die "no test is called ${SELECTED[*]}" "there are: ${HOST_TESTS[*]} $(all_tests | tr '\n' ' ')"
+	[[ -s $RUN/queue ]] || selected module || guests=
+	if [[ ! $guests ]] && ((${#host[@]} == 0)); then
+		die "no test is called ${SELECTED[*]}" "there are: ${HOST_TESTS[*]} module $(all_tests | tr '\n' ' ')"
 	fi
 	for name in "${host[@]}"; do
 		stage_begin "test-$name" "tests on the host: $name" "test_$name"
 	done
-	[[ ! -s $RUN/queue ]] || run_guests
+	[[ ! $guests ]] || run_guests
 	KEEP_GOING=1 STAGE_TAIL=40 stage_wait
 	for name in "${host[@]}"; do
 		count_host "$name" "${STAGE_STATUS[test-$name]}"

@@ -62,7 +62,9 @@ known() {
 		check_tests "$@"
 	)
 }
-check "the kinds of tests are known" known mask 'mask*' uapi_32 sample_snapshot sample_kvm-rtt cli_without_module instructions lab '!model'
+check "the kinds of tests are known" known mask 'mask*' uapi_32 sample_snapshot sample_kvm-rtt cli_without_module instructions lab module '!model'
+check "parts of tests are known" known lab:guest 'lab:version*' tools:line::tests
+check "a part that does not exist" refuses "no test is called lab:typo" doorbell_make test T=lab:typo
 check "a test that is excluded need not exist" known '!typo'
 check "no command to run" refuses "no command to run" lab run
 check "a shell without a terminal" refuses "a shell needs a terminal" lab shell </dev/null

@@ -10,7 +10,7 @@ export DOORBELL_LAB=$SCRATCH/lab
 SRC=$(realpath "$LAB_DIR/../..")
 FLAVOUR=arm64 ARCH=arm64
 FLAVOURS=(arm64) ARCHES=(amd64 arm64)
-for lib in common run enter versions setup arm64 qemu build tests check; do
+for lib in common args run enter versions setup arm64 qemu build tests check; do
 	# shellcheck source=/dev/null
 	. "$LAB_DIR/lib/$lib.sh"
 done
@@ -70,7 +70,7 @@ check "the static checks lint the tools for arm64" lints
 # repeats FLAVOUR TEST CASE: a test of it that fails is reported with these commands
 repeats() {
 	local FLAVOUR=$1 RUN=$SCRATCH/run FAILURES=()
-	mkdir -p "$RUN/ktap" && echo "not ok 1 mask.exact" >"$RUN/ktap/mask" && failed_cases mask || return
+	mkdir -p "$RUN/ktap" && printf '%s\n' "not ok 1 mask.exact" 1..1 "# exit status 1" >"$RUN/ktap/mask" && failed_cases "$RUN/ktap/mask" mask mask || return
 	diff <(echo "$2") <(alone mask) && diff <(echo "  mask: mask.exact: $3") <(printf '%s\n' "${FAILURES[@]}")
 }
 check "a failure has the commands that repeat it" repeats arm64 \

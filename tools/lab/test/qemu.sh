@@ -9,7 +9,7 @@ shopt -s nullglob
 export DOORBELL_LAB=$SCRATCH/lab
 SRC=$(realpath "$LAB_DIR/../..")
 FLAVOUR=amd64 ARCH=amd64
-for lib in common run enter versions setup qemu tests; do
+for lib in common args run enter versions setup qemu tests; do
 	# shellcheck source=/dev/null
 	. "$LAB_DIR/lib/$lib.sh"
 done

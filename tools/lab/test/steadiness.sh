@@ -17,6 +17,8 @@ steady() {
 	mkdir -p "$RUN"
 	DOORBELL_REPEAT=$1 DOORBELL_LOAD=$2
 	# shellcheck source=/dev/null
+	. "$LAB_DIR/lib/args.sh"
+	# shellcheck source=/dev/null
 	. "$LAB_DIR/lib/versions.sh"
 	# shellcheck source=/dev/null
 	. "$LAB_DIR/lib/tests.sh"

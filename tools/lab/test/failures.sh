@@ -1,0 +1,262 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# Tests the lines that make test prints for failures: each has the program, the case and the
+# command that runs it alone. Files replace what the tests write.
+. "$(dirname "$0")/lib.sh"
+shopt -s nullglob
+
+SRC=${LAB_DIR%/tools/lab} FLAVOUR=amd64 ARCH=amd64 ACCEL=tcg NPROC=2
+LAB=$SCRATCH/lab RUN=$SCRATCH/run BUILD=$SCRATCH/build LOGS=$SCRATCH/run/log SELECTED=()
+QEMU_TEST=none PROGRAMS=$SCRATCH
+say() { echo "lab: $*"; }
+for lib in args versions tests; do
+	# shellcheck source=/dev/null
+	. "$LAB_DIR/lib/$lib.sh"
+done
+# The patterns of the kernel log, and its check. BAD is the test's own verdict.
+eval "$(sed -n "s/^BAD=/KERNEL_BAD=/p; s/^TAINT=/&/p; /^without_oom() {/,/^}/p; /^check_log() {/,/^}/p" \
+	"$LAB_DIR/lib/guest.sh")"
+
+# begin: forgets the results of the last test
+begin() {
+	rm -rf "$RUN"
+	mkdir -p "$RUN"/{ktap,claims,done,log}
+	PASSED=0 FAILED=0 FAILURES=() FAILED_ROUNDS=()
+}
+
+# wrote FILE LINE...: writes the output of a test
+wrote() {
+	printf '%s\n' "${@:2}" >"$RUN/$1"
+}
+
+# are PASSED FAILED LINE...: succeeds if these are the numbers and the lines of the failures
+are() {
+	[[ $PASSED == "$1" && $FAILED == "$2" ]] || { echo "$PASSED passed, $FAILED failed, not $1 and $2" && return 1; }
+	diff <(printf '%s\n' "${@:3}") <(printf '%s\n' "${FAILURES[@]}")
+}
+
+selftest() {
+	begin
+	wrote ktap/mask 1..3 "ok 1 mask.first" "not ok 2 mask.exact" "ok 3 mask.last" "# exit status 1"
+	finished mask >"$SCRATCH/out"
+	are 2 1 "mask: 1 failed; alone: make test T=mask" "  mask: mask.exact: tools/lab/lab run mask -t exact"
+}
+
+compat() {
+	begin
+	wrote ktap/mask_32 1..1 "not ok 1 mask.exact" "# exit status 1"
+	finished mask_32 >"$SCRATCH/out"
+	are 0 1 "mask_32: 1 failed; alone: make test T=mask_32" \
+		"  mask_32: mask.exact: tools/lab/lab run mask_32 -t exact"
+}
+
+hang() {
+	begin
+	wrote ktap/mask 1..3 "#  RUN           mask.first ..." "ok 1 mask.first" "#  RUN           mask.exact ..." \
+		"# stopped: it did not end within 400 s of the guest's clock" "# exit status 137"
+	finished mask >"$SCRATCH/out"
+	are 1 1 "mask: 1 failed; alone: make test T=mask" \
+		"  mask: mask.exact (it did not end within 400 s of the guest's clock): tools/lab/lab run mask -t exact"
+}
+
+crash() {
+	begin
+	wrote ktap/cli_rtt "ok 1 it measures" "# exit status 139"
+	finished cli_rtt >"$SCRATCH/out"
+	are 1 1 "cli_rtt: 1 failed; alone: make test T=cli_rtt" \
+		"  cli_rtt: (no plan): make test T=cli_rtt"
+}
+
+absent() {
+	begin
+	finished relay >"$SCRATCH/out"
+	are 0 1 "relay: 1 failed; alone: make test T=relay"
+}
+
+script() {
+	begin
+	wrote ktap/sample_vbus 1..1 "not ok 1 the bus works" "# exit status 1"
+	finished sample_vbus >"$SCRATCH/out"
+	are 0 1 "sample_vbus: 1 failed; alone: make test T=sample_vbus" \
+		"  sample_vbus: the bus works: make test T=sample_vbus"
+}
+
+skipped() {
+	local FLAVOUR=debug
+	begin
+	wrote ktap/mask 1..2 "ok 1 mask.first" "ok 2 mask.exact # SKIP no KVM" "# exit status 0"
+	finished mask >"$SCRATCH/out"
+	are 1 1 "mask: 1 failed; alone: make test T=mask FLAVOUR=debug" \
+		"  mask: mask.exact (skipped): DOORBELL_FLAVOUR=debug tools/lab/lab run mask -t exact"
+}
+
+# guest_ended STATUS OUTCOME [LINE...]: counts a guest with these lines in its kernel log
+guest_ended() {
+	mkdir -p "$RUN/1"
+	echo 4096 >"$RUN/1/tainted"
+	printf '%s\n' "lab: test mask" "${@:3}" >"$RUN/1/dmesg"
+	echo "$1 $2" >"$RUN/1.result"
+	BAD=$KERNEL_BAD count_guest 1 >"$SCRATCH/out"
+}
+
+own_checks() {
+	local FLAVOUR=debug
+	begin
+	wrote ktap/module.1 1..1 "not ok 1 rmmod" "# exit status 0"
+	wrote ktap/kunit_doorbell_line.1 1..2 "ok 1 rings" "not ok 2 masks" "# exit status 0"
+	wrote ktap/debug.1 1..1 "not ok 1 nothing leaked, module loaded" "# exit status 0"
+	guest_ended 0 ended
+	are 3 3 "debug.1: 1 failed; alone: make test T=module FLAVOUR=debug" \
+		"  debug.1: nothing leaked, module loaded: make test T=module FLAVOUR=debug" \
+		"kunit_doorbell_line.1: 1 failed; alone: make test T=module FLAVOUR=debug" \
+		"  kunit_doorbell_line.1: masks: make test T=module FLAVOUR=debug" \
+		"module.1: 1 failed; alone: make test T=module FLAVOUR=debug" \
+		"  module.1: rmmod: make test T=module FLAVOUR=debug"
+}
+
+complaint() {
+	begin
+	wrote ktap/module.1 1..1 "ok 1 insmod" "# exit status 0"
+	guest_ended 0 ended "lab: test relay@2" "WARNING: planted" "Call Trace:" "lab: test uapi" "lab: test module"
+	are 2 1 "the kernel log of guest 1, during relay: 1 failed; alone: make test T=relay"
+}
+
+late_complaint() {
+	begin
+	wrote ktap/module.1 1..1 "ok 1 insmod" "# exit status 0"
+	guest_ended 0 ended "BUG: planted" "lab: test module" "WARNING: planted"
+	are 2 1 "the kernel log of guest 1, during mask module: 1 failed; alone: make test T='mask module'"
+}
+
+died() {
+	begin
+	mkdir "$RUN"/claims/{mask,uapi}
+	echo 1 >"$RUN/claims/mask/guest"
+	echo 2 >"$RUN/claims/uapi/guest"
+	guest_ended 125 died
+	are 0 3 "guest 1 (died), during mask: 1 failed; alone: make test T=mask" \
+		"the kernel log of guest 1, during mask: 1 failed; alone: make test T=mask" \
+		"module.1: 1 failed; alone: make test T=module"
+}
+
+labs_own() {
+	local FLAVOUR=rt
+	begin
+	wrote ktap/lab:guest "ok 1 a run" "not ok 2 another one" 1..2 "# exit status 1"
+	wrote ktap/lab:kvm 1..1 "ok 1 it" "# exit status 0"
+	wrote ktap/lab:lines "1..0 # SKIP no python3" "# exit status 0"
+	wrote ktap/lab:series "ok 1 it" "# exit status 1"
+	count_host lab 1 2>"$SCRATCH/out"
+	are 3 2 "lab:guest: 1 failed; alone: make test T=lab:guest FLAVOUR=rt" \
+		"  lab:guest: another one: make test T=lab:guest FLAVOUR=rt" \
+		"lab:series: 1 failed; alone: make test T=lab:series FLAVOUR=rt" \
+		"  lab:series: (no plan): make test T=lab:series FLAVOUR=rt"
+}
+
+no_lab_test() {
+	begin
+	count_host lab 1
+	are 0 1 "lab: nothing has run: 1 failed; alone: make test T=lab"
+}
+
+model() {
+	begin
+	wrote log/test-model.log 1..2 "ok 1 line # 5 states" "not ok 2 found: lost # 7 states, 3 deep" "# exit status 1"
+	count_host model 1
+	are 1 1 "model: 1 failed; alone: make test T=model" "  model: found: lost: make test T=model"
+}
+
+tools() {
+	begin
+	wrote log/test-tools.log "   Compiling doorbell v0.1.0" \
+		"     Running unittests src/lib.rs (/build/target/release/deps/doorbell_model-0123456789abcdef)" \
+		"running 2 tests" "test a ... ok" "test line::tests::masks ... FAILED" "" "failures:" "" \
+		"---- line::tests::masks stdout ----" "failures:" "    planted" "" "failures:" "    line::tests::masks" "" \
+		"test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s" \
+		"     Running tests/cli.rs (/build/target/release/deps/cli-0123456789abcdef)" "running 7 tests" \
+		"   Doc-tests doorbell" "failures:" "    tools/lib/doorbell/src/bus.rs - bus::Bus::new (line 30)" \
+		"    tools/lib/doorbell/src/lib.rs - (line 9)" \
+		"test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s"
+	count_host tools 101
+	are 4 4 "tools: 4 failed; alone: make test T=tools" \
+		"  tools: doorbell_model: line::tests::masks: make test T=tools:line::tests::masks" \
+		"  tools: cli: (it ended without a result): make test T=tools" \
+		"  tools: doorbell (documentation): tools/lib/doorbell/src/bus.rs - bus::Bus::new (line 30): make test T=tools:bus::Bus::new" \
+		"  tools: doorbell (documentation): tools/lib/doorbell/src/lib.rs - (line 9): make test T=tools:tools/lib/doorbell/src/lib.rs"
+}
+
+not_built() {
+	begin
+	wrote log/test-tools.log "error[E0432]: unresolved import" "error: could not compile"
+	count_host tools 101
+	are 0 1 "tools: 1 failed; alone: make test T=tools"
+}
+
+# runs "LAB'S TEST..." [PATTERN...]: succeeds if these of the lab's own tests are selected
+runs() {
+	local want=$1 name got=()
+	shift
+	SELECTED=("$@")
+	for name in $(lab_tests); do
+		! selected "$name" || got+=("$name")
+	done
+	[[ ${got[*]} == "$want" ]] || { echo "selected: ${got[*]}" && return 1; }
+	if [[ $want ]]; then
+		selected_host lab
+	else
+		! selected_host lab
+	fi
+}
+
+all_but_one() {
+	SELECTED=('!lab:kvm')
+	selected_host lab && selected lab:guest && ! selected lab:kvm && selected_host tools && selected mask
+}
+
+# cargo_args "ARGUMENT..." [PATTERN...]: succeeds if cargo is called with these
+cargo_args() {
+	local want=$1
+	shift
+	SELECTED=("$@")
+	cargo_static() { echo "$*"; }
+	[[ $(test_tools) == "$want" ]] || { test_tools && return 1; }
+	selected_host tools
+}
+
+# Runs one of the lab's own tests as make test does.
+one_runs() {
+	begin
+	SELECTED=(lab:cfi)
+	lab_tests() { printf '%s\n' lab:cfi lab:guest; }
+	mkdir -p "$SCRATCH/own/test"
+	# shellcheck disable=SC2016 # for the test
+	echo 'echo "ok 1 in $LAB_FLAVOUR"; echo 1..1; exit 3' | tee "$SCRATCH"/own/test/{cfi,guest}.sh >/dev/null
+	LAB_DIR=$SCRATCH/own test_lab >"$RUN/log/test-lab.log"
+	count_host lab $? 2>"$SCRATCH/out"
+	are 1 1 "lab:cfi: 1 failed; alone: make test T=lab:cfi" "  lab:cfi: (exit status 3): make test T=lab:cfi"
+}
+
+check "a case of a test that fails" selftest
+check "a case of a 32-bit program" compat
+check "a case that does not end" hang
+check "a program that ends early" crash
+check "a test that has not run" absent
+check "a case of a sample" script
+check "a case that is skipped where nothing is missing" skipped
+check "a guest's own checks, and the unit tests" own_checks
+check "a complaint of the kernel has the test that ran" complaint
+check "and so have two of them, one at the end" late_complaint
+check "a guest that dies has the test that ran" died
+check "the lab's own tests" labs_own
+check "none of them" no_lab_test
+check "the model" model
+check "the tests of the tools" tools
+check "tools that do not compile" not_built
+check "one of the lab's own tests can be selected" runs "lab:guest" lab:guest
+check "and a pattern selects several" runs "lab:version lab:versions" 'lab:version*' mask
+check "a pattern without a colon is none of a part" runs "" '*version*' mask
+check "one of them can be left out" all_but_one
+check "a case of the tools can be selected" cargo_args "test --no-fail-fast -- a::b c" tools:a::b mask tools:c
+check "or left out" cargo_args "test --no-fail-fast -- --skip a::b" '!tools:a::b'
+check "one of the lab's own tests runs without the others" one_runs
+plan
