@@ -412,9 +412,17 @@ slowest() {
 	done | sort -rn | head -n 6 | awk '{ printf "%s%s %.1f s", (NR > 1 ? ", " : ""), $2, $1 / 1000 }')"
 }
 
+# host_load: prints the host's load, averaged over a minute
+host_load() {
+	local load
+	read -r load _ <"${LOADAVG:-/proc/loadavg}"
+	echo "$load"
+}
+
 # run_tests [PATTERN...]: runs the tests whose names match. "!PATTERN" excludes tests.
 run_tests() {
-	local name start=$SECONDS host=() guests=1 line
+	local name start=$SECONDS load host=() guests=1 line
+	load=$(host_load)
 	SELECTED=("$@")
 	setup || return
 	! needs_qemu || setup_qemu
@@ -450,7 +458,7 @@ run_tests() {
 		say "FAILED $line"
 	done
 	((${#FAILURES[@]} == 0)) || say "all that was printed is in $RUN"
-	say "took $((SECONDS - start)) s"
+	say "took $((SECONDS - start)) s; load $load before, $(host_load) at the end, on $NPROC CPUs"
 	echo "$PASSED passed, $FAILED failed"
 	((FAILED == 0))
 }

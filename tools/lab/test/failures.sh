@@ -236,6 +236,29 @@ one_runs() {
 	are 1 1 "lab:cfi: 1 failed; alone: make test T=lab:cfi" "  lab:cfi: (exit status 3): make test T=lab:cfi"
 }
 
+# Runs one of the lab's own tests by the function of make test.
+last_lines() {
+	local FAILED=0
+	begin
+	setup() { :; }
+	build() { :; }
+	prepare_guest() { :; }
+	needs_qemu() { false; }
+	all_tests() { :; }
+	give_back() { :; }
+	stage_begin() { "$3" >"$LOGS/$1.log"; STAGE_STATUS[$1]=$?; }
+	stage_wait() { echo "9.31 5.00 4.00 7/300 4000" >"$SCRATCH/loadavg"; }
+	lab_tests() { echo lab:cfi; }
+	declare -A STAGE_STATUS
+	echo "0.25 3.00 4.00 1/300 4000" >"$SCRATCH/loadavg"
+	mkdir -p "$SCRATCH/own/test"
+	ln -s "$LAB_DIR/lib" "$SCRATCH/own/"
+	echo 'echo 1..1; echo "ok 1 it"' >"$SCRATCH/own/test/cfi.sh"
+	LAB_DIR=$SCRATCH/own LOADAVG=$SCRATCH/loadavg run_tests lab >"$SCRATCH/out" || return
+	grep -qxE 'lab: took [0-9]+ s; load 0.25 before, 9.31 at the end, on 2 CPUs' "$SCRATCH/out" &&
+		diff <(echo "1 passed, 0 failed") <(tail -n 1 "$SCRATCH/out") || { cat "$SCRATCH/out" && return 1; }
+}
+
 check "a case of a test that fails" selftest
 check "a case of a 32-bit program" compat
 check "a case that does not end" hang
@@ -259,4 +282,5 @@ check "one of them can be left out" all_but_one
 check "a case of the tools can be selected" cargo_args "test --no-fail-fast -- a::b c" tools:a::b mask tools:c
 check "or left out" cargo_args "test --no-fail-fast -- --skip a::b" '!tools:a::b'
 check "one of the lab's own tests runs without the others" one_runs
+check "the last lines have the load of the host and the numbers" last_lines
 plan
