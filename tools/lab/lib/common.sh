@@ -151,9 +151,9 @@ stage_end() {		# NAME STATUS
 
 stage_advice() {
 	local log=$LOGS/$1.log
-	if grep -qE 'No space left|[Nn]ot enough free (disk )?space|[Dd]isk quota' "$log" || (($(free_mb) < 50)); then
+	if grep -qE 'No space left|([Nn]ot|n.t have) enough free (disk )?space|[Dd]isk quota' "$log" || (($(free_mb) < 50)); then
 		echo "lab: the disk is full: free some, or set DOORBELL_LAB to another place"
-	elif grep -qE 'Temporary failure resolving|Could not connect|Connection (failed|timed out)|Failed to fetch|Couldn.t download|spurious network error|Could not resolve' "$log"; then
+	elif grep -qE 'Temporary failure resolving|Could not connect|Connection (failed|timed out)|Failed to fetch|Couldn.t download|Failed getting release|spurious network error|Could not resolve' "$log"; then
 		echo "lab: the network failed: check it (http_proxy, DOORBELL_MIRROR), then run the same command again; it continues where it stopped"
 	elif grep -qE 'keyring|NO_PUBKEY|unknown key' "$log"; then
 		echo "lab: the archive's key is unknown here: apt-get install debian-archive-keyring"

@@ -1,0 +1,188 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# Tests what a set-up says: which advice a stage that fails gets, how much space it needs, and the
+# progress of lab-clean. No stage installs or downloads anything.
+. "$(dirname "$0")/lib.sh"
+set -u
+shopt -s nullglob
+
+export DOORBELL_LAB=$SCRATCH/lab
+SRC=$(realpath "$LAB_DIR/../..") FLAVOUR=amd64 ARCH=amd64 FREE=100000
+for lib in common run enter versions setup arm64; do
+	# shellcheck source=/dev/null
+	. "$LAB_DIR/lib/$lib.sh"
+done
+free_mb() { echo "$FREE"; }
+
+# fails_with STAGE LINE...: runs a stage that prints the lines and fails; its report goes to "report"
+fails_with() {
+	(
+		stage_begin "$1" "some stage" sh -c 'printf "%s\n" "$@"; exit 3' sh "${@:2}" 2>/dev/null
+		stage_wait
+	) 2>"$SCRATCH/report"
+	(($? == 1))
+}
+
+# advice PATTERN STAGE LINE...: succeeds if such a stage gets this advice and no other
+advice() {
+	local pattern=$1
+	shift
+	fails_with "$@" || return
+	sed -n '/^lab: some stage: FAILED/,$p' "$SCRATCH/report" | sed 1d | grep -v '^  | ' >"$SCRATCH/advice"
+	if [[ $pattern ]]; then
+		[[ $(wc -l <"$SCRATCH/advice") == 1 ]] && grep -qE "$pattern" "$SCRATCH/advice"
+	else
+		[[ ! -s $SCRATCH/advice ]]
+	fi || { cat "$SCRATCH/report" && return 1; }
+}
+
+nearly_full() {
+	local FREE=49
+	advice "$1" packages "dpkg: error"
+}
+
+# The report of a stage has the end of its log.
+log_is_shown() {
+	fails_with base first $'second\tcolumn' && grep -qx '  | first' "$SCRATCH/report" &&
+		grep -qx $'  | second\tcolumn' "$SCRATCH/report" &&
+		grep -q "FAILED after [0-9]* s; the end of $LOGS/base.log:" "$SCRATCH/report"
+}
+
+success_is_short() {
+	(
+		stage_begin base "some stage" echo "No space left on device" 2>/dev/null
+		stage_wait
+	) 2>"$SCRATCH/report" || return
+	grep -qxE 'lab: some stage: done in [0-9]+ s' "$SCRATCH/report" && [[ $(wc -l <"$SCRATCH/report") == 1 ]]
+}
+
+FULL="the disk is full: .*DOORBELL_LAB"
+NETWORK="the network failed: .*http_proxy.*continues where it stopped"
+KEY="apt-get install debian-archive-keyring"
+AGAIN="run the same command again; finished stages are kept"
+
+check "the report of a stage that fails has the end of its log" log_is_shown
+check "one that succeeds has a line" success_is_short
+check "a write to a full disk" advice "$FULL" base "tar: ./usr/bin/x: Cannot write: No space left on device"
+check "apt finds too little space" advice "$FULL" packages "E: You don't have enough free space in /var/cache/apt/archives/."
+check "a quota" advice "$FULL" source "cp: error writing '/x': Disk quota exceeded"
+check "a disk that is nearly full, whatever the log says" nearly_full "$FULL"
+check "a download that fails because the disk is full" advice "$FULL" packages \
+	"E: Failed to fetch http://x  Write error - write (28: No space left on device)"
+check "debootstrap without a network" advice "$NETWORK" base "I: Retrieving Release " \
+	"E: Failed getting release file http://deb.debian.org/debian/dists/trixie/Release"
+check "debootstrap that loses the network" advice "$NETWORK" base "E: Couldn't download packages: base-files dpkg"
+check "apt without a name server" advice "$NETWORK" packages "  Temporary failure resolving 'deb.debian.org'"
+check "apt without a network" advice "$NETWORK" kernel \
+	"  Could not connect to 127.0.0.1:1 (127.0.0.1). - connect (111: Connection refused)"
+check "apt with a mirror that ends the connection" advice "$NETWORK" clang "E: Failed to fetch http://x  404  Not Found"
+check "cargo without a network" advice "$NETWORK" build-tools "warning: spurious network error (3 tries remaining)"
+check "an archive whose key the host does not know" advice "$KEY" base "E: Release signed by unknown key (key id 1)"
+check "any other failure of the set-up" advice "$AGAIN" kdir "make: *** [Makefile:1] Error 2"
+check "a build that fails needs no advice" advice "" build-module "error[E0432]: unresolved import"
+check "nor does a check" advice "" check-clippy "error: this is odd"
+
+# The set-up checks the space before it begins. Its stages write their names.
+have_tree() { [[ $TREE_IS_THERE ]]; }
+have_clang() { :; }
+have_foreign() { :; }
+have_kernel() { [[ $KERNEL_IS_THERE ]]; }
+setup_debootstrap() { echo debootstrap >>"$SCRATCH/stages"; }
+setup_tree() { echo tree >>"$SCRATCH/stages"; TREE_IS_THERE=1; }
+setup_kernel() { echo kernel >>"$SCRATCH/stages"; KERNEL_IS_THERE=1; }
+
+# sets_up MEGABYTES STAGE...: succeeds if a set-up with this space has these stages
+sets_up() {
+	local FREE=$1
+	: >"$SCRATCH/stages"
+	(setup) 2>"$SCRATCH/messages"
+	STATUS=$?
+	diff <(printf '%s' "${@:2}") <(tr '\n' ' ' <"$SCRATCH/stages")
+}
+
+# refuses MEGABYTES TEXT STAGE...: succeeds if it ends after these stages with the text
+refuses() {
+	sets_up "$1" "${@:3}" && ((STATUS == 1)) && grep -qxF "lab: error: $1 MB are free in $LAB; $2" "$SCRATCH/messages" &&
+		grep -q 'set DOORBELL_LAB to another place' "$SCRATCH/messages" || { cat "$SCRATCH/messages" && return 1; }
+}
+
+# accepts MEGABYTES STAGE...
+accepts() {
+	sets_up "$@" && ((STATUS == 0)) || { cat "$SCRATCH/messages" && return 1; }
+}
+
+# is_from_source, for a kernel that the lab builds.
+built_kernel() {
+	local FLAVOUR=debug
+	refuses 2999 "a kernel takes 3000" && accepts 3000 "kernel "
+}
+
+TREE_IS_THERE='' KERNEL_IS_THERE=''
+check "a new lab needs 5000 MB" refuses 4999 "the lab takes 5000"
+check "and is set up with as much" accepts 5000 "debootstrap " "tree " "kernel "
+TREE_IS_THERE=1
+check "a further kernel of Debian needs 1000 MB" refuses 999 "a kernel takes 1000"
+check "and is set up with as much" accepts 1000 "kernel "
+check "one that the lab builds needs 3000 MB" built_kernel
+KERNEL_IS_THERE=1
+check "a complete lab needs none" accepts 0
+
+# lab_to_remove: makes a lab with some directories
+lab_to_remove() {
+	mkdir -p "$LAB"/{log,build/1/out,kernels/7.3.4,tree/usr/{bin,lib},tree/etc,qemu}
+	touch "$LAB"/{kernel-version-amd64,build/1/out/file,tree/usr/lib/file}
+}
+
+# Each line is printed before its directory is removed.
+progress() {
+	lab_to_remove
+	(
+		remove() { echo "removed ${1#"$LAB"/}"; rm -rf "$1"; }
+		clean_lab
+	) >"$SCRATCH/removed" || return
+	diff - "$SCRATCH/removed" <<-LINES || return
+	$(for dir in build/1 kernels/7.3.4 tree/usr/bin tree/usr/lib tree/etc tree/usr build kernel-lock kernel-version-amd64 kernels log qemu tree; do
+		printf '%s\n' "$dir" "removed $dir"
+	done)
+	LINES
+	[[ $(ls -A "$LAB") == lock ]]
+}
+
+# A terminal shows the directory that is being removed.
+painted() {
+	LOGS=$SCRATCH
+	printf '%s\n' build/1 kernels/7.3.4 >"$SCRATCH/clean.log"
+	STAGE_PID=([clean]=1) STAGE_TITLE=([clean]="removing $LAB") STAGE_T0=([clean]=$SECONDS)
+	stage_paint 2>"$SCRATCH/painted"
+	grep -qE "removing .* [0-9] s: kernels/7.3.4\$" "$SCRATCH/painted" || { cat "$SCRATCH/painted" && return 1; }
+}
+
+removes_all() {
+	lab_to_remove
+	(TMPDIR=$SCRATCH/tmp clean) 2>"$SCRATCH/messages" || return
+	[[ ! -e $LAB && -z $(ls -A "$SCRATCH/tmp") ]] && tail -n 1 "$SCRATCH/messages" | grep -qxF "lab: removed $LAB"
+}
+
+# A directory in which something is mounted stays, and so does the lock.
+mounted() {
+	lab_to_remove
+	(
+		remove() { [[ $1 != */tree/usr/lib ]] || die "something is mounted in $1"; rm -rf "$1"; }
+		TMPDIR=$SCRATCH/tmp clean
+	) 2>"$SCRATCH/messages" && return 1
+	[[ -e $LAB/tree/usr/lib/file && -e $LAB/lock && ! -e $LAB/build/1 ]] &&
+		grep -q "something is mounted in $LAB/tree/usr/lib" "$SCRATCH/messages" && rm -rf "$SCRATCH"/tmp/*
+}
+
+nothing_there() {
+	rm -rf "$LAB"
+	(clean) 2>"$SCRATCH/messages" && [[ ! -s $SCRATCH/messages && ! -e $LAB ]]
+}
+
+mkdir "$SCRATCH/tmp"
+check "lab-clean prints each directory, and keeps the lock" progress
+check "a terminal shows it" painted
+check "afterwards nothing is left, not even the log" removes_all
+check "what is in use stays, and is named" mounted
+check "without a lab there is nothing to do" nothing_there
+plan
