@@ -25,6 +25,17 @@ begin() {
 	) &
 }
 
+# begin_on_terminal NAME TERM ROWS COLUMNS COMMAND: starts a run of a command of the shell on a terminal
+# of its own
+begin_on_terminal() {
+	mkdir "$1"
+	(
+		cd "$1" || exit
+		TERM=$2 script -qec "stty rows $3 cols $4; exec '$LAB_DIR/lab' run sh -c '$5'" /dev/null >out 2>err </dev/null
+		echo $? >rc
+	) &
+}
+
 # ended NAME STATUS [FILE PATTERN]...: succeeds if the run ended with this exit status and
 # its files match
 ended() {
@@ -48,7 +59,7 @@ told() {
 
 # Two runs at a time, as a guest has two CPUs.
 begin first run sh -c 'sleep 6; echo first; echo one >x.txt; exit 7'
-begin second run sh -c 'echo second; echo two >x.txt; (sleep 10000 &); seq 20000; echo last'
+begin second run sh -c 'echo second; echo two >x.txt; (sleep 10000 &); test -t 0 || test -t 1 || echo no terminal; seq 20000; echo last'
 wait
 # The small kernels have no sysrq.
 begin crash run sh -c 'echo c >/proc/sysrq-trigger || { echo 2 >/proc/sys/vm/panic_on_oom; tail /dev/zero; }; sleep 1000'
@@ -58,7 +69,11 @@ begin noinit DOORBELL_APPEND=rdinit=/nonexistent run true
 begin clock DOORBELL_APPEND=tsc=unstable run echo ran
 wait
 begin log run sh -c 'echo "WARNING: planted" >/dev/kmsg'
+# shellcheck disable=SC2016 # the guest's
+begin_on_terminal terminal xterm-256color 33 101 'echo "it has $(stty size) $TERM"; test -t 0 && test -t 2'
 wait
+# shellcheck disable=SC2016 # the guest's
+begin_on_terminal unknown no-such-terminal 5 20 'echo "it has $(stty size) $TERM"'
 begin steady DOORBELL_REPEAT=2 DOORBELL_LOAD=4 DOORBELL_GUESTS=1 test counter
 wait
 
@@ -68,7 +83,7 @@ check "each brings back its own files" grep -q one first/x.txt
 check "and the other one its own" grep -q two second/x.txt
 check "and says so" ended first 7 err 'the command wrote .*/first/x.txt'
 check "a daemon that is left behind does not keep a run from ending" ended second 0 out '^last$'
-check "nor is anything lost of what was printed" test "$(wc -l <second/out)" = 20002
+check "nor is anything lost of what was printed" test "$(wc -l <second/out)" = 20003
 check "a guest that dies is told from a command that fails" ended crash 125 err 'the guest died'
 check "with the end of its console" ended crash 125 err 'Kernel Offset|end Kernel panic'
 check "a guest is stopped at its limit" ended slow 124 err 'did not end within 4 s of its own time'
@@ -77,6 +92,9 @@ if [[ ${LAB_FLAVOUR:-} != @(arm64|16k) ]]; then
 	check "and so is one whose clock stands still" ended clock 0 err 'booting it once more' out '^ran$'
 fi
 check "a complaint of the kernel fails the run" ended log 1 err 'the kernel complained'
+check "a command on a terminal has the terminal's size and type" ended terminal 0 out '^it has 33 101 xterm-256color'
+check "a type that the guest does not know becomes that of the console" ended unknown 0 out '^it has 5 20 linux'
+check "without a terminal there is none" ended second 0 out '^no terminal$'
 check "rounds under load: each test has a line" ended steady 0 err '^lab: counter: 0 of 2 rounds failed'
 check "and so have all" ended steady 0 err '^lab: 2 rounds beside 4 busy processes: 0 rounds of 0 tests failed'
 plan
