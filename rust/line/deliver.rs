@@ -254,8 +254,7 @@ impl Line {
         }
     }
 
-    /// Lends the priority of this thread on PREEMPT_RT to the owner, to whom a ring that must not sleep may have left
-    /// a message.
+    /// Lends this thread's priority to the owner on PREEMPT_RT. A ring that must not sleep may have left a message to it.
     fn lend_priority(&self) {
         if cfg!(CONFIG_PREEMPT_RT) {
             self.lock.wait();
