@@ -15,6 +15,8 @@ SERIES_OBJECTS=(kernel/sched/build_utility.o kernel/irq_work.o fs/eventfd.o fs/a
 
 # The suites of KUnit that the patches add, and the doctests of the kernel crate, with these.
 SERIES_SUITES=(eventfd irq_work rust_kernel_irq_work rust_kernel_wait_queue rust_kernel_eventfd rust_doctests_kernel)
+# The selftests that the patches add, or add to.
+SERIES_SELFTESTS=(eventfd_test eventfd_relay_test)
 
 # The files of the kernel to which the driver adds lines.
 SERIES_DRIVER_LINES=(drivers/misc/{Kconfig,Makefile} samples/{Kconfig,Makefile} MAINTAINERS
@@ -217,24 +219,30 @@ series_stubs() (
 	return $rc
 )
 
-# Boots the kernel with Rust: it runs the KUnit tests and the doctests, and then the selftest of
-# the sample.
+# Boots the kernel with Rust: it runs the KUnit tests and the doctests, and then the selftests.
 series_boot() (
 	set -o pipefail
-	local line watch rc dir=$SERIES/initramfs guest=$SERIES/guest
+	local line test watch rc ended dir=$SERIES/initramfs guest=$SERIES/guest
 	while read -r line; do
 		grep -qxF "$line" "$SERIES/rust/.config" ||
 			{ echo "series-rust.config: not possible with this kernel: $line" && return 1; }
 	done < <(grep ^CONFIG_ "$SRC/tools/in-tree/series-rust.config")
 	series_rust_make bzImage || return
-	rm -rf "$dir" "$guest" "$SERIES"/{console.log,booted} && mkdir -p "$guest" "$dir"/{bin,dev} || return
-	cp "$TREE/bin/busybox" "$dir/bin/" && cp "$SERIES/selftests/eventfd_relay_test" "$dir/bin/" || return
-	cat >"$dir/init" <<-'INIT' && chmod +x "$dir/init" || return
+	rm -rf "$dir" "$guest" "$SERIES"/{console.log,booted} && mkdir -p "$guest" "$dir"/{bin,dev,proc,tmp} || return
+	cp "$TREE/bin/busybox" "$dir/bin/" || return
+	for test in "${SERIES_SELFTESTS[@]}"; do
+		cp "$SERIES/selftests/$test" "$dir/bin/" || return
+	done
+	# They run as root: eventfd_test mounts a cgroup2 hierarchy in /tmp.
+	cat >"$dir/init" <<-INIT && chmod +x "$dir/init" || return
 	#!/bin/busybox sh
 	/bin/busybox mount -t devtmpfs dev /dev
-	echo "# selftest"
-	/bin/eventfd_relay_test
-	echo "# exit status $?"
+	/bin/busybox mount -t proc proc /proc
+	for test in ${SERIES_SELFTESTS[*]}; do
+		echo "# selftest \$test"
+		/bin/\$test
+		echo "# exit status \$?"
+	done
 	/bin/busybox reboot -f
 	INIT
 	in_tree "$TREE" sh -c 'cd /build/series/initramfs && find . | cpio -o -H newc --quiet >../initramfs.cpio' || return
@@ -254,7 +262,8 @@ series_boot() (
 	kill "$watch" 2>/dev/null
 	wait "$watch" 2>/dev/null
 	[[ ! -e $guest/console.log ]] || mv "$guest/console.log" "$SERIES/console.log" || return
-	if ((rc)) || ! grep -q '^# exit status ' "$SERIES/console.log"; then
+	ended=$(grep -c '^# exit status ' "$SERIES/console.log")
+	if ((rc || ended < ${#SERIES_SELFTESTS[@]})); then
 		echo "the kernel did not end (QEMU's status $rc); if it printed nothing for $BOOT_LIMIT s of its own time, it was stopped"
 		series_console <"$SERIES/console.log"
 		tail -n 60 "$SERIES/console.log"
@@ -263,27 +272,32 @@ series_boot() (
 	series_console <"$SERIES/console.log" | tee "$SERIES/booted" || { tail -n 60 "$SERIES/console.log" && return 1; }
 )
 
-# Reads what that kernel has printed, and prints a line for each suite. Fails if a test failed, if
-# a suite or the selftest did not run, if a test of a suite was skipped, or if the kernel has complained.
+# Reads what that kernel has printed, and prints a line for each suite and selftest. Fails if a
+# test failed, if one of them did not run, if one of its tests was skipped, or if the kernel has
+# complained.
 series_console() {
-	awk -v suites="${SERIES_SUITES[*]}" '
+	awk -v suites="${SERIES_SUITES[*]}" -v selftests="${SERIES_SELFTESTS[*]}" '
 		function say(what) { print what; bad = 1 }
 		{ sub(/\r$/, "") }
 		/(WARNING|BUG|INFO|Oops|panic)[: ]|possible recursive|Call Trace/ { say($0) }
 		/^ *not ok / { say($0) }
 		/^# [a-z_]+: pass:[0-9]+ / { counts[substr($2, 1, length($2) - 1)] = $3 ", " $4 ", " $5 }
 		!selftest && /^ok [0-9]+ [a-z_]+$/ { ok[$3] = 1 }
-		$0 == "# selftest" { selftest = 1 }
-		selftest && /^# Totals: / { totals = $3 ", " $4 ", " $7 }
-		selftest && /^# exit status / { status = $4 "" }
+		/^# selftest / { selftest = $3 }
+		selftest && /^# Totals: / { totals[selftest] = $3 ", " $4 ", " $7 }
+		selftest && /^# exit status / { status[selftest] = $4 "" }
 		END {
 			n = split(suites, suite, " ")
 			for (i = 1; i <= n; i++) {
 				if (!(suite[i] in ok) || counts[suite[i]] !~ /pass:[1-9].*skip:0/) say("did not pass: " suite[i])
 				else print suite[i] ": " counts[suite[i]]
 			}
-			if (status != "0" || totals !~ /pass:[1-9].*skip:0/) say("did not pass: the selftest (" totals ")")
-			else print "selftest: " totals
+			n = split(selftests, test, " ")
+			for (i = 1; i <= n; i++) {
+				if (status[test[i]] != "0" || totals[test[i]] !~ /pass:[1-9].*skip:0/)
+					say("did not pass: " test[i] " (" totals[test[i]] ")")
+				else print test[i] ": " totals[test[i]]
+			}
 			exit bad
 		}'
 }

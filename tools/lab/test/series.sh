@@ -129,28 +129,33 @@ stubs_lose_config() (
 )
 check "the configuration of the stubs is not taken for that of the series" stubs_lose_config
 
-# The output of the kernel with Rust: a suite of each name, and the selftest.
+# The output of the kernel with Rust: a suite and a selftest of each name.
 console() {
-	local suite n=0
+	local suite test n=0
 	for suite in "${SERIES_SUITES[@]}"; do
 		n=$((n + 1))
 		printf '    ok 1 a_test\r\n# %s: pass:2 fail:0 skip:0 total:2\r\nok %s %s\r\n' "$suite" "$n" "$suite"
 	done
-	printf '%s\r\n' '# selftest' 'ok 1 relay.counts' '# Totals: pass:1 fail:0 xfail:0 xpass:0 skip:0 error:0' '# exit status 0'
+	for test in "${SERIES_SELFTESTS[@]}"; do
+		printf '%s\r\n' "# selftest $test" "ok 1 $test" '# Totals: pass:1 fail:0 xfail:0 xpass:0 skip:0 error:0' \
+			'# exit status 0'
+	done
 }
 
 console_fails() {
-	local fault
+	local fault last=eventfd_relay_test
 	console | series_console || return
 	console | says 'not ok 1 a_test' series_console_of 's/    ok 1/    not ok 1/' || return
 	console | says 'did not pass: eventfd' series_console_of 's/^ok 1 eventfd/not ok 1 eventfd/' || return
 	console | says 'did not pass: rust_kernel_irq_work' series_console_of '/rust_kernel_irq_work/d' || return
 	console | says 'did not pass: rust_doctests' series_console_of 's/\(doctests_kernel\): pass:2/\1: pass:0/' || return
 	console | says 'did not pass: rust_kernel_irq_work' series_console_of 's/\(irq_work: .*\)skip:0/\1skip:1/' || return
+	# The last selftest fails, and no other.
 	for fault in '/exit status/d' 's/exit status 0/exit status 1/' '/# Totals/d' 's/skip:0 error/skip:1 error/' \
 		's/# Totals: pass:1/# Totals: pass:0/'; do
-		console | says 'did not pass: the selftest' series_console_of "$fault" || { echo "$fault" && return 1; }
+		console | says "did not pass: $last" series_console_of "/# selftest $last/,\$ $fault" || { echo "$fault" && return 1; }
 	done
+	console | says 'did not pass: eventfd_test' series_console_of '/# selftest eventfd_test/,/exit status/d' || return
 	for fault in 'WARNING: possible circular locking dependency detected' 'BUG: sleeping function called' \
 		'INFO: task kunit_try_catch blocked' 'Kernel panic - not syncing: Fatal exception' 'Call Trace:'; do
 		console | says "${fault:0:20}" series_console_of "1i $fault" || { echo "$fault" && return 1; }
@@ -172,19 +177,20 @@ boot_fails() (
 		esac
 	}
 	mkdir -p "$TREE/bin" "$SERIES"/{rust,selftests} || return
-	: >"$TREE/bin/busybox" && : >"$SERIES/selftests/eventfd_relay_test" || return
+	: >"$TREE/bin/busybox" && touch "${SERIES_SELFTESTS[@]/#/$SERIES/selftests/}" || return
 	printf 'CONFIG_%s=y\n' RUST KUNIT >"$SRC/tools/in-tree/series-rust.config"
 	cp "$SRC/tools/in-tree/series-rust.config" "$SERIES/rust/.config"
 	MAKE=0 QEMU=0 CONSOLE=$(console)
 	series_boot || return
 	[[ $(head -n 1 "$SERIES/initramfs/init") == '#!/bin/busybox sh' && -x $SERIES/initramfs/init &&
-	   -e $SERIES/initramfs/bin/eventfd_relay_test && $(tail -n 1 "$SERIES/booted") == selftest:* ]] || return
+	   -e $SERIES/initramfs/bin/eventfd_test && $(tail -n 1 "$SERIES/booted") == eventfd_relay_test:* ]] || return
+	grep -qF "for test in ${SERIES_SELFTESTS[*]}; do" "$SERIES/initramfs/init" || return
 	# The output of the last run does not count.
 	CONSOLE=''
 	! series_boot || { echo "no output" && return 1; }
 	CONSOLE=$(console | sed 's/^ok 1 eventfd/not &/')
 	says 'did not pass: eventfd' series_boot || return
-	CONSOLE=$(console | sed '/exit status/d')
+	CONSOLE=$(console | sed '$d')
 	says 'did not end' series_boot || return
 	QEMU=1 CONSOLE=$(console)
 	says 'did not end' series_boot || return
@@ -219,7 +225,7 @@ boot_hangs() (
 		esac
 	}
 	mkdir -p "$TREE"/{bin,proc} "$SERIES"/{rust,selftests} || return
-	: >"$TREE/bin/busybox" && : >"$SERIES/selftests/eventfd_relay_test" || return
+	: >"$TREE/bin/busybox" && touch "${SERIES_SELFTESTS[@]/#/$SERIES/selftests/}" || return
 	: >"$SRC/tools/in-tree/series-rust.config" && : >"$SERIES/rust/.config"
 	# shellcheck disable=SC2034 # watch_guest reads them
 	NPROC=$(nproc) BOOT_LIMIT=4
