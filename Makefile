@@ -76,7 +76,7 @@ help:
 	@echo '  make crate        - check that the client library could be published;'
 	@echo '                      publishes nothing'
 	@echo '  make series       - check the changes to the kernel in tools/in-tree/patches,'
-	@echo '                      and write them to out/patches, as a series to send'
+	@echo '                      and write them to out/patches*, as series to send'
 	@echo '  make release-check - run all that a release needs; continues after a failure'
 	@echo '  make torture DURATION=60 - run random operations from many threads for 60'
 	@echo '                      seconds'

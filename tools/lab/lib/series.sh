@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
 # make series: checks the changes to eventfds in tools/in-tree/patches, one after the other,
-# and writes them to out/patches as git format-patch does. The changes to KVM are another series:
-# see kvm.sh.
+# and writes them to out/patches as git format-patch does. The changes to KVM are another series,
+# which is written to out/patches-kvm. "make kvm-selftest" builds it: see kvm.sh.
 #
 #	build/*/series/source	the copy of the kernel's source that has the patches so far
 #	build/*/series/kdir	its build directory, whose objects are kept for the next run
 #	build/*/series/rust	the same of a kernel with Rust, which is booted after the last patch
 #	build/*/series/git	a repository of the files that the patches change
+#	build/*/series/*-git	the same of KVM
 
 SERIES=$BUILD/series
 # The objects that a patch can break. The in-tree kernel builds the rest.
@@ -65,8 +66,7 @@ series_source() {
 			mv "$SERIES/source/$file.new" "$SERIES/source/$file" &&
 			install -D -m 644 "$base/$file" "$SERIES/git/$file" || return
 	done <"$SERIES/changed"
-	series_git init -q && series_git add -A -f && series_git commit -q -m "Linux ${base##*-}" || return
-	series_git config core.abbrev 12
+	series_begin || return
 	cp "$SRC/tools/in-tree/series.config" "$SERIES/config.new"
 	if ! cmp -s "$SERIES/config.new" "$SERIES/config" || other_base "$SERIES/kdir"; then
 		rm -rf "$SERIES/kdir" "$SERIES/config"
@@ -89,9 +89,21 @@ series_files() {
 	sed -n 's|^+++ b/||p' "$@" | sort -u
 }
 
+# The repository is that of the series of eventfds, unless the caller has set SERIES_GIT.
 series_git() {
-	in_tree "$TREE" git -C /build/series/git -c user.name="The doorbell authors" \
+	in_tree "$TREE" git -C "/build/series/${SERIES_GIT:-git}" -c user.name="The doorbell authors" \
 		-c user.email=maintainers@doorbell.invalid -c safe.directory='*' "$@"
+}
+
+# Begins the history of a repository whose directory has the kernel's files.
+series_begin() {
+	series_git init -q && series_git add -A -f && series_git commit -q -m "Linux $(in_tree_base)" &&
+		series_git config core.abbrev 12
+}
+
+# Prints the patches of the repository, and the files that each changes.
+series_log() {
+	series_git log --reverse --stat=72 --format='%n%s' "$(series_git rev-list --max-parents=0 HEAD)..HEAD"
 }
 
 # series_patch PATCH: applies the next patch, and checks it
@@ -316,10 +328,10 @@ series_driver() {
 		series_git commit -q -F -
 }
 
-# Prints the cover letter. @NAME@ in it is the recorded number of instructions of a path, and
-# @NAME-twin@ that of its twin.
+# cover_letter FILE: prints a cover letter of tools/in-tree. @NAME@ in it is the recorded number of
+# instructions of a path, and @NAME-twin@ that of its twin.
 cover_letter() {
-	python3 - "$SRC/tools/bench/instructions.json" "$SRC/tools/in-tree/cover-letter.txt" <<-'PYTHON'
+	python3 - "$SRC/tools/bench/instructions.json" "$SRC/tools/in-tree/$1" <<-'PYTHON'
 	import json, re, sys
 	paths = json.load(open(sys.argv[1]))["paths"]
 	def figure(match):
@@ -329,16 +341,64 @@ cover_letter() {
 	PYTHON
 }
 
-# Writes out/patches, with the cover letter.
+# series_write OUT LETTER PREFIX: writes the repository's patches to out/OUT, with the cover letter
 series_write() {
 	local base
 	base=$(series_git rev-list --max-parents=0 HEAD) || return
-	cover_letter >"$SERIES/cover-letter" || return
-	remove "$SERIES/patches" "$SRC/out/patches"
+	cover_letter "$2" >"$SERIES/cover-letter" || return
+	remove "$SERIES/$1" "$SRC/out/$1"
 	series_git format-patch -q --cover-letter --cover-from-description=subject \
-		--description-file=/build/series/cover-letter --subject-prefix='RFC PATCH' \
-		--no-signature -o /build/series/patches "$base"..HEAD || return
-	mkdir -p "$SRC/out" && cp -r "$SERIES/patches" "$SRC/out/patches"
+		--description-file=/build/series/cover-letter --subject-prefix="$3" \
+		--no-signature -o "/build/series/$1" "$base"..HEAD || return
+	series_recipients "$SERIES/$1"/*.patch || return
+	mkdir -p "$SRC/out" && cp -r "$SERIES/$1" "$SRC/out/$1"
+}
+
+# series_recipients COVER PATCH...: adds the maintainers of what each patch changes to its header,
+# and all of them to that of the cover letter
+series_recipients() {
+	local cover=$1 patch all=
+	shift
+	for patch in "$@"; do
+		in_tree "$TREE" env -C /build/series/source perl scripts/get_maintainer.pl --no-git --no-git-fallback \
+			--no-rolestats <"$patch" >"$SERIES/recipients" || return
+		series_cc "$patch" <"$SERIES/recipients" || return
+		all+=$(<"$SERIES/recipients")$'\n'
+	done
+	sort -u <<<"$all" | series_cc "$cover"
+}
+
+# series_cc PATCH: reads addresses, and adds them to the header as "Cc:"
+series_cc() {
+	awk 'FILENAME == "-" { if (NF) cc[n++] = $0; next }
+		{ print }
+		FNR == 1 { for (i = 0; i < n; i++) print "Cc: " cc[i] }' - "$1" >"$1.new" && mv "$1.new" "$1"
+}
+
+# series_apart SERIES: applies patches to the kernel's own files, without those of other series,
+# and writes them with their cover letter
+series_apart() {
+	local SERIES_GIT=$1-git base file patch patches
+	base=$(kernel_source "$(in_tree_base)")
+	mapfile -t patches < <(patches_of "$1")
+	((${#patches[@]})) || { echo "there are no patches of $1" && return 1; }
+	remove "$SERIES/$SERIES_GIT"
+	mkdir -p "$SERIES/$SERIES_GIT" || return
+	while read -r file; do
+		[[ ! -f $base/$file ]] || install -D -m 644 "$base/$file" "$SERIES/$SERIES_GIT/$file" || return
+	done < <(series_files "${patches[@]}")
+	series_begin || return
+	for patch in "${patches[@]}"; do
+		grep -q '^Signed-off-by: ' "$patch" || { echo "${patch##*/} has no Signed-off-by" && return 1; }
+		series_git am -q --committer-date-is-author-date <"$patch" ||
+			{ echo "${patch##*/} does not apply" && return 1; }
+	done
+	series_write "patches-$1" "$1-cover-letter.txt" PATCH
+}
+
+# The checks of the other series do not look at these patches.
+series_kvm() {
+	kvm_checkpatch && series_apart kvm
 }
 
 run_series() {
@@ -368,10 +428,12 @@ run_series() {
 		lock_file "$BUILD/lock" exclusive
 		series_step series-driver "the driver" series_driver
 		unlock_file "$BUILD/lock"
-		series_step series-write "written to out/patches" series_write
+		series_step series-write "written to out/patches" series_write patches cover-letter.txt 'RFC PATCH'
+		series_step series-kvm "the changes to KVM, written to out/patches-kvm" series_kvm
 	fi
 	if ((!failed)); then
-		series_git log --reverse --stat=72 --format='%n%s' "$(series_git rev-list --max-parents=0 HEAD)..HEAD"
+		series_log
+		SERIES_GIT=kvm-git series_log
 		echo
 	fi
 	echo "$((n - failed)) passed, $failed failed"

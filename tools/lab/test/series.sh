@@ -10,7 +10,7 @@ shopt -s nullglob
 REAL=${LAB_DIR%/tools/lab}
 # shellcheck disable=SC2034 # the files that follow use them
 SRC=$SCRATCH/src LAB=$SCRATCH/lab BUILD=$SCRATCH/build TREE=$SCRATCH/tree
-for lib in clock in-tree series; do
+for lib in clock in-tree series kvm; do
 	# shellcheck source=/dev/null
 	. "$LAB_DIR/lib/$lib.sh"
 done
@@ -78,9 +78,9 @@ check "a warning of the compiler is an error" compiler_warning
 figures() {
 	echo '{ "paths": { "ring-8": { "doorbell": 1231.3, "twin": 1182.6 } } }' >"$SRC/tools/bench/instructions.json"
 	echo 'A ring takes @ring-8@, and @ring-8-twin@ in C.' >"$SRC/tools/in-tree/cover-letter.txt"
-	[[ $(cover_letter) == 'A ring takes 1,231, and 1,183 in C.' ]] || { cover_letter && return 1; }
+	[[ $(cover_letter cover-letter.txt) == 'A ring takes 1,231, and 1,183 in C.' ]] || { cover_letter cover-letter.txt && return 1; }
 	echo '@rung@' >"$SRC/tools/in-tree/cover-letter.txt"
-	says rung cover_letter
+	says rung cover_letter cover-letter.txt
 }
 check "the cover letter has the recorded figures" figures
 
@@ -311,9 +311,60 @@ patches() {
 }
 check "the patches are numbered, signed, and have messages" patches
 
-letter() {
+# A source with one file, and a patch of it. checkpatch prints FINDINGS.
+kvm_series() (
+	local file dir=$SCRATCH/kvm
+	remove() { rm -rf "$@"; }
+	in_tree_base() { echo 7.3.4; }
+	kernel_source() { echo "$dir/source"; }
+	in_tree() {
+		shift
+		case $1 in
+		git)	"${@//\/build\//$BUILD/}" ;;
+		*)
+			cat >/dev/null
+			case $* in
+			*checkpatch*)	[[ -z $FINDINGS ]] || echo "$FINDINGS" ;;
+			*get_maintainer*)	echo "K <k@kvm.invalid>" ;;
+			esac
+			;;
+		esac
+	}
+	export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null
+	IN_TREE_PATCHES=$dir KSRC=/kernel/source FINDINGS=
+	mkdir -p "$dir/source/virt/kvm" && echo old >"$dir/source/virt/kvm/eventfd.c"
+	printf 'KVM: a subject\n\nThe text.\n' >"$SRC/tools/in-tree/kvm-cover-letter.txt"
+	echo '{ "paths": {} }' >"$SRC/tools/bench/instructions.json"
+	echo '# none' >"$SRC/tools/in-tree/kvm-exceptions"
+	says 'no patches of kvm' series_kvm || return
+	printf '%s\n' 'From: A <a@b.invalid>' 'Date: Fri, 27 Nov 2026 02:29:16 +0000' 'Subject: [PATCH] KVM: A change' '' Why. '' \
+		'Signed-off-by: A <a@b.invalid>' --- ' virt/kvm/eventfd.c | 2 +-' '' 'diff --git a/virt/kvm/eventfd.c b/virt/kvm/eventfd.c' \
+		'--- a/virt/kvm/eventfd.c' '+++ b/virt/kvm/eventfd.c' '@@ -1 +1 @@' -old +new >"$dir/0100-KVM-a.patch"
+	# It does not apply after the other series.
+	printf '+++ b/fs/eventfd.c\n' >"$dir/0001-eventfd.patch"
+	series_kvm || return
+	for file in "$SRC"/out/patches-kvm/000[01]*; do
+		[[ $(sed -n 2p "$file") == 'Cc: K <k@kvm.invalid>' ]] || { echo "no Cc in $file" && return 1; }
+	done
+	grep -qx 'Subject: \[PATCH 0/1\] KVM: a subject' "$SRC/out/patches-kvm/0000-cover-letter.patch" &&
+		grep -qx 'The text.' "$SRC/out/patches-kvm/0000-cover-letter.patch" &&
+		grep -qx '+new' "$SRC/out/patches-kvm/0001-KVM-A-change.patch" || return
+	FINDINGS='-:8: WARNING:LONG_LINE: line length of 104 exceeds 100 columns'
+	says LONG_LINE series_kvm || return
+	FINDINGS=
+	sed -i 's/^-old/-other/' "$dir/0100-KVM-a.patch"
+	says 'does not apply' series_kvm || return
+	sed -i '/^Signed-off-by/d' "$dir/0100-KVM-a.patch"
+	says 'no Signed-off-by' series_kvm
+)
+check "the changes to KVM are checked, and written as a series" kvm_series
+
+letters() {
+	local letter
 	SRC=$REAL
-	cover_letter >"$SCRATCH/letter" && ! grep -n @ "$SCRATCH/letter" && ! grep -nE '.{76}' "$SCRATCH/letter"
+	for letter in {,kvm-}cover-letter.txt; do
+		cover_letter "$letter" >"$SCRATCH/letter" && ! grep -n @ "$SCRATCH/letter" && ! grep -nE '.{76}' "$SCRATCH/letter" || return
+	done
 }
-check "the cover letter is complete" letter
+check "the cover letters are complete" letters
 plan
