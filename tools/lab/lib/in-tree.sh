@@ -14,13 +14,15 @@ IN_TREE=$BUILD/in-tree
 IN_TREE_PATCHES=$SRC/tools/in-tree/patches
 
 # patches_of SERIES: prints the patches of one series, in order: eventfd or kvm. Each series is
-# posted, checked and built on its own; the in-tree kernel has both.
+# posted, checked and built on its own; the in-tree kernel has both. irq_work is the part of the
+# series of eventfds that is posted before it, on its own.
 patches_of() {
 	local patch
 	for patch in "$IN_TREE_PATCHES"/*.patch; do
 		case $1:${patch##*/} in
 		kvm:*-KVM-*)	echo "$patch" ;;
-		kvm:* | eventfd:*-KVM-*)	;;
+		irq_work:*-gpio-* | irq_work:*-dma-buf-* | irq_work:*-irq_work-*)	echo "$patch" ;;
+		kvm:* | irq_work:* | eventfd:*-KVM-*)	;;
 		eventfd:*)	echo "$patch" ;;
 		esac
 	done

@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
 # make series: checks the changes to eventfds in tools/in-tree/patches, one after the other,
-# and writes them to out/patches as git format-patch does. The changes to KVM are another series,
-# which is written to out/patches-kvm. "make kvm-selftest" builds it: see kvm.sh.
+# and writes them to out/patches as git format-patch does. The fix of irq_work, which is posted
+# first, is written to out/patches-irq_work, too. The changes to KVM are another series, which is
+# written to out/patches-kvm. "make kvm-selftest" builds it: see kvm.sh.
 #
 #	build/*/series/source	the copy of the kernel's source that has the patches so far
 #	build/*/series/kdir	its build directory, whose objects are kept for the next run
 #	build/*/series/rust	the same of a kernel with Rust, which is booted after the last patch
 #	build/*/series/git	a repository of the files that the patches change
-#	build/*/series/*-git	the same of KVM
+#	build/*/series/*-git	the same of irq_work, and of KVM
 
 SERIES=$BUILD/series
 # The objects that a patch can break. The in-tree kernel builds the rest.
-SERIES_OBJECTS=(kernel/sched/build_utility.o kernel/irq_work.o fs/eventfd.o fs/aio.o io_uring/eventfd.o)
+SERIES_OBJECTS=(kernel/sched/build_utility.o kernel/irq_work.o fs/eventfd.o fs/aio.o io_uring/eventfd.o
+	drivers/dma-buf/dma-fence-chain.o drivers/gpio/gpio-virtuser.o)
 
 # The suites of KUnit that the patches add, and the doctests of the kernel crate, with these.
 SERIES_SUITES=(eventfd irq_work rust_kernel_irq_work rust_kernel_wait_queue rust_kernel_eventfd rust_doctests_kernel)
@@ -429,10 +431,12 @@ run_series() {
 		series_step series-driver "the driver" series_driver
 		unlock_file "$BUILD/lock"
 		series_step series-write "written to out/patches" series_write patches cover-letter.txt 'RFC PATCH'
+		series_step series-irq_work "the fix of irq_work, written to out/patches-irq_work" series_apart irq_work
 		series_step series-kvm "the changes to KVM, written to out/patches-kvm" series_kvm
 	fi
 	if ((!failed)); then
 		series_log
+		SERIES_GIT=irq_work-git series_log
 		SERIES_GIT=kvm-git series_log
 		echo
 	fi

@@ -276,7 +276,8 @@ check "each selftest that a patch changes is built" selftests_built
 series_are_disjoint() (
 	IN_TREE_PATCHES=$REAL/tools/in-tree/patches
 	diff <({ patches_of eventfd; patches_of kvm; } | sort) <(printf '%s\n' "$IN_TREE_PATCHES"/*.patch | sort) || return
-	[[ -n $(patches_of kvm) ]] || return
+	[[ -n $(patches_of kvm) && $(patches_of irq_work | wc -l) == 4 ]] || return
+	[[ -z $(comm -13 <(patches_of eventfd) <(patches_of irq_work)) ]] || return
 	! patches_of eventfd | xargs grep -lE '^\+\+\+ b/(arch|virt)/' && ! patches_of kvm | xargs grep -l '^+++ b/fs/'
 )
 check "the changes to KVM are not in the series of eventfds" series_are_disjoint
@@ -304,8 +305,8 @@ patches() {
 			'Signed-off-by: The doorbell authors <maintainers@doorbell.invalid>'; do
 			grep -qxF "$line" "$patch" || { echo "${patch##*/} lacks $line" && return 1; }
 		done
-		# The body of the message is at most 75 columns wide.
-		sed '1,/^$/d; /^---$/q' "$patch" | grep -nE '.{76}' && echo "${patch##*/}" && return 1
+		# The body of the message is at most 75 columns wide. A tag takes one line.
+		sed '1,/^$/d; /^Fixes: /d; /^---$/q' "$patch" | grep -nE '.{76}' && echo "${patch##*/}" && return 1
 	done
 	((n > 0))
 }
@@ -362,7 +363,7 @@ check "the changes to KVM are checked, and written as a series" kvm_series
 letters() {
 	local letter
 	SRC=$REAL
-	for letter in {,kvm-}cover-letter.txt; do
+	for letter in {,irq_work-,kvm-}cover-letter.txt; do
 		cover_letter "$letter" >"$SCRATCH/letter" && ! grep -n @ "$SCRATCH/letter" && ! grep -nE '.{76}' "$SCRATCH/letter" || return
 	done
 }
