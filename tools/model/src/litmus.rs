@@ -7,7 +7,7 @@
 //! forbidden outcome must not occur. Each order that the test needs has a mistake: the same program with that
 //! order weakened or missing, in which the forbidden outcome must occur.
 //!
-//! Debian has no herd7, so these are Rust functions for loom and no .litmus files. The operations of the kernel are
+//! Debian 13 has no herd7, so these are Rust functions for loom and no .litmus files. The operations of the kernel are
 //! mapped to C11 as in [`weak_memory`](crate::weak_memory), each with at most the order that the kernel's memory
 //! model (LKMM) gives it, and in addition:
 //!
