@@ -48,12 +48,13 @@ fn explained(text: &str) -> anyhow::Result<Vec<Explained>> {
         .map(|line| {
             let mut words = line.splitn(3, char::is_whitespace);
             let (file, name, reason) = (words.next(), words.next(), words.next());
+            let reason = reason.map(str::trim).filter(|reason| !reason.is_empty());
             let (Some(file), Some(name), Some(reason)) = (file, name, reason) else {
                 bail!("'{line}' is not FILE FUNCTION REASON");
             };
             Ok(Explained {
                 function: (file.into(), name.into()),
-                reason: reason.trim().into(),
+                reason: reason.into(),
             })
         })
         .collect()
@@ -137,6 +138,16 @@ fn resolve(module: &Path, all: &[Block]) -> anyhow::Result<Vec<Option<Function>>
     Ok(found)
 }
 
+/// Returns the line for a function that was not reached, with the list's reason.
+fn not_reached(function: &Function, blocks: usize, list: &[Explained]) -> String {
+    let reason = list
+        .iter()
+        .find(|explained| explained.function == *function)
+        .map_or("no reason known", |explained| &explained.reason);
+    let (file, name) = function;
+    format!("  {file} {name} ({blocks} blocks) {reason}")
+}
+
 /// Prints the coverage. Returns false if a function was reached that the list says is not.
 pub fn coverage(module: &Path, reached: &Path, list: &Path) -> anyhow::Result<bool> {
     let all = blocks(module)?;
@@ -179,14 +190,7 @@ pub fn coverage(module: &Path, reached: &Path, list: &Path) -> anyhow::Result<bo
     println!("\nfunctions that were not reached:");
     for (function, count) in &functions {
         if count.reached == 0 {
-            let reason = list
-                .iter()
-                .find(|explained| explained.function == *function);
-            let reason = reason.map_or("", |explained| &explained.reason);
-            println!(
-                "  {} {} ({} blocks) {reason}",
-                function.0, function.1, count.blocks
-            );
+            println!("{}", not_reached(function, count.blocks, &list));
         }
     }
     let contradicted: Vec<_> = list
@@ -220,6 +224,16 @@ mod tests {
             0x0000000000000020\nmemcpy\n/kernel/source/lib/string.c:1\n";
         let ring = Some(("rust/line/ring.rs".to_owned(), "ring".to_owned()));
         assert_eq!(functions(output, 2), [ring, None]);
+    }
+
+    #[test]
+    fn a_function_that_was_not_reached_has_a_reason_or_says_that_it_has_none() {
+        let list = explained("# comment\nrust/a.rs one It is dead.\n").unwrap();
+        let line = |name: &str| not_reached(&("rust/a.rs".into(), name.into()), 3, &list);
+        assert_eq!(line("one"), "  rust/a.rs one (3 blocks) It is dead.");
+        assert_eq!(line("two"), "  rust/a.rs two (3 blocks) no reason known");
+        assert!(explained("rust/a.rs one").is_err());
+        assert!(explained("rust/a.rs one ").is_err());
     }
 
     #[test]
