@@ -5,9 +5,11 @@
  * that waits for a message (DOORBELL_WAIT, DOORBELL_RING_WAIT, DOORBELL_EVENTFD_READ) ends with
  * EINTR, and loses no message. SIGKILL ends each of them, and leaves nothing behind.
  */
+#include "bus.h"
 #include "wait_line.h"
 
 #define NR_LINES	2
+#define ADDRESS		0x1000
 
 FIXTURE(signals) {
 	int kmsg;
@@ -118,6 +120,15 @@ TEST_F(signals, deassign_is_not_interrupted)
 		ret;
 	}));
 	EXPECT_EQ(0, efd_count(efd));
+	NEVER_INTERRUPTED(2, ({
+		int ret = doorbell_assign_trigger(self->db, efd, 0);
+
+		ret = ret ? ret : doorbell_deassign_all_triggers(self->db, 0);
+		efd_drain(efd);
+		EXPECT_EQ(0, doorbell_assign_trigger(self->db, self->out, 0));
+		ret;
+	}));
+	EXPECT_EQ(0, efd_count(efd));
 	NEVER_INTERRUPTED(0, ({
 		int ret = doorbell_assign_irqfd(self->db, efd, 1);
 
@@ -133,6 +144,68 @@ TEST_F(signals, deassign_is_not_interrupted)
 
 		ret ? ret : doorbell_deassign_waiters(self->db, 1);
 	}));
+}
+
+static void hit_bus(struct hammer *hammer)
+{
+	doorbell_bus_write(hammer->fd, MMIO, ADDRESS, 4, 1);
+}
+
+/* It waits for the writers of the bus. */
+TEST_F(signals, deassign_of_a_region_is_not_interrupted)
+{
+	const int efd = new_eventfd(_metadata, 0, 0);
+	const struct doorbell_region region = to_eventfd(ADDRESS, 4, efd);
+	struct hammer writer = { .hit = hit_bus, .fd = self->db };
+
+	ASSERT_TRUE(hammer_pause(&self->hammer));
+	hammer_start(_metadata, &writer);
+	NEVER_INTERRUPTED(0, ({
+		int ret = change_region(self->db, region);
+
+		EXPECT_TRUE(hammer_passes(&writer, 1));
+		ret = ret ? ret : change_region(self->db, without(region));
+		EXPECT_LT(0, efd_drain(efd));
+		ret;
+	}));
+	EXPECT_TRUE(hammer_passes(&writer, 1));
+	EXPECT_EQ(0, efd_count(efd));
+	hammer_stop(&writer);
+}
+
+static void hit_ack(struct hammer *hammer)
+{
+	doorbell_ring(hammer->fd, hammer->line);
+	doorbell_ack(hammer->fd, hammer->line);
+}
+
+/* It waits for the acks that signal the resamplefd. */
+TEST_F(signals, deassign_of_a_resamplefd_is_not_interrupted)
+{
+	const int efd = new_eventfd(_metadata, 0, 0), resamplefd = new_eventfd(_metadata, 0, 0);
+	struct hammer acker = { .hit = hit_ack, .fd = self->db, .line = 1 };
+
+	ASSERT_TRUE(hammer_pause(&self->hammer));
+	ASSERT_EQ(0, doorbell_set_type(self->db, 1, DOORBELL_TYPE_LEVEL));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, new_eventfd(_metadata, 0, 0), 1));
+	hammer_start(_metadata, &acker);
+	NEVER_INTERRUPTED(0, ({
+		int ret = doorbell_assign_resampled(self->db, efd, 1, resamplefd);
+
+		EXPECT_TRUE(hammer_passes(&acker, 1));
+		ret = ret ? ret : doorbell_deassign_irqfd(self->db, efd, 1);
+		EXPECT_LT(0, efd_drain(resamplefd));
+		ret;
+	}));
+	EXPECT_TRUE(hammer_passes(&acker, 1));
+	EXPECT_EQ(0, efd_count(resamplefd));
+	/* An ackfd has no readers to wait for, but the same locks. */
+	NEVER_INTERRUPTED(0, ({
+		int ret = doorbell_assign_ackfd(self->db, efd, 1);
+
+		ret ? ret : doorbell_deassign_irqfd(self->db, efd, 1);
+	}));
+	hammer_stop(&acker);
 }
 
 TEST_F(signals, save_is_not_interrupted)
@@ -361,6 +434,7 @@ static void loop_for_ever(int db, int in, int started)
 	struct doorbell_saved_line saved;
 	pthread_t thread;
 	int efd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	const struct doorbell_region region = to_eventfd(ADDRESS, 4, efd);
 
 	if (pthread_create(&thread, NULL, ring_for_ever, &db))
 		_exit(3);
@@ -369,6 +443,10 @@ static void loop_for_ever(int db, int in, int started)
 		doorbell_unmask(db, 0);
 		doorbell_assign_trigger(db, efd, 0);
 		doorbell_deassign_trigger(db, efd, 0);
+		doorbell_assign_trigger(db, efd, 0);
+		doorbell_deassign_all_triggers(db, 0);
+		change_region(db, region);
+		change_region(db, without(region));
 		doorbell_save_lines(db, 0, 1, &saved);
 		efd_write(in, 1);
 		efd_write(started, 1);
