@@ -109,9 +109,9 @@ help:
 	@echo '  make dist         - write the tarball of a release to out/, from the last'
 	@echo '                      commit'
 	@echo
-	@echo 'FLAVOUR=rt, debug, cfi or 7.2: use PREEMPT_RT, the debug kernel, one that checks'
-	@echo 'indirect calls and the time with interrupts off, or Linux 7.2. All targets of'
-	@echo 'the lab accept it. KERNEL=in-tree, in-tree-y or in-tree-lto: use a kernel with'
+	@echo 'FLAVOUR=rt, debug, cfi, kcsan or 7.2: use PREEMPT_RT, the debug kernel, one that'
+	@echo 'checks indirect calls and the time with interrupts off, one that finds data'
+	@echo 'races, or Linux 7.2. All targets of the lab accept it. KERNEL=in-tree, in-tree-y or in-tree-lto: use a kernel with'
 	@echo 'the driver in its tree, as a module, built in, or with LTO. ARCH=arm64: build'
 	@echo 'for arm64 and boot an emulated arm64 guest: lab, test, rtt, shell, ...; with'
 	@echo 'FLAVOUR=16k: Debian'"'"'s arm64 kernel with pages of 16 KB. ARGS="..." is passed'

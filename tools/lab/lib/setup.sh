@@ -58,7 +58,7 @@ named_kernel() {
 	*:)	;;
 	7.2:*)	v=${v%-amd64}-amd64 ;;
 	rt:*)	v=${v%-amd64} v=${v%-rt}-rt-amd64 ;;
-	debug:* | cfi:* | in-tree*:*) v=${v%%[+-]*}-$FLAVOUR ;;
+	debug:* | cfi:* | kcsan:* | in-tree*:*) v=${v%%[+-]*}-$FLAVOUR ;;
 	arm64:* | 16k:*)
 		v=${v%-16k} v=${v%-amd64} v=${v%-arm64}-arm64
 		[[ $FLAVOUR != 16k ]] || v+=-16k
@@ -298,8 +298,8 @@ host_files() {
 	mv -f "$1/etc/resolv.conf.$$" "$1/etc/resolv.conf"
 }
 
-# Chooses the kernel. The flavours rt, debug and cfi have the version of the default one, if the
-# archive still has it.
+# Chooses the kernel. The flavours rt, debug, cfi and kcsan have the version of the default one, if
+# the archive still has it.
 stage_resolve() {
 	local tree v found
 	tree=$(working_tree)

@@ -404,6 +404,13 @@ latencies() {
 	done
 }
 
+# watchpoints: prints what KCSAN of each guest has watched
+watchpoints() {
+	sed -nE 's/^# (KCSAN: )/\1/p' "$RUN"/ktap/kcsan.* | while read -r line; do
+		say "$line"
+	done
+}
+
 # slowest: prints the slowest tests of the guests
 slowest() {
 	local file
@@ -454,6 +461,7 @@ run_tests() {
 		slowest
 	fi
 	[[ $FLAVOUR != cfi ]] || latencies
+	[[ $FLAVOUR != kcsan ]] || watchpoints
 	for line in "${FAILURES[@]}"; do
 		say "FAILED $line"
 	done

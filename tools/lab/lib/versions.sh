@@ -8,17 +8,19 @@ KNOWN_VERSIONS=$LAB_DIR/known-versions
 # is_from_source: succeeds if the lab builds this kernel itself, from small.config and
 # FLAVOUR.config. The version of such a kernel ends in the name of the flavour.
 is_from_source() {
-	[[ $FLAVOUR == debug || $FLAVOUR == cfi ]]
+	[[ $FLAVOUR == @(debug|cfi|kcsan) ]]
 }
 
 # is_known kernel|QEMU VERSION: succeeds if tools/lab/known-versions has it. A kernel there
-# stands for its flavours: "7.3.4+deb13" for 7.3.4+deb13-rt-amd64, 7.3.4-debug and 7.3.4-cfi.
+# stands for its flavours: "7.3.4+deb13" for 7.3.4+deb13-rt-amd64, 7.3.4-debug, 7.3.4-cfi and
+# 7.3.4-kcsan.
 is_known() {
 	local kind known
 	while read -r kind known; do
 		case $kind:$2 in
 		QEMU:"$known")				;;
-		kernel:"$known"-* | kernel:"${known%%+*}"-debug | kernel:"${known%%+*}"-cfi) ;;
+		kernel:"$known"-* | kernel:"${known%%+*}"-debug | kernel:"${known%%+*}"-cfi | \
+		kernel:"${known%%+*}"-kcsan) ;;
 		*)	continue ;;
 		esac
 		[[ $kind != "$1" ]] || return 0
@@ -73,8 +75,8 @@ kernel_series() {
 }
 
 # choose_kernel DEFAULT: reads the lines of "apt-cache search" for linux-headers-*, and prints
-# the version for this flavour. The flavours rt, debug, cfi, arm64 and 16k have the version DEFAULT,
-# that of the default flavour, if the archive still has it.
+# the version for this flavour. The flavours rt, debug, cfi, kcsan, arm64 and 16k have the version
+# DEFAULT, that of the default flavour, if the archive still has it.
 choose_kernel() {
 	local found v same=none suffix=$ARCH series
 	[[ $FLAVOUR != rt ]] || suffix=rt-amd64
@@ -82,7 +84,7 @@ choose_kernel() {
 	series=$(kernel_series)
 	found=$(sed -nE "s/^linux-headers-(${series//./\\.}[0-9.]+\+deb13-$suffix) .*/\1/p" | sort -V)
 	case $FLAVOUR in
-	rt | debug | cfi | arm64 | 16k) same=${1%-amd64}-$suffix ;;
+	rt | debug | cfi | kcsan | arm64 | 16k) same=${1%-amd64}-$suffix ;;
 	esac
 	v=$(grep -xF -e "$same" <<<"$found" || choose_release <<<"$found")
 	! is_from_source || [[ -z $v ]] || v=${v%%+*}-$FLAVOUR

@@ -113,7 +113,7 @@ report $? "the lab's build of doorbell is as it was"
 # A module is built by the compiler of its kernel.
 # As LLVM of lib/setup.sh.
 compiler=
-[[ ${LAB_FLAVOUR-} != @(debug|cfi|in-tree-lto) ]] || compiler=LLVM=-19
+[[ ${LAB_FLAVOUR-} != @(debug|cfi|kcsan|in-tree-lto) ]] || compiler=LLVM=-19
 # shellcheck disable=SC2016 # The tree's.
 "$SRC/tools/lab/lab" enter sh -c 'mkdir /tmp/doorbell && cp -r /doorbell/samples/template /tmp/native &&
 	ln -s /doorbell/include /doorbell/tools /build/module/Module.symvers /tmp/doorbell/ &&

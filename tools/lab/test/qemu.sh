@@ -194,7 +194,7 @@ needed() {
 	! needs_qemu || return
 	SELECTED=("$QEMU_TEST")
 	needs_qemu || return
-	for flavour in debug cfi; do
+	for flavour in debug cfi kcsan; do
 		! FLAVOUR=$flavour needs_qemu || return 1
 	done
 	[[ -e $LAB_DIR/guest/tests/${QEMU_TEST#cli_} ]]

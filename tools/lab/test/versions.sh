@@ -101,6 +101,7 @@ follow() {
 		ARCHIVE="7.2.12 7.3.4 7.3.6" chooses rt 7.3.4+deb13-rt-amd64 &&
 		ARCHIVE="7.2.12 7.3.4 7.3.6" chooses debug 7.3.4-debug &&
 		ARCHIVE="7.2.12 7.3.4 7.3.6" chooses cfi 7.3.4-cfi &&
+		ARCHIVE="7.2.12 7.3.4 7.3.6" chooses kcsan 7.3.4-kcsan &&
 		ARCH=arm64 ARCHIVE="7.2.12 7.3.4 7.3.5" chooses arm64 7.3.5+deb13-arm64 note &&
 		ARCH=arm64 ARCHIVE="7.2.12 7.3.4 7.3.5" chooses 16k 7.3.5+deb13-arm64-16k note &&
 		ARCH=arm64 ARCHIVE="7.2.12 7.3.4 7.3.6" chooses 16k 7.3.4+deb13-arm64-16k

@@ -12,6 +12,7 @@
 #include <linux/mutex.h>
 #include <linux/sched/vhost_task.h>
 #include <linux/slab.h>
+#include <linux/smp.h>
 #include <linux/uaccess.h>
 
 #include "test.h"
@@ -243,6 +244,28 @@ static struct miscdevice test_device = {
 };
 
 module_misc_device(test_device);
+
+static unsigned long raced;
+
+static void race_here(void *unused)
+{
+	int i;
+
+	for (i = 0; i < 1000000; i++) {
+		raced++;
+		barrier();
+	}
+}
+
+static int set_race(const char *value, const struct kernel_param *param)
+{
+	on_each_cpu(race_here, NULL, true);
+	return 0;
+}
+
+static const struct kernel_param_ops race_ops = { .set = set_race };
+module_param_cb(race, &race_ops, NULL, 0);
+MODULE_PARM_DESC(race, "Let the CPUs race for a variable: with CONFIG_KCSAN, a report");
 
 MODULE_DESCRIPTION("Calls doorbell's in-kernel API for the selftests");
 MODULE_LICENSE("GPL");
