@@ -64,8 +64,9 @@ outer() {
 	exit $rc
 }
 
-# lock_lab shared|exclusive: a set-up and the removal of the lab take the lock
-# exclusively, all other commands share it.
+# lock_lab shared|exclusive [CONDITION]: a set-up and the removal of the lab take the lock
+# exclusively, all other commands share it. Returns 1 without the lock if CONDITION, a command,
+# succeeds during the wait: runs that share the lock may follow each other for hours.
 lock_lab() {
 	local how=-s
 	[[ $1 == exclusive ]] && how=-x
@@ -74,7 +75,10 @@ lock_lab() {
 		[[ -n ${LOCK_FD:-} ]] || exec {LOCK_FD}>>"$LAB/lock"
 		if ! flock "$how" -n "$LOCK_FD"; then
 			say "waiting for another run that uses $LAB"
-			flock "$how" "$LOCK_FD" || die "cannot lock $LAB/lock"
+			until flock "$how" -w 2 -E 99 "$LOCK_FD"; do
+				(($? == 99)) || die "cannot lock $LAB/lock"
+				! "${2:-false}" || return 1
+			done
 		fi
 		# Another run may have removed the lab during the wait.
 		[[ $LAB/lock -ef /proc/self/fd/$LOCK_FD ]] && return

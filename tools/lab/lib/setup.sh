@@ -108,8 +108,12 @@ have_clang() {
 	[[ -z $NEEDS_CLANG || $(cat "$TREE/.doorbell-clang" 2>/dev/null) == $(clang_recipe) ]]
 }
 
+have_base() {
+	have_tree && have_clang && have_foreign
+}
+
 have_all() {
-	have_tree && have_clang && have_foreign && have_kernel
+	have_base && have_kernel
 }
 
 # Removes directories, after a check that nothing is mounted there. A tree in use has
@@ -140,14 +144,15 @@ setup() {
 # Sets up the tree and the kernel. No other run uses the tree while it changes. A new
 # kernel does not disturb the others; one run at a time builds one.
 setup_base() {
-	if ! have_tree || ! have_clang || ! have_foreign; then
-		lock_lab exclusive
-		have_tree || need_space 5000 "the lab"
-		say "setting up the lab in $LAB; this is done once and takes some minutes"
-		have_tree || setup_debootstrap
-		setup_tree
-		setup_clang
-		setup_foreign
+	if ! have_base; then
+		if lock_lab exclusive have_base; then
+			have_tree || need_space 5000 "the lab"
+			say "setting up the lab in $LAB; this is done once and takes some minutes"
+			have_tree || setup_debootstrap
+			setup_tree
+			setup_clang
+			setup_foreign
+		fi
 		lock_lab shared
 	fi
 	have_kernel && return

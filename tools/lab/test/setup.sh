@@ -56,11 +56,42 @@ success_is_short() {
 	grep -qxE 'lab: some stage: done in [0-9]+ s' "$SCRATCH/report" && [[ $(wc -l <"$SCRATCH/report") == 1 ]]
 }
 
+# Two runs wait to set up the same part, while others use the lab. The second one of them goes on when
+# the part is there.
+part_comes() {
+	mkdir -p "$LAB" "$LOGS"
+	(
+		exec 8>>"$LAB/lock"
+		flock -s 8 && touch "$SCRATCH/used" && sleep 1000
+	) &
+	local user=$! ret
+	until [[ -e $SCRATCH/used ]]; do
+		sleep 0.1
+	done
+	there() { [[ -e $SCRATCH/part ]]; }
+	(
+		LOCK_FD=
+		lock_lab exclusive there
+		echo $? >"$SCRATCH/status"
+	) 2>"$SCRATCH/report" &
+	local waiter=$!
+	until grep -q "waiting for another run" "$SCRATCH/report"; do
+		sleep 0.1
+	done
+	touch "$SCRATCH/part"
+	wait $waiter
+	ret=$(cat "$SCRATCH/status")
+	pkill -P $user
+	wait $user
+	[[ $ret == 1 ]]
+}
+
 FULL="the disk is full: .*DOORBELL_LAB"
 NETWORK="the network failed: .*http_proxy.*continues where it stopped"
 KEY="apt-get install debian-archive-keyring"
 AGAIN="run the same command again; finished stages are kept"
 
+check "a set-up goes on when another run has made the part, without a lock" part_comes
 check "the report of a stage that fails has the end of its log" log_is_shown
 check "one that succeeds has a line" success_is_short
 check "a write to a full disk" advice "$FULL" base "tar: ./usr/bin/x: Cannot write: No space left on device"
