@@ -514,11 +514,16 @@ u32 doorbell_wake_depth(u32 hops)
 	return hops;
 }
 
-/* Charges the time since @since. */
+/* Charges the time since @since. What is not charged is not time to rest, either. */
 static void doorbell_charge_time(struct doorbell_cpu *cpu, u64 now)
 {
-	if (cpu->since)
-		cpu->spent += min_t(u64, now - cpu->since, DOORBELL_BUDGET_CHARGE);
+	u64 charge;
+
+	if (!cpu->since)
+		return;
+	charge = min_t(u64, now - cpu->since, DOORBELL_BUDGET_CHARGE);
+	cpu->spent += charge;
+	cpu->began += now - cpu->since - charge;
 	cpu->since = 0;
 }
 
