@@ -111,12 +111,12 @@ help:
 	@echo
 	@echo 'FLAVOUR=rt, debug, cfi, kcsan or 7.2: use PREEMPT_RT, the debug kernel, one that'
 	@echo 'checks indirect calls and the time with interrupts off, one that finds data'
-	@echo 'races, or Linux 7.2. All targets of the lab accept it. KERNEL=in-tree, in-tree-y or in-tree-lto: use a kernel with'
-	@echo 'the driver in its tree, as a module, built in, or with LTO. ARCH=arm64: build'
-	@echo 'for arm64 and boot an emulated arm64 guest: lab, test, rtt, shell, ...; with'
-	@echo 'FLAVOUR=16k: Debian'"'"'s arm64 kernel with pages of 16 KB. ARGS="..." is passed'
-	@echo 'to the command: make rtt ARGS="--json". Variables of the lab, such as'
-	@echo 'DOORBELL_LAB and DOORBELL_KERNEL: see Documentation/lab.rst.'
+	@echo 'races, or Linux 7.2. All targets of the lab accept it. KERNEL=in-tree, in-tree-y'
+	@echo 'or in-tree-lto: use a kernel with the driver in its tree, as a module, built in,'
+	@echo 'or with LTO. ARCH=arm64: build for arm64 and boot an emulated arm64 guest: lab,'
+	@echo 'test, rtt, shell, ...; with FLAVOUR=16k: Debian'"'"'s arm64 kernel with pages of 16'
+	@echo 'KB. ARGS="..." is passed to the command: make rtt ARGS="--json". Variables of'
+	@echo 'the lab, such as DOORBELL_LAB and DOORBELL_KERNEL: see Documentation/lab.rst.'
 
 rtt report:
 	@$(LAB) $@ $(ARGS)
