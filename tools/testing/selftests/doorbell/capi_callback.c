@@ -430,7 +430,9 @@ TEST_HARNESS_MAIN
  * to wait for ten times as long as the delivery took.
  */
 #define LOST_US		100000
-#define NR_AFTER	200
+#define NR_AFTER	100
+/* Eight that the budget allows in any case, and some more. */
+#define NR_BY_INTERRUPTS	20
 
 TEST_F(callback, lost_time_is_not_charged)
 {
@@ -461,5 +463,5 @@ TEST_F(callback, lost_time_is_not_charged)
 	query = settled(_metadata, c->db, 0);
 	ksft_print_msg("%llu of %llu deliveries were deferred\n",
 		       (unsigned long long)query.deferred, (unsigned long long)query.deliveries);
-	EXPECT_LT(query.deferred, NR_AFTER / 2);
+	EXPECT_LE(NR_BY_INTERRUPTS, query.deliveries - query.deferred);
 }
