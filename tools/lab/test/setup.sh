@@ -59,31 +59,25 @@ success_is_short() {
 # Two runs wait to set up the same part, while others use the lab. The second one of them goes on when
 # the part is there.
 part_comes() {
+	local others waiter
 	mkdir -p "$LAB" "$LOGS"
-	(
-		exec 8>>"$LAB/lock"
-		flock -s 8 && touch "$SCRATCH/used" && sleep 1000
-	) &
-	local user=$! ret
-	until [[ -e $SCRATCH/used ]]; do
-		sleep 0.1
-	done
+	exec {others}>>"$LAB/lock"
+	flock -s "$others"
 	there() { [[ -e $SCRATCH/part ]]; }
 	(
+		exec {others}>&-
 		LOCK_FD=
 		lock_lab exclusive there
 		echo $? >"$SCRATCH/status"
 	) 2>"$SCRATCH/report" &
-	local waiter=$!
+	waiter=$!
 	until grep -q "waiting for another run" "$SCRATCH/report"; do
 		sleep 0.1
 	done
 	touch "$SCRATCH/part"
 	wait $waiter
-	ret=$(cat "$SCRATCH/status")
-	pkill -P $user
-	wait $user
-	[[ $ret == 1 ]]
+	exec {others}>&-
+	[[ $(cat "$SCRATCH/status") == 1 ]]
 }
 
 FULL="the disk is full: .*DOORBELL_LAB"
