@@ -422,8 +422,6 @@ TEST_F(callback, closed_eventfds_share_a_wait)
 	EXPECT_EQ(0, del_notifier(c, 0, 0));
 }
 
-TEST_HARNESS_MAIN
-
 /*
  * A delivery that takes long because its processor was taken away, as this callback does, is no
  * work of interrupts: after some milliseconds they deliver again. It would be a second if they had
@@ -465,3 +463,5 @@ TEST_F(callback, lost_time_is_not_charged)
 		       (unsigned long long)query.deferred, (unsigned long long)query.deliveries);
 	EXPECT_LE(NR_BY_INTERRUPTS, query.deliveries - query.deferred);
 }
+
+TEST_HARNESS_MAIN

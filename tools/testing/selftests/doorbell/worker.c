@@ -520,8 +520,6 @@ TEST_F(halted, is_not_waited_for)
 	ASSERT_TRUE(WAIT_FOR(refcnt() == self->refcnt));
 }
 
-TEST_HARNESS_MAIN
-
 /* A thread that is stopped again and again, after longer and longer times. */
 struct traced {
 	pid_t tid;
@@ -533,10 +531,11 @@ struct traced {
 /* Stops the thread, or lets it go on if it has stopped. Returns true if it has ended. */
 static bool stop_or_go_on(struct traced *thread)
 {
-	uint64_t until = clock_us(CLOCK_MONOTONIC) + rand() % (100 * (thread->stops + 1));
+	uint64_t until;
 	int status;
 
 	if (!thread->stopping) {
+		until = clock_us(CLOCK_MONOTONIC) + rand() % (100 * (thread->stops + 1));
 		while (clock_us(CLOCK_MONOTONIC) < until)
 			;
 		ptrace(PTRACE_INTERRUPT, thread->tid, NULL, NULL);
@@ -593,3 +592,5 @@ TEST_F(worker, ends_while_it_is_traced)
 	close(closing[1]);
 	EXPECT_EQ(0, wait_child(owner));
 }
+
+TEST_HARNESS_MAIN
