@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# Prints a kernel log. See without_known in lib/guest.sh. "known" is kcsan-known, beside this file.
+# Prints a kernel log. See without-known. "known" is kcsan-known, beside this file.
 BEGIN {
 	while ((getline line < known) > 0)
 		if (line !~ /^(#|$)/ && split(line, word) > 2)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# Prints a kernel log. See without_known in lib/guest.sh.
+# Prints a kernel log. See without-known.
 function flush(i) { for (i = 0; i < n; i++) print held[i]; n = 0 }
 / invoked oom-killer:/ { flush(); holds = 1 }
 { held[n++] = $0 }

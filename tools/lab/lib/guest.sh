@@ -216,23 +216,12 @@ BAD='WARNING:|BUG:|CFI failure|kernel BUG|cut here|Oops|Call Trace|general prote
 # tests set the last one, as does a module that is built below tools/testing.
 TAINT=$((1 << 12 | 1 << 13 | 1 << 18))
 
-# without_known FILE: prints a kernel log. What is none to grep for is changed:
-# - The call trace of the OOM killer, if it comes from a cgroup of the fuzzer, which limits the memory of children
-#   by one, or of the test memcg.
-# - A report of KCSAN without a function of the module, its tests or its samples in the stacks of the two accesses.
-#   Neither access is one that the module has made or has asked the kernel for.
-# - A report that tools/lab/guest/kcsan-known explains.
-without_known() {
-	awk -f "$LAB_DIR/guest/without-oom.awk" "$1" |
-		awk -v known="$LAB_DIR/guest/kcsan-known" -f "$LAB_DIR/guest/without-kcsan.awk"
-}
-
 # check_log DIRECTORY: checks the kernel log and the taint of a guest, and prints the
 # problems; fails if there are any
 check_log() {
 	local tainted log=$1/dmesg
 	[[ -s $log ]] || log=$1/console.log
-	if without_known "$log" | grep -nE -A 12 "$BAD"; then
+	if "$LAB_DIR/guest/without-known" "$log" | grep -nE -A 12 "$BAD"; then
 		say "the kernel complained (see above; the whole log is $log)"
 		return 1
 	fi

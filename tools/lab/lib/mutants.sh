@@ -231,9 +231,9 @@ verdict() {
 	log=$dir/dmesg
 	[[ -s $log ]] || log=$dir/console.log
 	! grep -qsE "$STALLS" "$log" || stalled=1
-	if [[ -z $stalled ]] && [[ -e $log ]] && without_known "$log" | grep -E "$BAD" >/dev/null; then
+	if [[ -z $stalled ]] && [[ -e $log ]] && "$LAB_DIR/guest/without-known" "$log" | grep -E "$BAD" >/dev/null; then
 		[[ $fresh ]] || { echo again && return; }
-		echo "killed by the kernel log: $(without_known "$log" | grep -oE "($BAD).*" | head -n 1 | tr -d '\r' | cut -c 1-80)"
+		echo "killed by the kernel log: $("$LAB_DIR/guest/without-known" "$log" | grep -oE "($BAD).*" | head -n 1 | tr -d '\r' | cut -c 1-80)"
 		return
 	fi
 	if [[ ! -e $dir/done ]]; then

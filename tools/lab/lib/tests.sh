@@ -291,7 +291,7 @@ in_flight() {
 complained() {
 	local log=$1/dmesg line name=module
 	[[ -s $log ]] || log=$1/console.log
-	without_known "$log" | grep -oE "lab: test [^ ]+|$BAD" | while read -r line; do
+	"$LAB_DIR/guest/without-known" "$log" | grep -oE "lab: test [^ ]+|$BAD" | while read -r line; do
 		case $line in
 		"lab: test "*)	name=${line##* } name=${name%@*} ;;
 		*)		echo "$name" ;;
