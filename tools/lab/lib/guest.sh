@@ -216,11 +216,20 @@ BAD='WARNING:|BUG:|CFI failure|kernel BUG|cut here|Oops|Call Trace|general prote
 # tests set the last one, as does a module that is built below tools/testing.
 TAINT=$((1 << 12 | 1 << 13 | 1 << 18))
 
+# kernel_log DIRECTORY: prints the name of the file with the kernel log of a guest
+kernel_log() {
+	if [[ -s $1/dmesg ]]; then
+		echo "$1/dmesg"
+	else
+		echo "$1/console.log"
+	fi
+}
+
 # check_log DIRECTORY: checks the kernel log and the taint of a guest, and prints the
 # problems; fails if there are any
 check_log() {
-	local tainted log=$1/dmesg
-	[[ -s $log ]] || log=$1/console.log
+	local tainted log
+	log=$(kernel_log "$1")
 	if "$LAB_DIR/guest/without-known" "$log" | grep -nE -A 12 "$BAD"; then
 		say "the kernel complained (see above; the whole log is $log)"
 		return 1

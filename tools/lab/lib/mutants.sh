@@ -228,8 +228,7 @@ verdict() {
 		[[ $fresh ]] && echo "killed by $(<"$dir/stuck"): it hangs in the kernel" || echo again
 		return
 	fi
-	log=$dir/dmesg
-	[[ -s $log ]] || log=$dir/console.log
+	log=$(kernel_log "$dir")
 	! grep -qsE "$STALLS" "$log" || stalled=1
 	if [[ -z $stalled ]] && [[ -e $log ]] && "$LAB_DIR/guest/without-known" "$log" | grep -E "$BAD" >/dev/null; then
 		[[ $fresh ]] || { echo again && return; }

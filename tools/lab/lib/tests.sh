@@ -289,9 +289,8 @@ in_flight() {
 
 # complained DIRECTORY: prints the names of the tests during which the kernel complained
 complained() {
-	local log=$1/dmesg line name=module
-	[[ -s $log ]] || log=$1/console.log
-	"$LAB_DIR/guest/without-known" "$log" | grep -oE "lab: test [^ ]+|$BAD" | while read -r line; do
+	local line name=module
+	"$LAB_DIR/guest/without-known" "$(kernel_log "$1")" | grep -oE "lab: test [^ ]+|$BAD" | while read -r line; do
 		case $line in
 		"lab: test "*)	name=${line##* } name=${name%@*} ;;
 		*)		echo "$name" ;;

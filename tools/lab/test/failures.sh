@@ -14,7 +14,7 @@ for lib in args versions tests; do
 	. "$LAB_DIR/lib/$lib.sh"
 done
 # The patterns of the kernel log, and its check. BAD is the test's own verdict.
-eval "$(sed -n "s/^BAD=/KERNEL_BAD=/p; s/^TAINT=/&/p; /^check_log() {/,/^}/p" \
+eval "$(sed -n "s/^BAD=/KERNEL_BAD=/p; s/^TAINT=/&/p; /^kernel_log() {/,/^}/p; /^check_log() {/,/^}/p" \
 	"$LAB_DIR/lib/guest.sh")"
 
 # begin: forgets the results of the last test

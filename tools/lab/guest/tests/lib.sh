@@ -57,6 +57,11 @@ result() {
 	WRONG=
 }
 
+# built_by_lab: succeeds if the lab has built the kernel, with checks that Debian's kernels lack
+built_by_lab() {
+	[[ $(uname -r) == *-@(debug|cfi|kcsan) ]]
+}
+
 # Debian's PREEMPT_RT kernel has no KVM. A VM under KVM has it only if it can nest.
 have_kvm() {
 	[[ -e /dev/kvm || $(uname -m) == aarch64 ]] || { grep -q 'QEMU TCG' /proc/cpuinfo && [[ $(uname -r) != *-rt-* ]]; }
