@@ -21,11 +21,6 @@ SERIES_SUITES=(eventfd irq_work rust_kernel_irq_work rust_kernel_wait_queue rust
 # The selftests that the patches add, or add to.
 SERIES_SELFTESTS=(eventfd_test eventfd_relay_test)
 
-# The files of the kernel to which the driver adds lines.
-SERIES_DRIVER_LINES=(drivers/misc/{Kconfig,Makefile} samples/{Kconfig,Makefile} MAINTAINERS
-	Documentation/misc-devices/index.rst Documentation/userspace-api/ioctl/ioctl-number.rst
-	tools/testing/selftests/Makefile)
-
 series_make() {
 	in_tree "$TREE" make -C /build/series/source O=/build/series/kdir -j"$(nproc)" "$@"
 }
@@ -59,7 +54,7 @@ series_source() {
 	mkdir -p "$SERIES"/{git,selftests} && touch "$SERIES/changed" || return
 	series_files >>"$SERIES/changed"
 	sort -u -o "$SERIES/changed" "$SERIES/changed"
-	for file in "${SERIES_DRIVER_LINES[@]}"; do
+	for file in "${DRIVER_LINES[@]}"; do
 		install -D -m 644 "$base/$file" "$SERIES/git/$file" || return
 	done
 	while read -r file; do
@@ -314,20 +309,6 @@ series_console() {
 			}
 			exit bad
 		}'
-}
-
-# Adds the driver, as the last patch. "make in-tree" checks it and builds it.
-series_driver() {
-	local file mode
-	make_in_tree || return
-	while read -r file; do
-		mode=644
-		[[ ! -x $IN_TREE/source/$file ]] || mode=755
-		install -D -m "$mode" "$IN_TREE/source/$file" "$SERIES/git/$file" || return
-	done < <(printf '%s\n' "${SERIES_DRIVER_LINES[@]}" && cut -d' ' -f 2 "$IN_TREE/source/.in-tree-placed")
-	# The message is that of the patch which "make in-tree" checks.
-	series_git add -A -f && in_tree_patch | sed -n '/^Subject: /,/^---$/p' | sed 's/^Subject: \[PATCH\] //; /^---$/d' |
-		series_git commit -q -F -
 }
 
 # cover_letter FILE: prints a cover letter of tools/in-tree. @NAME@ in it is the recorded number of

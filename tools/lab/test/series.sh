@@ -10,7 +10,7 @@ shopt -s nullglob
 REAL=${LAB_DIR%/tools/lab}
 # shellcheck disable=SC2034 # the files that follow use them
 SRC=$SCRATCH/src LAB=$SCRATCH/lab BUILD=$SCRATCH/build TREE=$SCRATCH/tree
-for lib in clock in-tree series kvm; do
+for lib in clock in-tree series series-driver kvm; do
 	# shellcheck source=/dev/null
 	. "$LAB_DIR/lib/$lib.sh"
 done
@@ -128,6 +128,70 @@ stubs_lose_config() (
 	series_stubs && [[ -e $SERIES/config && $(<"$SERIES/kdir/.config") == CONFIG_EVENTFD=y ]]
 )
 check "the configuration of the stubs is not taken for that of the series" stubs_lose_config
+
+# The driver's files are those of this repository.
+driver_has_parts() (
+	local files part n=0 line
+	SRC=$REAL
+	files=$(printf '%s\n' "${DRIVER_LINES[@]}" && in_tree_files | cut -d' ' -f 2) || return
+	DRIVER_PATCHES=$REAL/tools/in-tree/driver-patches
+	parts_of_driver <<<"$files" >"$SCRATCH/parts" || { grep -v '^[0-9]' "$SCRATCH/parts" && return 1; }
+	[[ $(wc -l <"$SCRATCH/parts") == $(wc -l <<<"$files") ]] || return
+	for part in $(cut -d' ' -f 1 "$SCRATCH/parts" | sort -nu); do
+		n=$((n + 1))
+		[[ $part == "$n" && $(part_of_driver "$n" patch) && $(part_of_driver "$n" text) ]] || { echo "patch $n" && return 1; }
+		while read -r line; do
+			((${#line} <= 75)) || { echo "longer than 75 columns: $line" && return 1; }
+		done < <(part_of_driver "$n" patch && part_of_driver "$n" text)
+	done
+	[[ $n == $(grep -c '^patch ' "$DRIVER_PATCHES") ]] || return
+	# The Makefile and what it compiles are there when the driver is built.
+	n=$(sed -n 's|^\([0-9]*\) drivers/misc/doorbell/Makefile$|\1|p' "$SCRATCH/parts")
+	[[ $(part_of_driver "$n" build) == drivers/misc/doorbell/ ]] &&
+		! awk -v n="$n" '$2 ~ "^drivers/misc/doorbell/" && $1 > n' "$SCRATCH/parts" | grep .
+)
+check "each file of the driver has a patch" driver_has_parts
+
+parts_fail() (
+	DRIVER_PATCHES=$SCRATCH/driver-patches
+	printf '%s\n' 'patch a: One' 'file a/' 'file b*' 'patch a: Two' 'file a/c/' 'file a/d' 'text of two' >"$DRIVER_PATCHES"
+	[[ $(printf '%s\n' a/x a/c/x a/d a/dd b b/x bx | parts_of_driver | tr '\n' ';') == \
+	   '1 a/x;2 a/c/x;2 a/d;1 a/dd;1 b;1 b/x;1 bx;' ]] || return
+	[[ $(part_of_driver 2 patch) == 'a: Two' && $(part_of_driver 2 text) == 'of two' && -z $(part_of_driver 1 text) ]] || return
+	printf '%s\n' a/x a/c/x a/d b c | says 'no patch has c' parts_of_driver || return
+	printf '%s\n' a/x a/c/x b | says 'there is no file a/d' parts_of_driver
+)
+check "a file without a patch is an error, and a line without a file" parts_fail
+
+# A driver of two patches, the first of which does not compile if MAKE is n.
+driver_is_committed() (
+	IN_TREE=$SCRATCH/kernel DRIVER_PATCHES=$SCRATCH/driver-patches DRIVER_LINES=(Kconfig) SERIES=$SCRATCH/driver
+	mkdir -p "$IN_TREE/source/a" "$SERIES/rust" || return
+	printf '%s\n' 'patch a: One' 'file a/' 'build a/' 'text Why.' 'patch b: Two' 'file Kconfig' 'text What.' >"$DRIVER_PATCHES"
+	echo config >"$IN_TREE/source/Kconfig"
+	echo text | tee "$IN_TREE/source/a/x" >"$IN_TREE/source/a/run"
+	chmod +x "$IN_TREE/source/a/run"
+	printf 'f %s\n' a/x a/run >"$IN_TREE/source/.in-tree-placed"
+	make_in_tree() { :; }
+	series_git() { git -C "$SERIES/git" -c user.name=A -c user.email=a@b.invalid "$@"; }
+	series_rust_make() {
+		[[ $1 != olddefconfig ]] || return 0
+		echo "make $* of $(cd "$SERIES/source" && echo *)"
+		[[ $MAKE == y ]]
+	}
+	mkdir -p "$SERIES/git" && git -C "$SERIES/git" init -q && MAKE=y && series_driver >"$SCRATCH/out" || return
+	grep -qx 'make a/ of a' "$SCRATCH/out" || { cat "$SCRATCH/out" && return 1; }
+	[[ $(series_git log --reverse --format='%s: %b' --name-only | tr '\n' ' ') == \
+	   'a: One: Why.  Signed-off-by: '*' a/run a/x b: Two: What.  Signed-off-by: '*' Kconfig ' &&
+	   -x $SERIES/git/a/run && ! -x $SERIES/git/a/x && $(<"$SERIES/source/Kconfig") == config ]] || return
+	rm -rf "$SERIES/git" && mkdir "$SERIES/git" && git -C "$SERIES/git" init -q && MAKE=n
+	! series_driver >"$SCRATCH/out" && [[ $(series_git log --format=%s) == 'a: One' ]] || return
+	# An option that this kernel does not have.
+	rm -rf "$SERIES/git" && mkdir "$SERIES/git" && git -C "$SERIES/git" init -q && MAKE=y
+	series_rust_make() { : >"$SERIES/rust/.config"; }
+	says 'not possible with this kernel: CONFIG_DOORBELL=y' series_driver
+)
+check "the driver is committed in parts, and compiled" driver_is_committed
 
 # The output of the kernel with Rust: a suite and a selftest of each name.
 console() {
