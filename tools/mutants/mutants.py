@@ -169,6 +169,8 @@ def source_of(root, test):
         return root / "samples" / test.removeprefix("sample_")
     if test.startswith("cli_"):
         return root / "tools/lab/guest/tests" / test.removeprefix("cli_")
+    if test.startswith("kunit_"):
+        return root / "rust/kunit" / f"{test.removeprefix('kunit_')}.rs"
     return root / "tools/testing/selftests/doorbell" / f"{test.partition(':')[0].removesuffix('_32')}.c"
 
 
@@ -186,6 +188,8 @@ def check(root):
             for test in mutant.tests:
                 if not source_of(root, test).exists():
                     raise ValueError(f"no test {test}")
+                if test.startswith("kunit_") and mutant.flavour != "debug":
+                    raise ValueError(f"{test} runs on the debug kernel only")
                 for case in test.partition(":")[2].split(","):
                     if case and not re.search(rf"^TEST(_F)?\(.*\b{case}\)", source_of(root, test).read_text(), re.M):
                         raise ValueError(f"no case {case} of {test}")

@@ -64,6 +64,7 @@ sources_of() {
 	# Samples share files.
 	sample_*)	find "$SRC/samples" -type f | sort ;;
 	cli_*)		printf '%s\n' "$SRC/tools/lab/guest/tests/"{"${name#cli_}",lib.sh} ;;
+	kunit_*)	echo "$SRC/rust/kunit/${name#kunit_}.rs" ;;
 	*)		printf '%s\n' "$SRC/tools/testing/selftests/doorbell/"{"${name%_32}.c",*.h} ;;
 	esac
 }

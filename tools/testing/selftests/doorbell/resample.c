@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 
 #include "level.h"
+#include "stopped_owner.h"
 
 FIXTURE(resample) {
 	LEVEL_FIXTURE;
@@ -351,6 +352,34 @@ TEST_F(resample, notify_ack)
 	EXPECT_EQ(1, efd_read(self->out[0]));
 	RING_AND_ACK(0, DONE);
 	EXPECT_EQ(0, efd_count(acks));
+}
+
+/* A message that waits for the worker is dropped before its delivery. Its line is not masked. */
+TEST_F(resample, clear_before_the_delivery)
+{
+	int db = new_context(_metadata, NR_CHAINED);
+	int backs[NR_CHAINED], links[NR_CHAINED], res[NR_CHAINED];
+	struct doorbell_query query;
+	uint32_t i, stalled;
+	pid_t owner;
+
+	for (i = 0; i < NR_CHAINED; i++) {
+		backs[i] = new_eventfd(_metadata, 0, 0);
+		links[i] = new_eventfd(_metadata, 0, 0);
+		res[i] = new_eventfd(_metadata, 0, 0);
+	}
+	owner = start_stopped_owner(_metadata, db, backs, NR_CHAINED);
+	for (i = 0; i < NR_CHAINED; i++)
+		ASSERT_EQ(0, doorbell_assign_resampled(db, links[i], i, res[i]));
+	stalled = stalled_line(_metadata, db, links);
+	EXPECT_EQ(1, doorbell_clear(db, stalled));
+	query = line_of(_metadata, db, stalled);
+	EXPECT_EQ(1, query.dropped);
+	EXPECT_EQ(0, query.deliveries);
+	for (i = 0; i < NR_CHAINED; i++)
+		EXPECT_EQ(i == stalled, efd_count(res[i]));
+	kill(owner, SIGKILL);
+	ASSERT_LE(0, wait_child(owner));
 }
 
 /* A source that always needs service: its resamplefd rings the line at once. */

@@ -13,6 +13,7 @@
 
 #include "cgroup.h"
 #include "rlimit.h"
+#include "stopped_owner.h"
 #include "wire_cycle.h"
 
 /* The user and the group "nobody". */
@@ -104,6 +105,33 @@ TEST_F(worker, delivers_what_is_deferred)
 	deferred = settled(_metadata, b, 0).deferred;
 	usleep(20000);
 	EXPECT_EQ(deferred, line_of(_metadata, b, 0).deferred);
+}
+
+/* The last close of a context delivers the message that waits for the worker. */
+TEST_F(worker, is_not_needed_by_the_last_close)
+{
+	int backs[NR_CHAINED], links[NR_CHAINED], out[NR_CHAINED];
+	int db = new_context(_metadata, NR_CHAINED);
+	uint32_t i, stalled;
+	pid_t owner;
+
+	for (i = 0; i < NR_CHAINED; i++) {
+		backs[i] = new_eventfd(_metadata, 0, 0);
+		links[i] = new_eventfd(_metadata, 0, 0);
+		out[i] = new_eventfd(_metadata, 0, 0);
+	}
+	owner = start_stopped_owner(_metadata, db, backs, NR_CHAINED);
+	for (i = 0; i < NR_CHAINED; i++) {
+		ASSERT_EQ(0, doorbell_assign_irqfd(db, links[i], i));
+		ASSERT_EQ(0, doorbell_assign_trigger(db, out[i], i));
+	}
+	stalled = stalled_line(_metadata, db, links);
+	EXPECT_EQ(0, efd_count(out[stalled]));
+	ASSERT_EQ(0, close(db));
+	for (i = 0; i <= stalled; i++)
+		EXPECT_EQ(1, efd_count(out[i]));
+	kill(owner, SIGKILL);
+	ASSERT_LE(0, wait_child(owner));
 }
 
 /* RLIMIT_NPROC includes the worker; a call that fails changes nothing. */
