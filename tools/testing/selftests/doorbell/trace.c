@@ -7,6 +7,7 @@
 
 #include "bus.h"
 #include "capi_callback.h"
+#include "stopped_owner.h"
 #include "tracefs.h"
 
 #define LINES		4
@@ -193,6 +194,39 @@ TEST_F(trace, many_notifiers)
 	       "deliver line=3 hops=0 automasked=0",
 	       "ack line=3 outcome=done",
 	       "relay_queued line=3");
+}
+
+/* The signals that the worker owes count their relays, even if a call drops the message meanwhile. */
+TEST_F(trace, owed_signals)
+{
+	int db = new_context(_metadata, 1), ack = new_eventfd(_metadata, 0, 0), notes[9];
+	unsigned int i;
+	pid_t owner;
+
+	owner = start_stopped_owner(_metadata, db, &ack, 1);
+	for (i = 0; i < ARRAY_SIZE(notes); i++) {
+		notes[i] = new_eventfd(_metadata, 0, 0);
+		ASSERT_EQ(0, doorbell_assign_notifier(db, notes[i], 0, DOORBELL_NOTIFY_ACK));
+	}
+	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, notes[0], 2));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->out, 2));
+	ASSERT_EQ(0, doorbell_assign_trigger(self->db, ack, 1));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 0));
+	EXPECT_EQ(1, doorbell_mask(db, 0));
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 1));
+	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(db, 0));
+	EVENTS("ring line=1 outcome=delivered hops=0",
+	       "deliver line=1 hops=0 automasked=0");
+
+	EXPECT_EQ(1, doorbell_clear(db, 0));
+	EXPECT_EQ(0, efd_count(self->out));
+	ASSERT_EQ(0, kill(owner, SIGCONT));
+	EXPECT_EQ(1, efd_wait(self->out));
+	EVENTS("ring line=2 outcome=relayed hops=2",
+	       "relay_queued line=2",
+	       "deliver line=2 hops=2 automasked=0");
+	kill(owner, SIGKILL);
+	ASSERT_LE(0, wait_child(owner));
 }
 
 /* The line's waiters are its trigger: no interrupt is needed. */
