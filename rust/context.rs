@@ -53,6 +53,7 @@ use crate::{
         },
         lazy_vec::LazyVec,
         mmap_pages::MmapPages,
+        nospec,
         pinned::{
             pinned,
             PinnedSlice, //
@@ -237,7 +238,7 @@ impl Context {
 
     /// Returns the numbers of assignments of `line`. Any context.
     pub(crate) fn usage_of(&self, line: u32) -> Usage {
-        let usage = self.line_usage.get(line as usize);
+        let usage = nospec::get(&self.line_usage, line as usize);
         usage.map_or_else(Usage::default, UsageCounters::read)
     }
 
@@ -251,7 +252,7 @@ impl Context {
         change: i32,
     ) {
         self.usage.add(field, change);
-        if let Some(usage) = self.line_usage.get(line as usize) {
+        if let Some(usage) = nospec::get(&self.line_usage, line as usize) {
             usage.add(field, change);
         }
     }

@@ -320,19 +320,23 @@ impl Context {
     }
 
     /// Reserves room for [`Context::queue_reap`] of `all` irqfds. Process context.
-    fn reserve_hung_up(&self, all: usize) -> Result {
+    fn reserve_hung_up(self: &Arc<Self>, all: usize) -> Result {
         if self.hung_up.lock().capacity() >= all {
             return Ok(());
         }
-        let mut room = KVVec::with_capacity(all.next_power_of_two(), user_alloc_flags())?;
-        let mut hung_up = self.hung_up.lock();
-        for id in hung_up.drain_all() {
-            // Cannot fail: there is room for more.
-            let _ = room.push_within_capacity(id);
+        let mut old = KVVec::with_capacity(all.next_power_of_two(), user_alloc_flags())?;
+        core::mem::swap(&mut *self.hung_up.lock(), &mut old);
+        // Some at a time, as interrupts are off meanwhile.
+        while !old.is_empty() {
+            let mut hung_up = self.hung_up.lock();
+            for id in core::iter::from_fn(|| old.pop()).take(MAX_REAPED) {
+                // Cannot fail: there is room for more.
+                let _ = hung_up.push_within_capacity(id);
+            }
+            drop(hung_up);
+            // It may have found none before.
+            Run::<WorkItem>::queue(pinned(self));
         }
-        core::mem::swap(&mut *hung_up, &mut room);
-        // `room` is the old memory now. It is freed after the lock is released.
-        drop(hung_up);
         Ok(())
     }
 

@@ -26,6 +26,7 @@ pub(crate) mod misc_file;
 pub(crate) mod mmap_pages;
 pub(crate) mod owner_lock;
 pub(crate) mod owner_work;
+pub(crate) mod nospec;
 pub(crate) mod pinned;
 pub(crate) mod poll_queue;
 pub(crate) mod preempt;

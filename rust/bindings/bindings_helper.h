@@ -125,6 +125,7 @@ bool doorbell_within_budget(u32 signals);
 void doorbell_charge(u32 signals);
 void doorbell_spent(void);
 void doorbell_cond_resched(void);
+unsigned long doorbell_index_mask(unsigned long index, unsigned long size);
 bool doorbell_cpu_is_active(void);
 bool doorbell_fatal_signal_pending(void);
 struct user_struct *doorbell_memlock_user(void);

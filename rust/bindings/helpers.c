@@ -12,6 +12,7 @@
 #include <linux/kcov.h>
 #include <linux/lockdep.h>
 #include <linux/module.h>
+#include <linux/nospec.h>
 #include <linux/nsproxy.h>
 #include <linux/percpu.h>
 #include <linux/preempt.h>
@@ -614,6 +615,12 @@ void doorbell_call(struct doorbell_callback *callback, u32 depth, u32 event)
 void doorbell_cond_resched(void)
 {
 	cond_resched();
+}
+
+/* All ones if the index is less than the size, and otherwise 0. */
+unsigned long doorbell_index_mask(unsigned long index, unsigned long size)
+{
+	return array_index_mask_nospec(index, size);
 }
 
 /* The CPU may change if the caller is preemptible. */

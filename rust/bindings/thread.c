@@ -196,10 +196,13 @@ static bool is_halted(struct doorbell_thread *thread)
 	return data_race(cgroup_task_frozen(self));
 }
 
-/* Waits for at most a second until the thread is gone, and not while it is halted. */
+/*
+ * Waits for at most a second until the thread is gone, and not while it is halted. A kernel thread does not
+ * wait: it closes files for all users, one after the other.
+ */
 static bool thread_goes(struct doorbell_thread *thread)
 {
-	const unsigned long end = jiffies + HZ;
+	const unsigned long end = jiffies + (current->flags & PF_KTHREAD ? 0 : HZ);
 
 	vhost_task_wake(thread->task);
 	while (!is_halted(thread) && time_before(jiffies, end)) {

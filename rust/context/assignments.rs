@@ -7,6 +7,7 @@ use crate::{
     kernel_ext::{
         alloc::user_alloc_flags,
         lazy_vec::LazyVec,
+        nospec,
         task::fatal_signal_pending, //
     },
     uapi::DOORBELL_MAX_SEARCHED_TRIGGERS, //
@@ -28,7 +29,7 @@ pub(crate) struct Assignments {
 impl Assignments {
     /// Returns the identities of the triggers of `line`.
     pub(super) fn triggers_of(&self, line: u32) -> &[usize] {
-        self.triggers.get(line as usize).map_or(&[], |ids| ids)
+        nospec::get(&self.triggers, line as usize).map_or(&[], |ids| ids)
     }
 
     /// Returns true if `hit` is true for `start` or for any line that `start` rings, directly or not,

@@ -3,6 +3,7 @@
 //! The summary as a trigger of lines, and poll(2).
 
 use super::{
+    pause_after,
     Context,
     UsageField, //
 };
@@ -54,7 +55,8 @@ impl Context {
         let summary = self.summary_or_new()?;
         let id = summary.id();
         // First all that can fail. Triggers are added only with the mutex held.
-        for line in lines.clone() {
+        for (line, index) in lines.clone().zip(0..) {
+            pause_after(index);
             let ids = assignments.triggers_of(line);
             if ids.contains(&id) {
                 return Err(EEXIST);
@@ -79,7 +81,8 @@ impl Context {
         if self.summary.get().is_none() {
             self.summary.set(summary.clone());
         }
-        for (line, mut room) in lines.zip(rooms) {
+        for ((line, mut room), index) in lines.zip(rooms).zip(0..) {
+            pause_after(index);
             let mut output = Some(Output::Summary(summary.clone(), line));
             let target = self.line(line).ok_or(ENXIO)?;
             // Cannot fail: there is room, and the checks above are those of this function.
@@ -107,7 +110,8 @@ impl Context {
         {
             return Err(ENOENT);
         }
-        for line in lines {
+        for (line, index) in lines.zip(0..) {
+            pause_after(index);
             let target = self.line(line).ok_or(ENXIO)?;
             drop(target.lock_triggers(|triggers| triggers.remove(id)));
             if let Some(ids) = assignments.triggers.get_mut(line as usize) {

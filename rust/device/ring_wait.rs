@@ -16,7 +16,8 @@ use crate::{
         eventfd::LocalEventFd,
         uaccess::{
             write_pair,
-            write_pair_nofault, //
+            write_pair_nofault,
+            PageFault, //
         },
         wait_queue::Deadline, //
     },
@@ -110,7 +111,12 @@ impl DoorbellFile {
         } else {
             wait.result
         };
-        let waited = answer.wait(deadline, |count| write_pair(outputs, result, count));
+        let waited = answer.wait(deadline, |count, fault| match fault {
+            PageFault::Allowed => write_pair(outputs, result, count),
+            PageFault::Forbidden => write_pair_nofault(outputs, result, count)
+                .then_some(())
+                .ok_or(EFAULT),
+        });
         let Err(error) = waited else {
             return Ok(());
         };

@@ -12,7 +12,11 @@ use super::{
 };
 use crate::{
     kernel_ext::{
-        uaccess::write_u64,
+        uaccess::{
+            write_nofault,
+            write_u64,
+            PageFault, //
+        },
         wait_queue::Deadline, //
     },
     uapi::{
@@ -41,7 +45,12 @@ impl DoorbellFile {
         let waited = self
             .context()?
             .wait_for(wait.line)?
-            .wait(deadline, |deliveries| write_u64(count, deliveries));
+            .wait(deadline, |deliveries, fault| match fault {
+                PageFault::Allowed => write_u64(count, deliveries),
+                PageFault::Forbidden => write_nofault(count, &deliveries)
+                    .then_some(())
+                    .ok_or(EFAULT),
+            });
         if waited.is_err() {
             write_u64(count, 0)?;
         }

@@ -15,7 +15,10 @@
 //! let mutex: Pin<&Mutex<i32>> = pinned(&shared);
 //! ```
 
-use super::compat::raw_init;
+use super::{
+    compat::raw_init,
+    nospec, //
+};
 use kernel::{
     prelude::*,
     sync::Arc, //
@@ -58,11 +61,11 @@ impl<T> PinnedSlice<T> {
         Ok(Self(boxed))
     }
 
-    /// Returns the object at `index`.
+    /// Returns the object at `index`, which may be userspace's.
     #[inline]
     pub(crate) fn get(&self, index: usize) -> Option<Pin<&T>> {
         // SAFETY: The slice is pinned, so its elements are.
-        Some(unsafe { Pin::new_unchecked(self.0.get(index)?) })
+        Some(unsafe { Pin::new_unchecked(nospec::get(&self.0, index)?) })
     }
 
     /// Returns the `len` objects from the index `first` on, or [`None`] if there are less.

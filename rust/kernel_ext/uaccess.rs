@@ -117,6 +117,13 @@ pub(crate) fn read_words<T: FromBytes>(from: UserPtr) -> Result<T> {
     Ok(unsafe { value.assume_init() })
 }
 
+/// Whether a function may take a page fault when it accesses the process' memory.
+#[derive(Clone, Copy)]
+pub(crate) enum PageFault {
+    Allowed,
+    Forbidden,
+}
+
 /// Writes two adjacent fields to the current process' memory at `at`. Process context.
 ///
 /// # Errors

@@ -17,6 +17,7 @@ use crate::{
     },
     uapi::{
         doorbell_saved_line,
+        DOORBELL_SAVED_FLAG_COUNTED,
         DOORBELL_SAVED_FLAG_UNDELIVERED,
         DOORBELL_SAVED_STATE, //
     }, //
@@ -42,6 +43,8 @@ pub(crate) struct SavedLine {
     acks: u64,
     /// The rings that a line that counts has not delivered.
     units: u32,
+    /// The line counts.
+    counted: bool,
 }
 
 impl SavedLine {
@@ -49,10 +52,10 @@ impl SavedLine {
     pub(crate) fn to_record(self) -> doorbell_saved_line {
         doorbell_saved_line {
             state: self.state,
-            flags: if self.undelivered {
-                DOORBELL_SAVED_FLAG_UNDELIVERED
-            } else {
-                0
+            flags: match (self.undelivered, self.counted) {
+                (true, _) => DOORBELL_SAVED_FLAG_UNDELIVERED,
+                (_, true) => DOORBELL_SAVED_FLAG_COUNTED,
+                _ => 0,
             },
             deliveries: self.deliveries,
             coalesced: self.coalesced,
@@ -75,9 +78,10 @@ impl SavedLine {
         if !possible || record.reserved != 0 {
             return Err(EINVAL);
         }
-        let undelivered = match record.flags {
-            0 => false,
-            DOORBELL_SAVED_FLAG_UNDELIVERED if state::is_sent(record.state) => true,
+        let (undelivered, counted) = match record.flags {
+            0 if record.units == 0 => (false, false),
+            DOORBELL_SAVED_FLAG_UNDELIVERED if state::is_sent(record.state) => (true, false),
+            DOORBELL_SAVED_FLAG_COUNTED if record.state & state::LEVEL == 0 => (false, true),
             _ => return Err(EINVAL),
         };
         Ok(Self {
@@ -89,6 +93,7 @@ impl SavedLine {
             deferred: record.deferred,
             acks: record.acks,
             units: record.units,
+            counted,
         })
     }
 }
@@ -137,6 +142,7 @@ impl Line {
             deferred: stats.deferred.get(),
             acks,
             units,
+            counted: word & state::COUNTS != 0,
         };
         // As if the maximum number of messages was delivered already: a callback delivers the rest.
         self.deliver(guard, None, state::MAX_ROUNDS);
@@ -176,9 +182,10 @@ impl Line {
         stats.acks.fetch_add(saved.acks, Relaxed);
         // A ring since `is_fresh` may have found no trigger. Its message is not that of the record.
         let renews = guard.restore_undelivered(saved.undelivered);
+        let saved_units = saved.counted.then_some(saved.units);
         let (coalesced, _) = self.lock.update_units(state::IN_PROGRESS, |word, units| {
             let (restored, units, coalesced) =
-                state::restore_counted(word, units, saved.state, saved.units);
+                state::restore_counted(word, units, saved.state, saved_units);
             let renewed = if renews {
                 state::renew(restored).0
             } else {

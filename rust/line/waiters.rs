@@ -19,6 +19,7 @@ use crate::kernel_ext::{
     handoff_lock::IN_PROGRESS,
     read_once::SetOnceArc,
     swait_queue::SwaitQueue,
+    uaccess::PageFault,
     wait_queue::Deadline, //
 };
 use kernel::{
@@ -150,7 +151,8 @@ impl<'a> Wait<'a> {
     /// even if a signal is pending or the deadline has passed.
     ///
     /// `store` gets their number before they are consumed. If it fails, nothing is consumed. If another
-    /// thread consumes them meanwhile, `store` is called again, or not.
+    /// thread consumes them meanwhile, `store` is called again, or not. It must fail instead of taking a page
+    /// fault if [`PageFault::Forbidden`] is passed.
     ///
     /// # Context
     ///
@@ -163,7 +165,12 @@ impl<'a> Wait<'a> {
     /// - ETIMEDOUT: the deadline passed.
     /// - The error of `store`.
     #[inline(always)]
-    pub(crate) fn wait(&self, deadline: Deadline, mut store: impl FnMut(u64) -> Result) -> Result {
+    pub(crate) fn wait(
+        &self,
+        deadline: Deadline,
+        mut store: impl FnMut(u64, PageFault) -> Result,
+    ) -> Result {
+        let mut woken = false;
         self.waiters.queue.wait_interruptible(
             deadline,
             || self.is_over() || self.line.has_untaken(),
@@ -171,7 +178,19 @@ impl<'a> Wait<'a> {
                 if self.is_over() {
                     return Some(Err(ENOENT));
                 }
-                self.line.take_deliveries(&mut store)
+                let taken = self.line.take_deliveries(&mut |count| {
+                    // A page fault may last until another waiter has run, and this thread may have been
+                    // woken in its place.
+                    if woken && store(count, PageFault::Forbidden).is_ok() {
+                        return Ok(());
+                    }
+                    if woken {
+                        self.waiters.queue.wake_one();
+                    }
+                    store(count, PageFault::Allowed)
+                });
+                woken = true;
+                taken
             },
         )?
     }

@@ -1036,6 +1036,7 @@ struct doorbell_wait {
 
 /* doorbell_saved_line.flags */
 #define DOORBELL_SAVED_FLAG_UNDELIVERED	(1U << 0)	/* the last message found no trigger */
+#define DOORBELL_SAVED_FLAG_COUNTED	(1U << 1)	/* the line counted its rings */
 
 /* doorbell_saved_line.state */
 #define DOORBELL_SAVED_STATE		0xf007fU
@@ -1050,7 +1051,8 @@ struct doorbell_wait {
  *	reasons, the message that is pending, whether the line is asserted and raised, and
  *	whether the unmask has to signal the resamplefds
  * @flags: DOORBELL_SAVED_FLAG_UNDELIVERED for a level line whose last message found no
- *	trigger and was not acked: it is sent once more to the first trigger
+ *	trigger and was not acked: it is sent once more to the first trigger;
+ *	DOORBELL_SAVED_FLAG_COUNTED for a line with DOORBELL_TRIGGER_FLAG_COUNT
  * @deliveries: as in struct doorbell_line_status
  * @coalesced: as in struct doorbell_line_status
  * @dropped: as in struct doorbell_line_status
@@ -1158,7 +1160,8 @@ struct doorbell_save {
  * waiters, which has delivered, dropped and acked nothing. It may be masked, and a masked
  * line may have been rung. Such a ring, and one that arrives during the call, is not lost: it
  * joins the message of the record, or the line's assertion, or is a message itself. The units
- * of a line that counts are those of both. EOPNOTSUPP: the record has @units and the line
+ * of a line that counts are those of both; a message of a record without
+ * DOORBELL_SAVED_FLAG_COUNTED has one. EOPNOTSUPP: the record has @units and the line
  * does not count, or the record is that of a level line and the line counts.
  *
  * A record whose state no line can be in is EINVAL: bits outside of DOORBELL_SAVED_STATE;
@@ -1166,7 +1169,8 @@ struct doorbell_save {
  * _RAISED or _RESAMPLE on an edge line; a pending message of a level line that is neither
  * asserted nor raised; DOORBELL_LINE_RESAMPLE on a line that is not masked;
  * DOORBELL_SAVED_FLAG_UNDELIVERED on a line that is not asserted or has a message pending;
- * units of a level line, or without a message that is pending.
+ * DOORBELL_SAVED_FLAG_COUNTED on a level line; units without that flag, or without a message
+ * that is pending.
  */
 struct doorbell_restore {
 	__u64 lines;

@@ -85,16 +85,17 @@ pub(crate) fn restore(state: u32, saved: u32) -> (u32, bool) {
     (restored | asserted | PENDING, restored & PENDING != 0)
 }
 
-/// Does what [`restore`] does, and adds the units of the record to those of a line that counts.
+/// Does what [`restore`] does, and adds the units of the record to those of a line that counts. They are
+/// [`None`] if the saved line did not count: then its message has one unit, as of [`super::count`].
 pub(crate) fn restore_counted(
     state: u32,
     units: u32,
     saved: u32,
-    saved_units: u32,
+    saved_units: Option<u32>,
 ) -> (u32, u32, bool) {
     let (restored, coalesced) = restore(state, saved);
     let units = if state & COUNTS != 0 {
-        units.saturating_add(saved_units)
+        units.saturating_add(saved_units.unwrap_or(u32::from(saved & PENDING != 0)))
     } else {
         units
     };

@@ -90,6 +90,7 @@ pub const RING_WAIT_FLAG_NO_RING: u32 = 1 << 0;
 pub const RING_WAIT_FLAG_LINE: u32 = 1 << 1;
 pub const RING_WAIT_NO_TIMEOUT: u64 = u64::MAX;
 pub const SAVED_FLAG_UNDELIVERED: u32 = 1 << 0;
+pub const SAVED_FLAG_COUNTED: u32 = 1 << 1;
 pub const SAVED_STATE: u32 = 0xf007f;
 pub const SAVED_LINE_SIZE: u32 = 80;
 pub const SAVED_LINE_SIZE_MAX: u32 = 4096;

@@ -216,21 +216,22 @@ TEST_F(errors_save, bad_address)
 TEST_F(errors_save, impossible_states)
 {
 	const struct doorbell_saved_line good = self->records[PER_DB - 1];
+	const bool level = good.state & DOORBELL_LINE_LEVEL;
 	struct wiring *w = &self->w;
 	unsigned int bits, refused = 0, i;
 
 	/* All combinations of the seven lower bits and of one reason. */
 	for (bits = 0; bits < 1U << 8; bits++) {
 		const uint32_t state = (bits & 0x7f) | (bits >> 7) << DOORBELL_LINE_REASONS_SHIFT;
-		const bool level = state & DOORBELL_LINE_LEVEL, masked = bits >> 7;
+		const bool is_level = state & DOORBELL_LINE_LEVEL, masked = bits >> 7;
 		const bool pending = state & DOORBELL_LINE_PENDING;
 		const bool asserted = state & DOORBELL_LINE_ASSERTED;
 		const bool raised = state & DOORBELL_LINE_RAISED;
 		const bool resample = state & DOORBELL_LINE_RESAMPLE;
 		bool possible = masked == !!(state & DOORBELL_LINE_MASKED);
 
-		possible &= level || !(asserted || raised || resample);
-		possible &= !level || !pending || asserted || raised;
+		possible &= is_level || !(asserted || raised || resample);
+		possible &= !is_level || !pending || asserted || raised;
 		possible &= !resample || masked;
 		if (possible)
 			continue;
@@ -247,7 +248,8 @@ TEST_F(errors_save, impossible_states)
 			REFUSED_RESTORE(EINVAL, PER_DB - 1);
 		self->records[PER_DB - 1] = good;
 		self->records[PER_DB - 1].flags = 1U << i;
-		REFUSED_RESTORE(EINVAL, PER_DB - 1);
+		if (level || 1U << i != DOORBELL_SAVED_FLAG_COUNTED)
+			REFUSED_RESTORE(EINVAL, PER_DB - 1);
 	}
 	/* An asserted line may be undelivered, without a message. */
 	self->records[PER_DB - 1] = (struct doorbell_saved_line){
@@ -260,14 +262,21 @@ TEST_F(errors_save, impossible_states)
 	REFUSED_RESTORE(EINVAL, 1);
 	self->records[1].state = 0;
 	self->records[PER_DB - 1].state &= ~DOORBELL_LINE_PENDING;
-	/* Units without a message, and those of a level line. */
+	/* Units without a message, those of a level line, and those of a line that did not count. */
 	self->records[1].units = 1;
+	self->records[1].flags = DOORBELL_SAVED_FLAG_COUNTED;
+	REFUSED_RESTORE(EINVAL, 1);
+	self->records[1].state = DOORBELL_LINE_PENDING;
+	self->records[1].flags = 0;
 	REFUSED_RESTORE(EINVAL, 1);
 	self->records[1].state = DOORBELL_LINE_LEVEL | DOORBELL_LINE_ASSERTED |
 				 DOORBELL_LINE_PENDING;
 	REFUSED_RESTORE(EINVAL, 1);
-	self->records[1].state = 0;
 	self->records[1].units = 0;
+	self->records[1].flags = DOORBELL_SAVED_FLAG_COUNTED;
+	REFUSED_RESTORE(EINVAL, 1);
+	self->records[1].state = 0;
+	self->records[1].flags = 0;
 	self->records[1].reserved = 1;
 	REFUSED_RESTORE(EINVAL, 1);
 	self->records[1].reserved = 0;

@@ -385,6 +385,7 @@ TEST(units)
 		ASSERT_LE(0, doorbell_ring(db, 0));
 	ASSERT_EQ(0, doorbell_save_lines(db, 0, 1, &saved));
 	EXPECT_EQ(5, saved.units);
+	EXPECT_EQ(DOORBELL_SAVED_FLAG_COUNTED, saved.flags);
 	ASSERT_EQ(0, close(db));
 
 	/* Line 1 does not count, and line 0 is no level line. */
@@ -410,6 +411,22 @@ TEST(units)
 	ASSERT_EQ(1, doorbell_unmask(next, 0));
 	EXPECT_EQ(0, efd_count(out));
 	EXPECT_EQ(saved.deliveries + 1, line_of(_metadata, next, 0).deliveries);
+
+	/* The message of a line that did not count has one. */
+	ASSERT_EQ(0, close(next));
+	db = new_context(_metadata, 1);
+	ASSERT_EQ(1, doorbell_mask(db, 0));
+	for (i = 0; i < 5; i++)
+		ASSERT_LE(0, doorbell_ring(db, 0));
+	ASSERT_EQ(0, doorbell_save_lines(db, 0, 1, &saved));
+	EXPECT_EQ(0, saved.units);
+	EXPECT_EQ(0, saved.flags);
+	ASSERT_EQ(0, close(db));
+	next = new_context(_metadata, 1);
+	ASSERT_EQ(0, doorbell_assign_counting_trigger(next, out, 0));
+	ASSERT_EQ(0, doorbell_restore_lines(next, 0, 1, &saved, NULL));
+	ASSERT_EQ(1, doorbell_unmask(next, 0));
+	EXPECT_EQ(1, efd_drain(out));
 }
 
 /* Only the lines of the range, with the record of each. */

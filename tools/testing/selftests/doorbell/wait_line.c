@@ -3,6 +3,7 @@
  * Lines whose trigger is their waiters: what DOORBELL_WAIT consumes, and what is left if it
  * ends early. Runs as a 32-bit program, too. errors_wait.c has the calls that are refused.
  */
+#include <linux/userfaultfd.h>
 #include <stddef.h>
 #include <sys/prctl.h>
 
@@ -698,6 +699,43 @@ TEST_F(argument, read_only)
 TEST_F(argument, discarded)
 {
 	ASSERT_EQ(0, madvise(self->pages + self->page, self->page, MADV_DONTNEED));
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, WAITED));
+	join_blocked(_metadata, &self->waiter);
+	EXPECT_EQ(0, self->waiter.ret);
+	EXPECT_EQ(1, self->arg->count);
+}
+
+/* While a thread waits for the memory of its argument, another one gets the delivery. */
+TEST_F(argument, comes_late)
+{
+	struct doorbell_wait arg = { .line = WAITED, .timeout = NO_TIMEOUT };
+	struct blocked other = blocked_wait(self->db, &arg);
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct uffdio_zeropage zero = {};
+	struct uffd_msg msg;
+	int uffd;
+
+	uffd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	if (uffd < 0)
+		SKIP(return, "userfaultfd: %s", strerror(errno));
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_API, &api));
+	ASSERT_EQ(0, madvise(self->pages + self->page, self->page, MADV_DONTNEED));
+	reg.range.start = (uintptr_t)self->pages + self->page;
+	reg.range.len = self->page;
+	zero.range = reg.range;
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_REGISTER, &reg));
+
+	start_blocked(_metadata, &other);
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, WAITED));
+	ASSERT_TRUE(WAIT_FOR(read(uffd, &msg, sizeof(msg)) == sizeof(msg)));
+	ASSERT_EQ(UFFD_EVENT_PAGEFAULT, msg.event);
+	EXPECT_TRUE(WAIT_FOR(atomic_load(&other.done)));
+	/* It sleeps again until the next delivery. */
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_ZEROPAGE, &zero));
+	join_blocked(_metadata, &other);
+	EXPECT_EQ(0, other.ret);
+	EXPECT_EQ(1, arg.count);
 	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, WAITED));
 	join_blocked(_metadata, &self->waiter);
 	EXPECT_EQ(0, self->waiter.ret);

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Accesses to slices by an index of userspace.
+//!
+//! # Examples
+//!
+//! ```
+//! use crate::kernel_ext::nospec::get;
+//!
+//! let table = [1, 2, 3];
+//! assert_eq!(get(&table, 2), Some(&3));
+//! assert_eq!(get(&table, 3), None);
+//! ```
+//!
+//! C header: [`include/linux/nospec.h`](srctree/include/linux/nospec.h).
+
+/// Returns the element at `index`, as `slice.get(index)` does. While the CPU speculates that `index` is in
+/// bounds and it is not, returns the element 0 (`array_index_nospec()`). Any context.
+#[inline(always)]
+pub(crate) fn get<T>(slice: &[T], index: usize) -> Option<&T> {
+    let len = slice.len();
+    if index >= len {
+        return None;
+    }
+    slice.get(index & mask(index, len))
+}
+
+/// Returns all ones if `index` is less than `len`, and otherwise 0. The CPU does not predict the result.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn mask(index: usize, len: usize) -> usize {
+    let mask;
+    // SAFETY: The instructions write the flags and the output, and nothing else.
+    unsafe {
+        core::arch::asm!(
+            "cmp {index}, {len}",
+            "sbb {mask}, {mask}",
+            index = in(reg) index,
+            len = in(reg) len,
+            mask = out(reg) mask,
+            options(pure, nomem, nostack)
+        )
+    };
+    mask
+}
+
+/// Returns all ones if `index` is less than `len`, and otherwise 0. The CPU does not predict the result.
+#[cfg(not(target_arch = "x86_64"))]
+fn mask(index: usize, len: usize) -> usize {
+    // SAFETY: No requirements.
+    unsafe { crate::bindings::doorbell_index_mask(index, len) }
+}
