@@ -4,10 +4,10 @@
 //!
 //! Callbacks in interrupt context can cause more callbacks: they signal eventfds that have
 //! listeners, or another CPU continues to queue them. After each request of a task on a CPU
-//! ([`fresh`]), callbacks there get 100 microseconds or 8 signals. Beyond that they must leave the
-//! rest to a worker, until they have spent no more than a tenth of the time: interrupts of devices and
-//! timers make requests, too, and cannot be told from callbacks that continue each other. The first
-//! callback after a request of a task does not read a clock.
+//! ([`fresh`]), callbacks there run until they have used both 100 microseconds and 8 signals. After that
+//! they must leave the rest to a worker, until they have spent no more than a tenth of the time:
+//! interrupts of devices and timers make requests, too, and cannot be told from callbacks that continue
+//! each other. The first callback after a request of a task does not read a clock.
 //!
 //! # Examples
 //!

@@ -11,8 +11,9 @@
  * eventfd or rings a line.
  *
  * The same structures serve 32-bit and 64-bit callers. Reserved fields and
- * undefined flag bits must be zero. A call that fails has changed nothing, except
- * DOORBELL_RING_WAIT, which can fail between its two parts.
+ * undefined flag bits must be zero. A call that fails has changed nothing, with two
+ * exceptions: DOORBELL_RING_WAIT can fail between its two parts, and DOORBELL_IRQFD
+ * can leave its thread in the process (EBUSY).
  *
  * The structure of DOORBELL_X is struct doorbell_x. Each structure that an ioctl
  * reads has flags and reserved words: a later version gives a reserved word a
@@ -33,7 +34,8 @@
  *	EBUSY		the eventfd is an irqfd already; the line is in use, or has
  *			triggers of another kind; a region overlaps another one of a
  *			different shape, or has its slot
- *	ELOOP		the assignment would close a cycle inside this context
+ *	ELOOP		the assignment would close a cycle of triggers and irqfds inside
+ *			this context; the resamplefd is the irqfd itself
  *	ENOSPC		over a limit
  *	ENOMEM		no memory (or over the memory cgroup's limit)
  *	E2BIG		a record of DOORBELL_RESTORE has a part that this module does not know
@@ -72,9 +74,9 @@
 /*
  * The maximum number of eventfds that a context keeps alive. Each trigger, notifier,
  * resamplefd and region with an eventfd counts as one; an irqfd does not. Beyond it:
- * ENOSPC. Unless the process that chose the lines had CAP_IPC_LOCK, each also counts
- * as 64 bytes, rounded up to pages per context, of the RLIMIT_MEMLOCK of its user;
- * beyond that: ENOSPC, too.
+ * ENOSPC. Unless the process that chose the lines had CAP_IPC_LOCK in the initial user
+ * namespace, each also counts as 64 bytes, rounded up to pages per context, of the
+ * RLIMIT_MEMLOCK of its user; beyond that: ENOSPC, too.
  */
 #define DOORBELL_MAX_EVENTFDS		262144
 
@@ -189,10 +191,14 @@ struct doorbell_set_lines {
  * signal consumes one unit, as read(2) does; the other units stay in the counter.
  * Deassigning consumes the counter once more, in one step with the removal: only an
  * EFD_SEMAPHORE eventfd can have something left then, and it rings once more. After
- * that the module does not touch the eventfd again. When the last file of the eventfd
- * is closed, the eventfd is deassigned. When the context is closed, the irqfd is
- * removed and the counter stays as it is: each signal has been delivered, or is left
- * in the counter.
+ * that the module does not touch the eventfd again. When the context is closed, the
+ * irqfd is removed and the counter stays as it is: each signal has been delivered, or is
+ * left in the counter.
+ *
+ * When the last file of the eventfd is closed, the eventfd is deassigned. A work item
+ * does that soon after the close. Until it has run, DOORBELL_QUERY counts the irqfd, its
+ * resamplefd is signalled, and a level line cannot become an edge line (EBUSY).
+ * DOORBELL_IRQFD_FLAG_DEASSIGN before the close is a barrier.
  *
  * The resamplefd is for a level-triggered source. It is signalled each time that the
  * line, which must be a level line, is acked: the source then checks whether it still
@@ -695,7 +701,7 @@ struct doorbell_region {
 /**
  * struct doorbell_regions - DOORBELL_REGIONS: change many regions at once
  * @regions: address of an array of struct doorbell_region
- * @nr_regions: number of elements, at least 1
+ * @nr_regions: number of elements, 1 to 2 * DOORBELL_MAX_REGIONS (ENOSPC)
  * @failed: out: index of the element that made the call fail; ~0U if the call succeeds
  *	or fails for another reason
  * @flags: zero
@@ -830,8 +836,8 @@ struct doorbell_set_records {
  * their size. It never sleeps: if there is none it fails with EAGAIN, because the
  * regions' eventfds and lines signal a new record. The file descriptor is readable for
  * poll(2), select(2) and epoll(7) while there is a record; with EPOLLET each record that is
- * stored is an edge. Before DOORBELL_SET_LINES poll(2) reports EPOLLERR. The descriptor is
- * always writable: no write sleeps. A buffer without room for one record
+ * stored is an edge. Before DOORBELL_SET_LINES poll(2) reports EPOLLERR alone. After that the
+ * descriptor is always writable: no write sleeps. A buffer without room for one record
  * is EINVAL, but one of 1, 2, 4 or 8 bytes is an access to a register: EOPNOTSUPP.
  * Concurrent readers get different records. A record that could not be copied has not been
  * consumed: EFAULT, if it is the first.
@@ -956,11 +962,12 @@ struct doorbell_eventfd {
  * @fd: in: the eventfd to read, for example the trigger of the answer's line; with
  *	DOORBELL_RING_WAIT_FLAG_LINE the answer's line itself
  * @timeout: in: the time of CLOCK_MONOTONIC, in nanoseconds, at which the wait ends; 0
- *	or another time that has passed: do not sleep; DOORBELL_RING_WAIT_NO_TIMEOUT
+ *	or another time that has passed: do not sleep; DOORBELL_RING_WAIT_NO_TIMEOUT. A time
+ *	beyond 2^63 - 1 that is not DOORBELL_RING_WAIT_NO_TIMEOUT is EINVAL
  * @flags: in: DOORBELL_RING_WAIT_FLAG_*
  * @result: out: DOORBELL_RING_*, as DOORBELL_RING returns it; with
  *	DOORBELL_RING_WAIT_FLAG_NO_RING not written
- * @count: out: the count that was consumed; 0 if the call fails
+ * @count: out: the count that was consumed; 0 if the call fails after its checks
  * @reserved: in: zero
  *
  * Sends a request and waits for its answer in one system call. First rings the line as
@@ -1004,7 +1011,8 @@ struct doorbell_ring_wait {
  * @line: in: the line, which has waiters (DOORBELL_TRIGGER_FLAG_WAITERS)
  * @flags: in: zero
  * @timeout: in: the time of CLOCK_MONOTONIC, in nanoseconds, at which the wait ends; 0
- *	or another time that has passed: do not sleep; DOORBELL_WAIT_NO_TIMEOUT
+ *	or another time that has passed: do not sleep; DOORBELL_WAIT_NO_TIMEOUT. A time
+ *	beyond 2^63 - 1 that is not DOORBELL_WAIT_NO_TIMEOUT is EINVAL
  * @count: out: the number of deliveries that were consumed; 0 if the call fails after
  *	its checks
  * @reserved: in: zero

@@ -415,7 +415,8 @@ static inline uint64_t doorbell_deadline(uint64_t ns)
  * @count: is set to the number of deliveries that were consumed; to 0 if the call fails
  *
  * Return: 0, or a negative errno: -ENOENT if the line has no waiters, or they are
- * deassigned meanwhile; -ETIMEDOUT; -EINTR.
+ * deassigned meanwhile; -EINVAL if @timeout is beyond 2^63 - 1 and not
+ * DOORBELL_WAIT_NO_TIMEOUT; -ETIMEDOUT; -EINTR.
  */
 static inline int doorbell_wait(int db, uint32_t line, uint64_t timeout, uint64_t *count)
 {

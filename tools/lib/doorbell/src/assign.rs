@@ -63,7 +63,7 @@ impl Context {
 
     /// Assigns `fd` as an irqfd: each signal rings `line`.
     ///
-    /// If the counter of `fd` is not zero, the line is rung once. When the last file of the eventfd
+    /// If the counter of `fd` is not zero, the line is rung once. Soon after the last file of the eventfd
     /// is closed, it is deassigned.
     ///
     /// # Errors
@@ -128,8 +128,8 @@ impl Context {
     /// Assigns `fd` as an unmaskfd: each signal ends the mask that `line` has set itself.
     ///
     /// The line has this mask if its type says that it masks itself when it delivers (automask). A signal
-    /// that finds no such mask does nothing. If the counter of `fd` is not zero, that is one signal. When the
-    /// last file of the eventfd is closed, it is deassigned;
+    /// that finds no such mask does nothing. If the counter of `fd` is not zero, that is one signal. Soon after
+    /// the last file of the eventfd is closed, it is deassigned;
     /// [`deassign_irqfd`](Context::deassign_irqfd) deassigns it, too.
     ///
     /// # Errors
