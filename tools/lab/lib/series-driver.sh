@@ -9,8 +9,8 @@ DRIVER_LINES=(drivers/misc/{Kconfig,Makefile} samples/{Kconfig,Makefile} MAINTAI
 	Documentation/misc-devices/index.rst Documentation/userspace-api/ioctl/ioctl-number.rst
 	tools/testing/selftests/Makefile)
 
-# What compiles all of the driver's Rust code and C code but its modules for tests and samples,
-# which "make in-tree" builds.
+# Builds all of the driver's code in Rust and C, but no modules for tests and samples: "make in-tree"
+# does that.
 DRIVER_CONFIG=(CONFIG_DOORBELL=y CONFIG_DOORBELL_KUNIT_TEST=y)
 
 # driver_files: prints the files of the driver in the kernel tree that "make in-tree" has made
