@@ -103,6 +103,7 @@ void doorbell_swait_wake(struct swait_queue_head *queue);
 void doorbell_swait_entry(struct swait_queue *entry);
 void doorbell_swait_prepare(struct swait_queue_head *queue, struct swait_queue *entry);
 void doorbell_swait_finish(struct swait_queue_head *queue, struct swait_queue *entry);
+bool doorbell_swait_has_waiter(struct swait_queue_head *queue);
 struct doorbell_readers;
 atomic_t *doorbell_read_begin(struct doorbell_readers *readers, u32 phase);
 void doorbell_read_end(atomic_t *active);

@@ -237,6 +237,12 @@ void doorbell_swait_finish(struct swait_queue_head *queue, struct swait_queue *e
 	raw_spin_unlock_irqrestore(&queue->lock, flags);
 }
 
+/* A caller of doorbell_swait_finish() sees each entry that was added before. */
+bool doorbell_swait_has_waiter(struct swait_queue_head *queue)
+{
+	return swait_active(queue);
+}
+
 /*
  * Does an atomic_cmpxchg(). The word is read first, so that a caller who expects the
  * wrong value does not pay for a locked instruction. Returns the value that the word had:

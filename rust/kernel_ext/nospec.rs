@@ -22,7 +22,8 @@ pub(crate) fn get<T>(slice: &[T], index: usize) -> Option<&T> {
     if index >= len {
         return None;
     }
-    slice.get(index & mask(index, len))
+    // SAFETY: `index` is in bounds, and the mask can only make it less.
+    Some(unsafe { slice.get_unchecked(index & mask(index, len)) })
 }
 
 /// Returns all ones if `index` is less than `len`, and otherwise 0. The CPU does not predict the result.

@@ -74,6 +74,18 @@ impl SwaitQueue {
         unsafe { bindings::doorbell_swait_wake(self.raw.get()) };
     }
 
+    /// Returns true if a thread waits that began to wait before the caller was woken. A thread that begins to wait
+    /// later sees what was true by then.
+    ///
+    /// # Context
+    ///
+    /// Any context.
+    #[inline(always)]
+    pub(crate) fn has_waiter(&self) -> bool {
+        // SAFETY: Initialised by the type invariants.
+        unsafe { bindings::doorbell_swait_has_waiter(self.raw.get()) }
+    }
+
     /// Calls `take` until it returns a value, and sleeps before each further call while `ready` returns
     /// false. If a signal arrives or the deadline passes, that call is the last one. If `take` returns a
     /// value at once, nothing is queued.

@@ -117,7 +117,7 @@ pub(crate) fn read_words<T: FromBytes>(from: UserPtr) -> Result<T> {
     Ok(unsafe { value.assume_init() })
 }
 
-/// Whether a function may take a page fault when it accesses the process' memory.
+/// States if a function may take a page fault when it accesses the process' memory.
 #[derive(Clone, Copy)]
 pub(crate) enum PageFault {
     Allowed,

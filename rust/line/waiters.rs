@@ -181,10 +181,10 @@ impl<'a> Wait<'a> {
                 let taken = self.line.take_deliveries(&mut |count| {
                     // A page fault may last until another waiter has run, and this thread may have been
                     // woken in its place.
-                    if woken && store(count, PageFault::Forbidden).is_ok() {
-                        return Ok(());
-                    }
-                    if woken {
+                    if woken && self.waiters.queue.has_waiter() {
+                        if store(count, PageFault::Forbidden).is_ok() {
+                            return Ok(());
+                        }
                         self.waiters.queue.wake_one();
                     }
                     store(count, PageFault::Allowed)
