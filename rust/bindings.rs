@@ -26,6 +26,7 @@ use kernel::bindings::tracepoint;
 use kernel::bindings::{
     atomic_t,
     file,
+    iov_iter,
     irq_work,
     ktime_t,
     llist_head,

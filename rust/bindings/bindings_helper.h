@@ -17,6 +17,7 @@
 #include <linux/sched/user.h>
 #include <linux/sort.h>
 #include <linux/swait.h>
+#include <linux/uio.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
 
@@ -129,6 +130,7 @@ void doorbell_cond_resched(void);
 unsigned long doorbell_index_mask(unsigned long index, unsigned long size);
 bool doorbell_cpu_is_active(void);
 bool doorbell_fatal_signal_pending(void);
+long doorbell_segment_len(const struct iov_iter *iter);
 struct user_struct *doorbell_memlock_user(void);
 void doorbell_memlock_user_put(struct user_struct *user);
 bool doorbell_memlock_charge(struct user_struct *user, unsigned long pages);

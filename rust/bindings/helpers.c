@@ -3,6 +3,7 @@
  * Wrappers for inline functions, macros and bit-fields, which Rust cannot use directly.
  */
 #include <linux/bottom_half.h>
+#include <linux/bvec.h>
 #include <linux/capability.h>
 #include <linux/compat.h>
 #include <linux/cred.h>
@@ -24,6 +25,7 @@
 #include <linux/task_work.h>
 #include <linux/time_namespace.h>
 #include <linux/uaccess.h>
+#include <linux/uio.h>
 
 #include "bindings_helper.h"
 
@@ -638,6 +640,32 @@ bool doorbell_cpu_is_active(void)
 bool doorbell_fatal_signal_pending(void)
 {
 	return fatal_signal_pending(current);
+}
+
+/*
+ * Returns the number of bytes that are left in the segment at which the iterator is, or
+ * -EINVAL if userspace may have chosen other segments.
+ *
+ * The elements of an ITER_BVEC are pages of an io_uring's registered buffer, and not
+ * segments. IORING_OP_WRITE_FIXED chooses one segment, a part of these pages.
+ * IORING_OP_WRITEV_FIXED chooses any number, each of which is cut at the ends of pages, and
+ * its elements are as long as the iterator. If that is true of an IORING_OP_WRITE_FIXED, the
+ * two cannot be distinguished.
+ */
+long doorbell_segment_len(const struct iov_iter *iter)
+{
+	const size_t len = iov_iter_count(iter), first = iov_iter_single_seg_count(iter);
+	unsigned long i;
+	size_t sum = 0;
+
+	if (!iov_iter_is_bvec(iter) || first == len)
+		return first;
+	/* No access is longer, and the elements may be many. */
+	if (len > sizeof(u64))
+		return -EINVAL;
+	for (i = 0; i < iter->nr_segs && sum <= len; i++)
+		sum += iter->bvec[i].bv_len;
+	return iter->iov_offset || sum > len ? len : -EINVAL;
 }
 
 /* The account that io_uring charges for pinned memory; NULL if there is no limit. */

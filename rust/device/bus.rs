@@ -282,7 +282,8 @@ impl DoorbellFile {
         let mut addr = u64::try_from(addr).map_err(|_| EINVAL)?;
         let mut done = 0;
         while !iov.is_empty() {
-            let len = segment_len(iov);
+            // Fails only before the first segment.
+            let len = segment_len(iov)?;
             if len == 0 {
                 iov.advance(0);
                 continue;

@@ -10,7 +10,7 @@
 //!
 //! /// Copies the first segment of a writev(2).
 //! fn first_segment(iov: &mut IovIterSource<'_>) -> Result<KVec<u8>> {
-//!     let mut buffer = KVec::from_elem(0, segment_len(iov), GFP_KERNEL)?;
+//!     let mut buffer = KVec::from_elem(0, segment_len(iov)?, GFP_KERNEL)?;
 //!     iov.copy_from_iter(&mut buffer);
 //!     Ok(buffer)
 //! }
@@ -28,20 +28,28 @@
 //!
 //! C header: [`include/linux/uio.h`](srctree/include/linux/uio.h).
 
+use crate::bindings;
 use kernel::{
-    bindings,
+    bindings as kbindings,
     iov::{
         IovIterDest,
         IovIterSource, //
-    }, //
+    },
+    prelude::*, //
 };
 
 /// Returns the number of bytes that are left in the iterator's current segment; 0 at the end of an
 /// empty one.
+///
+/// # Errors
+///
+/// EINVAL: the iterator has the pages of an io_uring's registered buffer, and userspace may have chosen other
+/// segments. Only the first call for an iterator fails.
 #[inline]
-pub(crate) fn segment_len(iov: &mut IovIterSource<'_>) -> usize {
+pub(crate) fn segment_len(iov: &mut IovIterSource<'_>) -> Result<usize> {
     // SAFETY: The iterator is valid.
-    unsafe { bindings::iov_iter_single_seg_count(iov.as_raw()) }
+    let len = unsafe { bindings::doorbell_segment_len(iov.as_raw()) };
+    usize::try_from(len).map_err(|_| EINVAL)
 }
 
 /// Reverts the iterator to the position at which its length was `before`. The iterator must have
@@ -49,5 +57,5 @@ pub(crate) fn segment_len(iov: &mut IovIterSource<'_>) -> usize {
 pub(crate) fn revert(iov: &mut IovIterDest<'_>, before: usize) {
     let len = before.saturating_sub(iov.len());
     // SAFETY: The iterator is valid, and has advanced by `len` since it had the length `before`.
-    unsafe { bindings::iov_iter_revert(iov.as_raw(), len) };
+    unsafe { kbindings::iov_iter_revert(iov.as_raw(), len) };
 }

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
+ * An io_uring whose registered buffers are written to the bus.
+ *
  * An io_uring that a line connects with itself: the eventfd of its completions rings the
  * line, and the io_uring polls the line's trigger. A wake-up by io_uring is marked
  * (EPOLL_URING_WAKE). The line passes the mark on, and so the io_uring does not loop for
@@ -7,7 +9,10 @@
  */
 #include <linux/io_uring.h>
 
-#include "doorbell_test.h"
+#include "bus.h"
+
+/* The header may be older. */
+#define OP_WRITEV_FIXED	61
 
 #define NR_ENTRIES	8
 #define NR_COMPLETIONS	256
@@ -49,18 +54,23 @@ static int open_uring(struct __test_metadata *_metadata, struct uring *uring)
 	return 0;
 }
 
-/* Submits a poll that goes on after a completion. */
-static void poll_multishot(struct __test_metadata *_metadata, struct uring *uring, int fd)
+static void submit(struct __test_metadata *_metadata, struct uring *uring, struct io_uring_sqe sqe)
 {
 	const unsigned int tail = *uring->sq_tail, index = tail & *uring->sq_mask;
 
-	uring->sqes[index] = (struct io_uring_sqe){
-		.opcode = IORING_OP_POLL_ADD, .fd = fd, .len = IORING_POLL_ADD_MULTI,
-		.poll32_events = POLLIN,
-	};
+	uring->sqes[index] = sqe;
 	uring->sq_array[index] = index;
 	__atomic_store_n(uring->sq_tail, tail + 1, __ATOMIC_RELEASE);
 	ASSERT_EQ(1, syscall(SYS_io_uring_enter, uring->fd, 1, 0, 0, NULL, 0));
+}
+
+/* Submits a poll that goes on after a completion. */
+static void poll_multishot(struct __test_metadata *_metadata, struct uring *uring, int fd)
+{
+	submit(_metadata, uring, (struct io_uring_sqe){
+		.opcode = IORING_OP_POLL_ADD, .fd = fd, .len = IORING_POLL_ADD_MULTI,
+		.poll32_events = POLLIN,
+	});
 }
 
 /* Counts and consumes the completions. Returns true if the last one was among them. */
@@ -179,6 +189,134 @@ TEST_F(uring, does_not_ring_itself)
 		ASSERT_TRUE(WAIT_FOR((ended |= reap(uring, &count), count == round)));
 	}
 	EXPECT_FALSE(ended);
+}
+
+#define ADDR	0x1000ULL
+#define NE	2
+
+/* Two registered pages, and regions for the two halves of a write. */
+FIXTURE(fixed) {
+	int kmsg;
+	int db;
+	int efd[NE];
+	struct uring uring;
+	size_t page;
+	char *pages;
+};
+
+FIXTURE_SETUP(fixed)
+{
+	int ret, i;
+
+	self->kmsg = kmsg_open();
+	ret = open_uring(_metadata, &self->uring);
+	if (ret)
+		SKIP(return, "io_uring: %s", strerror(-ret));
+	self->db = new_context(_metadata, 1);
+	for (i = 0; i < NE; i++)
+		self->efd[i] = new_eventfd(_metadata, 0, 0);
+	/* Of any length. */
+	ASSERT_EQ(0, change_region(self->db, to_eventfd(ADDR, 0, self->efd[0])));
+	ASSERT_EQ(0, change_region(self->db, to_eventfd(ADDR + 4, 0, self->efd[1])));
+	self->page = sysconf(_SC_PAGESIZE);
+	self->pages = mmap(NULL, 2 * self->page, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_TRUE(self->pages != MAP_FAILED);
+	/* io_uring would join the two pages of a huge one. */
+	madvise(self->pages, 2 * self->page, MADV_NOHUGEPAGE);
+	memset(self->pages, 0x11, 2 * self->page);
+}
+
+FIXTURE_TEARDOWN(fixed)
+{
+	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
+}
+
+/* Registers the bytes from @from to @to of the pages as the only buffer. */
+#define REGISTER(from, to) do {						\
+	struct iovec __buffer = { self->pages + (from), (to) - (from) };	\
+									\
+	syscall(SYS_io_uring_register, self->uring.fd, IORING_UNREGISTER_BUFFERS, NULL, 0); \
+	ASSERT_EQ(0, syscall(SYS_io_uring_register, self->uring.fd,	\
+			     IORING_REGISTER_BUFFERS, &__buffer, 1));	\
+} while (0)
+
+/* Writes from the registered buffer to @addr. Returns the operation's result. */
+static int write_fixed(struct __test_metadata *_metadata, struct uring *uring, int db, int op,
+		       const void *at, unsigned int len, uint64_t addr)
+{
+	const unsigned int head = *uring->cq_head;
+	int ret;
+
+	submit(_metadata, uring, (struct io_uring_sqe){
+		.opcode = op, .fd = db, .off = addr, .addr = (uintptr_t)at, .len = len,
+	});
+	ASSERT_TRUE(WAIT_FOR(({
+		/* Runs what the kernel has left to this task. */
+		syscall(SYS_io_uring_enter, uring->fd, 0, 0, IORING_ENTER_GETEVENTS, NULL, 0);
+		__atomic_load_n(uring->cq_tail, __ATOMIC_ACQUIRE) != head;
+	})));
+	ret = uring->cqes[head & *uring->cq_mask].res;
+	__atomic_store_n(uring->cq_head, head + 1, __ATOMIC_RELEASE);
+	return ret;
+}
+
+#define EXPECT_WRITE(expected, op, at, len, expected_signals) do {	\
+	EXPECT_EQ(expected, write_fixed(_metadata, &self->uring, self->db, op, at, len, ADDR)); \
+	EXPECT_EQ(expected_signals, signals(self->efd, NE));		\
+} while (0)
+
+/* IORING_OP_WRITE_FIXED is one access, whatever pages the bytes are on. */
+TEST_F(fixed, is_one_access)
+{
+	const size_t page = self->page;
+	char *at;
+
+	REGISTER(0, 2 * page);
+	for (at = self->pages + page - 8; at <= self->pages + page; at++)
+		EXPECT_WRITE(8, IORING_OP_WRITE_FIXED, at, 8, 0x01);
+	for (at = self->pages + page - 4; at <= self->pages + page; at++)
+		EXPECT_WRITE(4, IORING_OP_WRITE_FIXED, at, 4, 0x01);
+	/* It is not two accesses, either, if it is too long for one. */
+	EXPECT_WRITE(-EINVAL, IORING_OP_WRITE_FIXED, self->pages + page - 8, 16, 0);
+	EXPECT_WRITE(-EINVAL, IORING_OP_WRITE_FIXED, self->pages + page - 4, 5, 0);
+	EXPECT_WRITE(-EINVAL, IORING_OP_WRITE_FIXED, self->pages, 2 * page, 0);
+	EXPECT_WRITE(0, IORING_OP_WRITE_FIXED, self->pages + page - 4, 0, 0);
+	/* The buffer begins or ends in the access. */
+	REGISTER(page - 4, 2 * page);
+	EXPECT_WRITE(8, IORING_OP_WRITE_FIXED, self->pages + page - 4, 8, 0x01);
+	REGISTER(0, page + 4);
+	EXPECT_WRITE(8, IORING_OP_WRITE_FIXED, self->pages + page - 4, 8, 0x01);
+	REGISTER(page - 5, page + 4);
+	EXPECT_WRITE(8, IORING_OP_WRITE_FIXED, self->pages + page - 4, 8, 0x01);
+	REGISTER(page - 4, page + 5);
+	EXPECT_WRITE(8, IORING_OP_WRITE_FIXED, self->pages + page - 4, 8, 0x01);
+	/* Two segments of IORING_OP_WRITEV_FIXED look like this one. */
+	REGISTER(page - 4, page + 4);
+	EXPECT_WRITE(-EINVAL, IORING_OP_WRITE_FIXED, self->pages + page - 4, 8, 0);
+	EXPECT_WRITE(4, IORING_OP_WRITE_FIXED, self->pages + page - 4, 4, 0x01);
+	EXPECT_WRITE(4, IORING_OP_WRITE_FIXED, self->pages + page, 4, 0x01);
+}
+
+/* Segments of IORING_OP_WRITEV_FIXED are neither joined nor split, but refused. */
+TEST_F(fixed, segments)
+{
+	char *const middle = self->pages + self->page;
+	struct iovec iov[] = { { middle, 4 }, { middle - 4, 4 }, { middle, 4 }, { middle - 4, 8 } };
+
+	REGISTER(0, 2 * self->page);
+	if (write_fixed(_metadata, &self->uring, self->db, OP_WRITEV_FIXED, iov, 1, ADDR) == -EINVAL)
+		SKIP(return, "the kernel has no IORING_OP_WRITEV_FIXED");
+	EXPECT_EQ(0x01, signals(self->efd, NE));
+	EXPECT_WRITE(4, OP_WRITEV_FIXED, iov + 1, 1, 0x01);
+	EXPECT_WRITE(-EINVAL, OP_WRITEV_FIXED, iov, 2, 0);
+	EXPECT_WRITE(-EINVAL, OP_WRITEV_FIXED, iov + 1, 2, 0);
+	EXPECT_WRITE(-EINVAL, OP_WRITEV_FIXED, iov, 3, 0);
+	EXPECT_WRITE(-EINVAL, OP_WRITEV_FIXED, iov + 3, 1, 0);
+	iov[1].iov_len = 8;
+	iov[1].iov_base = middle - 8;
+	EXPECT_WRITE(8, OP_WRITEV_FIXED, iov + 1, 1, 0x01);
+	EXPECT_WRITE(-EINVAL, OP_WRITEV_FIXED, iov + 1, 2, 0);
 }
 
 TEST_HARNESS_MAIN
