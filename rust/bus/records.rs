@@ -326,6 +326,10 @@ impl Records {
             if len < room - room % RECORD {
                 break;
             }
+            // Here at least one record has been read.
+            if current!().signal_pending() {
+                break;
+            }
         }
         if done == 0 {
             return Err(error);

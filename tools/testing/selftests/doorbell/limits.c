@@ -273,6 +273,47 @@ TEST_F(slow_read, fails_half_way)
 	EXPECT_EQ(-EAGAIN, read_records(self->db, &record, 1));
 }
 
+static void ignore(int sig)
+{
+	(void)sig;
+}
+
+/* A signal ends a read after the records that were copied; the next one is still there. */
+TEST_F(slow_read, ends_with_a_signal)
+{
+	enum { NR = 64 };
+	const struct sigaction action = { .sa_handler = ignore, .sa_flags = SA_RESTART };
+	struct doorbell_record *records = (void *)(self->pages + self->size);
+	struct doorbell_record record;
+	struct slow slow;
+	unsigned int i;
+	int nr;
+
+	close(self->db);
+	self->db = new_context(_metadata, 1);
+	ASSERT_EQ(0, doorbell_set_records(self->db, NR));
+	ASSERT_EQ(0, change_region(self->db, recorded(to_eventfd(ADDR, 4,
+								 new_eventfd(_metadata, 0, 0)))));
+	for (i = 0; i < NR; i++)
+		ASSERT_EQ(0, mmio_write(self->db, ADDR, 4, i));
+	ASSERT_EQ(0, sigaction(SIGUSR1, &action, NULL));
+	START_FUNC(&slow, slow_reader, records, NR * sizeof(*records));
+	/* The signal is pending before the first record can be copied. */
+	ASSERT_EQ(0, pthread_kill(slow.thread, SIGUSR1));
+	END_SLOW(&slow);
+	EXPECT_EQ(0, slow.ret % sizeof(*records));
+	nr = slow.ret / sizeof(*records);
+	EXPECT_LT(0, nr);
+	EXPECT_GT(NR, nr);
+	for (i = 0; i < nr; i++)
+		EXPECT_EQ(i + 1, records[i].sequence);
+	for (; i < NR; i++) {
+		ASSERT_EQ(1, read_records(self->db, &record, 1));
+		EXPECT_EQ(i + 1, record.sequence);
+	}
+	EXPECT_EQ(-EAGAIN, read_records(self->db, &record, 1));
+}
+
 static void *slow_changer(void *arg)
 {
 	struct slow *slow = arg;
