@@ -4,6 +4,7 @@
 
 use crate::{
     kernel_ext::{
+        alloc::user_alloc_flags,
         pinned::PinnedPart,
         task::{
             cond_resched,
@@ -90,9 +91,9 @@ impl Bitmap {
 
     fn read(&self) -> Result<KVVec<u64>> {
         let mut reader = self.slice().reader();
-        let mut words = KVVec::with_capacity(self.words, GFP_KERNEL)?;
+        let mut words = KVVec::with_capacity(self.words, user_alloc_flags())?;
         for _ in 0..self.words {
-            words.push(reader.read()?, GFP_KERNEL)?;
+            words.push(reader.read()?, user_alloc_flags())?;
         }
         Ok(words)
     }
@@ -130,7 +131,7 @@ impl Bitmaps {
         }
         let result = Bitmap::new(set.result, set.nr_lines)?;
         let result = result.map(|bitmap| -> Result<_> {
-            let none = KVVec::from_elem(0, bitmap.words, GFP_KERNEL)?;
+            let none = KVVec::from_elem(0, bitmap.words, user_alloc_flags())?;
             bitmap.write(&none)?;
             Ok((bitmap, none))
         });

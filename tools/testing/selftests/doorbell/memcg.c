@@ -3,6 +3,7 @@
  * The limit of a memory cgroup: a call that would exceed it fails with ENOMEM and changes
  * nothing. It does not call the OOM killer, which could choose any process of the cgroup.
  */
+#include <linux/userfaultfd.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 
@@ -190,6 +191,129 @@ TEST_F(memcg, notifiers)
 	}
 	EXPECT_EQ(0, wait_child(pid));
 	EXPECT_ALL_ALIVE();
+}
+
+/* Returns memory.current; -1 if it cannot be read. */
+static long charged(const char *path)
+{
+	char file[128], text[32];
+	ssize_t len;
+	int fd;
+
+	snprintf(file, sizeof(file), "%s/memory.current", path);
+	fd = open(file, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	len = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (len <= 0)
+		return -1;
+	text[len] = '\0';
+	return strtol(text, NULL, 10);
+}
+
+/* A bitmap of all lines. */
+#define BITMAP	(DOORBELL_MAX_LINES / 8)
+
+/* Calls that wait for the memory of their result. */
+struct waiting {
+	int db;
+	uint64_t *lines;
+	uint64_t *result;
+	atomic_uint ready;
+	atomic_bool go;
+	atomic_uint failed;
+};
+
+static void *wait_for_result(void *arg)
+{
+	struct waiting *waiting = arg;
+
+	/* Touches the stack. */
+	if (doorbell_line_set(waiting->db, DOORBELL_PENDING, 0, DOORBELL_MAX_LINES, waiting->lines,
+			      NULL))
+		atomic_fetch_add(&waiting->failed, 1);
+	atomic_fetch_add(&waiting->ready, 1);
+	while (!atomic_load(&waiting->go))
+		usleep(1000);
+	if (doorbell_line_set(waiting->db, DOORBELL_PENDING, 0, DOORBELL_MAX_LINES, waiting->lines,
+			      waiting->result))
+		atomic_fetch_add(&waiting->failed, 1);
+	return NULL;
+}
+
+/*
+ * Runs in the cgroup at @path. Returns 0 if the bitmaps of @nr calls that wait for memory were
+ * charged; 77 without userfaultfd.
+ */
+static int charges_bitmaps(const char *path, int db, unsigned int nr)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	const size_t page = sysconf(_SC_PAGESIZE), size = BITMAP > page ? BITMAP : page;
+	struct waiting waiting = { .db = db };
+	struct uffdio_zeropage zero = {};
+	pthread_t threads[nr];
+	struct uffd_msg msg;
+	pthread_attr_t attr;
+	unsigned int i;
+	long before;
+	int uffd;
+
+	uffd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	if (uffd < 0)
+		return 77;
+	waiting.lines = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			     -1, 0);
+	if (ioctl(uffd, UFFDIO_API, &api) || waiting.lines == MAP_FAILED)
+		return 1;
+	waiting.result = waiting.lines + size / sizeof(uint64_t);
+	reg.range.start = (uintptr_t)waiting.result;
+	reg.range.len = size;
+	if (ioctl(uffd, UFFDIO_REGISTER, &reg))
+		return 2;
+	/* Each processor charges some pages in advance. */
+	pin_to(0);
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 1 << 16);
+	for (i = 0; i < nr; i++) {
+		if (pthread_create(&threads[i], &attr, wait_for_result, &waiting))
+			return 3;
+	}
+	if (!WAIT_FOR(atomic_load(&waiting.ready) == nr))
+		return 4;
+	before = charged(path);
+	atomic_store(&waiting.go, true);
+	for (i = 0; i < nr; i++) {
+		if (!WAIT_FOR(read(uffd, &msg, sizeof(msg)) == sizeof(msg)))
+			return 5;
+	}
+	/* More than one of the two bitmaps of each call. */
+	if (before < 0 || charged(path) - before <= (long)nr * BITMAP * 3 / 2)
+		return 6;
+	zero.range = reg.range;
+	if (ioctl(uffd, UFFDIO_ZEROPAGE, &zero))
+		return 7;
+	for (i = 0; i < nr; i++)
+		pthread_join(threads[i], NULL);
+	return atomic_load(&waiting.failed) ? 8 : 0;
+}
+
+/* Any number of threads can wait in calls for sets of lines. Their bitmaps are charged. */
+TEST_F(memcg, bitmaps)
+{
+	enum { NR_THREADS = 384 };
+	int db = new_context(_metadata, DOORBELL_MAX_LINES), status;
+	pid_t pid;
+
+	ASSERT_EQ(0, cgroup_put(self->path, "memory.max", "max"));
+	pid = fork_in(self->path);
+	if (!pid)
+		_exit(charges_bitmaps(self->path, db, NR_THREADS));
+	status = wait_child(pid);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+		SKIP(return, "no userfaultfd");
+	EXPECT_EQ(0, status);
 }
 
 /*
