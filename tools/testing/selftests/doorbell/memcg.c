@@ -220,8 +220,7 @@ struct waiting {
 	int db;
 	uint64_t *lines;
 	uint64_t *result;
-	atomic_uint ready;
-	atomic_bool go;
+	pthread_barrier_t barrier;
 	atomic_uint failed;
 };
 
@@ -233,9 +232,9 @@ static void *wait_for_result(void *arg)
 	if (doorbell_line_set(waiting->db, DOORBELL_PENDING, 0, DOORBELL_MAX_LINES, waiting->lines,
 			      NULL))
 		atomic_fetch_add(&waiting->failed, 1);
-	atomic_fetch_add(&waiting->ready, 1);
-	while (!atomic_load(&waiting->go))
-		usleep(1000);
+	/* All are ready, and then all go on. */
+	pthread_barrier_wait(&waiting->barrier);
+	pthread_barrier_wait(&waiting->barrier);
 	if (doorbell_line_set(waiting->db, DOORBELL_PENDING, 0, DOORBELL_MAX_LINES, waiting->lines,
 			      waiting->result))
 		atomic_fetch_add(&waiting->failed, 1);
@@ -274,29 +273,29 @@ static int charges_bitmaps(const char *path, int db, unsigned int nr)
 		return 2;
 	/* Each processor charges some pages in advance. */
 	pin_to(0);
+	pthread_barrier_init(&waiting.barrier, NULL, nr + 1);
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, 1 << 16);
 	for (i = 0; i < nr; i++) {
 		if (pthread_create(&threads[i], &attr, wait_for_result, &waiting))
 			return 3;
 	}
-	if (!WAIT_FOR(atomic_load(&waiting.ready) == nr))
-		return 4;
+	pthread_barrier_wait(&waiting.barrier);
 	before = charged(path);
-	atomic_store(&waiting.go, true);
+	pthread_barrier_wait(&waiting.barrier);
 	for (i = 0; i < nr; i++) {
 		if (!WAIT_FOR(read(uffd, &msg, sizeof(msg)) == sizeof(msg)))
-			return 5;
+			return 4;
 	}
 	/* More than one of the two bitmaps of each call. */
 	if (before < 0 || charged(path) - before <= (long)nr * BITMAP * 3 / 2)
-		return 6;
+		return 5;
 	zero.range = reg.range;
 	if (ioctl(uffd, UFFDIO_ZEROPAGE, &zero))
-		return 7;
+		return 6;
 	for (i = 0; i < nr; i++)
 		pthread_join(threads[i], NULL);
-	return atomic_load(&waiting.failed) ? 8 : 0;
+	return atomic_load(&waiting.failed) ? 7 : 0;
 }
 
 /* Any number of threads can wait in calls for sets of lines. Their bitmaps are charged. */
