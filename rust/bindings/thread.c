@@ -197,8 +197,8 @@ static bool is_halted(struct doorbell_thread *thread)
 }
 
 /*
- * Waits for at most a second until the thread is gone, and not while it is halted. A kernel thread does not
- * wait: it closes files for all users, one after the other.
+ * Waits for at most a second until the thread is gone, and not while it is halted. A kernel thread
+ * does not wait: it closes files for all users, one after the other.
  */
 static bool thread_goes(struct doorbell_thread *thread)
 {

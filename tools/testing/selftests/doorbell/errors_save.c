@@ -262,7 +262,7 @@ TEST_F(errors_save, impossible_states)
 	REFUSED_RESTORE(EINVAL, 1);
 	self->records[1].state = 0;
 	self->records[PER_DB - 1].state &= ~DOORBELL_LINE_PENDING;
-	/* Units without a message, those of a level line, and those of a line that did not count. */
+	/* Units without a message, of a line that did not count, and of a level line. */
 	self->records[1].units = 1;
 	self->records[1].flags = DOORBELL_SAVED_FLAG_COUNTED;
 	REFUSED_RESTORE(EINVAL, 1);

@@ -249,7 +249,7 @@ static int charges_bitmaps(const char *path, int db, unsigned int nr)
 {
 	struct uffdio_api api = { .api = UFFD_API };
 	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
-	const size_t page = sysconf(_SC_PAGESIZE), size = BITMAP > page ? BITMAP : page;
+	const size_t page = sysconf(_SC_PAGESIZE), size = page > BITMAP ? page : BITMAP;
 	struct waiting waiting = { .db = db };
 	struct uffdio_zeropage zero = {};
 	pthread_t threads[nr];

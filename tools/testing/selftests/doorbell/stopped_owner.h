@@ -41,8 +41,8 @@ static inline pid_t start_stopped_owner(struct __test_metadata *_metadata, int d
 #define NR_CHAINED	40
 
 /*
- * Makes each of the lines of @db ring the next one, by its irqfd in @links, and rings the first one.
- * There are NR_CHAINED lines, and the worker is stopped. Returns the line whose message waits for it.
+ * Makes each of the NR_CHAINED lines of @db ring the next one, by its irqfd in @links, and rings
+ * the first one. The worker is stopped. Returns the line whose message waits for it.
  */
 static inline uint32_t stalled_line(struct __test_metadata *_metadata, int db, const int *links)
 {

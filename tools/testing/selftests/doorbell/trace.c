@@ -196,7 +196,7 @@ TEST_F(trace, many_notifiers)
 	       "relay_queued line=3");
 }
 
-/* The signals that the worker owes count their relays, even if a call drops the message meanwhile. */
+/* The signals that the worker owes count their relays, even if a call drops the message. */
 TEST_F(trace, owed_signals)
 {
 	int db = new_context(_metadata, 1), ack = new_eventfd(_metadata, 0, 0), notes[9];

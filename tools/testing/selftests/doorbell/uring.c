@@ -232,9 +232,9 @@ FIXTURE_TEARDOWN(fixed)
 	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
 }
 
-/* Registers the bytes from @from to @to of the pages as the only buffer. */
-#define REGISTER(from, to) do {						\
-	struct iovec __buffer = { self->pages + (from), (to) - (from) };	\
+/* Registers @len bytes of the pages from @from on as the only buffer. */
+#define REGISTER(from, len) do {					\
+	struct iovec __buffer = { self->pages + (from), len };		\
 									\
 	syscall(SYS_io_uring_register, self->uring.fd, IORING_UNREGISTER_BUFFERS, NULL, 0); \
 	ASSERT_EQ(0, syscall(SYS_io_uring_register, self->uring.fd,	\
@@ -283,16 +283,16 @@ TEST_F(fixed, is_one_access)
 	EXPECT_WRITE(-EINVAL, IORING_OP_WRITE_FIXED, self->pages, 2 * page, 0);
 	EXPECT_WRITE(0, IORING_OP_WRITE_FIXED, self->pages + page - 4, 0, 0);
 	/* The buffer begins or ends in the access. */
-	REGISTER(page - 4, 2 * page);
+	REGISTER(page - 4, page + 4);
 	EXPECT_WRITE(8, IORING_OP_WRITE_FIXED, self->pages + page - 4, 8, 0x01);
 	REGISTER(0, page + 4);
 	EXPECT_WRITE(8, IORING_OP_WRITE_FIXED, self->pages + page - 4, 8, 0x01);
-	REGISTER(page - 5, page + 4);
+	REGISTER(page - 5, 9);
 	EXPECT_WRITE(8, IORING_OP_WRITE_FIXED, self->pages + page - 4, 8, 0x01);
-	REGISTER(page - 4, page + 5);
+	REGISTER(page - 4, 9);
 	EXPECT_WRITE(8, IORING_OP_WRITE_FIXED, self->pages + page - 4, 8, 0x01);
 	/* Two segments of IORING_OP_WRITEV_FIXED look like this one. */
-	REGISTER(page - 4, page + 4);
+	REGISTER(page - 4, 8);
 	EXPECT_WRITE(-EINVAL, IORING_OP_WRITE_FIXED, self->pages + page - 4, 8, 0);
 	EXPECT_WRITE(4, IORING_OP_WRITE_FIXED, self->pages + page - 4, 4, 0x01);
 	EXPECT_WRITE(4, IORING_OP_WRITE_FIXED, self->pages + page, 4, 0x01);
@@ -305,7 +305,8 @@ TEST_F(fixed, segments)
 	struct iovec iov[] = { { middle, 4 }, { middle - 4, 4 }, { middle, 4 }, { middle - 4, 8 } };
 
 	REGISTER(0, 2 * self->page);
-	if (write_fixed(_metadata, &self->uring, self->db, OP_WRITEV_FIXED, iov, 1, ADDR) == -EINVAL)
+	if (write_fixed(_metadata, &self->uring, self->db, OP_WRITEV_FIXED, iov, 1, ADDR) ==
+	    -EINVAL)
 		SKIP(return, "the kernel has no IORING_OP_WRITEV_FIXED");
 	EXPECT_EQ(0x01, signals(self->efd, NE));
 	EXPECT_WRITE(4, OP_WRITEV_FIXED, iov + 1, 1, 0x01);
