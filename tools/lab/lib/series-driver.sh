@@ -11,7 +11,7 @@ DRIVER_LINES=(drivers/misc/{Kconfig,Makefile} samples/{Kconfig,Makefile} MAINTAI
 
 # Builds all of the driver's code in Rust and C, but no modules for tests and samples: "make in-tree"
 # does that.
-DRIVER_CONFIG=(CONFIG_DOORBELL=y CONFIG_DOORBELL_KUNIT_TEST=y)
+DRIVER_CONFIG=(CONFIG_IO_URING=y CONFIG_DOORBELL=y CONFIG_DOORBELL_KUNIT_TEST=y)
 
 # driver_files: prints the files of the driver in the kernel tree that "make in-tree" has made
 driver_files() {

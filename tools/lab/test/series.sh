@@ -189,7 +189,7 @@ driver_is_committed() (
 	# An option that this kernel does not have.
 	rm -rf "$SERIES/git" && mkdir "$SERIES/git" && git -C "$SERIES/git" init -q && MAKE=y
 	series_rust_make() { : >"$SERIES/rust/.config"; }
-	says 'not possible with this kernel: CONFIG_DOORBELL=y' series_driver
+	says 'not possible with this kernel: CONFIG_IO_URING=y' series_driver
 )
 check "the driver is committed in parts, and compiled" driver_is_committed
 
