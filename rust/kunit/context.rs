@@ -130,7 +130,7 @@ mod context {
         let take = || {
             let mut taken = 0;
             let wait = context.wait_for(2)?;
-            wait.wait(Deadline::ZERO, |count| {
+            wait.wait(Deadline::ZERO, |count, _| {
                 taken = count;
                 Ok(())
             })?;
