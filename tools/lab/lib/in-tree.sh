@@ -298,6 +298,11 @@ build_in_tree() {
 
 IN_TREE_CHECKS=(places module checkpatch kernel_doc docs selftests sparse clippy rustdoc smatch built_in lto)
 
+# The files of the kernel to which the driver adds lines.
+DRIVER_LINES=(drivers/misc/{Kconfig,Makefile} samples/{Kconfig,Makefile} MAINTAINERS
+	Documentation/misc-devices/index.rst Documentation/userspace-api/ioctl/ioctl-number.rst
+	tools/testing/selftests/Makefile)
+
 # in_tree_patch: prints the driver as one patch
 in_tree_patch() {
 	local dir=$IN_TREE/source base file
@@ -316,8 +321,7 @@ in_tree_patch() {
 	cut -d' ' -f 2 "$dir/.in-tree-placed" | sort | (cd "$dir" && xargs wc -l) | awk '$2 != "total" { print " " $2 " | " $1 " +" }'
 	echo " MAINTAINERS | $(wc -l <"$SRC/tools/in-tree/files/MAINTAINERS") +"
 	echo
-	for file in drivers/misc/{Kconfig,Makefile} samples/{Kconfig,Makefile} MAINTAINERS Documentation/misc-devices/index.rst \
-		Documentation/userspace-api/ioctl/ioctl-number.rst tools/testing/selftests/Makefile; do
+	for file in "${DRIVER_LINES[@]}"; do
 		echo "diff --git a/$file b/$file"
 		diff -u --label "a/$file" --label "b/$file" "$base/$file" "$dir/$file"
 	done

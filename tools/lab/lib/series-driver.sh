@@ -4,11 +4,6 @@
 # "make in-tree" checks it as one patch, boots it and tests it.
 DRIVER_PATCHES=$SRC/tools/in-tree/driver-patches
 
-# The files of the kernel to which the driver adds lines.
-DRIVER_LINES=(drivers/misc/{Kconfig,Makefile} samples/{Kconfig,Makefile} MAINTAINERS
-	Documentation/misc-devices/index.rst Documentation/userspace-api/ioctl/ioctl-number.rst
-	tools/testing/selftests/Makefile)
-
 # Builds all of the driver's code in Rust and C, but no modules for tests and samples: "make in-tree"
 # does that.
 DRIVER_CONFIG=(CONFIG_IO_URING=y CONFIG_DOORBELL=y CONFIG_DOORBELL_KUNIT_TEST=y)
@@ -67,9 +62,8 @@ series_driver() {
 				install -D -m "$mode" "$IN_TREE/source/$file" "$SERIES/source/$file" || return
 		done < <(sed -n "s/^$n //p" "$SERIES/driver")
 		series_git add -A -f && {
-			part_of_driver "$n" patch && echo && part_of_driver "$n" text &&
-				printf '\n%s\n' "Signed-off-by: The doorbell authors <maintainers@doorbell.invalid>"
-		} | series_git commit -q -F - || return
+			part_of_driver "$n" patch && echo && part_of_driver "$n" text
+		} | series_git commit -q -s -F - || return
 		part_of_driver "$n" build | series_build_driver || return
 	done
 }

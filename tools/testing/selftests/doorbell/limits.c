@@ -3,9 +3,10 @@
  * Limits: a search and a slow read are bounded, and other processes do not wait for them.
  * Limits of eventfds are in limits_eventfds.c, that of a memory cgroup in memcg.c.
  */
-#include <linux/userfaultfd.h>
 
 #include "bus.h"
+#include "handled.h"
+#include "missing.h"
 #include "rlimit.h"
 
 /*
@@ -115,7 +116,7 @@ TEST_F(search, holds_up_no_query)
 
 FIXTURE(slow_read) {
 	int db;
-	int uffd;
+	struct missing missing;
 	/* Two pages; the second one is missing. */
 	char *pages;
 	size_t size;
@@ -123,23 +124,18 @@ FIXTURE(slow_read) {
 
 FIXTURE_SETUP(slow_read)
 {
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
-	int efd = new_eventfd(_metadata, 0, 0);
+	int ret, efd = new_eventfd(_metadata, 0, 0);
 	unsigned int i;
 
-	self->uffd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-	if (self->uffd < 0)
-		SKIP(return, "userfaultfd: %s", strerror(errno));
-	ASSERT_EQ(0, ioctl(self->uffd, UFFDIO_API, &api));
+	ret = missing_open(&self->missing);
+	if (ret)
+		SKIP(return, "userfaultfd: %s", strerror(-ret));
 	self->size = sysconf(_SC_PAGESIZE);
 	self->pages = mmap(NULL, 2 * self->size, PROT_READ | PROT_WRITE,
 			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_TRUE(self->pages != MAP_FAILED);
 	self->pages[0] = 0;
-	reg.range.start = (uintptr_t)self->pages + self->size;
-	reg.range.len = self->size;
-	ASSERT_EQ(0, ioctl(self->uffd, UFFDIO_REGISTER, &reg));
+	ASSERT_EQ(0, missing_begin(&self->missing, self->pages + self->size, self->size));
 
 	self->db = new_context(_metadata, 1);
 	ASSERT_EQ(0, doorbell_set_records(self->db, 8));
@@ -173,12 +169,10 @@ static void *slow_reader(void *arg)
 /* Starts @func with @length at @at, and waits until it waits for the page. */
 #define START_FUNC(call, func, at, length) do {				\
 	struct slow *__slow = call;					\
-	struct uffd_msg __msg;						\
 									\
 	*__slow = (struct slow){ .db = self->db, .to = at, .len = length }; \
 	ASSERT_EQ(0, pthread_create(&__slow->thread, NULL, func, __slow)); \
-	ASSERT_TRUE(WAIT_FOR(read(self->uffd, &__msg, sizeof(__msg)) == sizeof(__msg))); \
-	ASSERT_EQ(UFFD_EVENT_PAGEFAULT, __msg.event);			\
+	ASSERT_TRUE(WAIT_FOR(missing_is_accessed(&self->missing)));	\
 } while (0)
 
 /* Starts a read of 4 records at @at, and waits until it waits for the page. */
@@ -187,14 +181,7 @@ static void *slow_reader(void *arg)
 
 /* Adds the page and waits until the read ends. */
 #define END_SLOW(reader) do {						\
-	struct uffdio_zeropage __zero = {				\
-		.range = {						\
-			.start = (uintptr_t)self->pages + self->size,	\
-			.len = self->size,				\
-		},							\
-	};								\
-									\
-	ASSERT_EQ(0, ioctl(self->uffd, UFFDIO_ZEROPAGE, &__zero));	\
+	ASSERT_EQ(0, missing_end(&self->missing));			\
 	pthread_join((reader)->thread, NULL);				\
 } while (0)
 
@@ -273,16 +260,10 @@ TEST_F(slow_read, fails_half_way)
 	EXPECT_EQ(-EAGAIN, read_records(self->db, &record, 1));
 }
 
-static void ignore(int sig)
-{
-	(void)sig;
-}
-
 /* A signal ends a read after the records that were copied; the next one is still there. */
 TEST_F(slow_read, ends_with_a_signal)
 {
 	enum { NR = 64 };
-	const struct sigaction action = { .sa_handler = ignore, .sa_flags = SA_RESTART };
 	struct doorbell_record *records = (void *)(self->pages + self->size);
 	struct doorbell_record record;
 	struct slow slow;
@@ -296,7 +277,7 @@ TEST_F(slow_read, ends_with_a_signal)
 								 new_eventfd(_metadata, 0, 0)))));
 	for (i = 0; i < NR; i++)
 		ASSERT_EQ(0, mmio_write(self->db, ADDR, 4, i));
-	ASSERT_EQ(0, sigaction(SIGUSR1, &action, NULL));
+	handle(_metadata, SA_RESTART);
 	START_FUNC(&slow, slow_reader, records, NR * sizeof(*records));
 	/* The signal is pending before the first record can be copied. */
 	ASSERT_EQ(0, pthread_kill(slow.thread, SIGUSR1));

@@ -3,11 +3,11 @@
  * Lines whose trigger is their waiters: what DOORBELL_WAIT consumes, and what is left if it
  * ends early. Runs as a 32-bit program, too. errors_wait.c has the calls that are refused.
  */
-#include <linux/userfaultfd.h>
 #include <stddef.h>
 #include <sys/prctl.h>
 
 #include "handled.h"
+#include "missing.h"
 #include "ring_wait.h"
 #include "summary.h"
 #include "wait_line.h"
@@ -710,29 +710,20 @@ TEST_F(argument, comes_late)
 {
 	struct doorbell_wait arg = { .line = WAITED, .timeout = NO_TIMEOUT };
 	struct blocked other = blocked_wait(self->db, &arg);
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
-	struct uffdio_zeropage zero = {};
-	struct uffd_msg msg;
-	int uffd;
+	struct missing missing;
+	int ret = missing_open(&missing);
 
-	uffd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-	if (uffd < 0)
-		SKIP(return, "userfaultfd: %s", strerror(errno));
-	ASSERT_EQ(0, ioctl(uffd, UFFDIO_API, &api));
+	if (ret)
+		SKIP(return, "userfaultfd: %s", strerror(-ret));
 	ASSERT_EQ(0, madvise(self->pages + self->page, self->page, MADV_DONTNEED));
-	reg.range.start = (uintptr_t)self->pages + self->page;
-	reg.range.len = self->page;
-	zero.range = reg.range;
-	ASSERT_EQ(0, ioctl(uffd, UFFDIO_REGISTER, &reg));
+	ASSERT_EQ(0, missing_begin(&missing, self->pages + self->page, self->page));
 
 	start_blocked(_metadata, &other);
 	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, WAITED));
-	ASSERT_TRUE(WAIT_FOR(read(uffd, &msg, sizeof(msg)) == sizeof(msg)));
-	ASSERT_EQ(UFFD_EVENT_PAGEFAULT, msg.event);
+	ASSERT_TRUE(WAIT_FOR(missing_is_accessed(&missing)));
 	EXPECT_TRUE(WAIT_FOR(atomic_load(&other.done)));
 	/* It sleeps again until the next delivery. */
-	ASSERT_EQ(0, ioctl(uffd, UFFDIO_ZEROPAGE, &zero));
+	ASSERT_EQ(0, missing_end(&missing));
 	join_blocked(_metadata, &other);
 	EXPECT_EQ(0, other.ret);
 	EXPECT_EQ(1, arg.count);
