@@ -328,7 +328,7 @@ impl Context {
             }
         }
         let reservation = self.quota.reserve(eventfds)?;
-        let ids = assignments.triggers.get_mut(line as usize).ok_or(ENXIO)?;
+        let ids = assignments.triggers_of_mut(line).ok_or(ENXIO)?;
         ids.reserve(1, user_alloc_flags())?;
         let len = ids.len();
         let mut room = KVec::new();
@@ -357,7 +357,7 @@ impl Context {
         let mut assignments = self.assignments.lock();
         let removed = target.lock_triggers(|triggers| triggers.remove(id));
         let removed = removed.ok_or(ENOENT)?;
-        if let Some(ids) = assignments.triggers.get_mut(line as usize) {
+        if let Some(ids) = assignments.triggers_of_mut(line) {
             ids.retain(|other| *other != id);
         }
         self.count(&assignments, line, UsageField::Triggers, -1);
@@ -382,7 +382,7 @@ impl Context {
         let mut removed = KVec::with_capacity(len, user_alloc_flags())?;
         let mut kept = KVec::with_capacity(len, user_alloc_flags())?;
         target.lock_triggers(|triggers| triggers.remove_eventfds(&mut removed, &mut kept));
-        if let Some(ids) = assignments.triggers.get_mut(line as usize) {
+        if let Some(ids) = assignments.triggers_of_mut(line) {
             ids.retain(|id| !removed.iter().any(|output| output.id() == *id));
         }
         let count = removed.len();
@@ -403,7 +403,7 @@ impl Context {
         if target.has_waiters() {
             return Err(EEXIST);
         }
-        let ids = assignments.triggers.get_mut(line as usize).ok_or(ENXIO)?;
+        let ids = assignments.triggers_of_mut(line).ok_or(ENXIO)?;
         if !ids.is_empty() {
             return Err(EBUSY);
         }
@@ -440,7 +440,7 @@ impl Context {
         let waiters = self.waiters.get().and_then(|all| all.get(line));
         let waiters = waiters.ok_or(ENOENT)?;
         let removed = target.remove_waiters(waiters).ok_or(ENOENT)?;
-        if let Some(ids) = assignments.triggers.get_mut(line as usize) {
+        if let Some(ids) = assignments.triggers_of_mut(line) {
             ids.clear();
         }
         self.count(&assignments, line, UsageField::Triggers, -1);

@@ -32,6 +32,11 @@ impl Assignments {
         nospec::get(&self.triggers, line as usize).map_or(&[], |ids| ids)
     }
 
+    /// Returns the identities of the triggers of `line`, to change them.
+    pub(super) fn triggers_of_mut(&mut self, line: u32) -> Option<&mut LazyVec<usize>> {
+        nospec::get_mut(&mut self.triggers, line as usize)
+    }
+
     /// Returns true if `hit` is true for `start` or for any line that `start` rings, directly or not,
     /// by a trigger that is an irqfd of this context. `hit` gets the line and its triggers'
     /// identities. Process context.

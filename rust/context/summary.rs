@@ -70,7 +70,7 @@ impl Context {
         }
         let mut rooms = KVVec::new();
         for line in lines.clone() {
-            let ids = assignments.triggers.get_mut(line as usize).ok_or(ENXIO)?;
+            let ids = assignments.triggers_of_mut(line).ok_or(ENXIO)?;
             ids.reserve(1, flags)?;
             rooms.push(Triggers::room(ids.len())?, flags)?;
             if fatal_signal_pending() {
@@ -87,7 +87,7 @@ impl Context {
             let target = self.line(line).ok_or(ENXIO)?;
             // Cannot fail: there is room, and the checks above are those of this function.
             let _ = target.add_trigger(&mut output, &mut room);
-            if let Some(ids) = assignments.triggers.get_mut(line as usize) {
+            if let Some(ids) = assignments.triggers_of_mut(line) {
                 let _ = ids.push_within_capacity(id);
             }
             self.count(&assignments, line, UsageField::Triggers, 1);
@@ -114,7 +114,7 @@ impl Context {
             pause_after(index);
             let target = self.line(line).ok_or(ENXIO)?;
             drop(target.lock_triggers(|triggers| triggers.remove(id)));
-            if let Some(ids) = assignments.triggers.get_mut(line as usize) {
+            if let Some(ids) = assignments.triggers_of_mut(line) {
                 ids.retain(|other| *other != id);
             }
             self.count(&assignments, line, UsageField::Triggers, -1);

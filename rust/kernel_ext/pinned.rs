@@ -68,11 +68,12 @@ impl<T> PinnedSlice<T> {
         Some(unsafe { Pin::new_unchecked(nospec::get(&self.0, index)?) })
     }
 
-    /// Returns the `len` objects from the index `first` on, or [`None`] if there are less.
+    /// Returns the `len` objects from the index `first` on, or [`None`] if there are less. The numbers may be
+    /// userspace's.
     #[inline]
     pub(crate) fn part(&self, first: usize, len: usize) -> Option<PinnedPart<'_, T>> {
         // INVARIANT: The slice is pinned, so its elements are.
-        Some(PinnedPart(self.0.get(first..first.checked_add(len)?)?))
+        Some(PinnedPart(nospec::part(&self.0, first, len)?))
     }
 
     /// Returns the number of objects.

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::kernel_ext::{
     handoff_lock::IN_PROGRESS,
+    nospec,
     read_once::SetOnceArc,
     swait_queue::SwaitQueue,
     uaccess::PageFault,
@@ -98,12 +99,12 @@ impl AllWaiters {
     /// Returns the waiters of the line with that number, if it ever had any. Any context.
     #[inline(always)]
     pub(crate) fn get(&self, line: u32) -> Option<&Waiters> {
-        self.lines.get(line as usize)?.get()
+        nospec::get(&self.lines, line as usize)?.get()
     }
 
     /// Returns a reference to the waiters of a line. If it never had any, they are `new` from now on.
     pub(crate) fn get_or_set(&self, line: u32, new: Option<Arc<Waiters>>) -> Option<Arc<Waiters>> {
-        let slot = self.lines.get(line as usize)?;
+        let slot = nospec::get(&self.lines, line as usize)?;
         if let Some(new) = new {
             slot.set(new);
         }
