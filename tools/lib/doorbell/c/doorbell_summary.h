@@ -141,10 +141,13 @@ struct doorbell_taker {
 	uint32_t at_word;
 };
 
-/* Takes a word. An exchange of a word that is zero would only cost time. */
+/*
+ * Takes a word. An exchange of a word that is zero would only cost time. The load has the order
+ * of the exchange: it must not be executed before that of the word above.
+ */
 static inline uint64_t doorbell_take_word(__u64 *word)
 {
-	if (!__atomic_load_n(word, __ATOMIC_RELAXED))
+	if (!__atomic_load_n(word, __ATOMIC_SEQ_CST))
 		return 0;
 	return __atomic_exchange_n(word, 0, __ATOMIC_SEQ_CST);
 }

@@ -507,7 +507,9 @@ impl take::Words for SummaryMapping {
     #[inline]
     fn take(&self, at: usize) -> u64 {
         let word = self.word(at);
-        if word.load(Relaxed) == 0 {
+        // ORDERING: As the exchange: it must not be executed before that of the word above. On x86 both orders
+        // are the same instruction.
+        if word.load(SeqCst) == 0 {
             return 0;
         }
         word.swap(0, SeqCst)

@@ -8,7 +8,7 @@
 /// The words of a summary, as in `struct doorbell_summary_map`.
 pub(crate) trait Words {
     /// Exchanges the word at the index `at` with zero, sequentially consistent, and returns the word before.
-    /// If the word is zero, the exchange may be left out.
+    /// If a sequentially consistent load returns zero, the exchange may be left out.
     fn take(&self, at: usize) -> u64;
 
     /// Returns the number of lines. Each 64 of them have a word, from [`LINES`] on.

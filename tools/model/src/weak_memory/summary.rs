@@ -12,7 +12,8 @@
 //! |---|---|
 //! | `atomic64_fetch_or()`, fully ordered | SeqCst fence, relaxed `fetch_or`, SeqCst fence |
 //! | the claim of the line, between the data and the delivery | SeqCst fence |
-//! | a seq_cst exchange of userspace | SeqCst fence, relaxed `swap`, SeqCst fence |
+//! | a seq_cst load of userspace | SeqCst fence, acquire load |
+//! | a seq_cst exchange of userspace | SeqCst fence, `swap` with acquire and release |
 //! | `poll_wait()`, then the load of the top word | store, SeqCst fence, load |
 //! | `wq_has_sleeper()`, then `wake_up_poll()` | SeqCst fence, load, addition under a lock |
 //!
@@ -27,7 +28,7 @@ use loom::{
     model::Builder,
     sync::atomic::{
         AtomicU32, AtomicU64,
-        Ordering::{AcqRel, Relaxed},
+        Ordering::{AcqRel, Acquire, Relaxed},
     },
     thread,
 };
@@ -75,8 +76,10 @@ struct Protocol {
     /// The order of the producer's operations.
     produce: Order,
     take: fn(&Memory, &mut Taker) -> Option<u32>,
-    /// The order of the consumer's operations.
+    /// The order of the consumer's exchanges.
     consume: Order,
+    /// The order of the load that leaves out the exchange of a zero.
+    look: Order,
     /// The consumer looks at the top word before it registers.
     looks_early: bool,
     /// The producer wakes before it marks the line.
@@ -89,9 +92,21 @@ const REAL: Protocol = Protocol {
     produce: Order::Full,
     take: |memory, taker| taker.next(memory),
     consume: Order::Full,
+    look: Order::Full,
     looks_early: false,
     wakes_early: false,
 };
+
+/// The bits of the summary at the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    /// Those of the line that has fired before, at all levels.
+    Marked,
+    /// The same, but a consumer has taken the top word and died.
+    TopTaken,
+    /// That of the first group in the top word only: the consumer took the bits below before the producer set it.
+    TopOnly,
+}
 
 /// The lines that fire, and the state of the summary before.
 #[derive(Clone, Copy)]
@@ -102,19 +117,18 @@ struct Scenario {
     fires: &'static [&'static [usize]],
     /// The index of a line that has fired before, and that was not taken.
     before: Option<usize>,
-    /// A consumer has taken the top word and died.
-    died: bool,
+    start: Start,
     /// The maximum number of preemptions of an execution, if it is limited.
     preemptions: Option<usize>,
 }
 
-const SCENARIOS: [Scenario; 10] = [
+const SCENARIOS: [Scenario; 11] = [
     Scenario {
         name: "a line fires, and poll(2) waits",
         wait: Wait::Level,
         fires: &[&[0]],
         before: None,
-        died: false,
+        start: Start::Marked,
         preemptions: None,
     },
     Scenario {
@@ -122,7 +136,7 @@ const SCENARIOS: [Scenario; 10] = [
         wait: Wait::Edge,
         fires: &[&[0]],
         before: None,
-        died: false,
+        start: Start::Marked,
         preemptions: None,
     },
     Scenario {
@@ -130,7 +144,7 @@ const SCENARIOS: [Scenario; 10] = [
         wait: Wait::Edge,
         fires: &[&[0]],
         before: Some(0),
-        died: false,
+        start: Start::Marked,
         preemptions: None,
     },
     Scenario {
@@ -138,7 +152,7 @@ const SCENARIOS: [Scenario; 10] = [
         wait: Wait::Edge,
         fires: &[&[0]],
         before: Some(1),
-        died: false,
+        start: Start::Marked,
         preemptions: None,
     },
     Scenario {
@@ -146,7 +160,7 @@ const SCENARIOS: [Scenario; 10] = [
         wait: Wait::Edge,
         fires: &[&[0]],
         before: Some(2),
-        died: false,
+        start: Start::Marked,
         preemptions: None,
     },
     Scenario {
@@ -154,7 +168,7 @@ const SCENARIOS: [Scenario; 10] = [
         wait: Wait::Edge,
         fires: &[&[0]],
         before: Some(3),
-        died: false,
+        start: Start::Marked,
         preemptions: None,
     },
     Scenario {
@@ -162,7 +176,7 @@ const SCENARIOS: [Scenario; 10] = [
         wait: Wait::Edge,
         fires: &[&[0]],
         before: Some(0),
-        died: true,
+        start: Start::TopTaken,
         preemptions: None,
     },
     Scenario {
@@ -170,7 +184,7 @@ const SCENARIOS: [Scenario; 10] = [
         wait: Wait::Edge,
         fires: &[&[0], &[1]],
         before: None,
-        died: false,
+        start: Start::Marked,
         preemptions: Some(2),
     },
     Scenario {
@@ -178,7 +192,7 @@ const SCENARIOS: [Scenario; 10] = [
         wait: Wait::Edge,
         fires: &[&[0, 0]],
         before: None,
-        died: false,
+        start: Start::Marked,
         preemptions: None,
     },
     Scenario {
@@ -186,7 +200,15 @@ const SCENARIOS: [Scenario; 10] = [
         wait: Wait::Edge,
         fires: &[&[0]],
         before: Some(1),
-        died: true,
+        start: Start::TopTaken,
+        preemptions: None,
+    },
+    Scenario {
+        name: "a line fires in a group whose bits were taken before that of the top word was set",
+        wait: Wait::Edge,
+        fires: &[&[0]],
+        before: None,
+        start: Start::TopOnly,
         preemptions: None,
     },
 ];
@@ -216,7 +238,11 @@ impl Memory {
         Self {
             protocol,
             data: std::array::from_fn(|at| AtomicU32::new(u32::from(is(at)))),
-            top: AtomicU64::new(bit(!scenario.died, tops)),
+            top: AtomicU64::new(match scenario.start {
+                Start::Marked => tops,
+                Start::TopTaken => 0,
+                Start::TopOnly => 1,
+            }),
             groups: [
                 AtomicU64::new(bit(in_group[0], 1) | bit(in_group[1], 2)),
                 AtomicU64::new(bit(in_group[2], 1)),
@@ -327,8 +353,24 @@ impl words::Words for Memory {
 
 impl take::Words for Memory {
     fn take(&self, at: usize) -> u64 {
-        // Without the load that saves the exchange of a zero: it only removes operations without effect.
-        self.operation(self.protocol.consume, at, |word, order| word.swap(0, order))
+        let word = self.word(at);
+        let before = match self.protocol.look {
+            Order::Full => {
+                full_fence();
+                word.load(Acquire)
+            }
+            Order::Relaxed => word.load(Relaxed),
+        };
+        if before == 0 {
+            return 0;
+        }
+        match self.protocol.consume {
+            Order::Full => {
+                full_fence();
+                word.swap(0, AcqRel)
+            }
+            Order::Relaxed => word.swap(0, Relaxed),
+        }
     }
 
     fn nr_lines(&self) -> u32 {

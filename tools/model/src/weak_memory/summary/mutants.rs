@@ -134,9 +134,18 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "the consumer's operations have no order",
-        scenario: 1,
+        scenario: 10,
         protocol: Protocol {
             consume: Order::Relaxed,
+            look: Order::Relaxed,
+            ..REAL
+        },
+    },
+    Mutant {
+        name: "the load that leaves out the consumer's exchange has no order",
+        scenario: 10,
+        protocol: Protocol {
+            look: Order::Relaxed,
             ..REAL
         },
     },
