@@ -100,6 +100,9 @@ fn masks(client: &mut Client) -> Result {
     client.set_eventfd(0, &other)?;
     client.expect("unmasked with an eventfd", 0, &other, 1)?;
     client.expect("unmasked with an eventfd", 0, &one, 1)?;
+    client.set_eventfd(0, &one)?;
+    client.signal(0)?;
+    client.expect("the first eventfd once more", 0, &one, 2)?;
     client.set(TRIGGER | EVENTFD, 0, 1, &[])
 }
 

@@ -177,8 +177,9 @@ impl Vectors {
         let old = self.eventfds[at].trigger.replace(Identified { file, id });
         if let Some(old) = old {
             self.context().deassign_trigger(&old.file, vector.into())?;
-            // QEMU can still set it, and it may have a signal that QEMU has not read.
-            if !self.eventfds[at].by_kvm {
+            // QEMU can still set it, and it may have a signal that QEMU has not read. An eventfd that replaces one
+            // of the same kind does not stand for a mask.
+            if by_kvm && !self.eventfds[at].by_kvm {
                 self.eventfds[at].masked = Some(old);
             }
         }
