@@ -728,9 +728,8 @@ TEST_F(unmaskfd, race_close)
 TEST_F(unmaskfd, storm)
 {
 	int other = new_context(_metadata, 1), link = new_eventfd(_metadata, 0, 0);
-	struct doorbell_query before;
+	struct doorbell_query before, query;
 	unsigned int cpu, i;
-	uint64_t acks;
 
 	ASSERT_EQ(0, doorbell_assign_irqfd(other, link, 0));
 	ASSERT_EQ(0, doorbell_assign_trigger(other, self->back[LEVEL_LINE], 0));
@@ -752,15 +751,16 @@ TEST_F(unmaskfd, storm)
 
 	ASSERT_LE(0, doorbell_set_level(self->db, LEVEL_LINE, 0));
 	ASSERT_TRUE(WAIT_FOR(({
-		acks = line_of(_metadata, self->db, LEVEL_LINE).acks;
-		for (i = 0; i < 200; i++)
-			sched_yield();
-		usleep(1000);
-		acks == line_of(_metadata, self->db, LEVEL_LINE).acks;
+		before = line_of(_metadata, self->db, LEVEL_LINE);
+		before.state == LEVEL && before.deliveries == before.acks;
 	})));
+	for (i = 0; i < 200; i++)
+		sched_yield();
+	usleep(1000);
 	EXPECT_STATE(LEVEL_LINE, LEVEL);
-	before = line_of(_metadata, self->db, LEVEL_LINE);
-	EXPECT_EQ(before.deliveries, before.acks);
+	query = line_of(_metadata, self->db, LEVEL_LINE);
+	EXPECT_EQ(before.deliveries, query.deliveries);
+	EXPECT_EQ(before.acks, query.acks);
 }
 
 TEST_HARNESS_MAIN
