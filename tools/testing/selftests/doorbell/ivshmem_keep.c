@@ -33,7 +33,7 @@ TEST(size_of_named_memory_is_agreed_on)
 	int fd;
 
 	name_object(name, path);
-	start_server_with(_metadata, &server, 1, 2, "10", more);
+	start_server_with(_metadata, &server, 1, 2, A_DAY, more);
 	client_join(_metadata, &server, &a, 0);
 	shared = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED, a.shm, 0);
 	ASSERT_NE(MAP_FAILED, shared);
@@ -58,7 +58,7 @@ TEST(size_of_named_memory_is_agreed_on)
 	EXPECT_EQ('x', shared[65535]);
 
 	/* The same size: shared. */
-	start_server_with(_metadata, &other, 1, 2, "10", more);
+	start_server_with(_metadata, &other, 1, 2, A_DAY, more);
 	EXPECT_EQ(0, stop_server(&other, SIGTERM));
 	EXPECT_EQ('x', shared[65535]);
 
@@ -67,7 +67,7 @@ TEST(size_of_named_memory_is_agreed_on)
 	munmap(shared, 65536);
 	EXPECT_EQ(SIGKILL, stop_server(&server, SIGKILL));
 	server.dir[0] = '\0';
-	start_server_with(_metadata, &server, 1, 2, "10", more);
+	start_server_with(_metadata, &server, 1, 2, A_DAY, more);
 	client_join(_metadata, &server, &a, 0);
 	ASSERT_EQ(1, pread(a.shm, text, 1, 65535));
 	EXPECT_EQ('x', text[0]);
@@ -124,7 +124,7 @@ TEST(kept_rings_survive_the_server)
 	uint64_t rings;
 	pid_t keeper;
 
-	start_server_with(_metadata, &server, VECTORS, MAX_PEERS, "3", keep);
+	start_server_with(_metadata, &server, VECTORS, MAX_PEERS, A_DAY, keep);
 	keeper = keeper_of(&server);
 	ASSERT_LT(0, keeper);
 	client_join(_metadata, &server, &a, 0);
@@ -141,7 +141,7 @@ TEST(kept_rings_survive_the_server)
 	EXPECT_EQ(-EAGAIN, client_message(_metadata, &b, 3, false));
 
 	/* The next server has the same lines, and serves the peers as its own. */
-	start_server_with(_metadata, &server, VECTORS, MAX_PEERS, "3", keep);
+	start_server_with(_metadata, &server, VECTORS, MAX_PEERS, A_DAY, keep);
 	EXPECT_EQ(keeper, keeper_of(&server));
 	EXPECT_EQ(2, nr_found(_metadata, &server, "\"setup\":\"complete\""));
 	EXPECT_TRUE(has_irqfds(_metadata, &server, 2 * VECTORS));
@@ -186,7 +186,7 @@ TEST(kept_rings_survive_the_server)
 	EXPECT_NE(NULL, strstr(text, "start with -n 2 --max-peers 4 -l 65536")) {
 		TH_LOG("%s", text);
 	}
-	start_server_with(_metadata, &server, VECTORS, MAX_PEERS, "3", keep);
+	start_server_with(_metadata, &server, VECTORS, MAX_PEERS, A_DAY, keep);
 	EXPECT_TRUE(client_hears(_metadata, &c, a.id, 0));
 	EXPECT_TRUE(WAIT_FOR(has_irqfds(_metadata, &server, VECTORS)));
 
@@ -206,7 +206,7 @@ TEST(server_goes_on_without_its_keeper)
 	char path[80];
 	pid_t keeper;
 
-	start_server_with(_metadata, &server, VECTORS, MAX_PEERS, "3", keep);
+	start_server_with(_metadata, &server, VECTORS, MAX_PEERS, A_DAY, keep);
 	client_join(_metadata, &server, &a, 0);
 	keeper = keeper_of(&server);
 	ASSERT_LT(0, keeper);
@@ -234,7 +234,7 @@ TEST(kept_lines_are_freed_wherever_the_server_is_killed)
 	int socks[MAX_PEERS], i, j;
 	unsigned int seed = 1;
 
-	start_server_with(_metadata, &server, VECTORS, MAX_PEERS, "1", keep);
+	start_server_with(_metadata, &server, VECTORS, MAX_PEERS, A_DAY, keep);
 	client_join(_metadata, &server, &stays, 0);
 	for (i = 0; i < nr; i++) {
 		for (j = 0; j < MAX_PEERS; j++)
@@ -246,7 +246,7 @@ TEST(kept_lines_are_freed_wherever_the_server_is_killed)
 		EXPECT_EQ(SIGKILL, end_server(&server, SIGKILL));
 		for (; j < MAX_PEERS; j++)
 			close(socks[j]);
-		start_server_with(_metadata, &server, VECTORS, MAX_PEERS, "1", keep);
+		start_server_with(_metadata, &server, VECTORS, MAX_PEERS, A_DAY, keep);
 		ASSERT_TRUE(WAIT_FOR(has_irqfds(_metadata, &server, VECTORS)));
 		EXPECT_EQ(0, lines_in_use(_metadata, &server));
 		/* The peer still has its own vectors. */
