@@ -426,7 +426,7 @@ struct storm {
 struct ringer {
 	struct storm *storm;
 	enum ring_way way;
-	uint64_t rings;
+	atomic_ulong rings;
 	unsigned long failed;
 	pthread_t thread;
 };
@@ -450,7 +450,7 @@ static void *ringer_loop(void *arg)
 			ret = bus_write(storm->db, BY_PWRITE, ADDR, 4, 0);
 		}
 		ringer->failed += ret < 0;
-		ringer->rings++;
+		atomic_fetch_add(&ringer->rings, 1);
 	}
 	return NULL;
 }
@@ -521,6 +521,8 @@ static void storm(struct __test_metadata *_metadata, int db, int sum, int plain,
 	ASSERT_EQ(0, pthread_create(&masker, NULL, masker_loop, storm));
 	if (storm->churned >= 0)
 		ASSERT_EQ(0, pthread_create(&churner, NULL, churn_loop, storm));
+	for (i = 0; i < RING_WAYS; i++)
+		ASSERT_TRUE(WAIT_FOR(atomic_load(&ringers[i].rings)));
 	for (rounds = 0; more_rounds(&race, rounds) ||
 	     lacks(&race, atomic_load(&storm->turns) < TURNS_MIN); rounds++) {
 		if (rounds % 1024 == 0)

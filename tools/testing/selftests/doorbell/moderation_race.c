@@ -80,6 +80,7 @@ TEST_F(moderation_race, rate)
 	begin = now_ns();
 	last = begin;
 	hammer_start(_metadata, &self->hammer);
+	ASSERT_TRUE(hammer_passes(&self->hammer, 1));
 	while (more_rounds(&rounds, atomic_load(&self->hammer.done))) {
 		efd_await(self->out, POLLIN);
 		signals += efd_read(self->out);
@@ -117,6 +118,7 @@ TEST_F(moderation_race, longest_wait)
 	ASSERT_EQ(0, doorbell_assign_trigger(db, out, 0));
 	ASSERT_EQ(0, doorbell_moderate(db, 0, INTERVAL, 0));
 	hammer_start(_metadata, &self->hammer);
+	ASSERT_TRUE(hammer_passes(&self->hammer, 1));
 	while (more_rounds(&rounds, n)) {
 		expected += doorbell_ring(db, 0) == DOORBELL_RING_DELIVERED;
 		begin = now_ns();
@@ -147,6 +149,7 @@ TEST_F(moderation_race, mask)
 	unsigned int n = 0;
 
 	hammer_start(_metadata, &self->hammer);
+	ASSERT_TRUE(hammer_passes(&self->hammer, 1));
 	while (more_rounds(&rounds, n)) {
 		doorbell_mask(self->db, 0);
 		count = line_of(_metadata, self->db, 0).deliveries;
@@ -176,6 +179,7 @@ TEST_F(moderation_race, moderate)
 	unsigned int n = 0;
 
 	hammer_start(_metadata, &self->hammer);
+	ASSERT_TRUE(hammer_passes(&self->hammer, 1));
 	while (more_rounds(&rounds, n)) {
 		interval = intervals[n % ARRAY_SIZE(intervals)];
 		ASSERT_EQ(0, doorbell_moderate(self->db, 0, interval,
@@ -198,6 +202,7 @@ TEST_F(moderation_race, deassign)
 	unsigned int n = 0;
 
 	hammer_start(_metadata, &self->hammer);
+	ASSERT_TRUE(hammer_passes(&self->hammer, 1));
 	while (more_rounds(&rounds, n)) {
 		ASSERT_EQ(0, doorbell_assign_trigger(self->db, other, 0));
 		dither(n++);
@@ -222,6 +227,7 @@ TEST_F(moderation_race, clear)
 	int ret;
 
 	hammer_start(_metadata, &self->hammer);
+	ASSERT_TRUE(hammer_passes(&self->hammer, 1));
 	while (more_rounds(&rounds, n)) {
 		ret = doorbell_clear(self->db, 0);
 		ASSERT_LE(0, ret);

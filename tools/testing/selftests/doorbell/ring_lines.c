@@ -27,7 +27,7 @@ struct ringer {
 	atomic_bool stop;
 	unsigned long calls;
 	/* The lines that the calls returned, in all and for each line. */
-	uint64_t returned;
+	atomic_ulong returned;
 	uint64_t delivered[NR];
 	unsigned long wrong;
 	pthread_t thread;
@@ -43,7 +43,7 @@ static void *ringer_loop(void *arg)
 	while (!atomic_load(&ringer->stop)) {
 		ret = doorbell_ring_lines(ringer->db, 0, NR, ringer->lines, result);
 		ringer->calls++;
-		ringer->returned += ret;
+		atomic_fetch_add(&ringer->returned, ret);
 		for (i = 0; i < NR; i++) {
 			ringer->delivered[i] += bit_of(result, i);
 			ret -= bit_of(result, i);
@@ -80,6 +80,8 @@ TEST(race)
 				ringers[i].lines[at / 64] |= 1ULL << at % 64;
 		ASSERT_EQ(0, pthread_create(&ringers[i].thread, NULL, ringer_loop, &ringers[i]));
 	}
+	for (i = 0; i < NR_RINGERS; i++)
+		ASSERT_TRUE(WAIT_FOR(atomic_load(&ringers[i].returned)));
 	for (rounds = 0; more_rounds(&race, rounds); rounds++) {
 		ASSERT_EQ(NR, doorbell_mask_lines(db, 0, NR, NULL, NULL));
 		dither(rounds);

@@ -465,6 +465,8 @@ static void race(struct __test_metadata *_metadata, unsigned int writers)
 		all[i].stop = &stop;
 		ASSERT_EQ(0, pthread_create(&all[i].thread, NULL, writer_loop, &all[i]));
 	}
+	for (i = 0; i < writers; i++)
+		ASSERT_TRUE(WAIT_FOR(atomic_load(&all[i].done)));
 	/* The reader shares a processor with each of the writers in turn. */
 	for (rounds = 0; more_rounds(&race, rounds); rounds++) {
 		uint64_t before = 0, after = 0;
@@ -532,7 +534,7 @@ struct changer {
 	int db;
 	uint32_t slot;
 	atomic_bool *stop;
-	unsigned long done;
+	atomic_ulong done;
 	/* The slot was taken, though no other region has it. */
 	unsigned long busy;
 	unsigned long failed;
@@ -545,7 +547,7 @@ static void change_slot(struct changer *changer)
 		last_in(to_line(ADDR + 8 * changer->slot, 4, 0), changer->slot);
 	const int ret = change_region(changer->db, region);
 
-	changer->done++;
+	atomic_fetch_add(&changer->done, 1);
 	changer->busy += ret == -EBUSY;
 	changer->failed += ret && ret != -EBUSY;
 	if (!ret)
@@ -579,7 +581,8 @@ TEST(slots_change_side_by_side)
 	for (i = 0; i < ARRAY_SIZE(changers); i++)
 		changers[i].db = db;
 	ASSERT_EQ(0, pthread_create(&changers[1].thread, NULL, changer_loop, &changers[1]));
-	while (more_rounds(&race, changers[0].done))
+	ASSERT_TRUE(WAIT_FOR(atomic_load(&changers[1].done)));
+	while (more_rounds(&race, atomic_load(&changers[0].done)))
 		change_slot(&changers[0]);
 	atomic_store(&stop, true);
 	ASSERT_EQ(0, pthread_join(changers[1].thread, NULL));
