@@ -96,6 +96,7 @@ TEST_F(resample, refused_is_never_signalled)
 
 	ASSERT_EQ(0, doorbell_assign_irqfd(other, in, 0));
 	hammer_start(_metadata, &hammer);
+	ASSERT_TRUE(hammer_passes(&hammer, 1));
 	for (rounds = 0; more_rounds(&race, rounds); rounds++) {
 		dither(rounds);
 		ASSERT_EQ(-EBUSY, doorbell_assign_resampled(self->db, in, 0, res));

@@ -967,6 +967,7 @@ TEST(saved_counts_are_of_one_moment)
 
 	ASSERT_EQ(0, doorbell_assign_trigger(db, out, 0));
 	hammer_start(_metadata, &hammer);
+	ASSERT_TRUE(hammer_passes(&hammer, 1));
 	for (round = 0; more_rounds(&race, round); round++) {
 		before = atomic_load(&hammer.done);
 		ASSERT_EQ(0, doorbell_save_lines(db, 0, 1, &saved));
