@@ -87,12 +87,14 @@ static uint64_t kworkers_have_run(void)
 TEST_F(orphan, delivers)
 {
 	int a = new_context(_metadata, 1), b = new_context(_metadata, 1);
-	int efds[2] = { new_eventfd(_metadata, 0, 0), new_eventfd(_metadata, 0, 0) };
-	int hold[2], wired[2];
+	int c = new_context(_metadata, 1), d = new_context(_metadata, 1);
+	int efds[4], hold[2], wired[2], i;
 	uint64_t deferred;
 	char byte = 0;
 	pid_t pid, tid;
 
+	for (i = 0; i < ARRAY_SIZE(efds); i++)
+		efds[i] = new_eventfd(_metadata, 0, 0);
 	ASSERT_EQ(0, pipe(hold));
 	ASSERT_EQ(0, pipe2(wired, O_CLOEXEC));
 	pid = fork();
@@ -100,7 +102,8 @@ TEST_F(orphan, delivers)
 	if (!pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		close(hold[1]);
-		byte = wire_cycle(a, b, efds) || workers(getpid(), &tid) != 2;
+		byte = wire_cycle(a, b, efds) || wire_cycle(c, d, efds + 2) ||
+		       workers(getpid(), &tid) != 4;
 		if (write(wired[1], &byte, 1) != 1)
 			_exit(1);
 		if (!variant->execs)
@@ -122,9 +125,14 @@ TEST_F(orphan, delivers)
 	/* Its CPUs and its priority can be set. */
 	EXPECT_TRUE(WAIT_FOR(has_kworker()));
 	close(a);
-	deferred = settled(_metadata, b, 0).deferred;
-	usleep(20000);
+	settled(_metadata, b, 0);
+	/* The workqueue, which runs one work item at a time, serves another cycle meanwhile. */
+	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(c, 0));
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, d, 0).deferred > 100));
+	deferred = line_of(_metadata, b, 0).deferred;
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, d, 0).deferred > 200));
 	EXPECT_EQ(deferred, line_of(_metadata, b, 0).deferred);
+	close(c);
 	close(hold[1]);
 	if (variant->execs)
 		wait_child(pid);

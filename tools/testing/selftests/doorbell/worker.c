@@ -102,8 +102,13 @@ TEST_F(worker, delivers_what_is_deferred)
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, b, 0).deferred > 1000));
 	EXPECT_LT(1000000, has_run(tid));
 	close(a);
-	deferred = settled(_metadata, b, 0).deferred;
+	ASSERT_TRUE(WAIT_FOR(workers(getpid(), &tid) == 1));
+	settled(_metadata, b, 0);
+	ASSERT_TRUE(WAIT_FOR(sleeps(tid)));
+	deferred = line_of(_metadata, b, 0).deferred;
 	usleep(20000);
+	/* It has not been kept from running. */
+	ASSERT_TRUE(WAIT_FOR(sleeps(tid)));
 	EXPECT_EQ(deferred, line_of(_metadata, b, 0).deferred);
 }
 
