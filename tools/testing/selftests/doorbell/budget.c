@@ -250,8 +250,9 @@ static void *count_loops(void *arg)
 /*
  * Rings the line in each of its deliveries until a ring comes too late. Returns the largest
  * number of consecutive deliveries in which the thread on the first processor did not run.
+ * Sets @whole if no ring came too late.
  */
-static unsigned int try_capture(struct slow_line *slow, struct bystander *bystander)
+static unsigned int try_capture(struct slow_line *slow, struct bystander *bystander, bool *whole)
 {
 	uint64_t deliveries = slow_line_deliveries(slow);
 	unsigned int i, in_a_row = 0, most = 0;
@@ -272,6 +273,7 @@ static unsigned int try_capture(struct slow_line *slow, struct bystander *bystan
 		if (slow_line_deliveries(slow) != deliveries)
 			break;
 	}
+	*whole = i == 2 * MOST_IN_A_ROW;
 	return most;
 }
 
@@ -280,19 +282,26 @@ TEST_F(capture, other_processors_go_on)
 	struct bystander *bystander = &self->bystander;
 	struct slow_line *slow = &self->slow;
 	unsigned int i, in_a_row, most = 0;
+	bool whole, captured = false, ran = false;
+	struct timeout timeout = {};
 
 	ASSERT_EQ(0, pthread_create(&bystander->thread, NULL, count_loops, bystander));
 	ASSERT_TRUE(SPIN_FOR(atomic_load(&bystander->loops)));
-	for (i = 0; i < NR_TRIES; i++) {
-		in_a_row = try_capture(slow, bystander);
+	/* Each whole try shows a real capture. The host's scheduler can cause one or two. */
+	for (i = 0; i < NR_TRIES || (captured && !ran && !timed_out(&timeout)); i++) {
+		in_a_row = try_capture(slow, bystander, &whole);
 		if (in_a_row > most)
 			most = in_a_row;
+		if (in_a_row >= MOST_IN_A_ROW)
+			captured = true;
+		else if (whole)
+			ran = true;
 		settled(_metadata, slow->db, 0);
 	}
 	atomic_store(&bystander->stop, true);
 	pthread_join(bystander->thread, NULL);
 	ksft_print_msg("a thread did not run for %u deliveries at most\n", most);
-	EXPECT_GT(MOST_IN_A_ROW, most);
+	EXPECT_TRUE(ran || !captured);
 	EXPECT_LT(0, line_of(_metadata, slow->db, 0).deferred);
 }
 
