@@ -113,9 +113,11 @@ TEST_F(orphan, delivers)
 		_exit(2);
 	}
 	close(wired[1]);
+	ASSERT_TRUE(efd_await(wired[0], POLLIN));
 	ASSERT_EQ(1, read(wired[0], &byte, 1));
 	ASSERT_EQ(0, byte);
 	/* The end of the pipe: the process has exited, or runs the other program. */
+	ASSERT_TRUE(efd_await(wired[0], POLLIN));
 	ASSERT_EQ(0, read(wired[0], &byte, 1));
 	EXPECT_EQ(0, variant->execs ? workers(pid, &tid) : wait_child(pid));
 	EXPECT_EQ(0, workers(getpid(), &tid));

@@ -428,6 +428,7 @@ static pid_t owner(struct __test_metadata *_metadata, const int *from, unsigned 
 		_exit(1);
 	}
 	close(ready[1]);
+	ASSERT_TRUE(efd_await(ready[0], POLLIN));
 	ASSERT_EQ(1, read(ready[0], &byte, 1));
 	close(ready[0]);
 	return pid;

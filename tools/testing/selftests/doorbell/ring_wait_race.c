@@ -163,7 +163,8 @@ TEST_F(ping_pong, conserves_messages)
 		{ .line = 0, .fd = self->efds[1], .rounds = &rounds },
 		{ .line = 1, .fd = self->efds[0], .cpu = !variant->one_cpu },
 	};
-	unsigned long sent = 0;
+	unsigned long sent = 0, requests, last = 0;
+	struct timeout timeout = {};
 	int i;
 
 	ASSERT_EQ(0, sigaction(SIGUSR1, &action, NULL));
@@ -182,10 +183,17 @@ TEST_F(ping_pong, conserves_messages)
 			pthread_kill(sides[i % 2].thread, SIGUSR1);
 			sent++;
 		}
+		requests = atomic_load(&sides[0].sent);
+		if (requests != last)
+			timeout = (struct timeout){};
+		last = requests;
+		ASSERT_FALSE(timed_out(&timeout)) {
+			TH_LOG("no answer to request %lu", requests);
+		}
 		usleep(100);
 	}
-	ASSERT_EQ(0, pthread_join(sides[0].thread, NULL));
-	ASSERT_EQ(0, pthread_join(sides[1].thread, NULL));
+	for (i = 0; i < 2; i++)
+		ASSERT_TRUE(WAIT_FOR(!pthread_tryjoin_np(sides[i].thread, NULL)));
 	EXPECT_EQ(0, sides[0].error);
 	EXPECT_EQ(0, sides[1].error);
 	EXPECT_LE(rounds.least, sides[0].sent);

@@ -101,7 +101,7 @@ TEST_F(wait_line, end_of_a_long_chain)
 		link_lines(_metadata, db, i, db, i + 1);
 	ASSERT_EQ(0, doorbell_assign_waiters(db, length));
 	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 0));
-	ASSERT_EQ(0, doorbell_wait(db, length, NO_TIMEOUT, &count));
+	ASSERT_TRUE(WAIT_FOR((count = take(db, length))));
 	EXPECT_EQ(1, count);
 	EXPECT_EQ(0, line_of(_metadata, db, length).deferred);
 }
@@ -272,7 +272,7 @@ TEST_F(wait_line, unmaskfd)
 	ASSERT_EQ(0, doorbell_assign_notifier(self->db, told, WAITED, DOORBELL_NOTIFY_UNMASK));
 	ASSERT_EQ(0, efd_write(self->in, 1));
 	for (i = 1; i < 5; i++) {
-		ASSERT_EQ(0, doorbell_wait(self->db, WAITED, NO_TIMEOUT, &count));
+		ASSERT_TRUE(WAIT_FOR((count = take(self->db, WAITED))));
 		EXPECT_EQ(1, count);
 		ASSERT_EQ(0, efd_write(self->in, 1));
 		EXPECT_EQ(i, self->status[WAITED].deliveries);
@@ -280,7 +280,7 @@ TEST_F(wait_line, unmaskfd)
 		ASSERT_EQ(1, efd_wait(told));
 	}
 	/* Without a message, a signal ends the mask. The next one is then delivered at once. */
-	ASSERT_EQ(0, doorbell_wait(self->db, WAITED, NO_TIMEOUT, &count));
+	ASSERT_TRUE(WAIT_FOR(take(self->db, WAITED)));
 	ASSERT_EQ(0, efd_write(back, 1));
 	EXPECT_EQ(1, efd_wait(told));
 	EXPECT_WAITERS(WAITED, DOORBELL_LINE_AUTOMASK);
@@ -298,12 +298,12 @@ TEST_F(wait_line, ackfd)
 	ASSERT_EQ(0, doorbell_assign_ackfd(self->db, back, LEVEL));
 	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_set_level(self->db, LEVEL, 1));
 	for (i = 1; i < 10; i++) {
-		ASSERT_EQ(0, doorbell_wait(self->db, LEVEL, NO_TIMEOUT, &count));
+		ASSERT_TRUE(WAIT_FOR((count = take(self->db, LEVEL))));
 		EXPECT_EQ(1, count);
 		EXPECT_EQ(i, self->status[LEVEL].deliveries);
 		ASSERT_EQ(0, efd_write(back, 1));
 	}
-	ASSERT_EQ(0, doorbell_wait(self->db, LEVEL, NO_TIMEOUT, &count));
+	ASSERT_TRUE(WAIT_FOR(take(self->db, LEVEL)));
 	ASSERT_EQ(0, doorbell_set_level(self->db, LEVEL, 0));
 	ASSERT_EQ(0, efd_write(back, 1));
 	EXPECT_EQ(0, settled(_metadata, self->db, LEVEL).state & DOORBELL_LINE_ASSERTED);

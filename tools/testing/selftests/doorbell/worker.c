@@ -260,6 +260,7 @@ TEST_F(worker, keeps_to_the_limit_of_the_cgroup)
 		for (;;)
 			pause();
 	}
+	ASSERT_TRUE(efd_await(wired[0], POLLIN));
 	ASSERT_EQ(1, read(wired[0], &byte, 1));
 	EXPECT_EQ(0, byte);
 	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(a, 0));
@@ -533,6 +534,7 @@ TEST_F(halted, is_not_waited_for)
 		_exit(read(end[0], &byte, 1) ? 2 : 42);
 	}
 	close(end[0]);
+	ASSERT_TRUE(efd_await(ready[0], POLLIN));
 	ASSERT_EQ(1, read(ready[0], &byte, 1));
 	ASSERT_EQ(0, byte);
 	ASSERT_EQ(rounds, workers(owner, &tid));
@@ -616,6 +618,7 @@ TEST_F(worker, ends_while_it_is_traced)
 	}
 	close(closing[0]);
 	for (round = 0; round < rounds; round++) {
+		ASSERT_TRUE(efd_await(wired[0], POLLIN));
 		ASSERT_EQ(1, read(wired[0], &byte, 1));
 		ASSERT_EQ(0, byte);
 		memset(&thread, 0, sizeof(thread));
@@ -626,6 +629,7 @@ TEST_F(worker, ends_while_it_is_traced)
 		stops += thread.stops;
 	}
 	ksft_print_msg("%u stops of %d workers\n", stops, rounds);
+	ASSERT_TRUE(efd_await(wired[0], POLLIN));
 	ASSERT_EQ(1, read(wired[0], &byte, 1));
 	close(closing[1]);
 	EXPECT_EQ(0, wait_child(owner));
