@@ -26,6 +26,8 @@ struct stage {
 	 * delivery.
 	 */
 	int go, arm;
+	/* The number of threads that have their priority. */
+	atomic_uint ready;
 	atomic_bool returned, busy, release, stop;
 	pthread_t deliverer, hog;
 };
@@ -55,6 +57,7 @@ static void *deliver(void *arg)
 
 	pin_to(0);
 	set_fifo(PRIORITY);
+	atomic_fetch_add(&stage->ready, 1);
 	for (;;) {
 		efd_poll(stage->go, POLLIN, -1);
 		efd_read(stage->go);
@@ -74,6 +77,7 @@ static void *hog(void *arg)
 
 	pin_to(0);
 	set_fifo(PRIORITY + 10);
+	atomic_fetch_add(&stage->ready, 1);
 	for (;;) {
 		efd_poll(stage->arm, POLLIN, -1);
 		efd_read(stage->arm);
@@ -96,6 +100,8 @@ static void stage_start(struct __test_metadata *_metadata, struct stage *stage, 
 	stage->arm = new_eventfd(_metadata, 0, 0);
 	ASSERT_EQ(0, pthread_create(&stage->deliverer, NULL, deliver, stage));
 	ASSERT_EQ(0, pthread_create(&stage->hog, NULL, hog, stage));
+	/* Before that, the one that delivers may be the first to run. */
+	ASSERT_TRUE(WAIT_FOR(atomic_load(&stage->ready) == 2));
 }
 
 static void stage_stop(struct stage *stage)
