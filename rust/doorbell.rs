@@ -21,12 +21,14 @@ mod bus;
 mod c_api;
 mod context;
 mod device;
+// begin out of tree
 // The examples of the documentation, which tools/lab/lib/examples.py compiles.
 #[cfg(doorbell_examples)]
 #[allow(unused)]
 mod examples {
     include!(env!("DOORBELL_EXAMPLES"));
 }
+// end out of tree
 mod irqfd;
 mod kernel_ext;
 #[cfg(CONFIG_DOORBELL_KUNIT_TEST)]

@@ -74,19 +74,25 @@ const u64 DOORBELL_FEATURES_SUMMARY = DOORBELL_FEATURE_SUMMARY;
 const u64 DOORBELL_FEATURES_LAST_VALUE = DOORBELL_FEATURE_LAST_VALUE;
 const u64 DOORBELL_FEATURES_COUNT = DOORBELL_FEATURE_COUNT;
 const u32 DOORBELL_GFP_RETRY_MAYFAIL = ___GFP_RETRY_MAYFAIL;
+/* begin out of tree */
 const vm_flags_t DOORBELL_VM_MAYSHARE = VM_MAYSHARE;
+/* end out of tree */
 #endif
 
 bool doorbell_signal_allowed(void);
 void doorbell_signal_lockdep(struct eventfd_ctx *ctx, __poll_t mask);
+/* begin out of tree */
 #ifdef DOORBELL_EVENTFD_EXPORTS
+/* end out of tree */
 void doorbell_signal_count(struct eventfd_ctx *ctx, u64 count, __poll_t mask);
+/* begin out of tree */
 #else
 void doorbell_eventfd_raise(struct wait_queue_head *wqh, u64 *count, u64 more);
 __poll_t doorbell_vfs_poll(struct file *file, struct poll_table_struct *pt);
 void doorbell_wait_queue_add(struct wait_queue_head *wqh, struct wait_queue_entry *entry);
 void doorbell_wake_writers(struct wait_queue_head *wqh);
 #endif
+/* end out of tree */
 unsigned long doorbell_wait_queue_lock(struct wait_queue_head *wqh);
 void doorbell_wait_queue_unlock(struct wait_queue_head *wqh, unsigned long flags);
 void doorbell_wait_queue_del(struct wait_queue_entry *entry);
@@ -184,11 +190,13 @@ void doorbell_kunit_skip(const char *reason);
 bool doorbell_in_hardirq(void);
 #endif
 
+/* begin out of tree */
 /* compat_7_2.c */
 unsigned long doorbell_irq_save(void);
 void doorbell_irq_restore(unsigned long flags);
 unsigned long doorbell_spin_lock_irqsave(spinlock_t *lock);
 bool doorbell_spin_trylock_irqsave(spinlock_t *lock, unsigned long *flags);
 void doorbell_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags);
+/* end out of tree */
 
 #endif /* _DOORBELL_BINDINGS_HELPER_H */

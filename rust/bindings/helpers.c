@@ -32,9 +32,11 @@
 /* rust/kernel_ext/compat.rs has it. */
 static_assert(HRTIMER_NORESTART == 0);
 
+/* begin out of tree */
 /* Rust's module! has no field for it. */
 MODULE_VERSION(DOORBELL_VERSION);
 
+/* end out of tree */
 /* On PREEMPT_RT an eventfd's lock may sleep. */
 bool doorbell_signal_allowed(void)
 {
@@ -58,7 +60,9 @@ void doorbell_signal_lockdep(struct eventfd_ctx *ctx, __poll_t mask)
 		lock_map_release(&doorbell_signal_map);
 }
 
+/* begin out of tree */
 #ifdef DOORBELL_EVENTFD_EXPORTS
+/* end out of tree */
 void doorbell_signal_count(struct eventfd_ctx *ctx, u64 count, __poll_t mask)
 {
 	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
@@ -67,6 +71,7 @@ void doorbell_signal_count(struct eventfd_ctx *ctx, u64 count, __poll_t mask)
 	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
 		lock_map_release(&doorbell_signal_map);
 }
+/* begin out of tree */
 #else
 /*
  * Adds @more to an eventfd's counter, without a wake-up. Its context is that of
@@ -114,6 +119,7 @@ void doorbell_wake_writers(struct wait_queue_head *wqh)
 	current->in_eventfd = in_eventfd;
 }
 #endif
+/* end out of tree */
 
 void doorbell_poll_init(struct wait_queue_head *wqh)
 {

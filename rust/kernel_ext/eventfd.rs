@@ -14,7 +14,10 @@
 //! A [`Listener`] is called for each signal, under that same lock.
 //!
 //! `struct eventfd_ctx` is private to fs/eventfd.c. The module `access` reaches its wait queue and
-//! its counter: by the functions that the kernel exports, or if it exports none, by other means.
+//! its counter by the functions that the kernel exports.
+// begin out of tree
+//! If the kernel exports none, the module does it by other means.
+// end out of tree
 //!
 //! [`EventFdQueue`]: counter::EventFdQueue
 //!
@@ -73,8 +76,10 @@
 //!
 //! C header: [`include/linux/eventfd.h`](srctree/include/linux/eventfd.h).
 
+// begin out of tree
 #[cfg_attr(doorbell_eventfd_exports, path = "eventfd/exports.rs")]
 #[cfg_attr(not(doorbell_eventfd_exports), path = "eventfd/layout.rs")]
+// end out of tree
 mod access;
 mod counter;
 mod file;

@@ -3,8 +3,10 @@
 //! Objects that the KUnit suites of the abstractions need.
 //!
 //! KUnit runs a test in a kernel thread, which cannot create an eventfd. So the suites use those of the
-//! process that loads the module, if it names them; tools/lab/guest/insmod-kunit does. Otherwise the tests that
-//! need them are skipped.
+//! process that loads the module, if it names them. Otherwise the tests that need them are skipped.
+// begin out of tree
+//! tools/lab/guest/insmod-kunit names them.
+// end out of tree
 
 // No examples: only tests use this.
 

@@ -129,12 +129,14 @@ impl WaitQueue {
         Self(queue)
     }
 
+    // begin out of tree
     /// Returns the queue's pointer, which is valid as long as this object.
     #[cfg(not(doorbell_eventfd_exports))]
     pub(crate) fn as_ptr(&self) -> *mut kbindings::wait_queue_head {
         self.0.as_ptr()
     }
 
+    // end out of tree
     /// Returns the address, for comparisons.
     pub(crate) fn addr(&self) -> usize {
         self.0.addr().get()

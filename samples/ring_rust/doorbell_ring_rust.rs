@@ -3,23 +3,17 @@
 //! /dev/doorbell-ring_rust: rings a line from hard interrupt context, as an interrupt handler does.
 //! The source of the interrupts is a timer. See ../ring_c for the same in C, and for its ABI.
 
-// In a kernel tree, the driver has another place.
-#[cfg_attr(
-    CONFIG_DOORBELL,
-    path = "../../../drivers/misc/doorbell/rust/module_api.rs"
-)]
-#[cfg_attr(not(CONFIG_DOORBELL), path = "../../rust/module_api.rs")]
+// begin out of tree
+#[path = "../../rust/module_api.rs"]
+// end out of tree
+// in tree: #[path = "../../../drivers/misc/doorbell/rust/module_api.rs"]
 mod doorbell;
 
-// Linux 7.2 would let the module go while its device is open.
-#[cfg_attr(
-    CONFIG_DOORBELL,
-    path = "../../../drivers/misc/doorbell/rust/kernel_ext/compat/misc_device.rs"
-)]
-#[cfg_attr(
-    not(CONFIG_DOORBELL),
-    path = "../../rust/kernel_ext/compat/misc_device.rs"
-)]
+// The file operations of a misc device that has an owner.
+// begin out of tree
+#[path = "../../rust/kernel_ext/compat/misc_device.rs"]
+// end out of tree
+// in tree: #[path = "../../../drivers/misc/doorbell/rust/kernel_ext/compat/misc_device.rs"]
 #[allow(dead_code)]
 mod misc_device;
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Misc devices whose open files keep the module loaded.
+// begin out of tree
 //!
 //! Linux 7.3 sets the owner of a misc device's file operations. Linux 7.2 sets none: the module could
 //! be removed while a file is open, and the next call of the file would run freed code.
+// end out of tree
 //!
 //! This file uses no other file, so that a sample can include it.
 
@@ -17,14 +19,17 @@ use kernel::{
     },
 };
 
+// begin out of tree
 #[cfg(doorbell_linux_7_2)]
 pub(crate) use self::owned::Registration;
 #[cfg(not(doorbell_linux_7_2))]
+// end out of tree
 pub(crate) use kernel::miscdevice::MiscDeviceRegistration as Registration;
 
 /// Returns the file operations of `impl MiscDevice for T`. Their owner is this module.
 pub(crate) const fn operations<T: MiscDevice>() -> file_operations {
     let device = MiscDeviceOptions { name: c"" }.into_raw::<T>();
+    // begin out of tree
     // SAFETY: The operations are a constant.
     let operations = unsafe { *device.fops };
     #[cfg(doorbell_linux_7_2)]
@@ -33,7 +38,11 @@ pub(crate) const fn operations<T: MiscDevice>() -> file_operations {
         ..operations
     };
     operations
+    // end out of tree
+    // in tree: // SAFETY: The operations are a constant.
+    // in tree: unsafe { *device.fops }
 }
+// begin out of tree
 
 #[cfg(doorbell_linux_7_2)]
 mod owned {
@@ -105,3 +114,4 @@ mod owned {
         }
     }
 }
+// end out of tree

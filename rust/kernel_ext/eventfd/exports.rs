@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Access to an eventfd's counter and wait queue by the functions that fs/eventfd.c exports.
+// begin out of tree
 //!
 //! `layout.rs` has the same functions for kernels without these exports.
+// end out of tree
 
 // No examples: the module `eventfd` has them.
 

@@ -164,23 +164,37 @@ add_line() {
 	mv "$file.new" "$file"
 }
 
+# in_tree_text FILE PLACE: prints what FILE of this repository has in a kernel tree
+in_tree_text() (
+	set -o pipefail
+	awk -f "$SRC/tools/in-tree/strip.awk" "$SRC/$1" |
+	if [[ $2 == *.rst ]]; then
+		# Pages that the kernel does not have are named, not linked.
+		# shellcheck disable=SC2016
+		sed -E "s/:doc:\`($absent)\`/\`\`\\1.rst\`\` of the project/g"
+	elif [[ $2 == *.rs ]]; then
+		awk -f "$SRC/tools/in-tree/wrap.awk"
+	else
+		cat
+	fi
+)
+
+# out_of_tree_traces: prints what is left in the placed files of the parts that are for a module
+# outside the tree. Pages name the project's tools. reload.c removes sections of a module, as strip(1) does.
+out_of_tree_traces() {
+	cut -d' ' -f 2 "$1/.in-tree-placed" | grep -vx tools/testing/selftests/doorbell/reload.c |
+		(cd "$1" && xargs grep -nE '7_2|7\.2|KBUILD_EXTMOD|BTF|MODULE_VERSION|pahole|[Oo]ut of tree|in tree:|tools/(in-tree|lab)/' /dev/null)
+}
+
 # in_tree_driver DIR: puts the driver into a copy that in_tree_source has made, or updates it
 in_tree_driver() {
 	local dir=$1 file place absent
 	in_tree_files >"$dir/.in-tree-placed.new" || return
-	# Pages that the kernel does not have are named, not linked.
 	absent=$(cd "$SRC/Documentation" && for file in *.rst; do
 		grep -q "^Documentation/$file " "$dir/.in-tree-placed.new" || echo "${file%.rst}"
 	done | paste -sd '|')
 	while read -r file place; do
-		if [[ $place == *.rst ]]; then
-			# shellcheck disable=SC2016
-			sed -E "s/:doc:\`($absent)\`/\`\`\\1.rst\`\` of the project/g" "$SRC/$file" | put "$dir/$place" || return
-		elif [[ $place == *.rs ]]; then
-			awk -f "$SRC/tools/in-tree/wrap.awk" "$SRC/$file" | put "$dir/$place" || return
-		else
-			put "$dir/$place" <"$SRC/$file" || return
-		fi
+		in_tree_text "$file" "$place" >"$dir/.in-tree-text" && put "$dir/$place" <"$dir/.in-tree-text" || return
 		[[ ! -x $SRC/$file ]] || chmod +x "$dir/$place"
 	done <"$dir/.in-tree-placed.new"
 	if [[ -s $dir/.in-tree-placed ]]; then
@@ -190,6 +204,7 @@ in_tree_driver() {
 			done
 	fi
 	mv "$dir/.in-tree-placed.new" "$dir/.in-tree-placed"
+	! out_of_tree_traces "$dir" || return
 	add_line "$dir/drivers/misc/Kconfig" '^endmenu' 'source "drivers/misc/doorbell/Kconfig"' &&
 	add_line "$dir/drivers/misc/Makefile" '$' $'obj-$(CONFIG_DOORBELL)\t\t+= doorbell/' &&
 	add_line "$dir/samples/Kconfig" '^endif # SAMPLES' $'source "samples/doorbell/Kconfig"\n' &&

@@ -207,6 +207,34 @@ driver_is_put_once() {
 	   -s $SCRATCH/copy/include/uapi/linux/doorbell.h && ! -e $SCRATCH/copy/README.md ]]
 }
 
+# The lines of each kind of comment, and their errors.
+strips_parts() {
+	local file=$SCRATCH/file text
+	stripped() { awk -f "$ROOT/tools/in-tree/strip.awk" "$file" 2>&1; }
+	printf '%s\n' a '# begin out of tree' b '# end out of tree' '# in tree: c' '' '.. begin out of tree' '' b '' '.. end out of tree' \
+		'' d '	// begin out of tree' b '	// end out of tree' '	// in tree: // e' '/* begin out of tree */' b \
+		'/* end out of tree */' 'f # in tree: f' >"$file"
+	text=$(stripped) && [[ $text == $'a\nc\n\nd\n\t// e\nf # in tree: f' ]] || { echo "$text" && return 1; }
+	echo '# begin out of tree' >"$file"
+	says 'does not end' stripped || return
+	echo '# begin out of tree' >>"$file"
+	says 'begins twice' stripped || return
+	echo '# end out of tree' >"$file"
+	says 'ends without a begin' stripped
+}
+
+# The driver is that of this repository. Each trace alone is an error.
+traces_are_found() {
+	local dir=$SCRATCH/traces line
+	mkdir -p "$dir" && echo 'Kbuild Makefile' >"$dir/.in-tree-placed"
+	for line in 'ifdef KBUILD_EXTMOD' 'mod linux_7_2;' '# of BTF' 'MODULE_VERSION(X);' 'pahole -C x' '# Linux 7.2' '# begin out of tree'; do
+		echo "$line" >"$dir/Makefile"
+		in_lab out_of_tree_traces "$dir" >/dev/null || { echo "not found: $line" && return 1; }
+	done
+	echo 'obj-y += x.o' >"$dir/Makefile"
+	! in_lab out_of_tree_traces "$dir"
+}
+
 # Nothing but the ends of comment lines differs, and none is too long.
 comments_are_wrapped() {
 	local file
@@ -234,5 +262,7 @@ check "a check of no files fails" no_file_is_an_error
 check "a command that does not exist is an error" absent_command_is_an_error
 check "each flavour has its configuration" flavours_differ_in_this
 check "the driver is put into the copy once" driver_is_put_once
+check "what is for a module outside the tree is removed" strips_parts
+check "what is left of that is found" traces_are_found
 check "comments are wrapped, and nothing else changes" comments_are_wrapped
 plan

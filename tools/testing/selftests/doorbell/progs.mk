@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# The tests. Makefile builds them; in a kernel tree, that of tools/in-tree does.
+# The tests, which Makefile builds.
 
 PROGS := uapi client counter counter_read mask mask_race lineset level level_race resample notifier
 PROGS += mask_reasons automask count ring_lines ring_wait ring_wait_race status status_mapping ring_if_needed
