@@ -312,14 +312,14 @@ series_console() {
 }
 
 # cover_letter FILE: prints a cover letter of tools/in-tree. @NAME@ in it is the recorded number of
-# instructions of a path, and @NAME-twin@ that of its twin.
+# instructions of a path, @NAME-twin@ that of its twin, and @NAME-raw@ that of the call without either.
 cover_letter() {
 	python3 - "$SRC/tools/bench/instructions.json" "$SRC/tools/in-tree/$1" <<-'PYTHON'
 	import json, re, sys
 	paths = json.load(open(sys.argv[1]))["paths"]
 	def figure(match):
-	    name, twin = re.fullmatch("(.*?)(-twin)?", match[1]).groups()
-	    return f"{paths[name]['twin' if twin else 'doorbell']:,.0f}"
+	    name, column = re.fullmatch("(.*?)(?:-(twin|raw))?", match[1]).groups()
+	    return f"{paths[name][column or 'doorbell']:,.0f}"
 	print(re.sub("@([a-z0-9-]+)@", figure, open(sys.argv[2]).read()), end="")
 	PYTHON
 }
