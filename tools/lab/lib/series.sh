@@ -326,29 +326,33 @@ cover_letter() {
 
 # series_write OUT LETTER PREFIX: writes the repository's patches to out/OUT, with the cover letter
 series_write() {
-	local base
+	local base name=${1#patches}
+	name=${name#-}
 	base=$(series_git rev-list --max-parents=0 HEAD) || return
 	cover_letter "$2" >"$SERIES/cover-letter" || return
 	remove "$SERIES/$1" "$SRC/out/$1"
 	series_git format-patch -q --cover-letter --cover-from-description=subject \
 		--description-file=/build/series/cover-letter --subject-prefix="$3" \
 		--no-signature -o "/build/series/$1" "$base"..HEAD || return
-	series_recipients "$SERIES/$1"/*.patch || return
+	series_recipients "${name:-eventfd}" "$SERIES/$1"/*.patch || return
 	mkdir -p "$SRC/out" && cp -r "$SERIES/$1" "$SRC/out/$1"
 }
 
-# series_recipients COVER PATCH...: adds the maintainers of what each patch changes to its header,
-# and all of them to that of the cover letter
+# series_recipients SERIES COVER PATCH...: adds the maintainers of what each patch changes to its
+# header. The cover letter gets all of them, those of the patches' own "Cc:" lines, and the lists of
+# tools/in-tree/recipients.
 series_recipients() {
-	local cover=$1 patch all=
-	shift
+	local name=$1 cover=$2 patch all
+	shift 2
+	all=$(awk -v name="$name" '$1 == name { print $2 }' "$SRC/tools/in-tree/recipients")$'\n' || return
 	for patch in "$@"; do
 		in_tree "$TREE" env -C /build/series/source perl scripts/get_maintainer.pl --no-git --no-git-fallback \
 			--no-rolestats <"$patch" >"$SERIES/recipients" || return
 		series_cc "$patch" <"$SERIES/recipients" || return
-		all+=$(<"$SERIES/recipients")$'\n'
+		all+=$(sed -n '/^---$/q; s/^Cc: //p' "$patch")$'\n'
 	done
-	sort -u <<<"$all" | series_cc "$cover"
+	# An address can have a name with and without quotes.
+	sort <<<"$all" | awk '{ address = tolower($NF); gsub(/[<>]/, "", address) } !seen[address]++' | series_cc "$cover"
 }
 
 # series_cc PATCH: reads addresses, and adds them to the header as "Cc:"

@@ -401,16 +401,23 @@ kvm_series() (
 	printf 'KVM: a subject\n\nThe text.\n' >"$SRC/tools/in-tree/kvm-cover-letter.txt"
 	echo '{ "paths": {} }' >"$SRC/tools/bench/instructions.json"
 	echo '# none' >"$SRC/tools/in-tree/kvm-exceptions"
+	printf '%s\n' '# lists' 'kvm list@kvm.invalid' 'kvm C@b.invalid' 'eventfd list@eventfd.invalid' >"$SRC/tools/in-tree/recipients"
 	says 'no patches of kvm' series_kvm || return
 	printf '%s\n' 'From: A <a@b.invalid>' 'Date: Fri, 27 Nov 2026 02:29:16 +0000' 'Subject: [PATCH] KVM: A change' '' Why. '' \
-		'Signed-off-by: A <a@b.invalid>' --- ' virt/kvm/eventfd.c | 2 +-' '' 'diff --git a/virt/kvm/eventfd.c b/virt/kvm/eventfd.c' \
+		'Cc: "C D" <c@b.invalid>' 'Signed-off-by: A <a@b.invalid>' --- ' virt/kvm/eventfd.c | 2 +-' '' 'diff --git a/virt/kvm/eventfd.c b/virt/kvm/eventfd.c' \
 		'--- a/virt/kvm/eventfd.c' '+++ b/virt/kvm/eventfd.c' '@@ -1 +1 @@' -old +new >"$dir/0100-KVM-a.patch"
 	# It does not apply after the other series.
 	printf '+++ b/fs/eventfd.c\n' >"$dir/0001-eventfd.patch"
 	series_kvm || return
 	for file in "$SRC"/out/patches-kvm/000[01]*; do
-		[[ $(sed -n 2p "$file") == 'Cc: K <k@kvm.invalid>' ]] || { echo "no Cc in $file" && return 1; }
+		grep -qx 'Cc: K <k@kvm.invalid>' "$file" || { echo "no Cc in $file" && return 1; }
 	done
+	# Its lists, and the Cc of its patch: each address once, with or without a name.
+	for file in c@b k@kvm list@kvm; do
+		[[ $(sed '/^$/q' "$SRC/out/patches-kvm/0000-cover-letter.patch" | grep -ciE "^Cc: (.*<)?$file\.invalid>?$") == 1 ]] ||
+			{ echo "not once: $file" && return 1; }
+	done
+	! grep list@eventfd "$SRC/out/patches-kvm/0000-cover-letter.patch" || return
 	grep -qx 'Subject: \[PATCH 0/1\] KVM: a subject' "$SRC/out/patches-kvm/0000-cover-letter.patch" &&
 		grep -qx 'The text.' "$SRC/out/patches-kvm/0000-cover-letter.patch" &&
 		grep -qx '+new' "$SRC/out/patches-kvm/0001-KVM-A-change.patch" || return
