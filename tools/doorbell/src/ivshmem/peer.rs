@@ -210,16 +210,16 @@ impl Peer {
             setup: self.setup(),
             unsent: self.outbox.len(),
             vectors: vectors
-                .map(|((line, untaken), vector)| VectorInfo {
+                .map(|(since, vector)| VectorInfo {
                     vector,
-                    line: line.line,
-                    rings: line.rings,
-                    deliveries: line.deliveries,
-                    coalesced: line.coalesced(),
-                    dropped: line.dropped,
-                    masked: line.masked,
-                    pending: line.pending,
-                    untaken,
+                    line: since.line.line,
+                    rings: since.rings,
+                    deliveries: since.deliveries,
+                    coalesced: since.coalesced,
+                    dropped: since.dropped,
+                    masked: since.line.masked,
+                    pending: since.line.pending,
+                    untaken: since.untaken,
                 })
                 .collect(),
         })

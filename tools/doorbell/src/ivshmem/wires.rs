@@ -40,6 +40,36 @@ struct Wire {
     before: LineQuery,
 }
 
+/// The state of a line, and its counts since the peer came.
+#[derive(Debug, Default, PartialEq)]
+pub struct Since {
+    /// The present state of the line, with its own counts.
+    pub line: LineQuery,
+    pub rings: u64,
+    pub deliveries: u64,
+    pub coalesced: u64,
+    pub dropped: u64,
+    /// The number of deliveries that the peer's side has not consumed yet.
+    pub untaken: u64,
+}
+
+impl Since {
+    /// Subtracts the counts of `before` from those of `line`.
+    ///
+    /// A message that was pending before may be delivered since. So the number of coalesced rings
+    /// does not follow from the other differences. Counters wrap around, as those of the module.
+    fn new(line: LineQuery, before: &LineQuery, untaken: u64) -> Self {
+        Self {
+            rings: line.rings.wrapping_sub(before.rings),
+            deliveries: line.deliveries.wrapping_sub(before.deliveries),
+            coalesced: line.coalesced().wrapping_sub(before.coalesced()),
+            dropped: line.dropped.wrapping_sub(before.dropped),
+            line,
+            untaken,
+        }
+    }
+}
+
 impl Wires {
     /// Assigns the lines from `first` on, one for each of `ends`.
     pub fn new(context: Arc<Context>, first: u32, ends: Vec<Ends>) -> anyhow::Result<Self> {
@@ -119,25 +149,17 @@ impl Wires {
             .map(|wire| wire.ends.deliver.clone() as SharedFd)
     }
 
-    /// Returns the counts of each line since the peer came, and the number of deliveries that its
-    /// side has not consumed yet.
-    pub fn query(&self) -> anyhow::Result<Vec<(LineQuery, u64)>> {
+    /// Returns the state of each line and its counts since the peer came.
+    pub fn query(&self) -> anyhow::Result<Vec<Since>> {
         let query = |(line, wire): (u32, &Wire)| {
-            let (now, before) = (self.context.query(line)?, &wire.before);
-            let since = LineQuery {
-                rings: now.rings - before.rings,
-                deliveries: now.deliveries - before.deliveries,
-                deferred: now.deferred - before.deferred,
-                dropped: now.dropped - before.dropped,
-                ..now
-            };
+            let now = self.context.query(line)?;
             let untaken = match self.context.peek_eventfd(&*wire.ends.deliver) {
                 Err(error) if error.errno() == Some(libc::EOPNOTSUPP) => {
                     wire.ends.deliver.count()?
                 }
                 result => result?,
             };
-            Ok((since, untaken))
+            Ok(Since::new(now, &wire.before, untaken))
         };
         (self.first..).zip(&self.wires).map(query).collect()
     }
@@ -162,5 +184,48 @@ impl Drop for Wires {
                 eprintln!("doorbell: {}", explain(&error));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_begin_with_a_line_that_was_pending() {
+        let before = LineQuery {
+            pending: true,
+            rings: 5,
+            deliveries: 2,
+            dropped: 1,
+            ..Default::default()
+        };
+        let since = Since::new(before, &before, 0);
+        assert_eq!(
+            since,
+            Since {
+                line: before,
+                ..Default::default()
+            }
+        );
+        // One more ring joins the message, which is delivered then.
+        let now = LineQuery {
+            pending: false,
+            rings: 6,
+            deliveries: 3,
+            ..before
+        };
+        let since = Since::new(now, &before, 1);
+        assert_eq!(
+            (
+                since.rings,
+                since.deliveries,
+                since.coalesced,
+                since.dropped
+            ),
+            (1, 1, 1, 0)
+        );
+        let wrapped = Since::new(LineQuery::default(), &now, 0);
+        assert_eq!(wrapped.rings, 6_u64.wrapping_neg());
     }
 }
