@@ -3,6 +3,8 @@
 //! The library behind the `doorbell` command: measurements, the torture test, the ivshmem server.
 //! The client library of the device is the crate [`doorbell`].
 
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 pub mod advice;
 pub mod bench;
 pub mod conditions;
@@ -17,6 +19,7 @@ mod random;
 pub mod realtime;
 pub mod rtt;
 pub mod share;
+pub mod stderr;
 pub mod stop;
 pub mod sys;
 pub mod torture;

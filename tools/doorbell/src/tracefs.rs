@@ -268,7 +268,7 @@ impl Drop for Instance {
         self.cpus.clear();
         let _ = fs::write(self.dir.join("events/doorbell/enable"), "0");
         if let Err(error) = fs::remove_dir(&self.dir) {
-            eprintln!("doorbell: remove {}: {error}", self.dir.display());
+            crate::note!("remove {}: {error}", self.dir.display());
         }
     }
 }

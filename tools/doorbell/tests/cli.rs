@@ -89,6 +89,17 @@ fn status_without_reader(arguments: &str) -> Option<i32> {
     status.unwrap().code()
 }
 
+#[test]
+fn exit_status_does_not_depend_on_a_reader_of_errors() {
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    drop(reader);
+    let status = Command::new(env!("CARGO_BIN_EXE_doorbell"))
+        .args(["info", "--device", "/nonexistent"])
+        .stderr(writer)
+        .status();
+    assert_eq!(status.unwrap().code(), Some(1));
+}
+
 /// Returns all commands that the help lists, such as "bus list"; the first is "".
 fn commands() -> Vec<String> {
     let mut commands = vec![String::new()];

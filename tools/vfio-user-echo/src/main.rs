@@ -20,6 +20,7 @@ use device::Device;
 use doorbell::Context;
 use layout::{Lines, MAX_VECTORS};
 use std::{
+    fmt,
     io::{self, Write},
     panic::{self, AssertUnwindSafe},
     path::PathBuf,
@@ -67,7 +68,7 @@ impl log::Log for Log {
 
     fn log(&self, record: &log::Record<'_>) {
         if self.enabled(record.metadata()) {
-            eprintln!("vfio-user-echo: {}", record.args());
+            complain(record.args());
         }
     }
 
@@ -162,9 +163,14 @@ fn fail_worker(error: &anyhow::Error) -> ! {
     fail(error)
 }
 
+/// Writes a line to stderr. An error is ignored, where `eprintln!` would panic.
+fn complain(text: impl fmt::Display) {
+    let _ = writeln!(io::stderr(), "vfio-user-echo: {text}");
+}
+
 /// Ends the process.
 fn fail(error: &anyhow::Error) -> ! {
-    eprintln!("vfio-user-echo: {error:#}");
+    complain(format_args!("{error:#}"));
     process::exit(1)
 }
 

@@ -22,7 +22,7 @@ pub fn stop_on_signals() -> anyhow::Result<Stop> {
             if request.signal().is_some() {
                 process::exit(status(signal).into());
             }
-            eprintln!("doorbell: stopping; a second signal drops the result");
+            doorbell_tools::note!("stopping; a second signal drops the result");
             request.request(signal);
         }
     });

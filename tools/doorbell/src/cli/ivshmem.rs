@@ -154,7 +154,7 @@ pub fn serve(device: &Path, args: &ServerArgs) -> anyhow::Result<()> {
         listener,
         Box::new(move |important, text| {
             if important || verbose {
-                eprintln!("doorbell: {text}");
+                doorbell_tools::note!("{text}");
             }
         }),
     )?;

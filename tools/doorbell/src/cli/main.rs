@@ -2,6 +2,8 @@
 
 //! The `doorbell` command.
 
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 mod bench;
 mod bus;
 mod context_args;
@@ -230,7 +232,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<Closed>() => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("doorbell: {}", explain(error.as_ref()));
+            doorbell_tools::note!("{}", explain(error.as_ref()));
             let exit = error.downcast_ref::<Exit>();
             exit.map_or(ExitCode::FAILURE, |exit| exit.status.into())
         }

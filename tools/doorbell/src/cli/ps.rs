@@ -51,12 +51,12 @@ pub fn ps(args: &Ps) -> anyhow::Result<()> {
         print(&format!("{}\n", table(&processes.contexts)))?;
     }
     if processes.unreadable != 0 {
-        eprintln!(
-            "doorbell: {} processes of other users are not listed; root sees all",
+        doorbell_tools::note!(
+            "{} processes of other users are not listed; root sees all",
             processes.unreadable
         );
     } else if processes.contexts.is_empty() {
-        eprintln!("doorbell: no process has a doorbell open");
+        doorbell_tools::note!("no process has a doorbell open");
     }
     Ok(())
 }

@@ -25,7 +25,7 @@ impl Realtime {
         };
         let applied = settings.apply()?;
         if let Some(warning) = &applied.warning {
-            eprintln!("doorbell: {warning}");
+            doorbell_tools::note!("{warning}");
         }
         Ok(applied)
     }

@@ -134,10 +134,10 @@ pub fn report(device: &Path, args: &ReportArgs) -> anyhow::Result<()> {
         match (&part.result, error) {
             // The page has the error, too.
             (_, Some(error)) => return conclude(printed, Err(error)),
-            (Err(why), None) => eprintln!("doorbell: {}: not measured: {why}", part.command),
+            (Err(why), None) => doorbell_tools::note!("{}: not measured: {why}", part.command),
             (Ok(report), None) => {
                 if let Some(left_out) = &report.left_out {
-                    eprintln!("doorbell: {}: {left_out}", part.command);
+                    doorbell_tools::note!("{}: {left_out}", part.command);
                 }
             }
         }

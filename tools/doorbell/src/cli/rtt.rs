@@ -315,7 +315,7 @@ impl Output {
         // These formats have no place for notes.
         if matches!(self.format(), Format::Csv | Format::Classic) {
             for note in output::notes(report) {
-                eprintln!("doorbell: {note}");
+                doorbell_tools::note!("{note}");
             }
         }
         let printed = print(&match self.format() {
@@ -346,7 +346,9 @@ impl Output {
             })
             .collect();
         let verdict = if let Some(signal) = stop.signal() {
-            broken.iter().for_each(|text| eprintln!("doorbell: {text}"));
+            broken
+                .iter()
+                .for_each(|text| doorbell_tools::note!("{text}"));
             Err(Exit {
                 status: interrupt::status(signal),
                 text: "interrupted: the result is partial".into(),

@@ -40,7 +40,7 @@ pub fn conclude(printed: anyhow::Result<()>, verdict: anyhow::Result<()>) -> any
     match (printed, verdict) {
         (printed, Ok(())) => printed,
         (Err(error), verdict) if !error.is::<Closed>() => {
-            eprintln!("doorbell: {}", explain(error.as_ref()));
+            doorbell_tools::note!("{}", explain(error.as_ref()));
             verdict
         }
         (_, verdict) => verdict,

@@ -194,7 +194,7 @@ fn endurance(device: &Path, args: &Torture, seed: u64) -> anyhow::Result<()> {
             // Without a terminal there is no bar. A round's start prints a line, if the last one is
             // older than ten seconds.
             if lines && start.elapsed() >= next {
-                eprintln!("{what}");
+                doorbell_tools::stderr::line(format_args!("{what}"));
                 next = start.elapsed() + Duration::from_secs(10);
             }
             progress(what, done, of);

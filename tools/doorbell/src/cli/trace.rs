@@ -118,7 +118,7 @@ pub fn trace(args: &Trace) -> anyhow::Result<()> {
             Some(duration) => format!(" for {}", humantime::format_duration(duration)),
             None => "; Ctrl-C ends it".into(),
         };
-        eprintln!("doorbell: tracing{until}");
+        doorbell_tools::note!("tracing{until}");
     }
     let start = Instant::now();
     let until = args.duration.map(|duration| start + duration);
@@ -155,13 +155,13 @@ pub fn trace(args: &Trace) -> anyhow::Result<()> {
         print(&text(&times, elapsed, None))?;
     }
     if lost != 0 {
-        eprintln!(
-            "doorbell: {lost} events did not fit into the buffer, so times can be wrong
+        doorbell_tools::note!(
+            "{lost} events did not fit into the buffer, so times can be wrong
   trace fewer lines: --pid, --context, --line"
         );
     }
     if times.lines.is_empty() {
-        eprintln!("doorbell: there was no event; 'doorbell ps' lists the contexts");
+        doorbell_tools::note!("there was no event; 'doorbell ps' lists the contexts");
     }
     Ok(())
 }

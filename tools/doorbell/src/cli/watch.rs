@@ -135,7 +135,7 @@ impl Drop for Alarm<'_> {
                 false => self.context.deassign_notifier(&self.eventfd, line),
             };
             if let Err(error) = result {
-                eprintln!("doorbell: {}", explain(&error));
+                doorbell_tools::note!("{}", explain(&error));
             }
         }
     }

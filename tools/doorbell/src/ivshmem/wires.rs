@@ -181,7 +181,7 @@ impl Drop for Wires {
         for error in results.into_iter().filter_map(Result::err) {
             // The previous server was killed before it assigned this one.
             if error.errno() != Some(libc::ENOENT) {
-                eprintln!("doorbell: {}", explain(&error));
+                crate::note!("{}", explain(&error));
             }
         }
     }

@@ -252,7 +252,7 @@ pub fn run(options: &Options, progress: Progress<'_>) -> anyhow::Result<Report> 
     let scratch = Scratch::new("qemu").context("create a directory")?;
     let log = |important, text: std::fmt::Arguments<'_>| {
         if important {
-            eprintln!("doorbell: {text}");
+            crate::note!("{text}");
         }
     };
     let socket = scratch.path("peers");

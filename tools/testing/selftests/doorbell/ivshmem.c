@@ -406,6 +406,34 @@ TEST_F(ivshmem, more_than_the_maximum)
 	ASSERT_CLEAN(server, 0);
 }
 
+/* Gives the process a stderr that nothing reads. */
+static void close_log(void)
+{
+	int pipes[2];
+
+	if (!pipe(pipes)) {
+		close(pipes[0]);
+		dup2(pipes[1], STDERR_FILENO);
+	}
+}
+
+TEST(server_survives_the_reader_of_its_log)
+{
+	struct client a, more;
+	struct server server;
+
+	prepare_server = close_log;
+	start_server(_metadata, &server, VECTORS, 1, A_DAY);
+	client_join(_metadata, &server, &a, 0);
+	client_connect(_metadata, &server, &more);
+	ASSERT_EQ(0, client_message(_metadata, &more, 0, true));
+	client_close(&more);
+	EXPECT_EQ(1, nr_found(_metadata, &server, "\"refused\":1"));
+	client_close(&a);
+	ASSERT_CLEAN(&server, 0);
+	EXPECT_EQ(0, stop_server(&server, SIGTERM));
+}
+
 TEST_F(ivshmem, operators_only)
 {
 	struct server *server = &self->server;

@@ -146,6 +146,9 @@ static inline bool answers(struct server *server)
 	return !query_server(server, &server->db, text, sizeof(text));
 }
 
+/* Changes the process of the server before it starts, if a test sets it. */
+static void (*prepare_server)(void);
+
 /* Starts a server with the usual options and @more, which end with NULL. */
 static inline void start_server_with(struct __test_metadata *_metadata, struct server *server,
 				     unsigned int vectors, unsigned int max_peers,
@@ -182,6 +185,8 @@ static inline void start_server_with(struct __test_metadata *_metadata, struct s
 		signal(SIGINT, SIG_DFL);
 		umask(0);
 		dup2(STDERR_FILENO, STDOUT_FILENO);
+		if (prepare_server)
+			prepare_server();
 		execvp("doorbell", (char *const *)argv);
 		_exit(NO_PROGRAM);
 	}
