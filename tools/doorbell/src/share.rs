@@ -7,14 +7,18 @@ use doorbell::Context;
 use std::{
     fs, io,
     os::{
-        fd::{AsFd, BorrowedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::{
             fs::FileTypeExt,
             net::{UnixListener, UnixStream},
         },
     },
     path::{Path, PathBuf},
+    time::Duration,
 };
+
+/// The timeout for a process that is expected to act at once.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A socket that hands out a context. The permissions of its path decide which users get it.
 #[derive(Debug)]
@@ -95,27 +99,74 @@ fn remove_stale(path: &Path) -> io::Result<()> {
             "the path has a file that is no socket: choose another path, or remove the file",
         ));
     }
-    match UnixStream::connect(path) {
+    let listens = "another process listens there: end it, or choose another path";
+    match sys::connect_within(path, Duration::from_millis(1)) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-        Ok(_) => Err(in_use(
-            "another process listens there: end it, or choose another path",
-        )),
+        Ok(_) => Err(in_use(listens)),
+        // A stopped process has as many clients as it can.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(in_use(listens)),
         // For example a socket that this user may not open: bind(2) reports that it exists.
         Err(_) => Ok(()),
     }
 }
 
+/// A connection to a [`Server`].
+pub(crate) struct Client<'a> {
+    socket: UnixStream,
+    path: &'a Path,
+}
+
+impl<'a> Client<'a> {
+    /// Connects to the server at `path`.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::TimedOut`] if the server accepts no connection for some seconds.
+    pub(crate) fn connect(path: &'a Path) -> io::Result<Self> {
+        Self::connect_within(path, PATIENCE)
+    }
+
+    fn connect_within(path: &'a Path, timeout: Duration) -> io::Result<Self> {
+        let socket = sys::connect_within(path, timeout).map_err(|error| silent(path, error))?;
+        Ok(Self { socket, path })
+    }
+
+    /// Receives the next descriptor.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::TimedOut`] if the server sends nothing for some seconds.
+    pub(crate) fn receive(&self) -> io::Result<OwnedFd> {
+        sys::receive_fd(self.socket.as_fd()).map_err(|error| silent(self.path, error))
+    }
+}
+
+/// Explains the error of a timeout.
+fn silent(path: &Path, error: io::Error) -> io::Error {
+    if error.kind() != io::ErrorKind::WouldBlock {
+        return error;
+    }
+    let path = path.display();
+    let text = format!(
+        "the process that listens at {path} does not answer\n  if it is stopped, continue it: \
+         kill -CONT PID; 'fuser {path}' shows its PID"
+    );
+    io::Error::new(io::ErrorKind::TimedOut, text)
+}
+
 /// Receives the context of the [`Server`] at `path`.
+///
+/// # Errors
+///
+/// [`io::ErrorKind::TimedOut`] if the server does not answer for some seconds. The text has advice.
 pub fn connect(path: &Path) -> io::Result<Context> {
-    let socket = UnixStream::connect(path)?;
-    Ok(Context::from(sys::receive_fd(socket.as_fd())?))
+    Ok(Context::from(Client::connect(path)?.receive()?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use doorbell::EventFd;
-    use std::{os::fd::OwnedFd, time::Duration};
 
     fn path(name: &str) -> PathBuf {
         std::env::temp_dir().join(format!("doorbell-{name}-{}", std::process::id()))
@@ -140,6 +191,27 @@ mod tests {
         assert_eq!(eventfd.read().unwrap(), 42);
         drop(server);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn stopped_server_is_named() {
+        let path = path("stopped");
+        // It neither answers nor accepts.
+        let listener = UnixListener::bind(&path).unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        let timeout = Duration::from_millis(1);
+        let first = Client::connect_within(&path, timeout).unwrap();
+        let no_answer = first.receive().unwrap_err();
+        let no_room = Client::connect_within(&path, timeout).err().unwrap();
+        for error in [no_answer, no_room] {
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            let text = error.to_string();
+            let place = path.display().to_string();
+            assert!(text.contains("kill -CONT") && text.contains(&place), "{text}");
+        }
+        let error = Server::bind(&path).unwrap_err();
+        assert!(error.to_string().contains("listens"), "{error}");
+        fs::remove_file(&path).unwrap();
     }
 
     #[test]

@@ -29,11 +29,15 @@ impl ContextArgs {
     /// Returns the context that the arguments choose, if any.
     pub fn context(&self) -> anyhow::Result<Option<Context>> {
         if let Some(path) = &self.socket {
-            let failed = |error| {
-                anyhow!(
-                    "get the context from {}: {error}\n  start 'doorbell watch --socket PATH' or 'doorbell ivshmem serve' first",
-                    path.display()
-                )
+            let failed = |error: io::Error| {
+                let advice = match error.kind() {
+                    // The error has its own.
+                    io::ErrorKind::TimedOut => "",
+                    _ => {
+                        "\n  start 'doorbell watch --socket PATH' or 'doorbell ivshmem serve' first"
+                    }
+                };
+                anyhow!("get the context from {}: {error}{advice}", path.display())
             };
             return share::connect(path).map(Some).map_err(failed);
         }

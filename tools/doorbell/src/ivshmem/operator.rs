@@ -131,10 +131,13 @@ fn file_of(snapshot: &Snapshot) -> anyhow::Result<OwnedFd> {
 /// Queries the server whose control socket is at `path`.
 pub fn query(path: &Path) -> anyhow::Result<Snapshot> {
     let receive = || -> anyhow::Result<Snapshot> {
-        let socket = UnixStream::connect(path)?;
-        drop(sys::receive_fd(socket.as_fd())?);
-        let file = sys::receive_fd(socket.as_fd())
-            .context("the server sent only a context: is it a 'doorbell watch'?")?;
+        let client = share::Client::connect(path)?;
+        drop(client.receive()?);
+        let file = client.receive().map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => error.into(),
+            _ => anyhow::Error::new(error)
+                .context("the server sent only a context: is it a 'doorbell watch'?"),
+        })?;
         let mut text = String::new();
         File::from(file).read_to_string(&mut text)?;
         Ok(serde_json::from_str(&text)?)

@@ -49,7 +49,7 @@ impl Keeper {
         let start = Instant::now();
         let mut child = None;
         loop {
-            let error = match UnixStream::connect(&options.socket) {
+            let error = match sys::connect_within(&options.socket, PATIENCE) {
                 Ok(socket) => match Self::load(socket) {
                     Ok(all) => return Ok(all),
                     Err(error) => error,
@@ -78,7 +78,6 @@ impl Keeper {
 
     fn load(socket: UnixStream) -> anyhow::Result<(Self, Kept)> {
         ensure!(is_trusted(&socket), "it belongs to another user");
-        socket.set_read_timeout(Some(PATIENCE))?;
         let mut kept = Kept::default();
         while kept.apply(protocol::receive(&socket)?)? {}
         let (pid, _) = sys::peer_of(socket.as_fd())?;
