@@ -4,17 +4,23 @@
 
 use crate::sys;
 use doorbell::Context;
+use rustix::{
+    fs::{flock, FlockOperation},
+    io::Errno,
+};
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::{
-            fs::FileTypeExt,
+            fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
             net::{UnixListener, UnixStream},
         },
     },
     path::{Path, PathBuf},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 /// The timeout for a process that is expected to act at once.
@@ -24,8 +30,21 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Server {
     listener: UnixListener,
-    /// The path to remove, if this process has made the socket.
-    path: Option<PathBuf>,
+    /// The socket to remove, if this process has made it.
+    made: Option<Made>,
+}
+
+/// A socket that this process has made.
+#[derive(Debug)]
+struct Made {
+    path: PathBuf,
+    /// The device and inode of the socket, which it has while this process listens.
+    identity: (u64, u64),
+}
+
+/// Returns the device and inode of the file at `path`.
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
 }
 
 impl Server {
@@ -35,9 +54,12 @@ impl Server {
     ///
     /// EADDRINUSE: a process listens at `path`, or there is a file of another kind. Its text says which.
     pub fn bind(path: &Path) -> io::Result<Self> {
+        let lock = lock_directory(path)?;
         remove_stale(path)?;
         let mut server = Self::from_listener(UnixListener::bind(path)?)?;
-        server.path = Some(path.to_owned());
+        let (path, identity) = (path.to_owned(), identity(path)?);
+        server.made = Some(Made { path, identity });
+        drop(lock);
         Ok(server)
     }
 
@@ -46,7 +68,7 @@ impl Server {
         listener.set_nonblocking(true)?;
         Ok(Self {
             listener,
-            path: None,
+            made: None,
         })
     }
 
@@ -80,8 +102,56 @@ impl AsFd for Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            let _ = fs::remove_file(path);
+        if let Some(Made {
+            path,
+            identity: ours,
+        }) = &self.made
+        {
+            // An operator may have removed it, and another process may listen there now.
+            if identity(path).is_ok_and(|there| there == *ours) {
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+}
+
+/// Locks the directory of `path`. Otherwise a second process that binds `path` could take the socket
+/// of the first one for stale, and remove it.
+///
+/// The lock of a directory, which systemd-tmpfiles takes as well, leaves no file. If the directory
+/// cannot be read, or its file system has no locks, there is none.
+///
+/// # Errors
+///
+/// [`io::ErrorKind::TimedOut`] if another process has the lock for some seconds.
+fn lock_directory(path: &Path) -> io::Result<Option<File>> {
+    let directory = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let mut options = File::options();
+    options.read(true).custom_flags(libc::O_DIRECTORY);
+    let Ok(lock) = options.open(directory) else {
+        // bind(2) reports a directory that does not exist.
+        return Ok(None);
+    };
+    let start = Instant::now();
+    loop {
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(Some(lock)),
+            Err(Errno::INTR) => {}
+            Err(Errno::WOULDBLOCK) if start.elapsed() < PATIENCE => {
+                thread::sleep(Duration::from_millis(1));
+            }
+            Err(Errno::WOULDBLOCK) => {
+                let directory = directory.display();
+                let text = format!(
+                    "another process has locked {directory} (flock): end it, or choose another \
+                     directory"
+                );
+                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+            }
+            Err(_) => return Ok(None),
         }
     }
 }
@@ -167,6 +237,7 @@ pub fn connect(path: &Path) -> io::Result<Context> {
 mod tests {
     use super::*;
     use doorbell::EventFd;
+    use std::sync::Barrier;
 
     fn path(name: &str) -> PathBuf {
         std::env::temp_dir().join(format!("doorbell-{name}-{}", std::process::id()))
@@ -207,7 +278,10 @@ mod tests {
             assert_eq!(error.kind(), io::ErrorKind::TimedOut);
             let text = error.to_string();
             let place = path.display().to_string();
-            assert!(text.contains("kill -CONT") && text.contains(&place), "{text}");
+            assert!(
+                text.contains("kill -CONT") && text.contains(&place),
+                "{text}"
+            );
         }
         let error = Server::bind(&path).unwrap_err();
         assert!(error.to_string().contains("listens"), "{error}");
@@ -236,6 +310,42 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         assert!(error.to_string().contains("listens"), "{error}");
         drop(server);
+    }
+
+    #[test]
+    fn one_of_the_servers_that_start_at_once_listens() {
+        for round in 0..50 {
+            let path = path(&format!("at-once-{round}"));
+            drop(UnixListener::bind(&path).unwrap());
+            let barrier = Barrier::new(4);
+            let bound: Vec<Server> = thread::scope(|scope| {
+                let threads = [0; 4].map(|_| {
+                    scope.spawn(|| {
+                        barrier.wait();
+                        Server::bind(&path).ok()
+                    })
+                });
+                let results = threads.map(|thread| thread.join().unwrap());
+                results.into_iter().flatten().collect()
+            });
+            assert_eq!(bound.len(), 1, "round {round}");
+            // The others' checks were connections, too. They have ended.
+            while bound[0].accept().unwrap().is_some() {}
+            let _client = UnixStream::connect(&path).unwrap();
+            assert!(bound[0].accept().unwrap().is_some(), "round {round}");
+        }
+    }
+
+    #[test]
+    fn socket_that_replaced_this_one_stays() {
+        let path = path("replaced");
+        let first = Server::bind(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let second = Server::bind(&path).unwrap();
+        drop(first);
+        assert!(path.exists());
+        drop(second);
+        assert!(!path.exists());
     }
 
     #[test]
