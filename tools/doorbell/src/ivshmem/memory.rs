@@ -5,11 +5,11 @@
 use anyhow::{ensure, Context as _};
 use rustix::fs::{fcntl_add_seals, linkat, memfd_create, AtFlags, MemfdFlags, SealFlags, CWD};
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, Metadata, OpenOptions},
     io,
     os::{
         fd::{AsRawFd, OwnedFd},
-        unix::fs::OpenOptionsExt,
+        unix::fs::{MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
 };
@@ -36,7 +36,8 @@ pub fn round(size: u64) -> Option<u64> {
 /// # Errors
 ///
 /// Fails if a named object has another size. If running peers have it mapped, SIGBUS would kill
-/// them where it ends too early.
+/// them where it ends too early. Fails if it belongs to another user, or if all users can write to
+/// it.
 pub fn create(place: &Place, size: u64) -> anyhow::Result<OwnedFd> {
     match place {
         Place::Anonymous => {
@@ -80,7 +81,9 @@ fn open_or_create(path: &Path, size: u64) -> anyhow::Result<OwnedFd> {
     loop {
         match options().custom_flags(libc::O_NOFOLLOW).open(path) {
             Ok(file) => {
-                let len = file.metadata()?.len();
+                let metadata = file.metadata()?;
+                check_owner(path, &metadata, rustix::process::geteuid().as_raw())?;
+                let len = metadata.len();
                 ensure!(len == size, other_size(path, len, size));
                 return Ok(file.into());
             }
@@ -93,6 +96,27 @@ fn open_or_create(path: &Path, size: u64) -> anyhow::Result<OwnedFd> {
             result => return result.with_context(|| format!("create {}", path.display())),
         }
     }
+}
+
+/// Checks that only root, the user `ours` and a group of their choice can write to an object.
+///
+/// Every user can create objects in /dev/shm. One who creates it before the server does would share
+/// the memory of all guests.
+fn check_owner(path: &Path, metadata: &Metadata, ours: u32) -> anyhow::Result<()> {
+    let (uid, mode) = (metadata.uid(), metadata.mode());
+    let path = path.display();
+    ensure!(metadata.is_file(), "{path} is not a regular file");
+    ensure!(
+        uid == 0 || uid == ours,
+        "{path} belongs to the user {uid}, who could change the memory of all guests\n  \
+         choose another --shm-name; if that user is trusted, make it yours: chown {ours} {path}"
+    );
+    ensure!(
+        mode & 0o002 == 0,
+        "all users can write to {path}, and so to the memory of all guests\n  \
+         choose another --shm-name; if its content is trusted: chmod o-w {path}"
+    );
+    Ok(())
 }
 
 /// Creates an object of `size` bytes; fails if `path` exists.
@@ -126,7 +150,12 @@ fn other_size(path: &Path, len: u64, size: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{os::unix::fs::FileExt, sync::Barrier, thread};
+    use std::{
+        fs::Permissions,
+        os::unix::fs::{FileExt, PermissionsExt},
+        sync::Barrier,
+        thread,
+    };
 
     #[test]
     fn sizes_are_those_of_bars() {
@@ -204,6 +233,32 @@ mod tests {
             error.contains("has 0 bytes") && !error.contains("-l"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn object_that_another_user_can_write_is_refused() {
+        let object = Object::new("foreign");
+        let path = &object.0;
+        let file = File::from(open_or_create(path, 4096).unwrap());
+        // The group is the owner's choice.
+        for mode in [0o600, 0o660, 0o644] {
+            file.set_permissions(Permissions::from_mode(mode)).unwrap();
+            open_or_create(path, 4096).unwrap();
+        }
+        for mode in [0o666, 0o602] {
+            file.set_permissions(Permissions::from_mode(mode)).unwrap();
+            let error = open_or_create(path, 4096).unwrap_err().to_string();
+            assert!(error.contains("chmod o-w"), "{error}");
+        }
+        file.set_permissions(Permissions::from_mode(0o600)).unwrap();
+        let metadata = file.metadata().unwrap();
+        check_owner(path, &metadata, metadata.uid()).unwrap();
+        let other = check_owner(path, &metadata, metadata.uid() + 1);
+        assert_eq!(other.is_ok(), metadata.uid() == 0, "{other:?}");
+        if std::os::unix::fs::chown(path, Some(metadata.uid() + 1), None).is_ok() {
+            let error = open_or_create(path, 4096).unwrap_err().to_string();
+            assert!(error.contains("belongs to the user"), "{error}");
+        }
     }
 
     #[test]
