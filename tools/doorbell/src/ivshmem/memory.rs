@@ -141,8 +141,8 @@ fn other_size(path: &Path, len: u64, size: u64) -> String {
         false => String::new(),
     };
     format!(
-        "{path} has {len} bytes instead of {size}; processes that have it mapped would not survive \
-         a change\n  {same}choose another --shm-name; if no server or guest uses it any more \
+        "{path} has {len} bytes instead of {size}\n  processes that have it mapped would not survive a \
+         change\n  {same}choose another --shm-name\n  if no server or guest uses it any more \
          (fuser {path}), remove it: rm {path}"
     )
 }
