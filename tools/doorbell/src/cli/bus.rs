@@ -2,8 +2,8 @@
 
 //! `doorbell bus`.
 
-use crate::{print, require_context, wide_table, ContextArgs};
-use anyhow::{bail, ensure};
+use crate::{conclude, print, require_context, wide_table, ContextArgs};
+use anyhow::{anyhow, bail, ensure};
 use clap::{Args, Subcommand};
 use doorbell::{Access, BusInfo, Context, Record, Region, RegionInfo, Space, Target, Value};
 use doorbell_tools::explain;
@@ -56,6 +56,10 @@ Examples:
     Write(Write),
     /// Consume the recorded writes and show them
     #[command(after_help = "\
+It consumes up to 1024 records at a time, and then prints them. If the reader of
+its output ends before ('... | head'), the rest of them is lost, and the exit
+status is 1. Use --max-records instead.
+
 Examples:
   doorbell bus records --socket /tmp/d
   doorbell bus records --max-records 10 --json --socket /tmp/d")]
@@ -422,12 +426,7 @@ fn records(args: &TakeRecords) -> anyhow::Result<()> {
             break;
         }
         taken += some.len();
-        for record in &some {
-            print(&match args.json {
-                true => format!("{}\n", json!(record)),
-                false => line(record),
-            })?;
-        }
+        show(&some, args.json, print)?;
     }
     if args.json {
         return Ok(());
@@ -437,6 +436,31 @@ fn records(args: &TakeRecords) -> anyhow::Result<()> {
         "{taken} records consumed; in total {} writes recorded, {} refused by a full ring of {size}\n",
         bus.recorded, bus.refused
     ))
+}
+
+/// Prints `records` by `print`.
+///
+/// # Errors
+///
+/// If some were not printed. They are consumed, so this is an error even if the reader of the
+/// output has closed it.
+fn show(
+    records: &[Record],
+    json: bool,
+    mut print: impl FnMut(&str) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    for (at, record) in records.iter().enumerate() {
+        let printed = print(&match json {
+            true => format!("{}\n", json!(record)),
+            false => line(record),
+        });
+        if printed.is_err() {
+            let lost = records.len() - at;
+            let verdict = anyhow!("{lost} records were consumed, but not printed");
+            return conclude(printed, Err(verdict));
+        }
+    }
+    Ok(())
 }
 
 fn values(args: &ShowValues) -> anyhow::Result<()> {
@@ -486,6 +510,7 @@ fn line(record: &Record) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Closed;
 
     #[test]
     fn numbers_are_decimal_or_hexadecimal() {
@@ -506,6 +531,31 @@ mod tests {
         }
         assert!(length("3").is_err() && length("0").is_err() && length("8") == Ok(8));
         assert!(length_or_any("0") == Ok(0) && length_or_any("5").is_err());
+    }
+
+    #[test]
+    fn records_that_are_not_printed_are_an_error() {
+        let record = Record {
+            sequence: 1,
+            space: Space::Mmio,
+            addr: 0x1000,
+            length: 4,
+            value: 7,
+        };
+        for json in [false, true] {
+            let mut printed = 0;
+            let error = show(&[record; 5], json, |_| match printed {
+                2 => Err(Closed.into()),
+                _ => {
+                    printed += 1;
+                    Ok(())
+                }
+            });
+            let error = error.unwrap_err();
+            assert!(!error.is::<Closed>(), "the command would exit with 0");
+            assert!(error.to_string().starts_with("3 records"), "{error}");
+            show(&[record; 5], json, |_| Ok(())).unwrap();
+        }
     }
 
     #[test]
