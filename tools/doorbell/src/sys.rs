@@ -177,6 +177,45 @@ pub fn raise_open_files(wanted: u64) -> io::Result<u64> {
     Ok(maximum)
 }
 
+/// Lowers the limit on open files to the hard limit without [`RESERVE`], but not below `least`.
+///
+/// Returns the lower limit.
+pub(crate) fn reserve_open_files(least: u64) -> io::Result<u64> {
+    let Rlimit { current, maximum } = rustix::process::getrlimit(Resource::Nofile);
+    let maximum_or_none = maximum.unwrap_or(u64::MAX);
+    let limit = maximum_or_none.saturating_sub(RESERVE).max(least);
+    if current.unwrap_or(u64::MAX) > limit {
+        let current = Some(limit);
+        rustix::process::setrlimit(Resource::Nofile, Rlimit { current, maximum })?;
+    }
+    Ok(limit)
+}
+
+/// The part of the hard limit on open files that [`Reserve`] has.
+pub(crate) const RESERVE: u64 = 1024;
+
+/// The permission to send descriptors up to the hard limit on open files.
+///
+/// That limit holds for the descriptors that all processes of a user have sent, and that are not
+/// received yet. A server sends to its peers up to the soft limit.
+pub(crate) struct Reserve(Rlimit);
+
+impl Reserve {
+    pub(crate) fn take() -> Self {
+        let before = rustix::process::getrlimit(Resource::Nofile);
+        let current = before.maximum;
+        // Without it the descriptor may be refused, which its sender reports.
+        let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current, ..before });
+        Self(before)
+    }
+}
+
+impl Drop for Reserve {
+    fn drop(&mut self) {
+        let _ = rustix::process::setrlimit(Resource::Nofile, self.0.clone());
+    }
+}
+
 /// Makes the kernel kill the process of `command` when the thread that starts it ends.
 pub(crate) fn end_with_us(command: &mut std::process::Command) {
     use std::os::unix::process::CommandExt;

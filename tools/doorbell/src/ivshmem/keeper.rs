@@ -37,30 +37,28 @@ fn hang_up<'a>(fd: &'a BorrowedFd<'_>) -> PollFd<'a> {
     PollFd::new(fd, PollFlags::empty())
 }
 
-/// Sends a message. Waits for room in the socket.
+/// Sends a message. Waits until the receiver has read enough of the earlier ones.
+///
+/// # Errors
+///
+/// ETOOMANYREFS if the receiver has read all of them. Then peers have not read too many
+/// descriptors, and this does not wait for peers.
 fn send(socket: &UnixStream, message: &Message) -> io::Result<()> {
+    let _reserve = sys::Reserve::take();
     let start = Instant::now();
     loop {
-        match message.send(socket) {
-            // No room, too many descriptors in flight, or no memory: the receiver has to read
-            // first.
-            Err(error)
-                if start.elapsed() < PATIENCE
-                    && matches!(
-                        error.raw_os_error(),
-                        Some(
-                            libc::EAGAIN
-                                | libc::ETOOMANYREFS
-                                | libc::ENOBUFS
-                                | libc::ENOMEM
-                                | libc::EINTR
-                        )
-                    ) =>
-            {
-                thread::sleep(Duration::from_millis(1));
-            }
-            result => return result,
+        let Err(error) = message.send(socket) else {
+            return Ok(());
+        };
+        let waits = match error.raw_os_error() {
+            Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM | libc::EINTR) => true,
+            Some(libc::ETOOMANYREFS) => sys::unread(socket.as_fd()).is_ok_and(|unread| unread != 0),
+            _ => false,
+        };
+        if !waits || start.elapsed() >= PATIENCE {
+            return Err(error);
         }
+        thread::sleep(Duration::from_millis(1));
     }
 }
 

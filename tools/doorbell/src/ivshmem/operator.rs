@@ -97,7 +97,7 @@ pub struct Snapshot {
     pub came: u64,
     /// Number of peers that the server disconnected.
     pub thrown_out: u64,
-    /// Number of peers that were refused because there were too many.
+    /// Number of peers that were refused, because there were too many or resources were used up.
     pub refused: u64,
     /// The connected peers, in the order of their connection.
     pub peers: Vec<PeerInfo>,
@@ -115,6 +115,7 @@ pub(super) fn answer(
     }
     // A new connection has room for two messages. If it has not, only this client fails.
     client.set_nonblocking(true)?;
+    let _reserve = sys::Reserve::take();
     sys::send_fd(client.as_fd(), context.as_fd())?;
     let file = file_of(&snapshot()?)?;
     sys::send_fd(client.as_fd(), file.as_fd())?;

@@ -37,8 +37,10 @@ pub struct Peer {
     setup_unsent: usize,
     /// True if the peer has read its set-up.
     complete: bool,
+    /// The kernel had no resources for more messages at the last attempt to send.
+    refused: bool,
     /// The unread amount at the last check.
-    unread: u32,
+    last_unread: u32,
     /// The last time at which the peer had read something, or had nothing to read.
     progress: Instant,
 }
@@ -98,7 +100,8 @@ impl Peer {
             setup_unsent: outbox.len(),
             outbox,
             complete: false,
-            unread: 0,
+            refused: false,
+            last_unread: 0,
             progress: now,
         }
     }
@@ -140,6 +143,7 @@ impl Peer {
     /// Sends the messages that fit the socket.
     pub fn flush(&mut self) -> io::Result<Flushed> {
         let (sent, flushed) = self.outbox.flush(&self.socket)?;
+        self.refused = flushed == Flushed::Later;
         self.setup_unsent = self.setup_unsent.saturating_sub(sent);
         if sent != 0 {
             self.progress = Instant::now();
@@ -159,7 +163,7 @@ impl Peer {
             return Setup::Sending;
         }
         if !self.complete {
-            self.complete = sys::unread(self.socket.as_fd()).is_ok_and(|unread| unread == 0);
+            self.complete = self.unread() == 0;
         }
         match self.complete {
             true if self.cut_off => Setup::CutOff,
@@ -174,16 +178,30 @@ impl Peer {
     }
 
     /// Returns true if the peer is behind, and has read nothing for the time `patience`.
+    ///
+    /// If it has read all that was sent, the kernel refuses to send more, and the peer is not at
+    /// fault.
     pub fn is_stalled(&mut self, patience: Duration) -> bool {
         if !self.is_behind() {
             return false;
         }
-        let unread = sys::unread(self.socket.as_fd()).unwrap_or(self.unread);
-        if unread < self.unread {
+        let unread = self.unread();
+        if unread < self.last_unread || unread == 0 {
             self.progress = Instant::now();
         }
-        self.unread = unread;
-        self.progress.elapsed() > patience
+        self.last_unread = unread;
+        unread != 0 && self.progress.elapsed() > patience
+    }
+
+    /// Returns true if messages are left because the kernel has no resources for them.
+    pub fn is_starved(&self) -> bool {
+        self.refused && self.outbox.len() != 0
+    }
+
+    /// Returns the size in memory of the messages that were sent and are not read.
+    pub fn unread(&self) -> u32 {
+        // There is no error for a socket.
+        sys::unread(self.socket.as_fd()).unwrap_or(u32::MAX)
     }
 
     /// Reads from the socket. Returns a reason if the peer closed the connection, or sent
@@ -223,5 +241,36 @@ impl Peer {
                 })
                 .collect(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use doorbell::{Context, EventFd};
+    use std::sync::Arc;
+
+    /// Returns a peer with three messages in its outbox, and its end of the connection.
+    fn peer() -> (Peer, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let eventfd = EventFd::new(0).unwrap();
+        let context = Context::from(eventfd.as_fd().try_clone_to_owned().unwrap());
+        let wires = Wires::adopt(Arc::new(context), 0, Vec::new()).unwrap();
+        let setup = [0u32, 1, 2].map(Message::plain);
+        (Peer::new(0, ours, (1, 1), wires, setup), theirs)
+    }
+
+    #[test]
+    fn peer_that_has_read_everything_is_not_stalled() {
+        let (mut peer, mut theirs) = peer();
+        // Nothing is sent, as if the kernel had refused to.
+        assert!(peer.is_behind() && !peer.is_stalled(Duration::ZERO));
+        peer.flush().unwrap();
+        assert!(peer.is_behind() && peer.is_stalled(Duration::ZERO));
+        assert!(!peer.is_stalled(Duration::MAX));
+        theirs.read_exact(&mut [0; 24]).unwrap();
+        peer.tell([Message::plain(3u32)]);
+        assert!(peer.is_behind() && !peer.is_stalled(Duration::ZERO));
+        assert!(!peer.is_starved());
     }
 }

@@ -29,7 +29,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
     path::PathBuf,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Parameters of a server.
@@ -71,6 +71,9 @@ const TICK: Timespec = Timespec {
     tv_nsec: 100_000_000,
 };
 
+/// The number of messages that the socket of a peer holds, roughly.
+const UNREAD: u64 = 300;
+
 /// Maximum number of connections that are accepted at once.
 const BATCH: usize = 32;
 
@@ -86,6 +89,8 @@ pub struct Server {
     /// By serial number: at a late event, the ID may belong to another peer.
     peers: BTreeMap<u64, Peer>,
     next: u64,
+    /// The time since which the kernel refuses descriptors for a peer, as others do not read theirs.
+    starved: Option<Instant>,
     /// No peers are accepted for a while, as there are no descriptors for them.
     closed: bool,
     came: u64,
@@ -122,7 +127,12 @@ impl Server {
         );
         // Each peer has a socket, and two eventfds per vector.
         let files = 64 + u64::from(max_peers) + 2 * u64::from(lines);
-        let allowed = sys::raise_open_files(files)?;
+        // The same limit holds for the descriptors that peers have not read. A part of it remains
+        // for the keeper and the operator.
+        let most = sys::reserve_open_files(files)?;
+        let of_peer = UNREAD.min(u64::from(lines) + 1);
+        let wanted = files + u64::from(max_peers) * of_peer;
+        let allowed = sys::raise_open_files(wanted.min(most))?;
         ensure!(
             allowed >= files,
             "{max_peers} peers of {vectors} vectors need {files} open files, and {allowed} are \
@@ -148,7 +158,7 @@ impl Server {
                 let memory: SharedFd = Arc::new(memory);
                 if let Some(keeper) = &mut keeper {
                     let copy = Arc::new(context.as_fd().try_clone_to_owned()?);
-                    keeper.share(copy, memory.clone(), vectors);
+                    keeper.share(copy, memory.clone(), vectors)?;
                 }
                 (context, memory)
             }
@@ -173,6 +183,7 @@ impl Server {
             ids: Ids::new(max_peers),
             peers: BTreeMap::new(),
             next: FIRST_PEER,
+            starved: None,
             closed: false,
             came: 0,
             thrown_out: 0,
@@ -234,6 +245,8 @@ impl Server {
             if waiting {
                 self.check_peers();
                 self.settle();
+            } else {
+                self.starved = None;
             }
         }
     }
@@ -303,6 +316,28 @@ impl Server {
             } else if peer.is_behind() {
                 self.out.flush(serial, peer);
             }
+        }
+        self.check_starved();
+    }
+
+    /// Disconnects the peer with the most unread data if the kernel has refused descriptors for
+    /// others for the timeout. Such a peer may read now and then.
+    fn check_starved(&mut self) {
+        if !self.peers.values().any(Peer::is_starved) {
+            self.starved = None;
+            return;
+        }
+        let since = *self.starved.get_or_insert_with(Instant::now);
+        if since.elapsed() <= self.options.patience {
+            return;
+        }
+        self.starved = None;
+        let unread = self
+            .peers
+            .iter()
+            .map(|(&serial, peer)| (peer.unread(), serial));
+        if let Some((1.., serial)) = unread.max() {
+            self.out.leaving.push((serial, Leave::Stalled));
         }
     }
 

@@ -2,6 +2,7 @@
 /*
  * The ivshmem server with peers that read late or never, and with many peers.
  */
+#include <linux/capability.h>
 #include <sys/resource.h>
 
 #include "ivshmem.h"
@@ -158,6 +159,94 @@ TEST(crowd)
 	client_close(&late);
 	ASSERT_CLEAN(&server, 0);
 	EXPECT_EQ(0, stop_server(&server, SIGINT));
+}
+
+#define HOARDERS	20
+/* The open files that a server needs for HOARDERS + 4 peers of one vector. */
+#define HOARD_FILES	(64 + 3 * (HOARDERS + 4))
+
+/* Limits the descriptors in flight to what the server needs, and a part for its keeper. */
+static void limit_descriptors(void)
+{
+	const struct rlimit files = {
+		.rlim_cur = HOARD_FILES + 1024, .rlim_max = HOARD_FILES + 1024,
+	};
+
+	/* There is no limit with these. */
+	prctl(PR_CAPBSET_DROP, CAP_SYS_ADMIN);
+	prctl(PR_CAPBSET_DROP, CAP_SYS_RESOURCE);
+	setrlimit(RLIMIT_NOFILE, &files);
+}
+
+/* Reads all that there is. Returns false if the server has disconnected the client. */
+static bool keeps_up(struct __test_metadata *_metadata, struct client *client)
+{
+	int ret;
+
+	do
+		ret = client_message(_metadata, client, 3, false);
+	while (ret == 1);
+	return ret == -EAGAIN;
+}
+
+/* Peers that read nothing, and do not close their connections when they are disconnected. */
+static void hoard(struct __test_metadata *_metadata, bool kept)
+{
+	const char *const none[] = { NULL };
+	struct server server = {};
+	int socks[HOARDERS], i;
+	struct client a, b;
+	char path[80];
+
+	prepare_server = limit_descriptors;
+	start_server_with(_metadata, &server, 1, HOARDERS + 4, "2", kept ? keep : none);
+	client_join(_metadata, &server, &a, 0);
+	for (i = 0; i < HOARDERS; i++) {
+		socks[i] = unix_connect(server.peers);
+		ASSERT_LE(0, socks[i]);
+	}
+	/* The server answers meanwhile, and disconnects these and no other. */
+	ASSERT_TRUE(WAIT_FOR(keeps_up(_metadata, &a) &&
+			     nr_found(_metadata, &server, "\"thrown_out\":20")));
+	ASSERT_TRUE(keeps_up(_metadata, &a));
+	EXPECT_EQ(1, nr_found(_metadata, &server, "\"id\":"));
+	EXPECT_EQ(1, nr_found(_metadata, &server, "\"refused\":0"));
+	EXPECT_EQ(kept ? 0 : 1, nr_found(_metadata, &server, "\"keeper\":null"));
+	if (kept) {
+		/* The peer reaches the next server, though the limit is still used up. */
+		EXPECT_EQ(SIGKILL, end_server(&server, SIGKILL));
+		start_server_with(_metadata, &server, 1, HOARDERS + 4, "2", keep);
+		EXPECT_EQ(1, nr_found(_metadata, &server, "\"id\":0,"));
+		ASSERT_TRUE(keeps_up(_metadata, &a));
+	}
+	for (i = 0; i < HOARDERS; i++)
+		close(socks[i]);
+	client_join(_metadata, &server, &b, 1);
+	ASSERT_EQ(0, efd_write(b.ring[a.id][0], 1));
+	EXPECT_EQ(1, efd_wait(a.own[0]));
+	client_close(&b);
+	if (kept) {
+		EXPECT_EQ(0, end_server(&server, SIGTERM));
+		client_close(&a);
+		/* The keeper ends with the last peer. */
+		snprintf(path, sizeof(path), "%s.keeper", server.peers);
+		EXPECT_TRUE(WAIT_FOR(access(path, F_OK)));
+		EXPECT_EQ(0, rmdir(server.dir));
+		return;
+	}
+	EXPECT_TRUE(client_hears(_metadata, &a, b.id, 1));
+	client_close(&a);
+	EXPECT_EQ(0, stop_server(&server, SIGTERM));
+}
+
+TEST(peers_that_hoard_descriptors_stop_no_other)
+{
+	hoard(_metadata, false);
+}
+
+TEST(peers_that_hoard_descriptors_break_no_keeper)
+{
+	hoard(_metadata, true);
 }
 
 TEST_HARNESS_MAIN

@@ -90,16 +90,30 @@ impl Keeper {
     }
 
     /// Stores the context, the memory, and the number of vectors of each peer.
-    pub fn share(&mut self, context: SharedFd, memory: SharedFd, vectors: u32) {
+    ///
+    /// # Errors
+    ///
+    /// As [`peer()`](Self::peer).
+    pub fn share(
+        &mut self,
+        context: SharedFd,
+        memory: SharedFd,
+        vectors: u32,
+    ) -> anyhow::Result<()> {
         self.send(Message::plain(number(Subject::Vectors, vectors)));
-        self.send(Message::with(number(Subject::Memory, 0), memory));
+        self.store(Message::with(number(Subject::Memory, 0), memory))?;
         // Last: a keeper that has the context has all of them.
-        self.send(Message::with(number(Subject::Context, 0), context));
+        self.store(Message::with(number(Subject::Context, 0), context))
     }
 
     /// Stores a descriptor of the peer `id`: its connection, then those of its vectors.
-    pub fn peer(&mut self, id: u32, fd: SharedFd) {
-        self.send(Message::with(number(Subject::Peer, id), fd));
+    ///
+    /// # Errors
+    ///
+    /// ETOOMANYREFS if peers have not read too many descriptors. The connection to the keeper is as
+    /// before.
+    pub fn peer(&mut self, id: u32, fd: SharedFd) -> anyhow::Result<()> {
+        self.store(Message::with(number(Subject::Peer, id), fd))
     }
 
     /// Removes all of the peer `id`.
@@ -121,6 +135,22 @@ impl Keeper {
     pub(super) fn send(&mut self, message: Message) {
         if self.error.is_none() {
             self.error = send(&self.socket, &message).err();
+        }
+    }
+
+    /// Sends a message with a descriptor.
+    fn store(&mut self, message: Message) -> anyhow::Result<()> {
+        if self.error.is_some() {
+            return Ok(());
+        }
+        match send(&self.socket, &message) {
+            Err(error) if error.raw_os_error() == Some(libc::ETOOMANYREFS) => Err(error).context(
+                "store a descriptor in the keeper: peers have not read too many (ulimit -n)",
+            ),
+            result => {
+                self.error = result.err();
+                Ok(())
+            }
         }
     }
 

@@ -5,6 +5,10 @@ use super::{
     *,
 };
 use doorbell::EventFd;
+use rustix::{
+    process::{setrlimit, Resource, Rlimit},
+    thread::{capabilities, set_capabilities, CapabilitySet},
+};
 use std::{
     io::Read,
     os::{fd::OwnedFd, unix::net::UnixListener},
@@ -52,11 +56,11 @@ fn next_server_gets_the_stored_state() {
     let (mut first, kept) = Keeper::connect(&options).unwrap();
     assert!(kept.context.is_none() && kept.peers.is_empty());
     let (context, memory, ring) = (eventfd(), eventfd(), eventfd());
-    first.share(context.clone(), memory.clone(), 3);
+    first.share(context.clone(), memory.clone(), 3).unwrap();
     let sockets: Vec<_> = (0..4).map(|_| UnixStream::pair().unwrap()).collect();
     for (id, (ours, _)) in (0..).zip(&sockets) {
-        first.peer(id, Arc::new(ours.try_clone().unwrap()));
-        first.peer(id, ring.clone());
+        first.peer(id, Arc::new(ours.try_clone().unwrap())).unwrap();
+        first.peer(id, ring.clone()).unwrap();
     }
     first.told(1);
     first.told(2);
@@ -110,9 +114,9 @@ fn second_server_and_invalid_messages_are_refused() {
     let options = options("one");
     let thread = keeper(&options);
     let (mut first, _) = Keeper::connect(&options).unwrap();
-    first.share(eventfd(), eventfd(), 1);
+    first.share(eventfd(), eventfd(), 1).unwrap();
     let (ours, _theirs) = UnixStream::pair().unwrap();
-    first.peer(0, Arc::new(ours));
+    first.peer(0, Arc::new(ours)).unwrap();
     // The second one gets nothing, not even the first message.
     let mut second = UnixStream::connect(&options.socket).unwrap();
     assert!(matches!(second.read(&mut [0]), Ok(0) | Err(_)));
@@ -151,4 +155,71 @@ fn broken_connection_is_reported_once() {
     keeper.told(1);
     keeper.told(2);
     assert!(keeper.error().is_some() && keeper.error().is_none());
+}
+
+/// Sends descriptors that nothing receives, until the kernel refuses another one. Returns the
+/// sockets.
+fn hoard() -> Vec<(UnixStream, UnixStream)> {
+    let mut sockets = vec![UnixStream::pair().unwrap()];
+    loop {
+        match Message::with(1u32, eventfd()).send(&sockets.last().unwrap().0) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {
+                sockets.push(UnixStream::pair().unwrap());
+            }
+            Err(error) => {
+                assert_eq!(error.raw_os_error(), Some(libc::ETOOMANYREFS));
+                return sockets;
+            }
+        }
+    }
+}
+
+/// Changes the limits of the process, so it runs alone.
+#[test]
+fn keeper_survives_descriptors_that_peers_do_not_read() {
+    const ALONE: &str = "DOORBELL_TEST_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        let name = std::thread::current().name().unwrap().to_owned();
+        let output = command.args(["--exact", &name]).env(ALONE, "1").output();
+        let output = output.unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && text.contains("1 passed"),
+            "{text}"
+        );
+        return;
+    }
+    // With these the kernel has no limit.
+    let mut sets = capabilities(None).unwrap();
+    sets.effective &= !(CapabilitySet::SYS_ADMIN | CapabilitySet::SYS_RESOURCE);
+    set_capabilities(None, sets).unwrap();
+    let (current, maximum) = (Some(600), Some(900));
+    setrlimit(Resource::Nofile, Rlimit { current, maximum }).unwrap();
+
+    let options = options("hoard");
+    let thread = keeper(&options);
+    let (mut first, _) = Keeper::connect(&options).unwrap();
+    // A server may send up to its soft limit, and the rest is for the keeper.
+    let _of_peers = hoard();
+    first.share(eventfd(), eventfd(), 1).unwrap();
+    let (ours, _theirs) = UnixStream::pair().unwrap();
+    first.peer(0, Arc::new(ours)).unwrap();
+    first.told(0);
+    let reserve = sys::Reserve::take();
+    let more = hoard();
+    drop(reserve);
+    let start = Instant::now();
+    let error = first.peer(1, eventfd()).unwrap_err();
+    assert!(start.elapsed() < PATIENCE, "it waited for the peers");
+    assert!(format!("{error:#}").contains("ulimit -n"), "{error:#}");
+    first.left(1);
+    assert!(first.error().is_none());
+    drop((more, first));
+
+    let (_second, kept) = Keeper::connect(&options).unwrap();
+    assert!(kept.context.is_some() && kept.peers.contains_key(&0));
+    drop((_second, kept, _theirs));
+    thread.join().unwrap().unwrap();
 }

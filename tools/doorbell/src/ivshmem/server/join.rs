@@ -85,10 +85,10 @@ impl Server {
         let ends = ends.collect::<Result<Vec<_>, _>>()?;
         // Before any assignment: the next server has to be able to deassign it.
         if let Some(keeper) = &mut self.out.keeper {
-            keeper.peer(id, Arc::new(socket.try_clone()?));
+            keeper.peer(id, Arc::new(socket.try_clone()?))?;
             for ends in &ends {
-                keeper.peer(id, ends.ring.clone());
-                keeper.peer(id, ends.deliver.clone());
+                keeper.peer(id, ends.ring.clone())?;
+                keeper.peer(id, ends.deliver.clone())?;
             }
         }
         let wires = Wires::new(self.context.clone(), id * vectors, ends)?;
