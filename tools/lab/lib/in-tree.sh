@@ -183,7 +183,8 @@ in_tree_text() (
 # outside the tree. Pages name the project's tools. reload.c removes sections of a module, as strip(1) does.
 out_of_tree_traces() {
 	cut -d' ' -f 2 "$1/.in-tree-placed" | grep -vx tools/testing/selftests/doorbell/reload.c |
-		(cd "$1" && xargs grep -nE '7_2|7\.2|KBUILD_EXTMOD|BTF|MODULE_VERSION|pahole|[Oo]ut of tree|in tree:|tools/(in-tree|lab)/' /dev/null)
+		(cd "$1" && xargs grep -nE '7_2|7\.2|KBUILD_EXTMOD|BTF|MODULE_VERSION|pahole|[Oo]ut of tree|in tree:|tools/(in-tree|lab)/' /dev/null) |
+		grep .
 }
 
 # in_tree_driver DIR: puts the driver into a copy that in_tree_source has made, or updates it
