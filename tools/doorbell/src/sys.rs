@@ -212,7 +212,7 @@ impl Reserve {
 
 impl Drop for Reserve {
     fn drop(&mut self) {
-        let _ = rustix::process::setrlimit(Resource::Nofile, self.0.clone());
+        let _ = rustix::process::setrlimit(Resource::Nofile, self.0);
     }
 }
 
