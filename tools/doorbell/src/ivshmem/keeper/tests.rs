@@ -28,10 +28,19 @@ fn keeper(options: &Options) -> thread::JoinHandle<anyhow::Result<()>> {
     let path = options.socket.clone();
     let never = EventFd::new(0).unwrap();
     let thread = thread::spawn(move || run(&path, never.as_fd()));
-    while !options.socket.exists() {
+    while !listens(&options.socket) {
         thread::yield_now();
     }
     thread
+}
+
+/// Returns true if a socket listens at `path`. It exists from bind(2) on, before listen(2).
+fn listens(path: &Path) -> bool {
+    let sockets = std::fs::read_to_string("/proc/net/unix").unwrap();
+    let path = path.to_str().unwrap();
+    // The flag is __SO_ACCEPTCON.
+    let mut sockets = sockets.lines();
+    sockets.any(|socket| socket.ends_with(path) && socket.contains(" 00010000 "))
 }
 
 fn eventfd() -> Arc<EventFd> {
