@@ -71,6 +71,7 @@ void doorbell_signal_count(struct eventfd_ctx *ctx, u64 count, __poll_t mask)
 	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
 		lock_map_release(&doorbell_signal_map);
 }
+
 /* begin out of tree */
 #else
 /*
