@@ -32,11 +32,15 @@ use kernel::bindings::{
     llist_head,
     llist_node,
     poll_table_struct,
+    // begin out of tree
     spinlock_t,
+    // end out of tree
     swait_queue,
     swait_queue_head,
     user_struct,
+    // begin out of tree
     vm_flags_t,
+    // end out of tree
     wait_queue_entry,
     wait_queue_head,
     work_struct, //

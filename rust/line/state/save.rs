@@ -86,7 +86,7 @@ pub(crate) fn restore(state: u32, saved: u32) -> (u32, bool) {
 }
 
 /// Does what [`restore`] does, and adds the units of the record to those of a line that counts. They are
-/// [`None`] if the saved line did not count: then its message has one unit, as of [`super::count`].
+/// [`None`] if the saved line did not count: then its message has one unit, as of [`super::count()`].
 pub(crate) fn restore_counted(
     state: u32,
     units: u32,
