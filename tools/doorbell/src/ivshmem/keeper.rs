@@ -41,8 +41,8 @@ fn hang_up<'a>(fd: &'a BorrowedFd<'_>) -> PollFd<'a> {
 ///
 /// # Errors
 ///
-/// ETOOMANYREFS if the receiver has read all of them. Then peers have not read too many
-/// descriptors, and this does not wait for peers.
+/// ETOOMANYREFS if the receiver has read all of them: descriptors that peers have not read use up
+/// the limit, and this does not wait for peers.
 fn send(socket: &UnixStream, message: &Message) -> io::Result<()> {
     let _reserve = sys::Reserve::take();
     let start = Instant::now();
