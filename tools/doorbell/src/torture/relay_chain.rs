@@ -27,6 +27,7 @@ pub(super) struct RelayChain {
 }
 
 impl RelayChain {
+    /// Builds the chain and rings it: the worker delivers in each run, however short.
     pub(super) fn new(device: &Path) -> anyhow::Result<Self> {
         let context = Context::open_path(device)?;
         context.set_lines(LINES)?;
@@ -37,10 +38,11 @@ impl RelayChain {
             context.assign_trigger(&irqfd, line - 1)?;
             irqfds.push(irqfd);
         }
+        context.ring(0)?;
         Ok(Self {
             status: context.map_status()?,
             context,
-            rings: AtomicU64::new(0),
+            rings: AtomicU64::new(1),
             _irqfds: irqfds,
         })
     }
