@@ -233,15 +233,16 @@ Examples:
     /// Write a guest that rings a peer on each interrupt, and print its QEMU command
     #[command(after_help = "\
 The guest is firmware without kernel and disk. It starts when its serial port,
-the standard input of QEMU, has a byte. Two guests that ring each other go on
-for ever when one of them is rung.
+the standard input of QEMU, has a byte. QEMU must have read the server's
+messages by then: the set-up of 'doorbell ivshmem peers' is complete. Two guests
+that ring each other go on for ever when one of them is rung.
 
 Examples:
   doorbell ivshmem serve &
   doorbell ivshmem make-guest /tmp/a.bin --rings 1
   doorbell ivshmem make-guest /tmp/b.bin --rings 0
-  (echo; sleep 1d) | qemu-system-x86_64 ...   start a.bin as peer 0,
-  (echo; sleep 1d) | qemu-system-x86_64 ...   then b.bin as peer 1
+  (sleep 2; echo; sleep 1d) | qemu-system-x86_64 ...   start a.bin as peer 0,
+  (sleep 2; echo; sleep 1d) | qemu-system-x86_64 ...   then b.bin as peer 1
   doorbell ring 0 --socket /tmp/ivshmem_socket.control")]
     MakeGuest {
         /// Write the firmware to FILE

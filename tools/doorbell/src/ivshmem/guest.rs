@@ -4,7 +4,11 @@
 //! start at once, without BIOS or kernel.
 //!
 //! On the first serial port the guest sends `R` when it is ready, or `N` if it finds no such
-//! device. It begins when it receives a byte.
+//! device. It begins when it receives a byte. If its task is to answer, it sends `A` then, and
+//! answers from there on.
+//!
+//! Send the byte after QEMU has read the server's messages. If a guest enables MSI-X earlier, QEMU
+//! aborts with KVM: it has no route for the vectors yet.
 
 /// The task of the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +27,8 @@ pub enum Job {
 
 /// The byte that a ready guest sends.
 pub const READY: u8 = b'R';
+/// The byte that a guest sends when it begins to answer.
+pub const ANSWERS: u8 = b'A';
 /// The byte that a guest without the device sends.
 pub const NO_DEVICE: u8 = b'N';
 /// The I/O port of QEMU's `isa-debug-exit`.
@@ -170,7 +176,10 @@ doorbell_guest_start:
     jmp 29f
 
     # Answers. Capability 0x11 is MSI-X, and its highest bit enables it.
-27: mov eax, 0x34
+27: mov al, 'R'
+    call 43f
+    call 44f
+    mov eax, 0x34
     call 40f
 28: movzx eax, al
     test eax, eax
@@ -205,9 +214,8 @@ doorbell_guest_start:
     out 0x21, al
     out 0xa1, al
     mov dword ptr [0xfee000f0], 0x1ff
-    mov al, 'R'
+    mov al, 'A'
     call 43f
-    call 44f
     sti
 31: hlt
     jmp 31b

@@ -118,16 +118,25 @@ impl Vm {
 
     /// Waits until the guest is ready.
     pub fn wait_ready(&mut self, timeout: Duration) -> anyhow::Result<()> {
+        self.wait_byte(guest::READY, timeout)
+    }
+
+    /// Waits until the guest, whose task has started, answers.
+    pub fn wait_answers(&mut self, timeout: Duration) -> anyhow::Result<()> {
+        self.wait_byte(guest::ANSWERS, timeout)
+    }
+
+    fn wait_byte(&mut self, expected: u8, timeout: Duration) -> anyhow::Result<()> {
         let mut byte = [0];
         self.read(&mut byte, timeout)?;
         match byte[0] {
-            guest::READY => Ok(()),
+            found if found == expected => Ok(()),
             guest::NO_DEVICE => bail!("the guest finds no ivshmem-doorbell device"),
             other => bail!("the guest sends {other:#x}"),
         }
     }
 
-    /// Starts the guest's task.
+    /// Starts the guest's task. QEMU must have read all messages of the server.
     pub fn go(&mut self) -> anyhow::Result<()> {
         let to = self.child.stdin.as_mut().context("stdin")?;
         Ok(to.write_all(b"!").and_then(|()| to.flush())?)
@@ -251,13 +260,14 @@ mod tests {
 
     #[test]
     fn guest_starts_on_request() {
-        let mut vm = vm("printf R; head -c 1");
+        let mut vm = vm("printf R; head -c 1; printf A");
         let patience = Duration::from_secs(20);
         vm.wait_ready(patience).unwrap();
         vm.go().unwrap();
         let mut byte = [0];
         vm.read(&mut byte, patience).unwrap();
         assert_eq!(byte, *b"!");
+        vm.wait_answers(patience).unwrap();
         vm.wait_end(patience).unwrap();
     }
 }

@@ -199,6 +199,7 @@ impl Bench {
     fn circle(&mut self, options: &Options, ioeventfd: bool) -> anyhow::Result<Vec<f64>> {
         let (mut vm, guest) = self.boot(&options.qemu, ioeventfd, Job::Answer)?;
         vm.go()?;
+        vm.wait_answers(PATIENCE)?;
         let rings = |bench: &Self| -> anyhow::Result<[u64; 2]> {
             Ok([bench.rings(guest)?, bench.rings(bench.client.id())?])
         };

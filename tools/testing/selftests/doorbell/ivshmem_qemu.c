@@ -26,14 +26,29 @@ FIXTURE_TEARDOWN(ivshmem_qemu)
 	EXPECT_EQ(0, stop_server(&self->server, SIGTERM));
 }
 
+/* Waits for the next byte of the guest. */
+static char next_byte(struct __test_metadata *_metadata, const struct qemu *qemu,
+		      const char *command)
+{
+	int tries = 0;
+	char byte;
+
+	/* A debug kernel in an emulator takes longer than one timeout to start QEMU. */
+	while (efd_await(qemu->out, POLLIN) != POLLIN) {
+		tries++;
+		ASSERT_GT(6, tries) TH_LOG("no guest: %s", command);
+	}
+	ASSERT_EQ(1, read(qemu->out, &byte, 1));
+	return byte;
+}
+
 /* Starts a QEMU whose guest rings peer @rings, as "doorbell ivshmem make-guest" prints it. */
 static void start_qemu(struct __test_metadata *_metadata, const struct server *server,
 		       struct qemu *qemu, int rings)
 {
 	char command[1024] = "exec ", line[256];
-	int in[2], out[2], tries = 0;
+	int in[2], out[2];
 	size_t len;
-	char ready;
 	FILE *pipe;
 
 	snprintf(line, sizeof(line),
@@ -60,14 +75,12 @@ static void start_qemu(struct __test_metadata *_metadata, const struct server *s
 	close(out[1]);
 	qemu->in = in[1];
 	qemu->out = out[0];
-	/* A debug kernel in an emulator takes longer than one timeout to start QEMU. */
-	while (efd_await(qemu->out, POLLIN) != POLLIN) {
-		tries++;
-		ASSERT_GT(6, tries) TH_LOG("no guest: %s", command);
-	}
-	ASSERT_EQ(1, read(qemu->out, &ready, 1));
-	ASSERT_EQ('R', ready);
+	ASSERT_EQ('R', next_byte(_metadata, qemu, command));
+	/* QEMU aborts if a guest enables MSI-X before QEMU has read the server's messages. */
+	ASSERT_TRUE(WAIT_FOR(nr_found(_metadata, server, "\"setup\":\"sending\"") == 0 &&
+			     nr_found(_metadata, server, "\"setup\":\"unread\"") == 0));
 	ASSERT_EQ(1, write(qemu->in, "!", 1));
+	ASSERT_EQ('A', next_byte(_metadata, qemu, command));
 }
 
 static void kill_qemu(const struct server *server, struct qemu *qemu, int rings)
