@@ -249,4 +249,60 @@ TEST(peers_that_hoard_descriptors_break_no_keeper)
 	hoard(_metadata, true);
 }
 
+/* Peers that read a message now and then. */
+struct dribble {
+	int socks[HOARDERS];
+	atomic_bool stop;
+	pthread_t thread;
+};
+
+static void *dribble(void *arg)
+{
+	struct dribble *all = arg;
+	int64_t number;
+	int i, fd;
+
+	while (!atomic_load(&all->stop)) {
+		for (i = 0; i < HOARDERS; i++) {
+			receive(all->socks[i], &number, sizeof(number), &fd, false);
+			if (fd >= 0)
+				close(fd);
+		}
+		usleep(300000);
+	}
+	return NULL;
+}
+
+/* None of them reads nothing for the timeout, but together they keep the limit used up. */
+TEST(the_slowest_peer_leaves_for_the_others)
+{
+	const char *const none[] = { NULL };
+	struct dribble slow = {};
+	struct server server = {};
+	struct client a;
+	bool thrown_out;
+	int i;
+
+	prepare_server = limit_descriptors;
+	start_server_with(_metadata, &server, 1, HOARDERS + 4, "2", none);
+	client_join(_metadata, &server, &a, 0);
+	for (i = 0; i < HOARDERS; i++) {
+		slow.socks[i] = unix_connect(server.peers);
+		ASSERT_LE(0, slow.socks[i]);
+	}
+	ASSERT_EQ(0, pthread_create(&slow.thread, NULL, dribble, &slow));
+	thrown_out = WAIT_FOR(keeps_up(_metadata, &a) &&
+			      !nr_found(_metadata, &server, "\"thrown_out\":0"));
+	atomic_store(&slow.stop, true);
+	EXPECT_EQ(0, pthread_join(slow.thread, NULL));
+	EXPECT_TRUE(thrown_out);
+	for (i = 0; i < HOARDERS; i++)
+		close(slow.socks[i]);
+	/* The last messages say that all of them have left. */
+	ASSERT_CLEAN(&server, 1);
+	ASSERT_TRUE(keeps_up(_metadata, &a));
+	client_close(&a);
+	EXPECT_EQ(0, stop_server(&server, SIGTERM));
+}
+
 TEST_HARNESS_MAIN
