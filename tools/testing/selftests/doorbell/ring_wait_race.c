@@ -163,8 +163,8 @@ TEST_F(ping_pong, conserves_messages)
 		{ .line = 0, .fd = self->efds[1], .rounds = &rounds },
 		{ .line = 1, .fd = self->efds[0], .cpu = !variant->one_cpu },
 	};
-	unsigned long sent = 0, requests, last = 0;
-	struct timeout timeout = {};
+	unsigned long sent = 0, requests;
+	struct progress_timeout progress = {};
 	int i;
 
 	ASSERT_EQ(0, sigaction(SIGUSR1, &action, NULL));
@@ -184,10 +184,7 @@ TEST_F(ping_pong, conserves_messages)
 			sent++;
 		}
 		requests = atomic_load(&sides[0].sent);
-		if (requests != last)
-			timeout = (struct timeout){};
-		last = requests;
-		ASSERT_FALSE(timed_out(&timeout)) {
+		ASSERT_FALSE(is_stuck(&progress, requests)) {
 			TH_LOG("no answer to request %lu", requests);
 		}
 		usleep(100);

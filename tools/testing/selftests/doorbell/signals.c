@@ -247,18 +247,15 @@ static uint64_t steps(uint64_t taken, unsigned int interrupted)
 /* Each delivery is returned once, by a wait that no signal has ended. */
 TEST_F(signals, waits_lose_nothing)
 {
-	uint64_t taken = 0, seen = 0, last = 0, count, deliveries;
+	uint64_t taken = 0, seen = 0, count, deliveries;
 	unsigned int interrupted = 0;
-	struct timeout timeout = {};
+	struct progress_timeout progress = {};
 	struct doorbell_query query;
 	int ret;
 
 	ASSERT_EQ(0, doorbell_assign_waiters(self->db, 1));
 	while (!interrupted || taken < ENOUGH) {
-		if (steps(taken, interrupted) != last)
-			timeout = (struct timeout){};
-		last = steps(taken, interrupted);
-		ASSERT_FALSE(timed_out(&timeout));
+		ASSERT_FALSE(is_stuck(&progress, steps(taken, interrupted)));
 		/* One in four waits has no message, so a signal ends it. */
 		if (seen++ % 4)
 			ASSERT_LE(0, doorbell_ring(self->db, 1));
@@ -283,16 +280,13 @@ TEST_F(signals, reads_lose_nothing)
 {
 	/* With O_NONBLOCK a read does not wait. */
 	int efd = eventfd(0, EFD_CLOEXEC);
-	uint64_t taken = 0, written = 0, last = 0, count;
+	uint64_t taken = 0, written = 0, count;
 	unsigned int interrupted = 0;
-	struct timeout timeout = {};
+	struct progress_timeout progress = {};
 	int ret;
 
 	while (!interrupted || taken < ENOUGH) {
-		if (steps(taken, interrupted) != last)
-			timeout = (struct timeout){};
-		last = steps(taken, interrupted);
-		ASSERT_FALSE(timed_out(&timeout));
+		ASSERT_FALSE(is_stuck(&progress, steps(taken, interrupted)));
 		if (written % 4 || interrupted % 2) {
 			ASSERT_EQ(0, efd_write(efd, 1));
 			written++;

@@ -117,6 +117,21 @@ static inline bool timed_out(struct timeout *timeout)
 	return now >= timeout->next_us && timed_out_slow(timeout, now);
 }
 
+/* A wait whose timeout begins again whenever a number has changed. */
+struct progress_timeout {
+	uint64_t last;
+	struct timeout timeout;
+};
+
+/* Returns true if @done has not changed for a timeout. */
+static inline bool is_stuck(struct progress_timeout *progress, uint64_t done)
+{
+	if (done != progress->last)
+		progress->timeout = (struct timeout){};
+	progress->last = done;
+	return timed_out(&progress->timeout);
+}
+
 /*
  * Evaluates to true as soon as @cond is true. @cond is evaluated once more after the
  * timeout. A test must ASSERT the result, so that it ends. An ASSERT is two statements: a
@@ -169,10 +184,9 @@ struct rounds {
 	const unsigned long least;
 	const unsigned long most;
 	unsigned long calls;
-	unsigned long last;
 	uint64_t end_us;
 	bool over;
-	struct timeout timeout;
+	struct progress_timeout progress;
 };
 
 static inline bool more_rounds(struct rounds *rounds, unsigned long done)
@@ -188,17 +202,14 @@ static inline bool more_rounds(struct rounds *rounds, unsigned long done)
 	now = clock_us(CLOCK_PROCESS_CPUTIME_ID);
 	if (!rounds->end_us)
 		rounds->end_us = now + rounds_cpu_us();
-	if (done != rounds->last)
-		rounds->timeout = (struct timeout){};
-	rounds->last = done;
 	if (done < rounds->least)
-		more = !timed_out(&rounds->timeout);
+		more = !is_stuck(&rounds->progress, done);
 	else
 		more = done < rounds->most && now < rounds->end_us;
 	if (more)
 		return true;
 	rounds->over = true;
-	rounds->timeout = (struct timeout){};
+	rounds->progress.timeout = (struct timeout){};
 	ksft_print_msg("%lu rounds\n", done);
 	return false;
 }
@@ -208,7 +219,7 @@ static inline bool more_rounds(struct rounds *rounds, unsigned long done)
 /* Returns @missing until the timeout. More rounds may change it. */
 static inline bool lacks(struct rounds *rounds, bool missing)
 {
-	return missing && !timed_out(&rounds->timeout);
+	return missing && !timed_out(&rounds->progress.timeout);
 }
 
 #endif /* _DOORBELL_WAIT_H */
