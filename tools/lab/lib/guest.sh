@@ -109,6 +109,9 @@ run_qemu() {
 	# kernel then panics: it takes the IO-APIC for broken. And an emulated UART that prints
 	# much on such a host has interrupts that find nothing to do, which the kernel reports.
 	[[ $ACCEL == kvm || $ARCH != amd64 ]] || append+=" no_timer_check noirqdebug"
+	# A guest whose TSC is unstable is booted again. On a host that is still busy it would be so once
+	# more, and a clock of a wrong frequency is better than one that stands still between ticks.
+	[[ ! -e $RUN/$guest/booted-again || $ARCH != amd64 ]] || append+=" tsc=reliable"
 	local qemu=(
 		"$QEMU_SYSTEM" -accel "$ACCEL" -cpu "$(guest_cpu)" -M "$MACHINE" -nodefaults -no-user-config
 		-display none -no-reboot -smp "${DOORBELL_CPUS:-2}" -m "${DOORBELL_MEM:-2G}"
