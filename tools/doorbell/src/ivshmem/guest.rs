@@ -144,13 +144,13 @@ doorbell_guest_start:
     mov eax, 0x04
     mov ecx, 6
     call 41f
+    mov al, 'R'
+    call 43f
+    call 44f
     cmp dword ptr [ebp + 4], 0
     jne 27f
 
     # Writes.
-    mov al, 'R'
-    call 43f
-    call 44f
     mov esi, [ebp + 16]
 24: rdtsc
     push edx
@@ -176,10 +176,7 @@ doorbell_guest_start:
     jmp 29f
 
     # Answers. Capability 0x11 is MSI-X, and its highest bit enables it.
-27: mov al, 'R'
-    call 43f
-    call 44f
-    mov eax, 0x34
+27: mov eax, 0x34
     call 40f
 28: movzx eax, al
     test eax, eax

@@ -273,18 +273,17 @@ static void *dribble(void *arg)
 	return NULL;
 }
 
-/* None of them reads nothing for the timeout, but together they keep the limit used up. */
+/* Each of them reads in time, but together they keep the limit used up. */
 TEST(the_slowest_peer_leaves_for_the_others)
 {
-	const char *const none[] = { NULL };
 	struct dribble slow = {};
-	struct server server = {};
+	struct server server;
 	struct client a;
 	bool thrown_out;
 	int i;
 
 	prepare_server = limit_descriptors;
-	start_server_with(_metadata, &server, 1, HOARDERS + 4, "2", none);
+	start_server(_metadata, &server, 1, HOARDERS + 4, "2");
 	client_join(_metadata, &server, &a, 0);
 	for (i = 0; i < HOARDERS; i++) {
 		slow.socks[i] = unix_connect(server.peers);
