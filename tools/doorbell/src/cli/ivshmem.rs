@@ -234,8 +234,8 @@ Examples:
     #[command(after_help = "\
 The guest is firmware without kernel and disk. It starts when its serial port,
 the standard input of QEMU, has a byte. QEMU must have read the server's
-messages by then: the set-up of 'doorbell ivshmem peers' is complete. Two guests
-that ring each other go on for ever when one of them is rung.
+messages by then: 'doorbell ivshmem peers' shows the set-up as complete. Two
+guests that ring each other go on for ever when one of them is rung.
 
 Examples:
   doorbell ivshmem serve &
