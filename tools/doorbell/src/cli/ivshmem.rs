@@ -241,8 +241,8 @@ Examples:
   doorbell ivshmem serve &
   doorbell ivshmem make-guest /tmp/a.bin --rings 1
   doorbell ivshmem make-guest /tmp/b.bin --rings 0
-  (sleep 2; echo; sleep 1d) | qemu-system-x86_64 ...   start a.bin as peer 0,
-  (sleep 2; echo; sleep 1d) | qemu-system-x86_64 ...   then b.bin as peer 1
+  (sleep 2; echo; sleep 1d) | qemu-system-x86_64 ...   a.bin as peer 0,
+  (sleep 2; echo; sleep 1d) | qemu-system-x86_64 ...   then b.bin as 1
   doorbell ring 0 --socket /tmp/ivshmem_socket.control")]
     MakeGuest {
         /// Write the firmware to FILE
