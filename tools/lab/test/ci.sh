@@ -35,7 +35,8 @@ steps() {
 }
 
 OTHERS='T=!tools !model !lab'
-DEBUG='T=uapi lifetime save_race signals fail_nth_save cli_torture cli_faults'
+eval "$(sed -n '/^DEBUG_TESTS=(/,/)$/p' "$SRC/.ci/run")"
+DEBUG="T=${DEBUG_TESTS[*]}"
 
 all() {
 	ci 0 && steps lab test check "test FLAVOUR=rt $OTHERS" "test FLAVOUR=7.2 $OTHERS" "test FLAVOUR=debug $DEBUG" &&
@@ -58,8 +59,7 @@ exist() (
 	die() { printf '%s\n' "$@" && exit 1; }
 	# shellcheck source=/dev/null
 	. "$LAB_DIR/lib/args.sh"
-	read -ra names <<<"${DEBUG#T=}"
-	check_tests "${names[@]}"
+	check_tests "${DEBUG_TESTS[@]}"
 )
 
 check "all tests and checks, then the tests on three more kernels" all
