@@ -92,6 +92,8 @@ check FLAVOUR=7.2
 test FLAVOUR=7.2 $GUESTS
 test FLAVOUR=rt $GUESTS
 test FLAVOUR=debug $GUESTS
+test FLAVOUR=cfi $GUESTS
+test FLAVOUR=kcsan T=race *_race relay values status summary signals
 test-install
 in the tarball: test T=uapi
 crate"
@@ -109,7 +111,7 @@ calls() {
 all_pass() {
 	local out
 	out=$(release) || { echo "$out" && return 1; }
-	calls "$ALL" && [[ $(tail -n 1 <<<"$out") == "10 passed, 0 failed" ]] || { echo "$out" && return 1; }
+	calls "$ALL" && [[ $(tail -n 1 <<<"$out") == "12 passed, 0 failed" ]] || { echo "$out" && return 1; }
 }
 
 nothing_again() {
