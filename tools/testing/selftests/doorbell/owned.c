@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Calls for a line whose owner is another thread, in the middle of a delivery: UNMASK and
+ * Calls for a line whose owner is another thread, in the middle of a delivery: MASK, UNMASK and
  * CLEAR wait for the owner, and a message that is withdrawn is counted as dropped.
  */
 #include "kernel.h"
@@ -91,6 +91,31 @@ TEST_F(owned, unmask_waits)
 	}
 	EXPECT_EQ(0, gave_up);
 	/* Otherwise the test proves nothing. */
+	EXPECT_LE(OVERLAPS_MIN, overlaps);
+}
+
+/* MASK returns when the delivery has signalled all triggers. */
+TEST_F(owned, mask_waits)
+{
+	const int db = self->slow.db;
+	unsigned int round, i, overlaps = 0, early = 0;
+	struct rounds race = ROUNDS(10, 200);
+
+	/* The fixture's deliveries have signalled them, too. */
+	for (i = 0; i < ARRAY_SIZE(self->slow.triggers); i++)
+		efd_read(self->slow.triggers[i]);
+	for (round = 1; more_rounds(&race, round) || lacks(&race, overlaps < OVERLAPS_MIN);
+	     round++) {
+		BEGIN(round);
+		overlaps += OWNED(round);
+		ASSERT_EQ(1, doorbell_mask(db, 0));
+		/* From the last one on: the reads must not be as slow as the delivery. */
+		for (i = ARRAY_SIZE(self->slow.triggers); i--;)
+			early += efd_read(self->slow.triggers[i]) != 1;
+		END(round);
+		ASSERT_EQ(0, doorbell_unmask(db, 0));
+	}
+	EXPECT_EQ(0, early);
 	EXPECT_LE(OVERLAPS_MIN, overlaps);
 }
 
