@@ -51,33 +51,35 @@ def arguments(text):
     return parts + [part.strip()]
 
 
-def size_of(kind, resources):
+def size_of(kind, named):
     """Returns the size of a field's type."""
     name, _, rest = kind.partition("[")
     args = arguments(rest[:-1]) if rest else []
     if name in INTEGERS:
         return INTEGERS[name]
-    if name in resources:
-        return 4
+    if name in named:
+        return named[name]
     if name == "ptr64":
         return 8
     if name in ("const", "flags", "len"):
         return INTEGERS[args[1]]
     if name == "array":
-        return size_of(args[0], resources) * int(args[1])
+        return size_of(args[0], named) * int(args[1])
     raise ValueError(f"the type {kind} is not known")
 
 
 def described_structs(text):
     """Returns the fields of each described structure: name, offset, size."""
     # A descriptor has 32 bits.
-    resources = set(re.findall(r"^resource (\w+)\[", text, re.M)) | {"fd_event"}
+    named = {name: 4 for name in re.findall(r"^resource (\w+)\[", text, re.M)} | {"fd_event": 4}
+    for name, body in re.findall(r"^(\w+) \[\n(.*?)\n\]", text, re.S | re.M):
+        named[name] = max(size_of(line.split(None, 1)[1], named) for line in body.splitlines())
     structs = {}
     for name, body in re.findall(r"^(\w+) \{\n(.*?)\n\}", text, re.S | re.M):
         fields, at = [], 0
         for line in body.splitlines():
             field, kind = line.split(None, 1)
-            size = size_of(kind, resources)
+            size = size_of(kind, named)
             fields.append((field, at, size))
             at += size
         structs[name] = fields
