@@ -114,7 +114,7 @@ check_guarantees() {
 	in_tree "$TREE" python3 /doorbell/tools/lab/lib/guarantees.py /doorbell
 }
 
-# The descriptions for syzkaller have each ioctl, flag and structure of the header.
+# The descriptions for syzkaller have each ioctl, flag, structure and value of the header.
 check_syzlang() {
 	in_tree "$TREE" python3 /doorbell/tools/lab/lib/syzlang.py /doorbell/include/uapi/linux/doorbell.h \
 		/doorbell/tools/testing/syzkaller/dev_doorbell.txt
