@@ -1,15 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Signals at each call that waits. A call that waits for another thread of the kernel (a mask,
- * a deassign, a save, a close) does not end early: a storm of signals changes no result. A call
- * that waits for a message (DOORBELL_WAIT, DOORBELL_RING_WAIT, DOORBELL_EVENTFD_READ) ends with
- * EINTR, and loses no message. SIGKILL ends each of them, and leaves nothing behind.
+ * a deassign, a save, a close) does not end early: a storm of signals changes no result. UNMASK
+ * and CLEAR are in owned.c. A call that waits for a message (DOORBELL_WAIT, DOORBELL_RING_WAIT,
+ * DOORBELL_EVENTFD_READ) ends with EINTR, and loses no message. SIGKILL ends each of them, and
+ * leaves nothing behind.
  */
 #include "bus.h"
+#include "storm.h"
+#include "summary.h"
 #include "wait_line.h"
 
 #define NR_LINES	2
 #define ADDRESS		0x1000
+
+/* A call that changes as many lines holds the lock of the assignments for long. */
+#define MANY_LINES	256
 
 FIXTURE(signals) {
 	int kmsg;
@@ -17,45 +23,6 @@ FIXTURE(signals) {
 	int in, out;
 	struct hammer hammer;
 };
-
-static atomic_ulong nr_signals;
-
-static timer_t storm;
-
-/* A signal in 200 us. */
-static int next_signal(void)
-{
-	const struct itimerspec once = { .it_value.tv_nsec = 200000 };
-
-	return timer_settime(storm, 0, &once, NULL);
-}
-
-/*
- * The next signal is 200 us after the end of this handler. A periodic timer could interrupt a
- * slow machine again before the test has made a step.
- */
-static void count_signal(int signal)
-{
-	int saved = errno;
-
-	(void)signal;
-	atomic_fetch_add(&nr_signals, 1);
-	next_signal();
-	errno = saved;
-}
-
-/* From now on this thread gets signals. Calls are not restarted. */
-static void start_storm(struct __test_metadata *_metadata)
-{
-	const struct sigaction action = { .sa_handler = count_signal };
-	struct sigevent event = {
-		.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGUSR1 };
-
-	event._sigev_un._tid = gettid();
-	ASSERT_EQ(0, sigaction(SIGUSR1, &action, NULL));
-	ASSERT_EQ(0, timer_create(CLOCK_MONOTONIC, &event, &storm));
-	ASSERT_EQ(0, next_signal());
-}
 
 /* Another thread rings line 0, whose deliveries the calls of the test wait for. */
 FIXTURE_SETUP(signals)
@@ -73,10 +40,8 @@ FIXTURE_SETUP(signals)
 
 FIXTURE_TEARDOWN(signals)
 {
-	timer_delete(storm);
+	end_storm(_metadata);
 	hammer_stop(&self->hammer);
-	/* Else the test proves nothing. */
-	EXPECT_LT(0, atomic_load(&nr_signals));
 	EXPECT_EQ(0, kmsg_complaints(self->kmsg));
 }
 
@@ -145,10 +110,25 @@ TEST_F(signals, deassign_is_not_interrupted)
 		ret ? ret : doorbell_deassign_notifier(self->db, efd, 0);
 	}));
 	NEVER_INTERRUPTED(0, ({
+		int ret = doorbell_assign_summary(self->db, 0, NR_LINES);
+
+		ret ? ret : doorbell_deassign_summary(self->db, 0, NR_LINES);
+	}));
+}
+
+/* They are the only trigger of their line, so it is not the line of the other tests. */
+TEST_F(signals, deassign_of_waiters_is_not_interrupted)
+{
+	struct hammer ringer = { .hit = hit_ring, .fd = self->db, .line = 1 };
+
+	ASSERT_TRUE(hammer_pause(&self->hammer));
+	hammer_start(_metadata, &ringer);
+	NEVER_INTERRUPTED(0, ({
 		int ret = doorbell_assign_waiters(self->db, 1);
 
 		ret ? ret : doorbell_deassign_waiters(self->db, 1);
 	}));
+	hammer_stop(&ringer);
 }
 
 static void hit_bus(struct hammer *hammer)
@@ -211,6 +191,43 @@ TEST_F(signals, deassign_of_a_resamplefd_is_not_interrupted)
 		ret ? ret : doorbell_deassign_irqfd(self->db, efd, 1);
 	}));
 	hammer_stop(&acker);
+}
+
+static void hit_assignments(struct hammer *hammer)
+{
+	doorbell_assign_summary(hammer->fd, 0, MANY_LINES);
+	doorbell_deassign_summary(hammer->fd, 0, MANY_LINES);
+}
+
+/* They wait for the lock of the assignments. */
+TEST_F(signals, set_type_and_restore_are_not_interrupted)
+{
+	/* The state of a line that was not used yet. */
+	const struct doorbell_saved_line fresh = {};
+	const int db = new_context(_metadata, MANY_LINES);
+	struct hammer assigner = { .hit = hit_assignments, .fd = db };
+
+	ASSERT_TRUE(hammer_pause(&self->hammer));
+	hammer_start(_metadata, &assigner);
+	NEVER_INTERRUPTED(0, ({
+		int ret = doorbell_set_type(db, 0, DOORBELL_TYPE_LEVEL);
+
+		ret ? ret : doorbell_set_type(db, 0, DOORBELL_TYPE_EDGE);
+	}));
+	NEVER_INTERRUPTED(0, doorbell_restore_lines(db, 0, 1, &fresh, NULL));
+	hammer_stop(&assigner);
+}
+
+TEST_F(signals, moderation_is_not_interrupted)
+{
+	NEVER_INTERRUPTED(0, ({
+		struct doorbell_moderate limits = {};
+		int ret = doorbell_moderate(self->db, 0, 1000, 0);
+
+		ret = ret ? ret : doorbell_get_moderation(self->db, 0, &limits);
+		EXPECT_EQ(1000, limits.min_interval);
+		ret ? ret : doorbell_moderate(self->db, 0, 0, 0);
+	}));
 }
 
 TEST_F(signals, save_is_not_interrupted)
