@@ -440,7 +440,7 @@ FIXTURE_VARIANT(killed) {
 FIXTURE_VARIANT_ADD(killed, wait) { .where = IN_WAIT };
 FIXTURE_VARIANT_ADD(killed, read) { .where = IN_READ };
 FIXTURE_VARIANT_ADD(killed, ring_wait) { .where = IN_RING_WAIT };
-FIXTURE_VARIANT_ADD(killed, mask_deassign_and_save) { .where = IN_LOOP };
+FIXTURE_VARIANT_ADD(killed, others) { .where = IN_LOOP };
 
 FIXTURE_SETUP(killed)
 {
@@ -452,33 +452,98 @@ FIXTURE_TEARDOWN(killed)
 {
 }
 
+/* The lines of the process. */
+enum { RUNG, ASSIGNED, ACKED, AWAITED, NR_KILLED_LINES };
+
+/* Rings the lines whose deliveries and acks the calls wait for. */
 static void *ring_for_ever(void *arg)
 {
-	for (;;)
-		doorbell_ring(*(int *)arg, 0);
+	int db = *(int *)arg;
+
+	for (;;) {
+		doorbell_ring(db, RUNG);
+		doorbell_ring(db, AWAITED);
+		doorbell_ring(db, ACKED);
+		doorbell_ack(db, ACKED);
+	}
 	return NULL;
 }
 
-/* Calls all calls that wait for deliveries, beside a thread that rings. */
-static void loop_for_ever(int db, int in, int started)
+/* Restores lines with a message. A line can be restored once, so they are in a new context. */
+static int restore_lines(void)
 {
-	struct doorbell_saved_line saved;
-	pthread_t thread;
-	int efd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	const struct doorbell_region region = to_eventfd(ADDRESS, 4, efd);
+	static struct doorbell_saved_line saved[MANY_LINES];
+	int db = open(DEVICE, O_RDWR | O_CLOEXEC), ret, i;
 
-	if (pthread_create(&thread, NULL, ring_for_ever, &db))
+	for (i = 0; i < MANY_LINES; i++)
+		saved[i].state = DOORBELL_LINE_PENDING;
+	ret = doorbell_set_lines(db, MANY_LINES);
+	ret = ret ? ret : doorbell_restore_lines(db, 0, MANY_LINES, saved, NULL);
+	close(db);
+	return ret;
+}
+
+#define NR_CALLS	11
+
+/* Makes one of the NR_CALLS calls, or pairs of calls, that wait. Returns false if it fails. */
+static bool call_that_waits(int db, int efd, unsigned int call)
+{
+	static int resamplefd = -1;
+	const struct doorbell_region region = to_eventfd(ADDRESS, 4, efd);
+	struct doorbell_saved_line saved;
+
+	switch (call % NR_CALLS) {
+	case 0:
+		return doorbell_mask(db, RUNG) == 1 && doorbell_unmask(db, RUNG) >= 0;
+	case 1:
+		return !doorbell_assign_trigger(db, efd, RUNG) &&
+		       !doorbell_deassign_trigger(db, efd, RUNG);
+	case 2:
+		return !doorbell_assign_trigger(db, efd, RUNG) &&
+		       doorbell_deassign_all_triggers(db, RUNG) == 1;
+	case 3:
+		return !change_region(db, region) && !change_region(db, without(region));
+	case 4:
+		return !doorbell_save_lines(db, RUNG, 1, &saved);
+	case 5:
+		if (resamplefd < 0)
+			resamplefd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		return !doorbell_assign_resampled(db, efd, ACKED, resamplefd) &&
+		       !doorbell_deassign_irqfd(db, efd, ACKED);
+	case 6:
+		return !doorbell_assign_notifier(db, efd, ACKED, DOORBELL_NOTIFY_ACK) &&
+		       !doorbell_deassign_notifier(db, efd, ACKED);
+	case 7:
+		return !doorbell_assign_waiters(db, AWAITED) &&
+		       !doorbell_deassign_waiters(db, AWAITED);
+	case 8:
+		return !doorbell_assign_summary(db, RUNG, 1) &&
+		       !doorbell_deassign_summary(db, RUNG, 1);
+	case 9:
+		return !doorbell_moderate(db, RUNG, 1000, 0) && !doorbell_moderate(db, RUNG, 0, 0);
+	default:
+		return !restore_lines();
+	}
+}
+
+/*
+ * Makes all calls that wait, beside a thread that rings, beginning with @call. Writes to @started
+ * after each turn.
+ */
+static void loop_for_ever(int db, int in, int started, unsigned int call)
+{
+	const int efd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	pthread_t thread;
+	unsigned int i;
+
+	if (doorbell_set_type(db, ACKED, DOORBELL_TYPE_LEVEL) ||
+	    pthread_create(&thread, NULL, ring_for_ever, &db))
 		_exit(3);
 	for (;;) {
-		doorbell_mask(db, 0);
-		doorbell_unmask(db, 0);
-		doorbell_assign_trigger(db, efd, 0);
-		doorbell_deassign_trigger(db, efd, 0);
-		doorbell_assign_trigger(db, efd, 0);
-		doorbell_deassign_all_triggers(db, 0);
-		change_region(db, region);
-		change_region(db, without(region));
-		doorbell_save_lines(db, 0, 1, &saved);
+		for (i = 0; i < NR_CALLS; i++) {
+			if (!call_that_waits(db, efd, call + i))
+				_exit(10 + (call + i) % NR_CALLS);
+		}
 		efd_write(in, 1);
 		efd_write(started, 1);
 	}
@@ -501,10 +566,11 @@ TEST_F(killed, leaves_nothing)
 				.line = 0, .fd = efd, .timeout = DOORBELL_RING_WAIT_NO_TIMEOUT };
 			uint64_t count;
 
-			if (doorbell_set_lines(db, 2) || doorbell_assign_irqfd(db, self->efd, 1))
+			if (doorbell_set_lines(db, NR_KILLED_LINES) ||
+			    doorbell_assign_irqfd(db, self->efd, ASSIGNED))
 				_exit(1);
 			if (variant->where == IN_LOOP)
-				loop_for_ever(db, self->efd, started);
+				loop_for_ever(db, self->efd, started, round);
 			if (variant->where == IN_WAIT && doorbell_assign_waiters(db, 0))
 				_exit(2);
 			efd_write(started, 1);
