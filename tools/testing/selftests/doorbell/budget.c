@@ -351,7 +351,7 @@ TEST_F(budget, replies_are_charged)
 		       NR_REPLIES);
 	EXPECT_GE(5, signalled);
 	ASSERT_EQ(0, kill(owner, SIGCONT));
-	EXPECT_TRUE(WAIT_FOR(efd_count(backs[NR_REPLIES]) == 1));
+	ASSERT_TRUE(WAIT_FOR(efd_count(backs[NR_REPLIES]) == 1));
 	EXPECT_EQ(NR_REPLIES, efd_count(slow[0]));
 	kill(owner, SIGKILL);
 	ASSERT_LE(0, wait_child(owner));

@@ -293,7 +293,7 @@ TEST_F(errors, same_assignment)
 	w->irqfd[0] = NOWHERE;
 	ASSERT_EQ(0, doorbell_deassign_trigger(w->db[0], out, 0));
 	w->trigger[0][1] = false;
-	EXPECT_TRUE(intact(w));
+	ASSERT_TRUE(intact(w));
 }
 
 /* The order of several errors: EFAULT, EINVAL, ENXIO, the fd, the rest. */

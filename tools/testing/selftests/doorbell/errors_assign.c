@@ -36,7 +36,7 @@ TEST_F(errors_assign, irqfd_in_use)
 	ASSERT_EQ(0, irqfd(w, 0, 0, DEASSIGN));
 	w->irqfd[0] = NOWHERE;
 	ASSERT_EQ(0, assign_irqfd(w, PER_DB, 0));
-	EXPECT_TRUE(intact(w));
+	ASSERT_TRUE(intact(w));
 	REFUSED(EBUSY, irqfd(w, 0, 0, 0));
 }
 
@@ -116,7 +116,7 @@ TEST_F(errors_assign, loop_direct)
 	ASSERT_EQ(0, trigger(w, 0, 0, DEASSIGN));
 	w->trigger[0][0] = false;
 	ASSERT_EQ(0, assign_irqfd(w, 0, 0));
-	EXPECT_TRUE(intact(w));
+	ASSERT_TRUE(intact(w));
 }
 
 TEST_F(errors_assign, loop_through_lines)
@@ -149,7 +149,7 @@ TEST_F(errors_assign, loop_through_lines)
 	ASSERT_EQ(0, irqfd(w, 1, 0, DEASSIGN));
 	w->irqfd[0] = NOWHERE;
 	ASSERT_EQ(0, assign_trigger(w, 2, 3));
-	EXPECT_TRUE(intact(w));
+	ASSERT_TRUE(intact(w));
 }
 
 /* ENOSPC: one trigger more than a line can have. */

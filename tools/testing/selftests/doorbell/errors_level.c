@@ -56,8 +56,8 @@ TEST_F(errors_level, edge_line)
 	efd_read(w->efd[4]);
 	w->count[4] = 0;
 	ASSERT_EQ(0, assign_resample(w, EDGE_LINE, 4, 5));
-	EXPECT_TRUE(intact(w));
-	EXPECT_TRUE(intact(w));
+	ASSERT_TRUE(intact(w));
+	ASSERT_TRUE(intact(w));
 }
 
 /* ENXIO: no lines yet. A structure that is wrong by itself is EINVAL all the same. */
@@ -204,7 +204,7 @@ TEST_F(errors_level, resamplefd)
 	REFUSED(ENOENT, doorbell_irqfd(w->db[0], w->efd[1], LINE, deassign, 0));
 	/* It may be a notifier of the same line as well. */
 	ASSERT_EQ(0, assign_notifier(w, LINE, 1, DOORBELL_NOTIFY_ACK));
-	EXPECT_TRUE(intact(w));
+	ASSERT_TRUE(intact(w));
 	REFUSED(EEXIST, notifier(w, LINE, 1, 0, DOORBELL_NOTIFY_ACK));
 }
 
@@ -222,7 +222,7 @@ TEST_F(errors_level, irqfd_in_use)
 	efd_read(w->efd[4]);
 	w->count[4] = 0;
 	ASSERT_EQ(0, assign_resample(w, LINE, 4, 5));
-	EXPECT_TRUE(intact(w));
+	ASSERT_TRUE(intact(w));
 }
 
 /* EBUSY: the line is in use. Lines of both types keep their type. */
@@ -239,7 +239,7 @@ TEST_F(errors_level, type_in_use)
 	REFUSED(EBUSY, doorbell_set_type(w->db[0], EDGE_LINE, DOORBELL_TYPE_LEVEL));
 	ASSERT_EQ(0, doorbell_set_type(w->db[0], EDGE_LINE, DOORBELL_TYPE_EDGE));
 	ASSERT_EQ(0, doorbell_set_type(w->db[0], LINE, DOORBELL_TYPE_LEVEL));
-	EXPECT_TRUE(intact(w));
+	ASSERT_TRUE(intact(w));
 	/* With the flag, too; the line does not mask itself after the refusal. */
 	REFUSED(EBUSY, doorbell_set_type_automask(w->db[0], LINE, DOORBELL_TYPE_EDGE));
 	REFUSED(EBUSY, doorbell_set_type_automask(w->db[0], MASKED_LINE, DOORBELL_TYPE_EDGE));
@@ -254,7 +254,7 @@ TEST_F(errors_level, type_in_use)
 	w->irqfd[0] = NOWHERE;
 	ASSERT_EQ(0, doorbell_set_type(w->db[0], LINE, DOORBELL_TYPE_EDGE));
 	w->state[LINE] &= ~DOORBELL_LINE_LEVEL;
-	EXPECT_TRUE(intact(w));
+	ASSERT_TRUE(intact(w));
 }
 
 /* ENOSPC: one resamplefd more than a line can have. */

@@ -108,7 +108,7 @@ TEST_F(errors_lineset, einval)
 	set.nr_lines = 1;
 	lines[0] = 2;
 	SETS_REFUSED(EINVAL, set, result);
-	EXPECT_TRUE(intact(w));
+	ASSERT_TRUE(intact(w));
 }
 
 /* Each set of reasons is valid, and no other error depends on them. */
@@ -209,7 +209,7 @@ TEST_F(errors_lineset, enxio)
 			SETS_REFUSED(ENXIO, set, result);
 		}
 	}
-	EXPECT_TRUE(intact(w));
+	ASSERT_TRUE(intact(w));
 }
 
 /* EFAULT: unmapped addresses, memory that ends too soon, kernel addresses. */
@@ -267,7 +267,7 @@ TEST_F(errors_lineset, efault)
 	/* Good enough to read from. */
 	EXPECT_EQ(2,
 		  doorbell_line_set(w->db[0], DOORBELL_PENDING, 0, PER_DB, (uint64_t *)mem, NULL));
-	EXPECT_TRUE(intact(w));
+	ASSERT_TRUE(intact(w));
 }
 
 /* The second page of a bitmap is missing: no line of the first was changed. */

@@ -431,7 +431,7 @@ TEST(server_survives_the_reader_of_its_log)
 	EXPECT_EQ(1, nr_found(_metadata, &server, "\"refused\":1"));
 	client_close(&a);
 	ASSERT_CLEAN(&server, 0);
-	EXPECT_EQ(0, stop_server(&server, SIGTERM));
+	ASSERT_EQ(0, stop_server(&server, SIGTERM));
 }
 
 TEST_F(ivshmem, operators_only)
@@ -473,7 +473,7 @@ TEST_F(ivshmem, end_of_the_server)
 	ASSERT_EQ(0, client_message(_metadata, &b, 3, true));
 	ASSERT_TRUE(WAIT_FOR(access(server.peers, F_OK)));
 	ASSERT_TRUE(WAIT_FOR(access(server.control, F_OK)));
-	EXPECT_EQ(0, stop_server(&server, 0));
+	ASSERT_EQ(0, stop_server(&server, 0));
 	client_close(&a);
 	client_close(&b);
 }

@@ -59,20 +59,20 @@ TEST(size_of_named_memory_is_agreed_on)
 
 	/* The same size: shared. */
 	start_server_with(_metadata, &other, 1, 2, A_DAY, more);
-	EXPECT_EQ(0, stop_server(&other, SIGTERM));
+	ASSERT_EQ(0, stop_server(&other, SIGTERM));
 	EXPECT_EQ('x', shared[65535]);
 
 	/* A server takes over the memory of one that was killed, if the size is the same. */
 	client_close(&a);
 	munmap(shared, 65536);
-	EXPECT_EQ(SIGKILL, stop_server(&server, SIGKILL));
+	ASSERT_EQ(SIGKILL, stop_server(&server, SIGKILL));
 	server.dir[0] = '\0';
 	start_server_with(_metadata, &server, 1, 2, A_DAY, more);
 	client_join(_metadata, &server, &a, 0);
 	ASSERT_EQ(1, pread(a.shm, text, 1, 65535));
 	EXPECT_EQ('x', text[0]);
 	client_close(&a);
-	EXPECT_EQ(SIGKILL, stop_server(&server, SIGKILL));
+	ASSERT_EQ(SIGKILL, stop_server(&server, SIGKILL));
 	EXPECT_EQ(1,
 		  run_command(text, sizeof(text),
 			      "timeout 60 doorbell ivshmem-server -S /tmp/x.%s -M %s -l 32K 2>&1",
@@ -142,7 +142,7 @@ TEST(kept_rings_survive_the_server)
 
 	/* The next server has the same lines, and serves the peers as its own. */
 	start_server_with(_metadata, &server, VECTORS, MAX_PEERS, A_DAY, keep);
-	EXPECT_EQ(keeper, keeper_of(&server));
+	ASSERT_EQ(keeper, keeper_of(&server));
 	EXPECT_EQ(2, nr_found(_metadata, &server, "\"setup\":\"complete\""));
 	EXPECT_TRUE(has_irqfds(_metadata, &server, 2 * VECTORS));
 	rings = line_of(_metadata, server.db, b.id * VECTORS).rings;
@@ -153,31 +153,31 @@ TEST(kept_rings_survive_the_server)
 	EXPECT_EQ(2, c.id);
 	ASSERT_TRUE(client_hears(_metadata, &a, c.id, VECTORS));
 	ASSERT_TRUE(client_hears(_metadata, &b, c.id, VECTORS));
-	EXPECT_TRUE(ring_each_other(&a, &c));
-	EXPECT_TRUE(ring_each_other(&c, &b));
+	ASSERT_TRUE(ring_each_other(&a, &c));
+	ASSERT_TRUE(ring_each_other(&c, &b));
 	EXPECT_EQ(1, doorbell_mask(server.db, a.id * VECTORS));
 	ASSERT_EQ(0, efd_write(c.ring[a.id][0], 1));
 	EXPECT_EQ(0, efd_poll(a.own[0], POLLIN, 100));
 	EXPECT_EQ(1, doorbell_unmask(server.db, a.id * VECTORS));
-	EXPECT_EQ(1, efd_wait(a.own[0]));
+	ASSERT_EQ(1, efd_wait(a.own[0]));
 	client_close(&b);
-	EXPECT_TRUE(client_hears(_metadata, &a, b.id, 0));
-	EXPECT_TRUE(client_hears(_metadata, &c, b.id, 0));
-	EXPECT_TRUE(WAIT_FOR(has_irqfds(_metadata, &server, 2 * VECTORS)));
+	ASSERT_TRUE(client_hears(_metadata, &a, b.id, 0));
+	ASSERT_TRUE(client_hears(_metadata, &c, b.id, 0));
+	ASSERT_TRUE(WAIT_FOR(has_irqfds(_metadata, &server, 2 * VECTORS)));
 
 	/* A peer that is disconnected is gone, though the keeper had its connection. */
 	client_join(_metadata, &server, &b, 2);
 	ASSERT_TRUE(client_hears(_metadata, &a, b.id, VECTORS));
 	ASSERT_TRUE(client_hears(_metadata, &c, b.id, VECTORS));
 	ASSERT_EQ(1, send(b.sock, "x", 1, MSG_NOSIGNAL));
-	EXPECT_TRUE(client_ends(&b));
-	EXPECT_TRUE(client_hears(_metadata, &a, b.id, 0));
-	EXPECT_TRUE(client_hears(_metadata, &c, b.id, 0));
+	ASSERT_TRUE(client_ends(&b));
+	ASSERT_TRUE(client_hears(_metadata, &a, b.id, 0));
+	ASSERT_TRUE(client_hears(_metadata, &c, b.id, 0));
 	client_close(&b);
 
 	/* The same after SIGTERM. A peer may leave before the next server starts. */
 	EXPECT_EQ(0, end_server(&server, SIGTERM));
-	EXPECT_TRUE(ring_each_other(&a, &c));
+	ASSERT_TRUE(ring_each_other(&a, &c));
 	client_close(&a);
 	EXPECT_EQ(-EAGAIN, client_message(_metadata, &c, 3, false));
 	EXPECT_EQ(1, run_command(text, sizeof(text),
@@ -187,15 +187,15 @@ TEST(kept_rings_survive_the_server)
 		TH_LOG("%s", text);
 	}
 	start_server_with(_metadata, &server, VECTORS, MAX_PEERS, A_DAY, keep);
-	EXPECT_TRUE(client_hears(_metadata, &c, a.id, 0));
-	EXPECT_TRUE(WAIT_FOR(has_irqfds(_metadata, &server, VECTORS)));
+	ASSERT_TRUE(client_hears(_metadata, &c, a.id, 0));
+	ASSERT_TRUE(WAIT_FOR(has_irqfds(_metadata, &server, VECTORS)));
 
 	/* The keeper ends with the last peer. */
 	EXPECT_EQ(0, end_server(&server, SIGTERM));
 	snprintf(path, sizeof(path), "%s.keeper", server.peers);
 	EXPECT_EQ(0, access(path, F_OK));
 	client_close(&c);
-	EXPECT_TRUE(WAIT_FOR(access(path, F_OK)));
+	ASSERT_TRUE(WAIT_FOR(access(path, F_OK)));
 	EXPECT_EQ(0, rmdir(server.dir));
 }
 
@@ -211,17 +211,17 @@ TEST(server_goes_on_without_its_keeper)
 	keeper = keeper_of(&server);
 	ASSERT_LT(0, keeper);
 	ASSERT_EQ(0, kill(keeper, SIGKILL));
-	EXPECT_TRUE(WAIT_FOR(nr_found(_metadata, &server, "\"keeper\":null") == 1));
+	ASSERT_TRUE(WAIT_FOR(nr_found(_metadata, &server, "\"keeper\":null") == 1));
 	client_join(_metadata, &server, &b, 1);
 	ASSERT_TRUE(client_hears(_metadata, &a, b.id, VECTORS));
-	EXPECT_TRUE(ring_each_other(&a, &b));
+	ASSERT_TRUE(ring_each_other(&a, &b));
 	/* Without its socket the keeper ends with the server. */
 	snprintf(path, sizeof(path), "%s.keeper", server.peers);
 	EXPECT_EQ(0, unlink(path));
 	kill(server.pid, SIGTERM);
-	EXPECT_TRUE(client_ends(&a));
-	EXPECT_TRUE(client_ends(&b));
-	EXPECT_EQ(0, stop_server(&server, 0));
+	ASSERT_TRUE(client_ends(&a));
+	ASSERT_TRUE(client_ends(&b));
+	ASSERT_EQ(0, stop_server(&server, 0));
 	client_close(&a);
 	client_close(&b);
 }
@@ -254,8 +254,8 @@ TEST(kept_lines_are_freed_wherever_the_server_is_killed)
 		ASSERT_EQ(1, efd_wait(stays.own[0]));
 	}
 	client_close(&stays);
-	EXPECT_TRUE(WAIT_FOR(has_irqfds(_metadata, &server, 0)));
-	EXPECT_EQ(0, stop_server(&server, SIGTERM));
+	ASSERT_TRUE(WAIT_FOR(has_irqfds(_metadata, &server, 0)));
+	ASSERT_EQ(0, stop_server(&server, SIGTERM));
 }
 
 TEST_HARNESS_MAIN

@@ -201,7 +201,7 @@ TEST(guests_do_not_notice_that_the_server_is_killed)
 	start_qemu(_metadata, &server, &qemu[1], 0);
 	ASSERT_TRUE(WAIT_FOR(nr_found(_metadata, &server, "\"setup\":\"complete\"") == 2));
 	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(server.db, 0));
-	EXPECT_TRUE(WAIT_FOR(both_rung(_metadata, &server, 100)));
+	ASSERT_TRUE(WAIT_FOR(both_rung(_metadata, &server, 100)));
 
 	/* The guests go on without a server. */
 	rings = line_of(_metadata, server.db, 0).rings;
@@ -213,24 +213,24 @@ TEST(guests_do_not_notice_that_the_server_is_killed)
 	start_server_with(_metadata, &server, 1, 4, "60", keep);
 	EXPECT_EQ(2, nr_found(_metadata, &server, "\"setup\":\"complete\""));
 	rings = line_of(_metadata, server.db, 0).rings;
-	EXPECT_TRUE(WAIT_FOR(both_rung(_metadata, &server, rings + 100)));
+	ASSERT_TRUE(WAIT_FOR(both_rung(_metadata, &server, rings + 100)));
 
 	/* A third QEMU, which rings the first, joins them. */
 	start_qemu(_metadata, &server, &qemu[2], 0);
-	EXPECT_TRUE(WAIT_FOR(nr_found(_metadata, &server, "\"setup\":\"complete\"") == 3));
+	ASSERT_TRUE(WAIT_FOR(nr_found(_metadata, &server, "\"setup\":\"complete\"") == 3));
 	EXPECT_EQ(1, doorbell_mask(server.db, 0));
-	EXPECT_TRUE(WAIT_FOR(doorbell_pending(server.db, 0)));
+	ASSERT_TRUE(WAIT_FOR(doorbell_pending(server.db, 0)));
 	EXPECT_EQ(1, doorbell_clear(server.db, 0));
 	rings = line_of(_metadata, server.db, 0).rings;
 	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(server.db, 2));
-	EXPECT_TRUE(WAIT_FOR(line_of(_metadata, server.db, 0).rings > rings));
+	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, server.db, 0).rings > rings));
 
 	kill_qemu(&server, &qemu[2], 0);
 	kill_qemu(&server, &qemu[1], 0);
 	kill_qemu(&server, &qemu[0], 1);
-	EXPECT_TRUE(WAIT_FOR(!info_of(_metadata, server.db).nr_irqfds));
+	ASSERT_TRUE(WAIT_FOR(!info_of(_metadata, server.db).nr_irqfds));
 	EXPECT_EQ(0, lines_in_use(_metadata, &server));
-	EXPECT_EQ(0, stop_server(&server, SIGTERM));
+	ASSERT_EQ(0, stop_server(&server, SIGTERM));
 }
 
 TEST_HARNESS_MAIN

@@ -158,7 +158,7 @@ TEST(crowd)
 	ASSERT_CLEAN(&server, 1);
 	client_close(&late);
 	ASSERT_CLEAN(&server, 0);
-	EXPECT_EQ(0, stop_server(&server, SIGINT));
+	ASSERT_EQ(0, stop_server(&server, SIGINT));
 }
 
 #define HOARDERS	20
@@ -223,20 +223,20 @@ static void hoard(struct __test_metadata *_metadata, bool kept)
 		close(socks[i]);
 	client_join(_metadata, &server, &b, 1);
 	ASSERT_EQ(0, efd_write(b.ring[a.id][0], 1));
-	EXPECT_EQ(1, efd_wait(a.own[0]));
+	ASSERT_EQ(1, efd_wait(a.own[0]));
 	client_close(&b);
 	if (kept) {
 		EXPECT_EQ(0, end_server(&server, SIGTERM));
 		client_close(&a);
 		/* The keeper ends with the last peer. */
 		snprintf(path, sizeof(path), "%s.keeper", server.peers);
-		EXPECT_TRUE(WAIT_FOR(access(path, F_OK)));
+		ASSERT_TRUE(WAIT_FOR(access(path, F_OK)));
 		EXPECT_EQ(0, rmdir(server.dir));
 		return;
 	}
-	EXPECT_TRUE(client_hears(_metadata, &a, b.id, 1));
+	ASSERT_TRUE(client_hears(_metadata, &a, b.id, 1));
 	client_close(&a);
-	EXPECT_EQ(0, stop_server(&server, SIGTERM));
+	ASSERT_EQ(0, stop_server(&server, SIGTERM));
 }
 
 TEST(peers_that_hoard_descriptors_stop_no_other)
@@ -294,14 +294,14 @@ TEST(the_slowest_peer_leaves_for_the_others)
 			      !nr_found(_metadata, &server, "\"thrown_out\":0"));
 	atomic_store(&slow.stop, true);
 	EXPECT_EQ(0, pthread_join(slow.thread, NULL));
-	EXPECT_TRUE(thrown_out);
+	ASSERT_TRUE(thrown_out);
 	for (i = 0; i < HOARDERS; i++)
 		close(slow.socks[i]);
 	/* The last messages say that all of them have left. */
 	ASSERT_CLEAN(&server, 1);
 	ASSERT_TRUE(keeps_up(_metadata, &a));
 	client_close(&a);
-	EXPECT_EQ(0, stop_server(&server, SIGTERM));
+	ASSERT_EQ(0, stop_server(&server, SIGTERM));
 }
 
 TEST_HARNESS_MAIN

@@ -178,11 +178,11 @@ TEST_F(level, asserted_by_a_device_before_the_first_trigger)
 	ASSERT_EQ(0, efd_write(in, 1));
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, u.db, 0).deliveries == 1));
 	ASSERT_EQ(0, doorbell_assign_trigger(u.db, u.out, 0));
-	EXPECT_EQ(1, efd_wait(u.out));
+	ASSERT_EQ(1, efd_wait(u.out));
 	EXPECT_EQ(DONE, doorbell_ack(u.db, 0));
 	EXPECT_EQ(1, efd_read(res));
 	ASSERT_EQ(0, efd_write(in, 1));
-	EXPECT_EQ(1, efd_wait(u.out));
+	ASSERT_EQ(1, efd_wait(u.out));
 	EXPECT_LINE(u, LEVEL | ASSERTED, 3, 3);
 }
 

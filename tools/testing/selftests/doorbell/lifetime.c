@@ -133,10 +133,10 @@ TEST_F(lifetime, context_close_leaves_the_counter)
 
 	/* The next irqfd consumes it: one at the assignment, one at the deassign. */
 	ASSERT_EQ(0, doorbell_assign_irqfd(self->db, in, 0));
-	EXPECT_EQ(1, efd_wait(self->out));
+	ASSERT_EQ(1, efd_wait(self->out));
 	EXPECT_EQ(3, efd_count(in));
 	ASSERT_EQ(0, doorbell_deassign_irqfd(self->db, in, 0));
-	EXPECT_EQ(1, efd_wait(self->out));
+	ASSERT_EQ(1, efd_wait(self->out));
 	EXPECT_EQ(2, efd_count(in));
 }
 

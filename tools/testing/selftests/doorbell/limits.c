@@ -199,6 +199,7 @@ static void *slow_reader(void *arg)
 	struct doorbell_record __got[8];				\
 	int __status = -1;						\
 	pid_t __pid = fork();						\
+	bool __ended;							\
 									\
 	if (!__pid) {							\
 		const ssize_t __len = read(self->db, __got, __nr * sizeof(*__got)); \
@@ -206,13 +207,14 @@ static void *slow_reader(void *arg)
 		_exit(__len != (ssize_t)(__nr * sizeof(*__got)) ||	\
 		      __got->sequence != (first));			\
 	}								\
-	EXPECT_TRUE(WAIT_FOR(waitpid(__pid, &__status, WNOHANG) == __pid)); \
-	if (__status < 0)						\
+	__ended = WAIT_FOR(waitpid(__pid, &__status, WNOHANG) == __pid); \
+	if (!__ended)							\
 		kill(__pid, SIGKILL);					\
-	EXPECT_EQ(0, __status);						\
 	END_SLOW(reader);						\
-	if (__status < 0)						\
+	if (!__ended)							\
 		waitpid(__pid, NULL, 0);				\
+	ASSERT_TRUE(__ended);						\
+	EXPECT_EQ(0, __status);						\
 } while (0)
 
 /* Another process's read does not wait for that memory and loses nothing. */

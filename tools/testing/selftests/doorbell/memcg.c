@@ -111,7 +111,7 @@ TEST_F(memcg, lines)
 		/* A smaller one fits, once vmalloc() has freed what it could not use. */
 		_exit(WAIT_FOR(!doorbell_set_lines(db, 1024)) ? 0 : 2);
 	}
-	EXPECT_EQ(0, wait_child(pid));
+	ASSERT_EQ(0, wait_child(pid));
 	EXPECT_ALL_ALIVE();
 }
 
@@ -127,7 +127,7 @@ TEST_F(memcg, records)
 			_exit(1);
 		_exit(WAIT_FOR(!doorbell_set_records(db, 64)) ? 0 : 2);
 	}
-	EXPECT_EQ(0, wait_child(pid));
+	ASSERT_EQ(0, wait_child(pid));
 	EXPECT_ALL_ALIVE();
 }
 
@@ -156,7 +156,7 @@ TEST_F(memcg, regions)
 			_exit(2);
 		_exit(doorbell_change_regions(db, regions, SOME, &failed) ? 3 : 0);
 	}
-	EXPECT_EQ(0, wait_child(pid));
+	ASSERT_EQ(0, wait_child(pid));
 	EXPECT_ALL_ALIVE();
 }
 
@@ -189,7 +189,7 @@ TEST_F(memcg, notifiers)
 			_exit(2);
 		_exit(doorbell_mask(db, 0) == 1 ? 0 : 3);
 	}
-	EXPECT_EQ(0, wait_child(pid));
+	ASSERT_EQ(0, wait_child(pid));
 	EXPECT_ALL_ALIVE();
 }
 
@@ -304,7 +304,7 @@ TEST_F(memcg, bitmaps)
 	status = wait_child(pid);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
 		SKIP(return, "no userfaultfd");
-	EXPECT_EQ(0, status);
+	ASSERT_EQ(0, status);
 }
 
 /*
@@ -349,7 +349,7 @@ TEST_F(memcg, oom_killer)
 			efd_write(efd, 1);
 		}
 	}
-	EXPECT_EQ(SIGKILL, wait_child(pid));
+	ASSERT_EQ(SIGKILL, wait_child(pid));
 	EXPECT_EQ(1, *ready);
 	EXPECT_LE(1, nr_events(path, "oom_kill"));
 	/* The irqfd belongs to no context any more, and the module has as many users as before. */
@@ -364,7 +364,7 @@ TEST_F(memcg, oom_killer)
 			now >= 0 && now < 1 << 20;
 		})));
 	}
-	EXPECT_TRUE(WAIT_FOR(!rmdir(path)));
+	ASSERT_TRUE(WAIT_FOR(!rmdir(path)));
 	close(other);
 }
 

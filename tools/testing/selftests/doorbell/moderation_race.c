@@ -62,7 +62,7 @@ static uint64_t now_ns(void)
 	const struct doorbell_line_status *__status = map_status(_metadata, self->db); \
 	struct doorbell_query __query = settled(_metadata, self->db, 0); \
 									\
-	EXPECT_TRUE(WAIT_FOR(((signals) += efd_read(self->out)) == __query.deliveries)); \
+	ASSERT_TRUE(WAIT_FOR(((signals) += efd_read(self->out)) == __query.deliveries)); \
 	EXPECT_EQ(atomic_load(&self->hammer.done), __query.rings);	\
 	EXPECT_TRUE(status_agrees(__status, &__query));			\
 } while (0)

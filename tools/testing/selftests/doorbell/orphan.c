@@ -119,13 +119,13 @@ TEST_F(orphan, delivers)
 	/* The end of the pipe: the process has exited, or runs the other program. */
 	ASSERT_TRUE(efd_await(wired[0], POLLIN));
 	ASSERT_EQ(0, read(wired[0], &byte, 1));
-	EXPECT_EQ(0, variant->execs ? workers(pid, &tid) : wait_child(pid));
+	ASSERT_EQ(0, variant->execs ? workers(pid, &tid) : wait_child(pid));
 	EXPECT_EQ(0, workers(getpid(), &tid));
 
 	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(a, 0));
 	ASSERT_TRUE(WAIT_FOR(line_of(_metadata, b, 0).deferred > 1000));
 	/* Its CPUs and its priority can be set. */
-	EXPECT_TRUE(WAIT_FOR(has_kworker()));
+	ASSERT_TRUE(WAIT_FOR(has_kworker()));
 	close(a);
 	settled(_metadata, b, 0);
 	/* The workqueue, which runs one work item at a time, serves another cycle meanwhile. */

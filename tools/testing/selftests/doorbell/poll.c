@@ -390,11 +390,11 @@ TEST_F(records, edges)
 		EXPECT_EQ(0, now(edge));
 		RECORDED();
 		EXPECT_EQ(POLLIN, efd_poll(self->db, POLLIN, 0));
-		EXPECT_EQ(EPOLLIN, await(edge));
+		ASSERT_EQ(EPOLLIN, await(edge));
 		EXPECT_EQ(0, now(edge));
 		/* Each record is an edge, even if another one is not consumed yet. */
 		RECORDED();
-		EXPECT_EQ(EPOLLIN, await(edge));
+		ASSERT_EQ(EPOLLIN, await(edge));
 		EXPECT_EQ(EPOLLIN, now(self->epoll));
 		EXPECT_TRUE(CONSUME());
 		EXPECT_EQ(POLLIN, efd_poll(self->db, POLLIN, 0));

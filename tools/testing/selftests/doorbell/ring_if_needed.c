@@ -395,7 +395,7 @@ TEST_F(queue, conserved)
 			dither(items / SLOTS);
 	}
 	progress = progress && SPIN_FOR(atomic_load(&queue->tail) == items);
-	EXPECT_TRUE(progress) {
+	ASSERT_TRUE(progress) {
 		TH_LOG("the consumer sleeps with %lu of %lu items unseen",
 		       items - atomic_load(&queue->tail), items);
 	}

@@ -200,7 +200,7 @@ TEST_F(ring_wait, time_namespace)
 			_exit(2);
 		_exit(doorbell_deadline(0) < self->arg.timeout ? 3 : 0);
 	}
-	EXPECT_EQ(0, wait_child(pid));
+	ASSERT_EQ(0, wait_child(pid));
 	EXPECT_EQ(1, RINGS(REQUEST));
 }
 
@@ -380,7 +380,7 @@ TEST_F(ring_wait, is_stopped)
 	kill(pid, SIGCONT);
 	ASSERT_TRUE(WAIT_FOR(process_sleeps(pid)));
 	ASSERT_EQ(0, efd_write(self->efd, 1));
-	EXPECT_EQ(0, wait_child(pid));
+	ASSERT_EQ(0, wait_child(pid));
 	EXPECT_EQ(1, RINGS(REQUEST));
 }
 
@@ -396,7 +396,7 @@ TEST_F(ring_wait, is_killed)
 	}
 	ASSERT_TRUE(WAIT_FOR(RINGS(REQUEST) == 1 && process_sleeps(pid)));
 	kill(pid, SIGKILL);
-	EXPECT_EQ(SIGKILL, wait_child(pid));
+	ASSERT_EQ(SIGKILL, wait_child(pid));
 	/* The eventfd and the line are as before. */
 	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, ECHO));
 	EXPECT_EQ(1, efd_count(self->efd));

@@ -148,12 +148,12 @@ TEST_F(signals, deassign_of_a_region_is_not_interrupted)
 	NEVER_INTERRUPTED(0, ({
 		int ret = change_region(self->db, region);
 
-		EXPECT_TRUE(hammer_passes(&writer, 1));
+		ASSERT_TRUE(hammer_passes(&writer, 1));
 		ret = ret ? ret : change_region(self->db, without(region));
 		EXPECT_LT(0, efd_drain(efd));
 		ret;
 	}));
-	EXPECT_TRUE(hammer_passes(&writer, 1));
+	ASSERT_TRUE(hammer_passes(&writer, 1));
 	EXPECT_EQ(0, efd_count(efd));
 	hammer_stop(&writer);
 }
@@ -177,12 +177,12 @@ TEST_F(signals, deassign_of_a_resamplefd_is_not_interrupted)
 	NEVER_INTERRUPTED(0, ({
 		int ret = doorbell_assign_resampled(self->db, efd, 1, resamplefd);
 
-		EXPECT_TRUE(hammer_passes(&acker, 1));
+		ASSERT_TRUE(hammer_passes(&acker, 1));
 		ret = ret ? ret : doorbell_deassign_irqfd(self->db, efd, 1);
 		EXPECT_LT(0, efd_drain(resamplefd));
 		ret;
 	}));
-	EXPECT_TRUE(hammer_passes(&acker, 1));
+	ASSERT_TRUE(hammer_passes(&acker, 1));
 	EXPECT_EQ(0, efd_count(resamplefd));
 	/* An ackfd has no readers to wait for, but the same locks. */
 	NEVER_INTERRUPTED(0, ({
@@ -589,7 +589,7 @@ TEST_F(killed, leaves_nothing)
 		ASSERT_TRUE(variant->where == IN_LOOP || WAIT_FOR(stat_sleeps(stat)));
 		ASSERT_EQ(-EBUSY, doorbell_assign_irqfd(other, self->efd, 0));
 		ASSERT_EQ(0, kill(pid, SIGKILL));
-		EXPECT_EQ(SIGKILL, wait_child(pid));
+		ASSERT_EQ(SIGKILL, wait_child(pid));
 		ASSERT_TRUE(WAIT_FOR(!doorbell_assign_irqfd(other, self->efd, 0)));
 		ASSERT_EQ(0, doorbell_deassign_irqfd(other, self->efd, 0));
 		efd_drain(self->efd);

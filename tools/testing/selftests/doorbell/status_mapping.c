@@ -125,7 +125,7 @@ TEST_F(status_mapping, cannot_become_writable)
 		EXPECT_EQ(-1, mprotect(at, self->page, prot));
 		EXPECT_EQ(EACCES, errno);
 	}
-	EXPECT_TRUE(store_kills((uint64_t *)at + 1));
+	ASSERT_TRUE(store_kills((uint64_t *)at + 1));
 
 	/* Neither after PROT_NONE nor after a move. */
 	EXPECT_EQ(0, mprotect(at, self->page, PROT_NONE));

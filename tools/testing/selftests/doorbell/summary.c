@@ -342,7 +342,7 @@ TEST_F(summary, fork)
 	ASSERT_LE(0, pid);
 	if (!pid)
 		_exit(take_only(&self->words) == 4096 ? 0 : 1);
-	EXPECT_EQ(0, wait_child(pid));
+	ASSERT_EQ(0, wait_child(pid));
 	EXPECT_NONE();
 	RING(4096);
 	EXPECT_FIRED(4096);

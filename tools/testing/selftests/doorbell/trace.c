@@ -68,7 +68,7 @@ TEST_F(trace, ring)
 TEST_F(trace, relay)
 {
 	ASSERT_EQ(0, efd_write(self->in, 1));
-	EXPECT_EQ(1, efd_wait(self->out));
+	ASSERT_EQ(1, efd_wait(self->out));
 	EVENTS("ring line=0 outcome=relayed hops=0",
 	       "relay_queued line=0",
 	       "deliver line=0 hops=0 automasked=0");
@@ -76,7 +76,7 @@ TEST_F(trace, relay)
 	/* The trigger of line 1 is the irqfd of line 0. */
 	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->in, 1));
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 1));
-	EXPECT_EQ(1, efd_wait(self->out));
+	ASSERT_EQ(1, efd_wait(self->out));
 	EVENTS("ring line=1 outcome=delivered hops=0",
 	       "deliver line=1 hops=0 automasked=0",
 	       "ring line=0 outcome=relayed hops=1",
@@ -113,7 +113,7 @@ TEST_F(trace, reply)
 	EXPECT_EQ(1, efd_read(self->out));
 	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 0));
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 1));
-	EXPECT_EQ(1, efd_wait(self->out));
+	ASSERT_EQ(1, efd_wait(self->out));
 	EVENTS("ring line=0 outcome=delivered hops=0",
 	       "deliver line=0 hops=0 automasked=1",
 	       "ring line=0 outcome=masked hops=0",
@@ -125,7 +125,7 @@ TEST_F(trace, reply)
 
 	EXPECT_EQ(DOORBELL_RING_MASKED, doorbell_ring(self->db, 0));
 	ASSERT_EQ(0, efd_write(unmask, 1));
-	EXPECT_EQ(1, efd_wait(self->out));
+	ASSERT_EQ(1, efd_wait(self->out));
 	EVENTS("ring line=0 outcome=masked hops=0",
 	       "unmask line=0 reasons=auto pending=1 resample=0",
 	       "relay_queued line=0",
@@ -144,7 +144,7 @@ TEST_F(trace, reply_to_a_relayed_message)
 	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->out, 2));
 	ASSERT_EQ(0, doorbell_assign_trigger(self->db, self->in, 1));
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, 1));
-	EXPECT_EQ(1, efd_wait(self->out));
+	ASSERT_EQ(1, efd_wait(self->out));
 	EVENTS("ring line=1 outcome=delivered hops=0",
 	       "deliver line=1 hops=0 automasked=0",
 	       "ring line=0 outcome=relayed hops=1",
@@ -152,7 +152,7 @@ TEST_F(trace, reply_to_a_relayed_message)
 	       "deliver line=0 hops=1 automasked=1");
 
 	ASSERT_EQ(0, efd_write(unmask, 1));
-	EXPECT_EQ(1, efd_wait(self->out));
+	ASSERT_EQ(1, efd_wait(self->out));
 	EVENTS("unmask line=0 reasons=auto pending=0 resample=0",
 	       "relay_queued line=0",
 	       "ring line=2 outcome=relayed hops=1",
@@ -221,7 +221,7 @@ TEST_F(trace, owed_signals)
 	EXPECT_EQ(1, doorbell_clear(db, 0));
 	EXPECT_EQ(0, efd_count(self->out));
 	ASSERT_EQ(0, kill(owner, SIGCONT));
-	EXPECT_EQ(1, efd_wait(self->out));
+	ASSERT_EQ(1, efd_wait(self->out));
 	EVENTS("ring line=2 outcome=relayed hops=2",
 	       "relay_queued line=2",
 	       "deliver line=2 hops=2 automasked=0");
@@ -293,7 +293,7 @@ TEST_F(trace, deferred)
 	for (i = 0; i < limit; i++)
 		link_lines(_metadata, db, i, db, i + 1);
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(db, 0));
-	EXPECT_EQ(1, efd_wait(self->out));
+	ASSERT_EQ(1, efd_wait(self->out));
 	EXPECT_EQ(1, settled(_metadata, db, limit).deferred);
 	EXPECT_EQ(0, each_event(_metadata, &self->tracer, context, collect_last, &last));
 	EXPECT_STREQ("ring line=32 outcome=deferred hops=32;deferred line=32;"
@@ -364,7 +364,7 @@ TEST_F(trace, beyond_the_budget)
 	int in = new_eventfd(_metadata, 0, 0), db = long_delivery(_metadata, in, self->out);
 
 	ASSERT_EQ(0, efd_write(in, 1));
-	EXPECT_EQ(1, efd_wait(self->out));
+	ASSERT_EQ(1, efd_wait(self->out));
 	EXPECT_EVENTS(&self->tracer, context_of(_metadata, db),
 		      "ring line=0 outcome=relayed hops=0",
 		      "relay_queued line=0",
@@ -391,7 +391,7 @@ TEST_F(trace, saved_before_the_worker)
 	ASSERT_EQ(0, sched_setscheduler(0, SCHED_OTHER, &normal));
 	EXPECT_EQ(DOORBELL_LINE_PENDING, saved.state);
 	EXPECT_EQ(0, saved.deliveries);
-	EXPECT_EQ(1, efd_wait(self->out));
+	ASSERT_EQ(1, efd_wait(self->out));
 	EXPECT_EVENTS(&self->tracer, context_of(_metadata, db),
 		      "ring line=0 outcome=relayed hops=0",
 		      "relay_queued line=0",
@@ -554,7 +554,7 @@ TEST_F(trace, contexts)
 	ASSERT_LE(0, child);
 	if (!child)
 		_exit(context_of(_metadata, self->db) != self->context);
-	EXPECT_EQ(0, wait_child(child));
+	ASSERT_EQ(0, wait_child(child));
 
 	EXPECT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(other, 0));
 	EVENTS();

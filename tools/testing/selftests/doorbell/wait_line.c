@@ -282,7 +282,7 @@ TEST_F(wait_line, unmaskfd)
 	/* Without a message, a signal ends the mask. The next one is then delivered at once. */
 	ASSERT_TRUE(WAIT_FOR(take(self->db, WAITED)));
 	ASSERT_EQ(0, efd_write(back, 1));
-	EXPECT_EQ(1, efd_wait(told));
+	ASSERT_EQ(1, efd_wait(told));
 	EXPECT_WAITERS(WAITED, DOORBELL_LINE_AUTOMASK);
 	ASSERT_EQ(0, efd_write(self->in, 1));
 	EXPECT_EQ(1, take(self->db, WAITED));
@@ -454,7 +454,7 @@ TEST_F(wait_line, is_killed)
 	ASSERT_TRUE(WAIT_FOR(process_sleeps(pid)));
 	start_blocked(_metadata, &waiter);
 	kill(pid, SIGKILL);
-	EXPECT_EQ(SIGKILL, wait_child(pid));
+	ASSERT_EQ(SIGKILL, wait_child(pid));
 	ASSERT_EQ(0, efd_write(self->in, 1));
 	join_blocked(_metadata, &waiter);
 	EXPECT_EQ(0, waiter.ret);
@@ -475,7 +475,7 @@ TEST_F(wait_line, other_process)
 	}
 	ASSERT_TRUE(WAIT_FOR(process_sleeps(pid)));
 	ASSERT_EQ(0, efd_write(self->in, 1));
-	EXPECT_EQ(0, wait_child(pid));
+	ASSERT_EQ(0, wait_child(pid));
 }
 
 /* All threads that sleep end, and a new assignment is not theirs. */
@@ -721,7 +721,7 @@ TEST_F(argument, comes_late)
 	start_blocked(_metadata, &other);
 	ASSERT_EQ(DOORBELL_RING_DELIVERED, doorbell_ring(self->db, WAITED));
 	ASSERT_TRUE(WAIT_FOR(missing_is_accessed(&missing)));
-	EXPECT_TRUE(WAIT_FOR(atomic_load(&other.done)));
+	ASSERT_TRUE(WAIT_FOR(atomic_load(&other.done)));
 	/* It sleeps again until the next delivery. */
 	ASSERT_EQ(0, missing_end(&missing));
 	join_blocked(_metadata, &other);

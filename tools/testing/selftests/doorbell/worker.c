@@ -74,7 +74,7 @@ TEST_F(worker, comes_with_the_first_irqfd)
 	ASSERT_EQ(0, doorbell_deassign_irqfd(db, efd, 1));
 	EXPECT_EQ(1, workers(getpid(), &other));
 	close(db);
-	EXPECT_TRUE(WAIT_FOR(workers(getpid(), &other) == 0));
+	ASSERT_TRUE(WAIT_FOR(workers(getpid(), &other) == 0));
 }
 
 TEST_F(worker, has_the_callers_nice_value)
@@ -171,7 +171,7 @@ TEST_F(worker, counts_as_a_thread)
 			_exit(8);
 		_exit(0);
 	}
-	EXPECT_EQ(0, wait_child(pid));
+	ASSERT_EQ(0, wait_child(pid));
 }
 
 /* An irqfd that is refused leaves no thread, which would for instance make unshare(2) fail. */
@@ -208,7 +208,7 @@ TEST_F(worker, does_not_come_with_an_error)
 			_exit(7);
 		_exit(0);
 	}
-	EXPECT_EQ(0, wait_child(pid));
+	ASSERT_EQ(0, wait_child(pid));
 }
 
 /* Returns the CPU time that the cgroup has used, in us. */
@@ -582,7 +582,7 @@ TEST_F(halted, is_not_waited_for)
 		ASSERT_TRUE(WAIT_FOR(workers(owner, &tid) == 0));
 		close(end[1]);
 	}
-	EXPECT_EQ(variant->killed ? SIGKILL : 42 << 8, wait_child(owner));
+	ASSERT_EQ(variant->killed ? SIGKILL : 42 << 8, wait_child(owner));
 	ASSERT_TRUE(WAIT_FOR(refcnt() == self->refcnt));
 }
 
@@ -658,7 +658,7 @@ TEST_F(worker, ends_while_it_is_traced)
 	ASSERT_TRUE(efd_await(wired[0], POLLIN));
 	ASSERT_EQ(1, read(wired[0], &byte, 1));
 	close(closing[1]);
-	EXPECT_EQ(0, wait_child(owner));
+	ASSERT_EQ(0, wait_child(owner));
 }
 
 TEST_HARNESS_MAIN
