@@ -115,5 +115,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     context.ring(2)?;
     assert_eq!(device.calls[2].read()?, 1);
     println!("a snapshot that failed left the lines as they were");
+
+    // A signal that arrives before the count is put back. No eventfd can have more.
+    let full = EventFd::new(0)?;
+    full.write(u64::MAX - 1)?;
+    let snapshot = context.snapshot(&[&full])?;
+    assert_eq!(full.count()?, 0);
+    full.write(1)?;
+    context.resume(&snapshot, &[&full])?;
+    assert_eq!(full.read()?, u64::MAX - 1);
+    println!("a count is at most the maximum of an eventfd");
     Ok(())
 }

@@ -260,12 +260,39 @@ impl Snapshot {
             );
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
-        if !sorted || self.lines.is_empty() {
+        let exist = self.fired.iter().all(|&line| line < self.nr_lines());
+        if !sorted || !exist || self.lines.is_empty() {
             let text = "the snapshot is damaged";
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         Ok(())
     }
+}
+
+/// The maximum number of reads of a trigger, less than a second. An EFD_SEMAPHORE eventfd has one unit for each
+/// read, and another process may write to it all the time.
+const MAX_READS: u32 = 1 << 20;
+
+/// The maximum count of an eventfd that write(2) can reach.
+const MAX_COUNT: u64 = u64::MAX - 1;
+
+/// Adds the counts that `read` consumes to `count` until it fails with EAGAIN. Returns false if it does not within
+/// [`MAX_READS`] calls.
+fn drain(mut read: impl FnMut() -> Result<u64>, count: &mut u64) -> Result<bool> {
+    for _ in 0..MAX_READS {
+        match read() {
+            Ok(units) => *count = count.saturating_add(units),
+            Err(error) if error.errno() == Some(libc::EAGAIN) => return Ok(true),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
+}
+
+fn still_counts(index: usize) -> io::Error {
+    io::Error::other(format!(
+        "trigger {index} still has a count after {MAX_READS} reads"
+    ))
 }
 
 fn io_failed(operation: Operation) -> impl Fn(io::Error) -> Error {
@@ -350,8 +377,9 @@ impl Context {
     /// # Errors
     ///
     /// EINVAL if the lines are not chosen yet, and the errors of
-    /// [`read_eventfd`](Context::read_eventfd) and [`map_summary`](Context::map_summary). If the call fails,
-    /// the counts are put back and the lines resume.
+    /// [`read_eventfd`](Context::read_eventfd) and [`map_summary`](Context::map_summary). An error without an errno
+    /// names a trigger that has a count after 2^20 reads: an EFD_SEMAPHORE eventfd with more units, or an eventfd
+    /// that another process keeps writing to. If the call fails, the counts are put back and the lines resume.
     ///
     /// # Examples
     ///
@@ -371,13 +399,15 @@ impl Context {
         let mut save = || -> Result {
             // First: what an ackfd was signalled for can be a count.
             snapshot.lines = self.save_lines(all.clone())?;
-            for trigger in triggers {
+            for (index, trigger) in triggers.iter().enumerate() {
                 snapshot.counts.push(0);
                 let count = snapshot.counts.last_mut().expect("a count");
-                self.drain(*trigger, count)?;
+                if !drain(|| self.read_eventfd(*trigger, true), count)? {
+                    return Err(io_failed(Operation::Save)(still_counts(index)));
+                }
             }
             // Last: from here on nothing fails, so nothing that was taken is put back.
-            snapshot.fired = self.fired()?;
+            snapshot.fired = self.fired(all.len())?;
             Ok(())
         };
         match save() {
@@ -390,26 +420,34 @@ impl Context {
         }
     }
 
-    /// Takes the lines that have fired from the summary, if the context has one.
-    fn fired(&self) -> Result<Vec<u32>> {
+    /// Takes the lines that have fired from the summary, if the context has one. None of the `nr_lines` lines
+    /// fires meanwhile, but another process can set their bits again.
+    fn fired(&self, nr_lines: usize) -> Result<Vec<u32>> {
         match self.map_summary() {
-            Ok(summary) => Ok(summary.take().collect()),
+            Ok(summary) => Ok(summary.take().take(nr_lines).collect()),
             // No line has had the summary.
             Err(error) if error.errno() == Some(libc::ENXIO) => Ok(Vec::new()),
             Err(error) => Err(error),
         }
     }
 
-    /// Adds the counter of `trigger` to `count`, and consumes it.
-    fn drain<T: AsRawFd>(&self, trigger: &T, count: &mut u64) -> Result {
-        loop {
-            // An EFD_SEMAPHORE eventfd has one unit for each read.
-            match self.read_eventfd(trigger, true) {
-                Ok(units) => *count = count.saturating_add(units),
-                Err(error) if error.errno() == Some(libc::EAGAIN) => return Ok(()),
-                Err(error) => return Err(error),
+    /// Adds `count` to the counter of `trigger`, which stays at its maximum if the sum is beyond it.
+    fn put_back<T: AsRawFd>(&self, trigger: &T, count: u64) -> Result {
+        // Unlike write(2), both calls check that it is an eventfd.
+        let units = match self.peek_eventfd(trigger) {
+            Ok(counter) => count.min(MAX_COUNT.saturating_sub(counter)),
+            // A module without the feature. What the bounded drain leaves is in the counter anyway.
+            Err(error) if error.errno() == Some(libc::EOPNOTSUPP) => {
+                let mut sum = count;
+                drain(|| self.read_eventfd(trigger, true), &mut sum)?;
+                sum.min(MAX_COUNT)
             }
+            Err(error) => return Err(error),
+        };
+        if units == 0 {
+            return Ok(());
         }
+        sys::write_count(trigger.as_raw_fd(), units).map_err(io_failed(Operation::Resume))
     }
 
     /// Brings all lines of a fresh context into the state of `snapshot`. The lines are paused: they
@@ -421,7 +459,8 @@ impl Context {
     /// # Errors
     ///
     /// Those of [`restore_lines`](Context::restore_lines), and
-    /// [`InvalidData`](std::io::ErrorKind::InvalidData) for a snapshot of an unknown version.
+    /// [`InvalidData`](std::io::ErrorKind::InvalidData) for a snapshot of an unknown version or with impossible
+    /// contents.
     ///
     /// # Examples
     ///
@@ -455,13 +494,14 @@ impl Context {
     /// Adds the counts of `snapshot` to the counters of `triggers`, which are in the order of
     /// [`snapshot`](Context::snapshot), and ends the pause. The lines deliver what is pending. A line that
     /// was paused before the snapshot stays paused. The lines that had [fired](Snapshot::fired) are left to
-    /// the caller.
+    /// the caller. If a sum is beyond the maximum of an eventfd, the counter is that maximum.
     ///
     /// # Errors
     ///
     /// [`InvalidInput`](std::io::ErrorKind::InvalidInput) if there are fewer triggers than at the snapshot and
     /// the others had counts; then no count was added. ENXIO if the context has fewer lines than the snapshot,
-    /// and the errors of [`read_eventfd`](Context::read_eventfd). If the call fails, the lines stay paused,
+    /// and the errors of [`peek_eventfd`](Context::peek_eventfd), or of [`read_eventfd`](Context::read_eventfd) if
+    /// the module was built without the kernel's BTF. If the call fails, the lines stay paused,
     /// and some counts may have been added.
     ///
     /// # Examples
@@ -475,13 +515,9 @@ impl Context {
             return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, text)));
         }
         for (trigger, count) in triggers.iter().zip(&snapshot.counts) {
-            if *count == 0 {
-                continue;
+            if *count != 0 {
+                self.put_back(*trigger, *count)?;
             }
-            // Unlike write(2), the read checks that it is an eventfd.
-            let mut sum = *count;
-            self.drain(*trigger, &mut sum)?;
-            sys::write_count(trigger.as_raw_fd(), sum).map_err(&failed)?;
         }
         self.unmask_lines_for(&snapshot.to_resume(), MaskReasons::PAUSE)?;
         Ok(())
@@ -601,8 +637,30 @@ mod tests {
         let mut damaged = snapshot();
         damaged.paused = vec![2, 1];
         assert_eq!(null.restore(&damaged).unwrap_err().errno(), None);
+        let mut damaged = snapshot();
+        damaged.fired = vec![2, 3];
+        assert_eq!(null.restore(&damaged).unwrap_err().errno(), None);
         let error = null.restore(&snapshot()).unwrap_err();
         assert_eq!(error.errno(), Some(libc::ENOTTY));
+    }
+
+    #[test]
+    fn drain_is_bounded() {
+        let again = || Error::Eventfd {
+            operation: Operation::ReadEventfd,
+            source: io::Error::from_raw_os_error(libc::EAGAIN),
+        };
+        for (units, emptied) in [(MAX_READS - 1, true), (MAX_READS, false), (u32::MAX, false)] {
+            let (mut left, mut count) = (units, 7);
+            let read = || {
+                left = left.checked_sub(1).ok_or_else(again)?;
+                Ok(1)
+            };
+            assert_eq!(drain(read, &mut count).unwrap(), emptied);
+            assert_eq!(count, 7 + u64::from(units.min(MAX_READS)));
+        }
+        let text = still_counts(3).to_string();
+        assert_eq!(text, "trigger 3 still has a count after 1048576 reads");
     }
 
     #[test]
