@@ -134,6 +134,9 @@ static inline int doorbell_wait_sleep(struct doorbell_spin_wait *wait, uint64_t 
 		*count = doorbell_wait_take(wait);
 		if (*count || !ret)
 			return 0;
+		/* The trigger may stay readable: another process can write to it all the time. */
+		if (!left_ms)
+			return 0;
 	}
 }
 
@@ -171,7 +174,8 @@ static inline void doorbell_spin_wait_init(struct doorbell_spin_wait *wait,
  * The time to poll adapts as that of KVM's halt polling: it doubles from 10 us if a longer
  * poll would have caught the delivery, and halves after a wait beyond @max_ns, a timeout or
  * an error. A wait that polls leaves the signal in the trigger's counter; the next one that
- * sleeps consumes it, and does not return because of it.
+ * sleeps consumes it, and does not return because of it. With EFD_SEMAPHORE a wait whose
+ * timeout passes meanwhile leaves the rest to the next one.
  *
  * Return: 0, or a negative errno, -EINTR if a signal arrives. No delivery is lost by that.
  */

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-use crate::{Context, EventFd, StatusPages, sys};
+use crate::{Context, Error, EventFd, StatusPages, sys};
 use std::{
     fmt, hint, io,
     ops::Deref,
+    os::fd::AsFd,
     time::{Duration, Instant},
 };
 
@@ -69,13 +70,11 @@ pub trait Sleep {
 
 impl Sleep for EventFd {
     fn sleep(&self, timeout: Option<Duration>) -> io::Result<bool> {
-        /// The maximum of poll(2) is 24 days.
-        const LONG: Duration = Duration::from_secs(3600);
         match timeout {
             None => {
                 while self.take()? == 0 {
-                    // The eventfd is non-blocking.
-                    self.wait(LONG)?;
+                    // The eventfd is non-blocking. A signal ends this as it ends a read(2).
+                    sys::poll_in([self.as_fd()], None)?;
                 }
             }
             Some(left) => {
@@ -132,7 +131,12 @@ impl<C: Deref<Target = Context>> Sleep for LineWaiters<C> {
     /// Sleeps as [`Context::wait`] does: a signal does not end it.
     fn sleep(&self, timeout: Option<Duration>) -> io::Result<bool> {
         let waited = self.context.wait(self.line, timeout);
-        Ok(waited.map_err(io::Error::other)?.is_some())
+        // With the errno, by which the caller recognises waiters that were deassigned.
+        let failed = |error: Error| match error.errno() {
+            Some(errno) => io::Error::from_raw_os_error(errno),
+            None => io::Error::other(error),
+        };
+        Ok(waited.map_err(failed)?.is_some())
     }
 }
 
@@ -170,8 +174,8 @@ impl<C: Deref<Target = Context>> Sleep for LineWaiters<C> {
 /// delivery: no other write to the trigger ends it.
 ///
 /// An eventfd may be blocking or non-blocking. With EFD_SEMAPHORE each leftover signal takes a read(2)
-/// of its own. If the line has waiters, the trigger is a [`LineWaiters`], and no other thread may wait for the
-/// line.
+/// of its own. A wait whose timeout passes meanwhile leaves the rest to the next one. If the line has
+/// waiters, the trigger is a [`LineWaiters`], and no other thread may wait for the line.
 ///
 /// # Examples
 ///
@@ -385,6 +389,8 @@ where
             // The delivery is counted before the trigger is signalled. So if there is none, that was the
             // signal of one that was returned already.
             match self.take() {
+                // The trigger may stay readable: another process can write to it all the time.
+                0 if left == Some(Duration::ZERO) => return Ok(0),
                 0 => {}
                 deliveries => return Ok(deliveries),
             }

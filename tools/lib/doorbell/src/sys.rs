@@ -716,6 +716,20 @@ pub(crate) mod tests {
         unsafe { libc::gettid() }
     }
 
+    /// Sends a signal to the thread `id` of this process, whose handler does nothing. No call is restarted.
+    pub(crate) fn interrupt(id: i32) {
+        extern "C" fn ignore(_: libc::c_int) {}
+        // SAFETY: Zero bytes are a valid action, without flags.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = ignore as extern "C" fn(libc::c_int) as libc::sighandler_t;
+        // SAFETY: `action` is valid for reads, and its handler may run at any time.
+        let ret = unsafe { libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut()) };
+        check(ret.into()).unwrap();
+        // SAFETY: No memory is passed.
+        let ret = unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), id, libc::SIGUSR1) };
+        check(ret as i64).unwrap();
+    }
+
     /// Returns true if the thread `id` of this process sleeps.
     pub(crate) fn sleeps(id: i32) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/self/task/{id}/stat"));

@@ -149,6 +149,23 @@ TEST_F(rules, wait_returns_each_delivery_once)
 	EXPECT_EQ(1, count);
 }
 
+/* Signals without a delivery keep the trigger readable, as those of another process do. */
+TEST_F(rules, wait_ends_at_its_timeout_while_the_trigger_is_readable)
+{
+	int noise = new_eventfd(_metadata, 1000000, EFD_SEMAPHORE);
+	struct doorbell_spin_wait wait;
+	uint64_t count;
+
+	doorbell_spin_wait_init(&wait, &self->pages, 0, noise, 0);
+	EXPECT_EQ(0, doorbell_spin_wait(&wait, 0, &count));
+	EXPECT_EQ(0, count);
+	EXPECT_EQ(999999, efd_count(noise));
+	/* They do not hide a delivery. */
+	EXPECT_EQ(DOORBELL_RING_DELIVERED, RING());
+	EXPECT_EQ(0, doorbell_spin_wait(&wait, 1, &count));
+	EXPECT_EQ(1, count);
+}
+
 TEST_F(rules, window_adapts_as_in_kvm)
 {
 	struct doorbell_spin_wait wait = { .max_ns = 200000 };

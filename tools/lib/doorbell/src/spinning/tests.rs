@@ -5,13 +5,21 @@ use crate::sys::{
     self, StatusMapping,
     tests::{OFFSET, file},
 };
-use std::{fs::File, os::fd::AsFd, thread};
+use std::{
+    cell::Cell,
+    fs::File,
+    os::fd::AsFd,
+    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    thread,
+};
 
 const STRIDE: usize = 64;
 /// The offset of the counter of deliveries in the entry of line 0.
 const DELIVERIES: i64 = OFFSET as i64 + 8;
 const LONG: Duration = Duration::from_secs(3600);
 const SHORT: Duration = Duration::from_millis(1);
+/// Long enough to consume a few signals on a busy machine.
+const LEFTOVERS: Duration = Duration::from_millis(50);
 
 /// A line whose status page is a file.
 struct Line {
@@ -128,7 +136,7 @@ fn sleeper_consumes_the_signals_of_polled_deliveries() {
             assert_eq!(line.trigger.count().unwrap(), n, "{name}");
         }
         // No spurious return, and the counter is consumed.
-        assert_eq!(wait.wait_timeout(SHORT).unwrap(), 0, "{name}");
+        assert_eq!(wait.wait_timeout(LEFTOVERS).unwrap(), 0, "{name}");
         assert_eq!(line.trigger.count().unwrap(), 0, "{name}");
         for _ in 0..3 {
             line.deliver();
@@ -139,9 +147,77 @@ fn sleeper_consumes_the_signals_of_polled_deliveries() {
             scope.spawn(|| line.deliver());
             assert_eq!(wait.wait().unwrap(), 1, "{name}");
         });
-        assert_eq!(wait.wait_timeout(SHORT).unwrap(), 0, "{name}");
+        assert_eq!(wait.wait_timeout(LEFTOVERS).unwrap(), 0, "{name}");
         assert_eq!(line.trigger.count().unwrap(), 0, "{name}");
     }
+}
+
+/// A trigger that another process writes to, without a delivery.
+struct Noise(Cell<u32>);
+
+impl Sleep for Noise {
+    fn sleep(&self, _: Option<Duration>) -> io::Result<bool> {
+        self.0.set(self.0.get() + 1);
+        // Ends, so that the test fails instead of hanging.
+        Ok(self.0.get() < 1_000_000)
+    }
+}
+
+#[test]
+fn timeout_passes_while_the_trigger_stays_readable() {
+    let line = Line::new("noise", blocking());
+    let noise = Noise(Cell::new(0));
+    let mut wait = SpinningWait::new(&line.status, 0, &noise, Duration::ZERO);
+    assert_eq!(wait.wait_timeout(Duration::ZERO).unwrap(), 0);
+    assert_eq!(noise.0.get(), 1);
+    let start = Instant::now();
+    assert_eq!(wait.wait_timeout(SHORT).unwrap(), 0);
+    assert!(noise.0.get() > 1 && start.elapsed() >= SHORT);
+    // A delivery that comes with the last signal is returned.
+    line.count();
+    assert_eq!(wait.sleep(Some(Duration::ZERO)).unwrap(), 1);
+}
+
+#[test]
+fn signal_ends_a_wait_and_loses_nothing() {
+    let triggers = [
+        ("signal-blocking", blocking()),
+        ("signal-non-blocking", EventFd::non_blocking(false).unwrap()),
+    ];
+    for (name, trigger) in triggers {
+        let line = Line::new(name, trigger);
+        let mut wait = line.wait(Duration::ZERO);
+        let (id, done) = (sys::tests::thread_id(), AtomicBool::new(false));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut signals = 0;
+                while !done.load(SeqCst) {
+                    if sys::tests::sleeps(id) {
+                        sys::tests::interrupt(id);
+                        signals += 1;
+                    }
+                    if signals == 100 {
+                        // The test fails instead of hanging.
+                        line.deliver();
+                    }
+                    thread::yield_now();
+                }
+            });
+            let result = wait.wait();
+            done.store(true, SeqCst);
+            let kind = result.map_err(|error| error.kind());
+            assert_eq!(kind, Err(io::ErrorKind::Interrupted), "{name}");
+        });
+        line.deliver();
+        assert_eq!(wait.wait_timeout(LONG).unwrap(), 1, "{name}");
+    }
+}
+
+#[test]
+fn errors_of_waiters_keep_their_errno() {
+    let null = Context::open_path("/dev/null").unwrap();
+    let error = LineWaiters::new(&null, 0).sleep(None).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::ENOTTY));
 }
 
 #[test]
