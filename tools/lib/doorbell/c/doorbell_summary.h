@@ -152,6 +152,40 @@ static inline uint64_t doorbell_take_word(__u64 *word)
 	return __atomic_exchange_n(word, 0, __ATOMIC_SEQ_CST);
 }
 
+/* The maximum number of top words without a line that a call takes. */
+#define DOORBELL_TAKE_TOPS	16
+
+/* Takes the next word of lines, if the next group has one. Returns 0 if the top word is zero. */
+static inline int doorbell_take_lines(const struct doorbell_summary_words *summary,
+				      struct doorbell_taker *taker)
+{
+	struct doorbell_summary_map *map = summary->map;
+	uint32_t word;
+
+	if (!taker->group) {
+		/* Any process that maps the words can set bits that stand for no group. */
+		if (!taker->top)
+			taker->top = doorbell_take_word(&map->top) &
+				     ((1ULL << DOORBELL_SUMMARY_GROUPS) - 1);
+		if (!taker->top)
+			return 0;
+		taker->at_group = (uint32_t)__builtin_ctzll(taker->top);
+		taker->top &= taker->top - 1;
+		taker->group = doorbell_take_word(&map->groups[taker->at_group]);
+		if (!taker->group)
+			return 1;
+	}
+	word = 64 * taker->at_group + (uint32_t)__builtin_ctzll(taker->group);
+	taker->group &= taker->group - 1;
+	taker->at_word = word;
+	if (word < summary->nr_words) {
+		taker->lines = doorbell_take_word(&map->lines[word]);
+		if (word == summary->nr_words - 1)
+			taker->lines &= summary->last;
+	}
+	return 1;
+}
+
 /**
  * doorbell_take() - take a line that has fired
  * @summary: the mapping
@@ -163,36 +197,21 @@ static inline uint64_t doorbell_take_word(__u64 *word)
  * doorbell_take_all() later.
  *
  * The line exists: a bit beyond the context's lines, which another process has set in the
- * mapping, is skipped.
+ * mapping, is skipped. After DOORBELL_TAKE_TOPS top words without a line the call returns 0,
+ * so a process that sets upper bits all the time does not hold the caller.
  *
  * Return: 1, or 0 if there is no line left.
  */
 static inline int doorbell_take(const struct doorbell_summary_words *summary,
 				struct doorbell_taker *taker, uint32_t *line)
 {
-	struct doorbell_summary_map *map = summary->map;
-	uint32_t word;
+	unsigned int tops = 0;
 
 	while (!taker->lines) {
-		while (!taker->group) {
-			/* Any process that maps the words can set bits that stand for no group. */
-			if (!taker->top)
-				taker->top = doorbell_take_word(&map->top) &
-					     ((1ULL << DOORBELL_SUMMARY_GROUPS) - 1);
-			if (!taker->top)
-				return 0;
-			taker->at_group = (uint32_t)__builtin_ctzll(taker->top);
-			taker->top &= taker->top - 1;
-			taker->group = doorbell_take_word(&map->groups[taker->at_group]);
-		}
-		word = 64 * taker->at_group + (uint32_t)__builtin_ctzll(taker->group);
-		taker->group &= taker->group - 1;
-		taker->at_word = word;
-		if (word < summary->nr_words) {
-			taker->lines = doorbell_take_word(&map->lines[word]);
-			if (word == summary->nr_words - 1)
-				taker->lines &= summary->last;
-		}
+		if (!doorbell_take_lines(summary, taker))
+			return 0;
+		if (!taker->lines && !taker->group && !taker->top && ++tops == DOORBELL_TAKE_TOPS)
+			return 0;
 	}
 	*line = 64 * taker->at_word + (uint32_t)__builtin_ctzll(taker->lines);
 	taker->lines &= taker->lines - 1;

@@ -78,7 +78,8 @@ impl Summary {
     /// [`wait`](Summary::wait) wake.
     ///
     /// All lines exist: a bit beyond the context's lines, which another process has set in the mapping, is
-    /// skipped.
+    /// skipped. The iterator also ends after 16 top words without a line, so a process that sets upper bits all the
+    /// time does not hold the caller.
     ///
     /// # Examples
     ///
@@ -419,6 +420,36 @@ mod tests {
             let words = words(&[], nr_lines);
             words.0.borrow_mut().fill(u64::MAX);
             assert!(take_all(&words).into_iter().eq(0..nr_lines), "{nr_lines}");
+        }
+    }
+
+    /// Words whose upper bits another process sets all the time.
+    struct Refilled(RefCell<u32>);
+
+    impl Words for Refilled {
+        fn take(&self, at: usize) -> u64 {
+            if at == take::TOP {
+                *self.0.borrow_mut() += 1;
+                // Ends, so that the test fails instead of hanging.
+                assert!(*self.0.borrow() < 1000, "no end");
+            }
+            if at < take::LINES { u64::MAX } else { 0 }
+        }
+
+        fn nr_lines(&self) -> u32 {
+            65536
+        }
+    }
+
+    #[test]
+    fn upper_bits_that_come_again_and_again_do_not_hold_the_caller() {
+        let words = Refilled(RefCell::new(0));
+        let mut taker = Taker::default();
+        for calls in 1..=3 {
+            assert_eq!(taker.next(&words), None);
+            assert_eq!(*words.0.borrow(), calls * take::MAX_TOPS);
+            // Nothing has to be given back.
+            assert_eq!(taker.lines | taker.group | taker.top, 0);
         }
     }
 

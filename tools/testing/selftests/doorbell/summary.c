@@ -421,6 +421,43 @@ TEST_F(summary, hostile_words)
 	EXPECT_FIRED(4096);
 }
 
+static struct doorbell_summary_map *hostile_map;
+static atomic_ulong tops_taken;
+
+static void set_upper_bits(struct hammer *hammer)
+{
+	(void)hammer;
+	memset(hostile_map->groups, 0xff, sizeof(hostile_map->groups));
+	if (!__atomic_exchange_n(&hostile_map->top, UINT64_MAX, __ATOMIC_SEQ_CST))
+		atomic_fetch_add(&tops_taken, 1);
+}
+
+/* A process that sets bits without lines, faster than they are taken, does not hold the consumer. */
+TEST_F(summary, upper_bits_that_come_again)
+{
+	struct hammer hammer = { .hit = set_upper_bits };
+	struct doorbell_taker taker = {};
+	unsigned long before, taken;
+	unsigned int i;
+
+	hostile_map = self->words.map;
+	hammer_start(_metadata, &hammer);
+	ASSERT_TRUE(hammer_passes(&hammer, 1));
+	for (i = 0; i < 1000; i++) {
+		before = atomic_load(&tops_taken);
+		ASSERT_EQ(-1, take_one(&self->words, &taker));
+		ASSERT_EQ(0, taker.top | taker.group | taker.lines);
+		taken = atomic_load(&tops_taken) - before;
+		/* The last one of the call before may be counted late. */
+		ASSERT_LE(taken, DOORBELL_TAKE_TOPS + 1);
+	}
+	hammer_stop(&hammer);
+	EXPECT_EQ(0, take_lines(&self->words, self->fired, WORDS));
+	EXPECT_NONE();
+	RING(4096);
+	EXPECT_FIRED(4096);
+}
+
 /* The memory is small: 8 bytes for 64 lines. */
 TEST(largest)
 {
