@@ -49,7 +49,7 @@ check_with() {
 
 as_c() { compile cc -std=c11 -D_POSIX_C_SOURCE=200809L; }
 as_gnu() { compile cc -std=gnu11; }
-as_cxx() { compile c++ -x c++ -std=c++17; }
+as_cxx() { compile c++ -x c++ -std=c++17 -Wshadow; }
 with_cc() { example cc; }
 
 check_with cc "the headers compile as C11" as_c

@@ -29,6 +29,12 @@
 #include <linux/doorbell.h>
 #pragma GCC diagnostic pop
 
+/* Functions have the names of their arguments' structures, whose constructors they hide in C++. */
+#pragma GCC diagnostic push
+#ifdef __cplusplus
+#pragma GCC diagnostic ignored "-Wshadow"
+#endif
+
 /* Contexts. */
 
 /**
@@ -831,5 +837,7 @@ static inline int doorbell_eventfd_peek(int db, int fd, uint64_t *count)
 	*count = arg.count;
 	return ret;
 }
+
+#pragma GCC diagnostic pop
 
 #endif /* _DOORBELL_CLIENT_H */

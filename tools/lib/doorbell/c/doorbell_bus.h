@@ -10,6 +10,12 @@
 
 #include "doorbell.h"
 
+/* See doorbell.h. */
+#pragma GCC diagnostic push
+#ifdef __cplusplus
+#pragma GCC diagnostic ignored "-Wshadow"
+#endif
+
 /* Regions. */
 
 /**
@@ -363,5 +369,7 @@ static inline int doorbell_unmap_values(const struct doorbell_values *values)
 
 	return munmap((void *)(uintptr_t)values->slots, size) ? -errno : 0;
 }
+
+#pragma GCC diagnostic pop
 
 #endif /* _DOORBELL_BUS_CLIENT_H */

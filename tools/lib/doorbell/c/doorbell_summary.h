@@ -20,6 +20,12 @@
 
 #include "doorbell.h"
 
+/* See doorbell.h. */
+#pragma GCC diagnostic push
+#ifdef __cplusplus
+#pragma GCC diagnostic ignored "-Wshadow"
+#endif
+
 /**
  * doorbell_summary() - assign or deassign the summary as a trigger of lines
  * @db: the context
@@ -234,5 +240,7 @@ static inline void doorbell_take_all(const struct doorbell_summary_words *summar
 	memset(taker, 0, sizeof(*taker));
 	taker->top = (1ULL << DOORBELL_SUMMARY_GROUPS) - 1;
 }
+
+#pragma GCC diagnostic pop
 
 #endif /* _DOORBELL_SUMMARY_CLIENT_H */

@@ -15,6 +15,12 @@
 
 #include "doorbell_status.h"
 
+/* See doorbell.h. */
+#pragma GCC diagnostic push
+#ifdef __cplusplus
+#pragma GCC diagnostic ignored "-Wshadow"
+#endif
+
 /* The window from which polling grows: KVM's halt_poll_ns_grow_start. */
 #define DOORBELL_WAIT_GROW_START_NS	10000
 
@@ -212,5 +218,7 @@ static inline int doorbell_spin_wait(struct doorbell_spin_wait *wait, int timeou
 	}
 	return ret;
 }
+
+#pragma GCC diagnostic pop
 
 #endif /* _DOORBELL_WAIT_CLIENT_H */

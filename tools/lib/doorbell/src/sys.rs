@@ -533,7 +533,8 @@ pub(crate) fn poll_in<const N: usize>(
     });
     let timeout = timeout.map(|timeout| libc::timespec {
         tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
-        tv_nsec: timeout.subsec_nanos().into(),
+        // An i32 on some 32-bit targets.
+        tv_nsec: timeout.subsec_nanos() as _,
     });
     let timeout = timeout
         .as_ref()
