@@ -106,11 +106,35 @@ impl Values {
     #[inline]
     pub fn read(&self, slot: u32) -> Value {
         loop {
-            if let Some((value, writes)) = self.0.try_read(slot) {
-                return Value { value, writes };
+            if let Some(value) = self.try_read(slot) {
+                return value;
             }
             hint::spin_loop();
         }
+    }
+
+    /// Returns what [`read`](Self::read) does, or [`None`] if a write is in flight: for a caller that must not
+    /// spin.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no such slot.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # let context = doorbell::Context::open()?;
+    /// # let values = context.map_values()?;
+    /// match values.try_read(5) {
+    ///     Some(last) => println!("{:#x} after {} writes", last.value, last.writes),
+    ///     None => println!("the value changes"),
+    /// }
+    /// # Ok::<(), doorbell::Error>(())
+    /// ```
+    #[inline]
+    pub fn try_read(&self, slot: u32) -> Option<Value> {
+        let (value, writes) = self.0.try_read(slot)?;
+        Some(Value { value, writes })
     }
 }
 
@@ -146,13 +170,14 @@ mod tests {
         set(0, 7);
         // The value is there, and the write is in flight.
         assert_eq!(values.value(1), 7);
-        assert_eq!(values.0.try_read(1), None);
+        assert_eq!(values.try_read(1), None);
         set(1, 1);
         let first = Value {
             value: 7,
             writes: 1,
         };
         assert_eq!(values.read(1), first);
+        assert_eq!(values.try_read(1), Some(first));
         assert_eq!(values.read(0), Value::default());
         assert_eq!(values.slots(), 2);
     }
