@@ -73,7 +73,9 @@ int main(void)
 	MUST(doorbell_assign_resampled(db, irq, LINE, resample));
 	MUST(doorbell_assign_trigger(db, consumer.irq, LINE));
 	MUST(doorbell_assign_ack_unmaskfd(db, consumer.eoi, LINE));
-	must(-pthread_create(&thread, NULL, consume_interrupts, &consumer), "pthread_create");
+	/* It returns its error, and does not set errno. */
+	errno = pthread_create(&thread, NULL, consume_interrupts, &consumer);
+	must(-errno, "pthread_create");
 
 	/* The device. It makes requests, three at a time, and checks when it is resampled. */
 	while (requests < REQUESTS || atomic_load(&waiting) > 0) {

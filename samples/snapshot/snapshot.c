@@ -79,14 +79,17 @@ static void save(int db, const struct wiring *w, struct state *state)
 /* The second process. */
 static int restore(const struct wiring *w, const struct state *state)
 {
-	int db = new_context(LINES), i;
+	int db = new_context(LINES), i, ret;
 	__u32 failed;
 
 	/* The records have the pause, so nothing is delivered before the lines are wired. */
-	if (doorbell_restore_lines(db, 0, LINES, state->lines, &failed)) {
-		printf("Bail out! line %u cannot be restored\n", failed);
+	ret = doorbell_restore_lines(db, 0, LINES, state->lines, &failed);
+	if (ret && failed < LINES) {
+		printf("Bail out! line %u cannot be restored: %s\n", failed, strerror(-ret));
 		exit(1);
 	}
+	/* The reason is not one of the records. */
+	must(ret, "doorbell_restore_lines");
 	wire(db, w);
 	for (i = 0; i < LINES; i++) {
 		if (state->counts[i])
