@@ -60,14 +60,18 @@ impl Outbox {
         Ok((sent, Flushed::All))
     }
 
-    /// Queues that the peer `id` with `vectors` vectors has left.
-    pub fn left(&mut self, id: u32, vectors: u32) {
+    /// Queues that the peer `id` with `vectors` vectors has left. Returns the number of the `first`
+    /// messages that this drops.
+    pub fn left(&mut self, id: u32, vectors: u32, first: usize) -> usize {
+        let is_arrival =
+            |message: &Message| message.number == i64::from(id) && message.fd.is_some();
+        let dropped = self.0.iter().take(first).filter(|m| is_arrival(m)).count();
         let before = self.0.len();
-        self.0
-            .retain(|message| message.number != i64::from(id) || message.fd.is_none());
+        self.0.retain(|message| !is_arrival(message));
         if before - self.0.len() < vectors as usize {
             self.push(Message::plain(id));
         }
+        dropped
     }
 }
 
@@ -114,7 +118,7 @@ mod tests {
         for message in [coming(1), coming(1), coming(2), coming(2)] {
             outbox.push(message);
         }
-        outbox.left(1, 2);
+        assert_eq!(outbox.left(1, 2, 1), 1);
         assert_eq!(contents(&outbox), ["2 + fd", "2 + fd"]);
     }
 
@@ -126,13 +130,13 @@ mod tests {
         outbox.flush(&server).unwrap();
         outbox.push(coming(1));
         outbox.push(coming(2));
-        outbox.left(1, 2);
+        outbox.left(1, 2, 0);
         assert_eq!(contents(&outbox), ["2 + fd", "1"]);
         // Another peer with this ID comes and leaves. The departure of the first is still to be
         // sent.
         outbox.push(coming(1));
         outbox.push(coming(1));
-        outbox.left(1, 2);
+        outbox.left(1, 2, 0);
         assert_eq!(contents(&outbox), ["2 + fd", "1"]);
     }
 
@@ -141,7 +145,7 @@ mod tests {
         let mut outbox = Outbox::default();
         for visit in 0..1000 {
             outbox.push(coming(visit % 3));
-            outbox.left(visit % 3, 1);
+            outbox.left(visit % 3, 1, 0);
         }
         assert_eq!(outbox.len(), 0);
     }

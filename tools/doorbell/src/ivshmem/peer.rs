@@ -126,7 +126,7 @@ impl Peer {
     /// Queues that another peer has left.
     pub fn tell_left(&mut self, id: u32, vectors: u32) {
         self.begin();
-        self.outbox.left(id, vectors);
+        self.setup_unsent -= self.outbox.left(id, vectors, self.setup_unsent);
     }
 
     /// Prepares for new messages.
@@ -258,6 +258,22 @@ mod tests {
         let wires = Wires::adopt(Arc::new(context), 0, Vec::new()).unwrap();
         let setup = [0u32, 1, 2].map(Message::plain);
         (Peer::new(0, ours, (1, 1), wires, setup), theirs)
+    }
+
+    #[test]
+    fn setup_is_complete_without_a_peer_that_left_meanwhile() {
+        let (mut peer, mut theirs) = peer();
+        let ring = Arc::new(EventFd::new(0).unwrap());
+        // The set-up is not sent yet, and has the vector of a peer that leaves.
+        peer.outbox.push(Message::with(7u32, ring));
+        peer.setup_unsent = peer.outbox.len();
+        peer.tell_left(7, 1);
+        assert_eq!(peer.setup(), Setup::Sending);
+        peer.flush().unwrap();
+        assert_eq!(peer.setup(), Setup::Unread);
+        theirs.read_exact(&mut [0; 24]).unwrap();
+        assert_eq!(peer.setup(), Setup::Complete);
+        assert!(!peer.is_behind());
     }
 
     #[test]
