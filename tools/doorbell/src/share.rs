@@ -115,6 +115,14 @@ impl Drop for Server {
     }
 }
 
+/// Returns the directory of `path`.
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
 /// Locks the directory of `path`. Otherwise a second process that binds `path` could take the socket
 /// of the first one for stale, and remove it.
 ///
@@ -125,10 +133,7 @@ impl Drop for Server {
 ///
 /// [`io::ErrorKind::TimedOut`] if another process has the lock for some seconds.
 fn lock_directory(path: &Path) -> io::Result<Option<File>> {
-    let directory = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
+    let directory = directory_of(path);
     let mut options = File::options();
     options.read(true).custom_flags(libc::O_DIRECTORY);
     let Ok(lock) = options.open(directory) else {
@@ -191,13 +196,15 @@ impl<'a> Client<'a> {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::TimedOut`] if the server accepts no connection for some seconds.
+    /// [`io::ErrorKind::TimedOut`] if the server accepts no connection for some seconds;
+    /// [`io::ErrorKind::PermissionDenied`] if it runs as a user that could only guess the path.
     pub(crate) fn connect(path: &'a Path) -> io::Result<Self> {
         Self::connect_within(path, PATIENCE)
     }
 
     fn connect_within(path: &'a Path, timeout: Duration) -> io::Result<Self> {
         let socket = sys::connect_within(path, timeout).map_err(|error| silent(path, error))?;
+        check_server(&socket, path)?;
         Ok(Self { socket, path })
     }
 
@@ -209,6 +216,20 @@ impl<'a> Client<'a> {
     pub(crate) fn receive(&self) -> io::Result<OwnedFd> {
         sys::receive_fd(self.socket.as_fd()).map_err(|error| silent(self.path, error))
     }
+}
+
+/// Checks that a server runs as root, as our user, or as the owner of the directory of `path`. In
+/// /tmp, another user may listen first at a path that is known.
+fn check_server(socket: &UnixStream, path: &Path) -> io::Result<()> {
+    let (pid, uid) = sys::peer_of(socket.as_fd())?;
+    if sys::is_trusted(uid) || fs::metadata(directory_of(path)).is_ok_and(|at| at.uid() == uid) {
+        return Ok(());
+    }
+    let text = format!(
+        "process {pid} of user {uid} listens there\n  a socket of a user other than root must be in \
+         a directory of that user"
+    );
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
 }
 
 /// Explains the error of a timeout.
@@ -228,7 +249,8 @@ fn silent(path: &Path, error: io::Error) -> io::Error {
 ///
 /// # Errors
 ///
-/// [`io::ErrorKind::TimedOut`] if the server does not answer for some seconds. The text has advice.
+/// [`io::ErrorKind::TimedOut`] if the server does not answer for some seconds, and
+/// [`io::ErrorKind::PermissionDenied`] if it runs as a user that is not trusted. The text has advice.
 pub fn connect(path: &Path) -> io::Result<Context> {
     Ok(Context::from(Client::connect(path)?.receive()?))
 }
@@ -286,6 +308,31 @@ mod tests {
         let error = Server::bind(&path).unwrap_err();
         assert!(error.to_string().contains("listens"), "{error}");
         fs::remove_file(&path).unwrap();
+    }
+
+    /// Binding as another user needs root.
+    #[test]
+    fn server_of_another_user_is_refused_in_a_directory_of_others() {
+        const OTHER: u32 = 12345;
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let directory = path("of-other");
+        fs::create_dir(&directory).unwrap();
+        std::os::unix::fs::chown(&directory, Some(OTHER), None).unwrap();
+        let (shared, own) = (path("by-other"), directory.join("socket"));
+        let bind = || {
+            // Only this thread's user changes.
+            rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(OTHER)).unwrap();
+            [&shared, &own].map(|path| UnixListener::bind(path).unwrap())
+        };
+        let _listeners = thread::scope(|scope| scope.spawn(bind).join().unwrap());
+        let error = Client::connect(&shared).err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        assert!(error.to_string().contains("user 12345"), "{error}");
+        Client::connect(&own).map(drop).unwrap();
+        fs::remove_file(&shared).unwrap();
+        fs::remove_dir_all(&directory).unwrap();
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub(crate) use aio::Aio;
 pub(crate) use queue::Queue;
 pub(crate) use scheduling::Policy;
 pub(crate) use signal::{SignalFd, Thread};
-pub(crate) use socket::{connect_within, peer_of, receive_fd, send_fd, unread};
+pub(crate) use socket::{connect_within, is_trusted, peer_of, receive_fd, send_fd, unread};
 pub(crate) use uring::Uring;
 
 use rustix::{

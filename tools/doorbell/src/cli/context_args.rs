@@ -15,6 +15,9 @@ use std::{io, os::fd::RawFd, path::PathBuf};
 #[derive(Args)]
 pub struct ContextArgs {
     /// Get the context from the UNIX socket at PATH
+    ///
+    /// The process that listens there must run as root, as this user, or as the owner of the socket's
+    /// directory.
     #[arg(long, value_name = "PATH", conflicts_with_all = ["fd", "pid"])]
     pub socket: Option<PathBuf>,
     /// Look into the running process PID; needs the right to trace it
@@ -32,7 +35,7 @@ impl ContextArgs {
             let failed = |error: io::Error| {
                 let advice = match error.kind() {
                     // The error has its own.
-                    io::ErrorKind::TimedOut => "",
+                    io::ErrorKind::TimedOut | io::ErrorKind::PermissionDenied => "",
                     _ => {
                         "\n  start 'doorbell watch --socket PATH' or 'doorbell ivshmem serve' first"
                     }

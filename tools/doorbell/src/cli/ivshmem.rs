@@ -213,6 +213,8 @@ Examples:
   doorbell mask 3 --socket /tmp/ivshmem_socket.control")]
     Peers {
         /// Connect to the server's control socket at PATH
+        ///
+        /// The server must run as root, as this user, or as the owner of the socket's directory.
         #[arg(
             long,
             value_name = "PATH",

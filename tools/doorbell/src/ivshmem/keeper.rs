@@ -65,8 +65,7 @@ fn send(socket: &UnixStream, message: &Message) -> io::Result<()> {
 /// Returns true if the other end of a connection runs as root or as our user. Only such a process
 /// may hold, or get, the state.
 fn is_trusted(socket: &UnixStream) -> bool {
-    let ours = rustix::process::geteuid().as_raw();
-    sys::peer_of(socket.as_fd()).is_ok_and(|(_, uid)| uid == 0 || uid == ours)
+    sys::peer_of(socket.as_fd()).is_ok_and(|(_, uid)| sys::is_trusted(uid))
 }
 
 /// Holds the state of servers that connect to `path`, one server at a time.

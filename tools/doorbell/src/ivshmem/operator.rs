@@ -7,7 +7,7 @@
 //! JSON. Both fit the socket of a new connection, so the server never waits for a client.
 
 use crate::{share, sys};
-use anyhow::Context as _;
+use anyhow::{ensure, Context as _};
 use doorbell::Context;
 use rustix::fs::{memfd_create, MemfdFlags};
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,9 @@ use std::{
     },
     path::Path,
 };
+
+/// More than the size of a [`Snapshot`] of as many peers and lines as there can be.
+const MAX_SIZE: u64 = 64 << 20;
 
 /// The progress of a peer's set-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,7 +113,7 @@ pub(super) fn answer(
     snapshot: impl FnOnce() -> anyhow::Result<Snapshot>,
 ) -> anyhow::Result<()> {
     let (_, uid) = sys::peer_of(client.as_fd())?;
-    if uid != 0 && uid != rustix::process::geteuid().as_raw() {
+    if !sys::is_trusted(uid) {
         return Err(io::Error::from(io::ErrorKind::PermissionDenied).into());
     }
     // A new connection has room for two messages. If it has not, only this client fails.
@@ -139,11 +142,17 @@ pub fn query(path: &Path) -> anyhow::Result<Snapshot> {
             _ => anyhow::Error::new(error)
                 .context("the server sent only a context: is it a 'doorbell watch'?"),
         })?;
-        let mut text = String::new();
-        File::from(file).read_to_string(&mut text)?;
-        Ok(serde_json::from_str(&text)?)
+        read(file.into(), MAX_SIZE)
     };
     receive().with_context(|| format!("query the ivshmem server at {}", path.display()))
+}
+
+/// Reads a [`Snapshot`] from the first `limit` bytes of a file. Refuses a pipe, which may not end.
+fn read(file: File, limit: u64) -> anyhow::Result<Snapshot> {
+    ensure!(file.metadata()?.is_file(), "the server sent no file");
+    let mut text = String::new();
+    file.take(limit).read_to_string(&mut text)?;
+    Ok(serde_json::from_str(&text)?)
 }
 
 /// Returns the path of another socket of the server, beside the peers' one.
@@ -201,6 +210,18 @@ mod tests {
         let file = sys::receive_fd(client.as_fd()).unwrap();
         let received: Snapshot = serde_json::from_reader(File::from(file)).unwrap();
         assert_eq!(received, snapshot());
+    }
+
+    #[test]
+    fn only_a_file_up_to_the_limit_is_read() {
+        let file = || File::from(file_of(&snapshot()).unwrap());
+        let size = file().metadata().unwrap().len();
+        assert_eq!(read(file(), size).unwrap(), snapshot());
+        read(file(), size - 1).unwrap_err();
+        // The writer does not write, and does not close it.
+        let (reader, _writer) = sys::pipe().unwrap();
+        let error = read(reader.into(), MAX_SIZE).unwrap_err();
+        assert!(error.to_string().contains("no file"), "{error}");
     }
 
     #[test]

@@ -87,6 +87,11 @@ pub(crate) fn peer_of(socket: BorrowedFd<'_>) -> io::Result<(u32, u32)> {
     Ok((peer.pid as u32, peer.uid))
 }
 
+/// Returns true if a process of the user `uid` has all rights of this one.
+pub(crate) fn is_trusted(uid: u32) -> bool {
+    uid == 0 || uid == rustix::process::geteuid().as_raw()
+}
+
 /// Returns the size in memory of the data that was sent on a UNIX socket, and is not read yet.
 pub(crate) fn unread(socket: BorrowedFd<'_>) -> io::Result<u32> {
     let mut amount: libc::c_int = 0;
