@@ -26,7 +26,7 @@ use rustix::{
 use std::{
     io,
     os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd},
-    sync::atomic::AtomicU32,
+    sync::{atomic::AtomicU32, Mutex},
     time::Duration,
 };
 
@@ -194,25 +194,34 @@ pub(crate) fn reserve_open_files(least: u64) -> io::Result<u64> {
 /// The part of the hard limit on open files that [`Reserve`] has.
 pub(crate) const RESERVE: u64 = 1024;
 
-/// The permission to send descriptors up to the hard limit on open files.
+/// The permission to open and send descriptors up to the hard limit on open files.
 ///
 /// That limit holds for the descriptors that all processes of a user have sent, and that are not
 /// received yet. A server sends to its peers up to the soft limit.
-pub(crate) struct Reserve(Rlimit);
+pub(crate) struct Reserve(());
+
+/// The limit before each [`Reserve`] that is there now.
+static RESERVES: Mutex<Vec<Rlimit>> = Mutex::new(Vec::new());
 
 impl Reserve {
     pub(crate) fn take() -> Self {
+        let mut reserves = RESERVES.lock().expect("nothing panics with it");
         let before = rustix::process::getrlimit(Resource::Nofile);
         let current = before.maximum;
         // Without it the descriptor may be refused, which its sender reports.
         let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current, ..before });
-        Self(before)
+        reserves.push(before);
+        Self(())
     }
 }
 
 impl Drop for Reserve {
     fn drop(&mut self) {
-        let _ = rustix::process::setrlimit(Resource::Nofile, self.0);
+        let mut reserves = RESERVES.lock().expect("nothing panics with it");
+        // Another thread may still have one. The first entry is the limit without any.
+        if let (Some(before), true) = (reserves.pop(), reserves.is_empty()) {
+            let _ = rustix::process::setrlimit(Resource::Nofile, before);
+        }
     }
 }
 

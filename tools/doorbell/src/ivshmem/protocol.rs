@@ -4,9 +4,12 @@
 //!
 //! Only the server sends: numbers of eight bytes, little-endian, some of them with a descriptor.
 
-use rustix::net::{
-    recvmsg, sendmsg, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags,
+use rustix::{
+    io::Errno,
+    net::{
+        recvmsg, sendmsg, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+        SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    },
 };
 use std::{
     fmt,
@@ -79,6 +82,10 @@ impl fmt::Debug for Message {
 
 /// Receives a number, and the descriptor that comes with it. Waits, unless the socket is
 /// non-blocking.
+///
+/// # Errors
+///
+/// EMFILE if this process may not open the descriptor. The message is lost.
 pub fn receive(socket: impl AsFd) -> io::Result<(i64, Option<OwnedFd>)> {
     let mut bytes = [0; 8];
     let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -94,6 +101,9 @@ pub fn receive(socket: impl AsFd) -> io::Result<(i64, Option<OwnedFd>)> {
         _ => None,
     });
     let fd = fds.next().and_then(|mut fds| fds.next());
+    if got.flags.contains(ReturnFlags::CTRUNC) {
+        return Err(Errno::MFILE.into());
+    }
     match got.bytes {
         8 => Ok((i64::from_le_bytes(bytes), fd)),
         0 => Err(io::ErrorKind::UnexpectedEof.into()),

@@ -52,6 +52,11 @@ impl Keeper {
             let error = match sys::connect_within(&options.socket, PATIENCE) {
                 Ok(socket) => match Self::load(socket) {
                     Ok(all) => return Ok(all),
+                    Err(error) if is_too_many(&error) => {
+                        return Err(error.context(format!(
+                            "receive the descriptors of the keeper at {path}: raise ulimit -n"
+                        )));
+                    }
                     Err(error) => error,
                 },
                 Err(error) if child.is_none() && has_no_listener(&error) => {
@@ -79,6 +84,8 @@ impl Keeper {
     fn load(socket: UnixStream) -> anyhow::Result<(Self, Kept)> {
         ensure!(is_trusted(&socket), "it belongs to another user");
         let mut kept = Kept::default();
+        // They may be more than the options of this server need.
+        let _reserve = sys::Reserve::take();
         while kept.apply(protocol::receive(&socket)?)? {}
         let (pid, _) = sys::peer_of(socket.as_fd())?;
         let keeper = Self {
@@ -164,6 +171,11 @@ impl AsFd for Keeper {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+fn is_too_many(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.raw_os_error() == Some(libc::EMFILE))
 }
 
 fn has_no_listener(error: &io::Error) -> bool {

@@ -6,12 +6,15 @@ use super::{
 };
 use doorbell::EventFd;
 use rustix::{
-    process::{setrlimit, Resource, Rlimit},
+    process::{getrlimit, setrlimit, Resource, Rlimit},
     thread::{capabilities, set_capabilities, CapabilitySet},
 };
 use std::{
     io::Read,
-    os::{fd::OwnedFd, unix::net::UnixListener},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::net::UnixListener,
+    },
     sync::Arc,
 };
 
@@ -184,28 +187,85 @@ fn hoard() -> Vec<(UnixStream, UnixStream)> {
     }
 }
 
-/// Changes the limits of the process, so it runs alone.
+/// Returns true in a process that runs nothing but the calling test, with lower limits on open
+/// files. Otherwise runs the test in such a process.
+fn is_alone() -> bool {
+    const ALONE: &str = "DOORBELL_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        let (current, maximum) = (Some(600), Some(900));
+        setrlimit(Resource::Nofile, Rlimit { current, maximum }).unwrap();
+        return true;
+    }
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    let name = std::thread::current().name().unwrap().to_owned();
+    let output = command.args(["--exact", &name]).env(ALONE, "1").output();
+    let output = output.unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}"
+    );
+    false
+}
+
+/// Returns the limit on open files that allows `more` descriptors.
+fn files(more: usize) -> Option<u64> {
+    let next: Vec<_> = (0..=more).map(|_| eventfd()).collect();
+    Some(next[more].as_fd().as_raw_fd() as u64)
+}
+
+/// Limits the number of further descriptors.
+fn limit_files(current: usize, maximum: usize) {
+    // The keeper may not have returned from its last message.
+    let before = || getrlimit(Resource::Nofile);
+    while before().current == before().maximum {
+        thread::yield_now();
+    }
+    let (current, maximum) = (files(current), files(maximum));
+    setrlimit(Resource::Nofile, Rlimit { current, maximum }).unwrap();
+}
+
+#[test]
+fn descriptors_above_the_limit_are_received_or_their_number_is_reported() {
+    if !is_alone() {
+        return;
+    }
+    let options = options("many");
+    let thread = keeper(&options);
+    let (mut first, _) = Keeper::connect(&options).unwrap();
+    first.share(eventfd(), eventfd(), 20).unwrap();
+    let (ours, _theirs) = UnixStream::pair().unwrap();
+    first.peer(0, Arc::new(ours)).unwrap();
+    let ring = eventfd();
+    (0..40).for_each(|_| first.peer(0, ring.clone()).unwrap());
+    first.told(0);
+    drop(first);
+    // Until the keeper has received all of them.
+    drop(Keeper::connect(&options).unwrap());
+
+    // They are 43.
+    limit_files(12, 60);
+    let (second, kept) = Keeper::connect(&options).unwrap();
+    assert_eq!(kept.peers[&0].progress, Progress::Told);
+    drop((second, kept));
+    limit_files(5, 8);
+    let start = Instant::now();
+    let error = Keeper::connect(&options).unwrap_err();
+    assert!(format!("{error:#}").contains("ulimit -n"), "{error:#}");
+    assert!(start.elapsed() < PATIENCE, "it has tried again");
+    drop(_theirs);
+    thread.join().unwrap().unwrap();
+}
+
 #[test]
 fn keeper_survives_descriptors_that_peers_do_not_read() {
-    const ALONE: &str = "DOORBELL_TEST_ALONE";
-    if std::env::var_os(ALONE).is_none() {
-        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-        let name = std::thread::current().name().unwrap().to_owned();
-        let output = command.args(["--exact", &name]).env(ALONE, "1").output();
-        let output = output.unwrap();
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(
-            output.status.success() && text.contains("1 passed"),
-            "{text}"
-        );
+    if !is_alone() {
         return;
     }
     // With these the kernel has no limit.
     let mut sets = capabilities(None).unwrap();
     sets.effective &= !(CapabilitySet::SYS_ADMIN | CapabilitySet::SYS_RESOURCE);
     set_capabilities(None, sets).unwrap();
-    let (current, maximum) = (Some(600), Some(900));
-    setrlimit(Resource::Nofile, Rlimit { current, maximum }).unwrap();
 
     let options = options("hoard");
     let thread = keeper(&options);
