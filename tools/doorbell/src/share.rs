@@ -26,6 +26,9 @@ use std::{
 /// The timeout for a process that is expected to act at once.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The time until a server that has failed to accept a client tries again.
+const TICK: Duration = Duration::from_millis(100);
+
 /// A socket that hands out a context. The permissions of its path decide which users get it.
 #[derive(Debug)]
 pub struct Server {
@@ -81,16 +84,26 @@ impl Server {
         }
     }
 
+    /// Accepts the next waiting client, if there is one. Reports an error and waits for a moment: it
+    /// would be repeated at once, and ends when there are descriptors or memory again.
+    pub(crate) fn accept_or_wait(&self) -> Option<UnixStream> {
+        self.accept().unwrap_or_else(|error| {
+            crate::note!("accept: {error}");
+            thread::sleep(TICK);
+            None
+        })
+    }
+
     /// Sends `context` to all waiting clients; returns their number.
-    pub fn serve(&self, context: &Context) -> io::Result<usize> {
+    pub fn serve(&self, context: &Context) -> usize {
         let mut served = 0;
-        while let Some(client) = self.accept()? {
+        while let Some(client) = self.accept_or_wait() {
             // A client that has disconnected is not an error.
             if sys::send_fd(client.as_fd(), context.as_fd()).is_ok() {
                 served += 1;
             }
         }
-        Ok(served)
+        served
     }
 }
 
@@ -276,7 +289,7 @@ mod tests {
             let path = path.clone();
             move || connect(&path).unwrap()
         });
-        while server.serve(&shared).unwrap() == 0 {
+        while server.serve(&shared) == 0 {
             sys::wait_readable(&[server.as_fd()], Some(Duration::from_secs(10))).unwrap();
         }
         let received = client.join().unwrap();

@@ -208,7 +208,7 @@ pub fn watch(device: &Path, args: &Watch) -> anyhow::Result<()> {
             break;
         }
         if let Some(server) = server.as_ref().filter(|_| ready.contains(&2)) {
-            server.serve(&context)?;
+            server.serve(&context);
         }
         view.refresh(&board, false)?;
     }

@@ -120,7 +120,7 @@ pub fn run(path: &Path, stop: BorrowedFd<'_>) -> anyhow::Result<()> {
                 server = None;
             }
         } else if called {
-            let Some(new) = listener.accept()? else {
+            let Some(new) = listener.accept_or_wait() else {
                 continue;
             };
             if server.is_none() && is_trusted(&new) {

@@ -91,7 +91,7 @@ pub struct Server {
     next: u64,
     /// The time since which the kernel refuses descriptors for a peer, as others do not read theirs.
     starved: Option<Instant>,
-    /// No peers are accepted for a while, as there are no descriptors for them.
+    /// No connections are accepted for a while, as there are no descriptors for them.
     closed: bool,
     came: u64,
     thrown_out: u64,
@@ -253,15 +253,13 @@ impl Server {
 
     fn answer(&mut self) {
         for _ in 0..BATCH {
-            let result = match self.operator.accept() {
+            let client = match self.operator.accept() {
                 Ok(None) => return,
-                Ok(Some(client)) => {
-                    let context = self.context.clone();
-                    operator::answer(&client, &context, || self.snapshot())
-                }
-                Err(error) => Err(error.into()),
+                Ok(Some(client)) => client,
+                Err(error) => return self.close_after(&error),
             };
-            if let Err(error) = result {
+            let context = self.context.clone();
+            if let Err(error) = operator::answer(&client, &context, || self.snapshot()) {
                 (self.log)(
                     false,
                     format_args!(

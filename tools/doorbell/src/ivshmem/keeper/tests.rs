@@ -226,6 +226,34 @@ fn limit_files(current: usize, maximum: usize) {
 }
 
 #[test]
+fn keeper_survives_a_shortage_of_descriptors() {
+    if !is_alone() {
+        return;
+    }
+    let options = options("shortage");
+    let thread = keeper(&options);
+    let stream = rustix::net::SocketType::STREAM;
+    let socket = rustix::net::socket(rustix::net::AddressFamily::UNIX, stream, None).unwrap();
+    let before = getrlimit(Resource::Nofile);
+    let current = files(0);
+    setrlimit(Resource::Nofile, Rlimit { current, ..before }).unwrap();
+    let path = rustix::net::SocketAddrUnix::new(&options.socket).unwrap();
+    rustix::net::connect(&socket, &path).unwrap();
+    thread::sleep(Duration::from_millis(50));
+    setrlimit(Resource::Nofile, before).unwrap();
+    // Its state is empty, and arrives.
+    assert_eq!(
+        protocol::receive(&socket).unwrap().0,
+        number(Subject::Vectors, 0)
+    );
+    drop(socket);
+    let (mut server, _) = Keeper::connect(&options).unwrap();
+    server.share(eventfd(), eventfd(), 1).unwrap();
+    drop(server);
+    thread.join().unwrap().unwrap();
+}
+
+#[test]
 fn descriptors_above_the_limit_are_received_or_their_number_is_reported() {
     if !is_alone() {
         return;

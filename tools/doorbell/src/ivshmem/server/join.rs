@@ -2,7 +2,7 @@
 
 //! New peers.
 
-use super::{Server, BATCH, NEW_PEER};
+use super::{Server, BATCH, NEW_PEER, OPERATOR};
 use crate::{
     explain,
     ivshmem::{
@@ -10,11 +10,12 @@ use crate::{
         protocol::{self, Message},
         wires::{Ends, Wires},
     },
-    sys,
+    share, sys,
 };
 use anyhow::Context as _;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use std::{
+    io,
     os::{fd::AsFd, unix::net::UnixStream},
     sync::Arc,
 };
@@ -39,23 +40,27 @@ impl Server {
                     }
                     self.settle();
                 }
-                Err(error) => {
-                    // The error would be repeated at once, so wait.
-                    (self.log)(true, format_args!("accept: {error}"));
-                    return self.close(true);
-                }
+                Err(error) => return self.close_after(&error),
             }
         }
     }
 
-    /// Stops accepting peers for a while, or continues.
+    /// Stops accepting connections for a while: the error would be repeated at once.
+    pub(super) fn close_after(&mut self, error: &io::Error) {
+        (self.log)(true, format_args!("accept: {error}"));
+        self.close(true);
+    }
+
+    /// Stops accepting connections, or continues.
     pub(super) fn close(&mut self, closed: bool) {
         let flags = match closed {
             true => EventFlags::empty(),
             false => EventFlags::IN,
         };
-        let data = EventData::new_u64(NEW_PEER);
-        if epoll::modify(&self.out.epoll, &self.listener, data, flags).is_ok() {
+        let set = |listener: &share::Server, what| {
+            epoll::modify(&self.out.epoll, listener, EventData::new_u64(what), flags).is_ok()
+        };
+        if set(&self.listener, NEW_PEER) && set(&self.operator, OPERATOR) {
             self.closed = closed;
         }
     }
