@@ -2,7 +2,7 @@
 
 //! `doorbell torture`.
 
-use crate::{conclude, duration, print, progress::with_progress, wide_table};
+use crate::{conclude, duration, interrupt, print, progress::with_progress, wide_table, Exit};
 use anyhow::anyhow;
 use clap::Args;
 use doorbell_tools::torture::{self, EnduranceOptions, EnduranceReport, Options, Report};
@@ -81,7 +81,9 @@ memory is compared: objects of each slab cache, per-CPU memory, memory of
 modules, stacks; and kmemleak must report nothing, if the kernel has it. Pages
 of the page allocator are not compared: larger objects of kmalloc() are such.
 With --module the module is unloaded and loaded after each round. The last line
-is the verdict.
+is the verdict. After Ctrl-C the run ends without a verdict, with the exit
+status 130. The module is loaded then, and all CPUs are online. A second Ctrl-C
+ends it at once.
 
 Examples:
   doorbell torture
@@ -168,6 +170,7 @@ pub fn torture(device: &Path, args: &Torture) -> anyhow::Result<()> {
 
 /// Runs the rounds of an endurance run.
 fn endurance(device: &Path, args: &Torture, seed: u64) -> anyhow::Result<()> {
+    let stop = interrupt::stop_on_signals()?;
     let mut arguments = vec!["--device".to_owned(), device.display().to_string()];
     arguments.extend(["torture".into(), "--lines".into(), args.lines.to_string()]);
     arguments.extend(["--threads".into(), args.threads.to_string()]);
@@ -185,6 +188,7 @@ fn endurance(device: &Path, args: &Torture, seed: u64) -> anyhow::Result<()> {
         reload: args.module.clone().map(|file| (file, args.reloads)),
         hotplug: args.hotplug,
         seed,
+        stop: stop.clone(),
     };
     let lines = !args.json && !std::io::stderr().is_terminal();
     let mut next = Duration::ZERO;
@@ -204,9 +208,14 @@ fn endurance(device: &Path, args: &Torture, seed: u64) -> anyhow::Result<()> {
         true => format!("{}\n", serde_json::to_string(&report)?),
         false => endurance_text(&report),
     });
-    let verdict = match report.passed() {
-        true => Ok(()),
-        false => Err(anyhow!("{}", endurance_verdict(&report, seed))),
+    let verdict = match stop.signal() {
+        Some(signal) if report.interrupted => Err(Exit {
+            status: interrupt::status(signal),
+            text: "interrupted: the result is partial".into(),
+        }
+        .into()),
+        _ if report.passed() => Ok(()),
+        _ => Err(anyhow!("{}", endurance_verdict(&report, seed))),
     };
     conclude(printed, verdict)
 }
@@ -498,6 +507,10 @@ mod tests {
             text.ends_with("nothing invented, nothing leaked\n"),
             "{text}"
         );
+        report.interrupted = true;
+        let text = endurance_text(&report);
+        assert!(!text.contains("nothing leaked"), "{text}");
+        report.interrupted = false;
         report.memory.push(torture::Change {
             name: "kmalloc-64".into(),
             before: 10,

@@ -7,15 +7,19 @@
 //! round the memory is the reference: caches have reached their size.
 
 use super::{memory::Memory, Clock};
-use crate::{rtt::Progress, sys};
+use crate::{rtt::Progress, stop::Stop, sys};
 use anyhow::{bail, Context as _};
 use doorbell::{Context, EventFd, Notify, RingOutcome};
-use rustix::io::Errno;
+use rustix::{
+    io::Errno,
+    process::{pidfd_open, pidfd_send_signal, Pid, PidfdFlags, Signal},
+};
 use std::{
     fs,
     io::ErrorKind,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     time::{Duration, Instant},
 };
@@ -39,6 +43,9 @@ pub struct EnduranceOptions {
     pub hotplug: bool,
     /// The seed of the first round. The next rounds have the next numbers.
     pub seed: u64,
+    /// A request to end early: during the stress of a round, or between two reloads. A CPU that is
+    /// offline comes back.
+    pub stop: Stop,
 }
 
 /// The maximum number of rings of a round.
@@ -94,12 +101,15 @@ pub struct EnduranceReport {
     pub memory: Vec<Change>,
     /// The first failure, with the seed that repeats it.
     pub failure: Option<String>,
+    /// True if the run was ended early. The memory was not compared then.
+    pub interrupted: bool,
 }
 
 impl EnduranceReport {
     /// Returns true if all rounds passed and no memory leaked.
     pub fn passed(&self) -> bool {
         self.failure.is_none()
+            && !self.interrupted
             && !self.memory.iter().any(|change| change.leaked)
             && self.kmemleak.as_ref().is_none_or(String::is_empty)
     }
@@ -152,9 +162,16 @@ pub fn endure(
             report.failure = Some(format!("round {}: {error:#}", report.rounds + 1));
             break;
         }
-        report.rounds += 1;
-        if reference.is_none() {
-            reference = Some(Memory::reference()?);
+        if !options.stop.is_requested() {
+            report.rounds += 1;
+            if reference.is_none() {
+                reference = Some(Memory::reference()?);
+            }
+        }
+        if options.stop.is_requested() {
+            report.interrupted = true;
+            report.seconds = start.elapsed().as_secs_f64();
+            return Ok(report);
         }
     }
     if let (Some(reference), None) = (reference, &report.failure) {
@@ -170,29 +187,41 @@ pub fn endure(
     Ok(report)
 }
 
-/// Runs the stress test in a process, then reloads the module.
+/// Runs the stress test in a process, then reloads the module. Returns earlier if a stop is requested.
 fn run_round(
     options: &EnduranceOptions,
     rings: u64,
     report: &mut EnduranceReport,
 ) -> anyhow::Result<()> {
     let seed = options.seed.wrapping_add(report.rounds);
-    let (stop, trips) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (ended, trips) = (AtomicBool::new(false), AtomicU64::new(0));
+    let mut command = Command::new(&options.program);
+    command
+        .args(&options.arguments)
+        .args(["--json", "--rings", &rings.to_string()])
+        .args(["--seed", &seed.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    sys::end_with_us(&mut command);
+    let process = command.spawn()?;
+    let pid = Pid::from_child(&process);
+    let handle = pidfd_open(pid, PidfdFlags::empty())?;
     let output = std::thread::scope(|scope| {
+        scope.spawn(|| kill_on_stop(&handle, &ended, &options.stop));
         let hotplug = options
             .hotplug
-            .then(|| scope.spawn(|| hotplug(&stop, &trips)));
-        let output = Command::new(&options.program)
-            .args(&options.arguments)
-            .args(["--json", "--rings", &rings.to_string()])
-            .args(["--seed", &seed.to_string()])
-            .output();
-        stop.store(true, Relaxed);
+            .then(|| scope.spawn(|| hotplug(&ended, &options.stop, &trips)));
+        let output = process.wait_with_output();
+        ended.store(true, Relaxed);
         let hotplug = hotplug.map(|thread| thread.join().expect("it does not panic"));
         hotplug.transpose()?;
         anyhow::Ok(output?)
     })?;
     report.hotplugs += trips.into_inner();
+    if options.stop.is_requested() && output.status.code().is_none() {
+        return Ok(());
+    }
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
         bail!("--seed {seed}: {}: {text}", output.status);
@@ -214,6 +243,9 @@ fn run_round(
     };
     let image = fs::read(file).with_context(|| file.display().to_string())?;
     for _ in 0..*times {
+        if options.stop.is_requested() {
+            break;
+        }
         reload(&image).context("reload")?;
         use_device(&options.device).context("after a reload")?;
         report.reloads += 1;
@@ -221,10 +253,23 @@ fn run_round(
     Ok(())
 }
 
-/// Takes a CPU offline and brings it back until `stop`.
-fn hotplug(stop: &AtomicBool, trips: &AtomicU64) -> anyhow::Result<()> {
+/// Kills the process of a round if a stop is requested before the round has `ended`. The process
+/// has the signals that request a stop blocked, as this one has.
+fn kill_on_stop(process: &OwnedFd, ended: &AtomicBool, stop: &Stop) {
+    while !ended.load(Relaxed) {
+        if stop.is_requested() {
+            // If it fails, the process has ended.
+            let _ = pidfd_send_signal(process, Signal::KILL);
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Takes a CPU offline and brings it back until the round has `ended`, or a stop is requested.
+fn hotplug(ended: &AtomicBool, stop: &Stop, trips: &AtomicU64) -> anyhow::Result<()> {
     let set = |online: &str| fs::write(CPU, online).with_context(|| format!("{CPU}: {online}"));
-    while !stop.load(Relaxed) {
+    while !ended.load(Relaxed) && !stop.is_requested() {
         std::thread::sleep(Duration::from_millis(100));
         set("0")?;
         std::thread::sleep(Duration::from_millis(20));
@@ -333,20 +378,44 @@ mod tests {
         report.kmemleak = None;
         report.failure = Some("round 1".into());
         assert!(!report.passed());
+        report.failure = None;
+        report.interrupted = true;
+        assert!(!report.passed());
     }
 
-    #[test]
-    fn program_that_fails_ends_the_run() {
-        let options = EnduranceOptions {
+    /// Returns options of a run whose rounds are `script`.
+    fn options(script: &str) -> EnduranceOptions {
+        EnduranceOptions {
             program: "/bin/sh".into(),
-            arguments: vec!["-c".into(), "echo trouble >&2; exit 3".into()],
+            arguments: vec!["-c".into(), script.into()],
             device: "/nonexistent".into(),
             rings: Some(10),
             duration: Duration::ZERO,
             reload: None,
             hotplug: false,
             seed: 7,
-        };
+            stop: Stop::default(),
+        }
+    }
+
+    #[test]
+    fn stop_ends_the_round_without_a_failure() {
+        let options = options("exec sleep 1000");
+        options.stop.request(libc::SIGINT);
+        let report = endure(&options, &mut |_, _, _| {}).unwrap();
+        assert!(report.failure.is_none() && report.interrupted);
+        assert_eq!(report.rounds, 0);
+    }
+
+    #[test]
+    fn process_that_a_signal_ends_is_a_failure() {
+        let report = endure(&options("kill $$"), &mut |_, _, _| {}).unwrap();
+        assert!(report.failure.is_some() && !report.interrupted);
+    }
+
+    #[test]
+    fn program_that_fails_ends_the_run() {
+        let options = options("echo trouble >&2; exit 3");
         let report = endure(&options, &mut |_, _, _| {}).unwrap();
         let failure = report.failure.unwrap();
         assert!(failure.contains("round 1: --seed 7"), "{failure}");
