@@ -88,8 +88,9 @@
 //! If a route fails, the vector's line stays masked, though the guest sees an unmasked vector, and holds its
 //! message. If a commit of several vectors fails, each half of them is routed by itself, and so on, so that
 //! only those vectors stay masked that are refused alone. The guest chooses the messages, so this happens: KVM
-//! refuses a whole table for one message with an invalid address. The error names the vectors. The next write
-//! to a vector's entry, or to Message Control, and [`Msix::reroute`] try again.
+//! refuses a whole table for one message with an invalid address. After eight vectors that are refused alone, the
+//! operation tries no more: a guest with many of them would occupy the VMM. The error names all vectors that
+//! stay masked. The next write to a vector's entry, or to Message Control, and [`Msix::reroute`] try again.
 //!
 //! If a call on the lines fails ([`Error::Lines`]), a line may still be unmasked whose register says masked, and
 //! a line whose message has changed may still send the message of before. The causes are a shortage of memory

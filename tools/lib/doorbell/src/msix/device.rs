@@ -7,6 +7,12 @@ use super::{Error, Message, Route, error::Result, registers::Registers};
 use crate::{Context, LineSet, MaskReasons, StatusPages};
 use std::{io, ops::Range, sync::Arc};
 
+/// The number of vectors that are refused alone in one operation before the others are not tried.
+///
+/// The guest chooses the messages, and waits in one exit for all commits. Each may replace the routes of the
+/// whole VM.
+pub(super) const MAX_REFUSED: usize = 8;
+
 /// The calls of a context that the device needs.
 pub(super) trait Lines {
     /// Masks `lines`. When this returns, no delivery of theirs is in flight.
@@ -251,7 +257,7 @@ impl<L: Lines, R: Route> Device<L, R> {
     }
 
     /// Routes `vectors` with one commit. If it fails, routes each half by itself, so that only those vectors
-    /// fail that are refused alone.
+    /// fail that are refused alone, up to [`MAX_REFUSED`]. All later ones fail then.
     fn route_all(&mut self, vectors: &[u16], errors: &mut RouteErrors) {
         let mut routed = Vec::new();
         for &vector in vectors {
@@ -283,8 +289,12 @@ impl<L: Lines, R: Route> Device<L, R> {
             Err(source) if routed.len() == 1 => errors.add_refused(routed[0], source),
             Err(_) => {
                 let (first, second) = routed.split_at(routed.len() / 2);
-                self.route_all(first, errors);
-                self.route_all(second, errors);
+                for half in [first, second] {
+                    match errors.refused.len() < MAX_REFUSED {
+                        true => self.route_all(half, errors),
+                        false => errors.refused.extend(half),
+                    }
+                }
             }
         }
     }
@@ -295,7 +305,7 @@ impl<L: Lines, R: Route> Device<L, R> {
 struct RouteErrors {
     /// The first vector that could not be routed.
     route: Option<Error>,
-    /// The vectors whose commit failed, and the first cause.
+    /// The vectors whose commit failed or was not tried, and the first cause.
     refused: Vec<u16>,
     cause: Option<io::Error>,
 }

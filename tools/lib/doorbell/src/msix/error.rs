@@ -65,7 +65,8 @@ pub enum Error {
         /// Cause of the failure.
         source: io::Error,
     },
-    /// The routes of some vectors could not be committed, each by itself. These vectors stay masked.
+    /// The routes of some vectors could not be committed, each by itself, or were not tried after eight of
+    /// them. These vectors stay masked.
     Commit {
         /// The vectors.
         vectors: Vec<u16>,
