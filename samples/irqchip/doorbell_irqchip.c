@@ -236,8 +236,10 @@ static int irqchip_wire(struct irqchip *chip, const struct irqchip_wiring *wirin
 	chip->ctx = doorbell_ctx_fdget(wiring->ctx);
 	if (IS_ERR(chip->ctx))
 		return PTR_ERR(chip->ctx);
-	for (i = 0; i < IRQCHIP_PINS; i++) {
+	/* A callback of one pin uses the lines of others. */
+	for (i = 0; i < IRQCHIP_PINS; i++)
 		chip->pins[i].line = wiring->first_line + i;
+	for (i = 0; i < IRQCHIP_PINS; i++) {
 		ret = irqchip_wire_pin(chip->ctx, &chip->pins[i]);
 		if (ret) {
 			irqchip_unwire(chip, i);
