@@ -8,8 +8,15 @@ KDIR ?= /lib/modules/$(shell uname -r)/build
 LAB := tools/lab/lab
 ARGS ?=
 
-# A kernel that has the driver in its tree is a flavour of the lab.
-ifneq ($(filter in-tree in-tree-y in-tree-lto,$(KERNEL)),)
+# A kernel that has the driver in its tree is a flavour of the lab. In the environment KERNEL can belong to
+# another build, so only a target of the lab reports a wrong one.
+IN_TREE_KERNELS := in-tree in-tree-y in-tree-lto
+ifneq ($(filter-out $(IN_TREE_KERNELS),$(KERNEL)),)
+LAB = $(error there is no KERNEL=$(KERNEL): it is one of: $(IN_TREE_KERNELS). DOORBELL_KERNEL names a version)
+else ifneq ($(KERNEL),)
+ifneq ($(filter-out $(KERNEL),$(FLAVOUR)),)
+LAB = $(error FLAVOUR and KERNEL exclude each other: leave one of them out)
+endif
 FLAVOUR := $(KERNEL)
 endif
 ifneq ($(FLAVOUR),)

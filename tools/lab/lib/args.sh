@@ -2,6 +2,11 @@
 # shellcheck shell=bash
 # Checks arguments and variables before anything is downloaded or built.
 
+# is_one_of VALUE NAME...: succeeds if VALUE is one of the names
+is_one_of() {
+	[[ $1 != *' '* && " ${*:2} " == *" $1 "* ]]
+}
+
 # need_number NAME VALUE [UNIT]: dies unless VALUE is empty or a positive integer
 need_number() {
 	[[ -z $2 || $2 =~ ^[1-9][0-9]{0,6}$ ]] ||
@@ -11,8 +16,8 @@ need_number() {
 # check_variables COMMAND [ARGUMENT...]
 check_variables() {
 	check_arch "$@"
-	[[ " ${FLAVOURS[*]} " == *" $FLAVOUR "* ]] ||
-		die "there is no flavour '$FLAVOUR'" "FLAVOUR is one of: ${FLAVOURS[*]}"
+	is_one_of "${ASKED_FLAVOUR:-$FLAVOUR}" "${FLAVOURS[@]}" ||
+		die "there is no flavour '${ASKED_FLAVOUR:-$FLAVOUR}'" "FLAVOUR is one of: ${FLAVOURS[*]}"
 	case ${DOORBELL_ACCEL:-} in
 	'' | kvm | tcg | icount) ;;
 	*) die "DOORBELL_ACCEL is '$DOORBELL_ACCEL'" "it is one of: kvm tcg icount" ;;

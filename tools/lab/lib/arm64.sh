@@ -123,7 +123,7 @@ mount_guest_root() {
 
 # check_arch COMMAND [ARGUMENT...]: dies if the command has no meaning for the architecture
 check_arch() {
-	[[ " ${ARCHES[*]} " == *" $ARCH "* ]] || die "there is no architecture '$ARCH'" "ARCH is one of: ${ARCHES[*]}"
+	is_one_of "$ARCH" "${ARCHES[@]}" || die "there is no architecture '$ARCH'" "ARCH is one of: ${ARCHES[*]}"
 	[[ $ARCH != amd64 ]] || return 0
 	case $1 in
 	model)

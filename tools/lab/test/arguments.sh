@@ -4,6 +4,8 @@
 . "$(dirname "$0")/lib.sh"
 SRC=${LAB_DIR%/tools/lab}
 export DOORBELL_LAB=$SCRATCH/lab
+# A set-up that starts all the same ends soon.
+export DOORBELL_MIRROR=http://127.0.0.1:1/debian
 
 lab() {
 	"$LAB_DIR/lab" "$@"
@@ -12,7 +14,10 @@ lab() {
 # refuses PATTERN COMMAND...: succeeds if the command fails, prints PATTERN, and sets up
 # nothing
 refuses() {
-	says "$@" && [[ ! -e $SCRATCH/lab ]]
+	local rc=0
+	says "$@" || rc=1
+	[[ ! -e $SCRATCH/lab ]] || { echo "it has set something up" && rm -rf "$SCRATCH/lab" && rc=1; }
+	return $rc
 }
 doorbell_make() {
 	make --no-print-directory -C "$SRC" "$@"
@@ -35,6 +40,18 @@ check "an architecture that is not in the lab" refuses "ARCH is one of: amd64 ar
 check "an unknown architecture without make" refuses "there is no architecture 'foo'" env DOORBELL_ARCH=foo "$LAB_DIR/lab" shell
 check "static checks for an unknown architecture" refuses "there is no architecture 'foo'" doorbell_make check ARCH=foo
 check "a flavour that another architecture has" refuses "FLAVOUR is one of: arm64 16k$" doorbell_make test ARCH=arm64 FLAVOUR=debug
+check "two flavours" refuses "there is no flavour 'rt debug'" doorbell_make test FLAVOUR='rt debug'
+check "an unknown flavour for checks that depend on none" refuses "there is no flavour 'typo'" doorbell_make check FLAVOUR=typo
+check "an unknown flavour for a command that has its own" refuses "there is no flavour 'typo'" doorbell_make in-tree FLAVOUR=typo
+check "an unknown kernel" refuses "KERNEL=typo: .* in-tree in-tree-y in-tree-lto\." doorbell_make test KERNEL=typo
+check "an unknown kernel in the environment" refuses "there is no KERNEL=kernel8" \
+	env KERNEL=kernel8 make --no-print-directory -C "$SRC" shell
+check "two kernels" refuses "there is no flavour 'in-tree in-tree-y'" doorbell_make rtt KERNEL='in-tree in-tree-y'
+check "a kernel and another flavour" refuses "FLAVOUR and KERNEL exclude each other" doorbell_make test KERNEL=in-tree FLAVOUR=rt
+check "a kernel, and a target for another flavour" refuses "FLAVOUR and KERNEL exclude each other" doorbell_make test-debug KERNEL=in-tree
+check "a target that does not use the lab ignores the kernel" doorbell_make help KERNEL=kernel8
+check "a kernel of the lab is its flavour" refuses "with the default kernel" doorbell_make test-install KERNEL=in-tree
+check "and another architecture has none" refuses "FLAVOUR is one of: arm64 16k$" doorbell_make test KERNEL=in-tree ARCH=arm64
 check "a flavour of arm64 for amd64" refuses "there is no flavour '16k'" doorbell_make test FLAVOUR=16k
 check "the hardware virtualisation of another architecture" refuses "cannot run arm64 guests by KVM" \
 	env DOORBELL_ACCEL=kvm DOORBELL_ARCH=arm64 "$LAB_DIR/lab" run true
