@@ -7,10 +7,21 @@ is_one_of() {
 	[[ $1 != *' '* && " ${*:2} " == *" $1 "* ]]
 }
 
-# need_number NAME VALUE [UNIT]: dies unless VALUE is empty or a positive integer
+# need_number NAME VALUE MAXIMUM [UNIT]: dies unless VALUE is empty or an integer from 1 to MAXIMUM
 need_number() {
-	[[ -z $2 || $2 =~ ^[1-9][0-9]{0,6}$ ]] ||
-		die "$1 is '$2'" "it is a number${3:+ of $3}, 1 or more: $1=4"
+	[[ -z $2 ]] || { [[ $2 =~ ^[1-9][0-9]{0,6}$ ]] && (($2 <= $3)); } ||
+		die "$1 is '$2'" "it is a number${4:+ of $4} from 1 to $3: $1=4"
+}
+
+# need_memory VALUE: dies unless VALUE is memory for a guest
+need_memory() {
+	local mb=0
+	if [[ $1 =~ ^[1-9][0-9]{0,5}[MG]$ ]]; then
+		mb=${1%?}
+		[[ $1 == *M ]] || ((mb *= 1024))
+	fi
+	((mb >= 256 && mb <= 512 * 1024)) ||
+		die "DOORBELL_MEM is '$1'" "it is a number of megabytes or gigabytes, from 256M to 512G: 512M, 2G"
 }
 
 # check_variables COMMAND [ARGUMENT...]
@@ -26,14 +37,13 @@ check_variables() {
 	'' | irqsoff | preemptoff | preemptirqsoff) ;;
 	*) die "DOORBELL_TRACER is '$DOORBELL_TRACER'" "it is one of: irqsoff preemptoff preemptirqsoff" ;;
 	esac
-	need_number DOORBELL_CPUS "${DOORBELL_CPUS:-}"
-	need_number DOORBELL_GUESTS "${DOORBELL_GUESTS:-}"
-	need_number DOORBELL_REPEAT "${DOORBELL_REPEAT:-}"
-	need_number DOORBELL_LOAD "${DOORBELL_LOAD:-}"
-	need_number DOORBELL_ROUNDS_CPU_MS "${DOORBELL_ROUNDS_CPU_MS:-}" milliseconds
-	need_number DOORBELL_TIMEOUT "${DOORBELL_TIMEOUT:-}" seconds
-	[[ ${DOORBELL_MEM:-2G} =~ ^[1-9][0-9]*[MG]$ ]] ||
-		die "DOORBELL_MEM is '$DOORBELL_MEM'" "it is a number of megabytes or gigabytes: 512M, 2G"
+	need_number DOORBELL_CPUS "${DOORBELL_CPUS:-}" 255
+	need_number DOORBELL_GUESTS "${DOORBELL_GUESTS:-}" 64
+	need_number DOORBELL_REPEAT "${DOORBELL_REPEAT:-}" 9999999
+	need_number DOORBELL_LOAD "${DOORBELL_LOAD:-}" 1000
+	need_number DOORBELL_ROUNDS_CPU_MS "${DOORBELL_ROUNDS_CPU_MS:-}" 9999999 milliseconds
+	need_number DOORBELL_TIMEOUT "${DOORBELL_TIMEOUT:-}" 9999999 seconds
+	need_memory "${DOORBELL_MEM:-2G}"
 	[[ ${DOORBELL_KERNEL:-} =~ ^([0-9]+\.[0-9]+[-+.~0-9a-z]*)?$ ]] ||
 		die "DOORBELL_KERNEL is '$DOORBELL_KERNEL'" "it is a version: 7.3.4+deb13-amd64"
 	[[ $FLAVOUR != 7.2 || ${DOORBELL_KERNEL:-7.2.} == 7.2.* ]] ||

@@ -28,12 +28,17 @@ check "a duration of nothing" refuses "the duration is ''" doorbell_make torture
 check "an unknown accelerator" refuses "DOORBELL_ACCEL is 'hvf'" env DOORBELL_ACCEL=hvf "$LAB_DIR/lab" run true
 check "a number of CPUs that is none" refuses "DOORBELL_CPUS is 'two'" env DOORBELL_CPUS=two "$LAB_DIR/lab" test
 check "no CPU" refuses "DOORBELL_CPUS is '0'" env DOORBELL_CPUS=0 "$LAB_DIR/lab" test
+check "more CPUs than a guest can have" refuses "a number from 1 to 255" env DOORBELL_CPUS=9999999 "$LAB_DIR/lab" test
 check "a number of guests that is none" refuses "DOORBELL_GUESTS is '-1'" env DOORBELL_GUESTS=-1 "$LAB_DIR/lab" test
+check "more guests than a machine can have" refuses "a number from 1 to 64" env DOORBELL_GUESTS=65 "$LAB_DIR/lab" test
 check "rounds that are no number" refuses "DOORBELL_REPEAT is 'often'" doorbell_make test REPEAT=often
 check "a load that is no number" refuses "DOORBELL_LOAD is 'high'" doorbell_make test LOAD=high
+check "a load that no guest can have" refuses "a number from 1 to 1000" doorbell_make test LOAD=1001
 check "a race's time with a unit" refuses "DOORBELL_ROUNDS_CPU_MS is '1s'" env DOORBELL_ROUNDS_CPU_MS=1s "$LAB_DIR/lab" test
 check "a time limit with a unit" refuses "DOORBELL_TIMEOUT is '10m'" env DOORBELL_TIMEOUT=10m "$LAB_DIR/lab" run true
 check "memory without a unit" refuses "DOORBELL_MEM is '2048'" env DOORBELL_MEM=2048 "$LAB_DIR/lab" run true
+check "too little memory for a guest" refuses "from 256M to 512G" env DOORBELL_MEM=1M "$LAB_DIR/lab" run true
+check "more memory than a guest can have" refuses "from 256M to 512G" env DOORBELL_MEM=513G "$LAB_DIR/lab" run true
 check "an unknown flavour" refuses "there is no flavour 'arm'" doorbell_make test FLAVOUR=arm
 check "an unknown architecture" refuses "there is no architecture 'foo'.*" doorbell_make lab ARCH=foo
 check "an architecture that is not in the lab" refuses "ARCH is one of: amd64 arm64" doorbell_make test ARCH=riscv
