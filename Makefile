@@ -66,7 +66,7 @@ help:
 	@echo '  make kvm-selftest - run the selftest of the change to KVM in'
 	@echo '                      tools/in-tree/patches, without and with it'
 	@echo '  make mutants      - make single mistakes in the module; tests must find each'
-	@echo '                      T="values*": only these; DURATION=200: stop 200 s after'
+	@echo '                      T="quota*": only these; DURATION=200: stop 200 s after'
 	@echo '                      the build'
 	@echo '  make check        - run format, lint and documentation checks; FLAVOUR=7.2:'
 	@echo '                      lint the module for it; ARCH=arm64: lint the tools for it'
@@ -156,16 +156,13 @@ test:
 	@$(LAB) test $(foreach t,$(T),'$(t)') $(ARGS)
 
 in-tree:
-	@$(LAB) in-tree $(foreach t,$(T),'$(t)')
+	@$(LAB) in-tree $(foreach t,$(T),'$(t)') $(ARGS)
 
 # DURATION=200: no further one begins after that time, which starts after the build of the joined module.
 mutants:
 	@$(LAB) mutants $(if $(findstring command,$(origin DURATION)),--duration '$(DURATION)') $(foreach t,$(T),'$(t)') $(ARGS)
 
-check htmldocs shell model deb test-install crate series kvm-selftest:
-	@$(LAB) $@
-
-check-kernels:
+check htmldocs shell model deb test-install crate series kvm-selftest check-kernels:
 	@$(LAB) $@ $(ARGS)
 
 release-check:
@@ -193,10 +190,10 @@ fuzz:
 	@$(LAB) fuzz '$(DURATION)' $(ARGS)
 
 lab:
-	@$(LAB) setup
+	@$(LAB) setup $(ARGS)
 
 lab-status lab-clean:
-	@$(LAB) $(@:lab-%=%)
+	@$(LAB) $(@:lab-%=%) $(ARGS)
 
 # Checks with messages that say what to do; Kbuild's do not.
 have-kdir:

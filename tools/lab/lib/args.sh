@@ -112,18 +112,50 @@ source_tests() {
 	done
 }
 
-# check_tests [PATTERN...]: dies if a test is asked for that the sources do not have
-check_tests() {
-	local pattern name names
-	(($#)) || return 0
-	mapfile -t names < <(source_tests)
-	for pattern; do
-		# cargo knows the cases of the tools.
-		[[ $pattern != !* && $pattern != tools:?* ]] || continue
-		for name in "${names[@]}"; do
+# check_names KIND HINT PATTERN...: dies if a pattern matches none of the array NAMES
+check_names() {
+	local pattern name
+	for pattern in "${@:3}"; do
+		[[ $pattern != !* ]] || continue
+		for name in "${NAMES[@]}"; do
 			! matches_test "$name" "$pattern" || continue 2
 		done
-		die "no test is called $pattern" "there are: ${names[*]}"
+		die "no $1 is called $pattern" "$2"
+	done
+}
+
+# check_tests [PATTERN...]: dies if a test is asked for that the sources do not have
+check_tests() {
+	local pattern patterns=() NAMES
+	(($#)) || return 0
+	mapfile -t NAMES < <(source_tests)
+	for pattern; do
+		# cargo knows the cases of the tools.
+		[[ $pattern == tools:?* ]] || patterns+=("$pattern")
+	done
+	check_names test "there are: ${NAMES[*]}" "${patterns[@]}"
+}
+
+# check_mutant_names [PATTERN...]: dies if a mutant is asked for that does not run with this flavour
+check_mutant_names() {
+	local NAMES
+	(($#)) || return 0
+	mapfile -t NAMES < <(awk -v flavour="$FLAVOUR" '
+		function print_last() { if (name && runs) print name }
+		$1 == "mutant"		{ print_last(); name = $2; runs = 1 }
+		$1 == "flavour" && $2 != flavour || $1 == "equivalent"	{ runs = 0 }
+		END			{ print_last() }' "$SRC/tools/mutants/mutants.txt")
+	check_names mutant "see tools/mutants/mutants.txt: some entries are for another FLAVOUR, and equivalent ones do not run" "$@"
+}
+
+# check_kernel_patterns [PATTERN...]: dies if a pattern is neither one of suites nor one of versions,
+# which are known after the set-up only
+check_kernel_patterns() {
+	local pattern NAMES
+	read -ra NAMES <<<"${SUITE_TREES[*]#*:}"
+	for pattern; do
+		[[ $pattern == [0-9*?[]* ]] ||
+			check_names suite "there are: ${NAMES[*]}; a version begins with a digit: '7.3*'" "$pattern"
 	done
 }
 
@@ -137,6 +169,7 @@ check_arguments() {
 		;;
 	shell)
 		[[ -t 0 ]] || die "a shell needs a terminal" "tools/lab/lab run COMMAND runs a command"
+		(($# == 0)) || die "shell takes no arguments, not '$*'"
 		;;
 	test)
 		check_tests "$@"
@@ -148,6 +181,15 @@ check_arguments() {
 	mutants)
 		[[ ${1:-} != --duration || ${2:-} =~ ^[1-9][0-9]*$ ]] ||
 			die "the duration is '${2:-}'" "it is a number of seconds: make mutants DURATION=200"
+		[[ ${1:-} != --duration ]] || shift 2
+		check_mutant_names "$@"
+		;;
+	in-tree)
+		local NAMES=("${IN_TREE_CHECKS[@]}")
+		check_names check "there are: ${NAMES[*]}" "$@"
+		;;
+	check-kernels)
+		check_kernel_patterns "$@"
 		;;
 	endurance)
 		[[ ${1:-} =~ ^([1-9][0-9]*|[0-9]+([.][0-9]+)?h)$ && ! ${1:-} =~ ^[0.]+h$ ]] ||
@@ -170,7 +212,7 @@ check_arguments() {
 			die "the packages are tested with the default kernel" "leave FLAVOUR out, or set FLAVOUR=7.2"
 		(($# == 0)) || die "test-install takes no arguments, not '$*'"
 		;;
-	setup | model | check | htmldocs | deb | crate | kvm-selftest | status | clean)
+	setup | model | check | htmldocs | deb | crate | series | kvm-selftest | status | clean)
 		(($# == 0)) || [[ $cmd == model ]] || die "$cmd takes no arguments, not '$*'"
 		;;
 	esac

@@ -182,7 +182,7 @@ have_suites() {
 # check_kernels [PATTERN...]: builds for all kernels, or for those whose version or suite
 # matches
 check_kernels() {
-	local entry suite v tree at=0 rc=0 kernels=()
+	local entry suite v tree at=0 rc=0 kernels=() wanted=()
 	PATTERNS=("$@")
 	lock_lab shared
 	lock_file "$LAB/suites-lock" exclusive
@@ -224,7 +224,11 @@ check_kernels() {
 	done
 	for entry in "${kernels[@]}"; do
 		read -r tree suite v <<<"$entry"
-		! matches "$suite" "$v" || echo "$entry"
+		! matches "$suite" "$v" || wanted+=("$entry")
+	done
+	((${#wanted[@]} || rc)) || die "no kernel is called ${PATTERNS[*]}" "there are: ${kernels[*]##* }"
+	for entry in "${wanted[@]}"; do
+		echo "$entry"
 	done | print_kernels
 	return $rc
 }

@@ -40,11 +40,6 @@ check "memory without a unit" refuses "DOORBELL_MEM is '2048'" env DOORBELL_MEM=
 check "too little memory for a guest" refuses "from 256M to 512G" env DOORBELL_MEM=1M "$LAB_DIR/lab" run true
 check "more memory than a guest can have" refuses "from 256M to 512G" env DOORBELL_MEM=513G "$LAB_DIR/lab" run true
 check "an unknown flavour" refuses "there is no flavour 'arm'" doorbell_make test FLAVOUR=arm
-check "an unknown architecture" refuses "there is no architecture 'foo'.*" doorbell_make lab ARCH=foo
-check "an architecture that is not in the lab" refuses "ARCH is one of: amd64 arm64" doorbell_make test ARCH=riscv
-check "an unknown architecture without make" refuses "there is no architecture 'foo'" env DOORBELL_ARCH=foo "$LAB_DIR/lab" shell
-check "static checks for an unknown architecture" refuses "there is no architecture 'foo'" doorbell_make check ARCH=foo
-check "a flavour that another architecture has" refuses "FLAVOUR is one of: arm64 16k$" doorbell_make test ARCH=arm64 FLAVOUR=debug
 check "two flavours" refuses "there is no flavour 'rt debug'" doorbell_make test FLAVOUR='rt debug'
 check "an unknown flavour for checks that depend on none" refuses "there is no flavour 'typo'" doorbell_make check FLAVOUR=typo
 check "an unknown flavour for a command that has its own" refuses "there is no flavour 'typo'" doorbell_make in-tree FLAVOUR=typo
@@ -57,6 +52,11 @@ check "a kernel, and a target for another flavour" refuses "FLAVOUR and KERNEL e
 check "a target that does not use the lab ignores the kernel" doorbell_make help KERNEL=kernel8
 check "a kernel of the lab is its flavour" refuses "with the default kernel" doorbell_make test-install KERNEL=in-tree
 check "and another architecture has none" refuses "FLAVOUR is one of: arm64 16k$" doorbell_make test KERNEL=in-tree ARCH=arm64
+check "an unknown architecture" refuses "there is no architecture 'foo'.*" doorbell_make lab ARCH=foo
+check "an architecture that is not in the lab" refuses "ARCH is one of: amd64 arm64" doorbell_make test ARCH=riscv
+check "an unknown architecture without make" refuses "there is no architecture 'foo'" env DOORBELL_ARCH=foo "$LAB_DIR/lab" shell
+check "static checks for an unknown architecture" refuses "there is no architecture 'foo'" doorbell_make check ARCH=foo
+check "a flavour that another architecture has" refuses "FLAVOUR is one of: arm64 16k$" doorbell_make test ARCH=arm64 FLAVOUR=debug
 check "a flavour of arm64 for amd64" refuses "there is no flavour '16k'" doorbell_make test FLAVOUR=16k
 check "the hardware virtualisation of another architecture" refuses "cannot run arm64 guests by KVM" \
 	env DOORBELL_ACCEL=kvm DOORBELL_ARCH=arm64 "$LAB_DIR/lab" run true
@@ -73,25 +73,47 @@ check "a kernel that is a path" refuses "DOORBELL_KERNEL is '/boot/vmlinuz'" env
 check "a lab in a path with a space" refuses "debootstrap cannot work in a path with spaces" env DOORBELL_LAB="$SCRATCH/l ab" "$LAB_DIR/lab" setup
 check "a test that does not exist" refuses "no test is called typo" doorbell_make test T=typo
 check "a pattern that matches no test, beside one that does" refuses "no test is called nil\*" doorbell_make test T='mask nil*'
-# known NAME: succeeds if the test's name passes.
-# shellcheck disable=SC2317 # die() is called by the library.
-known() {
+check "a test that does not exist, as an argument" refuses "no test is called typo" doorbell_make test ARGS=typo
+check "an argument that is an option" refuses "no test is called --all" doorbell_make test ARGS=--all
+check "a mutant that does not exist" refuses "no mutant is called typo" doorbell_make mutants T=typo
+check "with a duration, too" refuses "no mutant is called typo" doorbell_make mutants T=typo DURATION=200
+check "a check of the in-tree kernel that does not exist" refuses "no check is called typo" doorbell_make in-tree T=typo
+check "as an argument, too" refuses "there are: places module .* lto$" doorbell_make in-tree ARGS=typo
+check "a suite that does not exist" refuses "there are: trixie-backports sid experimental; .*7\.3" doorbell_make check-kernels ARGS=typo
+check "beside a version" refuses "no suite is called trixe" doorbell_make check-kernels ARGS='7.3.4+deb13-amd64 trixe'
+# known_by FUNCTION NAME...: succeeds if the function of args.sh knows the names
+# shellcheck disable=SC2034,SC2317 # The library uses them.
+known_by() {
 	(
-		SRC=${LAB_DIR%/tools/lab}
+		FLAVOUR=amd64 SUITE_TREES=("trixie:trixie-backports" "sid:sid experimental")
 		die() { printf '%s\n' "$@"; exit 1; }
 		# shellcheck source=/dev/null
 		. "$LAB_DIR/lib/args.sh"
-		check_tests "$@"
+		"$@"
 	)
 }
+known() { known_by check_tests "$@"; }
+
+# mutant_with KEY: prints the name of the first mutant with such a line
+mutant_with() {
+	awk -v key="$1" '$1 == "mutant" { name = $2 } index($0, key) == 1 { print name; exit }' "$SRC/tools/mutants/mutants.txt"
+}
+DEBUG_MUTANT=$(mutant_with "flavour debug") EQUIVALENT=$(mutant_with equivalent)
 check "the kinds of tests are known" known mask 'mask*' uapi_32 sample_snapshot sample_kvm-rtt cli_without_module instructions lab module '!model'
 check "parts of tests are known" known lab:guest 'lab:version*' tools:line::tests
 check "a part that does not exist" refuses "no test is called lab:typo" doorbell_make test T=lab:typo
 check "a test that is excluded need not exist" known '!typo'
+check "mutants are known" known_by check_mutant_names unmask-and-clear-give-up 'quota*' '!typo'
+check "one that only another flavour has is not" says "no mutant is called $DEBUG_MUTANT" known_by check_mutant_names "$DEBUG_MUTANT"
+check "nor is one that changes nothing" says "no mutant is called $EQUIVALENT" known_by check_mutant_names "$EQUIVALENT"
+check "suites and patterns of versions are known" known_by check_kernel_patterns trixie-backports 'experi*' 7.2 '*-amd64' '[78].*'
 check "no command to run" refuses "no command to run" lab run
 check "a shell without a terminal" refuses "a shell needs a terminal" lab shell </dev/null
 check "pages with arguments" refuses "htmldocs takes no arguments" lab htmldocs now
 check "arguments that a command does not take" refuses "setup takes no arguments" lab setup now
+for target in lab lab-status lab-clean check htmldocs deb crate series kvm-selftest test-install; do
+	check "and $target, by make" refuses "takes no arguments, not 'now'" doorbell_make $target ARGS=now
+done
 check "a test of the packages with another kernel" refuses "with the default kernel" doorbell_make test-install FLAVOUR=rt
 check "an unknown command" refuses "usage: tools/lab/lab" lab tset
 check "the unknown command's help says which there are" refuses "torture SECONDS" lab tset

@@ -127,6 +127,12 @@ pattern() {
 $(sed -n 2p <<<"$OTHERS")" '7.3*' && [[ $(wc -l <"$SCRATCH/table") == 4 ]]
 }
 
+# None of the suites is left out.
+no_match() {
+	kernels "" '7.9*' && ((RC != 0)) && [[ ! -s $SCRATCH/table ]] &&
+		grep -q "no kernel is called 7.9\*" "$SCRATCH/messages" && grep -q "there are: 7.2.6+deb13-amd64 " "$SCRATCH/messages"
+}
+
 realtime() {
 	local FLAVOUR=rt
 	kernels "$(sed 's/amd64$/rt-amd64/' <<<"$BACKPORTS")" trixie-backports
@@ -177,6 +183,7 @@ check "after an interruption the rest is built" interrupted
 check "a suite that cannot be set up is left out, and the run fails" offline
 check "only a missing tree needs much space" space
 check "a pattern limits it to versions" pattern
+check "a pattern that matches none is an error" no_match
 check "FLAVOUR=rt builds for those with PREEMPT_RT" realtime
 check "the first error of rustc" rust_error
 check "the first error of gcc" c_error
