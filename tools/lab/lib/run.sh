@@ -58,7 +58,7 @@ give_back() {
 # directory, to the current directory of the caller
 bring_files() {
 	local file name
-	for file in "$1"/*; do
+	for file in "$1"/* "$1"/.[!.]*; do
 		name=${file##*/}
 		[[ -z ${DOORBELL_OWNER:-} ]] || chown -Rh "$DOORBELL_OWNER" "$file"
 		if cp -a --remove-destination -t "$PWD" "$file"; then

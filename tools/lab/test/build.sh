@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# Tests that a build and the runs that use it exclude each other. A function replaces the
-# compilers.
+# Tests that a build and the runs that use it exclude each other, and which files of a run come back. A function
+# replaces the compilers.
 . "$(dirname "$0")/lib.sh"
 
 say() { echo "$*" >&2; }
@@ -73,6 +73,21 @@ fails_with_the_build() {
 	! RESULT=1 share_tools
 }
 
+# brought NAME...: succeeds if a run that wrote these files brings back exactly these
+brought() {
+	local from=$SCRATCH/files to=$SCRATCH/caller
+	rm -rf "$from" "$to"
+	mkdir "$from" "$to"
+	(($# == 0)) || (cd "$from" && touch "$@") || return
+	(shopt -s nullglob && cd "$to" && bring_files "$from") 2>"$SCRATCH/messages" || { cat "$SCRATCH/messages" && return 1; }
+	diff <(printf '%s\n' "$@" | grep . | sort) <(ls -A "$to" | sort) &&
+		[[ $(grep -c "the command wrote $to/" "$SCRATCH/messages") == $# ]]
+}
+
+check "the files of a run come back" brought a.txt "b c"
+check "so do hidden ones" brought .config a.txt
+check "and hidden ones alone" brought .b
+check "without a file nothing does" brought
 check "a check that has to build waits until a run has ended" waits_for_a_run
 check "a check beside a run uses what is built" shares_a_build
 check "after its build, other runs can share it, and none can build" keeps_the_lock
