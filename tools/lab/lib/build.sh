@@ -135,6 +135,7 @@ build_all() {
 	local key
 	key=$(build_key)
 	if is_in_tree; then
+		need_in_tree_space "$FLAVOUR"
 		# The copy is mounted with the lab.
 		mkdir -p "$BUILD/log"
 		LOGS=$BUILD/log stage_begin build-source "putting the driver into a kernel tree" make_in_tree

@@ -217,6 +217,15 @@ in_tree_driver() {
 		'0xDB  all    linux/doorbell.h                                           Documentation/misc-devices/doorbell/uapi.rst'
 }
 
+# need_in_tree_space FLAVOUR...: dies if less is free than those of these kernels take that are not built yet
+need_in_tree_space() {
+	local flavour missing=0
+	for flavour; do
+		[[ -s $BUILD/$flavour/built ]] || missing=$((missing + 1))
+	done
+	((missing == 0)) || need_space $((2300 * missing)) "the driver in a kernel tree"
+}
+
 # make_in_tree: makes or updates the copy with the driver
 make_in_tree() {
 	mkdir -p "$IN_TREE" || return
@@ -559,10 +568,14 @@ in_tree_smatch() {
 }
 
 run_in_tree() {
-	local check at=0 failed=0 skipped=0 names=("${IN_TREE_CHECKS[@]}") counts
+	local check at=0 failed=0 skipped=0 names=("${IN_TREE_CHECKS[@]}") counts kernels=()
 	SELECTED=("$@")
 	! selected lto || NEEDS_CLANG=1
+	! selected module || kernels+=(in-tree)
+	! selected built_in || kernels+=(in-tree-y)
+	! selected lto || kernels+=(in-tree-lto)
 	setup || return
+	need_in_tree_space "${kernels[@]}"
 	setup_sparse
 	build_dirs
 	LOGS=$BUILD/log

@@ -108,6 +108,7 @@ kvm_selftest() {
 	dir=kvm/$v
 	mkdir -p "$BUILD/$dir"
 	lock_file "$BUILD/kvm/lock" exclusive
+	[[ -e $BUILD/$dir/selftests/$KVM_TEST ]] || need_space 200 "KVM with the patch"
 	mount_lab
 	kvm_source "$BUILD/$dir/source" "$(kernel_source "$v")" || die "cannot apply the patches"
 	LOGS=$BUILD/log

@@ -394,6 +394,7 @@ run_series() {
 	# shellcheck disable=SC2034 # stage_begin reads it
 	LOGS=$BUILD/log
 	lock_file "$BUILD/series-lock" exclusive
+	[[ -s $SERIES/booted ]] || need_space 600 "a kernel with the patches"
 	mount_lab
 	: >"$SERIES/used"
 	stage_begin series-source "preparing the kernel's source" series_source

@@ -8,7 +8,7 @@ shopt -s nullglob
 
 export DOORBELL_LAB=$SCRATCH/lab
 SRC=$(realpath "$LAB_DIR/../..") FLAVOUR=amd64 ARCH=amd64 FREE=100000
-for lib in common run enter versions setup arm64; do
+for lib in common args run enter versions setup arm64 in-tree series build tests kvm; do
 	# shellcheck source=/dev/null
 	. "$LAB_DIR/lib/$lib.sh"
 done
@@ -210,4 +210,52 @@ check "a terminal shows it" painted
 check "afterwards nothing is left, not even the log" removes_all
 check "what is in use stays, and is named" mounted
 check "without a lab there is nothing to do" nothing_there
+
+# The commands that build a kernel of their own, or KVM, check the space when the lab is set up. These are their next
+# steps.
+have_all() { :; }
+setup_sparse() { exit 99; }
+stage_begin() { exit 99; }
+kvm_source() { exit 99; }
+lock_file() { :; }
+mount_lab() { :; }
+
+# goes_on MEGABYTES COMMAND...: succeeds if the command goes on with this space
+goes_on() {
+	local FREE=$1
+	("${@:2}") 2>"$SCRATCH/messages"
+	STATUS=$?
+	((STATUS == 99))
+}
+
+# needs MEGABYTES PURPOSE COMMAND...: succeeds if the command needs this space for PURPOSE
+needs() {
+	! goes_on $(($1 - 1)) "${@:3}" && ((STATUS == 1)) &&
+		grep -qxF "lab: error: $(($1 - 1)) MB are free in $LAB; $2 takes $1" "$SCRATCH/messages" &&
+		goes_on "$1" "${@:3}" || { cat "$SCRATCH/messages" && return 1; }
+}
+
+# after FILE COMMAND...: succeeds if the command needs no space when an earlier run has made the file
+after() {
+	mkdir -p "$BUILD/${1%/*}" && echo built >"$BUILD/$1"
+	goes_on 0 "${@:2}" || { cat "$SCRATCH/messages" && return 1; }
+}
+
+# shellcheck disable=SC2034 # build_all reads it
+flavour() {
+	local FLAVOUR=$1
+	"${@:2}"
+}
+
+DRIVER="the driver in a kernel tree"
+check "a kernel with the driver in its tree needs space" flavour in-tree-lto needs 2300 "$DRIVER" build_all
+check "that is built needs none" flavour in-tree-lto after in-tree-lto/built build_all
+check "nor does Debian's" goes_on 0 build_all
+check "make in-tree needs that of each kernel that is not built" needs 4600 "$DRIVER" run_in_tree
+check "that is to be built" needs 2300 "$DRIVER" run_in_tree '!built_in'
+check "which some of its checks do not" goes_on 0 run_in_tree places docs
+check "make series needs space" needs 600 "a kernel with the patches" run_series
+check "but not again" after series/booted run_series
+check "make kvm-selftest needs space" needs 200 "KVM with the patch" kvm_selftest
+check "but not again, too" after "kvm/selftests/$KVM_TEST" kvm_selftest
 plan
