@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
-# Tests the queue, the limit and the report of make test with REPEAT and LOAD. Files
-# replace what a guest writes.
+# Tests the queue, the limit and the report of make test with REPEAT and LOAD, and the slowest tests of a run without
+# them. Files replace what a guest writes.
 . "$(dirname "$0")/lib.sh"
 
 say() { echo "$*"; }
@@ -77,6 +77,16 @@ rounds_are_reported() {
 		printf '%s\n' "${FAILURES[@]}" | grep -qxF "  quick, round 1: a.case: make test T=quick REPEAT=2 LOAD=20"
 }
 
+# slowest_are LINE [TEST=MS]...: succeeds if this is the line of a run with these tests
+slowest_are() {
+	local test
+	steady 1 0
+	for test in "${@:2}"; do
+		echo "${test#*=}" >"$RUN/done/${test%=*}"
+	done
+	diff <(echo "slowest: $1") <(slowest)
+}
+
 times_are_not_recorded() {
 	[[ $(cat "$BUILD/took-amd64"/*) == $'1000\n2000' ]]
 }
@@ -92,4 +102,7 @@ FLAVOUR=amd64
 check "with LOAD it grows by the share of the CPUs" limit 20 4400
 check "a failed round is reported, and each test has a line" rounds_are_reported
 check "such times are not recorded" times_are_not_recorded
+check "six of the slowest tests are named, the slowest first" slowest_are \
+	"g 120.0 s, f 10.0 s, e 9.9 s, d 0.4 s, c 0.3 s, b 0.2 s" a=100 b=200 c=300 d=400 e=9900 f=10000 g=120000
+check "or as many as there are" slowest_are "mask_32 1.5 s" mask_32=1500
 plan
