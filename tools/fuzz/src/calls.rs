@@ -274,7 +274,7 @@ pub static FORMS: &[Form] = &[
         lines Pointer, line Line, nr_lines COUNTS, record_size Choice(&[80, 80, 88, 4096, 72]), flags Reserved,
         reserved Reserved),
     store!(3 put_record SavedLine "saved_line":
-        state Choice(&[0, 0x10002, 0x10003, 0x4, 0xc, 0xd, 0x1000f, 0x1c, 0x80042]), flags Bits(1),
+        state Choice(&[0, 0x10002, 0x10003, 0x4, 0xc, 0xd, 0x1000f, 0x1c, 0x80042, 0x60026]), flags Bits(3),
         deliveries Below(8), coalesced Below(8), dropped Below(8), deferred Below(8), acks Below(8),
         units Choice(&[0, 1, 7, 0xffff_ffff]), reserved Reserved),
     ioctl!(5 restore RESTORE Restore "restore":
@@ -328,27 +328,152 @@ mod tests {
         }
     }
 
-    #[test]
-    fn every_ioctl_of_the_header_has_a_form() {
+    /// Structures that no call passes: those that the kernel writes, and those of mappings.
+    const NOT_PASSED: [&str; 6] = [
+        "line_status",
+        "summary_map",
+        "region_info",
+        "record",
+        "record_ring",
+        "value",
+    ];
+
+    fn header() -> String {
         let header = concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/../../include/uapi/linux/doorbell.h"
         );
-        let header = std::fs::read_to_string(header).unwrap();
+        std::fs::read_to_string(header).unwrap()
+    }
+
+    /// Returns the forms that pass the structure.
+    fn forms_of(name: &str) -> Vec<&'static Form> {
+        let is_passed = |form: &&Form| match form.action {
+            Action::Ioctl(_, _, passed, _) | Action::Store(passed, _) => passed == name,
+            _ => false,
+        };
+        FORMS.iter().filter(is_passed).collect()
+    }
+
+    #[test]
+    fn every_ioctl_of_the_header_has_a_form() {
         let mut count = 0;
-        for line in header
+        for line in header()
             .lines()
             .filter(|line| line.contains("(DOORBELL_IOC_MAGIC, "))
         {
             let name = line.split_whitespace().nth(1).unwrap();
             let name = name.strip_prefix("DOORBELL_").unwrap();
             let found = FORMS.iter().any(|form| match form.action {
-                Action::Ioctl(number, ..) | Action::Number(number, _) => number == name,
+                Action::Ioctl(number, _, passed, _) => {
+                    number == name && line.ends_with(&format!(" struct doorbell_{passed})"))
+                }
+                Action::Number(number, _) => number == name,
                 _ => false,
             });
             assert!(found, "{name}");
             count += 1;
         }
         assert!(count > 20, "{count}");
+    }
+
+    /// Returns the bits that a definition of the header has: one, or some. Values are none.
+    fn bits(value: &str) -> Option<u32> {
+        if let Some(shift) = value.strip_prefix("(1U << ") {
+            return Some(1 << shift.split(')').next()?.parse::<u32>().ok()?);
+        }
+        let hex = value.strip_prefix("0x")?.strip_suffix('U')?;
+        u32::from_str_radix(hex, 16).ok()
+    }
+
+    #[test]
+    fn every_flag_of_the_header_is_generated() {
+        // The flags of a field follow a comment that begins with its name.
+        let mut fields: Vec<(String, u32)> = Vec::new();
+        let mut field = None;
+        for line in header().lines() {
+            let text = line.trim_start_matches(['/', '*', ' ']);
+            if let Some(name) = text.strip_prefix("doorbell_") {
+                let name = name
+                    .split([' ', ':'])
+                    .next()
+                    .filter(|name| name.contains('.'));
+                field = name.map(str::to_owned);
+            } else if line.starts_with("struct ") {
+                field = None;
+            } else if let (Some(value), Some(name)) = (line.strip_prefix("#define "), &field) {
+                let value = value
+                    .split_whitespace()
+                    .skip(1)
+                    .collect::<Vec<_>>()
+                    .join(" ");
+                match (bits(&value), fields.last_mut()) {
+                    (Some(bits), Some((last, all))) if last == name => *all |= bits,
+                    (Some(bits), _) => fields.push((name.clone(), bits)),
+                    (None, _) => {}
+                }
+            }
+        }
+        assert!(fields.len() > 10, "{fields:?}");
+        for (name, expected) in fields {
+            let (passed, field) = name.split_once('.').unwrap();
+            let generated = |form: &Form| match form.fields[form.field(field)?].domain {
+                Domain::Bits(bits) => Some(bits),
+                Domain::Choice(values) => {
+                    Some(values.iter().fold(0, |all, bits| all | *bits as u32))
+                }
+                _ => None,
+            };
+            let all: Vec<u32> = forms_of(passed).into_iter().filter_map(generated).collect();
+            assert!(!all.is_empty(), "no call has {name}");
+            assert!(
+                all.iter().all(|bits| *bits == expected),
+                "{name}: {all:x?}, not {expected:x}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_field_of_the_header_is_passed() {
+        let header = header();
+        let mut count = 0;
+        for part in header.split("/**\n * struct doorbell_").skip(1) {
+            let (name, _) = part.split_once(' ').unwrap();
+            let (documentation, rest) = part.split_once("*/").unwrap();
+            let (_, body) = rest.split_once("{\n").unwrap();
+            let (body, _) = body.split_once("};").unwrap();
+            let end = format!(" struct doorbell_{name})");
+            let mut lines = header.lines();
+            let is_result = lines.any(|line| line.contains("_IOR(") && line.ends_with(&end));
+            let forms = forms_of(name);
+            assert_eq!(forms.is_empty(), NOT_PASSED.contains(&name), "{name}");
+            let mut at = 0;
+            for line in body.lines() {
+                let (kind, field) = line.trim().trim_end_matches(';').split_once(' ').unwrap();
+                let (field, elements) = field.split_once('[').unwrap_or((field, "1]"));
+                let elements: usize = elements.trim_end_matches(']').parse().unwrap_or(0);
+                let size = elements
+                    * match kind {
+                        "__u64" => 8,
+                        _ => 4,
+                    };
+                // DOORBELL_RESTORE ignores the numbers of assignments.
+                let is_ignored = name == "saved_line" && field.starts_with("nr_");
+                let is_output = is_result || documentation.contains(&format!("@{field}: out: "));
+                for form in forms.iter().filter(|_| !is_output && !is_ignored) {
+                    let mut passed = form.fields.iter();
+                    let part = passed.find(|passed| passed.name.trim_end_matches('_') == field);
+                    assert_eq!(
+                        part.and_then(|field| field.part),
+                        Some((at, size)),
+                        "{}: {field}",
+                        form.name
+                    );
+                    count += 1;
+                }
+                at += size;
+            }
+        }
+        assert!(count > 100, "{count}");
     }
 }
