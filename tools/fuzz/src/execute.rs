@@ -9,7 +9,11 @@ use crate::{
     sys::{self, Address},
     world::World,
 };
-use io_uring::{opcode, squeue, types::Fd, IoUring};
+use io_uring::{
+    opcode, squeue,
+    types::{Fd, Timespec},
+    IoUring,
+};
 use std::os::fd::RawFd;
 
 /// The largest structure of an ioctl.
@@ -19,6 +23,9 @@ const MAX_STRUCT: usize = 128;
 const MAP_OFFSETS: [u64; 5] = [0, 0x1000_0000, 0x2000_0000, 0x3000_0000, 0x4000_0000];
 
 const EBADF: i64 = -(libc::EBADF as i64);
+
+/// The user data of a timeout of io_uring. Other operations have zero.
+const TIMEOUT: u64 = 1;
 
 /// A thread that makes calls.
 pub struct Hand<'a> {
@@ -213,20 +220,41 @@ impl<'a> Hand<'a> {
             Op::UringWrite => {
                 let from = self.bytes(v[2]).number() as *const u8;
                 let fd = Fd(world.context(v[0]));
-                self.uring(
-                    opcode::Write::new(fd, from, length(v[3]) as u32)
-                        .offset(v[1])
-                        .build(),
-                )
+                let write = opcode::Write::new(fd, from, length(v[3]) as u32);
+                self.uring(&[write.offset(v[1]).build()])
             }
             Op::UringRead => {
                 let to = arena::argument(self.thread).number() as *mut u8;
                 let fd = Fd(world.context(v[0]));
-                self.uring(opcode::Read::new(fd, to, length(v[1]) as u32).build())
+                self.uring(&[opcode::Read::new(fd, to, length(v[1]) as u32).build()])
             }
+            Op::UringWriteFixed => {
+                let from = self.bytes(v[2]).number() as *const u8;
+                let fd = Fd(world.context(v[0]));
+                let write = opcode::WriteFixed::new(fd, from, length(v[3]) as u32, 0);
+                self.uring(&[write.offset(v[1]).build()])
+            }
+            Op::UringReadFixed => {
+                let to = arena::argument(self.thread).number() as *mut u8;
+                let fd = Fd(world.context(v[0]));
+                self.uring(&[opcode::ReadFixed::new(fd, to, length(v[1]) as u32, 0).build()])
+            }
+            Op::UringWritev => {
+                let iov = sys::segments(self.bytes(v[2]), [length(v[3]), length(v[4])]);
+                let fd = Fd(world.context(v[0]));
+                let write = opcode::Writev::new(fd, iov.as_ptr().cast(), 2);
+                self.uring(&[write.offset(v[1]).build()])
+            }
+            Op::UringReadv => {
+                let at = arena::argument(self.thread);
+                let iov = sys::segments(at, [length(v[1]), length(v[2])]);
+                let fd = Fd(world.context(v[0]));
+                self.uring(&[opcode::Readv::new(fd, iov.as_ptr().cast(), 2).build()])
+            }
+            Op::UringPoll => self.uring_poll(world.context(v[0]), v[1]),
             Op::UringWriteEventFd => {
                 let from = self.bytes(v[1]).number() as *const u8;
-                self.uring(opcode::Write::new(Fd(world.eventfd(v[0])), from, 8).build())
+                self.uring(&[opcode::Write::new(Fd(world.eventfd(v[0])), from, 8).build()])
             }
             Op::UringNotify => {
                 let fd = world.eventfd(v[0]);
@@ -288,24 +316,42 @@ impl<'a> Hand<'a> {
             return None;
         }
         if self.ring.is_none() {
-            self.ring = IoUring::new(4).ok();
+            let ring = IoUring::new(4).ok()?;
+            sys::register_buffer(&ring, arena::argument(self.thread), PAGE);
+            self.ring = Some(ring);
         }
         self.ring.as_mut()
     }
 
-    /// Carries out an operation by io_uring.
-    fn uring(&mut self, entry: squeue::Entry) -> i64 {
+    /// Polls by io_uring, for some microseconds.
+    fn uring_poll(&mut self, fd: RawFd, microseconds: u64) -> i64 {
+        let time = Timespec::new().nsec((microseconds % 1000) as u32 * 1000);
+        let poll = opcode::PollAdd::new(Fd(fd), libc::POLLIN as u32).build();
+        let timeout = opcode::LinkTimeout::new(&time).build();
+        self.uring(&[
+            poll.flags(squeue::Flags::IO_LINK),
+            timeout.user_data(TIMEOUT),
+        ])
+    }
+
+    /// Carries out an operation, and what is linked to it, by io_uring. Returns the result of the former.
+    fn uring(&mut self, entries: &[squeue::Entry]) -> i64 {
         let Some(ring) = self.ring() else {
             return EBADF;
         };
-        // SAFETY: The operation accesses the arena only.
-        if unsafe { ring.submission().push(&entry) }.is_err() {
+        // SAFETY: The operations access the arena only. The kernel reads vectors and times when they are submitted.
+        if unsafe { ring.submission().push_multiple(entries) }.is_err() {
             let _ = ring.submit();
             return EBADF;
         }
         // A signal ends the wait; then a later call finds the completion.
-        let waited = ring.submit_and_wait(1);
-        let result = ring.completion().last().map(|entry| entry.result());
+        let waited = ring.submit_and_wait(entries.len());
+        let completed = ring.completion().filter(|done| done.user_data() != TIMEOUT);
+        let result = completed.last().map(|done| done.result());
+        // An allocation has failed. What is left points to memory of this call.
+        if !ring.submission().is_empty() {
+            self.ring = None;
+        }
         match (waited, result) {
             (_, Some(result)) => result.into(),
             (Err(error), None) => -i64::from(error.raw_os_error().unwrap_or(1)),

@@ -93,15 +93,31 @@ pub fn pwrite(fd: RawFd, from: Address, len: u64, at: u64) -> i64 {
     unsafe { raw(libc::SYS_pwrite64, [fd as u64, from.0, len, at, 0, 0]) }
 }
 
+/// Returns a vector of two segments, which follow each other.
+pub fn segments(base: Address, lens: [u64; 2]) -> [libc::iovec; 2] {
+    let segment = |at: u64, len| libc::iovec {
+        iov_base: Address(at).pointer(),
+        iov_len: len as usize,
+    };
+    [segment(base.0, lens[0]), segment(base.0 + lens[0], lens[1])]
+}
+
+/// Makes `len` bytes the first registered buffer of a ring of io_uring.
+pub fn register_buffer(ring: &io_uring::IoUring, base: Address, len: u64) {
+    let [buffer, _] = segments(base, [len, 0]);
+    // SAFETY: The memory is never unmapped, and Rust has no reference to it.
+    let _ = unsafe { ring.submitter().register_buffers(&[buffer]) };
+}
+
 /// Calls pwritev(2) or preadv(2) with two segments, which follow each other.
 pub fn vector(fd: RawFd, base: Address, lens: [u64; 2], at: u64, write: bool) -> i64 {
-    let iov = [(base.0, lens[0]), (base.0 + lens[0], lens[1])];
+    let iov = segments(base, lens);
     let number = if write {
         libc::SYS_pwritev
     } else {
         libc::SYS_preadv
     };
-    // SAFETY: As in `read`; the vector itself is only read. A pair of words is a struct iovec.
+    // SAFETY: As in `read`; the vector itself is only read.
     unsafe { raw(number, [fd as u64, iov.as_ptr() as u64, 2, at, 0, 0]) }
 }
 

@@ -293,6 +293,13 @@ static size_t up_to_page(u64 length)
 	return length < PAGE ? length : PAGE;
 }
 
+/* Two segments of the argument, which follow each other. */
+static void segments(struct iovec *iov, u64 length, u64 more)
+{
+	iov[0] = (struct iovec) { argument(), up_to_page(length) };
+	iov[1] = (struct iovec) { argument() + up_to_page(length), up_to_page(more) };
+}
+
 static long do_pwrite(u64 number, u64 address, u64 value, u64 length)
 {
 	memcpy(argument(), &value, 8);
@@ -301,11 +308,9 @@ static long do_pwrite(u64 number, u64 address, u64 value, u64 length)
 
 static long do_pwritev(u64 number, u64 address, u64 value, u64 length, u64 more)
 {
-	struct iovec iov[] = {
-		{ argument(), up_to_page(length) },
-		{ argument() + up_to_page(length), up_to_page(more) },
-	};
+	struct iovec iov[2];
 
+	segments(iov, length, more);
 	memcpy(argument(), &value, 8);
 	return pwritev(context(number), iov, 2, address);
 }
@@ -317,11 +322,9 @@ static long do_read(u64 number, u64 to, u64 length)
 
 static long do_readv(u64 number, u64 address, u64 length, u64 more)
 {
-	struct iovec iov[] = {
-		{ argument(), up_to_page(length) },
-		{ argument() + up_to_page(length), up_to_page(more) },
-	};
+	struct iovec iov[2];
 
+	segments(iov, length, more);
 	return preadv(context(number), iov, 2, address);
 }
 
@@ -389,13 +392,14 @@ static long do_touch(u64 map, u64 offset, u64 write_it, u64 value)
 	return result > 0 ? read(pipes[0], bytes, 8) : result;
 }
 
-/* The rings of io_uring for one operation at a time. */
-static char *rings;
-static struct io_uring_sqe *entry;
-static struct io_uring_params params;
+/* The rings of io_uring for one operation at a time, and what is linked to it. */
+static __thread char *rings;
+static __thread struct io_uring_sqe *entries;
+static __thread struct io_uring_params params;
 
 static int ring(void)
 {
+	struct iovec iov = { argument(), PAGE };
 	int both = PROT_READ | PROT_WRITE;
 
 	if (ring_fd >= 0)
@@ -403,28 +407,54 @@ static int ring(void)
 	memset(&params, 0, sizeof(params));
 	ring_fd = syscall(SYS_io_uring_setup, 4, &params);
 	rings = mmap(NULL, 4 * 4096, both, MAP_SHARED, ring_fd, IORING_OFF_SQ_RING);
-	entry = mmap(NULL, 4096, both, MAP_SHARED, ring_fd, IORING_OFF_SQES);
+	entries = mmap(NULL, 4096, both, MAP_SHARED, ring_fd, IORING_OFF_SQES);
+	syscall(SYS_io_uring_register, ring_fd, IORING_REGISTER_BUFFERS, &iov, 1);
 	return ring_fd;
+}
+
+static unsigned int *ring_word(unsigned int offset)
+{
+	return (unsigned int *)(rings + offset);
+}
+
+/* Returns the result of the operation, whose user data is zero. */
+static long submit(const struct io_uring_sqe *from, unsigned int count)
+{
+	unsigned int *tail, *head, at;
+	long result = 0;
+
+	if (ring() < 0)
+		return -1;
+	tail = ring_word(params.sq_off.tail);
+	for (at = 0; at < count; at++) {
+		entries[at] = from[at];
+		ring_word(params.sq_off.array)[(*tail + at) & 3] = at;
+	}
+	__atomic_fetch_add(tail, count, __ATOMIC_RELEASE);
+	if (syscall(SYS_io_uring_enter, ring_fd, count, count, IORING_ENTER_GETEVENTS, NULL, 0) < 0)
+		return -1;
+	head = ring_word(params.cq_off.head);
+	tail = ring_word(params.cq_off.tail);
+	for (at = *head; at != __atomic_load_n(tail, __ATOMIC_ACQUIRE); at++) {
+		struct io_uring_cqe *done = (struct io_uring_cqe *)(rings + params.cq_off.cqes) +
+					    (at & *ring_word(params.cq_off.ring_mask));
+
+		if (!done->user_data)
+			result = done->res;
+	}
+	__atomic_store_n(head, at, __ATOMIC_RELEASE);
+	if (result < 0)
+		errno = -result;
+	return result < 0 ? -1 : result;
 }
 
 static long uring(int op, int fd, void *at, u64 length, u64 offset)
 {
-	unsigned int *tail, *head;
-
-	if (ring() < 0)
-		return -1;
-	*entry = (struct io_uring_sqe) {
+	struct io_uring_sqe entry = {
 		.opcode = op, .fd = fd, .addr = (u64)at, .len = length, .off = offset,
 	};
-	tail = (unsigned int *)(rings + params.sq_off.tail);
-	((unsigned int *)(rings + params.sq_off.array))[*tail & 3] = 0;
-	__atomic_fetch_add(tail, 1, __ATOMIC_RELEASE);
-	if (syscall(SYS_io_uring_enter, ring_fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) < 0)
-		return -1;
-	head = (unsigned int *)(rings + params.cq_off.head);
-	tail = (unsigned int *)(rings + params.cq_off.tail);
-	__atomic_store_n(head, __atomic_load_n(tail, __ATOMIC_ACQUIRE), __ATOMIC_RELEASE);
-	return 0;
+
+	return submit(&entry, 1);
 }
 
 static long do_uring_write(u64 number, u64 address, u64 value, u64 length)
@@ -436,6 +466,52 @@ static long do_uring_write(u64 number, u64 address, u64 value, u64 length)
 static long do_uring_read(u64 number, u64 length)
 {
 	return uring(IORING_OP_READ, context(number), argument(), up_to_page(length), 0);
+}
+
+static long do_uring_write_fixed(u64 number, u64 address, u64 value, u64 length)
+{
+	memcpy(argument(), &value, 8);
+	return uring(IORING_OP_WRITE_FIXED, context(number), argument(), up_to_page(length),
+		     address);
+}
+
+static long do_uring_read_fixed(u64 number, u64 length)
+{
+	return uring(IORING_OP_READ_FIXED, context(number), argument(), up_to_page(length), 0);
+}
+
+static long do_uring_writev(u64 number, u64 address, u64 value, u64 length, u64 more)
+{
+	struct iovec iov[2];
+
+	segments(iov, length, more);
+	memcpy(argument(), &value, 8);
+	return uring(IORING_OP_WRITEV, context(number), iov, 2, address);
+}
+
+static long do_uring_readv(u64 number, u64 length, u64 more)
+{
+	struct iovec iov[2];
+
+	segments(iov, length, more);
+	return uring(IORING_OP_READV, context(number), iov, 2, 0);
+}
+
+static long do_uring_poll(u64 number, u64 microseconds)
+{
+	struct __kernel_timespec time = { .tv_nsec = microseconds % 1000 * 1000 };
+	struct io_uring_sqe linked[] = {
+		{
+			.opcode = IORING_OP_POLL_ADD, .flags = IOSQE_IO_LINK,
+			.fd = context(number), .poll32_events = POLLIN,
+		},
+		{
+			.opcode = IORING_OP_LINK_TIMEOUT, .fd = -1, .addr = (u64)&time, .len = 1,
+			.user_data = 1,
+		},
+	};
+
+	return submit(linked, 2);
 }
 
 static long do_uring_write_eventfd(u64 number, u64 value)
