@@ -143,8 +143,20 @@ impl Oracle {
         Ok(())
     }
 
-    /// Compares a line with its query. Callbacks may take a while.
+    /// Compares a line with its query.
     fn check(&self, key: Key, world: &World) -> Result<(), String> {
+        self.compare(key, PATIENCE, |slot| {
+            query(world.context(slot as u64), key.1 as u32)
+        })
+    }
+
+    /// Compares a line with what `query` returns for a context. Callbacks may take a while, up to `patience`.
+    fn compare(
+        &self,
+        key: Key,
+        patience: Duration,
+        query: impl Fn(usize) -> Option<Seen>,
+    ) -> Result<(), String> {
         let Some(line) = self.lines.get(&key).filter(|line| !line.unknown) else {
             return Ok(());
         };
@@ -160,7 +172,7 @@ impl Oracle {
         loop {
             // The query after the deadline decides: this thread may not have run since the last one.
             let over = end.is_some_and(|end| now() > end);
-            let Some(seen) = query(world.context(slot as u64), key.1 as u32) else {
+            let Some(seen) = query(slot) else {
                 return Ok(());
             };
             if seen == expected {
@@ -172,7 +184,7 @@ impl Oracle {
                     key.1
                 ));
             }
-            end.get_or_insert_with(|| now() + PATIENCE);
+            end.get_or_insert_with(|| now() + patience);
             sys::yield_now();
         }
     }
@@ -204,6 +216,20 @@ impl Oracle {
         self.line(key).unknown = true;
     }
 
+    /// Returns true if one of the eventfds has a listener.
+    fn has_listener(&self, ids: &[Id]) -> bool {
+        let mut eventfds = ids.iter().map(|id| &self.eventfds[*id as usize]);
+        eventfds.any(|eventfd| eventfd.listener.is_some())
+    }
+
+    /// Makes a line unknown because of a signal of its unmaskfd or ackfd.
+    fn forget_reply(&mut self, key: Key) {
+        let line = self.line(key);
+        line.unknown = true;
+        let outputs: Signals = line.outputs().collect();
+        self.off |= self.has_listener(&outputs);
+    }
+
     /// Carries out the signals that a transition has caused, and those that follow from them.
     fn signal(&mut self, signals: Signals) {
         let mut signals: std::collections::VecDeque<Id> = signals.into();
@@ -218,7 +244,11 @@ impl Oracle {
                 self.off = true;
                 return;
             }
-            let semaphore = eventfd.semaphore;
+            if self.lines.get(&key).is_some_and(|line| line.is_reply(id)) {
+                self.forget_reply(key);
+                continue;
+            }
+            let semaphore = self.eventfds[id as usize].semaphore;
             let again = self.touched.contains(&key);
             let mut caused = Signals::new();
             let line = self.line(key);
@@ -227,9 +257,7 @@ impl Oracle {
             line.relay(&mut caused);
             if line.unknown {
                 // Nor is then the state of what it rings.
-                self.off |= caused
-                    .iter()
-                    .any(|id| self.eventfds[*id as usize].listener.is_some());
+                self.off |= self.has_listener(&caused);
                 continue;
             }
             self.relayed.push(key);
@@ -337,5 +365,185 @@ fn query(fd: i32, line: u32) -> Option<Seen> {
         triggers: word(offset_of!(uapi::Query, nr_triggers)),
         notifiers: word(offset_of!(uapi::Query, nr_notifiers)),
         resamplefds: word(offset_of!(uapi::Query, nr_resamplefds)),
+        unmaskfds: word(offset_of!(uapi::Query, nr_unmaskfds)),
+        ackfds: word(offset_of!(uapi::Query, nr_ackfds)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::program::Program;
+    use std::sync::Mutex;
+
+    /// The calls of a context, an edge line 0, and a level line 1.
+    const BEGIN: &str =
+        "0 open\n0 set_lines nr_lines=8\n0 eventfd\n0 eventfd fd=1\n0 set_type line=1 type_=1\n";
+
+    /// The arena is at one address.
+    static ARENA: Mutex<()> = Mutex::new(());
+
+    /// Runs [`BEGIN`] and `text`, each call of which has its result before it.
+    fn run(text: &str) -> (Oracle, Result<(), String>) {
+        let _arena = ARENA.lock().unwrap();
+        arena::map().unwrap();
+        arena::clear();
+        let (mut oracle, world) = (Oracle::default(), World::new().unwrap());
+        let begin = BEGIN.lines().map(|call| (0, call));
+        let calls = text.lines().map(|line| {
+            let (result, call) = line.split_once(": ").unwrap();
+            (result.parse().unwrap(), call)
+        });
+        for (result, call) in begin.chain(calls) {
+            let call = Program::parse(call).unwrap().calls[0];
+            oracle.before(&call, &world);
+            // There is no device. These eventfds are empty.
+            oracle.peeked = Some(0);
+            let compared = oracle.after(&call, result, &world);
+            if compared.is_err() {
+                return (oracle, compared);
+            }
+        }
+        (oracle, Ok(()))
+    }
+
+    /// The oracle predicts that the calls before the last one, and the last one, have these results, and no other.
+    fn predicts(text: &str) {
+        assert_eq!(run(text).1, Ok(()), "{text}");
+        let (before, last) = text.rsplit_once('\n').unwrap_or(("", text));
+        let (result, call) = last.split_once(": ").unwrap();
+        let result: i64 = result.parse().unwrap();
+        let wrong = format!("{before}\n{}: {call}", result + 1);
+        assert_eq!(
+            run(wrong.trim_start()).1,
+            Err(format!("{call}: {} instead of {result}", result + 1))
+        );
+    }
+
+    #[test]
+    fn each_predicted_result_is_compared() {
+        for text in [
+            "1: 0 ring",
+            "-6: 0 ring line=8",
+            "1: 0 mask nr_lines=1\n2: 0 ring\n0: 0 ring",
+            "1: 0 ring line=1\n0: 0 ring line=1\n1: 0 ack line=1",
+            "0: 0 ack line=1",
+            "-95: 0 ack",
+            "0: 0 set_type line=2 type_=1 flags=1",
+            "1: 0 ring line=1\n-16: 0 set_type line=1",
+            "0: 0 irqfd line=1 flags=8\n-16: 0 set_type line=1",
+            "1: 0 set_level line=1 level=1\n0: 0 set_level line=1",
+            "-95: 0 set_level level=1",
+            "0: 0 trigger",
+            "0: 0 trigger\n0: 0 trigger fd=1\n2: 0 trigger flags=3",
+            "0: 0 trigger\n0: 0 trigger flags=1",
+            "0: 0 trigger flags=4",
+            "0: 0 notifier events=1\n1: 0 notifier flags=3",
+            "0: 0 notifier events=1\n0: 0 notifier flags=1",
+            "3: 0 mask nr_lines=3",
+            "8: 0 mask nr_lines=8\n2: 0 ring\n1: 0 unmask nr_lines=8",
+            "8: 0 mask nr_lines=8\n2: 0 ring\n1: 0 pending nr_lines=8",
+            "8: 0 mask nr_lines=8\n2: 0 ring\n1: 0 clear nr_lines=8",
+            "8: 0 mask nr_lines=8 flags=2\n0: 0 ring_lines nr_lines=8",
+            "-22: 0 mask",
+            "-6: 0 mask line=7 nr_lines=2",
+        ] {
+            predicts(text);
+        }
+    }
+
+    #[test]
+    fn an_unknown_line_is_not_compared() {
+        for text in [
+            "0: 0 moderate line=2 min_interval=1000\n7: 0 ring line=2",
+            "0: 0 irqfd line=1 flags=8\n8: 0 eventfd_write value=1\n7: 0 ring line=1",
+            "0: 0 summary nr_lines=1\n7: 0 ring",
+            "0: 0 fail_nth nth=1\n-12: 0 trigger",
+        ] {
+            assert_eq!(run(text).1, Ok(()), "{text}");
+        }
+    }
+
+    /// The oracle expects `seen` of a line after the calls, and reports each field that differs.
+    fn expects(text: &str, line: u64, seen: Seen) {
+        let (oracle, result) = run(text);
+        assert_eq!(result, Ok(()), "{text}");
+        let compare = |seen| oracle.compare((0, line), Duration::ZERO, |_| Some(seen));
+        assert_eq!(compare(seen), Ok(()), "{text}");
+        let mut others = [seen; 11];
+        others[0].state ^= uapi::LINE_MASKED;
+        others[1].rings += 1;
+        others[2].deliveries += 1;
+        others[3].dropped += 1;
+        others[4].acks += 1;
+        others[5].irqfds += 1;
+        others[6].triggers += 1;
+        others[7].notifiers += 1;
+        others[8].resamplefds += 1;
+        others[9].unmaskfds += 1;
+        others[10].ackfds += 1;
+        for other in others {
+            assert!(compare(other).is_err(), "{text}: {other:?}");
+        }
+    }
+
+    #[test]
+    fn each_field_of_a_query_is_compared() {
+        let level = uapi::LINE_LEVEL;
+        let masked = uapi::LINE_MASKED | (uapi::MASK_VECTOR << uapi::LINE_REASONS_SHIFT);
+        let none = Seen::default();
+        expects(
+            "1: 0 mask nr_lines=1\n2: 0 ring\n1: 0 clear nr_lines=1\n2: 0 ring\n0: 0 ring",
+            0,
+            Seen {
+                state: masked | uapi::LINE_PENDING,
+                rings: 3,
+                dropped: 1,
+                ..none
+            },
+        );
+        expects(
+            "0: 0 trigger line=1\n0: 0 notifier line=1 events=7\n1: 0 ring line=1\n1: 0 ack line=1",
+            1,
+            Seen {
+                state: level,
+                rings: 1,
+                deliveries: 1,
+                acks: 1,
+                triggers: 1,
+                notifiers: 1,
+                ..none
+            },
+        );
+        expects(
+            "0: 0 irqfd line=1 flags=2 resamplefd=2\n8: 0 eventfd_write value=1",
+            1,
+            Seen {
+                state: level | uapi::LINE_ASSERTED,
+                rings: 1,
+                deliveries: 1,
+                irqfds: 1,
+                resamplefds: 1,
+                ..none
+            },
+        );
+        expects(
+            "0: 0 irqfd line=1 flags=12\n0: 0 irqfd fd=1 line=1 flags=4",
+            1,
+            Seen {
+                state: level,
+                irqfds: 2,
+                unmaskfds: 2,
+                ackfds: 1,
+                ..none
+            },
+        );
+        let seen = Seen {
+            state: level,
+            ..none
+        };
+        let assigned = "0: 0 irqfd line=1 flags=12\n0: 0 irqfd fd=1 line=1 flags=4";
+        let closed = format!("{assigned}\n0: 0 irqfd line=1 flags=1\n0: 0 eventfd_close fd=1");
+        expects(&closed, 1, seen);
+    }
 }

@@ -176,7 +176,10 @@ impl Oracle {
             }
             _ => {
                 self.eventfds[id].listener = Some(key);
-                self.forget(key);
+                self.line(key).add_reply(id as Id, flags);
+                if self.eventfds[id].semaphore || self.peeked != Some(0) {
+                    self.forget_reply(key);
+                }
             }
         }
     }
@@ -232,9 +235,7 @@ impl Oracle {
             });
             unknown |= line.unknown;
         }
-        let relays = signals
-            .iter()
-            .any(|id| self.eventfds[*id as usize].listener.is_some());
+        let relays = self.has_listener(&signals);
         self.signal(signals);
         // A relay can change the lines that come after it.
         unknown |= relays && count > 1;

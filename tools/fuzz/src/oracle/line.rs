@@ -8,6 +8,8 @@ use super::machine::{
     Taken, COUNTS, PENDING,
 };
 
+use doorbell::uapi::{IRQFD_FLAG_ACK, IRQFD_FLAG_UNMASK};
+
 /// The identity of an eventfd.
 pub type Id = u64;
 
@@ -30,13 +32,15 @@ pub struct LineModel {
     notifiers: Vec<(Id, u32)>,
     resamplefds: Vec<(Id, Id)>,
     irqfds: u32,
+    /// The unmaskfds and ackfds, with their flags.
+    replies: Vec<(Id, u32)>,
     undelivered: bool,
     /// Something happened that this model does not predict.
     pub unknown: bool,
 }
 
 /// The part of a query that is predicted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Seen {
     pub state: u32,
@@ -48,6 +52,8 @@ pub struct Seen {
     pub triggers: u32,
     pub notifiers: u32,
     pub resamplefds: u32,
+    pub unmaskfds: u32,
+    pub ackfds: u32,
 }
 
 impl LineModel {
@@ -72,7 +78,15 @@ impl LineModel {
             triggers: self.triggers.len() as u32 + u32::from(self.has_waiters()),
             notifiers: self.notifiers.len() as u32,
             resamplefds: self.resamplefds.len() as u32,
+            unmaskfds: self.replies_with(IRQFD_FLAG_UNMASK),
+            ackfds: self.replies_with(IRQFD_FLAG_ACK),
         }
+    }
+
+    /// Returns the number of unmaskfds and ackfds that have the flag.
+    fn replies_with(&self, flag: u32) -> u32 {
+        let replies = self.replies.iter();
+        replies.filter(|(_, flags)| flags & flag != 0).count() as u32
     }
 
     fn has_waiters(&self) -> bool {
@@ -237,7 +251,7 @@ impl LineModel {
 
     /// Changes the type. Returns false if the line is busy.
     pub fn set_type(&mut self, level: bool, automask: bool) -> bool {
-        if !level && !self.resamplefds.is_empty() {
+        if !level && (!self.resamplefds.is_empty() || self.replies_with(IRQFD_FLAG_ACK) != 0) {
             return false;
         }
         self.apply(retype(self.word, level, automask))
@@ -312,8 +326,28 @@ impl LineModel {
             .extend(resamplefd.map(|resamplefd| (id, resamplefd)));
     }
 
-    /// Removes an irqfd.
+    /// Adds an unmaskfd or ackfd.
+    pub fn add_reply(&mut self, id: Id, flags: u32) {
+        self.irqfds += 1;
+        self.replies.push((id, flags));
+    }
+
+    /// Returns true if the eventfd is an unmaskfd or ackfd.
+    pub fn is_reply(&self, id: Id) -> bool {
+        self.replies.iter().any(|(reply, _)| *reply == id)
+    }
+
+    /// Returns the eventfds that the line signals.
+    pub fn outputs(&self) -> impl Iterator<Item = Id> + '_ {
+        let triggers = self.triggers.iter().map(|(id, _)| *id);
+        let notifiers = self.notifiers.iter().map(|(id, _)| *id);
+        let resamplefds = self.resamplefds.iter().map(|(_, id)| *id);
+        triggers.chain(notifiers).chain(resamplefds)
+    }
+
+    /// Removes an irqfd, an unmaskfd or an ackfd.
     pub fn remove_irqfd(&mut self, id: Id) {
+        self.replies.retain(|(reply, _)| *reply != id);
         self.irqfds = self.irqfds.saturating_sub(1);
         self.resamplefds.retain(|(irqfd, _)| *irqfd != id);
     }
