@@ -13,6 +13,7 @@ use crate::{
     reports::{self, Log},
     shared::{Message, Shared},
     sys,
+    world::virtual_machine,
 };
 use anyhow::Context;
 use std::{
@@ -112,6 +113,10 @@ pub fn batch(module: &Path, jobs: usize, oracle: bool) -> anyhow::Result<Batch> 
     // A module without KCOV has no blocks, and one that is not there either.
     let blocks = BlockMap::new(module).unwrap_or_default();
     crate::arena::map().context("reserve memory")?;
+    match virtual_machine() {
+        -1 => println!("no virtual machine: kvm_irqfd has no effect without /dev/kvm"),
+        vm => _ = sys::close(vm),
+    }
     let shared = Shared::new(blocks.blocks.len(), jobs + 1).context("map memory")?;
     Ok(Batch {
         shared: Box::leak(Box::new(shared)),

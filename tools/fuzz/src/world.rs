@@ -115,7 +115,7 @@ impl World {
 }
 
 /// Creates a virtual machine with KVM. Returns -1 if that is not possible.
-fn virtual_machine() -> RawFd {
+pub fn virtual_machine() -> RawFd {
     const KVM_CREATE_VM: u32 = 0xae01;
     const KVM_CREATE_IRQCHIP: u32 = 0xae60;
     let kvm = sys::open(c"/dev/kvm", libc::O_RDWR);
@@ -124,8 +124,9 @@ fn virtual_machine() -> RawFd {
     }
     let vm = sys::ioctl(kvm as RawFd, KVM_CREATE_VM, 0) as RawFd;
     sys::close(kvm as RawFd);
-    if vm >= 0 {
-        sys::ioctl(vm, KVM_CREATE_IRQCHIP, 0);
+    if vm < 0 {
+        return -1;
     }
+    sys::ioctl(vm, KVM_CREATE_IRQCHIP, 0);
     vm
 }
