@@ -11,6 +11,7 @@ use crate::{
     mutate::mutate,
     oracle::Oracle,
     program::{Call, Program},
+    reports,
     shared::{Message, Shared},
     sys,
     world::World,
@@ -46,6 +47,19 @@ pub struct Batch {
     pub pipe: RawFd,
     /// True if the oracle checks programs of one thread.
     pub oracle: bool,
+    /// A planted mistake.
+    pub plant: Option<Plant>,
+}
+
+/// A mistake that a test plants to see that the fuzzer finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Plant {
+    /// Each ack causes a report of the kernel.
+    Report,
+    /// The result of each ack that succeeds is one more than the oracle predicts.
+    Result,
+    /// The oracle misses each ack, so it predicts another state.
+    State,
 }
 
 /// The programs of a batch.
@@ -317,11 +331,17 @@ fn make(
         let call = &calls[at];
         notice(call, None);
         FLIGHT[thread].store(1 + batch.shared.begun(batch.job) * 100 + at as u64, SeqCst);
-        let (result, made) = hand.execute(calls, at);
+        let (mut result, made) = hand.execute(calls, at);
         FLIGHT[thread].store(0, SeqCst);
         features.push(batch.shared.result_feature(call.form, result));
-        notice(call, Some(result));
         at += made;
+        match batch.plant.filter(|_| call.form().name == "ack") {
+            Some(Plant::Report) => reports::plant(),
+            Some(Plant::Result) if result >= 0 => result += 1,
+            Some(Plant::State) => continue,
+            _ => {}
+        }
+        notice(call, Some(result));
     }
     if let Some(kcov) = kcov {
         features.extend(kcov.addresses().filter_map(|at| batch.blocks.number(at)));

@@ -3,7 +3,7 @@
 //! The fuzzer: starts batches, keeps the corpus, collects failures, and prints the result.
 
 use crate::{
-    batch::{Batch, Work},
+    batch::{Batch, Plant, Work},
     blocks::BlockMap,
     c_program::c_program,
     environment::Environment,
@@ -57,6 +57,8 @@ pub struct Options {
     pub no_oracle: bool,
     /// Reduce no failure.
     pub no_reduction: bool,
+    /// A planted mistake.
+    pub plant: Option<Plant>,
 }
 
 /// A program of the corpus, and the features that it was the first to have.
@@ -93,6 +95,22 @@ enum Seeds {
     Lost,
 }
 
+/// Returns the programs that are needed for all features, those with most of them first.
+fn minimal(corpus: &[Entry]) -> Vec<&Program> {
+    let mut entries: Vec<&Entry> = corpus.iter().collect();
+    entries.sort_by_key(|entry| std::cmp::Reverse(entry.features.len()));
+    let mut covered = HashSet::new();
+    entries.retain(|entry| {
+        entry
+            .features
+            .iter()
+            .filter(|feature| covered.insert(**feature))
+            .count()
+            > 0
+    });
+    entries.iter().map(|entry| &entry.program).collect()
+}
+
 /// Reads the programs of a directory.
 pub fn read_corpus(directory: &Path) -> anyhow::Result<Vec<Program>> {
     let mut paths: Vec<_> = match fs::read_dir(directory) {
@@ -125,12 +143,14 @@ pub fn batch(module: &Path, jobs: usize, oracle: bool) -> anyhow::Result<Batch> 
         job: jobs,
         pipe: -1,
         oracle,
+        plant: None,
     })
 }
 
 /// Runs the fuzzer. Returns true if nothing failed.
 pub fn fuzz(options: &Options) -> anyhow::Result<bool> {
-    let batch = batch(&options.module, options.jobs, !options.no_oracle)?;
+    let mut batch = batch(&options.module, options.jobs, !options.no_oracle)?;
+    batch.plant = options.plant;
     let blind = batch.blocks.blocks.is_empty() || !Path::new("/sys/kernel/debug/kcov").exists();
     if blind {
         println!("blind: the kernel or the module has no KCOV; results of calls guide the fuzzer");
@@ -411,26 +431,10 @@ impl Fuzzer<'_> {
         Ok(())
     }
 
-    /// Returns the programs that are needed for all features, those with most of them first.
-    fn minimal(&self) -> Vec<&Program> {
-        let mut entries: Vec<&Entry> = self.corpus.iter().collect();
-        entries.sort_by_key(|entry| std::cmp::Reverse(entry.features.len()));
-        let mut covered = HashSet::new();
-        entries.retain(|entry| {
-            entry
-                .features
-                .iter()
-                .filter(|feature| covered.insert(**feature))
-                .count()
-                > 0
-        });
-        entries.iter().map(|entry| &entry.program).collect()
-    }
-
     fn write_results(&self) -> anyhow::Result<()> {
         let corpus = self.options.out.join("corpus");
         fs::create_dir_all(&corpus).with_context(|| format!("create {}", corpus.display()))?;
-        for program in self.minimal() {
+        for program in minimal(&self.corpus) {
             let text = program.to_string();
             let mut hasher = DefaultHasher::new();
             text.hash(&mut hasher);
@@ -449,5 +453,37 @@ impl Fuzzer<'_> {
             fs::remove_file(complete)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(call: &str, features: &[u32]) -> Entry {
+        Entry {
+            program: Program::parse(call).unwrap(),
+            features: features.to_vec(),
+        }
+    }
+
+    #[test]
+    fn a_minimal_corpus_has_all_features() {
+        let corpus = [
+            entry("0 open", &[1, 2]),
+            entry("0 ring", &[2, 3, 4]),
+            entry("0 ack", &[3]),
+            entry("0 pause", &[1, 2, 3, 5]),
+            entry("0 poll", &[6]),
+        ];
+        let names = |corpus: &[Entry]| -> Vec<&str> {
+            let programs = minimal(corpus).into_iter();
+            programs
+                .map(|program| program.calls[0].form().name)
+                .collect()
+        };
+        assert_eq!(names(&corpus), ["pause", "ring", "poll"]);
+        assert_eq!(names(&corpus[..3]), ["ring", "open"]);
+        assert_eq!(names(&[]), [""; 0]);
     }
 }

@@ -112,6 +112,9 @@ struct FuzzArgs {
     /// Do not reduce failures
     #[arg(long)]
     no_reduction: bool,
+    /// Plant a mistake, for a test of the fuzzer
+    #[arg(long, hide = true)]
+    plant: Option<batch::Plant>,
 }
 
 fn read(path: &Path) -> anyhow::Result<Program> {
@@ -150,6 +153,7 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
                 module: args.module,
                 no_oracle: args.no_oracle,
                 no_reduction: args.no_reduction,
+                plant: args.plant,
             })
         }
         Command::Run {
