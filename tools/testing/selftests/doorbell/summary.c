@@ -432,7 +432,7 @@ static void set_upper_bits(struct hammer *hammer)
 		atomic_fetch_add(&tops_taken, 1);
 }
 
-/* A process that sets bits without lines, faster than they are taken, does not hold the consumer. */
+/* Bits without lines that another process sets all the time do not hold the consumer. */
 TEST_F(summary, upper_bits_that_come_again)
 {
 	struct hammer hammer = { .hit = set_upper_bits };
