@@ -179,21 +179,30 @@ kernel_variables() {
 	[[ $FLAVOUR == "$ARCH" ]] || echo -n " ${1:-}FLAVOUR=$FLAVOUR"
 }
 
+# run_variables NAME...: prints those of these variables that this run has, as the start of a command
+run_variables() {
+	local name
+	for name; do
+		[[ -z ${!name:-} ]] || printf '%s=%q ' "$name" "${!name}"
+	done
+}
+GUEST_VARIABLES=(DOORBELL_{KERNEL,CPUS,MEM,ACCEL,APPEND,TIMEOUT})
+
 # alone NAME: prints the command that runs a test as in this run, without the others
 alone() {
-	local command="make test T=$1"
-	[[ $1 != *' '* ]] || command="make test T='$1'"
-	command+=$(kernel_variables)
-	((ROUNDS == 1)) || command+=" REPEAT=$ROUNDS"
-	((LOAD == 0)) || command+=" LOAD=$LOAD"
-	[[ -z ${DOORBELL_ROUNDS_CPU_MS:-} ]] || command="DOORBELL_ROUNDS_CPU_MS=$DOORBELL_ROUNDS_CPU_MS $command"
-	echo "$command"
+	local test=$1
+	[[ $1 != *' '* ]] || test="'$1'"
+	run_variables "${GUEST_VARIABLES[@]}" DOORBELL_TRACER DOORBELL_ROUNDS_CPU_MS TORTURE_SECONDS
+	echo -n "make test T=$test$(kernel_variables)"
+	((ROUNDS == 1)) || echo -n " REPEAT=$ROUNDS"
+	((LOAD == 0)) || echo -n " LOAD=$LOAD"
+	echo
 }
 
 # alone_case NAME CASE: prints the command that runs a case of a test, or the test if it cannot run
 # one by its name
 alone_case() {
-	local command
+	local command rounds
 	case $1 in
 	sample_* | cli_* | module | lab:* | model | instructions)
 		alone "$1" ;;
@@ -207,8 +216,10 @@ alone_case() {
 			alone "$1"
 			return
 		fi
-		command="$(kernel_variables DOORBELL_) tools/lab/lab run $1 -t ${2##*.}"
-		echo "${command# }" ;;
+		command="$(kernel_variables DOORBELL_) $(run_variables "${GUEST_VARIABLES[@]}")tools/lab/lab run "
+		# A run passes no variables to its command.
+		rounds=$(run_variables DOORBELL_ROUNDS_CPU_MS)
+		echo "${command# }${rounds:+env $rounds}$1 -t ${2##*.}" ;;
 	esac
 }
 

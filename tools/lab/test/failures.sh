@@ -90,6 +90,21 @@ skipped() {
 		"  mask: mask.exact (skipped): DOORBELL_FLAVOUR=debug tools/lab/lab run mask -t exact"
 }
 
+variables() {
+	local FLAVOUR=rt DOORBELL_CPUS=4 DOORBELL_ACCEL=tcg DOORBELL_MEM=3G DOORBELL_APPEND="a b=c" DOORBELL_ROUNDS_CPU_MS=50
+	local TORTURE_SECONDS=20 set="DOORBELL_CPUS=4 DOORBELL_MEM=3G DOORBELL_ACCEL=tcg DOORBELL_APPEND=a\\ b=c"
+	local rounds="DOORBELL_ROUNDS_CPU_MS=50"
+	begin
+	wrote ktap/race 1..1 "not ok 1 race.a" "# exit status 1"
+	wrote ktap/sample_vbus 1..1 "not ok 1 the bus works" "# exit status 1"
+	finished race >"$SCRATCH/out"
+	finished sample_vbus >"$SCRATCH/out"
+	are 0 2 "race: 1 failed; alone: $set $rounds TORTURE_SECONDS=20 make test T=race FLAVOUR=rt" \
+		"  race: race.a: DOORBELL_FLAVOUR=rt $set tools/lab/lab run env $rounds race -t a" \
+		"sample_vbus: 1 failed; alone: $set $rounds TORTURE_SECONDS=20 make test T=sample_vbus FLAVOUR=rt" \
+		"  sample_vbus: the bus works: $set $rounds TORTURE_SECONDS=20 make test T=sample_vbus FLAVOUR=rt"
+}
+
 # guest_ended STATUS OUTCOME [LINE...]: counts a guest with these lines in its kernel log
 guest_ended() {
 	mkdir -p "$RUN/1"
@@ -266,6 +281,7 @@ check "a program that ends early" crash
 check "a test that has not run" absent
 check "a case of a sample" script
 check "a case that is skipped where nothing is missing" skipped
+check "a command has the variables of the run" variables
 check "a guest's own checks, and the unit tests" own_checks
 check "a complaint of the kernel has the test that ran" complaint
 check "and so have two of them, one at the end" late_complaint
