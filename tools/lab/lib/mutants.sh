@@ -175,16 +175,12 @@ is_over() {
 
 # mutant_guest N: boots guest N until no entry of the queue is left
 mutant_guest() {
-	local left name watch
-	while [[ $(find "$RUN/claims" -mindepth 1 | wc -l) -lt $(wc -l <"$RUN/queue") ]] && ! is_over; do
+	local left name
+	while is_queue_left && ! is_over; do
 		left=$((MUTANTS_SECONDS ? MUTANTS_SECONDS - (SECONDS - MUTANTS_START) : 0))
-		end_stuck "$1" &
-		watch=$!
 		boot "$1" env CONTROL="/build/$COPY/joined" BAD="$BAD" SECONDS_LEFT="$left" \
 			${DOORBELL_ROUNDS_CPU_MS:+DOORBELL_ROUNDS_CPU_MS="$DOORBELL_ROUNDS_CPU_MS"} \
 			/doorbell/tools/lab/guest/mutants
-		kill "$watch" 2>/dev/null
-		wait "$watch" 2>/dev/null
 		if [[ ! -s $RUN/$1/current ]]; then
 			[[ $OUTCOME != ended ]] || continue
 			break
@@ -193,18 +189,6 @@ mutant_guest() {
 		mkdir -p "$RUN/results/$name"
 		cp "$RUN/$1/console.log" "$RUN/results/$name/console.log"
 		echo "$OUTCOME" >"$RUN/results/$name/outcome"
-	done
-}
-
-# end_stuck N: ends guest N if it has a test that cannot be killed
-end_stuck() {
-	local name
-	while sleep 1; do
-		name=$(cat "$RUN/$1/current" 2>/dev/null)
-		if [[ $name && -e $RUN/results/$name/stuck ]]; then
-			kill -KILL "$(<"$RUN/$1/qemu.pid")"
-			return
-		fi
 	done
 }
 

@@ -289,6 +289,20 @@ run_guest() {
 	echo "$? $OUTCOME" >"$RUN/$1.result"
 }
 
+# is_queue_left: succeeds if the queue has entries that no guest has taken
+is_queue_left() {
+	(($(find "$RUN/claims" -mindepth 1 -maxdepth 1 | wc -l) < $(wc -l <"$RUN/queue")))
+}
+
+# is_cut_short N: succeeds if guest N has ended during a test, and entries of the queue are left. A test
+# that could not be killed is done.
+is_cut_short() {
+	local stuck
+	stuck=$(cat "$RUN/$1/stuck" 2>/dev/null)
+	[[ -e $RUN/claims/${stuck:-none} || $(in_flight "$1") ]] &&
+		! grep -qs DOORBELL_TIMEOUT "$RUN/$1/stopped" && is_queue_left
+}
+
 # in_flight N: prints the names of the tests that had not ended in guest N
 in_flight() {
 	local entry
@@ -317,17 +331,25 @@ failed_guest() {
 	tally 0 1 "$title, during $*" "$(alone "$*")"
 }
 
-# count_guest N: counts the exit of the guest, its kernel log and its own checks
+# count_guest N: counts the exit of the guest, its kernel log and its own checks. If a test could not be
+# killed, its failure stands for the guest's end, and for what the kernel log has of that test.
 count_guest() {
-	local n=$1 rc outcome p f file names
+	local n=$1 rc outcome p f file names stuck
+	stuck=$(cat "$RUN/$n/stuck" 2>/dev/null)
 	read -r rc outcome <"$RUN/$n.result"
-	if [[ $outcome == ended && $rc == 0 ]]; then
+	if [[ $stuck ]]; then
+		:
+	elif [[ $outcome == ended && $rc == 0 ]]; then
 		tally 1 0
 	else
 		mapfile -t names < <(in_flight "$n")
 		failed_guest "guest $n ($outcome)" "${names[@]}"
 	fi
-	if [[ $outcome == ended ]] && check_log "$RUN/$n"; then
+	if [[ $stuck ]]; then
+		check_log "$RUN/$n"
+		mapfile -t names < <(complained "$RUN/$n" | grep -vxF "${stuck%[@.]*}")
+		((${#names[@]} == 0)) || failed_guest "the kernel log of guest $n" "${names[@]}"
+	elif [[ $outcome == ended ]] && check_log "$RUN/$n"; then
 		tally 1 0
 	else
 		mapfile -t names < <(complained "$RUN/$n" | grep . || in_flight "$n")
@@ -342,6 +364,12 @@ count_guest() {
 	[[ -s $RUN/ktap/module.$n ]] || tally 0 1 "module.$n" "$(alone module)"
 }
 
+# start_guest N: starts guest N, and sets pid[N]
+start_guest() {
+	run_guest "$1" </dev/null >"$RUN/log/guest-$1.log" 2>&1 &
+	pid[$1]=$!
+}
+
 # run_guests: runs the tests of the queue in guests and counts them
 run_guests() {
 	local n guests name
@@ -351,12 +379,15 @@ run_guests() {
 	((guests > n)) && guests=$((n ? n : 1))
 	say "booting $(kernel_version) ($ACCEL), $guests guest(s) for $n $( ((ROUNDS > 1)) && echo rounds || echo tests) ..."
 	for ((n = 1; n <= guests; n++)); do
-		run_guest "$n" </dev/null >"$RUN/log/guest-$n.log" 2>&1 &
-		pid[$n]=$!
+		start_guest "$n"
 	done
 	while ((${#pid[@]})); do
 		for n in "${!pid[@]}"; do
-			kill -0 "${pid[$n]}" 2>/dev/null || unset "pid[$n]"
+			! kill -0 "${pid[$n]}" 2>/dev/null || continue
+			unset "pid[$n]"
+			is_cut_short "$n" || continue
+			say "guest $n has ended during a test; booting another one for the rest of the queue ..."
+			start_guest $((++guests))
 		done
 		for name in "$RUN"/done/*; do
 			name=${name##*/}

@@ -154,6 +154,86 @@ died() {
 		"module.1: 1 failed; alone: make test T=module"
 }
 
+# stuck_guest [LINE...]: counts a guest in which the test "mask" could not be killed, with these lines in its
+# kernel log
+stuck_guest() {
+	begin
+	mkdir -p "$RUN/1" "$RUN/claims/mask"
+	echo mask >"$RUN/1/stuck"
+	wrote ktap/mask 1..2 "ok 1 mask.first" "#  RUN           mask.exact ..." "# stopped: it could not be killed" \
+		"# mask (thread 7):" "# [<0>] schedule+0x1" "# exit status 137"
+	wrote ktap/module.1 "ok 1 insmod" 1..1 "# exit status 0"
+	finished mask >"$SCRATCH/out"
+	guest_ended 137 ended "$@"
+}
+
+stuck() {
+	stuck_guest "INFO: task mask:7 blocked for more than 120 seconds." "Call Trace:"
+	are 2 1 "mask: 1 failed; alone: make test T=mask" \
+		"  mask: mask.exact (it could not be killed): tools/lab/lab run mask -t exact"
+}
+
+stuck_after_complaint() {
+	stuck_guest "lab: test relay" "WARNING: planted" "lab: test mask" "Call Trace:"
+	are 2 2 "mask: 1 failed; alone: make test T=mask" \
+		"  mask: mask.exact (it could not be killed): tools/lab/lab run mask -t exact" \
+		"the kernel log of guest 1, during relay: 1 failed; alone: make test T=relay"
+}
+
+# guests_of END [TEST...]: runs these tests in fake guests, and prints the number of guests and the tests that
+# have run. The tests "bad" and "module" end their guest as END does.
+guests_of() (
+	END=$1
+	begin
+	printf '%s\n' "${@:2}" >"$RUN/queue"
+	kernel_version() { echo 7.3; }
+	stage_reap() { :; }
+	count_guest() { :; }
+	finished() { echo "$1" >>"$SCRATCH/ran"; }
+	boot() {
+		local test
+		mkdir "$RUN/$1"
+		OUTCOME=ended
+		# Far too many guests.
+		(($1 < 9)) || : >"$RUN/queue"
+		! "$END" "$1" module || return
+		while read -r test; do
+			mkdir "$RUN/claims/$test" 2>/dev/null || continue
+			echo "$1" >"$RUN/claims/$test/guest"
+			! "$END" "$1" "$test" || return
+			echo 1 >"$RUN/done/$test"
+		done <"$RUN/queue"
+	}
+	: >"$SCRATCH/ran"
+	DOORBELL_GUESTS=1 run_guests >"$SCRATCH/out"
+	echo "$(ls "$RUN/log" | wc -l) $(sort "$SCRATCH/ran" | tr '\n' ' ')"
+)
+cannot_be_killed() {
+	[[ $2 == bad* ]] || return
+	echo "$2" >"$RUN/$1/stuck"
+	echo 1 >"$RUN/done/$2"
+}
+dies() {
+	[[ $2 == bad* ]] && OUTCOME=died
+}
+is_silent() {
+	[[ $2 == bad* ]] && OUTCOME=stopped && echo "it gave no sign of life" >"$RUN/$1/stopped"
+}
+times_out() {
+	[[ $2 == bad* ]] && OUTCOME=stopped && echo "it did not end (DOORBELL_TIMEOUT)" >"$RUN/$1/stopped"
+}
+insmod_cannot_be_killed() {
+	[[ $2 == module ]] && echo "module.$1" >"$RUN/$1/stuck"
+}
+
+# boots "GUESTS TEST... " END TEST...: succeeds if there are this many guests, and these tests have been counted
+boots() {
+	local want=$1 got
+	shift
+	got=$(guests_of "$@")
+	[[ $got == "$want" ]] || { echo "'$got', not '$want'" && return 1; }
+}
+
 labs_own() {
 	local FLAVOUR=rt
 	begin
@@ -286,6 +366,15 @@ check "a guest's own checks, and the unit tests" own_checks
 check "a complaint of the kernel has the test that ran" complaint
 check "and so have two of them, one at the end" late_complaint
 check "a guest that dies has the test that ran" died
+check "a test that cannot be killed is one failure" stuck
+check "a complaint before it is another one" stuck_after_complaint
+check "another guest runs the other tests" boots "2 a b bad " cannot_be_killed a bad b
+check "also after several" boots "3 a bad bad2 " cannot_be_killed bad bad2 a
+check "but not without any left" boots "1 a bad " cannot_be_killed a bad
+check "the same if a guest dies" boots "2 a b bad " dies a bad b
+check "or gives no sign of life" boots "2 a b bad " is_silent a bad b
+check "but not beyond the limit of the run" boots "1 a b bad " times_out a bad b
+check "nor if it is no test that cannot be killed" boots "1 a b " insmod_cannot_be_killed a b
 check "the lab's own tests" labs_own
 check "none of them" no_lab_test
 check "the model" model

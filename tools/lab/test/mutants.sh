@@ -170,6 +170,59 @@ check "what a command leaves ends with it" limited false '' 'exit 0' 0
 check "also if the command fails" limited false '' 'exit 3' 3
 check "or is killed" limited false '' 'kill -KILL $$' 137
 
+# The start of the scripts below: the clock goes twenty times as fast, and the process in the file "child"
+# cannot be killed.
+cat >"$SCRATCH/unkillable" <<'END'
+export DOORBELL_CLOCK=$SCRATCH/clock
+LIMIT_DIR=$SCRATCH
+. "$LAB_DIR/guest/limit"
+now_ms() { NOW=$((${EPOCHREALTIME/./} / 50)); }
+kill() {
+	local pid pids=()
+	for pid; do
+		[[ $pid == "$(cat "$SCRATCH/child" 2>/dev/null)" ]] || pids+=("$pid")
+	done
+	builtin kill "${pids[@]}"
+}
+END
+isolated() {
+	rm -f "$SCRATCH"/{child,was-stuck}
+	SCRATCH=$SCRATCH LAB_DIR=$LAB_DIR timeout 60 unshare --mount --pid --fork --mount-proc "$BASH" "$@"
+}
+
+# stuck_ends COMMAND: succeeds if a command whose process in the file "child" cannot be killed ends the caller
+# of limit(), after stuck()
+cat >"$SCRATCH/stuck" <<'END'
+. "$SCRATCH/unkillable"
+stuck() { stacks >"$SCRATCH/was-stuck"; }
+limit 5 "$BASH" -c "$1" _ "$SCRATCH/child"
+echo "it goes on" >"$SCRATCH/was-stuck"
+END
+stuck_ends() {
+	# The first process of a namespace cannot be killed from inside.
+	# shellcheck disable=SC2016 # for the shell inside
+	isolated -c '"$BASH" "$@"; exit' _ "$SCRATCH/stuck" "$1"
+	[[ $? == 137 ]] && grep "^sleep (thread " "$SCRATCH/was-stuck"
+}
+# others_end: succeeds if kill_all kills all processes but one, and fails if it cannot
+cat >"$SCRATCH/others" <<'END'
+. "$SCRATCH/unkillable"
+sleep 600 &
+one=$!
+sleep 600 &
+kill_all find_others $one && kill -0 $one && ! kill -0 $! || exit
+sleep 600 &
+echo $! >"$SCRATCH/child"
+! kill_all find_others $one && [[ $(stacks | grep -c '^sleep (thread ') == 1 ]]
+END
+# shellcheck disable=SC2016 # for the command
+{
+check "a test that cannot be killed ends the guest's script" stuck_ends 'echo $$ >"$1"; exec sleep 600'
+check "so does a process that is left of a case" stuck_ends 'set -m; sleep 600 & echo $! >"$1"; wait'
+check "or of a test that ends" stuck_ends 'set -m; sleep 600 & echo $! >"$1"'
+}
+check "what a command of a run leaves is killed, and what cannot be is reported" isolated "$SCRATCH/others"
+
 # tidied: succeeds if tidy() undoes what a stopped test has left in a fake /sys, and nothing else
 tidied() (
 	SYSFS=$SCRATCH/sys
