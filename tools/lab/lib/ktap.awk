@@ -4,10 +4,12 @@
 # counted, as the line after them has their verdict. The last line is the program's
 # exit status: "# exit status N".
 #
-# -v all=1: a skipped test counts as failed. Without it, as neither; nor does a skipped
-# program, whose plan is "1..0 # SKIP".
-# -v list=1: prints a line for each failure instead of the numbers: the case, a tab, and a
+# -v expected=PATTERN: a skipped test whose reason matches counts as neither. So does a skipped
+# program, whose plan is "1..0 # SKIP REASON". Any other skip counts as failed.
+# -v list=failed: prints a line for each failure instead of the numbers: the case, a tab, and a
 # remark unless it is "not ok". The case of a malformed stream is that which had begun, or "-".
+# -v list=skipped: prints a line for each expected skip: the case or "all", a tab, and what the
+# pattern matches.
 #
 # A malformed stream is one more failure: no plan, two plans or a plan of zero tests;
 # results whose numbers are not 1, 2, 3 up to the plan; a result after a plan at the
@@ -28,8 +30,24 @@ function name(line) {
 
 function failure(remark) {
 	failed++
-	if (list)
+	if (list == "failed")
 		print name() "\t" remark
+}
+
+# Returns the reason in the line of a skip.
+function reason(line) {
+	line = $0
+	sub(/.*# SKIP */, "", line)
+	return line
+}
+
+# Returns whether the skip in the line is expected.
+function is_expected(case_name) {
+	if (expected == "" || !match(reason(), expected))
+		return 0
+	if (list == "skipped")
+		print case_name "\t" substr(reason(), RSTART, RLENGTH)
+	return 1
 }
 
 function result(ok) {
@@ -43,8 +61,8 @@ function result(ok) {
 		failure("")
 	else if (!/# SKIP/)
 		passed++
-	else if (all)
-		failure("skipped")
+	else if (!is_expected(name()))
+		failure("skipped: " reason())
 }
 
 { sub(/\r$/, "") }
@@ -56,7 +74,7 @@ function result(ok) {
 	if (plans++)
 		malformed("two plans")
 	planned = substr($1, 4)
-	if (planned !~ /^[1-9][0-9]*$/ && (all || !/^1\.\.0 # SKIP/))
+	if (planned !~ /^[1-9][0-9]*$/ && (!/^1\.\.0 # SKIP/ || !is_expected("all")))
 		malformed("a plan of no tests")
 	if (!n)
 		plan_first = 1
@@ -83,6 +101,6 @@ END {
 		odd = stopped
 	if (!list)
 		print passed + 0, failed + (odd != "")
-	else if (odd != "")
+	else if (list == "failed" && odd != "")
 		print (running == "" ? "-" : running) "\t" odd
 }

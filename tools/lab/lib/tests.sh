@@ -32,12 +32,27 @@ guest_count() {
 	echo "${DOORBELL_GUESTS:-$n}"
 }
 
-# count_ktap FILE [list]: prints "PASSED FAILED", or a line for each failure. A kernel that the lab
-# builds has all facilities, so a skipped test counts as failed there. With one CPU, as with icount,
-# some are skipped. The lab's own tests skip what the host lacks.
+# program_of FILE: prints the name of the program whose output is in the file
+program_of() {
+	local name=${1##*/}
+	name=${name%.log} name=${name#test-} name=${name%@*}
+	echo "${name%.[0-9]*}"
+}
+
+# expected_skips PROGRAM: prints the pattern of the reasons for which cases of the program may be skipped
+expected_skips() {
+	local guest program reason reasons=() cpus=${DOORBELL_CPUS:-2}
+	[[ ${ACCEL:-} != icount ]] || cpus=1
+	while read -r guest program reason; do
+		# shellcheck disable=SC2053 # patterns
+		[[ $guest != '#'* && ${ACCEL:-}/$FLAVOUR/$cpus == $guest && $1 == $program ]] && reasons+=("$reason")
+	done <"$LAB_DIR/expected-skips"
+	(IFS='|' && echo "${reasons[*]}")
+}
+
+# count_ktap FILE [failed|skipped]: prints "PASSED FAILED", or a line for each failure or expected skip
 count_ktap() {
-	awk -v all="$(is_from_source && [[ ${ACCEL:-} != icount && ${1##*/} != lab:* ]] && echo 1)" \
-		-v list="${2:+1}" -f "$LAB_DIR/lib/ktap.awk" "$1"
+	awk -v expected="$(expected_skips "$(program_of "$1")")" -v list="${2:-}" -f "$LAB_DIR/lib/ktap.awk" "$1"
 }
 
 # Runs the tests of the tools. "tools:TEXT" selects those whose names contain it.
@@ -272,7 +287,7 @@ failed_cases() {
 	[[ -s $1 ]] || return 0
 	while IFS=$'\t' read -r case remark; do
 		failed_case "$2" "$case" "$remark" "$3"
-	done < <(count_ktap "$1" list | head -n 20)
+	done < <(count_ktap "$1" failed | head -n 20)
 }
 
 # failed_case TITLE CASE REMARK NAME: adds a line to FAILURES. The case "-" is none.
@@ -452,6 +467,24 @@ watchpoints() {
 	done
 }
 
+# skips: prints the number of expected skips, and for each program and reason the cases
+skips() {
+	local file line
+	for file in "$RUN"/ktap/* "$LOGS"/test-instructions.log; do
+		[[ ! -s $file ]] || count_ktap "$file" skipped | sed "s|^|$(program_of "$file")\t|"
+	done | sort -u | awk -F '\t' '
+		{ key = $1 "\t" $3; if (!n[key]++) keys[++nr] = key; names[key] = names[key] (n[key] > 1 ? ", " : "") $2 }
+		END {
+			print "skipped " NR " cases as expected" (NR ? ":" : "")
+			for (i = 1; i <= nr; i++) {
+				split(keys[i], part, "\t")
+				print "  " part[1] ": " (n[keys[i]] > 3 ? n[keys[i]] " cases" : names[keys[i]]) " (" part[2] ")"
+			}
+		}' | while IFS= read -r line; do
+		say "$line"
+	done
+}
+
 # slowest: prints the slowest tests of the guests
 slowest() {
 	local file
@@ -503,6 +536,7 @@ run_tests() {
 	fi
 	[[ $FLAVOUR != cfi ]] || latencies
 	[[ $FLAVOUR != kcsan ]] || watchpoints
+	skips
 	for line in "${FAILURES[@]}"; do
 		say "FAILED $line"
 	done

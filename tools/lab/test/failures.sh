@@ -87,7 +87,44 @@ skipped() {
 	wrote ktap/mask 1..2 "ok 1 mask.first" "ok 2 mask.exact # SKIP no KVM" "# exit status 0"
 	finished mask >"$SCRATCH/out"
 	are 1 1 "mask: 1 failed; alone: make test T=mask FLAVOUR=debug" \
-		"  mask: mask.exact (skipped): DOORBELL_FLAVOUR=debug tools/lab/lab run mask -t exact"
+		"  mask: mask.exact (skipped: no KVM): DOORBELL_FLAVOUR=debug tools/lab/lab run mask -t exact"
+}
+
+# skips_in FLAVOUR ACCEL PROGRAM REASON: succeeds if a program may skip for this reason there
+skips_in() {
+	local FLAVOUR=$1 ACCEL=$2 pattern
+	pattern=$(expected_skips "$3")
+	[[ $pattern ]] && grep -qE -- "$pattern" <<<"$4"
+}
+fails_in() {
+	! skips_in "$@"
+}
+NO_FAULTS="/proc/self/task/7/fail-nth: No such file or directory: no fault injection in this kernel"
+
+# summary: the expected skips of all guests and rounds, with the number of them if they are many
+summary() {
+	local FLAVOUR=in-tree-y i
+	begin
+	for i in 1 2; do
+		wrote "ktap/fail_nth_bus@$i" 1..5 "ok 1 bus.a # SKIP $NO_FAULTS" "ok 2 bus.b # SKIP $NO_FAULTS" \
+			"ok 3 bus.c # SKIP $NO_FAULTS" "ok 4 bus.d # SKIP $NO_FAULTS" "ok 5 bus.e" "# exit status 0"
+		wrote "ktap/kunit_doorbell_eventfd.$i" 1..2 "ok 1 a # SKIP no eventfd; see the parameter kunit_eventfds" \
+			"ok 2 b # SKIP no eventfd; see the parameter kunit_eventfds" "# exit status 0"
+	done
+	wrote ktap/mask 1..1 "ok 1 mask.a # SKIP no KVM" "# exit status 0"
+	wrote ktap/lab:cfi "1..0 # SKIP needs FLAVOUR=cfi" "# exit status 0"
+	skips >"$SCRATCH/out"
+	diff - "$SCRATCH/out" <<-END
+	lab: skipped 7 cases as expected:
+	lab:   fail_nth_bus: 4 cases (no fault injection in this kernel)
+	lab:   kunit_doorbell_eventfd: a, b (see the parameter kunit_eventfds)
+	lab:   lab:cfi: all (needs FLAVOUR=cfi)
+	END
+}
+
+no_skips() {
+	begin
+	[[ $(skips) == "lab: skipped 0 cases as expected" ]]
 }
 
 variables() {
@@ -347,7 +384,7 @@ last_lines() {
 	declare -A STAGE_STATUS
 	echo "0.25 3.00 4.00 1/300 4000" >"$SCRATCH/loadavg"
 	mkdir -p "$SCRATCH/own/test"
-	ln -s "$LAB_DIR/lib" "$SCRATCH/own/"
+	ln -s "$LAB_DIR"/{lib,expected-skips} "$SCRATCH/own/"
 	echo 'echo 1..1; echo "ok 1 it"' >"$SCRATCH/own/test/cfi.sh"
 	LAB_DIR=$SCRATCH/own LOADAVG=$SCRATCH/loadavg run_tests lab >"$SCRATCH/out" || return
 	grep -qxE 'lab: took [0-9]+ s; load 0.25 before, 9.31 at the end, on 2 CPUs' "$SCRATCH/out" &&
@@ -361,6 +398,18 @@ check "a program that ends early" crash
 check "a test that has not run" absent
 check "a case of a sample" script
 check "a case that is skipped where nothing is missing" skipped
+check "a kernel without fault injection" skips_in amd64 tcg fail_nth_bus "$NO_FAULTS"
+check "where it should have it, the case has failed" fails_in debug tcg fail_nth_bus "$NO_FAULTS"
+check "so has the case of another program" fails_in amd64 tcg mask "$NO_FAULTS"
+check "PREEMPT_RT" skips_in rt tcg prompt "a PREEMPT_RT kernel: a thread that is more urgent goes first"
+check "not without it" fails_in amd64 tcg prompt "a PREEMPT_RT kernel: a thread that is more urgent goes first"
+check "a guest under KVM that cannot nest" skips_in amd64 kvm errors_assign_32 "/dev/kvm: No such file or directory"
+check "an emulated guest has KVM" fails_in amd64 tcg errors_assign_32 "/dev/kvm: No such file or directory"
+check "a driver that is built in" skips_in in-tree-y tcg reload "doorbell is no module, or is in use"
+check "a module that is in use has failed" fails_in in-tree tcg reload "doorbell is no module, or is in use"
+check "with one CPU" skips_in debug icount hotplug "/sys/devices/system/cpu/cpu1/online: No such file or directory"
+check "the expected skips have a line for each program" summary
+check "without any there is one line" no_skips
 check "a command has the variables of the run" variables
 check "a guest's own checks, and the unit tests" own_checks
 check "a complaint of the kernel has the test that ran" complaint
