@@ -116,7 +116,7 @@ pub(crate) fn excludes<G>(
     lock: impl Fn() -> G,
     holds: impl Fn(&mut G, u64) -> bool,
 ) -> bool {
-    for round in 1..=20 {
+    for round in 1..=200 {
         start();
         turns.started.wait_for(round);
         let mut guard = lock();
