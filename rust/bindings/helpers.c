@@ -720,6 +720,7 @@ struct llist_node *doorbell_llist_take(struct llist_head *head)
  */
 bool doorbell_irq_work_is_busy(struct irq_work *work)
 {
+	/* Pairs with atomic_cmpxchg() in irq_work_single(), after the callback. */
 	int flags = atomic_read_acquire(&work->node.a_flags);
 
 	return flags & IRQ_WORK_BUSY && !(flags & DOORBELL_IRQ_WORK_CLOSED);
@@ -736,6 +737,7 @@ int doorbell_irq_work_close(struct irq_work *work)
 
 	if (flags & DOORBELL_IRQ_WORK_CLOSED)
 		return flags;
+	/* Pairs with atomic_fetch_or() in irq_work_claim(): one of them claims it. */
 	if (flags & IRQ_WORK_CLAIMED ||
 	    !atomic_try_cmpxchg(&work->node.a_flags, &flags,
 				flags | IRQ_WORK_PENDING | DOORBELL_IRQ_WORK_CLOSED))
@@ -817,6 +819,7 @@ int doorbell_orphans_init(void)
 
 void doorbell_orphans_exit(void)
 {
+	/* Pairs with rcu_dereference() in doorbell_orphans_queue(). */
 	struct workqueue_struct *queue = unrcu_pointer(xchg(&doorbell_orphans, NULL));
 
 	synchronize_rcu();

@@ -130,6 +130,7 @@ static void thread_killed(void *data)
 	enum fate fate;
 
 	thread_enter(thread);
+	/* Pairs with both atomic_cmpxchg() of doorbell_thread_stop() and thread_goes(). */
 	fate = atomic_xchg(&thread->fate, GONE);
 	if (fate == RUNS)
 		thread->killed(thread->data);
@@ -210,6 +211,7 @@ static bool thread_goes(struct doorbell_thread *thread)
 			return true;
 	}
 	__module_get(THIS_MODULE);
+	/* Pairs with atomic_xchg() in thread_killed(), which puts the module then. */
 	if (atomic_cmpxchg(&thread->fate, LEAVES, LEFT_BEHIND) == LEAVES)
 		return false;
 	module_put(THIS_MODULE);
@@ -222,9 +224,10 @@ static bool thread_goes(struct doorbell_thread *thread)
  */
 void doorbell_thread_stop(struct doorbell_thread *thread)
 {
+	/* Pairs with the barrier in thread_enter(). */
 	int fate = atomic_cmpxchg(&thread->fate, RUNS, LEAVES);
 
-	/* The thread does not stop or freeze in between. */
+	/* The thread does not stop or freeze in between. Pairs with thread_leave(). */
 	while (atomic_read_acquire(&thread->entered))
 		usleep_range(50, 100);
 	if (fate == RUNS && !thread_goes(thread))
